@@ -1,0 +1,62 @@
+"""Database fields for chain facts: exact integers and hex text."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from django.db import models
+
+#: uint256 has at most 78 decimal digits.
+UINT256_DIGITS = 78
+
+
+class NeuronField(models.DecimalField[int | Decimal, int]):
+    """An exact uint256 (neuron, nonce, bitmap): `numeric(78,0)` in the database, `int` in Python."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs["max_digits"] = UINT256_DIGITS
+        kwargs["decimal_places"] = 0
+        super().__init__(*args, **kwargs)
+
+    def deconstruct(self) -> tuple[str, str, list[Any], dict[str, Any]]:
+        name, path, args, kwargs = super().deconstruct()
+        kwargs.pop("max_digits", None)
+        kwargs.pop("decimal_places", None)
+        return name, path, list(args), dict(kwargs)
+
+    def from_db_value(self, value: Decimal | None, expression: Any, connection: Any) -> int | None:
+        return None if value is None else int(value)
+
+    def to_python(self, value: Any) -> Any:
+        return None if value is None else int(value)
+
+    def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
+        # An int goes to PostgreSQL as it is: Django's DecimalField would round through a context.
+        return None if value is None else Decimal(int(value))
+
+
+class AddressField(models.CharField[str, str]):
+    """An EIP-55 address, 42 characters (`0x` + 40 hex digits)."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs["max_length"] = 42
+        super().__init__(*args, **kwargs)
+
+    def deconstruct(self) -> tuple[str, str, list[Any], dict[str, Any]]:
+        name, path, args, kwargs = super().deconstruct()
+        kwargs.pop("max_length", None)
+        return name, path, list(args), dict(kwargs)
+
+
+class HashField(models.CharField[str, str]):
+    """A 32-byte hash as lower-case 0x-hex, 66 characters."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs["max_length"] = 66
+        super().__init__(*args, **kwargs)
+
+    def deconstruct(self) -> tuple[str, str, list[Any], dict[str, Any]]:
+        name, path, args, kwargs = super().deconstruct()
+        kwargs.pop("max_length", None)
+        return name, path, list(args), dict(kwargs)

@@ -1,0 +1,117 @@
+"""Raw facts of the chain, append-only: what the node said, before anybody interprets it (architecture.md 4-B)."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models.functions import Now
+
+from chain.fields import AddressField, HashField, NeuronField
+
+
+class RawBlock(models.Model):
+    """A block header we hold: every block of the non-final window, and in final ranges those with our logs."""
+
+    number = models.BigIntegerField()
+    hash = HashField(unique=True)
+    parent_hash = HashField()
+    timestamp = models.BigIntegerField(help_text="unix seconds")
+
+    class Meta:
+        indexes = [models.Index(fields=["number"])]
+
+    def __str__(self) -> str:
+        return f"block {self.number}"
+
+
+class RawTransaction(models.Model):
+    """A transaction that touched our contracts; sender, value and calldata are sometimes the only source of a fact."""
+
+    hash = HashField()
+    block_hash = HashField()
+    block_number = models.BigIntegerField()
+    index = models.IntegerField()
+    sender = AddressField()
+    to = AddressField(null=True)
+    value = NeuronField()
+    input = models.TextField(help_text="0x-hex calldata")
+    status = models.SmallIntegerField(help_text="1 success, 0 reverted")
+    gas_used = models.BigIntegerField()
+    gas_price = NeuronField(help_text="effective, neuron per gas")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["block_hash", "index"], name="tx_once")]
+        indexes = [models.Index(fields=["block_number", "index"]), models.Index(fields=["hash"])]
+
+    def __str__(self) -> str:
+        return self.hash
+
+
+class RawLog(models.Model):
+    """One log of a contract we follow, verbatim."""
+
+    block_hash = HashField()
+    block_number = models.BigIntegerField()
+    log_index = models.IntegerField()
+    tx_hash = HashField()
+    tx_index = models.IntegerField()
+    address = AddressField()
+    topics = models.JSONField(help_text="list of 0x-hex topics")
+    data = models.TextField(help_text="0x-hex")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["block_hash", "log_index"], name="log_once")]
+        indexes = [models.Index(fields=["block_number", "log_index"])]
+
+    def __str__(self) -> str:
+        return f"log {self.block_number}/{self.log_index}"
+
+
+class RawCall(models.Model):
+    """The answer of a view call at one block: a fact that logs leave out (contracts.md 8.3), stored like a log."""
+
+    block_number = models.BigIntegerField()
+    block_hash = HashField()
+    to = AddressField()
+    data = models.TextField(help_text="0x-hex calldata; 'balance' and 'storage:<slot>' for the two node reads")
+    result = models.TextField(help_text="0x-hex; 'revert:<0x-hex>' when the view reverted")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["block_hash", "to", "data"], name="call_once")]
+        indexes = [models.Index(fields=["block_number"])]
+
+    def __str__(self) -> str:
+        return f"call {self.to}@{self.block_number}"
+
+
+class Coverage(models.Model):
+    """Final block ranges whose facts of one source (a contract address) are stored completely."""
+
+    source = AddressField()
+    from_block = models.BigIntegerField()
+    to_block = models.BigIntegerField()
+
+    class Meta:
+        indexes = [models.Index(fields=["source", "from_block"])]
+
+    def __str__(self) -> str:
+        return f"{self.source} {self.from_block}-{self.to_block}"
+
+
+class Head(models.Model):
+    """Where the follower stands, one row per chain id; `checked_at` is when we last agreed with the node's head."""
+
+    chain_id = models.BigIntegerField(primary_key=True)
+    genesis_hash = HashField(default="")
+    head_block = models.BigIntegerField(default=-1, help_text="the node's head when last seen")
+    indexed_block = models.BigIntegerField(default=-1, help_text="rows shown include this block (pending ones too)")
+    indexed_hash = HashField(default="")
+    indexed_timestamp = models.BigIntegerField(default=0, help_text="unix seconds of the indexed block")
+    final_block = models.BigIntegerField(default=-1)
+    final_hash = HashField(default="")
+    checked_at = models.DateTimeField(null=True)
+    error = models.TextField(default="", help_text="empty, or why the follower waits or stopped, in one sentence")
+    halted = models.BooleanField(default=False, help_text="stopped on a fact that must not be guessed (exit code 2)")
+    updated_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return f"chain {self.chain_id} at {self.indexed_block}"

@@ -1,0 +1,222 @@
+"""What the contracts say, as rows; every row can be deleted and rebuilt from raw facts. Only `ledger.project` writes.
+
+Two layers share each state table (architecture.md 1, "final and pending"): rows with `pending=False` fold final
+blocks only and are never touched by anything that can still be reorganised; an entity that non-final blocks changed
+has a second row with `pending=True`, and its final row is marked `shadowed`. Readers use `Model.current`, which is
+"the newest row of each entity". Append-only tables (`Movement`, `Settlement`, `ServiceChange`) just carry `pending`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Self, TypeVar
+
+from django.db import models
+
+from chain.fields import AddressField, HashField, NeuronField
+
+
+_Row = TypeVar("_Row", bound=models.Model)
+
+
+class CurrentManager(models.Manager[_Row]):
+    """The newest row of each entity: the pending one where there is one, else the final one."""
+
+    def get_queryset(self) -> models.QuerySet[_Row]:
+        return super().get_queryset().filter(shadowed=False)
+
+
+class Layered(models.Model):
+    """A state row that exists once as final and, while non-final blocks change it, once as pending."""
+
+    pending = models.BooleanField(default=False, help_text="includes blocks that are not final yet")
+    shadowed = models.BooleanField(default=False, help_text="a pending row of the same entity exists")
+    block = models.BigIntegerField(help_text="the block that last changed this row")
+
+    objects: ClassVar[models.Manager[Self]] = models.Manager()
+    current: ClassVar[CurrentManager[Self]] = CurrentManager()
+
+    class Meta:
+        abstract = True
+
+
+class Kind(models.TextChoices):
+    INFERENCE = "inference"
+    FINE_TUNING = "fine-tuning"
+
+
+class ServingContract(Layered):
+    """A serving contract the LedgerManager registered."""
+
+    address = AddressField()
+    kind = models.CharField(max_length=100, help_text="service type: `inference`, `fine-tuning`, or one we do not know")
+    version = models.TextField()
+    service_name = models.TextField(help_text="fullName, exact and case-sensitive, e.g. `inference-v1.0`")
+    recommended = models.BooleanField(default=False)
+    registered_block = models.BigIntegerField()
+    start_block = models.BigIntegerField(help_text="first block we read its logs from")
+    owner = AddressField(default="")
+    lock_time_seconds = models.BigIntegerField(default=0)
+    penalty_percentage = models.IntegerField(null=True, help_text="fine-tuning only")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["address", "pending"], name="serving_once")]
+
+    def __str__(self) -> str:
+        return self.service_name
+
+
+class Ledger(Layered):
+    """A user's main account in the LedgerManager. `exists=False` after deletion (contracts.md 3.4)."""
+
+    user = AddressField()
+    exists = models.BooleanField(default=True)
+    available = NeuronField(default=0)
+    total = NeuronField(default=0)
+    additional_info = models.TextField(default="")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "pending"], name="ledger_once")]
+
+    def __str__(self) -> str:
+        return self.user
+
+
+class SubAccount(Layered):
+    """What one user holds at one provider in one serving contract. `live=False` after deletion (nonce survives)."""
+
+    serving = AddressField()
+    user = AddressField()
+    provider = AddressField()
+    live = models.BooleanField(default=True)
+    balance = NeuronField(default=0, help_text="neuron, includes pending refunds")
+    pending_refund = NeuronField(default=0)
+    refunds = models.JSONField(default=list, help_text='active entries, oldest first: [{"amount": "1", "created_at": 1}]')
+    nonce = NeuronField(default=0)
+    acknowledged = models.BooleanField(default=False)
+    additional_info = models.TextField(default="")
+    generation = NeuronField(default=0)
+    revoked_bitmap = NeuronField(default=0)
+    deliverables = models.JSONField(
+        default=list,
+        help_text='fine-tuning, oldest first: [{"id", "model_root_hash", "acknowledged", "settled", "timestamp"}]',
+    )
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["serving", "user", "provider", "pending"], name="sub_account_once")
+        ]
+        indexes = [models.Index(fields=["user"]), models.Index(fields=["provider"])]
+
+    def __str__(self) -> str:
+        return f"{self.user} at {self.provider}"
+
+
+class Service(Layered):
+    """A provider's listing in one serving contract, as the contract holds it. `removed=True` after removeService."""
+
+    serving = AddressField()
+    provider = AddressField()
+    kind = models.CharField(max_length=100)
+    removed = models.BooleanField(default=False)
+    position = models.IntegerField(default=0, help_text="index in the contract's array (swap-and-pop)")
+    url = models.TextField(default="")
+    service_type = models.TextField(default="")
+    model = models.TextField(default="")
+    verifiability = models.TextField(default="")
+    input_price = NeuronField(default=0)
+    output_price = NeuronField(default=0)
+    additional_info = models.TextField(default="")
+    updated_at_unix = models.BigIntegerField(default=0)
+    quota = models.JSONField(null=True, help_text="fine-tuning: cpu_count, node_memory, gpu_count, node_storage, gpu_type")
+    price_per_token = NeuronField(default=0)
+    occupied = models.BooleanField(default=False)
+    model_list = models.JSONField(default=list, help_text="fine-tuning: names of the models it can tune")
+    tee_signer = AddressField(default="")
+    tee_signer_acknowledged = models.BooleanField(default=False)
+    stake = NeuronField(default=0)
+    created_block = models.BigIntegerField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["serving", "provider", "pending"], name="service_once")]
+        indexes = [models.Index(fields=["provider"]), models.Index(fields=["kind", "removed"])]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.provider}"
+
+
+class Appended(models.Model):
+    """A row that only ever gets added; `pending` ones are replaced when their block becomes final."""
+
+    pending = models.BooleanField(default=False)
+    block = models.BigIntegerField()
+    at = models.DateTimeField()
+    tx_hash = HashField(null=True)
+    log_index = models.IntegerField(null=True)
+    sequence = models.IntegerField(default=0, help_text="order of rows that share a block and log")
+
+    class Meta:
+        abstract = True
+
+
+class ServiceChange(Appended):
+    """One on-chain change of a listing; `change` is the closed list of interfaces.md `timeline.change`."""
+
+    serving = AddressField()
+    provider = AddressField()
+    change = models.CharField(max_length=20)
+    before = models.JSONField(null=True)
+    after = models.JSONField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["provider", "-block"]), models.Index(fields=["-block"])]
+
+    def __str__(self) -> str:
+        return f"{self.change} of {self.provider}"
+
+
+class Movement(Appended):
+    """A signed change of `available` or of a sub-account's balance; kinds as in interfaces.md `movements.kind`."""
+
+    user = AddressField()
+    kind = models.CharField(max_length=20)
+    balance = models.CharField(max_length=11, help_text="`available` or `sub_account`")
+    serving = AddressField(null=True)
+    provider = AddressField(null=True)
+    amount = NeuronField(help_text="signed change, neuron")
+    balance_after = NeuronField()
+    source = models.CharField(max_length=11, help_text="`event`, `transaction` or `view`")
+
+    class Meta:
+        indexes = [models.Index(fields=["user", "-block"]), models.Index(fields=["provider", "-block"])]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.amount}"
+
+
+class Settlement(Appended):
+    """One settlement item with what was paid and what was not (contracts.md 6.4, 6.5)."""
+
+    serving = AddressField()
+    provider = AddressField()
+    user = AddressField()
+    status = models.CharField(max_length=20)
+    settled = NeuronField()
+    unsettled = NeuronField()
+
+    class Meta:
+        indexes = [models.Index(fields=["provider", "-block"]), models.Index(fields=["user", "-block"])]
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.settled}"
+
+
+class Projection(models.Model):
+    """How far the fold has come, and with which version of its rules: a different VERSION must be replayed first."""
+
+    name = models.CharField(max_length=40, primary_key=True)
+    version = models.IntegerField()
+    final_block = models.BigIntegerField(default=-1)
+    pending_block = models.BigIntegerField(default=-1)
+
+    def __str__(self) -> str:
+        return f"{self.name} v{self.version} at {self.final_block}"

@@ -1,0 +1,223 @@
+"""All settings, from the environment (interfaces.md 2, documented in `.env.example`). No settings tree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import django_stubs_ext
+from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
+
+from marketplace.env import Env
+from protocol.networks import NETWORKS, Network
+
+# Makes `models.CharField[str, str]` and the like subscriptable at run time, as mypy reads them.
+django_stubs_ext.monkeypatch()
+
+env = Env()
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# --- the network -------------------------------------------------------------------------------------------------
+
+NETWORK_NAME = env.choice("NETWORK", (*NETWORKS, "custom"), "devnet")
+_preset: Network | None = NETWORKS.get(NETWORK_NAME)
+CHAIN_RPC_URLS = env.urls("CHAIN_RPC_URLS", (_preset.rpc_urls if _preset else ()) or ("http://127.0.0.1:8545",))
+CHAIN_ID = env.integer("CHAIN_ID", _preset.chain_id if _preset else 0)
+if _preset and CHAIN_ID != _preset.chain_id:
+    raise ImproperlyConfigured(
+        f"CHAIN_ID={CHAIN_ID} contradicts NETWORK={NETWORK_NAME} ({_preset.chain_id}); unset it or use NETWORK=custom"
+    )
+LEDGER_ADDRESS = env.address("LEDGER_ADDRESS", _preset.ledger_address if _preset else "")
+if not LEDGER_ADDRESS:
+    raise ImproperlyConfigured("LEDGER_ADDRESS is missing; NETWORK=custom needs the LedgerManager's address")
+if not CHAIN_ID:
+    raise ImproperlyConfigured("CHAIN_ID is missing; NETWORK=custom needs the chain id as a number")
+START_BLOCK = env.integer("START_BLOCK", _preset.start_block if _preset else 0)
+CONFIRMATIONS = env.integer("CONFIRMATIONS", 12)
+NETWORK = (
+    _preset
+    if _preset and _preset.ledger_address == LEDGER_ADDRESS
+    else Network(NETWORK_NAME, _preset.label if _preset else f"Chain {CHAIN_ID}", CHAIN_ID, LEDGER_ADDRESS, START_BLOCK)
+)
+IS_DEVNET = NETWORK_NAME == "devnet"
+
+ALLOW_PRIVATE_PROVIDERS = env.boolean("ALLOW_PRIVATE_PROVIDERS")
+if ALLOW_PRIVATE_PROVIDERS and not IS_DEVNET:
+    raise ImproperlyConfigured("ALLOW_PRIVATE_PROVIDERS is for a local devnet only; unset it or set NETWORK=devnet")
+
+# --- Django ------------------------------------------------------------------------------------------------------
+
+_DEVELOPMENT_SECRET = "only-for-a-devnet-on-this-machine-" + "x" * 32
+SECRET_KEY = env.text("SECRET_KEY", _DEVELOPMENT_SECRET if IS_DEVNET else "")
+if not SECRET_KEY:
+    raise ImproperlyConfigured("SECRET_KEY is missing; set it to 50 or more random characters")
+DEBUG = False
+SITE_URL = (env.urls("SITE_URL", ("http://127.0.0.1:8000",)))[0].rstrip("/")
+ALLOWED_HOSTS = list(env.items("ALLOWED_HOSTS", tuple({urlsplit(SITE_URL).hostname or "", "127.0.0.1", "localhost"})))
+CSRF_TRUSTED_ORIGINS = [SITE_URL]
+ROOT_URLCONF = "marketplace.urls"
+ASGI_APPLICATION = "marketplace.asgi.application"
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
+    "channels",
+    "csp",
+    "django_htmx",
+    "template_partials",
+    "marketplace",
+    "inference",
+    "accounts",
+    "attestation",
+    "ledger",
+    "chain",
+]
+
+MIDDLEWARE = [
+    "marketplace.middleware.request_id",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "marketplace.context.site",
+            ],
+            "builtins": ["template_partials.templatetags.partials", "marketplace.templatetags.kit"],
+        },
+    }
+]
+
+# --- security ----------------------------------------------------------------------------------------------------
+
+_secure = SITE_URL.startswith("https://")
+_ws_origin = SITE_URL.replace("http", "ws", 1)
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        # Wallet icons (EIP-6963) are data: URIs by that standard; an image cannot run script.
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF, _ws_origin],
+        "media-src": [SELF, "blob:"],
+        "worker-src": [SELF],
+        "manifest-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    }
+}
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_AGE = 7 * 24 * 3600
+SESSION_COOKIE_SECURE = _secure
+CSRF_COOKIE_SECURE = _secure
+CSRF_COOKIE_SAMESITE = "Lax"
+SECURE_HSTS_SECONDS = 31_536_000 if _secure else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = _secure
+SECURE_HSTS_PRELOAD = _secure
+SECURE_SSL_REDIRECT = False  # TLS ends at the reverse proxy, which redirects
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _secure else None
+SILENCED_SYSTEM_CHECKS = ["security.W008"]
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1 << 20
+
+#: Keys for fields encrypted at rest, newest first (Fernet, 32 url-safe base64 bytes each).
+FIELD_KEYS = list(env.items("FIELD_KEYS", ("ZGV2bmV0LW9ubHkta2V5LWRldm5ldC1vbmx5LWtleSE=",) if IS_DEVNET else ()))
+if not FIELD_KEYS:
+    raise ImproperlyConfigured("FIELD_KEYS is missing; make one with: ./run exec -- python manage.py make_field_key")
+
+# --- stores ------------------------------------------------------------------------------------------------------
+
+
+def database(url: str) -> dict[str, Any]:
+    """Django's DATABASES entry of a `postgresql://user:password@host:port/name?host=/socket/dir` URL."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("postgresql", "postgres") or not parts.path.strip("/"):
+        raise ImproperlyConfigured("DATABASE_URL must look like postgresql://user:password@host:5432/name")
+    query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+    host = query.pop("host", parts.hostname or "")
+    pool = env.integer("DATABASE_POOL_SIZE", 8)
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": parts.path.strip("/"),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": host,
+        "PORT": str(parts.port or ""),
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {**query, **({"pool": {"min_size": 1, "max_size": pool}} if pool else {})},
+    }
+
+
+DATABASES = {"default": database(env.text("DATABASE_URL", "postgresql://app@127.0.0.1:5432/app"))}
+REDIS_URL = env.text("REDIS_URL", "redis://127.0.0.1:6379/0")
+
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
+SESSION_ENGINE = "django.contrib.sessions.backends.db"
+CHANNEL_LAYERS = {
+    "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [{"address": REDIS_URL}]}}
+}
+_celery_redis = REDIS_URL.replace("unix://", "redis+socket://", 1)
+CELERY_BROKER_URL = _celery_redis
+CELERY_RESULT_BACKEND = _celery_redis
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_TIME_LIMIT = 300
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+#: Without collected files (demo, tests) WhiteNoise serves from the source folders.
+WHITENOISE_USE_FINDERS = not STATIC_ROOT.exists()
+WHITENOISE_AUTOREFRESH = False
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "marketplace.staticfiles.ModuleManifestStorage"
+        if STATIC_ROOT.exists()
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
+    },
+}
+
+# --- logging -----------------------------------------------------------------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env.choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), "INFO")},
+    "loggers": {"django.request": {"level": "ERROR"}, "aiohttp.access": {"level": "WARNING"}},
+}

@@ -1,0 +1,16 @@
+"""All HTTP paths: each app brings its own, `marketplace` adds the pages that combine them."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, URLResolver, path
+
+
+def healthz(request: HttpRequest) -> HttpResponse:
+    """200 as soon as the process answers; says nothing about the database (that is `/readyz`)."""
+    return HttpResponse("ok", content_type="text/plain")
+
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("healthz", healthz, name="healthz"),
+]
