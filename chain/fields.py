@@ -12,7 +12,8 @@ UINT256_DIGITS = 78
 
 
 class NeuronField(models.DecimalField[int | Decimal, int]):
-    """An exact uint256 (neuron, nonce, bitmap): `numeric(78,0)` in the database, `int` in Python."""
+    """An exact uint256 (neuron, nonce, bitmap): `numeric(78,0)` in the database, `int` in
+    Python."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs["max_digits"] = UINT256_DIGITS

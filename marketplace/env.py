@@ -1,4 +1,5 @@
-"""Reading the environment: a wrong value stops the start with one line that names the variable and the fix."""
+"""Reading the environment: a wrong value stops the start with one line that names the variable and
+the fix."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 
 class Env:
-    """Typed access to environment variables; `NAME_FILE` may hold a path to a file with the value instead."""
+    """Typed access to environment variables; `NAME_FILE` may hold a path to a file with the value
+    instead."""
 
     def __init__(self, values: Mapping[str, str] | None = None) -> None:
         self.values = os.environ if values is None else values
@@ -23,7 +25,8 @@ class Env:
                 return Path(path).read_text().strip()
             except OSError as error:
                 raise ImproperlyConfigured(
-                    f"{name}_FILE: cannot read the file it names ({error.strerror}); fix the path or unset it"
+                    f"{name}_FILE: cannot read the file it names ({error.strerror}); "
+                    "fix the path or unset it"
                 ) from None
         return self.values.get(name, "").strip() or default
 
@@ -32,7 +35,9 @@ class Env:
         if not raw:
             return default
         if not re.fullmatch(r"\d{1,18}", raw) or int(raw) < least:
-            raise ImproperlyConfigured(f"{name}={raw!r} is not a whole number of at least {least}; fix or unset it")
+            raise ImproperlyConfigured(
+                f"{name}={raw!r} is not a whole number of at least {least}; fix or unset it"
+            )
         return int(raw)
 
     def boolean(self, name: str, default: bool = False) -> bool:
@@ -52,7 +57,9 @@ class Env:
     def choice(self, name: str, options: tuple[str, ...], default: str) -> str:
         value = self.text(name, default)
         if value not in options:
-            raise ImproperlyConfigured(f"{name}={value!r} is unknown; use one of: {', '.join(options)}")
+            raise ImproperlyConfigured(
+                f"{name}={value!r} is unknown; use one of: {', '.join(options)}"
+            )
         return value
 
     def address(self, name: str, default: str = "") -> str:
@@ -62,7 +69,9 @@ class Env:
         if not value:
             return ""
         if not is_address(value):
-            raise ImproperlyConfigured(f"{name}={value!r} is not an address; use 0x and 40 hex digits")
+            raise ImproperlyConfigured(
+                f"{name}={value!r} is not an address; use 0x and 40 hex digits"
+            )
         return to_checksum_address(value)
 
     def urls(self, name: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:

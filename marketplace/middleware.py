@@ -17,7 +17,8 @@ type_async = Callable[[HttpRequest], Awaitable[HttpResponse]]
 
 
 def _tag(request: HttpRequest) -> str:
-    """The caller's X-Request-ID where it is harmless, else a fresh one; error pages and problem documents show it."""
+    """The caller's X-Request-ID where it is harmless, else a fresh one; error pages and problem
+    documents show it."""
     given = request.headers.get("X-Request-ID", "")
     identifier = given if _GIVEN.fullmatch(given) else secrets.token_hex(8)
     request.request_id = identifier  # type: ignore[attr-defined]

@@ -1,4 +1,5 @@
-"""All settings, from the environment (interfaces.md 2, documented in `.env.example`). No settings tree."""
+"""All settings, from the environment (interfaces.md 2, documented in `.env.example`). No settings
+tree."""
 
 from __future__ import annotations
 
@@ -19,19 +20,24 @@ django_stubs_ext.monkeypatch()
 env = Env()
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-# --- the network -------------------------------------------------------------------------------------------------
+# --- the network ----------------------------------------------------------------------------------
 
 NETWORK_NAME = env.choice("NETWORK", (*NETWORKS, "custom"), "devnet")
 _preset: Network | None = NETWORKS.get(NETWORK_NAME)
-CHAIN_RPC_URLS = env.urls("CHAIN_RPC_URLS", (_preset.rpc_urls if _preset else ()) or ("http://127.0.0.1:8545",))
+CHAIN_RPC_URLS = env.urls(
+    "CHAIN_RPC_URLS", (_preset.rpc_urls if _preset else ()) or ("http://127.0.0.1:8545",)
+)
 CHAIN_ID = env.integer("CHAIN_ID", _preset.chain_id if _preset else 0)
-if _preset and CHAIN_ID != _preset.chain_id:
+if _preset and _preset.chain_id != CHAIN_ID:
     raise ImproperlyConfigured(
-        f"CHAIN_ID={CHAIN_ID} contradicts NETWORK={NETWORK_NAME} ({_preset.chain_id}); unset it or use NETWORK=custom"
+        f"CHAIN_ID={CHAIN_ID} contradicts NETWORK={NETWORK_NAME} ({_preset.chain_id}); "
+        "unset it or use NETWORK=custom"
     )
 LEDGER_ADDRESS = env.address("LEDGER_ADDRESS", _preset.ledger_address if _preset else "")
 if not LEDGER_ADDRESS:
-    raise ImproperlyConfigured("LEDGER_ADDRESS is missing; NETWORK=custom needs the LedgerManager's address")
+    raise ImproperlyConfigured(
+        "LEDGER_ADDRESS is missing; NETWORK=custom needs the LedgerManager's address"
+    )
 if not CHAIN_ID:
     raise ImproperlyConfigured("CHAIN_ID is missing; NETWORK=custom needs the chain id as a number")
 START_BLOCK = env.integer("START_BLOCK", _preset.start_block if _preset else 0)
@@ -39,15 +45,23 @@ CONFIRMATIONS = env.integer("CONFIRMATIONS", 12)
 NETWORK = (
     _preset
     if _preset and _preset.ledger_address == LEDGER_ADDRESS
-    else Network(NETWORK_NAME, _preset.label if _preset else f"Chain {CHAIN_ID}", CHAIN_ID, LEDGER_ADDRESS, START_BLOCK)
+    else Network(
+        NETWORK_NAME,
+        _preset.label if _preset else f"Chain {CHAIN_ID}",
+        CHAIN_ID,
+        LEDGER_ADDRESS,
+        START_BLOCK,
+    )
 )
 IS_DEVNET = NETWORK_NAME == "devnet"
 
 ALLOW_PRIVATE_PROVIDERS = env.boolean("ALLOW_PRIVATE_PROVIDERS")
 if ALLOW_PRIVATE_PROVIDERS and not IS_DEVNET:
-    raise ImproperlyConfigured("ALLOW_PRIVATE_PROVIDERS is for a local devnet only; unset it or set NETWORK=devnet")
+    raise ImproperlyConfigured(
+        "ALLOW_PRIVATE_PROVIDERS is for a local devnet only; unset it or set NETWORK=devnet"
+    )
 
-# --- Django ------------------------------------------------------------------------------------------------------
+# --- Django ---------------------------------------------------------------------------------------
 
 _DEVELOPMENT_SECRET = "only-for-a-devnet-on-this-machine-" + "x" * 32
 SECRET_KEY = env.text("SECRET_KEY", _DEVELOPMENT_SECRET if IS_DEVNET else "")
@@ -55,7 +69,9 @@ if not SECRET_KEY:
     raise ImproperlyConfigured("SECRET_KEY is missing; set it to 50 or more random characters")
 DEBUG = False
 SITE_URL = (env.urls("SITE_URL", ("http://127.0.0.1:8000",)))[0].rstrip("/")
-ALLOWED_HOSTS = list(env.items("ALLOWED_HOSTS", tuple({urlsplit(SITE_URL).hostname or "", "127.0.0.1", "localhost"})))
+ALLOWED_HOSTS = list(
+    env.items("ALLOWED_HOSTS", tuple({urlsplit(SITE_URL).hostname or "", "127.0.0.1", "localhost"}))
+)
 CSRF_TRUSTED_ORIGINS = [SITE_URL]
 ROOT_URLCONF = "marketplace.urls"
 ASGI_APPLICATION = "marketplace.asgi.application"
@@ -113,7 +129,7 @@ TEMPLATES: list[dict[str, Any]] = [
     }
 ]
 
-# --- security ----------------------------------------------------------------------------------------------------
+# --- security -------------------------------------------------------------------------------------
 
 _secure = SITE_URL.startswith("https://")
 _ws_origin = SITE_URL.replace("http", "ws", 1)
@@ -153,18 +169,25 @@ SILENCED_SYSTEM_CHECKS = ["security.W008"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1 << 20
 
 #: Keys for fields encrypted at rest, newest first (Fernet, 32 url-safe base64 bytes each).
-FIELD_KEYS = list(env.items("FIELD_KEYS", ("ZGV2bmV0LW9ubHkta2V5LWRldm5ldC1vbmx5LWtleSE=",) if IS_DEVNET else ()))
+FIELD_KEYS = list(
+    env.items("FIELD_KEYS", ("ZGV2bmV0LW9ubHkta2V5LWRldm5ldC1vbmx5LWtleSE=",) if IS_DEVNET else ())
+)
 if not FIELD_KEYS:
-    raise ImproperlyConfigured("FIELD_KEYS is missing; make one with: ./run exec -- python manage.py make_field_key")
+    raise ImproperlyConfigured(
+        "FIELD_KEYS is missing; make one with: ./run exec -- python manage.py make_field_key"
+    )
 
-# --- stores ------------------------------------------------------------------------------------------------------
+# --- stores ---------------------------------------------------------------------------------------
 
 
 def database(url: str) -> dict[str, Any]:
-    """Django's DATABASES entry of a `postgresql://user:password@host:port/name?host=/socket/dir` URL."""
+    """Django's DATABASES entry of a `postgresql://user:password@host:port/name?host=/socket/dir`
+    URL."""
     parts = urlsplit(url)
     if parts.scheme not in ("postgresql", "postgres") or not parts.path.strip("/"):
-        raise ImproperlyConfigured("DATABASE_URL must look like postgresql://user:password@host:5432/name")
+        raise ImproperlyConfigured(
+            "DATABASE_URL must look like postgresql://user:password@host:5432/name"
+        )
     query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
     host = query.pop("host", parts.hostname or "")
     pool = env.integer("DATABASE_POOL_SIZE", 8)
@@ -183,10 +206,15 @@ def database(url: str) -> dict[str, Any]:
 DATABASES = {"default": database(env.text("DATABASE_URL", "postgresql://app@127.0.0.1:5432/app"))}
 REDIS_URL = env.text("REDIS_URL", "redis://127.0.0.1:6379/0")
 
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+}
 SESSION_ENGINE = "django.contrib.sessions.backends.db"
 CHANNEL_LAYERS = {
-    "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [{"address": REDIS_URL}]}}
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [{"address": REDIS_URL}]},
+    }
 }
 _celery_redis = REDIS_URL.replace("unix://", "redis+socket://", 1)
 CELERY_BROKER_URL = _celery_redis
@@ -211,13 +239,16 @@ STORAGES = {
     },
 }
 
-# --- logging -----------------------------------------------------------------------------------------------------
+# --- logging --------------------------------------------------------------------------------------
 
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": env.choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), "INFO")},
+    "root": {
+        "handlers": ["stderr"],
+        "level": env.choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
+    },
     "loggers": {"django.request": {"level": "ERROR"}, "aiohttp.access": {"level": "WARNING"}},
 }

@@ -1,4 +1,5 @@
-"""The networks this site knows: addresses, creation blocks and public links, as facts (contracts.md 1)."""
+"""The networks this site knows: addresses, creation blocks and public links, as facts
+(contracts.md 1)."""
 
 from __future__ import annotations
 
@@ -9,8 +10,10 @@ from dataclasses import dataclass, field
 class Network:
     """One chain with its 0G Compute deployment.
 
-    `start_block` is the creation block of the LedgerManager proxy; serving contracts are discovered from its
-    events and back-filled from `serving_start_blocks` (address, lower case -> block) or, for unknown ones, from
+    `start_block` is the creation block of the LedgerManager proxy; serving contracts are
+    discovered from its
+    events and back-filled from `serving_start_blocks` (address, lower case -> block) or, for
+    unknown ones, from
     `start_block`. Links are None where the network has none.
     """
 

@@ -1,0 +1,112 @@
+"""Child processes that never outlive us: own session, parent-death signal, ordered stop."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+_libc = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent(sig: int = signal.SIGTERM) -> Callable[[], None]:
+    """A `preexec_fn` that has the kernel send `sig` to the child when the spawning *thread* ends.
+
+    So spawn from a thread that lives on: the main one.
+    """
+
+    def prctl() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, sig)
+
+    return prctl
+
+
+def free_port(preferred: int | None = None) -> int:
+    """A TCP port on loopback that is free now: `preferred` where it is free, else one the kernel
+    picks."""
+    for port in [preferred] if preferred else []:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        assert isinstance(port, int)
+        return port
+
+
+class Child:
+    """One process in its own session; its output goes to a log file."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        *,
+        log: Path,
+        env: Mapping[str, str],
+        cwd: Path,
+        stop_signal: signal.Signals = signal.SIGTERM,
+    ) -> None:
+        self.name = name
+        self.log = log
+        self.stop_signal = stop_signal
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [str(part) for part in command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=dict(env),
+                cwd=cwd,
+                start_new_session=True,
+                preexec_fn=die_with_parent(stop_signal),
+            )
+
+    @property
+    def code(self) -> int | None:
+        return self.process.poll()
+
+    def tail(self, lines: int = 15) -> str:
+        """The last lines of the log, for an error message."""
+        try:
+            return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        except OSError:
+            return ""
+
+    def terminate(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(self.stop_signal)
+
+    def finish(self, deadline: float) -> None:
+        """Wait until `deadline` (monotonic seconds), then kill the whole session."""
+        try:
+            self.process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            print(f"{self.name} did not stop in time; killing it", file=sys.stderr)
+        # what it may have started itself
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def stop_all(children: Sequence[Child], seconds: float = 8) -> None:
+    """Ask all to stop in reverse order of their start, wait together, kill what remains."""
+    deadline = time.monotonic() + seconds
+    for child in reversed(children):
+        child.terminate()
+    for child in reversed(children):
+        child.finish(deadline)

@@ -1,0 +1,148 @@
+"""The ground every test stands on: real PostgreSQL and Valkey, a real chain with our contracts,
+the real ASGI app."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from runner.postgres import EmbeddedPostgres
+from runner.processes import free_port as _free_port
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+
+if TYPE_CHECKING:
+    from devnet.anvil import Anvil
+    from devnet.deploy import Deployment
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Cheap tests first: pure, db, live, browser."""
+    order = {"pure": 0, "db": 1, "live": 2, "browser": 3}
+    items.sort(key=lambda item: order.get(Path(item.path).parent.name, 4))
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings() -> Iterator[None]:
+    """pytest-django calls this before it creates the test database: the moment to boot our
+    server."""
+    from django.db import connections
+
+    folder = Path(tempfile.mkdtemp(prefix="zgm-test-"))
+    folder.chmod(0o755)
+    server = EmbeddedPostgres(folder / "pg").start()
+    for connection in connections.all():
+        connection.settings_dict["HOST"] = str(server.socket_dir)
+        connection.settings_dict["PORT"] = ""
+    yield
+    server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def free_port() -> int:
+    return _free_port()
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with files that may not be copied into the repository."""
+    if not SHARED.is_dir():
+        pytest.skip("../shared is absent: files from public repositories are read from there only")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def anvil() -> Iterator[Anvil]:
+    """A bare chain for the whole session."""
+    from devnet.anvil import Anvil
+
+    with Anvil() as node:
+        yield node
+
+
+@pytest.fixture(scope="session")
+def devnet(anvil: Anvil) -> Deployment:
+    """Our contracts, deployed once per session on `anvil`."""
+    from devnet.deploy import deploy
+
+    return deploy(anvil.url)
+
+
+@pytest.fixture
+def asgi_server(
+    transactional_db: None, settings: Any, request: pytest.FixtureRequest
+) -> Iterator[str]:
+    """The real ASGI app (HTTP and websockets) on uvicorn in a thread, on the test database; yields
+    its URL.
+
+    With the `devnet` fixture in the same test, the site's RPC is that chain.
+    """
+    import uvicorn
+
+    if "anvil" in request.fixturenames or "devnet" in request.fixturenames:
+        settings.CHAIN_RPC_URLS = (request.getfixturevalue("anvil").url,)
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}"
+    settings.SITE_URL = url
+    settings.CSRF_TRUSTED_ORIGINS = [url]
+    settings.CONTENT_SECURITY_POLICY = {
+        "DIRECTIVES": {
+            **settings.CONTENT_SECURITY_POLICY["DIRECTIVES"],
+            "connect-src": ["'self'", url.replace("http", "ws", 1)],
+        }
+    }
+    from marketplace.asgi import application
+
+    config = uvicorn.Config(
+        application,
+        host="127.0.0.1",
+        port=port,
+        log_level="warning",
+        lifespan="off",
+        ws="websockets-sansio",
+        loop="asyncio",
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        if not thread.is_alive():
+            raise RuntimeError("uvicorn did not start")
+        time.sleep(0.01)
+    yield url
+    server.should_exit = True
+    thread.join(10)
+
+
+def chromium() -> str:
+    for candidate in (
+        os.environ.get("CHROMIUM", ""),
+        "/usr/bin/chromium",
+        "/usr/bin/google-chrome",
+    ):
+        if candidate and Path(candidate).exists():
+            return candidate
+    raise RuntimeError("no Chromium: ./run test installs it, or set CHROMIUM to its path")
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **browser_type_launch_args,
+        "executable_path": chromium(),
+        "args": [
+            "--disable-dev-shm-usage",
+            "--disable-background-networking",
+            "--disable-component-update",
+        ],
+    }

@@ -1,0 +1,36 @@
+"""Loaded with `-p tests.environment` before pytest-django reads the settings: the environment of
+every test."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from runner.valkey import EmbeddedValkey
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Playwright's sync API keeps an event loop running in the test thread.
+os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+# Connections of the test database come and go with it: no pool.
+os.environ["DATABASE_POOL_SIZE"] = "0"
+os.environ["NETWORK"] = "devnet"
+# The providers of the tests listen on loopback.
+os.environ["ALLOW_PRIVATE_PROVIDERS"] = "1"
+for _name in (
+    "DATABASE_URL",
+    "CHAIN_RPC_URLS",
+    "CHAIN_ID",
+    "LEDGER_ADDRESS",
+    "START_BLOCK",
+    "SITE_URL",
+):
+    os.environ.pop(_name, None)
+os.environ["PATH"] = os.pathsep.join((str(ROOT / "node_modules" / ".bin"), os.environ["PATH"]))
+
+valkey = EmbeddedValkey().start()
+os.environ["REDIS_URL"] = valkey.url
+
+
+def pytest_unconfigure() -> None:
+    valkey.stop()
