@@ -61,6 +61,15 @@ if ALLOW_PRIVATE_PROVIDERS and not IS_DEVNET:
         "ALLOW_PRIVATE_PROVIDERS is for a local devnet only; unset it or set NETWORK=devnet"
     )
 
+ATTESTATION_ANCHORS = env.text("ATTESTATION_ANCHORS", "vendor")
+if ATTESTATION_ANCHORS != "vendor" and not IS_DEVNET:
+    raise ImproperlyConfigured(
+        "ATTESTATION_ANCHORS names a file of other trust anchors, which is for a local devnet only; "
+        "unset it or set NETWORK=devnet"
+    )
+for _name in ("PCS_URL", "RIM_URL", "OCSP_URL", "NRAS_URL", "STORAGE_INDEXER_URL"):
+    env.urls(_name)
+
 # --- Django ---------------------------------------------------------------------------------------
 
 _DEVELOPMENT_SECRET = "only-for-a-devnet-on-this-machine-" + "x" * 32

@@ -1,0 +1,65 @@
+"""`./run check`: every check that needs no test, one line each; all run, the exit code tells."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from runner.tree import ROOT
+
+PYTHON = sys.executable
+#: A deployable configuration: `check --deploy` must be silent for it.
+DEPLOYED = {
+    "NETWORK": "aristotle",
+    "SITE_URL": "https://market.example",
+    "SECRET_KEY": "a-secret-key-for-this-check-only-0123456789-abcdefghijklmnopqrstuvwxyz",
+    "FIELD_KEYS": "Y2hlY2stb25seS1rZXktY2hlY2stb25seS1rZXktISE=",
+    "DATABASE_POOL_SIZE": "0",
+}
+OFFLINE = {"DATABASE_POOL_SIZE": "0", "PYTHONWARNINGS": "ignore::RuntimeWarning"}
+
+CHECKS: tuple[tuple[str, tuple[str, ...], dict[str, str]], ...] = (
+    ("format", (PYTHON, "-m", "ruff", "format", "--check", "-q", "."), {}),
+    ("lint", (PYTHON, "-m", "ruff", "check", "-q", "."), {}),
+    ("types", (PYTHON, "-m", "mypy"), {}),
+    ("import rules", ("lint-imports", "--no-cache"), {}),
+    ("migrations", (PYTHON, "manage.py", "makemigrations", "--check", "--dry-run"), OFFLINE),
+    ("deployment", (PYTHON, "manage.py", "check", "--deploy", "--fail-level", "WARNING"), DEPLOYED),
+    ("templates", ("djlint", "templates", "--lint", "--quiet"), {}),
+    ("contracts rebuild", ("node", "contracts/compile.js", "--check"), {}),
+)
+
+
+def check(arguments: Sequence[str]) -> int:
+    """Run all checks, or those whose names are given; 0 when all passed."""
+    wanted = set(arguments)
+    unknown = wanted - {name for name, _, _ in CHECKS}
+    if unknown:
+        print(f"unknown check: {', '.join(sorted(unknown))}", file=sys.stderr)
+        return 2
+    failed = []
+    for name, command, env in CHECKS:
+        if wanted and name not in wanted:
+            continue
+        started = time.monotonic()
+        result = subprocess.run(
+            command,
+            cwd=ROOT,
+            env={**os.environ, **env},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        seconds = time.monotonic() - started
+        print(
+            f"{'ok    ' if result.returncode == 0 else 'FAILED'} {name} ({seconds:.1f} s)",
+            flush=True,
+        )
+        if result.returncode:
+            failed.append(name)
+            print((result.stdout + result.stderr).rstrip(), flush=True)
+    print(f"checks: {len(failed)} failed" + (f": {', '.join(failed)}" if failed else ""))
+    return 1 if failed else 0

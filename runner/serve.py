@@ -1,0 +1,154 @@
+"""`./run serve` and `./run exec`: the site's processes without a local chain."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from runner.environment import dotenv, secrets_of
+from runner.processes import free_port
+from runner.tree import DATA, ROOT, Stop, Tree, read_run_file
+
+#: What `./run exec` takes over from a running demo or serve.
+PASSED_ON = (
+    *("NETWORK", "CHAIN_RPC_URLS", "CHAIN_ID", "LEDGER_ADDRESS", "START_BLOCK", "CONFIRMATIONS"),
+    *("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "FIELD_KEYS", "SITE_URL", "ALLOWED_HOSTS"),
+    *("ALLOW_PRIVATE_PROVIDERS", "ATTESTATION_ANCHORS", "DATABASE_POOL_SIZE"),
+)
+
+
+def site_processes(tree: Tree, port: int) -> None:
+    """web, follow, worker (with beat): the same in demo and serve."""
+    tree.python(
+        "web",
+        *("-m", "uvicorn", "marketplace.asgi:application", "--host", "127.0.0.1"),
+        *("--port", str(port), "--ws", "websockets-sansio", "--lifespan", "off"),
+        *("--log-level", "warning", "--no-server-header", "--ws-max-size", "262144"),
+        *("--timeout-graceful-shutdown", "5"),
+    )
+    tree.python("follow", "manage.py", "follow")
+    tree.python(
+        "worker",
+        *("-m", "celery", "-A", "marketplace", "worker", "-B", "-s", tree.data / "beat"),
+        *("-P", "threads", "-c", "4", "-l", "WARNING", "--without-gossip", "--without-mingle"),
+    )
+
+
+def migrate(tree: Tree) -> None:
+    child = tree.python("migrate", "manage.py", "migrate", env={"DATABASE_POOL_SIZE": "0"})
+    tree.finished(child, "preparing the database")
+
+
+def prepare(tree: Tree) -> None:
+    """Environment of serve and exec: `.env` below the real environment, secrets made once."""
+    for name, value in dotenv().items():
+        tree.env.setdefault(name, value)
+    if not tree.env.get("NETWORK"):
+        raise Stop(
+            "configuration: NETWORK is missing; write NETWORK=galileo (or aristotle, devnet, custom) "
+            "into .env, or use ./run demo for a local network",
+            code=2,
+        )
+    tree.data = DATA / "serve" / tree.env["NETWORK"]
+    for name, value in secrets_of(DATA / "serve").items():
+        if not tree.env.get(name) and not tree.env.get(f"{name}_FILE"):
+            tree.env[name] = value
+
+
+def locked(folder: Path) -> int:
+    """A lock on a data folder, or Stop when another run uses it; returns the open descriptor."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise Stop(
+            f"another run uses {Tree.shown(folder)}; stop it, or set DATABASE_URL and REDIS_URL"
+        ) from None
+    return descriptor
+
+
+def serve(arguments: Sequence[str]) -> int:
+    """The site on the network of the environment, until Ctrl-C."""
+    tree = Tree(DATA / "serve")
+    try:
+        prepare(tree)
+        locked(tree.data)
+        wanted = int(tree.env.get("PORT", "8000"))
+        port = free_port(wanted)
+        url = tree.env.setdefault("SITE_URL", f"http://127.0.0.1:{port}")
+        tree.start_stores(durable=True)
+        migrate(tree)
+        site_processes(tree, port)
+        tree.until_http(f"http://127.0.0.1:{port}/healthz", "the site")
+        tree.announce({"mode": "serve", "site_url": url}, PASSED_ON)
+        tree.say(f"network {tree.env['NETWORK']}, logs in {tree.shown(tree.data)}/logs")
+        print(f"READY {url}", flush=True)
+        tree.wait()
+    except Stop as stop:
+        return stopped(stop)
+    finally:
+        tree.withdraw()
+        tree.stop()
+    return 0
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Run a command beside a running demo or serve, or with stores started for it alone."""
+    command = list(arguments[1:] if arguments[:1] == ["--"] else arguments)
+    if not command:
+        print("usage: ./run exec -- CMD …", file=sys.stderr)
+        return 2
+    running = read_run_file()
+    tree = Tree(DATA / "exec")
+    try:
+        if running is not None:
+            values = running.get("env")
+            assert isinstance(values, dict)
+            # What the caller set on purpose wins over what the running site uses.
+            tree.env = {**{str(k): str(v) for k, v in values.items()}, **tree.env}
+        else:
+            for name, value in dotenv().items():
+                tree.env.setdefault(name, value)
+            tree.env.setdefault("NETWORK", "devnet")
+            prepare(tree)
+            if not (tree.env.get("DATABASE_URL") and tree.env.get("REDIS_URL")):
+                locked(tree.data)
+            own_database = not tree.env.get("DATABASE_URL")
+            tree.start_stores(durable=True)
+            if own_database:
+                migrate(tree)
+        return run_in_foreground(command, tree)
+    except Stop as stop:
+        return stopped(stop)
+    finally:
+        tree.stop()
+
+
+def run_in_foreground(command: Sequence[str], tree: Tree) -> int:
+    """The command with our terminal; its exit code."""
+    try:
+        process = subprocess.Popen(command, env=tree.env, cwd=ROOT)
+    except (FileNotFoundError, PermissionError) as error:
+        print(f"./run exec: cannot start {command[0]!r}: {error.strerror}", file=sys.stderr)
+        return 127
+    try:
+        return process.wait()
+    except Stop:
+        process.terminate()
+        try:
+            return process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
+
+
+def stopped(stop: Stop) -> int:
+    if str(stop):
+        print(f"./run: {stop}", file=sys.stderr, flush=True)
+    return stop.code

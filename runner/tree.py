@@ -1,0 +1,210 @@
+"""One process tree: starts children in order, notices when one dies, ends all of them together."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+
+from runner.postgres import EmbeddedPostgres, PostgresError
+from runner.processes import Child, stop_all
+from runner.valkey import EmbeddedValkey, ValkeyError
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT / ".data"
+RUN_FILE = DATA / "run.json"
+
+
+class Stop(Exception):
+    """The tree must end; `code` is the exit code and the text, if any, says why."""
+
+    def __init__(self, text: str = "", code: int = 1) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Tree:
+    """The processes of one `demo`, `serve` or `exec`, with their common environment and data
+    folder."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.env: dict[str, str] = dict(os.environ)
+        self.children: list[Child] = []
+        self.postgres: EmbeddedPostgres | None = None
+        self.valkey: EmbeddedValkey | None = None
+        self.started = float(os.environ.get("RUN_STARTED", time.time()))
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        # A second signal while we are stopping must not interrupt the stopping.
+        for again in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(again, signal.SIG_IGN)
+        raise Stop(code=0 if number == signal.SIGINT else 128 + number)
+
+    def say(self, text: str) -> None:
+        print(f"[{time.time() - self.started:5.1f} s] {text}", flush=True)
+
+    def start_stores(self, *, durable: bool) -> None:
+        """PostgreSQL and Valkey of our own, unless the environment names running ones."""
+        try:
+            if not self.env.get("REDIS_URL"):
+                self.valkey = EmbeddedValkey(self.data / "valkey" if durable else None).start()
+                self.env["REDIS_URL"] = self.valkey.url
+            if not self.env.get("DATABASE_URL"):
+                self.postgres = EmbeddedPostgres(self.data / "postgres", durable=durable).start()
+                self.env["DATABASE_URL"] = self.postgres.dsn
+        except (PostgresError, ValkeyError) as error:
+            raise Stop(str(error)) from None
+
+    def spawn(
+        self,
+        name: str,
+        *command: str | Path,
+        env: Mapping[str, str] | None = None,
+        stop_signal: signal.Signals = signal.SIGTERM,
+    ) -> Child:
+        child = Child(
+            name,
+            command,
+            log=self.data / "logs" / f"{name}.log",
+            env={**self.env, **(env or {})},
+            cwd=ROOT,
+            stop_signal=stop_signal,
+        )
+        self.children.append(child)
+        return child
+
+    def python(
+        self, name: str, *arguments: str | Path, env: Mapping[str, str] | None = None
+    ) -> Child:
+        return self.spawn(name, sys.executable, *arguments, env=env)
+
+    def finished(self, child: Child, what: str, seconds: float = 120) -> None:
+        """Wait until a short-lived child has ended well."""
+        deadline = time.monotonic() + seconds
+        while child.code is None:
+            self.check(ignore=child)
+            if time.monotonic() > deadline:
+                raise Stop(f"{what} took longer than {seconds:.0f} s; see {self.shown(child.log)}")
+            time.sleep(0.02)
+        self.children.remove(child)
+        if child.code != 0:
+            last = child.tail()
+            for line in reversed(last.splitlines()):
+                if line.startswith(
+                    "configuration: "
+                ):  # one line that names the variable and the fix
+                    raise Stop(line, code=2)
+            raise Stop(f"{what} failed (exit code {child.code}):\n{last}")
+
+    def check(self, ignore: Child | None = None) -> None:
+        """Raise Stop when a child has died."""
+        for child in self.children:
+            if child is not ignore and child.code is not None:
+                raise Stop(
+                    f"{child.name} ended with exit code {child.code}; everything stops. "
+                    f"Its last lines:\n{child.tail()}"
+                )
+        postgres = self.postgres and self.postgres.process
+        valkey = self.valkey and self.valkey.process
+        if postgres and postgres.poll() is not None:
+            raise Stop("PostgreSQL died; everything stops")
+        if valkey and valkey.poll() is not None:
+            raise Stop("Valkey died; everything stops")
+
+    def until(self, ready: Callable[[], bool], what: str, seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while not ready():
+            self.check()
+            if time.monotonic() > deadline:
+                logs = self.shown(self.data / "logs")
+                raise Stop(f"{what} did not get ready within {seconds:.0f} s; see {logs}")
+            time.sleep(0.05)
+
+    def until_http(self, url: str, what: str, seconds: float = 60) -> None:
+        self.until(lambda: answers(url), what, seconds)
+
+    def wait(self) -> None:
+        """Until a signal arrives or a child dies."""
+        while True:
+            self.check()
+            time.sleep(0.25)
+
+    def stop(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        stop_all(self.children)
+        if self.postgres:
+            self.postgres.stop()
+        if self.valkey:
+            self.valkey.stop()
+
+    def announce(self, values: Mapping[str, object], names: Sequence[str]) -> None:
+        """Write `.data/run.json`, so that `./run exec` finds us; `names` are variables to pass
+        on."""
+        if self._other_is_running():
+            return
+        content = {
+            **values,
+            "pid": os.getpid(),
+            "pid_started": started_ticks(os.getpid()),
+            "env": {name: self.env[name] for name in names if name in self.env},
+        }
+        part = RUN_FILE.with_suffix(".part")
+        part.touch(mode=0o600)
+        part.write_text(json.dumps(content, indent=1))
+        part.rename(RUN_FILE)
+
+    def _other_is_running(self) -> bool:
+        running = read_run_file()
+        return running is not None and running.get("pid") != os.getpid()
+
+    def withdraw(self) -> None:
+        running = read_run_file()
+        if running and running.get("pid") == os.getpid():
+            RUN_FILE.unlink(missing_ok=True)
+
+    @staticmethod
+    def shown(path: Path) -> str:
+        """A path as the user sees it: relative to the checkout where it lies inside."""
+        return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+def answers(url: str) -> bool:
+    """True when the URL answers with 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=3) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def started_ticks(pid: int) -> str:
+    """When a process started (clock ticks since boot): with the pid it names one process for
+    good."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    return stat.rsplit(")", 1)[1].split()[19]
+
+
+def read_run_file() -> dict[str, object] | None:
+    """The running demo or serve of this checkout, or None."""
+    try:
+        content = json.loads(RUN_FILE.read_text())
+        pid = int(content["pid"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if not isinstance(content, dict) or started_ticks(pid) != content.get("pid_started"):
+        return None
+    return content
