@@ -1,0 +1,300 @@
+"""Reads of the ledger for pages and API: frozen values (`ledger.records`), a constant number of
+queries each.
+
+All of them show the newest state (final rows with the pending ones on top, `Model.current`).
+Addresses given to a function must be EIP-55: `address_of` makes them so. Sums over many rows live
+in `ledger.statistics`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from django.db.models import Case, F, Model, Q, QuerySet, When
+from eth_utils.address import is_checksum_address, is_hex_address, to_checksum_address
+
+from chain.fields import NeuronField
+from ledger.models import (
+    Kind,
+    Ledger,
+    Movement,
+    Service,
+    ServiceChange,
+    ServingContract,
+    Settlement,
+    SubAccount,
+)
+from ledger.records import (
+    Account,
+    ChangeEntry,
+    Contract,
+    Listing,
+    MovementEntry,
+    Page,
+    Position,
+    Purse,
+    SettlementEntry,
+)
+
+Row = TypeVar("Row")
+Table = TypeVar("Table", bound=Model)
+Item = TypeVar("Item")
+
+KINDS: tuple[str, ...] = (Kind.INFERENCE.value, Kind.FINE_TUNING.value)
+PAGE_SIZE = 25
+MAX_PAGE_SIZE = 200
+#: PostgreSQL's OFFSET is a 64-bit number; nobody reads that far.
+MAX_PAGE = 1_000_000
+
+#: The price one compares by: both directions of inference, the token price of fine-tuning.
+_PRICE = Case(
+    When(kind=Kind.FINE_TUNING, then=F("price_per_token")),
+    default=F("input_price") + F("output_price"),
+    output_field=NeuronField(),
+)
+
+#: `sort=` values and their columns; a leading `-` turns the direction, ties break by provider.
+SORTS: dict[str, str] = {
+    "model": "model",
+    "price": "price",
+    "input_price": "input_price",
+    "output_price": "output_price",
+    "stake": "stake",
+    "updated": "updated_at_unix",
+    "created": "created_block",
+    "provider": "provider",
+    "type": "service_type",
+}
+
+#: Verdicts of interfaces.md 3 `verified=`.
+VERDICTS: tuple[str, ...] = (
+    "pass",
+    "warn",
+    "partial",
+    "fail",
+    "not_provided",
+    "not_checked",
+    "expired",
+    "never",
+)
+
+
+def address_of(text: str) -> str | None:
+    """The EIP-55 form of a 20-byte hex address, or None. A mixed-case address with a wrong
+    checksum is refused.
+    """
+    if not (text.startswith(("0x", "0X")) and is_hex_address(text)):
+        return None
+    digits = text[2:]
+    mixed = digits != digits.lower() and digits != digits.upper()
+    if mixed and not is_checksum_address(text):
+        return None
+    return str(to_checksum_address(text))
+
+
+def contracts() -> dict[str, Contract]:
+    """All serving contracts by address, in registration order (1 query)."""
+    rows = ServingContract.current.order_by("registered_block", "address")
+    return {row.address: Contract.of(row) for row in rows}
+
+
+def recommended(kind: str, known: dict[str, Contract]) -> Contract | None:
+    """The contract of a kind that the LedgerManager recommends, else the one registered last."""
+    of_kind = [contract for contract in known.values() if contract.kind == kind]
+    return max(
+        of_kind,
+        key=lambda contract: (contract.recommended, contract.registered_block),
+        default=None,
+    )
+
+
+# --- services -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ServiceQuery:
+    """Filters of the services list, as they come from a URL; empty means "any".
+
+    `q`: words that must all occur in model, provider address, URL or type. `verified`: one of
+    `VERDICTS`; as long as no attestation is stored, every service's verdict is `never`. `sort`: a
+    key of `SORTS`, with `-` for descending.
+    """
+
+    kind: str = ""
+    type: str = ""
+    q: str = ""
+    model: str = ""
+    verified: str = ""
+    sort: str = "model"
+
+    def without(self, *names: str) -> ServiceQuery:
+        """The same query with these filters lifted (for facet counts and for "clear filter"
+        links).
+        """
+        cleared = dict.fromkeys(names, "")
+        return ServiceQuery(**{**self.__dict__, **cleared})
+
+
+def matching(query: ServiceQuery) -> QuerySet[Service]:
+    """Listed services that a query selects, unordered."""
+    rows = Service.current.filter(removed=False)
+    # PostgreSQL text holds no NUL: nothing can match one, and asking would be an error.
+    if any("\x00" in text for text in (query.kind, query.type, query.q, query.model)):
+        return rows.none()
+    if query.verified and query.verified != "never":
+        return rows.none()
+    if query.kind:
+        rows = rows.filter(kind=query.kind)
+    if query.type:
+        rows = rows.filter(service_type=query.type)
+    if query.model:
+        rows = rows.filter(Q(model=query.model) | Q(model_list__contains=[query.model]))
+    for word in query.q.split()[:8]:
+        rows = rows.filter(
+            Q(model__icontains=word)
+            | Q(provider__icontains=word)
+            | Q(url__icontains=word)
+            | Q(service_type__icontains=word)
+            | Q(model_list__icontains=word)
+        )
+    return rows
+
+
+def services(query: ServiceQuery, page: int = 1, page_size: int = PAGE_SIZE) -> Page[Listing]:
+    """One page of the services list (3 queries). An unknown `sort` falls back to `model`."""
+    descending = query.sort.startswith("-")
+    column = F(SORTS.get(query.sort.removeprefix("-"), "model"))
+    order = column.desc() if descending else column.asc()
+    rows = matching(query).annotate(price=_PRICE).order_by(order, "kind", "provider", "serving")
+    known = contracts()
+    return paginate(rows, page, page_size, lambda row: Listing.of(row, known))
+
+
+def service(
+    kind: str, provider: str, service_name: str = "", *, include_removed: bool = False
+) -> Listing | None:
+    """A provider's service of a kind (2 queries).
+
+    Without a name: the one in the recommended serving contract, else in the contract registered
+    last among those the provider is listed in (a network may have two of a kind). Removed ones
+    only with `include_removed`.
+    """
+    known = contracts()
+    rows = Service.current.filter(kind=kind, provider=provider)
+    if not include_removed:
+        rows = rows.filter(removed=False)
+    found = [Listing.of(row, known) for row in rows]
+    if service_name:
+        found = [listing for listing in found if listing.service_name == service_name]
+
+    def preference(listing: Listing) -> tuple[bool, bool, int]:
+        registered = known[listing.serving].registered_block if listing.serving in known else -1
+        return (not listing.removed, listing.recommended, registered)
+
+    return max(found, key=preference, default=None)
+
+
+def services_of(provider: str, *, include_removed: bool = False) -> tuple[Listing, ...]:
+    """All services of one provider, inference first (2 queries)."""
+    known = contracts()
+    rows = Service.current.filter(provider=provider).order_by("-kind", "created_block", "serving")
+    if not include_removed:
+        rows = rows.filter(removed=False)
+    return tuple(Listing.of(row, known) for row in rows)
+
+
+# --- histories, newest first --------------------------------------------------------------------
+
+
+def timeline(
+    provider: str, serving: str = "", kind: str = "", page: int = 1, page_size: int = PAGE_SIZE
+) -> Page[ChangeEntry]:
+    """On-chain changes of a provider's listings, in one serving contract or one kind where given
+    (3 queries).
+    """
+    return _changes(Q(provider=provider), serving, kind, page, page_size)
+
+
+def changes(
+    kind: str = "", provider: str = "", page: int = 1, page_size: int = PAGE_SIZE
+) -> Page[ChangeEntry]:
+    """The network-wide feed of listing changes (3 queries)."""
+    return _changes(Q(provider=provider) if provider else Q(), "", kind, page, page_size)
+
+
+def _changes(where: Q, serving: str, kind: str, page: int, page_size: int) -> Page[ChangeEntry]:
+    known = contracts()
+    rows = ServiceChange.objects.filter(where)
+    if serving:
+        rows = rows.filter(serving=serving)
+    if kind:
+        rows = rows.filter(serving__in=[c.address for c in known.values() if c.kind == kind])
+    return paginate(newest_first(rows), page, page_size, lambda row: ChangeEntry.of(row, known))
+
+
+def movements(user: str, page: int = 1, page_size: int = PAGE_SIZE) -> Page[MovementEntry]:
+    """Every movement of an account (3 queries)."""
+    known = contracts()
+    rows = newest_first(Movement.objects.filter(user=user))
+    return paginate(rows, page, page_size, lambda row: MovementEntry.of(row, known))
+
+
+def settlements(
+    provider: str = "", user: str = "", serving: str = "", page: int = 1, page_size: int = PAGE_SIZE
+) -> Page[SettlementEntry]:
+    """Settlement items of a provider, of a user, or of both (3 queries)."""
+    known = contracts()
+    given = {"provider": provider, "user": user, "serving": serving}
+    rows = newest_first(Settlement.objects.filter(**{k: v for k, v in given.items() if v}))
+    return paginate(rows, page, page_size, lambda row: SettlementEntry.of(row, known))
+
+
+# --- accounts -----------------------------------------------------------------------------------
+
+
+def account(address: str) -> Account:
+    """Main account and live sub-accounts of an address (3 queries); an unknown address owns
+    nothing.
+    """
+    known = contracts()
+    ledger = Ledger.current.filter(user=address, exists=True).first()
+    rows = SubAccount.current.filter(user=address, live=True).order_by("serving", "provider")
+    return Account(
+        address=address,
+        ledger=Purse.of(ledger) if ledger else None,
+        positions=tuple(Position.of(row, known) for row in rows),
+    )
+
+
+def position(user: str, provider: str, serving: str) -> Position | None:
+    """One live sub-account, or None (2 queries)."""
+    row = SubAccount.current.filter(
+        user=user, provider=provider, serving=serving, live=True
+    ).first()
+    return Position.of(row, contracts()) if row else None
+
+
+# --- helpers ------------------------------------------------------------------------------------
+
+
+def newest_first(rows: QuerySet[Table]) -> QuerySet[Table]:
+    """Chain order turned round. Rows are appended in chain order, so the primary key orders a
+    block's rows.
+    """
+    return rows.order_by("-block", "-pk")
+
+
+def paginate(
+    rows: QuerySet[Any, Row], page: int, page_size: int, convert: Callable[[Row], Item]
+) -> Page[Item]:
+    """One page of a queryset (2 queries). Out-of-range numbers are clamped to what the database
+    can answer.
+    """
+    size = min(max(1, page_size), MAX_PAGE_SIZE)
+    number = min(max(1, page), MAX_PAGE)
+    start = (number - 1) * size
+    count = rows.count()
+    shown: Iterable[Any] = rows[start : start + size] if start < count else ()
+    return Page(tuple(convert(row) for row in shown), count, number, size)

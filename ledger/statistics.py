@@ -1,0 +1,367 @@
+"""Sums and groups over the ledger: earnings, network totals, providers, models, facet counts.
+
+Money is summed by PostgreSQL in `numeric`, exactly; parts and totals that belong together come
+from one statement, hence from one snapshot, so that parts always add up to the total, to the
+neuron.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection
+from django.db.models import Count, Max, Min, Q, Sum
+from django.utils import timezone
+
+from ledger import selectors
+from ledger.models import Kind, Ledger, Service, Settlement, SubAccount
+from ledger.records import Listing, Page
+
+#: Statuses of items that the contract accepted (their nonce was consumed); the others paid nothing.
+ACCEPTED = ("success", "partial", "acknowledged", "penalty")
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(row)
+
+
+# --- earnings -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Day:
+    """A UTC day's income; `settlements` counts the accepted items."""
+
+    date: dt.date
+    amount: int
+    settlements: int
+
+
+@dataclass(frozen=True)
+class Payer:
+    user: str
+    amount: int
+    settlements: int
+
+
+@dataclass(frozen=True)
+class Earnings:
+    """A provider's settled income in neuron; `by_service`, `by_day` and `by_user` each sum to
+    `total`.
+    """
+
+    total: int
+    unsettled: int
+    settlements: int
+    by_service: dict[str, int]
+    by_day: tuple[Day, ...]
+    by_user: tuple[Payer, ...]
+
+
+_EARNINGS = """
+SELECT GROUPING(serving, day, "user"), serving, day, "user", SUM(settled), SUM(unsettled), COUNT(*)
+FROM (
+    SELECT serving, (at AT TIME ZONE 'UTC')::date AS day, "user", settled, unsettled
+    FROM ledger_settlement WHERE provider = %s AND status = ANY(%s)
+) AS items
+GROUP BY GROUPING SETS ((), (serving), (day), ("user"))
+ORDER BY 1, day, 5 DESC, "user"
+"""
+# GROUPING's bits, one per column, set where the column is summed over.
+_ALL, _BY_SERVICE, _BY_DAY, _BY_USER = 0b111, 0b011, 0b101, 0b110
+
+
+def earnings(provider: str) -> Earnings:
+    """What a provider was paid (2 queries); days oldest first, payers by amount.
+
+    Income is the settled part of accepted items (contracts.md 6.4, 6.5); refused items pay nothing
+    and are not counted. `unsettled` is what accepted items asked for and did not get.
+    """
+    known = selectors.contracts()
+    total = unsettled = count = 0
+    by_service: dict[str, int] = {}
+    days: list[Day] = []
+    users: list[Payer] = []
+    with connection.cursor() as cursor:
+        cursor.execute(_EARNINGS, [provider, list(ACCEPTED)])
+        for grouping, serving, day, user, settled, missed, items in cursor.fetchall():
+            amount = int(settled or 0)
+            if grouping == _ALL:
+                total, unsettled, count = amount, int(missed or 0), items
+            elif grouping == _BY_SERVICE:
+                name = known[serving].service_name if serving in known else serving
+                by_service[name] = by_service.get(name, 0) + amount
+            elif grouping == _BY_DAY:
+                days.append(Day(day, amount, items))
+            elif grouping == _BY_USER:
+                users.append(Payer(user, amount, items))
+    return Earnings(total, unsettled, count, by_service, tuple(days), tuple(users))
+
+
+# --- the network --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Totals:
+    """The network in numbers; amounts in neuron."""
+
+    services: int
+    services_by_kind: dict[str, int]
+    acknowledged: int
+    providers: int
+    models: int
+    accounts: int
+    deposited: int
+    available: int
+    staked: int
+    spent: int
+    spent_24h: int
+    settlements_24h: int
+
+    @property
+    def locked(self) -> int:
+        """What lies in sub-accounts: deposited but no longer available (contracts.md 2)."""
+        return self.deposited - self.available
+
+
+def totals(now: dt.datetime | None = None) -> Totals:
+    """Listed services, accounts and spending (3 queries); the last 24 h end at `now`."""
+    since = (now or timezone.now()) - dt.timedelta(hours=24)
+    listed = Service.current.filter(removed=False).aggregate(
+        services=Count("pk"),
+        inference=Count("pk", filter=Q(kind=Kind.INFERENCE)),
+        fine_tuning=Count("pk", filter=Q(kind=Kind.FINE_TUNING)),
+        acknowledged=Count("pk", filter=Q(tee_signer_acknowledged=True)),
+        providers=Count("provider", distinct=True),
+        models=Count("model", distinct=True, filter=~Q(model="")),
+        staked=Sum("stake"),
+    )
+    purses = Ledger.current.filter(exists=True).aggregate(
+        accounts=Count("pk"), deposited=Sum("total"), available=Sum("available")
+    )
+    recent = Q(at__gte=since)
+    paid = Settlement.objects.filter(status__in=ACCEPTED).aggregate(
+        spent=Sum("settled"),
+        spent_24h=Sum("settled", filter=recent),
+        settlements_24h=Count("pk", filter=recent),
+    )
+    return Totals(
+        services=listed["services"],
+        services_by_kind={
+            Kind.INFERENCE.value: listed["inference"],
+            Kind.FINE_TUNING.value: listed["fine_tuning"],
+        },
+        acknowledged=listed["acknowledged"],
+        providers=listed["providers"],
+        models=listed["models"],
+        accounts=purses["accounts"],
+        deposited=purses["deposited"] or 0,
+        available=purses["available"] or 0,
+        staked=listed["staked"] or 0,
+        spent=paid["spent"] or 0,
+        spent_24h=paid["spent_24h"] or 0,
+        settlements_24h=paid["settlements_24h"],
+    )
+
+
+# --- providers ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ProviderSummary:
+    """One provider over all serving contracts. `users` holds a sub-account there; `payers` paid
+    in 30 days.
+    """
+
+    address: str
+    services: tuple[Listing, ...]
+    stake: int
+    since_block: int | None
+    users: int
+    deposited: int
+    payers_30d: int
+    earned: int
+    earned_24h: int
+    earned_30d: int
+    unsettled: int
+
+
+def provider(address: str, now: dt.datetime | None = None) -> ProviderSummary:
+    """A provider's summary (4 queries); an unknown address has no services and zeroes."""
+    now = now or timezone.now()
+    month = Q(at__gte=now - dt.timedelta(days=30))
+    listings = selectors.services_of(address)
+    held = SubAccount.current.filter(provider=address, live=True).aggregate(
+        users=Count("user", distinct=True), deposited=Sum("balance")
+    )
+    paid = Settlement.objects.filter(provider=address, status__in=ACCEPTED).aggregate(
+        earned=Sum("settled"),
+        earned_24h=Sum("settled", filter=Q(at__gte=now - dt.timedelta(hours=24))),
+        earned_30d=Sum("settled", filter=month),
+        payers=Count("user", distinct=True, filter=month & Q(settled__gt=0)),
+        unsettled=Sum("unsettled"),
+    )
+    return ProviderSummary(
+        address=address,
+        services=listings,
+        stake=sum(listing.stake for listing in listings),
+        since_block=min((listing.created_block for listing in listings), default=None),
+        users=held["users"],
+        deposited=held["deposited"] or 0,
+        payers_30d=paid["payers"],
+        earned=paid["earned"] or 0,
+        earned_24h=paid["earned_24h"] or 0,
+        earned_30d=paid["earned_30d"] or 0,
+        unsettled=paid["unsettled"] or 0,
+    )
+
+
+@dataclass(frozen=True)
+class ProviderRow:
+    """A line of the providers list."""
+
+    address: str
+    services: int
+    kinds: tuple[str, ...]
+    acknowledged: int
+    stake: int
+    since_block: int
+    earned: int
+
+
+def providers(page: int = 1, page_size: int = selectors.PAGE_SIZE) -> Page[ProviderRow]:
+    """Providers with a listed service, those there longest first (3 queries)."""
+    groups = (
+        Service.current.filter(removed=False)
+        .values("provider")
+        .annotate(
+            services=Count("pk"),
+            inference=Count("pk", filter=Q(kind=Kind.INFERENCE)),
+            acknowledged=Count("pk", filter=Q(tee_signer_acknowledged=True)),
+            staked=Sum("stake"),
+            since=Min("created_block"),
+        )
+        .order_by("since", "provider")
+    )
+    shown = selectors.paginate(groups, page, page_size, _plain)
+    earned = dict(
+        Settlement.objects.filter(
+            provider__in=[row["provider"] for row in shown.items], status__in=ACCEPTED
+        )
+        .values_list("provider")
+        .annotate(Sum("settled"))
+    )
+    rows = tuple(
+        ProviderRow(
+            address=row["provider"],
+            services=row["services"],
+            kinds=tuple(
+                kind
+                for kind, listed in (
+                    (Kind.INFERENCE.value, row["inference"]),
+                    (Kind.FINE_TUNING.value, row["services"] - row["inference"]),
+                )
+                if listed
+            ),
+            acknowledged=row["acknowledged"],
+            stake=row["staked"] or 0,
+            since_block=row["since"],
+            earned=earned.get(row["provider"], 0),
+        )
+        for row in shown.items
+    )
+    return Page(rows, shown.count, shown.number, shown.size)
+
+
+# --- models and facets --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """Inference services that name the same model; prices are the lowest on offer, neuron per
+    token.
+    """
+
+    model: str
+    types: tuple[str, ...]
+    providers: int
+    acknowledged: int
+    input_price: int
+    output_price: int
+    updated_at_unix: int
+
+
+def models(q: str = "", page: int = 1, page_size: int = selectors.PAGE_SIZE) -> Page[ModelRow]:
+    """Models offered for inference, those with most providers first (3 queries)."""
+    listed = selectors.matching(selectors.ServiceQuery(kind=Kind.INFERENCE.value, q=q))
+    groups = (
+        listed.exclude(model="")
+        .values("model")
+        .annotate(
+            providers=Count("provider", distinct=True),
+            acknowledged=Count("pk", filter=Q(tee_signer_acknowledged=True)),
+            input=Min("input_price"),
+            output=Min("output_price"),
+            updated=Max("updated_at_unix"),
+        )
+        .order_by("-providers", "model")
+    )
+    shown = selectors.paginate(groups, page, page_size, _plain)
+    types: dict[str, set[str]] = {}
+    names = [row["model"] for row in shown.items]
+    for model, kind in (
+        listed.filter(model__in=names).values_list("model", "service_type").distinct()
+    ):
+        types.setdefault(model, set()).add(kind)
+    rows = tuple(
+        ModelRow(
+            model=row["model"],
+            types=tuple(sorted(types.get(row["model"], ()))),
+            providers=row["providers"],
+            acknowledged=row["acknowledged"],
+            input_price=row["input"],
+            output_price=row["output"],
+            updated_at_unix=row["updated"],
+        )
+        for row in shown.items
+    )
+    return Page(rows, shown.count, shown.number, shown.size)
+
+
+@dataclass(frozen=True)
+class Facet:
+    """How many services a filter value would show."""
+
+    value: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Facets:
+    """Counts per filter value under the other filters of a query; the most frequent first."""
+
+    kinds: tuple[Facet, ...]
+    types: tuple[Facet, ...]
+    models: tuple[Facet, ...]
+
+
+def facets(query: selectors.ServiceQuery, limit: int = 30) -> Facets:
+    """Facet counts of the services list, at most `limit` values each (3 queries).
+
+    A facet ignores its own filter (choosing another value replaces it) and keeps all the others.
+    """
+
+    def count(column: str, own: str) -> tuple[Facet, ...]:
+        rows = (
+            selectors.matching(query.without(own))
+            .exclude(**{column: ""})
+            .values_list(column)
+            .annotate(found=Count("pk"))
+            .order_by("-found", column)[:limit]
+        )
+        return tuple(Facet(value, found) for value, found in rows)
+
+    return Facets(count("kind", "kind"), count("service_type", "type"), count("model", "model"))
