@@ -64,7 +64,7 @@ if ALLOW_PRIVATE_PROVIDERS and not IS_DEVNET:
 ATTESTATION_ANCHORS = env.text("ATTESTATION_ANCHORS", "vendor")
 if ATTESTATION_ANCHORS != "vendor" and not IS_DEVNET:
     raise ImproperlyConfigured(
-        "ATTESTATION_ANCHORS names a file of other trust anchors, which is for a local devnet only; "
+        "ATTESTATION_ANCHORS names other trust anchors, which is for a local devnet only; "
         "unset it or set NETWORK=devnet"
     )
 for _name in ("PCS_URL", "RIM_URL", "OCSP_URL", "NRAS_URL", "STORAGE_INDEXER_URL"):

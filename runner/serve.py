@@ -13,6 +13,7 @@ from runner.environment import dotenv, secrets_of
 from runner.processes import free_port
 from runner.tree import DATA, ROOT, Stop, Tree, read_run_file
 
+NETWORKS = ("devnet", "galileo", "aristotle", "custom")
 #: What `./run exec` takes over from a running demo or serve.
 PASSED_ON = (
     *("NETWORK", "CHAIN_RPC_URLS", "CHAIN_ID", "LEDGER_ADDRESS", "START_BLOCK", "CONFIRMATIONS"),
@@ -49,8 +50,14 @@ def prepare(tree: Tree) -> None:
         tree.env.setdefault(name, value)
     if not tree.env.get("NETWORK"):
         raise Stop(
-            "configuration: NETWORK is missing; write NETWORK=galileo (or aristotle, devnet, custom) "
+            "configuration: NETWORK is missing; write NETWORK=galileo (or aristotle, custom) "
             "into .env, or use ./run demo for a local network",
+            code=2,
+        )
+    if tree.env["NETWORK"] not in NETWORKS:  # it names a folder below
+        raise Stop(
+            f"configuration: NETWORK={tree.env['NETWORK']!r} is unknown; use one of: "
+            + ", ".join(NETWORKS),
             code=2,
         )
     tree.data = DATA / "serve" / tree.env["NETWORK"]
