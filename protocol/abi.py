@@ -1,4 +1,4 @@
-"""Speaking the contracts' ABI: calldata, results, reverts of the three contracts (contracts.md 3-5).
+"""Speaking the contracts' ABI: calldata, results, reverts of all three (contracts.md 3-5).
 
 Everything is read once from our own compiled artifacts (`contracts/artifacts`). Strings on chain
 are any bytes; here they come out as text that PostgreSQL and HTML can hold: what is not UTF-8, and
@@ -15,7 +15,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from eth_abi import decoding
+from eth_abi import decoding, encoding
 from eth_abi.codec import ABICodec
 from eth_abi.exceptions import DecodingError, EncodingError
 from eth_abi.registry import ABIRegistry, BaseEquals
@@ -57,11 +57,10 @@ class _TextDecoder(decoding.StringDecoder):
 
 def _codec() -> ABICodec:
     registry: ABIRegistry = default_registry.copy()  # type: ignore[no-untyped-call]
-    encoder = registry.get_encoder("string").__class__
     registry.unregister("string")
     registry.register(
         BaseEquals("string"),  # type: ignore[no-untyped-call]
-        encoder,
+        encoding.TextStringEncoder,
         _TextDecoder,
         label="string",
     )

@@ -1,0 +1,67 @@
+"""What can go wrong between us and a chain. The follower knows two verbs: wait, or stop.
+
+    ChainError
+    ├── Retry                 wait and ask again (or ask another node)
+    │   ├── Unavailable       no, late, oversized or malformed answer
+    │   ├── RateLimited       the node asks us to slow down
+    │   ├── RangeTooWide      fewer blocks per log query, please (`suggested`: how many, if it said)
+    │   └── NodeBehind        the node does not have the block yet, or its answers disagree
+    └── Halt                  a fact that must not be guessed: exit code 2
+        ├── WrongChain        another chain id or genesis than the one we index
+        ├── FinalityViolated  a block we took as final is no longer part of the chain
+        ├── BadLog            a log of our contracts that does not decode
+        └── Drift             our sums contradict what a contract logged
+
+An error outside this tree is a bug and stops the follower too. `Reverted` is an answer, not an
+error: a view that reverts says so in its `CallResult`.
+"""
+
+from __future__ import annotations
+
+
+class ChainError(Exception):
+    """Base of everything in this module; the message is one sentence for an operator."""
+
+
+class Retry(ChainError):
+    """Nothing is known to be wrong with the facts: wait and ask again."""
+
+
+class Unavailable(Retry):
+    """The node did not answer, answered too late, too much, or not in JSON-RPC."""
+
+
+class RateLimited(Retry):
+    """The node asks us to slow down."""
+
+
+class RangeTooWide(Retry):
+    """A log query spans more blocks or results than the node serves."""
+
+    def __init__(self, message: str, suggested: int | None = None) -> None:
+        super().__init__(message)
+        self.suggested = suggested
+
+
+class NodeBehind(Retry):
+    """The node has not seen (or no longer has) a block it should have."""
+
+
+class Halt(ChainError):
+    """Going on would mean guessing about somebody's money."""
+
+
+class WrongChain(Halt):
+    """The node serves another chain than the one we index."""
+
+
+class FinalityViolated(Halt):
+    """A block that was final is gone."""
+
+
+class BadLog(Halt):
+    """A log of our contracts does not decode."""
+
+
+class Drift(Halt):
+    """What we folded contradicts what a contract said."""

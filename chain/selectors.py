@@ -1,0 +1,75 @@
+"""Reads for every page's footer, `/status` and the health checks: where the follower stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from django.conf import settings
+from django.utils import timezone
+
+from chain.models import Head, RawLog
+
+#: design.md: amber above 30 s, red above 5 min since we last agreed with the node's head.
+LATE_SECONDS = 30
+STALE_SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """Where the index stands. Blocks are -1 before the first one was indexed.
+
+    `lag_seconds` is the time since we last agreed with the node's head, not the age of the last
+    block (an idle chain is not stale); None before the first agreement. `state` is one of
+    `never`, `fresh`, `late` (> 30 s), `stale` (> 5 min), `halted`.
+    """
+
+    chain_id: int
+    head_block: int
+    indexed_block: int
+    final_block: int
+    lag_blocks: int
+    lag_seconds: float | None
+    indexed_at: datetime | None
+    checked_at: datetime | None
+    state: str
+    error: str
+    halted: bool
+
+
+def head(now: datetime | None = None) -> Freshness:
+    """The freshness of the configured chain. SQL: one query."""
+    now = now or timezone.now()
+    row = Head.objects.filter(chain_id=settings.CHAIN_ID).first()
+    if row is None:
+        return Freshness(settings.CHAIN_ID, -1, -1, -1, 0, None, None, None, "never", "", False)
+    lag = max(0.0, (now - row.checked_at).total_seconds()) if row.checked_at else None
+    indexed = row.indexed_block >= 0
+    return Freshness(
+        chain_id=row.chain_id,
+        head_block=row.head_block,
+        indexed_block=row.indexed_block,
+        final_block=row.final_block,
+        lag_blocks=max(0, row.head_block - row.indexed_block),
+        lag_seconds=lag,
+        indexed_at=datetime.fromtimestamp(row.indexed_timestamp, UTC) if indexed else None,
+        checked_at=row.checked_at,
+        state=_state(row, lag),
+        error=row.error,
+        halted=row.halted,
+    )
+
+
+def _state(row: Head, lag: float | None) -> str:
+    if row.halted:
+        return "halted"
+    if lag is None:
+        return "never"
+    if lag > STALE_SECONDS:
+        return "stale"
+    return "late" if lag > LATE_SECONDS else "fresh"
+
+
+def log_count() -> int:
+    """How many logs the raw store holds. SQL: one count."""
+    return RawLog.objects.count()
