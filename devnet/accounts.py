@@ -1,0 +1,82 @@
+"""The funded accounts of the public test mnemonic, with their roles on the devnet."""
+
+from __future__ import annotations
+
+from functools import cache
+from types import MappingProxyType
+
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+
+MNEMONIC = "test test test test test test test test test test test junk"
+WARNING = (
+    "for the local chain only: this key is public and swept on every real chain, "
+    "use a separate browser profile"
+)
+
+# Index in the derivation path m/44'/60'/0'/0/i. anvil funds 0..19 with 10,000 0G each; the TEE
+# signers hold no money.
+ROLES: MappingProxyType[str, int] = MappingProxyType(
+    {
+        "owner": 0,
+        "user 1": 1,
+        "user 2": 2,
+        "user 3": 3,
+        "user 4": 4,
+        "provider 1": 5,
+        "provider 2": 6,
+        "provider 3": 7,
+        "provider 4": 8,
+        "provider 5": 9,
+        "signer 1": 105,
+        "signer 2": 106,
+        "signer 3": 107,
+        "signer 4": 108,
+        "signer 5": 109,
+    }
+)
+USERS = 4
+PROVIDERS = 5
+
+
+@cache
+def account(index: int) -> LocalAccount:
+    """Account `index` of the test mnemonic."""
+    Account.enable_unaudited_hdwallet_features()
+    derived: LocalAccount = Account.from_mnemonic(MNEMONIC, account_path=f"m/44'/60'/0'/0/{index}")
+    return derived
+
+
+def role(name: str) -> LocalAccount:
+    """The account with a role of `ROLES`; KeyError for an unknown role."""
+    return account(ROLES[name])
+
+
+def owner() -> LocalAccount:
+    """Deploys and owns the contracts and their beacons."""
+    return role("owner")
+
+
+def user(number: int) -> LocalAccount:
+    """User 1..4."""
+    return role(f"user {number}")
+
+
+def provider(number: int) -> LocalAccount:
+    """Provider 1..5."""
+    return role(f"provider {number}")
+
+
+def signer(number: int) -> LocalAccount:
+    """The TEE signer of provider 1..5."""
+    return role(f"signer {number}")
+
+
+def describe() -> str:
+    """The list printed for people, warning first. One line per account: role, address, key."""
+    lines = [WARNING]
+    lines += [
+        f"{name:<12} {account(i).address}  0x{bytes(account(i).key).hex()}"
+        for name, i in ROLES.items()
+    ]
+    return "\n".join(lines)
