@@ -1,14 +1,18 @@
-"""Who signed in. A person is a wallet address; there are no passwords and no e-mail addresses."""
+"""Who signed in, what they are about to send, and the provider keys they made."""
 
 from __future__ import annotations
 
+import uuid
+from datetime import datetime
 from typing import ClassVar
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.db import models
 
-from chain.fields import AddressField
+from accounts import crypto
+from chain.fields import AddressField, HashField, NeuronField
+from protocol import keys as wire
 
 
 class UserManager(BaseUserManager["User"]):
@@ -39,3 +43,103 @@ class User(AbstractBaseUser, PermissionsMixin):
     @property
     def is_staff(self) -> bool:
         return self.is_superuser
+
+
+class State(models.TextChoices):
+    """Life of a transaction (ux.md 3); the names are `tx-state` of interfaces.md."""
+
+    DRAFT = "draft", "Draft"
+    PRECHECKED = "prechecked", "Checked, not sent"
+    BLOCKED = "blocked", "The contract would refuse"
+    AWAITING_WALLET = "awaiting_wallet", "Waiting for your wallet"
+    REJECTED = "rejected", "Declined"
+    SUBMITTED = "submitted", "Sent"
+    INCLUDED = "included", "In a block"
+    REVERTED = "reverted", "Reverted"
+    REPLACED = "replaced", "Replaced"
+    DROPPED = "dropped", "Dropped"
+    INDEXED = "indexed", "Confirmed"
+    FINAL = "final", "Final"
+
+
+#: States that the server still follows on the chain.
+FOLLOWED = (State.SUBMITTED, State.INCLUDED, State.INDEXED)
+#: States in which nothing has been sent yet and the person may go on.
+RESUMABLE = (State.PRECHECKED, State.AWAITING_WALLET)
+
+
+class Intent(models.Model):
+    """A transaction somebody means to send, written down before the wallet opens so that a reload never loses it.
+
+    Everything that was shown for review is kept as it was shown (`effects`, `warnings`). State changes are
+    compare-and-swap (`accounts.services.move`), never `save()`.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="intents")
+    chain_id = models.BigIntegerField()
+    action = models.CharField(max_length=40)
+    params = models.JSONField()
+    to = AddressField()
+    data = models.TextField(help_text="0x-hex calldata")
+    value = NeuronField(default=0)
+    gas = models.BigIntegerField(default=0, help_text="gas limit offered to the wallet")
+    effects = models.JSONField(default=list, help_text="[{what, before, after, …}] as reviewed")
+    warnings = models.JSONField(default=list)
+
+    state = models.CharField(max_length=20, choices=State.choices, default=State.DRAFT)
+    code = models.CharField(max_length=60, default="", help_text="error name, or kind of replacement")
+    reason = models.TextField(default="", help_text="one sentence for the person, where the state needs one")
+    nonce_floor = models.BigIntegerField(default=0, help_text="sender's next nonce when reviewed")
+    nonce = models.BigIntegerField(null=True, help_text="read from the transaction once the node shows it")
+    tx_hash = HashField(default="")
+    block = models.BigIntegerField(null=True)
+    block_hash = HashField(default="")
+    fee = NeuronField(null=True, help_text="gas paid, neuron")
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+    submitted_at = models.DateTimeField(null=True)
+    checked_at = models.DateTimeField(null=True, help_text="when the chain was last asked about it")
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["user", "-created_at"]),
+            models.Index(fields=["state", "checked_at"]),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user", "tx_hash"],
+                condition=~models.Q(tx_hash=""),
+                name="intent_hash_once",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.state}"
+
+
+class ProviderKey(models.Model):
+    """An `app-sk-` key for one provider, sealed at rest and never shown to a page (provider-protocol.md 2.1)."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="provider_keys")
+    provider = AddressField()
+    serving = AddressField(help_text="the contract whose sub-account pays")
+    sealed = models.TextField(help_text="the key, encrypted with FIELD_KEYS")
+    token_id = models.IntegerField()
+    generation = NeuronField()
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField(null=True, help_text="null = never")
+    last_used_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["user", "provider", "-expires_at"])]
+
+    def __str__(self) -> str:
+        return f"key of {self.user_id} for {self.provider}"
+
+    def bearer(self) -> str:
+        """The whole `Authorization` header value, `Bearer app-sk-…`. Raises `crypto.Unreadable`."""
+        return wire.authorization(crypto.unseal(self.sealed))
+
+    def expired(self, now: datetime) -> bool:
+        return self.expires_at is not None and self.expires_at <= now

@@ -1,0 +1,35 @@
+"""Secrets at rest: sealed with the newest of `FIELD_KEYS`, readable with any of them (rotation by adding in front)."""
+
+from __future__ import annotations
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from django.conf import settings
+
+
+class Unreadable(Exception):
+    """None of today's FIELD_KEYS opens this secret: a key was removed before its fields were rotated."""
+
+
+def _box() -> MultiFernet:
+    return MultiFernet([Fernet(key) for key in settings.FIELD_KEYS])
+
+
+def seal(secret: str) -> str:
+    """Encrypted and authenticated text for the database."""
+    return _box().encrypt(secret.encode()).decode()
+
+
+def unseal(sealed: str) -> str:
+    """The secret again. Raises Unreadable."""
+    try:
+        return _box().decrypt(sealed.encode()).decode()
+    except InvalidToken:
+        raise Unreadable("No key in FIELD_KEYS opens this field.") from None
+
+
+def reseal(sealed: str) -> str:
+    """The same secret under the newest key (rotation). Raises Unreadable."""
+    try:
+        return _box().rotate(sealed.encode()).decode()
+    except InvalidToken:
+        raise Unreadable("No key in FIELD_KEYS opens this field.") from None

@@ -1,0 +1,79 @@
+"""What can go wrong in `accounts`, as a tree; doors translate it in one place (`accounts.problems`).
+
+AccountsError
+├── Problem              a request we refuse, with a code, a sentence and a fix
+│   ├── Refused          a contract would refuse (code = the contract's error name)
+│   ├── SignInFailed     the proof of a sign-in does not hold
+│   └── TooMany          a rate limit; `retry_after` in seconds
+└── NodeError            the chain node did not give a usable answer
+    ├── NodeUnavailable  no answer, or not in time
+    ├── WrongChain       the node speaks for another chain
+    └── RpcError         the node answered with an error; `data` is revert data where it is hex
+"""
+
+from __future__ import annotations
+
+
+class AccountsError(Exception):
+    """Base of everything raised here."""
+
+
+class Problem(AccountsError):
+    """A refusal that a person can act on: `code` for programs, `title` and `fix` as sentences (RFC 9457)."""
+
+    def __init__(self, code: str, title: str, fix: str = "", *, status: int = 400) -> None:
+        super().__init__(title)
+        self.code = code
+        self.title = title
+        self.fix = fix
+        self.status = status
+
+
+class Refused(Problem):
+    """The contract would refuse this; `code` is its error name and `arguments` its arguments (contracts.md 3.3-5)."""
+
+    def __init__(
+        self, code: str, title: str, fix: str = "", *, arguments: tuple[object, ...] = ()
+    ) -> None:
+        super().__init__(code, title, fix, status=422)
+        self.arguments = arguments
+
+
+class SignInFailed(Problem):
+    """The signature, or the message it signs, does not prove the address."""
+
+    def __init__(self, code: str, title: str, fix: str = "Ask for a new message and sign it.") -> None:
+        super().__init__(code, title, fix, status=401)
+
+
+class TooMany(Problem):
+    """More requests than the limit allows; try again after `retry_after` seconds."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(
+            "too_many_requests",
+            "Too many requests.",
+            f"Try again in {retry_after} seconds.",
+            status=429,
+        )
+        self.retry_after = retry_after
+
+
+class NodeError(AccountsError):
+    """The chain node did not give a usable answer."""
+
+
+class NodeUnavailable(NodeError):
+    """No answer from any node, or not in time."""
+
+
+class WrongChain(NodeError):
+    """The node answers for another chain than the one this site is configured for."""
+
+
+class RpcError(NodeError):
+    """The node answered a request with an error; `data` is the revert data (0x-hex) where it gave one."""
+
+    def __init__(self, message: str, data: str = "") -> None:
+        super().__init__(message)
+        self.data = data

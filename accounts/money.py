@@ -1,0 +1,43 @@
+"""Amounts of 0G as people write them, and back to neuron: exact, never float (1 0G = 10^18 neuron, ux.md 2)."""
+
+from __future__ import annotations
+
+import re
+
+NEURON = 10**18
+_WRITTEN = re.compile(r"(\d{1,12})(?:\.(\d{0,18}))?|\.(\d{1,18})")
+
+
+def parse(text: str) -> int:
+    """Neuron of an amount written in 0G (`5`, `0.25`, `.5`). Raises ValueError with a sentence for a person."""
+    written = text.strip().removesuffix("0G").strip() if text.strip() != "0G" else ""
+    match = _WRITTEN.fullmatch(written)
+    if match is None:
+        if "," in written:
+            raise ValueError("Write the amount with a point and no separators, for example 1250.5.")
+        if re.fullmatch(r"\d*\.\d{19,}", written):
+            raise ValueError("An amount has at most 18 decimals.")
+        raise ValueError("Write an amount in 0G, for example 2.5.")
+    whole, fraction = match.group(1) or "0", match.group(2) or match.group(3) or ""
+    return int(whole) * NEURON + int(fraction.ljust(18, "0"))
+
+
+def exact(neuron: int) -> str:
+    """The whole amount in 0G without trailing zeros: 2500000000000000000 → `2.5`."""
+    sign, neuron = ("-", -neuron) if neuron < 0 else ("", neuron)
+    whole, fraction = divmod(neuron, NEURON)
+    return f"{sign}{whole}" + (f".{fraction:018d}".rstrip("0") if fraction else "")
+
+
+def short(neuron: int) -> str:
+    """For reading (ux.md 2): from 1 on 4 decimals, below 4 significant digits, cut and never rounded up."""
+    if neuron < 0:
+        return "-" + short(-neuron)
+    if neuron == 0:
+        return "0"
+    if neuron < 10**12:
+        return "<0.000001"
+    if neuron >= NEURON:
+        return exact(neuron // 10**14 * 10**14)
+    unit = 10 ** max(0, len(str(neuron)) - 4)
+    return exact(neuron // unit * unit)

@@ -1,0 +1,109 @@
+"""Answers for programs and page scripts: JSON in, JSON or a problem document (RFC 9457) out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import orjson
+from django.http import HttpRequest, HttpResponse
+
+from accounts.errors import NodeError, Problem, TooMany, WrongChain
+
+MAX_BODY_BYTES = 64 * 1024
+Door = Callable[..., HttpResponse]
+
+
+def answer(body: dict[str, Any], *, status: int = 200) -> HttpResponse:
+    response = HttpResponse(orjson.dumps(body), content_type="application/json", status=status)
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def problem(request: HttpRequest, error: Problem) -> HttpResponse:
+    """The problem document of a refusal; `fix` and `arguments` are extension members."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": error.title,
+        "status": error.status,
+        "detail": " ".join(part for part in (error.title, error.fix) if part),
+        "code": error.code,
+        "fix": error.fix,
+        "request_id": getattr(request, "request_id", ""),
+    }
+    arguments = getattr(error, "arguments", ())
+    if arguments:
+        body["arguments"] = [str(argument) for argument in arguments]
+    response = HttpResponse(
+        orjson.dumps(body), content_type="application/problem+json", status=error.status
+    )
+    response["Cache-Control"] = "no-store"
+    if isinstance(error, TooMany):
+        response["Retry-After"] = str(error.retry_after)
+    return response
+
+
+def of_node(error: NodeError) -> Problem:
+    """What a person needs to know when the chain node is the trouble: nothing was sent, try again."""
+    if isinstance(error, WrongChain):
+        return Problem("wrong_chain", str(error), "The operator has to fix CHAIN_RPC_URLS.", status=503)
+    return Problem(
+        "chain_unreachable",
+        "The chain does not answer right now, so this cannot be checked. Nothing was sent.",
+        "Try again in a minute.",
+        status=503,
+    )
+
+
+def json_door(view: Door) -> Door:
+    """Turn what `accounts` raises into problem documents."""
+
+    @wraps(view)
+    def door(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return view(request, *args, **kwargs)
+        except Problem as error:
+            return problem(request, error)
+        except NodeError as error:
+            return problem(request, of_node(error))
+
+    return door
+
+
+def body_of(request: HttpRequest) -> dict[str, Any]:
+    """The JSON object of a request. Raises Problem for anything else."""
+    if len(request.body) > MAX_BODY_BYTES:
+        raise Problem("body_too_large", "The request is larger than 64 KB.", status=413)
+    try:
+        body = orjson.loads(request.body or b"{}")
+    except orjson.JSONDecodeError:
+        raise Problem("malformed_json", "The request is not JSON.") from None
+    if not isinstance(body, dict):
+        raise Problem("malformed_json", "The request is not a JSON object.")
+    return body
+
+
+def text_of(body: dict[str, Any], name: str, *, limit: int = 200) -> str:
+    """A required string of a JSON body. Raises Problem."""
+    value = body.get(name)
+    if not isinstance(value, str) or not value or len(value) > limit:
+        raise Problem("invalid_request", f"`{name}` must be a text of 1 to {limit} characters.")
+    return value
+
+
+def signed_in(view: Door) -> Door:
+    """Only for people with a session; otherwise a problem document, never a redirect to a page."""
+
+    @wraps(view)
+    def door(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if not request.user.is_authenticated:
+            return problem(
+                request,
+                Problem(
+                    "signed_out", "You are not signed in.", "Connect your wallet and sign in.", status=401
+                ),
+            )
+        return view(request, *args, **kwargs)
+
+    return door

@@ -1,0 +1,132 @@
+"""Sign-In with Ethereum (EIP-4361): the message is written here, the wallet only returns a signature.
+
+No message from outside is ever parsed: the grammar of the library is quadratic on hostile input (stack.md 1). The
+library checks the fields; signatures of plain accounts must be canonical (low s), and contract wallets are asked
+through the chain node (EIP-1271, and EIP-6492 before they are deployed).
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime, timedelta
+from typing import Any
+
+import siwe
+from eth_abi import encode
+from eth_account.messages import _hash_eip191_message, encode_defunct
+from eth_utils import to_checksum_address
+from siwe.siwe import EIP6492_VALIDATOR_BYTECODE
+
+from accounts import node
+from accounts.errors import NodeError, SignInFailed
+
+MESSAGE_LIFETIME = timedelta(minutes=5)
+STATEMENT = "Sign in to 0G Market. This is a message, not a transaction, and costs nothing."
+#: A contract wallet's signature may be long (WebAuthn), but not without end.
+MAX_SIGNATURE_CHARACTERS = 2 + 2 * 8192
+_CONTRACT_CHECK_SECONDS = 3.0
+_HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
+
+_REASONS: dict[type[siwe.VerificationError], tuple[str, str]] = {
+    siwe.DomainMismatch: ("domain_mismatch", "The message was made for another site."),
+    siwe.UriMismatch: ("uri_mismatch", "The message was made for another address of this site."),
+    siwe.ChainIdMismatch: ("chain_mismatch", "The message was made for another chain."),
+    siwe.NonceMismatch: ("nonce_mismatch", "The message was already used, or is not the one we sent."),
+    siwe.ExpiredMessage: ("message_expired", "The message is older than 5 minutes."),
+    siwe.NotYetValidMessage: ("message_not_yet_valid", "The message is not valid yet."),
+}
+
+
+def write(*, address: str, domain: str, uri: str, chain_id: int, now: datetime) -> siwe.SiweMessage:
+    """A fresh message with a fresh nonce, valid for five minutes from `now` (aware). Raises ValueError on a bad address."""
+    return siwe.SiweMessage(
+        domain=domain,
+        address=to_checksum_address(address),
+        uri=uri,
+        version=siwe.siwe.VersionEnum.one,
+        chain_id=chain_id,
+        nonce=secrets.token_hex(16),
+        issued_at=siwe.ISO8601Datetime.from_datetime(now),
+        expiration_time=siwe.ISO8601Datetime.from_datetime(now + MESSAGE_LIFETIME),
+        statement=STATEMENT,
+    )
+
+
+def verify(
+    message: siwe.SiweMessage,
+    signature: str,
+    *,
+    domain: str,
+    uri: str,
+    chain_id: int,
+    nonce: str,
+    now: datetime,
+) -> str:
+    """The EIP-55 address that signed; every expectation is required. Raises SignInFailed with the reason.
+
+    A signature of a plain account is 65 bytes r‖s‖v with low s; anything else is put to the contract at the address.
+    """
+    raw = _signature_bytes(signature)
+    try:
+        message.verify(
+            signature,
+            domain=domain,
+            uri=uri,
+            chain_id=chain_id,
+            nonce=nonce,
+            timestamp=now,
+            strict=True,
+            provider=None,
+        )
+    except siwe.InvalidSignature:
+        if not _contract_accepts(message, raw):
+            raise SignInFailed(
+                "invalid_signature", f"The signature does not belong to {message.address}."
+            ) from None
+    except siwe.VerificationError as error:
+        code, title = _REASONS.get(type(error), ("invalid_message", "The message is not valid."))
+        raise SignInFailed(code, title) from None
+    else:
+        if int.from_bytes(raw[32:64], "big") > _HALF_ORDER:
+            raise SignInFailed(
+                "malleable_signature", "The signature is not in its canonical form (high s)."
+            )
+    return to_checksum_address(message.address)
+
+
+def _signature_bytes(signature: str) -> bytes:
+    if len(signature) > MAX_SIGNATURE_CHARACTERS:
+        raise SignInFailed("signature_too_long", "The signature is longer than any wallet makes.")
+    try:
+        if not signature.startswith("0x"):
+            raise ValueError
+        return bytes.fromhex(signature[2:])
+    except ValueError:
+        raise SignInFailed("malformed_signature", "The signature is not 0x-hex.") from None
+
+
+def _contract_accepts(message: siwe.SiweMessage, signature: bytes) -> bool:
+    """Ask the wallet contract (EIP-1271), deployed or not (EIP-6492), in one `eth_call` of the standard's validator.
+
+    The call creates nothing: it runs the validator's constructor on the node and returns one byte. A plain account
+    without code whose signature did not match gets a recover there too, and fails again.
+    """
+    digest = _hash_eip191_message(encode_defunct(text=message.prepare_message()))
+    arguments = encode(
+        ["address", "bytes32", "bytes"], [to_checksum_address(message.address), digest, signature]
+    )
+    data = EIP6492_VALIDATOR_BYTECODE + arguments.hex()
+    try:
+        node.require_chain()
+        result: Any = node.call(
+            "eth_call", {"data": data}, "latest", timeout=_CONTRACT_CHECK_SECONDS
+        )
+    except node.RpcError:
+        return False  # the validator reverts on signatures it cannot read
+    except NodeError:
+        raise SignInFailed(
+            "wallet_check_unavailable",
+            "This is not a plain signature, and the chain node that could ask a contract wallet does not answer.",
+            "Try again in a minute.",
+        ) from None
+    return isinstance(result, str) and result.lower() in ("0x01", "0x1")

@@ -1,0 +1,62 @@
+"""`{% wallet as w %}`: what the wallet button and its scripts need to know, and nothing secret."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import orjson
+from django import template
+from django.conf import settings
+from django.template import Context
+
+from protocol.networks import Network
+
+register = template.Library()
+
+
+@dataclass(frozen=True)
+class WalletButton:
+    """`address` is the session's wallet or empty; `chain` is JSON for `wallet_addEthereumChain` (EIP-3085)."""
+
+    address: str
+    short: str
+    chain_id: str
+    chain_name: str
+    chain: str
+    next: str
+
+
+def chain_parameters(network: Network, devnet_rpc_urls: tuple[str, ...]) -> dict[str, object]:
+    """EIP-3085 parameters from public facts only: the operator's own RPC URLs may hold keys and are never shown,
+    except on the devnet, where the wallet needs that very node."""
+    urls = network.rpc_urls or devnet_rpc_urls
+    parameters: dict[str, object] = {
+        "chainId": hex(network.chain_id),
+        "chainName": network.label,
+        "nativeCurrency": {"name": "0G", "symbol": "0G", "decimals": 18},
+        "rpcUrls": list(urls),
+    }
+    if network.explorer_url:
+        parameters["blockExplorerUrls"] = [network.explorer_url]
+    return parameters
+
+
+def short(address: str) -> str:
+    """`0x1234…abcd` (6+4, ux.md 2)."""
+    return f"{address[:6]}…{address[-4:]}" if address else ""
+
+
+@register.simple_tag(takes_context=True)
+def wallet(context: Context) -> WalletButton:
+    request = context.get("request")
+    user = getattr(request, "user", None)
+    address = user.get_username() if user is not None and user.is_authenticated else ""
+    urls = tuple(settings.CHAIN_RPC_URLS) if settings.IS_DEVNET else ()
+    return WalletButton(
+        address=address,
+        short=short(address),
+        chain_id=hex(settings.CHAIN_ID),
+        chain_name=settings.NETWORK.label,
+        chain=orjson.dumps(chain_parameters(settings.NETWORK, urls)).decode(),
+        next=request.path if request is not None else "/",
+    )

@@ -1,0 +1,94 @@
+"""Signing in and out: the server writes the message, the wallet signs it, only the signature comes back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+import siwe as eip4361
+from django.conf import settings
+from django.contrib.auth import login, logout
+from django.core.cache import cache
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.views.decorators.http import require_POST
+from eth_utils import is_address
+from pydantic import ValidationError
+
+from accounts import limits, siwe
+from accounts.errors import Problem, SignInFailed
+from accounts.models import User
+from accounts.problems import answer, body_of, json_door, text_of
+
+_PENDING = "siwe"
+
+
+def _origin(request: HttpRequest) -> tuple[str, str]:
+    """(domain, uri) of the site as the person's browser sees it; Django has checked the host against ALLOWED_HOSTS."""
+    return request.get_host(), f"{request.scheme}://{request.get_host()}"
+
+
+@require_POST
+@json_door
+def prepare(request: HttpRequest) -> HttpResponse:
+    """`{address}` → `{message, notice}`; the message waits in the session, with a nonce good for one try."""
+    limits.spend("sign-in", limits.caller(request), limit=30, seconds=60)
+    address = text_of(body_of(request), "address", limit=42)
+    if not is_address(address):
+        raise Problem("invalid_address", "This is not a wallet address.")
+    domain, uri = _origin(request)
+    message = siwe.write(
+        address=address, domain=domain, uri=uri, chain_id=settings.CHAIN_ID, now=datetime.now(UTC)
+    )
+    request.session[_PENDING] = {
+        "message": message.model_dump(mode="json"),
+        "nonce": message.nonce,
+    }
+    return answer(
+        {
+            "address": message.address,
+            "message": message.prepare_message(),
+            "notice": "A message, not a transaction. No cost. It proves you own "
+            f"{message.address} and opens a session for 7 days.",
+        }
+    )
+
+
+@require_POST
+@json_door
+def verify(request: HttpRequest) -> HttpResponse:
+    """`{signature}` → `{address}` and a fresh session. Whatever the outcome, the pending message is used up."""
+    limits.spend("sign-in", limits.caller(request), limit=30, seconds=60)
+    pending = request.session.pop(_PENDING, None)
+    signature = text_of(body_of(request), "signature", limit=siwe.MAX_SIGNATURE_CHARACTERS)
+    # The session holds the message once; the cache makes "once" hold for parallel requests too.
+    if pending is None or not cache.add(f"siwe:{pending['nonce']}", 1, timeout=600):
+        raise SignInFailed("no_pending_message", "There is no message waiting for a signature.")
+    try:
+        message = eip4361.SiweMessage(**pending["message"])
+    except ValidationError:
+        raise SignInFailed("no_pending_message", "The waiting message is not readable.") from None
+    domain, uri = _origin(request)
+    address = siwe.verify(
+        message,
+        signature,
+        domain=domain,
+        uri=uri,
+        chain_id=settings.CHAIN_ID,
+        nonce=pending["nonce"],
+        now=datetime.now(UTC),
+    )
+    user = User.objects.for_address(address)
+    if not user.is_active:
+        raise SignInFailed("wallet_blocked", "This wallet may not sign in here.", "Write to the operator.")
+    # `login` makes a new session key, and an empty session when another wallet was signed in.
+    login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+    return answer({"address": address})
+
+
+@require_POST
+def sign_out(request: HttpRequest) -> HttpResponse:
+    """End the session on the server, then go to the page the form names (a path of this site) or home."""
+    logout(request)
+    target = urlsplit(request.POST.get("next", "/"))
+    local = target.path if not target.scheme and not target.netloc else "/"
+    return HttpResponseRedirect(local if local.startswith("/") and local[1:2] != "/" else "/")

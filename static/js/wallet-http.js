@@ -1,0 +1,28 @@
+// Requests to our own server: JSON with the CSRF token; a refusal becomes an Error with its code and sentences.
+const csrf = () => document.getElementById('wallet').dataset.csrf;
+
+export class Refusal extends Error {
+  constructor(problem, status) {
+    super([problem.title, problem.fix].filter(Boolean).join(' ') || `The server answered ${status}.`);
+    Object.assign(this, { refusal: true, reason: problem.code ?? '', status, problem });
+  }
+}
+
+export async function post(url, body = {}) {
+  let response;
+  try {
+    response = await fetch(url, {
+      method: 'POST',
+      credentials: 'same-origin',
+      headers: { 'Content-Type': 'application/json', Accept: 'application/json', 'X-CSRFToken': csrf() },
+      body: JSON.stringify(body),
+    });
+  } catch {
+    throw new Refusal({ code: 'offline', title: 'This page cannot reach the server.', fix: 'Check your connection and try again.' }, 0);
+  }
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Refusal(answer, response.status);
+  return answer;
+}
+
+export const toHex = (text) => '0x' + [...new TextEncoder().encode(text)].map((byte) => byte.toString(16).padStart(2, '0')).join('');

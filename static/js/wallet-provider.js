@@ -1,0 +1,92 @@
+// The wallets of this browser (EIP-6963) and the one in use. Nothing is requested from a wallet until the person acts:
+// finding wallets is an event, and listening for changes asks for nothing.
+const element = document.getElementById('wallet');
+export const config = {
+  session: element.dataset.session,
+  chainId: Number(element.dataset.chainId),
+  chain: JSON.parse(element.dataset.chain),
+};
+const REMEMBERED = 'wallet';
+const wallets = new Map();
+const state = { wallet: null, account: '' };
+let prompts = Promise.resolve();
+
+export const same = (a, b) => (a || '').toLowerCase() === (b || '').toLowerCase();
+export const account = () => state.account;
+export const walletName = () => state.wallet?.name ?? 'your wallet';
+export const declined = (error) => error?.code === 4001 || error?.code === 'ACTION_REJECTED';
+
+const changed = () => dispatchEvent(new CustomEvent('wallet:changed'));
+
+function announce({ info, provider }) {
+  const id = String(info?.rdns || info?.uuid || '');
+  if (!id || typeof provider?.request !== 'function' || wallets.has(id)) return;
+  const icon = String(info.icon || '');
+  const wallet = { id, provider, name: String(info.name || 'Wallet').slice(0, 40), icon: icon.startsWith('data:image/') ? icon : '' };
+  wallets.set(id, wallet);
+  if (id === localStorage.getItem(REMEMBERED)) use(wallet);
+  dispatchEvent(new CustomEvent('wallet:found', { detail: wallet }));
+}
+
+// Make `wallet` the one in use and follow its account and chain.
+function use(wallet) {
+  if (state.wallet === wallet) return;
+  state.wallet = wallet;
+  wallet.provider.on?.('accountsChanged', (accounts) => {
+    if (state.wallet !== wallet) return;
+    state.account = accounts?.[0] ?? '';
+    changed();
+  });
+  wallet.provider.on?.('chainChanged', changed);
+  wallet.provider.on?.('disconnect', () => { state.account = ''; changed(); });
+}
+
+export function discover() {
+  addEventListener('eip6963:announceProvider', (event) => announce(event.detail ?? {}));
+  dispatchEvent(new Event('eip6963:requestProvider'));
+}
+
+// Wallets found so far; one that only injects `window.ethereum` is offered when none announced itself.
+export function found() {
+  if (!wallets.size && window.ethereum) announce({ info: { rdns: 'injected', name: 'Browser wallet' }, provider: window.ethereum });
+  return [...wallets.values()];
+}
+
+export const read = (method, params = []) => state.wallet.provider.request({ method, params });
+
+// One prompt at a time: a second one waits until the person has answered the first.
+export function prompt(method, params = []) {
+  const next = prompts.then(() => read(method, params));
+  prompts = next.catch(() => {});
+  return next;
+}
+
+export async function connect(wallet) {
+  use(wallet);
+  const accounts = await prompt('eth_requestAccounts');
+  state.account = String(accounts?.[0] ?? '');
+  if (!/^0x[0-9a-fA-F]{40}$/.test(state.account)) throw new Error('The wallet shares no account with this page.');
+  localStorage.setItem(REMEMBERED, wallet.id);
+  changed();
+  return state.account;
+}
+
+// The remembered wallet, or the only one there is; null when the person must choose.
+export const usual = () => state.wallet ?? (found().length === 1 ? found()[0] : null);
+export function forget() { localStorage.removeItem(REMEMBERED); state.wallet = null; state.account = ''; }
+
+export const chainNow = async () => Number(await read('eth_chainId'));
+
+// Switch the wallet to our chain, adding it where the wallet does not know it (error 4902). Throws when it stays elsewhere.
+export async function ensureChain() {
+  if (await chainNow() === config.chainId) return;
+  const chainId = config.chain.chainId;
+  try {
+    await prompt('wallet_switchEthereumChain', [{ chainId }]);
+  } catch (error) {
+    if ((error.code ?? error.data?.originalError?.code) !== 4902 || !config.chain.rpcUrls.length) throw error;
+    await prompt('wallet_addEthereumChain', [config.chain]);
+    if (await chainNow() !== config.chainId) await prompt('wallet_switchEthereumChain', [{ chainId }]);
+  }
+  if (await chainNow() !== config.chainId) throw new Error(`The wallet is still on another chain. Switch it to ${config.chain.chainName}.`);
+}
