@@ -1,0 +1,68 @@
+"""The documentation pages under `/docs`: the Markdown files of `docs/`, rendered at the first
+read."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from markdown_it import MarkdownIt
+
+#: Reading order; files not named here follow alphabetically.
+ORDER = ("getting-started", "how-money-moves", "what-is-verified", "api")
+
+
+@dataclass(frozen=True)
+class DocsPage:
+    """One page with the list of all; `html` comes from our own files, raw HTML in them is off."""
+
+    slug: str
+    title: str
+    html: str
+    pages: tuple[tuple[str, str], ...]
+
+
+def folder() -> Path:
+    return Path(settings.BASE_DIR) / "docs"
+
+
+@cache
+def titles() -> dict[str, str]:
+    """`slug -> title` of every page, in reading order."""
+    found: dict[str, str] = {}
+    for path in folder().glob("*.md"):
+        first = path.read_text().partition("\n")[0]
+        found[path.stem] = first.removeprefix("# ").strip()
+    known = [slug for slug in ORDER if slug in found]
+    return {slug: found[slug] for slug in [*known, *sorted(found.keys() - set(known))]}
+
+
+@cache
+def html(slug: str) -> str:
+    """The rendered page without its title line; headings get ids, so that links can point at
+    them."""
+    source = (folder() / f"{slug}.md").read_text().partition("\n")[2]
+    # Links between files on disk become links between pages.
+    source = re.sub(r"\]\((?:docs/)?([a-z-]+)\.md(#[a-z-]+)?\)", r"](/docs/\1\2)", source)
+    renderer = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = renderer.parse(source)
+    for position, token in enumerate(tokens):
+        if token.type == "heading_open":
+            text = tokens[position + 1].content.lower()
+            token.attrSet("id", re.sub(r"[^a-z0-9]+", "-", text).strip("-"))
+    return str(renderer.renderer.render(tokens, renderer.options, {}))
+
+
+def docs(request: HttpRequest, slug: str = "") -> HttpResponse:
+    """`/docs` shows the first page, `/docs/<slug>` each one."""
+    pages = titles()
+    slug = slug or next(iter(pages))
+    if slug not in pages:
+        raise Http404("There is no such documentation page.")
+    page = DocsPage(slug, pages[slug], html(slug), tuple(pages.items()))
+    return render(request, "docs/page.html", {"page": page})

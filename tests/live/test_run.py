@@ -1,0 +1,228 @@
+"""`./run` as a user meets it: exec, bad input, and the demo's whole tree."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+NO_SERVER = "http://127.0.0.1:9"  # the discard port: nothing listens there
+
+
+def clean_environment(**extra: str) -> dict[str, str]:
+    """The caller's environment without what the tests set for themselves."""
+    from runner.serve import PASSED_ON
+
+    names = {*PASSED_ON, "DJANGO_SETTINGS_MODULE", "DJANGO_ALLOW_ASYNC_UNSAFE"}
+    return {k: v for k, v in os.environ.items() if k not in names} | extra
+
+
+def run(*arguments: str, timeout: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "run"), *arguments],
+        env=clean_environment(**env),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def test_exec_returns_the_exit_code_and_keeps_data_between_runs() -> None:
+    assert run("exec", "--", sys.executable, "-c", "raise SystemExit(7)").returncode == 7
+    first = run("exec", "--", sys.executable, "manage.py", "migrate", "--check")
+    assert first.returncode == 0, first.stderr
+    missing = run("exec", "--", "no-such-command-here")
+    assert missing.returncode == 127
+    assert "no-such-command-here" in missing.stderr
+
+
+@pytest.mark.parametrize(
+    ("env", "variable"),
+    [
+        ({"NETWORK": "mars"}, "NETWORK"),
+        ({"NETWORK": "custom"}, "LEDGER_ADDRESS"),
+        ({"NETWORK": "custom", "LEDGER_ADDRESS": "0x12"}, "LEDGER_ADDRESS"),
+        ({"NETWORK": "galileo", "CHAIN_ID": "1"}, "CHAIN_ID"),
+        ({"NETWORK": "galileo", "CHAIN_RPC_URLS": "ftp://x"}, "CHAIN_RPC_URLS"),
+        ({"NETWORK": "galileo", "ALLOW_PRIVATE_PROVIDERS": "1"}, "ALLOW_PRIVATE_PROVIDERS"),
+        ({"NETWORK": "galileo", "ATTESTATION_ANCHORS": "x.json"}, "ATTESTATION_ANCHORS"),
+        ({"DATABASE_URL": "mysql://x/y"}, "DATABASE_URL"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_it(env: dict[str, str], variable: str) -> None:
+    result = run("exec", "--", sys.executable, "manage.py", "check", **env)
+    assert result.returncode != 0
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, result.stderr
+    assert variable in lines[0]
+
+
+def test_follow_says_in_one_line_that_the_database_is_unreachable() -> None:
+    result = run(
+        *("exec", "--", sys.executable, "manage.py", "follow", "--once"),
+        DATABASE_URL="postgresql://nobody@127.0.0.1:9/none",
+        DATABASE_POOL_SIZE="0",
+    )
+    assert result.returncode != 0
+    assert "Traceback" not in result.stderr, result.stderr
+    assert "DATABASE_URL" in result.stderr
+
+
+def test_follow_says_in_one_line_that_the_node_is_unreachable() -> None:
+    result = run(
+        *("exec", "--", sys.executable, "manage.py", "follow", "--once"),
+        NETWORK="devnet",
+        CHAIN_RPC_URLS=NO_SERVER,
+    )
+    assert result.returncode != 0
+    assert "Traceback" not in result.stderr, result.stderr
+    assert "CHAIN_RPC_URLS" in result.stderr
+
+
+def test_without_npm_the_set_up_says_what_to_install(tmp_path: Path) -> None:
+    """A copy without node tools, from a path with spaces, and a PATH without npm."""
+    copy = tmp_path / "a path with spaces"
+    copy.mkdir()
+    for name in ("run", "requirements.lock", "package.json", "package-lock.json"):
+        shutil.copy(ROOT / name, copy / name)
+    (copy / ".venv").symlink_to(ROOT / ".venv")
+    stamp = (
+        f"from pathlib import Path; import runpy; m = runpy.run_path({str(copy / 'run')!r}, 'x')"
+    )
+    wanted = subprocess.run(
+        [sys.executable, "-c", f"{stamp}; print(m['digest'](Path('requirements.lock')))"],
+        cwd=copy,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    # The linked environment counts as installed for this copy while the test runs.
+    original = (ROOT / ".venv" / ".lock.stamp").read_text()
+    (ROOT / ".venv" / ".lock.stamp").write_text(wanted)
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    try:
+        result = subprocess.run(
+            [sys.executable, str(copy / "run"), "demo"],
+            env={**clean_environment(), "PATH": str(tools)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        (ROOT / ".venv" / ".lock.stamp").write_text(original)
+    assert result.returncode == 1
+    assert "npm is missing: install Node.js" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+class Demo:
+    """A running `./run demo` with its output."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, str(ROOT / "run"), "demo"],
+                env=clean_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def ready(self, seconds: float = 90) -> str:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            found = re.search(r"^READY (http://127\.0\.0\.1:\d+)$", self.text, re.MULTILINE)
+            if found:
+                return found[1]
+            assert self.process.poll() is None, self.text
+            time.sleep(0.1)
+        raise AssertionError(f"not ready after {seconds} s:\n{self.text}")
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def tree(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(10)
+
+
+def all_gone(processes: list[psutil.Process], seconds: float = 15) -> list[psutil.Process]:
+    _, alive = psutil.wait_procs(processes, timeout=seconds)
+    return [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Demo]:
+    started = Demo(tmp_path / "demo.log")
+    yield started
+    started.end()
+
+
+def fetch(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=10) as response:
+        body: bytes = response.read()
+        return body
+
+
+def test_demo_runs_beside_another_and_leaves_nothing_behind(demo: Demo, tmp_path: Path) -> None:
+    site = demo.ready()
+    services = json.loads(fetch(f"{site}/api/v1/services"))
+    assert services["count"] >= 3
+    assert json.loads(fetch(f"{site}/api/v1/status"))["chain_id"] == 31337
+    second = Demo(tmp_path / "second.log")
+    try:
+        other = second.ready()
+        assert other != site
+        assert json.loads(fetch(f"{other}/api/v1/services"))["count"] >= 3
+        tree = second.tree()
+        second.process.send_signal(signal.SIGINT)
+        assert second.process.wait(20) == 0, second.text
+        assert all_gone(tree) == []
+    finally:
+        second.end()
+    # The crash of any child ends the whole tree, with the reason.
+    tree = demo.tree()
+    web = next(p for p in tree if "uvicorn" in " ".join(p.cmdline()))
+    web.kill()
+    assert demo.process.wait(20) == 1
+    assert "web ended" in demo.text
+    assert all_gone(tree) == []
+
+
+def test_demo_starts_again_after_sigkill(demo: Demo, tmp_path: Path) -> None:
+    demo.ready()
+    tree = demo.tree()
+    demo.process.kill()
+    demo.process.wait(10)
+    assert all_gone(tree) == []
+    again = Demo(tmp_path / "again.log")
+    try:
+        again.ready()
+        tree = again.tree()
+        again.process.send_signal(signal.SIGTERM)
+        again.process.wait(20)
+        assert all_gone(tree) == []
+    finally:
+        again.end()
