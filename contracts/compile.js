@@ -15,6 +15,7 @@ const ROOT = __dirname
 const ARTIFACTS = path.join(ROOT, 'artifacts')
 const PUBLISHED = [
   'LedgerManager', 'LedgerManagerTestnet', 'InferenceServing', 'FineTuningServing', 'BeaconProxy', 'UpgradeableBeacon',
+  'Puppet', // a contract wallet for tests and the devnet
 ]
 const SETTINGS = {
   viaIR: true,
