@@ -1,12 +1,79 @@
-"""What every template may use besides its `page`: the network and how fresh the data is."""
+"""What every template may use besides its `page`: the network, how fresh the data is, and the way around."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.db import Error as DatabaseError
 from django.http import HttpRequest
+
+from chain import selectors as chain
+from marketplace import freshness, links
+
+
+@dataclass(frozen=True)
+class NavLink:
+    """A link of the header or footer; `current` marks the section the visitor is in."""
+
+    label: str
+    path: str
+    icon: str
+    current: bool
+
+
+HEADER = (
+    ("Models", "/models", "box"),
+    ("Providers", "/providers", "server"),
+    ("Playground", "/playground/chat", "message-square"),
+    ("Fine-tuning", "/fine-tuning", "activity"),
+    ("Changes", "/changes", "activity"),
+    ("Funds", "/account", "wallet"),
+)
+FOOTER = (
+    ("Network", "/network", ""),
+    ("Status", "/status", ""),
+    ("API", "/api/docs", ""),
+    ("Docs", "/docs", ""),
+    ("Style guide", "/styleguide", ""),
+)
+BOTTOM = (
+    ("Models", "/", "house"),
+    ("Chat", "/playground/chat", "message-square"),
+    ("Funds", "/account", "wallet"),
+)
+
+THEMES = ("light", "dark")
 
 
 def site(request: HttpRequest) -> dict[str, Any]:
-    return {"network": settings.NETWORK, "request_id": getattr(request, "request_id", "")}
+    fresh = current_freshness()
+    theme = request.COOKIES.get("theme", "")
+    return {
+        "network": settings.NETWORK,
+        "request_id": getattr(request, "request_id", ""),
+        "freshness": fresh,
+        "banner": freshness.banner(fresh),
+        "theme": theme if theme in THEMES else "",
+        "header_links": navigation(HEADER, request.path),
+        "footer_links": navigation(FOOTER, request.path),
+        "bottom_links": navigation(BOTTOM, request.path),
+    }
+
+
+def current_freshness() -> freshness.Freshness:
+    """From the follower's own row. A dead database must not turn an error page into a second error."""
+    try:
+        return freshness.judge(chain.head())
+    except DatabaseError:
+        return freshness.Freshness("none")
+
+
+def navigation(entries: tuple[tuple[str, str, str], ...], here: str) -> list[NavLink]:
+    """The entries whose page exists."""
+    return [
+        NavLink(label, path, icon, here == path or (path != "/" and here.startswith(f"{path}/")))
+        for label, path, icon in entries
+        if links.exists(path)
+    ]

@@ -1,7 +1,94 @@
-"""Template filters of the kit."""
+"""Filters and tags of the kit: thin doors to `marketplace.formats`, so that templates never compute."""
 
 from __future__ import annotations
 
+import datetime as dt
+from typing import Any
+
 from django import template
+from django.template.base import FilterExpression, Parser, Token
+from django.template.loader import get_template
+from django.templatetags.static import static
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from marketplace import formats, links
 
 register = template.Library()
+
+register.filter("exact", formats.exact)
+register.filter("amount", formats.amount)
+register.filter("signed", formats.signed)
+register.filter("count", formats.count)
+register.filter("duration", formats.duration)
+register.filter("countdown", formats.countdown)
+register.filter("absolute", formats.absolute)
+register.filter("short_address", formats.short_address)
+register.filter("short_hash", formats.short_hash)
+register.filter("clip", formats.clip)
+register.filter("identicon", formats.identicon)
+register.filter("model_path", links.model_path)
+
+
+@register.filter
+def plain(text: object) -> str:
+    """A stranger's text made safe to read; still escaped by the template like any other."""
+    return formats.plain(str(text))
+
+
+@register.filter
+def when(moment: dt.datetime) -> str:
+    return formats.relative(moment, timezone.now())
+
+
+@register.filter
+def seconds_until(target_unix: int) -> int:
+    return target_unix - int(timezone.now().timestamp())
+
+
+@register.filter
+def from_unix(seconds: int) -> dt.datetime | None:
+    """The moment of a contract's timestamp; None for what a stranger made unreadable."""
+    try:
+        return dt.datetime.fromtimestamp(seconds, dt.UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+@register.filter
+def price_per_million(neuron_per_token: int) -> str:
+    """`0.42`: a token price as 0G per 1 M tokens (the unit stands in the column's head)."""
+    return formats.amount(neuron_per_token * formats.MILLION)
+
+
+@register.simple_tag
+def icon(name: str) -> SafeString:
+    """A decorative icon of the sprite; the words beside it carry the meaning."""
+    return format_html(
+        '<svg class="icon" aria-hidden="true"><use href="{}#{}"></use></svg>', static("icons/sprite.svg"), name
+    )
+
+
+@register.simple_tag
+def bar(*parts: int) -> list[formats.Share]:
+    return formats.shares([int(part) for part in parts])
+
+
+class Slot(template.Node):
+    def __init__(self, name: FilterExpression) -> None:
+        self.name = name
+
+    def render(self, context: template.Context) -> SafeString:
+        try:
+            found = get_template(self.name.resolve(context))
+        except template.TemplateDoesNotExist:
+            return SafeString("")
+        request: Any = context.get("request")
+        return SafeString(found.render(context.flatten(), request))
+
+
+@register.tag
+def slot(parser: Parser, token: Token) -> Slot:
+    """`{% slot "ui/wallet.html" %}`: another app's piece where that app is installed, nothing where it is not."""
+    return Slot(parser.compile_filter(token.split_contents()[1]))

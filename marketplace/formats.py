@@ -1,0 +1,244 @@
+"""How numbers, addresses, times and strangers' words are written (ux.md 2). Pure; integers in, text out, no float.
+
+Amounts are neuron (1 0G = 10^18 neuron). They are cut, never rounded up: nobody is shown more than there is. The
+exact value always stands beside it (`exact`), so that a short form never hides a neuron.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+ONE = 10**18
+MILLION = 10**6
+_DECIMALS = 18
+
+MINUS = "−"  # U+2212, as wide as a plus
+UNKNOWN = "–"
+
+
+# --- amounts -----------------------------------------------------------------------------------------------------
+
+
+def exact(neuron: int) -> str:
+    """All digits of an amount in 0G, without trailing zeros: `1.000000000000000001`."""
+    whole, rest = divmod(abs(neuron), ONE)
+    digits = f"{rest:0{_DECIMALS}d}".rstrip("0")
+    return _sign(neuron) + f"{whole:,}" + (f".{digits}" if digits else "")
+
+
+def amount(neuron: int) -> str:
+    """An amount in 0G as people read it: from 1 on 4 decimals, below 4 significant digits, cut; `<0.000001` below."""
+    size = abs(neuron)
+    if size == 0:
+        return "0"
+    if size < ONE // MILLION:
+        return ("<" if neuron > 0 else f"<{MINUS}") + "0.000001"
+    if size >= ONE:
+        kept = size - size % 10 ** (_DECIMALS - 4)
+    else:
+        kept = size - size % 10 ** max(0, len(str(size)) - 4)
+    return _sign(neuron) + exact(kept)
+
+
+def signed(neuron: int) -> str:
+    """An amount with its sign, for changes: `+1.5`, `−0.2`, `0`."""
+    return ("+" if neuron > 0 else "") + amount(neuron)
+
+
+def _sign(neuron: int) -> str:
+    return MINUS if neuron < 0 else ""
+
+
+def percentage(part: int, whole: int) -> str:
+    """`part` of `whole` in percent with 2 decimals, cut; `–` where there is no whole."""
+    if whole <= 0:
+        return UNKNOWN
+    hundredths = part * 10_000 // whole
+    return f"{hundredths // 100}.{hundredths % 100:02d} %"
+
+
+@dataclass(frozen=True)
+class Price:
+    """A price in the unit people compare by. `neuron` is the amount of that unit, `each` what the contract holds."""
+
+    neuron: int
+    unit: str
+    label: str
+    each: int
+    each_unit: str
+
+    @property
+    def exact(self) -> str:
+        return f"{self.each:,} neuron per {self.each_unit} = {exact(self.neuron)} 0G / {self.unit}"
+
+
+IMAGES = ("text-to-image", "image-editing")
+SPEECH = "speech-to-text"
+
+
+def prices(service_type: str, input_price: int, output_price: int) -> tuple[Price, ...]:
+    """An inference service's prices by what its type is billed for (provider-protocol.md 5.1).
+
+    Tokens per million, in then out; images per image (the output price); speech per minute of audio (the output
+    price is per second).
+    """
+    if service_type in IMAGES:
+        return (Price(output_price, "image", "Per image", output_price, "image"),)
+    if service_type == SPEECH:
+        return (Price(output_price * 60, "min", "Per minute", output_price, "second"),)
+    return (
+        Price(input_price * MILLION, "1M tokens", "Input", input_price, "token"),
+        Price(output_price * MILLION, "1M tokens", "Output", output_price, "token"),
+    )
+
+
+def training_price(price_per_token: int) -> Price:
+    """A fine-tuning price per million tokens of one epoch."""
+    return Price(price_per_token * MILLION, "1M tokens", "Training", price_per_token, "token")
+
+
+# --- counts and shares -------------------------------------------------------------------------------------------
+
+
+def count(number: int) -> str:
+    """`1,234` up to 10 000, then `12.4k`, `3.1M`, cut."""
+    if number < 10_000:
+        return f"{number:,}"
+    divisor, suffix = (1_000, "k") if number < MILLION else (MILLION, "M")
+    tenths = number * 10 // divisor
+    return f"{tenths // 10:,}.{tenths % 10}{suffix}"
+
+
+@dataclass(frozen=True)
+class Share:
+    """A part's place in a bar that is 10 000 units wide."""
+
+    start: int
+    width: int
+
+
+def shares(parts: list[int]) -> list[Share]:
+    """Widths that fill the bar exactly; a part that is not zero stays visible (at least 60 units)."""
+    total = sum(parts)
+    if total <= 0:
+        return [Share(0, 0) for _ in parts]
+    least = 60
+    widths = [max(least, part * 10_000 // total) if part > 0 else 0 for part in parts]
+    widths[widths.index(max(widths))] += 10_000 - sum(widths)
+    starts = [sum(widths[:index]) for index in range(len(widths))]
+    return [Share(start, width) for start, width in zip(starts, widths, strict=True)]
+
+
+# --- time --------------------------------------------------------------------------------------------------------
+
+
+def relative(then: dt.datetime, now: dt.datetime) -> str:
+    """`12 s ago`, `3 min ago`, `5 h ago`, `2 d ago`; after 7 days the UTC date. The future reads `in 3 min`."""
+    seconds = int((now - then).total_seconds())
+    size = abs(seconds)
+    if size > 7 * 86_400:
+        return then.astimezone(dt.UTC).strftime("%d %b %Y").lstrip("0")
+    if size < 2:
+        return "now"
+    text = duration(size)
+    return f"{text} ago" if seconds > 0 else f"in {text}"
+
+
+def duration(seconds: int) -> str:
+    """The largest unit alone: `45 s`, `3 min`, `5 h`, `2 d`."""
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{max(0, seconds)} s"
+
+
+def countdown(seconds: int) -> str:
+    """Time left in two units, `2 h 14 min`; never negative."""
+    left = max(0, seconds)
+    parts = [(left // 86_400, "d"), (left // 3_600 % 24, "h"), (left // 60 % 60, "min"), (left % 60, "s")]
+    for index, (value, _) in enumerate(parts):
+        if value:
+            return " ".join(f"{v} {unit}" for v, unit in parts[index : index + 2] if v)
+    return "0 s"
+
+
+def absolute(moment: dt.datetime) -> str:
+    """ISO 8601 in UTC to the second: `2026-05-01T12:00:00Z`."""
+    return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+# --- addresses and hashes ----------------------------------------------------------------------------------------
+
+
+def short_address(address: str) -> str:
+    """`0x1234…abcd`: 6 and 4 characters of an EIP-55 address."""
+    return f"{address[:6]}…{address[-4:]}" if len(address) > 12 else address
+
+
+def short_hash(value: str) -> str:
+    """`0x12345678…abcdef`: 10 and 6 characters of a hash."""
+    return f"{value[:10]}…{value[-6:]}" if len(value) > 18 else value
+
+
+@dataclass(frozen=True)
+class Identicon:
+    """A decorative 5x5 picture of an address: cells to fill, and which of six token colours."""
+
+    cells: tuple[tuple[int, int], ...]
+    hue: int
+
+
+def identicon(address: str) -> Identicon:
+    """Mirrored cells from a hash of the lower-case address, so that spelling does not change the picture."""
+    digest = hashlib.sha256(address.lower().encode()).digest()
+    cells = tuple(
+        (x, y)
+        for y in range(5)
+        for x in range(5)
+        if digest[y * 3 + min(x, 4 - x)] & 1 or (x == 2 and y == 2)
+    )
+    return Identicon(cells, digest[31] % 6 + 1)
+
+
+# --- strangers' words --------------------------------------------------------------------------------------------
+
+# Controls, and the invisible characters that reorder or hide text. Joiners stay: emoji and scripts need them.
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028\u2029\u202a-\u202e"
+    "\u2060-\u2069\u3164\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]"
+)
+_COMBINING = re.compile("([\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]{2})"
+                        "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+")
+
+
+def plain(text: str) -> str:
+    """A stranger's text with controls and reordering characters made visible (U+FFFD) and stacked accents cut."""
+    return _COMBINING.sub(r"\1", _UNSAFE.sub("\ufffd", text))
+
+
+def clip(text: str, length: int) -> str:
+    """At most `length` characters, the last an ellipsis where something was cut."""
+    return text if len(text) <= length else text[: max(0, length - 1)] + "…"
+
+
+def pretty_json(text: str) -> str | None:
+    """A provider's JSON indented for reading; None where it is not an object. Keys keep the provider's order."""
+    try:
+        value = json.loads(text, parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
+        return None
+    return json.dumps(value, indent=2, ensure_ascii=False) if isinstance(value, dict) else None
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """The object of a provider's JSON, `{}` where there is none."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,90 @@
+"""How old the shown data is, in words (ux.md 1). Pure: where the follower stands is passed in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chain.selectors import Freshness as Head
+from marketplace import formats
+
+#: An index that is further back than this is catching up, however recently it heard from the node.
+BEHIND_BLOCKS = 50
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """`state`: `ok`, `late`, `stale`, `unreachable` or `none` (nothing indexed yet). Lags in blocks and seconds.
+
+    Seconds count from the last agreement with the node's head, not from the age of a block: an idle chain is fresh.
+    """
+
+    state: str
+    block: int | None = None
+    final_block: int | None = None
+    lag_blocks: int = 0
+    lag_seconds: int | None = None
+    halted: bool = False
+
+    @property
+    def text(self) -> str:
+        if self.block is None:
+            return "not indexed yet"
+        age = "" if self.lag_seconds is None else f", {formats.duration(self.lag_seconds)} ago"
+        behind = "" if not self.lag_blocks else f"{self.lag_blocks:,} behind"
+        detail = f"{behind}{age}".removeprefix(", ")
+        return f"indexed to block {self.block:,}" + (f" ({detail})" if detail else "")
+
+    @property
+    def as_of(self) -> str:
+        """`as of block N, 3 min ago`, for lists that are not fresh."""
+        if self.block is None:
+            return "nothing is indexed yet"
+        return f"as of block {self.block:,}" + (
+            f", {formats.duration(self.lag_seconds)} ago" if self.lag_seconds is not None else ""
+        )
+
+    @property
+    def is_stale(self) -> bool:
+        return self.state in ("stale", "unreachable")
+
+
+@dataclass(frozen=True)
+class Banner:
+    """The one global notice a page may carry; `tone` is `warn` or `bad`."""
+
+    tone: str
+    text: str
+
+
+def judge(head: Head) -> Freshness:
+    """What the follower's own record means for a reader."""
+    if head.indexed_block < 0:
+        return Freshness("unreachable" if head.error or head.halted else "none")
+    if head.error or head.halted:
+        state = "unreachable"
+    else:
+        state = {"fresh": "ok", "late": "late"}.get(head.state, "stale")
+    return Freshness(
+        state=state,
+        block=head.indexed_block,
+        final_block=head.final_block if head.final_block >= 0 else None,
+        lag_blocks=head.lag_blocks,
+        lag_seconds=None if head.lag_seconds is None else int(head.lag_seconds),
+        halted=head.halted,
+    )
+
+
+def banner(freshness: Freshness) -> Banner | None:
+    """At most one, the worst first: the chain unreachable, then the index behind."""
+    if freshness.halted:
+        return Banner("bad", f"Indexing has stopped and waits for the operator. Everything here is {freshness.as_of}.")
+    if freshness.state == "unreachable":
+        return Banner("bad", f"The chain cannot be reached. Everything here is {freshness.as_of}; new changes are missing.")
+    if freshness.state == "stale":
+        return Banner("warn", f"The index is not running. Everything here is {freshness.as_of}; new changes are missing.")
+    if freshness.lag_blocks > BEHIND_BLOCKS:
+        return Banner(
+            "warn",
+            f"The index is catching up: {freshness.lag_blocks:,} blocks behind. Newer changes are still missing.",
+        )
+    return None

@@ -1,0 +1,58 @@
+// What every page shares. Each piece is found by a data- attribute and works on content that htmx swaps in later.
+import { startCopying } from "./copy.js";
+import { startCountdowns } from "./countdown.js";
+import { startTheme } from "./theme.js";
+import { startToasts } from "./toast.js";
+
+startTheme();
+startCopying();
+startCountdowns();
+startToasts();
+
+// "/" moves to the search box unless the visitor is typing.
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest?.("input, textarea, select, [contenteditable]")) return;
+  const fields = [...document.querySelectorAll("[data-hotkey='/']")];
+  const field = fields.find((candidate) => candidate.offsetParent !== null);
+  if (field) {
+    event.preventDefault();
+    field.focus();
+    field.select();
+  }
+});
+
+// Native dialogs: open, close, and give the focus back.
+document.addEventListener("click", (event) => {
+  const opener = event.target.closest?.("[data-opens]");
+  if (opener) {
+    const dialog = document.getElementById(opener.dataset.opens);
+    dialog?.showModal();
+    dialog?.addEventListener("close", () => opener.focus(), { once: true });
+  }
+  event.target.closest?.("[data-closes]")?.closest("dialog")?.close();
+});
+
+// The menu of the bottom bar closes when the visitor goes elsewhere.
+document.addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll("[data-menu][open]")) {
+    if (!menu.contains(event.target)) menu.open = false;
+  }
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  for (const menu of document.querySelectorAll("[data-menu][open]")) {
+    menu.open = false;
+    menu.querySelector("summary")?.focus();
+  }
+});
+
+// A fragment that could not be fetched is said in words; what was shown stays.
+for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
+  document.body.addEventListener(failure, (event) => {
+    if (event.detail.elt?.id === "freshness") return;
+    const id = event.detail.xhr?.getResponseHeader?.("X-Request-ID");
+    const text = "This part could not be refreshed; what you see is the earlier state." + (id ? ` Request id ${id}.` : "");
+    document.dispatchEvent(new CustomEvent("toast", { detail: { tone: "bad", text } }));
+  });
+}

@@ -1,0 +1,28 @@
+// The colour scheme: the system's until the visitor chooses; kept in a cookie so that the server can
+// render it without a flash of the other one.
+const next = { "": "light", light: "dark", dark: "" };
+const words = { "": "System colours", light: "Light colours", dark: "Dark colours" };
+const icons = { "": "monitor", light: "sun", dark: "moon" };
+
+function show(button, theme) {
+  const use = button.querySelector("use");
+  use.setAttribute("href", use.getAttribute("href").replace(/#.*/, `#${icons[theme]}`));
+  button.querySelector(".visually-hidden").textContent = `${words[theme]}. Change colour scheme`;
+  button.title = words[theme];
+}
+
+export function startTheme() {
+  const button = document.querySelector("[data-theme-toggle]");
+  if (!button) return;
+  const root = document.documentElement;
+  show(button, root.dataset.theme ?? "");
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    const theme = next[root.dataset.theme ?? ""];
+    if (theme) root.dataset.theme = theme;
+    else delete root.dataset.theme;
+    const secure = location.protocol === "https:" ? "; Secure" : "";
+    document.cookie = `theme=${theme}; Path=/; SameSite=Lax; Max-Age=${theme ? 31536000 : 0}${secure}`;
+    show(button, theme);
+  });
+}
