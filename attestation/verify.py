@@ -1,0 +1,180 @@
+"""Evidence becomes a verdict. Pure: no clock, no network, no database.
+
+One answer, one signature: `reply` tells apart what the official SDK does not (provider-protocol.md
+3.3): who signed, whether the signed request is ours, whether the signed answer is what we got.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from net import strictjson
+from net.errors import BadAnswer
+from net.limits import JsonLimits
+from protocol import replies
+
+MessageVerdict = Literal[
+    "pending", "verified", "rewritten", "altered", "not_comparable", "failed", "unavailable"
+]
+Scheme = Literal["req:resp", "model:req:resp", "routing", ""]
+Reason = Literal[
+    "hashes_match",
+    "request_differs",
+    "answer_differs",
+    "not_received_whole",
+    "signer_unacknowledged",
+    "wrong_signer",
+    "bad_signature",
+    "reused",
+    "unknown_form",
+    "never_signs",
+    "no_id",
+    "not_found",
+    "unusable",
+]
+
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+_INFO_SHAPE = JsonLimits(max_depth=8, max_bytes=64 << 10)
+
+
+@dataclass(frozen=True)
+class Signer:
+    """Whom the chain names as signer of a service's answers, and whether the owner accepted it."""
+
+    address: str
+    acknowledged: bool
+    routing: bool = False
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What we sent and received. `complete`: the provider ended the answer itself, no byte is
+    missing.
+
+    `reused`: this provider used the same answer id for an earlier answer. Hashes are lower-case
+    hex.
+    """
+
+    request_sha256: str
+    response_sha256: str
+    complete: bool
+    reused: bool = False
+
+
+@dataclass(frozen=True)
+class ReplyVerdict:
+    """The verdict of interfaces.md 3 with every fact it rests on; "" where a fact is not known."""
+
+    verdict: MessageVerdict
+    reason: Reason
+    signer: str = ""
+    expected_signer: str = ""
+    scheme: Scheme = ""
+    signed_request: str = ""
+    signed_response: str = ""
+
+
+def signer_of(
+    *, tee_signer: str, acknowledged: bool, verifiability: str, additional_info: str
+) -> Signer | None:
+    """The signer to expect for a service as the chain holds it, or None when it says it never
+    signs.
+
+    A separated model TEE signs with `TargetTeeAddress`; a centralised upstream is signed for by the
+    broker (a routing proof). provider-protocol.md 3.3 step 4, 3.4.
+    """
+    info = _info(additional_info)
+    kind = str(info.get("ProviderType", "")).lower()
+    if kind == "standard" or verifiability.lower() == "standard":
+        return None
+    centralized = kind == "centralized"
+    address = tee_signer
+    if info.get("TargetSeparated") is True and not centralized:
+        target = info.get("TargetTeeAddress")
+        address = target if isinstance(target, str) else ""
+    if not _ADDRESS.fullmatch(address) or int(address, 16) == 0:
+        return None
+    return Signer(address, acknowledged, routing=centralized)
+
+
+def reply(document: object, exchange: Exchange, signer: Signer) -> ReplyVerdict:
+    """Judge one signature reply (the JSON of `/v1/proxy/signature/{id}`, a stranger's).
+
+    Equal hashes prove the answer even when it was stopped: then nothing was missing. Never raises.
+    """
+    try:
+        signed = replies.parse_reply(document)
+    except replies.BadReply:
+        return ReplyVerdict("unavailable", "unusable", expected_signer=signer.address)
+    scheme, signed_request, signed_response = _signed(signed.text)
+    facts = replies.check(
+        signed,
+        expected_signer=signer.address,
+        request_sha256=exchange.request_sha256,
+        response_sha256=[exchange.response_sha256],
+    )
+
+    def verdict(word: MessageVerdict, reason: Reason) -> ReplyVerdict:
+        return ReplyVerdict(
+            word, reason, facts.signer, signer.address, scheme, signed_request, signed_response
+        )
+
+    if not facts.signer:
+        return verdict("failed", "bad_signature")
+    if not facts.signer_ok:
+        return verdict("failed", "wrong_signer")
+    if not signer.acknowledged:
+        return verdict("failed", "signer_unacknowledged")
+    if not scheme:
+        return verdict("unavailable", "unknown_form")
+    if signed_response != exchange.response_sha256:
+        if not exchange.complete:
+            return verdict("not_comparable", "not_received_whole")
+        return verdict("altered", "answer_differs")
+    if exchange.reused:
+        return verdict("failed", "reused")
+    if signed_request != exchange.request_sha256:
+        return verdict("rewritten", "request_differs")
+    return verdict("verified", "hashes_match")
+
+
+def no_reply(
+    exchange: Exchange, reason: Literal["never_signs", "no_id", "not_found"]
+) -> ReplyVerdict:
+    """The verdict where no signature can be had. What was stopped could not be compared anyway."""
+    if not exchange.complete and reason != "never_signs":
+        return ReplyVerdict("not_comparable", "not_received_whole")
+    return ReplyVerdict("unavailable", reason)
+
+
+def _signed(text: str) -> tuple[Scheme, str, str]:
+    """Scheme, request hash and response hash of a signed text; ("", "", "") for forms we cannot
+    read.
+    """
+    try:
+        said = replies.parse_text(text)
+    except replies.BadReply:
+        # Model-side proxies put the model's name (which may contain colons) in front.
+        cut = len(text) - 129
+        if cut < 2 or text[cut - 1] != ":":
+            return "", "", ""
+        try:
+            said = replies.parse_text(text[cut:])
+        except replies.BadReply:
+            return "", "", ""
+        return "model:req:resp", said.request_sha256, said.response_sha256[0]
+    if len(said.response_sha256) != 1:
+        return "", "", ""
+    scheme: Scheme = "routing" if said.routing_proof else "req:resp"
+    return scheme, said.request_sha256, said.response_sha256[0]
+
+
+def _info(additional_info: str) -> Mapping[str, Any]:
+    try:
+        info = strictjson.loads(additional_info.encode("utf-8", "replace"), _INFO_SHAPE)
+    except BadAnswer:
+        return {}
+    return info if isinstance(info, dict) else {}

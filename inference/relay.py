@@ -1,0 +1,302 @@
+"""One chat request to one provider, as typed events. Knows the provider's protocol; knows no Django
+and no browser.
+
+Bytes are hashed exactly as they arrive, before anything reads them: the hash is what the provider's
+signature must cover (provider-protocol.md 3.1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from inference import failures, wire
+from inference.failures import Failure
+from net.client import Answer, Client
+from net.errors import (
+    BadAnswer,
+    BadStatus,
+    BadUrl,
+    BrokenOff,
+    NetError,
+    Refused,
+    TimedOut,
+    TooLarge,
+    Unreachable,
+)
+from net.limits import Limits
+from protocol import fees
+
+MAX_ANSWER_BYTES = 16 << 20
+MAX_ANSWER_CHARS = 400_000
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds. Progress means text: a provider that only sends comments is as silent as one that
+    sends nothing.
+    """
+
+    connect: float = 5.0
+    first_token: float = 20.0
+    between_tokens: float = 30.0
+    whole: float = 600.0
+    after_done: float = 3.0
+
+
+@dataclass(frozen=True)
+class Call:
+    """What to send where. `body` are the exact bytes; `bearer` is the provider key's header value
+    without `Bearer `.
+    """
+
+    url: str
+    bearer: str
+    body: bytes
+
+
+@dataclass
+class Record:
+    """What is known about a call so far; exact at every moment, also when the caller cancels in the
+    middle.
+
+    `response_sha256` covers every byte received. `complete` says that the provider ended its answer
+    itself, so that the hash may be compared with a signed one. Times are seconds since `started`
+    (monotonic clock).
+    """
+
+    request_sha256: str = ""
+    chat_id: str = ""
+    text: list[str] = field(default_factory=list)
+    usage: fees.Usage | None = None
+    finish_reason: str = ""
+    complete: bool = False
+    sent: bool = False
+    received_bytes: int = 0
+    started: float = 0.0
+    first_token_seconds: float | None = None
+    last_progress: float = 0.0
+    seconds: float = 0.0
+    _hash: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+    @property
+    def response_sha256(self) -> str:
+        return self._hash.hexdigest()
+
+    def took(self, data: bytes) -> None:
+        self._hash.update(data)
+        self.received_bytes += len(data)
+        self.seconds = time.monotonic() - self.started
+
+
+@dataclass(frozen=True)
+class Delta:
+    """Text that one upstream read delivered; several tokens may share one."""
+
+    text: str
+    reasoning: str = ""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens the provider counted."""
+
+    usage: fees.Usage
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The answer ended by itself. `reason` is the provider's word: stop, length, content_filter
+    …
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The answer did not come, or not to its end."""
+
+    failure: Failure
+
+
+Event = Delta | Usage | Finished | Failed
+
+
+async def stream(
+    client: Client, call: Call, record: Record, timeouts: Timeouts | None = None
+) -> AsyncGenerator[Event, None]:
+    """Send `call`, yield what comes, end with exactly one Finished or Failed; `record` is filled on
+    the way.
+
+    Closing the iterator (or cancelling) closes the connection to the provider at once.
+    """
+    timeouts = timeouts or Timeouts()
+    record.request_sha256 = hashlib.sha256(call.body).hexdigest()
+    record.started = time.monotonic()
+    try:
+        async with client.open(
+            "POST",
+            f"{call.url.rstrip('/')}/v1/proxy/chat/completions",
+            headers={
+                "Authorization": f"Bearer {call.bearer}",
+                "Content-Type": "application/json",
+                "Accept": "text/event-stream",
+            },
+            body=call.body,
+            limits=Limits(
+                connect=timeouts.connect,
+                first_byte=timeouts.first_token,
+                between=max(timeouts.between_tokens, timeouts.first_token),
+                total=timeouts.whole,
+                max_bytes=MAX_ANSWER_BYTES,
+                max_redirects=0,
+            ),
+        ) as answer:
+            record.sent = True
+            record.chat_id = _chat_id(answer)
+            reading = _streamed if "event-stream" in answer.header("Content-Type") else _whole
+            async with aclosing(reading(answer, record, timeouts)) as events:
+                async for event in events:
+                    yield event
+    except (NetError, wire.BadStream) as error:
+        record.seconds = time.monotonic() - record.started
+        yield Failed(_failure(error, record))
+
+
+async def _streamed(
+    answer: Answer, record: Record, timeouts: Timeouts
+) -> AsyncGenerator[Event, None]:
+    parser = wire.EventParser()
+    length = 0
+    done = False
+    async with aclosing(answer.chunks()) as chunks:
+        while chunk := await _next(chunks, record, timeouts, done):
+            record.took(chunk)
+            if done:
+                continue  # hashed, for the signature may cover it, but the answer has ended
+            pieces = [wire.read_event(data) for data in parser.feed(chunk)]
+            for event in _events(pieces, record):
+                if isinstance(event, Delta):
+                    length += len(event.text) + len(event.reasoning)
+                    if length > MAX_ANSWER_CHARS:
+                        raise TooLarge(f"an answer of more than {MAX_ANSWER_CHARS} characters")
+                yield event
+                if isinstance(event, Failed):
+                    return
+            done = any(piece.done for piece in pieces)
+    record.complete = record.complete and (answer.delimited or done)
+    if done or record.finish_reason:
+        yield Finished(record.finish_reason)
+    else:
+        yield Failed(Failure("cut_off", "the answer ended without its closing mark"))
+
+
+async def _next(
+    chunks: AsyncGenerator[bytes, None], record: Record, timeouts: Timeouts, done: bool
+) -> bytes:
+    """The next bytes, or nothing at the end. After the closing mark no failure matters any more."""
+    try:
+        async with asyncio.timeout(_patience(record, timeouts, done)):
+            chunk = await anext(chunks, b"")
+    except (TimeoutError, NetError) as error:
+        if done:
+            return b""
+        raise _silence(record, timeouts) if isinstance(error, TimeoutError) else error from None
+    record.complete = not chunk
+    return chunk
+
+
+async def _whole(answer: Answer, record: Record, timeouts: Timeouts) -> AsyncGenerator[Event, None]:
+    """A provider that answers in one JSON document although we asked for a stream."""
+    body = bytearray()
+    async with aclosing(answer.chunks()) as chunks:
+        while chunk := await _next(chunks, record, timeouts, False):
+            record.took(chunk)
+            body += chunk
+    piece = wire.read_body(bytes(body))
+    if len(piece.text) + len(piece.reasoning) > MAX_ANSWER_CHARS:
+        raise TooLarge(f"an answer of more than {MAX_ANSWER_CHARS} characters")
+    record.complete = record.complete and answer.delimited
+    for event in _events([piece], record):
+        yield event
+        if isinstance(event, Failed):
+            return
+    yield Finished(record.finish_reason)
+
+
+def _events(pieces: list[wire.Piece], record: Record) -> list[Event]:
+    """The events of one read: all its text as one Delta, then usage, then a failure told inside the
+    stream.
+    """
+    events: list[Event] = []
+    text = "".join(piece.text for piece in pieces)
+    reasoning = "".join(piece.reasoning for piece in pieces)
+    if text or reasoning:
+        if record.first_token_seconds is None:
+            record.first_token_seconds = time.monotonic() - record.started
+        record.last_progress = time.monotonic()
+        record.text.append(text)
+        events.append(Delta(text, reasoning))
+    for piece in pieces:
+        record.finish_reason = piece.finish_reason or record.finish_reason
+        if piece.usage is not None:
+            record.usage = piece.usage
+            events.append(Usage(piece.usage))
+        if piece.error:
+            events.append(Failed(Failure("provider_error", piece.error)))
+            break
+    return events
+
+
+def _patience(record: Record, timeouts: Timeouts, done: bool) -> float:
+    """Seconds to wait for the next bytes."""
+    if done:
+        return timeouts.after_done
+    if record.first_token_seconds is None:
+        return record.started + timeouts.first_token - time.monotonic()
+    return record.last_progress + timeouts.between_tokens - time.monotonic()
+
+
+def _silence(record: Record, timeouts: Timeouts) -> TimedOut:
+    if record.first_token_seconds is None:
+        return TimedOut("first_byte", timeouts.first_token)
+    return TimedOut("between", timeouts.between_tokens)
+
+
+def _failure(error: NetError | wire.BadStream, record: Record) -> Failure:
+    started = record.first_token_seconds is not None
+    match error:
+        case BadStatus():
+            return failures.of_status(error.status, wire.read_error(error.body), error.retry_after)
+        case TimedOut(stage="connect"):
+            return Failure("unreachable", str(error))
+        case TimedOut():
+            return Failure("stalled" if started else "slow_start", str(error))
+        case BadUrl() | Refused():
+            return Failure("blocked_address", str(error))
+        case Unreachable() if not record.sent:
+            return Failure("unreachable", str(error))
+        case BrokenOff() | Unreachable():
+            return Failure("cut_off", str(error))
+        case TooLarge():
+            return Failure("too_large", str(error))
+        case BadAnswer() | wire.BadStream():
+            return Failure("bad_answer", str(error))
+    return Failure("unreachable", str(error))
+
+
+def _chat_id(answer: Answer) -> str:
+    """The id under which the provider keeps its signature; only characters that are safe in a
+    path.
+    """
+    value = answer.header("ZG-Res-Key").strip()
+    return (
+        value
+        if len(value) <= 128 and all((c.isalnum() and c.isascii()) or c in "-_." for c in value)
+        else ""
+    )

@@ -1,0 +1,210 @@
+"""What we say to a chat provider and what it says back, as bytes and values. Pure: no clock, no
+socket, no database.
+
+A provider is a stranger: every number is checked, every text is bounded, every shape may be wrong.
+Format: OpenAI chat completions over server-sent events (provider-protocol.md 1.2, 1.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+
+from net import strictjson
+from net.errors import BadAnswer
+from net.limits import JsonLimits
+from protocol import fees
+
+Role = Literal["system", "user", "assistant"]
+
+MAX_EVENT_BYTES = 256 << 10
+MAX_ERROR_CHARS = 500
+_CHUNK_SHAPE = JsonLimits(max_depth=24, max_bytes=MAX_EVENT_BYTES)
+_BODY_SHAPE = JsonLimits(max_depth=24, max_bytes=4 << 20)
+
+
+class BadStream(Exception):
+    """The provider's bytes do not follow the format; the text says how."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message of a conversation."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What one chunk of an answer said. `done` marks the end of the stream, `error` a failure told
+    inside it.
+    """
+
+    text: str = ""
+    reasoning: str = ""
+    finish_reason: str = ""
+    usage: fees.Usage | None = None
+    error: str = ""
+    done: bool = False
+
+
+def request_body(
+    *,
+    model: str,
+    messages: Sequence[Message],
+    max_tokens: int,
+    options: Mapping[str, Any] | None = None,
+) -> bytes:
+    """The exact bytes of a streaming chat request.
+
+    `max_tokens` bounds what a stopped answer can still cost (a provider bills the whole answer),
+    and asking for usage ourselves keeps brokers from rewriting the request, which would break its
+    hash (provider-protocol.md 12).
+    """
+    document: dict[str, Any] = {
+        "model": model,
+        "messages": [{"role": m.role, "content": m.content} for m in messages],
+        **(options or {}),
+        "max_tokens": max_tokens,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    return orjson.dumps(document)
+
+
+class EventParser:
+    """Cuts server-sent events out of bytes that arrive in any pieces; `feed` returns the data of
+    complete events.
+
+    Follows the WHATWG rules for what we need: lines end in LF, CR LF or CR; several data lines join
+    with LF; comments and other fields are skipped; a leading byte order mark is ignored. Work is
+    linear in the bytes, memory bounded. Raises BadStream for a line or an event beyond
+    MAX_EVENT_BYTES.
+    """
+
+    def __init__(self) -> None:
+        self._line: list[bytes] = []
+        self._line_size = 0
+        self._data: list[bytes] = []
+        self._data_size = 0
+        self._after_cr = False
+        self._first = True
+
+    def feed(self, data: bytes) -> list[bytes]:
+        events: list[bytes] = []
+        if self._after_cr and data:
+            self._after_cr = False
+            if data[:1] == b"\n":
+                data = data[1:]
+        for part in data.splitlines(keepends=True):
+            end = part[-1]
+            if end not in b"\r\n":
+                self._hold(part)
+                continue
+            self._after_cr = end == 0x0D
+            self._hold(part.rstrip(b"\r\n"))
+            line, self._line, self._line_size = b"".join(self._line), [], 0
+            if self._first:
+                self._first = False
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            self._take(line, events)
+        # Only a CR at the very end may be half of a CR LF.
+        self._after_cr = self._after_cr and data.endswith(b"\r")
+        return events
+
+    def _hold(self, part: bytes) -> None:
+        self._line_size += len(part)
+        if self._line_size > MAX_EVENT_BYTES:
+            raise BadStream("a line of the stream is too long")
+        self._line.append(part)
+
+    def _take(self, line: bytes, events: list[bytes]) -> None:
+        if not line:
+            if self._data:
+                events.append(b"\n".join(self._data))
+            self._data, self._data_size = [], 0
+            return
+        name, _, value = line.partition(b":")
+        if name != b"data":
+            return
+        value = value.removeprefix(b" ")
+        self._data_size += len(value) + 1
+        if self._data_size > MAX_EVENT_BYTES:
+            raise BadStream("an event of the stream is too long")
+        self._data.append(value)
+
+
+def read_event(data: bytes) -> Piece:
+    """What one event of a streamed answer says. Raises BadStream for anything that is not a
+    chunk.
+    """
+    if data.strip() == b"[DONE]":
+        return Piece(done=True)
+    document = _document(data, _CHUNK_SHAPE)
+    return _piece(document, "delta")
+
+
+def read_body(data: bytes) -> Piece:
+    """The same for a whole answer sent as one JSON document by a provider that does not stream."""
+    return _piece(_document(data, _BODY_SHAPE), "message")
+
+
+def read_error(body: bytes) -> str:
+    """The sentence in an error body: `error`, `error.message`, `message` or `detail`; plain text as
+    it is; bounded.
+    """
+    try:
+        document = strictjson.loads(body, _CHUNK_SHAPE)
+    except BadAnswer:
+        return _clean(body.decode("utf-8", "replace"))[:MAX_ERROR_CHARS].strip()
+    return _error_text(document)
+
+
+def _document(data: bytes, shape: JsonLimits) -> dict[str, Any]:
+    try:
+        document = strictjson.loads(data, shape)
+    except BadAnswer as error:
+        raise BadStream(str(error)) from None
+    if not isinstance(document, dict):
+        raise BadStream("a chunk of the stream is not an object")
+    return document
+
+
+def _piece(document: dict[str, Any], where: str) -> Piece:
+    if document.get("error"):
+        return Piece(error=_error_text(document) or "the provider reported an error")
+    usage = fees.chat_usage(document.get("usage"))
+    choices = document.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(choice, dict):
+        return Piece(usage=usage)
+    content = choice.get(where)
+    content = content if isinstance(content, dict) else {}
+    return Piece(
+        text=_text(content.get("content")),
+        reasoning=_text(content.get("reasoning_content")) or _text(content.get("reasoning")),
+        finish_reason=_text(choice.get("finish_reason"))[:40],
+        usage=usage,
+    )
+
+
+def _text(value: object) -> str:
+    return _clean(value) if isinstance(value, str) else ""
+
+
+def _clean(text: str) -> str:
+    # PostgreSQL cannot store NUL, and no reader misses it.
+    return text.replace("\x00", "\ufffd") if "\x00" in text else text
+
+
+def _error_text(document: object) -> str:
+    if not isinstance(document, dict):
+        return ""
+    value = document.get("error") or document.get("message") or document.get("detail")
+    if isinstance(value, dict):
+        value = value.get("message") or value.get("code")
+    return _text(value)[:MAX_ERROR_CHARS].strip()

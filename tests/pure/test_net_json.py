@@ -1,0 +1,70 @@
+"""JSON from strangers is bounded before it is parsed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from net.errors import BadAnswer
+from net.limits import JsonLimits
+from net.strictjson import depth, loads
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=30,
+)
+
+
+def real_depth(value: Any) -> int:
+    if isinstance(value, dict):
+        return 1 + max(map(real_depth, value.values()), default=0)
+    if isinstance(value, list):
+        return 1 + max(map(real_depth, value), default=0)
+    return 0
+
+
+@given(JSON)
+def test_depth_is_that_of_the_value(value: Any) -> None:
+    text = json.dumps(value).encode()
+    assert depth(text) == real_depth(value)
+    assert loads(text) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{",
+        b"nul",
+        b"NaN",
+        b"Infinity",
+        b"[1,]",
+        b"'a'",
+        b'"\xff"',
+        b"\x00",
+        b"{} {}",
+        b"\xef\xbb\xbf{}",
+    ],
+)
+def test_what_is_not_json_is_refused(text: bytes) -> None:
+    with pytest.raises(BadAnswer):
+        loads(text)
+
+
+def test_limits() -> None:
+    limits = JsonLimits(max_depth=3, max_bytes=100)
+    assert loads(b"[[[1]]]", limits) == [[[1]]]
+    assert loads(b"[[],[],[],[],[]]", limits) == [[]] * 5
+    assert loads(b'["[[[[[[[["]', limits) == ["[" * 8]
+    assert loads(rb'["\"[[[[[[["]', limits) == ['"' + "[" * 7]
+    with pytest.raises(BadAnswer):
+        loads(b"[[[[1]]]]", limits)
+    with pytest.raises(BadAnswer):
+        loads(b'"' + b"x" * 100 + b'"', limits)
+    with pytest.raises(BadAnswer):
+        loads(b"[" * 500_000, JsonLimits())

@@ -1,0 +1,182 @@
+"""The chat wire: events survive every chunking, and hostile bytes end in BadStream, never in a
+surprise.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference import failures, wire
+from inference.wire import BadStream, EventParser, Message
+
+LINE_END = st.sampled_from([b"\n", b"\r\n", b"\r"])
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    marks = sorted({p % (len(data) + 1) for p in places} | {0, len(data)})
+    return [data[a:b] for a, b in pairwise(marks)]
+
+
+def parse(pieces: list[bytes]) -> list[bytes]:
+    parser = EventParser()
+    return [event for piece in pieces for event in parser.feed(piece)]
+
+
+@given(
+    st.lists(st.text(st.characters(exclude_characters="\r\n"), max_size=30), max_size=8),
+    LINE_END,
+    st.lists(st.integers(0, 10_000), max_size=40),
+    st.booleans(),
+)
+def test_any_chunking_gives_the_same_events(
+    texts: list[str], end: bytes, places: list[int], bom: bool
+) -> None:
+    stream = b"\xef\xbb\xbf" if bom else b""
+    for text in texts:
+        stream += b": comment" + end + b"event: x" + end + b"data: " + text.encode() + end + end
+    expected = [text.encode() for text in texts]
+    assert parse(cut(stream, places)) == expected
+    assert parse([stream[i : i + 1] for i in range(len(stream))]) == expected
+
+
+@given(st.lists(st.binary(max_size=40), max_size=30))
+def test_chunking_never_matters_for_hostile_bytes_either(pieces: list[bytes]) -> None:
+    assert parse(pieces) == parse([b"".join(pieces)])
+
+
+def test_lines_of_one_event_join_and_the_unfinished_last_event_is_not_one() -> None:
+    assert parse([b"data: a\ndata:b\ndata\n\ndata: c"]) == [b"a\nb\n"]
+    assert parse([b"data: a\r", b"\n\r", b"\ndata: b\r\r"]) == [b"a", b"b"]
+    assert parse([b"\n\n\ndata: a\n\n\n"]) == [b"a"]
+
+
+def test_a_line_without_end_is_refused_in_linear_time() -> None:
+    parser = EventParser()
+    started = time.process_time()
+    with pytest.raises(BadStream):
+        for _ in range(wire.MAX_EVENT_BYTES + 1):
+            parser.feed(b"x")
+    assert time.process_time() - started < 3
+
+
+def test_an_event_without_end_is_refused() -> None:
+    parser = EventParser()
+    with pytest.raises(BadStream):
+        for _ in range(wire.MAX_EVENT_BYTES):
+            parser.feed(b"data: 0123456789\n")
+
+
+def chunk(**fields: Any) -> bytes:
+    return json.dumps(fields).encode()
+
+
+def test_chunks_are_read() -> None:
+    assert wire.read_event(b" [DONE] ").done
+    piece = wire.read_event(
+        chunk(
+            choices=[{"delta": {"role": "assistant", "content": "Hi\x00"}, "finish_reason": "stop"}]
+        )
+    )
+    assert (piece.text, piece.finish_reason) == ("Hi\ufffd", "stop")
+    piece = wire.read_event(chunk(choices=[], usage={"prompt_tokens": 3, "completion_tokens": 4}))
+    assert piece.usage is not None
+    assert (piece.usage.prompt_tokens, piece.usage.completion_tokens) == (3, 4)
+    assert wire.read_event(chunk(error={"message": "out of memory"})).error == "out of memory"
+    assert (
+        wire.read_event(chunk(choices=[{"delta": {"reasoning_content": "hm"}}])).reasoning == "hm"
+    )
+    assert wire.read_body(chunk(choices=[{"message": {"content": "whole"}}])).text == "whole"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"choices": None},
+        {"choices": {}},
+        {"choices": [None]},
+        {"choices": [[]]},
+        {"choices": [{"delta": None}]},
+        {"choices": [{"delta": []}]},
+        {"choices": [{"delta": {"content": 7}}]},
+        {"choices": [{"delta": {"content": ["x"]}}]},
+        {"choices": [{"finish_reason": {"a": 1}}]},
+        {"usage": {"prompt_tokens": -1, "completion_tokens": 2}},
+        {"usage": {"prompt_tokens": 1.5, "completion_tokens": 2}},
+        {"usage": {"prompt_tokens": True, "completion_tokens": 2}},
+        {"usage": {"prompt_tokens": 2**60, "completion_tokens": 2}},
+        {"usage": [1]},
+    ],
+)
+def test_wrong_shapes_say_nothing(document: dict[str, Any]) -> None:
+    assert wire.read_event(json.dumps(document).encode()) == wire.Piece()
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"hello", b"[]", b"1", b"null", b'"x"', b"{", b"[" * 100_000]
+)
+def test_what_is_no_chunk_is_refused(data: bytes) -> None:
+    with pytest.raises(BadStream):
+        wire.read_event(data)
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_surprise_the_readers(data: bytes) -> None:
+    assert len(wire.read_error(data)) <= wire.MAX_ERROR_CHARS
+    for read in (wire.read_event, wire.read_body):
+        try:
+            piece = read(data)
+        except BadStream:
+            continue
+        assert isinstance(piece, wire.Piece)
+
+
+def test_the_request_bounds_its_cost_and_asks_for_usage() -> None:
+    body = wire.request_body(
+        model="m",
+        messages=[Message("user", "ü")],
+        max_tokens=7,
+        options={"stream": False, "top_p": 1},
+    )
+    assert json.loads(body) == {
+        "model": "m",
+        "messages": [{"role": "user", "content": "ü"}],
+        "top_p": 1,
+        "max_tokens": 7,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "kind"),
+    [
+        (
+            400,
+            "validate request: insufficient balance: your locked balance is 1.0 0G, but …",
+            "not_funded",
+        ),
+        (402, "pay first", "not_funded"),
+        (400, "validate session: session token expired", "key_rejected"),
+        (400, "validate session: session token has been revoked", "key_rejected"),
+        (401, "", "key_rejected"),
+        (400, "user not acknowledge the provider, please use …", "not_acknowledged"),
+        (400, "validate request: service not acknowledge the tee signer", "not_acknowledged"),
+        (410, 'model "x" is no longer available (expired at …)', "model_gone"),
+        (413, "Request body size exceeds the maximum allowed size of 32MB", "too_long"),
+        (400, "This model's maximum context length is 8192 tokens", "too_long"),
+        (429, "Rate limit exceeded.", "rate_limited"),
+        (503, "Service Unavailable", "busy"),
+        (500, "insufficient balance", "provider_error"),
+        (302, "", "provider_error"),
+        (404, "404 page not found", "refused"),
+    ],
+)
+def test_failures_are_told_apart(status: int, text: str, kind: str) -> None:
+    assert failures.of_status(status, text).kind == kind
