@@ -1,0 +1,86 @@
+"""What every request under `/api/` passes: rate limit, CORS, and errors that are always problem
+documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from asgiref.sync import iscoroutinefunction, sync_to_async
+from django.http import HttpRequest, HttpResponse
+from django.utils.decorators import sync_and_async_middleware
+
+from marketplace import limits, problems
+
+Sync = Callable[[HttpRequest], HttpResponse]
+Async = Callable[[HttpRequest], Awaitable[HttpResponse]]
+
+#: Anybody may read from any page (CORS `*`); writing is for our own pages, without such a header.
+EXPOSED = (
+    "ETag, Last-Modified, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After, "
+    "X-Request-ID"
+)
+
+
+def _ours(request: HttpRequest) -> bool:
+    """The docs page is HTML for people and has the site's own error pages."""
+    return request.path.startswith("/api/") and not request.path.startswith("/api/docs")
+
+
+def _decide(request: HttpRequest) -> limits.Decision:
+    cost = limits.CSV_COST if request.path.endswith(".csv") else 1
+    return limits.take(limits.API, limits.caller(request), cost)
+
+
+def _before(request: HttpRequest, decision: limits.Decision) -> HttpResponse | None:
+    if not decision.allowed:
+        detail = f"The limit is {decision.limit.per_minute} requests per minute and address."
+        return problems.document(request, problems.Problem("rate_limited", detail))
+    if request.method == "OPTIONS":
+        response = HttpResponse(status=204)
+        response["Access-Control-Allow-Methods"] = "GET, HEAD, OPTIONS"
+        response["Access-Control-Allow-Headers"] = "If-None-Match, X-Request-ID"
+        response["Access-Control-Max-Age"] = "86400"
+        response["Access-Control-Allow-Origin"] = "*"
+        return response
+    if request.method == "HEAD":
+        # The same answer as GET; the server leaves out the body.
+        request.method = "GET"
+    return None
+
+
+def _after(request: HttpRequest, response: HttpResponse, decision: limits.Decision) -> HttpResponse:
+    if response.status_code >= 400 and not problems.is_problem(response):
+        response = problems.of_status(request, response.status_code, response.headers)
+    for name, value in decision.headers.items():
+        response.headers.setdefault(name, value)
+    if request.method == "GET":
+        response["Access-Control-Allow-Origin"] = "*"
+        response["Access-Control-Expose-Headers"] = EXPOSED
+        # A program's answer is for programs: a browser that opens it must not guess a type.
+        response["Cross-Origin-Resource-Policy"] = "cross-origin"
+    return response
+
+
+@sync_and_async_middleware
+def api_gate(get_response: Sync | Async) -> Sync | Async:
+    """Stands right behind the request id: even a refused Host becomes a problem document."""
+    if iscoroutinefunction(get_response):
+
+        async def asynchronous(request: HttpRequest) -> HttpResponse:
+            if not _ours(request):
+                return await get_response(request)  # type: ignore[no-any-return]
+            decision = await sync_to_async(_decide)(request)
+            early = _before(request, decision)
+            return _after(request, early or await get_response(request), decision)
+
+        return asynchronous
+
+    def synchronous(request: HttpRequest) -> HttpResponse:
+        if not _ours(request):
+            return get_response(request)  # type: ignore[return-value]
+        decision = _decide(request)
+        early = _before(request, decision)
+        return _after(request, early or get_response(request), decision)  # type: ignore[arg-type]
+
+    return synchronous

@@ -1,0 +1,91 @@
+"""What the API's doors share: the list envelope, revalidation by the indexed block, the problems
+they document.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.utils.cache import get_conditional_response
+from django.utils.http import http_date
+
+from chain.models import Head
+from ledger.models import Projection
+from ledger.records import Page
+from marketplace import problems, schemas
+
+Item = TypeVar("Item")
+
+#: Bump when an answer's shape changes: cached answers of the old shape then no longer revalidate.
+SHAPE = "1"
+
+#: `response=` of a read: its shape, and the problems a client must expect.
+PROBLEMS: dict[int, Any] = {422: schemas.Problem, 429: schemas.Problem, 503: schemas.Problem}
+PROBLEMS_404: dict[int, Any] = {404: schemas.Problem, **PROBLEMS}
+
+
+def envelope(
+    request: HttpRequest, page: Page[Item], convert: Callable[[Item], dict[str, Any]]
+) -> dict[str, Any]:
+    """A page as `{"count", "items", "next"}`; `next` repeats the caller's own filters."""
+    following = None
+    if page.next_number is not None:
+        query = request.GET.copy()
+        query["page"] = str(page.next_number)
+        following = request.build_absolute_uri(f"{request.path}?{query.urlencode()}")
+    return {
+        "count": page.count,
+        "items": [convert(item) for item in page.items],
+        "next": following,
+    }
+
+
+def revalidated(operation: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """A read of ledger rows: its ETag names the index's state, so that an unchanged answer costs
+    2 queries.
+
+    The state is read before the rows. If the index moves in between, the answer is newer than its
+    tag says and the next revalidation fetches it again: never the other way round.
+    `Last-Modified` is the indexed block's time and only for people; several blocks may share a
+    second, so it is not compared.
+    """
+
+    @wraps(operation)
+    def door(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        tag, modified = _state(request)
+        cached = get_conditional_response(request, etag=tag) if tag else None
+        response = cached if cached is not None else operation(request, *args, **kwargs)
+        if tag and response.status_code in (200, 304):
+            response["ETag"] = tag
+            response["Last-Modified"] = http_date(modified)
+            response["Cache-Control"] = "no-cache"
+        return response
+
+    return door
+
+
+def _state(request: HttpRequest) -> tuple[str, int]:
+    """The ETag of an answer at the index's present state, and that block's time; empty before the
+    first block.
+    """
+    head = Head.objects.filter(chain_id=settings.CHAIN_ID).first()
+    if head is None or head.indexed_block < 0:
+        return "", 0
+    folds: Iterable[Any] = Projection.objects.order_by("name").values_list(
+        "name", "version", "final_block", "pending_block"
+    )
+    host = request.get_host()
+    parts = (SHAPE, host, request.get_full_path(), head.indexed_block, head.indexed_hash, *folds)
+    digest = hashlib.sha256("|".join(str(part) for part in parts).encode()).hexdigest()
+    return f'W/"{digest[:24]}"', head.indexed_timestamp
+
+
+def known_or_404(what: str, value: Item | None) -> Item:
+    if value is None:
+        raise problems.not_found(what)
+    return value

@@ -1,0 +1,87 @@
+"""`/providers`: what a provider was paid, and by which settlements."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from ninja import Query, Router
+from ninja.decorators import decorate_view
+
+from ledger import selectors, statistics
+from ledger.models import Settlement
+from ledger.records import SettlementEntry
+from marketplace import api_csv, schemas
+from marketplace.api_lists import PROBLEMS, envelope, revalidated
+
+router = Router(tags=["Providers"])
+
+
+def settlement_body(entry: SettlementEntry) -> dict[str, Any]:
+    return {
+        "block": entry.block,
+        "at": entry.at,
+        "tx_hash": entry.tx_hash,
+        "log_index": entry.log_index,
+        "service_name": entry.service_name,
+        "user": entry.user,
+        "status": entry.status,
+        "settled": entry.settled,
+        "unsettled": entry.unsettled,
+    }
+
+
+@router.get(
+    "/{address}/earnings",
+    response={200: schemas.EarningsOut, **PROBLEMS},
+    operation_id="get_earnings",
+    summary="Settled income of a provider",
+)
+@decorate_view(revalidated)
+def get_earnings(request: HttpRequest, address: schemas.AddressIn) -> dict[str, Any]:
+    """Income by service, by UTC day and by user; each of the three sums to `total`, to the neuron.
+
+    An address that never was a provider has earned 0.
+    """
+    income = statistics.earnings(address)
+    return {
+        "total": income.total,
+        "by_service": income.by_service,
+        "by_day": [vars(day) for day in income.by_day],
+        "by_user": [vars(payer) for payer in income.by_user],
+    }
+
+
+@router.get(
+    "/{address}/settlements",
+    response={200: schemas.ListOf[schemas.SettlementOut], **PROBLEMS},
+    operation_id="list_settlements",
+    summary="Settlement items of a provider, newest first",
+)
+@decorate_view(revalidated)
+def list_settlements(
+    request: HttpRequest, address: schemas.AddressIn, query: Query[schemas.PageIn]
+) -> dict[str, Any]:
+    """Every item with its outcome, refused ones too: what was paid and what was not."""
+    page = selectors.settlements(address, page=query.page, page_size=query.page_size)
+    return envelope(request, page, settlement_body)
+
+
+@router.get(
+    "/{address}/settlements.csv",
+    response={200: None, **PROBLEMS},
+    operation_id="export_settlements",
+    summary="The same as CSV, complete",
+    openapi_extra=api_csv.OPENAPI,
+)
+def export_settlements(request: HttpRequest, address: schemas.AddressIn) -> HttpResponseBase:
+    """All settlement items in one file: amounts in neuron, with block and log index."""
+    known = selectors.contracts()
+    return api_csv.response(
+        request,
+        f"settlements-{address}.csv",
+        tuple(schemas.SettlementOut.model_fields),
+        Settlement.objects.filter(provider=address),
+        lambda row: settlement_body(SettlementEntry.of(row, known)),
+    )

@@ -1,0 +1,128 @@
+"""`/services`: the catalogue, one listing, its history."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from ninja import Query, Router
+from ninja.decorators import decorate_view
+
+from ledger import selectors
+from ledger.records import ChangeEntry, Listing
+from marketplace import schemas
+from marketplace.api_lists import PROBLEMS, PROBLEMS_404, envelope, known_or_404, revalidated
+
+router = Router(tags=["Services"])
+ZERO_ADDRESS = "0x" + "0" * 40
+
+
+def service_body(listing: Listing) -> dict[str, Any]:
+    """A listing with the fields of its kind; what we have not established is null."""
+    body: dict[str, Any] = {
+        "kind": listing.kind,
+        "provider": listing.provider,
+        "service_name": listing.service_name,
+        "url": listing.url,
+        "tee_signer": listing.tee_signer or ZERO_ADDRESS,
+        "tee_signer_acknowledged": listing.tee_signer_acknowledged,
+        "stake": listing.stake,
+        "created_block": listing.created_block,
+    }
+    if listing.is_fine_tuning:
+        return {
+            **body,
+            "quota": vars(listing.quota) if listing.quota else None,
+            "price_per_token": listing.price_per_token,
+            "occupied": listing.occupied,
+            "models": list(listing.models),
+        }
+    return {
+        **body,
+        "service_type": listing.service_type,
+        "model": listing.model,
+        "verifiability": listing.verifiability,
+        "input_price": listing.input_price,
+        "output_price": listing.output_price,
+        "additional_info": listing.additional_info,
+        "updated_at_unix": listing.updated_at_unix,
+    }
+
+
+def change_body(entry: ChangeEntry) -> dict[str, Any]:
+    return {
+        "block": entry.block,
+        "at": entry.at,
+        "tx_hash": entry.tx_hash,
+        "change": entry.change,
+        "before": entry.before,
+        "after": entry.after,
+    }
+
+
+@router.get(
+    "",
+    response={200: schemas.ListOf[schemas.ServiceOut], **PROBLEMS},
+    operation_id="list_services",
+    summary="All listed services",
+)
+@decorate_view(revalidated)
+def list_services(request: HttpRequest, query: Query[schemas.ServicesIn]) -> dict[str, Any]:
+    """Every service providers offer now, in every serving contract, filtered and sorted.
+
+    Prices are neuron per token (per image for images). Strings are the providers' own words.
+    """
+    wanted = selectors.ServiceQuery(
+        kind=query.kind or "",
+        type=query.type,
+        q=query.q,
+        model=query.model,
+        verified=query.verified or "",
+        sort=query.sort or "model",
+    )
+    return envelope(request, selectors.services(wanted, query.page, query.page_size), service_body)
+
+
+@router.get(
+    "/{kind}/{provider}",
+    response={200: schemas.ServiceOut, **PROBLEMS_404},
+    operation_id="get_service",
+    summary="One service",
+)
+@decorate_view(revalidated)
+def get_service(
+    request: HttpRequest,
+    kind: schemas.ServiceKind,
+    provider: schemas.AddressIn,
+    service_name: schemas.TextIn = "",
+) -> dict[str, Any]:
+    """A provider's service of a kind.
+
+    A network may have two serving contracts of a kind: without `service_name` the recommended one
+    is meant, or, where the provider is not listed there, the newest one it is listed in.
+    """
+    return service_body(
+        known_or_404("This service", selectors.service(kind, provider, service_name))
+    )
+
+
+@router.get(
+    "/{kind}/{provider}/timeline",
+    response={200: schemas.ListOf[schemas.Change], **PROBLEMS_404},
+    operation_id="get_service_timeline",
+    summary="What changed on chain, newest first",
+)
+@decorate_view(revalidated)
+def get_timeline(
+    request: HttpRequest,
+    kind: schemas.ServiceKind,
+    provider: schemas.AddressIn,
+    query: Query[schemas.PageIn],
+    service_name: schemas.TextIn = "",
+) -> dict[str, Any]:
+    """The listing's history from registration on; removed services keep theirs."""
+    listing = known_or_404(
+        "This service", selectors.service(kind, provider, service_name, include_removed=True)
+    )
+    page = selectors.timeline(provider, listing.serving, "", query.page, query.page_size)
+    return envelope(request, page, change_body)

@@ -1,0 +1,116 @@
+"""Rate limits per caller: a token bucket (GCRA) kept in Redis, decided by one script, hence
+atomic.
+
+GCRA stores a single number per caller, the "theoretical arrival time" at which the bucket would
+be full again; it allows a burst and then a steady rate, without the double burst of fixed
+windows.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import redis
+from django.conf import settings
+from django.http import HttpRequest
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """`per_minute` units flow back each minute; at most `burst` can be spent at once."""
+
+    name: str
+    per_minute: int
+    burst: int
+
+    @property
+    def interval_ms(self) -> float:
+        return 60_000 / self.per_minute
+
+
+#: Reads of the JSON API, per network address. A plain read costs 1, a CSV export `CSV_COST`.
+API = Limit("api", per_minute=600, burst=600)
+CSV_COST = 20
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether to go on; `reset_s` seconds until the bucket is full, `retry_s` until this cost
+    fits again.
+    """
+
+    allowed: bool
+    limit: Limit
+    remaining: int
+    reset_s: int
+    retry_s: int
+
+    @property
+    def headers(self) -> dict[str, str]:
+        headers = {
+            "RateLimit-Limit": str(self.limit.burst),
+            "RateLimit-Remaining": str(self.remaining),
+            "RateLimit-Reset": str(self.reset_s),
+            "RateLimit-Policy": f"{self.limit.per_minute};w=60;burst={self.limit.burst}",
+        }
+        return headers if self.allowed else {**headers, "Retry-After": str(max(1, self.retry_s))}
+
+
+_SCRIPT = """
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local interval, burst, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local full = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now)
+local after = full + cost * interval
+local room = burst * interval
+if after - room > now then
+  local left = math.floor((now + room - full) / interval)
+  return {0, left, math.ceil(full - now), math.ceil(after - room - now)}
+end
+redis.call('SET', KEYS[1], string.format('%.3f', after), 'PX', math.ceil(after - now) + 1000)
+return {1, math.floor((now + room - after) / interval), math.ceil(after - now), 0}
+"""
+
+
+@lru_cache(maxsize=4)
+def _client(url: str) -> redis.Redis:
+    return redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1)
+
+
+def take(limit: Limit, who: str, cost: int = 1) -> Decision:
+    """Spend `cost` units of `who`. While Redis is away reads stay possible: all are allowed."""
+    arguments = (limit.interval_ms, limit.burst, min(cost, limit.burst))
+    try:
+        allowed, remaining, reset_ms, retry_ms = _client(settings.REDIS_URL).eval(
+            _SCRIPT, 1, f"limit:{limit.name}:{who}", *arguments
+        )
+    except redis.RedisError as error:
+        log.warning("rate limit not checked: %s", error)
+        return Decision(True, limit, limit.burst, 0, 0)
+    return Decision(
+        bool(allowed),
+        limit,
+        max(0, int(remaining)),
+        math.ceil(reset_ms / 1000),
+        math.ceil(retry_ms / 1000),
+    )
+
+
+def caller(request: HttpRequest) -> str:
+    """The network address to count. An IPv6 customer owns a /64, so its addresses count as one."""
+    text = str(request.META.get("REMOTE_ADDR", ""))
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return "unknown"
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped:
+            return str(address.ipv4_mapped)
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(address)
