@@ -1,4 +1,6 @@
-"""Secrets at rest: sealed with the newest of `FIELD_KEYS`, readable with any of them (rotation by adding in front)."""
+"""Secrets at rest: sealed with the newest of `FIELD_KEYS`, readable with any of them (rotation by
+adding in front).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ from django.conf import settings
 
 
 class Unreadable(Exception):
-    """None of today's FIELD_KEYS opens this secret: a key was removed before its fields were rotated."""
+    """None of today's FIELD_KEYS opens this secret: a key was removed before its fields were
+    rotated.
+    """
 
 
 def _box() -> MultiFernet:

@@ -1,4 +1,5 @@
-"""What can go wrong in `accounts`, as a tree; doors translate it in one place (`accounts.problems`).
+"""What can go wrong in `accounts`, as a tree; doors translate it in one place
+(`accounts.problems`).
 
 AccountsError
 ├── Problem              a request we refuse, with a code, a sentence and a fix
@@ -19,7 +20,9 @@ class AccountsError(Exception):
 
 
 class Problem(AccountsError):
-    """A refusal that a person can act on: `code` for programs, `title` and `fix` as sentences (RFC 9457)."""
+    """A refusal that a person can act on: `code` for programs, `title` and `fix` as sentences (RFC
+    9457).
+    """
 
     def __init__(self, code: str, title: str, fix: str = "", *, status: int = 400) -> None:
         super().__init__(title)
@@ -30,7 +33,9 @@ class Problem(AccountsError):
 
 
 class Refused(Problem):
-    """The contract would refuse this; `code` is its error name and `arguments` its arguments (contracts.md 3.3-5)."""
+    """The contract would refuse this; `code` is its error name and `arguments` its arguments
+    (contracts.md 3.3-5).
+    """
 
     def __init__(
         self, code: str, title: str, fix: str = "", *, arguments: tuple[object, ...] = ()
@@ -42,7 +47,9 @@ class Refused(Problem):
 class SignInFailed(Problem):
     """The signature, or the message it signs, does not prove the address."""
 
-    def __init__(self, code: str, title: str, fix: str = "Ask for a new message and sign it.") -> None:
+    def __init__(
+        self, code: str, title: str, fix: str = "Ask for a new message and sign it."
+    ) -> None:
         super().__init__(code, title, fix, status=401)
 
 
@@ -72,7 +79,9 @@ class WrongChain(NodeError):
 
 
 class RpcError(NodeError):
-    """The node answered a request with an error; `data` is the revert data (0x-hex) where it gave one."""
+    """The node answered a request with an error; `data` is the revert data (0x-hex) where it gave
+    one.
+    """
 
     def __init__(self, message: str, data: str = "") -> None:
         super().__init__(message)

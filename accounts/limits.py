@@ -1,4 +1,6 @@
-"""Rate limits for the doors of this app: a fixed window per caller, counted atomically in the cache."""
+"""Rate limits for the doors of this app: a fixed window per caller, counted atomically in the
+cache.
+"""
 
 from __future__ import annotations
 

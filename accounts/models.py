@@ -69,10 +69,11 @@ RESUMABLE = (State.PRECHECKED, State.AWAITING_WALLET)
 
 
 class Intent(models.Model):
-    """A transaction somebody means to send, written down before the wallet opens so that a reload never loses it.
+    """A transaction somebody means to send, written down before the wallet opens so that a reload
+    never loses it.
 
-    Everything that was shown for review is kept as it was shown (`effects`, `warnings`). State changes are
-    compare-and-swap (`accounts.services.move`), never `save()`.
+    Everything that was shown for review is kept as it was shown (`effects`, `warnings`). State
+    changes are compare-and-swap (`accounts.services.move`), never `save()`.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -88,10 +89,16 @@ class Intent(models.Model):
     warnings = models.JSONField(default=list)
 
     state = models.CharField(max_length=20, choices=State.choices, default=State.DRAFT)
-    code = models.CharField(max_length=60, default="", help_text="error name, or kind of replacement")
-    reason = models.TextField(default="", help_text="one sentence for the person, where the state needs one")
+    code = models.CharField(
+        max_length=60, default="", help_text="error name, or kind of replacement"
+    )
+    reason = models.TextField(
+        default="", help_text="one sentence for the person, where the state needs one"
+    )
     nonce_floor = models.BigIntegerField(default=0, help_text="sender's next nonce when reviewed")
-    nonce = models.BigIntegerField(null=True, help_text="read from the transaction once the node shows it")
+    nonce = models.BigIntegerField(
+        null=True, help_text="read from the transaction once the node shows it"
+    )
     tx_hash = HashField(default="")
     block = models.BigIntegerField(null=True)
     block_hash = HashField(default="")
@@ -119,7 +126,9 @@ class Intent(models.Model):
 
 
 class ProviderKey(models.Model):
-    """An `app-sk-` key for one provider, sealed at rest and never shown to a page (provider-protocol.md 2.1)."""
+    """An `app-sk-` key for one provider, sealed at rest and never shown to a page
+    (provider-protocol.md 2.1).
+    """
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="provider_keys")
     provider = AddressField()

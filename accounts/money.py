@@ -1,4 +1,6 @@
-"""Amounts of 0G as people write them, and back to neuron: exact, never float (1 0G = 10^18 neuron, ux.md 2)."""
+"""Amounts of 0G as people write them, and back to neuron: exact, never float (1 0G = 10^18 neuron,
+ux.md 2).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ _WRITTEN = re.compile(r"(\d{1,12})(?:\.(\d{0,18}))?|\.(\d{1,18})")
 
 
 def parse(text: str) -> int:
-    """Neuron of an amount written in 0G (`5`, `0.25`, `.5`). Raises ValueError with a sentence for a person."""
+    """Neuron of an amount written in 0G (`5`, `0.25`, `.5`). Raises ValueError with a sentence for
+    a person.
+    """
     written = text.strip().removesuffix("0G").strip() if text.strip() != "0G" else ""
     match = _WRITTEN.fullmatch(written)
     if match is None:
@@ -30,7 +34,9 @@ def exact(neuron: int) -> str:
 
 
 def short(neuron: int) -> str:
-    """For reading (ux.md 2): from 1 on 4 decimals, below 4 significant digits, cut and never rounded up."""
+    """For reading (ux.md 2): from 1 on 4 decimals, below 4 significant digits, cut and never
+    rounded up.
+    """
     if neuron < 0:
         return "-" + short(-neuron)
     if neuron == 0:

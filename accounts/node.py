@@ -1,8 +1,9 @@
-"""The chain node, asked at this moment: a small synchronous JSON-RPC client for previews, receipts and balances.
+"""The chain node, asked at this moment: a small synchronous JSON-RPC client for previews, receipts
+and balances.
 
-Everything a page *lists* comes from ledger rows; only what must be true right now (can this transaction succeed?,
-was it included?) is asked here. The node is the operator's own choice (`CHAIN_RPC_URLS`), its answers are still
-checked: size, time, shape and chain id.
+Everything a page *lists* comes from ledger rows; only what must be true right now (can this
+transaction succeed?, was it included?) is asked here. The node is the operator's own choice
+(`CHAIN_RPC_URLS`), its answers are still checked: size, time, shape and chain id.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ Request = tuple[str, list[Any]]
 
 
 def call_many(requests: Sequence[Request], *, timeout: float = TIMEOUT_SECONDS) -> list[Any]:
-    """Results of one batch, in order; a failed item is an `RpcError` in its place. Raises NodeUnavailable."""
+    """Results of one batch, in order; a failed item is an `RpcError` in its place. Raises
+    NodeUnavailable.
+    """
     if not requests:
         return []
     body = [
@@ -38,7 +41,9 @@ def call_many(requests: Sequence[Request], *, timeout: float = TIMEOUT_SECONDS) 
 
 
 def call(method: str, *params: Any, timeout: float = TIMEOUT_SECONDS) -> Any:
-    """The result of one request. Raises RpcError when the node refuses, NodeUnavailable when it does not answer."""
+    """The result of one request. Raises RpcError when the node refuses, NodeUnavailable when it
+    does not answer.
+    """
     (result,) = call_many([(method, list(params))], timeout=timeout)
     if isinstance(result, RpcError):
         raise result
@@ -58,7 +63,9 @@ def check_chain(answer: Any) -> None:
 
 
 def quantity(value: Any) -> int:
-    """An unsigned 0x-quantity as int; raises NodeUnavailable for anything else (an answer we cannot use)."""
+    """An unsigned 0x-quantity as int; raises NodeUnavailable for anything else (an answer we cannot
+    use).
+    """
     if isinstance(value, RpcError):
         raise value
     try:

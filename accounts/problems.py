@@ -47,7 +47,9 @@ def problem(request: HttpRequest, error: Problem) -> HttpResponse:
 def of_node(error: NodeError) -> Problem:
     """What a person needs to know when the chain node is the trouble: nothing was sent, try again."""
     if isinstance(error, WrongChain):
-        return Problem("wrong_chain", str(error), "The operator has to fix CHAIN_RPC_URLS.", status=503)
+        return Problem(
+            "wrong_chain", str(error), "The operator has to fix CHAIN_RPC_URLS.", status=503
+        )
     return Problem(
         "chain_unreachable",
         "The chain does not answer right now, so this cannot be checked. Nothing was sent.",
@@ -101,7 +103,10 @@ def signed_in(view: Door) -> Door:
             return problem(
                 request,
                 Problem(
-                    "signed_out", "You are not signed in.", "Connect your wallet and sign in.", status=401
+                    "signed_out",
+                    "You are not signed in.",
+                    "Connect your wallet and sign in.",
+                    status=401,
                 ),
             )
         return view(request, *args, **kwargs)

@@ -1,8 +1,10 @@
-"""Sign-In with Ethereum (EIP-4361): the message is written here, the wallet only returns a signature.
+"""Sign-In with Ethereum (EIP-4361): the message is written here, the wallet only returns a
+signature.
 
-No message from outside is ever parsed: the grammar of the library is quadratic on hostile input (stack.md 1). The
-library checks the fields; signatures of plain accounts must be canonical (low s), and contract wallets are asked
-through the chain node (EIP-1271, and EIP-6492 before they are deployed).
+No message from outside is ever parsed: the grammar of the library is quadratic on hostile input
+(stack.md 1). The library checks the fields; signatures of plain accounts must be canonical (low s),
+and contract wallets are asked through the chain node (EIP-1271, and EIP-6492 before they are
+deployed).
 """
 
 from __future__ import annotations
@@ -31,14 +33,19 @@ _REASONS: dict[type[siwe.VerificationError], tuple[str, str]] = {
     siwe.DomainMismatch: ("domain_mismatch", "The message was made for another site."),
     siwe.UriMismatch: ("uri_mismatch", "The message was made for another address of this site."),
     siwe.ChainIdMismatch: ("chain_mismatch", "The message was made for another chain."),
-    siwe.NonceMismatch: ("nonce_mismatch", "The message was already used, or is not the one we sent."),
+    siwe.NonceMismatch: (
+        "nonce_mismatch",
+        "The message was already used, or is not the one we sent.",
+    ),
     siwe.ExpiredMessage: ("message_expired", "The message is older than 5 minutes."),
     siwe.NotYetValidMessage: ("message_not_yet_valid", "The message is not valid yet."),
 }
 
 
 def write(*, address: str, domain: str, uri: str, chain_id: int, now: datetime) -> siwe.SiweMessage:
-    """A fresh message with a fresh nonce, valid for five minutes from `now` (aware). Raises ValueError on a bad address."""
+    """A fresh message with a fresh nonce, valid for five minutes from `now` (aware). Raises
+    ValueError on a bad address.
+    """
     return siwe.SiweMessage(
         domain=domain,
         address=to_checksum_address(address),
@@ -62,9 +69,11 @@ def verify(
     nonce: str,
     now: datetime,
 ) -> str:
-    """The EIP-55 address that signed; every expectation is required. Raises SignInFailed with the reason.
+    """The EIP-55 address that signed; every expectation is required. Raises SignInFailed with the
+    reason.
 
-    A signature of a plain account is 65 bytes r‖s‖v with low s; anything else is put to the contract at the address.
+    A signature of a plain account is 65 bytes r‖s‖v with low s; anything else is put to the
+    contract at the address.
     """
     raw = _signature_bytes(signature)
     try:
@@ -106,10 +115,12 @@ def _signature_bytes(signature: str) -> bytes:
 
 
 def _contract_accepts(message: siwe.SiweMessage, signature: bytes) -> bool:
-    """Ask the wallet contract (EIP-1271), deployed or not (EIP-6492), in one `eth_call` of the standard's validator.
+    """Ask the wallet contract (EIP-1271), deployed or not (EIP-6492), in one `eth_call` of the
+    standard's validator.
 
-    The call creates nothing: it runs the validator's constructor on the node and returns one byte. A plain account
-    without code whose signature did not match gets a recover there too, and fails again.
+    The call creates nothing: it runs the validator's constructor on the node and returns one byte.
+    A plain account without code whose signature did not match gets a recover there too, and fails
+    again.
     """
     digest = _hash_eip191_message(encode_defunct(text=message.prepare_message()))
     arguments = encode(

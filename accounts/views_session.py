@@ -1,4 +1,6 @@
-"""Signing in and out: the server writes the message, the wallet signs it, only the signature comes back."""
+"""Signing in and out: the server writes the message, the wallet signs it, only the signature comes
+back.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +25,18 @@ _PENDING = "siwe"
 
 
 def _origin(request: HttpRequest) -> tuple[str, str]:
-    """(domain, uri) of the site as the person's browser sees it; Django has checked the host against ALLOWED_HOSTS."""
+    """(domain, uri) of the site as the person's browser sees it; Django has checked the host
+    against ALLOWED_HOSTS.
+    """
     return request.get_host(), f"{request.scheme}://{request.get_host()}"
 
 
 @require_POST
 @json_door
 def prepare(request: HttpRequest) -> HttpResponse:
-    """`{address}` → `{message, notice}`; the message waits in the session, with a nonce good for one try."""
+    """`{address}` → `{message, notice}`; the message waits in the session, with a nonce good for
+    one try.
+    """
     limits.spend("sign-in", limits.caller(request), limit=30, seconds=60)
     address = text_of(body_of(request), "address", limit=42)
     if not is_address(address):
@@ -56,7 +62,9 @@ def prepare(request: HttpRequest) -> HttpResponse:
 @require_POST
 @json_door
 def verify(request: HttpRequest) -> HttpResponse:
-    """`{signature}` → `{address}` and a fresh session. Whatever the outcome, the pending message is used up."""
+    """`{signature}` → `{address}` and a fresh session. Whatever the outcome, the pending message is
+    used up.
+    """
     limits.spend("sign-in", limits.caller(request), limit=30, seconds=60)
     pending = request.session.pop(_PENDING, None)
     signature = text_of(body_of(request), "signature", limit=siwe.MAX_SIGNATURE_CHARACTERS)
@@ -79,7 +87,9 @@ def verify(request: HttpRequest) -> HttpResponse:
     )
     user = User.objects.for_address(address)
     if not user.is_active:
-        raise SignInFailed("wallet_blocked", "This wallet may not sign in here.", "Write to the operator.")
+        raise SignInFailed(
+            "wallet_blocked", "This wallet may not sign in here.", "Write to the operator."
+        )
     # `login` makes a new session key, and an empty session when another wallet was signed in.
     login(request, user, backend="django.contrib.auth.backends.ModelBackend")
     return answer({"address": address})
@@ -87,7 +97,9 @@ def verify(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def sign_out(request: HttpRequest) -> HttpResponse:
-    """End the session on the server, then go to the page the form names (a path of this site) or home."""
+    """End the session on the server, then go to the page the form names (a path of this site) or
+    home.
+    """
     logout(request)
     target = urlsplit(request.POST.get("next", "/"))
     local = target.path if not target.scheme and not target.netloc else "/"

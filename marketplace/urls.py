@@ -13,5 +13,6 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", healthz, name="healthz"),
+    path("", include("accounts.urls")),
     path("", include("marketplace.api_urls")),
 ]

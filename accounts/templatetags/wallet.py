@@ -16,7 +16,9 @@ register = template.Library()
 
 @dataclass(frozen=True)
 class WalletButton:
-    """`address` is the session's wallet or empty; `chain` is JSON for `wallet_addEthereumChain` (EIP-3085)."""
+    """`address` is the session's wallet or empty; `chain` is JSON for `wallet_addEthereumChain`
+    (EIP-3085).
+    """
 
     address: str
     short: str
@@ -27,8 +29,9 @@ class WalletButton:
 
 
 def chain_parameters(network: Network, devnet_rpc_urls: tuple[str, ...]) -> dict[str, object]:
-    """EIP-3085 parameters from public facts only: the operator's own RPC URLs may hold keys and are never shown,
-    except on the devnet, where the wallet needs that very node."""
+    """EIP-3085 parameters from public facts only: the operator's own RPC URLs may hold keys and are
+    never shown, except on the devnet, where the wallet needs that very node.
+    """
     urls = network.rpc_urls or devnet_rpc_urls
     parameters: dict[str, object] = {
         "chainId": hex(network.chain_id),

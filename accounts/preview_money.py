@@ -1,0 +1,234 @@
+"""Plans that move money: deposit, transfer, retrieve, withdraw, close (contracts.md 3.1, 6.1-6.3).
+Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from accounts import money
+from accounts.facts import FINE_TUNING, Facts, Purse, Refund, SubAccount
+from accounts.preview_types import (
+    Effect,
+    Plan,
+    Predicted,
+    acknowledgement,
+    money_effects,
+    purse_of,
+    serving_of,
+    start,
+)
+from protocol import abi
+
+MAX_REFUNDS = 5
+#: What providers keep in reserve before they accept a request (provider-protocol.md 5.2).
+PROVIDER_RESERVE = money.NEURON
+
+
+def deposit(params: dict[str, Any], facts: Facts) -> Plan:
+    amount, minimum = params["amount"], facts.limits.min_account
+    if amount == 0:
+        raise Predicted("ZeroAmountNotAllowed")
+    if facts.purse is None and amount < minimum:
+        raise Predicted("MinimumDepositRequired", amount, minimum)
+    after = start(facts)
+    purse = Purse(after.purse.available + amount, after.purse.total + amount)
+    after = replace(after, wallet=after.wallet - amount, purse=purse)
+    warnings = [] if facts.purse else ["This opens your compute account."]
+    return Plan(money_effects(facts, after), tuple(warnings))
+
+
+def deposit_for(params: dict[str, Any], facts: Facts) -> Plan:
+    amount, recipient, minimum = params["amount"], params["recipient"], facts.limits.min_account
+    if recipient == abi.ZERO_ADDRESS:
+        raise Predicted("ZeroAddressNotAllowed")
+    if amount == 0:
+        raise Predicted("ZeroAmountNotAllowed")
+    if facts.recipient is None and amount < minimum:
+        raise Predicted("MinimumDepositRequired", amount, minimum)
+    before = facts.recipient.available if facts.recipient else 0
+    effects = (
+        Effect("wallet", facts.wallet, facts.wallet - amount),
+        Effect("available", before, before + amount, who=recipient),
+    )
+    warnings = ["The money belongs to the other account at once; you cannot take it back."]
+    if facts.recipient is None:
+        warnings.append("This opens a compute account for that address.")
+    return Plan(effects, tuple(warnings))
+
+
+def withdraw(params: dict[str, Any], facts: Facts) -> Plan:
+    amount, minimum = params["amount"], facts.limits.min_account
+    purse = purse_of(facts)
+    if purse.available < amount:
+        raise Predicted("InsufficientBalance", facts.sender)
+    rest = purse.available - amount
+    if 0 < rest < minimum:
+        raise Predicted("MinimumDepositRequired", rest, minimum)
+    after = start(facts)
+    left = Purse(rest, purse.total - amount)
+    after = replace(after, wallet=after.wallet + amount, purse=left)
+    warnings = () if left.total else (_CLOSES,)
+    return Plan(money_effects(facts, after), warnings)
+
+
+_CLOSES = "This empties the account, so the contract deletes it with all its provider accounts."
+
+
+def delete_ledger(params: dict[str, Any], facts: Facts) -> Plan:
+    purse = purse_of(facts)
+    if purse.total:
+        raise Predicted("MustWithdrawAllFundsFirst", purse.total)
+    return Plan((), (_CLOSES,))
+
+
+def transfer(params: dict[str, Any], facts: Facts) -> Plan:
+    """contracts.md 6.1: a top-up first cancels pending refunds, newest first, and only the rest
+    moves.
+    """
+    provider, amount = params["provider"], params["amount"]
+    purse, serving = purse_of(facts), serving_of(facts)
+    account = facts.accounts.get(provider)
+    if account is None:
+        if amount < facts.limits.min_transfer:
+            raise Predicted("MinimumDepositRequired", amount, facts.limits.min_transfer)
+        if facts.pairs >= facts.limits.max_pairs:
+            raise Predicted("TooManyProvidersForService", facts.pairs, facts.limits.max_pairs)
+    cancelled = min(amount, account.pending) if account else 0
+    moved = amount - cancelled
+    if purse.available < moved:
+        raise Predicted("InsufficientAvailableBalance", purse.available, moved)
+    if serving.contract != FINE_TUNING and provider in (facts.sender, abi.ZERO_ADDRESS):
+        raise Predicted("CallFailed")
+    before = account or SubAccount(0, 0)
+    held = replace(_cancel(before, cancelled), acknowledged=True)
+    held = replace(held, balance=before.balance + moved)
+    after = replace(
+        start(facts),
+        purse=Purse(purse.available - moved, purse.total),
+        refunding=facts.refunding - cancelled,
+        accounts={provider: held},
+    )
+    effects = (*money_effects(facts, after), *_cancellations(provider, before, held))
+    effects += acknowledgement(provider, before.acknowledged, True)
+    warnings = _transfer_warnings(provider, facts, account, held, cancelled)
+    return Plan(effects, tuple(warnings))
+
+
+def _transfer_warnings(
+    provider: str, facts: Facts, account: SubAccount | None, held: SubAccount, cancelled: int
+) -> list[str]:
+    warnings: list[str] = []
+    listing = facts.listings.get(provider)
+    if cancelled:
+        warnings.append(
+            f"{money.short(cancelled)} 0G of this comes from your pending refund there, which is cancelled."
+        )
+    if listing is None:
+        warnings.append("This address offers no service in this contract right now.")
+    elif not listing.owner_acknowledged:
+        warnings.append(
+            "The owner of the 0G contract has not acknowledged this provider's signing key, so it cannot charge you yet."
+        )
+    if account is None or not account.acknowledged:
+        signer = listing.signer if listing else "none registered"
+        warnings.append(f"Transferring also says that you trust its signing key ({signer}).")
+    if held.free <= PROVIDER_RESERVE and facts.serving and facts.serving.contract != FINE_TUNING:
+        warnings.append(
+            "Providers keep 1 0G in reserve: they answer only while you hold more than that with them."
+        )
+    return warnings
+
+
+def retrieve(params: dict[str, Any], facts: Facts) -> Plan:
+    """contracts.md 6.3: each pair first pays out what is unlocked, then requests everything that is
+    free.
+    """
+    providers: list[str] = params["providers"]
+    serving = facts.serving
+    if len(providers) > facts.limits.max_batch:
+        raise Predicted("TooManyProviders", len(providers), facts.limits.max_batch)
+    if serving is None:
+        raise Predicted("ServiceNotFound", abi.ZERO_ADDRESS)
+    purse = purse_of(facts)
+    held = {p: account for p in providers if (account := facts.accounts.get(p)) is not None}
+    paid = requested = 0
+    for provider in providers:
+        if provider not in held:
+            continue
+        held[provider], out = _process(held[provider], facts.timestamp, serving.lock_time)
+        free = held[provider].free
+        held[provider] = _request(held[provider], facts, provider)
+        paid, requested = paid + out, requested + free
+    pending = sum(a.pending for a in held.values())
+    was = sum(a.pending for p in held if (a := facts.accounts[p]) is not None)
+    after = replace(
+        start(facts),
+        purse=Purse(purse.available + paid, purse.total),
+        refunding=facts.refunding + pending - was,
+        accounts=held,
+    )
+    warnings = tuple(_retrieve_warnings(paid, requested, serving.lock_time))
+    return Plan(money_effects(facts, after), warnings)
+
+
+def _retrieve_warnings(paid: int, requested: int, lock_time: int) -> list[str]:
+    warnings: list[str] = []
+    if paid:
+        warnings.append(
+            f"Now: {money.short(paid)} 0G that is already unlocked returns to your available balance."
+        )
+    if requested:
+        warnings.append(
+            f"Later: {money.short(requested)} 0G starts its lock and unlocks in about {_hours(lock_time)} "
+            "(this network's rule today; it can change). Until then the provider may still charge it for "
+            "requests already made."
+        )
+    if not paid and not requested:
+        warnings.append("Nothing is unlocked and nothing is free there: this would only cost gas.")
+    return warnings
+
+
+def _hours(seconds: int) -> str:
+    return f"{seconds // 3600} hours" if seconds >= 7200 else f"{seconds // 60} minutes"
+
+
+def _process(account: SubAccount, now: int, lock_time: int) -> tuple[SubAccount, int]:
+    """Pay out every entry whose lock is over; (account after, neuron paid)."""
+    kept = tuple(r for r in account.refunds if now < r.created_at + lock_time)
+    pending = sum(r.amount for r in kept)
+    paid = sum(r.amount for r in account.refunds) - pending
+    return replace(account, balance=account.balance - paid, pending=pending, refunds=kept), paid
+
+
+def _request(account: SubAccount, facts: Facts, provider: str) -> SubAccount:
+    if account.free == 0:
+        return account
+    if len(account.refunds) >= MAX_REFUNDS:
+        raise Predicted("TooManyRefunds", facts.sender, provider)
+    entry = Refund(account.free, facts.timestamp)
+    return replace(account, pending=account.balance, refunds=(*account.refunds, entry))
+
+
+def _cancel(account: SubAccount, amount: int) -> SubAccount:
+    """Take `amount` back out of the pending refunds, newest first."""
+    refunds, left = list(account.refunds), amount
+    while refunds and left:
+        newest = refunds.pop()
+        if newest.amount > left:
+            refunds.append(replace(newest, amount=newest.amount - left))
+            left = 0
+        else:
+            left -= newest.amount
+    return replace(account, pending=account.pending - amount, refunds=tuple(refunds))
+
+
+def _cancellations(provider: str, before: SubAccount, after: SubAccount) -> tuple[Effect, ...]:
+    """One effect per refund entry that shrinks or disappears."""
+    rest = [r.amount for r in after.refunds] + [0] * (len(before.refunds) - len(after.refunds))
+    return tuple(
+        Effect("refund_cancelled", entry.amount, left, who=provider)
+        for entry, left in zip(before.refunds, rest, strict=True)
+        if entry.amount != left
+    )

@@ -1,0 +1,117 @@
+"""Plans about trust, keys, results and a provider's own listing (contracts.md 4, 5, 6.6, 6.7).
+Pure.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from accounts.facts import FINE_TUNING, Facts
+from accounts.preview_types import (
+    Effect,
+    Plan,
+    Predicted,
+    account_of,
+    acknowledgement,
+    target_of,
+)
+
+MAX_INFO_BYTES = 4096
+
+
+def acknowledge_signer(params: dict[str, Any], facts: Facts) -> Plan:
+    provider, acknowledged = params["provider"], params["acknowledged"]
+    account = account_of(facts, provider)
+    if account.acknowledged and not acknowledged and account.balance:
+        raise Predicted("CannotRevokeWithNonZeroBalance", facts.sender, provider, account.balance)
+    listing = facts.listings.get(provider)
+    warnings = []
+    if acknowledged and (listing is None or not listing.owner_acknowledged):
+        warnings.append(
+            "The owner of the 0G contract has not acknowledged this provider's signing key."
+        )
+    effects = acknowledgement(provider, account.acknowledged, acknowledged)
+    return Plan(effects, tuple(warnings))
+
+
+def revoke_token(params: dict[str, Any], facts: Facts) -> Plan:
+    return _revoked(params["provider"], [params["token_id"]], facts)
+
+
+def revoke_tokens(params: dict[str, Any], facts: Facts) -> Plan:
+    return _revoked(params["provider"], params["token_ids"], facts)
+
+
+def _revoked(provider: str, ids: list[int], facts: Facts) -> Plan:
+    account = account_of(facts, provider)
+    effects = tuple(
+        Effect("key_revoked", bool(account.revoked_bitmap >> i & 1), True, who=f"{provider}#{i}")
+        for i in dict.fromkeys(ids)
+    )
+    warnings = []
+    if 255 in ids:
+        warnings.append(
+            "Slot 255 is shared by all short-lived keys; providers ignore its revocation."
+        )
+    return Plan(effects, tuple(warnings))
+
+
+def revoke_all_tokens(params: dict[str, Any], facts: Facts) -> Plan:
+    provider = params["provider"]
+    generation = account_of(facts, provider).generation
+    effect = Effect(
+        "key_revoked", f"generation {generation}", f"generation {generation + 1}", provider
+    )
+    warning = "Every key for this provider stops working, short-lived ones too."
+    return Plan((effect,), (warning,))
+
+
+def acknowledge_deliverable(params: dict[str, Any], facts: Facts) -> Plan:
+    account, identifier = account_of(facts, params["provider"]), params["deliverable_id"]
+    found = next((d for d in account.deliverables if d.id == identifier), None)
+    if found is None:
+        raise Predicted("DeliverableNotExists", identifier)
+    if found.settled:
+        raise Predicted("CannotAcknowledgeSettledDeliverable", identifier)
+    if found.acknowledged:
+        return Plan((), ("You acknowledged this result before: this would only cost gas.",))
+    return Plan(
+        (), ("The provider can now charge the full fee and releases the key to the model.",)
+    )
+
+
+def add_or_update(params: dict[str, Any], facts: Facts) -> Plan:
+    """Stake is paid once, at the first registration; later calls must carry none."""
+    serving = target_of(facts)
+    due = 0 if facts.stake else serving.min_stake
+    if serving.contract != FINE_TUNING and len(params["additional_info"].encode()) > MAX_INFO_BYTES:
+        raise Predicted("AdditionalInfoTooLong")
+    listed = facts.listings.get(facts.sender) is not None
+    effects = [Effect("service", "listed" if listed else "not listed", "listed")]
+    if due:
+        effects = [
+            Effect("wallet", facts.wallet, facts.wallet - due),
+            Effect("stake", facts.stake, due),
+            *effects,
+        ]
+    warning = (
+        "Users cannot be charged until the owner of the 0G contract acknowledges the signing key."
+    )
+    return Plan(tuple(effects), (warning,))
+
+
+def remove_service(params: dict[str, Any], facts: Facts) -> Plan:
+    target_of(facts)
+    if facts.listings.get(facts.sender) is None:
+        raise Predicted("ServiceNotExist", facts.sender)
+    effects = [Effect("service", "listed", "not listed")]
+    if facts.stake:
+        effects = [
+            Effect("wallet", facts.wallet, facts.wallet + facts.stake),
+            Effect("stake", facts.stake, 0),
+            *effects,
+        ]
+    warning = (
+        "Open accounts keep their money and can be charged again only after you register again."
+    )
+    return Plan(tuple(effects), (warning,))

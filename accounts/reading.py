@@ -1,0 +1,232 @@
+"""Reading the facts of a preview from contract views, all at one block, in three round trips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.conf import settings
+from eth_abi import encode
+from eth_utils import keccak
+
+from accounts import actions, node
+from accounts.errors import NodeUnavailable, RpcError
+from accounts.facts import (
+    FINE_TUNING,
+    INFERENCE,
+    Deliverable,
+    Facts,
+    Limits,
+    Listing,
+    Purse,
+    Refund,
+    Serving,
+    SubAccount,
+)
+from protocol import abi
+
+_CONTRACTS = {"inference": INFERENCE, "fine-tuning": FINE_TUNING}
+#: Storage slot of the mapping provider → stake (contracts.md 2: base + offset); there is no view
+#: for it.
+_STAKE_SLOTS = {
+    INFERENCE: 0xDFD123095CDEDB1CECBC229B30F7CF8745FB3D3951645AC4A8FA4C0895F89500 + 11,
+    FINE_TUNING: 0x5DCAAA00D1D3FAE8CD5D66AECEA789AEC54970049AC35CB62A7ADEFCA50A6800 + 12,
+}
+#: The most a list view gives at once; also the most pairs a user may have in one contract
+#: (contracts.md 6.7).
+PAGE = 50
+_Call = tuple[str, str, str, tuple[Any, ...]]
+
+
+def facts(action: str, params: dict[str, Any], sender: str) -> Facts:
+    """Everything a plan for `sender` needs, at the newest block. Raises NodeError."""
+    chain, newest, price, nonce = node.call_many(
+        [
+            ("eth_chainId", []),
+            ("eth_getBlockByNumber", ["latest", False]),
+            ("eth_gasPrice", []),
+            ("eth_getTransactionCount", [sender, "pending"]),
+        ]
+    )
+    node.check_chain(chain)
+    if not isinstance(newest, dict):
+        raise NodeUnavailable("The node has no newest block.")
+    block = node.quantity(newest.get("number"))
+    base = _main(sender, params.get("recipient"), block)
+    serving = _serving(action, params, base["servings"])
+    return Facts(
+        block=block,
+        timestamp=node.quantity(newest.get("timestamp")),
+        sender=sender,
+        gas_price=node.quantity(price),
+        next_nonce=node.quantity(nonce),
+        ledger=settings.LEDGER_ADDRESS,
+        **{**base, **_positions(action, params, sender, base["servings"], serving, block)},
+    )
+
+
+def views(calls: Sequence[_Call], block: int) -> list[Any]:
+    """Results of view calls `(contract, address, function, args)` at a block; None where a view
+    reverted.
+    """
+    return [
+        None if isinstance(raw, RpcError) and raw.data else _decoded(call, raw)
+        for call, raw in zip(calls, _raw(calls, block), strict=True)
+    ]
+
+
+def _raw(calls: Sequence[_Call], block: int) -> list[Any]:
+    tag = hex(block)
+    return node.call_many(
+        [
+            ("eth_call", [{"to": to, "data": abi.encode_call(contract, function, *args)}, tag])
+            for contract, to, function, args in calls
+        ]
+    )
+
+
+def _decoded(call: _Call, raw: Any) -> Any:
+    if isinstance(raw, RpcError):
+        raise raw
+    try:
+        return abi.decode_result(call[0], call[2], raw)
+    except (abi.AbiError, AttributeError):
+        raise NodeUnavailable(f"{call[2]} gave an answer that does not decode.") from None
+
+
+def _main(sender: str, recipient: str | None, block: int) -> dict[str, Any]:
+    """Wallet, main account, limits and the registered serving contracts."""
+    manager, ledger = abi.LEDGER_MANAGER, settings.LEDGER_ADDRESS
+    calls: list[_Call] = [
+        (manager, ledger, "MIN_ACCOUNT_BALANCE", ()),
+        (manager, ledger, "MIN_TRANSFER_AMOUNT", ()),
+        (manager, ledger, "MAX_PROVIDERS_PER_BATCH", ()),
+        (manager, ledger, "MAX_PROVIDERS_PER_USER_PER_SERVICE", ()),
+        (manager, ledger, "getAllActiveServices", ()),
+        (manager, ledger, "getLedger", (sender,)),
+    ]
+    if recipient:
+        calls.append((manager, ledger, "getLedger", (recipient,)))
+    answers = views(calls, block)
+    limits, services, purse = answers[:4], answers[4], answers[5]
+    given = answers[6] if recipient else None
+    if any(limit is None for limit in limits) or services is None:
+        raise NodeUnavailable("The ledger contract does not answer; is LEDGER_ADDRESS right?")
+    return {
+        "wallet": node.quantity(node.call("eth_getBalance", sender, hex(block))),
+        "limits": Limits(*limits),
+        "servings": tuple(_registered(entry) for entry in services),
+        "purse": _purse(purse),
+        "recipient": _purse(given),
+    }
+
+
+def _registered(entry: dict[str, Any]) -> Serving:
+    return Serving(
+        address=entry["serviceAddress"],
+        contract=_CONTRACTS.get(entry["serviceType"], ""),
+        name=entry["fullName"],
+        recommended=entry["isRecommended"],
+    )
+
+
+def _purse(ledger: dict[str, Any] | None) -> Purse | None:
+    return Purse(ledger["availableBalance"], ledger["totalBalance"]) if ledger else None
+
+
+def _serving(action: str, params: dict[str, Any], servings: tuple[Serving, ...]) -> Serving | None:
+    """The contract an action means: by exact name, else the recommended one of its kind."""
+    name = params.get("service_name")
+    if name is not None:
+        return next((s for s in servings if s.name == name), None)
+    kind = actions.default_contract(action)
+    of_kind = [s for s in servings if s.contract == kind]
+    return next((s for s in of_kind if s.recommended), of_kind[-1] if of_kind else None)
+
+
+def _positions(
+    action: str,
+    params: dict[str, Any],
+    sender: str,
+    servings: tuple[Serving, ...],
+    serving: Serving | None,
+    block: int,
+) -> dict[str, Any]:
+    """The wallet's money at providers: all pending refunds, and in detail the providers that are
+    named.
+    """
+    known = [s for s in servings if s.contract]
+    calls: list[_Call] = [
+        (s.contract, s.address, "getAccountsByUser", (sender, 0, PAGE)) for s in known
+    ]
+    named = actions.providers_of(params) if serving and serving.contract else []
+    if action in ("add_or_update_service", "add_or_update_finetune_service", "remove_service"):
+        named = [sender]
+    detail: list[_Call] = []
+    if serving and serving.contract:
+        at = (serving.contract, serving.address)
+        detail = [
+            (*at, "lockTime", ()),
+            (*at, "MIN_PROVIDER_STAKE", ()),
+            (
+                abi.LEDGER_MANAGER,
+                settings.LEDGER_ADDRESS,
+                "getLedgerProviders",
+                (sender, serving.name),
+            ),
+            *((*at, "getAccount", (sender, p)) for p in named),
+            *((*at, "getService", (p,)) for p in named),
+        ]
+    answers = views([*calls, *detail], block)
+    lists, rest = answers[: len(calls)], answers[len(calls) :]
+    found: dict[str, Any] = {
+        "refunding": sum(a["pendingRefund"] for page in lists if page for a in page[0])
+    }
+    if not serving or not serving.contract:
+        return {**found, "serving": serving}
+    lock_time, stake, pairs, *entries = rest
+    accounts, listings = entries[: len(named)], entries[len(named) :]
+    return {
+        **found,
+        "serving": Serving(
+            serving.address,
+            serving.contract,
+            serving.name,
+            serving.recommended,
+            lock_time,
+            stake or 0,
+        ),
+        "pairs": len(pairs or ()),
+        "accounts": {p: _account(a) for p, a in zip(named, accounts, strict=True)},
+        "listings": {p: _listing(s) for p, s in zip(named, listings, strict=True)},
+        "stake": _stake(serving, sender, block) if named == [sender] else 0,
+    }
+
+
+def _account(raw: dict[str, Any] | None) -> SubAccount | None:
+    if raw is None:
+        return None
+    active = raw["refunds"][: raw["validRefundsLength"]]
+    return SubAccount(
+        balance=raw["balance"],
+        pending=raw["pendingRefund"],
+        refunds=tuple(Refund(r["amount"], r["createdAt"]) for r in active),
+        acknowledged=raw["acknowledged"],
+        generation=raw.get("generation", 0),
+        revoked_bitmap=raw.get("revokedBitmap", 0),
+        deliverables=tuple(
+            Deliverable(d["id"], d["acknowledged"], d["settled"])
+            for d in raw.get("deliverables", ())
+        ),
+    )
+
+
+def _listing(raw: dict[str, Any] | None) -> Listing | None:
+    return Listing(raw["teeSignerAddress"], raw["teeSignerAcknowledged"]) if raw else None
+
+
+def _stake(serving: Serving, provider: str, block: int) -> int:
+    slot = keccak(encode(["address", "uint256"], [provider, _STAKE_SLOTS[serving.contract]]))
+    return node.quantity(
+        node.call("eth_getStorageAt", serving.address, "0x" + slot.hex(), hex(block))
+    )

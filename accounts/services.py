@@ -1,0 +1,168 @@
+"""Writes of `accounts`: previews that were checked against the chain, and the life of an intent
+(ux.md 3).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from accounts import actions, calls, money, node, preview, reading, refusals
+from accounts.errors import Problem, Refused, RpcError
+from accounts.facts import Facts
+from accounts.preview import Effect, Plan, Predicted
+from protocol import abi
+
+#: Headroom over the node's estimate: a block in between may touch more storage.
+GAS_HEADROOM_PERCENT = 25
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A transaction that the contract accepts at this block, ready to be reviewed and sent."""
+
+    action: str
+    params: dict[str, Any]
+    call: calls.Call
+    gas: int
+    fee: int
+    effects: tuple[Effect, ...]
+    warnings: tuple[str, ...]
+    facts: Facts
+
+    @property
+    def digest(self) -> str:
+        """Names exactly what a person reviewed: the call and its effects, but not the changing gas
+        price.
+        """
+        shown = [e.to_json() for e in self.effects if e.what not in ("gas", "wallet")]
+        body = [self.action, self.call.to, self.call.data, str(self.call.value), shown]
+        return hashlib.sha256(orjson.dumps(body)).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "to": self.call.to,
+            "data": self.call.data,
+            "value": str(self.call.value),
+            "gas": str(self.gas),
+            "effects": [effect.to_json() for effect in self.effects],
+            "warnings": list(self.warnings),
+        }
+
+
+def check(action: str, raw_params: Any, sender: str) -> Preview:
+    """Plan, simulate from `sender`, estimate gas and check the wallet's balance, all at the newest
+    block.
+
+    Raises Refused with the contract's error name, Problem for requests and wallets that cannot
+    work, NodeError when the chain does not answer.
+    """
+    params = actions.parse(action, raw_params)
+    facts = reading.facts(action, params, sender)
+    call = calls.encode(action, params, facts)
+    plan, predicted = _planned(action, params, facts)
+    if call is None:
+        raise refused(predicted or Predicted("ServiceNotFound", abi.ZERO_ADDRESS), action)
+    if facts.wallet < call.value:
+        raise _too_poor(facts.wallet, call.value)
+    gas = _simulate(action, call, facts, predicted)
+    if plan is None:
+        # The contract accepts what our rules refuse: then our numbers would be wrong too.
+        raise Problem(
+            "preview_disagrees",
+            "Our rules and the contract disagree about this transaction, so its effects cannot be shown.",
+            "Nothing was sent. Please report this.",
+            status=500,
+        )
+    fee = gas * facts.gas_price
+    if facts.wallet < call.value + fee:
+        raise _too_poor(facts.wallet, call.value + fee)
+    effects = (*plan.effects, Effect("gas", 0, fee))
+    return Preview(action, params, call, gas, fee, effects, plan.warnings, facts)
+
+
+def _planned(
+    action: str, params: dict[str, Any], facts: Facts
+) -> tuple[Plan | None, Predicted | None]:
+    try:
+        return preview.plan(action, params, facts), None
+    except Predicted as predicted:
+        return None, predicted
+
+
+def _simulate(action: str, call: calls.Call, facts: Facts, predicted: Predicted | None) -> int:
+    """Gas limit of a call the contract accepts. Raises Refused with the contract's own error."""
+    request = {
+        "from": facts.sender,
+        "to": call.to,
+        "data": call.data,
+        "value": hex(call.value),
+    }
+    outcome, estimate = node.call_many(
+        [("eth_call", [request, hex(facts.block)]), ("eth_estimateGas", [request])]
+    )
+    if isinstance(outcome, RpcError):
+        raise _refused_by_chain(action, outcome, call, facts)
+    if isinstance(estimate, RpcError):
+        if estimate.data:
+            raise _refused_by_chain(action, estimate, call, facts)
+        raise Problem(
+            "cannot_estimate_gas",
+            "The node cannot estimate the gas of this transaction.",
+            "Check that your wallet holds enough 0G for the amount and its gas.",
+        )
+    return node.quantity(estimate) * (100 + GAS_HEADROOM_PERCENT) // 100
+
+
+def _refused_by_chain(action: str, error: RpcError, call: calls.Call, facts: Facts) -> Problem:
+    decoded = abi.decode_error(error.data)
+    if decoded is None:
+        selector = error.data[:10] or "no reason"
+        return Refused(
+            "unknown_revert",
+            f"The contract refused: {selector}. Nothing was sent.",
+            "Report this with its id.",
+        )
+    name, arguments = decoded
+    if name == "CallFailed":
+        return _inner_refusal(call, facts, arguments)
+    title, fix = refusals.sentence(name, arguments, action)
+    return Refused(name, title, fix, arguments=tuple(arguments.values()))
+
+
+def _inner_refusal(call: calls.Call, facts: Facts, arguments: dict[str, Any]) -> Problem:
+    """`transferFund` hides why the serving contract refused (contracts.md 11.20): ask that contract
+    as the ledger does.
+    """
+    title, fix = refusals.sentence("CallFailed", arguments)
+    called = abi.decode_call(abi.LEDGER_MANAGER, call.data)
+    if called is not None and facts.serving is not None and facts.serving.contract:
+        provider = called[1]["provider"]
+        data = abi.encode_call(facts.serving.contract, "addAccount", facts.sender, provider, "")
+        request = {"from": facts.ledger, "to": facts.serving.address, "data": data}
+        (outcome,) = node.call_many([("eth_call", [request, hex(facts.block)])])
+        inner = abi.decode_error(outcome.data) if isinstance(outcome, RpcError) else None
+        if inner is not None:
+            reason, hint = refusals.sentence(*inner)
+            return Refused("CallFailed", f"{title} {reason}", hint)
+    return Refused("CallFailed", title, fix)
+
+
+def refused(predicted: Predicted, action: str) -> Refused:
+    """The problem of a predicted refusal, in the contract's words."""
+    shape = next(e for e in abi.errors().values() if e.name == predicted.name)
+    named = dict(zip((a.name for a in shape.inputs), predicted.arguments_, strict=False))
+    title, fix = refusals.sentence(predicted.name, named, action)
+    return Refused(predicted.name, title, fix, arguments=predicted.arguments_)
+
+
+def _too_poor(has: int, needs: int) -> Problem:
+    return Problem(
+        "insufficient_wallet_balance",
+        f"Your wallet holds {money.short(has)} 0G; this needs {money.short(needs)} 0G with gas.",
+        "Enter less, or send 0G to your wallet first.",
+        status=422,
+    )

@@ -1,0 +1,207 @@
+"""Signing in: only the wallet that owns the address gets a session, and every attack is refused by name."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from eth_account import Account
+from eth_account.messages import encode_defunct
+from eth_account.signers.local import LocalAccount
+
+from accounts import siwe
+from accounts.errors import SignInFailed
+from accounts.models import User
+
+pytestmark = pytest.mark.django_db
+ALICE: LocalAccount = Account.from_key("0x" + "a1" * 32)
+BOB: LocalAccount = Account.from_key("0x" + "b0" * 32)
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+EXPECTED: dict[str, Any] = {
+    "domain": "market.example",
+    "uri": "https://market.example",
+    "chain_id": 31337,
+    "now": NOW,
+}
+
+
+def sign(wallet: LocalAccount, text: str) -> str:
+    return "0x" + wallet.sign_message(encode_defunct(text=text)).signature.hex()
+
+
+def written(**changes: Any) -> Any:
+    facts = {"address": ALICE.address, **EXPECTED, **changes}
+    return siwe.write(**facts)
+
+
+def refused(message: Any, signature: str, **expected: Any) -> str:
+    with pytest.raises(SignInFailed) as caught:
+        siwe.verify(message, signature, **{**EXPECTED, "nonce": message.nonce, **expected})
+    return caught.value.code
+
+
+def test_the_wallet_that_owns_the_address_is_recognised() -> None:
+    message = written()
+    signature = sign(ALICE, message.prepare_message())
+    assert siwe.verify(message, signature, nonce=message.nonce, **EXPECTED) == ALICE.address
+
+
+@pytest.mark.parametrize(
+    ("expected", "code"),
+    [
+        ({"domain": "evil.example"}, "domain_mismatch"),
+        ({"uri": "https://evil.example"}, "uri_mismatch"),
+        ({"chain_id": 1}, "chain_mismatch"),
+        ({"nonce": "0" * 32}, "nonce_mismatch"),
+        ({"now": NOW + timedelta(minutes=5)}, "message_expired"),
+    ],
+)
+def test_a_message_for_another_site_chain_or_time_is_refused(
+    expected: dict[str, Any], code: str
+) -> None:
+    message = written()
+    assert refused(message, sign(ALICE, message.prepare_message()), **expected) == code
+
+
+def test_a_message_not_valid_yet_is_refused() -> None:
+    message = written()
+    later = siwe.siwe.ISO8601Datetime.from_datetime(NOW + timedelta(minutes=1))
+    message = message.model_copy(update={"not_before": later})
+    assert refused(message, sign(ALICE, message.prepare_message())) == "message_not_yet_valid"
+
+
+def test_the_malleable_twin_of_a_good_signature_is_refused() -> None:
+    message = written()
+    raw = bytes.fromhex(sign(ALICE, message.prepare_message())[2:])
+    high = (ORDER - int.from_bytes(raw[32:64], "big")).to_bytes(32, "big")
+    twin = raw[:32] + high + bytes([55 - raw[64]])
+    assert refused(message, "0x" + twin.hex()) == "malleable_signature"
+
+
+@pytest.mark.parametrize(
+    ("signature", "code"),
+    [
+        ("0x" + "00" * 65, "invalid_signature"),
+        ("0x", "invalid_signature"),
+        ("0xzz", "malformed_signature"),
+        ("no hex", "malformed_signature"),
+        ("0x" + "00" * 9000, "signature_too_long"),
+    ],
+)
+def test_junk_signatures_are_refused(signature: str, code: str, devnet: Any, site: None) -> None:
+    assert refused(written(), signature) == code
+
+
+def test_another_wallets_signature_is_refused(devnet: Any, site: None) -> None:
+    message = written()
+    assert refused(message, sign(BOB, message.prepare_message())) == "invalid_signature"
+
+
+def test_without_a_node_a_contract_wallet_cannot_be_checked_and_that_is_said(
+    settings: Any, free_port: int
+) -> None:
+    settings.CHAIN_RPC_URLS = (f"http://127.0.0.1:{free_port}",)
+    assert refused(written(), "0x" + "11" * 300) == "wallet_check_unavailable"
+
+
+@pytest.fixture
+def site(anvil: Any, settings: Any) -> None:
+    settings.CHAIN_RPC_URLS = (anvil.url,)
+
+
+# --- through HTTP ------------------------------------------------------------------------------------
+
+
+def prepare(client: Client, address: str = ALICE.address) -> str:
+    answer = client.post(
+        "/account/sign-in/prepare", {"address": address}, content_type="application/json"
+    )
+    assert answer.status_code == 200, answer.content
+    return str(answer.json()["message"])
+
+
+def verify(client: Client, signature: str) -> Any:
+    return client.post(
+        "/account/sign-in/verify", {"signature": signature}, content_type="application/json"
+    )
+
+
+def test_signing_in_makes_a_new_session_of_seven_days_and_signing_out_ends_it(
+    client: Client,
+) -> None:
+    message = prepare(client)
+    assert message.startswith("testserver wants you to sign in") and "Chain ID: 31337" in message
+    before = client.session.session_key
+    answer = verify(client, sign(ALICE, message))
+    assert answer.json() == {"address": ALICE.address}
+    assert client.session.session_key != before
+    assert client.session.get_expiry_age() == 7 * 24 * 3600
+    assert User.objects.get().address == ALICE.address
+    assert client.post("/account/sign-out").status_code == 302
+    assert "_auth_user_id" not in client.session
+
+
+def test_a_signature_is_good_for_one_try(client: Client) -> None:
+    signature = sign(ALICE, prepare(client))
+    assert verify(client, signature).status_code == 200
+    again = verify(client, signature)
+    assert again.status_code == 401 and again.json()["code"] == "no_pending_message"
+    # A second message has another nonce: the first signature does not fit it.
+    prepare(client)
+    assert verify(client, signature).status_code == 401
+
+
+def test_a_failed_try_uses_the_message_up(client: Client, devnet: Any, site: None) -> None:
+    message = prepare(client)
+    assert verify(client, sign(BOB, message)).json()["code"] == "invalid_signature"
+    assert verify(client, sign(ALICE, message)).json()["code"] == "no_pending_message"
+
+
+def test_two_people_in_one_browser_never_share_a_session(client: Client) -> None:
+    verify(client, sign(ALICE, prepare(client)))
+    first = client.session.session_key
+    session = client.session
+    session["of_alice"] = "secret"
+    session.save()
+    verify(client, sign(BOB, prepare(client, BOB.address)))
+    assert client.session.session_key != first
+    assert "of_alice" not in client.session
+
+
+@pytest.mark.parametrize("body", [{}, {"address": 5}, {"address": "0x12"}, {"address": "x" * 5000}])
+def test_a_bad_address_is_a_problem_document(client: Client, body: dict[str, Any]) -> None:
+    answer = client.post("/account/sign-in/prepare", body, content_type="application/json")
+    assert answer.status_code == 400
+    assert answer["Content-Type"] == "application/problem+json"
+    assert answer.json()["code"] in ("invalid_request", "invalid_address")
+
+
+def test_signing_in_needs_the_csrf_token() -> None:
+    strict = Client(enforce_csrf_checks=True)
+    for path in ("prepare", "verify"):
+        answer = strict.post(f"/account/sign-in/{path}", {}, content_type="application/json")
+        assert answer.status_code == 403
+
+
+def test_too_many_tries_are_slowed_down(client: Client) -> None:
+    answers = [
+        client.post(
+            "/account/sign-in/prepare",
+            {"address": ALICE.address},
+            content_type="application/json",
+            REMOTE_ADDR="203.0.113.9",
+        )
+        for _ in range(62)
+    ]
+    slowed = [answer for answer in answers if answer.status_code == 429]
+    assert answers[0].status_code == 200 and slowed
+    assert 0 < int(slowed[0]["Retry-After"]) <= 60
+
+
+@pytest.mark.parametrize("target", ["//evil.example", "https://evil.example/x", "\\\\evil"])
+def test_signing_out_never_leaves_the_site(client: Client, target: str) -> None:
+    answer = client.post("/account/sign-out", {"next": target})
+    assert answer["Location"] == "/"
