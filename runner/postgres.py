@@ -148,7 +148,7 @@ class EmbeddedPostgres:
                         "select 1 from pg_database where datname = %s", (self.database,)
                     ).fetchone()
                     if not known:
-                        connection.execute(f'create database "{self.database}"')  # type: ignore[call-overload]
+                        connection.execute(f'create database "{self.database}"')
                 return self
             except psycopg.OperationalError:
                 if time.monotonic() > deadline:

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from chain.errors import ChainError
+from chain.rpc import Rpc
+from marketplace.seed import DEVNET_CHAIN_ID, Seed, SeedError
+
+
+class Command(BaseCommand):
+    help = (
+        "Give the local devnet a little real history (deposits, questions, a refund). Idempotent."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if settings.CHAIN_ID != DEVNET_CHAIN_ID:
+            raise CommandError("seed_demo uses public keys: it runs on the local devnet only")
+        try:
+            with Rpc(settings.CHAIN_RPC_URLS, settings.CHAIN_ID) as rpc:
+                done = Seed(rpc, settings.SITE_URL, settings.LEDGER_ADDRESS).run()
+        except (SeedError, ChainError) as error:
+            raise CommandError(str(error)) from None
+        self.stdout.write(f"{done} accounts seeded")

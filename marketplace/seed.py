@@ -1,0 +1,177 @@
+"""A little real history for the local devnet: deposits, transfers, questions, a refund.
+
+It speaks JSON-RPC, the site's own API and the providers' public API, as any user's program would;
+nothing is written into the database. Only for chain id 31337, whose keys are public.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+
+from chain.rpc import Rpc
+from protocol import keys
+from protocol.abi import LEDGER_MANAGER, encode_call
+from protocol.digests import personal_digest
+
+#: The mnemonic every local chain funds. Account 0 owns the contracts, 1 is left untouched for the
+#: newcomer, providers begin at 5.
+MNEMONIC = "test test test test test test test test test test test junk"
+ZEROG = 10**18
+DEVNET_CHAIN_ID = 31337
+GAS_PRICE = 2 * 10**9
+
+
+class SeedError(Exception):
+    """The history could not be made; the text says why."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one user does: deposit, then per provider (by position in the list) fund and ask."""
+
+    account: int
+    deposit: int
+    transfers: tuple[tuple[int, int], ...]
+    questions: tuple[str, ...] = ()
+    retrieves: tuple[int, ...] = ()
+
+
+PLANS = (
+    Plan(
+        account=2,
+        deposit=10 * ZEROG,
+        transfers=((0, 3 * ZEROG), (1, 2 * ZEROG)),
+        questions=("How do I get my money back?", "What does the verdict altered mean?"),
+    ),
+    Plan(
+        account=3,
+        deposit=25 * ZEROG,
+        transfers=((0, 2 * ZEROG), (1, 4 * ZEROG), (2, 2 * ZEROG)),
+        questions=("Why does a call need more than 1 0G?",),
+        retrieves=(2,),
+    ),
+    Plan(
+        account=4,
+        deposit=8 * ZEROG,
+        transfers=((0, 5 * ZEROG // 2),),
+        questions=("Who answers in the demo?",),
+    ),
+)
+
+
+class Seed:
+    """One run against one chain and one site."""
+
+    def __init__(self, rpc: Rpc, site: str, ledger: str) -> None:
+        self.rpc = rpc
+        self.site = site
+        self.ledger = ledger
+
+    def run(self) -> int:
+        """Carry out every plan whose account has no ledger yet; returns how many were."""
+        services = self.services()
+        if not services:
+            raise SeedError("the site lists no inference service to fund")
+        with ThreadPoolExecutor(len(PLANS)) as pool:
+            return sum(pool.map(lambda plan: self.carry_out(plan, services), PLANS))
+
+    def services(self) -> list[dict[str, Any]]:
+        url = f"{self.site}/api/v1/services?kind=inference&page_size=50"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as response:
+                items: list[dict[str, Any]] = json.load(response)["items"]
+        except (OSError, ValueError, KeyError) as error:
+            raise SeedError(f"{url} does not answer: {error}") from None
+        return sorted(items, key=lambda item: (item["created_block"], item["provider"]))
+
+    def carry_out(self, plan: Plan, services: list[dict[str, Any]]) -> bool:
+        Account.enable_unaudited_hdwallet_features()
+        account = Account.from_mnemonic(MNEMONIC, account_path=f"m/44'/60'/0'/0/{plan.account}")
+        known = self.rpc.call(
+            self.ledger, encode_call(LEDGER_MANAGER, "getLedger", account.address)
+        )
+        if not known.startswith("revert:"):
+            return False
+        self.send(account, encode_call(LEDGER_MANAGER, "depositFund"), value=plan.deposit)
+        for position, amount in plan.transfers:
+            service = services[position % len(services)]
+            self.transact(
+                account, "transferFund", service["provider"], service["service_name"], amount
+            )
+        for question in plan.questions:
+            self.ask(account, services[plan.transfers[0][0]], question)
+        for position in plan.retrieves:
+            service = services[position % len(services)]
+            self.transact(account, "retrieveFund", [service["provider"]], service["service_name"])
+        return True
+
+    def transact(self, account: LocalAccount, function: str, *arguments: Any) -> None:
+        self.send(account, encode_call(LEDGER_MANAGER, function, *arguments))
+
+    def send(self, account: LocalAccount, data: str, value: int = 0) -> None:
+        """One transaction to the LedgerManager, waited for. Raises SeedError when it reverts."""
+        transaction = {
+            "to": self.ledger,
+            "data": data,
+            "value": value,
+            "chainId": DEVNET_CHAIN_ID,
+            "nonce": int(self.rpc.ask("eth_getTransactionCount", account.address, "pending"), 16),
+            "gas": 2_000_000,
+            "gasPrice": GAS_PRICE,
+        }
+        raw = "0x" + account.sign_transaction(transaction).raw_transaction.hex()
+        tx_hash = self.rpc.ask("eth_sendRawTransaction", raw)
+        deadline = time.monotonic() + 30
+        while (receipt := self.rpc.ask("eth_getTransactionReceipt", tx_hash)) is None:
+            if time.monotonic() > deadline:
+                raise SeedError(f"transaction {tx_hash} was not included in 30 s")
+            time.sleep(0.05)
+        if int(receipt["status"], 16) != 1:
+            raise SeedError(f"transaction {tx_hash} reverted")
+
+    def ask(self, account: LocalAccount, service: dict[str, Any], question: str) -> None:
+        """One paid question at the provider, with a key that lives five minutes."""
+        fields = keys.build(
+            address=account.address,
+            provider=service["provider"],
+            now_ms=int(time.time() * 1000),
+            lifetime_ms=300_000,
+            nonce=secrets.token_hex(16),
+            generation=0,
+            token_id=keys.EPHEMERAL_TOKEN_ID,
+        )
+        raw = keys.raw_message(fields)
+        digest = personal_digest(keys.message_hash(raw))
+        signature = account.unsafe_sign_hash(digest).signature
+        body = {
+            "model": service["model"],
+            "messages": [{"role": "user", "content": question}],
+            "max_tokens": 120,
+        }
+        request = urllib.request.Request(
+            f"{service['url']}/v1/proxy/chat/completions",
+            json.dumps(body).encode(),
+            {
+                "Content-Type": "application/json",
+                "Authorization": keys.authorization(keys.encode(raw, bytes(signature))),
+            },
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:
+                response.read()
+        except urllib.error.HTTPError as error:
+            raise SeedError(
+                f"{service['url']}: {error.read(500).decode(errors='replace')}"
+            ) from None
+        except OSError as error:
+            raise SeedError(f"{service['url']} does not answer: {error}") from None

@@ -1,0 +1,227 @@
+"""`./run demo`: the whole system on this machine, fresh at each start."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import psutil
+import yaml
+
+from devnet import accounts, owner
+from devnet.anvil import Anvil, AnvilError
+from devnet.deploy import Deployment, connect, deploy
+from runner.processes import Child, free_port
+from runner.serve import PASSED_ON, site_processes, stopped
+from runner.tree import DATA, ROOT, Stop, Tree
+
+SITE_PORT, CHAIN_PORT = 8000, 8545
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One demo provider; prices in neuron per token."""
+
+    model: str
+    input_price: int
+    output_price: int
+    backend: str = "dev"
+
+
+#: Two honest ones at different prices, and one that signs answers for other text than it sends.
+OFFERS = (
+    Offer("zg-docs-reader", 100_000_000_000, 400_000_000_000),
+    Offer("zg-docs-reader", 150_000_000_000, 600_000_000_000),
+    Offer("zg-docs-reader-cheap", 50_000_000_000, 200_000_000_000, backend="lying"),
+)
+
+
+def claim_folder() -> tuple[Path, TextIO]:
+    """A demo folder no running copy uses, emptied: `.data/demo`, else `.data/demo-2`, …"""
+    DATA.mkdir(exist_ok=True)
+    for number in range(1, 100):
+        folder = DATA / ("demo" if number == 1 else f"demo-{number}")
+        lock = (DATA / f"{folder.name}.lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            continue
+        # Chain, database and broker state live and die together: an old database under a new
+        # chain would be a finality violation.
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder, lock
+    raise Stop("100 demos are running in this checkout; stop some")
+
+
+def demo(arguments: Sequence[str]) -> int:
+    """Start everything, print the ready line, run until Ctrl-C."""
+    tree = Tree(DATA / "demo")
+    chain: Anvil | None = None
+    lock: TextIO | None = None
+    try:
+        tree.data, lock = claim_folder()
+        chain = start(tree)
+        tree.wait()
+    except Stop as stop:
+        return stopped(stop)
+    except AnvilError as error:
+        return stopped(Stop(str(error)))
+    finally:
+        tree.withdraw()
+        tree.stop()
+        if chain is not None:
+            chain.stop()
+        if lock is not None:
+            lock.close()
+        print("demo stopped; nothing is left running", flush=True)
+    return 0
+
+
+def start(tree: Tree) -> Anvil:
+    """All processes in order of need; returns the chain, which the caller stops last."""
+    port = free_port(int(tree.env.get("PORT") or SITE_PORT))
+    site = f"http://127.0.0.1:{port}"
+    demo_environment(tree, site)
+    chain = Anvil(port=free_port(CHAIN_PORT)).start()
+    try:
+        tree.env["CHAIN_RPC_URLS"] = chain.url
+        tree.start_stores(durable=False)
+        tree.say("chain, PostgreSQL and Valkey are up")
+        migration = tree.python("migrate", "manage.py", "migrate", env={"DATABASE_POOL_SIZE": "0"})
+        deployment = deploy(chain.url)
+        tree.say(f"contracts deployed, LedgerManager {deployment.ledger}")
+        brokers = start_providers(tree, chain.url, deployment)
+        tree.finished(migration, "preparing the database")
+        site_processes(tree, port)
+        tree.until(lambda: all(is_ready(broker) for broker in brokers), "the providers")
+        on_chain = connect(chain.url, deployment)
+        for number in range(1, len(OFFERS) + 1):
+            owner.acknowledge_signer(on_chain, accounts.provider(number).address)
+        tree.say(f"{len(OFFERS)} providers registered and acknowledged")
+        tree.until_http(f"{site}/healthz", "the site")
+        tree.announce(
+            {
+                "mode": "demo",
+                "site_url": site,
+                "rpc": chain.url,
+                "contracts": contracts(deployment),
+            },
+            PASSED_ON,
+        )
+        tree.until(lambda: services_listed(site) >= len(OFFERS), "the index")
+        seed = tree.python("seed", "manage.py", "seed_demo", env={"DATABASE_POOL_SIZE": "0"})
+        tree.finished(seed, "seeding the history")
+        tree.say("history seeded and indexed")
+    except BaseException:
+        chain.stop()
+        raise
+    greet(tree, chain, site)
+    return chain
+
+
+def demo_environment(tree: Tree, site: str) -> None:
+    """The demo ignores settings meant for a real network."""
+    for name in (*PASSED_ON, "SITE_WALLET_KEY"):
+        tree.env.pop(name, None)
+    tree.env.update(
+        NETWORK="devnet", SITE_URL=site, ALLOW_PRIVATE_PROVIDERS="1", DATABASE_POOL_SIZE="4"
+    )
+
+
+def contracts(deployment: Deployment) -> dict[str, str]:
+    return {
+        "ledger": deployment.ledger,
+        "inference": deployment.inference,
+        "fine_tuning": deployment.fine_tuning,
+    }
+
+
+def start_providers(tree: Tree, rpc: str, deployment: Deployment) -> list[Child]:
+    """The answerer and the three brokers in front of it."""
+    upstream = free_port()
+    tree.python("answerer", "-m", "provider.answerer", "--docs", ROOT, "--port", str(upstream))
+    network: dict[str, object] = {
+        "rpc": rpc,
+        "chain_id": deployment.chain_id,
+        "inference": deployment.inference,
+        # Whoever funds a provider expects the next request to pass.
+        "cache_seconds": 1,
+    }
+    brokers = []
+    for number, offer in enumerate(OFFERS, 1):
+        config = tree.data / f"provider-{number}" / "provider.yaml"
+        config.parent.mkdir()
+        config.touch(mode=0o600)
+        config.write_text(yaml.safe_dump(broker_config(number, offer, upstream, network)))
+        brokers.append(tree.python(f"provider-{number}", "-m", "provider", "--config", config))
+    return brokers
+
+
+def broker_config(
+    number: int, offer: Offer, upstream: int, network: dict[str, object]
+) -> dict[str, object]:
+    """The broker's own file, as an operator would write it (provider/config.py)."""
+    return {
+        "wallet_key": "0x" + bytes(accounts.provider(number).key).hex(),
+        "state": "state",
+        "listen": {"host": "127.0.0.1", "port": free_port()},
+        "service": {
+            "type": "chatbot",
+            "model": offer.model,
+            "input_price": offer.input_price,
+            "output_price": offer.output_price,
+        },
+        "upstream": {"url": f"http://127.0.0.1:{upstream}/v1", "model": "zg-docs-reader"},
+        "chain": network,
+        "tee": {
+            "backend": offer.backend,
+            "key": "0x" + bytes(accounts.signer(number).key).hex(),
+        },
+        # A demo should show settlements within a minute.
+        "settlement": {"interval_seconds": 20, "at_shutdown": False},
+    }
+
+
+def is_ready(broker: Child) -> bool:
+    return "provider READY" in broker.log.read_text(errors="replace")
+
+
+def services_listed(site: str) -> int:
+    """How many services the site's own API lists; 0 while it does not answer."""
+    try:
+        with urllib.request.urlopen(f"{site}/api/v1/services?page_size=1", timeout=3) as response:
+            return int(json.load(response)["count"])
+    except (urllib.error.URLError, OSError, ValueError, KeyError):
+        return 0
+
+
+def memory_mib() -> int:
+    """Proportional memory of the whole tree, this process included, in MiB."""
+    total = 0
+    own = psutil.Process()
+    for process in (own, *own.children(recursive=True)):
+        try:
+            total += process.memory_full_info().pss
+        except psutil.Error:
+            continue
+    return int(total // 2**20)
+
+
+def greet(tree: Tree, chain: Anvil, site: str) -> None:
+    print(f"\nAccounts, {accounts.describe()}\n", flush=True)
+    print(f"Chain     {chain.url} (chain id {chain.chain_id})")
+    print(f"Logs      {tree.shown(tree.data)}/logs")
+    seconds = time.time() - tree.started
+    print(f"Started   in {seconds:.1f} s, {memory_mib()} MiB in the whole tree")
+    print("Stop      with Ctrl-C\n")
+    print(f"READY {site}", flush=True)
