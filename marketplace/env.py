@@ -63,7 +63,7 @@ class Env:
         return value
 
     def address(self, name: str, default: str = "") -> str:
-        from eth_utils import is_address, to_checksum_address
+        from eth_utils.address import is_address, to_checksum_address
 
         value = self.text(name, default)
         if not value:

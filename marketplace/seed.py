@@ -11,17 +11,18 @@ import secrets
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
+from hexbytes import HexBytes
 
 from chain.rpc import Rpc
 from protocol import keys
 from protocol.abi import LEDGER_MANAGER, encode_call
-from protocol.digests import personal_digest
 
 #: The mnemonic every local chain funds. Account 0 owns the contracts, 1 is left untouched for the
 #: newcomer, providers begin at 5.
@@ -72,8 +73,8 @@ PLANS = (
 class Seed:
     """One run against one chain and one site."""
 
-    def __init__(self, rpc: Rpc, site: str, ledger: str) -> None:
-        self.rpc = rpc
+    def __init__(self, rpc_urls: Sequence[str], site: str, ledger: str) -> None:
+        self.rpc_urls = rpc_urls
         self.site = site
         self.ledger = ledger
 
@@ -85,6 +86,10 @@ class Seed:
         with ThreadPoolExecutor(len(PLANS)) as pool:
             return sum(pool.map(lambda plan: self.carry_out(plan, services), PLANS))
 
+    def carry_out(self, plan: Plan, services: list[dict[str, Any]]) -> bool:
+        with Rpc(self.rpc_urls, DEVNET_CHAIN_ID) as rpc:
+            return User(rpc, self.ledger, plan.account).carry_out(plan, services)
+
     def services(self) -> list[dict[str, Any]]:
         url = f"{self.site}/api/v1/services?kind=inference&page_size=50"
         try:
@@ -94,42 +99,46 @@ class Seed:
             raise SeedError(f"{url} does not answer: {error}") from None
         return sorted(items, key=lambda item: (item["created_block"], item["provider"]))
 
-    def carry_out(self, plan: Plan, services: list[dict[str, Any]]) -> bool:
+
+class User:
+    """One account of the test mnemonic at work."""
+
+    def __init__(self, rpc: Rpc, ledger: str, number: int) -> None:
+        self.rpc = rpc
+        self.ledger = ledger
         Account.enable_unaudited_hdwallet_features()
-        account = Account.from_mnemonic(MNEMONIC, account_path=f"m/44'/60'/0'/0/{plan.account}")
-        known = self.rpc.call(
-            self.ledger, encode_call(LEDGER_MANAGER, "getLedger", account.address)
-        )
-        if not known.startswith("revert:"):
+        path = f"m/44'/60'/0'/0/{number}"
+        self.account: LocalAccount = Account.from_mnemonic(MNEMONIC, account_path=path)
+
+    def carry_out(self, plan: Plan, services: list[dict[str, Any]]) -> bool:
+        """The whole plan; False when this account already has a ledger."""
+        known = encode_call(LEDGER_MANAGER, "getLedger", self.account.address)
+        if not self.rpc.call(self.ledger, known).startswith("revert:"):
             return False
-        self.send(account, encode_call(LEDGER_MANAGER, "depositFund"), value=plan.deposit)
+        self.send("depositFund", value=plan.deposit)
         for position, amount in plan.transfers:
             service = services[position % len(services)]
-            self.transact(
-                account, "transferFund", service["provider"], service["service_name"], amount
-            )
+            self.send("transferFund", service["provider"], service["service_name"], amount)
         for question in plan.questions:
-            self.ask(account, services[plan.transfers[0][0]], question)
+            self.ask(services[plan.transfers[0][0]], question)
         for position in plan.retrieves:
             service = services[position % len(services)]
-            self.transact(account, "retrieveFund", [service["provider"]], service["service_name"])
+            self.send("retrieveFund", [service["provider"]], service["service_name"])
         return True
 
-    def transact(self, account: LocalAccount, function: str, *arguments: Any) -> None:
-        self.send(account, encode_call(LEDGER_MANAGER, function, *arguments))
-
-    def send(self, account: LocalAccount, data: str, value: int = 0) -> None:
+    def send(self, function: str, *arguments: Any, value: int = 0) -> None:
         """One transaction to the LedgerManager, waited for. Raises SeedError when it reverts."""
-        transaction = {
+        sender = self.account.address
+        transaction: dict[str, Any] = {
             "to": self.ledger,
-            "data": data,
+            "data": encode_call(LEDGER_MANAGER, function, *arguments),
             "value": value,
             "chainId": DEVNET_CHAIN_ID,
-            "nonce": int(self.rpc.ask("eth_getTransactionCount", account.address, "pending"), 16),
+            "nonce": int(self.rpc.ask("eth_getTransactionCount", sender, "pending"), 16),
             "gas": 2_000_000,
             "gasPrice": GAS_PRICE,
         }
-        raw = "0x" + account.sign_transaction(transaction).raw_transaction.hex()
+        raw = "0x" + self.account.sign_transaction(transaction).raw_transaction.hex()
         tx_hash = self.rpc.ask("eth_sendRawTransaction", raw)
         deadline = time.monotonic() + 30
         while (receipt := self.rpc.ask("eth_getTransactionReceipt", tx_hash)) is None:
@@ -137,12 +146,12 @@ class Seed:
                 raise SeedError(f"transaction {tx_hash} was not included in 30 s")
             time.sleep(0.05)
         if int(receipt["status"], 16) != 1:
-            raise SeedError(f"transaction {tx_hash} reverted")
+            raise SeedError(f"{function} of {sender} reverted ({tx_hash})")
 
-    def ask(self, account: LocalAccount, service: dict[str, Any], question: str) -> None:
+    def ask(self, service: dict[str, Any], question: str) -> None:
         """One paid question at the provider, with a key that lives five minutes."""
         fields = keys.build(
-            address=account.address,
+            address=self.account.address,
             provider=service["provider"],
             now_ms=int(time.time() * 1000),
             lifetime_ms=300_000,
@@ -151,8 +160,8 @@ class Seed:
             token_id=keys.EPHEMERAL_TOKEN_ID,
         )
         raw = keys.raw_message(fields)
-        digest = personal_digest(keys.message_hash(raw))
-        signature = account.unsafe_sign_hash(digest).signature
+        digest = HexBytes(keys.signing_digest(raw))
+        signature = self.account.unsafe_sign_hash(digest).signature
         body = {
             "model": service["model"],
             "messages": [{"role": "user", "content": question}],

@@ -6,7 +6,6 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from chain.errors import ChainError
-from chain.rpc import Rpc
 from marketplace.seed import DEVNET_CHAIN_ID, Seed, SeedError
 
 
@@ -19,8 +18,7 @@ class Command(BaseCommand):
         if settings.CHAIN_ID != DEVNET_CHAIN_ID:
             raise CommandError("seed_demo uses public keys: it runs on the local devnet only")
         try:
-            with Rpc(settings.CHAIN_RPC_URLS, settings.CHAIN_ID) as rpc:
-                done = Seed(rpc, settings.SITE_URL, settings.LEDGER_ADDRESS).run()
+            done = Seed(settings.CHAIN_RPC_URLS, settings.SITE_URL, settings.LEDGER_ADDRESS).run()
         except (SeedError, ChainError) as error:
             raise CommandError(str(error)) from None
         self.stdout.write(f"{done} accounts seeded")
