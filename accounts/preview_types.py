@@ -86,6 +86,7 @@ def target_of(facts: Facts) -> Serving:
 
 
 def account_of(facts: Facts, provider: str) -> SubAccount:
+    target_of(facts)
     account = facts.accounts.get(provider)
     if account is None:
         raise Predicted("AccountNotExists", facts.sender, provider)

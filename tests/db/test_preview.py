@@ -1,0 +1,258 @@
+"""Preview against the contracts: what it promises happens to the wei, what it refuses the contract refuses by the same name."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.test import Client
+from eth_account.signers.local import LocalAccount
+
+from accounts import actions, calls, preview, reading, services
+from accounts.errors import Problem, Refused
+from accounts.facts import Facts
+from accounts.preview import Predicted
+from devnet import accounts as cast
+from devnet.anvil import Anvil
+from devnet.client import Reverted
+from devnet.deploy import Contracts, connect, deploy
+
+NEURON = 10**18
+ALICE, BOB, CHARLIE = (cast.user(number) for number in (1, 2, 3))
+PETRA, PAUL = (cast.provider(number).address for number in (1, 2))
+INFERENCE, FINE_TUNING = "inference-v1.0", "fine-tuning-v1.0"
+
+
+@pytest.fixture(scope="module")
+def contracts() -> Iterator[Contracts]:
+    """A chain of this module's own: these tests turn its clock."""
+    with Anvil(args=()) as node:
+        yield connect(node.url, deploy(node.url))
+
+
+@pytest.fixture(autouse=True)
+def site(contracts: Contracts, settings: Any) -> Iterator[None]:
+    settings.CHAIN_RPC_URLS = (contracts.chain.rpc.url,)
+    with contracts.chain.rollback():
+        yield
+
+
+def facts_of(action: str, params: dict[str, Any], user: LocalAccount) -> Facts:
+    return reading.facts(action, actions.parse(action, params), user.address)
+
+
+def perform(contracts: Contracts, user: LocalAccount, action: str, **params: Any) -> None:
+    checked = services.check(action, params, user.address)
+    data = bytes.fromhex(checked.call.data[2:])
+    receipt = contracts.chain.send(
+        user, checked.call.to, data, value=checked.call.value, gas=checked.gas
+    )
+    assert receipt.ok
+
+
+def amount(rng: random.Random) -> str:
+    return str(rng.choice([0, 1, NEURON // 2, NEURON, 3 * NEURON, rng.randrange(8 * NEURON)]))
+
+
+def draw(rng: random.Random) -> tuple[str, dict[str, Any]]:
+    """A random action, legal or not."""
+    provider = rng.choice([PETRA, PETRA, PAUL, ALICE.address])
+    name = rng.choice([INFERENCE, INFERENCE, FINE_TUNING, "inference"])
+    at = {"provider": provider, "service_name": name}
+    return rng.choice(
+        [
+            ("deposit", {"amount": amount(rng)}),
+            ("deposit_for", {"recipient": BOB.address, "amount": amount(rng)}),
+            ("transfer", {**at, "amount": amount(rng)}),
+            ("transfer", {**at, "amount": amount(rng)}),
+            ("retrieve", {"providers": [provider], "service_name": name}),
+            ("retrieve", {"providers": [PETRA, PAUL, PETRA], "service_name": INFERENCE}),
+            ("retrieve", {"providers": [PETRA] * 21, "service_name": INFERENCE}),
+            ("withdraw", {"amount": amount(rng)}),
+            ("delete_ledger", {}),
+            ("acknowledge_signer", {**at, "acknowledged": rng.random() < 0.5}),
+            ("revoke_token", {"provider": provider, "token_id": rng.randrange(256)}),
+            ("revoke_tokens", {"provider": provider, "token_ids": [1, 255, 1]}),
+            ("revoke_all_tokens", {"provider": provider}),
+            ("acknowledge_deliverable", {"provider": provider, "deliverable_id": "none"}),
+            ("remove_service", {"service_name": name}),
+        ]
+    )
+
+
+def after_of(facts: Facts, effects: tuple[preview.Effect, ...]) -> dict[tuple[str, str], Any]:
+    """Every value the preview speaks about, as the chain has it now."""
+    held = {p: account for p, account in facts.accounts.items() if account}
+    now: dict[tuple[str, str], Any] = {
+        ("available", ""): facts.available,
+        ("refunding", ""): facts.refunding,
+        ("locked", ""): facts.total - facts.available - facts.refunding,
+        ("stake", ""): facts.stake,
+        ("available", BOB.address): facts.recipient.available if facts.recipient else 0,
+        **{("sub_account", p): account.balance for p, account in held.items()},
+        **{("signer_acknowledged", p): account.acknowledged for p, account in held.items()},
+    }
+    return {(e.what, e.who): now.get((e.what, e.who), e.after) for e in effects}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_preview_and_contract_agree_on_random_actions(contracts: Contracts, seed: int) -> None:
+    """80 random actions per seed: same verdict, same error with the same arguments, same numbers."""
+    rng = random.Random(seed)
+    accepted = refused = 0
+    contracts.ledger.send(ALICE, "depositFund", value=20 * NEURON)
+    for _ in range(80):
+        if rng.random() < 0.15:
+            contracts.chain.travel(rng.choice([100, 40_000, 90_000]))
+        action, params = draw(rng)
+        facts = facts_of(action, params, ALICE)
+        parsed = actions.parse(action, params)
+        call = calls.encode(action, parsed, facts)
+        try:
+            effects = preview.plan(action, parsed, facts).effects
+        except Predicted as predicted:
+            refused += 1
+            if call is None:
+                assert predicted.name == "ServiceNotFound"
+                continue
+            with pytest.raises(Reverted) as caught:
+                contracts.chain.send(
+                    ALICE, call.to, bytes.fromhex(call.data[2:]), value=call.value
+                )
+            assert (caught.value.error, caught.value.args_) == (
+                predicted.name,
+                predicted.arguments_,
+            ), (action, params)
+            continue
+        accepted += 1
+        assert call is not None
+        data = bytes.fromhex(call.data[2:])
+        receipt = contracts.chain.send(ALICE, call.to, data, value=call.value, gas=3_000_000)
+        assert receipt.ok, (action, params)
+        now = after_of(facts_of(action, params, ALICE), effects)
+        assert {(e.what, e.who): e.after for e in effects} == now, (action, params)
+    assert accepted > 15 and refused > 15
+
+
+def test_the_wallet_changes_by_value_and_gas_and_nothing_else(contracts: Contracts) -> None:
+    checked = services.check("deposit", {"amount": str(5 * NEURON)}, BOB.address)
+    before, after = next((e.before, e.after) for e in checked.effects if e.what == "wallet")
+    assert before == contracts.chain.balance(BOB.address) and after == before - 5 * NEURON
+    data = bytes.fromhex(checked.call.data[2:])
+    receipt = contracts.chain.send(BOB, checked.call.to, data, value=5 * NEURON, gas=checked.gas)
+    raw = contracts.chain.rpc.call("eth_getTransactionReceipt", receipt.tx_hash)
+    paid = int(raw["gasUsed"], 16) * int(raw["effectiveGasPrice"], 16)
+    assert contracts.chain.balance(BOB.address) == after - paid
+
+
+def test_a_top_up_spells_out_the_refund_it_cancels(contracts: Contracts) -> None:
+    perform(contracts, ALICE, "deposit", amount=str(10 * NEURON))
+    at = {"provider": PETRA, "service_name": INFERENCE}
+    perform(contracts, ALICE, "transfer", **at, amount=str(3 * NEURON))
+    perform(contracts, ALICE, "retrieve", providers=[PETRA], service_name=INFERENCE)
+    checked = services.check("transfer", {**at, "amount": str(NEURON)}, ALICE.address)
+    shown = {(e.what): (e.before, e.after) for e in checked.effects}
+    assert shown["refund_cancelled"] == (3 * NEURON, 2 * NEURON)
+    assert shown["refunding"] == (3 * NEURON, 2 * NEURON)
+    assert shown["locked"] == (0, NEURON)
+    assert "available" not in shown
+    assert any("1 0G of this comes from your pending refund" in w for w in checked.warnings)
+
+
+def test_retrieving_says_what_is_paid_now_and_what_starts_its_lock(contracts: Contracts) -> None:
+    perform(contracts, ALICE, "deposit", amount=str(10 * NEURON))
+    at = {"provider": PETRA, "service_name": INFERENCE}
+    perform(contracts, ALICE, "transfer", **at, amount=str(3 * NEURON))
+    perform(contracts, ALICE, "retrieve", providers=[PETRA], service_name=INFERENCE)
+    contracts.chain.travel(86_500)
+    contracts.ledger.send(ALICE, "transferFund", PETRA, INFERENCE, 5 * NEURON)
+    params = {"providers": [PETRA], "service_name": INFERENCE}
+    checked = services.check("retrieve", params, ALICE.address)
+    assert checked.warnings[0].startswith("Later: 5 0G starts its lock and unlocks in about 24")
+
+
+def test_the_hidden_reason_of_a_refused_transfer_is_told(contracts: Contracts) -> None:
+    perform(contracts, ALICE, "deposit", amount=str(10 * NEURON))
+    params = {"provider": ALICE.address, "service_name": INFERENCE, "amount": str(2 * NEURON)}
+    with pytest.raises(Refused) as caught:
+        services.check("transfer", params, ALICE.address)
+    assert caught.value.code == "CallFailed"
+    assert "This wallet is the provider" in caught.value.title
+
+
+def test_a_wallet_that_cannot_pay_is_told_both_numbers(contracts: Contracts) -> None:
+    poor = cast.signer(1)
+    with pytest.raises(Problem) as caught:
+        services.check("deposit", {"amount": str(5 * NEURON)}, poor.address)
+    assert caught.value.code == "insufficient_wallet_balance"
+    assert "holds 0 0G" in caught.value.title
+
+
+# --- through HTTP ------------------------------------------------------------------------------------
+
+
+def ask(client: Client, body: Any) -> Any:
+    return client.post(
+        "/api/v1/transactions/preview", body, content_type="application/json"
+    )
+
+
+@pytest.mark.django_db
+def test_the_api_answers_with_the_transaction_and_its_effects(client: Client) -> None:
+    body = {"action": "deposit", "from": ALICE.address, "params": {"amount": str(5 * NEURON)}}
+    answer = ask(client, body).json()
+    assert set(answer) == {"to", "data", "value", "gas", "effects", "warnings"}
+    assert answer["value"] == str(5 * NEURON) and int(answer["gas"]) > 50_000
+    available = next(e for e in answer["effects"] if e["what"] == "available")
+    assert available == {"what": "available", "before": "0", "after": str(5 * NEURON)}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("action", "params", "status", "code"),
+    [
+        ("deposit", {"amount": str(NEURON)}, 422, "MinimumDepositRequired"),
+        ("withdraw", {"amount": "1"}, 422, "LedgerNotExists"),
+        ("deposit", {"amount": "0"}, 422, "ZeroAmountNotAllowed"),
+        ("deposit", {"amount": 1.5}, 400, "invalid_request"),
+        ("deposit", {"amount": "1e18"}, 400, "invalid_request"),
+        ("deposit", {"amount": str(2**256)}, 400, "invalid_request"),
+        ("deposit", {}, 400, "invalid_request"),
+        ("deposit", {"amount": "1", "extra": 1}, 400, "invalid_request"),
+        ("deposit", [], 400, "invalid_request"),
+        ("burn", {}, 400, "unknown_action"),
+        ("deposit_for", {"recipient": "0x12", "amount": "1"}, 400, "invalid_request"),
+        ("revoke_token", {"provider": PETRA, "token_id": 256}, 400, "invalid_request"),
+    ],
+)
+def test_refusals_are_problem_documents(
+    client: Client, action: str, params: Any, status: int, code: str
+) -> None:
+    answer = ask(client, {"action": action, "from": CHARLIE.address, "params": params})
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer["Content-Type"] == "application/problem+json"
+    assert {"type", "title", "status", "detail", "code", "request_id"} <= set(answer.json())
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("raw", [b"{", b"[]", b"\xff", b'{"action": {}, "from": 1}'])
+def test_malformed_requests_are_problem_documents(client: Client, raw: bytes) -> None:
+    answer = client.post("/api/v1/transactions/preview", raw, content_type="application/json")
+    assert answer.status_code == 400
+    assert answer["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.django_db
+def test_a_silent_node_is_said_to_be_silent(client: Client, settings: Any, free_port: int) -> None:
+    settings.CHAIN_RPC_URLS = (f"http://127.0.0.1:{free_port}",)
+    answer = ask(client, {"action": "delete_ledger", "from": ALICE.address, "params": {}})
+    assert (answer.status_code, answer.json()["code"]) == (503, "chain_unreachable")
+
+
+@pytest.mark.django_db
+def test_a_node_of_another_chain_is_not_believed(client: Client, settings: Any) -> None:
+    settings.CHAIN_ID = 16661
+    answer = ask(client, {"action": "delete_ledger", "from": ALICE.address, "params": {}})
+    assert (answer.status_code, answer.json()["code"]) == (503, "wrong_chain")
