@@ -325,7 +325,7 @@ class World:
 
     def _stake(self, kind: str, number: int) -> int:
         if self._view(kind, "getService", self.providers[number].address) is not None:
-            return ONE if self.rng.random() < 0.05 else 0
+            return ONE if self.rng.random() < 0.1 else 0
         return 99 * ONE if self.rng.random() < 0.1 else 100 * ONE + self.rng.randint(0, 5)
 
     def _inference_service(self, number: int) -> Call:
@@ -440,7 +440,7 @@ class World:
         elif draw < 0.12:
             fee = 0
         nonce = nonces.get(user, 0) + self.rng.randint(1, 10**6)
-        if self.rng.random() < 0.08:
+        if self.rng.random() < 0.12:
             nonce = self.rng.randint(0, nonces.get(user, 0))  # stale
         else:
             nonces[user] = nonce
