@@ -177,8 +177,8 @@ def _type(schema: Json) -> tuple[str, str]:
 def _name(raw: str) -> str:
     """`ListOf_Change_` is how the generator spells a list; people read `List of Change`."""
     if raw.startswith("ListOf_"):
-        inner = raw.removeprefix("ListOf_").strip("_").replace("_", " ")
-        return "List of " + (inner if " " not in inner and "Annotated" not in inner else "services")
+        inner = raw.removeprefix("ListOf_").strip("_")
+        return "List of " + ("services" if "_" in inner else inner.removesuffix("Out"))
     return raw.removesuffix("Out")
 
 

@@ -100,9 +100,9 @@ def list_changes(request: HttpRequest, query: Query[schemas.ChangesIn]) -> dict[
     },
 )
 @decorate_view(revalidated)
-def feed_changes(request: HttpRequest, query: Query[schemas.ChangesIn]) -> HttpResponse:
+def feed_changes(request: HttpRequest, query: Query[schemas.FeedIn]) -> HttpResponse:
     """For feed readers; the same filters as `/changes`. Also served as `/changes.atom`."""
-    page = selectors.changes(query.kind or "", query.provider or "", query.page, FEED_LENGTH)
+    page = selectors.changes(query.kind or "", query.provider or "", 1, FEED_LENGTH)
     return HttpResponse(atom(page.items), content_type="application/atom+xml; charset=utf-8")
 
 

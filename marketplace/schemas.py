@@ -117,11 +117,15 @@ class ServicesIn(PageIn):
     sort: SortIn = Field(None, description="order; a leading `-` turns it round")
 
 
-class ChangesIn(PageIn):
+class FeedIn(Schema):
     """Filters of the feed."""
 
     kind: KindIn = Field(None, description="inference or fine-tuning")
     provider: Annotated[AddressIn | None, BeforeValidator(_empty_is_absent)] = None
+
+
+class ChangesIn(FeedIn, PageIn):
+    """Filters of the list of changes."""
 
 
 # --- answers ------------------------------------------------------------------------------------

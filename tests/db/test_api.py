@@ -1,0 +1,394 @@
+"""The JSON API as a program meets it: exact names, exact numbers, whole lists, constant cost."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import io
+import random
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from ledger.models import Movement, ServingContract, SubAccount
+from marketplace import api_csv
+from marketplace.api import api
+from tests.db import api_rows as rows
+
+pytestmark = pytest.mark.django_db
+
+SERVICE = {
+    "kind", "provider", "service_name", "service_type", "url", "model", "verifiability",
+    "input_price", "output_price", "additional_info", "updated_at_unix", "tee_signer",
+    "tee_signer_acknowledged", "stake", "created_block", "attestation", "health", "moderation",
+}  # fmt: skip
+TUNING_SERVICE = {
+    "kind", "provider", "service_name", "url", "quota", "price_per_token", "occupied", "models",
+    "tee_signer", "tee_signer_acknowledged", "stake", "created_block", "attestation", "health",
+    "moderation",
+}  # fmt: skip
+SUB_ACCOUNT = {
+    "service_name", "kind", "provider", "balance", "pending_refund", "nonce", "acknowledged",
+    "additional_info", "refunds",
+}  # fmt: skip
+MOVEMENT = [
+    "block", "at", "tx_hash", "log_index", "kind", "provider", "service_name", "balance",
+    "amount", "balance_after", "source",
+]  # fmt: skip
+
+
+@pytest.fixture
+def network() -> None:
+    rows.head()
+    rows.contracts()
+
+
+def get(client: Client, path: str, operation: str = "") -> Any:
+    """The body of a 200, checked against the shape that OpenAPI promises for `operation`."""
+    response = client.get(f"/api/v1{path}")
+    assert response.status_code == 200, response.content
+    body = response.json()
+    if operation:
+        schema: dict[str, Any] = dict(api.get_openapi_schema(path_prefix="/api/v1/"))
+        found = next(
+            methods["get"]
+            for methods in schema["paths"].values()
+            if methods["get"]["operationId"] == operation
+        )
+        shape = found["responses"][200]["content"]["application/json"]["schema"]
+        jsonschema.validate(body, {**shape, "components": schema["components"]})
+    return body
+
+
+# --- shapes --------------------------------------------------------------------------------------
+
+
+def test_services_carry_the_fixed_fields_and_exact_amounts(network: None, client: Client) -> None:
+    rows.service(stake=rows.HUGE, input_price=2**256 - 1)
+    rows.tuning()
+    body = get(client, "/services", "list_services")
+    assert set(body) == {"count", "items", "next"} and body["next"] is None
+    by_kind = {item["kind"]: item for item in body["items"]}
+    assert set(by_kind["inference"]) == SERVICE
+    assert set(by_kind["fine-tuning"]) == TUNING_SERVICE
+    assert by_kind["inference"]["stake"] == str(rows.HUGE)
+    assert by_kind["inference"]["input_price"] == str(2**256 - 1)
+    assert by_kind["fine-tuning"]["models"] == ["llama-3", "qwen"]
+    assert by_kind["fine-tuning"]["quota"]["gpu_type"] == "H100"
+    assert by_kind["inference"]["attestation"] is None
+
+
+def test_one_service_defaults_to_the_recommended_contract(network: None, client: Client) -> None:
+    rows.tuning(serving=rows.TUNING_OLD, price_per_token=1)
+    rows.tuning(serving=rows.TUNING, price_per_token=2)
+    path = f"/services/fine-tuning/{rows.PETRA}"
+    assert get(client, path, "get_service")["service_name"] == "fine-tuning-v1.1"
+    assert get(client, path + "?service_name=fine-tuning-v1.0")["price_per_token"] == "1"
+    assert client.get(f"/api/v1{path}?service_name=fine-tuning-v9").status_code == 404
+    rows.tuning(provider=rows.PAUL, serving=rows.TUNING_OLD)
+    elsewhere = get(client, f"/services/fine-tuning/{rows.PAUL.lower()}")
+    assert elsewhere["service_name"] == "fine-tuning-v1.0"
+    assert elsewhere["provider"] == rows.PAUL
+
+
+def test_pending_rows_replace_final_ones_and_removed_services_vanish(
+    network: None, client: Client
+) -> None:
+    rows.service(shadowed=True, input_price=1)
+    rows.service(pending=True, input_price=2)
+    rows.service(provider=rows.PAUL, removed=True)
+    rows.change(provider=rows.PAUL, change="removed", before={"url": "x"}, after=None)
+    body = get(client, "/services", "list_services")
+    assert [item["input_price"] for item in body["items"]] == ["2"]
+    assert client.get(f"/api/v1/services/inference/{rows.PAUL}").status_code == 404
+    timeline = get(client, f"/services/inference/{rows.PAUL}/timeline", "get_service_timeline")
+    assert timeline["items"] == [
+        {
+            "block": 50,
+            "at": "2026-05-01T12:00:00Z",
+            "tx_hash": "0x" + "33" * 32,
+            "change": "removed",
+            "before": {"url": "x"},
+            "after": None,
+        }
+    ]
+
+
+def test_an_account_with_refunds_that_follow_todays_lock_time(
+    network: None, client: Client
+) -> None:
+    rows.ledger(total=rows.HUGE, available=7, additional_info="hi")
+    rows.sub_account(
+        pending_refund=3, generation=4, revoked_bitmap=2**254, nonce=2**256 - 1,
+        refunds=[{"amount": "1", "created_at": 1000}, {"amount": "2", "created_at": 2000}],
+    )  # fmt: skip
+    rows.sub_account(
+        serving=rows.TUNING,
+        deliverables=[
+            {
+                "id": "task-1",
+                "model_root_hash": "0xab",
+                "acknowledged": True,
+                "settled": False,
+                "timestamp": 99,
+            }
+        ],
+    )
+    rows.sub_account(provider=rows.PAUL, live=False)
+    body = get(client, f"/accounts/{rows.ALICE}", "get_account")
+    assert set(body) == {"address", "ledger", "sub_accounts"}
+    assert body["ledger"] == {"total": str(rows.HUGE), "available": "7", "additional_info": "hi"}
+    chat, tuning = sorted(body["sub_accounts"], key=lambda one: str(one["kind"]), reverse=True)
+    assert set(chat) == SUB_ACCOUNT | {"generation", "revoked_bitmap"}
+    assert set(tuning) == SUB_ACCOUNT | {"deliverables"}
+    assert (chat["nonce"], chat["revoked_bitmap"]) == (str(2**256 - 1), str(2**254))
+    assert chat["refunds"] == [
+        {"index": 0, "amount": "1", "created_at_unix": 1000, "unlocks_at_unix": 87_400},
+        {"index": 1, "amount": "2", "created_at_unix": 2000, "unlocks_at_unix": 88_400},
+    ]
+    assert tuning["deliverables"][0]["timestamp_unix"] == 99
+
+    ServingContract.objects.filter(address=rows.INFERENCE).update(lock_time_seconds=3600)
+    again = get(client, f"/accounts/{rows.ALICE}")["sub_accounts"]
+    assert [r["unlocks_at_unix"] for one in again for r in one["refunds"]] == [4600, 5600]
+
+
+def test_a_stranger_owns_nothing(network: None, client: Client) -> None:
+    body = get(client, f"/accounts/{rows.BOB}", "get_account")
+    assert body == {"address": rows.BOB, "ledger": None, "sub_accounts": []}
+    assert get(client, f"/accounts/{rows.BOB}/movements", "list_movements")["count"] == 0
+    assert get(client, f"/providers/{rows.BOB}/earnings", "get_earnings")["total"] == "0"
+
+
+def test_status_tells_where_the_index_is(client: Client) -> None:
+    empty = get(client, "/status", "get_status")
+    assert (empty["indexed_block"], empty["lag_seconds"]) == (None, None)
+    rows.head(100)
+    rows.contracts()
+    body = get(client, "/status", "get_status")
+    assert {
+        name: body[name] for name in ("network", "chain_id", "head_block", "indexed_block")
+    } == {
+        "network": "devnet",
+        "chain_id": 31337,
+        "head_block": 101,
+        "indexed_block": 100,
+    }
+    assert (body["final_block"], body["lag_blocks"]) == (98, 1)
+    assert body["lag_seconds"] in (0, 1, 2)
+    assert [one["role"] for one in body["contracts"]] == [
+        "ledger",
+        "inference",
+        "fine-tuning",
+        "fine-tuning",
+    ]
+    assert set(body["contracts"][1]) == {"address", "role", "service_name", "start_block"}
+
+
+def test_earnings_sum_to_the_neuron_by_service_day_and_user(network: None, client: Client) -> None:
+    pick = random.Random(7)
+    paid = 0
+    for index in range(60):
+        status = pick.choice(("success", "partial", "penalty", "acknowledged", "invalid_nonce"))
+        amount = pick.randrange(10**30) if status != "invalid_nonce" else 0
+        paid += amount
+        rows.settlement(
+            user=pick.choice((rows.ALICE, rows.BOB, rows.CHARLIE)),
+            serving=pick.choice((rows.INFERENCE, rows.TUNING)),
+            status=status,
+            settled=amount,
+            # A day's first and last second: days are UTC days.
+            at=dt.datetime(2026, 5, 1 + index % 3, 23 * (index % 2), 59, 59, tzinfo=dt.UTC),
+        )
+    rows.settlement(provider=rows.PAUL, settled=5)
+    body = get(client, f"/providers/{rows.PETRA}/earnings", "get_earnings")
+    assert body["total"] == str(paid)
+    assert sum(map(int, body["by_service"].values())) == paid
+    assert set(body["by_service"]) == {"inference-v1.0", "fine-tuning-v1.1"}
+    assert sum(int(day["amount"]) for day in body["by_day"]) == paid
+    assert [day["date"] for day in body["by_day"]] == ["2026-05-01", "2026-05-02", "2026-05-03"]
+    assert set(body["by_day"][0]) == {"date", "amount", "settlements"}
+    assert sum(int(user["amount"]) for user in body["by_user"]) == paid
+    assert all(set(user) == {"user", "amount"} for user in body["by_user"])
+
+
+# --- lists ---------------------------------------------------------------------------------------
+
+
+def test_filters_search_and_sort(network: None, client: Client) -> None:
+    rows.service(provider=rows.PETRA, model="llama-3", input_price=5, output_price=5)
+    rows.service(
+        provider=rows.PAUL, model="flux", service_type="text-to-image", url="https://p_l.x"
+    )
+    rows.service(provider=rows.CHARLIE, model="50%_off", input_price=1, output_price=1)
+    rows.tuning(provider=rows.BOB)
+
+    def providers(query: str) -> list[str]:
+        return [item["provider"] for item in get(client, f"/services?{query}")["items"]]
+
+    assert providers("kind=fine-tuning") == [rows.BOB]
+    assert set(providers("model=llama-3")) == {rows.PETRA, rows.BOB}
+    assert providers("type=text-to-image") == [rows.PAUL]
+    assert providers("q=" + rows.PAUL[-5:].upper()) == [rows.PAUL]
+    assert set(providers("q=LLAMA")) == {rows.PETRA, rows.BOB}
+    assert providers("q=llama+petra.example&kind=inference") == [rows.PETRA]
+    # LIKE's own wild cards are plain characters.
+    assert providers("q=%25_") == [rows.CHARLIE]
+    assert providers("q=p_l") == [rows.PAUL]
+    assert len(providers("verified=never")) == 4 and providers("verified=pass") == []
+    assert len(providers("kind=&type=&q=&model=&verified=&sort=")) == 4
+    prices = [rows.CHARLIE, rows.PETRA, rows.PAUL]
+    assert providers("kind=inference&sort=price") == prices
+    assert providers("kind=inference&sort=-price") == prices[::-1]
+
+
+def test_next_walks_the_whole_list_once_and_keeps_the_filters(
+    network: None, client: Client
+) -> None:
+    for index in range(1, 24):
+        rows.service(provider=rows.address(index), model="same")
+    rows.service(provider=rows.address(99), model="other")
+    url, seen = "/api/v1/services?q=sam%C3%A9&q=same&page_size=5", []
+    while url:
+        body = client.get(url).json()
+        assert body["count"] == 23
+        seen += [item["provider"] for item in body["items"]]
+        url = body["next"]
+    assert sorted(seen) == sorted(rows.address(index) for index in range(1, 24))
+    assert client.get("/api/v1/services?page=1000000").json() == {
+        "count": 24,
+        "items": [],
+        "next": None,
+    }
+
+
+def test_changes_and_their_feed_survive_hostile_words(network: None, client: Client) -> None:
+    rows.change(after={"url": "<script>alert(1)</script>\x0b\ufffe]]>&"}, change="url")
+    rows.change(serving=rows.TUNING, change="registered", block=60, log_index=None)
+    body = get(client, "/changes", "list_changes")
+    assert [item["change"] for item in body["items"]] == ["registered", "url"]
+    assert body["items"][0]["kind"] == "fine-tuning"
+    assert get(client, f"/changes?kind=inference&provider={rows.PETRA}")["count"] == 1
+    from xml.etree import ElementTree
+
+    for path in ("/changes.atom", "/api/v1/changes.atom"):
+        response = client.get(path)
+        assert response["Content-Type"].startswith("application/atom+xml")
+        feed = ElementTree.fromstring(response.content)
+        entries = feed.findall("{http://www.w3.org/2005/Atom}entry")
+        assert len(entries) == 2
+        ids = {entry.findtext("{http://www.w3.org/2005/Atom}id") for entry in entries}
+        assert len(ids) == 2
+    assert client.get("/changes.atom?kind=nothing").status_code == 404
+
+
+def queries(client: Client, path: str) -> int:
+    with CaptureQueriesContext(connection) as captured:
+        assert client.get(path).status_code == 200
+    return len(captured)
+
+
+def test_query_counts_do_not_grow(network: None, client: Client) -> None:
+    paths = [
+        "/api/v1/services?page_size=200&q=llama&sort=-price",
+        "/api/v1/changes?page_size=200",
+        f"/api/v1/accounts/{rows.ALICE}",
+        f"/api/v1/accounts/{rows.ALICE}/movements?page_size=200",
+        f"/api/v1/providers/{rows.PETRA}/earnings",
+        f"/api/v1/providers/{rows.PETRA}/settlements?page_size=200",
+        "/api/v1/status",
+    ]
+
+    def grow(start: int, stop: int) -> None:
+        for index in range(start, stop):
+            rows.service(provider=rows.address(index))
+            rows.ledger(user=rows.address(index))
+            rows.sub_account(provider=rows.address(index))
+            rows.movement()
+            rows.settlement(user=rows.address(index))
+            rows.change(provider=rows.address(index))
+
+    grow(1, 6)
+    few = [queries(client, path) for path in paths]
+    grow(6, 201)
+    assert [queries(client, path) for path in paths] == few
+    assert max(few) <= 5, few
+
+
+# --- caching and CSV -----------------------------------------------------------------------------
+
+
+def test_an_answer_revalidates_until_the_index_moves(network: None, client: Client) -> None:
+    rows.service()
+    first = client.get("/api/v1/services")
+    tag = first["ETag"]
+    again = client.get("/api/v1/services", headers={"If-None-Match": tag})
+    assert (again.status_code, again.content, again["ETag"]) == (304, b"", tag)
+    assert client.get("/api/v1/changes")["ETag"] != tag
+    rows.head(100, hash_byte="bb")  # a reorganisation at the same height
+    moved = client.get("/api/v1/services", headers={"If-None-Match": tag})
+    assert moved.status_code == 200 and moved["ETag"] != tag
+
+
+def text(response: Any) -> str:
+    return b"".join(response.streaming_content).decode()
+
+
+def test_csv_equals_json_and_runs_no_formula(network: None, client: Client) -> None:
+    ServingContract.objects.filter(address=rows.INFERENCE).update(service_name="=cmd|'/C calc'!A0")
+    rows.movement(amount=-(10**20), balance_after=1, block=31)
+    rows.movement(serving=None, provider=None, tx_hash=None, log_index=None, source="view")
+    listed = get(client, f"/accounts/{rows.ALICE}/movements", "list_movements")["items"]
+    response = client.get(f"/api/v1/accounts/{rows.ALICE}/movements.csv")
+    assert response["Content-Type"].startswith("text/csv")
+    assert rows.ALICE in response["Content-Disposition"]
+    table = list(csv.reader(io.StringIO(text(response))))
+    assert table[0] == MOVEMENT == list(listed[0])
+    assert table[1][8] == "-100000000000000000000"
+    assert table[1][6] == "'=cmd|'/C calc'!A0"
+    for line, item in zip(table[1:], listed, strict=True):
+        for cell, value in zip(line, item.values(), strict=True):
+            assert cell.removeprefix("'") == ("" if value is None else str(value))
+
+
+def test_csv_neither_repeats_nor_skips_while_rows_become_final(network: None) -> None:
+    for block in range(1, 40):
+        for log in range(1 + block % 4):
+            rows.movement(block=block, log_index=log, amount=block * 10 + log, pending=block > 20)
+    wanted = list(
+        Movement.objects.order_by("-block", "-log_index").values_list("amount", flat=True)
+    )
+    seen: list[int] = []
+    for batch in api_csv.batches(Movement.objects.filter(user=rows.ALICE), size=7):
+        seen += [row.amount for row in batch]
+        # What the follower does: pending rows go, final ones come, with new primary keys.
+        moving = list(Movement.objects.filter(pending=True).order_by("block", "log_index")[:5])
+        Movement.objects.filter(pk__in=[row.pk for row in moving]).delete()
+        for row in moving:
+            row.pk, row.pending = None, False
+        Movement.objects.bulk_create(moving)
+    assert seen == wanted
+
+
+def test_a_row_that_cannot_be_read_is_our_error(network: None, client: Client) -> None:
+    SubAccount.objects.create(
+        user=rows.ALICE, provider=rows.PETRA, serving=rows.INFERENCE, block=1, refunds=[{"bad": 1}]
+    )
+    response = client.get(f"/api/v1/accounts/{rows.ALICE}", headers={"X-Request-ID": "our-error-1"})
+    assert response.status_code == 500
+    assert response["Content-Type"] == "application/problem+json"
+    assert response.json()["code"] == "internal_error"
+    assert response.json()["request_id"] == "our-error-1"
+    assert b"bad" not in response.content
+
+
+def test_a_database_that_fails_is_a_503(network: None, client: Client) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE ledger_service RENAME TO elsewhere")
+    response = client.get("/api/v1/services")
+    assert (response.status_code, response.json()["code"]) == (503, "unavailable")
+    assert response["Retry-After"] == "5"

@@ -1,0 +1,238 @@
+"""What strangers send: every error is a problem document, nothing is ever a 500."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from django.test import Client
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from marketplace import limits
+from marketplace.api import api
+from tests.db import api_rows as rows
+
+pytestmark = pytest.mark.django_db
+
+PROBLEM = {"type", "title", "status", "detail", "code", "request_id"}
+A = rows.ALICE
+MIXED = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+
+
+def problem(response: Any, status: int) -> Any:
+    assert response.status_code == status, (response.status_code, response.content[:300])
+    assert response["Content-Type"] == "application/problem+json"
+    body = response.json()
+    assert set(body) >= PROBLEM and body["status"] == status
+    assert body["request_id"] == response["X-Request-ID"]
+    return body
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/accounts/0x123",
+        "/accounts/" + "0x" + "g" * 40,
+        "/accounts/" + MIXED.replace("C51", "c51"),  # the checksum says: a typing error
+        "/accounts/" + A[2:],
+        f"/accounts/{A}%00",
+        "/accounts/%00",
+        "/accounts/%ff%fe",
+        "/accounts/%F0%9F%92%A9/movements",
+        "/accounts/' OR 1=1--/movements.csv",
+        "/providers/null/earnings",
+        "/services/chat/" + A,
+        "/services/inference/nobody",
+        f"/services/inference/{A}?service_name=%00",
+        "/services?kind=llm",
+        "/services?page=0",
+        "/services?page=-1",
+        "/services?page=1.5",
+        "/services?page=1e3",
+        "/services?page=9999999999999999999999",
+        "/services?page_size=0",
+        "/services?page_size=1000000000",
+        "/services?page=abc&page_size=%00",
+        "/services?sort=name;drop",
+        "/services?sort=--price",
+        "/services?sort=pk",
+        "/services?verified=maybe",
+        "/services?q=" + "x" * 201,
+        "/services?q=a%00b",
+        "/services?q=a%1bb",
+        "/services?type=%0a",
+        "/changes?provider=0x1",
+        "/changes?kind=inference%00",
+        "/changes.atom?provider=0x1",
+    ],
+)
+def test_malformed_input_is_named(client: Client, path: str) -> None:
+    body = problem(client.get(f"/api/v1{path}"), 422)
+    assert body["code"] in ("invalid_parameter", "invalid_address")
+    assert body["errors"] and all(set(e) == {"field", "message", "code"} for e in body["errors"])
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/api", 404),
+        ("/api/", 404),
+        ("/api/v1/", 404),
+        ("/api/v1/nothing", 404),
+        ("/api/v2/services", 404),
+        ("/api/v1/services/inference", 404),
+        (f"/api/v1/services/inference/{A}", 404),
+        (f"/api/v1/services/inference/{A}/timeline", 404),
+        ("/api/v1/services//", 404),
+        ("/api/v1/accounts/" + "x" * 5000, 422),
+        ("/api/v1/services?q=%ff%fe%80", 200),
+        ("/api/v1/services?q=%ED%A0%80", 200),
+        ("/api/v1/services?q=%F0%9F%92%A9+%E2%80%AE", 200),
+        ("/api/v1/services?unknown=1&page=1&page=2", 200),
+        ("/api/v1/accounts/" + MIXED.upper().replace("0X", "0x"), 200),
+        ("/api/v1/accounts/" + MIXED.lower(), 200),
+    ],
+)
+def test_paths_and_bytes(client: Client, path: str, status: int) -> None:
+    response = client.get(path)
+    if status == 200:
+        assert response.status_code == 200, response.content
+    else:
+        problem(response, status)
+
+
+def test_wrong_methods_and_hosts(client: Client) -> None:
+    for method in (client.post, client.put, client.patch, client.delete):
+        response = method("/api/v1/services", data=b"{}", content_type="application/json")
+        assert problem(response, 405)["code"] == "method_not_allowed"
+        assert response["Allow"] == "GET"
+    assert problem(client.get("/api/v1/status", headers={"host": "evil.example"}), 400)
+
+
+def test_reading_is_open_to_other_origins(client: Client) -> None:
+    response = client.get("/api/v1/status", headers={"origin": "https://elsewhere.example"})
+    assert response["Access-Control-Allow-Origin"] == "*"
+    assert "Access-Control-Allow-Credentials" not in response
+    asked = client.options("/api/v1/services", headers={"origin": "https://elsewhere.example"})
+    assert asked.status_code == 204 and "POST" not in asked["Access-Control-Allow-Methods"]
+    assert client.head("/api/v1/status").status_code == 200
+    missing = client.get("/api/v1/nothing")
+    assert missing["Access-Control-Allow-Origin"] == "*"
+
+
+def test_docs_and_readiness(client: Client) -> None:
+    page = client.get("/api/docs")
+    html = page.content.decode()
+    assert page.status_code == 200
+    for path, methods in api.get_openapi_schema(path_prefix="/api/v1/")["paths"].items():
+        for operation in methods.values():
+            assert path in html and f'id="{operation["operationId"]}"' in html
+    for code in ("rate_limited", "invalid_address"):
+        assert f'id="{code}"' in html  # where a problem's `type` points
+    assert "<script>" not in html and "cdn" not in html
+    ready = client.get("/readyz")
+    assert ready.json() == {"ready": True, "database": "ok", "cache": "ok", "indexer": "never"}
+    rows.head()
+    assert client.get("/readyz").json()["indexer"] == "fresh"
+
+
+# --- limits --------------------------------------------------------------------------------------
+
+
+def test_a_caller_who_asks_too_much_waits(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "API", limits.Limit("test", per_minute=60, burst=3))
+    who = "198.51.100.7"
+    left = [client.get("/api/v1/status", REMOTE_ADDR=who)["RateLimit-Remaining"] for _ in range(3)]
+    assert left == ["2", "1", "0"]
+    response = client.get("/api/v1/status", REMOTE_ADDR=who)
+    assert problem(response, 429)["code"] == "rate_limited"
+    assert response["Retry-After"] == "1" and response["RateLimit-Limit"] == "3"
+    assert client.get("/api/v1/nothing", REMOTE_ADDR=who).status_code == 429
+    assert client.get("/api/v1/status", REMOTE_ADDR="198.51.100.8").status_code == 200
+
+
+def test_the_bucket_is_exact_under_contention_and_refills() -> None:
+    limit = limits.Limit("contended", per_minute=600, burst=50)
+    granted: list[bool] = []
+
+    def spend() -> None:
+        granted.extend(limits.take(limit, "one").allowed for _ in range(20))
+
+    threads = [threading.Thread(target=spend) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # 160 asked at once: the burst, and what flowed back meanwhile (10 per second).
+    assert 50 <= sum(granted) <= 60
+    refused = limits.take(limit, "one", cost=5)
+    assert not refused.allowed and refused.retry_s == 1
+
+
+def test_callers_are_counted_by_what_they_own(rf: Any) -> None:
+    def caller(address: str) -> str:
+        return limits.caller(rf.get("/", REMOTE_ADDR=address))
+
+    assert caller("2001:db8::1") == caller("2001:db8::ffff:2") != caller("2001:db8:0:1::1")
+    assert caller("::ffff:192.0.2.1") == caller("192.0.2.1") != caller("192.0.2.2")
+    assert caller("") == caller("/run/socket") == "unknown"
+
+
+# --- anything at all -----------------------------------------------------------------------------
+
+SCHEMA: Any = api.get_openapi_schema(path_prefix="/api/v1/")
+WORDS = st.one_of(
+    st.text(max_size=60),
+    st.integers().map(str),
+    st.sampled_from(
+        [
+            A,
+            MIXED,
+            A.lower(),
+            "inference",
+            "fine-tuning",
+            "price",
+            "never",
+            "",
+            "0",
+            "../../x",
+            "%s",
+            "{}",
+        ]
+    ),
+)
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> str:
+    """A request to any operation with any text for each parameter, given or not."""
+    path, methods = draw(st.sampled_from(list(SCHEMA["paths"].items())))
+    query = []
+    for parameter in methods["get"]["parameters"]:
+        value = quote(draw(WORDS).encode("utf-8", "surrogatepass"), safe="")
+        if parameter["in"] == "path":
+            path = path.replace("{" + parameter["name"] + "}", value)
+        elif draw(st.booleans()):
+            query.append(f"{parameter['name']}={value}")
+    return str(path) + "?" + "&".join(query)
+
+
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(path=requests(), caller=st.ip_addresses(v=4).map(str))
+def test_no_request_is_our_error(client: Client, path: str, caller: str) -> None:
+    response = client.get(path, REMOTE_ADDR=caller)
+    # (Paths with a decoded `..` or an empty segment lead elsewhere: still a problem, never a page.)
+    if response.status_code == 200:
+        assert response["Content-Type"].split(";")[0] in (
+            "application/json",
+            "text/csv",
+            "application/atom+xml",
+        )
+    else:
+        problem(response, response.status_code)
+        assert response.status_code in (400, 404, 422, 429)

@@ -1,0 +1,106 @@
+"""Sums and groups that pages show: exact, and the same number of queries whatever the size."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+
+from ledger import selectors, statistics
+from ledger.selectors import ServiceQuery
+from tests.db import api_rows as rows
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def network() -> None:
+    rows.contracts()
+    rows.service(model="llama-3", input_price=5, tee_signer_acknowledged=True, updated_at_unix=3)
+    rows.service(provider=rows.PAUL, model="llama-3", input_price=4, service_type="vision")
+    rows.service(provider=rows.CHARLIE, model="flux", service_type="text-to-image", removed=True)
+    rows.tuning(provider=rows.PETRA, created_block=9)
+    rows.ledger(total=10, available=4)
+    rows.ledger(user=rows.BOB, total=rows.HUGE, available=0)
+    rows.ledger(user=rows.CHARLIE, total=99, exists=False)
+    rows.sub_account(balance=3)
+    rows.sub_account(user=rows.BOB, balance=4)
+    rows.settlement(settled=100, at=rows.NOON - dt.timedelta(hours=23))
+    rows.settlement(settled=20, unsettled=6, status="partial", at=rows.NOON - dt.timedelta(days=2))
+    rows.settlement(settled=0, unsettled=77, status="invalid_nonce", at=rows.NOON)
+    rows.settlement(settled=3, provider=rows.PAUL, at=rows.NOON - dt.timedelta(days=40))
+
+
+def test_network_totals(network: None, django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(3):
+        totals = statistics.totals(rows.NOON)
+    assert (totals.services, totals.acknowledged, totals.providers, totals.models) == (3, 1, 2, 1)
+    assert totals.services_by_kind == {"inference": 2, "fine-tuning": 1}
+    assert (totals.accounts, totals.deposited) == (2, rows.HUGE + 10)
+    assert totals.locked == rows.HUGE + 6
+    assert (totals.spent, totals.spent_24h, totals.settlements_24h) == (123, 100, 1)
+    assert totals.staked == 3 * 100 * 10**18
+
+
+def test_an_empty_network_has_zeroes() -> None:
+    totals = statistics.totals()
+    assert (totals.services, totals.deposited, totals.spent_24h) == (0, 0, 0)
+    assert statistics.provider(rows.BOB).since_block is None
+    assert statistics.providers().items == () and statistics.models().items == ()
+    assert statistics.earnings(rows.BOB).by_service == {}
+
+
+def test_providers(network: None, django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(4):
+        petra = statistics.provider(rows.PETRA, rows.NOON)
+    assert (petra.earned, petra.earned_24h, petra.earned_30d, petra.unsettled) == (120, 100, 120, 6)
+    assert (petra.users, petra.deposited, petra.payers_30d, petra.since_block) == (2, 7, 1, 9)
+    assert [listing.kind for listing in petra.services] == ["inference", "fine-tuning"]
+    with django_assert_num_queries(3):
+        listed = statistics.providers().items
+    assert [(p.address, p.services, p.kinds, p.earned) for p in listed] == [
+        (rows.PETRA, 2, ("inference", "fine-tuning"), 120),
+        (rows.PAUL, 1, ("inference",), 3),
+    ]
+
+
+def test_models_and_facets(network: None, django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(3):
+        (llama,) = statistics.models().items
+    assert (llama.model, llama.providers, llama.acknowledged) == ("llama-3", 2, 1)
+    assert (llama.types, llama.input_price) == (("chatbot", "vision"), 4)
+    with django_assert_num_queries(3):
+        facets = statistics.facets(ServiceQuery(kind="inference", type="vision"))
+    # Each facet lifts its own filter and keeps the others.
+    assert {facet.value: facet.count for facet in facets.kinds} == {"inference": 1}
+    assert {facet.value: facet.count for facet in facets.types} == {"chatbot": 1, "vision": 1}
+    assert {facet.value: facet.count for facet in facets.models} == {"llama-3": 1}
+
+
+def test_pages_count_themselves(network: None) -> None:
+    first = selectors.services(ServiceQuery(), page=1, page_size=2)
+    assert (first.pages, first.next_number, first.previous_number) == (2, 2, None)
+    assert (first.first_index, first.last_index) == (1, 2)
+    beyond = selectors.services(ServiceQuery(), page=9, page_size=2)
+    assert (beyond.items, beyond.next_number, beyond.previous_number) == ((), None, 2)
+    assert selectors.services(ServiceQuery(q="a\x00b")).count == 0
+    assert selectors.services(ServiceQuery(sort="nonsense")).count == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("0x70997970c51812dc3a010c7d01b50e0d17dc79c8", True),
+        ("0X70997970C51812DC3A010C7D01B50E0D17DC79C8", True),
+        ("0x70997970C51812dc3A010C7d01b50e0d17dc79C8", True),
+        ("0x70997970C51812dc3A010C7d01b50e0d17dc79c8", False),
+        ("70997970c51812dc3a010c7d01b50e0d17dc79c8", False),
+        ("0x70997970c51812dc3a010c7d01b50e0d17dc79c", False),
+        ("0x70997970c51812dc3a010c7d01b50e0d17dc79c8\n", False),
+        ("", False),
+    ],
+)
+def test_addresses(text: str, address: bool) -> None:
+    expected = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8" if address else None
+    assert selectors.address_of(text) == expected
