@@ -124,6 +124,9 @@ class Endpoint:
             if time.monotonic() > deadline:
                 raise Unavailable(f"{self.name}: no complete answer in {self.timeout:g} s")
             chunks.append(chunk)
+        # http.client (3.11) does not notice the end of a body read by read1: without this the
+        # kept-alive connection refuses its next answer (ResponseNotReady).
+        response.close()
         content = b"".join(chunks)
         if response.status != 200 and content.lstrip()[:1] not in (b"{", b"["):
             raise Unavailable(f"{self.name}: HTTP {response.status}")
