@@ -40,15 +40,13 @@ _Call = tuple[str, str, str, tuple[Any, ...]]
 
 def facts(action: str, params: dict[str, Any], sender: str) -> Facts:
     """Everything a plan for `sender` needs, at the newest block. Raises NodeError."""
-    chain, newest, price, nonce = node.call_many(
+    newest, price, nonce = node.call_many(
         [
-            ("eth_chainId", []),
             ("eth_getBlockByNumber", ["latest", False]),
             ("eth_gasPrice", []),
             ("eth_getTransactionCount", [sender, "pending"]),
         ]
     )
-    node.check_chain(chain)
     if not isinstance(newest, dict):
         raise NodeUnavailable("The node has no newest block.")
     block = node.quantity(newest.get("number"))

@@ -128,7 +128,6 @@ def _contract_accepts(message: siwe.SiweMessage, signature: bytes) -> bool:
     )
     data = EIP6492_VALIDATOR_BYTECODE + arguments.hex()
     try:
-        node.require_chain()
         result: Any = node.call(
             "eth_call", {"data": data}, "latest", timeout=_CONTRACT_CHECK_SECONDS
         )

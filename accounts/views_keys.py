@@ -1,0 +1,83 @@
+"""Doors for provider keys: prepare what the wallet signs, store what it signed, forget a key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils import timezone
+from django.views.decorators.http import require_POST
+
+from accounts import actions, keys, limits
+from accounts.errors import Problem
+from accounts.http import user_of
+from accounts.problems import answer, body_of, json_door, signed_in, text_of
+
+_PENDING = "provider_key"
+SCOPE = "A key is good for the whole sub-account: whoever holds it can spend all you keep there."
+
+
+def _provider(body: dict[str, Any]) -> str:
+    try:
+        return actions.address(body.get("provider"))
+    except ValueError as error:
+        raise Problem("invalid_request", f"`provider` {error}.") from None
+
+
+@require_POST
+@signed_in
+@json_door
+def prepare(request: HttpRequest) -> HttpResponse:
+    """`{provider, service_name?}` → `{ready}` or `{ready: false, digest, fields, scope}`."""
+    user, body = user_of(request), body_of(request)
+    limits.spend("keys", user.address, limit=30, seconds=60)
+    provider = _provider(body)
+    held = keys.usable(user, provider, timezone.now())
+    if held is not None:
+        return answer({"ready": True, "expires_at": held.expires_at})
+    service = body.get("service_name", "")
+    wanted = keys.prepare(user, provider, service if isinstance(service, str) else "")
+    request.session[_PENDING] = {
+        "provider": provider,
+        "raw": wanted.raw,
+        "serving": wanted.serving,
+    }
+    fields = wanted.fields
+    return answer(
+        {
+            "ready": False,
+            "digest": wanted.digest,
+            "raw": wanted.raw,
+            "scope": SCOPE,
+            "fields": [
+                {"name": "For provider", "value": fields.provider},
+                {"name": "Pays from", "value": fields.address},
+                {"name": "Valid for", "value": "24 hours"},
+                {"name": "Slot", "value": "255 (short-lived)"},
+                {"name": "Generation", "value": str(fields.generation)},
+            ],
+        }
+    )
+
+
+@require_POST
+@signed_in
+@json_door
+def store(request: HttpRequest) -> HttpResponse:
+    """`{provider, signature}` → `{ready, expires_at}`; the key itself never leaves the server."""
+    user, body = user_of(request), body_of(request)
+    limits.spend("keys", user.address, limit=30, seconds=60)
+    provider, signature = _provider(body), text_of(body, "signature", limit=300)
+    pending = request.session.pop(_PENDING, None)
+    if pending is None or pending["provider"] != provider:
+        raise Problem("no_pending_key", "No key waits for a signature.", "Ask for a key again.")
+    key = keys.store(user, provider, pending["raw"], signature, pending["serving"])
+    return answer({"ready": True, "expires_at": key.expires_at})
+
+
+@require_POST
+def forget(request: HttpRequest, key_id: int) -> HttpResponse:
+    """Delete one stored key of the signed-in person; 404 for anybody else's."""
+    user = user_of(request)
+    user.provider_keys.filter(pk=key_id).delete()
+    return HttpResponseRedirect("/account/keys")
