@@ -73,6 +73,10 @@ class Price:
     each_unit: str
 
     @property
+    def short_unit(self) -> str:
+        return self.unit.removesuffix(" tokens")
+
+    @property
     def exact(self) -> str:
         return f"{self.each:,} neuron per {self.each_unit} = {exact(self.neuron)} 0G / {self.unit}"
 

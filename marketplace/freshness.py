@@ -29,10 +29,14 @@ class Freshness:
     def text(self) -> str:
         if self.block is None:
             return "not indexed yet"
-        age = "" if self.lag_seconds is None else f", {formats.duration(self.lag_seconds)} ago"
-        behind = "" if not self.lag_blocks else f"{self.lag_blocks:,} behind"
-        detail = f"{behind}{age}".removeprefix(", ")
-        return f"indexed to block {self.block:,}" + (f" ({detail})" if detail else "")
+        return f"indexed to block {self.block:,}" + (f" ({self.age})" if self.age else "")
+
+    @property
+    def age(self) -> str:
+        """`1 behind, 4 s ago`: what stands under the indexed block."""
+        behind = f"{self.lag_blocks:,} behind" if self.lag_blocks else ""
+        age = f"{formats.duration(self.lag_seconds)} ago" if self.lag_seconds is not None else ""
+        return ", ".join(part for part in (behind, age) if part)
 
     @property
     def as_of(self) -> str:
@@ -60,7 +64,8 @@ def judge(head: Head) -> Freshness:
     """What the follower's own record means for a reader."""
     if head.indexed_block < 0:
         return Freshness("unreachable" if head.error or head.halted else "none")
-    if head.error or head.halted:
+    # One failed poll is not yet news; it becomes so when the last agreement is getting old.
+    if head.halted or (head.error and head.state != "fresh"):
         state = "unreachable"
     else:
         state = {"fresh": "ok", "late": "late"}.get(head.state, "stale")

@@ -15,4 +15,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", healthz, name="healthz"),
     path("", include("accounts.urls")),
     path("", include("marketplace.api_urls")),
+    path("", include("marketplace.urls_pages")),
 ]
+
+handler400 = "marketplace.views_errors.bad_request"
+handler403 = "marketplace.views_errors.forbidden"
+handler404 = "marketplace.views_errors.not_found"
+handler500 = "marketplace.views_errors.server_error"

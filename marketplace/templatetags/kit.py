@@ -57,6 +57,15 @@ def from_unix(seconds: int) -> dt.datetime | None:
 
 
 @register.filter
+def number(value: int) -> str:
+    """All digits with separators: `1,234,567`."""
+    return f"{value:,}"
+
+
+register.filter("block", number)
+
+
+@register.filter
 def price_per_million(neuron_per_token: int) -> str:
     """`0.42`: a token price as 0G per 1 M tokens (the unit stands in the column's head)."""
     return formats.amount(neuron_per_token * formats.MILLION)

@@ -33,7 +33,7 @@ export function startToasts() {
   document.addEventListener("toast", (event) => build(region, event.detail));
   document.addEventListener("announce", (event) => {
     const words = document.createElement("p");
-    words.className = "sr";
+    words.className = "visually-hidden";
     words.textContent = event.detail.text;
     region.append(words);
     setTimeout(() => words.remove(), 3000);

@@ -1,0 +1,138 @@
+"""What the style guide shows: every piece of the kit with example values, marked as examples."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils import timezone
+
+from marketplace import formats
+from marketplace.pages import ChangeRow, Chip, Column, Fact, Link, Option, Pager
+
+EXAMPLE = "0x8ba1f109551bD432803012645Ac136ddd64DBA72"
+OTHER = "0x71C7656EC7ab88b098defB751B7401B5f6d8976F"
+
+#: Every verdict of interfaces.md 3 and 4, services first, answers after.
+VERDICTS = (
+    "pass",
+    "warn",
+    "partial",
+    "fail",
+    "not_provided",
+    "expired",
+    "never",
+    "dev-pass",
+    "dev-warn",
+    "dev-partial",
+)
+ANSWERS = ("pending", "verified", "rewritten", "altered", "not_comparable", "failed", "unavailable")
+
+
+@dataclass(frozen=True)
+class Part:
+    label: str
+    neuron: int
+    share: formats.Share
+    testid: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    label: str
+    state: str
+
+
+@dataclass(frozen=True)
+class StyleguidePage:
+    """Example values for every piece; `amounts` covers each rule of ux.md 2."""
+
+    address: str
+    verdicts: tuple[str, ...]
+    answers: tuple[str, ...]
+    amounts: tuple[int, ...]
+    signed: tuple[int, ...]
+    prices: tuple[formats.Price, ...]
+    options: tuple[Option, ...]
+    tabs: tuple[Link, ...]
+    columns: tuple[Column, ...]
+    pager: Pager
+    chips: tuple[Chip, ...]
+    facts: tuple[Fact, ...]
+    parts: tuple[Part, ...]
+    steps: tuple[Step, ...]
+    changes: tuple[ChangeRow, ...]
+    hash: str
+    moment: dt.datetime
+    soon_unix: int
+    past_unix: int
+    code: str
+
+
+def page() -> StyleguidePage:
+    now = timezone.now()
+    money = [("Available", 7_250 * formats.ONE // 1000), ("Locked", 4_100 * formats.ONE // 1000)]
+    money.append(("Refunding", 1_250 * formats.ONE // 1000))
+    widths = formats.shares([neuron for _, neuron in money])
+    return StyleguidePage(
+        address=EXAMPLE,
+        verdicts=VERDICTS,
+        answers=ANSWERS,
+        amounts=(0, 1, 421_300_000_000_000, 12_500_000_000_000_000_000, 1_234_567_891_234_567_891_234),
+        signed=(1_500_000_000_000_000_000, -200_000_000_000_000_000),
+        prices=(*formats.prices("chatbot", 420_000_000_000, 1_200_000_000_000),
+                *formats.prices("text-to-image", 0, 3_000_000_000_000_000)),
+        options=(Option("day", "24 h", False), Option("week", "7 d", True), Option("month", "30 d", False)),
+        tabs=(Link("Overview", "#tabs", True), Link("Changes", "#tabs", False, 12), Link("Raw", "#tabs")),
+        columns=(
+            Column("Model", False, "#table", "ascending"),
+            Column("Type", False, "#table"),
+            Column("Input", True, "#table"),
+        ),
+        pager=Pager(26, 50, 212, "services", tuple(
+            Link(str(n), "#pager", n == 2) for n in (1, 2, 3)), "#pager", "#pager", ""),
+        chips=(Chip("Chat", "#chips"), Chip("“qwen”", "#chips")),
+        facts=(
+            Fact("Owner of the 0G contract", "Acknowledged signer 0x71C7…976F", "yes", now - dt.timedelta(days=3)),
+            Fact("You", "Acknowledged another signer: it was 0x8ba1…BA72, now 0x71C7…976F", "changed"),
+            Fact("0G Market", "Its attestation was not checked by us", "unknown", verdict="never"),
+        ),
+        parts=tuple(Part(label, neuron, share) for (label, neuron), share in zip(money, widths, strict=True)),
+        steps=(
+            Step("Review", "done"),
+            Step("Confirm in the wallet", "current"),
+            Step("In a block", "next"),
+            Step("Final", "next"),
+        ),
+        changes=_changes(now),
+        hash="0x" + "4f" * 32,
+        moment=now - dt.timedelta(minutes=3),
+        soon_unix=int(now.timestamp()) + 8_040,
+        past_unix=int(now.timestamp()) - 60,
+        code='curl https://provider.example/v1/proxy/models \\\n  -H "Authorization: Bearer $ZG_KEY"',
+    )
+
+
+def _changes(now: dt.datetime) -> tuple[ChangeRow, ...]:
+    def row(title: str, tone: str, before: str | None, after: str | None, days: int, **more: Any) -> ChangeRow:
+        return ChangeRow(
+            title=title,
+            tone=tone,
+            before=before,
+            after=after,
+            at=now - dt.timedelta(days=days),
+            block=4_512_331 - days * 8_000,
+            tx_hash="0x" + "3d" * 32,
+            pending=days == 0,
+            provider=OTHER if days else "",
+            provider_path="#timeline",
+            service_path="#timeline" if days else "",
+            kind_label="Inference",
+        )
+
+    return (
+        row("Price changed", "", "input 0.5 0G / 1M", "input 0.42 0G / 1M", 0),
+        row("Endpoint URL changed", "warn", "https://old.example", "https://new.example", 1),
+        row("Registered", "ok", None, None, 2),
+    )

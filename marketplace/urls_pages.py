@@ -1,0 +1,29 @@
+"""Paths of the catalogue pages (interfaces.md 4)."""
+
+from __future__ import annotations
+
+from django.urls import URLPattern, URLResolver, path, re_path
+
+from marketplace import views, views_service
+
+_SERVICE = "services/<str:kind>/<str:address>"
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("", views.catalogue, name="catalogue"),
+    path("search", views.search, name="search"),
+    path("freshness", views.freshness, name="freshness"),
+    path("models", views.models, name="models"),
+    # Not <path:…>: a stranger's model name may hold any character, a line break included.
+    re_path(r"^models/(?P<model>[\s\S]+)$", views.model, name="model"),
+    path("providers", views.providers, name="providers"),
+    path("providers/<str:address>", views.provider, name="provider"),
+    path(_SERVICE, views_service.overview, name="service"),
+    path(f"{_SERVICE}/changes", views_service.changes, name="service-changes"),
+    path(f"{_SERVICE}/settlements", views_service.settlements, name="service-settlements"),
+    path(f"{_SERVICE}/use", views_service.use, name="service-use"),
+    path(f"{_SERVICE}/raw", views_service.raw, name="service-raw"),
+    path("changes", views.changes, name="changes"),
+    path("network", views.network, name="network"),
+    path("status", views.status, name="status"),
+    path("styleguide", views.styleguide, name="styleguide"),
+]

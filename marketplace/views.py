@@ -1,0 +1,183 @@
+"""Doors of the catalogue pages: parse, read once, render one `page`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.utils.cache import patch_vary_headers
+from django.views.decorators.http import require_safe
+
+from chain import selectors as chain
+from ledger import selectors, statistics
+from marketplace import context, links, pages, specimens
+from marketplace.catalogue import Filters, catalogue_page, page_number
+
+
+def partial(request: HttpRequest, template: str, page: Any, part: str) -> HttpResponse:
+    """The page, or the named part of it where htmx asks for that; caches must keep the two apart."""
+    wanted = request.headers.get("HX-Request") == "true" and "HX-History-Restore-Request" not in request.headers
+    response = render(request, f"{template}#{part}" if wanted else template, {"page": page})
+    patch_vary_headers(response, ["HX-Request"])
+    return response
+
+
+@require_safe
+def catalogue(request: HttpRequest) -> HttpResponse:
+    page = catalogue_page(Filters.parse(request.GET.dict()), chain.head().indexed_block >= 0)
+    return partial(request, "marketplace/catalogue.html", page, "results")
+
+
+@require_safe
+def search(request: HttpRequest) -> HttpResponse:
+    """An address leads to its page, anything else to the filtered catalogue."""
+    text = request.GET.get("q", "").strip()
+    address = selectors.address_of(text)
+    if address is None:
+        return HttpResponseRedirect(links.with_query("/", q=text[:200]))
+    listed = selectors.services_of(address, include_removed=True)
+    return HttpResponseRedirect(
+        links.provider_path(address) if listed else links.account_path(address) or links.provider_path(address)
+    )
+
+
+@require_safe
+def freshness(request: HttpRequest) -> HttpResponse:
+    """The footer's line, which the page asks for again every ten seconds."""
+    response = render(request, "ui/freshness.html")
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+@require_safe
+def models(request: HttpRequest) -> HttpResponse:
+    q = request.GET.get("q", "").replace("\x00", "").strip()[:200]
+    found = statistics.models(q, page_number(request.GET.get("page", "")))
+    page = pages.ModelsPage(
+        rows=tuple(pages.ModelEntry.of(row) for row in found.items),
+        pager=pages.pager(found, "models", lambda number: links.with_query("/models", q=q, page=number)),
+        q=q,
+    )
+    return render(request, "marketplace/models.html", {"page": page})
+
+
+@require_safe
+def model(request: HttpRequest, model: str) -> HttpResponse:
+    query = selectors.ServiceQuery(model=model, sort="price")
+    found = selectors.services(query, page_number(request.GET.get("page", "")))
+    if not found.count:
+        raise Http404("No provider offers a model of this name.")
+    page = pages.ModelPage(
+        title=pages.name(model),
+        rows=pages.rows(found.items),
+        pager=pages.pager(
+            found, "services", lambda number: links.with_query(links.model_path(model), page=number)
+        ),
+        providers=found.count,
+    )
+    return render(request, "marketplace/model.html", {"page": page})
+
+
+@require_safe
+def providers(request: HttpRequest) -> HttpResponse:
+    found = statistics.providers(page_number(request.GET.get("page", "")))
+    page = pages.ProvidersPage(
+        rows=tuple(pages.ProviderEntry.of(row) for row in found.items),
+        pager=pages.pager(found, "providers", lambda number: links.with_query("/providers", page=number)),
+    )
+    return render(request, "marketplace/providers.html", {"page": page})
+
+
+def canonical(request: HttpRequest, address: str) -> str | HttpResponse:
+    """The EIP-55 form of an address in the path; a redirect where it was spelled otherwise, 404 where it is none."""
+    spelled = selectors.address_of(address)
+    if spelled is None:
+        raise Http404("This is not an address: 0x and 40 hex digits, with a right checksum if cases are mixed.")
+    if spelled != address:
+        return HttpResponseRedirect(request.get_full_path().replace(address, spelled, 1))
+    return spelled
+
+
+@require_safe
+def provider(request: HttpRequest, address: str) -> HttpResponse:
+    spelled = canonical(request, address)
+    if isinstance(spelled, HttpResponse):
+        return spelled
+    summary = statistics.provider(spelled)
+    changes = selectors.timeline(spelled, page_size=10)
+    page = pages.ProviderPage(
+        summary=summary,
+        known=bool(summary.services or changes.count),
+        rows=pages.rows(summary.services),
+        changes=tuple(pages.ChangeRow.of(entry, alone=True) for entry in changes.items),
+        account_path=links.account_path(spelled),
+    )
+    return render(request, "marketplace/provider.html", {"page": page})
+
+
+@require_safe
+def changes(request: HttpRequest) -> HttpResponse:
+    kind = request.GET.get("kind", "")
+    kind = kind if kind in selectors.KINDS else ""
+    found = selectors.changes(kind=kind, page=page_number(request.GET.get("page", "")))
+    page = pages.ChangesPage(
+        rows=tuple(pages.ChangeRow.of(entry, alone=False) for entry in found.items),
+        pager=pages.pager(
+            found, "changes", lambda number: links.with_query("/changes", kind=kind, page=number)
+        ),
+        kinds=(
+            pages.Link("All", "/changes", not kind),
+            *(
+                pages.Link(pages.kind_label(one), links.with_query("/changes", kind=one), one == kind)
+                for one in selectors.KINDS
+            ),
+        ),
+    )
+    return render(request, "marketplace/changes.html", {"page": page})
+
+
+@require_safe
+def network(request: HttpRequest) -> HttpResponse:
+    page = pages.NetworkPage(
+        totals=statistics.totals(),
+        contracts=tuple(selectors.contracts().values()),
+        ledger_address=settings.LEDGER_ADDRESS,
+    )
+    return render(request, "marketplace/network.html", {"page": page})
+
+
+EXPLANATIONS = {
+    "ok": "The index agrees with the chain.",
+    "late": "The last agreement with the chain is more than 30 seconds ago.",
+    "stale": "The last agreement with the chain is more than 5 minutes ago. Pages show an older state.",
+    "unreachable": "The chain cannot be reached, or indexing has stopped. Pages show an older state.",
+    "none": "Nothing is indexed yet. Lists fill as soon as the first blocks are read.",
+}
+
+
+@require_safe
+def status(request: HttpRequest) -> HttpResponse:
+    head = chain.head()
+    fresh = context.current_freshness()
+    page = pages.StatusPage(
+        state=fresh.state,
+        explanation=EXPLANATIONS[fresh.state],
+        head_block=head.head_block if head.head_block >= 0 else None,
+        indexed_block=fresh.block,
+        final_block=fresh.final_block,
+        lag_blocks=fresh.lag_blocks,
+        lag_seconds=fresh.lag_seconds,
+        indexed_at=head.indexed_at,
+        checked_at=head.checked_at,
+        logs=chain.log_count(),
+        contracts=tuple(selectors.contracts().values()),
+        ledger_address=settings.LEDGER_ADDRESS,
+    )
+    return render(request, "marketplace/status.html", {"page": page})
+
+
+@require_safe
+def styleguide(request: HttpRequest) -> HttpResponse:
+    return render(request, "marketplace/styleguide.html", {"page": specimens.page()})

@@ -1,0 +1,84 @@
+"""Pages for what went wrong: what happened, what it means, what to do, and the request id.
+
+Paths under `/api/` answer with problem documents instead; `marketplace.api` does that.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+
+from marketplace import pages
+
+log = logging.getLogger(__name__)
+
+_TEXTS = {
+    400: ("The request could not be understood", "Something in it is malformed. Nothing was changed."),
+    403: ("This is not yours to see", "Sign in with the wallet it belongs to, then open the page again."),
+    404: (
+        "There is nothing at this address",
+        "The link may be old, or the address was mistyped. Services that were removed stay reachable.",
+    ),
+    405: ("This page does not take that kind of request", "Nothing was changed."),
+    429: ("Too many requests", "This site answers only so many requests from one visitor at a time."),
+    500: (
+        "This page failed on our side",
+        "Your money and your account are not affected: they live on the chain. We have a record of the failure.",
+    ),
+    503: ("This part is not available right now", "Nothing was changed. It usually returns within a minute."),
+}
+
+# What stands when even rendering fails; no template, no database.
+_LAST_RESORT = (
+    "<!doctype html><html lang=en><meta charset=utf-8><title>Failure</title>"
+    "<h1>This page failed on our side</h1><p>Request id {}</p>"
+)
+
+
+def error(
+    request: HttpRequest, status: int, text: str = "", retry_seconds: int | None = None
+) -> HttpResponse:
+    """The error page of a status; `text` replaces its explanation, `retry_seconds` becomes `Retry-After`."""
+    title, explanation = _TEXTS[status]
+    page = pages.ErrorPage(status, title, text or explanation, retry_seconds)
+    body = render_to_string("marketplace/error.html", {"page": page, "failed": status >= 500}, request)
+    response = HttpResponse(body, status=status)
+    if retry_seconds is not None:
+        response["Retry-After"] = str(retry_seconds)
+    return response
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return error(request, 400)
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return error(request, 403, str(exception))
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Expired form or foreign origin: the usual cause is a page left open over a sign-in."""
+    return error(
+        request, 403, "The form was older than your session, so it was not accepted. Reload the page and try again."
+    )
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    said = exception.args[0] if isinstance(exception, Http404) and exception.args else ""
+    # A resolver's 404 carries a debug structure, ours a sentence.
+    return error(request, 404, said if isinstance(said, str) else "")
+
+
+def too_many_requests(request: HttpRequest, retry_seconds: int) -> HttpResponse:
+    return error(request, 429, retry_seconds=retry_seconds)
+
+
+def server_error(request: HttpRequest, *args: Any) -> HttpResponse:
+    try:
+        return error(request, 500)
+    except Exception:  # the outermost frame: an error page must not fail (architecture.md 4-D)
+        log.exception("the error page failed", extra={"request_id": getattr(request, "request_id", "")})
+        return HttpResponse(_LAST_RESORT.format(getattr(request, "request_id", "")), status=500)

@@ -1,0 +1,270 @@
+"""Doors of one service's page: `/services/{kind}/{address}` and its tabs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from ledger import selectors
+from ledger.records import ChangeEntry, Listing
+from marketplace import formats, links, pages, samples
+from marketplace.catalogue import page_number
+from marketplace.selectors import latest_changes, reputation
+from marketplace.views import canonical
+
+
+def listing_of(request: HttpRequest, kind: str, address: str) -> Listing | HttpResponse:
+    """The service a path names (removed ones stay reachable), or the redirect to its right spelling."""
+    spelled = canonical(request, address)
+    if isinstance(spelled, HttpResponse):
+        return spelled
+    service_name = request.GET.get("service_name", "").replace("\x00", "")[:200]
+    found = None
+    if kind in selectors.KINDS:
+        found = selectors.service(kind, spelled, service_name, include_removed=True)
+    if found is None:
+        raise Http404("This address offers no such service.")
+    return found
+
+
+def show(request: HttpRequest, template: str, page: Any) -> HttpResponse:
+    return render(request, f"marketplace/service_{template}.html", {"page": page})
+
+
+@require_safe
+def overview(request: HttpRequest, kind: str, address: str) -> HttpResponse:
+    listing = listing_of(request, kind, address)
+    if isinstance(listing, HttpResponse):
+        return listing
+    latest = latest_changes(listing.provider, listing.serving, selectors.contracts())
+    record = reputation(listing.provider, listing.serving)
+    visitor = getattr(request.user, "address", "") if request.user.is_authenticated else ""
+    position = selectors.position(visitor, listing.provider, listing.serving) if visitor else None
+    page = pages.OverviewPage(
+        service=pages.service_head(listing, "", record.payers_30d),
+        prices=pages.listed_prices(listing),
+        price_notes=price_notes(listing),
+        declared=declared(listing),
+        facts=facts(listing, latest, visitor, position),
+        reputation=record,
+        paid_share=formats.percentage(record.settled, record.settled + record.unsettled),
+        warning=moved_without_consent(listing, latest),
+        position=position,
+        funds_path=links.with_query("/account", provider=listing.provider) if links.exists("/account") else "",
+    )
+    return show(request, "overview", page)
+
+
+def facts(
+    listing: Listing, latest: dict[str, ChangeEntry], visitor: str, position: Any
+) -> tuple[pages.Fact, ...]:
+    """Owner, visitor, our own check: three facts that say different things and are never merged (ux.md 5)."""
+    signer = formats.short_address(listing.tee_signer) if listing.tee_signer else "no signer"
+    entry = latest.get("acknowledged")
+    if listing.tee_signer_acknowledged:
+        owner = pages.Fact("Owner of the 0G contract", f"Acknowledged signer {signer}", "yes", entry and entry.at)
+    else:
+        owner = pages.Fact(
+            "Owner of the 0G contract",
+            f"Has not acknowledged signer {signer}: this provider cannot settle, and most clients refuse it",
+            "no",
+        )
+    if not visitor:
+        you = pages.Fact("You", "Sign in to see whether you acknowledged it", "unknown")
+    elif position is not None and position.acknowledged:
+        you = pages.Fact("You", "Acknowledged this provider's signer", "yes")
+    else:
+        you = pages.Fact("You", "Have not acknowledged it; a first transfer does that for you", "unknown")
+    check = pages.Fact("0G Market", "Its attestation was not checked by us", "unknown", verdict="never")
+    return (owner, you, check)
+
+
+def moved_without_consent(listing: Listing, latest: dict[str, ChangeEntry]) -> str:
+    """A new URL does not reset the owner's acknowledgement (contracts.md 7): say so until it is renewed."""
+    moved, agreed = latest.get("url"), latest.get("acknowledged")
+    if not listing.tee_signer_acknowledged or moved is None or agreed is None:
+        return ""
+    if (moved.block, moved.log_index or 0) <= (agreed.block, agreed.log_index or 0):
+        return ""
+    return (
+        f"The endpoint changed at block {moved.block:,}, after the owner's last acknowledgement (block"
+        f" {agreed.block:,}). The acknowledgement was for the earlier endpoint."
+    )
+
+
+def price_notes(listing: Listing) -> tuple[str, ...]:
+    """What the provider's additional information says about prices beyond the two numbers on chain."""
+    info = formats.json_object(listing.additional_info)
+    notes = []
+    billing = info.get("cacheTokenBilling")
+    divisor = billing.get("divisor") if isinstance(billing, dict) else None
+    if isinstance(divisor, int) and not isinstance(divisor, bool) and divisor > 1:
+        cached = formats.amount(listing.input_price // divisor * formats.MILLION)
+        notes.append(f"Cached input costs 1/{divisor:,} of the input price: {cached} 0G per 1M tokens.")
+    tiers = info.get("tieredPricing")
+    if isinstance(tiers, dict) and isinstance(tiers.get("tiers"), list) and tiers["tiers"]:
+        notes.append("Longer requests are billed by tiers; the multipliers are in the Raw tab.")
+    if listing.service_type == formats.SPEECH:
+        per_token = formats.amount(listing.input_price * formats.MILLION)
+        notes.append(
+            f"Where the provider bills by tokens instead of seconds, input costs {per_token} 0G per 1M tokens."
+        )
+    if info.get("MultiModel") is True:
+        notes.append("This provider serves several models; the model of a request decides its price.")
+    return tuple(notes)
+
+
+_DECLARED = (
+    ("TEEVerifier", "Evidence format"),
+    ("TargetSeparated", "Model runs in its own enclave"),
+    ("TargetTeeAddress", "Signer of the model's enclave"),
+    ("ProviderType", "Provider type"),
+    ("ProviderIdentity", "Upstream host"),
+    ("ImageName", "Broker image"),
+    ("ImageDigest", "Image digest"),
+    ("VerifierURL", "Verifier image"),
+)
+
+
+def declared(listing: Listing) -> tuple[tuple[str, str], ...]:
+    """What the provider says about itself, as text: nothing here was checked."""
+    info = formats.json_object(listing.additional_info)
+    found = [("Verifiability", listing.verifiability), ("Endpoint", listing.url)]
+    if listing.quota is not None:
+        quota = listing.quota
+        found += [
+            ("GPU", f"{quota.gpu_count} × {quota.gpu_type}"),
+            ("CPU cores", str(quota.cpu_count)),
+            ("Memory", f"{quota.node_memory} GB"),
+            ("Storage", f"{quota.node_storage} GB"),
+            ("Occupied", "yes" if listing.occupied else "no"),
+        ]
+    for key, label in _DECLARED:
+        value = info.get(key)
+        if isinstance(value, bool):
+            found.append((label, "yes" if value else "no"))
+        elif isinstance(value, (str, int)) and value != "":
+            found.append((label, str(value)))
+    return tuple((label, formats.clip(formats.plain(text), 300) or formats.UNKNOWN) for label, text in found)
+
+
+@require_safe
+def changes(request: HttpRequest, kind: str, address: str) -> HttpResponse:
+    listing = listing_of(request, kind, address)
+    if isinstance(listing, HttpResponse):
+        return listing
+    found = selectors.timeline(
+        listing.provider, listing.serving, page=page_number(request.GET.get("page", ""))
+    )
+    page = pages.ChangesTab(
+        service=pages.service_head(listing, "changes"),
+        rows=tuple(pages.ChangeRow.of(entry, alone=True) for entry in found.items),
+        pager=pages.pager(found, "changes", lambda number: tab_page(listing, "changes", number)),
+    )
+    return show(request, "changes", page)
+
+
+@require_safe
+def settlements(request: HttpRequest, kind: str, address: str) -> HttpResponse:
+    listing = listing_of(request, kind, address)
+    if isinstance(listing, HttpResponse):
+        return listing
+    found = selectors.settlements(
+        provider=listing.provider,
+        serving=listing.serving,
+        page=page_number(request.GET.get("page", "")),
+    )
+    page = pages.SettlementsTab(
+        service=pages.service_head(listing, "settlements"),
+        rows=tuple(pages.SettlementRow.of(entry) for entry in found.items),
+        pager=pages.pager(found, "items", lambda number: tab_page(listing, "settlements", number)),
+        reputation=reputation(listing.provider, listing.serving),
+    )
+    return show(request, "settlements", page)
+
+
+def tab_page(listing: Listing, tab: str, number: int) -> str:
+    path = pages.service_path(listing, tab)
+    return f"{path}{'&' if '?' in path else '?'}page={number}"
+
+
+@require_safe
+def use(request: HttpRequest, kind: str, address: str) -> HttpResponse:
+    listing = listing_of(request, kind, address)
+    if isinstance(listing, HttpResponse):
+        return listing
+    url = links.web_url(listing.url) or ""
+    shown = samples.snippets(listing.service_type, url, listing.model) if url else ()
+    page = pages.UseTab(
+        service=pages.service_head(listing, "use"),
+        url=url,
+        samples=() if listing.is_fine_tuning else shown,
+    )
+    return show(request, "use", page)
+
+
+@require_safe
+def raw(request: HttpRequest, kind: str, address: str) -> HttpResponse:
+    listing = listing_of(request, kind, address)
+    if isinstance(listing, HttpResponse):
+        return listing
+    known = selectors.contracts()
+    page = pages.RawTab(
+        service=pages.service_head(listing, "raw"),
+        contract=known.get(listing.serving),
+        fields=raw_fields(listing, latest_changes(listing.provider, listing.serving, known)),
+        additional_info=None
+        if (text := formats.pretty_json(listing.additional_info)) is None
+        else formats.plain(text),
+    )
+    return show(request, "raw", page)
+
+
+def raw_fields(listing: Listing, latest: dict[str, ChangeEntry]) -> tuple[pages.RawField, ...]:
+    """Every field as the contract holds it, with the change that last touched it."""
+
+    def field(name: str, value: object, *changes: str, note: str = "") -> pages.RawField:
+        entries = [latest[change] for change in (*changes, "registered") if change in latest]
+        entry = max(entries, key=lambda found: (found.block, found.log_index or 0), default=None)
+        text = formats.clip(formats.plain(str(value)), 4200)
+        block = entry.block if entry else listing.created_block
+        return pages.RawField(name, text, note, block, entry.tx_hash if entry else None)
+
+    def neuron(name: str, value: int, *changes: str, unit: str = "") -> pages.RawField:
+        return field(name, f"{value:d}", *changes, note=f"{formats.exact(value)} 0G{unit}")
+
+    common = (
+        field("provider", listing.provider),
+        field("url", listing.url, "url"),
+        field("teeSignerAddress", listing.tee_signer, "signer"),
+        field(
+            "teeSignerAcknowledged",
+            str(listing.tee_signer_acknowledged).lower(),
+            "acknowledged",
+            "unacknowledged",
+        ),
+        neuron("stake", listing.stake, "staked", "stake_returned"),
+    )
+    if listing.is_fine_tuning:
+        quota = listing.quota
+        parts = quota.__dict__ if quota else {}
+        return (
+            *common,
+            neuron("pricePerToken", listing.price_per_token, "price", unit=" per token"),
+            field("occupied", str(listing.occupied).lower(), "occupied"),
+            field("models", ", ".join(listing.models), "models"),
+            *(field(f"quota.{name}", value, "quota") for name, value in parts.items()),
+        )
+    return (
+        *common,
+        field("serviceType", listing.service_type, "type"),
+        field("model", listing.model, "model"),
+        field("verifiability", listing.verifiability, "verifiability"),
+        neuron("inputPrice", listing.input_price, "price", unit=" per token"),
+        neuron("outputPrice", listing.output_price, "price", unit=" per token"),
+        field("updatedAt", listing.updated_at_unix, note="unix seconds"),
+        field("additionalInfo", listing.additional_info, "additional_info"),
+    )
