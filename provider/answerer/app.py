@@ -1,0 +1,188 @@
+"""The answerer over HTTP: OpenAI's chat completions, whole or streamed at a human pace."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hmac import compare_digest
+from itertools import count
+from typing import Any
+
+import orjson
+
+from provider.answerer.compose import Turn, answer, tokens
+from provider.answerer.search import Index
+from provider.errors import Refused
+from provider.http import Answer, ClientGone, Receive, Request, Scope, Send
+
+MAX_BODY_BYTES = 4 * 1024 * 1024
+MAX_ANSWER_TOKENS = 4096
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A chat request, checked."""
+
+    model: str
+    turns: list[Turn]
+    stream: bool
+    with_usage: bool
+    max_tokens: int
+
+
+class AnswererApp:
+    """The ASGI application; `rate` is tokens per second, `key` "" asks for none."""
+
+    def __init__(self, index: Index, *, model: str, rate: float, key: str = "") -> None:
+        self._index = index
+        self._model = model
+        self._pause = 1 / rate
+        self._key = key
+        self._started = int(time.time())
+        self._ids = count(1)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        request, reply = Request(scope, receive), Answer(send, {})
+        try:
+            await self._route(request, reply)
+        except Refused as refused:
+            await reply.json(
+                refused.status,
+                {"error": {"message": refused.text, "type": "invalid_request_error", "code": None}},
+            )
+        except ClientGone:
+            pass
+
+    async def _route(self, request: Request, reply: Answer) -> None:
+        door = (request.method, request.path.rstrip("/"))
+        if self._key and not compare_digest(
+            request.headers.get("authorization", "").encode(), f"Bearer {self._key}".encode()
+        ):
+            raise Refused(401, "a valid API key is required")
+        if door == ("GET", "/v1/models"):
+            model = {
+                "id": self._model,
+                "object": "model",
+                "created": self._started,
+                "owned_by": "this project",
+            }
+            await reply.json(200, {"object": "list", "data": [model]})
+        elif door == ("POST", "/v1/chat/completions"):
+            ask = _read(await request.body(MAX_BODY_BYTES, "the request is too large"), self._model)
+            await self._complete(ask, request, reply)
+        else:
+            raise Refused(404, f"no such endpoint: {request.method} {request.path}")
+
+    async def _complete(self, ask: Ask, request: Request, reply: Answer) -> None:
+        text = await asyncio.to_thread(answer, self._index, ask.turns)
+        pieces = tokens(text)
+        kept = pieces[: ask.max_tokens]
+        prompt = sum(len(tokens(turn.content)) for turn in ask.turns)
+        completion = _Completion(
+            head={
+                "id": f"chatcmpl-{self._started:x}-{next(self._ids)}",
+                "created": int(time.time()),
+                "model": ask.model,
+            },
+            pieces=kept,
+            finish="stop" if len(kept) == len(pieces) else "length",
+            usage={
+                "prompt_tokens": prompt,
+                "completion_tokens": len(kept),
+                "total_tokens": prompt + len(kept),
+            },
+        )
+        if ask.stream:
+            await self._stream(completion, ask, request, reply)
+        else:
+            await reply.json(200, completion.whole())
+
+    async def _stream(
+        self, completion: _Completion, ask: Ask, request: Request, reply: Answer
+    ) -> None:
+        await reply.start(200, {"content-type": "text/event-stream", "cache-control": "no-cache"})
+        gone = asyncio.create_task(request.gone())
+        started = time.monotonic()
+        try:
+            for number, chunk in enumerate(completion.chunks(with_usage=ask.with_usage)):
+                # Against the clock, not by a sleep per token: a busy machine must not slow us down.
+                delay = started + number * self._pause - time.monotonic()
+                if delay > 0 and number <= len(completion.pieces):
+                    await asyncio.wait({gone}, timeout=delay)
+                if gone.done() or reply.lost:
+                    return
+                await reply.write(b"data: " + chunk + b"\n\n", more=True)
+            await reply.write(b"", more=False)
+        finally:
+            gone.cancel()
+
+
+@dataclass(frozen=True)
+class _Completion:
+    """One answer, able to be sent whole or in chunks."""
+
+    head: dict[str, Any]
+    pieces: list[str]
+    finish: str
+    usage: dict[str, int]
+
+    def whole(self) -> dict[str, Any]:
+        message = {"role": "assistant", "content": "".join(self.pieces)}
+        return {
+            **self.head,
+            "object": "chat.completion",
+            "choices": [{"index": 0, "message": message, "finish_reason": self.finish}],
+            "usage": self.usage,
+        }
+
+    def chunks(self, *, with_usage: bool) -> Iterator[bytes]:
+        head = {**self.head, "object": "chat.completion.chunk"}
+
+        def chunk(delta: dict[str, str], finish: str | None = None) -> bytes:
+            choice = {"index": 0, "delta": delta, "finish_reason": finish}
+            return orjson.dumps({**head, "choices": [choice]})
+
+        yield chunk({"role": "assistant", "content": ""})
+        for piece in self.pieces:
+            yield chunk({"content": piece})
+        yield chunk({}, self.finish)
+        if with_usage:
+            yield orjson.dumps({**head, "choices": [], "usage": self.usage})
+        yield b"[DONE]"
+
+
+def _read(body: bytes, model: str) -> Ask:
+    """The request in `body`. Raises Refused 400."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Refused(400, "the body is not valid JSON") from error
+    if not isinstance(document, dict) or not isinstance(document.get("messages"), list):
+        raise Refused(400, "messages must be a list")
+    limit = document.get("max_completion_tokens") or document.get("max_tokens")
+    limit = MAX_ANSWER_TOKENS if limit is None else limit
+    if type(limit) is not int or limit < 1:
+        raise Refused(400, "max_tokens must be a whole number above zero")
+    options = document.get("stream_options")
+    name = document.get("model")
+    return Ask(
+        model=name if isinstance(name, str) and name else model,
+        turns=[_turn(message) for message in document["messages"]],
+        stream=document.get("stream") is True,
+        with_usage=isinstance(options, dict) and options.get("include_usage") is True,
+        max_tokens=min(limit, MAX_ANSWER_TOKENS),
+    )
+
+
+def _turn(message: object) -> Turn:
+    if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+        raise Refused(400, "every message needs a role")
+    content = message.get("content")
+    if isinstance(content, list):
+        texts = [part.get("text") for part in content if isinstance(part, dict)]
+        content = "\n".join(text for text in texts if isinstance(text, str))
+    return Turn(message["role"], content if isinstance(content, str) else "")

@@ -1,0 +1,118 @@
+"""The broker's doors (provider-protocol.md 1.1): parse the path, call one thing, answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from decimal import Decimal
+from typing import Any
+
+from protocol.abi import checksum
+from provider.book import Book
+from provider.config import Config
+from provider.errors import Refused
+from provider.gate import Gate
+from provider.http import Answer, ClientGone, Receive, Request, Scope, Send, cors
+from provider.relay import Relay
+from provider.tee import Tee
+
+_FEE_PATH = re.compile(r"/v1/user/(0x[0-9a-fA-F]{40})/unsettledfee\Z")
+_SIGNATURE = "/v1/proxy/signature/"
+
+log = logging.getLogger("provider.app")
+
+
+class App:
+    """The ASGI application."""
+
+    def __init__(
+        self, config: Config, *, relay: Relay, gate: Gate, book: Book, tee: Tee, started: int
+    ) -> None:
+        self._config = config
+        self._relay = relay
+        self._gate = gate
+        self._book = book
+        self._tee = tee
+        self._started = started
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        request = Request(scope, receive)
+        path = _canonical(request.path)
+        proxied = path.startswith("/v1/proxy/")
+        answer = Answer(
+            send, {"x-content-type-options": "nosniff", **cors(request, proxied=proxied)}
+        )
+        try:
+            if request.method == "OPTIONS":
+                await answer.whole(204, b"", "text/plain")
+            else:
+                await self._route(request, path, answer)
+        except Refused as refused:
+            if refused.status >= 500:
+                log.warning("%s %s: %s", request.method, path, refused.text)
+            if not answer.started:
+                await answer.refuse(refused)
+        except ClientGone:
+            pass
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("%s %s", request.method, path)
+            if not answer.started:
+                await answer.refuse(Refused(500, "internal error"))
+
+    async def _route(self, request: Request, path: str, answer: Answer) -> None:
+        door = (request.method, path)
+        if door == ("POST", "/v1/proxy/chat/completions"):
+            await self._relay.chat(request, answer)
+        elif request.method == "GET" and path.startswith(_SIGNATURE):
+            await self._relay.signature(path[len(_SIGNATURE) :], answer)
+        elif path.startswith("/v1/proxy/"):
+            raise Refused(400, "unsupported endpoint: endpoint not supported")
+        elif door == ("GET", "/v1/quote"):
+            await answer.json(200, self._tee.quote(), {"cache-control": "no-store"})
+        elif door == ("GET", "/v1/models"):
+            await answer.json(200, self._models())
+        elif request.method == "GET" and (match := _FEE_PATH.match(path)):
+            await self._unsettled_fee(match[1], request, answer)
+        else:
+            await answer.not_found()
+
+    async def _unsettled_fee(self, address: str, request: Request, answer: Answer) -> None:
+        user = await self._gate.session(request.headers.get("authorization"))
+        if checksum(address) != user:
+            raise Refused(403, "you may only read your own unsettled fee")
+        await answer.json(200, {"unsettledFee": str(self._book.owed(user))})
+
+    def _models(self) -> dict[str, Any]:
+        """One entry of provider-protocol.md 1.7; prices in 0G per token."""
+        service = self._config.service
+        entry = {
+            "id": service.model,
+            "object": "model",
+            "created": self._started,
+            "owned_by": self._config.provider,
+            "provider": self._config.provider,
+            "type": service.type,
+            "pricing": {
+                "prompt": _in_0g(service.input_price),
+                "completion": _in_0g(service.output_price),
+            },
+            "verifiability": service.verifiability,
+        }
+        return {"object": "list", "data": [entry]}
+
+
+def _canonical(path: str) -> str:
+    """Under the proxy a repeated `/v1` and trailing slashes do not matter."""
+    if path.startswith("/v1/proxy/"):
+        path = path.rstrip("/").replace("/v1/proxy/v1/", "/v1/proxy/", 1)
+    return path
+
+
+def _in_0g(neuron: int) -> str:
+    text = f"{Decimal(neuron).scaleb(-18):f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,0 +1,60 @@
+"""Who owes what right now, and what answers in flight may still cost; amounts in neuron.
+
+In memory only: `owed` is loaded from the store at start and follows it, `reserved` dies with the
+requests it stands for. All calls come from the event loop, so check and reserve are one step.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from protocol import fees
+from protocol.fees import Shortfall
+
+
+class Book:
+    """Debts and reservations by user (EIP-55)."""
+
+    def __init__(self, owed: Mapping[str, int]) -> None:
+        self._owed: defaultdict[str, int] = defaultdict(int, owed)
+        self._reserved: defaultdict[str, int] = defaultdict(int)
+
+    def owed(self, user: str) -> int:
+        """Fees of delivered answers that the chain has not settled."""
+        return self._owed.get(user, 0)
+
+    def committed(self, user: str) -> int:
+        """Debt and reservations together: what must not be spent twice."""
+        return self.owed(user) + self._reserved.get(user, 0)
+
+    def shortfall(self, user: str, balance: int, pending: int, estimate: int) -> Shortfall | None:
+        """None if the sub-account covers another answer of that estimated cost."""
+        return fees.shortfall(
+            balance=balance,
+            pending_refund=pending,
+            unsettled=self.committed(user),
+            request_fee=estimate,
+        )
+
+    @contextmanager
+    def reserving(self, user: str, estimate: int) -> Iterator[None]:
+        """Hold `estimate` back while an answer is under way."""
+        self._reserved[user] += estimate
+        try:
+            yield
+        finally:
+            self._reserved[user] -= estimate
+            if not self._reserved[user]:
+                del self._reserved[user]
+
+    def charge(self, user: str, fee: int) -> None:
+        """An answer was delivered and its charge is on disk."""
+        self._owed[user] += fee
+
+    def settled(self, user: str, amount: int) -> None:
+        """The chain paid `amount`, and that is on disk."""
+        self._owed[user] -= amount
+        if not self._owed[user]:
+            del self._owed[user]

@@ -1,0 +1,346 @@
+"""The operator's file: one YAML document, checked whole before anything starts.
+
+Prices and stakes are neuron, times are seconds. Secrets may stand in the file, in another file
+(`…_file`) or in the environment (`…_env`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from protocol.abi import checksum
+from protocol.digests import address_of_key
+from provider.errors import ConfigError
+
+MAX_INFO_BYTES = 4096
+SERVICE_TYPES = ("chatbot",)
+
+_HEX32 = re.compile(r"(0x)?[0-9a-fA-F]{64}\Z")
+
+
+@dataclass(frozen=True)
+class Service:
+    """What is registered on chain; `url` None means the address the broker listens on."""
+
+    type: str
+    model: str
+    url: str | None
+    verifiability: str
+    input_price: int
+    output_price: int
+    stake: int
+    additional_info: str
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """The OpenAI-compatible server behind the broker; `url` ends where `/chat/completions` begins.
+
+    `model` is what it calls the model, "" where it knows the service's own name.
+    """
+
+    url: str
+    key: str
+    model: str
+    connect_seconds: float
+    first_byte_seconds: float
+    idle_seconds: float
+    total_seconds: float
+
+
+@dataclass(frozen=True)
+class Network:
+    """The chain: one node, and the InferenceServing proxy."""
+
+    rpc: str
+    chain_id: int | None
+    inference: str
+    cache_seconds: float
+
+
+@dataclass(frozen=True)
+class TeeChoice:
+    """Which evidence backend signs; `key` None means one generated into the state folder."""
+
+    backend: str
+    key: bytes | None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much one user and all users together may ask at once."""
+
+    requests_per_minute: int
+    concurrency: int
+    concurrency_per_user: int
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """When collected fees go on chain; `low_balance` is the margin, in neuron, that triggers it
+    early."""
+
+    interval_seconds: float
+    low_balance: int
+    at_shutdown: bool
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything the broker needs to know."""
+
+    service: Service
+    upstream: Upstream
+    network: Network
+    tee: TeeChoice
+    limits: Limits
+    settlement: Settlement
+    wallet_key: bytes
+    host: str
+    port: int
+    state: Path
+
+    @property
+    def provider(self) -> str:
+        """The provider's EIP-55 address."""
+        return address_of_key(self.wallet_key)
+
+
+class _Section:
+    """One mapping of the file; takes keys out and complains about what is left."""
+
+    def __init__(self, name: str, raw: object, folder: Path) -> None:
+        if not isinstance(raw, Mapping):
+            raise ConfigError(f"{name}: expected a mapping")
+        self.name = name
+        self.folder = folder
+        self._left: dict[str, Any] = {str(key): value for key, value in raw.items()}
+
+    def _where(self, key: str) -> str:
+        return f"{self.name}.{key}" if self.name else key
+
+    def fail(self, key: str, problem: str) -> ConfigError:
+        return ConfigError(f"{self._where(key)}: {problem}")
+
+    def has(self, key: str) -> bool:
+        return key in self._left
+
+    def take(self, key: str, default: Any = None) -> Any:
+        return self._left.pop(key, default)
+
+    def text(self, key: str, default: str | None = None) -> str:
+        value = self.take(key, default)
+        if not isinstance(value, str) or (default is None and not value):
+            raise self.fail(key, "expected a text")
+        return value
+
+    def integer(self, key: str, default: int | None = None) -> int:
+        value = self.take(key, default)
+        if isinstance(value, str) and value.isascii() and value.isdigit():
+            value = int(value)
+        if type(value) is not int or value < 0:
+            raise self.fail(key, "expected a whole number, zero or more")
+        return value
+
+    def seconds(self, key: str, default: float) -> float:
+        value = self.take(key, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            raise self.fail(key, "expected a number of seconds above zero")
+        return float(value)
+
+    def flag(self, key: str, default: bool) -> bool:
+        value = self.take(key, default)
+        if not isinstance(value, bool):
+            raise self.fail(key, "expected true or false")
+        return value
+
+    def url(self, key: str, default: str | None = None) -> str:
+        value = self.text(key, default).rstrip("/")
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise self.fail(key, "expected an http or https URL")
+        return value
+
+    def address(self, key: str) -> str:
+        try:
+            return checksum(self.text(key))
+        except ValueError as error:
+            raise self.fail(key, "expected a 0x address of 40 hex digits") from error
+
+    def secret(self, key: str) -> str:
+        """The value of `key`, `key_file` or `key_env`; "" where none is given."""
+        given = [name for name in (key, f"{key}_file", f"{key}_env") if name in self._left]
+        if len(given) > 1:
+            raise self.fail(key, f"given twice, as {' and '.join(given)}")
+        if not given:
+            return ""
+        value = self.text(given[0])
+        if given[0].endswith("_file"):
+            try:
+                return (self.folder / value).read_text().strip()
+            except OSError as error:
+                raise self.fail(given[0], f"cannot be read ({error.strerror})") from error
+        if given[0].endswith("_env"):
+            if not os.environ.get(value):
+                raise self.fail(given[0], f"the environment variable {value} is not set")
+            return os.environ[value].strip()
+        return value
+
+    def private_key(self, key: str) -> bytes | None:
+        value = self.secret(key)
+        if not value:
+            return None
+        try:
+            if not _HEX32.match(value):
+                raise ValueError("not 32 bytes of hex")
+            raw = bytes.fromhex(value.removeprefix("0x"))
+            address_of_key(raw)
+        except ValueError as error:  # never repeat the value: it is a secret
+            raise self.fail(key, "expected a private key of 64 hex digits") from error
+        return raw
+
+    def section(self, key: str, *, required: bool = False) -> _Section:
+        if required and key not in self._left:
+            raise self.fail(key, "is missing")
+        return _Section(self._where(key), self.take(key, {}), self.folder)
+
+    def done(self) -> None:
+        if self._left:
+            raise self.fail(min(self._left), "unknown setting")
+
+
+def load(path: Path) -> Config:
+    """Read and check a configuration file. Raises ConfigError with one line that says what to
+    fix."""
+    try:
+        document = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        detail = " ".join(str(error).split())
+        raise ConfigError(f"{path}: is not valid YAML ({detail})") from error
+    return parse(document, path.parent)
+
+
+def parse(document: object, folder: Path) -> Config:
+    """Check a decoded document; relative paths in it start at `folder`. Raises ConfigError."""
+    root = _Section("", document, folder)
+    wallet_key = root.private_key("wallet_key")
+    if wallet_key is None:
+        raise root.fail("wallet_key", "is missing (or give wallet_key_file or wallet_key_env)")
+    listen = root.section("listen")
+    config = Config(
+        service=_service(root.section("service", required=True)),
+        upstream=_upstream(root.section("upstream", required=True)),
+        network=_network(root.section("chain", required=True)),
+        tee=_tee(root.section("tee")),
+        limits=_limits(root.section("limits")),
+        settlement=_settlement(root.section("settlement")),
+        wallet_key=wallet_key,
+        host=listen.text("host", "127.0.0.1"),
+        port=listen.integer("port", 0),
+        state=folder / root.text("state"),
+    )
+    listen.done()
+    root.done()
+    return config
+
+
+def _service(section: _Section) -> Service:
+    kind = section.text("type", "chatbot")
+    if kind not in SERVICE_TYPES:
+        raise section.fail("type", f"expected one of {', '.join(SERVICE_TYPES)}")
+    service = Service(
+        type=kind,
+        model=section.text("model"),
+        url=section.url("url") if section.has("url") else None,
+        verifiability=section.text("verifiability", "TeeML"),
+        input_price=section.integer("input_price"),
+        output_price=section.integer("output_price"),
+        stake=section.integer("stake", 100 * 10**18),
+        additional_info=_additional_info(section),
+    )
+    section.done()
+    return service
+
+
+def _additional_info(section: _Section) -> str:
+    """The JSON of provider-protocol.md 3.4, always the same bytes for the same file: a change
+    would withdraw the owner's acknowledgement (contracts.md 6.6)."""
+    extra = section.take("additional_info", {})
+    if not isinstance(extra, Mapping):
+        raise section.fail("additional_info", "expected a mapping")
+    info = {
+        "ProviderType": "decentralized",
+        "TEEVerifier": "dstack",
+        "TargetSeparated": False,
+        "VerifierURL": "",
+        **extra,
+    }
+    try:
+        text = json.dumps(info, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise section.fail("additional_info", "holds something that JSON cannot") from error
+    if len(text.encode()) > MAX_INFO_BYTES:
+        raise section.fail("additional_info", f"longer than {MAX_INFO_BYTES} bytes of JSON")
+    return text
+
+
+def _upstream(section: _Section) -> Upstream:
+    upstream = Upstream(
+        url=section.url("url"),
+        key=section.secret("key"),
+        model=section.text("model", ""),
+        connect_seconds=section.seconds("connect_seconds", 5),
+        first_byte_seconds=section.seconds("first_byte_seconds", 120),
+        idle_seconds=section.seconds("idle_seconds", 60),
+        total_seconds=section.seconds("total_seconds", 900),
+    )
+    section.done()
+    return upstream
+
+
+def _network(section: _Section) -> Network:
+    network = Network(
+        rpc=section.url("rpc"),
+        chain_id=section.integer("chain_id") if section.has("chain_id") else None,
+        inference=section.address("inference"),
+        cache_seconds=section.seconds("cache_seconds", 15),
+    )
+    section.done()
+    return network
+
+
+def _tee(section: _Section) -> TeeChoice:
+    choice = TeeChoice(section.text("backend", "dev"), section.private_key("key"))
+    section.done()
+    return choice
+
+
+def _limits(section: _Section) -> Limits:
+    limits = Limits(
+        requests_per_minute=section.integer("requests_per_minute", 60),
+        concurrency=section.integer("concurrency", 20),
+        concurrency_per_user=section.integer("concurrency_per_user", 5),
+    )
+    section.done()
+    return limits
+
+
+def _settlement(section: _Section) -> Settlement:
+    settlement = Settlement(
+        interval_seconds=section.seconds("interval_seconds", 600),
+        low_balance=section.integer("low_balance", 10**17),
+        at_shutdown=section.flag("at_shutdown", False),
+    )
+    section.done()
+    return settlement

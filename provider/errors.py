@@ -1,0 +1,30 @@
+"""What can go wrong in the broker, by who has to do something about it."""
+
+from __future__ import annotations
+
+
+class ConfigError(Exception):
+    """The operator's file cannot be used; the text names the key and the fix in one line."""
+
+
+class ChainError(Exception):
+    """The node did not answer, or answered nonsense; trying again later may help."""
+
+
+class Reverted(ChainError):
+    """A contract refused; `name` is the Solidity error, "" where the node did not say."""
+
+    def __init__(self, text: str, name: str = "") -> None:
+        super().__init__(text)
+        self.name = name
+
+
+class Refused(Exception):
+    """A request that gets a JSON error. From status 500 on the caller sees only the status phrase
+    (provider-protocol.md 1); `text` then is for the log."""
+
+    def __init__(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+        self.headers = headers or {}

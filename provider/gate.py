@@ -1,0 +1,147 @@
+"""Who may ask: the key, the account behind it, both acknowledgements, the money
+(provider-protocol.md 1.2, 2.1, 5.2), in the order and with the words of the reference server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections import OrderedDict
+
+from protocol import fees, keys
+from protocol.abi import checksum
+from protocol.keys import KeyRejected
+from provider.book import Book
+from provider.chain import Account, Chain
+from provider.errors import ChainError, Refused
+
+MAX_CACHED = 4096
+LOOKUPS_AT_ONCE = 8
+# A refusal from the cache is checked again on the chain, at most this often per user.
+RECHECK_SECONDS = 1.0
+
+
+class Accounts:
+    """Sub-accounts as the chain shows them, remembered for `seconds`."""
+
+    def __init__(self, chain: Chain, seconds: float) -> None:
+        self._chain = chain
+        self._seconds = seconds
+        self._known: OrderedDict[str, tuple[float, Account | None]] = OrderedDict()
+        self._slots = asyncio.Semaphore(LOOKUPS_AT_ONCE)
+
+    async def get(self, user: str, *, max_age: float | None = None) -> Account | None:
+        """The account, at most `max_age` seconds old (default: as configured).
+
+        Raises ChainError.
+        """
+        oldest = time.monotonic() - (self._seconds if max_age is None else max_age)
+        known = self._known.get(user)
+        if known is not None and known[0] > oldest:
+            return known[1]
+        async with self._slots:
+            now = time.monotonic()
+            account = await self._chain.account(user)
+        self._known[user] = (now, account)
+        self._known.move_to_end(user)
+        while len(self._known) > MAX_CACHED:
+            self._known.popitem(last=False)
+        return account
+
+
+class Gate:
+    """Decides about one request at a time; every refusal is a Refused with its documented text."""
+
+    def __init__(self, chain: Chain, book: Book, seconds: float) -> None:
+        self._chain = chain
+        self._book = book
+        self._accounts = Accounts(chain, seconds)
+        self._seconds = seconds
+        self._acknowledged: tuple[float, bool] = (float("-inf"), False)
+        self._good_keys: OrderedDict[bytes, None] = OrderedDict()
+
+    async def session(self, authorization: str | None) -> str:
+        """The user (EIP-55) whose key this is."""
+        try:
+            key = keys.parse_authorization(authorization)
+            keys.check_fields(key.fields, provider=self._chain.provider, now=int(time.time()))
+            user = checksum(key.fields.address)
+            account = await self._account(user)
+            try:
+                keys.check_revocation(key.fields, account.revocation if account else None)
+            except KeyRejected:
+                account = await self._account(user, fresh=True)
+                keys.check_revocation(key.fields, account.revocation if account else None)
+            self._check_signature(key)
+        except KeyRejected as refusal:
+            raise Refused(400, f"validate session: {refusal}") from refusal
+        return user
+
+    def _check_signature(self, key: keys.SignedKey) -> None:
+        """A signature that was good stays good, so it is recovered once."""
+        seen = hashlib.sha256(f"{key.raw}|{key.signature}".encode()).digest()
+        if seen in self._good_keys:
+            return
+        keys.check_signature(key)
+        self._good_keys[seen] = None
+        if len(self._good_keys) > MAX_CACHED:
+            self._good_keys.popitem(last=False)
+
+    async def acknowledged(self, user: str) -> None:
+        """The user has an account and both sides trust the signer."""
+        account = await self._account(user)
+        if account is None or not account.acknowledged:
+            account = await self._account(user, fresh=True)
+        if account is None:
+            raise Refused(
+                400,
+                "validate request: get account from contract, account not exist: "
+                "execution reverted: AccountNotExists",
+            )
+        if not account.acknowledged:
+            raise Refused(
+                400,
+                "validate request: user not acknowledge the provider, please use "
+                "acknowledgeProviderSigner function in sdk first, it will take effect in 2 minutes",
+            )
+        if not await self._service_acknowledged():
+            raise Refused(400, "validate request: service not acknowledge the tee signer")
+
+    async def afford(self, user: str, estimate: int) -> int:
+        """The sub-account covers reserve, debts, answers in flight and this one's `estimate`.
+
+        Returns what is left above all that, in neuron. The caller must reserve before it awaits
+        anything else.
+        """
+        for fresh in (False, True):
+            account = await self._account(user, fresh=fresh)
+            if account is None:
+                continue
+            lack = self._book.shortfall(user, account.balance, account.pending_refund, estimate)
+            if lack is None:
+                free = account.balance - account.pending_refund
+                return free - fees.MINIMUM_RESERVE - self._book.committed(user) - estimate
+        if account is None:
+            lack = self._book.shortfall(user, 0, 0, estimate)
+        assert lack is not None
+        text = fees.shortfall_text(lack, self._chain.provider)
+        raise Refused(400, f"validate request: {text}")
+
+    async def _account(self, user: str, *, fresh: bool = False) -> Account | None:
+        try:
+            return await self._accounts.get(user, max_age=RECHECK_SECONDS if fresh else None)
+        except ChainError as error:
+            raise Refused(503, str(error)) from error
+
+    async def _service_acknowledged(self) -> bool:
+        """Whether the contract owner trusts our signer; a no is asked again soon."""
+        at, known = self._acknowledged
+        if time.monotonic() - at > (self._seconds if known else RECHECK_SECONDS):
+            try:
+                service = await self._chain.service()
+            except ChainError as error:
+                raise Refused(503, str(error)) from error
+            known = bool(service and service["teeSignerAcknowledged"])
+            self._acknowledged = (time.monotonic(), known)
+        return known

@@ -1,0 +1,160 @@
+"""Just enough HTTP over ASGI for the broker and the answerer: one request, one answer, no
+framework."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+
+from provider.errors import Refused
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+SLOW_READER_SECONDS = 30
+
+
+class Request:
+    """What the client asks. Header names are lower case; repeated headers keep the last value."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.headers = {
+            name.decode("latin-1").lower(): value.decode("latin-1")
+            for name, value in scope["headers"]
+        }
+        self._receive = receive
+
+    async def body(self, limit: int, too_large: str) -> bytes:
+        """The whole body. Raises Refused 413 with the text `too_large` beyond `limit` bytes."""
+        declared = self.headers.get("content-length", "0")
+        if not (declared.isascii() and declared.isdigit()) or int(declared[:12]) > limit:
+            raise Refused(413, too_large)
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            part = message.get("body", b"")
+            size += len(part)
+            if size > limit:
+                raise Refused(413, too_large)
+            parts.append(part)
+            if not message.get("more_body", False):
+                return b"".join(parts)
+
+    async def gone(self) -> None:
+        """Returns when the client has closed the connection; call it after the body is read."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+
+class ClientGone(Exception):
+    """The client closed the connection while it was still asking."""
+
+
+class Answer:
+    """What the client gets; a client that is gone or does not read is written off silently."""
+
+    def __init__(self, send: Send, extra: Mapping[str, str]) -> None:
+        self._send = send
+        self._extra = dict(extra)
+        self.started = False
+        self.lost = False
+
+    async def start(self, status: int, headers: Mapping[str, str]) -> None:
+        """The status line and headers."""
+        self.started = True
+        merged = {name.lower(): value for name, value in {**headers, **self._extra}.items()}
+        await self._send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [(k.encode("latin-1"), v.encode("latin-1")) for k, v in merged.items()],
+            }
+        )
+
+    async def write(self, part: bytes, *, more: bool) -> None:
+        """A piece of the body. A reader slower than SLOW_READER_SECONDS per piece is dropped."""
+        if self.lost:
+            return
+        try:
+            async with asyncio.timeout(SLOW_READER_SECONDS):
+                await self._send({"type": "http.response.body", "body": part, "more_body": more})
+        except (TimeoutError, OSError):
+            self.lost = True
+
+    async def whole(
+        self, status: int, body: bytes, content_type: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """A complete answer."""
+        await self.start(
+            status,
+            {"content-type": content_type, "content-length": str(len(body)), **(headers or {})},
+        )
+        await self.write(body, more=False)
+
+    async def json(
+        self, status: int, document: object, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """A complete JSON answer."""
+        await self.whole(status, orjson.dumps(document), "application/json; charset=utf-8", headers)
+
+    async def refuse(self, refused: Refused) -> None:
+        """`{"error": text}`; the text of 5xx stays with us."""
+        text = refused.text if refused.status < 500 else HTTPStatus(refused.status).phrase
+        await self.json(refused.status, {"error": text}, refused.headers)
+
+    async def not_found(self) -> None:
+        """Plain text, as the reference server's router answers (provider-protocol.md 1)."""
+        await self.whole(404, b"404 page not found", "text/plain")
+
+
+def cors(request: Request, *, proxied: bool) -> dict[str, str]:
+    """CORS headers of provider-protocol.md 1.4; none for a client without an Origin."""
+    origin = request.headers.get("origin")
+    if origin is None or any(ord(c) < 32 for c in origin):
+        return {}
+    if not proxied:
+        return {
+            "access-control-allow-origin": "*",
+            "access-control-allow-credentials": "true",
+            "access-control-allow-methods": "POST, GET, OPTIONS, PUT, DELETE, PATCH",
+            "access-control-allow-headers": _list(
+                "Content-Type",
+                "Content-Length",
+                "Accept-Encoding",
+                "X-CSRF-Token",
+                "Authorization",
+                "accept",
+                "origin",
+                "Cache-Control",
+                "X-Requested-With",
+            ),
+            "access-control-max-age": "86400",
+        }
+    return {
+        "access-control-allow-origin": origin,
+        "access-control-allow-credentials": "true",
+        "access-control-allow-methods": "GET, POST, PUT, DELETE, OPTIONS, PATCH",
+        "access-control-allow-headers": _list(
+            "Content-Type", "Authorization", "X-Requested-With", "Accept", "Origin"
+        ),
+        "access-control-expose-headers": _list(
+            "ZG-Res-Key", "Provider", "Content-Type", "Content-Encoding"
+        ),
+        "access-control-max-age": "43200",
+        "vary": "Origin",
+    }
+
+
+def _list(*names: str) -> str:
+    return ", ".join(names)

@@ -1,0 +1,71 @@
+"""How often and how much at once: requests per minute and user, answers under way
+(provider-protocol.md 1.2)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from provider.config import Limits
+from provider.errors import Refused
+
+WINDOW_SECONDS = 60
+MAX_TRACKED = 10_000
+
+
+class Gatekeeper:
+    """Counts requests in fixed one-minute windows, and answers under way."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._window = 0
+        self._counts: dict[str, int] = {}
+        self._running: defaultdict[str, int] = defaultdict(int)
+        self._total = 0
+
+    def count(self, user: str, now: float) -> dict[str, str]:
+        """Count one request at unix time `now`; returns the X-RateLimit headers.
+
+        Raises Refused 429 beyond the limit.
+        """
+        window = int(now) // WINDOW_SECONDS
+        if window != self._window:
+            self._window, self._counts = window, {}
+        limit = self._limits.requests_per_minute
+        used = self._counts.get(user, 0) + 1
+        # Only users with a sub-account come here, but a full table must still not grow.
+        if user in self._counts or len(self._counts) < MAX_TRACKED:
+            self._counts[user] = used
+        reset = (window + 1) * WINDOW_SECONDS - int(now)
+        headers = {
+            "X-RateLimit-Limit": str(limit),
+            "X-RateLimit-Remaining": str(max(limit - used, 0)),
+            "X-RateLimit-Reset": str(reset),
+        }
+        if used > limit:
+            raise Refused(
+                429,
+                "Rate limit exceeded. Please slow down your request rate "
+                f"(limit: {limit} requests/min).",
+                {**headers, "Retry-After": str(reset)},
+            )
+        return headers
+
+    @contextmanager
+    def running(self, user: str) -> Iterator[None]:
+        """Hold one place while an answer is under way. Raises Refused 503 when none is free."""
+        if (
+            self._total >= self._limits.concurrency
+            or self._running.get(user, 0) >= self._limits.concurrency_per_user
+        ):
+            raise Refused(503, f"{user}: too many answers under way", {"Retry-After": "1"})
+        self._running[user] += 1
+        self._total += 1
+        try:
+            yield
+        finally:
+            self._total -= 1
+            self._running[user] -= 1
+            if not self._running[user]:
+                del self._running[user]

@@ -1,0 +1,145 @@
+"""Starts the broker, keeps it running, stops it: `run` returns when the process should end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+
+import aiohttp
+import uvicorn
+
+from provider import tee as tees
+from provider.app import App
+from provider.book import Book
+from provider.chain import Chain
+from provider.config import Config
+from provider.errors import ChainError, ConfigError
+from provider.gate import Gate
+from provider.register import check_network, register
+from provider.relay import Relay
+from provider.settle import Settler
+from provider.store import Store
+
+SHUTDOWN_SECONDS = 1
+LAST_SETTLEMENT_SECONDS = 0.8
+KEEP_SIGNATURES_SECONDS = 7 * 86_400
+PRUNE_SECONDS = 3600
+
+log = logging.getLogger("provider.serve")
+
+
+class _Server(uvicorn.Server):
+    """Says READY once connections are accepted."""
+
+    def __init__(self, config: uvicorn.Config, ready: str) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            print(self._ready, flush=True)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket; port 0 lets the kernel choose. Raises ConfigError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=512)
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"listen: cannot listen on {host}:{port} ({error})") from error
+
+
+async def serve_app(app: object, sock: socket.socket, ready: str) -> None:
+    """Serve `app` on `sock` until SIGTERM or SIGINT."""
+    options = uvicorn.Config(
+        app,  # type: ignore[arg-type]  # our own, narrower ASGI types
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )
+    await _Server(options, ready).serve(sockets=[sock])
+
+
+async def run(config: Config) -> None:
+    """Register, serve, settle, until told to stop. Raises ConfigError and ChainError at start."""
+    sock = listen(config.host, config.port)
+    host, port = sock.getsockname()[:2]
+    url = config.service.url or f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    try:
+        store = Store(config.state)
+    except (sqlite3.Error, OSError) as error:
+        raise ConfigError(f"state: {config.state} cannot be used ({error})") from error
+    try:
+        async with (
+            aiohttp.ClientSession() as node,
+            aiohttp.ClientSession(
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                # Below the five seconds after which uvicorn upstreams close idle connections.
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=2),
+            ) as upstream,
+        ):
+            await _run(config, sock, url, store, node, upstream)
+    finally:
+        store.close()
+        sock.close()
+
+
+async def _run(
+    config: Config,
+    sock: socket.socket,
+    url: str,
+    store: Store,
+    node: aiohttp.ClientSession,
+    upstream: aiohttp.ClientSession,
+) -> None:
+    chain = Chain(node, config.network.rpc, config.network.inference, config.wallet_key)
+    chain_id = await check_network(chain, config)
+    tee = tees.load(config.tee, config.state, model=config.service.model)
+    await register(chain, config.service, url=url, signer=tee.address)
+    book = Book(store.owed())
+    settler = Settler(
+        store, chain, tee, book, chain_id=chain_id, interval=config.settlement.interval_seconds
+    )
+    gate = Gate(chain, book, config.network.cache_seconds)
+    relay = Relay(
+        config, upstream=upstream, gate=gate, book=book, store=store, tee=tee, settler=settler
+    )
+    app = App(config, relay=relay, gate=gate, book=book, tee=tee, started=int(time.time()))
+    async with _background(settler, store):
+        await serve_app(app, sock, f"provider READY {url} {config.provider}")
+    if config.settlement.at_shutdown:
+        try:
+            async with asyncio.timeout(LAST_SETTLEMENT_SECONDS):
+                await settler.settle()
+        except (ChainError, TimeoutError) as error:
+            log.warning("fees stay on disk for the next start: %r", error)
+
+
+@contextlib.asynccontextmanager
+async def _background(settler: Settler, store: Store) -> AsyncIterator[None]:
+    """Settlement and housekeeping, as long as the server runs."""
+    tasks = [asyncio.create_task(settler.run()), asyncio.create_task(_prune(store))]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _prune(store: Store) -> None:
+    while True:
+        before = time.time() - KEEP_SIGNATURES_SECONDS
+        await asyncio.to_thread(store.forget_signatures, before)
+        await asyncio.sleep(PRUNE_SECONDS)
