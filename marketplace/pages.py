@@ -413,7 +413,7 @@ def _sentence(listing: records.Listing, payers_30d: int | None) -> str:
     parts = [f"{cost}{' (in / out)' if len(offered) == 2 else ''}"]
     if payers_30d is not None:
         parts.append(f"{payers_30d:,} payer{'' if payers_30d == 1 else 's'} in 30 days")
-    parts.append(f"listed since block {listing.created_block:,}")
+    parts.append(f"Listed since block {listing.created_block:,}")
     return ". ".join(parts) + "."
 
 

@@ -45,12 +45,13 @@ def reputation(provider: str, serving: str, now: dt.datetime | None = None) -> R
     accepted = Q(status__in=ACCEPTED)
     partly = Q(status="partial")
     found = Settlement.objects.filter(provider=provider, serving=serving).aggregate(
+        # First: after it, `settled` names the sum below.
+        payers=Count("user", distinct=True, filter=Q(at__gte=since, settled__gt=0)),
         items=Count("pk"),
         in_part=Count("pk", filter=partly),
         refused=Count("pk", filter=~accepted),
         settled=Sum("settled", filter=accepted),
         unsettled=Sum("unsettled"),
-        payers=Count("user", distinct=True, filter=Q(at__gte=since, settled__gt=0)),
     )
     return Reputation(
         items=found["items"],

@@ -1,0 +1,84 @@
+"""The look is made of tokens: four style sheets in layers, no value of its own outside `tokens.css`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from scripts.vendor_assets import ICONS
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CSS = ROOT / "static/css"
+SHEETS = ("tokens.css", "base.css", "kit.css", "pages.css")
+COMMENT = re.compile(r"/\*.*?\*/", re.S)
+
+COLOUR = re.compile(
+    r"#[0-9a-fA-F]{3,8}\b|\b(?:rgb|rgba|hsl|hsla|hwb|lab|lch|oklab|oklch|color|light-dark|color-mix)\("
+    r"|(?<![\w-])(?:white|black|red|green|blue|gr[ae]y|orange|purple|violet|yellow|pink|silver)(?![\w-])"
+)
+SIZE = re.compile(r"(?<![\w.-])\d*\.?\d+(px|rem|pt|vh|vw|dvh|svh|ch|ms)\b")
+
+
+def rules(name: str) -> str:
+    return COMMENT.sub("", (CSS / name).read_text())
+
+
+def declarations(name: str) -> str:
+    """A sheet without the conditions of its media queries: custom properties do not work there."""
+    return re.sub(r"@(?:media|container|supports)[^{]*\{", "{", rules(name))
+
+
+def test_four_sheets_and_their_weight() -> None:
+    assert sorted(path.name for path in CSS.iterdir()) == sorted(SHEETS)
+    assert sum((CSS / name).stat().st_size for name in SHEETS) < 40 * 1024
+    fonts = list((ROOT / "static/fonts").glob("*.woff2"))
+    assert sum(path.stat().st_size for path in fonts) < 90 * 1024
+
+
+@pytest.mark.parametrize("name", SHEETS[1:])
+def test_every_rule_is_in_its_layer(name: str) -> None:
+    text = rules(name).strip()
+    assert text.startswith(f"@layer {name.removesuffix('.css')} {{")
+    depth = 0
+    for position, character in enumerate(text):
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        if depth == 0 and character == "}":
+            assert position == len(text) - 1, f"rules outside the layer: {text[position + 1:][:60]}"
+
+
+@pytest.mark.parametrize("name", SHEETS[1:])
+def test_colours_and_sizes_are_tokens(name: str) -> None:
+    text = declarations(name)
+    assert COLOUR.findall(text) == []
+    # 75ch, 60ch: line lengths are a property of text, not of the scale.
+    assert [match[0] for match in SIZE.finditer(text) if not match[0].endswith("ch")] == []
+
+
+def test_every_token_used_exists_and_every_token_is_used() -> None:
+    defined = set(re.findall(r"(?m)^\s*(--[\w-]+):", rules("tokens.css")))
+    text = "".join(rules(name) for name in SHEETS)
+    used = set(re.findall(r"var\((--[\w-]+)", text))
+    assert used - defined == set()
+    assert defined - used == set()
+
+
+def test_no_style_and_no_script_stands_in_a_template() -> None:
+    for path in (ROOT / "templates").rglob("*.html"):
+        text = path.read_text()
+        assert not re.search(r"\sstyle\s*=|<style|\son[a-z]+\s*=|\bhx-on|javascript:", text), path
+        for tag in re.findall(r"<script[^>]*>", text):
+            assert "src=" in tag, f"{path}: {tag}"
+        assert "|safe" not in text or path.match("docs/page.html") or path.match("inference/*"), path
+
+
+def test_icons_named_in_templates_are_in_the_sprite() -> None:
+    sprite = set(re.findall(r'<symbol id="([\w-]+)"', (ROOT / "static/icons/sprite.svg").read_text()))
+    assert sprite == set(ICONS)
+    sources = [*(ROOT / "templates").rglob("*.html"), *(ROOT / "static/js").glob("*.js")]
+    text = "\n".join(path.read_text() for path in sources)
+    named = set(re.findall(r'\{% icon "([\w-]+)" %\}|icon_name="([\w-]+)"', text))
+    flat = {name for pair in named for name in pair if name}
+    assert flat - sprite == set()
+    assert flat
