@@ -50,12 +50,10 @@ class Timeouts:
 
 @dataclass(frozen=True)
 class Call:
-    """What to send where. `body` are the exact bytes; `bearer` is the provider key's header value
-    without `Bearer `.
-    """
+    """What to send where. `body` are the exact bytes, `authorization` the header's whole value."""
 
     url: str
-    bearer: str
+    authorization: str
     body: bytes
 
 
@@ -70,7 +68,7 @@ class Record:
     """
 
     request_sha256: str = ""
-    chat_id: str = ""
+    answer_id: str = ""
     text: list[str] = field(default_factory=list)
     usage: fees.Usage | None = None
     finish_reason: str = ""
@@ -143,7 +141,7 @@ async def stream(
             "POST",
             f"{call.url.rstrip('/')}/v1/proxy/chat/completions",
             headers={
-                "Authorization": f"Bearer {call.bearer}",
+                "Authorization": call.authorization,
                 "Content-Type": "application/json",
                 "Accept": "text/event-stream",
             },
@@ -158,7 +156,7 @@ async def stream(
             ),
         ) as answer:
             record.sent = True
-            record.chat_id = _chat_id(answer)
+            record.answer_id = _answer_id(answer)
             reading = _streamed if "event-stream" in answer.header("Content-Type") else _whole
             async with aclosing(reading(answer, record, timeouts)) as events:
                 async for event in events:
@@ -290,7 +288,7 @@ def _failure(error: NetError | wire.BadStream, record: Record) -> Failure:
     return Failure("unreachable", str(error))
 
 
-def _chat_id(answer: Answer) -> str:
+def _answer_id(answer: Answer) -> str:
     """The id under which the provider keeps its signature; only characters that are safe in a
     path.
     """

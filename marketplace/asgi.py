@@ -12,11 +12,13 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "marketplace.settings")
 http = get_asgi_application()
 
-from marketplace.routing import websocket_urlpatterns  # noqa: E402  (models need a configured Django)
+from inference.lifespan import lifespan  # noqa: E402  (models need a configured Django)
+from marketplace.routing import websocket_urlpatterns  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
         "http": http,
+        "lifespan": lifespan,
         "websocket": AllowedHostsOriginValidator(
             AuthMiddlewareStack(URLRouter(websocket_urlpatterns))
         ),

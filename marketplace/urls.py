@@ -14,6 +14,7 @@ def healthz(request: HttpRequest) -> HttpResponse:
 urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", healthz, name="healthz"),
     path("", include("accounts.urls")),
+    path("", include("inference.urls")),
     path("", include("marketplace.api_urls")),
     path("", include("marketplace.urls_pages")),
 ]

@@ -41,7 +41,7 @@ class Reply:
         self.writer.write(data)
         await self.writer.drain()
 
-    async def head(self, status: int = 200, **headers: str) -> None:
+    async def head(self, status: int = 200, /, **headers: str) -> None:
         lines = [f"HTTP/1.1 {status} X"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         await self.raw("\r\n".join([*lines, "", ""]).encode())
@@ -50,11 +50,12 @@ class Reply:
         await self.head(status, Content_Length=str(len(body)), Connection="close", **headers)
         await self.raw(body)
 
-    async def start(self, chat_id: str = "", **headers: str) -> None:
+    async def start(self, chat_id: str = "", **extra: str) -> None:
         """Begin a chunked event stream."""
+        headers = {"Transfer_Encoding": "chunked", "Content_Type": "text/event-stream", **extra}
         if chat_id:
             headers["ZG_Res_Key"] = chat_id
-        await self.head(Transfer_Encoding="chunked", Content_Type="text/event-stream", **headers)
+        await self.head(200, **headers)
 
     async def send(self, data: bytes) -> None:
         """One chunk of the stream."""

@@ -28,7 +28,7 @@ async def ask(script: Script, timeouts: Timeouts = QUICK) -> tuple[list[Event], 
         events = [
             event
             async for event in relay.stream(
-                client, Call(upstream.url + "/", "app-sk-x", BODY), record, timeouts
+                client, Call(upstream.url + "/", "Bearer app-sk-x", BODY), record, timeouts
             )
         ]
     return events, record, upstream
@@ -59,7 +59,7 @@ async def test_an_answer_with_its_hashes() -> None:
     assert text(events) == "Good morning"
     assert [type(e) for e in events[-2:]] == [Usage, Finished]
     assert record.usage is not None and record.usage.completion_tokens == 7
-    assert (record.chat_id, record.complete, record.finish_reason) == ("abc-1", True, "stop")
+    assert (record.answer_id, record.complete, record.finish_reason) == ("abc-1", True, "stop")
     assert record.response_sha256 == hashlib.sha256(sent[0]).hexdigest()
     assert record.first_token_seconds is not None and record.first_token_seconds < record.seconds
     (asked,) = upstream.asked
@@ -266,4 +266,4 @@ async def test_ids_that_are_not_ids_are_dropped() -> None:
             await reply.end()
 
         _, record, _ = await ask(script)
-        assert record.chat_id == expected
+        assert record.answer_id == expected

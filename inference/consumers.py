@@ -1,0 +1,219 @@
+"""`/ws/chat/{id}`: a thin reader and writer of one conversation. Answers belong to the hub.
+
+In:  {"type": "prompt", "key": uuid, "text", "provider"?} · {"type": "stop", "turn"} ·
+     {"type": "resume", "turn", "after"} (also as {"resume": turn, "after": seq})
+Out: {"type": "turn", "key", "turn"} · {"type": "delta", "turn", "seq", "text"} ·
+     {"type": "end", "turn", "seq", "state"} · {"type": "verdict", "turn", "seq", "verdict"} ·
+     {"type": "error", "key", "code", "sentence"}
+Anything else closes the socket with a reason. Sending waits for a slow reader and for nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import aclosing
+from importlib import import_module
+from typing import Any
+from uuid import UUID
+
+import orjson
+from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.conf import settings
+from redis.exceptions import RedisError
+
+from accounts.models import User
+from inference import access, services, turnlog
+from inference.errors import ChatError, Closing
+from inference.hub import Hub, hub
+from inference.models import Chat, State, Turn
+
+log = logging.getLogger(__name__)
+
+MAX_FRAME_CHARS = 48_000
+MAX_WATCHED = 4
+#: Messages one socket may send per window of seconds; a person never comes near.
+MESSAGES, WINDOW_SECONDS = 40, 20.0
+
+BAD_MESSAGE = 4400
+SIGNED_OUT = 4401
+TOO_MANY = 4429
+TRY_AGAIN = 1012
+
+
+class Refused(Exception):
+    """Ends the socket: close code and reason."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has no types
+    """One browser's view of one conversation."""
+
+    chat: Chat
+    hub: Hub
+
+    async def connect(self) -> None:
+        self._watching: dict[int, asyncio.Task[None]] = {}
+        self._sent: list[float] = []
+        user = self.scope.get("user")
+        if not isinstance(user, User) or not user.is_authenticated:
+            await self.close()
+            return
+        try:
+            wanted = self.scope["url_route"]["kwargs"]["chat"]
+            self.chat = await database_sync_to_async(access.chat_for)(user, wanted)
+        except Chat.DoesNotExist:
+            await self.close()
+            return
+        self.hub = hub()
+        await self.hub.start()
+        await self.accept()
+
+    async def disconnect(self, code: int) -> None:
+        """The answers go on: they belong to the server, and the provider bills them anyway."""
+        for task in self._watching.values():
+            task.cancel()
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        try:
+            await self._handle(_message(text_data))
+        except Refused as refused:
+            await self.close(refused.code, refused.reason)
+        except RedisError as error:
+            log.warning("chat socket: %s", error)
+            await self.close(TRY_AGAIN, "try again")
+
+    async def _handle(self, message: dict[str, Any]) -> None:
+        self._count()
+        match message:
+            case {"type": "prompt", "key": str(key), "text": str(text)}:
+                await self._prompt(_uuid(key), text, _optional(message, "provider"))
+            case {"type": "stop", "turn": int(turn)}:
+                await self._stop(turn)
+            case {"type": "resume", "turn": int(turn), "after": int(after)} if after >= 0:
+                await self._resume(turn, after)
+            case {"resume": int(turn), "after": int(after)} if after >= 0:
+                await self._resume(turn, after)
+            case _:
+                raise Refused(BAD_MESSAGE, "unknown message")
+
+    async def _prompt(self, key: UUID, text: str, provider: str) -> None:
+        await self._still_signed_in()
+        try:
+            if self.hub.closing:
+                raise Closing("This server is restarting. Send it again in a few seconds.")
+            opened = await database_sync_to_async(services.open_turn)(
+                self.chat,
+                text,
+                process=self.hub.process,
+                prompt_key=key,
+                provider=provider,
+            )
+            if opened.call is not None:
+                self.hub.launch(opened.turn, opened.call)
+        except ChatError as error:
+            await self._send(type="error", key=str(key), code=error.code, sentence=error.sentence)
+            return
+        await self._send(type="turn", key=str(key), turn=opened.turn)
+        await self._watch(opened.turn, 0)
+
+    async def _stop(self, turn_id: int) -> None:
+        turn = await self._turn(turn_id)
+        if turn.state == State.OPEN:
+            await self.hub.stop(turn_id, turn.process)
+
+    async def _resume(self, turn_id: int, after: int) -> None:
+        turn = await self._turn(turn_id)
+        if turn.state != State.OPEN and not await turnlog.exists(turn_id):
+            # Long over: the page fetches the stored answer.
+            await self._send(type="end", turn=turn_id, seq=after, state=turn.state)
+            await self._send(type="verdict", turn=turn_id, seq=after, verdict=turn.verdict)
+            return
+        await self._watch(turn_id, after)
+
+    async def _turn(self, turn_id: int) -> Turn:
+        try:
+            turn: Turn = await database_sync_to_async(self.chat.turns.get)(pk=turn_id)
+            return turn
+        except (Turn.DoesNotExist, OverflowError, ValueError):
+            raise Refused(BAD_MESSAGE, "no such turn") from None
+
+    async def _watch(self, turn_id: int, after: int) -> None:
+        old = self._watching.pop(turn_id, None)
+        if old is not None:
+            old.cancel()
+        if len(self._watching) >= MAX_WATCHED:
+            raise Refused(TOO_MANY, "too many answers at once")
+        task = asyncio.create_task(self._relay(turn_id, after))
+        self._watching[turn_id] = task
+        task.add_done_callback(lambda done: self._forget(turn_id, done))
+
+    def _forget(self, turn_id: int, task: asyncio.Task[None]) -> None:
+        if self._watching.get(turn_id) is task:
+            del self._watching[turn_id]
+
+    async def _relay(self, turn_id: int, after: int) -> None:
+        try:
+            async with aclosing(turnlog.follow(turn_id, after)) as entries:
+                async for entry in entries:
+                    await self._send(turn=turn_id, seq=entry.seq, **entry.event)
+        except RedisError as error:
+            log.warning("turn %s cannot be watched: %s", turn_id, error)
+            await self.close(TRY_AGAIN, "try again")
+
+    async def _still_signed_in(self) -> None:
+        """Signing out must end what an open socket may spend."""
+        if not await database_sync_to_async(_session_lives)(self.scope["session"]):
+            raise Refused(SIGNED_OUT, "signed out")
+
+    def _count(self) -> None:
+        now = time.monotonic()
+        self._sent = [at for at in self._sent if at > now - WINDOW_SECONDS] + [now]
+        if len(self._sent) > MESSAGES:
+            raise Refused(TOO_MANY, "too many messages")
+
+    async def _send(self, **message: Any) -> None:
+        await self.send(text_data=orjson.dumps(message).decode())
+
+
+def _message(text: str | None) -> dict[str, Any]:
+    if text is None:
+        raise Refused(BAD_MESSAGE, "text messages only")
+    if len(text) > MAX_FRAME_CHARS:
+        raise Refused(BAD_MESSAGE, "message too long")
+    try:
+        message = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise Refused(BAD_MESSAGE, "not JSON") from None
+    if not isinstance(message, dict):
+        raise Refused(BAD_MESSAGE, "unknown message")
+    # JSON has no way to say "whole number that is not true or false".
+    if any(isinstance(message.get(name), bool) for name in ("turn", "after", "resume")):
+        raise Refused(BAD_MESSAGE, "unknown message")
+    return message
+
+
+def _optional(message: dict[str, Any], name: str) -> str:
+    value = message.get(name, "")
+    if not isinstance(value, str) or len(value) > 42:
+        raise Refused(BAD_MESSAGE, "unknown message")
+    return value
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise Refused(BAD_MESSAGE, "the key is no UUID") from None
+
+
+def _session_lives(session: Any) -> bool:
+    engine = import_module(settings.SESSION_ENGINE)
+    key = session.session_key
+    return bool(key and engine.SessionStore().exists(key))

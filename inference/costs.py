@@ -1,0 +1,52 @@
+"""What a chat answer costs, how sure that is, and what it can cost at most. Pure; neuron."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from inference import failures
+from inference.failures import Failure
+from protocol import fees
+
+Kind = Literal["known", "estimated", "unknown", "none"]
+
+#: Few tokenizers need more than one token for three bytes of ordinary text; used for "up to" only.
+_BYTES_PER_TOKEN = 3
+
+
+@dataclass(frozen=True)
+class Cost:
+    """`fee` neuron; for `unknown` it is the most the provider may charge."""
+
+    fee: int
+    kind: Kind
+
+
+def most(tariff: fees.Tariff, request_bytes: int, max_tokens: int) -> int:
+    """The most one request can cost: its size as tokens, and an answer of full length."""
+    usage = fees.Usage(-(-request_bytes // _BYTES_PER_TOKEN), max_tokens)
+    return fees.chat_fee(tariff, usage)
+
+
+def of_answer(
+    tariff: fees.Tariff,
+    *,
+    usage: fees.Usage | None,
+    text: str,
+    finished: bool,
+    failure: Failure | None,
+    maximum: int,
+) -> Cost:
+    """The cost of one turn, however it ended.
+
+    A provider bills the whole answer even when nobody listens any more (provider-protocol.md 1.3),
+    so without its own count a stopped or cut answer is unknown until it settles.
+    """
+    if usage is not None:
+        return Cost(fees.chat_fee(tariff, usage), "known")
+    if failure is not None and failure.kind in failures.NOT_CHARGED:
+        return Cost(0, "none")
+    if finished:
+        return Cost(fees.words_fee(tariff.output_price, text), "estimated")
+    return Cost(maximum, "unknown")

@@ -1,0 +1,231 @@
+"""The answers that this process is writing: one task each, owned by the process, not by a socket.
+
+A hub starts with the first chat of a process and then keeps three things going: a heartbeat, an
+ear for stop requests from other processes, and every few seconds a look for turns whose process
+has died. When the process is told to end, its open turns end as cut off, with their text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import uuid
+from collections.abc import Coroutine
+from contextlib import aclosing
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
+
+from channels.db import database_sync_to_async
+from django.conf import settings
+from redis.exceptions import RedisError
+
+from inference import relay, services, signatures, turnlog
+from inference.errors import Closing
+from inference.failures import Failure
+from inference.models import State, Turn, Verdict
+from inference.relay import Call, Delta, Failed, Finished, Record, Usage
+from net.addresses import Policy
+from net.client import Client
+
+log = logging.getLogger(__name__)
+
+Why = Literal["stop", "closing"]
+
+BEAT_SECONDS = 4.0
+_hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
+
+
+def hub() -> Hub:
+    """This event loop's hub; there is one loop per process outside of tests."""
+    loop = asyncio.get_running_loop()
+    if loop not in _hubs:
+        _hubs[loop] = Hub()
+    return _hubs[loop]
+
+
+class Hub:
+    """See the module. `process` names it in the database and in Redis."""
+
+    def __init__(self, timeouts: relay.Timeouts | None = None) -> None:
+        self.process = uuid.uuid4().hex
+        self.closing = False
+        self._timeouts = timeouts
+        self._client: Client | None = None
+        self._turns: dict[int, asyncio.Task[None]] = {}
+        self._why: dict[int, Why] = {}
+        self._service: list[asyncio.Task[None]] = []
+        self._starting = asyncio.Lock()
+        self._ending = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Begin the housekeeping; does nothing the second time."""
+        async with self._starting:
+            if self._service or self.closing:
+                return
+            await turnlog.beat(self.process)
+            self._service = [_task(self._keep_house()), _task(self._listen())]
+
+    def launch(self, turn_id: int, call: Call) -> None:
+        """Write the answer of an open turn. Raises Closing when this process is about to end."""
+        if self.closing:
+            raise Closing("This server is restarting. Send it again in a few seconds.")
+        task = _task(self._answer(turn_id, call))
+        self._turns[turn_id] = task
+        task.add_done_callback(lambda _: self._turns.pop(turn_id, None))
+
+    async def stop(self, turn_id: int, process: str) -> None:
+        """Stop a turn at its next token, whichever process writes it."""
+        if turn_id in self._turns:
+            self._cancel(turn_id, "stop")
+        elif process != self.process:
+            await turnlog.ask_to_stop(process, turn_id)
+
+    async def close(self) -> None:
+        """End every open turn as cut off and stop the housekeeping. Safe to call again."""
+        self.closing = True
+        async with self._ending:
+            tasks = list(self._turns.values())
+            for turn_id in list(self._turns):
+                self._cancel(turn_id, "closing")
+            await asyncio.gather(*tasks, return_exceptions=True)
+            service, self._service = self._service, []
+            for task in service:
+                task.cancel()
+            await asyncio.gather(*service, return_exceptions=True)
+            client, self._client = self._client, None
+            if client is not None:
+                await client.close()
+            if service:
+                await self._say_goodbye()
+
+    async def _say_goodbye(self) -> None:
+        try:
+            await turnlog.gone(self.process)
+        except RedisError as error:
+            log.warning("heartbeat not withdrawn: %s", error)
+        await turnlog.close()
+
+    @property
+    def client(self) -> Client:
+        if self._client is None:
+            self._client = Client(Policy(allow_private=settings.ALLOW_PRIVATE_PROVIDERS))
+        return self._client
+
+    def _cancel(self, turn_id: int, why: Why) -> None:
+        if turn_id not in self._why:
+            self._why[turn_id] = why
+            self._turns[turn_id].cancel()
+
+    async def _answer(self, turn_id: int, call: Call) -> None:
+        """1. relay the answer into the turn's stream  2. store the turn  3. judge its signature."""
+        record = Record()
+        writer = turnlog.Writer(turn_id)
+        state, failure = State.CUT_OFF, None
+        try:
+            events = relay.stream(self.client, call, record, self._timeouts)
+            async with aclosing(events):
+                async for event in events:
+                    match event:
+                        case Delta():
+                            await writer.text(event.text)
+                        case Usage():
+                            pass  # told with the end
+                        case Finished():
+                            state = State.ANSWERED
+                        case Failed():
+                            failure = event.failure
+                            state = State.CUT_OFF if any(record.text) else State.FAILED
+        except asyncio.CancelledError:
+            if self._why.get(turn_id) == "stop":
+                state = State.STOPPED
+            else:
+                failure = Failure("interrupted", "the server was restarted")
+        except Exception:
+            # The outermost frame of a turn: whatever it was, the row must not stay open.
+            log.exception("turn %s failed", turn_id)
+            failure = Failure("interrupted", "an error of this site")
+        finally:
+            # A second cancellation (loop shutdown) must not leave the row open either.
+            await asyncio.shield(_task(self._end(turn_id, state, record, failure, writer)))
+
+    async def _end(
+        self,
+        turn_id: int,
+        state: State,
+        record: Record,
+        failure: Failure | None,
+        writer: turnlog.Writer,
+    ) -> None:
+        self._why.setdefault(turn_id, "stop")  # from here on there is nothing left to cancel
+        try:
+            ended = await database_sync_to_async(services.end_turn)(turn_id, state, record, failure)
+            if not ended:
+                return
+            await writer.event({"type": "end", "state": str(state)})
+            verdict = Verdict.PENDING
+            if not self.closing:
+                waits = signatures.AT_ONCE if record.complete else signatures.AT_ONCE[:1]
+                verdict = await signatures.settle(self.client, turn_id, waits=waits)
+            await writer.event({"type": "verdict", "verdict": str(verdict)})
+        finally:
+            self._why.pop(turn_id, None)
+
+    async def _keep_house(self) -> None:
+        """Beat, and give up turns of dead processes, until cancelled."""
+        while True:
+            try:
+                await turnlog.beat(self.process)
+                await reap()
+            except Exception as error:  # outermost frame of the loop
+                log.warning("chat housekeeping: %s", error)
+            await asyncio.sleep(BEAT_SECONDS)
+
+    async def _listen(self) -> None:
+        """Stop turns that other processes were asked to stop."""
+        while True:
+            try:
+                async with aclosing(turnlog.stop_requests(self.process)) as requests:
+                    async for turn_id in requests:
+                        if turn_id in self._turns:
+                            self._cancel(turn_id, "stop")
+            except RedisError as error:
+                log.warning("stop requests of other processes are not heard: %s", error)
+            await asyncio.sleep(BEAT_SECONDS)
+
+
+async def reap() -> int:
+    """End open turns whose process is dead as cut off, with the text that had reached Redis.
+
+    Returns how many. Safe to run anywhere and at the same time: the row changes hands once.
+    """
+    owners = await database_sync_to_async(_owners)()
+    dead = [process for process in owners if not await turnlog.alive(process)]
+    count = 0
+    for turn_id in await database_sync_to_async(_open_turns)(dead) if dead else ():
+        text = await turnlog.text_of(turn_id)
+        if await database_sync_to_async(services.cut_off)(turn_id, text):
+            count += 1
+            await turnlog.append_after(
+                turn_id,
+                {"type": "end", "state": str(State.CUT_OFF)},
+                {"type": "verdict", "verdict": str(Verdict.NOT_COMPARABLE)},
+            )
+    return count
+
+
+def _owners() -> list[str]:
+    rows = Turn.objects.filter(state=State.OPEN).order_by()
+    return list(rows.values_list("process", flat=True).distinct())
+
+
+def _open_turns(processes: list[str]) -> list[int]:
+    rows = Turn.objects.filter(state=State.OPEN, process__in=processes)
+    return list(rows.values_list("pk", flat=True))
+
+
+def _task(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """A task with a context of its own: a request's context ends with the request, and database
+    calls bound to it would fail.
+    """
+    return asyncio.get_running_loop().create_task(work, context=contextvars.Context())

@@ -1,0 +1,56 @@
+"""Start and end of a web process: open turns of a dead predecessor are ended, our own are never
+left open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import threading
+from collections.abc import Awaitable, Callable
+from types import FrameType
+from typing import Any
+
+from inference.hub import hub
+
+log = logging.getLogger(__name__)
+
+
+async def lifespan(
+    scope: dict[str, Any],
+    receive: Callable[[], Awaitable[dict[str, Any]]],
+    send: Callable[[dict[str, Any]], Awaitable[None]],
+) -> None:
+    """The ASGI lifespan protocol: the hub lives from startup to shutdown."""
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            try:
+                await hub().start()
+            except Exception as error:  # Redis away: the first chat tries again
+                log.warning("chat not ready at start: %s", error)
+            _end_turns_on_signal()
+            await send({"type": "lifespan.startup.complete"})
+        else:
+            await hub().close()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+
+
+def _end_turns_on_signal() -> None:
+    """On SIGTERM and SIGINT end the open turns at once: the server waits for open event streams
+    before it shuts down, and those wait for their turns.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    loop, own = asyncio.get_running_loop(), hub()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        before = signal.getsignal(name)
+
+        def ended(number: int, frame: FrameType | None, before: Any = before) -> None:
+            loop.call_soon_threadsafe(lambda: loop.create_task(own.close()))
+            if callable(before):
+                before(number, frame)
+
+        signal.signal(name, ended)

@@ -1,0 +1,99 @@
+"""Markdown of a model's answer as safe HTML. A model is a stranger: no raw HTML, no images, no
+script or style, links only to http, https and mailto, and never followed by search engines.
+
+Two independent walls: markdown-it-py with HTML off, then an allow-list (nh3) over its output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import nh3
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from markdown_it.token import Token
+
+#: Longer answers are shown as plain text: rendering time must stay bounded.
+MAX_CHARS = 200_000
+_LINK_SCHEMES = {"http", "https", "mailto"}
+_TAGS = {
+    "p", "br", "hr", "em", "strong", "s", "code", "pre", "blockquote", "ul", "ol", "li", "a",
+    "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td", "div",
+}  # fmt: skip
+_ATTRIBUTES: dict[str, set[str]] = {"a": {"href", "title"}, "ol": {"start"}, "div": {"tabindex"}}
+
+
+def render(text: str) -> SafeString:
+    """Safe HTML of Markdown (CommonMark, tables, strikethrough)."""
+    if len(text) > MAX_CHARS:
+        return format_html("<pre>{}</pre>", text)
+    html = _engine().render(text)
+    clean = nh3.clean(
+        html,
+        tags=_TAGS,
+        attributes=_ATTRIBUTES,
+        url_schemes=_LINK_SCHEMES,
+        link_rel="nofollow noopener noreferrer",
+        strip_comments=True,
+    )
+    return mark_safe(clean)
+
+
+def _engine() -> MarkdownIt:
+    # Depth bounds the work on nested quotes and lists; a fresh engine holds no state of others.
+    engine = MarkdownIt("commonmark", {"html": False, "maxNesting": 20})
+    engine.enable(["table", "strikethrough"]).disable("html_inline").disable("html_block")
+    engine.validateLink = lambda url: url.partition(":")[0].strip().lower() in _LINK_SCHEMES  # type: ignore[method-assign]
+    for name, rule in _RULES.items():
+        engine.add_render_rule(name, rule)
+    return engine
+
+
+def _image(
+    renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any
+) -> str:
+    """Pictures would load from where the model says; only their description is shown."""
+    return str(renderer.renderInlineAsText(tokens[index].children, options, env))
+
+
+def _heading(
+    renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any
+) -> str:
+    """An answer's headings stand below the page's own h1 and h2."""
+    token = tokens[index]
+    level = min(int(token.tag[1]) + 2, 6)
+    return f"<h{level}>" if token.nesting > 0 else f"</h{level}>\n"
+
+
+def _fence(
+    renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any
+) -> str:
+    """Code scrolls sideways, so the keyboard must reach it."""
+    code = nh3.clean_text(tokens[index].content)
+    return f'<div tabindex="0"><pre><code>{code}</code></pre></div>\n'
+
+
+def _table_open(
+    renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any
+) -> str:
+    return '<div tabindex="0"><table>\n'
+
+
+def _table_close(
+    renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any
+) -> str:
+    return "</table></div>\n"
+
+
+_RULES = {
+    "image": _image,
+    "heading_open": _heading,
+    "heading_close": _heading,
+    "fence": _fence,
+    "code_block": _fence,
+    "table_open": _table_open,
+    "table_close": _table_close,
+}

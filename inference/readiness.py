@@ -1,0 +1,71 @@
+"""What still stands between a person and a paid answer, in the order in which it can be solved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from accounts.models import User
+from inference import costs
+from ledger import selectors as ledger
+from ledger.models import Kind
+from ledger.records import Listing
+from protocol import fees
+
+Code = Literal[
+    "signed_out",
+    "no_service",
+    "signer_not_accepted",
+    "no_ledger",
+    "not_funded",
+    "not_acknowledged",
+    "ready",
+]
+
+#: Transferred by the button; 1 0G of it stays in the provider's reserve.
+TOP_UP = 2 * fees.NEURON_PER_0G
+MAX_TOKENS = 1024
+_USUAL_REQUEST_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """`have` is what the sub-account may spend now, `need` what one answer may take; neuron."""
+
+    code: Code
+    have: int = 0
+    need: int = 0
+
+    @property
+    def ready(self) -> bool:
+        return self.code == "ready"
+
+
+def check(user: User | None, listing: Listing | None, request_bytes: int = 0) -> Readiness:
+    """Whether `user` may ask the service now (4 queries); by the index, so a block behind at most.
+
+    The provider decides in the end: it also counts what it has not settled yet.
+    """
+    if listing is None or not listing.url or listing.removed:
+        return Readiness("no_service")
+    if not listing.tee_signer_acknowledged:
+        return Readiness("signer_not_accepted")
+    if user is None:
+        return Readiness("signed_out")
+    if ledger.account(user.address).ledger is None:
+        return Readiness("no_ledger")
+    position = ledger.position(user.address, listing.provider, listing.serving)
+    have = position.spendable if position else 0
+    tariff = fees.tariff(listing.input_price, listing.output_price, listing.additional_info)
+    request = costs.most(tariff, request_bytes or _USUAL_REQUEST_BYTES, MAX_TOKENS)
+    need = fees.MINIMUM_RESERVE + request
+    if have < need:
+        return Readiness("not_funded", have, need)
+    if position is None or not position.acknowledged:
+        return Readiness("not_acknowledged", have, need)
+    return Readiness("ready", have, need)
+
+
+def chat_service(provider: str) -> Listing | None:
+    """The chat service of a provider: in the recommended serving contract, else the newest."""
+    return ledger.service(Kind.INFERENCE.value, provider)

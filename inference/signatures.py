@@ -1,0 +1,114 @@
+"""Fetch the provider's signature of an answer and judge it. Signatures expire at the provider
+(about 20 minutes), so this runs as soon as the answer has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from urllib.parse import quote
+
+from channels.db import database_sync_to_async
+from django.db.models import F
+
+from attestation import verify
+from inference import services
+from inference.models import State, Turn, Verdict
+from net import strictjson
+from net.client import Client
+from net.errors import BadStatus, NetError
+from net.limits import JsonLimits, Limits
+
+log = logging.getLogger(__name__)
+
+#: Seconds before each try right after the answer: a broker signs once its own accounting is done.
+AT_ONCE = (0.0, 0.3, 1.0, 2.0)
+_LIMITS = Limits(connect=5, first_byte=10, between=5, total=15, max_bytes=256 << 10)
+_SHAPE = JsonLimits(max_depth=4, max_bytes=256 << 10)
+
+
+class Later(Exception):
+    """The provider could not be asked just now; ask again."""
+
+
+async def settle(client: Client, turn_id: int, *, waits: tuple[float, ...] = (0.0,)) -> Verdict:
+    """Judge an ended turn and store the verdict, asking once after each wait (seconds).
+
+    Stays `pending` when the provider cannot be reached; the worker asks again later
+    (`inference.tasks`). A provider that says it has no signature is `unavailable`.
+    """
+    turn = await database_sync_to_async(Turn.objects.get)(pk=turn_id)
+    if turn.state == State.OPEN:
+        return Verdict.PENDING
+    exchange = verify.Exchange(
+        turn.request_sha256,
+        turn.response_sha256,
+        complete=turn.complete,
+        reused=await database_sync_to_async(_reused)(turn),
+    )
+    document: object | None = None
+    missing: Exception | None = None
+    for wait in waits if _can_be_asked(turn) else ():
+        await asyncio.sleep(wait)
+        try:
+            document = await _fetch(client, turn)
+            break
+        except (Later, BadStatus) as error:
+            missing = error
+    await database_sync_to_async(_count_tries)(turn_id)
+    if document is not None:
+        signer = verify.Signer(turn.expected_signer, turn.signer_acknowledged, turn.routing_proof)
+        result = verify.reply(document, exchange, signer)
+    elif isinstance(missing, Later) and turn.complete:
+        return Verdict.PENDING
+    elif not turn.expected_signer:
+        result = verify.no_reply(exchange, "never_signs")
+    else:
+        result = verify.no_reply(exchange, "not_found" if turn.answer_id else "no_id")
+    await database_sync_to_async(services.store_verdict)(turn_id, result, document)
+    return Verdict(result.verdict)
+
+
+def give_up(turn: Turn) -> None:
+    """The provider could not be reached for too long: say so instead of waiting for ever."""
+    exchange = verify.Exchange(turn.request_sha256, turn.response_sha256, turn.complete)
+    services.store_verdict(turn.pk, verify.no_reply(exchange, "not_found"), None)
+
+
+def _can_be_asked(turn: Turn) -> bool:
+    return bool(turn.answer_id and turn.expected_signer)
+
+
+async def _fetch(client: Client, turn: Turn) -> object:
+    """The signature document. Raises BadStatus (the provider has none) or Later."""
+    path = (
+        f"/v1/proxy/signature/{quote(turn.answer_id, safe='')}?model={quote(turn.model, safe='')}"
+    )
+    try:
+        async with client.open("GET", turn.url.rstrip("/") + path, limits=_LIMITS) as answer:
+            body = await answer.read(_SHAPE.max_bytes)
+    except BadStatus as error:
+        if error.status in (400, 404, 410, 501):
+            raise
+        raise Later(str(error)) from error
+    except NetError as error:
+        raise Later(str(error)) from error
+    try:
+        return strictjson.loads(body, _SHAPE)
+    except NetError:
+        # It answered, and what it said is no signature: keep what it said as text.
+        return body.decode("utf-8", "replace").replace("\x00", "\ufffd")[:2000]
+
+
+def _reused(turn: Turn) -> bool:
+    """Whether this provider gave the same id to an earlier answer, of anybody."""
+    if not turn.answer_id:
+        return False
+    same = Turn.objects.filter(
+        provider=turn.provider, answer_id__iexact=turn.answer_id, pk__lt=turn.pk
+    )
+    return same.exists()
+
+
+def _count_tries(turn_id: int) -> None:
+    Turn.objects.filter(pk=turn_id).update(signature_tries=F("signature_tries") + 1)

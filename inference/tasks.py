@@ -1,0 +1,72 @@
+"""The worker's part of the chat: signatures that the web process could not get, and turns whose
+process died.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from celery import shared_task
+from django.conf import settings
+from django.utils import timezone
+
+from inference import hub, signatures, turnlog
+from inference.models import State, Turn, Verdict
+from net.addresses import Policy
+from net.client import Client
+
+#: Providers keep signatures for about 20 minutes; after that there is nothing to wait for.
+GIVE_UP_AFTER = timedelta(minutes=20)
+#: The web process asks first; the worker takes over from here.
+LEFT_ALONE = timedelta(seconds=20)
+BATCH = 200
+
+
+@shared_task
+def check_reply(turn_id: int) -> str:
+    """Fetch and judge the signature of one ended turn; returns the verdict. Idempotent."""
+    turn = (
+        Turn.objects.filter(pk=turn_id, verdict=Verdict.PENDING).exclude(state=State.OPEN).first()
+    )
+    if turn is None:
+        return "nothing to do"
+    verdict: Verdict = async_to_sync(_settle)(turn_id)
+    if (
+        verdict == Verdict.PENDING
+        and turn.ended_at
+        and turn.ended_at + GIVE_UP_AFTER < timezone.now()
+    ):
+        signatures.give_up(turn)
+        verdict = Verdict.UNAVAILABLE
+    return str(verdict)
+
+
+async def _settle(turn_id: int) -> Verdict:
+    async with Client(Policy(allow_private=settings.ALLOW_PRIVATE_PROVIDERS)) as client:
+        return await signatures.settle(client, turn_id)
+
+
+@shared_task
+def sweep() -> dict[str, int]:
+    """Periodic safety net: end turns of dead processes, look after every pending verdict."""
+    ended: int = async_to_sync(_reap)()
+    rows = Turn.objects.filter(verdict=Verdict.PENDING, ended_at__lt=timezone.now() - LEFT_ALONE)
+    pending = list(rows.exclude(state=State.OPEN).values_list("pk", flat=True)[:BATCH])
+    for turn_id in pending:
+        check_reply.delay(turn_id)
+    return {"ended": ended, "asked": len(pending)}
+
+
+async def _reap() -> int:
+    try:
+        return await hub.reap()
+    finally:
+        await turnlog.close()
+
+
+#: For the beat schedule: name, task and seconds.
+SCHEDULE: dict[str, dict[str, Any]] = {
+    "chat-sweep": {"task": "inference.tasks.sweep", "schedule": 30.0},
+}

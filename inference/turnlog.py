@@ -1,0 +1,185 @@
+"""The hand-over between the process that writes an answer and everybody who watches it (Redis).
+
+Each turn has a stream `turn:<id>` whose entries carry sequence numbers 1, 2, 3 … as their ids, so
+"resume after 17" is one command, in any process, without a gap or a duplicate. Writing an entry
+whose number is not above the last one fails: a process that was given up cannot write any more.
+
+Streams need no trimming: text is bounded (`relay.MAX_ANSWER_CHARS`), and after SMALL_ENTRIES
+entries text is gathered into larger ones, so the number of entries is bounded too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import orjson
+from django.conf import settings
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+log = logging.getLogger(__name__)
+
+SMALL_ENTRIES = 4000
+LARGE_ENTRY_CHARS = 256
+KEPT_SECONDS = 3600
+ALIVE_SECONDS = 15
+_BLOCK_MS = 5000
+_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Redis] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing that happened to a turn. `event` has a `type`: delta, usage, end or verdict."""
+
+    seq: int
+    event: dict[str, Any]
+
+
+def client() -> Redis:
+    """This event loop's client. No read timeout: a watcher blocks on purpose (stack.md 9)."""
+    loop = asyncio.get_running_loop()
+    if loop not in _clients:
+        _clients[loop] = Redis.from_url(
+            settings.REDIS_URL,
+            socket_timeout=None,
+            socket_connect_timeout=3,
+            max_connections=4096,
+        )
+    return _clients[loop]
+
+
+async def close() -> None:
+    """Close this event loop's connections."""
+    found = _clients.pop(asyncio.get_running_loop(), None)
+    if found is not None:
+        await found.aclose()
+
+
+class Writer:
+    """Appends to one turn's stream. Redis trouble never stops an answer: it is stored at its end,
+    only watching live is lost, and that is logged once.
+    """
+
+    def __init__(self, turn: int, seq: int = 0) -> None:
+        self._turn = turn
+        self._seq = seq
+        self._text: list[str] = []
+        self._chars = 0
+        self._broken = False
+
+    async def text(self, text: str) -> None:
+        self._text.append(text)
+        self._chars += len(text)
+        if self._seq < SMALL_ENTRIES or self._chars >= LARGE_ENTRY_CHARS:
+            await self.flush()
+
+    async def flush(self) -> None:
+        if self._text:
+            event = {"type": "delta", "text": "".join(self._text)}
+            self._text, self._chars = [], 0
+            await self._append(event)
+
+    async def event(self, event: dict[str, Any]) -> None:
+        await self.flush()
+        await self._append(event)
+
+    async def _append(self, event: dict[str, Any]) -> None:
+        if self._broken:
+            return
+        self._seq += 1
+        key = _key(self._turn)
+        try:
+            async with client().pipeline(transaction=False) as pipe:
+                pipe.xadd(key, {b"e": orjson.dumps(event)}, id=f"0-{self._seq}")
+                pipe.expire(key, KEPT_SECONDS)
+                await pipe.execute()
+        except RedisError as error:
+            self._broken = True
+            log.warning("turn %s cannot be watched live any more: %s", self._turn, error)
+
+
+async def append_after(turn: int, *events: dict[str, Any]) -> None:
+    """Append behind whatever is there; for writers other than the turn's own process."""
+    key = _key(turn)
+    for event in events:
+        for _ in range(5):
+            last: Any = await client().xrevrange(key, count=1)
+            seq = (_seq(last[0][0]) if last else 0) + 1
+            try:
+                await client().xadd(key, {b"e": orjson.dumps(event)}, id=f"0-{seq}")
+                break
+            except ResponseError:  # somebody else wrote first
+                continue
+    await client().expire(key, KEPT_SECONDS)
+
+
+async def text_of(turn: int) -> str:
+    """All text that reached the stream: the exact prefix of an answer whose process died."""
+    entries: Any = await client().xrange(_key(turn))
+    events = (orjson.loads(fields[b"e"]) for _, fields in entries)
+    return "".join(event["text"] for event in events if event["type"] == "delta")
+
+
+async def exists(turn: int) -> bool:
+    return bool(await client().exists(_key(turn)))
+
+
+async def follow(turn: int, after: int = 0) -> AsyncGenerator[Entry, None]:
+    """Entries after number `after`, as they come, until the turn's verdict; then it ends.
+
+    Never ends for a turn whose process died before anybody noticed: the caller bounds that with
+    `services.reap`. Raises RedisError.
+    """
+    while True:
+        position: Any = {_key(turn): f"0-{after}"}
+        found: Any = await client().xread(position, count=500, block=_BLOCK_MS)
+        for _, entries in found or ():
+            for identifier, fields in entries:
+                after = _seq(identifier)
+                entry = Entry(after, orjson.loads(fields[b"e"]))
+                yield entry
+                if entry.event["type"] == "verdict":
+                    return
+
+
+# --- which processes live, and how to tell one to stop a turn ------------------------------------
+
+
+async def beat(process: str) -> None:
+    """Say that this process lives, for ALIVE_SECONDS."""
+    await client().set(f"process:{process}", b"1", ex=ALIVE_SECONDS)
+
+
+async def gone(process: str) -> None:
+    await client().delete(f"process:{process}")
+
+
+async def alive(process: str) -> bool:
+    return bool(await client().exists(f"process:{process}"))
+
+
+async def ask_to_stop(process: str, turn: int) -> None:
+    """Tell the owner of a turn that its person does not want any more of it."""
+    await client().publish(f"process:{process}:stop", str(turn))
+
+
+async def stop_requests(process: str) -> AsyncGenerator[int, None]:
+    """Turns that some process asks this one to stop. Raises RedisError."""
+    async with client().pubsub() as pubsub:
+        await pubsub.subscribe(f"process:{process}:stop")
+        async for message in pubsub.listen():
+            if message["type"] == "message" and message["data"].isdigit():
+                yield int(message["data"])
+
+
+def _key(turn: int) -> str:
+    return f"turn:{turn}"
+
+
+def _seq(identifier: bytes) -> int:
+    return int(identifier.rpartition(b"-")[2])

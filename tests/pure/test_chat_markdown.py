@@ -1,0 +1,109 @@
+"""A model's Markdown never becomes script, style, picture or a strange link."""
+
+from __future__ import annotations
+
+import re
+import time
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference.markdown import render
+
+ALLOWED = {
+    "p", "br", "hr", "em", "strong", "s", "code", "pre", "blockquote", "ul", "ol", "li", "a",
+    "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td", "div",
+}  # fmt: skip
+
+
+class Inspector(HTMLParser):
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def inspect(text: str) -> list[tuple[str, dict[str, str | None]]]:
+    tags = Inspector(render(text)).tags
+    for tag, attributes in tags:
+        assert tag in ALLOWED, (tag, text)
+        assert set(attributes) <= {"href", "title", "start", "rel", "tabindex"}, (tag, attributes)
+        if "href" in attributes:
+            assert re.match(r"(https?|mailto):", attributes["href"] or "", re.I)
+            assert "nofollow" in (attributes["rel"] or "")
+    return tags
+
+
+def test_ordinary_answers() -> None:
+    html = render(
+        "# Title\n\nA **bold** [link](https://0g.ai).\n\n- one\n- two\n\n| a |\n|---|\n| 1 |"
+    )
+    assert "<h3>Title</h3>" in html
+    assert "<strong>bold</strong>" in html
+    assert 'href="https://0g.ai"' in html and 'rel="nofollow noopener noreferrer"' in html
+    assert "<li>one</li>" in html
+    assert "<td>1</td>" in html
+    assert "&lt;b&gt;" in render("```\n<b>\n```")
+    assert "<b>" not in render("```html\n<b>\n```")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script>alert(1)</script>",
+        "<img src=x onerror=alert(1)>",
+        "<style>*{display:none}</style>",
+        "<a href='javascript:alert(1)'>x</a>",
+        "[x](javascript:alert(1))",
+        "[x](JaVaScRiPt:alert(1))",
+        "[x](&#106;avascript:alert(1))",
+        "[x](data:text/html,<script>alert(1)</script>)",
+        "[x](//evil.example)",
+        "[x](/account)",
+        "[x](vbscript:x)",
+        "![x](https://evil.example/beacon.png)",
+        "![x](data:image/svg+xml;base64,PHN2Zz4=)",
+        "<https://ok.example> <javascript:alert(1)>",
+        "[a]: javascript:alert(1)\n\n[a]",
+        '[x](https://ok.example "\\"onmouseover=alert(1)")',
+        '```"><script>\ncode\n```',
+        "`<script>`",
+        "<!-- --><iframe src=x>",
+        "&lt;script&gt;alert(1)&lt;/script&gt;",
+    ],
+)
+def test_attacks_stay_text(text: str) -> None:
+    for tag, attributes in inspect(text):
+        assert tag != "img"
+        assert not any(name.startswith("on") for name in attributes)
+
+
+@given(
+    st.text(alphabet=st.sampled_from("<>\"'`[]()!*_#|&;:/\\ \n\tajvscript=onhttp0-"), max_size=120)
+)
+def test_no_text_gets_through_the_walls(text: str) -> None:
+    inspect(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 50_000,
+        "*a" * 50_000,
+        "> " * 20_000,
+        "- " * 20_000,
+        "`" * 50_000,
+        "|" * 50_000,
+        "<" * 50_000,
+        "![" * 25_000,
+    ],
+)
+def test_rendering_time_is_bounded(text: str) -> None:
+    started = time.process_time()
+    render(text)
+    assert time.process_time() - started < 5
