@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import models
 
+# What may be assigned, and what is read; the django-stubs plugin fills them in per field.
+_Set = TypeVar("_Set", contravariant=True)
+_Get = TypeVar("_Get", covariant=True)
 #: uint256 has at most 78 decimal digits.
 UINT256_DIGITS = 78
 
 
-class NeuronField(models.DecimalField[int | Decimal, int]):
-    """An exact uint256 (neuron, nonce, bitmap): `numeric(78,0)` in the database, `int` in
-    Python."""
+class NeuronField(models.DecimalField[_Set, _Get]):
+    """An exact uint256 (neuron, nonce, bitmap): `numeric(78,0)` in the database, `int` in code."""
+
+    _pyi_private_set_type: int
+    _pyi_private_get_type: int  # type: ignore[assignment]
+    _pyi_lookup_exact_type: int
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs["max_digits"] = UINT256_DIGITS
@@ -37,8 +43,11 @@ class NeuronField(models.DecimalField[int | Decimal, int]):
         return None if value is None else Decimal(int(value))
 
 
-class AddressField(models.CharField[str, str]):
+class AddressField(models.CharField[_Set, _Get]):
     """An EIP-55 address, 42 characters (`0x` + 40 hex digits)."""
+
+    _pyi_private_set_type: str
+    _pyi_private_get_type: str
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs["max_length"] = 42
@@ -50,8 +59,11 @@ class AddressField(models.CharField[str, str]):
         return name, path, list(args), dict(kwargs)
 
 
-class HashField(models.CharField[str, str]):
+class HashField(models.CharField[_Set, _Get]):
     """A 32-byte hash as lower-case 0x-hex, 66 characters."""
+
+    _pyi_private_set_type: str
+    _pyi_private_get_type: str
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs["max_length"] = 66

@@ -18,7 +18,7 @@ from typing import Any
 
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
-from hexbytes import HexBytes
+from eth_typing import Hash32
 
 from chain.rpc import Rpc
 from protocol import keys
@@ -160,7 +160,7 @@ class User:
             token_id=keys.EPHEMERAL_TOKEN_ID,
         )
         raw = keys.raw_message(fields)
-        digest = HexBytes(keys.signing_digest(raw))
+        digest = Hash32(keys.signing_digest(raw))
         signature = self.account.unsafe_sign_hash(digest).signature
         body = {
             "model": service["model"],
