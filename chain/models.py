@@ -1,6 +1,11 @@
-"""Raw facts of the chain, append-only: what the node said, before anybody interprets it (architecture.md 4-B)."""
+"""Raw facts of the chain, append-only: what the node said, before anybody interprets it.
+
+See architecture.md 4-B; `chain.store` is the only reader and writer.
+"""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 from django.db import models
 from django.db.models.functions import Now
@@ -9,7 +14,7 @@ from chain.fields import AddressField, HashField, NeuronField
 
 
 class RawBlock(models.Model):
-    """A block header we hold: every block of the non-final window, and in final ranges those with our logs."""
+    """A header we hold: of every non-final block, and of those final ones that hold our facts."""
 
     number = models.BigIntegerField()
     hash = HashField(unique=True)
@@ -17,14 +22,14 @@ class RawBlock(models.Model):
     timestamp = models.BigIntegerField(help_text="unix seconds")
 
     class Meta:
-        indexes = [models.Index(fields=["number"])]
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["number"])]
 
     def __str__(self) -> str:
         return f"block {self.number}"
 
 
 class RawTransaction(models.Model):
-    """A transaction that touched our contracts; sender, value and calldata are sometimes the only source of a fact."""
+    """A transaction that touched our contracts: sometimes the only source of a fact."""
 
     hash = HashField()
     block_hash = HashField()
@@ -39,8 +44,13 @@ class RawTransaction(models.Model):
     gas_price = NeuronField(help_text="effective, neuron per gas")
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["block_hash", "index"], name="tx_once")]
-        indexes = [models.Index(fields=["block_number", "index"]), models.Index(fields=["hash"])]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["block_hash", "index"], name="tx_once")
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["block_number", "index"]),
+            models.Index(fields=["hash"]),
+        ]
 
     def __str__(self) -> str:
         return self.hash
@@ -59,25 +69,31 @@ class RawLog(models.Model):
     data = models.TextField(help_text="0x-hex")
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["block_hash", "log_index"], name="log_once")]
-        indexes = [models.Index(fields=["block_number", "log_index"])]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["block_hash", "log_index"], name="log_once")
+        ]
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["block_number", "log_index"])]
 
     def __str__(self) -> str:
         return f"log {self.block_number}/{self.log_index}"
 
 
 class RawCall(models.Model):
-    """The answer of a view call at one block: a fact that logs leave out (contracts.md 8.3), stored like a log."""
+    """The answer of a view at one block: a fact that logs leave out (contracts.md 8.3)."""
 
     block_number = models.BigIntegerField()
     block_hash = HashField()
     to = AddressField()
-    data = models.TextField(help_text="0x-hex calldata; 'balance' and 'storage:<slot>' for the two node reads")
+    data = models.TextField(
+        help_text="0x-hex calldata; 'balance' and 'storage:<slot>' for the two node reads"
+    )
     result = models.TextField(help_text="0x-hex; 'revert:<0x-hex>' when the view reverted")
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["block_hash", "to", "data"], name="call_once")]
-        indexes = [models.Index(fields=["block_number"])]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["block_hash", "to", "data"], name="call_once")
+        ]
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["block_number"])]
 
     def __str__(self) -> str:
         return f"call {self.to}@{self.block_number}"
@@ -91,26 +107,34 @@ class Coverage(models.Model):
     to_block = models.BigIntegerField()
 
     class Meta:
-        indexes = [models.Index(fields=["source", "from_block"])]
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["source", "from_block"])]
 
     def __str__(self) -> str:
         return f"{self.source} {self.from_block}-{self.to_block}"
 
 
 class Head(models.Model):
-    """Where the follower stands, one row per chain id; `checked_at` is when we last agreed with the node's head."""
+    """Where the follower stands, one row per chain; `checked_at`: last agreement with its head."""
 
     chain_id = models.BigIntegerField(primary_key=True)
     genesis_hash = HashField(default="")
     head_block = models.BigIntegerField(default=-1, help_text="the node's head when last seen")
-    indexed_block = models.BigIntegerField(default=-1, help_text="rows shown include this block (pending ones too)")
+    indexed_block = models.BigIntegerField(
+        default=-1, help_text="rows shown include this block (pending ones too)"
+    )
     indexed_hash = HashField(default="")
-    indexed_timestamp = models.BigIntegerField(default=0, help_text="unix seconds of the indexed block")
+    indexed_timestamp = models.BigIntegerField(
+        default=0, help_text="unix seconds of the indexed block"
+    )
     final_block = models.BigIntegerField(default=-1)
     final_hash = HashField(default="")
     checked_at = models.DateTimeField(null=True)
-    error = models.TextField(default="", help_text="empty, or why the follower waits or stopped, in one sentence")
-    halted = models.BooleanField(default=False, help_text="stopped on a fact that must not be guessed (exit code 2)")
+    error = models.TextField(
+        default="", help_text="empty, or why the follower waits or stopped, in one sentence"
+    )
+    halted = models.BooleanField(
+        default=False, help_text="stopped on a fact that must not be guessed (exit code 2)"
+    )
     updated_at = models.DateTimeField(db_default=Now())
 
     def __str__(self) -> str:

@@ -1,9 +1,10 @@
-"""What the contracts say, as rows; every row can be deleted and rebuilt from raw facts. Only `ledger.project` writes.
+"""What the contracts say, as rows; rebuildable from raw facts. Only `ledger.project` writes.
 
-Two layers share each state table (architecture.md 1, "final and pending"): rows with `pending=False` fold final
-blocks only and are never touched by anything that can still be reorganised; an entity that non-final blocks changed
-has a second row with `pending=True`, and its final row is marked `shadowed`. Readers use `Model.current`, which is
-"the newest row of each entity". Append-only tables (`Movement`, `Settlement`, `ServiceChange`) just carry `pending`.
+Two layers share each state table (architecture.md 1): rows with `pending=False` fold final blocks
+only and are never touched by anything that can still be reorganised; an entity that non-final
+blocks changed has a second row with `pending=True`, and its final row is marked `shadowed`.
+Readers use `Model.current`, "the newest row of each entity". Append-only tables (`Movement`,
+`Settlement`, `ServiceChange`) just carry `pending`; (block, sequence) orders their rows.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import ClassVar, Self, TypeVar
 from django.db import models
 
 from chain.fields import AddressField, HashField, NeuronField
-
 
 _Row = TypeVar("_Row", bound=models.Model)
 
@@ -26,10 +26,12 @@ class CurrentManager(models.Manager[_Row]):
 
 
 class Layered(models.Model):
-    """A state row that exists once as final and, while non-final blocks change it, once as pending."""
+    """A state row: once as final and, while non-final blocks change it, once as pending."""
 
     pending = models.BooleanField(default=False, help_text="includes blocks that are not final yet")
-    shadowed = models.BooleanField(default=False, help_text="a pending row of the same entity exists")
+    shadowed = models.BooleanField(
+        default=False, help_text="a pending row of the same entity exists"
+    )
     block = models.BigIntegerField(help_text="the block that last changed this row")
 
     objects: ClassVar[models.Manager[Self]] = models.Manager()
@@ -48,9 +50,13 @@ class ServingContract(Layered):
     """A serving contract the LedgerManager registered."""
 
     address = AddressField()
-    kind = models.CharField(max_length=100, help_text="service type: `inference`, `fine-tuning`, or one we do not know")
+    kind = models.CharField(
+        max_length=100, help_text="service type: `inference`, `fine-tuning`, or one we do not know"
+    )
     version = models.TextField()
-    service_name = models.TextField(help_text="fullName, exact and case-sensitive, e.g. `inference-v1.0`")
+    service_name = models.TextField(
+        help_text="fullName, exact and case-sensitive, e.g. `inference-v1.0`"
+    )
     recommended = models.BooleanField(default=False)
     registered_block = models.BigIntegerField()
     start_block = models.BigIntegerField(help_text="first block we read its logs from")
@@ -59,14 +65,16 @@ class ServingContract(Layered):
     penalty_percentage = models.IntegerField(null=True, help_text="fine-tuning only")
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["address", "pending"], name="serving_once")]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["address", "pending"], name="serving_once")
+        ]
 
     def __str__(self) -> str:
         return self.service_name
 
 
 class Ledger(Layered):
-    """A user's main account in the LedgerManager. `exists=False` after deletion (contracts.md 3.4)."""
+    """A user's main account in the LedgerManager; `exists=False` after deletion."""
 
     user = AddressField()
     exists = models.BooleanField(default=True)
@@ -75,14 +83,16 @@ class Ledger(Layered):
     additional_info = models.TextField(default="")
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["user", "pending"], name="ledger_once")]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["user", "pending"], name="ledger_once")
+        ]
 
     def __str__(self) -> str:
         return self.user
 
 
 class SubAccount(Layered):
-    """What one user holds at one provider in one serving contract. `live=False` after deletion (nonce survives)."""
+    """What a user holds at a provider in a serving contract; `live=False`: deleted, nonce kept."""
 
     serving = AddressField()
     user = AddressField()
@@ -90,7 +100,9 @@ class SubAccount(Layered):
     live = models.BooleanField(default=True)
     balance = NeuronField(default=0, help_text="neuron, includes pending refunds")
     pending_refund = NeuronField(default=0)
-    refunds = models.JSONField(default=list, help_text='active entries, oldest first: [{"amount": "1", "created_at": 1}]')
+    refunds = models.JSONField(
+        default=list, help_text='active entries, oldest first: [{"amount": "1", "created_at": 1}]'
+    )
     nonce = NeuronField(default=0)
     acknowledged = models.BooleanField(default=False)
     additional_info = models.TextField(default="")
@@ -98,27 +110,34 @@ class SubAccount(Layered):
     revoked_bitmap = NeuronField(default=0)
     deliverables = models.JSONField(
         default=list,
-        help_text='fine-tuning, oldest first: [{"id", "model_root_hash", "acknowledged", "settled", "timestamp"}]',
+        help_text='oldest first: [{"id", "model_root_hash", "acknowledged", "settled", …}]',
     )
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["serving", "user", "provider", "pending"], name="sub_account_once")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(
+                fields=["serving", "user", "provider", "pending"], name="sub_account_once"
+            )
         ]
-        indexes = [models.Index(fields=["user"]), models.Index(fields=["provider"])]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["user"]),
+            models.Index(fields=["provider"]),
+        ]
 
     def __str__(self) -> str:
         return f"{self.user} at {self.provider}"
 
 
 class Service(Layered):
-    """A provider's listing in one serving contract, as the contract holds it. `removed=True` after removeService."""
+    """A provider's listing in one serving contract. `removed=True` after removeService."""
 
     serving = AddressField()
     provider = AddressField()
     kind = models.CharField(max_length=100)
     removed = models.BooleanField(default=False)
-    position = models.IntegerField(default=0, help_text="index in the contract's array (swap-and-pop)")
+    position = models.IntegerField(
+        default=0, help_text="index in the contract's array (swap-and-pop)"
+    )
     url = models.TextField(default="")
     service_type = models.TextField(default="")
     model = models.TextField(default="")
@@ -127,39 +146,49 @@ class Service(Layered):
     output_price = NeuronField(default=0)
     additional_info = models.TextField(default="")
     updated_at_unix = models.BigIntegerField(default=0)
-    quota = models.JSONField(null=True, help_text="fine-tuning: cpu_count, node_memory, gpu_count, node_storage, gpu_type")
+    quota = models.JSONField(
+        null=True,
+        help_text="fine-tuning: cpu_count, node_memory, gpu_count, node_storage, gpu_type",
+    )
     price_per_token = NeuronField(default=0)
     occupied = models.BooleanField(default=False)
-    model_list = models.JSONField(default=list, help_text="fine-tuning: names of the models it can tune")
+    model_list = models.JSONField(
+        default=list, help_text="fine-tuning: names of the models it can tune"
+    )
     tee_signer = AddressField(default="")
     tee_signer_acknowledged = models.BooleanField(default=False)
     stake = NeuronField(default=0)
     created_block = models.BigIntegerField()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["serving", "provider", "pending"], name="service_once")]
-        indexes = [models.Index(fields=["provider"]), models.Index(fields=["kind", "removed"])]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["serving", "provider", "pending"], name="service_once")
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["provider"]),
+            models.Index(fields=["kind", "removed"]),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.provider}"
 
 
 class Appended(models.Model):
-    """A row that only ever gets added; `pending` ones are replaced when their block becomes final."""
+    """A row that only gets added; `pending` ones are replaced when their block becomes final."""
 
     pending = models.BooleanField(default=False)
     block = models.BigIntegerField()
     at = models.DateTimeField()
     tx_hash = HashField(null=True)
     log_index = models.IntegerField(null=True)
-    sequence = models.IntegerField(default=0, help_text="order of rows that share a block and log")
+    sequence = models.IntegerField(default=0, help_text="order of the rows of one block")
 
     class Meta:
         abstract = True
 
 
 class ServiceChange(Appended):
-    """One on-chain change of a listing; `change` is the closed list of interfaces.md `timeline.change`."""
+    """One on-chain change of a listing; `change`: interfaces.md `timeline.change`."""
 
     serving = AddressField()
     provider = AddressField()
@@ -168,14 +197,17 @@ class ServiceChange(Appended):
     after = models.JSONField(null=True)
 
     class Meta:
-        indexes = [models.Index(fields=["provider", "-block"]), models.Index(fields=["-block"])]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["provider", "-block"]),
+            models.Index(fields=["-block"]),
+        ]
 
     def __str__(self) -> str:
         return f"{self.change} of {self.provider}"
 
 
 class Movement(Appended):
-    """A signed change of `available` or of a sub-account's balance; kinds as in interfaces.md `movements.kind`."""
+    """A signed change of `available` or a sub-account; kinds: interfaces.md `movements.kind`."""
 
     user = AddressField()
     kind = models.CharField(max_length=20)
@@ -184,10 +216,16 @@ class Movement(Appended):
     provider = AddressField(null=True)
     amount = NeuronField(help_text="signed change, neuron")
     balance_after = NeuronField()
+    pending_change = NeuronField(
+        default=0, help_text="signed change of the sub-account's pending refunds, neuron"
+    )
     source = models.CharField(max_length=11, help_text="`event`, `transaction` or `view`")
 
     class Meta:
-        indexes = [models.Index(fields=["user", "-block"]), models.Index(fields=["provider", "-block"])]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["user", "-block"]),
+            models.Index(fields=["provider", "-block"]),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.amount}"
@@ -204,19 +242,25 @@ class Settlement(Appended):
     unsettled = NeuronField()
 
     class Meta:
-        indexes = [models.Index(fields=["provider", "-block"]), models.Index(fields=["user", "-block"])]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["provider", "-block"]),
+            models.Index(fields=["user", "-block"]),
+        ]
 
     def __str__(self) -> str:
         return f"{self.status} {self.settled}"
 
 
 class Projection(models.Model):
-    """How far the fold has come, and with which version of its rules: a different VERSION must be replayed first."""
+    """How far the fold has come, by which VERSION of its rules."""
 
     name = models.CharField(max_length=40, primary_key=True)
     version = models.IntegerField()
     final_block = models.BigIntegerField(default=-1)
     pending_block = models.BigIntegerField(default=-1)
+    surplus = NeuronField(
+        default=0, help_text="native balance of the ledger contract that belongs to nobody, neuron"
+    )
 
     def __str__(self) -> str:
         return f"{self.name} v{self.version} at {self.final_block}"

@@ -1,0 +1,54 @@
+"""Writing many rows at once: PostgreSQL COPY, with or without ignoring rows already there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.db import connection, models
+
+#: Below this many rows one INSERT is cheaper than a COPY through a temporary table.
+FEW = 64
+
+
+def copy_rows(
+    model: type[models.Model], columns: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
+    """COPY `rows` (values in the order of `columns`, database names) into the model's table."""
+    _copy(model._meta.db_table, columns, rows)
+
+
+def add_new(
+    model: type[models.Model],
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+) -> None:
+    """Add `rows`, leaving alone those that a unique constraint says are there already."""
+    if not rows:
+        return
+    table, names = model._meta.db_table, ", ".join(f'"{c}"' for c in columns)
+    with connection.cursor() as cursor:
+        if len(rows) < FEW:
+            marks = ", ".join(["%s"] * len(columns))
+            cursor.executemany(
+                f'INSERT INTO "{table}" ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING', rows
+            )
+            return
+        cursor.execute(
+            f"CREATE TEMPORARY TABLE incoming ON COMMIT DROP AS "
+            f'SELECT {names} FROM "{table}" WITH NO DATA'
+        )
+        _copy("incoming", columns, rows)
+        cursor.execute(
+            f'INSERT INTO "{table}" ({names}) SELECT {names} FROM incoming ON CONFLICT DO NOTHING'
+        )
+        cursor.execute("DROP TABLE incoming")
+
+
+def _copy(table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    names = ", ".join(f'"{c}"' for c in columns)
+    with connection.cursor() as cursor:
+        raw: Any = cursor.cursor
+        with raw.copy(f'COPY "{table}" ({names}) FROM STDIN') as copy:
+            for row in rows:
+                copy.write_row(row)

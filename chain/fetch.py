@@ -1,0 +1,138 @@
+"""Collecting facts from a node: ranges of final blocks, single blocks, receipts that agree.
+
+Nothing is stored here. Every answer is checked against the others: a log's block hash against the
+header, a header against its parent, the logs of a receipt against those of the query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from itertools import pairwise
+from typing import Any
+
+from chain import facts, ranges
+from chain.errors import NodeBehind, RangeTooWide, Unavailable
+from chain.facts import Block, Header, Log, Transaction
+from chain.rpc import BlockRef, Rpc
+
+FIRST_SPAN, LAST_SPAN = 2_000, 1_000_000
+#: Full blocks asked for at once.
+BLOCKS_AT_ONCE = 100
+RawBlocks = Sequence[dict[str, Any]]
+
+
+class Fetcher:
+    """Reads facts through `rpc`, remembering how wide a log query may be."""
+
+    def __init__(self, rpc: Rpc) -> None:
+        self.rpc = rpc
+        self.span = FIRST_SPAN
+
+    def logs(self, first: int, last: int, addresses: Collection[str]) -> list[Log]:
+        """Logs of final blocks in chain order, in as many queries as the node wants."""
+        found: list[Log] = []
+        while first <= last:
+            end = min(last, first + self.span - 1)
+            try:
+                found += self.rpc.logs(first, end, sorted(addresses))
+            except RangeTooWide as error:
+                width = end - first + 1
+                if width == 1:
+                    raise Unavailable(f"block {first} alone is too much: {error}") from error
+                self.span = max(1, min(error.suggested or width // 2, width - 1))
+                continue
+            if end < last:
+                self.span = min(LAST_SPAN, self.span * 2)
+            first = end + 1
+        return found
+
+    def range(
+        self, first: int, last: int, addresses: Collection[str], *, dense: bool
+    ) -> list[Block]:
+        """Facts of final blocks `first`..`last` in order, always with block `last`.
+
+        `dense` reads every block and proves that they are linked; otherwise only blocks with logs
+        of `addresses`, and the last one.
+        """
+        logs = self.logs(first, last, addresses)
+        numbers = (
+            list(range(first, last + 1))
+            if dense
+            else sorted({log.block_number for log in logs} | {last})
+        )
+        raws = self.raw_blocks(numbers)
+        if dense:
+            linked(raws)
+        return self.complete(raws, logs, addresses)
+
+    def numbers(self, numbers: Iterable[int], addresses: Collection[str]) -> list[Block]:
+        """Facts of single final blocks."""
+        raws = self.raw_blocks(sorted(numbers))
+        logs = self.rpc.logs_of([raw["hash"] for raw in raws], sorted(addresses))
+        return self.complete(raws, [log for group in logs for log in group], addresses)
+
+    def raw_blocks(self, refs: Sequence[BlockRef]) -> RawBlocks:
+        """Full blocks as the node sends them; NodeBehind when it lacks one."""
+        found = []
+        for start, end in ranges.pieces((0, len(refs) - 1), BLOCKS_AT_ONCE):
+            part = refs[start : end + 1]
+            for ref, raw in zip(part, self.rpc.raw_blocks(part, full=True), strict=True):
+                if raw is None:
+                    raise NodeBehind(f"the node does not have block {ref}")
+                expected = raw.get("hash") if isinstance(ref, str) else raw.get("number")
+                if expected != (ref if isinstance(ref, str) else hex(ref)):
+                    raise Unavailable(f"the node sent another block than {ref}")
+                found.append(raw)
+        return found
+
+    def complete(
+        self, raws: RawBlocks, logs: Iterable[Log], addresses: Collection[str]
+    ) -> list[Block]:
+        """Blocks with their logs, and with the transactions that concern `addresses`."""
+        headers = [facts.header(raw) for raw in raws]
+        of_block: dict[str, list[Log]] = {header.hash: [] for header in headers}
+        for log in logs:
+            if log.block_hash not in of_block:
+                raise NodeBehind(f"block {log.block_number} changed while we read it")
+            of_block[log.block_hash].append(log)
+        with_logs = {log.tx_hash for group in of_block.values() for log in group}
+        wanted = {a.lower() for a in addresses}
+        relevant = [
+            raw for block in raws for raw in _transactions(block)
+            if raw.get("hash") in with_logs or str(raw.get("to")).lower() in wanted
+        ]  # fmt: skip
+        receipts = self.rpc.raw_receipts([raw["hash"] for raw in relevant])
+        held: dict[str, list[Transaction]] = {header.hash: [] for header in headers}
+        for raw, receipt in zip(relevant, receipts, strict=True):
+            if receipt is None:
+                raise NodeBehind(f"the node has no receipt of {raw.get('hash')}")
+            transaction = facts.transaction(raw, receipt)
+            held[transaction.block_hash].append(transaction)
+            expected = [g for g in of_block[transaction.block_hash] if g.tx_hash == raw["hash"]]
+            if facts.receipt_logs(receipt, addresses) != expected:
+                raise Unavailable(f"logs and receipt of {transaction.hash} disagree")
+        blocks = []
+        for header in headers:
+            transactions = sorted(held[header.hash], key=lambda t: t.index)
+            if with_logs & {g.tx_hash for g in of_block[header.hash]} - {
+                t.hash for t in transactions
+            }:
+                raise Unavailable(f"block {header.number} lacks a transaction of its own logs")
+            blocks.append(Block(header, tuple(transactions), tuple(of_block[header.hash])))
+        return blocks
+
+
+def _transactions(raw: dict[str, Any]) -> list[dict[str, Any]]:
+    found = raw.get("transactions")
+    if not isinstance(found, list) or not all(isinstance(t, dict) for t in found):
+        raise Unavailable("the node sent a block without its transactions")
+    return found
+
+
+def linked(raws: RawBlocks) -> list[Header]:
+    """The headers of consecutive blocks; NodeBehind where one is not the parent of the next."""
+    headers = [facts.header(raw) for raw in raws]
+    for parent, child in pairwise(headers):
+        if child.parent_hash != parent.hash or child.number != parent.number + 1:
+            raise NodeBehind(f"the chain changed at block {child.number} while we read it")
+    return headers

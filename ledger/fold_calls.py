@@ -1,0 +1,91 @@
+"""What only calldata says: direct transactions to our contracts that log little or nothing. Pure.
+
+Only transactions with status 1 whose `to` is one of our contracts come here; what reaches the
+contracts through other contracts is found by views and by the balance detector (contracts.md 8.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ledger.context import Context
+from ledger.state import Ledger, Serving
+
+Arguments = dict[str, Any]
+
+
+def to_ledger(ctx: Context, function: str, arguments: Arguments) -> None:
+    """A direct call of the LedgerManager (contracts.md 3.1)."""
+    handler = _LEDGER.get(function)
+    if handler is not None and ctx.tx is not None:
+        ctx.source = "transaction"
+        handler(ctx, arguments)
+        ctx.source = "event"
+
+
+def to_serving(ctx: Context, serving: Serving, function: str, arguments: Arguments) -> None:
+    """A direct call of a serving contract: the two that log nothing."""
+    if ctx.tx is None:
+        return
+    if function == "acknowledgeTEESigner":
+        account = ctx.account(serving, ctx.tx.sender, arguments["provider"])
+        account.acknowledged = arguments["acknowledged"]
+    elif function == "updatePenaltyPercentage":
+        ctx.serving(serving.address).penalty_percentage = arguments["_penaltyPercentage"]
+
+
+def credit(ctx: Context, user: str, amount: int, kind: str, info: str | None = None) -> None:
+    """A deposit; the first one makes the ledger."""
+    ledger = ctx.ledger(user)
+    if not ledger.exists:
+        ledger.exists, ledger.additional_info = True, ""
+    if info is not None:
+        ledger.additional_info = info
+    ledger.total += amount
+    ctx.move_available(ledger, amount, kind)
+
+
+def delete(ledger: Ledger) -> None:
+    """The ledger is erased; the pairs' AccountDeleted logs follow (contracts.md 3.4)."""
+    ledger.exists, ledger.additional_info = False, ""
+
+
+def _sender(ctx: Context) -> str:
+    return ctx.tx.sender if ctx.tx else ""
+
+
+def _add_ledger(ctx: Context, arguments: Arguments) -> None:
+    value = ctx.tx.value if ctx.tx else 0
+    credit(ctx, _sender(ctx), value, "deposit", arguments["additionalInfo"])
+
+
+def _deposit(ctx: Context, arguments: Arguments) -> None:
+    credit(ctx, _sender(ctx), ctx.tx.value if ctx.tx else 0, "deposit")
+
+
+def _deposit_for(ctx: Context, arguments: Arguments) -> None:
+    recipient = arguments["recipient"]
+    kind = "deposit" if recipient == _sender(ctx) else "deposit_received"
+    credit(ctx, recipient, ctx.tx.value if ctx.tx else 0, kind)
+
+
+def _withdraw(ctx: Context, arguments: Arguments) -> None:
+    ledger = ctx.ledger(_sender(ctx))
+    ledger.total -= arguments["amount"]
+    ctx.move_available(ledger, -arguments["amount"], "withdraw")
+    if ledger.total == 0:
+        delete(ledger)
+
+
+def _delete(ctx: Context, arguments: Arguments) -> None:
+    delete(ctx.ledger(_sender(ctx)))
+
+
+_LEDGER: dict[str, Callable[[Context, Arguments], None]] = {
+    "addLedger": _add_ledger,
+    "depositFund": _deposit,
+    "depositFundFor": _deposit_for,
+    "refund": _withdraw,
+    "deleteLedger": _delete,
+}

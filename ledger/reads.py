@@ -1,0 +1,106 @@
+"""Questions to the contracts, for what logs leave out (contracts.md 8.3), and their answers. Pure.
+
+A question is a `Call`; the answer is stored as a RawCall with its block, so that replay reads it
+like any other fact.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eth_utils.crypto import keccak
+
+from chain.facts import Call
+from protocol import abi
+from protocol.abi import FINE_TUNING_SERVING, INFERENCE_SERVING, LEDGER_MANAGER
+from protocol.events import Emitter
+
+#: Ledgers per page of getAllLedgers (the contract sets no upper limit).
+LEDGER_PAGE = 400
+REVERT = "revert:"
+
+CONTRACT_OF = {
+    Emitter.LEDGER.value: LEDGER_MANAGER,
+    Emitter.INFERENCE.value: INFERENCE_SERVING,
+    Emitter.FINE_TUNING.value: FINE_TUNING_SERVING,
+}
+
+#: ERC-7201 base slot plus the offset of `providerStake` (contracts.md 2).
+_STAKE_SLOT = {
+    "inference": 0xDFD123095CDEDB1CECBC229B30F7CF8745FB3D3951645AC4A8FA4C0895F89500 + 11,
+    "fine-tuning": 0x5DCAAA00D1D3FAE8CD5D66ACECA789AEC54970049AC35CB62A7ADEFCA50A6800 + 12,
+}
+
+
+def ledger(contract: str, user: str) -> Call:
+    return Call(contract, abi.encode_call(LEDGER_MANAGER, "getLedger", user))
+
+
+def all_ledgers(contract: str, offset: int) -> Call:
+    return Call(contract, abi.encode_call(LEDGER_MANAGER, "getAllLedgers", offset, LEDGER_PAGE))
+
+
+def service_info(contract: str, serving: str) -> Call:
+    return Call(contract, abi.encode_call(LEDGER_MANAGER, "getServiceInfo", serving))
+
+
+def account(serving: str, kind: str, user: str, provider: str) -> Call:
+    return Call(serving, abi.encode_call(CONTRACT_OF[kind], "getAccount", user, provider))
+
+
+def service(serving: str, kind: str, provider: str) -> Call:
+    return Call(serving, abi.encode_call(CONTRACT_OF[kind], "getService", provider))
+
+
+def lock_time(serving: str) -> Call:
+    return Call(serving, abi.encode_call(INFERENCE_SERVING, "lockTime"))
+
+
+def owner(serving: str) -> Call:
+    return Call(serving, abi.encode_call(INFERENCE_SERVING, "owner"))
+
+
+def penalty(serving: str) -> Call:
+    return Call(serving, abi.encode_call(FINE_TUNING_SERVING, "penaltyPercentage"))
+
+
+def balance(contract: str) -> Call:
+    return Call(contract, "balance")
+
+
+def stake(serving: str, kind: str, provider: str) -> Call:
+    """The storage slot keccak256(abi.encode(provider, base + offset)) (contracts.md 4.2)."""
+    encoded = abi.CODEC.encode(["address", "uint256"], [provider, _STAKE_SLOT[kind]])
+    return Call(serving, "storage:0x" + keccak(encoded).hex())
+
+
+def registration(contract: str, serving: str) -> list[Call]:
+    """Everything asked once about a newly registered serving contract."""
+    return [
+        service_info(contract, serving),
+        lock_time(serving),
+        owner(serving),
+        penalty(serving),
+    ]
+
+
+def answer(kind: str, call: Call, result: str) -> tuple[str, dict[str, Any], Any] | None:
+    """`(function, arguments, value)` of an answered call to a contract of `kind`.
+
+    `value` is None where the view reverted. None when it is not a view we know.
+    """
+    contract = CONTRACT_OF.get(kind)
+    decoded = contract and abi.decode_call(contract, call.data)
+    if not contract or not decoded:
+        return None
+    function, arguments = decoded
+    if result.startswith(REVERT):
+        return function, arguments, None
+    return function, arguments, abi.decode_result(contract, function, result)
+
+
+def number(result: str | None) -> int | None:
+    """The uint256 a view or node read answered; None where it reverted or answered nothing."""
+    if result is None or result.startswith(REVERT) or result == "0x":
+        return None
+    return int(result, 16)
