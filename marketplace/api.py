@@ -9,6 +9,7 @@ from marketplace import (
     api_network,
     api_providers,
     api_services,
+    api_transactions,
     limits,
     problems,
 )
@@ -32,3 +33,4 @@ api.add_router("", api_network.router)
 api.add_router("/services", api_services.router)
 api.add_router("/accounts", api_accounts.router)
 api.add_router("/providers", api_providers.router)
+api.add_router("", api_transactions.router)

@@ -100,8 +100,8 @@ def _operation(method: str, path: str, operation: Json) -> OperationDoc:
         _field(p["name"], p["schema"], bool(p.get("required")), p["in"], p.get("description", ""))
         for p in operation.get("parameters", ())
     ]
-    if body:
-        parameters.append(_field("body", body["schema"], True, "body", ""))
+    for name, schema in body.get("schema", {}).get("properties", {}).items():
+        parameters.append(_field(name, schema, name in body["schema"]["required"], "body", ""))
     sample = path.replace("{kind}", "inference")
     for name in ("{provider}", "{address}"):
         sample = sample.replace(name, "0x70997970C51812dc3A010C7d01b50e0d17dc79C8")

@@ -15,7 +15,8 @@ from marketplace import limits, problems
 Sync = Callable[[HttpRequest], HttpResponse]
 Async = Callable[[HttpRequest], Awaitable[HttpResponse]]
 
-#: Anybody may read from any page (CORS `*`); writing is for our own pages, without such a header.
+#: Anybody may read from any page (CORS `*`). A preview only reads too, though it is a POST.
+PREVIEW = "/api/v1/transactions/preview"
 EXPOSED = (
     "ETag, Last-Modified, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After, "
     "X-Request-ID"
@@ -38,8 +39,9 @@ def _before(request: HttpRequest, decision: limits.Decision) -> HttpResponse | N
         return problems.document(request, problems.Problem("rate_limited", detail))
     if request.method == "OPTIONS":
         response = HttpResponse(status=204)
-        response["Access-Control-Allow-Methods"] = "GET, HEAD, OPTIONS"
-        response["Access-Control-Allow-Headers"] = "If-None-Match, X-Request-ID"
+        methods = "POST" if request.path == PREVIEW else "GET, HEAD"
+        response["Access-Control-Allow-Methods"] = f"{methods}, OPTIONS"
+        response["Access-Control-Allow-Headers"] = "Content-Type, If-None-Match, X-Request-ID"
         response["Access-Control-Max-Age"] = "86400"
         response["Access-Control-Allow-Origin"] = "*"
         return response
@@ -54,7 +56,7 @@ def _after(request: HttpRequest, response: HttpResponse, decision: limits.Decisi
         response = problems.of_status(request, response.status_code, response.headers)
     for name, value in decision.headers.items():
         response.headers.setdefault(name, value)
-    if request.method == "GET":
+    if request.method == "GET" or request.path == PREVIEW:
         response["Access-Control-Allow-Origin"] = "*"
         response["Access-Control-Expose-Headers"] = EXPOSED
         # A program's answer is for programs: a browser that opens it must not guess a type.

@@ -19,5 +19,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("changes.atom", api_network.site_feed, name="changes-atom"),
     path("api/docs", api_docs.page, name="api-docs"),
     path("api/v1/", api.urls),
-    re_path(r"^api(?:/.*)?$", missing),
 ]
+#: Comes after every app's own paths.
+last_urlpatterns: list[URLPattern | URLResolver] = [re_path(r"^api(?:/.*)?$", missing)]

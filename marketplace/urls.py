@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver, include, path
 
+from marketplace import api_urls
+
 
 def healthz(request: HttpRequest) -> HttpResponse:
     """200 as soon as the process answers; says nothing about the database (that is `/readyz`)."""
@@ -13,10 +15,11 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", healthz, name="healthz"),
+    path("", include("marketplace.api_urls")),
     path("", include("accounts.urls")),
     path("", include("inference.urls")),
-    path("", include("marketplace.api_urls")),
     path("", include("marketplace.urls_pages")),
+    *api_urls.last_urlpatterns,
 ]
 
 handler400 = "marketplace.views_errors.bad_request"

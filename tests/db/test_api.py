@@ -57,7 +57,7 @@ def get(client: Client, path: str, operation: str = "") -> Any:
         found = next(
             methods["get"]
             for methods in schema["paths"].values()
-            if methods["get"]["operationId"] == operation
+            if methods.get("get", {}).get("operationId") == operation
         )
         shape = found["responses"][200]["content"]["application/json"]["schema"]
         jsonschema.validate(body, {**shape, "components": schema["components"]})
