@@ -23,6 +23,7 @@ from urllib.parse import urljoin
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 from net import addresses, strictjson
 from net.addresses import Policy, Target
@@ -165,7 +166,8 @@ class Client:
             async with _within("first_byte", limits.first_byte, deadline):
                 return await self._session.request(
                     method,
-                    target.url,
+                    # Sent as it was checked: no second parser gets to change it.
+                    URL(target.url, encoded=True),
                     headers=own,
                     data=body,
                     timeout=timeout,

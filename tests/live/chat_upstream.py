@@ -33,7 +33,8 @@ Script = Callable[["Reply", Asked], Awaitable[None]]
 class Reply:
     """Writes raw bytes of an answer."""
 
-    def __init__(self, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, upstream: Upstream, writer: asyncio.StreamWriter) -> None:
+        self.upstream = upstream
         self.writer = writer
         self.body = b""
 
@@ -70,6 +71,13 @@ class Reply:
     async def end(self, usage: tuple[int, int] | None = (11, 7)) -> None:
         await self.send(closing(usage))
         await self.raw(b"0\r\n\r\n")
+
+    async def signed_end(
+        self, answer_id: str, asked: Asked, usage: tuple[int, int] | None = (11, 7)
+    ) -> None:
+        """End the answer of a provider that signs what it sent."""
+        self.upstream.sign(answer_id, asked, self.body + closing(usage))
+        await self.end(usage)
 
     def abort(self) -> None:
         """Reset the connection: no closing chunk, no goodbye."""
@@ -121,7 +129,7 @@ class Upstream:
         return [a for a in self.asked if a.path.endswith("/chat/completions")]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        reply = Reply(writer)
+        reply = Reply(self, writer)
         try:
             asked = await _read(reader)
             self.asked.append(asked)
@@ -129,7 +137,7 @@ class Upstream:
                 await self._signature(reply, asked)
             else:
                 await self._watched(reader, reply, asked)
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             writer.close()
@@ -146,7 +154,7 @@ class Upstream:
         await asyncio.gather(script, gone, return_exceptions=True)
 
     async def _signature(self, reply: Reply, asked: Asked) -> None:
-        chat_id = asked.path.rsplit("/", 1)[-1].partition("?")[0]
+        chat_id = asked.path.partition("?")[0].rsplit("/", 1)[-1]
         found = self.signatures.get(chat_id)
         if found is None:
             body = b'{"error":"prepare HTTP request: Chat id not found or expired"}'

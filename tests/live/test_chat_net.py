@@ -27,11 +27,13 @@ from net.limits import JsonLimits, Limits
 from tests.live.chat_upstream import Asked, Reply, Upstream
 
 DEVNET = Policy(allow_private=True)
-QUICK = Limits(connect=1, first_byte=0.3, between=0.3, total=2, max_bytes=10_000)
+SMALL = Limits(connect=5, first_byte=8, between=8, total=20, max_bytes=10_000)
+IMPATIENT = Limits(connect=1, first_byte=0.5, between=0.5, total=2, max_bytes=10_000)
+BOMB = gzip.compress(b"\0" * 50_000_000)
 
 
 async def fetch(
-    upstream: Upstream, path: str = "/", policy: Policy = DEVNET, limits: Limits = QUICK
+    upstream: Upstream, path: str = "/", policy: Policy = DEVNET, limits: Limits = SMALL
 ) -> bytes:
     async with (
         Client(policy) as client,
@@ -40,7 +42,7 @@ async def fetch(
         return await a.read()
 
 
-async def failure(script: Any, path: str = "/", limits: Limits = QUICK) -> NetError:
+async def failure(script: Any, path: str = "/", limits: Limits = SMALL) -> NetError:
     async with Upstream(script) as upstream:
         with pytest.raises(NetError) as caught:
             await fetch(upstream, path, limits=limits)
@@ -181,7 +183,7 @@ async def test_time_limits_are_told_apart() -> None:
         (stalls, "between"),
         (drips, "total"),
     ):
-        error = await failure(script)
+        error = await failure(script, limits=IMPATIENT)
         assert isinstance(error, TimedOut), error
         assert error.stage == stage
 
@@ -204,7 +206,7 @@ async def test_size_limits() -> None:
         await reply.raw(b"HTTP/1.1 200 OK\r\n" + b"X-A: 1\r\n" * 5000 + b"\r\n")
 
     async def gzip_bomb(reply: Reply, asked: Asked) -> None:
-        await reply.whole(gzip.compress(b"\0" * 50_000_000), Content_Encoding="gzip")
+        await reply.whole(BOMB, Content_Encoding="gzip")
 
     for script in (long_body, announced, long_header, many_headers, gzip_bomb):
         assert isinstance(await failure(script), TooLarge | BadAnswer), script.__name__

@@ -17,7 +17,7 @@ from net.addresses import Policy
 from net.client import Client
 from tests.live.chat_upstream import Asked, Reply, Upstream, closing, token
 
-QUICK = Timeouts(connect=1, first_token=0.4, between_tokens=0.4, whole=3, after_done=0.3)
+QUICK = Timeouts(connect=2, first_token=1.0, between_tokens=1.0, whole=20, after_done=0.5)
 BODY = wire.request_body(model="m", messages=[wire.Message("user", "hi")], max_tokens=9)
 Script = Callable[[Reply, Asked], Awaitable[None]]
 
@@ -141,7 +141,7 @@ async def test_every_way_to_end_too_early() -> None:
 
     async def only_comments(reply: Reply, asked: Asked) -> None:
         await reply.start()
-        for _ in range(50):
+        for _ in range(60):
             await reply.send(b": still here\n\n")
             await asyncio.sleep(0.05)
 
@@ -153,7 +153,7 @@ async def test_every_way_to_end_too_early() -> None:
     async def comments_forever(reply: Reply, asked: Asked) -> None:
         await reply.start()
         await reply.tokens("Half")
-        for _ in range(50):
+        for _ in range(60):
             await reply.send(b": still here\n\n")
             await asyncio.sleep(0.05)
 

@@ -1,0 +1,354 @@
+"""The life of a turn: asked once, written to its end whatever happens, judged, billed once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import aclosing
+from uuid import uuid4
+
+import pytest
+
+from inference import hub as hubs
+from inference import services, tasks, turnlog
+from inference.errors import Busy, ChatError, NotReady
+from inference.hub import Hub
+from inference.models import Chat, State, Turn, Verdict
+from ledger.models import Service, SubAccount
+from protocol.keys import authorization
+from tests import factories
+from tests.db.chat_world import Stage, in_db, stage
+from tests.live.chat_upstream import Asked, Reply
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+async def polite(reply: Reply, asked: Asked) -> None:
+    """Three words, signed."""
+    await reply.start("id-1")
+    await reply.tokens("One ", "two ", "three", pause=0.02)
+    await reply.signed_end("id-1", asked)
+
+
+async def endless(reply: Reply, asked: Asked) -> None:
+    await reply.start("id-1")
+    await reply.tokens(*["tick "] * 400, pause=0.02)
+
+
+async def watched(turn: int, after: int = 0) -> list[turnlog.Entry]:
+    async with aclosing(turnlog.follow(turn, after)) as entries:
+        return [entry async for entry in entries]
+
+
+def text(entries: list[turnlog.Entry]) -> str:
+    return "".join(e.event["text"] for e in entries if e.event["type"] == "delta")
+
+
+async def test_an_answer_is_kept_billed_and_verified() -> None:
+    async with stage(polite) as s:
+        turn_id = await s.ask("What is a ledger?")
+        entries = await watched(turn_id)
+        turn = await s.ended(turn_id)
+        asked = s.upstream.chats[0]
+    assert text(entries) == turn.answer == "One two three"
+    assert [e.event["type"] for e in entries[-2:]] == ["end", "verdict"]
+    assert (turn.state, turn.verdict) == (State.ANSWERED, Verdict.VERIFIED)
+    assert (turn.signer, turn.scheme) == (turn.expected_signer, "req:resp")
+    assert turn.signed_request == turn.request_sha256
+    assert turn.signed_response == turn.response_sha256
+    assert turn.signature and turn.signature["text"] == f"{turn.request_sha256}:{turn.response_sha256}"
+    assert (turn.fee, turn.fee_kind) == (11 * 420_000_000_000 + 7 * 1_200_000_000_000, "known")
+    assert bytes(turn.request) == asked.body
+    sent = json.loads(asked.body)
+    assert sent["max_tokens"] == turn.max_tokens
+    assert sent["stream_options"] == {"include_usage": True}
+    assert sent["messages"] == [{"role": "user", "content": "What is a ledger?"}]
+    assert asked.headers["authorization"].startswith(authorization("app-sk-"))
+    chat = await in_db(Chat.objects.get)(pk=s.chat.pk)
+    assert chat.title == "What is a ledger?"
+
+
+async def test_the_conversation_goes_along_and_failures_do_not() -> None:
+    async def script(reply: Reply, asked: Asked) -> None:
+        if b"break" in asked.body:
+            await reply.whole(b'{"error":"no"}', 500)
+        else:
+            await polite(reply, asked)
+
+    async with stage(script) as s:
+        for question in ("first", "break", "second"):
+            await s.ended(await s.ask(question))
+            if question == "break":
+                # what failed is not part of the conversation that the model sees
+                assert b"One two three" in s.upstream.chats[-1].body
+        messages = json.loads(s.upstream.chats[-1].body)["messages"]
+    assert [m["content"] for m in messages] == ["first", "One two three", "second"]
+
+
+async def test_watchers_come_late_twice_and_from_the_middle() -> None:
+    async with stage(polite) as s:
+        turn_id = await s.ask()
+        first, second = await asyncio.gather(watched(turn_id), watched(turn_id))
+        await s.ended(turn_id)
+        late = await watched(turn_id)
+        for after in range(len(late)):
+            rest = await watched(turn_id, after)
+            assert [e.seq for e in rest] == list(range(after + 1, len(late) + 1))
+            assert rest == late[after:]
+    assert first == second == late
+    assert text(late) == "One two three"
+
+
+async def test_the_same_prompt_is_the_same_turn() -> None:
+    async with stage(polite) as s:
+        key = uuid4()
+        turn_id = await s.ask("once", key)
+        with pytest.raises(Busy):
+            await s.ask("another")
+        assert await s.ask("once", key) == turn_id
+        await s.ended(turn_id)
+        assert await s.ask("once", key) == turn_id
+        assert len(s.upstream.chats) == 1
+        assert await in_db(s.chat.turns.count)() == 1
+
+
+async def test_stop_keeps_the_text_and_closes_the_connection() -> None:
+    async with stage(endless) as s:
+        turn_id = await s.ask()
+        async with aclosing(turnlog.follow(turn_id)) as entries:
+            async for entry in entries:
+                if entry.seq == 5:
+                    break
+        await s.hub.stop(turn_id, s.hub.process)
+        turn = await s.ended(turn_id)
+        await asyncio.sleep(0.05)
+        assert s.upstream.closed_early == 1
+        sent = len(s.upstream.chats)
+    assert turn.state == State.STOPPED
+    assert 5 <= turn.answer.count("tick") <= 8
+    assert (turn.verdict, turn.verdict_reason) == (Verdict.NOT_COMPARABLE, "not_received_whole")
+    assert turn.fee_kind == "unknown" and turn.fee > 0
+    assert sent == 1
+    assert text(await watched(turn_id)) == turn.answer
+
+
+async def test_another_process_can_stop_it() -> None:
+    async with stage(endless) as s:
+        other = Hub()
+        turn_id = await s.ask()
+        await asyncio.sleep(0.1)
+        await other.stop(turn_id, s.hub.process)
+        turn = await s.ended(turn_id)
+        assert turn.state == State.STOPPED
+
+
+async def test_a_process_that_is_told_to_end_leaves_no_open_turn() -> None:
+    async with stage(endless) as s:
+        turn_id = await s.ask()
+        await asyncio.sleep(0.2)
+        await s.hub.close()
+        turn = await s.turn(turn_id)
+        assert (turn.state, turn.failure) == (State.CUT_OFF, "interrupted")
+        assert turn.answer.startswith("tick tick")
+        with pytest.raises(ChatError):
+            await s.ask("more")
+
+
+async def test_a_killed_process_loses_no_prefix_and_sends_nothing_again() -> None:
+    async with stage(endless) as s:
+        turn_id = await s.ask()
+        await asyncio.sleep(0.2)
+        # SIGKILL: nothing of the process runs any more, and its heartbeat runs out
+        task = s.hub._turns[turn_id]
+        assert await hubs.reap() == 0, "it lives"
+        await turnlog.gone(s.hub.process)
+        prefix = await turnlog.text_of(turn_id)
+        assert await hubs.reap() == 1
+        turn = await s.turn(turn_id)
+        assert (turn.state, turn.failure, turn.verdict) == (
+            "cut_off",
+            "interrupted",
+            "not_comparable",
+        )
+        assert turn.answer.startswith(prefix) and prefix
+        assert turn.fee_kind == "unknown"
+        assert await hubs.reap() == 0
+        # should it still be alive after all, it can neither write nor end the turn any more
+        await asyncio.sleep(0.2)
+        s.hub._cancel(turn_id, "stop")
+        await asyncio.gather(task, return_exceptions=True)
+        again = await s.turn(turn_id)
+        assert (again.state, again.answer) == (turn.state, turn.answer)
+        entries = await watched(turn_id)
+        assert text(entries) == turn.answer
+        assert [e.event["type"] for e in entries].count("end") == 1
+        assert len(s.upstream.chats) == 1
+
+
+async def test_what_the_provider_refuses() -> None:
+    async def script(reply: Reply, asked: Asked) -> None:
+        status, message = refusals[asked_kind[0]]
+        await reply.whole(json.dumps({"error": message}).encode(), status)
+
+    refusals = {
+        "not_funded": (400, "validate request: insufficient balance: your locked balance is 1 0G"),
+        "rate_limited": (429, "Rate limit exceeded."),
+        "key_rejected": (400, "validate session: session token has been revoked"),
+    }
+    asked_kind = [""]
+    async with stage(script) as s:
+        for kind in refusals:
+            asked_kind[0] = kind
+            turn = await s.ended(await s.ask())
+            assert (turn.state, turn.failure, turn.fee_kind) == ("failed", kind, "none")
+            assert turn.failure_detail == refusals[kind][1]
+        # a key that the provider does not take is forgotten: the next question makes a new one
+        with pytest.raises(NotReady) as caught:
+            await s.ask()
+        assert caught.value.code == "no_key"
+
+
+async def test_gates_in_the_order_in_which_they_can_be_solved() -> None:
+    async with stage(polite) as s:
+
+        async def code() -> str:
+            with pytest.raises(NotReady) as caught:
+                await s.ask()
+            return caught.value.code
+
+        user = s.chat.owner
+        await in_db(user.provider_keys.all().delete)()
+        assert await code() == "no_key"
+        accounts = SubAccount.objects.filter(user=factories.ALICE)
+        await in_db(accounts.update)(acknowledged=False)
+        assert await code() == "not_acknowledged"
+        # exactly the reserve pays for nothing (provider-protocol.md 5.2)
+        await in_db(accounts.update)(balance=2 * factories.ONE, pending_refund=factories.ONE)
+        assert await code() == "not_funded"
+        await in_db(accounts.update)(live=False)
+        assert await code() == "not_funded"
+        await in_db(Service.objects.update)(tee_signer_acknowledged=False)
+        assert await code() == "signer_not_accepted"
+        await in_db(Service.objects.update)(removed=True)
+        assert await code() == "no_service"
+        for bad in ("", "   ", "x" * (services.MAX_PROMPT_CHARS + 1)):
+            with pytest.raises(ChatError):
+                await s.ask(bad)
+        assert s.upstream.chats == []
+        assert await in_db(Turn.objects.count)() == 0
+
+
+async def test_a_lying_provider_is_seen() -> None:
+    async def lying(reply: Reply, asked: Asked) -> None:
+        await reply.start("id-1")
+        await reply.tokens("The sky is green.")
+        reply.upstream.sign("id-1", asked, b"The sky is blue.")
+        await reply.end()
+
+    async def wrong_key(reply: Reply, asked: Asked) -> None:
+        await reply.start("id-1")
+        await reply.tokens("Hello")
+        await reply.signed_end("id-1", asked)
+        reply.upstream.signatures["id-1"]["signature"] = "0x" + "11" * 65
+
+    async def replay(reply: Reply, asked: Asked) -> None:
+        await reply.start("id-1")
+        await reply.tokens("Old answer")
+        if len(reply.upstream.chats) == 1:
+            await reply.signed_end("id-1", asked)
+        else:
+            await reply.end()
+
+    async with stage(lying) as s:
+        turn = await s.ended(await s.ask())
+        assert (turn.verdict, turn.verdict_reason) == ("altered", "answer_differs")
+        assert turn.signed_response != turn.response_sha256
+        await _again(s, wrong_key)
+        turn = await s.ended(await s.ask())
+        assert turn.verdict == "failed"
+        await _again(s, replay)
+        first = await s.ended(await s.ask())
+        second = await s.ended(await s.ask())
+    # the id "id-1" had been used by this provider before: even a matching signature proves nothing
+    assert (first.verdict, first.verdict_reason) == ("failed", "reused")
+    assert second.verdict in ("failed", "rewritten")
+    assert second.verdict_reason == "reused"
+
+
+async def _again(s: Stage, script: object) -> None:
+    s.upstream.script = script  # type: ignore[assignment]
+    s.upstream.asked.clear()
+
+
+async def test_signatures_that_come_late_or_never() -> None:
+    async def script(reply: Reply, asked: Asked) -> None:
+        answer_id = f"id-{len(reply.upstream.chats)}"
+        await reply.start(answer_id)
+        await reply.tokens("Hello")
+        await reply.signed_end(answer_id, asked)
+        document = reply.upstream.signatures[answer_id]
+        reply.upstream.signatures[answer_id] = 500
+        late[answer_id] = document
+
+    late: dict[str, object] = {}
+    async with stage(script) as s:
+        first = await s.ended(await s.ask(), judged=False)
+        for _ in range(200):
+            first = await s.turn(first.pk)
+            if first.signature_tries:
+                break
+            await asyncio.sleep(0.05)
+        assert first.verdict == "pending", "an error of the provider is not an answer"
+        s.upstream.signatures |= late
+        assert await in_db(tasks.check_reply)(first.pk) == "verified"
+        assert await in_db(tasks.check_reply)(first.pk) == "nothing to do"
+        second = await s.ended(await s.ask(), judged=False)
+        del s.upstream.signatures[second.answer_id]
+        second = await s.ended(second.pk)
+        assert (second.verdict, second.verdict_reason) == ("unavailable", "not_found")
+
+
+async def test_redis_trouble_costs_the_view_but_not_the_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with stage(polite) as s:
+        turn_id = await s.ask()
+        # somebody else has taken the stream: every further write of the turn is refused
+        await turnlog.client().xadd(f"turn:{turn_id}", {b"e": b'{"type":"usage"}'}, id="0-999")
+        turn = await s.ended(turn_id)
+    assert (turn.state, turn.answer, turn.verdict) == ("answered", "One two three", "verified")
+
+
+async def test_long_answers_in_single_letters_stay_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turnlog, "SMALL_ENTRIES", 10)
+    writer = turnlog.Writer(987_654_321)
+    for _ in range(3000):
+        await writer.text("x")
+    await writer.event({"type": "verdict", "verdict": "verified"})
+    entries = await watched(987_654_321)
+    assert text(entries) == "x" * 3000
+    assert len(entries) < 10 + 3000 // turnlog.LARGE_ENTRY_CHARS + 3
+    await turnlog.client().delete("turn:987654321")
+    await turnlog.close()
+
+
+async def test_at_most_four_at_once() -> None:
+    async with stage(endless) as s:
+        chats = [s.chat] + [
+            await in_db(services.create_chat)(s.chat.owner, factories.PETRA) for _ in range(4)
+        ]
+        opened = []
+        for chat in chats[:4]:
+            s.chat = chat
+            opened.append(await s.ask())
+        s.chat = chats[4]
+        with pytest.raises(Busy):
+            await s.ask()
+        with pytest.raises(Busy):
+            await in_db(services.delete_chat)(chats[0])
+        for turn_id in opened:
+            await s.hub.stop(turn_id, s.hub.process)
+        for turn_id in opened:
+            await s.ended(turn_id)
+        await in_db(services.delete_chat)(chats[0])
+        assert await in_db(Turn.objects.filter(pk=opened[0]).exists)() is False
