@@ -1,0 +1,293 @@
+"""Comparing our rows with what the contracts themselves say, at one block (`check_index`).
+
+Independent of the fold on purpose: it reads the contracts' own lists, so an entity we never heard
+of is found too. Nonce and generation of deleted pairs are the only state no view shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+
+from chain.errors import NodeBehind
+from chain.facts import Call
+from chain.models import Head
+from chain.rpc import Rpc
+from ledger import fold_views, reads, rows
+from ledger.models import Projection
+from ledger.state import Account, Refund, Serving, State
+from protocol import abi
+
+PAGE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """`ours` and `chain` are the two values; None on one side means "not there"."""
+
+    what: str
+    key: str
+    field: str
+    ours: Any
+    chain: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """`compared` counts entities by kind; `block` is where both sides were read."""
+
+    block: int
+    block_hash: str
+    compared: dict[str, int]
+    differences: list[Difference]
+
+
+def compare(rpc: Rpc, *, final: bool = False) -> Report:
+    """Compare current rows at the indexed block, or final rows at the final one.
+
+    Raises `NodeBehind` when the rows keep moving while they are read.
+    """
+    for _ in range(10):
+        head = Head.objects.get(chain_id=settings.CHAIN_ID)
+        ours = rows.load(current=not final)
+        surplus = Projection.objects.values_list("surplus", flat=True).first() or 0
+        again = Head.objects.get(chain_id=settings.CHAIN_ID)
+        if (head.indexed_hash, head.final_hash) == (again.indexed_hash, again.final_hash):
+            break
+    else:
+        raise NodeBehind("rows change faster than they can be read; try again")
+    number = head.final_block if final else head.indexed_block
+    block_hash = head.final_hash if final else head.indexed_hash
+    ours.surplus = surplus
+    audit = Audit(rpc, block_hash, settings.NETWORK.ledger_address, ours)
+    differences = list(audit.run())
+    return Report(number, block_hash, audit.compared, differences)
+
+
+class Audit:
+    """One comparison of `ours` with the contracts at a block."""
+
+    def __init__(self, rpc: Rpc, block: str, ledger_address: str, ours: State) -> None:
+        self.rpc, self.block, self.ledger_address, self.ours = rpc, block, ledger_address, ours
+        self.compared: dict[str, int] = {}
+
+    def run(self) -> Iterator[Difference]:
+        yield from self._ledgers()
+        yield from self._registry()
+        for serving in sorted(self.ours.servings.values(), key=lambda s: s.address):
+            yield from self._contract(serving)
+            if serving.kind in reads.CONTRACT_OF:
+                yield from self._services(serving)
+                yield from self._accounts(serving)
+
+    # --- asking ----------------------------------------------------------------------------------
+
+    def _ask(self, contract: str, call: Call) -> Any:
+        return self._all(contract, [call])[0]
+
+    def _all(self, contract: str, calls: Sequence[Call]) -> list[Any]:
+        answers = self.rpc.views(self.block, calls)
+        return [self._decode(contract, c, a) for c, a in zip(calls, answers, strict=True)]
+
+    @staticmethod
+    def _decode(contract: str, call: Call, answer: str) -> Any:
+        if answer.startswith(reads.REVERT):
+            return None
+        decoded = abi.decode_call(contract, call.data)
+        if decoded is None:
+            raise ValueError(call.data)
+        return abi.decode_result(contract, decoded[0], answer)
+
+    def _pages(self, contract: str, address: str, function: str, size: int) -> list[Any]:
+        found: list[Any] = []
+        while True:
+            call = Call(address, abi.encode_call(contract, function, len(found), size))
+            page, total = self._ask(contract, call)
+            found += page
+            if len(found) >= total or not page:
+                return found
+
+    def _count(self, what: str, number: int) -> None:
+        self.compared[what] = self.compared.get(what, 0) + number
+
+    # --- comparing -------------------------------------------------------------------------------
+
+    def _ledgers(self) -> Iterator[Difference]:
+        listed = self._pages(
+            abi.LEDGER_MANAGER, self.ledger_address, "getAllLedgers", reads.LEDGER_PAGE
+        )
+        chain = {
+            entry["user"]: {
+                "available": entry["availableBalance"],
+                "total": entry["totalBalance"],
+                "additional_info": entry["additionalInfo"],
+            }
+            for entry in listed
+        }
+        ours = {
+            ledger.user: {
+                "available": ledger.available,
+                "total": ledger.total,
+                "additional_info": ledger.additional_info,
+            }
+            for ledger in self.ours.ledgers.values()
+            if ledger.exists
+        }
+        self._count("ledgers", len(chain))
+        yield from _mappings("ledger", ours, chain)
+        native = self.rpc.balances(self.ledger_address, [self.block])[0]
+        if native != self.ours.expected_balance:
+            yield Difference("ledger contract", "", "balance", self.ours.expected_balance, native)
+
+    def _registry(self) -> Iterator[Difference]:
+        call = Call(
+            self.ledger_address, abi.encode_call(abi.LEDGER_MANAGER, "getAllActiveServices")
+        )
+        chain = {
+            entry["serviceAddress"]: {
+                "kind": entry["serviceType"],
+                "version": entry["version"],
+                "service_name": entry["fullName"],
+                "recommended": entry["isRecommended"],
+            }
+            for entry in self._ask(abi.LEDGER_MANAGER, call)
+        }
+        ours = {
+            s.address: {
+                "kind": s.kind,
+                "version": s.version,
+                "service_name": s.service_name,
+                "recommended": s.recommended,
+            }
+            for s in self.ours.servings.values()
+        }
+        self._count("serving contracts", len(chain))
+        yield from _mappings("serving contract", ours, chain)
+
+    def _contract(self, serving: Serving) -> Iterator[Difference]:
+        calls = [
+            reads.lock_time(serving.address),
+            reads.owner(serving.address),
+            reads.penalty(serving.address),
+        ]
+        lock, owner, penalty = (
+            reads.number(answer) for answer in self.rpc.views(self.block, calls)
+        )
+        chain = {
+            "lock_time_seconds": lock or 0,
+            "owner": abi.checksum(f"0x{owner:040x}") if owner is not None else "",
+            "penalty_percentage": penalty,
+        }
+        ours = {name: getattr(serving, name) for name in chain}
+        yield from _fields("serving contract", serving.address, ours, chain)
+
+    def _services(self, serving: Serving) -> Iterator[Difference]:
+        contract = reads.CONTRACT_OF[serving.kind]
+        if serving.kind == "inference":
+            listed = self._pages(contract, serving.address, "getAllServices", PAGE)
+        else:
+            call = Call(serving.address, abi.encode_call(contract, "getAllServices"))
+            listed = self._ask(contract, call)
+        chain: dict[str, dict[str, Any]] = {}
+        for position, entry in enumerate(listed):
+            chain[entry["provider"]] = {
+                **fold_views.service_fields(serving.kind, entry),
+                "tee_signer_acknowledged": entry["teeSignerAcknowledged"],
+                "position": position,
+            }
+        mine = [s for s in self.ours.services.values() if s.serving == serving.address]
+        names = next(iter(chain.values()), {}).keys()
+        ours = {s.provider: {n: getattr(s, n) for n in names} for s in mine if not s.removed}
+        self._count(f"{serving.kind} services", len(chain))
+        yield from _mappings(f"{serving.kind} service", ours, chain)
+        yield from self._stakes(serving, {s.provider: s.stake for s in mine}, chain)
+
+    def _stakes(
+        self, serving: Serving, ours: dict[str, int], listed: Iterable[str]
+    ) -> Iterator[Difference]:
+        providers = sorted(set(ours) | set(listed))
+        calls = [reads.stake(serving.address, serving.kind, p) for p in providers]
+        for provider, answer in zip(providers, self.rpc.views(self.block, calls), strict=True):
+            stake = reads.number(answer)
+            if stake != ours.get(provider, 0):
+                yield Difference(
+                    f"{serving.kind} service", provider, "stake", ours.get(provider, 0), stake
+                )
+
+    def _accounts(self, serving: Serving) -> Iterator[Difference]:
+        contract = reads.CONTRACT_OF[serving.kind]
+        listed = self._pages(contract, serving.address, "getAllAccounts", PAGE)
+        if serving.kind == "fine-tuning":
+            pairs = [(entry["user"], entry["provider"]) for entry in listed]
+            calls = [reads.account(serving.address, serving.kind, *pair) for pair in pairs]
+            listed = self._all(contract, calls)
+        chain = {(e["user"], e["provider"]): _account(e) for e in listed}
+        ours = {
+            (a.user, a.provider): _our_account(a, serving.kind)
+            for a in self.ours.accounts.values()
+            if a.serving == serving.address and a.live
+        }
+        self._count(f"{serving.kind} accounts", len(chain))
+        yield from _mappings(f"{serving.kind} account", ours, chain)
+
+
+def _account(value: dict[str, Any]) -> dict[str, Any]:
+    fields = {
+        "balance": value["balance"],
+        "pending_refund": value["pendingRefund"],
+        "refunds": [
+            Refund(r["amount"], r["createdAt"])
+            for r in value["refunds"][: value["validRefundsLength"]]
+        ],
+        "nonce": value["nonce"],
+        "acknowledged": value["acknowledged"],
+        "additional_info": value["additionalInfo"],
+    }
+    if "deliverables" in value:
+        return {**fields, "deliverables": list(fold_views.deliverables(value))}
+    return {
+        **fields,
+        "generation": value["generation"],
+        "revoked_bitmap": value["revokedBitmap"],
+    }
+
+
+def _our_account(account: Account, kind: str) -> dict[str, Any]:
+    fields = {
+        "balance": account.balance,
+        "pending_refund": account.pending_refund,
+        "refunds": list(account.refunds),
+        "nonce": account.nonce,
+        "acknowledged": account.acknowledged,
+        "additional_info": account.additional_info,
+    }
+    if kind == "fine-tuning":
+        return {**fields, "deliverables": list(account.deliverables)}
+    return {
+        **fields,
+        "generation": account.generation,
+        "revoked_bitmap": account.revoked_bitmap,
+    }
+
+
+def _mappings(
+    what: str, ours: dict[Any, dict[str, Any]], chain: dict[Any, dict[str, Any]]
+) -> Iterator[Difference]:
+    for key in sorted(set(ours) | set(chain)):
+        name = key if isinstance(key, str) else " at ".join(key)
+        if key not in ours or key not in chain:
+            yield Difference(what, name, "exists", key in ours, key in chain)
+        else:
+            yield from _fields(what, name, ours[key], chain[key])
+
+
+def _fields(
+    what: str, key: str, ours: dict[str, Any], chain: dict[str, Any]
+) -> Iterator[Difference]:
+    for field, value in chain.items():
+        # A fine-tuning service carries no time of update on chain; ours is the block's.
+        if ours[field] != value:
+            yield Difference(what, key, field, ours[field], value)

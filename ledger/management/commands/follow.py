@@ -1,0 +1,57 @@
+"""`manage.py follow`: the indexer (interfaces.md 1)."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from chain.errors import Halt
+from chain.sync import Step
+from ledger import services
+
+
+class Command(BaseCommand):
+    help = "Follow the chain: store its facts and keep the ledger rows up with them."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--once", action="store_true", help="stop when caught up with the head at start"
+        )
+        parser.add_argument(
+            "--to-block", type=int, metavar="N", help="fold no block above N (final ones only)"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.stop = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        try:
+            with services.only_one(lambda: self.stop) as held:
+                if held:
+                    last = services.follow(
+                        once=options["once"],
+                        to_block=options["to_block"],
+                        stopping=lambda: self.stop,
+                        on_step=self._show,
+                    )
+                    if last is not None and options["once"]:
+                        self._line(last)
+        except Halt as error:
+            self.stderr.write(f"stopped: {error}")
+            sys.exit(2)
+
+    def _stop(self, *_: object) -> None:
+        self.stop = True
+
+    def _show(self, step: Step) -> None:
+        if step.more:
+            self._line(step)
+
+    def _line(self, step: Step) -> None:
+        self.stdout.write(
+            f"indexed {step.indexed_block} of {step.head_block} (final {step.final_block})"
+        )
+        self.stdout.flush()

@@ -1,0 +1,18 @@
+"""`manage.py replay`: rebuild everything derived from stored facts (interfaces.md 1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from ledger import services
+
+
+class Command(BaseCommand):
+    help = "Empty every derived table and fold the stored facts again."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        with services.only_one(lambda: False):
+            last = services.replay(lambda block: self.stdout.write(f"folded up to {block}"))
+        self.stdout.write(f"replayed up to block {last}")

@@ -1,0 +1,284 @@
+"""From facts to rows: the only writer of ledger tables.
+
+Folding happens in memory, on layers above the state that the final rows hold; `write` puts the
+difference into the database inside the follower's transaction, `commit` keeps the final layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+import orjson
+from django.db import connection
+
+from chain import bulk, store
+from chain.errors import Drift, Halt
+from chain.facts import Block, Call, Log
+from chain.sync import Reader
+from ledger import detect, fold, reads, rows
+from ledger.models import Projection
+from ledger.state import State
+from protocol.networks import Network
+
+NAME = "ledger"
+#: Raise when a rule of the fold changes: stored rows then ask for `manage.py replay`.
+VERSION = 1
+#: A range is folded again with the facts the balance detector asked for, at most so often.
+MAX_ROUNDS = 8
+ENTITIES_AT_ONCE = 500
+
+
+class Projector:
+    """Folds blocks and writes rows; `chain.sync.Projection` for the 0G contracts."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.ledger_address = network.ledger_address
+        self.row, _ = Projection.objects.get_or_create(name=NAME, defaults={"version": VERSION})
+        if self.row.version != VERSION:
+            raise Halt(
+                f"rows were folded by version {self.row.version} of the rules, this is "
+                f"{VERSION}: run manage.py replay"
+            )
+        self.state = rows.load()
+        self.state.surplus = self.row.surplus
+        self.final = self.state.overlay()
+        self.pending = self.final.overlay()
+        self.final_block = self.row.final_block
+        self.pending_block = self.row.pending_block
+        #: Users and providers whose rows the last `write` changed for the first time.
+        self.touched: tuple[set[str], set[str]] = (set(), set())
+
+    # --- what to read ----------------------------------------------------------------------------
+
+    def sources(self) -> dict[str, int]:
+        """The LedgerManager and every serving contract registered in a final block."""
+        found = {self.ledger_address: self.network.start_block}
+        for serving in self.state.servings.values():
+            found[serving.address] = serving.start_block
+        return found
+
+    def discover(self, logs: Sequence[Log]) -> dict[str, int]:
+        found = fold.registrations(logs, self.ledger_address)
+        return {address: self._start_block(address) for address in found}
+
+    def _start_block(self, address: str) -> int:
+        known = self.network.serving_start_blocks
+        return known.get(address.lower(), self.network.start_block)
+
+    # --- folding ---------------------------------------------------------------------------------
+
+    def fold_final(self, first: int, last: int, blocks: list[Block], read: Reader) -> list[Block]:
+        """Fold final blocks for good (once written and committed)."""
+        self.final, blocks = self._complete(self.state, first, blocks, read, last)
+        self.final_block = last
+        return blocks
+
+    def fold_pending(self, blocks: list[Block], read: Reader) -> list[Block]:
+        """Fold the blocks above the final one on top of it."""
+        self.pending, blocks = self._complete(self.final, None, blocks, read, None)
+        self.pending_block = blocks[-1].header.number if blocks else self.final_block
+        return blocks
+
+    def _complete(
+        self, base: State, first: int | None, blocks: list[Block], read: Reader, last: int | None
+    ) -> tuple[State, list[Block]]:
+        """Fold, and fold again with what the balance detector finds missing."""
+        for _ in range(MAX_ROUNDS):
+            layer, blocks, sums = self._fold(base, blocks, read)
+            if not blocks:
+                return layer, blocks
+            if first is not None and last is not None:
+                found = detect.final(self.ledger_address, base, first, last, sums, read)
+            else:
+                found = detect.pending(self.ledger_address, base, blocks, sums, read)
+            if not found:
+                return layer, blocks
+            blocks = self._add_facts(blocks, found, read)
+        raise Drift(
+            "the ledger contract's native balance and our sum of available balances keep "
+            f"differing up to block {blocks[-1].header.number}"
+        )
+
+    def _fold(
+        self, base: State, blocks: Iterable[Block], read: Reader | None
+    ) -> tuple[State, list[Block], list[tuple[int, int]]]:
+        """One pass; also the ledger's expected native balance after each block."""
+        layer = base.overlay()
+        done: list[Block] = []
+        sums: list[tuple[int, int]] = []
+        for block in blocks:
+            block = self.fold_block(layer, block, done, read)
+            done.append(block)
+            sums.append((block.header.number, layer.expected_balance))
+        return layer, done, sums
+
+    def fold_block(
+        self, layer: State, block: Block, before: Sequence[Block], read: Reader | None
+    ) -> Block:
+        """Fold one block into `layer`; returns it with the answers it needed.
+
+        Without `read` (replay) every answer must be among the stored facts.
+        """
+        wants: list[Call] = []
+        for address in fold.registrations(block.logs, self.ledger_address):
+            if layer.servings.get(address) is None:
+                asked = reads.registration(self.ledger_address, address)
+                block = self._answer(block, asked, read)
+                wants += fold.register(
+                    layer,
+                    self.ledger_address,
+                    address,
+                    self._start_block(address),
+                    block.calls,
+                    block.header.number,
+                    list(self._early(address, block.header.number, before)),
+                )
+        wants += fold.fold_logs(layer, self.ledger_address, block)
+        block = self._answer(block, wants, read)
+        fold.fold_views_of(layer, self.ledger_address, block)
+        return block
+
+    def _early(self, address: str, number: int, before: Sequence[Block]) -> Iterator[Block]:
+        """What a contract did before the block that registers it: stored facts, then `before`."""
+        held = before[0].header.number if before else number
+        yield from store.blocks(self._start_block(address), held - 1, address=address)
+        yield from (block.only(address) for block in before)
+
+    def _answer(self, block: Block, wants: Sequence[Call], read: Reader | None) -> Block:
+        missing = [call for call in dict.fromkeys(wants) if call not in block.calls]
+        if not missing:
+            return block
+        if read is None:
+            raise Drift(f"block {block.header.number}: a stored view answer is missing")
+        answers = dict(zip(missing, read.views(block.header, missing), strict=True))
+        return replace(block, calls={**block.calls, **answers})
+
+    def _add_facts(self, blocks: list[Block], numbers: list[int], read: Reader) -> list[Block]:
+        """Blocks that moved money silently: read them whole, or else every ledger at them."""
+        held = {block.header.number: block for block in blocks}
+        if absent := [n for n in numbers if n not in held]:
+            held |= {block.header.number: block for block in read.blocks(absent)}
+        else:
+            for number in numbers:
+                held[number] = self._snapshot(held[number], read)
+        return [held[number] for number in sorted(held)]
+
+    def _snapshot(self, block: Block, read: Reader) -> Block:
+        """Every ledger at this block, page by page, with the native balance."""
+        asked = [reads.balance(self.ledger_address), reads.all_ledgers(self.ledger_address, 0)]
+        block = self._answer(block, asked, read)
+        answered = reads.answer("ledger", asked[1], block.calls[asked[1]])
+        total = answered[2][1] if answered and answered[2] else 0
+        for offset in range(reads.LEDGER_PAGE, total, reads.LEDGER_PAGE):
+            block = self._answer(block, [reads.all_ledgers(self.ledger_address, offset)], read)
+        return block
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def write(self) -> None:
+        """Bring the tables to the folded state; inside the caller's transaction."""
+        self._clear_pending()
+        for layer in rows.LAYERS:
+            self._upsert(layer)
+            self._shadow(layer)
+        self._append(self.final, pending=False)
+        self._append(self.pending, pending=True)
+        self.touched = self._touched(self.row.pending_block)
+        self.row.version = VERSION
+        self.row.final_block, self.row.pending_block = self.final_block, self.pending_block
+        self.row.surplus = self.final.surplus
+        self.row.save()
+
+    def commit(self) -> None:
+        """The transaction held: the final layer becomes the ground."""
+        self.state.absorb(self.final)
+        self.final = self.state.overlay()
+
+    def rollback(self) -> None:
+        """The transaction did not hold, or folding failed: forget both layers."""
+        self.final = self.state.overlay()
+        self.pending = self.final.overlay()
+        self.row.refresh_from_db()
+        self.final_block, self.pending_block = self.row.final_block, self.row.pending_block
+
+    def _clear_pending(self) -> None:
+        for layer in rows.LAYERS:
+            layer.model.objects.filter(pending=True).delete()
+            layer.model.objects.filter(shadowed=True).update(shadowed=False)
+        for model, _ in rows.APPENDED:
+            model._default_manager.filter(pending=True).delete()
+
+    def _upsert(self, layer: rows.Layer) -> None:
+        final = list(layer.entities(self.final).values())
+        for start in range(0, len(final), ENTITIES_AT_ONCE):
+            layer.model.objects.bulk_create(
+                [layer.row(e, pending=False) for e in final[start : start + ENTITIES_AT_ONCE]],
+                update_conflicts=True,
+                update_fields=[*layer.columns, "block"],
+                unique_fields=[*layer.key, "pending"],
+            )
+
+    def _shadow(self, layer: rows.Layer) -> None:
+        """Store the pending layer's entities, and mark the final rows below them."""
+        pending = list(layer.entities(self.pending).values())
+        if not pending:
+            return
+        layer.model.objects.bulk_create([layer.row(e, pending=True) for e in pending])
+        table, key = layer.model._meta.db_table, ", ".join(f'"{k}"' for k in layer.key)
+        same = " AND ".join(f'f."{k}" = p."{k}"' for k in layer.key)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f'UPDATE "{table}" f SET shadowed = true FROM '
+                f'(SELECT {key} FROM "{table}" WHERE pending) p WHERE {same} AND NOT f.pending'
+            )
+
+    def _append(self, state: State, *, pending: bool) -> None:
+        def dump(value: object) -> str:
+            return orjson.dumps(value).decode()
+
+        made = (
+            [rows.movement(row, pending) for row in state.movements],
+            [rows.settlement(row, pending) for row in state.settlements],
+            [rows.change(row, pending, dump) for row in state.changes],
+        )
+        for (model, columns), new in zip(rows.APPENDED, made, strict=True):
+            if new:
+                bulk.copy_rows(model, columns, new)
+
+    # --- replay ----------------------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """Empty every derived table; inside the caller's transaction."""
+        for layer in rows.LAYERS:
+            layer.model.objects.all().delete()
+        for model, _ in rows.APPENDED:
+            model._default_manager.all().delete()
+        self.state = State()
+        self.final = self.state.overlay()
+        self.pending = self.final.overlay()
+        self.final_block = self.pending_block = -1
+
+    def replay(self, blocks: Sequence[Block], last: int) -> None:
+        """Fold stored final blocks and write their rows; nothing is asked."""
+        self.final, _, _ = self._fold(self.state, blocks, None)
+        self.pending = self.final.overlay()
+        self.final_block = self.pending_block = last
+        self.write()
+        self.commit()
+
+    # --- what changed ----------------------------------------------------------------------------
+
+    def _touched(self, above: int) -> tuple[set[str], set[str]]:
+        """Users and providers whose rows changed in blocks after `above`."""
+        users: set[str] = set()
+        providers: set[str] = set()
+        for state in (self.final, self.pending):
+            users |= {x.user for x in state.ledgers.own.values() if x.block > above}
+            for account in state.accounts.own.values():
+                if account.block > above:
+                    users.add(account.user)
+                    providers.add(account.provider)
+            providers |= {s.provider for s in state.services.own.values() if s.block > above}
+        return users, providers

@@ -1,0 +1,158 @@
+"""Following the chain, and rebuilding everything from stored facts."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from django.conf import settings
+from django.db import connection, transaction
+
+from chain import store
+from chain.errors import Halt, Retry
+from chain.models import Coverage, Head
+from chain.rpc import Rpc
+from chain.sync import Follower, Step
+from ledger import topics
+from ledger.models import Projection
+from ledger.project import NAME, VERSION, Projector
+
+logger = logging.getLogger(__name__)
+
+#: PostgreSQL advisory lock of the one follower: "0G index" in bytes.
+LOCK = 0x3047_696E_6465_78
+FIRST_WAIT, LAST_WAIT = 0.25, 10.0
+#: Blocks folded per transaction when replaying.
+REPLAY_BLOCKS = 20_000
+
+
+def poll_seconds() -> float:
+    """How often an idle follower asks for the head."""
+    return 0.3 if settings.IS_DEVNET else 2.0
+
+
+def make_follower() -> Follower:
+    """A follower of the configured network; the caller holds `only_one`."""
+    rpc = Rpc(settings.CHAIN_RPC_URLS, settings.CHAIN_ID)
+    projector = Projector(settings.NETWORK)
+    return Follower(
+        rpc, projector, chain_id=settings.CHAIN_ID, confirmations=settings.CONFIRMATIONS
+    )
+
+
+@contextmanager
+def only_one(stopping: Callable[[], bool]) -> Iterator[bool]:
+    """Hold the follower's lock, waiting for another one to go; False when stopped meanwhile.
+
+    The lock is the database session's: it ends with the process, however that dies.
+    """
+    held, told = False, False
+    try:
+        while not stopping():
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
+                held = bool(cursor.fetchone()[0])
+            if held:
+                break
+            if not told:
+                logger.info("another follower holds the lock; waiting")
+                told = True
+            time.sleep(0.5)
+        yield held
+    finally:
+        if held and connection.connection is not None:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
+
+
+def follow(
+    *,
+    once: bool = False,
+    to_block: int | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+    on_step: Callable[[Step], None] | None = None,
+) -> Step | None:
+    """Keep the rows up with the chain.
+
+    1. Take a step. 2. Tell open pages what changed. 3. Go on at once while there is more, else
+    wait a moment. A `Retry` is written to the head row and tried again, ever more slowly; a
+    `Halt` is written to the head row and raised (exit code 2). With `once` it returns when it has
+    caught up with the head of its start, with `to_block` it folds no (final) block above that.
+    """
+    follower, wait, last = make_follower(), FIRST_WAIT, None
+    follower.limit = to_block
+    goal: int | None = None
+    try:
+        while not stopping():
+            try:
+                last = follower.step()
+            except Retry as error:
+                logger.warning("waiting for the node", extra={"error": str(error)})
+                follower.fail(str(error), halted=False)
+                _sleep(wait, stopping)
+                wait = min(LAST_WAIT, wait * 2)
+                continue
+            except Halt as error:
+                follower.fail(str(error), halted=True)
+                raise
+            wait = FIRST_WAIT
+            goal = last.head_block if goal is None else goal
+            if last.changed:
+                tell(follower, last)
+            if on_step is not None:
+                on_step(last)
+            if last.more:
+                continue
+            if once and (to_block is not None or last.indexed_block >= goal):
+                break
+            _sleep(poll_seconds(), stopping)
+    finally:
+        follower.rpc.close()
+    return last
+
+
+def tell(follower: Follower, step: Step) -> None:
+    projector = follower.projection
+    if isinstance(projector, Projector):
+        users, providers = projector.touched
+        topics.publish_ledger(step.indexed_block, step.final_block, users, providers)
+
+
+def _sleep(seconds: float, stopping: Callable[[], bool]) -> None:
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0 and not stopping():
+        time.sleep(min(left, 0.1))
+
+
+def replay(on_blocks: Callable[[int], None] | None = None) -> int:
+    """Empty every derived table and fold the stored final facts again; returns the last block.
+
+    One transaction: readers see the old rows until the new ones are complete. Pending rows come
+    back with the follower's next step. The caller holds `only_one`.
+    """
+    with transaction.atomic():
+        Projection.objects.update_or_create(name=NAME, defaults={"version": VERSION})
+        projector = Projector(settings.NETWORK)
+        projector.reset()
+        head = Head.objects.select_for_update().filter(chain_id=settings.CHAIN_ID).first()
+        last = head.final_block if head is not None else -1
+        start = _first_covered()
+        while start <= last:
+            end = min(last, start + REPLAY_BLOCKS - 1)
+            projector.replay(list(store.blocks(start, end)), end)
+            if on_blocks is not None:
+                on_blocks(end)
+            start = end + 1
+        projector.replay([], last)
+        if head is not None:
+            # Rows now end at the final block: the next step must not take us for up to date.
+            head.indexed_block, head.indexed_hash = head.final_block, head.final_hash
+            head.save(update_fields=["indexed_block", "indexed_hash"])
+    return last
+
+
+def _first_covered() -> int:
+    first = Coverage.objects.order_by("from_block").first()
+    return first.from_block if first is not None else 0

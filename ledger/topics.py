@@ -1,0 +1,54 @@
+"""What open pages can listen to (`/ws/live`), and how the follower tells them.
+
+One Channels group, `live`. Each message is
+`{"type": "live.message", "topic": TOPIC, …}` with one of these topics:
+
+| topic    | sent                                | fields                                       |
+|----------|-------------------------------------|----------------------------------------------|
+| `ledger` | after a block's rows became visible | `block`, `final_block`, `users`, `providers` |
+
+`users` and `providers` are the EIP-55 addresses whose rows changed, at most `MAX_ADDRESSES` of
+each; `more` is true when some were left out (a page then refreshes in any case). Messages carry no
+facts: a page that hears one asks the server again. A lost message costs one poll interval.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
+
+GROUP = "live"
+LEDGER = "ledger"
+MAX_ADDRESSES = 200
+
+logger = logging.getLogger(__name__)
+
+
+def publish_ledger(
+    block: int, final_block: int, users: Collection[str], providers: Collection[str]
+) -> None:
+    """Tell open pages that rows up to `block` are visible; never fails the follower."""
+    layer = get_channel_layer()
+    if layer is None:
+        return
+    message = {
+        "type": "live.message",
+        "topic": LEDGER,
+        "block": block,
+        "final_block": final_block,
+        "users": sorted(users)[:MAX_ADDRESSES],
+        "providers": sorted(providers)[:MAX_ADDRESSES],
+        "more": max(len(users), len(providers)) > MAX_ADDRESSES,
+    }
+    try:
+        async_to_sync(layer.group_send)(GROUP, message)
+    except (OSError, RuntimeError, ValueError) as error:
+        logger.warning("live message not sent", extra={"error": str(error)})
+    except Exception as error:
+        # redis-py's errors share no base with the standard library; pages poll as well.
+        if type(error).__module__.split(".")[0] != "redis":
+            raise
+        logger.warning("live message not sent", extra={"error": str(error)})
