@@ -20,6 +20,17 @@ Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class Run:
+    """A stretch of prose, or of `code`."""
+
+    text: str
+    code: bool
+
+
+Prose = tuple[Run, ...]
+
+
+@dataclass(frozen=True)
 class FieldDoc:
     """A field of a shape or a parameter; `shape` is the name of the shape it holds, if any."""
 
@@ -28,14 +39,14 @@ class FieldDoc:
     shape: str
     required: bool
     default: str
-    description: str
+    description: Prose
     place: str = ""
 
 
 @dataclass(frozen=True)
 class ShapeDoc:
     name: str
-    description: str
+    description: Prose
     fields: tuple[FieldDoc, ...]
 
 
@@ -45,7 +56,7 @@ class OperationDoc:
     method: str
     path: str
     summary: str
-    description: str
+    description: Prose
     parameters: tuple[FieldDoc, ...]
     answer: str
     shape: str
@@ -60,7 +71,7 @@ class GroupDoc:
 
 @dataclass(frozen=True)
 class ApiDocsPage:
-    description: str
+    description: Prose
     groups: tuple[GroupDoc, ...]
     shapes: tuple[ShapeDoc, ...]
     codes: tuple[Code, ...]
@@ -82,10 +93,10 @@ def read() -> ApiDocsPage:
             groups.setdefault(tag, []).append(_operation(method, path, operation))
     shapes = schema.get("components", {}).get("schemas", {})
     return ApiDocsPage(
-        description=str(schema["info"]["description"]),
+        description=prose(schema["info"]["description"]),
         groups=tuple(GroupDoc(name, tuple(found)) for name, found in groups.items()),
         shapes=tuple(
-            ShapeDoc(_name(name), _prose(shape), tuple(_fields(shape)))
+            ShapeDoc(_name(name), prose(shape.get("description", "")), tuple(_fields(shape)))
             for name, shape in sorted(shapes.items())
             if "properties" in shape and not name.endswith("In")
         ),
@@ -110,7 +121,7 @@ def _operation(method: str, path: str, operation: Json) -> OperationDoc:
         method=method.upper(),
         path=path,
         summary=str(operation.get("summary", "")),
-        description=" ".join(str(operation.get("description", "")).split()),
+        description=prose(operation.get("description") or operation.get("summary", "")),
         parameters=tuple(parameters),
         answer=answer,
         shape=shape,
@@ -138,6 +149,9 @@ def _fields(shape: Json) -> Iterator[FieldDoc]:
 
 def _field(name: str, schema: Json, required: bool, place: str, description: str) -> FieldDoc:
     kind, shape = _type(schema)
+    if place == "query":
+        # Whoever leaves it out sends no null.
+        kind = kind.removesuffix(" or null")
     default = schema.get("default")
     return FieldDoc(
         name=name,
@@ -145,7 +159,7 @@ def _field(name: str, schema: Json, required: bool, place: str, description: str
         shape=shape,
         required=required,
         default="" if default in (None, "") else str(default),
-        description=str(description or schema.get("description", "")),
+        description=prose(description or schema.get("description", "")),
         place=place,
     )
 
@@ -182,5 +196,7 @@ def _name(raw: str) -> str:
     return raw.removesuffix("Out")
 
 
-def _prose(shape: Json) -> str:
-    return " ".join(str(shape.get("description", "")).split())
+def prose(text: object) -> Prose:
+    """Our docstrings on one line, their `code` marked."""
+    parts = " ".join(str(text).split()).split("`")
+    return tuple(Run(part, bool(index % 2)) for index, part in enumerate(parts) if part)

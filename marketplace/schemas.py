@@ -102,8 +102,13 @@ SortIn = Annotated[
 class PageIn(Schema):
     """Which part of a list: pages count from 1."""
 
-    page: int = Field(1, ge=1, le=selectors.MAX_PAGE)
-    page_size: int = Field(selectors.PAGE_SIZE, ge=1, le=selectors.MAX_PAGE_SIZE)
+    page: int = Field(1, ge=1, le=selectors.MAX_PAGE, description="which page, from 1")
+    page_size: int = Field(
+        selectors.PAGE_SIZE,
+        ge=1,
+        le=selectors.MAX_PAGE_SIZE,
+        description=f"items per page, at most {selectors.MAX_PAGE_SIZE}",
+    )
 
 
 class ServicesIn(PageIn):
@@ -121,7 +126,9 @@ class FeedIn(Schema):
     """Filters of the feed."""
 
     kind: KindIn = Field(None, description="inference or fine-tuning")
-    provider: Annotated[AddressIn | None, BeforeValidator(_empty_is_absent)] = None
+    provider: Annotated[AddressIn | None, BeforeValidator(_empty_is_absent)] = Field(
+        None, description="only this provider's listings"
+    )
 
 
 class ChangesIn(FeedIn, PageIn):
