@@ -35,10 +35,21 @@ class App:
         self._book = book
         self._tee = tee
         self._started = started
+        self._running: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
+        if scope["type"] == "http":
+            task = asyncio.create_task(self._handle(scope, receive, send))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+            await task
+
+    async def finish(self, seconds: float) -> None:
+        """Let cancelled answers write down what they are owed."""
+        if self._running:
+            await asyncio.wait(self._running, timeout=seconds)
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         path = _canonical(request.path)
         proxied = path.startswith("/v1/proxy/")
@@ -57,8 +68,6 @@ class App:
                 await answer.refuse(refused)
         except ClientGone:
             pass
-        except asyncio.CancelledError:
-            raise
         except Exception:
             log.exception("%s %s", request.method, path)
             if not answer.started:

@@ -37,6 +37,7 @@ MAX_ERROR_BYTES = 1024 * 1024
 MAX_STREAM_BYTES = 64 * 1024 * 1024
 MAX_UNREAD_BYTES = 10 * 1024 * 1024  # read on after the client has gone
 SIGNATURE_WAIT_SECONDS = 10
+LINGER_SECONDS = 1  # after [DONE], for upstreams that do not close the body
 
 # Never forwarded: what addresses the broker (provider-protocol.md 1.2), what belongs to one
 # connection (RFC 9110 7.6.1), and what would tell the upstream who asks.
@@ -240,11 +241,21 @@ class Relay:
             parts.append(part)
         return b"".join(parts)
 
-    async def _parts(self, reply: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-        """The body as it arrives. Raises TimeoutError when the upstream falls silent."""
+    async def _parts(
+        self, reply: aiohttp.ClientResponse, meter: AnswerMeter | None = None
+    ) -> AsyncIterator[bytes]:
+        """The body as it arrives. Raises TimeoutError when the upstream falls silent, unless
+        `meter` has already seen the end of the answer: then silence is the end of the body."""
         while True:
-            async with asyncio.timeout(self._config.upstream.idle_seconds):
-                part = await reply.content.readany()
+            done = meter is not None and meter.done
+            idle = LINGER_SECONDS if done else self._config.upstream.idle_seconds
+            try:
+                async with asyncio.timeout(idle):
+                    part = await reply.content.readany()
+            except TimeoutError:
+                if done:
+                    return
+                raise
             if not part:
                 return
             yield part
@@ -261,11 +272,12 @@ class Relay:
         digest = hashlib.sha256()
         gone = asyncio.create_task(request.gone())
         size = unread = 0
+        held: list[bytes] = []
         try:
             await answer.start(
                 200, {"content-type": kind, "cache-control": "no-cache", **order.headers}
             )
-            async for part in self._parts(reply):
+            async for part in self._parts(reply, meter):
                 digest.update(part)
                 meter.feed(part)
                 size += len(part)
@@ -273,7 +285,12 @@ class Relay:
                 unread += len(part) if answer.lost else 0
                 if size > MAX_STREAM_BYTES or unread > MAX_UNREAD_BYTES:
                     raise _Broken(f"the stream does not end after {size} bytes")
-                await answer.write(part, more=True)
+                if meter.done:
+                    # A client that sees [DONE] may ask for the signature or its debt at once, so
+                    # the end is held back until both are on disk.
+                    held.append(part)
+                else:
+                    await answer.write(part, more=True)
         except (aiohttp.ClientError, TimeoutError, _Broken):
             # What was delivered is paid for, but a torso is not signed.
             await self._conclude(order, meter, None)
@@ -286,7 +303,7 @@ class Relay:
             gone.cancel()
         meter.end()
         await self._conclude(order, meter, digest.hexdigest())
-        await answer.write(b"", more=False)
+        await answer.write(b"".join(held), more=False)
 
     async def _conclude(
         self, order: _Order, meter: AnswerMeter, response_sha256: str | None

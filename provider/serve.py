@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import signal
 import socket
 import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
 import uvicorn
@@ -26,7 +27,8 @@ from provider.settle import Settler
 from provider.store import Store
 
 SHUTDOWN_SECONDS = 1
-LAST_SETTLEMENT_SECONDS = 0.8
+LAST_WORDS_SECONDS = 0.3
+LAST_SETTLEMENT_SECONDS = 0.5
 KEEP_SIGNATURES_SECONDS = 7 * 86_400
 PRUNE_SECONDS = 3600
 
@@ -39,6 +41,14 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, ready: str) -> None:
         super().__init__(config)
         self._ready = ready
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop politely; uvicorn's own version would end the process before our last words."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -118,6 +128,7 @@ async def _run(
     app = App(config, relay=relay, gate=gate, book=book, tee=tee, started=int(time.time()))
     async with _background(settler, store):
         await serve_app(app, sock, f"provider READY {url} {config.provider}")
+        await app.finish(LAST_WORDS_SECONDS)
     if config.settlement.at_shutdown:
         try:
             async with asyncio.timeout(LAST_SETTLEMENT_SECONDS):
