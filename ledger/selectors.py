@@ -280,10 +280,8 @@ def position(user: str, provider: str, serving: str) -> Position | None:
 
 
 def newest_first(rows: QuerySet[Table]) -> QuerySet[Table]:
-    """Chain order turned round. Rows are appended in chain order, so the primary key orders a
-    block's rows.
-    """
-    return rows.order_by("-block", "-pk")
+    """Chain order turned round; `sequence` orders the rows of a block."""
+    return rows.order_by("-block", "-sequence", "-pk")
 
 
 def paginate(

@@ -62,7 +62,9 @@ def batches(rows: QuerySet[Row], size: int = BATCH) -> Iterator[list[Row]]:
     while True:
         rest = rows if ceiling is None else rows.filter(block__lt=ceiling)
         floor = Subquery(rest.order_by("-block").values("block")[size - 1 : size])
-        batch = list(rest.filter(block__gte=Coalesce(floor, -1)).order_by("-block", "-pk"))
+        batch = list(
+            rest.filter(block__gte=Coalesce(floor, -1)).order_by("-block", "-sequence", "-pk")
+        )
         if not batch:
             return
         ceiling = batch[-1].block  # type: ignore[attr-defined]
