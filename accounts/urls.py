@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from accounts import api, views_keys, views_session
+from accounts import api, views, views_keys, views_session, views_transactions
 
 app_name = "accounts"
 
@@ -13,6 +13,22 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("account/sign-in/prepare", views_session.prepare, name="sign_in_prepare"),
     path("account/sign-in/verify", views_session.verify, name="sign_in_verify"),
     path("account/sign-out", views_session.sign_out, name="sign_out"),
+    path("account", views.account, name="funds"),
+    path("account/refunds", views.refunds, name="refunds"),
+    path("account/transactions", views.transactions, name="transactions"),
+    path("account/transactions/start", views_transactions.start, name="start"),
+    path("account/transactions/<uuid:identifier>", views_transactions.detail, name="transaction"),
+    path("account/transactions/<uuid:identifier>/status", views_transactions.status),
+    path("account/transactions/<uuid:identifier>/confirm", views_transactions.confirm),
+    path("account/transactions/<uuid:identifier>/submitted", views_transactions.submitted),
+    path("account/transactions/<uuid:identifier>/rejected", views_transactions.rejected),
+    path(
+        "account/transactions/<uuid:identifier>/discard",
+        views_transactions.discard,
+        name="discard",
+    ),
+    path("account/keys", views.keys, name="keys"),
+    path("accounts/<str:address>", views.public_account, name="public_account"),
     path("account/keys/prepare", views_keys.prepare, name="key_prepare"),
     path("account/keys/store", views_keys.store, name="key_store"),
     path("account/keys/<int:key_id>/forget", views_keys.forget, name="key_forget"),

@@ -22,7 +22,6 @@ class WalletButton:
 
     address: str
     short: str
-    chain_id: str
     chain_name: str
     chain: str
     next: str
@@ -58,7 +57,6 @@ def wallet(context: Context) -> WalletButton:
     return WalletButton(
         address=address,
         short=short(address),
-        chain_id=hex(settings.CHAIN_ID),
         chain_name=settings.NETWORK.label,
         chain=orjson.dumps(chain_parameters(settings.NETWORK, urls)).decode(),
         next=request.path if request is not None else "/",

@@ -1,11 +1,8 @@
 // The wallets of this browser (EIP-6963) and the one in use. Nothing is requested from a wallet until the person acts:
 // finding wallets is an event, and listening for changes asks for nothing.
 const element = document.getElementById('wallet');
-export const config = {
-  session: element.dataset.session,
-  chainId: Number(element.dataset.chainId),
-  chain: JSON.parse(element.dataset.chain),
-};
+const chain = JSON.parse(element.dataset.chain);
+export const config = { session: element.dataset.session, chain, chainId: Number(chain.chainId) };
 const REMEMBERED = 'wallet';
 const wallets = new Map();
 const state = { wallet: null, account: '' };
@@ -15,6 +12,10 @@ export const same = (a, b) => (a || '').toLowerCase() === (b || '').toLowerCase(
 export const account = () => state.account;
 export const walletName = () => state.wallet?.name ?? 'your wallet';
 export const declined = (error) => error?.code === 4001 || error?.code === 'ACTION_REJECTED';
+
+
+// True when the wallet shows another account than the one that signed in: nothing may be sent then.
+export const mismatch = () => Boolean(config.session && state.account && !same(state.account, config.session));
 
 const changed = () => dispatchEvent(new CustomEvent('wallet:changed'));
 

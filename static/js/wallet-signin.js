@@ -1,12 +1,13 @@
 // The dialog: choose a wallet, see the message, sign it. The message is the server's; only the signature goes back.
-import { config, account, chainNow, connect, declined, ensureChain, found, prompt, walletName } from './wallet-provider.js';
+import { account, chainNow, config, connect, declined, ensureChain, found, mismatch, prompt, usual, walletName } from './wallet-provider.js';
 import { post, toHex } from './wallet-http.js';
 
 const root = document.getElementById('wallet');
 const dialog = document.getElementById('wallet-dialog');
-const at = (name) => dialog.querySelector(`[data-${name}]`);
-const say = (text) => { at('wallet-status').textContent = text; };
+const at = (name) => dialog.querySelector(`[data-wallet-${name}]`);
+const say = (text) => { at('status').textContent = text; };
 let pending = null;
+let connected = () => openSignIn();
 
 function pane(name) {
   for (const element of dialog.querySelectorAll('[data-pane]')) element.hidden = element.dataset.pane !== name;
@@ -16,14 +17,9 @@ function pane(name) {
 function option(wallet) {
   const item = document.createElement('li');
   const button = document.createElement('button');
-  button.type = 'button';
-  button.className = 'button wallet-option';
+  Object.assign(button, { type: 'button', className: 'button' });
   button.dataset.testid = 'wallet-option';
-  if (wallet.icon) {
-    const icon = document.createElement('img');
-    Object.assign(icon, { src: wallet.icon, alt: '', width: 24, height: 24 });
-    button.append(icon);
-  }
+  if (wallet.icon) button.append(Object.assign(document.createElement('img'), { src: wallet.icon, alt: '', width: 24, height: 24 }));
   button.append(wallet.name);
   button.addEventListener('click', () => choose(wallet));
   item.append(button);
@@ -32,11 +28,12 @@ function option(wallet) {
 
 export function listWallets() {
   const wallets = found();
-  at('wallet-options').replaceChildren(...wallets.map(option));
-  at('wallet-none').hidden = wallets.length > 0;
+  at('options').replaceChildren(...wallets.map(option));
+  at('none').hidden = wallets.length > 0;
 }
 
-export function openChooser() {
+export function openChooser(next = () => openSignIn()) {
+  connected = next;
   say('');
   pane('choose');
   listWallets();
@@ -47,49 +44,61 @@ async function choose(wallet) {
   say(`Waiting for ${wallet.name}…`);
   try {
     await connect(wallet);
-    await openSignIn();
+    await connected();
   } catch (error) {
     say(declined(error) ? 'You declined. You can still browse.' : error.message);
   }
+}
+
+// The wallet account that the session belongs to, connected now; asks the person to choose only when it must.
+export async function sessionWallet() {
+  const wallet = usual();
+  if (wallet) await connect(wallet);
+  else await new Promise((resolve, reject) => {
+    openChooser(() => { dialog.close(); resolve(); });
+    dialog.addEventListener('close', () => reject(Object.assign(new Error('No wallet was chosen.'), { code: 4001 })), { once: true });
+  });
+  if (mismatch()) throw new Error(`Your wallet shows ${account()}, but you are signed in as ${config.session}. Nothing was sent.`);
+  return account();
 }
 
 // Show what will be signed, before the wallet opens.
 export async function openSignIn() {
   pane('sign');
   say('');
-  at('wallet-sign').disabled = true;
-  at('wallet-account').textContent = account();
+  at('sign').disabled = true;
+  at('account').textContent = account();
   if (!dialog.open) dialog.showModal();
   await showChain();
   try {
     pending = await post(root.dataset.prepare, { address: account() });
-    at('wallet-notice').textContent = pending.notice;
-    at('wallet-message').textContent = pending.message;
-    at('wallet-sign').disabled = false;
-    at('wallet-sign').focus();
+    at('notice').textContent = pending.notice;
+    at('message').textContent = pending.message;
+    at('sign').disabled = false;
+    at('sign').focus();
   } catch (error) { say(error.message); }
 }
 
 async function showChain() {
   const chain = await chainNow().catch(() => config.chainId);
-  at('wallet-chain').hidden = chain === config.chainId;
-  at('wallet-chain-text').textContent = `Your wallet is on chain ${chain}. Reading works; to pay, switch.`;
+  at('chain').hidden = chain === config.chainId;
+  at('chain-text').textContent = `Your wallet is on chain ${chain}. Reading works; to pay, switch.`;
 }
 
 async function sign() {
-  at('wallet-sign').disabled = true;
+  at('sign').disabled = true;
   say(`Confirm in ${walletName()}. It is a message, not a transaction.`);
   try {
     const signature = await prompt('personal_sign', [toHex(pending.message), pending.address]);
     await post(root.dataset.verify, { signature });
     location.reload();
   } catch (error) {
-    // A message is good for one try; declining keeps it, a refusal by the server needs a new one.
+    // A message is good for one try: declining keeps it, a refusal by the server needs a new one.
     if (error.refusal) await openSignIn();
     say(declined(error) ? 'You declined. You can still browse.' : error.message);
-    at('wallet-sign').disabled = false;
+    at('sign').disabled = false;
   }
 }
 
-at('wallet-sign').addEventListener('click', sign);
-at('wallet-switch').addEventListener('click', () => ensureChain().then(showChain).catch((error) => say(declined(error) ? 'You stayed on the other chain.' : error.message)));
+at('sign').addEventListener('click', sign);
+at('switch').addEventListener('click', () => ensureChain().then(showChain).catch((error) => say(declined(error) ? 'You stayed on the other chain.' : error.message)));

@@ -1,5 +1,5 @@
 // The wallet button: Connect → Sign in → 0x1234…abcd, and the banner when wallet and session disagree.
-import { account, config, discover, forget, same, walletName } from './wallet-provider.js';
+import { account, config, discover, forget, mismatch, walletName } from './wallet-provider.js';
 import { listWallets, openChooser, openSignIn } from './wallet-signin.js';
 
 const root = document.getElementById('wallet');
@@ -7,28 +7,24 @@ const banner = document.getElementById('wallet-banner');
 const button = root.querySelector('[data-wallet-connect]');
 const brief = (address) => `${address.slice(0, 6)}…${address.slice(-4)}`;
 
-// True when the wallet shows another account than the one that signed in: nothing may be sent then.
-export const mismatch = () => Boolean(config.session && account() && !same(account(), config.session));
-
 function show() {
   const now = account();
-  if (button) button.textContent = now ? 'Sign in' : 'Connect';
+  if (button) button.querySelector('[data-wallet-label]').textContent = now ? 'Sign in' : 'Connect';
   const fact = root.querySelector('[data-wallet-fact]');
-  if (fact && now) fact.textContent = `Connected in ${walletName()}: ${now}`;
+  if (fact && now) fact.textContent = `Connected: ${walletName()} shows ${brief(now)}.`;
   banner.hidden = !mismatch();
   if (banner.hidden) return;
-  banner.querySelector('[data-wallet-mismatch]').textContent = `You are signed in as ${config.session}, your wallet shows ${now}.`;
+  banner.querySelector('[data-wallet-mismatch]').textContent = `You are signed in as ${brief(config.session)}, your wallet shows ${brief(now)}.`;
   banner.querySelector('[data-wallet-sign-other]').textContent = `Sign in as ${brief(now)}`;
   banner.querySelector('[data-wallet-keep]').textContent = `Keep ${brief(config.session)}, read only`;
 }
 
 // The banner belongs above the page, not into the header where its markup lies.
 document.querySelector('main')?.before(banner);
-banner.querySelector('[data-wallet-sign-other]').addEventListener('click', openSignIn);
+banner.querySelector('[data-wallet-sign-other]').addEventListener('click', () => openSignIn());
 banner.querySelector('[data-wallet-keep]').addEventListener('click', () => { banner.hidden = true; });
 button?.addEventListener('click', () => (account() ? openSignIn() : openChooser()));
 root.querySelector('[data-sign-out]')?.addEventListener('submit', forget);
 addEventListener('wallet:changed', show);
 addEventListener('wallet:found', listWallets);
-addEventListener('wallet:choose', openChooser);
 discover();

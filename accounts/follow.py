@@ -1,0 +1,231 @@
+"""Following sent transactions on the chain: receipt, replacement, loss, index, finality (ux.md 3).
+
+The server asks, never the page: whoever polls (a person's page, the worker) may trigger a look, at
+most one per `PAUSE` and transaction. A receipt is asked for on every look until the block is final,
+so a reorganisation is seen.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Q
+from django.utils import timezone
+
+from accounts import node, refusals
+from accounts.errors import NodeError, RpcError
+from accounts.intents import move
+from accounts.models import FOLLOWED, Intent, State
+from chain import selectors as chain
+from protocol import abi
+
+PAUSE = timedelta(milliseconds=700)
+#: After this long without a trace, and with its nonce unused, a transaction counts as dropped.
+LOST_AFTER = timedelta(minutes=10)
+#: Until then a wallet's node may know a transaction that ours has not heard of.
+HEARSAY = timedelta(minutes=1)
+#: How far back a replacement is searched, blocks.
+SEARCH_BLOCKS = 20_000
+
+
+def look(intent: Intent) -> Intent:
+    """Bring one intent up to date with the chain and the index. A silent node changes nothing."""
+    if intent.state not in FOLLOWED or not _claim(intent):
+        return intent
+    try:
+        receipt, found, used = node.call_many(
+            [
+                ("eth_getTransactionReceipt", [intent.tx_hash]),
+                ("eth_getTransactionByHash", [intent.tx_hash]),
+                ("eth_getTransactionCount", [intent.user.address, "latest"]),
+            ]
+        )
+        if isinstance(receipt, dict) and isinstance(found, dict):
+            _mined(intent, receipt, found)
+        elif isinstance(found, dict):
+            _waiting(intent, found)
+        else:
+            _missing(intent, node.quantity(used))
+    except NodeError:
+        intent.refresh_from_db()
+    return intent
+
+
+def look_at_all(limit: int = 200) -> int:
+    """One round of the worker over everything still under way; returns how many were looked at."""
+    waiting = (
+        Intent.objects.filter(state__in=FOLLOWED, chain_id=settings.CHAIN_ID)
+        .select_related("user")
+        .order_by("checked_at")[:limit]
+    )
+    return sum(1 for intent in waiting if look(intent))
+
+
+def _claim(intent: Intent) -> bool:
+    """True for the one caller that may ask the chain now."""
+    now = timezone.now()
+    free = Q(checked_at__isnull=True) | Q(checked_at__lt=now - PAUSE)
+    claimed = Intent.objects.filter(free, pk=intent.pk).update(checked_at=now)
+    intent.refresh_from_db()
+    return bool(claimed)
+
+
+# --- in a block -----------------------------------------------------------------------------------
+
+
+def _mined(intent: Intent, receipt: dict[str, Any], found: dict[str, Any]) -> None:
+    if not _is_ours(intent, found):
+        _replaced(intent, "other")
+        return
+    block, block_hash = node.quantity(receipt.get("blockNumber")), str(receipt["blockHash"])
+    price = receipt.get("effectiveGasPrice") or found.get("gasPrice") or "0x0"
+    facts = {
+        "block": block,
+        "block_hash": block_hash,
+        "fee": node.quantity(receipt.get("gasUsed")) * node.quantity(price),
+        "nonce": node.quantity(found.get("nonce")),
+    }
+    if node.quantity(receipt.get("status")) != 1:
+        code, reason = _why(intent, block)
+        move(intent, FOLLOWED, State.REVERTED, code=code, reason=reason, **facts)
+        return
+    if intent.state == State.SUBMITTED:
+        move(intent, [State.SUBMITTED], State.INCLUDED, code="", reason="", **facts)
+    elif intent.block_hash != block_hash:
+        move(intent, FOLLOWED, State.INCLUDED, reason=_REORGANISED, **facts)
+    _indexed(intent, block)
+
+
+def _indexed(intent: Intent, block: int) -> None:
+    head = chain.head()
+    if head.indexed_block >= block:
+        move(intent, [State.INCLUDED], State.INDEXED, reason="")
+    if head.final_block >= block:
+        move(intent, [State.INDEXED], State.FINAL)
+
+
+_REORGANISED = "The chain reorganised; checking again."
+
+
+def _is_ours(intent: Intent, found: dict[str, Any]) -> bool:
+    """A hash proves nothing by itself: sender, target, calldata and value must be the reviewed
+    ones.
+    """
+    return (
+        str(found.get("from", "")).lower() == intent.user.address.lower()
+        and str(found.get("to") or "").lower() == intent.to.lower()
+        and str(found.get("input", found.get("data", ""))).lower() == intent.data.lower()
+        and node.quantity(found.get("value")) == intent.value
+    )
+
+
+def _why(intent: Intent, block: int) -> tuple[str, str]:
+    """Why it reverted: the same call at the parent block tells (contracts.md 10)."""
+    request = {
+        "from": intent.user.address,
+        "to": intent.to,
+        "data": intent.data,
+        "value": hex(intent.value),
+    }
+    (outcome,) = node.call_many([("eth_call", [request, hex(block - 1)])])
+    decoded = abi.decode_error(outcome.data) if isinstance(outcome, RpcError) else None
+    if decoded is None:
+        return "reverted", "The contract refused it. Only gas was charged."
+    title, fix = refusals.sentence(*decoded, intent.action)
+    return decoded[0], f"{title} {fix} Only gas was charged."
+
+
+# --- not in a block -------------------------------------------------------------------------------
+
+
+def _waiting(intent: Intent, found: dict[str, Any]) -> None:
+    """The node knows it and has not included it (any more)."""
+    if not _is_ours(intent, found):
+        _replaced(intent, "other")
+        return
+    nonce = node.quantity(found.get("nonce"))
+    if intent.state == State.SUBMITTED:
+        Intent.objects.filter(pk=intent.pk).update(nonce=nonce)
+        intent.refresh_from_db()
+    else:
+        _back_to_submitted(intent)
+
+
+def _back_to_submitted(intent: Intent) -> None:
+    move(
+        intent,
+        [State.INCLUDED, State.INDEXED],
+        State.SUBMITTED,
+        block=None,
+        block_hash="",
+        reason=_REORGANISED,
+    )
+
+
+def _missing(intent: Intent, used: int) -> None:
+    """The node does not know the hash: replaced, lost, or not heard of yet. `used`: the sender's
+    nonces so far.
+    """
+    if intent.state != State.SUBMITTED:
+        _back_to_submitted(intent)
+        return
+    age = timezone.now() - (intent.submitted_at or intent.updated_at)
+    nonce = intent.nonce
+    if nonce is None and age > HEARSAY:
+        # Never seen here: the wallet most likely took the nonce that was next when it was asked.
+        nonce = intent.nonce_floor
+    if nonce is not None and used > nonce:
+        _find_replacement(intent, nonce)
+    elif age > LOST_AFTER:
+        move(
+            intent,
+            [State.SUBMITTED],
+            State.DROPPED,
+            reason="The network no longer knows this transaction. Nothing was charged.",
+        )
+
+
+def _find_replacement(intent: Intent, nonce: int) -> None:
+    """The transaction that took the nonce: sped up (follow that one), cancelled, or something else."""
+    taker = _transaction_with(intent.user.address, nonce)
+    if taker is None:
+        return
+    if _is_ours(intent, taker):
+        Intent.objects.filter(pk=intent.pk, state=State.SUBMITTED).update(
+            tx_hash=str(taker["hash"]).lower(),
+            nonce=nonce,
+            checked_at=None,
+            reason="Sped up in your wallet; following the new transaction.",
+        )
+        intent.refresh_from_db()
+        return
+    to_self = str(taker.get("to") or "").lower() == intent.user.address.lower()
+    _replaced(intent, "cancelled" if to_self else "other")
+
+
+def _replaced(intent: Intent, code: str) -> None:
+    reasons = {
+        "cancelled": "Cancelled in your wallet. Only gas was charged.",
+        "other": "Your wallet sent another transaction in its place.",
+    }
+    move(intent, FOLLOWED, State.REPLACED, code=code, reason=reasons[code])
+
+
+def _transaction_with(sender: str, nonce: int) -> dict[str, Any] | None:
+    """The included transaction of `sender` with `nonce`: bisect the block at which the count passed
+    it.
+    """
+    high = node.quantity(node.call("eth_blockNumber"))
+    low = max(0, high - SEARCH_BLOCKS)
+    while low < high:
+        middle = (low + high) // 2
+        count = node.quantity(node.call("eth_getTransactionCount", sender, hex(middle)))
+        low, high = (low, middle) if count > nonce else (middle + 1, high)
+    block = node.call("eth_getBlockByNumber", hex(low), True)
+    for found in (block or {}).get("transactions", ()):
+        same_sender = str(found.get("from", "")).lower() == sender.lower()
+        if same_sender and node.quantity(found.get("nonce")) == nonce:
+            return dict(found)
+    return None

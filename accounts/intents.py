@@ -1,0 +1,187 @@
+"""The life of a transaction, from the moment somebody means to send it (ux.md 3).
+
+draft → prechecked → awaiting_wallet → submitted → included → indexed → final, and the ways out:
+blocked, rejected, reverted, replaced, dropped. Every change is a compare-and-swap (`move`): two
+tabs, a double click and the worker can all act at once and only one of them changes the row.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.http import Http404
+from django.utils import timezone
+
+from accounts import actions, services
+from accounts.errors import Problem, Refused
+from accounts.models import Intent, State, User
+from accounts.services import Preview
+
+#: A review younger than this is sent as it is; an older one is checked again first.
+FRESH = timedelta(seconds=15)
+#: Most intents one person may leave unsent; older ones give way.
+MAX_UNSENT = 50
+_HASH = re.compile(r"0x[0-9a-f]{64}")
+
+
+def of(user: User, identifier: UUID) -> Intent:
+    """One of the user's own intents; Http404 for anybody else's."""
+    intent = Intent.objects.filter(pk=identifier, user=user, chain_id=settings.CHAIN_ID).first()
+    if intent is None:
+        raise Http404("no such transaction")
+    return intent
+
+
+def move(intent: Intent, before: Iterable[State], after: State, **fields: Any) -> bool:
+    """Change the state if it is still one of `before`; True when this call did it. Refreshes
+    `intent`.
+    """
+    changed = Intent.objects.filter(pk=intent.pk, state__in=list(before)).update(
+        state=after, updated_at=timezone.now(), **fields
+    )
+    intent.refresh_from_db()
+    return bool(changed)
+
+
+def start(user: User, action: str, params: Any, seen: str) -> Intent:
+    """Write down what the person reviewed (`seen` is `Preview.digest`), checked against the chain
+    once more.
+
+    Raises Problem `numbers_changed` (409) when the review no longer holds; a contract's refusal
+    leaves a blocked intent behind and is raised too.
+    """
+    checked_params = actions.jsonable(actions.parse(action, params))
+    intent = Intent.objects.create(
+        user=user,
+        chain_id=settings.CHAIN_ID,
+        action=action,
+        params=checked_params,
+        to=settings.LEDGER_ADDRESS,
+    )
+    try:
+        preview = services.check(action, checked_params, user.address)
+    except Refused as refused:
+        move(intent, [State.DRAFT], State.BLOCKED, code=refused.code, reason=refused.title)
+        raise
+    except Exception:
+        intent.delete()
+        raise
+    if seen and preview.digest != seen:
+        intent.delete()
+        raise _numbers_changed()
+    move(intent, [State.DRAFT], State.PRECHECKED, **_columns(preview))
+    _forget_oldest(user)
+    return intent
+
+
+def confirm(intent: Intent, *, again: bool = False) -> Intent:
+    """Hand the transaction to the wallet. Raises Problem (409) when it already is there, was sent,
+    or has changed.
+
+    `again`: the person says that no request is open in the wallet any more.
+    """
+    before = [State.PRECHECKED, State.REJECTED]
+    if again:
+        before.append(State.AWAITING_WALLET)
+    if timezone.now() - intent.updated_at > FRESH:
+        _check_again(intent, before)
+    if not move(intent, before, State.AWAITING_WALLET, code="", reason=""):
+        raise Problem(
+            "already_under_way",
+            "This transaction is already waiting in your wallet, or was sent.",
+            "Answer the open request; nothing was sent twice.",
+            status=409,
+        )
+    return intent
+
+
+def _check_again(intent: Intent, before: list[State]) -> None:
+    preview = services.check(intent.action, intent.params, intent.user.address)
+    old = [(e["what"], e["after"]) for e in intent.effects if e["what"] not in ("gas", "wallet")]
+    shown = [e.to_json() for e in preview.effects]
+    new = [(e["what"], e["after"]) for e in shown if e["what"] not in ("gas", "wallet")]
+    if (intent.to, intent.data, intent.value, old) == (
+        preview.call.to,
+        preview.call.data,
+        preview.call.value,
+        new,
+    ):
+        return
+    move(intent, before, State.PRECHECKED, **_columns(preview))
+    raise _numbers_changed()
+
+
+def reject(intent: Intent) -> Intent:
+    """The person declined, or gives the unsent transaction up."""
+    move(
+        intent,
+        [State.PRECHECKED, State.AWAITING_WALLET],
+        State.REJECTED,
+        reason="You declined. Nothing was sent.",
+    )
+    return intent
+
+
+def submitted(intent: Intent, tx_hash: str) -> Intent:
+    """Remember the hash the wallet returned, at once. Repeating the same hash is harmless."""
+    tx_hash = tx_hash.lower()
+    if not _HASH.fullmatch(tx_hash):
+        raise Problem("invalid_request", "`tx_hash` must be 0x and 64 hex digits.")
+    # A rejected one too: a wallet may report a refusal and send after all.
+    before = [State.PRECHECKED, State.AWAITING_WALLET, State.REJECTED]
+    try:
+        with transaction.atomic():
+            done = move(
+                intent,
+                before,
+                State.SUBMITTED,
+                tx_hash=tx_hash,
+                submitted_at=timezone.now(),
+                code="",
+                reason="",
+            )
+    except IntegrityError:
+        raise Problem(
+            "hash_known", "Another of your transactions has this hash.", status=409
+        ) from None
+    if not done and intent.tx_hash != tx_hash:
+        raise Problem("already_sent", "This transaction was sent before.", status=409)
+    return intent
+
+
+def _columns(preview: Preview) -> dict[str, Any]:
+    return {
+        "to": preview.call.to,
+        "data": preview.call.data,
+        "value": preview.call.value,
+        "gas": preview.gas,
+        "effects": [effect.to_json() for effect in preview.effects],
+        "warnings": list(preview.warnings),
+        "nonce_floor": preview.facts.next_nonce,
+        "code": "",
+        "reason": "",
+    }
+
+
+def _numbers_changed() -> Problem:
+    return Problem(
+        "numbers_changed",
+        "The numbers changed since you looked.",
+        "Look at the new review and confirm again.",
+        status=409,
+    )
+
+
+def _forget_oldest(user: User) -> None:
+    unsent = Intent.objects.filter(
+        user=user, state__in=[State.DRAFT, State.PRECHECKED, State.BLOCKED, State.REJECTED]
+    ).order_by("-created_at")
+    surplus = list(unsent.values_list("pk", flat=True)[MAX_UNSENT : MAX_UNSENT + 100])
+    if surplus:
+        Intent.objects.filter(pk__in=surplus).delete()

@@ -1,0 +1,116 @@
+"""The pages of an account: funds, refunds, transactions, keys, and anybody's public account."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET
+
+from accounts import actions, follow, funds, pages, selectors
+from accounts.http import user_of
+from accounts.models import FOLLOWED
+from chain import selectors as chain
+from ledger import selectors as ledger
+from ledger.records import Page
+
+PER_PAGE = 25
+
+
+def _number(request: HttpRequest, name: str = "page") -> int:
+    text = request.GET.get(name, "1")
+    return min(int(text), ledger.MAX_PAGE) if text.isascii() and text.isdigit() else 1
+
+
+def _signed_out(request: HttpRequest, title: str) -> HttpResponse:
+    return render(request, "accounts/signed_out.html", {"page": pages.SignedOut(title)})
+
+
+@require_GET
+@never_cache
+def account(request: HttpRequest) -> HttpResponse:
+    """`/account`: the four numbers, one form, its review, the sub-accounts.
+
+    `?action=&amount=&account=` fills and reviews the form, so a review is a link and works without
+    a script.
+    """
+    if not request.user.is_authenticated:
+        return _signed_out(request, "Funds")
+    user = user_of(request)
+    page = funds.page(user, {name: str(value) for name, value in request.GET.items()})
+    part = {"review": "#review", "funds": "#funds"}.get(request.headers.get("HX-Target", ""), "")
+    response = render(request, f"accounts/funds.html{part}", {"page": page})
+    response["Vary"] = "HX-Request, HX-Target, Cookie"
+    return response
+
+
+@require_GET
+@never_cache
+def refunds(request: HttpRequest) -> HttpResponse:
+    """`/account/refunds`: every open entry with its countdown."""
+    if not request.user.is_authenticated:
+        return _signed_out(request, "Refunds")
+    found = ledger.account(user_of(request).address)
+    rows = funds.refund_rows(found.positions, int(timezone.now().timestamp()))
+    page = pages.RefundsPage(rows, sum(row.amount for row in rows), chain.head())
+    return render(request, "accounts/refunds.html", {"page": page})
+
+
+@require_GET
+@never_cache
+def transactions(request: HttpRequest) -> HttpResponse:
+    """`/account/transactions`: what was sent from here, and every movement on the chain."""
+    if not request.user.is_authenticated:
+        return _signed_out(request, "Transactions")
+    user = user_of(request)
+    for intent in selectors.intents_of(user).filter(state__in=FOLLOWED)[:5]:
+        follow.look(intent)
+    number = _number(request)
+    sent: Page[Any] = ledger.paginate(
+        selectors.intents_of(user), number, PER_PAGE, pages.transaction
+    )
+    moved = ledger.movements(user.address, _number(request, "movements"), PER_PAGE)
+    page = pages.TransactionsPage(
+        sent.items,
+        pages.pager(sent, "transactions", lambda n: f"?page={n}"),
+        pages.movement_rows(moved.items),
+        pages.pager(moved, "movements", lambda n: f"?movements={n}#movements"),
+    )
+    return render(request, "accounts/transactions.html", {"page": page})
+
+
+@require_GET
+@never_cache
+def keys(request: HttpRequest) -> HttpResponse:
+    """`/account/keys`: the stored provider keys, never their secrets."""
+    if not request.user.is_authenticated:
+        return _signed_out(request, "Keys")
+    now = timezone.now()
+    held = user_of(request).provider_keys.order_by("-created_at")[:200]
+    rows = tuple(pages.KeyRow(key, key.expired(now)) for key in held)
+    return render(request, "accounts/keys.html", {"page": pages.KeysPage(rows)})
+
+
+@require_GET
+def public_account(request: HttpRequest, address: str) -> HttpResponse:
+    """`/accounts/{address}`: anybody's account, read only."""
+    try:
+        known = actions.address(address)
+    except ValueError:
+        raise Http404("not an address") from None
+    found = ledger.account(known)
+    moved = ledger.movements(known, _number(request), PER_PAGE)
+    page = pages.AccountPage(
+        address=known,
+        balances=pages.balances(found, None),
+        has_account=found.ledger is not None,
+        rows=funds.position_rows(found.positions, int(timezone.now().timestamp())),
+        movements=pages.movement_rows(moved.items),
+        movements_pager=pages.pager(moved, "movements", lambda n: "?" + urlencode({"page": n})),
+        freshness=chain.head(),
+    )
+    return render(request, "accounts/public.html", {"page": page})

@@ -1,0 +1,114 @@
+"""Doors of the transaction centre: start, confirm, submitted, rejected, and the status that pages
+poll.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
+
+from accounts import follow, intents, limits, pages, selectors
+from accounts.errors import NodeError, Problem
+from accounts.http import user_of
+from accounts.models import Intent
+from accounts.problems import answer, body_of, json_door, signed_in, text_of
+
+
+def _answer(intent: Intent) -> HttpResponse:
+    """What the page needs to go on; calldata only ever for one of the network's own contracts."""
+    return answer(
+        {
+            "id": str(intent.pk),
+            "state": intent.state,
+            "url": pages.intent_path(intent),
+            "transaction": {
+                "from": intent.user.address,
+                "to": intent.to,
+                "data": intent.data,
+                "value": hex(intent.value),
+                "gas": hex(intent.gas),
+            },
+        }
+    )
+
+
+@require_POST
+@signed_in
+@json_door
+def start(request: HttpRequest) -> HttpResponse:
+    """`{action, params, seen}` → the stored intent, checked; nothing is sent yet."""
+    user, body = user_of(request), body_of(request)
+    limits.spend("transactions", user.address, limit=60, seconds=60)
+    seen = text_of(body, "seen", limit=64)
+    return _answer(intents.start(user, body.get("action", ""), body.get("params", {}), seen))
+
+
+@require_POST
+@signed_in
+@json_door
+def confirm(request: HttpRequest, identifier: UUID) -> HttpResponse:
+    """`{again?}` → the transaction for `eth_sendTransaction`; the intent now waits for the wallet."""
+    intent = intents.of(user_of(request), identifier)
+    again = body_of(request).get("again") is True
+    return _answer(intents.confirm(intent, again=again))
+
+
+@require_POST
+@signed_in
+@json_door
+def submitted(request: HttpRequest, identifier: UUID) -> HttpResponse:
+    """`{tx_hash}`: the wallet has sent it."""
+    intent = intents.of(user_of(request), identifier)
+    intents.submitted(intent, text_of(body_of(request), "tx_hash", limit=66))
+    return _answer(follow.look(intent))
+
+
+@require_POST
+@signed_in
+@json_door
+def rejected(request: HttpRequest, identifier: UUID) -> HttpResponse:
+    """The person declined in the wallet."""
+    return _answer(intents.reject(intents.of(user_of(request), identifier)))
+
+
+@require_POST
+def discard(request: HttpRequest, identifier: UUID) -> HttpResponse:
+    """The same by a plain form, from the list."""
+    intents.reject(intents.of(user_of(request), identifier))
+    return redirect("accounts:transactions")
+
+
+@require_GET
+@never_cache
+def status(request: HttpRequest, identifier: UUID) -> HttpResponse:
+    """The live fragment of one transaction; looking at it also asks the chain."""
+    intent = follow.look(intents.of(user_of(request), identifier))
+    return render(request, "ui/tx_state.html", {"tx": pages.transaction(intent)})
+
+
+@require_GET
+@never_cache
+def detail(request: HttpRequest, identifier: UUID) -> HttpResponse:
+    """One transaction with everything that was reviewed."""
+    if not request.user.is_authenticated:
+        return render(request, "accounts/signed_out.html", {"page": pages.SignedOut("Transaction")})
+    intent = follow.look(intents.of(user_of(request), identifier))
+    page = pages.TransactionPage(pages.transaction(intent), selectors.contract_addresses())
+    return render(request, "accounts/transaction.html", {"page": page})
+
+
+def unusable(error: Exception) -> tuple[str, str]:
+    """(sentence, fix) of anything a review can run into."""
+    if isinstance(error, Problem):
+        return error.title, error.fix
+    if isinstance(error, NodeError):
+        return "The chain does not answer right now.", "Nothing was sent. Try again in a minute."
+    raise error
+
+
+Params = dict[str, Any]

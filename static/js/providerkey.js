@@ -1,0 +1,61 @@
+// `await ensureKey(provider)`: a usable provider key exists on the server afterwards, or an Error says why not.
+// The wallet signs 32 bytes whose meaning is shown first; the key itself never comes to this page.
+import { account, declined, prompt, walletName } from './wallet-provider.js';
+import { sessionWallet } from './wallet-signin.js';
+import { post } from './wallet-http.js';
+
+const make = (tag, text = '', name = '') => Object.assign(document.createElement(tag), { textContent: text, className: name });
+
+function pairs(fields) {
+  const list = make('dl', '', 'pairs');
+  for (const field of fields) {
+    const row = make('div');
+    row.append(make('dt', field.name), make('dd', field.value, 'mono'));
+    list.append(row);
+  }
+  return list;
+}
+
+// Show what the signature means and wait for the person: resolves true to go on, false when they leave.
+function ask(wanted) {
+  const dialog = make('dialog', '', 'dialog');
+  const head = make('header');
+  const title = make('h2', 'Make a key for this provider');
+  title.id = 'provider-key-title';
+  dialog.setAttribute('aria-labelledby', title.id);
+  head.append(title);
+  const body = make('div');
+  const bytes = make('pre', `${wanted.raw}\n\nsigned as ${wanted.digest}`, 'message');
+  bytes.tabIndex = 0;
+  body.append(make('p', 'A signature, not a transaction. No cost. The provider asks for it before it answers.'), pairs(wanted.fields), make('p', wanted.scope, 'note'), bytes);
+  const foot = make('footer');
+  const leave = make('button', 'Not now', 'button');
+  const go = make('button', 'Make the key', 'button primary');
+  go.dataset.testid = 'key-confirm';
+  foot.append(leave, go);
+  dialog.append(head, body, foot);
+  document.body.append(dialog);
+  dialog.showModal();
+  return new Promise((resolve) => {
+    const end = (answer) => { dialog.remove(); resolve(answer); };
+    leave.addEventListener('click', () => end(false));
+    go.addEventListener('click', () => end(true));
+    dialog.addEventListener('cancel', () => end(false));
+  });
+}
+
+// Resolves to {ready: true, expires_at}; rejects with `error.declined` when the person said no.
+export async function ensureKey(provider, serviceName = '') {
+  const held = await post('/account/keys/prepare', { provider, service_name: serviceName });
+  if (held.ready) return held;
+  const refuse = () => Object.assign(new Error('You declined. No key was made.'), { declined: true });
+  if (!await ask(held)) throw refuse();
+  try {
+    await sessionWallet();
+    document.dispatchEvent(new CustomEvent('announce', { detail: { text: `Confirm in ${walletName()}.` } }));
+    const signature = await prompt('personal_sign', [held.digest, account()]);
+    return await post('/account/keys/store', { provider, signature });
+  } catch (error) {
+    throw declined(error) ? refuse() : error;
+  }
+}

@@ -1,0 +1,50 @@
+// Follow shown transactions: ask the server as often as it says (`data-poll` seconds) and stop when it says 0.
+const watched = new Set();
+const BACKOFF = 5000;
+
+function announce(section, before) {
+  const state = section.querySelector('[data-testid="tx-state"]');
+  const after = state?.dataset.state;
+  if (after === before) return;
+  document.dispatchEvent(new CustomEvent('announce', { detail: { text: state.textContent } }));
+  document.dispatchEvent(new CustomEvent('tx:changed', { detail: { id: section.dataset.tx, state: after } }));
+  refresh(after);
+}
+
+// The numbers of the page, from the server, once they can have changed.
+async function refresh(state) {
+  const part = document.querySelector('[data-refresh]');
+  if (!part || !['included', 'indexed', 'final'].includes(state)) return;
+  const response = await fetch(part.dataset.refresh, { headers: { 'HX-Request': 'true', 'HX-Target': part.id }, credentials: 'same-origin' });
+  if (response.ok) part.replaceWith(document.createRange().createContextualFragment(await response.text()));
+}
+
+async function follow(id) {
+  for (;;) {
+    const section = document.querySelector(`[data-tx="${id}"]`);
+    const seconds = Number(section?.dataset.poll ?? 0);
+    if (!seconds) break;
+    await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+    const before = section.querySelector('[data-testid="tx-state"]')?.dataset.state;
+    const response = await fetch(`/account/transactions/${id}/status`, { credentials: 'same-origin' }).catch(() => null);
+    if (response?.status === 404) break; // signed out meanwhile: this account's data is not ours to show
+    if (!response?.ok) { await new Promise((resolve) => setTimeout(resolve, BACKOFF)); continue; }
+    const fresh = document.createRange().createContextualFragment(await response.text());
+    const current = document.querySelector(`[data-tx="${id}"]`);
+    if (!current) break;
+    const next = fresh.querySelector('[data-tx]');
+    // Replacing equal markup would steal the focus from a button inside it.
+    if (next.outerHTML !== current.outerHTML) current.replaceWith(next);
+    announce(next.isConnected ? next : current, before);
+  }
+  watched.delete(id);
+}
+
+export function watch(root) {
+  for (const section of root.querySelectorAll('[data-tx]')) {
+    const id = section.dataset.tx;
+    if (watched.has(id) || !Number(section.dataset.poll)) continue;
+    watched.add(id);
+    follow(id);
+  }
+}

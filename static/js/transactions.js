@@ -1,0 +1,47 @@
+// The transaction centre of a page: confirm a review, go on with a stored transaction, watch until it is settled.
+import { send } from './transactions-send.js';
+import { watch } from './transactions-watch.js';
+
+const area = () => document.getElementById('review');
+const say = (text, near) => {
+  const line = (near?.closest('.tx') ?? area())?.querySelector('[data-tx-message]');
+  if (line) line.textContent = text;
+};
+
+// Put the server's fragment of a transaction where its review was, and follow it.
+async function show(id) {
+  const response = await fetch(`/account/transactions/${id}/status`, { credentials: 'same-origin' });
+  if (!response.ok) return;
+  area().replaceChildren(document.createRange().createContextualFragment(await response.text()));
+  watch(area());
+}
+
+// One press at a time: the button stays off until this attempt has ended.
+async function attempt(button, work) {
+  button.disabled = true;
+  button.setAttribute('aria-busy', 'true');
+  try {
+    await work();
+  } catch (error) {
+    if (error.reason === 'numbers_changed') document.querySelector('[data-tx-form]')?.requestSubmit();
+    say(error.message, button);
+  } finally {
+    button.disabled = false;
+    button.removeAttribute('aria-busy');
+  }
+}
+
+document.addEventListener('click', (event) => {
+  const confirm = event.target.closest?.('[data-tx-confirm]');
+  const go = event.target.closest?.('[data-tx-send]');
+  const allowed = area()?.dataset.contracts.toLowerCase().split(' ') ?? [];
+  const tell = (text) => say(text, confirm ?? go);
+  if (confirm) {
+    const { action, params, seen } = confirm.dataset;
+    attempt(confirm, () => send({ start: { action, params: JSON.parse(params), seen } }, { allowed, show, tell }));
+  } else if (go) {
+    attempt(go, () => send({ id: go.dataset.txSend, again: 'again' in go.dataset }, { allowed, show, tell }));
+  }
+});
+
+watch(document);
