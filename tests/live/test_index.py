@@ -2,21 +2,51 @@
 
 from __future__ import annotations
 
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
+from django.core.management import CommandError, call_command
+from django.db import connection, models
 
-from chain.models import Head, RawCall
-from chain.rpc import Rpc
+from chain import sync
+from chain.errors import FinalityViolated, NodeBehind
+from chain.models import Head, RawBlock, RawCall, RawLog, RawTransaction
+from chain.rpc import Request, Rpc
 from devnet.anvil import Anvil
 from devnet.deploy import Deployment, deploy
 from devnet.scenario import run
 from ledger import audit, services
-from ledger.models import Movement
+from ledger.models import (
+    Ledger,
+    Movement,
+    Service,
+    ServiceChange,
+    ServingContract,
+    Settlement,
+    SubAccount,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
+ROOT = Path(__file__).resolve().parents[2]
+DERIVED: tuple[type[models.Model], ...] = (
+    ServingContract,
+    Ledger,
+    SubAccount,
+    Service,
+    Movement,
+    Settlement,
+    ServiceChange,
+)
 
 
 @pytest.fixture
@@ -39,10 +69,244 @@ def differences(*, final: bool = False) -> list[str]:
     return [str(d) for d in report.differences]
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_seeded_history_has_no_drift(seed: int, node: Anvil, contracts: Deployment) -> None:
-    run(seed, 300, contracts, node.url)
+def final_rows() -> dict[str, list[str]]:
+    """Every final row of every derived table, without database ids."""
+    found = {}
+    for model in DERIVED:
+        names = [f.name for f in model._meta.fields if f.name not in ("id", "shadowed")]
+        rows = model._default_manager.filter(pending=False).values(*names)
+        found[model.__name__] = sorted(json.dumps(r, default=str, sort_keys=True) for r in rows)
+    return found
+
+
+def ask(node: Anvil, method: str, *params: Any) -> Any:
+    with Rpc([node.url], 31337) as rpc:
+        return rpc.ask(method, *params)
+
+
+def mine(node: Anvil, blocks: int) -> None:
+    ask(node, "anvil_mine", hex(blocks))
+
+
+def assert_movements_add_up() -> None:
+    """Movements per account sum to its balance, exactly, and each states the balance after it."""
+    sums: dict[tuple[Any, ...], int] = {}
+    for m in Movement.objects.order_by("block", "sequence"):
+        key = (m.user, m.balance, *((m.serving, m.provider) if m.balance != "available" else ()))
+        sums[key] = sums.get(key, 0) + m.amount
+        assert sums[key] == m.balance_after, (key, m.block, m.kind)
+    for ledger in Ledger.current.all():
+        assert sums.get((ledger.user, "available"), 0) == ledger.available
+        locked = SubAccount.current.filter(user=ledger.user)
+        assert ledger.total == ledger.available + sum(a.balance for a in locked)
+    for a in SubAccount.current.all():
+        assert sums.get((a.user, "sub_account", a.serving, a.provider), 0) == a.balance
+
+
+@pytest.mark.parametrize("mode", ["dense", "sparse"])
+def test_a_seeded_history_has_no_drift(
+    mode: str, node: Anvil, contracts: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Far behind, in chunks, with every block or only with those that hold our logs."""
+    monkeypatch.setattr(sync, "NEAR", 20)
+    monkeypatch.setattr(sync, "DENSE_CHUNK", 37)
+    monkeypatch.setattr(sync, "SPARSE_CHUNK", 53)
+    if mode == "sparse":
+        monkeypatch.setattr(sync, "DENSE", 0)
+    run(1, 320, contracts, node.url)
     services.follow(once=True)
     assert differences() == []
     assert differences(final=True) == []
-    assert Movement.objects.exists()
+    assert_movements_add_up()
+    questions = RawCall.objects.exclude(data="balance").values_list("data", flat=True)
+    assert Movement.objects.filter(source="view").exists()  # deposits through a contract
+    assert not [q for q in questions if q.startswith(("0xfd590847", "0x15a52302"))], (
+        "direct transactions need no getAccount or getService"
+    )
+
+
+@pytest.mark.parametrize("seed", [11, 12])
+def test_following_live_equals_replay(seed: int, node: Anvil, contracts: Deployment) -> None:
+    """Steps at random moments, restarts, pending rows at the head; then the same from raw facts."""
+    rng = random.Random(seed)
+    follower = services.make_follower()
+    checked = 0
+
+    def on_step(_: object) -> None:
+        nonlocal follower, checked
+        if rng.random() < 0.35:
+            follower.step()
+        if rng.random() < 0.02:
+            follower = services.make_follower()
+        if rng.random() < 0.04:
+            follower.step()
+            assert differences() == []
+            checked += 1
+
+    run(seed, 260, contracts, node.url, on_step=on_step)
+    follower.step()
+    assert checked
+    assert differences() == []
+    assert differences(final=True) == []
+    assert_movements_add_up()
+    assert Head.objects.get().indexed_block > Head.objects.get().final_block
+
+    mine(node, 4)
+    services.follow(once=True)
+    assert differences() == []
+    before = final_rows()
+    assert all(before.values())
+    call_command("replay")
+    assert final_rows() == before
+    assert differences(final=True) == []
+    services.follow(once=True)
+    assert differences() == []
+    assert final_rows() == before
+
+
+def test_raw_facts_are_the_nodes(node: Anvil, contracts: Deployment) -> None:
+    """Logs equal the node's own, and empty final blocks leave nothing behind."""
+    run(5, 80, contracts, node.url)
+    mine(node, 50)
+    services.follow(once=True)
+    addresses = [contracts.ledger, contracts.inference, contracts.fine_tuning]
+    with Rpc([node.url], 31337) as rpc:
+        logs = rpc.logs(0, Head.objects.get().indexed_block, addresses)
+    stored = RawLog.objects.order_by("block_number", "log_index")
+    assert [(g.block_hash, g.log_index, tuple(g.topics), g.data) for g in stored] == [
+        (g.block_hash, g.log_index, g.topics, g.data) for g in logs
+    ]
+    final = Head.objects.get().final_block
+    with_facts = {g.block_number for g in stored} | {
+        *RawTransaction.objects.values_list("block_number", flat=True),
+        *RawCall.objects.values_list("block_number", flat=True),
+    }
+    headers = set(RawBlock.objects.values_list("number", flat=True))
+    assert {n for n in headers if n < final} == {n for n in with_facts if n < final}
+
+
+def test_a_reorganised_window_is_absorbed(node: Anvil, contracts: Deployment) -> None:
+    """Blocks above the final one are replaced by others with other transactions."""
+    run(21, 60, contracts, node.url)
+    mine(node, 3)
+    follower = services.make_follower()
+    while follower.step().more:
+        pass
+    assert differences() == []
+    final = Head.objects.get().final_block
+    # Two blocks with money in them, seen as pending, then gone.
+    run(22, 2, contracts, node.url)
+    follower.step()
+    seen = Head.objects.get()
+    assert seen.indexed_block > final
+    depth = seen.indexed_block - seen.final_block
+    ask(node, "anvil_reorg", depth, [])
+    follower.step()
+    assert Head.objects.get().indexed_hash != seen.indexed_hash
+    assert differences() == []
+    run(23, 20, contracts, node.url)
+    mine(node, 3)
+    while follower.step().more:
+        pass
+    assert differences() == []
+    assert differences(final=True) == []
+    hashes = set(RawLog.objects.values_list("block_hash", flat=True))
+    blocks = [Request("eth_getBlockByHash", (h, False)) for h in sorted(hashes)]
+    with Rpc([node.url], 31337) as rpc:
+        numbers = {b["hash"]: int(b["number"], 16) for b in rpc.many(blocks)}
+        known = Head.objects.get().final_block
+        for block_hash, number in numbers.items():
+            if number <= known:
+                assert rpc.raw_blocks([number], full=False)[0]["hash"] == block_hash  # type: ignore[index]
+
+
+def test_a_reorganisation_below_finality_stops(node: Anvil, contracts: Deployment) -> None:
+    run(31, 20, contracts, node.url)
+    mine(node, 3)
+    services.follow(once=True)
+    snapshot = final_rows()
+    ask(node, "anvil_reorg", 8, [])
+    with pytest.raises((FinalityViolated, NodeBehind)):
+        services.make_follower().step()
+    with pytest.raises(SystemExit) as stopped:
+        call_command("follow", "--once")
+    assert stopped.value.code == 2
+    head = Head.objects.get()
+    assert head.halted
+    assert "final" in head.error
+    assert final_rows() == snapshot
+
+
+def test_a_wrong_row_is_found(node: Anvil, contracts: Deployment, capsys: Any) -> None:
+    """check_index says which value differs, and exits with 1."""
+    with pytest.raises(CommandError, match="nothing is indexed"):
+        call_command("check_index")
+    run(41, 60, contracts, node.url)
+    services.follow(once=True)
+    call_command("check_index", "--json")
+    assert json.loads(capsys.readouterr().out)["equal"] is True
+    account = SubAccount.current.filter(live=True).earliest("id")
+    SubAccount.objects.filter(pk=account.pk).update(balance=account.balance + 1)
+    Service.objects.filter(pk=Service.current.earliest("id").pk).update(stake=7)
+    with pytest.raises(SystemExit) as stopped:
+        call_command("check_index", "--json")
+    assert stopped.value.code == 1
+    found = json.loads(capsys.readouterr().out)["differences"]
+    assert {d["field"] for d in found} == {"balance", "stake"}
+    assert str(account.balance + 1) in {d["ours"] for d in found}
+
+
+def follow_process(node: Anvil) -> subprocess.Popen[bytes]:
+    """`manage.py follow` as its own process on this test's database."""
+    database = connection.settings_dict
+    url = f"postgresql://{database['USER']}@localhost/{database['NAME']}?host={database['HOST']}"
+    environment = {
+        **os.environ,
+        "DATABASE_URL": url,
+        "DATABASE_POOL_SIZE": "0",
+        "CHAIN_RPC_URLS": node.url,
+        "LOG_LEVEL": "WARNING",
+        "REDIS_URL": "redis://127.0.0.1:9/0",
+    }
+    return subprocess.Popen(
+        [sys.executable, "manage.py", "follow"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_killed_at_random_it_goes_on(node: Anvil, contracts: Deployment) -> None:
+    """kill -9 in the middle of work, again and again; then SIGTERM ends it cleanly."""
+    rng = random.Random(51)
+    process = follow_process(node)
+    kills = 0
+
+    def on_step(_: object) -> None:
+        nonlocal process, kills
+        if rng.random() < 0.03:
+            process.kill()
+            process.communicate()
+            kills += 1
+            process = follow_process(node)
+
+    run(51, 150, contracts, node.url, on_step=on_step)
+    assert kills >= 2
+    mine(node, 3)
+    head = int(ask(node, "eth_blockNumber"), 16)
+    deadline = time.monotonic() + 30
+    while (row := Head.objects.filter(indexed_block__gte=head).first()) is None:
+        assert time.monotonic() < deadline, Head.objects.values()
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == 0, errors.decode()
+    assert row is not None
+    services.follow(once=True)
+    assert differences() == []
+    assert_movements_add_up()
+    before = final_rows()
+    call_command("replay")
+    assert final_rows() == before
