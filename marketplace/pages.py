@@ -494,6 +494,11 @@ class RawField:
     block: int
     tx_hash: str | None
 
+    @property
+    def is_long(self) -> bool:
+        """Scrolls in a box of its own."""
+        return len(self.value) > 240 or self.value.count("\n") > 3
+
 
 @dataclass(frozen=True)
 class RawTab:

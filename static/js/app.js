@@ -47,6 +47,14 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+// Filters at their default stay out of the URL.
+document.body.addEventListener("htmx:configRequest", (event) => {
+  if (!event.detail.elt.matches("[data-short-url]")) return;
+  for (const field of event.detail.elt.elements) {
+    if (field.name && field.value === (field.dataset.default ?? "")) delete event.detail.parameters[field.name];
+  }
+});
+
 // A fragment that could not be fetched is said in words; what was shown stays.
 for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
   document.body.addEventListener(failure, (event) => {

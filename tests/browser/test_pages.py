@@ -1,0 +1,222 @@
+"""The pages in Chromium: sound in every state, inert against strangers, usable by keyboard and without script."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+
+import pytest
+from django.utils import timezone
+from playwright.sync_api import Browser, Page, expect
+
+from marketplace import links
+from tests import factories
+from tests.browser import pagecheck
+
+
+def all_sound(page: Page, server: str, paths: list[str], **options: object) -> None:
+    faults = []
+    for path in paths:
+        try:
+            pagecheck.sound(page, server + path, **options)  # type: ignore[arg-type]
+        except AssertionError as fault:
+            faults.append(str(fault))
+    assert not faults, "\n".join(faults)
+
+
+def existing() -> list[str]:
+    return [path() for path in pagecheck.PATHS if links.exists(path().split("?")[0])]
+
+
+def test_every_page_is_sound(asgi_server: str, page: Page) -> None:
+    factories.market(40)
+    all_sound(page, asgi_server, existing())
+
+
+def test_every_list_is_sound_when_nothing_is_there(asgi_server: str, page: Page) -> None:
+    factories.head()
+    factories.contract()
+    paths = ["/", "/models", "/providers", "/changes", "/network", "/status"]
+    all_sound(page, asgi_server, paths, schemes=("dark",))
+    page.goto(asgi_server)
+    expect(page.get_by_role("heading", name="No services on this network")).to_be_visible()
+
+
+def test_an_index_that_never_ran_says_so(asgi_server: str, page: Page) -> None:
+    all_sound(page, asgi_server, ["/", "/status", "/network"], schemes=("light",))
+    page.goto(asgi_server)
+    expect(page.get_by_test_id("freshness")).to_contain_text("not indexed yet")
+    expect(page.get_by_role("heading", name="Not indexed yet")).to_be_visible()
+
+
+def test_a_chain_out_of_reach_keeps_the_list_and_dates_it(asgi_server: str, page: Page) -> None:
+    factories.market(3)
+    factories.head(checked_at=timezone.now() - dt.timedelta(minutes=7), error="connection refused")
+    all_sound(page, asgi_server, ["/", f"/providers/{factories.address(0)}", "/status"])
+    page.goto(asgi_server)
+    expect(page.get_by_test_id("service-row")).to_have_count(3)
+    expect(page.get_by_role("main").get_by_text("as of block 4,512,331, 7 min ago")).to_be_visible()
+    expect(page.get_by_test_id("freshness")).to_have_attribute("data-state", "unreachable")
+    expect(page.locator("#global-banner")).to_contain_text("The chain cannot be reached")
+    assert "connection refused" not in page.content(), "the follower's own error may hold a secret URL"
+
+
+def test_errors_have_the_look_and_a_request_id(asgi_server: str, page: Page) -> None:
+    factories.head()
+    for path in ("/nothing-here", "/providers/0x12", f"/services/inference/{factories.ALICE}", "/services/x/y"):
+        pagecheck.sound(page, asgi_server + path, status=404)
+        expect(page.get_by_text(re.compile("Request id [0-9a-f]{16}"))).to_be_visible()
+
+
+HOSTILE = {
+    "tag": "<script>window.pwned=1</script><h1>owned</h1>",
+    "attribute": "\"><img src=x onerror=\"window.pwned=1\">",
+    "template": "{{ request }} {% csrf_token %} ${7*7}",
+    "reordering": "gnp.\u202etxet\u2066 hidden\u200b",
+    "link": "javascript:window.pwned=1",
+    "long": "A" * 4096,
+    "unbroken": "\u4e00" * 2000,
+    "emoji": "👩‍🔬🇺🇳" * 40,
+    "stacked": "z" + "\u0335" * 300,
+    "lines": "a\r\nSet-Cookie: x=1\n\n<b>",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_strangers_words_are_inert(asgi_server: str, page: Page, name: str) -> None:
+    evil = HOSTILE[name]
+    factories.head()
+    factories.contract()
+    factories.contract(kind="fine-tuning")
+    info = json.dumps({"TEEVerifier": evil, "ProviderIdentity": evil, evil[:50]: evil, "ImageName": evil})
+    factories.service(
+        url=evil, model=evil, service_type=evil, verifiability=evil, additional_info=info, input_price=2**256 - 1
+    )
+    factories.service(factories.BOB, additional_info=evil, model=evil, url=f"https://host.example/{evil}")
+    factories.service(
+        kind="fine-tuning",
+        url=evil,
+        model_list=[evil, evil],
+        quota={"cpu_count": 2**63, "node_memory": 0, "gpu_count": 1, "node_storage": 0, "gpu_type": evil},
+    )
+    for number, kind in enumerate(("url", "model", "type", "verifiability", "additional_info", "models")):
+        factories.change(change=kind, before=evil, after=[evil] if kind == "models" else evil, block=5 + number)
+    factories.change(change="quota", before={evil[:80]: evil}, after={"gpu_type": evil})
+    one = f"/services/inference/{factories.PETRA}"
+    tuning = f"/services/fine-tuning/{factories.PETRA}"
+    paths = ["/", "/models", "/changes", f"/providers/{factories.PETRA}", one, tuning]
+    paths += [f"{one}/{tab}" for tab in ("changes", "settlements", "use", "raw")]
+    paths += [f"{tuning}/raw", f"/services/inference/{factories.BOB}/use"]
+    if links.model_path(evil):
+        paths.append(links.model_path(evil))
+    all_sound(page, asgi_server, paths, schemes=())
+    for path in (*paths, f"/?q={name}&model={name}&type=%22%3E%3Cscript%3E"):
+        page.goto(asgi_server + path)
+        assert page.evaluate("window.pwned") is None
+        assert page.locator("main :is(script, img, iframe, b)").count() == 0
+        assert page.locator("a[href^='javascript:' i]").count() == 0
+        assert not re.search("[\u202a-\u202e\u2066-\u2069\u200b]", page.locator("main").inner_text())
+
+
+def test_filters_search_sort_and_pages_live_in_the_url(asgi_server: str, page: Page) -> None:
+    factories.market(60)
+    with pagecheck.watching(page, asgi_server) as watch:
+        page.goto(asgi_server)
+        expect(page.get_by_test_id("result-count")).to_have_attribute("data-count", "60")
+        expect(page.get_by_test_id("service-row")).to_have_count(25)
+
+        page.get_by_test_id("filter-q").press_sequentially("whisper")
+        expect(page.get_by_test_id("result-count")).to_have_text("10 services")
+        expect(page).to_have_url(re.compile(r"/\?q=whisper$"))
+        expect(page.get_by_test_id("filter-q")).to_be_focused()
+
+        page.get_by_test_id("filter-q").fill("")
+        page.get_by_test_id("filter-type").select_option("fine-tuning")
+        expect(page.locator("[data-kind='inference']")).to_have_count(0)
+        expect(page).to_have_url(re.compile(r"/\?type=fine-tuning$"))
+        kinds = page.get_by_test_id("service-row").evaluate_all("rows => rows.map(row => row.dataset.kind)")
+        assert set(kinds) == {"fine-tuning"}
+
+        page.get_by_test_id("filter-type").select_option("")
+        expect(page.get_by_test_id("result-count")).to_have_text("60 services")
+        page.get_by_role("link", name="Page 2", exact=True).click()
+        expect(page).to_have_url(re.compile("page=2"))
+        expect(page.get_by_text("26–50 of 60 services")).to_be_visible()
+
+        page.get_by_role("columnheader", name="Output").get_by_role("link").click()
+        expect(page).to_have_url(re.compile("sort=output_price"))
+        expect(page.get_by_role("columnheader", name="Output")).to_have_attribute("aria-sort", "ascending")
+        shown = page.get_by_test_id("service-row").evaluate_all(
+            "rows => rows.map(row => row.querySelector('[data-label=Output] [data-neuron]').dataset.neuron)"
+        )
+        assert len(shown) == 25
+
+        page.go_back()
+        expect(page.get_by_text("26–50 of 60 services")).to_be_visible()
+    assert watch.messages == []
+
+
+def test_nothing_found_names_the_filters_and_offers_the_way_back(asgi_server: str, page: Page) -> None:
+    factories.market(6)
+    page.goto(f"{asgi_server}/?q=zzz&type=chatbot")
+    expect(page.get_by_role("heading", name="Nothing matches “zzz” and Chat")).to_be_visible()
+    page.get_by_role("link", name="Chat Remove this filter").click()
+    expect(page).to_have_url(re.compile(r"\?q=zzz$"))
+    page.get_by_role("link", name="Clear all filters").click()
+    expect(page.get_by_test_id("service-row")).to_have_count(6)
+
+
+def test_a_visitor_without_script_can_read_search_and_turn_pages(asgi_server: str, browser: Browser) -> None:
+    factories.market(60)
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(asgi_server)
+    page.get_by_test_id("filter-q").fill("flux")
+    page.get_by_role("button", name="Apply").click()
+    expect(page.get_by_test_id("result-count")).to_have_text("10 services")
+    page.get_by_test_id("service-row").first.get_by_role("link").first.click()
+    expect(page.get_by_role("heading", name="black-forest-labs/FLUX.1-schnell")).to_be_visible()
+    for tab in ("Changes", "Settlements", "Use it", "Raw"):
+        link = page.get_by_role("navigation", name="Service").get_by_role("link", name=tab)
+        link.click()
+        expect(link).to_have_attribute("aria-current", "page")
+    context.close()
+
+
+def test_a_service_shows_its_facts(asgi_server: str, page: Page) -> None:
+    factories.market(1)
+    provider = factories.address(0)
+    page.goto(f"{asgi_server}/services/inference/{provider.lower()}")
+    expect(page).to_have_url(f"{asgi_server}/services/inference/{provider}")
+    expect(page.get_by_test_id("service-verdict")).to_have_attribute("data-verdict", "never")
+    prices = page.locator("[data-neuron='420000000000000000']")
+    expect(prices).to_have_text("0.42 0G / 1M tokens")
+    assert "420,000,000,000 neuron per token" in (prices.get_attribute("title") or "")
+    trust = page.get_by_role("region", name="Who trusts this signer").get_by_role("listitem")
+    expect(trust).to_have_count(3)
+    expect(trust.nth(0)).to_contain_text("Owner of the 0G contract")
+    expect(trust.nth(1)).to_contain_text("You")
+    expect(trust.nth(2)).to_contain_text("Not checked yet")
+    page.get_by_role("link", name="Settlements").click()
+    rows = page.get_by_test_id("settlement-row")
+    expect(rows).to_have_count(2)
+    expect(rows.filter(has_text="Paid in part: the user ran out")).to_have_count(1)
+
+
+def test_copy_theme_and_search_keys(asgi_server: str, page: Page) -> None:
+    factories.market(1)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(f"{asgi_server}/providers/{factories.address(0)}")
+    page.get_by_role("button", name="Copy address").first.click()
+    assert page.evaluate("navigator.clipboard.readText()") == factories.address(0)
+    expect(page.get_by_role("button", name="Copied").first).to_be_visible()
+    page.get_by_role("button", name="Change colour scheme").click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "light")
+    page.get_by_role("button", name="Change colour scheme").click()
+    page.reload()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    page.keyboard.press("/")
+    page.keyboard.type(factories.address(0).lower())
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{asgi_server}/providers/{factories.address(0)}")

@@ -1,0 +1,223 @@
+"""Pages without a browser: a constant number of queries, honest status codes, nothing dead, no second failure."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from marketplace import catalogue, links
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+PROVIDER = factories.address(0)
+PATHS = (
+    "/",
+    "/?q=qwen",
+    "/models",
+    "/models/qwen%2Fqwen-2.5-7b-instruct",
+    "/providers",
+    f"/providers/{PROVIDER}",
+    f"/services/inference/{PROVIDER}",
+    f"/services/inference/{PROVIDER}/changes",
+    f"/services/inference/{PROVIDER}/settlements",
+    f"/services/inference/{PROVIDER}/use",
+    f"/services/inference/{PROVIDER}/raw",
+    "/changes",
+    "/network",
+    "/status",
+    "/freshness",
+    "/styleguide",
+)
+
+
+def queries(client: Client, path: str) -> int:
+    with CaptureQueriesContext(connection) as captured:
+        assert client.get(path).status_code == 200
+    return len(captured)
+
+
+def test_queries_do_not_grow_with_the_network(client: Client) -> None:
+    factories.market(10)
+    small = {path: queries(client, path) for path in PATHS}
+    for model in ("ledger_service", "ledger_servicechange", "ledger_settlement", "ledger_servingcontract"):
+        with connection.cursor() as cursor:
+            cursor.execute(f"TRUNCATE {model}")
+    factories.market(200)
+    large = {path: queries(client, path) for path in PATHS}
+    assert large == small
+    assert max(small.values()) <= 16
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "page=0",
+        "page=-1",
+        "page=99999",
+        "page=9" + "9" * 400,
+        "page=١",
+        "sort=password",
+        "sort=-",
+        "verified=yes",
+        "q=%00",
+        "model=%00",
+        "type=%00x",
+        "q=" + "x" * 5_000,
+        "q=%ff%fe",
+        "type=<script>",
+        "kind=fine-tuning",
+    ],
+)
+def test_any_query_string_is_a_page(client: Client, query: str) -> None:
+    factories.market(30)
+    response = client.get(f"/?{query}")
+    assert response.status_code == 200
+    assert "<script>" not in response.content.decode().split("</head>")[1]
+
+
+def test_a_page_beyond_the_end_is_the_last_one(client: Client) -> None:
+    factories.market(30)
+    assert "26–30 of 30 services" in client.get("/?page=99").content.decode()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/services/inference/0x0000",
+        "/services/inference/not-an-address",
+        f"/services/chess/{PROVIDER}",
+        f"/services/inference/{factories.ALICE}",
+        f"/services/inference/{PROVIDER}?service_name=other",
+        "/models/no-such-model",
+        "/models/%00",
+        "/providers/0x",
+        "/nothing",
+    ],
+)
+def test_what_does_not_exist_is_404_with_a_request_id(client: Client, path: str) -> None:
+    factories.market(2)
+    response = client.get(path)
+    assert response.status_code == 404
+    text = response.content.decode()
+    assert f"Request id <span class=\"mono\">{response['X-Request-ID']}</span>" in text
+
+
+def test_writing_to_a_page_is_refused(client: Client) -> None:
+    assert client.post("/").status_code == 405
+
+
+def test_a_removed_service_stays_readable(client: Client) -> None:
+    factories.market(0)
+    factories.service(removed=True)
+    text = client.get(f"/services/inference/{factories.PETRA}").content.decode()
+    assert "The provider removed this service" in text
+    assert "service-row" not in client.get("/").content.decode()
+
+
+def test_a_url_that_moved_after_the_acknowledgement_is_said(client: Client) -> None:
+    factories.market(0)
+    factories.service()
+    path = f"/services/inference/{factories.PETRA}"
+    factories.change(change="acknowledged", before=False, after=True, block=500)
+    assert "after the owner" not in client.get(path).content.decode()
+    factories.change(change="url", before="https://a.example", after="https://b.example", block=600)
+    assert "The endpoint changed at block 600" in client.get(path).content.decode()
+    factories.change(change="acknowledged", before=False, after=True, block=700)
+    assert "The endpoint changed at block" not in client.get(path).content.decode()
+
+
+def test_a_second_contract_of_a_kind_has_its_own_page(client: Client) -> None:
+    factories.market(0)
+    other = factories.address("second contract")
+    factories.contract(address=other, service_name="inference-v2", recommended=False)
+    factories.service(model="first")
+    factories.service(model="second", serving=other)
+    home = client.get("/").content.decode()
+    assert f"/services/inference/{factories.PETRA}?service_name=inference-v2" in home
+    page = client.get(f"/services/inference/{factories.PETRA}/raw?service_name=inference-v2").content.decode()
+    assert "second" in page and other in page
+
+
+def test_htmx_gets_the_part_and_everybody_else_the_page(client: Client) -> None:
+    factories.market(3)
+    part = client.get("/", headers={"HX-Request": "true"})
+    assert "<html" not in part.content.decode()
+    assert part.content.decode().count('data-testid="service-row"') == 3
+    assert "HX-Request" in part["Vary"]
+    restored = client.get("/", headers={"HX-Request": "true", "HX-History-Restore-Request": "true"})
+    assert "<html" in restored.content.decode()
+
+
+class Links(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        for name in ("href", "action", "hx-get"):
+            if (target := given.get(name)) and target.startswith("/"):
+                self.found.add(target)
+
+
+def test_no_page_links_to_a_page_that_is_not_there(client: Client) -> None:
+    factories.market(30)
+    reader = Links()
+    client.raise_request_exception = False
+    for path in PATHS:
+        reader.feed(client.get(path).content.decode())
+    dead = [
+        target
+        for target in sorted(reader.found)
+        if not target.startswith("/static/") and client.get(target, follow=True).status_code >= 400
+    ]
+    assert dead == []
+    assert len(reader.found) > 40
+
+
+def test_an_address_in_the_search_box_leads_to_its_page(client: Client) -> None:
+    factories.market(2)
+    assert client.get("/search", {"q": PROVIDER.lower()})["Location"] == f"/providers/{PROVIDER}"
+    assert client.get("/search", {"q": "qwen 2.5"})["Location"] == "/?q=qwen+2.5"
+    assert client.get("/search", {"q": "//evil.example"})["Location"] == "/?q=%2F%2Fevil.example"
+
+
+def test_a_failing_page_does_not_fail_twice(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database goes away in the middle of a request: the error page needs none."""
+    from django.db.utils import OperationalError
+
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        raise OperationalError("the server closed the connection")
+
+    client.raise_request_exception = False
+    with connection.execute_wrapper(broken):
+        response = client.get("/")
+    assert response.status_code == 500
+    text = response.content.decode()
+    assert response["X-Request-ID"] in text
+    assert "closed the connection" not in text
+    assert "<main" in text, "the designed page, not the last resort"
+
+
+@pytest.mark.parametrize("given", [{}, {"type": "fine-tuning"}, {"q": "a b", "sort": "-price", "page": "3"}])
+def test_filters_survive_the_way_through_the_url(given: dict[str, str]) -> None:
+    from urllib.parse import parse_qsl, urlsplit
+
+    filters = catalogue.Filters.parse(given)
+    again = catalogue.Filters.parse(dict(parse_qsl(urlsplit(filters.path(page=filters.page)).query)))
+    assert again == filters
+
+
+def test_numbers_above_the_list_are_the_lists(client: Client) -> None:
+    factories.market(12)
+    text = client.get("/").content.decode()
+    acknowledged = len(re.findall('data-testid="service-row"', text)) - text.count(">not acknowledged<")
+    assert re.search(rf"Signer acknowledged</dt><dd>{acknowledged}<", text)
+    assert links.exists("/") and not links.exists("/no-such-page")
