@@ -162,7 +162,8 @@ class Hub:
             ended = await database_sync_to_async(services.end_turn)(turn_id, state, record, failure)
             if not ended:
                 return
-            await writer.event({"type": "end", "state": str(state)})
+            tokens = record.usage.completion_tokens if record.usage else 0
+            await writer.event({"type": "end", "state": str(state), "tokens": tokens})
             verdict = Verdict.PENDING
             if not self.closing:
                 waits = signatures.AT_ONCE if record.complete else signatures.AT_ONCE[:1]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -172,3 +173,23 @@ async def _read(reader: asyncio.StreamReader) -> Asked:
     headers = {name.lower(): value for name, _, value in (x.partition(": ") for x in lines)}
     body = await reader.readexactly(int(headers.get("content-length", 0)))
     return Asked(method, path, headers, body)
+
+
+class ThreadedUpstream:
+    """The same in a thread of its own, for tests that block (Chromium)."""
+
+    def __init__(self, script: Script) -> None:
+        self.upstream = Upstream(script)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    def __enter__(self) -> Upstream:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self.upstream.__aenter__(), self._loop).result(10)
+        return self.upstream
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self.upstream.__aexit__(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()

@@ -1,0 +1,240 @@
+"""The playground in Chromium: stream, stop, reload, lost socket, and a liar shown as one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.test import Client
+from playwright.sync_api import Page, expect
+
+from accounts.models import User
+from inference.models import Chat, Turn
+from ledger.models import SubAccount
+from tests import factories
+from tests.db.chat_world import world
+from tests.live.chat_upstream import Asked, Reply, ThreadedUpstream, Upstream
+
+ANSWER = "A **ledger** holds your money.\n\n- deposit\n- transfer\n"
+
+
+async def provider(reply: Reply, asked: Asked) -> None:
+    """Does what the question says."""
+    question = asked.body
+    answer_id = f"id-{len(reply.upstream.chats)}"
+    if b"refuse" in question:
+        await reply.whole(b'{"error":"Rate limit exceeded. <script>alert(1)</script>"}', 429)
+        return
+    await reply.start(answer_id)
+    if b"slowly" in question:
+        await reply.tokens(*[f"word{i} " for i in range(300)], pause=0.04)
+    elif b"attack" in question:
+        await reply.tokens(
+            "<img src=x onerror=alert(1)> <script>alert(1)</script> [x](javascript:alert(1))"
+        )
+    elif b"break" in question:
+        await reply.tokens("Half an ans", pause=0.2)
+        reply.abort()
+        return
+    else:
+        await reply.tokens(*re.findall(r"\S+\s*", ANSWER), pause=0.02)
+    if b"lie" in question:
+        reply.upstream.sign(answer_id, asked, b"something else")
+        await reply.end()
+    else:
+        await reply.signed_end(answer_id, asked)
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    with ThreadedUpstream(provider) as started:
+        yield started
+
+
+@pytest.fixture
+def chat(asgi_server: str, upstream: Upstream) -> Chat:
+    return world(upstream.url)
+
+
+@pytest.fixture
+def alice(asgi_server: str, chat: Chat, page: Page) -> Page:
+    """Alice's browser, signed in; every console error or CSP report fails the test."""
+    sign_in(page, asgi_server, chat.owner)
+    return page
+
+
+def sign_in(page: Page, url: str, user: User) -> None:
+    client = Client()
+    client.force_login(user)
+    cookie = client.cookies["sessionid"]
+    page.context.add_cookies([{"name": "sessionid", "value": cookie.value, "url": url}])
+
+
+@pytest.fixture(autouse=True)
+def quiet(page: Page) -> Iterator[None]:
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on(
+        "console",
+        lambda m: (
+            errors.append(m.text) if m.type == "error" and "WebSocket" not in m.text else None
+        ),
+    )
+    yield
+    assert errors == []
+
+
+def ask(page: Page, text: str) -> None:
+    page.get_by_test_id("chat-input").fill(text)
+    page.get_by_test_id("chat-send").click()
+
+
+def answers(page: Page) -> Any:
+    return page.locator('[data-testid="chat-message"][data-role="assistant"]')
+
+
+def test_from_an_empty_page_to_a_verified_answer(alice: Page, asgi_server: str) -> None:
+    alice.goto(f"{asgi_server}/playground/chat?provider={factories.PETRA}")
+    ask(alice, "What is a ledger?")
+    expect(alice.get_by_test_id("message-verdict")).to_have_attribute("data-verdict", "verified")
+    expect(alice).to_have_url(re.compile(r"/playground/chat/[0-9a-f-]{36}$"))
+    expect(answers(alice)).to_contain_text("A ledger holds your money.")
+    expect(answers(alice).locator("li")).to_have_count(2)
+    turn = Turn.objects.get()
+    expect(alice.get_by_test_id("message-cost")).to_have_attribute("data-neuron", str(turn.fee))
+    expect(alice.locator(".usage")).to_contain_text("11 in")
+    alice.get_by_text("Proof", exact=True).click()
+    expect(alice.locator(".proof")).to_contain_text(turn.response_sha256)
+    expect(alice.locator("[data-status]")).to_have_text("Answer complete, 7 tokens.")
+    # Enter asks the next one in the same conversation, without a reload
+    alice.get_by_test_id("chat-input").fill("And then?")
+    alice.get_by_test_id("chat-input").press("Enter")
+    expect(alice.get_by_test_id("message-verdict")).to_have_count(2)
+    alice.reload()
+    expect(answers(alice)).to_have_count(2)
+    expect(alice.get_by_role("link", name="What is a ledger?")).to_be_visible()
+
+
+def test_a_lying_provider_is_called_one(alice: Page, asgi_server: str, chat: Chat) -> None:
+    alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
+    ask(alice, "Please lie")
+    verdict = alice.get_by_test_id("message-verdict")
+    expect(verdict).to_have_attribute("data-verdict", "altered")
+    expect(verdict).to_have_text("Signed, but for different text")
+    proof = alice.locator(".proof")
+    expect(proof).to_have_attribute("open", "")
+    turn = Turn.objects.get()
+    expect(proof).to_contain_text(turn.response_sha256)
+    expect(proof).to_contain_text(turn.signed_response)
+    red = verdict.evaluate("e => getComputedStyle(e).color")
+    assert red == alice.locator(".proof .altered").evaluate("e => getComputedStyle(e).color")
+    assert red != alice.locator(".usage").evaluate("e => getComputedStyle(e).color")
+
+
+def test_stop_reload_and_a_second_window(alice: Page, asgi_server: str, chat: Chat) -> None:
+    path = f"{asgi_server}/playground/chat/{chat.pk}"
+    alice.goto(path)
+    ask(alice, "Count slowly")
+    expect(answers(alice)).to_contain_text("word5 ")
+    alice.reload()
+    expect(answers(alice)).to_contain_text("word0 word1 word2")
+    other = alice.context.new_page()
+    other.goto(path)
+    expect(answers(other)).to_contain_text("word0 word1 word2")
+    expect(other.get_by_test_id("chat-send")).to_be_hidden()
+    other.get_by_test_id("chat-stop").click()
+    expect(alice.locator(".ending")).to_contain_text("The provider may bill the whole answer")
+    expect(alice.get_by_test_id("message-verdict")).to_have_attribute(
+        "data-verdict", "not_comparable"
+    )
+    expect(alice.get_by_test_id("chat-send")).to_be_visible()
+    turn = Turn.objects.get()
+    words = turn.answer.split()
+    assert words == [f"word{i}" for i in range(len(words))] and 5 < len(words) < 300
+    expect(answers(alice).locator(".prose")).to_have_text(turn.answer.strip())
+    expect(answers(alice)).to_contain_text("known when the provider settles")
+
+
+def test_a_lost_connection_resumes_without_gap_or_duplicate(
+    alice: Page, asgi_server: str, chat: Chat
+) -> None:
+    alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
+    ask(alice, "Count slowly")
+    expect(answers(alice)).to_contain_text("word3 ")
+    alice.evaluate("() => window.dispatchEvent(new Event('offline'))")
+    alice.context.set_offline(True)
+    expect(alice.locator("[data-offline]")).to_be_visible()
+    alice.context.set_offline(False)
+    expect(alice.locator("[data-offline]")).to_be_hidden(timeout=10_000)
+    expect(answers(alice)).to_contain_text("word60 ")
+    seen = answers(alice).locator("[data-text]").inner_text().split()
+    assert seen == [f"word{i}" for i in range(len(seen))]
+    alice.keyboard.press("Escape")
+    expect(alice.locator(".ending")).to_be_visible()
+    assert Turn.objects.count() == 1
+
+
+def test_refusals_cuts_and_attacks_are_told_in_words(
+    alice: Page, asgi_server: str, chat: Chat
+) -> None:
+    alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
+    ask(alice, "refuse")
+    expect(alice.locator(".ending.failed")).to_contain_text("limits how often you may ask")
+    expect(alice.get_by_test_id("message-cost")).to_have_text("not charged")
+    expect(alice.get_by_test_id("message-verdict")).to_have_count(0)
+    ask(alice, "break")
+    expect(answers(alice).last).to_contain_text("Half an ans")
+    expect(alice.locator(".ending").last).to_contain_text("The connection ended in the middle")
+    ask(alice, "attack")
+    expect(answers(alice).last).to_contain_text("<script>alert(1)</script>")
+    expect(answers(alice).last.locator(".prose img, .prose script, .prose a")).to_have_count(0)
+    alice.get_by_role("button", name="Ask again").first.click()
+    expect(alice.locator(".ending.failed")).to_have_count(2)
+
+
+def test_what_to_do_first(page: Page, asgi_server: str, chat: Chat) -> None:
+    page.goto(f"{asgi_server}/playground/chat")
+    expect(page.locator("#gate")).to_contain_text("Connect a wallet and sign in")
+    sign_in(page, asgi_server, chat.owner)
+    SubAccount.objects.update(balance=factories.ONE)
+    page.goto(f"{asgi_server}/playground/chat?provider={factories.PETRA}")
+    expect(page.locator("#gate")).to_contain_text("keeps 1 0G in reserve")
+    ask(page, "Hello")
+    expect(page.locator("[data-error]")).to_contain_text("One step is missing")
+    # the money arrives: the page notices by itself
+    SubAccount.objects.update(balance=3 * factories.ONE)
+    expect(page.locator("#gate")).to_have_attribute("data-ready", "yes", timeout=10_000)
+    page.get_by_test_id("chat-send").click()
+    expect(page.get_by_test_id("message-verdict")).to_have_attribute("data-verdict", "verified")
+
+
+def test_history_and_asking_without_javascript(
+    browser: Any, asgi_server: str, chat: Chat, page: Page
+) -> None:
+    sign_in(page, asgi_server, chat.owner)
+    context = browser.new_context(
+        java_script_enabled=False, storage_state=page.context.storage_state()
+    )
+    try:
+        plain = context.new_page()
+        plain.goto(f"{asgi_server}/playground/chat?provider={factories.PETRA}")
+        ask(plain, "What is a ledger?")
+        expect(plain).to_have_url(re.compile(r"/playground/chat/[0-9a-f-]{36}"))
+        for _ in range(20):
+            if plain.get_by_test_id("message-verdict").count():
+                break
+            plain.wait_for_timeout(200)
+            plain.reload()
+        expect(answers(plain)).to_contain_text("A ledger holds your money.")
+        assert plain.get_by_test_id("message-verdict").get_attribute("data-verdict") == "verified"
+    finally:
+        context.close()
+
+
+def test_strangers_see_nothing(alice: Page, asgi_server: str, chat: Chat) -> None:
+    bob = User.objects.for_address(factories.BOB)
+    sign_in(alice, asgi_server, bob)
+    response = alice.request.get(f"{asgi_server}/playground/chat/{chat.pk}")
+    assert response.status == 404
