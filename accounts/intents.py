@@ -117,13 +117,15 @@ def _check_again(intent: Intent, before: list[State]) -> None:
     raise _numbers_changed()
 
 
-def reject(intent: Intent) -> Intent:
-    """The person declined, or gives the unsent transaction up."""
+def reject(intent: Intent, *, declined: bool = True) -> Intent:
+    """The person declined or gives up; not `declined`: the page or the wallet could not send it."""
     move(
         intent,
         [State.PRECHECKED, State.AWAITING_WALLET],
         State.REJECTED,
-        reason="You declined. Nothing was sent.",
+        reason="You declined. Nothing was sent."
+        if declined
+        else "It was not handed over. Nothing was sent.",
     )
     return intent
 

@@ -72,8 +72,9 @@ def submitted(request: HttpRequest, identifier: UUID) -> HttpResponse:
 @signed_in
 @json_door
 def rejected(request: HttpRequest, identifier: UUID) -> HttpResponse:
-    """The person declined in the wallet."""
-    return _answer(intents.reject(intents.of(user_of(request), identifier)))
+    """`{declined}`: the person declined in the wallet, or it could not be handed over."""
+    intent = intents.of(user_of(request), identifier)
+    return _answer(intents.reject(intent, declined=body_of(request).get("declined") is not False))
 
 
 @require_POST

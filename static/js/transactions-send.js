@@ -42,7 +42,7 @@ export async function send(what, { allowed, show, tell }) {
     await verify(transaction, allowed);
     hash = await prompt('eth_sendTransaction', [transaction]);
   } catch (error) {
-    await post(path(id, 'rejected'));
+    await post(path(id, 'rejected'), { declined: declined(error) });
     await show(id);
     if (declined(error)) return;
     throw new Error(error.message || 'The wallet could not send it. Nothing was sent.');

@@ -4,7 +4,8 @@ import { watch } from './transactions-watch.js';
 
 const area = () => document.getElementById('review');
 const say = (text, near) => {
-  const line = (near?.closest('.tx') ?? area())?.querySelector('[data-tx-message]');
+  const place = near?.isConnected ? near.closest('.tx') : area();
+  const line = place?.querySelector('[data-tx-message]');
   if (line) line.textContent = text;
 };
 

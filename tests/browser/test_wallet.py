@@ -1,0 +1,251 @@
+"""Connecting, signing in and moving money in a real browser with a wallet that is not ours to trust."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from accounts.models import Intent, State
+from devnet import accounts as cast
+from devnet.client import Chain
+from devnet.deploy import Contracts, connect
+from tests.browser.wallet import Wallet
+
+NEURON = 10**18
+ALICE, BOB = cast.user(1), cast.user(2)
+
+
+@pytest.fixture
+def contracts(devnet: Any, anvil: Any) -> Iterator[Contracts]:
+    """The session's chain, as it was found afterwards."""
+    found = connect(anvil.url, devnet)
+    with found.chain.rollback():
+        yield found
+
+
+@pytest.fixture
+def wallet(contracts: Contracts, context: BrowserContext, anvil: Any) -> Wallet:
+    return Wallet(ALICE, anvil.url).install(context)
+
+
+@pytest.fixture
+def errors(page: Page) -> Iterator[list[str]]:
+    """Console errors and CSP reports fail the test."""
+    seen: list[str] = []
+    page.on("console", lambda m: seen.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda e: seen.append(str(e)))
+    yield seen
+    assert [text for text in seen if "status of 4" not in text] == []
+
+
+def sign_in(page: Page, url: str) -> None:
+    page.goto(f"{url}/account")
+    page.get_by_test_id("connect-wallet").click()
+    page.get_by_test_id("wallet-option").first.click()
+    page.get_by_test_id("sign-in").click()
+    expect(page.get_by_test_id("wallet-address")).to_be_visible()
+
+
+def test_connect_sign_in_reload_sign_out(
+    asgi_server: str, wallet: Wallet, page: Page, errors: list[str]
+) -> None:
+    page.goto(asgi_server + "/account")
+    expect(page.get_by_test_id("connect-wallet")).to_be_visible()
+    assert wallet.calls == []  # nothing is asked of a wallet on page load
+    page.get_by_test_id("connect-wallet").click()
+    page.get_by_test_id("wallet-option").click()
+    message = page.locator("[data-wallet-message]")
+    expect(message).to_contain_text("wants you to sign in with your Ethereum account")
+    expect(message).to_contain_text("Chain ID: 31337")
+    assert "personal_sign" not in wallet.methods()  # shown before the wallet opens
+    page.get_by_test_id("sign-in").click()
+    address = page.get_by_test_id("wallet-address")
+    expect(address).to_have_attribute("data-address", ALICE.address)
+    signed = next(params for method, params in wallet.calls if method == "personal_sign")
+    assert b"wants you to sign in" in bytes.fromhex(signed[0][2:])
+    wallet.calls.clear()
+    page.reload()
+    expect(address).to_contain_text(f"{ALICE.address[:6]}…{ALICE.address[-4:]}")
+    assert wallet.calls == []
+    page.get_by_test_id("sign-out").click()
+    expect(page.get_by_test_id("connect-wallet")).to_be_visible()
+    expect(page.get_by_text("Connect your wallet and sign in")).to_be_visible()
+
+
+def test_declining_is_not_an_error(
+    asgi_server: str, wallet: Wallet, page: Page, errors: list[str]
+) -> None:
+    wallet.reject = {"personal_sign"}
+    page.goto(asgi_server + "/account")
+    page.get_by_test_id("connect-wallet").click()
+    page.get_by_test_id("wallet-option").click()
+    page.get_by_test_id("sign-in").click()
+    status = page.locator("[data-wallet-status]")
+    expect(status).to_have_text("You declined. You can still browse.")
+    wallet.reject = set()
+    page.get_by_test_id("sign-in").click()
+    expect(page.get_by_test_id("wallet-address")).to_be_visible()
+
+
+def test_a_signature_of_another_key_opens_no_session(
+    asgi_server: str, wallet: Wallet, page: Page, errors: list[str]
+) -> None:
+    wallet.signs_as = BOB
+    page.goto(asgi_server + "/account")
+    page.get_by_test_id("connect-wallet").click()
+    page.get_by_test_id("wallet-option").click()
+    page.get_by_test_id("sign-in").click()
+    status = page.locator("[data-wallet-status]")
+    expect(status).to_contain_text(f"The signature does not belong to {ALICE.address}")
+    page.reload()
+    expect(page.get_by_test_id("connect-wallet")).to_be_visible()
+
+
+def test_two_wallets_are_both_offered_and_the_chosen_one_is_asked(
+    asgi_server: str, wallet: Wallet, context: BrowserContext, page: Page, anvil: Any
+) -> None:
+    other = Wallet(BOB, anvil.url, name="<b>Other</b>", rdns="other.wallet").install(context)
+    page.goto(asgi_server + "/account")
+    page.get_by_test_id("connect-wallet").click()
+    expect(page.get_by_test_id("wallet-option")).to_have_count(2)
+    page.get_by_role("button", name="<b>Other</b>").click()
+    page.get_by_test_id("sign-in").click()
+    address = page.get_by_test_id("wallet-address")
+    expect(address).to_have_attribute("data-address", BOB.address)
+    assert wallet.calls == [] and "personal_sign" in other.methods()
+
+
+def test_a_wallet_on_another_chain_is_told_and_switched_or_taught(
+    asgi_server: str, contracts: Contracts, context: BrowserContext, page: Page, anvil: Any
+) -> None:
+    wallet = Wallet(ALICE, anvil.url, chain_id=1, knows=(1,)).install(context)
+    page.goto(asgi_server + "/account")
+    page.get_by_test_id("connect-wallet").click()
+    page.get_by_test_id("wallet-option").click()
+    expect(page.locator("[data-wallet-chain-text]")).to_have_text(
+        "Your wallet is on chain 1. Reading works; to pay, switch."
+    )
+    wallet.reject = {"wallet_addEthereumChain"}
+    page.locator("[data-wallet-switch]").click()
+    expect(page.locator("[data-wallet-status]")).to_have_text("You stayed on the other chain.")
+    wallet.reject = set()
+    page.locator("[data-wallet-switch]").click()
+    expect(page.locator("[data-wallet-chain]")).to_be_hidden()
+    assert wallet.chain_id == 31337
+
+
+def test_another_account_in_the_wallet_changes_nothing_but_a_banner(
+    asgi_server: str, wallet: Wallet, page: Page, errors: list[str]
+) -> None:
+    sign_in(page, asgi_server)
+    wallet.switch_account(page, BOB)
+    banner = page.locator("#wallet-banner")
+    expect(banner).to_contain_text("You are signed in as")
+    expect(banner).to_contain_text(f"your wallet shows {BOB.address[:6]}")
+    page.get_by_test_id("tx-amount").fill("5")
+    page.get_by_test_id("tx-confirm").click()
+    expect(page.locator(".tx [data-tx-message]")).to_contain_text("Nothing was sent")
+    assert "eth_sendTransaction" not in wallet.methods()
+    assert not Intent.objects.exists()
+    page.get_by_role("button", name=re.compile("^Sign in as")).click()
+    page.get_by_test_id("sign-in").click()
+    address = page.get_by_test_id("wallet-address")
+    expect(address).to_have_attribute("data-address", BOB.address)
+
+
+def test_a_deposit_is_reviewed_sent_and_kept_over_a_reload(
+    asgi_server: str, wallet: Wallet, contracts: Contracts, page: Page, errors: list[str]
+) -> None:
+    sign_in(page, asgi_server)
+    page.get_by_test_id("tx-amount").fill("5")
+    review = page.get_by_test_id("tx-review")
+    expect(review.locator('[data-effect="available"]')).to_have_attribute(
+        "data-after", str(5 * NEURON)
+    )
+    page.get_by_test_id("tx-confirm").click()
+    state = page.get_by_test_id("tx-state")
+    expect(state).to_have_attribute("data-state", re.compile("included|indexed|final"))
+    assert contracts.ledger.view("getLedger", ALICE.address)["availableBalance"] == 5 * NEURON
+    intent = Intent.objects.get()
+    assert intent.user.address == ALICE.address and intent.block is not None
+    page.reload()
+    expect(state).to_have_attribute("data-state", re.compile("included|indexed|final"))
+    page.goto(f"{asgi_server}/account/transactions/{intent.pk}")
+    expect(page.get_by_test_id("tx-review")).to_contain_text("Available")
+
+
+def test_declining_a_transaction_sends_nothing_and_can_be_taken_up_again(
+    asgi_server: str, wallet: Wallet, contracts: Contracts, page: Page, errors: list[str]
+) -> None:
+    sign_in(page, asgi_server)
+    wallet.reject = {"eth_sendTransaction"}
+    page.get_by_test_id("tx-amount").fill("5")
+    page.get_by_test_id("tx-confirm").click()
+    state = page.get_by_test_id("tx-state")
+    expect(state).to_have_attribute("data-state", "rejected")
+    expect(page.locator("[data-tx-message]")).to_have_text("You declined. Nothing was sent.")
+    wallet.reject = set()
+    page.get_by_role("button", name="Try again").click()
+    expect(state).to_have_attribute("data-state", re.compile("included|indexed|final"))
+    assert wallet.methods().count("eth_sendTransaction") == 2
+    assert Intent.objects.get().state in (State.INCLUDED, State.INDEXED, State.FINAL)
+
+
+def test_a_wallet_on_another_chain_is_switched_before_anything_is_sent(
+    asgi_server: str, wallet: Wallet, contracts: Contracts, page: Page
+) -> None:
+    sign_in(page, asgi_server)
+    wallet.chain_id = 1
+    page.get_by_test_id("tx-amount").fill("5")
+    page.get_by_test_id("tx-confirm").click()
+    state = page.get_by_test_id("tx-state")
+    expect(state).to_have_attribute("data-state", re.compile("included|indexed|final"))
+    methods = wallet.methods()
+    assert methods.index("wallet_switchEthereumChain") < methods.index("eth_sendTransaction")
+
+
+def test_what_the_contract_would_refuse_is_said_in_words_before_any_wallet_opens(
+    asgi_server: str, wallet: Wallet, contracts: Contracts, page: Page, errors: list[str]
+) -> None:
+    sign_in(page, asgi_server)
+    page.get_by_test_id("tx-amount").fill("1")
+    state = page.get_by_test_id("tx-state")
+    expect(state).to_have_attribute("data-state", "blocked")
+    expect(page.get_by_test_id("tx-review")).to_contain_text(
+        "At least 3 0G is needed, you entered 1."
+    )
+    page.get_by_test_id("tx-amount").fill("1,5")
+    expect(page.locator("#review")).to_contain_text("Write the amount with a point")
+    page.goto(f"{asgi_server}/account?action=withdraw&amount=1")
+    expect(page.get_by_test_id("tx-review")).to_contain_text("You have no compute account yet.")
+    assert "eth_sendTransaction" not in wallet.methods()
+
+
+def test_the_page_refuses_an_address_outside_its_closed_list(
+    asgi_server: str, wallet: Wallet, contracts: Contracts, page: Page
+) -> None:
+    sign_in(page, asgi_server)
+    page.get_by_test_id("tx-amount").fill("5")
+    page.get_by_test_id("tx-confirm").wait_for()
+    page.evaluate("document.getElementById('review').dataset.contracts = '0x' + '11'.repeat(20)")
+    page.get_by_test_id("tx-confirm").click()
+    expect(page.locator("#review")).to_contain_text("outside the network")
+    assert "eth_sendTransaction" not in wallet.methods()
+
+
+def test_money_can_be_read_without_a_script(
+    asgi_server: str, wallet: Wallet, contracts: Contracts, browser: Any
+) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{asgi_server}/accounts/{ALICE.address}")
+    expect(page.get_by_text("No compute account")).to_be_visible()
+    context.close()
+
+
+def balance_of(chain: Chain, address: str) -> int:
+    return chain.balance(address)
