@@ -106,7 +106,7 @@ def earnings(provider: str) -> Earnings:
 
 @dataclass(frozen=True)
 class Totals:
-    """The network in numbers; amounts in neuron."""
+    """The network in numbers; amounts in neuron. `spent` is None where it was not asked for."""
 
     services: int
     services_by_kind: dict[str, int]
@@ -117,7 +117,7 @@ class Totals:
     deposited: int
     available: int
     staked: int
-    spent: int
+    spent: int | None
     spent_24h: int
     settlements_24h: int
 
@@ -127,8 +127,11 @@ class Totals:
         return self.deposited - self.available
 
 
-def totals(now: dt.datetime | None = None) -> Totals:
-    """Listed services, accounts and spending (3 queries); the last 24 h end at `now`."""
+def totals(now: dt.datetime | None = None, *, all_time: bool = False) -> Totals:
+    """Listed services, accounts and spending (3 queries); the last 24 h end at `now`.
+
+    `all_time` also sums every settlement there ever was (1 query more, which grows with history).
+    """
     since = (now or timezone.now()) - dt.timedelta(hours=24)
     listed = Service.current.filter(removed=False).aggregate(
         services=Count("pk"),
@@ -142,12 +145,9 @@ def totals(now: dt.datetime | None = None) -> Totals:
     purses = Ledger.current.filter(exists=True).aggregate(
         accounts=Count("pk"), deposited=Sum("total"), available=Sum("available")
     )
-    recent = Q(at__gte=since)
-    paid = Settlement.objects.filter(status__in=ACCEPTED).aggregate(
-        spent=Sum("settled"),
-        spent_24h=Sum("settled", filter=recent),
-        settlements_24h=Count("pk", filter=recent),
-    )
+    accepted = Settlement.objects.filter(status__in=ACCEPTED)
+    recent = accepted.filter(at__gte=since).aggregate(spent=Sum("settled"), items=Count("pk"))
+    ever = accepted.aggregate(spent=Sum("settled"))["spent"] or 0 if all_time else None
     return Totals(
         services=listed["services"],
         services_by_kind={
@@ -161,9 +161,9 @@ def totals(now: dt.datetime | None = None) -> Totals:
         deposited=purses["deposited"] or 0,
         available=purses["available"] or 0,
         staked=listed["staked"] or 0,
-        spent=paid["spent"] or 0,
-        spent_24h=paid["spent_24h"] or 0,
-        settlements_24h=paid["settlements_24h"],
+        spent=ever,
+        spent_24h=recent["spent"] or 0,
+        settlements_24h=recent["items"],
     )
 
 

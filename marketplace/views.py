@@ -141,7 +141,7 @@ def changes(request: HttpRequest) -> HttpResponse:
 @require_safe
 def network(request: HttpRequest) -> HttpResponse:
     page = pages.NetworkPage(
-        totals=statistics.totals(),
+        totals=statistics.totals(all_time=True),
         contracts=tuple(selectors.contracts().values()),
         ledger_address=settings.LEDGER_ADDRESS,
     )

@@ -34,7 +34,9 @@ def network() -> None:
 
 def test_network_totals(network: None, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(3):
-        totals = statistics.totals(rows.NOON)
+        assert statistics.totals(rows.NOON).spent is None
+    with django_assert_num_queries(4):
+        totals = statistics.totals(rows.NOON, all_time=True)
     assert (totals.services, totals.acknowledged, totals.providers, totals.models) == (3, 1, 2, 1)
     assert totals.services_by_kind == {"inference": 2, "fine-tuning": 1}
     assert (totals.accounts, totals.deposited) == (2, rows.HUGE + 10)
