@@ -235,16 +235,17 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 
 STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
+_collected = env.text("STATIC_ROOT")
+STATIC_ROOT = Path(_collected) if _collected else None
 STATICFILES_DIRS = [BASE_DIR / "static"]
-#: Without collected files (demo, tests) WhiteNoise serves from the source folders.
-WHITENOISE_USE_FINDERS = not STATIC_ROOT.exists()
-WHITENOISE_AUTOREFRESH = False
+#: Without collected files (demo, tests) WhiteNoise serves the source folders as they are now.
+WHITENOISE_USE_FINDERS = not _collected
+WHITENOISE_AUTOREFRESH = not _collected
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
         "BACKEND": "marketplace.staticfiles.ModuleManifestStorage"
-        if STATIC_ROOT.exists()
+        if _collected
         else "django.contrib.staticfiles.storage.StaticFilesStorage"
     },
 }

@@ -6,6 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver, include, path
 
 from marketplace import api_urls
+from marketplace.docs import docs
 
 
 def healthz(request: HttpRequest) -> HttpResponse:
@@ -18,6 +19,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("marketplace.api_urls")),
     path("", include("accounts.urls")),
     path("", include("inference.urls")),
+    path("docs", docs, name="docs"),
+    path("docs/<slug:slug>", docs, name="docs-page"),
     path("", include("marketplace.urls_pages")),
     *api_urls.last_urlpatterns,
 ]

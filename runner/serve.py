@@ -18,7 +18,7 @@ NETWORKS = ("devnet", "galileo", "aristotle", "custom")
 PASSED_ON = (
     *("NETWORK", "CHAIN_RPC_URLS", "CHAIN_ID", "LEDGER_ADDRESS", "START_BLOCK", "CONFIRMATIONS"),
     *("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "FIELD_KEYS", "SITE_URL", "ALLOWED_HOSTS"),
-    *("ALLOW_PRIVATE_PROVIDERS", "ATTESTATION_ANCHORS", "DATABASE_POOL_SIZE"),
+    *("ALLOW_PRIVATE_PROVIDERS", "ATTESTATION_ANCHORS", "DATABASE_POOL_SIZE", "STATIC_ROOT"),
 )
 
 
@@ -42,6 +42,14 @@ def site_processes(tree: Tree, port: int) -> None:
 def migrate(tree: Tree) -> None:
     child = tree.python("migrate", "manage.py", "migrate", env={"DATABASE_POOL_SIZE": "0"})
     tree.finished(child, "preparing the database")
+
+
+def collect_static(tree: Tree) -> None:
+    """Hashed copies of the static files, unless the operator collected them elsewhere."""
+    if not tree.env.get("STATIC_ROOT"):
+        tree.env["STATIC_ROOT"] = str(tree.data / "static")
+        command = ("manage.py", "collectstatic", "--noinput", "--clear", "-v", "0")
+        tree.finished(tree.python("collectstatic", *command), "collecting the static files")
 
 
 def prepare(tree: Tree) -> None:
@@ -91,6 +99,7 @@ def serve(arguments: Sequence[str]) -> int:
         url = tree.env.setdefault("SITE_URL", f"http://127.0.0.1:{port}")
         tree.start_stores(durable=True)
         migrate(tree)
+        collect_static(tree)
         site_processes(tree, port)
         tree.until_http(f"http://127.0.0.1:{port}/healthz", "the site")
         tree.announce({"mode": "serve", "site_url": url}, PASSED_ON)
