@@ -122,6 +122,15 @@ def asgi_server(
     yield url
     server.should_exit = True
     thread.join(10)
+    # A request that the closing browser cut off can leave its connection open; the flush and the drop
+    # of the test database would wait for it.
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
 
 
 def chromium() -> str:
