@@ -58,8 +58,21 @@ class Projection(Protocol):
     def discover(self, logs: Sequence[Log]) -> dict[str, int]:
         """Further contracts these logs name, as in `sources`."""
 
-    def fold_final(self, first: int, last: int, blocks: list[Block], read: Reader) -> list[Block]:
-        """Fold final blocks; returns them with every answer (and block) it asked for."""
+    def fold_final(
+        self,
+        first: int,
+        last: int,
+        blocks: list[Block],
+        read: Reader,
+        *,
+        sparse: bool = False,
+        end: bool = True,
+    ) -> list[Block]:
+        """Fold final blocks; returns them with every answer (and block) it asked for.
+
+        `sparse`: blocks in which our contracts logged nothing are left out; `end` is False when
+        another sparse range follows at once.
+        """
 
     def fold_pending(self, blocks: list[Block], read: Reader) -> list[Block]:
         """Fold the blocks above the final one on top."""
@@ -214,8 +227,11 @@ class Follower:
             blocks = self.fetch.range(first, last, sources, dense=dense)
         if dense and self._has_final() and blocks[0].header.parent_hash != self.row.final_hash:
             raise NodeBehind("the chain changed while we read it")
-        final = self.projection.fold_final(first, last, blocks, self._reader(sources))
-        self.projection.fold_pending([], self._reader(sources))
+        read = self._reader(sources)
+        final = self.projection.fold_final(
+            first, last, blocks, read, sparse=not dense, end=dense or last == goal
+        )
+        self.projection.fold_pending([], read)
         self._store(seen, first, final, [], sources)
         return self._report(more=last < goal or self.limit is None, changed=True)
 
@@ -253,7 +269,8 @@ class Follower:
         pending = [b for b in chain if b.header.number > seen.final]
         read = self._reader(sources)
         if final:
-            final = self.projection.fold_final(first, final[-1].header.number, final, read)
+            last = final[-1].header.number
+            final = self.projection.fold_final(first, last, final, read)
         pending = self.projection.fold_pending(pending, read)
         self._store(seen, first, final, pending, sources)
         self.held = {b.header.hash: b for b in pending}

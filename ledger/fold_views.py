@@ -80,7 +80,7 @@ def _from_serving(ctx: Context, serving: Serving, call: Call, result: str) -> No
         set_service(ctx, serving, arguments["provider"], value)
     elif function == "getAccount":
         set_account(ctx, serving, arguments["user"], arguments["provider"], value)
-    elif function == "penaltyPercentage" and value != serving.penalty_percentage:
+    elif function == "penaltyPercentage" and value not in (None, serving.penalty_percentage):
         ctx.serving(serving.address).penalty_percentage = value
 
 

@@ -261,6 +261,9 @@ class Projection(models.Model):
     surplus = NeuronField(
         default=0, help_text="native balance of the ledger contract that belongs to nobody, neuron"
     )
+    unread = models.BooleanField(
+        default=False, help_text="a range was read sparsely: views are due at the next full one"
+    )
 
     def __str__(self) -> str:
         return f"{self.name} v{self.version} at {self.final_block}"

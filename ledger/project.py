@@ -26,6 +26,8 @@ NAME = "ledger"
 VERSION = 1
 #: A range is folded again with the facts the balance detector asked for, at most so often.
 MAX_ROUNDS = 8
+#: An owner that is a contract (a multisig) changes the penalty unseen: look this often (blocks).
+PENALTY_BLOCKS = 500
 ENTITIES_AT_ONCE = 500
 
 
@@ -47,6 +49,7 @@ class Projector:
         self.pending = self.final.overlay()
         self.final_block = self.row.final_block
         self.pending_block = self.row.pending_block
+        self.unread = self.row.unread
         #: Users and providers whose rows the last `write` changed for the first time.
         self.touched: tuple[set[str], set[str]] = (set(), set())
 
@@ -69,9 +72,30 @@ class Projector:
 
     # --- folding ---------------------------------------------------------------------------------
 
-    def fold_final(self, first: int, last: int, blocks: list[Block], read: Reader) -> list[Block]:
-        """Fold final blocks for good (once written and committed)."""
+    def fold_final(
+        self,
+        first: int,
+        last: int,
+        blocks: list[Block],
+        read: Reader,
+        *,
+        sparse: bool = False,
+        end: bool = True,
+    ) -> list[Block]:
+        """Fold final blocks for good (once written and committed).
+
+        A sparse range hides transactions that log nothing and move no money (acknowledgements,
+        the penalty): everything they could have changed is read once sparse reading ends.
+        """
         self.final, blocks = self._complete(self.state, first, blocks, read, last)
+        self.unread |= sparse
+        wants = reads.everything(self.final) if end and self.unread else []
+        if first // PENALTY_BLOCKS != last // PENALTY_BLOCKS:
+            wants += reads.penalties(self.final)
+        if wants:
+            blocks = [*blocks[:-1], self._answer(blocks[-1], wants, read)]
+            self.final, blocks = self._complete(self.state, first, blocks, read, last)
+        self.unread &= not end
         self.final_block = last
         return blocks
 
@@ -188,7 +212,7 @@ class Projector:
         self.touched = self._touched(self.row.pending_block)
         self.row.version = VERSION
         self.row.final_block, self.row.pending_block = self.final_block, self.pending_block
-        self.row.surplus = self.final.surplus
+        self.row.surplus, self.row.unread = self.final.surplus, self.unread
         self.row.save()
 
     def commit(self) -> None:
@@ -202,6 +226,7 @@ class Projector:
         self.pending = self.final.overlay()
         self.row.refresh_from_db()
         self.final_block, self.pending_block = self.row.final_block, self.row.pending_block
+        self.unread = self.row.unread
 
     def _clear_pending(self) -> None:
         for layer in rows.LAYERS:

@@ -118,11 +118,13 @@ def test_a_seeded_history_has_no_drift(
     assert differences() == []
     assert differences(final=True) == []
     assert_movements_add_up()
-    questions = RawCall.objects.exclude(data="balance").values_list("data", flat=True)
     assert Movement.objects.filter(source="view").exists()  # deposits through a contract
-    assert not [q for q in questions if q.startswith(("0xfd590847", "0x15a52302"))], (
-        "direct transactions need no getAccount or getService"
-    )
+    assert Movement.objects.filter(source="transaction").exists()
+    if mode == "dense":
+        asked = RawCall.objects.exclude(data="balance").values_list("data", flat=True)
+        assert not [data for data in asked if data.startswith(("0xfd590847", "0x15a52302"))], (
+            "direct transactions need no getAccount or getService"
+        )
 
 
 @pytest.mark.parametrize("seed", [11, 12])
@@ -213,7 +215,7 @@ def test_a_reorganised_window_is_absorbed(node: Anvil, contracts: Deployment) ->
     hashes = set(RawLog.objects.values_list("block_hash", flat=True))
     blocks = [Request("eth_getBlockByHash", (h, False)) for h in sorted(hashes)]
     with Rpc([node.url], 31337) as rpc:
-        numbers = {b["hash"]: int(b["number"], 16) for b in rpc.many(blocks)}
+        numbers = {b["hash"]: int(b["number"], 16) for b in rpc.many(blocks) if isinstance(b, dict)}
         known = Head.objects.get().final_block
         for block_hash, number in numbers.items():
             if number <= known:
@@ -280,30 +282,30 @@ def follow_process(node: Anvil) -> subprocess.Popen[bytes]:
 def test_killed_at_random_it_goes_on(node: Anvil, contracts: Deployment) -> None:
     """kill -9 in the middle of work, again and again; then SIGTERM ends it cleanly."""
     rng = random.Random(51)
+    for number in range(3):
+        process = follow_process(node)
+        begin = Head.objects.values_list("indexed_hash", flat=True).first()
+        deadline = time.monotonic() + 60
+        while Head.objects.values_list("indexed_hash", flat=True).first() == begin:
+            run(51 + number, 5, contracts, node.url)
+            assert time.monotonic() < deadline
+            assert process.poll() is None, process.communicate()[1].decode()
+        run(61 + number, rng.randrange(12), contracts, node.url)
+        time.sleep(rng.random() / 5)
+        process.kill()
+        process.communicate()
     process = follow_process(node)
-    kills = 0
-
-    def on_step(_: object) -> None:
-        nonlocal process, kills
-        if rng.random() < 0.03:
-            process.kill()
-            process.communicate()
-            kills += 1
-            process = follow_process(node)
-
-    run(51, 150, contracts, node.url, on_step=on_step)
-    assert kills >= 2
+    run(71, 20, contracts, node.url)
     mine(node, 3)
     head = int(ask(node, "eth_blockNumber"), 16)
-    deadline = time.monotonic() + 30
-    while (row := Head.objects.filter(indexed_block__gte=head).first()) is None:
+    deadline = time.monotonic() + 60
+    while not Head.objects.filter(indexed_block__gte=head).exists():
         assert time.monotonic() < deadline, Head.objects.values()
-        assert process.poll() is None
+        assert process.poll() is None, process.communicate()[1].decode()
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=20)
     assert process.returncode == 0, errors.decode()
-    assert row is not None
     services.follow(once=True)
     assert differences() == []
     assert_movements_add_up()

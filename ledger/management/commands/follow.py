@@ -16,6 +16,9 @@ from ledger import services
 class Command(BaseCommand):
     help = "Follow the chain: store its facts and keep the ledger rows up with them."
 
+    # Checks import the whole site; the follower needs to be up at once.
+    requires_system_checks = ()
+
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--once", action="store_true", help="stop when caught up with the head at start"
