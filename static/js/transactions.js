@@ -46,3 +46,10 @@ document.addEventListener('click', (event) => {
 });
 
 watch(document);
+
+// What was typed before the page had loaded (or the browser has filled in again) is reviewed too.
+addEventListener('load', () => {
+  const form = document.querySelector('[data-tx-form]');
+  const typed = form && [...form.querySelectorAll('input.input')].some((input) => input.value !== input.defaultValue);
+  if (typed) form.requestSubmit();
+});

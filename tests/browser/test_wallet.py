@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.db import connection
 from playwright.sync_api import BrowserContext, Page, expect
 
 from accounts.models import Intent, State
 from devnet import accounts as cast
-from devnet.client import Chain
 from devnet.deploy import Contracts, connect
+from devnet.owner import acknowledge_signer
+from ledger import services
 from tests.browser.wallet import Wallet
 
 NEURON = 10**18
@@ -247,5 +250,113 @@ def test_money_can_be_read_without_a_script(
     context.close()
 
 
-def balance_of(chain: Chain, address: str) -> int:
-    return chain.balance(address)
+# --- with the index: all the way to final --------------------------------------------------------------
+
+
+@pytest.fixture
+def index(asgi_server: str, contracts: Contracts) -> Iterator[None]:
+    """The follower beside the site, as in `./run serve`."""
+    stop = threading.Event()
+
+    def run() -> None:
+        services.follow(stopping=stop.is_set)
+        connection.close()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    yield
+    stop.set()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+@pytest.fixture
+def petra(contracts: Contracts) -> str:
+    """A provider whose signer the owner has acknowledged."""
+    provider, signer = cast.provider(1), cast.signer(1)
+    listing = ("chatbot", "http://127.0.0.1:1", "test-model", "TeeML", 10**11, 4 * 10**11, "{}")
+    contracts.inference.send(
+        provider, "addOrUpdateService", (*listing, signer.address), value=100 * NEURON
+    )
+    acknowledge_signer(contracts, provider.address)
+    return str(provider.address)
+
+
+def neuron(page: Page, name: str) -> int:
+    return int(page.get_by_test_id(f"balance-{name}").get_attribute("data-neuron") or "-1")
+
+
+def to_final(page: Page) -> None:
+    page.get_by_test_id("tx-confirm").click()
+    state = page.get_by_test_id("tx-state")
+    expect(state).to_have_attribute("data-state", "final", timeout=30_000)
+
+
+def test_deposit_transfer_and_retrieve_until_the_numbers_equal_the_contracts(
+    asgi_server: str,
+    index: None,
+    petra: str,
+    wallet: Wallet,
+    contracts: Contracts,
+    page: Page,
+    errors: list[str],
+) -> None:
+    sign_in(page, asgi_server)
+    expect(page.get_by_text("No compute account yet")).to_be_visible()
+    page.get_by_test_id("tx-amount").fill("5")
+    to_final(page)
+    assert (neuron(page, "available"), neuron(page, "locked")) == (5 * NEURON, 0)
+
+    page.goto(f"{asgi_server}/account?action=transfer&provider={petra}")
+    page.get_by_test_id("tx-amount").fill("2")
+    review = page.get_by_test_id("tx-review")
+    expect(review).to_contain_text("Transferring also says that you trust its signing key")
+    expect(review.locator('[data-effect="available"]')).to_have_attribute(
+        "data-after", str(3 * NEURON)
+    )
+    to_final(page)
+    ledger = contracts.ledger.view("getLedger", ALICE.address)
+    account = contracts.inference.view("getAccount", ALICE.address, petra)
+    assert neuron(page, "available") == ledger["availableBalance"] == 3 * NEURON
+    assert neuron(page, "locked") == account["balance"] == 2 * NEURON
+    assert neuron(page, "refunding") == account["pendingRefund"] == 0
+    assert neuron(page, "wallet") == contracts.chain.balance(ALICE.address)
+
+    page.goto(f"{asgi_server}/account")
+    page.get_by_role("link", name="Retrieve").last.click()
+    expect(review).to_contain_text("Later: 2 0G starts its lock and unlocks in about 24 hours")
+    to_final(page)
+    assert (neuron(page, "locked"), neuron(page, "refunding")) == (0, 2 * NEURON)
+    page.goto(f"{asgi_server}/account/refunds")
+    row = page.get_by_test_id("refund-row")
+    expect(row).to_have_attribute("data-amount", str(2 * NEURON))
+    expect(row).to_contain_text("23 h")
+    page.goto(f"{asgi_server}/account/transactions")
+    expect(page.get_by_test_id("tx-row")).to_have_count(3)
+    expect(page.locator('[data-testid="movement-row"][data-kind="deposit"]')).to_have_count(1)
+
+
+def test_a_reload_while_it_is_sent_goes_on_where_it_was(
+    asgi_server: str,
+    index: None,
+    wallet: Wallet,
+    contracts: Contracts,
+    page: Page,
+    errors: list[str],
+) -> None:
+    contracts.chain.rpc.call("anvil_setIntervalMining", 0)
+    contracts.chain.rpc.call("evm_setAutomine", False)
+    try:
+        sign_in(page, asgi_server)
+        page.get_by_test_id("tx-amount").fill("5")
+        page.get_by_test_id("tx-confirm").click()
+        state = page.get_by_test_id("tx-state")
+        expect(state).to_have_attribute("data-state", "submitted")
+        page.reload()
+        expect(page.get_by_text("Continue where you left off")).to_be_visible()
+        expect(state).to_have_attribute("data-state", "submitted")
+    finally:
+        contracts.chain.rpc.call("evm_setAutomine", True)
+        contracts.chain.rpc.call("anvil_setIntervalMining", 1)
+    expect(state).to_have_attribute("data-state", "final", timeout=30_000)
+    assert neuron(page, "available") == 5 * NEURON
