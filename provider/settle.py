@@ -240,10 +240,12 @@ class Settler:
 
     async def _transmit(self, batch: OpenBatch) -> None:
         """Send the newest transaction of a batch and wait a while for its receipt."""
+        patience = float(RECEIPT_SECONDS)
         try:
             await self._chain.send(batch.attempts[-1])
         except ChainError as error:
-            # "Already known" is good news, anything else shows when no receipt comes.
+            # "Already known" is good news; for anything else the next round is the better wait.
             log.info("batch %d: %s", batch.id, error)
-        if await self._chain.wait(batch.attempts[-1].hash, RECEIPT_SECONDS) is not None:
+            patience = 0
+        if await self._chain.wait(batch.attempts[-1].hash, patience) is not None:
             await self._apply_receipt(batch)

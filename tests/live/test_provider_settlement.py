@@ -1,0 +1,397 @@
+"""Settlement moves exact money, once, whatever happens to the process (provider-protocol.md 12)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from devnet import accounts
+from devnet.anvil import Anvil
+from devnet.client import Receipt
+from devnet.deploy import connect, deploy
+from protocol import fees
+from protocol.digests import Settlement, settlement_digest, sign
+from protocol.fees import Tariff, Usage
+from tests.live.provider_lab import (
+    INPUT_PRICE,
+    ONE,
+    OUTPUT_PRICE,
+    Broker,
+    ChaosRpc,
+    Lab,
+    Person,
+    Upstream,
+    served,
+)
+
+FEE = fees.chat_fee(Tariff(INPUT_PRICE, OUTPUT_PRICE), Usage(11, 7))
+SOON = {"interval_seconds": 0.3}
+NEVER = {"interval_seconds": 3600}
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with Anvil() as node:
+        contracts = connect(node.url, deploy(node.url))
+        yield Lab(contracts, node.url, tmp_path_factory.mktemp("brokers"))
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[str]:
+    with served(Upstream()) as url:
+        yield url + "/v1"
+
+
+@pytest.fixture
+def broker(lab: Lab, upstream: str) -> Iterator[Broker]:
+    """A trusted provider that does not settle by itself yet."""
+    made = Broker(lab, lab.person(), upstream, settlement=NEVER).start()
+    lab.acknowledge(made.address)
+    yield made
+    if made.alive:
+        made.stop()
+
+
+def customer(lab: Lab, broker: Broker, amount: int = 2 * ONE) -> Person:
+    user = lab.person()
+    lab.fund(user, broker.address, amount)
+    return user
+
+
+def buy(broker: Broker, user: Person, answers: int) -> int:
+    """Ask `answers` times; returns the debt."""
+    key = user.provider_key(broker.address)
+    assert all(broker.ask(key).status_code == 200 for _ in range(answers))
+    return answers * FEE
+
+
+def until(condition: Callable[[], bool], seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def rows(broker: Broker, query: str) -> list[tuple[Any, ...]]:
+    """What is on disk, read while no broker runs."""
+    # A reader that is not closed keeps the next broker out.
+    with closing(sqlite3.connect(broker.state / "broker.sqlite3")) as db:
+        return db.execute(query).fetchall()
+
+
+def transactions(broker: Broker) -> int:
+    count = broker.lab.contracts.chain.rpc.call("eth_getTransactionCount", broker.address, "latest")
+    return int(count, 16)
+
+
+def settle_now(broker: Broker, **options: Any) -> None:
+    """Restart with a short timer."""
+    if broker.alive:
+        broker.stop()
+    broker.set("settlement", **SOON, **options)
+    broker.start()
+
+
+def test_every_user_pays_exactly_what_was_answered(lab: Lab, broker: Broker) -> None:
+    alice, bob = customer(lab, broker), customer(lab, broker, 3 * ONE)
+    owed = {alice.address: buy(broker, alice, 3), bob.address: buy(broker, bob, 1)}
+    before = lab.contracts.chain.balance(broker.address)
+    sent = transactions(broker)
+    settle_now(broker)
+    until(lambda: broker.owes(alice) == broker.owes(bob) == 0)
+    a, b = lab.account(alice, broker.address), lab.account(bob, broker.address)
+    assert a["balance"] == 2 * ONE - owed[alice.address]
+    assert b["balance"] == 3 * ONE - owed[bob.address]
+    assert transactions(broker) == sent + 1  # one batch for both
+    ledger = lab.contracts.ledger.view("getLedger", alice.address)
+    assert ledger["totalBalance"] - ledger["availableBalance"] == a["balance"]
+    income = lab.contracts.chain.balance(broker.address) - before
+    assert 0 < sum(owed.values()) - income < 10**16  # gas is all that is missing
+    # Settled stays settled, and the next answer starts a new debt.
+    time.sleep(1)
+    assert transactions(broker) == sent + 1
+    assert buy(broker, alice, 1) == FEE
+    until(lambda: broker.owes(alice) == 0)
+    assert lab.account(alice, broker.address)["balance"] == 2 * ONE - owed[alice.address] - FEE
+
+
+def test_debts_survive_kill_9(lab: Lab, broker: Broker) -> None:
+    user = customer(lab, broker)
+    debt = buy(broker, user, 3)
+    broker.stop(signal.SIGKILL)
+    broker.start()
+    assert broker.owes(user) == debt
+    assert lab.account(user, broker.address)["balance"] == 2 * ONE
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_power_cut_around_the_sending_charges_once(lab: Lab, broker: Broker, when: str) -> None:
+    """`before`: everything is on disk, the node never saw it. `after`: the node has it, the broker
+    never heard the answer."""
+    user = customer(lab, broker)
+    debt = buy(broker, user, 2)
+    broker.stop()
+    sent = transactions(broker)
+    chaos = ChaosRpc(lab.rpc)
+
+    def cut(method: str) -> None:
+        if method == "eth_sendRawTransaction":
+            assert broker.process is not None
+            os.kill(broker.process.pid, signal.SIGKILL)
+            broker.process.wait()
+            if when == "before":
+                raise ConnectionError("the power is gone")
+
+    setattr(chaos, when, cut)
+    with served(chaos) as url:
+        broker.set("chain", rpc=url)
+        broker.set("settlement", **SOON)
+        broker.start()
+        broker.wait_dead()
+    ((nonce, signature),) = rows(broker, "SELECT nonce, signature FROM item WHERE settled IS NULL")
+    assert transactions(broker) == sent + (when == "after")
+    broker.set("chain", rpc=lab.rpc)
+    broker.start()
+    until(lambda: broker.owes(user) == 0)
+    broker.stop()
+    account = lab.account(user, broker.address)
+    assert account["balance"] == 2 * ONE - debt
+    assert account["nonce"] == int(nonce)  # the very item, not a new one
+    assert rows(broker, "SELECT count(*) FROM item") == [(1,)]
+    assert rows(broker, "SELECT signature, settled FROM item") == [(signature, str(debt))]
+    assert transactions(broker) == sent + 1
+    # And once more for good measure: nothing is left to do.
+    broker.start()
+    time.sleep(1)
+    assert transactions(broker) == sent + 1
+    assert lab.account(user, broker.address) == account
+
+
+def test_power_cut_before_the_transaction_is_written(lab: Lab, broker: Broker) -> None:
+    """The item is signed and on disk, no transaction exists: the same item goes out later."""
+    user = customer(lab, broker)
+    debt = buy(broker, user, 1)
+    broker.stop()
+    chaos = ChaosRpc(lab.rpc)
+
+    def cut(method: str) -> None:
+        if method == "eth_estimateGas":
+            assert broker.process is not None
+            os.kill(broker.process.pid, signal.SIGKILL)
+
+    chaos.before = cut
+    with served(chaos) as url:
+        broker.set("chain", rpc=url)
+        broker.set("settlement", **SOON)
+        broker.start()
+        broker.wait_dead()
+    assert rows(broker, "SELECT count(*) FROM batch") == [(0,)]
+    ((nonce,),) = rows(broker, "SELECT nonce FROM item")
+    broker.set("chain", rpc=lab.rpc)
+    broker.start()
+    until(lambda: broker.owes(user) == 0)
+    account = lab.account(user, broker.address)
+    assert (account["balance"], account["nonce"]) == (2 * ONE - debt, int(nonce))
+
+
+def open_item(lab: Lab, broker: Broker, user: Person) -> dict[str, Any]:
+    """Stop the broker with a signed item that was never sent, and read it from the disk."""
+    broker.stop()
+    chaos = ChaosRpc(lab.rpc)
+
+    def cut(method: str) -> None:
+        if method == "eth_estimateGas":
+            assert broker.process is not None
+            os.kill(broker.process.pid, signal.SIGKILL)
+
+    chaos.before = cut
+    with served(chaos) as url:
+        broker.set("chain", rpc=url)
+        broker.set("settlement", **SOON)
+        broker.start()
+        broker.wait_dead()
+    broker.set("chain", rpc=lab.rpc)
+    names = "user, provider, total_fee, requests_hash, nonce, signature"
+    ((user_, provider, fee, requests_hash, nonce, signature),) = rows(
+        broker, f"SELECT {names} FROM item WHERE user = '{user.address}'"
+    )
+    return {
+        "user": user_,
+        "provider": provider,
+        "totalFee": int(fee),
+        "requestsHash": requests_hash,
+        "nonce": int(nonce),
+        "signature": signature,
+    }
+
+
+def item_by_hand(broker: Broker, user: Person, fee: int, nonce: int) -> dict[str, Any]:
+    """An item the broker's own signer might have signed elsewhere."""
+    settlement = Settlement(user.address, broker.address, fee, b"\1" * 32, nonce)
+    contracts = broker.lab.contracts
+    digest = settlement_digest(
+        settlement, chain_id=contracts.chain.chain_id, contract=contracts.inference.address
+    )
+    signer = bytes.fromhex((broker.state / "development-signer.key").read_text())
+    return {
+        "user": user.address,
+        "provider": broker.address,
+        "totalFee": fee,
+        "requestsHash": settlement.requests_hash,
+        "nonce": nonce,
+        "signature": sign(digest, signer),
+    }
+
+
+def send_by_hand(broker: Broker, item: dict[str, Any]) -> Receipt:
+    return broker.lab.contracts.inference.send(broker.owner.wallet, "settleFeesWithTEE", [item])
+
+
+def test_an_item_settled_by_an_unknown_transaction_is_found(lab: Lab, broker: Broker) -> None:
+    """Status 4 with the nonce used up: its log tells how much was paid."""
+    user = customer(lab, broker)
+    debt = buy(broker, user, 2)
+    item = open_item(lab, broker, user)
+    assert send_by_hand(broker, item).ok
+    sent = transactions(broker)
+    broker.start()
+    until(lambda: broker.owes(user) == 0)
+    broker.stop()
+    assert lab.account(user, broker.address)["balance"] == 2 * ONE - debt
+    assert transactions(broker) == sent
+    assert rows(broker, "SELECT status, settled FROM item") == [(0, str(debt))]
+
+
+def test_a_nonce_used_up_without_trace_is_written_off(lab: Lab, broker: Broker) -> None:
+    """Better to lose a fee than to ask twice for what may have been paid."""
+    user = customer(lab, broker)
+    buy(broker, user, 2)
+    item = open_item(lab, broker, user)
+    rival = item_by_hand(broker, user, 0, item["nonce"] + 5)
+    assert send_by_hand(broker, rival).ok
+    sent = transactions(broker)
+    broker.start()
+    until(lambda: broker.owes(user) == 0)
+    assert lab.account(user, broker.address)["balance"] == 2 * ONE
+    assert "written off" in broker.log
+    # New debts take nonces above the rival's and are paid.
+    buy(broker, user, 1)
+    until(lambda: broker.owes(user) == 0)
+    assert lab.account(user, broker.address)["balance"] == 2 * ONE - FEE
+    assert transactions(broker) == sent + 1
+
+
+def test_what_a_small_balance_cannot_pay_stays_owed(lab: Lab, upstream: str) -> None:
+    """Partial settlement: the remainder is a new debt under a new nonce, paid after a top-up."""
+    price = 10**17  # seven words cost 0.7 0G
+    broker = Broker(
+        lab,
+        lab.person(),
+        upstream,
+        settlement=NEVER,
+        service={"output_price": price, "input_price": 0},
+    ).start()
+    lab.acknowledge(broker.address)
+    user = customer(lab, broker, 5 * ONE)
+    body = {
+        "model": "lab-model",
+        "max_tokens": 1,
+        "messages": [{"role": "user", "content": "plain"}],
+    }
+    key = user.provider_key(broker.address)
+    for _ in range(3):
+        assert broker.ask(key, body).status_code == 200
+    broker.stop()
+    # Another settlement, done by hand, leaves 1 0G where 2.1 0G are owed.
+    assert send_by_hand(broker, item_by_hand(broker, user, 4 * ONE, 1)).ok
+    sent = transactions(broker)
+    broker.set("settlement", **SOON)
+    broker.start()
+    until(lambda: broker.owes(user) == 11 * 10**17)
+    assert lab.account(user, broker.address)["balance"] == 0
+    time.sleep(1)
+    assert transactions(broker) == sent + 1  # an empty account is not worth more gas
+    lab.fund(user, broker.address, 5 * ONE)
+    until(lambda: broker.owes(user) == 0)
+    assert lab.account(user, broker.address)["balance"] == 39 * 10**17
+    broker.stop()
+
+
+def test_waits_while_the_owner_does_not_trust_the_signer(lab: Lab, broker: Broker) -> None:
+    user = customer(lab, broker)
+    debt = buy(broker, user, 1)
+    revoke = "revokeTEESignerAcknowledgement"
+    lab.contracts.inference.send(accounts.owner(), revoke, broker.address)
+    sent = transactions(broker)
+    settle_now(broker)
+    until(lambda: "would answer status 3" in broker.log)
+    assert (broker.owes(user), transactions(broker)) == (debt, sent)
+    lab.acknowledge(broker.address)
+    until(lambda: broker.owes(user) == 0)
+    assert lab.account(user, broker.address)["balance"] == 2 * ONE - debt
+
+
+def test_more_than_fifty_users_take_two_transactions(lab: Lab, broker: Broker) -> None:
+    users = [customer(lab, broker) for _ in range(51)]
+    assert sum(buy(broker, user, 1) for user in users) == 51 * FEE
+    sent = transactions(broker)
+    settle_now(broker)
+    until(lambda: all(broker.owes(user) == 0 for user in users), 40)
+    assert transactions(broker) == sent + 2
+    assert {lab.account(user, broker.address)["balance"] for user in users} == {2 * ONE - FEE}
+
+
+def test_a_low_balance_settles_early(lab: Lab, broker: Broker) -> None:
+    user = customer(lab, broker, ONE + 10**16)  # below the margin of 0.1 0G from the start
+    buy(broker, user, 1)
+    buy(broker, user, 1)
+    until(lambda: lab.account(user, broker.address)["nonce"] > 0)
+
+
+def test_settles_while_stopping_where_asked_to(lab: Lab, broker: Broker) -> None:
+    user = customer(lab, broker)
+    broker.stop()
+    broker.set("settlement", at_shutdown=True)
+    broker.start()
+    debt = buy(broker, user, 1)
+    assert broker.stop() < 2
+    assert lab.account(user, broker.address)["balance"] == 2 * ONE - debt
+
+
+def test_a_node_that_fails_only_delays(lab: Lab, broker: Broker) -> None:
+    user = customer(lab, broker)
+    debt = buy(broker, user, 1)
+    broker.stop()
+    chaos = ChaosRpc(lab.rpc)
+    failing = {"eth_sendRawTransaction"}
+
+    def fail(method: str) -> None:
+        if method in failing:
+            raise ConnectionError("out of order")
+
+    chaos.before = fail
+    with served(chaos) as url:
+        broker.set("chain", rpc=url)
+        broker.set("settlement", **SOON)
+        broker.start()
+        until(lambda: chaos.calls.count("eth_sendRawTransaction") >= 2)
+        assert broker.owes(user) == debt
+        failing.clear()
+        until(lambda: broker.owes(user) == 0)
+        broker.stop()
+    assert lab.account(user, broker.address)["balance"] == 2 * ONE - debt
+    assert rows(broker, "SELECT count(*) FROM item") == [(1,)]
+
+
+def test_two_brokers_cannot_share_a_state_folder(lab: Lab, broker: Broker, upstream: str) -> None:
+    twin = Broker(lab, broker.owner, upstream)
+    with pytest.raises(RuntimeError, match=r"state: .* cannot be used"):
+        twin.start()
+    twin.wait_dead()
