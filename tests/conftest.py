@@ -108,7 +108,7 @@ def asgi_server(
         host="127.0.0.1",
         port=port,
         log_level="warning",
-        lifespan="off",
+        lifespan="on",
         ws="websockets-sansio",
         loop="asyncio",
     )

@@ -81,8 +81,9 @@ async function start(address) {
 }
 
 async function ask(text, address) {
-  if (preparing || !text.trim() || !sendButton || thread.open().length) return;
-  fail('');
+  if (preparing || !text.trim()) return;
+  fail(owed.size || thread.open().length ? 'An answer is still being written. Wait for it, or stop it.' : '');
+  if (!errorBox.hidden) return;
   if (document.getElementById('gate').dataset.ready !== 'yes') { fail('One step is missing: see above.'); return; }
   preparing = true;
   show();

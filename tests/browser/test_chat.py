@@ -160,13 +160,25 @@ def test_stop_reload_and_a_second_window(alice: Page, asgi_server: str, chat: Ch
 def test_a_lost_connection_resumes_without_gap_or_duplicate(
     alice: Page, asgi_server: str, chat: Chat
 ) -> None:
+    sockets: list[Any] = []
+    down = [False]
+
+    def through(route: Any) -> None:
+        sockets.append(route)
+        if down[0]:
+            route.close()
+        else:
+            route.connect_to_server()
+
+    alice.route_web_socket(re.compile("/ws/chat/"), through)
     alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
     ask(alice, "Count slowly")
     expect(answers(alice)).to_contain_text("word3 ")
-    alice.evaluate("() => window.dispatchEvent(new Event('offline'))")
-    alice.context.set_offline(True)
+    down[0] = True
+    sockets[-1].close()
     expect(alice.locator("[data-offline]")).to_be_visible()
-    alice.context.set_offline(False)
+    expect(alice.locator("[data-offline]")).to_contain_text("your answer is still being written")
+    down[0] = False
     expect(alice.locator("[data-offline]")).to_be_hidden(timeout=10_000)
     expect(answers(alice)).to_contain_text("word60 ")
     seen = answers(alice).locator("[data-text]").inner_text().split()
@@ -190,6 +202,7 @@ def test_refusals_cuts_and_attacks_are_told_in_words(
     ask(alice, "attack")
     expect(answers(alice).last).to_contain_text("<script>alert(1)</script>")
     expect(answers(alice).last.locator(".prose img, .prose script, .prose a")).to_have_count(0)
+    expect(alice.get_by_test_id("chat-send")).to_be_visible()
     alice.get_by_role("button", name="Ask again").first.click()
     expect(alice.locator(".ending.failed")).to_have_count(2)
 

@@ -106,6 +106,7 @@ class Upstream:
     closed_early: int = 0
     url: str = ""
     _server: asyncio.Server | None = None
+    _connections: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -115,6 +116,9 @@ class Upstream:
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
+        for task in self._connections:
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
 
     def sign(self, chat_id: str, asked: Asked, answer: bytes, key: bytes = SIGNER_KEY) -> None:
         text = replies.signed_text(replies.sha256_hex(asked.body), replies.sha256_hex(answer))
@@ -130,6 +134,10 @@ class Upstream:
         return [a for a in self.asked if a.path.endswith("/chat/completions")]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
         reply = Reply(self, writer)
         try:
             asked = await _read(reader)
@@ -147,12 +155,14 @@ class Upstream:
         """Run the script until it ends or the client goes away."""
         script = asyncio.ensure_future(self.script(reply, asked))
         gone = asyncio.ensure_future(reader.read(1))
-        await asyncio.wait([script, gone], return_when=asyncio.FIRST_COMPLETED)
-        if not script.done():
-            self.closed_early += 1
+        try:
+            await asyncio.wait([script, gone], return_when=asyncio.FIRST_COMPLETED)
+            if not script.done():
+                self.closed_early += 1
+        finally:
             script.cancel()
-        gone.cancel()
-        await asyncio.gather(script, gone, return_exceptions=True)
+            gone.cancel()
+            await asyncio.gather(script, gone, return_exceptions=True)
 
     async def _signature(self, reply: Reply, asked: Asked) -> None:
         chat_id = asked.path.partition("?")[0].rsplit("/", 1)[-1]
