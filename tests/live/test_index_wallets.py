@@ -1,0 +1,158 @@
+"""Contract wallets: nobody sees their calldata, so views and the balance detector must do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+
+from chain.sync import Follower
+from devnet import accounts, signatures
+from devnet.anvil import Anvil
+from devnet.client import Chain, Contract, contract
+from devnet.deploy import Contracts, Deployment, connect
+from ledger import services
+from ledger.models import Movement, Settlement, SubAccount
+from tests.live.test_index import (
+    assert_movements_add_up,
+    contracts,
+    differences,
+    final_rows,
+    mine,
+    node,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+__all__ = ["contracts", "node"]
+
+ONE = 10**18
+DAY = 86_400
+NAME = "inference-v1.0"
+SERVICE = {
+    "serviceType": "chatbot",
+    "url": "http://127.0.0.1:1",
+    "model": "m",
+    "verifiability": "TeeML",
+    "inputPrice": 1,
+    "outputPrice": 2,
+    "additionalInfo": "{}",
+    "teeSignerAddress": accounts.signer(1).address,
+}
+
+
+class Wallet:
+    """A contract that does what its keeper tells it."""
+
+    def __init__(self, chain: Chain, keeper: int) -> None:
+        self.keeper = accounts.account(keeper)
+        self.puppet = contract(chain, "Puppet", chain.deploy(self.keeper, "Puppet"))
+        self.address = self.puppet.address
+
+    def does(self, to: Contract, function: str, *args: Any, value: int = 0) -> None:
+        data = to.encode(function, *args)
+        receipt = self.puppet.send(self.keeper, "execute", to.address, value, data, value=value)
+        assert receipt.ok
+
+
+def settle(world: Contracts, provider: Wallet, users: list[tuple[str, int, int]]) -> None:
+    domain = signatures.Domain(world.chain.chain_id, world.inference.address)
+    items = [
+        signatures.settlement(
+            domain,
+            accounts.signer(1),
+            user=user,
+            provider=provider.address,
+            fee=fee,
+            nonce=nonce,
+            requests_hash=bytes(32),
+        )
+        for user, fee, nonce in users
+    ]
+    provider.does(world.inference, "settleFeesWithTEE", items)
+
+
+def test_contract_wallets_are_followed_exactly(node: Anvil, contracts: Deployment) -> None:
+    world = connect(node.url, contracts)
+    chain, ledger, inference = world.chain, world.ledger, world.inference
+    user, provider = Wallet(chain, 1), Wallet(chain, 2)
+    eoa = accounts.user(2)
+    follower = services.make_follower()
+
+    def after(step: Callable[[], object]) -> None:
+        step()
+        catch_up(follower)
+        assert differences() == []
+
+    catch_up(follower)
+    after(lambda: user.does(ledger, "addLedger", "of a contract", value=6 * ONE))
+    after(lambda: user.does(ledger, "depositFundFor", eoa.address, value=5 * ONE))
+    stake = 100 * ONE + 7
+    after(lambda: provider.does(inference, "addOrUpdateService", SERVICE, value=stake))
+    after(lambda: inference.send(accounts.owner(), "acknowledgeTEESignerByOwner", provider.address))
+    after(lambda: user.does(ledger, "transferFund", provider.address, NAME, 2 * ONE))
+    after(lambda: ledger.send(eoa, "transferFund", provider.address, NAME, ONE))
+    after(
+        lambda: settle(
+            world,
+            provider,
+            [(user.address, ONE // 2, 5), (eoa.address, 0, 6), (eoa.address, 1, 6)],
+        )
+    )
+    after(lambda: user.does(inference, "revokeToken", provider.address, 3))
+    after(lambda: user.does(ledger, "retrieveFund", [provider.address], NAME))
+    after(lambda: settle(world, provider, [(user.address, ONE // 4, 9)]))
+    changed = {**SERVICE, "additionalInfo": "changed", "model": "n"}
+    after(lambda: provider.does(inference, "addOrUpdateService", changed))
+    chain.travel(DAY + 1)
+    after(lambda: user.does(ledger, "retrieveFund", [provider.address], NAME))
+    left = ledger.view("getLedger", user.address)["availableBalance"]
+    after(lambda: user.does(ledger, "refund", left))
+    after(lambda: provider.does(inference, "removeService"))
+
+    rows = Settlement.objects.order_by("block", "sequence")
+    assert [(r.status, r.user, r.settled) for r in rows] == [
+        ("success", user.address, ONE // 2),
+        ("success", eoa.address, 0),
+        ("invalid_nonce", eoa.address, 0),
+        ("success", user.address, ONE // 4),
+    ]
+    assert {r.provider for r in rows} == {provider.address}
+    assert not SubAccount.current.get(user=user.address).live
+    deposits = Movement.objects.filter(kind="deposit", source="view")
+    assert {(m.user, m.amount) for m in deposits} == {
+        (user.address, 6 * ONE),
+        (eoa.address, 5 * ONE),
+    }
+    assert_movements_add_up()
+    mine(node, 3)
+    catch_up(follower)
+    assert differences(final=True) == []
+    before = final_rows()
+    call_command("replay")
+    assert final_rows() == before
+
+
+def catch_up(follower: Follower) -> None:
+    while follower.step().more:
+        pass
+
+
+def test_money_forced_into_the_ledger_contract_is_nobodys(
+    node: Anvil, contracts: Deployment
+) -> None:
+    """A surplus of native money (selfdestruct, block rewards) neither stops nor fools us."""
+    world = connect(node.url, contracts)
+    world.ledger.send(accounts.user(1), "depositFund", value=5 * ONE)
+    services.follow(once=True)
+    held = world.chain.balance(contracts.ledger)
+    world.chain.rpc.call("anvil_setBalance", contracts.ledger, hex(held + 123))
+    mine(node, 1)
+    services.follow(once=True)
+    world.ledger.send(accounts.user(2), "depositFund", value=4 * ONE)
+    mine(node, 4)
+    services.follow(once=True)
+    assert differences() == []
+    assert differences(final=True) == []
+    assert_movements_add_up()
