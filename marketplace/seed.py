@@ -119,8 +119,9 @@ class User:
         for position, amount in plan.transfers:
             service = services[position % len(services)]
             self.send("transferFund", service["provider"], service["service_name"], amount)
-        for question in plan.questions:
-            self.ask(services[plan.transfers[0][0]], question)
+        for number, question in enumerate(plan.questions):
+            position = plan.transfers[number % len(plan.transfers)][0]
+            self.ask(services[position % len(services)], question)
         for position in plan.retrieves:
             service = services[position % len(services)]
             self.send("retrieveFund", [service["provider"]], service["service_name"])

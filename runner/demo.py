@@ -40,7 +40,7 @@ class Offer:
 OFFERS = (
     Offer("zg-docs-reader", 100_000_000_000, 400_000_000_000),
     Offer("zg-docs-reader", 150_000_000_000, 600_000_000_000),
-    Offer("zg-docs-reader-cheap", 50_000_000_000, 200_000_000_000, backend="lying"),
+    Offer("zg-docs-reader-x", 120_000_000_000, 500_000_000_000, backend="lying"),
 )
 
 

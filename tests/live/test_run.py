@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,16 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests.demo import ROOT, Demo, clean_environment
+
 NO_SERVER = "http://127.0.0.1:9"  # the discard port: nothing listens there
-
-
-def clean_environment(**extra: str) -> dict[str, str]:
-    """The caller's environment without what the tests set for themselves."""
-    from runner.serve import PASSED_ON
-
-    names = {*PASSED_ON, "DJANGO_SETTINGS_MODULE", "DJANGO_ALLOW_ASYNC_UNSAFE"}
-    return {k: v for k, v in os.environ.items() if k not in names} | extra
 
 
 def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -110,44 +100,6 @@ def test_without_npm_the_set_up_says_what_to_install(tmp_path: Path) -> None:
     assert "npm is missing: install Node.js" in result.stderr
     assert "Traceback" not in result.stderr
     assert (copy / ".venv" / "bin" / "python").exists()
-
-
-class Demo:
-    """A running `./run demo` with its output."""
-
-    def __init__(self, log: Path) -> None:
-        self.log = log
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, str(ROOT / "run"), "demo"],
-                env=clean_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    def ready(self, seconds: float = 90) -> str:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            found = re.search(r"^READY (http://127\.0\.0\.1:\d+)$", self.text, re.MULTILINE)
-            if found:
-                return found[1]
-            assert self.process.poll() is None, self.text
-            time.sleep(0.1)
-        raise AssertionError(f"not ready after {seconds} s:\n{self.text}")
-
-    @property
-    def text(self) -> str:
-        return self.log.read_text(errors="replace")
-
-    def tree(self) -> list[psutil.Process]:
-        return list(psutil.Process(self.process.pid).children(recursive=True))
-
-    def end(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait(10)
 
 
 def all_gone(processes: list[psutil.Process], seconds: float = 15) -> list[psutil.Process]:

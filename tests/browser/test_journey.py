@@ -1,0 +1,130 @@
+"""The whole, as a newcomer meets it: `./run demo`, a wallet, money, two answers, two verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from devnet import accounts as cast
+from devnet.deploy import Contracts, Deployment, connect, find
+from tests.browser.wallet import Wallet
+from tests.demo import Demo
+
+NEURON = 10**18
+NEWCOMER = cast.user(1)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    running = Demo(Path(tmp_path_factory.mktemp("demo")) / "demo.log")
+    running.ready()
+    yield running
+    running.end()
+
+
+@pytest.fixture(scope="module")
+def contracts(demo: Demo) -> Contracts:
+    from devnet.client import Chain
+
+    url = demo.said(r"^Chain +(http://\S+)")
+    deployment = find(Chain(url))
+    assert isinstance(deployment, Deployment)
+    return connect(url, deployment)
+
+
+@pytest.fixture
+def errors(page: Page) -> Iterator[list[str]]:
+    """Console errors and CSP reports fail the test."""
+    seen: list[str] = []
+    page.on("console", lambda m: seen.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda e: seen.append(str(e)))
+    yield seen
+    assert seen == []
+
+
+def shown(page: Page, name: str) -> int:
+    return int(page.get_by_test_id(f"balance-{name}").get_attribute("data-neuron") or "-1")
+
+
+def confirm_until_final(page: Page) -> None:
+    page.get_by_test_id("tx-confirm").click()
+    state = page.get_by_test_id("tx-state").first
+    expect(state).to_have_attribute("data-state", "final", timeout=60_000)
+
+
+def fund(page: Page, site: str, provider: str, amount: str) -> None:
+    page.goto(f"{site}/account?action=transfer&provider={provider}")
+    page.get_by_test_id("tx-amount").fill(amount)
+    confirm_until_final(page)
+
+
+def ask(page: Page, site: str, provider: str, question: str) -> Any:
+    """A question in a new chat, for which a key is made first; the verdict element."""
+    page.goto(f"{site}/playground/chat?provider={provider}")
+    page.get_by_test_id("chat-input").fill(question)
+    page.get_by_test_id("chat-send").click()
+    dialog = page.get_by_role("dialog", name="Make a key for this provider")
+    expect(dialog).to_contain_text(provider)
+    expect(dialog).to_contain_text("A key is good for the whole sub-account")
+    page.get_by_role("button", name="Make the key").click()
+    return page.get_by_test_id("message-verdict")
+
+
+def test_from_an_empty_wallet_page_to_a_verified_and_an_altered_answer(
+    demo: Demo, contracts: Contracts, context: BrowserContext, page: Page, errors: list[str]
+) -> None:
+    site = demo.ready()
+    chain = demo.said(r"^Chain +(http://\S+)")
+    wallet = Wallet(NEWCOMER, chain).install(context)
+    honest, liar = cast.provider(1).address, cast.provider(3).address
+
+    page.goto(site)
+    expect(page.get_by_test_id("service-row")).to_have_count(3)
+    assert wallet.calls == []
+    page.get_by_test_id("connect-wallet").click()
+    page.get_by_test_id("wallet-option").click()
+    page.get_by_test_id("sign-in").click()
+    address = page.get_by_test_id("wallet-address")
+    expect(address).to_have_attribute("data-address", NEWCOMER.address)
+
+    page.goto(f"{site}/account")
+    page.get_by_test_id("tx-amount").fill("5")
+    confirm_until_final(page)
+    fund(page, site, honest, "2")
+    ledger = contracts.ledger.view("getLedger", NEWCOMER.address)
+    account = contracts.inference.view("getAccount", NEWCOMER.address, honest)
+    assert shown(page, "available") == ledger["availableBalance"] == 3 * NEURON
+    assert shown(page, "locked") == account["balance"] == 2 * NEURON
+    assert shown(page, "refunding") == account["pendingRefund"] == 0
+    assert shown(page, "wallet") == contracts.chain.balance(NEWCOMER.address)
+
+    verdict = ask(page, site, honest, "How do I get my money back?")
+    expect(verdict).to_have_attribute("data-verdict", "verified", timeout=60_000)
+    answer = page.locator('[data-testid="chat-message"][data-role="assistant"]')
+    expect(answer).to_contain_text("retriev", ignore_case=True)
+    cost = int(page.get_by_test_id("message-cost").get_attribute("data-neuron") or "-1")
+    assert 0 < cost < NEURON
+
+    fund(page, site, liar, "2")
+    verdict = ask(page, site, liar, "What does the verdict altered mean?")
+    expect(verdict).to_have_attribute("data-verdict", "altered", timeout=60_000)
+    expect(verdict).to_contain_text("Signed, but for different text")
+
+    # The broker settles what the answer cost, and the page follows the contract to the neuron.
+    page.goto(f"{site}/account")
+    expect(page.get_by_test_id("balance-locked")).not_to_have_attribute(
+        "data-neuron", str(4 * NEURON), timeout=60_000
+    )
+    page.wait_for_timeout(3000)
+    page.reload()
+    ledger = contracts.ledger.view("getLedger", NEWCOMER.address)
+    held = [
+        contracts.inference.view("getAccount", NEWCOMER.address, provider)["balance"]
+        for provider in (honest, liar)
+    ]
+    assert shown(page, "locked") == sum(held) == ledger["totalBalance"] - ledger["availableBalance"]
+    assert held[0] == 2 * NEURON - cost

@@ -1,0 +1,66 @@
+"""A `./run demo` of this checkout as a subprocess, for tests that want the whole system."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def clean_environment(**extra: str) -> dict[str, str]:
+    """The caller's environment without what the tests set for themselves."""
+    from runner.serve import PASSED_ON
+
+    names = {*PASSED_ON, "DJANGO_SETTINGS_MODULE", "DJANGO_ALLOW_ASYNC_UNSAFE"}
+    return {k: v for k, v in os.environ.items() if k not in names} | extra
+
+
+class Demo:
+    """A running `./run demo` with its output."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, str(ROOT / "run"), "demo"],
+                env=clean_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def ready(self, seconds: float = 90) -> str:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            found = re.search(r"^READY (http://127\.0\.0\.1:\d+)$", self.text, re.MULTILINE)
+            if found:
+                return found[1]
+            assert self.process.poll() is None, self.text
+            time.sleep(0.1)
+        raise AssertionError(f"not ready after {seconds} s:\n{self.text}")
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def tree(self) -> list[psutil.Process]:
+        return list(psutil.Process(self.process.pid).children(recursive=True))
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(10)
+
+    def said(self, pattern: str) -> str:
+        """The first group of `pattern` in the output."""
+        found = re.search(pattern, self.text, re.MULTILINE)
+        assert found, f"{pattern!r} is not in:\n{self.text}"
+        return found[1]
