@@ -1,0 +1,193 @@
+"""The fold infers from logs and calldata what an independent model of the contracts did."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chain.errors import BadLog
+from chain.facts import Block
+from ledger import fold, reads
+from ledger.fold_accounts import cancel_newest
+from ledger.state import Refund, Serving, State
+from protocol import abi
+from tests.pure.oracle import LEDGER, SERVING, World
+
+PEOPLE = [abi.checksum(f"0x{i:040x}") for i in range(0xA1, 0xA5)]
+PROVIDERS = [abi.checksum(f"0x{i:040x}") for i in range(0xB1, 0xB4)]
+PERSON, PROVIDER = st.sampled_from(PEOPLE), st.sampled_from(PROVIDERS)
+AMOUNT = st.integers(0, 90)
+ACTION = st.one_of(
+    st.tuples(st.just("deposit"), PERSON, AMOUNT, st.none()),
+    st.tuples(st.just("deposit"), PERSON, st.integers(30, 200), st.sampled_from(["", "hi"])),
+    st.tuples(st.just("deposit_for"), PERSON, PERSON, AMOUNT),
+    st.tuples(st.just("transfer"), PERSON, PROVIDER, AMOUNT),
+    st.tuples(st.just("transfer"), PERSON, PROVIDER, AMOUNT),
+    st.tuples(st.just("retrieve"), PERSON, st.lists(PROVIDER, max_size=4)),
+    st.tuples(
+        st.just("settle"),
+        PROVIDER,
+        st.lists(st.tuples(PERSON, st.integers(0, 60), st.integers(0, 40)), min_size=1, max_size=4),
+    ),
+    st.tuples(st.just("withdraw"), PERSON, AMOUNT),
+    st.tuples(st.just("acknowledge"), PERSON, PROVIDER, st.booleans()),
+    st.tuples(
+        st.just("revoke"), PERSON, PROVIDER, st.none() | st.lists(st.integers(0, 255), max_size=3)
+    ),
+    st.tuples(st.just("set_lock"), st.sampled_from([60, 3600, 7200])),
+    st.tuples(st.just("wait"), st.integers(1, 8000)),
+)
+
+
+def new_state() -> State:
+    state = State()
+    state.servings.add(
+        SERVING,
+        Serving(SERVING, "inference", "v1.0", "inference-v1.0", 1, 1, 1, lock_time_seconds=3600),
+    )
+    return state
+
+
+def play(actions: list[tuple[Any, ...]]) -> World:
+    world = World()
+    world.deposit(PEOPLE[0], 300, None)
+    world.deposit(PEOPLE[1], 200, "hello")
+    for name, *arguments in actions:
+        if name == "wait":
+            world.now += arguments[0]
+        else:
+            getattr(world, name)(*arguments)
+    return world
+
+
+def fold_all(state: State, blocks: list[Block]) -> list[Any]:
+    wants = []
+    for block in blocks:
+        wants += fold.fold_logs(state, LEDGER, block)
+    return wants
+
+
+def view(state: State) -> tuple[dict[Any, Any], dict[Any, Any]]:
+    ledgers = {
+        x.user: (x.available, x.total, x.additional_info)
+        for x in state.ledgers.values()
+        if x.exists
+    }
+    accounts = {
+        (a.user, a.provider): (
+            a.live,
+            a.balance,
+            [list(r) for r in a.refunds],
+            a.pending_refund,
+            a.nonce,
+            a.acknowledged,
+            a.additional_info,
+            a.generation,
+            a.revoked_bitmap,
+        )
+        for a in state.accounts.values()
+    }
+    return ledgers, accounts
+
+
+def expected(world: World) -> tuple[dict[Any, Any], dict[Any, Any]]:
+    ledgers = {u: (a, world.total(u), world.info[u]) for u, a in world.available.items()}
+    accounts = {
+        key: (
+            p.live,
+            p.balance,
+            [list(r) for r in p.refunds],
+            p.pending,
+            p.nonce,
+            p.acknowledged,
+            p.info,
+            p.generation,
+            p.bitmap,
+        )
+        for key, p in world.pairs.items()
+        if p != type(p)()
+    }
+    return ledgers, accounts
+
+
+@given(st.lists(ACTION, max_size=60))
+@settings(max_examples=250, deadline=None)
+def test_the_fold_knows_what_the_contracts_did(actions: list[tuple[Any, ...]]) -> None:
+    world, state = play(actions), new_state()
+    wants = fold_all(state, world.blocks)
+    ledgers, accounts = view(state)
+    real_ledgers, real_accounts = expected(world)
+    assert ledgers == real_ledgers
+    for key in set(accounts) | set(real_accounts):
+        assert accounts.get(key, (False, 0, [], 0, 0, False, "", 0, 0)) == real_accounts.get(
+            key, (False, 0, [], 0, 0, False, "", 0, 0)
+        )
+    assert wants == [], "direct transactions leave no question open"
+    assert state.available == sum(world.available.values())
+    sums: dict[Any, int] = {}
+    for m in state.movements:
+        key = (m.user, m.provider if m.balance == "sub_account" else None)
+        sums[key] = sums.get(key, 0) + m.amount
+        assert sums[key] == m.balance_after
+        assert sums[key] >= 0
+    settled = sum(row.settled for row in state.settlements)
+    assert settled == -sum(m.amount for m in state.movements if m.kind == "settlement")
+
+
+@given(st.lists(ACTION, max_size=40), st.integers(0, 2**32))
+@settings(max_examples=60, deadline=None)
+def test_layers_equal_one_pass(actions: list[tuple[Any, ...]], seed: int) -> None:
+    """Folding in layers that are absorbed or thrown away at random changes nothing."""
+    world, rng = play(actions), random.Random(seed)
+    whole, ground = new_state(), new_state()
+    fold_all(whole, world.blocks)
+    rows: list[Any] = []
+    start = 0
+    while start < len(world.blocks):
+        end = start + rng.randint(1, 7)
+        preview = ground.overlay()
+        fold_all(preview, world.blocks[start : end + 3])  # pending blocks, thrown away
+        layer = ground.overlay()
+        fold_all(layer, world.blocks[start:end])
+        ground.absorb(layer)
+        rows += layer.movements
+        start = end
+    assert view(ground) == view(whole)
+    assert rows == whole.movements
+    assert ground.available == whole.available
+
+
+@given(st.lists(st.tuples(st.integers(1, 50), st.integers(0, 9)), max_size=5), st.data())
+def test_cancelling_takes_the_newest_first(
+    entries: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    refunds = tuple(Refund(*entry) for entry in entries)
+    total = sum(r.amount for r in refunds)
+    amount = data.draw(st.integers(0, total))
+    left = cancel_newest(refunds, amount)
+    assert sum(r.amount for r in left) == total - amount
+    assert [r.created_at for r in left] == [r.created_at for r in refunds[: len(left)]]
+    assert left[:-1] == refunds[: max(0, len(left) - 1)]
+
+
+def test_history_we_have_not_seen_is_asked_for() -> None:
+    """A charge to an account we never saw opened: the rows adopt the log and ask the contract."""
+    world = play([("transfer", PEOPLE[0], PROVIDERS[0], 80)])
+    world.settle(PROVIDERS[0], [(PEOPLE[0], 30, 1)])
+    state = new_state()
+    wants = fold_all(state, world.blocks[-1:])
+    account = state.accounts.get((SERVING, PEOPLE[0], PROVIDERS[0]))
+    assert account is not None
+    assert account.balance == 50
+    assert reads.account(SERVING, "inference", PEOPLE[0], PROVIDERS[0]) in wants
+
+
+def test_a_log_without_its_transaction_is_refused() -> None:
+    world = play([("transfer", PEOPLE[0], PROVIDERS[0], 80)])
+    block = world.blocks[-1]
+    with pytest.raises(BadLog):
+        fold.fold_logs(new_state(), LEDGER, Block(block.header, (), block.logs))
