@@ -40,7 +40,9 @@ def chat_page(
     if service is None and not wanted and listings:
         service = listings[0]
     conversations = list(
-        Chat.objects.filter(owner=user).order_by("-updated_at")[: SHOWN_CONVERSATIONS + 1]
+        Chat.objects.filter(owner=user)
+        .exclude(title="")
+        .order_by("-updated_at")[: SHOWN_CONVERSATIONS + 1]
         if user
         else ()
     )

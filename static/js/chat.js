@@ -11,6 +11,7 @@ const sendButton = form.querySelector('[data-send]');
 const stopButton = form.querySelector('[data-stop]');
 const offline = form.querySelector('[data-offline]');
 const errorBox = form.querySelector('[data-error]');
+const title = document.getElementById('chat-title');
 const status = document.querySelector('[data-status]');
 const thread = new Thread();
 const owed = new Map(); // prompt key → {message, element}: asked, not yet confirmed
@@ -32,6 +33,7 @@ const handlers = {
     const entry = owed.get(key);
     owed.delete(key);
     if (entry) thread.adopt(turn, entry.element);
+    if (title.textContent === 'Chat' && entry) title.textContent = entry.message.text.trim().slice(0, 80);
     show();
   },
   delta({ turn, seq, text }) { thread.delta(turn, seq, text); },
@@ -40,6 +42,7 @@ const handlers = {
     status.textContent = state === 'answered' ? `Answer complete${tokens ? `, ${tokens} tokens` : ''}.` : 'The answer ended early.';
     show();
     window.htmx?.trigger(provider, 'refresh');
+    window.htmx?.ajax('GET', location.pathname, { target: '.conversations', select: '.conversations', swap: 'outerHTML' });
   },
   verdict({ turn }) { thread.refresh(turn); },
   error({ key, code, sentence }) {

@@ -154,7 +154,7 @@ def test_stop_reload_and_a_second_window(alice: Page, asgi_server: str, chat: Ch
     words = turn.answer.split()
     assert words == [f"word{i}" for i in range(len(words))] and 5 < len(words) < 300
     expect(answers(alice).locator(".prose")).to_have_text(turn.answer.strip())
-    expect(answers(alice)).to_contain_text("known when the provider settles")
+    expect(answers(alice)).to_contain_text("until settled")
 
 
 def test_a_lost_connection_resumes_without_gap_or_duplicate(

@@ -1,0 +1,233 @@
+"""`/ws/chat/{id}` over a real socket: who may open it, what it says, and what ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import websockets
+from channels.db import database_sync_to_async
+from django.contrib.sessions.models import Session
+from django.test import Client
+
+from accounts.models import User
+from inference.models import Chat, Turn
+from tests import factories
+from tests.db.chat_world import world
+from tests.live.chat_upstream import Asked, Reply, ThreadedUpstream, Upstream
+
+
+async def provider(reply: Reply, asked: Asked) -> None:
+    await reply.start("id-1")
+    if b"slowly" in asked.body:
+        await reply.tokens(*["tick "] * 500, pause=0.02)
+    await reply.tokens("One ", "two ", "three", pause=0.02)
+    await reply.signed_end("id-1", asked)
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    with ThreadedUpstream(provider) as started:
+        yield started
+
+
+@pytest.fixture
+def chat(asgi_server: str, upstream: Upstream) -> Chat:
+    return world(upstream.url)
+
+
+def cookie(user: User) -> str:
+    client = Client()
+    client.force_login(user)
+    return f"sessionid={client.cookies['sessionid'].value}"
+
+
+class Socket:
+    """One browser's end."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+
+    async def say(self, **message: Any) -> None:
+        await self.connection.send(json.dumps(message))
+
+    async def hear(self) -> dict[str, Any]:
+        message: dict[str, Any] = json.loads(await asyncio.wait_for(self.connection.recv(), 10))
+        return message
+
+    async def until(self, kind: str) -> list[dict[str, Any]]:
+        heard = [await self.hear()]
+        while heard[-1]["type"] != kind:
+            heard.append(await self.hear())
+        return heard
+
+
+@contextlib.asynccontextmanager
+async def opened(server: str, chat: Chat, user: User, origin: str = "") -> AsyncIterator[Socket]:
+    header = {"Cookie": await database_sync_to_async(cookie)(user), "Origin": origin or server}
+    url = f"{server.replace('http', 'ws', 1)}/ws/chat/{chat.pk}"
+    async with websockets.connect(url, additional_headers=header, proxy=None) as connection:
+        yield Socket(connection)
+
+
+async def test_ask_watch_and_resume(asgi_server: str, chat: Chat) -> None:
+    async with opened(asgi_server, chat, chat.owner) as socket:
+        key = str(uuid4())
+        await socket.say(type="prompt", key=key, text="Hello")
+        first = await socket.hear()
+        assert (first["type"], first["key"]) == ("turn", key)
+        heard = await socket.until("verdict")
+    turn = first["turn"]
+    assert [m["seq"] for m in heard] == list(range(1, len(heard) + 1))
+    assert "".join(m.get("text", "") for m in heard) == "One two three"
+    assert heard[-1]["verdict"] == "verified"
+    # another device, from the middle; both spellings of the request
+    async with opened(asgi_server, chat, chat.owner) as socket:
+        await socket.say(resume=turn, after=1)
+        assert await socket.until("verdict") == heard[1:]
+        await socket.say(type="resume", turn=turn, after=0)
+        assert await socket.until("verdict") == heard
+        # the same question again is the same turn, not a second charge
+        await socket.say(type="prompt", key=key, text="Hello")
+        assert (await socket.hear())["turn"] == turn
+    assert await Turn.objects.acount() == 1
+
+
+async def test_stop_takes_effect_while_the_answer_streams(
+    asgi_server: str, chat: Chat, upstream: Upstream
+) -> None:
+    async with opened(asgi_server, chat, chat.owner) as socket:
+        await socket.say(type="prompt", key=str(uuid4()), text="slowly")
+        turn = (await socket.hear())["turn"]
+        for _ in range(3):
+            assert (await socket.hear())["type"] == "delta"
+        await socket.say(type="stop", turn=turn)
+        rest = await socket.until("end")
+    assert rest[-1]["state"] == "stopped"
+    assert len(rest) <= 4, "stop waits for one token at most"
+    for _ in range(50):
+        if upstream.closed_early:
+            break
+        await asyncio.sleep(0.02)
+    assert upstream.closed_early == 1
+
+
+async def test_a_closed_page_does_not_end_the_answer(asgi_server: str, chat: Chat) -> None:
+    async with opened(asgi_server, chat, chat.owner) as socket:
+        await socket.say(type="prompt", key=str(uuid4()), text="Hello")
+        turn = (await socket.hear())["turn"]
+    async with opened(asgi_server, chat, chat.owner) as socket:
+        await socket.say(type="resume", turn=turn, after=0)
+        heard = await socket.until("verdict")
+    assert "".join(m.get("text", "") for m in heard) == "One two three"
+
+
+async def test_who_may_open_it(asgi_server: str, chat: Chat) -> None:
+    bob = await database_sync_to_async(User.objects.for_address)(factories.BOB)
+    for user, origin in (
+        (bob, ""),
+        (chat.owner, "https://evil.example"),
+        (chat.owner, "null"),
+    ):
+        with pytest.raises(websockets.InvalidStatus) as refused:
+            async with opened(asgi_server, chat, user, origin):
+                pass
+        assert refused.value.response.status_code == 403
+    url = f"{asgi_server.replace('http', 'ws', 1)}/ws/chat/"
+    for path in (f"{chat.pk}", f"{uuid4()}", "1"):
+        with pytest.raises((websockets.InvalidStatus, websockets.InvalidMessage)):
+            async with websockets.connect(url + path, origin=asgi_server, proxy=None):  # type: ignore[arg-type]
+                pass
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "",
+        "hello",
+        "[]",
+        "{}",
+        '{"type":"nonsense"}',
+        '{"type":"prompt","text":"x"}',
+        '{"type":"prompt","key":"not-a-uuid","text":"x"}',
+        '{"type":"prompt","key":7,"text":"x"}',
+        '{"type":"stop","turn":true}',
+        '{"type":"stop","turn":"1"}',
+        '{"type":"stop","turn":999999999}',
+        '{"type":"stop","turn":99999999999999999999999999}',
+        '{"type":"resume","turn":1,"after":-1}',
+        '{"resume":1,"after":1.5}',
+        '{"type":"prompt","key":"00000000-0000-0000-0000-000000000000","text":"x","provider":[]}',
+        '{"a":' * 5000 + "1" + "}" * 5000,
+        '{"type":"prompt","text":"' + "x" * 60_000 + '"}',
+        b"\x00\x01",
+    ],
+    ids=range(18),
+)
+async def test_unknown_input_closes_with_a_reason(
+    asgi_server: str, chat: Chat, frame: str | bytes
+) -> None:
+    async with opened(asgi_server, chat, chat.owner) as socket:
+        await socket.connection.send(frame)
+        with pytest.raises(websockets.ConnectionClosed):
+            await socket.hear()
+        assert socket.connection.close_code == 4400
+        assert socket.connection.close_reason
+
+
+async def test_limits_and_refusals(asgi_server: str, chat: Chat) -> None:
+    async with opened(asgi_server, chat, chat.owner) as socket:
+        key = str(uuid4())
+        await socket.say(type="prompt", key=key, text="   ")
+        assert await socket.hear() == {
+            "type": "error",
+            "key": key,
+            "code": "bad_prompt",
+            "sentence": "Write a question first.",
+        }
+        for provider in (factories.CHARLIE, "0x\x00", "0x" + "0" * 40):
+            await socket.say(type="prompt", key=str(uuid4()), text="x", provider=provider)
+            assert (await socket.hear())["code"] == "no_service"
+        with pytest.raises(websockets.ConnectionClosed):
+            for _ in range(60):
+                await socket.say(type="prompt", key=str(uuid4()), text=" ")
+                await socket.hear()
+        assert socket.connection.close_code == 4429
+
+
+async def test_signing_out_ends_what_an_open_socket_may_spend(
+    asgi_server: str, chat: Chat, upstream: Upstream
+) -> None:
+    async with opened(asgi_server, chat, chat.owner) as socket:
+        await database_sync_to_async(Session.objects.all().delete)()
+        await socket.say(type="prompt", key=str(uuid4()), text="Hello")
+        with pytest.raises(websockets.ConnectionClosed):
+            await socket.hear()
+        assert socket.connection.close_code == 4401
+    assert upstream.chats == []
+
+
+async def test_the_same_as_server_sent_events(asgi_server: str, chat: Chat) -> None:
+    import aiohttp
+
+    async with opened(asgi_server, chat, chat.owner) as socket:
+        await socket.say(type="prompt", key=str(uuid4()), text="Hello")
+        turn = (await socket.hear())["turn"]
+        heard = await socket.until("verdict")
+    path = f"{asgi_server}/playground/chat/turns/{turn}/events"
+    headers = {"Cookie": await database_sync_to_async(cookie)(chat.owner), "Last-Event-ID": "1"}
+    async with aiohttp.ClientSession() as session:
+        async with session.get(path, headers=headers) as answer:
+            assert answer.content_type == "text/event-stream"
+            events = (await answer.text()).strip().split("\n\n")
+        async with session.get(path) as answer:
+            assert answer.status == 404
+    assert [e.split("\n")[0] for e in events] == [f"id: {m['seq']}" for m in heard[1:]]
+    assert [json.loads(e.split("data: ", 1)[1]) for e in events] == [
+        {k: v for k, v in m.items() if k not in ("turn", "seq")} for m in heard[1:]
+    ]
