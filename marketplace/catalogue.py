@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ledger import selectors, statistics
 from ledger.models import Kind
 from ledger.records import Listing, Page
-from marketplace import formats, links, pages
+from marketplace import formats, links, pages, parts
 
 MAX_QUERY = 200
 TARGET = "#results"
@@ -77,14 +77,16 @@ class Filters:
         )
 
     def path(self, **changed: str | int) -> str:
-        """The catalogue with these filters, some of them changed; back to page 1 unless that is given."""
+        """The catalogue with these filters, some of them changed; back to page 1 unless that is
+        given."""
         values: dict[str, str | int] = {
             "q": self.q,
             "type": self.type,
             "model": self.model,
             "verified": self.verified,
             "sort": "" if self.sort == "model" else self.sort,
-        } | changed
+            **changed,
+        }
         if values.get("page") == 1:
             del values["page"]
         return links.with_query("/", **values)
@@ -93,9 +95,9 @@ class Filters:
     def active(self) -> dict[str, str]:
         """The filters in use, in words."""
         labels = {
-            "q": f"“{pages.name(self.q)}”",
-            "type": pages.type_label(self.type),
-            "model": pages.name(self.model),
+            "q": f"“{parts.name(self.q)}”",
+            "type": parts.type_label(self.type),
+            "model": parts.name(self.model),
             "verified": VERDICT_LABELS.get(self.verified, ""),
         }
         return {field: label for field, label in labels.items() if getattr(self, field)}
@@ -117,16 +119,24 @@ def catalogue_page(filters: Filters, indexed: bool) -> pages.CataloguePage:
         types=_types(filters, facets),
         models=_models(filters, facets),
         verdicts=(
-            pages.Option("", "Any verification", not filters.verified),
-            *(pages.Option(v, label, v == filters.verified) for v, label in VERDICT_LABELS.items()),
+            parts.Option("", "Any verification", not filters.verified),
+            *(parts.Option(v, label, v == filters.verified) for v, label in VERDICT_LABELS.items()),
         ),
         sorts=_sorts(filters),
-        chips=tuple(pages.Chip(label, filters.path(**{field: ""})) for field, label in active.items()),
+        chips=tuple(
+            parts.Chip(label, filters.path(**{field: ""})) for field, label in active.items()
+        ),
         columns=_columns(filters),
-        rows=pages.rows(found.items),
+        rows=parts.rows(found.items),
         count=found.count,
-        pager=pages.pager(found, "services", lambda number: filters.path(page=number), TARGET),
-        nothing="" if found.count else "filtered" if active else "empty" if indexed else "unindexed",
+        pager=parts.pager(found, "services", lambda number: filters.path(page=number), TARGET),
+        nothing=""
+        if found.count
+        else "filtered"
+        if active
+        else "empty"
+        if indexed
+        else "unindexed",
         filters_said=" and ".join(active.values()),
     )
 
@@ -139,48 +149,53 @@ def services(filters: Filters) -> Page[Listing]:
     return found
 
 
-def _types(filters: Filters, facets: statistics.Facets) -> tuple[pages.Option, ...]:
+def _types(filters: Filters, facets: statistics.Facets) -> tuple[parts.Option, ...]:
     counts = {facet.value: facet.count for facet in facets.types}
-    # A facet of kinds ignores the kind filter but keeps the type; with a type chosen it says nothing.
+    # A facet of kinds ignores the kind filter but keeps the type; with a type chosen it says
+    # nothing.
     other = {facet.value: facet.count for facet in facets.kinds}
     if Kind.FINE_TUNING in other and (not filters.type or filters.type == Kind.FINE_TUNING):
         counts[Kind.FINE_TUNING] = other[Kind.FINE_TUNING]
     counts.setdefault(filters.type, 0)
     counts.pop("", None)
     return (
-        pages.Option("", "Any type", not filters.type),
+        parts.Option("", "Any type", not filters.type),
         *(
-            pages.Option(value, f"{pages.type_label(value)} ({count})", value == filters.type)
+            parts.Option(value, f"{parts.type_label(value)} ({count})", value == filters.type)
             for value, count in counts.items()
         ),
     )
 
 
-def _models(filters: Filters, facets: statistics.Facets) -> tuple[pages.Option, ...]:
+def _models(filters: Filters, facets: statistics.Facets) -> tuple[parts.Option, ...]:
     counts = {facet.value: facet.count for facet in facets.models}
     if filters.model:
         counts.setdefault(filters.model, 0)
     return (
-        pages.Option("", "Any model", not filters.model),
+        parts.Option("", "Any model", not filters.model),
         *(
-            pages.Option(value, f"{formats.clip(pages.name(value), 40)} ({count})", value == filters.model)
+            parts.Option(
+                value, f"{formats.clip(parts.name(value), 40)} ({count})", value == filters.model
+            )
             for value, count in counts.items()
         ),
     )
 
 
-def _sorts(filters: Filters) -> tuple[pages.Option, ...]:
+def _sorts(filters: Filters) -> tuple[parts.Option, ...]:
     labels = dict(SORT_LABELS)
     labels.setdefault(filters.sort, f"By {filters.sort.removeprefix('-').replace('_', ' ')}")
-    return tuple(pages.Option(value, label, value == filters.sort) for value, label in labels.items())
+    return tuple(
+        parts.Option(value, label, value == filters.sort) for value, label in labels.items()
+    )
 
 
-def _columns(filters: Filters) -> tuple[pages.Column, ...]:
-    def sortable(label: str, key: str, number: bool = False, first: str = "") -> pages.Column:
+def _columns(filters: Filters) -> tuple[parts.Column, ...]:
+    def sortable(label: str, key: str, number: bool = False, first: str = "") -> parts.Column:
         up, down = key, f"-{key}"
         state = {up: "ascending", down: "descending"}.get(filters.sort, "")
         turned = {up: down, down: up}.get(filters.sort, f"{first}{key}")
-        return pages.Column(label, number, replace(filters, page=1).path(sort=turned), state)
+        return parts.Column(label, number, replace(filters, page=1).path(sort=turned), state)
 
     return (
         sortable("Model", "model"),
@@ -188,6 +203,6 @@ def _columns(filters: Filters) -> tuple[pages.Column, ...]:
         sortable("Provider", "provider"),
         sortable("Input", "input_price", True),
         sortable("Output", "output_price", True),
-        pages.Column("Verification"),
+        parts.Column("Verification"),
         sortable("Changed", "updated", True, "-"),
     )

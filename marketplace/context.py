@@ -1,4 +1,5 @@
-"""What every template may use besides its `page`: the network, how fresh the data is, and the way around."""
+"""What every template may use besides its `page`: the network, how fresh the data is, and the way
+around."""
 
 from __future__ import annotations
 
@@ -63,7 +64,8 @@ def site(request: HttpRequest) -> dict[str, Any]:
 
 
 def current_freshness() -> freshness.Freshness:
-    """From the follower's own row. A dead database must not turn an error page into a second error."""
+    """From the follower's own row. A dead database must not turn an error page into a second
+    error."""
     try:
         return freshness.judge(chain.head())
     except DatabaseError:

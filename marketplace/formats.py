@@ -1,7 +1,9 @@
-"""How numbers, addresses, times and strangers' words are written (ux.md 2). Pure; integers in, text out, no float.
+"""How numbers, addresses, times and strangers' words are written (ux.md 2). Pure; integers in,
+text out, no float.
 
-Amounts are neuron (1 0G = 10^18 neuron). They are cut, never rounded up: nobody is shown more than there is. The
-exact value always stands beside it (`exact`), so that a short form never hides a neuron.
+Amounts are neuron (1 0G = 10^18 neuron). They are cut, never rounded up: nobody is shown more than
+there is. The exact value always stands beside it (`exact`), so that a short form never hides a
+neuron.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ MINUS = "−"  # U+2212, as wide as a plus
 UNKNOWN = "–"
 
 
-# --- amounts -----------------------------------------------------------------------------------------------------
+# --- amounts -------------------------------------------------------------------------------------
 
 
 def exact(neuron: int) -> str:
@@ -32,7 +34,8 @@ def exact(neuron: int) -> str:
 
 
 def amount(neuron: int) -> str:
-    """An amount in 0G as people read it: from 1 on 4 decimals, below 4 significant digits, cut; `<0.000001` below."""
+    """An amount in 0G as people read it: from 1 on 4 decimals, below 4 significant digits, cut;
+    `<0.000001` below."""
     size = abs(neuron)
     if size == 0:
         return "0"
@@ -64,7 +67,8 @@ def percentage(part: int, whole: int) -> str:
 
 @dataclass(frozen=True)
 class Price:
-    """A price in the unit people compare by. `neuron` is the amount of that unit, `each` what the contract holds."""
+    """A price in the unit people compare by. `neuron` is the amount of that unit, `each` what the
+    contract holds."""
 
     neuron: int
     unit: str
@@ -88,8 +92,8 @@ SPEECH = "speech-to-text"
 def prices(service_type: str, input_price: int, output_price: int) -> tuple[Price, ...]:
     """An inference service's prices by what its type is billed for (provider-protocol.md 5.1).
 
-    Tokens per million, in then out; images per image (the output price); speech per minute of audio (the output
-    price is per second).
+    Tokens per million, in then out; images per image (the output price); speech per minute of
+    audio (the output price is per second).
     """
     if service_type in IMAGES:
         return (Price(output_price, "image", "Per image", output_price, "image"),)
@@ -106,7 +110,7 @@ def training_price(price_per_token: int) -> Price:
     return Price(price_per_token * MILLION, "1M tokens", "Training", price_per_token, "token")
 
 
-# --- counts and shares -------------------------------------------------------------------------------------------
+# --- counts and shares ---------------------------------------------------------------------------
 
 
 def count(number: int) -> str:
@@ -127,7 +131,8 @@ class Share:
 
 
 def shares(parts: list[int]) -> list[Share]:
-    """Widths that fill the bar exactly; a part that is not zero stays visible (at least 60 units)."""
+    """Widths that fill the bar exactly; a part that is not zero stays visible (at least 60
+    units)."""
     total = sum(parts)
     if total <= 0:
         return [Share(0, 0) for _ in parts]
@@ -138,11 +143,12 @@ def shares(parts: list[int]) -> list[Share]:
     return [Share(start, width) for start, width in zip(starts, widths, strict=True)]
 
 
-# --- time --------------------------------------------------------------------------------------------------------
+# --- time ----------------------------------------------------------------------------------------
 
 
 def relative(then: dt.datetime, now: dt.datetime) -> str:
-    """`12 s ago`, `3 min ago`, `5 h ago`, `2 d ago`; after 7 days the UTC date. The future reads `in 3 min`."""
+    """`12 s ago`, `3 min ago`, `5 h ago`, `2 d ago`; after 7 days the UTC date. The future reads
+    `in 3 min`."""
     seconds = int((now - then).total_seconds())
     size = abs(seconds)
     if size > 7 * 86_400:
@@ -164,7 +170,12 @@ def duration(seconds: int) -> str:
 def countdown(seconds: int) -> str:
     """Time left in two units, `2 h 14 min`; never negative."""
     left = max(0, seconds)
-    parts = [(left // 86_400, "d"), (left // 3_600 % 24, "h"), (left // 60 % 60, "min"), (left % 60, "s")]
+    parts = [
+        (left // 86_400, "d"),
+        (left // 3_600 % 24, "h"),
+        (left // 60 % 60, "min"),
+        (left % 60, "s"),
+    ]
     for index, (value, _) in enumerate(parts):
         if value:
             return " ".join(f"{v} {unit}" for v, unit in parts[index : index + 2] if v)
@@ -176,7 +187,7 @@ def absolute(moment: dt.datetime) -> str:
     return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-# --- addresses and hashes ----------------------------------------------------------------------------------------
+# --- addresses and hashes ------------------------------------------------------------------------
 
 
 def short_address(address: str) -> str:
@@ -198,7 +209,8 @@ class Identicon:
 
 
 def identicon(address: str) -> Identicon:
-    """Mirrored cells from a hash of the lower-case address, so that spelling does not change the picture."""
+    """Mirrored cells from a hash of the lower-case address, so that spelling does not change the
+    picture."""
     digest = hashlib.sha256(address.lower().encode()).digest()
     cells = tuple(
         (x, y)
@@ -209,19 +221,23 @@ def identicon(address: str) -> Identicon:
     return Identicon(cells, digest[31] % 6 + 1)
 
 
-# --- strangers' words --------------------------------------------------------------------------------------------
+# --- strangers' words ----------------------------------------------------------------------------
 
-# Controls, and the invisible characters that reorder or hide text. Joiners stay: emoji and scripts need them.
+# Controls, and the invisible characters that reorder or hide text. Joiners stay: emoji and scripts
+# need them.
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028\u2029\u202a-\u202e"
     "\u2060-\u2069\u3164\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]"
 )
-_COMBINING = re.compile("([\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]{2})"
-                        "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+")
+_COMBINING = re.compile(
+    "([\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]{2})"
+    "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+"
+)
 
 
 def plain(text: str) -> str:
-    """A stranger's text with controls and reordering characters made visible (U+FFFD) and stacked accents cut."""
+    """A stranger's text with controls and reordering characters made visible (U+FFFD) and stacked
+    accents cut."""
     return _COMBINING.sub(r"\1", _UNSAFE.sub("\ufffd", text))
 
 
@@ -231,7 +247,8 @@ def clip(text: str, length: int) -> str:
 
 
 def pretty_json(text: str) -> str | None:
-    """A provider's JSON indented for reading; None where it is not an object. Keys keep the provider's order."""
+    """A provider's JSON indented for reading; None where it is not an object. Keys keep the
+    provider's order."""
     try:
         value = json.loads(text, parse_constant=lambda _: None)
     except (ValueError, RecursionError):

@@ -13,9 +13,11 @@ BEHIND_BLOCKS = 50
 
 @dataclass(frozen=True)
 class Freshness:
-    """`state`: `ok`, `late`, `stale`, `unreachable` or `none` (nothing indexed yet). Lags in blocks and seconds.
+    """`state`: `ok`, `late`, `stale`, `unreachable` or `none` (nothing indexed yet). Lags in
+    blocks and seconds.
 
-    Seconds count from the last agreement with the node's head, not from the age of a block: an idle chain is fresh.
+    Seconds count from the last agreement with the node's head, not from the age of a block: an
+    idle chain is fresh.
     """
 
     state: str
@@ -82,14 +84,27 @@ def judge(head: Head) -> Freshness:
 def banner(freshness: Freshness) -> Banner | None:
     """At most one, the worst first: the chain unreachable, then the index behind."""
     if freshness.halted:
-        return Banner("bad", f"Indexing has stopped and waits for the operator. Everything here is {freshness.as_of}.")
+        return Banner(
+            "bad",
+            f"Indexing has stopped and waits for the operator. Everything here is "
+            f"{freshness.as_of}.",
+        )
     if freshness.state == "unreachable":
-        return Banner("bad", f"The chain cannot be reached. Everything here is {freshness.as_of}; new changes are missing.")
+        return Banner(
+            "bad",
+            f"The chain cannot be reached. Everything here is {freshness.as_of}; new changes "
+            f"are missing.",
+        )
     if freshness.state == "stale":
-        return Banner("warn", f"The index is not running. Everything here is {freshness.as_of}; new changes are missing.")
+        return Banner(
+            "warn",
+            f"The index is not running. Everything here is {freshness.as_of}; new changes "
+            f"are missing.",
+        )
     if freshness.lag_blocks > BEHIND_BLOCKS:
         return Banner(
             "warn",
-            f"The index is catching up: {freshness.lag_blocks:,} blocks behind. Newer changes are still missing.",
+            f"The index is catching up: {freshness.lag_blocks:,} blocks behind. Newer "
+            f"changes are still missing.",
         )
     return None

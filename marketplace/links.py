@@ -1,4 +1,5 @@
-"""Addresses of pages, and which pages exist: nothing on the site links to a path that answers 404."""
+"""Addresses of pages, and which pages exist: nothing on the site links to a path that answers
+404."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ def service_path(kind: str, address: str, tab: str = "", service_name: str = "")
 
 
 def model_path(model: str) -> str:
-    """A model's page. Browsers fold `.` and `..` away even when encoded, so these names get no page."""
+    """A model's page. Browsers fold `.` and `..` away even when encoded, so these names get no
+    page."""
     if not model or model.strip("./") == "" or "\x00" in model:
         return ""
     return "/models/" + quote(model, safe="")
@@ -48,12 +50,17 @@ def with_query(path: str, **values: str | int) -> str:
 
 
 def web_url(text: str) -> str | None:
-    """A provider's URL without trailing slash if it is plain http or https, else None. Never an `href`: shown as text."""
+    """A provider's URL without trailing slash if it is plain http or https, else None. Never an
+    `href`: shown as text."""
     try:
         parts = urlsplit(text)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None
+        valid = (
+            parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None
+        )
         _ = parts.port
     except ValueError:
         return None
-    printable = text.isprintable() and text.isascii() and not any(c in text for c in " \"'<>\\^`{|}")
+    printable = (
+        text.isprintable() and text.isascii() and not any(c in text for c in " \"'<>\\^`{|}")
+    )
     return text.rstrip("/") if valid and printable else None

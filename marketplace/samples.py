@@ -1,7 +1,7 @@
 """Code a visitor can copy, with a service's live values. Pure.
 
-URL and model are a stranger's words and end up in somebody's shell: every value is quoted by the rules of the
-language it stands in, never pasted.
+URL and model are a stranger's words and end up in somebody's shell: every value is quoted by the
+rules of the language it stands in, never pasted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ class Snippet:
 
 
 def snippets(service_type: str, url: str, model: str) -> tuple[Snippet, ...]:
-    """curl, Python and JavaScript for an inference service; `url` is the provider's base URL, without slash."""
+    """curl, Python and JavaScript for an inference service; `url` is the provider's base URL,
+    without slash."""
     base = f"{url}/v1/proxy"
     if service_type in formats.IMAGES:
         return _images(base, model)
@@ -32,7 +33,8 @@ def snippets(service_type: str, url: str, model: str) -> tuple[Snippet, ...]:
 
 
 def _literal(value: object) -> str:
-    """A string that means the same in JSON, Python and JavaScript; ASCII only, so nothing hides in it."""
+    """A string that means the same in JSON, Python and JavaScript; ASCII only, so nothing hides in
+    it."""
     return json.dumps(value, ensure_ascii=True)
 
 
@@ -47,13 +49,18 @@ def _python(base: str, call: str) -> Snippet:
 def _javascript(base: str, call: str) -> Snippet:
     text = (
         'import OpenAI from "openai";\n\n'
-        f"const client = new OpenAI({{ baseURL: {_literal(base)}, apiKey: process.env.ZG_KEY }});\n{call}"
+        f"const client = new "
+        f"OpenAI({{ baseURL: {_literal(base)}, apiKey: process.env.ZG_KEY }});\n{call}"
     )
     return Snippet("JavaScript", text)
 
 
 def _curl(url: str, *arguments: str) -> Snippet:
-    lines = [f"curl {shlex.quote(url)}", '  -H "Authorization: Bearer $ZG_KEY"', *(f"  {a}" for a in arguments)]
+    lines = [
+        f"curl {shlex.quote(url)}",
+        '  -H "Authorization: Bearer $ZG_KEY"',
+        *(f"  {a}" for a in arguments),
+    ]
     return Snippet("curl", " \\\n".join(lines))
 
 
@@ -69,13 +76,15 @@ def _chat(base: str, model: str) -> tuple[Snippet, ...]:
         _python(
             base,
             "answer = client.chat.completions.create(\n"
-            f"    model={_literal(model)},\n    messages={_literal(messages)},\n    max_tokens=256,\n)\n"
+            f"    model={_literal(model)},\n    messages={_literal(messages)},\n    "
+            f"max_tokens=256,\n)\n"
             "print(answer.choices[0].message.content)",
         ),
         _javascript(
             base,
             "const answer = await client.chat.completions.create({\n"
-            f"  model: {_literal(model)},\n  messages: {_literal(messages)},\n  max_tokens: 256,\n}});\n"
+            f"  model: {_literal(model)},\n  messages: {_literal(messages)},\n  max_tokens: "
+            f"256,\n}});\n"
             "console.log(answer.choices[0].message.content);",
         ),
     )
@@ -83,10 +92,14 @@ def _chat(base: str, model: str) -> tuple[Snippet, ...]:
 
 def _images(base: str, model: str) -> tuple[Snippet, ...]:
     body = {"model": model, "prompt": "A lighthouse at dusk", "n": 1, "response_format": "b64_json"}
-    arguments = f"model={_literal(model)}, prompt={_literal(body['prompt'])}, response_format=\"b64_json\""
+    arguments = (
+        f'model={_literal(model)}, prompt={_literal(body["prompt"])}, response_format="b64_json"'
+    )
     return (
         _curl(f"{base}/images/generations", *_json_body(body)),
-        _python(base, f"image = client.images.generate({arguments})\nprint(image.data[0].b64_json[:80])"),
+        _python(
+            base, f"image = client.images.generate({arguments})\nprint(image.data[0].b64_json[:80])"
+        ),
         _javascript(
             base,
             f"const image = await client.images.generate({_literal(body)});\n"
@@ -98,16 +111,22 @@ def _images(base: str, model: str) -> tuple[Snippet, ...]:
 def _speech(base: str, model: str) -> tuple[Snippet, ...]:
     # --form-string: with -F a model called "@/etc/passwd" would upload that file.
     return (
-        _curl(f"{base}/audio/transcriptions", "-F file=@speech.wav", f"--form-string {shlex.quote('model=' + model)}"),
+        _curl(
+            f"{base}/audio/transcriptions",
+            "-F file=@speech.wav",
+            f"--form-string {shlex.quote('model=' + model)}",
+        ),
         _python(
             base,
             'with open("speech.wav", "rb") as audio:\n'
-            f"    text = client.audio.transcriptions.create(model={_literal(model)}, file=audio)\nprint(text.text)",
+            f"    text = client.audio.transcriptions.create(model={_literal(model)}, "
+            f"file=audio)\nprint(text.text)",
         ),
         _javascript(
             base,
             'import fs from "node:fs";\n'
             "const text = await client.audio.transcriptions.create({\n"
-            f'  model: {_literal(model)},\n  file: fs.createReadStream("speech.wav"),\n}});\nconsole.log(text.text);',
+            f"  model: {_literal(model)},\n"
+            '  file: fs.createReadStream("speech.wav"),\n});\nconsole.log(text.text);',
         ),
     )

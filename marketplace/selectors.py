@@ -13,7 +13,9 @@ from ledger.records import ChangeEntry, Contract
 from ledger.statistics import ACCEPTED
 
 
-def latest_changes(provider: str, serving: str, known: dict[str, Contract]) -> dict[str, ChangeEntry]:
+def latest_changes(
+    provider: str, serving: str, known: dict[str, Contract]
+) -> dict[str, ChangeEntry]:
     """The newest entry of each kind of change of one listing (1 query)."""
     rows = (
         ServiceChange.objects.filter(provider=provider, serving=serving)
@@ -27,7 +29,8 @@ def latest_changes(provider: str, serving: str, known: dict[str, Contract]) -> d
 class Reputation:
     """What settlements say about one listing, as counts; no score. Amounts in neuron.
 
-    `in_full`, `in_part` and `refused` count items and add up to `items`; payers paid something in the last 30 days.
+    `in_full`, `in_part` and `refused` count items and add up to `items`; payers paid something in
+    the last 30 days.
     """
 
     items: int

@@ -9,7 +9,7 @@ from typing import Any
 from django.utils import timezone
 
 from marketplace import formats
-from marketplace.pages import ChangeRow, Chip, Column, Fact, Link, Option, Pager
+from marketplace.parts import ChangeRow, Chip, Column, Fact, Link, Option, Pager
 
 EXAMPLE = "0x8ba1f109551bD432803012645Ac136ddd64DBA72"
 OTHER = "0x71C7656EC7ab88b098defB751B7401B5f6d8976F"
@@ -79,26 +79,59 @@ def page() -> StyleguidePage:
         address=EXAMPLE,
         verdicts=VERDICTS,
         answers=ANSWERS,
-        amounts=(0, 1, 421_300_000_000_000, 12_500_000_000_000_000_000, 1_234_567_891_234_567_891_234),
+        amounts=(
+            0,
+            1,
+            421_300_000_000_000,
+            12_500_000_000_000_000_000,
+            1_234_567_891_234_567_891_234,
+        ),
         signed=(1_500_000_000_000_000_000, -200_000_000_000_000_000),
-        prices=(*formats.prices("chatbot", 420_000_000_000, 1_200_000_000_000),
-                *formats.prices("text-to-image", 0, 3_000_000_000_000_000)),
-        options=(Option("day", "24 h", False), Option("week", "7 d", True), Option("month", "30 d", False)),
-        tabs=(Link("Overview", "#tabs", True), Link("Changes", "#tabs", False, 12), Link("Raw", "#tabs")),
+        prices=(
+            *formats.prices("chatbot", 420_000_000_000, 1_200_000_000_000),
+            *formats.prices("text-to-image", 0, 3_000_000_000_000_000),
+        ),
+        options=(
+            Option("day", "24 h", False),
+            Option("week", "7 d", True),
+            Option("month", "30 d", False),
+        ),
+        tabs=(
+            Link("Overview", "#tabs", True),
+            Link("Changes", "#tabs", False, 12),
+            Link("Raw", "#tabs"),
+        ),
         columns=(
             Column("Model", False, "#table", "ascending"),
             Column("Type", False, "#table"),
             Column("Input", True, "#table"),
         ),
-        pager=Pager(26, 50, 212, "services", tuple(
-            Link(str(n), "#pager", n == 2) for n in (1, 2, 3)), "#pager", "#pager", ""),
+        pager=Pager(
+            26,
+            50,
+            212,
+            "services",
+            tuple(Link(str(n), "#pager", n == 2) for n in (1, 2, 3)),
+            "#pager",
+            "#pager",
+            "",
+        ),
         chips=(Chip("Chat", "#chips"), Chip("“qwen”", "#chips")),
         facts=(
-            Fact("Owner of the 0G contract", "Acknowledged signer 0x71C7…976F", "yes", now - dt.timedelta(days=3)),
-            Fact("You", "Acknowledged another signer: it was 0x8ba1…BA72, now 0x71C7…976F", "changed"),
+            Fact(
+                "Owner of the 0G contract",
+                "Acknowledged signer 0x71C7…976F",
+                "yes",
+                now - dt.timedelta(days=3),
+            ),
+            Fact(
+                "You", "Acknowledged another signer: it was 0x8ba1…BA72, now 0x71C7…976F", "changed"
+            ),
             Fact("0G Market", "Its attestation was not checked by us", "unknown", verdict="never"),
         ),
-        parts=tuple(Part(label, neuron, share) for (label, neuron), share in zip(money, widths, strict=True)),
+        parts=tuple(
+            Part(label, neuron, share) for (label, neuron), share in zip(money, widths, strict=True)
+        ),
         steps=(
             Step("Review", "done"),
             Step("Confirm in the wallet", "current"),
@@ -110,12 +143,16 @@ def page() -> StyleguidePage:
         moment=now - dt.timedelta(minutes=3),
         soon_unix=int(now.timestamp()) + 8_040,
         past_unix=int(now.timestamp()) - 60,
-        code='curl https://provider.example/v1/proxy/models \\\n  -H "Authorization: Bearer $ZG_KEY"',
+        code=(
+            'curl https://provider.example/v1/proxy/models \\\n  -H "Authorization: Bearer $ZG_KEY"'
+        ),
     )
 
 
 def _changes(now: dt.datetime) -> tuple[ChangeRow, ...]:
-    def row(title: str, tone: str, before: str | None, after: str | None, days: int, **more: Any) -> ChangeRow:
+    def row(
+        title: str, tone: str, before: str | None, after: str | None, days: int, **more: Any
+    ) -> ChangeRow:
         return ChangeRow(
             title=title,
             tone=tone,

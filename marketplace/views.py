@@ -12,13 +12,17 @@ from django.views.decorators.http import require_safe
 
 from chain import selectors as chain
 from ledger import selectors, statistics
-from marketplace import context, links, pages, specimens
+from marketplace import context, links, pages, parts, specimens
 from marketplace.catalogue import Filters, catalogue_page, page_number
 
 
 def partial(request: HttpRequest, template: str, page: Any, part: str) -> HttpResponse:
-    """The page, or the named part of it where htmx asks for that; caches must keep the two apart."""
-    wanted = request.headers.get("HX-Request") == "true" and "HX-History-Restore-Request" not in request.headers
+    """The page, or the named part of it where htmx asks for that; caches must keep the two
+    apart."""
+    wanted = (
+        request.headers.get("HX-Request") == "true"
+        and "HX-History-Restore-Request" not in request.headers
+    )
     response = render(request, f"{template}#{part}" if wanted else template, {"page": page})
     patch_vary_headers(response, ["HX-Request"])
     return response
@@ -39,7 +43,9 @@ def search(request: HttpRequest) -> HttpResponse:
         return HttpResponseRedirect(links.with_query("/", q=text[:200]))
     listed = selectors.services_of(address, include_removed=True)
     return HttpResponseRedirect(
-        links.provider_path(address) if listed else links.account_path(address) or links.provider_path(address)
+        links.provider_path(address)
+        if listed
+        else links.account_path(address) or links.provider_path(address)
     )
 
 
@@ -57,7 +63,9 @@ def models(request: HttpRequest) -> HttpResponse:
     found = statistics.models(q, page_number(request.GET.get("page", "")))
     page = pages.ModelsPage(
         rows=tuple(pages.ModelEntry.of(row) for row in found.items),
-        pager=pages.pager(found, "models", lambda number: links.with_query("/models", q=q, page=number)),
+        pager=parts.pager(
+            found, "models", lambda number: links.with_query("/models", q=q, page=number)
+        ),
         q=q,
     )
     return render(request, "marketplace/models.html", {"page": page})
@@ -70,9 +78,9 @@ def model(request: HttpRequest, model: str) -> HttpResponse:
     if not found.count:
         raise Http404("No provider offers a model of this name.")
     page = pages.ModelPage(
-        title=pages.name(model),
-        rows=pages.rows(found.items),
-        pager=pages.pager(
+        title=parts.name(model),
+        rows=parts.rows(found.items),
+        pager=parts.pager(
             found, "services", lambda number: links.with_query(links.model_path(model), page=number)
         ),
         providers=found.count,
@@ -85,16 +93,22 @@ def providers(request: HttpRequest) -> HttpResponse:
     found = statistics.providers(page_number(request.GET.get("page", "")))
     page = pages.ProvidersPage(
         rows=tuple(pages.ProviderEntry.of(row) for row in found.items),
-        pager=pages.pager(found, "providers", lambda number: links.with_query("/providers", page=number)),
+        pager=parts.pager(
+            found, "providers", lambda number: links.with_query("/providers", page=number)
+        ),
     )
     return render(request, "marketplace/providers.html", {"page": page})
 
 
 def canonical(request: HttpRequest, address: str) -> str | HttpResponse:
-    """The EIP-55 form of an address in the path; a redirect where it was spelled otherwise, 404 where it is none."""
+    """The EIP-55 form of an address in the path; a redirect where it was spelled otherwise, 404
+    where it is none."""
     spelled = selectors.address_of(address)
     if spelled is None:
-        raise Http404("This is not an address: 0x and 40 hex digits, with a right checksum if cases are mixed.")
+        raise Http404(
+            "This is not an address: 0x and 40 hex digits, with a right checksum if cases "
+            "are mixed."
+        )
     if spelled != address:
         return HttpResponseRedirect(request.get_full_path().replace(address, spelled, 1))
     return spelled
@@ -110,8 +124,8 @@ def provider(request: HttpRequest, address: str) -> HttpResponse:
     page = pages.ProviderPage(
         summary=summary,
         known=bool(summary.services or changes.count),
-        rows=pages.rows(summary.services),
-        changes=tuple(pages.ChangeRow.of(entry, alone=True) for entry in changes.items),
+        rows=parts.rows(summary.services),
+        changes=tuple(parts.ChangeRow.of(entry, alone=True) for entry in changes.items),
         account_path=links.account_path(spelled),
     )
     return render(request, "marketplace/provider.html", {"page": page})
@@ -123,14 +137,16 @@ def changes(request: HttpRequest) -> HttpResponse:
     kind = kind if kind in selectors.KINDS else ""
     found = selectors.changes(kind=kind, page=page_number(request.GET.get("page", "")))
     page = pages.ChangesPage(
-        rows=tuple(pages.ChangeRow.of(entry, alone=False) for entry in found.items),
-        pager=pages.pager(
+        rows=tuple(parts.ChangeRow.of(entry, alone=False) for entry in found.items),
+        pager=parts.pager(
             found, "changes", lambda number: links.with_query("/changes", kind=kind, page=number)
         ),
         kinds=(
-            pages.Link("All", "/changes", not kind),
+            parts.Link("All", "/changes", not kind),
             *(
-                pages.Link(pages.kind_label(one), links.with_query("/changes", kind=one), one == kind)
+                parts.Link(
+                    parts.kind_label(one), links.with_query("/changes", kind=one), one == kind
+                )
                 for one in selectors.KINDS
             ),
         ),
@@ -151,8 +167,10 @@ def network(request: HttpRequest) -> HttpResponse:
 EXPLANATIONS = {
     "ok": "The index agrees with the chain.",
     "late": "The last agreement with the chain is more than 30 seconds ago.",
-    "stale": "The last agreement with the chain is more than 5 minutes ago. Pages show an older state.",
-    "unreachable": "The chain cannot be reached, or indexing has stopped. Pages show an older state.",
+    "stale": "The last agreement with the chain is more than 5 minutes ago. Pages show an "
+    "older state.",
+    "unreachable": "The chain cannot be reached, or indexing has stopped. Pages show an "
+    "older state.",
     "none": "Nothing is indexed yet. Lists fill as soon as the first blocks are read.",
 }
 

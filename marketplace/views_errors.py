@@ -16,19 +16,33 @@ from marketplace import pages
 log = logging.getLogger(__name__)
 
 _TEXTS = {
-    400: ("The request could not be understood", "Something in it is malformed. Nothing was changed."),
-    403: ("This is not yours to see", "Sign in with the wallet it belongs to, then open the page again."),
+    400: (
+        "The request could not be understood",
+        "Something in it is malformed. Nothing was changed.",
+    ),
+    403: (
+        "This is not yours to see",
+        "Sign in with the wallet it belongs to, then open the page again.",
+    ),
     404: (
         "There is nothing at this address",
-        "The link may be old, or the address was mistyped. Services that were removed stay reachable.",
+        "The link may be old, or the address was mistyped. Services that were removed stay "
+        "reachable.",
     ),
     405: ("This page does not take that kind of request", "Nothing was changed."),
-    429: ("Too many requests", "This site answers only so many requests from one visitor at a time."),
+    429: (
+        "Too many requests",
+        "This site answers only so many requests from one visitor at a time.",
+    ),
     500: (
         "This page failed on our side",
-        "Your money and your account are not affected: they live on the chain. We have a record of the failure.",
+        "Your money and your account are not affected: they live on the chain. We have a "
+        "record of the failure.",
     ),
-    503: ("This part is not available right now", "Nothing was changed. It usually returns within a minute."),
+    503: (
+        "This part is not available right now",
+        "Nothing was changed. It usually returns within a minute.",
+    ),
 }
 
 # What stands when even rendering fails; no template, no database.
@@ -41,10 +55,13 @@ _LAST_RESORT = (
 def error(
     request: HttpRequest, status: int, text: str = "", retry_seconds: int | None = None
 ) -> HttpResponse:
-    """The error page of a status; `text` replaces its explanation, `retry_seconds` becomes `Retry-After`."""
+    """The error page of a status; `text` replaces its explanation, `retry_seconds` becomes
+    `Retry-After`."""
     title, explanation = _TEXTS[status]
     page = pages.ErrorPage(status, title, text or explanation, retry_seconds)
-    body = render_to_string("marketplace/error.html", {"page": page, "failed": status >= 500}, request)
+    body = render_to_string(
+        "marketplace/error.html", {"page": page, "failed": status >= 500}, request
+    )
     response = HttpResponse(body, status=status)
     if retry_seconds is not None:
         response["Retry-After"] = str(retry_seconds)
@@ -62,7 +79,10 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Expired form or foreign origin: the usual cause is a page left open over a sign-in."""
     return error(
-        request, 403, "The form was older than your session, so it was not accepted. Reload the page and try again."
+        request,
+        403,
+        "The form was older than your session, so it was not accepted. Reload the page and "
+        "try again.",
     )
 
 
@@ -80,5 +100,7 @@ def server_error(request: HttpRequest, *args: Any) -> HttpResponse:
     try:
         return error(request, 500)
     except Exception:  # the outermost frame: an error page must not fail (architecture.md 4-D)
-        log.exception("the error page failed", extra={"request_id": getattr(request, "request_id", "")})
+        log.exception(
+            "the error page failed", extra={"request_id": getattr(request, "request_id", "")}
+        )
         return HttpResponse(_LAST_RESORT.format(getattr(request, "request_id", "")), status=500)

@@ -10,14 +10,15 @@ from django.views.decorators.http import require_safe
 
 from ledger import selectors
 from ledger.records import ChangeEntry, Listing
-from marketplace import formats, links, pages, samples
+from marketplace import formats, links, pages, parts, samples
 from marketplace.catalogue import page_number
 from marketplace.selectors import latest_changes, reputation
 from marketplace.views import canonical
 
 
 def listing_of(request: HttpRequest, kind: str, address: str) -> Listing | HttpResponse:
-    """The service a path names (removed ones stay reachable), or the redirect to its right spelling."""
+    """The service a path names (removed ones stay reachable), or the redirect to its right
+    spelling."""
     spelled = canonical(request, address)
     if isinstance(spelled, HttpResponse):
         return spelled
@@ -45,7 +46,7 @@ def overview(request: HttpRequest, kind: str, address: str) -> HttpResponse:
     position = selectors.position(visitor, listing.provider, listing.serving) if visitor else None
     page = pages.OverviewPage(
         service=pages.service_head(listing, "", record.payers_30d),
-        prices=pages.listed_prices(listing),
+        prices=parts.listed_prices(listing),
         price_notes=price_notes(listing),
         declared=declared(listing),
         facts=facts(listing, latest, visitor, position),
@@ -53,67 +54,88 @@ def overview(request: HttpRequest, kind: str, address: str) -> HttpResponse:
         paid_share=formats.percentage(record.settled, record.settled + record.unsettled),
         warning=moved_without_consent(listing, latest),
         position=position,
-        funds_path=links.with_query("/account", provider=listing.provider) if links.exists("/account") else "",
+        funds_path=links.with_query("/account", provider=listing.provider)
+        if links.exists("/account")
+        else "",
     )
     return show(request, "overview", page)
 
 
 def facts(
     listing: Listing, latest: dict[str, ChangeEntry], visitor: str, position: Any
-) -> tuple[pages.Fact, ...]:
-    """Owner, visitor, our own check: three facts that say different things and are never merged (ux.md 5)."""
+) -> tuple[parts.Fact, ...]:
+    """Owner, visitor, our own check: three facts that say different things and are never merged
+    (ux.md 5)."""
     signer = formats.short_address(listing.tee_signer) if listing.tee_signer else "no signer"
     entry = latest.get("acknowledged")
     if listing.tee_signer_acknowledged:
-        owner = pages.Fact("Owner of the 0G contract", f"Acknowledged signer {signer}", "yes", entry and entry.at)
-    else:
-        owner = pages.Fact(
+        owner = parts.Fact(
             "Owner of the 0G contract",
-            f"Has not acknowledged signer {signer}: this provider cannot settle, and most clients refuse it",
+            f"Acknowledged signer {signer}",
+            "yes",
+            entry.at if entry else None,
+        )
+    else:
+        owner = parts.Fact(
+            "Owner of the 0G contract",
+            f"Has not acknowledged signer {signer}: this provider cannot settle, and most "
+            f"clients refuse it",
             "no",
         )
     if not visitor:
-        you = pages.Fact("You", "Sign in to see whether you acknowledged it", "unknown")
+        you = parts.Fact("You", "Sign in to see whether you acknowledged it", "unknown")
     elif position is not None and position.acknowledged:
-        you = pages.Fact("You", "Acknowledged this provider's signer", "yes")
+        you = parts.Fact("You", "Acknowledged this provider's signer", "yes")
     else:
-        you = pages.Fact("You", "Have not acknowledged it; a first transfer does that for you", "unknown")
-    check = pages.Fact("0G Market", "Its attestation was not checked by us", "unknown", verdict="never")
+        you = parts.Fact(
+            "You", "Have not acknowledged it; a first transfer does that for you", "unknown"
+        )
+    check = parts.Fact(
+        "0G Market", "Its attestation was not checked by us", "unknown", verdict="never"
+    )
     return (owner, you, check)
 
 
 def moved_without_consent(listing: Listing, latest: dict[str, ChangeEntry]) -> str:
-    """A new URL does not reset the owner's acknowledgement (contracts.md 7): say so until it is renewed."""
+    """A new URL does not reset the owner's acknowledgement (contracts.md 7): say so until it is
+    renewed."""
     moved, agreed = latest.get("url"), latest.get("acknowledged")
     if not listing.tee_signer_acknowledged or moved is None or agreed is None:
         return ""
     if (moved.block, moved.log_index or 0) <= (agreed.block, agreed.log_index or 0):
         return ""
     return (
-        f"The endpoint changed at block {moved.block:,}, after the owner's last acknowledgement (block"
+        f"The endpoint changed at block {moved.block:,}, after the owner's last "
+        f"acknowledgement (block"
         f" {agreed.block:,}). The acknowledgement was for the earlier endpoint."
     )
 
 
 def price_notes(listing: Listing) -> tuple[str, ...]:
-    """What the provider's additional information says about prices beyond the two numbers on chain."""
+    """What the provider's additional information says about prices beyond the two numbers on
+    chain."""
     info = formats.json_object(listing.additional_info)
     notes = []
     billing = info.get("cacheTokenBilling")
     divisor = billing.get("divisor") if isinstance(billing, dict) else None
     if isinstance(divisor, int) and not isinstance(divisor, bool) and divisor > 1:
         cached = formats.amount(listing.input_price // divisor * formats.MILLION)
-        notes.append(f"Cached input costs 1/{divisor:,} of the input price: {cached} 0G per 1M tokens.")
+        notes.append(
+            f"Cached input costs 1/{divisor:,} of the input price: {cached} 0G per 1M tokens."
+        )
     tiers = info.get("tieredPricing")
     if isinstance(tiers, dict) and isinstance(tiers.get("tiers"), list) and tiers["tiers"]:
         notes.append("Longer requests are billed by tiers; the multipliers are in the Raw tab.")
     if listing.service_type == formats.SPEECH:
         per_token = formats.amount(listing.input_price * formats.MILLION)
         notes.append(
-            f"Where the provider bills by tokens instead of seconds, input costs {per_token} 0G per 1M tokens."
+            f"Where the provider bills by tokens instead of seconds, input costs {per_token} "
+            f"0G per 1M tokens."
         )
     if info.get("MultiModel") is True:
-        notes.append("This provider serves several models; the model of a request decides its price.")
+        notes.append(
+            "This provider serves several models; the model of a request decides its price."
+        )
     return tuple(notes)
 
 
@@ -148,7 +170,9 @@ def declared(listing: Listing) -> tuple[tuple[str, str], ...]:
             found.append((label, "yes" if value else "no"))
         elif isinstance(value, (str, int)) and value != "":
             found.append((label, str(value)))
-    return tuple((label, formats.clip(formats.plain(text), 300) or formats.UNKNOWN) for label, text in found)
+    return tuple(
+        (label, formats.clip(formats.plain(text), 300) or formats.UNKNOWN) for label, text in found
+    )
 
 
 @require_safe
@@ -161,8 +185,8 @@ def changes(request: HttpRequest, kind: str, address: str) -> HttpResponse:
     )
     page = pages.ChangesTab(
         service=pages.service_head(listing, "changes"),
-        rows=tuple(pages.ChangeRow.of(entry, alone=True) for entry in found.items),
-        pager=pages.pager(found, "changes", lambda number: tab_page(listing, "changes", number)),
+        rows=tuple(parts.ChangeRow.of(entry, alone=True) for entry in found.items),
+        pager=parts.pager(found, "changes", lambda number: tab_page(listing, "changes", number)),
     )
     return show(request, "changes", page)
 
@@ -180,14 +204,14 @@ def settlements(request: HttpRequest, kind: str, address: str) -> HttpResponse:
     page = pages.SettlementsTab(
         service=pages.service_head(listing, "settlements"),
         rows=tuple(pages.SettlementRow.of(entry) for entry in found.items),
-        pager=pages.pager(found, "items", lambda number: tab_page(listing, "settlements", number)),
+        pager=parts.pager(found, "items", lambda number: tab_page(listing, "settlements", number)),
         reputation=reputation(listing.provider, listing.serving),
     )
     return show(request, "settlements", page)
 
 
 def tab_page(listing: Listing, tab: str, number: int) -> str:
-    path = pages.service_path(listing, tab)
+    path = parts.service_path(listing, tab)
     return f"{path}{'&' if '?' in path else '?'}page={number}"
 
 

@@ -1,4 +1,5 @@
-"""Refresh the fonts and icons in `static/` from npm packages; their output is committed, so nothing else needs npm.
+"""Refresh the fonts and icons in `static/` from npm packages; their output is committed, so
+nothing else needs npm.
 
     npm install --ignore-scripts --prefix DIR lucide-static@1.62.0 \
         @fontsource-variable/geist @fontsource-variable/geist-mono
@@ -79,7 +80,8 @@ def main(modules: Path) -> None:
     icons = modules / "lucide-static"
     symbols = "\n".join(symbol(name, (icons / f"icons/{name}.svg").read_text()) for name in ICONS)
     (STATIC / "icons/sprite.svg").write_text(
-        f'<svg xmlns="http://www.w3.org/2000/svg">\n<!-- lucide, ISC licence: see LICENSE.txt -->\n{symbols}\n</svg>\n'
+        '<svg xmlns="http://www.w3.org/2000/svg">\n'
+        f"<!-- lucide, ISC licence: see LICENSE.txt -->\n{symbols}\n</svg>\n"
     )
     shutil.copyfile(icons / "LICENSE", STATIC / "icons/LICENSE.txt")
 

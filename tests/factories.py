@@ -1,6 +1,8 @@
-"""Rows for tests that need a state of the index without running a chain. Plain functions, keyword overrides.
+"""Rows for tests that need a state of the index without running a chain. Plain functions, keyword
+overrides.
 
-The indexer is the only writer of these tables in the product; tests that check the indexer never use this module.
+The indexer is the only writer of these tables in the product; tests that check the indexer never
+use this module.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ ONE = 10**18
 
 def address(seed: int | str) -> str:
     """An EIP-55 address that depends on the seed alone."""
-    return str(to_checksum_address("0x" + hashlib.sha256(f"address {seed}".encode()).hexdigest()[:40]))
+    return str(
+        to_checksum_address("0x" + hashlib.sha256(f"address {seed}".encode()).hexdigest()[:40])
+    )
 
 
 def tx_hash(seed: int | str) -> str:
@@ -138,7 +142,12 @@ def settlement(provider: str = PETRA, user: str = ALICE, **given: Any) -> Settle
 
 
 def purse(user: str = ALICE, **given: Any) -> Ledger:
-    values: dict[str, Any] = {"user": user, "available": 5 * ONE, "total": 8 * ONE, "block": 4_000_000}
+    values: dict[str, Any] = {
+        "user": user,
+        "available": 5 * ONE,
+        "total": 8 * ONE,
+        "block": 4_000_000,
+    }
     return Ledger.objects.create(**{**values, **given})
 
 
@@ -186,4 +195,6 @@ def market(services: int = 12) -> None:
         change(provider, change="acknowledged", before=False, after=True, block=1_200 + index)
         change(provider)
         settlement(provider, address(f"user {index % 3}"), settled=10**15 * (index + 3))
-        settlement(provider, address("poor"), status="partial", settled=10**14, unsettled=3 * 10**14)
+        settlement(
+            provider, address("poor"), status="partial", settled=10**14, unsettled=3 * 10**14
+        )

@@ -1,13 +1,11 @@
-"""Filters and tags of the kit: thin doors to `marketplace.formats`, so that templates never compute."""
+"""Filters and tags of the kit: thin doors to `marketplace.formats`, so that templates never
+compute."""
 
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
 
 from django import template
-from django.template.base import FilterExpression, Parser, Token
-from django.template.loader import get_template
 from django.templatetags.static import static
 from django.utils import timezone
 from django.utils.html import format_html
@@ -75,29 +73,12 @@ def price_per_million(neuron_per_token: int) -> str:
 def icon(name: str) -> SafeString:
     """A decorative icon of the sprite; the words beside it carry the meaning."""
     return format_html(
-        '<svg class="icon" aria-hidden="true"><use href="{}#{}"></use></svg>', static("icons/sprite.svg"), name
+        '<svg class="icon" aria-hidden="true"><use href="{}#{}"></use></svg>',
+        static("icons/sprite.svg"),
+        name,
     )
 
 
 @register.simple_tag
 def bar(*parts: int) -> list[formats.Share]:
     return formats.shares([int(part) for part in parts])
-
-
-class Slot(template.Node):
-    def __init__(self, name: FilterExpression) -> None:
-        self.name = name
-
-    def render(self, context: template.Context) -> SafeString:
-        try:
-            found = get_template(self.name.resolve(context))
-        except template.TemplateDoesNotExist:
-            return SafeString("")
-        request: Any = context.get("request")
-        return SafeString(found.render(context.flatten(), request))
-
-
-@register.tag
-def slot(parser: Parser, token: Token) -> Slot:
-    """`{% slot "ui/wallet.html" %}`: another app's piece where that app is installed, nothing where it is not."""
-    return Slot(parser.compile_filter(token.split_contents()[1]))

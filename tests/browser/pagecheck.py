@@ -1,7 +1,7 @@
 """What every page of the site must satisfy, whoever wrote it: one list of paths, one set of checks.
 
-A new page is checked by adding its path to `PATHS`; a page that needs a session or rows of its own calls
-`sound(page, url)` from its own test.
+A new page is checked by adding its path to `PATHS`; a page that needs a session or rows of its own
+calls `sound(page, url)` from its own test.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ _STATUS_NOISE = "Failed to load resource: the server responded with a status of"
 _VIOLATIONS = """
 window.violations = [];
 document.addEventListener("securitypolicyviolation", (event) => {
-  window.violations.push(`${event.violatedDirective}: ${event.blockedURI} ${event.sourceFile ?? ""}`);
+  window.violations.push(`${event.violatedDirective}: ${event.blockedURI} ${event.sourceFile ??
+  ""}`);
 });
 """
 
@@ -67,7 +68,8 @@ class Watch:
 
 @contextmanager
 def watching(page: Page, url: str) -> Iterator[Watch]:
-    """Collect console errors, script errors, dialogs and requests to anybody else, from the first byte on."""
+    """Collect console errors, script errors, dialogs and requests to anybody else, from the first
+    byte on."""
     parts = urlsplit(url)
     watch = Watch(f"{parts.scheme}://{parts.netloc}")
 
@@ -78,7 +80,9 @@ def watching(page: Page, url: str) -> Iterator[Watch]:
 
     def asked(request: object) -> None:
         target = getattr(request, "url", "")
-        if not target.startswith((watch.origin, watch.origin.replace("http", "ws", 1), "data:", "blob:")):
+        if not target.startswith(
+            (watch.origin, watch.origin.replace("http", "ws", 1), "data:", "blob:")
+        ):
             watch.strangers.append(target)
 
     def shown(dialog: object) -> None:
@@ -102,8 +106,11 @@ def watching(page: Page, url: str) -> Iterator[Watch]:
         page.remove_listener("dialog", shown)
 
 
-def sound(page: Page, url: str, *, status: int = 200, schemes: tuple[str, ...] = ("light", "dark")) -> None:
-    """Open a page and hold it to all rules; an AssertionError lists everything that is wrong with it.
+def sound(
+    page: Page, url: str, *, status: int = 200, schemes: tuple[str, ...] = ("light", "dark")
+) -> None:
+    """Open a page and hold it to all rules; an AssertionError lists everything that is wrong with
+    it.
 
     Without `schemes` axe stays out: for tests that open many pages for another reason.
     """
@@ -123,7 +130,9 @@ def sound(page: Page, url: str, *, status: int = 200, schemes: tuple[str, ...] =
             faults += overflow(page, width)
         if schemes:
             faults += [f"narrow: {fault}" for fault in inaccessible(page)]
-        faults += [f"content security policy: {text}" for text in page.evaluate("window.violations")]
+        faults += [
+            f"content security policy: {text}" for text in page.evaluate("window.violations")
+        ]
     faults += watch.messages
     faults += [f"asked a third party: {target}" for target in watch.strangers]
     faults += [f"opened a dialog: {text}" for text in watch.dialogs]
@@ -164,8 +173,9 @@ def overflow(page: Page, width: int) -> list[str]:
         return []
     names = page.evaluate(
         """(width) => [...document.body.querySelectorAll("*")]
-            .filter((e) => e.getBoundingClientRect().right > width + 1 && !e.closest("pre, .table-wrap, .tabs"))
-            .slice(0, 4).map((e) => `${e.tagName.toLowerCase()}.${e.className}`)""",
+            .filter((e) => e.getBoundingClientRect().right > width + 1 && !e.closest("pre,
+            .table-wrap, .tabs")) .slice(0, 4).map((e) =>
+            `${e.tagName.toLowerCase()}.${e.className}`)""",
         width,
     )
     return [f"scrolls sideways at {width} px: {names}"]

@@ -1,4 +1,5 @@
-"""The pages in Chromium: sound in every state, inert against strangers, usable by keyboard and without script."""
+"""The pages in Chromium: sound in every state, inert against strangers, usable by keyboard and
+without script."""
 
 from __future__ import annotations
 
@@ -59,19 +60,26 @@ def test_a_chain_out_of_reach_keeps_the_list_and_dates_it(asgi_server: str, page
     expect(page.get_by_role("main").get_by_text("as of block 4,512,331, 7 min ago")).to_be_visible()
     expect(page.get_by_test_id("freshness")).to_have_attribute("data-state", "unreachable")
     expect(page.locator("#global-banner")).to_contain_text("The chain cannot be reached")
-    assert "connection refused" not in page.content(), "the follower's own error may hold a secret URL"
+    assert "connection refused" not in page.content(), (
+        "the follower's own error may hold a secret URL"
+    )
 
 
 def test_errors_have_the_look_and_a_request_id(asgi_server: str, page: Page) -> None:
     factories.head()
-    for path in ("/nothing-here", "/providers/0x12", f"/services/inference/{factories.ALICE}", "/services/x/y"):
+    for path in (
+        "/nothing-here",
+        "/providers/0x12",
+        f"/services/inference/{factories.ALICE}",
+        "/services/x/y",
+    ):
         pagecheck.sound(page, asgi_server + path, status=404)
         expect(page.get_by_text(re.compile("Request id [0-9a-f]{16}"))).to_be_visible()
 
 
 HOSTILE = {
     "tag": "<script>window.pwned=1</script><h1>owned</h1>",
-    "attribute": "\"><img src=x onerror=\"window.pwned=1\">",
+    "attribute": '"><img src=x onerror="window.pwned=1">',
     "template": "{{ request }} {% csrf_token %} ${7*7}",
     "reordering": "gnp.\u202etxet\u2066 hidden\u200b",
     "link": "javascript:window.pwned=1",
@@ -89,19 +97,38 @@ def test_strangers_words_are_inert(asgi_server: str, page: Page, name: str) -> N
     factories.head()
     factories.contract()
     factories.contract(kind="fine-tuning")
-    info = json.dumps({"TEEVerifier": evil, "ProviderIdentity": evil, evil[:50]: evil, "ImageName": evil})
-    factories.service(
-        url=evil, model=evil, service_type=evil, verifiability=evil, additional_info=info, input_price=2**256 - 1
+    info = json.dumps(
+        {"TEEVerifier": evil, "ProviderIdentity": evil, evil[:50]: evil, "ImageName": evil}
     )
-    factories.service(factories.BOB, additional_info=evil, model=evil, url=f"https://host.example/{evil}")
+    factories.service(
+        url=evil,
+        model=evil,
+        service_type=evil,
+        verifiability=evil,
+        additional_info=info,
+        input_price=2**256 - 1,
+    )
+    factories.service(
+        factories.BOB, additional_info=evil, model=evil, url=f"https://host.example/{evil}"
+    )
     factories.service(
         kind="fine-tuning",
         url=evil,
         model_list=[evil, evil],
-        quota={"cpu_count": 2**63, "node_memory": 0, "gpu_count": 1, "node_storage": 0, "gpu_type": evil},
+        quota={
+            "cpu_count": 2**63,
+            "node_memory": 0,
+            "gpu_count": 1,
+            "node_storage": 0,
+            "gpu_type": evil,
+        },
     )
-    for number, kind in enumerate(("url", "model", "type", "verifiability", "additional_info", "models")):
-        factories.change(change=kind, before=evil, after=[evil] if kind == "models" else evil, block=5 + number)
+    for number, kind in enumerate(
+        ("url", "model", "type", "verifiability", "additional_info", "models")
+    ):
+        factories.change(
+            change=kind, before=evil, after=[evil] if kind == "models" else evil, block=5 + number
+        )
     factories.change(change="quota", before={evil[:80]: evil}, after={"gpu_type": evil})
     one = f"/services/inference/{factories.PETRA}"
     tuning = f"/services/fine-tuning/{factories.PETRA}"
@@ -116,7 +143,9 @@ def test_strangers_words_are_inert(asgi_server: str, page: Page, name: str) -> N
         assert page.evaluate("window.pwned") is None
         assert page.locator("main :is(script, img, iframe, b)").count() == 0
         assert page.locator("a[href^='javascript:' i]").count() == 0
-        assert not re.search("[\u202a-\u202e\u2066-\u2069\u200b]", page.locator("main").inner_text())
+        assert not re.search(
+            "[\u202a-\u202e\u2066-\u2069\u200b]", page.locator("main").inner_text()
+        )
 
 
 def test_filters_search_sort_and_pages_live_in_the_url(asgi_server: str, page: Page) -> None:
@@ -135,7 +164,9 @@ def test_filters_search_sort_and_pages_live_in_the_url(asgi_server: str, page: P
         page.get_by_test_id("filter-type").select_option("fine-tuning")
         expect(page.locator("[data-kind='inference']")).to_have_count(0)
         expect(page).to_have_url(re.compile(r"/\?type=fine-tuning$"))
-        kinds = page.get_by_test_id("service-row").evaluate_all("rows => rows.map(row => row.dataset.kind)")
+        kinds = page.get_by_test_id("service-row").evaluate_all(
+            "rows => rows.map(row => row.dataset.kind)"
+        )
         assert set(kinds) == {"fine-tuning"}
 
         page.get_by_test_id("filter-type").select_option("")
@@ -146,9 +177,12 @@ def test_filters_search_sort_and_pages_live_in_the_url(asgi_server: str, page: P
 
         page.get_by_role("columnheader", name="Output").get_by_role("link").click()
         expect(page).to_have_url(re.compile("sort=output_price"))
-        expect(page.get_by_role("columnheader", name="Output")).to_have_attribute("aria-sort", "ascending")
+        expect(page.get_by_role("columnheader", name="Output")).to_have_attribute(
+            "aria-sort", "ascending"
+        )
         shown = page.get_by_test_id("service-row").evaluate_all(
-            "rows => rows.map(row => row.querySelector('[data-label=Output] [data-neuron]').dataset.neuron)"
+            "rows => rows.map(row => row.querySelector('[data-label=Output] "
+            "[data-neuron]').dataset.neuron)"
         )
         assert len(shown) == 25
 
@@ -157,7 +191,9 @@ def test_filters_search_sort_and_pages_live_in_the_url(asgi_server: str, page: P
     assert watch.messages == []
 
 
-def test_nothing_found_names_the_filters_and_offers_the_way_back(asgi_server: str, page: Page) -> None:
+def test_nothing_found_names_the_filters_and_offers_the_way_back(
+    asgi_server: str, page: Page
+) -> None:
     factories.market(6)
     page.goto(f"{asgi_server}/?q=zzz&type=chatbot")
     expect(page.get_by_role("heading", name="Nothing matches “zzz” and Chat")).to_be_visible()
@@ -167,7 +203,9 @@ def test_nothing_found_names_the_filters_and_offers_the_way_back(asgi_server: st
     expect(page.get_by_test_id("service-row")).to_have_count(6)
 
 
-def test_a_visitor_without_script_can_read_search_and_turn_pages(asgi_server: str, browser: Browser) -> None:
+def test_a_visitor_without_script_can_read_search_and_turn_pages(
+    asgi_server: str, browser: Browser
+) -> None:
     factories.market(60)
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()

@@ -1,4 +1,5 @@
-"""Pages without a browser: a constant number of queries, honest status codes, nothing dead, no second failure."""
+"""Pages without a browser: a constant number of queries, honest status codes, nothing dead, no
+second failure."""
 
 from __future__ import annotations
 
@@ -46,7 +47,12 @@ def queries(client: Client, path: str) -> int:
 def test_queries_do_not_grow_with_the_network(client: Client) -> None:
     factories.market(10)
     small = {path: queries(client, path) for path in PATHS}
-    for model in ("ledger_service", "ledger_servicechange", "ledger_settlement", "ledger_servingcontract"):
+    for model in (
+        "ledger_service",
+        "ledger_servicechange",
+        "ledger_settlement",
+        "ledger_servingcontract",
+    ):
         with connection.cursor() as cursor:
             cursor.execute(f"TRUNCATE {model}")
     factories.market(200)
@@ -106,7 +112,7 @@ def test_what_does_not_exist_is_404_with_a_request_id(client: Client, path: str)
     response = client.get(path)
     assert response.status_code == 404
     text = response.content.decode()
-    assert f"Request id <span class=\"mono\">{response['X-Request-ID']}</span>" in text
+    assert f'Request id <span class="mono">{response["X-Request-ID"]}</span>' in text
 
 
 def test_writing_to_a_page_is_refused(client: Client) -> None:
@@ -141,7 +147,9 @@ def test_a_second_contract_of_a_kind_has_its_own_page(client: Client) -> None:
     factories.service(model="second", serving=other)
     home = client.get("/").content.decode()
     assert f"/services/inference/{factories.PETRA}?service_name=inference-v2" in home
-    page = client.get(f"/services/inference/{factories.PETRA}/raw?service_name=inference-v2").content.decode()
+    page = client.get(
+        f"/services/inference/{factories.PETRA}/raw?service_name=inference-v2"
+    ).content.decode()
     assert "second" in page and other in page
 
 
@@ -189,7 +197,9 @@ def test_an_address_in_the_search_box_leads_to_its_page(client: Client) -> None:
     assert client.get("/search", {"q": "//evil.example"})["Location"] == "/?q=%2F%2Fevil.example"
 
 
-def test_a_failing_page_does_not_fail_twice(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_page_does_not_fail_twice(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The database goes away in the middle of a request: the error page needs none."""
     from django.db.utils import OperationalError
 
@@ -206,18 +216,24 @@ def test_a_failing_page_does_not_fail_twice(client: Client, monkeypatch: pytest.
     assert "<main" in text, "the designed page, not the last resort"
 
 
-@pytest.mark.parametrize("given", [{}, {"type": "fine-tuning"}, {"q": "a b", "sort": "-price", "page": "3"}])
+@pytest.mark.parametrize(
+    "given", [{}, {"type": "fine-tuning"}, {"q": "a b", "sort": "-price", "page": "3"}]
+)
 def test_filters_survive_the_way_through_the_url(given: dict[str, str]) -> None:
     from urllib.parse import parse_qsl, urlsplit
 
     filters = catalogue.Filters.parse(given)
-    again = catalogue.Filters.parse(dict(parse_qsl(urlsplit(filters.path(page=filters.page)).query)))
+    again = catalogue.Filters.parse(
+        dict(parse_qsl(urlsplit(filters.path(page=filters.page)).query))
+    )
     assert again == filters
 
 
 def test_numbers_above_the_list_are_the_lists(client: Client) -> None:
     factories.market(12)
     text = client.get("/").content.decode()
-    acknowledged = len(re.findall('data-testid="service-row"', text)) - text.count(">not acknowledged<")
+    acknowledged = len(re.findall('data-testid="service-row"', text)) - text.count(
+        ">not acknowledged<"
+    )
     assert re.search(rf"Signer acknowledged</dt><dd>{acknowledged}<", text)
     assert links.exists("/") and not links.exists("/no-such-page")

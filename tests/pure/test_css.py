@@ -1,4 +1,5 @@
-"""The look is made of tokens: four style sheets in layers, no value of its own outside `tokens.css`."""
+"""The look is made of tokens: four style sheets in layers, no value of its own outside
+`tokens.css`."""
 
 from __future__ import annotations
 
@@ -45,7 +46,9 @@ def test_every_rule_is_in_its_layer(name: str) -> None:
     for position, character in enumerate(text):
         depth += {"{": 1, "}": -1}.get(character, 0)
         if depth == 0 and character == "}":
-            assert position == len(text) - 1, f"rules outside the layer: {text[position + 1:][:60]}"
+            assert position == len(text) - 1, (
+                f"rules outside the layer: {text[position + 1 :][:60]}"
+            )
 
 
 @pytest.mark.parametrize("name", SHEETS[1:])
@@ -73,11 +76,15 @@ def test_no_style_and_no_script_stands_in_a_template() -> None:
         assert not re.search(r"\sstyle\s*=|<style|\son[a-z]+\s*=|\bhx-on|javascript:", text), path
         for tag in re.findall(r"<script[^>]*>", text):
             assert "src=" in tag, f"{path}: {tag}"
-        assert "|safe" not in text or path.match("docs/page.html") or path.match("inference/*"), path
+        assert "|safe" not in text or path.match("docs/page.html") or path.match("inference/*"), (
+            path
+        )
 
 
 def test_icons_named_in_templates_are_in_the_sprite() -> None:
-    sprite = set(re.findall(r'<symbol id="([\w-]+)"', (ROOT / "static/icons/sprite.svg").read_text()))
+    sprite = set(
+        re.findall(r'<symbol id="([\w-]+)"', (ROOT / "static/icons/sprite.svg").read_text())
+    )
     assert sprite == set(ICONS)
     sources = [*(ROOT / "templates").rglob("*.html"), *(ROOT / "static/js").glob("*.js")]
     text = "\n".join(path.read_text() for path in sources)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import datetime as dt
+import itertools
 import re
 import shlex
 
@@ -84,7 +86,7 @@ def test_shares_fill_the_bar_and_keep_every_part_visible(parts: list[int]) -> No
     assert sum(share.width for share in shares) == 10_000
     for share, part in zip(shares, parts, strict=True):
         assert (share.width > 0) == (part > 0)
-    for before, after in zip(shares, shares[1:], strict=False):
+    for before, after in itertools.pairwise(shares):
         assert after.start == before.start + before.width
 
 
@@ -92,7 +94,9 @@ def test_shares_fill_the_bar_and_keep_every_part_visible(parts: list[int]) -> No
 def test_countdown_is_never_negative_and_never_longer_than_the_time(seconds: int) -> None:
     sizes = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
     words = formats.countdown(seconds).split()
-    total = sum(int(value) * sizes[unit] for value, unit in zip(words[::2], words[1::2], strict=True))
+    total = sum(
+        int(value) * sizes[unit] for value, unit in zip(words[::2], words[1::2], strict=True)
+    )
     assert 0 <= total <= max(0, seconds)
     assert len(words) <= 4
 
@@ -128,7 +132,9 @@ def test_counts_in_words() -> None:
 def test_plain_text_holds_nothing_that_reorders_hides_or_breaks_encoding(text: str) -> None:
     shown = formats.plain(text)
     shown.encode()
-    assert not re.search("[\x00-\x08\x0e-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ufeff]", shown)
+    assert not re.search(
+        "[\x00-\x08\x0e-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ufeff]", shown
+    )
     assert formats.plain(shown) == shown
 
 
@@ -149,7 +155,9 @@ def test_clip_keeps_the_beginning(text: str, length: int) -> None:
 def test_identicon_ignores_spelling_and_tells_addresses_apart() -> None:
     address = "0x8ba1f109551bD432803012645Ac136ddd64DBA72"
     assert formats.identicon(address) == formats.identicon(address.lower())
-    assert all((4 - x, y) in formats.identicon(address).cells for x, y in formats.identicon(address).cells)
+    assert all(
+        (4 - x, y) in formats.identicon(address).cells for x, y in formats.identicon(address).cells
+    )
     pictures = {formats.identicon(f"0x{n:040x}") for n in range(200)}
     assert len(pictures) > 195
 
@@ -166,7 +174,7 @@ def test_deep_json_is_refused_not_followed() -> None:
     assert formats.json_object('{"n": ' + "9" * 5_000 + "}") == {}
 
 
-# --- links and samples: strangers' words in paths, shells and programs -------------------------------------------
+# --- links and samples: strangers' words in paths, shells and programs ---------------------------
 
 
 @pytest.mark.parametrize(
@@ -203,7 +211,15 @@ def test_model_paths_are_one_segment() -> None:
     assert path == "/models/meta%2Fllama%3Fx%3D%23y%0A"
 
 
-HOSTILE = ["$(touch /tmp/x)", "'; rm -rf ~ #", '"; import os #', "`id`", "@/etc/passwd", "\u202e", "\n\n"]
+HOSTILE = [
+    "$(touch /tmp/x)",
+    "'; rm -rf ~ #",
+    '"; import os #',
+    "`id`",
+    "@/etc/passwd",
+    "\u202e",
+    "\n\n",
+]
 
 
 @pytest.mark.parametrize("model", HOSTILE)
@@ -223,7 +239,6 @@ def test_samples_quote_a_hostile_model(kind: str, model: str) -> None:
     assert javascript.text.isascii() and python.text.isascii()
 
 
-def _constants(source: str) -> list[object]:
-    import ast
+def _constants(source: str) -> list[ast.Constant]:
 
     return [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)]
