@@ -183,7 +183,7 @@ class _Section:
             raise self.fail(key, f"given twice, as {' and '.join(given)}")
         if not given:
             return ""
-        value = self.text(given[0])
+        value = self.text(given[0], "")
         if given[0].endswith("_file"):
             try:
                 return (self.folder / value).read_text().strip()

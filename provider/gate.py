@@ -11,13 +11,16 @@ from collections import OrderedDict
 
 from protocol import fees, keys
 from protocol.abi import checksum
-from protocol.keys import KeyRejected
+from protocol.keys import KeyFields, KeyRejected
 from provider.book import Book
 from provider.chain import Account, Chain
 from provider.errors import ChainError, Refused
 
 MAX_CACHED = 4096
 LOOKUPS_AT_ONCE = 8
+# Looked up for a key whose signature is wrong, only to refuse it in the documented order: few at
+# once and never remembered, so that a forger waits for forgers and nobody else.
+FORGED_LOOKUPS_AT_ONCE = 2
 # A refusal from the cache is checked again on the chain, at most this often per user.
 RECHECK_SECONDS = 1.0
 
@@ -30,6 +33,12 @@ class Accounts:
         self._seconds = seconds
         self._known: OrderedDict[str, tuple[float, Account | None]] = OrderedDict()
         self._slots = asyncio.Semaphore(LOOKUPS_AT_ONCE)
+        self._forged_slots = asyncio.Semaphore(FORGED_LOOKUPS_AT_ONCE)
+
+    async def claimed(self, user: str) -> Account | None:
+        """The account of a user who has not proven to be one. Raises ChainError."""
+        async with self._forged_slots:
+            return await self._chain.account(user)
 
     async def get(self, user: str, *, max_age: float | None = None) -> Account | None:
         """The account, at most `max_age` seconds old (default: as configured).
@@ -67,26 +76,40 @@ class Gate:
             key = keys.parse_authorization(authorization)
             keys.check_fields(key.fields, provider=self._chain.provider, now=int(time.time()))
             user = checksum(key.fields.address)
-            account = await self._account(user)
-            try:
-                keys.check_revocation(key.fields, account.revocation if account else None)
-            except KeyRejected:
-                account = await self._account(user, fresh=True)
-                keys.check_revocation(key.fields, account.revocation if account else None)
-            self._check_signature(key)
+            forged = self._signature_problem(key)
+            await self._check_revocation(user, key.fields, forged=forged is not None)
+            if forged is not None:
+                raise forged
         except KeyRejected as refusal:
             raise Refused(400, f"validate session: {refusal}") from refusal
+        except ChainError as error:
+            raise Refused(503, str(error)) from error
         return user
 
-    def _check_signature(self, key: keys.SignedKey) -> None:
-        """A signature that was good stays good, so it is recovered once."""
+    async def _check_revocation(self, user: str, fields: KeyFields, *, forged: bool) -> None:
+        if forged:
+            account = await self._accounts.claimed(user)
+        else:
+            account = await self._accounts.get(user)
+            try:
+                keys.check_revocation(fields, account.revocation if account else None)
+            except KeyRejected:
+                account = await self._accounts.get(user, max_age=RECHECK_SECONDS)
+        keys.check_revocation(fields, account.revocation if account else None)
+
+    def _signature_problem(self, key: keys.SignedKey) -> KeyRejected | None:
+        """Why the signature is wrong; one that was good stays good and is recovered only once."""
         seen = hashlib.sha256(f"{key.raw}|{key.signature}".encode()).digest()
         if seen in self._good_keys:
-            return
-        keys.check_signature(key)
+            return None
+        try:
+            keys.check_signature(key)
+        except KeyRejected as problem:
+            return problem
         self._good_keys[seen] = None
         if len(self._good_keys) > MAX_CACHED:
             self._good_keys.popitem(last=False)
+        return None
 
     async def acknowledged(self, user: str) -> None:
         """The user has an account and both sides trust the signer."""

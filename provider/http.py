@@ -18,6 +18,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 SLOW_READER_SECONDS = 30
+BODY_SECONDS = 60
 
 
 class Request:
@@ -33,7 +34,15 @@ class Request:
         self._receive = receive
 
     async def body(self, limit: int, too_large: str) -> bytes:
-        """The whole body. Raises Refused 413 with the text `too_large` beyond `limit` bytes."""
+        """The whole body. Raises Refused 413 with the text `too_large` beyond `limit` bytes, 408
+        when it does not come to an end."""
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                return await self._body(limit, too_large)
+        except TimeoutError as error:
+            raise Refused(408, "the request body did not arrive in time") from error
+
+    async def _body(self, limit: int, too_large: str) -> bytes:
         declared = self.headers.get("content-length", "0")
         if not (declared.isascii() and declared.isdigit()) or int(declared[:12]) > limit:
             raise Refused(413, too_large)

@@ -31,7 +31,7 @@ class Prompt:
     expected: Usage
 
 
-def read_prompt(raw: bytes, *, model: str, upstream_model: str) -> Prompt:
+def read_prompt(raw: bytes, model: str, upstream_model: str) -> Prompt:
     """Check a chat request and prepare its bytes for the upstream.
 
     The bytes stay as they came unless the model name has to change or a stream lacks

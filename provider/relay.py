@@ -32,6 +32,8 @@ from provider.tee import Tee
 
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
 TOO_LARGE = "Request body size exceeds the maximum allowed size of 32MB"
+LONG_BODY_DIGITS = 5  # a declared length of 100,000 bytes and more, or an undeclared one
+LONG_BODIES_AT_ONCE = 4
 MAX_JSON_BYTES = 10 * 1024 * 1024
 MAX_ERROR_BYTES = 1024 * 1024
 MAX_STREAM_BYTES = 64 * 1024 * 1024
@@ -125,6 +127,7 @@ class Relay:
         self._tariff = fees.tariff(
             service.input_price, service.output_price, service.additional_info
         )
+        self._long_bodies = asyncio.Semaphore(LONG_BODIES_AT_ONCE)
         self._under_way: dict[str, asyncio.Event] = {}
 
     async def chat(self, request: Request, answer: Answer) -> None:
@@ -133,10 +136,7 @@ class Relay:
         await self._gate.acknowledged(user)
         if request.headers.get("content-encoding", "identity") != "identity":
             raise Refused(400, "validate request: compressed bodies are not supported")
-        raw = await request.body(MAX_REQUEST_BYTES, TOO_LARGE)
-        prompt = read_prompt(
-            raw, model=self._config.service.model, upstream_model=self._config.upstream.model
-        )
+        prompt = await self._prompt(request)
         rate = self._keeper.count(user, time.time())
         with self._keeper.running(user):
             estimate = fees.chat_fee(self._tariff, prompt.expected)
@@ -147,6 +147,17 @@ class Relay:
                 chat_id = str(uuid4())
                 headers = {"ZG-Res-Key": chat_id, "Provider": self._provider, **rate}
                 await self._forward(_Order(user, prompt, chat_id, headers), request, answer)
+
+    async def _prompt(self, request: Request) -> Prompt:
+        """Read and check the body; long ones wait for each other and are parsed in a thread."""
+        names = (self._config.service.model, self._config.upstream.model)
+        declared = request.headers.get("content-length", "")
+        if declared.isascii() and declared.isdigit() and len(declared) <= LONG_BODY_DIGITS:
+            raw = await request.body(MAX_REQUEST_BYTES, TOO_LARGE)
+            return read_prompt(raw, *names)
+        async with self._long_bodies:
+            raw = await request.body(MAX_REQUEST_BYTES, TOO_LARGE)
+            return await asyncio.to_thread(read_prompt, raw, *names)
 
     async def signature(self, chat_id: str, answer: Answer) -> None:
         """The signature of an answer; waits a little for one that is just being finished."""

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
 import socket
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import aiohttp
-import uvicorn
 
 from provider import tee as tees
 from provider.app import App
@@ -23,61 +21,16 @@ from provider.errors import ChainError, ConfigError
 from provider.gate import Gate
 from provider.register import check_network, register
 from provider.relay import Relay
+from provider.server import listen, serve_app
 from provider.settle import Settler
 from provider.store import Store
 
-SHUTDOWN_SECONDS = 1
 LAST_WORDS_SECONDS = 0.3
 LAST_SETTLEMENT_SECONDS = 0.5
 KEEP_SIGNATURES_SECONDS = 7 * 86_400
 PRUNE_SECONDS = 3600
 
 log = logging.getLogger("provider.serve")
-
-
-class _Server(uvicorn.Server):
-    """Says READY once connections are accepted."""
-
-    def __init__(self, config: uvicorn.Config, ready: str) -> None:
-        super().__init__(config)
-        self._ready = ready
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Stop politely; uvicorn's own version would end the process before our last words."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.handle_exit, number, None)
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            print(self._ready, flush=True)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A bound socket; port 0 lets the kernel choose. Raises ConfigError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=512)
-    except (OSError, OverflowError) as error:
-        raise ConfigError(f"listen: cannot listen on {host}:{port} ({error})") from error
-
-
-async def serve_app(app: object, sock: socket.socket, ready: str) -> None:
-    """Serve `app` on `sock` until SIGTERM or SIGINT."""
-    options = uvicorn.Config(
-        app,  # type: ignore[arg-type]  # our own, narrower ASGI types
-        lifespan="off",
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-    )
-    await _Server(options, ready).serve(sockets=[sock])
 
 
 async def run(config: Config) -> None:

@@ -35,6 +35,7 @@ MAX_ITEMS = 50
 RECEIPT_SECONDS = 20
 REPLACE_SECONDS = 90
 RETRY_SECONDS = 5
+KICK_SECONDS = 30
 MAX_NONCE = 2**256 - 2  # one below the value that would block a pair for ever
 
 log = logging.getLogger("provider.settle")
@@ -53,11 +54,16 @@ class Settler:
         self._chain_id = chain_id
         self._interval = interval
         self._wake = asyncio.Event()
+        self._kicked = float("-inf")
         self._lock = asyncio.Lock()
 
     def kick(self) -> None:
-        """Settle soon: a user's balance is running low."""
-        self._wake.set()
+        """Settle soon, a user's balance is running low; but not so often that somebody with next
+        to nothing could burn our gas with it."""
+        now = time.monotonic()
+        if now - self._kicked >= KICK_SECONDS:
+            self._kicked = now
+            self._wake.set()
 
     async def run(self) -> None:
         """Settle for ever: by the timer, when kicked, and sooner while something is pending."""

@@ -16,7 +16,7 @@ from provider.answerer.app import AnswererApp
 from provider.answerer.corpus import load
 from provider.answerer.search import Index
 from provider.errors import ConfigError
-from provider.serve import listen, serve_app
+from provider.server import listen, serve_app
 
 MODEL = "project-docs-extractive"
 RATE = 45.0

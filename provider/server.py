@@ -1,0 +1,60 @@
+"""A small ASGI server around uvicorn: binds first, says READY, and leaves time for last words."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+
+from provider.errors import ConfigError
+
+SHUTDOWN_SECONDS = 1
+
+
+class _Server(uvicorn.Server):
+    """Says READY once connections are accepted."""
+
+    def __init__(self, config: uvicorn.Config, ready: str) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop politely; uvicorn's own version would end the process before our last words."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            print(self._ready, flush=True)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket; port 0 lets the kernel choose. Raises ConfigError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=512)
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"listen: cannot listen on {host}:{port} ({error})") from error
+
+
+async def serve_app(app: object, sock: socket.socket, ready: str) -> None:
+    """Serve `app` on `sock` until SIGTERM or SIGINT."""
+    options = uvicorn.Config(
+        app,  # type: ignore[arg-type]  # our own, narrower ASGI types
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )
+    await _Server(options, ready).serve(sockets=[sock])

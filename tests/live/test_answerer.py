@@ -1,0 +1,83 @@
+"""The answerer as a process, asked by the OpenAI client."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import openai
+import pytest
+import requests
+from openai.types.chat import ChatCompletionUserMessageParam
+
+from provider.answerer.compose import tokens
+
+ROOT = Path(__file__).resolve().parents[2]
+QUESTION: ChatCompletionUserMessageParam = {
+    "role": "user",
+    "content": "How do refunds and the lock work?",
+}
+RATE = 200
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "provider.answerer", "--docs", str(ROOT), "--rate", str(RATE)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    assert process.stdout is not None
+    words = process.stdout.readline().split()
+    assert words[:2] == ["answerer", "READY"] and int(words[3]) > 10
+    yield words[2]
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(2) == 0
+    process.stdout.close()
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(api_key="none", base_url=url + "/v1") as made:
+        yield made
+
+
+def test_whole_and_streamed_answers_are_the_same(client: openai.OpenAI) -> None:
+    model = client.models.list().data[0].id
+    whole = client.chat.completions.create(model=model, messages=[QUESTION])
+    text = whole.choices[0].message.content or ""
+    assert text.startswith("*I quote this project’s documentation") and "\n> " in text
+    assert whole.usage is not None and whole.usage.completion_tokens == len(tokens(text))
+    started = time.monotonic()
+    stream = client.chat.completions.create(
+        model=model,
+        messages=[QUESTION],
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    chunks = list(stream)
+    pace = whole.usage.completion_tokens / (time.monotonic() - started)
+    said = [c.choices[0].delta.content for c in chunks if c.choices and c.choices[0].delta.content]
+    assert "".join(said) == text and len(said) == whole.usage.completion_tokens
+    assert chunks[-1].usage == whole.usage
+    assert pace < RATE * 1.1  # a human can follow; the lower bound is the machine's affair
+
+
+def test_max_tokens_cuts_and_says_so(client: openai.OpenAI) -> None:
+    cut = client.chat.completions.create(model="x", messages=[QUESTION], max_tokens=5)
+    assert cut.choices[0].finish_reason == "length"
+    assert cut.usage is not None and cut.usage.completion_tokens == 5
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b'{"messages":[1]}', b'{"messages":[],"max_tokens":-1}', b"\xff"]
+)
+def test_malformed_requests_get_an_openai_error(url: str, body: bytes) -> None:
+    answer = requests.post(url + "/v1/chat/completions", data=body, timeout=10)
+    assert answer.status_code == 400 and answer.json()["error"]["message"]
+    assert requests.get(url + "/v1/nothing", timeout=10).status_code == 404

@@ -1,0 +1,124 @@
+"""The documentation answerer: it finds, quotes, counts, and says when it has nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provider.answerer import compose, corpus
+from provider.answerer.compose import Turn
+from provider.answerer.search import Index, stem, words
+
+GUIDE = """# Guide
+
+Some opening words.
+
+## Refunds
+
+A refund waits for a lock of 24 hours.
+
+```
+# not a heading
+```
+
+## Signatures
+
+Every answer is signed; see [the rules](rules.md).
+<!-- hidden remark -->
+"""
+
+CODE = '''"""A module docstring that is long enough to be worth quoting to somebody who asks about
+caches, and therefore mentions the word lighthouse which nothing else here does."""
+
+
+def _private() -> None:
+    """%s"""
+''' % ("secret " * 40)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "README.md").write_text("# Readme\n\nThis project is a marketplace.\n")
+    (tmp_path / "CHANGELOG.md").write_text("# Changes\n\nrefund refund refund\n")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "guide.md").write_text(GUIDE)
+    (tmp_path / "docs" / "long.md").write_text(
+        "# Long\n\n## Part\n\n" + ("para graph. " * 30 + "\n\n") * 9
+    )
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "cache.py").write_text(CODE)
+    (tmp_path / "app" / "broken.py").write_text("def (")
+    (tmp_path / "node_modules").mkdir()
+    (tmp_path / "node_modules" / "x.py").write_text(CODE)
+    return tmp_path
+
+
+def ask(project: Path, *questions: str) -> str:
+    turns = [Turn("user", question) for question in questions]
+    return compose.answer(Index(corpus.load(project)), turns)
+
+
+def test_passages_know_where_they_come_from(project: Path) -> None:
+    passages = corpus.load(project)
+    by_heading = {p.heading: p for p in passages}
+    assert by_heading["Guide › Refunds"].source == "docs/guide.md"
+    assert "# not a heading" in by_heading["Guide › Refunds"].text
+    assert "hidden" not in by_heading["Guide › Signatures"].text
+    assert {p.source for p in passages} == {
+        "README.md",
+        "docs/guide.md",
+        "docs/long.md",
+        "app/cache.py",
+    }
+    assert all(len(p.text) <= corpus.MAX_PASSAGE_CHARS for p in passages)
+
+
+def test_quotes_the_right_passage_with_its_source(project: Path) -> None:
+    said = ask(project, "How long do refunds take?")
+    assert said.startswith(compose.NOTICE)
+    assert "> A refund waits for a lock of 24 hours." in said and "`docs/guide.md`" in said
+    assert "> Every answer is signed; see the rules." in ask(project, "who signs the answers?")
+    assert "app/cache.py" in ask(project, "lighthouse cache?")
+
+
+def test_says_so_when_there_is_nothing(project: Path) -> None:
+    said = ask(project, "What is the capital of France?")
+    assert "I found no passage" in said and "- Refunds" in said
+    assert ask(project, "hello").count("Hello.") == 1
+    assert "Hello." in compose.answer(Index([]), []).replace("\n", " ")
+
+
+def test_a_follow_up_leans_on_the_question_before(project: Path) -> None:
+    assert "24 hours" in ask(project, "Tell me about refunds", "why the lock?")
+    assert "24 hours" in ask(project, "Tell me about refunds", "and more?")
+
+
+@given(st.text(max_size=400))
+def test_tokens_join_to_the_text(text: str) -> None:
+    assert "".join(compose.tokens(text)) == text
+
+
+@given(st.lists(st.text(max_size=80), max_size=4))
+def test_any_conversation_gets_an_answer(questions: list[str]) -> None:
+    index = Index([corpus.Passage("docs/a.md", "A › B", "text about ledgers and money")])
+    assert compose.answer(index, [Turn("user", q) for q in questions])
+
+
+def test_forms_of_a_word_meet() -> None:
+    assert len({stem(w) for w in ("refund", "refunds", "refunded", "refunding")}) == 1
+    assert stem("verified") == stem("verifies")
+    assert words("What is the PRICE?") == [stem("price")]
+
+
+def test_a_long_quote_is_cut_at_a_sentence_and_closes_its_fence() -> None:
+    long = "Word word. " * 200
+    index = Index([corpus.Passage("docs/a.md", "A › Long word", long)])
+    said = compose.answer(index, [Turn("user", "word?")])
+    assert len(said) < 1200 and said.count("Word word. …") == 1
+    fenced = "Ledger facts:\n```\n" + "ledger = 1\n" * 120 + "```"
+    index = Index([corpus.Passage("docs/a.md", "A › Ledger", fenced)])
+    said = compose.answer(index, [Turn("user", "ledger facts?")])
+    assert said.count("```") == 2

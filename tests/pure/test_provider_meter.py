@@ -1,0 +1,133 @@
+"""Reading requests and answers without trusting either."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.fees import Tariff, Usage
+from provider.errors import Refused
+from provider.meter import AnswerMeter, read_prompt
+
+TARIFF = Tariff(3, 5)
+STREAM = (
+    b'data: {"choices":[{"delta":{"content":"one "}}]}\r\n\r\n'
+    b': keep-alive\n\ndata: {"choices":[{"delta":{"content":"two thr"}}],"usage":null}\n\n'
+    b'data:{"choices":[{"delta":{"content":"ee"}},{"delta":{"content":" x"}}]}\n\n'
+    b'data: {"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":4}}\n\ndata: [DONE]'
+)
+
+
+@given(st.lists(st.integers(0, len(STREAM)), max_size=12))
+def test_a_stream_costs_the_same_however_it_is_cut(cuts: list[int]) -> None:
+    meter = AnswerMeter()
+    edges = [0, *sorted(cuts), len(STREAM)]
+    for start, end in pairwise(edges):
+        meter.feed(STREAM[start:end])
+    meter.end()
+    assert meter.done and meter.usage == Usage(10, 4)
+    assert meter.fee(TARIFF) == 50
+
+
+def test_words_are_counted_across_chunks_until_usage_comes() -> None:
+    meter = AnswerMeter()
+    assert meter.fee(TARIFF) == 0
+    for line in STREAM.split(b"\n")[:5]:
+        meter.feed(line + b"\n")
+    assert meter.fee(TARIFF) == 5 * 3  # "one two thr"
+    meter.feed(b"\n".join(STREAM.split(b"\n")[5:8]) + b"\n")
+    assert meter.fee(TARIFF) == 5 * 4  # "one two three x"
+
+
+@given(st.lists(st.binary(max_size=60)))
+def test_hostile_streams_never_raise_and_never_cost_negative(parts: list[bytes]) -> None:
+    meter = AnswerMeter()
+    for part in parts:
+        meter.feed(b"data: " + part + b"\n")
+        meter.feed(part)
+    meter.end()
+    assert meter.fee(TARIFF) >= 0
+
+
+def test_a_line_without_end_is_forgotten() -> None:
+    meter = AnswerMeter()
+    for _ in range(40):
+        meter.feed(b"data: " + b"x" * 100_000)
+    assert len(meter._line) <= 1024 * 1024
+    meter.feed(b'\ndata: {"choices":[{"delta":{"content":"word"}}]}\n')
+    assert meter.fee(TARIFF) == 5
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"null", b"<html>", b'{"a":', b"\xff"])
+def test_what_is_no_object_is_no_answer(body: bytes) -> None:
+    assert not AnswerMeter().whole(body)
+
+
+def test_odd_answers_are_read_as_far_as_they_go() -> None:
+    meter = AnswerMeter()
+    odd = {"choices": [7, {"message": None}, {"message": {"content": ["a"]}}], "usage": [1]}
+    assert meter.whole(json.dumps(odd).encode())
+    assert meter.fee(TARIFF) == 0
+
+
+def prompt(document: dict[str, Any]) -> bytes:
+    return json.dumps({"model": "m", "messages": [], **document}, indent=1).encode()
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"stream": False},
+        {"stream": None},
+        {"stream": True, "stream_options": {"include_usage": True, "x": 1}},
+    ],
+)
+def test_bytes_stay_untouched_when_nothing_changes(document: dict[str, Any]) -> None:
+    raw = prompt(document)
+    assert read_prompt(raw, "m", "").body is raw
+
+
+@pytest.mark.parametrize(
+    ("document", "changed"),
+    [
+        ({"stream": True}, {"stream_options": {"include_usage": True}}),
+        (
+            {"stream": True, "stream_options": {"include_usage": False, "x": 1}},
+            {"stream_options": {"include_usage": True, "x": 1}},
+        ),
+        ({"stream": True, "stream_options": 7}, {"stream_options": {"include_usage": True}}),
+        ({"model": "other"}, {"model": "m"}),
+    ],
+)
+def test_only_what_must_change_changes(document: dict[str, Any], changed: dict[str, Any]) -> None:
+    raw = prompt(document)
+    sent = json.loads(read_prompt(raw, "m", "").body)
+    assert sent == {**json.loads(raw), **changed}
+
+
+def test_the_upstream_may_know_the_model_by_another_name() -> None:
+    assert json.loads(read_prompt(prompt({}), "m", "vendor/m-2").body)["model"] == "vendor/m-2"
+
+
+def test_the_estimate_follows_the_limits_asked_for() -> None:
+    def expected(**document: Any) -> Usage:
+        return read_prompt(prompt(document), "m", "").expected
+
+    size = len(prompt({}))
+    assert expected() == Usage(size // 4 + 1, 1024)
+    assert expected(max_tokens=10).completion_tokens == 10
+    assert expected(max_tokens=10, n=3).completion_tokens == 30
+    assert expected(max_tokens=10, max_completion_tokens=20).completion_tokens == 20
+
+
+@given(st.binary(max_size=200))
+def test_hostile_bodies_are_refused_politely(raw: bytes) -> None:
+    with pytest.raises(Refused) as refusal:
+        read_prompt(raw, "m", "")
+    assert refusal.value.status == 400
