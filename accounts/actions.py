@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from eth_utils import is_address, is_checksum_address, to_checksum_address
+from eth_utils.address import is_address, is_checksum_address, to_checksum_address
 
 from accounts.errors import Problem
 from protocol import abi
@@ -84,8 +84,8 @@ def quota(value: Any) -> dict[str, Any]:
     return {**{n: amount(value[n]) for n in names}, "gpu_type": text(value["gpu_type"])}
 
 
-_PROVIDER = {"provider": address}
-_AT = {"provider": address, "service_name": text}
+_PROVIDER: dict[str, Parser] = {"provider": address}
+_AT: dict[str, Parser] = {"provider": address, "service_name": text}
 PARAMETERS: dict[str, dict[str, Parser]] = {
     "deposit": {"amount": amount},
     "deposit_for": {"recipient": address, "amount": amount},

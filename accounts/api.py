@@ -17,7 +17,7 @@ from accounts.problems import answer, body_of, json_door
 @require_POST
 @json_door
 def preview(request: HttpRequest) -> HttpResponse:
-    """`{action, from, params}` → `{to, data, value, gas, effects, warnings}` or a problem document."""
+    """`{action, from, params}` → `{to, data, value, gas, effects, warnings}`, or a problem."""
     limits.spend("preview", str(request.META.get("REMOTE_ADDR", "")), limit=120, seconds=60)
     body = body_of(request)
     try:

@@ -15,7 +15,7 @@ _LEDGER = abi.LEDGER_MANAGER
 
 @dataclass(frozen=True)
 class Call:
-    """`data` is 0x-hex calldata, `value` neuron; `to` is always one of the network's own contracts."""
+    """`data` is 0x-hex calldata, `value` neuron; `to` is one of the network's own contracts."""
 
     to: str
     data: str
@@ -23,7 +23,7 @@ class Call:
 
 
 def encode(action: str, params: dict[str, Any], facts: Facts) -> Call | None:
-    """The call of a parsed action; None when it must go to a serving contract that does not exist."""
+    """The call of a parsed action; None when its serving contract does not exist."""
     if action in ("deposit", "deposit_for"):
         return _deposit(params, facts)
     if action in ("transfer", "retrieve") and facts.serving is None:
@@ -43,6 +43,7 @@ def _deposit(params: dict[str, Any], facts: Facts) -> Call:
 
 
 def _ledger(action: str, params: dict[str, Any], facts: Facts, name: str) -> Call:
+    arguments: tuple[Any, ...]
     if action == "transfer":
         arguments = ("transferFund", params["provider"], name, params["amount"])
     elif action == "retrieve":

@@ -60,7 +60,8 @@ def look_at_all(limit: int = 200) -> int:
         .select_related("user")
         .order_by("checked_at")[:limit]
     )
-    return sum(1 for intent in waiting if look(intent))
+    looked = [look(intent) for intent in waiting]
+    return len(looked)
 
 
 def _claim(intent: Intent) -> bool:
@@ -122,15 +123,18 @@ def _is_ours(intent: Intent, found: dict[str, Any]) -> bool:
 
 
 def _why(intent: Intent, block: int) -> tuple[str, str]:
-    """Why it reverted: the same call at the parent block tells (contracts.md 10)."""
+    """Why it reverted: the same call at the parent block tells (contracts.md 10), or, when
+    something earlier in its block was the cause, the call after that block.
+    """
     request = {
         "from": intent.user.address,
         "to": intent.to,
         "data": intent.data,
         "value": hex(intent.value),
     }
-    (outcome,) = node.call_many([("eth_call", [request, hex(block - 1)])])
-    decoded = abi.decode_error(outcome.data) if isinstance(outcome, RpcError) else None
+    outcomes = node.call_many([("eth_call", [request, hex(at)]) for at in (block - 1, block)])
+    refused = (abi.decode_error(o.data) for o in outcomes if isinstance(o, RpcError))
+    decoded = next((error for error in refused if error), None)
     if decoded is None:
         return "reverted", "The contract refused it. Only gas was charged."
     title, fix = refusals.sentence(*decoded, intent.action)
@@ -165,9 +169,7 @@ def _back_to_submitted(intent: Intent) -> None:
 
 
 def _missing(intent: Intent, used: int) -> None:
-    """The node does not know the hash: replaced, lost, or not heard of yet. `used`: the sender's
-    nonces so far.
-    """
+    """The node does not know the hash. `used`: how many nonces the sender has spent."""
     if intent.state != State.SUBMITTED:
         _back_to_submitted(intent)
         return
@@ -188,7 +190,7 @@ def _missing(intent: Intent, used: int) -> None:
 
 
 def _find_replacement(intent: Intent, nonce: int) -> None:
-    """The transaction that took the nonce: sped up (follow that one), cancelled, or something else."""
+    """What took the nonce: the same sped up (follow that one), a cancellation, or another."""
     taker = _transaction_with(intent.user.address, nonce)
     if taker is None:
         return

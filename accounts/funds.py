@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from django.utils import timezone
 
 from accounts import actions, follow, limits, money, pages, selectors, services
+from accounts import pages_transaction as shown
 from accounts.errors import NodeError, Problem
 from accounts.models import User
 from accounts.problems import of_node
@@ -28,7 +29,7 @@ def page(user: User, query: Mapping[str, str]) -> pages.FundsPage:
     found = ledger.account(user.address)
     least = selectors.limits()
     action = query.get("action", "deposit")
-    if action not in pages.FORMS:
+    if action not in shown.FORMS:
         action = "deposit"
     form = _form(action, query, found, least)
     review = None if form.error else _review(user, form, query)
@@ -40,7 +41,7 @@ def page(user: User, query: Mapping[str, str]) -> pages.FundsPage:
         rows=position_rows(found.positions, int(timezone.now().timestamp())),
         form=form,
         review=review,
-        current=pages.transaction(follow.look(current)) if current else None,
+        current=shown.transaction(follow.look(current)) if current else None,
         freshness=chain.head(),
         least_deposit=least[0] if least else None,
         contracts=selectors.contract_addresses(),
@@ -91,8 +92,8 @@ def _form(
     action: str, query: Mapping[str, str], account: Account, least: tuple[int, int] | None
 ) -> pages.Form:
     links = tuple(
-        pages.Link(label, f"/account?action={name}", name == action)
-        for name, label in pages.FORMS.items()
+        shown.Link(label, f"/account?action={name}", name == action)
+        for name, label in shown.FORMS.items()
     )
     typed = query.get("amount", "")[:_MAX_TYPED]
     return pages.Form(
@@ -132,7 +133,7 @@ def _hint(action: str, account: Account, least: tuple[int, int] | None) -> str:
 
 def _presets(
     action: str, account: Account, least: tuple[int, int] | None
-) -> tuple[pages.Link, ...]:
+) -> tuple[shown.Link, ...]:
     """Amounts that are legal and usual, as links that fill the form."""
     amounts: list[tuple[str, int]] = []
     if least and action == "deposit":
@@ -144,7 +145,7 @@ def _presets(
             rest = account.ledger.available - least[0]
             amounts.append((f"{money.short(rest)} 0G, leaving the minimum", rest))
     return tuple(
-        pages.Link(label, "/account?" + urlencode({"action": action, "amount": money.exact(a)}))
+        shown.Link(label, "/account?" + urlencode({"action": action, "amount": money.exact(a)}))
         for label, a in amounts
     )
 
@@ -168,8 +169,9 @@ def _choices(
         of_provider = [v for v in found if v.endswith(f":{provider}")]
         chosen = next((v for v in of_provider if v.startswith("inference")), "")
         chosen = chosen or next(iter(of_provider), f":{provider}")
-    if chosen and chosen not in found and _parsed(chosen):
-        found[chosen] = f"{_short(_parsed(chosen)[1])} · not listed"
+    unlisted = _parsed(chosen) if chosen not in found else None
+    if unlisted:
+        found[chosen] = f"{_short(unlisted[1])} · not listed"
     return tuple(pages.ProviderChoice(v, label, v == chosen) for v, label in found.items())
 
 
@@ -177,19 +179,19 @@ def _short(address: str) -> str:
     return f"{address[:6]}…{address[-4:]}"
 
 
-def _parsed(choice: str) -> tuple[str, str] | tuple[()]:
-    """(service name, provider) of a choice; empty for anything that is not one."""
+def _parsed(choice: str) -> tuple[str, str] | None:
+    """(service name, provider) of a choice; None for anything that is not one."""
     name, _, provider = choice.rpartition(":")
     try:
         return name[:100], actions.address(provider)
     except ValueError:
-        return ()
+        return None
 
 
 # --- the review -----------------------------------------------------------------------------------
 
 
-def _review(user: User, form: pages.Form, query: Mapping[str, str]) -> pages.Review | None:
+def _review(user: User, form: pages.Form, query: Mapping[str, str]) -> shown.Review | None:
     """The checked preview of what the form says; None while there is nothing to review."""
     params = _params(form, query)
     if params is None:
@@ -201,11 +203,11 @@ def _review(user: User, form: pages.Form, query: Mapping[str, str]) -> pages.Rev
         return _blocked(problem)
     except NodeError as error:
         return _blocked(of_node(error))
-    return pages.review(checked, actions.jsonable(checked.params))
+    return shown.review(checked, actions.jsonable(checked.params))
 
 
-def _blocked(problem: Problem) -> pages.Review:
-    return pages.Review(
+def _blocked(problem: Problem) -> shown.Review:
+    return shown.Review(
         state="blocked",
         title=problem.title,
         fix=problem.fix,
@@ -215,12 +217,12 @@ def _blocked(problem: Problem) -> pages.Review:
 
 
 _FIXES = {
-    "LedgerNotExists": (pages.Link("Create your account", "/account?action=deposit"),),
+    "LedgerNotExists": (shown.Link("Create your account", "/account?action=deposit"),),
     "InsufficientAvailableBalance": (
-        pages.Link("Deposit", "/account?action=deposit"),
-        pages.Link("Retrieve from providers", "/account?action=retrieve"),
+        shown.Link("Deposit", "/account?action=deposit"),
+        shown.Link("Retrieve from providers", "/account?action=retrieve"),
     ),
-    "TooManyRefunds": (pages.Link("See refunds", "/account/refunds"),),
+    "TooManyRefunds": (shown.Link("See refunds", "/account/refunds"),),
 }
 
 
@@ -232,7 +234,7 @@ def _params(form: pages.Form, query: Mapping[str, str]) -> dict[str, object] | N
         params["amount"] = str(money.parse(form.amount))
     if form.takes_provider:
         choice = _parsed(next((c.value for c in form.choices if c.selected), ""))
-        if not choice:
+        if choice is None:
             return None
         name, provider = choice
         params |= {"providers": [provider]} if form.action == "retrieve" else {"provider": provider}

@@ -20,7 +20,7 @@ def caller(request: HttpRequest) -> str:
 
 
 def spend(name: str, who: str, *, limit: int, seconds: int) -> None:
-    """Count one use of `name` by `who`; raises TooMany above `limit` uses per window of `seconds`."""
+    """Count one use of `name` by `who`; TooMany above `limit` uses per window of `seconds`."""
     window, into = divmod(int(time.time()), seconds)
     key = f"limit:{name}:{who}:{window}"
     # `add` then `incr`: both atomic in Redis, and the key is only ever read inside its own window.

@@ -6,31 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
-import orjson
-from django.utils import timezone
-
-from accounts import money
-from accounts.models import Intent, ProviderKey, State
-from accounts.services import Preview
+from accounts.models import ProviderKey
+from accounts.pages_transaction import FORMS, Link, Review, Transaction
 from chain.selectors import Freshness
 from ledger.records import Account, MovementEntry, Page, Position
 
-#: After this long in `submitted` the page says that it takes longer than usual (ux.md 3).
-SLOW = timedelta(seconds=60)
-
-
 # --- parts ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Link:
-    label: str
-    path: str
-    current: bool = False
-    count: int | None = None
 
 
 @dataclass(frozen=True)
@@ -119,228 +103,6 @@ def balances(account: Account, wallet: int | None) -> Balances:
     return Balances(wallet, available, locked, refunding, total, tuple(parts), pending)
 
 
-# --- review ---------------------------------------------------------------------------------------
-
-_LABELS = {
-    "wallet": "Wallet",
-    "available": "Available",
-    "locked": "Locked at providers",
-    "refunding": "Refunding",
-    "sub_account": "Held at provider",
-    "stake": "Stake",
-    "gas": "Gas, at most",
-    "signer_acknowledged": "Signing key trusted",
-    "refund_cancelled": "Pending refund",
-    "key_revoked": "Key revoked",
-    "service": "Service",
-}
-
-
-@dataclass(frozen=True)
-class EffectRow:
-    """One line of the review table: amounts as neuron, everything else as text."""
-
-    what: str
-    label: str
-    who: str
-    before: int | str
-    after: int | str
-
-    @property
-    def is_amount(self) -> bool:
-        return isinstance(self.before, int)
-
-
-def effect_rows(effects: Iterable[dict[str, Any]]) -> tuple[EffectRow, ...]:
-    """Rows of stored effects (`Effect.to_json`), in their order, gas last."""
-    return tuple(
-        EffectRow(e["what"], _LABELS[e["what"]], e.get("who", ""), *_values(e)) for e in effects
-    )
-
-
-def _values(effect: dict[str, Any]) -> tuple[int, int] | tuple[str, str]:
-    before, after = effect["before"], effect["after"]
-    if isinstance(before, str) and before.isdigit() and str(after).isdigit():
-        return int(before), int(after)
-    words = {True: "yes", False: "no", None: "–"}
-    return str(words.get(before, before)), str(words.get(after, after))
-
-
-@dataclass(frozen=True)
-class Review:
-    """What the person is about to send, or why they cannot. `contracts` is the closed list for the
-    script.
-    """
-
-    state: str
-    title: str = ""
-    fix: str = ""
-    code: str = ""
-    rows: tuple[EffectRow, ...] = ()
-    warnings: tuple[str, ...] = ()
-    action: str = ""
-    params: str = ""
-    seen: str = ""
-    fixes: tuple[Link, ...] = ()
-
-    @property
-    def blocked(self) -> bool:
-        return self.state == "blocked"
-
-
-def review(preview: Preview, params: dict[str, Any]) -> Review:
-    return Review(
-        state=State.PRECHECKED,
-        title=title(preview.action, params),
-        rows=effect_rows(e.to_json() for e in preview.effects),
-        warnings=preview.warnings,
-        action=preview.action,
-        params=orjson.dumps(params).decode(),
-        seen=preview.digest,
-    )
-
-
-def title(action: str, params: dict[str, Any]) -> str:
-    """`Deposit 5 0G`: what the transaction is, in a few words."""
-    amount = f"{money.short(int(params['amount']))} 0G" if "amount" in params else ""
-    words = {
-        "deposit": f"Deposit {amount}",
-        "deposit_for": f"Deposit {amount} for another account",
-        "transfer": f"Transfer {amount} to a provider",
-        "retrieve": "Retrieve from providers",
-        "withdraw": f"Withdraw {amount}",
-        "delete_ledger": "Close the account",
-        "acknowledge_signer": "Trust a signing key"
-        if params.get("acknowledged", True)
-        else "Withdraw trust in a signing key",
-        "revoke_token": "Revoke a key",
-        "revoke_tokens": "Revoke keys",
-        "revoke_all_tokens": "Revoke all keys",
-        "acknowledge_deliverable": "Acknowledge a result",
-        "add_or_update_service": "Publish the service",
-        "add_or_update_finetune_service": "Publish the fine-tuning service",
-        "remove_service": "Remove the service",
-    }
-    return words[action]
-
-
-# --- a transaction --------------------------------------------------------------------------------
-
-_TONES = {
-    State.BLOCKED: "bad",
-    State.REVERTED: "bad",
-    State.REPLACED: "warn",
-    State.DROPPED: "warn",
-    State.INDEXED: "ok",
-    State.FINAL: "ok",
-}
-_NOTES = {
-    State.PRECHECKED: "Checked against the contract. Nothing was sent yet.",
-    State.AWAITING_WALLET: "Confirm in your wallet. A request may be hidden behind this window; "
-    "open the wallet from the browser's toolbar.",
-    State.REJECTED: "You declined. Nothing was sent.",
-    State.SUBMITTED: "Sent. Waiting for a block. You can leave this page.",
-    State.INCLUDED: "In a block. Our index reads it next.",
-    State.INDEXED: "Confirmed. The numbers on this site include it.",
-    State.FINAL: "Final.",
-}
-_STEPS = ("Confirm in wallet", "Sent", "In a block", "Confirmed", "Final")
-_REACHED = {
-    State.SUBMITTED: 2,
-    State.INCLUDED: 3,
-    State.INDEXED: 4,
-    State.FINAL: 5,
-    State.REVERTED: 2,
-    State.REPLACED: 1,
-    State.DROPPED: 1,
-}
-_POLL_SECONDS = {State.SUBMITTED: 1, State.INCLUDED: 1, State.INDEXED: 2}
-
-
-@dataclass(frozen=True)
-class Step:
-    label: str
-    state: str
-
-
-@dataclass(frozen=True)
-class Transaction:
-    """One transaction as every page shows it; `poll` is in seconds, 0 = nothing more will happen."""
-
-    intent: Intent
-    title: str
-    label: str
-    tone: str
-    note: str
-    steps: tuple[Step, ...]
-    poll: int
-    path: str
-    rows: tuple[EffectRow, ...]
-
-    @property
-    def may_send(self) -> bool:
-        return self.intent.state in (State.PRECHECKED, State.AWAITING_WALLET, State.REJECTED)
-
-    @property
-    def waits_for_wallet(self) -> bool:
-        return self.intent.state == State.AWAITING_WALLET
-
-    @property
-    def retry_path(self) -> str:
-        """The form again, filled in, where sending anew makes sense."""
-        done = (State.REVERTED, State.DROPPED, State.REPLACED, State.BLOCKED)
-        return form_path(self.intent) if self.intent.state in done else ""
-
-
-def intent_path(intent: Intent) -> str:
-    return f"/account/transactions/{intent.pk}"
-
-
-def form_path(intent: Intent) -> str:
-    """The funds page with this action's form."""
-    return f"/account?action={intent.action}" if intent.action in FORMS else "/account"
-
-
-def transaction(intent: Intent) -> Transaction:
-    state = State(intent.state)
-    slow = (
-        state == State.SUBMITTED
-        and intent.submitted_at is not None
-        and timezone.now() - intent.submitted_at > SLOW
-    )
-    note = intent.reason or _NOTES.get(state, "")
-    if slow and not intent.reason:
-        note = (
-            "Taking longer than usual. You can leave this page, or speed it up or cancel it in "
-            "your wallet."
-        )
-    return Transaction(
-        intent=intent,
-        title=title(intent.action, intent.params),
-        label=state.label,
-        tone=_TONES.get(state, ""),
-        note=note,
-        steps=_steps(state),
-        poll=5 if slow else _POLL_SECONDS.get(state, 0),
-        path=intent_path(intent),
-        rows=effect_rows(intent.effects),
-    )
-
-
-def _steps(state: State) -> tuple[Step, ...]:
-    reached = _REACHED.get(state, 0)
-    failed = state in (State.REVERTED, State.REPLACED, State.DROPPED)
-    steps = []
-    for number, label in enumerate(_STEPS):
-        if number < reached:
-            steps.append(Step(label, "done"))
-        elif number == reached:
-            steps.append(Step(label, "failed" if failed else "current"))
-        else:
-            steps.append(Step(label, "next"))
-    return tuple(steps)
-
-
 # --- pages ----------------------------------------------------------------------------------------
 
 
@@ -358,16 +120,6 @@ class ProviderChoice:
     value: str
     label: str
     selected: bool
-
-
-#: action → label of its form on the funds page.
-FORMS = {
-    "deposit": "Deposit",
-    "transfer": "Transfer",
-    "retrieve": "Retrieve",
-    "withdraw": "Withdraw",
-    "deposit_for": "Deposit for another",
-}
 
 
 @dataclass(frozen=True)

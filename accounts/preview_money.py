@@ -123,20 +123,23 @@ def _transfer_warnings(
     listing = facts.listings.get(provider)
     if cancelled:
         warnings.append(
-            f"{money.short(cancelled)} 0G of this comes from your pending refund there, which is cancelled."
+            f"{money.short(cancelled)} 0G of this comes from your pending refund there, "
+            "which is cancelled."
         )
     if listing is None:
         warnings.append("This address offers no service in this contract right now.")
     elif not listing.owner_acknowledged:
         warnings.append(
-            "The owner of the 0G contract has not acknowledged this provider's signing key, so it cannot charge you yet."
+            "The owner of the 0G contract has not acknowledged this provider's signing key, "
+            "so it cannot charge you yet."
         )
     if account is None or not account.acknowledged:
         signer = listing.signer if listing else "none registered"
         warnings.append(f"Transferring also says that you trust its signing key ({signer}).")
     if held.free <= PROVIDER_RESERVE and facts.serving and facts.serving.contract != FINE_TUNING:
         warnings.append(
-            "Providers keep 1 0G in reserve: they answer only while you hold more than that with them."
+            "Providers keep 1 0G in reserve: they answer only while you hold more than that "
+            "with them."
         )
     return warnings
 
@@ -177,13 +180,15 @@ def _retrieve_warnings(paid: int, requested: int, lock_time: int) -> list[str]:
     warnings: list[str] = []
     if paid:
         warnings.append(
-            f"Now: {money.short(paid)} 0G that is already unlocked returns to your available balance."
+            f"Now: {money.short(paid)} 0G that is already unlocked returns to your available "
+            "balance."
         )
     if requested:
         warnings.append(
-            f"Later: {money.short(requested)} 0G starts its lock and unlocks in about {_hours(lock_time)} "
-            "(this network's rule today; it can change). Until then the provider may still charge it for "
-            "requests already made."
+            f"Later: {money.short(requested)} 0G starts its lock and unlocks in about "
+            f"{_hours(lock_time)} "
+            "(this network's rule today; it can change). Until then the provider may still "
+            "charge it for requests already made."
         )
     if not paid and not requested:
         warnings.append("Nothing is unlocked and nothing is free there: this would only cost gas.")

@@ -61,7 +61,7 @@ class After:
 
     @property
     def locked(self) -> int:
-        """At providers and not on its way back; with available and refunding it sums to the total."""
+        """At providers and not on its way back; with the other two it sums to the total."""
         return self.purse.total - self.purse.available - self.refunding
 
 

@@ -45,7 +45,7 @@ def problem(request: HttpRequest, error: Problem) -> HttpResponse:
 
 
 def of_node(error: NodeError) -> Problem:
-    """What a person needs to know when the chain node is the trouble: nothing was sent, try again."""
+    """What a person needs to know when the chain node is the trouble."""
     if isinstance(error, WrongChain):
         return Problem(
             "wrong_chain", str(error), "The operator has to fix CHAIN_RPC_URLS.", status=503

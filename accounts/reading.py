@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
-from eth_abi import encode
-from eth_utils import keccak
+from eth_abi.abi import encode
+from eth_utils.crypto import keccak
 
 from accounts import actions, node
 from accounts.errors import NodeUnavailable, RpcError

@@ -233,7 +233,7 @@ def sentence(name: str, arguments: Mapping[str, Any], action: str = "") -> tuple
 
 
 class _Gaps(dict[str, str]):
-    """Errors that share a name with other arguments (contracts.md 11.19) leave no hole in the text."""
+    """Errors that share a name with other arguments (contracts.md 11.19) leave no hole."""
 
     def __missing__(self, key: str) -> str:
         return "…"

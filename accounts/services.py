@@ -73,7 +73,8 @@ def check(action: str, raw_params: Any, sender: str) -> Preview:
         # The contract accepts what our rules refuse: then our numbers would be wrong too.
         raise Problem(
             "preview_disagrees",
-            "Our rules and the contract disagree about this transaction, so its effects cannot be shown.",
+            "Our rules and the contract disagree about this transaction, so its effects "
+            "cannot be shown.",
             "Nothing was sent. Please report this.",
             status=500,
         )

@@ -14,13 +14,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import siwe
-from eth_abi import encode
+from eth_abi.abi import encode
 from eth_account.messages import _hash_eip191_message, encode_defunct
-from eth_utils import to_checksum_address
+from eth_utils.address import to_checksum_address
 from siwe.siwe import EIP6492_VALIDATOR_BYTECODE
 
 from accounts import node
-from accounts.errors import NodeError, SignInFailed
+from accounts.errors import NodeError, RpcError, SignInFailed
 
 MESSAGE_LIFETIME = timedelta(minutes=5)
 STATEMENT = "Sign in to 0G Market. This is a message, not a transaction, and costs nothing."
@@ -131,12 +131,13 @@ def _contract_accepts(message: siwe.SiweMessage, signature: bytes) -> bool:
         result: Any = node.call(
             "eth_call", {"data": data}, "latest", timeout=_CONTRACT_CHECK_SECONDS
         )
-    except node.RpcError:
+    except RpcError:
         return False  # the validator reverts on signatures it cannot read
     except NodeError:
         raise SignInFailed(
             "wallet_check_unavailable",
-            "This is not a plain signature, and the chain node that could ask a contract wallet does not answer.",
+            "This is no plain signature, and the chain node that could ask a contract wallet "
+            "does not answer.",
             "Try again in a minute.",
         ) from None
     return isinstance(result, str) and result.lower() in ("0x01", "0x1")

@@ -12,6 +12,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
 from accounts import actions, follow, funds, pages, selectors
+from accounts import pages_transaction as shown
 from accounts.http import user_of
 from accounts.models import FOLLOWED
 from chain import selectors as chain
@@ -71,7 +72,7 @@ def transactions(request: HttpRequest) -> HttpResponse:
         follow.look(intent)
     number = _number(request)
     sent: Page[Any] = ledger.paginate(
-        selectors.intents_of(user), number, PER_PAGE, pages.transaction
+        selectors.intents_of(user), number, PER_PAGE, shown.transaction
     )
     moved = ledger.movements(user.address, _number(request, "movements"), PER_PAGE)
     page = pages.TransactionsPage(

@@ -13,7 +13,7 @@ from django.contrib.auth import login, logout
 from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.views.decorators.http import require_POST
-from eth_utils import is_address
+from eth_utils.address import is_address
 from pydantic import ValidationError
 
 from accounts import limits, siwe

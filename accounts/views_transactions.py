@@ -13,6 +13,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts import follow, intents, limits, pages, selectors
+from accounts import pages_transaction as shown
 from accounts.errors import NodeError, Problem
 from accounts.http import user_of
 from accounts.models import Intent
@@ -25,7 +26,7 @@ def _answer(intent: Intent) -> HttpResponse:
         {
             "id": str(intent.pk),
             "state": intent.state,
-            "url": pages.intent_path(intent),
+            "url": shown.intent_path(intent),
             "transaction": {
                 "from": intent.user.address,
                 "to": intent.to,
@@ -52,7 +53,7 @@ def start(request: HttpRequest) -> HttpResponse:
 @signed_in
 @json_door
 def confirm(request: HttpRequest, identifier: UUID) -> HttpResponse:
-    """`{again?}` → the transaction for `eth_sendTransaction`; the intent now waits for the wallet."""
+    """`{again?}` → what `eth_sendTransaction` takes; the intent now waits for the wallet."""
     intent = intents.of(user_of(request), identifier)
     again = body_of(request).get("again") is True
     return _answer(intents.confirm(intent, again=again))
@@ -89,7 +90,7 @@ def discard(request: HttpRequest, identifier: UUID) -> HttpResponse:
 def status(request: HttpRequest, identifier: UUID) -> HttpResponse:
     """The live fragment of one transaction; looking at it also asks the chain."""
     intent = follow.look(intents.of(user_of(request), identifier))
-    return render(request, "ui/tx_state.html", {"tx": pages.transaction(intent)})
+    return render(request, "ui/tx_state.html", {"tx": shown.transaction(intent)})
 
 
 @require_GET
@@ -99,7 +100,7 @@ def detail(request: HttpRequest, identifier: UUID) -> HttpResponse:
     if not request.user.is_authenticated:
         return render(request, "accounts/signed_out.html", {"page": pages.SignedOut("Transaction")})
     intent = follow.look(intents.of(user_of(request), identifier))
-    page = pages.TransactionPage(pages.transaction(intent), selectors.contract_addresses())
+    page = pages.TransactionPage(shown.transaction(intent), selectors.contract_addresses())
     return render(request, "accounts/transaction.html", {"page": page})
 
 

@@ -1,4 +1,4 @@
-"""Preview against the contracts: what it promises happens to the wei, what it refuses the contract refuses by the same name."""
+"""Preview against the contracts: what it promises happens, what it refuses is refused."""
 
 from __future__ import annotations
 
@@ -61,25 +61,24 @@ def draw(rng: random.Random) -> tuple[str, dict[str, Any]]:
     provider = rng.choice([PETRA, PETRA, PAUL, ALICE.address])
     name = rng.choice([INFERENCE, INFERENCE, FINE_TUNING, "inference"])
     at = {"provider": provider, "service_name": name}
-    return rng.choice(
-        [
-            ("deposit", {"amount": amount(rng)}),
-            ("deposit_for", {"recipient": BOB.address, "amount": amount(rng)}),
-            ("transfer", {**at, "amount": amount(rng)}),
-            ("transfer", {**at, "amount": amount(rng)}),
-            ("retrieve", {"providers": [provider], "service_name": name}),
-            ("retrieve", {"providers": [PETRA, PAUL, PETRA], "service_name": INFERENCE}),
-            ("retrieve", {"providers": [PETRA] * 21, "service_name": INFERENCE}),
-            ("withdraw", {"amount": amount(rng)}),
-            ("delete_ledger", {}),
-            ("acknowledge_signer", {**at, "acknowledged": rng.random() < 0.5}),
-            ("revoke_token", {"provider": provider, "token_id": rng.randrange(256)}),
-            ("revoke_tokens", {"provider": provider, "token_ids": [1, 255, 1]}),
-            ("revoke_all_tokens", {"provider": provider}),
-            ("acknowledge_deliverable", {"provider": provider, "deliverable_id": "none"}),
-            ("remove_service", {"service_name": name}),
-        ]
-    )
+    drawn: list[tuple[str, dict[str, Any]]] = [
+        ("deposit", {"amount": amount(rng)}),
+        ("deposit_for", {"recipient": BOB.address, "amount": amount(rng)}),
+        ("transfer", {**at, "amount": amount(rng)}),
+        ("transfer", {**at, "amount": amount(rng)}),
+        ("retrieve", {"providers": [provider], "service_name": name}),
+        ("retrieve", {"providers": [PETRA, PAUL, PETRA], "service_name": INFERENCE}),
+        ("retrieve", {"providers": [PETRA] * 21, "service_name": INFERENCE}),
+        ("withdraw", {"amount": amount(rng)}),
+        ("delete_ledger", {}),
+        ("acknowledge_signer", {**at, "acknowledged": rng.random() < 0.5}),
+        ("revoke_token", {"provider": provider, "token_id": rng.randrange(256)}),
+        ("revoke_tokens", {"provider": provider, "token_ids": [1, 255, 1]}),
+        ("revoke_all_tokens", {"provider": provider}),
+        ("acknowledge_deliverable", {"provider": provider, "deliverable_id": "none"}),
+        ("remove_service", {"service_name": name}),
+    ]
+    return rng.choice(drawn)
 
 
 def after_of(facts: Facts, effects: tuple[preview.Effect, ...]) -> dict[tuple[str, str], Any]:
@@ -99,7 +98,7 @@ def after_of(facts: Facts, effects: tuple[preview.Effect, ...]) -> dict[tuple[st
 
 @pytest.mark.parametrize("seed", range(4))
 def test_preview_and_contract_agree_on_random_actions(contracts: Contracts, seed: int) -> None:
-    """80 random actions per seed: same verdict, same error with the same arguments, same numbers."""
+    """80 random actions per seed: same verdict, same error and arguments, same numbers."""
     rng = random.Random(seed)
     accepted = refused = 0
     contracts.ledger.send(ALICE, "depositFund", value=20 * NEURON)
@@ -118,9 +117,7 @@ def test_preview_and_contract_agree_on_random_actions(contracts: Contracts, seed
                 assert predicted.name == "ServiceNotFound"
                 continue
             with pytest.raises(Reverted) as caught:
-                contracts.chain.send(
-                    ALICE, call.to, bytes.fromhex(call.data[2:]), value=call.value
-                )
+                contracts.chain.send(ALICE, call.to, bytes.fromhex(call.data[2:]), value=call.value)
             assert (caught.value.error, caught.value.args_) == (
                 predicted.name,
                 predicted.arguments_,
@@ -190,13 +187,11 @@ def test_a_wallet_that_cannot_pay_is_told_both_numbers(contracts: Contracts) -> 
     assert "holds 0 0G" in caught.value.title
 
 
-# --- through HTTP ------------------------------------------------------------------------------------
+# --- through HTTP -------------------------------------------------------------------------------
 
 
 def ask(client: Client, body: Any) -> Any:
-    return client.post(
-        "/api/v1/transactions/preview", body, content_type="application/json"
-    )
+    return client.post("/api/v1/transactions/preview", body, content_type="application/json")
 
 
 @pytest.mark.django_db

@@ -1,4 +1,4 @@
-"""Signing in: only the wallet that owns the address gets a session, and every attack is refused by name."""
+"""Signing in: only the wallet that owns the address gets a session; attacks are refused by name."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from django.test import Client
 from eth_account import Account
 from eth_account.messages import encode_defunct
 from eth_account.signers.local import LocalAccount
+from siwe import ISO8601Datetime
 
 from accounts import siwe
 from accounts.errors import SignInFailed
@@ -68,7 +69,7 @@ def test_a_message_for_another_site_chain_or_time_is_refused(
 
 def test_a_message_not_valid_yet_is_refused() -> None:
     message = written()
-    later = siwe.siwe.ISO8601Datetime.from_datetime(NOW + timedelta(minutes=1))
+    later = ISO8601Datetime.from_datetime(NOW + timedelta(minutes=1))
     message = message.model_copy(update={"not_before": later})
     assert refused(message, sign(ALICE, message.prepare_message())) == "message_not_yet_valid"
 
@@ -112,7 +113,7 @@ def site(anvil: Any, settings: Any) -> None:
     settings.CHAIN_RPC_URLS = (anvil.url,)
 
 
-# --- through HTTP ------------------------------------------------------------------------------------
+# --- through HTTP -------------------------------------------------------------------------------
 
 
 def prepare(client: Client, address: str = ALICE.address) -> str:

@@ -1,0 +1,342 @@
+"""The funds pages: numbers from ledger rows, exact sums, every first-time state, nobody else's data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from accounts import crypto, keys, pages
+from accounts.errors import Problem, Refused
+from accounts.models import ProviderKey, User
+from chain.models import Head
+from devnet import accounts as cast
+from devnet.anvil import Anvil
+from devnet.deploy import Contracts, connect, deploy
+from ledger.models import Ledger, ServingContract, SubAccount
+from ledger.selectors import account
+from protocol import keys as wire
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+NEURON = 10**18
+ALICE, BOB = cast.user(1), cast.user(2)
+PETRA = cast.provider(1).address
+PAGES = ("/account", "/account/refunds", "/account/transactions", "/account/keys")
+
+
+@pytest.fixture(scope="module")
+def contracts() -> Iterator[Contracts]:
+    with Anvil(args=()) as node:
+        yield connect(node.url, deploy(node.url))
+
+
+@pytest.fixture
+def site(contracts: Contracts, settings: Any) -> Iterator[None]:
+    settings.CHAIN_RPC_URLS = (contracts.chain.rpc.url,)
+    with contracts.chain.rollback():
+        yield
+
+
+@pytest.fixture
+def alice() -> Client:
+    client = Client()
+    client.force_login(User.objects.for_address(ALICE.address))
+    return client
+
+
+def neuron(html: str, name: str) -> int:
+    found = re.search(rf'data-neuron="(\d+)"[^>]*data-testid="balance-{name}"', html)
+    assert found, name
+    return int(found[1])
+
+
+def hold(contracts: Contracts) -> None:
+    """Rows as the index writes them: 10 deposited, 4 at a provider, of which 1.000000000000000001 comes back."""
+    ServingContract.objects.create(
+        address=contracts.inference.address,
+        kind="inference",
+        version="v1.0",
+        service_name="inference-v1.0",
+        recommended=True,
+        registered_block=1,
+        start_block=1,
+        lock_time_seconds=86_400,
+        block=1,
+    )
+    Ledger.objects.create(
+        user=ALICE.address, available=6 * NEURON - 3, total=10 * NEURON - 3, block=5
+    )
+    SubAccount.objects.create(
+        serving=contracts.inference.address,
+        user=ALICE.address,
+        provider=PETRA,
+        balance=4 * NEURON,
+        pending_refund=NEURON + 1,
+        refunds=[{"amount": str(NEURON + 1), "created_at": 1_700_000_000}],
+        acknowledged=True,
+        block=5,
+    )
+
+
+# --- pages -----------------------------------------------------------------------------------------
+
+
+def test_the_numbers_are_the_rows_and_their_parts_sum_to_the_neuron(
+    alice: Client, contracts: Contracts, site: None
+) -> None:
+    hold(contracts)
+    html = alice.get("/account").content.decode()
+    available, locked = neuron(html, "available"), neuron(html, "locked")
+    assert (available, neuron(html, "refunding")) == (6 * NEURON - 3, NEURON + 1)
+    assert available + locked + neuron(html, "refunding") == 10 * NEURON - 3
+    assert neuron(html, "wallet") == contracts.chain.balance(ALICE.address)
+    shown = pages.balances(account(ALICE.address), None)
+    assert sum(part.share.width for part in shown.parts) == 10_000
+    assert 'data-testid="position-row"' in html
+
+
+def test_a_refund_shows_when_it_unlocks_by_todays_lock_time(
+    alice: Client, contracts: Contracts, site: None
+) -> None:
+    hold(contracts)
+    html = alice.get("/account/refunds").content.decode()
+    assert f'data-amount="{NEURON + 1}"' in html
+    assert 'data-unlocks-at="2023-11-15T22:13:20Z"' in html
+    assert 'data-testid="refund-collect"' in html  # long unlocked
+    ServingContract.objects.update(lock_time_seconds=604_800)
+    assert 'data-unlocks-at="2023-11-21T22:13:20Z"' in (
+        alice.get("/account/refunds").content.decode()
+    )
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_without_a_session_no_page_shows_money(path: str, contracts: Contracts) -> None:
+    hold(contracts)
+    answer = Client().get(path)
+    html = answer.content.decode()
+    assert answer.status_code == 200
+    assert "Connect your wallet and sign in" in html
+    assert PETRA not in html and "balance-available" not in html
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_one_persons_pages_never_show_anothers_money(
+    path: str, contracts: Contracts, site: None
+) -> None:
+    hold(contracts)
+    bob = Client()
+    bob.force_login(User.objects.for_address(BOB.address))
+    html = bob.get(path).content.decode()
+    assert PETRA not in html and ALICE.address not in html
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_private_pages_are_not_kept_by_caches(path: str, alice: Client, site: None) -> None:
+    assert "no-store" in alice.get(path)["Cache-Control"]
+
+
+def test_first_steps_are_told_with_the_contracts_own_minimum(alice: Client, site: None) -> None:
+    html = alice.get("/account").content.decode()
+    assert "Your first deposit opens the account: at least 3 0G." in html
+    assert "No compute account yet" in html
+
+
+def test_a_silent_chain_leaves_the_page_readable(
+    alice: Client, contracts: Contracts, settings: Any, free_port: int
+) -> None:
+    settings.CHAIN_RPC_URLS = (f"http://127.0.0.1:{free_port}",)
+    hold(contracts)
+    html = alice.get("/account?action=withdraw&amount=1").content.decode()
+    assert neuron(html, "available") == 6 * NEURON - 3
+    assert "the chain does not answer right now" in html
+    assert 'data-state="blocked"' in html and "Nothing was sent" in html
+
+
+def test_a_late_index_is_said_to_be_late(alice: Client, site: None) -> None:
+    Head.objects.create(
+        chain_id=31337,
+        indexed_block=7,
+        head_block=900,
+        checked_at=timezone.now() - timedelta(hours=1),
+    )
+    assert "as of block 7" in alice.get("/account").content.decode()
+
+
+def test_a_review_is_a_link_and_needs_no_script(alice: Client, site: None) -> None:
+    html = alice.get("/account?action=deposit&amount=5").content.decode()
+    assert 'data-testid="tx-review"' in html and 'data-state="prechecked"' in html
+    assert f'data-after="{5 * NEURON}"' in html
+    html = alice.get("/account?action=deposit&amount=1").content.decode()
+    assert 'data-state="blocked"' in html and "At least 3 0G is needed" in html
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "action=nothing&amount=<script>alert(1)</script>",
+        "action=transfer&account=<b>:0x12&amount=1",
+        "action=transfer&provider=%00&amount=1",
+        "action=deposit_for&recipient=%3Cimg%3E&amount=1",
+        "action=retrieve&account=inference-v1.0:zz",
+        "amount=1e999&action=withdraw",
+        "amount=" + "9" * 500,
+        "action=transfer&account=" + "x" * 5000,
+    ],
+)
+def test_hostile_queries_are_refused_in_words(alice: Client, site: None, query: str) -> None:
+    answer = alice.get(f"/account?{query}")
+    assert answer.status_code == 200
+    assert b"<script>alert" not in answer.content and b"<img>" not in answer.content
+
+
+def test_anybodys_account_can_be_read(contracts: Contracts) -> None:
+    hold(contracts)
+    answer = Client().get(f"/accounts/{ALICE.address.lower()}")
+    html = answer.content.decode()
+    assert neuron(html, "available") == 6 * NEURON - 3
+    assert "tx-confirm" not in html and "Top up" not in html
+    for wrong in ("0x12", "nobody", ALICE.address[:-1] + "g"):
+        assert Client().get(f"/accounts/{wrong}").status_code == 404
+
+
+def test_the_funds_page_costs_the_same_for_few_and_many_accounts(
+    alice: Client, contracts: Contracts, site: None, django_assert_max_num_queries: Any
+) -> None:
+    hold(contracts)
+    with django_assert_max_num_queries(16):
+        alice.get("/account")
+    for number in range(40):
+        SubAccount.objects.create(
+            serving=contracts.inference.address,
+            user=ALICE.address,
+            provider=factories.address(number),
+            balance=NEURON,
+            block=6,
+        )
+    with django_assert_max_num_queries(16):
+        alice.get("/account")
+
+
+# --- provider keys ---------------------------------------------------------------------------------
+
+
+def signed(wanted: keys.KeyRequest, by: Any = ALICE) -> str:
+    from eth_account.messages import encode_defunct
+
+    message = encode_defunct(hexstr=wanted.digest)
+    return "0x" + bytes(by.sign_message(message).signature).hex()
+
+
+@pytest.fixture
+def funded(contracts: Contracts, site: None) -> User:
+    contracts.ledger.send(ALICE, "depositFund", value=10 * NEURON)
+    contracts.ledger.send(ALICE, "transferFund", PETRA, "inference-v1.0", 2 * NEURON)
+    return User.objects.for_address(ALICE.address)
+
+
+def test_a_key_is_what_a_provider_accepts_and_is_sealed_at_rest(
+    funded: User, contracts: Contracts
+) -> None:
+    wanted = keys.prepare(funded, PETRA)
+    assert (wanted.fields.token_id, wanted.fields.generation) == (255, 0)
+    key = keys.store(funded, PETRA, wanted.raw, signed(wanted), wanted.serving)
+    now = timezone.now()
+    read = wire.verify(
+        key.bearer(),
+        provider=PETRA,
+        now=int(now.timestamp()),
+        state=wire.Revocation(generation=0, revoked_bitmap=0),
+    )
+    assert read.address == ALICE.address and read.ephemeral
+    stored = ProviderKey.objects.get()
+    assert "app-sk" not in stored.sealed and wanted.raw not in stored.sealed
+    assert keys.usable(funded, PETRA, now) == key
+    assert keys.usable(funded, PETRA, now + timedelta(hours=24)) is None
+    assert keys.usable(funded, cast.provider(2).address, now) is None
+    assert keys.usable(User.objects.for_address(BOB.address), PETRA, now) is None
+
+
+def test_a_key_signed_by_another_or_altered_is_refused(funded: User) -> None:
+    wanted = keys.prepare(funded, PETRA)
+    forever = wanted.raw.replace('"tokenId":255', '"tokenId":3')
+    for raw, signature in (
+        (wanted.raw, signed(wanted, BOB)),
+        (wanted.raw + " ", signed(wanted)),
+        (forever, signed(wanted)),
+        (wanted.raw, "0x12"),
+    ):
+        with pytest.raises(Problem):
+            keys.store(funded, PETRA, raw, signature)
+    with pytest.raises(Problem):
+        keys.store(funded, cast.provider(2).address, wanted.raw, signed(wanted))
+    bob = User.objects.for_address(BOB.address)
+    with pytest.raises(Problem):
+        keys.store(bob, PETRA, wanted.raw, signed(wanted))
+    assert not ProviderKey.objects.exists()
+
+
+def test_a_key_of_an_older_generation_counts_no_more(funded: User, contracts: Contracts) -> None:
+    contracts.inference.send(ALICE, "revokeAllTokens", PETRA)
+    wanted = keys.prepare(funded, PETRA)
+    assert wanted.fields.generation == 1
+    keys.store(funded, PETRA, wanted.raw, signed(wanted), wanted.serving)
+    SubAccount.objects.create(
+        serving=wanted.serving, user=ALICE.address, provider=PETRA, generation=1, block=3
+    )
+    assert keys.usable(funded, PETRA, timezone.now()) is not None
+    SubAccount.objects.update(generation=2)
+    assert keys.usable(funded, PETRA, timezone.now()) is None
+
+
+def test_no_key_without_an_account_at_the_provider(site: None) -> None:
+    with pytest.raises(Refused) as caught:
+        keys.prepare(User.objects.for_address(BOB.address), PETRA)
+    assert caught.value.code == "AccountNotExists"
+
+
+def test_the_doors_never_return_the_key(funded: User, alice: Client) -> None:
+    def post(name: str, **body: str) -> Any:
+        return alice.post(f"/account/keys/{name}", body, content_type="application/json")
+
+    wanted = post("prepare", provider=PETRA).json()
+    assert wanted["ready"] is False and "whole sub-account" in wanted["scope"]
+    raw = alice.session["provider_key"]["raw"]
+    request = keys.KeyRequest(raw, wanted["digest"], wire.parse(_empty(raw)).fields, "")
+    stored = post("store", provider=PETRA, signature=signed(request))
+    assert stored.status_code == 200 and set(stored.json()) == {"ready", "expires_at"}
+    assert post("prepare", provider=PETRA).json()["ready"] is True
+    assert post("store", provider=PETRA, signature=signed(request)).status_code == 400
+    html = alice.get("/account/keys").content.decode()
+    assert 'data-testid="key-row"' in html and "app-sk" not in html
+    key = ProviderKey.objects.get()
+    bob = Client()
+    bob.force_login(User.objects.for_address(BOB.address))
+    bob.post(f"/account/keys/{key.pk}/forget")
+    assert ProviderKey.objects.exists()
+    alice.post(f"/account/keys/{key.pk}/forget")
+    assert not ProviderKey.objects.exists()
+
+
+def _empty(raw: str) -> str:
+    return wire.encode(raw, b"\0" * 65)
+
+
+def test_sealed_fields_survive_a_new_key_and_not_the_loss_of_the_old(settings: Any) -> None:
+    from cryptography.fernet import Fernet
+
+    old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+    settings.FIELD_KEYS = [old]
+    sealed = crypto.seal("secret")
+    settings.FIELD_KEYS = [new, old]
+    assert crypto.unseal(sealed) == "secret"
+    moved = crypto.reseal(sealed)
+    settings.FIELD_KEYS = [new]
+    assert crypto.unseal(moved) == "secret"
+    with pytest.raises(crypto.Unreadable):
+        crypto.unseal(sealed)

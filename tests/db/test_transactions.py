@@ -1,0 +1,358 @@
+"""Intents: kept before the wallet opens, followed by the server on a real chain, seen by their owner only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+from eth_account.signers.local import LocalAccount
+
+from accounts import follow, intents, services
+from accounts.errors import Problem, Refused
+from accounts.models import Intent, State, User
+from accounts.tasks import follow_intents
+from chain.models import Head
+from devnet import accounts as cast
+from devnet.anvil import Anvil
+from devnet.client import Chain
+from devnet.deploy import Contracts, connect, deploy
+
+pytestmark = pytest.mark.django_db
+NEURON = 10**18
+ALICE, BOB, CHARLIE = (cast.user(number) for number in (1, 2, 3))
+FIVE = {"amount": str(5 * NEURON)}
+GWEI = 10**9
+
+
+@pytest.fixture(scope="module")
+def contracts() -> Iterator[Contracts]:
+    """A chain that mines only when told, so that every moment in a transaction's life can be seen."""
+    with Anvil(args=("--order", "fees")) as node:
+        found = connect(node.url, deploy(node.url))
+        found.chain.rpc.call("evm_setAutomine", False)
+        yield found
+
+
+@pytest.fixture
+def chain(contracts: Contracts, settings: Any) -> Iterator[Chain]:
+    settings.CHAIN_RPC_URLS = (contracts.chain.rpc.url,)
+    with contracts.chain.rollback():
+        yield contracts.chain
+    contracts.chain.rpc.call("anvil_dropAllTransactions")
+
+
+def person(wallet: LocalAccount) -> User:
+    return User.objects.for_address(wallet.address)
+
+
+def opened(user: User, action: str = "deposit", params: dict[str, str] = FIVE) -> Intent:
+    seen = services.check(action, params, user.address).digest
+    return intents.start(user, action, params, seen)
+
+
+def sent(chain: Chain, wallet: LocalAccount, **changes: Any) -> Intent:
+    """An intent whose transaction the wallet has sent; it waits in the node's pool."""
+    intent = opened(person(wallet))
+    intents.confirm(intent)
+    return intents.submitted(intent, broadcast(chain, wallet, intent, **changes))
+
+
+def broadcast(chain: Chain, wallet: LocalAccount, intent: Intent, **changes: Any) -> str:
+    count = int(chain.rpc.call("eth_getTransactionCount", wallet.address, "latest"), 16)
+    transaction = {
+        "type": 2,
+        "chainId": 31337,
+        "nonce": count,
+        "to": intent.to,
+        "data": intent.data,
+        "value": int(intent.value),
+        "gas": intent.gas,
+        "maxFeePerGas": 20 * GWEI,
+        "maxPriorityFeePerGas": GWEI,
+        **changes,
+    }
+    raw = bytes(wallet.sign_transaction(transaction).raw_transaction)
+    return str(chain.rpc.call("eth_sendRawTransaction", "0x" + raw.hex()))
+
+
+def looked(intent: Intent) -> Intent:
+    """The next look, as if `follow.PAUSE` had passed."""
+    Intent.objects.filter(pk=intent.pk).update(checked_at=None)
+    return follow.look(intent)
+
+
+def index(indexed: int, final: int) -> None:
+    Head.objects.update_or_create(
+        chain_id=31337, defaults={"indexed_block": indexed, "final_block": final}
+    )
+
+
+# --- the way to final ------------------------------------------------------------------------------
+
+
+def test_a_transaction_goes_from_review_to_final(chain: Chain) -> None:
+    intent = opened(person(ALICE))
+    assert intent.state == State.PRECHECKED and intent.value == 5 * NEURON
+    assert {"what": "available", "before": "0", "after": str(5 * NEURON)} in intent.effects
+    assert intents.confirm(intent).state == State.AWAITING_WALLET
+    tx_hash = broadcast(chain, ALICE, intent)
+    assert intents.submitted(intent, tx_hash).state == State.SUBMITTED
+    assert looked(intent).state == State.SUBMITTED and intent.nonce is not None
+    chain.mine()
+    assert looked(intent).state == State.INCLUDED
+    assert intent.block == chain.block_number() and intent.fee and intent.fee > 0
+    index(intent.block - 1, intent.block - 1)
+    assert looked(intent).state == State.INCLUDED
+    index(intent.block, intent.block - 1)
+    assert looked(intent).state == State.INDEXED
+    index(intent.block, intent.block)
+    assert looked(intent).state == State.FINAL
+
+
+def test_the_worker_follows_when_nobody_looks(chain: Chain) -> None:
+    intent = sent(chain, ALICE)
+    chain.mine()
+    follow_intents()
+    intent.refresh_from_db()
+    assert intent.state == State.INCLUDED
+
+
+def test_a_silent_node_changes_nothing(chain: Chain, settings: Any, free_port: int) -> None:
+    intent = sent(chain, ALICE)
+    settings.CHAIN_RPC_URLS = (f"http://127.0.0.1:{free_port}",)
+    assert looked(intent).state == State.SUBMITTED
+
+
+# --- the ways out ----------------------------------------------------------------------------------
+
+
+def test_what_the_contract_refuses_is_kept_as_blocked(chain: Chain) -> None:
+    with pytest.raises(Refused) as caught:
+        intents.start(person(ALICE), "deposit", {"amount": str(NEURON)}, "")
+    assert caught.value.code == "MinimumDepositRequired"
+    intent = Intent.objects.get()
+    assert (intent.state, intent.code) == (State.BLOCKED, "MinimumDepositRequired")
+
+
+def test_numbers_that_changed_since_the_review_must_be_looked_at_again(chain: Chain) -> None:
+    seen = services.check("deposit", FIVE, ALICE.address).digest
+    first = sent(chain, ALICE)
+    chain.mine()
+    assert looked(first).state == State.INCLUDED
+    with pytest.raises(Problem) as caught:
+        intents.start(person(ALICE), "deposit", FIVE, seen)
+    assert (caught.value.code, caught.value.status) == ("numbers_changed", 409)
+    assert Intent.objects.count() == 1
+
+
+def test_an_old_review_is_checked_again_before_the_wallet_opens(chain: Chain) -> None:
+    old = opened(person(ALICE))
+    sent(chain, ALICE)
+    chain.mine()
+    Intent.objects.filter(pk=old.pk).update(updated_at=timezone.now() - timedelta(minutes=5))
+    old.refresh_from_db()
+    with pytest.raises(Problem) as caught:
+        intents.confirm(old)
+    assert caught.value.code == "numbers_changed"
+    assert {"what": "available", "before": str(5 * NEURON), "after": str(10 * NEURON)} in (
+        old.effects
+    )
+    assert intents.confirm(old).state == State.AWAITING_WALLET
+
+
+def test_a_reverted_transaction_says_why(chain: Chain, contracts: Contracts) -> None:
+    chain.rpc.call("evm_setAutomine", True)
+    contracts.ledger.send(ALICE, "depositFund", value=5 * NEURON)
+    chain.rpc.call("evm_setAutomine", False)
+    intent = opened(person(ALICE), "withdraw", {"amount": str(2 * NEURON)})
+    intents.confirm(intent)
+    tx_hash = broadcast(chain, ALICE, intent, maxPriorityFeePerGas=GWEI, nonce=_next(chain) + 1)
+    intents.submitted(intent, tx_hash)
+    # Another withdrawal of the same wallet comes first and leaves too little.
+    everything = contracts.ledger.encode("refund", 2 * NEURON)
+    rival = {"data": "0x" + everything.hex(), "value": 0, "nonce": _next(chain)}
+    broadcast(chain, ALICE, intent, **rival)
+    chain.mine()
+    chain.mine()
+    looked(intent)
+    assert (intent.state, intent.code) == (State.REVERTED, "MinimumDepositRequired")
+    assert "You may withdraw all of it" in intent.reason and "Only gas was charged" in intent.reason
+
+
+def _next(chain: Chain) -> int:
+    return int(chain.rpc.call("eth_getTransactionCount", ALICE.address, "latest"), 16)
+
+
+def test_a_sped_up_transaction_is_followed_under_its_new_hash(chain: Chain) -> None:
+    intent = sent(chain, ALICE)
+    looked(intent)
+    faster = broadcast(chain, ALICE, intent, maxFeePerGas=50 * GWEI, maxPriorityFeePerGas=9 * GWEI)
+    chain.mine()
+    looked(intent)
+    assert intent.tx_hash == faster and "Sped up" in intent.reason
+    assert looked(intent).state == State.INCLUDED
+
+
+@pytest.mark.parametrize(
+    ("to", "code", "words"),
+    [(ALICE.address, "cancelled", "Cancelled in your wallet"), (BOB.address, "other", "another")],
+)
+def test_a_replaced_transaction_is_told_apart(chain: Chain, to: str, code: str, words: str) -> None:
+    intent = sent(chain, ALICE)
+    looked(intent)
+    broadcast(
+        chain,
+        ALICE,
+        intent,
+        to=to,
+        data="0x",
+        value=0,
+        maxFeePerGas=50 * GWEI,
+        maxPriorityFeePerGas=9 * GWEI,
+    )
+    chain.mine()
+    looked(intent)
+    assert (intent.state, intent.code) == (State.REPLACED, code)
+    assert words in intent.reason
+
+
+def test_a_lost_transaction_is_dropped_after_ten_minutes_and_not_before(chain: Chain) -> None:
+    intent = sent(chain, ALICE)
+    looked(intent)
+    chain.rpc.call("anvil_dropTransaction", intent.tx_hash)
+    assert looked(intent).state == State.SUBMITTED
+    Intent.objects.filter(pk=intent.pk).update(submitted_at=timezone.now() - timedelta(minutes=11))
+    assert looked(intent).state == State.DROPPED
+    assert "Nothing was charged" in intent.reason
+
+
+def test_a_reorganisation_moves_it_back_and_it_arrives_again(chain: Chain) -> None:
+    snapshot = chain.snapshot()
+    intent = sent(chain, ALICE)
+    chain.mine()
+    looked(intent)
+    index(intent.block or 0, 0)
+    assert looked(intent).state == State.INDEXED
+    chain.restore(snapshot)
+    index(0, 0)
+    assert looked(intent).state == State.SUBMITTED
+    assert intent.reason.startswith("The chain reorganised")
+    again = broadcast(chain, ALICE, intent)
+    assert again == intent.tx_hash
+    chain.mine()
+    assert looked(intent).state == State.INCLUDED
+
+
+def test_the_hash_of_somebody_elses_transaction_proves_nothing(chain: Chain) -> None:
+    theirs = sent(chain, BOB)
+    chain.mine()
+    intent = opened(person(ALICE))
+    intents.confirm(intent)
+    intents.submitted(intent, theirs.tx_hash)
+    looked(intent)
+    assert (intent.state, intent.code) == (State.REPLACED, "other")
+
+
+# --- races -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_confirmations_at_once_exactly_one_opens_the_wallet(chain: Chain) -> None:
+    intent = opened(person(ALICE))
+
+    def attempt(_: int) -> bool:
+        try:
+            intents.confirm(Intent.objects.select_related("user").get(pk=intent.pk))
+            return True
+        except Problem as problem:
+            assert problem.code == "already_under_way"
+            return False
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(attempt, range(8))) == 1
+
+
+def test_a_hash_is_taken_once_and_a_second_one_is_refused(chain: Chain) -> None:
+    intent = sent(chain, ALICE)
+    assert intents.submitted(intent, intent.tx_hash).state == State.SUBMITTED
+    with pytest.raises(Problem) as caught:
+        intents.submitted(intent, "0x" + "ab" * 32)
+    assert caught.value.code == "already_sent"
+
+
+# --- doors and their owner -------------------------------------------------------------------------
+
+
+def client_of(wallet: LocalAccount) -> Client:
+    client = Client()
+    client.force_login(person(wallet))
+    return client
+
+
+def post(client: Client, path: str, body: dict[str, Any]) -> Any:
+    return client.post(path, body, content_type="application/json")
+
+
+def test_only_its_owner_sees_or_moves_a_transaction(chain: Chain) -> None:
+    alice, bob = client_of(ALICE), client_of(BOB)
+    seen = services.check("deposit", FIVE, ALICE.address).digest
+    answer = post(
+        alice,
+        "/account/transactions/start",
+        {"action": "deposit", "params": FIVE, "seen": seen},
+    )
+    path = answer.json()["url"]
+    assert alice.get(path).status_code == 200
+    for stranger in (bob, Client()):
+        for name in ("confirm", "submitted", "rejected", "discard"):
+            body = {"tx_hash": "0x" + "11" * 32}
+            assert post(stranger, f"{path}/{name}", body).status_code in (401, 404)
+        assert stranger.get(f"{path}/status").status_code == 404
+    assert bob.get(path).status_code == 404
+    assert b"Deposit 5 0G" not in Client().get(path).content
+    assert b"Deposit 5 0G" not in bob.get("/account/transactions").content
+    assert b"Deposit 5 0G" in alice.get("/account/transactions").content
+    assert Intent.objects.get().state == State.PRECHECKED
+
+
+def test_the_doors_hand_out_only_reviewed_transactions(chain: Chain) -> None:
+    alice = client_of(ALICE)
+    seen = services.check("deposit", FIVE, ALICE.address).digest
+    body = {"action": "deposit", "params": FIVE, "seen": seen}
+    started = post(alice, "/account/transactions/start", body).json()
+    confirmed = post(alice, started["url"] + "/confirm", {}).json()
+    assert confirmed["state"] == "awaiting_wallet"
+    assert confirmed["transaction"]["from"] == ALICE.address
+    assert confirmed["transaction"]["value"] == hex(5 * NEURON)
+    again = post(alice, started["url"] + "/confirm", {})
+    assert (again.status_code, again.json()["code"]) == (409, "already_under_way")
+    assert post(alice, started["url"] + "/confirm", {"again": True}).status_code == 200
+    bad = post(alice, started["url"] + "/submitted", {"tx_hash": "0x12"})
+    assert (bad.status_code, bad.json()["code"]) == (400, "invalid_request")
+    declined = post(alice, started["url"] + "/rejected", {"declined": True}).json()
+    assert declined["state"] == "rejected"
+
+
+def test_every_write_needs_the_csrf_token(chain: Chain) -> None:
+    intent = opened(person(ALICE))
+    strict = Client(enforce_csrf_checks=True)
+    strict.force_login(person(ALICE))
+    for name in ("confirm", "submitted", "rejected", "discard"):
+        path = f"/account/transactions/{intent.pk}/{name}"
+        assert post(strict, path, {}).status_code == 403
+    assert post(strict, "/account/transactions/start", {}).status_code == 403
+
+
+def test_the_number_of_unsent_transactions_is_bounded(chain: Chain, monkeypatch: Any) -> None:
+    monkeypatch.setattr(intents, "MAX_UNSENT", 3)
+    for _ in range(6):
+        opened(person(ALICE))
+    assert Intent.objects.count() == 3
