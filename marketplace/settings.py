@@ -233,6 +233,10 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_TIME_LIMIT = 300
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+#: Names of tasks (each app's `tasks.py`) and how often beat starts them, seconds.
+CELERY_BEAT_SCHEDULE: dict[str, Any] = {
+    "follow-intents": {"task": "accounts.follow_intents", "schedule": 5.0},
+}
 
 STATIC_URL = "/static/"
 _collected = env.text("STATIC_ROOT")
