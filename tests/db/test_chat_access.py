@@ -1,0 +1,183 @@
+"""Whose conversations they are, how many queries they cost, and that strangers' words stay
+words.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.conf import settings
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from accounts.models import User
+from inference import services
+from inference.models import Chat, State, Turn, Verdict
+from inference.relay import Record
+from ledger.models import Service
+from protocol import fees
+from tests import factories
+from tests.db.chat_world import world
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def chat(db: None) -> Chat:
+    return world("http://127.0.0.1:9")
+
+
+def client(address: str | None) -> Client:
+    made = Client()
+    if address:
+        made.force_login(User.objects.for_address(address))
+    return made
+
+
+def answered(chat: Chat, text: str = "An answer", **fields: Any) -> Turn:
+    """A turn that ended well."""
+    opened = services.open_turn(chat, "A question", process="p")
+    record = Record(request_sha256="a" * 64, answer_id="id-1", complete=True)
+    record.text.append(text)
+    record.usage = fees.Usage(1_024, 310)
+    record.first_token_seconds, record.seconds = 0.42, 5.76
+    assert services.end_turn(opened.turn, State.ANSWERED, record)
+    Turn.objects.filter(pk=opened.turn).update(
+        **{"verdict": Verdict.VERIFIED, "verdict_reason": "hashes_match", **fields}
+    )
+    return Turn.objects.get(pk=opened.turn)
+
+
+def test_only_the_owner_sees_and_changes_anything(chat: Chat) -> None:
+    turn = answered(chat)
+    reads = [
+        f"/playground/chat/{chat.pk}",
+        f"/playground/chat/turns/{turn.pk}",
+    ]
+    writes = [
+        f"/playground/chat/{chat.pk}/send",
+        f"/playground/chat/{chat.pk}/delete",
+        f"/playground/chat/turns/{turn.pk}/stop",
+        f"/playground/chat/turns/{turn.pk}/recheck",
+    ]
+    for who in (None, factories.BOB, factories.CHARLIE):
+        for path in reads:
+            assert client(who).get(path).status_code == 404, (who, path)
+        for path in writes:
+            assert client(who).post(path, {"text": "x"}).status_code == 404, (who, path)
+        assert "A question" not in client(who).get("/playground/chat").content.decode()
+    assert client(factories.ALICE).get(reads[0]).status_code == 200
+    for path in writes:
+        assert client(factories.ALICE).get(path).status_code == 405, "reading changes nothing"
+        strict = Client(enforce_csrf_checks=True)
+        strict.force_login(chat.owner)
+        assert strict.post(path, {"text": "x"}).status_code == 403, path
+    assert Chat.objects.count() == 1
+    assert client(factories.ALICE).post(writes[1]).status_code == 302
+    assert Chat.objects.count() == Turn.objects.count() == 0
+
+
+def test_private_pages_are_not_kept_by_caches(chat: Chat) -> None:
+    turn = answered(chat)
+    alice = client(factories.ALICE)
+    for path in (
+        "/playground/chat",
+        f"/playground/chat/{chat.pk}",
+        f"/playground/chat/turns/{turn.pk}",
+        f"/playground/chat/side?provider={factories.PETRA}",
+    ):
+        assert "no-store" in alice.get(path)["Cache-Control"], path
+
+
+def test_what_is_shown_under_an_answer(chat: Chat) -> None:
+    turn = answered(chat)
+    page = client(factories.ALICE).get(f"/playground/chat/{chat.pk}").content.decode()
+    fee = 1_024 * 420_000_000_000 + 310 * 1_200_000_000_000
+    assert turn.fee == fee
+    for words in ("1,024 in", "310 out", f'data-neuron="{fee}"', "420 ms", "58 tok/s"):
+        assert words in page, words
+    assert 'data-verdict="verified"' in page and 'data-testid="message-verdict"' in page
+
+
+def test_odd_addresses_and_numbers_are_not_found(chat: Chat) -> None:
+    alice = client(factories.ALICE)
+    for path in (
+        f"/playground/chat/{uuid4()}",
+        "/playground/chat/not-a-uuid",
+        "/playground/chat/turns/0",
+        "/playground/chat/turns/99999999999999999999999999",
+        "/playground/chat/turns/-1",
+    ):
+        assert alice.get(path).status_code == 404, path
+    for provider in ("", "x", "0x\x00", factories.BOB, factories.PETRA.lower(), "'; --"):
+        for path in ("/playground/chat", "/playground/chat/side"):
+            assert alice.get(path, {"provider": provider}).status_code == 200, (path, provider)
+        assert alice.get("/playground/chat", {"draft": "<b>\x00" * 999}).status_code == 200
+
+
+def test_the_query_count_does_not_grow(chat: Chat) -> None:
+    answered(chat)
+    alice = client(factories.ALICE)
+    path = f"/playground/chat/{chat.pk}"
+    alice.get(path)
+    with CaptureQueriesContext(
+        connection,
+    ) as few:
+        alice.get(path)
+    turn = Turn.objects.get()
+    for number in range(60):
+        turn.pk, turn.prompt_key = None, uuid4()
+        turn.save(force_insert=True)
+        services.create_chat(chat.owner, factories.PETRA)
+        factories.service(factories.address(number), url="http://127.0.0.1:9")
+    Chat.objects.update(title="x", updated_at=timezone.now())
+    with CaptureQueriesContext(connection) as many:
+        alice.get(path)
+    assert len(many) == len(few) <= 25
+
+
+def test_strangers_words_stay_words(chat: Chat) -> None:
+    attack = '"><script>alert(1)</script><img src=x onerror=alert(1)>\u202e'
+    Service.objects.update(model=attack, verifiability=attack)
+    answered(chat, attack, failure_detail=attack, failure_status=400, model=attack)
+    failed = answered(chat, attack, state=State.FAILED, failure="refused", model=attack)
+    Turn.objects.filter(pk=failed.pk).update(failure_detail=attack, failure_status=400)
+    Turn.objects.update(answer_id=attack[:100], question=attack)
+    Chat.objects.update(title=attack[:80])
+    page = client(factories.ALICE).get(f"/playground/chat/{chat.pk}").content.decode()
+    assert page.count(attack[2:20]) == 0, "no unescaped tag"
+    assert "<img src=x" not in page
+    assert "&lt;script&gt;" in page
+
+
+@pytest.mark.django_db(transaction=True)
+def test_asking_by_form_says_what_is_missing(chat: Chat) -> None:
+    alice = client(factories.ALICE)
+    chat.owner.provider_keys.all().delete()
+    answer = alice.post(f"/playground/chat/{chat.pk}/send", {"text": "My <question>"})
+    assert answer.status_code == 409
+    page = answer.content.decode()
+    assert "You have no key for this provider" in page
+    assert "My &lt;question&gt;</textarea>" in page, "what was written is not lost"
+    answer = alice.post(f"/playground/chat/{chat.pk}/send", {"text": " "})
+    assert answer.status_code == 400
+    answer = alice.post("/playground/chat/start", {"provider": factories.BOB, "text": "x"})
+    assert answer.status_code == 400
+    answer = client(None).post(
+        "/playground/chat/start",
+        {"provider": factories.PETRA},
+        headers={"accept": "application/json"},
+    )
+    assert (answer.status_code, answer.json()["title"]) == (400, "Sign in to chat.")
+    assert Chat.objects.count() == 1
+
+
+def test_states_of_the_page_without_a_market(db: None) -> None:
+    factories.head()
+    page = client(None).get("/playground/chat").content.decode()
+    assert "No chat services yet" in page
+    assert settings.NETWORK.label in page
