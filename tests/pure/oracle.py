@@ -167,6 +167,16 @@ class World:
             self._erase(user)
         self._mine(user, LEDGER, abi.LEDGER_MANAGER, "refund", amount)
 
+    def leave(self, user: str) -> None:
+        """Everything out, over and over: ends in a deleted ledger."""
+        if user not in self.available:
+            return
+        mine = [provider for owner, provider in self.pairs if owner == user]
+        self.retrieve(user, mine)
+        self.now += self.lock - 7  # to the second: the next block is 7 s later
+        self.retrieve(user, mine)
+        self.withdraw(user, self.available.get(user, 0))
+
     def _erase(self, user: str) -> None:
         del self.available[user], self.info[user]
         for (owner, provider), pair in self.pairs.items():
