@@ -12,8 +12,9 @@ from playwright.sync_api import Page, expect
 
 from accounts.models import User
 from inference.models import Chat, Turn
-from ledger.models import SubAccount
+from ledger.models import Service, SubAccount
 from tests import factories
+from tests.browser import pagecheck
 from tests.db.chat_world import world
 from tests.live.chat_upstream import Asked, Reply, ThreadedUpstream, Upstream
 
@@ -244,6 +245,25 @@ def test_history_and_asking_without_javascript(
         assert plain.get_by_test_id("message-verdict").get_attribute("data-verdict") == "verified"
     finally:
         context.close()
+
+
+def test_every_state_is_sound(alice: Page, asgi_server: str, chat: Chat) -> None:
+    """axe, CSP, console, third parties and widths, for the page in all its states."""
+    path = f"{asgi_server}/playground/chat/{chat.pk}"
+    alice.goto(path)
+    for question in ("What is a ledger?", "lie", "break", "refuse", "attack"):
+        before = answers(alice).count()
+        ask(alice, question)
+        expect(answers(alice)).to_have_count(before + 1)
+        expect(alice.get_by_test_id("chat-send")).to_be_visible()
+    pagecheck.sound(alice, path)
+    pagecheck.sound(alice, f"{asgi_server}/playground/chat")
+    SubAccount.objects.all().delete()
+    pagecheck.sound(alice, f"{asgi_server}/playground/chat?provider={factories.PETRA}")
+    alice.context.clear_cookies()
+    pagecheck.sound(alice, f"{asgi_server}/playground/chat?provider={factories.PETRA}")
+    Service.objects.all().delete()
+    pagecheck.sound(alice, f"{asgi_server}/playground/chat", schemes=("light",))
 
 
 def test_strangers_see_nothing(alice: Page, asgi_server: str, chat: Chat) -> None:

@@ -56,7 +56,9 @@ async def test_an_answer_is_kept_billed_and_verified() -> None:
     assert (turn.signer, turn.scheme) == (turn.expected_signer, "req:resp")
     assert turn.signed_request == turn.request_sha256
     assert turn.signed_response == turn.response_sha256
-    assert turn.signature and turn.signature["text"] == f"{turn.request_sha256}:{turn.response_sha256}"
+    assert (
+        turn.signature and turn.signature["text"] == f"{turn.request_sha256}:{turn.response_sha256}"
+    )
     assert (turn.fee, turn.fee_kind) == (11 * 420_000_000_000 + 7 * 1_200_000_000_000, "known")
     assert bytes(turn.request) == asked.body
     sent = json.loads(asked.body)
