@@ -10,10 +10,10 @@ import re
 _TOO_WIDE = (
     re.compile(r"block range|range (?:is )?too|range limit|exceed(?:s|ed)? (?:the )?(?:max|range)"),
     re.compile(
-        r"query returned more than|more than \d+ (?:results|logs)|too many (?:results|logs)"
+        r"query returned more than|more than \d+ (?:results|logs)|too many (?:results|logs|blocks)"
     ),
     re.compile(r"response (?:size|is too|too)|(?:max|limit)\w* .*(?:blocks|results|logs)"),
-    re.compile(r"limited to|query timeout|try with this block range|eth_getlogs"),
+    re.compile(r"exceeds? limit|limited to|query timeout|try with this block range|eth_getlogs"),
 )
 _SPAN = re.compile(r"\[(0x[0-9a-f]+),\s*(0x[0-9a-f]+)\]")
 _COUNT = re.compile(

@@ -71,6 +71,7 @@ def expected(argument: Argument, value: Any, topic: str) -> Any:
 def test_compiled_decoder_equals_eth_abi(shape: Shape, data: st.DataObject) -> None:
     topics, payload, found = data.draw(logs(shape))
     decoded = events.decode(shape.emitters[0], topics, payload)
+    assert decoded is not None
     assert type(decoded) is shape.event
     remaining = iter(topics[1:])
     for argument, value, name in zip(shape.arguments, found, type(decoded).__slots__, strict=True):
@@ -148,4 +149,5 @@ def test_strings_of_strangers_become_storable_text() -> None:
     raw = b"a\x00b\xffc"
     data = "0x" + ("20".zfill(64) + f"{len(raw):064x}" + raw.hex().ljust(64, "0"))
     decoded = events.decode("ledger", [topic, "0x" + "00" * 32], data)
+    assert decoded is not None
     assert decoded.additional_info == "a\ufffdb\ufffdc"

@@ -1,0 +1,204 @@
+"""The RPC client against nodes that misbehave, over real HTTP (a stub node on loopback)."""
+
+from __future__ import annotations
+
+import functools
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from chain import rpc as chain_rpc
+from chain.errors import NodeBehind, RangeTooWide, RateLimited, Unavailable, WrongChain
+from chain.facts import Call
+from chain.rpc import Request, Rpc
+
+ADDRESS = "0x9fE46736679d2D9a65F0992F2272dE9f3c7fa6e0"
+#: (method, params) -> a result, or {"error": …}; bytes and ints replace the whole HTTP answer.
+Behaviour = Callable[[str, list[Any]], Any]
+
+
+class Node:
+    """A node with one behaviour; counts the HTTP requests and the calls it got."""
+
+    def __init__(self) -> None:
+        self.behaviour: Behaviour = lambda method, params: None
+        self.chain_id, self.requests, self.methods = 31337, 0, list[str]()
+        node = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                status, content = node.answer(body)
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        serve = functools.partial(self.server.serve_forever, poll_interval=0.01)
+        threading.Thread(target=serve, daemon=True).start()
+
+    def answer(self, body: Any) -> tuple[int, bytes]:
+        self.requests += 1
+        batch = body if isinstance(body, list) else [body]
+        answers = []
+        for call in batch:
+            self.methods.append(call["method"])
+            if call["method"] == "eth_chainId":
+                result: Any = hex(self.chain_id)
+            else:
+                result = self.behaviour(call["method"], call["params"])
+            if isinstance(result, bytes):
+                return 200, result
+            if isinstance(result, tuple):
+                return result
+            if isinstance(result, dict) and "error" in result:
+                answers.append({"id": call["id"], **result})
+            else:
+                answers.append({"id": call["id"], "result": result})
+        # Batches may be answered in any order.
+        answers.reverse()
+        return 200, json.dumps(answers if isinstance(body, list) else answers[0]).encode()
+
+
+@pytest.fixture
+def nodes() -> Iterator[list[Node]]:
+    made = [Node(), Node()]
+    yield made
+    for node in made:
+        node.server.shutdown()
+        node.server.server_close()
+
+
+def error(code: int, message: str, data: Any = None) -> dict[str, Any]:
+    return {"error": {"code": code, "message": message, "data": data}}
+
+
+def test_batches_are_split_and_put_back_in_order(nodes: list[Node]) -> None:
+    nodes[0].behaviour = lambda method, params: params[0]
+    with Rpc([nodes[0].url], 31337) as rpc:
+        found = rpc.many([Request("echo", (i,)) for i in range(250)])
+    assert found == list(range(250))
+    assert nodes[0].requests == 1 + 3  # chain id, then three batches on one connection
+
+
+def test_another_chain_is_refused(nodes: list[Node]) -> None:
+    nodes[0].chain_id = 1
+    with Rpc([nodes[0].url], 31337) as rpc, pytest.raises(WrongChain, match="serves chain 1"):
+        rpc.ask("eth_blockNumber")
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ((429, b""), RateLimited),
+        ((503, b"{}"), Unavailable),
+        ((200, b"<html>"), Unavailable),
+        ((404, b"not here"), Unavailable),
+        (b"[]", Unavailable),
+        (b'{"id": 7, "result": 1}', Unavailable),
+        (error(-32005, "Too Many Requests, slow down"), RateLimited),
+        (error(-32000, "header not found"), NodeBehind),
+        (error(-32601, "the method does not exist"), Unavailable),
+    ],
+)
+def test_bad_answers_have_names(answer: Any, expected: type[Exception], nodes: list[Node]) -> None:
+    nodes[0].behaviour = lambda method, params: answer
+    with Rpc([nodes[0].url], 31337) as rpc, pytest.raises(expected):
+        rpc.ask("eth_blockNumber")
+
+
+def test_a_sick_node_rests_and_the_next_one_answers(nodes: list[Node]) -> None:
+    nodes[0].behaviour = lambda method, params: (500, b"{}")
+    nodes[1].behaviour = lambda method, params: "0x7"
+    with Rpc([n.url for n in nodes], 31337) as rpc:
+        assert [rpc.ask("eth_blockNumber") for _ in range(3)] == ["0x7"] * 3
+        assert nodes[0].methods.count("eth_blockNumber") == 1, "it is left alone for a while"
+        nodes[0].behaviour = lambda method, params: "0x8"
+        rpc.endpoints[0].rests_until = 0.0
+        assert rpc.ask("eth_blockNumber") == "0x8", "the first healthy URL wins again"
+
+
+def test_time_and_size_are_bounded(nodes: list[Node], monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(method: str, params: list[Any]) -> Any:
+        time.sleep(0.6)
+        return "0x1"
+
+    nodes[0].behaviour = slow
+    with Rpc([nodes[0].url], 31337, timeout=0.2) as rpc, pytest.raises(Unavailable):
+        rpc.ask("eth_blockNumber")
+    monkeypatch.setattr(chain_rpc, "MAX_ANSWER", 1000)
+    nodes[1].behaviour = lambda method, params: "x" * 5000
+    with Rpc([nodes[1].url], 31337) as rpc, pytest.raises(RangeTooWide):
+        rpc.ask("eth_getLogs")
+
+
+def test_log_limits_come_with_their_suggestion(nodes: list[Node]) -> None:
+    text = "block range is too wide, limited to a 500 block range"
+    nodes[0].behaviour = lambda method, params: error(-32602, text)
+    with Rpc([nodes[0].url], 31337) as rpc, pytest.raises(RangeTooWide) as caught:
+        rpc.logs(0, 10_000, [ADDRESS])
+    assert caught.value.suggested == 500
+
+
+def test_reverts_are_answers(nodes: list[Node]) -> None:
+    nodes[0].behaviour = lambda method, params: error(3, "execution reverted", "0x7d2d536b")
+    with Rpc([nodes[0].url], 31337) as rpc:
+        assert rpc.views(5, [Call(ADDRESS, "0x00")]) == ["revert:0x7d2d536b"]
+        assert rpc.call(ADDRESS, "0x00") == "revert:0x7d2d536b"
+
+
+def log(**changes: Any) -> dict[str, Any]:
+    return {
+        "blockNumber": "0x5",
+        "blockHash": "0x" + "aa" * 32,
+        "logIndex": "0x0",
+        "transactionHash": "0x" + "bb" * 32,
+        "transactionIndex": "0x0",
+        "address": ADDRESS.lower(),
+        "topics": ["0x" + "cc" * 32],
+        "data": "0x",
+        **changes,
+    }
+
+
+@pytest.mark.parametrize(
+    "logs",
+    [
+        None,
+        {},
+        [{}],
+        [log(), log()],
+        [log(removed=True)],
+        [log(blockNumber="0x63")],
+        [log(address="0x" + "11" * 20)],
+        [log(topics=["0x00"])],
+        [log(topics="0x")],
+        [log(data="0x1")],
+        [log(data="\x00")],
+        [log(logIndex=-1)],
+        [log(logIndex="0x" + "f" * 70)],
+        [log(blockHash="0x" + "AA" * 32)],
+    ],
+)
+def test_malformed_logs_are_refused(logs: Any, nodes: list[Node]) -> None:
+    nodes[0].behaviour = lambda method, params: logs
+    with Rpc([nodes[0].url], 31337) as rpc, pytest.raises(Unavailable):
+        rpc.logs(0, 10, [ADDRESS])
+
+
+def test_good_logs_are_sorted(nodes: list[Node]) -> None:
+    nodes[0].behaviour = lambda method, params: [log(logIndex="0x2"), log(logIndex="0x1")]
+    with Rpc([nodes[0].url], 31337) as rpc:
+        assert [g.log_index for g in rpc.logs(0, 10, [ADDRESS])] == [1, 2]
