@@ -33,7 +33,8 @@ CREATE TABLE IF NOT EXISTS item (
   id INTEGER PRIMARY KEY, user TEXT NOT NULL, provider TEXT NOT NULL, total_fee TEXT NOT NULL,
   requests_hash BLOB NOT NULL, nonce TEXT NOT NULL, signature BLOB NOT NULL,
   since_block INTEGER NOT NULL, status INTEGER, settled TEXT, batch INTEGER REFERENCES batch(id));
-CREATE INDEX IF NOT EXISTS item_open ON item(user) WHERE settled IS NULL;
+CREATE INDEX IF NOT EXISTS item_open ON item(id) WHERE settled IS NULL;
+CREATE INDEX IF NOT EXISTS item_user ON item(user);
 CREATE TABLE IF NOT EXISTS batch (id INTEGER PRIMARY KEY, at REAL NOT NULL, closed REAL);
 CREATE TABLE IF NOT EXISTS attempt (
   batch INTEGER NOT NULL REFERENCES batch(id), tx_hash TEXT PRIMARY KEY, raw TEXT NOT NULL,
@@ -167,9 +168,9 @@ class Store:
         return dict(found)
 
     def last_nonce(self, user: str) -> int:
-        """The highest nonce ever signed for `user`, 0 if none."""
-        rows = self._read("SELECT nonce FROM item WHERE user = ?", user)
-        return max((int(nonce) for (nonce,) in rows), default=0)
+        """The last and highest nonce ever signed for `user`, 0 if none."""
+        rows = self._read("SELECT nonce FROM item WHERE user = ? ORDER BY id DESC LIMIT 1", user)
+        return int(rows[0][0]) if rows else 0
 
     def add_item(self, signed: SignedItem, charge_ids: Sequence[int], since_block: int) -> None:
         """Sign away charges: from here on they are owed through this item only."""
