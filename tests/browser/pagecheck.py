@@ -173,9 +173,10 @@ def overflow(page: Page, width: int) -> list[str]:
         return []
     names = page.evaluate(
         """(width) => [...document.body.querySelectorAll("*")]
-            .filter((e) => e.getBoundingClientRect().right > width + 1 && !e.closest("pre,
-            .table-wrap, .tabs")) .slice(0, 4).map((e) =>
-            `${e.tagName.toLowerCase()}.${e.className}`)""",
+            .filter((e) => e.getBoundingClientRect().right > width + 1)
+            .filter((e) => !e.closest("pre, .table-wrap, .tabs"))
+            .slice(0, 4)
+            .map((e) => `${e.tagName.toLowerCase()}.${e.className}`)""",
         width,
     )
     return [f"scrolls sideways at {width} px: {names}"]
