@@ -86,10 +86,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class Settlement:
-    """When collected fees go on chain; `low_balance` is the margin, in neuron, that triggers it
-    early."""
+    """When collected fees go on chain; amounts in neuron.
+
+    The timer leaves a user's debts below `minimum` alone; `low_balance` is the margin that triggers
+    a settlement early.
+    """
 
     interval_seconds: float
+    minimum: int
     low_balance: int
     at_shutdown: bool
 
@@ -339,6 +343,7 @@ def _limits(section: _Section) -> Limits:
 def _settlement(section: _Section) -> Settlement:
     settlement = Settlement(
         interval_seconds=section.seconds("interval_seconds", 600),
+        minimum=section.integer("minimum", 0),
         low_balance=section.integer("low_balance", 10**17),
         at_shutdown=section.flag("at_shutdown", False),
     )

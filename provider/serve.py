@@ -68,12 +68,11 @@ async def _run(
 ) -> None:
     chain = Chain(node, config.network.rpc, config.network.inference, config.wallet_key)
     chain_id = await check_network(chain, config)
+    await _check_state(store, chain, config, chain_id)
     tee = tees.load(config.tee, config.state, model=config.service.model)
     await register(chain, config.service, url=url, signer=tee.address)
     book = Book(store.owed())
-    settler = Settler(
-        store, chain, tee, book, chain_id=chain_id, interval=config.settlement.interval_seconds
-    )
+    settler = Settler(store, chain, tee, book, config.settlement, chain_id=chain_id)
     gate = Gate(chain, book, config.network.cache_seconds)
     relay = Relay(
         config, upstream=upstream, gate=gate, book=book, store=store, tee=tee, settler=settler
@@ -85,9 +84,21 @@ async def _run(
     if config.settlement.at_shutdown:
         try:
             async with asyncio.timeout(LAST_SETTLEMENT_SECONDS):
-                await settler.settle()
+                await settler.settle(everything=True)
         except (ChainError, TimeoutError) as error:
             log.warning("fees stay on disk for the next start: %r", error)
+
+
+async def _check_state(store: Store, chain: Chain, config: Config, chain_id: int) -> None:
+    """Debts of one chain, contract and provider must not be asked for at another."""
+    genesis = await chain.rpc("eth_getBlockByNumber", "0x0", False)
+    start = genesis.get("hash") if isinstance(genesis, dict) else None
+    identity = f"{chain_id} {start} {chain.inference} {chain.provider}"
+    if not await asyncio.to_thread(store.belongs_to, identity):
+        raise ConfigError(
+            f"state: {config.state} holds the debts of another chain, contract or provider: "
+            "choose another folder"
+        )
 
 
 @contextlib.asynccontextmanager

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from eth_utils.crypto import keccak
 
-from protocol.digests import Settlement, settlement_digest
+from protocol.digests import Settlement, recover, settlement_digest
 from provider.book import Book
 from provider.chain import (
     INVALID_NONCE,
@@ -27,6 +27,7 @@ from provider.chain import (
     Outcome,
     SignedItem,
 )
+from provider.config import Settlement as SettlementOptions
 from provider.errors import ChainError
 from provider.store import Charge, OpenBatch, OpenItem, Store
 from provider.tee import Tee
@@ -45,14 +46,22 @@ class Settler:
     """Turns the store's charges into settlements through one wallet."""
 
     def __init__(
-        self, store: Store, chain: Chain, tee: Tee, book: Book, *, chain_id: int, interval: float
+        self,
+        store: Store,
+        chain: Chain,
+        tee: Tee,
+        book: Book,
+        options: SettlementOptions,
+        *,
+        chain_id: int,
     ) -> None:
         self._store = store
         self._chain = chain
         self._tee = tee
         self._book = book
         self._chain_id = chain_id
-        self._interval = interval
+        self._interval = options.interval_seconds
+        self._minimum = options.minimum
         self._wake = asyncio.Event()
         self._kicked = float("-inf")
         self._lock = asyncio.Lock()
@@ -71,10 +80,11 @@ class Settler:
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), pause)
+            everything = self._wake.is_set()
             self._wake.clear()
             pause = self._interval
             try:
-                await self.settle()
+                await self.settle(everything=everything)
                 if await asyncio.to_thread(self._store.open_batches):
                     pause = min(RETRY_SECONDS, self._interval)
             except (ChainError, sqlite3.Error) as error:
@@ -84,16 +94,17 @@ class Settler:
     def _pending(self) -> bool:
         return bool(self._store.open_items() or self._store.open_batches())
 
-    async def settle(self) -> None:
+    async def settle(self, *, everything: bool = False) -> None:
         """One round: learn what became of earlier items, then send everything that can be paid.
 
-        Raises ChainError when the node fails; whatever was under way is taken up by the next round.
+        Debts below the configured minimum wait, unless `everything` is asked for. Raises
+        ChainError when the node fails; whatever was under way is taken up by the next round.
         """
         async with self._lock:
             for batch in await asyncio.to_thread(self._store.open_batches):
                 await self._follow(batch)
             await self._resolve_consumed()
-            await self._collect()
+            await self._collect(0 if everything else self._minimum)
             await self._send_open()
 
     # ---- earlier rounds --------------------------------------------------------------------
@@ -180,9 +191,13 @@ class Settler:
 
     # ---- this round ------------------------------------------------------------------------
 
-    async def _collect(self) -> None:
-        """Sign one item per user for the charges no item holds yet."""
-        free = await asyncio.to_thread(self._store.free_charges)
+    async def _collect(self, minimum: int) -> None:
+        """Sign one item per user who owes at least `minimum` in charges that no item holds yet."""
+        free = {
+            user: charges
+            for user, charges in (await asyncio.to_thread(self._store.free_charges)).items()
+            if sum(charge.fee for _, charge in charges) >= minimum
+        }
         busy = {item.signed.item.user for item in await asyncio.to_thread(self._store.open_items)}
         if not free.keys() - busy:
             return
@@ -209,8 +224,7 @@ class Settler:
             requests_hash=keccak(b"".join(charge.request_hash for charge in charges)),
             nonce=nonce,
         )
-        digest = settlement_digest(item, chain_id=self._chain_id, contract=self._chain.inference)
-        return SignedItem(item, self._tee.sign(digest))
+        return SignedItem(item, self._tee.sign(self._digest(item)))
 
     async def _send_open(self) -> None:
         """Send the open items that would be paid, fifty at a time."""
@@ -218,7 +232,8 @@ class Settler:
             item for item in await asyncio.to_thread(self._store.open_items) if item.batch is None
         ]
         for start in range(0, len(waiting), MAX_ITEMS):
-            items = await self._payable(waiting[start : start + MAX_ITEMS])
+            chunk = [await self._current(item) for item in waiting[start : start + MAX_ITEMS]]
+            items = await self._payable(chunk)
             if not items:
                 continue
             transaction = await self._chain.sign_call(
@@ -226,6 +241,16 @@ class Settler:
             )
             batch = await asyncio.to_thread(self._store.add_batch, items, transaction)
             await self._transmit(batch)
+
+    async def _current(self, item: OpenItem) -> OpenItem:
+        """The item, signed by the signer we have now: the operator may have changed it."""
+        digest = self._digest(item.signed.item)
+        if recover(digest, item.signed.signature) == self._tee.address:
+            return item
+        return await asyncio.to_thread(self._store.sign_again, item, self._tee.sign(digest))
+
+    def _digest(self, item: Settlement) -> bytes:
+        return settlement_digest(item, chain_id=self._chain_id, contract=self._chain.inference)
 
     async def _payable(self, items: Sequence[OpenItem]) -> list[OpenItem]:
         """Items that would bring money now: gas for a refusal or for zero neuron is wasted."""

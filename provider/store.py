@@ -17,7 +17,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ CREATE TABLE IF NOT EXISTS attempt (
 CREATE TABLE IF NOT EXISTS signature (
   chat_id TEXT PRIMARY KEY, text TEXT NOT NULL, signature TEXT NOT NULL, at REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS signature_at ON signature(at);
+CREATE TABLE IF NOT EXISTS identity (id INTEGER PRIMARY KEY CHECK (id = 1), said TEXT NOT NULL);
 PRAGMA user_version = 1;
 """
 
@@ -121,6 +122,12 @@ class Store:
         with self._lock:
             return self._db.execute(query, values).fetchall()
 
+    def belongs_to(self, identity: str) -> bool:
+        """Whether these debts are `identity`'s; a new store becomes its own."""
+        with self._write() as db:
+            db.execute("INSERT OR IGNORE INTO identity VALUES (1, ?)", (identity,))
+        return bool(self._read("SELECT said FROM identity")[0][0] == identity)
+
     # ---- answers ---------------------------------------------------------------------------
 
     def record(self, charge: Charge, receipt: Receipt | None) -> None:
@@ -193,6 +200,12 @@ class Store:
                 "UPDATE charge SET item = ? WHERE id = ? AND item IS NULL",
                 [(cursor.lastrowid, charge_id) for charge_id in charge_ids],
             )
+
+    def sign_again(self, item: OpenItem, signature: bytes) -> OpenItem:
+        """Replace an item's signature and nothing else: its nonce still counts once."""
+        with self._write() as db:
+            db.execute("UPDATE item SET signature = ? WHERE id = ?", (signature, item.id))
+        return replace(item, signed=replace(item.signed, signature=signature))
 
     def open_items(self) -> list[OpenItem]:
         """Items the chain has not judged, oldest first."""

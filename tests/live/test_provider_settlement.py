@@ -395,3 +395,38 @@ def test_two_brokers_cannot_share_a_state_folder(lab: Lab, broker: Broker, upstr
     with pytest.raises(RuntimeError, match=r"state: .* cannot be used"):
         twin.start()
     twin.wait_dead()
+
+
+def test_a_new_signer_takes_over_what_the_old_one_signed(lab: Lab, broker: Broker) -> None:
+    user = customer(lab, broker)
+    debt = buy(broker, user, 1)
+    item = open_item(lab, broker, user)
+    (broker.state / "development-signer.key").unlink()
+    broker.start()
+    lab.acknowledge(broker.address)
+    until(lambda: broker.owes(user) == 0)
+    account = lab.account(user, broker.address)
+    assert (account["balance"], account["nonce"]) == (2 * ONE - debt, item["nonce"])
+
+
+def test_small_debts_wait_for_the_minimum_but_not_for_ever(lab: Lab, broker: Broker) -> None:
+    small, big = customer(lab, broker), customer(lab, broker)
+    buy(broker, small, 1)
+    buy(broker, big, 2)
+    settle_now(broker, minimum=2 * FEE)
+    until(lambda: broker.owes(big) == 0)
+    time.sleep(1)
+    assert broker.owes(small) == FEE
+    buy(broker, small, 1)
+    until(lambda: broker.owes(small) == 0)
+
+
+def test_debts_of_another_chain_are_not_asked_for_here(
+    lab: Lab, broker: Broker, upstream: str
+) -> None:
+    broker.stop()
+    other = Broker(lab, lab.person(), upstream)
+    other.folder.joinpath("state").symlink_to(broker.state)
+    with pytest.raises(RuntimeError, match="holds the debts of another chain"):
+        other.start()
+    other.wait_dead()
