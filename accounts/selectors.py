@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.conf import settings
 from django.core.cache import cache
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
+from django.utils import timezone
 
 from accounts import node, reading
 from accounts.errors import NodeError
-from accounts.models import FOLLOWED, RESUMABLE, Intent, State, User
+from accounts.models import RESUMABLE, Intent, State, User
 from ledger import selectors as ledger
 from protocol import abi
 
 _MANAGER = abi.LEDGER_MANAGER
+#: An unsent transaction older than this is only in the list.
+RESUMABLE_FOR = timedelta(hours=24)
+#: How long the funds page keeps showing a transaction that has ended.
+SHOWN_AFTER = timedelta(minutes=2)
+ENDED = (State.INDEXED, State.FINAL, State.REVERTED, State.REPLACED, State.DROPPED)
 
 
 def intents_of(user: User) -> QuerySet[Intent]:
@@ -26,15 +34,14 @@ def intents_of(user: User) -> QuerySet[Intent]:
 
 
 def under_way(user: User) -> Intent | None:
-    """The newest transaction that is sent but not settled, or that waits to be sent ("continue
-    where you left off").
+    """The newest transaction that is under way, that still waits to be sent ("continue where you
+    left off"), or that ended a moment ago.
     """
-    open_states = [*RESUMABLE, State.SUBMITTED, State.INCLUDED]
-    return intents_of(user).filter(state__in=open_states).first()
-
-
-def count_under_way(user: User) -> int:
-    return intents_of(user).filter(state__in=FOLLOWED).count()
+    now = timezone.now()
+    waiting = Q(state__in=RESUMABLE, updated_at__gt=now - RESUMABLE_FOR)
+    moving = Q(state__in=[State.SUBMITTED, State.INCLUDED])
+    just_ended = Q(state__in=ENDED, updated_at__gt=now - SHOWN_AFTER)
+    return intents_of(user).filter(waiting | moving | just_ended).first()
 
 
 def contract_addresses() -> tuple[str, ...]:

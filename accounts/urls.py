@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from accounts import api, views, views_keys, views_session, views_transactions
+from accounts import views, views_keys, views_session, views_transactions
 
 app_name = "accounts"
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("api/v1/transactions/preview", api.preview, name="preview"),
     path("account/sign-in/prepare", views_session.prepare, name="sign_in_prepare"),
     path("account/sign-in/verify", views_session.verify, name="sign_in_verify"),
     path("account/sign-out", views_session.sign_out, name="sign_out"),

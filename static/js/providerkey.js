@@ -20,6 +20,7 @@ function pairs(fields) {
 function ask(wanted) {
   const dialog = make('dialog', '', 'dialog');
   const head = make('header');
+  head.setAttribute('role', 'none');
   const title = make('h2', 'Make a key for this provider');
   title.id = 'provider-key-title';
   dialog.setAttribute('aria-labelledby', title.id);
@@ -29,6 +30,7 @@ function ask(wanted) {
   bytes.tabIndex = 0;
   body.append(make('p', 'A signature, not a transaction. No cost. The provider asks for it before it answers.'), pairs(wanted.fields), make('p', wanted.scope, 'note'), bytes);
   const foot = make('footer');
+  foot.setAttribute('role', 'none');
   const leave = make('button', 'Not now', 'button');
   const go = make('button', 'Make the key', 'button primary');
   go.dataset.testid = 'key-confirm';

@@ -1,4 +1,4 @@
-"""Connecting, signing in and moving money in a real browser with a wallet that is not ours to trust."""
+"""Connecting, signing in and moving money in a real browser with a wallet we do not trust."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from devnet import accounts as cast
 from devnet.deploy import Contracts, connect
 from devnet.owner import acknowledge_signer
 from ledger import services
+from tests.browser.pagecheck import inaccessible, sound
 from tests.browser.wallet import Wallet
 
 NEURON = 10**18
@@ -250,7 +251,7 @@ def test_money_can_be_read_without_a_script(
     context.close()
 
 
-# --- with the index: all the way to final --------------------------------------------------------------
+# --- with the index: all the way to final -------------------------------------------------------
 
 
 @pytest.fixture
@@ -360,3 +361,50 @@ def test_a_reload_while_it_is_sent_goes_on_where_it_was(
         contracts.chain.rpc.call("anvil_setIntervalMining", 1)
     expect(state).to_have_attribute("data-state", "final", timeout=30_000)
     assert neuron(page, "available") == 5 * NEURON
+
+
+# --- every page of an account, held to the rules of all pages ----------------------------------
+
+
+def test_the_pages_of_an_account_are_sound(
+    asgi_server: str, index: None, petra: str, wallet: Wallet, contracts: Contracts, page: Page
+) -> None:
+    contracts.ledger.send(ALICE, "depositFund", value=10 * NEURON)
+    contracts.ledger.send(ALICE, "transferFund", petra, "inference-v1.0", 4 * NEURON)
+    contracts.ledger.send(ALICE, "retrieveFund", [petra], "inference-v1.0")
+    sound(page, f"{asgi_server}/account")
+    sign_in(page, asgi_server)
+    page.get_by_test_id("tx-amount").fill("1")
+    to_final(page)
+    intent = Intent.objects.get()
+    for path in (
+        "/account",
+        f"/account?action=transfer&provider={petra}&amount=2",
+        "/account?action=withdraw&amount=6.5",
+        "/account?action=deposit_for&recipient=0x12&amount=x",
+        "/account/refunds",
+        "/account/transactions",
+        f"/account/transactions/{intent.pk}",
+        "/account/keys",
+        f"/accounts/{ALICE.address}",
+        f"/accounts/{BOB.address}",
+    ):
+        sound(page, asgi_server + path)
+    page.get_by_test_id("wallet-address").click()
+    assert inaccessible(page) == []
+
+
+def test_the_sign_in_dialog_is_accessible(
+    asgi_server: str, wallet: Wallet, page: Page, errors: list[str]
+) -> None:
+    page.goto(asgi_server + "/account")
+    page.get_by_test_id("connect-wallet").click()
+    assert inaccessible(page) == []
+    page.keyboard.press("Tab")
+    page.get_by_test_id("wallet-option").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_test_id("sign-in")).to_be_focused()
+    assert inaccessible(page) == []
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    expect(page.get_by_test_id("connect-wallet")).to_contain_text("Sign in")
