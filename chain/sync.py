@@ -52,6 +52,9 @@ class Reader(Protocol):
 class Projection(Protocol):
     """Turns facts into rows. `fold_*` work in memory; `write` runs inside our transaction."""
 
+    def open(self, first: int, read: Reader) -> None:
+        """Before the very first range, which starts at block `first`."""
+
     def sources(self) -> dict[str, int]:
         """Every contract we read (EIP-55) with the first block to read it from."""
 
@@ -236,6 +239,8 @@ class Follower:
         return self._report(more=last < goal or self.limit is None, changed=True)
 
     def _sources_before(self, first: int) -> dict[str, int]:
+        if not self._has_final():
+            self.projection.open(first, self._reader({}))
         sources = dict(self.projection.sources())
         self._back_fill(sources, first - 1)
         return sources

@@ -21,8 +21,6 @@ from ledger.models import Projection
 from ledger.state import Account, Refund, Serving, State
 from protocol import abi
 
-PAGE = 50
-
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -187,7 +185,7 @@ class Audit:
     def _services(self, serving: Serving) -> Iterator[Difference]:
         contract = reads.CONTRACT_OF[serving.kind]
         if serving.kind == "inference":
-            listed = self._pages(contract, serving.address, "getAllServices", PAGE)
+            listed = self._pages(contract, serving.address, "getAllServices", reads.PAGE)
         else:
             call = Call(serving.address, abi.encode_call(contract, "getAllServices"))
             listed = self._ask(contract, call)
@@ -219,7 +217,7 @@ class Audit:
 
     def _accounts(self, serving: Serving) -> Iterator[Difference]:
         contract = reads.CONTRACT_OF[serving.kind]
-        listed = self._pages(contract, serving.address, "getAllAccounts", PAGE)
+        listed = self._pages(contract, serving.address, "getAllAccounts", reads.PAGE)
         if serving.kind == "fine-tuning":
             pairs = [(entry["user"], entry["provider"]) for entry in listed]
             calls = [reads.account(serving.address, serving.kind, *pair) for pair in pairs]

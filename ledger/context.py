@@ -47,6 +47,7 @@ class Context:
     previous: Previous | None = None
     items: list[dict[str, Any]] | None = None
     charged: int = 0
+    opening: bool = False
 
     # --- places and questions --------------------------------------------------------------------
 

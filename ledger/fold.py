@@ -79,6 +79,7 @@ def register(
             block_number,
             start_block,
             block_number,
+            recommended=info.get("isRecommended", False),
             lock_time_seconds=reads.number(calls[reads.lock_time(address)]) or 0,
         ),
     )

@@ -19,6 +19,7 @@ Value = dict[str, Any]
 def apply(ctx: Context, block: Block) -> None:
     """Fold every view answer of this block, in a fixed order."""
     ctx.source, ctx.tx, ctx.log_index, ctx.call = "view", None, None, None
+    ctx.opening = reads.active_services(ctx.ledger_address) in block.calls
     pages: list[Any] = []
     for call in sorted(block.calls, key=lambda c: (c.to, c.data)):
         result = block.calls[call]
@@ -26,6 +27,8 @@ def apply(ctx: Context, block: Block) -> None:
             _from_ledger(ctx, call, result, pages)
         elif (serving := ctx.state.servings.get(call.to)) is not None:
             _from_serving(ctx, serving, call, result)
+    if ctx.opening:
+        _stakes(ctx, block)
     if pages:
         _whole_ledger(ctx, pages)
         native = reads.number(block.calls.get(reads.balance(ctx.ledger_address)))
@@ -67,7 +70,8 @@ def set_ledger(ctx: Context, user: str, value: Value | None) -> None:
     ledger = ctx.ledger(user)
     difference = available - ledger.available
     if difference:
-        ctx.move_available(ledger, difference, "deposit" if difference > 0 else "withdraw")
+        kind = "deposit" if difference > 0 else "withdraw"
+        ctx.move_available(ledger, difference, "opening" if ctx.opening else kind)
     ledger.exists, ledger.total, ledger.additional_info = value is not None, total, info
 
 
@@ -78,10 +82,35 @@ def _from_serving(ctx: Context, serving: Serving, call: Call, result: str) -> No
     function, arguments, value = found
     if function == "getService":
         set_service(ctx, serving, arguments["provider"], value)
+    elif function == "getAllServices" and ctx.opening:
+        _list_services(ctx, serving, value if serving.kind == "fine-tuning" else value[0])
     elif function == "getAccount":
         set_account(ctx, serving, arguments["user"], arguments["provider"], value)
     elif function == "penaltyPercentage" and value not in (None, serving.penalty_percentage):
         ctx.serving(serving.address).penalty_percentage = value
+
+
+def _list_services(ctx: Context, serving: Serving, listed: list[Value]) -> None:
+    """Listings that were there before our first block, in the contract's order."""
+    serving = ctx.serving(serving.address)
+    for value in listed:
+        service = ctx.service(serving, value["provider"])
+        service.removed, service.position = False, len(serving.providers)
+        serving.providers.append(service.provider)
+        for name, field in service_fields(serving.kind, value).items():
+            setattr(service, name, field)
+        service.tee_signer_acknowledged = value["teeSignerAcknowledged"]
+
+
+def _stakes(ctx: Context, block: Block) -> None:
+    """Stakes before our first block, from the contracts' storage (contracts.md 4.2)."""
+    for key in sorted(ctx.state.services.keys()):
+        known = ctx.state.services.get(key)
+        if known is not None:
+            slot = reads.stake(known.serving, known.kind, known.provider)
+            stake = reads.number(block.calls.get(slot))
+            if stake:
+                ctx.service(ctx.serving(known.serving), known.provider).stake = stake
 
 
 def set_account(

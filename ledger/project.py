@@ -16,7 +16,7 @@ from chain import bulk, store
 from chain.errors import Drift, Halt
 from chain.facts import Block, Call, Log
 from chain.sync import Reader
-from ledger import detect, fold, reads, rows
+from ledger import detect, fold, opening, reads, rows
 from ledger.models import Projection
 from ledger.state import State
 from protocol.networks import Network
@@ -34,8 +34,11 @@ ENTITIES_AT_ONCE = 500
 class Projector:
     """Folds blocks and writes rows; `chain.sync.Projection` for the 0G contracts."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, *, opens: bool = False) -> None:
+        """`opens`: the contracts may be older than `network.start_block` (ledger.opening)."""
         self.network = network
+        self.opens = opens
+        self.opening: list[Block] = []
         self.ledger_address = network.ledger_address
         self.row, _ = Projection.objects.get_or_create(name=NAME, defaults={"version": VERSION})
         if self.row.version != VERSION:
@@ -55,9 +58,23 @@ class Projector:
 
     # --- what to read ----------------------------------------------------------------------------
 
+    def open(self, first: int, read: Reader) -> None:
+        """Read what was there at the block before `first`, where that may be anything."""
+
+        def ask(block: Block, calls: Sequence[Call]) -> Block:
+            return self._answer(block, calls, read)
+
+        if self.opens and first > 0 and not self.opening:
+            header = read.blocks([first - 1])[0].header
+            block = opening.questions(self.ledger_address, Block(header), ask)
+            self.opening = [self._snapshot(block, read)] if block is not None else []
+
     def sources(self) -> dict[str, int]:
         """The LedgerManager and every serving contract registered in a final block."""
         found = {self.ledger_address: self.network.start_block}
+        for block in self.opening:
+            for address in opening.servings(self.ledger_address, block):
+                found[address] = self._start_block(address)
         for serving in self.state.servings.values():
             found[serving.address] = serving.start_block
         return found
@@ -68,7 +85,7 @@ class Projector:
 
     def _start_block(self, address: str) -> int:
         known = self.network.serving_start_blocks
-        return known.get(address.lower(), self.network.start_block)
+        return max(known.get(address.lower(), 0), self.network.start_block)
 
     # --- folding ---------------------------------------------------------------------------------
 
@@ -87,6 +104,8 @@ class Projector:
         A sparse range hides transactions that log nothing and move no money (acknowledgements,
         the penalty): everything they could have changed is read once sparse reading ends.
         """
+        if self.row.final_block < 0:
+            blocks = [*self.opening, *blocks]
         self.final, blocks = self._complete(self.state, first, blocks, read, last)
         self.unread |= sparse
         wants = reads.everything(self.final) if end and self.unread else []
@@ -146,7 +165,8 @@ class Projector:
         Without `read` (replay) every answer must be among the stored facts.
         """
         wants: list[Call] = []
-        for address in fold.registrations(block.logs, self.ledger_address):
+        named = fold.registrations(block.logs, self.ledger_address)
+        for address in [*opening.servings(self.ledger_address, block), *named]:
             if layer.servings.get(address) is None:
                 asked = reads.registration(self.ledger_address, address)
                 block = self._answer(block, asked, read)
@@ -166,6 +186,8 @@ class Projector:
 
     def _early(self, address: str, number: int, before: Sequence[Block]) -> Iterator[Block]:
         """What a contract did before the block that registers it: stored facts, then `before`."""
+        if number < self.network.start_block:
+            return  # known from an opening
         held = before[0].header.number if before else number
         yield from store.blocks(self._start_block(address), held - 1, address=address)
         yield from (block.only(address) for block in before)

@@ -18,6 +18,8 @@ from protocol.events import Emitter
 
 #: Ledgers per page of getAllLedgers (the contract sets no upper limit).
 LEDGER_PAGE = 400
+#: Listings and accounts per page: the serving contracts' limit (contracts.md 4.2).
+PAGE = 50
 REVERT = "revert:"
 
 CONTRACT_OF = {
@@ -39,6 +41,21 @@ def ledger(contract: str, user: str) -> Call:
 
 def all_ledgers(contract: str, offset: int) -> Call:
     return Call(contract, abi.encode_call(LEDGER_MANAGER, "getAllLedgers", offset, LEDGER_PAGE))
+
+
+def active_services(contract: str) -> Call:
+    """Every registered serving contract; asked only about the block before our first one."""
+    return Call(contract, abi.encode_call(LEDGER_MANAGER, "getAllActiveServices"))
+
+
+def all_services(serving: str, kind: str, offset: int) -> Call:
+    """A page of listings in the contract's order (fine-tuning: all of them)."""
+    page = (offset, PAGE) if kind == "inference" else ()
+    return Call(serving, abi.encode_call(CONTRACT_OF[kind], "getAllServices", *page))
+
+
+def all_accounts(serving: str, kind: str, offset: int) -> Call:
+    return Call(serving, abi.encode_call(CONTRACT_OF[kind], "getAllAccounts", offset, PAGE))
 
 
 def service_info(contract: str, serving: str) -> Call:

@@ -6,18 +6,20 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from django.conf import settings
 from django.db import connection, transaction
 
 from chain import store
 from chain.errors import Halt, Retry
-from chain.models import Coverage, Head
+from chain.models import Head, RawBlock
 from chain.rpc import Rpc
 from chain.sync import Follower, Step
 from ledger import topics
 from ledger.models import Projection
 from ledger.project import NAME, VERSION, Projector
+from protocol.networks import NETWORKS
 
 logger = logging.getLogger(__name__)
 
@@ -36,10 +38,18 @@ def poll_seconds() -> float:
 def make_follower() -> Follower:
     """A follower of the configured network; the caller holds `only_one`."""
     rpc = Rpc(settings.CHAIN_RPC_URLS, settings.CHAIN_ID)
-    projector = Projector(settings.NETWORK)
+    projector = make_projector()
     return Follower(
         rpc, projector, chain_id=settings.CHAIN_ID, confirmations=settings.CONFIRMATIONS
     )
+
+
+def make_projector() -> Projector:
+    """A projector from START_BLOCK on; one later than the contracts begins with an opening."""
+    network = replace(settings.NETWORK, start_block=settings.START_BLOCK)
+    preset = NETWORKS.get(settings.NETWORK_NAME)
+    from_creation = preset is not None and preset.start_block == network.start_block
+    return Projector(network, opens=not from_creation)
 
 
 @contextmanager
@@ -134,11 +144,11 @@ def replay(on_blocks: Callable[[int], None] | None = None) -> int:
     """
     with transaction.atomic():
         Projection.objects.update_or_create(name=NAME, defaults={"version": VERSION})
-        projector = Projector(settings.NETWORK)
+        projector = make_projector()
         projector.reset()
         head = Head.objects.select_for_update().filter(chain_id=settings.CHAIN_ID).first()
         last = head.final_block if head is not None else -1
-        start = _first_covered()
+        start = _first_block()
         while start <= last:
             end = min(last, start + REPLAY_BLOCKS - 1)
             projector.replay(list(store.blocks(start, end)), end)
@@ -153,6 +163,6 @@ def replay(on_blocks: Callable[[int], None] | None = None) -> int:
     return last
 
 
-def _first_covered() -> int:
-    first = Coverage.objects.order_by("from_block").first()
-    return first.from_block if first is not None else 0
+def _first_block() -> int:
+    first = RawBlock.objects.order_by("number").first()
+    return first.number if first is not None else 0

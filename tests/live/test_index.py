@@ -115,7 +115,7 @@ def test_a_seeded_history_has_no_drift(
         monkeypatch.setattr(sync, "DENSE", 0)
     run(1, 320, contracts, node.url)
     services.follow(once=True)
-    assert differences() == []
+    assert differences() == [], chr(10).join(differences())
     assert differences(final=True) == []
     assert_movements_add_up()
     assert Movement.objects.filter(source="view").exists()  # deposits through a contract
@@ -148,21 +148,41 @@ def test_following_live_equals_replay(seed: int, node: Anvil, contracts: Deploym
     run(seed, 260, contracts, node.url, on_step=on_step)
     follower.step()
     assert checked
-    assert differences() == []
+    assert differences() == [], chr(10).join(differences())
     assert differences(final=True) == []
     assert_movements_add_up()
     assert Head.objects.get().indexed_block > Head.objects.get().final_block
 
     mine(node, 4)
     services.follow(once=True)
-    assert differences() == []
+    assert differences() == [], chr(10).join(differences())
     before = final_rows()
     assert all(before.values())
     call_command("replay")
     assert final_rows() == before
     assert differences(final=True) == []
     services.follow(once=True)
-    assert differences() == []
+    assert differences() == [], chr(10).join(differences())
+    assert final_rows() == before
+
+
+def test_a_late_start_opens_with_what_was_there(
+    node: Anvil, contracts: Deployment, settings: Any
+) -> None:
+    """START_BLOCK after the contracts: opening rows, then history, equal all the same."""
+    run(61, 120, contracts, node.url)
+    settings.START_BLOCK = int(ask(node, "eth_blockNumber"), 16) + 1
+    run(62, 60, contracts, node.url)
+    mine(node, 3)
+    services.follow(once=True)
+    opening = Movement.objects.filter(kind="opening")
+    assert {m.block for m in opening} == {settings.START_BLOCK - 1}
+    assert {m.balance for m in opening} == {"available", "sub_account"}
+    assert differences() == [], chr(10).join(differences())
+    assert differences(final=True) == []
+    assert_movements_add_up()
+    before = final_rows()
+    call_command("replay")
     assert final_rows() == before
 
 
@@ -194,7 +214,7 @@ def test_a_reorganised_window_is_absorbed(node: Anvil, contracts: Deployment) ->
     follower = services.make_follower()
     while follower.step().more:
         pass
-    assert differences() == []
+    assert differences() == [], chr(10).join(differences())
     final = Head.objects.get().final_block
     # Two blocks with money in them, seen as pending, then gone.
     run(22, 2, contracts, node.url)
@@ -205,12 +225,12 @@ def test_a_reorganised_window_is_absorbed(node: Anvil, contracts: Deployment) ->
     ask(node, "anvil_reorg", depth, [])
     follower.step()
     assert Head.objects.get().indexed_hash != seen.indexed_hash
-    assert differences() == []
+    assert differences() == [], chr(10).join(differences())
     run(23, 20, contracts, node.url)
     mine(node, 3)
     while follower.step().more:
         pass
-    assert differences() == []
+    assert differences() == [], chr(10).join(differences())
     assert differences(final=True) == []
     hashes = set(RawLog.objects.values_list("block_hash", flat=True))
     blocks = [Request("eth_getBlockByHash", (h, False)) for h in sorted(hashes)]
@@ -307,7 +327,7 @@ def test_killed_at_random_it_goes_on(node: Anvil, contracts: Deployment) -> None
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 0, errors.decode()
     services.follow(once=True)
-    assert differences() == []
+    assert differences() == [], chr(10).join(differences())
     assert_movements_add_up()
     before = final_rows()
     call_command("replay")
