@@ -116,5 +116,8 @@ async def _background(settler: Settler, store: Store) -> AsyncIterator[None]:
 async def _prune(store: Store) -> None:
     while True:
         before = time.time() - KEEP_SIGNATURES_SECONDS
-        await asyncio.to_thread(store.forget_signatures, before)
+        try:
+            await asyncio.to_thread(store.forget_signatures, before)
+        except sqlite3.Error as error:
+            log.warning("old signatures stay: %s", error)
         await asyncio.sleep(PRUNE_SECONDS)

@@ -90,6 +90,11 @@ class Settler:
             except (ChainError, sqlite3.Error) as error:
                 log.warning("settlement postponed: %s", error)
                 pause = min(RETRY_SECONDS, self._interval)
+            except Exception:
+                # A node that talks nonsense must not end settlement for good; every step can be
+                # done again.
+                log.exception("settlement postponed")
+                pause = min(RETRY_SECONDS, self._interval)
 
     def _pending(self) -> bool:
         return bool(self._store.open_items() or self._store.open_batches())

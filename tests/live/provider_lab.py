@@ -383,6 +383,7 @@ class ChaosRpc:
         self.before: Callable[[str], None] = lambda method: None
         self.after: Callable[[str], None] = lambda method: None
         self.calls: list[str] = []
+        self.lies: dict[str, Any] = {}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -397,6 +398,8 @@ class ChaosRpc:
         ):
             body = await answer.read()
         self.after(method)
+        if method in self.lies:
+            body = json.dumps({"jsonrpc": "2.0", "id": 1, "result": self.lies[method]}).encode()
         await send(
             {
                 "type": "http.response.start",

@@ -280,6 +280,7 @@ def test_refuses_keys_in_the_words_of_the_reference_server(
     lab: Lab, broker: Broker, user: Person
 ) -> None:
     now = int(time.time() * 1000)
+    forger = Person()
     cases: list[tuple[str | None, str]] = [
         (None, "missing or invalid Authorization header, must be Bearer app-sk-<base64("),
         ("Bearer sk-123", "missing or invalid Authorization header"),
@@ -302,6 +303,15 @@ def test_refuses_keys_in_the_words_of_the_reference_server(
             "signature verification failed: address mismatch",
         ),
         (user.provider_key(broker.address, generation=1), "invalid session token (future gen"),
+        # A forged key is refused for what the chain says first, then for its signature.
+        (
+            forger.provider_key(broker.address, address=user.address, generation=1),
+            "invalid session token (future generation)",
+        ),
+        (
+            forger.provider_key(broker.address, address=user.address),
+            "signature verification failed: address mismatch",
+        ),
     ]
     for header, text in cases:
         status, said = error(broker.ask(header))

@@ -390,6 +390,37 @@ def test_a_node_that_fails_only_delays(lab: Lab, broker: Broker) -> None:
     assert rows(broker, "SELECT count(*) FROM item") == [(1,)]
 
 
+@pytest.mark.parametrize(
+    "lies",
+    [
+        {"eth_getTransactionReceipt": {"status": "0x1", "logs": [{}]}},
+        {"eth_getTransactionReceipt": {"status": "0x0", "logs": []}},
+        {"eth_estimateGas": "many"},
+        {"eth_call": "0x"},
+    ],
+    ids=["no log", "reverted", "no number", "no result"],
+)
+def test_a_node_that_talks_nonsense_only_delays(
+    lab: Lab, broker: Broker, lies: dict[str, Any]
+) -> None:
+    user = customer(lab, broker)
+    debt = buy(broker, user, 1)
+    broker.stop()
+    chaos = ChaosRpc(lab.rpc)
+    with served(chaos) as url:
+        broker.set("chain", rpc=url)
+        broker.set("settlement", **SOON)
+        broker.start()
+        (method,) = lies
+        chaos.lies = lies
+        heard = chaos.calls.count(method)
+        until(lambda: chaos.calls.count(method) >= heard + 2)
+        chaos.lies = {}
+        until(lambda: broker.owes(user) == 0)
+        broker.stop()
+    assert lab.account(user, broker.address)["balance"] == 2 * ONE - debt
+
+
 def test_two_brokers_cannot_share_a_state_folder(lab: Lab, broker: Broker, upstream: str) -> None:
     twin = Broker(lab, broker.owner, upstream)
     with pytest.raises(RuntimeError, match=r"state: .* cannot be used"):
