@@ -1,0 +1,47 @@
+"""Open pages hear about new rows, through the real channel layer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from channels.layers import channel_layers, get_channel_layer
+
+from ledger import topics
+
+
+async def test_pages_hear_of_new_blocks() -> None:
+    layer: Any = get_channel_layer()
+    pages = [await layer.new_channel() for _ in range(2)]
+    for page in pages:
+        await layer.group_add(topics.GROUP, page)
+    many = {f"0x{i:040x}" for i in range(topics.MAX_ADDRESSES + 5)}
+    await sync_to_async(topics.publish_ledger)(7, 5, many, {"0xB"})
+    for page in pages:
+        message = await asyncio.wait_for(layer.receive(page), 5)
+        assert (message["type"], message["topic"]) == ("live.message", "ledger")
+        assert (message["block"], message["final_block"]) == (7, 5)
+        assert len(message["users"]) == topics.MAX_ADDRESSES
+        assert message["more"] is True
+        assert message["providers"] == ["0xB"]
+
+
+async def test_publishing_survives_a_missing_broker(settings: Any) -> None:
+    """Without Valkey the follower goes on, and soon."""
+    settings.CHANNEL_LAYERS = {
+        "default": {
+            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+            "CONFIG": {"hosts": [{"address": "redis://127.0.0.1:9/0"}]},
+        }
+    }
+    kept = channel_layers.backends.pop("default", None)
+    try:
+        start = time.monotonic()
+        await asyncio.wait_for(sync_to_async(topics.publish_ledger)(1, 1, set(), set()), 30)
+        assert time.monotonic() - start < 10
+    finally:
+        channel_layers.backends.pop("default", None)
+        if kept is not None:
+            channel_layers.backends["default"] = kept
