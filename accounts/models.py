@@ -109,11 +109,11 @@ class Intent(models.Model):
     checked_at = models.DateTimeField(null=True, help_text="when the chain was last asked about it")
 
     class Meta:
-        indexes = [
+        indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["user", "-created_at"]),
             models.Index(fields=["state", "checked_at"]),
         ]
-        constraints = [
+        constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(
                 fields=["user", "tx_hash"],
                 condition=~models.Q(tx_hash=""),
@@ -141,7 +141,9 @@ class ProviderKey(models.Model):
     last_used_at = models.DateTimeField(null=True)
 
     class Meta:
-        indexes = [models.Index(fields=["user", "provider", "-expires_at"])]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["user", "provider", "-expires_at"])
+        ]
 
     def __str__(self) -> str:
         return f"key of {self.user_id} for {self.provider}"

@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 from playwright.sync_api import BrowserContext, Page, expect
 
-from accounts.models import Intent, State
+from accounts.models import Intent, ProviderKey, State
 from devnet import accounts as cast
 from devnet.deploy import Contracts, connect
 from devnet.owner import acknowledge_signer
@@ -408,3 +408,71 @@ def test_the_sign_in_dialog_is_accessible(
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_be_hidden()
     expect(page.get_by_test_id("connect-wallet")).to_contain_text("Sign in")
+
+
+# --- provider keys -----------------------------------------------------------------------------
+
+
+def make_key(page: Page, provider: str) -> None:
+    """Start `ensureKey` as the playground does; its outcome lands on the body."""
+    page.evaluate(
+        """async (provider) => {
+            const { ensureKey } = await import("/static/js/providerkey.js");
+            const tell = (text) => { document.body.dataset.outcome = text; };
+            ensureKey(provider).then((key) => tell(Object.keys(key).sort().join(" ")),
+                (e) => tell(`${e.declined ? "declined" : "error"}: ${e.message}`));
+        }""",
+        provider,
+    )
+
+
+def outcome(page: Page) -> str:
+    body = page.locator("body[data-outcome]")
+    expect(body).to_have_count(1)
+    found = str(body.get_attribute("data-outcome"))
+    page.evaluate("delete document.body.dataset.outcome")
+    return found
+
+
+def test_a_provider_key_is_explained_signed_and_kept_on_the_server(
+    asgi_server: str,
+    petra: str,
+    wallet: Wallet,
+    contracts: Contracts,
+    page: Page,
+    errors: list[str],
+) -> None:
+    sign_in(page, asgi_server)
+    make_key(page, petra)
+    assert outcome(page) == (
+        "error: You have no account at this provider. Transfer to the provider first; that opens "
+        "one."
+    )
+    contracts.ledger.send(ALICE, "depositFund", value=10 * NEURON)
+    contracts.ledger.send(ALICE, "transferFund", petra, "inference-v1.0", 2 * NEURON)
+    make_key(page, petra)
+    dialog = page.get_by_role("dialog", name="Make a key for this provider")
+    expect(dialog).to_contain_text(petra)
+    expect(dialog).to_contain_text("24 hours")
+    expect(dialog).to_contain_text("A key is good for the whole sub-account")
+    assert inaccessible(page) == []
+    dialog.get_by_role("button", name="Not now").click()
+    assert outcome(page) == "declined: You declined. No key was made."
+    wallet.reject = {"personal_sign"}
+    make_key(page, petra)
+    page.get_by_test_id("key-confirm").click()
+    assert outcome(page).startswith("declined")
+    wallet.reject = set()
+    make_key(page, petra)
+    page.get_by_test_id("key-confirm").click()
+    assert outcome(page) == "expires_at ready"
+    method, params = wallet.calls[-1]
+    assert method == "personal_sign" and len(params[0]) == 66  # 32 bytes, not text
+    make_key(page, petra)
+    assert outcome(page) == "expires_at ready"  # held already: nothing is asked again
+    assert wallet.methods().count("personal_sign") == 3
+    assert ALICE.address in ProviderKey.objects.get().user.address
+    page.goto(asgi_server + "/account/keys")
+    expect(page.get_by_test_id("key-row")).to_have_attribute("data-provider", petra)
+    page.get_by_role("button", name="Forget").click()
+    expect(page.get_by_test_id("key-row")).to_have_count(0)

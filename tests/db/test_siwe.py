@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.test import Client
 from eth_account import Account
-from eth_account.messages import encode_defunct
+from eth_account.messages import _hash_eip191_message, encode_defunct
 from eth_account.signers.local import LocalAccount
 from siwe import ISO8601Datetime
 
@@ -111,6 +111,30 @@ def test_without_a_node_a_contract_wallet_cannot_be_checked_and_that_is_said(
 @pytest.fixture
 def site(anvil: Any, settings: Any) -> None:
     settings.CHAIN_RPC_URLS = (anvil.url,)
+
+
+WALLET_CONTRACT = "0x" + "5a" * 20
+
+
+def contract_for(message: Any) -> str:
+    """Runtime code of a wallet contract whose isValidSignature accepts exactly this message's
+    digest (EIP-1271): `return (calldata[4:36] == digest) * 0x1626ba7e << 224`.
+    """
+    digest = _hash_eip191_message(encode_defunct(text=message.prepare_message())).hex()
+    return f"0x6004357f{digest}14631626ba7e0260e01b60005260206000f3"
+
+
+def test_a_contract_wallet_is_asked_and_its_answer_counts(anvil: Any, site: None) -> None:
+    message, other = written(address=WALLET_CONTRACT), written(address=WALLET_CONTRACT)
+    anvil.rpc.call("anvil_setCode", WALLET_CONTRACT, contract_for(message))
+    signature = "0x" + "c0ffee" * 50  # what it means is the contract's business
+    signer = siwe.verify(message, signature, nonce=message.nonce, **EXPECTED)
+    assert signer == message.address
+    assert refused(other, signature) == "invalid_signature"
+    assert refused(message, signature, domain="evil.example") == "domain_mismatch"
+    anvil.rpc.call("anvil_setCode", WALLET_CONTRACT, "0xfe")
+    assert refused(message, signature) == "invalid_signature"
+    anvil.rpc.call("anvil_setCode", WALLET_CONTRACT, "0x")
 
 
 # --- through HTTP -------------------------------------------------------------------------------
