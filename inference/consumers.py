@@ -4,7 +4,7 @@ In:  {"type": "prompt", "key": uuid, "text", "provider"?} · {"type": "stop", "t
      {"type": "resume", "turn", "after"} (also as {"resume": turn, "after": seq})
 Out: {"type": "turn", "key", "turn"} · {"type": "delta", "turn", "seq", "text"} ·
      {"type": "end", "turn", "seq", "state"} · {"type": "verdict", "turn", "seq", "verdict"} ·
-     {"type": "error", "key", "code", "sentence"}
+     {"type": "error", "key", "code", "sentence"} · {"type": "fence", "turn", "seq"} (ignore it)
 Anything else closes the socket with a reason. Sending waits for a slow reader and for nobody else.
 """
 

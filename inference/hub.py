@@ -164,8 +164,8 @@ class Hub:
                 return
             tokens = record.usage.completion_tokens if record.usage else 0
             await writer.event({"type": "end", "state": str(state), "tokens": tokens})
-            verdict = Verdict.PENDING
-            if not self.closing:
+            verdict = Verdict.NOT_COMPARABLE
+            if not (failure and failure.kind == "interrupted"):
                 waits = signatures.AT_ONCE if record.complete else signatures.AT_ONCE[:1]
                 verdict = await signatures.settle(self.client, turn_id, waits=waits)
             await writer.event({"type": "verdict", "verdict": str(verdict)})
@@ -204,14 +204,16 @@ async def reap() -> int:
     dead = [process for process in owners if not await turnlog.alive(process)]
     count = 0
     for turn_id in await database_sync_to_async(_open_turns)(dead) if dead else ():
+        # From here on the process, should it live after all, cannot write into the stream any more.
+        await turnlog.append_after(turn_id, {"type": "fence"})
         text = await turnlog.text_of(turn_id)
-        if await database_sync_to_async(services.cut_off)(turn_id, text):
-            count += 1
-            await turnlog.append_after(
-                turn_id,
-                {"type": "end", "state": str(State.CUT_OFF)},
-                {"type": "verdict", "verdict": str(Verdict.NOT_COMPARABLE)},
-            )
+        count += await database_sync_to_async(services.cut_off)(turn_id, text)
+        turn = await database_sync_to_async(Turn.objects.get)(pk=turn_id)
+        await turnlog.append_after(
+            turn_id,
+            {"type": "end", "state": turn.state, "tokens": 0},
+            {"type": "verdict", "verdict": turn.verdict},
+        )
     return count
 
 

@@ -6,6 +6,7 @@ import uuid
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Upper
 
 from accounts.models import User
 from chain.fields import AddressField, NeuronField
@@ -129,7 +130,7 @@ class Turn(models.Model):
         ]
         indexes = [
             models.Index(fields=["chat", "id"]),
-            models.Index(fields=["provider", "answer_id"]),
+            models.Index("provider", Upper("answer_id"), name="answer_ids"),
             models.Index(fields=["process"], condition=Q(state="open"), name="open_turns"),
             models.Index(fields=["ended_at"], condition=Q(verdict="pending"), name="unjudged"),
         ]

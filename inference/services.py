@@ -8,7 +8,8 @@ from uuid import UUID, uuid4
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from accounts import crypto, keys
+from accounts import crypto, keys, limits
+from accounts.errors import TooMany
 from accounts.models import User
 from attestation import verify
 from inference import costs, readiness, wire
@@ -25,6 +26,7 @@ MAX_PROMPT_CHARS = 32_000
 MAX_CONTEXT_CHARS = 96_000
 MAX_TOKENS = readiness.MAX_TOKENS
 MAX_OPEN_TURNS = 4
+QUESTIONS_PER_MINUTE = 30
 TITLE_CHARS = 80
 
 _NOT_READY = {
@@ -61,6 +63,14 @@ def delete_chat(chat: Chat) -> None:
         chat.delete()
 
 
+def spend_limit(user: User) -> None:
+    """Count one question of a person. Raises Busy above QUESTIONS_PER_MINUTE."""
+    try:
+        limits.spend("chat", user.address, limit=QUESTIONS_PER_MINUTE, seconds=60)
+    except TooMany:
+        raise Busy(f"Up to {QUESTIONS_PER_MINUTE} questions a minute. Wait a little.") from None
+
+
 def open_turn(
     chat: Chat,
     text: str,
@@ -83,6 +93,7 @@ def open_turn(
         raise BadPrompt("Write a question first.")
     if len(question) > MAX_PROMPT_CHARS:
         raise BadPrompt(f"Questions may have up to {MAX_PROMPT_CHARS:,} characters.")
+    spend_limit(chat.owner)
     provider = ledger.address_of(provider or chat.provider) or ""
     listing = readiness.chat_service(provider)
     messages = [*_history(chat), Message("user", question)]
@@ -189,6 +200,9 @@ def end_turn(turn_id: int, state: State, record: Record, failure: Failure | None
         maximum=costs.most(tariff, len(turn.request), turn.max_tokens),
     )
     usage = record.usage
+    # Nobody is left to ask for a signature, and there would be nothing whole to compare it with.
+    interrupted = failure is not None and failure.kind == "interrupted"
+    verdict = Verdict.NOT_COMPARABLE if interrupted else Verdict.PENDING
     changed = Turn.objects.filter(pk=turn_id, state=State.OPEN).update(
         state=state,
         answer=text,
@@ -209,6 +223,8 @@ def end_turn(turn_id: int, state: State, record: Record, failure: Failure | None
         failure_detail=failure.detail if failure else "",
         failure_status=failure.status if failure else 0,
         retry_after=failure.retry_after if failure else 0,
+        verdict=verdict,
+        verdict_reason="not_received_whole" if interrupted else "",
         ended_at=timezone.now(),
     )
     return bool(changed)

@@ -5,7 +5,6 @@ process died.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 from asgiref.sync import async_to_sync
 from celery import shared_task
@@ -24,7 +23,7 @@ LEFT_ALONE = timedelta(seconds=20)
 BATCH = 200
 
 
-@shared_task
+@shared_task(name="inference.check_reply")
 def check_reply(turn_id: int) -> str:
     """Fetch and judge the signature of one ended turn; returns the verdict. Idempotent."""
     turn = (
@@ -48,7 +47,7 @@ async def _settle(turn_id: int) -> Verdict:
         return await signatures.settle(client, turn_id)
 
 
-@shared_task
+@shared_task(name="inference.sweep", expires=25)
 def sweep() -> dict[str, int]:
     """Periodic safety net: end turns of dead processes, look after every pending verdict."""
     ended: int = async_to_sync(_reap)()
@@ -64,9 +63,3 @@ async def _reap() -> int:
         return await hub.reap()
     finally:
         await turnlog.close()
-
-
-#: For the beat schedule: name, task and seconds.
-SCHEDULE: dict[str, dict[str, Any]] = {
-    "chat-sweep": {"task": "inference.tasks.sweep", "schedule": 30.0},
-}

@@ -34,7 +34,9 @@ _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Redis] = WeakKeyDictionar
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing that happened to a turn. `event` has a `type`: delta, usage, end or verdict."""
+    """One thing that happened to a turn. `event` has a `type`: delta, end, verdict, or fence (the
+    turn changed hands; nothing to show).
+    """
 
     seq: int
     event: dict[str, Any]

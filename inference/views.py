@@ -59,13 +59,13 @@ async def start(request: HttpRequest) -> HttpResponse:
     if user is None or service is None:
         error = "Sign in to chat." if user is None else "Choose a provider that offers chat."
         return await _again(request, user, None, provider, text, error, 400)
-    made = await sync_to_async(services.create_chat)(user, provider)
-    if text:
-        try:
+    try:
+        await sync_to_async(services.spend_limit)(user)
+        made = await sync_to_async(services.create_chat)(user, provider)
+        if text:
             await _ask(made, text, provider)
-        except ChatError as error:
-            await sync_to_async(services.delete_chat)(made)
-            return await _again(request, user, None, provider, text, error.sentence, 409)
+    except ChatError as error:
+        return await _again(request, user, None, provider, text, error.sentence, 409)
     path = reverse("inference:chat", args=[made.pk])
     if request.accepts("text/html"):
         return HttpResponseRedirect(path)

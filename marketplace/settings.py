@@ -236,6 +236,7 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 #: Names of tasks (each app's `tasks.py`) and how often beat starts them, seconds.
 CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "follow-intents": {"task": "accounts.follow_intents", "schedule": 5.0},
+    "sweep-chats": {"task": "inference.sweep", "schedule": 30.0},
 }
 
 STATIC_URL = "/static/"

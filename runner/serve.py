@@ -27,7 +27,7 @@ def site_processes(tree: Tree, port: int) -> None:
     tree.python(
         "web",
         *("-m", "uvicorn", "marketplace.asgi:application", "--host", "127.0.0.1"),
-        *("--port", str(port), "--ws", "websockets-sansio", "--lifespan", "off"),
+        *("--port", str(port), "--ws", "websockets-sansio", "--lifespan", "on"),
         *("--log-level", "warning", "--no-server-header", "--ws-max-size", "262144"),
         *("--timeout-graceful-shutdown", "5"),
     )

@@ -334,6 +334,15 @@ async def test_long_answers_in_single_letters_stay_bounded(monkeypatch: pytest.M
     await turnlog.close()
 
 
+async def test_questions_per_minute_are_limited() -> None:
+    async with stage(polite) as s:
+        for _ in range(services.QUESTIONS_PER_MINUTE):
+            await in_db(services.spend_limit)(s.chat.owner)
+        with pytest.raises(Busy):
+            await s.ask()
+        assert s.upstream.chats == []
+
+
 async def test_at_most_four_at_once() -> None:
     async with stage(endless) as s:
         chats = [s.chat] + [
