@@ -7,7 +7,9 @@ from typing import Any
 from django.urls import path
 
 from inference.consumers import ChatConsumer
+from marketplace.consumers import LiveConsumer
 
 websocket_urlpatterns: list[Any] = [
     path("ws/chat/<uuid:chat>", ChatConsumer.as_asgi()),
+    path("ws/live", LiveConsumer.as_asgi()),
 ]

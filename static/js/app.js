@@ -1,12 +1,14 @@
 // What every page shares. Each piece is found by a data- attribute and works on content that htmx swaps in later.
 import { startCopying } from "./copy.js";
 import { startCountdowns } from "./countdown.js";
+import { startLive } from "./live.js";
 import { startTheme } from "./theme.js";
 import { startToasts } from "./toast.js";
 
 startTheme();
 startCopying();
 startCountdowns();
+startLive();
 startToasts();
 
 // "/" moves to the search box unless the visitor is typing.

@@ -6,11 +6,14 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.utils import timezone
 from playwright.sync_api import Browser, Page, expect
 
+from ledger import topics
+from ledger.models import Service
 from marketplace import links
 from tests import factories
 from tests.browser import pagecheck
@@ -137,9 +140,10 @@ def test_strangers_words_are_inert(asgi_server: str, page: Page, name: str) -> N
     paths += [f"{tuning}/raw", f"/services/inference/{factories.BOB}/use"]
     if links.model_path(evil):
         paths.append(links.model_path(evil))
-    all_sound(page, asgi_server, paths, schemes=())
-    for path in (*paths, f"/?q={name}&model={name}&type=%22%3E%3Cscript%3E"):
-        page.goto(asgi_server + path)
+    paths.append(f"/?q={name}&model={name}&type=%22%3E%3Cscript%3E")
+    for path in paths:
+        # Leaves the page open, so that what it did can be looked at.
+        pagecheck.sound(page, asgi_server + path, schemes=())
         assert page.evaluate("window.pwned") is None
         assert page.locator("main :is(script, img, iframe, b)").count() == 0
         assert page.locator("a[href^='javascript:' i]").count() == 0
@@ -258,3 +262,42 @@ def test_copy_theme_and_search_keys(asgi_server: str, page: Page) -> None:
     page.keyboard.type(factories.address(0).lower())
     page.keyboard.press("Enter")
     expect(page).to_have_url(f"{asgi_server}/providers/{factories.address(0)}")
+
+
+def test_a_change_on_chain_is_offered_not_forced(asgi_server: str, page: Page) -> None:
+    factories.market(3)
+    row = page.get_by_test_id("service-row").filter(has_text="qwen/qwen")
+    with pagecheck.watching(page, asgi_server) as watch, page.expect_websocket() as socket:
+        page.goto(asgi_server)
+    expect(row).to_contain_text("0.42 0G / 1M")
+    Service.objects.filter(provider=factories.address(0)).update(input_price=390_000_000_000)
+
+    def publish(*providers: str) -> None:
+        # Playwright's loop runs in this thread: the follower's call needs one of its own.
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(topics.publish_ledger, 4_512_340, 4_512_330, [], list(providers)).result()
+
+    notice = page.get_by_text("Something shown here changed on chain.")
+    with socket.value.expect_event("framereceived"):
+        publish(factories.CHARLIE)
+    expect(notice).to_be_hidden()
+    with socket.value.expect_event("framereceived"):
+        publish(factories.CHARLIE, factories.address(0))
+    expect(notice).to_be_visible()
+    expect(row).to_contain_text("0.42 0G / 1M")
+    page.get_by_role("button", name="Show it").click()
+    expect(row).to_contain_text("0.39 0G / 1M")
+    expect(notice).to_be_hidden()
+    assert watch.messages == []
+
+
+def test_the_live_socket_only_listens(asgi_server: str, page: Page) -> None:
+    page.goto(f"{asgi_server}/freshness")
+    code = page.evaluate(
+        """() => new Promise((done) => {
+            const socket = new WebSocket(location.origin.replace("http", "ws") + "/ws/live");
+            socket.onopen = () => socket.send("{}");
+            socket.onclose = (event) => done(event.code);
+        })"""
+    )
+    assert code == 4400

@@ -1,0 +1,52 @@
+// Live pages: /ws/live says which providers changed; the page then offers to show it. Rows never jump by themselves.
+// Messages carry no facts (ledger/topics.py); the footer is asked again, at most every three seconds.
+const SETTLE = 1000;
+const FOOTER_EVERY = 3000;
+const LONGEST_WAIT = 60000;
+
+let wait = 1000;
+let footerAt = 0;
+
+function refreshFooter() {
+  if (document.visibilityState !== "visible" || Date.now() - footerAt < FOOTER_EVERY) return;
+  footerAt = Date.now();
+  window.htmx?.trigger("#freshness", "live");
+}
+
+function shown() {
+  return new Set([...document.querySelectorAll("[data-provider]")].map((row) => row.dataset.provider));
+}
+
+function hear(message) {
+  refreshFooter();
+  const here = shown();
+  const touched = message.more || message.providers?.some((provider) => here.has(provider));
+  if (!touched) return;
+  for (const notice of document.querySelectorAll("[data-live]")) notice.hidden = false;
+}
+
+function connect() {
+  const scheme = location.protocol === "https:" ? "wss" : "ws";
+  const socket = new WebSocket(`${scheme}://${location.host}/ws/live`);
+  socket.addEventListener("open", () => { wait = 1000; });
+  socket.addEventListener("message", (event) => hear(JSON.parse(event.data)));
+  socket.addEventListener("close", () => {
+    setTimeout(connect, wait);
+    wait = Math.min(wait * 2, LONGEST_WAIT);
+  });
+}
+
+function reload(notice) {
+  if (!notice.dataset.target) return location.reload();
+  window.htmx.ajax("GET", location.pathname + location.search, { target: notice.dataset.target, swap: "innerHTML" });
+}
+
+export function startLive() {
+  if (!document.querySelector("[data-live]")) return;
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest?.("[data-live-reload]");
+    if (button) reload(button.closest("[data-live]"));
+  });
+  // Nothing is worth a socket on a page that is left at once.
+  setTimeout(connect, SETTLE);
+}
