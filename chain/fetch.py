@@ -95,11 +95,14 @@ class Fetcher:
             if log.block_hash not in of_block:
                 raise NodeBehind(f"block {log.block_number} changed while we read it")
             of_block[log.block_hash].append(log)
-        with_logs = {log.tx_hash for group in of_block.values() for log in group}
+        of_transaction: dict[str, list[Log]] = {}
+        for group in of_block.values():
+            for log in group:
+                of_transaction.setdefault(log.tx_hash, []).append(log)
         wanted = {a.lower() for a in addresses}
         relevant = [
             raw for block in raws for raw in _transactions(block)
-            if raw.get("hash") in with_logs or str(raw.get("to")).lower() in wanted
+            if raw.get("hash") in of_transaction or str(raw.get("to")).lower() in wanted
         ]  # fmt: skip
         receipts = self.rpc.raw_receipts([raw["hash"] for raw in relevant])
         held: dict[str, list[Transaction]] = {header.hash: [] for header in headers}
@@ -108,18 +111,19 @@ class Fetcher:
                 raise NodeBehind(f"the node has no receipt of {raw.get('hash')}")
             transaction = facts.transaction(raw, receipt)
             held[transaction.block_hash].append(transaction)
-            expected = [g for g in of_block[transaction.block_hash] if g.tx_hash == raw["hash"]]
+            expected = of_transaction.pop(transaction.hash, [])
             if facts.receipt_logs(receipt, addresses) != expected:
                 raise Unavailable(f"logs and receipt of {transaction.hash} disagree")
-        blocks = []
-        for header in headers:
-            transactions = sorted(held[header.hash], key=lambda t: t.index)
-            if with_logs & {g.tx_hash for g in of_block[header.hash]} - {
-                t.hash for t in transactions
-            }:
-                raise Unavailable(f"block {header.number} lacks a transaction of its own logs")
-            blocks.append(Block(header, tuple(transactions), tuple(of_block[header.hash])))
-        return blocks
+        if of_transaction:
+            raise Unavailable(f"no block holds the transaction {next(iter(of_transaction))}")
+        return [
+            Block(
+                header,
+                tuple(sorted(held[header.hash], key=lambda t: t.index)),
+                tuple(of_block[header.hash]),
+            )
+            for header in headers
+        ]
 
 
 def _transactions(raw: dict[str, Any]) -> list[dict[str, Any]]:

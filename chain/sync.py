@@ -34,7 +34,9 @@ from chain.rpc import Failure, Request, Rpc
 NEAR = 300
 #: Final ranges no longer than this are read block by block, longer ones sparsely.
 DENSE = 20_000
-DENSE_CHUNK, SPARSE_CHUNK = 200, 200_000
+DENSE_CHUNK, FIRST_SPARSE_CHUNK, SPARSE_CHUNK = 200, 5_000, 500_000
+#: Logs held in memory for one range, about.
+MANY_LOGS = 20_000
 #: A `finalized` tag further behind the head than this is not plausible.
 MAX_FINALITY = 2_000
 
@@ -120,6 +122,7 @@ class Follower:
         self.held_sources: frozenset[str] = frozenset()
         self.genesis_checked = False
         self.stale = False
+        self.sparse_chunk = min(FIRST_SPARSE_CHUNK, SPARSE_CHUNK)
         #: Blocks above this are left alone (`follow --to-block`).
         self.limit: int | None = None
 
@@ -221,16 +224,18 @@ class Follower:
         if first > goal:
             return self._report(more=False, changed=False)
         dense = goal - first < DENSE
-        last = min(goal, first + (DENSE_CHUNK if dense else SPARSE_CHUNK) - 1)
+        last = min(goal, first + (DENSE_CHUNK if dense else self.sparse_chunk) - 1)
         sources = self._sources_before(first)
         blocks = self.fetch.range(first, last, sources, dense=dense)
         while new := self._new_sources(blocks, sources):
             sources |= new
             self._back_fill(new, first - 1)
             blocks = self.fetch.range(first, last, sources, dense=dense)
+        if not dense:
+            self._adapt(sum(len(b.logs) for b in blocks))
         if dense and self._has_final() and blocks[0].header.parent_hash != self.row.final_hash:
             raise NodeBehind("the chain changed while we read it")
-        read = self._reader(sources)
+        read = self._reader(sources, seen.final)
         final = self.projection.fold_final(
             first, last, blocks, read, sparse=not dense, end=dense or last == goal
         )
@@ -238,9 +243,16 @@ class Follower:
         self._store(seen, first, final, [], sources)
         return self._report(more=last < goal or self.limit is None, changed=True)
 
+    def _adapt(self, logs: int) -> None:
+        """Wider sparse ranges where little happens, narrower ones where much does (memory)."""
+        if logs > MANY_LOGS:
+            self.sparse_chunk = max(1, self.sparse_chunk * MANY_LOGS // (2 * logs))
+        elif logs < MANY_LOGS // 4:
+            self.sparse_chunk = min(SPARSE_CHUNK, self.sparse_chunk * 2)
+
     def _sources_before(self, first: int) -> dict[str, int]:
         if not self._has_final():
-            self.projection.open(first, self._reader({}))
+            self.projection.open(first, self._reader({}, first))
         sources = dict(self.projection.sources())
         self._back_fill(sources, first - 1)
         return sources
@@ -272,7 +284,7 @@ class Follower:
         self.held = {b.header.hash: b for b in chain}
         final = [b for b in chain if b.header.number <= seen.final]
         pending = [b for b in chain if b.header.number > seen.final]
-        read = self._reader(sources)
+        read = self._reader(sources, seen.final)
         if final:
             last = final[-1].header.number
             final = self.projection.fold_final(first, last, final, read)
@@ -308,8 +320,8 @@ class Follower:
 
     # --- storing ---------------------------------------------------------------------------------
 
-    def _reader(self, sources: dict[str, int]) -> NodeReader:
-        return NodeReader(self.rpc, self.fetch, list(sources))
+    def _reader(self, sources: dict[str, int], final: int) -> NodeReader:
+        return NodeReader(self.rpc, self.fetch, list(sources), final)
 
     def _store(
         self,
@@ -377,11 +389,12 @@ class Follower:
 class NodeReader:
     """`Reader` over the node: final blocks by number, others by hash (they may go away)."""
 
-    def __init__(self, rpc: Rpc, fetch: Fetcher, sources: list[str]) -> None:
-        self.rpc, self.fetch, self.sources = rpc, fetch, sources
+    def __init__(self, rpc: Rpc, fetch: Fetcher, sources: list[str], final: int) -> None:
+        self.rpc, self.fetch, self.sources, self.final = rpc, fetch, sources, final
 
     def views(self, header: Header, calls: Sequence[Call]) -> list[str]:
-        return self.rpc.views(header.hash, calls)
+        known = header.number <= self.final
+        return self.rpc.views(header.number if known else header.hash, calls)
 
     def balances(self, address: str, headers: Sequence[int | str]) -> list[int]:
         return self.rpc.balances(address, headers)

@@ -12,8 +12,17 @@ from __future__ import annotations
 from typing import ClassVar, Self, TypeVar
 
 from django.db import models
+from django.db.models import Q
 
 from chain.fields import AddressField, HashField, NeuronField
+
+
+def _marks(name: str, *, layered: bool = True) -> list[models.Index]:
+    """Small indexes over the few rows that every new block replaces."""
+    pending = models.Index(fields=["block"], name=f"{name}_pending", condition=Q(pending=True))
+    shadowed = models.Index(fields=["block"], name=f"{name}_shadowed", condition=Q(shadowed=True))
+    return [pending, shadowed] if layered else [pending]
+
 
 _Row = TypeVar("_Row", bound=models.Model)
 
@@ -86,6 +95,7 @@ class Ledger(Layered):
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["user", "pending"], name="ledger_once")
         ]
+        indexes: ClassVar[list[models.Index]] = [*_marks("ledger")]
 
     def __str__(self) -> str:
         return self.user
@@ -120,6 +130,7 @@ class SubAccount(Layered):
             )
         ]
         indexes: ClassVar[list[models.Index]] = [
+            *_marks("sub_account"),
             models.Index(fields=["user"]),
             models.Index(fields=["provider"]),
         ]
@@ -165,6 +176,7 @@ class Service(Layered):
             models.UniqueConstraint(fields=["serving", "provider", "pending"], name="service_once")
         ]
         indexes: ClassVar[list[models.Index]] = [
+            *_marks("service"),
             models.Index(fields=["provider"]),
             models.Index(fields=["kind", "removed"]),
         ]
@@ -198,6 +210,7 @@ class ServiceChange(Appended):
 
     class Meta:
         indexes: ClassVar[list[models.Index]] = [
+            *_marks("change", layered=False),
             models.Index(fields=["provider", "-block"]),
             models.Index(fields=["-block"]),
         ]
@@ -223,6 +236,7 @@ class Movement(Appended):
 
     class Meta:
         indexes: ClassVar[list[models.Index]] = [
+            *_marks("movement", layered=False),
             models.Index(fields=["user", "-block"]),
             models.Index(fields=["provider", "-block"]),
         ]
@@ -243,6 +257,7 @@ class Settlement(Appended):
 
     class Meta:
         indexes: ClassVar[list[models.Index]] = [
+            *_marks("settlement", layered=False),
             models.Index(fields=["provider", "-block"]),
             models.Index(fields=["user", "-block"]),
         ]

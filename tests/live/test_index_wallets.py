@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,9 @@ from devnet.client import Chain, Contract, contract
 from devnet.deploy import Contracts, Deployment, connect
 from ledger import services
 from ledger.models import Movement, Settlement, SubAccount
+from protocol.abi import CODEC
 from tests.live.test_index import (
+    ask,
     assert_movements_add_up,
     contracts,
     differences,
@@ -156,3 +159,52 @@ def test_money_forced_into_the_ledger_contract_is_nobodys(
     assert differences() == []
     assert differences(final=True) == []
     assert_movements_add_up()
+
+
+HOSTILE = (
+    b"\x00\xff\xfe",
+    b"\x00\xff\xfd",
+    "\u202eevil\u2066".encode(),
+    b"'; DROP TABLE ledger_service; --",
+    "\ud83d".encode("utf-16-le", "surrogatepass") + b"x" * 4000,
+    b"\xed\xa0\x80\\u0000\\",
+)
+
+
+def send(node: Anvil, sender: str, to: str, data: bytes, value: int) -> None:
+    """A transaction of any bytes, signed by nobody (anvil)."""
+    ask(node, "anvil_impersonateAccount", sender)
+    call = {"from": sender, "to": to, "data": "0x" + data.hex(), "value": hex(value)}
+    tx_hash = ask(node, "eth_sendTransaction", {**call, "gas": hex(25_000_000)})
+    while (receipt := ask(node, "eth_getTransactionReceipt", tx_hash)) is None:
+        time.sleep(0.01)
+    assert receipt["status"] == "0x1"
+
+
+def test_strings_that_are_no_text_are_followed(node: Anvil, contracts: Deployment) -> None:
+    """Providers may write any bytes; two that print alike still withdraw the acknowledgement."""
+    world = connect(node.url, contracts)
+    provider = accounts.provider(1)
+    shape = world.inference.artifact.functions["addOrUpdateService"]
+    follower = services.make_follower()
+    for number, raw in enumerate(HOSTILE):
+        params = (b"chatbot", raw, raw, raw, 1, 2, raw[:4096], accounts.signer(1).address)
+        data = CODEC.encode(["(bytes,bytes,bytes,bytes,uint256,uint256,bytes,address)"], [params])
+        value = 0 if number else 100 * ONE
+        send(node, provider.address, contracts.inference, shape.selector + data, value)
+        catch_up(follower)
+        assert differences() == []
+        world.inference.send(accounts.owner(), "acknowledgeTEESignerByOwner", provider.address)
+        info = CODEC.encode(["bytes"], [raw[:4096]])
+        method = "addLedger" if number == 0 else "updateAdditionalInfo"
+        selector = world.ledger.artifact.functions[method].selector
+        money = 0 if number else 9 * ONE
+        send(node, accounts.user(1).address, contracts.ledger, selector + info, money)
+        catch_up(follower)
+        assert differences() == []
+    mine(node, 4)
+    catch_up(follower)
+    assert differences(final=True) == []
+    before = final_rows()
+    call_command("replay")
+    assert final_rows() == before
