@@ -128,24 +128,19 @@ class Form:
 
     action: str
     links: tuple[Link, ...]
+    takes_amount: bool
+    takes_provider: bool
     amount: str = ""
     error: str = ""
     hint: str = ""
     recipient: str = ""
+    trust: bool = True
     choices: tuple[ProviderChoice, ...] = ()
     presets: tuple[Link, ...] = ()
 
     @property
     def label(self) -> str:
         return FORMS[self.action]
-
-    @property
-    def takes_amount(self) -> bool:
-        return self.action != "retrieve"
-
-    @property
-    def takes_provider(self) -> bool:
-        return self.action in ("transfer", "retrieve")
 
 
 @dataclass(frozen=True)
@@ -154,6 +149,7 @@ class PositionRow:
     name: str
     top_up: str
     retrieve: str
+    trust: str
     unlocked: int
 
     @property

@@ -23,7 +23,12 @@ FORMS = {
     "retrieve": "Retrieve",
     "withdraw": "Withdraw",
     "deposit_for": "Deposit for another",
+    "acknowledge_signer": "Trust in a signing key",
+    "revoke_all_tokens": "Revoke all keys",
+    "delete_ledger": "Close the account",
 }
+#: Those that are always offered; the others are reached from where they belong.
+TABS = ("deposit", "transfer", "retrieve", "withdraw", "deposit_for")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,13 @@
 // Follow shown transactions: ask the server as often as it says (`data-poll` seconds) and stop when it says 0.
 const watched = new Set();
 const BACKOFF = 5000;
+const title = document.title;
+
+// The tab says how many transactions are still under way.
+function count(change) {
+  change();
+  document.title = (watched.size ? `(${watched.size}) ` : '') + title;
+}
 
 function announce(section, before) {
   const state = section.querySelector('[data-testid="tx-state"]');
@@ -37,14 +44,14 @@ async function follow(id) {
     if (next.outerHTML !== current.outerHTML) current.replaceWith(next);
     announce(next.isConnected ? next : current, before);
   }
-  watched.delete(id);
+  count(() => watched.delete(id));
 }
 
 export function watch(root) {
   for (const section of root.querySelectorAll('[data-tx]')) {
     const id = section.dataset.tx;
     if (watched.has(id) || !Number(section.dataset.poll)) continue;
-    watched.add(id);
+    count(() => watched.add(id));
     follow(id);
   }
 }

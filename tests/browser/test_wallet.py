@@ -355,6 +355,7 @@ def test_a_reload_while_it_is_sent_goes_on_where_it_was(
         expect(state).to_have_attribute("data-state", "submitted")
         page.reload()
         expect(page.get_by_text("Continue where you left off")).to_be_visible()
+        expect(page).to_have_title(re.compile(r"^\(1\) Funds"))
         expect(state).to_have_attribute("data-state", "submitted")
     finally:
         contracts.chain.rpc.call("evm_setAutomine", True)

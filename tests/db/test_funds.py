@@ -1,4 +1,4 @@
-"""The funds pages: numbers from ledger rows, exact sums, every first-time state, nobody else's data."""
+"""The funds pages: numbers from ledger rows, exact sums, first-time states, nobody else's data."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def neuron(html: str, name: str) -> int:
 
 
 def hold(contracts: Contracts) -> None:
-    """Rows as the index writes them: 10 deposited, 4 at a provider, of which 1.000000000000000001 comes back."""
+    """Rows as the index writes them: 10 deposited, 4 at a provider, 1 and a neuron refunding."""
     ServingContract.objects.create(
         address=contracts.inference.address,
         kind="inference",
@@ -84,7 +84,7 @@ def hold(contracts: Contracts) -> None:
     )
 
 
-# --- pages -----------------------------------------------------------------------------------------
+# --- pages ---------------------------------------------------------------------------------------
 
 
 def test_the_numbers_are_the_rows_and_their_parts_sum_to_the_neuron(
@@ -195,6 +195,25 @@ def test_hostile_queries_are_refused_in_words(alice: Client, site: None, query: 
     assert b"<script>alert" not in answer.content and b"<img>" not in answer.content
 
 
+def test_every_form_has_its_page_and_its_verdict(
+    alice: Client, contracts: Contracts, site: None
+) -> None:
+    hold(contracts)
+    contracts.ledger.send(ALICE, "depositFund", value=10 * NEURON)
+    contracts.ledger.send(ALICE, "transferFund", PETRA, "inference-v1.0", 4 * NEURON)
+    at = f"account=inference-v1.0:{PETRA}"
+    for query, words in (
+        (f"action=acknowledge_signer&{at}&trust=no", "only when the balance at this provider is 0"),
+        (f"action=revoke_all_tokens&{at}", "generation 1"),
+        ("action=delete_ledger", "10 0G is still in the account."),
+        (f"action=retrieve&{at}", "Later: 4 0G starts its lock"),
+        (f"provider={PETRA.lower()}&amount=1", "Transfer 1 0G to a provider"),
+        (f"action=deposit_for&recipient={BOB.address}&amount=3", "you cannot take it back"),
+        ("action=deposit_for&recipient=nobody&amount=3", "must be an address"),
+    ):
+        assert words in alice.get(f"/account?{query}").content.decode(), query
+
+
 def test_anybodys_account_can_be_read(contracts: Contracts) -> None:
     hold(contracts)
     answer = Client().get(f"/accounts/{ALICE.address.lower()}")
@@ -223,7 +242,7 @@ def test_the_funds_page_costs_the_same_for_few_and_many_accounts(
         alice.get("/account")
 
 
-# --- provider keys ---------------------------------------------------------------------------------
+# --- provider keys -------------------------------------------------------------------------------
 
 
 def signed(wanted: keys.KeyRequest, by: Any = ALICE) -> str:

@@ -187,6 +187,65 @@ def test_a_wallet_that_cannot_pay_is_told_both_numbers(contracts: Contracts) -> 
     assert "holds 0 0G" in caught.value.title
 
 
+def test_a_provider_pays_its_stake_once_and_gets_it_back(contracts: Contracts) -> None:
+    listing = {
+        "service_type": "chatbot",
+        "url": "https://provider.example",
+        "model": "some/model",
+        "verifiability": "TeeML",
+        "input_price": "100",
+        "output_price": "400",
+        "additional_info": "{}",
+        "tee_signer": cast.signer(1).address,
+    }
+    provider = cast.provider(1)
+    before = services.check("add_or_update_service", listing, provider.address)
+    assert before.call.value == 100 * NEURON
+    assert ("stake", 0, 100 * NEURON) in [(e.what, e.before, e.after) for e in before.effects]
+    perform(contracts, provider, "add_or_update_service", **listing)
+    update = services.check("add_or_update_service", listing, provider.address)
+    assert update.call.value == 0
+    with pytest.raises(Refused) as caught:
+        long = {**listing, "additional_info": "é" * 2049}
+        services.check("add_or_update_service", long, provider.address)
+    assert caught.value.code == "AdditionalInfoTooLong"
+    removal = services.check("remove_service", {"service_name": INFERENCE}, provider.address)
+    assert ("stake", 100 * NEURON, 0) in [(e.what, e.before, e.after) for e in removal.effects]
+    perform(contracts, provider, "remove_service", service_name=INFERENCE)
+    with pytest.raises(Refused) as caught:
+        services.check("remove_service", {"service_name": INFERENCE}, provider.address)
+    assert caught.value.code == "ServiceNotExist"
+
+
+def test_a_fine_tuning_listing_and_a_result_to_acknowledge(contracts: Contracts) -> None:
+    provider = cast.provider(2)
+    quota = dict.fromkeys(("cpu_count", "node_memory", "gpu_count", "node_storage"), "1")
+    listing = {
+        "url": "https://tuner.example",
+        "quota": {**quota, "gpu_type": "H100"},
+        "price_per_token": "5",
+        "occupied": False,
+        "models": ["base/model"],
+        "tee_signer": cast.signer(2).address,
+    }
+    perform(contracts, provider, "add_or_update_finetune_service", **listing)
+    stored = contracts.fine_tuning.view("getService", provider.address)
+    assert (stored["url"], stored["models"]) == ("https://tuner.example", ["base/model"])
+    perform(contracts, ALICE, "deposit", amount=str(5 * NEURON))
+    at = {"provider": provider.address, "service_name": FINE_TUNING}
+    perform(contracts, ALICE, "transfer", **at, amount=str(2 * NEURON))
+    result = {"provider": provider.address, "deliverable_id": "task-1"}
+    with pytest.raises(Refused) as caught:
+        services.check("acknowledge_deliverable", result, ALICE.address)
+    assert caught.value.code == "DeliverableNotExists"
+    contracts.fine_tuning.send(provider, "addDeliverable", ALICE.address, "task-1", b"root")
+    perform(contracts, ALICE, "acknowledge_deliverable", **result)
+    (found,) = contracts.fine_tuning.view("getDeliverables", ALICE.address, provider.address)
+    assert found["acknowledged"] is True
+    again = services.check("acknowledge_deliverable", result, ALICE.address)
+    assert again.warnings == ("You acknowledged this result before: this would only cost gas.",)
+
+
 # --- through HTTP -------------------------------------------------------------------------------
 
 

@@ -1,0 +1,152 @@
+"""The one form of the funds page, from the address bar to checked parameters (and back).
+
+A review is a link: everything the form says stands in the query, so it works without a script, can
+be sent to somebody, and survives a reload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import urlencode
+
+from accounts import actions, money, pages
+from accounts import pages_transaction as shown
+from ledger import selectors as ledger
+from ledger.records import Account
+
+_MAX_CHOICES = 200
+_MAX_TYPED = 60
+_AMOUNT = ("deposit", "transfer", "withdraw", "deposit_for")
+_PROVIDER = ("transfer", "retrieve", "acknowledge_signer", "revoke_all_tokens")
+
+
+def build(query: Mapping[str, str], account: Account, least: tuple[int, int] | None) -> pages.Form:
+    """The form `query` asks for: action, amount, account (`service:provider`) or provider,
+    recipient, trust. `least` are the contract's minimums (first deposit, first transfer).
+    """
+    action = query.get("action", "transfer" if "provider" in query else "deposit")
+    if action not in shown.FORMS:
+        action = "deposit"
+    tabs = [name for name in shown.FORMS if name in shown.TABS or name == action]
+    typed = query.get("amount", "")[:_MAX_TYPED]
+    return pages.Form(
+        action=action,
+        links=tuple(
+            shown.Link(shown.FORMS[name], f"/account?action={name}", name == action)
+            for name in tabs
+        ),
+        takes_amount=action in _AMOUNT,
+        takes_provider=action in _PROVIDER,
+        amount=typed,
+        error=_error(typed),
+        hint=_hint(action, account, least),
+        recipient=query.get("recipient", "")[:_MAX_TYPED],
+        trust=query.get("trust") != "no",
+        choices=_choices(action, query, account) if action in _PROVIDER else (),
+        presets=_presets(action, account, least),
+    )
+
+
+def parameters(form: pages.Form) -> dict[str, object] | None:
+    """The action's parameters as the form has them, unchecked; None while something is missing."""
+    params: dict[str, object] = {}
+    if form.takes_amount:
+        if not form.amount.strip():
+            return None
+        params["amount"] = str(money.parse(form.amount))
+    if form.takes_provider:
+        choice = _parsed(next((c.value for c in form.choices if c.selected), ""))
+        if choice is None:
+            return None
+        name, provider = choice
+        if form.action == "retrieve":
+            params["providers"] = [provider]
+        else:
+            params["provider"] = provider
+        if name and form.action != "revoke_all_tokens":
+            params["service_name"] = name
+    if form.action == "deposit_for":
+        params["recipient"] = form.recipient.strip()
+    if form.action == "acknowledge_signer":
+        params["acknowledged"] = form.trust
+    return params
+
+
+def _error(typed: str) -> str:
+    try:
+        money.parse(typed or "0")
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _hint(action: str, account: Account, least: tuple[int, int] | None) -> str:
+    if least is None:
+        return ""
+    if action == "deposit" and account.ledger is None:
+        return f"Your first deposit opens the account: at least {money.exact(least[0])} 0G."
+    if action == "transfer":
+        return (
+            f"At least {money.exact(least[1])} 0G opens an account at a provider. "
+            "Providers keep 1 0G in reserve, so hold more than that."
+        )
+    if action == "withdraw" and account.ledger is not None:
+        return f"Withdraw everything, or leave at least {money.exact(least[0])} 0G."
+    return ""
+
+
+def _presets(
+    action: str, account: Account, least: tuple[int, int] | None
+) -> tuple[shown.Link, ...]:
+    """Amounts that are legal and usual, as links that fill the form."""
+    amounts: list[tuple[str, int]] = []
+    if least and action == "deposit":
+        first = least[0] if account.ledger is None else least[1]
+        amounts = [(f"{money.exact(a)} 0G", a) for a in dict.fromkeys((first, 5 * money.NEURON))]
+    elif action == "withdraw" and account.ledger and account.ledger.available:
+        amounts = [("Everything", account.ledger.available)]
+        if least and account.ledger.available > least[0]:
+            rest = account.ledger.available - least[0]
+            amounts.append((f"{money.short(rest)} 0G, leaving the minimum", rest))
+    return tuple(
+        shown.Link(label, "/account?" + urlencode({"action": action, "amount": money.exact(a)}))
+        for label, a in amounts
+    )
+
+
+def _choices(
+    action: str, query: Mapping[str, str], account: Account
+) -> tuple[pages.ProviderChoice, ...]:
+    """Sub-accounts first, then (for a transfer) the listed services one has no account with yet."""
+    chosen, provider = query.get("account", ""), _parsed(":" + query.get("provider", ""))
+    found: dict[str, str] = {}
+    for position in account.positions:
+        value = f"{position.service_name}:{position.provider}"
+        held = money.short(position.balance)
+        found[value] = f"{_short(position.provider)} · {position.service_name} · {held} 0G held"
+    if action == "transfer":
+        for listing in ledger.services(ledger.ServiceQuery(), page_size=_MAX_CHOICES).items:
+            value = f"{listing.service_name}:{listing.provider}"
+            name = (listing.model or listing.kind)[:60]
+            found.setdefault(value, f"{_short(listing.provider)} · {name}")
+    if not chosen and provider:
+        of_provider = [v for v in found if v.endswith(":" + provider[1])]
+        chosen = next((v for v in of_provider if v.startswith("inference")), "")
+        chosen = chosen or next(iter(of_provider), ":" + provider[1])
+    unlisted = _parsed(chosen) if chosen not in found else None
+    if unlisted:
+        found[chosen] = f"{_short(unlisted[1])} · not listed"
+    return tuple(pages.ProviderChoice(v, label, v == chosen) for v, label in found.items())
+
+
+def _short(address: str) -> str:
+    return f"{address[:6]}…{address[-4:]}"
+
+
+def _parsed(choice: str) -> tuple[str, str] | None:
+    """(service name, provider) of a choice; None for anything that is not one."""
+    name, _, provider = choice.rpartition(":")
+    try:
+        return name[:100], actions.address(provider)
+    except ValueError:
+        return None
