@@ -12,7 +12,7 @@ from typing import Any
 
 from chain import facts, ranges
 from chain.errors import NodeBehind, RangeTooWide, Unavailable
-from chain.facts import Block, Header, Log, Transaction
+from chain.facts import Block, Call, Header, Log, Transaction
 from chain.rpc import BlockRef, Rpc
 
 FIRST_SPAN, LAST_SPAN = 2_000, 1_000_000
@@ -140,3 +140,20 @@ def linked(raws: RawBlocks) -> list[Header]:
         if child.parent_hash != parent.hash or child.number != parent.number + 1:
             raise NodeBehind(f"the chain changed at block {child.number} while we read it")
     return headers
+
+
+class NodeReader:
+    """`Reader` over the node: final blocks by number, others by hash (they may go away)."""
+
+    def __init__(self, rpc: Rpc, fetch: Fetcher, sources: list[str], final: int) -> None:
+        self.rpc, self.fetch, self.sources, self.final = rpc, fetch, sources, final
+
+    def views(self, header: Header, calls: Sequence[Call]) -> list[str]:
+        known = header.number <= self.final
+        return self.rpc.views(header.number if known else header.hash, calls)
+
+    def balances(self, address: str, headers: Sequence[int | str]) -> list[int]:
+        return self.rpc.balances(address, headers)
+
+    def blocks(self, numbers: Sequence[int]) -> list[Block]:
+        return self.fetch.numbers(numbers, self.sources)

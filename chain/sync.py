@@ -17,16 +17,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 
 from chain import facts, store
 from chain.errors import ChainError, FinalityViolated, NodeBehind, Unavailable, WrongChain
-from chain.facts import Block, Call, Header, Log
-from chain.fetch import Fetcher, linked
+from chain.facts import Block, Header
+from chain.fetch import Fetcher, NodeReader
 from chain.models import Head
+from chain.projection import Projection
 from chain.ranges import gaps
 from chain.rpc import Failure, Request, Rpc
 
@@ -39,54 +40,6 @@ DENSE_CHUNK, FIRST_SPARSE_CHUNK, SPARSE_CHUNK = 200, 5_000, 500_000
 MANY_LOGS = 20_000
 #: A `finalized` tag further behind the head than this is not plausible.
 MAX_FINALITY = 2_000
-
-
-class Reader(Protocol):
-    """What a projection may still ask the node while it folds."""
-
-    def views(self, header: Header, calls: Sequence[Call]) -> list[str]: ...
-
-    def balances(self, address: str, headers: Sequence[int | str]) -> list[int]: ...
-
-    def blocks(self, numbers: Sequence[int]) -> list[Block]: ...
-
-
-class Projection(Protocol):
-    """Turns facts into rows. `fold_*` work in memory; `write` runs inside our transaction."""
-
-    def open(self, first: int, read: Reader) -> None:
-        """Before the very first range, which starts at block `first`."""
-
-    def sources(self) -> dict[str, int]:
-        """Every contract we read (EIP-55) with the first block to read it from."""
-
-    def discover(self, logs: Sequence[Log]) -> dict[str, int]:
-        """Further contracts these logs name, as in `sources`."""
-
-    def fold_final(
-        self,
-        first: int,
-        last: int,
-        blocks: list[Block],
-        read: Reader,
-        *,
-        sparse: bool = False,
-        end: bool = True,
-    ) -> list[Block]:
-        """Fold final blocks; returns them with every answer (and block) it asked for.
-
-        `sparse`: blocks in which our contracts logged nothing are left out; `end` is False when
-        another sparse range follows at once.
-        """
-
-    def fold_pending(self, blocks: list[Block], read: Reader) -> list[Block]:
-        """Fold the blocks above the final one on top."""
-
-    def write(self) -> None: ...
-
-    def commit(self) -> None: ...
-
-    def rollback(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +75,8 @@ class Follower:
         self.held_sources: frozenset[str] = frozenset()
         self.genesis_checked = False
         self.stale = False
+        #: Sources covered from their start to the final block; every stored step keeps them so.
+        self.whole: set[str] = set()
         self.sparse_chunk = min(FIRST_SPARSE_CHUNK, SPARSE_CHUNK)
         #: Blocks above this are left alone (`follow --to-block`).
         self.limit: int | None = None
@@ -151,6 +106,7 @@ class Follower:
         except BaseException:
             self.projection.rollback()
             self.held.clear()
+            self.whole.clear()
             self.stale = True
             raise
 
@@ -264,13 +220,14 @@ class Follower:
     def _back_fill(self, sources: dict[str, int], last: int) -> None:
         """Store what these sources logged before our next block, where we lack it."""
         for address, start in sources.items():
-            if start > last:
+            if start > last or address in self.whole:
                 continue
             for low, high in gaps((start, last), store.covered(address)):
                 blocks = self.fetch.range(low, high, [address], dense=False)
                 with transaction.atomic():
                     store.write(b for b in blocks if b.logs or b.transactions)
                     store.cover(address, low, high)
+            self.whole.add(address)
 
     # --- near: every block up to the head --------------------------------------------------------
 
@@ -386,27 +343,7 @@ class Follower:
         return Step(more, changed, row.head_block, row.indexed_block, row.final_block)
 
 
-class NodeReader:
-    """`Reader` over the node: final blocks by number, others by hash (they may go away)."""
-
-    def __init__(self, rpc: Rpc, fetch: Fetcher, sources: list[str], final: int) -> None:
-        self.rpc, self.fetch, self.sources, self.final = rpc, fetch, sources, final
-
-    def views(self, header: Header, calls: Sequence[Call]) -> list[str]:
-        known = header.number <= self.final
-        return self.rpc.views(header.number if known else header.hash, calls)
-
-    def balances(self, address: str, headers: Sequence[int | str]) -> list[int]:
-        return self.rpc.balances(address, headers)
-
-    def blocks(self, numbers: Sequence[int]) -> list[Block]:
-        return self.fetch.numbers(numbers, self.sources)
-
-
 def _linked(chain: Sequence[Block]) -> None:
     for parent, child in pairwise(chain):
         if child.header.parent_hash != parent.header.hash:
             raise NodeBehind(f"the chain changed at block {child.header.number} while we read it")
-
-
-__all__ = ["Follower", "Projection", "Reader", "Step", "linked"]

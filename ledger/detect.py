@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 from chain.facts import Block
-from chain.sync import Reader
+from chain.projection import Reader
 from ledger.state import State
 
 #: (block number, expected native balance after it), ascending.

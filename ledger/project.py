@@ -15,7 +15,7 @@ from django.db import connection
 from chain import bulk, store
 from chain.errors import Drift, Halt
 from chain.facts import Block, Call, Log
-from chain.sync import Reader
+from chain.projection import Reader
 from ledger import detect, fold, opening, reads, rows
 from ledger.models import Projection
 from ledger.state import State
@@ -53,6 +53,8 @@ class Projector:
         self.final_block = self.row.final_block
         self.pending_block = self.row.pending_block
         self.unread = self.row.unread
+        #: Final blocks folded but not stored yet: the pending ones come after them.
+        self.unstored: list[Block] = []
         #: Users and providers whose rows the last `write` changed for the first time.
         self.touched: tuple[set[str], set[str]] = (set(), set())
 
@@ -116,6 +118,7 @@ class Projector:
             self.final, blocks = self._complete(self.state, first, blocks, read, last)
         self.unread &= not end
         self.final_block = last
+        self.unstored = blocks
         return blocks
 
     def fold_pending(self, blocks: list[Block], read: Reader) -> list[Block]:
@@ -188,9 +191,10 @@ class Projector:
         """What a contract did before the block that registers it: stored facts, then `before`."""
         if number < self.network.start_block:
             return  # known from an opening
-        held = before[0].header.number if before else number
+        recent = [*self.unstored, *before]
+        held = recent[0].header.number if recent else number
         yield from store.blocks(self._start_block(address), held - 1, address=address)
-        yield from (block.only(address) for block in before)
+        yield from (block.only(address) for block in recent)
 
     def _answer(self, block: Block, wants: Sequence[Call], read: Reader | None) -> Block:
         missing = [call for call in dict.fromkeys(wants) if call not in block.calls]
@@ -241,6 +245,7 @@ class Projector:
         """The transaction held: the final layer becomes the ground."""
         self.state.absorb(self.final)
         self.final = self.state.overlay()
+        self.unstored = []
 
     def rollback(self) -> None:
         """The transaction did not hold, or folding failed: forget both layers."""
@@ -249,6 +254,7 @@ class Projector:
         self.row.refresh_from_db()
         self.final_block, self.pending_block = self.row.final_block, self.row.pending_block
         self.unread = self.row.unread
+        self.unstored = []
 
     def _clear_pending(self) -> None:
         for layer in rows.LAYERS:
