@@ -1,7 +1,7 @@
-"""A wallet for tests: an EIP-1193 provider announced by EIP-6963, whose keys and will live in Python.
+"""A wallet for tests: an EIP-1193 provider announced by EIP-6963; its keys and will live here.
 
-The page never sees a key. Reads go from here to the node, so the page's CSP needs no RPC origin. What the
-"person" does is set from the test: `reject`, `chain_id`, `switch_to`, `knows`.
+The page never sees a key. Reads go from here to the node, so the page's CSP needs no RPC origin.
+What the "person" does is set from the test: `reject`, `chain_id`, `signs_as`, `knows`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,17 @@ INIT = """((cfg) => {
   const listeners = {};
   const provider = {
     async request({ method, params }) {
-      const answer = JSON.parse(await window[slot + '_request'](JSON.stringify({ method, params: params || [] })));
-      for (const [name, value] of answer.emit || []) (listeners[name] || []).forEach((f) => f(value));
+      const asked = JSON.stringify({ method, params: params || [] });
+      const answer = JSON.parse(await window[slot + '_request'](asked));
+      for (const [name, value] of answer.emit || []) window[slot](name, value);
       if (answer.error) throw Object.assign(new Error(answer.error.message), answer.error);
       return answer.result;
     },
     on(name, f) { (listeners[name] ||= []).push(f); return this; },
-    removeListener(name, f) { listeners[name] = (listeners[name] || []).filter((x) => x !== f); return this; },
+    removeListener(name, f) {
+      listeners[name] = (listeners[name] || []).filter((x) => x !== f);
+      return this;
+    },
   };
   window[slot] = (name, value) => (listeners[name] || []).forEach((f) => f(value));
   const icon = 'data:image/svg+xml,<svg xmlns="http://www.w3.org/2000/svg"/>';
