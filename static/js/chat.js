@@ -120,5 +120,8 @@ input.addEventListener('keydown', (event) => {
   if (event.key === 'ArrowUp' && !input.value) { event.preventDefault(); input.value = thread.lastQuestion(); }
 });
 document.addEventListener('keydown', (event) => { if (event.key === 'Escape' && !document.querySelector('dialog[open]')) stop(); });
+const connect = document.querySelector('[data-wallet-connect]');
+root.querySelector('[data-connect]')?.addEventListener('click', () => connect?.click());
+root.querySelector('[data-connect]')?.toggleAttribute('hidden', !connect);
 if (root.dataset.chat) socket.open(root.dataset.chat);
 show();
