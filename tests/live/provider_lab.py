@@ -77,6 +77,13 @@ class Lab:
         self.contracts = contracts
         self.rpc = rpc
         self.folder = folder
+        self.brokers: list[Broker] = []
+
+    def close(self) -> None:
+        """End what a failed test left running."""
+        for broker in self.brokers:
+            if broker.alive:
+                broker.stop(signal.SIGKILL)
 
     def person(self, coins: int = 1000) -> Person:
         """Somebody with `coins` 0G in the wallet."""
@@ -137,6 +144,7 @@ class Broker:
         self.config.write_text(yaml.safe_dump(document))
         self.process: subprocess.Popen[str] | None = None
         self.ready = ""
+        lab.brokers.append(self)
 
     @property
     def address(self) -> str:

@@ -40,7 +40,9 @@ NEVER = {"interval_seconds": 3600}
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     with Anvil() as node:
         contracts = connect(node.url, deploy(node.url))
-        yield Lab(contracts, node.url, tmp_path_factory.mktemp("brokers"))
+        made = Lab(contracts, node.url, tmp_path_factory.mktemp("brokers"))
+        yield made
+        made.close()
 
 
 @pytest.fixture(scope="module")
