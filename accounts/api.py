@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
-from accounts import actions, limits, services
+from accounts import actions, services
 from accounts.errors import Problem
 from accounts.problems import answer, body_of, json_door
 
@@ -18,7 +18,6 @@ from accounts.problems import answer, body_of, json_door
 @json_door
 def preview(request: HttpRequest) -> HttpResponse:
     """`{action, from, params}` → `{to, data, value, gas, effects, warnings}`, or a problem."""
-    limits.spend("preview", str(request.META.get("REMOTE_ADDR", "")), limit=120, seconds=60)
     body = body_of(request)
     try:
         sender = actions.address(body.get("from"))

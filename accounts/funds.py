@@ -88,7 +88,7 @@ def _review(user: User, form: pages.Form) -> shown.Review | None:
     if params is None:
         return None
     try:
-        limits.spend("review", user.address, limit=120, seconds=60)
+        limits.spend("review", user.address, limit=300, seconds=60)
         checked = services.check(form.action, params, user.address)
     except Problem as problem:
         return _blocked(problem)

@@ -46,7 +46,7 @@ _LABELS = {
     "refunding": "Refunding",
     "sub_account": "Held at provider",
     "stake": "Stake",
-    "gas": "Gas, at most",
+    "gas": "Gas, about",
     "signer_acknowledged": "Signing key trusted",
     "refund_cancelled": "Pending refund",
     "key_revoked": "Key revoked",

@@ -37,7 +37,7 @@ def prepare(request: HttpRequest) -> HttpResponse:
     """`{address}` → `{message, notice}`; the message waits in the session, with a nonce good for
     one try.
     """
-    limits.spend("sign-in", limits.caller(request), limit=30, seconds=60)
+    limits.spend("sign-in", limits.caller(request), limit=60, seconds=60)
     address = text_of(body_of(request), "address", limit=42)
     if not is_address(address):
         raise Problem("invalid_address", "This is not a wallet address.")
@@ -65,7 +65,7 @@ def verify(request: HttpRequest) -> HttpResponse:
     """`{signature}` → `{address}` and a fresh session. Whatever the outcome, the pending message is
     used up.
     """
-    limits.spend("sign-in", limits.caller(request), limit=30, seconds=60)
+    limits.spend("sign-in-verify", limits.caller(request), limit=60, seconds=60)
     pending = request.session.pop(_PENDING, None)
     signature = text_of(body_of(request), "signature", limit=siwe.MAX_SIGNATURE_CHARACTERS)
     # The session holds the message once; the cache makes "once" hold for parallel requests too.
