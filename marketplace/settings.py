@@ -82,6 +82,7 @@ ALLOWED_HOSTS = list(
     env.items("ALLOWED_HOSTS", tuple({urlsplit(SITE_URL).hostname or "", "127.0.0.1", "localhost"}))
 )
 CSRF_TRUSTED_ORIGINS = [SITE_URL]
+CSRF_FAILURE_VIEW = "marketplace.views_errors.csrf_failure"
 ROOT_URLCONF = "marketplace.urls"
 ASGI_APPLICATION = "marketplace.asgi.application"
 AUTH_USER_MODEL = "accounts.User"

@@ -8,11 +8,13 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import AnonymousUser
+from django.contrib.sessions.backends.db import SessionStore
 from django.db import connection
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 
-from marketplace import catalogue, links
+from marketplace import catalogue, links, views_errors
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -214,6 +216,27 @@ def test_a_failing_page_does_not_fail_twice(
     assert response["X-Request-ID"] in text
     assert "closed the connection" not in text
     assert "<main" in text, "the designed page, not the last resort"
+
+
+def test_a_form_from_elsewhere_is_refused_in_words() -> None:
+    response = Client(enforce_csrf_checks=True).post("/account/sign-out")
+    assert response.status_code == 403
+    text = response.content.decode()
+    assert "older than your session" in text
+    assert response["X-Request-ID"] in text
+
+
+@pytest.mark.parametrize("status", [400, 403, 405, 429, 500, 503])
+def test_every_failure_says_what_it_means(status: int, rf: RequestFactory) -> None:
+    request = rf.get("/")
+    request.user = AnonymousUser()
+    request.session = SessionStore()
+    response = views_errors.error(request, status, retry_seconds=90 if status == 429 else None)
+    text = response.content.decode()
+    assert response.status_code == status
+    assert f'<p class="mono">{status}</p>' in text
+    assert ("1 min 30 s" in text) == (status == 429)
+    assert response.headers.get("Retry-After") == ("90" if status == 429 else None)
 
 
 @pytest.mark.parametrize(
