@@ -123,8 +123,7 @@ def asgi_server(
     server.should_exit = True
     thread.join(10)
     # A request that the closing browser cut off can leave its connection open; the flush and the
-    # drop
-    # of the test database would wait for it.
+    # drop of the test database would wait for it.
     from django.db import connection
 
     with connection.cursor() as cursor:
