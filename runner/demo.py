@@ -181,7 +181,7 @@ def broker_config(
             "input_price": offer.input_price,
             "output_price": offer.output_price,
         },
-        "upstream": {"url": f"http://127.0.0.1:{upstream}/v1", "model": "zg-docs-reader"},
+        "upstream": {"url": f"http://127.0.0.1:{upstream}/v1"},
         "chain": network,
         "tee": {
             "backend": offer.backend,
