@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
+from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -46,7 +47,7 @@ def look(intent: Intent) -> Intent:
             _mined(intent, receipt, found)
         elif isinstance(found, dict):
             _waiting(intent, found)
-        else:
+        elif not isinstance(receipt, dict):
             _missing(intent, node.quantity(used))
     except NodeError:
         intent.refresh_from_db()
@@ -80,7 +81,7 @@ def _mined(intent: Intent, receipt: dict[str, Any], found: dict[str, Any]) -> No
     if not _is_ours(intent, found):
         _replaced(intent, "other")
         return
-    block, block_hash = node.quantity(receipt.get("blockNumber")), str(receipt["blockHash"])
+    block, block_hash = node.quantity(receipt.get("blockNumber")), str(receipt.get("blockHash"))
     price = receipt.get("effectiveGasPrice") or found.get("gasPrice") or "0x0"
     facts = {
         "block": block,
@@ -179,7 +180,7 @@ def _missing(intent: Intent, used: int) -> None:
         # Never seen here: the wallet most likely took the nonce that was next when it was asked.
         nonce = intent.nonce_floor
     if nonce is not None and used > nonce:
-        _find_replacement(intent, nonce)
+        _find_replacement(intent, nonce, lost=age > LOST_AFTER)
     elif age > LOST_AFTER:
         move(
             intent,
@@ -189,22 +190,42 @@ def _missing(intent: Intent, used: int) -> None:
         )
 
 
-def _find_replacement(intent: Intent, nonce: int) -> None:
-    """What took the nonce: the same sped up (follow that one), a cancellation, or another."""
-    taker = _transaction_with(intent.user.address, nonce)
+def _find_replacement(intent: Intent, nonce: int, *, lost: bool) -> None:
+    """What took the nonce: the same sped up (follow that one), a cancellation, or another.
+
+    A node without old state cannot tell; once the transaction counts as `lost`, "another" is all
+    that can be said.
+    """
+    try:
+        taker = _transaction_with(intent.user.address, nonce)
+    except RpcError:
+        taker = None
     if taker is None:
+        if lost:
+            _replaced(intent, "other")
         return
-    if _is_ours(intent, taker):
-        Intent.objects.filter(pk=intent.pk, state=State.SUBMITTED).update(
-            tx_hash=str(taker["hash"]).lower(),
-            nonce=nonce,
-            checked_at=None,
-            reason="Sped up in your wallet; following the new transaction.",
-        )
-        intent.refresh_from_db()
+    if _is_ours(intent, taker) and _sped_up(intent, str(taker.get("hash")).lower(), nonce):
         return
     to_self = str(taker.get("to") or "").lower() == intent.user.address.lower()
     _replaced(intent, "cancelled" if to_self else "other")
+
+
+def _sped_up(intent: Intent, tx_hash: str, nonce: int) -> bool:
+    """Follow the new hash; False when it belongs to another intent of the same person, which
+    looks the same but is not this one.
+    """
+    try:
+        with transaction.atomic():
+            Intent.objects.filter(pk=intent.pk, state=State.SUBMITTED).update(
+                tx_hash=tx_hash,
+                nonce=nonce,
+                checked_at=None,
+                reason="Sped up in your wallet; following the new transaction.",
+            )
+    except IntegrityError:
+        return False
+    intent.refresh_from_db()
+    return True
 
 
 def _replaced(intent: Intent, code: str) -> None:

@@ -1,4 +1,4 @@
-"""Intents: kept before the wallet opens, followed by the server on a real chain, seen by their owner only."""
+"""Intents: kept before the wallet opens, followed on a real chain, seen by their owner only."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ GWEI = 10**9
 
 @pytest.fixture(scope="module")
 def contracts() -> Iterator[Contracts]:
-    """A chain that mines only when told, so that every moment in a transaction's life can be seen."""
+    """A chain that mines only when told: every moment of a transaction can be seen."""
     with Anvil(args=("--order", "fees")) as node:
         found = connect(node.url, deploy(node.url))
         found.chain.rpc.call("evm_setAutomine", False)
@@ -93,7 +93,7 @@ def index(indexed: int, final: int) -> None:
     )
 
 
-# --- the way to final ------------------------------------------------------------------------------
+# --- the way to final ----------------------------------------------------------------------------
 
 
 def test_a_transaction_goes_from_review_to_final(chain: Chain) -> None:
@@ -129,7 +129,7 @@ def test_a_silent_node_changes_nothing(chain: Chain, settings: Any, free_port: i
     assert looked(intent).state == State.SUBMITTED
 
 
-# --- the ways out ----------------------------------------------------------------------------------
+# --- the ways out --------------------------------------------------------------------------------
 
 
 def test_what_the_contract_refuses_is_kept_as_blocked(chain: Chain) -> None:
@@ -199,6 +199,19 @@ def test_a_sped_up_transaction_is_followed_under_its_new_hash(chain: Chain) -> N
     assert looked(intent).state == State.INCLUDED
 
 
+def test_a_lost_twin_does_not_take_the_hash_of_the_one_that_arrived(chain: Chain) -> None:
+    lost = opened(person(ALICE))
+    intents.confirm(lost)
+    intents.submitted(lost, "0x" + "77" * 32)  # a hash no node has ever seen
+    arrived = sent(chain, ALICE)
+    chain.mine()
+    Intent.objects.filter(pk=lost.pk).update(submitted_at=timezone.now() - timedelta(minutes=2))
+    assert looked(arrived).state == State.INCLUDED
+    looked(lost)
+    assert (lost.state, lost.code) == (State.REPLACED, "other")
+    assert lost.tx_hash != arrived.tx_hash
+
+
 @pytest.mark.parametrize(
     ("to", "code", "words"),
     [(ALICE.address, "cancelled", "Cancelled in your wallet"), (BOB.address, "other", "another")],
@@ -259,7 +272,7 @@ def test_the_hash_of_somebody_elses_transaction_proves_nothing(chain: Chain) -> 
     assert (intent.state, intent.code) == (State.REPLACED, "other")
 
 
-# --- races -----------------------------------------------------------------------------------------
+# --- races ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.django_db(transaction=True)
@@ -288,7 +301,7 @@ def test_a_hash_is_taken_once_and_a_second_one_is_refused(chain: Chain) -> None:
     assert caught.value.code == "already_sent"
 
 
-# --- doors and their owner -------------------------------------------------------------------------
+# --- doors and their owner -----------------------------------------------------------------------
 
 
 def client_of(wallet: LocalAccount) -> Client:
