@@ -236,12 +236,13 @@ class ChangeRow:
         title, tone = CHANGES.get(entry.change, (name(entry.change), ""))
         if entry.change == "occupied":
             title = "Now occupied" if entry.after else "Free again"
+        before, after = differing(entry.before, entry.after)
         silent = entry.change in ("occupied", "acknowledged", "unacknowledged")
         return cls(
             title=title,
             tone=tone,
-            before=None if silent else change_text(entry.change, entry.before),
-            after=None if silent else change_text(entry.change, entry.after),
+            before=None if silent else change_text(entry.change, before),
+            after=None if silent else change_text(entry.change, after),
             at=entry.at,
             block=entry.block,
             tx_hash=entry.tx_hash,
@@ -251,6 +252,18 @@ class ChangeRow:
             service_path="" if alone else links.service_path(entry.kind, entry.provider),
             kind_label=kind_label(entry.kind),
         )
+
+
+def differing(before: Any, after: Any) -> tuple[Any, Any]:
+    """Of two objects only the entries that differ, so that a changed price does
+    not repeat the other one."""
+    if not isinstance(before, dict) or not isinstance(after, dict):
+        return before, after
+    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    return (
+        {key: before[key] for key in keys if key in before},
+        {key: after[key] for key in keys if key in after},
+    )
 
 
 _MONEY = ("staked", "stake_returned")

@@ -260,3 +260,14 @@ def test_numbers_above_the_list_are_the_lists(client: Client) -> None:
     )
     assert re.search(rf"Signer acknowledged</dt><dd>{acknowledged}<", text)
     assert links.exists("/") and not links.exists("/no-such-page")
+
+
+def test_a_changed_price_is_said_alone_and_in_human_units(client: Client) -> None:
+    factories.market(0)
+    factories.service()
+    factories.change()
+    factories.change(change="staked", before="0", after=str(100 * factories.ONE))
+    text = client.get(f"/services/inference/{factories.PETRA}/changes").content.decode()
+    assert "input 0.5 0G / 1M</bdi>" in text and "input 0.42 0G / 1M</bdi>" in text
+    assert "output 1.2" not in text
+    assert "100 0G</bdi>" in text
