@@ -19,7 +19,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection, models
 
 from chain import sync
-from chain.errors import FinalityViolated, NodeBehind
+from chain.errors import ChainError, FinalityViolated, NodeBehind
 from chain.models import Head, RawBlock, RawCall, RawLog, RawTransaction
 from chain.rpc import Request, Rpc
 from devnet.anvil import Anvil
@@ -257,6 +257,42 @@ def test_a_reorganisation_below_finality_stops(node: Anvil, contracts: Deploymen
     assert head.halted
     assert "final" in head.error
     assert final_rows() == snapshot
+
+
+def test_in_pieces_up_to_given_blocks(node: Anvil, contracts: Deployment) -> None:
+    """`follow --to-block N` folds final blocks up to N and no further; the pieces make a whole."""
+    run(71, 60, contracts, node.url)
+    mine(node, 3)
+    rng, block = random.Random(71), 0
+    for _ in range(4):
+        block += rng.randint(5, 15)
+        call_command("follow", "--once", "--to-block", str(block))
+        head = Head.objects.get()
+        assert (head.final_block, head.indexed_block) == (block, block)
+        assert not Movement.objects.filter(block__gt=block).exists()
+        assert differences(final=True) == []
+    call_command("follow", "--once")
+    assert differences() == []
+    before = final_rows()
+    for model in DERIVED:
+        model._default_manager.all().delete()
+    call_command("replay")
+    assert final_rows() == before
+
+
+def test_two_writers_do_not_mix(node: Anvil, contracts: Deployment) -> None:
+    """Should two followers ever run, the one that comes second changes nothing and stops."""
+    run(81, 10, contracts, node.url)
+    first, second = services.make_follower(), services.make_follower()
+    first.step()
+    before, head = final_rows(), Head.objects.get().indexed_hash
+    with pytest.raises(ChainError, match="somebody else"):
+        second.step()
+    assert final_rows() == before
+    assert Head.objects.get().indexed_hash == head
+    mine(node, 3)
+    first.step()
+    assert differences() == []
 
 
 def test_a_wrong_row_is_found(node: Anvil, contracts: Deployment, capsys: Any) -> None:
