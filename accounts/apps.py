@@ -4,3 +4,9 @@ from django.apps import AppConfig
 class AccountsConfig(AppConfig):
     name = "accounts"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """A key that cannot seal stops every process at its start, not at the first secret."""
+        from accounts import crypto
+
+        crypto.require_keys()

@@ -6,12 +6,25 @@ from __future__ import annotations
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 
 class Unreadable(Exception):
     """None of today's FIELD_KEYS opens this secret: a key was removed before its fields were
     rotated.
     """
+
+
+def require_keys() -> None:
+    """Raise ImproperlyConfigured, naming the key by position, unless all FIELD_KEYS can seal."""
+    for position, key in enumerate(settings.FIELD_KEYS, 1):
+        try:
+            Fernet(key)
+        except ValueError:
+            raise ImproperlyConfigured(
+                f"FIELD_KEYS: key {position} is not 32 url-safe base64 bytes; "
+                "make one with: ./run exec -- python manage.py make_field_key"
+            ) from None
 
 
 def _box() -> MultiFernet:

@@ -135,3 +135,17 @@ def _revoked(key: ProviderKey, user: User) -> bool:
 def touch(key: ProviderKey, now: datetime) -> None:
     """Remember when the key was last used."""
     ProviderKey.objects.filter(pk=key.pk).update(last_used_at=now)
+
+
+def rotate() -> tuple[int, int]:
+    """Seal every key with the newest of FIELD_KEYS: (done, unreadable with any of them)."""
+    done = unreadable = 0
+    for key in ProviderKey.objects.iterator():
+        try:
+            sealed = crypto.reseal(key.sealed)
+        except crypto.Unreadable:
+            unreadable += 1
+            continue
+        # Only if nobody replaced the key meanwhile.
+        done += ProviderKey.objects.filter(pk=key.pk, sealed=key.sealed).update(sealed=sealed)
+    return done, unreadable

@@ -8,6 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
@@ -354,8 +356,16 @@ def test_sealed_fields_survive_a_new_key_and_not_the_loss_of_the_old(settings: A
     sealed = crypto.seal("secret")
     settings.FIELD_KEYS = [new, old]
     assert crypto.unseal(sealed) == "secret"
-    moved = crypto.reseal(sealed)
+    user = User.objects.for_address(ALICE.address)
+    row = user.provider_keys.create(
+        provider=PETRA, sealed=sealed, token_id=255, generation=0, created_at=timezone.now()
+    )
+    call_command("rotate_field_keys")
+    row.refresh_from_db()
     settings.FIELD_KEYS = [new]
-    assert crypto.unseal(moved) == "secret"
+    assert row.bearer() == "Bearer secret"
     with pytest.raises(crypto.Unreadable):
         crypto.unseal(sealed)
+    settings.FIELD_KEYS = [new, "short"]
+    with pytest.raises(ImproperlyConfigured, match="FIELD_KEYS: key 2"):
+        crypto.require_keys()

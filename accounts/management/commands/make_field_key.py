@@ -1,0 +1,15 @@
+"""`manage.py make_field_key`: a fresh key for FIELD_KEYS."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cryptography.fernet import Fernet
+from django.core.management.base import BaseCommand
+
+
+class Command(BaseCommand):
+    help = "Print a new key for FIELD_KEYS; put it in front, then run rotate_field_keys."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.stdout.write(Fernet.generate_key().decode())
