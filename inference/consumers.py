@@ -4,7 +4,8 @@ In:  {"type": "prompt", "key": uuid, "text", "provider"?} · {"type": "stop", "t
      {"type": "resume", "turn", "after"} (also as {"resume": turn, "after": seq})
 Out: {"type": "turn", "key", "turn"} · {"type": "delta", "turn", "seq", "text"} ·
      {"type": "end", "turn", "seq", "state"} · {"type": "verdict", "turn", "seq", "verdict"} ·
-     {"type": "error", "key", "code", "sentence"} · {"type": "fence", "turn", "seq"} (ignore it)
+     {"type": "error", "key", "code", "sentence"} · {"type": "thinking", "turn", "seq"} ·
+     {"type": "fence", "turn", "seq"} (ignore it)
 Anything else closes the socket with a reason. Sending waits for a slow reader and for nobody else.
 """
 
@@ -26,7 +27,7 @@ from redis.exceptions import RedisError
 
 from accounts.models import User
 from inference import access, services, turnlog
-from inference.errors import ChatError, Closing
+from inference.errors import ChatError, Closing, Unavailable
 from inference.hub import Hub, hub
 from inference.models import Chat, State, Turn
 
@@ -72,8 +73,11 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
             await self.close()
             return
         self.hub = hub()
-        await self.hub.start()
         await self.accept()
+        try:
+            await self.hub.start()
+        except Unavailable:
+            await self.close(TRY_AGAIN, "try again")
 
     async def disconnect(self, code: int) -> None:
         """The answers go on: they belong to the server, and the provider bills them anyway."""

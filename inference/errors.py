@@ -37,3 +37,9 @@ class Closing(ChatError):
     """This process is about to end and takes no new turns."""
 
     code = "closing"
+
+
+class Unavailable(ChatError):
+    """Redis does not answer, so nobody could watch or stop an answer: better not to begin one."""
+
+    code = "unavailable"

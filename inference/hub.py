@@ -21,7 +21,7 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from inference import relay, services, signatures, turnlog
-from inference.errors import Closing
+from inference.errors import Closing, Unavailable
 from inference.failures import Failure
 from inference.models import State, Turn, Verdict
 from inference.relay import Call, Delta, Failed, Finished, Record, Usage
@@ -54,16 +54,21 @@ class Hub:
         self._client: Client | None = None
         self._turns: dict[int, asyncio.Task[None]] = {}
         self._why: dict[int, Why] = {}
+        self._looking: set[asyncio.Task[None]] = set()
         self._service: list[asyncio.Task[None]] = []
         self._starting = asyncio.Lock()
         self._ending = asyncio.Lock()
 
     async def start(self) -> None:
-        """Begin the housekeeping; does nothing the second time."""
+        """Begin the housekeeping; does nothing the second time. Raises Unavailable."""
         async with self._starting:
             if self._service or self.closing:
                 return
-            await turnlog.beat(self.process)
+            try:
+                await turnlog.beat(self.process)
+            except RedisError as error:
+                log.warning("chat cannot start: %s", error)
+                raise Unavailable("Chat is not available right now. Nothing was sent.") from None
             self._service = [_task(self._keep_house()), _task(self._listen())]
 
     def launch(self, turn_id: int, call: Call) -> None:
@@ -81,6 +86,16 @@ class Hub:
         elif process != self.process:
             await turnlog.ask_to_stop(process, turn_id)
 
+    def look_again(self, turn_id: int) -> None:
+        """Ask for an ended turn's signature once more, in the background."""
+        if not self.closing:
+            task = _task(self._look_again(turn_id))
+            self._looking.add(task)
+            task.add_done_callback(self._looking.discard)
+
+    async def _look_again(self, turn_id: int) -> None:
+        await signatures.settle(self.client, turn_id)
+
     async def close(self) -> None:
         """End every open turn as cut off and stop the housekeeping. Safe to call again."""
         self.closing = True
@@ -90,9 +105,10 @@ class Hub:
                 self._cancel(turn_id, "closing")
             await asyncio.gather(*tasks, return_exceptions=True)
             service, self._service = self._service, []
-            for task in service:
+            background = [*service, *self._looking]
+            for task in background:
                 task.cancel()
-            await asyncio.gather(*service, return_exceptions=True)
+            await asyncio.gather(*background, return_exceptions=True)
             client, self._client = self._client, None
             if client is not None:
                 await client.close()
@@ -122,11 +138,16 @@ class Hub:
         record = Record()
         writer = turnlog.Writer(turn_id)
         state, failure = State.CUT_OFF, None
+        thinking = False
         try:
             events = relay.stream(self.client, call, record, self._timeouts)
             async with aclosing(events):
                 async for event in events:
                     match event:
+                        case Delta(text=""):
+                            if not thinking:
+                                thinking = True
+                                await writer.event({"type": "thinking"})
                         case Delta():
                             await writer.text(event.text)
                         case Usage():

@@ -5,16 +5,15 @@ left open.
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
+from inference.errors import Unavailable
 from inference.hub import hub
-
-log = logging.getLogger(__name__)
 
 
 async def lifespan(
@@ -26,10 +25,8 @@ async def lifespan(
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
-            try:
+            with suppress(Unavailable):  # said in the log; the first chat tries again
                 await hub().start()
-            except Exception as error:  # Redis away: the first chat tries again
-                log.warning("chat not ready at start: %s", error)
             _end_turns_on_signal()
             await send({"type": "lifespan.startup.complete"})
         else:

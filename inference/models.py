@@ -137,3 +137,8 @@ class Turn(models.Model):
 
     def __str__(self) -> str:
         return f"turn {self.pk} {self.state}"
+
+    @property
+    def can_be_asked_again(self) -> bool:
+        """Whether the provider may by now have a signature that it did not have before."""
+        return self.verdict == Verdict.UNAVAILABLE and self.verdict_reason == "not_found"

@@ -145,7 +145,7 @@ class TurnView:
             retry_after=turn.retry_after,
             verdict=turn.verdict,
             verdict_words=words.verdict(turn.verdict_reason),
-            can_recheck=turn.verdict == Verdict.UNAVAILABLE and turn.verdict_reason == "not_found",
+            can_recheck=turn.can_be_asked_again,
             proof=Proof(
                 our_request=turn.request_sha256,
                 signed_request=turn.signed_request,

@@ -265,5 +265,11 @@ def store_verdict(turn_id: int, result: verify.ReplyVerdict, document: object | 
     )
 
 
+def reopen_verdict(turn: Turn) -> bool:
+    """Make a missing signature pending again. False where there is nothing to ask for."""
+    rows = Turn.objects.filter(pk=turn.pk, verdict=turn.verdict, verdict_reason="not_found")
+    return turn.can_be_asked_again and bool(rows.update(verdict=Verdict.PENDING))
+
+
 def _ms(seconds: float | None) -> int:
     return 0 if seconds is None else max(1, round(seconds * 1000))

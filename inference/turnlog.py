@@ -34,8 +34,8 @@ _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Redis] = WeakKeyDictionar
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing that happened to a turn. `event` has a `type`: delta, end, verdict, or fence (the
-    turn changed hands; nothing to show).
+    """One thing that happened to a turn. `event` has a `type`: delta, thinking, end, verdict, or
+    fence (the turn changed hands; nothing to show).
     """
 
     seq: int

@@ -27,9 +27,8 @@ from accounts.models import User
 from inference import access, readiness, selectors, services, turnlog
 from inference.errors import BadPrompt, ChatError, Closing
 from inference.hub import hub
-from inference.models import Chat, State, Turn, Verdict
+from inference.models import Chat, State, Turn
 from inference.pages import TurnPage, TurnView
-from inference.tasks import check_reply
 from ledger import selectors as ledger
 
 
@@ -156,16 +155,16 @@ async def stop(request: HttpRequest, turn: int) -> HttpResponse:
 
 
 @require_POST
-def recheck(request: HttpRequest, turn: int) -> HttpResponse:
-    """Ask once more for a signature that was not available."""
-    found = _turn(_user(request), turn)
-    if TurnView.of(found).can_recheck:
-        Turn.objects.filter(pk=found.pk).update(verdict=Verdict.PENDING)
-        check_reply.delay(found.pk)
-    if request.headers.get("HX-Request"):
-        page = TurnPage(TurnView.of(_turn(_user(request), turn)))
-        return render(request, "inference/turn.html", {"page": page})
-    return HttpResponseRedirect(reverse("inference:chat", args=[found.chat_id]))
+async def recheck(request: HttpRequest, turn: int) -> HttpResponse:
+    """Ask once more for a signature that was not available; the page watches for the verdict."""
+    user = await sync_to_async(_user)(request)
+    found = await sync_to_async(_turn)(user, turn)
+    if await sync_to_async(services.reopen_verdict)(found):
+        hub().look_again(found.pk)
+    if not request.headers.get("HX-Request"):
+        return HttpResponseRedirect(reverse("inference:chat", args=[found.chat_id]))
+    page = TurnPage(TurnView.of(await sync_to_async(_turn)(user, turn)))
+    return await sync_to_async(render)(request, "inference/turn.html", {"page": page})
 
 
 @require_POST

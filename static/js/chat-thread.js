@@ -53,6 +53,11 @@ export class Thread {
     if (follow) toBottom(); else below.hidden = false;
   }
 
+  thinking(id) {
+    const waiting = this.turns.get(id)?.element.querySelector('[data-waiting]');
+    if (waiting) waiting.textContent = 'Thinking';
+  }
+
   // Replace the turn by what the server stored. One at a time, so that an older answer never wins.
   refresh(id) {
     const turn = this.turns.get(id);

@@ -37,6 +37,7 @@ const handlers = {
     show();
   },
   delta({ turn, seq, text }) { thread.delta(turn, seq, text); },
+  thinking({ turn }) { thread.thinking(turn); },
   async end({ turn, state, tokens }) {
     await thread.refresh(turn);
     status.textContent = state === 'answered' ? `Answer complete${tokens ? `, ${tokens} tokens` : ''}.` : 'The answer ended early.';

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import aclosing
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from django.test import AsyncClient
+from django.utils import timezone
 
 from inference import hub as hubs
 from inference import services, tasks, turnlog
@@ -15,6 +18,7 @@ from inference.errors import Busy, ChatError, NotReady
 from inference.hub import Hub
 from inference.models import Chat, State, Turn, Verdict
 from ledger.models import Service, SubAccount
+from marketplace.celery import app as celery
 from protocol.keys import authorization
 from tests import factories
 from tests.db.chat_world import Stage, in_db, stage
@@ -308,6 +312,60 @@ async def test_signatures_that_come_late_or_never() -> None:
         del s.upstream.signatures[second.answer_id]
         second = await s.ended(second.pk)
         assert (second.verdict, second.verdict_reason) == ("unavailable", "not_found")
+
+
+async def test_a_missing_signature_can_be_asked_for_again() -> None:
+    async def unsigned(reply: Reply, asked: Asked) -> None:
+        await reply.start("id-1")
+        await reply.tokens("Hello")
+        await reply.signed_end("id-1", asked)
+        kept.update(reply.upstream.signatures)
+        reply.upstream.signatures.clear()
+
+    kept: dict[str, object] = {}
+    async with stage(unsigned) as s:
+        turn = await s.ended(await s.ask())
+        assert (turn.verdict, turn.verdict_reason) == ("unavailable", "not_found")
+        client = AsyncClient()
+        await client.aforce_login(s.chat.owner)
+        s.upstream.signatures.update(kept)
+        answer = await client.post(f"/playground/chat/turns/{turn.pk}/recheck")
+        assert answer.status_code == 302
+        turn = await s.ended(turn.pk)
+        assert turn.verdict == "verified"
+        # a verdict that rests on a signature is final
+        assert not await in_db(services.reopen_verdict)(turn)
+        await hubs.hub().close()
+
+
+async def test_the_sweep_looks_after_what_was_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "LEFT_ALONE", timedelta())
+    assert tasks.sweep.app == celery
+    async with stage(polite) as s:
+        turn = await s.ended(await s.ask())
+        await in_db(Turn.objects.filter(pk=turn.pk).update)(verdict="pending", signature=None)
+        assert await in_db(tasks.sweep)() == {"ended": 0, "asked": 1}
+        # twenty minutes later, the provider gone: no waiting for ever
+        old = timezone.now() - timedelta(minutes=30)
+        await in_db(Turn.objects.filter(pk=turn.pk).update)(ended_at=old, url="http://127.0.0.1:9")
+        assert await in_db(tasks.check_reply)(turn.pk) == "unavailable"
+
+
+async def test_thinking_is_told_apart_from_silence() -> None:
+    async def thinker(reply: Reply, asked: Asked) -> None:
+        await reply.start("id-1")
+        for _ in range(3):
+            await reply.send(b'data: {"choices":[{"delta":{"reasoning_content":"hm"}}]}\n\n')
+            await asyncio.sleep(0.02)
+        await reply.tokens("Yes")
+        await reply.signed_end("id-1", asked)
+
+    async with stage(thinker) as s:
+        turn_id = await s.ask()
+        kinds = [e.event["type"] for e in await watched(turn_id)]
+        turn = await s.ended(turn_id)
+    assert kinds[0] == "thinking" and kinds.count("thinking") == 1
+    assert (turn.answer, turn.verdict) == ("Yes", "verified")
 
 
 async def test_redis_trouble_costs_the_view_but_not_the_answer(
