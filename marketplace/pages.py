@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from ledger import records, statistics
 from ledger.models import Kind
 from marketplace import formats, links
+from marketplace.changes import ChangeRow
 from marketplace.parts import (
-    ChangeRow,
     Chip,
     Column,
     Fact,

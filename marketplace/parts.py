@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ledger import records
 from marketplace import formats, links
@@ -23,7 +23,6 @@ TYPES = {
     "fine-tuning": "Fine-tuning",
 }
 NAME_LENGTH = 90
-TEXT_LENGTH = 400
 
 Item = TypeVar("Item")
 
@@ -189,110 +188,6 @@ def moment(unix: int) -> dt.datetime | None:
         return dt.datetime.fromtimestamp(unix, dt.UTC) if unix > 0 else None
     except (ValueError, OverflowError, OSError):
         return None
-
-
-# --- changes -------------------------------------------------------------------------------------
-
-#: What each kind of change is called, and how it should be read.
-CHANGES = {
-    "registered": ("Registered", "ok"),
-    "price": ("Price changed", ""),
-    "url": ("Endpoint URL changed", "warn"),
-    "model": ("Model changed", "warn"),
-    "type": ("Type changed", "warn"),
-    "verifiability": ("Declared verifiability changed", "warn"),
-    "signer": ("Signer changed", "warn"),
-    "additional_info": ("Additional information changed", ""),
-    "quota": ("Hardware changed", ""),
-    "occupied": ("Occupancy changed", ""),
-    "models": ("Models changed", ""),
-    "acknowledged": ("Signer acknowledged by the contract's owner", "ok"),
-    "unacknowledged": ("Owner's acknowledgement withdrawn", "bad"),
-    "staked": ("Stake added", ""),
-    "stake_returned": ("Stake returned", ""),
-    "removed": ("Removed", "bad"),
-}
-
-
-@dataclass(frozen=True)
-class ChangeRow:
-    title: str
-    tone: str
-    before: str | None
-    after: str | None
-    at: dt.datetime
-    block: int
-    tx_hash: str | None
-    pending: bool
-    provider: str
-    provider_path: str
-    service_path: str
-    kind_label: str
-
-    @classmethod
-    def of(cls, entry: records.ChangeEntry, *, alone: bool) -> ChangeRow:
-        """`alone`: on the service's own page, where naming provider and service again would be
-        noise."""
-        title, tone = CHANGES.get(entry.change, (name(entry.change), ""))
-        if entry.change == "occupied":
-            title = "Now occupied" if entry.after else "Free again"
-        before, after = differing(entry.before, entry.after)
-        silent = entry.change in ("occupied", "acknowledged", "unacknowledged")
-        return cls(
-            title=title,
-            tone=tone,
-            before=None if silent else change_text(entry.change, before),
-            after=None if silent else change_text(entry.change, after),
-            at=entry.at,
-            block=entry.block,
-            tx_hash=entry.tx_hash,
-            pending=entry.pending,
-            provider="" if alone else entry.provider,
-            provider_path=links.provider_path(entry.provider),
-            service_path="" if alone else links.service_path(entry.kind, entry.provider),
-            kind_label=kind_label(entry.kind),
-        )
-
-
-def differing(before: Any, after: Any) -> tuple[Any, Any]:
-    """Of two objects only the entries that differ, so that a changed price does
-    not repeat the other one."""
-    if not isinstance(before, dict) or not isinstance(after, dict):
-        return before, after
-    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
-    return (
-        {key: before[key] for key in keys if key in before},
-        {key: after[key] for key in keys if key in after},
-    )
-
-
-_MONEY = ("staked", "stake_returned")
-
-
-def change_text(change: str, value: Any) -> str | None:
-    """A stored before or after in words; objects as `key value` pairs, prices per million
-    tokens."""
-    if value in (None, "", {}, []):
-        return None
-    if change in _MONEY and isinstance(value, (int, str)) and str(value).isdigit():
-        return f"{formats.amount(int(value))} 0G"
-    if isinstance(value, dict):
-        return formats.clip(
-            " · ".join(_pair(key, inner) for key, inner in value.items()), TEXT_LENGTH
-        )
-    if isinstance(value, list):
-        return formats.clip(", ".join(formats.plain(str(inner)) for inner in value), TEXT_LENGTH)
-    return formats.clip(formats.plain(str(value)), TEXT_LENGTH)
-
-
-def _pair(key: str, value: Any) -> str:
-    word = formats.plain(str(key)).replace("_", " ")
-    if "price" in key and str(value).isdigit():
-        return (
-            f"{word.replace('price', '').strip() or 'price'} "
-            f"{formats.amount(int(value) * formats.MILLION)} 0G / 1M"
-        )
-    return f"{word} {formats.plain(str(value))}"
 
 
 def rows(listings: Iterable[records.Listing]) -> tuple[ServiceRow, ...]:

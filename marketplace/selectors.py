@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from django.db.models import Count, Q, Sum
 from django.utils import timezone
 
-from ledger.models import ServiceChange, Settlement
+from ledger import selectors
+from ledger.models import Service, ServiceChange, Settlement
 from ledger.records import ChangeEntry, Contract
 from ledger.statistics import ACCEPTED
 
@@ -23,6 +24,19 @@ def latest_changes(
         .distinct("change")
     )
     return {row.change: ChangeEntry.of(row, known) for row in rows}
+
+
+def service_types(providers: set[str]) -> dict[tuple[str, str], str]:
+    """Service type by provider and service name, removed listings included (2 queries)."""
+    known = selectors.contracts()
+    rows = Service.current.filter(provider__in=providers)
+    return {
+        (provider, known[serving].service_name): service_type
+        for provider, serving, service_type in rows.values_list(
+            "provider", "serving", "service_type"
+        )
+        if serving in known
+    }
 
 
 @dataclass(frozen=True)

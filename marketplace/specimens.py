@@ -9,7 +9,8 @@ from typing import Any
 from django.utils import timezone
 
 from marketplace import formats
-from marketplace.parts import ChangeRow, Chip, Column, Fact, Link, Option, Pager
+from marketplace.changes import ChangeRow
+from marketplace.parts import Chip, Column, Fact, Link, Option, Pager
 
 EXAMPLE = "0x8ba1f109551bD432803012645Ac136ddd64DBA72"
 OTHER = "0x71C7656EC7ab88b098defB751B7401B5f6d8976F"

@@ -12,8 +12,11 @@ from django.views.decorators.http import require_safe
 
 from chain import selectors as chain
 from ledger import selectors, statistics
+from ledger.records import ChangeEntry
 from marketplace import context, links, pages, parts, specimens
 from marketplace.catalogue import Filters, catalogue_page, page_number
+from marketplace.changes import ChangeRow
+from marketplace.selectors import service_types
 
 
 def partial(request: HttpRequest, template: str, page: Any, part: str) -> HttpResponse:
@@ -125,10 +128,18 @@ def provider(request: HttpRequest, address: str) -> HttpResponse:
         summary=summary,
         known=bool(summary.services or changes.count),
         rows=parts.rows(summary.services),
-        changes=tuple(parts.ChangeRow.of(entry, alone=True) for entry in changes.items),
+        changes=change_rows(changes.items, alone=True),
         account_path=links.account_path(spelled),
     )
     return render(request, "marketplace/provider.html", {"page": page})
+
+
+def change_rows(entries: tuple[ChangeEntry, ...], *, alone: bool) -> tuple[ChangeRow, ...]:
+    types = service_types({entry.provider for entry in entries})
+    return tuple(
+        ChangeRow.of(entry, types.get((entry.provider, entry.service_name), ""), alone=alone)
+        for entry in entries
+    )
 
 
 @require_safe
@@ -137,7 +148,7 @@ def changes(request: HttpRequest) -> HttpResponse:
     kind = kind if kind in selectors.KINDS else ""
     found = selectors.changes(kind=kind, page=page_number(request.GET.get("page", "")))
     page = pages.ChangesPage(
-        rows=tuple(parts.ChangeRow.of(entry, alone=False) for entry in found.items),
+        rows=change_rows(found.items, alone=False),
         pager=parts.pager(
             found, "changes", lambda number: links.with_query("/changes", kind=kind, page=number)
         ),

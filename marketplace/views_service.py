@@ -12,6 +12,7 @@ from ledger import selectors
 from ledger.records import ChangeEntry, Listing
 from marketplace import formats, links, pages, parts, samples
 from marketplace.catalogue import page_number
+from marketplace.changes import ChangeRow
 from marketplace.selectors import latest_changes, reputation
 from marketplace.views import canonical
 
@@ -185,7 +186,7 @@ def changes(request: HttpRequest, kind: str, address: str) -> HttpResponse:
     )
     page = pages.ChangesTab(
         service=pages.service_head(listing, "changes"),
-        rows=tuple(parts.ChangeRow.of(entry, alone=True) for entry in found.items),
+        rows=tuple(ChangeRow.of(entry, listing.service_type, alone=True) for entry in found.items),
         pager=parts.pager(found, "changes", lambda number: tab_page(listing, "changes", number)),
     )
     return show(request, "changes", page)

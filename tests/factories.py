@@ -191,8 +191,15 @@ def market(services: int = 12) -> None:
             created_block=1_000 + index,
             updated_at_unix=int(timezone.now().timestamp()) - 4_000 * (index + 1) ** 2,
         )
-        change(provider, change="registered", before=None, after=None, block=1_000 + index)
-        change(provider, change="acknowledged", before=False, after=True, block=1_200 + index)
+        snapshot = {
+            "model": model,
+            "service_type": kind,
+            "input_price": str(given * 10**9),
+            "output_price": str(answered * 10**9),
+        }
+        signed = {"tee_signer": address(f"signer of {provider}")}
+        change(provider, change="registered", before=None, after=snapshot, block=1_000 + index)
+        change(provider, change="acknowledged", before=None, after=signed, block=1_200 + index)
         change(provider)
         settlement(provider, address(f"user {index % 3}"), settled=10**15 * (index + 3))
         settlement(

@@ -130,9 +130,14 @@ def test_strangers_words_are_inert(asgi_server: str, page: Page, name: str) -> N
         ("url", "model", "type", "verifiability", "additional_info", "models")
     ):
         factories.change(
-            change=kind, before=evil, after=[evil] if kind == "models" else evil, block=5 + number
+            change=kind,
+            before={kind: evil},
+            after={kind: [evil] if kind == "models" else evil + " "},
+            block=5 + number,
         )
-    factories.change(change="quota", before={evil[:80]: evil}, after={"gpu_type": evil})
+    factories.change(change=evil[:20], before={evil[:80]: {evil[:40]: evil}}, after=[evil])
+    factories.change(change="registered", before=None, after={"model": evil, "service_type": evil})
+    factories.change(change="quota", before={"quota": {evil[:80]: evil}}, after={"quota": 1})
     one = f"/services/inference/{factories.PETRA}"
     tuning = f"/services/fine-tuning/{factories.PETRA}"
     paths = ["/", "/models", "/changes", f"/providers/{factories.PETRA}", one, tuning]

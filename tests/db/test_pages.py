@@ -133,11 +133,16 @@ def test_a_url_that_moved_after_the_acknowledgement_is_said(client: Client) -> N
     factories.market(0)
     factories.service()
     path = f"/services/inference/{factories.PETRA}"
-    factories.change(change="acknowledged", before=False, after=True, block=500)
+    factories.change(change="acknowledged", before=None, after={"tee_signer": "0x1"}, block=500)
     assert "after the owner" not in client.get(path).content.decode()
-    factories.change(change="url", before="https://a.example", after="https://b.example", block=600)
+    factories.change(
+        change="url",
+        before={"url": "https://a.example"},
+        after={"url": "https://b.example"},
+        block=600,
+    )
     assert "The endpoint changed at block 600" in client.get(path).content.decode()
-    factories.change(change="acknowledged", before=False, after=True, block=700)
+    factories.change(change="acknowledged", before=None, after={"tee_signer": "0x1"}, block=700)
     assert "The endpoint changed at block" not in client.get(path).content.decode()
 
 
@@ -266,7 +271,9 @@ def test_a_changed_price_is_said_alone_and_in_human_units(client: Client) -> Non
     factories.market(0)
     factories.service()
     factories.change()
-    factories.change(change="staked", before="0", after=str(100 * factories.ONE))
+    factories.change(
+        change="staked", before={"stake": "0"}, after={"stake": str(100 * factories.ONE)}
+    )
     text = client.get(f"/services/inference/{factories.PETRA}/changes").content.decode()
     assert "input 0.5 0G / 1M</bdi>" in text and "input 0.42 0G / 1M</bdi>" in text
     assert "output 1.2" not in text

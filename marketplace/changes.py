@@ -1,0 +1,164 @@
+"""One on-chain change of a listing, in words. Pure; the stored shapes are those of
+`ledger.fold_services`: objects of changed fields, whole snapshots at registration and removal."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ledger.records import ChangeEntry
+from marketplace import formats, links
+from marketplace.parts import kind_label, name
+
+TEXT_LENGTH = 400
+
+#: What each kind of change is called, and how it should be read.
+CHANGES = {
+    "registered": ("Registered", "ok"),
+    "price": ("Price changed", ""),
+    "url": ("Endpoint URL changed", "warn"),
+    "model": ("Model changed", "warn"),
+    "type": ("Type changed", "warn"),
+    "verifiability": ("Declared verifiability changed", "warn"),
+    "signer": ("Signer changed", "warn"),
+    "additional_info": ("Additional information changed", ""),
+    "quota": ("Hardware changed", ""),
+    "models": ("Models changed", ""),
+    "acknowledged": ("Signer acknowledged by the contract’s owner", "ok"),
+    "unacknowledged": ("Owner’s acknowledgement withdrawn", "bad"),
+    "staked": ("Stake changed", ""),
+    "stake_returned": ("Stake returned", ""),
+    "removed": ("Removed", "bad"),
+}
+
+
+@dataclass(frozen=True)
+class ChangeRow:
+    """A line of a timeline; `before` and `after` are None where there was or is nothing to show."""
+
+    title: str
+    tone: str
+    before: str | None
+    after: str | None
+    at: dt.datetime
+    block: int
+    tx_hash: str | None
+    pending: bool
+    provider: str
+    provider_path: str
+    service_path: str
+    kind_label: str
+
+    @classmethod
+    def of(cls, entry: ChangeEntry, service_type: str, *, alone: bool) -> ChangeRow:
+        """`alone`: on the service's own page, where naming provider and service again is noise.
+
+        `service_type` decides the unit of prices; a snapshot brings its own.
+        """
+        title, tone = CHANGES.get(entry.change, (name(entry.change), ""))
+        if entry.change == "occupied":
+            title = "Now occupied" if _fields(entry.after).get("occupied") else "Free again"
+        before, after = texts(entry.change, entry.before, entry.after, service_type)
+        return cls(
+            title=title,
+            tone=tone,
+            before=before,
+            after=after,
+            at=entry.at,
+            block=entry.block,
+            tx_hash=entry.tx_hash,
+            pending=entry.pending,
+            provider="" if alone else entry.provider,
+            provider_path=links.provider_path(entry.provider),
+            service_path="" if alone else links.service_path(entry.kind, entry.provider),
+            kind_label=kind_label(entry.kind),
+        )
+
+
+def texts(change: str, before: Any, after: Any, service_type: str) -> tuple[str | None, str | None]:
+    """Before and after of a change, each in words."""
+    old, new = _fields(before), _fields(after)
+    if change in ("registered", "removed"):
+        return _summary(old, service_type), _summary(new, service_type)
+    if change == "occupied":
+        return None, None
+    if change == "unacknowledged":
+        return _values(new), None
+    if change == "price":
+        return _price_texts(old, new, service_type)
+    differing = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    return (
+        _values({key: old[key] for key in differing if key in old}),
+        _values({key: new[key] for key in differing if key in new}),
+    )
+
+
+def _fields(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _price_texts(
+    old: Mapping[str, Any], new: Mapping[str, Any], service_type: str
+) -> tuple[str | None, str | None]:
+    """Only the prices that differ."""
+    before, after = _prices(old, service_type), _prices(new, service_type)
+    moved = [
+        index
+        for index in range(max(len(before), len(after)))
+        if before[index : index + 1] != after[index : index + 1]
+    ]
+    return (
+        _joined(_price_text(before[i], len(before)) for i in moved if i < len(before)),
+        _joined(_price_text(after[i], len(after)) for i in moved if i < len(after)),
+    )
+
+
+def _prices(fields: Mapping[str, Any], service_type: str) -> tuple[formats.Price, ...]:
+    if "price_per_token" in fields:
+        return (formats.training_price(_integer(fields["price_per_token"])),)
+    if "input_price" not in fields and "output_price" not in fields:
+        return ()
+    given, answered = _integer(fields.get("input_price")), _integer(fields.get("output_price"))
+    return formats.prices(service_type, given, answered)
+
+
+def _price_text(price: formats.Price, of: int) -> str:
+    label = f"{price.label.lower()} " if of > 1 else ""
+    return f"{label}{formats.amount(price.neuron)} 0G / {price.short_unit}"
+
+
+def _summary(snapshot: Mapping[str, Any], service_type: str) -> str | None:
+    """What a listing was when it came or went: its model and its prices."""
+    models = snapshot.get("model_list")
+    named = ", ".join(str(model) for model in models) if isinstance(models, list) else ""
+    prices = _prices(snapshot, str(snapshot.get("service_type") or service_type))
+    said = [name(str(snapshot.get("model") or named))]
+    said += [_price_text(price, len(prices)) for price in prices]
+    return _joined(part for part in said if part)
+
+
+def _values(fields: Mapping[str, Any]) -> str | None:
+    """The values alone where there is one field, the fields of an object by name."""
+    return _joined(_value(key, value) for key, value in fields.items())
+
+
+def _value(key: str, value: Any) -> str:
+    if key == "stake":
+        return f"{formats.amount(_integer(value))} 0G"
+    if isinstance(value, dict):
+        pairs = (f"{str(k).replace('_', ' ')} {inner}" for k, inner in value.items())
+        return formats.plain(" · ".join(pairs))
+    if isinstance(value, list):
+        return formats.plain(", ".join(str(inner) for inner in value))
+    return formats.plain(str(value))
+
+
+def _integer(value: Any) -> int:
+    text = str(value)
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 80 else 0
+
+
+def _joined(parts: Any) -> str | None:
+    return formats.clip(" · ".join(parts), TEXT_LENGTH) or None
