@@ -41,8 +41,11 @@ BlockRef = int | str
 
 @dataclass(frozen=True, slots=True)
 class Request:
+    """One call; with `optional` a node that lacks what it asks for still counts as healthy."""
+
     method: str
     params: tuple[Any, ...] = ()
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +256,8 @@ class Rpc:
             seen.add(index)
             if item.get("error") is not None:
                 results[index] = _failure(item["error"])
-                _raise_transient(endpoint.name, results[index])
+                if not requests[index].optional:
+                    _raise_transient(endpoint.name, results[index])
             else:
                 results[index] = item.get("result")
         return results

@@ -21,7 +21,8 @@ class Freshness:
 
     `lag_seconds` is the time since we last agreed with the node's head, not the age of the last
     block (an idle chain is not stale); None before the first agreement. `state` is one of
-    `never`, `fresh`, `late` (> 30 s), `stale` (> 5 min), `halted`.
+    `never` (nothing indexed), `fresh`, `late` (> 30 s, or longer while the follower is at work
+    catching up), `stale` (> 5 min), `halted`.
     """
 
     chain_id: int
@@ -54,20 +55,21 @@ def head(now: datetime | None = None) -> Freshness:
         lag_seconds=lag,
         indexed_at=datetime.fromtimestamp(row.indexed_timestamp, UTC) if indexed else None,
         checked_at=row.checked_at,
-        state=_state(row, lag),
+        state=_state(row, lag, now),
         error=row.error,
         halted=row.halted,
     )
 
 
-def _state(row: Head, lag: float | None) -> str:
+def _state(row: Head, lag: float | None, now: datetime) -> str:
     if row.halted:
         return "halted"
-    if lag is None:
+    if row.indexed_block < 0:
         return "never"
-    if lag > STALE_SECONDS:
-        return "stale"
-    return "late" if lag > LATE_SECONDS else "fresh"
+    if lag is not None and lag <= LATE_SECONDS:
+        return "fresh"
+    at_work = (now - row.updated_at).total_seconds() <= LATE_SECONDS
+    return "late" if at_work or (lag is not None and lag <= STALE_SECONDS) else "stale"
 
 
 def log_count() -> int:

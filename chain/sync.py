@@ -120,6 +120,7 @@ class Follower:
             Request(
                 "eth_getBlockByNumber",
                 (hex(ref) if isinstance(ref, int) else ref, ref == "latest"),
+                optional=ref == "finalized",
             )
             for ref in asked
         ]
@@ -316,7 +317,8 @@ class Follower:
             if checked is not None and (now - checked).total_seconds() < 1:
                 return  # once a second is enough to say "still the same"
         self.row.head_block = seen.head.number
-        self.row.checked_at = now
+        if self.row.indexed_hash == seen.head.hash:
+            self.row.checked_at = now  # else we are on the way, and do not agree yet
         self.row.error, self.row.halted = "", False
         final_hash, indexed_hash = old or (self.row.final_hash, self.row.indexed_hash)
         values = {

@@ -1,0 +1,54 @@
+"""What the footer says about freshness."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+from chain import selectors
+from chain.models import Head
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+pytestmark = pytest.mark.django_db
+
+
+def head(*, checked: float | None, worked: float, **fields: Any) -> selectors.Freshness:
+    """The freshness of a head that agreed `checked` and moved `worked` seconds ago."""
+    Head.objects.create(
+        chain_id=settings.CHAIN_ID,
+        head_block=100,
+        indexed_timestamp=1_000_000,
+        checked_at=None if checked is None else NOW - timedelta(seconds=checked),
+        updated_at=NOW - timedelta(seconds=worked),
+        **{"indexed_block": 90, "final_block": 88, **fields},
+    )
+    return selectors.head(NOW)
+
+
+@pytest.mark.parametrize(
+    ("checked", "worked", "fields", "state"),
+    [
+        (1, 1, {}, "fresh"),
+        (40, 40, {}, "late"),
+        (400, 400, {}, "stale"),
+        (400, 2, {}, "late"),  # at work, catching up
+        (None, 2, {}, "late"),
+        (None, 400, {}, "stale"),
+        (1, 1, {"halted": True, "error": "why"}, "halted"),
+        (None, 1, {"indexed_block": -1}, "never"),
+    ],
+)
+def test_states(checked: float | None, worked: float, fields: dict[str, Any], state: str) -> None:
+    found = head(checked=checked, worked=worked, **fields)
+    assert found.state == state
+    assert found.lag_seconds == checked
+    assert found.lag_blocks == 100 - max(-1, fields.get("indexed_block", 90))
+
+
+def test_nothing_is_known_before_the_first_step(django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(1):
+        assert selectors.head().state == "never"
