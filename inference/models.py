@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from typing import ClassVar
 
 from django.db import models
 from django.db.models import Q
@@ -23,7 +24,7 @@ class Chat(models.Model):
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
-        indexes = [models.Index(fields=["owner", "-updated_at"])]
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["owner", "-updated_at"])]
 
     def __str__(self) -> str:
         return self.title or str(self.id)
@@ -122,13 +123,13 @@ class Turn(models.Model):
     ended_at = models.DateTimeField(null=True)
 
     class Meta:
-        constraints = [
+        constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["chat", "prompt_key"], name="prompt_once"),
             models.UniqueConstraint(
                 fields=["chat"], condition=Q(state="open"), name="one_open_turn_per_chat"
             ),
         ]
-        indexes = [
+        indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["chat", "id"]),
             models.Index("provider", Upper("answer_id"), name="answer_ids"),
             models.Index(fields=["process"], condition=Q(state="open"), name="open_turns"),

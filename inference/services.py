@@ -85,7 +85,7 @@ def open_turn(
     BadPrompt, NotReady (with the gate's code) or Busy.
     """
     prompt_key = prompt_key or uuid4()
-    before = chat.turns.filter(prompt_key=prompt_key).values_list("pk", flat=True).first()
+    before = _asked_before(chat, prompt_key)
     if before is not None:
         return Opened(before, None)
     question = text.strip().replace("\x00", "\ufffd")
@@ -104,8 +104,18 @@ def open_turn(
     if listing is None or not state.ready:
         raise NotReady(state.code, _NOT_READY[state.code])
     authorization = _authorization(chat.owner, provider)
-    turn = _create(chat, question, body, listing, process, prompt_key)
+    try:
+        turn = _create(chat, question, body, listing, process, prompt_key)
+    except IntegrityError:
+        before = _asked_before(chat, prompt_key)
+        if before is None:
+            raise Busy("An answer is still being written in this conversation.") from None
+        return Opened(before, None)
     return Opened(turn.pk, Call(listing.url, authorization, body))
+
+
+def _asked_before(chat: Chat, prompt_key: UUID) -> int | None:
+    return chat.turns.filter(prompt_key=prompt_key).values_list("pk", flat=True).first()
 
 
 def _authorization(user: User, provider: str) -> str:
@@ -134,36 +144,33 @@ def _create(
         verifiability=listing.verifiability,
         additional_info=listing.additional_info,
     )
-    try:
-        with transaction.atomic():
-            # The owner's row orders concurrent prompts of one person, so the limit is exact.
-            owner = User.objects.select_for_update().get(pk=chat.owner_id)
-            if Turn.objects.filter(chat__owner=owner, state=State.OPEN).count() >= MAX_OPEN_TURNS:
-                raise Busy(f"{MAX_OPEN_TURNS} answers are being written. Wait for one to end.")
-            turn = Turn.objects.create(
-                chat=chat,
-                prompt_key=prompt_key,
-                process=process,
-                question=question,
-                provider=listing.provider,
-                serving=listing.serving,
-                url=listing.url,
-                model=listing.model,
-                input_price=listing.input_price,
-                output_price=listing.output_price,
-                additional_info=listing.additional_info,
-                max_tokens=MAX_TOKENS,
-                request=body,
-                expected_signer=signer.address if signer else "",
-                signer_acknowledged=bool(signer and signer.acknowledged),
-                routing_proof=bool(signer and signer.routing),
-            )
-            chat.provider = listing.provider
-            chat.title = chat.title or _title(question)
-            chat.save(update_fields=["provider", "title", "updated_at"])
-            return turn
-    except IntegrityError:
-        raise Busy("An answer is still being written in this conversation.") from None
+    with transaction.atomic():
+        # The owner's row orders concurrent prompts of one person, so the limit is exact.
+        owner = User.objects.select_for_update().get(pk=chat.owner_id)
+        if Turn.objects.filter(chat__owner=owner, state=State.OPEN).count() >= MAX_OPEN_TURNS:
+            raise Busy(f"{MAX_OPEN_TURNS} answers are being written. Wait for one to end.")
+        turn = Turn.objects.create(
+            chat=chat,
+            prompt_key=prompt_key,
+            process=process,
+            question=question,
+            provider=listing.provider,
+            serving=listing.serving,
+            url=listing.url,
+            model=listing.model,
+            input_price=listing.input_price,
+            output_price=listing.output_price,
+            additional_info=listing.additional_info,
+            max_tokens=MAX_TOKENS,
+            request=body,
+            expected_signer=signer.address if signer else "",
+            signer_acknowledged=bool(signer and signer.acknowledged),
+            routing_proof=bool(signer and signer.routing),
+        )
+        chat.provider = listing.provider
+        chat.title = chat.title or _title(question)
+        chat.save(update_fields=["provider", "title", "updated_at"])
+        return turn
 
 
 def _title(question: str) -> str:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from channels.db import database_sync_to_async
 from django.test import AsyncClient
 from django.utils import timezone
 
@@ -116,6 +117,20 @@ async def test_the_same_prompt_is_the_same_turn() -> None:
         assert await s.ask("once", key) == turn_id
         assert len(s.upstream.chats) == 1
         assert await in_db(s.chat.turns.count)() == 1
+
+
+async def test_a_prompt_sent_twice_at_the_same_moment_is_asked_once() -> None:
+    async with stage(polite) as s:
+        key = uuid4()
+        open_turn = database_sync_to_async(services.open_turn, thread_sensitive=False)
+        opened = await asyncio.gather(
+            *(open_turn(s.chat, "once", process=s.hub.process, prompt_key=key) for _ in range(6))
+        )
+        assert len({o.turn for o in opened}) == 1
+        (call,) = [o.call for o in opened if o.call is not None]
+        s.hub.launch(opened[0].turn, call)
+        await s.ended(opened[0].turn)
+        assert len(s.upstream.chats) == 1
 
 
 async def test_stop_keeps_the_text_and_closes_the_connection() -> None:

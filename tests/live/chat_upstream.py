@@ -1,6 +1,7 @@
 """A provider under a test's control: speaks the documented protocol byte by byte, faults included.
 
-Real brokers are tested with `provider/`; this one exists to misbehave in ways no broker of ours can.
+Real brokers are tested with `provider/`; this one exists to misbehave in ways no broker of ours
+can.
 """
 
 from __future__ import annotations
