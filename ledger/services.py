@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 #: PostgreSQL advisory lock of the one follower: "0G index" in bytes.
 LOCK = 0x3047_696E_6465_78
 FIRST_WAIT, LAST_WAIT = 0.25, 10.0
+#: Failed steps in a row after which `follow --once` gives up (about 15 s); the loop never does.
+ONCE_TRIES = 7
 #: Blocks folded per transaction when replaying.
 REPLAY_BLOCKS = 20_000
 
@@ -89,9 +91,10 @@ def follow(
     1. Take a step. 2. Tell open pages what changed. 3. Go on at once while there is more, else
     wait a moment. A `Retry` is written to the head row and tried again, ever more slowly; a
     `Halt` is written to the head row and raised (exit code 2). With `once` it returns when it has
-    caught up with the head of its start, with `to_block` it folds no (final) block above that.
+    caught up with the head of its start, or raises the `Retry` that kept coming; with `to_block`
+    it folds no (final) block above that.
     """
-    follower, wait, last = make_follower(), FIRST_WAIT, None
+    follower, wait, last, failed = make_follower(), FIRST_WAIT, None, 0
     follower.limit = to_block
     goal: int | None = None
     try:
@@ -101,13 +104,16 @@ def follow(
             except Retry as error:
                 logger.warning("waiting for the node", extra={"error": str(error)})
                 follower.fail(str(error), halted=False)
+                failed += 1
+                if once and failed >= ONCE_TRIES:
+                    raise
                 _sleep(wait, stopping)
                 wait = min(LAST_WAIT, wait * 2)
                 continue
             except Halt as error:
                 follower.fail(str(error), halted=True)
                 raise
-            wait = FIRST_WAIT
+            wait, failed = FIRST_WAIT, 0
             goal = last.head_block if goal is None else goal
             if last.changed:
                 tell(follower, last)

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from chain.errors import Halt
+from chain.errors import Halt, Retry
 from chain.sync import Step
 from ledger import services
 
@@ -45,6 +45,9 @@ class Command(BaseCommand):
         except Halt as error:
             self.stderr.write(f"stopped: {error}")
             sys.exit(2)
+        except Retry as error:
+            self.stderr.write(f"gave up: {error}; check CHAIN_RPC_URLS")
+            sys.exit(1)
 
     def _stop(self, *_: object) -> None:
         self.stop = True

@@ -1,0 +1,53 @@
+"""`manage.py follow` where it cannot work: one line that says what and how to fix."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+
+from chain.models import Head
+from ledger import services
+from ledger.models import Projection
+from tests.db.test_chain_rpc import Node, nodes
+
+pytestmark = pytest.mark.django_db(transaction=True)
+__all__ = ["nodes"]
+
+
+def test_an_unreachable_node(
+    settings: Any, free_port: int, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "ONCE_TRIES", 2)
+    settings.CHAIN_RPC_URLS = (f"http://127.0.0.1:{free_port}",)
+    with pytest.raises(SystemExit) as stopped:
+        call_command("follow", "--once")
+    assert stopped.value.code == 1
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert f"127.0.0.1:{free_port}" in said
+    assert "CHAIN_RPC_URLS" in said
+    head = Head.objects.get()
+    assert "refused" in head.error
+    assert not head.halted
+    assert head.indexed_block == -1
+
+
+def test_another_chain(settings: Any, nodes: list[Node], capsys: Any) -> None:
+    nodes[0].chain_id = 16_602
+    settings.CHAIN_RPC_URLS = (nodes[0].url,)
+    with pytest.raises(SystemExit) as stopped:
+        call_command("follow", "--once")
+    assert stopped.value.code == 2
+    assert "serves chain 16602, not 31337" in capsys.readouterr().err
+    assert Head.objects.get().halted
+
+
+def test_rows_of_another_version_must_be_replayed(settings: Any, capsys: Any) -> None:
+    Projection.objects.create(name="ledger", version=0)
+    with pytest.raises(SystemExit) as stopped:
+        call_command("follow", "--once")
+    assert stopped.value.code == 2
+    assert "manage.py replay" in capsys.readouterr().err
+    call_command("replay")
+    assert Projection.objects.get().version == 1
