@@ -160,7 +160,7 @@ _NOTES = {
     State.SUBMITTED: "Sent. Waiting for a block. You can leave this page.",
     State.INCLUDED: "In a block. Our index reads it next.",
     State.INDEXED: "Confirmed. The numbers on this site include it.",
-    State.FINAL: "Final.",
+    State.FINAL: "A reorganisation of the chain can no longer undo it.",
 }
 _STEPS = ("Confirm in wallet", "Sent", "In a block", "Confirmed", "Final")
 _REACHED = {
