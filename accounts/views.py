@@ -20,6 +20,8 @@ from ledger import selectors as ledger
 from ledger.records import Page
 
 PER_PAGE = 25
+#: Parts of the funds page that a script asks for one by one.
+_PARTS = ("review", "funds", "positions")
 
 
 def _number(request: HttpRequest, name: str = "page") -> int:
@@ -43,7 +45,8 @@ def account(request: HttpRequest) -> HttpResponse:
         return _signed_out(request, "Funds")
     user = user_of(request)
     page = funds.page(user, {name: str(value) for name, value in request.GET.items()})
-    part = {"review": "#review", "funds": "#funds"}.get(request.headers.get("HX-Target", ""), "")
+    target = request.headers.get("HX-Target", "")
+    part = f"#{target}" if target in _PARTS else ""
     response = render(request, f"accounts/funds.html{part}", {"page": page})
     response["Vary"] = "HX-Request, HX-Target, Cookie"
     return response

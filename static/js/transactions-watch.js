@@ -20,10 +20,11 @@ function announce(section, before) {
 
 // The numbers of the page, from the server, once they can have changed.
 async function refresh(state) {
-  const part = document.querySelector('[data-refresh]');
-  if (!part || !['included', 'indexed', 'final'].includes(state)) return;
-  const response = await fetch(part.dataset.refresh, { headers: { 'HX-Request': 'true', 'HX-Target': part.id }, credentials: 'same-origin' });
-  if (response.ok) part.replaceWith(document.createRange().createContextualFragment(await response.text()));
+  if (!['included', 'indexed', 'final'].includes(state)) return;
+  for (const part of document.querySelectorAll('[data-refresh]')) {
+    const response = await fetch(part.dataset.refresh, { headers: { 'HX-Request': 'true', 'HX-Target': part.id }, credentials: 'same-origin' });
+    if (response.ok) part.replaceWith(document.createRange().createContextualFragment(await response.text()));
+  }
 }
 
 async function follow(id) {

@@ -322,6 +322,7 @@ def test_deposit_transfer_and_retrieve_until_the_numbers_equal_the_contracts(
     assert neuron(page, "locked") == account["balance"] == 2 * NEURON
     assert neuron(page, "refunding") == account["pendingRefund"] == 0
     assert neuron(page, "wallet") == contracts.chain.balance(ALICE.address)
+    expect(page.get_by_test_id("position-row")).to_have_attribute("data-provider", petra)
 
     page.goto(f"{asgi_server}/account")
     page.get_by_role("link", name="Retrieve").last.click()
