@@ -40,6 +40,9 @@ PATHS: tuple[Callable[[], str], ...] = (
     lambda: "/network",
     lambda: "/status",
     lambda: "/styleguide",
+    lambda: "/playground/chat",
+    lambda: "/account",
+    lambda: f"/accounts/{factories.CHARLIE}",
     lambda: "/docs",
     lambda: "/api/docs",
 )

@@ -14,6 +14,7 @@ from django.db import connection
 from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 
+from accounts.models import User
 from marketplace import catalogue, links, views_errors
 from tests import factories
 
@@ -278,3 +279,18 @@ def test_a_changed_price_is_said_alone_and_in_human_units(client: Client) -> Non
     assert "input 0.5 0G / 1M</bdi>" in text and "input 0.42 0G / 1M</bdi>" in text
     assert "output 1.2" not in text
     assert "100 0G</bdi>" in text
+
+
+def test_your_position_is_yours_alone(client: Client) -> None:
+    factories.market(0)
+    factories.service()
+    factories.sub_account(factories.ALICE, balance=7 * factories.ONE)
+    path = f"/services/inference/{factories.PETRA}"
+    seven = f'data-neuron="{7 * factories.ONE}"'
+    assert seven not in client.get(path).content.decode()
+    client.force_login(User.objects.for_address(factories.BOB))
+    bobs = client.get(path).content.decode()
+    assert seven not in bobs and "You hold nothing at this provider" in bobs
+    client.force_login(User.objects.for_address(factories.ALICE))
+    alices = client.get(path).content.decode()
+    assert seven in alices and "Acknowledged this provider&#x27;s signer" in alices
