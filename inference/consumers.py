@@ -1,10 +1,11 @@
 """`/ws/chat/{id}`: a thin reader and writer of one conversation. Answers belong to the hub.
 
-In:  {"type": "prompt", "key": uuid, "text", "provider"?} · {"type": "stop", "turn"} ·
+In:  {"type": "prompt", "key": uuid, "text", "provider"?, "accept_signer"?} ·
+     {"type": "stop", "turn"} ·
      {"type": "resume", "turn", "after"} (also as {"resume": turn, "after": seq})
 Out: {"type": "turn", "key", "turn"} · {"type": "delta", "turn", "seq", "text"} ·
      {"type": "end", "turn", "seq", "state"} · {"type": "verdict", "turn", "seq", "verdict"} ·
-     {"type": "error", "key", "code", "sentence"} · {"type": "thinking", "turn", "seq"} ·
+     {"type": "error", "key", "code", "sentence", "signer"?} · {"type": "thinking", "turn", "seq"} ·
      {"type": "fence", "turn", "seq"} (ignore it)
 Anything else closes the socket with a reason. Sending waits for a slow reader and for nobody else.
 """
@@ -27,7 +28,7 @@ from redis.exceptions import RedisError
 
 from accounts.models import User
 from inference import access, services, turnlog
-from inference.errors import ChatError, Closing, Unavailable
+from inference.errors import ChatError, Closing, SignerChanged, Unavailable
 from inference.hub import Hub, hub
 from inference.models import Chat, State, Turn
 
@@ -97,7 +98,8 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
         self._count()
         match message:
             case {"type": "prompt", "key": str(key), "text": str(text)}:
-                await self._prompt(_uuid(key), text, _optional(message, "provider"))
+                given = {name: _address(message, name) for name in ("provider", "accept_signer")}
+                await self._prompt(_uuid(key), text, given)
             case {"type": "stop", "turn": int(turn)}:
                 await self._stop(turn)
             case {"type": "resume", "turn": int(turn), "after": int(after)} if after >= 0:
@@ -107,7 +109,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
             case _:
                 raise Refused(BAD_MESSAGE, "unknown message")
 
-    async def _prompt(self, key: UUID, text: str, provider: str) -> None:
+    async def _prompt(self, key: UUID, text: str, given: dict[str, str]) -> None:
         await self._still_signed_in()
         try:
             if self.hub.closing:
@@ -117,12 +119,15 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
                 text,
                 process=self.hub.process,
                 prompt_key=key,
-                provider=provider,
+                **given,
             )
             if opened.call is not None:
                 self.hub.launch(opened.turn, opened.call)
         except ChatError as error:
-            await self._send(type="error", key=str(key), code=error.code, sentence=error.sentence)
+            more = {"signer": error.signer} if isinstance(error, SignerChanged) else {}
+            await self._send(
+                type="error", key=str(key), code=error.code, sentence=error.sentence, **more
+            )
             return
         await self._send(type="turn", key=str(key), turn=opened.turn)
         await self._watch(opened.turn, 0)
@@ -203,7 +208,7 @@ def _message(text: str | None) -> dict[str, Any]:
     return message
 
 
-def _optional(message: dict[str, Any], name: str) -> str:
+def _address(message: dict[str, Any], name: str) -> str:
     value = message.get(name, "")
     if not isinstance(value, str) or len(value) > 42:
         raise Refused(BAD_MESSAGE, "unknown message")

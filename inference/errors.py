@@ -21,6 +21,18 @@ class NotReady(ChatError):
         self.code = code
 
 
+class SignerChanged(NotReady):
+    """Another key than for the last answer would sign now; `signer` is the new one's address."""
+
+    def __init__(self, before: str, signer: str) -> None:
+        super().__init__(
+            "signer_changed",
+            f"This provider’s signing key changed since your last question: it was {before}, "
+            f"now it is {signer}. Nothing was sent.",
+        )
+        self.signer = signer
+
+
 class Busy(ChatError):
     """An answer is still being written in this conversation, or too many at once."""
 

@@ -221,3 +221,4 @@ class ChatPage:
     examples: tuple[str, ...]
     draft: str = ""
     error: str = ""
+    new_signer: str = ""

@@ -9,6 +9,7 @@ from django.utils import timezone
 from accounts import keys
 from accounts.models import User
 from inference import readiness
+from inference.errors import ChatError, SignerChanged
 from inference.models import Chat
 from inference.pages import ChatPage, Conversation, ServiceOption, SidePage, TurnView
 from inference.services import MAX_PROMPT_CHARS
@@ -29,7 +30,12 @@ EXAMPLES = (
 
 
 def chat_page(
-    user: User | None, chat: Chat | None, provider: str = "", *, draft: str = "", error: str = ""
+    user: User | None,
+    chat: Chat | None,
+    provider: str = "",
+    *,
+    draft: str = "",
+    error: ChatError | None = None,
 ) -> ChatPage:
     """The playground with a conversation open, or a new one (about 12 queries, however many
     rows).
@@ -62,7 +68,8 @@ def chat_page(
         max_prompt=MAX_PROMPT_CHARS,
         examples=EXAMPLES,
         draft=draft,
-        error=error,
+        error=error.sentence if error else "",
+        new_signer=error.signer if isinstance(error, SignerChanged) else "",
     )
 
 

@@ -13,7 +13,7 @@ from accounts.errors import TooMany
 from accounts.models import User
 from attestation import verify
 from inference import costs, readiness, wire
-from inference.errors import BadPrompt, Busy, NotReady
+from inference.errors import BadPrompt, Busy, NotReady, SignerChanged
 from inference.failures import Failure
 from inference.models import Chat, FeeKind, State, Turn, Verdict
 from inference.relay import Call, Record
@@ -78,11 +78,13 @@ def open_turn(
     process: str,
     prompt_key: UUID | None = None,
     provider: str = "",
+    accept_signer: str = "",
 ) -> Opened:
     """Write down a question as an open turn and say what to send for it.
 
-    The same `prompt_key` in the same chat is the same turn, whoever sends it again. Raises
-    BadPrompt, NotReady (with the gate's code) or Busy.
+    The same `prompt_key` in the same chat is the same turn, whoever sends it again. When the
+    provider's signer changed within the chat, `accept_signer` must name the new one. Raises
+    BadPrompt, NotReady (with the gate's code), SignerChanged or Busy.
     """
     prompt_key = prompt_key or uuid4()
     before = _asked_before(chat, prompt_key)
@@ -103,9 +105,16 @@ def open_turn(
     state = readiness.check(chat.owner, listing, len(body))
     if listing is None or not state.ready:
         raise NotReady(state.code, _NOT_READY[state.code])
+    signer = verify.signer_of(
+        tee_signer=listing.tee_signer,
+        acknowledged=listing.tee_signer_acknowledged,
+        verifiability=listing.verifiability,
+        additional_info=listing.additional_info,
+    )
+    _check_signer(chat, provider, signer, accept_signer)
     authorization = _authorization(chat.owner, provider)
     try:
-        turn = _create(chat, question, body, listing, process, prompt_key)
+        turn = _create(chat, question, body, listing, signer, process, prompt_key)
     except IntegrityError:
         before = _asked_before(chat, prompt_key)
         if before is None:
@@ -135,15 +144,24 @@ def forget_key(user: User, provider: str) -> None:
     user.provider_keys.filter(provider=provider).delete()
 
 
+def _check_signer(chat: Chat, provider: str, signer: verify.Signer | None, accepted: str) -> None:
+    """A new signer may be a new machine: the person decides before anything is sent to it."""
+    turns = chat.turns.filter(provider=provider).exclude(state=State.FAILED)
+    before = turns.order_by("-pk").values_list("expected_signer", flat=True).first()
+    now = signer.address if signer else ""
+    if before and now.lower() not in (before.lower(), accepted.lower()):
+        raise SignerChanged(before, now)
+
+
 def _create(
-    chat: Chat, question: str, body: bytes, listing: Listing, process: str, prompt_key: UUID
+    chat: Chat,
+    question: str,
+    body: bytes,
+    listing: Listing,
+    signer: verify.Signer | None,
+    process: str,
+    prompt_key: UUID,
 ) -> Turn:
-    signer = verify.signer_of(
-        tee_signer=listing.tee_signer,
-        acknowledged=listing.tee_signer_acknowledged,
-        verifiability=listing.verifiability,
-        additional_info=listing.additional_info,
-    )
     with transaction.atomic():
         # The owner's row orders concurrent prompts of one person, so the limit is exact.
         owner = User.objects.select_for_update().get(pk=chat.owner_id)

@@ -55,16 +55,18 @@ async def start(request: HttpRequest) -> HttpResponse:
     provider = ledger.address_of(request.POST.get("provider", "")) or ""
     text = request.POST.get("text", "")
     service = await sync_to_async(readiness.chat_service)(provider) if provider else None
-    if user is None or service is None:
-        error = "Sign in to chat." if user is None else "Choose a provider that offers chat."
-        return await _again(request, user, None, provider, text, error, 400)
+    if user is None:
+        return await _again(request, user, None, provider, text, BadPrompt("Sign in to chat."))
+    if service is None:
+        unknown = BadPrompt("Choose a provider that offers chat.")
+        return await _again(request, user, None, provider, text, unknown)
     try:
         await sync_to_async(services.spend_limit)(user)
         made = await sync_to_async(services.create_chat)(user, provider)
         if text:
             await _ask(made, text, provider)
     except ChatError as error:
-        return await _again(request, user, None, provider, text, error.sentence, 409)
+        return await _again(request, user, None, provider, text, error)
     path = reverse("inference:chat", args=[made.pk])
     if request.accepts("text/html"):
         return HttpResponseRedirect(path)
@@ -77,12 +79,12 @@ async def _again(
     chat: Chat | None,
     provider: str,
     draft: str,
-    error: str,
-    status: int,
+    error: ChatError,
 ) -> HttpResponse:
     """The page once more, with what was written and what stood in the way."""
+    status = 400 if isinstance(error, BadPrompt) else 409
     if not request.accepts("text/html"):
-        return JsonResponse({"title": error, "status": status}, status=status)
+        return JsonResponse({"title": error.sentence, "status": status}, status=status)
     page = await sync_to_async(selectors.chat_page)(user, chat, provider, draft=draft, error=error)
     context = {"page": page}
     return await sync_to_async(render)(request, "inference/chat.html", context, status=status)
@@ -124,21 +126,19 @@ async def send(request: HttpRequest, chat: UUID) -> HttpResponse:
     text = request.POST.get("text", "")
     provider = request.POST.get("provider", "")
     try:
-        await _ask(found, text, provider)
+        await _ask(found, text, provider, request.POST.get("accept_signer", ""))
     except ChatError as error:
-        status = 400 if isinstance(error, BadPrompt) else 409
-        chosen = ledger.address_of(provider) or ""
-        return await _again(request, user, found, chosen, text, error.sentence, status)
+        return await _again(request, user, found, ledger.address_of(provider) or "", text, error)
     return HttpResponseRedirect(f"{reverse('inference:chat', args=[chat])}#composer")
 
 
-async def _ask(chat: Chat, text: str, provider: str) -> None:
+async def _ask(chat: Chat, text: str, provider: str, accept_signer: str = "") -> None:
     own = hub()
     await own.start()
     if own.closing:
         raise Closing("This server is restarting. Send it again in a few seconds.")
     opened = await sync_to_async(services.open_turn)(
-        chat, text, process=own.process, provider=provider
+        chat, text, process=own.process, provider=provider, accept_signer=accept_signer
     )
     if opened.call is not None:
         own.launch(opened.turn, opened.call)
@@ -175,7 +175,7 @@ def delete(request: HttpRequest, chat: UUID) -> HttpResponse:
     try:
         services.delete_chat(found)
     except ChatError as error:
-        page = selectors.chat_page(user, found, error=error.sentence)
+        page = selectors.chat_page(user, found, error=error)
         return render(request, "inference/chat.html", {"page": page}, status=409)
     return HttpResponseRedirect(reverse("inference:new"))
 

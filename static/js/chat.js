@@ -10,6 +10,7 @@ const provider = form.elements.provider;
 const sendButton = form.querySelector('[data-send]');
 const stopButton = form.querySelector('[data-stop]');
 const offline = form.querySelector('[data-offline]');
+const acceptBox = form.querySelector('[data-accept]');
 const errorBox = form.querySelector('[data-error]');
 const title = document.getElementById('chat-title');
 const status = document.querySelector('[data-status]');
@@ -33,6 +34,7 @@ const handlers = {
     const entry = owed.get(key);
     owed.delete(key);
     if (entry) thread.adopt(turn, entry.element);
+    accept();
     if (title.textContent === 'Chat' && entry) title.textContent = entry.message.text.trim().slice(0, 80);
     show();
   },
@@ -46,7 +48,8 @@ const handlers = {
     window.htmx?.ajax('GET', location.pathname, { target: '.conversations', select: '.conversations', swap: 'outerHTML' });
   },
   verdict({ turn }) { thread.refresh(turn); },
-  error({ key, code, sentence }) {
+  error({ key, code, sentence, signer }) {
+    accept(signer);
     const entry = owed.get(key);
     owed.delete(key);
     if (entry) { entry.element.remove(); if (!input.value) input.value = entry.message.text; }
@@ -59,6 +62,13 @@ const handlers = {
 function fail(sentence) {
   errorBox.querySelector('[data-error-text]').textContent = sentence;
   errorBox.hidden = !sentence;
+}
+
+// A changed signing key is accepted by the person, for this key alone.
+function accept(signer = '') {
+  acceptBox.hidden = !signer;
+  form.elements.accept_signer.value = signer;
+  form.elements.accept_signer.checked = false;
 }
 
 // Send becomes Stop in the same place while an answer is written.
@@ -94,7 +104,8 @@ async function ask(text, address) {
   try {
     await ensureKey(address);
     if (!root.dataset.chat) await start(address);
-    const message = { type: 'prompt', key: crypto.randomUUID(), text, provider: address };
+    const { checked, value } = form.elements.accept_signer;
+    const message = { type: 'prompt', key: crypto.randomUUID(), text, provider: address, accept_signer: checked ? value : '' };
     owed.set(message.key, { message, element: thread.begin(text) });
     if (input.value === text) input.value = '';
     socket.send(message);

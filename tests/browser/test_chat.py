@@ -224,6 +224,25 @@ def test_what_to_do_first(page: Page, asgi_server: str, chat: Chat) -> None:
     expect(page.get_by_test_id("message-verdict")).to_have_attribute("data-verdict", "verified")
 
 
+def test_a_changed_signing_key_is_asked_about(alice: Page, asgi_server: str, chat: Chat) -> None:
+    alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
+    ask(alice, "First")
+    expect(alice.get_by_test_id("message-verdict")).to_have_attribute("data-verdict", "verified")
+    expect(alice.get_by_test_id("chat-send")).to_be_visible()
+    other = factories.address("another signer")
+    Service.objects.update(tee_signer=other)
+    ask(alice, "Second")
+    expect(alice.locator("[data-error]")).to_contain_text(f"now it is {other}. Nothing was sent.")
+    expect(alice.get_by_test_id("chat-input")).to_have_value("Second")
+    expect(answers(alice)).to_have_count(1)
+    alice.get_by_label("Continue with the new key").check()
+    alice.get_by_test_id("chat-send").click()
+    # the provider still signs with the old key, which the chain no longer names
+    expect(alice.get_by_test_id("message-verdict").last).to_have_attribute("data-verdict", "failed")
+    expect(alice.locator("[data-accept]")).to_be_hidden()
+    assert Turn.objects.last().expected_signer == other  # type: ignore[union-attr]
+
+
 def test_history_and_asking_without_javascript(
     browser: Any, asgi_server: str, chat: Chat, page: Page
 ) -> None:

@@ -86,9 +86,11 @@ class Stage:
     upstream: Upstream
     hub: Hub
 
-    async def ask(self, text: str = "Hello?", key: UUID | None = None) -> int:
+    async def ask(
+        self, text: str = "Hello?", key: UUID | None = None, accept_signer: str = ""
+    ) -> int:
         opened = await in_db(services.open_turn)(
-            self.chat, text, process=self.hub.process, prompt_key=key
+            self.chat, text, process=self.hub.process, prompt_key=key, accept_signer=accept_signer
         )
         if opened.call is not None:
             self.hub.launch(opened.turn, opened.call)

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from inference import hub as hubs
 from inference import services, tasks, turnlog
-from inference.errors import Busy, ChatError, NotReady
+from inference.errors import Busy, ChatError, NotReady, SignerChanged
 from inference.hub import Hub
 from inference.models import Chat, State, Turn, Verdict
 from ledger.models import Service, SubAccount
@@ -414,6 +414,22 @@ async def test_questions_per_minute_are_limited() -> None:
         with pytest.raises(Busy):
             await s.ask()
         assert s.upstream.chats == []
+
+
+async def test_a_changed_signer_is_asked_about_once() -> None:
+    async with stage(polite) as s:
+        await s.ended(await s.ask())
+        new = factories.address("another signer")
+        await in_db(Service.objects.update)(tee_signer=new)
+        with pytest.raises(SignerChanged) as caught:
+            await s.ask()
+        assert (caught.value.signer, len(s.upstream.chats)) == (new, 1)
+        with pytest.raises(SignerChanged):  # accepting one key accepts no other
+            await s.ask(accept_signer=factories.address("yet another"))
+        await s.ended(await s.ask(accept_signer=new))
+        turn = await s.ended(await s.ask())
+        # whoever signs with the old key now is not whom the chain names
+        assert (turn.verdict, turn.verdict_reason) == ("failed", "wrong_signer")
 
 
 async def test_at_most_four_at_once() -> None:
