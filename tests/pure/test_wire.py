@@ -30,7 +30,9 @@ def parse(pieces: list[bytes]) -> list[bytes]:
 
 
 @given(
-    st.lists(st.text(st.characters(exclude_characters="\r\n"), max_size=30), max_size=8),
+    st.lists(
+        st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_size=30), max_size=8
+    ),
     LINE_END,
     st.lists(st.integers(0, 10_000), max_size=40),
     st.booleans(),
