@@ -97,8 +97,11 @@ def test_from_an_empty_wallet_page_to_a_verified_and_an_altered_answer(
     fund(page, site, honest, "2")
     ledger = contracts.ledger.view("getLedger", NEWCOMER.address)
     account = contracts.inference.view("getAccount", NEWCOMER.address, honest)
-    assert shown(page, "available") == ledger["availableBalance"] == 3 * NEURON
-    assert shown(page, "locked") == account["balance"] == 2 * NEURON
+    assert (ledger["availableBalance"], account["balance"]) == (3 * NEURON, 2 * NEURON)
+    # The numbers follow a moment after the transaction's own line.
+    available = page.get_by_test_id("balance-available")
+    expect(available).to_have_attribute("data-neuron", str(3 * NEURON), timeout=15_000)
+    assert shown(page, "locked") == 2 * NEURON
     assert shown(page, "refunding") == account["pendingRefund"] == 0
     assert shown(page, "wallet") == contracts.chain.balance(NEWCOMER.address)
 
