@@ -11,7 +11,9 @@ from net.errors import BadAnswer
 from net.limits import JsonLimits
 
 _DEFAULT = JsonLimits()
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]', re.DOTALL)
+# A string that never ends reaches to the end of the text, and no step is ever taken back: otherwise
+# each escaped quote in it would start another search for the end, and time would be quadratic.
+_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
 
 
 def loads(text: bytes, limits: JsonLimits = _DEFAULT) -> Any:

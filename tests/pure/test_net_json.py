@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -68,3 +69,13 @@ def test_limits() -> None:
         loads(b'"' + b"x" * 100 + b'"', limits)
     with pytest.raises(BadAnswer):
         loads(b"[" * 500_000, JsonLimits())
+
+
+def test_a_string_that_never_ends_costs_linear_time() -> None:
+    """Escaped quotes in an unfinished string: once each, not once for every one before it."""
+    started = time.process_time()
+    for tail in (b"", b"\\"):
+        with pytest.raises(BadAnswer):
+            loads(b"[" * 33 + b'"' + b'\\"' * 200_000 + tail, JsonLimits())
+    assert time.process_time() - started < 2  # was minutes
+    assert depth(b'[["[[' + b'\\"' * 5 + b"[[") == 2
