@@ -13,6 +13,8 @@ Kind = Literal["known", "estimated", "unknown", "none"]
 
 #: Few tokenizers need more than one token for three bytes of ordinary text; used for "up to" only.
 _BYTES_PER_TOKEN = 3
+#: No contract can move more (uint256); prices, tiers and counts of strangers multiply beyond it.
+_MOST = 2**256 - 1
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Cost:
 def most(tariff: fees.Tariff, request_bytes: int, max_tokens: int) -> int:
     """The most one request can cost: its size as tokens, and an answer of full length."""
     usage = fees.Usage(-(-request_bytes // _BYTES_PER_TOKEN), max_tokens)
-    return fees.chat_fee(tariff, usage)
+    return min(fees.chat_fee(tariff, usage), _MOST)
 
 
 def of_answer(
@@ -44,9 +46,9 @@ def of_answer(
     so without its own count a stopped or cut answer is unknown until it settles.
     """
     if usage is not None:
-        return Cost(fees.chat_fee(tariff, usage), "known")
+        return Cost(min(fees.chat_fee(tariff, usage), _MOST), "known")
     if failure is not None and failure.kind in failures.NOT_CHARGED:
         return Cost(0, "none")
     if finished:
-        return Cost(fees.words_fee(tariff.output_price, text), "estimated")
+        return Cost(min(fees.words_fee(tariff.output_price, text), _MOST), "estimated")
     return Cost(maximum, "unknown")

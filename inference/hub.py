@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 
 from channels.db import database_sync_to_async
 from django.conf import settings
+from django.db import DataError, IntegrityError
 from redis.exceptions import RedisError
 
 from inference import relay, services, signatures, turnlog
@@ -180,7 +181,7 @@ class Hub:
     ) -> None:
         self._why.setdefault(turn_id, "stop")  # from here on there is nothing left to cancel
         try:
-            ended = await database_sync_to_async(services.end_turn)(turn_id, state, record, failure)
+            ended = await self._store_end(turn_id, state, record, failure)
             if not ended:
                 return
             tokens = record.usage.completion_tokens if record.usage else 0
@@ -192,6 +193,18 @@ class Hub:
             await writer.event({"type": "verdict", "verdict": str(verdict)})
         finally:
             self._why.pop(turn_id, None)
+
+    async def _store_end(
+        self, turn_id: int, state: State, record: Record, failure: Failure | None
+    ) -> bool:
+        """End the turn's row. What cannot be stored as it was is kept as cut off: a row that stays
+        open would block its conversation for as long as this process lives.
+        """
+        try:
+            return await database_sync_to_async(services.end_turn)(turn_id, state, record, failure)
+        except (DataError, IntegrityError):
+            log.exception("the end of turn %s cannot be stored", turn_id)
+            return await database_sync_to_async(services.cut_off)(turn_id, "".join(record.text))
 
     async def _keep_house(self) -> None:
         """Beat, and give up turns of dead processes, until cancelled."""

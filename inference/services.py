@@ -281,13 +281,26 @@ def store_verdict(turn_id: int, result: verify.ReplyVerdict, document: object | 
     Turn.objects.filter(pk=turn_id).update(
         verdict=Verdict(result.verdict),
         verdict_reason=result.reason,
-        signature=document,
+        signature=_storable(document),
         signer=result.signer,
         scheme=result.scheme,
         signed_request=result.signed_request,
         signed_response=result.signed_response,
         signature_at=timezone.now() if document is not None else None,
     )
+
+
+def _storable(document: object) -> object:
+    """The same JSON without NUL, which PostgreSQL cannot hold: a provider must not be able to keep
+    a verdict from being stored by writing one into its reply.
+    """
+    if isinstance(document, str):
+        return document.replace("\x00", "\ufffd")
+    if isinstance(document, list):
+        return [_storable(item) for item in document]
+    if isinstance(document, dict):
+        return {_storable(name): _storable(value) for name, value in document.items()}
+    return document
 
 
 def reopen_verdict(turn: Turn) -> bool:

@@ -1,0 +1,92 @@
+"""What a hostile provider says must never keep a conversation open or a verdict pending."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from inference import services
+from inference.models import FeeKind, State, Verdict
+from tests.db.chat_world import in_db, stage
+from tests.live.chat_upstream import Asked, Reply
+
+pytestmark = pytest.mark.django_db(transaction=True)
+UINT256_MAX = 2**256 - 1
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"text": "\x00", "signature": "0x00", "signing_address": "\x00"},
+        {"\x00": 1},
+        ["\x00"],
+        "\x00",
+        {"text": 10**4000},
+    ],
+)
+async def test_a_signature_reply_no_database_can_hold_is_still_judged(document: Any) -> None:
+    async def script(reply: Reply, asked: Asked) -> None:
+        await reply.start("answer-1")
+        await reply.tokens("Hello")
+        await reply.end()
+
+    async with stage(script) as on:
+        on.upstream.signatures["answer-1"] = document
+        turn = await on.ended(await on.ask())
+        assert turn.state == State.ANSWERED
+        assert turn.verdict in (Verdict.UNAVAILABLE, Verdict.FAILED)
+
+
+async def test_a_nul_beside_a_signature_does_not_hide_that_the_answer_was_altered() -> None:
+    async def script(reply: Reply, asked: Asked) -> None:
+        await reply.start("answer-1")
+        await reply.tokens("Hello")
+        reply.upstream.sign("answer-1", asked, b"another answer")
+        reply.upstream.signatures["answer-1"]["note"] = "\x00"
+        await reply.end()
+
+    async with stage(script) as on:
+        turn = await on.ended(await on.ask())
+        assert turn.verdict == Verdict.ALTERED
+        assert turn.signature and turn.signature["note"] == "\ufffd"
+
+
+async def test_a_bill_beyond_every_number_ends_the_turn_and_not_the_chat() -> None:
+    """Free for small prompts, 2^53 times a huge price for large ones: the estimate cannot see it,
+    and the product fits no column."""
+    tiers = [
+        {"maxInputTokens": 1000, "inputMultiplier": 0, "outputMultiplier": 0},
+        {"maxInputTokens": 0, "inputMultiplier": 2**53, "outputMultiplier": 2**53},
+    ]
+
+    async def script(reply: Reply, asked: Asked) -> None:
+        await reply.start("answer-1")
+        await reply.tokens("Hello")
+        await reply.signed_end("answer-1", asked, (2**53, 2**53))
+
+    async with stage(
+        script,
+        input_price=UINT256_MAX,
+        output_price=UINT256_MAX,
+        additional_info=json.dumps({"tieredPricing": {"tiers": tiers}}),
+    ) as on:
+        turn = await on.ended(await on.ask())
+        assert turn.state == State.ANSWERED
+        assert (turn.fee, turn.fee_kind) == (UINT256_MAX, FeeKind.KNOWN)
+        await in_db(services.delete_chat)(on.chat)
+
+
+async def test_two_counts_of_one_answer_are_told_as_the_last() -> None:
+    async def script(reply: Reply, asked: Asked) -> None:
+        await reply.start("answer-1")
+        for usage in ({"prompt_tokens": 1, "completion_tokens": 1}, {"prompt_tokens": -1}):
+            await reply.send(b"data: " + json.dumps({"usage": usage}).encode() + b"\n\n")
+        await reply.tokens("Hello")
+        await reply.signed_end("answer-1", asked, (3, 4))
+
+    async with stage(script) as on:
+        turn = await on.ended(await on.ask())
+        assert (turn.prompt_tokens, turn.completion_tokens) == (3, 4)
+        assert turn.verdict == Verdict.VERIFIED
