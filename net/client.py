@@ -327,9 +327,10 @@ def _translated(error: Exception) -> NetError:
     match error:
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
             return Unreachable("the secure connection could not be made")
-        case aiohttp.ClientConnectorError() | aiohttp.ClientConnectionResetError():
+        case aiohttp.ClientConnectorError():
             return Unreachable("no connection")
-        case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError() | ConnectionError():
+        # Whatever breaks a connection that stood may have come after the request arrived.
+        case aiohttp.ClientPayloadError() | aiohttp.ClientConnectionError() | ConnectionError():
             return BrokenOff("the connection ended before the answer did")
         case aiohttp.ClientResponseError() if "Got more than" in str(error):
             return TooLarge("the answer's headers are too large")

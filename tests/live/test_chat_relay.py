@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import socket
+import struct
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
@@ -162,6 +163,14 @@ async def test_every_way_to_end_too_early() -> None:
         await reply.tokens("Half", pause=0.05)
         reply.abort()
 
+    async def hangs_up(reply: Reply, asked: Asked) -> None:
+        """It has the whole request: that nothing was sent or charged would be a lie."""
+        linger = struct.pack("ii", 1, 0)
+        reply.writer.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, linger
+        )
+        reply.abort()
+
     async def ends_without_mark(reply: Reply, asked: Asked) -> None:
         await reply.start()
         await reply.tokens("Half")
@@ -197,6 +206,7 @@ async def test_every_way_to_end_too_early() -> None:
         (stalls, "stalled", "Half"),
         (comments_forever, "stalled", "Half"),
         (resets, "cut_off", "Half"),
+        (hangs_up, "cut_off", ""),
         (ends_without_mark, "cut_off", "Half"),
         (error_inside, "provider_error", "Half"),
         (not_json, "bad_answer", "Half"),
