@@ -123,6 +123,7 @@ PARAMETERS: dict[str, dict[str, Parser]] = {
 #: May be left out: the recommended contract of the action's kind is meant.
 OPTIONAL = {"service_name"}
 _FINE_TUNING_ACTIONS = ("acknowledge_deliverable", "add_or_update_finetune_service")
+LISTING_ACTIONS = ("add_or_update_service", "add_or_update_finetune_service")
 
 
 def parse(action: Any, params: Any) -> dict[str, Any]:

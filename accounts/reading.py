@@ -135,10 +135,12 @@ def _purse(ledger: dict[str, Any] | None) -> Purse | None:
 def _serving(action: str, params: dict[str, Any], servings: tuple[Serving, ...]) -> Serving | None:
     """The contract an action means: by exact name, else the recommended one of its kind."""
     name = params.get("service_name")
-    if name is not None:
-        return next((s for s in servings if s.name == name), None)
     kind = actions.default_contract(action)
     of_kind = [s for s in servings if s.contract == kind]
+    if name is not None:
+        # The two kinds take different listings, so a listing's name must be of its own kind.
+        among = of_kind if action in actions.LISTING_ACTIONS else servings
+        return next((s for s in among if s.name == name), None)
     return next((s for s in of_kind if s.recommended), of_kind[-1] if of_kind else None)
 
 

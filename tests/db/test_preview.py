@@ -23,6 +23,11 @@ NEURON = 10**18
 ALICE, BOB, CHARLIE = (cast.user(number) for number in (1, 2, 3))
 PETRA, PAUL = (cast.provider(number).address for number in (1, 2))
 INFERENCE, FINE_TUNING = "inference-v1.0", "fine-tuning-v1.0"
+LISTING = {
+    **dict.fromkeys(("service_type", "url", "model", "verifiability", "additional_info"), "x"),
+    **dict.fromkeys(("input_price", "output_price"), "1"),
+    "tee_signer": PAUL,
+}
 
 
 @pytest.fixture(scope="module")
@@ -279,6 +284,8 @@ def test_the_api_answers_with_the_transaction_and_its_effects(client: Client) ->
         ("burn", {}, 400, "unknown_action"),
         ("deposit_for", {"recipient": "0x12", "amount": "1"}, 400, "invalid_request"),
         ("revoke_token", {"provider": PETRA, "token_id": 256}, 400, "invalid_request"),
+        ("deposit", {"amount": "\u0663"}, 400, "invalid_request"),
+        ("add_or_update_service", {**LISTING, "service_name": FINE_TUNING}, 422, "ServiceNotFound"),
     ],
 )
 def test_refusals_are_problem_documents(
