@@ -7,7 +7,8 @@ from __future__ import annotations
 import re
 
 NEURON = 10**18
-_WRITTEN = re.compile(r"(\d{1,12})(?:\.(\d{0,18}))?|\.(\d{1,18})")
+# Plain digits only: other scripts' digits look like other numbers to most readers.
+_WRITTEN = re.compile(r"([0-9]{1,12})(?:\.([0-9]{0,18}))?|\.([0-9]{1,18})")
 
 
 def parse(text: str) -> int:
@@ -19,7 +20,7 @@ def parse(text: str) -> int:
     if match is None:
         if "," in written:
             raise ValueError("Write the amount with a point and no separators, for example 1250.5.")
-        if re.fullmatch(r"\d*\.\d{19,}", written):
+        if re.fullmatch(r"[0-9]*\.[0-9]{19,}", written):
             raise ValueError("An amount has at most 18 decimals.")
         raise ValueError("Write an amount in 0G, for example 2.5.")
     whole, fraction = match.group(1) or "0", match.group(2) or match.group(3) or ""
