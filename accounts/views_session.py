@@ -5,13 +5,13 @@ back.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
 
 import siwe as eip4361
 from django.conf import settings
 from django.contrib.auth import login, logout
 from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
 from eth_utils.address import is_address
 from pydantic import ValidationError
@@ -101,6 +101,7 @@ def sign_out(request: HttpRequest) -> HttpResponse:
     home.
     """
     logout(request)
-    target = urlsplit(request.POST.get("next", "/"))
-    local = target.path if not target.scheme and not target.netloc else "/"
-    return HttpResponseRedirect(local if local.startswith("/") and local[1:2] != "/" else "/")
+    target = request.POST.get("next", "")
+    own = {request.get_host()}
+    local = target.startswith("/") and url_has_allowed_host_and_scheme(target, allowed_hosts=own)
+    return HttpResponseRedirect(target if local else "/")

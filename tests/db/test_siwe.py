@@ -226,7 +226,10 @@ def test_too_many_tries_are_slowed_down(client: Client) -> None:
     assert 0 < int(slowed[0]["Retry-After"]) <= 60
 
 
-@pytest.mark.parametrize("target", ["//evil.example", "https://evil.example/x", "\\\\evil"])
+@pytest.mark.parametrize(
+    "target",
+    ["//evil.example", "https://evil.example/x", "\\\\evil", "/\\evil", "//[", "http:///x", "x"],
+)
 def test_signing_out_never_leaves_the_site(client: Client, target: str) -> None:
     answer = client.post("/account/sign-out", {"next": target})
     assert answer["Location"] == "/"
