@@ -1,0 +1,410 @@
+"""A JSON-RPC proxy that misbehaves as nodes in the field do, from a seed.
+
+    with FaultProxy(node.url, FaultPlan.from_seed(7)) as proxy:
+        follow(proxy.url)
+        proxy.plan = HONEST  # so that a run can end
+
+What it never does is lie plausibly about what a contract answered: nobody could tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import threading
+from collections import Counter
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, fields, replace
+from types import TracebackType
+from typing import Any
+
+import orjson
+from aiohttp import ClientError, ClientSession, web
+
+from devnet.refusals import TOO_LARGE, TOO_MANY, TOO_WIDE, Refusal
+
+Item = dict[str, Any]
+#: HTTP bodies that are no answer.
+NOT_JSON = (
+    b"",
+    b"<html>502 Bad Gateway</html>",
+    b'{"jsonrpc":"2.0","id":0,"resu',
+    b"null",
+    b"[[]]",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FaultPlan:
+    """Chances (0..1) of each fault, per HTTP request or per call; 0 and None: never."""
+
+    seed: int = 0
+    # Per HTTP request.
+    too_many_requests: float = 0  # 429, with and without Retry-After
+    server_error: float = 0  # 5xx with and without a body
+    hang: float = 0  # no answer for `hang_seconds`, then a closed connection
+    cut: float = 0  # the connection drops in the middle of the answer
+    not_json: float = 0
+    batch_refused: float = 0  # one error object for the whole batch
+    wrong_ids: float = 0  # an id twice, one missing, one of another type
+    # Per call.
+    call_refused: float = 0  # rate limits and internal errors of single calls
+    truncated_logs: float = 0  # a log list that ends early
+    null_block: float = 0
+    null_receipt: float = 0
+    other_block: float = 0  # a block, log list or receipt of another block
+    old_answer: float = 0  # what the same question got before (a cache in front of the node)
+    head_back: float = 0  # a head a few blocks back
+    no_finalized: float = 0
+    odd_finalized: float = 0  # ahead of the head, or far behind it
+    # For a while.
+    lag: float = 0  # chance that the next `lag_requests` see a node `lag_blocks` behind
+    lag_blocks: int = 3
+    lag_requests: int = 6
+    # Always.
+    hang_seconds: float = 0.7
+    chain_id: int | None = None  # answers with this chain id
+    width: int | None = None  # blocks per log query
+    most: int | None = None  # logs per answer
+    silent_most: int | None = None  # logs per answer, the rest left out without a word
+    batch: int | None = None  # calls per request
+    refusal: int = 0  # which wording
+
+    @classmethod
+    def from_seed(cls, seed: int) -> FaultPlan:
+        """A node that is bad at about half of everything, usable in the long run."""
+        rng = random.Random(f"faults {seed}")
+
+        def chance(most: float) -> float:
+            return round(rng.uniform(0.1, 1) * most, 3) if rng.random() < 0.5 else 0.0
+
+        return cls(
+            seed=seed,
+            too_many_requests=chance(0.06),
+            server_error=chance(0.06),
+            hang=chance(0.01),
+            cut=chance(0.05),
+            not_json=chance(0.05),
+            batch_refused=chance(0.05),
+            wrong_ids=chance(0.05),
+            call_refused=chance(0.01),
+            truncated_logs=chance(0.1),
+            null_block=chance(0.02),
+            null_receipt=chance(0.02),
+            other_block=chance(0.02),
+            old_answer=chance(0.02),
+            head_back=chance(0.1),
+            no_finalized=rng.choice((0, 0, 0.1, 1)),
+            odd_finalized=chance(0.2),
+            lag=chance(0.1),
+            lag_blocks=rng.randint(1, 9),
+            width=rng.choice((None, None, 1, 7, 50)),
+            most=rng.choice((None, None, 10, 60)),
+            batch=rng.choice((None, None, 1, 10, 50)),
+            refusal=rng.randrange(100),
+        )
+
+    def names(self) -> list[str]:
+        """The faults this plan holds, for a report."""
+        plain = FaultPlan(self.seed, refusal=self.refusal)
+        return [f.name for f in fields(self) if getattr(self, f.name) != getattr(plain, f.name)]
+
+
+HONEST = FaultPlan()
+
+
+class Drop(Exception):
+    """End the connection; `after` bytes of the answer have been sent."""
+
+    def __init__(self, body: bytes = b"", after: int = 0) -> None:
+        self.body, self.after = body, after
+
+
+class FaultProxy:
+    """Listens on loopback in a thread of its own. `plan` may be changed at any time.
+
+    `counts` says how often each fault was injected, `calls` how often each method was asked.
+    """
+
+    def __init__(self, upstream: str, plan: FaultPlan = HONEST) -> None:
+        self.upstream, self.plan = upstream, plan
+        self.rng = random.Random(f"proxy {plan.seed}")
+        self.counts: Counter[str] = Counter()
+        self.calls: Counter[str] = Counter()
+        self.requests = 0
+        self.url = ""
+        self._lagging = 0
+        self._old: dict[bytes, list[Any]] = {}
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._session: ClientSession | None = None
+        self._runner: web.AppRunner | None = None
+
+    # --- life ------------------------------------------------------------------------------------
+
+    def __enter__(self) -> FaultProxy:
+        self._thread.start()
+        self._wait(self._start())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._wait(self._stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._loop.close()
+
+    def _wait(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+
+    async def _start(self) -> None:
+        self._session = ClientSession(headers={"Content-Type": "application/json"})
+        app = web.Application(client_max_size=64 << 20)
+        app.router.add_post("/{path:.*}", self._serve)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+
+    async def _stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+        if self._session is not None:
+            await self._session.close()
+
+    # --- one request -----------------------------------------------------------------------------
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        self.requests += 1
+        try:
+            return await self._answer(orjson.loads(await request.read()))
+        except Drop as drop:
+            response = web.StreamResponse(headers={"Content-Length": str(len(drop.body))})
+            with contextlib.suppress(ConnectionError):
+                if drop.after:
+                    await response.prepare(request)
+                    await response.write(drop.body[: drop.after])
+            if request.transport is not None:
+                request.transport.abort()
+            return response
+        except ClientError as error:
+            return web.Response(status=502, text=f"the node is away: {error}")
+        except ConnectionError:  # the one who asked is gone
+            return web.Response(status=400)
+
+    def _hit(self, fault: str) -> bool:
+        chance: float = getattr(self.plan, fault)
+        if chance and self.rng.random() < chance:
+            self.counts[fault] += 1
+            return True
+        return False
+
+    async def _answer(self, body: Item | list[Item]) -> web.Response:
+        plan, batch = self.plan, body if isinstance(body, list) else [body]
+        for call in batch:
+            self.calls[call["method"]] += 1
+        if (refused := self._refused(plan, len(batch))) is not None:
+            return refused
+        if self._hit("hang"):
+            await asyncio.sleep(plan.hang_seconds)
+            raise Drop
+        answers: list[Item] = []
+        for call, answer in zip(batch, await self._ask(batch), strict=True):
+            answers.append(await self._twist(plan, call, answer))
+        status = max(a.pop("status", 200) for a in answers)
+        if len(answers) > 1 and self._hit("wrong_ids"):
+            spoiled = self.rng.choice(
+                ({"id": answers[0]["id"]}, {"id": "7"}, {"id": None}, {"id": -1})
+            )
+            answers[-1] = {**answers[-1], **spoiled}
+            if self.rng.random() < 0.3:
+                answers.pop(0)
+        raw = orjson.dumps(answers if isinstance(body, list) else answers[0])
+        if self._hit("cut"):
+            raise Drop(raw, self.rng.randrange(len(raw)))
+        return web.Response(body=raw, status=status, content_type="application/json")
+
+    def _refused(self, plan: FaultPlan, size: int) -> web.Response | None:
+        """An answer that is not one, before the node was asked."""
+        if self._hit("too_many_requests"):
+            wait = (
+                {"Retry-After": "1" if self.rng.random() < 0.2 else "0"}
+                if self.rng.random() < 0.5
+                else {}
+            )
+            return web.Response(status=429, headers=wait, text=self.rng.choice(("", "slow down")))
+        if self._hit("server_error"):
+            text = self.rng.choice(("", "<html>bad gateway</html>", '{"error": "upstream"}'))
+            return web.Response(status=self.rng.choice((500, 502, 503, 504)), text=text)
+        if self._hit("not_json"):
+            return web.Response(body=self.rng.choice(NOT_JSON), content_type="application/json")
+        if (plan.batch is not None and size > plan.batch) or (
+            size > 1 and self._hit("batch_refused")
+        ):
+            self.counts["batch"] += 1
+            text = self.rng.choice(("batch too large", "batch requests are not supported"))
+            error = {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": text}}
+            status = self.rng.choice((200, 400, 413))
+            return web.json_response(error if status != 413 else None, status=status)
+        return None
+
+    async def _ask(self, batch: list[Item]) -> list[Item]:
+        """The node's answers in the order of `batch`."""
+        assert self._session is not None
+        calls = [{**call, "id": number} for number, call in enumerate(batch)]
+        async with self._session.post(self.upstream, data=orjson.dumps(calls)) as response:
+            answers: list[Item] = orjson.loads(await response.read())
+        by_id = {answer["id"]: answer for answer in answers}
+        return [{**by_id[number], "id": call["id"]} for number, call in enumerate(batch)]
+
+    async def _result(self, method: str, *params: Any) -> Any:
+        found = await self._ask([{"jsonrpc": "2.0", "id": 0, "method": method, "params": params}])
+        return found[0].get("result")
+
+    # --- one call --------------------------------------------------------------------------------
+
+    async def _twist(self, plan: FaultPlan, call: Item, answer: Item) -> Item:
+        method, params = call["method"], call["params"]
+        if self._hit("call_refused"):
+            code, text = self.rng.choice(
+                ((-32005, "rate limit exceeded"), (-32603, "internal error"), (429, "slow down"))
+            )
+            return _error(call, code, text)
+        if method == "eth_chainId":
+            return _result(call, hex(plan.chain_id)) if plan.chain_id else answer
+        key = orjson.dumps([method, params])
+        if self._old.get(key) and self._hit("old_answer"):
+            return _result(call, self.rng.choice(self._old[key]))
+        if self._lagging == 0 and self._hit("lag"):
+            self._lagging = plan.lag_requests
+        if self._lagging:
+            self._lagging -= 1
+            return await self._behind(plan, call, answer)
+        if method == "eth_getLogs":
+            return await self._logs(plan, call, answer)
+        if method == "eth_getTransactionReceipt" and self._hit("null_receipt"):
+            return _result(call, None)
+        if method.startswith("eth_getBlockBy"):
+            return await self._block(plan, call, answer)
+        return answer
+
+    async def _block(self, plan: FaultPlan, call: Item, answer: Item) -> Item:
+        tag, full = call["params"]
+        found = answer.get("result")
+        if tag == "finalized":
+            if self._hit("no_finalized"):
+                return self.rng.choice(
+                    (_result(call, None), _error(call, -32602, "unknown block tag finalized"))
+                )
+            if self._hit("odd_finalized"):
+                return await self._odd_finalized(call)
+        elif tag == "latest" and isinstance(found, dict) and self._hit("head_back"):
+            back = max(0, int(found["number"], 16) - self.rng.randint(1, 5))
+            return _result(call, await self._result("eth_getBlockByNumber", hex(back), full))
+        elif self._hit("null_block"):
+            return _result(call, None)
+        elif isinstance(found, dict) and self._hit("other_block"):
+            number = max(0, int(found["number"], 16) - 1)
+            return _result(call, await self._result("eth_getBlockByNumber", hex(number), full))
+        self._remember(call, answer)
+        return answer
+
+    async def _odd_finalized(self, call: Item) -> Item:
+        latest = await self._result("eth_getBlockByNumber", "latest", False)
+        if self.rng.random() < 0.5:
+            ahead = hex(int(latest["number"], 16) + self.rng.randint(1, 1000))
+            return _result(call, {**latest, "number": ahead})
+        return _result(call, await self._result("eth_getBlockByNumber", "0x0", False))
+
+    async def _logs(self, plan: FaultPlan, call: Item, answer: Item) -> Item:
+        query, found = call["params"][0], answer.get("result")
+        if not isinstance(found, list):
+            return answer
+        if "fromBlock" in query and (refused := self._too_wide(plan, call, found)) is not None:
+            return refused
+        if plan.silent_most is not None and len(found) > plan.silent_most:
+            self.counts["silent_most"] += 1
+            return _result(call, found[: plan.silent_most])
+        if found and self._hit("truncated_logs"):
+            return _result(call, found[: self.rng.randrange(len(found))])
+        if found and self._hit("other_block"):
+            parent = await self._result("eth_getBlockByHash", found[-1]["blockHash"], False)
+            other = {**found[-1], "blockHash": parent["parentHash"]} if parent else found[-1]
+            return _result(call, [*found[:-1], other])
+        self._remember(call, answer)
+        return answer
+
+    def _too_wide(self, plan: FaultPlan, call: Item, found: list[Item]) -> Item | None:
+        first, last = (int(call["params"][0][k], 16) for k in ("fromBlock", "toBlock"))
+        width = last - first + 1
+        if plan.width is not None and width > plan.width:
+            self.counts["width"] += 1
+            return self._refusal(plan, TOO_WIDE, call, first, plan.width)
+        if plan.most is not None and width > 1 and len(found) > plan.most:
+            self.counts["most"] += 1
+            # The widest range that fits, as nodes suggest it.
+            beyond = int(found[plan.most]["blockNumber"], 16)
+            fits = max(1, beyond - first)
+            return self._refusal(plan, (*TOO_MANY, *TOO_LARGE), call, first, fits)
+        return None
+
+    @staticmethod
+    def _refusal(
+        plan: FaultPlan, words: tuple[Refusal, ...], call: Item, first: int, width: int
+    ) -> Item:
+        refusal = words[plan.refusal % len(words)]
+        text = refusal.message(first, width, plan.most or 10_000)
+        return {**_error(call, refusal.code, text), "status": refusal.status}
+
+    async def _behind(self, plan: FaultPlan, call: Item, answer: Item) -> Item:
+        """The answer of a node that has not seen the last blocks."""
+        head = int(await self._result("eth_blockNumber"), 16)
+        mine = max(0, head - plan.lag_blocks)
+        method, found, params = call["method"], answer.get("result"), call["params"]
+        if method == "eth_blockNumber":
+            return _result(call, hex(mine))
+        if method == "eth_getBlockByNumber" and params[0] == "latest":
+            return _result(call, await self._result(method, hex(mine), params[1]))
+        if method.startswith("eth_getBlockBy") or method == "eth_getTransactionReceipt":
+            number = (found or {}).get("number") or (found or {}).get("blockNumber")
+            return _result(call, None) if number and int(number, 16) > mine else answer
+        if method == "eth_getLogs":
+            if not isinstance(found, list):
+                return answer
+            if (unknown := params[0].get("blockHash")) is not None:
+                block = await self._result("eth_getBlockByHash", unknown, False)
+                new = block is None or int(block["number"], 16) > mine
+                return _error(call, -32000, "unknown block") if new else answer
+            # Nodes answer as far as they know, without a word.
+            return _result(call, [g for g in found if int(g["blockNumber"], 16) <= mine])
+        at = params[-1] if params else None
+        if isinstance(at, str) and at.startswith("0x") and int(at, 16) > mine:
+            return _error(call, -32000, "header not found")
+        return answer
+
+    def _remember(self, call: Item, answer: Item) -> None:
+        """Keep a true answer about blocks for `old_answer`."""
+        if answer.get("result") is not None and self.plan.old_answer:
+            kept = self._old.setdefault(orjson.dumps([call["method"], call["params"]]), [])
+            kept.append(answer["result"])
+            del kept[:-3]
+
+
+def _result(call: Item, result: Any) -> Item:
+    return {"jsonrpc": "2.0", "id": call["id"], "result": result}
+
+
+def _error(call: Item, code: int, message: str) -> Item:
+    return {"jsonrpc": "2.0", "id": call["id"], "error": {"code": code, "message": message}}
+
+
+def with_only(plan: FaultPlan, *names: str) -> FaultPlan:
+    """`plan` with all faults but `names` taken out; for finding which one a seed dislikes."""
+    kept: Mapping[str, Any] = {name: getattr(plan, name) for name in names}
+    return replace(FaultPlan(plan.seed, refusal=plan.refusal), **kept)
