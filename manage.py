@@ -7,13 +7,21 @@ import sys
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "marketplace.settings")
+    # A command is one thread: a pool would only make it slow to say that the database is away.
+    os.environ["DATABASE_POOL_SIZE"] = "0"
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
+    from django.db import OperationalError
 
     try:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
         sys.exit(f"configuration: {error}")
+    except OperationalError as error:
+        reason = str(error).partition("\n")[0]
+        if "connect" not in reason:
+            raise
+        sys.exit(f"database: {reason}; start the server or correct DATABASE_URL")
 
 
 if __name__ == "__main__":

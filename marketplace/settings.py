@@ -202,6 +202,7 @@ def database(url: str) -> dict[str, Any]:
     query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
     host = query.pop("host", parts.hostname or "")
     pool = env.integer("DATABASE_POOL_SIZE", 8)
+    pooling = {"min_size": 1, "max_size": pool, "timeout": 10}
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": parts.path.strip("/"),
@@ -210,7 +211,7 @@ def database(url: str) -> dict[str, Any]:
         "HOST": host,
         "PORT": str(parts.port or ""),
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {**query, **({"pool": {"min_size": 1, "max_size": pool}} if pool else {})},
+        "OPTIONS": {**query, **({"pool": pooling} if pool else {})},
     }
 
 
@@ -267,5 +268,9 @@ LOGGING = {
         "handlers": ["stderr"],
         "level": env.choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
     },
-    "loggers": {"django.request": {"level": "ERROR"}, "aiohttp.access": {"level": "WARNING"}},
+    "loggers": {
+        "django.request": {"level": "ERROR"},
+        "aiohttp.access": {"level": "WARNING"},
+        "psycopg.pool": {"level": "ERROR"},  # its warnings repeat what the error says
+    },
 }

@@ -100,9 +100,8 @@ class Tree:
         if child.code != 0:
             last = child.tail()
             for line in reversed(last.splitlines()):
-                if line.startswith(
-                    "configuration: "
-                ):  # one line that names the variable and the fix
+                # One line that names the variable and the fix.
+                if line.startswith(("configuration: ", "database: ")):
                     raise Stop(line, code=2)
             raise Stop(f"{what} failed (exit code {child.code}):\n{last}")
 
