@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from eth_abi.registry import ABIRegistry, BaseEquals
 from eth_abi.registry import registry as default_registry
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
+
+from protocol import unpack
 
 LEDGER_MANAGER = "LedgerManager"
 INFERENCE_SERVING = "InferenceServing"
@@ -229,9 +231,23 @@ def encode_call(contract: str, function: str, *args: Any) -> str:
 def decode_arguments(shape: tuple[Argument, ...], data: bytes) -> list[Any]:
     """The values of ABI-encoded `data`; AbiError when it does not decode."""
     try:
-        values = CODEC.decode([a.type for a in shape], data)
-    except (DecodingError, ValueError, OverflowError, MemoryError, RecursionError) as error:
+        values: list[Any] = _reader(shape)(data, 0)
+    except (DecodingError, ValueError, KeyError, OverflowError, MemoryError) as error:
         raise AbiError(str(error)) from error
+    return values
+
+
+@cache
+def _reader(shape: tuple[Argument, ...]) -> unpack.Reader:
+    try:
+        return unpack.reader(shape, printable)
+    except unpack.Unsupported:
+        return partial(_walk, shape)
+
+
+def _walk(shape: tuple[Argument, ...], data: bytes, at: int) -> list[Any]:
+    """The generic decoder, for types that `unpack` leaves out."""
+    values = CODEC.decode([a.type for a in shape], data[at:])
     return [a.plain(v) for a, v in zip(shape, values, strict=True)]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from eth_abi.exceptions import DecodingError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -67,6 +68,35 @@ def test_errors_of_the_same_name_are_told_apart() -> None:
     names = [(shape.name, shape.contracts) for shape in abi.errors().values()]
     for name in ("AdditionalInfoTooLong", "LockTimeOutOfRange", "LimitTooLarge", "CallerNotLedger"):
         assert len([n for n, _ in names if n == name]) == 2, name
+
+
+SHAPES = [
+    shape
+    for contract in abi.CONTRACTS
+    for function in abi.functions(contract).values()
+    for shape in (function.inputs, function.outputs)
+    if shape
+]
+
+
+@given(data=st.data())
+@settings(max_examples=300, deadline=None)
+def test_compiled_decoding_is_as_strict_as_the_generic_one(data: st.DataObject) -> None:
+    """Right and damaged encodings: the same values, or refused by both."""
+    shape = data.draw(st.sampled_from(SHAPES))
+    types = [a.type for a in shape]
+    damaged = bytearray(abi.CODEC.encode(types, [a.wire(data.draw(values(a))) for a in shape]))
+    for _ in range(data.draw(st.integers(0, 2))):
+        place = data.draw(st.integers(0, len(damaged) - 1))
+        damaged[place] = data.draw(st.sampled_from([0, 1, 31, 32, 33, 64, 96, 128, 255]))
+    raw = bytes(damaged[: len(damaged) - data.draw(st.sampled_from([0, 0, 1, 32, 64]))])
+    try:
+        expected = [a.plain(v) for a, v in zip(shape, abi.CODEC.decode(types, raw), strict=True)]
+    except (DecodingError, ValueError, OverflowError):
+        with pytest.raises(AbiError):
+            abi.decode_arguments(shape, raw)
+    else:
+        assert abi.decode_arguments(shape, raw) == expected
 
 
 @given(st.binary(max_size=200))
