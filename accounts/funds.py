@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from django.utils import timezone
 
-from accounts import actions, follow, forms, limits, pages, selectors, services
+from accounts import actions, attention, clock, follow, forms, limits, pages, selectors, services
 from accounts import pages_transaction as shown
 from accounts.errors import NodeError, Problem
 from accounts.models import User
@@ -21,8 +21,8 @@ def page(user: User, query: Mapping[str, str]) -> pages.FundsPage:
     """`query` is what the address bar says: action, amount, account (`service:provider`), provider,
     recipient.
     """
-    found = ledger.account(user.address)
-    least = selectors.limits()
+    found, head = ledger.account(user.address), chain.head()
+    least, now = selectors.limits(), clock.now_unix(head)
     form = forms.build(query, found, least)
     review = None if form.error else _review(user, form)
     current = None if review else selectors.under_way(user)
@@ -30,13 +30,14 @@ def page(user: User, query: Mapping[str, str]) -> pages.FundsPage:
         address=user.address,
         balances=pages.balances(found, selectors.wallet_balance(user.address)),
         has_account=found.ledger is not None,
-        rows=position_rows(found.positions, int(timezone.now().timestamp())),
+        rows=position_rows(found.positions, now),
         form=form,
         review=review,
         current=shown.transaction(follow.look(current)) if current else None,
-        freshness=chain.head(),
+        freshness=head,
         least_deposit=least[0] if least else None,
         contracts=selectors.contract_addresses(),
+        cards=attention.cards(user, found.positions, now, timezone.now()),
     )
 
 
@@ -45,17 +46,20 @@ def position_rows(positions: Iterable[Position], now: int) -> tuple[pages.Positi
         pages.PositionRow(
             position=position,
             name=position.service_name or position.kind,
-            top_up=_link("transfer", position),
-            retrieve=_link("retrieve", position),
-            trust=_link("acknowledge_signer", position)
+            top_up=link("transfer", position),
+            retrieve=link("retrieve", position),
+            trust=link("acknowledge_signer", position)
             + ("&trust=no" if position.acknowledged else ""),
             unlocked=position.unlocked(now),
+            spendable=spendable_path(position),
         )
         for position in positions
     )
 
 
-def refund_rows(positions: Iterable[Position], now: int) -> tuple[pages.RefundRow, ...]:
+def refund_rows(
+    positions: Iterable[Position], now: int, lead: int = 0
+) -> tuple[pages.RefundRow, ...]:
     """Open refund entries, the next to unlock first."""
     rows = [
         pages.RefundRow(
@@ -65,7 +69,8 @@ def refund_rows(positions: Iterable[Position], now: int) -> tuple[pages.RefundRo
             created_at_unix=refund.created_at_unix,
             unlocks_at_unix=refund.unlocks_at_unix,
             unlocked=refund.unlocks_at_unix <= now,
-            collect=_link("retrieve", position),
+            collect=link("retrieve", position),
+            lead=lead,
         )
         for position in positions
         for refund in position.refunds
@@ -73,9 +78,16 @@ def refund_rows(positions: Iterable[Position], now: int) -> tuple[pages.RefundRo
     return tuple(sorted(rows, key=lambda row: row.unlocks_at_unix))
 
 
-def _link(action: str, position: Position) -> str:
+def link(action: str, position: Position) -> str:
     return "/account?" + urlencode(
         {"action": action, "account": f"{position.service_name}:{position.provider}"}
+    )
+
+
+def spendable_path(position: Position) -> str:
+    """The page that says how much of a position can be spent now."""
+    return "/account/spendable?" + urlencode(
+        {"account": f"{position.service_name}:{position.provider}"}
     )
 
 
@@ -85,11 +97,14 @@ def _link(action: str, position: Position) -> str:
 def _review(user: User, form: pages.Form) -> shown.Review | None:
     """The checked preview of what the form says; None while there is nothing to review."""
     params = forms.parameters(form)
-    if params is None:
-        return None
+    return reviewed(user, form.action, params) if params is not None else None
+
+
+def reviewed(user: User, action: str, params: Mapping[str, object]) -> shown.Review:
+    """The checked preview of an action, or in words why it cannot be done."""
     try:
         limits.spend("review", user.address, limit=300, seconds=60)
-        checked = services.check(form.action, params, user.address)
+        checked = services.check(action, dict(params), user.address)
     except Problem as problem:
         return _blocked(problem)
     except NodeError as error:

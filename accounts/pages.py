@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from accounts.attention import Card
 from accounts.models import ProviderKey
 from accounts.pages_transaction import FORMS, Link, Review, Transaction
+from accounts.refunds import Batch, FullQueue, Reduction, Relocked
+from accounts.spendable import Spendable
 from chain.selectors import Freshness
 from ledger.records import Account, MovementEntry, Page, Position
 
@@ -151,6 +154,7 @@ class PositionRow:
     retrieve: str
     trust: str
     unlocked: int
+    spendable: str
 
     @property
     def provider_path(self) -> str:
@@ -169,6 +173,17 @@ class FundsPage:
     freshness: Freshness
     least_deposit: int | None
     contracts: tuple[str, ...]
+    cards: tuple[Card, ...] = ()
+    tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account"))
+
+
+@dataclass(frozen=True)
+class SpendablePage:
+    """Each term of what one provider would let one spend now."""
+
+    spendable: Spendable
+    top_up: str
+    freshness: Freshness
     tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account"))
 
 
@@ -181,6 +196,12 @@ class RefundRow:
     unlocks_at_unix: int
     unlocked: bool
     collect: str
+    lead: int = 0
+
+    @property
+    def ticks_to(self) -> int:
+        """When it unlocks by this machine's clock, by which browsers count down."""
+        return self.unlocks_at_unix - self.lead
 
     @property
     def requested_at(self) -> datetime:
@@ -193,10 +214,36 @@ class RefundRow:
 
 @dataclass(frozen=True)
 class RefundsPage:
+    """`unlocked` neuron can be collected now; `full` are pairs that can take no further request."""
+
     rows: tuple[RefundRow, ...]
     total: int
+    unlocked: int
+    full: tuple[FullQueue, ...]
+    reductions: tuple[Reduction, ...]
+    freshness: Freshness
+    skip: bool = False
+    tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account/refunds"))
+
+
+@dataclass(frozen=True)
+class CollectPage:
+    """`review` is of the first batch; the rest follow one by one. `sent` are collections under way
+    or done, with what became of each.
+    """
+
+    batches: tuple[Batch, ...]
+    review: Review | None
+    current: Transaction | None
+    sent: tuple[Transaction, ...]
+    relocked: tuple[Relocked, ...]
+    contracts: tuple[str, ...]
     freshness: Freshness
     tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account/refunds"))
+
+    @property
+    def paid(self) -> int:
+        return sum(batch.paid for batch in self.batches)
 
 
 @dataclass(frozen=True)

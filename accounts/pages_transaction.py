@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from django.utils import timezone
 
-from accounts import money
+from accounts import commands, money
 from accounts.models import Intent, State
 from accounts.services import Preview
 
@@ -23,7 +23,7 @@ FORMS = {
     "retrieve": "Retrieve",
     "withdraw": "Withdraw",
     "deposit_for": "Deposit for another",
-    "acknowledge_signer": "Trust in a signing key",
+    "acknowledge_signer": "Acknowledge a signing key",
     "revoke_all_tokens": "Revoke all keys",
     "delete_ledger": "Close the account",
 }
@@ -47,7 +47,7 @@ _LABELS = {
     "sub_account": "Held at provider",
     "stake": "Stake",
     "gas": "Gas, about",
-    "signer_acknowledged": "Signing key trusted",
+    "signer_acknowledged": "Signing key acknowledged",
     "refund_cancelled": "Pending refund",
     "key_revoked": "Key revoked",
     "service": "Service",
@@ -100,6 +100,7 @@ class Review:
     params: str = ""
     seen: str = ""
     fixes: tuple[Link, ...] = ()
+    commands: tuple[str, ...] = ()
 
     @property
     def blocked(self) -> bool:
@@ -115,6 +116,7 @@ def review(preview: Preview, params: dict[str, Any]) -> Review:
         action=preview.action,
         params=orjson.dumps(params).decode(),
         seen=preview.digest,
+        commands=commands.of(preview.action, params),
     )
 
 
@@ -128,9 +130,9 @@ def title(action: str, params: dict[str, Any]) -> str:
         "retrieve": "Retrieve from providers",
         "withdraw": f"Withdraw {amount}",
         "delete_ledger": "Close the account",
-        "acknowledge_signer": "Trust a signing key"
+        "acknowledge_signer": "Acknowledge a signing key"
         if params.get("acknowledged", True)
-        else "Withdraw trust in a signing key",
+        else "Withdraw an acknowledgement",
         "revoke_token": "Revoke a key",
         "revoke_tokens": "Revoke keys",
         "revoke_all_tokens": "Revoke all keys",

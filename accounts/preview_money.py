@@ -135,7 +135,7 @@ def _transfer_warnings(
         )
     if account is None or not account.acknowledged:
         signer = listing.signer if listing else "none registered"
-        warnings.append(f"Transferring also says that you trust its signing key ({signer}).")
+        warnings.append(f"Transferring also acknowledges its signing key ({signer}).")
     if held.free <= PROVIDER_RESERVE and facts.serving and facts.serving.contract != FINE_TUNING:
         warnings.append(
             "Providers keep 1 0G in reserve: they answer only while you hold more than that "

@@ -119,7 +119,8 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "Collect the ones that are unlocked, or wait until the oldest unlocks.",
     ),
     "CannotRevokeWithNonZeroBalance": (
-        "You can withdraw trust only when the balance at this provider is 0; it is {balance} 0G.",
+        "You can withdraw your acknowledgement only when the balance at this provider is 0; it is "
+        "{balance} 0G.",
         "Retrieve {balance} 0G first.",
     ),
     "ProviderCannotBeUser": (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from accounts import views, views_keys, views_session, views_transactions
+from accounts import views, views_keys, views_refunds, views_session, views_transactions
 
 app_name = "accounts"
 
@@ -13,7 +13,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("account/sign-in/verify", views_session.verify, name="sign_in_verify"),
     path("account/sign-out", views_session.sign_out, name="sign_out"),
     path("account", views.account, name="funds"),
-    path("account/refunds", views.refunds, name="refunds"),
+    path("account/spendable", views.spendable_now, name="spendable"),
+    path("account/refunds", views_refunds.refunds_page, name="refunds"),
+    path("account/refunds/collect", views_refunds.collect, name="collect"),
+    path("account/devnet/skip", views_refunds.skip_time, name="skip_time"),
     path("account/transactions", views.transactions, name="transactions"),
     path("account/transactions/start", views_transactions.start, name="start"),
     path("account/transactions/<uuid:identifier>", views_transactions.detail, name="transaction"),

@@ -11,10 +11,11 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
-from accounts import actions, follow, funds, pages, selectors
+from accounts import actions, clock, follow, funds, limits, pages, selectors, spendable
 from accounts import pages_transaction as shown
 from accounts.http import user_of
 from accounts.models import FOLLOWED
+from accounts.problems import json_door
 from chain import selectors as chain
 from ledger import selectors as ledger
 from ledger.records import Page
@@ -29,7 +30,7 @@ def _number(request: HttpRequest, name: str = "page") -> int:
     return min(int(text), ledger.MAX_PAGE) if text.isascii() and text.isdigit() else 1
 
 
-def _signed_out(request: HttpRequest, title: str) -> HttpResponse:
+def signed_out(request: HttpRequest, title: str) -> HttpResponse:
     return render(request, "accounts/signed_out.html", {"page": pages.SignedOut(title)})
 
 
@@ -42,7 +43,7 @@ def account(request: HttpRequest) -> HttpResponse:
     a script.
     """
     if not request.user.is_authenticated:
-        return _signed_out(request, "Funds")
+        return signed_out(request, "Funds")
     user = user_of(request)
     page = funds.page(user, {name: str(value) for name, value in request.GET.items()})
     target = request.headers.get("HX-Target", "")
@@ -54,14 +55,22 @@ def account(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 @never_cache
-def refunds(request: HttpRequest) -> HttpResponse:
-    """`/account/refunds`: every open entry with its countdown."""
+@json_door
+def spendable_now(request: HttpRequest) -> HttpResponse:
+    """`/account/spendable?account=service:provider`: asks the provider what it has not settled."""
     if not request.user.is_authenticated:
-        return _signed_out(request, "Refunds")
-    found = ledger.account(user_of(request).address)
-    rows = funds.refund_rows(found.positions, int(timezone.now().timestamp()))
-    page = pages.RefundsPage(rows, sum(row.amount for row in rows), chain.head())
-    return render(request, "accounts/refunds.html", {"page": page})
+        return signed_out(request, "Spendable now")
+    user = user_of(request)
+    name, _, provider = request.GET.get("account", "").rpartition(":")
+    held = ledger.account(user.address).positions
+    position = next((p for p in held if (p.service_name, p.provider) == (name, provider)), None)
+    if position is None:
+        raise Http404("no such account")
+    limits.spend("spendable", user.address, limit=60, seconds=60)
+    page = pages.SpendablePage(
+        spendable.of(user, position), funds.link("transfer", position), chain.head()
+    )
+    return render(request, "accounts/spendable.html", {"page": page})
 
 
 @require_GET
@@ -69,7 +78,7 @@ def refunds(request: HttpRequest) -> HttpResponse:
 def transactions(request: HttpRequest) -> HttpResponse:
     """`/account/transactions`: what was sent from here, and every movement on the chain."""
     if not request.user.is_authenticated:
-        return _signed_out(request, "Transactions")
+        return signed_out(request, "Transactions")
     user = user_of(request)
     for intent in selectors.intents_of(user).filter(state__in=FOLLOWED)[:5]:
         follow.look(intent)
@@ -92,7 +101,7 @@ def transactions(request: HttpRequest) -> HttpResponse:
 def keys(request: HttpRequest) -> HttpResponse:
     """`/account/keys`: the stored provider keys, never their secrets."""
     if not request.user.is_authenticated:
-        return _signed_out(request, "Keys")
+        return signed_out(request, "Keys")
     now = timezone.now()
     held = user_of(request).provider_keys.order_by("-created_at")[:200]
     rows = tuple(pages.KeyRow(key, key.expired(now)) for key in held)
@@ -112,7 +121,7 @@ def public_account(request: HttpRequest, address: str) -> HttpResponse:
         address=known,
         balances=pages.balances(found, None),
         has_account=found.ledger is not None,
-        rows=funds.position_rows(found.positions, int(timezone.now().timestamp())),
+        rows=funds.position_rows(found.positions, clock.now_unix()),
         movements=pages.movement_rows(moved.items),
         movements_pager=pages.pager(moved, "movements", lambda n: "?" + urlencode({"page": n})),
         freshness=chain.head(),

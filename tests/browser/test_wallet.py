@@ -3,55 +3,18 @@
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
-from django.db import connection
 from playwright.sync_api import BrowserContext, Page, expect
 
 from accounts.models import Intent, ProviderKey, State
 from devnet import accounts as cast
-from devnet.deploy import Contracts, connect
-from devnet.owner import acknowledge_signer
-from ledger import services
+from devnet.deploy import Contracts
 from tests.browser.pagecheck import inaccessible, sound
-from tests.browser.wallet import Wallet
+from tests.browser.wallet import Wallet, neuron, sign_in, to_final
 
 NEURON = 10**18
 ALICE, BOB = cast.user(1), cast.user(2)
-
-
-@pytest.fixture
-def contracts(devnet: Any, anvil: Any) -> Iterator[Contracts]:
-    """The session's chain, as it was found afterwards."""
-    found = connect(anvil.url, devnet)
-    with found.chain.rollback():
-        yield found
-
-
-@pytest.fixture
-def wallet(contracts: Contracts, context: BrowserContext, anvil: Any) -> Wallet:
-    return Wallet(ALICE, anvil.url).install(context)
-
-
-@pytest.fixture
-def errors(page: Page) -> Iterator[list[str]]:
-    """Console errors and CSP reports fail the test."""
-    seen: list[str] = []
-    page.on("console", lambda m: seen.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda e: seen.append(str(e)))
-    yield seen
-    assert [text for text in seen if "status of 4" not in text] == []
-
-
-def sign_in(page: Page, url: str) -> None:
-    page.goto(f"{url}/account")
-    page.get_by_test_id("connect-wallet").click()
-    page.get_by_test_id("wallet-option").first.click()
-    page.get_by_test_id("sign-in").click()
-    expect(page.get_by_test_id("wallet-address")).to_be_visible()
 
 
 def test_connect_sign_in_reload_sign_out(
@@ -254,45 +217,6 @@ def test_money_can_be_read_without_a_script(
 # --- with the index: all the way to final -------------------------------------------------------
 
 
-@pytest.fixture
-def index(asgi_server: str, contracts: Contracts) -> Iterator[None]:
-    """The follower beside the site, as in `./run serve`."""
-    stop = threading.Event()
-
-    def run() -> None:
-        services.follow(stopping=stop.is_set)
-        connection.close()
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    yield
-    stop.set()
-    thread.join(20)
-    assert not thread.is_alive()
-
-
-@pytest.fixture
-def petra(contracts: Contracts) -> str:
-    """A provider whose signer the owner has acknowledged."""
-    provider, signer = cast.provider(1), cast.signer(1)
-    listing = ("chatbot", "http://127.0.0.1:1", "test-model", "TeeML", 10**11, 4 * 10**11, "{}")
-    contracts.inference.send(
-        provider, "addOrUpdateService", (*listing, signer.address), value=100 * NEURON
-    )
-    acknowledge_signer(contracts, provider.address)
-    return str(provider.address)
-
-
-def neuron(page: Page, name: str) -> int:
-    return int(page.get_by_test_id(f"balance-{name}").get_attribute("data-neuron") or "-1")
-
-
-def to_final(page: Page) -> None:
-    page.get_by_test_id("tx-confirm").click()
-    state = page.get_by_test_id("tx-state")
-    expect(state).to_have_attribute("data-state", "final", timeout=30_000)
-
-
 def test_deposit_transfer_and_retrieve_until_the_numbers_equal_the_contracts(
     asgi_server: str,
     index: None,
@@ -311,7 +235,7 @@ def test_deposit_transfer_and_retrieve_until_the_numbers_equal_the_contracts(
     page.goto(f"{asgi_server}/account?action=transfer&provider={petra}")
     page.get_by_test_id("tx-amount").fill("2")
     review = page.get_by_test_id("tx-review")
-    expect(review).to_contain_text("Transferring also says that you trust its signing key")
+    expect(review).to_contain_text("Transferring also acknowledges its signing key")
     expect(review.locator('[data-effect="available"]')).to_have_attribute(
         "data-after", str(3 * NEURON)
     )

@@ -13,7 +13,7 @@ from typing import Any
 import requests
 from eth_account.messages import encode_defunct
 from eth_account.signers.local import LocalAccount
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import BrowserContext, Page, expect
 
 INIT = """((cfg) => {
   const slot = '__wallet_' + cfg.slot;
@@ -171,3 +171,21 @@ class Wallet:
             error = answer["error"]
             raise Refusal(error.get("code", -32603), error["message"], error.get("data"))
         return answer["result"]
+
+
+def sign_in(page: Page, url: str) -> None:
+    page.goto(f"{url}/account")
+    page.get_by_test_id("connect-wallet").click()
+    page.get_by_test_id("wallet-option").first.click()
+    page.get_by_test_id("sign-in").click()
+    expect(page.get_by_test_id("wallet-address")).to_be_visible()
+
+
+def neuron(page: Page, name: str) -> int:
+    return int(page.get_by_test_id(f"balance-{name}").get_attribute("data-neuron") or "-1")
+
+
+def to_final(page: Page) -> None:
+    page.get_by_test_id("tx-confirm").click()
+    state = page.get_by_test_id("tx-state")
+    expect(state).to_have_attribute("data-state", "final", timeout=30_000)

@@ -1,0 +1,26 @@
+"""What time it is for the contracts: their clock is the newest block's, which may run ahead of
+ours (on a devnet by days).
+"""
+
+from __future__ import annotations
+
+from django.utils import timezone
+
+from chain import selectors as chain
+from chain.selectors import Freshness
+
+
+def lead_seconds(head: Freshness | None = None) -> int:
+    """How far the newest indexed block is ahead of this machine's clock, never negative.
+
+    A chain that merely stands still is not behind: its next block will carry the time of then.
+    """
+    head = head or chain.head()
+    if head.indexed_at is None:
+        return 0
+    return max(0, int((head.indexed_at - timezone.now()).total_seconds()))
+
+
+def now_unix(head: Freshness | None = None) -> int:
+    """Unix seconds by which a transaction sent now would be judged."""
+    return int(timezone.now().timestamp()) + lead_seconds(head)

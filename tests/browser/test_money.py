@@ -1,0 +1,157 @@
+"""Where the money is and why it cannot be had yet, played through with a wallet and a chain."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+from playwright.sync_api import Page, expect
+
+from chain.selectors import head
+from devnet import accounts as cast
+from devnet import signatures
+from devnet.deploy import Contracts
+from tests.browser.pagecheck import sound
+from tests.browser.wallet import Wallet, neuron, sign_in, to_final
+
+ALICE = cast.user(1)
+NEURON = 10**18
+NAME = "inference-v1.0"
+ITEM = ("user", "provider", "totalFee", "requestsHash", "nonce", "signature")
+
+
+def caught_up(contracts: Contracts) -> None:
+    """The index has read what the chain says now."""
+    newest = int(contracts.chain.rpc.call("eth_blockNumber"), 16)
+    until = time.monotonic() + 20
+    while head().indexed_block < newest:
+        assert time.monotonic() < until, "the index does not follow"
+        time.sleep(0.1)
+
+
+def ledger(contracts: Contracts) -> Any:
+    return contracts.ledger.view("getLedger", ALICE.address)
+
+
+def held(contracts: Contracts, provider: str) -> Any:
+    return contracts.inference.view("getAccount", ALICE.address, provider)
+
+
+def test_a_refund_is_collected_after_a_skipped_day(
+    asgi_server: str,
+    index: None,
+    petra: str,
+    wallet: Wallet,
+    contracts: Contracts,
+    page: Page,
+    errors: list[str],
+) -> None:
+    contracts.ledger.send(ALICE, "depositFund", value=10 * NEURON)
+    contracts.ledger.send(ALICE, "transferFund", petra, NAME, 4 * NEURON)
+    contracts.ledger.send(ALICE, "retrieveFund", [petra], NAME)
+    caught_up(contracts)
+    sign_in(page, asgi_server)
+    page.goto(f"{asgi_server}/account/refunds")
+    row = page.get_by_test_id("refund-row")
+    expect(row).to_have_attribute("data-amount", str(4 * NEURON))
+    expect(row).to_contain_text("23 h")
+    expect(page.get_by_test_id("refund-collect")).to_have_count(0)
+    page.get_by_role("button", name="Skip 24 hours").click()
+    expect(page.get_by_test_id("refund-collect")).to_be_visible()
+
+    page.get_by_test_id("refund-collect").click()
+    expect(page.get_by_test_id("tx-review")).to_contain_text("Now: 4 0G that is already unlocked")
+    to_final(page)
+    assert neuron(page, "available") == ledger(contracts)["availableBalance"] == 10 * NEURON
+    assert (neuron(page, "refunding"), neuron(page, "locked")) == (0, 0)
+    assert held(contracts, petra)["balance"] == 0
+
+
+def test_collect_all_pays_out_and_offers_to_keep_what_it_locks(
+    asgi_server: str,
+    index: None,
+    petra: str,
+    wallet: Wallet,
+    contracts: Contracts,
+    page: Page,
+    errors: list[str],
+) -> None:
+    quiet = cast.provider(2).address
+    contracts.ledger.send(ALICE, "depositFund", value=20 * NEURON)
+    contracts.ledger.send(ALICE, "transferFund", petra, NAME, 4 * NEURON)
+    contracts.ledger.send(ALICE, "transferFund", quiet, NAME, 2 * NEURON)
+    contracts.ledger.send(ALICE, "retrieveFund", [petra], NAME)
+    # The second request of the same pair: cancelling 1 of 4 leaves a refund of 3 and 1 free.
+    contracts.ledger.send(ALICE, "transferFund", petra, NAME, NEURON)
+    caught_up(contracts)
+    sign_in(page, asgi_server)
+    page.goto(f"{asgi_server}/account/refunds")
+    page.get_by_role("button", name="Skip 24 hours").click()
+    page.get_by_role("link", name="Collect all").click()
+    row = page.get_by_test_id("collect-row")
+    expect(row).to_have_count(1)  # nothing is unlocked at the other provider: left alone
+    expect(row).to_have_attribute("data-paid", str(3 * NEURON))
+    expect(row).to_have_attribute("data-relocked", str(NEURON))
+    review = page.get_by_test_id("tx-review")
+    expect(review).to_contain_text("Now: 3 0G that is already unlocked")
+    page.get_by_test_id("tx-confirm").click()
+    expect(page.get_by_test_id("relocked")).to_have_attribute(
+        "data-amount", str(NEURON), timeout=30_000
+    )
+    expect(page.get_by_text("Nothing is left to collect")).to_be_visible()
+    expect(page.get_by_test_id("collected").first).to_have_attribute(
+        "data-state", re.compile("indexed|final")
+    )
+    assert ledger(contracts)["availableBalance"] == 17 * NEURON
+    assert held(contracts, petra)["pendingRefund"] == NEURON
+    sound(page, f"{asgi_server}/account/refunds/collect")
+
+    page.get_by_test_id("keep-spendable").click()
+    expect(review).to_contain_text("comes from your pending refund")
+    to_final(page)
+    account = held(contracts, petra)
+    assert (account["balance"], account["pendingRefund"]) == (NEURON, 0)
+    assert ledger(contracts)["availableBalance"] == neuron(page, "available") == 17 * NEURON
+    assert held(contracts, quiet)["pendingRefund"] == 0
+
+
+def test_a_settlement_eats_a_pending_refund_while_the_page_is_open(
+    asgi_server: str,
+    index: None,
+    petra: str,
+    wallet: Wallet,
+    contracts: Contracts,
+    page: Page,
+    errors: list[str],
+) -> None:
+    contracts.ledger.send(ALICE, "depositFund", value=10 * NEURON)
+    contracts.ledger.send(ALICE, "transferFund", petra, NAME, 4 * NEURON)
+    contracts.ledger.send(ALICE, "retrieveFund", [petra], NAME)
+    caught_up(contracts)
+    sign_in(page, asgi_server)
+    with page.expect_websocket() as socket:
+        page.goto(f"{asgi_server}/account/refunds")
+    socket.value.wait_for_event("framereceived")  # it hears of every block now
+    row = page.get_by_test_id("refund-row")
+    expect(row).to_have_attribute("data-amount", str(4 * NEURON))
+    fee = NEURON + 3
+    item = signatures.settlement(
+        signatures.Domain(contracts.chain.chain_id, contracts.inference.address),
+        cast.signer(1),
+        user=ALICE.address,
+        provider=petra,
+        fee=fee,
+        nonce=1,
+        requests_hash=b"\1" * 32,
+    )
+    contracts.inference.send(
+        cast.provider(1), "settleFeesWithTEE", [tuple(item[name] for name in ITEM)]
+    )
+    # The open page says that something changed, and shows it when asked.
+    page.locator("[data-live-reload]").click(timeout=20_000)
+    expect(row).to_have_attribute("data-amount", str(4 * NEURON - fee))
+    assert held(contracts, petra)["pendingRefund"] == 4 * NEURON - fee
+    reduction = page.get_by_test_id("reduction-row")
+    expect(reduction).to_have_attribute("data-cause", "settlement")
+    expect(reduction).to_have_attribute("data-amount", str(fee))

@@ -1,0 +1,209 @@
+"""What needs its owner, and how much a provider would really let one spend."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from accounts import attention, crypto
+from accounts.models import Intent, State, User
+from ledger.models import Service, SubAccount
+from ledger.selectors import account
+from tests import factories
+from tests.db.test_refunds import DAY, moved, pair
+from tests.factories import ALICE, INFERENCE, ONE, PETRA
+
+pytestmark = pytest.mark.django_db
+NAME = f"account=inference-v1.0:{PETRA}"
+
+
+@pytest.fixture
+def user() -> User:
+    factories.contract()
+    return User.objects.for_address(ALICE)
+
+
+@pytest.fixture
+def alice(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def kinds(user: User) -> list[str]:
+    now = timezone.now()
+    positions = account(ALICE).positions
+    return [c.kind for c in attention.cards(user, positions, int(now.timestamp()), now)]
+
+
+def test_each_card_appears_for_its_reason_and_goes_with_it(user: User, alice: Client) -> None:
+    pair(PETRA, (ONE, DAY + 1), free=ONE, acknowledged=True)
+    moved("transfer", "a", amount=ONE, at=timezone.now() - dt.timedelta(days=31))
+    assert kinds(user) == ["refund_unlocked", "low_balance", "idle"]
+    html = alice.get("/account").content.decode()
+    assert "providers keep 1 0G in reserve" in html and "has not moved for 31 days" in html
+    moved("settlement", "b", amount=-1)
+    SubAccount.objects.update(refunds=[], pending_refund=0)
+    assert kinds(user) == []
+
+
+def signer(before: str, after: str, **given: Any) -> None:
+    factories.change(
+        change="signer", before={"tee_signer": before}, after={"tee_signer": after}, **given
+    )
+
+
+def test_a_changed_signer_is_told_from_the_last_acknowledgement(user: User) -> None:
+    first, second, third = (factories.address(f"key {n}") for n in range(3))
+    factories.service(tee_signer=second)
+    pair(PETRA, free=5 * ONE, acknowledged=True)
+    moved("transfer", "open", amount=5 * ONE, block=10, log_index=4)
+    signer(third, first, block=10, log_index=3)  # before the transfer, in its block
+    assert kinds(user) == []
+    signer(first, second, block=10, log_index=5)  # right after it
+    assert kinds(user) == ["signer_changed"]
+    (key,) = attention.changed_signers(user, account(ALICE).positions).values()
+    assert (key.then, key.now) == (first, second)
+    # A settlement that eats a refund acknowledges nothing; a top-up that takes one back does.
+    moved("refund_cancelled", "eaten", block=11, pending_change=-1)
+    eaten = moved("settlement", "eaten", block=11, amount=-1)
+    assert kinds(user) == ["signer_changed"]
+    eaten.delete()
+    assert kinds(user) == []
+
+
+def test_an_acknowledgement_from_here_counts_and_a_way_back_is_no_change(user: User) -> None:
+    first, second = factories.address("key 1"), factories.address("key 2")
+    factories.service(tee_signer=second)
+    pair(PETRA, free=5 * ONE, acknowledged=True)
+    moved("transfer", "open", amount=5 * ONE, block=10)
+    signer(first, second, block=20)
+    assert kinds(user) == ["signer_changed"]
+    intent = Intent.objects.create(
+        user=user,
+        chain_id=31337,
+        action="acknowledge_signer",
+        params={"provider": PETRA, "acknowledged": True},
+        to=INFERENCE,
+        state=State.FINAL,
+        block=21,
+    )
+    assert kinds(user) == []
+    Intent.objects.filter(pk=intent.pk).update(state=State.REVERTED)
+    Service.objects.update(tee_signer=first)
+    assert kinds(user) == []
+
+
+# --- spendable now -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def provider() -> Iterator[Callable[[int, bytes], list[tuple[str, str]]]]:
+    """A real server that says what the test tells it; returns what it was asked."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(status: int, body: bytes) -> list[tuple[str, str]]:
+        asked: list[tuple[str, str]] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                asked.append((self.path, self.headers["Authorization"]))
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                return
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        Thread(target=server.serve_forever, daemon=True).start()
+        Service.objects.update(url=f"http://127.0.0.1:{server.server_port}/")
+        return asked
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def hold_key(user: User) -> None:
+    user.provider_keys.create(
+        provider=PETRA,
+        serving=INFERENCE,
+        sealed=crypto.seal("app-sk-test"),
+        token_id=255,
+        generation=0,
+        created_at=timezone.now(),
+        expires_at=timezone.now() + dt.timedelta(hours=1),
+    )
+
+
+def test_every_term_is_shown_and_they_sum_to_the_neuron(
+    user: User, alice: Client, settings: Any, provider: Any
+) -> None:
+    settings.ALLOW_PRIVATE_PROVIDERS = True
+    factories.service()
+    pair(PETRA, (ONE + 1, 60), free=4 * ONE)
+    hold_key(user)
+    asked = provider(200, json.dumps({"unsettledFee": "123456789"}).encode())
+    html = alice.get(f"/account/spendable?{NAME}").content.decode()
+    assert asked == [(f"/v1/user/{ALICE}/unsettledfee", "Bearer app-sk-test")]
+    for name, neuron in (
+        ("term-balance", 5 * ONE + 1),
+        ("term-refunding", -ONE - 1),
+        ("term-unsettled", -123456789),
+        ("term-reserve", -ONE),
+        ("spendable-now", 3 * ONE - 123456789),
+    ):
+        assert f'data-neuron="{neuron}"' in html.split(f'data-testid="{name}"')[0][-200:], name
+    assert "app-sk-test" not in html
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (200, b'{"unsettledFee": "-5"}', "is not an amount"),
+        (200, b'{"unsettledFee": 5.5}', "is not an amount"),
+        (200, b"[" * 100, "is not an amount"),
+        (200, b'{"unsettledFee": "' + b"9" * 5000 + b'"}', "is not an amount"),
+        (403, b"<script>alert(1)</script>", "refused to say (status 403)"),
+    ],
+)
+def test_what_a_provider_does_not_say_is_not_known(
+    user: User, alice: Client, settings: Any, provider: Any, status: int, body: bytes, words: str
+) -> None:
+    settings.ALLOW_PRIVATE_PROVIDERS = True
+    factories.service()
+    pair(PETRA, free=ONE)
+    hold_key(user)
+    provider(status, body)
+    html = alice.get(f"/account/spendable?{NAME}").content.decode()
+    assert "term-unsettled-unknown" in html and words in html and "at most" in html
+    assert "alert(1)" not in html and "answers nothing at this balance" in html
+
+
+def test_without_a_key_or_a_public_address_nobody_is_asked(
+    user: User, alice: Client, settings: Any, provider: Any
+) -> None:
+    factories.service()
+    pair(PETRA, free=5 * ONE)
+    asked = provider(200, b'{"unsettledFee": "0"}')
+    html = alice.get(f"/account/spendable?{NAME}").content.decode()
+    assert "Your first question to it makes a key" in html
+    hold_key(user)
+    settings.ALLOW_PRIVATE_PROVIDERS = False
+    html = alice.get(f"/account/spendable?{NAME}").content.decode()
+    assert "term-unsettled-unknown" in html and asked == []
+    assert alice.get("/account/spendable?account=x:y").status_code == 404
+    assert Client().get(f"/account/spendable?{NAME}").status_code == 200
+    assert PETRA not in Client().get(f"/account/spendable?{NAME}").content.decode()

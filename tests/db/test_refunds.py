@@ -1,0 +1,135 @@
+"""Refunds in words: what ate them, when the next can be asked for, what collecting all would do."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from accounts import clock, refunds, timeskip
+from accounts.models import User
+from ledger.models import Ledger, Movement, SubAccount
+from ledger.selectors import account
+from tests import factories
+from tests.factories import ALICE, INFERENCE, ONE, PETRA
+
+pytestmark = pytest.mark.django_db
+DAY = 86_400
+
+
+@pytest.fixture
+def alice() -> Client:
+    client = Client()
+    client.force_login(User.objects.for_address(ALICE))
+    return client
+
+
+def pair(provider: str, *ages: tuple[int, int], free: int = 0, **given: Any) -> SubAccount:
+    """A sub-account with refunds of (amount, seconds since they were requested)."""
+    now = int(timezone.now().timestamp())
+    pending = sum(amount for amount, _ in ages)
+    return SubAccount.objects.create(
+        serving=INFERENCE,
+        user=ALICE,
+        provider=provider,
+        balance=pending + free,
+        pending_refund=pending,
+        refunds=[{"amount": str(amount), "created_at": now - age} for amount, age in ages],
+        block=5,
+        **given,
+    )
+
+
+def moved(kind: str, tx: str, **given: Any) -> Movement:
+    values: dict[str, Any] = {
+        "user": ALICE,
+        "serving": INFERENCE,
+        "provider": PETRA,
+        "kind": kind,
+        "balance": "sub_account",
+        "amount": 0,
+        "balance_after": ONE,
+        "block": 7,
+        "at": timezone.now(),
+        "tx_hash": factories.tx_hash(tx),
+        "source": "event",
+    }
+    return Movement.objects.create(**{**values, **given})
+
+
+def test_a_reduction_names_its_cause_and_its_transaction(alice: Client) -> None:
+    factories.contract()
+    moved("refund_cancelled", "a", pending_change=-3)
+    moved("settlement", "a", amount=-5)
+    moved("refund_cancelled", "b", pending_change=-4, block=8)
+    moved("transfer", "b", amount=1, block=8)
+    # A settlement with another provider in the same transaction is not this one's cause.
+    moved("settlement", "b", amount=-5, provider=factories.address("other"))
+    top_up, settled = refunds.reductions(ALICE)
+    assert (top_up.amount, top_up.eaten, settled.amount, settled.eaten) == (4, False, 3, True)
+    html = alice.get("/account/refunds").content.decode()
+    assert 'data-cause="settlement" data-amount="3"' in html
+    assert factories.tx_hash("a") in html and "Cancelled by a top-up." in html
+    assert refunds.reductions(factories.BOB) == ()
+
+
+def test_a_full_queue_says_when_the_next_slot_opens(alice: Client) -> None:
+    factories.contract()
+    row = pair(PETRA, *((ONE, age) for age in (5000, 4000, 3000, 2000, 1000)), free=ONE)
+    opens = datetime.fromtimestamp(row.refunds[0]["created_at"] + DAY, UTC)
+    html = alice.get("/account/refunds").content.decode()
+    assert 'data-testid="refunds-full"' in html and opens.strftime("%Y-%m-%dT%H:%M:%SZ") in html
+    # One collectable entry frees its place in the same call.
+    SubAccount.objects.update(
+        refunds=[
+            {**row.refunds[0], "created_at": row.refunds[0]["created_at"] - DAY},
+            *row.refunds[1:],
+        ]
+    )
+    assert b"refunds-full" not in alice.get("/account/refunds").content
+
+
+def test_collect_all_takes_only_what_is_unlocked_twenty_at_a_time() -> None:
+    factories.contract()
+    for number in range(23):
+        pair(factories.address(number), (ONE, DAY + 1), (7, 60), free=number)
+    pair(factories.address("locked"), (ONE, 60), free=ONE)
+    pair(factories.address("free"), free=ONE)
+    first, second = refunds.batches(account(ALICE).positions, clock.now_unix())
+    assert (len(first.items), len(second.items)) == (20, 3)
+    everyone = {item.provider for batch in (first, second) for item in batch.items}
+    assert everyone == {factories.address(number) for number in range(23)}
+    assert first.paid + second.paid == 23 * ONE
+    assert first.relocked + second.relocked == sum(range(23))
+
+
+def test_the_contracts_clock_decides_what_is_unlocked(alice: Client) -> None:
+    factories.contract()
+    Ledger.objects.create(user=ALICE, available=0, total=ONE, block=5)
+    pair(PETRA, (ONE, DAY - 60))
+    assert b"refunds-unlocked" not in alice.get("/account/refunds").content
+    # The chain's newest block is from two minutes ahead: there the refund is unlocked already.
+    factories.head(indexed_timestamp=int(timezone.now().timestamp()) + 120)
+    html = alice.get("/account/refunds").content.decode()
+    assert 'data-testid="refunds-unlocked"' in html and 'data-testid="refund-collect"' in html
+    assert "unlocked - collect now" in html
+    # A chain that stands still does not turn its clock back.
+    factories.head(indexed_timestamp=int(timezone.now().timestamp()) - 5 * DAY)
+    assert clock.lead_seconds() == 0
+
+
+def test_time_is_skipped_on_a_local_devnet_only(alice: Client, settings: Any) -> None:
+    factories.contract()
+    assert timeskip.possible()
+    for name, value in (("IS_DEVNET", False), ("CHAIN_ID", 16602)):
+        before = getattr(settings, name)
+        setattr(settings, name, value)
+        assert alice.post("/account/devnet/skip").status_code == 404
+        assert b"time-skip" not in alice.get("/account/refunds").content
+        setattr(settings, name, before)
+    assert alice.get("/account/devnet/skip").status_code == 405
+    assert Client().post("/account/devnet/skip").status_code == 404
+    assert Client(enforce_csrf_checks=True).post("/account/devnet/skip").status_code == 403
