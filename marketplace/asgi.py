@@ -13,6 +13,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "marketplace.settings")
 http = get_asgi_application()
 
 from inference.lifespan import lifespan  # noqa: E402  (models need a configured Django)
+from marketplace.origins import SameOrigin
 from marketplace.routing import websocket_urlpatterns  # noqa: E402
 
 application = ProtocolTypeRouter(
@@ -20,7 +21,7 @@ application = ProtocolTypeRouter(
         "http": http,
         "lifespan": lifespan,
         "websocket": AllowedHostsOriginValidator(
-            AuthMiddlewareStack(URLRouter(websocket_urlpatterns))
+            SameOrigin(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))
         ),
     }
 )

@@ -133,6 +133,8 @@ async def test_who_may_open_it(asgi_server: str, chat: Chat) -> None:
         (bob, ""),
         (chat.owner, "https://evil.example"),
         (chat.owner, "null"),
+        (chat.owner, "http://127.0.0.1:1"),  # cookies know no ports
+        (chat.owner, asgi_server.replace("http", "https", 1) + ".evil.example"),
     ):
         with pytest.raises(websockets.InvalidStatus) as refused:
             async with opened(asgi_server, chat, user, origin):
