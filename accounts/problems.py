@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Any
 
 import orjson
+from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
 
 from accounts.errors import NodeError, Problem, TooMany, WrongChain
@@ -75,7 +76,11 @@ def json_door(view: Door) -> Door:
 
 def body_of(request: HttpRequest) -> dict[str, Any]:
     """The JSON object of a request. Raises Problem for anything else."""
-    if len(request.body) > MAX_BODY_BYTES:
+    try:
+        too_large = len(request.body) > MAX_BODY_BYTES
+    except RequestDataTooBig:
+        too_large = True
+    if too_large:
         raise Problem("body_too_large", "The request is larger than 64 KB.", status=413)
     try:
         body = orjson.loads(request.body or b"{}")

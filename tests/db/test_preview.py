@@ -306,6 +306,13 @@ def test_malformed_requests_are_problem_documents(client: Client, raw: bytes) ->
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("size", [65_537, 2_000_000])
+def test_a_large_request_is_a_problem_document(client: Client, size: int) -> None:
+    answer = ask(client, b"x" * size)
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
+@pytest.mark.django_db
 def test_a_silent_node_is_said_to_be_silent(client: Client, settings: Any, free_port: int) -> None:
     settings.CHAIN_RPC_URLS = (f"http://127.0.0.1:{free_port}",)
     answer = ask(client, {"action": "delete_ledger", "from": ALICE.address, "params": {}})
