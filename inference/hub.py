@@ -200,11 +200,14 @@ class Hub:
         """End the turn's row. What cannot be stored as it was is kept as cut off: a row that stays
         open would block its conversation for as long as this process lives.
         """
+        ended: bool
         try:
-            return await database_sync_to_async(services.end_turn)(turn_id, state, record, failure)
+            ended = await database_sync_to_async(services.end_turn)(turn_id, state, record, failure)
         except (DataError, IntegrityError):
             log.exception("the end of turn %s cannot be stored", turn_id)
-            return await database_sync_to_async(services.cut_off)(turn_id, "".join(record.text))
+            kept = "".join(record.text)
+            ended = await database_sync_to_async(services.cut_off)(turn_id, kept)
+        return ended
 
     async def _keep_house(self) -> None:
         """Beat, and give up turns of dead processes, until cancelled."""
