@@ -154,7 +154,8 @@ class TurnView:
                 signer=turn.signer,
                 expected_signer=turn.expected_signer,
                 scheme=turn.scheme,
-                routing=turn.routing_proof,
+                # The listing may keep silent about what the signature itself admits.
+                routing=turn.routing_proof or turn.scheme == "routing",
                 answer_id=turn.answer_id,
                 fetched_at=turn.signature_at,
             ),

@@ -9,8 +9,10 @@ import pytest
 
 from inference import services
 from inference.models import FeeKind, State, Verdict
+from inference.pages import TurnView
+from protocol import replies
 from tests.db.chat_world import in_db, stage
-from tests.live.chat_upstream import Asked, Reply
+from tests.live.chat_upstream import SIGNER, SIGNER_KEY, Asked, Reply, closing
 
 pytestmark = pytest.mark.django_db(transaction=True)
 UINT256_MAX = 2**256 - 1
@@ -51,6 +53,30 @@ async def test_a_nul_beside_a_signature_does_not_hide_that_the_answer_was_altere
         turn = await on.ended(await on.ask())
         assert turn.verdict == Verdict.ALTERED
         assert turn.signature and turn.signature["note"] == "\ufffd"
+
+
+async def test_a_routing_proof_is_called_one_though_the_listing_does_not_say_so() -> None:
+    async def script(reply: Reply, asked: Asked) -> None:
+        await reply.start("answer-1")
+        await reply.tokens("Hello")
+        text = replies.routing_text(
+            replies.sha256_hex(asked.body),
+            replies.sha256_hex(reply.body + closing((1, 1))),
+            provider_type="centralized",
+            provider_identity="api.example",
+            tls_fingerprint="0" * 64,
+        )
+        reply.upstream.signatures["answer-1"] = {
+            "text": text,
+            "signature": replies.sign_text(text, SIGNER_KEY),
+            "signing_address": SIGNER,
+        }
+        await reply.end((1, 1))
+
+    async with stage(script) as on:
+        turn = await on.ended(await on.ask())
+        assert (turn.verdict, turn.routing_proof) == (Verdict.VERIFIED, False)
+        assert TurnView.of(turn).proof.routing
 
 
 async def test_a_bill_beyond_every_number_ends_the_turn_and_not_the_chat() -> None:
