@@ -311,7 +311,10 @@ class Account:
 
 @dataclass(frozen=True)
 class MovementEntry:
-    """A signed change of the balance named by `balance` (`available` or `sub_account`)."""
+    """A signed change of the balance named by `balance` (`available` or `sub_account`).
+    `pending_change` is that of the sub-account's open refunds, in neuron: a request for a refund
+    changes nothing else.
+    """
 
     block: int
     at: dt.datetime
@@ -325,6 +328,7 @@ class MovementEntry:
     balance_after: int
     source: str
     pending: bool
+    pending_change: int
 
     @classmethod
     def of(cls, row: Movement, contracts: Mapping[str, Contract]) -> MovementEntry:
@@ -342,6 +346,7 @@ class MovementEntry:
             balance_after=row.balance_after,
             source=row.source,
             pending=row.pending,
+            pending_change=row.pending_change,
         )
 
 

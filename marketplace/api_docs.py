@@ -113,7 +113,7 @@ def _operation(method: str, path: str, operation: Json) -> OperationDoc:
     ]
     for name, schema in body.get("schema", {}).get("properties", {}).items():
         parameters.append(_field(name, schema, name in body["schema"]["required"], "body", ""))
-    sample = path.replace("{kind}", "inference")
+    sample = path
     for name in ("{provider}", "{address}"):
         sample = sample.replace(name, "0x70997970C51812dc3A010C7d01b50e0d17dc79C8")
     return OperationDoc(
@@ -125,7 +125,8 @@ def _operation(method: str, path: str, operation: Json) -> OperationDoc:
         parameters=tuple(parameters),
         answer=answer,
         shape=shape,
-        example=sample if method == "get" else "",
+        # Any address has an account; which services exist is not for the schema to know.
+        example=sample if method == "get" and "{" not in sample else "",
     )
 
 

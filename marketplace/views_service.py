@@ -205,7 +205,9 @@ def settlements(request: HttpRequest, kind: str, address: str) -> HttpResponse:
     page = pages.SettlementsTab(
         service=pages.service_head(listing, "settlements"),
         rows=tuple(pages.SettlementRow.of(entry) for entry in found.items),
-        pager=parts.pager(found, "items", lambda number: tab_page(listing, "settlements", number)),
+        pager=parts.pager(
+            found, "settlements", lambda number: tab_page(listing, "settlements", number)
+        ),
         reputation=reputation(listing.provider, listing.serving),
     )
     return show(request, "settlements", page)

@@ -74,12 +74,12 @@ async function start(provider) {
 async function ask(text, provider) {
   if (preparing || !text.trim()) return;
   if (writing()) { fail('An answer is still being written. Wait for it, or stop it.'); return; }
-  if (!ready()) { fail('One step is missing: see above.'); return; }
+  if (!ready()) { fail('One step is missing: see below.'); return; }
   fail('');
   preparing = true;
   update();
   try {
-    await ensureKey(provider);
+    if ((await ensureKey(provider)).made) refresh(); // the note that a key is needed is old now
     if (!root.dataset.chat) await start(provider);
     const message = { type: 'prompt', key: crypto.randomUUID(), text, provider, accept_signer: acceptedSigner() };
     owed.set(message.key, { message, element: thread.begin(text) });
@@ -96,8 +96,5 @@ async function ask(text, provider) {
 function stop() { for (const [turn] of thread.open()) socket.send({ type: 'stop', turn }); }
 
 listen({ onAsk: ask, onStop: stop, lastQuestion: () => thread.lastQuestion() });
-const connect = document.querySelector('[data-wallet-connect]');
-root.querySelector('[data-connect]')?.addEventListener('click', () => connect?.click());
-root.querySelector('[data-connect]')?.toggleAttribute('hidden', !connect);
 if (root.dataset.chat) socket.open(root.dataset.chat);
 update();

@@ -56,7 +56,7 @@ export async function ensureKey(provider, serviceName = '') {
     await sessionWallet();
     document.dispatchEvent(new CustomEvent('announce', { detail: { text: `Confirm in ${walletName()}.` } }));
     const signature = await prompt('personal_sign', [held.digest, account()]);
-    return await post('/account/keys/store', { provider, signature });
+    return { ...await post('/account/keys/store', { provider, signature }), made: true };
   } catch (error) {
     throw declined(error) ? refuse() : error;
   }

@@ -7,9 +7,16 @@ const banner = document.getElementById('wallet-banner');
 const button = root.querySelector('[data-wallet-connect]');
 const brief = (address) => `${address.slice(0, 6)}…${address.slice(-4)}`;
 
+// Buttons in the page that do what the one in the header does; also those swapped in later.
+function offer() {
+  const label = account() ? 'Sign in' : 'Connect';
+  for (const other of document.querySelectorAll('[data-connect]')) Object.assign(other, { hidden: !button, textContent: label });
+}
+
 function show() {
   const now = account();
   if (button) button.querySelector('[data-wallet-label]').textContent = now ? 'Sign in' : 'Connect';
+  offer();
   const fact = root.querySelector('[data-wallet-fact]');
   if (fact && now) fact.textContent = `Connected: ${walletName()} shows ${brief(now)}.`;
   banner.hidden = !mismatch();
@@ -23,8 +30,12 @@ function show() {
 document.querySelector('main')?.before(banner);
 banner.querySelector('[data-wallet-sign-other]').addEventListener('click', () => openSignIn());
 banner.querySelector('[data-wallet-keep]').addEventListener('click', () => { banner.hidden = true; });
-button?.addEventListener('click', () => (account() ? openSignIn() : openChooser()));
+document.addEventListener('click', (event) => {
+  if (event.target.closest('[data-wallet-connect], [data-connect]')) (account() ? openSignIn : openChooser)();
+});
+document.addEventListener('htmx:afterSettle', offer);
 root.querySelector('[data-sign-out]')?.addEventListener('submit', forget);
 addEventListener('wallet:changed', show);
 addEventListener('wallet:found', listWallets);
+offer();
 discover();

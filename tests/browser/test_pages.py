@@ -306,3 +306,10 @@ def test_the_live_socket_only_listens(asgi_server: str, page: Page) -> None:
         })"""
     )
     assert code == 4400
+
+
+def test_a_page_that_needs_an_account_lets_one_connect(asgi_server: str, page: Page) -> None:
+    factories.head()
+    page.goto(asgi_server + "/account/refunds")
+    page.get_by_role("main").get_by_role("button", name="Connect").click()
+    expect(page.get_by_role("dialog", name="Connect a wallet")).to_be_visible()

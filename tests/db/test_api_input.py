@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from typing import Any
 from urllib.parse import quote
@@ -161,6 +162,8 @@ def test_docs_and_readiness(client: Client) -> None:
     for code in ("rate_limited", "invalid_address"):
         assert f'id="{code}"' in html  # where a problem's `type` points
     assert "<script>" not in html and "cdn" not in html
+    tries = re.findall(r'<a href="(/api/[^"]+)">try it', html)
+    assert tries and {client.get(path).status_code for path in tries} == {200}
     ready = client.get("/readyz")
     assert ready.json() == {"ready": True, "database": "ok", "cache": "ok", "indexer": "never"}
     rows.head()
