@@ -1,5 +1,8 @@
 """Evidence becomes a verdict. Pure: no clock, no network, no database.
 
+One report: `report`, `gpu` and `gpu_payload` judge stored evidence (attestation.md) through the
+engine.
+
 One answer, one signature: `reply` tells apart what the official SDK does not (provider-protocol.md
 3.3): who signed, whether the signed request is ours, whether the signed answer is what we got.
 """
@@ -11,10 +14,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from attestation.engine.reports import verify as report
+from attestation.engine.reports import verify_gpu as gpu
+from attestation.engine.reports import verify_gpu_payload as gpu_payload
 from net import strictjson
 from net.errors import BadAnswer
 from net.limits import JsonLimits
 from protocol import replies
+
+__all__ = [
+    "Exchange",
+    "MessageVerdict",
+    "Reason",
+    "ReplyVerdict",
+    "Scheme",
+    "Signer",
+    "gpu",
+    "gpu_payload",
+    "no_reply",
+    "reply",
+    "report",
+    "signer_of",
+]
 
 MessageVerdict = Literal[
     "pending", "verified", "rewritten", "altered", "not_comparable", "failed", "unavailable"

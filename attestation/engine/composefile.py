@@ -1,0 +1,101 @@
+"""Compose files: which images they run, and tapp's hash of them. The YAML is a stranger's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from contextlib import suppress
+from typing import Any
+
+import yaml
+from yaml.nodes import MappingNode, Node, SequenceNode
+
+from attestation.engine.evidence import Unreadable, document
+from attestation.engine.limits import MAX_COMPOSE_BYTES, MAX_YAML_NODES, TooMuch, check
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_IMAGE_LINE = re.compile(
+    r"^[ \t]*(?:-[ \t]+)?[\"']?image[\"']?[ \t]*:[ \t]*[\"']?([^\s\"'#]+)", re.M
+)
+_MAX_IMAGES = 200
+
+
+def images(app_compose: str) -> list[dict[str, str | None]]:
+    """Every image of a dstack app-compose as `{"ref", "digest"}`; [] where none can be read.
+
+    Found by line and by YAML, so that neither flow style nor a broken document hides one.
+    """
+    try:
+        outer = document(app_compose.encode())
+    except (Unreadable, UnicodeEncodeError):
+        return []
+    text = outer.get("docker_compose_file") if isinstance(outer, dict) else None
+    if not isinstance(text, str):
+        return []
+    found = list(_IMAGE_LINE.findall(text))
+    with suppress(ValueError):
+        found += [ref for ref in _image_values(load(text)) if ref not in found]
+    return [
+        {"ref": ref, "digest": ref.split("@", 1)[1] if "@sha256:" in ref else None}
+        for ref in found[:_MAX_IMAGES]
+    ]
+
+
+def tapp_hash(compose: str) -> str:
+    """tapp's compose_hash: SHA-384 of the YAML as sorted, indented JSON (attestation.md 7).
+
+    Raises ValueError for YAML that is malformed, too large or not JSON's data.
+    """
+    try:
+        text = json.dumps(load(compose), sort_keys=True, indent=2, ensure_ascii=False)
+    except (TypeError, RecursionError) as error:
+        raise Unreadable(f"compose content is not JSON's data: {error}") from None
+    return hashlib.sha384(text.encode()).hexdigest()
+
+
+def load(text: str) -> Any:
+    """A YAML 1.1 document. Raises ValueError for malformed text and for one that explodes."""
+    check("compose bytes", len(text), MAX_COMPOSE_BYTES)
+    loader = _LOADER(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _expanded(node, {})
+        return loader.construct_document(node)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise Unreadable(f"not YAML: {type(error).__name__}") from None
+    finally:
+        loader.dispose()
+
+
+def _expanded(node: Node, sizes: dict[int, int]) -> int:
+    """Nodes of a document after its aliases are followed. Raises TooMuch, also for a loop."""
+    known = sizes.get(id(node))
+    if known is not None:
+        if known == 0:
+            raise TooMuch("compose content refers to itself")
+        return known
+    sizes[id(node)] = 0
+    children: list[Node] = []
+    if isinstance(node, SequenceNode):
+        children = node.value
+    elif isinstance(node, MappingNode):
+        children = [part for pair in node.value for part in pair]
+    size = 1
+    for child in children:
+        size += _expanded(child, sizes)
+        check("compose nodes", size, MAX_YAML_NODES)
+    sizes[id(node)] = size
+    return size
+
+
+def _image_values(value: Any) -> list[str]:
+    if isinstance(value, list):
+        return [ref for item in value for ref in _image_values(item)]
+    if not isinstance(value, dict):
+        return []
+    found = [ref for item in value.values() for ref in _image_values(item)]
+    image = value.get("image")
+    return [image, *found] if isinstance(image, str) and image else found

@@ -1,0 +1,200 @@
+"""Rows, five verdicts and five questions (attestation.md 11)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Literal
+
+from attestation.engine.limits import MAX_ROW_TEXT
+
+Verdict = Literal["pass", "warn", "fail", "not_provided", "not_checked"]
+Answer = Literal["pass", "warn", "fail", "partial", "not_provided"]
+Question = Literal["hardware", "key", "software", "gpu", "fresh"]
+
+PASS: Final = "pass"
+WARN: Final = "warn"
+FAIL: Final = "fail"
+NOT_PROVIDED: Final = "not_provided"  # the provider did not hand over the evidence
+NOT_CHECKED: Final = "not_checked"  # we lack the collateral, the reference or the chain
+
+#: The trust anchor's own row: under development anchors it is red, and the overall says `dev-`.
+ANCHOR_ROW = "tdx.root"
+MEASUREMENTS = frozenset({"tdx.mr_td", "tdx.rtmr0", "tdx.rtmr1", "tdx.rtmr2"})
+#: True of every machine of this generation: a note, which no question counts.
+NOTES = frozenset({"gpu.cpu_gpu"})
+QUESTIONS: tuple[Question, ...] = ("hardware", "key", "software", "gpu", "fresh")
+_GPU_ROW = re.compile(r"gpu\d*\.|nras\.")
+
+
+@dataclass
+class Check:
+    """One row: what was expected, what was there, and which bytes say so.
+
+    Only `required` rows decide the overall verdict.
+    """
+
+    id: str
+    group: str
+    title: str
+    verdict: Verdict
+    expected: Any = None
+    got: Any = None
+    detail: str = ""
+    source: str = ""
+    required: bool = True
+
+
+@dataclass
+class Report:
+    """The rows of one verification in order, and facts for the page that no row judges.
+
+    `kind` is the report's shape. `development`: an anchor that is not a vendor's was accepted.
+    """
+
+    kind: str
+    development: bool = False
+    checks: list[Check] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def add(
+        self,
+        id: str,
+        group: str,
+        title: str,
+        verdict: Verdict,
+        *,
+        expected: Any = None,
+        got: Any = None,
+        detail: str = "",
+        source: str = "",
+        required: bool = True,
+    ) -> Check:
+        """Append a row. Long texts are cut: by now they have been compared whole."""
+        row = Check(
+            id, group, title, verdict, _cut(expected), _cut(got), _cut(detail), source, required
+        )
+        self.checks.append(row)
+        return row
+
+    def compare(
+        self,
+        id: str,
+        group: str,
+        title: str,
+        expected: Any,
+        got: Any,
+        *,
+        detail: str = "",
+        source: str = "",
+        required: bool = True,
+    ) -> Check:
+        """A row that passes on equality; a missing side is never a pass."""
+        verdict: Verdict = PASS if expected == got else FAIL
+        if got is None:
+            verdict = NOT_PROVIDED
+        elif expected is None:
+            verdict = NOT_CHECKED
+        return self.add(
+            id,
+            group,
+            title,
+            verdict,
+            expected=expected,
+            got=got,
+            detail=detail,
+            source=source,
+            required=required,
+        )
+
+    def find(self, id: str) -> Check | None:
+        """The first row of this id."""
+        return next((row for row in self.checks if row.id == id), None)
+
+    def passed(self, id: str) -> bool:
+        row = self.find(id)
+        return row is not None and row.verdict == PASS
+
+    @property
+    def overall(self) -> str:
+        """pass, warn, fail, partial or not_checked; under development anchors dev-pass, dev-warn
+        and so on, so that nothing can take it for green. A fail stays a fail.
+        """
+        word = self._overall()
+        return f"dev-{word}" if self.development and word != FAIL else word
+
+    def _overall(self) -> str:
+        required = {row.verdict for row in self.checks if row.required}
+        if not required:
+            return NOT_CHECKED
+        if FAIL in required:
+            return FAIL
+        optional_fail = any(row.verdict == FAIL and row.id != ANCHOR_ROW for row in self.checks)
+        if WARN in required or optional_fail:
+            return WARN
+        return "partial" if required & {NOT_PROVIDED, NOT_CHECKED} else PASS
+
+    def questions(self) -> dict[Question, Answer]:
+        """What people ask. Stricter than `overall`: optional rows count, unchecked is never green,
+        and values in a quote that is not genuine prove nothing.
+        """
+        answers: dict[Question, Answer] = {
+            question: _answer(row for row in self.checks if _asks(question, row.id))
+            for question in QUESTIONS
+        }
+        if answers["hardware"] == FAIL:
+            for question in ("key", "software", "fresh"):
+                if answers[question] != NOT_PROVIDED:
+                    answers[question] = FAIL
+        return answers
+
+    def summary(self) -> dict[str, Any]:
+        """The document of `verify_evidence --json` (interfaces.md 1)."""
+        return {
+            "overall": self.overall,
+            "questions": self.questions(),
+            "checks": {row.id: row.verdict for row in self.checks},
+        }
+
+    def document(self) -> dict[str, Any]:
+        """Everything, as plain values."""
+        return {
+            "kind": self.kind,
+            "overall": self.overall,
+            "questions": self.questions(),
+            "facts": self.facts,
+            "checks": [asdict(row) for row in self.checks],
+        }
+
+
+def _asks(question: Question, id: str) -> bool:
+    if id in NOTES:
+        return False
+    if question == "hardware":
+        return id.startswith("tdx.") and id not in MEASUREMENTS
+    if question == "key":
+        return id.startswith("bind.") and id != "bind.nonce"
+    if question == "software":
+        return id.startswith(("dstack.", "ccel.")) or id in MEASUREMENTS
+    if question == "gpu":
+        return _GPU_ROW.match(id) is not None
+    return id == "bind.nonce"
+
+
+def _answer(rows: Iterable[Check]) -> Answer:
+    listed = list(rows)
+    verdicts = {row.verdict for row in listed}
+    if verdicts <= {NOT_PROVIDED}:
+        return NOT_PROVIDED
+    if any(row.verdict == FAIL and row.required for row in listed):
+        return FAIL
+    if verdicts & {FAIL, WARN}:
+        return WARN
+    return "partial" if verdicts & {NOT_PROVIDED, NOT_CHECKED} else PASS
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > MAX_ROW_TEXT:
+        return value[:MAX_ROW_TEXT] + "…"
+    return value
