@@ -6,10 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
+from accounts.analytics import Runway, Spending
 from accounts.attention import Card
+from accounts.history import KINDS, Filter, Statement
 from accounts.models import ProviderKey
 from accounts.pages_transaction import FORMS, Link, Review, Transaction
 from accounts.refunds import Batch, FullQueue, Reduction, Relocked
@@ -48,10 +50,11 @@ def pager(page: Page[Any], what: str, path: Callable[[int], str]) -> Pager:
 
 
 def tabs(current: str) -> tuple[Link, ...]:
-    """The four pages of an account."""
+    """The pages of an account."""
     pages = (("Funds", "/account"), ("Refunds", "/account/refunds"))
     more = (("Transactions", "/account/transactions"), ("Keys", "/account/keys"))
-    return tuple(Link(label, path, path == current) for label, path in (*pages, *more))
+    spent = (("Analytics", "/account/analytics"),)
+    return tuple(Link(label, path, path == current) for label, path in (*pages, *more, *spent))
 
 
 @dataclass(frozen=True)
@@ -253,26 +256,55 @@ class MovementRow:
     source: str
 
 
-_KINDS = {
-    "deposit": "Deposit",
-    "deposit_received": "Deposit by another wallet",
-    "withdraw": "Withdrawal",
-    "transfer": "Transfer",
-    "refund_requested": "Refund requested",
-    "refund_cancelled": "Refund cancelled",
-    "refund_paid": "Refund paid",
-    "settlement": "Charged by provider",
-    "account_deleted": "Account closed",
-    "opening": "Opening balance",
-}
 _SOURCES = {"event": "chain event", "transaction": "your transaction", "view": "contract view"}
 
 
 def movement_rows(entries: Iterable[MovementEntry]) -> tuple[MovementRow, ...]:
     return tuple(
-        MovementRow(e, _KINDS.get(e.kind, e.kind), _SOURCES.get(e.source, e.source))
-        for e in entries
+        MovementRow(e, KINDS.get(e.kind, e.kind), _SOURCES.get(e.source, e.source)) for e in entries
     )
+
+
+@dataclass(frozen=True)
+class Option:
+    """One choice of a select."""
+
+    value: str
+    label: str
+    selected: bool
+
+
+def options(choices: Iterable[tuple[str, str]], chosen: str) -> tuple[Option, ...]:
+    return tuple(Option(value, label, value == chosen) for value, label in choices)
+
+
+@dataclass(frozen=True)
+class StatementPage:
+    """A month's statement and the way to the others."""
+
+    statement: Statement
+    months: tuple[Link, ...]
+    address: str
+    freshness: Freshness
+    tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account/transactions"))
+
+
+@dataclass(frozen=True)
+class RunwayRow:
+    runway: Runway
+    empty_on: date | None
+    top_up: str
+
+
+@dataclass(frozen=True)
+class AnalyticsPage:
+    """Spend inside a window, in three cuts, and how long the rest lasts."""
+
+    spending: Spending
+    windows: tuple[Link, ...]
+    runways: tuple[RunwayRow, ...]
+    freshness: Freshness
+    tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account/analytics"))
 
 
 @dataclass(frozen=True)
@@ -281,6 +313,11 @@ class TransactionsPage:
     sent_pager: Pager
     movements: tuple[MovementRow, ...]
     movements_pager: Pager
+    address: str
+    filter: Filter
+    kinds: tuple[Option, ...]
+    balances: tuple[Option, ...]
+    providers: tuple[Option, ...]
     tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account/transactions"))
 
 

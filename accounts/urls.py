@@ -29,6 +29,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
         views_transactions.discard,
         name="discard",
     ),
+    path("account/statement", views.statement, name="statement"),
+    path("account/analytics", views.spending, name="analytics"),
     path("account/keys", views.keys, name="keys"),
     path("accounts/<str:address>", views.public_account, name="public_account"),
     path("account/keys/prepare", views_keys.prepare, name="key_prepare"),

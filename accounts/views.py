@@ -11,7 +11,18 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
-from accounts import actions, clock, follow, funds, limits, pages, selectors, spendable
+from accounts import (
+    actions,
+    analytics,
+    clock,
+    follow,
+    funds,
+    history,
+    limits,
+    pages,
+    selectors,
+    spendable,
+)
 from accounts import pages_transaction as shown
 from accounts.http import user_of
 from accounts.models import FOLLOWED
@@ -86,14 +97,60 @@ def transactions(request: HttpRequest) -> HttpResponse:
     sent: Page[Any] = ledger.paginate(
         selectors.intents_of(user), number, PER_PAGE, shown.transaction
     )
-    moved = ledger.movements(user.address, _number(request, "movements"), PER_PAGE)
+    wanted = history.Filter.of({name: str(value) for name, value in request.GET.items()})
+    moved = history.movements(user.address, wanted, _number(request, "movements"), PER_PAGE)
+    held = ((p, f"{p[:6]}…{p[-4:]}") for p in history.providers(user.address))
     page = pages.TransactionsPage(
         sent.items,
         pages.pager(sent, "transactions", lambda n: f"?page={n}"),
         pages.movement_rows(moved.items),
-        pages.pager(moved, "movements", lambda n: f"?movements={n}#movements"),
+        pages.pager(moved, "movements", lambda n: f"?{wanted.query(movements=n)}#movements"),
+        address=user.address,
+        filter=wanted,
+        kinds=pages.options((("", "Any movement"), *history.KINDS.items()), wanted.kind),
+        balances=pages.options((("", "Any balance"), *history.BALANCES.items()), wanted.balance),
+        providers=pages.options((("", "Any provider"), *held), wanted.provider),
     )
     return render(request, "accounts/transactions.html", {"page": page})
+
+
+@require_GET
+@never_cache
+def statement(request: HttpRequest) -> HttpResponse:
+    """`/account/statement?month=2026-05`: opening + movements = closing, by UTC months."""
+    if not request.user.is_authenticated:
+        return signed_out(request, "Statement")
+    user, today = user_of(request), timezone.now().date()
+    months = history.months(user.address, today)
+    month = history.month_of(request.GET.get("month", ""), months)
+    links = (shown.Link(f"{m:%B %Y}", f"?month={m:%Y-%m}", m == month) for m in months)
+    page = pages.StatementPage(
+        history.statement(user.address, month, today), tuple(links), user.address, chain.head()
+    )
+    return render(request, "accounts/statement.html", {"page": page})
+
+
+@require_GET
+@never_cache
+def spending(request: HttpRequest) -> HttpResponse:
+    """`/account/analytics?window=30`: where the money went and how long the rest lasts."""
+    if not request.user.is_authenticated:
+        return signed_out(request, "Analytics")
+    user, now = user_of(request), timezone.now()
+    window = request.GET.get("window", "30")
+    window = window if window in analytics.WINDOWS else "30"
+    links = (
+        shown.Link(label, f"?window={name}", name == window)
+        for name, label in analytics.WINDOWS.items()
+    )
+    rows = tuple(
+        pages.RunwayRow(r, r.empty_on(now.date()), funds.link("transfer", r.position))
+        for r in analytics.runways(user.address, now)
+    )
+    page = pages.AnalyticsPage(
+        analytics.spending(user.address, window, now), tuple(links), rows, chain.head()
+    )
+    return render(request, "accounts/analytics.html", {"page": page})
 
 
 @require_GET

@@ -1,0 +1,136 @@
+"""What was spent: by provider, by model, by day; and how long the rest lasts.
+
+The source is the chain's settlements, so the sums equal what providers were paid to the neuron. A
+settlement is one sum per provider: the chain does not say which key or which model it was for. The
+model is therefore the one the provider lists now, and there is no spend by key to be had.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+from django.db.models import Count, Sum
+from django.db.models.functions import TruncDate
+
+from accounts.preview_money import PROVIDER_RESERVE
+from ledger.models import Kind, Movement, Service, Settlement
+from ledger.records import Position
+from ledger.selectors import account
+
+WINDOWS = {"7": "7 days", "30": "30 days", "90": "90 days", "all": "All time"}
+#: The pace is that of the last week.
+PACE_DAYS = 7
+
+
+@dataclass(frozen=True)
+class Spent:
+    """One row: neuron and its share of the largest row in ten-thousandths, for the bar."""
+
+    label: str
+    amount: int
+    settlements: int
+    share: int
+    address: str = ""
+
+
+@dataclass(frozen=True)
+class Runway:
+    """How long one sub-account lasts at the pace of the last week; None = it was not used."""
+
+    position: Position
+    per_day: int
+    days: int | None
+
+    def empty_on(self, today: dt.date) -> dt.date | None:
+        if self.days is None or self.days > 3650:
+            return None
+        return today + dt.timedelta(days=self.days)
+
+
+@dataclass(frozen=True)
+class Spending:
+    """`total` neuron left sub-accounts; `settled` is the same read from the settlements."""
+
+    window: str
+    total: int
+    settled: int
+    by_provider: tuple[Spent, ...]
+    by_model: tuple[Spent, ...]
+    by_day: tuple[Spent, ...]
+
+    @property
+    def reconciles(self) -> bool:
+        return self.total == self.settled
+
+
+def spending(user: str, window: str, now: dt.datetime) -> Spending:
+    """Spend of a wallet inside one of WINDOWS (5 queries)."""
+    rows = Movement.objects.filter(user=user, kind="settlement", balance="sub_account")
+    settled = Settlement.objects.filter(user=user)
+    if window != "all":
+        since = now - dt.timedelta(days=int(window))
+        rows, settled = rows.filter(at__gte=since), settled.filter(at__gte=since)
+    pairs = rows.values("serving", "provider").annotate(sum=Sum("amount"), n=Count("pk")).order_by()
+    found = [(r["serving"] or "", r["provider"] or "", -int(r["sum"]), r["n"]) for r in pairs]
+    services = Service.current.filter(provider__in={provider for _, provider, _, _ in found})
+    models = {(s.serving, s.provider): s.model or str(s.kind) for s in services}
+    providers: dict[str, tuple[int, int]] = {}
+    names: dict[str, tuple[int, int]] = {}
+    for serving, provider, amount, count in found:
+        _add(providers, provider, amount, count)
+        _add(names, models.get((serving, provider), "no longer listed"), amount, count)
+    days = (
+        rows.annotate(day=TruncDate("at", tzinfo=dt.UTC))
+        .values("day")
+        .annotate(sum=Sum("amount"), n=Count("pk"))
+        .order_by("-day")
+    )
+    by_day = {f"{r['day']:%Y-%m-%d}": (-int(r["sum"]), r["n"]) for r in days}
+    return Spending(
+        window=window,
+        total=sum(amount for _, _, amount, _ in found),
+        settled=int(settled.aggregate(sum=Sum("settled"))["sum"] or 0),
+        by_provider=_rows(providers, largest_first=True, addresses=True),
+        by_model=_rows(names, largest_first=True),
+        by_day=_rows(by_day),
+    )
+
+
+def _add(sums: dict[str, tuple[int, int]], name: str, amount: int, count: int) -> None:
+    before = sums.get(name, (0, 0))
+    sums[name] = (before[0] + amount, before[1] + count)
+
+
+def _rows(
+    sums: dict[str, tuple[int, int]], *, largest_first: bool = False, addresses: bool = False
+) -> tuple[Spent, ...]:
+    largest = max((amount for amount, _ in sums.values()), default=0) or 1
+    rows = [
+        Spent(name, amount, count, amount * 10_000 // largest, name if addresses else "")
+        for name, (amount, count) in sums.items()
+    ]
+    return tuple(sorted(rows, key=lambda r: -r.amount) if largest_first else rows)
+
+
+def runways(user: str, now: dt.datetime) -> tuple[Runway, ...]:
+    """How long each inference sub-account lasts: what is free above the reserve, divided by the
+    mean of the last week.
+    """
+    since = now - dt.timedelta(days=PACE_DAYS)
+    spent = {
+        (row["serving"], row["provider"]): -int(row["sum"])
+        for row in Movement.objects.filter(user=user, kind="settlement", at__gte=since)
+        .values("serving", "provider")
+        .annotate(sum=Sum("amount"))
+        .order_by()
+    }
+    found = []
+    for position in account(user).positions:
+        if position.kind != Kind.INFERENCE or not position.balance:
+            continue
+        week = spent.get((position.serving, position.provider), 0)
+        free = max(0, position.spendable - PROVIDER_RESERVE)
+        days = free * PACE_DAYS // week if week else None
+        found.append(Runway(position, week // PACE_DAYS, days))
+    return tuple(found)

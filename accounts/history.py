@@ -1,0 +1,218 @@
+"""Every movement of an account, narrowed by what the address bar says, and the statement of a
+month: opening + movements = closing, to the neuron.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from django.db.models import Count, Q, QuerySet, Sum
+
+from accounts import actions
+from ledger.models import Movement
+from ledger.records import MovementEntry, Page
+from ledger.selectors import account, contracts, newest_first, paginate
+
+KINDS = {
+    "deposit": "Deposit",
+    "deposit_received": "Deposit by another wallet",
+    "withdraw": "Withdrawal",
+    "transfer": "Transfer",
+    "refund_requested": "Refund requested",
+    "refund_cancelled": "Refund cancelled",
+    "refund_paid": "Refund paid",
+    "settlement": "Charged by provider",
+    "account_deleted": "Account closed",
+    "opening": "Opening balance",
+}
+BALANCES = {"available": "Available", "sub_account": "At providers"}
+_MAX_PROVIDERS = 200
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What the person asked to see; empty fields ask for everything, dates are whole UTC days."""
+
+    kind: str = ""
+    balance: str = ""
+    provider: str = ""
+    since: dt.date | None = None
+    until: dt.date | None = None
+
+    @classmethod
+    def of(cls, query: Mapping[str, str]) -> Filter:
+        """From the address bar; values that mean nothing are left out."""
+        kind, balance = query.get("kind", ""), query.get("balance", "")
+        return cls(
+            kind=kind if kind in KINDS else "",
+            balance=balance if balance in BALANCES else "",
+            provider=_address(query.get("provider", "")),
+            since=_date(query.get("since", "")),
+            until=_date(query.get("until", "")),
+        )
+
+    def query(self, **more: object) -> str:
+        """The same as a query string, with `more` added (empty ones left out)."""
+        fields = {**vars(self), **more}
+        return urlencode({name: str(value) for name, value in fields.items() if value})
+
+    @property
+    def narrows(self) -> bool:
+        return any(vars(self).values())
+
+    def where(self) -> Q:
+        found = Q()
+        for name in ("kind", "balance", "provider"):
+            if value := getattr(self, name):
+                found &= Q(**{name: value})
+        if self.since:
+            found &= Q(at__gte=_midnight(self.since))
+        if self.until and self.until < dt.date.max:
+            found &= Q(at__lt=_midnight(self.until + dt.timedelta(days=1)))
+        return found
+
+
+def movements(user: str, wanted: Filter, page: int, page_size: int) -> Page[MovementEntry]:
+    """One page, newest first (3 queries)."""
+    known = contracts()
+    rows = newest_first(Movement.objects.filter(wanted.where(), user=user))
+    return paginate(rows, page, page_size, lambda row: MovementEntry.of(row, known))
+
+
+def providers(user: str) -> tuple[str, ...]:
+    """Providers the account ever moved money with."""
+    rows = Movement.objects.filter(user=user, provider__isnull=False)
+    found = rows.order_by("provider").values_list("provider", flat=True).distinct()
+    return tuple(p for p in found[:_MAX_PROVIDERS] if p)
+
+
+def _address(text: str) -> str:
+    try:
+        return actions.address(text)
+    except ValueError:
+        return ""
+
+
+def _date(text: str) -> dt.date | None:
+    try:
+        return dt.date.fromisoformat(text) if len(text) == 10 else None
+    except ValueError:
+        return None
+
+
+def _midnight(day: dt.date) -> dt.datetime:
+    return dt.datetime.combine(day, dt.time(), dt.UTC)
+
+
+# --- the statement of a month --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Line:
+    """Movements of one kind: signed neuron on each side, and how many."""
+
+    label: str
+    available: int
+    locked: int
+    count: int
+
+    @property
+    def total(self) -> int:
+        return self.available + self.locked
+
+
+@dataclass(frozen=True)
+class Statement:
+    """`locked` is what lies at providers, refunds included. `stated` is the closing balance that
+    the movements themselves carry (available, locked), read apart from the sums.
+    """
+
+    month: dt.date
+    opening: Line
+    lines: tuple[Line, ...]
+    closing: Line
+    stated: tuple[int, int]
+    running: bool
+
+    @property
+    def adds_up(self) -> bool:
+        return (self.closing.available, self.closing.locked) == self.stated
+
+
+def statement(user: str, month: dt.date, today: dt.date) -> Statement:
+    """Opening + movements = closing of a UTC month (5 queries at most)."""
+    start, end = _midnight(month), _midnight(_next(month))
+    rows = Movement.objects.filter(user=user)
+    opening = _line("Opening balance", rows.filter(at__lt=start))
+    during = rows.filter(at__gte=start, at__lt=end)
+    lines = tuple(
+        line
+        for kind, label in KINDS.items()
+        if (line := _line(label, during.filter(kind=kind))).count
+    )
+    closing = Line(
+        "Closing balance",
+        opening.available + sum(line.available for line in lines),
+        opening.locked + sum(line.locked for line in lines),
+        sum(line.count for line in lines),
+    )
+    running = month <= today < _next(month)
+    stated = _now(user) if running else _stated(rows.filter(at__lt=end))
+    return Statement(month, opening, lines, closing, stated, running)
+
+
+def months(user: str, today: dt.date) -> tuple[dt.date, ...]:
+    """First days of the months from the first movement until now, newest first."""
+    first = Movement.objects.filter(user=user).order_by("at").values_list("at", flat=True).first()
+    month, last = _first(first.date() if first else today), _first(today)
+    found = []
+    while month <= last:
+        found.append(month)
+        month = _next(month)
+    return tuple(reversed(found)) or (last,)
+
+
+def _line(label: str, rows: QuerySet[Movement]) -> Line:
+    sums = rows.aggregate(
+        available=Sum("amount", filter=Q(balance="available")),
+        locked=Sum("amount", filter=Q(balance="sub_account")),
+        count=Count("pk"),
+    )
+    return Line(label, int(sums["available"] or 0), int(sums["locked"] or 0), sums["count"])
+
+
+def _stated(rows: QuerySet[Movement]) -> tuple[int, int]:
+    """The last `balance_after` of every balance, summed per side."""
+    parts = ("balance", "serving", "provider")
+    newest = rows.filter(Q(balance="sub_account") | Q(balance="available"))
+    sums = {"available": 0, "sub_account": 0}
+    own = newest.filter(balance="available").order_by("-block", "-sequence", "-pk").first()
+    sums["available"] = own.balance_after if own else 0
+    pairs = newest.filter(balance="sub_account")
+    ordered = pairs.order_by(*parts, "-block", "-sequence", "-pk").distinct(*parts)
+    for row in ordered:
+        sums["sub_account"] += row.balance_after
+    return sums["available"], sums["sub_account"]
+
+
+def _now(user: str) -> tuple[int, int]:
+    """The balances of this moment, from the state rows."""
+    found = account(user)
+    available = found.ledger.available if found.ledger else 0
+    return available, sum(position.balance for position in found.positions)
+
+
+def _first(day: dt.date) -> dt.date:
+    return day.replace(day=1)
+
+
+def _next(month: dt.date) -> dt.date:
+    return (month.replace(day=28) + dt.timedelta(days=4)).replace(day=1)
+
+
+def month_of(text: str, known: tuple[dt.date, ...]) -> dt.date:
+    """The month `YYYY-MM` if it is one of `known`, else the newest."""
+    return next((month for month in known if f"{month:%Y-%m}" == text), known[0])
