@@ -29,8 +29,13 @@ def _ours(request: HttpRequest) -> bool:
 
 
 def _decide(request: HttpRequest) -> limits.Decision:
-    cost = limits.CSV_COST if request.path.endswith(".csv") else 1
-    return limits.take(limits.API, limits.caller(request), cost)
+    return limits.take(limits.API, limits.caller(request), _cost(request.path))
+
+
+def _cost(path: str) -> int:
+    if path == PREVIEW:
+        return limits.PREVIEW_COST
+    return limits.CSV_COST if path.endswith(".csv") else 1
 
 
 def _before(request: HttpRequest, decision: limits.Decision) -> HttpResponse | None:

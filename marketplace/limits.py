@@ -34,9 +34,12 @@ class Limit:
         return 60_000 / self.per_minute
 
 
-#: Reads of the JSON API, per network address. A plain read costs 1, a CSV export `CSV_COST`.
+#: Reads of the JSON API, per network address. A plain read costs 1, a CSV export `CSV_COST`,
+#: a transaction's preview `PREVIEW_COST`.
 API = Limit("api", per_minute=600, burst=600)
 CSV_COST = 20
+#: A preview asks the chain node about ten questions; the node's own limit is shared by everybody.
+PREVIEW_COST = 5
 
 
 @dataclass(frozen=True)
