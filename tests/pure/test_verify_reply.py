@@ -55,7 +55,7 @@ def judge(
             SIGNER,
             ("verified", "hashes_match"),
         ),
-        (signed(f"m{REQUEST}:{RESPONSE}"), EXCHANGE, SIGNER, ("unavailable", "unknown_form")),
+        (signed(f"model{REQUEST}:{RESPONSE}"), EXCHANGE, SIGNER, ("unavailable", "unknown_form")),
         (signed(f"{ELSE}:{RESPONSE}"), EXCHANGE, SIGNER, ("rewritten", "request_differs")),
         (signed(f"{REQUEST}:{ELSE}"), EXCHANGE, SIGNER, ("altered", "answer_differs")),
         (signed(f"{ELSE}:{ELSE}"), EXCHANGE, SIGNER, ("altered", "answer_differs")),
