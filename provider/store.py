@@ -90,7 +90,7 @@ class Store:
     """The broker's durable state in the folder `path`; one process at a time."""
 
     def __init__(self, path: Path) -> None:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)  # it says who asked, and how much
         self._lock = threading.Lock()
         self._db = sqlite3.connect(
             path / "broker.sqlite3", check_same_thread=False, isolation_level=None, timeout=2

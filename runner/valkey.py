@@ -51,6 +51,7 @@ class EmbeddedValkey:
         keep = ("--save", "", "--appendonly", "no")
         if self.data:
             self.data.mkdir(parents=True, exist_ok=True)
+            self.data.chmod(0o700)  # it holds answers that are being written
             keep = ("--dir", str(self.data), "--appendonly", "yes")
         command = [str(find_binary()), "--port", "0", "--unixsocket", str(self.socket)]
         command += ["--unixsocketperm", "700", "--loglevel", "warning", *keep]
