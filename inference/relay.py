@@ -177,7 +177,7 @@ async def _streamed(
             record.took(chunk)
             if done:
                 continue  # hashed, for the signature may cover it, but the answer has ended
-            pieces = [wire.read_event(data) for data in parser.feed(chunk)]
+            pieces = _pieces(parser.feed(chunk))
             for event in _events(pieces, record):
                 if isinstance(event, Delta):
                     length += len(event.text) + len(event.reasoning)
@@ -192,6 +192,16 @@ async def _streamed(
         yield Finished(record.finish_reason)
     else:
         yield Failed(Failure("cut_off", "the answer ended without its closing mark"))
+
+
+def _pieces(events: list[bytes]) -> list[wire.Piece]:
+    """What the events say up to the closing mark: how the bytes were cut must not matter."""
+    pieces: list[wire.Piece] = []
+    for data in events:
+        pieces.append(wire.read_event(data))
+        if pieces[-1].done:
+            break
+    return pieces
 
 
 async def _next(

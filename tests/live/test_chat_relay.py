@@ -73,6 +73,7 @@ async def test_an_answer_with_its_hashes() -> None:
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 async def test_any_cut_of_the_bytes_gives_the_same_answer(size: int) -> None:
     stream = token("Grüße ") + token("日本") + closing((1, 2)) + b": bytes after the end\n\n"
+    stream += token("Read on") + b"data: no chunk at all\n\n" + closing((9, 9))
 
     async def script(reply: Reply, asked: Asked) -> None:
         await reply.start()
@@ -82,6 +83,7 @@ async def test_any_cut_of_the_bytes_gives_the_same_answer(size: int) -> None:
 
     events, record, _ = await ask(script)
     assert text(events) == "Grüße 日本"
+    assert record.usage is not None and record.usage.completion_tokens == 2
     assert record.complete
     assert record.response_sha256 == hashlib.sha256(stream).hexdigest()
 
