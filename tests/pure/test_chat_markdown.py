@@ -9,7 +9,9 @@ from html.parser import HTMLParser
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
+from inference import markdown
 from inference.markdown import render
 
 ALLOWED = {
@@ -107,3 +109,20 @@ def test_rendering_time_is_bounded(text: str) -> None:
     started = time.process_time()
     render(text)
     assert time.process_time() - started < 5
+
+
+def test_the_allow_list_holds_where_the_first_wall_falls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A renderer that lets everything pass: what is left is still harmless."""
+    permissive = MarkdownIt("commonmark", {"html": True})
+    permissive.validateLink = lambda url: True  # type: ignore[method-assign]
+    monkeypatch.setattr(markdown, "_engine", lambda: permissive)
+    html = render(
+        "[a](javascript:alert(1)) [b](data:text/html,x) ![c](http://evil.example/p.png)\n\n"
+        "<script>alert(1)</script><style>p{}</style><p onclick=alert(1) style=x:y id=z>d</p>"
+        "<iframe src=//evil.example></iframe><form action=/account/sign-out><input></form>"
+    )
+    for tag, attributes in Inspector(html).tags:
+        assert tag in ALLOWED
+        assert attributes.keys() <= {"href", "title", "rel"}
+        assert not (attributes.get("href") or "").startswith(("javascript", "data"))
+    assert "alert(1)</script" not in html
