@@ -101,7 +101,7 @@ def run(kind: str, url: str, last: int, sources: dict[str, int]) -> dict[str, ob
     empty()
     rpc = Rpc([url], settings.CHAIN_ID, timeout=300)
     projection = FactsOnly(sources) if kind == "raw" else make_projector()
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     follower = Follower(
         rpc, projection, chain_id=settings.CHAIN_ID, confirmations=settings.CONFIRMATIONS
     )
@@ -116,6 +116,7 @@ def run(kind: str, url: str, last: int, sources: dict[str, int]) -> dict[str, ob
     quarter = next(mib for block, mib in memory if block >= last // 4)
     return {
         "seconds": seconds,
+        "cpu_seconds": time.process_time() - cpu,
         "steps": len(memory),
         "events": RawLog.objects.count(),
         "rows": Movement.objects.count() + Settlement.objects.count(),

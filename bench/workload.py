@@ -28,8 +28,9 @@ from protocol.digests import Settlement, address_of_key, settlement_digest, sign
 ONE = 10**18
 PROVIDERS, USERS = 20, 30
 NAME = "inference-v1.0"
-#: Logs per block, about: anvil hashes its whole state for each, so few full blocks are quicker.
-LOGS_PER_BLOCK = 250
+#: Logs per block, about: some twenty transactions. (anvil makes a receipt in time that grows with
+#: the transactions of its block.)
+LOGS_PER_BLOCK = 100
 #: Items of a settlement batch (three logs each); the contract allows 50.
 BATCH = 30
 #: How often each action is drawn; logs per action: 90, 20, 1, 1.
