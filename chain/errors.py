@@ -8,6 +8,7 @@
     │   └── NodeBehind        the node does not have the block yet, or its answers disagree
     └── Halt                  a fact that must not be guessed: exit code 2
         ├── WrongChain        another chain id or genesis than the one we index
+        ├── NotOurContract    there is no LedgerManager at LEDGER_ADDRESS
         ├── FinalityViolated  a block we took as final is no longer part of the chain
         ├── BadLog            a log of our contracts that does not decode
         └── Drift             our sums contradict what a contract logged
@@ -32,7 +33,11 @@ class Unavailable(Retry):
 
 
 class RateLimited(Retry):
-    """The node asks us to slow down."""
+    """The node asks us to slow down; `retry_after` in seconds, where it said so."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class RangeTooWide(Retry):
@@ -53,6 +58,10 @@ class Halt(ChainError):
 
 class WrongChain(Halt):
     """The node serves another chain than the one we index."""
+
+
+class NotOurContract(Halt):
+    """What stands at the configured address is not the contract we index."""
 
 
 class FinalityViolated(Halt):

@@ -16,6 +16,7 @@ from chain.facts import Block, Call, Header, Log, Transaction
 from chain.rpc import BlockRef, Rpc
 
 FIRST_SPAN, LAST_SPAN = 2_000, 1_000_000
+LAST_PATIENCE = 256
 #: Full blocks asked for at once.
 BLOCKS_AT_ONCE = 100
 RawBlocks = Sequence[dict[str, Any]]
@@ -27,6 +28,10 @@ class Fetcher:
     def __init__(self, rpc: Rpc) -> None:
         self.rpc = rpc
         self.span = FIRST_SPAN
+        #: The width (blocks) a node refused last; close to it we widen only after `patience` good
+        #: queries, twice as many after each refusal.
+        self.refused: int | None = None
+        self.patience, self.good = 1, 0
 
     def logs(self, first: int, last: int, addresses: Collection[str]) -> list[Log]:
         """Logs of final blocks in chain order, in as many queries as the node wants."""
@@ -39,12 +44,31 @@ class Fetcher:
                 width = end - first + 1
                 if width == 1:
                     raise Unavailable(f"block {first} alone is too much: {error}") from error
-                self.span = max(1, min(error.suggested or width // 2, width - 1))
+                self._narrow(width, error.suggested)
                 continue
-            if end < last:
-                self.span = min(LAST_SPAN, self.span * 2)
+            if end < last or end - first + 1 == self.span:
+                self._widen()
             first = end + 1
         return found
+
+    def _narrow(self, width: int, suggested: int | None) -> None:
+        """A suggestion counts where it helps: some numbers in error texts are other numbers."""
+        self.refused, self.good = width, 0
+        self.patience = min(LAST_PATIENCE, self.patience * 2)
+        self.span = suggested if suggested and suggested < width else width // 2
+
+    def _widen(self) -> None:
+        """Doubled, but close to a refused width carefully: a limit of results varies along the
+        chain, a limit of blocks does not."""
+        wider = min(LAST_SPAN, self.span * 2)
+        if self.refused is not None and wider >= self.refused:
+            self.good += 1
+            if self.good < self.patience:
+                return
+            wider, self.good = self.span + max(1, self.span // 4), 0
+            if wider > 2 * self.refused:
+                self.refused, self.patience = None, 1
+        self.span = min(LAST_SPAN, wider)
 
     def range(
         self, first: int, last: int, addresses: Collection[str], *, dense: bool

@@ -135,7 +135,34 @@ class Head(models.Model):
     halted = models.BooleanField(
         default=False, help_text="stopped on a fact that must not be guessed (exit code 2)"
     )
+    blocks_per_second = models.FloatField(default=0, help_text="of the last half minute")
+    events_per_second = models.FloatField(default=0, help_text="logs of our contracts, likewise")
     updated_at = models.DateTimeField(db_default=Now())
 
     def __str__(self) -> str:
         return f"chain {self.chain_id} at {self.indexed_block}"
+
+
+class NodeState(models.Model):
+    """The health of one of CHAIN_RPC_URLS as the follower finds it; counts since its start."""
+
+    chain_id = models.BigIntegerField()
+    position = models.SmallIntegerField(help_text="place in CHAIN_RPC_URLS, from 0")
+    name = models.TextField(help_text="scheme, host and port; never the path (API keys)")
+    state = models.TextField(help_text="untried, ok, resting or set aside")
+    reason = models.TextField(default="", help_text="why it rests or is set aside")
+    head_block = models.BigIntegerField(null=True)
+    latency_ms = models.FloatField(null=True, help_text="moving average per batch")
+    calls_per_second = models.FloatField(null=True, help_text="our budget; null: no limit")
+    requests = models.BigIntegerField(default=0)
+    failures = models.BigIntegerField(default=0)
+    websocket = models.BooleanField(default=False, help_text="new heads are heard there")
+    updated_at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["chain_id", "position"], name="node_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.state}"

@@ -21,6 +21,9 @@ class Reader(Protocol):
 class Projection(Protocol):
     """Turns facts into rows. `fold_*` work in memory; `write` runs inside our transaction."""
 
+    def verify(self, head: Header, read: Reader) -> None:
+        """Before anything else: `NotOurContract` when what stands at our address is another."""
+
     def open(self, first: int, read: Reader) -> None:
         """Before the very first range, which starts at block `first`."""
 

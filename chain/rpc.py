@@ -1,25 +1,23 @@
-"""One JSON-RPC client for the chain: batches, several URLs, deadlines, size limits, typed errors.
+"""One JSON-RPC client for the chain: batches, several URLs, failover, typed errors.
 
-Synchronous on purpose: one follower, one thread, few large answers. A node is a stranger: every
-answer is bounded in time and bytes and checked for shape before anybody uses it.
+Synchronous on purpose: one follower, one thread, few large answers. Every answer is checked for
+shape before anybody uses it. Each URL has its own health and budget (`chain.endpoint`).
 """
 
 from __future__ import annotations
 
-import base64
-import http.client
-import ssl
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 
 from chain import facts
+from chain.endpoint import Endpoint
 from chain.errors import (
-    ChainError,
+    Halt,
     NodeBehind,
     RangeTooWide,
     RateLimited,
@@ -28,13 +26,8 @@ from chain.errors import (
     WrongChain,
 )
 from chain.facts import Call
-from chain.limits import log_limit
+from chain.limits import is_rate_limit, log_limit
 
-#: An answer larger than this is refused (bytes).
-MAX_ANSWER = 192 << 20
-#: Calls per HTTP request; public nodes refuse more than 100 to 1000.
-BATCH = 100
-FIRST_REST_SECONDS, LAST_REST_SECONDS = 0.5, 30.0
 #: A block to read at: a number (final blocks) or a 0x-hash (blocks that may still go away).
 BlockRef = int | str
 
@@ -61,112 +54,11 @@ class Failure:
         return self.code == 3 or "revert" in self.message.lower()
 
 
-@dataclass
-class Endpoint:
-    """One URL: its connection, and how long it rests after a failure."""
-
-    url: str
-    timeout: float
-    connection: http.client.HTTPConnection | None = None
-    checked: bool = False
-    rest_seconds: float = 0.0
-    rests_until: float = 0.0
-    batch: int = BATCH
-    headers: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"not an http(s) URL: {self.url}")
-        self.headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
-        if parts.username:
-            token = base64.b64encode(f"{parts.username}:{parts.password or ''}".encode())
-            self.headers["Authorization"] = "Basic " + token.decode()
-
-    @property
-    def name(self) -> str:
-        """The URL without credentials or path: paths of hosted nodes hold API keys."""
-        parts = urlsplit(self.url)
-        port = f":{parts.port}" if parts.port else ""
-        return f"{parts.scheme}://{parts.hostname}{port}"
-
-    def post(self, body: bytes) -> bytes:
-        """The answer to one HTTP POST; Unavailable or RateLimited otherwise."""
-        deadline = time.monotonic() + self.timeout
-        try:
-            return self._post(body, deadline)
-        except (OSError, http.client.HTTPException) as error:
-            self.close()
-            raise Unavailable(f"{self.name}: {type(error).__name__}: {error}") from error
-        except ChainError:
-            self.close()
-            raise
-
-    def _post(self, body: bytes, deadline: float) -> bytes:
-        parts = urlsplit(self.url)
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        for attempt in (1, 2):
-            fresh = self.connection is None
-            connection = self.connection or self._connect()
-            try:
-                connection.request("POST", path, body, self.headers)
-                response = connection.getresponse()
-                break
-            except (ConnectionError, http.client.RemoteDisconnected):
-                # A kept-alive connection that the node has closed meanwhile: once, try a new one.
-                self.close()
-                if fresh or attempt == 2:
-                    raise
-        if response.status == 429:
-            raise RateLimited(f"{self.name}: HTTP 429")
-        chunks, size = [], 0
-        while chunk := response.read1(1 << 20):
-            size += len(chunk)
-            if size > MAX_ANSWER:
-                raise RangeTooWide(f"{self.name}: an answer over {MAX_ANSWER >> 20} MiB")
-            if time.monotonic() > deadline:
-                raise Unavailable(f"{self.name}: no complete answer in {self.timeout:g} s")
-            chunks.append(chunk)
-        # http.client (3.11) does not notice the end of a body read by read1: without this the
-        # kept-alive connection refuses its next answer (ResponseNotReady).
-        response.close()
-        content = b"".join(chunks)
-        if response.status != 200 and content.lstrip()[:1] not in (b"{", b"["):
-            raise Unavailable(f"{self.name}: HTTP {response.status}")
-        if response.status >= 500:
-            raise Unavailable(f"{self.name}: HTTP {response.status}")
-        return content
-
-    def _connect(self) -> http.client.HTTPConnection:
-        parts = urlsplit(self.url)
-        host = parts.hostname or ""
-        if parts.scheme == "https":
-            context = ssl.create_default_context()
-            self.connection = http.client.HTTPSConnection(
-                host, parts.port, timeout=self.timeout, context=context
-            )
-        else:
-            self.connection = http.client.HTTPConnection(host, parts.port, timeout=self.timeout)
-        return self.connection
-
-    def close(self) -> None:
-        if self.connection is not None:
-            self.connection.close()
-        self.connection = None
-        self.checked = False
-
-    def rest(self) -> None:
-        """Leave this node alone for a while, longer each time."""
-        doubled = self.rest_seconds * 2 or FIRST_REST_SECONDS
-        self.rest_seconds = min(doubled, LAST_REST_SECONDS)
-        self.rests_until = time.monotonic() + self.rest_seconds
-
-
 class Rpc:
     """The configured nodes as one: the first healthy URL answers (interfaces.md 2).
 
-    Raises `WrongChain` when a node serves another chain than `chain_id`, `Retry` subclasses when
-    none of the nodes gives an answer now.
+    A node of another chain than `chain_id` is set aside. Raises `WrongChain` when that leaves
+    none, `Retry` subclasses when none of the nodes gives an answer now.
     """
 
     def __init__(self, urls: Iterable[str], chain_id: int, *, timeout: float = 20.0) -> None:
@@ -174,6 +66,10 @@ class Rpc:
         self.chain_id = chain_id
         if not self.endpoints:
             raise ValueError("no RPC URL")
+        #: The node that answered last.
+        self.last: Endpoint | None = None
+        self._pinning = False
+        self._pinned: Endpoint | None = None
 
     def close(self) -> None:
         for endpoint in self.endpoints:
@@ -185,33 +81,94 @@ class Rpc:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    # --- one node at a time ----------------------------------------------------------------------
+
+    @contextmanager
+    def one_node(self) -> Iterator[None]:
+        """Everything asked inside is answered by one node: the first that answers.
+
+        When it fails later the error leaves the block, and the node rests: two nodes may be on
+        different branches, so their answers are never mixed.
+        """
+        self._pinning, self._pinned = True, None
+        try:
+            yield
+        except Retry as error:
+            if self._pinned is not None and not self._pinned.rest_seconds:
+                self._pinned.rest(error)
+            raise
+        finally:
+            self._pinning, self._pinned = False, None
+
+    def set_aside(self, error: Halt) -> None:
+        """Use another node than the one that just answered; raises `error` when none is left."""
+        wrong = self._pinned or self.last
+        self._pinned = None
+        if wrong is not None:
+            wrong.set_aside(error)
+        if all(endpoint.aside for endpoint in self.endpoints):
+            self._lift()
+            raise error
+
+    def _lift(self) -> None:
+        for endpoint in self.endpoints:
+            endpoint.lift()
+
+    def _candidates(self) -> list[Endpoint]:
+        """Whom to ask, in order: the pinned node, else all in good health, else the one that has
+        rested longest (unless it told us when to come back)."""
+        if self._pinned is not None:
+            return [self._pinned]
+        now = time.monotonic()
+        for endpoint in self.endpoints:
+            if endpoint.aside is not None and endpoint.aside_until <= now:
+                endpoint.lift()
+        usable = [e for e in self.endpoints if e.aside is None]
+        if ready := [e for e in usable if e.rests_until <= now]:
+            return ready
+        soonest = sorted(usable, key=lambda e: (e.told_to_wait, e.rests_until))[:1]
+        if soonest and soonest[0].told_to_wait:
+            wait = soonest[0].rests_until - now
+            raise RateLimited(f"{soonest[0].name} asks us to wait {wait:.0f} s more", wait)
+        return soonest
+
     # --- transport -------------------------------------------------------------------------------
 
     def many(self, requests: Sequence[Request]) -> list[Any | Failure]:
         """The answers to `requests` in order, all from one node; errors of single calls inside."""
         if not requests:
             return []
-        last: Retry = Unavailable("no node")
-        now = time.monotonic()
-        ready = [e for e in self.endpoints if e.rests_until <= now] or sorted(
-            self.endpoints, key=lambda e: e.rests_until
-        )[:1]
-        for endpoint in ready:
+        last: Retry | None = None
+        wrong: WrongChain | None = None
+        for endpoint in self._candidates():
+            began = time.monotonic()
             try:
                 answers = self._ask(endpoint, requests)
             except RangeTooWide:
+                self.last = endpoint
                 raise
+            except WrongChain as error:
+                endpoint.set_aside(error)
+                wrong = error
+                continue
             except Retry as error:
-                endpoint.rest()
+                endpoint.rest(error)
                 last = error
                 continue
-            endpoint.rest_seconds = 0.0
+            endpoint.answered(time.monotonic() - began)
+            self.last = endpoint
+            if self._pinning:
+                self._pinned = endpoint
             return answers
-        raise last
+        if last is None and (wrong or all(e.aside for e in self.endpoints)):
+            found = wrong or next(e.aside for e in self.endpoints if e.aside)
+            self._lift()
+            raise found
+        raise last or Unavailable("no node answers")
 
     def _ask(self, endpoint: Endpoint, requests: Sequence[Request]) -> list[Any | Failure]:
         if not endpoint.checked:
-            found = facts.quantity(self._exchange(endpoint, [Request("eth_chainId")])[0])
+            found = facts.quantity(_required(self._exchange(endpoint, [Request("eth_chainId")])[0]))
             if found != self.chain_id:
                 raise WrongChain(
                     f"{endpoint.name} serves chain {found}, not {self.chain_id}; "
@@ -229,7 +186,7 @@ class Rpc:
             {"jsonrpc": "2.0", "id": i, "method": r.method, "params": list(r.params)}
             for i, r in enumerate(requests)
         ]
-        raw = endpoint.post(orjson.dumps(calls if len(calls) > 1 else calls[0]))
+        raw = endpoint.post(orjson.dumps(calls if len(calls) > 1 else calls[0]), len(calls))
         try:
             answer = orjson.loads(raw)
         except orjson.JSONDecodeError:
@@ -310,9 +267,38 @@ class Rpc:
 
     def views(self, block: BlockRef, calls: Sequence[Call]) -> list[str]:
         """What `calls` answer at `block`: 0x-hex, or `revert:0x…` (chain.models.RawCall)."""
-        ref = _reference(block)
-        answers = self.many([_view_request(call, ref) for call in calls])
+        answers = self._at(block, lambda ref: [_view_request(call, ref) for call in calls])
         return [_view_answer(answer) for answer in answers]
+
+    def _at(self, block: BlockRef, make: Callable[[Any], list[Request]]) -> list[Any | Failure]:
+        """The answers to what `make` asks at a block.
+
+        A node that does not take a hash there (EIP-1898) is asked by number, and has to hold the
+        same block under that number before and after.
+        """
+        if not (isinstance(block, str) and len(block) == 66):
+            return self.many(make(_reference(block)))
+        if self.last is None or not self.last.by_number:
+            answers = self.many(make(_reference(block)))
+            if not any(isinstance(a, Failure) and not a.reverted for a in answers):
+                return answers
+        number = self._number_of(block)
+        answers = self.many(make(hex(number)))
+        self._number_of(block)
+        if self.last is not None and not any(
+            isinstance(a, Failure) and not a.reverted for a in answers
+        ):
+            self.last.by_number = True
+        return answers
+
+    def _number_of(self, block_hash: str) -> int:
+        """The number of a block of the node's present chain; NodeBehind when it is none."""
+        found = self.raw_blocks([block_hash], full=False)[0]
+        number = facts.header(found).number if found is not None else -1
+        held = self.raw_blocks([number], full=False)[0] if number >= 0 else None
+        if held is None or facts.header(held).hash != block_hash:
+            raise NodeBehind(f"block {block_hash} is not part of the node's chain now")
+        return number
 
     def call(
         self, to: str, data: str, block: BlockRef | str = "latest", sender: str | None = None
@@ -325,9 +311,11 @@ class Rpc:
 
     def balances(self, address: str, blocks: Sequence[BlockRef]) -> list[int]:
         """The native balance (neuron) of `address` at each block."""
-        answers = self.many(
-            [Request("eth_getBalance", (address, _reference(block))) for block in blocks]
-        )
+        asked = Call(address, "balance")
+        answers = self.many([_view_request(asked, _reference(block)) for block in blocks])
+        for index, (block, answer) in enumerate(zip(blocks, answers, strict=True)):
+            if isinstance(block, str) and isinstance(answer, Failure):
+                answers[index] = self.views(block, [asked])[0]
         return [facts.quantity(_required(answer)) for answer in answers]
 
 
@@ -374,7 +362,7 @@ def _failure(raw: Any) -> Failure:
 
 def _raise_transient(name: str, failure: Failure) -> None:
     text = failure.message.lower()
-    if failure.code == 429 or "rate limit" in text or "too many requests" in text:
+    if failure.code == 429 or is_rate_limit(text):
         raise RateLimited(f"{name}: {failure.message}")
     behind = ("header not found", "unknown block", "block not found", "blockoutofrange")
     if any(words in text for words in behind):

@@ -44,13 +44,14 @@ MAX_FINALITY = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a step did: `more` work at once, and whether rows `changed`."""
+    """What a step did: `more` work at once, whether rows `changed`, how many `logs` it stored."""
 
     more: bool
     changed: bool
     head_block: int
     indexed_block: int
     final_block: int
+    logs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Follower:
         self.row, _ = Head.objects.get_or_create(chain_id=chain_id)
         self.held: dict[str, Block] = {}
         self.held_sources: frozenset[str] = frozenset()
-        self.genesis_checked = False
+        self.genesis_checked = self.verified = False
         self.stale = False
         #: Sources covered from their start to the final block; every stored step keeps them so.
         self.whole: set[str] = set()
@@ -89,20 +90,8 @@ class Follower:
             self.row.refresh_from_db()
             self.stale = False
         try:
-            seen = self._observe()
-            if seen.head.hash in self.held and seen.head.number < self.row.indexed_block:
-                raise NodeBehind(f"the node went back to block {seen.head.number}")
-            if (
-                self.limit is None
-                and seen.head.hash == self.row.indexed_hash
-                and (seen.final <= self.row.final_block)
-            ):
-                self._agree(seen)
-                return self._report(more=False, changed=False)
-            first = self._next_block()
-            if seen.final - first > NEAR or (self.limit is not None):
-                return self._far(seen, first)
-            return self._near(seen, first)
+            with self.rpc.one_node():
+                return self._step()
         except BaseException:
             self.projection.rollback()
             self.held.clear()
@@ -110,11 +99,46 @@ class Follower:
             self.stale = True
             raise
 
+    def _step(self) -> Step:
+        seen = self._observe()
+        if seen.head.hash in self.held and seen.head.number < self.row.indexed_block:
+            raise NodeBehind(f"the node went back to block {seen.head.number}")
+        if not self.verified:
+            self._verify(seen.head)
+        if (
+            self.limit is None
+            and seen.head.hash == self.row.indexed_hash
+            and (seen.final <= self.row.final_block)
+        ):
+            self._agree(seen)
+            return self._report(more=False, changed=False)
+        first = self._next_block()
+        if seen.final - first > NEAR or (self.limit is not None):
+            return self._far(seen, first)
+        return self._near(seen, first)
+
     def _next_block(self) -> int:
         start = min(self.projection.sources().values(), default=0)
         return max(self.row.final_block + 1, start)
 
+    def _verify(self, head: Header) -> None:
+        """Once: the configured contract is there and is what it should be."""
+        start = min(self.projection.sources().values(), default=0)
+        if head.number < start:
+            raise NodeBehind(
+                f"the node is at block {head.number}, the contracts begin at block {start}"
+            )
+        self.projection.verify(head, self._reader({}, -1))
+        self.verified = True
+
     def _observe(self) -> Observation:
+        """What one node says; a node that contradicts what was final is set aside for another."""
+        while (seen := self._look()) is None:
+            pass
+        return seen
+
+    def _look(self) -> Observation | None:
+        """None when the node that answered is now set aside."""
         asked = ["latest", "finalized", *([self.row.final_block] if self._has_final() else [])]
         requests = [
             Request(
@@ -127,14 +151,21 @@ class Follower:
         if not self.genesis_checked:
             requests.append(Request("eth_getBlockByNumber", ("0x0", False)))
         answers = self.rpc.many(requests)
-        if not self.genesis_checked:
-            self._check_genesis(answers.pop())
+        genesis = answers.pop() if not self.genesis_checked else None
         latest = answers[0]
         if isinstance(latest, Failure) or latest is None:
             raise Unavailable("the node does not know its own head")
         head = facts.header(latest)
-        if self._has_final():
-            self._check_final(answers[2], head)
+        try:
+            if not self.genesis_checked:
+                self._check_genesis(genesis)
+            if self._has_final():
+                self._check_final(answers[2], head)
+        except (FinalityViolated, WrongChain) as error:
+            self.rpc.set_aside(error)
+            return None
+        if self.rpc.last is not None:
+            self.rpc.last.head_block = head.number
         final = self._final_of(answers[1], head)
         return Observation(latest, head, max(final, self.row.final_block))
 
@@ -168,10 +199,12 @@ class Follower:
 
     def _final_of(self, raw: Any, head: Header) -> int:
         """The node's final block where its answer is plausible, else head - CONFIRMATIONS."""
-        if isinstance(raw, dict):
+        try:
             found = facts.header(raw).number
-            if 0 <= head.number - found <= MAX_FINALITY:
-                return found
+        except Unavailable:
+            found = -1  # no such tag, or nonsense under it
+        if found >= 0 and 0 <= head.number - found <= MAX_FINALITY:
+            return found
         return max(0, head.number - self.confirmations)
 
     # --- far: ranges of final blocks -------------------------------------------------------------
@@ -198,7 +231,8 @@ class Follower:
         )
         self.projection.fold_pending([], read)
         self._store(seen, first, final, [], sources)
-        return self._report(more=last < goal or self.limit is None, changed=True)
+        more = last < goal or self.limit is None
+        return self._report(more=more, changed=True, logs=sum(len(b.logs) for b in final))
 
     def _adapt(self, logs: int) -> None:
         """Wider sparse ranges where little happens, narrower ones where much does (memory)."""
@@ -249,7 +283,7 @@ class Follower:
         pending = self.projection.fold_pending(pending, read)
         self._store(seen, first, final, pending, sources)
         self.held = {b.header.hash: b for b in pending}
-        return self._report(more=False, changed=True)
+        return self._report(more=False, changed=True, logs=sum(len(b.logs) for b in final))
 
     def _window(self, seen: Observation, first: int, sources: dict[str, int]) -> list[Block]:
         """Blocks `first`..head, linked, reusing those we hold."""
@@ -340,9 +374,9 @@ class Follower:
         self.row.error, self.row.halted = error[:1000], halted
         self.row.save(update_fields=["error", "halted"])
 
-    def _report(self, *, more: bool, changed: bool) -> Step:
+    def _report(self, *, more: bool, changed: bool, logs: int = 0) -> Step:
         row = self.row
-        return Step(more, changed, row.head_block, row.indexed_block, row.final_block)
+        return Step(more, changed, row.head_block, row.indexed_block, row.final_block, logs)
 
 
 def _linked(chain: Sequence[Block]) -> None:

@@ -13,12 +13,13 @@ import orjson
 from django.db import connection
 
 from chain import bulk, store
-from chain.errors import Drift, Halt
-from chain.facts import Block, Call, Log
+from chain.errors import Drift, Halt, NotOurContract
+from chain.facts import Block, Call, Header, Log
 from chain.projection import Reader
 from ledger import detect, fold, opening, reads, rows
 from ledger.models import Projection
 from ledger.state import State
+from protocol.abi import AbiError
 from protocol.networks import Network
 
 NAME = "ledger"
@@ -59,6 +60,21 @@ class Projector:
         self.touched: tuple[set[str], set[str]] = (set(), set())
 
     # --- what to read ----------------------------------------------------------------------------
+
+    def verify(self, head: Header, read: Reader) -> None:
+        """Whether LEDGER_ADDRESS is a LedgerManager: it lists its serving contracts."""
+        call = reads.active_services(self.ledger_address)
+        said = read.views(head, [call])[0]
+        where = f"LEDGER_ADDRESS {self.ledger_address} on chain {self.network.chain_id}"
+        fix = "fix LEDGER_ADDRESS or NETWORK"
+        if said == "0x":
+            raise NotOurContract(f"there is no contract at {where}; {fix}")
+        try:
+            answered = reads.answer("ledger", call, said)
+        except AbiError:
+            answered = None
+        if answered is None or answered[2] is None:
+            raise NotOurContract(f"the contract at {where} is no LedgerManager; {fix}")
 
     def open(self, first: int, read: Reader) -> None:
         """Read what was there at the block before `first`, where that may be anything."""

@@ -13,7 +13,10 @@ from django.db import connection, transaction
 
 from chain import store
 from chain.errors import Halt, Retry
+from chain.heads import Heads, websocket_url
 from chain.models import Head, RawBlock
+from chain.progress import Progress
+from chain.report import Reporter
 from chain.rpc import Rpc
 from chain.sync import Follower, Step
 from ledger import topics
@@ -28,6 +31,8 @@ LOCK = 0x3047_696E_6465_78
 FIRST_WAIT, LAST_WAIT = 0.25, 10.0
 #: Failed steps in a row after which `follow --once` gives up (about 15 s); the loop never does.
 ONCE_TRIES = 7
+#: A head announced so little above what our node has will be there in a moment (blocks, seconds).
+AHEAD, SOON = 3, 0.05
 #: Blocks folded per transaction when replaying.
 REPLAY_BLOCKS = 20_000
 
@@ -35,6 +40,17 @@ REPLAY_BLOCKS = 20_000
 def poll_seconds() -> float:
     """How often an idle follower asks for the head."""
     return 0.3 if settings.IS_DEVNET else 2.0
+
+
+def listening_seconds() -> float:
+    """The same while new heads are announced: a look around in case one was not."""
+    return 1.0 if settings.IS_DEVNET else 5.0
+
+
+def make_heads() -> Heads:
+    """Where new heads are announced: the websockets listed, then the RPC URLs' own."""
+    urls = [*settings.CHAIN_WS_URLS, *(websocket_url(url) for url in settings.CHAIN_RPC_URLS)]
+    return Heads(urls)
 
 
 def make_follower() -> Follower:
@@ -84,7 +100,7 @@ def follow(
     once: bool = False,
     to_block: int | None = None,
     stopping: Callable[[], bool] = lambda: False,
-    on_step: Callable[[Step], None] | None = None,
+    on_step: Callable[[Step, Progress], None] | None = None,
 ) -> Step | None:
     """Keep the rows up with the chain.
 
@@ -96,6 +112,8 @@ def follow(
     """
     follower, wait, last, failed = make_follower(), FIRST_WAIT, None, 0
     follower.limit = to_block
+    heads = make_heads()
+    reporter = Reporter(settings.CHAIN_ID, follower.rpc, heads)
     goal: int | None = None
     try:
         while not stopping():
@@ -104,6 +122,7 @@ def follow(
             except Retry as error:
                 logger.warning("waiting for the node", extra={"error": str(error)})
                 follower.fail(str(error), halted=False)
+                reporter.write()
                 failed += 1
                 if once and failed >= ONCE_TRIES:
                     raise
@@ -112,21 +131,38 @@ def follow(
                 continue
             except Halt as error:
                 follower.fail(str(error), halted=True)
+                reporter.write()
                 raise
             wait, failed = FIRST_WAIT, 0
             goal = last.head_block if goal is None else goal
             if last.changed:
                 tell(follower, last)
+            progress = reporter.step(last)
             if on_step is not None:
-                on_step(last)
+                on_step(last, progress)
             if last.more:
                 continue
             if once and (to_block is not None or last.indexed_block >= goal):
                 break
-            _sleep(poll_seconds(), stopping)
+            wait_for_head(heads, last, stopping)
+        reporter.write()
     finally:
+        heads.close()
         follower.rpc.close()
     return last
+
+
+def wait_for_head(heads: Heads, last: Step, stopping: Callable[[], bool]) -> None:
+    """Until a new head is announced, or it is time to look for one.
+
+    The announcing node may be ahead of the one we read: then look again very soon.
+    """
+    if last.head_block < heads.number <= last.head_block + AHEAD:
+        _sleep(SOON, stopping)
+    elif heads.live is None:
+        heads.wait(poll_seconds(), stopping)
+    elif not heads.wait(listening_seconds(), stopping) and last.changed:
+        heads.missed()
 
 
 def tell(follower: Follower, step: Step) -> None:

@@ -74,9 +74,13 @@ class Env:
             )
         return to_checksum_address(value)
 
-    def urls(self, name: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
+    def urls(
+        self, name: str, default: tuple[str, ...] = (), *, kinds: str = "http"
+    ) -> tuple[str, ...]:
+        """`kinds`: `http`, or `http|ws` where websocket URLs may stand among them."""
         values = self.items(name, default)
         for value in values:
-            if not re.match(r"https?://[^\s/]+", value):
-                raise ImproperlyConfigured(f"{name}: {value!r} is not an http(s) URL; fix it")
+            if not re.match(rf"(?:{kinds})s?://[^\s/]+", value):
+                wanted = kinds.replace("|", "(s) or ")
+                raise ImproperlyConfigured(f"{name}: {value!r} is not an {wanted}(s) URL; fix it")
         return values

@@ -24,9 +24,16 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 NETWORK_NAME = env.choice("NETWORK", (*NETWORKS, "custom"), "devnet")
 _preset: Network | None = NETWORKS.get(NETWORK_NAME)
-CHAIN_RPC_URLS = env.urls(
-    "CHAIN_RPC_URLS", (_preset.rpc_urls if _preset else ()) or ("http://127.0.0.1:8545",)
+_rpc_urls = env.urls(
+    "CHAIN_RPC_URLS",
+    (_preset.rpc_urls if _preset else ()) or ("http://127.0.0.1:8545",),
+    kinds="http|ws",
 )
+CHAIN_RPC_URLS = tuple(url for url in _rpc_urls if url.startswith("http"))
+if not CHAIN_RPC_URLS:
+    raise ImproperlyConfigured("CHAIN_RPC_URLS names no http(s) URL; add one")
+#: Only for announcements of new heads; without any, each RPC URL is tried as a websocket.
+CHAIN_WS_URLS = tuple(url for url in _rpc_urls if url.startswith("ws"))
 CHAIN_ID = env.integer("CHAIN_ID", _preset.chain_id if _preset else 0)
 if _preset and _preset.chain_id != CHAIN_ID:
     raise ImproperlyConfigured(
@@ -235,6 +242,8 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_TIME_LIMIT = 300
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+#: `/metrics` answers to `Authorization: Bearer …` with this; empty: to this machine only.
+METRICS_TOKEN = env.text("METRICS_TOKEN")
 #: Names of tasks (each app's `tasks.py`) and how often beat starts them, seconds.
 CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "follow-intents": {"task": "accounts.follow_intents", "schedule": 5.0},

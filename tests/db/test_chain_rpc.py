@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from chain import rpc as chain_rpc
+from chain import endpoint
 from chain.errors import NodeBehind, RangeTooWide, RateLimited, Unavailable, WrongChain
 from chain.facts import Call
 from chain.rpc import Request, Rpc
@@ -138,7 +138,7 @@ def test_time_and_size_are_bounded(nodes: list[Node], monkeypatch: pytest.Monkey
     nodes[0].behaviour = slow
     with Rpc([nodes[0].url], 31337, timeout=0.2) as rpc, pytest.raises(Unavailable):
         rpc.ask("eth_blockNumber")
-    monkeypatch.setattr(chain_rpc, "MAX_ANSWER", 1000)
+    monkeypatch.setattr(endpoint, "MAX_ANSWER", 1000)
     nodes[1].behaviour = lambda method, params: "x" * 5000
     with Rpc([nodes[1].url], 31337) as rpc, pytest.raises(RangeTooWide):
         rpc.ask("eth_getLogs")

@@ -1,0 +1,249 @@
+"""One RPC URL: its connection, its request budget, and what we know about its health.
+
+A node is a stranger: every answer is bounded in time and bytes. After a failure it rests (the
+circuit is open), ever longer; the first request after a rest asks only for its chain id (the
+half-open probe). A node that contradicts what we know for certain is set aside.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import ssl
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
+from urllib.parse import SplitResult, urlsplit
+
+from chain.errors import ChainError, Halt, RangeTooWide, RateLimited, Retry, Unavailable
+
+#: An answer larger than this is refused (bytes).
+MAX_ANSWER = 192 << 20
+#: Calls per HTTP request; public nodes refuse more than 100 to 1000.
+BATCH = 100
+FIRST_REST_SECONDS, LAST_REST_SECONDS = 0.5, 30.0
+#: A longer `Retry-After` than this is not believed.
+LAST_WAIT_SECONDS = 120.0
+#: A node that contradicted us is looked at again after this long.
+ASIDE_SECONDS = 300.0
+
+
+@dataclass
+class Budget:
+    """Calls per second we allow ourselves: halved when a node complains, +5 % per good answer.
+
+    `rate` None means no limit, until the node complains for the first time.
+    """
+
+    rate: float | None
+    restart: float
+    slowest: float
+    fastest: float
+    _owed_until: float = 0.0
+
+    @classmethod
+    def of(cls, parts: SplitResult) -> Budget:
+        """Ours alone on loopback; elsewhere what public nodes are known to stand."""
+        if _is_loopback(parts.hostname or ""):
+            return cls(None, restart=1000, slowest=200, fastest=100_000)
+        return cls(50, restart=50, slowest=2, fastest=1000)
+
+    def take(self, calls: int, patience: float) -> None:
+        """Wait until `calls` fit; RateLimited when that takes more than `patience` seconds."""
+        if self.rate is None:
+            return
+        now = time.monotonic()
+        wait = self._owed_until - now
+        if wait > patience:
+            raise RateLimited(f"our own budget of {self.rate:.0f} calls/s is used up")
+        if wait > 0:
+            time.sleep(wait)
+        # A second's worth may be used at once; what exceeds it is paid for by waiting.
+        start = max(self._owed_until, time.monotonic() - 1)
+        self._owed_until = start + calls / self.rate
+
+    def slow_down(self) -> None:
+        self.rate = max(self.slowest, (self.rate or 2 * self.restart) / 2)
+
+    def speed_up(self) -> None:
+        if self.rate is not None:
+            self.rate = min(self.fastest, self.rate * 1.05)
+
+
+@dataclass
+class Endpoint:
+    """`latency` in seconds (moving average); `head_block` as the follower last saw it there."""
+
+    url: str
+    timeout: float
+    connection: http.client.HTTPConnection | None = None
+    checked: bool = False
+    rest_seconds: float = 0.0
+    rests_until: float = 0.0
+    #: The node itself named the end of the rest (Retry-After): it is not asked before.
+    told_to_wait: bool = False
+    aside: Halt | None = None
+    aside_until: float = 0.0
+    reason: str = ""
+    requests: int = 0
+    failures: int = 0
+    latency: float = 0.0
+    head_block: int | None = None
+    #: It does not know EIP-1898: state is read by number there, and the hash checked again.
+    by_number: bool = False
+    batch: int = BATCH
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"not an http(s) URL: {self.url}")
+        self.budget = Budget.of(parts)
+        self.headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        if parts.username:
+            token = base64.b64encode(f"{parts.username}:{parts.password or ''}".encode())
+            self.headers["Authorization"] = "Basic " + token.decode()
+
+    @property
+    def name(self) -> str:
+        """The URL without credentials or path: paths of hosted nodes hold API keys."""
+        parts = urlsplit(self.url)
+        port = f":{parts.port}" if parts.port else ""
+        return f"{parts.scheme}://{parts.hostname}{port}"
+
+    @property
+    def state(self) -> str:
+        """`untried`, `ok`, `resting` (its last answer was a failure) or `set aside`."""
+        if self.aside is not None:
+            return "set aside"
+        if self.rest_seconds:
+            return "resting"
+        return "ok" if self.requests else "untried"
+
+    # --- health ----------------------------------------------------------------------------------
+
+    def rest(self, error: Retry) -> None:
+        """Leave this node alone for a while, longer each time, or as long as it asked."""
+        doubled = self.rest_seconds * 2 or FIRST_REST_SECONDS
+        self.rest_seconds = min(doubled, LAST_REST_SECONDS)
+        told = error.retry_after if isinstance(error, RateLimited) else None
+        self.told_to_wait = told is not None
+        wait = self.rest_seconds if told is None else min(told, LAST_WAIT_SECONDS)
+        self.rests_until = time.monotonic() + wait
+        self.failures += 1
+        self.reason = str(error)[:300]
+        self.checked = False
+        if isinstance(error, RateLimited):
+            self.budget.slow_down()
+
+    def set_aside(self, error: Halt) -> None:
+        """It contradicts what we know for certain: nothing it says is used."""
+        self.aside, self.aside_until = error, time.monotonic() + ASIDE_SECONDS
+        self.reason = str(error)[:300]
+        self.checked = False
+
+    def lift(self) -> None:
+        self.aside = None
+
+    def answered(self, seconds: float) -> None:
+        self.rest_seconds, self.told_to_wait, self.reason = 0.0, False, ""
+        self.latency = seconds if not self.latency else 0.8 * self.latency + 0.2 * seconds
+        self.budget.speed_up()
+
+    # --- transport -------------------------------------------------------------------------------
+
+    def post(self, body: bytes, calls: int = 1) -> bytes:
+        """The answer to one HTTP POST of `calls` calls; Unavailable or RateLimited otherwise."""
+        self.budget.take(calls, self.timeout)
+        deadline = time.monotonic() + self.timeout
+        self.requests += 1
+        try:
+            return self._post(body, deadline)
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise Unavailable(f"{self.name}: {type(error).__name__}: {error}") from error
+        except ChainError:
+            self.close()
+            raise
+
+    def _post(self, body: bytes, deadline: float) -> bytes:
+        parts = urlsplit(self.url)
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        for attempt in (1, 2):
+            fresh = self.connection is None
+            connection = self.connection or self._connect()
+            try:
+                connection.request("POST", path, body, self.headers)
+                response = connection.getresponse()
+                break
+            except (ConnectionError, http.client.RemoteDisconnected):
+                # A kept-alive connection that the node has closed meanwhile: once, try a new one.
+                self.close()
+                if fresh or attempt == 2:
+                    raise
+        if response.status == 429 or (
+            response.status == 503 and response.headers.get("Retry-After")
+        ):
+            wait = retry_after(response.headers.get("Retry-After"))
+            raise RateLimited(f"{self.name}: HTTP {response.status}", wait)
+        if response.status == 413:
+            raise RangeTooWide(f"{self.name}: HTTP 413, content too large")
+        chunks, size = [], 0
+        while chunk := response.read1(1 << 20):
+            size += len(chunk)
+            if size > MAX_ANSWER:
+                raise RangeTooWide(f"{self.name}: an answer over {MAX_ANSWER >> 20} MiB")
+            if time.monotonic() > deadline:
+                raise Unavailable(f"{self.name}: no complete answer in {self.timeout:g} s")
+            chunks.append(chunk)
+        # http.client (3.11) does not notice the end of a body read by read1: without this the
+        # kept-alive connection refuses its next answer (ResponseNotReady).
+        response.close()
+        content = b"".join(chunks)
+        if response.status != 200 and content.lstrip()[:1] not in (b"{", b"["):
+            raise Unavailable(f"{self.name}: HTTP {response.status}")
+        if response.status >= 500:
+            raise Unavailable(f"{self.name}: HTTP {response.status}")
+        return content
+
+    def _connect(self) -> http.client.HTTPConnection:
+        parts = urlsplit(self.url)
+        host = parts.hostname or ""
+        if parts.scheme == "https":
+            context = ssl.create_default_context()
+            self.connection = http.client.HTTPSConnection(
+                host, parts.port, timeout=self.timeout, context=context
+            )
+        else:
+            self.connection = http.client.HTTPConnection(host, parts.port, timeout=self.timeout)
+        return self.connection
+
+    def close(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
+        self.connection = None
+        self.checked = False
+
+
+def retry_after(value: str | None) -> float | None:
+    """Seconds of a `Retry-After` header (a number or an HTTP date); None without a sound one."""
+    if not value:
+        return None
+    if value.strip().isdecimal():
+        return float(value.strip()[:9])
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
