@@ -44,6 +44,7 @@ def build(query: Mapping[str, str], account: Account, least: tuple[int, int] | N
         trust=query.get("trust") != "no",
         choices=_choices(action, query, account) if action in _PROVIDER else (),
         presets=_presets(action, account, least),
+        slider=_slider(action, account, least),
     )
 
 
@@ -112,6 +113,16 @@ def _presets(
         shown.Link(label, "/account?" + urlencode({"action": action, "amount": money.exact(a)}))
         for label, a in amounts
     )
+
+
+def _slider(action: str, account: Account, least: tuple[int, int] | None) -> pages.Slider | None:
+    """Only where there is something to choose: with little in the account, all is the only legal
+    amount (contracts.md 3.1 `refund`).
+    """
+    available = account.ledger.available if account.ledger else 0
+    if action != "withdraw" or least is None or available <= least[0]:
+        return None
+    return pages.Slider(available, available - least[0])
 
 
 def _choices(

@@ -7,7 +7,18 @@ from urllib.parse import urlencode
 
 from django.utils import timezone
 
-from accounts import actions, attention, clock, follow, forms, limits, pages, selectors, services
+from accounts import (
+    actions,
+    attention,
+    clock,
+    closing,
+    follow,
+    forms,
+    limits,
+    pages,
+    selectors,
+    services,
+)
 from accounts import pages_transaction as shown
 from accounts.errors import NodeError, Problem
 from accounts.models import User
@@ -37,6 +48,9 @@ def page(user: User, query: Mapping[str, str]) -> pages.FundsPage:
         freshness=head,
         least_deposit=least[0] if least else None,
         contracts=selectors.contract_addresses(),
+        closing=closing.checklist(found, now, clock.lead_seconds(head))
+        if form.action == "delete_ledger"
+        else (),
         cards=attention.cards(user, found.positions, now, timezone.now()),
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from accounts.analytics import Runway, Spending
 from accounts.attention import Card
+from accounts.closing import Todo
 from accounts.history import KINDS, Filter, Statement
 from accounts.models import ProviderKey
 from accounts.pages_transaction import FORMS, Link, Review, Transaction
@@ -129,6 +130,14 @@ class ProviderChoice:
 
 
 @dataclass(frozen=True)
+class Slider:
+    """Legal withdrawals: everything (`available`), or at most `legal` neuron."""
+
+    available: int
+    legal: int
+
+
+@dataclass(frozen=True)
 class Form:
     """The one form of the funds page; `amount` is what the person typed, untouched."""
 
@@ -143,6 +152,7 @@ class Form:
     trust: bool = True
     choices: tuple[ProviderChoice, ...] = ()
     presets: tuple[Link, ...] = ()
+    slider: Slider | None = None
 
     @property
     def label(self) -> str:
@@ -177,6 +187,7 @@ class FundsPage:
     least_deposit: int | None
     contracts: tuple[str, ...]
     cards: tuple[Card, ...] = ()
+    closing: tuple[Todo, ...] = ()
     tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account"))
 
 

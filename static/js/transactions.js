@@ -1,5 +1,6 @@
 // The transaction centre of a page: confirm a review, go on with a stored transaction, watch until it is settled.
 import { send } from './transactions-send.js';
+import './funds.js';
 import './transactions-next.js';
 import { watch } from './transactions-watch.js';
 

@@ -6,18 +6,21 @@ import re
 import time
 from typing import Any
 
+from django.core.cache import cache
 from playwright.sync_api import Page, expect
 
 from chain.selectors import head
 from devnet import accounts as cast
 from devnet import signatures
 from devnet.deploy import Contracts
+from devnet.owner import upgrade
 from tests.browser.pagecheck import sound
 from tests.browser.wallet import Wallet, neuron, sign_in, to_final
 
 ALICE = cast.user(1)
 NEURON = 10**18
 NAME = "inference-v1.0"
+LEFT = "5.000000000000000001"
 ITEM = ("user", "provider", "totalFee", "requestsHash", "nonce", "signature")
 
 
@@ -155,3 +158,53 @@ def test_a_settlement_eats_a_pending_refund_while_the_page_is_open(
     reduction = page.get_by_test_id("reduction-row")
     expect(reduction).to_have_attribute("data-cause", "settlement")
     expect(reduction).to_have_attribute("data-amount", str(fee))
+
+
+def test_the_withdrawal_line_stops_only_where_the_contract_agrees(
+    asgi_server: str,
+    index: None,
+    petra: str,
+    wallet: Wallet,
+    contracts: Contracts,
+    page: Page,
+    errors: list[str],
+) -> None:
+    contracts.ledger.send(ALICE, "depositFund", value=7 * NEURON + 1)
+    contracts.ledger.send(ALICE, "transferFund", petra, NAME, 2 * NEURON)
+    caught_up(contracts)
+    sign_in(page, asgi_server)
+    page.goto(f"{asgi_server}/account?action=withdraw")
+    line, amount = page.get_by_test_id("tx-slider"), page.get_by_test_id("tx-amount")
+    for position, typed in (("100", "0.5"), ("500", "2.000000000000000001"), ("900", LEFT)):
+        line.fill(position)
+        expect(amount).to_have_value(typed)
+        expect(page.get_by_test_id("tx-state")).to_have_attribute("data-state", "prechecked")
+    amount.fill("3")  # typed by hand: in words, before any wallet opens
+    expect(page.get_by_test_id("tx-state")).to_have_attribute("data-state", "blocked")
+    page.goto(f"{asgi_server}/account?action=delete_ledger")
+    steps = page.get_by_test_id("closing").get_by_role("listitem")
+    expect(steps.first).to_contain_text("Retrieve 2 0G from")
+    expect(steps).to_have_count(4)
+    line_of_all = f"{asgi_server}/account?action=withdraw&amount={LEFT}"
+    page.goto(line_of_all)
+    to_final(page)
+    assert neuron(page, "available") == ledger(contracts)["availableBalance"] == 0
+
+
+def test_a_testnets_minimums_are_read_from_its_contract(
+    asgi_server: str, wallet: Wallet, contracts: Contracts, page: Page, devnet: Any
+) -> None:
+    upgrade(contracts, devnet, "ledger", "LedgerManagerTestnet")
+    cache.clear()  # minimums are kept for a minute
+    sign_in(page, asgi_server)
+    expect(page.locator("#tx-amount-note")).to_contain_text("at least 0.1 0G")
+    state = page.get_by_test_id("tx-state")
+    page.get_by_test_id("tx-amount").fill("0.09")
+    expect(state).to_have_attribute("data-state", "blocked")
+    expect(page.get_by_test_id("tx-review")).to_contain_text("At least 0.1 0G is needed")
+    page.get_by_test_id("tx-amount").fill("0.1")
+    expect(state).to_have_attribute("data-state", "prechecked")
+    page.get_by_test_id("tx-confirm").click()
+    expect(state).to_have_attribute("data-state", re.compile("included|indexed|final"))
+    assert ledger(contracts)["availableBalance"] == NEURON // 10
+    cache.clear()

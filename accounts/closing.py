@@ -1,0 +1,64 @@
+"""The way to a closed account: retrieve, wait, collect, withdraw (contracts.md 3.4, 6.3). Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from accounts import money
+from ledger.records import Account
+
+
+@dataclass(frozen=True)
+class Todo:
+    """One line of the checklist; `state` is done, current or next. `links` are (label, path)."""
+
+    label: str
+    state: str
+    note: str = ""
+    links: tuple[tuple[str, str], ...] = ()
+    unlocks_at_unix: int = 0
+
+
+def checklist(account: Account, now: int, lead: int = 0) -> tuple[Todo, ...]:
+    """What is left to do; the first open line is the current one. `lead`: how far the chain's clock
+    is ahead of ours, seconds.
+    """
+    free = [p for p in account.positions if p.spendable > 0]
+    waiting = [r for p in account.positions for r in p.refunds if r.unlocks_at_unix > now]
+    unlocked = sum(p.unlocked(now) for p in account.positions)
+    held = sum(p.balance for p in account.positions)
+    available = account.ledger.available if account.ledger else 0
+    retrieve = tuple(
+        (
+            f"Retrieve {money.short(p.spendable)} 0G from {p.provider[:6]}…{p.provider[-4:]}",
+            _form("retrieve", account=f"{p.service_name}:{p.provider}"),
+        )
+        for p in free
+    )
+    last = max((r.unlocks_at_unix for r in waiting), default=0)
+    collect = (("Collect all", "/account/refunds/collect"),) if unlocked else ()
+    everything = (("Withdraw everything", _form("withdraw", amount=money.exact(available))),)
+    total = account.ledger.total if account.ledger else 0
+    steps = (
+        (not free, "Retrieve everything from providers", "", retrieve, 0),
+        (not free and not waiting, "Wait until it is unlocked", "", (), last - lead if last else 0),
+        (not held, "Collect it", "", collect, 0),
+        (
+            not total,
+            "Withdraw everything",
+            "Taking out the last neuron closes the account by itself.",
+            everything if available and not held else (),
+            0,
+        ),
+    )
+    found, open_before = [], False
+    for done, label, note, links, unlocks in steps:
+        state = "done" if done and not open_before else "next" if open_before else "current"
+        open_before = open_before or not done
+        found.append(Todo(label, state, note, links, unlocks if not done else 0))
+    return tuple(found)
+
+
+def _form(action: str, **fields: str) -> str:
+    return "/account?" + urlencode({"action": action, **fields})

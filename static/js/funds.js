@@ -1,0 +1,37 @@
+// The withdrawal line: it stops only at amounts the contract takes (everything, or what leaves the minimum), and the
+// field beside it keeps the exact amount. Neuron are BigInt: a float would lose some.
+const NEURON = 10n ** 18n;
+const STEPS = 1000n;
+
+// Neuron for a position of the line; past the last legal partial amount the nearer of the two neighbours.
+export function snapped(position, available, legal) {
+  const wanted = (available * BigInt(position)) / STEPS;
+  if (wanted <= legal) return wanted;
+  return wanted - legal < available - wanted ? legal : available;
+}
+
+export function written(neuron) {
+  const rest = (neuron % NEURON).toString().padStart(18, '0').replace(/0+$/, '');
+  return `${neuron / NEURON}${rest && `.${rest}`}`;
+}
+
+const field = document.querySelector('[data-slider]');
+if (field) {
+  const line = field.querySelector('input');
+  const amount = document.getElementById('tx-amount');
+  const [available, legal] = [BigInt(field.dataset.available), BigInt(field.dataset.legal)];
+  const tell = (neuron) => line.setAttribute('aria-valuetext', neuron === available ? `everything, ${written(neuron)} 0G` : `${written(neuron)} 0G`);
+  field.hidden = false;
+  line.addEventListener('input', (event) => {
+    event.stopPropagation(); // the form reviews the amount, not the line
+    const neuron = snapped(Number(line.value), available, legal);
+    amount.value = written(neuron);
+    tell(neuron);
+    amount.dispatchEvent(new Event('input', { bubbles: true }));
+  });
+  line.addEventListener('change', (event) => {
+    event.stopPropagation();
+    const neuron = snapped(Number(line.value), available, legal);
+    line.value = String((neuron * STEPS) / available);
+  });
+}
