@@ -1,6 +1,6 @@
 """Evidence becomes a verdict. Pure: no clock, no network, no database.
 
-One report: `report`, `gpu` and `gpu_payload` judge stored evidence (attestation.md) through the
+One report: `judge` turns evidence and its context into a Report (attestation.md), through the
 engine.
 
 One answer, one signature: `reply` tells apart what the official SDK does not (provider-protocol.md
@@ -14,26 +14,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from attestation.engine.reports import verify as report
-from attestation.engine.reports import verify_gpu as gpu
-from attestation.engine.reports import verify_gpu_payload as gpu_payload
+from attestation.engine.evidence import Context, Evidence
+from attestation.engine.reports import judge
+from attestation.engine.verdicts import Report
 from net import strictjson
 from net.errors import BadAnswer
 from net.limits import JsonLimits
 from protocol import replies
 
 __all__ = [
+    "Context",
+    "Evidence",
     "Exchange",
     "MessageVerdict",
     "Reason",
     "ReplyVerdict",
+    "Report",
     "Scheme",
     "Signer",
-    "gpu",
-    "gpu_payload",
+    "judge",
     "no_reply",
     "reply",
-    "report",
     "signer_of",
 ]
 

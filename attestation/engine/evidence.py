@@ -1,11 +1,11 @@
-"""What a verification is made of besides the report itself."""
+"""What a verification is made of, and how members of a report are read."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from attestation.engine.anchors import VENDOR, Anchors
 from attestation.engine.collateral import Collateral
@@ -13,6 +13,20 @@ from attestation.engine.limits import JSON
 from attestation.engine.policy import DEFAULT, Policy
 from net import strictjson
 from net.errors import BadAnswer
+
+Kind = Literal["report", "gpu", "gpu-payload"]
+KINDS: tuple[Kind, ...] = ("report", "gpu", "gpu-payload")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a provider handed over: a report's body as it was received, one GPU's binary evidence
+    with its PEM chain, or an `nvidia_payload`.
+    """
+
+    kind: Kind
+    body: bytes
+    chain_pem: bytes = b""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from attestation.engine import binding, ccel, dstack, gpu, nras, tdx
 from attestation.engine.dstack import Deployment
 from attestation.engine.evidence import (
     Context,
+    Evidence,
     Unreadable,
     document,
     excerpt,
@@ -34,6 +35,15 @@ from protocol.quotes import Quote
 GROUP = "Report"
 _HEX_DIGITS = frozenset("0123456789abcdef")
 _PUBLIC_KEY_BYTES = (64, 65)
+
+
+def judge(evidence: Evidence, context: Context) -> Report:
+    """Judge evidence of any kind."""
+    if evidence.kind == "gpu":
+        return verify_gpu(evidence.body, evidence.chain_pem, context)
+    if evidence.kind == "gpu-payload":
+        return verify_gpu_payload(evidence.body, context)
+    return verify(evidence.body, context)
 
 
 def verify(body: bytes, context: Context) -> Report:

@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from attestation.engine import anchors, reports
-from attestation.engine.evidence import Context
+from attestation.engine.evidence import Context, Evidence
 from attestation.engine.verdicts import Report
 
 VECTORS = Path(__file__).parents[3] / "shared" / "vectors" / "attestation"
@@ -35,8 +35,21 @@ class Case:
         return dict(json.loads((self.folder / "case.json").read_text()))
 
     @property
-    def body(self) -> bytes:
-        return (self.folder / "report.json").read_bytes()
+    def evidence(self) -> Evidence:
+        kind = self.fields.get("kind", "report")
+        if kind == "gpu":
+            chain = (self.folder / "chain.pem").read_bytes()
+            return Evidence(kind, (self.folder / "evidence.bin").read_bytes(), chain)
+        return Evidence(kind, self.report_file.read_bytes())
+
+    @property
+    def report_file(self) -> Path:
+        kind = str(self.fields.get("kind", "report"))
+        names: dict[str, str] = {
+            "gpu": "evidence.bin",
+            "gpu-payload": self.fields.get("payload", "payload.json"),
+        }
+        return self.folder / names.get(kind, "report.json")
 
     def context(self) -> Context:
         case = self.fields
@@ -58,15 +71,7 @@ class Case:
         )
 
     def judge(self, **changes: Any) -> Report:
-        context = replace(self.context(), **changes)
-        kind = self.fields.get("kind", "report")
-        if kind == "gpu":
-            evidence = (self.folder / "evidence.bin").read_bytes()
-            return reports.verify_gpu(evidence, (self.folder / "chain.pem").read_bytes(), context)
-        if kind == "gpu-payload":
-            payload = self.fields.get("payload", "payload.json")
-            return reports.verify_gpu_payload((self.folder / payload).read_bytes(), context)
-        return reports.verify(self.body, context)
+        return reports.judge(self.evidence, replace(self.context(), **changes))
 
     def rim_files(self) -> dict[str, Path] | None:
         """Manifests by id, None where the case has none."""

@@ -1,0 +1,147 @@
+"""Evidence in a zip: everything that a verdict depends on, so that anybody can judge it again.
+
+    manifest.json     format, kind, now, and what we knew: nonce, chain values, headers
+    report.json       the body as received (evidence.bin and chain.pem for one GPU)
+    collateral.json   rims/<RIM id>.xml   ocsp.json   nras.json   jwks.json
+
+Trust anchors and policy are never in it: whoever judges brings their own. Pure: bytes in and out.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from attestation.engine.anchors import Anchors
+from attestation.engine.evidence import KINDS, Context, Evidence, Unreadable, document
+
+FORMAT = "zg-market evidence 1"
+MAX_FILES = 64
+MAX_FILE_BYTES = 4 << 20
+MAX_TOTAL_BYTES = 16 << 20
+#: Fields of a Context that the manifest holds, with the types they may have.
+_FIELDS: Mapping[str, tuple[type, ...]] = {
+    "onchain_signer": (str, type(None)),
+    "acknowledged": (bool, type(None)),
+    "nonce": (str, type(None)),
+    "accepts_nonce": (bool,),
+    "tls_fingerprint": (str, type(None)),
+    "body_signature": (str, type(None)),
+}
+_RIM = re.compile(r"rims/([A-Za-z0-9._-]{1,120})\.xml")
+_NAMES = {
+    *("manifest.json", "report.json", "evidence.bin", "chain.pem", "collateral.json"),
+    *("ocsp.json", "nras.json", "jwks.json"),
+}
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+class BadBundle(ValueError):
+    """The file is not an evidence bundle, or larger than one may be."""
+
+
+def write(evidence: Evidence, context: Context) -> bytes:
+    """The zip; equal inputs give equal bytes."""
+    manifest = {"format": FORMAT, "kind": evidence.kind, "now": context.now}
+    files = {
+        "manifest.json": _json(manifest | {name: getattr(context, name) for name in _FIELDS}),
+        "evidence.bin" if evidence.kind == "gpu" else "report.json": evidence.body,
+    }
+    if evidence.kind == "gpu":
+        files["chain.pem"] = evidence.chain_pem
+    for name in ("collateral", "nras", "jwks"):
+        value = getattr(context, name)
+        if value is not None:
+            files[f"{name}.json"] = _json(dict(value) if name == "collateral" else value)
+    if context.ocsp:
+        files["ocsp.json"] = _json([answer.hex() for answer in context.ocsp])
+    files |= {f"rims/{id}.xml": xml for id, xml in (context.rims or {}).items()}
+    if context.rims is not None:
+        files["rims/"] = b""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in sorted(files):
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), files[name], zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def read(data: bytes, anchors: Anchors) -> tuple[Evidence, Context]:
+    """Evidence and context of a bundle, to be judged under `anchors`. Raises BadBundle."""
+    files = _files(data)
+    try:
+        manifest = document(files["manifest.json"])
+        return _parse(manifest, files, anchors)
+    except KeyError as error:
+        raise BadBundle(f"the bundle lacks {error}") from None
+    except (Unreadable, TypeError, ValueError) as error:
+        raise BadBundle(f"the bundle is damaged: {error}") from None
+
+
+def _parse(manifest: Any, files: Mapping[str, bytes], anchors: Anchors) -> tuple[Evidence, Context]:
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise BadBundle(f"the manifest's format is not {FORMAT!r}")
+    kind, now = manifest["kind"], manifest["now"]
+    if kind not in KINDS or type(now) is not int:
+        raise BadBundle("the manifest names no known kind, or no time")
+    for name, types in _FIELDS.items():
+        if not isinstance(manifest[name], types):
+            raise BadBundle(f"the manifest's {name} is of the wrong type")
+    if kind == "gpu":
+        evidence = Evidence(kind, files["evidence.bin"], files["chain.pem"])
+    else:
+        evidence = Evidence(kind, files["report.json"])
+    rims = {match[1]: xml for name, xml in files.items() if (match := _RIM.fullmatch(name))}
+    context = Context(
+        now=now,
+        anchors=anchors,
+        collateral=_optional(files, "collateral.json", dict),
+        rims=rims if rims or "rims/" in files else None,
+        ocsp=[bytes.fromhex(answer) for answer in _optional(files, "ocsp.json", list) or []],
+        nras=_optional(files, "nras.json", list),
+        jwks=_optional(files, "jwks.json", dict),
+        **{name: manifest[name] for name in _FIELDS},
+    )
+    return evidence, context
+
+
+def _files(data: bytes) -> dict[str, bytes]:
+    """Known members, none larger than allowed whatever the directory claims. Raises BadBundle."""
+    files: dict[str, bytes] = {}
+    total = 0
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+            if len(members) > MAX_FILES:
+                raise BadBundle(f"more than {MAX_FILES} files")
+            for member in members:
+                if member.filename == "rims/":
+                    files["rims/"] = b""
+                if member.filename not in _NAMES and not _RIM.fullmatch(member.filename):
+                    continue
+                with archive.open(member) as stream:
+                    content = stream.read(MAX_FILE_BYTES + 1)
+                total += len(content)
+                if len(content) > MAX_FILE_BYTES or total > MAX_TOTAL_BYTES:
+                    raise BadBundle("larger than evidence may be")
+                files[member.filename] = content
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+        raise BadBundle(f"not a readable zip: {error}") from None
+    return files
+
+
+def _optional(files: Mapping[str, bytes], name: str, kind: type) -> Any:
+    if name not in files:
+        return None
+    value = document(files[name])
+    if not isinstance(value, kind):
+        raise BadBundle(f"{name} is not a JSON {kind.__name__}")
+    return value
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, indent=1).encode()

@@ -1,0 +1,46 @@
+"""`manage.py verify_bundle`: judge a bundle from a report page offline (interfaces.md 1)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from attestation import bundle, printing, verify
+from attestation.engine import anchors
+
+
+class Command(BaseCommand):
+    help = (
+        "Verify a downloaded evidence bundle: no network, no clock, anchors of the settings. "
+        "Exit 0 pass or warn, 1 fail, 2 not fully judged or under development anchors."
+    )
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("file", metavar="FILE.zip")
+        parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            data = Path(options["file"]).read_bytes()
+            evidence, context = bundle.read(data, _anchors())
+        except OSError as error:
+            raise CommandError(
+                f"cannot read {options['file']}: {error.strerror}", returncode=2
+            ) from error
+        except (bundle.BadBundle, anchors.BadAnchors) as error:
+            raise CommandError(str(error), returncode=2) from error
+        report = verify.judge(evidence, context)
+        self.stdout.write(printing.render(report, as_json=options["json"]))
+        sys.exit(printing.exit_code(report))
+
+
+def _anchors() -> anchors.Anchors:
+    """The anchors of this installation: a bundle never brings its own."""
+    if settings.ATTESTATION_ANCHORS == "vendor":
+        return anchors.VENDOR
+    return anchors.load(Path(settings.ATTESTATION_ANCHORS).read_bytes())

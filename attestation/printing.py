@@ -1,0 +1,46 @@
+"""A report on the terminal, and the exit code it means (interfaces.md 1)."""
+
+from __future__ import annotations
+
+import json
+
+from attestation.engine.verdicts import Question, Report
+
+QUESTIONS: dict[Question, str] = {
+    "hardware": "Is it genuine, current Intel TDX?",
+    "key": "Does that TD hold the key the chain pays?",
+    "software": "Is the software known and fixed?",
+    "gpu": "Are the GPUs genuine and measured?",
+    "fresh": "Was it made for us, now?",
+}
+_EXIT = {"pass": 0, "warn": 0, "fail": 1}
+_WIDTH = 120
+
+
+def exit_code(report: Report) -> int:
+    """0 pass or warn, 1 fail, 2 whatever was not fully judged or not under vendor anchors."""
+    return _EXIT.get(report.overall, 2)
+
+
+def render(report: Report, *, as_json: bool) -> str:
+    """One JSON document, or lines for people."""
+    if as_json:
+        return json.dumps(report.summary())
+    lines = [f"{report.overall} ({report.kind})", ""]
+    lines += [f"{QUESTIONS[name]:44} {answer}" for name, answer in report.questions().items()]
+    order = list(dict.fromkeys(row.group for row in report.checks))
+    group = ""
+    for row in sorted(report.checks, key=lambda row: order.index(row.group)):
+        if row.group != group:
+            group = row.group
+            lines += ["", group]
+        note = "; ".join(
+            printable(text) for text in (row.got, row.detail) if text not in (None, "")
+        )
+        lines.append(f"  {row.verdict:13} {row.id:24} {note}"[:_WIDTH])
+    return "\n".join(lines)
+
+
+def printable(value: object) -> str:
+    """A stranger's text without control characters: it must not steer the terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))
