@@ -27,8 +27,8 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from accounts.models import User
-from inference import access, services, turnlog
-from inference.errors import ChatError, Closing, SignerChanged, Unavailable
+from inference import access, turnlog
+from inference.errors import ChatError, SignerChanged, Unavailable
 from inference.hub import Hub, hub
 from inference.models import Chat, State, Turn
 
@@ -112,17 +112,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
     async def _prompt(self, key: UUID, text: str, given: dict[str, str]) -> None:
         await self._still_signed_in()
         try:
-            if self.hub.closing:
-                raise Closing("This server is restarting. Send it again in a few seconds.")
-            opened = await database_sync_to_async(services.open_turn)(
-                self.chat,
-                text,
-                process=self.hub.process,
-                prompt_key=key,
-                **given,
-            )
-            if opened.call is not None:
-                self.hub.launch(opened.turn, opened.call)
+            opened = await self.hub.ask(self.chat, text, prompt_key=key, **given)
         except ChatError as error:
             more = {"signer": error.signer} if isinstance(error, SignerChanged) else {}
             await self._send(

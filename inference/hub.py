@@ -13,7 +13,7 @@ import logging
 import uuid
 from collections.abc import Coroutine
 from contextlib import aclosing
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from weakref import WeakKeyDictionary
 
 from channels.db import database_sync_to_async
@@ -24,7 +24,7 @@ from redis.exceptions import RedisError
 from inference import relay, services, signatures, turnlog
 from inference.errors import Closing, Unavailable
 from inference.failures import Failure
-from inference.models import State, Turn, Verdict
+from inference.models import Chat, State, Turn, Verdict
 from inference.relay import Call, Delta, Failed, Finished, Record, Usage
 from net.addresses import Policy
 from net.client import Client
@@ -32,6 +32,7 @@ from net.client import Client
 log = logging.getLogger(__name__)
 
 Why = Literal["stop", "closing"]
+Result = TypeVar("Result")
 
 BEAT_SECONDS = 4.0
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
@@ -71,6 +72,22 @@ class Hub:
                 log.warning("chat cannot start: %s", error)
                 raise Unavailable("Chat is not available right now. Nothing was sent.") from None
             self._service = [_task(self._keep_house()), _task(self._listen())]
+
+    async def ask(self, chat: Chat, text: str, **given: Any) -> services.Opened:
+        """Open a turn (`services.open_turn`) and begin its answer, as one step: a page that leaves
+        in between must not leave an open turn that nobody writes. Raises ChatError.
+        """
+        if self.closing:
+            raise Closing("This server is restarting. Send it again in a few seconds.")
+        return await asyncio.shield(_task(self._ask(chat, text, given)))
+
+    async def _ask(self, chat: Chat, text: str, given: dict[str, Any]) -> services.Opened:
+        opened: services.Opened = await database_sync_to_async(services.open_turn)(
+            chat, text, process=self.process, **given
+        )
+        if opened.call is not None:
+            self.launch(opened.turn, opened.call)
+        return opened
 
     def launch(self, turn_id: int, call: Call) -> None:
         """Write the answer of an open turn. Raises Closing when this process is about to end."""
@@ -264,7 +281,7 @@ def _open_turns(processes: list[str]) -> list[int]:
     return list(rows.values_list("pk", flat=True))
 
 
-def _task(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+def _task(work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
     """A task with a context of its own: a request's context ends with the request, and database
     calls bound to it would fail.
     """

@@ -25,7 +25,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from accounts.models import User
 from inference import access, readiness, selectors, services, turnlog
-from inference.errors import BadPrompt, ChatError, Closing
+from inference.errors import BadPrompt, ChatError
 from inference.hub import hub
 from inference.models import Chat, State, Turn
 from inference.pages import TurnPage, TurnView
@@ -135,13 +135,7 @@ async def send(request: HttpRequest, chat: UUID) -> HttpResponse:
 async def _ask(chat: Chat, text: str, provider: str, accept_signer: str = "") -> None:
     own = hub()
     await own.start()
-    if own.closing:
-        raise Closing("This server is restarting. Send it again in a few seconds.")
-    opened = await sync_to_async(services.open_turn)(
-        chat, text, process=own.process, provider=provider, accept_signer=accept_signer
-    )
-    if opened.call is not None:
-        own.launch(opened.turn, opened.call)
+    await own.ask(chat, text, provider=provider, accept_signer=accept_signer)
 
 
 @require_POST

@@ -133,6 +133,21 @@ async def test_a_prompt_sent_twice_at_the_same_moment_is_asked_once() -> None:
         assert len(s.upstream.chats) == 1
 
 
+async def test_a_page_that_leaves_while_it_asks_leaves_no_turn_that_nobody_writes() -> None:
+    """A second click on a form aborts the first request, wherever it stands."""
+    async with stage(polite) as s:
+        for wait in (0.0, 0.001, 0.003, 0.006, 0.01, 0.02, 0.04):
+            asking = asyncio.create_task(s.hub.ask(s.chat, "Hello?"))
+            await asyncio.sleep(wait)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            await asyncio.sleep(0.3)  # the database's thread may still be writing the turn
+            newest = await in_db(lambda: s.chat.turns.order_by("-pk").first())()
+            if newest is not None:
+                assert (await s.ended(newest.pk, judged=False)).state == State.ANSWERED
+        assert await in_db(s.chat.turns.count)() >= 3
+
+
 async def test_stop_keeps_the_text_and_closes_the_connection() -> None:
     async with stage(endless) as s:
         turn_id = await s.ask()
