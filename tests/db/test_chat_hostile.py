@@ -116,3 +116,18 @@ async def test_two_counts_of_one_answer_are_told_as_the_last() -> None:
         turn = await on.ended(await on.ask())
         assert (turn.prompt_tokens, turn.completion_tokens) == (3, 4)
         assert turn.verdict == Verdict.VERIFIED
+
+
+async def test_an_answer_id_in_other_letters_is_the_same_id() -> None:
+    """Brokers look ids up in lower case, so a second spelling would be an old signature again."""
+
+    async def script(reply: Reply, asked: Asked) -> None:
+        answer_id = "abc-1" if len(reply.upstream.chats) == 1 else "ABC-1"
+        await reply.start(answer_id)
+        await reply.tokens("Hello")
+        await reply.signed_end(answer_id, asked)
+
+    async with stage(script) as on:
+        assert (await on.ended(await on.ask())).verdict == Verdict.VERIFIED
+        second = await on.ended(await on.ask())
+        assert (second.verdict, second.verdict_reason) == (Verdict.FAILED, "reused")
