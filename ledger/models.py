@@ -13,6 +13,7 @@ from typing import ClassVar, Self, TypeVar
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Left
 
 from chain.fields import AddressField, HashField, NeuronField
 
@@ -139,6 +140,10 @@ class SubAccount(Layered):
         return f"{self.user} at {self.provider}"
 
 
+#: Characters of a model's name that lists are ordered by.
+SORTED_LENGTH = 100
+
+
 class Service(Layered):
     """A provider's listing in one serving contract. `removed=True` after removeService."""
 
@@ -179,6 +184,21 @@ class Service(Layered):
             *_marks("service"),
             models.Index(fields=["provider"]),
             models.Index(fields=["kind", "removed"]),
+            # The catalogue in its usual order, and counts, without reading the table. Never whole
+            # texts of strangers: a key of more than 2,700 bytes would be refused on writing.
+            models.Index(
+                Left("model", SORTED_LENGTH),
+                "kind",
+                "provider",
+                "serving",
+                name="service_in_order",
+                condition=Q(shadowed=False, removed=False),
+            ),
+            models.Index(
+                fields=["provider", "kind"],
+                name="service_listed",
+                condition=Q(shadowed=False, removed=False),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -245,6 +265,10 @@ class Movement(Appended):
         return f"{self.kind} {self.amount}"
 
 
+#: Statuses of items that the contract accepted (their nonce was consumed); the others paid nothing.
+ACCEPTED = ("success", "partial", "acknowledged", "penalty")
+
+
 class Settlement(Appended):
     """One settlement item with what was paid and what was not (contracts.md 6.4, 6.5)."""
 
@@ -260,6 +284,12 @@ class Settlement(Appended):
             *_marks("settlement", layered=False),
             models.Index(fields=["provider", "-block"]),
             models.Index(fields=["user", "-block"]),
+            models.Index(
+                fields=["at"],
+                include=["settled"],
+                name="settlement_paid_at",
+                condition=Q(status__in=ACCEPTED),
+            ),
         ]
 
     def __str__(self) -> str:

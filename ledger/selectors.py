@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from django.db.models import Case, F, Model, Q, QuerySet, When
+from django.db.models.functions import Left
 from eth_utils.address import is_checksum_address, is_hex_address, to_checksum_address
 
 from chain.fields import NeuronField
 from ledger.models import (
+    SORTED_LENGTH,
     Kind,
     Ledger,
     Movement,
@@ -165,7 +167,8 @@ def matching(query: ServiceQuery) -> QuerySet[Service]:
 def services(query: ServiceQuery, page: int = 1, page_size: int = PAGE_SIZE) -> Page[Listing]:
     """One page of the services list (3 queries). An unknown `sort` falls back to `model`."""
     descending = query.sort.startswith("-")
-    column = F(SORTS.get(query.sort.removeprefix("-"), "model"))
+    name = SORTS.get(query.sort.removeprefix("-"), "model")
+    column = Left("model", SORTED_LENGTH) if name == "model" else F(name)
     order = column.desc() if descending else column.asc()
     rows = matching(query).annotate(price=_PRICE).order_by(order, "kind", "provider", "serving")
     known = contracts()

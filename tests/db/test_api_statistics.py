@@ -33,9 +33,9 @@ def network() -> None:
 
 
 def test_network_totals(network: None, django_assert_num_queries: Any) -> None:
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(5):
         assert statistics.totals(rows.NOON).spent is None
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(6):
         totals = statistics.totals(rows.NOON, all_time=True)
     assert (totals.services, totals.acknowledged, totals.providers, totals.models) == (3, 1, 2, 1)
     assert totals.services_by_kind == {"inference": 2, "fine-tuning": 1}
