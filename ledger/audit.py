@@ -18,7 +18,7 @@ from chain.models import Head
 from chain.rpc import Rpc
 from ledger import fold_views, reads, rows
 from ledger.models import Projection
-from ledger.state import Account, Refund, Serving, State
+from ledger.state import Account, Ledger, Refund, Serving, State
 from protocol import abi
 
 
@@ -66,7 +66,7 @@ def compare(rpc: Rpc, *, final: bool = False) -> Report:
 
 
 class Audit:
-    """One comparison of `ours` with the contracts at a block."""
+    """One comparison of `ours` with the contracts at a block; `ledger.sample` asks for less."""
 
     def __init__(self, rpc: Rpc, block: str, ledger_address: str, ours: State) -> None:
         self.rpc, self.block, self.ledger_address, self.ours = rpc, block, ledger_address, ours
@@ -117,25 +117,13 @@ class Audit:
         listed = self._pages(
             abi.LEDGER_MANAGER, self.ledger_address, "getAllLedgers", reads.LEDGER_PAGE
         )
-        chain = {
-            entry["user"]: {
-                "available": entry["availableBalance"],
-                "total": entry["totalBalance"],
-                "additional_info": entry["additionalInfo"],
-            }
-            for entry in listed
-        }
-        ours = {
-            ledger.user: {
-                "available": ledger.available,
-                "total": ledger.total,
-                "additional_info": ledger.additional_info,
-            }
-            for ledger in self.ours.ledgers.values()
-            if ledger.exists
-        }
+        chain = {entry["user"]: chain_ledger(entry) for entry in listed}
+        ours = {x.user: our_ledger(x) for x in self.ours.ledgers.values() if x.exists}
         self._count("ledgers", len(chain))
-        yield from _mappings("ledger", ours, chain)
+        yield from mappings("ledger", ours, chain)
+        yield from self._native()
+
+    def _native(self) -> Iterator[Difference]:
         native = self.rpc.balances(self.ledger_address, [self.block])[0]
         if native != self.ours.expected_balance:
             yield Difference("ledger contract", "", "balance", self.ours.expected_balance, native)
@@ -163,7 +151,7 @@ class Audit:
             for s in self.ours.servings.values()
         }
         self._count("serving contracts", len(chain))
-        yield from _mappings("serving contract", ours, chain)
+        yield from mappings("serving contract", ours, chain)
 
     def _contract(self, serving: Serving) -> Iterator[Difference]:
         calls = [
@@ -200,7 +188,7 @@ class Audit:
         names = next(iter(chain.values()), {}).keys()
         ours = {s.provider: {n: getattr(s, n) for n in names} for s in mine if not s.removed}
         self._count(f"{serving.kind} services", len(chain))
-        yield from _mappings(f"{serving.kind} service", ours, chain)
+        yield from mappings(f"{serving.kind} service", ours, chain)
         yield from self._stakes(serving, {s.provider: s.stake for s in mine}, chain)
 
     def _stakes(
@@ -222,17 +210,33 @@ class Audit:
             pairs = [(entry["user"], entry["provider"]) for entry in listed]
             calls = [reads.account(serving.address, serving.kind, *pair) for pair in pairs]
             listed = self._all(contract, calls)
-        chain = {(e["user"], e["provider"]): _account(e) for e in listed}
+        chain = {(e["user"], e["provider"]): chain_account(e) for e in listed}
         ours = {
-            (a.user, a.provider): _our_account(a, serving.kind)
+            (a.user, a.provider): our_account(a, serving.kind)
             for a in self.ours.accounts.values()
             if a.serving == serving.address and a.live
         }
         self._count(f"{serving.kind} accounts", len(chain))
-        yield from _mappings(f"{serving.kind} account", ours, chain)
+        yield from mappings(f"{serving.kind} account", ours, chain)
 
 
-def _account(value: dict[str, Any]) -> dict[str, Any]:
+def chain_ledger(value: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "available": value["availableBalance"],
+        "total": value["totalBalance"],
+        "additional_info": value["additionalInfo"],
+    }
+
+
+def our_ledger(ledger: Ledger) -> dict[str, Any]:
+    return {
+        "available": ledger.available,
+        "total": ledger.total,
+        "additional_info": ledger.additional_info,
+    }
+
+
+def chain_account(value: dict[str, Any]) -> dict[str, Any]:
     fields = {
         "balance": value["balance"],
         "pending_refund": value["pendingRefund"],
@@ -253,7 +257,7 @@ def _account(value: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _our_account(account: Account, kind: str) -> dict[str, Any]:
+def our_account(account: Account, kind: str) -> dict[str, Any]:
     fields = {
         "balance": account.balance,
         "pending_refund": account.pending_refund,
@@ -271,7 +275,7 @@ def _our_account(account: Account, kind: str) -> dict[str, Any]:
     }
 
 
-def _mappings(
+def mappings(
     what: str, ours: dict[Any, dict[str, Any]], chain: dict[Any, dict[str, Any]]
 ) -> Iterator[Difference]:
     for key in sorted(set(ours) | set(chain)):

@@ -312,3 +312,22 @@ class Projection(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} v{self.version} at {self.final_block}"
+
+
+class Reconciliation(models.Model):
+    """One comparison of our rows with the contracts' own views, and what differed."""
+
+    SAMPLE, EVERYTHING = "sample", "everything"
+
+    at = models.DateTimeField()
+    seconds = models.FloatField(default=0, help_text="how long it took")
+    scope = models.TextField(help_text="sample, or everything (check_index)")
+    block = models.BigIntegerField(default=-1)
+    block_hash = HashField(default="")
+    compared = models.JSONField(default=dict, help_text="entities compared, by kind")
+    drift = models.IntegerField(default=0, help_text="how many values differed")
+    differences = models.JSONField(default=list, help_text="the first of them")
+    error = models.TextField(default="", help_text="why there is no result")
+
+    def __str__(self) -> str:
+        return f"{self.scope} at {self.block}: {self.error or self.drift}"

@@ -144,37 +144,47 @@ def load(*, current: bool = False) -> State:
     chosen = {"shadowed": False} if current else {"pending": False}
     state = State()
     for contract in tables.ServingContract.objects.filter(**chosen):
-        serving = Serving(**_values(contract, ("address", *_SERVING, "block")))
-        state.servings.add(serving.address, serving)
+        state.servings.add(contract.address, serving(contract))
     for row in tables.Ledger.objects.filter(**chosen).iterator():
-        ledger = Ledger(**_values(row, ("user", *_LEDGER, "block")))
-        state.ledgers.add(ledger.user, ledger)
-        state.available += ledger.available
-    _load_accounts(state, chosen)
+        state.ledgers.add(row.user, ledger(row))
+        state.available += row.available
+    for held in tables.SubAccount.objects.filter(**chosen).iterator():
+        state.accounts.add((held.serving, held.user, held.provider), account(held))
     _load_services(state, chosen)
     return state
 
 
-def _load_accounts(state: State, chosen: dict[str, bool]) -> None:
-    for row in tables.SubAccount.objects.filter(**chosen).iterator():
-        account = Account(**_values(row, ("serving", "user", "provider", *_ACCOUNT, "block")))
-        account.refunds = tuple(Refund(int(r["amount"]), r["created_at"]) for r in row.refunds)
-        account.deliverables = tuple(Deliverable(**d) for d in row.deliverables)
-        state.accounts.add((row.serving, row.user, row.provider), account)
+def serving(row: tables.ServingContract) -> Serving:
+    return Serving(**_values(row, ("address", *_SERVING, "block")))
+
+
+def ledger(row: tables.Ledger) -> Ledger:
+    return Ledger(**_values(row, ("user", *_LEDGER, "block")))
+
+
+def account(row: tables.SubAccount) -> Account:
+    found = Account(**_values(row, ("serving", "user", "provider", *_ACCOUNT, "block")))
+    found.refunds = tuple(Refund(int(r["amount"]), r["created_at"]) for r in row.refunds)
+    found.deliverables = tuple(Deliverable(**d) for d in row.deliverables)
+    return found
+
+
+def service(row: tables.Service) -> Service:
+    found = Service(**_values(row, ("serving", "provider", *_SERVICE, "block")))
+    found.model_list = tuple(row.model_list)
+    return found
 
 
 def _load_services(state: State, chosen: dict[str, bool]) -> None:
     listed: dict[str, list[tuple[int, str]]] = {}
     for row in tables.Service.objects.filter(**chosen).iterator():
-        service = Service(**_values(row, ("serving", "provider", *_SERVICE, "block")))
-        service.model_list = tuple(row.model_list)
-        state.services.add((row.serving, row.provider), service)
-        if not service.removed:
-            listed.setdefault(row.serving, []).append((service.position, service.provider))
+        state.services.add((row.serving, row.provider), service(row))
+        if not row.removed:
+            listed.setdefault(row.serving, []).append((row.position, row.provider))
     for address, order in listed.items():
-        serving = state.servings.get(address)
-        if serving is not None:
-            serving.providers = [provider for _, provider in sorted(order)]
+        contract = state.servings.get(address)
+        if contract is not None:
+            contract.providers = [provider for _, provider in sorted(order)]
 
 
 def _values(row: models.Model, names: Sequence[str]) -> dict[str, Any]:

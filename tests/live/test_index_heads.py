@@ -27,8 +27,10 @@ __all__ = ["contracts", "front", "node", "nodes"]
 class Following:
     """`services.follow` in a thread; stops and joins at the end."""
 
+    error: Exception | None = None
+    stop = False
+
     def __enter__(self) -> Following:
-        self.stop, self.error = False, None
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
         return self

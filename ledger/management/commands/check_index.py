@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +14,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from chain.errors import Halt, Retry
 from chain.models import Head
 from chain.rpc import Rpc
-from ledger import audit
+from ledger import audit, reconcile
+from ledger.models import Reconciliation
 
 
 class Command(BaseCommand):
@@ -28,11 +30,13 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if not Head.objects.filter(chain_id=settings.CHAIN_ID, indexed_block__gte=0).exists():
             raise CommandError("nothing is indexed yet; run manage.py follow --once first")
+        began = time.monotonic()
         try:
             with Rpc(settings.CHAIN_RPC_URLS, settings.CHAIN_ID) as rpc:
                 report = audit.compare(rpc, final=options["final"])
         except (Retry, Halt) as error:
             raise CommandError(str(error), returncode=2) from error
+        reconcile.keep(report, Reconciliation.EVERYTHING, began)
         if options["json"]:
             self.stdout.write(json.dumps(self._document(report), default=str))
         else:
@@ -47,7 +51,7 @@ class Command(BaseCommand):
             "block": report.block,
             "block_hash": report.block_hash,
             "compared": report.compared,
-            "differences": [_strings(asdict(d)) for d in report.differences],
+            "differences": [reconcile.strings(asdict(d)) for d in report.differences],
         }
 
     def _print(self, report: audit.Report) -> None:
@@ -58,11 +62,3 @@ class Command(BaseCommand):
         self.stdout.write(
             f"{len(report.differences)} differences" if report.differences else "no drift"
         )
-
-
-def _strings(entry: dict[str, Any]) -> dict[str, Any]:
-    """Amounts as decimal strings: JSON readers round large numbers."""
-    return {
-        key: str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-        for key, value in entry.items()
-    }

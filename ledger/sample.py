@@ -1,0 +1,122 @@
+"""A comparison of some of our final rows with the contracts, cheap enough to be scheduled.
+
+`ledger.audit` compares everything and finds what we never heard of; this one asks only about a
+few hundred rows, half of them the newest, plus what is one number for all: the LedgerManager's
+native balance and the registry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+from django.db.models import QuerySet, Sum
+
+from chain.errors import NodeBehind
+from chain.models import Head
+from chain.rpc import Rpc
+from ledger import audit, fold_views, reads, rows
+from ledger import models as tables
+from ledger.audit import Audit, Difference, Report
+from ledger.models import Projection
+from ledger.state import Serving, State
+from protocol import abi
+
+#: Rows of each kind per run.
+SIZE = 200
+TRIES = 5
+
+
+def compare(rpc: Rpc, *, size: int = SIZE) -> Report:
+    """Compare about `size` final rows of each kind with views at the final block.
+
+    Raises `NodeBehind` when the rows keep moving while they are read.
+    """
+    for _ in range(TRIES):
+        head = Head.objects.get(chain_id=settings.CHAIN_ID)
+        ours = _some(size)
+        again = Head.objects.values_list("final_hash", flat=True).get(chain_id=settings.CHAIN_ID)
+        if head.final_hash == again:
+            break
+    else:
+        raise NodeBehind("rows change faster than they can be read; try again")
+    sampled = Sample(rpc, head.final_hash, settings.NETWORK.ledger_address, ours)
+    with rpc.one_node():
+        differences = list(sampled.run())
+    return Report(head.final_block, head.final_hash, sampled.compared, differences)
+
+
+def _some(size: int) -> State:
+    """A state that holds only the chosen rows, but the sum of all available balances."""
+    state = State()
+    for contract in tables.ServingContract.objects.filter(pending=False):
+        serving = rows.serving(contract)
+        state.servings.add(serving.address, serving)
+    for row in _chosen(tables.Ledger.objects.filter(pending=False), size):
+        state.ledgers.add(row.user, rows.ledger(row))
+    for row in _chosen(tables.SubAccount.objects.filter(pending=False), size):
+        state.accounts.add((row.serving, row.user, row.provider), rows.account(row))
+    for row in _chosen(tables.Service.objects.filter(pending=False), size):
+        state.services.add((row.serving, row.provider), rows.service(row))
+    sums = tables.Ledger.objects.filter(pending=False).aggregate(total=Sum("available"))
+    state.available = int(sums["total"] or 0)
+    state.surplus = Projection.objects.values_list("surplus", flat=True).first() or 0
+    return state
+
+
+def _chosen(rows: QuerySet[Any], size: int) -> list[Any]:
+    """Half the newest, half at random."""
+    newest = list(rows.order_by("-block", "id")[: size // 2])
+    known = [row.pk for row in newest]
+    return newest + list(rows.exclude(pk__in=known).order_by("?")[: size - len(newest)])
+
+
+class Sample(Audit):
+    """The audit's comparisons, asked entity by entity."""
+
+    def _ledgers(self) -> Iterator[Difference]:
+        ours = list(self.ours.ledgers.values())
+        found = self._all(
+            abi.LEDGER_MANAGER, [reads.ledger(self.ledger_address, x.user) for x in ours]
+        )
+        self._count("ledgers", len(ours))
+        mine = {x.user: audit.our_ledger(x) for x in ours if x.exists}
+        chain = {
+            x.user: audit.chain_ledger(value)
+            for x, value in zip(ours, found, strict=True)
+            if value is not None
+        }
+        yield from audit.mappings("ledger", mine, chain)
+        yield from self._native()
+
+    def _services(self, serving: Serving) -> Iterator[Difference]:
+        mine = [s for s in self.ours.services.values() if s.serving == serving.address]
+        calls = [reads.service(serving.address, serving.kind, s.provider) for s in mine]
+        found = self._all(reads.CONTRACT_OF[serving.kind], calls)
+        self._count(f"{serving.kind} services", len(mine))
+        chain = {
+            s.provider: {
+                **fold_views.service_fields(serving.kind, value),
+                "tee_signer_acknowledged": value["teeSignerAcknowledged"],
+            }
+            for s, value in zip(mine, found, strict=True)
+            if value is not None
+        }
+        names = next(iter(chain.values()), {}).keys()
+        ours = {s.provider: {n: getattr(s, n) for n in names} for s in mine if not s.removed}
+        yield from audit.mappings(f"{serving.kind} service", ours, chain)
+        yield from self._stakes(serving, {s.provider: s.stake for s in mine}, chain)
+
+    def _accounts(self, serving: Serving) -> Iterator[Difference]:
+        mine = [a for a in self.ours.accounts.values() if a.serving == serving.address]
+        calls = [reads.account(serving.address, serving.kind, a.user, a.provider) for a in mine]
+        found = self._all(reads.CONTRACT_OF[serving.kind], calls)
+        self._count(f"{serving.kind} accounts", len(mine))
+        chain = {
+            (a.user, a.provider): audit.chain_account(value)
+            for a, value in zip(mine, found, strict=True)
+            if value is not None
+        }
+        ours = {(a.user, a.provider): audit.our_account(a, serving.kind) for a in mine if a.live}
+        yield from audit.mappings(f"{serving.kind} account", ours, chain)

@@ -1,0 +1,113 @@
+"""The scheduled comparison with the chain: what it finds, keeps and does without a node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+
+from devnet.anvil import Anvil
+from devnet.deploy import Deployment
+from devnet.scenario import run
+from ledger import reconcile, tasks
+from ledger.models import Ledger, Reconciliation, Service, SubAccount
+from ledger.services import follow
+from tests.live.test_index import contracts, mine, node
+
+pytestmark = pytest.mark.django_db(transaction=True)
+__all__ = ["contracts", "node"]
+
+
+@pytest.fixture
+def index(node: Anvil, contracts: Deployment) -> Anvil:
+    """A seeded history, indexed, all of it final."""
+    run(7, 150, contracts, node.url)
+    mine(node, 3)
+    follow(once=True)
+    return node
+
+
+def test_a_right_index_has_no_drift(index: Anvil, contracts: Deployment) -> None:
+    assert tasks.reconcile_sample() == 0
+    found = Reconciliation.objects.get()
+    assert found.scope == "sample"
+    assert not found.error
+    assert found.differences == []
+    assert min(found.compared.values()) > 0
+    assert set(found.compared) == {
+        *("ledgers", "serving contracts", "inference services", "inference accounts"),
+        *("fine-tuning services", "fine-tuning accounts"),
+    }
+    # Rows above the final block are not compared, only what is final.
+    run(8, 5, contracts, index.url)
+    follow(once=True)
+    assert tasks.reconcile_sample() == 0
+
+
+def wrong_ledger() -> None:
+    row = Ledger.objects.filter(pending=False, exists=True).latest("block")
+    Ledger.objects.filter(pk=row.pk).update(available=row.available + 1)
+
+
+def wrong_account() -> None:
+    row = SubAccount.objects.filter(pending=False, live=True).latest("block")
+    SubAccount.objects.filter(pk=row.pk).update(acknowledged=not row.acknowledged)
+
+
+def wrong_service() -> None:
+    row = Service.objects.filter(pending=False, removed=False).latest("block")
+    Service.objects.filter(pk=row.pk).update(url="https://elsewhere.example", stake=row.stake + 1)
+
+
+def ghost_account() -> None:
+    row = SubAccount.objects.filter(pending=False, live=True).latest("block")
+    SubAccount.objects.filter(pk=row.pk).update(user="0x" + "Ab" * 20)
+
+
+@pytest.mark.parametrize(
+    ("damage", "fields"),
+    [
+        (wrong_ledger, {"available", "balance"}),
+        (wrong_account, {"acknowledged"}),
+        (wrong_service, {"url", "stake"}),
+        (ghost_account, {"exists"}),
+    ],
+)
+def test_damage_is_found(damage: Any, fields: set[str], index: Anvil) -> None:
+    damage()
+    assert tasks.reconcile_sample() == len(fields)
+    found = reconcile.latest()
+    assert found is not None
+    assert {d["field"] for d in found.differences} == fields
+    assert found.drift == len(fields)
+
+
+def test_without_a_node_there_is_no_result(index: Anvil, settings: Any, free_port: int) -> None:
+    """A failed run is kept with its reason, and is not taken for a clean one."""
+    wrong_ledger()
+    tasks.reconcile_sample()
+    settings.CHAIN_RPC_URLS = (f"http://127.0.0.1:{free_port}",)
+    assert tasks.reconcile_sample() is None
+    failed = Reconciliation.objects.latest("pk")
+    assert str(free_port) in failed.error
+    latest = reconcile.latest()
+    assert latest is not None
+    assert latest.drift == 2, "the last result stands"
+
+
+def test_check_index_is_kept_and_old_runs_go(
+    index: Anvil, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(reconcile, "HISTORY", 3)
+    call_command("check_index")
+    assert Reconciliation.objects.get().scope == "everything"
+    for _ in range(4):
+        tasks.reconcile_sample()
+    assert [r.scope for r in Reconciliation.objects.all()] == ["sample"] * 3
+
+
+@pytest.mark.django_db
+def test_nothing_indexed_nothing_compared() -> None:
+    assert tasks.reconcile_sample() is None
+    assert not Reconciliation.objects.exists()
