@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from channels.db import database_sync_to_async
 from django.conf import settings
-from django.db import DataError, IntegrityError
+from django.db import DatabaseError, DataError, IntegrityError
 from redis.exceptions import RedisError
 
 from inference import relay, services, signatures, turnlog
@@ -214,17 +214,26 @@ class Hub:
     async def _store_end(
         self, turn_id: int, state: State, record: Record, failure: Failure | None
     ) -> bool:
-        """End the turn's row. What cannot be stored as it was is kept as cut off: a row that stays
-        open would block its conversation for as long as this process lives.
+        """End the turn's row, whatever it takes: one that stays open would block its conversation
+        for as long as this process lives. What cannot be stored as it was is kept as cut off.
         """
         ended: bool
-        try:
-            ended = await database_sync_to_async(services.end_turn)(turn_id, state, record, failure)
-        except (DataError, IntegrityError):
-            log.exception("the end of turn %s cannot be stored", turn_id)
-            kept = "".join(record.text)
-            ended = await database_sync_to_async(services.cut_off)(turn_id, kept)
-        return ended
+        while True:
+            try:
+                ended = await database_sync_to_async(services.end_turn)(
+                    turn_id, state, record, failure
+                )
+            except (DataError, IntegrityError):
+                log.exception("the end of turn %s cannot be stored", turn_id)
+                kept = "".join(record.text)
+                ended = await database_sync_to_async(services.cut_off)(turn_id, kept)
+            except DatabaseError as error:
+                if self.closing:
+                    raise  # another process gives the turn up
+                log.warning("the end of turn %s waits for the database: %s", turn_id, error)
+                await asyncio.sleep(BEAT_SECONDS)
+                continue
+            return ended
 
     async def _keep_house(self) -> None:
         """Beat, and give up turns of dead processes, until cancelled."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
+from django.db import connection
 
+from inference import hub as hubs
 from inference import services
 from inference.models import FeeKind, State, Verdict
 from inference.pages import TurnView
@@ -131,3 +134,34 @@ async def test_an_answer_id_in_other_letters_is_the_same_id() -> None:
         assert (await on.ended(await on.ask())).verdict == Verdict.VERIFIED
         second = await on.ended(await on.ask())
         assert (second.verdict, second.verdict_reason) == (Verdict.FAILED, "reused")
+
+
+async def test_an_answer_outlives_trouble_with_the_database(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hubs, "BEAT_SECONDS", 0.1)
+    written, away = asyncio.Event(), asyncio.Event()
+
+    async def script(reply: Reply, asked: Asked) -> None:
+        await reply.start("answer-1")
+        await reply.tokens("Hello")
+        written.set()
+        await away.wait()
+        await reply.signed_end("answer-1", asked)
+
+    async with stage(script) as on:
+        turn_id = await on.ask()
+        await written.wait()
+        await in_db(_sql)("ALTER TABLE inference_turn RENAME TO away")
+        try:
+            away.set()
+            await asyncio.sleep(0.5)
+        finally:
+            await in_db(_sql)("ALTER TABLE away RENAME TO inference_turn")
+        turn = await on.ended(turn_id)
+        assert (turn.state, turn.answer) == (State.ANSWERED, "Hello")
+
+
+def _sql(statement: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
