@@ -1,0 +1,210 @@
+"""A stand-in for Intel's provisioning PKI, its collateral service and its quoting enclave."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from protocol import quotes
+from provider.tee.development import pki
+
+FMSPC = bytes.fromhex("d0c06f000000")
+CPU_SVN = bytes.fromhex("04040202040100050000000000000000")
+PCE_SVN = 13
+TEE_TCB_SVN = bytes.fromhex("0b010400000000000000000000000000")
+#: A build that Intel has released, so that the row about it can pass.
+TDX_MODULE = bytes.fromhex(
+    "7bf063280e94fb051f5dd7b1fc59ce9aac42bb961df8d44b"
+    "709c9b0ff87a7b4df648657ba6d1189589feab1d5a3c9a9d"
+)
+NORMAL_ATTRIBUTES = bytes.fromhex("0000001000000000")
+DEBUG_ATTRIBUTES = bytes.fromhex("0100001000000000")
+MIGRATABLE_ATTRIBUTES = bytes.fromhex("0000003000000000")
+_XFAM = bytes.fromhex("e702060000000000")
+_QE_ATTRIBUTES = bytes.fromhex("11000000000000000000000000000000")
+_QE_SIGNER = hashlib.sha256(b"development quoting enclave signer").digest()
+_QE_PRODUCT, _QE_SVN = 2, 4
+_TCB_DATE = "2025-08-13T00:00:00Z"
+_SGX_OID = "1.2.840.113741.1.13.1"
+
+
+@dataclass(frozen=True)
+class Tcb:
+    """What the collateral shall say of this platform."""
+
+    status: str = "UpToDate"
+    advisories: Sequence[str] = ()
+    revoke_pck: bool = False
+    fmspc: bytes = FMSPC
+    evaluation: int = 20
+
+
+class Intel:
+    """Root, platform CA, PCK, TCB signer and attestation key of one seed."""
+
+    def __init__(self, seed: bytes) -> None:
+        algorithm = hashes.SHA256()
+        keys = {
+            label: pki.derive(seed, f"intel {label}", ec.SECP256R1())
+            for label in ("root", "platform", "pck", "tcb", "attestation")
+        }
+        self.root = pki.root("SGX Root CA", keys["root"], algorithm)
+        self.platform = self.root.issue("SGX PCK Platform CA", keys["platform"], ca=True)
+        extension = x509.UnrecognizedExtension(x509.ObjectIdentifier(_SGX_OID), _sgx(seed))
+        self.pck = self.platform.issue("SGX PCK Certificate", keys["pck"], extensions=[extension])
+        self.tcb_signer = self.root.issue("SGX TCB Signing", keys["tcb"])
+        self._attestation = keys["attestation"]
+
+    def collateral(self, now: int, tcb: Tcb | None = None) -> dict[str, str]:
+        """The document that dcap-qvl reads, issued a day before `now` for thirty days."""
+        tcb = tcb or Tcb()
+        info, identity = (
+            json.dumps({**document, **_window(now, tcb)}, separators=(",", ":"))
+            for document in (_tcb_info(tcb), _qe_identity())
+        )
+        signers = pki.pem(self.tcb_signer, self.root).decode()
+        revoked = [self.pck.certificate] if tcb.revoke_pck else []
+        return {
+            "pck_crl_issuer_chain": pki.pem(self.platform, self.root).decode(),
+            "root_ca_crl": self.root.revocation_list(now).hex(),
+            "pck_crl": self.platform.revocation_list(now, revoked).hex(),
+            "tcb_info_issuer_chain": signers,
+            "tcb_info": info,
+            "tcb_info_signature": self.tcb_signer.sign(info.encode()).hex(),
+            "qe_identity_issuer_chain": signers,
+            "qe_identity": identity,
+            "qe_identity_signature": self.tcb_signer.sign(identity.encode()).hex(),
+        }
+
+    def quote(self, fields: Mapping[str, bytes]) -> bytes:
+        """A version 4 quote with these body fields; the others have a normal machine's values."""
+        values = {
+            "tee_tcb_svn": TEE_TCB_SVN,
+            "mr_seam": TDX_MODULE,
+            "td_attributes": NORMAL_ATTRIBUTES,
+            "xfam": _XFAM,
+            "mr_td": hashlib.sha384(b"development firmware").digest(),
+            **fields,
+        }
+        header = struct.pack("<HHIHH", 4, quotes.KEY_TYPE_ECDSA_P256, quotes.TEE_TYPE_TDX, 0, 0)
+        header += quotes.QE_VENDOR_INTEL + bytes(20)
+        body = b"".join(values.get(name, b"").ljust(size, b"\0") for name, size in quotes.BODY_TD10)
+        section = self._signature_section(header + body)
+        return header + body + struct.pack("<I", len(section)) + section
+
+    def _signature_section(self, signed: bytes) -> bytes:
+        point = self._attestation.public_key().public_bytes(
+            Encoding.X962, PublicFormat.UncompressedPoint
+        )[1:]
+        auth = bytes(range(32))
+        report = _qe_report(hashlib.sha256(point + auth).digest())
+        chain = pki.pem(self.pck, self.platform, self.root)
+        inner = report + self.pck.sign(report) + struct.pack("<H", len(auth)) + auth
+        inner += struct.pack("<HI", quotes.CERTIFICATION_PCK_CHAIN, len(chain)) + chain
+        signature = pki.raw_sign(self._attestation, signed, hashes.SHA256())
+        outer = struct.pack("<HI", quotes.CERTIFICATION_QE_REPORT, len(inner))
+        return signature + point + outer + inner
+
+
+def _qe_report(bound: bytes) -> bytes:
+    report = bytearray(quotes.QE_REPORT_BYTES)
+    report[0:16] = CPU_SVN
+    report[48:64] = _QE_ATTRIBUTES
+    report[64:96] = hashlib.sha256(b"development quoting enclave").digest()
+    report[128:160] = _QE_SIGNER
+    struct.pack_into("<HH", report, 256, _QE_PRODUCT, _QE_SVN)
+    report[320:352] = bound
+    return bytes(report)
+
+
+def _window(now: int, tcb: Tcb) -> dict[str, Any]:
+    at = datetime.fromtimestamp(now, UTC)
+    issued, until = (f"{at + timedelta(days=days):%Y-%m-%dT%H:%M:%SZ}" for days in (-1, 29))
+    return {
+        "issueDate": issued,
+        "nextUpdate": until,
+        "tcbEvaluationDataNumber": tcb.evaluation,
+    }
+
+
+def _tcb_info(tcb: Tcb) -> dict[str, Any]:
+    module = {"mrsigner": "00" * 48, "attributes": "00" * 8, "attributesMask": "FF" * 8}
+    level: dict[str, Any] = {
+        "tcb": {
+            "sgxtcbcomponents": [{"svn": svn} for svn in CPU_SVN],
+            "pcesvn": PCE_SVN,
+            "tdxtcbcomponents": [{"svn": svn} for svn in bytes([5, 0, 4]) + bytes(13)],
+        },
+        "tcbDate": _TCB_DATE,
+        "tcbStatus": tcb.status,
+    }
+    if tcb.advisories:
+        level["advisoryIDs"] = list(tcb.advisories)
+    return {
+        "id": "TDX",
+        "version": 3,
+        "issueDate": "",
+        "nextUpdate": "",
+        "fmspc": tcb.fmspc.hex().upper(),
+        "pceId": "0000",
+        "tcbType": 0,
+        "tcbEvaluationDataNumber": 0,
+        "tdxModule": module,
+        "tdxModuleIdentities": [{"id": "TDX_01", **module, "tcbLevels": [_level(11)]}],
+        "tcbLevels": [level],
+    }
+
+
+def _qe_identity() -> dict[str, Any]:
+    return {
+        "id": "TD_QE",
+        "version": 2,
+        "issueDate": "",
+        "nextUpdate": "",
+        "tcbEvaluationDataNumber": 0,
+        "miscselect": "00000000",
+        "miscselectMask": "FFFFFFFF",
+        "attributes": _QE_ATTRIBUTES.hex().upper(),
+        "attributesMask": "FBFFFFFFFFFFFFFF0000000000000000",
+        "mrsigner": _QE_SIGNER.hex().upper(),
+        "isvprodid": _QE_PRODUCT,
+        "tcbLevels": [_level(_QE_SVN)],
+    }
+
+
+def _level(svn: int) -> dict[str, Any]:
+    return {"tcb": {"isvsvn": svn}, "tcbDate": _TCB_DATE, "tcbStatus": "UpToDate"}
+
+
+def _sgx(seed: bytes) -> bytes:
+    """The PCK extension: platform ids, patch levels, configuration flags (attestation.md 4)."""
+
+    def item(leaf: str, value: bytes) -> bytes:
+        return pki.sequence(pki.object_id(f"{_SGX_OID}.{leaf}"), value)
+
+    def number(value: int) -> bytes:
+        return pki.element(2, value.to_bytes(2, "big").lstrip(b"\0") or b"\0")
+
+    svns = [item(f"2.{i}", number(svn)) for i, svn in enumerate(CPU_SVN, 1)]
+    svns += [item("2.17", number(PCE_SVN)), item("2.18", pki.element(4, CPU_SVN))]
+    flags = [item(f"7.{i}", pki.element(1, b"\xff")) for i in (1, 2, 3)]
+    ppid, instance = (hashlib.sha256(seed + label).digest()[:16] for label in (b"ppid", b"piid"))
+    return pki.sequence(
+        item("1", pki.element(4, ppid)),
+        item("2", pki.sequence(*svns)),
+        item("3", pki.element(4, bytes(2))),
+        item("4", pki.element(4, FMSPC)),
+        item("5", pki.element(10, b"\x01")),
+        item("6", pki.element(4, instance)),
+        item("7", pki.sequence(*flags)),
+    )
