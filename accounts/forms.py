@@ -6,6 +6,7 @@ be sent to somebody, and survives a reload.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
@@ -16,8 +17,10 @@ from ledger.records import Account
 
 _MAX_CHOICES = 200
 _MAX_TYPED = 60
+_MAX_SLOTS_TYPED = 1000
+_SLOTS = re.compile(r"(\d{1,3})(?:\s*[-–]\s*(\d{1,3}))?")
 _AMOUNT = ("deposit", "transfer", "withdraw", "deposit_for")
-_PROVIDER = ("transfer", "retrieve", "acknowledge_signer", "revoke_all_tokens")
+_PROVIDER = ("transfer", "retrieve", "acknowledge_signer", "revoke_tokens", "revoke_all_tokens")
 
 
 def build(query: Mapping[str, str], account: Account, least: tuple[int, int] | None) -> pages.Form:
@@ -41,6 +44,7 @@ def build(query: Mapping[str, str], account: Account, least: tuple[int, int] | N
         error=_error(typed),
         hint=_hint(action, account, least),
         recipient=query.get("recipient", "")[:_MAX_TYPED],
+        slots=query.get("slots", "")[:_MAX_SLOTS_TYPED] if action == "revoke_tokens" else "",
         trust=query.get("trust") != "no",
         choices=_choices(action, query, account) if action in _PROVIDER else (),
         presets=_presets(action, account, least),
@@ -64,13 +68,28 @@ def parameters(form: pages.Form) -> dict[str, object] | None:
             params["providers"] = [provider]
         else:
             params["provider"] = provider
-        if name and form.action != "revoke_all_tokens":
+        if name and form.action not in ("revoke_tokens", "revoke_all_tokens"):
             params["service_name"] = name
     if form.action == "deposit_for":
         params["recipient"] = form.recipient.strip()
+    if form.action == "revoke_tokens":
+        params["token_ids"] = slots_of(form.slots)
+        if not params["token_ids"]:
+            return None
     if form.action == "acknowledge_signer":
         params["acknowledged"] = form.trust
     return params
+
+
+def slots_of(text: str) -> list[int]:
+    """Slots of a list like `3, 7-9`; pieces that are none, or lie outside 0-255, are left out."""
+    found: set[int] = set()
+    for piece in text.split(","):
+        match = _SLOTS.fullmatch(piece.strip())
+        if match:
+            first, last = int(match.group(1)), int(match.group(2) or match.group(1))
+            found.update(slot for slot in range(first, last + 1) if slot <= 255)
+    return sorted(found)
 
 
 def _error(typed: str) -> str:

@@ -3,7 +3,7 @@
 
 The keys made here are short-lived (slot 255, at most 24 h). The message is written by the server
 and kept in the session; the wallet returns only a signature; the finished key is sealed in the
-database and never goes back to a page.
+database and never goes back to a page. Lasting keys are `accounts.keys_lasting`.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def store(user: User, provider: str, raw: str, signature: str, serving: str = ""
         )
     # One living key per provider is enough: the older one is forgotten (it still expires by
     # itself).
-    user.provider_keys.filter(provider=provider).delete()
+    forget(user, provider)
     return user.provider_keys.create(
         provider=provider,
         serving=serving,
@@ -107,7 +107,8 @@ def usable(user: User, provider: str, now: datetime) -> ProviderKey | None:
     None.
     """
     living = Q(expires_at__isnull=True) | Q(expires_at__gt=now + MARGIN)
-    key = user.provider_keys.filter(living, provider=provider).order_by("-created_at").first()
+    own = user.provider_keys.filter(living, provider=provider, token_id=wire.EPHEMERAL_TOKEN_ID)
+    key = own.order_by("-created_at").first()
     if key is None or _revoked(key, user):
         return None
     return key
@@ -132,6 +133,11 @@ def _revoked(key: ProviderKey, user: User) -> bool:
     return not ephemeral and bool(account.revoked_bitmap >> key.token_id & 1)
 
 
+def forget(user: User, provider: str) -> None:
+    """Drop the site's own short-lived keys for a provider; lasting ones are not the site's."""
+    user.provider_keys.filter(provider=provider, token_id=wire.EPHEMERAL_TOKEN_ID).delete()
+
+
 def touch(key: ProviderKey, now: datetime) -> None:
     """Remember when the key was last used."""
     ProviderKey.objects.filter(pk=key.pk).update(last_used_at=now)
@@ -140,7 +146,7 @@ def touch(key: ProviderKey, now: datetime) -> None:
 def rotate() -> tuple[int, int]:
     """Seal every key with the newest of FIELD_KEYS: (done, unreadable with any of them)."""
     done = unreadable = 0
-    for key in ProviderKey.objects.iterator():
+    for key in ProviderKey.objects.exclude(sealed="").iterator():
         try:
             sealed = crypto.reseal(key.sealed)
         except crypto.Unreadable:

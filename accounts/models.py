@@ -126,14 +126,23 @@ class Intent(models.Model):
 
 
 class ProviderKey(models.Model):
-    """An `app-sk-` key for one provider, sealed at rest and never shown to a page
-    (provider-protocol.md 2.1).
+    """An `app-sk-` key for one provider (provider-protocol.md 2.1).
+
+    The short-lived one (slot 255) is the site's own: sealed at rest and never shown to a page. A
+    lasting one (slots 0-254) belongs to its owner: shown once and not kept; its row remembers the
+    slot for ever, so that no slot is given out twice.
     """
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="provider_keys")
     provider = AddressField()
     serving = AddressField(help_text="the contract whose sub-account pays")
-    sealed = models.TextField(help_text="the key, encrypted with FIELD_KEYS")
+    sealed = models.TextField(
+        blank=True, help_text="the key, encrypted with FIELD_KEYS; empty: not kept"
+    )
+    label = models.CharField(max_length=60, default="", blank=True)
+    fingerprint = models.CharField(
+        max_length=16, default="", blank=True, help_text="first 16 hex digits of the key's SHA-256"
+    )
     token_id = models.IntegerField()
     generation = NeuronField()
     created_at = models.DateTimeField()
@@ -143,6 +152,13 @@ class ProviderKey(models.Model):
     class Meta:
         indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["user", "provider", "-expires_at"])
+        ]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(
+                fields=["user", "provider", "serving", "generation", "token_id"],
+                condition=models.Q(token_id__lt=wire.EPHEMERAL_TOKEN_ID),
+                name="one_key_per_slot",
+            )
         ]
 
     def __str__(self) -> str:
@@ -154,3 +170,19 @@ class ProviderKey(models.Model):
 
     def expired(self, now: datetime) -> bool:
         return self.expires_at is not None and self.expires_at <= now
+
+
+class SignIn(models.Model):
+    """One open session of a wallet, so that its owner can see it and end it from elsewhere."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="sign_ins")
+    session_key = models.CharField(max_length=40, unique=True)
+    agent = models.CharField(max_length=120, default="", blank=True, help_text="the browser's word")
+    created_at = models.DateTimeField(auto_now_add=True)
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["user", "-seen_at"])]
+
+    def __str__(self) -> str:
+        return f"session of {self.user_id}"

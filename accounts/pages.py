@@ -13,7 +13,8 @@ from accounts.analytics import Runway, Spending
 from accounts.attention import Card
 from accounts.closing import Todo
 from accounts.history import KINDS, Filter, Statement
-from accounts.models import ProviderKey
+from accounts.keys_lasting import Slots
+from accounts.models import ProviderKey, SignIn
 from accounts.pages_transaction import FORMS, Link, Review, Transaction
 from accounts.refunds import Batch, FullQueue, Reduction, Relocked
 from accounts.spendable import Spendable
@@ -149,6 +150,7 @@ class Form:
     error: str = ""
     hint: str = ""
     recipient: str = ""
+    slots: str = ""
     trust: bool = True
     choices: tuple[ProviderChoice, ...] = ()
     presets: tuple[Link, ...] = ()
@@ -349,8 +351,32 @@ class KeyRow:
 
 
 @dataclass(frozen=True)
+class LastingRow:
+    """A key in a slot of its own; `state` as in `accounts.keys_lasting.state`."""
+
+    key: ProviderKey
+    state: str
+    revoke: str
+
+    @property
+    def expires_at_unix(self) -> int:
+        return int(self.key.expires_at.timestamp()) if self.key.expires_at else 0
+
+
+@dataclass(frozen=True)
+class SessionRow:
+    sign_in: SignIn
+    here: bool
+
+
+@dataclass(frozen=True)
 class KeysPage:
+    """The site's own short-lived keys, the person's lasting ones, the chain's bitmap, sessions."""
+
     rows: tuple[KeyRow, ...]
+    lasting: tuple[LastingRow, ...]
+    slots: tuple[Slots, ...]
+    sessions: tuple[SessionRow, ...]
     tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account/keys"))
 
 

@@ -24,6 +24,7 @@ FORMS = {
     "withdraw": "Withdraw",
     "deposit_for": "Deposit for another",
     "acknowledge_signer": "Acknowledge a signing key",
+    "revoke_tokens": "Revoke keys",
     "revoke_all_tokens": "Revoke all keys",
     "delete_ledger": "Close the account",
 }

@@ -18,6 +18,7 @@ from accounts import (
     follow,
     funds,
     history,
+    keyring,
     limits,
     pages,
     selectors,
@@ -159,10 +160,8 @@ def keys(request: HttpRequest) -> HttpResponse:
     """`/account/keys`: the stored provider keys, never their secrets."""
     if not request.user.is_authenticated:
         return signed_out(request, "Keys")
-    now = timezone.now()
-    held = user_of(request).provider_keys.order_by("-created_at")[:200]
-    rows = tuple(pages.KeyRow(key, key.expired(now)) for key in held)
-    return render(request, "accounts/keys.html", {"page": pages.KeysPage(rows)})
+    page = keyring.page(user_of(request), request.session.session_key)
+    return render(request, "accounts/keys.html", {"page": page})
 
 
 @require_GET

@@ -8,12 +8,14 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from accounts import actions, keys, limits
+from accounts import actions, keys, keys_lasting, limits, sessions
 from accounts.errors import Problem
 from accounts.http import user_of
 from accounts.problems import answer, body_of, json_door, signed_in, text_of
+from protocol import keys as wire
 
 _PENDING = "provider_key"
+_LASTING = "lasting_key"
 SCOPE = "A key is good for the whole sub-account: whoever holds it can spend all you keep there."
 
 
@@ -76,8 +78,62 @@ def store(request: HttpRequest) -> HttpResponse:
 
 
 @require_POST
+@signed_in
+@json_door
+def prepare_lasting(request: HttpRequest) -> HttpResponse:
+    """`{provider, label, days}` → `{digest, raw, fields, scope}` for a key in a slot of its own;
+    needs a fresh signature of the wallet.
+    """
+    user, body = user_of(request), body_of(request)
+    limits.spend("keys", user.address, limit=30, seconds=60)
+    sessions.require_fresh(request)
+    days = body.get("days")
+    if isinstance(days, bool) or not isinstance(days, int):
+        raise Problem("invalid_request", "`days` must be a whole number; 0 = it never ends.")
+    label = text_of(body, "label", limit=60).strip().replace("\0", "")
+    wanted = keys_lasting.prepare(user, _provider(body), days)
+    request.session[_LASTING] = {"raw": wanted.raw, "serving": wanted.serving, "label": label}
+    fields = wanted.fields
+    return answer(
+        {
+            "digest": wanted.digest,
+            "raw": wanted.raw,
+            "scope": SCOPE,
+            "fields": [
+                {"name": "For provider", "value": fields.provider},
+                {"name": "Pays from", "value": fields.address},
+                {"name": "Valid for", "value": f"{days} days" if days else "until revoked"},
+                {"name": "Slot", "value": f"{fields.token_id} of {keys_lasting.SLOTS}"},
+                {"name": "Generation", "value": str(fields.generation)},
+            ],
+        }
+    )
+
+
+@require_POST
+@signed_in
+@json_door
+def create_lasting(request: HttpRequest) -> HttpResponse:
+    """`{signature}` → `{key, slot, fingerprint}`: the only time that the secret is shown."""
+    user, body = user_of(request), body_of(request)
+    limits.spend("keys", user.address, limit=30, seconds=60)
+    sessions.require_fresh(request)
+    signature = text_of(body, "signature", limit=300)
+    pending = request.session.pop(_LASTING, None)
+    if pending is None:
+        raise Problem("no_pending_key", "No key waits for a signature.", "Ask for a key again.")
+    made = keys_lasting.create(
+        user, pending["raw"], signature, pending["serving"], pending["label"]
+    )
+    return answer(
+        {"key": made.secret, "slot": made.row.token_id, "fingerprint": made.row.fingerprint}
+    )
+
+
+@require_POST
 def forget(request: HttpRequest, key_id: int) -> HttpResponse:
     """Delete one stored key of the signed-in person; 404 for anybody else's."""
     user = user_of(request)
-    user.provider_keys.filter(pk=key_id).delete()
+    # A lasting key keeps its row: its slot must never be given out again.
+    user.provider_keys.filter(pk=key_id, token_id=wire.EPHEMERAL_TOKEN_ID).delete()
     return HttpResponseRedirect("/account/keys")

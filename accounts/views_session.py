@@ -16,8 +16,9 @@ from django.views.decorators.http import require_POST
 from eth_utils.address import is_address
 from pydantic import ValidationError
 
-from accounts import limits, siwe
+from accounts import limits, sessions, siwe
 from accounts.errors import Problem, SignInFailed
+from accounts.http import user_of
 from accounts.models import User
 from accounts.problems import answer, body_of, json_door, text_of
 
@@ -91,7 +92,9 @@ def verify(request: HttpRequest) -> HttpResponse:
             "wallet_blocked", "This wallet may not sign in here.", "Write to the operator."
         )
     # `login` makes a new session key, and an empty session when another wallet was signed in.
+    before = request.session.session_key
     login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+    sessions.opened(request, user, before)
     return answer({"address": address})
 
 
@@ -100,8 +103,24 @@ def sign_out(request: HttpRequest) -> HttpResponse:
     """End the session on the server, then go to the page the form names (a path of this site) or
     home.
     """
+    sessions.forgotten(request.session.session_key)
     logout(request)
     target = request.POST.get("next", "")
     own = {request.get_host()}
     local = target.startswith("/") and url_has_allowed_host_and_scheme(target, allowed_hosts=own)
     return HttpResponseRedirect(target if local else "/")
+
+
+@require_POST
+def end_session(request: HttpRequest, sign_in_id: int) -> HttpResponse:
+    """End one session of the signed-in person; this one ends like any other."""
+    sessions.end(user_of(request), sign_in_id)
+    return HttpResponseRedirect("/account/keys#sessions")
+
+
+@require_POST
+def sign_out_everywhere(request: HttpRequest) -> HttpResponse:
+    """End every session of the signed-in person, this one too."""
+    sessions.end_all(user_of(request))
+    logout(request)
+    return HttpResponseRedirect("/")

@@ -141,7 +141,7 @@ def _authorization(user: User, provider: str) -> str:
 
 def forget_key(user: User, provider: str) -> None:
     """Drop stored keys that the provider does not take, so that the next question makes one."""
-    user.provider_keys.filter(provider=provider).delete()
+    keys.forget(user, provider)
 
 
 def _check_signer(chat: Chat, provider: str, signer: verify.Signer | None, accepted: str) -> None:

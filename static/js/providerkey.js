@@ -17,7 +17,7 @@ function pairs(fields) {
 }
 
 // Show what the signature means and wait for the person: resolves true to go on, false when they leave.
-function ask(wanted) {
+export function ask(wanted) {
   const dialog = make('dialog', '', 'dialog');
   const head = make('header');
   head.setAttribute('role', 'none');

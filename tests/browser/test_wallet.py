@@ -399,7 +399,7 @@ def test_a_provider_key_is_explained_signed_and_kept_on_the_server(
     wallet.reject = set()
     make_key(page, petra)
     page.get_by_test_id("key-confirm").click()
-    assert outcome(page) == "expires_at ready"
+    assert outcome(page) == "expires_at made ready"
     method, params = wallet.calls[-1]
     assert method == "personal_sign" and len(params[0]) == 66  # 32 bytes, not text
     make_key(page, petra)

@@ -1,0 +1,65 @@
+"""The keys page put together: whose keys there are, what the chain says about them, who is signed
+in.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from django.utils import timezone
+
+from accounts import keys_lasting, pages, sessions
+from accounts.models import User
+from ledger import selectors as ledger
+from ledger.records import Position
+from protocol import keys as wire
+
+_SHOWN = 300
+
+
+def page(user: User, session_key: str | None) -> pages.KeysPage:
+    """Everything on `/account/keys`; no secret is among it."""
+    now = timezone.now()
+    held = list(user.provider_keys.order_by("provider", "-generation", "token_id")[:_SHOWN])
+    positions = {
+        (p.serving, p.provider): p
+        for p in ledger.account(user.address).positions
+        if keys_lasting.may_have_keys(p)
+    }
+    lasting = [key for key in held if key.token_id != wire.EPHEMERAL_TOKEN_ID]
+    return pages.KeysPage(
+        rows=tuple(
+            pages.KeyRow(key, key.expired(now))
+            for key in held
+            if key.token_id == wire.EPHEMERAL_TOKEN_ID
+        ),
+        lasting=tuple(
+            pages.LastingRow(
+                key,
+                keys_lasting.state(key, positions.get((key.serving, key.provider)), now),
+                _revoke(positions.get((key.serving, key.provider)), key.token_id),
+            )
+            for key in lasting
+        ),
+        slots=tuple(
+            keys_lasting.slots(
+                position,
+                sum(
+                    (key.serving, key.provider, key.generation) == (*pair, position.generation)
+                    for key in lasting
+                ),
+            )
+            for pair, position in positions.items()
+        ),
+        sessions=tuple(
+            pages.SessionRow(row, row.session_key == session_key) for row in sessions.of(user)
+        ),
+    )
+
+
+def _revoke(position: Position | None, slot: int) -> str:
+    """The form that revokes one slot on the chain; empty where there is no sub-account."""
+    if position is None:
+        return ""
+    at = f"{position.service_name}:{position.provider}"
+    return "/account?" + urlencode({"action": "revoke_tokens", "account": at, "slots": slot})

@@ -1,0 +1,90 @@
+"""Open sessions of a wallet: where it is signed in, ending them, and how fresh its proof is."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from importlib import import_module
+from typing import Any
+
+from django.conf import settings
+from django.core.cache import cache
+from django.http import HttpRequest
+from django.utils import timezone
+
+from accounts.errors import Problem
+from accounts.models import SignIn, User
+
+#: A dangerous act needs a wallet signature at most this old (features.md F8).
+FRESH_SECONDS = 600
+#: "Last seen" is this exact.
+_SEEN_EVERY_SECONDS = 300
+_PROVED = "proved_at"
+_SHOWN = 50
+
+
+def opened(request: HttpRequest, user: User, before: str | None) -> None:
+    """Write down a session that a signature has just opened; `before` is the key it had."""
+    request.session[_PROVED] = int(time.time())
+    request.session.save()
+    if before:
+        SignIn.objects.filter(session_key=before).delete()
+    SignIn.objects.update_or_create(
+        session_key=request.session.session_key,
+        defaults={
+            "user": user,
+            "agent": request.headers.get("User-Agent", "")[:120].replace("\0", ""),
+            "seen_at": timezone.now(),
+        },
+    )
+
+
+def seen(request: HttpRequest) -> None:
+    """Remember that a session was used, at most every five minutes."""
+    key = request.session.session_key
+    if key and cache.add(f"seen:{key}", 1, timeout=_SEEN_EVERY_SECONDS):
+        SignIn.objects.filter(session_key=key).update(seen_at=timezone.now())
+
+
+def of(user: User) -> tuple[SignIn, ...]:
+    """Sessions that can still be open, the last used first."""
+    oldest = timezone.now() - timedelta(seconds=settings.SESSION_COOKIE_AGE)
+    return tuple(user.sign_ins.filter(created_at__gt=oldest).order_by("-seen_at")[:_SHOWN])
+
+
+def end(user: User, sign_in_id: int) -> None:
+    """Close one of the user's sessions; somebody else's is not found and stays."""
+    for row in user.sign_ins.filter(pk=sign_in_id):
+        _store(row.session_key).delete()
+        row.delete()
+
+
+def end_all(user: User) -> int:
+    """Close every session of the user; how many there were."""
+    rows = list(user.sign_ins.all())
+    for row in rows:
+        _store(row.session_key).delete()
+    user.sign_ins.all().delete()
+    return len(rows)
+
+
+def forgotten(session_key: str | None) -> None:
+    """A session was closed by its own sign-out."""
+    if session_key:
+        SignIn.objects.filter(session_key=session_key).delete()
+
+
+def require_fresh(request: HttpRequest) -> None:
+    """Raises Problem `step_up_required` unless the wallet signed in within the last ten minutes."""
+    proved = request.session.get(_PROVED)
+    if not isinstance(proved, int) or time.time() - proved > FRESH_SECONDS:
+        raise Problem(
+            "step_up_required",
+            "This needs a signature that is at most 10 minutes old.",
+            "Sign in once more; you stay where you are.",
+            status=403,
+        )
+
+
+def _store(session_key: str) -> Any:
+    return import_module(settings.SESSION_ENGINE).SessionStore(session_key)
