@@ -136,7 +136,7 @@ class Fetcher:
             transaction = facts.transaction(raw, receipt)
             held[transaction.block_hash].append(transaction)
             expected = of_transaction.pop(transaction.hash, [])
-            if facts.receipt_logs(receipt, addresses) != expected:
+            if not facts.receipt_says(receipt, addresses, expected):
                 raise Unavailable(f"logs and receipt of {transaction.hash} disagree")
         if of_transaction:
             raise Unavailable(f"no block holds the transaction {next(iter(of_transaction))}")

@@ -7,9 +7,9 @@ are dropped, so that the store grows with the facts and not with the blocks.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 
+import orjson
 from django.db import connection
 from django.db.models import Q
 
@@ -18,15 +18,24 @@ from chain.facts import Block, Call, Header, Log, Transaction
 from chain.models import Coverage, RawBlock, RawCall, RawLog, RawTransaction
 
 
-def write(blocks: Iterable[Block]) -> None:
-    """Add every fact of `blocks`; facts already there stay as they are."""
+def is_new(first: int, last: int) -> bool:
+    """Whether nothing at all is stored of blocks `first`..`last`."""
+    return not RawBlock.objects.filter(number__gte=first, number__lte=last).exists()
+
+
+def write(blocks: Iterable[Block], *, new: bool = False) -> None:
+    """Add every fact of `blocks`; facts already there stay as they are.
+
+    `new`: they are known not to be there (`is_new`), which is quicker.
+    """
     held = list(blocks)
-    bulk.add_new(
+    add = bulk.copy_rows if new else bulk.add_new
+    add(
         RawBlock,
         ("number", "hash", "parent_hash", "timestamp"),
         [(b.header.number, b.header.hash, b.header.parent_hash, b.header.timestamp) for b in held],
     )
-    bulk.add_new(
+    add(
         RawTransaction,
         (
             "hash", "block_hash", "block_number", "index", "sender", "to", "value", "input",
@@ -41,7 +50,7 @@ def write(blocks: Iterable[Block]) -> None:
             for t in b.transactions
         ],
     )  # fmt: skip
-    bulk.add_new(
+    add(
         RawLog,
         (
             "block_hash", "block_number", "log_index", "tx_hash", "tx_index", "address", "topics",
@@ -50,13 +59,13 @@ def write(blocks: Iterable[Block]) -> None:
         [
             (
                 g.block_hash, g.block_number, g.log_index, g.tx_hash, g.tx_index, g.address,
-                json.dumps(g.topics), g.data,
+                dump(g.topics), g.data,
             )
             for b in held
             for g in b.logs
         ],
     )  # fmt: skip
-    bulk.add_new(
+    add(
         RawCall,
         ("block_number", "block_hash", "to", "data", "result"),
         [
@@ -67,11 +76,20 @@ def write(blocks: Iterable[Block]) -> None:
     )
 
 
+def dump(topics: Sequence[str]) -> str:
+    return orjson.dumps(topics).decode()
+
+
 def prune(first: int, last: int, winners: Sequence[str]) -> None:
     """Blocks `first`..`last` became final: forget those not among `winners` (hashes).
 
     Then drops headers (also the one before `first`) that no fact refers to, except `last`.
     """
+    _forget_losers(first, last, winners)
+    drop_empty(first - 1, last - 1)
+
+
+def _forget_losers(first: int, last: int, winners: Sequence[str]) -> None:
     with connection.cursor() as cursor:
         for model, column in (
             (RawLog, "block_number"),
@@ -85,6 +103,11 @@ def prune(first: int, last: int, winners: Sequence[str]) -> None:
                 f"AND NOT {key} = ANY(%s)",
                 [first, last, list(winners)],
             )
+
+
+def drop_empty(first: int, last: int) -> None:
+    """Drop headers of blocks `first`..`last` that no fact refers to."""
+    with connection.cursor() as cursor:
         cursor.execute(
             """
             DELETE FROM chain_rawblock b WHERE number BETWEEN %s AND %s
@@ -92,7 +115,7 @@ def prune(first: int, last: int, winners: Sequence[str]) -> None:
             AND NOT EXISTS (SELECT FROM chain_rawtransaction WHERE block_hash = b.hash)
             AND NOT EXISTS (SELECT FROM chain_rawcall WHERE block_hash = b.hash)
             """,
-            [first - 1, last - 1],
+            [first, last],
         )
 
 

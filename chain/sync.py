@@ -36,6 +36,7 @@ NEAR = 300
 #: Final ranges no longer than this are read block by block, longer ones sparsely.
 DENSE = 20_000
 DENSE_CHUNK, FIRST_SPARSE_CHUNK, SPARSE_CHUNK = 200, 5_000, 500_000
+FIRST_CHUNK = 30
 #: Logs held in memory for one range, about.
 MANY_LOGS = 20_000
 #: A `finalized` tag further behind the head than this is not plausible.
@@ -214,7 +215,7 @@ class Follower:
         if first > goal:
             return self._report(more=False, changed=False)
         dense = goal - first < DENSE
-        last = min(goal, first + (DENSE_CHUNK if dense else self.sparse_chunk) - 1)
+        last = min(goal, first + self._width(dense) - 1)
         sources = self._sources_before(first)
         blocks = self.fetch.range(first, last, sources, dense=dense)
         while new := self._new_sources(blocks, sources):
@@ -233,6 +234,13 @@ class Follower:
         self._store(seen, first, final, [], sources)
         more = last < goal or self.limit is None
         return self._report(more=more, changed=True, logs=sum(len(b.logs) for b in final))
+
+    def _width(self, dense: bool) -> int:
+        """Blocks of the next range. The first one is short: it tends to name further contracts,
+        and is then read again with them."""
+        if not self._has_final():
+            return min(FIRST_CHUNK, self.sparse_chunk)
+        return DENSE_CHUNK if dense else self.sparse_chunk
 
     def _adapt(self, logs: int) -> None:
         """Wider sparse ranges where little happens, narrower ones where much does (memory)."""
@@ -327,9 +335,14 @@ class Follower:
         last_final = final[-1].header if final else None
         old = (self.row.final_hash, self.row.indexed_hash)
         with transaction.atomic():
-            store.write([*final, *pending])
+            # A back-fill's ranges are new: no pending blocks, no losers, no facts of a late source.
+            new = last_final is not None and not pending and store.is_new(first, last_final.number)
+            store.write([*final, *pending], new=new)
             if last_final is not None:
-                store.prune(first, last_final.number, [b.header.hash for b in final])
+                if new:
+                    store.drop_empty(first - 1, last_final.number - 1)
+                else:
+                    store.prune(first, last_final.number, [b.header.hash for b in final])
                 for address, start in sources.items():
                     if start <= last_final.number:
                         store.cover(address, max(first, start), last_final.number)
