@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from django.conf import settings
 from django.utils import timezone
 
-from chain.models import Head, RawLog
+from chain import models, ranges
+from chain.models import Head, NodeState, RawLog
 
 #: design.md: amber above 30 s, red above 5 min since we last agreed with the node's head.
 LATE_SECONDS = 30
@@ -36,6 +37,16 @@ class Freshness:
     state: str
     error: str
     halted: bool
+    blocks_per_second: float = 0.0
+    events_per_second: float = 0.0
+
+    @property
+    def eta_seconds(self) -> int | None:
+        """Until the head is reached at the present rate; None when nothing moves."""
+        if not self.lag_blocks:
+            return 0
+        rate = self.blocks_per_second
+        return round(self.lag_blocks / rate) if rate > 0 else None
 
 
 def head(now: datetime | None = None) -> Freshness:
@@ -58,6 +69,8 @@ def head(now: datetime | None = None) -> Freshness:
         state=_state(row, lag, now),
         error=row.error,
         halted=row.halted,
+        blocks_per_second=row.blocks_per_second,
+        events_per_second=row.events_per_second,
     )
 
 
@@ -75,3 +88,38 @@ def _state(row: Head, lag: float | None, now: datetime) -> str:
 def log_count() -> int:
     """How many logs the raw store holds. SQL: one count."""
     return RawLog.objects.count()
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How many final blocks of a contract are stored, and how many are still missing."""
+
+    done: int
+    missing: int
+
+    @property
+    def share(self) -> float:
+        whole = self.done + self.missing
+        return self.done / whole if whole else 1.0
+
+
+def coverage(starts: dict[str, int], final_block: int) -> dict[str, Coverage]:
+    """By address, from its first block (`starts`) to `final_block`. SQL: one query."""
+    held: dict[str, list[ranges.Range]] = {}
+    rows = models.Coverage.objects.filter(source__in=list(starts))
+    for source, first, last in rows.values_list("source", "from_block", "to_block"):
+        held.setdefault(source, []).append((first, last))
+    found = {}
+    for address, start in starts.items():
+        if final_block < start:
+            found[address] = Coverage(0, 0)
+            continue
+        missing = ranges.blocks(ranges.gaps((start, final_block), held.get(address, [])))
+        found[address] = Coverage(final_block - start + 1 - missing, missing)
+    return found
+
+
+def nodes() -> tuple[NodeState, ...]:
+    """The state of each RPC URL as the follower last wrote it, in their order. SQL: one query."""
+    rows = NodeState.objects.filter(chain_id=settings.CHAIN_ID)
+    return tuple(rows.order_by("position"))

@@ -331,3 +331,8 @@ class Reconciliation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.scope} at {self.block}: {self.error or self.drift}"
+
+    @property
+    def entities(self) -> int:
+        """How many entities were compared."""
+        return sum(self.compared.values())

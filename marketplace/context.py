@@ -11,6 +11,7 @@ from django.db import Error as DatabaseError
 from django.http import HttpRequest
 
 from chain import selectors as chain
+from ledger import reconcile
 from marketplace import freshness, links
 
 
@@ -55,7 +56,7 @@ def site(request: HttpRequest) -> dict[str, Any]:
         "network": settings.NETWORK,
         "request_id": getattr(request, "request_id", ""),
         "freshness": fresh,
-        "banner": freshness.banner(fresh),
+        "banner": freshness.banner(fresh) or drift_banner(request),
         "theme": theme if theme in THEMES else "",
         "header_links": navigation(HEADER, request.path),
         "footer_links": navigation(FOOTER, request.path),
@@ -70,6 +71,19 @@ def current_freshness() -> freshness.Freshness:
         return freshness.judge(chain.head())
     except DatabaseError:
         return freshness.Freshness("none")
+
+
+def drift_banner(request: HttpRequest) -> freshness.Banner | None:
+    """For staff only: the last comparison with the contracts found differences."""
+    if settings.SESSION_COOKIE_NAME not in request.COOKIES:
+        return None  # nobody is signed in: no query, and the page stays the same for all
+    try:
+        if not getattr(getattr(request, "user", None), "is_staff", False):
+            return None
+        last = reconcile.latest()
+    except DatabaseError:
+        return None
+    return freshness.drift(last.drift, last.block) if last is not None and last.drift else None
 
 
 def navigation(entries: tuple[tuple[str, str, str], ...], here: str) -> list[NavLink]:

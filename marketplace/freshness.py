@@ -108,3 +108,9 @@ def banner(freshness: Freshness) -> Banner | None:
             f"changes are still missing.",
         )
     return None
+
+
+def drift(values: int, block: int) -> Banner:
+    """For those who can do something about it."""
+    what = "1 of our values differs" if values == 1 else f"{values:,} of our values differ"
+    return Banner("bad", f"At block {block:,} {what} from the chain. See Status, then replay.")

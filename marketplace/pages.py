@@ -308,24 +308,6 @@ class NetworkPage:
 
 
 @dataclass(frozen=True)
-class StatusPage:
-    """`/status`: how far the index is, in words and numbers."""
-
-    state: str
-    explanation: str
-    head_block: int | None
-    indexed_block: int | None
-    final_block: int | None
-    lag_blocks: int
-    lag_seconds: int | None
-    indexed_at: dt.datetime | None
-    checked_at: dt.datetime | None
-    logs: int
-    contracts: tuple[records.Contract, ...]
-    ledger_address: str
-
-
-@dataclass(frozen=True)
 class ErrorPage:
     """`request_id` is what support needs; `retry_seconds` only for too many requests."""
 

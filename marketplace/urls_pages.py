@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path, re_path
 
-from marketplace import views, views_service
+from marketplace import metrics, status, views, views_service
 
 _SERVICE = "services/<str:kind>/<str:address>"
 
@@ -24,6 +24,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(f"{_SERVICE}/raw", views_service.raw, name="service-raw"),
     path("changes", views.changes, name="changes"),
     path("network", views.network, name="network"),
-    path("status", views.status, name="status"),
+    path("status", status.status, name="status"),
+    path("metrics", metrics.metrics, name="metrics"),
     path("styleguide", views.styleguide, name="styleguide"),
 ]

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_safe
 from chain import selectors as chain
 from ledger import selectors, statistics
 from ledger.records import ChangeEntry
-from marketplace import context, links, pages, parts, specimens
+from marketplace import links, pages, parts, specimens
 from marketplace.catalogue import Filters, catalogue_page, page_number
 from marketplace.changes import ChangeRow
 from marketplace.selectors import service_types
@@ -173,38 +173,6 @@ def network(request: HttpRequest) -> HttpResponse:
         ledger_address=settings.LEDGER_ADDRESS,
     )
     return render(request, "marketplace/network.html", {"page": page})
-
-
-EXPLANATIONS = {
-    "ok": "The index agrees with the chain.",
-    "late": "The last agreement with the chain is more than 30 seconds ago.",
-    "stale": "The last agreement with the chain is more than 5 minutes ago. Pages show an "
-    "older state.",
-    "unreachable": "The chain cannot be reached, or indexing has stopped. Pages show an "
-    "older state.",
-    "none": "Nothing is indexed yet. Lists fill as soon as the first blocks are read.",
-}
-
-
-@require_safe
-def status(request: HttpRequest) -> HttpResponse:
-    head = chain.head()
-    fresh = context.current_freshness()
-    page = pages.StatusPage(
-        state=fresh.state,
-        explanation=EXPLANATIONS[fresh.state],
-        head_block=head.head_block if head.head_block >= 0 else None,
-        indexed_block=fresh.block,
-        final_block=fresh.final_block,
-        lag_blocks=fresh.lag_blocks,
-        lag_seconds=fresh.lag_seconds,
-        indexed_at=head.indexed_at,
-        checked_at=head.checked_at,
-        logs=chain.log_count(),
-        contracts=tuple(selectors.contracts().values()),
-        ledger_address=settings.LEDGER_ADDRESS,
-    )
-    return render(request, "marketplace/status.html", {"page": page})
 
 
 @require_safe

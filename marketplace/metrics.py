@@ -1,0 +1,125 @@
+"""`/metrics` for Prometheus: where the index stands, the health of each node, drift.
+
+Every number is read from the database at the moment of the scrape, so any web process can answer
+for the follower and the worker too. Node names are hosts, never paths (they hold API keys).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator
+from ipaddress import ip_address
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+from chain import selectors as chain
+from ledger import reconcile
+from marketplace import problems
+
+#: Headers by which a reverse proxy shows itself: then the address is the proxy's, not the caller's.
+PROXIED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
+
+
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    """The gauges; 403 for anybody without the token (or, without one set, from elsewhere)."""
+    if not _may_read(request):
+        return problems.of_status(request, 403, {})
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Index())
+    response = HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def _may_read(request: HttpRequest) -> bool:
+    if settings.METRICS_TOKEN:
+        given = request.headers.get("Authorization", "")
+        wanted = f"Bearer {settings.METRICS_TOKEN}"
+        return secrets.compare_digest(given.encode(), wanted.encode())
+    if any(header in request.headers for header in PROXIED):
+        return False
+    try:
+        return ip_address(request.META.get("REMOTE_ADDR", "")).is_loopback
+    except ValueError:
+        return False
+
+
+class Index(Collector):
+    """Gauges of the index. SQL: four queries."""
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        return ()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        yield from self._head()
+        yield from self._nodes()
+        yield from self._drift()
+
+    @staticmethod
+    def _head() -> Iterator[GaugeMetricFamily]:
+        head = chain.head()
+        values = {
+            "head_block": ("The node's newest block", head.head_block),
+            "indexed_block": ("Rows shown include this block", head.indexed_block),
+            "final_block": ("The newest final block indexed", head.final_block),
+            "lag_blocks": ("Blocks behind the node's head", head.lag_blocks),
+            "lag_seconds": ("Seconds since the last agreement with the head", head.lag_seconds),
+            "halted": ("1: stopped on a fact that must not be guessed", int(head.halted)),
+            "events_per_second": ("Events indexed per second, lately", head.events_per_second),
+            "blocks_per_second": ("Blocks indexed per second, lately", head.blocks_per_second),
+            "logs": ("Events of our contracts stored", chain.log_count()),
+        }
+        for name, (text, value) in values.items():
+            if value is not None:
+                yield GaugeMetricFamily(f"index_{name}", text, value)
+
+    @staticmethod
+    def _nodes() -> Iterator[GaugeMetricFamily]:
+        nodes = chain.nodes()
+        families = {
+            "up": "1: the node's last answer was good",
+            "set_aside": "1: it contradicts what we know for certain",
+            "head_block": "Its newest block when last asked",
+            "latency_seconds": "Moving average of a batch",
+            "requests": "HTTP requests since the start of the follower",
+            "failures": "Failed ones among them",
+            "websocket": "1: it announces new heads to us",
+        }
+        for name, text in families.items():
+            family = GaugeMetricFamily(f"rpc_{name}", text, labels=["position", "node"])
+            for node in nodes:
+                value = {
+                    "up": node.state == "ok",
+                    "set_aside": node.state == "set aside",
+                    "head_block": node.head_block,
+                    "latency_seconds": node.latency_ms and node.latency_ms / 1000,
+                    "requests": node.requests,
+                    "failures": node.failures,
+                    "websocket": node.websocket,
+                }[name]
+                if value is not None:
+                    family.add_metric([str(node.position), node.name], float(value))
+            yield family
+
+    @staticmethod
+    def _drift() -> Iterator[GaugeMetricFamily]:
+        last = reconcile.latest()
+        if last is None:
+            return
+        age = (timezone.now() - last.at).total_seconds()
+        yield GaugeMetricFamily(
+            "index_drift",
+            "Values that differed from the contracts in the last comparison",
+            last.drift,
+        )
+        yield GaugeMetricFamily(
+            "index_reconciliation_age_seconds", "Since the last comparison with a result", age
+        )

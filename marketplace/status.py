@@ -1,0 +1,169 @@
+"""`/status`: how far the index is, who feeds it, and whether it agrees with the chain."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from chain import selectors as chain
+from chain.models import NodeState
+from ledger import reconcile, selectors
+from ledger.models import Reconciliation
+from marketplace import context
+
+EXPLANATIONS = {
+    "ok": "The index agrees with the chain.",
+    "late": "The last agreement with the chain is more than 30 seconds ago.",
+    "stale": "The last agreement with the chain is more than 5 minutes ago. Pages show an "
+    "older state.",
+    "unreachable": "The chain cannot be reached, or indexing has stopped. Pages show an "
+    "older state.",
+    "none": "Nothing is indexed yet. Lists fill as soon as the first blocks are read.",
+}
+#: Behind by more than this the page shows a back-fill with its progress (blocks).
+CATCHING_UP = 50
+#: A node's state that the follower has not confirmed for this long is no longer news (seconds).
+NODES_STALE = 60
+RUNS_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class ContractLine:
+    name: str
+    address: str
+    start_block: int
+    recommended: bool
+    coverage: chain.Coverage
+
+    @property
+    def percent(self) -> int:
+        """Whole percents, 100 only when nothing is missing."""
+        return int(self.coverage.share * 100)
+
+
+@dataclass(frozen=True)
+class NodeLine:
+    """One RPC URL in words; `tone` of its badge."""
+
+    name: str
+    label: str
+    tone: str
+    reason: str
+    head_block: int | None
+    latency_ms: int | None
+    budget: int | None
+    websocket: bool
+
+
+@dataclass(frozen=True)
+class StatusPage:
+    """Blocks are None before the first one; `eta_seconds` None when nothing moves."""
+
+    state: str
+    explanation: str
+    error: str
+    head: chain.Freshness
+    head_block: int | None
+    indexed_block: int | None
+    final_block: int | None
+    lag_blocks: int
+    catching_up: bool
+    done: int
+    total: int
+    logs: int
+    contracts: tuple[ContractLine, ...]
+    nodes: tuple[NodeLine, ...]
+    nodes_at: dt.datetime | None
+    nodes_stale: bool
+    last: Reconciliation | None
+    runs: tuple[Reconciliation, ...]
+
+    @property
+    def drift_text(self) -> str:
+        if self.last is None or not self.last.drift:
+            return ""
+        return (
+            f"At block {self.last.block:,} {self.last.drift:,} of our values differed from what "
+            "the contracts answer. Until that is cleared up, trust the contracts."
+        )
+
+
+@require_safe
+def status(request: HttpRequest) -> HttpResponse:
+    return render(request, "marketplace/status.html", {"page": status_page()})
+
+
+def status_page() -> StatusPage:
+    """SQL: seven queries, whatever the size of the index."""
+    head = chain.head()
+    fresh = context.current_freshness()
+    nodes = chain.nodes()
+    nodes_at = max((n.updated_at for n in nodes), default=None)
+    start = min(settings.START_BLOCK, max(0, head.head_block))
+    return StatusPage(
+        state=fresh.state,
+        explanation=EXPLANATIONS[fresh.state],
+        error=head.error if fresh.state == "unreachable" else "",
+        head=head,
+        head_block=head.head_block if head.head_block >= 0 else None,
+        indexed_block=fresh.block,
+        final_block=fresh.final_block,
+        lag_blocks=fresh.lag_blocks,
+        catching_up=fresh.lag_blocks > CATCHING_UP,
+        done=max(0, head.indexed_block - start + 1),
+        total=max(0, head.head_block - start + 1),
+        logs=chain.log_count(),
+        contracts=contract_lines(head.final_block),
+        nodes=tuple(node_line(node) for node in nodes),
+        nodes_at=nodes_at,
+        nodes_stale=nodes_at is not None
+        and (timezone.now() - nodes_at).total_seconds() > NODES_STALE,
+        last=reconcile.latest(),
+        runs=tuple(Reconciliation.objects.order_by("-pk")[:RUNS_SHOWN]),
+    )
+
+
+def contract_lines(final_block: int) -> tuple[ContractLine, ...]:
+    """The LedgerManager and every serving contract, with how much of each is stored."""
+    serving = selectors.contracts()
+    starts = {settings.LEDGER_ADDRESS: settings.START_BLOCK}
+    starts |= {address: contract.start_block for address, contract in serving.items()}
+    covered = chain.coverage(starts, final_block)
+    return tuple(
+        ContractLine(
+            name=serving[address].service_name if address in serving else "LedgerManager",
+            address=address,
+            start_block=start,
+            recommended=address in serving and serving[address].recommended,
+            coverage=covered[address],
+        )
+        for address, start in starts.items()
+    )
+
+
+_NODES = {
+    "ok": ("answers", "ok"),
+    "resting": ("failing", "warn"),
+    "set aside": ("set aside", "bad"),
+    "untried": ("in reserve", ""),
+}
+
+
+def node_line(node: NodeState) -> NodeLine:
+    label, tone = _NODES.get(node.state, (node.state, ""))
+    return NodeLine(
+        name=node.name,
+        label=label,
+        tone=tone,
+        reason=node.reason,
+        head_block=node.head_block,
+        latency_ms=None if node.latency_ms is None else round(node.latency_ms),
+        budget=None if node.calls_per_second is None else round(node.calls_per_second),
+        websocket=node.websocket,
+    )

@@ -1,0 +1,120 @@
+"""`/metrics` and `/status`: who may read, and that every number is the stored one."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+from prometheus_client.parser import text_string_to_metric_families
+
+from accounts.models import User
+from chain.models import Coverage, Head, NodeState
+from ledger.models import Reconciliation
+from tests.db import api_rows as rows
+
+pytestmark = pytest.mark.django_db
+
+
+def scrape(client: Client, **headers: str) -> dict[tuple[str, str], float]:
+    """Value by metric name and node."""
+    response = client.get("/metrics", headers=headers)
+    assert response.status_code == 200
+    assert response.headers["Content-Type"].startswith("text/plain")
+    return {
+        (sample.name, sample.labels.get("node", "")): sample.value
+        for family in text_string_to_metric_families(response.content.decode())
+        for sample in family.samples
+    }
+
+
+def node(position: int, name: str, **fields: Any) -> NodeState:
+    return NodeState.objects.create(
+        chain_id=31337, position=position, name=name, updated_at=timezone.now(), **fields
+    )
+
+
+def reconciliation(**fields: Any) -> Reconciliation:
+    at = timezone.now() - timedelta(seconds=90)
+    return Reconciliation.objects.create(
+        **{"at": at, "scope": "sample", "block": 98, "compared": {"ledgers": 4}, **fields}
+    )
+
+
+def test_only_this_machine_or_the_token(client: Client, settings: Any) -> None:
+    assert client.get("/metrics").status_code == 200
+    assert client.get("/metrics", REMOTE_ADDR="203.0.113.7").status_code == 403
+    proxied = {"X-Forwarded-For": "203.0.113.7"}
+    assert client.get("/metrics", headers=proxied).status_code == 403, "the proxy is on loopback"
+    settings.METRICS_TOKEN = "token-of-the-operator"
+    for wrong in ("", "Bearer", "Bearer x", "Bearer töken", "Basic token-of-the-operator"):
+        assert client.get("/metrics", headers={"Authorization": wrong}).status_code == 403
+    good = {"Authorization": "Bearer token-of-the-operator"}
+    assert client.get("/metrics", REMOTE_ADDR="203.0.113.7", headers=good).status_code == 200
+    assert client.post("/metrics").status_code == 405
+
+
+def test_every_number_is_the_stored_one(client: Client) -> None:
+    found = scrape(client)
+    assert found["index_indexed_block", ""] == -1
+    assert ("index_drift", "") not in found, "no comparison is not the same as no drift"
+    rows.head(100)
+    Head.objects.update(events_per_second=12.5, blocks_per_second=3)
+    node(0, "https://one.example", state="ok", head_block=101, latency_ms=250, requests=7)
+    node(1, "https://two.example", state="set aside", reason="another branch", failures=3)
+    reconciliation(drift=2)
+    reconciliation(error="no node answers")
+    found = scrape(client)
+    assert found["index_head_block", ""] == 101
+    assert found["index_lag_blocks", ""] == 1
+    assert found["index_events_per_second", ""] == 12.5
+    assert found["index_drift", ""] == 2
+    assert 90 <= found["index_reconciliation_age_seconds", ""] < 120
+    assert found["rpc_up", "https://one.example"] == 1
+    assert found["rpc_latency_seconds", "https://one.example"] == 0.25
+    assert found["rpc_up", "https://two.example"] == 0
+    assert found["rpc_set_aside", "https://two.example"] == 1
+    assert ("rpc_head_block", "https://two.example") not in found
+
+
+def test_status_shows_nodes_coverage_and_progress(client: Client, settings: Any) -> None:
+    rows.head(100)
+    rows.contracts()
+    Head.objects.update(head_block=1_000_100, blocks_per_second=1000, events_per_second=77)
+    Coverage.objects.create(source=settings.LEDGER_ADDRESS, from_block=0, to_block=48)
+    node(0, "https://one.example", state="resting", reason="HTTP 503 <b>", websocket=False)
+    text = client.get("/status").content.decode()
+    assert "Catching up" in text
+    assert 'max="1000101" value="101"' in text
+    assert "about 16 min" in text
+    assert "77 events per second" in text
+    assert "49 (49 %)" in text
+    assert "failing" in text
+    assert "HTTP 503 &lt;b&gt;" in text
+    assert "first run comes within" in text
+
+
+def test_status_counts_its_queries(client: Client, django_assert_max_num_queries: Any) -> None:
+    rows.head(100)
+    rows.contracts()
+    for _ in range(12):
+        reconciliation()
+    with django_assert_max_num_queries(12):
+        client.get("/status")
+
+
+def test_drift_is_an_alert_for_all_and_a_banner_for_staff(client: Client) -> None:
+    rows.head(100)
+    reconciliation(drift=3)
+    alert = "3 of our values differed"
+    assert alert in client.get("/status").content.decode()
+    banner = "differ from the chain"
+    assert banner not in client.get("/network").content.decode()
+    staff = User.objects.create(address="0x" + "12" * 20, is_superuser=True)
+    client.force_login(staff)
+    assert banner in client.get("/network").content.decode()
+    reconciliation(drift=0)
+    assert banner not in client.get("/network").content.decode()
+    assert alert not in client.get("/status").content.decode()
