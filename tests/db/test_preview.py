@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -149,6 +150,84 @@ def test_the_wallet_changes_by_value_and_gas_and_nothing_else(contracts: Contrac
     assert contracts.chain.balance(BOB.address) == after - paid
 
 
+@pytest.mark.parametrize(
+    ("action", "least", "least_refused"),
+    [
+        ("deposit", {"amount": 3 * NEURON}, {"amount": 3 * NEURON - 1}),
+        ("transfer", {"amount": NEURON}, {"amount": NEURON - 1}),
+        ("withdraw", {"amount": 2 * NEURON}, {"amount": 2 * NEURON + 1}),  # three must remain
+        ("withdraw", {"amount": 5 * NEURON}, {"amount": 5 * NEURON + 1}),  # or nothing
+    ],
+)
+def test_the_contracts_minimums_to_the_neuron(
+    contracts: Contracts, action: str, least: dict[str, int], least_refused: dict[str, int]
+) -> None:
+    if action != "deposit":
+        perform(contracts, ALICE, "deposit", amount=str(5 * NEURON))
+    at = {"provider": PETRA, "service_name": INFERENCE} if action == "transfer" else {}
+    refused = {name: str(value) for name, value in least_refused.items()}
+    with pytest.raises(Refused):  # the contract's word
+        services.check(action, {**at, **refused}, ALICE.address)
+    parsed = actions.parse(action, {**at, **refused})
+    with pytest.raises(Predicted):  # and ours
+        preview.plan(action, parsed, facts_of(action, {**at, **refused}, ALICE))
+    perform(contracts, ALICE, action, **at, **{name: str(value) for name, value in least.items()})
+
+
+def both_refuse(action: str, params: dict[str, Any], name: str) -> None:
+    """The contract and our own rules say no for the same reason."""
+    with pytest.raises(Refused) as caught:
+        services.check(action, params, ALICE.address)
+    assert caught.value.code == name
+    with pytest.raises(Predicted) as predicted:
+        preview.plan(action, actions.parse(action, params), facts_of(action, params, ALICE))
+    assert predicted.value.name == name
+
+
+def test_five_refunds_may_wait_and_no_sixth(contracts: Contracts) -> None:
+    perform(contracts, ALICE, "deposit", amount=str(5 * NEURON))
+    at = {"provider": PETRA, "service_name": INFERENCE}
+    retrieval = {"providers": [PETRA], "service_name": INFERENCE}
+    for size in (3 * NEURON, 10**17, 10**16, 10**15, 10**14):
+        perform(contracts, ALICE, "transfer", **at, amount=str(size))  # sets this much free again
+        perform(contracts, ALICE, "retrieve", **retrieval)
+    perform(contracts, ALICE, "transfer", **at, amount="1")
+    both_refuse("retrieve", retrieval, "TooManyRefunds")
+
+
+def test_fifty_providers_and_no_more(contracts: Contracts) -> None:
+    contracts.ledger.send(ALICE, "depositFund", value=60 * NEURON)
+    for number in range(50):
+        provider = "0x" + f"{number + 1:040x}"
+        contracts.ledger.send(ALICE, "transferFund", provider, INFERENCE, NEURON)
+    new = {"provider": PETRA, "service_name": INFERENCE, "amount": str(NEURON)}
+    both_refuse("transfer", new, "TooManyProvidersForService")
+    perform(contracts, ALICE, "transfer", **{**new, "service_name": FINE_TUNING})
+
+
+@pytest.mark.parametrize(("early", "paid"), [(1, 0), (0, 2 * NEURON)])
+def test_a_refund_unlocks_in_the_very_second(contracts: Contracts, early: int, paid: int) -> None:
+    perform(contracts, ALICE, "deposit", amount=str(5 * NEURON))
+    at = {"provider": PETRA, "service_name": INFERENCE}
+    perform(contracts, ALICE, "transfer", **at, amount=str(2 * NEURON))
+    params = {"providers": [PETRA], "service_name": INFERENCE}
+    perform(contracts, ALICE, "retrieve", **params)
+    facts = facts_of("retrieve", params, ALICE)
+    account, serving = facts.accounts[PETRA], facts.serving
+    assert account is not None and serving is not None
+    second = account.refunds[0].created_at + serving.lock_time - early
+    expected = preview.plan("retrieve", params, replace(facts, timestamp=second)).effects
+    call = calls.encode("retrieve", params, facts)
+    assert call is not None
+    contracts.chain.rpc.call("evm_setNextBlockTimestamp", second)
+    receipt = contracts.chain.send(ALICE, call.to, bytes.fromhex(call.data[2:]), gas=1_000_000)
+    assert receipt.ok and contracts.chain.timestamp(receipt.block) == second
+    after = facts_of("retrieve", params, ALICE)
+    assert after.available - facts.available == paid
+    shown = {e.what: e.after for e in expected}
+    assert shown.get("available", facts.available) == after.available
+
+
 def test_a_top_up_spells_out_the_refund_it_cancels(contracts: Contracts) -> None:
     perform(contracts, ALICE, "deposit", amount=str(10 * NEURON))
     at = {"provider": PETRA, "service_name": INFERENCE}
@@ -210,6 +289,7 @@ def test_a_provider_pays_its_stake_once_and_gets_it_back(contracts: Contracts) -
     perform(contracts, provider, "add_or_update_service", **listing)
     update = services.check("add_or_update_service", listing, provider.address)
     assert update.call.value == 0
+    assert not {"stake", "wallet"} & {e.what for e in update.effects}
     with pytest.raises(Refused) as caught:
         long = {**listing, "additional_info": "é" * 2049}
         services.check("add_or_update_service", long, provider.address)
