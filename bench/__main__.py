@@ -13,6 +13,8 @@ from bench.measure import Result, show
 
 #: Names and what the quick set passes to each; `bench.NAME.NAME` measures.
 BENCHMARKS: dict[str, tuple[str, ...]] = {
+    "decode": (),
+    "head": ("--times", "20"),
     "index": ("--repeats", "1"),
     "pages": ("--events", "50000", "--times", "15"),
 }

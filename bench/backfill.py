@@ -27,6 +27,8 @@ class FactsOnly:
     def __init__(self, sources: dict[str, int]) -> None:
         self.fixed = sources
 
+    def verify(self, head: object, read: object) -> None: ...
+
     def open(self, first: int, read: object) -> None: ...
 
     def sources(self) -> dict[str, int]:

@@ -6,8 +6,6 @@ import argparse
 import http.client
 import os
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,12 +19,10 @@ from django.test.utils import CaptureQueriesContext
 from bench.backfill import empty
 from bench.measure import Result
 from bench.rows import PROVIDER, USER, fill
-from runner.processes import free_port
+from bench.site import EMPTY, site
 
 SMALL, LARGE = 1_000, 10_000
 GOAL, GROWTH = 8.0, 1.3
-#: An empty view behind all middleware.
-EMPTY = "/healthz"
 PATHS = {
     "catalogue": "/",
     "catalogue, filtered": "/?type=chatbot&sort=-price&page=3",
@@ -56,7 +52,7 @@ def pages(arguments: Sequence[str]) -> list[Result]:
     with _small_copy(options.events, few) as url:
         fill(LARGE, options.events)
         many = {name: _queries(path) for name, path in PATHS.items()}
-        with _server(url) as first, _server(os.environ["DATABASE_URL"]) as second:
+        with site(url) as first, site(os.environ["DATABASE_URL"]) as second:
             small, large = _times((first, second), options.times)
     empty()
     results = []
@@ -154,39 +150,3 @@ def _alone(statement: str) -> None:
         autocommit=True,
     ) as other:
         other.execute(statement.encode())
-
-
-@contextmanager
-def _server(database: str) -> Iterator[int]:
-    """The real site (uvicorn, one process) on a database."""
-    port = free_port()
-    changed = {"DATABASE_URL": database, "DATABASE_POOL_SIZE": "4", "LOG_LEVEL": "ERROR"}
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "uvicorn", "marketplace.asgi:application"),
-            *("--host", "127.0.0.1", "--port", str(port), "--lifespan", "on"),
-            *("--ws", "websockets-sansio", "--log-level", "error"),
-        ],
-        env={**os.environ, **changed},
-    )
-    try:
-        _until_up(process, port)
-        yield port
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def _until_up(process: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            link = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-            link.request("GET", EMPTY)
-            if link.getresponse().status == 200:
-                return
-        except OSError:
-            time.sleep(0.05)
-        finally:
-            link.close()
-    raise RuntimeError("the site did not start")
