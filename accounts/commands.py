@@ -48,4 +48,4 @@ def _service(name: str) -> str:
 
 def _plain(line: str) -> bool:
     """Nothing a shell would read as more than words."""
-    return all(_SAFE.fullmatch(word.lstrip("-").replace("-", "")) for word in line.split())
+    return all(_SAFE.fullmatch(word.lstrip("-").replace("-", "")) for word in line.split(" "))
