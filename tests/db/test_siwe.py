@@ -179,6 +179,33 @@ def test_a_signature_is_good_for_one_try(client: Client) -> None:
     assert verify(client, signature).status_code == 401
 
 
+def test_a_message_is_used_once_by_two_requests_that_read_the_session_together(
+    client: Client,
+) -> None:
+    signature = sign(ALICE, prepare(client))
+    pending = client.session["siwe"]
+    assert verify(client, signature).status_code == 200
+    # What a parallel request had read before the first one wrote.
+    other = Client()
+    prepare(other)
+    session = other.session
+    session["siwe"] = pending
+    session.save()
+    answer = verify(other, signature)
+    assert (answer.status_code, answer.json()["code"]) == (401, "no_pending_message")
+    assert "_auth_user_id" not in other.session
+
+
+def test_a_blocked_wallet_may_not_sign_in(client: Client) -> None:
+    verify(client, sign(ALICE, prepare(client)))
+    User.objects.update(is_active=False)
+    assert client.get("/account").context["user"].is_anonymous, "an open session ends at once"
+    again = Client()
+    answer = verify(again, sign(ALICE, prepare(again)))
+    assert answer.json()["code"] == "wallet_blocked"
+    assert "_auth_user_id" not in again.session
+
+
 def test_a_failed_try_uses_the_message_up(client: Client, devnet: Any, site: None) -> None:
     message = prepare(client)
     assert verify(client, sign(BOB, message)).json()["code"] == "invalid_signature"

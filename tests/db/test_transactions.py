@@ -272,6 +272,18 @@ def test_the_hash_of_somebody_elses_transaction_proves_nothing(chain: Chain) -> 
     assert (intent.state, intent.code) == (State.REPLACED, "other")
 
 
+@pytest.mark.parametrize(
+    "changes", [{"value": 4 * NEURON}, {"to": BOB.address}, {"data": "0xe0a3e6a1"}]
+)
+def test_what_a_wallet_changed_is_not_what_was_reviewed(
+    chain: Chain, changes: dict[str, Any]
+) -> None:
+    intent = sent(chain, ALICE, **changes)
+    assert looked(intent).code == "other"
+    chain.mine()
+    assert looked(intent).state == State.REPLACED
+
+
 # --- races ---------------------------------------------------------------------------------------
 
 
