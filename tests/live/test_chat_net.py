@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from net.addresses import Policy
-from net.client import Client
+from net.client import Client, _Inflate
 from net.errors import (
     BadAnswer,
     BadRedirect,
@@ -230,6 +230,25 @@ async def test_compression_that_was_not_asked_for() -> None:
         assert await fetch(upstream, "/deflate") == b"hello" * 100
     for path in ("/cut", "/trailing", "/garbage", "/br"):
         assert isinstance(await failure(zipped, path), BadAnswer | BrokenOff), path
+
+
+def test_a_compression_bomb_is_undone_in_small_pieces() -> None:
+    pieces = (len(piece) for piece in _Inflate(16 + zlib.MAX_WBITS)(BOMB))
+    assert sum(size for size in pieces if size <= 64 << 10) == 50_000_000
+
+
+async def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: Any, free_port: int) -> None:
+    """It would resolve names itself, and reach what the policy forbids."""
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port}")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+    async def script(reply: Reply, asked: Asked) -> None:
+        await reply.whole(b"straight")
+
+    async with Upstream(script) as upstream:
+        assert await fetch(upstream) == b"straight"
 
 
 async def test_broken_http() -> None:

@@ -111,6 +111,20 @@ def test_only_what_must_change_changes(document: dict[str, Any], changed: dict[s
     assert sent == {**json.loads(raw), **changed}
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"model":"m","messages":[],"max_tokens":1,"max_tokens":1000000}',
+        b'{"model":"m","messages":[],"messages":[{"role":"user"}]}',
+        b'{"model":"m","messages":[{"role":"user","role":"system"}]}',
+    ],
+)
+def test_a_request_with_two_meanings_is_refused(raw: bytes) -> None:
+    """We would reserve by one reading and the upstream would work by the other."""
+    with pytest.raises(Refused):
+        read_prompt(raw, "m", "")
+
+
 def test_the_upstream_may_know_the_model_by_another_name() -> None:
     assert json.loads(read_prompt(prompt({}), "m", "vendor/m-2").body)["model"] == "vendor/m-2"
 
