@@ -1,3 +1,4 @@
+// Money pages.
 // The withdrawal line: it stops only at amounts the contract takes (everything, or what leaves the minimum), and the
 // field beside it keeps the exact amount. Neuron are BigInt: a float would lose some.
 const NEURON = 10n ** 18n;
@@ -35,3 +36,12 @@ if (field) {
     line.value = String((neuron * STEPS) / available);
   });
 }
+
+// A refund that unlocks while one watches can be collected at once, without a reload.
+document.addEventListener('countdown:done', (event) => {
+  const cell = event.target.closest('tr')?.querySelector('[data-collect-at]');
+  if (!cell) return;
+  const link = Object.assign(document.createElement('a'), { className: 'button small', href: cell.dataset.collectAt, textContent: 'Collect' });
+  link.dataset.testid = 'refund-collect';
+  cell.replaceChildren(link);
+});

@@ -17,6 +17,9 @@ async function show(id) {
   if (!response.ok) return;
   area().replaceChildren(document.createRange().createContextualFragment(await response.text()));
   watch(area());
+  // One that has ended already will not change any more: whoever waits for its end hears of it now.
+  const [section, state] = [area().querySelector('[data-tx]'), area().querySelector('[data-testid="tx-state"]')?.dataset.state];
+  if (section && !Number(section.dataset.poll)) document.dispatchEvent(new CustomEvent('tx:changed', { detail: { id, state } }));
 }
 
 // One press at a time: the button stays off until this attempt has ended.

@@ -71,6 +71,31 @@ def test_a_refund_is_collected_after_a_skipped_day(
     assert held(contracts, petra)["balance"] == 0
 
 
+def test_a_refund_that_unlocks_while_one_watches_can_be_collected(
+    asgi_server: str,
+    index: None,
+    petra: str,
+    wallet: Wallet,
+    contracts: Contracts,
+    page: Page,
+    errors: list[str],
+) -> None:
+    contracts.ledger.send(ALICE, "depositFund", value=10 * NEURON)
+    contracts.ledger.send(ALICE, "transferFund", petra, NAME, 4 * NEURON)
+    contracts.ledger.send(ALICE, "retrieveFund", [petra], NAME)
+    sign_in(page, asgi_server)
+    entry = held(contracts, petra)["refunds"][0]
+    contracts.chain.travel(entry["createdAt"] + 86_400 - 15 - contracts.chain.timestamp())
+    caught_up(contracts)
+    page.goto(f"{asgi_server}/account/refunds")
+    row, button = page.get_by_test_id("refund-row"), page.get_by_test_id("refund-collect")
+    expect(row).to_contain_text(re.compile(r"\d+ s"))
+    expect(button).to_have_count(0)
+    expect(button).to_be_visible(timeout=25_000)
+    button.click()
+    expect(page.get_by_test_id("tx-review")).to_contain_text("4 0G that is already unlocked")
+
+
 def test_collect_all_pays_out_and_offers_to_keep_what_it_locks(
     asgi_server: str,
     index: None,
