@@ -4,8 +4,11 @@ const NEAR_BOTTOM = 160;
 
 const root = document.getElementById('turns');
 const below = document.querySelector('[data-below]');
-const bottom = () => document.documentElement.scrollHeight - innerHeight - scrollY < NEAR_BOTTOM;
-const toBottom = () => scrollTo({ top: document.documentElement.scrollHeight, behavior: 'instant' });
+const composer = document.getElementById('composer');
+// How far the end of the conversation lies below the window; on a narrow one more of the page follows it.
+const hidden = () => root.parentElement.getBoundingClientRect().bottom + (parseFloat(getComputedStyle(composer).bottom) || 0) - innerHeight;
+const bottom = () => hidden() < NEAR_BOTTOM;
+const toBottom = () => scrollBy({ top: Math.max(0, hidden()), behavior: 'instant' });
 
 export class Thread {
   constructor() {

@@ -118,6 +118,17 @@ def test_from_an_empty_page_to_a_verified_answer(alice: Page, asgi_server: str) 
     expect(alice.get_by_role("link", name="What is a ledger?")).to_be_visible()
 
 
+def test_on_a_phone_the_end_of_the_answer_is_in_view(alice: Page, asgi_server: str) -> None:
+    alice.set_viewport_size({"width": 390, "height": 780})
+    alice.goto(f"{asgi_server}/playground/chat?provider={factories.PETRA}")
+    ask(alice, "What is a ledger?")
+    verdict = alice.get_by_test_id("message-verdict")
+    expect(verdict).to_have_attribute("data-verdict", "verified")
+    expect(verdict).to_be_in_viewport()
+    box, composer = verdict.bounding_box(), alice.locator("#composer").bounding_box()
+    assert box and composer and box["y"] + box["height"] <= composer["y"]
+
+
 def test_a_lying_provider_is_called_one(alice: Page, asgi_server: str, chat: Chat) -> None:
     alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
     ask(alice, "Please lie")
