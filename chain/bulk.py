@@ -49,6 +49,10 @@ def _copy(table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     names = ", ".join(f'"{c}"' for c in columns)
     with connection.cursor() as cursor:
         raw: Any = cursor.cursor
-        with raw.copy(f'COPY "{table}" ({names}) FROM STDIN') as copy:
+        # psycopg's own cursor: its errors must become Django's here as everywhere else.
+        with (
+            connection.wrap_database_errors,
+            raw.copy(f'COPY "{table}" ({names}) FROM STDIN') as copy,
+        ):
             for row in rows:
                 copy.write_row(row)

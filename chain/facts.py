@@ -216,6 +216,14 @@ def _is_same(raw: Mapping[str, Any], known: Log) -> bool:
     )
 
 
+def emitters(receipt: Any) -> set[str]:
+    """The contracts that logged in a transaction, as the node writes addresses (lower case)."""
+    logs = _object(receipt).get("logs")
+    if not isinstance(logs, list):
+        raise Unavailable("the node sent a receipt without a list of logs")
+    return {str(_object(entry).get("address")).lower() for entry in logs}
+
+
 def _object(raw: Any) -> Mapping[str, Any]:
     if isinstance(raw, dict):
         return raw

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from chain import facts, ranges
+from chain import bloom, facts, ranges
 from chain.errors import NodeBehind, RangeTooWide, Unavailable
 from chain.facts import Block, Call, Header, Log, Transaction
 from chain.rpc import BlockRef, Rpc
@@ -87,7 +87,7 @@ class Fetcher:
         raws = self.raw_blocks(numbers)
         if dense:
             linked(raws)
-        return self.complete(raws, logs, addresses)
+        return self.complete(raws, logs, addresses, whole=dense)
 
     def numbers(self, numbers: Iterable[int], addresses: Collection[str]) -> list[Block]:
         """Facts of single final blocks."""
@@ -110,9 +110,17 @@ class Fetcher:
         return found
 
     def complete(
-        self, raws: RawBlocks, logs: Iterable[Log], addresses: Collection[str]
+        self,
+        raws: RawBlocks,
+        logs: Iterable[Log],
+        addresses: Collection[str],
+        *,
+        whole: bool = True,
     ) -> list[Block]:
-        """Blocks with their logs, and with the transactions that concern `addresses`."""
+        """Blocks with their logs, and with the transactions that concern `addresses`.
+
+        `whole` proves by bloom filters and receipts that `logs` is not a list that ended early.
+        """
         headers = [facts.header(raw) for raw in raws]
         of_block: dict[str, list[Log]] = {header.hash: [] for header in headers}
         for log in logs:
@@ -140,6 +148,8 @@ class Fetcher:
                 raise Unavailable(f"logs and receipt of {transaction.hash} disagree")
         if of_transaction:
             raise Unavailable(f"no block holds the transaction {next(iter(of_transaction))}")
+        if whole:
+            self._nothing_left_out(raws, {raw["hash"] for raw in relevant}, addresses)
         return [
             Block(
                 header,
@@ -148,6 +158,22 @@ class Fetcher:
             )
             for header in headers
         ]
+
+    def _nothing_left_out(
+        self, raws: RawBlocks, known: Collection[str], addresses: Collection[str]
+    ) -> None:
+        """Where a bloom names our contracts, the transactions not among `known` must not have
+        logged there: those of contract wallets name none of ours, and show in no other way."""
+        wanted = {a.lower() for a in addresses}
+        doubtful = [
+            raw["hash"] for block in raws if bloom.names_one_of(block.get("logsBloom"), addresses)
+            for raw in _transactions(block) if raw["hash"] not in known
+        ]  # fmt: skip
+        for tx_hash, receipt in zip(doubtful, self.rpc.raw_receipts(doubtful), strict=True):
+            if receipt is None:
+                raise NodeBehind(f"the node has no receipt of {tx_hash}")
+            if not wanted.isdisjoint(facts.emitters(receipt)):
+                raise Unavailable(f"the node left out the logs of {tx_hash}")
 
 
 def _transactions(raw: dict[str, Any]) -> list[dict[str, Any]]:

@@ -28,6 +28,8 @@ from chain.errors import (
 from chain.facts import Call
 from chain.limits import is_rate_limit, log_limit
 
+#: Numbers of logs at which some nodes end a list without saying so.
+SILENT_LIMITS = frozenset((1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000))
 #: A block to read at: a number (final blocks) or a 0x-hash (blocks that may still go away).
 BlockRef = int | str
 
@@ -231,14 +233,22 @@ class Rpc:
         return [_required(answer) for answer in answers]
 
     def logs(self, first: int, last: int, addresses: Sequence[str]) -> list[facts.Log]:
-        """Logs of `addresses` in a range of final blocks; `RangeTooWide` when it is too much."""
+        """Logs of `addresses` in a range of final blocks; `RangeTooWide` when it is too much.
+
+        Asked together with the last block: a node that does not have it yet answers as far as it
+        knows, without a word. As many logs as a well-known limit count as a list cut off there.
+        """
         query = {"fromBlock": hex(first), "toBlock": hex(last), "address": list(addresses)}
-        answer = self.many([Request("eth_getLogs", (query,))])[0]
+        answer, end = self.many([Request("eth_getLogs", (query,)), _block_request(last, False)])
         if isinstance(answer, Failure):
             limit = log_limit(answer.message)
             if limit is not None:
                 raise RangeTooWide(answer.message, limit or None)
         found = facts.logs(_required(answer))
+        if _required(end) is None:
+            raise NodeBehind(f"the node does not have block {last}")
+        if len(found) in SILENT_LIMITS and first < last:
+            raise RangeTooWide(f"exactly {len(found)} logs: the list may have been cut off there")
         wanted = set(addresses)
         for log in found:
             if not first <= log.block_number <= last or log.address not in wanted:

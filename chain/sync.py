@@ -28,7 +28,7 @@ from chain.facts import Block, Header
 from chain.fetch import Fetcher, NodeReader
 from chain.models import Head
 from chain.projection import Projection
-from chain.ranges import gaps
+from chain.ranges import gaps, pieces
 from chain.rpc import Failure, Request, Rpc
 
 #: Within this many blocks of the head every block is held.
@@ -266,10 +266,12 @@ class Follower:
             if start > last or address in self.whole:
                 continue
             for low, high in gaps((start, last), store.covered(address)):
-                blocks = self.fetch.range(low, high, [address], dense=False)
-                with transaction.atomic():
-                    store.write(b for b in blocks if b.logs or b.transactions)
-                    store.cover(address, low, high)
+                dense = high - low < DENSE
+                for part in pieces((low, high), DENSE_CHUNK) if dense else [(low, high)]:
+                    blocks = self.fetch.range(*part, [address], dense=dense)
+                    with transaction.atomic():
+                        store.write(b for b in blocks if b.logs or b.transactions)
+                        store.cover(address, *part)
             self.whole.add(address)
 
     # --- near: every block up to the head --------------------------------------------------------

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 
 from chain import store
 from chain.errors import Halt, Retry
@@ -91,8 +91,41 @@ def only_one(stopping: Callable[[], bool]) -> Iterator[bool]:
         yield held
     finally:
         if held and connection.connection is not None:
-            with connection.cursor() as cursor:
+            # Where the session is gone the lock is, too.
+            with suppress(OperationalError, InterfaceError), connection.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
+
+
+def follow_alone(
+    *,
+    once: bool = False,
+    to_block: int | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+    on_step: Callable[[Step, Progress], None] | None = None,
+    on_wait: Callable[[str], None] = lambda _: None,
+) -> Step | None:
+    """`follow` under the lock, whatever the database does meanwhile.
+
+    When it goes away (a restart, no space left) everything held in memory is forgotten: a new
+    session takes the lock again and reads the state anew. With `once`, and where there was no
+    database from the start, its OperationalError is raised.
+    """
+    wait, met = FIRST_WAIT, False
+    while True:
+        began = time.monotonic()
+        try:
+            with only_one(stopping) as held:
+                if not held:
+                    return None
+                return follow(once=once, to_block=to_block, stopping=stopping, on_step=on_step)
+        except (OperationalError, InterfaceError) as error:
+            met = met or connection.connection is not None
+            connection.close()
+            if once or stopping() or not met:
+                raise
+            on_wait(f"waiting for the database: {str(error).partition(chr(10))[0]}")
+            wait = FIRST_WAIT if time.monotonic() - began > LAST_WAIT else min(LAST_WAIT, wait * 2)
+            _sleep(wait, stopping)
 
 
 def follow(

@@ -161,6 +161,8 @@ def test_every_log_arrives_under_every_limit(words: str, nodes: list[Node]) -> N
 
     def answer(method: str, params: list[Any]) -> Any:
         nonlocal refused
+        if method != "eth_getLogs":
+            return {}  # the range's last block: it is there
         first, last = (int(params[0][side], 16) for side in ("fromBlock", "toBlock"))
         if last - first + 1 > 700:
             refused += 1

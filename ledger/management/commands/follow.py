@@ -40,16 +40,15 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         try:
-            with services.only_one(lambda: self.stop) as held:
-                if held:
-                    last = services.follow(
-                        once=options["once"],
-                        to_block=options["to_block"],
-                        stopping=lambda: self.stop,
-                        on_step=self._show,
-                    )
-                    if last is not None and options["once"]:
-                        self._line(last)
+            last = services.follow_alone(
+                once=options["once"],
+                to_block=options["to_block"],
+                stopping=lambda: self.stop,
+                on_step=self._show,
+                on_wait=self.stderr.write,
+            )
+            if last is not None and options["once"]:
+                self._line(last)
         except Halt as error:
             self.stderr.write(f"stopped: {error}")
             sys.exit(2)
