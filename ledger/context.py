@@ -46,6 +46,8 @@ class Context:
     call: tuple[str, dict[str, Any]] | None = None
     previous: Previous | None = None
     items: list[dict[str, Any]] | None = None
+    #: The event logged directly after this one; only for contracts of the older code.
+    following: Any = None
     charged: int = 0
     opening: bool = False
 
@@ -68,11 +70,11 @@ class Context:
         self.wants[reads.ledger(self.ledger_address, user)] = None
 
     def want_account(self, serving: Serving, user: str, provider: str) -> None:
-        if serving.kind in reads.CONTRACT_OF:
+        if serving.audited and serving.kind in reads.CONTRACT_OF:
             self.wants[reads.account(serving.address, serving.kind, user, provider)] = None
 
     def want_service(self, serving: Serving, provider: str) -> None:
-        if serving.kind in reads.CONTRACT_OF:
+        if serving.audited and serving.kind in reads.CONTRACT_OF:
             self.wants[reads.service(serving.address, serving.kind, provider)] = None
 
     # --- entities to change ----------------------------------------------------------------------

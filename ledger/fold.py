@@ -8,7 +8,8 @@ only its calldata says, then its logs; at the end what views said about this blo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, zip_longest
+from typing import Any
 
 from eth_utils.crypto import keccak
 
@@ -21,17 +22,26 @@ from protocol import abi, events
 from protocol.abi import AbiError
 from protocol.events import Emitter
 
+#: Logged by no code before the audit release (contracts.md 9).
+SINCE_AUDIT = (
+    events.Initialized,
+    events.ContractInitialized,
+    events.AccountDeleted,
+    events.LockTimeUpdated,
+    events.RefundsMigrated,
+)
+
 HANDLERS = {**fold_accounts.HANDLERS, **fold_services.HANDLERS}
 
 
-def registrations(logs: Iterable[Log], ledger_address: str) -> list[str]:
-    """The serving contracts that these logs of the LedgerManager register, in order."""
-    found = []
+def registrations(logs: Iterable[Log], ledger_address: str) -> dict[str, str]:
+    """The serving contracts that these logs of the LedgerManager register: address -> name."""
+    found: dict[str, str] = {}
     for log in logs:
         if log.address == ledger_address:
             event = _decode(Emitter.LEDGER, log)
             if isinstance(event, events.ServiceRegistered):
-                found.append(event.service_address)
+                found[event.service_address] = event.service_name
     return found
 
 
@@ -58,29 +68,29 @@ def register(
     calls: Mapping[Call, str],
     block_number: int,
     early: Sequence[Block],
+    *,
+    name: str = "",
+    audited: bool = False,
 ) -> list[Call]:
     """Take in a serving contract: who it is (views), then the logs it made before (`early`).
 
-    Returns the views that its early logs need, to be asked at this block.
+    `name`: its full name as logged. `audited`: known to run code of the audit release; else its
+    logs have to show that. Returns the views that its early logs need, to be asked at this block.
     """
-    found = reads.answer(
-        Emitter.LEDGER,
-        question := reads.service_info(ledger_address, address),
-        calls[question],
-    )
-    info = found[2] if found and found[2] else {}
+    info = _registered_as(calls[reads.service_info(ledger_address, address)], name)
     serving = state.servings.add(
         address,
         Serving(
             address,
-            info.get("serviceType", "")[:100],
-            info.get("version", ""),
-            info.get("fullName", ""),
+            info["serviceType"][:100],
+            info["version"],
+            info["fullName"],
             block_number,
             start_block,
             block_number,
             recommended=info.get("isRecommended", False),
             lock_time_seconds=reads.number(calls[reads.lock_time(address)]) or 0,
+            audited=audited,
         ),
     )
     wants: list[Call] = []
@@ -92,6 +102,19 @@ def register(
     holder = reads.number(calls[reads.owner(address)])
     serving.owner = abi.checksum(f"0x{holder:040x}") if holder is not None else ""
     return wants
+
+
+def _registered_as(result: str, name: str) -> Mapping[str, Any]:
+    """What the LedgerManager says, or what the name says where older code answers otherwise."""
+    kind, _, version = name.rpartition("-")
+    told = {"serviceType": kind, "version": version, "fullName": name, "isRecommended": False}
+    if result.startswith(reads.REVERT):
+        return told
+    try:
+        found = abi.decode_result(abi.LEDGER_MANAGER, "getServiceInfo", result)
+    except AbiError:
+        return told
+    return found if isinstance(found, dict) and found.get("fullName") else told
 
 
 def _by_transaction(block: Block) -> Iterable[tuple[Transaction | None, list[Log]]]:
@@ -117,8 +140,8 @@ def _fold_transaction(ctx: Context, tx: Transaction | None, logs: list[Log]) -> 
         ctx.call = abi.decode_call(abi.LEDGER_MANAGER, tx.input)
         if ctx.call:
             fold_calls.to_ledger(ctx, *ctx.call)
-    for log in logs:
-        _fold_log(ctx, log, mediated=ctx.call is None)
+    for log, following in zip_longest(logs, logs[1:]):
+        _fold_log(ctx, log, following, mediated=ctx.call is None)
 
 
 def _items(
@@ -144,7 +167,7 @@ def _decode(kind: str, log: Log) -> object | None:
         raise BadLog(f"block {log.block_number}, log {log.log_index}: {error}") from error
 
 
-def _fold_log(ctx: Context, log: Log, *, mediated: bool) -> None:
+def _fold_log(ctx: Context, log: Log, following: Log | None, *, mediated: bool) -> None:
     ctx.log_index = log.log_index
     if log.address == ctx.ledger_address:
         event = _decode(Emitter.LEDGER, log)
@@ -154,6 +177,8 @@ def _fold_log(ctx: Context, log: Log, *, mediated: bool) -> None:
         if serving is None:
             return  # not registered yet: folded when it is (`register`)
         event = _decode(serving.kind, log)
+        if not serving.audited:
+            serving = _older(ctx, serving, log, event, following)
         handler = HANDLERS.get(type(event))
         if handler is not None:
             handler(ctx, serving, event)
@@ -162,6 +187,32 @@ def _fold_log(ctx: Context, log: Log, *, mediated: bool) -> None:
     if mediated and (user := getattr(event, "user", None)):
         ctx.want_ledger(user)
     ctx.previous = Previous(log.log_index, event)
+
+
+def _older(
+    ctx: Context, serving: Serving, log: Log, event: object, following: Log | None
+) -> Serving:
+    """A contract whose older code logs less and shows other views (contracts.md 9)."""
+    if isinstance(event, SINCE_AUDIT):
+        return _audited(ctx, serving)
+    near = following is not None and following.address == log.address
+    near = near and following is not None and following.log_index == log.log_index + 1
+    ctx.following = _decode(serving.kind, following) if near and following is not None else None
+    return serving
+
+
+def _audited(ctx: Context, serving: Serving) -> Serving:
+    """From here on the rules we know hold: read once what the older code did not tell."""
+    serving = ctx.serving(serving.address)
+    serving.audited = True
+    for account in sorted(ctx.state.accounts.keys()):
+        held = ctx.state.accounts.get(account)
+        if held is not None and held.live and held.serving == serving.address:
+            ctx.want_account(serving, held.user, held.provider)
+            ctx.want_ledger(held.user)
+    for provider in serving.providers:
+        ctx.want_service(serving, provider)
+    return serving
 
 
 def _want_touched(ctx: Context, serving: Serving, event: object) -> None:
@@ -175,6 +226,9 @@ def _want_touched(ctx: Context, serving: Serving, event: object) -> None:
 
 def _on_ledger_event(ctx: Context, event: object) -> None:
     if isinstance(event, events.FundSpent):
+        payer = ctx.state.servings.get(event.service)
+        if payer is not None and not payer.audited:
+            _audited(ctx, payer)
         ctx.ledger(event.user).total -= event.amount
     elif isinstance(event, events.LedgerInfoUpdated):
         ctx.ledger(event.user).additional_info = event.additional_info

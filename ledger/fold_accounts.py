@@ -47,12 +47,15 @@ def on_balance_updated(ctx: Context, serving: Serving, e: events.BalanceUpdated)
         and spent.service == serving.address
     ):
         _charge(ctx, account, e, spent.amount)
+    elif not serving.audited and _settles(ctx, e):
+        ctx.ledger(e.user).total -= account.balance - e.amount
+        _charge(ctx, account, e, account.balance - e.amount)
     elif not account.live:
         _open(ctx, account, e)
     elif e.amount < account.balance:
         _pay_out(ctx, serving, account, e)
     else:
-        _top_up(ctx, account, e)
+        _top_up(ctx, serving, account, e)
     if (
         account.balance != e.amount
         or account.pending_refund != e.pending_refund
@@ -64,6 +67,15 @@ def on_balance_updated(ctx: Context, serving: Serving, e: events.BalanceUpdated)
             ctx.move_locked(account, correction, "opening")
         account.pending_refund = e.pending_refund
         ctx.want_account(serving, e.user, e.provider)
+
+
+def _settles(ctx: Context, e: events.BalanceUpdated) -> bool:
+    """Older code logs no FundSpent; the result of the settlement follows (contracts.md 9)."""
+    following = ctx.following
+    return (
+        isinstance(following, events.TEESettlementResult | events.FeesSettled)
+        and following.user == e.user
+    )
 
 
 def _charge(ctx: Context, account: Account, e: events.BalanceUpdated, fee: int) -> None:
@@ -86,9 +98,13 @@ def _open(ctx: Context, account: Account, e: events.BalanceUpdated) -> None:
     _move_in(ctx, account, e.amount)
 
 
-def _top_up(ctx: Context, account: Account, e: events.BalanceUpdated) -> None:
+def _top_up(ctx: Context, serving: Serving, account: Account, e: events.BalanceUpdated) -> None:
     account.acknowledged = True
+    if not serving.audited:  # the older code cancels the oldest request first
+        account.refunds = tuple(reversed(account.refunds))
     _cancel(ctx, account, account.pending_refund - e.pending_refund)
+    if not serving.audited:
+        account.refunds = tuple(reversed(account.refunds))
     _move_in(ctx, account, e.amount - account.balance)
 
 

@@ -12,8 +12,10 @@ from chain.facts import Block, Call
 from ledger import fold_services, reads
 from ledger.context import Context
 from ledger.state import Deliverable, Ledger, Refund, Serving
+from protocol import abi
 
 Value = dict[str, Any]
+_SERVICE_INFO = abi.functions(abi.LEDGER_MANAGER)["getServiceInfo"].selector
 
 
 def apply(ctx: Context, block: Block) -> None:
@@ -37,6 +39,8 @@ def apply(ctx: Context, block: Block) -> None:
 
 
 def _from_ledger(ctx: Context, call: Call, result: str, pages: list[Any]) -> None:
+    if call.data.startswith(_SERVICE_INFO):
+        return  # taken in by `fold.register`, in whatever shape it came
     found = reads.answer("ledger", call, result)
     if found is None:
         return

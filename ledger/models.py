@@ -73,6 +73,9 @@ class ServingContract(Layered):
     owner = AddressField(default="")
     lock_time_seconds = models.BigIntegerField(default=0)
     penalty_percentage = models.IntegerField(null=True, help_text="fine-tuning only")
+    audited = models.BooleanField(
+        default=False, help_text="runs code of the audit release or later (contracts.md 9)"
+    )
 
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [

@@ -24,7 +24,7 @@ from protocol.networks import Network
 
 NAME = "ledger"
 #: Raise when a rule of the fold changes: stored rows then ask for `manage.py replay`.
-VERSION = 1
+VERSION = 2
 #: A range is folded again with the facts the balance detector asked for, at most so often.
 MAX_ROUNDS = 8
 #: An owner that is a contract (a multisig) changes the penalty unseen: look this often (blocks).
@@ -185,7 +185,8 @@ class Projector:
         """
         wants: list[Call] = []
         named = fold.registrations(block.logs, self.ledger_address)
-        for address in [*opening.servings(self.ledger_address, block), *named]:
+        opened = opening.servings(self.ledger_address, block)
+        for address in [*opened, *named]:
             if layer.servings.get(address) is None:
                 asked = reads.registration(self.ledger_address, address)
                 block = self._answer(block, asked, read)
@@ -197,6 +198,8 @@ class Projector:
                     block.calls,
                     block.header.number,
                     list(self._early(address, block.header.number, before)),
+                    name=named.get(address, ""),
+                    audited=address in opened,
                 )
         wants += fold.fold_logs(layer, self.ledger_address, block)
         block = self._answer(block, wants, read)

@@ -52,7 +52,7 @@ def _plain(*names: str) -> Callable[[Any], tuple[Any, ...]]:
 
 _SERVING = (
     "kind", "version", "service_name", "recommended", "registered_block", "start_block", "owner",
-    "lock_time_seconds", "penalty_percentage",
+    "lock_time_seconds", "penalty_percentage", "audited",
 )  # fmt: skip
 _LEDGER = ("exists", "available", "total", "additional_info")
 _ACCOUNT = (

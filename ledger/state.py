@@ -51,6 +51,8 @@ class Serving:
     owner: str = ""
     lock_time_seconds: int = 0
     penalty_percentage: int | None = None
+    #: Runs code of the audit release or later (contracts.md 9), as its logs have shown.
+    audited: bool = False
     providers: list[str] = field(default_factory=list)
 
     def copy(self) -> Serving:

@@ -10,6 +10,7 @@ from django.core.management import call_command
 from chain.models import Head
 from ledger import services
 from ledger.models import Projection
+from ledger.project import VERSION
 from tests.db.test_chain_rpc import Node, nodes
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -50,4 +51,4 @@ def test_rows_of_another_version_must_be_replayed(settings: Any, capsys: Any) ->
     assert stopped.value.code == 2
     assert "manage.py replay" in capsys.readouterr().err
     call_command("replay")
-    assert Projection.objects.get().version == 1
+    assert Projection.objects.get().version == VERSION

@@ -85,7 +85,17 @@ def new_state() -> State:
     state = State()
     state.servings.add(
         SERVING,
-        Serving(SERVING, "inference", "v1.0", "inference-v1.0", 1, 1, 1, lock_time_seconds=3600),
+        Serving(
+            SERVING,
+            "inference",
+            "v1.0",
+            "inference-v1.0",
+            1,
+            1,
+            1,
+            lock_time_seconds=3600,
+            audited=True,
+        ),
     )
     return state
 
