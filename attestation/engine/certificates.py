@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from attestation.engine.limits import MAX_CERTIFICATES, MAX_CHAIN_BYTES, check
 
+_UNREADABLE = (
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -28,7 +34,36 @@ def load_pem(text: bytes) -> list[x509.Certificate]:
     check("certificate chain bytes", len(text), MAX_CHAIN_BYTES)
     found = _PEM.findall(text)
     check("certificates", len(found), MAX_CERTIFICATES)
-    return [x509.load_pem_x509_certificate(pem) for pem in found]
+    return [_whole(x509.load_pem_x509_certificate, pem) for pem in found]
+
+
+def load_der(der: bytes) -> x509.Certificate:
+    """One certificate. Raises ValueError."""
+    return _whole(x509.load_der_x509_certificate, der)
+
+
+def load_list(der: bytes) -> x509.CertificateRevocationList:
+    """A revocation list whose issuer and window can be read. Raises ValueError."""
+    try:
+        found = x509.load_der_x509_crl(der)
+        _ = found.issuer, found.last_update_utc, found.next_update_utc
+    except _UNREADABLE as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+    return found
+
+
+def _whole(load: Callable[[bytes], x509.Certificate], data: bytes) -> x509.Certificate:
+    """A certificate whose every part can be read: the library parses keys and extensions late.
+
+    Raises ValueError.
+    """
+    try:
+        certificate = load(data)
+        certificate.public_key()
+        _ = certificate.extensions
+    except _UNREADABLE as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+    return certificate
 
 
 def fingerprint(certificate: x509.Certificate) -> str:
@@ -72,7 +107,7 @@ def bad_issuer(chain: Sequence[x509.Certificate], *, need_ca: bool = True) -> st
     for child, parent in pairwise(chain):
         try:
             child.verify_directly_issued_by(parent)
-        except (ValueError, TypeError, InvalidSignature) as error:
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
             return f"{subject(child)}: bad issuer signature ({type(error).__name__})"
         if need_ca and not is_ca(parent):
             return f"{subject(parent)} is not a CA"
@@ -96,7 +131,7 @@ def revoked(
         issued = next((crl for crl in lists if crl.issuer == parent.subject), None)
         if issued is None:
             return f"no revocation list from {subject(parent)}"
-        if not issued.is_signature_valid(parent.public_key()):  # type: ignore[arg-type]
+        if not _list_signed(issued, parent):
             return f"revocation list of {subject(parent)}: signature invalid"
         until = issued.next_update_utc
         if until is None or not issued.last_update_utc <= now <= until:
@@ -124,6 +159,14 @@ def chain_problem(
             return "chain does not end in the pinned root"
         chain = [*chain, roots[0]]
     return outside_validity(chain, now) or bad_issuer(chain) or revoked(chain, lists, now)
+
+
+def _list_signed(issued: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
+    key = issuer.public_key()
+    try:
+        return isinstance(key, ec.EllipticCurvePublicKey) and issued.is_signature_valid(key)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return False
 
 
 def signed_by(

@@ -80,7 +80,7 @@ def window(collateral: Collateral) -> tuple[datetime, datetime]:
     """
     infos = [parsed(collateral, name) for name in ("tcb_info", "qe_identity")]
     lists = [
-        x509.load_der_x509_crl(octets(collateral[name])) for name in ("pck_crl", "root_ca_crl")
+        certificates.load_list(octets(collateral[name])) for name in ("pck_crl", "root_ca_crl")
     ]
     ends = [crl.next_update_utc for crl in lists]
     starts = [*(moment(i["issueDate"]) for i in infos), *(crl.last_update_utc for crl in lists)]
@@ -101,7 +101,7 @@ def revocation_lists(collateral: Collateral) -> list[x509.CertificateRevocationL
     found = []
     for name in ("root_ca_crl", "pck_crl"):
         try:
-            found.append(x509.load_der_x509_crl(octets(collateral[name])))
+            found.append(certificates.load_list(octets(collateral[name])))
         except (ValueError, TypeError, KeyError):
             continue
     return found

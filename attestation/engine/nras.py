@@ -8,7 +8,6 @@ import re
 from typing import Any
 
 import jwt
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from attestation.engine import certificates
@@ -105,7 +104,7 @@ def _decode(token: str, keys: Any, context: Context) -> tuple[dict[str, Any], st
         raise KeyError(f"kid {header.get('kid')} not in the key set (keys rotate every 2 days)")
     key, signer = jwt.PyJWK(entry, algorithm=_ALGORITHM).key, ""
     if entry.get("x5c"):
-        certificate = x509.load_der_x509_certificate(base64.b64decode(entry["x5c"][0]))
+        certificate = certificates.load_der(base64.b64decode(entry["x5c"][0]))
         named = certificate.public_key()
         same = (
             isinstance(named, ec.EllipticCurvePublicKey)

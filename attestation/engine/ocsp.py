@@ -71,7 +71,11 @@ def _readable(given: Sequence[bytes], found: _Findings) -> list[ocsp.OCSPRespons
     for der in given[:MAX_OCSP_ANSWERS]:
         try:
             answer = ocsp.load_der_ocsp_response(der)
-        except ValueError as error:
+            if answer.response_status == ocsp.OCSPResponseStatus.SUCCESSFUL:
+                # The library reads these late; an answer without them says nothing.
+                _ = answer.serial_number, answer.signature_hash_algorithm
+                _ = answer.certificate_status, answer.certificates
+        except (ValueError, UnsupportedAlgorithm) as error:
             found.bad.append(f"unreadable answer ({excerpt(error)})")
             continue
         if answer.response_status == ocsp.OCSPResponseStatus.SUCCESSFUL:

@@ -95,7 +95,7 @@ def _load(xml: bytes, now: datetime, pin: str) -> Manifest:
     info = signature.find(f"{DSIG}SignedInfo")
     digest = _profile(info)
     chain = [
-        x509.load_der_x509_certificate(base64.b64decode("".join(c.text.split())))
+        certificates.load_der(base64.b64decode("".join(c.text.split())))
         for c in signature.iter(f"{DSIG}X509Certificate")
     ]
     _signer(chain, now, pin)
