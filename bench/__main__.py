@@ -13,6 +13,7 @@ from bench.measure import Result, show
 
 #: Names and what the quick set passes to each; `bench.NAME.NAME` measures.
 BENCHMARKS: dict[str, tuple[str, ...]] = {
+    "attestation": (),
     "decode": (),
     "head": ("--times", "20"),
     "index": ("--repeats", "1"),

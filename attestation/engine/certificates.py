@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import pairwise
 
 from cryptography import x509
@@ -105,13 +106,24 @@ def outside_validity(chain: Sequence[x509.Certificate], now: datetime) -> str | 
 def bad_issuer(chain: Sequence[x509.Certificate], *, need_ca: bool = True) -> str | None:
     """The first link that its parent did not sign (or may not sign), or None."""
     for child, parent in pairwise(chain):
-        try:
-            child.verify_directly_issued_by(parent)
-        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
-            return f"{subject(child)}: bad issuer signature ({type(error).__name__})"
+        problem = _link_problem(child, parent)
+        if problem:
+            return f"{subject(child)}: bad issuer signature ({problem})"
         if need_ca and not is_ca(parent):
             return f"{subject(parent)} is not a CA"
     return None
+
+
+@lru_cache(maxsize=512)
+def _link_problem(child: x509.Certificate, parent: x509.Certificate) -> str:
+    """Why `parent` did not sign `child`, "" where it did. Remembered by both certificates' bytes:
+    the upper links of every chain are the same few.
+    """
+    try:
+        child.verify_directly_issued_by(parent)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
+        return type(error).__name__
+    return ""
 
 
 def is_ca(certificate: x509.Certificate) -> bool:
