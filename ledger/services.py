@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, transaction
 
 from chain import store
-from chain.errors import Halt, Retry
+from chain.errors import ChainError, Halt, Retry
 from chain.heads import Heads, websocket_url
 from chain.models import Head, RawBlock
 from chain.progress import Progress
@@ -78,11 +78,11 @@ def only_one(stopping: Callable[[], bool]) -> Iterator[bool]:
     """
     held, told = False, False
     try:
-        while not stopping():
+        while True:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
                 held = bool(cursor.fetchone()[0])
-            if held:
+            if held or stopping():
                 break
             if not told:
                 logger.info("another follower holds the lock; waiting")
@@ -108,13 +108,15 @@ def follow_alone(
 
     When it goes away (a restart, no space left) everything held in memory is forgotten: a new
     session takes the lock again and reads the state anew. With `once`, and where there was no
-    database from the start, its OperationalError is raised.
+    database from the start, its OperationalError is raised. With `once` beside a running follower
+    it waits until that one has done what was asked, and returns None.
     """
     wait, met = FIRST_WAIT, False
+    done = _done_by_another(to_block) if once else lambda: False
     while True:
         began = time.monotonic()
         try:
-            with only_one(stopping) as held:
+            with only_one(lambda: stopping() or done()) as held:
                 if not held:
                     return None
                 return follow(once=once, to_block=to_block, stopping=stopping, on_step=on_step)
@@ -126,6 +128,17 @@ def follow_alone(
             on_wait(f"waiting for the database: {str(error).partition(chr(10))[0]}")
             wait = FIRST_WAIT if time.monotonic() - began > LAST_WAIT else min(LAST_WAIT, wait * 2)
             _sleep(wait, stopping)
+
+
+def _done_by_another(to_block: int | None) -> Callable[[], bool]:
+    """Whether the running follower has caught up with the node's head of now (or `to_block`)."""
+    # Without an answer nothing is awaited from another: our own steps say what is wrong.
+    with suppress(ChainError), Rpc(settings.CHAIN_RPC_URLS, settings.CHAIN_ID) as rpc:
+        goal = int(rpc.ask("eth_blockNumber"), 16)
+        goal = goal if to_block is None else min(goal, to_block)
+        rows = Head.objects.filter(chain_id=settings.CHAIN_ID, indexed_block__gte=goal)
+        return lambda: rows.all().exists()
+    return lambda: False
 
 
 def follow(
