@@ -113,6 +113,7 @@ def check(broker: Broker, response: requests.Response, request: bytes) -> replie
 def test_registers_once_and_says_ready(lab: Lab, upstream: tuple[Upstream, str]) -> None:
     made = Broker(lab, lab.person(), upstream[1]).start()
     assert made.ready == f"provider READY {made.url} {made.address}"
+    assert made.state.stat().st_mode & 0o077 == 0, "it says who asked, and how much"
     found = lab.service(made.address)
     assert (found["url"], found["model"], found["serviceType"]) == (made.url, MODEL, "chatbot")
     assert (found["inputPrice"], found["outputPrice"]) == (INPUT_PRICE, OUTPUT_PRICE)
