@@ -12,7 +12,7 @@ from ninja import Query, Router
 from ninja.decorators import decorate_view
 
 from chain import selectors as chain
-from ledger import selectors
+from ledger import reconcile, selectors
 from ledger.records import ChangeEntry
 from marketplace import schemas
 from marketplace.api_lists import PROBLEMS, envelope, revalidated
@@ -50,6 +50,7 @@ def get_status(request: HttpRequest) -> dict[str, Any]:
         for contract in selectors.contracts().values()
     ]
     known = head.indexed_block >= 0
+    last = reconcile.latest()
     return {
         "network": settings.NETWORK.name,
         "chain_id": settings.CHAIN_ID,
@@ -60,6 +61,17 @@ def get_status(request: HttpRequest) -> dict[str, Any]:
         "lag_seconds": None if head.lag_seconds is None else int(head.lag_seconds),
         "logs": chain.log_count(),
         "contracts": [ledger, *serving],
+        "halted": head.halted,
+        "blocks_per_second": head.blocks_per_second,
+        "events_per_second": head.events_per_second,
+        "reconciliation": {
+            "at": last.at,
+            "block": last.block,
+            "compared": last.entities,
+            "drift": last.drift,
+        }
+        if last is not None
+        else None,
     }
 
 

@@ -167,6 +167,15 @@ class ContractOut(Schema):
     start_block: int
 
 
+class ReconciliationOut(Schema):
+    """The last comparison with the contracts: at which block, and how many values differed."""
+
+    at: Instant
+    block: int
+    compared: int
+    drift: int
+
+
 class Status(Schema):
     """How far the index is. `lag_seconds` is the time since we last agreed with the node's head."""
 
@@ -179,6 +188,10 @@ class Status(Schema):
     lag_seconds: int | None
     logs: int
     contracts: list[ContractOut]
+    halted: bool
+    blocks_per_second: float
+    events_per_second: float
+    reconciliation: ReconciliationOut | None
 
 
 class Attestation(Schema):

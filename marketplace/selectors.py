@@ -9,9 +9,8 @@ from django.db.models import Count, Q, Sum
 from django.utils import timezone
 
 from ledger import selectors
-from ledger.models import Service, ServiceChange, Settlement
+from ledger.models import ACCEPTED, Service, ServiceChange, Settlement
 from ledger.records import ChangeEntry, Contract
-from ledger.statistics import ACCEPTED
 
 
 def latest_changes(

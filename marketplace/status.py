@@ -16,6 +16,7 @@ from chain.models import NodeState
 from ledger import reconcile, selectors
 from ledger.models import Reconciliation
 from marketplace import context
+from marketplace.freshness import Freshness
 
 EXPLANATIONS = {
     "ok": "The index agrees with the chain.",
@@ -89,8 +90,8 @@ class StatusPage:
         if self.last is None or not self.last.drift:
             return ""
         return (
-            f"At block {self.last.block:,} {self.last.drift:,} of our values differed from what "
-            "the contracts answer. Until that is cleared up, trust the contracts."
+            f"{self.last.drift:,} of our values differed from what the contracts answered at "
+            f"block {self.last.block:,}. Until that is cleared up, trust the contracts."
         )
 
 
@@ -103,12 +104,13 @@ def status_page() -> StatusPage:
     """SQL: seven queries, whatever the size of the index."""
     head = chain.head()
     fresh = context.current_freshness()
+    last = reconcile.latest()
     nodes = chain.nodes()
     nodes_at = max((n.updated_at for n in nodes), default=None)
     start = min(settings.START_BLOCK, max(0, head.head_block))
     return StatusPage(
         state=fresh.state,
-        explanation=EXPLANATIONS[fresh.state],
+        explanation=_explanation(fresh, last),
         error=head.error if fresh.state == "unreachable" else "",
         head=head,
         head_block=head.head_block if head.head_block >= 0 else None,
@@ -124,9 +126,18 @@ def status_page() -> StatusPage:
         nodes_at=nodes_at,
         nodes_stale=nodes_at is not None
         and (timezone.now() - nodes_at).total_seconds() > NODES_STALE,
-        last=reconcile.latest(),
+        last=last,
         runs=tuple(Reconciliation.objects.order_by("-pk")[:RUNS_SHOWN]),
     )
+
+
+def _explanation(fresh: Freshness, last: Reconciliation | None) -> str:
+    """One sentence above everything; it must not promise more than the parts below."""
+    if fresh.state == "ok" and fresh.lag_blocks > CATCHING_UP:
+        return "The index is catching up with the chain. Pages show an older state."
+    if fresh.state == "ok" and last is not None and last.drift:
+        return "The index has reached the head of the chain, but not every value agrees."
+    return EXPLANATIONS[fresh.state]
 
 
 def contract_lines(final_block: int) -> tuple[ContractLine, ...]:

@@ -87,6 +87,8 @@ def test_status_shows_nodes_coverage_and_progress(client: Client, settings: Any)
     node(0, "https://one.example", state="resting", reason="HTTP 503 <b>", websocket=False)
     text = client.get("/status").content.decode()
     assert "Catching up" in text
+    assert "is catching up with the chain" in text
+    assert "up to date" not in text
     assert 'max="1000101" value="101"' in text
     assert "about 16 min" in text
     assert "77 events per second" in text

@@ -1,4 +1,4 @@
-"""Several nodes, and nodes that are ill: over real HTTP, in front of a real chain where it matters."""
+"""Several nodes, and nodes that are ill: over real HTTP, before a real chain where it matters."""
 
 from __future__ import annotations
 
