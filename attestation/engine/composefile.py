@@ -9,10 +9,17 @@ from contextlib import suppress
 from typing import Any
 
 import yaml
+from yaml.events import CollectionEndEvent, CollectionStartEvent
 from yaml.nodes import MappingNode, Node, SequenceNode
 
 from attestation.engine.evidence import Unreadable, document
-from attestation.engine.limits import MAX_COMPOSE_BYTES, MAX_YAML_NODES, TooMuch, check
+from attestation.engine.limits import (
+    MAX_COMPOSE_BYTES,
+    MAX_YAML_DEPTH,
+    MAX_YAML_NODES,
+    TooMuch,
+    check,
+)
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _IMAGE_LINE = re.compile(
@@ -57,6 +64,7 @@ def tapp_hash(compose: str) -> str:
 def load(text: str) -> Any:
     """A YAML 1.1 document. Raises ValueError for malformed text and for one that explodes."""
     check("compose bytes", len(text), MAX_COMPOSE_BYTES)
+    _check_shape(text)
     loader = _LOADER(text)
     try:
         node = loader.get_single_node()
@@ -68,6 +76,24 @@ def load(text: str) -> Any:
         raise Unreadable(f"not YAML: {type(error).__name__}") from None
     finally:
         loader.dispose()
+
+
+def _check_shape(text: str) -> None:
+    """Raises Unreadable or TooMuch. Events come one by one; the tree that is made of them next is
+    built by recursion in C, which ends the process where a text is nested deeply enough.
+    """
+    depth = events = 0
+    try:
+        for event in yaml.parse(text, Loader=_LOADER):
+            events += 1
+            check("compose events", events, 2 * MAX_YAML_NODES)
+            if isinstance(event, CollectionStartEvent):
+                depth += 1
+                check("compose nesting", depth, MAX_YAML_DEPTH)
+            elif isinstance(event, CollectionEndEvent):
+                depth -= 1
+    except yaml.YAMLError as error:
+        raise Unreadable(f"not YAML: {type(error).__name__}") from None
 
 
 def _expanded(node: Node, sizes: dict[int, int]) -> int:

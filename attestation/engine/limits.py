@@ -14,6 +14,7 @@ MAX_CCEL_BYTES = 1 << 20
 MAX_COMPOSE_BYTES = 256 << 10
 #: Nodes of a YAML document after its aliases are followed: a small text can expand without end.
 MAX_YAML_NODES = 50_000
+MAX_YAML_DEPTH = 64
 MAX_RIM_BYTES = 1 << 20
 MAX_OCSP_ANSWERS = 16 * MAX_CERTIFICATES
 MAX_TOKEN_BYTES = 64 << 10
