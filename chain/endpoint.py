@@ -24,6 +24,8 @@ MAX_ANSWER = 192 << 20
 #: Calls per HTTP request; public nodes refuse more than 100 to 1000.
 BATCH = 100
 FIRST_REST_SECONDS, LAST_REST_SECONDS = 0.5, 30.0
+#: After this many good answers at most a batch that was refused is tried again.
+LAST_BATCH_PATIENCE = 5_000
 #: A longer `Retry-After` than this is not believed.
 LAST_WAIT_SECONDS = 120.0
 #: A node that contradicted us is looked at again after this long.
@@ -94,6 +96,9 @@ class Endpoint:
     #: It does not know EIP-1898: state is read by number there, and the hash checked again.
     by_number: bool = False
     batch: int = BATCH
+    #: Good answers since the batch was last changed, and how many allow a wider one.
+    batch_good: int = 0
+    batch_patience: int = 10
     headers: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -147,7 +152,16 @@ class Endpoint:
     def lift(self) -> None:
         self.aside = None
 
+    def batch_refused(self, calls: int) -> None:
+        """Fewer calls per request from now on; a wider batch is tried again later, ever later."""
+        if calls > 1:
+            self.batch, self.batch_good = calls // 2, 0
+            self.batch_patience = min(LAST_BATCH_PATIENCE, 2 * self.batch_patience)
+
     def answered(self, seconds: float) -> None:
+        self.batch_good += 1
+        if self.batch < BATCH and self.batch_good >= self.batch_patience:
+            self.batch, self.batch_good = min(BATCH, 2 * self.batch), 0
         self.rest_seconds, self.told_to_wait, self.reason = 0.0, False, ""
         self.latency = seconds if not self.latency else 0.8 * self.latency + 0.2 * seconds
         self.budget.speed_up()

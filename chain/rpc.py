@@ -188,7 +188,12 @@ class Rpc:
             {"jsonrpc": "2.0", "id": i, "method": r.method, "params": list(r.params)}
             for i, r in enumerate(requests)
         ]
-        raw = endpoint.post(orjson.dumps(calls if len(calls) > 1 else calls[0]), len(calls))
+        try:
+            raw = endpoint.post(orjson.dumps(calls if len(calls) > 1 else calls[0]), len(calls))
+        except RangeTooWide:
+            # Whether the question or the answer was too large: fewer calls help with both.
+            endpoint.batch_refused(len(calls))
+            raise
         try:
             answer = orjson.loads(raw)
         except orjson.JSONDecodeError:
@@ -199,8 +204,7 @@ class Rpc:
             # A whole batch refused: most often rate limits or too large a batch.
             failure = _failure(answer["error"])
             _raise_transient(endpoint.name, failure)
-            if len(requests) > 1:
-                endpoint.batch = max(1, len(requests) // 2)
+            endpoint.batch_refused(len(calls))
             raise Unavailable(f"{endpoint.name}: {failure.message}")
         if not isinstance(answer, list) or len(answer) != len(requests):
             raise Unavailable(f"{endpoint.name}: the answer does not match the batch")

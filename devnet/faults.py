@@ -51,6 +51,7 @@ class FaultPlan:
     # Per call.
     call_refused: float = 0  # rate limits and internal errors of single calls
     truncated_logs: float = 0  # a log list that ends early
+    truncated_ranges: bool = True  # such lists for ranges too, not only for single blocks
     null_block: float = 0
     null_receipt: float = 0
     other_block: float = 0  # a block, log list or receipt of another block
@@ -76,6 +77,8 @@ class FaultPlan:
         """A node that is bad at about half of everything, usable in the long run."""
         rng = random.Random(f"faults {seed}")
 
+        batch = rng.choice((None, None, 1, 10, 50))
+
         def chance(most: float) -> float:
             return round(rng.uniform(0.1, 1) * most, 3) if rng.random() < 0.5 else 0.0
 
@@ -98,10 +101,11 @@ class FaultPlan:
             no_finalized=rng.choice((0, 0, 0.1, 1)),
             odd_finalized=chance(0.2),
             lag=chance(0.1),
-            lag_blocks=rng.randint(1, 9),
+            # Without batches nothing ties a list of logs to the head of the node that sent it.
+            lag_blocks=rng.randint(1, 9) if batch != 1 else 1,
             width=rng.choice((None, None, 1, 7, 50)),
             most=rng.choice((None, None, 10, 60)),
-            batch=rng.choice((None, None, 1, 10, 50)),
+            batch=batch,
             refusal=rng.randrange(100),
         )
 
@@ -214,9 +218,14 @@ class FaultProxy:
         if self._hit("hang"):
             await asyncio.sleep(plan.hang_seconds)
             raise Drop
+        # One request is answered by one node behind the address.
+        if self._lagging == 0 and self._hit("lag"):
+            self._lagging = plan.lag_requests
+        behind = plan.lag > 0 and self._lagging > 0
+        self._lagging -= behind
         answers: list[Item] = []
         for call, answer in zip(batch, await self._ask(batch), strict=True):
-            answers.append(await self._twist(plan, call, answer))
+            answers.append(await self._twist(plan, call, answer, behind))
         status = max(a.pop("status", 200) for a in answers)
         if len(answers) > 1 and self._hit("wrong_ids"):
             spoiled = self.rng.choice(
@@ -269,7 +278,7 @@ class FaultProxy:
 
     # --- one call --------------------------------------------------------------------------------
 
-    async def _twist(self, plan: FaultPlan, call: Item, answer: Item) -> Item:
+    async def _twist(self, plan: FaultPlan, call: Item, answer: Item, behind: bool) -> Item:
         method, params = call["method"], call["params"]
         if self._hit("call_refused"):
             code, text = self.rng.choice(
@@ -279,12 +288,9 @@ class FaultProxy:
         if method == "eth_chainId":
             return _result(call, hex(plan.chain_id)) if plan.chain_id else answer
         key = orjson.dumps([method, params])
-        if self._old.get(key) and self._hit("old_answer"):
+        if self._old.get(key) and not await self._settled(call) and self._hit("old_answer"):
             return _result(call, self.rng.choice(self._old[key]))
-        if self._lagging == 0 and self._hit("lag"):
-            self._lagging = plan.lag_requests
-        if self._lagging:
-            self._lagging -= 1
+        if behind:
             return await self._behind(plan, call, answer)
         if method == "eth_getLogs":
             return await self._logs(plan, call, answer)
@@ -331,7 +337,8 @@ class FaultProxy:
         if plan.silent_most is not None and len(found) > plan.silent_most:
             self.counts["silent_most"] += 1
             return _result(call, found[: plan.silent_most])
-        if found and self._hit("truncated_logs"):
+        cut = plan.truncated_ranges or "blockHash" in query
+        if found and cut and self._hit("truncated_logs"):
             return _result(call, found[: self.rng.randrange(len(found))])
         if found and self._hit("other_block"):
             parent = await self._result("eth_getBlockByHash", found[-1]["blockHash"], False)
@@ -387,6 +394,14 @@ class FaultProxy:
         if isinstance(at, str) and at.startswith("0x") and int(at, 16) > mine:
             return _error(call, -32000, "header not found")
         return answer
+
+    async def _settled(self, call: Item) -> bool:
+        """Whether it asks for a final block by number: there all nodes agree."""
+        named = call["params"][0] if call["method"] == "eth_getBlockByNumber" else ""
+        if not named.startswith("0x"):
+            return False
+        final = await self._result("eth_getBlockByNumber", "finalized", False)
+        return final is not None and int(named, 16) <= int(final["number"], 16)
 
     def _remember(self, call: Item, answer: Item) -> None:
         """Keep a true answer about blocks for `old_answer`."""

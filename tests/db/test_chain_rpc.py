@@ -27,7 +27,7 @@ class Node:
 
     def __init__(self) -> None:
         self.behaviour: Behaviour = lambda method, params: None
-        self.chain_id, self.requests, self.methods = 31337, 0, list[str]()
+        self.chain_id, self.requests, self.methods, self.size = 31337, 0, list[str](), 0
         node = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -52,6 +52,7 @@ class Node:
     def answer(self, body: Any) -> tuple[int, bytes]:
         self.requests += 1
         batch = body if isinstance(body, list) else [body]
+        self.size = len(batch)
         answers = []
         for call in batch:
             self.methods.append(call["method"])
@@ -142,6 +143,27 @@ def test_time_and_size_are_bounded(nodes: list[Node], monkeypatch: pytest.Monkey
     nodes[1].behaviour = lambda method, params: "x" * 5000
     with Rpc([nodes[1].url], 31337) as rpc, pytest.raises(RangeTooWide):
         rpc.ask("eth_getLogs")
+
+
+@pytest.mark.parametrize("refusal", [(413, b""), b'{"error": {"code": -32600, "message": "no"}}'])
+def test_a_refused_batch_is_halved_and_widened_again(refusal: Any, nodes: list[Node]) -> None:
+    """One refusal that was a mood does not cost the speed of batches for good."""
+    most, node = 30, nodes[0]
+    node.behaviour = lambda method, params: refusal if node.size > most else params[0]
+    with Rpc([node.url], 31337) as rpc:
+        first, found = rpc.endpoints[0], None
+        for _ in range(4):
+            first.rests_until = 0.0
+            try:
+                found = rpc.many([Request("echo", (i,)) for i in range(100)])
+            except (Unavailable, RangeTooWide):
+                continue
+        assert found == list(range(100))
+        assert first.batch == 25
+        most = 1000
+        for _ in range(100):
+            rpc.ask("echo", 1)
+        assert first.batch == endpoint.BATCH
 
 
 def test_log_limits_come_with_their_suggestion(nodes: list[Node]) -> None:

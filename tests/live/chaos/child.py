@@ -21,6 +21,10 @@ from tests.live.chaos.plan import Knobs
 WAIT, REST, POLL, TIMEOUT = (0.01, 0.1), (0.02, 0.2), 0.02, 0.6
 
 
+#: Instead of knobs: the follower's own constants.
+AS_THEY_ARE: Knobs | None = None
+
+
 def server() -> ForkServerContext:
     """A context whose children start in milliseconds."""
     context = multiprocessing.get_context("forkserver")
@@ -46,7 +50,7 @@ class Follower:
         cls,
         database: dict[str, Any],
         urls: tuple[str, ...],
-        knobs: Knobs,
+        knobs: Knobs | None,
         *arguments: str,
     ) -> Follower:
         handle, name = tempfile.mkstemp(prefix="zgm-chaos-")
@@ -71,19 +75,20 @@ class Follower:
 def follow(
     database: dict[str, Any],
     urls: tuple[str, ...],
-    knobs: Knobs,
+    knobs: Knobs | None,
     log: str,
     arguments: tuple[str, ...],
 ) -> None:
     """In the child: the real command, on this database and these nodes."""
     become(database, urls, knobs, log)
-    turn(knobs)
+    if knobs is not None:
+        turn(knobs)
     from django.core.management import call_command
 
     call_command("follow", *arguments)
 
 
-def become(database: dict[str, Any], urls: tuple[str, ...], knobs: Knobs, log: str) -> None:
+def become(database: dict[str, Any], urls: tuple[str, ...], knobs: Knobs | None, log: str) -> None:
     """In a child: write to `log`, die with the test, use this database and these nodes."""
     with Path(log).open("ab") as output:
         os.dup2(output.fileno(), sys.stdout.fileno())
@@ -94,22 +99,15 @@ def become(database: dict[str, Any], urls: tuple[str, ...], knobs: Knobs, log: s
 
     connections["default"].settings_dict.update(database)
     settings.CHAIN_RPC_URLS = urls
-    settings.CONFIRMATIONS = knobs.confirmations
+    if knobs is not None:
+        settings.CONFIRMATIONS = knobs.confirmations
 
 
 def turn(knobs: Knobs) -> None:
     """Set the follower's constants."""
-    import importlib
-    import importlib.util
-
-    from chain import fetch, rpc, sync
+    from chain import endpoint, fetch, rpc, sync
     from ledger import services
 
-    endpoint = (
-        importlib.import_module("chain.endpoint")
-        if importlib.util.find_spec("chain.endpoint")
-        else rpc
-    )
     values: tuple[tuple[Any, str, Any], ...] = (
         (sync, "NEAR", knobs.near),
         (sync, "DENSE", knobs.dense),
@@ -123,6 +121,7 @@ def turn(knobs: Knobs) -> None:
         (services, "LAST_WAIT", WAIT[1]),
         (services, "ONCE_TRIES", 1000),
         (services, "poll_seconds", lambda: POLL),
+        (services, "listening_seconds", lambda: POLL),
         (services, "Rpc", partial(rpc.Rpc, timeout=TIMEOUT)),
     )
     for module, name, value in values:

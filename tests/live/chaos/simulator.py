@@ -43,8 +43,9 @@ class Result:
     def line(self) -> str:
         state = "ok  " if not self.problems else "FAIL"
         return (
-            f"{state} seed {self.seed}: {self.seconds:.1f} s, "
-            f"{self.reached} of {self.blocks} blocks before the end, {self.kills} kills, {sum(self.faults.values())} faults"
+            f"{state} seed {self.seed}: {self.seconds:.1f} s, {self.kills} kills, "
+            f"{sum(self.faults.values())} faults, "
+            f"{self.reached} of {self.blocks} blocks before they stopped"
         )
 
     def repro(self) -> str:

@@ -1,0 +1,266 @@
+"""One fault at a time: the follower waits, says why, and goes on; or stops and says why."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.test import Client
+
+from chain.models import Head
+from devnet import refusals
+from devnet.anvil import Anvil
+from devnet.client import Chain
+from devnet.deploy import Deployment, deploy
+from devnet.faults import HONEST, FaultPlan, FaultProxy
+from devnet.scenario import run
+from tests.live.chaos import demands
+from tests.live.chaos.child import Follower
+from tests.live.chaos.plan import Knobs
+from tests.live.chaos.simulator import database
+from tests.live.chaos.world import Chain as World
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+#: anvil calls this many blocks below its head final.
+FINALITY = 4
+KNOBS = Knobs(
+    near=40, dense=20_000, dense_chunk=50, sparse_chunk=60, span=2_000, confirmations=FINALITY
+)
+SPARSE = Knobs(
+    near=10, dense=0, dense_chunk=50, sparse_chunk=60, span=2_000, confirmations=FINALITY
+)
+NEAR = Knobs(
+    near=300, dense=20_000, dense_chunk=50, sparse_chunk=60, span=2_000, confirmations=FINALITY
+)
+
+
+@pytest.fixture
+def node() -> Iterator[Anvil]:
+    with Anvil(args=("--slots-in-an-epoch", str(FINALITY // 2))) as anvil:
+        yield anvil
+
+
+@pytest.fixture
+def world(node: Anvil) -> Deployment:
+    """A short history, some of it through a contract wallet."""
+    deployment = deploy(node.url)
+    run(7, 40, deployment, node.url)
+    chain = World(7, deployment, node.url)
+    for _ in range(5):
+        chain.through_wallet()
+    return deployment
+
+
+@pytest.fixture
+def proxy(node: Anvil) -> Iterator[FaultProxy]:
+    with FaultProxy(node.url) as made:
+        yield made
+
+
+@pytest.fixture
+def followers() -> Iterator[list[Follower]]:
+    """Those started are killed in the end."""
+    started: list[Follower] = []
+    yield started
+    for follower in started:
+        follower.kill()
+
+
+def until(ready: Callable[[], Any], followers: list[Follower], seconds: float = 60) -> None:
+    """Wait until `ready()`; a follower that ends meanwhile is a failure."""
+    deadline = time.monotonic() + seconds
+    while not ready():
+        for follower in followers:
+            assert follower.process.exitcode is None, follower.problem()
+        assert time.monotonic() < deadline, [f.said() for f in followers]
+        time.sleep(0.02)
+
+
+def once(url: str, knobs: Knobs = KNOBS) -> tuple[int | None, str]:
+    """Exit code and words of `follow --once`."""
+    follower = Follower.start(database(), (url,), knobs, "--once")
+    try:
+        follower.process.join(60)
+        return follower.process.exitcode, follower.said()
+    finally:
+        follower.kill()
+
+
+def indexed(node: Anvil) -> bool:
+    head = Chain(node.url).block_number()
+    return Head.objects.filter(indexed_block__gte=head).exists()
+
+
+def assert_right(node: Anvil) -> None:
+    found = list(demands.misses(node.url, settings.START_BLOCK))
+    assert not found, "\n".join(found)
+
+
+# --- answers that are none -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ({"too_many_requests": 1}, "429"),
+        ({"server_error": 1}, "HTTP 50"),
+        ({"hang": 1}, ""),
+        ({"cut": 1}, ""),
+        ({"not_json": 1}, ""),
+        ({"call_refused": 1}, ""),
+        ({"null_block": 1}, ""),
+        ({"null_receipt": 1}, "receipt"),
+        ({"other_block": 1}, ""),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_it_waits_says_why_and_goes_on(
+    fault: dict[str, float],
+    said: str,
+    node: Anvil,
+    world: Deployment,
+    proxy: FaultProxy,
+    followers: list[Follower],
+) -> None:
+    """Not a row is written on such answers; the reason stands in the head row until it is gone."""
+    proxy.plan = FaultPlan(**fault)  # type: ignore[arg-type]
+    followers.append(Follower.start(database(), (proxy.url,), KNOBS))
+    until(lambda: proxy.counts[next(iter(fault))] >= 3, followers)
+    until(lambda: Head.objects.exclude(error="").exists(), followers)
+    head = Head.objects.get()
+    assert head.indexed_block == -1
+    assert not head.halted
+    assert said in head.error
+    proxy.plan = HONEST
+    until(lambda: indexed(node) and not Head.objects.get().error, followers)
+    assert_right(node)
+
+
+@pytest.mark.parametrize("knobs", [KNOBS, NEAR], ids=["ranges", "single blocks"])
+def test_a_log_list_that_ends_early_is_noticed(
+    knobs: Knobs, node: Anvil, world: Deployment, proxy: FaultProxy, followers: list[Follower]
+) -> None:
+    """Blooms and receipts tell; also for transactions that name none of our contracts."""
+    followers.append(Follower.start(database(), (proxy.url,), knobs))
+    if knobs is NEAR:
+        until(lambda: indexed(node), followers)
+    proxy.plan = FaultPlan(truncated_logs=1)
+    chain = World(8, world, node.url)
+    for _ in range(4):
+        chain.through_wallet()
+    chain.mine(3 * FINALITY)
+    until(lambda: proxy.counts["truncated_logs"] >= 5, followers)
+    proxy.plan = HONEST
+    until(lambda: indexed(node), followers)
+    assert_right(node)
+
+
+def test_a_node_that_lags_is_waited_for(
+    node: Anvil, world: Deployment, proxy: FaultProxy, followers: list[Follower]
+) -> None:
+    """Every second answer comes from a node that is some blocks behind."""
+    proxy.plan = FaultPlan(lag=0.2, lag_blocks=6, lag_requests=4, head_back=0.3)
+    followers.append(Follower.start(database(), (proxy.url,), NEAR))
+    for _ in range(10):
+        run(8, 3, world, node.url)
+        time.sleep(0.05)
+    proxy.plan = HONEST
+    until(lambda: indexed(node), followers)
+    assert proxy.counts["lag"] >= 3
+    assert_right(node)
+
+
+# --- limits --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", range(len(refusals.TOO_WIDE)))
+def test_a_range_limit_in_any_words(
+    number: int, node: Anvil, world: Deployment, proxy: FaultProxy
+) -> None:
+    proxy.plan = FaultPlan(width=7, refusal=number)
+    code, said = once(proxy.url, SPARSE)
+    assert code == 0, said
+    assert proxy.counts["width"] >= 1
+    assert_right(node)
+
+
+@pytest.mark.parametrize("number", range(len(refusals.TOO_MANY) + len(refusals.TOO_LARGE)))
+def test_a_result_limit_in_any_words(
+    number: int, node: Anvil, world: Deployment, proxy: FaultProxy
+) -> None:
+    proxy.plan = FaultPlan(most=9, refusal=number)
+    code, said = once(proxy.url, SPARSE)
+    assert code == 0, said
+    assert proxy.counts["most"] >= 1
+    assert_right(node)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_batch_limit(seed: int, node: Anvil, world: Deployment, proxy: FaultProxy) -> None:
+    """Refused with 200, 400 or 413: smaller batches, and it goes on."""
+    proxy.plan = FaultPlan(seed=seed, batch=3)
+    proxy.rng.seed(seed)
+    code, said = once(proxy.url)
+    assert code == 0, said
+    assert proxy.counts["batch"] >= 1
+    assert_right(node)
+
+
+# --- finality ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", ["no_finalized", "odd_finalized"])
+def test_finality_without_a_usable_tag(
+    fault: str, node: Anvil, world: Deployment, proxy: FaultProxy
+) -> None:
+    """Then CONFIRMATIONS below the head are final."""
+    Chain(node.url).mine(20)
+    proxy.plan = FaultPlan(**{fault: 1})  # type: ignore[arg-type]
+    code, said = once(proxy.url)
+    assert code == 0, said
+    assert proxy.counts[fault] >= 1
+    head = Head.objects.get()
+    # An odd one may be the first block, which is not impossible on a young chain.
+    assert head.final_block in {head.indexed_block - FINALITY, 0 if "odd" in fault else None}
+    proxy.plan = HONEST
+    assert once(proxy.url)[0] == 0
+    assert_right(node)
+
+
+def test_a_reorganisation_below_finality_stops_and_the_site_stays(
+    node: Anvil, world: Deployment, client: Client, followers: list[Follower]
+) -> None:
+    """Exit code 2 and one sentence; every page still answers, and says that it is old."""
+    Chain(node.url).mine(10)
+    followers.append(Follower.start(database(), (node.url,), NEAR))
+    until(lambda: indexed(node), followers)
+    before = demands.rows()
+    final = Head.objects.get().final_block
+    node.rpc.call("anvil_reorg", FINALITY + 5, [])
+    followers[0].process.join(60)
+    assert followers[0].process.exitcode == 2, followers[0].said()
+    said = followers[0].said().splitlines()[-1]
+    assert said.startswith(f"stopped: block {final} was final as 0x"), said
+    assert "replay" in said
+    head = Head.objects.get()
+    assert head.halted
+    assert head.error in said
+    assert demands.rows() == before
+    for path in ("/", "/status", "/providers", "/changes"):
+        answer = client.get(path, follow=True)
+        assert answer.status_code == 200, path
+        assert "Indexing has stopped" in answer.content.decode(), path
+    again, said = once(node.url)
+    assert again == 2, said
+
+
+def test_another_chain_is_refused(proxy: FaultProxy) -> None:
+    proxy.plan = FaultPlan(chain_id=16_661)
+    code, said = once(proxy.url)
+    assert code == 2
+    assert "serves chain 16661, not 31337" in said
+    assert Head.objects.get().halted
