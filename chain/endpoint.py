@@ -91,6 +91,8 @@ class Endpoint:
     reason: str = ""
     requests: int = 0
     failures: int = 0
+    #: Steps in a row that failed on what it said, although it answered.
+    blames: int = 0
     latency: float = 0.0
     head_block: int | None = None
     #: It does not know EIP-1898: state is read by number there, and the hash checked again.
@@ -142,6 +144,12 @@ class Endpoint:
         self.checked = False
         if isinstance(error, RateLimited):
             self.budget.slow_down()
+
+    def blame(self, error: Retry) -> None:
+        """It answers, but not so that a step could end: rest longer each time that happens."""
+        self.blames = min(self.blames + 1, 10)
+        self.rest_seconds = FIRST_REST_SECONDS * 2 ** (self.blames - 2)
+        self.rest(error)
 
     def set_aside(self, error: Halt) -> None:
         """It contradicts what we know for certain: nothing it says is used."""

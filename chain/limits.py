@@ -47,6 +47,16 @@ _COUNTS = tuple(
     )
 )
 
+_PRUNED = re.compile(
+    r"missing trie node|(?:historical )?state.{0,40}(?:not available|unavailable|pruned)|pruned|"
+    r"archive|no state (?:found|available)|distance to target block exceeds"
+)
+
+
+def is_pruned(message: str) -> bool:
+    """Whether a node says that it no longer keeps the state of an old block."""
+    return bool(_PRUNED.search(message.lower()))
+
 
 def is_rate_limit(message: str) -> bool:
     """Whether a node says that we ask too often."""

@@ -26,7 +26,7 @@ from chain.errors import (
     WrongChain,
 )
 from chain.facts import Call
-from chain.limits import is_rate_limit, log_limit
+from chain.limits import is_pruned, is_rate_limit, log_limit
 
 #: Numbers of logs at which some nodes end a list without saying so.
 SILENT_LIMITS = frozenset((1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000))
@@ -97,8 +97,11 @@ class Rpc:
             yield
         except Retry as error:
             if self._pinned is not None and not self._pinned.rest_seconds:
-                self._pinned.rest(error)
+                self._pinned.blame(error)
             raise
+        else:
+            if self._pinned is not None:
+                self._pinned.blames = 0
         finally:
             self._pinning, self._pinned = False, None
 
@@ -384,6 +387,11 @@ def _raise_transient(name: str, failure: Failure) -> None:
 
 
 def _required(answer: Any) -> Any:
+    if isinstance(answer, Failure) and is_pruned(answer.message):
+        raise Unavailable(
+            f"the node does not keep the state of that block ({answer.message}); "
+            "a back-fill needs an archive node in CHAIN_RPC_URLS"
+        )
     if isinstance(answer, Failure):
         raise Unavailable(f"the node refuses: {answer.message} ({answer.code})")
     return answer

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
-from chain import endpoint
+from chain import endpoint, sync
 from chain.endpoint import Budget, retry_after
 from chain.errors import NodeBehind, RateLimited, Unavailable
 from chain.facts import Call
@@ -280,6 +280,37 @@ def test_without_eip_1898(front: Front, node: Anvil, contracts: Deployment, sett
         ask(node, "anvil_reorg", 2, [])
         with pytest.raises(NodeBehind, match="not part of"):
             rpc.views(hashes[0], [call])
+
+
+def test_without_the_state_of_old_blocks(
+    front: Front,
+    node: Anvil,
+    contracts: Deployment,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A pruned node cannot feed a back-fill and says why; an archive node beside it does."""
+    monkeypatch.setattr(sync, "NEAR", 5)
+    monkeypatch.setattr(sync, "DENSE_CHUNK", 20)
+    monkeypatch.setattr(services, "ONCE_TRIES", 2)
+    run(97, 60, contracts, node.url)
+    head = int(ask(node, "eth_blockNumber"), 16)
+
+    def pruned(method: str, params: list[Any], answer: Any) -> Any:
+        block: Any = params[-1] if params else None
+        state = method in ("eth_getBalance", "eth_call") and isinstance(block, str)
+        if state and block.startswith("0x") and int(block, 16) < head - 10:
+            return error(-32000, "missing trie node 1a2b (path ) state is not available")
+        return answer
+
+    front.tamper = pruned
+    settings.CHAIN_RPC_URLS = (front.url,)
+    with pytest.raises(Unavailable, match="archive node in CHAIN_RPC_URLS"):
+        services.follow(once=True)
+    settings.CHAIN_RPC_URLS = (front.url, node.url)
+    monkeypatch.setattr(services, "ONCE_TRIES", 20)
+    services.follow(once=True)
+    assert differences() == []
 
 
 # --- the wrong contract --------------------------------------------------------------------------

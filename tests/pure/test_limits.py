@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chain.limits import is_rate_limit, log_limit
+from chain.limits import is_pruned, is_rate_limit, log_limit
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,19 @@ def test_asking_too_often_is_another_thing(message: str) -> None:
     assert is_rate_limit(message)
     assert not is_rate_limit("block range limit exceeded")
     assert not is_rate_limit("query returned more than 10000 results")
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("missing trie node 1a2b (path ) state 0x12 is not available", True),
+        ("historical state 0xabcd is not available", True),
+        ("distance to target block exceeds maximum proof window", True),
+        ("state already pruned at block 5", True),
+        ("this request requires an archive node", True),
+        ("header not found", False),
+        ("execution reverted", False),
+    ],
+)
+def test_pruned_nodes_say_so(message: str, expected: bool) -> None:
+    assert is_pruned(message) is expected
