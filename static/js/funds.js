@@ -22,6 +22,10 @@ if (field) {
   const amount = document.getElementById('tx-amount');
   const [available, legal] = [BigInt(field.dataset.available), BigInt(field.dataset.legal)];
   const tell = (neuron) => line.setAttribute('aria-valuetext', neuron === available ? `everything, ${written(neuron)} 0G` : `${written(neuron)} 0G`);
+  const [whole, rest] = /^\d+(\.\d*)?$/.test(amount.value) ? amount.value.split('.') : ['0'];
+  const typed = BigInt(whole) * NEURON + BigInt((rest ?? '').padEnd(18, '0').slice(0, 18));
+  line.value = String(typed >= available ? STEPS : (typed * STEPS) / available);
+  tell(typed);
   field.hidden = false;
   line.addEventListener('input', (event) => {
     event.stopPropagation(); // the form reviews the amount, not the line

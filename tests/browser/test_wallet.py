@@ -11,7 +11,7 @@ from accounts.models import Intent, ProviderKey, State
 from devnet import accounts as cast
 from devnet.deploy import Contracts
 from tests.browser.pagecheck import inaccessible, sound
-from tests.browser.wallet import Wallet, neuron, sign_in, to_final
+from tests.browser.wallet import Wallet, neuron, shows, sign_in, to_final
 
 NEURON = 10**18
 ALICE, BOB = cast.user(1), cast.user(2)
@@ -230,7 +230,8 @@ def test_deposit_transfer_and_retrieve_until_the_numbers_equal_the_contracts(
     expect(page.get_by_text("No compute account yet")).to_be_visible()
     page.get_by_test_id("tx-amount").fill("5")
     to_final(page)
-    assert (neuron(page, "available"), neuron(page, "locked")) == (5 * NEURON, 0)
+    shows(page, "available", 5 * NEURON)
+    shows(page, "locked", 0)
 
     page.goto(f"{asgi_server}/account?action=transfer&provider={petra}")
     page.get_by_test_id("tx-amount").fill("2")
@@ -242,7 +243,8 @@ def test_deposit_transfer_and_retrieve_until_the_numbers_equal_the_contracts(
     to_final(page)
     ledger = contracts.ledger.view("getLedger", ALICE.address)
     account = contracts.inference.view("getAccount", ALICE.address, petra)
-    assert neuron(page, "available") == ledger["availableBalance"] == 3 * NEURON
+    shows(page, "available", 3 * NEURON)
+    assert ledger["availableBalance"] == 3 * NEURON
     assert neuron(page, "locked") == account["balance"] == 2 * NEURON
     assert neuron(page, "refunding") == account["pendingRefund"] == 0
     assert neuron(page, "wallet") == contracts.chain.balance(ALICE.address)
@@ -252,7 +254,8 @@ def test_deposit_transfer_and_retrieve_until_the_numbers_equal_the_contracts(
     page.get_by_role("link", name="Retrieve").last.click()
     expect(review).to_contain_text("Later: 2 0G starts its lock and unlocks in about 24 hours")
     to_final(page)
-    assert (neuron(page, "locked"), neuron(page, "refunding")) == (0, 2 * NEURON)
+    shows(page, "locked", 0)
+    shows(page, "refunding", 2 * NEURON)
     page.goto(f"{asgi_server}/account/refunds")
     row = page.get_by_test_id("refund-row")
     expect(row).to_have_attribute("data-amount", str(2 * NEURON))
@@ -286,7 +289,7 @@ def test_a_reload_while_it_is_sent_goes_on_where_it_was(
         contracts.chain.rpc.call("evm_setAutomine", True)
         contracts.chain.rpc.call("anvil_setIntervalMining", 1)
     expect(state).to_have_attribute("data-state", "final", timeout=30_000)
-    assert neuron(page, "available") == 5 * NEURON
+    shows(page, "available", 5 * NEURON)
 
 
 # --- every page of an account, held to the rules of all pages ----------------------------------

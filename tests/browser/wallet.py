@@ -179,10 +179,17 @@ def sign_in(page: Page, url: str) -> None:
     page.get_by_test_id("wallet-option").first.click()
     page.get_by_test_id("sign-in").click()
     expect(page.get_by_test_id("wallet-address")).to_be_visible()
+    page.wait_for_load_state("load")  # the scripts listen to the wallet from here on
 
 
 def neuron(page: Page, name: str) -> int:
     return int(page.get_by_test_id(f"balance-{name}").get_attribute("data-neuron") or "-1")
+
+
+def shows(page: Page, name: str, value: int) -> None:
+    """The page comes to show this balance: it fetches its numbers once a transaction is in them."""
+    amount = page.get_by_test_id(f"balance-{name}")
+    expect(amount).to_have_attribute("data-neuron", str(value))
 
 
 def to_final(page: Page) -> None:
