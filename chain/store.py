@@ -1,35 +1,54 @@
 """The raw store: facts in, facts out, exactly as the node said them.
 
 For blocks up to the final one it holds only blocks of the chain; above, also losers of a
-reorganisation, until the winner becomes final (`prune`). Headers of final blocks without facts
+reorganisation, until the winner becomes final (`replace`). Headers of final blocks without facts
 are dropped, so that the store grows with the facts and not with the blocks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import orjson
 from django.db import connection
-from django.db.models import Q
+from django.db.models import Model, Q
 
 from chain import bulk, ranges
 from chain.facts import Block, Call, Header, Log, Transaction
 from chain.models import Coverage, RawBlock, RawCall, RawLog, RawTransaction
 
 
-def is_new(first: int, last: int) -> bool:
-    """Whether nothing at all is stored of blocks `first`..`last`."""
-    return not RawBlock.objects.filter(number__gte=first, number__lte=last).exists()
+def write(blocks: Iterable[Block]) -> None:
+    """Add every fact of `blocks`; facts already there stay as they are."""
+    _write(list(blocks), bulk.add_new)
 
 
-def write(blocks: Iterable[Block], *, new: bool = False) -> None:
-    """Add every fact of `blocks`; facts already there stay as they are.
+def replace(first: int, final: Sequence[Block]) -> None:
+    """Blocks `first` up to the last of `final` became final: of them we hold `final`, no more.
 
-    `new`: they are known not to be there (`is_new`), which is quicker.
+    Losers of reorganisations go, and so does what was asked about a block while it was pending
+    and was not needed now: a replay must find just the facts that were folded. Then drops headers
+    (also the one before `first`) that no fact refers to, except the last.
     """
-    held = list(blocks)
-    add = bulk.copy_rows if new else bulk.add_new
+    last = final[-1].header.number
+    with connection.cursor() as cursor:
+        for model in (RawLog, RawTransaction, RawCall, RawBlock):
+            column = "number" if model is RawBlock else "block_number"
+            cursor.execute(
+                f'DELETE FROM "{model._meta.db_table}" WHERE {column} BETWEEN %s AND %s',
+                [first, last],
+            )
+        within = [block for block in final if block.header.number >= first]
+        _write([block for block in final if block.header.number < first], bulk.add_new)
+        _write(within, bulk.copy_rows)
+        _drop_empty(cursor, first - 1, last - 1)
+
+
+Add = Callable[[type[Model], Sequence[str], Sequence[Sequence[Any]]], None]
+
+
+def _write(held: Sequence[Block], add: Add) -> None:
     add(
         RawBlock,
         ("number", "hash", "parent_hash", "timestamp"),
@@ -80,43 +99,16 @@ def dump(topics: Sequence[str]) -> str:
     return orjson.dumps(topics).decode()
 
 
-def prune(first: int, last: int, winners: Sequence[str]) -> None:
-    """Blocks `first`..`last` became final: forget those not among `winners` (hashes).
-
-    Then drops headers (also the one before `first`) that no fact refers to, except `last`.
-    """
-    _forget_losers(first, last, winners)
-    drop_empty(first - 1, last - 1)
-
-
-def _forget_losers(first: int, last: int, winners: Sequence[str]) -> None:
-    with connection.cursor() as cursor:
-        for model, column in (
-            (RawLog, "block_number"),
-            (RawTransaction, "block_number"),
-            (RawCall, "block_number"),
-            (RawBlock, "number"),
-        ):
-            key = "hash" if model is RawBlock else "block_hash"
-            cursor.execute(
-                f'DELETE FROM "{model._meta.db_table}" WHERE {column} BETWEEN %s AND %s '
-                f"AND NOT {key} = ANY(%s)",
-                [first, last, list(winners)],
-            )
-
-
-def drop_empty(first: int, last: int) -> None:
-    """Drop headers of blocks `first`..`last` that no fact refers to."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            DELETE FROM chain_rawblock b WHERE number BETWEEN %s AND %s
-            AND NOT EXISTS (SELECT FROM chain_rawlog WHERE block_hash = b.hash)
-            AND NOT EXISTS (SELECT FROM chain_rawtransaction WHERE block_hash = b.hash)
-            AND NOT EXISTS (SELECT FROM chain_rawcall WHERE block_hash = b.hash)
-            """,
-            [first, last],
-        )
+def _drop_empty(cursor: Any, first: int, last: int) -> None:
+    cursor.execute(
+        """
+        DELETE FROM chain_rawblock b WHERE number BETWEEN %s AND %s
+        AND NOT EXISTS (SELECT FROM chain_rawlog WHERE block_hash = b.hash)
+        AND NOT EXISTS (SELECT FROM chain_rawtransaction WHERE block_hash = b.hash)
+        AND NOT EXISTS (SELECT FROM chain_rawcall WHERE block_hash = b.hash)
+        """,
+        [first, last],
+    )
 
 
 # --- coverage ------------------------------------------------------------------------------------

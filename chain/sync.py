@@ -337,14 +337,10 @@ class Follower:
         last_final = final[-1].header if final else None
         old = (self.row.final_hash, self.row.indexed_hash)
         with transaction.atomic():
-            # A back-fill's ranges are new: no pending blocks, no losers, no facts of a late source.
-            new = last_final is not None and not pending and store.is_new(first, last_final.number)
-            store.write([*final, *pending], new=new)
             if last_final is not None:
-                if new:
-                    store.drop_empty(first - 1, last_final.number - 1)
-                else:
-                    store.prune(first, last_final.number, [b.header.hash for b in final])
+                store.replace(first, final)
+            store.write(pending)
+            if last_final is not None:
                 for address, start in sources.items():
                     if start <= last_final.number:
                         store.cover(address, max(first, start), last_final.number)

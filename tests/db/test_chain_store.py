@@ -50,8 +50,10 @@ def test_losers_and_empty_headers_go_when_a_range_is_final() -> None:
     winners = [block(1), block(2, logs=0), block(3, calls=1), block(4, logs=0)]
     losers = [block(2, fork="a"), block(3, fork="a", calls=2)]
     later = [block(5, fork="a"), block(5)]
-    store.write([*winners, *losers, *later])
-    store.prune(1, 4, [b.header.hash for b in winners])
+    asked_more_while_pending = block(3, calls=4)
+    store.write([*winners[:2], asked_more_while_pending, *losers, *later])
+    store.replace(1, winners)
+    assert list(store.blocks(0, 4)) == [winners[0], winners[2]]
     assert set(RawBlock.objects.values_list("number", "hash")) == {
         (1, winners[0].header.hash),
         (3, winners[2].header.hash),
