@@ -216,7 +216,9 @@ def _report_data(text: Any) -> bytes:
 def _gpu_count(vm_config: Any) -> int | None:
     config = nested(vm_config)
     count = config.get("num_gpus") if isinstance(config, dict) else None
-    return count if isinstance(count, int) else None
+    if count is not None and type(count) is not int:
+        raise Unreadable("vm_config.num_gpus is not a whole number")
+    return count
 
 
 def _gpu_only(given: dict[str, Any], context: Context, report: Report) -> None:
