@@ -44,6 +44,18 @@ def migrate(tree: Tree) -> None:
     tree.finished(child, "preparing the database")
 
 
+def examine(tree: Tree) -> None:
+    """Say what is wrong before the site starts; what would show wrong money stops the start."""
+    child = tree.python("doctor", "manage.py", "doctor", "--start")
+    tree.until(lambda: child.code is not None, "the check of the surroundings", ignore=child)
+    tree.children.remove(child)
+    said = [line.removeprefix("WRONG ") for line in child.tail().splitlines() if line.strip()]
+    if child.code:
+        raise Stop("\n".join(said), code=2)
+    for line in said:
+        tree.say(f"attention: {line}")
+
+
 def collect_static(tree: Tree) -> None:
     """Hashed copies of the static files, unless the operator collected them elsewhere."""
     if not tree.env.get("STATIC_ROOT"):
@@ -100,6 +112,7 @@ def serve(arguments: Sequence[str]) -> int:
         tree.start_stores(durable=True)
         migrate(tree)
         collect_static(tree)
+        examine(tree)
         site_processes(tree, port)
         tree.until_http(f"http://127.0.0.1:{port}/healthz", "the site")
         tree.announce({"mode": "serve", "site_url": url}, PASSED_ON)
@@ -121,11 +134,12 @@ def execute(arguments: Sequence[str]) -> int:
         print("usage: ./run exec -- CMD …", file=sys.stderr)
         return 2
     running = read_run_file()
+    values = running.get("env") if running else None
+    asked = os.environ.get("NETWORK")
     tree = Tree(DATA / "exec")
     try:
-        if running is not None:
-            values = running.get("env")
-            assert isinstance(values, dict)
+        # Who asks for another network than the running one does not mean the running one.
+        if isinstance(values, dict) and asked in (None, "", values.get("NETWORK")):
             # What the caller set on purpose wins over what the running site uses.
             tree.env = {**{str(k): str(v) for k, v in values.items()}, **tree.env}
         else:

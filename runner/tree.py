@@ -120,10 +120,16 @@ class Tree:
         if valkey and valkey.poll() is not None:
             raise Stop("Valkey died; everything stops")
 
-    def until(self, ready: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    def until(
+        self,
+        ready: Callable[[], bool],
+        what: str,
+        seconds: float = 60,
+        ignore: Child | None = None,
+    ) -> None:
         deadline = time.monotonic() + seconds
         while not ready():
-            self.check()
+            self.check(ignore)
             if time.monotonic() > deadline:
                 logs = self.shown(self.data / "logs")
                 raise Stop(f"{what} did not get ready within {seconds:.0f} s; see {logs}")

@@ -160,3 +160,26 @@ def test_demo_starts_again_after_sigkill(demo: Demo, tmp_path: Path) -> None:
         assert all_gone(tree) == []
     finally:
         again.end()
+
+
+def test_doctor_names_each_thing_that_is_wrong() -> None:
+    result = run(
+        *("exec", "--", sys.executable, "manage.py", "doctor"),
+        NETWORK="custom",
+        CHAIN_ID="31337",
+        LEDGER_ADDRESS="0x" + "11" * 20,
+        CHAIN_RPC_URLS=NO_SERVER,
+        SECRET_KEY="x" * 60,
+    )
+    assert result.returncode == 1, result.stderr
+    assert "ok    database: answers" in result.stdout
+    assert "ok    cache: answers" in result.stdout
+    assert "WRONG node 127.0.0.1: does not answer; correct CHAIN_RPC_URLS" in result.stdout
+
+
+def test_serve_stops_in_one_line_without_its_cache() -> None:
+    result = run("serve", NETWORK="galileo", REDIS_URL="redis://127.0.0.1:9/0")
+    assert result.returncode == 2
+    assert "READY" not in result.stdout
+    assert "correct REDIS_URL" in result.stderr, result.stderr
+    assert "Traceback" not in result.stderr

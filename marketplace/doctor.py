@@ -1,0 +1,87 @@
+"""Is everything this site leans on there, and the right thing? One line each, with the fix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import redis
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+
+from chain.errors import Halt, Retry
+from chain.rpc import Rpc
+from protocol.abi import LEDGER_MANAGER, AbiError, decode_result, encode_call
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check. `fatal` means the site cannot work at all or would show another chain's money."""
+
+    what: str
+    ok: bool
+    text: str
+    fatal: bool = False
+
+
+def examine() -> Iterator[Finding]:
+    """Database, migrations, cache, every RPC URL, the LedgerManager, in that order."""
+    checks: tuple[Callable[[], Iterator[Finding]], ...] = (_database, _cache, _nodes)
+    for check in checks:
+        yield from check()
+
+
+def _database() -> Iterator[Finding]:
+    try:
+        executor = MigrationExecutor(connection)
+        missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except DatabaseError as error:
+        reason = str(error).partition("\n")[0]
+        text = f"{reason}; start the server or correct DATABASE_URL"
+        yield Finding("database", False, text, fatal=True)
+        return
+    yield Finding("database", True, "answers")
+    text = f"{len(missing)} not applied; run: manage.py migrate" if missing else "all applied"
+    yield Finding("migrations", not missing, text, fatal=bool(missing))
+
+
+def _cache() -> Iterator[Finding]:
+    try:
+        with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=3) as client:
+            client.ping()
+    except redis.RedisError as error:
+        text = f"{error}; start the server or correct REDIS_URL"
+        yield Finding("cache", False, text, fatal=True)
+        return
+    yield Finding("cache", True, "answers")
+
+
+def _nodes() -> Iterator[Finding]:
+    for url in settings.CHAIN_RPC_URLS:
+        # Paths and user names of RPC URLs are often secret keys.
+        what = f"node {urlsplit(url).hostname}"
+        try:
+            with Rpc([url], settings.CHAIN_ID, timeout=5) as rpc:
+                head = int(rpc.ask("eth_blockNumber"), 16)
+                yield Finding(what, True, f"chain {settings.CHAIN_ID}, block {head}")
+                yield _ledger(rpc)
+        except Retry:
+            text = "does not answer; correct CHAIN_RPC_URLS (pages show the last known state)"
+            yield Finding(what, False, text)
+        except Halt as error:
+            text = f"{error}; correct CHAIN_RPC_URLS, CHAIN_ID or NETWORK"
+            yield Finding(what, False, text, fatal=True)
+
+
+def _ledger(rpc: Rpc) -> Finding:
+    address = settings.LEDGER_ADDRESS
+    answer = rpc.call(address, encode_call(LEDGER_MANAGER, "getAllActiveServices"))
+    try:
+        services = decode_result(LEDGER_MANAGER, "getAllActiveServices", answer)
+    except AbiError:
+        text = f"no LedgerManager at {address} on chain {settings.CHAIN_ID}; correct LEDGER_ADDRESS"
+        return Finding("contracts", False, text, fatal=True)
+    names = ", ".join(service["fullName"] for service in services) or "none registered"
+    return Finding("contracts", True, f"LedgerManager {address}: {names}")
