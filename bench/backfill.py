@@ -81,13 +81,13 @@ def resident_mib() -> float:
 
 def keep_requests(file: BinaryIO) -> None:
     """Write down every body that is posted from now on, each after its length."""
-    from chain.rpc import Endpoint
+    from chain.endpoint import Endpoint
 
     post = Endpoint.post
 
-    def kept(self: Endpoint, body: bytes) -> bytes:
+    def kept(self: Endpoint, body: bytes, calls: int = 1) -> bytes:
         file.write(len(body).to_bytes(4, "big") + body)
-        return post(self, body)
+        return post(self, body, calls)
 
     Endpoint.post = kept  # type: ignore[method-assign]
 

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import requests
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
+from websockets.sync.connection import Connection
 
 from bench.backfill import empty
 from bench.measure import Result
@@ -79,7 +80,7 @@ def _update(contracts: Contracts, price: int, value: int = 0) -> int:
     return contracts.inference.send(by, "addOrUpdateService", params, value=value).block
 
 
-def _until_pushed(page: ClientConnection, block: int) -> None:
+def _until_pushed(page: Connection, block: int) -> None:
     while True:
         message: Any = json.loads(page.recv(timeout=30))
         if message.get("topic") == "ledger" and message["block"] >= block:

@@ -93,7 +93,7 @@ FROM generate_series(1, %(events)s / 4) n
 def fill(services: int, events: int) -> None:
     """Empty tables, then `services` listings, 2,000 users and about 2 x `events` history rows."""
     empty()
-    given = {
+    given: dict[str, int | str] = {
         "services": services,
         "users": USERS,
         "events": events,

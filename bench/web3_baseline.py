@@ -55,7 +55,7 @@ def rate(url: str, history: History, logs: int) -> float:
 
 
 def _index(w3: Web3, history: History, last: int) -> int:
-    contracts = [
+    contracts: list[Any] = [
         w3.eth.contract(address=w3.to_checksum_address(address), abi=_abi(name))
         for address, name in (
             (history.ledger, "LedgerManager"),
@@ -75,7 +75,7 @@ def _index(w3: Web3, history: History, last: int) -> int:
                 except Web3Exception:
                     continue  # an event of another contract with the same topic
                 rows += [_row(log) for log in logs]
-        Event.objects.bulk_create(rows, batch_size=2_000, ignore_conflicts=True)
+        Event._default_manager.bulk_create(rows, batch_size=2_000, ignore_conflicts=True)
         found += len(rows)
     return found
 

@@ -230,7 +230,7 @@ def make(node: Anvil, events: int, *, seed: int = 1, log: bool = True) -> Histor
             told = time.perf_counter()
             print(f"  made {market.logs:,} of {events:,} logs", file=sys.stderr, flush=True)
     last = int(market.writer.call("eth_blockNumber"), 16)
-    market.writer.call("anvil_mine", "0x3")  # the last one becomes final
+    market.writer.call("anvil_mine", "0x28")  # all of it final, to Ponder (30 blocks) too
     _check(node, market)
     there = market.deployment
     return History(
