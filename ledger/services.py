@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, transaction
@@ -131,14 +132,22 @@ def follow_alone(
 
 
 def _done_by_another(to_block: int | None) -> Callable[[], bool]:
-    """Whether the running follower has caught up with the node's head of now (or `to_block`)."""
-    # Without an answer nothing is awaited from another: our own steps say what is wrong.
-    with suppress(ChainError), Rpc(settings.CHAIN_RPC_URLS, settings.CHAIN_ID) as rpc:
-        goal = int(rpc.ask("eth_blockNumber"), 16)
-        goal = goal if to_block is None else min(goal, to_block)
-        rows = Head.objects.filter(chain_id=settings.CHAIN_ID, indexed_block__gte=goal)
-        return lambda: rows.all().exists()
-    return lambda: False
+    """Whether the running follower has caught up with the node's head of now (or `to_block`).
+
+    Asked only while another holds the lock; raises what the node said where it gave no head.
+    """
+    try:
+        with Rpc(settings.CHAIN_RPC_URLS, settings.CHAIN_ID) as rpc:
+            goal = int(rpc.ask("eth_blockNumber"), 16)
+    except ChainError as error:
+        return partial(_fail, error)
+    goal = goal if to_block is None else min(goal, to_block)
+    rows = Head.objects.filter(chain_id=settings.CHAIN_ID, indexed_block__gte=goal)
+    return lambda: rows.all().exists()
+
+
+def _fail(error: ChainError) -> bool:
+    raise error
 
 
 def follow(
