@@ -177,7 +177,7 @@ class Follower:
         """A chain that starts elsewhere is another chain, whatever its id says."""
         if isinstance(raw, Failure) or raw is None:
             return  # pruned nodes may not serve it; the final block is checked at every step
-        found = facts.header(raw).hash
+        found = _numbered(raw, 0).hash
         if self.row.genesis_hash and self.row.genesis_hash != found:
             raise WrongChain(
                 "the node's first block is another one than that of the chain in this database; "
@@ -192,10 +192,11 @@ class Follower:
                 f"the node is at block {head.number} and does not have block "
                 f"{self.row.final_block}, which was final"
             )
-        if facts.header(raw).hash != self.row.final_hash:
+        found = _numbered(raw, self.row.final_block).hash
+        if found != self.row.final_hash:
             raise FinalityViolated(
                 f"block {self.row.final_block} was final as {self.row.final_hash} and is now "
-                f"{facts.header(raw).hash}; check the node, then replay from an empty database"
+                f"{found}; check the node, then replay from an empty database"
             )
 
     def _final_of(self, raw: Any, head: Header) -> int:
@@ -388,6 +389,14 @@ class Follower:
     def _report(self, *, more: bool, changed: bool, logs: int = 0) -> Step:
         row = self.row
         return Step(more, changed, row.head_block, row.indexed_block, row.final_block, logs)
+
+
+def _numbered(raw: Any, number: int) -> Header:
+    """The header of a block that was asked for by number: another one proves nothing."""
+    found = facts.header(raw)
+    if found.number != number:
+        raise Unavailable(f"the node sent block {found.number} for block {number}")
+    return found
 
 
 def _linked(chain: Sequence[Block]) -> None:

@@ -140,6 +140,20 @@ def test_it_waits_says_why_and_goes_on(
     assert_right(node)
 
 
+def test_an_answer_about_another_block_is_no_reorganisation(
+    node: Anvil, world: Deployment, proxy: FaultProxy, followers: list[Follower]
+) -> None:
+    """Only the final block's own number under another hash stops us."""
+    followers.append(Follower.start(database(), (proxy.url,), NEAR))
+    until(lambda: indexed(node), followers)
+    proxy.plan = FaultPlan(other_block=1)
+    until(lambda: proxy.counts["other_block"] >= 20, followers)
+    until(lambda: Head.objects.exclude(error="").exists(), followers)
+    proxy.plan = HONEST
+    until(lambda: indexed(node) and not Head.objects.get().error, followers)
+    assert_right(node)
+
+
 @pytest.mark.parametrize("knobs", [KNOBS, NEAR], ids=["ranges", "single blocks"])
 def test_a_log_list_that_ends_early_is_noticed(
     knobs: Knobs, node: Anvil, world: Deployment, proxy: FaultProxy, followers: list[Follower]

@@ -11,4 +11,12 @@ EXAMPLES: dict[str, tuple[int, str]] = {
         2,
         "logs of a contract wallet, left out by the node, were missing from final rows",
     ),
+    "an answer about another block": (
+        11,
+        "taken for a reorganisation below finality, it stopped the follower for good",
+    ),
+    "facts of a pending block that was read again": (
+        13,
+        "a deposit through a contract moved to an earlier block by a replay",
+    ),
 }
