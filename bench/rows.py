@@ -116,7 +116,7 @@ def fill(services: int, events: int) -> None:
         chain_id=settings.CHAIN_ID,
         head_block=BLOCKS,
         indexed_block=BLOCKS,
-        indexed_hash="0x" + "aa" * 32,
+        indexed_hash=f"0x{services:064x}",
         indexed_timestamp=int(timezone.now().timestamp()),
         final_block=BLOCKS - 2,
         checked_at=timezone.now(),

@@ -39,6 +39,7 @@ class Freshness:
     halted: bool
     blocks_per_second: float = 0.0
     events_per_second: float = 0.0
+    indexed_hash: str = ""
 
     @property
     def eta_seconds(self) -> int | None:
@@ -71,6 +72,7 @@ def head(now: datetime | None = None) -> Freshness:
         halted=row.halted,
         blocks_per_second=row.blocks_per_second,
         events_per_second=row.events_per_second,
+        indexed_hash=row.indexed_hash,
     )
 
 

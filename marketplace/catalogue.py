@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from chain.selectors import Freshness as Head
 from ledger import selectors, statistics
 from ledger.models import Kind
 from ledger.records import Listing, Page
 from marketplace import formats, links, pages, parts
+from marketplace.memo import at_block
 
 MAX_QUERY = 200
 TARGET = "#results"
@@ -107,13 +109,14 @@ def page_number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 7 and int(text) else 1
 
 
-def catalogue_page(filters: Filters, indexed: bool) -> pages.CataloguePage:
+def catalogue_page(filters: Filters, head: Head) -> pages.CataloguePage:
     """Everything `/` shows. A constant number of queries, whatever the list's length."""
     found = services(filters)
-    facets = statistics.facets(filters.query)
+    query, at = filters.query, head.indexed_hash
+    facets = at_block.get(at, ("facets", query), lambda: statistics.facets(query))
     active = filters.active
     return pages.CataloguePage(
-        totals=statistics.totals(),
+        totals=at_block.get(at, "totals", statistics.totals),
         q=filters.q,
         sort=filters.sort,
         types=_types(filters, facets),
@@ -135,7 +138,7 @@ def catalogue_page(filters: Filters, indexed: bool) -> pages.CataloguePage:
         else "filtered"
         if active
         else "empty"
-        if indexed
+        if head.indexed_block >= 0
         else "unindexed",
         filters_said=" and ".join(active.values()),
     )

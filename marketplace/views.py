@@ -33,7 +33,7 @@ def partial(request: HttpRequest, template: str, page: Any, part: str) -> HttpRe
 
 @require_safe
 def catalogue(request: HttpRequest) -> HttpResponse:
-    page = catalogue_page(Filters.parse(request.GET.dict()), chain.head().indexed_block >= 0)
+    page = catalogue_page(Filters.parse(request.GET.dict()), chain.head())
     return partial(request, "marketplace/catalogue.html", page, "results")
 
 
