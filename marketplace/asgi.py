@@ -13,7 +13,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "marketplace.settings")
 http = get_asgi_application()
 
 from inference.lifespan import lifespan  # noqa: E402  (models need a configured Django)
-from marketplace.origins import SameOrigin
+from marketplace.origins import SameOrigin  # noqa: E402
 from marketplace.routing import websocket_urlpatterns  # noqa: E402
 
 application = ProtocolTypeRouter(
