@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from itertools import count
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, transaction
@@ -79,11 +80,11 @@ def only_one(stopping: Callable[[], bool]) -> Iterator[bool]:
     """
     held, told = False, False
     try:
-        while True:
+        while not stopping():
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
                 held = bool(cursor.fetchone()[0])
-            if held or stopping():
+            if held:
                 break
             if not told:
                 logger.info("another follower holds the lock; waiting")
@@ -117,7 +118,7 @@ def follow_alone(
     while True:
         began = time.monotonic()
         try:
-            with only_one(lambda: stopping() or done()) as held:
+            with only_one(_after_one_try(stopping, done)) as held:
                 if not held:
                     return None
                 return follow(once=once, to_block=to_block, stopping=stopping, on_step=on_step)
@@ -129,6 +130,12 @@ def follow_alone(
             on_wait(f"waiting for the database: {str(error).partition(chr(10))[0]}")
             wait = FIRST_WAIT if time.monotonic() - began > LAST_WAIT else min(LAST_WAIT, wait * 2)
             _sleep(wait, stopping)
+
+
+def _after_one_try(stopping: Callable[[], bool], done: Callable[[], bool]) -> Callable[[], bool]:
+    """`stopping`, and from the second time on `done` too: a free lock is taken first."""
+    tries = count()
+    return lambda: stopping() or (next(tries) > 0 and done())
 
 
 def _done_by_another(to_block: int | None) -> Callable[[], bool]:
