@@ -78,11 +78,12 @@ class Seed:
         self.site = site
         self.ledger = ledger
 
-    def run(self) -> int:
-        """Carry out every plan whose account has no ledger yet; returns how many were."""
-        services = self.services()
-        if not services:
-            raise SeedError("the site lists no inference service to fund")
+    def run(self, at_least: int = 1) -> int:
+        """Carry out every plan whose account has no ledger yet; returns how many were.
+
+        Waits up to a minute for the site to list `at_least` services.
+        """
+        services = self.services(at_least)
         with ThreadPoolExecutor(len(PLANS)) as pool:
             return sum(pool.map(lambda plan: self.carry_out(plan, services), PLANS))
 
@@ -90,14 +91,21 @@ class Seed:
         with Rpc(self.rpc_urls, DEVNET_CHAIN_ID) as rpc:
             return User(rpc, self.ledger, plan.account).carry_out(plan, services)
 
-    def services(self) -> list[dict[str, Any]]:
+    def services(self, at_least: int) -> list[dict[str, Any]]:
         url = f"{self.site}/api/v1/services?kind=inference&page_size=50"
-        try:
-            with urllib.request.urlopen(url, timeout=10) as response:
-                items: list[dict[str, Any]] = json.load(response)["items"]
-        except (OSError, ValueError, KeyError) as error:
-            raise SeedError(f"{url} does not answer: {error}") from None
-        return sorted(items, key=lambda item: (item["created_block"], item["provider"]))
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                with urllib.request.urlopen(url, timeout=10) as response:
+                    items: list[dict[str, Any]] = json.load(response)["items"]
+                problem = f"lists {len(items)} inference services, {at_least} are needed"
+                if len(items) >= at_least:
+                    return sorted(items, key=lambda i: (i["created_block"], i["provider"]))
+            except (OSError, ValueError, KeyError) as error:
+                problem = f"does not answer: {error}"
+            if time.monotonic() > deadline:
+                raise SeedError(f"{url} {problem}")
+            time.sleep(0.1)
 
 
 class User:
@@ -166,7 +174,7 @@ class User:
         body = {
             "model": service["model"],
             "messages": [{"role": "user", "content": question}],
-            "max_tokens": 120,
+            "max_tokens": 80,
         }
         request = urllib.request.Request(
             f"{service['url']}/v1/proxy/chat/completions",

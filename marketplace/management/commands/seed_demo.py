@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from chain.errors import ChainError
 from marketplace.seed import DEVNET_CHAIN_ID, Seed, SeedError
@@ -14,11 +14,18 @@ class Command(BaseCommand):
         "Give the local devnet a little real history (deposits, questions, a refund). Idempotent."
     )
 
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--services", type=int, default=1, metavar="N", help="wait until the site lists N"
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         if settings.CHAIN_ID != DEVNET_CHAIN_ID:
             raise CommandError("seed_demo uses public keys: it runs on the local devnet only")
         try:
-            done = Seed(settings.CHAIN_RPC_URLS, settings.SITE_URL, settings.LEDGER_ADDRESS).run()
+            done = Seed(settings.CHAIN_RPC_URLS, settings.SITE_URL, settings.LEDGER_ADDRESS).run(
+                options["services"]
+            )
         except (SeedError, ChainError) as error:
             raise CommandError(str(error)) from None
         self.stdout.write(f"{done} accounts seeded")
