@@ -19,36 +19,39 @@ class Explanation:
 FAILURES: dict[str, Explanation] = {
     "not_funded": Explanation(
         "The provider says your balance is too low",
-        "It keeps 1 0G in reserve and counts fees it has not settled yet. Nothing was charged.",
+        "It keeps 1 0G in reserve and counts fees it has not settled yet. "
+        "By the protocol nothing is due.",
         "transfer",
     ),
     "key_rejected": Explanation(
         "The provider did not accept your key",
-        "It may have expired or been revoked. Nothing was charged. Send again to make a new one.",
+        "It may have expired or been revoked. "
+        "By the protocol nothing is due. Send again to make a new one.",
         "key",
     ),
     "not_acknowledged": Explanation(
         "The provider does not know your account yet",
-        "It reads the chain every few minutes. Nothing was charged. Wait two minutes, then retry.",
+        "It reads the chain every few minutes. "
+        "By the protocol nothing is due. Wait two minutes, then retry.",
         "retry",
     ),
     "model_gone": Explanation(
         "The provider no longer offers this model",
-        "Nothing was charged. Choose another provider.",
+        "By the protocol nothing is due. Choose another provider.",
         "other",
     ),
     "too_long": Explanation(
         "The conversation is too long for this model",
-        "Nothing was charged. Start a new conversation or ask a shorter question.",
+        "By the protocol nothing is due. Start a new conversation or ask a shorter question.",
     ),
     "rate_limited": Explanation(
         "The provider limits how often you may ask",
-        "Nothing was charged. Wait a little, then retry.",
+        "By the protocol nothing is due. Wait a little, then retry.",
         "retry",
     ),
     "busy": Explanation(
         "The provider is answering too many others",
-        "Nothing was charged. Retry, or choose another provider.",
+        "By the protocol nothing is due. Retry, or choose another provider.",
         "retry",
     ),
     "provider_error": Explanation(
@@ -56,7 +59,9 @@ FAILURES: dict[str, Explanation] = {
         "Whether it charges for this is known when it settles.",
         "retry",
     ),
-    "refused": Explanation("The provider refused the request", "Nothing was charged.", "other"),
+    "refused": Explanation(
+        "The provider refused the request", "By the protocol nothing is due.", "other"
+    ),
     "blocked_address": Explanation(
         "This provider's address is not one we connect to",
         "Its URL leads to a private or unusable address. Nothing was sent, nothing was charged.",

@@ -206,7 +206,7 @@ def test_refusals_cuts_and_attacks_are_told_in_words(
     alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
     ask(alice, "refuse")
     expect(alice.locator(".ending.failed")).to_contain_text("limits how often you may ask")
-    expect(alice.get_by_test_id("message-cost")).to_have_text("not charged")
+    expect(alice.get_by_test_id("message-cost")).to_have_text("nothing due")
     expect(alice.get_by_test_id("message-verdict")).to_have_count(0)
     ask(alice, "break")
     expect(answers(alice).last).to_contain_text("Half an ans")
