@@ -21,17 +21,9 @@ sys.path.insert(0, str(ROOT))
 from playwright.sync_api import Page, expect, sync_playwright  # noqa: E402
 
 from devnet import accounts  # noqa: E402
-from tests.browser.wallet import Wallet  # noqa: E402
+from tests.browser.wallet import Wallet, sign_in  # noqa: E402
 
 HONEST, LIAR = accounts.provider(1).address, accounts.provider(3).address
-
-
-def sign_in(page: Page, site: str) -> None:
-    page.goto(f"{site}/account")
-    page.get_by_test_id("connect-wallet").click()
-    page.get_by_test_id("wallet-option").click()
-    page.get_by_test_id("sign-in").click()
-    expect(page.get_by_test_id("wallet-address")).to_be_visible()
 
 
 def pay(page: Page, url: str, amount: str) -> None:

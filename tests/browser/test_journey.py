@@ -11,7 +11,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from devnet import accounts as cast
 from devnet.deploy import Contracts, Deployment, connect, find
-from tests.browser.wallet import Wallet
+from tests.browser.wallet import Wallet, neuron
 from tests.demo import Demo
 
 NEURON = 10**18
@@ -44,10 +44,6 @@ def errors(page: Page) -> Iterator[list[str]]:
     page.on("pageerror", lambda e: seen.append(str(e)))
     yield seen
     assert seen == []
-
-
-def shown(page: Page, name: str) -> int:
-    return int(page.get_by_test_id(f"balance-{name}").get_attribute("data-neuron") or "-1")
 
 
 def confirm_until_final(page: Page) -> None:
@@ -101,9 +97,9 @@ def test_from_an_empty_wallet_page_to_a_verified_and_an_altered_answer(
     # The numbers follow a moment after the transaction's own line.
     available = page.get_by_test_id("balance-available")
     expect(available).to_have_attribute("data-neuron", str(3 * NEURON), timeout=15_000)
-    assert shown(page, "locked") == 2 * NEURON
-    assert shown(page, "refunding") == account["pendingRefund"] == 0
-    assert shown(page, "wallet") == contracts.chain.balance(NEWCOMER.address)
+    assert neuron(page, "locked") == 2 * NEURON
+    assert neuron(page, "refunding") == account["pendingRefund"] == 0
+    assert neuron(page, "wallet") == contracts.chain.balance(NEWCOMER.address)
 
     verdict = ask(page, site, honest, "How do I get my money back?")
     expect(verdict).to_have_attribute("data-verdict", "verified", timeout=60_000)
@@ -129,5 +125,7 @@ def test_from_an_empty_wallet_page_to_a_verified_and_an_altered_answer(
         contracts.inference.view("getAccount", NEWCOMER.address, provider)["balance"]
         for provider in (honest, liar)
     ]
-    assert shown(page, "locked") == sum(held) == ledger["totalBalance"] - ledger["availableBalance"]
+    assert (
+        neuron(page, "locked") == sum(held) == ledger["totalBalance"] - ledger["availableBalance"]
+    )
     assert held[0] == 2 * NEURON - cost
