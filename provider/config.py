@@ -19,17 +19,22 @@ import yaml
 
 from protocol.abi import checksum
 from protocol.digests import address_of_key
+from protocol.fees import DurationRule
 from provider.errors import ConfigError
 
 MAX_INFO_BYTES = 4096
-SERVICE_TYPES = ("chatbot",)
+CHAT, IMAGES, EDITING, SPEECH = "chatbot", "text-to-image", "image-editing", "speech-to-text"
+SERVICE_TYPES = (CHAT, IMAGES, EDITING, SPEECH)
 
 _HEX32 = re.compile(r"(0x)?[0-9a-fA-F]{64}\Z")
 
 
 @dataclass(frozen=True)
 class Service:
-    """What is registered on chain; `url` None means the address the broker listens on."""
+    """What is registered on chain; `url` None means the address the broker listens on.
+
+    `speech_rule` says how seconds of speech are charged (provider-protocol.md 5.1).
+    """
 
     type: str
     model: str
@@ -39,6 +44,7 @@ class Service:
     output_price: int
     stake: int
     additional_info: str
+    speech_rule: DurationRule
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,18 @@ class Settlement:
 
 
 @dataclass(frozen=True)
+class Jobs:
+    """Images made in the background; no `workers` means that jobs are not offered.
+
+    Results, and pictures behind URLs, are kept for `keep_seconds`.
+    """
+
+    workers: int
+    queue: int
+    keep_seconds: float
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything the broker needs to know."""
 
@@ -108,6 +126,7 @@ class Config:
     tee: TeeChoice
     limits: Limits
     settlement: Settlement
+    jobs: Jobs
     wallet_key: bytes
     host: str
     port: int
@@ -249,6 +268,7 @@ def parse(document: object, folder: Path) -> Config:
         tee=_tee(root.section("tee")),
         limits=_limits(root.section("limits")),
         settlement=_settlement(root.section("settlement")),
+        jobs=_jobs(root.section("jobs")),
         wallet_key=wallet_key,
         host=listen.text("host", "127.0.0.1"),
         port=listen.integer("port", 0),
@@ -272,9 +292,19 @@ def _service(section: _Section) -> Service:
         output_price=section.integer("output_price"),
         stake=section.integer("stake", 100 * 10**18),
         additional_info=_additional_info(section),
+        speech_rule=_speech_rule(section),
     )
     section.done()
     return service
+
+
+def _speech_rule(section: _Section) -> DurationRule:
+    rule = section.text("speech_rule", "sdk")
+    if rule == "broker":
+        return "broker"
+    if rule == "sdk":
+        return "sdk"
+    raise section.fail("speech_rule", "expected sdk or broker")
 
 
 def _additional_info(section: _Section) -> str:
@@ -349,3 +379,13 @@ def _settlement(section: _Section) -> Settlement:
     )
     section.done()
     return settlement
+
+
+def _jobs(section: _Section) -> Jobs:
+    jobs = Jobs(
+        workers=section.integer("workers", 2),
+        queue=section.integer("queue", 50),
+        keep_seconds=section.seconds("keep_seconds", 3600),
+    )
+    section.done()
+    return jobs

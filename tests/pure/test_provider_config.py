@@ -42,6 +42,7 @@ def test_the_example_works_and_states_the_defaults(document: dict[str, Any]) -> 
     short = config.parse(least, Path("/srv"))
     assert (short.limits, short.settlement, short.tee) == (read.limits, read.settlement, read.tee)
     assert (short.upstream, short.service.stake) == (read.upstream, read.service.stake)
+    assert (short.jobs, short.service.speech_rule) == (read.jobs, read.service.speech_rule)
     assert short.service.additional_info == read.service.additional_info
     assert short.network.cache_seconds == read.network.cache_seconds
 
@@ -62,6 +63,8 @@ def test_additional_info_is_always_the_same_bytes(document: dict[str, Any]) -> N
         ("service", [], "service: expected a mapping"),
         ("service.model", "", "service.model: expected a text"),
         ("service.type", "oracle", "service.type: expected one of chatbot"),
+        ("service.speech_rule", "words", "service.speech_rule: expected sdk or broker"),
+        ("jobs.queue", -1, "jobs.queue: expected a whole number"),
         ("service.input_price", -1, "service.input_price: expected a whole number"),
         ("service.input_price", 1.5, "service.input_price: expected a whole number"),
         ("service.input_price", True, "service.input_price: expected a whole number"),
