@@ -16,6 +16,7 @@ from accounts import (
     forms,
     limits,
     pages,
+    pages_refunds,
     selectors,
     services,
 )
@@ -73,10 +74,10 @@ def position_rows(positions: Iterable[Position], now: int) -> tuple[pages.Positi
 
 def refund_rows(
     positions: Iterable[Position], now: int, lead: int = 0
-) -> tuple[pages.RefundRow, ...]:
+) -> tuple[pages_refunds.RefundRow, ...]:
     """Open refund entries, the next to unlock first."""
     rows = [
-        pages.RefundRow(
+        pages_refunds.RefundRow(
             provider=position.provider,
             service_name=position.service_name,
             amount=refund.amount,

@@ -144,7 +144,7 @@ class Statement:
 
 def statement(user: str, month: dt.date, today: dt.date) -> Statement:
     """Opening + movements = closing of a UTC month (5 queries at most)."""
-    start, end = _midnight(month), _midnight(_next(month))
+    start, end = bounds(month)
     rows = Movement.objects.filter(user=user)
     opening = _line("Opening balance", rows.filter(at__lt=start))
     during = rows.filter(at__gte=start, at__lt=end)
@@ -160,7 +160,7 @@ def statement(user: str, month: dt.date, today: dt.date) -> Statement:
         sum(line.count for line in lines),
     )
     running = month <= today < _next(month)
-    stated = _now(user) if running else _stated(rows.filter(at__lt=end))
+    stated = _now(user) if running else _stated(rows, end)
     return Statement(month, opening, lines, closing, stated, running)
 
 
@@ -184,18 +184,25 @@ def _line(label: str, rows: QuerySet[Movement]) -> Line:
     return Line(label, int(sums["available"] or 0), int(sums["locked"] or 0), sums["count"])
 
 
-def _stated(rows: QuerySet[Movement]) -> tuple[int, int]:
+def bounds(month: dt.date) -> tuple[dt.datetime, dt.datetime]:
+    """First instant of a UTC month and of the next one."""
+    return _midnight(month), _midnight(_next(month))
+
+
+def balances_at(rows: QuerySet[Movement], end: dt.datetime) -> list[Movement]:
+    """The last movement before `end` of every balance: `available` and each pair (2 queries)."""
+    before = rows.filter(at__lt=end)
+    newest = ("-block", "-sequence", "-pk")
+    own = before.filter(balance="available").order_by(*newest)[:1]
+    pairs = before.filter(balance="sub_account").order_by("serving", "provider", *newest)
+    return [*own, *pairs.distinct("serving", "provider")]
+
+
+def _stated(rows: QuerySet[Movement], end: dt.datetime) -> tuple[int, int]:
     """The last `balance_after` of every balance, summed per side."""
-    parts = ("balance", "serving", "provider")
-    newest = rows.filter(Q(balance="sub_account") | Q(balance="available"))
-    sums = {"available": 0, "sub_account": 0}
-    own = newest.filter(balance="available").order_by("-block", "-sequence", "-pk").first()
-    sums["available"] = own.balance_after if own else 0
-    pairs = newest.filter(balance="sub_account")
-    ordered = pairs.order_by(*parts, "-block", "-sequence", "-pk").distinct(*parts)
-    for row in ordered:
-        sums["sub_account"] += row.balance_after
-    return sums["available"], sums["sub_account"]
+    last = balances_at(rows, end)
+    available = sum(row.balance_after for row in last if row.balance == "available")
+    return available, sum(row.balance_after for row in last) - available
 
 
 def _now(user: str) -> tuple[int, int]:

@@ -1,11 +1,13 @@
-"""Requests with a known person."""
+"""Requests with a known person, and what a page says to everybody else."""
 
 from __future__ import annotations
 
-from django.http import Http404, HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
 
-from accounts import sessions
+from accounts import pages_parts, sessions
 from accounts.models import User
+from ledger.selectors import MAX_PAGE
 
 
 def user_of(request: HttpRequest) -> User:
@@ -14,3 +16,17 @@ def user_of(request: HttpRequest) -> User:
         raise Http404("not signed in")
     sessions.seen(request)
     return request.user
+
+
+def signed_out(request: HttpRequest, title: str) -> HttpResponse:
+    """The page for somebody without a session."""
+    return render(request, "accounts/signed_out.html", {"page": pages_parts.SignedOut(title)})
+
+
+def number_of(request: HttpRequest, name: str = "page") -> int:
+    """The page number in the address bar, 1 where it means nothing."""
+    text = request.GET.get(name, "1")
+    return int(text) if text.isascii() and text.isdigit() and 0 < len(text) <= _DIGITS else 1
+
+
+_DIGITS = len(str(MAX_PAGE)) - 1

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from django.utils import timezone
 
-from accounts import keys_lasting, pages, sessions
+from accounts import keys_lasting, pages_keys, sessions
 from accounts.models import User
 from ledger import selectors as ledger
 from ledger.records import Position
@@ -17,7 +17,7 @@ from protocol import keys as wire
 _SHOWN = 300
 
 
-def page(user: User, session_key: str | None) -> pages.KeysPage:
+def page(user: User, session_key: str | None) -> pages_keys.KeysPage:
     """Everything on `/account/keys`; no secret is among it."""
     now = timezone.now()
     held = list(user.provider_keys.order_by("provider", "-generation", "token_id")[:_SHOWN])
@@ -27,14 +27,14 @@ def page(user: User, session_key: str | None) -> pages.KeysPage:
         if keys_lasting.may_have_keys(p)
     }
     lasting = [key for key in held if key.token_id != wire.EPHEMERAL_TOKEN_ID]
-    return pages.KeysPage(
+    return pages_keys.KeysPage(
         rows=tuple(
-            pages.KeyRow(key, key.expired(now))
+            pages_keys.KeyRow(key, key.expired(now))
             for key in held
             if key.token_id == wire.EPHEMERAL_TOKEN_ID
         ),
         lasting=tuple(
-            pages.LastingRow(
+            pages_keys.LastingRow(
                 key,
                 keys_lasting.state(key, positions.get((key.serving, key.provider)), now),
                 _revoke(positions.get((key.serving, key.provider)), key.token_id),
@@ -52,7 +52,7 @@ def page(user: User, session_key: str | None) -> pages.KeysPage:
             for pair, position in positions.items()
         ),
         sessions=tuple(
-            pages.SessionRow(row, row.session_key == session_key) for row in sessions.of(user)
+            pages_keys.SessionRow(row, row.session_key == session_key) for row in sessions.of(user)
         ),
     )
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 
 from accounts.errors import NodeError, Problem, TooMany, WrongChain
 
 MAX_BODY_BYTES = 64 * 1024
 Door = Callable[..., HttpResponse]
+Answer = TypeVar("Answer", bound=HttpResponseBase)
 
 
 def answer(body: dict[str, Any], *, status: int = 200) -> HttpResponse:
@@ -59,11 +61,11 @@ def of_node(error: NodeError) -> Problem:
     )
 
 
-def json_door(view: Door) -> Door:
+def json_door(view: Callable[..., Answer]) -> Callable[..., Answer | HttpResponse]:
     """Turn what `accounts` raises into problem documents."""
 
     @wraps(view)
-    def door(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def door(request: HttpRequest, *args: Any, **kwargs: Any) -> Answer | HttpResponse:
         try:
             return view(request, *args, **kwargs)
         except Problem as error:

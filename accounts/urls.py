@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from accounts import views, views_keys, views_refunds, views_session, views_transactions
+from accounts import (
+    views,
+    views_history,
+    views_keys,
+    views_refunds,
+    views_session,
+    views_transactions,
+)
 
 app_name = "accounts"
 
@@ -17,7 +24,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("account/refunds", views_refunds.refunds_page, name="refunds"),
     path("account/refunds/collect", views_refunds.collect, name="collect"),
     path("account/devnet/skip", views_refunds.skip_time, name="skip_time"),
-    path("account/transactions", views.transactions, name="transactions"),
+    path("account/transactions", views_history.transactions, name="transactions"),
+    path("account/transactions.csv", views_history.transactions_csv, name="transactions_csv"),
     path("account/transactions/start", views_transactions.start, name="start"),
     path("account/transactions/<uuid:identifier>", views_transactions.detail, name="transaction"),
     path("account/transactions/<uuid:identifier>/status", views_transactions.status),
@@ -29,8 +37,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
         views_transactions.discard,
         name="discard",
     ),
-    path("account/statement", views.statement, name="statement"),
-    path("account/analytics", views.spending, name="analytics"),
+    path("account/statement", views_history.statement, name="statement"),
+    path("account/statement.csv", views_history.statement_csv, name="statement_csv"),
+    path("account/analytics", views_history.spending, name="analytics"),
     path("account/keys", views.keys, name="keys"),
     path("accounts/<str:address>", views.public_account, name="public_account"),
     path("account/keys/new", views_keys.prepare_lasting, name="key_new"),

@@ -9,12 +9,11 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from accounts import clock, follow, funds, limits, pages, refunds, selectors, timeskip
+from accounts import clock, follow, funds, limits, pages_refunds, refunds, selectors, timeskip
 from accounts import pages_transaction as shown
-from accounts.http import user_of
+from accounts.http import signed_out, user_of
 from accounts.models import FOLLOWED
 from accounts.problems import json_door
-from accounts.views import signed_out
 from chain import selectors as chain
 from ledger import selectors as ledger
 
@@ -28,7 +27,7 @@ def refunds_page(request: HttpRequest) -> HttpResponse:
     address, head = user_of(request).address, chain.head()
     positions, now = ledger.account(address).positions, clock.now_unix(head)
     rows = funds.refund_rows(positions, now, clock.lead_seconds(head))
-    page = pages.RefundsPage(
+    page = pages_refunds.RefundsPage(
         rows=rows,
         total=sum(row.amount for row in rows),
         unlocked=sum(row.amount for row in rows if row.unlocked),
@@ -65,7 +64,7 @@ def collect(request: HttpRequest) -> HttpResponse:
     review = None
     if left and current is None:
         review = funds.reviewed(user, "retrieve", left[0].params)
-    page = pages.CollectPage(
+    page = pages_refunds.CollectPage(
         batches=left,
         review=review,
         current=shown.transaction(current) if current else None,

@@ -12,10 +12,10 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from accounts import follow, intents, limits, pages, selectors
+from accounts import follow, intents, limits, pages_history, selectors
 from accounts import pages_transaction as shown
 from accounts.errors import NodeError, Problem
-from accounts.http import user_of
+from accounts.http import signed_out, user_of
 from accounts.models import Intent
 from accounts.problems import answer, body_of, json_door, signed_in, text_of
 
@@ -98,9 +98,9 @@ def status(request: HttpRequest, identifier: UUID) -> HttpResponse:
 def detail(request: HttpRequest, identifier: UUID) -> HttpResponse:
     """One transaction with everything that was reviewed."""
     if not request.user.is_authenticated:
-        return render(request, "accounts/signed_out.html", {"page": pages.SignedOut("Transaction")})
+        return signed_out(request, "Transaction")
     intent = follow.look(intents.of(user_of(request), identifier))
-    page = pages.TransactionPage(shown.transaction(intent), selectors.contract_addresses())
+    page = pages_history.TransactionPage(shown.transaction(intent), selectors.contract_addresses())
     return render(request, "accounts/transaction.html", {"page": page})
 
 

@@ -1,24 +1,13 @@
-"""CSV twins of lists: complete, streamed in batches, safe to open in a spreadsheet."""
+"""CSV twins of the API's lists; the files themselves are `accounts.csv_files`'."""
 
 from __future__ import annotations
 
-import csv
-import datetime as dt
-import io
-import re
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
-from asgiref.sync import sync_to_async
-from django.core.handlers.asgi import ASGIRequest
-from django.db import connection
-from django.db.models import Model, QuerySet, Subquery
-from django.db.models.functions import Coalesce
-from django.http import HttpRequest, StreamingHttpResponse
+from accounts.csv_files import batches, cell, lines, response
 
-Row = TypeVar("Row", bound=Model)
+__all__ = ["OPENAPI", "batches", "cell", "lines", "response"]
 
-BATCH = 2000
 OPENAPI: dict[str, Any] = {
     "responses": {
         200: {
@@ -27,85 +16,3 @@ OPENAPI: dict[str, Any] = {
         }
     }
 }
-
-#: Excel, LibreOffice and Sheets run a cell that begins so as a formula; plain numbers are harmless.
-_FORMULA = re.compile(r"^[=+\-@\t\r\n|%]")
-_NUMBER = re.compile(r"^-?\d+$")
-
-
-def cell(value: Any) -> str:
-    """A value as a cell: instants as ISO 8601 UTC, nothing as empty, a would-be formula quoted."""
-    if value is None:
-        return ""
-    if isinstance(value, dt.datetime):
-        return value.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    text = str(value)
-    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.match(text) else text
-
-
-def lines(rows: Sequence[Sequence[Any]]) -> bytes:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\r\n").writerows(
-        [cell(value) for value in row] for row in rows
-    )
-    return buffer.getvalue().encode()
-
-
-def batches(rows: QuerySet[Row], size: int = BATCH) -> Iterator[list[Row]]:
-    """All rows, newest first, in batches of whole blocks (one query each).
-
-    The follower may turn pending rows into final ones while we read, with new primary keys.
-    Blocks never change their place, so a batch that ends at a block boundary neither repeats nor
-    skips a row.
-    """
-    ceiling: int | None = None
-    while True:
-        rest = rows if ceiling is None else rows.filter(block__lt=ceiling)
-        floor = Subquery(rest.order_by("-block").values("block")[size - 1 : size])
-        batch = list(
-            rest.filter(block__gte=Coalesce(floor, -1)).order_by("-block", "-sequence", "-pk")
-        )
-        if not batch:
-            return
-        ceiling = batch[-1].block  # type: ignore[attr-defined]
-        yield batch
-        if len(batch) < size:
-            return
-
-
-def response(
-    request: HttpRequest,
-    filename: str,
-    columns: tuple[str, ...],
-    rows: QuerySet[Row],
-    convert: Callable[[Row], dict[str, Any]],
-) -> StreamingHttpResponse:
-    """A download of all rows. Between batches no database connection is held: a slow reader costs
-    us nothing.
-    """
-
-    def text(batch: list[Row]) -> bytes:
-        return lines([[body[name] for name in columns] for body in map(convert, batch)])
-
-    def step(source: Iterator[list[Row]]) -> list[Row] | None:
-        batch = next(source, None)
-        if not connection.in_atomic_block:
-            connection.close()
-        return batch
-
-    def whole() -> Iterator[bytes]:
-        yield lines([columns])
-        yield from map(text, batches(rows))
-
-    async def pieces() -> AsyncIterator[bytes]:
-        yield lines([columns])
-        source = batches(rows)
-        while (batch := await sync_to_async(step)(source)) is not None:
-            yield text(batch)
-
-    # Each protocol streams its own kind of iterator; the other would be read into memory first.
-    content = pieces() if isinstance(request, ASGIRequest) else whole()
-    answer = StreamingHttpResponse(content, content_type="text/csv; charset=utf-8; header=present")
-    answer["Content-Disposition"] = f'attachment; filename="{filename}"'
-    answer["Cache-Control"] = "no-store"
-    return answer

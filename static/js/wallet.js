@@ -1,6 +1,6 @@
 // The wallet button: Connect → Sign in → 0x1234…abcd, and the banner when wallet and session disagree.
 import { account, config, discover, forget, mismatch, walletName } from './wallet-provider.js';
-import { listWallets, openChooser, openSignIn } from './wallet-signin.js';
+import { listWallets, openChooser, openSignIn, sessionWallet } from './wallet-signin.js';
 
 const root = document.getElementById('wallet');
 const banner = document.getElementById('wallet-banner');
@@ -35,6 +35,13 @@ document.addEventListener('click', (event) => {
 });
 document.addEventListener('htmx:afterSettle', offer);
 root.querySelector('[data-sign-out]')?.addEventListener('submit', forget);
+// What was asked for needs a fresh signature: the same page follows once there is one.
+for (const again of document.querySelectorAll('[data-step-up]')) {
+  again.hidden = false;
+  again.addEventListener('click', () => sessionWallet().then(openSignIn).catch((error) => {
+    document.querySelector('[data-step-up-message]').textContent = error.code === 4001 ? 'You declined.' : error.message;
+  }));
+}
 addEventListener('wallet:changed', show);
 addEventListener('wallet:found', listWallets);
 offer();

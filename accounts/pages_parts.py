@@ -1,0 +1,90 @@
+"""What several pages of an account are made of: pagers, tabs, choices, rows of movements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from accounts.history import KINDS
+from accounts.pages_transaction import Link
+from ledger.records import MovementEntry, Page
+
+
+@dataclass(frozen=True)
+class Pager:
+    """Previous and next of a list; the template is the kit's."""
+
+    first: int
+    last: int
+    count: int
+    what: str
+    previous: str
+    next: str
+    links: tuple[Link, ...]
+    target: str = ""
+
+
+def pager(page: Page[Any], what: str, path: Callable[[int], str]) -> Pager:
+    around = range(max(1, page.number - 2), min(page.pages, page.number + 2) + 1)
+    return Pager(
+        first=page.first_index,
+        last=page.last_index,
+        count=page.count,
+        what=what,
+        previous=path(page.previous_number) if page.previous_number else "",
+        next=path(page.next_number) if page.next_number else "",
+        links=tuple(Link(str(n), path(n), n == page.number) for n in around),
+    )
+
+
+def tabs(current: str) -> tuple[Link, ...]:
+    """The pages of an account."""
+    pages = (("Funds", "/account"), ("Refunds", "/account/refunds"))
+    more = (("Transactions", "/account/transactions"), ("Keys", "/account/keys"))
+    spent = (("Analytics", "/account/analytics"),)
+    return tuple(Link(label, path, path == current) for label, path in (*pages, *more, *spent))
+
+
+@dataclass(frozen=True)
+class SignedOut:
+    """What a page says to somebody without a session."""
+
+    title: str
+
+
+@dataclass(frozen=True)
+class StepUp:
+    """What a page says to somebody whose signature is too old for what it gives away."""
+
+    title: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Option:
+    """One choice of a select."""
+
+    value: str
+    label: str
+    selected: bool
+
+
+def options(choices: Iterable[tuple[str, str]], chosen: str) -> tuple[Option, ...]:
+    return tuple(Option(value, label, value == chosen) for value, label in choices)
+
+
+@dataclass(frozen=True)
+class MovementRow:
+    entry: MovementEntry
+    label: str
+    source: str
+
+
+_SOURCES = {"event": "chain event", "transaction": "your transaction", "view": "contract view"}
+
+
+def movement_rows(entries: Iterable[MovementEntry]) -> tuple[MovementRow, ...]:
+    return tuple(
+        MovementRow(e, KINDS.get(e.kind, e.kind), _SOURCES.get(e.source, e.source)) for e in entries
+    )

@@ -1,0 +1,70 @@
+"""Pages of money on its way back: the queue of refunds, and collecting all of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from accounts.pages_parts import tabs
+from accounts.pages_transaction import Link, Review, Transaction
+from accounts.refunds import Batch, FullQueue, Reduction, Relocked
+from chain.selectors import Freshness
+
+
+@dataclass(frozen=True)
+class RefundRow:
+    provider: str
+    service_name: str
+    amount: int
+    created_at_unix: int
+    unlocks_at_unix: int
+    unlocked: bool
+    collect: str
+    lead: int = 0
+
+    @property
+    def ticks_to(self) -> int:
+        """When it unlocks by this machine's clock, by which browsers count down."""
+        return self.unlocks_at_unix - self.lead
+
+    @property
+    def requested_at(self) -> datetime:
+        return datetime.fromtimestamp(self.created_at_unix, UTC)
+
+    @property
+    def unlocks_at(self) -> datetime:
+        return datetime.fromtimestamp(self.unlocks_at_unix, UTC)
+
+
+@dataclass(frozen=True)
+class RefundsPage:
+    """`unlocked` neuron can be collected now; `full` are pairs that can take no further request."""
+
+    rows: tuple[RefundRow, ...]
+    total: int
+    unlocked: int
+    full: tuple[FullQueue, ...]
+    reductions: tuple[Reduction, ...]
+    freshness: Freshness
+    skip: bool = False
+    tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account/refunds"))
+
+
+@dataclass(frozen=True)
+class CollectPage:
+    """`review` is of the first batch; the rest follow one by one. `sent` are collections under way
+    or done, with what became of each.
+    """
+
+    batches: tuple[Batch, ...]
+    review: Review | None
+    current: Transaction | None
+    sent: tuple[Transaction, ...]
+    relocked: tuple[Relocked, ...]
+    contracts: tuple[str, ...]
+    freshness: Freshness
+    tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account/refunds"))
+
+    @property
+    def paid(self) -> int:
+        return sum(batch.paid for batch in self.batches)

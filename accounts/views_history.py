@@ -1,0 +1,148 @@
+"""The pages of an account's past: transactions, movements, statements, spend, and files of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET
+
+from accounts import (
+    analytics,
+    exports,
+    follow,
+    funds,
+    history,
+    limits,
+    pages_history,
+    pages_parts,
+    selectors,
+    sessions,
+)
+from accounts import pages_transaction as shown
+from accounts.errors import Problem
+from accounts.http import number_of, signed_out, user_of
+from accounts.models import FOLLOWED, User
+from accounts.problems import json_door
+from chain import selectors as chain
+from ledger import selectors as ledger
+from ledger.records import Page
+
+PER_PAGE = 25
+
+
+@require_GET
+@never_cache
+def transactions(request: HttpRequest) -> HttpResponse:
+    """`/account/transactions`: what was sent from here, and every movement on the chain."""
+    if not request.user.is_authenticated:
+        return signed_out(request, "Transactions")
+    user = user_of(request)
+    for intent in selectors.intents_of(user).filter(state__in=FOLLOWED)[:5]:
+        follow.look(intent)
+    number = number_of(request)
+    sent: Page[Any] = ledger.paginate(
+        selectors.intents_of(user), number, PER_PAGE, shown.transaction
+    )
+    wanted = history.Filter.of({name: str(value) for name, value in request.GET.items()})
+    moved = history.movements(user.address, wanted, number_of(request, "movements"), PER_PAGE)
+    held = ((p, f"{p[:6]}…{p[-4:]}") for p in history.providers(user.address))
+    page = pages_history.TransactionsPage(
+        sent.items,
+        pages_parts.pager(sent, "transactions", lambda n: f"?page={n}"),
+        pages_parts.movement_rows(moved.items),
+        pages_parts.pager(moved, "movements", lambda n: f"?{wanted.query(movements=n)}#movements"),
+        address=user.address,
+        filter=wanted,
+        kinds=pages_parts.options((("", "Any movement"), *history.KINDS.items()), wanted.kind),
+        balances=pages_parts.options(
+            (("", "Any balance"), *history.BALANCES.items()), wanted.balance
+        ),
+        providers=pages_parts.options((("", "Any provider"), *held), wanted.provider),
+    )
+    return render(request, "accounts/transactions.html", {"page": page})
+
+
+@require_GET
+@never_cache
+def statement(request: HttpRequest) -> HttpResponse:
+    """`/account/statement?month=2026-05`: opening + movements = closing, by UTC months."""
+    if not request.user.is_authenticated:
+        return signed_out(request, "Statement")
+    user, today = user_of(request), timezone.now().date()
+    months = history.months(user.address, today)
+    month = history.month_of(request.GET.get("month", ""), months)
+    links = (shown.Link(f"{m:%B %Y}", f"?month={m:%Y-%m}", m == month) for m in months)
+    page = pages_history.StatementPage(
+        history.statement(user.address, month, today), tuple(links), user.address, chain.head()
+    )
+    return render(request, "accounts/statement.html", {"page": page})
+
+
+@require_GET
+@never_cache
+def spending(request: HttpRequest) -> HttpResponse:
+    """`/account/analytics?window=30`: where the money went and how long the rest lasts."""
+    if not request.user.is_authenticated:
+        return signed_out(request, "Analytics")
+    user, now = user_of(request), timezone.now()
+    window = request.GET.get("window", "30")
+    window = window if window in analytics.WINDOWS else "30"
+    links = (
+        shown.Link(label, f"?window={name}", name == window)
+        for name, label in analytics.WINDOWS.items()
+    )
+    rows = tuple(
+        pages_history.RunwayRow(r, r.empty_on(now.date()), funds.link("transfer", r.position))
+        for r in analytics.runways(user.address, now)
+    )
+    page = pages_history.AnalyticsPage(
+        analytics.spending(user.address, window, now), tuple(links), rows, chain.head()
+    )
+    return render(request, "accounts/analytics.html", {"page": page})
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+@require_GET
+@never_cache
+@json_door
+def transactions_csv(request: HttpRequest) -> HttpResponseBase:
+    """`/account/transactions.csv`: the movements that the page with the same filters lists."""
+    user = _exporter(request, "Movements as CSV")
+    if not isinstance(user, User):
+        return user
+    wanted = history.Filter.of({name: str(value) for name, value in request.GET.items()})
+    return exports.movements(request, user.address, wanted)
+
+
+@require_GET
+@never_cache
+@json_door
+def statement_csv(request: HttpRequest) -> HttpResponseBase:
+    """`/account/statement.csv?month=2026-05`: the month line by line, between its balances."""
+    user = _exporter(request, "Statement as CSV")
+    if not isinstance(user, User):
+        return user
+    months = history.months(user.address, timezone.now().date())
+    month = history.month_of(request.GET.get("month", ""), months)
+    return exports.statement(request, user.address, month)
+
+
+def _exporter(request: HttpRequest, title: str) -> User | HttpResponse:
+    """The person who may take a file away now, or the page that says what is missing."""
+    if not request.user.is_authenticated:
+        return signed_out(request, title)
+    user = user_of(request)
+    try:
+        sessions.require_fresh(request)
+    except Problem as problem:
+        page = pages_parts.StepUp(title, problem.title)
+        return render(request, "accounts/step_up.html", {"page": page}, status=problem.status)
+    limits.spend("exports", user.address, limit=20, seconds=60)
+    return user
