@@ -151,6 +151,7 @@ class Verification(models.Model):
     onchain_signer = AddressField(default="")
     acknowledged = models.BooleanField(null=True)
     additional_info = models.TextField(default="", help_text="as the chain held it")
+    declared = models.CharField(max_length=12, default="", help_text="`attestation.declared.Word`")
     now_unix = models.BigIntegerField(help_text="the moment that every window was judged at")
 
     #: References: [{"source", "key", "sha256", "url", "fetched_at"}], documents by their hash.
@@ -160,6 +161,10 @@ class Verification(models.Model):
     nras = models.JSONField(default=list)
     jwks = models.JSONField(default=list)
     notes = models.JSONField(default=list, help_text="what could not be had, and why")
+    inputs = models.JSONField(
+        default=dict,
+        help_text='documents of the engine\'s context by hash: {"collateral", "rims", "ocsp", …}',
+    )
 
     report_kind = models.CharField(max_length=40, default="", help_text="shape of the report")
     overall = models.CharField(max_length=16, default="")
@@ -215,6 +220,7 @@ class Standing(models.Model):
     verification = models.ForeignKey(
         Verification, null=True, on_delete=models.PROTECT, related_name="+", help_text="last judged"
     )
+    declared = models.CharField(max_length=12, default="", help_text="`attestation.declared.Word`")
     overall = models.CharField(max_length=16, default="", help_text="empty = never judged")
     questions = models.JSONField(default=dict)
     development = models.BooleanField(default=False)

@@ -1,0 +1,59 @@
+"""What a service says it is: which evidence to ask for, never a proof of anything. Pure.
+
+The chain's own words (`verifiability`, `additionalInfo`: provider-protocol.md 3.4) are written by
+the provider; changing them withdraws the owner's acknowledgement.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from net import strictjson
+from net.errors import BadAnswer
+from net.limits import JsonLimits
+
+#: tee: broker and model in one TD; separated: two; centralized: the broker only routes to an
+#: upstream; standard: no TEE at all; opml, zkml: other proofs, which nobody offers a check for yet.
+Word = Literal["tee", "separated", "centralized", "standard", "opml", "zkml"]
+EndpointName = Literal["broker", "model"]
+
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+_SHAPE = JsonLimits(max_depth=8, max_bytes=64 << 10)
+
+
+@dataclass(frozen=True)
+class Declared:
+    """`endpoints`: whose evidence to expect. `model_signer`: of a separated model TEE, or ""."""
+
+    word: Word
+    endpoints: tuple[EndpointName, ...]
+    model_signer: str = ""
+
+
+def of(verifiability: str, additional_info: str) -> Declared:
+    """What these two texts of a listing declare. Never raises; nothing said means one TD."""
+    info = _object(additional_info)
+    kind = str(info.get("ProviderType", "")).lower()
+    said = verifiability.strip().lower()
+    if kind == "standard" or said == "standard":
+        return Declared("standard", ())
+    if said in ("opml", "zkml"):
+        return Declared("opml" if said == "opml" else "zkml", ())
+    if kind == "centralized":
+        return Declared("centralized", ("broker",))
+    if info.get("TargetSeparated") is True:
+        signer = info.get("TargetTeeAddress")
+        known = isinstance(signer, str) and _ADDRESS.fullmatch(signer) and int(signer, 16)
+        return Declared("separated", ("broker", "model"), str(signer) if known else "")
+    return Declared("tee", ("broker",))
+
+
+def _object(text: str) -> Mapping[str, Any]:
+    try:
+        value = strictjson.loads(text.encode("utf-8", "replace"), _SHAPE)
+    except BadAnswer:
+        return {}
+    return value if isinstance(value, dict) else {}

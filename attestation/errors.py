@@ -1,0 +1,31 @@
+"""Why there is no run."""
+
+from __future__ import annotations
+
+
+class NotVerified(Exception):
+    """Base of everything that keeps a run from being made; the text is for people."""
+
+
+class UnknownService(NotVerified):
+    """No provider offers this service now."""
+
+
+class Busy(NotVerified):
+    """Another run of the same service is under way."""
+
+
+class TooSoon(NotVerified):
+    """Somebody asked for this provider less than a minute ago."""
+
+    def __init__(self, retry_after: int) -> None:
+        self.retry_after = retry_after
+        super().__init__(f"This provider was checked just now; ask again in {retry_after} s.")
+
+
+class QueueDown(NotVerified):
+    """The queue of background work cannot be reached."""
+
+
+class BadUpload(NotVerified):
+    """What was uploaded cannot be read as evidence."""
