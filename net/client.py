@@ -12,10 +12,12 @@ loop.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import socket
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from ipaddress import ip_address
 from types import TracebackType
 from typing import Any, Self
@@ -59,7 +61,7 @@ class Client:
     ) -> None:
         self._policy = policy
         self._limits = limits or Limits()
-        self._connector = aiohttp.TCPConnector(
+        self._connector = _Connector(
             resolver=_GuardedResolver(policy),
             # Names are judged when a connection is made and the connection goes to the judged
             # address: a cache would only add time in which an answer can change.
@@ -116,8 +118,10 @@ class Client:
         )
         target = addresses.parse(url, self._policy)
         for _ in range(limits.max_redirects + 1):
+            peer = _Peer()
+            _peer.set(peer)
             raw = await self._send(method, target, headers or {}, body, limits, deadline)
-            answer = Answer(raw, limits, deadline)
+            answer = Answer(raw, limits, deadline, peer.certificate)
             try:
                 if method == "GET" and raw.status in _REDIRECTS:
                     target = self._redirect(target, answer)
@@ -194,14 +198,26 @@ class Answer:
     signature covers.
     """
 
-    def __init__(self, raw: aiohttp.ClientResponse, limits: Limits, deadline: float | None) -> None:
+    def __init__(
+        self,
+        raw: aiohttp.ClientResponse,
+        limits: Limits,
+        deadline: float | None,
+        certificate: bytes = b"",
+    ) -> None:
         self._raw = raw
         self._limits = limits
         self._deadline = deadline
+        self._certificate = certificate
 
     @property
     def status(self) -> int:
         return self._raw.status
+
+    @property
+    def tls_fingerprint(self) -> str:
+        """SHA-256 (hex) of the certificate the peer showed on this connection; "" without TLS."""
+        return hashlib.sha256(self._certificate).hexdigest() if self._certificate else ""
 
     def header(self, name: str) -> str:
         """A response header, empty when absent; printable characters only."""
@@ -262,6 +278,27 @@ class Answer:
         except NetError:
             pass
         return bytes(body[:most])
+
+
+class _Peer:
+    """Whose connection a request went out on: aiohttp lets go of it with the last byte."""
+
+    certificate = b""
+
+
+_peer: ContextVar[_Peer | None] = ContextVar("peer", default=None)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Notes the certificate of the connection that it hands out."""
+
+    async def connect(self, *args: Any, **options: Any) -> aiohttp.connector.Connection:
+        connection = await super().connect(*args, **options)
+        peer, transport = _peer.get(), connection.transport
+        tls = transport.get_extra_info("ssl_object") if transport is not None else None
+        if peer is not None:
+            peer.certificate = (tls.getpeercert(binary_form=True) or b"") if tls else b""
+        return connection
 
 
 class _GuardedResolver(AbstractResolver):
