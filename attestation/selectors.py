@@ -1,0 +1,328 @@
+"""Reads for pages and API: what is known about a service now, one report, its history, findings.
+
+Expiry is decided here, at reading: a verdict older than a day is shown as `expired`, one older
+than three days as `never` (attestation.md 13.5). A constant number of queries each.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet
+from django.utils import timezone
+
+from attestation.models import Document, Finding, Standing, Verification
+from ledger import selectors as ledger
+from ledger.records import Listing, Page
+
+EXPIRED_AFTER = dt.timedelta(hours=24)
+DROPPED_AFTER = dt.timedelta(hours=72)
+EXPIRED, NEVER = "expired", "never"
+DEVELOPMENT = "dev-"
+
+
+class ServiceKey(NamedTuple):
+    """What a service is known by: interfaces.md 3."""
+
+    kind: str
+    provider: str
+    service_name: str
+
+    @classmethod
+    def of(cls, listing: Listing) -> ServiceKey:
+        return cls(listing.kind, listing.provider, listing.service_name)
+
+
+@dataclass(frozen=True)
+class EndpointView:
+    """The newest word about one TD of a service; `error`: why the last attempt brought none."""
+
+    endpoint: str
+    overall: str
+    questions: Mapping[str, str]
+    verification_id: uuid.UUID | None
+    checked_at: dt.datetime | None
+    error: str
+
+
+@dataclass(frozen=True)
+class StandingView:
+    """`overall` is the word to show: the engine's, `expired` or `never`. `judged` is the last
+    verdict whatever its age, "" without one. `stale`: shown grey, because it expired or because
+    the provider cannot be reached. `declared`: see `attestation.declared.Word`.
+    """
+
+    overall: str = NEVER
+    judged: str = ""
+    questions: Mapping[str, str] = field(default_factory=dict)
+    checked_at: dt.datetime | None = None
+    verification_id: uuid.UUID | None = None
+    unreachable_since: dt.datetime | None = None
+    tried_at: dt.datetime | None = None
+    error: str = ""
+    development: bool = False
+    stale: bool = False
+    declared: str = ""
+    endpoints: tuple[EndpointView, ...] = ()
+
+
+#: What is said about a service that nobody has looked at.
+UNKNOWN = StandingView()
+
+
+def standing_of(key: ServiceKey, now: dt.datetime | None = None) -> StandingView:
+    """What is known about one service (1 query)."""
+    return standings([key], now)[key]
+
+
+def standings(
+    keys: Iterable[ServiceKey], now: dt.datetime | None = None
+) -> dict[ServiceKey, StandingView]:
+    """What is known about each of a page's services (1 query); every key is in the answer."""
+    wanted = dict.fromkeys(keys, UNKNOWN)
+    if not wanted:
+        return {}
+    now = now or timezone.now()
+    rows = Standing.objects.filter(provider__in={key.provider for key in wanted})
+    for row in rows:
+        key = ServiceKey(row.kind, row.provider, row.service_name)
+        if key in wanted:
+            wanted[key] = _view(row, now)
+    return wanted
+
+
+def verified_filter(word: str, now: dt.datetime | None = None) -> Q:
+    """A condition on `ledger.models.Service` for `verified=` (interfaces.md 3): one EXISTS.
+
+    A plain word also finds its `dev-` form: those exist on a devnet only, and say so themselves.
+    """
+    now = now or timezone.now()
+    known = Standing.objects.filter(
+        serving=OuterRef("serving"), provider=OuterRef("provider")
+    ).exclude(overall="")
+    kept = known.filter(checked_at__gt=now - DROPPED_AFTER)
+    if word == NEVER:
+        return ~Q(Exists(kept))
+    if word == EXPIRED:
+        return Q(Exists(kept.filter(checked_at__lte=now - EXPIRED_AFTER)))
+    fresh = known.filter(checked_at__gt=now - EXPIRED_AFTER)
+    return Q(Exists(fresh.filter(overall__in=(word, DEVELOPMENT + word))))
+
+
+def state(now: dt.datetime | None = None) -> tuple[Any, ...]:
+    """Changes whenever what `standings` or `verified_filter` say changes (1 query).
+
+    The counts move when a verdict expires or is dropped, which no write marks.
+    """
+    now = now or timezone.now()
+    fresh = Q(checked_at__gt=now - EXPIRED_AFTER)
+    kept = Q(checked_at__gt=now - DROPPED_AFTER)
+    found = Standing.objects.aggregate(
+        newest=Max("updated_at"), fresh=Count("pk", filter=fresh), kept=Count("pk", filter=kept)
+    )
+    return tuple(found.values())
+
+
+def _view(row: Standing, now: dt.datetime) -> StandingView:
+    age = now - row.checked_at if row.checked_at and row.overall else DROPPED_AFTER
+    shown = NEVER if age >= DROPPED_AFTER else EXPIRED if age >= EXPIRED_AFTER else row.overall
+    kept = shown != NEVER
+    return StandingView(
+        overall=shown,
+        judged=row.overall,
+        questions=row.questions if kept else {},
+        checked_at=row.checked_at if kept else None,
+        verification_id=row.verification_id,
+        unreachable_since=row.unreachable_since,
+        tried_at=row.tried_at,
+        error=row.error,
+        development=row.development and kept,
+        stale=shown == EXPIRED or (kept and row.unreachable_since is not None),
+        declared=row.declared,
+        endpoints=tuple(_endpoint(name, said) for name, said in sorted(row.endpoints.items())),
+    )
+
+
+def _endpoint(name: str, said: Mapping[str, Any]) -> EndpointView:
+    id, at = said.get("verification"), said.get("checked_at")
+    return EndpointView(
+        endpoint=name,
+        overall=said.get("overall", ""),
+        questions=said.get("questions", {}),
+        verification_id=uuid.UUID(id) if id else None,
+        checked_at=dt.datetime.fromisoformat(at) if at else None,
+        error=said.get("error", ""),
+    )
+
+
+# --- one report -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ReportView:
+    """One stored run with the bytes it judged; its rows are never made again from anything else."""
+
+    run: Verification
+    body: bytes
+    chain_pem: bytes
+    findings: tuple[FindingView, ...]
+
+
+def report(id: uuid.UUID) -> ReportView | None:
+    """One run (2 queries)."""
+    run = Verification.objects.select_related("body", "chain_pem").filter(pk=id).first()
+    if run is None:
+        return None
+    rows = Finding.objects.filter(verification=run).order_by("opened_at", "pk")
+    return ReportView(run, _bytes(run.body), _bytes(run.chain_pem), _findings(rows))
+
+
+def _bytes(document: Document | None) -> bytes:
+    return b"" if document is None else bytes(document.body)
+
+
+# --- history --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class HistoryEntry:
+    """One run in a list. `changed`: the questions whose answer differs from the verdict before."""
+
+    id: uuid.UUID
+    endpoint: str
+    trigger: str
+    outcome: str
+    error: str
+    started_at: dt.datetime
+    finished_at: dt.datetime
+    overall: str
+    development: bool
+    questions: Mapping[str, str]
+    block: int | None
+    changed: tuple[str, ...]
+    before: str
+
+
+def history(
+    key: ServiceKey, page: int = 1, page_size: int = ledger.PAGE_SIZE
+) -> Page[HistoryEntry]:
+    """Runs of one service, newest first (3 queries)."""
+    rows = _runs(key)
+    found = ledger.paginate(rows, page, page_size, lambda run: run)
+    if not found.items:
+        return Page((), found.count, found.number, found.size)
+    # What the oldest shown verdicts changed from stands on the next page.
+    older = list(rows.filter(started_at__lt=found.items[-1].started_at).exclude(overall="")[:4])
+    entries: list[HistoryEntry] = []
+    before: dict[str, Verification] = {run.endpoint: run for run in reversed(older)}
+    for run in reversed(found.items):
+        previous = before.get(run.endpoint)
+        entries.append(_entry(run, previous))
+        if run.overall:
+            before[run.endpoint] = run
+    return Page(tuple(reversed(entries)), found.count, found.number, found.size)
+
+
+def _runs(key: ServiceKey) -> QuerySet[Verification]:
+    rows = Verification.objects.filter(
+        provider=key.provider, kind=key.kind, service_name=key.service_name
+    )
+    # Not the report itself: it is large, and a list shows none of it.
+    return rows.defer("rows", "facts", "inputs", "headers", "additional_info").order_by(
+        "-started_at", "-pk"
+    )
+
+
+def _entry(run: Verification, previous: Verification | None) -> HistoryEntry:
+    before = previous.questions if previous is not None else {}
+    return HistoryEntry(
+        id=run.pk,
+        endpoint=run.endpoint,
+        trigger=run.trigger,
+        outcome=run.outcome,
+        error=run.error,
+        started_at=run.started_at,
+        finished_at=run.finished_at,
+        overall=run.overall,
+        development=run.development,
+        questions=run.questions,
+        block=run.block,
+        changed=tuple(
+            name for name, answer in run.questions.items() if before and before.get(name) != answer
+        ),
+        before=previous.overall if previous is not None else "",
+    )
+
+
+# --- findings -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FindingView:
+    """A fact across the market; `kind` is one of `attestation.models.Fact`."""
+
+    id: int
+    kind: str
+    provider: str
+    other_provider: str
+    service: ServiceKey
+    subject: str
+    verification_id: uuid.UUID | None
+    opened_at: dt.datetime
+    closed_at: dt.datetime | None
+    detail: Mapping[str, Any]
+
+
+def findings(provider: str, *, open_only: bool = False) -> tuple[FindingView, ...]:
+    """Facts about a provider, the open ones first (1 query)."""
+    rows = Finding.objects.filter(Q(provider=provider) | Q(other_provider=provider))
+    if open_only:
+        rows = rows.filter(closed_at__isnull=True)
+    ordered = sorted(_findings(rows.order_by("-opened_at", "-pk")[:200]), key=_closed)
+    return tuple(ordered)
+
+
+def findings_for(providers: Iterable[str]) -> dict[str, tuple[FindingView, ...]]:
+    """Open facts of several providers: for whoever holds a balance there (1 query)."""
+    wanted: dict[str, list[FindingView]] = {provider: [] for provider in providers}
+    if not wanted:
+        return {}
+    about = Q(provider__in=wanted) | Q(other_provider__in=wanted)
+    rows = Finding.objects.filter(about, closed_at__isnull=True).order_by("-opened_at", "-pk")
+    for view in _findings(rows[:1000]):
+        for provider in {view.provider, view.other_provider} & wanted.keys():
+            wanted[provider].append(view)
+    return {provider: tuple(views) for provider, views in wanted.items()}
+
+
+def open_findings(page: int = 1, page_size: int = ledger.PAGE_SIZE) -> Page[FindingView]:
+    """Everything that holds now, newest first: the moderators' queue (2 queries)."""
+    rows = Finding.objects.filter(closed_at__isnull=True).order_by("-opened_at", "-pk")
+    return ledger.paginate(rows, page, page_size, _finding)
+
+
+def _closed(view: FindingView) -> bool:
+    return view.closed_at is not None
+
+
+def _findings(rows: Iterable[Finding]) -> tuple[FindingView, ...]:
+    return tuple(_finding(row) for row in rows)
+
+
+def _finding(row: Finding) -> FindingView:
+    return FindingView(
+        id=row.pk,
+        kind=row.kind,
+        provider=row.provider,
+        other_provider=row.other_provider,
+        service=ServiceKey(row.service_kind, row.provider, row.service_name),
+        subject=row.subject,
+        verification_id=row.verification_id,
+        opened_at=row.opened_at,
+        closed_at=row.closed_at,
+        detail=row.detail,
+    )
