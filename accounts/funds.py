@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlencode
 
@@ -21,8 +22,8 @@ from accounts import (
     services,
 )
 from accounts import pages_transaction as shown
-from accounts.errors import NodeError, Problem
-from accounts.models import User
+from accounts.errors import NodeError, Problem, Refused, TooMany
+from accounts.models import State, User
 from accounts.problems import of_node
 from chain import selectors as chain
 from ledger import selectors as ledger
@@ -120,21 +121,46 @@ def reviewed(user: User, action: str, params: Mapping[str, object]) -> shown.Rev
     try:
         limits.spend("review", user.address, limit=300, seconds=60)
         checked = services.check(action, dict(params), user.address)
+    except TooMany as problem:
+        return _unchecked(problem, action, params)
     except Problem as problem:
         return _blocked(problem)
     except NodeError as error:
-        return _blocked(of_node(error))
+        return _unchecked(of_node(error), action, params)
     return shown.review(checked, actions.jsonable(checked.params))
 
 
 def _blocked(problem: Problem) -> shown.Review:
+    """It is known to fail, and why."""
+    contract = isinstance(problem, Refused)
     return shown.Review(
-        state="blocked",
-        title=problem.title,
+        state=State.BLOCKED,
+        heading="Would be refused" if contract else _HEADINGS.get(problem.code, "Cannot be sent"),
+        title=_FIELD.sub(lambda field: "The " + field[1].replace("_", " "), problem.title),
         fix=problem.fix,
         code=problem.code,
         fixes=_FIXES.get(problem.code, ()),
     )
+
+
+def _unchecked(problem: Problem, action: str, params: Mapping[str, object]) -> shown.Review:
+    """Nobody could be asked: that says nothing about the transaction."""
+    return shown.Review(
+        state=State.DRAFT,
+        heading="Not checked",
+        title=problem.title,
+        fix=problem.fix,
+        code=problem.code,
+        retry=shown.form_path(action, params),
+    )
+
+
+#: How programs name a field; a form has its label.
+_FIELD = re.compile(r"`params\.(\w+)`")
+_HEADINGS = {
+    "insufficient_wallet_balance": "Your wallet holds too little",
+    "invalid_request": "Not complete",
+}
 
 
 _FIXES = {

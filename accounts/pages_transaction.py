@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import orjson
 from django.utils import timezone
@@ -87,12 +88,14 @@ def _values(effect: dict[str, Any]) -> tuple[int, int] | tuple[str, str]:
 
 @dataclass(frozen=True)
 class Review:
-    """What the person is about to send, or why they cannot. `contracts` is the closed list for the
-    script.
+    """What the person is about to send, or why they cannot: `blocked` where it is known to fail,
+    `draft` where nobody could be asked (`retry` asks again).
     """
 
     state: str
     title: str = ""
+    heading: str = ""
+    retry: str = ""
     fix: str = ""
     code: str = ""
     rows: tuple[EffectRow, ...] = ()
@@ -104,8 +107,8 @@ class Review:
     commands: tuple[str, ...] = ()
 
     @property
-    def blocked(self) -> bool:
-        return self.state == "blocked"
+    def ready(self) -> bool:
+        return self.state == State.PRECHECKED
 
 
 def review(preview: Preview, params: dict[str, Any]) -> Review:
@@ -210,16 +213,33 @@ class Transaction:
     def retry_path(self) -> str:
         """The form again, filled in, where sending anew makes sense."""
         done = (State.REVERTED, State.DROPPED, State.REPLACED, State.BLOCKED)
-        return form_path(self.intent) if self.intent.state in done else ""
+        return (
+            form_path(self.intent.action, self.intent.params) if self.intent.state in done else ""
+        )
 
 
 def intent_path(intent: Intent) -> str:
     return f"/account/transactions/{intent.pk}"
 
 
-def form_path(intent: Intent) -> str:
-    """The funds page with this action's form."""
-    return f"/account?action={intent.action}" if intent.action in FORMS else "/account"
+def form_path(action: str, params: Mapping[str, Any]) -> str:
+    """The funds page with this action's form, filled in with checked parameters."""
+    if action not in FORMS:
+        return "/account"
+    query = {"action": action}
+    if "amount" in params:
+        query["amount"] = money.exact(int(params["amount"]))
+    providers = params.get("providers") or [params.get("provider", "")]
+    if providers[0]:
+        name = params.get("service_name", "")
+        query |= {"account": f"{name}:{providers[0]}"} if name else {"provider": providers[0]}
+    if "recipient" in params:
+        query["recipient"] = str(params["recipient"])
+    if "token_ids" in params:
+        query["slots"] = ", ".join(map(str, params["token_ids"]))
+    if params.get("acknowledged") is False:
+        query["trust"] = "no"
+    return "/account?" + urlencode(query)
 
 
 def transaction(intent: Intent) -> Transaction:

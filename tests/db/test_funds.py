@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import html as html_lib
 import re
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -157,7 +159,10 @@ def test_a_silent_chain_leaves_the_page_readable(
     html = alice.get("/account?action=withdraw&amount=1").content.decode()
     assert neuron(html, "available") == 6 * NEURON - 3
     assert "the chain does not answer right now" in html
-    assert 'data-state="blocked"' in html and "Nothing was sent" in html
+    # Nobody could be asked: that is no refusal, and one click asks again.
+    assert 'data-state="draft" data-code="chain_unreachable">Not checked<' in html
+    assert "Nothing was sent" in html and "Would be refused" not in html
+    assert 'href="/account?action=withdraw&amp;amount=1">Check again<' in html
 
 
 def test_a_late_index_is_said_to_be_late(alice: Client, site: None) -> None:
@@ -176,6 +181,34 @@ def test_a_review_is_a_link_and_needs_no_script(alice: Client, site: None) -> No
     assert f'data-after="{5 * NEURON}"' in html
     html = alice.get("/account?action=deposit&amount=1").content.decode()
     assert 'data-state="blocked"' in html and "At least 3 0G is needed" in html
+    assert ">Would be refused<" in html and "Check again" not in html
+    html = alice.get("/account?action=deposit&amount=90000000").content.decode()
+    assert 'data-code="insufficient_wallet_balance">Your wallet holds too little<' in html
+    html = alice.get("/account?action=deposit_for&amount=5&recipient=0x12").content.decode()
+    assert ">Not complete<" in html and "The recipient must be an address" in html
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "action=deposit&amount=2.000000000000000001",
+        f"action=deposit_for&amount=5&recipient={BOB.address}",
+        f"action=transfer&amount=5&account=inference-v1.0%3A{PETRA}",
+        f"action=retrieve&account=inference-v1.0%3A{PETRA}",
+        f"action=acknowledge_signer&account=inference-v1.0%3A{PETRA}&trust=no",
+        f"action=revoke_tokens&provider={PETRA}&slots=3%2C+7",
+    ],
+)
+def test_the_way_back_to_a_form_keeps_everything_that_was_typed(
+    alice: Client, contracts: Contracts, settings: Any, free_port: int, query: str
+) -> None:
+    settings.CHAIN_RPC_URLS = (f"http://127.0.0.1:{free_port}",)
+    hold(contracts)
+    first = alice.get(f"/account?{query}").content.decode()
+    found = re.search(r'href="([^"]+)">Check again<', first)
+    assert found, query
+    again = html_lib.unescape(found[1])
+    assert sorted(parse_qsl(again.split("?")[1])) == sorted(parse_qsl(query))
 
 
 @pytest.mark.parametrize(
