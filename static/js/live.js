@@ -21,8 +21,16 @@ function hear(message) {
   refreshFooter();
   const here = shown();
   const touched = message.more || message.providers?.some((provider) => here.has(provider));
-  if (!touched) return;
-  for (const notice of document.querySelectorAll("[data-live]")) notice.hidden = false;
+  for (const notice of document.querySelectorAll("[data-live]")) {
+    // One account's page: what happens to others at the same providers is not its news.
+    const account = notice.dataset.account;
+    if (account ? message.more || message.users?.includes(account) : touched) tell(notice);
+  }
+}
+
+// A page that can show the news by itself says so by preventing the default.
+function tell(notice) {
+  if (notice.dispatchEvent(new CustomEvent("live:news", { bubbles: true, cancelable: true }))) notice.hidden = false;
 }
 
 function connect() {
@@ -37,6 +45,7 @@ function connect() {
 }
 
 function reload(notice) {
+  if (!notice.dispatchEvent(new CustomEvent("live:show", { bubbles: true, cancelable: true }))) return;
   if (!notice.dataset.target) return location.reload();
   window.htmx.ajax("GET", location.pathname + location.search, { target: notice.dataset.target, swap: "innerHTML" });
 }

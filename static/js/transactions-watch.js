@@ -15,17 +15,32 @@ function announce(section, before) {
   if (after === before) return;
   document.dispatchEvent(new CustomEvent('announce', { detail: { text: state.textContent } }));
   document.dispatchEvent(new CustomEvent('tx:changed', { detail: { id: section.dataset.tx, state: after } }));
-  refresh(after);
+  if (['included', 'indexed', 'final'].includes(after)) refresh();
 }
 
 // The numbers of the page, from the server, once they can have changed.
-async function refresh(state) {
-  if (!['included', 'indexed', 'final'].includes(state)) return;
+async function refresh() {
   for (const part of document.querySelectorAll('[data-refresh]')) {
     const response = await fetch(part.dataset.refresh, { headers: { 'HX-Request': 'true', 'HX-Target': part.id }, credentials: 'same-origin' });
     if (response.ok) part.replaceWith(document.createRange().createContextualFragment(await response.text()));
   }
 }
+
+// News of this account (live.js). While a transaction is followed its numbers come by themselves; otherwise the page
+// says that something changed and waits for the person: numbers never jump, and what was typed stays.
+document.addEventListener('live:news', (event) => {
+  if (!watched.size) return;
+  event.preventDefault();
+  refresh();
+});
+document.addEventListener('live:show', (event) => {
+  if (!document.querySelector('[data-refresh]')) return;
+  event.preventDefault();
+  event.target.hidden = true;
+  refresh();
+  // A review was made of the old numbers.
+  if (!document.querySelector('#review [data-tx]')) document.querySelector('[data-tx-form]')?.requestSubmit();
+});
 
 async function follow(id) {
   for (;;) {

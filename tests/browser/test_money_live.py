@@ -1,0 +1,71 @@
+"""Money that moves while somebody looks: the page says so, and nothing that was typed is lost."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Page, expect
+
+from devnet import accounts as cast
+from devnet import signatures
+from devnet.deploy import Contracts
+from tests.browser.test_money import ALICE, ITEM, NAME, NEURON, caught_up, held
+from tests.browser.wallet import Wallet, shows, sign_in
+
+BOB = cast.user(2)
+
+
+def settle(contracts: Contracts, provider: str, fee: int) -> None:
+    item = signatures.settlement(
+        signatures.Domain(contracts.chain.chain_id, contracts.inference.address),
+        cast.signer(1),
+        user=ALICE.address,
+        provider=provider,
+        fee=fee,
+        nonce=1,
+        requests_hash=b"\1" * 32,
+    )
+    contracts.inference.send(
+        cast.provider(1), "settleFeesWithTEE", [tuple(item[name] for name in ITEM)]
+    )
+
+
+def test_a_settlement_is_told_on_the_funds_page_and_what_was_typed_stays(
+    asgi_server: str,
+    index: None,
+    petra: str,
+    wallet: Wallet,
+    contracts: Contracts,
+    page: Page,
+    errors: list[str],
+) -> None:
+    contracts.ledger.send(ALICE, "depositFund", value=10 * NEURON)
+    contracts.ledger.send(ALICE, "transferFund", petra, NAME, 4 * NEURON)
+    contracts.ledger.send(ALICE, "retrieveFund", [petra], NAME)
+    caught_up(contracts)
+    sign_in(page, asgi_server)
+    with page.expect_websocket() as socket:
+        page.goto(f"{asgi_server}/account?action=transfer&provider={petra}")
+    socket.value.wait_for_event("framereceived")  # it hears of every block now
+    amount = page.get_by_test_id("tx-amount")
+    amount.fill("4.5")
+    cancelled = page.locator('[data-effect="refund_cancelled"]')
+    expect(cancelled).to_have_attribute("data-before", str(4 * NEURON))
+    notice = page.locator("[data-live]")
+    # Somebody else's money at the same provider is not this account's news.
+    contracts.ledger.send(BOB, "depositFund", value=10 * NEURON)
+    contracts.ledger.send(BOB, "transferFund", petra, NAME, 4 * NEURON)
+    caught_up(contracts)
+    socket.value.wait_for_event("framereceived")
+    expect(notice).to_be_hidden()
+
+    fee = NEURON + 7
+    settle(contracts, petra, fee)
+    expect(notice).to_contain_text("This account changed on chain", timeout=20_000)
+    expect(amount).to_have_value("4.5")
+    shows(page, "refunding", 4 * NEURON)  # nothing jumps by itself
+    page.locator("[data-live-reload]").click()
+    shows(page, "refunding", 4 * NEURON - fee)
+    expect(notice).to_be_hidden()
+    expect(amount).to_have_value("4.5")
+    # The review is of the new numbers.
+    expect(cancelled).to_have_attribute("data-before", str(4 * NEURON - fee))
+    assert held(contracts, petra)["pendingRefund"] == 4 * NEURON - fee
