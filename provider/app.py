@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import secrets
 from decimal import Decimal
 from typing import Any
+
+import orjson
 
 from protocol.abi import checksum
 from provider.book import Book
@@ -19,6 +22,8 @@ from provider.tee import Tee
 
 _FEE_PATH = re.compile(r"/v1/user/(0x[0-9a-fA-F]{40})/unsettledfee\Z")
 _SIGNATURE = "/v1/proxy/signature/"
+_NONCE_BYTES = 32
+_NONCE = re.compile(r"[0-9a-fA-F]{64}")
 
 log = logging.getLogger("provider.app")
 
@@ -79,10 +84,13 @@ class App:
             await self._relay.chat(request, answer)
         elif request.method == "GET" and path.startswith(_SIGNATURE):
             await self._relay.signature(path[len(_SIGNATURE) :], answer)
+        elif door == ("GET", "/v1/proxy/attestation/report"):
+            await self._report(request, answer)
         elif path.startswith("/v1/proxy/"):
             raise Refused(400, "unsupported endpoint: endpoint not supported")
         elif door == ("GET", "/v1/quote"):
-            await answer.json(200, self._tee.quote(), {"cache-control": "no-store"})
+            legacy = request.query.get("legacy") != "false"
+            await self._evidence(self._tee.quote(legacy=legacy), answer)
         elif door == ("GET", "/v1/models"):
             await answer.json(200, self._models())
         elif request.method == "GET" and (match := _FEE_PATH.match(path)):
@@ -95,6 +103,25 @@ class App:
         if checksum(address) != user:
             raise Refused(403, "you may only read your own unsettled fee")
         await answer.json(200, {"unsettledFee": str(self._book.owed(user))})
+
+    async def _report(self, request: Request, answer: Answer) -> None:
+        """The model's TD, made for the caller's nonce, or for one of our own without it."""
+        if request.query.get("model", self._config.service.model) != self._config.service.model:
+            raise Refused(404, "model not found")
+        given = request.query.get("nonce", "")
+        if given and not _NONCE.fullmatch(given):
+            raise Refused(400, "nonce: expected 32 bytes in hex")
+        nonce = bytes.fromhex(given) if given else secrets.token_bytes(_NONCE_BYTES)
+        await self._evidence(self._tee.model_report(nonce), answer)
+
+    async def _evidence(self, document: dict[str, Any], answer: Answer) -> None:
+        """A report with the signature over its exact bytes (attestation.md 8)."""
+        body = orjson.dumps(document)
+        headers = {
+            "cache-control": "no-store",
+            "zg-quote-signature": self._tee.sign_body(body),
+        }
+        await answer.whole(200, body, "application/json; charset=utf-8", headers)
 
     def _models(self) -> dict[str, Any]:
         """One entry of provider-protocol.md 1.7; prices in 0G per token."""

@@ -26,6 +26,10 @@ MAX_INFO_BYTES = 4096
 CHAT, IMAGES, EDITING, SPEECH = "chatbot", "text-to-image", "image-editing", "speech-to-text"
 SERVICE_TYPES = (CHAT, IMAGES, EDITING, SPEECH)
 
+TCB_WORDS = ("UpToDate", "OutOfDate")
+LAYOUTS = ("legacy", "v1")
+MAX_GPUS = 8
+
 _HEX32 = re.compile(r"(0x)?[0-9a-fA-F]{64}\Z")
 
 
@@ -74,11 +78,27 @@ class Network:
 
 
 @dataclass(frozen=True)
+class MachineChoice:
+    """The machine that development evidence describes, and whose roots vouch for it.
+
+    `seed_file` None means roots of this broker's own. `tcb` is one of TCB_WORDS, `layout` of
+    report_data one of LAYOUTS; `gpus` may be 0.
+    """
+
+    seed_file: Path | None = None
+    gpus: int = 1
+    tcb: str = "UpToDate"
+    debug: bool = False
+    layout: str = "legacy"
+
+
+@dataclass(frozen=True)
 class TeeChoice:
     """Which evidence backend signs; `key` None means one generated into the state folder."""
 
     backend: str
     key: bytes | None
+    machine: MachineChoice
 
 
 @dataclass(frozen=True)
@@ -180,6 +200,13 @@ class _Section:
             raise self.fail(key, "expected a number of seconds above zero")
         return float(value)
 
+    def choice(self, key: str, words: tuple[str, ...]) -> str:
+        """One of `words`, the first of them by default."""
+        value = self.text(key, words[0])
+        if value not in words:
+            raise self.fail(key, f"expected one of {', '.join(words)}")
+        return value
+
     def flag(self, key: str, default: bool) -> bool:
         value = self.take(key, default)
         if not isinstance(value, bool):
@@ -280,11 +307,8 @@ def parse(document: object, folder: Path) -> Config:
 
 
 def _service(section: _Section) -> Service:
-    kind = section.text("type", "chatbot")
-    if kind not in SERVICE_TYPES:
-        raise section.fail("type", f"expected one of {', '.join(SERVICE_TYPES)}")
     service = Service(
-        type=kind,
+        type=section.choice("type", SERVICE_TYPES),
         model=section.text("model"),
         url=section.url("url") if section.has("url") else None,
         verifiability=section.text("verifiability", "TeeML"),
@@ -355,9 +379,28 @@ def _network(section: _Section) -> Network:
 
 
 def _tee(section: _Section) -> TeeChoice:
-    choice = TeeChoice(section.text("backend", "dev"), section.private_key("key"))
+    choice = TeeChoice(
+        backend=section.text("backend", "dev"),
+        key=section.private_key("key"),
+        machine=_machine(section.section("machine")),
+    )
     section.done()
     return choice
+
+
+def _machine(section: _Section) -> MachineChoice:
+    seed_file = section.text("seed_file", "")
+    machine = MachineChoice(
+        seed_file=section.folder / seed_file if seed_file else None,
+        gpus=section.integer("gpus", 1),
+        tcb=section.choice("tcb", TCB_WORDS),
+        debug=section.flag("debug", False),
+        layout=section.choice("layout", LAYOUTS),
+    )
+    if machine.gpus > MAX_GPUS:
+        raise section.fail("gpus", f"expected at most {MAX_GPUS}")
+    section.done()
+    return machine
 
 
 def _limits(section: _Section) -> Limits:

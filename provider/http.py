@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import parse_qsl
 
 import orjson
 
@@ -19,43 +20,55 @@ Send = Callable[[Message], Awaitable[None]]
 
 SLOW_READER_SECONDS = 30
 BODY_SECONDS = 60
+SILENT_SECONDS = 10
 
 
 class Request:
-    """What the client asks. Header names are lower case; repeated headers keep the last value."""
+    """What the client asks. Header names are lower case; repeated headers and query parameters keep
+    the last value.
+    """
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
+        self.query = dict(parse_qsl(scope.get("query_string", b"").decode("latin-1")))
+        self.peer: str = (scope.get("client") or ("",))[0]
         self.headers = {
             name.decode("latin-1").lower(): value.decode("latin-1")
             for name, value in scope["headers"]
         }
         self._receive = receive
 
-    async def body(self, limit: int, too_large: str) -> bytes:
-        """The whole body. Raises Refused 413 with the text `too_large` beyond `limit` bytes, 408
-        when it does not come to an end."""
+    async def body(
+        self, limit: int, too_large: str, take: Callable[[int], None] | None = None
+    ) -> bytes:
+        """The whole body; `take` hears how many bytes have come and may refuse.
+
+        Raises Refused 413 with the text `too_large` beyond `limit` bytes, 408 when the body does
+        not come to an end.
+        """
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                return await self._body(limit, too_large)
+                return await self._body(limit, too_large, take or (lambda size: None))
         except TimeoutError as error:
             raise Refused(408, "the request body did not arrive in time") from error
 
-    async def _body(self, limit: int, too_large: str) -> bytes:
+    async def _body(self, limit: int, too_large: str, take: Callable[[int], None]) -> bytes:
         declared = self.headers.get("content-length", "0")
         if not (declared.isascii() and declared.isdigit()) or int(declared[:12]) > limit:
             raise Refused(413, too_large)
         parts: list[bytes] = []
         size = 0
         while True:
-            message = await self._receive()
+            async with asyncio.timeout(SILENT_SECONDS):
+                message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientGone
             part = message.get("body", b"")
             size += len(part)
             if size > limit:
                 raise Refused(413, too_large)
+            take(len(part))
             parts.append(part)
             if not message.get("more_body", False):
                 return b"".join(parts)

@@ -69,7 +69,7 @@ async def _run(
     chain = Chain(node, config.network.rpc, config.network.inference, config.wallet_key)
     chain_id = await check_network(chain, config)
     await _check_state(store, chain, config, chain_id)
-    tee = tees.load(config.tee, config.state, model=config.service.model)
+    tee = tees.load(config.tee, config.state)
     await register(chain, config.service, url=url, signer=tee.address)
     book = Book(store.owed())
     settler = Settler(store, chain, tee, book, config.settlement, chain_id=chain_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,20 +25,33 @@ class Tee(Protocol):
         """Text and 0x-hex signature for one answer (provider-protocol.md 3.1)."""
         ...
 
-    def quote(self) -> dict[str, Any]:
-        """The body of `GET /v1/quote` (provider-protocol.md 4.3)."""
+    def sign_body(self, body: bytes) -> str:
+        """The `ZG-Quote-Signature` of a report's exact bytes, 0x-hex (attestation.md 8)."""
+        ...
+
+    def quote(self, *, legacy: bool) -> dict[str, Any]:
+        """The body of `GET /v1/quote`; not legacy: of `?legacy=false` (attestation.md 8)."""
+        ...
+
+    def model_report(self, nonce: bytes) -> dict[str, Any]:
+        """The body of `GET /v1/proxy/attestation/report` for a nonce of 32 bytes
+        (provider-protocol.md 4.4).
+        """
         ...
 
 
-def load(choice: TeeChoice, state: Path, *, model: str) -> Tee:
+def load(choice: TeeChoice, state: Path) -> Tee:
     """The backend the operator chose. Raises ConfigError for an unknown one."""
     from provider.tee.dev import DevTee
+    from provider.tee.development import seed
     from provider.tee.lying import LyingTee
 
-    backends: dict[str, Callable[[bytes, str], Tee]] = {"dev": DevTee, "lying": LyingTee}
+    backends: dict[str, type[DevTee]] = {"dev": DevTee, "lying": LyingTee}
     if choice.backend not in backends:
         raise ConfigError(f"tee.backend: expected one of {', '.join(backends)}")
-    return backends[choice.backend](choice.key or _kept_key(state), model)
+    machine = choice.machine
+    roots = seed(machine.seed_file or state / "development-roots.seed")
+    return backends[choice.backend](choice.key or _kept_key(state), roots, machine)
 
 
 def _kept_key(state: Path) -> bytes:

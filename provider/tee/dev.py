@@ -1,35 +1,40 @@
-"""The development signer: a key in a file, and evidence that says so.
+"""The development signer: a key in a file, and complete evidence under development roots.
 
-Its report has the shape of a dstack broker's (provider-protocol.md 4.3), so that every client can
-be tried against it; its quote is not a quote and every verifier must fail it.
+Its reports have the shapes and the cryptography of a real broker's and model's
+(provider-protocol.md 4.3, 4.4), so that every client and verifier can be tried against them.
+Whoever trusts the vendors' roots must fail them, and they say themselves what they are.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
+from functools import cached_property
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from eth_utils.crypto import keccak
+
 from protocol import replies
-from protocol.digests import address_of_key, sign
+from protocol.digests import address_of_key, personal_digest, sign
+from provider.config import MachineChoice
+from provider.tee.development import intel
+from provider.tee.development.intel import Intel
+from provider.tee.development.nvidia import Nvidia
+from provider.tee.development.report import Machine, model_report, report
 
 NOTICE = (
     "DEVELOPMENT EVIDENCE: this signer's key lies in a file, no trusted hardware is involved and "
     "nothing here proves anything."
 )
-REPORT_DATA_BYTES = 64
-# dstack's runtime events (attestation.md): type 0x08000001 in the RTMR that the guest extends.
-RUNTIME_EVENT = 0x08000001
-RUNTIME_REGISTER = 3
 
 
 class DevTee:
-    """Signs honestly with a private key it was given."""
+    """Signs honestly with a private key it was given; `seed` decides whose roots vouch for it."""
 
-    def __init__(self, key: bytes, model: str) -> None:
+    def __init__(self, key: bytes, seed: bytes, choice: MachineChoice) -> None:
         self._key = key
-        self._model = model
+        self._seed = seed
+        self._choice = choice
         self.address = address_of_key(key)
 
     def sign(self, digest: bytes) -> bytes:
@@ -39,43 +44,36 @@ class DevTee:
         text = replies.signed_text(request_sha256, response_sha256)
         return text, replies.sign_text(text, self._key)
 
-    def quote(self) -> dict[str, Any]:
-        compose = json.dumps(
-            {"name": "development-broker", "model": self._model, "notice": NOTICE}, sort_keys=True
+    def sign_body(self, body: bytes) -> str:
+        return "0x" + sign(personal_digest(keccak(body)), self._key).hex()
+
+    def quote(self, *, legacy: bool) -> dict[str, Any]:
+        machine = self._machine(v1=not legacy or self._choice.layout == "v1")
+        return {"development": NOTICE, **report(*self._vendors, machine)}
+
+    def model_report(self, nonce: bytes) -> dict[str, Any]:
+        machine = self._machine(v1=False)
+        return {"development": NOTICE, **model_report(*self._vendors, machine, nonce)}
+
+    @cached_property
+    def _vendors(self) -> tuple[Intel, Nvidia]:
+        """Both vendors, with this signer's own CPU package and GPUs."""
+        old = self._choice.tcb == "OutOfDate"
+        cpu_svn = intel.OLD_CPU_SVN if old else intel.CPU_SVN
+        return Intel(self._seed, self.address, cpu_svn), Nvidia(self._seed, self.address)
+
+    def _machine(self, *, v1: bool) -> Machine:
+        attributes = intel.DEBUG_ATTRIBUTES if self._choice.debug else intel.NORMAL_ATTRIBUTES
+        return Machine(
+            self.address,
+            encryption_key=self._encryption_key if v1 else None,
+            gpus=self._choice.gpus,
+            fields={"td_attributes": attributes},
+            fresh=True,
         )
-        compose_hash = hashlib.sha256(compose.encode()).hexdigest()
-        events = [
-            _event("app-id", hashlib.sha256(self.address.encode()).hexdigest()[:40]),
-            _event("compose-hash", compose_hash),
-            _event("system-ready", ""),
-        ]
-        event_log = json.dumps(events)
-        return {
-            "development": NOTICE,
-            "quote": NOTICE.encode().hex(),
-            "event_log": event_log,
-            "report_data": base64.b64encode(
-                self.address.encode().ljust(REPORT_DATA_BYTES, b"\0")
-            ).decode(),
-            "tcb_info": json.dumps(
-                {
-                    "notice": NOTICE,
-                    "compose_hash": compose_hash,
-                    "app_compose": compose,
-                    "event_log": events,
-                }
-            ),
-            "vm_config": json.dumps({"notice": NOTICE, "image": "none-dev-none", "num_gpus": 0}),
-        }
 
-
-def _event(name: str, payload: str) -> dict[str, Any]:
-    raw = bytes.fromhex(payload)
-    content = RUNTIME_EVENT.to_bytes(4, "little") + b":" + name.encode() + b":" + raw
-    return {
-        "imr": RUNTIME_REGISTER,
-        "event_type": RUNTIME_EVENT,
-        "digest": hashlib.sha384(content).hexdigest(),
-        "event": name,
-        "event_payload": payload,
-    }
+    @cached_property
+    def _encryption_key(self) -> bytes:
+        """The X25519 public key of the v1 layout."""
+        secret = hashlib.sha256(b"response encryption" + self._key).digest()
+        return X25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()

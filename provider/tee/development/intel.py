@@ -20,6 +20,8 @@ from provider.tee.development import pki
 
 FMSPC = bytes.fromhex("d0c06f000000")
 CPU_SVN = bytes.fromhex("04040202040100050000000000000000")
+#: A microcode behind: the TCB info has a level for it that is out of date.
+OLD_CPU_SVN = bytes.fromhex("03030202040100050000000000000000")
 PCE_SVN = 13
 TEE_TCB_SVN = bytes.fromhex("0b010400000000000000000000000000")
 #: A build that Intel has released, so that the row about it can pass.
@@ -34,7 +36,8 @@ _XFAM = bytes.fromhex("e702060000000000")
 _QE_ATTRIBUTES = bytes.fromhex("11000000000000000000000000000000")
 _QE_SIGNER = hashlib.sha256(b"development quoting enclave signer").digest()
 _QE_PRODUCT, _QE_SVN = 2, 4
-_TCB_DATE = "2025-08-13T00:00:00Z"
+_TCB_DATE, _OLD_TCB_DATE = "2025-08-13T00:00:00Z", "2024-03-13T00:00:00Z"
+_OLD_ADVISORIES = ("INTEL-SA-01036", "INTEL-SA-01079")
 _SGX_OID = "1.2.840.113741.1.13.1"
 
 
@@ -50,17 +53,26 @@ class Tcb:
 
 
 class Intel:
-    """Root, platform CA, PCK, TCB signer and attestation key of one seed."""
+    """Root, platform CA and TCB signer of one seed; PCK and attestation key of one machine.
 
-    def __init__(self, seed: bytes) -> None:
+    Machines of different names are different CPU packages under the same root.
+    """
+
+    def __init__(self, seed: bytes, machine: str = "", cpu_svn: bytes = CPU_SVN) -> None:
         algorithm = hashes.SHA256()
         keys = {
             label: pki.derive(seed, f"intel {label}", ec.SECP256R1())
-            for label in ("root", "platform", "pck", "tcb", "attestation")
+            for label in ("root", "platform", "tcb")
+        } | {
+            label: pki.derive(seed, f"intel {label}{machine}", ec.SECP256R1())
+            for label in ("pck", "attestation")
         }
+        self._cpu_svn = cpu_svn
         self.root = pki.root("SGX Root CA", keys["root"], algorithm)
         self.platform = self.root.issue("SGX PCK Platform CA", keys["platform"], ca=True)
-        extension = x509.UnrecognizedExtension(x509.ObjectIdentifier(_SGX_OID), _sgx(seed))
+        extension = x509.UnrecognizedExtension(
+            x509.ObjectIdentifier(_SGX_OID), _sgx(seed + machine.encode(), cpu_svn)
+        )
         self.pck = self.platform.issue("SGX PCK Certificate", keys["pck"], extensions=[extension])
         self.tcb_signer = self.root.issue("SGX TCB Signing", keys["tcb"])
         self._attestation = keys["attestation"]
@@ -86,8 +98,11 @@ class Intel:
             "qe_identity_signature": self.tcb_signer.sign(identity.encode()).hex(),
         }
 
-    def quote(self, fields: Mapping[str, bytes]) -> bytes:
-        """A version 4 quote with these body fields; the others have a normal machine's values."""
+    def quote(self, fields: Mapping[str, bytes], *, fresh: bool = False) -> bytes:
+        """A version 4 quote with these body fields; the others have a normal machine's values.
+
+        `fresh`: other signature bytes at each call, as hardware has.
+        """
         values = {
             "tee_tcb_svn": TEE_TCB_SVN,
             "mr_seam": TDX_MODULE,
@@ -99,26 +114,26 @@ class Intel:
         header = struct.pack("<HHIHH", 4, quotes.KEY_TYPE_ECDSA_P256, quotes.TEE_TYPE_TDX, 0, 0)
         header += quotes.QE_VENDOR_INTEL + bytes(20)
         body = b"".join(values.get(name, b"").ljust(size, b"\0") for name, size in quotes.BODY_TD10)
-        section = self._signature_section(header + body)
+        section = self._signature_section(header + body, fresh)
         return header + body + struct.pack("<I", len(section)) + section
 
-    def _signature_section(self, signed: bytes) -> bytes:
+    def _signature_section(self, signed: bytes, fresh: bool) -> bytes:
         point = self._attestation.public_key().public_bytes(
             Encoding.X962, PublicFormat.UncompressedPoint
         )[1:]
         auth = bytes(range(32))
-        report = _qe_report(hashlib.sha256(point + auth).digest())
+        report = _qe_report(hashlib.sha256(point + auth).digest(), self._cpu_svn)
         chain = pki.pem(self.pck, self.platform, self.root)
         inner = report + self.pck.sign(report) + struct.pack("<H", len(auth)) + auth
         inner += struct.pack("<HI", quotes.CERTIFICATION_PCK_CHAIN, len(chain)) + chain
-        signature = pki.raw_sign(self._attestation, signed, hashes.SHA256())
+        signature = pki.raw_sign(self._attestation, signed, hashes.SHA256(), fresh=fresh)
         outer = struct.pack("<HI", quotes.CERTIFICATION_QE_REPORT, len(inner))
         return signature + point + outer + inner
 
 
-def _qe_report(bound: bytes) -> bytes:
+def _qe_report(bound: bytes, cpu_svn: bytes) -> bytes:
     report = bytearray(quotes.QE_REPORT_BYTES)
-    report[0:16] = CPU_SVN
+    report[0:16] = cpu_svn
     report[48:64] = _QE_ATTRIBUTES
     report[64:96] = hashlib.sha256(b"development quoting enclave").digest()
     report[128:160] = _QE_SIGNER
@@ -139,17 +154,6 @@ def _window(now: int, tcb: Tcb) -> dict[str, Any]:
 
 def _tcb_info(tcb: Tcb) -> dict[str, Any]:
     module = {"mrsigner": "00" * 48, "attributes": "00" * 8, "attributesMask": "FF" * 8}
-    level: dict[str, Any] = {
-        "tcb": {
-            "sgxtcbcomponents": [{"svn": svn} for svn in CPU_SVN],
-            "pcesvn": PCE_SVN,
-            "tdxtcbcomponents": [{"svn": svn} for svn in bytes([5, 0, 4]) + bytes(13)],
-        },
-        "tcbDate": _TCB_DATE,
-        "tcbStatus": tcb.status,
-    }
-    if tcb.advisories:
-        level["advisoryIDs"] = list(tcb.advisories)
     return {
         "id": "TDX",
         "version": 3,
@@ -161,8 +165,28 @@ def _tcb_info(tcb: Tcb) -> dict[str, Any]:
         "tcbEvaluationDataNumber": 0,
         "tdxModule": module,
         "tdxModuleIdentities": [{"id": "TDX_01", **module, "tcbLevels": [_level(11)]}],
-        "tcbLevels": [level],
+        "tcbLevels": [
+            _platform_level(CPU_SVN, _TCB_DATE, tcb.status, tcb.advisories),
+            _platform_level(OLD_CPU_SVN, _OLD_TCB_DATE, "OutOfDate", _OLD_ADVISORIES),
+        ],
     }
+
+
+def _platform_level(
+    cpu_svn: bytes, date: str, status: str, advisories: Sequence[str]
+) -> dict[str, Any]:
+    level: dict[str, Any] = {
+        "tcb": {
+            "sgxtcbcomponents": [{"svn": svn} for svn in cpu_svn],
+            "pcesvn": PCE_SVN,
+            "tdxtcbcomponents": [{"svn": svn} for svn in bytes([5, 0, 4]) + bytes(13)],
+        },
+        "tcbDate": date,
+        "tcbStatus": status,
+    }
+    if advisories:
+        level["advisoryIDs"] = list(advisories)
+    return level
 
 
 def _qe_identity() -> dict[str, Any]:
@@ -186,7 +210,7 @@ def _level(svn: int) -> dict[str, Any]:
     return {"tcb": {"isvsvn": svn}, "tcbDate": _TCB_DATE, "tcbStatus": "UpToDate"}
 
 
-def _sgx(seed: bytes) -> bytes:
+def _sgx(seed: bytes, cpu_svn: bytes) -> bytes:
     """The PCK extension: platform ids, patch levels, configuration flags (attestation.md 4)."""
 
     def item(leaf: str, value: bytes) -> bytes:
@@ -195,8 +219,8 @@ def _sgx(seed: bytes) -> bytes:
     def number(value: int) -> bytes:
         return pki.element(2, value.to_bytes(2, "big").lstrip(b"\0") or b"\0")
 
-    svns = [item(f"2.{i}", number(svn)) for i, svn in enumerate(CPU_SVN, 1)]
-    svns += [item("2.17", number(PCE_SVN)), item("2.18", pki.element(4, CPU_SVN))]
+    svns = [item(f"2.{i}", number(svn)) for i, svn in enumerate(cpu_svn, 1)]
+    svns += [item("2.17", number(PCE_SVN)), item("2.18", pki.element(4, cpu_svn))]
     flags = [item(f"7.{i}", pki.element(1, b"\xff")) for i in (1, 2, 3)]
     ppid, instance = (hashlib.sha256(seed + label).digest()[:16] for label in (b"ppid", b"piid"))
     return pki.sequence(

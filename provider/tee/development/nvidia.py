@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import struct
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import jwt
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
+from cryptography.x509.ocsp import OCSPRequest, OCSPResponseBuilder
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from lxml import etree
 
 from provider.tee.development import pki
 
@@ -38,10 +38,15 @@ _SHA384 = "http://www.w3.org/2001/04/xmlenc#sha384"
 
 
 class Nvidia:
-    """Device, manifest and token authorities of one seed."""
+    """Device, manifest and token authorities of one seed, and the GPUs of one machine.
 
-    def __init__(self, seed: bytes) -> None:
+    A broker only makes evidence: what the service's side needs besides is imported where it is
+    used, for its memory's sake.
+    """
+
+    def __init__(self, seed: bytes, machine: str = "") -> None:
         self._seed = seed
+        self._machine = machine
         algorithm = hashes.SHA384()
         self.root = pki.root("Device Identity CA", self._key("root"), algorithm)
         self.identity = self.root.issue("GH100 Identity", self._key("identity"), ca=True)
@@ -54,22 +59,32 @@ class Nvidia:
 
     def chain(self, number: int = 0) -> list[pki.Authority]:
         """Leaf to root of one GPU. Its serial number is the seed's."""
-        serial = hashlib.sha256(self._seed + bytes([number])).hexdigest().upper()[:40]
+        name = f"{number}{self._machine}"
+        identity = self._seed + bytes([number]) + self._machine.encode()
+        serial = hashlib.sha256(identity).hexdigest().upper()[:40]
         brom = self.provisioner.issue(
-            "GH100 GSP BROM", self._key(f"brom {number}"), ca=True, serial_number=serial[:18]
+            "GH100 GSP BROM", self._key(f"brom {name}"), ca=True, serial_number=serial[:18]
         )
         leaf = brom.issue(
             "GH100 GSP FMC LF",
-            self._key(f"leaf {number}"),
+            self._key(f"leaf {name}"),
             serial_number=serial,
             extensions=[_dice()],
         )
         return [leaf, brom, self.provisioner, self.identity, self.root]
 
     def evidence(
-        self, nonce: bytes, number: int = 0, wrong_measurement: int | None = None
+        self,
+        nonce: bytes,
+        number: int = 0,
+        wrong_measurement: int | None = None,
+        *,
+        fresh: bool = False,
     ) -> dict[str, str]:
-        """One entry of an evidence list. `wrong_measurement`: an index that is not golden."""
+        """One entry of an evidence list. `wrong_measurement`: an index that is not golden.
+
+        `fresh`: another responder's nonce and signature at each call, as hardware has.
+        """
         chain = self.chain(number)
         request = bytes.fromhex("11e001ff") + nonce + b"\0"
         record = b""
@@ -81,21 +96,26 @@ class Nvidia:
             record += struct.pack("<BBHBH", index + 1, 1, len(value) + 3, kind, len(value)) + value
         response = bytes.fromhex("11600000") + bytes([MEASUREMENTS])
         response += len(record).to_bytes(3, "little") + record
-        response += hashlib.sha256(b"responder" + nonce).digest()
+        response += os.urandom(32) if fresh else hashlib.sha256(b"responder" + nonce).digest()
         opaque = _opaque()
         response += struct.pack("<H", len(opaque)) + opaque
         signed = request + response
         return {
             "arch": ARCH,
             "certificate": base64.b64encode(pki.pem(*chain)).decode(),
-            "evidence": base64.b64encode(signed + chain[0].sign(signed)).decode(),
+            "evidence": base64.b64encode(signed + chain[0].sign(signed, fresh=fresh)).decode(),
         }
 
     def payload(
-        self, nonce: bytes, gpus: int = 1, wrong_measurement: int | None = None
+        self,
+        nonce: bytes,
+        gpus: int = 1,
+        wrong_measurement: int | None = None,
+        *,
+        fresh: bool = False,
     ) -> dict[str, Any]:
         """An `nvidia_payload`: exactly what NRAS takes (attestation.md 9.5)."""
-        entries = [self.evidence(nonce, n, wrong_measurement) for n in range(gpus)]
+        entries = [self.evidence(nonce, n, wrong_measurement, fresh=fresh) for n in range(gpus)]
         return {"nonce": nonce.hex(), "arch": ARCH, "evidence_list": entries}
 
     def manifests(self) -> dict[str, bytes]:
@@ -112,11 +132,6 @@ class Nvidia:
         answers = []
         for index in range(1, len(chain) - 1):
             issuer, bad = chain[index + 1], index == revoked
-            responder = issuer.issue(
-                "OCSP responder",
-                self._key(f"ocsp {index}"),
-                extensions=[x509.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING])],
-            )
             builder = ocsp.OCSPResponseBuilder().add_response(
                 cert=chain[index].certificate,
                 issuer=issuer.certificate,
@@ -127,13 +142,38 @@ class Nvidia:
                 revocation_time=at - timedelta(days=1) if bad else None,
                 revocation_reason=x509.ReasonFlags.key_compromise if bad else None,
             )
-            answer = (
-                builder.responder_id(ocsp.OCSPResponderEncoding.HASH, responder.certificate)
-                .certificates([responder.certificate])
-                .sign(responder.key, hashes.SHA384())
-            )
-            answers.append(answer.public_bytes(Encoding.DER))
+            answers.append(self._respond(builder, issuer, index))
         return answers
+
+    def good(self, issuer: pki.Authority, number: int, asked: OCSPRequest, now: int) -> bytes:
+        """DER answer that the certificate asked about, one of `issuer`'s, is not revoked."""
+        at = datetime.fromtimestamp(now, UTC)
+        builder = ocsp.OCSPResponseBuilder().add_response_by_hash(
+            issuer_name_hash=asked.issuer_name_hash,
+            issuer_key_hash=asked.issuer_key_hash,
+            serial_number=asked.serial_number,
+            algorithm=asked.hash_algorithm,
+            cert_status=ocsp.OCSPCertStatus.GOOD,
+            this_update=at - timedelta(hours=1),
+            next_update=at + timedelta(hours=23),
+            revocation_time=None,
+            revocation_reason=None,
+        )
+        return self._respond(builder, issuer, number)
+
+    def _respond(self, builder: OCSPResponseBuilder, issuer: pki.Authority, number: int) -> bytes:
+        """Signed by a delegated responder of the issuer."""
+        responder = issuer.issue(
+            "OCSP responder",
+            self._key(f"ocsp {number}"),
+            extensions=[x509.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING])],
+        )
+        answer = (
+            builder.responder_id(ocsp.OCSPResponderEncoding.HASH, responder.certificate)
+            .certificates([responder.certificate])
+            .sign(responder.key, hashes.SHA384())
+        )
+        return answer.public_bytes(Encoding.DER)
 
     def key_set(self) -> dict[str, Any]:
         """The JWKS that the tokens verify with."""
@@ -172,12 +212,16 @@ class Nvidia:
         return [["JWT", self._token(overall)], parts]
 
     def _token(self, claims: dict[str, Any]) -> str:
+        import jwt
+
         return jwt.encode(claims, self._token_key, "ES384", headers={"kid": _KEY_ID})
 
     def _key(self, label: str) -> ec.EllipticCurvePrivateKey:
         return pki.derive(self._seed, f"nvidia {label}", ec.SECP384R1())
 
     def _manifest(self, kind: str, version: str) -> bytes:
+        from lxml import etree
+
         rows = "".join(
             f'<ns0:Resource type="Measurement" index="{i}" active="{i in _INDICES[kind]}" '
             f'alternatives="1" ns2:Hash0="{golden(i).hex()}" name="Measurement_{i}" size="48"/>'

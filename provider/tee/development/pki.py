@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 Hash = hashes.SHA256 | hashes.SHA384
@@ -47,8 +47,8 @@ class Authority:
         signed = built.sign(self.key, self.algorithm, ecdsa_deterministic=True)
         return Authority(signed, key, self.algorithm)
 
-    def sign(self, message: bytes) -> bytes:
-        return raw_sign(self.key, message, self.algorithm)
+    def sign(self, message: bytes, *, fresh: bool = False) -> bytes:
+        return raw_sign(self.key, message, self.algorithm, fresh=fresh)
 
     def revocation_list(self, now: int, revoked: Sequence[x509.Certificate] = ()) -> bytes:
         """DER of a list that is current at `now` (unix seconds)."""
@@ -88,10 +88,12 @@ def derive(seed: bytes, label: str, curve: ec.EllipticCurve) -> ec.EllipticCurve
     return ec.derive_private_key(secret, curve)
 
 
-def raw_sign(key: ec.EllipticCurvePrivateKey, message: bytes, algorithm: Hash) -> bytes:
-    """r || s, big endian, each as wide as the curve's order."""
+def raw_sign(
+    key: ec.EllipticCurvePrivateKey, message: bytes, algorithm: Hash, *, fresh: bool = False
+) -> bytes:
+    """r || s, big endian, each as wide as the curve's order; `fresh`: others at each call."""
     width = (key.curve.key_size + 7) // 8
-    signature = key.sign(message, ec.ECDSA(algorithm, deterministic_signing=True))
+    signature = key.sign(message, ec.ECDSA(algorithm, deterministic_signing=not fresh))
     r, s = decode_dss_signature(signature)
     return r.to_bytes(width, "big") + s.to_bytes(width, "big")
 
@@ -148,7 +150,9 @@ def _builder(
     ca: bool,
     extensions: Sequence[x509.ExtensionType],
 ) -> x509.CertificateBuilder:
-    number = hashlib.sha256(subject.public_bytes() + issuer.public_bytes()).digest()[:16]
+    # Two machines of one seed have certificates of one name: the key tells them apart.
+    spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    number = hashlib.sha256(subject.public_bytes() + issuer.public_bytes() + spki).digest()[:16]
     usage = x509.KeyUsage(
         digital_signature=not ca,
         content_commitment=False,

@@ -1,4 +1,6 @@
-"""A whole attestation answer of a development broker: `GET /v1/quote` (attestation.md 14)."""
+"""Whole attestation answers of a development broker and of the model behind it
+(attestation.md 14).
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,7 @@ from provider.tee.development.intel import Intel
 from provider.tee.development.nvidia import Nvidia
 
 _DIGEST_BYTES = 48
+_REPORT_DATA_BYTES = 64
 _BOOT_EVENT = 0x80000009
 _COMPOSE = {
     "manifest_version": 2,
@@ -35,7 +38,7 @@ class Machine:
 
     `encryption_key` (32 bytes) selects the v1 layout of report_data, else the legacy one.
     `fields` override fields of the quote's body. `events` are (name, payload hex), written by the
-    app after its boot.
+    app after its boot. `fresh`: signatures differ at each call, as hardware's do.
     """
 
     address: str
@@ -45,6 +48,7 @@ class Machine:
     events: Sequence[tuple[str, str]] = ()
     fields: Mapping[str, bytes] = field(default_factory=dict)
     wrong_measurement: int | None = None
+    fresh: bool = False
 
     @property
     def report_data(self) -> bytes:
@@ -61,30 +65,59 @@ class Machine:
 
 
 def report(intel: Intel, nvidia: Nvidia, machine: Machine) -> dict[str, Any]:
-    """The JSON object that the broker answers."""
+    """The JSON object of the broker's own TD: `GET /v1/quote`, legacy or v1 layout."""
     events, registers = _boot(machine)
-    compose_hash = hashlib.sha256(machine.app_compose.encode()).digest()
-    data = machine.report_data.ljust(64, b"\0")
+    data = machine.report_data.ljust(_REPORT_DATA_BYTES, b"\0")
+    answer = {
+        "quote": _quote(intel, machine, registers, data).hex(),
+        "event_log": json.dumps(events),
+        "report_data": base64.b64encode(data).decode(),
+        "tcb_info": json.dumps({"app_compose": machine.app_compose}),
+        "vm_config": json.dumps(_vm_config(machine)),
+    }
+    if machine.gpus:
+        answer["nvidia_payload"] = _gpus(nvidia, machine, machine.gpu_nonce)
+    return answer
+
+
+def model_report(intel: Intel, nvidia: Nvidia, machine: Machine, nonce: bytes) -> dict[str, Any]:
+    """The JSON object of a model's TD, made for `nonce` (32 bytes): provider-protocol.md 4.4."""
+    events, registers = _boot(machine)
+    address = bytes.fromhex(machine.address.removeprefix("0x"))
+    quote = _quote(intel, machine, registers, address.ljust(32, b"\0") + nonce).hex()
+    answer: dict[str, Any] = {
+        "signing_address": machine.address,
+        "signing_algo": "ecdsa",
+        "request_nonce": nonce.hex(),
+        "intel_quote": quote,
+        "quote": quote,
+        "event_log": events,
+        "info": {"tcb_info": {"app_compose": machine.app_compose}},
+        "vm_config": _vm_config(machine),
+    }
+    if machine.gpus:
+        answer["nvidia_payload"] = _gpus(nvidia, machine, nonce)
+    return answer
+
+
+def _quote(intel: Intel, machine: Machine, registers: Sequence[bytes], data: bytes) -> bytes:
     body = {
-        "mr_config_id": b"\x01" + compose_hash,
+        "mr_config_id": b"\x01" + hashlib.sha256(machine.app_compose.encode()).digest(),
         "report_data": data,
         **{f"rtmr{i}": register for i, register in enumerate(registers)},
         **machine.fields,
     }
-    answer = {
-        "quote": intel.quote(body).hex(),
-        "event_log": json.dumps(events),
-        "report_data": base64.b64encode(data).decode(),
-        "tcb_info": json.dumps({"app_compose": machine.app_compose}),
-        "vm_config": json.dumps(
-            {"spec_version": 1, "os_image_hash": _OS_IMAGE, "num_gpus": machine.gpus}
-        ),
-    }
-    if machine.gpus:
-        answer["nvidia_payload"] = json.dumps(
-            nvidia.payload(machine.gpu_nonce, machine.gpus, machine.wrong_measurement)
-        )
-    return answer
+    return intel.quote(body, fresh=machine.fresh)
+
+
+def _vm_config(machine: Machine) -> dict[str, Any]:
+    return {"spec_version": 1, "os_image_hash": _OS_IMAGE, "num_gpus": machine.gpus}
+
+
+def _gpus(nvidia: Nvidia, machine: Machine, nonce: bytes) -> str:
+    return json.dumps(
+        nvidia.payload(nonce, machine.gpus, machine.wrong_measurement, fresh=machine.fresh)
+    )
 
 
 def _boot(machine: Machine) -> tuple[list[dict[str, Any]], list[bytes]]:
