@@ -18,7 +18,7 @@ from attestation.engine.verdicts import FAIL, NOT_CHECKED, NOT_PROVIDED, PASS, R
 GROUP = "NVIDIA service"
 _OVERALL_TITLE = "Overall token signed by NVIDIA and current"
 _ALGORITHM = "ES384"
-_CLOCK_SKEW_SECONDS = 300
+CLOCK_SKEW_SECONDS = 300
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _MEASURED = ("success", "comparison-successful")
 #: What a token, a key or a document of another form can raise on the way.
@@ -126,7 +126,7 @@ def _decode(token: str, keys: Any, context: Context) -> tuple[dict[str, Any], st
             "require": ["exp", "iat", "iss"],
         },
     )
-    if not claims["iat"] - _CLOCK_SKEW_SECONDS <= context.now <= claims["exp"]:
+    if not claims["iat"] - CLOCK_SKEW_SECONDS <= context.now <= claims["exp"]:
         raise jwt.ExpiredSignatureError(f"valid from {claims['iat']} to {claims['exp']}")
     return claims, signer
 

@@ -96,7 +96,7 @@ def _judge(
             continue
         name = certificates.subject(certificate)
         try:
-            _authentic(answer, issuer, now)
+            authentic(answer, issuer, now)
         except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
             found.bad.append(f"{name}: {str(error) or type(error).__name__}")
             return
@@ -107,8 +107,10 @@ def _judge(
         return
 
 
-def _authentic(answer: ocsp.OCSPResponse, issuer: x509.Certificate, now: datetime) -> None:
-    """Signed by the issuer or its delegate, and current. Raises ValueError or InvalidSignature."""
+def authentic(answer: ocsp.OCSPResponse, issuer: x509.Certificate, now: datetime) -> None:
+    """Signed by the issuer or its delegate, and current. Raises ValueError, TypeError,
+    InvalidSignature or UnsupportedAlgorithm.
+    """
     signer = issuer
     if answer.certificates:
         signer = answer.certificates[0]

@@ -48,35 +48,39 @@ def _document(
     """The parsed document, signed or not (a row says which); None where it cannot be read."""
     try:
         document = collateral.parsed(given, name)
-        problem = _problem(given, name, document, context)
+        wrong = problem(given, name, document, context)
         shown = (
             f"issued {document['issueDate']}, next update {document['nextUpdate']}, "
             f"evaluation number {document['tcbEvaluationDataNumber']}"
         )
     except _MALFORMED as error:
-        document, problem, shown = None, f"unreadable: {excerpt(error)}", ""
+        document, wrong, shown = None, f"unreadable: {excerpt(error)}", ""
     report.add(
         f"tdx.{name}",
         GROUP,
         title,
-        FAIL if problem else PASS,
+        FAIL if wrong else PASS,
         expected=f"valid at {certificates.at(context.now):%Y-%m-%dT%H:%MZ}",
-        got=problem or shown,
+        got=wrong or shown,
         source="Intel PCS collateral",
     )
     return document
 
 
-def _problem(given: Collateral, name: str, document: Any, context: Context) -> str | None:
+def problem(given: Collateral, name: str, document: Any, context: Context) -> str | None:
+    """Why a document of the collateral (`name`) proves nothing, or None. Raises one of _MALFORMED.
+
+    Its chain, its signature over the exact bytes, and its window (attestation.md 5).
+    """
     now = certificates.at(context.now)
     issued, until = (collateral.moment(document[k]) for k in ("issueDate", "nextUpdate"))
     chain = certificates.load_pem(given[f"{name}_issuer_chain"].encode())
     pin = context.anchors.intel
-    problem = certificates.chain_problem(
+    wrong = certificates.chain_problem(
         chain, pin, collateral.roots(given, pin), collateral.revocation_lists(given), now
     )
-    if problem:
-        return problem
+    if wrong:
+        return wrong
     if not certificates.common_name(chain[0]).endswith("SGX TCB Signing"):
         return "signer is not the TCB signing certificate"
     signature = collateral.octets(given[f"{name}_signature"])

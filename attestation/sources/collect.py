@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from attestation.engine.evidence import Evidence
+from attestation.sources import needs, nras, ocsp, pcs, rim
+from attestation.sources.fetch import Fetcher
+from attestation.sources.obtain import Desk
 from attestation.sources.records import Cache, Note, Reference, Sources
+from net.client import Client
+
+T = TypeVar("T")
+#: Beyond this, windows are judged at the wrong moment and collateral seems expired.
+MOST_CLOCK_SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -35,5 +44,78 @@ class Gathered:
 
 
 async def collect(evidence: Evidence, *, now: int, sources: Sources, cache: Cache) -> Gathered:
-    """Never raises for what a service or a provider does."""
-    raise NotImplementedError
+    """What can be had within `sources.seconds`; `now` is the moment that windows are judged at.
+
+    Raises nothing for what a service or a provider does; the cache's own errors pass through.
+    """
+    wanted = await asyncio.to_thread(needs.of, evidence, sources.anchors)
+    async with Client(sources.policy, connections=16) as client:
+        desk = Desk(Fetcher(client, sources), cache, now)
+        for text in wanted.notes:
+            desk.note("", "", text)
+        found = await asyncio.gather(
+            _in_time("collateral", _collateral(wanted, desk, sources), desk, sources),
+            _in_time("rim", _rims(wanted, desk, sources), desk, sources),
+            _in_time("ocsp", _ocsp(wanted, desk, sources), desk, sources),
+            _in_time("nras", _nras(wanted, desk, sources), desk, sources),
+        )
+    documents, manifests, revocations, tokens = found
+    ahead = _clock(desk)
+    return Gathered(
+        collateral=documents,
+        rims=manifests if manifests is not None or not wanted.transcripts else {},
+        ocsp=revocations or (),
+        nras=tokens.nras if tokens else None,
+        jwks=tokens.jwks if tokens else None,
+        references=tuple(desk.references),
+        notes=tuple(desk.notes),
+        clock_ahead=ahead,
+    )
+
+
+async def _in_time(
+    source: str, asking: Awaitable[T | None], desk: Desk, sources: Sources
+) -> T | None:
+    """One service's part; a slow one costs only its own rows."""
+    try:
+        async with asyncio.timeout(sources.seconds):
+            return await asking
+    except TimeoutError:
+        desk.note(source, "", f"gave up after {sources.seconds:g} s")
+        return None
+
+
+async def _collateral(wanted: needs.Needs, desk: Desk, sources: Sources) -> dict[str, str] | None:
+    if wanted.platform is None:
+        return None
+    return await pcs.collateral_for(wanted.platform, desk, sources.pcs, sources.anchors)
+
+
+async def _rims(wanted: needs.Needs, desk: Desk, sources: Sources) -> dict[str, bytes] | None:
+    if not wanted.transcripts:
+        return None
+    return await rim.manifests(
+        wanted.rim_ids, wanted.transcripts, desk, sources.rim, sources.anchors
+    )
+
+
+async def _ocsp(wanted: needs.Needs, desk: Desk, sources: Sources) -> tuple[bytes, ...] | None:
+    return await ocsp.answers(wanted.questions, desk, sources.ocsp)
+
+
+async def _nras(wanted: needs.Needs, desk: Desk, sources: Sources) -> nras.Tokens | None:
+    if wanted.nras is None:
+        return None
+    return await nras.tokens(wanted.nras, desk, sources.nras, sources.anchors)
+
+
+def _clock(desk: Desk) -> int | None:
+    ahead = pcs.clock_ahead(desk.fetched)
+    if ahead is not None and abs(ahead) > MOST_CLOCK_SECONDS:
+        way = "ahead of" if ahead > 0 else "behind"
+        desk.note(
+            "clock",
+            "",
+            f"this site's clock is {abs(ahead)} s {way} Intel's: documents may seem expired",
+        )
+    return ahead

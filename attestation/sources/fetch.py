@@ -1,0 +1,118 @@
+"""One request to a fixed service: bounded, patient, and never an exception.
+
+Redirects to another host are refused by the client; the host itself comes from settings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+from attestation.sources.records import Answer, Source, Sources
+from net.client import Answer as Response
+from net.client import Client
+from net.errors import BadStatus, BrokenOff, NetError, TimedOut, Unreachable
+from net.limits import Limits
+
+#: Longest pause that a service may ask for, in seconds.
+_MOST_PAUSE = 5
+_EXCERPT = 160
+_KEPT_HEADERS = ("Content-Type", "Request-ID")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to ask. `headers_kept` are those of the answer that a verdict needs."""
+
+    source: Source
+    key: str
+    url: str
+    method: str = "GET"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    max_bytes: int = 1 << 20
+    headers_kept: tuple[str, ...] = ()
+
+
+class Fetcher:
+    """Asks services one by one; use within one event loop."""
+
+    def __init__(
+        self, client: Client, sources: Sources, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._client = client
+        self._sources = sources
+        self._clock = clock
+
+    async def ask(self, request: Request) -> Answer:
+        """The answer, its window not yet read; with `error` where there is none. Never raises for
+        what the service does.
+        """
+        for pause in (*self._sources.pauses, None):
+            try:
+                return await self._once(request)
+            except NetError as error:
+                if pause is None or not _may_pass(error):
+                    return self._failed(request, error)
+                if isinstance(error, BadStatus):
+                    pause = max(pause, min(error.retry_after, _MOST_PAUSE))
+                await asyncio.sleep(pause)
+        raise AssertionError("the last attempt returns")
+
+    async def _once(self, request: Request) -> Answer:
+        limits = Limits(
+            connect=5.0,
+            first_byte=self._sources.answer_seconds,
+            between=self._sources.answer_seconds,
+            total=2 * self._sources.answer_seconds,
+            max_bytes=request.max_bytes,
+        )
+        async with self._client.open(
+            request.method, request.url, headers=request.headers, body=request.body, limits=limits
+        ) as response:
+            body = await response.read()
+            kept = (*request.headers_kept, *_KEPT_HEADERS)
+            return Answer(
+                source=request.source,
+                key=request.key,
+                url=request.url,
+                fetched_at=int(self._clock()),
+                status=response.status,
+                body=body,
+                headers={name: value for name in kept if (value := response.header(name))},
+                http_date=_date(response),
+            )
+
+    def _failed(self, request: Request, error: NetError) -> Answer:
+        status, text = 0, str(error)
+        if isinstance(error, BadStatus):
+            status = error.status
+            said = "".join(c for c in error.body.decode("utf-8", "replace") if c.isprintable())
+            text = f"status {status}" + (f": {said[:_EXCERPT]}" if said else "")
+        return Answer(
+            source=request.source,
+            key=request.key,
+            url=request.url,
+            fetched_at=int(self._clock()),
+            status=status,
+            error=text,
+        )
+
+
+def _may_pass(error: NetError) -> bool:
+    """True for what another attempt may heal."""
+    if isinstance(error, BadStatus):
+        return error.status == 429 or error.status >= 500
+    return isinstance(error, TimedOut | Unreachable | BrokenOff)
+
+
+def _date(response: Response) -> int | None:
+    try:
+        moment = parsedate_to_datetime(response.header("Date"))
+        return int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp())
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
