@@ -45,6 +45,7 @@ Scheme = Literal["req:resp", "model:req:resp", "routing", ""]
 Reason = Literal[
     "hashes_match",
     "request_differs",
+    "model_differs",
     "answer_differs",
     "not_received_whole",
     "signer_unacknowledged",
@@ -58,6 +59,7 @@ Reason = Literal[
     "unusable",
 ]
 
+MAX_MODEL_CHARS = 200
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _INFO_SHAPE = JsonLimits(max_depth=8, max_bytes=64 << 10)
 
@@ -76,14 +78,15 @@ class Exchange:
     """What we sent and received. `complete`: the provider ended the answer itself, no byte is
     missing.
 
-    `reused`: this provider used the same answer id for an earlier answer. Hashes are lower-case
-    hex.
+    `reused`: this provider used the same answer id for an earlier answer. `model` is the one asked
+    for ("" = do not compare). Hashes are lower-case hex.
     """
 
     request_sha256: str
     response_sha256: str
     complete: bool
     reused: bool = False
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,7 @@ class ReplyVerdict:
     scheme: Scheme = ""
     signed_request: str = ""
     signed_response: str = ""
+    signed_model: str = ""
 
 
 def signer_of(
@@ -131,7 +135,7 @@ def reply(document: object, exchange: Exchange, signer: Signer) -> ReplyVerdict:
         signed = replies.parse_reply(document)
     except replies.BadReply:
         return ReplyVerdict("unavailable", "unusable", expected_signer=signer.address)
-    scheme, signed_request, signed_response = _signed(signed.text)
+    scheme, signed_request, signed_response, signed_model = _signed(signed.text)
     facts = replies.check(
         signed,
         expected_signer=signer.address,
@@ -141,7 +145,14 @@ def reply(document: object, exchange: Exchange, signer: Signer) -> ReplyVerdict:
 
     def verdict(word: MessageVerdict, reason: Reason) -> ReplyVerdict:
         return ReplyVerdict(
-            word, reason, facts.signer, signer.address, scheme, signed_request, signed_response
+            word,
+            reason,
+            facts.signer,
+            signer.address,
+            scheme,
+            signed_request,
+            signed_response,
+            signed_model,
         )
 
     if not facts.signer:
@@ -160,6 +171,8 @@ def reply(document: object, exchange: Exchange, signer: Signer) -> ReplyVerdict:
         return verdict("failed", "reused")
     if signed_request != exchange.request_sha256:
         return verdict("rewritten", "request_differs")
+    if signed_model and exchange.model and not _same_model(signed_model, exchange.model):
+        return verdict("rewritten", "model_differs")
     return verdict("verified", "hashes_match")
 
 
@@ -172,9 +185,9 @@ def no_reply(
     return ReplyVerdict("unavailable", reason)
 
 
-def _signed(text: str) -> tuple[Scheme, str, str]:
-    """Scheme, request hash and response hash of a signed text; ("", "", "") for forms we cannot
-    read.
+def _signed(text: str) -> tuple[Scheme, str, str, str]:
+    """Scheme, request hash, response hash and model ("" unless signed) of a signed text; all ""
+    for forms we cannot read.
     """
     try:
         said = replies.parse_text(text)
@@ -182,16 +195,23 @@ def _signed(text: str) -> tuple[Scheme, str, str]:
         # Model-side proxies put the model's name (which may contain colons) in front.
         cut = len(text) - 129
         if cut < 2 or text[cut - 1] != ":":
-            return "", "", ""
+            return "", "", "", ""
         try:
             said = replies.parse_text(text[cut:])
         except replies.BadReply:
-            return "", "", ""
-        return "model:req:resp", said.request_sha256, said.response_sha256[0]
+            return "", "", "", ""
+        model = text[: cut - 1][:MAX_MODEL_CHARS].replace("\x00", "\ufffd")
+        return "model:req:resp", said.request_sha256, said.response_sha256[0], model
     if len(said.response_sha256) != 1:
-        return "", "", ""
+        return "", "", "", ""
     scheme: Scheme = "routing" if said.routing_proof else "req:resp"
-    return scheme, said.request_sha256, said.response_sha256[0]
+    return scheme, said.request_sha256, said.response_sha256[0], ""
+
+
+def _same_model(signed: str, asked: str) -> bool:
+    """Whether both name one model: letter case and the publisher in front may differ."""
+    one, other = signed.casefold(), asked.casefold()
+    return one == other or one.endswith("/" + other) or other.endswith("/" + one)
 
 
 def _info(additional_info: str) -> Mapping[str, Any]:

@@ -84,3 +84,34 @@ class Env:
                 wanted = kinds.replace("|", "(s) or ")
                 raise ImproperlyConfigured(f"{name}: {value!r} is not an {wanted}(s) URL; fix it")
         return values
+
+    def base_url(self, name: str, default: str) -> str:
+        """One URL without a slash at its end."""
+        return self.urls(name, (default,))[0].rstrip("/")
+
+    def subset(self, name: str, options: tuple[str, ...]) -> frozenset[str]:
+        """Any of the options, comma separated; none by default."""
+        found = frozenset(self.items(name))
+        if not found <= set(options):
+            raise ImproperlyConfigured(
+                f"{name}={self.text(name)!r}: use any of {', '.join(options)}, or unset it"
+            )
+        return found
+
+    def addresses(self, name: str) -> frozenset[str]:
+        """EIP-55 addresses, comma separated."""
+        return frozenset(Env({name: text}).address(name) for text in self.items(name))
+
+    def private_key(self, name: str) -> str:
+        """32 bytes as hex, or nothing. A wrong value is never repeated: it may be nearly right."""
+        value = self.text(name).removeprefix("0x")
+        if value and not re.fullmatch(r"[0-9a-fA-F]{64}", value):
+            raise ImproperlyConfigured(f"{name} is not 64 hex digits; fix or unset it")
+        return value
+
+    def neuron(self, name: str, default: int) -> int:
+        """An amount in neuron, at most what a uint256 holds."""
+        raw = self.text(name) or str(default)
+        if not re.fullmatch(r"\d{1,77}", raw):
+            raise ImproperlyConfigured(f"{name}={raw!r} is no amount in neuron; fix or unset it")
+        return int(raw)

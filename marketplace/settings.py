@@ -74,8 +74,26 @@ if ATTESTATION_ANCHORS != "vendor" and not IS_DEVNET:
         "ATTESTATION_ANCHORS names other trust anchors, which is for a local devnet only; "
         "unset it or set NETWORK=devnet"
     )
-for _name in ("PCS_URL", "RIM_URL", "OCSP_URL", "NRAS_URL", "STORAGE_INDEXER_URL"):
-    env.urls(_name)
+PCS_URL = env.base_url("PCS_URL", "https://api.trustedservices.intel.com")
+RIM_URL = env.base_url("RIM_URL", "https://rim.attestation.nvidia.com")
+OCSP_URL = env.base_url("OCSP_URL", "https://ocsp.ndis.nvidia.com")
+NRAS_URL = env.base_url("NRAS_URL", "https://nras.attestation.nvidia.com")
+env.urls("STORAGE_INDEXER_URL")
+#: Endpoints (`broker`, `model`) that are known to put our nonce into their evidence: another nonce
+#: is a fail there and a warning elsewhere. Never inferred from an answer (attestation.md 13.2).
+ATTESTATION_NONCE_ENDPOINTS = env.subset("ATTESTATION_NONCE_ENDPOINTS", ("broker", "model"))
+
+#: Pays for key challenges (attestation.md 13.3): off while empty; only these providers, at most so
+#: many neuron a UTC day, altogether and at each of them.
+SITE_WALLET_KEY = env.private_key("SITE_WALLET_KEY")
+SITE_WALLET_PROVIDERS = env.addresses("SITE_WALLET_PROVIDERS")
+SITE_WALLET_DAILY = env.neuron("SITE_WALLET_DAILY", 10**17)
+SITE_WALLET_DAILY_PER_PROVIDER = env.neuron("SITE_WALLET_DAILY_PER_PROVIDER", 10**16)
+if SITE_WALLET_KEY and not SITE_WALLET_PROVIDERS:
+    raise ImproperlyConfigured(
+        "SITE_WALLET_PROVIDERS is missing: name the providers that SITE_WALLET_KEY may pay, "
+        "or unset SITE_WALLET_KEY"
+    )
 
 # --- Django ---------------------------------------------------------------------------------------
 

@@ -1,0 +1,128 @@
+"""One question to a provider: its evidence, with everything about the answer that matters later.
+
+What fails on the way is a transport error and no verdict; an answer without evidence is one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from urllib.parse import quote
+
+from attestation.declared import EndpointName
+from attestation.engine.limits import MAX_BODY_BYTES
+from net.client import Answer, Client
+from net.errors import BadStatus, BrokenOff, NetError, TimedOut, TooLarge, Unreachable
+from net.limits import Limits
+
+NONCE_BYTES = 32
+LIMITS = Limits(connect=5, first_byte=20, between=10, total=40, max_bytes=MAX_BODY_BYTES)
+#: Seconds before each further attempt, after a transport error only.
+PAUSES = (1.0, 4.0)
+BODY_SIGNATURE = "ZG-Quote-Signature"
+_KEPT = ("Content-Type", "Date", "Server", "Provider", BODY_SIGNATURE)
+_MAX_HEADER = 1024
+#: These statuses say "not now"; any other 4xx and 501 say "there is no evidence here".
+_PASSING = frozenset({408, 425, 429})
+_NOT_IMPLEMENTED = 501
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one question brought; times in unix seconds.
+
+    `error` says why there is no body; `refused`: the provider answered, but handed over nothing.
+    `body_signature` is "" where the header was absent.
+    """
+
+    url: str
+    nonce: str
+    status: int = 0
+    body: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    http_date: int | None = None
+    tls_fingerprint: str = ""
+    body_signature: str = ""
+    error: str = ""
+    refused: bool = False
+
+
+def fresh_nonce() -> str:
+    """32 random bytes as hex."""
+    return secrets.token_hex(NONCE_BYTES)
+
+
+def evidence_url(base: str, endpoint: EndpointName, model: str, nonce: str) -> str:
+    """Where this endpoint hands over its evidence (provider-protocol.md 4.1); the nonce is always
+    sent.
+    """
+    root = base.rstrip("/")
+    if endpoint == "broker":
+        return f"{root}/v1/quote?nonce={nonce}"
+    query = f"model={quote(model, safe='')}&nonce={nonce}&signing_algo=ecdsa"
+    return f"{root}/v1/proxy/attestation/report?{query}"
+
+
+async def ask(client: Client, url: str, nonce: str, *, pauses: tuple[float, ...] = PAUSES) -> Asked:
+    """Never raises for what a provider does; a body may still be anything."""
+    for pause in (*pauses, None):
+        try:
+            return await _once(client, url, nonce)
+        except NetError as error:
+            if pause is None or not _may_pass(error):
+                return _failed(url, nonce, error)
+            await asyncio.sleep(pause)
+    raise AssertionError("the last attempt returns")
+
+
+async def _once(client: Client, url: str, nonce: str) -> Asked:
+    async with client.open("GET", url, limits=LIMITS) as answer:
+        headers = {name: _header(answer, name) for name in _KEPT}
+        return Asked(
+            url=url,
+            nonce=nonce,
+            status=answer.status,
+            body=await answer.read(),
+            headers={name: value for name, value in headers.items() if value},
+            http_date=_date(headers["Date"]),
+            tls_fingerprint=answer.tls_fingerprint,
+            body_signature=headers[BODY_SIGNATURE][:200],
+        )
+
+
+def _failed(url: str, nonce: str, error: NetError) -> Asked:
+    if isinstance(error, BadStatus):
+        return Asked(url, nonce, error.status, error=_said(error), refused=not _may_pass(error))
+    return Asked(url, nonce, error=str(error), refused=isinstance(error, TooLarge))
+
+
+def _may_pass(error: NetError) -> bool:
+    """True for what another attempt may heal, and for what is no word about evidence."""
+    if isinstance(error, BadStatus):
+        if error.status in _PASSING or error.status == _NOT_IMPLEMENTED:
+            return error.status in _PASSING
+        return not 400 <= error.status < 500
+    return isinstance(error, TimedOut | Unreachable | BrokenOff)
+
+
+def _said(error: BadStatus) -> str:
+    """The status with the beginning of the provider's own words: hostile, printable only."""
+    words = "".join(c for c in error.body.decode("utf-8", "replace") if c.isprintable())
+    return f"status {error.status}" + (f": {words[:200]}" if words else "")
+
+
+def _header(answer: Answer, name: str) -> str:
+    return answer.header(name)[:_MAX_HEADER]
+
+
+def _date(text: str) -> int | None:
+    """An HTTP date in unix seconds; None for anything else, and for times that nobody lives in."""
+    try:
+        moment = int(parsedate_to_datetime(text).timestamp())
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+    return moment if 0 < moment < time.time() + 10 * 365 * 86_400 else None

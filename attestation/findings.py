@@ -1,0 +1,378 @@
+"""Facts that only somebody who looks at the whole market can see (attestation.md 10, end).
+
+Opened when first seen, closed when no longer true, never rewritten. Called inside the transaction
+that writes the run.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Q
+
+from attestation.models import Fact, Finding, Identity, Outcome, Trait, Verification
+from attestation.selectors import ServiceKey
+from attestation.standings import DEVELOPMENT
+from ledger.models import Movement, ServiceChange, SubAccount
+from ledger.records import Listing
+
+#: Something that happened, not something that holds: closed by the first run after so long.
+EVENT_STAYS = dt.timedelta(days=7)
+_SHARED = {
+    Trait.PPID: Fact.SAME_PPID,
+    Trait.GPU: Fact.SAME_GPU,
+    Trait.SIGNER: Fact.SIGNER_REUSED,
+    Trait.EVIDENCE: Fact.IDENTICAL_EVIDENCE,
+}
+_SEVERITY = {"pass": 0, "warn": 1, "not_provided": 2, "fail": 3}
+#: Rows of one listing whose holders are looked at one by one.
+MAX_HOLDERS = 5_000
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A fact as it is now: what it is about, whom else it concerns."""
+
+    fact: Fact
+    subject: str
+    other: str = ""
+    detail: Mapping[str, Any] | None = None
+
+
+def of_run(run: Verification, previous: Verification | None) -> None:
+    """Facts that follow from one verdict and the verdict of the same endpoint before it."""
+    if run.outcome == Outcome.UNREACHABLE:
+        return
+    now = run.finished_at
+    _regression(run, previous)
+    if run.outcome != Outcome.JUDGED or run.body_id is None:
+        return
+    _events(run, previous)
+    before = _identities(run)
+    gained = _remember(run, before)
+    shared = [seen for trait, value in gained for seen in _shared(run, trait, value)]
+    if previous is not None and previous.body_id == run.body_id:
+        detail = {"previous": str(previous.pk)}
+        shared.append(Seen(Fact.IDENTICAL_EVIDENCE, str(run.body_id), detail=detail))
+    _settle(run, set(_SHARED.values()), shared, now)
+    _let_go(run, gained, now)
+
+
+def of_listing(listing: Listing, run: Verification | None, now: dt.datetime) -> None:
+    """Facts that follow from the listing's own history on chain."""
+    key = ServiceKey.of(listing)
+    seen = [*_url_changed(listing), *_signer_differs(listing)]
+    _replace(key, {Fact.URL_CHANGED, Fact.SIGNER_DIFFERS}, seen, run, now, endpoint="")
+
+
+def retire(key: ServiceKey, now: dt.datetime) -> None:
+    """The service is gone: it shares nothing any more."""
+    Identity.objects.filter(
+        provider=key.provider, service_kind=key.kind, service_name=key.service_name
+    ).delete()
+    Finding.objects.filter(
+        provider=key.provider,
+        service_kind=key.kind,
+        service_name=key.service_name,
+        closed_at__isnull=True,
+    ).update(closed_at=now)
+
+
+# --- verdicts -------------------------------------------------------------------------------------
+
+
+def severity(overall: str, rows: Iterable[Mapping[str, Any]]) -> int | None:
+    """How bad a verdict is for somebody with money there; None where only we lack something."""
+    word = overall.removeprefix(DEVELOPMENT)
+    if word in _SEVERITY:
+        return _SEVERITY[word]
+    withheld = any(row["verdict"] == "not_provided" and row["required"] for row in rows)
+    return _SEVERITY["not_provided"] if withheld else None
+
+
+def _regression(run: Verification, previous: Verification | None) -> None:
+    """Open when it gets worse, closed when it is as good as it was; worse still is a new one."""
+    now, level = run.finished_at, severity(run.overall, run.rows)
+    if level is None:
+        return
+    held = _open(run, {Fact.REGRESSION}).filter(subject=run.endpoint).first()
+    if held is not None:
+        first, worst = held.detail.get("from_level", 0), held.detail.get("to_level", 0)
+        if level <= first:
+            _close([held], now)
+        if level <= worst:
+            return
+        _close([held], now)
+        _add(run, Seen(Fact.REGRESSION, run.endpoint, detail=_worse(run, held.detail, level)), now)
+        return
+    if previous is None:
+        return
+    before = severity(previous.overall, previous.rows)
+    if before is not None and level > before:
+        was = {"from": previous.overall, "from_level": before, "rows_before": _verdicts(previous)}
+        _add(run, Seen(Fact.REGRESSION, run.endpoint, detail=_worse(run, was, level)), now)
+
+
+def _worse(run: Verification, was: Mapping[str, Any], level: int) -> dict[str, Any]:
+    before = was.get("rows_before", {})
+    worse = [
+        row["id"]
+        for row in run.rows
+        if row["verdict"] in ("fail", "warn", "not_provided")
+        and before.get(row["id"]) != row["verdict"]
+    ]
+    return {
+        "from": was["from"],
+        "from_level": was["from_level"],
+        "rows_before": before,
+        "to": run.overall,
+        "to_level": level,
+        "rows": worse[:50],
+    }
+
+
+def _verdicts(run: Verification) -> dict[str, str]:
+    return {row["id"]: row["verdict"] for row in run.rows[:200]}
+
+
+def _events(run: Verification, previous: Verification | None) -> None:
+    """The software became another one: true at that moment, shown for a week."""
+    now = run.finished_at
+    old = _open(run, {Fact.COMPOSE_CHANGED}).filter(opened_at__lt=now - EVENT_STAYS)
+    old.update(closed_at=now)
+    if previous is None or not run.compose_hash or not previous.compose_hash:
+        return
+    if run.compose_hash != previous.compose_hash:
+        detail = {"before": previous.compose_hash, "after": run.compose_hash}
+        detail |= {"endpoint": run.endpoint, "previous": str(previous.pk)}
+        _open(run, {Fact.COMPOSE_CHANGED}).update(closed_at=now)
+        _add(run, Seen(Fact.COMPOSE_CHANGED, run.compose_hash, detail=detail), now)
+
+
+# --- the same thing elsewhere ---------------------------------------------------------------------
+
+_Traits = set[tuple[str, str]]
+
+
+def _identities(run: Verification) -> _Traits:
+    rows = Identity.objects.filter(
+        provider=run.provider,
+        service_kind=run.kind,
+        service_name=run.service_name,
+        endpoint=run.endpoint,
+    )
+    return set(rows.values_list("trait", "value"))
+
+
+def _remember(run: Verification, before: _Traits) -> _Traits:
+    """Write down what this evidence is known by, forget what the one before was."""
+    now: _Traits = {(Trait.GPU.value, serial[:160]) for serial in run.gpu_serials}
+    for trait, value in (
+        (Trait.PPID, run.ppid),
+        (Trait.SIGNER, run.attested_signer),
+        (Trait.COMPOSE, run.compose_hash),
+        (Trait.EVIDENCE, run.body_id),
+    ):
+        if value:
+            now.add((trait.value, value))
+    for trait_value, value in before - now:
+        Identity.objects.filter(
+            provider=run.provider,
+            service_kind=run.kind,
+            service_name=run.service_name,
+            endpoint=run.endpoint,
+            trait=trait_value,
+            value=value,
+        ).delete()
+    Identity.objects.bulk_create(
+        [
+            Identity(
+                trait=trait_value,
+                value=value,
+                provider=run.provider,
+                service_kind=run.kind,
+                service_name=run.service_name,
+                endpoint=run.endpoint,
+                verification=run,
+                since=run.finished_at,
+            )
+            for trait_value, value in sorted(now - before)
+        ],
+        ignore_conflicts=True,
+    )
+    return now
+
+
+def _shared(run: Verification, trait: str, value: str) -> list[Seen]:
+    """With whom: the provider that had it first, so that n of them make n facts and not n²."""
+    fact = _SHARED.get(Trait(trait))
+    if fact is None:
+        return []
+    others = Identity.objects.filter(trait=trait, value=value).exclude(provider=run.provider)
+    first = others.order_by("since", "pk").first()
+    if first is None:
+        return []
+    same = Q(provider=first.provider, other_provider=run.provider)
+    if Finding.objects.filter(same, kind=fact, subject=value, closed_at__isnull=True).exists():
+        return []  # already said from the other side
+    detail = {"other_service": [first.service_kind, first.service_name], "endpoint": run.endpoint}
+    detail["other_since"] = first.since.isoformat()
+    return [Seen(fact, value, first.provider, detail)]
+
+
+def _settle(run: Verification, facts: set[Fact], seen: list[Seen], now: dt.datetime) -> None:
+    key = ServiceKey(run.kind, run.provider, run.service_name)
+    _replace(key, facts, seen, run, now, endpoint=run.endpoint)
+
+
+def _let_go(run: Verification, now_known_by: _Traits, now: dt.datetime) -> None:
+    """Facts that others hold about this provider end when it no longer shows that identity."""
+    elsewhere = Identity.objects.filter(provider=run.provider).values_list("value", flat=True)
+    known = {value for _, value in now_known_by} | set(elsewhere)
+    held = Finding.objects.filter(
+        other_provider=run.provider, kind__in=set(_SHARED.values()), closed_at__isnull=True
+    )
+    _close([row for row in held if row.subject not in known], now)
+
+
+# --- the chain's own history ----------------------------------------------------------------------
+
+
+def _changes(listing: Listing) -> list[ServiceChange]:
+    """Newest first."""
+    rows = ServiceChange.objects.filter(
+        provider=listing.provider,
+        serving=listing.serving,
+        change__in=("url", "signer", "acknowledged", "unacknowledged", "registered"),
+    )
+    return list(rows.order_by("-block", "-sequence", "-pk")[:200])
+
+
+def _url_changed(listing: Listing) -> list[Seen]:
+    """A new URL keeps the owner's acknowledgement (contracts.md 6.6): nobody looked at it there."""
+    if not listing.tee_signer_acknowledged:
+        return []
+    for row in _changes(listing):
+        if row.change in ("acknowledged", "registered"):
+            return []
+        if row.change == "url":
+            detail = {"block": row.block, **_both(row, "url")}
+            return [Seen(Fact.URL_CHANGED, listing.url[:500], detail=detail)]
+    return []
+
+
+def _signer_differs(listing: Listing) -> list[Seen]:
+    """Users whose money was put there when another key signed for it (contracts.md 6.6)."""
+    change = next((row for row in _changes(listing) if row.change == "signer"), None)
+    if change is None or not int(_both(change, "tee_signer")["before"] or "0", 16):
+        return []
+    holders = set(
+        SubAccount.current.filter(
+            provider=listing.provider, serving=listing.serving, live=True, acknowledged=True
+        )
+        .exclude(balance=0)
+        .values_list("user", flat=True)[:MAX_HOLDERS]
+    )
+    transfers = Movement.objects.filter(
+        provider=listing.provider, serving=listing.serving, kind="transfer", user__in=holders
+    )
+    later = Q(block__gt=change.block) | Q(block=change.block, sequence__gt=change.sequence)
+    renewed = set(transfers.filter(later).values_list("user", flat=True))
+    earlier = set(transfers.exclude(later).values_list("user", flat=True)) - renewed
+    if not earlier:
+        return []
+    detail = {
+        **_both(change, "tee_signer"),
+        "block": change.block,
+        "accounts": len(earlier),
+        # Neither a transfer before nor one after: when they accepted which key is not known.
+        "unknown": len(holders - earlier - renewed),
+    }
+    return [Seen(Fact.SIGNER_DIFFERS, listing.tee_signer, detail=detail)]
+
+
+def _both(row: ServiceChange, name: str) -> dict[str, str]:
+    """The value before and after, as the timeline holds them."""
+    return {
+        "before": str((row.before or {}).get(name) or ""),
+        "after": str((row.after or {}).get(name) or ""),
+    }
+
+
+# --- rows -----------------------------------------------------------------------------------------
+
+
+def _replace(
+    key: ServiceKey,
+    facts: set[Fact],
+    seen: Iterable[Seen],
+    run: Verification | None,
+    now: dt.datetime,
+    *,
+    endpoint: str,
+) -> None:
+    """Open what is new, close what is no longer so. Of two endpoints each closes only its own."""
+    wanted = {(one.fact.value, one.other, one.subject): one for one in seen}
+    held = Finding.objects.filter(
+        provider=key.provider,
+        service_kind=key.kind,
+        service_name=key.service_name,
+        kind__in=facts,
+        closed_at__isnull=True,
+    )
+    gone = []
+    for row in held:
+        place = (row.kind, row.other_provider, row.subject)
+        if place in wanted:
+            del wanted[place]
+        elif row.detail.get("endpoint", endpoint) == endpoint:
+            gone.append(row)
+    _close(gone, now)
+    for one in wanted.values():
+        _create(key, one, run, now, endpoint)
+
+
+def _open(run: Verification, facts: set[Fact]) -> Any:
+    return Finding.objects.filter(
+        provider=run.provider,
+        service_kind=run.kind,
+        service_name=run.service_name,
+        kind__in=facts,
+        closed_at__isnull=True,
+    )
+
+
+def _add(run: Verification, seen: Seen, now: dt.datetime) -> None:
+    key = ServiceKey(run.kind, run.provider, run.service_name)
+    _create(key, seen, run, now, run.endpoint)
+
+
+def _create(
+    key: ServiceKey, seen: Seen, run: Verification | None, now: dt.datetime, endpoint: str
+) -> None:
+    detail = {"endpoint": endpoint, **(seen.detail or {})} if endpoint else (seen.detail or {})
+    Finding.objects.bulk_create(
+        [
+            Finding(
+                kind=seen.fact,
+                provider=key.provider,
+                other_provider=seen.other,
+                service_kind=key.kind,
+                service_name=key.service_name,
+                subject=seen.subject,
+                verification=run,
+                opened_at=now,
+                detail=detail,
+            )
+        ],
+        ignore_conflicts=True,
+    )
+
+
+def _close(rows: Iterable[Finding], now: dt.datetime) -> None:
+    Finding.objects.filter(pk__in=[row.pk for row in rows], closed_at__isnull=True).update(
+        closed_at=now
+    )

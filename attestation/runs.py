@@ -1,0 +1,255 @@
+"""One run on its way into the database and back: what was judged, by what, with which result.
+
+A stored run can be judged again to the same rows: `evidence_of` and `context_of` give exactly
+what the engine was given, `attestation.bundle` the same as a file.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import dcap_qvl
+from eth_utils.address import to_checksum_address
+
+from attestation import trust
+from attestation.engine import policy
+from attestation.engine.evidence import Context, Evidence
+from attestation.engine.verdicts import Check, Report
+from attestation.models import Document, Endpoint, Outcome, Trigger, Verification
+from attestation.sources.records import Note, Reference
+
+#: Bump when the engine's rules change: a stored verdict names the rules it was made by.
+ENGINE = f"1 dcap-qvl {dcap_qvl.__version__}"
+#: A stranger's values in `facts` beyond this many are cut: they are for the page, nothing rests
+#: on them.
+MAX_VALUES = 20_000
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+_HEX = re.compile(r"[0-9a-f]*")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A finished run before it is written. `evidence` is None where none was handed over."""
+
+    endpoint: Endpoint
+    trigger: Trigger
+    started_at: dt.datetime
+    finished_at: dt.datetime
+    outcome: Outcome
+    context: Context
+    report: Report
+    evidence: Evidence | None = None
+    references: tuple[Reference, ...] = ()
+    notes: tuple[Note, ...] = ()
+    #: Columns that only this kind of run has.
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+def store(draft: Draft) -> Verification:
+    """Write a run and the documents it rests on; call it inside a transaction."""
+    run = Verification(
+        endpoint=draft.endpoint,
+        trigger=draft.trigger,
+        started_at=draft.started_at,
+        finished_at=draft.finished_at,
+        outcome=draft.outcome,
+        **clean(dict(draft.columns)),
+    )
+    _context_columns(run, draft.context)
+    run.inputs = _keep_inputs(draft.context)
+    if draft.evidence is not None:
+        run.evidence_kind = draft.evidence.kind
+        run.body = Document.keep(draft.evidence.body)
+        if draft.evidence.chain_pem:
+            run.chain_pem = Document.keep(draft.evidence.chain_pem)
+    for name in ("rims", "ocsp", "nras", "jwks"):
+        setattr(run, name, [r for r in draft.references if r["source"] == name])
+    taken = ("tcb_info", "qe_identity", "pck_crl", "root_crl")
+    run.collateral = [r for r in draft.references if r["source"] in taken]
+    run.notes = clean(list(draft.notes))
+    if draft.outcome != Outcome.UNREACHABLE:
+        _result_columns(run, draft.report)
+    run.content_hash = content_hash(run)
+    run.save(force_insert=True)
+    return run
+
+
+def evidence_of(run: Verification) -> Evidence | None:
+    """What was judged; None where the provider handed over nothing."""
+    if run.body is None:
+        return None
+    chain = b"" if run.chain_pem is None else bytes(run.chain_pem.body)
+    return Evidence(run.evidence_kind, bytes(run.body.body), chain)  # type: ignore[arg-type]
+
+
+def context_of(run: Verification) -> Context:
+    """What it was judged with, under the anchors of this installation (1 query)."""
+    inputs = run.inputs
+    rims = inputs.get("rims")
+    single = [inputs[name] for name in ("collateral", "nras", "jwks") if inputs.get(name)]
+    hashes = {*single, *inputs.get("ocsp", ()), *(rims or {}).values()}
+    bodies = {
+        sha256: bytes(body)
+        for sha256, body in Document.objects.filter(pk__in=hashes).values_list("sha256", "body")
+    }
+
+    def parsed(name: str) -> Any:
+        return json.loads(bodies[inputs[name]]) if inputs.get(name) else None
+
+    return Context(
+        now=run.now_unix,
+        anchors=trust.anchors(),
+        collateral=parsed("collateral"),
+        rims=None if rims is None else {id: bodies[sha256] for id, sha256 in rims.items()},
+        ocsp=[bodies[sha256] for sha256 in inputs.get("ocsp", ())],
+        nras=parsed("nras"),
+        jwks=parsed("jwks"),
+        onchain_signer=run.onchain_signer or None,
+        acknowledged=run.acknowledged,
+        nonce=run.nonce or None,
+        accepts_nonce=run.accepts_nonce,
+        tls_fingerprint=run.tls_fingerprint or None,
+        body_signature=run.body_signature if run.signs_body else None,
+    )
+
+
+def content_hash(run: Verification) -> str:
+    """SHA-256 over a canonical JSON of what was judged, by what, and the result.
+
+    Keys sorted, no spaces, ASCII; documents stand in it by their own SHA-256.
+    """
+    names = (
+        "kind", "provider", "service_name", "endpoint", "evidence_kind", "url", "nonce",
+        "accepts_nonce", "tls_fingerprint", "signs_body", "body_signature", "block",
+        "onchain_signer", "acknowledged", "now_unix", "inputs", "outcome", "overall", "questions",
+        "rows", "engine_version", "policy_version",
+    )  # fmt: skip
+    content = {name: getattr(run, name) for name in names}
+    content |= {"body": run.body_id, "chain_pem": run.chain_pem_id}
+    return hashlib.sha256(_canonical(content)).hexdigest()
+
+
+def clean(value: Any) -> Any:
+    """A value that JSON and PostgreSQL can hold: no NUL, no half of a character, no NaN."""
+    return _Cleaner().clean(value)
+
+
+class _Cleaner:
+    def __init__(self) -> None:
+        self.left = MAX_VALUES
+
+    def clean(self, value: Any) -> Any:
+        self.left -= 1
+        if self.left < 0:
+            return "…"
+        match value:
+            case str():
+                return _text(value)
+            case bool() | int() | None:
+                return value
+            case float():
+                return value if math.isfinite(value) else str(value)
+            case bytes():
+                return value.hex()
+            case Mapping():
+                return {_text(str(key)): self.clean(item) for key, item in value.items()}
+            case list() | tuple() | set():
+                return [self.clean(item) for item in value]
+            case dt.datetime():
+                return value
+        return _text(str(value))
+
+
+def _text(value: str) -> str:
+    whole = value.encode("utf-8", "replace").decode("utf-8")
+    return whole.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+
+
+def _context_columns(run: Verification, context: Context) -> None:
+    run.now_unix = context.now
+    run.nonce = _text(context.nonce or "")[:64]
+    run.accepts_nonce = context.accepts_nonce
+    run.onchain_signer = context.onchain_signer or ""
+    run.acknowledged = context.acknowledged
+    run.tls_fingerprint = _text(context.tls_fingerprint or "")[:64]
+    run.signs_body = context.body_signature is not None
+    run.body_signature = _text(context.body_signature or "")[:200]
+
+
+def _keep_inputs(context: Context) -> dict[str, Any]:
+    def kept(value: Any) -> str | None:
+        return None if value is None else Document.keep(_canonical(value)).sha256
+
+    rims = context.rims
+    return {
+        "collateral": kept(None if context.collateral is None else dict(context.collateral)),
+        "rims": None
+        if rims is None
+        else {id: Document.keep(xml).sha256 for id, xml in sorted(rims.items())},
+        "ocsp": [Document.keep(answer).sha256 for answer in context.ocsp],
+        "nras": kept(context.nras),
+        "jwks": kept(context.jwks),
+    }
+
+
+def _result_columns(run: Verification, report: Report) -> None:
+    run.report_kind = report.kind
+    run.overall = report.overall
+    run.development = report.development
+    run.questions = dict(report.questions())
+    run.rows = [clean(asdict(row)) for row in report.checks]
+    run.facts = clean(report.facts)
+    run.engine_version = ENGINE
+    run.policy_version = policy.VERSION
+    _identities(run, report)
+
+
+def _identities(run: Verification, report: Report) -> None:
+    """What names machine, key and software: only from evidence that the hardware really signed."""
+    run.gpu_serials = sorted(_gpu_serials(report))
+    signed = report.passed("tdx.sig") and report.passed("tdx.att_key")
+    if not signed or report.questions()["hardware"] == "fail":
+        return
+    facts = report.facts
+    run.ppid = _hex(facts.get("ppid"), 64)
+    run.mr_td = _hex(facts.get("mr_td"), 96)
+    run.signed_range_hash = _hex(facts.get("signed_range_sha256"), 64)
+    signer = facts.get("signer")
+    if isinstance(signer, str) and _ADDRESS.fullmatch(signer):
+        run.attested_signer = to_checksum_address(signer)
+    for id in ("dstack.compose", "ccel.compose"):
+        row = report.find(id)
+        if row is not None and row.verdict == "pass":
+            run.compose_hash = _hex(row.expected, 96)
+
+
+def _gpu_serials(report: Report) -> set[str]:
+    found = set()
+    for name, fact in report.facts.items():
+        genuine = report.passed(f"{name}.chain") and report.passed(f"{name}.sig")
+        if re.fullmatch(r"gpu\d+", name) and genuine and isinstance(fact.get("ueid"), str):
+            found.add(_text(fact["ueid"])[:80])
+    return found
+
+
+def _hex(value: Any, most: int) -> str:
+    whole = isinstance(value, str) and len(value) <= most and _HEX.fullmatch(value)
+    return value if whole else ""
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def row(id: str, title: str, verdict: Any, *, got: str = "", detail: str = "") -> Check:
+    """A row about the service itself, where there is no evidence that the engine could judge."""
+    return Check(
+        id, "Service", title, verdict, got=got or None, detail=detail, source="the chain's listing"
+    )
