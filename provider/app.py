@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 import secrets
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any
 
@@ -13,15 +14,26 @@ import orjson
 
 from protocol.abi import checksum
 from provider.book import Book
-from provider.config import Config
+from provider.config import CHAT, EDITING, IMAGES, SPEECH, Config
 from provider.errors import Refused
 from provider.gate import Gate
 from provider.http import Answer, ClientGone, Receive, Request, Scope, Send, cors
+from provider.jobs import Jobs
+from provider.pictures import Pictures
 from provider.relay import Relay
 from provider.tee import Tee
+from provider.till import Till
 
 _FEE_PATH = re.compile(r"/v1/user/(0x[0-9a-fA-F]{40})/unsettledfee\Z")
 _SIGNATURE = "/v1/proxy/signature/"
+_PICTURE = re.compile(r"/v1/proxy/images/([0-9a-fA-F-]{36})/([0-9]{1,3})\Z")
+_JOB = re.compile(r"/v1/async/jobs/([^/]+)\Z")
+_SUBMIT = {"/v1/async/images/generations": "generation", "/v1/async/images/edits": "edit"}
+# Methods that no door has, not even one that does not exist: TRACE would repeat a stranger's
+# headers, CONNECT would ask for a tunnel.
+_NEVER = ("TRACE", "TRACK", "CONNECT")
+
+Door = Callable[[Request, Answer], Awaitable[None]]
 _NONCE_BYTES = 32
 _NONCE = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -32,15 +44,32 @@ class App:
     """The ASGI application."""
 
     def __init__(
-        self, config: Config, *, relay: Relay, gate: Gate, book: Book, tee: Tee, started: int
+        self,
+        config: Config,
+        *,
+        relay: Relay,
+        pictures: Pictures,
+        jobs: Jobs,
+        till: Till,
+        gate: Gate,
+        book: Book,
+        tee: Tee,
+        started: int,
     ) -> None:
         self._config = config
-        self._relay = relay
+        self._doors = _doors(config.service.type, relay, pictures)
+        self._pictures = pictures
+        self._jobs = jobs if config.jobs.workers and self._makes_pictures else None
+        self._till = till
         self._gate = gate
         self._book = book
         self._tee = tee
         self._started = started
         self._running: set[asyncio.Task[None]] = set()
+
+    @property
+    def _makes_pictures(self) -> bool:
+        return self._config.service.type in (IMAGES, EDITING)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -64,6 +93,8 @@ class App:
         try:
             if request.method == "OPTIONS":
                 await answer.whole(204, b"", "text/plain")
+            elif request.method in _NEVER:
+                raise Refused(405, "method not allowed")
             else:
                 await self._route(request, path, answer)
         except Refused as refused:
@@ -80,12 +111,15 @@ class App:
 
     async def _route(self, request: Request, path: str, answer: Answer) -> None:
         door = (request.method, path)
-        if door == ("POST", "/v1/proxy/chat/completions"):
-            await self._relay.chat(request, answer)
+        read = request.method in ("GET", "HEAD")
+        if request.method == "POST" and path in self._doors:
+            await self._doors[path](request, answer)
         elif request.method == "GET" and path.startswith(_SIGNATURE):
-            await self._relay.signature(path[len(_SIGNATURE) :], answer)
+            await self._till.signature(path[len(_SIGNATURE) :], answer)
         elif door == ("GET", "/v1/proxy/attestation/report"):
             await self._report(request, answer)
+        elif read and self._makes_pictures and (match := _PICTURE.match(path)):
+            await self._pictures.show(request, match[1], match[2], answer)
         elif path.startswith("/v1/proxy/"):
             raise Refused(400, "unsupported endpoint: endpoint not supported")
         elif door == ("GET", "/v1/quote"):
@@ -95,8 +129,26 @@ class App:
             await answer.json(200, self._models())
         elif request.method == "GET" and (match := _FEE_PATH.match(path)):
             await self._unsettled_fee(match[1], request, answer)
+        elif request.method == "POST" and path in _SUBMIT:
+            await self._submit(_SUBMIT[path], request, answer)
+        elif request.method == "GET" and (match := _JOB.match(path)):
+            await self._job(match[1], request, answer)
         else:
             await answer.not_found()
+
+    async def _submit(self, kind: str, request: Request, answer: Answer) -> None:
+        if self._jobs is None:
+            await _not_enabled(answer)
+        elif kind == "generation":
+            await self._jobs.generation(request, answer)
+        else:
+            await self._jobs.edit(request, answer)
+
+    async def _job(self, id_: str, request: Request, answer: Answer) -> None:
+        if self._jobs is None:
+            await _not_enabled(answer)
+        else:
+            await self._jobs.show(request, id_, answer)
 
     async def _unsettled_fee(self, address: str, request: Request, answer: Answer) -> None:
         user = await self._gate.session(request.headers.get("authorization"))
@@ -124,8 +176,15 @@ class App:
         await answer.whole(200, body, "application/json; charset=utf-8", headers)
 
     def _models(self) -> dict[str, Any]:
-        """One entry of provider-protocol.md 1.7; prices in 0G per token."""
+        """One entry of provider-protocol.md 1.7; prices in 0G per unit."""
         service = self._config.service
+        if self._makes_pictures:
+            pricing = {"image": _in_0g(service.output_price)}
+        else:
+            pricing = {
+                "prompt": _in_0g(service.input_price),
+                "completion": _in_0g(service.output_price),
+            }
         entry = {
             "id": service.model,
             "object": "model",
@@ -133,13 +192,26 @@ class App:
             "owned_by": self._config.provider,
             "provider": self._config.provider,
             "type": service.type,
-            "pricing": {
-                "prompt": _in_0g(service.input_price),
-                "completion": _in_0g(service.output_price),
-            },
+            "pricing": pricing,
             "verifiability": service.verifiability,
         }
         return {"object": "list", "data": [entry]}
+
+
+def _doors(kind: str, relay: Relay, pictures: Pictures) -> dict[str, Door]:
+    """What a service of that type answers under `/v1/proxy`. An image service gets both doors; its
+    upstream says if it cannot use one."""
+    doors: dict[str, dict[str, Door]] = {
+        CHAT: {"chat/completions": relay.chat},
+        SPEECH: {"audio/transcriptions": relay.transcription},
+        IMAGES: {"images/generations": pictures.generation, "images/edits": pictures.edit},
+    }
+    chosen = doors[IMAGES if kind == EDITING else kind]
+    return {f"/v1/proxy/{path}": door for path, door in chosen.items()}
+
+
+async def _not_enabled(answer: Answer) -> None:
+    await answer.json(503, {"error": "async processing is not enabled"})
 
 
 def _canonical(path: str) -> str:

@@ -38,16 +38,24 @@ class Book:
             request_fee=estimate,
         )
 
+    def reserve(self, user: str, estimate: int) -> None:
+        """Hold `estimate` back until it is released: an answer is under way."""
+        self._reserved[user] += estimate
+
+    def release(self, user: str, estimate: int) -> None:
+        """The end of a reservation."""
+        self._reserved[user] -= estimate
+        if not self._reserved[user]:
+            del self._reserved[user]
+
     @contextmanager
     def reserving(self, user: str, estimate: int) -> Iterator[None]:
-        """Hold `estimate` back while an answer is under way."""
-        self._reserved[user] += estimate
+        """A reservation for as long as the block runs."""
+        self.reserve(user, estimate)
         try:
             yield
         finally:
-            self._reserved[user] -= estimate
-            if not self._reserved[user]:
-                del self._reserved[user]
+            self.release(user, estimate)
 
     def charge(self, user: str, fee: int) -> None:
         """An answer was delivered and its charge is on disk."""

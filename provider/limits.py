@@ -14,17 +14,15 @@ WINDOW_SECONDS = 60
 MAX_TRACKED = 10_000
 
 
-class Gatekeeper:
-    """Counts requests in fixed one-minute windows, and answers under way."""
+class Windows:
+    """Counts requests by somebody in fixed one-minute windows."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._window = 0
         self._counts: dict[str, int] = {}
-        self._running: defaultdict[str, int] = defaultdict(int)
-        self._total = 0
 
-    def count(self, user: str, now: float) -> dict[str, str]:
+    def count(self, who: str, now: float) -> dict[str, str]:
         """Count one request at unix time `now`; returns the X-RateLimit headers.
 
         Raises Refused 429 beyond the limit.
@@ -32,25 +30,38 @@ class Gatekeeper:
         window = int(now) // WINDOW_SECONDS
         if window != self._window:
             self._window, self._counts = window, {}
-        limit = self._limits.requests_per_minute
-        used = self._counts.get(user, 0) + 1
-        # Only users with a sub-account come here, but a full table must still not grow.
-        if user in self._counts or len(self._counts) < MAX_TRACKED:
-            self._counts[user] = used
+        used = self._counts.get(who, 0) + 1
+        # Whoever does not fit into a full table is not counted: it must not grow.
+        if who in self._counts or len(self._counts) < MAX_TRACKED:
+            self._counts[who] = used
         reset = (window + 1) * WINDOW_SECONDS - int(now)
         headers = {
-            "X-RateLimit-Limit": str(limit),
-            "X-RateLimit-Remaining": str(max(limit - used, 0)),
+            "X-RateLimit-Limit": str(self._limit),
+            "X-RateLimit-Remaining": str(max(self._limit - used, 0)),
             "X-RateLimit-Reset": str(reset),
         }
-        if used > limit:
+        if used > self._limit:
             raise Refused(
                 429,
                 "Rate limit exceeded. Please slow down your request rate "
-                f"(limit: {limit} requests/min).",
+                f"(limit: {self._limit} requests/min).",
                 {**headers, "Retry-After": str(reset)},
             )
         return headers
+
+
+class Gatekeeper:
+    """A user's requests per minute, and answers under way."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._windows = Windows(limits.requests_per_minute)
+        self._running: defaultdict[str, int] = defaultdict(int)
+        self._total = 0
+
+    def count(self, user: str, now: float) -> dict[str, str]:
+        """Count one request; the X-RateLimit headers. Raises Refused 429 beyond the limit."""
+        return self._windows.count(user, now)
 
     @contextmanager
     def running(self, user: str) -> Iterator[None]:

@@ -4,15 +4,15 @@ did cost. Pure: bytes in, numbers out.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
-from protocol import fees
-from protocol.fees import Tariff, Usage
+from protocol import fees, media
+from protocol.fees import DurationRule, Tariff, Usage
 from provider.errors import Refused
+from provider.strict import strict_object
 
 # English text has about four bytes a token; a reserve is only an estimate (5.2 adds 1 0G to it).
 BYTES_PER_TOKEN = 4
@@ -37,7 +37,7 @@ def read_prompt(raw: bytes, model: str, upstream_model: str) -> Prompt:
     The bytes stay as they came unless the model name has to change or a stream lacks
     `stream_options.include_usage`, without which nothing could be billed. Raises Refused 400.
     """
-    document = _strict_object(raw)
+    document = strict_object(raw)
     changed: dict[str, Any] = {}
     if document.get("model") != (upstream_model or model):
         changed["model"] = upstream_model or model
@@ -54,25 +54,6 @@ def read_prompt(raw: bytes, model: str, upstream_model: str) -> Prompt:
     body = orjson.dumps({**document, **changed}) if changed else raw
     answer = _bounded(document, "max_completion_tokens", "max_tokens") * _choices(document)
     return Prompt(body, bool(stream), Usage(len(raw) // BYTES_PER_TOKEN + 1, answer))
-
-
-def _strict_object(raw: bytes) -> dict[str, Any]:
-    """The JSON object in `raw`. A repeated key is refused: two parsers could read two requests."""
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise ValueError("repeated key")
-        return found
-
-    try:
-        document = json.loads(raw.decode(), object_pairs_hook=once)
-        orjson.dumps(document)  # no lone surrogates, no numbers that JSON cannot carry
-    except (ValueError, TypeError, RecursionError) as error:
-        raise Refused(400, "validate request: the body is not valid JSON") from error
-    if not isinstance(document, dict):
-        raise Refused(400, "validate request: the body is not a JSON object")
-    return document
 
 
 def _bounded(document: dict[str, Any], *names: str) -> int:
@@ -95,35 +76,36 @@ def _choices(document: dict[str, Any]) -> int:
     return value
 
 
-class AnswerMeter:
+class Meter(Protocol):
     """Follows an answer, whole or streamed, and says what it costs at any moment."""
 
-    def __init__(self) -> None:
-        self.usage: Usage | None = None
-        self.done = False
-        self._words: list[str] = []
-        self._line = b""
+    done: bool
 
     def fee(self, tariff: Tariff) -> int:
-        """Neuron so far: by the upstream's usage, else by the words seen."""
-        if self.usage is not None:
-            return fees.chat_fee(tariff, self.usage)
-        return fees.words_fee(tariff.output_price, "".join(self._words))
+        """Neuron so far."""
+        ...
 
     def whole(self, body: bytes) -> bool:
-        """Read a complete JSON answer; False if it is none."""
-        try:
-            document = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            return False
-        if not isinstance(document, dict):
-            return False
-        self._read(document, "message")
-        self.done = True
-        return True
+        """Read a complete answer; False if it is none."""
+        ...
 
     def feed(self, part: bytes) -> None:
         """Read the next bytes of an event stream, cut anywhere."""
+        ...
+
+    def end(self) -> None:
+        """The stream is over."""
+        ...
+
+
+class _Events:
+    """The data of an event stream's events, one JSON object at a time."""
+
+    def __init__(self) -> None:
+        self.done = False
+        self._line = b""
+
+    def feed(self, part: bytes) -> None:
         *lines, rest = (self._line + part).split(b"\n")
         for line in lines:
             self._event(line)
@@ -131,7 +113,7 @@ class AnswerMeter:
         self._line = rest if len(rest) <= MAX_LINE_BYTES else b""
 
     def end(self) -> None:
-        """The stream is over: a last line may lack its newline."""
+        # A last line may lack its newline.
         self._event(self._line)
         self._line = b""
 
@@ -147,9 +129,41 @@ class AnswerMeter:
         except orjson.JSONDecodeError:
             return
         if isinstance(document, dict):
-            self._read(document, "delta")
+            self.read(document)
 
-    def _read(self, document: dict[str, Any], part: str) -> None:
+    def read(self, document: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+
+class AnswerMeter(_Events):
+    """The meter of chat completions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.usage: Usage | None = None
+        self._words: list[str] = []
+
+    def fee(self, tariff: Tariff) -> int:
+        """By the upstream's usage, else by the words seen."""
+        if self.usage is not None:
+            return fees.chat_fee(tariff, self.usage)
+        return fees.words_fee(tariff.output_price, "".join(self._words))
+
+    def whole(self, body: bytes) -> bool:
+        try:
+            document = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return False
+        if not isinstance(document, dict):
+            return False
+        self._take(document, "message")
+        self.done = True
+        return True
+
+    def read(self, document: dict[str, Any]) -> None:
+        self._take(document, "delta")
+
+    def _take(self, document: dict[str, Any], part: str) -> None:
         self.usage = fees.chat_usage(document.get("usage")) or self.usage
         choices = document.get("choices")
         for choice in choices if isinstance(choices, list) else ():
@@ -157,3 +171,37 @@ class AnswerMeter:
             content = message.get("content") if isinstance(message, dict) else None
             if isinstance(content, str):
                 self._words.append(content)
+
+
+class SpeechMeter(_Events):
+    """The meter of transcriptions (provider-protocol.md 1.3, 5.1)."""
+
+    def __init__(self, rule: DurationRule) -> None:
+        super().__init__()
+        self._rule = rule
+        self._body: bytes | None = None
+        self._usage: media.SpeechUsage | None = None
+        self._words: list[str] = []
+
+    def fee(self, tariff: Tariff) -> int:
+        """By usage, by the end of the last subtitle, else by the words seen; before the first word
+        nothing."""
+        if self._body is not None:
+            return media.transcription_fee(tariff, self._rule, self._body)
+        if self._usage is not None:
+            return self._usage.fee(tariff, self._rule)
+        said = "".join(self._words)
+        return fees.speech_words_fee(tariff.output_price, said) if said else 0
+
+    def whole(self, body: bytes) -> bool:
+        self._body = body
+        self.done = True
+        return True
+
+    def read(self, document: dict[str, Any]) -> None:
+        kind, delta = document.get("type"), document.get("delta")
+        if kind == "transcript.text.delta" and isinstance(delta, str):
+            self._words.append(delta)
+        if kind == "transcript.text.done":
+            self._usage = media.speech_usage(document)
+            self.done = True

@@ -17,18 +17,24 @@ from provider.app import App
 from provider.book import Book
 from provider.chain import Chain
 from provider.config import Config
+from provider.counter import Counter
 from provider.errors import ChainError, ConfigError
 from provider.gate import Gate
+from provider.jobs import Jobs
+from provider.pictures import Pictures
 from provider.register import check_network, register
 from provider.relay import Relay
 from provider.server import listen, serve_app
 from provider.settle import Settler
+from provider.shelf import Shelf
 from provider.store import Store
+from provider.till import Till
+from provider.upstream import Upstream
 
 LAST_WORDS_SECONDS = 0.3
 LAST_SETTLEMENT_SECONDS = 0.5
 KEEP_SIGNATURES_SECONDS = 7 * 86_400
-PRUNE_SECONDS = 3600
+PRUNE_SECONDS = 300
 
 log = logging.getLogger("provider.serve")
 
@@ -74,11 +80,25 @@ async def _run(
     book = Book(store.owed())
     settler = Settler(store, chain, tee, book, config.settlement, chain_id=chain_id)
     gate = Gate(chain, book, config.network.cache_seconds)
-    relay = Relay(
-        config, upstream=upstream, gate=gate, book=book, store=store, tee=tee, settler=settler
+    server = Upstream(upstream, config.upstream)
+    till = Till(store, book, tee)
+    shelf = Shelf(store, config.jobs.keep_seconds)
+    counter = Counter(config, gate=gate, book=book, settler=settler)
+    relay = Relay(counter=counter, upstream=server, till=till)
+    pictures = Pictures(counter=counter, upstream=server, till=till, shelf=shelf, url=url)
+    jobs = Jobs(config.jobs, counter=counter, gate=gate, book=book, pictures=pictures, shelf=shelf)
+    app = App(
+        config,
+        relay=relay,
+        pictures=pictures,
+        jobs=jobs,
+        till=till,
+        gate=gate,
+        book=book,
+        tee=tee,
+        started=int(time.time()),
     )
-    app = App(config, relay=relay, gate=gate, book=book, tee=tee, started=int(time.time()))
-    async with _background(settler, store):
+    async with _background(settler, store, shelf), jobs.working():
         await serve_app(app, sock, f"provider READY {url} {config.provider}")
         await app.finish(LAST_WORDS_SECONDS)
     if config.settlement.at_shutdown:
@@ -102,9 +122,9 @@ async def _check_state(store: Store, chain: Chain, config: Config, chain_id: int
 
 
 @contextlib.asynccontextmanager
-async def _background(settler: Settler, store: Store) -> AsyncIterator[None]:
+async def _background(settler: Settler, store: Store, shelf: Shelf) -> AsyncIterator[None]:
     """Settlement and housekeeping, as long as the server runs."""
-    tasks = [asyncio.create_task(settler.run()), asyncio.create_task(_prune(store))]
+    tasks = [asyncio.create_task(settler.run()), asyncio.create_task(_prune(store, shelf))]
     try:
         yield
     finally:
@@ -113,11 +133,12 @@ async def _background(settler: Settler, store: Store) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _prune(store: Store) -> None:
+async def _prune(store: Store, shelf: Shelf) -> None:
     while True:
         before = time.time() - KEEP_SIGNATURES_SECONDS
         try:
             await asyncio.to_thread(store.forget_signatures, before)
+            await asyncio.to_thread(shelf.sweep)
         except sqlite3.Error as error:
-            log.warning("old signatures stay: %s", error)
+            log.warning("what is old stays: %s", error)
         await asyncio.sleep(PRUNE_SECONDS)

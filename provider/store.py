@@ -106,8 +106,13 @@ class Store:
         with self._lock:
             self._db.close()
 
+    def add_tables(self, schema: str) -> None:
+        """Tables of others that are written together with answers; `schema` may run again."""
+        with self._lock:
+            self._db.executescript(schema)
+
     @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
         """One transaction: all of it is on disk, or nothing."""
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
@@ -118,44 +123,38 @@ class Store:
                 raise
             self._db.execute("COMMIT")
 
-    def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """What a query finds."""
         with self._lock:
             return self._db.execute(query, values).fetchall()
 
     def belongs_to(self, identity: str) -> bool:
         """Whether these debts are `identity`'s; a new store becomes its own."""
-        with self._write() as db:
+        with self.transaction() as db:
             db.execute("INSERT OR IGNORE INTO identity VALUES (1, ?)", (identity,))
-        return bool(self._read("SELECT said FROM identity")[0][0] == identity)
+        return bool(self.rows("SELECT said FROM identity")[0][0] == identity)
 
     # ---- answers ---------------------------------------------------------------------------
 
     def record(self, charge: Charge, receipt: Receipt | None) -> None:
         """One delivered answer: what it costs and, if it was signed, the signature."""
-        now = time.time()
-        with self._write() as db:
-            if charge.fee:
-                _insert_charge(db, charge, now)
-            if receipt is not None:
-                db.execute(
-                    "INSERT INTO signature VALUES (?, ?, ?, ?)",
-                    (receipt.chat_id, receipt.text, receipt.signature, now),
-                )
+        with self.transaction() as db:
+            record_answer(db, charge, receipt)
 
     def signature(self, chat_id: str) -> Receipt | None:
         """The signature of an answer, while it is kept."""
-        rows = self._read("SELECT text, signature FROM signature WHERE chat_id = ?", chat_id)
+        rows = self.rows("SELECT text, signature FROM signature WHERE chat_id = ?", chat_id)
         return Receipt(chat_id, rows[0][0], rows[0][1]) if rows else None
 
     def forget_signatures(self, before: float) -> None:
         """Drop signatures older than the unix time `before`."""
-        with self._write() as db:
+        with self.transaction() as db:
             db.execute("DELETE FROM signature WHERE at < ?", (before,))
 
     def owed(self) -> dict[str, int]:
         """What each user owes in neuron: free charges and items the chain has not judged."""
         totals: dict[str, int] = defaultdict(int)
-        for user, fee in self._read(
+        for user, fee in self.rows(
             "SELECT user, fee FROM charge WHERE item IS NULL"
             " UNION ALL SELECT user, total_fee FROM item WHERE settled IS NULL"
         ):
@@ -167,7 +166,7 @@ class Store:
     def free_charges(self) -> dict[str, list[tuple[int, Charge]]]:
         """Charges that no item holds yet, by user, oldest first."""
         found: dict[str, list[tuple[int, Charge]]] = defaultdict(list)
-        for id_, user, fee, request_hash in self._read(
+        for id_, user, fee, request_hash in self.rows(
             "SELECT id, user, fee, request_hash FROM charge WHERE item IS NULL ORDER BY id"
         ):
             charge = Charge(user, int(fee), bytes(request_hash))
@@ -176,13 +175,13 @@ class Store:
 
     def last_nonce(self, user: str) -> int:
         """The last and highest nonce ever signed for `user`, 0 if none."""
-        rows = self._read("SELECT nonce FROM item WHERE user = ? ORDER BY id DESC LIMIT 1", user)
+        rows = self.rows("SELECT nonce FROM item WHERE user = ? ORDER BY id DESC LIMIT 1", user)
         return int(rows[0][0]) if rows else 0
 
     def add_item(self, signed: SignedItem, charge_ids: Sequence[int], since_block: int) -> None:
         """Sign away charges: from here on they are owed through this item only."""
         item = signed.item
-        with self._write() as db:
+        with self.transaction() as db:
             cursor = db.execute(
                 "INSERT INTO item (user, provider, total_fee, requests_hash, nonce, signature,"
                 " since_block) VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -203,7 +202,7 @@ class Store:
 
     def sign_again(self, item: OpenItem, signature: bytes) -> OpenItem:
         """Replace an item's signature and nothing else: its nonce still counts once."""
-        with self._write() as db:
+        with self.transaction() as db:
             db.execute("UPDATE item SET signature = ? WHERE id = ?", (signature, item.id))
         return replace(item, signed=replace(item.signed, signature=signature))
 
@@ -211,13 +210,13 @@ class Store:
         """Items the chain has not judged, oldest first."""
         return [
             _item(row)
-            for row in self._read(f"SELECT {_ITEM} FROM item WHERE settled IS NULL ORDER BY id")
+            for row in self.rows(f"SELECT {_ITEM} FROM item WHERE settled IS NULL ORDER BY id")
         ]
 
     def add_batch(self, items: Sequence[OpenItem], first: Transaction) -> OpenBatch:
         """Write down what is about to be sent, in calldata order."""
         at = time.time()
-        with self._write() as db:
+        with self.transaction() as db:
             batch = int(db.execute("INSERT INTO batch (at) VALUES (?)", (at,)).lastrowid or 0)
             db.executemany(
                 "UPDATE item SET batch = ? WHERE id = ?", [(batch, item.id) for item in items]
@@ -227,15 +226,15 @@ class Store:
 
     def add_attempt(self, batch: int, transaction: Transaction) -> None:
         """Write down a replacement that is about to be sent."""
-        with self._write() as db:
+        with self.transaction() as db:
             _insert_attempt(db, batch, transaction)
 
     def open_batches(self) -> list[OpenBatch]:
         """Batches without a known end, oldest first; items in calldata order."""
         batches = []
-        for id_, at in self._read("SELECT id, at FROM batch WHERE closed IS NULL ORDER BY id"):
-            items = self._read(f"SELECT {_ITEM} FROM item WHERE batch = ? ORDER BY id", id_)
-            attempts = self._read(
+        for id_, at in self.rows("SELECT id, at FROM batch WHERE closed IS NULL ORDER BY id"):
+            items = self.rows(f"SELECT {_ITEM} FROM item WHERE batch = ? ORDER BY id", id_)
+            attempts = self.rows(
                 "SELECT tx_hash, raw, nonce, gas_price FROM attempt WHERE batch = ? ORDER BY rowid",
                 id_,
             )
@@ -254,7 +253,7 @@ class Store:
 
     def close_batch(self, batch: int) -> None:
         """The batch's transactions can change nothing any more; unjudged items are free again."""
-        with self._write() as db:
+        with self.transaction() as db:
             db.execute("UPDATE batch SET closed = ? WHERE id = ?", (time.time(), batch))
             db.execute("UPDATE item SET batch = NULL WHERE batch = ? AND settled IS NULL", (batch,))
 
@@ -264,7 +263,7 @@ class Store:
         False if that was known already.
         """
         signed = item.signed.item
-        with self._write() as db:
+        with self.transaction() as db:
             cursor = db.execute(
                 "UPDATE item SET status = ?, settled = ? WHERE id = ? AND settled IS NULL",
                 (status, str(signed.total_fee - unsettled), item.id),
@@ -275,6 +274,18 @@ class Store:
                 rest = Charge(signed.user, unsettled, signed.requests_hash)
                 _insert_charge(db, rest, time.time())
         return True
+
+
+def record_answer(db: sqlite3.Connection, charge: Charge, receipt: Receipt | None) -> None:
+    """Part of a transaction: an answer's debt and its signature."""
+    now = time.time()
+    if charge.fee:
+        _insert_charge(db, charge, now)
+    if receipt is not None:
+        db.execute(
+            "INSERT INTO signature VALUES (?, ?, ?, ?)",
+            (receipt.chat_id, receipt.text, receipt.signature, now),
+        )
 
 
 _ITEM = "id, user, provider, total_fee, requests_hash, nonce, signature, since_block, batch"

@@ -1,0 +1,178 @@
+"""Images made in the background (provider-protocol.md 1.5): they outlive the client's page, and
+the broker's process too."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import logging
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import orjson
+
+from provider.asks import PictureAsk, read_edit, read_generation
+from provider.book import Book
+from provider.config import Jobs as Options
+from provider.counter import Counter, Reader
+from provider.errors import Refused
+from provider.gate import Gate
+from provider.http import Answer, Request
+from provider.limits import Windows
+from provider.pictures import Pictures, UpstreamRefused
+from provider.shelf import COMPLETED, PENDING, PROCESSING, Job, JobState, Shelf
+from provider.upstream import FAILURES
+
+POLLS_PER_MINUTE = 120
+RETRY_AFTER_SECONDS = 5
+MAX_ERROR_CHARS = 1000
+# How much of the queue one user may hold.
+SHARE_OF_QUEUE = 4
+DISK_PAUSE_SECONDS = 5
+
+log = logging.getLogger("provider.jobs")
+
+
+class Jobs:
+    """Takes jobs in, works on them, tells what became of them."""
+
+    def __init__(
+        self,
+        options: Options,
+        *,
+        counter: Counter,
+        gate: Gate,
+        book: Book,
+        pictures: Pictures,
+        shelf: Shelf,
+    ) -> None:
+        self._options = options
+        self._counter = counter
+        self._gate = gate
+        self._book = book
+        self._pictures = pictures
+        self._shelf = shelf
+        self._wake = asyncio.Event()
+        self._polls = Windows(POLLS_PER_MINUTE)
+
+    # ---- the doors -------------------------------------------------------------------------
+
+    async def generation(self, request: Request, answer: Answer) -> None:
+        """`POST /v1/async/images/generations`. Raises Refused."""
+        await self._submit(request, answer, read_generation)
+
+    async def edit(self, request: Request, answer: Answer) -> None:
+        """`POST /v1/async/images/edits`. Raises Refused."""
+        await self._submit(request, answer, read_edit)
+
+    async def _submit(self, request: Request, answer: Answer, read: Reader[PictureAsk]) -> None:
+        user = await self._counter.customer(request)
+        if request.headers.get("content-length") == "0":
+            raise Refused(400, "request body is required")
+        async with self._counter.asked(request, user, read) as ask:
+            rate = self._counter.count(user)
+            await self._counter.afford(user, ask)
+            job = Job(str(uuid4()), user, ask)
+            self._book.reserve(user, ask.estimate)
+            added = False
+            try:
+                added = await asyncio.to_thread(self._add, job)
+            finally:
+                if not added:
+                    self._book.release(user, ask.estimate)
+        if not added:
+            raise Refused(
+                400,
+                "submit async job: async job queue is full, please try again later",
+                {"Retry-After": str(RETRY_AFTER_SECONDS)},
+            )
+        self._wake.set()
+        await answer.json(202, {"jobId": job.id, "status": PENDING}, rate)
+
+    def _add(self, job: Job) -> bool:
+        queue = self._options.queue
+        return self._shelf.add_job(job, queue=queue, share=max(1, queue // SHARE_OF_QUEUE))
+
+    async def show(self, request: Request, id_: str, answer: Answer) -> None:
+        """`GET /v1/async/jobs/{id}`, for its owner. Raises Refused."""
+        user = await self._gate.session(request.headers.get("authorization"))
+        self._polls.count(user, time.time())
+        state = await asyncio.to_thread(self._shelf.job, id_.lower())
+        if state is None:
+            raise Refused(404, "job not found")
+        if state.user != user:
+            raise Refused(403, "you do not have permission to access this job")
+        headers = {"cache-control": "no-store", "Provider": self._counter.provider}
+        if state.status in (PENDING, PROCESSING):
+            headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        if state.status == COMPLETED and state.chat_id:
+            headers["ZG-Res-Key"] = state.chat_id
+        await answer.json(200, _document(id_.lower(), state), headers)
+
+    # ---- the work --------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """Take up what an earlier process left, and work for as long as the block runs."""
+        for user, estimate in await asyncio.to_thread(self._shelf.take_up):
+            self._book.reserve(user, estimate)
+        tasks = [asyncio.create_task(self._work()) for _ in range(self._options.workers)]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _work(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                job = await asyncio.to_thread(self._shelf.next_job)
+                if job is not None:
+                    await self._do(job)
+                    continue
+            except sqlite3.Error as error:
+                log.error("jobs wait for the disk: %s", error)
+                await asyncio.sleep(DISK_PAUSE_SECONDS)
+                continue
+            await self._wake.wait()
+
+    async def _do(self, job: Job) -> None:
+        error: str | None = None
+        try:
+            await self._pictures.work(job, str(uuid4()))
+        except UpstreamRefused as refused:
+            text = refused.body.decode("utf-8", "replace")[:MAX_ERROR_CHARS]
+            error = f"provider returned status {refused.status}: {text}"
+        except FAILURES as failure:
+            log.warning("job %s: %r", job.id, failure)
+            error = "provider request failed"
+        except sqlite3.Error:
+            raise
+        except Exception:
+            log.exception("job %s", job.id)
+            error = "internal error"
+        if error is not None:
+            await asyncio.to_thread(self._shelf.fail, job, error)
+        self._book.release(job.user, job.ask.estimate)
+
+
+def _document(id_: str, state: JobState) -> dict[str, object]:
+    """The job as JSON; `data` is the upstream's answer, byte for byte."""
+    return {
+        "jobId": id_,
+        "status": state.status,
+        "createdAt": _iso(state.created),
+        "updatedAt": _iso(state.updated),
+        "errorMessage": state.error,
+        "data": None if state.result is None else orjson.Fragment(state.result),
+    }
+
+
+def _iso(at: float) -> str:
+    found = dt.datetime.fromtimestamp(at, dt.UTC).isoformat(timespec="milliseconds")
+    return found.replace("+00:00", "Z")

@@ -1,0 +1,44 @@
+"""JSON read so strictly that no other parser can read another request. Pure."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, NoReturn
+
+import orjson
+
+from provider.errors import Refused
+
+
+def strict_object(raw: bytes) -> dict[str, Any]:
+    """The JSON object in `raw`. Raises Refused 400, also for a repeated key: two parsers could read
+    two requests."""
+    try:
+        document = json.loads(
+            raw.decode(), object_pairs_hook=_once, parse_constant=_no, parse_float=_finite
+        )
+        orjson.dumps(document)  # no lone surrogates, no integers beyond 64 bits
+    except (ValueError, TypeError, RecursionError) as error:
+        raise Refused(400, "validate request: the body is not valid JSON") from error
+    if not isinstance(document, dict):
+        raise Refused(400, "validate request: the body is not a JSON object")
+    return document
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("repeated key")
+    return found
+
+
+def _no(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number beyond the range of doubles")
+    return number

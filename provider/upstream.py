@@ -1,0 +1,154 @@
+"""The server behind the broker: what it is told, and how much of what it says is believed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import aiohttp
+
+from provider.asks import Ask
+from provider.config import Upstream as Options
+from provider.http import Answer
+from provider.meter import Meter
+
+MAX_ERROR_BYTES = 1024 * 1024
+LINGER_SECONDS = 1  # after [DONE], for upstreams that do not close the body
+
+# Never forwarded: what addresses the broker (provider-protocol.md 1.2), what belongs to one
+# connection (RFC 9110 7.6.1), and what would tell the upstream who asks.
+STRIPPED = frozenset(
+    {
+        "address",
+        "fee",
+        "input-fee",
+        "nonce",
+        "request-hash",
+        "signature",
+        "session-token",
+        "session-signature",
+        "authorization",
+        "host",
+        "content-length",
+        "accept-encoding",
+        "connection",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "expect",
+        "proxy-authorization",
+        "proxy-authenticate",
+        "proxy-connection",
+        "cookie",
+        "forwarded",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "x-real-ip",
+        "origin",
+        "referer",
+    }
+)
+
+
+class Broken(Exception):
+    """The upstream failed or misbehaved; the text is for the log."""
+
+
+FAILURES = (aiohttp.ClientError, TimeoutError, Broken)
+
+
+class Upstream:
+    """An OpenAI-compatible server."""
+
+    def __init__(self, session: aiohttp.ClientSession, options: Options) -> None:
+        self._session = session
+        self._options = options
+
+    @asynccontextmanager
+    async def post(
+        self, ask: Ask, headers: Mapping[str, str]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Its reply, body unread. Raises one of FAILURES, here and while it is being read."""
+        options = self._options
+        async with self._session.post(
+            options.url + ask.path,
+            data=ask.body,
+            headers=_headers(headers, options.key, ask.content_type),
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(
+                total=options.total_seconds,
+                sock_connect=options.connect_seconds,
+                sock_read=options.first_byte_seconds,
+            ),
+        ) as reply:
+            if reply.status == 200 and reply.headers.get("content-encoding", "identity") != (
+                "identity"
+            ):
+                raise Broken("the upstream compresses although identity was asked for")
+            yield reply
+
+    async def read(self, reply: aiohttp.ClientResponse, limit: int) -> bytes:
+        """The whole body, at most `limit` bytes of it. Raises one of FAILURES."""
+        parts: list[bytes] = []
+        size = 0
+        async for part in self.parts(reply):
+            size += len(part)
+            if size > limit:
+                raise Broken(f"the answer is longer than {limit} bytes")
+            parts.append(part)
+        return b"".join(parts)
+
+    async def parts(
+        self, reply: aiohttp.ClientResponse, meter: Meter | None = None
+    ) -> AsyncIterator[bytes]:
+        """The body as it arrives. Raises TimeoutError when the upstream falls silent, unless
+        `meter` has already seen the end of the answer: then silence is the end of the body."""
+        while True:
+            done = meter is not None and meter.done
+            idle = LINGER_SECONDS if done else self._options.idle_seconds
+            try:
+                async with asyncio.timeout(idle):
+                    part = await reply.content.readany()
+            except TimeoutError:
+                if done:
+                    return
+                raise
+            if not part:
+                return
+            yield part
+
+    async def refusal(self, reply: aiohttp.ClientResponse) -> bytes:
+        """The body of the upstream's own refusal. Raises one of FAILURES, also where it means us
+        and not the client."""
+        if reply.status in (401, 403) or not 400 <= reply.status <= 599:
+            raise Broken(f"the upstream answers {reply.status}")
+        return await self.read(reply, MAX_ERROR_BYTES)
+
+
+def content_type(reply: aiohttp.ClientResponse) -> str:
+    """What the upstream calls its answer."""
+    return reply.headers.get("content-type", "application/json")
+
+
+async def pass_on(upstream: Upstream, reply: aiohttp.ClientResponse, answer: Answer) -> None:
+    """Answer with the upstream's own refusal, free of charge."""
+    body = await upstream.refusal(reply)
+    await answer.whole(reply.status, body, content_type(reply))
+
+
+def _headers(given: Mapping[str, str], key: str, kind: str) -> dict[str, str]:
+    """The client's headers without what is not the upstream's business, with our own key."""
+    # A header may also name others that belong to this connection only.
+    hop = {name.strip().lower() for name in given.get("connection", "").split(",")}
+    headers = {
+        name: value for name, value in given.items() if name not in STRIPPED and name not in hop
+    }
+    headers["accept-encoding"] = "identity"
+    headers["content-type"] = kind
+    if key:
+        headers["authorization"] = f"Bearer {key}"
+    return headers
