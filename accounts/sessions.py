@@ -12,6 +12,7 @@ from django.core.cache import cache
 from django.http import HttpRequest
 from django.utils import timezone
 
+from accounts import sockets
 from accounts.errors import Problem
 from accounts.models import SignIn, User
 
@@ -27,8 +28,9 @@ def opened(request: HttpRequest, user: User, before: str | None) -> None:
     """Write down a session that a signature has just opened; `before` is the key it had."""
     request.session[_PROVED] = int(time.time())
     request.session.save()
-    if before:
+    if before and before != request.session.session_key:
         SignIn.objects.filter(session_key=before).delete()
+        sockets.tell(before)
     SignIn.objects.update_or_create(
         session_key=request.session.session_key,
         defaults={
@@ -55,7 +57,7 @@ def of(user: User) -> tuple[SignIn, ...]:
 def end(user: User, sign_in_id: int) -> None:
     """Close one of the user's sessions; somebody else's is not found and stays."""
     for row in user.sign_ins.filter(pk=sign_in_id):
-        _store(row.session_key).delete()
+        _close(row)
         row.delete()
 
 
@@ -63,7 +65,7 @@ def end_all(user: User) -> int:
     """Close every session of the user; how many there were."""
     rows = list(user.sign_ins.all())
     for row in rows:
-        _store(row.session_key).delete()
+        _close(row)
     user.sign_ins.all().delete()
     return len(rows)
 
@@ -72,6 +74,7 @@ def forgotten(session_key: str | None) -> None:
     """A session was closed by its own sign-out."""
     if session_key:
         SignIn.objects.filter(session_key=session_key).delete()
+        sockets.tell(session_key)
 
 
 def require_fresh(request: HttpRequest) -> None:
@@ -84,6 +87,12 @@ def require_fresh(request: HttpRequest) -> None:
             "Sign in once more; you stay where you are.",
             status=403,
         )
+
+
+def _close(row: SignIn) -> None:
+    """The session first: a socket that is told looks no more, one that connects now must fail."""
+    _store(row.session_key).delete()
+    sockets.tell(row.session_key)
 
 
 def _store(session_key: str) -> Any:

@@ -103,8 +103,9 @@ def sign_out(request: HttpRequest) -> HttpResponse:
     """End the session on the server, then go to the page the form names (a path of this site) or
     home.
     """
-    sessions.forgotten(request.session.session_key)
+    key = request.session.session_key
     logout(request)
+    sessions.forgotten(key)
     target = request.POST.get("next", "")
     own = {request.get_host()}
     local = target.startswith("/") and url_has_allowed_host_and_scheme(target, allowed_hosts=own)

@@ -12,7 +12,8 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "marketplace.settings")
 http = get_asgi_application()
 
-from inference.lifespan import lifespan  # noqa: E402  (models need a configured Django)
+from accounts.sockets import EndsWithSession  # noqa: E402  (models need a configured Django)
+from inference.lifespan import lifespan  # noqa: E402
 from marketplace.origins import SameOrigin  # noqa: E402
 from marketplace.routing import websocket_urlpatterns  # noqa: E402
 
@@ -21,7 +22,7 @@ application = ProtocolTypeRouter(
         "http": http,
         "lifespan": lifespan,
         "websocket": AllowedHostsOriginValidator(
-            SameOrigin(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))
+            SameOrigin(AuthMiddlewareStack(EndsWithSession(URLRouter(websocket_urlpatterns))))
         ),
     }
 )

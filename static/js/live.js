@@ -3,6 +3,7 @@
 const SETTLE = 1000;
 const FOOTER_EVERY = 3000;
 const LONGEST_WAIT = 60000;
+const SIGNED_OUT = 4401;
 
 let wait = 1000;
 let footerAt = 0;
@@ -38,7 +39,9 @@ function connect() {
   const socket = new WebSocket(`${scheme}://${location.host}/ws/live`);
   socket.addEventListener("open", () => { wait = 1000; });
   socket.addEventListener("message", (event) => hear(JSON.parse(event.data)));
-  socket.addEventListener("close", () => {
+  socket.addEventListener("close", (event) => {
+    // Signed out elsewhere: what this page shows is no longer for whoever looks at it.
+    if (event.code === SIGNED_OUT) { location.reload(); return; }
     setTimeout(connect, wait);
     wait = Math.min(wait * 2, LONGEST_WAIT);
   });
