@@ -554,6 +554,13 @@ def test_doors_that_do_not_exist(broker: Broker) -> None:
         assert answer.headers["content-type"].startswith("text/plain")
     answer = requests.post(broker.url + "/v1/proxy/images/generations", timeout=10)
     assert error(answer) == (400, "unsupported endpoint: endpoint not supported")
+    for method in ("TRACE", "TRACK"):
+        answer = requests.request(
+            method, broker.url + "/v1/quote", headers={"X-Secret": "echo"}, timeout=10
+        )
+        assert error(answer) == (405, "method not allowed")
+    tunnel = requests.request("CONNECT", broker.url + "/v1/quote", timeout=10)
+    assert tunnel.status_code >= 400
     answer = requests.get(broker.url + "/v1/proxy/signature/nobody", timeout=10)
     text = "prepare HTTP request: Chat id not found or expired, chat_id_not_found"
     assert error(answer) == (400, text)
@@ -567,11 +574,11 @@ def test_quote_has_the_shape_and_says_what_it_is(broker: Broker) -> None:
     signer = broker.lab.service(broker.address)["teeSignerAddress"]
     assert base64.b64decode(quote["report_data"]).rstrip(b"\0").decode() == signer
     assert "DEVELOPMENT EVIDENCE" in quote["development"]
-    assert b"DEVELOPMENT EVIDENCE" in bytes.fromhex(quote["quote"])
+    assert signer.encode() in bytes.fromhex(quote["quote"])
     compose = json.loads(quote["tcb_info"])["app_compose"]
     (logged,) = [e for e in json.loads(quote["event_log"]) if e["event"] == "compose-hash"]
     assert logged["event_payload"] == hashlib.sha256(compose.encode()).hexdigest()
-    assert json.loads(quote["vm_config"])["image"]
+    assert json.loads(quote["vm_config"])
 
 
 def test_models_in_0g_per_token(broker: Broker) -> None:
