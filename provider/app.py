@@ -31,7 +31,7 @@ _JOB = re.compile(r"/v1/async/jobs/([^/]+)\Z")
 _SUBMIT = {"/v1/async/images/generations": "generation", "/v1/async/images/edits": "edit"}
 # Methods that no door has, not even one that does not exist: TRACE would repeat a stranger's
 # headers, CONNECT would ask for a tunnel.
-_NEVER = ("TRACE", "TRACK", "CONNECT")
+_NEVER = ("TRACE", "CONNECT")
 
 Door = Callable[[Request, Answer], Awaitable[None]]
 _NONCE_BYTES = 32

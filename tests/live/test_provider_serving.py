@@ -554,13 +554,11 @@ def test_doors_that_do_not_exist(broker: Broker) -> None:
         assert answer.headers["content-type"].startswith("text/plain")
     answer = requests.post(broker.url + "/v1/proxy/images/generations", timeout=10)
     assert error(answer) == (400, "unsupported endpoint: endpoint not supported")
-    for method in ("TRACE", "TRACK"):
+    for method in ("TRACE", "CONNECT"):
         answer = requests.request(
             method, broker.url + "/v1/quote", headers={"X-Secret": "echo"}, timeout=10
         )
         assert error(answer) == (405, "method not allowed")
-    tunnel = requests.request("CONNECT", broker.url + "/v1/quote", timeout=10)
-    assert tunnel.status_code >= 400
     answer = requests.get(broker.url + "/v1/proxy/signature/nobody", timeout=10)
     text = "prepare HTTP request: Chat id not found or expired, chat_id_not_found"
     assert error(answer) == (400, text)
