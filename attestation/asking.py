@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import quote
 
@@ -20,9 +21,9 @@ from net.errors import BadStatus, BrokenOff, NetError, TimedOut, TooLarge, Unrea
 from net.limits import Limits
 
 NONCE_BYTES = 32
-LIMITS = Limits(connect=5, first_byte=20, between=10, total=40, max_bytes=MAX_BODY_BYTES)
+LIMITS = Limits(connect=5, first_byte=20, between=10, total=30, max_bytes=MAX_BODY_BYTES)
 #: Seconds before each further attempt, after a transport error only.
-PAUSES = (1.0, 4.0)
+PAUSES = (1.0, 3.0)
 BODY_SIGNATURE = "ZG-Quote-Signature"
 _KEPT = ("Content-Type", "Date", "Server", "Provider", BODY_SIGNATURE)
 _MAX_HEADER = 1024
@@ -49,6 +50,11 @@ class Asked:
     body_signature: str = ""
     error: str = ""
     refused: bool = False
+
+    @property
+    def moment(self) -> datetime | None:
+        """The provider's own clock."""
+        return None if self.http_date is None else datetime.fromtimestamp(self.http_date, UTC)
 
 
 def fresh_nonce() -> str:

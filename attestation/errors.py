@@ -29,3 +29,7 @@ class QueueDown(NotVerified):
 
 class BadUpload(NotVerified):
     """What was uploaded cannot be read as evidence."""
+
+
+class NoEvidence(NotVerified):
+    """The run holds nothing that could be judged again."""

@@ -131,7 +131,7 @@ class Verification(models.Model):
     error = models.TextField(default="", help_text="why there is no verdict, in one line")
 
     url = models.TextField(default="", help_text="that was asked")
-    nonce = models.CharField(max_length=64, default="", help_text="hex, the one we sent")
+    nonce = models.CharField(max_length=66, default="", help_text="hex, the one we sent")
     accepts_nonce = models.BooleanField(default=True, help_text="the endpoint documents it")
     body = models.ForeignKey(Document, null=True, on_delete=models.PROTECT, related_name="+")
     chain_pem = models.ForeignKey(
@@ -143,7 +143,7 @@ class Verification(models.Model):
     headers = models.JSONField(default=dict)
     status = models.IntegerField(default=0, help_text="HTTP status; 0 = no answer came")
     http_date = models.DateTimeField(null=True)
-    tls_fingerprint = models.CharField(max_length=64, default="", help_text="SHA-256, hex")
+    tls_fingerprint = models.CharField(max_length=66, default="", help_text="SHA-256, hex")
     signs_body = models.BooleanField(default=False, help_text="ZG-Quote-Signature is asked for")
     body_signature = models.CharField(max_length=200, default="", help_text="empty = absent")
 

@@ -48,6 +48,8 @@ class Draft:
     evidence: Evidence | None = None
     references: tuple[Reference, ...] = ()
     notes: tuple[Note, ...] = ()
+    #: The word where the report holds none: of services that hand over nothing.
+    overall: str = ""
     #: Columns that only this kind of run has.
     columns: Mapping[str, Any] = field(default_factory=dict)
 
@@ -60,7 +62,7 @@ def store(draft: Draft) -> Verification:
         started_at=draft.started_at,
         finished_at=draft.finished_at,
         outcome=draft.outcome,
-        **clean(dict(draft.columns)),
+        **clean(dict(draft.columns)),  # headers and words of a stranger are among them
     )
     _context_columns(run, draft.context)
     run.inputs = _keep_inputs(draft.context)
@@ -76,6 +78,7 @@ def store(draft: Draft) -> Verification:
     run.notes = clean(list(draft.notes))
     if draft.outcome != Outcome.UNREACHABLE:
         _result_columns(run, draft.report)
+        run.overall = draft.overall or draft.report.overall
     run.content_hash = content_hash(run)
     run.save(force_insert=True)
     return run
@@ -174,11 +177,11 @@ def _text(value: str) -> str:
 
 def _context_columns(run: Verification, context: Context) -> None:
     run.now_unix = context.now
-    run.nonce = _text(context.nonce or "")[:64]
+    run.nonce = _text(context.nonce or "")[:66]
     run.accepts_nonce = context.accepts_nonce
     run.onchain_signer = context.onchain_signer or ""
     run.acknowledged = context.acknowledged
-    run.tls_fingerprint = _text(context.tls_fingerprint or "")[:64]
+    run.tls_fingerprint = _text(context.tls_fingerprint or "")[:66]
     run.signs_body = context.body_signature is not None
     run.body_signature = _text(context.body_signature or "")[:200]
 
@@ -201,7 +204,6 @@ def _keep_inputs(context: Context) -> dict[str, Any]:
 
 def _result_columns(run: Verification, report: Report) -> None:
     run.report_kind = report.kind
-    run.overall = report.overall
     run.development = report.development
     run.questions = dict(report.questions())
     run.rows = [clean(asdict(row)) for row in report.checks]

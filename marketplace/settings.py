@@ -267,6 +267,7 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "follow-intents": {"task": "accounts.follow_intents", "schedule": 5.0},
     "sweep-chats": {"task": "inference.sweep", "schedule": 30.0},
     "reconcile": {"task": "ledger.reconcile", "schedule": 600.0},
+    "verify-services": {"task": "attestation.sweep", "schedule": 15.0},
 }
 
 STATIC_URL = "/static/"

@@ -1,0 +1,173 @@
+"""From a listing to finished runs: ask each endpoint, gather what the vendors add, judge."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+
+from attestation import asking, runs, trust, verify
+from attestation.asking import Asked
+from attestation.cache import StoredAnswers
+from attestation.declared import Declared, EndpointName
+from attestation.engine.evidence import Context, Evidence
+from attestation.engine.verdicts import NOT_CHECKED, NOT_PROVIDED, Report, Verdict
+from attestation.models import Endpoint, Outcome, Trigger
+from attestation.runs import Draft
+from attestation.selectors import ServiceKey
+from attestation.sources.collect import Gathered, collect
+from net.client import Client
+
+ZERO_ADDRESS = "0x" + "0" * 40
+#: Services without evidence that we could judge: the verdict's word, and why.
+_LABELS: Mapping[str, tuple[Verdict, str]] = {
+    "standard": (NOT_PROVIDED, "a standard provider: no TEE, nothing is signed or attested"),
+    "opml": (NOT_CHECKED, "OpML: declared, not verifiable here yet"),
+    "zkml": (NOT_CHECKED, "ZKML: declared, not verifiable here yet"),
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A listing as the chain held it at `block`, and what it declares about itself."""
+
+    key: ServiceKey
+    block: int
+    url: str
+    model: str
+    verifiability: str
+    additional_info: str
+    signer: str
+    acknowledged: bool
+    declared: Declared
+
+    def onchain_signer(self, endpoint: EndpointName) -> str | None:
+        """Who has to hold the attested key. A separated model's is named beside the broker's, in
+        text that the owner's acknowledgement covers; None where it is not.
+        """
+        if endpoint == "model":
+            return self.declared.model_signer or None
+        return self.signer or ZERO_ADDRESS
+
+
+async def every_endpoint(client: Client, target: Target, trigger: Trigger) -> list[Draft]:
+    """One finished run for each endpoint, or one that only says what the service is."""
+    if not target.declared.endpoints:
+        return [_labelled(target, trigger)]
+    return [await _one(client, target, name, trigger) for name in target.declared.endpoints]
+
+
+async def _one(client: Client, target: Target, endpoint: EndpointName, trigger: Trigger) -> Draft:
+    started, nonce = timezone.now(), asking.fresh_nonce()
+    url = asking.evidence_url(target.url, endpoint, target.model, nonce)
+    asked = await asking.ask(client, url, nonce)
+    known = _known(target, endpoint, asked)
+    draft = Draft(
+        endpoint=Endpoint(endpoint),
+        trigger=trigger,
+        started_at=started,
+        finished_at=started,
+        outcome=Outcome.UNREACHABLE,
+        context=known,
+        report=Report("none", development=known.anchors.development),
+        columns=_columns(target, asked),
+    )
+    if asked.body is None:
+        finished = replace(draft, finished_at=timezone.now())
+        return _without_evidence(finished, asked) if asked.refused else finished
+    evidence = Evidence("report", asked.body)
+    return await judged(replace(draft, evidence=evidence))
+
+
+async def judged(draft: Draft) -> Draft:
+    """The draft with what the vendors' services add, and its verdict."""
+    evidence = draft.evidence
+    assert evidence is not None
+    gathered = await _gathered(evidence, draft.context.now)
+    context = replace(draft.context, **gathered.context)
+    return replace(
+        draft,
+        outcome=Outcome.JUDGED,
+        context=context,
+        report=verify.judge(evidence, context),
+        references=gathered.references,
+        notes=gathered.notes,
+        finished_at=timezone.now(),
+    )
+
+
+async def _gathered(evidence: Evidence, now: int) -> Gathered:
+    return await collect(evidence, now=now, sources=trust.sources(), cache=StoredAnswers())
+
+
+def _known(target: Target, endpoint: EndpointName, asked: Asked) -> Context:
+    """What we know ourselves, before anybody else is asked."""
+    return Context(
+        now=int(time.time()),
+        anchors=trust.anchors(),
+        onchain_signer=target.onchain_signer(endpoint),
+        acknowledged=target.acknowledged,
+        nonce=asked.nonce,
+        accepts_nonce=endpoint in settings.ATTESTATION_NONCE_ENDPOINTS,
+        tls_fingerprint=asked.tls_fingerprint or None,
+        body_signature=asked.body_signature if endpoint == "broker" else None,
+    )
+
+
+def _without_evidence(draft: Draft, asked: Asked) -> Draft:
+    """The provider answered and handed over nothing: its verdict is `not_provided`."""
+    draft.report.add(
+        "report.shape",
+        "Report",
+        "The provider hands over evidence",
+        NOT_PROVIDED,
+        expected="status 200 with a report",
+        got=asked.error,
+        source=asked.url.split("?")[0],
+    )
+    return replace(draft, outcome=Outcome.REFUSED, overall=NOT_PROVIDED)
+
+
+def _labelled(target: Target, trigger: Trigger) -> Draft:
+    """A service that is not failed for lacking what it never claimed."""
+    verdict, words = _LABELS[target.declared.word]
+    now = timezone.now()
+    context = Context(
+        now=int(now.timestamp()),
+        anchors=trust.anchors(),
+        onchain_signer=target.signer or ZERO_ADDRESS,
+        acknowledged=target.acknowledged,
+    )
+    report = Report("none", development=False)
+    report.checks.append(runs.row("service.kind", "What the service declares", verdict, got=words))
+    return Draft(
+        endpoint=Endpoint.BROKER,
+        trigger=trigger,
+        started_at=now,
+        finished_at=now,
+        outcome=Outcome.JUDGED,
+        context=context,
+        report=report,
+        overall=verdict,
+        columns=_columns(target, Asked(url="", nonce="")),
+    )
+
+
+def _columns(target: Target, asked: Asked) -> dict[str, Any]:
+    return {
+        "kind": target.key.kind,
+        "provider": target.key.provider,
+        "service_name": target.key.service_name,
+        "block": target.block,
+        "additional_info": target.additional_info,
+        "declared": target.declared.word,
+        "url": asked.url,
+        "status": asked.status,
+        "headers": dict(asked.headers),
+        "http_date": asked.moment,
+        "error": asked.error,
+    }

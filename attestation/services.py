@@ -1,0 +1,324 @@
+"""Writes: verify a service now, judge what somebody brings, pack a run for others to judge.
+
+`verify` asks the provider, gathers what Intel and NVIDIA add, judges, and writes runs, standing
+and facts in one transaction. Nothing a provider does makes it raise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from asgiref.sync import async_to_sync, sync_to_async
+from celery import current_app
+from django.core.cache import cache
+from django.db import transaction
+from django.utils import timezone
+from kombu.exceptions import OperationalError
+
+from attestation import bundle as bundles
+from attestation import declared, evaluate, findings, runs, standings, trust
+from attestation import verify as engine
+from attestation.engine.evidence import KINDS, Context, Evidence
+from attestation.engine.limits import MAX_BODY_BYTES, MAX_CHAIN_BYTES
+from attestation.engine.verdicts import Report
+from attestation.errors import BadUpload, Busy, NoEvidence, QueueDown, TooSoon, UnknownService
+from attestation.evaluate import Target
+from attestation.models import (
+    MAX_SERVICE_NAME,
+    Endpoint,
+    Outcome,
+    Standing,
+    Trigger,
+    Verification,
+)
+from attestation.runs import Draft
+from attestation.selectors import ServiceKey
+from chain import selectors as chain
+from ledger import selectors as ledger
+from ledger.records import Listing
+from net.client import Client
+
+#: Name of the background task that calls `verify`.
+TASK = "attestation.verify"
+ASKED_EVERY_SECONDS = 60
+#: A queued request that nobody took for so long is forgotten.
+QUEUED_SECONDS = 120
+#: A run that died leaves its lock behind for so long; longer than any run takes.
+LOCK_SECONDS = 280
+#: All documents of an upload together, bytes.
+MAX_UPLOAD_BYTES = 4 << 20
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+_HEX = re.compile(r"(?:0x)?[0-9a-fA-F]*")
+
+
+def verify(key: ServiceKey, trigger: Trigger, by: int | None = None) -> tuple[Verification, ...]:
+    """Fetch, judge and store the evidence of every endpoint of a service now.
+
+    `by` is the primary key of the user who asked. Raises UnknownService and Busy (another run of
+    this service is under way).
+    """
+    stored: tuple[Verification, ...] = async_to_sync(verify_async)(key, trigger, by)
+    return stored
+
+
+async def verify_async(
+    key: ServiceKey, trigger: Trigger, by: int | None = None
+) -> tuple[Verification, ...]:
+    """`verify` for a caller who looks at several services at once."""
+    lock = await sync_to_async(_take)(key)
+    try:
+        listing, target = await sync_to_async(_target)(key)
+        async with Client(trust.provider_policy(), connections=4) as client:
+            drafts = await evaluate.every_endpoint(client, target, trigger)
+        return await sync_to_async(_store)(listing, target, drafts, by)
+    finally:
+        await sync_to_async(_give_back)(key, lock)
+
+
+def verify_now(key: ServiceKey, by: int | None = None) -> ServiceKey:
+    """Queue a run because somebody asked, at most once a minute and provider; it spends no money.
+
+    Returns the exact key (an empty service name means the recommended contract). Raises
+    UnknownService, TooSoon and QueueDown.
+    """
+    exact = ServiceKey.of(_listing(key))
+    name, now = f"attestation:asked:{exact.provider}", time.time()
+    # One atomic step: of two requests at once one is too soon.
+    if not cache.add(name, now, timeout=ASKED_EVERY_SECONDS):
+        since = now - float(cache.get(name) or now)
+        raise TooSoon(max(1, round(ASKED_EVERY_SECONDS - since)))
+    arguments = [*exact, Trigger.ASKED.value, by]
+    try:
+        current_app.send_task(TASK, args=arguments, expires=QUEUED_SECONDS)
+    except OperationalError as error:
+        cache.delete(name)
+        raise QueueDown("Background work cannot be queued at the moment; try again.") from error
+    return exact
+
+
+def is_running(key: ServiceKey) -> bool:
+    """Whether a run of this service is under way."""
+    return cache.get(_lock(key)) is not None
+
+
+def bundle(run: Verification) -> bytes:
+    """A zip that `verify_bundle` judges like the run. Raises NoEvidence."""
+    evidence = runs.evidence_of(run)
+    if evidence is None:
+        raise NoEvidence("The provider handed over nothing in this run.")
+    return bundles.write(evidence, runs.context_of(run))
+
+
+# --- uploads --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What somebody brings: a bundle, or evidence with what they know about it.
+
+    `kind`, `body` and `chain_pem` as in `engine.evidence.Evidence`; texts are "" where unknown.
+    """
+
+    bundle: bytes = b""
+    kind: str = "report"
+    body: bytes = b""
+    chain_pem: bytes = b""
+    nonce: str = ""
+    onchain_signer: str = ""
+    acknowledged: bool | None = None
+    body_signature: str | None = None
+
+
+def judge_upload(upload: Upload, by: int | None = None) -> Verification:
+    """Judge and store what somebody brings, as nobody's evidence. Raises BadUpload.
+
+    A bundle is judged with its own documents and time; anything else now, with ours.
+    """
+    draft = _from_bundle(upload.bundle) if upload.bundle else _from_evidence(upload)
+    with transaction.atomic():
+        return runs.store(replace(draft, columns={"requested_by": by}))
+
+
+def _from_bundle(data: bytes) -> Draft:
+    if len(data) > MAX_UPLOAD_BYTES:
+        raise BadUpload(f"A bundle of more than {MAX_UPLOAD_BYTES >> 20} MB.")
+    try:
+        evidence, context = bundles.read(data, trust.anchors())
+    except bundles.BadBundle as error:
+        raise BadUpload(str(error)) from None
+    _bounded(evidence, context)
+    draft = _uploaded(evidence, context)
+    return replace(
+        draft,
+        outcome=Outcome.JUDGED,
+        report=engine.judge(evidence, context),
+        finished_at=timezone.now(),
+    )
+
+
+def _from_evidence(upload: Upload) -> Draft:
+    if upload.kind not in KINDS:
+        raise BadUpload("Unknown kind of evidence.")
+    if not upload.body:
+        raise BadUpload("There is no evidence in it.")
+    evidence = Evidence(upload.kind, upload.body, upload.chain_pem)
+    context = Context(
+        now=int(time.time()),
+        anchors=trust.anchors(),
+        onchain_signer=upload.onchain_signer or None,
+        acknowledged=upload.acknowledged,
+        nonce=upload.nonce or None,
+        body_signature=upload.body_signature,
+    )
+    _bounded(evidence, context)
+    judged: Draft = async_to_sync(evaluate.judged)(_uploaded(evidence, context))
+    return judged
+
+
+def _uploaded(evidence: Evidence, context: Context) -> Draft:
+    now = timezone.now()
+    return Draft(
+        endpoint=Endpoint.UPLOAD,
+        trigger=Trigger.UPLOAD,
+        started_at=now,
+        finished_at=now,
+        outcome=Outcome.JUDGED,
+        context=context,
+        report=Report("none"),
+        evidence=evidence,
+    )
+
+
+def _bounded(evidence: Evidence, context: Context) -> None:
+    """Texts that fit our columns, bytes that fit our patience. Raises BadUpload."""
+    if len(evidence.body) > MAX_BODY_BYTES or len(evidence.chain_pem) > MAX_CHAIN_BYTES:
+        raise BadUpload(f"Evidence of more than {MAX_BODY_BYTES >> 20} MB.")
+    if context.onchain_signer and not _ADDRESS.fullmatch(context.onchain_signer):
+        raise BadUpload("The signer on chain is not an address (0x and 40 hex digits).")
+    for what, text, most in (
+        ("nonce", context.nonce, 66),
+        ("TLS fingerprint", context.tls_fingerprint, 66),
+        ("body signature", context.body_signature, 200),
+    ):
+        if text and (len(text) > most or not _HEX.fullmatch(text)):
+            raise BadUpload(f"The {what} is not hex of a known length.")
+    if not 0 <= context.now < 1 << 40:
+        raise BadUpload("The bundle's time is out of range.")
+
+
+# --- one run --------------------------------------------------------------------------------------
+
+
+def _listing(key: ServiceKey) -> Listing:
+    listing = ledger.service(*key)
+    if listing is None or len(listing.service_name) > MAX_SERVICE_NAME:
+        raise UnknownService("Nobody offers this service now.")
+    return listing
+
+
+def _target(key: ServiceKey) -> tuple[Listing, Target]:
+    """The listing with the block it was read at: the same before and after reading."""
+    for _ in range(5):
+        block = chain.head().indexed_block
+        listing = _listing(key)
+        if chain.head().indexed_block == block:
+            break
+    return listing, Target(
+        key=ServiceKey.of(listing),
+        block=block,
+        url=listing.url,
+        model=listing.model,
+        verifiability=listing.verifiability,
+        additional_info=listing.additional_info,
+        signer=listing.tee_signer,
+        acknowledged=listing.tee_signer_acknowledged,
+        declared=declared.of(listing.verifiability, listing.additional_info),
+    )
+
+
+def basis(target: Target) -> dict[str, Any]:
+    """What a verdict depends on of the listing; `attestation.tasks` compares the same in SQL."""
+    return {
+        "url": target.url,
+        "model": target.model,
+        "verifiability": target.verifiability,
+        "additional_info": target.additional_info,
+        "tee_signer": target.signer,
+        "tee_signer_acknowledged": target.acknowledged,
+    }
+
+
+@transaction.atomic
+def _store(
+    listing: Listing, target: Target, drafts: Sequence[Draft], by: int | None
+) -> tuple[Verification, ...]:
+    key = target.key
+    standing, _ = Standing.objects.select_for_update().get_or_create(
+        provider=key.provider,
+        kind=key.kind,
+        service_name=key.service_name,
+        defaults={"serving": listing.serving},
+    )
+    said = [entry.get("verification") for entry in standing.endpoints.values()]
+    before = {run.endpoint: run for run in Verification.objects.filter(pk__in=filter(None, said))}
+    stored = tuple(
+        runs.store(replace(draft, columns={**draft.columns, "requested_by": by}))
+        for draft in drafts
+    )
+    _update(standing, listing, target, stored)
+    for run in stored:
+        findings.of_run(run, before.get(run.endpoint))
+    findings.of_listing(listing, stored[0], stored[0].finished_at)
+    return stored
+
+
+def _update(
+    standing: Standing, listing: Listing, target: Target, stored: Sequence[Verification]
+) -> None:
+    now, about = max(run.finished_at for run in stored), basis(target)
+    endpoints = standings.update(standing.endpoints, stored, about)
+    together = standings.together(endpoints)
+    silent = any(entry.get("silent") for entry in endpoints.values())
+    standing.serving = listing.serving
+    standing.endpoints, standing.basis = endpoints, about
+    standing.declared = target.declared.word
+    standing.overall, standing.development = together.overall, together.development
+    standing.questions, standing.error = dict(together.questions), together.error
+    standing.checked_at = _moment(together.checked_at)
+    standing.verification_id = uuid.UUID(together.verification) if together.verification else None
+    standing.tried_at = now
+    standing.unreachable_since = (standing.unreachable_since or now) if silent else None
+    standing.save()
+
+
+def _moment(text: str) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def fingerprint(key: ServiceKey) -> str:
+    """For names of locks: parts of the key are strangers' texts of any length."""
+    return hashlib.sha256("|".join(key).encode("utf-8", "replace")).hexdigest()[:32]
+
+
+def _lock(key: ServiceKey) -> str:
+    return f"attestation:run:{fingerprint(key)}"
+
+
+def _take(key: ServiceKey) -> str:
+    """One run of a service at a time, over all processes. Raises Busy."""
+    token = uuid.uuid4().hex
+    if not cache.add(_lock(key), token, timeout=LOCK_SECONDS):
+        raise Busy("This service is being verified at this moment.")
+    return token
+
+
+def _give_back(key: ServiceKey, token: str) -> None:
+    if cache.get(_lock(key)) == token:
+        cache.delete(_lock(key))
