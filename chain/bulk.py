@@ -24,6 +24,25 @@ def add_new(
     rows: Sequence[Sequence[Any]],
 ) -> None:
     """Add `rows`, leaving alone those that a unique constraint says are there already."""
+    _insert(model, columns, rows, "DO NOTHING")
+
+
+def put(
+    model: type[models.Model],
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    unique: Sequence[str],
+) -> None:
+    """Add `rows`, or change those that the constraint on `unique` says are there already."""
+    changed = ", ".join(f'"{c}" = excluded."{c}"' for c in columns if c not in unique)
+    key = ", ".join(f'"{c}"' for c in unique)
+    _insert(model, columns, rows, f"({key}) DO UPDATE SET {changed}")
+
+
+def _insert(
+    model: type[models.Model], columns: Sequence[str], rows: Sequence[Sequence[Any]], then: str
+) -> None:
     if not rows:
         return
     table, names = model._meta.db_table, ", ".join(f'"{c}"' for c in columns)
@@ -31,7 +50,7 @@ def add_new(
         if len(rows) < FEW:
             marks = ", ".join(["%s"] * len(columns))
             cursor.executemany(
-                f'INSERT INTO "{table}" ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING', rows
+                f'INSERT INTO "{table}" ({names}) VALUES ({marks}) ON CONFLICT {then}', rows
             )
             return
         cursor.execute(
@@ -40,7 +59,7 @@ def add_new(
         )
         _copy("incoming", columns, rows)
         cursor.execute(
-            f'INSERT INTO "{table}" ({names}) SELECT {names} FROM incoming ON CONFLICT DO NOTHING'
+            f'INSERT INTO "{table}" ({names}) SELECT {names} FROM incoming ON CONFLICT {then}'
         )
         cursor.execute("DROP TABLE incoming")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import http.client
 import ssl
+import threading
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -97,11 +98,15 @@ class Endpoint:
     head_block: int | None = None
     #: It does not know EIP-1898: state is read by number there, and the hash checked again.
     by_number: bool = False
+    #: False once it has refused `eth_getBlockReceipts`.
+    block_receipts: bool = True
     batch: int = BATCH
     #: Good answers since the batch was last changed, and how many allow a wider one.
     batch_good: int = 0
     batch_patience: int = 10
     headers: dict[str, str] = field(default_factory=dict)
+    #: One request at a time: the next range is read ahead in a thread (chain.ahead).
+    _busy: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
@@ -178,6 +183,10 @@ class Endpoint:
 
     def post(self, body: bytes, calls: int = 1) -> bytes:
         """The answer to one HTTP POST of `calls` calls; Unavailable or RateLimited otherwise."""
+        with self._busy:
+            return self._alone(body, calls)
+
+    def _alone(self, body: bytes, calls: int) -> bytes:
         self.budget.take(calls, self.timeout)
         deadline = time.monotonic() + self.timeout
         self.requests += 1

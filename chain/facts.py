@@ -7,10 +7,10 @@ not have the promised shape; addresses become EIP-55, hashes stay lower-case 0x-
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import pairwise
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from chain.errors import Unavailable
@@ -18,8 +18,9 @@ from protocol.abi import checksum
 
 _HASH = re.compile(r"0x[0-9a-f]{64}\Z")
 _DATA = re.compile(r"0x[0-9a-f]*\Z")
-#: Hashes remembered as checked: a block's, a transaction's and most topics come again and again.
-_KNOWN_HASHES = 1 << 14
+#: Hashes and numbers remembered as checked: a block's, a transaction's, most topics, and small
+#: numbers come again and again.
+_KNOWN = 1 << 14
 _MAX_UINT256_DIGITS = 2 + 64
 
 
@@ -44,6 +45,10 @@ class Log(NamedTuple):
     address: str
     topics: tuple[str, ...]
     data: str
+
+
+#: Where a log stands: block number and log index.
+_PLACE: Callable[[Log], tuple[int, int]] = attrgetter("block_number", "log_index")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +95,19 @@ class Block:
 
 def quantity(value: Any) -> int:
     """A JSON-RPC quantity (`0x1f`) of at most 256 bits."""
-    if isinstance(value, str) and value.startswith("0x") and len(value) <= _MAX_UINT256_DIGITS:
+    if isinstance(value, str):
+        return _quantity(value)
+    raise Unavailable(f"the node sent {str(value)[:40]!r} where a number belongs")
+
+
+@lru_cache(_KNOWN)
+def _quantity(value: str) -> int:
+    if value.startswith("0x") and len(value) <= _MAX_UINT256_DIGITS:
         try:
             return int(value, 16)
         except ValueError:
             pass
-    raise Unavailable(f"the node sent {str(value)[:40]!r} where a number belongs")
+    raise Unavailable(f"the node sent {value[:40]!r} where a number belongs")
 
 
 def digest(value: Any) -> str:
@@ -105,7 +117,7 @@ def digest(value: Any) -> str:
     raise Unavailable(f"the node sent {str(value)[:40]!r} where a hash belongs")
 
 
-@lru_cache(_KNOWN_HASHES)
+@lru_cache(_KNOWN)
 def _digest(value: str) -> str:
     if _HASH.match(value):
         return value
@@ -139,33 +151,36 @@ def header(raw: Any) -> Header:
 
 def log(raw: Any) -> Log:
     entry = _object(raw)
-    topics = entry.get("topics")
+    topics, content = entry.get("topics"), entry.get("data")
     if not isinstance(topics, list) or len(topics) > 4:
         raise Unavailable("the node sent a log without a list of topics")
     if entry.get("removed") is True:
         raise Unavailable("the node sent a log it calls removed")
-    return Log(
-        quantity(entry.get("blockNumber")),
-        digest(entry.get("blockHash")),
-        quantity(entry.get("logIndex")),
-        digest(entry.get("transactionHash")),
-        quantity(entry.get("transactionIndex")),
-        address(entry.get("address")),
-        tuple([digest(t) for t in topics]),
-        data(entry.get("data")),
-    )
+    try:
+        return Log(
+            _quantity(entry["blockNumber"]),
+            _digest(entry["blockHash"]),
+            _quantity(entry["logIndex"]),
+            _digest(entry["transactionHash"]),
+            _quantity(entry["transactionIndex"]),
+            address(entry["address"]),
+            tuple(map(_digest, topics)),
+            data(content),
+        )
+    except (KeyError, TypeError, AttributeError):  # something missing, or not a text
+        raise Unavailable(f"the node sent a log that is none: {str(raw)[:80]}") from None
 
 
 def logs(raw: Any) -> list[Log]:
     """A list of logs in chain order; an answer that repeats one is refused."""
     if not isinstance(raw, list):
         raise Unavailable("the node sent no list of logs")
-    found = [log(item) for item in raw]
-    places = [(g.block_number, g.log_index) for g in found]
-    if any(one >= two for one, two in pairwise(places)):
-        if len(set(places)) < len(places):
-            raise Unavailable("the node sent the same log twice")
-        found.sort(key=lambda g: (g.block_number, g.log_index))
+    found = list(map(log, raw))
+    places = list(map(_PLACE, found))
+    if len(set(places)) < len(places):
+        raise Unavailable("the node sent the same log twice")
+    if places != sorted(places):
+        found.sort(key=_PLACE)
     return found
 
 
@@ -199,20 +214,21 @@ def receipt_says(receipt: Any, addresses: Collection[str], expected: Sequence[Lo
     raw = _object(receipt).get("logs")
     if not isinstance(raw, list):
         raise Unavailable("the node sent a receipt without a list of logs")
-    wanted = set(addresses)
-    mine = [entry for entry in map(_object, raw) if address(entry.get("address")) in wanted]
-    return len(mine) == len(expected) and all(map(_is_same, mine, expected))
+    if len(raw) != len(expected):
+        raw = [entry for entry in raw if address(_object(entry).get("address")) in addresses]
+    return len(raw) == len(expected) and all(map(_is_same, raw, expected))
 
 
-def _is_same(raw: Mapping[str, Any], known: Log) -> bool:
+def _is_same(raw: Any, known: Log) -> bool:
     """Whether a raw log says what `known` says: compared as it stands, nothing is built."""
-    return (
-        raw.get("data") == known.data
-        and raw.get("transactionHash") == known.tx_hash
-        and raw.get("blockHash") == known.block_hash
-        and quantity(raw.get("logIndex")) == known.log_index
-        and raw.get("topics") == [*known.topics]
-        and address(raw.get("address")) == known.address
+    get = _object(raw).get
+    return bool(
+        get("data") == known.data
+        and get("transactionHash") == known.tx_hash
+        and get("blockHash") == known.block_hash
+        and quantity(get("logIndex")) == known.log_index
+        and get("topics") == [*known.topics]
+        and address(get("address")) == known.address
     )
 
 

@@ -7,7 +7,7 @@ header, a header against its parent, the logs of a receipt against those of the 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 from chain import bloom, facts, ranges
@@ -20,6 +20,7 @@ LAST_PATIENCE = 256
 #: Full blocks asked for at once.
 BLOCKS_AT_ONCE = 100
 RawBlocks = Sequence[dict[str, Any]]
+RawTransactions = list[dict[str, Any]]
 
 
 class Fetcher:
@@ -131,25 +132,22 @@ class Fetcher:
         for group in of_block.values():
             for log in group:
                 of_transaction.setdefault(log.tx_hash, []).append(log)
-        wanted = {a.lower() for a in addresses}
-        relevant = [
-            raw for block in raws for raw in _transactions(block)
-            if raw.get("hash") in of_transaction or str(raw.get("to")).lower() in wanted
-        ]  # fmt: skip
-        receipts = self.rpc.raw_receipts([raw["hash"] for raw in relevant])
+        relevant, doubtful = _needed(raws, of_transaction, addresses, doubt=whole)
+        receipts = self._receipts(raws, relevant, doubtful)
         held: dict[str, list[Transaction]] = {header.hash: [] for header in headers}
-        for raw, receipt in zip(relevant, receipts, strict=True):
-            if receipt is None:
-                raise NodeBehind(f"the node has no receipt of {raw.get('hash')}")
-            transaction = facts.transaction(raw, receipt)
+        ours = frozenset(addresses)
+        for raw in relevant:
+            transaction = facts.transaction(raw, receipts[raw["hash"]])
             held[transaction.block_hash].append(transaction)
             expected = of_transaction.pop(transaction.hash, [])
-            if not facts.receipt_says(receipt, addresses, expected):
+            if not facts.receipt_says(receipts[raw["hash"]], ours, expected):
                 raise Unavailable(f"logs and receipt of {transaction.hash} disagree")
         if of_transaction:
             raise Unavailable(f"no block holds the transaction {next(iter(of_transaction))}")
-        if whole:
-            self._nothing_left_out(raws, {raw["hash"] for raw in relevant}, addresses)
+        wanted = {a.lower() for a in addresses}
+        for raw in doubtful:
+            if not wanted.isdisjoint(facts.emitters(receipts[raw["hash"]])):
+                raise Unavailable(f"the node left out the logs of {raw['hash']}")
         return [
             Block(
                 header,
@@ -159,21 +157,66 @@ class Fetcher:
             for header in headers
         ]
 
-    def _nothing_left_out(
-        self, raws: RawBlocks, known: Collection[str], addresses: Collection[str]
-    ) -> None:
-        """Where a bloom names our contracts, the transactions not among `known` must not have
-        logged there: those of contract wallets name none of ours, and show in no other way."""
-        wanted = {a.lower() for a in addresses}
-        doubtful = [
-            raw["hash"] for block in raws if bloom.names_one_of(block.get("logsBloom"), addresses)
-            for raw in _transactions(block) if raw["hash"] not in known
-        ]  # fmt: skip
-        for tx_hash, receipt in zip(doubtful, self.rpc.raw_receipts(doubtful), strict=True):
+    def _receipts(self, raws: RawBlocks, *needed: RawTransactions) -> dict[str, Any]:
+        """The receipts of the `needed` transactions of these blocks, by hash.
+
+        Where a block's are wanted for the most part they are asked for together: one call.
+        """
+        single: dict[str, list[str]] = {}
+        for raw in chain(*needed):
+            single.setdefault(raw["blockHash"], []).append(raw["hash"])
+        found: dict[str, Any] = {}
+        node = self.rpc.node
+        if node is None or node.block_receipts:
+            counts = {block_hash: len(group) for block_hash, group in single.items()}
+            busy = [
+                raw for raw in raws
+                if 1 < counts.get(raw["hash"], 0) >= len(raw["transactions"]) / 2
+            ]  # fmt: skip
+            together = self.rpc.block_receipts([raw["hash"] for raw in busy])
+            for raw, receipts in zip(busy, together, strict=False):
+                found |= _matched(raw, receipts)
+                del single[raw["hash"]]
+        hashes = [tx_hash for group in single.values() for tx_hash in group]
+        for tx_hash, receipt in zip(hashes, self.rpc.raw_receipts(hashes), strict=True):
             if receipt is None:
                 raise NodeBehind(f"the node has no receipt of {tx_hash}")
-            if not wanted.isdisjoint(facts.emitters(receipt)):
-                raise Unavailable(f"the node left out the logs of {tx_hash}")
+            found[tx_hash] = receipt
+        return found
+
+
+def _needed(
+    raws: RawBlocks, logged: Collection[str], addresses: Collection[str], *, doubt: bool
+) -> tuple[RawTransactions, RawTransactions]:
+    """Transactions that concern `addresses` (they logged, or they name one), and doubtful ones.
+
+    Doubtful is, where a block's bloom names our contracts, every other one of that block: those
+    of contract wallets name none of ours, and show in no other way.
+    """
+    wanted = {a.lower() for a in addresses}
+    relevant, doubtful = [], []
+    for block in raws:
+        named = doubt and bloom.names_one_of(block.get("logsBloom"), addresses)
+        for raw in _transactions(block):
+            if raw.get("blockHash") != block["hash"] or not isinstance(raw.get("hash"), str):
+                raise Unavailable("the node sent a block with transactions of another")
+            if raw["hash"] in logged or str(raw.get("to")).lower() in wanted:
+                relevant.append(raw)
+            elif named:
+                doubtful.append(raw)
+    return relevant, doubtful
+
+
+def _matched(block: dict[str, Any], receipts: Any) -> dict[str, Any]:
+    """The receipts of a block by transaction; there must be one for each, in order."""
+    if receipts is None:
+        raise NodeBehind(f"the node has no receipts of block {block['hash']}")
+    hashes = [raw["hash"] for raw in block["transactions"]]
+    if not isinstance(receipts, list) or not all(isinstance(r, dict) for r in receipts):
+        raise Unavailable("the node sent no list of receipts")
+    if [r.get("transactionHash") for r in receipts] != hashes:
+        raise Unavailable(f"the node sent other receipts than those of block {block['hash']}")
+    return dict(zip(hashes, receipts, strict=True))
 
 
 def _transactions(raw: dict[str, Any]) -> list[dict[str, Any]]:

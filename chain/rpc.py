@@ -1,7 +1,8 @@
 """One JSON-RPC client for the chain: batches, several URLs, failover, typed errors.
 
-Synchronous on purpose: one follower, one thread, few large answers. Every answer is checked for
-shape before anybody uses it. Each URL has its own health and budget (`chain.endpoint`).
+Synchronous on purpose: one follower, few large answers, at most one thread that reads ahead.
+Every answer is checked for shape before anybody uses it. Each URL has its own health and budget
+(`chain.endpoint`).
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from chain.limits import is_pruned, is_rate_limit, log_limit
 
 #: Numbers of logs at which some nodes end a list without saying so.
 SILENT_LIMITS = frozenset((1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000))
+#: Blocks whose receipts are asked for in one request.
+RECEIPTS_AT_ONCE = 20
 #: A block to read at: a number (final blocks) or a 0x-hash (blocks that may still go away).
 BlockRef = int | str
 
@@ -104,6 +107,11 @@ class Rpc:
                 self._pinned.blames = 0
         finally:
             self._pinning, self._pinned = False, None
+
+    @property
+    def node(self) -> Endpoint | None:
+        """The node that answers everything inside `one_node`, once it has answered."""
+        return self._pinned
 
     def set_aside(self, error: Halt) -> None:
         """Use another node than the one that just answered; raises `error` when none is left."""
@@ -274,6 +282,22 @@ class Rpc:
         for wanted, logs in zip(hashes, found, strict=True):
             if any(log.block_hash != wanted for log in logs):
                 raise Unavailable("the node sent logs of another block")
+        return found
+
+    def block_receipts(self, hashes: Sequence[str]) -> list[Any]:
+        """All receipts of each block, in one question per block; [] where the node takes none."""
+        found: list[Any] = []
+        for start in range(0, len(hashes), RECEIPTS_AT_ONCE):
+            part = hashes[start : start + RECEIPTS_AT_ONCE]
+            answers = self.many(
+                [Request("eth_getBlockReceipts", (h,), optional=True) for h in part]
+            )
+            if any(isinstance(answer, Failure) for answer in answers):
+                # Not every node has this method; each has the one for a single transaction.
+                if self.last is not None:
+                    self.last.block_receipts = False
+                return []
+            found += answers
         return found
 
     def raw_receipts(self, hashes: Sequence[str]) -> list[Any]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import orjson
 from django.db import connection
 from django.db.models import Model, Q
 
@@ -96,7 +95,8 @@ def _write(held: Sequence[Block], add: Add) -> None:
 
 
 def dump(topics: Sequence[str]) -> str:
-    return orjson.dumps(topics).decode()
+    """A JSON list of 0x-hex topics (chain.facts has checked that they are): nothing to escape."""
+    return '["' + '", "'.join(topics) + '"]' if topics else "[]"
 
 
 def _drop_empty(cursor: Any, first: int, last: int) -> None:

@@ -14,7 +14,9 @@ Any exception moves nothing: facts, coverage, rows and head change together or n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -23,13 +25,15 @@ from django.db import transaction
 from django.utils import timezone
 
 from chain import facts, store
-from chain.errors import ChainError, FinalityViolated, NodeBehind, Unavailable, WrongChain
+from chain.ahead import Ahead, Span
+from chain.errors import ChainError, NodeBehind
 from chain.facts import Block, Header
 from chain.fetch import Fetcher, NodeReader
 from chain.models import Head
+from chain.observe import Observation, Observer
 from chain.projection import Projection
 from chain.ranges import gaps, pieces
-from chain.rpc import Failure, Request, Rpc
+from chain.rpc import Rpc
 
 #: Within this many blocks of the head every block is held.
 NEAR = 300
@@ -39,8 +43,6 @@ DENSE_CHUNK, FIRST_SPARSE_CHUNK, SPARSE_CHUNK = 200, 5_000, 500_000
 FIRST_CHUNK = 30
 #: Logs held in memory for one range, about.
 MANY_LOGS = 20_000
-#: A `finalized` tag further behind the head than this is not plausible.
-MAX_FINALITY = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +57,6 @@ class Step:
     logs: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
-    latest: dict[str, Any]
-    head: Header
-    final: int
-
-
 class Follower:
     """The one writer of the raw store and the head row of a chain."""
 
@@ -70,16 +65,18 @@ class Follower:
     ) -> None:
         self.rpc = rpc
         self.fetch = Fetcher(rpc)
+        self.ahead = Ahead(self.fetch)
         self.projection = projection
-        self.confirmations = confirmations
         self.row, _ = Head.objects.get_or_create(chain_id=chain_id)
+        self.observer = Observer(rpc, self.row, confirmations)
         self.held: dict[str, Block] = {}
         self.held_sources: frozenset[str] = frozenset()
-        self.genesis_checked = self.verified = False
+        self.verified = False
         self.stale = False
         #: Sources covered from their start to the final block; every stored step keeps them so.
         self.whole: set[str] = set()
         self.sparse_chunk = min(FIRST_SPARSE_CHUNK, SPARSE_CHUNK)
+        self.dense_chunk = DENSE_CHUNK
         #: Blocks above this are left alone (`follow --to-block`).
         self.limit: int | None = None
 
@@ -101,7 +98,7 @@ class Follower:
             raise
 
     def _step(self) -> Step:
-        seen = self._observe()
+        seen = self.observer.observe()
         if seen.head.hash in self.held and seen.head.number < self.row.indexed_block:
             raise NodeBehind(f"the node went back to block {seen.head.number}")
         if not self.verified:
@@ -115,7 +112,8 @@ class Follower:
             return self._report(more=False, changed=False)
         first = self._next_block()
         if seen.final - first > NEAR or (self.limit is not None):
-            return self._far(seen, first)
+            with _no_collection():
+                return self._far(seen, first)
         return self._near(seen, first)
 
     def _next_block(self) -> int:
@@ -132,126 +130,66 @@ class Follower:
         self.projection.verify(head, self._reader({}, -1))
         self.verified = True
 
-    def _observe(self) -> Observation:
-        """What one node says; a node that contradicts what was final is set aside for another."""
-        while (seen := self._look()) is None:
-            pass
-        return seen
-
-    def _look(self) -> Observation | None:
-        """None when the node that answered is now set aside."""
-        asked = ["latest", "finalized", *([self.row.final_block] if self._has_final() else [])]
-        requests = [
-            Request(
-                "eth_getBlockByNumber",
-                (hex(ref) if isinstance(ref, int) else ref, ref == "latest"),
-                optional=ref == "finalized",
-            )
-            for ref in asked
-        ]
-        if not self.genesis_checked:
-            requests.append(Request("eth_getBlockByNumber", ("0x0", False)))
-        answers = self.rpc.many(requests)
-        genesis = answers.pop() if not self.genesis_checked else None
-        latest = answers[0]
-        if isinstance(latest, Failure) or latest is None:
-            raise Unavailable("the node does not know its own head")
-        head = facts.header(latest)
-        try:
-            if not self.genesis_checked:
-                self._check_genesis(genesis)
-            if self._has_final():
-                self._check_final(answers[2], head)
-        except (FinalityViolated, WrongChain) as error:
-            self.rpc.set_aside(error)
-            return None
-        if self.rpc.last is not None:
-            self.rpc.last.head_block = head.number
-        final = self._final_of(answers[1], head)
-        return Observation(latest, head, max(final, self.row.final_block))
-
-    def _has_final(self) -> bool:
-        return bool(self.row.final_hash)
-
-    def _check_genesis(self, raw: Any) -> None:
-        """A chain that starts elsewhere is another chain, whatever its id says."""
-        if isinstance(raw, Failure) or raw is None:
-            return  # pruned nodes may not serve it; the final block is checked at every step
-        found = _numbered(raw, 0).hash
-        if self.row.genesis_hash and self.row.genesis_hash != found:
-            raise WrongChain(
-                "the node's first block is another one than that of the chain in this database; "
-                "point CHAIN_RPC_URLS at the old chain or start with an empty database"
-            )
-        self.row.genesis_hash = found
-        self.genesis_checked = True
-
-    def _check_final(self, raw: Any, head: Header) -> None:
-        if isinstance(raw, Failure) or raw is None:
-            raise NodeBehind(
-                f"the node is at block {head.number} and does not have block "
-                f"{self.row.final_block}, which was final"
-            )
-        found = _numbered(raw, self.row.final_block).hash
-        if found != self.row.final_hash:
-            raise FinalityViolated(
-                f"block {self.row.final_block} was final as {self.row.final_hash} and is now "
-                f"{found}; check the node, then replay from an empty database"
-            )
-
-    def _final_of(self, raw: Any, head: Header) -> int:
-        """The node's final block where its answer is plausible, else head - CONFIRMATIONS."""
-        try:
-            found = facts.header(raw).number
-        except Unavailable:
-            found = -1  # no such tag, or nonsense under it
-        if found >= 0 and 0 <= head.number - found <= MAX_FINALITY:
-            return found
-        return max(0, head.number - self.confirmations)
-
     # --- far: ranges of final blocks -------------------------------------------------------------
 
     def _far(self, seen: Observation, first: int) -> Step:
         goal = seen.final if self.limit is None else min(self.limit, seen.final)
         if first > goal:
             return self._report(more=False, changed=False)
-        dense = goal - first < DENSE
-        last = min(goal, first + self._width(dense) - 1)
         sources = self._sources_before(first)
-        blocks = self.fetch.range(first, last, sources, dense=dense)
+        span, blocks = self._range(first, goal, sources)
         while new := self._new_sources(blocks, sources):
             sources |= new
             self._back_fill(new, first - 1)
-            blocks = self.fetch.range(first, last, sources, dense=dense)
-        if not dense:
-            self._adapt(sum(len(b.logs) for b in blocks))
-        if dense and self._has_final() and blocks[0].header.parent_hash != self.row.final_hash:
+            blocks = self.fetch.range(first, span.last, sources, dense=span.dense)
+        count = sum(len(b.logs) for b in blocks)
+        self._adapt(count, span)
+        if (
+            span.dense
+            and self.row.final_hash
+            and blocks[0].header.parent_hash != self.row.final_hash
+        ):
             raise NodeBehind("the chain changed while we read it")
-        read = self._reader(sources, seen.final)
-        final = self.projection.fold_final(
-            first, last, blocks, read, sparse=not dense, end=dense or last == goal
-        )
-        self.projection.fold_pending([], read)
-        self._store(seen, first, final, [], sources)
-        more = last < goal or self.limit is None
-        return self._report(more=more, changed=True, logs=sum(len(b.logs) for b in final))
+        coming = self._span(span.last + 1, goal, begun=True) if span.last < goal else None
+        with self.ahead.reading(coming, sources, self.rpc.node):
+            read = self._reader(sources, seen.final)
+            final = self.projection.fold_final(
+                first,
+                span.last,
+                blocks,
+                read,
+                sparse=not span.dense,
+                end=span.dense or span.last == goal,
+            )
+            self.projection.fold_pending([], read)
+            self._store(seen, first, final, [], sources)
+        more = span.last < goal or self.limit is None
+        return self._report(more=more, changed=True, logs=count)
 
-    def _width(self, dense: bool) -> int:
-        """Blocks of the next range. The first one is short: it tends to name further contracts,
-        and is then read again with them."""
-        if not self._has_final():
-            return min(FIRST_CHUNK, self.sparse_chunk)
-        return DENSE_CHUNK if dense else self.sparse_chunk
+    def _range(self, first: int, goal: int, sources: dict[str, int]) -> tuple[Span, list[Block]]:
+        """The next range: the one that was read ahead, or one read now."""
+        if (held := self.ahead.take(first, goal, sources, self.rpc.node)) is not None:
+            return held
+        span = self._span(first, goal, begun=bool(self.row.final_hash))
+        return span, self.fetch.range(first, span.last, sources, dense=span.dense)
 
-    def _adapt(self, logs: int) -> None:
-        """Wider sparse ranges where little happens, narrower ones where much does (memory)."""
-        if logs > MANY_LOGS:
-            self.sparse_chunk = max(1, self.sparse_chunk * MANY_LOGS // (2 * logs))
-        elif logs < MANY_LOGS // 4:
-            self.sparse_chunk = min(SPARSE_CHUNK, self.sparse_chunk * 2)
+    def _span(self, first: int, goal: int, *, begun: bool) -> Span:
+        """The first range is short: it tends to name further contracts, and is then read again
+        with them."""
+        dense = goal - first < DENSE
+        chunk = self.dense_chunk if dense else self.sparse_chunk
+        width = chunk if begun else min(FIRST_CHUNK, chunk)
+        return Span(first, min(goal, first + width - 1), dense)
+
+    def _adapt(self, logs: int, span: Span) -> None:
+        """Wider ranges where little happens, narrower ones where much does (memory)."""
+        if span.dense:
+            self.dense_chunk = _fitted(self.dense_chunk, logs, DENSE_CHUNK)
+        else:
+            self.sparse_chunk = _fitted(self.sparse_chunk, logs, SPARSE_CHUNK)
 
     def _sources_before(self, first: int) -> dict[str, int]:
-        if not self._has_final():
+        if not self.row.final_hash:
             self.projection.open(first, self._reader({}, first))
         sources = dict(self.projection.sources())
         self._back_fill(sources, first - 1)
@@ -317,7 +255,7 @@ class Follower:
         complete = self.fetch.complete(raws, [g for group in logs for g in group], sources)
         chain = sorted([*known, *complete], key=lambda b: b.header.number)
         _linked(chain)
-        if chain and self._has_final() and chain[0].header.parent_hash != self.row.final_hash:
+        if chain and self.row.final_hash and chain[0].header.parent_hash != self.row.final_hash:
             raise NodeBehind("the chain changed while we read it")
         return chain
 
@@ -391,12 +329,23 @@ class Follower:
         return Step(more, changed, row.head_block, row.indexed_block, row.final_block, logs)
 
 
-def _numbered(raw: Any, number: int) -> Header:
-    """The header of a block that was asked for by number: another one proves nothing."""
-    found = facts.header(raw)
-    if found.number != number:
-        raise Unavailable(f"the node sent block {found.number} for block {number}")
-    return found
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """A range is many objects without cycles; looking for some costs a quarter more time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _fitted(chunk: int, logs: int, widest: int) -> int:
+    """How many blocks to read at once where `chunk` of them held so many `logs`."""
+    if logs > MANY_LOGS:
+        return max(1, chunk * MANY_LOGS // (2 * logs))
+    return min(widest, chunk * 2) if logs < MANY_LOGS // 4 else chunk
 
 
 def _linked(chain: Sequence[Block]) -> None:

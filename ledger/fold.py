@@ -34,11 +34,14 @@ SINCE_AUDIT = (
 HANDLERS = {**fold_accounts.HANDLERS, **fold_services.HANDLERS}
 
 
+_REGISTERED = tuple(s.topic for s in events.SHAPES if s.event is events.ServiceRegistered)
+
+
 def registrations(logs: Iterable[Log], ledger_address: str) -> dict[str, str]:
     """The serving contracts that these logs of the LedgerManager register: address -> name."""
     found: dict[str, str] = {}
     for log in logs:
-        if log.address == ledger_address:
+        if log.address == ledger_address and log.topics[:1] == _REGISTERED:
             event = _decode(Emitter.LEDGER, log)
             if isinstance(event, events.ServiceRegistered):
                 found[event.service_address] = event.service_name

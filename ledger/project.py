@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-import orjson
 from django.db import connection
 
 from chain import bulk, store
@@ -29,7 +28,6 @@ VERSION = 2
 MAX_ROUNDS = 8
 #: An owner that is a contract (a multisig) changes the penalty unseen: look this often (blocks).
 PENALTY_BLOCKS = 500
-ENTITIES_AT_ONCE = 500
 
 
 class Projector:
@@ -283,21 +281,16 @@ class Projector:
             model._default_manager.filter(pending=True).delete()
 
     def _upsert(self, layer: rows.Layer) -> None:
-        final = list(layer.entities(self.final).values())
-        for start in range(0, len(final), ENTITIES_AT_ONCE):
-            layer.model.objects.bulk_create(
-                [layer.row(e, pending=False) for e in final[start : start + ENTITIES_AT_ONCE]],
-                update_conflicts=True,
-                update_fields=[*layer.columns, "block"],
-                unique_fields=[*layer.key, "pending"],
-            )
+        final = layer.entities(self.final).values()
+        made = [layer.row(entity, pending=False) for entity in final]
+        bulk.put(layer.model, layer.all_columns, made, unique=(*layer.key, "pending"))
 
     def _shadow(self, layer: rows.Layer) -> None:
         """Store the pending layer's entities, and mark the final rows below them."""
-        pending = list(layer.entities(self.pending).values())
-        if not pending:
+        made = [layer.row(e, pending=True) for e in layer.entities(self.pending).values()]
+        if not made:
             return
-        layer.model.objects.bulk_create([layer.row(e, pending=True) for e in pending])
+        bulk.put(layer.model, layer.all_columns, made, unique=(*layer.key, "pending"))
         table, key = layer.model._meta.db_table, ", ".join(f'"{k}"' for k in layer.key)
         same = " AND ".join(f'f."{k}" = p."{k}"' for k in layer.key)
         with connection.cursor() as cursor:
@@ -307,13 +300,10 @@ class Projector:
             )
 
     def _append(self, state: State, *, pending: bool) -> None:
-        def dump(value: object) -> str:
-            return orjson.dumps(value).decode()
-
         made = (
             [rows.movement(row, pending) for row in state.movements],
             [rows.settlement(row, pending) for row in state.settlements],
-            [rows.change(row, pending, dump) for row in state.changes],
+            [rows.change(row, pending) for row in state.changes],
         )
         for (model, columns), new in zip(rows.APPENDED, made, strict=True):
             if new:

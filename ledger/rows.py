@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 from django.db import models
@@ -40,14 +43,19 @@ class Layer:
         own: dict[Any, Any] = getattr(state, self.table).own
         return own
 
-    def row(self, entity: Any, *, pending: bool) -> tables.Layered:
-        key = {name: getattr(entity, name) for name in self.key}
-        rest = dict(zip(self.columns, self.values(entity), strict=True))
-        return self.model(**key, **rest, block=entity.block, pending=pending)
+    @property
+    def all_columns(self) -> tuple[str, ...]:
+        """The columns of `row`; `key` and `pending` together are unique."""
+        return (*self.key, "pending", "shadowed", "block", *self.columns)
+
+    def row(self, entity: Any, *, pending: bool) -> tuple[Any, ...]:
+        """Database values of `all_columns`."""
+        key = [getattr(entity, name) for name in self.key]
+        return (*key, pending, False, entity.block, *self.values(entity))
 
 
-def _plain(*names: str) -> Callable[[Any], tuple[Any, ...]]:
-    return lambda entity: tuple(getattr(entity, name) for name in names)
+#: The values of several attributes, in order.
+_plain: Callable[..., Callable[[Any], tuple[Any, ...]]] = attrgetter
 
 
 _SERVING = (
@@ -61,17 +69,28 @@ _ACCOUNT = (
 )  # fmt: skip
 _SERVICE = (
     "kind", "removed", "position", "url", "service_type", "model", "verifiability", "input_price",
-    "output_price", "additional_info", "updated_at_unix", "quota", "price_per_token", "occupied",
+    "output_price", "additional_info", "updated_at_unix", "price_per_token", "occupied",
     "tee_signer", "tee_signer_acknowledged", "stake", "created_block",
 )  # fmt: skip
+_account, _service = _plain(*_ACCOUNT), _plain(*_SERVICE)
 
 
-def refunds_json(account: Account) -> list[dict[str, Any]]:
-    return [{"amount": str(r.amount), "created_at": r.created_at} for r in account.refunds]
+def dump(value: Any) -> str | None:
+    """JSON for the database, None for NULL. (Not orjson: strangers' numbers have 256 bits.)"""
+    return None if value is None else _JSON(value)
 
 
-def deliverables_json(account: Account) -> list[dict[str, Any]]:
-    return [
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+
+
+def refunds_json(account: Account) -> str | None:
+    if not account.refunds:
+        return "[]"
+    return dump([{"amount": str(r.amount), "created_at": r.created_at} for r in account.refunds])
+
+
+def deliverables_json(account: Account) -> str | None:
+    found = [
         {
             "id": d.id,
             "model_root_hash": d.model_root_hash,
@@ -81,6 +100,7 @@ def deliverables_json(account: Account) -> list[dict[str, Any]]:
         }
         for d in account.deliverables
     ]
+    return dump(found)
 
 
 LAYERS = (
@@ -91,14 +111,14 @@ LAYERS = (
         "accounts",
         ("serving", "user", "provider"),
         (*_ACCOUNT, "refunds", "deliverables"),
-        lambda a: (*_plain(*_ACCOUNT)(a), refunds_json(a), deliverables_json(a)),
+        lambda a: (*_account(a), refunds_json(a), deliverables_json(a)),
     ),
     Layer(
         tables.Service,
         "services",
         ("serving", "provider"),
-        (*_SERVICE, "model_list"),
-        lambda s: (*_plain(*_SERVICE)(s), list(s.model_list)),
+        (*_SERVICE, "quota", "model_list"),
+        lambda s: (*_service(s), dump(s.quota), dump(s.model_list)),
     ),
 )
 
@@ -118,22 +138,29 @@ APPENDED: tuple[tuple[type[models.Model], tuple[str, ...]], ...] = (
 )
 
 
+@lru_cache(1024)
+def _moment(timestamp: int) -> datetime:
+    return datetime.fromtimestamp(timestamp, UTC)
+
+
 def _place(place: Place, pending: bool) -> tuple[Any, ...]:
-    at = datetime.fromtimestamp(place.timestamp, UTC)
-    return (place.block, at, place.tx_hash, place.log_index, place.sequence, pending)
+    block, timestamp, tx_hash, log_index, sequence = place
+    return (block, _moment(timestamp), tx_hash, log_index, sequence, pending)
 
 
 def movement(row: Movement, pending: bool) -> tuple[Any, ...]:
-    return (*_place(row.place, pending), *_plain(*MOVEMENT)(row))
+    place, *rest = row
+    return (*_place(place, pending), *rest)
 
 
 def settlement(row: Settlement, pending: bool) -> tuple[Any, ...]:
-    return (*_place(row.place, pending), *_plain(*SETTLEMENT)(row))
+    place, *rest = row
+    return (*_place(place, pending), *rest)
 
 
-def change(row: Change, pending: bool, dump: Callable[[Any], str]) -> tuple[Any, ...]:
-    both = [None if value is None else dump(value) for value in (row.before, row.after)]
-    return (*_place(row.place, pending), *_plain(*CHANGE)(row), *both)
+def change(row: Change, pending: bool) -> tuple[Any, ...]:
+    place, serving, provider, change, before, after = row
+    return (*_place(place, pending), serving, provider, change, dump(before), dump(after))
 
 
 # --- back from the database ----------------------------------------------------------------------
@@ -170,7 +197,7 @@ def account(row: tables.SubAccount) -> Account:
 
 
 def service(row: tables.Service) -> Service:
-    found = Service(**_values(row, ("serving", "provider", *_SERVICE, "block")))
+    found = Service(**_values(row, ("serving", "provider", *_SERVICE, "quota", "block")))
     found.model_list = tuple(row.model_list)
     return found
 

@@ -126,11 +126,11 @@ class Service:
         return replace(self)
 
 
-# --- rows that only get added --------------------------------------------------------------------
+# --- rows that only get added, in the order of their columns (ledger.rows) ------------------------
+# (Tuples, not dataclasses: a back-fill makes millions.)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where on the chain a row comes from; `sequence` orders the rows of one block."""
 
     block: int
@@ -140,8 +140,7 @@ class Place:
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
-class Movement:
+class Movement(NamedTuple):
     place: Place
     user: str
     kind: str
@@ -154,8 +153,7 @@ class Movement:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     place: Place
     serving: str
     provider: str
@@ -165,8 +163,7 @@ class Settlement:
     unsettled: int
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     place: Place
     serving: str
     provider: str
