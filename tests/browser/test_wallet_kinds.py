@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 from playwright.sync_api import BrowserContext, Page, expect
 
@@ -13,58 +11,43 @@ from accounts.models import Intent, User
 from devnet import accounts as cast
 from devnet.deploy import Contracts
 from tests.browser.wallet import Wallet, sign_in
+from tests.contract_wallets import Safe, Undeployed, owned_by
 
 NEURON = 10**18
 ALICE, BOB = cast.user(1), cast.user(2)
-SAFE = "0x" + "5afe" * 10
-
-
-def owned_by(owner: str) -> str:
-    """Runtime code of a wallet contract whose `isValidSignature(hash, r‖s‖v)` recovers the signer
-    and accepts its one owner (EIP-1271).
-    """
-    return (
-        "0x"
-        "600435600052"  # mem[0] = hash
-        "60a43560001a602052"  # mem[32] = v
-        "606435604052"  # mem[64] = r
-        "608435606052"  # mem[96] = s
-        "602060806080600060015afa50"  # mem[128] = ecrecover(mem[0:128])
-        f"60805173{owner[2:].lower()}14"  # the owner?
-        "631626ba7e0260e01b60005260206000f3"  # the magic value, or nothing
-    )
-
-
-class Contract:
-    """An account that is a contract: its address, and the key of its owner."""
-
-    def __init__(self, owner: LocalAccount) -> None:
-        self.address = to_checksum_address(SAFE)
-        self._owner = owner
-
-    def sign_message(self, message: Any) -> Any:
-        return self._owner.sign_message(message)
+ADDRESS = str(to_checksum_address("0x" + "5afe" * 10))
 
 
 def test_a_contract_wallet_signs_in_and_a_strangers_signature_does_not(
     asgi_server: str, contracts: Contracts, context: BrowserContext, page: Page, anvil: Any
 ) -> None:
-    contracts.chain.rpc.call("anvil_setCode", SAFE, owned_by(ALICE.address))
-    safe: Any = Contract(BOB)
+    contracts.chain.rpc.call("anvil_setCode", ADDRESS, owned_by(ALICE.address))
+    safe: Any = Safe(ADDRESS, BOB)
     wallet = Wallet(safe, anvil.url).install(context)
     page.goto(f"{asgi_server}/account")
     page.get_by_test_id("connect-wallet").click()
     page.get_by_test_id("wallet-option").click()
     page.get_by_test_id("sign-in").click()
     expect(page.locator("[data-wallet-status]")).to_contain_text("does not belong to")
-    wallet.account = Contract(ALICE)  # type: ignore[assignment]
+    wallet.account = Safe(ADDRESS, ALICE)  # type: ignore[assignment]
     page.get_by_test_id("sign-in").click()
     address = page.get_by_test_id("wallet-address")
-    expect(address).to_have_attribute("data-address", re.compile(SAFE, re.I))
+    expect(address).to_have_attribute("data-address", ADDRESS)
     # The page reads as the contract's account, not as its owner's.
-    assert User.objects.get().address.lower() == SAFE.lower()
+    assert User.objects.get().address == ADDRESS
     page.reload()
     expect(address).to_be_visible()
+
+
+def test_a_wallet_that_is_not_deployed_yet_signs_in_and_stays_undeployed(
+    asgi_server: str, contracts: Contracts, context: BrowserContext, page: Page, anvil: Any
+) -> None:
+    smart: Any = Undeployed(ALICE)
+    Wallet(smart, anvil.url).install(context)
+    sign_in(page, asgi_server)
+    address = page.get_by_test_id("wallet-address")
+    expect(address).to_have_attribute("data-address", smart.address)
+    assert contracts.chain.rpc.call("eth_getCode", smart.address, "latest") == "0x"
 
 
 def test_a_transaction_cancelled_in_the_wallet_is_told_as_such(

@@ -15,6 +15,7 @@ from siwe import ISO8601Datetime
 from accounts import siwe
 from accounts.errors import SignInFailed
 from accounts.models import User
+from tests.contract_wallets import FACTORY, MAGIC, Undeployed, owned_by
 
 pytestmark = pytest.mark.django_db
 ALICE: LocalAccount = Account.from_key("0x" + "a1" * 32)
@@ -135,6 +136,49 @@ def test_a_contract_wallet_is_asked_and_its_answer_counts(anvil: Any, site: None
     anvil.rpc.call("anvil_setCode", WALLET_CONTRACT, "0xfe")
     assert refused(message, signature) == "invalid_signature"
     anvil.rpc.call("anvil_setCode", WALLET_CONTRACT, "0x")
+
+
+def message_and_signature(wallet: Any) -> tuple[Any, str]:
+    message = written(address=wallet.address)
+    signed = wallet.sign_message(encode_defunct(text=message.prepare_message()))
+    return message, "0x" + signed.signature.hex()
+
+
+def test_a_wallet_that_is_not_deployed_yet_proves_itself_by_its_factory(
+    anvil: Any, site: None
+) -> None:
+    assert anvil.rpc.call("eth_getCode", FACTORY, "latest") != "0x"
+    wallet = Undeployed(ALICE)
+    message, signature = message_and_signature(wallet)
+    accepted = siwe.verify(message, signature, nonce=message.nonce, **EXPECTED)
+    assert accepted == wallet.address != ALICE.address
+    # Asking created nothing, and the fields still count.
+    assert anvil.rpc.call("eth_getCode", wallet.address, "latest") == "0x"
+    assert refused(message, signature, chain_id=1) == "chain_mismatch"
+    # Once it is deployed the same wrapped signature goes on counting.
+    sent = {"from": anvil.rpc.call("eth_accounts")[0], "to": FACTORY}
+    data = "0x" + wallet.deployment.hex()
+    anvil.rpc.call("eth_sendTransaction", {**sent, "data": data})
+    anvil.rpc.call("evm_mine")
+    assert anvil.rpc.call("eth_getCode", wallet.address, "latest") == owned_by(ALICE.address)
+    assert siwe.verify(message, signature, nonce=message.nonce, **EXPECTED) == wallet.address
+    anvil.rpc.call("anvil_setCode", wallet.address, "0x")
+
+
+def test_a_factory_that_makes_another_wallet_proves_nothing(anvil: Any, site: None) -> None:
+    victim, thief = Undeployed(ALICE), Undeployed(BOB)
+    message = written(address=victim.address)
+    text = encode_defunct(text=message.prepare_message())
+    nowhere = Undeployed(ALICE, factory="0x" + "99" * 20)
+    for liar in (thief, Undeployed(BOB, salt=b"\x02" * 32), nowhere):
+        assert refused(message, "0x" + liar.sign_message(text).signature.hex()) == (
+            "invalid_signature"
+        )
+    plain = written()  # a plain account is not a wallet contract that somebody may "deploy"
+    wrapped = thief.sign_message(encode_defunct(text=plain.prepare_message()))
+    assert refused(plain, "0x" + wrapped.signature.hex()) == "invalid_signature"
+    assert refused(message, "0x" + MAGIC.hex()) == "invalid_signature"
+    assert refused(message, "0x" + "ff" * 500 + MAGIC.hex()) == "invalid_signature"
 
 
 # --- through HTTP -------------------------------------------------------------------------------
