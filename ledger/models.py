@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import ClassVar, Self, TypeVar
 
 from django.db import models
-from django.db.models import Q
-from django.db.models.functions import Left
+from django.db.models import Case, F, Q, TextField, Value, When
+from django.db.models.functions import Cast, Concat, Left, Lower
 
 from chain.fields import AddressField, HashField, NeuronField
 
@@ -145,6 +145,19 @@ class SubAccount(Layered):
 
 #: Characters of a model's name that lists are ordered by.
 SORTED_LENGTH = 100
+#: Characters of each of a stranger's texts that a search looks at.
+SEARCHED_LENGTH = 300
+
+#: The price one compares by: both directions of inference, the token price of fine-tuning.
+LISTED_PRICE = Case(
+    When(kind=Kind.FINE_TUNING.value, then=F("price_per_token")),
+    default=F("input_price") + F("output_price"),
+    output_field=NeuronField(),
+)
+
+
+def _searched(name: str) -> Left:
+    return Left(Cast(name, TextField()), SEARCHED_LENGTH)
 
 
 class Service(Layered):
@@ -178,6 +191,26 @@ class Service(Layered):
     tee_signer_acknowledged = models.BooleanField(default=False)
     stake = NeuronField(default=0)
     created_block = models.BigIntegerField()
+    #: What `q=` looks in, in lower case, one text per line. A trigram index finds words in it
+    #: where the server has pg_trgm (migration 0005); without it the table is read.
+    search = models.GeneratedField(
+        expression=Lower(
+            Concat(
+                _searched("model"),
+                Value("\n"),
+                "provider",
+                Value("\n"),
+                _searched("url"),
+                Value("\n"),
+                _searched("service_type"),
+                Value("\n"),
+                _searched("model_list"),
+                output_field=TextField(),
+            )
+        ),
+        output_field=TextField(),
+        db_persist=True,
+    )
 
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [
@@ -202,6 +235,16 @@ class Service(Layered):
                 name="service_listed",
                 condition=Q(shadowed=False, removed=False),
             ),
+            # Orders that people ask for; ties are sorted on reading.
+            models.Index(
+                LISTED_PRICE, name="service_by_price", condition=Q(shadowed=False, removed=False)
+            ),
+            models.Index(
+                fields=["updated_at_unix"],
+                name="service_by_change",
+                condition=Q(shadowed=False, removed=False),
+            ),
+            models.Index(fields=["block"], name="service_block"),
         ]
 
     def __str__(self) -> str:
@@ -236,6 +279,7 @@ class ServiceChange(Appended):
             *_marks("change", layered=False),
             models.Index(fields=["provider", "-block"]),
             models.Index(fields=["-block"]),
+            models.Index(fields=["serving", "-block"]),
         ]
 
     def __str__(self) -> str:
@@ -297,6 +341,32 @@ class Settlement(Appended):
 
     def __str__(self) -> str:
         return f"{self.status} {self.settled}"
+
+
+class ServiceTotal(models.Model):
+    """Sums over the append-only rows of one listing, pending ones included.
+
+    The database keeps them itself, in the statement that adds or deletes the rows (triggers of
+    migration 0005): they cannot differ from the rows, whoever writes these. Rows are never updated.
+    """
+
+    serving = AddressField()
+    provider = AddressField()
+    changes = models.BigIntegerField(default=0, help_text="rows of ServiceChange")
+    items = models.BigIntegerField(default=0, help_text="rows of Settlement")
+    in_part = models.BigIntegerField(default=0, help_text="of status `partial`")
+    refused = models.BigIntegerField(default=0, help_text="of a status not in ACCEPTED")
+    settled = NeuronField(default=0, help_text="of accepted items, neuron")
+    unsettled = NeuronField(default=0, help_text="of accepted items, neuron")
+    refused_amount = NeuronField(default=0, help_text="`unsettled` of refused items, neuron")
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["provider", "serving"], name="total_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.items} settlements and {self.changes} changes of {self.provider}"
 
 
 class Projection(models.Model):

@@ -9,21 +9,23 @@ in `ledger.statistics`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from django.db.models import Case, F, Model, Q, QuerySet, When
-from django.db.models.functions import Left
+from django.db import connection
+from django.db.models import F, Model, Q, QuerySet, Sum, Value
+from django.db.models.functions import Left, Lower
 from eth_utils.address import is_checksum_address, is_hex_address, to_checksum_address
 
-from chain.fields import NeuronField
 from ledger.models import (
+    LISTED_PRICE,
     SORTED_LENGTH,
     Kind,
     Ledger,
     Movement,
     Service,
     ServiceChange,
+    ServiceTotal,
     ServingContract,
     Settlement,
     SubAccount,
@@ -49,13 +51,6 @@ PAGE_SIZE = 25
 MAX_PAGE_SIZE = 200
 #: PostgreSQL's OFFSET is a 64-bit number; nobody reads that far.
 MAX_PAGE = 1_000_000
-
-#: The price one compares by: both directions of inference, the token price of fine-tuning.
-_PRICE = Case(
-    When(kind=Kind.FINE_TUNING, then=F("price_per_token")),
-    default=F("input_price") + F("output_price"),
-    output_field=NeuronField(),
-)
 
 #: `sort=` values and their columns; a leading `-` turns the direction, ties break by provider.
 SORTS: dict[str, str] = {
@@ -114,12 +109,31 @@ def recommended(kind: str, known: dict[str, Contract]) -> Contract | None:
 
 # --- services -----------------------------------------------------------------------------------
 
+_VERSION = """
+SELECT (SELECT MAX(block) FROM ledger_service), (SELECT MAX(id) FROM ledger_service),
+    (SELECT MAX(block) FROM ledger_servingcontract), (SELECT MAX(id) FROM ledger_servingcontract)
+"""
+
+
+def listings_version() -> str:
+    """Names the present state of all listings and serving contracts; empty while there is none
+    (1 query, by indexes).
+
+    A change of a listing raises the newest block; pending rows are written anew with every block,
+    so their ids tell a reorganised block from the one it replaced.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_VERSION)
+        found = cursor.fetchone()
+    return "" if found[1] is None else "/".join(str(part) for part in found)
+
 
 @dataclass(frozen=True)
 class ServiceQuery:
     """Filters of the services list, as they come from a URL; empty means "any".
 
-    `q`: words that must all occur in model, provider address, URL or type. `verified`: one of
+    `q`: words that must all occur in model, provider address, URL, type or trained models (the
+    first `SEARCHED_LENGTH` characters of each, in any case). `verified`: one of
     `VERDICTS`; as long as no attestation is stored, every service's verdict is `never`. `sort`: a
     key of `SORTS`, with `-` for descending.
     """
@@ -130,6 +144,11 @@ class ServiceQuery:
     model: str = ""
     verified: str = ""
     sort: str = "model"
+
+    @property
+    def unsorted(self) -> ServiceQuery:
+        """What decides which services are selected, and how many."""
+        return replace(self, sort="model")
 
     def without(self, *names: str) -> ServiceQuery:
         """The same query with these filters lifted (for facet counts and for "clear filter"
@@ -154,25 +173,24 @@ def matching(query: ServiceQuery) -> QuerySet[Service]:
     if query.model:
         rows = rows.filter(Q(model=query.model) | Q(model_list__contains=[query.model]))
     for word in query.q.split()[:8]:
-        rows = rows.filter(
-            Q(model__icontains=word)
-            | Q(provider__icontains=word)
-            | Q(url__icontains=word)
-            | Q(service_type__icontains=word)
-            | Q(model_list__icontains=word)
-        )
+        # Lower-cased by the database, as the column was.
+        rows = rows.filter(search__contains=Lower(Value(word)))
     return rows
 
 
-def services(query: ServiceQuery, page: int = 1, page_size: int = PAGE_SIZE) -> Page[Listing]:
-    """One page of the services list (3 queries). An unknown `sort` falls back to `model`."""
+def services(
+    query: ServiceQuery, page: int = 1, page_size: int = PAGE_SIZE, count: int | None = None
+) -> Page[Listing]:
+    """One page of the services list (3 queries; 2 where the caller knows the `count` of all). An
+    unknown `sort` falls back to `model`."""
     descending = query.sort.startswith("-")
     name = SORTS.get(query.sort.removeprefix("-"), "model")
     column = Left("model", SORTED_LENGTH) if name == "model" else F(name)
     order = column.desc() if descending else column.asc()
-    rows = matching(query).annotate(price=_PRICE).order_by(order, "kind", "provider", "serving")
+    rows = matching(query).defer("search").annotate(price=LISTED_PRICE)
+    rows = rows.order_by(order, "kind", "provider", "serving")
     known = contracts()
-    return paginate(rows, page, page_size, lambda row: Listing.of(row, known))
+    return paginate(rows, page, page_size, lambda row: Listing.of(row, known), count)
 
 
 def service(
@@ -185,7 +203,7 @@ def service(
     only with `include_removed`.
     """
     known = contracts()
-    rows = Service.current.filter(kind=kind, provider=provider)
+    rows = Service.current.filter(kind=kind, provider=provider).defer("search")
     if not include_removed:
         rows = rows.filter(removed=False)
     found = [Listing.of(row, known) for row in rows]
@@ -202,7 +220,8 @@ def service(
 def services_of(provider: str, *, include_removed: bool = False) -> tuple[Listing, ...]:
     """All services of one provider, inference first (2 queries)."""
     known = contracts()
-    rows = Service.current.filter(provider=provider).order_by("-kind", "created_block", "serving")
+    rows = Service.current.filter(provider=provider).defer("search")
+    rows = rows.order_by("-kind", "created_block", "serving")
     if not include_removed:
         rows = rows.filter(removed=False)
     return tuple(Listing.of(row, known) for row in rows)
@@ -229,12 +248,13 @@ def changes(
 
 def _changes(where: Q, serving: str, kind: str, page: int, page_size: int) -> Page[ChangeEntry]:
     known = contracts()
-    rows = ServiceChange.objects.filter(where)
     if serving:
-        rows = rows.filter(serving=serving)
+        where &= Q(serving=serving)
     if kind:
-        rows = rows.filter(serving__in=[c.address for c in known.values() if c.kind == kind])
-    return paginate(newest_first(rows), page, page_size, lambda row: ChangeEntry.of(row, known))
+        where &= Q(serving__in=[c.address for c in known.values() if c.kind == kind])
+    rows = newest_first(ServiceChange.objects.filter(where))
+    count = counted("changes", where)
+    return paginate(rows, page, page_size, lambda row: ChangeEntry.of(row, known), count)
 
 
 def movements(user: str, page: int = 1, page_size: int = PAGE_SIZE) -> Page[MovementEntry]:
@@ -250,8 +270,16 @@ def settlements(
     """Settlement items of a provider, of a user, or of both (3 queries)."""
     known = contracts()
     given = {"provider": provider, "user": user, "serving": serving}
-    rows = newest_first(Settlement.objects.filter(**{k: v for k, v in given.items() if v}))
-    return paginate(rows, page, page_size, lambda row: SettlementEntry.of(row, known))
+    where = Q(**{k: v for k, v in given.items() if v})
+    rows = newest_first(Settlement.objects.filter(where))
+    count = None if user else counted("items", where)
+    return paginate(rows, page, page_size, lambda row: SettlementEntry.of(row, known), count)
+
+
+def counted(column: str, where: Q) -> int:
+    """How many rows of a history there are, by a column of `ServiceTotal`: without counting them
+    (1 query)."""
+    return ServiceTotal.objects.filter(where).aggregate(found=Sum(column))["found"] or 0
 
 
 # --- accounts -----------------------------------------------------------------------------------
@@ -288,14 +316,18 @@ def newest_first(rows: QuerySet[Table]) -> QuerySet[Table]:
 
 
 def paginate(
-    rows: QuerySet[Any, Row], page: int, page_size: int, convert: Callable[[Row], Item]
+    rows: QuerySet[Any, Row],
+    page: int,
+    page_size: int,
+    convert: Callable[[Row], Item],
+    count: int | None = None,
 ) -> Page[Item]:
-    """One page of a queryset (2 queries). Out-of-range numbers are clamped to what the database
-    can answer.
+    """One page of a queryset (2 queries; 1 where `count`, the length of all, is given).
+    Out-of-range numbers are clamped to what the database can answer.
     """
     size = min(max(1, page_size), MAX_PAGE_SIZE)
     number = min(max(1, page), MAX_PAGE)
     start = (number - 1) * size
-    count = rows.count()
+    count = rows.count() if count is None else count
     shown: Iterable[Any] = rows[start : start + size] if start < count else ()
     return Page(tuple(convert(row) for row in shown), count, number, size)

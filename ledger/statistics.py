@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db import connection
-from django.db.models import Count, Max, Min, Q, Sum
+from django.db.models import BigIntegerField, Count, Max, Min, Q, QuerySet, Subquery, Sum
 from django.utils import timezone
 
 from ledger import selectors
-from ledger.models import ACCEPTED, Kind, Ledger, Service, Settlement, SubAccount
+from ledger.models import ACCEPTED, Kind, Ledger, Service, ServiceTotal, Settlement, SubAccount
 from ledger.records import Listing, Page
 
 
@@ -102,18 +102,49 @@ def earnings(provider: str) -> Earnings:
 
 
 @dataclass(frozen=True)
-class Totals:
-    """The network in numbers; amounts in neuron. `spent` is None where it was not asked for."""
+class Listed:
+    """The listed services in numbers; stake in neuron."""
 
     services: int
     services_by_kind: dict[str, int]
     acknowledged: int
     providers: int
     models: int
+    staked: int
+
+
+def listed() -> Listed:
+    """Counts over all listings (3 queries); they change when a listing does
+    (`selectors.listings_version`)."""
+    current = Service.current.filter(removed=False)
+    found = current.aggregate(
+        services=Count("pk"),
+        inference=Count("pk", filter=Q(kind=Kind.INFERENCE)),
+        fine_tuning=Count("pk", filter=Q(kind=Kind.FINE_TUNING)),
+        acknowledged=Count("pk", filter=Q(tee_signer_acknowledged=True)),
+        staked=Sum("stake"),
+    )
+    return Listed(
+        services=found["services"],
+        services_by_kind={
+            Kind.INFERENCE.value: found["inference"],
+            Kind.FINE_TUNING.value: found["fine_tuning"],
+        },
+        acknowledged=found["acknowledged"],
+        # Not COUNT(DISTINCT …), which sorts every row.
+        providers=current.values("provider").distinct().count(),
+        models=current.exclude(model="").values("model").distinct().count(),
+        staked=found["staked"] or 0,
+    )
+
+
+@dataclass(frozen=True)
+class Totals(Listed):
+    """The network in numbers; amounts in neuron. `spent` is None where it was not asked for."""
+
     accounts: int
     deposited: int
     available: int
-    staked: int
     spent: int | None
     spent_24h: int
     settlements_24h: int
@@ -124,42 +155,24 @@ class Totals:
         return self.deposited - self.available
 
 
-def totals(now: dt.datetime | None = None, *, all_time: bool = False) -> Totals:
-    """Listed services, accounts and spending (5 queries); the last 24 h end at `now`.
-
-    `all_time` also sums every settlement there ever was (1 query more, which grows with history).
+def totals(
+    now: dt.datetime | None = None, *, all_time: bool = False, known: Listed | None = None
+) -> Totals:
+    """Listed services (3 queries, none where `known`), accounts and spending (2 queries); the
+    last 24 h end at `now`. `all_time` also says what was ever spent (1 query more).
     """
     since = (now or timezone.now()) - dt.timedelta(hours=24)
-    current = Service.current.filter(removed=False)
-    listed = current.aggregate(
-        services=Count("pk"),
-        inference=Count("pk", filter=Q(kind=Kind.INFERENCE)),
-        fine_tuning=Count("pk", filter=Q(kind=Kind.FINE_TUNING)),
-        acknowledged=Count("pk", filter=Q(tee_signer_acknowledged=True)),
-        staked=Sum("stake"),
-    )
-    # Not COUNT(DISTINCT …), which sorts every row.
-    providers = current.values("provider").distinct().count()
-    models = current.exclude(model="").values("model").distinct().count()
     purses = Ledger.current.filter(exists=True).aggregate(
         accounts=Count("pk"), deposited=Sum("total"), available=Sum("available")
     )
     accepted = Settlement.objects.filter(status__in=ACCEPTED)
     recent = accepted.filter(at__gte=since).aggregate(spent=Sum("settled"), items=Count("pk"))
-    ever = accepted.aggregate(spent=Sum("settled"))["spent"] or 0 if all_time else None
+    ever = ServiceTotal.objects.aggregate(spent=Sum("settled"))["spent"] or 0 if all_time else None
     return Totals(
-        services=listed["services"],
-        services_by_kind={
-            Kind.INFERENCE.value: listed["inference"],
-            Kind.FINE_TUNING.value: listed["fine_tuning"],
-        },
-        acknowledged=listed["acknowledged"],
-        providers=providers,
-        models=models,
+        **vars(known or listed()),
         accounts=purses["accounts"],
         deposited=purses["deposited"] or 0,
         available=purses["available"] or 0,
-        staked=listed["staked"] or 0,
         spent=ever,
         spent_24h=recent["spent"] or 0,
         settlements_24h=recent["items"],
@@ -189,19 +202,20 @@ class ProviderSummary:
 
 
 def provider(address: str, now: dt.datetime | None = None) -> ProviderSummary:
-    """A provider's summary (4 queries); an unknown address has no services and zeroes."""
+    """A provider's summary (5 queries); an unknown address has no services and zeroes."""
     now = now or timezone.now()
-    month = Q(at__gte=now - dt.timedelta(days=30))
     listings = selectors.services_of(address)
     held = SubAccount.current.filter(provider=address, live=True).aggregate(
         users=Count("user", distinct=True), deposited=Sum("balance")
     )
-    paid = Settlement.objects.filter(provider=address, status__in=ACCEPTED).aggregate(
-        earned=Sum("settled"),
+    ever = ServiceTotal.objects.filter(provider=address).aggregate(
+        earned=Sum("settled"), missed=Sum("unsettled")
+    )
+    month = paid_since(now - dt.timedelta(days=30)).filter(provider=address)
+    paid = month.aggregate(
+        payers=Count("user", distinct=True, filter=Q(settled__gt=0)),
         earned_24h=Sum("settled", filter=Q(at__gte=now - dt.timedelta(hours=24))),
-        earned_30d=Sum("settled", filter=month),
-        payers=Count("user", distinct=True, filter=month & Q(settled__gt=0)),
-        unsettled=Sum("unsettled"),
+        earned_30d=Sum("settled"),
     )
     return ProviderSummary(
         address=address,
@@ -211,11 +225,19 @@ def provider(address: str, now: dt.datetime | None = None) -> ProviderSummary:
         users=held["users"],
         deposited=held["deposited"] or 0,
         payers_30d=paid["payers"],
-        earned=paid["earned"] or 0,
+        earned=ever["earned"] or 0,
         earned_24h=paid["earned_24h"] or 0,
         earned_30d=paid["earned_30d"] or 0,
-        unsettled=paid["unsettled"] or 0,
+        unsettled=ever["missed"] or 0,
     )
+
+
+def paid_since(since: dt.datetime) -> QuerySet[Settlement]:
+    """Accepted items from a moment on. Blocks and times rise together: the first block leads to
+    the rows by the index that every history has, past all the older ones."""
+    accepted = Settlement.objects.filter(status__in=ACCEPTED, at__gte=since)
+    first = Subquery(accepted.order_by("at").values("block")[:1], output_field=BigIntegerField())
+    return accepted.filter(block__gte=first)
 
 
 @dataclass(frozen=True)
@@ -233,6 +255,22 @@ class ProviderRow:
 
 def providers(page: int = 1, page_size: int = selectors.PAGE_SIZE) -> Page[ProviderRow]:
     """Providers with a listed service, those there longest first (3 queries)."""
+    return with_earnings(offering(page, page_size))
+
+
+def with_earnings(page: Page[ProviderRow]) -> Page[ProviderRow]:
+    """The same rows with what each provider was paid until now (1 query)."""
+    earned: dict[str, int] = dict(
+        ServiceTotal.objects.filter(provider__in=[row.address for row in page.items])
+        .values_list("provider")
+        .annotate(Sum("settled"))
+    )
+    rows = tuple(replace(row, earned=earned.get(row.address, 0)) for row in page.items)
+    return replace(page, items=rows)
+
+
+def offering(page: int = 1, page_size: int = selectors.PAGE_SIZE) -> Page[ProviderRow]:
+    """The same without earnings: as long as no listing changes, so do these (2 queries)."""
     groups = (
         Service.current.filter(removed=False)
         .values("provider")
@@ -246,13 +284,6 @@ def providers(page: int = 1, page_size: int = selectors.PAGE_SIZE) -> Page[Provi
         .order_by("since", "provider")
     )
     shown = selectors.paginate(groups, page, page_size, _plain)
-    earned = dict(
-        Settlement.objects.filter(
-            provider__in=[row["provider"] for row in shown.items], status__in=ACCEPTED
-        )
-        .values_list("provider")
-        .annotate(Sum("settled"))
-    )
     rows = tuple(
         ProviderRow(
             address=row["provider"],
@@ -268,7 +299,7 @@ def providers(page: int = 1, page_size: int = selectors.PAGE_SIZE) -> Page[Provi
             acknowledged=row["acknowledged"],
             stake=row["staked"] or 0,
             since_block=row["since"],
-            earned=earned.get(row["provider"], 0),
+            earned=0,
         )
         for row in shown.items
     )
@@ -295,39 +326,50 @@ class ModelRow:
 
 def models(q: str = "", page: int = 1, page_size: int = selectors.PAGE_SIZE) -> Page[ModelRow]:
     """Models offered for inference, those with most providers first (3 queries)."""
-    listed = selectors.matching(selectors.ServiceQuery(kind=Kind.INFERENCE.value, q=q))
-    groups = (
-        listed.exclude(model="")
-        .values("model")
-        .annotate(
-            providers=Count("provider", distinct=True),
-            acknowledged=Count("pk", filter=Q(tee_signer_acknowledged=True)),
-            input=Min("input_price"),
-            output=Min("output_price"),
-            updated=Max("updated_at_unix"),
-        )
-        .order_by("-providers", "model")
-    )
-    shown = selectors.paginate(groups, page, page_size, _plain)
+    named = selectors.matching(selectors.ServiceQuery(kind=Kind.INFERENCE.value, q=q))
+    named = named.exclude(model="")
+    count = named.values("model").distinct().count()
+    size = min(max(1, page_size), selectors.MAX_PAGE_SIZE)
+    number = min(max(1, page), selectors.MAX_PAGE)
+    groups = _model_groups(named, size, (number - 1) * size)
     types: dict[str, set[str]] = {}
-    names = [row["model"] for row in shown.items]
-    for model, kind in (
-        listed.filter(model__in=names).values_list("model", "service_type").distinct()
-    ):
+    offered = named.filter(model__in=[group[0] for group in groups])
+    for model, kind in offered.values_list("model", "service_type").distinct():
         types.setdefault(model, set()).add(kind)
     rows = tuple(
         ModelRow(
-            model=row["model"],
-            types=tuple(sorted(types.get(row["model"], ()))),
-            providers=row["providers"],
-            acknowledged=row["acknowledged"],
-            input_price=row["input"],
-            output_price=row["output"],
-            updated_at_unix=row["updated"],
+            model=model,
+            types=tuple(sorted(types.get(model, ()))),
+            providers=providers,
+            acknowledged=int(acknowledged),
+            input_price=int(given),
+            output_price=int(answered),
+            updated_at_unix=updated,
         )
-        for row in shown.items
+        for model, providers, acknowledged, given, answered, updated in groups
     )
-    return Page(rows, shown.count, shown.number, shown.size)
+    return Page(rows, count, number, size)
+
+
+# By model and provider first, in hash tables: COUNT(DISTINCT provider) would sort every listing.
+_MODEL_GROUPS = """
+SELECT model, COUNT(*), SUM(acknowledged), MIN(given), MIN(answered), MAX(updated)
+FROM ({offers}) AS offers GROUP BY model ORDER BY 2 DESC, 1 LIMIT %s OFFSET %s
+"""
+
+
+def _model_groups(named: QuerySet[Service], limit: int, offset: int) -> list[tuple[Any, ...]]:
+    """Model, providers, acknowledged, least input and output price, latest change (1 query)."""
+    offers = named.values("model", "provider").annotate(
+        acknowledged=Count("pk", filter=Q(tee_signer_acknowledged=True)),
+        given=Min("input_price"),
+        answered=Min("output_price"),
+        updated=Max("updated_at_unix"),
+    )
+    sql, given = offers.query.sql_with_params()
+    with connection.cursor() as cursor:
+        cursor.execute(_MODEL_GROUPS.format(offers=sql), [*given, limit, offset])
+        return list(cursor.fetchall())
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from ledger import selectors, statistics
 from ledger.models import Kind
 from ledger.records import Listing, Page
 from marketplace import formats, links, pages, parts
-from marketplace.memo import at_block
+from marketplace.memo import at_block, at_listing
 
 MAX_QUERY = 200
 TARGET = "#results"
@@ -111,12 +111,14 @@ def page_number(text: str) -> int:
 
 def catalogue_page(filters: Filters, head: Head) -> pages.CataloguePage:
     """Everything `/` shows. A constant number of queries, whatever the list's length."""
-    found = services(filters)
-    query, at = filters.query, head.indexed_hash
-    facets = at_block.get(at, ("facets", query), lambda: statistics.facets(query))
+    # The state before the rows: where a block comes in between, what is kept is newer than its
+    # name says, and is counted again when the name changes.
+    version, query = selectors.listings_version(), filters.query
+    found = services(filters, version)
+    facets = at_listing.get(version, ("facets", query.unsorted), lambda: statistics.facets(query))
     active = filters.active
     return pages.CataloguePage(
-        totals=at_block.get(at, "totals", statistics.totals),
+        totals=at_block.get(head.indexed_hash, "totals", lambda: totals(version)),
         q=filters.q,
         sort=filters.sort,
         types=_types(filters, facets),
@@ -144,12 +146,19 @@ def catalogue_page(filters: Filters, head: Head) -> pages.CataloguePage:
     )
 
 
-def services(filters: Filters) -> Page[Listing]:
+def totals(version: str, *, all_time: bool = False) -> statistics.Totals:
+    known = at_listing.get(version, "listed", statistics.listed)
+    return statistics.totals(all_time=all_time, known=known)
+
+
+def services(filters: Filters, version: str) -> Page[Listing]:
     """The page asked for, or the last one where the list is shorter."""
-    found = selectors.services(filters.query, filters.page)
-    if not found.items and found.count:
-        found = selectors.services(filters.query, found.pages)
-    return found
+    query = filters.query
+    count = at_listing.get(
+        version, ("count", query.unsorted), lambda: selectors.matching(query).count()
+    )
+    last = Page((), count, 1, selectors.PAGE_SIZE).pages
+    return selectors.services(query, min(filters.page, last), count=count)
 
 
 def _types(filters: Filters, facets: statistics.Facets) -> tuple[parts.Option, ...]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 
-from django.db.models import Count, Q, Sum
+from django.db.models import Count
 from django.utils import timezone
 
 from ledger import selectors
-from ledger.models import ACCEPTED, Service, ServiceChange, Settlement
+from ledger.models import Service, ServiceChange, ServiceTotal
 from ledger.records import ChangeEntry, Contract
+from ledger.statistics import paid_since
 
 
 def latest_changes(
@@ -56,25 +57,18 @@ class Reputation:
 
 
 def reputation(provider: str, serving: str, now: dt.datetime | None = None) -> Reputation:
-    """Settlement record of a listing (1 query)."""
+    """Settlement record of a listing (2 queries)."""
     since = (now or timezone.now()) - dt.timedelta(days=30)
-    accepted = Q(status__in=ACCEPTED)
-    partly = Q(status="partial")
-    found = Settlement.objects.filter(provider=provider, serving=serving).aggregate(
-        # First: after it, `settled` names the sum below.
-        payers=Count("user", distinct=True, filter=Q(at__gte=since, settled__gt=0)),
-        items=Count("pk"),
-        in_part=Count("pk", filter=partly),
-        refused=Count("pk", filter=~accepted),
-        settled=Sum("settled", filter=accepted),
-        unsettled=Sum("unsettled"),
-    )
+    paid = paid_since(since).filter(provider=provider, serving=serving, settled__gt=0)
+    payers = paid.aggregate(payers=Count("user", distinct=True))["payers"]
+    total = ServiceTotal.objects.filter(provider=provider, serving=serving).first()
+    total = total or ServiceTotal(provider=provider, serving=serving)
     return Reputation(
-        items=found["items"],
-        in_full=found["items"] - found["in_part"] - found["refused"],
-        in_part=found["in_part"],
-        refused=found["refused"],
-        settled=found["settled"] or 0,
-        unsettled=found["unsettled"] or 0,
-        payers_30d=found["payers"],
+        items=total.items,
+        in_full=total.items - total.in_part - total.refused,
+        in_part=total.in_part,
+        refused=total.refused,
+        settled=total.settled,
+        unsettled=total.unsettled + total.refused_amount,
+        payers_30d=payers,
     )

@@ -160,7 +160,11 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.contrib.auth.context_processors.auth",
                 "marketplace.context.site",
             ],
-            "builtins": ["template_partials.templatetags.partials", "marketplace.templatetags.kit"],
+            "builtins": [
+                "template_partials.templatetags.partials",
+                "marketplace.templatetags.kit",
+                "marketplace.templatetags.pieces",
+            ],
         },
     }
 ]

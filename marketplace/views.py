@@ -14,8 +14,9 @@ from chain import selectors as chain
 from ledger import selectors, statistics
 from ledger.records import ChangeEntry
 from marketplace import links, pages, parts, specimens
-from marketplace.catalogue import Filters, catalogue_page, page_number
+from marketplace.catalogue import Filters, catalogue_page, page_number, totals
 from marketplace.changes import ChangeRow
+from marketplace.memo import at_block, at_listing
 from marketplace.selectors import service_types
 
 
@@ -63,7 +64,10 @@ def freshness(request: HttpRequest) -> HttpResponse:
 @require_safe
 def models(request: HttpRequest) -> HttpResponse:
     q = request.GET.get("q", "").replace("\x00", "").strip()[:200]
-    found = statistics.models(q, page_number(request.GET.get("page", "")))
+    number = page_number(request.GET.get("page", ""))
+    found = at_listing.get(
+        selectors.listings_version(), ("models", q, number), lambda: statistics.models(q, number)
+    )
     page = pages.ModelsPage(
         rows=tuple(pages.ModelEntry.of(row) for row in found.items),
         pager=parts.pager(
@@ -93,7 +97,11 @@ def model(request: HttpRequest, model: str) -> HttpResponse:
 
 @require_safe
 def providers(request: HttpRequest) -> HttpResponse:
-    found = statistics.providers(page_number(request.GET.get("page", "")))
+    number = page_number(request.GET.get("page", ""))
+    offering = at_listing.get(
+        selectors.listings_version(), ("providers", number), lambda: statistics.offering(number)
+    )
+    found = statistics.with_earnings(offering)
     page = pages.ProvidersPage(
         rows=tuple(pages.ProviderEntry.of(row) for row in found.items),
         pager=parts.pager(
@@ -167,8 +175,11 @@ def changes(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def network(request: HttpRequest) -> HttpResponse:
+    version = selectors.listings_version()
     page = pages.NetworkPage(
-        totals=statistics.totals(all_time=True),
+        totals=at_block.get(
+            chain.head().indexed_hash, "network", lambda: totals(version, all_time=True)
+        ),
         contracts=tuple(selectors.contracts().values()),
         ledger_address=settings.LEDGER_ADDRESS,
     )

@@ -4,6 +4,7 @@ compute."""
 from __future__ import annotations
 
 import datetime as dt
+from functools import lru_cache
 
 from django import template
 from django.templatetags.static import static
@@ -70,6 +71,7 @@ def price_per_million(neuron_per_token: int) -> str:
 
 
 @register.simple_tag
+@lru_cache(maxsize=256)
 def icon(name: str) -> SafeString:
     """A decorative icon of the sprite; the words beside it carry the meaning."""
     return format_html(

@@ -54,7 +54,7 @@ def test_an_empty_network_has_zeroes() -> None:
 
 
 def test_providers(network: None, django_assert_num_queries: Any) -> None:
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         petra = statistics.provider(rows.PETRA, rows.NOON)
     assert (petra.earned, petra.earned_24h, petra.earned_30d, petra.unsettled) == (120, 100, 120, 6)
     assert (petra.users, petra.deposited, petra.payers_30d, petra.since_block) == (2, 7, 1, 9)
