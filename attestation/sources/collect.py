@@ -67,7 +67,7 @@ async def collect(evidence: Evidence, *, now: int, sources: Sources, cache: Cach
         ocsp=revocations or (),
         nras=tokens.nras if tokens else None,
         jwks=tokens.jwks if tokens else None,
-        references=tuple(desk.references),
+        references=tuple(sorted(desk.references, key=lambda r: (r["source"], r["key"]))),
         notes=tuple(desk.notes),
         clock_ahead=ahead,
     )

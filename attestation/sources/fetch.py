@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -22,6 +22,11 @@ from net.limits import Limits
 _MOST_PAUSE = 5
 _EXCERPT = 160
 _KEPT_HEADERS = ("Content-Type", "Request-ID")
+
+
+def now() -> float:
+    """Our clock, unix seconds: what an answer's `Date` is compared with."""
+    return time.time()
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,9 @@ class Request:
 class Fetcher:
     """Asks services one by one; use within one event loop."""
 
-    def __init__(
-        self, client: Client, sources: Sources, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, client: Client, sources: Sources) -> None:
         self._client = client
         self._sources = sources
-        self._clock = clock
 
     async def ask(self, request: Request) -> Answer:
         """The answer, its window not yet read; with `error` where there is none. Never raises for
@@ -80,7 +82,7 @@ class Fetcher:
                 source=request.source,
                 key=request.key,
                 url=request.url,
-                fetched_at=int(self._clock()),
+                fetched_at=int(now()),
                 status=response.status,
                 body=body,
                 headers={name: value for name in kept if (value := response.header(name))},
@@ -97,7 +99,7 @@ class Fetcher:
             source=request.source,
             key=request.key,
             url=request.url,
-            fetched_at=int(self._clock()),
+            fetched_at=int(now()),
             status=status,
             error=text,
         )

@@ -73,13 +73,14 @@ async def _keys(desk: Desk, base: str, *, again: bool) -> Answer | None:
 
 
 def _problem(found: Tokens, now: int, anchors: Anchors) -> str:
-    """Why the overall token does not verify; "" where it does, whatever it says."""
+    """Why the tokens do not verify as a whole; "" where they do, whatever they say."""
     report = Report("nras")
     nras.verify(Context(now=now, anchors=anchors, nras=found.nras, jwks=found.jwks), report)
-    row = report.find("nras.token")
-    if row is None or row.verdict == PASS:
-        return ""
-    return str(row.got or row.detail)
+    for id in ("nras.token", "nras.submods"):
+        row = report.find(id)
+        if row is not None and row.verdict != PASS:
+            return f"{row.title}: {row.got or row.detail}"
+    return ""
 
 
 def _list(answer: Answer) -> Any:

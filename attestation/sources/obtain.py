@@ -9,6 +9,7 @@ from attestation.sources.fetch import Fetcher, Request
 from attestation.sources.records import Answer, Cache, Note, Reference
 
 DAY = 86_400
+_MOST_AHEAD = 300
 
 
 class Unusable(ValueError):
@@ -46,8 +47,8 @@ class Desk:
         one is still good where the service fails, until its own window ends.
         """
         kept = await self.cache.find(request.source, request.key, self.now)
-        # From the future means that somebody's clock was wrong: ask.
-        if kept and not again and 0 <= self.now - kept.fetched_at < refresh:
+        # A run next to ours may have fetched it a moment later; further ahead, a clock was wrong.
+        if kept and not again and -_MOST_AHEAD < self.now - kept.fetched_at < refresh:
             return kept
         fresh = self._judged(await self.fetcher.ask(request), window)
         await self.cache.keep(fresh)

@@ -69,7 +69,7 @@ class Server(ThreadingHTTPServer):
         }
 
     def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
         return self
 
