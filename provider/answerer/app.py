@@ -1,4 +1,5 @@
-"""The answerer over HTTP: OpenAI's chat completions, whole or streamed at a human pace."""
+"""The answerer over HTTP, as OpenAI's API: chat completions, whole or streamed at a human pace,
+images and transcriptions."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ import orjson
 
 from provider.answerer.compose import Turn, answer, tokens
 from provider.answerer.search import Index
+from provider.answerer.studio import LISTENER, PAINTER, Studio
 from provider.errors import Refused
 from provider.http import Answer, ClientGone, Receive, Request, Scope, Send
 
@@ -42,6 +44,7 @@ class AnswererApp:
         self._key = key
         self._started = int(time.time())
         self._ids = count(1)
+        self._studio = Studio()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -64,18 +67,23 @@ class AnswererApp:
         ):
             raise Refused(401, "a valid API key is required")
         if door == ("GET", "/v1/models"):
-            model = {
-                "id": self._model,
-                "object": "model",
-                "created": self._started,
-                "owned_by": "this project",
-            }
-            await reply.json(200, {"object": "list", "data": [model]})
+            names = (self._model, PAINTER, LISTENER)
+            await reply.json(200, {"object": "list", "data": [self._entry(n) for n in names]})
         elif door == ("POST", "/v1/chat/completions"):
             ask = _read(await request.body(MAX_BODY_BYTES, "the request is too large"), self._model)
             await self._complete(ask, request, reply)
+        elif door == ("POST", "/v1/images/generations"):
+            await self._studio.generation(request, reply)
+        elif door == ("POST", "/v1/images/edits"):
+            await self._studio.edit(request, reply)
+        elif door == ("POST", "/v1/audio/transcriptions"):
+            await self._studio.transcription(request, reply)
         else:
             raise Refused(404, f"no such endpoint: {request.method} {request.path}")
+
+    def _entry(self, name: str) -> dict[str, Any]:
+        entry = {"id": name, "object": "model", "created": self._started}
+        return {**entry, "owned_by": "this project"}
 
     async def _complete(self, ask: Ask, request: Request, reply: Answer) -> None:
         text = await asyncio.to_thread(answer, self._index, ask.turns)
