@@ -113,6 +113,24 @@ def verified_filter(word: str, now: dt.datetime | None = None) -> Q:
     return Q(Exists(fresh.filter(overall__in=(word, DEVELOPMENT + word))))
 
 
+@dataclass(frozen=True)
+class Verified:
+    """`verified=word` as `ledger.selectors.ServiceQuery.where`; `state` is what it was asked at, so
+    that a list kept for one state is not taken for another's.
+    """
+
+    word: str
+    state: tuple[Any, ...]
+
+    def q(self) -> Q:
+        return verified_filter(self.word)
+
+
+def verified(word: str) -> Verified | None:
+    """The condition for a `verified=` value, None for "" (at most 1 query)."""
+    return Verified(word, state()) if word else None
+
+
 def state(now: dt.datetime | None = None) -> tuple[Any, ...]:
     """Changes whenever what `standings` or `verified_filter` say changes (1 query).
 

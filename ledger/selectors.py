@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from django.db import connection
 from django.db.models import F, Model, Q, QuerySet, Sum, Value
@@ -65,18 +65,6 @@ SORTS: dict[str, str] = {
     "type": "service_type",
 }
 
-#: Verdicts of interfaces.md 3 `verified=`.
-VERDICTS: tuple[str, ...] = (
-    "pass",
-    "warn",
-    "partial",
-    "fail",
-    "not_provided",
-    "not_checked",
-    "expired",
-    "never",
-)
-
 
 def address_of(text: str) -> str | None:
     """The EIP-55 form of a 20-byte hex address, or None. A mixed-case address with a wrong
@@ -128,21 +116,30 @@ def listings_version() -> str:
     return "" if found[1] is None else "/".join(str(part) for part in found)
 
 
+class Condition(Protocol):
+    """What a layer above knows about services: hashable, and equal only to what selects the
+    same.
+    """
+
+    def q(self) -> Q:
+        """A condition on `Service`."""
+        ...
+
+
 @dataclass(frozen=True)
 class ServiceQuery:
     """Filters of the services list, as they come from a URL; empty means "any".
 
     `q`: words that must all occur in model, provider address, URL, type or trained models (the
-    first `SEARCHED_LENGTH` characters of each, in any case). `verified`: one of
-    `VERDICTS`; as long as no attestation is stored, every service's verdict is `never`. `sort`: a
-    key of `SORTS`, with `-` for descending.
+    first `SEARCHED_LENGTH` characters of each, in any case). `where`: a condition of a layer above
+    (`attestation.selectors.verified`). `sort`: a key of `SORTS`, with `-` for descending.
     """
 
     kind: str = ""
     type: str = ""
     q: str = ""
     model: str = ""
-    verified: str = ""
+    where: Condition | None = None
     sort: str = "model"
 
     @property
@@ -164,8 +161,8 @@ def matching(query: ServiceQuery) -> QuerySet[Service]:
     # PostgreSQL text holds no NUL: nothing can match one, and asking would be an error.
     if any("\x00" in text for text in (query.kind, query.type, query.q, query.model)):
         return rows.none()
-    if query.verified and query.verified != "never":
-        return rows.none()
+    if query.where is not None:
+        rows = rows.filter(query.where.q())
     if query.kind:
         rows = rows.filter(kind=query.kind)
     if query.type:

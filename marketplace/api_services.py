@@ -8,6 +8,7 @@ from django.http import HttpRequest
 from ninja import Query, Router
 from ninja.decorators import decorate_view
 
+from attestation import selectors as attestation
 from ledger import selectors
 from ledger.records import ChangeEntry, Listing
 from marketplace import schemas
@@ -77,7 +78,7 @@ def list_services(request: HttpRequest, query: Query[schemas.ServicesIn]) -> dic
         type=query.type,
         q=query.q,
         model=query.model,
-        verified=query.verified or "",
+        where=attestation.verified(query.verified or ""),
         sort=query.sort or "model",
     )
     return envelope(request, selectors.services(wanted, query.page, query.page_size), service_body)

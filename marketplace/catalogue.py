@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
+from attestation import selectors as attestation
 from chain.selectors import Freshness as Head
 from ledger import selectors, statistics
 from ledger.models import Kind
@@ -66,7 +68,7 @@ class Filters:
             page=page_number(given.get("page", "")),
         )
 
-    @property
+    @cached_property
     def query(self) -> selectors.ServiceQuery:
         fine_tuning = self.type == Kind.FINE_TUNING
         return selectors.ServiceQuery(
@@ -74,7 +76,7 @@ class Filters:
             type="" if fine_tuning else self.type,
             q=self.q,
             model=self.model,
-            verified=self.verified,
+            where=attestation.verified(self.verified),
             sort=self.sort,
         )
 
