@@ -40,6 +40,8 @@ SEND = 200
 ANVIL_ARGS = (
     *("--no-mining", "--order", "fifo", "--slots-in-an-epoch", "1"),
     *("--gas-limit", "1000000000000", "--base-fee", "0", "--gas-price", "0"),
+    # The states of old blocks, which views are asked at: a million logs are 8,000 blocks.
+    *("--max-persisted-states", "20000"),
 )
 
 

@@ -145,6 +145,42 @@ class Context:
             )
         )
 
+    def deposit_in_time(self, ledger: Ledger, amount: int, kind: str) -> None:
+        """A deposit that only a view shows, at the end of its block: it came before the first
+        movement of the block that could not have been without it."""
+        rows, block = self.state.movements, self.header.number
+        first = len(rows)
+        for index in range(len(rows) - 1, -1, -1):
+            row = rows[index]
+            if row.place.block != block:
+                break
+            if (row.user, row.balance) == (ledger.user, "available") and row.balance_after < 0:
+                first = index
+        if first == len(rows):
+            return self.move_available(ledger, amount, kind)
+        place = rows[first].place
+        self._make_room(place)
+        for index in range(first, len(rows)):
+            row = rows[index]
+            if (row.user, row.balance) == (ledger.user, "available"):
+                rows[index] = row._replace(balance_after=row.balance_after + amount)
+        before = rows[first].balance_after - rows[first].amount
+        here = Place(block, place.timestamp, None, None, place.sequence)
+        rows.insert(
+            first,
+            Movement(
+                here, ledger.user, kind, "available", None, None, amount, before, 0, self.source
+            ),
+        )
+        ledger.available += amount
+        self.state.available += amount
+        return None
+
+    def _make_room(self, place: Place) -> None:
+        """The rows of this block from `place` on move up by one."""
+        for rows in (self.state.movements, self.state.settlements, self.state.changes):
+            _move_up(rows, place)
+
     def move_locked(
         self, account: Account, amount: int, kind: str, *, pending_change: int = 0
     ) -> None:
@@ -177,3 +213,11 @@ class Context:
         self.state.changes.append(
             Change(self.place(), service.serving, service.provider, change, before, after)
         )
+
+
+def _move_up(rows: list[Any], place: Place) -> None:
+    for index in range(len(rows) - 1, -1, -1):
+        at = rows[index].place
+        if at.block != place.block or at.sequence < place.sequence:
+            return
+        rows[index] = rows[index]._replace(place=at._replace(sequence=at.sequence + 1))

@@ -7,10 +7,12 @@ every deposit and withdrawal that neither logs nor direct transactions show, who
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 
-from chain.facts import Block
+from chain.facts import Block, Call, Header
 from chain.projection import Reader
+from ledger import reads
 from ledger.state import State
 
 #: (block number, expected native balance after it), ascending.
@@ -20,8 +22,8 @@ Sums = Sequence[tuple[int, int]]
 def final(address: str, base: State, first: int, last: int, sums: Sums, read: Reader) -> list[int]:
     """Final blocks in `first`..`last` at which the balance left our sum; [] when none did.
 
-    Halves the range until each block that changed the difference is found: a few batched balance
-    reads per silent movement. Movements that cancel out within the range stay unseen here.
+    A few batched balance reads per silent movement. Movements that cancel out within the range
+    stay unseen here.
     """
     numbers = [number for number, _ in sums]
 
@@ -29,27 +31,39 @@ def final(address: str, base: State, first: int, last: int, sums: Sums, read: Re
         index = bisect_right(numbers, block)
         return sums[index - 1][1] if index else base.expected_balance
 
-    def differences(blocks: list[int]) -> list[int]:
+    def differences(asked: Sequence[tuple[str, int]]) -> list[int]:
+        blocks = [block for _, block in asked]
         found = read.balances(address, blocks)
         return [have - expected(block) for block, have in zip(blocks, found, strict=True)]
 
-    end = differences([last])[0]
-    open_ranges = [(first - 1, 0, last, end)] if end else []
-    jumps: list[int] = []
-    while open_ranges:
-        jumps += [high for low, _, high, _ in open_ranges if high - low == 1]
-        open_ranges = [r for r in open_ranges if r[2] - r[0] > 1]
-        middles = [(low + high) // 2 for low, _, high, _ in open_ranges]
+    end = differences([(address, last)])[0]
+    return [block for _, block in jumps([(address, first - 1, last, end)], differences)]
+
+
+def jumps(
+    spans: Sequence[tuple[str, int, int, int]],
+    differences: Callable[[Sequence[tuple[str, int]]], list[int]],
+) -> list[tuple[str, int]]:
+    """`(key, block)` of every change of a key's difference, by halving, all spans at once.
+
+    A span is (key, low, high, difference at high): at `low` there was none.
+    """
+    opened = [(key, low, 0, high, end) for key, low, high, end in spans if end]
+    found: list[tuple[str, int]] = []
+    while opened:
+        found += [(key, high) for key, low, _, high, _ in opened if high - low == 1]
+        opened = [span for span in opened if span[3] - span[1] > 1]
+        middles = [(key, (low + high) // 2) for key, low, _, high, _ in opened]
         halves = []
-        for (low, at_low, high, at_high), middle, at_middle in zip(
-            open_ranges, middles, differences(middles) if middles else [], strict=True
+        for (key, low, at_low, high, at_high), (_, middle), at_middle in zip(
+            opened, middles, differences(middles) if middles else [], strict=True
         ):
             if at_middle != at_low:
-                halves.append((low, at_low, middle, at_middle))
+                halves.append((key, low, at_low, middle, at_middle))
             if at_middle != at_high:
-                halves.append((middle, at_middle, high, at_high))
-        open_ranges = halves
-    return sorted(jumps)
+                halves.append((key, middle, at_middle, high, at_high))
+        opened = halves
+    return sorted(found, key=lambda jump: (jump[1], jump[0]))
 
 
 def pending(
@@ -67,3 +81,83 @@ def pending(
         for block, difference, previous in zip(blocks, differences, before, strict=False)
         if difference != previous
     ]
+
+
+class Misplaced:
+    """Silent movements that a view showed later than they happened, within the blocks just folded.
+
+    A ledger is read where a log of a contract wallet names it; what changed it without a log may
+    be older. The blocks before are searched until the one is found at whose end it shows first.
+    """
+
+    def __init__(self, address: str, first: int) -> None:
+        self.address, self.first = address, first
+        #: Where nothing is left to find out.
+        self.settled: set[tuple[str, int]] = set()
+
+    def find(
+        self, base: State, layer: State, headers: Mapping[int, Header], read: Reader
+    ) -> list[tuple[int, Call]]:
+        """Blocks with a ledger to read at each; `headers` of those that may still go away."""
+        shown = [
+            (m.user, m.place.block)
+            for m in layer.movements
+            if m.source == "view" and m.balance == "available" and m.kind != "opening"
+        ]
+        asked = [
+            (user, block - 1)
+            for user, block in dict.fromkeys(shown)
+            if block > self.first and (user, block) not in self.settled
+        ]
+        self.settled.update(shown)
+        if not asked:
+            return []
+        known = _available(base, layer, {user for user, _ in asked})
+
+        def differences(places: Sequence[tuple[str, int]]) -> list[int]:
+            by_block: dict[int, list[str]] = {}
+            for user, block in places:
+                by_block.setdefault(block, []).append(user)
+            found = {}
+            for block, users in by_block.items():
+                header = headers.get(block) or Header(block, "", "", 0)
+                calls = [reads.ledger(self.address, user) for user in users]
+                for user, call, said in zip(users, calls, read.views(header, calls), strict=True):
+                    found[user, block] = _said(call, said) - known[user].at(block)
+            return [found[place] for place in places]
+
+        ends = zip(asked, differences(asked), strict=True)
+        spans = [(user, self.first - 1, block, end) for (user, block), end in ends]
+        found = jumps(spans, differences)
+        self.settled.update(found)
+        return [(block, reads.ledger(self.address, user)) for user, block in found]
+
+
+@dataclass(slots=True)
+class _Known:
+    """Our available balance of one user along the chain, ascending."""
+
+    blocks: list[int]
+    balances: list[int]
+
+    def at(self, block: int) -> int:
+        return self.balances[bisect_right(self.blocks, block) - 1]
+
+
+def _available(base: State, layer: State, users: Collection[str]) -> dict[str, _Known]:
+    found = {}
+    for user in users:
+        ledger = base.ledgers.get(user)
+        found[user] = _Known([-1], [ledger.available if ledger else 0])
+    for m in layer.movements:
+        if m.balance == "available" and (known := found.get(m.user)) is not None:
+            known.blocks.append(m.place.block)
+            known.balances.append(m.balance_after)
+    return found
+
+
+def _said(call: Call, result: str) -> int:
+    """The available balance a view answers; 0 for a ledger that does not exist."""
+    answered = reads.answer("ledger", call, result)
+    value = answered[2] if answered else None
+    return int(value["availableBalance"]) if value else 0

@@ -73,9 +73,12 @@ def set_ledger(ctx: Context, user: str, value: Value | None) -> None:
         return
     ledger = ctx.ledger(user)
     difference = available - ledger.available
-    if difference:
-        kind = "deposit" if difference > 0 else "withdraw"
-        ctx.move_available(ledger, difference, "opening" if ctx.opening else kind)
+    if difference and ctx.opening:
+        ctx.move_available(ledger, difference, "opening")
+    elif difference > 0:
+        ctx.deposit_in_time(ledger, difference, "deposit")
+    elif difference:
+        ctx.move_available(ledger, difference, "withdraw")
     ledger.exists, ledger.total, ledger.additional_info = value is not None, total, info
 
 

@@ -23,7 +23,7 @@ from protocol.networks import Network
 
 NAME = "ledger"
 #: Raise when a rule of the fold changes: stored rows then ask for `manage.py replay`.
-VERSION = 2
+VERSION = 3
 #: A range is folded again with the facts the balance detector asked for, at most so often.
 MAX_ROUNDS = 8
 #: An owner that is a contract (a multisig) changes the penalty unseen: look this often (blocks).
@@ -145,6 +145,10 @@ class Projector:
         self, base: State, first: int | None, blocks: list[Block], read: Reader, last: int | None
     ) -> tuple[State, list[Block]]:
         """Fold, and fold again with what the balance detector finds missing."""
+        pending = first is None or last is None
+        headers = {b.header.number: b.header for b in blocks} if pending else {}
+        begin = min(headers, default=0) if first is None else first
+        misplaced = detect.Misplaced(self.ledger_address, begin)
         for _ in range(MAX_ROUNDS):
             layer, blocks, sums = self._fold(base, blocks, read)
             if not blocks:
@@ -153,9 +157,12 @@ class Projector:
                 found = detect.final(self.ledger_address, base, first, last, sums, read)
             else:
                 found = detect.pending(self.ledger_address, base, blocks, sums, read)
-            if not found:
+            if found:
+                blocks = self._add_facts(blocks, found, read)
+            elif earlier := misplaced.find(base, layer, headers, read):
+                blocks = self._add_answers(blocks, earlier, read)
+            else:
                 return layer, blocks
-            blocks = self._add_facts(blocks, found, read)
         raise Drift(
             "the ledger contract's native balance and our sum of available balances keep "
             f"differing up to block {blocks[-1].header.number}"
@@ -230,6 +237,17 @@ class Projector:
         else:
             for number in numbers:
                 held[number] = self._snapshot(held[number], read)
+        return [held[number] for number in sorted(held)]
+
+    def _add_answers(
+        self, blocks: list[Block], asked: list[tuple[int, Call]], read: Reader
+    ) -> list[Block]:
+        """Ask these views too, at blocks we may not hold yet."""
+        held = {block.header.number: block for block in blocks}
+        absent = sorted({number for number, _ in asked} - held.keys())
+        held |= {block.header.number: block for block in (read.blocks(absent) if absent else [])}
+        for number, call in asked:
+            held[number] = self._answer(held[number], [call], read)
         return [held[number] for number in sorted(held)]
 
     def _snapshot(self, block: Block, read: Reader) -> Block:
