@@ -4,9 +4,15 @@ adding in front).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+
+#: What else is sealed with FIELD_KEYS, in apps above this one: each seals its rows again with the
+#: newest key and says (done, unreadable). Filled by their `AppConfig.ready`.
+ROTATIONS: list[Callable[[], tuple[int, int]]] = []
 
 
 class Unreadable(Exception):

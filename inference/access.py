@@ -1,18 +1,42 @@
-"""Who may see a conversation: its owner, nobody else. Views get chats and turns only from here."""
+"""Who may see a conversation: its owner, nobody else, and one that is not kept only in the session
+that began it. Views get chats and turns only from here.
+"""
 
 from __future__ import annotations
 
 from uuid import UUID
 
+from django.db.models import Q, QuerySet
+
 from accounts.models import User
 from inference.models import Chat, Turn
 
 
-def chat_for(user: User, chat_id: UUID) -> Chat:
+def chats_of(user: User, session_key: str | None) -> QuerySet[Chat]:
+    """All conversations that `user` may read in this session, newest first."""
+    mine = Q(session_key="") | Q(session_key=session_key or "")
+    rows = Chat.objects.filter(mine, owner=user, deleted_at=None)
+    return rows.select_related("owner").order_by("-updated_at")
+
+
+def turns_of(user: User, session_key: str | None) -> QuerySet[Turn]:
+    """All turns of those conversations, newest first, with their chats."""
+    mine = Q(chat__session_key="") | Q(chat__session_key=session_key or "")
+    rows = Turn.objects.filter(mine, chat__owner=user, chat__deleted_at=None)
+    return rows.select_related("chat__owner").order_by("-pk")
+
+
+def chat_for(user: User, chat_id: UUID, session_key: str | None = None) -> Chat:
     """The user's chat. Raises Chat.DoesNotExist for strangers as for chats that never were."""
-    return Chat.objects.select_related("owner").get(pk=chat_id, owner=user)
+    return chats_of(user, session_key).get(pk=chat_id)
 
 
-def turn_for(user: User, turn_id: int) -> Turn:
+def deleted_chat_for(user: User, chat_id: UUID, session_key: str | None = None) -> Chat:
+    """A conversation the user has just deleted. Raises Chat.DoesNotExist."""
+    mine = Q(session_key="") | Q(session_key=session_key or "")
+    return Chat.objects.exclude(deleted_at=None).get(mine, pk=chat_id, owner=user)
+
+
+def turn_for(user: User, turn_id: int, session_key: str | None = None) -> Turn:
     """A turn of one of the user's chats. Raises Turn.DoesNotExist."""
-    return Turn.objects.select_related("chat").get(pk=turn_id, chat__owner=user)
+    return turns_of(user, session_key).get(pk=turn_id)

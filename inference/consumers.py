@@ -1,12 +1,15 @@
 """`/ws/chat/{id}`: a thin reader and writer of one conversation. Answers belong to the hub.
 
-In:  {"type": "prompt", "key": uuid, "text", "provider"?, "accept_signer"?} ·
+In:  {"type": "prompt", "key": uuid, "text", "provider"?, "also"?, "accept_signer"?, "again"?,
+      "options"?} (`inference.prompts`, `inference.options`) ·
      {"type": "stop", "turn"} ·
      {"type": "resume", "turn", "after"} (also as {"resume": turn, "after": seq})
-Out: {"type": "turn", "key", "turn"} · {"type": "delta", "turn", "seq", "text"} ·
+Out: {"type": "turn", "key", "turn", "turns", "refused"} ·
+     {"type": "delta", "turn", "seq", "text"} ·
      {"type": "end", "turn", "seq", "state"} · {"type": "verdict", "turn", "seq", "verdict"} ·
-     {"type": "error", "key", "code", "sentence", "signer"?} · {"type": "thinking", "turn", "seq"} ·
-     {"type": "fence", "turn", "seq"} (ignore it)
+     {"type": "reasoning", "turn", "seq", "text"} · {"type": "fence", "turn", "seq"} (ignore it) ·
+     {"type": "block", "turn", "seq", "upto", "html"} ·
+     {"type": "error", "key", "code", "sentence", "signer"?}
 Anything else closes the socket with a reason. Sending waits for a slow reader and for nobody else.
 """
 
@@ -18,7 +21,6 @@ import time
 from contextlib import aclosing
 from importlib import import_module
 from typing import Any
-from uuid import UUID
 
 import orjson
 from channels.db import database_sync_to_async
@@ -31,6 +33,7 @@ from inference import access, turnlog
 from inference.errors import ChatError, SignerChanged, Unavailable
 from inference.hub import Hub, hub
 from inference.models import Chat, State, Turn
+from inference.prompts import Prompt
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +72,9 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
             return
         try:
             wanted = self.scope["url_route"]["kwargs"]["chat"]
-            self.chat = await database_sync_to_async(access.chat_for)(user, wanted)
+            self.chat = await database_sync_to_async(access.chat_for)(
+                user, wanted, self.scope["session"].session_key
+            )
         except Chat.DoesNotExist:
             await self.close()
             return
@@ -97,9 +102,8 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
     async def _handle(self, message: dict[str, Any]) -> None:
         self._count()
         match message:
-            case {"type": "prompt", "key": str(key), "text": str(text)}:
-                given = {name: _address(message, name) for name in ("provider", "accept_signer")}
-                await self._prompt(_uuid(key), text, given)
+            case {"type": "prompt"}:
+                await self._prompt(message)
             case {"type": "stop", "turn": int(turn)}:
                 await self._stop(turn)
             case {"type": "resume", "turn": int(turn), "after": int(after)} if after >= 0:
@@ -109,18 +113,25 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
             case _:
                 raise Refused(BAD_MESSAGE, "unknown message")
 
-    async def _prompt(self, key: UUID, text: str, given: dict[str, str]) -> None:
+    async def _prompt(self, message: dict[str, Any]) -> None:
         await self._still_signed_in()
+        key = message.get("key")
+        if not isinstance(key, str) or len(key) > 36:
+            raise Refused(BAD_MESSAGE, "unknown message")
         try:
-            opened = await self.hub.ask(self.chat, text, prompt_key=key, **given)
+            all_opened = await self.hub.ask_all(self.chat, Prompt.of(message))
         except ChatError as error:
             more = {"signer": error.signer} if isinstance(error, SignerChanged) else {}
             await self._send(
-                type="error", key=str(key), code=error.code, sentence=error.sentence, **more
+                type="error", key=key, code=error.code, sentence=error.sentence, **more
             )
             return
-        await self._send(type="turn", key=str(key), turn=opened.turn)
-        await self._watch(opened.turn, 0)
+        turns = [opened.turn for opened in all_opened]
+        await self._send(
+            type="turn", key=key, turn=turns[0], turns=turns, refused=all_opened[0].refused
+        )
+        for turn in turns:
+            await self._watch(turn, 0)
 
     async def _stop(self, turn_id: int) -> None:
         turn = await self._turn(turn_id)
@@ -196,20 +207,6 @@ def _message(text: str | None) -> dict[str, Any]:
     if any(isinstance(message.get(name), bool) for name in ("turn", "after", "resume")):
         raise Refused(BAD_MESSAGE, "unknown message")
     return message
-
-
-def _address(message: dict[str, Any], name: str) -> str:
-    value = message.get(name, "")
-    if not isinstance(value, str) or len(value) > 42:
-        raise Refused(BAD_MESSAGE, "unknown message")
-    return value
-
-
-def _uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise Refused(BAD_MESSAGE, "the key is no UUID") from None
 
 
 def _session_lives(session: Any) -> bool:

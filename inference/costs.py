@@ -17,6 +17,15 @@ _BYTES_PER_TOKEN = 3
 _MOST = 2**256 - 1
 
 
+#: Ordinary text; for the number shown while one writes.
+_USUAL_BYTES_PER_TOKEN = 4
+
+
+def tokens(size: int) -> int:
+    """About how many tokens `size` bytes of text are."""
+    return -(-size // _USUAL_BYTES_PER_TOKEN)
+
+
 @dataclass(frozen=True)
 class Cost:
     """`fee` neuron; for `unknown` it is the most the provider may charge."""

@@ -13,6 +13,7 @@ import logging
 import uuid
 from collections.abc import Coroutine
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Literal, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -22,9 +23,10 @@ from django.db import DatabaseError, DataError, IntegrityError
 from redis.exceptions import RedisError
 
 from inference import relay, services, signatures, turnlog
-from inference.errors import Closing, Unavailable
+from inference.errors import ChatError, Closing, Unavailable
 from inference.failures import Failure
 from inference.models import Chat, State, Turn, Verdict
+from inference.prompts import Prompt
 from inference.relay import Call, Delta, Failed, Finished, Record, Usage
 from net.addresses import Policy
 from net.client import Client
@@ -87,6 +89,20 @@ class Hub:
         )
         if opened.call is not None:
             self.launch(opened.turn, opened.call)
+        return opened
+
+    async def ask_all(self, chat: Chat, prompt: Prompt) -> list[services.Opened]:
+        """Ask every provider that a prompt names. Raises ChatError where the first cannot be asked;
+        where only the second cannot, the first answers alone and the error is its `refused`.
+        """
+        opened: list[services.Opened] = []
+        for given in prompt.questions():
+            try:
+                opened.append(await self.ask(chat, prompt.text, **given))
+            except ChatError as error:
+                if not opened:
+                    raise
+                opened[0] = replace(opened[0], refused=error.sentence)
         return opened
 
     def launch(self, turn_id: int, call: Call) -> None:
@@ -156,18 +172,16 @@ class Hub:
         record = Record()
         writer = turnlog.Writer(turn_id)
         state, failure = State.CUT_OFF, None
-        thinking = False
         try:
             events = relay.stream(self.client, call, record, self._timeouts)
             async with aclosing(events):
                 async for event in events:
                     match event:
-                        case Delta(text=""):
-                            if not thinking:
-                                thinking = True
-                                await writer.event({"type": "thinking"})
                         case Delta():
-                            await writer.text(event.text)
+                            if event.reasoning:
+                                await writer.reasoning(event.reasoning)
+                            if event.text:
+                                await writer.text(event.text)
                         case Usage():
                             pass  # told with the end
                         case Finished():
@@ -225,8 +239,8 @@ class Hub:
                 )
             except (DataError, IntegrityError):
                 log.exception("the end of turn %s cannot be stored", turn_id)
-                kept = "".join(record.text)
-                ended = await database_sync_to_async(services.cut_off)(turn_id, kept)
+                kept = "".join(record.text), "".join(record.reasoning)
+                ended = await database_sync_to_async(services.cut_off)(turn_id, *kept)
             except DatabaseError as error:
                 if self.closing:
                     raise  # another process gives the turn up
@@ -269,8 +283,8 @@ async def reap() -> int:
     for turn_id in await database_sync_to_async(_open_turns)(dead) if dead else ():
         # From here on the process, should it live after all, cannot write into the stream any more.
         await turnlog.append_after(turn_id, {"type": "fence"})
-        text = await turnlog.text_of(turn_id)
-        count += await database_sync_to_async(services.cut_off)(turn_id, text)
+        said = await turnlog.text_of(turn_id)
+        count += await database_sync_to_async(services.cut_off)(turn_id, *said)
         turn = await database_sync_to_async(Turn.objects.get)(pk=turn_id)
         await turnlog.append_after(
             turn_id,

@@ -3,23 +3,45 @@
 from __future__ import annotations
 
 import uuid
+from functools import cached_property
 from typing import ClassVar
 
+import orjson
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Upper
 
 from accounts.models import User
 from chain.fields import AddressField, NeuronField
+from inference import seals
+from inference.options import Options
 
 
 class Chat(models.Model):
-    """A conversation of one person. Only its owner ever sees it (`inference.access`)."""
+    """A conversation of one person. Only its owner ever sees it (`inference.access`).
+
+    Fields named `…_sealed` are readable with the conversation's key alone (`inference.seals`);
+    their properties open them. Turns form a tree (`Turn.parent`), of which `leaf` names the branch
+    that is shown and continued.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="chats")
-    title = models.CharField(max_length=80, default="")
+    key_sealed = models.TextField(default="", help_text="under FIELD_KEYS; empty: not kept")
+    session_key = models.CharField(max_length=40, default="", help_text="of a chat not kept")
+    title_sealed = models.BinaryField(default=b"")
+    options_sealed = models.BinaryField(default=b"", help_text="`inference.options`, as last used")
     provider = AddressField(help_text="whom the next prompt goes to")
+    leaf = models.ForeignKey(
+        "Turn",
+        null=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="end of the shown branch",
+    )
+    forgotten = models.BigIntegerField(default=0, help_text="turns up to this one are not sent")
+    asked = models.BooleanField(default=False, help_text="listed once something was asked")
+    deleted_at = models.DateTimeField(null=True, help_text="gone for its owner; purged later")
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -27,7 +49,27 @@ class Chat(models.Model):
         indexes: ClassVar[list[models.Index]] = [models.Index(fields=["owner", "-updated_at"])]
 
     def __str__(self) -> str:
-        return self.title or str(self.id)
+        return str(self.id)
+
+    @property
+    def kept(self) -> bool:
+        return bool(self.key_sealed)
+
+    @cached_property
+    def box(self) -> seals.Box:
+        return seals.box(self.pk, self.key_sealed)
+
+    @property
+    def title(self) -> str:
+        return self.box.text("title", self.title_sealed)
+
+    @property
+    def options(self) -> Options:
+        """How the last question was asked; the defaults where that cannot be read."""
+        try:
+            return Options.of(orjson.loads(self.box.open("options", self.options_sealed) or b"{}"))
+        except (seals.Unreadable, ValueError):
+            return Options()
 
 
 class State(models.TextChoices):
@@ -73,8 +115,12 @@ class Turn(models.Model):
     prompt_key = models.UUIDField(help_text="the page's own id: a resent prompt is the same turn")
     state = models.CharField(max_length=8, choices=State.choices, default=State.OPEN)
     process = models.CharField(max_length=32, help_text="the web process that owns the request")
-    question = models.TextField()
-    answer = models.TextField(default="")
+    parent = models.ForeignKey("self", null=True, on_delete=models.CASCADE, related_name="replies")
+    batch = models.UUIDField(null=True, help_text="asked side by side, of several providers")
+    lane = models.SmallIntegerField(default=0, help_text="column among those asked side by side")
+    question_sealed = models.BinaryField(default=b"")
+    answer_sealed = models.BinaryField(default=b"")
+    reasoning_sealed = models.BinaryField(default=b"")
 
     provider = AddressField()
     serving = AddressField()
@@ -85,7 +131,10 @@ class Turn(models.Model):
     additional_info = models.TextField(default="")
     max_tokens = models.IntegerField()
 
-    request = models.BinaryField(help_text="the exact bytes sent")
+    request_sealed = models.BinaryField(default=b"", help_text="the exact bytes sent, packed")
+    response_sealed = models.BinaryField(default=b"", help_text="the exact bytes received, packed")
+    response_headers = models.JSONField(default=dict, help_text="as received, bounded: hostile")
+    request_bytes = models.IntegerField(default=0)
     request_sha256 = models.CharField(max_length=64, default="")
     response_sha256 = models.CharField(max_length=64, default="")
     response_bytes = models.BigIntegerField(default=0)
@@ -99,10 +148,11 @@ class Turn(models.Model):
     fee = NeuronField(default=0)
     fee_kind = models.CharField(max_length=9, choices=FeeKind.choices, default=FeeKind.UNKNOWN)
     first_token_ms = models.IntegerField(default=0, help_text="0 = none came")
+    reasoning_ms = models.IntegerField(default=0, help_text="until the first word of the answer")
     total_ms = models.IntegerField(default=0)
 
     failure = models.CharField(max_length=20, default="", help_text="`inference.failures.Kind`")
-    failure_detail = models.TextField(default="", help_text="the provider's own sentence: hostile")
+    detail_sealed = models.BinaryField(default=b"", help_text="the provider's sentence: hostile")
     failure_status = models.IntegerField(default=0)
     retry_after = models.IntegerField(default=0, help_text="seconds")
 
@@ -116,6 +166,7 @@ class Turn(models.Model):
     scheme = models.CharField(max_length=16, default="")
     signed_request = models.CharField(max_length=64, default="")
     signed_response = models.CharField(max_length=64, default="")
+    signed_model = models.CharField(max_length=200, default="", help_text="of `model:req:resp`")
     signature_tries = models.IntegerField(default=0)
     signature_at = models.DateTimeField(null=True, help_text="when the signature was fetched")
 
@@ -126,7 +177,7 @@ class Turn(models.Model):
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["chat", "prompt_key"], name="prompt_once"),
             models.UniqueConstraint(
-                fields=["chat"], condition=Q(state="open"), name="one_open_turn_per_chat"
+                fields=["chat", "lane"], condition=Q(state="open"), name="one_open_turn_per_lane"
             ),
         ]
         indexes: ClassVar[list[models.Index]] = [
@@ -138,6 +189,32 @@ class Turn(models.Model):
 
     def __str__(self) -> str:
         return f"turn {self.pk} {self.state}"
+
+    @property
+    def question(self) -> str:
+        return self.chat.box.text("question", self.question_sealed)
+
+    @property
+    def answer(self) -> str:
+        return self.chat.box.text("answer", self.answer_sealed)
+
+    @property
+    def reasoning(self) -> str:
+        return self.chat.box.text("reasoning", self.reasoning_sealed)
+
+    @property
+    def failure_detail(self) -> str:
+        return self.chat.box.text("detail", self.detail_sealed)
+
+    @property
+    def request(self) -> bytes:
+        """Raises seals.Unreadable."""
+        return self.chat.box.unpack("request", self.request_sealed)
+
+    @property
+    def response(self) -> bytes:
+        """b"" where it was not kept. Raises seals.Unreadable."""
+        return self.chat.box.unpack("response", self.response_sealed)
 
     @property
     def can_be_asked_again(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from accounts.models import User
 from inference import costs
+from inference.options import MAX_TOKENS
 from ledger import selectors as ledger
 from ledger.models import Kind
 from ledger.records import Listing
@@ -24,7 +25,6 @@ Code = Literal[
 
 #: Transferred by the button; 1 0G of it stays in the provider's reserve.
 TOP_UP = 2 * fees.NEURON_PER_0G
-MAX_TOKENS = 1024
 _USUAL_REQUEST_BYTES = 4096
 
 
@@ -41,7 +41,12 @@ class Readiness:
         return self.code == "ready"
 
 
-def check(user: User | None, listing: Listing | None, request_bytes: int = 0) -> Readiness:
+def check(
+    user: User | None,
+    listing: Listing | None,
+    request_bytes: int = 0,
+    max_tokens: int = MAX_TOKENS,
+) -> Readiness:
     """Whether `user` may ask the service now (4 queries); by the index, so a block behind at most.
 
     The provider decides in the end: it also counts what it has not settled yet.
@@ -57,7 +62,7 @@ def check(user: User | None, listing: Listing | None, request_bytes: int = 0) ->
     position = ledger.position(user.address, listing.provider, listing.serving)
     have = position.spendable if position else 0
     tariff = fees.tariff(listing.input_price, listing.output_price, listing.additional_info)
-    request = costs.most(tariff, request_bytes or _USUAL_REQUEST_BYTES, MAX_TOKENS)
+    request = costs.most(tariff, request_bytes or _USUAL_REQUEST_BYTES, max_tokens)
     need = fees.MINIMUM_RESERVE + request
     if have < need:
         return Readiness("not_funded", have, need)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+import zlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -33,6 +34,10 @@ from protocol import fees
 
 MAX_ANSWER_BYTES = 16 << 20
 MAX_ANSWER_CHARS = 400_000
+#: More than this of packed response bytes is not kept; their hash always is.
+MAX_PACKED_BYTES = 4 << 20
+MAX_HEADERS = 40
+_SECRET_HEADERS = {"set-cookie", "authorization", "proxy-authorization"}
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,9 @@ class Record:
 
     request_sha256: str = ""
     answer_id: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
     text: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
     usage: fees.Usage | None = None
     finish_reason: str = ""
     complete: bool = False
@@ -77,9 +84,16 @@ class Record:
     received_bytes: int = 0
     started: float = 0.0
     first_token_seconds: float | None = None
+    first_text_seconds: float | None = None
     last_progress: float = 0.0
     seconds: float = 0.0
     _hash: hashlib._Hash = field(default_factory=hashlib.sha256)
+    # A small window: some hundred answers are packed at the same time.
+    _packer: zlib._Compress = field(
+        default_factory=lambda: zlib.compressobj(1, wbits=12, memLevel=5)
+    )
+    _packed: list[bytes] = field(default_factory=list)
+    _packed_bytes: int = 0
 
     @property
     def response_sha256(self) -> str:
@@ -88,7 +102,16 @@ class Record:
     def took(self, data: bytes) -> None:
         self._hash.update(data)
         self.received_bytes += len(data)
+        if self._packed_bytes <= MAX_PACKED_BYTES and (packed := self._packer.compress(data)):
+            self._packed_bytes += len(packed)
+            self._packed.append(packed)
         self.seconds = time.monotonic() - self.started
+
+    def packed(self) -> bytes:
+        """All bytes received, compressed (zlib); b"" where they were too many to keep."""
+        if self._packed_bytes > MAX_PACKED_BYTES:
+            return b""
+        return b"".join(self._packed) + self._packer.copy().flush()
 
 
 @dataclass(frozen=True)
@@ -157,6 +180,7 @@ async def stream(
         ) as answer:
             record.sent = True
             record.answer_id = _answer_id(answer)
+            record.headers = _headers(answer)
             reading = _streamed if "event-stream" in answer.header("Content-Type") else _whole
             async with aclosing(reading(answer, record, timeouts)) as events:
                 async for event in events:
@@ -249,6 +273,9 @@ def _events(pieces: list[wire.Piece], record: Record) -> list[Event]:
             record.first_token_seconds = time.monotonic() - record.started
         record.last_progress = time.monotonic()
         record.text.append(text)
+        record.reasoning.append(reasoning)
+        if text and record.first_text_seconds is None:
+            record.first_text_seconds = record.last_progress - record.started
         events.append(Delta(text, reasoning))
     for piece in pieces:
         record.finish_reason = piece.finish_reason or record.finish_reason
@@ -308,3 +335,9 @@ def _answer_id(answer: Answer) -> str:
         if len(value) <= 128 and all((c.isalnum() and c.isascii()) or c in "-_." for c in value)
         else ""
     )
+
+
+def _headers(answer: Answer) -> dict[str, str]:
+    """What the provider said about its answer, bounded; nothing that could be a secret."""
+    names = [name for name in answer.header_names if name.lower() not in _SECRET_HEADERS]
+    return {name[:60]: answer.header(name)[:300] for name in names[:MAX_HEADERS]}

@@ -4,22 +4,32 @@ owner's.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from uuid import UUID
+
 from django.utils import timezone
 
 from accounts import keys
 from accounts.models import User
-from inference import readiness
+from attestation import selectors as attestation
+from attestation.selectors import ServiceKey
+from inference import access, context, conversations, costs, readiness, search
+from inference.branches import Tree
 from inference.errors import ChatError, SignerChanged
-from inference.models import Chat
-from inference.pages import ChatPage, Conversation, ServiceOption, SidePage, TurnView
+from inference.models import Chat, State, Turn
+from inference.options import Options
+from inference.pages import ChatPage, Conversation, Search, ServiceOption, SidePage
+from inference.pages_turn import Asked, Other
 from inference.services import MAX_PROMPT_CHARS
 from ledger import selectors as ledger
 from ledger.models import Kind
 from ledger.records import Listing
 from ledger.selectors import ServiceQuery
+from protocol import fees
 
 SHOWN_CONVERSATIONS = 50
 SHOWN_TURNS = 100
+SHOWN_OTHERS = 2
 CHAT_TYPE = "chatbot"
 EXAMPLES = (
     "How is an answer's signature checked?",
@@ -29,48 +39,163 @@ EXAMPLES = (
 )
 
 
-def chat_page(
-    user: User | None,
-    chat: Chat | None,
-    provider: str = "",
-    *,
-    draft: str = "",
-    error: ChatError | None = None,
-) -> ChatPage:
-    """The playground with a conversation open, or a new one (about 12 queries, however many
+@dataclass(frozen=True)
+class Visit:
+    """Who looks, in which session, and what the address asks for."""
+
+    user: User | None
+    session_key: str | None = None
+    provider: str = ""
+    draft: str = ""
+    words: str = ""
+    deleted: UUID | None = None
+    again: int = 0
+
+
+def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -> ChatPage:
+    """The playground with a conversation open, or a new one (about 14 queries, however many
     rows).
     """
-    wanted = provider or (chat.provider if chat else "")
+    wanted = visit.provider or (chat.provider if chat else "")
     listings = chat_listings()
     service = next((x for x in listings if x.provider == wanted), None)
     if service is None and not wanted and listings:
         service = listings[0]
-    conversations = list(
-        Chat.objects.filter(owner=user)
-        .exclude(title="")
-        .order_by("-updated_at")[: SHOWN_CONVERSATIONS + 1]
-        if user
-        else ()
-    )
-    turns = list(chat.turns.order_by("-pk")[: SHOWN_TURNS + 1]) if chat else []
-    earlier = chat.turns.count() - SHOWN_TURNS if chat and len(turns) > SHOWN_TURNS else 0
+    lines, more, found = _conversations(visit, chat)
+    asked, earlier, left_out = _thread(chat, listings)
     return ChatPage(
-        conversations=tuple(Conversation.of(x, chat) for x in conversations[:SHOWN_CONVERSATIONS]),
-        more_conversations=len(conversations) > SHOWN_CONVERSATIONS,
+        conversations=lines,
+        more_conversations=more,
+        search=found,
         chat=chat,
-        turns=tuple(TurnView.of(turn) for turn in reversed(turns[:SHOWN_TURNS])),
+        asked=asked,
         earlier_turns=earlier,
-        options=tuple(
+        left_out=left_out,
+        settings=chat.options if chat else Options(),
+        choices=tuple(
             ServiceOption(x.provider, x.model, x.input_price, x.output_price, x is service)
             for x in listings
         ),
-        side=side_page(user, service),
+        side=side_page(visit.user, service),
         max_prompt=MAX_PROMPT_CHARS,
         examples=EXAMPLES,
-        draft=draft,
+        deleted=visit.deleted,
+        draft=visit.draft or _question(chat, visit.again),
+        again=visit.again,
         error=error.sentence if error else "",
         new_signer=error.signer if isinstance(error, SignerChanged) else "",
     )
+
+
+def _question(chat: Chat | None, turn_id: int) -> str:
+    """What was asked in a turn that is about to be edited without JavaScript."""
+    turn = chat.turns.filter(pk=turn_id).first() if chat and turn_id else None
+    return turn.question if turn else ""
+
+
+def _conversations(
+    visit: Visit, chat: Chat | None
+) -> tuple[tuple[Conversation, ...], bool, Search | None]:
+    if visit.user is None:
+        return (), False, None
+    if visit.words:
+        hits, found = search.search(visit.user, visit.session_key, visit.words)
+        return tuple(Conversation.of(hit.chat, chat, hit.excerpt) for hit in hits), False, found
+    rows = access.chats_of(visit.user, visit.session_key).filter(asked=True)
+    newest = list(rows[: SHOWN_CONVERSATIONS + 1])
+    lines = tuple(Conversation.of(x, chat) for x in newest[:SHOWN_CONVERSATIONS])
+    return lines, len(newest) > SHOWN_CONVERSATIONS, None
+
+
+def _thread(chat: Chat | None, listings: list[Listing]) -> tuple[tuple[Asked, ...], int, int]:
+    """The shown branch, how many older turns are not shown, how many of those shown are not
+    sent.
+    """
+    if chat is None:
+        return (), 0, 0
+    tree = conversations.tree_of(chat)
+    path = tree.path(chat.leaf_id)
+    shown = path[-SHOWN_TURNS:]
+    places = {pk: tree.place(pk) for pk in shown}
+    turns = _turns(chat, {pk for place in places.values() for pk in place.columns})
+    going = context.context(chat, chat.leaf_id)
+    sent = {turn.pk for turn in going.turns}
+    first_sent = min(sent, default=path[-1] + 1 if path else 0)
+    left_out = sum(pk < first_sent for pk in path) if sent else 0
+    asked = tuple(
+        Asked.of(
+            turns[pk],
+            places[pk],
+            turns,
+            cut=bool(left_out) and pk == first_sent,
+            last=pk == path[-1],
+            others=alternatives(turns[pk], listings) if pk == path[-1] else (),
+            oldest=_oldest(turns[pk]) if pk == path[-1] else (),
+        )
+        for pk in shown
+        if pk in turns
+    )
+    return asked, len(path) - len(shown), left_out
+
+
+def _turns(chat: Chat, wanted: set[int]) -> dict[int, Turn]:
+    rows = chat.turns.filter(pk__in=wanted).defer("request_sealed", "response_sealed", "signature")
+    return {turn.pk: turn for turn in rows}
+
+
+def asked(turn: Turn) -> Asked:
+    """One turn's question with all answers beside it."""
+    chat = turn.chat
+    tree: Tree = conversations.tree_of(chat)
+    place = tree.place(turn.pk)
+    last = chat.leaf_id is None or tree.path(chat.leaf_id)[-1:] == [turn.pk]
+    failed = turn.state in (State.FAILED, State.CUT_OFF)
+    return Asked.of(
+        turn,
+        place,
+        _turns(chat, set(place.columns)),
+        last=last,
+        others=alternatives(turn, chat_listings()) if failed else (),
+        oldest=_oldest(turn),
+    )
+
+
+def _oldest(turn: Turn) -> tuple[Turn, ...]:
+    """The older half of what went along with a question that was too long."""
+    if turn.failure != "too_long":
+        return ()
+    sent = context.context(turn.chat, turn.parent_id).turns
+    return sent[: (len(sent) + 1) // 2]
+
+
+def alternatives(turn: Turn, listings: list[Listing]) -> tuple[Other, ...]:
+    """Whom else one could ask after an answer that did not come: the same model first, then by
+    price, with what each would cost at most and what is known about its machine (1 query).
+    """
+    if turn.state not in (State.FAILED, State.CUT_OFF):
+        return ()
+    maximum = costs.most(_tariff(turn), turn.request_bytes, turn.max_tokens)
+    found = [x for x in listings if x.provider != turn.provider and x.tee_signer_acknowledged]
+    prices = {
+        x.provider: costs.most(_tariff(x), turn.request_bytes, turn.max_tokens) for x in found
+    }
+    found.sort(key=lambda x: (x.model != turn.model, prices[x.provider]))
+    found = found[:SHOWN_OTHERS]
+    known = attestation.standings([ServiceKey.of(x) for x in found])
+    return tuple(
+        Other(
+            provider=x.provider,
+            model=x.model,
+            most=prices[x.provider],
+            difference=prices[x.provider] - maximum,
+            verdict=known[ServiceKey.of(x)].overall,
+        )
+        for x in found
+    )
+
+
+def _tariff(service: Turn | Listing) -> fees.Tariff:
+    return fees.tariff(service.input_price, service.output_price, service.additional_info)
 
 
 def side_page(user: User | None, service: Listing | None) -> SidePage:

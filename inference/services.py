@@ -1,4 +1,7 @@
-"""Writes of the chat: every change of a chat or turn goes through here, as one transaction each."""
+"""Writes of turns: every change of a turn goes through here, as one transaction each.
+
+Writes of whole conversations are `inference.conversations`.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,12 @@ from accounts import crypto, keys, limits
 from accounts.errors import TooMany
 from accounts.models import User
 from attestation import verify
-from inference import costs, readiness, wire
+from inference import context, conversations, costs, readiness, seals, wire
+from inference.conversations import TITLE_CHARS
 from inference.errors import BadPrompt, Busy, NotReady, SignerChanged
 from inference.failures import Failure
 from inference.models import Chat, FeeKind, State, Turn, Verdict
+from inference.options import Options
 from inference.relay import Call, Record
 from inference.wire import Message
 from ledger import selectors as ledger
@@ -24,10 +29,9 @@ from protocol import fees
 
 MAX_PROMPT_CHARS = 32_000
 MAX_CONTEXT_CHARS = 96_000
-MAX_TOKENS = readiness.MAX_TOKENS
 MAX_OPEN_TURNS = 4
+MAX_TURNS = 1_000
 QUESTIONS_PER_MINUTE = 30
-TITLE_CHARS = 80
 
 _NOT_READY = {
     "no_service": "This provider offers no chat service any more. Choose another one.",
@@ -42,25 +46,13 @@ _NOT_READY = {
 
 @dataclass(frozen=True)
 class Opened:
-    """A turn that is now open. `call` is None when the same prompt had been opened before."""
+    """A turn that is now open. `call` is None when the same prompt had been opened before;
+    `refused` says why a second provider was not asked beside it.
+    """
 
     turn: int
     call: Call | None
-
-
-def create_chat(owner: User, provider: str) -> Chat:
-    """An empty conversation with a provider (EIP-55 address)."""
-    return Chat.objects.create(owner=owner, provider=provider)
-
-
-def delete_chat(chat: Chat) -> None:
-    """Delete a conversation with all its turns, for good. Raises Busy while an answer is
-    written.
-    """
-    with transaction.atomic():
-        if chat.turns.select_for_update().filter(state=State.OPEN).exists():
-            raise Busy("Stop the answer first, then delete the conversation.")
-        chat.delete()
+    refused: str = ""
 
 
 def spend_limit(user: User) -> None:
@@ -79,30 +71,35 @@ def open_turn(
     prompt_key: UUID | None = None,
     provider: str = "",
     accept_signer: str = "",
+    again: int | None = None,
+    options: Options | None = None,
+    batch: UUID | None = None,
+    lane: int = 0,
 ) -> Opened:
     """Write down a question as an open turn and say what to send for it.
 
-    The same `prompt_key` in the same chat is the same turn, whoever sends it again. When the
-    provider's signer changed within the chat, `accept_signer` must name the new one. Raises
-    BadPrompt, NotReady (with the gate's code), SignerChanged or Busy.
+    The same `prompt_key` in the same chat is the same turn, whoever sends it again. The turn
+    follows the shown branch; with `again` it is another version of that turn instead (with its
+    question, where `text` is empty). Turns asked side by side share a `batch` and differ in `lane`.
+    When the provider's signer changed within the chat, `accept_signer` must name the new one.
+    Raises BadPrompt, NotReady (with the gate's code), SignerChanged or Busy.
     """
     prompt_key = prompt_key or uuid4()
     before = _asked_before(chat, prompt_key)
     if before is not None:
         return Opened(before, None)
-    question = text.strip().replace("\x00", "\ufffd")
-    if not question:
-        raise BadPrompt("Write a question first.")
-    if len(question) > MAX_PROMPT_CHARS:
-        raise BadPrompt(f"Questions may have up to {MAX_PROMPT_CHARS:,} characters.")
+    parent, question = _place(chat, text, again)
     spend_limit(chat.owner)
+    options = options or chat.options
     provider = ledger.address_of(provider or chat.provider) or ""
     listing = readiness.chat_service(provider)
-    messages = [*_history(chat), Message("user", question)]
     body = wire.request_body(
-        model=listing.model if listing else "", messages=messages, max_tokens=MAX_TOKENS
+        model=listing.model if listing else "",
+        messages=[*context.messages(chat, parent, options), Message("user", question)],
+        max_tokens=options.max_tokens,
+        options=options.wire(),
     )
-    state = readiness.check(chat.owner, listing, len(body))
+    state = readiness.check(chat.owner, listing, len(body), options.max_tokens)
     if listing is None or not state.ready:
         raise NotReady(state.code, _NOT_READY[state.code])
     signer = verify.signer_of(
@@ -113,14 +110,35 @@ def open_turn(
     )
     _check_signer(chat, provider, signer, accept_signer)
     authorization = _authorization(chat.owner, provider)
+    turn = _turn(chat, question, body, listing, signer)
+    turn.process, turn.prompt_key = process, prompt_key
+    turn.parent_id = parent
+    turn.max_tokens, turn.batch, turn.lane = options.max_tokens, batch, lane
     try:
-        turn = _create(chat, question, body, listing, signer, process, prompt_key)
+        _insert(chat, turn, question, options)
     except IntegrityError:
         before = _asked_before(chat, prompt_key)
         if before is None:
             raise Busy("An answer is still being written in this conversation.") from None
         return Opened(before, None)
     return Opened(turn.pk, Call(listing.url, authorization, body))
+
+
+def _place(chat: Chat, text: str, again: int | None) -> tuple[int | None, str]:
+    """The parent and the question of a new turn. Raises BadPrompt."""
+    question = text.strip().replace("\x00", "\ufffd")
+    # Read anew: another tab may have asked, or turned to another version, since `chat` was loaded.
+    parent: int | None = Chat.objects.values_list("leaf_id", flat=True).get(pk=chat.pk)
+    if again is not None:
+        old = chat.turns.filter(pk=again).first()
+        if old is None:
+            raise BadPrompt("The question to ask again is not there any more.")
+        parent, question = old.parent_id, question or old.question
+    if not question:
+        raise BadPrompt("Write a question first.")
+    if len(question) > MAX_PROMPT_CHARS:
+        raise BadPrompt(f"Questions may have up to {MAX_PROMPT_CHARS:,} characters.")
+    return parent, question
 
 
 def _asked_before(chat: Chat, prompt_key: UUID) -> int | None:
@@ -153,42 +171,56 @@ def _check_signer(chat: Chat, provider: str, signer: verify.Signer | None, accep
         raise SignerChanged(before, now)
 
 
-def _create(
-    chat: Chat,
-    question: str,
-    body: bytes,
-    listing: Listing,
-    signer: verify.Signer | None,
-    process: str,
-    prompt_key: UUID,
+def _turn(
+    chat: Chat, question: str, body: bytes, listing: Listing, signer: verify.Signer | None
 ) -> Turn:
+    """The facts of a new turn as they are now; the chain may say something else tomorrow."""
+    try:
+        sealed = {
+            "question_sealed": chat.box.seal_text("question", question),
+            "request_sealed": chat.box.pack("request", body),
+        }
+    except seals.Unreadable:
+        raise BadPrompt("This conversation has ended. Begin a new one.") from None
+    return Turn(
+        chat=chat,
+        provider=listing.provider,
+        serving=listing.serving,
+        url=listing.url,
+        model=listing.model,
+        input_price=listing.input_price,
+        output_price=listing.output_price,
+        additional_info=listing.additional_info,
+        request_bytes=len(body),
+        expected_signer=signer.address if signer else "",
+        signer_acknowledged=bool(signer and signer.acknowledged),
+        routing_proof=bool(signer and signer.routing),
+        **sealed,
+    )
+
+
+def _insert(chat: Chat, turn: Turn, question: str, options: Options) -> None:
+    """Store a new turn. Raises Busy, or IntegrityError where its key or lane is taken."""
     with transaction.atomic():
         # The owner's row orders concurrent prompts of one person, so the limit is exact.
         owner = User.objects.select_for_update().get(pk=chat.owner_id)
         if Turn.objects.filter(chat__owner=owner, state=State.OPEN).count() >= MAX_OPEN_TURNS:
             raise Busy(f"{MAX_OPEN_TURNS} answers are being written. Wait for one to end.")
-        turn = Turn.objects.create(
-            chat=chat,
-            prompt_key=prompt_key,
-            process=process,
-            question=question,
-            provider=listing.provider,
-            serving=listing.serving,
-            url=listing.url,
-            model=listing.model,
-            input_price=listing.input_price,
-            output_price=listing.output_price,
-            additional_info=listing.additional_info,
-            max_tokens=MAX_TOKENS,
-            request=body,
-            expected_signer=signer.address if signer else "",
-            signer_acknowledged=bool(signer and signer.acknowledged),
-            routing_proof=bool(signer and signer.routing),
-        )
-        chat.provider = listing.provider
-        chat.title = chat.title or _title(question)
-        chat.save(update_fields=["provider", "title", "updated_at"])
-        return turn
+        if chat.turns.count() >= MAX_TURNS:
+            raise BadPrompt(f"A conversation holds {MAX_TURNS:,} answers. Begin a new one.")
+        turn.save(force_insert=True)
+        if turn.lane:
+            return  # the first column is the one that goes on, until another is chosen
+        chat.provider, chat.asked = turn.provider, True
+        chat.options_sealed = conversations.sealed_options(chat, options)
+        if not chat.title_sealed:
+            chat.title_sealed = chat.box.seal_text("title", _title(question))
+        chat.leaf = turn
+        chat.save(
+            update_fields=[
+                "provider", "asked", "options_sealed", "title_sealed", "leaf", "updated_at"
+            ]
+        )  # fmt: skip
 
 
 def _title(question: str) -> str:
@@ -196,22 +228,10 @@ def _title(question: str) -> str:
     return line if len(line) <= TITLE_CHARS else line[: TITLE_CHARS - 1].rstrip() + "…"
 
 
-def _history(chat: Chat) -> list[Message]:
-    """Earlier questions with their answers, oldest first, as many of the newest as fit."""
-    turns = chat.turns.exclude(answer="").exclude(state__in=(State.OPEN, State.FAILED))
-    messages: list[Message] = []
-    room = MAX_CONTEXT_CHARS
-    for question, answer in turns.order_by("-pk").values_list("question", "answer")[:200]:
-        room -= len(question) + len(answer)
-        if room < 0:
-            break
-        messages += [Message("assistant", answer), Message("user", question)]
-    return messages[::-1]
-
-
 def end_turn(turn_id: int, state: State, record: Record, failure: Failure | None = None) -> bool:
     """Store how an open turn ended. False if somebody else had ended it before (given up)."""
-    turn = Turn.objects.select_related("chat__owner").get(pk=turn_id)
+    turns = Turn.objects.defer("request_sealed", "question_sealed")
+    turn = turns.select_related("chat__owner").get(pk=turn_id)
     if failure is not None and failure.kind == "key_rejected":
         forget_key(turn.chat.owner, turn.provider)
     text = "".join(record.text)
@@ -222,15 +242,17 @@ def end_turn(turn_id: int, state: State, record: Record, failure: Failure | None
         text=text,
         finished=state == State.ANSWERED,
         failure=failure,
-        maximum=costs.most(tariff, len(turn.request), turn.max_tokens),
+        maximum=costs.most(tariff, turn.request_bytes, turn.max_tokens),
     )
     usage = record.usage
     # Nobody is left to ask for a signature, and there would be nothing whole to compare it with.
     interrupted = failure is not None and failure.kind == "interrupted"
+    reasoned = any(record.reasoning)
     verdict = Verdict.NOT_COMPARABLE if interrupted else Verdict.PENDING
     changed = Turn.objects.filter(pk=turn_id, state=State.OPEN).update(
         state=state,
-        answer=text,
+        **_sealed(turn.chat, record, failure),
+        response_headers=_storable(record.headers),
         request_sha256=record.request_sha256,
         response_sha256=record.response_sha256,
         response_bytes=record.received_bytes,
@@ -243,9 +265,9 @@ def end_turn(turn_id: int, state: State, record: Record, failure: Failure | None
         fee=cost.fee,
         fee_kind=FeeKind(cost.kind),
         first_token_ms=_ms(record.first_token_seconds),
+        reasoning_ms=_ms(record.first_text_seconds or record.seconds) if reasoned else 0,
         total_ms=_ms(record.seconds),
         failure=failure.kind if failure else "",
-        failure_detail=failure.detail if failure else "",
         failure_status=failure.status if failure else 0,
         retry_after=failure.retry_after if failure else 0,
         verdict=verdict,
@@ -255,18 +277,34 @@ def end_turn(turn_id: int, state: State, record: Record, failure: Failure | None
     return bool(changed)
 
 
-def cut_off(turn_id: int, text: str) -> bool:
+def _sealed(chat: Chat, record: Record, failure: Failure | None) -> dict[str, bytes]:
+    """What was said, for the database; nothing where the conversation's key is gone (its session
+    ended meanwhile, and with it everybody who could read this).
+    """
+    try:
+        return {
+            "answer_sealed": chat.box.seal_text("answer", "".join(record.text)),
+            "reasoning_sealed": chat.box.seal_text("reasoning", "".join(record.reasoning)),
+            "detail_sealed": chat.box.seal_text("detail", failure.detail if failure else ""),
+            "response_sealed": chat.box.seal("response", record.packed()),
+        }
+    except seals.Unreadable:
+        return {}
+
+
+def cut_off(turn_id: int, text: str, reasoning: str = "") -> bool:
     """End a turn whose process died, with the exact prefix that reached the stream.
 
     What the process had hashed is lost with it, so nothing can be compared. Its cost is unknown
     until it settles; the question is never sent again.
     """
-    turn = Turn.objects.get(pk=turn_id)
+    turn = Turn.objects.select_related("chat").get(pk=turn_id)
     tariff = fees.tariff(turn.input_price, turn.output_price, turn.additional_info)
+    record = Record(text=[text], reasoning=[reasoning])
     changed = Turn.objects.filter(pk=turn_id, state=State.OPEN).update(
         state=State.CUT_OFF,
-        answer=text,
-        fee=costs.most(tariff, len(turn.request), turn.max_tokens),
+        **_sealed(turn.chat, record, None),
+        fee=costs.most(tariff, turn.request_bytes, turn.max_tokens),
         fee_kind=FeeKind.UNKNOWN,
         failure="interrupted",
         verdict=Verdict.NOT_COMPARABLE,
@@ -286,6 +324,7 @@ def store_verdict(turn_id: int, result: verify.ReplyVerdict, document: object | 
         scheme=result.scheme,
         signed_request=result.signed_request,
         signed_response=result.signed_response,
+        signed_model=result.signed_model,
         signature_at=timezone.now() if document is not None else None,
     )
 

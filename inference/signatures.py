@@ -45,6 +45,7 @@ async def settle(client: Client, turn_id: int, *, waits: tuple[float, ...] = (0.
         turn.response_sha256,
         complete=turn.complete,
         reused=await database_sync_to_async(_reused)(turn),
+        model=turn.model,
     )
     document: object | None = None
     missing: Exception | None = None

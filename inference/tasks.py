@@ -4,6 +4,7 @@ process died.
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 
 from asgiref.sync import async_to_sync
@@ -11,10 +12,12 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from inference import hub, signatures, turnlog
+from inference import conversations, hub, signatures, turnlog
 from inference.models import State, Turn, Verdict
 from net.addresses import Policy
 from net.client import Client
+
+log = logging.getLogger(__name__)
 
 #: Providers keep signatures for about 20 minutes; after that there is nothing to wait for.
 GIVE_UP_AFTER = timedelta(minutes=20)
@@ -31,12 +34,16 @@ def check_reply(turn_id: int) -> str:
     )
     if turn is None:
         return "nothing to do"
-    verdict: Verdict = async_to_sync(_settle)(turn_id)
-    if (
-        verdict == Verdict.PENDING
-        and turn.ended_at
-        and turn.ended_at + GIVE_UP_AFTER < timezone.now()
-    ):
+    late = bool(turn.ended_at and turn.ended_at + GIVE_UP_AFTER < timezone.now())
+    try:
+        verdict: Verdict = async_to_sync(_settle)(turn_id)
+    except Exception:
+        # One turn that cannot be judged must not be asked about for ever.
+        if not late:
+            raise
+        log.exception("turn %s cannot be judged", turn_id)
+        verdict = Verdict.PENDING
+    if verdict == Verdict.PENDING and late:
         signatures.give_up(turn)
         verdict = Verdict.UNAVAILABLE
     return str(verdict)
@@ -49,13 +56,16 @@ async def _settle(turn_id: int) -> Verdict:
 
 @shared_task(name="inference.sweep", expires=25)
 def sweep() -> dict[str, int]:
-    """Periodic safety net: end turns of dead processes, look after every pending verdict."""
+    """Periodic safety net: end turns of dead processes, look after every pending verdict, delete
+    what is past its time.
+    """
     ended: int = async_to_sync(_reap)()
+    purged = conversations.purge()
     rows = Turn.objects.filter(verdict=Verdict.PENDING, ended_at__lt=timezone.now() - LEFT_ALONE)
     pending = list(rows.exclude(state=State.OPEN).values_list("pk", flat=True)[:BATCH])
     for turn_id in pending:
         check_reply.delay(turn_id)
-    return {"ended": ended, "asked": len(pending)}
+    return {"ended": ended, "asked": len(pending), "purged": purged}
 
 
 async def _reap() -> int:

@@ -26,7 +26,9 @@ log = logging.getLogger(__name__)
 
 SMALL_ENTRIES = 4000
 LARGE_ENTRY_CHARS = 256
+#: While an answer is written, and once it is over and stored (its words are in clear here).
 KEPT_SECONDS = 3600
+OVER_SECONDS = 600
 ALIVE_SECONDS = 15
 _BLOCK_MS = 5000
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Redis] = WeakKeyDictionary()
@@ -34,8 +36,9 @@ _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Redis] = WeakKeyDictionar
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing that happened to a turn. `event` has a `type`: delta, thinking, end, verdict, or
-    fence (the turn changed hands; nothing to show).
+    """One thing that happened to a turn. `event` has a `type`: delta, reasoning, block (the answer
+    up to `upto` characters, as HTML from the block before), end, verdict, or fence (the turn
+    changed hands; nothing to show).
     """
 
     seq: int
@@ -70,11 +73,21 @@ class Writer:
     def __init__(self, turn: int, seq: int = 0) -> None:
         self._turn = turn
         self._seq = seq
+        self._kind = "delta"
         self._text: list[str] = []
         self._chars = 0
         self._broken = False
 
     async def text(self, text: str) -> None:
+        await self._add("delta", text)
+
+    async def reasoning(self, text: str) -> None:
+        await self._add("reasoning", text)
+
+    async def _add(self, kind: str, text: str) -> None:
+        if kind != self._kind:
+            await self.flush()
+            self._kind = kind
         self._text.append(text)
         self._chars += len(text)
         if self._seq < SMALL_ENTRIES or self._chars >= LARGE_ENTRY_CHARS:
@@ -82,7 +95,7 @@ class Writer:
 
     async def flush(self) -> None:
         if self._text:
-            event = {"type": "delta", "text": "".join(self._text)}
+            event = {"type": self._kind, "text": "".join(self._text)}
             self._text, self._chars = [], 0
             await self._append(event)
 
@@ -98,7 +111,7 @@ class Writer:
         try:
             async with client().pipeline(transaction=False) as pipe:
                 pipe.xadd(key, {b"e": orjson.dumps(event)}, id=f"0-{self._seq}")
-                pipe.expire(key, KEPT_SECONDS)
+                pipe.expire(key, OVER_SECONDS if event["type"] == "verdict" else KEPT_SECONDS)
                 await pipe.execute()
         except RedisError as error:
             self._broken = True
@@ -111,14 +124,20 @@ async def append_after(turn: int, *events: dict[str, Any]) -> None:
     for event in events:
         # "0-*": the next number, chosen by the server in the same step (Redis 7, Valkey).
         await client().xadd(key, {b"e": orjson.dumps(event)}, id="0-*")
-    await client().expire(key, KEPT_SECONDS)
+    await client().expire(key, OVER_SECONDS)
 
 
-async def text_of(turn: int) -> str:
-    """All text that reached the stream: the exact prefix of an answer whose process died."""
+async def text_of(turn: int) -> tuple[str, str]:
+    """All answer and reasoning that reached the stream: the exact prefix of an answer whose process
+    died.
+    """
     entries: Any = await client().xrange(_key(turn))
-    events = (orjson.loads(fields[b"e"]) for _, fields in entries)
-    return "".join(event["text"] for event in events if event["type"] == "delta")
+    events = [orjson.loads(fields[b"e"]) for _, fields in entries]
+    return _joined(events, "delta"), _joined(events, "reasoning")
+
+
+def _joined(events: list[dict[str, Any]], kind: str) -> str:
+    return "".join(event["text"] for event in events if event["type"] == kind)
 
 
 async def exists(turn: int) -> bool:

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver, path
+from django.urls import URLPattern, URLResolver, path, re_path
 
-from inference import views
+from inference import views, views_chats, views_log, views_turns
 
 app_name = "inference"
+
+_CHAT = "playground/chat/<uuid:chat>"
+_TURN = "playground/chat/turns/<int:turn>"
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("playground", views.home, name="home"),
     path("playground/chat", views.new, name="new"),
     path("playground/chat/start", views.start, name="start"),
     path("playground/chat/side", views.side, name="side"),
-    path("playground/chat/<uuid:chat>", views.chat, name="chat"),
-    path("playground/chat/<uuid:chat>/send", views.send, name="send"),
-    path("playground/chat/<uuid:chat>/delete", views.delete, name="delete"),
-    path("playground/chat/turns/<int:turn>", views.turn, name="turn"),
-    path("playground/chat/turns/<int:turn>/stop", views.stop, name="stop"),
-    path("playground/chat/turns/<int:turn>/recheck", views.recheck, name="recheck"),
-    path("playground/chat/turns/<int:turn>/events", views.events, name="events"),
+    path("playground/chat/estimate", views.estimate, name="estimate"),
+    path(_CHAT, views.chat, name="chat"),
+    path(f"{_CHAT}/send", views.send, name="send"),
+    path(f"{_CHAT}/rename", views_chats.rename, name="rename"),
+    path(f"{_CHAT}/delete", views_chats.delete, name="delete"),
+    path(f"{_CHAT}/undo", views_chats.undo, name="undo"),
+    re_path(
+        r"^playground/chat/(?P<chat>[0-9a-f-]{36})\.(?P<form>json|md)$",
+        views_chats.download,
+        name="download",
+    ),
+    path(_TURN, views_turns.turn, name="turn"),
+    path(f"{_TURN}/stop", views_turns.stop, name="stop"),
+    path(f"{_TURN}/recheck", views_turns.recheck, name="recheck"),
+    path(f"{_TURN}/show", views_turns.show, name="show"),
+    path(f"{_TURN}/forget", views_turns.forget, name="forget"),
+    path(f"{_TURN}/inspect", views_log.inspect, name="inspect"),
+    path("playground/requests", views_log.log, name="requests"),
+    path("playground/requests.csv", views_log.log_csv, name="requests_csv"),
+    path(f"{_TURN}/events", views_turns.events, name="events"),
 ]

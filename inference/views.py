@@ -1,34 +1,27 @@
-"""Doors of the playground's chat. Reading works without JavaScript, and so does asking (by
-form).
+"""Doors of the playground's chat: its pages, and asking. Reading works without JavaScript, and so
+does asking (by form).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from uuid import UUID
+from uuid import UUID, uuid4
 
-import orjson
 from asgiref.sync import sync_to_async
-from django.http import (
-    Http404,
-    HttpRequest,
-    HttpResponse,
-    HttpResponseRedirect,
-    JsonResponse,
-    StreamingHttpResponse,
-)
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.models import User
-from inference import access, readiness, selectors, services, turnlog
+from inference import access, conversations, estimates, readiness, selectors, services
 from inference.errors import BadPrompt, ChatError
 from inference.hub import hub
-from inference.models import Chat, State, Turn
-from inference.pages import TurnPage, TurnView
+from inference.models import Chat, Turn
+from inference.options import Options
+from inference.prompts import Prompt
+from inference.search import MAX_WORDS_CHARS
+from inference.selectors import Visit
 from ledger import selectors as ledger
 
 
@@ -40,64 +33,91 @@ def home(request: HttpRequest) -> HttpResponse:
 @require_GET
 def new(request: HttpRequest) -> HttpResponse:
     """An empty conversation, with `provider` chosen and `draft` in the composer."""
-    provider = ledger.address_of(request.GET.get("provider", "")) or ""
-    draft = request.GET.get("draft", "")[:2000]
-    page = selectors.chat_page(_user(request), None, provider, draft=draft)
+    page = selectors.chat_page(visit_of(request), None)
     return render(request, "inference/chat.html", {"page": page})
-
-
-@require_POST
-async def start(request: HttpRequest) -> HttpResponse:
-    """Create a conversation with `provider`; ask `text` in it where given. Goes there, or says
-    where it is as JSON.
-    """
-    user = await sync_to_async(_user)(request)
-    provider = ledger.address_of(request.POST.get("provider", "")) or ""
-    text = request.POST.get("text", "")
-    service = await sync_to_async(readiness.chat_service)(provider) if provider else None
-    if user is None:
-        return await _again(request, user, None, provider, text, BadPrompt("Sign in to chat."))
-    if service is None:
-        unknown = BadPrompt("Choose a provider that offers chat.")
-        return await _again(request, user, None, provider, text, unknown)
-    try:
-        await sync_to_async(services.spend_limit)(user)
-        made = await sync_to_async(services.create_chat)(user, provider)
-        if text:
-            await _ask(made, text, provider)
-    except ChatError as error:
-        return await _again(request, user, None, provider, text, error)
-    path = reverse("inference:chat", args=[made.pk])
-    if request.accepts("text/html"):
-        return HttpResponseRedirect(path)
-    return JsonResponse({"id": str(made.pk), "path": path}, status=201)
-
-
-async def _again(
-    request: HttpRequest,
-    user: User | None,
-    chat: Chat | None,
-    provider: str,
-    draft: str,
-    error: ChatError,
-) -> HttpResponse:
-    """The page once more, with what was written and what stood in the way."""
-    status = 400 if isinstance(error, BadPrompt) else 409
-    if not request.accepts("text/html"):
-        return JsonResponse({"title": error.sentence, "status": status}, status=status)
-    page = await sync_to_async(selectors.chat_page)(user, chat, provider, draft=draft, error=error)
-    context = {"page": page}
-    return await sync_to_async(render)(request, "inference/chat.html", context, status=status)
 
 
 @never_cache
 @require_GET
 def chat(request: HttpRequest, chat: UUID) -> HttpResponse:
     """One conversation, whole: answers, costs and proofs are readable without JavaScript."""
-    user = _user(request)
-    provider = ledger.address_of(request.GET.get("provider", "")) or ""
-    page = selectors.chat_page(user, _chat(user, chat), provider)
+    page = selectors.chat_page(visit_of(request), chat_of(request, chat))
     return render(request, "inference/chat.html", {"page": page})
+
+
+@require_POST
+async def start(request: HttpRequest) -> HttpResponse:
+    """Create a conversation with `provider` (not kept with `keep=no`); ask `text` in it where
+    given. Goes there, or says where it is as JSON.
+    """
+    user = await sync_to_async(user_of)(request)
+    provider = ledger.address_of(request.POST.get("provider", "")) or ""
+    service = await sync_to_async(readiness.chat_service)(provider) if provider else None
+    if user is None:
+        return await _again(request, None, BadPrompt("Sign in to chat."))
+    if service is None:
+        return await _again(request, None, BadPrompt("Choose a provider that offers chat."))
+    kept = request.POST.get("keep") != "no"
+    session = "" if kept else session_of(request) or ""
+    try:
+        await sync_to_async(services.spend_limit)(user)
+        made = await sync_to_async(conversations.create_chat)(user, provider, session_key=session)
+        if request.POST.get("text", ""):
+            await _ask(request, made)
+    except ChatError as error:
+        return await _again(request, None, error)
+    path = reverse("inference:chat", args=[made.pk])
+    if request.accepts("text/html"):
+        return HttpResponseRedirect(path)
+    return JsonResponse({"id": str(made.pk), "path": path}, status=201)
+
+
+@require_POST
+async def send(request: HttpRequest, chat: UUID) -> HttpResponse:
+    """Ask by form: opens a turn and returns to the conversation; as JSON it says which turns, for
+    pages whose network lets no websocket through.
+    """
+    found = await sync_to_async(chat_of)(request, chat)
+    try:
+        turns = await _ask(request, found)
+    except ChatError as error:
+        return await _again(request, found, error)
+    if request.accepts("text/html"):
+        return HttpResponseRedirect(f"{reverse('inference:chat', args=[chat])}#composer")
+    return JsonResponse({"turns": turns}, status=201)
+
+
+async def _ask(request: HttpRequest, chat: Chat) -> list[int]:
+    own = hub()
+    await own.start()
+    given = request.POST
+    settings = {name: given[name] for name in Options.__dataclass_fields__ if name in given}
+    prompt = Prompt.of(
+        {
+            "key": given.get("key") or str(uuid4()),
+            "text": given.get("text", ""),
+            "provider": given.get("provider", ""),
+            "also": given.get("also", ""),
+            "accept_signer": given.get("accept_signer", ""),
+            "again": int(given["again"]) if given.get("again", "").isdecimal() else None,
+            # The form without its settings (a retry button) asks as before.
+            "options": settings if "max_tokens" in given else None,
+        }
+    )
+    return [opened.turn for opened in await own.ask_all(chat, prompt)]
+
+
+async def _again(request: HttpRequest, chat: Chat | None, error: ChatError) -> HttpResponse:
+    """The page once more, with what was written and what stood in the way."""
+    status = 400 if isinstance(error, BadPrompt) else 409
+    if not request.accepts("text/html"):
+        signer = getattr(error, "signer", "")
+        body = {"title": error.sentence, "status": status, "code": error.code, "signer": signer}
+        return JsonResponse(body, status=status)
+    visit = await sync_to_async(visit_of)(request)
+    page = await sync_to_async(selectors.chat_page)(visit, chat, error)
+    context = {"page": page}
+    return await sync_to_async(render)(request, "inference/chat.html", context, status=status)
 
 
 @never_cache
@@ -106,119 +126,84 @@ def side(request: HttpRequest) -> HttpResponse:
     """Gate and inspector for `provider`, fetched when another one is chosen or money moved."""
     provider = ledger.address_of(request.GET.get("provider", ""))
     service = readiness.chat_service(provider) if provider else None
-    page = selectors.side_page(_user(request), service)
+    page = selectors.side_page(user_of(request), service)
     return render(request, "inference/side.html", {"page": page})
 
 
 @never_cache
 @require_GET
-def turn(request: HttpRequest, turn: int) -> HttpResponse:
-    """One turn as it stands, to replace what was streamed."""
-    page = TurnPage(TurnView.of(_turn(_user(request), turn)))
-    return render(request, "inference/turn.html", {"page": page})
+def estimate(request: HttpRequest) -> HttpResponse:
+    """What a question of `bytes` bytes may cost at most, before it is sent; the words themselves
+    stay in the browser.
+    """
+    user = user_of(request)
+    given = request.GET
+    chat = chat_of(request, UUID(given["chat"])) if _is_uuid(given.get("chat", "")) else None
+    return JsonResponse(
+        estimates.estimate(
+            user,
+            chat,
+            provider=ledger.address_of(given.get("provider", "")) or "",
+            question_bytes=_number(given.get("bytes")),
+            max_tokens=_number(given.get("max_tokens")),
+        )
+    )
 
 
-@require_POST
-async def send(request: HttpRequest, chat: UUID) -> HttpResponse:
-    """Ask by form: opens a turn and returns to the conversation."""
-    user = await sync_to_async(_user)(request)
-    found = await sync_to_async(_chat)(user, chat)
-    text = request.POST.get("text", "")
-    provider = request.POST.get("provider", "")
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 9 else 0
+
+
+def _is_uuid(text: str) -> bool:
     try:
-        await _ask(found, text, provider, request.POST.get("accept_signer", ""))
-    except ChatError as error:
-        return await _again(request, user, found, ledger.address_of(provider) or "", text, error)
-    return HttpResponseRedirect(f"{reverse('inference:chat', args=[chat])}#composer")
+        return bool(UUID(text))
+    except ValueError:
+        return False
 
 
-async def _ask(chat: Chat, text: str, provider: str, accept_signer: str = "") -> None:
-    own = hub()
-    await own.start()
-    await own.ask(chat, text, provider=provider, accept_signer=accept_signer)
+# --- what the chat's other doors share ------------------------------------------------------------
 
 
-@require_POST
-async def stop(request: HttpRequest, turn: int) -> HttpResponse:
-    """Stop an answer by form."""
-    user = await sync_to_async(_user)(request)
-    found = await sync_to_async(_turn)(user, turn)
-    if found.state == State.OPEN:
-        await hub().stop(found.pk, found.process)
-    return HttpResponseRedirect(reverse("inference:chat", args=[found.chat_id]))
-
-
-@require_POST
-async def recheck(request: HttpRequest, turn: int) -> HttpResponse:
-    """Ask once more for a signature that was not available; the page watches for the verdict."""
-    user = await sync_to_async(_user)(request)
-    found = await sync_to_async(_turn)(user, turn)
-    if await sync_to_async(services.reopen_verdict)(found):
-        hub().look_again(found.pk)
-    if not request.headers.get("HX-Request"):
-        return HttpResponseRedirect(reverse("inference:chat", args=[found.chat_id]))
-    page = TurnPage(TurnView.of(await sync_to_async(_turn)(user, turn)))
-    return await sync_to_async(render)(request, "inference/turn.html", {"page": page})
-
-
-@require_POST
-def delete(request: HttpRequest, chat: UUID) -> HttpResponse:
-    """Delete a conversation for good."""
-    user = _user(request)
-    found = _chat(user, chat)
-    try:
-        services.delete_chat(found)
-    except ChatError as error:
-        page = selectors.chat_page(user, found, error=error)
-        return render(request, "inference/chat.html", {"page": page}, status=409)
-    return HttpResponseRedirect(reverse("inference:new"))
-
-
-@never_cache
-@require_GET
-async def events(request: HttpRequest, turn: int) -> HttpResponse | StreamingHttpResponse:
-    """The websocket's twin: the same entries as server-sent events, resumable by Last-Event-ID."""
-    user = await sync_to_async(_user)(request)
-    found = await sync_to_async(_turn)(user, turn)
-    given = request.headers.get("Last-Event-ID") or request.GET.get("after", "0")
-    after = int(given) if given.isascii() and given.isdecimal() and len(given) < 12 else 0
-    answer = StreamingHttpResponse(_events(found, after), content_type="text/event-stream")
-    answer["X-Accel-Buffering"] = "no"
-    return answer
-
-
-async def _events(turn: Turn, after: int) -> AsyncGenerator[bytes, None]:
-    if turn.state != State.OPEN and not await turnlog.exists(turn.pk):
-        yield _event(after, {"type": "end", "state": turn.state})
-        yield _event(after, {"type": "verdict", "verdict": turn.verdict})
-        return
-    async with aclosing(turnlog.follow(turn.pk, after)) as entries:
-        async for entry in entries:
-            yield _event(entry.seq, entry.event)
-
-
-def _event(seq: int, event: dict[str, object]) -> bytes:
-    return b"id: %d\ndata: %s\n\n" % (seq, orjson.dumps(event))
-
-
-def _user(request: HttpRequest) -> User | None:
+def user_of(request: HttpRequest) -> User | None:
     return request.user if isinstance(request.user, User) else None
 
 
-def _chat(user: User | None, chat: UUID) -> Chat:
+def session_of(request: HttpRequest) -> str | None:
+    return request.session.session_key
+
+
+def visit_of(request: HttpRequest) -> Visit:
+    """What the address, or a form that has to be shown again, asks for."""
+    given = request.POST if request.method == "POST" else request.GET
+    again = given.get("again") or given.get("edit") or ""
+    deleted = given.get("deleted", "")
+    return Visit(
+        user=user_of(request),
+        session_key=session_of(request),
+        provider=ledger.address_of(given.get("provider", "")) or "",
+        draft=given.get("text", "") if request.method == "POST" else given.get("draft", "")[:2000],
+        words=request.GET.get("q", "").replace("\x00", "").strip()[:MAX_WORDS_CHARS],
+        deleted=UUID(deleted) if _is_uuid(deleted) else None,
+        again=_number(again),
+    )
+
+
+def chat_of(request: HttpRequest, chat: UUID) -> Chat:
     """The person's chat, or 404: strangers do not even learn that it exists."""
+    user = user_of(request)
     try:
         if user is not None:
-            return access.chat_for(user, chat)
+            return access.chat_for(user, chat, session_of(request))
     except Chat.DoesNotExist:
         pass
     raise Http404("no such conversation")
 
 
-def _turn(user: User | None, turn: int) -> Turn:
+def turn_of(request: HttpRequest, turn: int) -> Turn:
+    user = user_of(request)
     try:
         if user is not None:
-            return access.turn_for(user, turn)
+            return access.turn_for(user, turn, session_of(request))
     except (Turn.DoesNotExist, OverflowError):
         pass
     raise Http404("no such answer")

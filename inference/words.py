@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Explanation:
-    """`next_step`: retry, transfer, key, other or "" (nothing to do)."""
+    """`next_step`: retry, transfer, key, shorten, other or "" (nothing to do)."""
 
     title: str
     text: str
@@ -42,7 +42,8 @@ FAILURES: dict[str, Explanation] = {
     ),
     "too_long": Explanation(
         "The conversation is too long for this model",
-        "By the protocol nothing is due. Start a new conversation or ask a shorter question.",
+        "By the protocol nothing is due. Send less of it, or ask a shorter question.",
+        "shorten",
     ),
     "rate_limited": Explanation(
         "The provider limits how often you may ask",
@@ -114,6 +115,10 @@ VERDICTS: dict[str, str] = {
     "request_differs": (
         "The answer is signed, but the provider signed another request than the one we sent: "
         "it may have rewritten it before asking the model."
+    ),
+    "model_differs": (
+        "The answer is signed, but for another model than the one you asked for: the signature "
+        "names it below."
     ),
     "answer_differs": (
         "The provider's key signed, but for different text: what you read is not what was signed. "

@@ -224,6 +224,11 @@ class Answer:
         return "".join(c for c in self._raw.headers.get(name, "") if c.isprintable())
 
     @property
+    def header_names(self) -> list[str]:
+        """Names as sent, each once, in the order of arrival."""
+        return list(dict.fromkeys(self._raw.headers))
+
+    @property
     def delimited(self) -> bool:
         """Whether HTTP itself marks the body's end (length or chunks), so that an early close
         cannot look complete.

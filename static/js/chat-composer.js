@@ -1,13 +1,15 @@
-// The composer at the bottom of the chat: what is written, to whom, and what stands in the way.
+// The composer at the bottom of the chat: what is written, to whom, how, and what stands in the way.
 export const form = document.getElementById('composer');
 export const input = form.elements.text;
 export const provider = form.elements.provider;
 
+const SETTINGS = ['system', 'temperature', 'top_p', 'max_tokens', 'seed', 'stop'];
 const sendButton = form.querySelector('[data-send]');
 const stopButton = form.querySelector('[data-stop]');
 const acceptBox = form.querySelector('[data-accept]');
 const errorBox = form.querySelector('[data-error]');
 const offline = form.querySelector('[data-offline]');
+const editing = form.querySelector('[data-editing]');
 
 export function fail(sentence) {
   errorBox.querySelector('[data-error-text]').textContent = sentence;
@@ -42,21 +44,59 @@ export function acceptedSigner() {
   return checked ? value : '';
 }
 
-// Enter sends, Shift and Enter makes a new line, the up arrow brings the last question back, Escape stops.
-export function listen({ onAsk, onStop, lastQuestion }) {
-  form.addEventListener('submit', (event) => { event.preventDefault(); onAsk(input.value, provider.value); });
+// How the next question is asked; the server checks every value.
+export function settings() {
+  const chosen = Object.fromEntries(SETTINGS.map((name) => [name, form.elements[name].value]));
+  return { ...chosen, json: form.elements.json.checked };
+}
+
+// Another version of question `turn` is being written, or (0) a new question.
+export function edit(turn, text = '') {
+  form.elements.again.value = turn || '';
+  editing.hidden = !turn;
+  if (turn) { input.value = text; input.focus(); input.dispatchEvent(new Event('input', { bubbles: true })); }
+}
+
+export const edited = () => Number(form.elements.again.value) || null;
+
+function presets() {
+  const group = form.querySelector('[data-presets]');
+  group.hidden = false;
+  group.addEventListener('click', ({ target }) => {
+    if (!('temperature' in target.dataset)) return;
+    form.elements.temperature.value = target.dataset.temperature;
+    form.elements.top_p.value = target.dataset.topP;
+    form.elements.json.checked = Boolean(target.dataset.json);
+  });
+}
+
+// Enter sends, Shift and Enter makes a new line, the up arrow edits the last question, Escape stops.
+export function listen({ onAsk, onStop, onEditLast, onEdit }) {
+  presets();
+  form.addEventListener('submit', (event) => {
+    event.preventDefault();
+    onAsk({ text: input.value, provider: provider.value, also: form.elements.also.value, again: edited(), options: settings() });
+  });
   stopButton.addEventListener('click', onStop);
+  editing.querySelector('[data-unedit]').addEventListener('click', () => { edit(0); input.value = ''; input.focus(); });
   input.addEventListener('keydown', (event) => {
     if (event.isComposing) return;
     if (event.key === 'Enter' && !event.shiftKey) { event.preventDefault(); form.requestSubmit(); }
-    if (event.key === 'ArrowUp' && !input.value) { event.preventDefault(); input.value = lastQuestion(); }
+    if (event.key === 'ArrowUp' && !input.value) { event.preventDefault(); onEditLast(); }
   });
   document.addEventListener('keydown', (event) => {
     if (event.key === 'Escape' && !document.querySelector('dialog[open]')) onStop();
   });
-  document.addEventListener('submit', (event) => {
-    if (!event.target.matches('[data-retry]')) return;
+  document.addEventListener('click', (event) => {
+    const link = event.target.closest?.('[data-edit]');
+    if (!link) return;
     event.preventDefault();
-    onAsk(event.target.elements.text.value, event.target.elements.provider.value);
+    onEdit(Number(link.dataset.edit));
+  });
+  document.addEventListener('submit', (event) => {
+    if (!event.target.matches('[data-again]')) return;
+    event.preventDefault();
+    const given = event.target.elements;
+    onAsk({ text: given.text?.value ?? '', provider: given.provider?.value ?? provider.value, again: Number(given.again?.value) || null });
   });
 }

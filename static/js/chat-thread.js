@@ -1,4 +1,5 @@
-// The turns on the page: text is only ever appended while it streams, then replaced by the server's finished fragment.
+// The turns on the page. While an answer streams, text is only ever appended: closed blocks as the server's HTML, the
+// tail behind them as text. At its end it is replaced by what the server stored.
 const WATCH_EVERY = 4000;
 const NEAR_BOTTOM = 160;
 
@@ -9,17 +10,30 @@ const composer = document.getElementById('composer');
 const hidden = () => root.parentElement.getBoundingClientRect().bottom + (parseFloat(getComputedStyle(composer).bottom) || 0) - innerHeight;
 const bottom = () => hidden() < NEAR_BOTTOM;
 const toBottom = () => scrollBy({ top: Math.max(0, hidden()), behavior: 'instant' });
+const fragment = (html) => document.createRange().createContextualFragment(html);
+
+// Code blocks get a copy button; without JavaScript there is nothing to copy with.
+function copyButtons(element) {
+  const icon = document.getElementById('copy-button')?.content;
+  for (const code of element.querySelectorAll('.prose .codeblock:not([data-copies])')) {
+    code.dataset.copies = '';
+    const button = icon.firstElementChild.cloneNode(true);
+    button.dataset.copy = code.querySelector('pre').textContent;
+    code.append(button);
+  }
+}
 
 export class Thread {
   constructor() {
-    this.turns = new Map(); // turn id → {element, text, seq, work}
+    this.turns = new Map(); // turn id → {element, text, seq, shown, work}
     for (const element of root.querySelectorAll('[data-turn]')) this.adopt(Number(element.dataset.turn), element);
+    copyButtons(root);
     below?.addEventListener('click', () => { toBottom(); below.hidden = true; });
     addEventListener('scroll', () => { if (bottom()) below.hidden = true; }, { passive: true });
   }
 
   adopt(id, element) {
-    const turn = { element, seq: 0, text: null, work: Promise.resolve() };
+    const turn = { element, seq: 0, text: null, shown: 0, work: Promise.resolve() };
     this.turns.set(id, turn);
     element.id = `turn-${id}`;
     element.dataset.turn = id;
@@ -27,38 +41,96 @@ export class Thread {
     return turn;
   }
 
-  // A question that is on its way; the server's number follows with `adopt`.
-  begin(question) {
+  // A question that is on its way, in place of the version it replaces; the server's numbers follow with `begun`.
+  begin(question, again) {
     document.getElementById('nothing-yet')?.remove();
-    const element = document.getElementById('new-turn').content.firstElementChild.cloneNode(true);
-    element.querySelector('[data-question]').textContent = question;
-    root.append(element);
+    const article = document.getElementById('new-turn').content.firstElementChild.cloneNode(true);
+    const old = again && document.getElementById(`asked-${again}`);
+    article.querySelector('[data-question]').textContent = question || old?.querySelector('.question').textContent || '';
+    article.replaced = [];
+    while (old && old.parentElement === root) {
+      const next = root.lastElementChild;
+      article.replaced.unshift(next);
+      next.remove();
+      if (next === old) break;
+    }
+    root.append(article);
     toBottom();
-    return element;
+    return article;
+  }
+
+  // The server refused: what was there before comes back.
+  undo(article) {
+    article.replaceWith(...(article.replaced ?? []));
+  }
+
+  begun(article, ids) {
+    const answers = article.querySelector('.answers');
+    const first = answers.firstElementChild;
+    while (answers.children.length < ids.length) answers.append(first.cloneNode(true));
+    answers.toggleAttribute('data-columns', ids.length > 1);
+    ids.forEach((id, index) => this.adopt(id, answers.children[index]));
+    article.dataset.asked = ids[0];
+    article.id = `asked-${ids[0]}`;
   }
 
   // Turns that are still being written, and the last number we have of each.
   open() {
-    return [...this.turns].filter(([, turn]) => turn.element.dataset.state === 'open').map(([id, turn]) => [id, turn.seq]);
+    return [...this.turns].filter(([, turn]) => turn.element.isConnected && turn.element.dataset.state === 'open').map(([id, turn]) => [id, turn.seq]);
   }
 
-  delta(id, seq, text) {
+  next(id, seq) {
     const turn = this.turns.get(id);
-    if (!turn || seq <= turn.seq) return;
+    if (!turn || seq <= turn.seq) return null;
     turn.seq = seq;
+    return turn;
+  }
+
+  append(turn, change) {
     const follow = bottom();
-    if (!turn.text) {
-      turn.text = document.createTextNode('');
-      turn.element.querySelector('[data-text]')?.append(turn.text);
-      turn.element.querySelector('[data-waiting]')?.remove();
-    }
-    turn.text.appendData(text);
+    change();
     if (follow) toBottom(); else below.hidden = false;
   }
 
-  thinking(id) {
-    const waiting = this.turns.get(id)?.element.querySelector('[data-waiting]');
-    if (waiting) waiting.textContent = 'Thinking';
+  delta(id, seq, text) {
+    const turn = this.next(id, seq);
+    if (!turn) return;
+    this.append(turn, () => {
+      if (!turn.text) {
+        turn.text = document.createTextNode('');
+        turn.element.querySelector('[data-text]')?.append(turn.text);
+        turn.element.querySelector('[data-waiting]')?.remove();
+      }
+      turn.text.appendData(text);
+    });
+  }
+
+  // The answer up to its `upto`-th character is closed: show it as HTML, keep the rest as text.
+  block(id, seq, upto, html) {
+    const turn = this.next(id, seq);
+    const place = turn?.element.querySelector('[data-blocks]');
+    if (!place || !turn.text || upto <= turn.shown) return;
+    this.append(turn, () => {
+      // JavaScript counts UTF-16 units, the server characters.
+      let units = 0;
+      for (const character of turn.text.data) {
+        if (turn.shown === upto) break;
+        turn.shown += 1;
+        units += character.length;
+      }
+      turn.text.deleteData(0, units);
+      place.append(fragment(html));
+      copyButtons(turn.element);
+    });
+  }
+
+  reasoning(id, seq, text) {
+    const turn = this.next(id, seq);
+    const box = turn?.element.querySelector('[data-reasoning]');
+    if (!box) return;
+    box.hidden = false;
+    turn.element.querySelector('[data-waiting]')?.remove();
+    this.append(turn, () => box.querySelector('p').append(text));
   }
 
   // Replace the turn by what the server stored. One at a time, so that an older answer never wins.
@@ -68,18 +140,34 @@ export class Thread {
     turn.work = turn.work.then(async () => {
       const response = await fetch(`/playground/chat/turns/${id}`, { credentials: 'same-origin' });
       if (!response.ok) throw new Error(`status ${response.status}`);
-      const fresh = document.createRange().createContextualFragment(await response.text()).querySelector('[data-turn]');
+      const fresh = fragment(await response.text());
       const follow = bottom();
-      turn.element.replaceWith(fresh);
-      turn.element = fresh;
-      window.htmx?.process(fresh);
+      const article = turn.element.closest('.turn');
+      const answer = fresh.getElementById(`turn-${id}`);
+      // What can be done with the question changes with its answer.
+      const said = fresh.querySelector('.turn > .said');
+      const focused = article?.contains(document.activeElement);
+      if (said && article && !focused && !this.writing(article, id)) article.querySelector(':scope > .said').replaceWith(said);
+      turn.element.replaceWith(answer);
+      turn.element = answer;
+      copyButtons(answer);
+      window.htmx?.process(answer);
       if (follow) toBottom();
-      if ('watched' in fresh.dataset) setTimeout(() => this.refresh(id), WATCH_EVERY);
+      if ('watched' in answer.dataset) setTimeout(() => this.refresh(id), WATCH_EVERY);
     }).catch(() => { setTimeout(() => this.refresh(id), WATCH_EVERY); });
     return turn.work;
   }
 
-  lastQuestion() {
-    return [...root.querySelectorAll('.question')].at(-1)?.textContent ?? '';
+  // Whether another column of the same question is still being written.
+  writing(article, id) {
+    return [...article.querySelectorAll('[data-state="open"]')].some((element) => Number(element.dataset.turn) !== id);
+  }
+
+  question(id) {
+    return document.getElementById(`asked-${id}`)?.querySelector('.question')?.textContent ?? '';
+  }
+
+  last() {
+    return Number([...root.querySelectorAll('[data-asked]')].at(-1)?.dataset.asked) || 0;
   }
 }

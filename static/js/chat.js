@@ -1,5 +1,6 @@
 // The playground's chat: composer, key, socket and thread put together. Everything shown comes from the server.
-import { acceptedSigner, fail, form, input, listen, lost, offerSigner, ready, refresh, show } from './chat-composer.js';
+import { acceptedSigner, edit, fail, form, input, listen, lost, offerSigner, ready, refresh, show } from './chat-composer.js';
+import { startEstimates } from './chat-estimate.js';
 import { ChatSocket } from './chat-socket.js';
 import { Thread } from './chat-thread.js';
 import { ensureKey } from './providerkey.js';
@@ -26,29 +27,36 @@ const socket = new ChatSocket(root.dataset.socket, {
 });
 
 const handlers = {
-  turn({ key, turn }) {
+  turn({ key, turns, refused }) {
     const entry = owed.get(key);
     owed.delete(key);
-    if (entry) thread.adopt(turn, entry.element);
+    if (entry) thread.begun(entry.element, turns);
+    fail(refused ? `The second provider was not asked: ${refused}` : '');
     if (entry && title.textContent === 'Chat') title.textContent = entry.message.text.trim().slice(0, 80);
     offerSigner();
     update();
   },
   delta({ turn, seq, text }) { thread.delta(turn, seq, text); },
-  thinking({ turn }) { thread.thinking(turn); },
+  block({ turn, seq, upto, html }) { thread.block(turn, seq, upto, html); },
+  reasoning({ turn, seq, text }) { thread.reasoning(turn, seq, text); },
   async end({ turn, state, tokens }) {
     await thread.refresh(turn);
-    status.textContent = state === 'answered' ? `Answer complete${tokens ? `, ${tokens} tokens` : ''}.` : 'The answer ended early.';
     update();
+    if (writing()) return; // the other column announces the end
+    status.textContent = state === 'answered' ? `Answer complete${tokens ? `, ${tokens} tokens` : ''}.` : 'The answer ended early.';
     refresh();
+    estimate();
     window.htmx?.ajax('GET', location.pathname, { target: '.conversations', select: '.conversations', swap: 'outerHTML' });
   },
   verdict({ turn }) { thread.refresh(turn); },
   error({ key, code, sentence, signer }) {
     const entry = owed.get(key);
     owed.delete(key);
-    entry?.element.remove();
-    if (entry && !input.value) input.value = entry.message.text;
+    if (entry) thread.undo(entry.element);
+    if (entry && !input.value) {
+      input.value = entry.message.text;
+      if (entry.message.again && entry.message.text) edit(entry.message.again, entry.message.text);
+    }
     offerSigner(signer);
     fail(sentence);
     if (code !== 'busy') refresh();
@@ -62,17 +70,18 @@ async function start(provider) {
     method: 'POST',
     credentials: 'same-origin',
     headers: { Accept: 'application/json', 'X-CSRFToken': form.elements.csrfmiddlewaretoken.value },
-    body: new URLSearchParams({ provider }),
+    body: new URLSearchParams({ provider, keep: form.elements.keep?.checked ? 'no' : '' }),
   });
   const answer = await response.json().catch(() => ({}));
   if (!response.ok) throw new Error(answer.title ?? `The server answered ${response.status}.`);
   root.dataset.chat = answer.id;
+  form.elements.keep?.closest('label').remove();
   history.replaceState(null, '', answer.path);
   socket.open(answer.id);
 }
 
-async function ask(text, provider) {
-  if (preparing || !text.trim()) return;
+async function ask({ text, provider, also = '', again = null, options = null }) {
+  if (preparing || !(text.trim() || again)) return;
   if (writing()) { fail('An answer is still being written. Wait for it, or stop it.'); return; }
   if (!ready()) { fail('One step is missing: see below.'); return; }
   fail('');
@@ -80,10 +89,12 @@ async function ask(text, provider) {
   update();
   try {
     if ((await ensureKey(provider)).made) refresh(); // the note that a key is needed is old now
+    if (also) await ensureKey(also);
     if (!root.dataset.chat) await start(provider);
-    const message = { type: 'prompt', key: crypto.randomUUID(), text, provider, accept_signer: acceptedSigner() };
-    owed.set(message.key, { message, element: thread.begin(text) });
+    const message = { type: 'prompt', key: crypto.randomUUID(), text, provider, also, again, options, accept_signer: acceptedSigner() };
+    owed.set(message.key, { message, element: thread.begin(text, again) });
     if (input.value === text) input.value = '';
+    edit(0);
     socket.send(message);
   } catch (error) {
     fail(error.message);
@@ -95,6 +106,12 @@ async function ask(text, provider) {
 
 function stop() { for (const [turn] of thread.open()) socket.send({ type: 'stop', turn }); }
 
-listen({ onAsk: ask, onStop: stop, lastQuestion: () => thread.lastQuestion() });
+function editTurn(turn) { if (turn && !writing()) edit(turn, thread.question(turn)); }
+
+listen({ onAsk: ask, onStop: stop, onEdit: editTurn, onEditLast: () => editTurn(thread.last()) });
+const estimate = startEstimates();
+// A deleted conversation can be brought back for a few seconds.
+const undo = document.querySelector('[data-undo]');
+if (undo) setTimeout(() => undo.remove(), 8000);
 if (root.dataset.chat) socket.open(root.dataset.chat);
 update();

@@ -215,8 +215,14 @@ def test_refusals_cuts_and_attacks_are_told_in_words(
     expect(answers(alice).last).to_contain_text("<script>alert(1)</script>")
     expect(answers(alice).last.locator(".prose img, .prose script, .prose a")).to_have_count(0)
     expect(alice.get_by_test_id("chat-send")).to_be_visible()
+    # asking again makes another version; the first one, and what followed it, stay
     alice.get_by_role("button", name="Ask again").first.click()
-    expect(alice.locator(".ending.failed")).to_have_count(2)
+    expect(alice.get_by_test_id("chat-version")).to_have_text("2/2")
+    expect(alice.locator(".ending.failed")).to_have_count(1)
+    expect(answers(alice)).to_have_count(1)
+    alice.get_by_role("button", name="Version before").click()
+    expect(alice.get_by_test_id("chat-version").first).to_have_text("1/2")
+    expect(answers(alice)).to_have_count(3)
 
 
 def test_what_to_do_first(page: Page, asgi_server: str, chat: Chat) -> None:

@@ -18,7 +18,7 @@ from eth_account import Account
 
 from accounts import crypto
 from accounts.models import ProviderKey, User
-from inference import services
+from inference import conversations, services
 from inference.hub import Hub
 from inference.models import Chat, State, Turn, Verdict
 from inference.relay import Timeouts
@@ -75,7 +75,7 @@ def world(url: str, **service: Any) -> Chat:
     window = int(time.time()) // 60
     cache.delete_many([f"limit:chat:{alice.address}:{window + step}" for step in (0, 1)])
     make_key(alice)
-    return services.create_chat(alice, factories.PETRA)
+    return conversations.create_chat(alice, factories.PETRA)
 
 
 @dataclass
@@ -97,7 +97,7 @@ class Stage:
         return int(opened.turn)
 
     async def turn(self, turn_id: int) -> Turn:
-        found: Turn = await in_db(Turn.objects.get)(pk=turn_id)
+        found: Turn = await in_db(Turn.objects.select_related("chat").get)(pk=turn_id)
         return found
 
     async def ended(self, turn_id: int, *, judged: bool = True) -> Turn:

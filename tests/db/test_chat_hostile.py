@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from inference import conversations
 from inference import hub as hubs
-from inference import services
 from inference.models import FeeKind, State, Verdict
-from inference.pages import TurnView
+from inference.pages_turn import TurnView
 from protocol import replies
 from tests.db.chat_world import in_db, stage
 from tests.live.chat_upstream import SIGNER, SIGNER_KEY, Asked, Reply, closing
@@ -104,7 +104,7 @@ async def test_a_bill_beyond_every_number_ends_the_turn_and_not_the_chat() -> No
         turn = await on.ended(await on.ask())
         assert turn.state == State.ANSWERED
         assert (turn.fee, turn.fee_kind) == (UINT256_MAX, FeeKind.KNOWN)
-        await in_db(services.delete_chat)(on.chat)
+        await in_db(conversations.delete_chat)(on.chat)
 
 
 async def test_two_counts_of_one_answer_are_told_as_the_last() -> None:

@@ -13,8 +13,8 @@ from channels.db import database_sync_to_async
 from django.test import AsyncClient
 from django.utils import timezone
 
+from inference import access, conversations, services, tasks, turnlog
 from inference import hub as hubs
-from inference import services, tasks, turnlog
 from inference.errors import Busy, ChatError, NotReady, SignerChanged
 from inference.hub import Hub
 from inference.models import Chat, State, Turn, Verdict
@@ -198,7 +198,7 @@ async def test_a_killed_process_loses_no_prefix_and_sends_nothing_again() -> Non
         task = s.hub._turns[turn_id]
         assert await hubs.reap() == 0, "it lives"
         await turnlog.gone(s.hub.process)
-        prefix = await turnlog.text_of(turn_id)
+        prefix, _ = await turnlog.text_of(turn_id)
         assert await hubs.reap() == 1
         turn = await s.turn(turn_id)
         assert (turn.state, turn.failure, turn.verdict) == (
@@ -374,7 +374,7 @@ async def test_the_sweep_looks_after_what_was_left(monkeypatch: pytest.MonkeyPat
     async with stage(polite) as s:
         turn = await s.ended(await s.ask())
         await in_db(Turn.objects.filter(pk=turn.pk).update)(verdict="pending", signature=None)
-        assert await in_db(tasks.sweep)() == {"ended": 0, "asked": 1}
+        assert await in_db(tasks.sweep)() == {"ended": 0, "asked": 1, "purged": 0}
         # twenty minutes later, the provider gone: no waiting for ever
         old = timezone.now() - timedelta(minutes=30)
         await in_db(Turn.objects.filter(pk=turn.pk).update)(ended_at=old, url="http://127.0.0.1:9")
@@ -394,8 +394,9 @@ async def test_thinking_is_told_apart_from_silence() -> None:
         turn_id = await s.ask()
         kinds = [e.event["type"] for e in await watched(turn_id)]
         turn = await s.ended(turn_id)
-    assert kinds[0] == "thinking" and kinds.count("thinking") == 1
-    assert (turn.answer, turn.verdict) == ("Yes", "verified")
+    assert kinds[:4] == ["reasoning"] * 3 + ["delta"]
+    assert (turn.reasoning, turn.answer, turn.verdict) == ("hmhmhm", "Yes", "verified")
+    assert 40 <= turn.reasoning_ms <= turn.total_ms
 
 
 async def test_redis_trouble_costs_the_view_but_not_the_answer(
@@ -450,7 +451,7 @@ async def test_a_changed_signer_is_asked_about_once() -> None:
 async def test_at_most_four_at_once() -> None:
     async with stage(endless) as s:
         chats = [s.chat] + [
-            await in_db(services.create_chat)(s.chat.owner, factories.PETRA) for _ in range(4)
+            await in_db(conversations.create_chat)(s.chat.owner, factories.PETRA) for _ in range(4)
         ]
         opened = []
         for chat in chats[:4]:
@@ -460,10 +461,11 @@ async def test_at_most_four_at_once() -> None:
         with pytest.raises(Busy):
             await s.ask()
         with pytest.raises(Busy):
-            await in_db(services.delete_chat)(chats[0])
+            await in_db(conversations.delete_chat)(chats[0])
         for turn_id in opened:
             await s.hub.stop(turn_id, s.hub.process)
         for turn_id in opened:
             await s.ended(turn_id)
-        await in_db(services.delete_chat)(chats[0])
-        assert await in_db(Turn.objects.filter(pk=opened[0]).exists)() is False
+        await in_db(conversations.delete_chat)(chats[0])
+        with pytest.raises(Chat.DoesNotExist):
+            await in_db(access.chat_for)(s.chat.owner, chats[0].pk)

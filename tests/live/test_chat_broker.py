@@ -15,7 +15,7 @@ from accounts import keys
 from accounts.models import User
 from devnet.anvil import Anvil
 from devnet.deploy import connect, deploy
-from inference import services
+from inference import conversations, services
 from inference.errors import NotReady
 from inference.hub import Hub
 from inference.models import State, Turn, Verdict
@@ -93,7 +93,7 @@ async def hub() -> AsyncIterator[Hub]:
 
 
 async def ask(own: Hub, user: User, broker: Broker, text: str, stop_after: float = 0) -> Turn:
-    chat = await in_db(services.create_chat)(user, broker.address)
+    chat = await in_db(conversations.create_chat)(user, broker.address)
     opened = await in_db(services.open_turn)(chat, text, process=own.process)
     assert opened.call is not None
     own.launch(opened.turn, opened.call)
@@ -101,7 +101,7 @@ async def ask(own: Hub, user: User, broker: Broker, text: str, stop_after: float
         await asyncio.sleep(stop_after)
         await own.stop(opened.turn, own.process)
     for _ in range(400):
-        turn: Turn = await in_db(Turn.objects.get)(pk=opened.turn)
+        turn: Turn = await in_db(Turn.objects.select_related("chat").get)(pk=opened.turn)
         if turn.state != State.OPEN and turn.verdict != Verdict.PENDING:
             return turn
         await asyncio.sleep(0.025)

@@ -56,6 +56,20 @@ def judge(
             ("verified", "hashes_match"),
         ),
         (signed(f"model{REQUEST}:{RESPONSE}"), EXCHANGE, SIGNER, ("unavailable", "unknown_form")),
+        *(
+            (
+                signed(f"{said}:{REQUEST}:{RESPONSE}"),
+                dataclasses.replace(EXCHANGE, model="Qwen/Qwen3-8B"),
+                SIGNER,
+                expected,
+            )
+            for said, expected in (
+                ("Qwen/Qwen3-8B", ("verified", "hashes_match")),
+                ("qwen3-8b", ("verified", "hashes_match")),
+                ("Qwen/Qwen3-0.6B", ("rewritten", "model_differs")),
+                ("B", ("rewritten", "model_differs")),
+            )
+        ),
         (signed(f"{ELSE}:{RESPONSE}"), EXCHANGE, SIGNER, ("rewritten", "request_differs")),
         (signed(f"{REQUEST}:{ELSE}"), EXCHANGE, SIGNER, ("altered", "answer_differs")),
         (signed(f"{ELSE}:{ELSE}"), EXCHANGE, SIGNER, ("altered", "answer_differs")),

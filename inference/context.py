@@ -1,0 +1,47 @@
+"""What of a conversation a provider is sent: the shown branch, from where it was cut, as many of
+the newest turns as fit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from inference import conversations
+from inference.models import Chat, State, Turn
+from inference.options import Options
+from inference.wire import Message
+
+MAX_CONTEXT_CHARS = 96_000
+MAX_CONTEXT_TURNS = 200
+
+
+@dataclass(frozen=True)
+class Context:
+    """Turns that go along, oldest first; `left_out` counts older ones on the branch that do not."""
+
+    turns: tuple[Turn, ...]
+    left_out: int
+
+
+def messages(chat: Chat, parent: int | None, options: Options) -> list[Message]:
+    """Everything before the new question, system prompt first."""
+    said = [Message("system", options.system)] if options.system else []
+    for turn in context(chat, parent).turns:
+        said += [Message("user", turn.question), Message("assistant", turn.answer)]
+    return said
+
+
+def context(chat: Chat, parent: int | None) -> Context:
+    """The turns before a new one under `parent`. What failed is not part of the conversation."""
+    path = conversations.tree_of(chat).path(parent)
+    after = [turn for turn in path if turn > chat.forgotten]
+    rows = chat.turns.filter(pk__in=after[-MAX_CONTEXT_TURNS:]).exclude(answer_sealed=b"")
+    rows = rows.exclude(state__in=(State.OPEN, State.FAILED)).order_by("-pk")
+    taken: list[Turn] = []
+    room = MAX_CONTEXT_CHARS
+    for turn in rows.defer("request_sealed", "response_sealed", "reasoning_sealed"):
+        room -= len(turn.question) + len(turn.answer)
+        if room < 0:
+            break
+        taken.append(turn)
+    return Context(tuple(reversed(taken)), len(path) - len(taken))

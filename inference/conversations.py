@@ -1,0 +1,126 @@
+"""Writes of whole conversations: begin, name, turn to another version, delete, undo, purge."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from importlib import import_module
+
+import orjson
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from accounts import crypto
+from accounts.models import User
+from inference import seals
+from inference.branches import Tree
+from inference.errors import BadPrompt, Busy
+from inference.models import Chat, State, Turn
+from inference.options import Options
+
+TITLE_CHARS = 80
+#: A deleted conversation can be brought back for this long; the page offers it for 8 s.
+UNDO_FOR = timedelta(seconds=60)
+BATCH = 200
+
+
+def create_chat(owner: User, provider: str, *, session_key: str = "") -> Chat:
+    """An empty conversation with a provider (EIP-55 address).
+
+    With `session_key` it is not kept: only that session can read it, and only while it lives.
+    """
+    key = seals.new_key()
+    chat = Chat(owner=owner, provider=provider, session_key=session_key)
+    if session_key:
+        seals.lend_key(chat.pk, key, timedelta(seconds=settings.SESSION_COOKIE_AGE))
+    else:
+        chat.key_sealed = seals.seal_key(key)
+    newest = Chat.objects.filter(owner=owner, asked=True).order_by("-updated_at").first()
+    if newest is not None and not session_key:
+        # What was set up last time goes along, except for what was said.
+        chat.options_sealed = sealed_options(chat, newest.options)
+    chat.save(force_insert=True)
+    return chat
+
+
+def sealed_options(chat: Chat, options: Options) -> bytes:
+    return chat.box.seal("options", orjson.dumps(options.stored()))
+
+
+def rename(chat: Chat, title: str) -> None:
+    """Give a conversation another name. Raises BadPrompt for an empty or too long one."""
+    title = " ".join(title.replace("\x00", "").split())
+    if not title or len(title) > TITLE_CHARS:
+        raise BadPrompt(f"A name has 1 to {TITLE_CHARS} characters.")
+    Chat.objects.filter(pk=chat.pk).update(title_sealed=chat.box.seal_text("title", title))
+
+
+def show(turn: Turn) -> None:
+    """Turn the conversation to the version that `turn` is, at the newest end of its branch."""
+    chat = turn.chat
+    leaf = tree_of(chat).newest_leaf(turn.pk)
+    Chat.objects.filter(pk=chat.pk).update(leaf_id=leaf)
+
+
+def forget_until(turn: Turn) -> None:
+    """From now on do not send `turn` and what came before it."""
+    Chat.objects.filter(pk=turn.chat_id).update(forgotten=turn.pk)
+
+
+def remember_all(chat: Chat) -> None:
+    """Send as much of the conversation as fits again."""
+    Chat.objects.filter(pk=chat.pk).update(forgotten=0)
+
+
+def tree_of(chat: Chat) -> Tree:
+    return Tree.of(chat.turns.values_list("pk", "parent_id", "batch"))
+
+
+def delete_chat(chat: Chat) -> None:
+    """Take a conversation away; `bring_back` undoes it for a while. Raises Busy while an answer is
+    written.
+    """
+    with transaction.atomic():
+        if chat.turns.select_for_update().filter(state=State.OPEN).exists():
+            raise Busy("Stop the answer first, then delete the conversation.")
+        Chat.objects.filter(pk=chat.pk).update(deleted_at=timezone.now())
+
+
+def bring_back(chat: Chat) -> None:
+    Chat.objects.filter(pk=chat.pk).update(deleted_at=None)
+
+
+def purge() -> int:
+    """Delete for good: what was deleted a while ago, and unkept conversations whose session or key
+    is gone. Returns how many. Open answers are waited for.
+    """
+    now = timezone.now()
+    gone = [*Chat.objects.filter(deleted_at__lt=now - UNDO_FOR)[:BATCH]]
+    unkept = list(
+        Chat.objects.filter(key_sealed="", created_at__lt=now - UNDO_FOR).order_by("created_at")
+    )
+    living = seals.lent([chat.pk for chat in unkept])
+    sessions = import_module(settings.SESSION_ENGINE).SessionStore()
+    gone += [
+        chat for chat in unkept if chat.pk not in living or not sessions.exists(chat.session_key)
+    ]
+    for chat in gone:
+        seals.forget_key(chat.pk)
+        if not chat.turns.filter(state=State.OPEN).exists():
+            chat.delete()
+    return len(gone)
+
+
+def rotate() -> tuple[int, int]:
+    """Seal every conversation's key with the newest of FIELD_KEYS: (done, unreadable)."""
+    done = unreadable = 0
+    for pk, sealed in (
+        Chat.objects.exclude(key_sealed="").values_list("pk", "key_sealed").iterator()
+    ):
+        try:
+            again = crypto.reseal(sealed)
+        except crypto.Unreadable:
+            unreadable += 1
+            continue
+        done += Chat.objects.filter(pk=pk, key_sealed=sealed).update(key_sealed=again)
+    return done, unreadable

@@ -1,0 +1,42 @@
+"""What a question may cost at most, before it is sent, against what can be spent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from accounts.models import User
+from inference import context, costs, readiness
+from inference.models import Chat
+from inference.options import MAX_TOKENS, MOST_TOKENS
+from ledger import selectors as ledger
+from protocol import fees
+
+#: Around the words of one message and of the request: JSON's own signs.
+_MESSAGE_BYTES = 30
+_REQUEST_BYTES = 160
+
+
+def estimate(
+    user: User | None, chat: Chat | None, *, provider: str, question_bytes: int, max_tokens: int
+) -> dict[str, Any]:
+    """`tokens` (about), `most` and `free` (neuron as decimal strings; free is what may be spent
+    beyond the reserve), `enough`, and `turns` that go along. Nothing where no provider is chosen.
+    """
+    listing = readiness.chat_service(provider) if provider else None
+    if listing is None:
+        return {}
+    going = context.context(chat, chat.leaf_id).turns if chat else ()
+    said = sum(len(x.question.encode()) + len(x.answer.encode()) for x in going)
+    system = len(chat.options.system.encode()) if chat else 0
+    size = question_bytes + said + system + _MESSAGE_BYTES * (2 * len(going) + 1) + _REQUEST_BYTES
+    tariff = fees.tariff(listing.input_price, listing.output_price, listing.additional_info)
+    most = costs.most(tariff, size, min(max_tokens or MAX_TOKENS, MOST_TOKENS))
+    position = ledger.position(user.address, listing.provider, listing.serving) if user else None
+    free = max(0, position.spendable - fees.MINIMUM_RESERVE) if position else 0
+    return {
+        "tokens": costs.tokens(question_bytes + said + system),
+        "most": str(most),
+        "free": str(free),
+        "enough": free >= most,
+        "turns": len(going),
+    }

@@ -1,0 +1,142 @@
+"""A conversation as a file: to read (Markdown), or with everything that proves it (JSON).
+
+The JSON holds for every answer the exact bytes sent and received (base64), their SHA-256, and the
+provider's signature as it came: whoever has the file can compute each verdict again without us.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Any
+
+import orjson
+from django.utils import timezone
+
+from inference.conversations import tree_of
+from inference.models import Chat, State, Turn
+from inference.seals import Unreadable
+
+FORMAT = "0g-market-conversation"
+VERSION = 1
+
+
+def document(chat: Chat) -> bytes:
+    """The JSON file, every branch of the conversation included, oldest turn first."""
+    turns = [entry(turn) for turn in chat.turns.order_by("pk").iterator(chunk_size=20)]
+    made = {
+        "format": FORMAT,
+        "version": VERSION,
+        "title": chat.title,
+        "owner": chat.owner.address,
+        "exported_at": timezone.now().isoformat(),
+        "current": chat.leaf_id,
+        "turns": turns,
+    }
+    return orjson.dumps(made, option=orjson.OPT_INDENT_2)
+
+
+def entry(turn: Turn) -> dict[str, Any]:
+    """One answer with its proof. Amounts are decimal strings of neuron."""
+    response = _bytes(turn, "response")
+    received = response is not None and _sha256(response) == turn.response_sha256
+    return {
+        "id": turn.pk,
+        "parent": turn.parent_id,
+        "asked_at": turn.created_at.isoformat(),
+        "ended_at": turn.ended_at.isoformat() if turn.ended_at else None,
+        "state": turn.state,
+        "question": turn.question,
+        "reasoning": turn.reasoning,
+        "answer": turn.answer,
+        "provider": turn.provider,
+        "serving_contract": turn.serving,
+        "url": turn.url,
+        "model": turn.model,
+        "input_price": str(turn.input_price),
+        "output_price": str(turn.output_price),
+        "additional_info": turn.additional_info,
+        "prompt_tokens": turn.prompt_tokens,
+        "completion_tokens": turn.completion_tokens,
+        "cached_tokens": turn.cached_tokens,
+        "fee": str(turn.fee),
+        "fee_kind": turn.fee_kind,
+        "first_token_ms": turn.first_token_ms,
+        "total_ms": turn.total_ms,
+        "finish_reason": turn.finish_reason,
+        "failure": turn.failure,
+        "failure_status": turn.failure_status,
+        "failure_detail": turn.failure_detail,
+        "request_sha256": turn.request_sha256,
+        "request_base64": _base64(_bytes(turn, "request")),
+        "response_sha256": turn.response_sha256,
+        "response_bytes": turn.response_bytes,
+        # Only where it is all of what was hashed: a half would look like a forgery.
+        "response_base64": _base64(response) if received else None,
+        "response_headers": turn.response_headers,
+        "complete": turn.complete,
+        "answer_id": turn.answer_id,
+        "expected_signer": turn.expected_signer,
+        "signer_acknowledged": turn.signer_acknowledged,
+        "signature": turn.signature,
+        "signature_fetched_at": turn.signature_at.isoformat() if turn.signature_at else None,
+        "signer": turn.signer,
+        "scheme": turn.scheme,
+        "signed_model": turn.signed_model,
+        "signed_request": turn.signed_request,
+        "signed_response": turn.signed_response,
+        "verdict": turn.verdict,
+        "verdict_reason": turn.verdict_reason,
+    }
+
+
+def markdown(chat: Chat) -> str:
+    """The shown branch as Markdown, with model, cost, verdict, hashes and signature under each
+    answer.
+    """
+    path = tree_of(chat).path(chat.leaf_id)
+    turns = {turn.pk: turn for turn in chat.turns.filter(pk__in=path)}
+    parts = [f"# {chat.title or 'Conversation'}\n"]
+    parts += [_section(turns[pk]) for pk in path if pk in turns]
+    return "\n".join(parts)
+
+
+def _section(turn: Turn) -> str:
+    signature = turn.signature if isinstance(turn.signature, dict) else {}
+    facts = [
+        ("Asked", turn.created_at.isoformat(timespec="seconds")),
+        ("Provider", turn.provider),
+        ("Model", turn.model),
+        ("State", State(turn.state).label),
+        ("Tokens", f"{turn.prompt_tokens} in, {turn.completion_tokens} out"),
+        ("Cost", f"{turn.fee} neuron ({turn.get_fee_kind_display()})"),
+        ("Verdict", f"{turn.verdict} ({turn.verdict_reason})"),
+        ("Request SHA-256", turn.request_sha256),
+        ("Response SHA-256", turn.response_sha256),
+        ("Signed text", signature.get("text", "")),
+        ("Signature", signature.get("signature", "")),
+        ("Signer", turn.signer),
+        ("Signer on chain", turn.expected_signer),
+    ]
+    lines = [f"- {name}: `{_plain(value)}`" for name, value in facts if value]
+    question = "\n".join(f"> {line}" for line in turn.question.splitlines())
+    return f"{question}\n\n{turn.answer}\n\n" + "\n".join(lines) + "\n\n---\n"
+
+
+def _plain(value: object) -> str:
+    return " ".join(str(value).replace("`", "'").split())[:400]
+
+
+def _bytes(turn: Turn, name: str) -> bytes | None:
+    try:
+        return bytes(getattr(turn, name))
+    except Unreadable:
+        return None
+
+
+def _base64(data: bytes | None) -> str | None:
+    return None if data is None else base64.b64encode(data).decode()
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

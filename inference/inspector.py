@@ -1,0 +1,104 @@
+"""One request as it went over the wire: bytes, headers, times, hashes, and how to send it again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+
+from inference.models import Turn
+from inference.pages_turn import TurnView
+from inference.seals import Unreadable
+
+SHOWN_CHARS = 60_000
+PATH = "/v1/proxy/chat/completions"
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Bytes as text; `cut` where more was received than is shown, `lost` where they are gone."""
+
+    text: str
+    size: int
+    cut: bool = False
+    lost: bool = False
+
+
+@dataclass(frozen=True)
+class InspectPage:
+    """The request inspector."""
+
+    turn: TurnView
+    url: str
+    sent_headers: tuple[tuple[str, str], ...]
+    request: Raw
+    got_headers: tuple[tuple[str, str], ...]
+    response: Raw
+    total_ms: int
+    curl: str
+    python: str
+
+
+def page(turn: Turn) -> InspectPage:
+    """Everything kept about a request. The key it was sent with is not."""
+    url = turn.url.rstrip("/") + PATH
+    body = _bytes(turn, "request") or b""
+    received = _bytes(turn, "response")
+    return InspectPage(
+        turn=TurnView.of(turn),
+        url=url,
+        sent_headers=(
+            ("Authorization", "Bearer app-sk-… (never shown)"),
+            ("Content-Type", "application/json"),
+            ("Accept", "text/event-stream"),
+        ),
+        request=_raw(_pretty(body), len(body)),
+        got_headers=tuple((str(k), str(v)) for k, v in turn.response_headers.items()),
+        response=(
+            Raw("", turn.response_bytes, lost=True)
+            if not received and turn.response_bytes
+            else _raw((received or b"").decode("utf-8", "replace"), turn.response_bytes)
+        ),
+        total_ms=turn.total_ms,
+        curl=_curl(url, body),
+        python=_python(url, body),
+    )
+
+
+def _raw(text: str, size: int) -> Raw:
+    return Raw(text[:SHOWN_CHARS], size, cut=len(text) > SHOWN_CHARS)
+
+
+def _pretty(body: bytes) -> str:
+    try:
+        return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+    except ValueError:
+        return body.decode("utf-8", "replace")
+
+
+def _curl(url: str, body: bytes) -> str:
+    """A shell command that sends exactly the same bytes; `ZG_KEY` is a key of one's own."""
+    return (
+        f"curl -N {shlex.quote(url)} \\\n"
+        '  -H "Authorization: Bearer $ZG_KEY" \\\n'
+        "  -H 'Content-Type: application/json' \\\n"
+        f"  --data-raw {shlex.quote(body.decode('utf-8', 'replace'))}"
+    )
+
+
+def _python(url: str, body: bytes) -> str:
+    return (
+        "import os\nfrom urllib.request import Request, urlopen\n\n"
+        f"request = Request(\n    {url!r},\n    data={body!r},\n"
+        '    headers={"Authorization": "Bearer " + os.environ["ZG_KEY"],'
+        ' "Content-Type": "application/json"},\n)\n'
+        "with urlopen(request) as answer:\n    for line in answer:\n"
+        '        print(line.decode(), end="")\n'
+    )
+
+
+def _bytes(turn: Turn, name: str) -> bytes | None:
+    try:
+        return bytes(getattr(turn, name))
+    except Unreadable:
+        return None

@@ -1,0 +1,135 @@
+"""How a question is asked: the parameters of OpenAI chat completions that brokers pass on. Pure.
+
+Every value is checked here, whoever sends it (form, socket, stored row); what is left out is left
+to the provider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any, Self
+
+from inference.errors import BadPrompt
+
+MAX_TOKENS = 1024
+MOST_TOKENS = 32_768
+MAX_SYSTEM_CHARS = 8_000
+MAX_STOPS = 4
+MAX_STOP_CHARS = 64
+_MOST_SEED = 2**53 - 1
+
+
+@dataclass(frozen=True)
+class Options:
+    """`temperature` and `top_p` are decimal strings ("" = the provider's own), `stop` up to four
+    texts, `max_tokens` bounds the answer and with it the cost.
+    """
+
+    system: str = ""
+    temperature: str = ""
+    top_p: str = ""
+    max_tokens: int = MAX_TOKENS
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    json: bool = False
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """Checked options of loose ones (numbers may be text, as forms send them).
+
+        Raises BadPrompt with the field's rule.
+        """
+        system = _text(given.get("system"), MAX_SYSTEM_CHARS, "The system prompt")
+        stop = given.get("stop")
+        stops = [line for line in stop.splitlines() if line] if isinstance(stop, str) else stop
+        if not isinstance(stops, list | tuple | None) or len(stops or ()) > MAX_STOPS:
+            raise BadPrompt(f"Up to {MAX_STOPS} stop texts, one per line.")
+        return cls(
+            system=system.strip(),
+            temperature=_number(given.get("temperature"), "Temperature", 2),
+            top_p=_number(given.get("top_p"), "Top p", 1),
+            max_tokens=_whole(given.get("max_tokens"), "The longest answer", 1, MOST_TOKENS)
+            or MAX_TOKENS,
+            seed=_whole(given.get("seed"), "The seed", 0, _MOST_SEED),
+            stop=tuple(_text(x, MAX_STOP_CHARS, "A stop text") for x in stops or ()),
+            json=given.get("json") in (True, "on", "1", "true"),
+        )
+
+    def wire(self) -> dict[str, Any]:
+        """What goes into the request besides model, messages and max_tokens."""
+        return {
+            **({"temperature": float(self.temperature)} if self.temperature else {}),
+            **({"top_p": float(self.top_p)} if self.top_p else {}),
+            **({"seed": self.seed} if self.seed is not None else {}),
+            **({"stop": list(self.stop)} if self.stop else {}),
+            **({"response_format": {"type": "json_object"}} if self.json else {}),
+        }
+
+    def stored(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def changed(self) -> int:
+        """How many differ from the defaults."""
+        defaults = asdict(type(self)())
+        return sum(value != defaults[name] for name, value in asdict(self).items())
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named choice of sampling; what it does is said beside it."""
+
+    name: str
+    words: str
+    temperature: str = ""
+    top_p: str = ""
+    json: bool = False
+
+
+PRESETS = (
+    Preset("Provider’s own", "nothing is sent, the provider decides"),
+    Preset("Precise", "the likeliest words", temperature="0.2"),
+    Preset("Balanced", "some variety", temperature="0.7", top_p="0.95"),
+    Preset("Creative", "much variety", temperature="1.2"),
+    Preset("JSON", "an answer that programs read", temperature="0", json=True),
+)
+
+
+def _text(value: object, most: int, what: str) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str) or len(value) > most:
+        raise BadPrompt(f"{what} may have up to {most:,} characters.")
+    return value.replace("\x00", "\ufffd")
+
+
+def _number(value: object, what: str, most: int) -> str:
+    if value is None or value == "":
+        return ""
+    rule = BadPrompt(f"{what} is a number from 0 to {most}, such as 0.7.")
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise rule
+    text = str(value).strip()
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        raise rule from None
+    if len(text) > 8 or not number.is_finite() or not 0 <= number <= most:
+        raise rule
+    return format(number.normalize(), "f")
+
+
+def _whole(value: object, what: str, least: int, most: int) -> int | None:
+    if value is None or value == "":
+        return None
+    rule = BadPrompt(f"{what} is a whole number from {least:,} to {most:,}.")
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise rule
+    text = str(value).strip()
+    if not (text.isascii() and text.isdecimal() and len(text) < 17):
+        raise rule
+    if not least <= int(text) <= most:
+        raise rule
+    return int(text)

@@ -1,0 +1,243 @@
+"""What a page shows of one question and its answers."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+from uuid import UUID
+
+from django.utils.safestring import SafeString
+
+from inference import markdown, words
+from inference.branches import Place
+from inference.models import FeeKind, State, Turn, Verdict
+from inference.words import Explanation
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Both hashes, ours and the signed ones, and who signed; "" where not known."""
+
+    our_request: str
+    signed_request: str
+    our_response: str
+    signed_response: str
+    signer: str
+    expected_signer: str
+    scheme: str
+    routing: bool
+    model: str
+    signed_model: str
+    reason: str
+    answer_id: str
+    fetched_at: dt.datetime | None
+
+    @property
+    def model_differs(self) -> bool:
+        return self.reason == "model_differs"
+
+    @property
+    def request_differs(self) -> bool:
+        return bool(self.signed_request) and self.signed_request != self.our_request
+
+    @property
+    def response_differs(self) -> bool:
+        return bool(self.signed_response) and self.signed_response != self.our_response
+
+    @property
+    def signer_differs(self) -> bool:
+        return bool(self.signer) and self.signer.lower() != self.expected_signer.lower()
+
+
+@dataclass(frozen=True)
+class Other:
+    """A provider that could answer the same question: the most it could cost, the difference to the
+    first one (neuron, signed), and what is known about its machine.
+    """
+
+    provider: str
+    model: str
+    most: int
+    difference: int
+    verdict: str
+
+    @property
+    def cheaper(self) -> int:
+        return -self.difference
+
+
+@dataclass(frozen=True)
+class TurnView:
+    """One answer, its cost and proof. `answer` is the raw text, `html` is safe."""
+
+    id: int
+    chat: UUID
+    state: str
+    question: str
+    answer: str
+    html: SafeString | None
+    reasoning: str
+    reasoning_ms: int
+    model: str
+    provider: str
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    fee: int
+    fee_kind: str
+    first_token_ms: int
+    tokens_per_second: int | None
+    finish_reason: str
+    ending: Explanation | None
+    failure: str
+    failure_detail: str
+    retry_after: int
+    verdict: str
+    verdict_words: str
+    can_recheck: bool
+    proof: Proof
+    #: Other providers that could answer instead; only for an answer that did not come.
+    others: tuple[Other, ...] = ()
+    #: Questions that could be left out of the next request, and the turn up to which.
+    oldest: tuple[str, ...] = ()
+    forget_until: int = 0
+
+    @property
+    def open(self) -> bool:
+        return self.state == State.OPEN
+
+    @property
+    def watched(self) -> bool:
+        """Whether the page should look again: the signature is still being fetched."""
+        return not self.open and self.verdict == Verdict.PENDING
+
+    @property
+    def sent(self) -> bool:
+        """Whether anything came back that could be signed."""
+        return bool(self.answer) or self.state in (State.ANSWERED, State.STOPPED)
+
+    @property
+    def ttft(self) -> str:
+        """`420 ms`, or `1.2 s` from a second on."""
+        return _duration(self.first_token_ms)
+
+    @property
+    def thought(self) -> str:
+        return _duration(self.reasoning_ms)
+
+    @property
+    def can_continue(self) -> bool:
+        """Whether there is a half answer to go on from."""
+        cut = self.state in (State.STOPPED, State.CUT_OFF) or self.finish_reason == "length"
+        return cut and bool(self.answer)
+
+    @classmethod
+    def of(cls, turn: Turn, others: tuple[Other, ...] = (), oldest: tuple[Turn, ...] = ()) -> Self:
+        ending = None
+        if turn.state == State.STOPPED:
+            ending = words.STOPPED
+        elif turn.state in (State.CUT_OFF, State.FAILED):
+            ending = words.failure(turn.failure)
+        return cls(
+            id=turn.pk,
+            chat=turn.chat_id,
+            state=turn.state,
+            question=turn.question,
+            answer=turn.answer,
+            html=None if turn.state == State.OPEN else markdown.render(turn.answer),
+            reasoning=turn.reasoning,
+            reasoning_ms=turn.reasoning_ms,
+            model=turn.model,
+            provider=turn.provider,
+            prompt_tokens=turn.prompt_tokens,
+            completion_tokens=turn.completion_tokens,
+            fee=turn.fee,
+            fee_kind=FeeKind(turn.fee_kind).value,
+            first_token_ms=turn.first_token_ms,
+            tokens_per_second=_speed(turn),
+            finish_reason=turn.finish_reason,
+            ending=ending,
+            failure=turn.failure,
+            failure_detail=turn.failure_detail if turn.failure_status else "",
+            retry_after=turn.retry_after,
+            verdict=turn.verdict,
+            verdict_words=words.verdict(turn.verdict_reason),
+            can_recheck=turn.can_be_asked_again,
+            proof=Proof(
+                our_request=turn.request_sha256,
+                signed_request=turn.signed_request,
+                our_response=turn.response_sha256,
+                signed_response=turn.signed_response,
+                signer=turn.signer,
+                expected_signer=turn.expected_signer,
+                scheme=turn.scheme,
+                # The listing may keep silent about what the signature itself admits.
+                routing=turn.routing_proof or turn.scheme == "routing",
+                model=turn.model,
+                signed_model=turn.signed_model,
+                reason=turn.verdict_reason,
+                answer_id=turn.answer_id,
+                fetched_at=turn.signature_at,
+            ),
+            others=others,
+            oldest=tuple(x.question for x in oldest),
+            forget_until=oldest[-1].pk if oldest else 0,
+        )
+
+
+def _duration(ms: int) -> str:
+    return f"{ms} ms" if ms < 1000 else f"{ms // 1000}.{ms % 1000 // 100} s"
+
+
+def _speed(turn: Turn) -> int | None:
+    """Whole tokens per second after the first one; None where it cannot be known."""
+    writing = turn.total_ms - turn.first_token_ms
+    if not turn.completion_tokens or not turn.first_token_ms or writing <= 0:
+        return None
+    return turn.completion_tokens * 1000 // writing
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question with its answer, or with several that were asked side by side. `cut`: from here on
+    the conversation goes along with the next question, what is above does not.
+    """
+
+    id: int
+    chat: UUID
+    question: str
+    place: Place
+    answers: tuple[TurnView, ...]
+    cut: bool
+    last: bool
+
+    @classmethod
+    def of(
+        cls,
+        turn: Turn,
+        place: Place,
+        columns: Mapping[int, Turn],
+        *,
+        cut: bool = False,
+        last: bool = True,
+        others: tuple[Other, ...] = (),
+        oldest: tuple[Turn, ...] = (),
+    ) -> Self:
+        """`columns` holds the turns of `place.columns` by id."""
+        shown = [columns[pk] for pk in place.columns if pk in columns] or [turn]
+        return cls(
+            id=turn.pk,
+            chat=turn.chat_id,
+            question=turn.question,
+            place=place,
+            answers=tuple(
+                TurnView.of(x, others, oldest) if x.pk == turn.pk else TurnView.of(x) for x in shown
+            ),
+            cut=cut,
+            last=last,
+        )
+
+    @property
+    def open(self) -> bool:
+        return any(answer.open for answer in self.answers)

@@ -1,0 +1,79 @@
+"""What a page asks for, checked: one question to one provider, or to two side by side. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+from uuid import UUID, uuid5
+
+from inference.errors import BadPrompt
+from inference.options import Options
+
+_MAX_ADDRESS_CHARS = 42
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """`key` is the page's own id of it: the same key is the same question. `again` names the turn
+    of which this is another version, `also` a second provider. `options` None: as the last time.
+    """
+
+    key: UUID
+    text: str
+    provider: str = ""
+    also: str = ""
+    accept_signer: str = ""
+    again: int | None = None
+    options: Options | None = None
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """A prompt of a message or form. Raises BadPrompt."""
+        text, again, options = given.get("text"), given.get("again"), given.get("options")
+        if not isinstance(text, str):
+            raise BadPrompt("A question is text.")
+        if again is not None and (isinstance(again, bool) or not isinstance(again, int)):
+            raise BadPrompt("No such question.")
+        if again is not None and not 0 < again < 2**63:
+            raise BadPrompt("No such question.")
+        if options is not None and not isinstance(options, Mapping):
+            raise BadPrompt("The settings cannot be read.")
+        provider, also = _address(given, "provider"), _address(given, "also")
+        return cls(
+            key=_uuid(given.get("key")),
+            text=text,
+            provider=provider,
+            also="" if also.lower() == provider.lower() else also,
+            accept_signer=_address(given, "accept_signer"),
+            again=again,
+            options=None if options is None else Options.of(options),
+        )
+
+    def questions(self) -> list[dict[str, Any]]:
+        """The keyword arguments of `services.open_turn`, one for each provider asked."""
+        first = {
+            "prompt_key": self.key,
+            "provider": self.provider,
+            "accept_signer": self.accept_signer,
+            "again": self.again,
+            "options": self.options,
+        }
+        if not self.also:
+            return [first]
+        second = {**first, "prompt_key": uuid5(self.key, "also"), "provider": self.also, "lane": 1}
+        return [{**first, "batch": self.key}, {**second, "batch": self.key}]
+
+
+def _address(given: Mapping[str, Any], name: str) -> str:
+    value = given.get(name) or ""
+    if not isinstance(value, str) or len(value) > _MAX_ADDRESS_CHARS:
+        raise BadPrompt("Choose a provider that offers chat.")
+    return value
+
+
+def _uuid(value: object) -> UUID:
+    try:
+        return UUID(value if isinstance(value, str) else "")
+    except ValueError:
+        raise BadPrompt("The key is no UUID.") from None

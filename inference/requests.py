@@ -1,0 +1,195 @@
+"""Every request a person made here: filtered, counted, set against what was settled on chain."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+from urllib.parse import urlencode
+
+from django.db.models import Count, Min, Q, QuerySet, Sum
+from django.utils import timezone
+
+from accounts.models import User
+from accounts.pages_parts import Pager, pager
+from inference import access
+from inference.models import FeeKind, State, Turn, Verdict
+from ledger import selectors as ledger
+from ledger.models import Settlement
+
+PATH = "/playground/requests"
+PAGE_SIZE = 50
+COLUMNS = (
+    "asked_at", "provider", "model", "state", "failure", "prompt_tokens", "completion_tokens",
+    "fee_neuron", "fee_kind", "first_token_ms", "total_ms", "verdict", "verdict_reason",
+    "request_sha256", "response_sha256", "answer_id", "signer",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What the address asks for; words that are not in the lists count as not given."""
+
+    provider: str = ""
+    model: str = ""
+    state: str = ""
+    verdict: str = ""
+    since: dt.date | None = None
+    until: dt.date | None = None
+
+    @classmethod
+    def of(cls, given: Mapping[str, str]) -> Self:
+        state, verdict = given.get("state", ""), given.get("verdict", "")
+        return cls(
+            provider=ledger.address_of(given.get("provider", "")) or "",
+            model=given.get("model", "").replace("\x00", "")[:200],
+            state=state if state in State.values else "",
+            verdict=verdict if verdict in Verdict.values else "",
+            since=_day(given.get("since", "")),
+            until=_day(given.get("until", "")),
+        )
+
+    def query(self, page: int = 1) -> str:
+        """The same filter as an address's query."""
+        given = {**self.__dict__, "page": page if page > 1 else ""}
+        return urlencode({name: value for name, value in given.items() if value})
+
+    def rows(self, user: User, session_key: str | None) -> QuerySet[Turn]:
+        """The turns that match, newest first; conversations that are not kept are not listed."""
+        rows = access.turns_of(user, session_key).exclude(chat__key_sealed="")
+        exact = {"provider": self.provider, "model": self.model, "state": self.state}
+        rows = rows.filter(**{name: value for name, value in exact.items() if value})
+        if self.verdict:
+            rows = rows.filter(verdict=self.verdict)
+        if self.since:
+            rows = rows.filter(created_at__gte=_midnight(self.since))
+        if self.until:
+            rows = rows.filter(created_at__lt=_midnight(self.until) + dt.timedelta(days=1))
+        return rows.only(*_LISTED)
+
+
+_LISTED = (
+    "chat__owner", "chat__key_sealed", "created_at", "ended_at", "provider", "model", "state",
+    "failure", "prompt_tokens", "completion_tokens", "fee", "fee_kind", "first_token_ms",
+    "total_ms", "verdict", "verdict_reason", "request_sha256", "response_sha256", "answer_id",
+    "signer",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reconciled:
+    """One provider: what the answers here cost by count (`known`), by estimate, and at most where
+    nobody counted (`unknown`), against what it settled on chain since the first of them. Neuron.
+    """
+
+    provider: str
+    answers: int
+    known: int
+    estimated: int
+    unknown: int
+    settled: int
+
+    @property
+    def open(self) -> int:
+        """Counted here and not settled yet; 0 where more was settled."""
+        return max(0, self.known + self.estimated - self.settled)
+
+    @property
+    def beyond(self) -> int:
+        """Settled beyond what was counted here."""
+        return max(0, self.settled - self.known - self.estimated)
+
+
+@dataclass(frozen=True)
+class RequestsPage:
+    """The log."""
+
+    rows: tuple[Turn, ...]
+    pager: Pager
+    filter: Filter
+    narrows: bool
+    export: str
+    providers: tuple[str, ...]
+    models: tuple[str, ...]
+    states: tuple[tuple[str, str], ...]
+    verdicts: tuple[str, ...]
+    reconciled: tuple[Reconciled, ...]
+
+
+def page(user: User, session_key: str | None, wanted: Filter, number: int) -> RequestsPage:
+    """One page of the log (9 queries)."""
+    everything = Filter().rows(user, session_key)
+    found = ledger.paginate(wanted.rows(user, session_key), number, PAGE_SIZE, lambda row: row)
+    named = everything.order_by()
+    return RequestsPage(
+        rows=found.items,
+        pager=pager(found, "requests", lambda n: f"{PATH}?{wanted.query(n)}"),
+        filter=wanted,
+        narrows=bool(wanted.query()),
+        export=f"{PATH}.csv?{wanted.query()}".rstrip("?"),
+        providers=_distinct(named, "provider"),
+        models=_distinct(named, "model"),
+        states=tuple(State.choices),
+        verdicts=tuple(Verdict.values),
+        reconciled=reconcile(user, session_key),
+    )
+
+
+def _distinct(rows: QuerySet[Turn], name: str) -> tuple[str, ...]:
+    values = rows.values_list(name, flat=True).distinct().order_by(name)
+    return tuple(values[:100])
+
+
+def reconcile(user: User, session_key: str | None) -> tuple[Reconciled, ...]:
+    """Per provider, the fees counted here against the settlements on chain (2 queries).
+
+    A settlement names no answer and no key, so single answers cannot be ticked off: totals can.
+    """
+    rows = access.turns_of(user, session_key).exclude(state=State.OPEN).order_by()
+    counted = list(
+        rows.values("provider", "serving").annotate(
+            answers=Count("pk"),
+            first=Min("created_at"),
+            known=Sum("fee", filter=Q(fee_kind=FeeKind.KNOWN)),
+            estimated=Sum("fee", filter=Q(fee_kind=FeeKind.ESTIMATED)),
+            unknown=Sum("fee", filter=Q(fee_kind=FeeKind.UNKNOWN)),
+        )
+    )
+    since = {(x["provider"], x["serving"]): x["first"] for x in counted}
+    settled: dict[tuple[str, str], int] = {}
+    mine = Settlement.objects.filter(user=user.address, provider__in={p for p, _ in since})
+    for item in mine.values_list("provider", "serving", "at", "settled").iterator():
+        key = (item[0], item[1])
+        if key in since and item[2] >= since[key] - dt.timedelta(seconds=60):
+            settled[key] = settled.get(key, 0) + int(item[3])
+    return tuple(
+        Reconciled(
+            provider=x["provider"],
+            answers=x["answers"],
+            known=int(x["known"] or 0),
+            estimated=int(x["estimated"] or 0),
+            unknown=int(x["unknown"] or 0),
+            settled=settled.get((x["provider"], x["serving"]), 0),
+        )
+        for x in sorted(counted, key=lambda x: -x["answers"])
+    )
+
+
+def csv_rows(rows: QuerySet[Turn]) -> Iterator[list[Any]]:
+    """The log as rows of COLUMNS. What was said is not among them."""
+    yield list(COLUMNS)
+    for turn in rows.iterator(chunk_size=500):
+        values = {**turn.__dict__, "asked_at": turn.created_at, "fee_neuron": turn.fee}
+        yield [values[name] for name in COLUMNS]
+
+
+def _day(text: str) -> dt.date | None:
+    try:
+        return dt.date.fromisoformat(text) if len(text) == 10 else None
+    except ValueError:
+        return None
+
+
+def _midnight(day: dt.date) -> dt.datetime:
+    return timezone.make_aware(dt.datetime.combine(day, dt.time()), dt.UTC)

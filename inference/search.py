@@ -1,0 +1,58 @@
+"""Search in one's own conversations. They are encrypted, so no index can help: the newest turns are
+opened and read, and the page says how many.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from accounts.models import User
+from inference import access
+from inference.models import Chat
+from inference.pages import Search
+
+LOOKED_AT = 500
+SHOWN = 50
+AROUND = 40
+MAX_WORDS_CHARS = 100
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A conversation and where in it the words were found."""
+
+    chat: Chat
+    excerpt: str
+
+
+def search(user: User, session_key: str | None, words: str) -> tuple[list[Hit], Search]:
+    """Conversations whose name, questions or answers contain `words` (letter case ignored), newest
+    first, among the newest LOOKED_AT turns (1 query).
+    """
+    wanted = words.casefold()
+    rows = access.turns_of(user, session_key).only(
+        "question_sealed", "answer_sealed", "chat__owner", "chat__key_sealed", "chat__title_sealed",
+        "chat__updated_at", "chat__session_key",
+    )  # fmt: skip
+    turns = list(rows[: LOOKED_AT + 1])
+    chats: dict[object, Chat] = {}
+    found: dict[object, Hit] = {}
+    for turn in turns[:LOOKED_AT]:
+        # One object per conversation, so that its key is opened once.
+        turn.chat = chats.setdefault(turn.chat_id, turn.chat)
+        if turn.chat_id in found:
+            continue
+        for text in (turn.chat.title, turn.question, turn.answer):
+            at = text.casefold().find(wanted)
+            if at >= 0:
+                found[turn.chat_id] = Hit(turn.chat, _excerpt(text, at, len(words)))
+                break
+    hits = list(found.values())[:SHOWN]
+    more = len(turns) > LOOKED_AT
+    return hits, Search(words, min(len(turns), LOOKED_AT), len(found), more)
+
+
+def _excerpt(text: str, at: int, length: int) -> str:
+    start, end = max(0, at - AROUND), at + length + AROUND
+    cut = " ".join(text[start:end].split())
+    return ("…" if start else "") + cut + ("…" if end < len(text) else "")

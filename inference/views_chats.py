@@ -1,0 +1,71 @@
+"""Doors of whole conversations: name, delete, bring back, export."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.text import slugify
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
+
+from inference import access, conversations, export, selectors
+from inference.errors import ChatError
+from inference.models import Chat
+from inference.views import chat_of, session_of, user_of, visit_of
+
+
+@require_POST
+def rename(request: HttpRequest, chat: UUID) -> HttpResponse:
+    """Give a conversation another name."""
+    found = chat_of(request, chat)
+    try:
+        conversations.rename(found, request.POST.get("title", ""))
+    except ChatError as error:
+        return _page(request, found, error)
+    return HttpResponseRedirect(reverse("inference:chat", args=[chat]))
+
+
+@require_POST
+def delete(request: HttpRequest, chat: UUID) -> HttpResponse:
+    """Delete a conversation; the page it leads to offers to bring it back."""
+    found = chat_of(request, chat)
+    try:
+        conversations.delete_chat(found)
+    except ChatError as error:
+        return _page(request, found, error)
+    return HttpResponseRedirect(f"{reverse('inference:new')}?deleted={found.pk}")
+
+
+@require_POST
+def undo(request: HttpRequest, chat: UUID) -> HttpResponse:
+    """Bring back a conversation that was just deleted."""
+    user = user_of(request)
+    try:
+        if user is None:
+            raise Chat.DoesNotExist
+        found = access.deleted_chat_for(user, chat, session_of(request))
+    except Chat.DoesNotExist:
+        raise Http404("no such conversation") from None
+    conversations.bring_back(found)
+    return HttpResponseRedirect(reverse("inference:chat", args=[chat]))
+
+
+@never_cache
+@require_GET
+def download(request: HttpRequest, chat: UUID, form: str) -> HttpResponse:
+    """The whole conversation as `json` (every byte, hash and signature) or `md` (to read)."""
+    found = chat_of(request, chat)
+    made = export.document(found) if form == "json" else export.markdown(found).encode()
+    kind = "application/json" if form == "json" else "text/markdown; charset=utf-8"
+    answer = HttpResponse(made, content_type=kind)
+    name = slugify(found.title)[:40] or "conversation"
+    answer["Content-Disposition"] = f'attachment; filename="{name}.{form}"'
+    return answer
+
+
+def _page(request: HttpRequest, chat: Chat, error: ChatError) -> HttpResponse:
+    page = selectors.chat_page(visit_of(request), chat, error)
+    return render(request, "inference/chat.html", {"page": page}, status=409)

@@ -1,0 +1,58 @@
+"""Doors of the log: every request, one request in full, and all as a file."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET
+
+from accounts import csv_files
+from inference import inspector, requests
+from inference.requests import Filter
+from inference.views import session_of, turn_of, user_of
+
+#: A file holds so many of the newest requests; filters reach the older ones.
+MAX_ROWS = 50_000
+
+
+@never_cache
+@require_GET
+def log(request: HttpRequest) -> HttpResponse:
+    """Every request of the person, with filters."""
+    user = user_of(request)
+    if user is None:
+        return render(request, "inference/requests.html", {"page": None})
+    number = request.GET.get("page", "")
+    page = requests.page(
+        user,
+        session_of(request),
+        Filter.of(request.GET.dict()),
+        int(number) if number.isascii() and number.isdecimal() and len(number) < 7 else 1,
+    )
+    return render(request, "inference/requests.html", {"page": page})
+
+
+@never_cache
+@require_GET
+def log_csv(request: HttpRequest) -> HttpResponse:
+    """The requests that the page with the same filters lists; facts only, nothing that was said."""
+    user = user_of(request)
+    if user is None:
+        return HttpResponseRedirect(reverse("inference:requests"))
+    rows = Filter.of(request.GET.dict()).rows(user, session_of(request))[:MAX_ROWS]
+    answer = HttpResponse(
+        csv_files.lines(list(requests.csv_rows(rows))),
+        content_type="text/csv; charset=utf-8; header=present",
+    )
+    answer["Content-Disposition"] = 'attachment; filename="requests.csv"'
+    return answer
+
+
+@never_cache
+@require_GET
+def inspect(request: HttpRequest, turn: int) -> HttpResponse:
+    """One request as it went over the wire."""
+    page = inspector.page(turn_of(request, turn))
+    return render(request, "inference/inspect.html", {"page": page})

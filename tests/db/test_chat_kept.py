@@ -1,0 +1,257 @@
+"""What is stored of a conversation: sealed, searchable, exportable, and gone when it should be."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from cryptography.fernet import Fernet
+from django.core.management import call_command
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import User
+from attestation import verify
+from inference import conversations, seals, services
+from inference.models import Chat, State, Turn
+from inference.relay import Record
+from tests import factories
+from tests.db.chat_world import in_db, stage, world
+from tests.live.chat_upstream import Asked, Reply
+
+SECRET = "the walrus keeps its pin code"
+
+
+@pytest.fixture
+def chat(db: None) -> Chat:
+    return world("http://127.0.0.1:9")
+
+
+def signed_in(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def said(chat: Chat, question: str, answer: str, **again: Any) -> Turn:
+    """A turn that ended well."""
+    opened = services.open_turn(chat, question, process="p", **again)
+    record = Record(complete=True)
+    record.text.append(answer)
+    record.reasoning.append("because " + answer)
+    assert services.end_turn(opened.turn, State.ANSWERED, record)
+    return Turn.objects.select_related("chat").get(pk=opened.turn)
+
+
+def everything_stored() -> bytes:
+    """All rows of all our tables, as PostgreSQL writes them."""
+    with connection.cursor() as cursor:
+        names = ["inference_chat", "inference_turn"]
+        rows = []
+        for name in names:
+            cursor.execute(f"SELECT * FROM {name}")
+            rows += cursor.fetchall()
+    return b"\n".join(bytes(v) if isinstance(v, memoryview) else str(v).encode()
+                      for row in rows for v in row)  # fmt: skip
+
+
+@pytest.mark.django_db
+def test_nothing_that_was_said_is_stored_in_clear(chat: Chat) -> None:
+    turn = said(chat, f"Hello? {SECRET}", f"I heard: {SECRET}")
+    stored = everything_stored()
+    for piece in (SECRET, "walrus", "pin code", base64.b64encode(SECRET.encode()).decode()[4:-4]):
+        assert piece.encode() not in stored
+    assert turn.question.endswith(SECRET) and turn.answer.endswith(SECRET)
+    assert turn.reasoning.startswith("because") and SECRET.encode() in turn.request
+    assert turn.chat.title.startswith("Hello?")
+
+
+@pytest.mark.django_db
+def test_sealed_fields_cannot_be_swapped_or_altered(chat: Chat) -> None:
+    turn = said(chat, "The question", "The answer")
+    other = said(conversations.create_chat(chat.owner, factories.PETRA), "Else", "Other")
+    turn.answer_sealed = turn.question_sealed
+    assert turn.answer == seals.LOST
+    turn.answer_sealed = other.answer_sealed
+    assert turn.answer == seals.LOST
+    altered = bytearray(turn.question_sealed)
+    altered[-1] ^= 1
+    turn.question_sealed = bytes(altered)
+    assert turn.question == seals.LOST
+
+
+@pytest.mark.django_db
+def test_a_new_field_key_takes_over_and_a_lost_one_takes_no_page_down(
+    chat: Chat, settings: Any
+) -> None:
+    turn = said(chat, "The question", "The answer")
+    old, new = settings.FIELD_KEYS[0], Fernet.generate_key().decode()
+    settings.FIELD_KEYS = [new, old]
+    call_command("rotate_field_keys")
+    settings.FIELD_KEYS = [new]
+    assert Turn.objects.select_related("chat").get(pk=turn.pk).answer == "The answer"
+    settings.FIELD_KEYS = [Fernet.generate_key().decode()]
+    alice = signed_in(chat.owner)
+    for path in (f"/playground/chat/{chat.pk}", f"/playground/chat/turns/{turn.pk}",
+                 f"/playground/chat/turns/{turn.pk}/inspect", f"/playground/chat/{chat.pk}.json",
+                 f"/playground/chat/{chat.pk}.md", "/playground/chat?q=question",
+                 "/playground/requests"):  # fmt: skip
+        page = alice.get(path)
+        assert page.status_code == 200 and "The answer" not in page.content.decode(), path
+    assert seals.LOST in alice.get(f"/playground/chat/{chat.pk}").content.decode()
+    chat.refresh_from_db()
+    assert conversations.rotate() == (0, 1)
+
+
+@pytest.mark.django_db
+def test_search_finds_names_questions_and_answers_of_ones_own(chat: Chat) -> None:
+    said(chat, "Who is Ada?", "A Countess & mathematician")
+    bob = User.objects.for_address(factories.BOB)
+    theirs = conversations.create_chat(bob, factories.PETRA)
+    theirs.box.seal_text("title", "x")
+    Chat.objects.filter(pk=theirs.pk).update(
+        asked=True, title_sealed=theirs.box.seal_text("title", "countess of Bob")
+    )
+    alice = signed_in(chat.owner)
+    page = alice.get("/playground/chat", {"q": "COUNTESS &"}).content.decode()
+    assert "1 found in 1 answers" in page and "A Countess &amp; mathematician" in page
+    assert "of Bob" not in page
+    page = alice.get("/playground/chat", {"q": "nowhere"}).content.decode()
+    assert "0 found" in page and "No conversation contains this" in page
+    assert (
+        signed_in(bob).get("/playground/chat", {"q": "countess"}).content.decode().count("0 found")
+    )
+
+
+@pytest.mark.django_db
+def test_rename_delete_and_bring_back(chat: Chat) -> None:
+    said(chat, "A question", "An answer")
+    alice, path = signed_in(chat.owner), f"/playground/chat/{chat.pk}"
+    alice.post(f"{path}/rename", {"title": "  Of <walruses>  "})
+    assert "Of &lt;walruses&gt;" in alice.get(path).content.decode()
+    for bad in ("", "   ", "x" * 81):
+        assert alice.post(f"{path}/rename", {"title": bad}).status_code == 409
+    gone = alice.post(f"{path}/delete")
+    assert gone["Location"] == f"/playground/chat?deleted={chat.pk}"
+    after = alice.get(gone["Location"]).content.decode()
+    assert "The conversation was deleted." in after and "walruses" not in after
+    for hidden in (path, f"{path}.json"):
+        assert alice.get(hidden).status_code == 404
+    assert conversations.purge() == 0, "it can still be brought back"
+    strangers = signed_in(User.objects.for_address(factories.BOB))
+    assert strangers.post(f"{path}/undo").status_code == 404
+    assert alice.post(f"{path}/undo").status_code == 302
+    assert alice.get(path).status_code == 200
+    alice.post(f"{path}/delete")
+    Chat.objects.update(deleted_at=timezone.now() - timedelta(minutes=2))
+    assert conversations.purge() == 1
+    assert Chat.objects.count() == Turn.objects.count() == 0
+
+
+@pytest.mark.django_db
+def test_a_conversation_that_is_not_kept_lives_in_its_session_alone(chat: Chat) -> None:
+    alice, elsewhere = signed_in(chat.owner), signed_in(chat.owner)
+    made = alice.post("/playground/chat/start", {"provider": factories.PETRA, "keep": "no"})
+    path = made["Location"]
+    private = Chat.objects.exclude(pk=chat.pk).get()
+    assert private.key_sealed == "" and private.session_key == alice.session.session_key
+    turn = said(private, f"Hello? {SECRET}", "An answer")
+    page = alice.get(path).content.decode()
+    assert SECRET in page and "Not kept" in page
+    assert SECRET in alice.get("/playground/chat", {"q": "walrus"}).content.decode()
+    for hidden in (path, f"{path}.json", f"/playground/chat/turns/{turn.pk}"):
+        assert elsewhere.get(hidden).status_code == 404, "same person, another session"
+    assert "walrus" not in elsewhere.get("/playground/chat").content.decode()
+    assert "0 found" in elsewhere.get("/playground/chat", {"q": "walrus"}).content.decode()
+    assert "request-row" not in alice.get("/playground/requests").content.decode()
+    # nothing in the database opens it
+    seals.forget_key(private.pk)
+    assert Turn.objects.select_related("chat").get(pk=turn.pk).question == seals.LOST
+    assert conversations.purge() == 0, "a minute of grace"
+    Chat.objects.filter(pk=private.pk).update(created_at=timezone.now() - timedelta(minutes=2))
+    assert conversations.purge() == 1
+    assert list(Chat.objects.all()) == [chat]
+
+
+@pytest.mark.django_db
+def test_signing_out_ends_what_is_not_kept(chat: Chat) -> None:
+    alice = signed_in(chat.owner)
+    alice.post("/playground/chat/start", {"provider": factories.PETRA, "keep": "no"})
+    private = Chat.objects.exclude(pk=chat.pk).get()
+    Chat.objects.update(created_at=timezone.now() - timedelta(minutes=2))
+    assert conversations.purge() == 0
+    alice.logout()
+    assert conversations.purge() == 1
+    assert list(Chat.objects.all()) == [chat]
+    assert seals.lent([private.pk]) == set()
+
+
+async def polite(reply: Reply, asked: Asked) -> None:
+    await reply.start("id-1")
+    await reply.tokens("One ", "two `three`", pause=0.02)
+    await reply.signed_end("id-1", asked)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_an_export_proves_itself_without_us() -> None:
+    async with stage(polite) as s:
+        turn = await s.ended(await s.ask(f"What is a ledger? {SECRET}"))
+        chat = turn.chat
+        alice = await in_db(signed_in)(await in_db(lambda: chat.owner)())
+        answer = await in_db(alice.get)(f"/playground/chat/{chat.pk}.json")
+        text = (await in_db(alice.get)(f"/playground/chat/{chat.pk}.md")).content.decode()
+    assert "attachment" in answer["Content-Disposition"]
+    exported = json.loads(answer.content)
+    (item,) = exported["turns"]
+    request, response = (base64.b64decode(item[f"{x}_base64"]) for x in ("request", "response"))
+    assert hashlib.sha256(request).hexdigest() == item["request_sha256"]
+    assert hashlib.sha256(response).hexdigest() == item["response_sha256"]
+    assert len(response) == item["response_bytes"] and b"[DONE]" in response
+    judged = verify.reply(
+        item["signature"],
+        verify.Exchange(
+            hashlib.sha256(request).hexdigest(), hashlib.sha256(response).hexdigest(), True
+        ),
+        verify.Signer(item["expected_signer"], True),
+    )
+    assert judged.verdict == item["verdict"] == "verified"
+    assert "app-sk" not in answer.content.decode()
+    assert SECRET in text and "One two `three`" in text and item["response_sha256"] in text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_old_rows_are_sealed_by_the_migration() -> None:
+    """Two turns as the first version kept them become one sealed branch."""
+    executor = MigrationExecutor(connection)
+    executor.migrate([("inference", "0001_chats")])
+    try:
+        old = executor.loader.project_state([("inference", "0001_chats")]).apps
+        # Only what other tables need: their historical models may differ from today's.
+        owner = old.get_model("accounts", "User").objects.create(address=factories.ALICE)
+        chat = old.get_model("inference", "Chat").objects.create(
+            owner=owner, title="The old title", provider=factories.PETRA
+        )
+        for number in (1, 2):
+            old.get_model("inference", "Turn").objects.create(
+                chat=chat, prompt_key=uuid4(), state="answered", question=f"Question {number}",
+                answer=f"Answer {number}", request=b"{}", provider=factories.PETRA, max_tokens=1,
+                serving=factories.INFERENCE, input_price=1, output_price=1,
+            )  # fmt: skip
+    finally:
+        executor = MigrationExecutor(connection)
+        executor.migrate(executor.loader.graph.leaf_nodes())
+    sealed = Chat.objects.get()
+    assert (sealed.title, sealed.asked, sealed.kept) == ("The old title", True, True)
+    turns = [sealed.turns.get(pk=pk) for pk in conversations.tree_of(sealed).path(sealed.leaf_id)]
+    assert [(t.question, t.answer, t.request, t.request_bytes) for t in turns] == [
+        ("Question 1", "Answer 1", b"{}", 2),
+        ("Question 2", "Answer 2", b"{}", 2),
+    ]
+    assert b"Question" not in everything_stored()
