@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
-from accounts import actions, services
+from accounts import actions, services, trust
 from accounts.errors import Problem
 from accounts.problems import answer, body_of, json_door
 
@@ -23,7 +23,9 @@ def preview(request: HttpRequest) -> HttpResponse:
         sender = actions.address(body.get("from"))
     except ValueError as error:
         raise Problem("invalid_request", f"`from` {error}.") from None
-    checked = services.check(body.get("action", ""), body.get("params", {}), sender)
+    checked = trust.with_words(
+        services.check(body.get("action", ""), body.get("params", {}), sender)
+    )
     response = answer(checked.to_json())
     response["Access-Control-Allow-Origin"] = "*"
     return response

@@ -1,5 +1,5 @@
-"""What needs its owner: refunds that can be collected, balances too small to call with, keys that
-changed since they were acknowledged, money that lies idle (ux.md 9).
+"""What needs its owner: keys that changed since they were acknowledged, evidence that became worse,
+refunds that can be collected, balances too small to call with, money that lies idle (ux.md 9).
 """
 
 from __future__ import annotations
@@ -9,19 +9,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
-from django.db.models import Exists, Max, OuterRef, Q, QuerySet
+from django.db.models import Max
 
-from accounts import money
-from accounts.models import Intent, State, User
+from accounts import money, signers, trust
+from accounts.models import User
 from accounts.preview_money import PROVIDER_RESERVE
-from ledger.models import Kind, Movement, Service, ServiceChange
+from attestation import selectors as attestation
+from attestation.models import Fact
+from attestation.selectors import ServiceKey
+from ledger.models import Kind, Movement
 from ledger.records import Position
 
 IDLE_FOR = timedelta(days=30)
-#: (serving, provider)
-Pair = tuple[str, str]
-#: Place on the chain: block and log index.
-Place = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -39,10 +38,11 @@ class Card:
 def cards(
     user: User, positions: Iterable[Position], now_unix: int, now: datetime
 ) -> tuple[Card, ...]:
-    """The gravest first. `now_unix` is the chain's clock, `now` ours (5 queries at most)."""
+    """The gravest first. `now_unix` is the chain's clock, `now` ours (6 queries at most)."""
     held = [p for p in positions if p.balance]
     return (
         *_signers(user, held),
+        *_evidence(held, now),
         *_unlocked(held, now_unix),
         *_low(held),
         *_idle(user.address, held, now),
@@ -98,17 +98,8 @@ def _idle(address: str, held: list[Position], now: datetime) -> list[Card]:
 # --- signers -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Signer:
-    """The key that was registered when its user last acknowledged it, and the one that is now."""
-
-    then: str
-    now: str
-
-
 def _signers(user: User, held: list[Position]) -> list[Card]:
-    named = [p for p in held if p.acknowledged]
-    changed = changed_signers(user, named) if named else {}
+    known = signers.acknowledged(user.address, held)
     return [
         Card(
             "signer_changed",
@@ -119,78 +110,39 @@ def _signers(user: User, held: list[Position]) -> list[Card]:
             p.provider,
             grave=True,
         )
-        for p in named
-        if (key := changed.get((p.serving, p.provider))) is not None
+        for p in held
+        if (key := known.get((p.serving, p.provider))) is not None and key.changed
     ]
 
 
-def changed_signers(user: User, positions: Iterable[Position]) -> dict[Pair, Signer]:
-    """Pairs whose provider's key is another one than at the user's last acknowledgement.
-
-    The contract keeps a flag and no key (contracts.md 6.6), so the key of then is what the timeline
-    says it was: the `before` of the first change after the last transfer or acknowledgement. An
-    acknowledgement sent from elsewhere leaves no trace in our rows and is not counted.
-    """
-    pairs = {(p.serving, p.provider) for p in positions}
-    providers = {provider for _, provider in pairs}
-    services = Service.current.filter(provider__in=providers, removed=False)
-    current = {(s.serving, s.provider): s.tee_signer for s in services if s.tee_signer}
-    places = _acknowledged_at(user, providers)
-    then: dict[Pair, str] = {}
-    changes = ServiceChange.objects.filter(
-        provider__in=providers, change__in=("signer", "removed")
-    ).order_by("block", "sequence", "pk")
-    for change in changes:
-        pair = (change.serving, change.provider)
-        place = (change.block, change.log_index or 0)
-        if pair in places and place > places[pair] and isinstance(change.before, dict):
-            then.setdefault(pair, str(change.before.get("tee_signer", "")))
-    return {
-        pair: Signer(before, current[pair])
-        for pair, before in then.items()
-        if pair in pairs and before and pair in current and before != current[pair]
-    }
+# --- evidence ------------------------------------------------------------------------------------
 
 
-def _acknowledged_at(user: User, providers: set[str]) -> dict[Pair, Place]:
-    """Where each pair was last acknowledged: by money that went there (a transfer acknowledges),
-    or by an acknowledgement sent from here.
-    """
-    newest = _acknowledging(user.address).filter(provider__in=providers)
-    rows = newest.order_by("serving", "provider", "-block", "-sequence", "-pk")
-    places = {
-        (row.serving or "", row.provider or ""): (row.block, row.log_index or 0)
-        for row in rows.distinct("serving", "provider")
-    }
-    sent = Intent.objects.filter(
-        user=user,
-        action="acknowledge_signer",
-        state__in=[State.INCLUDED, State.INDEXED, State.FINAL],
-        params__acknowledged=True,
-        block__isnull=False,
-    )
-    for intent in sent:
-        pair = (intent.to, str(intent.params.get("provider", "")))
-        # It leaves no log, so a change in the same block counts as one after it: rather one
-        # question too many.
-        places[pair] = max(places.get(pair, (-1, -1)), (intent.block or 0, -1))
-    return places
-
-
-def _acknowledging(address: str) -> QuerySet[Movement]:
-    """Movements that a transfer makes; one that only takes back a refund is told from a settlement
-    that eats it by the settlement's own row.
-    """
-    own = Movement.objects.filter(user=address, balance="sub_account")
-    settled = own.filter(
-        kind="settlement",
-        tx_hash=OuterRef("tx_hash"),
-        serving=OuterRef("serving"),
-        provider=OuterRef("provider"),
-    )
-    return own.filter(
-        Q(kind__in=("transfer", "opening")) | Q(kind="refund_cancelled") & ~Exists(settled)
-    )
+def _evidence(held: list[Position], now: datetime) -> list[Card]:
+    """Verdicts that became worse at providers where money lies."""
+    at = {ServiceKey(p.kind, p.provider, p.service_name): p for p in held}
+    found = attestation.findings_for({p.provider for p in held})
+    cards = []
+    for finding in (f for views in found.values() for f in views):
+        position = at.get(finding.service)
+        if finding.kind != Fact.REGRESSION or position is None:
+            continue
+        before, after = (trust.label(str(finding.detail.get(n, ""))) for n in ("from", "to"))
+        text = (
+            f"Its evidence became worse {trust.ago(now - finding.opened_at)} ago: it was "
+            f"“{before}” and is “{after}” now."
+        )
+        cards.append(
+            Card(
+                "evidence_worse",
+                text,
+                "Retrieve what is free",
+                _form("retrieve", position),
+                position.provider,
+                grave=True,
+            )
+        )
+    return cards
 
 
 def _form(action: str, position: Position) -> str:

@@ -20,6 +20,7 @@ from accounts import (
     pages_refunds,
     selectors,
     services,
+    trust,
 )
 from accounts import pages_transaction as shown
 from accounts.errors import NodeError, Problem, Refused, TooMany
@@ -120,7 +121,7 @@ def reviewed(user: User, action: str, params: Mapping[str, object]) -> shown.Rev
     """The checked preview of an action, or in words why it cannot be done."""
     try:
         limits.spend("review", user.address, limit=300, seconds=60)
-        checked = services.check(action, dict(params), user.address)
+        checked = trust.with_words(services.check(action, dict(params), user.address))
     except TooMany as problem:
         return _unchecked(problem, action, params)
     except Problem as problem:

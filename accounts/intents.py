@@ -18,7 +18,7 @@ from django.db import IntegrityError, transaction
 from django.http import Http404
 from django.utils import timezone
 
-from accounts import actions, services
+from accounts import actions, services, trust
 from accounts.errors import Problem, Refused
 from accounts.models import Intent, State, User
 from accounts.services import Preview
@@ -65,7 +65,7 @@ def start(user: User, action: str, params: Any, seen: str) -> Intent:
         to=settings.LEDGER_ADDRESS,
     )
     try:
-        preview = services.check(action, checked_params, user.address)
+        preview = trust.with_words(services.check(action, checked_params, user.address))
     except Refused as refused:
         move(intent, [State.DRAFT], State.BLOCKED, code=refused.code, reason=refused.title)
         raise
@@ -102,7 +102,8 @@ def confirm(intent: Intent, *, again: bool = False) -> Intent:
 
 
 def _check_again(intent: Intent, before: list[State]) -> None:
-    preview = services.check(intent.action, intent.params, intent.user.address)
+    checked = services.check(intent.action, intent.params, intent.user.address)
+    preview = trust.with_words(checked)
     old = [(e["what"], e["after"]) for e in intent.effects if e["what"] not in ("gas", "wallet")]
     shown = [e.to_json() for e in preview.effects]
     new = [(e["what"], e["after"]) for e in shown if e["what"] not in ("gas", "wallet")]

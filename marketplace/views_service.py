@@ -8,6 +8,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
+from accounts import signers
 from ledger import selectors
 from ledger.records import ChangeEntry, Listing
 from marketplace import formats, links, pages, parts, samples
@@ -85,12 +86,9 @@ def facts(
         )
     if not visitor:
         you = parts.Fact("You", "Sign in to see whether you acknowledged it", "unknown")
-    elif position is not None and position.acknowledged:
-        you = parts.Fact("You", "Acknowledged this provider's signer", "yes")
     else:
-        you = parts.Fact(
-            "You", "Have not acknowledged it; a first transfer does that for you", "unknown"
-        )
+        known = signers.of_position(visitor, position) if position is not None else None
+        you = parts.Fact("You", *signers.said(known), known.at if known else None)
     check = parts.Fact(
         "0G Market", "Its attestation was not checked by us", "unknown", verdict="never"
     )

@@ -13,7 +13,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from accounts import attention, crypto
+from accounts import attention, crypto, signers
 from accounts.models import Intent, State, User
 from ledger.models import Service, SubAccount
 from ledger.selectors import account
@@ -70,7 +70,7 @@ def test_a_changed_signer_is_told_from_the_last_acknowledgement(user: User) -> N
     assert kinds(user) == []
     signer(first, second, block=10, log_index=5)  # right after it
     assert kinds(user) == ["signer_changed"]
-    (key,) = attention.changed_signers(user, account(ALICE).positions).values()
+    (key,) = signers.acknowledged(user.address, account(ALICE).positions).values()
     assert (key.then, key.now) == (first, second)
     # A settlement that eats a refund acknowledges nothing; a top-up that takes one back does.
     moved("refund_cancelled", "eaten", block=11, pending_change=-1)

@@ -1,0 +1,161 @@
+"""Which signing key a person acknowledged, and which one it is now.
+
+The contract keeps a flag and no key (contracts.md 6.6), and an acknowledgement leaves no log. The
+moment is therefore the last money that went there (a transfer acknowledges), or an acknowledgement
+sent from this site; the key of that moment is what the service's timeline says it was. Where
+neither is known, neither is guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from accounts.models import Intent, State
+from ledger.models import Movement, Service, ServiceChange
+from ledger.records import Position
+
+#: (serving, provider)
+Pair = tuple[str, str]
+_SETTLED = (State.INCLUDED, State.INDEXED, State.FINAL)
+
+
+@dataclass(frozen=True)
+class Acknowledged:
+    """The key that was registered at the last known acknowledgement (`then`, "" = not known) and
+    the one that is now ("" = no service), with the block of that acknowledgement.
+    """
+
+    then: str
+    now: str
+    block: int | None = None
+    at: datetime | None = None
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.then and self.now and self.then != self.now)
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """A place on the chain and when that was; not `exact`: it happened there or before."""
+
+    block: int
+    log_index: int
+    at: datetime | None
+    exact: bool = True
+
+    @property
+    def place(self) -> tuple[int, int]:
+        return self.block, self.log_index
+
+
+def acknowledged(address: str, positions: Iterable[Position]) -> dict[Pair, Acknowledged]:
+    """The keys of every position whose flag is set (4 queries, none without such positions)."""
+    pairs = {(p.serving, p.provider) for p in positions if p.acknowledged}
+    if not pairs:
+        return {}
+    providers = {provider for _, provider in pairs}
+    services = Service.current.filter(provider__in=providers, removed=False)
+    current = {(s.serving, s.provider): s.tee_signer for s in services}
+    moments = _moments(address, providers)
+    replaced = _replaced_after(moments, providers)
+    found = {}
+    for pair in pairs:
+        moment, now = moments.get(pair), current.get(pair, "")
+        if moment is None:
+            found[pair] = Acknowledged("", now)
+            continue
+        # No change since: the key of then is the key of now.
+        then = replaced.get(pair, now if moment.exact else "")
+        found[pair] = Acknowledged(then, now, moment.block, moment.at)
+    return found
+
+
+def of_position(address: str, position: Position) -> Acknowledged | None:
+    """The same of one position; None where the flag is not set."""
+    return acknowledged(address, [position]).get((position.serving, position.provider))
+
+
+def said(known: Acknowledged | None) -> tuple[str, str]:
+    """(sentence, state) about what a person acknowledged; states as in the trust block."""
+    if known is None:
+        return "Have not acknowledged it; a first transfer does that for you", "unknown"
+    if not known.then:
+        return (
+            "Acknowledged this provider's signer; which key it was then is not known here",
+            "unknown",
+        )
+    when = f"at block {known.block:,}"
+    if known.changed:
+        return (
+            f"Signer was {_short(known.then)} when you acknowledged it {when}, now "
+            f"{_short(known.now)}",
+            "changed",
+        )
+    return f"Acknowledged signer {_short(known.then)} {when}", "yes"
+
+
+def _short(address: str) -> str:
+    return f"{address[:6]}…{address[-4:]}"
+
+
+def _replaced_after(moments: dict[Pair, _Moment], providers: set[str]) -> dict[Pair, str]:
+    """The `before` of the first change of key after each moment."""
+    changes = ServiceChange.objects.filter(
+        provider__in=providers, change__in=("signer", "removed")
+    ).order_by("block", "sequence", "pk")
+    found: dict[Pair, str] = {}
+    for change in changes:
+        moment = moments.get((change.serving, change.provider))
+        place = (change.block, change.log_index or 0)
+        if moment is not None and place > moment.place and isinstance(change.before, dict):
+            before = str(change.before.get("tee_signer", ""))
+            found.setdefault((change.serving, change.provider), before)
+    return found
+
+
+def _moments(address: str, providers: set[str]) -> dict[Pair, _Moment]:
+    """Where each pair was last acknowledged: by money that went there, or from this site."""
+    newest = _acknowledging(address).filter(provider__in=providers)
+    rows = newest.order_by("serving", "provider", "-block", "-sequence", "-pk")
+    found = {
+        (row.serving or "", row.provider or ""): _Moment(
+            row.block, row.log_index or 0, row.at, exact=row.kind != "opening"
+        )
+        for row in rows.distinct("serving", "provider")
+    }
+    sent = Intent.objects.filter(
+        user__address=address,
+        action="acknowledge_signer",
+        state__in=_SETTLED,
+        params__acknowledged=True,
+        block__isnull=False,
+    )
+    for intent in sent:
+        pair = (intent.to, str(intent.params.get("provider", "")))
+        # It leaves no log, so a change in the same block counts as one after it: rather one
+        # question too many.
+        own = _Moment(intent.block or 0, -1, intent.submitted_at)
+        if pair not in found or own.place > found[pair].place:
+            found[pair] = own
+    return found
+
+
+def _acknowledging(address: str) -> QuerySet[Movement]:
+    """Movements that a transfer makes; one that only takes back a refund is told from a settlement
+    that eats it by the settlement's own row.
+    """
+    own = Movement.objects.filter(user=address, balance="sub_account")
+    settled = own.filter(
+        kind="settlement",
+        tx_hash=OuterRef("tx_hash"),
+        serving=OuterRef("serving"),
+        provider=OuterRef("provider"),
+    )
+    return own.filter(
+        Q(kind__in=("transfer", "opening")) | Q(kind="refund_cancelled") & ~Exists(settled)
+    )

@@ -1,0 +1,250 @@
+"""What a review says about the key behind a provider: verified by us and when, was A, now B."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from accounts import attention, trust
+from accounts.models import User
+from attestation.models import Endpoint, Fact, Finding, Outcome, Standing, Trigger, Verification
+from attestation.selectors import StandingView
+from devnet import accounts as cast
+from devnet.deploy import Contracts, connect
+from devnet.owner import acknowledge_signer
+from ledger.selectors import account
+from tests import factories
+from tests.db.test_refunds import moved, pair
+from tests.factories import ALICE, ONE
+
+pytestmark = pytest.mark.django_db
+PETRA, SIGNER = cast.provider(1).address, cast.signer(1).address
+OTHER = cast.signer(2).address
+NOW = timezone.now()
+TWELVE = dt.timedelta(minutes=12, seconds=40)
+
+
+def standing(overall: str, **given: Any) -> StandingView:
+    return StandingView(
+        **{"overall": overall, "judged": overall, "checked_at": NOW - TWELVE, **given}
+    )
+
+
+@pytest.mark.parametrize(
+    ("view", "words"),
+    [
+        (StandingView(), "We have not checked the evidence behind its signing key."),
+        (StandingView(declared="standard"), "declares no trusted hardware"),
+        (standing("pass"), "We verified 12 minutes ago that this signing key lives inside"),
+        (standing("warn"), "attested hardware, with warnings."),
+        (standing("dev-pass", development=True), "It is development evidence"),
+        (standing("fail"), "12 minutes ago and it FAILED. Send it nothing private"),
+        (standing("not_provided"), "12 minutes ago: cannot be checked."),
+        (
+            standing("partial", questions={"hardware": "pass", "gpu": "not_provided"}),
+            "partly verified. Not proven: the GPU.",
+        ),
+        (
+            standing("expired", judged="pass", checked_at=NOW - dt.timedelta(hours=26)),
+            "1 day old and counts no more; it said: verified.",
+        ),
+        (
+            standing("pass", unreachable_since=NOW - dt.timedelta(hours=2)),
+            "has not answered our checks for 2 hours.",
+        ),
+        (standing("pass", declared="centralized"), "the model answers elsewhere"),
+    ],
+)
+def test_every_standing_is_said_in_words(view: StandingView, words: str) -> None:
+    assert words in trust.evidence(view, NOW, SIGNER, SIGNER)
+
+
+def test_a_verdict_about_another_key_is_no_word_about_this_one() -> None:
+    said = trust.evidence(standing("pass"), NOW, OTHER, SIGNER)
+    assert f"was of another signing key ({OTHER})" in said and "We verified" not in said
+
+
+# --- in the review ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def contracts(anvil: Any, devnet: Any, settings: Any) -> Iterator[Contracts]:
+    settings.CHAIN_RPC_URLS = (anvil.url,)
+    found = connect(anvil.url, devnet)
+    with found.chain.rollback():
+        listed(found, SIGNER)
+        acknowledge_signer(found, PETRA)
+        found.ledger.send(cast.user(1), "depositFund", value=10 * ONE)
+        factories.contract(address=found.inference.address)
+        yield found
+
+
+def listed(contracts: Contracts, signer: str) -> None:
+    listing = ("chatbot", "http://127.0.0.1:1", "m", "TeeML", 1, 1, "{}", signer)
+    value = 0 if contracts.inference.view("serviceExists", PETRA) else 100 * ONE
+    contracts.inference.send(cast.provider(1), "addOrUpdateService", listing, value=value)
+
+
+@pytest.fixture
+def alice() -> Client:
+    client = Client()
+    client.force_login(User.objects.for_address(ALICE))
+    return client
+
+
+def judged(contracts: Contracts, overall: str, signer: str = SIGNER) -> None:
+    at = timezone.now() - TWELVE
+    run = Verification.objects.create(
+        kind="inference",
+        provider=PETRA,
+        service_name="inference-v1.0",
+        endpoint=Endpoint.BROKER,
+        trigger=Trigger.SCHEDULE,
+        started_at=at,
+        finished_at=at,
+        outcome=Outcome.JUDGED,
+        now_unix=int(at.timestamp()),
+        onchain_signer=signer,
+        overall=overall,
+    )
+    Standing.objects.update_or_create(
+        provider=PETRA,
+        kind="inference",
+        service_name="inference-v1.0",
+        defaults={
+            "serving": contracts.inference.address,
+            "verification": run,
+            "overall": overall,
+            "checked_at": at,
+        },
+    )
+
+
+def review(client: Client, action: str = "transfer", more: str = "&amount=2") -> str:
+    query = f"action={action}&account=inference-v1.0:{PETRA}{more}"
+    return client.get(f"/account?{query}", headers={"HX-Target": "review"}).content.decode()
+
+
+def test_a_transfer_says_whether_the_key_it_acknowledges_was_verified(
+    contracts: Contracts, alice: Client
+) -> None:
+    html = review(alice)
+    assert 'data-effect="signer_acknowledged"' in html
+    assert "We have not checked the evidence behind its signing key." in html
+    judged(contracts, "pass")
+    assert "We verified 12 minutes ago that this signing key lives" in review(alice)
+    judged(contracts, "fail")
+    assert "12 minutes ago and it FAILED" in review(alice)
+    judged(contracts, "pass", signer=OTHER)
+    assert f"was of another signing key ({OTHER})" in review(alice)
+    # What was reviewed is kept with the transaction, and programs are told the same.
+    body = {
+        "action": "transfer",
+        "from": ALICE,
+        "params": {"provider": PETRA, "service_name": "inference-v1.0", "amount": str(2 * ONE)},
+    }
+    answer = alice.post("/api/v1/transactions/preview", body, content_type="application/json")
+    assert any(OTHER in warning for warning in answer.json()["warnings"])
+    deposit = review(alice, "deposit").replace("&#x27;", "'")
+    assert "evidence" not in deposit
+
+
+def held(contracts: Contracts, **given: Any) -> None:
+    factories.sub_account(
+        ALICE, provider=PETRA, serving=contracts.inference.address, balance=2 * ONE, **given
+    )
+
+
+def test_a_key_that_changed_since_is_named_before_it_is_acknowledged_again(
+    contracts: Contracts, alice: Client
+) -> None:
+    at = contracts.inference.address
+    contracts.ledger.send(cast.user(1), "transferFund", PETRA, "inference-v1.0", 2 * ONE)
+    factories.service(PETRA, serving=at, tee_signer=SIGNER)
+    held(contracts)
+    assert "which one it was then is not known here" in review(alice)
+    moved("transfer", "first", serving=at, provider=PETRA, block=10, amount=2 * ONE)
+    assert "You acknowledged" not in review(alice)
+    listed(contracts, OTHER)
+    factories.service(PETRA, serving=at, tee_signer=OTHER, pending=True)
+    before = {"tee_signer": SIGNER}
+    after = {"tee_signer": OTHER}
+    factories.change(PETRA, serving=at, block=20, change="signer", before=before, after=after)
+    for action, more in (("transfer", "&amount=1"), ("acknowledge_signer", "&trust=yes")):
+        html = review(alice, action, more)
+        assert f"You acknowledged the signing key {SIGNER} (block 10). It is {OTHER} now" in html
+    # Withdrawing trust needs no such words (and is refused while money lies there).
+    assert "It is" not in review(alice, "acknowledge_signer", "&trust=no")
+
+
+# --- on the service page and among what needs attention ----------------------------------------
+
+
+def line(client: Client) -> tuple[str, str]:
+    html = client.get(f"/services/inference/{factories.PETRA}").content.decode()
+    facts = html.split('<ol class="facts"')[1].split("</ol>")[0].split("<li ")
+    mine = next(fact for fact in facts if '<span class="who">You</span>' in fact)
+    return mine.split('data-state="')[1].split('"')[0], mine
+
+
+def test_the_service_page_says_was_a_now_b_or_that_it_is_not_known(alice: Client) -> None:
+    first, second = factories.address("key 1"), factories.address("key 2")
+    factories.market(0)
+    factories.service(tee_signer=first)
+    assert line(alice)[0] == "unknown"  # holds nothing there
+    pair(factories.PETRA, free=ONE, acknowledged=True)
+    state, text = line(alice)
+    assert state == "unknown" and "which key it was then is not known" in text
+    opening = moved("opening", "start", block=9)
+    assert "which key it was then is not known" in line(alice)[1]  # there, or at any time before
+    opening.delete()
+    moved("transfer", "open", block=10)
+    state, text = line(alice)
+    assert state == "yes" and f"{first[:6]}…{first[-4:]} at block 10" in text
+    after = {"tee_signer": second}
+    factories.change(change="signer", before={"tee_signer": first}, after=after, block=20)
+    factories.service(tee_signer=second, pending=True)
+    state, text = line(alice)
+    assert state == "changed"
+    assert f"Signer was {first[:6]}…{first[-4:]} when you acknowledged it at block 10" in text
+    assert f"now {second[:6]}…{second[-4:]}" in text
+
+
+def test_evidence_that_became_worse_is_told_to_whoever_holds_money_there(alice: Client) -> None:
+    user = User.objects.for_address(ALICE)
+    factories.contract()
+    pair(factories.PETRA, free=5 * ONE, acknowledged=True)
+    Finding.objects.create(
+        kind=Fact.REGRESSION,
+        provider=factories.PETRA,
+        service_kind="inference",
+        service_name="inference-v1.0",
+        subject="broker",
+        opened_at=timezone.now() - dt.timedelta(hours=3, minutes=1),
+        detail={"from": "pass", "to": "fail"},
+    )
+
+    def cards() -> list[attention.Card]:
+        now = timezone.now()
+        return [
+            card
+            for card in attention.cards(user, account(ALICE).positions, int(now.timestamp()), now)
+            if card.kind == "evidence_worse"
+        ]
+
+    (card,) = cards()
+    assert card.grave and card.provider == factories.PETRA
+    assert card.text == (
+        "Its evidence became worse 3 hours ago: it was “verified” and is “failed” now."
+    )
+    html = alice.get("/account").content.decode()
+    assert 'data-kind="evidence_worse"' in html
+    Finding.objects.update(service_name="inference-v2.0")  # another contract's service
+    assert cards() == []
+    Finding.objects.update(service_name="inference-v1.0", closed_at=timezone.now())
+    assert cards() == []
