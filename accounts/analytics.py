@@ -2,7 +2,8 @@
 
 The source is the chain's settlements, so the sums equal what providers were paid to the neuron. A
 settlement is one sum per provider: the chain does not say which key or which model it was for. The
-model is therefore the one the provider lists now, and there is no spend by key to be had.
+model is therefore the one the provider lists now; of keys only this site's own can be told from the
+others, by what its conversations cost (`accounts.own_use`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from django.db.models import Count, Sum
 from django.db.models.functions import TruncDate
 
+from accounts import own_use
 from accounts.preview_money import PROVIDER_RESERVE
 from ledger.models import Kind, Movement, Service, Settlement
 from ledger.records import Position
@@ -49,6 +51,23 @@ class Runway:
 
 
 @dataclass(frozen=True)
+class ByKey:
+    """Settlements split by whose key caused them: `own + others` is the settled total, exactly.
+
+    `own` is what the conversations stored here cost, provider by provider and up to what that
+    provider settled; `ahead` is what they cost beyond that (neuron not settled in this window).
+    """
+
+    own: int
+    others: int
+    ahead: int
+    estimated: int
+    at_most: int
+    answers: int
+    unsure: int
+
+
+@dataclass(frozen=True)
 class Spending:
     """`total` neuron left sub-accounts; `settled` is the same read from the settlements."""
 
@@ -58,6 +77,7 @@ class Spending:
     by_provider: tuple[Spent, ...]
     by_model: tuple[Spent, ...]
     by_day: tuple[Spent, ...]
+    by_key: ByKey
 
     @property
     def reconciles(self) -> bool:
@@ -65,11 +85,11 @@ class Spending:
 
 
 def spending(user: str, window: str, now: dt.datetime) -> Spending:
-    """Spend of a wallet inside one of WINDOWS (5 queries)."""
+    """Spend of a wallet inside one of WINDOWS (6 queries)."""
+    since = None if window == "all" else now - dt.timedelta(days=int(window))
     rows = Movement.objects.filter(user=user, kind="settlement", balance="sub_account")
     settled = Settlement.objects.filter(user=user)
-    if window != "all":
-        since = now - dt.timedelta(days=int(window))
+    if since is not None:
         rows, settled = rows.filter(at__gte=since), settled.filter(at__gte=since)
     pairs = rows.values("serving", "provider").annotate(sum=Sum("amount"), n=Count("pk")).order_by()
     found = [(r["serving"] or "", r["provider"] or "", -int(r["sum"]), r["n"]) for r in pairs]
@@ -94,6 +114,24 @@ def spending(user: str, window: str, now: dt.datetime) -> Spending:
         by_provider=_rows(providers, largest_first=True, addresses=True),
         by_model=_rows(names, largest_first=True),
         by_day=_rows(by_day),
+        by_key=_by_key(
+            {(serving, provider): amount for serving, provider, amount, _ in found},
+            own_use.of(user, since),
+        ),
+    )
+
+
+def _by_key(settled: dict[own_use.Pair, int], used: dict[own_use.Pair, own_use.Use]) -> ByKey:
+    own = {pair: min(settled.get(pair, 0), use.counted) for pair, use in used.items()}
+    uses = used.values()
+    return ByKey(
+        own=sum(own.values()),
+        others=sum(settled.values()) - sum(own.values()),
+        ahead=sum(use.counted for use in uses) - sum(own.values()),
+        estimated=sum(use.estimated for use in uses),
+        at_most=sum(use.at_most for use in uses),
+        answers=sum(use.answers for use in uses),
+        unsure=sum(use.unsure for use in uses),
     )
 
 

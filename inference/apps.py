@@ -6,8 +6,10 @@ class InferenceConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from accounts import crypto
-        from inference import conversations
+        from accounts import crypto, own_use
+        from inference import conversations, spend
 
         if conversations.rotate not in crypto.ROTATIONS:
             crypto.ROTATIONS.append(conversations.rotate)
+        if spend.uses not in own_use.SOURCES:
+            own_use.SOURCES.append(spend.uses)

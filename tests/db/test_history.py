@@ -6,6 +6,7 @@ import datetime as dt
 import itertools
 import random
 import re
+import uuid
 from typing import Any
 
 import pytest
@@ -14,6 +15,9 @@ from django.utils import timezone
 
 from accounts import analytics, history
 from accounts.models import User
+from inference import conversations
+from inference.models import Chat, FeeKind, Turn
+from inference.models import State as TurnState
 from ledger.models import Ledger, Movement, Settlement, SubAccount
 from tests import factories
 from tests.db.test_refunds import pair
@@ -163,7 +167,7 @@ def test_spend_is_cut_three_ways_and_each_equals_the_settlements(alice: Client) 
     assert sorted(row.amount for row in found.by_day) == [5, 18]
     assert analytics.spending(ALICE, "all", timezone.now()).total == 1023
     html = alice.get("/account/analytics?window=all").content.decode()
-    assert 'data-testid="reconciles"' in html and "no spend by key to show" in html
+    assert 'data-testid="reconciles"' in html and "names no key" in html
     Settlement.objects.filter(settled=7).delete()
     assert b"reconciles-not" in alice.get("/account/analytics").content
 
@@ -181,3 +185,49 @@ def test_the_runway_is_what_is_above_the_reserve_at_last_weeks_pace(alice: Clien
     html = alice.get("/account/analytics").content.decode()
     assert 'data-days="14"' in html and "not used in this week" in html
     assert SubAccount.objects.count() == 2
+
+
+def test_spend_by_key_splits_the_settled_total_and_claims_no_more(alice: Client) -> None:
+    user = User.objects.for_address(ALICE)
+    charge(PETRA, 100, 1)
+    charge(OTHER, 50, 2)
+    chat = conversations.create_chat(user, PETRA)
+    stranger = conversations.create_chat(User.objects.for_address(BOB), PETRA)
+    answer(chat, PETRA, 30, FeeKind.KNOWN)
+    answer(chat, PETRA, 5, FeeKind.ESTIMATED)
+    answer(chat, OTHER, 80, FeeKind.KNOWN)  # 30 of it are not settled yet
+    answer(chat, OTHER, 1000, FeeKind.UNKNOWN)
+    answer(chat, PETRA, 0, FeeKind.NONE)
+    answer(chat, PETRA, 9, FeeKind.KNOWN, days_ago=20)
+    answer(stranger, PETRA, 60, FeeKind.KNOWN)
+    spending = analytics.spending(ALICE, "7", timezone.now())
+    split = spending.by_key
+    assert (split.own, split.others, split.ahead) == (35 + 50, 65, 30)
+    assert split.own + split.others == spending.total == spending.settled == 150
+    assert (split.estimated, split.at_most, split.answers, split.unsure) == (5, 1000, 4, 1)
+    assert analytics.spending(ALICE, "all", timezone.now()).by_key.own == 44 + 50
+    html = alice.get("/account/analytics?window=7").content.decode()
+    for name, amount in (("own", 85), ("others", 65), ("total", 150), ("ahead", 30)):
+        assert re.search(rf'data-neuron="{amount}"[^>]*data-testid="key-{name}"', html), name
+    Chat.objects.update(deleted_at=timezone.now())
+    split = analytics.spending(ALICE, "7", timezone.now()).by_key
+    assert (split.own, split.others, split.answers) == (0, 150, 0)
+
+
+def answer(chat: Chat, provider: str, fee: int, kind: FeeKind, days_ago: float = 0.5) -> None:
+    Turn.objects.create(
+        chat=chat,
+        prompt_key=uuid.uuid4(),
+        state=TurnState.ANSWERED,
+        process="test",
+        provider=provider,
+        serving=INFERENCE,
+        url="https://provider.example",
+        model="qwen",
+        input_price=1,
+        output_price=1,
+        max_tokens=10,
+        fee=fee,
+        fee_kind=kind,
+        ended_at=timezone.now() - dt.timedelta(days=days_ago),
+    )
