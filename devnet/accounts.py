@@ -28,14 +28,21 @@ ROLES: MappingProxyType[str, int] = MappingProxyType(
         "provider 3": 7,
         "provider 4": 8,
         "provider 5": 9,
+        "provider 6": 10,
+        "provider 7": 11,
+        "provider 8": 12,
         "signer 1": 105,
         "signer 2": 106,
         "signer 3": 107,
         "signer 4": 108,
         "signer 5": 109,
+        "signer 6": 110,
+        "signer 7": 111,
+        "signer 8": 112,
     }
 )
 USERS = 4
+#: That scenarios play with; the demo has more.
 PROVIDERS = 5
 
 
@@ -63,12 +70,12 @@ def user(number: int) -> LocalAccount:
 
 
 def provider(number: int) -> LocalAccount:
-    """Provider 1..5."""
+    """Provider 1..8."""
     return role(f"provider {number}")
 
 
 def signer(number: int) -> LocalAccount:
-    """The TEE signer of provider 1..5."""
+    """The TEE signer of provider 1..8."""
     return role(f"signer {number}")
 
 

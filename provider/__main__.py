@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from provider import config as configs
@@ -17,12 +18,12 @@ from provider.errors import ChainError, ConfigError
 from provider.serve import run
 
 
-def main() -> int:
+def main(given: Sequence[str] | None = None) -> int:
     """Read the arguments, run, and turn foreseeable failures into one line."""
     parser = argparse.ArgumentParser(prog="provider", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="the broker's YAML file")
     parser.add_argument("--verbose", action="store_true", help="log what is done, not only trouble")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
     logging.basicConfig(
         level=logging.INFO if arguments.verbose else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import fcntl
 import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
@@ -21,23 +21,34 @@ from runner.serve import PASSED_ON, site_processes, stopped
 from runner.tree import DATA, ROOT, Stop, Tree
 
 SITE_PORT, CHAIN_PORT = 8000, 8545
+#: In the demo's folder: whose roots vouch for every provider's evidence.
+SEED = "attestation.seed"
 
 
 @dataclass(frozen=True)
 class Offer:
-    """One demo provider; prices in neuron per token."""
+    """One demo provider; prices in neuron per token, `machine` as in provider/example.yaml."""
 
     model: str
     input_price: int
     output_price: int
     backend: str = "dev"
+    machine: Mapping[str, object] = field(default_factory=dict)
 
 
-#: Two honest ones at different prices, and one that signs answers for other text than it sends.
+#: Two whose development evidence is complete, one whose operator can look into its machine and who
+#: signs answers for other text than it sends, and one whose hardware lacks its latest updates.
 OFFERS = (
     Offer("zg-docs-reader", 100_000_000_000, 400_000_000_000),
-    Offer("zg-docs-reader", 150_000_000_000, 600_000_000_000),
-    Offer("zg-docs-reader-x", 120_000_000_000, 500_000_000_000, backend="lying"),
+    Offer("zg-docs-reader", 150_000_000_000, 600_000_000_000, machine={"gpus": 2}),
+    Offer(
+        "zg-docs-reader-x",
+        120_000_000_000,
+        500_000_000_000,
+        backend="lying",
+        machine={"debug": True},
+    ),
+    Offer("zg-docs-reader", 80_000_000_000, 320_000_000_000, machine={"tcb": "OutOfDate"}),
 )
 
 
@@ -97,10 +108,12 @@ def start(tree: Tree) -> Anvil:
         migration = tree.python("migrate", "manage.py", "migrate", env={"DATABASE_POOL_SIZE": "0"})
         deployment = deploy(chain.url)
         tree.say(f"contracts deployed, LedgerManager {deployment.ledger}")
-        brokers = start_providers(tree, chain.url, deployment)
+        fleet = start_providers(tree, chain.url, deployment)
         tree.finished(migration, "preparing the database")
+        tree.until(lambda: said(fleet.log, "attestation READY"), "the attestation services")
         site_processes(tree, port)
-        tree.until(lambda: all(is_ready(broker) for broker in brokers), "the providers")
+        logs = [tree.data / "logs" / f"provider-{n}.log" for n in range(1, len(OFFERS) + 1)]
+        tree.until(lambda: all(said(log, "provider READY") for log in logs), "the providers")
         on_chain = connect(chain.url, deployment)
         for number in range(1, len(OFFERS) + 1):
             owner.acknowledge_signer(on_chain, accounts.provider(number).address)
@@ -143,9 +156,9 @@ def contracts(deployment: Deployment) -> dict[str, str]:
     }
 
 
-def start_providers(tree: Tree, rpc: str, deployment: Deployment) -> list[Child]:
-    """The answerer and the three brokers in front of it."""
-    upstream = free_port()
+def start_providers(tree: Tree, rpc: str, deployment: Deployment) -> Child:
+    """The answerer; the brokers in front of it, with the services that vouch for their machines."""
+    upstream, services = free_port(), free_port()
     tree.python("answerer", "-m", "provider.answerer", "--docs", ROOT, "--port", str(upstream))
     network: dict[str, object] = {
         "rpc": rpc,
@@ -154,14 +167,26 @@ def start_providers(tree: Tree, rpc: str, deployment: Deployment) -> list[Child]
         # Whoever funds a provider expects the next request to pass.
         "cache_seconds": 1,
     }
-    brokers = []
+    command: list[str | Path] = ["-m", "devnet.fleet", "--port", str(services)]
+    command += ["--seed-file", tree.data / SEED, "--logs", tree.data / "logs"]
+    command += ["--anchors", tree.data / "anchors.json"]
     for number, offer in enumerate(OFFERS, 1):
         config = tree.data / f"provider-{number}" / "provider.yaml"
         config.parent.mkdir()
         config.touch(mode=0o600)
         config.write_text(yaml.safe_dump(broker_config(number, offer, upstream, network)))
-        brokers.append(tree.python(f"provider-{number}", "-m", "provider", "--config", config))
-    return brokers
+        command += ["--config", config]
+    attestation_environment(tree, f"http://127.0.0.1:{services}")
+    return tree.python("fleet", *command)
+
+
+def attestation_environment(tree: Tree, url: str) -> None:
+    """The site believes this demo's own roots, and asks the fleet instead of the vendors."""
+    tree.env.update(
+        ATTESTATION_ANCHORS=str(tree.data / "anchors.json"),
+        OCSP_URL=f"{url}/ocsp",
+        **dict.fromkeys(("PCS_URL", "RIM_URL", "NRAS_URL"), url),
+    )
 
 
 def broker_config(
@@ -183,14 +208,15 @@ def broker_config(
         "tee": {
             "backend": offer.backend,
             "key": "0x" + bytes(accounts.signer(number).key).hex(),
+            "machine": {"seed_file": f"../{SEED}", **offer.machine},
         },
         # A demo should show settlements within a minute.
         "settlement": {"interval_seconds": 20, "at_shutdown": False},
     }
 
 
-def is_ready(broker: Child) -> bool:
-    return "provider READY" in broker.log.read_text(errors="replace")
+def said(log: Path, words: str) -> bool:
+    return log.exists() and words in log.read_text(errors="replace")
 
 
 def memory_mib() -> int:
