@@ -30,6 +30,14 @@ ENGINE = f"1 dcap-qvl {dcap_qvl.__version__}"
 #: A stranger's values in `facts` beyond this many are cut: they are for the page, nothing rests
 #: on them.
 MAX_VALUES = 20_000
+#: Which answers stand in which column.
+_REFERENCES = {
+    "collateral": ("tcb_info", "qe_identity", "pck_crl", "root_crl"),
+    "rims": ("rim",),
+    "ocsp": ("ocsp",),
+    "nras": ("nras",),
+    "jwks": ("jwks",),
+}
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _HEX = re.compile(r"[0-9a-f]*")
 
@@ -71,10 +79,8 @@ def store(draft: Draft) -> Verification:
         run.body = Document.keep(draft.evidence.body)
         if draft.evidence.chain_pem:
             run.chain_pem = Document.keep(draft.evidence.chain_pem)
-    for name in ("rims", "ocsp", "nras", "jwks"):
-        setattr(run, name, [r for r in draft.references if r["source"] == name])
-    taken = ("tcb_info", "qe_identity", "pck_crl", "root_crl")
-    run.collateral = [r for r in draft.references if r["source"] in taken]
+    for column, sources in _REFERENCES.items():
+        setattr(run, column, [r for r in draft.references if r["source"] in sources])
     run.notes = clean(list(draft.notes))
     if draft.outcome != Outcome.UNREACHABLE:
         _result_columns(run, draft.report)

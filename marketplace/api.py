@@ -10,6 +10,7 @@ from marketplace import (
     api_providers,
     api_services,
     api_transactions,
+    api_verifications,
     limits,
     problems,
 )
@@ -31,6 +32,7 @@ api = NinjaAPI(
 problems.install(api)
 api.add_router("", api_network.router)
 api.add_router("/services", api_services.router)
+api.add_router("", api_verifications.router)
 api.add_router("/accounts", api_accounts.router)
 api.add_router("/providers", api_providers.router)
 api.add_router("", api_transactions.router)

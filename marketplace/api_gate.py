@@ -35,7 +35,7 @@ def _decide(request: HttpRequest) -> limits.Decision:
 def _cost(path: str) -> int:
     if path == PREVIEW:
         return limits.PREVIEW_COST
-    return limits.CSV_COST if path.endswith(".csv") else 1
+    return limits.CSV_COST if path.endswith((".csv", "/bundle")) else 1
 
 
 def _before(request: HttpRequest, decision: limits.Decision) -> HttpResponse | None:

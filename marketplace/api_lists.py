@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.cache import get_conditional_response
 from django.utils.http import http_date
 
+from attestation import selectors as attestation
 from chain.models import Head
 from ledger.models import Projection
 from ledger.records import Page
@@ -22,7 +23,7 @@ from marketplace import problems, schemas
 Item = TypeVar("Item")
 
 #: Bump when an answer's shape changes: cached answers of the old shape then no longer revalidate.
-SHAPE = "1"
+SHAPE = "2"
 
 #: `response=` of a read: its shape, and the problems a client must expect.
 PROBLEMS: dict[int, Any] = {422: schemas.Problem, 429: schemas.Problem, 503: schemas.Problem}
@@ -45,31 +46,45 @@ def envelope(
     }
 
 
-def revalidated(operation: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """A read of ledger rows: its ETag names the index's state, so that an unchanged answer costs
-    2 queries.
+Operation = Callable[..., HttpResponse]
 
-    The state is read before the rows. If the index moves in between, the answer is newer than its
+
+def _revalidated_by(*states: Callable[[], tuple[Any, ...]]) -> Callable[[Operation], Operation]:
+    """A read whose ETag names the index's state and `states` (1 query each), so that an unchanged
+    answer costs 2 queries and those.
+
+    The state is read before the rows. If anything moves in between, the answer is newer than its
     tag says and the next revalidation fetches it again: never the other way round.
     `Last-Modified` is the indexed block's time and only for people; several blocks may share a
     second, so it is not compared.
     """
 
-    @wraps(operation)
-    def door(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        tag, modified = _state(request)
-        cached = get_conditional_response(request, etag=tag) if tag else None
-        response = cached if cached is not None else operation(request, *args, **kwargs)
-        if tag and response.status_code in (200, 304):
-            response["ETag"] = tag
-            response["Last-Modified"] = http_date(modified)
-            response["Cache-Control"] = "no-cache"
-        return response
+    def decorate(operation: Operation) -> Operation:
+        @wraps(operation)
+        def door(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            tag, modified = _state(request, states)
+            cached = get_conditional_response(request, etag=tag) if tag else None
+            response = cached if cached is not None else operation(request, *args, **kwargs)
+            if tag and response.status_code in (200, 304):
+                response["ETag"] = tag
+                response["Last-Modified"] = http_date(modified)
+                response["Cache-Control"] = "no-cache"
+            return response
 
-    return door
+        return door
+
+    return decorate
 
 
-def _state(request: HttpRequest) -> tuple[str, int]:
+#: A read of ledger rows only.
+revalidated = _revalidated_by()
+#: A read that also shows verdicts on evidence.
+revalidated_with_verdicts = _revalidated_by(attestation.state)
+
+
+def _state(
+    request: HttpRequest, states: Iterable[Callable[[], tuple[Any, ...]]]
+) -> tuple[str, int]:
     """The ETag of an answer at the index's present state, and that block's time; empty before the
     first block.
     """
@@ -81,8 +96,8 @@ def _state(request: HttpRequest) -> tuple[str, int]:
     )
     host = request.get_host()
     parts = (SHAPE, host, request.get_full_path(), head.indexed_block, head.indexed_hash, *folds)
-    digest = hashlib.sha256("|".join(str(part) for part in parts).encode()).hexdigest()
-    return f'W/"{digest[:24]}"', head.indexed_timestamp
+    text = "|".join(str(part) for part in (*parts, *(state() for state in states)))
+    return f'W/"{hashlib.sha256(text.encode()).hexdigest()[:24]}"', head.indexed_timestamp
 
 
 def known_or_404(what: str, value: Item | None) -> Item:

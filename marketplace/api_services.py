@@ -9,16 +9,25 @@ from ninja import Query, Router
 from ninja.decorators import decorate_view
 
 from attestation import selectors as attestation
+from attestation.selectors import ServiceKey, StandingView
 from ledger import selectors
 from ledger.records import ChangeEntry, Listing
 from marketplace import schemas
-from marketplace.api_lists import PROBLEMS, PROBLEMS_404, envelope, known_or_404, revalidated
+from marketplace.api_lists import (
+    PROBLEMS,
+    PROBLEMS_404,
+    envelope,
+    known_or_404,
+    revalidated,
+    revalidated_with_verdicts,
+)
+from marketplace.api_verifications import attestation_body
 
 router = Router(tags=["Services"])
 ZERO_ADDRESS = "0x" + "0" * 40
 
 
-def service_body(listing: Listing) -> dict[str, Any]:
+def service_body(listing: Listing, standing: StandingView) -> dict[str, Any]:
     """A listing with the fields of its kind; what we have not established is null."""
     body: dict[str, Any] = {
         "kind": listing.kind,
@@ -29,6 +38,7 @@ def service_body(listing: Listing) -> dict[str, Any]:
         "tee_signer_acknowledged": listing.tee_signer_acknowledged,
         "stake": listing.stake,
         "created_block": listing.created_block,
+        "attestation": attestation_body(standing),
     }
     if listing.is_fine_tuning:
         return {
@@ -67,11 +77,13 @@ def change_body(entry: ChangeEntry) -> dict[str, Any]:
     operation_id="list_services",
     summary="All listed services",
 )
-@decorate_view(revalidated)
+@decorate_view(revalidated_with_verdicts)
 def list_services(request: HttpRequest, query: Query[schemas.ServicesIn]) -> dict[str, Any]:
     """Every service providers offer now, in every serving contract, filtered and sorted.
 
     Prices are neuron per token (per image for images). Strings are the providers' own words.
+    `attestation` is our verdict on the provider's evidence: `expired` after 24 hours, null after
+    72. On a devnet, `verified=pass` also finds `dev-pass`.
     """
     wanted = selectors.ServiceQuery(
         kind=query.kind or "",
@@ -81,7 +93,9 @@ def list_services(request: HttpRequest, query: Query[schemas.ServicesIn]) -> dic
         where=attestation.verified(query.verified or ""),
         sort=query.sort or "model",
     )
-    return envelope(request, selectors.services(wanted, query.page, query.page_size), service_body)
+    page = selectors.services(wanted, query.page, query.page_size)
+    known = attestation.standings(map(ServiceKey.of, page.items))
+    return envelope(request, page, lambda row: service_body(row, known[ServiceKey.of(row)]))
 
 
 @router.get(
@@ -90,7 +104,7 @@ def list_services(request: HttpRequest, query: Query[schemas.ServicesIn]) -> dic
     operation_id="get_service",
     summary="One service",
 )
-@decorate_view(revalidated)
+@decorate_view(revalidated_with_verdicts)
 def get_service(
     request: HttpRequest,
     kind: schemas.ServiceKind,
@@ -102,9 +116,8 @@ def get_service(
     A network may have two serving contracts of a kind: without `service_name` the recommended one
     is meant, or, where the provider is not listed there, the newest one it is listed in.
     """
-    return service_body(
-        known_or_404("This service", selectors.service(kind, provider, service_name))
-    )
+    listing = known_or_404("This service", selectors.service(kind, provider, service_name))
+    return service_body(listing, attestation.standing_of(ServiceKey.of(listing)))
 
 
 @router.get(

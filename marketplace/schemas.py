@@ -195,6 +195,8 @@ class Status(Schema):
 
 
 class Attestation(Schema):
+    """Our verdict on the provider's evidence; `overall` is `expired` after 24 hours."""
+
     overall: str
     questions: dict[str, str]
     checked_at: Instant

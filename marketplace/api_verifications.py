@@ -1,0 +1,130 @@
+"""`/verifications`: what was found out about a service's evidence, and the evidence itself."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from ninja import Query, Router
+from ninja.decorators import decorate_view
+
+from attestation import selectors, services
+from attestation.errors import NoEvidence
+from attestation.models import Verification
+from attestation.selectors import HistoryEntry, ServiceKey, StandingView
+from ledger import selectors as ledger
+from marketplace import problems, schemas
+from marketplace import schemas_verifications as shapes
+from marketplace.api_lists import PROBLEMS_404, envelope, known_or_404, revalidated_with_verdicts
+
+router = Router(tags=["Verifications"])
+ZIP: dict[str, Any] = {
+    "responses": {
+        200: {
+            "description": "a zip for `manage.py verify_bundle`",
+            "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
+        }
+    }
+}
+_DAY = 86_400
+
+
+def attestation_body(view: StandingView) -> dict[str, Any] | None:
+    """The `attestation` field of a service; null where nothing is known, or what was is too old."""
+    if view.checked_at is None:
+        return None
+    return {
+        "overall": view.overall,
+        "questions": dict(view.questions),
+        "checked_at": view.checked_at,
+    }
+
+
+def entry_body(entry: HistoryEntry) -> dict[str, Any]:
+    names = shapes.VerificationEntry.model_fields
+    return {name: getattr(entry, name) for name in names} | {"changed": list(entry.changed)}
+
+
+def report_body(run: Verification) -> dict[str, Any]:
+    same = (
+        "kind", "provider", "service_name", "endpoint", "trigger", "declared", "outcome", "error",
+        "started_at", "finished_at", "now_unix", "url", "status", "nonce", "tls_fingerprint",
+        "overall", "development", "questions", "facts", "notes", "engine_version",
+        "policy_version", "content_hash",
+    )  # fmt: skip
+    return {
+        **{name: getattr(run, name) for name in same},
+        "id": run.pk,
+        "chain": {
+            "block": run.block,
+            "tee_signer": run.onchain_signer or None,
+            "tee_signer_acknowledged": run.acknowledged,
+        },
+        "evidence_sha256": run.body_id,
+        "checks": run.rows,
+        "references": [*run.collateral, *(run.rims or []), *run.ocsp, *run.nras, *run.jwks],
+    }
+
+
+@router.get(
+    "/services/{kind}/{provider}/verifications",
+    response={200: schemas.ListOf[shapes.VerificationEntry], **PROBLEMS_404},
+    operation_id="list_verifications",
+    summary="Verdict history of a service, newest first",
+)
+@decorate_view(revalidated_with_verdicts)
+def list_verifications(
+    request: HttpRequest,
+    kind: schemas.ServiceKind,
+    provider: schemas.AddressIn,
+    query: Query[schemas.PageIn],
+    service_name: schemas.TextIn = "",
+) -> dict[str, Any]:
+    """Every run, those too that got no answer; removed services keep theirs."""
+    listing = known_or_404(
+        "This service", ledger.service(kind, provider, service_name, include_removed=True)
+    )
+    page = selectors.history(ServiceKey.of(listing), query.page, query.page_size)
+    return envelope(request, page, entry_body)
+
+
+@router.get(
+    "/verifications/{uuid:id}",
+    response={200: shapes.VerificationOut, **PROBLEMS_404},
+    operation_id="get_verification",
+    summary="One report with every check",
+)
+def get_verification(request: HttpRequest, response: HttpResponse, id: uuid.UUID) -> dict[str, Any]:
+    """A stored report for ever stays what it was.
+
+    `content_hash` is the SHA-256 over what was judged, by what, and the result.
+    """
+    run = known_or_404("This verification", _run(id))
+    response["ETag"] = f'W/"{run.content_hash[:24]}"'
+    response["Cache-Control"] = f"public, max-age={_DAY}"
+    return report_body(run)
+
+
+@router.get(
+    "/verifications/{uuid:id}/bundle",
+    response={200: None, **PROBLEMS_404},
+    operation_id="get_verification_bundle",
+    summary="The evidence with everything it was judged by, as a zip",
+    openapi_extra=ZIP,
+)
+def get_bundle(request: HttpRequest, id: uuid.UUID) -> HttpResponse:
+    """`manage.py verify_bundle FILE.zip` judges it the same, offline, by anybody's own anchors."""
+    run = known_or_404("This verification", _run(id))
+    try:
+        body = services.bundle(run)
+    except NoEvidence:
+        raise problems.not_found("Evidence of this run") from None
+    response = HttpResponse(body, content_type="application/zip")
+    response["Content-Disposition"] = f'attachment; filename="verification-{id}.zip"'
+    response["Cache-Control"] = f"public, max-age={_DAY}"
+    return response
+
+
+def _run(id: uuid.UUID) -> Verification | None:
+    return Verification.objects.select_related("body", "chain_pem").filter(pk=id).first()

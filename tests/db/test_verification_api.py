@@ -1,0 +1,199 @@
+"""What is known about services as programs read it: fields, filters, tags, reports, bundles."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.core.management import call_command
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from attestation.models import Standing, Verification
+from attestation.selectors import ServiceKey, standing_of, standings
+from tests.db import api_rows
+from tests.db.api_rows import BOB, INFERENCE, PAUL, PETRA, address
+from tests.db.test_api import get
+from tests.db.verification_world import KEY, always, evidence, listed, provider, run, vendors
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def market(db: None, settings: Any, tmp_path: Path) -> Iterator[None]:
+    cache.clear()
+    api_rows.head()
+    api_rows.contracts()
+    with vendors(settings, tmp_path):
+        yield
+
+
+def standing(provider: str, overall: str, hours: float = 0, **fields: Any) -> Standing:
+    return Standing.objects.create(
+        provider=provider,
+        kind="inference",
+        service_name="inference-v1.0",
+        serving=INFERENCE,
+        overall=overall,
+        questions={"hardware": "pass"},
+        checked_at=timezone.now() - dt.timedelta(hours=hours) if overall else None,
+        **fields,
+    )
+
+
+def found(client: Client, word: str) -> set[str]:
+    items = get(client, f"/services?verified={word}", "list_services")["items"]
+    return {item["provider"] for item in items}
+
+
+def test_age_turns_a_verdict_grey_and_then_into_none(client: Client) -> None:
+    moments = {0.0: "pass", 23.9: "pass", 24.1: "expired", 71.9: "expired", 72.1: "never"}
+    for number, (hours, shown) in enumerate(moments.items(), 1):
+        who = address(number)
+        listed("https://a.example", who)
+        standing(who, "pass", hours)
+        view = standing_of(ServiceKey("inference", who, "inference-v1.0"))
+        assert (view.overall, view.judged) == (shown, "pass")
+        assert view.stale == (shown == "expired")
+        assert bool(view.questions) == (shown != "never")
+        body = get(client, f"/services/inference/{who}", "get_service")["attestation"]
+        assert (body or {"overall": "never"})["overall"] == shown
+    assert found(client, "pass") == {address(1), address(2)}
+    assert found(client, "expired") == {address(3), address(4)}
+    assert found(client, "never") == {address(5)}
+
+
+def test_every_word_finds_its_services_and_no_others(client: Client) -> None:
+    words = ("pass", "warn", "partial", "fail", "not_provided", "not_checked", "dev-warn", "")
+    for number, word in enumerate(words, 1):
+        listed("https://a.example", address(number))
+        standing(address(number), word, development=word.startswith("dev-"))
+    listed("https://a.example", BOB)
+    assert found(client, "pass") == {address(1)}
+    assert found(client, "warn") == {address(2), address(7)}
+    assert found(client, "not_provided") == {address(5)}
+    assert found(client, "never") == {address(8), BOB}
+    assert found(client, "expired") == set()
+    assert len(found(client, "")) == 9
+    # A standing of another contract says nothing about this one.
+    Standing.objects.filter(provider=address(1)).update(serving=api_rows.TUNING)
+    assert found(client, "pass") == set()
+
+
+def test_a_list_costs_the_same_however_long_it_is(client: Client) -> None:
+    def cost(path: str) -> int:
+        with CaptureQueriesContext(
+            connection,
+        ) as asked:
+            get(client, path)
+        return len(asked)
+
+    listed("https://a.example", address(1))
+    standing(address(1), "pass")
+    one = cost("/services?page_size=100"), cost("/services?verified=pass")
+    for number in range(2, 40):
+        listed("https://a.example", address(number))
+        standing(address(number), "pass")
+    assert (cost("/services?page_size=100"), cost("/services?verified=pass")) == one
+    # Head, folds, verdicts' state; contracts, count, rows, standings.
+    assert one == (7, 8)
+    with CaptureQueriesContext(connection) as asked:
+        standings(ServiceKey("inference", address(n), "inference-v1.0") for n in range(40))
+    assert len(asked) == 1
+
+
+def test_the_tag_moves_with_verdicts_and_with_their_age(client: Client) -> None:
+    listed("https://a.example")
+
+    def tag() -> str:
+        return client.get("/api/v1/services")["ETag"]
+
+    tags = [tag(), tag()]
+    assert len(set(tags)) == 1
+    row = standing(PETRA, "pass")
+    tags.append(tag())
+    row.overall = "warn"
+    row.save()
+    tags.append(tag())
+    Standing.objects.update(checked_at=timezone.now() - dt.timedelta(hours=25))
+    tags.append(tag())
+    Standing.objects.update(checked_at=timezone.now() - dt.timedelta(hours=73))
+    tags.append(tag())
+    assert len(set(tags[1:])) == 5
+    with CaptureQueriesContext(connection) as asked:
+        answer = client.get("/api/v1/services", headers={"If-None-Match": tags[-1]})
+    assert (answer.status_code, len(asked)) == (304, 3)
+
+
+def test_reports_and_history_are_what_was_stored(client: Client) -> None:
+    with provider(always(evidence())) as server:
+        listed(server.url)
+        first = run()
+        server.answer = always(b"{}")
+        second = run()
+        server.answer = always(b"", status=404)
+        third = run()
+    path = f"/services/inference/{PETRA}/verifications"
+    body = get(client, path, "list_verifications")
+    assert [item["id"] for item in body["items"]] == [str(r.pk) for r in (third, second, first)]
+    assert [item["overall"] for item in body["items"]] == ["not_provided", "fail", "dev-warn"]
+    assert body["items"][2]["changed"] == []
+    assert "hardware" in body["items"][1]["changed"]
+    assert get(client, path + "?page_size=1&page=2")["items"] == body["items"][1:2]
+    report = get(client, f"/verifications/{first.pk}", "get_verification")
+    assert report["checks"] == first.rows
+    assert report["questions"] == first.questions
+    assert report["chain"]["block"] == 100
+    assert report["evidence_sha256"] == hashlib.sha256(evidence()).hexdigest()
+    assert {ref["source"] for ref in report["references"]} >= {"tcb_info", "rim", "ocsp", "jwks"}
+    for wrong in ("/verifications/1", f"/verifications/{INFERENCE}",
+                  "/verifications/00000000-0000-4000-8000-000000000000",
+                  f"/verifications/{third.pk}/bundle",
+                  f"/services/inference/{PAUL}/verifications"):  # fmt: skip
+        answer = client.get(f"/api/v1{wrong}")
+        assert (answer.status_code, answer["Content-Type"]) == (404, "application/problem+json")
+
+
+def test_a_downloaded_bundle_is_judged_the_same_offline(
+    client: Client, tmp_path: Path, settings: Any
+) -> None:
+    with provider(always(evidence())) as server:
+        listed(server.url)
+        stored = run()
+    answer = client.get(f"/api/v1/verifications/{stored.pk}/bundle")
+    assert (answer.status_code, answer["Content-Type"]) == (200, "application/zip")
+    assert f"verification-{stored.pk}.zip" in answer["Content-Disposition"]
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.testzip() is None
+        assert archive.read("report.json") == evidence()
+    file, output = tmp_path / "b.zip", io.StringIO()
+    file.write_bytes(answer.content)
+    settings.PCS_URL = settings.RIM_URL = settings.OCSP_URL = settings.NRAS_URL = "http://[::1]:9"
+    with pytest.raises(SystemExit) as ended:
+        call_command("verify_bundle", str(file), "--json", stdout=output)
+    judged = json.loads(output.getvalue())
+    assert ended.value.code == 2
+    assert judged["overall"] == stored.overall
+    assert judged["questions"] == stored.questions
+    assert judged["checks"] == {row["id"]: row["verdict"] for row in stored.rows}
+
+
+def test_the_field_on_a_service_is_the_last_verdict(client: Client) -> None:
+    with provider(always(evidence())) as server:
+        listed(server.url)
+        assert get(client, f"/services/inference/{PETRA}")["attestation"] is None
+        stored = run()
+    body = get(client, f"/services/inference/{PETRA}", "get_service")["attestation"]
+    assert set(body) == {"overall", "questions", "checked_at"}
+    assert (body["overall"], body["questions"]) == ("dev-warn", stored.questions)
+    assert standing_of(KEY).checked_at == Verification.objects.get().finished_at
