@@ -21,6 +21,9 @@ from ledger.models import Projection
 from ledger.state import Account, Ledger, Refund, Serving, State
 from protocol import abi
 
+#: What a call answers where there is no contract yet: nothing exists there.
+NO_CODE = "0x"
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -58,6 +61,8 @@ def compare(rpc: Rpc, *, final: bool = False) -> Report:
     else:
         raise NodeBehind("rows change faster than they can be read; try again")
     number = head.final_block if final else head.indexed_block
+    if number < 0:
+        raise NodeBehind("no block is final yet; try again when one is")
     block_hash = head.final_hash if final else head.indexed_hash
     ours.surplus = surplus
     audit = Audit(rpc, block_hash, settings.NETWORK.ledger_address, ours)
@@ -92,7 +97,7 @@ class Audit:
 
     @staticmethod
     def _decode(contract: str, call: Call, answer: str) -> Any:
-        if answer.startswith(reads.REVERT):
+        if answer.startswith(reads.REVERT) or answer == NO_CODE:
             return None
         decoded = abi.decode_call(contract, call.data)
         if decoded is None:
@@ -103,7 +108,7 @@ class Audit:
         found: list[Any] = []
         while True:
             call = Call(address, abi.encode_call(contract, function, len(found), size))
-            page, total = self._ask(contract, call)
+            page, total = self._ask(contract, call) or ([], 0)
             found += page
             if len(found) >= total or not page:
                 return found
@@ -139,7 +144,7 @@ class Audit:
                 "service_name": entry["fullName"],
                 "recommended": entry["isRecommended"],
             }
-            for entry in self._ask(abi.LEDGER_MANAGER, call)
+            for entry in self._ask(abi.LEDGER_MANAGER, call) or ()
         }
         ours = {
             s.address: {
@@ -176,7 +181,7 @@ class Audit:
             listed = self._pages(contract, serving.address, "getAllServices", reads.PAGE)
         else:
             call = Call(serving.address, abi.encode_call(contract, "getAllServices"))
-            listed = self._ask(contract, call)
+            listed = self._ask(contract, call) or []
         chain: dict[str, dict[str, Any]] = {}
         for position, entry in enumerate(listed):
             chain[entry["provider"]] = {

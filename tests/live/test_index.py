@@ -314,6 +314,18 @@ def test_a_wrong_row_is_found(node: Anvil, contracts: Deployment, capsys: Any) -
     assert str(account.balance + 1) in {d["ours"] for d in found}
 
 
+def test_before_the_contracts_exist_nothing_is_missing(
+    node: Anvil, contracts: Deployment, capsys: Any
+) -> None:
+    """START_BLOCK may lie before the LedgerManager: a call there answers nothing at all."""
+    services.follow(once=True, to_block=0)
+    for final in ((), ("--final",)):
+        call_command("check_index", "--json", *final)
+        found = json.loads(capsys.readouterr().out)
+        assert found["equal"] is True
+        assert not any(found["compared"].values())
+
+
 def follow_process(node: Anvil) -> subprocess.Popen[bytes]:
     """`manage.py follow` as its own process on this test's database."""
     database = connection.settings_dict

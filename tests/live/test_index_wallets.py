@@ -15,7 +15,7 @@ from devnet.anvil import Anvil
 from devnet.client import Chain, Contract, contract
 from devnet.deploy import Contracts, Deployment, connect
 from ledger import services
-from ledger.models import Movement, Settlement, SubAccount
+from ledger.models import Movement, Service, ServiceChange, Settlement, SubAccount
 from protocol.abi import CODEC
 from tests.live.test_index import (
     ask,
@@ -205,6 +205,39 @@ def test_strings_that_are_no_text_are_followed(node: Anvil, contracts: Deploymen
     mine(node, 4)
     catch_up(follower)
     assert differences(final=True) == []
+    before = final_rows()
+    call_command("replay")
+    assert final_rows() == before
+
+
+def test_numbers_of_256_bits_are_followed(node: Anvil, contracts: Deployment) -> None:
+    """What a provider may state in a quota or a price, no matter how absurd."""
+    world = connect(node.url, contracts)
+    most = 2**256 - 1
+    quota = {
+        "cpuCount": most, "nodeMemory": 2**64, "gpuCount": 2**53 + 1, "nodeStorage": 0,
+        "gpuType": "H100",
+    }  # fmt: skip
+    signer = accounts.signer(1).address
+    provider = accounts.provider(1)
+    for price in (most, most - 1):
+        args = ("http://127.0.0.1:1", quota, price, False, ["m"], signer)
+        value = 100 * ONE if price == most else 0
+        world.fine_tuning.send(provider, "addOrUpdateService", *args, value=value)
+        quota |= {"gpuCount": most}
+    listing = {**SERVICE, "inputPrice": most, "outputPrice": most}
+    world.inference.send(provider, "addOrUpdateService", listing, value=100 * ONE)
+    mine(node, 4)
+    services.follow(once=True)
+    assert differences() == []
+    assert differences(final=True) == []
+    listed = Service.current.get(kind="fine-tuning")
+    assert listed.quota is not None
+    assert listed.quota["cpu_count"] == most
+    assert listed.price_per_token == most - 1
+    changed: Any = ServiceChange.objects.get(change="quota")
+    assert changed.before["quota"]["gpu_count"] == 2**53 + 1
+    assert changed.after["quota"]["gpu_count"] == most
     before = final_rows()
     call_command("replay")
     assert final_rows() == before
