@@ -1,4 +1,10 @@
-"""Server time of pages and API at 1k and 10k services, against an empty Django view."""
+"""Server time of pages and API at 1k and 10k services, against an empty Django view.
+
+The empty view is `/healthz`: the same process, the same middleware (request id, security headers,
+static files, session, CSRF, authentication), no query and no template. A new block is indexed
+before every turn, so that nothing counted at an earlier block is of use; listings change rarely
+and do not change here, what is kept until one does is kept.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +18,7 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
+from django.conf import settings
 from django.db import connection
 from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
@@ -20,6 +27,7 @@ from bench.backfill import empty
 from bench.measure import Result
 from bench.rows import PROVIDER, USER, fill
 from bench.site import EMPTY, site
+from marketplace.memo import at_block, at_listing
 
 SMALL, LARGE = 1_000, 10_000
 GOAL, GROWTH = 8.0, 1.3
@@ -27,14 +35,22 @@ PATHS = {
     "catalogue": "/",
     "catalogue, filtered": "/?type=chatbot&sort=-price&page=3",
     "catalogue, searched": "/?q=model-7",
+    "catalogue, searched widely": "/?q=instruct&sort=stake",
     "service": f"/services/inference/{PROVIDER}",
     "service's settlements": f"/services/inference/{PROVIDER}/settlements",
+    "service's changes": f"/services/inference/{PROVIDER}/changes",
     "account": f"/accounts/{USER}",
+    "own transactions": "/account/transactions",
+    "own statement": "/account/statement",
+    "own analytics": "/account/analytics",
     "provider": f"/providers/{PROVIDER}",
     "providers": "/providers",
     "models": "/models",
+    "model": "/models/family-7%2Fmodel-7-instruct",
     "changes": "/changes",
+    "changes of a kind": "/changes?kind=fine-tuning",
     "network": "/network",
+    "status": "/status",
     "API services": "/api/v1/services",
     "API service": f"/api/v1/services/inference/{PROVIDER}",
     "API account": f"/api/v1/accounts/{USER}",
@@ -49,11 +65,13 @@ def pages(arguments: Sequence[str]) -> list[Result]:
     parser.add_argument("--times", type=int, default=40, help="requests per page")
     options = parser.parse_args(arguments)
     few: dict[str, int] = {}
-    with _small_copy(options.events, few) as url:
+    cookie = _signed_in()
+    with _small_copy(options.events, few, cookie) as url:
         fill(LARGE, options.events)
-        many = {name: _queries(path) for name, path in PATHS.items()}
-        with site(url) as first, site(os.environ["DATABASE_URL"]) as second:
-            small, large = _times((first, second), options.times)
+        many = {name: _queries(path, cookie) for name, path in PATHS.items()}
+        both = (url, os.environ["DATABASE_URL"])
+        with site(both[0]) as first, site(both[1]) as second:
+            small, large = _times((first, second), both, options.times, cookie)
     empty()
     results = []
     for name in PATHS:
@@ -79,14 +97,38 @@ def _p95(samples: list[float]) -> float:
     return statistics.quantiles(samples, n=20)[18]
 
 
-def _queries(path: str) -> int:
-    """How many queries a page makes, in this process."""
+def _signed_in() -> str:
+    """The session cookie of the user with the long history; sessions outlive `fill`."""
+    from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+    from django.contrib.sessions.backends.db import SessionStore
+
+    from accounts.models import User
+
+    user = User.objects.for_address(USER)
+    session = SessionStore()
+    session[SESSION_KEY] = str(user.pk)
+    session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
+    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    session.save()
+    return f"{settings.SESSION_COOKIE_NAME}={session.session_key}"
+
+
+def _headers(path: str, cookie: str) -> dict[str, str]:
+    return {"Cookie": cookie} if path.startswith("/account/") else {}
+
+
+def _queries(path: str, cookie: str) -> int:
+    """How many queries a page makes in this process, right after a block."""
     from django.core.handlers.base import BaseHandler
 
     handler = BaseHandler()
     handler.load_middleware()
+    given = {f"HTTP_{name.upper()}": value for name, value in _headers(path, cookie).items()}
+    request = RequestFactory(SERVER_NAME="127.0.0.1").get(path, **given)
+    for memo in (at_block, at_listing):
+        memo.state = ""
     with CaptureQueriesContext(connection) as captured:
-        response = handler.get_response(RequestFactory(SERVER_NAME="127.0.0.1").get(path))
+        response = handler.get_response(request)
     if response.status_code != 200:
         raise RuntimeError(f"{path} answers {response.status_code}")
     return len(captured)
@@ -95,26 +137,37 @@ def _queries(path: str) -> int:
 Times = dict[str, list[float]]
 
 
-def _times(ports: tuple[int, int], times: int) -> tuple[Times, Times]:
+def _times(
+    ports: tuple[int, int], databases: tuple[str, str], times: int, cookie: str
+) -> tuple[Times, Times]:
     """Milliseconds per request on kept-alive connections to both servers, everything in turn:
     what else the machine does then bears on all of it alike."""
+    heads = [psycopg.connect(url, autocommit=True) for url in databases]
     links = [http.client.HTTPConnection("127.0.0.1", port, timeout=60) for port in ports]
     found: tuple[Times, Times] = ({}, {})
     for turn in range(times + 3):
+        for head in heads:
+            head.execute(_NEXT_BLOCK, [f"0x{turn:064x}"])
         for name, path in ((EMPTY, EMPTY), *PATHS.items()):
             for link, samples in zip(links, found, strict=True):
-                passed = _request(link, path)
+                passed = _request(link, path, _headers(path, cookie))
                 if turn >= 3:
                     samples.setdefault(name, []).append(passed * 1000)
-    for link in links:
+    for link in (*links, *heads):
         link.close()
     return found
 
 
-def _request(link: http.client.HTTPConnection, path: str) -> float:
+_NEXT_BLOCK = """
+UPDATE chain_head SET indexed_block = indexed_block + 1, head_block = head_block + 1,
+    indexed_hash = %s, checked_at = now()
+"""
+
+
+def _request(link: http.client.HTTPConnection, path: str, headers: dict[str, str]) -> float:
     """Seconds until the whole page is here."""
     started = time.perf_counter()
-    link.request("GET", path)
+    link.request("GET", path, headers=headers)
     answer = link.getresponse()
     answer.read()
     passed = time.perf_counter() - started
@@ -124,10 +177,10 @@ def _request(link: http.client.HTTPConnection, path: str) -> float:
 
 
 @contextmanager
-def _small_copy(events: int, queries: dict[str, int]) -> Iterator[str]:
+def _small_copy(events: int, queries: dict[str, int], cookie: str) -> Iterator[str]:
     """The URL of a second database with the small network; fills in its query counts."""
     fill(SMALL, events)
-    queries.update({name: _queries(path) for name, path in PATHS.items()})
+    queries.update({name: _queries(path, cookie) for name, path in PATHS.items()})
     name = str(connection.settings_dict["NAME"])
     copy = f"{name}_small"
     _alone(f'CREATE DATABASE "{copy}" TEMPLATE "{name}"')

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from django.conf import settings
+from django.db import connection
 from django.utils import timezone
 
 from chain import models, ranges
-from chain.models import Head, NodeState, RawLog
+from chain.models import Head, NodeState
 
 #: design.md: amber above 30 s, red above 5 min since we last agreed with the node's head.
 LATE_SECONDS = 30
@@ -87,9 +88,31 @@ def _state(row: Head, lag: float | None, now: datetime) -> str:
     return "late" if at_work or (lag is not None and lag <= STALE_SECONDS) else "stale"
 
 
-def log_count() -> int:
-    """How many logs the raw store holds. SQL: one count."""
-    return RawLog.objects.count()
+#: Up to so many rows are counted; of more the database's own estimate is given.
+COUNTED = 50_000
+
+_LOG_COUNT = """
+SELECT CASE WHEN found.seen > %(most)s THEN greatest(found.seen, guess.rows) ELSE found.seen END,
+    found.seen > %(most)s
+FROM (SELECT count(*) FROM (SELECT FROM chain_rawlog LIMIT %(most)s + 1) AS l) AS found (seen),
+    (SELECT reltuples::bigint FROM pg_class WHERE oid = 'chain_rawlog'::regclass) AS guess (rows)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class LogCount:
+    """`rows` is exact, or an estimate that is kept by the database's own upkeep."""
+
+    rows: int
+    about: bool
+
+
+def log_count() -> LogCount:
+    """How many logs the raw store holds. SQL: one query, whatever the size of the store."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LOG_COUNT, {"most": COUNTED})
+        rows, about = cursor.fetchone()
+    return LogCount(rows, about)
 
 
 @dataclass(frozen=True, slots=True)

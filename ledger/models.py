@@ -244,6 +244,18 @@ class Service(Layered):
                 name="service_by_change",
                 condition=Q(shadowed=False, removed=False),
             ),
+            *(
+                models.Index(
+                    column, name=f"service_by_{name}", condition=Q(shadowed=False, removed=False)
+                )
+                for name, column in (
+                    ("input", F("input_price")),
+                    ("output", F("output_price")),
+                    ("stake", F("stake")),
+                    ("creation", F("created_block")),
+                    ("type", Left("service_type", SORTED_LENGTH)),
+                )
+            ),
             models.Index(fields=["block"], name="service_block"),
         ]
 
@@ -348,10 +360,11 @@ class ServiceTotal(models.Model):
 
     The database keeps them itself, in the statement that adds or deletes the rows (triggers of
     migration 0005): they cannot differ from the rows, whoever writes these. Rows are never updated.
+    The row without a provider sums over all listings of its contract.
     """
 
     serving = AddressField()
-    provider = AddressField()
+    provider = AddressField(default="")
     changes = models.BigIntegerField(default=0, help_text="rows of ServiceChange")
     items = models.BigIntegerField(default=0, help_text="rows of Settlement")
     in_part = models.BigIntegerField(default=0, help_text="of status `partial`")

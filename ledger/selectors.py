@@ -182,7 +182,8 @@ def services(
     unknown `sort` falls back to `model`."""
     descending = query.sort.startswith("-")
     name = SORTS.get(query.sort.removeprefix("-"), "model")
-    column = Left("model", SORTED_LENGTH) if name == "model" else F(name)
+    texts = ("model", "service_type")  # a stranger's, of any length
+    column = Left(name, SORTED_LENGTH) if name in texts else F(name)
     order = column.desc() if descending else column.asc()
     rows = matching(query).defer("search").annotate(price=LISTED_PRICE)
     rows = rows.order_by(order, "kind", "provider", "serving")
@@ -233,24 +234,27 @@ def timeline(
     """On-chain changes of a provider's listings, in one serving contract or one kind where given
     (3 queries).
     """
-    return _changes(Q(provider=provider), serving, kind, page, page_size)
+    return _changes(provider, serving, kind, page, page_size)
 
 
 def changes(
     kind: str = "", provider: str = "", page: int = 1, page_size: int = PAGE_SIZE
 ) -> Page[ChangeEntry]:
     """The network-wide feed of listing changes (3 queries)."""
-    return _changes(Q(provider=provider) if provider else Q(), "", kind, page, page_size)
+    return _changes(provider, "", kind, page, page_size)
 
 
-def _changes(where: Q, serving: str, kind: str, page: int, page_size: int) -> Page[ChangeEntry]:
+def _changes(
+    provider: str, serving: str, kind: str, page: int, page_size: int
+) -> Page[ChangeEntry]:
     known = contracts()
+    where = Q(provider=provider) if provider else Q()
     if serving:
         where &= Q(serving=serving)
     if kind:
         where &= Q(serving__in=[c.address for c in known.values() if c.kind == kind])
     rows = newest_first(ServiceChange.objects.filter(where))
-    count = counted("changes", where)
+    count = counted("changes", where & Q(provider=provider))
     return paginate(rows, page, page_size, lambda row: ChangeEntry.of(row, known), count)
 
 
@@ -269,13 +273,13 @@ def settlements(
     given = {"provider": provider, "user": user, "serving": serving}
     where = Q(**{k: v for k, v in given.items() if v})
     rows = newest_first(Settlement.objects.filter(where))
-    count = None if user else counted("items", where)
+    count = None if user else counted("items", where & Q(provider=provider))
     return paginate(rows, page, page_size, lambda row: SettlementEntry.of(row, known), count)
 
 
 def counted(column: str, where: Q) -> int:
     """How many rows of a history there are, by a column of `ServiceTotal`: without counting them
-    (1 query)."""
+    (1 query). `where` names a provider, or "" for all of them."""
     return ServiceTotal.objects.filter(where).aggregate(found=Sum(column))["found"] or 0
 
 

@@ -167,7 +167,10 @@ def totals(
     )
     accepted = Settlement.objects.filter(status__in=ACCEPTED)
     recent = accepted.filter(at__gte=since).aggregate(spent=Sum("settled"), items=Count("pk"))
-    ever = ServiceTotal.objects.aggregate(spent=Sum("settled"))["spent"] or 0 if all_time else None
+    ever = None
+    if all_time:
+        sums = ServiceTotal.objects.filter(provider="").aggregate(spent=Sum("settled"))
+        ever = sums["spent"] or 0
     return Totals(
         **vars(known or listed()),
         accounts=purses["accounts"],

@@ -59,7 +59,7 @@ def get_status(request: HttpRequest) -> dict[str, Any]:
         "final_block": head.final_block if head.final_block >= 0 else None,
         "lag_blocks": head.lag_blocks if known else None,
         "lag_seconds": None if head.lag_seconds is None else int(head.lag_seconds),
-        "logs": chain.log_count(),
+        "logs": chain.log_count().rows,
         "contracts": [ledger, *serving],
         "halted": head.halted,
         "blocks_per_second": head.blocks_per_second,

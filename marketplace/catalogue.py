@@ -153,12 +153,17 @@ def totals(version: str, *, all_time: bool = False) -> statistics.Totals:
     return statistics.totals(all_time=all_time, known=known)
 
 
+def count_of(query: selectors.ServiceQuery, version: str) -> int:
+    """How many services a query selects."""
+    return at_listing.get(
+        version, ("count", query.unsorted), lambda: selectors.matching(query).count()
+    )
+
+
 def services(filters: Filters, version: str) -> Page[Listing]:
     """The page asked for, or the last one where the list is shorter."""
     query = filters.query
-    count = at_listing.get(
-        version, ("count", query.unsorted), lambda: selectors.matching(query).count()
-    )
+    count = count_of(query, version)
     last = Page((), count, 1, selectors.PAGE_SIZE).pages
     return selectors.services(query, min(filters.page, last), count=count)
 

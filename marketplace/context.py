@@ -50,7 +50,7 @@ THEMES = ("light", "dark")
 
 
 def site(request: HttpRequest) -> dict[str, Any]:
-    fresh = current_freshness()
+    fresh = current_freshness(request)
     theme = request.COOKIES.get("theme", "")
     return {
         "network": settings.NETWORK,
@@ -64,11 +64,20 @@ def site(request: HttpRequest) -> dict[str, Any]:
     }
 
 
-def current_freshness() -> freshness.Freshness:
+def head_of(request: HttpRequest) -> chain.Freshness:
+    """Where the follower stands, asked once per request: the rows and the footer of a page speak
+    of the same block."""
+    known: chain.Freshness | None = getattr(request, "chain_head", None)
+    if known is None:
+        known = request.chain_head = chain.head()  # type: ignore[attr-defined]
+    return known
+
+
+def current_freshness(request: HttpRequest) -> freshness.Freshness:
     """From the follower's own row. A dead database must not turn an error page into a second
     error."""
     try:
-        return freshness.judge(chain.head())
+        return freshness.judge(head_of(request))
     except DatabaseError:
         return freshness.Freshness("none")
 

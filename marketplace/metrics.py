@@ -75,7 +75,10 @@ class Index(Collector):
             "halted": ("1: stopped on a fact that must not be guessed", int(head.halted)),
             "events_per_second": ("Events indexed per second, lately", head.events_per_second),
             "blocks_per_second": ("Blocks indexed per second, lately", head.blocks_per_second),
-            "logs": ("Events of our contracts stored", chain.log_count()),
+            "logs": (
+                "Events of our contracts stored; an estimate above 50,000",
+                chain.log_count().rows,
+            ),
         }
         for name, (text, value) in values.items():
             if value is not None:

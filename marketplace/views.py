@@ -10,12 +10,12 @@ from django.shortcuts import render
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.http import require_safe
 
-from chain import selectors as chain
 from ledger import selectors, statistics
 from ledger.records import ChangeEntry
 from marketplace import links, pages, parts, specimens
-from marketplace.catalogue import Filters, catalogue_page, page_number, totals
+from marketplace.catalogue import Filters, catalogue_page, count_of, page_number, totals
 from marketplace.changes import ChangeRow
+from marketplace.context import head_of
 from marketplace.memo import at_block, at_listing
 from marketplace.selectors import service_types
 
@@ -34,7 +34,7 @@ def partial(request: HttpRequest, template: str, page: Any, part: str) -> HttpRe
 
 @require_safe
 def catalogue(request: HttpRequest) -> HttpResponse:
-    page = catalogue_page(Filters.parse(request.GET.dict()), chain.head())
+    page = catalogue_page(Filters.parse(request.GET.dict()), head_of(request))
     return partial(request, "marketplace/catalogue.html", page, "results")
 
 
@@ -81,7 +81,8 @@ def models(request: HttpRequest) -> HttpResponse:
 @require_safe
 def model(request: HttpRequest, model: str) -> HttpResponse:
     query = selectors.ServiceQuery(model=model, sort="price")
-    found = selectors.services(query, page_number(request.GET.get("page", "")))
+    count = count_of(query, selectors.listings_version())
+    found = selectors.services(query, page_number(request.GET.get("page", "")), count=count)
     if not found.count:
         raise Http404("No provider offers a model of this name.")
     page = pages.ModelPage(
@@ -178,7 +179,7 @@ def network(request: HttpRequest) -> HttpResponse:
     version = selectors.listings_version()
     page = pages.NetworkPage(
         totals=at_block.get(
-            chain.head().indexed_hash, "network", lambda: totals(version, all_time=True)
+            head_of(request).indexed_hash, "network", lambda: totals(version, all_time=True)
         ),
         contracts=tuple(selectors.contracts().values()),
         ledger_address=settings.LEDGER_ADDRESS,

@@ -22,12 +22,12 @@ pytestmark = pytest.mark.django_db
 STATUSES = (*ACCEPTED, "invalid_nonce", "no_tee_signer", "provider_mismatch")
 
 
-def found(**query: str) -> list[str]:
+def found(**query: Any) -> list[str]:
     return [listing.provider for listing in selectors.services(ServiceQuery(**query)).items]
 
 
 def counted_anew() -> dict[tuple[str, str], tuple[int, ...]]:
-    """The sums of `ServiceTotal`, from the rows themselves."""
+    """The sums of `ServiceTotal`, from the rows themselves: by listing and by contract."""
     accepted = Q(status__in=ACCEPTED)
     sums: dict[tuple[str, str], tuple[int, ...]] = {}
     for row in Settlement.objects.values("provider", "serving").annotate(
@@ -44,6 +44,9 @@ def counted_anew() -> dict[tuple[str, str], tuple[int, ...]]:
     for provider, serving, changes in changed:
         rest = sums.get((provider, serving), (0,) * 7)[1:]
         sums[provider, serving] = (changes, *rest)
+    for (_, serving), listed in list(sums.items()):
+        before = sums.get(("", serving), (0,) * 7)
+        sums["", serving] = tuple(a + b for a, b in zip(before, listed, strict=True))
     return sums
 
 
@@ -84,7 +87,8 @@ def test_kept_sums_are_those_of_the_rows_whatever_is_added_and_deleted() -> None
     assert selectors.settlements(provider=rows.PAUL).count == (
         Settlement.objects.filter(provider=rows.PAUL).count()
     )
-    assert selectors.changes().count == 4
+    assert selectors.changes().count == selectors.changes(provider=rows.PETRA).count == 4
+    assert selectors.settlements().count == Settlement.objects.count()
     Settlement.objects.all().delete()
     ServiceChange.objects.all().delete()
     assert kept() == {}

@@ -6,12 +6,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
 from accounts.models import User
-from chain.models import Coverage, Head, NodeState
+from chain.models import Coverage, Head, NodeState, RawLog
 from ledger.models import Reconciliation
 from tests.db import api_rows as rows
 
@@ -120,3 +121,32 @@ def test_drift_is_an_alert_for_all_and_a_banner_for_staff(client: Client) -> Non
     reconciliation(drift=0)
     assert banner not in client.get("/network").content.decode()
     assert alert not in client.get("/status").content.decode()
+
+
+def test_a_large_store_is_estimated_and_says_so(client: Client, monkeypatch: Any) -> None:
+    """Never below what was seen, whatever the database believes."""
+    monkeypatch.setattr("chain.selectors.COUNTED", 2)
+    assert "about" not in stored(client)
+    RawLog.objects.bulk_create(
+        RawLog(
+            block_hash="0x" + "11" * 32,
+            block_number=1,
+            log_index=index,
+            tx_hash="0x" + "22" * 32,
+            tx_index=0,
+            address=rows.ALICE,
+            topics=[],
+            data="0x",
+        )
+        for index in range(4)
+    )
+    assert stored(client) == "about 3"
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE chain_rawlog")
+    assert stored(client) == "about 4"
+    assert scrape(client)["index_logs", ""] == 4
+
+
+def stored(client: Client) -> str:
+    page = client.get("/status").content.decode()
+    return page.split("<dt>Events stored</dt><dd>")[1].split("<")[0].strip()
