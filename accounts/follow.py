@@ -2,7 +2,8 @@
 
 The server asks, never the page: whoever polls (a person's page, the worker) may trigger a look, at
 most one per `PAUSE` and transaction. A receipt is asked for on every look until the block is final,
-so a reorganisation is seen.
+so a reorganisation is seen. An end that is not final either (reverted, replaced, dropped) is looked
+at for a day, less often.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ from django.utils import timezone
 from accounts import node, refusals
 from accounts.errors import NodeError, RpcError
 from accounts.intents import move
-from accounts.models import FOLLOWED, Intent, State
+from accounts.models import FOLLOWED, RECONSIDERED, Intent, State
 from chain import selectors as chain
 from protocol import abi
 
 PAUSE = timedelta(milliseconds=700)
+#: The same for transactions that have ended, and how long they are still looked at.
+SELDOM = timedelta(seconds=30)
+RECONSIDERED_FOR = timedelta(days=1)
 #: After this long without a trace, and with its nonce unused, a transaction counts as dropped.
 LOST_AFTER = timedelta(minutes=10)
 #: Until then a wallet's node may know a transaction that ours has not heard of.
@@ -33,7 +37,7 @@ SEARCH_BLOCKS = 20_000
 
 def look(intent: Intent) -> Intent:
     """Bring one intent up to date with the chain and the index. A silent node changes nothing."""
-    if intent.state not in FOLLOWED or not _claim(intent):
+    if not _may_change(intent) or not _claim(intent):
         return intent
     try:
         receipt, found, used = node.call_many(
@@ -56,8 +60,14 @@ def look(intent: Intent) -> Intent:
 
 def look_at_all(limit: int = 200) -> int:
     """One round of the worker over everything still under way; returns how many were looked at."""
+    now = timezone.now()
+    ended = Q(
+        state__in=RECONSIDERED,
+        submitted_at__gt=now - RECONSIDERED_FOR,
+        checked_at__lt=now - SELDOM,
+    )
     waiting = (
-        Intent.objects.filter(state__in=FOLLOWED, chain_id=settings.CHAIN_ID)
+        Intent.objects.filter(Q(state__in=FOLLOWED) | ended, chain_id=settings.CHAIN_ID)
         .select_related("user")
         .order_by("checked_at")[:limit]
     )
@@ -65,10 +75,19 @@ def look_at_all(limit: int = 200) -> int:
     return len(looked)
 
 
+def _may_change(intent: Intent) -> bool:
+    if intent.state in FOLLOWED:
+        return True
+    sent = intent.submitted_at
+    young = sent is not None and timezone.now() - sent < RECONSIDERED_FOR
+    return young and intent.state in RECONSIDERED and bool(intent.tx_hash)
+
+
 def _claim(intent: Intent) -> bool:
     """True for the one caller that may ask the chain now."""
     now = timezone.now()
-    free = Q(checked_at__isnull=True) | Q(checked_at__lt=now - PAUSE)
+    pause = PAUSE if intent.state in FOLLOWED else SELDOM
+    free = Q(checked_at__isnull=True) | Q(checked_at__lt=now - pause)
     claimed = Intent.objects.filter(free, pk=intent.pk).update(checked_at=now)
     intent.refresh_from_db()
     return bool(claimed)
@@ -90,11 +109,14 @@ def _mined(intent: Intent, receipt: dict[str, Any], found: dict[str, Any]) -> No
         "nonce": node.quantity(found.get("nonce")),
     }
     if node.quantity(receipt.get("status")) != 1:
+        if intent.state == State.REVERTED and intent.block_hash == block_hash:
+            return
         code, reason = _why(intent, block)
-        move(intent, FOLLOWED, State.REVERTED, code=code, reason=reason, **facts)
+        move(intent, _OPEN, State.REVERTED, code=code, reason=reason, **facts)
         return
-    if intent.state == State.SUBMITTED:
-        move(intent, [State.SUBMITTED], State.INCLUDED, code="", reason="", **facts)
+    if intent.state == State.SUBMITTED or intent.state in RECONSIDERED:
+        before = [State.SUBMITTED, *RECONSIDERED]
+        move(intent, before, State.INCLUDED, code="", reason="", **facts)
     elif intent.block_hash != block_hash:
         move(intent, FOLLOWED, State.INCLUDED, reason=_REORGANISED, **facts)
     _indexed(intent, block)
@@ -108,6 +130,8 @@ def _indexed(intent: Intent, block: int) -> None:
         move(intent, [State.INDEXED], State.FINAL)
 
 
+#: Everything that a receipt may still change.
+_OPEN = (*FOLLOWED, *RECONSIDERED)
 _REORGANISED = "The chain reorganised; checking again."
 
 
@@ -154,6 +178,8 @@ def _waiting(intent: Intent, found: dict[str, Any]) -> None:
     if intent.state == State.SUBMITTED:
         Intent.objects.filter(pk=intent.pk).update(nonce=nonce)
         intent.refresh_from_db()
+    elif intent.state == State.DROPPED:
+        move(intent, [State.DROPPED], State.SUBMITTED, reason="The network knows it again.")
     else:
         _back_to_submitted(intent)
 
@@ -161,10 +187,12 @@ def _waiting(intent: Intent, found: dict[str, Any]) -> None:
 def _back_to_submitted(intent: Intent) -> None:
     move(
         intent,
-        [State.INCLUDED, State.INDEXED],
+        [State.INCLUDED, State.INDEXED, State.REVERTED],
         State.SUBMITTED,
         block=None,
         block_hash="",
+        fee=None,
+        code="",
         reason=_REORGANISED,
     )
 
@@ -181,12 +209,13 @@ def _missing(intent: Intent, used: int) -> None:
         nonce = intent.nonce_floor
     if nonce is not None and used > nonce:
         _find_replacement(intent, nonce, lost=age > LOST_AFTER)
-    elif age > LOST_AFTER:
+    elif age > LOST_AFTER and not node.known_anywhere(intent.tx_hash):
         move(
             intent,
             [State.SUBMITTED],
             State.DROPPED,
-            reason="The network no longer knows this transaction. Nothing was charged.",
+            reason="The network no longer knows this transaction. Nothing was charged. Should it "
+            "arrive after all within a day, it is shown here.",
         )
 
 

@@ -64,6 +64,8 @@ class State(models.TextChoices):
 
 #: States that the server still follows on the chain.
 FOLLOWED = (State.SUBMITTED, State.INCLUDED, State.INDEXED)
+#: Ends that a reorganisation or a slow node can still undo: looked at for a day.
+RECONSIDERED = (State.REVERTED, State.REPLACED, State.DROPPED)
 #: States in which nothing has been sent yet and the person may go on.
 RESUMABLE = (State.PRECHECKED, State.AWAITING_WALLET)
 

@@ -47,6 +47,20 @@ def call(method: str, *params: Any, timeout: float = TIMEOUT_SECONDS) -> Any:
     return result
 
 
+def known_anywhere(tx_hash: str, *, timeout: float = TIMEOUT_SECONDS) -> bool:
+    """Whether any of the configured nodes knows a transaction; a silent one knows nothing."""
+    request = rpc.Request("eth_getTransactionByHash", (tx_hash,))
+    for url in settings.CHAIN_RPC_URLS:
+        try:
+            with rpc.Rpc((url,), settings.CHAIN_ID, timeout=timeout) as one:
+                (found,) = one.many([request])
+        except (errors.WrongChain, errors.Retry):
+            continue
+        if isinstance(found, dict):
+            return True
+    return False
+
+
 def quantity(value: Any) -> int:
     """A 0x-quantity as int; NodeUnavailable for anything else (an answer we cannot use)."""
     if isinstance(value, RpcError):

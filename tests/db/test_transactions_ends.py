@@ -1,0 +1,170 @@
+"""Ends of a transaction that a slow node or a reorganisation undoes, and what the page says."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from accounts import follow, intents
+from accounts.models import Intent, State
+from devnet.anvil import Anvil
+from devnet.client import Chain
+from devnet.deploy import Contracts
+from tests.db.test_transactions import (
+    ALICE,
+    BOB,
+    NEURON,
+    _next,
+    broadcast,
+    chain,
+    client_of,
+    contracts,
+    index,
+    looked,
+    opened,
+    person,
+    sent,
+)
+
+__all__ = ["chain", "contracts"]
+pytestmark = pytest.mark.django_db
+PRICE = {"maxFeePerGas": 50 * 10**9, "maxPriorityFeePerGas": 9 * 10**9}
+
+
+def again(chain: Chain, intent: Intent) -> str:
+    """The wallet broadcasts the same signed transaction once more."""
+    return broadcast(chain, ALICE, intent)
+
+
+def test_a_dropped_transaction_that_arrives_after_all_is_no_longer_called_dropped(
+    chain: Chain,
+) -> None:
+    intent = sent(chain, ALICE)
+    looked(intent)
+    chain.rpc.call("anvil_dropTransaction", intent.tx_hash)
+    Intent.objects.filter(pk=intent.pk).update(submitted_at=timezone.now() - timedelta(minutes=11))
+    assert looked(intent).state == State.DROPPED
+    assert again(chain, intent) == intent.tx_hash
+    assert looked(intent).state == State.SUBMITTED
+    chain.rpc.call("anvil_dropTransaction", intent.tx_hash)
+    assert looked(intent).state == State.DROPPED
+    again(chain, intent)
+    chain.mine()
+    follow.look_at_all()
+    intent.refresh_from_db()
+    assert intent.state == State.DROPPED  # the worker was there a moment ago
+    Intent.objects.filter(pk=intent.pk).update(checked_at=timezone.now() - timedelta(minutes=1))
+    follow.look_at_all()
+    intent.refresh_from_db()
+    assert intent.state == State.INCLUDED and intent.fee
+    # After a day nobody looks any more.
+    Intent.objects.filter(pk=intent.pk).update(
+        state=State.DROPPED, submitted_at=timezone.now() - timedelta(hours=25)
+    )
+    intent.refresh_from_db()
+    assert looked(intent).state == State.DROPPED
+
+
+def test_what_another_node_still_knows_is_not_lost(chain: Chain, settings: Any) -> None:
+    intent = sent(chain, ALICE)
+    looked(intent)
+    Intent.objects.filter(pk=intent.pk).update(submitted_at=timezone.now() - timedelta(hours=1))
+    with Anvil(args=()) as other:
+        other.rpc.call("evm_setAutomine", False)
+        elsewhere = Chain(other.url)
+        assert again(elsewhere, intent) == intent.tx_hash
+        chain.rpc.call("anvil_dropTransaction", intent.tx_hash)
+        settings.CHAIN_RPC_URLS = (chain.rpc.url, other.url)
+        assert looked(intent).state == State.SUBMITTED
+    assert looked(intent).state == State.DROPPED
+
+
+def test_a_reverted_transaction_of_a_block_that_went_away_is_open_again(
+    chain: Chain, contracts: Contracts
+) -> None:
+    chain.rpc.call("evm_setAutomine", True)
+    contracts.ledger.send(ALICE, "depositFund", value=5 * NEURON)
+    chain.rpc.call("evm_setAutomine", False)
+    intent = opened(person(ALICE), "withdraw", {"amount": str(2 * NEURON)})
+    intents.confirm(intent)
+    snapshot = chain.snapshot()
+    count = _next(chain)
+    everything = contracts.ledger.encode("refund", 2 * NEURON)
+    broadcast(chain, ALICE, intent, data="0x" + everything.hex(), value=0, nonce=count)
+    chain.mine()
+    intents.submitted(intent, broadcast(chain, ALICE, intent, nonce=count + 1))
+    chain.mine()
+    assert looked(intent).state == State.REVERTED
+    chain.restore(snapshot)
+    assert looked(intent).state == State.SUBMITTED
+    assert (intent.reason, intent.fee) == ("The chain reorganised; checking again.", None)
+    chain.rpc.call("anvil_setNonce", ALICE.address, hex(count + 1))
+    assert broadcast(chain, ALICE, intent) == intent.tx_hash
+    chain.mine()
+    assert looked(intent).state == State.INCLUDED
+
+
+# --- what the page says --------------------------------------------------------------------------
+
+
+def said(intent: Intent) -> str:
+    """The fragment that the open page polls, as text."""
+    Intent.objects.filter(pk=intent.pk).update(checked_at=None)
+    answer = client_of(ALICE).get(f"/account/transactions/{intent.pk}/status")
+    return str(answer.content.decode())
+
+
+def test_a_sped_up_transaction_says_so_until_it_arrives(chain: Chain) -> None:
+    intent = sent(chain, ALICE)
+    assert 'data-state="submitted"' in said(intent)
+    faster = broadcast(chain, ALICE, intent, **PRICE)
+    chain.mine()
+    html = said(intent)
+    assert "Sped up in your wallet; following the new transaction." in html and faster in html
+    assert 'data-state="included"' in said(intent)
+
+
+@pytest.mark.parametrize(
+    ("to", "words"),
+    [
+        (ALICE.address, "Cancelled in your wallet. Only gas was charged."),
+        (BOB.address, "Your wallet sent another transaction in its place."),
+    ],
+)
+def test_a_replaced_transaction_says_by_what(chain: Chain, to: str, words: str) -> None:
+    intent = sent(chain, ALICE)
+    looked(intent)
+    broadcast(chain, ALICE, intent, to=to, data="0x", value=0, **PRICE)
+    chain.mine()
+    html = said(intent)
+    assert 'data-state="replaced"' in html and words in html
+    assert 'href="/account?action=deposit&amp;amount=5">Fix and retry<' in html
+
+
+def test_slow_dropped_and_reorganised_are_three_different_things(chain: Chain) -> None:
+    snapshot = chain.snapshot()
+    intent = sent(chain, ALICE)
+    assert "Waiting for a block. You can leave this page." in said(intent)
+    age(intent, minutes=2)
+    html = said(intent)
+    assert "Taking longer than usual" in html and "speed it up or cancel it" in html
+    chain.mine()
+    assert 'data-state="included"' in said(intent)
+    index(chain.block_number(), 0)
+    assert 'data-state="indexed"' in said(intent)
+    chain.restore(snapshot)
+    index(0, 0)
+    html = said(intent)
+    assert 'data-state="submitted"' in html and "The chain reorganised; checking again." in html
+    chain.rpc.call("anvil_dropAllTransactions")
+    age(intent, minutes=11)
+    html = said(intent)
+    assert 'data-state="dropped"' in html and "Nothing was charged." in html
+
+
+def age(intent: Intent, minutes: int) -> None:
+    at = timezone.now() - timedelta(minutes=minutes)
+    Intent.objects.filter(pk=intent.pk).update(submitted_at=at)
