@@ -92,6 +92,7 @@ class Counter:
                 return
             async with self._long_parses:
                 ask = await asyncio.to_thread(read, raw, kind, self.terms)
+            del raw  # where the body had to be changed, nobody needs both
             yield ask
 
     def count(self, user: str) -> dict[str, str]:

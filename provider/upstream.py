@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -14,6 +15,7 @@ from provider.http import Answer
 from provider.meter import Meter
 
 MAX_ERROR_BYTES = 1024 * 1024
+LONG_BYTES = 256 * 1024
 LINGER_SECONDS = 1  # after [DONE], for upstreams that do not close the body
 
 # Never forwarded: what addresses the broker (provider-protocol.md 1.2), what belongs to one
@@ -76,7 +78,8 @@ class Upstream:
         options = self._options
         async with self._session.post(
             options.url + ask.path,
-            data=ask.body,
+            # Sent piece by piece, not copied whole into the socket's buffer.
+            data=io.BytesIO(ask.body) if len(ask.body) > LONG_BYTES else ask.body,
             headers=_headers(headers, options.key, ask.content_type),
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(
