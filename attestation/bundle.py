@@ -2,7 +2,7 @@
 
     manifest.json     format, kind, now, and what we knew: nonce, chain values, headers
     report.json       the body as received (evidence.bin and chain.pem for one GPU)
-    collateral.json   rims/<RIM id>.xml   ocsp.json   nras.json   jwks.json
+    collateral.json   rims/<RIM id>.xml   ocsp.json   nras.json   jwks.json   challenge.json
 
 Trust anchors and policy are never in it: whoever judges brings their own. Pure: bytes in and out.
 """
@@ -36,7 +36,7 @@ _FIELDS: Mapping[str, tuple[type, ...]] = {
 _RIM = re.compile(r"rims/([A-Za-z0-9._-]{1,120})\.xml")
 _NAMES = {
     *("manifest.json", "report.json", "evidence.bin", "chain.pem", "collateral.json"),
-    *("ocsp.json", "nras.json", "jwks.json"),
+    *("ocsp.json", "nras.json", "jwks.json", "challenge.json"),
 }
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -54,10 +54,10 @@ def write(evidence: Evidence, context: Context) -> bytes:
     }
     if evidence.kind == "gpu":
         files["chain.pem"] = evidence.chain_pem
-    for name in ("collateral", "nras", "jwks"):
+    for name in ("collateral", "nras", "jwks", "challenge"):
         value = getattr(context, name)
         if value is not None:
-            files[f"{name}.json"] = _json(dict(value) if name == "collateral" else value)
+            files[f"{name}.json"] = _json(dict(value) if isinstance(value, Mapping) else value)
     if context.ocsp:
         files["ocsp.json"] = _json([answer.hex() for answer in context.ocsp])
     files |= {f"rims/{id}.xml": xml for id, xml in (context.rims or {}).items()}
@@ -104,6 +104,7 @@ def _parse(manifest: Any, files: Mapping[str, bytes], anchors: Anchors) -> tuple
         ocsp=[bytes.fromhex(answer) for answer in _optional(files, "ocsp.json", list) or []],
         nras=_optional(files, "nras.json", list),
         jwks=_optional(files, "jwks.json", dict),
+        challenge=_optional(files, "challenge.json", dict),
         **{name: manifest[name] for name in _FIELDS},
     )
     return evidence, context

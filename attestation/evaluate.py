@@ -13,9 +13,10 @@ from django.utils import timezone
 from attestation import asking, runs, trust, verify
 from attestation.asking import Asked
 from attestation.cache import StoredAnswers
+from attestation.challenge import challenge
 from attestation.declared import Declared, EndpointName
 from attestation.engine.evidence import Context, Evidence
-from attestation.engine.verdicts import NOT_CHECKED, NOT_PROVIDED, Report, Verdict
+from attestation.engine.verdicts import FAIL, NOT_CHECKED, NOT_PROVIDED, WARN, Report, Verdict
 from attestation.models import Endpoint, Outcome, Trigger
 from attestation.runs import Draft
 from attestation.selectors import ServiceKey
@@ -44,6 +45,8 @@ class Target:
     signer: str
     acknowledged: bool
     declared: Declared
+    #: What `challenge.challenge` needs of the listing.
+    payable: Mapping[str, Any]
 
     def onchain_signer(self, endpoint: EndpointName) -> str | None:
         """Who has to hold the attested key. A separated model's is named beside the broker's, in
@@ -79,8 +82,8 @@ async def _one(client: Client, target: Target, endpoint: EndpointName, trigger: 
     if asked.body is None:
         finished = replace(draft, finished_at=timezone.now())
         return _without_evidence(finished, asked) if asked.refused else finished
-    evidence = Evidence("report", asked.body)
-    return await judged(replace(draft, evidence=evidence))
+    found = await judged(replace(draft, evidence=Evidence("report", asked.body)))
+    return await _challenged(client, target, endpoint, found)
 
 
 async def judged(draft: Draft) -> Draft:
@@ -96,6 +99,30 @@ async def judged(draft: Draft) -> Draft:
         report=verify.judge(evidence, context),
         references=gathered.references,
         notes=gathered.notes,
+        finished_at=timezone.now(),
+    )
+
+
+async def _challenged(
+    client: Client, target: Target, endpoint: EndpointName, draft: Draft
+) -> Draft:
+    """The draft with an exchange with its key, where the evidence itself has no nonce (13.3).
+
+    Only the key that signs answers can be challenged: a separated model's, not its broker's.
+    """
+    nonce = draft.report.find("bind.nonce")
+    signs = endpoint == "model" or target.declared.word != "separated"
+    if nonce is None or nonce.verdict != WARN or not signs:
+        return draft
+    if draft.report.questions()["hardware"] == FAIL:
+        return draft  # nothing is proven about this key: no money for it
+    exchange = await challenge(client, target.payable, draft.trigger)
+    context = replace(draft.context, challenge=exchange)
+    assert draft.evidence is not None
+    return replace(
+        draft,
+        context=context,
+        report=verify.judge(draft.evidence, context),
         finished_at=timezone.now(),
     )
 

@@ -13,7 +13,7 @@ from typing import ClassVar
 from django.db import models
 from django.db.models import Q
 
-from chain.fields import AddressField
+from chain.fields import AddressField, NeuronField
 
 #: Characters of a service contract's name that we keep; longer ones exist in no registry we know.
 MAX_SERVICE_NAME = 200
@@ -335,3 +335,17 @@ class Identity(models.Model):
 
     def __str__(self) -> str:
         return f"{self.trait} {self.value[:16]} of {self.provider}"
+
+
+class Payment(models.Model):
+    """What the site's wallet may have spent on one key challenge: reserved before it is sent."""
+
+    at = models.DateTimeField()
+    provider = AddressField()
+    amount = NeuronField(help_text="the most that the answer can cost, neuron")
+
+    class Meta:
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["-at"])]
+
+    def __str__(self) -> str:
+        return f"{self.amount} to {self.provider}"

@@ -102,7 +102,8 @@ def context_of(run: Verification) -> Context:
     """What it was judged with, under the anchors of this installation (1 query)."""
     inputs = run.inputs
     rims = inputs.get("rims")
-    single = [inputs[name] for name in ("collateral", "nras", "jwks") if inputs.get(name)]
+    names = ("collateral", "nras", "jwks", "challenge")
+    single = [inputs[name] for name in names if inputs.get(name)]
     hashes = {*single, *inputs.get("ocsp", ()), *(rims or {}).values()}
     bodies = {
         sha256: bytes(body)
@@ -120,6 +121,7 @@ def context_of(run: Verification) -> Context:
         ocsp=[bodies[sha256] for sha256 in inputs.get("ocsp", ())],
         nras=parsed("nras"),
         jwks=parsed("jwks"),
+        challenge=parsed("challenge"),
         onchain_signer=run.onchain_signer or None,
         acknowledged=run.acknowledged,
         nonce=run.nonce or None,
@@ -205,6 +207,7 @@ def _keep_inputs(context: Context) -> dict[str, Any]:
         "ocsp": [Document.keep(answer).sha256 for answer in context.ocsp],
         "nras": kept(context.nras),
         "jwks": kept(context.jwks),
+        "challenge": kept(None if context.challenge is None else dict(context.challenge)),
     }
 
 

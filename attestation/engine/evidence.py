@@ -42,6 +42,7 @@ class Context:
     nonce             hex, the one we sent; `accepts_nonce`: the endpoint documents the parameter
     tls_fingerprint   of the live connection, hex
     body_signature    ZG-Quote-Signature: "" asked for and absent, None not applicable
+    challenge       an exchange with the key (engine.exchange), or {"missing": why}; None: no row
     """
 
     now: int
@@ -58,6 +59,7 @@ class Context:
     accepts_nonce: bool = True
     tls_fingerprint: str | None = None
     body_signature: str | None = None
+    challenge: Mapping[str, Any] | None = None
 
 
 class Unreadable(ValueError):

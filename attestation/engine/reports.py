@@ -17,7 +17,7 @@ from typing import Any
 
 from eth_utils.crypto import keccak
 
-from attestation.engine import binding, ccel, dstack, gpu, nras, tdx
+from attestation.engine import binding, ccel, dstack, exchange, gpu, nras, tdx
 from attestation.engine.dstack import Deployment
 from attestation.engine.evidence import (
     Context,
@@ -132,6 +132,7 @@ def _cryptopilot(given: dict[str, Any], context: Context, report: Report) -> Non
     ccel.verify(quote, log, given.get("compose_content"), context, report)
     data = quote.body["report_data"]
     bound = binding.verify(data, context, report)
+    exchange.verify(bound, context, report)
     found = gpu.payload(evidence.get("gpu_evidence"))
     gpu.verify_all(found, binding.gpu_nonces(data, bound), context, report)
 
@@ -201,6 +202,7 @@ def _bind(
     if entry:
         binding.ledger(entry, bound, report)
     binding.body_signature(body, bound, context, report)
+    exchange.verify(bound, context, report)
     return bound
 
 

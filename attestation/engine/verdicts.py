@@ -25,6 +25,8 @@ MEASUREMENTS = frozenset({"tdx.mr_td", "tdx.rtmr0", "tdx.rtmr1", "tdx.rtmr2"})
 #: True of every machine of this generation: a note, which no question counts.
 NOTES = frozenset({"gpu.cpu_gpu"})
 QUESTIONS: tuple[Question, ...] = ("hardware", "key", "software", "gpu", "fresh")
+#: When the evidence was made, and whether its key is alive.
+FRESHNESS = frozenset({"bind.nonce", "bind.challenge"})
 _GPU_ROW = re.compile(r"gpu\d*\.|nras\.")
 
 
@@ -140,7 +142,7 @@ class Report:
         and values in a quote that is not genuine prove nothing.
         """
         answers: dict[Question, Answer] = {
-            question: _answer(row for row in self.checks if _asks(question, row.id))
+            question: _answer(row for row in self.checks if asks(question, row.id))
             for question in QUESTIONS
         }
         if answers["hardware"] == FAIL:
@@ -168,18 +170,18 @@ class Report:
         }
 
 
-def _asks(question: Question, id: str) -> bool:
+def asks(question: Question, id: str) -> bool:
     if id in NOTES:
         return False
     if question == "hardware":
         return id.startswith("tdx.") and id not in MEASUREMENTS
     if question == "key":
-        return id.startswith("bind.") and id != "bind.nonce"
+        return id.startswith("bind.") and id not in FRESHNESS
     if question == "software":
         return id.startswith(("dstack.", "ccel.")) or id in MEASUREMENTS
     if question == "gpu":
         return _GPU_ROW.match(id) is not None
-    return id == "bind.nonce"
+    return id in FRESHNESS
 
 
 def _answer(rows: Iterable[Check]) -> Answer:

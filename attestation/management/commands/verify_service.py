@@ -1,0 +1,101 @@
+"""`manage.py verify_service`: fetch and verify one provider's evidence now (interfaces.md 1)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from attestation import printing, services, standings
+from attestation.errors import NotVerified
+from attestation.models import Outcome, Trigger, Verification
+from attestation.selectors import ServiceKey
+from ledger import selectors as ledger
+
+_UNUSABLE = 2
+
+
+class Command(BaseCommand):
+    help = (
+        "Ask a provider for its evidence, verify and store it; needs no worker. "
+        "Exit 0 pass or warn, 1 fail, 2 not fully judged, unreachable, or development anchors."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        add = parser.add_argument
+        add("address", metavar="ADDRESS", help="the provider")
+        add("--kind", choices=ledger.KINDS, default=ledger.KINDS[0])
+        add("--service-name", default="", help="default: the recommended service contract")
+        add("--json", action="store_true", help="print one JSON document")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        provider = ledger.address_of(options["address"])
+        if provider is None:
+            raise CommandError(
+                f"{options['address']!r} is not an address: 0x and 40 hex digits with the right "
+                "checksum",
+                returncode=_UNUSABLE,
+            )
+        key = ServiceKey(options["kind"], provider, options["service_name"])
+        try:
+            runs = services.verify(key, Trigger.COMMAND)
+        except NotVerified as error:
+            raise CommandError(str(error), returncode=_UNUSABLE) from error
+        document = summary(runs)
+        self.stdout.write(json.dumps(document) if options["json"] else render(runs))
+        sys.exit(max(map(_exit_code, runs), key=_badness))
+
+
+def summary(runs: tuple[Verification, ...]) -> dict[str, Any]:
+    """All endpoints together as `verify_evidence` prints a report, and each by its name."""
+    whole = standings.together(standings.update({}, runs, {}))
+    return {
+        **_summary(runs[0]),
+        "overall": whole.overall or "not_checked",
+        "questions": dict(whole.questions),
+        "endpoints": {run.endpoint: _summary(run) for run in runs},
+    }
+
+
+def _summary(run: Verification) -> dict[str, Any]:
+    return {
+        "overall": run.overall or "not_checked",
+        "questions": run.questions,
+        "checks": {row["id"]: row["verdict"] for row in run.rows},
+        "outcome": run.outcome,
+        "error": run.error,
+        "verification": f"{settings.SITE_URL}/verifications/{run.pk}",
+    }
+
+
+def render(runs: tuple[Verification, ...]) -> str:
+    """Lines for people."""
+    lines = []
+    for run in runs:
+        lines += [f"{run.endpoint}: {run.overall or run.outcome}", ""]
+        if run.error:
+            lines += [printing.printable(run.error), ""]
+        for name, question in printing.QUESTIONS.items():
+            if name in run.questions:
+                lines.append(f"{question:44} {run.questions[name]}")
+        for row in run.rows:
+            note = "; ".join(
+                printing.printable(text) for text in (row["got"], row["detail"]) if text
+            )
+            lines.append(f"  {row['verdict']:13} {row['id']:24} {note}"[:120])
+        lines += ["", f"{settings.SITE_URL}/verifications/{run.pk}", ""]
+    return "\n".join(lines)
+
+
+def _exit_code(run: Verification) -> int:
+    if run.outcome != Outcome.JUDGED:
+        return _UNUSABLE
+    return {"pass": 0, "warn": 0, "fail": 1}.get(run.overall, _UNUSABLE)
+
+
+def _badness(code: int) -> int:
+    """Of several endpoints the worst counts: a fail before what was not judged."""
+    return (0, 2, 1).index(code)
