@@ -160,7 +160,8 @@ class Fetcher:
     def _receipts(self, raws: RawBlocks, *needed: RawTransactions) -> dict[str, Any]:
         """The receipts of the `needed` transactions of these blocks, by hash.
 
-        Where a block's are wanted for the most part they are asked for together: one call.
+        Where a block's are wanted for the most part they are asked for together, in one call; what
+        a node does not say so, or not in full, is asked for one by one.
         """
         single: dict[str, list[str]] = {}
         for raw in chain(*needed):
@@ -175,8 +176,9 @@ class Fetcher:
             ]  # fmt: skip
             together = self.rpc.block_receipts([raw["hash"] for raw in busy])
             for raw, receipts in zip(busy, together, strict=False):
-                found |= _matched(raw, receipts)
-                del single[raw["hash"]]
+                if matched := _matched(raw, receipts):
+                    found |= matched
+                    del single[raw["hash"]]
         hashes = [tx_hash for group in single.values() for tx_hash in group]
         for tx_hash, receipt in zip(hashes, self.rpc.raw_receipts(hashes), strict=True):
             if receipt is None:
@@ -208,14 +210,12 @@ def _needed(
 
 
 def _matched(block: dict[str, Any], receipts: Any) -> dict[str, Any]:
-    """The receipts of a block by transaction; there must be one for each, in order."""
-    if receipts is None:
-        raise NodeBehind(f"the node has no receipts of block {block['hash']}")
+    """The receipts of a block by transaction; {} unless there is one for each, in order."""
     hashes = [raw["hash"] for raw in block["transactions"]]
     if not isinstance(receipts, list) or not all(isinstance(r, dict) for r in receipts):
-        raise Unavailable("the node sent no list of receipts")
+        return {}
     if [r.get("transactionHash") for r in receipts] != hashes:
-        raise Unavailable(f"the node sent other receipts than those of block {block['hash']}")
+        return {}
     return dict(zip(hashes, receipts, strict=True))
 
 

@@ -14,15 +14,18 @@ import contextlib
 import random
 import threading
 from collections import Counter
-from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any
 
 import orjson
 from aiohttp import ClientError, ClientSession, web
 
+from devnet.fault_plan import HONEST, FaultPlan, with_only
+from devnet.fault_sockets import relay
 from devnet.refusals import TOO_LARGE, TOO_MANY, TOO_WIDE, Refusal
+
+__all__ = ["HONEST", "FaultPlan", "FaultProxy", "Item", "with_only"]
 
 Item = dict[str, Any]
 #: HTTP bodies that are no answer.
@@ -33,89 +36,6 @@ NOT_JSON = (
     b"null",
     b"[[]]",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class FaultPlan:
-    """Chances (0..1) of each fault, per HTTP request or per call; 0 and None: never."""
-
-    seed: int = 0
-    # Per HTTP request.
-    too_many_requests: float = 0  # 429, with and without Retry-After
-    server_error: float = 0  # 5xx with and without a body
-    hang: float = 0  # no answer for `hang_seconds`, then a closed connection
-    cut: float = 0  # the connection drops in the middle of the answer
-    not_json: float = 0
-    batch_refused: float = 0  # one error object for the whole batch
-    wrong_ids: float = 0  # an id twice, one missing, one of another type
-    # Per call.
-    call_refused: float = 0  # rate limits and internal errors of single calls
-    truncated_logs: float = 0  # a log list that ends early
-    truncated_ranges: bool = True  # such lists for ranges too, not only for single blocks
-    null_block: float = 0
-    null_receipt: float = 0
-    other_block: float = 0  # a block, log list or receipt of another block
-    old_answer: float = 0  # what the same question got before (a cache in front of the node)
-    head_back: float = 0  # a head a few blocks back
-    no_finalized: float = 0
-    odd_finalized: float = 0  # ahead of the head, or far behind it
-    # For a while.
-    lag: float = 0  # chance that the next `lag_requests` see a node `lag_blocks` behind
-    lag_blocks: int = 3
-    lag_requests: int = 6
-    # Always.
-    hang_seconds: float = 0.7
-    chain_id: int | None = None  # answers with this chain id
-    width: int | None = None  # blocks per log query
-    most: int | None = None  # logs per answer
-    silent_most: int | None = None  # logs per answer, the rest left out without a word
-    batch: int | None = None  # calls per request
-    refusal: int = 0  # which wording
-
-    @classmethod
-    def from_seed(cls, seed: int) -> FaultPlan:
-        """A node that is bad at about half of everything, usable in the long run."""
-        rng = random.Random(f"faults {seed}")
-
-        batch = rng.choice((None, None, 1, 10, 50))
-
-        def chance(most: float) -> float:
-            return round(rng.uniform(0.1, 1) * most, 3) if rng.random() < 0.5 else 0.0
-
-        return cls(
-            seed=seed,
-            too_many_requests=chance(0.06),
-            server_error=chance(0.06),
-            hang=chance(0.01),
-            cut=chance(0.05),
-            not_json=chance(0.05),
-            batch_refused=chance(0.05),
-            wrong_ids=chance(0.05),
-            call_refused=chance(0.01),
-            truncated_logs=chance(0.1),
-            null_block=chance(0.02),
-            null_receipt=chance(0.02),
-            other_block=chance(0.02),
-            old_answer=chance(0.02),
-            head_back=chance(0.1),
-            no_finalized=rng.choice((0, 0, 0.1, 1)),
-            odd_finalized=chance(0.2),
-            lag=chance(0.1),
-            # Without batches nothing ties a list of logs to the head of the node that sent it.
-            lag_blocks=rng.randint(1, 9) if batch != 1 else 1,
-            width=rng.choice((None, None, 1, 7, 50)),
-            most=rng.choice((None, None, 10, 60)),
-            batch=batch,
-            refusal=rng.randrange(100),
-        )
-
-    def names(self) -> list[str]:
-        """The faults this plan holds, for a report."""
-        plain = FaultPlan(self.seed, refusal=self.refusal)
-        return [f.name for f in fields(self) if getattr(self, f.name) != getattr(plain, f.name)]
-
-
-HONEST = FaultPlan()
 
 
 class Drop(Exception):
@@ -170,6 +90,7 @@ class FaultProxy:
         self._session = ClientSession(headers={"Content-Type": "application/json"})
         app = web.Application(client_max_size=64 << 20)
         app.router.add_post("/{path:.*}", self._serve)
+        app.router.add_get("/{path:.*}", self._listen)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -206,6 +127,13 @@ class FaultProxy:
             return web.Response(status=502, text=f"the node is away: {error}")
         except ConnectionError:  # the one who asked is gone
             return web.Response(status=400)
+
+    async def _listen(self, request: web.Request) -> web.StreamResponse:
+        assert self._session is not None
+        if request.headers.get("Upgrade", "").lower() != "websocket":
+            return web.Response(status=405)
+        self.calls["websocket"] += 1
+        return await relay(request, self._session, self.upstream, self._hit, self.rng)
 
     def _hit(self, fault: str) -> bool:
         chance: float = getattr(self.plan, fault)
@@ -301,8 +229,18 @@ class FaultProxy:
             return await self._logs(plan, call, answer)
         if method == "eth_getTransactionReceipt" and self._hit("null_receipt"):
             return _result(call, None)
+        if method == "eth_getBlockReceipts":
+            return self._block_receipts(call, answer)
         if method.startswith("eth_getBlockBy"):
             return await self._block(plan, call, answer)
+        return answer
+
+    def _block_receipts(self, call: Item, answer: Item) -> Item:
+        if self._hit("no_block_receipts"):
+            return _error(call, -32601, "the method eth_getBlockReceipts does not exist")
+        found = answer.get("result")
+        if isinstance(found, list) and found and self._hit("null_receipt"):
+            return _result(call, self.rng.choice((None, found[:-1], found[1:], [])))
         return answer
 
     async def _block(self, plan: FaultPlan, call: Item, answer: Item) -> Item:
@@ -383,6 +321,9 @@ class FaultProxy:
             return _result(call, hex(mine))
         if method == "eth_getBlockByNumber" and params[0] == "latest":
             return _result(call, await self._result(method, hex(mine), params[1]))
+        if method == "eth_getBlockReceipts" and isinstance(found, list):
+            new = any(int(receipt["blockNumber"], 16) > mine for receipt in found)
+            return _result(call, None) if new else answer
         if method.startswith("eth_getBlockBy") or method == "eth_getTransactionReceipt":
             number = (found or {}).get("number") or (found or {}).get("blockNumber")
             return _result(call, None) if number and int(number, 16) > mine else answer
@@ -422,9 +363,3 @@ def _result(call: Item, result: Any) -> Item:
 
 def _error(call: Item, code: int, message: str) -> Item:
     return {"jsonrpc": "2.0", "id": call["id"], "error": {"code": code, "message": message}}
-
-
-def with_only(plan: FaultPlan, *names: str) -> FaultPlan:
-    """`plan` with all faults but `names` taken out; for finding which one a seed dislikes."""
-    kept: Mapping[str, Any] = {name: getattr(plan, name) for name in names}
-    return replace(FaultPlan(plan.seed, refusal=plan.refusal), **kept)

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.test import Client
 
 from chain.models import Head
+from chain.rpc import RECEIPTS_AT_ONCE
 from devnet import refusals
 from devnet.anvil import Anvil
 from devnet.client import Chain
@@ -18,7 +19,7 @@ from devnet.deploy import Deployment, deploy
 from devnet.faults import HONEST, FaultPlan, FaultProxy
 from devnet.scenario import run
 from tests.live.chaos import demands
-from tests.live.chaos.child import Follower
+from tests.live.chaos.child import AS_THEY_ARE, Follower
 from tests.live.chaos.plan import Knobs
 from tests.live.chaos.simulator import database
 from tests.live.chaos.world import Chain as World
@@ -186,6 +187,51 @@ def test_a_node_that_lags_is_waited_for(
     until(lambda: indexed(node), followers)
     assert proxy.counts["lag"] >= 3
     assert_right(node)
+
+
+@pytest.mark.parametrize(
+    "fault", ["socket_refused", "socket_cut", "socket_silent", "socket_nonsense"]
+)
+def test_announcements_are_hints_and_nothing_else(
+    fault: str, node: Anvil, world: Deployment, proxy: FaultProxy, followers: list[Follower]
+) -> None:
+    """A websocket that refuses, breaks, falls silent or talks nonsense costs time, not facts."""
+    always = fault in ("socket_refused", "socket_silent")
+    proxy.plan = FaultPlan(**{fault: 1 if always else 0.5})  # type: ignore[arg-type]
+    followers.append(Follower.start(database(), (proxy.url,), AS_THEY_ARE))
+    until(lambda: indexed(node), followers)
+    began = time.monotonic()
+    while not proxy.counts[fault] and time.monotonic() < began + 30:
+        run(8, 1, world, node.url)
+        time.sleep(0.1)
+    assert proxy.counts[fault]
+    run(9, 3, world, node.url)
+    until(lambda: indexed(node), followers)
+    assert_right(node)
+
+
+def test_receipts_come_by_the_block_where_the_node_has_them(
+    node: Anvil, world: Deployment, proxy: FaultProxy
+) -> None:
+    """The same rows with and without, and in fewer calls."""
+    chain = World(9, world, node.url)
+    for _ in range(12):
+        chain.crowd()
+    chain.mine(2 * FINALITY)
+    asked, found = [], []
+    for missing in (0, 1):
+        demands.empty_index()
+        proxy.calls.clear()
+        proxy.plan = FaultPlan(no_block_receipts=missing)
+        code, said = once(proxy.url)
+        assert code == 0, said
+        assert_right(node)
+        asked.append(proxy.calls["eth_getTransactionReceipt"])
+        found.append(demands.rows())
+    refused = proxy.counts["no_block_receipts"]
+    assert 0 < refused == proxy.calls["eth_getBlockReceipts"] <= RECEIPTS_AT_ONCE, "one request"
+    assert asked[0] < asked[1]
+    assert found[0] == found[1]
 
 
 # --- limits --------------------------------------------------------------------------------------
