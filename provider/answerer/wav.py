@@ -42,8 +42,9 @@ def read(data: bytes) -> Recording:
             if frames > MAX_SECONDS * rate:
                 raise BadRecording(f"longer than {MAX_SECONDS // 60} minutes")
             raw = file.readframes(frames)
-    except (wave.Error, EOFError) as error:
-        raise BadRecording(f"the WAV file cannot be read ({error})") from error
+    except (wave.Error, EOFError, OSError, RuntimeError) as error:
+        # The library's reader has errors of its own for chunks that lead nowhere.
+        raise BadRecording(f"the WAV file cannot be read ({str(error) or 'damaged'})") from error
     samples = _as_16_bit(raw, width)
     # The header may promise more than there is.
     length = len(samples) // channels
