@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import urlencode
 
 from django.utils import timezone
@@ -26,6 +26,8 @@ from accounts import pages_transaction as shown
 from accounts.errors import NodeError, Problem, Refused, TooMany
 from accounts.models import State, User
 from accounts.problems import of_node
+from attestation import selectors as attestation
+from attestation.selectors import ServiceKey
 from chain import selectors as chain
 from ledger import selectors as ledger
 from ledger.records import Position
@@ -58,7 +60,9 @@ def page(user: User, query: Mapping[str, str]) -> pages.FundsPage:
     )
 
 
-def position_rows(positions: Iterable[Position], now: int) -> tuple[pages.PositionRow, ...]:
+def position_rows(positions: Sequence[Position], now: int) -> tuple[pages.PositionRow, ...]:
+    """Sub-accounts with what our checks say about each service (1 query)."""
+    words = attestation.standings(map(_key, positions))
     return tuple(
         pages.PositionRow(
             position=position,
@@ -69,9 +73,14 @@ def position_rows(positions: Iterable[Position], now: int) -> tuple[pages.Positi
             + ("&trust=no" if position.acknowledged else ""),
             unlocked=position.unlocked(now),
             spendable=spendable_path(position),
+            verdict=words[_key(position)].overall,
         )
         for position in positions
     )
+
+
+def _key(position: Position) -> ServiceKey:
+    return ServiceKey(position.kind, position.provider, position.service_name)
 
 
 def refund_rows(

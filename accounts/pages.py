@@ -116,6 +116,7 @@ class PositionRow:
     trust: str
     unlocked: int
     spendable: str
+    verdict: str
 
     @property
     def provider_path(self) -> str:
