@@ -12,12 +12,13 @@ from django.template import Context
 from protocol.networks import Network
 
 register = template.Library()
+_METAMASK = "https://metamask.app.link/dapp/"
 
 
 @dataclass(frozen=True)
 class WalletButton:
     """`address` is the session's wallet or empty; `chain` is JSON for `wallet_addEthereumChain`
-    (EIP-3085).
+    (EIP-3085); `mobile` opens this page in a phone's wallet, empty where no phone can reach us.
     """
 
     address: str
@@ -25,6 +26,7 @@ class WalletButton:
     chain_name: str
     chain: str
     next: str
+    mobile: str
 
 
 def chain_parameters(network: Network, devnet_rpc_urls: tuple[str, ...]) -> dict[str, object]:
@@ -48,6 +50,15 @@ def short(address: str) -> str:
     return f"{address[:6]}…{address[-4:]}" if address else ""
 
 
+def mobile_link(site: str, path: str) -> str:
+    """MetaMask's link that opens a page of ours in its own browser: a plain link, followed only by
+    whoever taps it. Such links take https sites only.
+    """
+    return (
+        f"{_METAMASK}{site.removeprefix('https://')}{path}" if site.startswith("https://") else ""
+    )
+
+
 @register.simple_tag(takes_context=True)
 def wallet(context: Context) -> WalletButton:
     request = context.get("request")
@@ -60,4 +71,5 @@ def wallet(context: Context) -> WalletButton:
         chain_name=settings.NETWORK.label,
         chain=orjson.dumps(chain_parameters(settings.NETWORK, urls)).decode(),
         next=request.path if request is not None else "/",
+        mobile=mobile_link(str(settings.SITE_URL), request.path if request is not None else "/"),
     )
