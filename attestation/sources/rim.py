@@ -78,8 +78,8 @@ def xml(answer: Answer) -> bytes:
     """The manifest inside the service's JSON. Raises Unusable."""
     try:
         document: Any = strictjson.loads(answer.body or b"", JSON)
-        return base64.b64decode(document["rim"], validate=True)
-    except (BadAnswer, ValueError, KeyError, TypeError):
+        return base64.b64decode("".join(document["rim"].split()), validate=True)
+    except (BadAnswer, ValueError, KeyError, TypeError, AttributeError):
         raise Unusable("the answer holds no manifest") from None
 
 

@@ -56,9 +56,15 @@ class Nvidia:
         self.rim_root = pki.root("RIM Root", self._key("rim root"), algorithm)
         self.rim_signer = self.rim_root.issue("RIM Signer", self._key("rim"))
         self._token_key = self._key("nras")
+        self._chains: dict[int, list[pki.Authority]] = {}
 
     def chain(self, number: int = 0) -> list[pki.Authority]:
-        """Leaf to root of one GPU. Its serial number is the seed's."""
+        """Leaf to root of one GPU. Its serial number is the seed's and the machine's."""
+        if number not in self._chains:
+            self._chains[number] = self._chain(number)
+        return self._chains[number]
+
+    def _chain(self, number: int) -> list[pki.Authority]:
         name = f"{number}{self._machine}"
         identity = self._seed + bytes([number]) + self._machine.encode()
         serial = hashlib.sha256(identity).hexdigest().upper()[:40]
