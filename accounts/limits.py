@@ -6,17 +6,26 @@ from __future__ import annotations
 
 import time
 
+from django.conf import settings
 from django.core.cache import cache
 from django.http import HttpRequest
 
 from accounts.errors import TooMany
+from net import callers
+
+
+def address(request: HttpRequest) -> str:
+    """The network address to count (`net.callers`)."""
+    remote = str(request.META.get("REMOTE_ADDR", ""))
+    forwarded = str(request.META.get("HTTP_X_FORWARDED_FOR", ""))
+    return callers.caller(remote, forwarded, settings.TRUSTED_PROXIES)
 
 
 def caller(request: HttpRequest) -> str:
     """Whom to count: the signed-in wallet, else the network address."""
     if request.user.is_authenticated:
         return request.user.get_username()
-    return str(request.META.get("REMOTE_ADDR", ""))
+    return address(request)
 
 
 def spend(name: str, who: str, *, limit: int, seconds: int) -> None:

@@ -23,7 +23,7 @@ def site(database: str, **changed: str) -> Iterator[int]:
     url = f"http://127.0.0.1:{port}"
     command = ["-m", "uvicorn", "marketplace.asgi:application", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--lifespan", "on", "--ws", "websockets-sansio"]
-    command += ["--log-level", "error"]
+    command += ["--log-level", "error", "--no-proxy-headers"]
     given = {"DATABASE_URL": database, "DATABASE_POOL_SIZE": "4", "SITE_URL": url, **changed}
     with child(command, **given) as process:
         _until_up(process, port)

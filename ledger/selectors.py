@@ -8,7 +8,7 @@ in `ledger.statistics`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
@@ -306,6 +306,27 @@ def position(user: str, provider: str, serving: str) -> Position | None:
         user=user, provider=provider, serving=serving, live=True
     ).first()
     return Position.of(row, contracts()) if row else None
+
+
+def changed_since(
+    block: int, users: Collection[str], providers: Collection[str]
+) -> tuple[set[str], set[str]]:
+    """Those of these users and providers whose rows changed after a block, as the follower's
+    messages name them (3 queries).
+    """
+    mine, theirs = list(users), list(providers)
+    changed: set[str] = set()
+    serving: set[str] = set()
+    accounts = SubAccount.objects.filter(block__gt=block)
+    accounts = accounts.filter(Q(user__in=mine) | Q(provider__in=theirs))
+    for user, provider in accounts.values_list("user", "provider").distinct():
+        changed.add(user)
+        serving.add(provider)
+    ledgers = Ledger.objects.filter(user__in=mine, block__gt=block)
+    services = Service.objects.filter(provider__in=theirs, block__gt=block)
+    changed.update(ledgers.values_list("user", flat=True))
+    serving.update(services.values_list("provider", flat=True))
+    return changed.intersection(mine), serving.intersection(theirs)
 
 
 # --- helpers ------------------------------------------------------------------------------------

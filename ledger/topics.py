@@ -10,12 +10,21 @@ One Channels group, `live`. Each message is
 `users` and `providers` are the EIP-55 addresses whose rows changed, at most `MAX_ADDRESSES` of
 each; `more` is true when some were left out (a page then refreshes in any case). Messages carry no
 facts: a page that hears one asks the server again. A lost message costs one poll interval.
+
+A page may send one message of its own, first: `{"block", "providers", "users"}`, the block that it
+shows and the EIP-55 addresses of its rows (200 of each at most). Where rows of these changed after
+that block, it is answered at once with a `ledger` message about them: nothing that happens between
+the rendering of a page and its socket is missed. Anything else closes the socket (4400).
+
+A socket is closed after an hour (4408: come back), and where an address or everybody together has
+too many (4429: wait).
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from typing import Any
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
@@ -27,6 +36,20 @@ MAX_ADDRESSES = 200
 logger = logging.getLogger(__name__)
 
 
+def ledger_message(
+    block: int, final_block: int, users: Collection[str], providers: Collection[str]
+) -> dict[str, Any]:
+    """A message of topic `ledger`."""
+    return {
+        "topic": LEDGER,
+        "block": block,
+        "final_block": final_block,
+        "users": sorted(users)[:MAX_ADDRESSES],
+        "providers": sorted(providers)[:MAX_ADDRESSES],
+        "more": max(len(users), len(providers)) > MAX_ADDRESSES,
+    }
+
+
 def publish_ledger(
     block: int, final_block: int, users: Collection[str], providers: Collection[str]
 ) -> None:
@@ -36,12 +59,7 @@ def publish_ledger(
         return
     message = {
         "type": "live.message",
-        "topic": LEDGER,
-        "block": block,
-        "final_block": final_block,
-        "users": sorted(users)[:MAX_ADDRESSES],
-        "providers": sorted(providers)[:MAX_ADDRESSES],
-        "more": max(len(users), len(providers)) > MAX_ADDRESSES,
+        **ledger_message(block, final_block, users, providers),
     }
     try:
         async_to_sync(layer.group_send)(GROUP, message)

@@ -2,23 +2,139 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections import Counter
 from typing import Any
 
-from channels.generic.websocket import AsyncJsonWebsocketConsumer
+import orjson
+from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.db import DatabaseError
+from eth_utils.address import is_checksum_address
 
-from ledger import topics
+from chain import selectors as chain
+from ledger import selectors, topics
+from marketplace import limits
 
-#: Close code for a page that talks: this socket only listens.
-NOT_UNDERSTOOD = 4400
+log = logging.getLogger(__name__)
+
+#: Open sockets of one network address, and of all, in this process.
+MOST_PER_ADDRESS, MOST = 60, 2_000
+#: A page that is still there comes back; one that nobody looks at does not (seconds).
+LIFETIME = 3_600.0
+#: The one message a page may send: what it shows, and as of which block.
+MOST_CHARACTERS, MOST_SHOWN = 16_384, 200
+
+#: Close codes: not understood, come back, too many.
+NOT_UNDERSTOOD, COME_BACK, TOO_MANY = 4400, 4408, 4429
 
 
-class LiveConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # channels has no types
+class Doors:
+    """Counts the open sockets of this process by network address."""
+
+    def __init__(self) -> None:
+        self.open: Counter[str] = Counter()
+
+    def enter(self, who: str) -> bool:
+        """Whether one more is let in; if so, `leave` must follow."""
+        if self.open.total() >= MOST or self.open[who] >= MOST_PER_ADDRESS:
+            return False
+        self.open[who] += 1
+        return True
+
+    def leave(self, who: str) -> None:
+        self.open[who] -= 1
+        if not self.open[who]:
+            del self.open[who]
+
+
+doors = Doors()
+
+
+class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has no types
     """Relays the follower's messages (`ledger.topics`); everything in them is public."""
 
     groups = (topics.GROUP,)
+    who = ""
+    inside = False
+    told = False
+    timer: asyncio.TimerHandle | None = None
+
+    async def connect(self) -> None:
+        self.who = limits.caller_of_socket(self.scope)
+        await self.accept()
+        often = await database_sync_to_async(limits.take)(limits.LIVE, self.who)
+        self.inside = often.allowed and doors.enter(self.who)
+        if not self.inside:
+            await self.close(TOO_MANY, "too many")
+            return
+        loop = asyncio.get_running_loop()
+        self.timer = loop.call_later(LIFETIME, lambda: loop.create_task(self.close(COME_BACK)))
+
+    async def disconnect(self, code: int) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        if self.inside:
+            self.inside = False
+            doors.leave(self.who)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        await self.close(NOT_UNDERSTOOD)
+        """The page's one message; a second one, or any other, ends the socket."""
+        shown = None if self.told else Shown.parse(text_data or "")
+        if shown is None:
+            await self.close(NOT_UNDERSTOOD)
+            return
+        self.told = True
+        try:
+            missed = await database_sync_to_async(shown.missed)()
+        except DatabaseError as error:
+            # The page polls its footer as well, and the next block brings a message.
+            log.warning("a page was not told what it missed: %s", error)
+            return
+        if missed is not None:
+            await self.send(orjson.dumps(missed).decode())
 
     async def live_message(self, event: dict[str, Any]) -> None:
-        await self.send_json({key: value for key, value in event.items() if key != "type"})
+        if self.inside:
+            message = {key: value for key, value in event.items() if key != "type"}
+            await self.send(orjson.dumps(message).decode())
+
+
+class Shown:
+    """What a page shows: rows of these providers and users, as of `block`."""
+
+    def __init__(self, block: int, providers: frozenset[str], users: frozenset[str]) -> None:
+        self.block, self.providers, self.users = block, providers, users
+
+    @classmethod
+    def parse(cls, text: str) -> Shown | None:
+        """A stranger's text; None where it is anything else than `ledger.topics` says."""
+        if len(text) > MOST_CHARACTERS:
+            return None
+        try:
+            said = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            return None
+        if not isinstance(said, dict) or set(said) != {"block", "providers", "users"}:
+            return None
+        block, names = said["block"], (said["providers"], said["users"])
+        if type(block) is not int or not -1 <= block < 2**63:
+            return None
+        for listed in names:
+            if not isinstance(listed, list) or len(listed) > MOST_SHOWN:
+                return None
+            if not all(isinstance(name, str) and is_checksum_address(name) for name in listed):
+                return None
+        return cls(block, frozenset(names[0]), frozenset(names[1]))
+
+    def missed(self) -> dict[str, Any] | None:
+        """The message about what changed since, as if it were sent now; None when nothing did
+        (4 queries)."""
+        head = chain.head()
+        if head.indexed_block <= self.block:
+            return None
+        users, providers = selectors.changed_since(self.block, self.users, self.providers)
+        if not users and not providers:
+            return None
+        return topics.ledger_message(head.indexed_block, head.final_block, users, providers)

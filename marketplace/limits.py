@@ -8,15 +8,19 @@ windows.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import redis
 from django.conf import settings
 from django.http import HttpRequest
+
+from accounts.limits import address
+from net import callers
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +42,8 @@ class Limit:
 #: a transaction's preview `PREVIEW_COST`.
 API = Limit("api", per_minute=600, burst=600)
 CSV_COST = 20
+#: Opening `/ws/live`, per network address: a page opens one and comes back after a pause.
+LIVE = Limit("live", per_minute=120, burst=120)
 #: A preview asks the chain node about ten questions; the node's own limit is shared by everybody.
 PREVIEW_COST = 5
 
@@ -107,13 +113,12 @@ def take(limit: Limit, who: str, cost: int = 1) -> Decision:
 
 def caller(request: HttpRequest) -> str:
     """The network address to count. An IPv6 customer owns a /64, so its addresses count as one."""
-    text = str(request.META.get("REMOTE_ADDR", ""))
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return "unknown"
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped:
-            return str(address.ipv4_mapped)
-        return str(ipaddress.ip_network((address, 64), strict=False))
-    return str(address)
+    return address(request)
+
+
+def caller_of_socket(scope: Mapping[str, Any]) -> str:
+    """The same for a websocket."""
+    remote = (scope.get("client") or ("",))[0]
+    name = b"x-forwarded-for"
+    forwarded = b",".join(value for header, value in scope["headers"] if header.lower() == name)
+    return callers.caller(remote, forwarded.decode("latin-1"), settings.TRUSTED_PROXIES)

@@ -12,6 +12,7 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from marketplace.env import Env
+from net.callers import Proxies
 from protocol.networks import NETWORKS, Network
 
 # Makes `models.CharField[str, str]` and the like subscriptable at run time, as mypy reads them.
@@ -207,6 +208,13 @@ SECURE_SSL_REDIRECT = False  # TLS ends at the reverse proxy, which redirects
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _secure else None
 SILENCED_SYSTEM_CHECKS = ["security.W008"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1 << 20
+#: Reverse proxies in front of us, whose X-Forwarded-For names the visitor that limits count.
+try:
+    TRUSTED_PROXIES = Proxies.parse(env.text("TRUSTED_PROXIES"))
+except ValueError as _error:
+    raise ImproperlyConfigured(
+        f"TRUSTED_PROXIES: {_error}; use how many there are, or their addresses and networks"
+    ) from None
 
 #: Keys for fields encrypted at rest, newest first (Fernet, 32 url-safe base64 bytes each).
 FIELD_KEYS = list(

@@ -30,6 +30,7 @@ def site_processes(tree: Tree, port: int) -> None:
         *("-m", "uvicorn", "marketplace.asgi:application", "--host", "127.0.0.1"),
         *("--port", str(port), "--ws", "websockets-sansio", "--lifespan", "on"),
         *("--log-level", "warning", "--no-server-header", "--ws-max-size", "262144"),
+        "--no-proxy-headers",  # the site reads them by its own TRUSTED_PROXIES
         *("--timeout-graceful-shutdown", "5"),
     )
     tree.python("follow", "manage.py", "follow")

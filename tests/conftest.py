@@ -111,6 +111,7 @@ def asgi_server(
         lifespan="on",
         ws="websockets-sansio",
         loop="asyncio",
+        proxy_headers=False,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

@@ -1,10 +1,14 @@
 // Live pages: /ws/live says which providers changed; the page then offers to show it. Rows never jump by themselves.
 // Messages carry no facts (ledger/topics.py); the footer is asked again, at most every three seconds.
+// On opening, the page says as of which block it shows what: changes since then are told at once.
 const SETTLE = 1000;
 const FOOTER_EVERY = 3000;
 const LONGEST_WAIT = 60000;
 const SIGNED_OUT = 4401;
+const TOO_MANY = 4429;
+const MOST_SHOWN = 200;
 
+let seen = -1;
 let wait = 1000;
 let footerAt = 0;
 
@@ -19,6 +23,7 @@ function shown() {
 }
 
 function hear(message) {
+  seen = Math.max(seen, message.block);
   refreshFooter();
   const here = shown();
   const touched = message.more || message.providers?.some((provider) => here.has(provider));
@@ -34,14 +39,28 @@ function tell(notice) {
   if (notice.dispatchEvent(new CustomEvent("live:news", { bubbles: true, cancelable: true }))) notice.hidden = false;
 }
 
+function greet(socket) {
+  const accounts = [...document.querySelectorAll("[data-live][data-account]")].map((notice) => notice.dataset.account);
+  const users = [...new Set(accounts)].slice(0, MOST_SHOWN);
+  socket.send(JSON.stringify({ block: seen, providers: [...shown()].slice(0, MOST_SHOWN), users }));
+}
+
 function connect() {
+  if (document.visibilityState !== "visible") {
+    document.addEventListener("visibilitychange", connect, { once: true });
+    return;
+  }
   const scheme = location.protocol === "https:" ? "wss" : "ws";
   const socket = new WebSocket(`${scheme}://${location.host}/ws/live`);
-  socket.addEventListener("open", () => { wait = 1000; });
-  socket.addEventListener("message", (event) => hear(JSON.parse(event.data)));
+  socket.addEventListener("open", () => greet(socket));
+  socket.addEventListener("message", (event) => {
+    wait = 1000;
+    hear(JSON.parse(event.data));
+  });
   socket.addEventListener("close", (event) => {
     // Signed out elsewhere: what this page shows is no longer for whoever looks at it.
     if (event.code === SIGNED_OUT) { location.reload(); return; }
+    if (event.code === TOO_MANY) wait = LONGEST_WAIT;
     setTimeout(connect, wait);
     wait = Math.min(wait * 2, LONGEST_WAIT);
   });
@@ -59,6 +78,8 @@ export function startLive() {
     const button = event.target.closest?.("[data-live-reload]");
     if (button) reload(button.closest("[data-live]"));
   });
+  // Before the footer refreshes itself: the block of the rows on this page.
+  seen = Number.parseInt(document.querySelector("#freshness")?.dataset.block || "-1", 10);
   // Nothing is worth a socket on a page that is left at once.
   setTimeout(connect, SETTLE);
 }

@@ -296,6 +296,16 @@ def test_a_change_on_chain_is_offered_not_forced(asgi_server: str, page: Page) -
     assert watch.messages == []
 
 
+def test_a_change_before_the_socket_opens_is_offered_too(asgi_server: str, page: Page) -> None:
+    """Between the rendering of a page and its socket lies a second at least."""
+    factories.market(3)
+    factories.head(indexed_block=5_000_000, head_block=5_000_000)
+    page.goto(asgi_server)
+    Service.objects.filter(provider=factories.address(0)).update(block=5_000_001)
+    factories.head(indexed_block=5_000_001, head_block=5_000_001)
+    expect(page.get_by_text("Something shown here changed on chain.")).to_be_visible()
+
+
 def test_the_live_socket_only_listens(asgi_server: str, page: Page) -> None:
     page.goto(f"{asgi_server}/freshness")
     code = page.evaluate(

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from marketplace import limits
 from marketplace.api import api
+from net.callers import Proxies
 from tests.db import api_rows as rows
 
 pytestmark = pytest.mark.django_db
@@ -218,6 +219,23 @@ def test_the_bucket_is_exact_under_contention_and_refills() -> None:
     assert 50 <= sum(granted) <= 60
     refused = limits.take(limit, "one", cost=5)
     assert not refused.allowed and refused.retry_s == 1
+
+
+def test_behind_a_proxy_each_visitor_is_counted_and_nobody_escapes(
+    client: Client, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    monkeypatch.setattr(limits, "API", limits.Limit("proxied", per_minute=1, burst=1))
+
+    def answer(forwarded: str) -> int:
+        headers = {"X-Forwarded-For": forwarded}
+        proxy = "127.0.0.1"
+        return client.get("/api/v1/status", headers=headers, REMOTE_ADDR=proxy).status_code
+
+    settings.TRUSTED_PROXIES = Proxies.parse("127.0.0.0/8")
+    assert [answer("192.0.2.1"), answer("192.0.2.2"), answer("192.0.2.1")] == [200, 200, 429]
+    assert answer("203.0.113.5, 192.0.2.1") == 429, "what the visitor sent names nobody"
+    settings.TRUSTED_PROXIES = Proxies.parse("")
+    assert [answer("192.0.2.3"), answer("192.0.2.4")] == [200, 429]
 
 
 def test_callers_are_counted_by_what_they_own(rf: Any) -> None:

@@ -1,0 +1,161 @@
+"""`/ws/live` over real sockets: what a page missed, and how many may stay open."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+import websockets
+from channels.db import database_sync_to_async
+from websockets.typing import Origin
+
+from marketplace import consumers, limits
+from tests import factories
+from tests.factories import ALICE, BOB, PETRA
+
+PAUL = factories.address("paul")
+
+
+def opened(url: str, **headers: str) -> Any:
+    return websockets.connect(
+        url.replace("http", "ws", 1) + "/ws/live", origin=Origin(url), additional_headers=headers
+    )
+
+
+@database_sync_to_async
+def world(block: int) -> None:
+    """Petra's listing and Alice's ledger changed at block 100, Paul's and Bob's at 50."""
+    factories.head(indexed_block=block, head_block=block, final_block=block - 1)
+    factories.contract()
+    for provider, user, changed in ((PETRA, ALICE, 100), (PAUL, BOB, 50)):
+        factories.service(provider=provider, block=changed)
+        factories.purse(user=user, block=changed)
+
+
+async def told(socket: Any, **said: Any) -> dict[str, Any] | None:
+    """What the server answers to the page's message; None where it has nothing to say."""
+    await socket.send(json.dumps({"block": 0, "providers": [], "users": [], **said}))
+    try:
+        message: dict[str, Any] = json.loads(await asyncio.wait_for(socket.recv(), 1))
+    except TimeoutError:
+        return None
+    return message
+
+
+@pytest.mark.parametrize(
+    ("said", "providers", "users"),
+    [
+        ({"block": 99, "providers": [PETRA, PAUL]}, [PETRA], []),
+        ({"block": 49, "providers": [PETRA, PAUL], "users": [BOB]}, sorted([PAUL, PETRA]), [BOB]),
+        ({"block": 49, "users": [ALICE]}, [], [ALICE]),
+        ({"block": 60, "providers": [PAUL], "users": [BOB]}, None, None),
+        ({"block": 100, "providers": [PETRA]}, None, None),
+        ({"block": 300, "providers": [PETRA]}, None, None),
+        ({"block": -1}, None, None),
+    ],
+)
+async def test_a_page_hears_what_changed_since_its_block(
+    asgi_server: str, said: dict[str, Any], providers: list[str] | None, users: list[str] | None
+) -> None:
+    await world(120)
+    async with opened(asgi_server) as socket:
+        answer = await told(socket, **said)
+    if providers is None:
+        assert answer is None
+    else:
+        assert answer is not None and (answer["topic"], answer["block"]) == ("ledger", 120)
+        assert (answer["providers"], answer["users"], answer["more"]) == (providers, users, False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[]",
+        "null",
+        '{"block": 1',
+        '{"block": "1", "providers": [], "users": []}',
+        '{"block": true, "providers": [], "users": []}',
+        '{"block": 1e3, "providers": [], "users": []}',
+        '{"block": 9223372036854775808, "providers": [], "users": []}',
+        '{"block": -2, "providers": [], "users": []}',
+        '{"block": 1, "providers": {}, "users": []}',
+        '{"block": 1, "providers": ["0x"], "users": []}',
+        json.dumps({"block": 1, "providers": [PETRA.lower()], "users": []}),
+        json.dumps({"block": 1, "providers": [PETRA], "users": [], "more": 1}),
+        json.dumps({"block": 1, "providers": [PETRA] * 201, "users": []}),
+        json.dumps({"block": 1, "providers": [], "users": [ALICE, None]}),
+        "[" * 10_000,
+        " " * 20_000,
+        b"\x00\x01",
+    ],
+)
+async def test_anything_else_closes_the_socket(asgi_server: str, text: str | bytes) -> None:
+    async with opened(asgi_server) as socket:
+        await socket.send(text)
+        await asyncio.wait_for(socket.wait_closed(), 5)
+    assert socket.close_code == consumers.NOT_UNDERSTOOD
+
+
+async def test_a_page_speaks_once(asgi_server: str) -> None:
+    await world(120)
+    async with opened(asgi_server) as socket:
+        assert await told(socket, block=99, providers=[PETRA])
+        await told_again(socket)
+    assert socket.close_code == consumers.NOT_UNDERSTOOD
+
+
+async def told_again(socket: Any) -> None:
+    await socket.send(json.dumps({"block": 99, "providers": [PETRA], "users": []}))
+    await asyncio.wait_for(socket.wait_closed(), 5)
+
+
+async def closed_with(socket: Any) -> int:
+    await asyncio.wait_for(socket.wait_closed(), 5)
+    return int(socket.close_code)
+
+
+async def settled(expected: int) -> None:
+    for _ in range(100):
+        if consumers.doors.open.total() == expected:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(dict(consumers.doors.open))
+
+
+async def test_an_address_and_all_together_may_hold_so_many(
+    asgi_server: str, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    """Counted by the visitor and not by the proxy; whoever leaves makes room."""
+    monkeypatch.setattr(consumers, "MOST_PER_ADDRESS", 2)
+    monkeypatch.setattr(consumers, "MOST", 3)
+    settings.TRUSTED_PROXIES = type(settings.TRUSTED_PROXIES).parse("1")
+    one, other = {"X-Forwarded-For": "192.0.2.1"}, {"X-Forwarded-For": "198.51.100.9"}
+    async with opened(asgi_server, **one), opened(asgi_server, **one) as second:
+        await settled(2)
+        async with opened(asgi_server, **one) as third:
+            assert await closed_with(third) == consumers.TOO_MANY
+        async with opened(asgi_server, **other):
+            await settled(3)
+            async with opened(asgi_server, **other) as fifth:
+                assert await closed_with(fifth) == consumers.TOO_MANY
+        await settled(2)
+        await second.close()
+        await settled(1)
+        async with opened(asgi_server, **one):
+            await settled(2)
+    await settled(0)
+
+
+async def test_sockets_are_opened_only_so_often_and_live_only_so_long(
+    asgi_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumers, "LIFETIME", 0.2)
+    monkeypatch.setattr(limits, "LIVE", limits.Limit("live-test", per_minute=1, burst=2))
+    for expected in (consumers.COME_BACK, consumers.COME_BACK, consumers.TOO_MANY):
+        async with opened(asgi_server) as socket:
+            assert await closed_with(socket) == expected
+    await settled(0)
