@@ -15,11 +15,14 @@ from chain.models import Head, NodeState
 #: design.md: amber above 30 s, red above 5 min since we last agreed with the node's head.
 LATE_SECONDS = 30
 STALE_SECONDS = 300
+#: An index that is further back is catching up, however recently it heard from the node.
+BEHIND_BLOCKS = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """Where the index stands. Blocks are -1 before the first one was indexed.
+    """Where the index stands, and the only judgement of how old that is: pages, the API and the
+    health checks put it in their own words. Blocks are -1 before the first one was indexed.
 
     `lag_seconds` is the time since we last agreed with the node's head, not the age of the last
     block (an idle chain is not stale); None before the first agreement. `state` is one of
@@ -41,6 +44,19 @@ class Freshness:
     blocks_per_second: float = 0.0
     events_per_second: float = 0.0
     indexed_hash: str = ""
+
+    @property
+    def unreachable(self) -> bool:
+        """Stopped, or without an answer for long enough that it shows.
+
+        One failed poll is not yet news; it becomes so when the last agreement is getting old.
+        """
+        return self.halted or bool(self.error and self.state != "fresh")
+
+    @property
+    def catching_up(self) -> bool:
+        """At work, and so far back that newer changes are missing."""
+        return self.lag_blocks > BEHIND_BLOCKS
 
     @property
     def eta_seconds(self) -> int | None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from chain.selectors import Freshness as Head
 from marketplace import formats
 
-#: An index that is further back than this is catching up, however recently it heard from the node.
-BEHIND_BLOCKS = 50
+#: chain.selectors' states in the words of pages; any other means that nothing new comes.
+WORDS = {"never": "none", "fresh": "ok", "late": "late"}
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Freshness:
     lag_blocks: int = 0
     lag_seconds: int | None = None
     halted: bool = False
+    catching_up: bool = False
 
     @property
     def text(self) -> str:
@@ -63,14 +64,10 @@ class Banner:
 
 
 def judge(head: Head) -> Freshness:
-    """What the follower's own record means for a reader."""
+    """The follower's own record in the words of a reader; what it means is judged there."""
+    state = "unreachable" if head.unreachable else WORDS.get(head.state, "stale")
     if head.indexed_block < 0:
-        return Freshness("unreachable" if head.error or head.halted else "none")
-    # One failed poll is not yet news; it becomes so when the last agreement is getting old.
-    if head.halted or (head.error and head.state != "fresh"):
-        state = "unreachable"
-    else:
-        state = {"fresh": "ok", "late": "late"}.get(head.state, "stale")
+        return Freshness(state)
     return Freshness(
         state=state,
         block=head.indexed_block,
@@ -78,6 +75,7 @@ def judge(head: Head) -> Freshness:
         lag_blocks=head.lag_blocks,
         lag_seconds=None if head.lag_seconds is None else int(head.lag_seconds),
         halted=head.halted,
+        catching_up=head.catching_up,
     )
 
 
@@ -101,7 +99,7 @@ def banner(freshness: Freshness) -> Banner | None:
             f"The index is not running. Everything here is {freshness.as_of}; new changes "
             f"are missing.",
         )
-    if freshness.lag_blocks > BEHIND_BLOCKS:
+    if freshness.catching_up:
         return Banner(
             "warn",
             f"The index is catching up: {freshness.lag_blocks:,} blocks behind. Newer "

@@ -27,8 +27,6 @@ EXPLANATIONS = {
     "older state.",
     "none": "Nothing is indexed yet. Lists fill as soon as the first blocks are read.",
 }
-#: Behind by more than this the page shows a back-fill with its progress (blocks).
-CATCHING_UP = 50
 #: A node's state that the follower has not confirmed for this long is no longer news (seconds).
 NODES_STALE = 60
 RUNS_SHOWN = 10
@@ -118,7 +116,7 @@ def status_page(head: chain.Freshness) -> StatusPage:
         indexed_block=fresh.block,
         final_block=fresh.final_block,
         lag_blocks=fresh.lag_blocks,
-        catching_up=fresh.lag_blocks > CATCHING_UP,
+        catching_up=fresh.catching_up,
         done=max(0, head.indexed_block - start + 1),
         total=max(0, head.head_block - start + 1),
         logs=chain.log_count(),
@@ -134,7 +132,7 @@ def status_page(head: chain.Freshness) -> StatusPage:
 
 def _explanation(fresh: Freshness, last: Reconciliation | None) -> str:
     """One sentence above everything; it must not promise more than the parts below."""
-    if fresh.state == "ok" and fresh.lag_blocks > CATCHING_UP:
+    if fresh.state == "ok" and fresh.catching_up:
         return "The index is catching up with the chain. Pages show an older state."
     if fresh.state == "ok" and last is not None and last.drift:
         return "The index has reached the head of the chain, but not every value agrees."

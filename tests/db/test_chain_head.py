@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ from django.conf import settings
 
 from chain import selectors
 from chain.models import Head
+from marketplace.freshness import judge
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -47,6 +49,30 @@ def test_states(checked: float | None, worked: float, fields: dict[str, Any], st
     assert found.state == state
     assert found.lag_seconds == checked
     assert found.lag_blocks == 100 - max(-1, fields.get("indexed_block", 90))
+
+
+@pytest.mark.parametrize(
+    ("checked", "fields", "words"),
+    [
+        (1, {}, "ok"),
+        (1, {"error": "late answer"}, "ok"),  # one failed poll is no news
+        (40, {}, "late"),
+        (40, {"error": "late answer"}, "unreachable"),
+        (400, {}, "stale"),
+        (1, {"halted": True, "error": "why"}, "unreachable"),
+        (None, {"indexed_block": -1}, "none"),
+        (None, {"indexed_block": -1, "error": "no answer"}, "unreachable"),
+    ],
+)
+def test_pages_say_it_in_their_words(
+    checked: float | None, fields: dict[str, Any], words: str
+) -> None:
+    found = head(checked=checked, worked=checked or 1, **fields)
+    assert judge(found).state == words
+    assert found.unreachable == (words == "unreachable")
+    # Ten blocks behind is nothing; a hundred is.
+    assert not judge(found).catching_up or found.indexed_block < 0
+    assert replace(found, lag_blocks=100).catching_up
 
 
 def test_nothing_is_known_before_the_first_step(django_assert_num_queries: Any) -> None:
