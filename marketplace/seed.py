@@ -81,7 +81,7 @@ class Seed:
     def run(self, at_least: int = 1) -> int:
         """Carry out every plan whose account has no ledger yet; returns how many were.
 
-        Waits up to a minute for the site to list `at_least` services.
+        Waits up to a minute for the site to list `at_least` chat services.
         """
         services = self.services(at_least)
         with ThreadPoolExecutor(len(PLANS)) as pool:
@@ -92,13 +92,13 @@ class Seed:
             return User(rpc, self.ledger, plan.account).carry_out(plan, services)
 
     def services(self, at_least: int) -> list[dict[str, Any]]:
-        url = f"{self.site}/api/v1/services?kind=inference&page_size=50"
+        url = f"{self.site}/api/v1/services?kind=inference&type=chatbot&page_size=50"
         deadline = time.monotonic() + 60
         while True:
             try:
                 with urllib.request.urlopen(url, timeout=10) as response:
                     items: list[dict[str, Any]] = json.load(response)["items"]
-                problem = f"lists {len(items)} inference services, {at_least} are needed"
+                problem = f"lists {len(items)} chat services, {at_least} are needed"
                 if len(items) >= at_least:
                     return sorted(items, key=lambda i: (i["created_block"], i["provider"]))
             except (OSError, ValueError, KeyError) as error:

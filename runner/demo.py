@@ -27,20 +27,24 @@ SEED = "attestation.seed"
 
 @dataclass(frozen=True)
 class Offer:
-    """One demo provider; prices in neuron per token, `machine` as in provider/example.yaml."""
+    """One demo provider; prices in neuron per token, picture or second, `machine` as in
+    provider/example.yaml. `separated`: the model runs in a machine of its own, with the GPUs."""
 
     model: str
     input_price: int
     output_price: int
     backend: str = "dev"
     machine: Mapping[str, object] = field(default_factory=dict)
+    type: str = "chatbot"
+    separated: bool = False
 
 
-#: Two whose development evidence is complete, one whose operator can look into its machine and who
-#: signs answers for other text than it sends, and one whose hardware lacks its latest updates.
+#: Two whose development evidence is complete (of one the model's machine is another), one whose operator can look into its machine and who
+#: signs answers for other text than it sends, and one whose hardware lacks its latest updates; then
+#: one that draws and one that listens.
 OFFERS = (
     Offer("zg-docs-reader", 100_000_000_000, 400_000_000_000),
-    Offer("zg-docs-reader", 150_000_000_000, 600_000_000_000, machine={"gpus": 2}),
+    Offer("zg-docs-reader", 150_000_000_000, 600_000_000_000, machine={"gpus": 2}, separated=True),
     Offer(
         "zg-docs-reader-x",
         120_000_000_000,
@@ -49,7 +53,11 @@ OFFERS = (
         machine={"debug": True},
     ),
     Offer("zg-docs-reader", 80_000_000_000, 320_000_000_000, machine={"tcb": "OutOfDate"}),
+    # Equal prices: clients estimate by one, brokers charge by the other (provider-protocol.md 10).
+    Offer("zg-painter", 3 * 10**15, 3 * 10**15, type="text-to-image"),
+    Offer("zg-listener", 10**13, 10**13, type="speech-to-text"),
 )
+CHATBOTS = sum(offer.type == "chatbot" for offer in OFFERS)
 
 
 def claim_folder() -> tuple[Path, TextIO]:
@@ -119,7 +127,7 @@ def start(tree: Tree) -> Anvil:
             owner.acknowledge_signer(on_chain, accounts.provider(number).address)
         tree.say(f"{len(OFFERS)} providers registered and acknowledged")
         # Its own start-up overlaps with the site's; it waits for the site to list the providers.
-        seed = tree.python("seed", "manage.py", "seed_demo", "--services", str(len(OFFERS)))
+        seed = tree.python("seed", "manage.py", "seed_demo", "--services", str(CHATBOTS))
         tree.until_http(f"{site}/healthz", "the site")
         tree.announce(
             {
@@ -193,22 +201,29 @@ def broker_config(
     number: int, offer: Offer, upstream: int, network: dict[str, object]
 ) -> dict[str, object]:
     """The broker's own file, as an operator would write it (provider/config.py)."""
+    machine: dict[str, object] = {"seed_file": f"../{SEED}", **offer.machine}
+    declared: dict[str, object] = {}
+    if offer.separated:
+        model = accounts.model_signer(number)
+        machine["model_key"] = "0x" + bytes(model.key).hex()
+        declared = {"TargetSeparated": True, "TargetTeeAddress": model.address}
     return {
         "wallet_key": "0x" + bytes(accounts.provider(number).key).hex(),
         "state": "state",
         "listen": {"host": "127.0.0.1", "port": free_port()},
         "service": {
-            "type": "chatbot",
+            "type": offer.type,
             "model": offer.model,
             "input_price": offer.input_price,
             "output_price": offer.output_price,
+            "additional_info": declared,
         },
         "upstream": {"url": f"http://127.0.0.1:{upstream}/v1"},
         "chain": network,
         "tee": {
             "backend": offer.backend,
             "key": "0x" + bytes(accounts.signer(number).key).hex(),
-            "machine": {"seed_file": f"../{SEED}", **offer.machine},
+            "machine": machine,
         },
         # A demo should show settlements within a minute.
         "settlement": {"interval_seconds": 20, "at_shutdown": False},
