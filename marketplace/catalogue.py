@@ -11,20 +11,15 @@ from chain.selectors import Freshness as Head
 from ledger import selectors, statistics
 from ledger.models import Kind
 from ledger.records import Listing, Page
-from marketplace import formats, links, pages, parts
+from marketplace import formats, links, pages, parts, verdicts
 from marketplace.memo import at_block, at_listing
 
 MAX_QUERY = 200
 TARGET = "#results"
 
 VERDICT_LABELS = {
-    "pass": "Verified",
-    "warn": "Verified, with warnings",
-    "partial": "Partly verified",
-    "fail": "Failed",
-    "not_provided": "Cannot be checked",
-    "expired": "Expired",
-    "never": "Not checked yet",
+    word: verdicts.word(word).text
+    for word in ("pass", "warn", "partial", "fail", "not_provided", "expired", "never")
 }
 
 SORT_LABELS = {

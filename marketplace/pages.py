@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 
+from attestation.selectors import ServiceKey, StandingView, standing_of
 from ledger import records, statistics
 from ledger.models import Kind
 from marketplace import formats, links
@@ -136,6 +137,7 @@ class ProviderPage:
 
 TABS = (
     ("", "Overview"),
+    ("verification", "Verification"),
     ("changes", "Changes"),
     ("settlements", "Settlements"),
     ("use", "Use it"),
@@ -153,6 +155,7 @@ class ServiceHead:
     type_label: str
     kind_label: str
     verdict: str
+    standing: StandingView
     provider_path: str
     model_path: str
     chat_path: str
@@ -160,7 +163,14 @@ class ServiceHead:
     summary: str
 
 
-def service_head(listing: records.Listing, tab: str, payers_30d: int | None = None) -> ServiceHead:
+def service_head(
+    listing: records.Listing,
+    tab: str,
+    payers_30d: int | None = None,
+    standing: StandingView | None = None,
+) -> ServiceHead:
+    """The head with the verdict as it is now (1 query, none with `standing`)."""
+    known = standing or standing_of(ServiceKey.of(listing))
     chat = links.with_query("/playground/chat", provider=listing.provider)
     can_chat = (
         listing.service_type == "chatbot"
@@ -172,7 +182,8 @@ def service_head(listing: records.Listing, tab: str, payers_30d: int | None = No
         title=service_title(listing),
         type_label=service_type_label(listing),
         kind_label=kind_label(listing.kind),
-        verdict="never",
+        verdict=known.overall,
+        standing=known,
         provider_path=links.provider_path(listing.provider),
         model_path=links.model_path(listing.model),
         chat_path=chat if can_chat else "",

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from attestation.selectors import ServiceKey, StandingView, standings
 from ledger import records
 from marketplace import formats, links
 
@@ -126,11 +127,42 @@ class Fact:
     state: str
     at: dt.datetime | None = None
     verdict: str = ""
+    href: str = ""
+
+
+#: What our own check says, and whether that speaks for the provider (`Fact.state`).
+_CHECKED = {
+    "pass": ("We verified its attestation", "yes"),
+    "warn": ("We verified its attestation, with warnings", "no"),
+    "partial": ("We could verify a part of its attestation", "no"),
+    "fail": ("Its attestation failed our check: send nothing private", "changed"),
+    "not_provided": ("It hands over no attestation that could be checked", "unknown"),
+    "not_checked": ("What it declares cannot be verified here yet", "unknown"),
+    "expired": ("Our last check is more than a day old, so it counts no more", "unknown"),
+    "never": ("We have not checked its attestation yet", "unknown"),
+}
+
+
+def check_fact(standing: StandingView) -> Fact:
+    """The third fact: what we found ourselves."""
+    text, state = _CHECKED.get(standing.overall, ("", "unknown"))
+    if standing.overall.startswith("dev-"):
+        text = "We checked development evidence, which proves nothing about real hardware"
+    report = standing.verification_id if standing.checked_at else None
+    return Fact(
+        "0G Market",
+        text,
+        state,
+        standing.checked_at,
+        standing.overall,
+        f"/verifications/{report}" if report else "",
+    )
 
 
 @dataclass(frozen=True)
 class ServiceRow:
-    """A service in a list. `verdict` is a word of interfaces.md; `prices` is one or two."""
+    """A service in a list. `verdict` is a word of interfaces.md; `silent`: its provider does not
+    answer now; `routed`: a third party runs the model, whatever the broker's verdict."""
 
     listing: records.Listing
     title: str
@@ -141,9 +173,11 @@ class ServiceRow:
     output: formats.Price | None
     updated: dt.datetime | None
     verdict: str
+    silent: bool
+    routed: bool
 
     @classmethod
-    def of(cls, listing: records.Listing) -> ServiceRow:
+    def of(cls, listing: records.Listing, standing: StandingView) -> ServiceRow:
         offered = listed_prices(listing)
         return cls(
             listing=listing,
@@ -154,7 +188,9 @@ class ServiceRow:
             input=offered[0] if len(offered) == 2 else None,
             output=offered[-1],
             updated=moment(listing.updated_at_unix),
-            verdict="never",
+            verdict=standing.overall,
+            silent=standing.unreachable_since is not None,
+            routed=standing.declared == "centralized",
         )
 
 
@@ -191,4 +227,7 @@ def moment(unix: int) -> dt.datetime | None:
 
 
 def rows(listings: Iterable[records.Listing]) -> tuple[ServiceRow, ...]:
-    return tuple(ServiceRow.of(listing) for listing in listings)
+    """Rows with what is known about each service's evidence (1 query)."""
+    listed = tuple(listings)
+    known = standings(map(ServiceKey.of, listed))
+    return tuple(ServiceRow.of(listing, known[ServiceKey.of(listing)]) for listing in listed)

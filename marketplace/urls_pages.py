@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path, re_path
 
-from marketplace import metrics, status, views, views_service
+from marketplace import metrics, status, views, views_service, views_verification
 
 _SERVICE = "services/<str:kind>/<str:address>"
 
@@ -18,11 +18,13 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("providers", views.providers, name="providers"),
     path("providers/<str:address>", views.provider, name="provider"),
     path(_SERVICE, views_service.overview, name="service"),
+    path(f"{_SERVICE}/verification", views_verification.verification, name="service-verification"),
     path(f"{_SERVICE}/changes", views_service.changes, name="service-changes"),
     path(f"{_SERVICE}/settlements", views_service.settlements, name="service-settlements"),
     path(f"{_SERVICE}/use", views_service.use, name="service-use"),
     path(f"{_SERVICE}/raw", views_service.raw, name="service-raw"),
     path("changes", views.changes, name="changes"),
+    path("verifications/<uuid:id>", views_verification.report, name="verification"),
     path("network", views.network, name="network"),
     path("status", status.status, name="status"),
     path("metrics", metrics.metrics, name="metrics"),

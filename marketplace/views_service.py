@@ -9,6 +9,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from accounts import signers
+from attestation.selectors import ServiceKey, StandingView, standing_of
 from ledger import selectors
 from ledger.records import ChangeEntry, Listing
 from marketplace import formats, links, pages, parts, samples
@@ -46,12 +47,13 @@ def overview(request: HttpRequest, kind: str, address: str) -> HttpResponse:
     record = reputation(listing.provider, listing.serving)
     visitor = getattr(request.user, "address", "") if request.user.is_authenticated else ""
     position = selectors.position(visitor, listing.provider, listing.serving) if visitor else None
+    standing = standing_of(ServiceKey.of(listing))
     page = pages.OverviewPage(
-        service=pages.service_head(listing, "", record.payers_30d),
+        service=pages.service_head(listing, "", record.payers_30d, standing),
         prices=parts.listed_prices(listing),
         price_notes=price_notes(listing),
         declared=declared(listing),
-        facts=facts(listing, latest, visitor, position),
+        facts=facts(listing, latest, visitor, position, standing),
         reputation=record,
         paid_share=formats.percentage(record.settled, record.settled + record.unsettled),
         warning=moved_without_consent(listing, latest),
@@ -64,7 +66,11 @@ def overview(request: HttpRequest, kind: str, address: str) -> HttpResponse:
 
 
 def facts(
-    listing: Listing, latest: dict[str, ChangeEntry], visitor: str, position: Any
+    listing: Listing,
+    latest: dict[str, ChangeEntry],
+    visitor: str,
+    position: Any,
+    standing: StandingView,
 ) -> tuple[parts.Fact, ...]:
     """Owner, visitor, our own check: three facts that say different things and are never merged
     (ux.md 5)."""
@@ -89,10 +95,7 @@ def facts(
     else:
         known = signers.of_position(visitor, position) if position is not None else None
         you = parts.Fact("You", *signers.said(known), known.at if known else None)
-    check = parts.Fact(
-        "0G Market", "Its attestation was not checked by us", "unknown", verdict="never"
-    )
-    return (owner, you, check)
+    return (owner, you, parts.check_fact(standing))
 
 
 def moved_without_consent(listing: Listing, latest: dict[str, ChangeEntry]) -> str:

@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from marketplace import formats, links
+from marketplace import formats, links, verdicts
 
 register = template.Library()
 
@@ -68,6 +68,13 @@ register.filter("block", number)
 def price_per_million(neuron_per_token: int) -> str:
     """`0.42`: a token price as 0G per 1 M tokens (the unit stands in the column's head)."""
     return formats.amount(neuron_per_token * formats.MILLION)
+
+
+@register.filter
+def verdict_word(verdict: str) -> str:
+    """A verdict in words, for the middle of a sentence: `verified, with warnings`."""
+    text = verdicts.word(verdict).text
+    return text[:1].lower() + text[1:]
 
 
 @register.simple_tag

@@ -16,7 +16,7 @@ from django import template
 from django.utils import timezone
 from django.utils.safestring import SafeString, mark_safe
 
-from marketplace import formats
+from marketplace import formats, verdicts
 from marketplace.templatetags.kit import icon
 
 register = template.Library()
@@ -123,6 +123,18 @@ def badge(label: object, tone: str | None = "", title: object = "") -> SafeStrin
     """A word in a frame; `tone`: ok, warn, bad, accent or none."""
     more = f' title="{escape(str(title))}"' if title else ""
     return mark_safe(f'<span class="badge {escape(tone or "")}"{more}>{escape(str(label))}</span>')
+
+
+@register.simple_tag
+@lru_cache(maxsize=256)
+def verdict(verdict: str, testid: str = "") -> SafeString:
+    """A verdict as icon, word and (by the style sheet) colour; never colour alone."""
+    said = verdicts.word(verdict)
+    extra = f' data-testid="{escape(testid)}"' if testid else ""
+    return mark_safe(
+        f'<span class="verdict" data-verdict="{escape(verdict)}"{extra}>'
+        f"{icon(said.icon)}{escape(said.text)}</span>"
+    )
 
 
 @register.simple_tag

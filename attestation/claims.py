@@ -1,0 +1,66 @@
+"""What a report proves and what it does not, in sentences. Made from stored rows alone.
+
+A sentence stands under "proves" only where every row that it rests on passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attestation.models import Verification
+
+
+def proven(run: Verification) -> Iterable[str]:
+    """What one may rely on."""
+    if run.development:
+        return  # the development root vouches for nothing outside this network
+    answers, rows, facts = run.questions, _verdicts(run), run.facts
+    genuine = answers.get("hardware") in ("pass", "warn", "partial")
+    genuine = genuine and rows.get("tdx.sig") == rows.get("tdx.att_key") == "pass"
+    if genuine and rows.get("tdx.pck_chain") == "pass":
+        status = facts.get("tcb_status")
+        level = f", at Intel’s level {status}" if status else ""
+        yield f"A genuine Intel TDX machine made this evidence{level}."
+        if answers.get("key") in ("pass", "warn") and rows.get("bind.onchain") == "pass":
+            yield (
+                f"The key {run.attested_signer} that the chain names was in that machine’s hands."
+            )
+        if "pass" in (rows.get("dstack.compose"), rows.get("ccel.compose")):
+            yield "It was started with exactly the compose file shown below."
+        if rows.get("bind.nonce") == "pass":
+            yield "It answered a random number that we had chosen a moment before."
+    if answers.get("gpu") in ("pass", "warn") and rows.get("gpu.present") == "pass":
+        count = len(run.gpu_serials)
+        if count:
+            yield f"{count} GPU{'s are' if count > 1 else ' is'} genuine NVIDIA hardware."
+
+
+def unproven(run: Verification) -> Iterable[str]:
+    """What one may not read into it."""
+    answers, rows = run.questions, _verdicts(run)
+    if run.development:
+        yield (
+            "Anything about real hardware: the roots of trust are this development network’s own."
+        )
+    if answers.get("hardware") in ("fail", "not_provided"):
+        yield "That there is a trusted machine at all."
+    if answers.get("key") not in ("pass", "warn"):
+        yield "That the key which signs answers lives in this machine."
+    if rows.get("gpu.present", "not_provided") == "not_provided":
+        yield "Which GPU ran the model: there is no NVIDIA evidence."
+    elif answers.get("gpu") in ("fail", "partial"):
+        yield "That the GPUs run measured, current firmware."
+    if "gpu.cpu_gpu" in rows:
+        yield "That GPU and CPU are in one machine: on this generation only a number ties them."
+    if answers.get("fresh") != "pass":
+        yield "When the evidence was made: an old report could have been shown again."
+    if rows.get("dstack.images_pinned") == "warn":
+        yield "Which image runs under a tag: tags can be pointed elsewhere."
+    if run.declared == "centralized":
+        yield "Anything about the machine of the third party that runs the model."
+    yield "That the model’s weights are the ones its name promises."
+    yield "That the software keeps no copy of what you send: it is identified, not read."
+
+
+def _verdicts(run: Verification) -> dict[str, str]:
+    return {row["id"]: row["verdict"] for row in run.rows}

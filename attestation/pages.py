@@ -1,0 +1,325 @@
+"""The report page as frozen dataclasses, made from a stored run and nothing else.
+
+Verdicts are the stored rows'; the exhibits are read from the stored body. Strings in rows are a
+stranger's: templates escape them.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from attestation import claims, exhibits, runs, values, words
+from attestation.engine.verdicts import NOTES, QUESTIONS, asks
+from attestation.exhibits import Exhibits
+from attestation.models import Verification
+from attestation.printing import QUESTIONS as TITLES
+from attestation.selectors import EXPIRED, EXPIRED_AFTER, FindingView, HistoryEntry, ReportView
+
+_WORST = ("fail", "warn", "not_provided", "not_checked", "pass")
+_GPU = "GPU "
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class CheckRow:
+    """One stored row, ready to read; `open` where it has to be seen without a click."""
+
+    id: str
+    title: str
+    verdict: str
+    expected: values.Value | None
+    got: values.Value | None
+    detail: str
+    source: str
+    required: bool
+    advice: str
+    who: str
+    note: bool
+    open: bool
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows under one heading. `counts`: (verdict, how many), worst first."""
+
+    title: str
+    anchor: str
+    rows: tuple[CheckRow, ...]
+    counts: tuple[tuple[str, int], ...]
+    open: bool
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading of the page: one group, or all GPUs. `same`: every GPU got the same verdicts."""
+
+    title: str
+    groups: tuple[Group, ...]
+    same: bool = False
+
+    @property
+    def repeated(self) -> bool:
+        return len(self.groups) > 1
+
+    @property
+    def passed(self) -> int:
+        return sum(all(verdict == "pass" for verdict, _ in g.counts) for g in self.groups)
+
+
+@dataclass(frozen=True)
+class QuestionRow:
+    """`answer` as stored; `chip` is what is shown, `dev-` under development anchors."""
+
+    name: str
+    title: str
+    answer: str
+    chip: str
+    why: str
+    fact: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Command:
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class ReportPage:
+    """`overall` is the run's own word; `shown` says `expired` where it is older than a day."""
+
+    run: Verification
+    overall: str
+    shown: str
+    development: bool
+    judged: bool
+    about: str
+    why: str
+    declared: str
+    questions: tuple[QuestionRow, ...]
+    proven: tuple[str, ...]
+    unproven: tuple[str, ...]
+    sections: tuple[Section, ...]
+    exhibits: Exhibits
+    findings: tuple[FindingView, ...]
+    history: tuple[HistoryEntry, ...]
+    commands: tuple[Command, ...]
+    references: tuple[Mapping[str, Any], ...]
+    notes: tuple[str, ...]
+    bundle: str
+    upload: bool
+
+    @property
+    def id(self) -> uuid.UUID:
+        return self.run.pk
+
+    @property
+    def at(self) -> dt.datetime:
+        return self.run.finished_at
+
+    @property
+    def attention(self) -> tuple[CheckRow, ...]:
+        """Rows that failed, in order: what the page must not hide."""
+        return tuple(
+            row
+            for section in self.sections
+            for group in section.groups
+            for row in group.rows
+            if row.verdict == "fail"
+        )
+
+
+def report_page(
+    view: ReportView, history: Sequence[HistoryEntry], *, now: dt.datetime, site: str
+) -> ReportPage:
+    """The page of one run; `site` is this installation's origin, for the commands."""
+    run = view.run
+    evidence = runs.evidence_of(run)
+    upload = run.endpoint == "upload"
+    old = bool(run.overall) and not upload and now - run.finished_at >= EXPIRED_AFTER
+    bundle = f"/api/v1/verifications/{run.pk}/bundle" if evidence else ""
+    return ReportPage(
+        run=run,
+        overall=run.overall,
+        shown=(EXPIRED if old else run.overall) or "never",
+        development=run.development,
+        judged=run.outcome == "judged",
+        about=words.ENDPOINTS.get(run.endpoint, run.endpoint),
+        why=words.TRIGGERS.get(run.trigger, run.trigger),
+        declared=words.DECLARED.get(run.declared, ""),
+        questions=_questions(run) if run.overall else (),
+        proven=tuple(claims.proven(run)),
+        unproven=tuple(claims.unproven(run)) if run.overall else (),
+        sections=tuple(_sections(run)),
+        exhibits=exhibits.of(evidence) if evidence else Exhibits(),
+        findings=view.findings,
+        history=tuple(history),
+        commands=_commands(run, site, bundle) if bundle else (),
+        references=(*run.collateral, *(run.rims or ()), *run.ocsp, *run.nras, *run.jwks),
+        notes=tuple(_note(note) for note in run.notes),
+        bundle=bundle,
+        upload=upload,
+    )
+
+
+def _note(note: Any) -> str:
+    return " ".join(str(part) for part in note.values()) if isinstance(note, dict) else str(note)
+
+
+# --- questions ------------------------------------------------------------------------------------
+
+
+def _questions(run: Verification) -> tuple[QuestionRow, ...]:
+    forced = run.questions.get("hardware") == "fail"
+    return tuple(_question(run, name, forced) for name in QUESTIONS)
+
+
+def _question(run: Verification, name: Any, forced: bool) -> QuestionRow:
+    answer = run.questions.get(name, "not_provided")
+    rows = [row for row in run.rows if asks(name, row["id"])]
+    dev = run.development and answer not in ("fail", "not_provided")
+    return QuestionRow(
+        name=name,
+        title=TITLES[name],
+        answer=answer,
+        chip=f"dev-{answer}" if dev else answer,
+        why=_why(rows, answer, forced and name in ("key", "software", "fresh")),
+        fact=_fact(run, name),
+        rows=len(rows),
+    )
+
+
+def _why(rows: Sequence[Mapping[str, Any]], answer: str, forced: bool) -> str:
+    if forced and answer == "fail":
+        return "The quote is not genuine, so nothing that stands in it proves anything."
+    if not rows or answer == "not_provided":
+        return "The provider handed over nothing that answers this."
+    open_rows = sorted(
+        (row for row in rows if row["verdict"] != "pass"),
+        key=lambda row: (_WORST.index(row["verdict"]), not row["required"]),
+    )
+    if not open_rows:
+        return "The one check passes." if len(rows) == 1 else f"All {len(rows)} checks pass."
+    said = [f"{_SAID[row['verdict']]}: “{row['title']}”" for row in open_rows[:_NAMED]]
+    rest = len(open_rows) - _NAMED
+    return "; ".join(said) + (f"; and {rest} more" if rest > 0 else "") + "."
+
+
+_SAID = {
+    "fail": "Wrong",
+    "warn": "Weak",
+    "not_provided": "Not handed over",
+    "not_checked": "Not checked",
+}
+
+
+def _fact(run: Verification, name: str) -> str:
+    """The one value that an answer turns on, "" where there is none."""
+    facts = run.facts
+    if name == "hardware":
+        found = (facts.get("tcb_status"), _date(facts.get("tcb_date")))
+        return " · ".join(str(part) for part in found if part)
+    if name == "key":
+        return str(run.attested_signer or facts.get("signer") or "")
+    if name == "software":
+        return values.ends(run.compose_hash)
+    if name == "gpu":
+        count = sum(key.startswith("gpu") and key[3:].isdigit() for key in facts)
+        return f"{count} GPU{'s' * (count != 1)}" if count else ""
+    return f"nonce {values.ends(run.nonce)}" if run.nonce else ""
+
+
+def _date(value: Any) -> str:
+    return f"TCB of {value[:10]}" if isinstance(value, str) else ""
+
+
+# --- rows -----------------------------------------------------------------------------------------
+
+
+def _sections(run: Verification) -> Iterable[Section]:
+    grouped: dict[str, list[CheckRow]] = {}
+    for row in run.rows:
+        grouped.setdefault(row["group"], []).append(check_row(row))
+    groups = [_group(title, rows) for title, rows in grouped.items()]
+    gpus = tuple(group for group in groups if _is_gpu(group.title))
+    shown = False
+    for group in groups:
+        if not _is_gpu(group.title):
+            yield Section(group.title, (group,))
+        elif not shown:
+            shown = True
+            yield Section("GPU" if len(gpus) == 1 else "GPUs, one by one", gpus, _alike(run, gpus))
+
+
+def _is_gpu(title: str) -> bool:
+    return title.startswith(_GPU) and title[len(_GPU) :].isdigit()
+
+
+def _alike(run: Verification, gpus: Sequence[Group]) -> bool:
+    """Whether every GPU got the same verdicts and runs the same firmware."""
+
+    def likeness(group: Group) -> tuple[Any, ...]:
+        number = group.title[len(_GPU) :]
+        facts = run.facts.get(f"gpu{number}")
+        facts = facts if isinstance(facts, dict) else {}
+        rows = tuple((row.id.partition(".")[2], row.verdict) for row in group.rows)
+        return rows, facts.get("driver"), facts.get("vbios"), facts.get("board")
+
+    return len({likeness(group) for group in gpus}) == 1
+
+
+def _group(title: str, rows: Sequence[CheckRow]) -> Group:
+    verdicts = [row.verdict for row in rows]
+    return Group(
+        title=title,
+        anchor="g-" + "".join(c if c.isalnum() else "-" for c in title.lower()),
+        rows=tuple(rows),
+        counts=tuple((word, verdicts.count(word)) for word in _WORST if word in verdicts),
+        open="fail" in verdicts,
+    )
+
+
+def check_row(row: Mapping[str, Any]) -> CheckRow:
+    """One stored row (asdict(Check))."""
+    expected, got = values.pair(row["expected"], row["got"], marked=row["verdict"] == "fail")
+    return CheckRow(
+        id=row["id"],
+        title=row["title"],
+        verdict=row["verdict"],
+        expected=expected,
+        got=got,
+        detail=row["detail"],
+        source=row["source"],
+        required=row["required"],
+        advice=words.advice(row["id"], row["verdict"]),
+        who=words.who_checked(row["id"]),
+        note=row["id"] in NOTES,
+        open=row["verdict"] == "fail",
+    )
+
+
+# --- check it yourself ----------------------------------------------------------------------------
+
+
+def _commands(run: Verification, site: str, bundle: str) -> tuple[Command, ...]:
+    file = f"evidence-{str(run.pk)[:8]}.zip"
+    verify = f"./run exec -- python manage.py verify_bundle {file} --json"
+    found = [
+        Command("Download the evidence", f"curl -fo {file} {site}{bundle}"),
+        Command(
+            "Judge it offline, by the same rules, with a checkout of this site",
+            f"ATTESTATION_ANCHORS=anchors.json {verify}" if run.development else verify,
+        ),
+        Command(
+            "Read what this page was made from", f"curl -fs {site}/api/v1/verifications/{run.pk}"
+        ),
+    ]
+    if run.provider:
+        asked = f"./run exec -- python manage.py verify_service {run.provider} --kind {run.kind}"
+        found.append(Command("Ask the provider again yourself", asked))
+    return tuple(found)

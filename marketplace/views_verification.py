@@ -1,0 +1,103 @@
+"""Doors of the verification pages: one report, a service's standing and history, check again."""
+
+from __future__ import annotations
+
+import uuid
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods, require_safe
+
+from attestation import selectors, services
+from attestation.errors import NotVerified, QueueDown, TooSoon
+from attestation.pages import report_page
+from attestation.selectors import ServiceKey
+from ledger import selectors as ledger
+from ledger.records import Listing
+from marketplace import links, pages, parts
+from marketplace import pages_verification as shown
+from marketplace.catalogue import page_number
+from marketplace.views import partial
+from marketplace.views_service import listing_of
+
+SHOWN_HISTORY = 6
+_STATUS: dict[type[NotVerified], int] = {TooSoon: 429, QueueDown: 503}
+
+
+@require_safe
+def report(request: HttpRequest, id: uuid.UUID) -> HttpResponse:
+    """One stored run, for ever at this address (about 6 queries)."""
+    view = selectors.report(id)
+    if view is None:
+        raise Http404("There is no report of this number.")
+    run = view.run
+    key = ServiceKey(run.kind, run.provider, run.service_name)
+    listing = ledger.service(*key, include_removed=True) if run.provider else None
+    history = selectors.history(key, page_size=SHOWN_HISTORY).items if run.provider else ()
+    page = report_page(view, history, now=timezone.now(), site=settings.SITE_URL)
+    verify = parts.service_path(listing, "verification") if listing else ""
+    context = {
+        "page": page,
+        "provider_path": links.provider_path(run.provider) if run.provider else "",
+        "service_path": verify,
+        "verify_path": verify if listing and not listing.removed else "",
+        "findings": shown.finding_rows(page.findings, run.provider),
+    }
+    return render(request, "attestation/report.html", context)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def verification(request: HttpRequest, kind: str, address: str) -> HttpResponse:
+    """The tab Verification; a POST asks for a check now, by anybody, and spends no money."""
+    listing = listing_of(request, kind, address)
+    if isinstance(listing, HttpResponse):
+        return listing
+    if request.method == "POST":
+        return _ask(request, listing)
+    return _shown(request, _tab(request, listing))
+
+
+def _ask(request: HttpRequest, listing: Listing) -> HttpResponse:
+    by = request.user.pk if request.user.is_authenticated else None
+    try:
+        services.verify_now(ServiceKey.of(listing), by)
+    except NotVerified as error:
+        answer = _shown(request, _tab(request, listing, problem=str(error)))
+        answer.status_code = _STATUS.get(type(error), 404)
+        if isinstance(error, TooSoon):
+            answer["Retry-After"] = str(error.retry_after)
+        return answer
+    return HttpResponseRedirect(_path(listing, asked=int(timezone.now().timestamp())))
+
+
+def _shown(request: HttpRequest, page: shown.VerificationTab) -> HttpResponse:
+    return partial(request, "marketplace/service_verification.html", page, "standing")
+
+
+def _path(listing: Listing, **values: int) -> str:
+    path = parts.service_path(listing, "verification")
+    return path + ("&" if "?" in path else "?") + urlencode(values)
+
+
+def _tab(request: HttpRequest, listing: Listing, problem: str = "") -> shown.VerificationTab:
+    key = ServiceKey.of(listing)
+    found = selectors.history(key, page_number(request.GET.get("page", "")))
+    standing = selectors.standing_of(key)
+    asked = request.GET.get("asked", "")
+    since = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 12 else 0
+    return shown.VerificationTab(
+        service=pages.service_head(listing, "verification", standing=standing),
+        standing=shown.standing_panel(standing),
+        findings=shown.finding_rows(selectors.findings(listing.provider), listing.provider),
+        entries=found.items,
+        pager=parts.pager(found, "checks", lambda page: _path(listing, page=page)),
+        path=parts.service_path(listing, "verification"),
+        poll=_path(listing, asked=since) if since else parts.service_path(listing, "verification"),
+        badge=f"{settings.SITE_URL}/badge/{listing.provider}.svg",
+        badge_link=settings.SITE_URL + parts.service_path(listing),
+        progress=shown.progress(standing, since, running=services.is_running(key)),
+        problem=problem,
+    )
