@@ -64,7 +64,7 @@ def test_every_token_used_exists_and_every_token_is_used() -> None:
     text = "".join(rules(name) for name in SHEETS)
     used = set(re.findall(r"var\((--[\w-]+)", text))
     # --tone and --soft are slots that a state fills (`.ok`, `.warn`, `.bad`, `.accent`).
-    slots = set(re.findall(r"[\s{](--[\w-]+):", text)) - defined
+    slots = set(re.findall(r"[\s{;](--[\w-]+):", text)) - defined
     assert slots <= {"--tone", "--soft"}
     assert used - defined - slots == set()
     assert defined - used == set()
