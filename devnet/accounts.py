@@ -41,6 +41,7 @@ ROLES: MappingProxyType[str, int] = MappingProxyType(
         "signer 8": 112,
     }
 )
+_FIRST_MODEL_SIGNER = 200
 USERS = 4
 #: That scenarios play with; the demo has more.
 PROVIDERS = 5
@@ -77,6 +78,11 @@ def provider(number: int) -> LocalAccount:
 def signer(number: int) -> LocalAccount:
     """The TEE signer of provider 1..8."""
     return role(f"signer {number}")
+
+
+def model_signer(number: int) -> LocalAccount:
+    """The signer of the TEE that the model of provider 1..8 has to itself, where it has one."""
+    return account(_FIRST_MODEL_SIGNER + number)
 
 
 def describe() -> str:

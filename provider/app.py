@@ -34,6 +34,7 @@ _SUBMIT = {"/v1/async/images/generations": "generation", "/v1/async/images/edits
 _NEVER = ("TRACE", "CONNECT")
 
 Door = Callable[[Request, Answer], Awaitable[None]]
+_NOT_KEPT = {"cache-control": "no-store"}
 _NONCE_BYTES = 32
 _NONCE = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -123,8 +124,7 @@ class App:
         elif path.startswith("/v1/proxy/"):
             raise Refused(400, "unsupported endpoint: endpoint not supported")
         elif door == ("GET", "/v1/quote"):
-            legacy = request.query.get("legacy") != "false"
-            await self._evidence(self._tee.quote(legacy=legacy), answer)
+            await self._quote(request, answer)
         elif door == ("GET", "/v1/models"):
             await answer.json(200, self._models())
         elif request.method == "GET" and (match := _FEE_PATH.match(path)):
@@ -156,6 +156,12 @@ class App:
             raise Refused(403, "you may only read your own unsettled fee")
         await answer.json(200, {"unsettledFee": str(self._book.owed(user))})
 
+    async def _quote(self, request: Request, answer: Answer) -> None:
+        """The broker's TD, with the signature over the body's exact bytes (attestation.md 8)."""
+        body = orjson.dumps(self._tee.quote(legacy=request.query.get("legacy") != "false"))
+        headers = {"zg-quote-signature": self._tee.sign_body(body), **_NOT_KEPT}
+        await answer.whole(200, body, "application/json; charset=utf-8", headers)
+
     async def _report(self, request: Request, answer: Answer) -> None:
         """The model's TD, made for the caller's nonce, or for one of our own without it."""
         if request.query.get("model", self._config.service.model) != self._config.service.model:
@@ -164,16 +170,7 @@ class App:
         if given and not _NONCE.fullmatch(given):
             raise Refused(400, "nonce: expected 32 bytes in hex")
         nonce = bytes.fromhex(given) if given else secrets.token_bytes(_NONCE_BYTES)
-        await self._evidence(self._tee.model_report(nonce), answer)
-
-    async def _evidence(self, document: dict[str, Any], answer: Answer) -> None:
-        """A report with the signature over its exact bytes (attestation.md 8)."""
-        body = orjson.dumps(document)
-        headers = {
-            "cache-control": "no-store",
-            "zg-quote-signature": self._tee.sign_body(body),
-        }
-        await answer.whole(200, body, "application/json; charset=utf-8", headers)
+        await answer.json(200, self._tee.model_report(nonce), _NOT_KEPT)
 
     def _models(self) -> dict[str, Any]:
         """One entry of provider-protocol.md 1.7; prices in 0G per unit."""

@@ -82,10 +82,13 @@ class MachineChoice:
     """The machine that development evidence describes, and whose roots vouch for it.
 
     `seed_file` None means roots of this broker's own. `tcb` is one of TCB_WORDS, `layout` of
-    report_data one of LAYOUTS; `gpus` may be 0.
+    report_data one of LAYOUTS; `gpus` may be 0. With a `model_key` the model runs in a TD of its
+    own, which has the GPUs and signs the answers; `additional_info` has to say so (TargetSeparated,
+    TargetTeeAddress).
     """
 
     seed_file: Path | None = None
+    model_key: bytes | None = None
     gpus: int = 1
     tcb: str = "UpToDate"
     debug: bool = False
@@ -392,6 +395,7 @@ def _machine(section: _Section) -> MachineChoice:
     seed_file = section.text("seed_file", "")
     machine = MachineChoice(
         seed_file=section.folder / seed_file if seed_file else None,
+        model_key=section.private_key("model_key"),
         gpus=section.integer("gpus", 1),
         tcb=section.choice("tcb", TCB_WORDS),
         debug=section.flag("debug", False),

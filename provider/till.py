@@ -92,7 +92,7 @@ class Till:
             {
                 "text": found.text,
                 "signature": found.signature,
-                "signing_address": self._tee.address,
+                "signing_address": self._tee.answer_signer,
                 "signing_algo": "ecdsa",
             },
             {"cache-control": "no-store"},

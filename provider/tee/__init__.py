@@ -17,6 +17,11 @@ class Tee(Protocol):
         """The signer's EIP-55 address, as registered on chain."""
         ...
 
+    @property
+    def answer_signer(self) -> str:
+        """Who signs answers: the model's TD where it has one of its own, else `address`."""
+        ...
+
     def sign(self, digest: bytes) -> bytes:
         """The 65-byte signature of a settlement digest."""
         ...
@@ -26,7 +31,7 @@ class Tee(Protocol):
         ...
 
     def sign_body(self, body: bytes) -> str:
-        """The `ZG-Quote-Signature` of a report's exact bytes, 0x-hex (attestation.md 8)."""
+        """The `ZG-Quote-Signature` of the exact bytes of `quote`, 0x-hex (attestation.md 8)."""
         ...
 
     def quote(self, *, legacy: bool) -> dict[str, Any]:

@@ -33,44 +33,51 @@ class DevTee:
 
     def __init__(self, key: bytes, seed: bytes, choice: MachineChoice) -> None:
         self._key = key
+        self._answer_key = choice.model_key or key
         self._seed = seed
         self._choice = choice
         self.address = address_of_key(key)
+        self.answer_signer = address_of_key(self._answer_key)
+        self._machines: dict[str, tuple[Intel, Nvidia]] = {}
 
     def sign(self, digest: bytes) -> bytes:
         return sign(digest, self._key)
 
     def sign_answer(self, request_sha256: str, response_sha256: str) -> tuple[str, str]:
         text = replies.signed_text(request_sha256, response_sha256)
-        return text, replies.sign_text(text, self._key)
+        return text, replies.sign_text(text, self._answer_key)
 
     def sign_body(self, body: bytes) -> str:
         return "0x" + sign(personal_digest(keccak(body)), self._key).hex()
 
     def quote(self, *, legacy: bool) -> dict[str, Any]:
-        machine = self._machine(v1=not legacy or self._choice.layout == "v1")
-        return {"development": NOTICE, **report(*self._vendors, machine)}
-
-    def model_report(self, nonce: bytes) -> dict[str, Any]:
-        machine = self._machine(v1=False)
-        return {"development": NOTICE, **model_report(*self._vendors, machine, nonce)}
-
-    @cached_property
-    def _vendors(self) -> tuple[Intel, Nvidia]:
-        """Both vendors, with this signer's own CPU package and GPUs."""
-        old = self._choice.tcb == "OutOfDate"
-        cpu_svn = intel.OLD_CPU_SVN if old else intel.CPU_SVN
-        return Intel(self._seed, self.address, cpu_svn), Nvidia(self._seed, self.address)
-
-    def _machine(self, *, v1: bool) -> Machine:
-        attributes = intel.DEBUG_ATTRIBUTES if self._choice.debug else intel.NORMAL_ATTRIBUTES
-        return Machine(
+        v1 = not legacy or self._choice.layout == "v1"
+        machine = Machine(
             self.address,
             encryption_key=self._encryption_key if v1 else None,
-            gpus=self._choice.gpus,
-            fields={"td_attributes": attributes},
+            gpus=0 if self._choice.model_key else self._choice.gpus,
+            fields=self._fields,
             fresh=True,
         )
+        return {"development": NOTICE, **report(*self._vendors(self.address), machine)}
+
+    def model_report(self, nonce: bytes) -> dict[str, Any]:
+        who = self.answer_signer
+        machine = Machine(who, gpus=self._choice.gpus, fields=self._fields, fresh=True)
+        return {"development": NOTICE, **model_report(*self._vendors(who), machine, nonce)}
+
+    def _vendors(self, signer: str) -> tuple[Intel, Nvidia]:
+        """Both vendors, with the CPU package and the GPUs of this signer's machine."""
+        if signer not in self._machines:
+            old = self._choice.tcb == "OutOfDate"
+            cpu_svn = intel.OLD_CPU_SVN if old else intel.CPU_SVN
+            self._machines[signer] = Intel(self._seed, signer, cpu_svn), Nvidia(self._seed, signer)
+        return self._machines[signer]
+
+    @property
+    def _fields(self) -> dict[str, bytes]:
+        attributes = intel.DEBUG_ATTRIBUTES if self._choice.debug else intel.NORMAL_ATTRIBUTES
+        return {"td_attributes": attributes}
 
     @cached_property
     def _encryption_key(self) -> bytes:

@@ -20,4 +20,4 @@ class LyingTee(DevTee):
     def sign_answer(self, request_sha256: str, response_sha256: str) -> tuple[str, str]:
         other = hashlib.sha256(OTHER_TEXT + response_sha256.encode()).hexdigest()
         text = replies.signed_text(request_sha256, other)
-        return text, replies.sign_text(text, self._key)
+        return text, replies.sign_text(text, self._answer_key)

@@ -21,6 +21,7 @@ from django.core.management import call_command
 
 from attestation import trust
 from attestation.models import Verification
+from devnet import accounts
 from devnet.anvil import Anvil
 from devnet.attestation.server import Server
 from devnet.attestation.services import Services
@@ -33,6 +34,8 @@ from tests.live.provider_lab import Broker, Lab
 pytestmark = pytest.mark.django_db(transaction=True)
 NO_UPSTREAM = "http://127.0.0.1:9/v1"
 DEVELOPMENT = {"tdx.root"}  # red under every development root
+MODEL = accounts.model_signer(1)
+SEPARATED = {"additional_info": {"TargetSeparated": True, "TargetTeeAddress": MODEL.address}}
 Tamper = Callable[[dict[str, Any]], None]
 
 
@@ -79,6 +82,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
         "relayed": {"gpus": 2},
         "outdated": {"tcb": "OutOfDate"},
         "debug": {"debug": True},
+        "separated": {"gpus": 2, "model_key": "0x" + bytes(MODEL.key).hex()},
     }
     relay = Relay()
     with Anvil() as node, Server(services) as server, relay_running(relay):
@@ -86,7 +90,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
         brokers = {}
         for name, machine in machines.items():
             tee = {"machine": {"seed_file": str(seed), **machine}}
-            service = {"url": relay.url} if name == "relayed" else {}
+            service = {"relayed": {"url": relay.url}, "separated": SEPARATED}.get(name, {})
             made = Broker(lab, lab.person(), NO_UPSTREAM, tee=tee, service=service).start()
             lab.acknowledge(made.address)
             brokers[name] = made
@@ -153,6 +157,20 @@ def test_each_machine_is_shown_for_what_it_is(site: Market) -> None:
     assert all(run.development for run in runs.values())
     assert len({run.ppid for run in runs.values()}) == 4, "four machines, not one"
     assert all(run.notes == [] for run in runs.values()), "nothing was missing"
+
+
+def test_a_model_in_a_machine_of_its_own_is_judged_by_itself(site: Market) -> None:
+    """Its report is made for our nonce; the broker's machine has no GPU."""
+    document = verify(site, "separated")[1]
+    assert (document["overall"], failing(document)) == ("dev-warn", set())
+    broker, model = document["endpoints"]["broker"], document["endpoints"]["model"]
+    assert broker["checks"]["gpu.present"] == "not_provided"
+    assert (model["overall"], model["questions"]["fresh"]) == ("dev-pass", "pass")
+    for id in ("bind.nonce", "bind.onchain", "gpu1.nonce", "gpu1.measurements"):
+        assert model["checks"].get(id) == "pass", id
+    runs = {run.endpoint: run for run in Verification.objects.all()}
+    assert runs["model"].attested_signer == MODEL.address != runs["broker"].attested_signer
+    assert runs["model"].ppid != runs["broker"].ppid
 
 
 def flip(text: str, position: int) -> str:
