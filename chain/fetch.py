@@ -6,7 +6,7 @@ header, a header against its parent, the logs of a receipt against those of the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 from itertools import chain, pairwise
 from typing import Any
 
@@ -34,23 +34,52 @@ class Fetcher:
         self.refused: int | None = None
         self.patience, self.good = 1, 0
 
-    def logs(self, first: int, last: int, addresses: Collection[str]) -> list[Log]:
-        """Logs of final blocks in chain order, in as many queries as the node wants."""
+    def logs(
+        self, first: int, last: int, addresses: Collection[str], ends: set[int] | None = None
+    ) -> list[Log]:
+        """Logs of final blocks in chain order, in as many queries as the node wants.
+
+        With `ends` every answer is asked to its end (`_to_the_end`); the blocks where one ended
+        are added there.
+        """
         found: list[Log] = []
         while first <= last:
             end = min(last, first + self.span - 1)
             try:
-                found += self.rpc.logs(first, end, sorted(addresses))
+                part = self.rpc.logs(first, end, sorted(addresses))
+                if ends is not None:
+                    self._to_the_end(part, first, end, addresses, ends)
             except RangeTooWide as error:
                 width = end - first + 1
                 if width == 1:
                     raise Unavailable(f"block {first} alone is too much: {error}") from error
                 self._narrow(width, error.suggested)
                 continue
+            found += part
             if end < last or end - first + 1 == self.span:
                 self._widen()
             first = end + 1
         return found
+
+    def _to_the_end(
+        self, found: list[Log], first: int, last: int, addresses: Collection[str], ends: set[int]
+    ) -> None:
+        """Add what a node left out of `found` without a word: a list can only be cut at its end.
+
+        It is asked again from the last block it named, until it has nothing to add. What a limit
+        cuts off, or a node behind the same address that does not know the last blocks, shows so;
+        whether that last block is complete its receipts tell (`ends`).
+        """
+        while True:
+            start = found[-1].block_number if found else first
+            known = [log for log in reversed(found) if log.block_number == start][::-1]
+            again = self.rpc.logs(start, last, sorted(addresses))
+            if again[: len(known)] != known:
+                raise Unavailable(f"two answers about the logs of block {start} differ")
+            if len(again) == len(known):
+                ends.update(log.block_number for log in known[:1])
+                return
+            found += again[len(known) :]
 
     def _narrow(self, width: int, suggested: int | None) -> None:
         """A suggestion counts where it helps: some numbers in error texts are other numbers."""
@@ -76,10 +105,12 @@ class Fetcher:
     ) -> list[Block]:
         """Facts of final blocks `first`..`last` in order, always with block `last`.
 
-        `dense` reads every block and proves that they are linked; otherwise only blocks with logs
-        of `addresses`, and the last one.
+        `dense` reads every block and proves that they are linked and, by their blooms, that no log
+        is missing. Otherwise only blocks with logs of `addresses`, and the last one, are read; then
+        every list of logs is asked to its end, and the block there is proven complete.
         """
-        logs = self.logs(first, last, addresses)
+        ends: set[int] = set()
+        logs = self.logs(first, last, addresses, None if dense else ends)
         numbers = (
             list(range(first, last + 1))
             if dense
@@ -88,7 +119,7 @@ class Fetcher:
         raws = self.raw_blocks(numbers)
         if dense:
             linked(raws)
-        return self.complete(raws, logs, addresses, whole=dense)
+        return self.complete(raws, logs, addresses, whole=None if dense else ends)
 
     def numbers(self, numbers: Iterable[int], addresses: Collection[str]) -> list[Block]:
         """Facts of single final blocks."""
@@ -116,11 +147,12 @@ class Fetcher:
         logs: Iterable[Log],
         addresses: Collection[str],
         *,
-        whole: bool = True,
+        whole: Container[int] | None = None,
     ) -> list[Block]:
         """Blocks with their logs, and with the transactions that concern `addresses`.
 
-        `whole` proves by bloom filters and receipts that `logs` is not a list that ended early.
+        Of the blocks `whole` (None: of all) bloom filters and receipts prove that `logs` is not a
+        list that ended early.
         """
         headers = [facts.header(raw) for raw in raws]
         of_block: dict[str, list[Log]] = {header.hash: [] for header in headers}
@@ -132,7 +164,7 @@ class Fetcher:
         for group in of_block.values():
             for log in group:
                 of_transaction.setdefault(log.tx_hash, []).append(log)
-        relevant, doubtful = _needed(raws, of_transaction, addresses, doubt=whole)
+        relevant, doubtful = _needed(raws, of_transaction, addresses, whole)
         receipts = self._receipts(raws, relevant, doubtful)
         held: dict[str, list[Transaction]] = {header.hash: [] for header in headers}
         ours = frozenset(addresses)
@@ -188,7 +220,10 @@ class Fetcher:
 
 
 def _needed(
-    raws: RawBlocks, logged: Collection[str], addresses: Collection[str], *, doubt: bool
+    raws: RawBlocks,
+    logged: Collection[str],
+    addresses: Collection[str],
+    whole: Container[int] | None,
 ) -> tuple[RawTransactions, RawTransactions]:
     """Transactions that concern `addresses` (they logged, or they name one), and doubtful ones.
 
@@ -198,7 +233,8 @@ def _needed(
     wanted = {a.lower() for a in addresses}
     relevant, doubtful = [], []
     for block in raws:
-        named = doubt and bloom.names_one_of(block.get("logsBloom"), addresses)
+        doubted = whole is None or facts.quantity(block["number"]) in whole
+        named = doubted and bloom.names_one_of(block.get("logsBloom"), addresses)
         for raw in _transactions(block):
             if raw.get("blockHash") != block["hash"] or not isinstance(raw.get("hash"), str):
                 raise Unavailable("the node sent a block with transactions of another")

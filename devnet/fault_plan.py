@@ -47,7 +47,7 @@ class FaultPlan:
     chain_id: int | None = None  # answers with this chain id
     width: int | None = None  # blocks per log query
     most: int | None = None  # logs per answer
-    silent_most: int | None = None  # logs per answer, the rest left out without a word
+    silent_most: int | None = None  # logs per range, the rest left out without a word
     batch: int | None = None  # calls per request
     refusal: int = 0  # which wording
 

@@ -277,9 +277,10 @@ class FaultProxy:
             return answer
         if "fromBlock" in query and (refused := self._too_wide(plan, call, found)) is not None:
             return refused
-        if plan.silent_most is not None and len(found) > plan.silent_most:
+        most = plan.silent_most if "fromBlock" in query else None
+        if most is not None and len(found) > most:
             self.counts["silent_most"] += 1
-            return _result(call, found[: plan.silent_most])
+            return _result(call, found[:most])
         cut = plan.truncated_ranges or "blockHash" in query
         if found and cut and self._hit("truncated_logs"):
             return _result(call, found[: self.rng.randrange(len(found))])

@@ -259,6 +259,18 @@ def test_a_result_limit_in_any_words(
     assert_right(node)
 
 
+@pytest.mark.parametrize("most", [12, 20])
+def test_a_limit_that_nobody_mentions(
+    most: int, node: Anvil, world: Deployment, proxy: FaultProxy
+) -> None:
+    """Read sparsely, no bloom of a block without logs is seen: lists are asked to their end."""
+    proxy.plan = FaultPlan(silent_most=most)
+    code, said = once(proxy.url, SPARSE)
+    assert code == 0, said
+    assert proxy.counts["silent_most"] >= 1
+    assert_right(node)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_batch_limit(seed: int, node: Anvil, world: Deployment, proxy: FaultProxy) -> None:
     """Refused with 200, 400 or 413: smaller batches, and it goes on."""

@@ -54,9 +54,14 @@ class Plan:
         nodes = [FaultPlan.from_seed(seed)]
         if rng.random() < 0.4:
             nodes.append(FaultPlan.from_seed(1_000_000 + seed))
-        # Reading sparsely, nothing shows that a list has ended early: blooms are not read there.
-        sparse = knobs.dense < ALWAYS_DENSE
-        nodes = [replace(node, truncated_ranges=not sparse) for node in nodes]
+        if knobs.dense < ALWAYS_DENSE:
+            # Reading sparsely, a list cut at random twice in the same place goes unseen; one that
+            # a limit cuts does not.
+            limits = random.Random(f"silent limits {seed}")
+            nodes = [
+                replace(n, truncated_ranges=False, silent_most=limits.choice((None, 12, 30)))
+                for n in nodes
+            ]
         return cls(
             seed=seed,
             epoch=epoch,
