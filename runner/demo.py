@@ -39,9 +39,9 @@ class Offer:
     separated: bool = False
 
 
-#: Two whose development evidence is complete (of one the model's machine is another), one whose operator can look into its machine and who
-#: signs answers for other text than it sends, and one whose hardware lacks its latest updates; then
-#: one that draws and one that listens.
+#: Two whose development evidence is complete (the second one's model has a machine to itself), one
+#: whose operator can look into its machine and who signs answers for other text than it sends, and
+#: one whose hardware lacks its latest updates; then one that draws and one that listens.
 OFFERS = (
     Offer("zg-docs-reader", 100_000_000_000, 400_000_000_000),
     Offer("zg-docs-reader", 150_000_000_000, 600_000_000_000, machine={"gpus": 2}, separated=True),
