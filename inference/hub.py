@@ -22,7 +22,7 @@ from django.conf import settings
 from django.db import DatabaseError, DataError, IntegrityError
 from redis.exceptions import RedisError
 
-from inference import relay, services, signatures, turnlog
+from inference import blocks, relay, services, signatures, turnlog
 from inference.errors import ChatError, Closing, Unavailable
 from inference.failures import Failure
 from inference.models import Chat, State, Turn, Verdict
@@ -58,6 +58,7 @@ class Hub:
         self._client: Client | None = None
         self._turns: dict[int, asyncio.Task[None]] = {}
         self._why: dict[int, Why] = {}
+        self._pace = blocks.Pace()
         self._looking: set[asyncio.Task[None]] = set()
         self._service: list[asyncio.Task[None]] = []
         self._starting = asyncio.Lock()
@@ -171,6 +172,7 @@ class Hub:
         """1. relay the answer into the turn's stream  2. store the turn  3. judge its signature."""
         record = Record()
         writer = turnlog.Writer(turn_id)
+        closer = blocks.Closer(self._pace)
         state, failure = State.CUT_OFF, None
         try:
             events = relay.stream(self.client, call, record, self._timeouts)
@@ -182,6 +184,9 @@ class Hub:
                                 await writer.reasoning(event.reasoning)
                             if event.text:
                                 await writer.text(event.text)
+                                closer.add(event.text)
+                                if block := closer.take():
+                                    await writer.event({"type": "block", **vars(block)})
                         case Usage():
                             pass  # told with the end
                         case Finished():

@@ -52,7 +52,7 @@ async def settle(client: Client, turn_id: int, *, waits: tuple[float, ...] = (0.
     for wait in waits if _can_be_asked(turn) else ():
         await asyncio.sleep(wait)
         try:
-            document = await _fetch(client, turn)
+            document = await fetch(client, turn.url, turn.answer_id, turn.model)
             break
         except (Later, BadStatus) as error:
             missing = error
@@ -80,13 +80,11 @@ def _can_be_asked(turn: Turn) -> bool:
     return bool(turn.answer_id and turn.expected_signer)
 
 
-async def _fetch(client: Client, turn: Turn) -> object:
-    """The signature document. Raises BadStatus (the provider has none) or Later."""
-    path = (
-        f"/v1/proxy/signature/{quote(turn.answer_id, safe='')}?model={quote(turn.model, safe='')}"
-    )
+async def fetch(client: Client, url: str, answer_id: str, model: str) -> object:
+    """The signature document of an answer. Raises BadStatus (the provider has none) or Later."""
+    path = f"/v1/proxy/signature/{quote(answer_id, safe='')}?model={quote(model, safe='')}"
     try:
-        async with client.open("GET", turn.url.rstrip("/") + path, limits=_LIMITS) as answer:
+        async with client.open("GET", url.rstrip("/") + path, limits=_LIMITS) as answer:
             body = await answer.read(_SHAPE.max_bytes)
     except BadStatus as error:
         if error.status in (400, 404, 410, 501):

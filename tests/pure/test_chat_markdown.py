@@ -11,13 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from inference import markdown
+from inference import blocks, highlight, markdown
 from inference.markdown import render
 
 ALLOWED = {
     "p", "br", "hr", "em", "strong", "s", "code", "pre", "blockquote", "ul", "ol", "li", "a",
-    "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td", "div",
+    "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td", "div", "span",
 }  # fmt: skip
+
+
+CLASSES = {"codeblock", "math", *highlight.CLASSES}
 
 
 class Inspector(HTMLParser):
@@ -34,7 +37,11 @@ def inspect(text: str) -> list[tuple[str, dict[str, str | None]]]:
     tags = Inspector(render(text)).tags
     for tag, attributes in tags:
         assert tag in ALLOWED, (tag, text)
-        assert set(attributes) <= {"href", "title", "start", "rel", "tabindex"}, (tag, attributes)
+        assert set(attributes) <= {"href", "title", "start", "rel", "tabindex", "class"}, (
+            tag,
+            attributes,
+        )
+        assert set((attributes.get("class") or "codeblock").split()) <= CLASSES
         if "href" in attributes:
             assert re.match(r"(https?|mailto):", attributes["href"] or "", re.I)
             assert "nofollow" in (attributes["rel"] or "")
@@ -77,6 +84,12 @@ def test_ordinary_answers() -> None:
         "`<script>`",
         "<!-- --><iframe src=x>",
         "&lt;script&gt;alert(1)&lt;/script&gt;",
+        "$<script>alert(1)</script>$",
+        "\\(<img src=x onerror=alert(1)>\\) $$\n<style>\n$$",
+        '```python\nx = "</code></pre><script>alert(1)</script>"\n```',
+        "```html\n<script>alert(1)</script>\n```",
+        '```py" onclick=alert(1) class="composer\nx\n```',
+        "```diff\n+<img src=x onerror=alert(1)>\n```",
     ],
 )
 def test_attacks_stay_text(text: str) -> None:
@@ -103,6 +116,14 @@ def test_no_text_gets_through_the_walls(text: str) -> None:
         "|" * 50_000,
         "<" * 50_000,
         "![" * 25_000,
+        "$" * 50_000,
+        "$a" * 50_000,
+        "\\(" * 50_000,
+        *(
+            f"```{name}\n{text}\n```\n" * 6
+            for name in ("c", "java", "ts", "diff", "python")
+            for text in ("/" * 7_000, "\n" * 7_000, ("a<b," * 70 + "\n") * 25)
+        ),
     ],
 )
 def test_rendering_time_is_bounded(text: str) -> None:
@@ -126,3 +147,71 @@ def test_the_allow_list_holds_where_the_first_wall_falls(monkeypatch: pytest.Mon
         assert attributes.keys() <= {"href", "title", "rel"}
         assert not (attributes.get("href") or "").startswith(("javascript", "data"))
     assert "alert(1)</script" not in html
+
+
+def test_code_is_marked_and_formulas_are_their_source() -> None:
+    html = render("```python\ndef f(x): return '<b>' # y\n```")
+    assert '<span class="hk">def</span>' in html and '<span class="hc"># y</span>' in html
+    assert "&lt;b&gt;" in html.replace("&#39;", "'")
+    assert render("```brainf\n+[-]\n```").count("<span") == 0
+    for source in (
+        "$$a^2$$",
+        "\\(a_1*b\\)",
+        "$x_1*y*$",
+        "\\[ \\frac{1}{2} \\]",
+    ):
+        assert f'<code class="math">{source}</code>' in render(f"so {source}.")
+    for price in ("It costs $5 or $10.", "from $ 5 to 6 $", "\\$x$"):
+        assert "math" not in render(price)
+
+
+LINES = st.sampled_from(
+    [
+        "", "", "word", "# head", "- item", "  more", "    code", "1. one", "> quote", "***", "---",
+        "===", "```", "```py", "~~~", "| a | b |", "|---|---|", "| 1 | 2 |", "**b** `c` $x$", "\tt",
+        "[l](http://x.y)", "* * *", "+ plus", "<b>", "\\(x\\)", "2) two", "   three",
+    ]
+)  # fmt: skip
+
+
+@given(st.lists(LINES, max_size=30), st.data())
+def test_blocks_shown_while_streaming_are_what_the_whole_shows(
+    lines: list[str], data: st.DataObject
+) -> None:
+    """However the text is cut, closed blocks and the tail together are the finished answer."""
+    text = "\n".join(lines)
+    closer = blocks.Closer(blocks.Pace(clock=lambda: 0.0))
+    html, upto, at = "", 0, 0
+    while at < len(text):
+        step = data.draw(st.integers(1, 12))
+        closer.add(text[at : at + step])
+        at += step
+        if block := closer.take():
+            assert upto < block.upto <= min(at, len(text))
+            html, upto = html + block.html, block.upto
+    assert html + render(text[upto:]) == render(text)
+
+
+def test_blocks_close_as_soon_as_nothing_can_change_them() -> None:
+    assert blocks.closed("A paragraph\n") == 0
+    assert blocks.closed("A paragraph\n#") == 0, "it may become #hashtag"
+    assert blocks.closed("A paragraph\n# Head\n") == len("A paragraph\n")
+    assert blocks.closed("A paragraph\n\n") == len("A paragraph\n\n")
+    assert blocks.closed("- a\n\n") == 0, "the list may go on"
+    assert blocks.closed("- a\n\nb\n") == len("- a\n\n")
+    assert blocks.closed("```\ncode\n\n") == 0
+    assert blocks.closed("```\ncode\n```\n\n") == len("```\ncode\n```\n\n")
+
+
+def test_rendering_while_streaming_keeps_to_its_share_of_time() -> None:
+    now = [0.0]
+    pace = blocks.Pace(clock=lambda: now[0])
+    pace.took(-1.0)  # a render of one second
+    closer = blocks.Closer(pace)
+    closer.add("One\n\nTwo\n\n")
+    assert closer.take() is None
+    now[0] = 4.0
+    block = closer.take()
+    assert block and block.upto == len("One\n\nTwo\n\n")
+    closer.add("x" * blocks.MAX_TAIL_CHARS + "\n\n")
+    assert closer.take() is None, "too much at once is shown when it is whole"
