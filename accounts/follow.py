@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from accounts import node, refusals
 from accounts.errors import NodeError, RpcError
-from accounts.intents import move
+from accounts.intents import move, submitted
 from accounts.models import FOLLOWED, RECONSIDERED, Intent, State
 from chain import selectors as chain
 from protocol import abi
@@ -31,6 +31,9 @@ RECONSIDERED_FOR = timedelta(days=1)
 LOST_AFTER = timedelta(minutes=10)
 #: Until then a wallet's node may know a transaction that ours has not heard of.
 HEARSAY = timedelta(minutes=1)
+#: A hash that no page reported is looked for so long, among so many of the sender's next nonces.
+ORPHANED_FOR = timedelta(hours=1)
+ORPHAN_NONCES = 4
 #: How far back a replacement is searched, blocks.
 SEARCH_BLOCKS = 20_000
 
@@ -40,6 +43,9 @@ def look(intent: Intent) -> Intent:
     if not _may_change(intent) or not _claim(intent):
         return intent
     try:
+        if intent.state == State.AWAITING_WALLET:
+            _adopt(intent)
+            return intent
         receipt, found, used = node.call_many(
             [
                 ("eth_getTransactionReceipt", [intent.tx_hash]),
@@ -66,8 +72,12 @@ def look_at_all(limit: int = 200) -> int:
         submitted_at__gt=now - RECONSIDERED_FOR,
         checked_at__lt=now - SELDOM,
     )
+    orphans = Q(
+        state=State.AWAITING_WALLET,
+        updated_at__range=(now - ORPHANED_FOR, now - HEARSAY),
+    ) & (Q(checked_at__isnull=True) | Q(checked_at__lt=now - SELDOM))
     waiting = (
-        Intent.objects.filter(Q(state__in=FOLLOWED) | ended, chain_id=settings.CHAIN_ID)
+        Intent.objects.filter(Q(state__in=FOLLOWED) | ended | orphans, chain_id=settings.CHAIN_ID)
         .select_related("user")
         .order_by("checked_at")[:limit]
     )
@@ -78,6 +88,8 @@ def look_at_all(limit: int = 200) -> int:
 def _may_change(intent: Intent) -> bool:
     if intent.state in FOLLOWED:
         return True
+    if intent.state == State.AWAITING_WALLET:
+        return HEARSAY < timezone.now() - intent.updated_at < ORPHANED_FOR
     sent = intent.submitted_at
     young = sent is not None and timezone.now() - sent < RECONSIDERED_FOR
     return young and intent.state in RECONSIDERED and bool(intent.tx_hash)
@@ -91,6 +103,21 @@ def _claim(intent: Intent) -> bool:
     claimed = Intent.objects.filter(free, pk=intent.pk).update(checked_at=now)
     intent.refresh_from_db()
     return bool(claimed)
+
+
+def _adopt(intent: Intent) -> None:
+    """Find the transaction of a page that could not report its hash: closed, crashed, signed out
+    while the wallet was open. Nonces after the review tell it from anything older.
+    """
+    used = node.quantity(node.call("eth_getTransactionCount", intent.user.address, "latest"))
+    for nonce in range(intent.nonce_floor, min(used, intent.nonce_floor + ORPHAN_NONCES)):
+        found = _transaction_with(intent.user.address, nonce)
+        if found is None or not _is_ours(intent, found):
+            continue
+        tx_hash = str(found.get("hash")).lower()
+        if not Intent.objects.filter(user=intent.user_id, tx_hash=tx_hash).exists():
+            submitted(intent, tx_hash)
+            return
 
 
 # --- in a block -----------------------------------------------------------------------------------

@@ -25,6 +25,8 @@ from accounts.services import Preview
 
 #: A review younger than this is sent as it is; an older one is checked again first.
 FRESH = timedelta(seconds=15)
+#: How long the same transaction is not handed to the wallet twice.
+TWIN_FOR = timedelta(minutes=2)
 #: Most intents one person may leave unsent; older ones give way.
 MAX_UNSENT = 50
 _HASH = re.compile(r"0x[0-9a-f]{64}")
@@ -91,7 +93,13 @@ def confirm(intent: Intent, *, again: bool = False) -> Intent:
         before.append(State.AWAITING_WALLET)
     if timezone.now() - intent.updated_at > FRESH:
         _check_again(intent, before)
-    if not move(intent, before, State.AWAITING_WALLET, code="", reason=""):
+    with transaction.atomic():
+        # One after the other: two tabs that confirm at once must not both pass the check.
+        User.objects.select_for_update().get(pk=intent.user_id)
+        if _has_twin(intent):
+            raise _twin()
+        moved = move(intent, before, State.AWAITING_WALLET, code="", reason="")
+    if not moved:
         raise Problem(
             "already_under_way",
             "This transaction is already waiting in your wallet, or was sent.",
@@ -101,18 +109,35 @@ def confirm(intent: Intent, *, again: bool = False) -> Intent:
     return intent
 
 
+def _has_twin(intent: Intent) -> bool:
+    """Whether the same transaction was handed to the wallet a moment ago, from another tab or by
+    way of the back button.
+    """
+    twins = Intent.objects.filter(
+        user=intent.user_id,
+        chain_id=intent.chain_id,
+        to=intent.to,
+        data=intent.data,
+        value=intent.value,
+        state__in=[State.AWAITING_WALLET, State.SUBMITTED],
+        updated_at__gt=timezone.now() - TWIN_FOR,
+    )
+    return twins.exclude(pk=intent.pk).exists()
+
+
+def _twin() -> Problem:
+    return Problem(
+        "same_under_way",
+        "Exactly this transaction waits in your wallet, or was sent a moment ago.",
+        "Answer that one, or wait until it is in a block. Nothing was sent twice.",
+        status=409,
+    )
+
+
 def _check_again(intent: Intent, before: list[State]) -> None:
     checked = services.check(intent.action, intent.params, intent.user.address)
     preview = trust.with_words(checked)
-    old = [(e["what"], e["after"]) for e in intent.effects if e["what"] not in ("gas", "wallet")]
-    shown = [e.to_json() for e in preview.effects]
-    new = [(e["what"], e["after"]) for e in shown if e["what"] not in ("gas", "wallet")]
-    if (intent.to, intent.data, intent.value, old) == (
-        preview.call.to,
-        preview.call.data,
-        preview.call.value,
-        new,
-    ):
+    if intent.digest == preview.digest:
         return
     move(intent, before, State.PRECHECKED, **_columns(preview))
     raise _numbers_changed()
@@ -166,6 +191,7 @@ def _columns(preview: Preview) -> dict[str, Any]:
         "gas": preview.gas,
         "effects": [effect.to_json() for effect in preview.effects],
         "warnings": list(preview.warnings),
+        "digest": preview.digest,
         "nonce_floor": preview.facts.next_nonce,
         "code": "",
         "reason": "",

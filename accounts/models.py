@@ -89,6 +89,9 @@ class Intent(models.Model):
     gas = models.BigIntegerField(default=0, help_text="gas limit offered to the wallet")
     effects = models.JSONField(default=list, help_text="[{what, before, after, …}] as reviewed")
     warnings = models.JSONField(default=list)
+    digest = models.CharField(
+        max_length=64, default="", help_text="`Preview.digest` of what was reviewed"
+    )
 
     state = models.CharField(max_length=20, choices=State.choices, default=State.DRAFT)
     code = models.CharField(

@@ -35,11 +35,15 @@ class Preview:
 
     @property
     def digest(self) -> str:
-        """Names exactly what a person reviewed: the call and its effects, but not the changing gas
-        price.
+        """Names exactly what a person reviewed: the call, its effects and the signing keys behind
+        it, but not the changing gas price.
         """
         shown = [e.to_json() for e in self.effects if e.what not in ("gas", "wallet")]
-        body = [self.action, self.call.to, self.call.data, str(self.call.value), shown]
+        keys = [
+            [provider, listing.signer, listing.owner_acknowledged] if listing else [provider]
+            for provider, listing in sorted(self.facts.listings.items())
+        ]
+        body = [self.action, self.call.to, self.call.data, str(self.call.value), shown, keys]
         return hashlib.sha256(orjson.dumps(body)).hexdigest()
 
     def to_json(self) -> dict[str, Any]:

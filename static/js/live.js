@@ -59,7 +59,10 @@ function connect() {
   });
   socket.addEventListener("close", (event) => {
     // Signed out elsewhere: what this page shows is no longer for whoever looks at it.
-    if (event.code === SIGNED_OUT) { location.reload(); return; }
+    if (event.code === SIGNED_OUT) {
+      if (document.dispatchEvent(new CustomEvent("session:ended", { cancelable: true }))) location.reload();
+      return;
+    }
     if (event.code === TOO_MANY) wait = LONGEST_WAIT;
     setTimeout(connect, wait);
     wait = Math.min(wait * 2, LONGEST_WAIT);

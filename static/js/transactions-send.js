@@ -7,15 +7,52 @@ import { post } from './wallet-http.js';
 const path = (id, verb) => `/account/transactions/${id}/${verb}`;
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-// A hash must reach the server even when the connection hiccups: the money may already be moving.
+// A hash must reach the server even when the connection hiccups or the session ends meanwhile: the money may already
+// be moving. It is kept here until the server has it, and told again by the next page that is signed in.
+const KEPT = 'transactions';
+function kept() {
+  try { return JSON.parse(localStorage.getItem(KEPT)) ?? {}; } catch { return {}; }
+}
+const keep = (id, hash) => localStorage.setItem(KEPT, JSON.stringify({ ...kept(), [id]: { hash, of: config.session } }));
+function forget(id) {
+  const { [id]: _, ...rest } = kept();
+  if (Object.keys(rest).length) localStorage.setItem(KEPT, JSON.stringify(rest));
+  else localStorage.removeItem(KEPT);
+}
+
+const final = (error) => error.status >= 400 && error.status < 500 && error.status !== 429;
+
 async function report(id, hash) {
+  keep(id, hash);
   for (let wait = 500; ; wait *= 2) {
-    try { return await post(path(id, 'submitted'), { tx_hash: hash }); } catch (error) {
-      if (wait > 16000 || (error.status >= 400 && error.status < 500 && error.status !== 429)) throw error;
+    try {
+      const answer = await post(path(id, 'submitted'), { tx_hash: hash });
+      forget(id);
+      return answer;
+    } catch (error) {
+      if (error.status === 401) throw new Error(`It was sent as ${hash}, but you are signed out. Sign in again to follow it; do not send it twice.`);
+      if (final(error)) forget(id);
+      if (wait > 16000 || final(error)) throw error;
       await pause(wait);
     }
   }
 }
+
+// Hashes of this account that an earlier page could not tell.
+export async function reportKept() {
+  for (const [id, { hash, of }] of Object.entries(kept())) {
+    if (config.session && same(of, config.session)) await report(id, hash).catch(() => {});
+  }
+}
+
+// A page whose session ended is emptied by a reload, but not while its wallet is open (live.js).
+let sending = 0;
+let ended = false;
+document.addEventListener('session:ended', (event) => {
+  if (!sending) return;
+  event.preventDefault();
+  ended = true;
+});
 
 // The last look before the wallet opens; wallets change while pages wait.
 async function verify(transaction, allowed) {
@@ -26,7 +63,15 @@ async function verify(transaction, allowed) {
 }
 
 // `what`: {start: {action, params, seen}} for a new one, or {id, again} for a stored one.
-export async function send(what, { allowed, show, tell }) {
+export async function send(what, means) {
+  sending += 1;
+  try { await attempt(what, means); } finally {
+    sending -= 1;
+    if (ended && !sending) setTimeout(() => location.reload(), 5000);
+  }
+}
+
+async function attempt(what, { allowed, show, tell }) {
   try {
     tell('Asking your wallet for its account…');
     await sessionWallet();

@@ -1,5 +1,5 @@
 // The transaction centre of a page: confirm a review, go on with a stored transaction, watch until it is settled.
-import { send } from './transactions-send.js';
+import { reportKept, send } from './transactions-send.js';
 import './funds.js';
 import './transactions-next.js';
 import { watch } from './transactions-watch.js';
@@ -51,6 +51,7 @@ document.addEventListener('click', (event) => {
 });
 
 watch(document);
+reportKept();
 
 // What was typed before the page had loaded (or the browser has filled in again) is reviewed too.
 addEventListener('load', () => {

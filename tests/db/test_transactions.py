@@ -153,8 +153,12 @@ def test_numbers_that_changed_since_the_review_must_be_looked_at_again(chain: Ch
 
 def test_an_old_review_is_checked_again_before_the_wallet_opens(chain: Chain) -> None:
     old = opened(person(ALICE))
-    sent(chain, ALICE)
+    first = sent(chain, ALICE)
+    with pytest.raises(Problem) as twice:  # another tab, or the back button
+        intents.confirm(old)
+    assert (twice.value.code, twice.value.status) == ("same_under_way", 409)
     chain.mine()
+    assert looked(first).state == State.INCLUDED
     Intent.objects.filter(pk=old.pk).update(updated_at=timezone.now() - timedelta(minutes=5))
     old.refresh_from_db()
     with pytest.raises(Problem) as caught:
@@ -203,9 +207,10 @@ def test_a_lost_twin_does_not_take_the_hash_of_the_one_that_arrived(chain: Chain
     lost = opened(person(ALICE))
     intents.confirm(lost)
     intents.submitted(lost, "0x" + "77" * 32)  # a hash no node has ever seen
+    before = timezone.now() - timedelta(minutes=3)
+    Intent.objects.filter(pk=lost.pk).update(submitted_at=before, updated_at=before)
     arrived = sent(chain, ALICE)
     chain.mine()
-    Intent.objects.filter(pk=lost.pk).update(submitted_at=timezone.now() - timedelta(minutes=2))
     assert looked(arrived).state == State.INCLUDED
     looked(lost)
     assert (lost.state, lost.code) == (State.REPLACED, "other")

@@ -107,6 +107,48 @@ def test_a_reverted_transaction_of_a_block_that_went_away_is_open_again(
     assert looked(intent).state == State.INCLUDED
 
 
+# --- hashes that no page reported ---------------------------------------------------------------
+
+
+def orphaned(intent: Intent) -> Intent:
+    """As if the page had closed two minutes ago with the wallet open."""
+    at = timezone.now() - timedelta(minutes=2)
+    Intent.objects.filter(pk=intent.pk).update(updated_at=at, checked_at=None)
+    intent.refresh_from_db()
+    return intent
+
+
+def test_a_transaction_whose_page_died_is_found_by_its_nonce(chain: Chain) -> None:
+    intent = intents.confirm(opened(person(ALICE)))
+    assert follow.look(orphaned(intent)).state == State.AWAITING_WALLET
+    tx_hash = broadcast(chain, ALICE, intent)
+    chain.mine()
+    follow.look_at_all()  # it was asked about a moment ago
+    intent.refresh_from_db()
+    assert intent.state == State.AWAITING_WALLET
+    orphaned(intent)
+    follow.look_at_all()
+    intent.refresh_from_db()
+    assert (intent.state, intent.tx_hash) == (State.SUBMITTED, tx_hash)
+    assert looked(intent).state == State.INCLUDED
+
+
+def test_only_what_was_reviewed_and_only_once_is_adopted(chain: Chain) -> None:
+    intent = intents.confirm(opened(person(ALICE)))
+    broadcast(chain, ALICE, intent, value=4 * NEURON)
+    broadcast(chain, ALICE, intent, to=BOB.address, data="0x", nonce=_next(chain) + 1)
+    chain.mine()
+    assert follow.look(orphaned(intent)).state == State.AWAITING_WALLET
+    Intent.objects.all().delete()
+    known = sent(chain, ALICE)
+    age(known, minutes=3)
+    Intent.objects.update(updated_at=timezone.now() - timedelta(minutes=3))
+    twin = intents.confirm(opened(person(ALICE)))
+    chain.mine()
+    assert looked(known).state == State.INCLUDED
+    assert follow.look(orphaned(twin)).state == State.AWAITING_WALLET
+
+
 # --- what the page says --------------------------------------------------------------------------
 
 

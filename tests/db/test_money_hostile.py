@@ -1,0 +1,172 @@
+"""What people and networks do at the wrong moment: two tabs, a key that changes under the review, a
+node that dies between two steps, amounts at the edges of a uint256.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+
+from accounts import actions, follow, intents, services
+from accounts.errors import Problem
+from accounts.models import Intent, State, User
+from devnet import accounts as cast
+from devnet.deploy import Contracts, connect
+from devnet.owner import acknowledge_signer, revoke_signer
+
+pytestmark = pytest.mark.django_db
+NEURON = 10**18
+ALICE, NAME = cast.user(1), "inference-v1.0"
+PETRA, SIGNER, OTHER = cast.provider(1), cast.signer(1), cast.signer(2)
+TRANSFER = {"provider": PETRA.address, "service_name": NAME, "amount": str(2 * NEURON)}
+
+
+@pytest.fixture
+def contracts(anvil: Any, devnet: Any, settings: Any) -> Iterator[Contracts]:
+    settings.CHAIN_RPC_URLS = (anvil.url,)
+    found = connect(anvil.url, devnet)
+    with found.chain.rollback():
+        listed(found, SIGNER.address, value=100 * NEURON)
+        acknowledge_signer(found, PETRA.address)
+        found.ledger.send(ALICE, "depositFund", value=10 * NEURON)
+        yield found
+
+
+def listed(contracts: Contracts, signer: str, value: int = 0) -> None:
+    listing = ("chatbot", "http://127.0.0.1:1", "m", "TeeML", 1, 1, "{}", signer)
+    contracts.inference.send(PETRA, "addOrUpdateService", listing, value=value)
+
+
+def opened() -> Intent:
+    seen = services.check("transfer", TRANSFER, ALICE.address).digest
+    return intents.start(User.objects.for_address(ALICE.address), "transfer", TRANSFER, seen)
+
+
+def aged(intent: Intent) -> Intent:
+    """Looked at for a minute before the button was pressed."""
+    Intent.objects.filter(pk=intent.pk).update(updated_at=timezone.now() - timedelta(minutes=1))
+    intent.refresh_from_db()
+    return intent
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_tabs_with_the_same_review_one_opens_the_wallet(contracts: Contracts) -> None:
+    tabs = [opened().pk for _ in range(6)]
+
+    def confirm(identifier: Any) -> str:
+        try:
+            intents.confirm(Intent.objects.select_related("user").get(pk=identifier))
+            return "opened"
+        except Problem as problem:
+            return problem.code
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(6) as pool:
+        outcomes = list(pool.map(confirm, tabs))
+    assert sorted(outcomes) == ["opened"] + ["same_under_way"] * 5
+
+
+def test_after_declining_the_other_tab_may(contracts: Contracts) -> None:
+    first, second = opened(), opened()
+    intents.confirm(first)
+    with pytest.raises(Problem, match="Exactly this transaction waits"):
+        intents.confirm(second)
+    intents.reject(first)
+    assert intents.confirm(second).state == State.AWAITING_WALLET
+
+
+@pytest.mark.parametrize("how", ["signer", "removed", "unacknowledged"])
+def test_a_provider_that_changes_under_the_review_must_be_looked_at_again(
+    contracts: Contracts, how: str
+) -> None:
+    seen = services.check("transfer", TRANSFER, ALICE.address).digest
+    intent = opened()
+    if how == "signer":
+        listed(contracts, OTHER.address)
+    elif how == "removed":
+        contracts.inference.send(PETRA, "removeService")
+    else:
+        revoke_signer(contracts, PETRA.address)
+    with pytest.raises(Problem) as caught:
+        intents.start(intent.user, "transfer", TRANSFER, seen)
+    assert caught.value.code == "numbers_changed"
+    with pytest.raises(Problem) as caught:
+        intents.confirm(aged(intent))
+    assert caught.value.code == "numbers_changed" and intent.state == State.PRECHECKED
+    words = " ".join(intent.warnings)
+    if how == "removed":
+        assert "offers no service in this contract right now" in words
+    else:
+        assert "has not acknowledged this provider's signing key" in words
+    assert intents.confirm(intent).state == State.AWAITING_WALLET
+
+
+def test_a_node_that_dies_between_two_steps_loses_nothing(
+    contracts: Contracts, settings: Any, free_port: int
+) -> None:
+    alive, dead = settings.CHAIN_RPC_URLS, (f"http://127.0.0.1:{free_port}",)
+    client = Client()
+    client.force_login(User.objects.for_address(ALICE.address))
+
+    def post(path: str, **body: Any) -> Any:
+        return client.post(f"/account/transactions/{path}", body, content_type="application/json")
+
+    seen = services.check("transfer", TRANSFER, ALICE.address).digest
+    start = {"action": "transfer", "params": TRANSFER, "seen": seen}
+    settings.CHAIN_RPC_URLS = dead
+    refused = post("start", **start)
+    assert (refused.status_code, refused.json()["code"]) == (503, "chain_unreachable")
+    assert not Intent.objects.exists() and "Nothing was sent" in refused.json()["title"]
+    settings.CHAIN_RPC_URLS = alive
+    identifier = post("start", **start).json()["id"]
+    aged(Intent.objects.get())
+    settings.CHAIN_RPC_URLS = dead
+    assert post(f"{identifier}/confirm").status_code == 503
+    assert Intent.objects.get().state == State.PRECHECKED
+    settings.CHAIN_RPC_URLS = alive
+    assert post(f"{identifier}/confirm").json()["state"] == "awaiting_wallet"
+    # The wallet has its own node: the hash is kept whether ours answers or not.
+    settings.CHAIN_RPC_URLS = dead
+    assert post(f"{identifier}/submitted", tx_hash="0x" + "ab" * 32).json()["state"] == "submitted"
+    for path in ("/account", f"/account/transactions/{identifier}", "/account/refunds/collect"):
+        assert client.get(path).status_code == 200, path
+    assert follow.look_at_all() == 1
+    assert Intent.objects.get().state == State.SUBMITTED
+
+
+EDGES = (0, 1, NEURON, 10**30, 2**255, 2**256 - 1, 2**256)
+
+
+@pytest.mark.parametrize("action", ["deposit", "deposit_for", "transfer", "withdraw"])
+def test_amounts_at_the_edges_are_refused_in_words_or_shown_exactly(
+    contracts: Contracts, action: str
+) -> None:
+    named: dict[str, dict[str, str]] = {
+        "deposit": {},
+        "deposit_for": {"recipient": cast.user(2).address},
+        "transfer": {"provider": PETRA.address},
+        "withdraw": {},
+    }
+    for amount in EDGES:
+        params = {**named[action], "amount": str(amount)}
+        try:
+            checked = services.check(action, params, ALICE.address)
+        except Problem as problem:
+            assert problem.status in (400, 422) and problem.code != "preview_disagrees"
+            assert problem.title and "{" not in problem.title, (action, amount)
+            continue
+        assert amount < 10**30
+        moved = [e for e in checked.effects if e.what in ("available", "wallet")]
+        assert all(isinstance(e.after, int) and e.after >= 0 for e in moved)
+    for wrong in ("1e3", "-1", "0x10", "1.5", " 1", "", "٣", None, 1.0, True, [1], "1" * 79):
+        with pytest.raises(Problem) as caught:
+            actions.parse(action, {**named[action], "amount": wrong})
+        assert caught.value.code == "invalid_request"
