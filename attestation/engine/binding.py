@@ -321,7 +321,9 @@ def _nonce(binding: Binding, context: Context, report: Report) -> None:
         got=got or "layout has no nonce",
         detail=detail,
         source="quote report_data[32:64]",
-        required=bool(sent),
+        # Where nobody promised to take a nonce the lack of one weakens an answer ("fresh: warn")
+        # and not the verdict, as with 0G's own layouts (attestation.md 15).
+        required=bool(sent) and context.accepts_nonce,
     )
 
 

@@ -191,12 +191,12 @@ def test_a_regression_opens_worsens_and_closes(server: Provider) -> None:
     run()
     (gone,) = selectors.findings_for([PETRA, PAUL])[PETRA]
     assert (gone.kind, gone.detail["from"], gone.detail["to"]) == (
-        "regression", "dev-warn", "not_provided"
+        "regression", "dev-pass", "not_provided"
     )  # fmt: skip
     server.answer = always(fresh(fields={"td_attributes": DEBUG_ATTRIBUTES}))
     run()
     (worse,) = selectors.open_findings().items
-    assert (worse.detail["from"], worse.detail["to"]) == ("dev-warn", "fail")
+    assert (worse.detail["from"], worse.detail["to"]) == ("dev-pass", "fail")
     assert "tdx.debug" in worse.detail["rows"]
     run()
     assert len(held(Fact.REGRESSION)) == 1
@@ -346,7 +346,7 @@ def test_slow_and_broken_providers_do_not_keep_the_others_waiting(
             listed(other.url, address(number))
         listed(server.url)
         assert tasks.sweep() == 6
-    assert Standing.objects.get(provider=PETRA).overall == "dev-warn"
+    assert Standing.objects.get(provider=PETRA).overall == "dev-pass"
     assert Standing.objects.filter(unreachable_since__isnull=False).count() == 5
     assert cache.add("attestation:sweep:0", 1)  # given back
     assert cache.add("attestation:sweep:1", 1)
@@ -412,7 +412,7 @@ def test_listings_of_other_contracts_stay_apart(server: Provider) -> None:
     )  # fmt: skip
     assert tasks.sweep() == 2
     assert {(s.kind, s.serving, s.overall) for s in Standing.objects.all()} == {
-        ("inference", INFERENCE, "dev-warn"),
-        ("fine-tuning", api_rows.TUNING, "dev-warn"),
+        ("inference", INFERENCE, "dev-pass"),
+        ("fine-tuning", api_rows.TUNING, "dev-pass"),
     }
     assert not held(Fact.SAME_PPID), "one provider's two services on one machine are no news"

@@ -1,0 +1,321 @@
+"""Evidence that somebody brings, the command line, and the connection a report came over."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import io
+import ipaddress
+import json
+import ssl
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp.connector
+import pytest
+from asgiref.sync import async_to_sync
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from django.core.cache import cache
+from django.core.checks import run_checks
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import CommandError, call_command
+
+from attestation import checks, services
+from attestation.errors import BadUpload
+from attestation.models import Document, Standing, Trigger, Verification
+from attestation.services import Upload
+from marketplace.env import Env
+from net.addresses import Policy
+from net.client import Client
+from provider.tee.development.intel import DEBUG_ATTRIBUTES
+from provider.tee.development.report import Machine
+from tests.db import api_rows
+from tests.db.api_rows import PETRA, address
+from tests.db.verification_world import (
+    LAB,
+    Provider,
+    always,
+    evidence,
+    listed,
+    provider,
+    run,
+    vendors,
+    words,
+)
+from tests.pure.attestation_lab import ADDRESS
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def market(db: None, settings: Any, tmp_path: Path) -> Iterator[None]:
+    cache.clear()
+    api_rows.head()
+    api_rows.contracts()
+    with vendors(settings, tmp_path):
+        yield
+
+
+# --- uploads --------------------------------------------------------------------------------------
+
+
+def test_an_uploaded_report_is_judged_now_with_our_documents() -> None:
+    stored = services.judge_upload(Upload(body=evidence(), onchain_signer=ADDRESS), by=None)
+    assert (stored.endpoint, stored.trigger, stored.provider) == ("upload", "upload", "")
+    assert (stored.overall, words(stored)["tdx.tcb"]) == ("dev-pass", "pass")
+    assert words(stored)["bind.onchain"] == "pass"
+    assert "bind.ack" not in words(stored)
+    assert words(services.judge_upload(Upload(body=evidence())))["bind.onchain"] == "not_checked"
+    other = services.judge_upload(Upload(body=evidence(), onchain_signer=address(1)))
+    assert other.overall == "fail"
+    assert not Standing.objects.exists(), "an upload is nobody's evidence"
+    again = services.judge_upload(Upload(bundle=services.bundle(stored)))
+    assert (again.overall, again.rows, again.now_unix) == (
+        stored.overall, stored.rows, stored.now_unix
+    )  # fmt: skip
+
+
+def test_a_gpu_alone_and_a_payload() -> None:
+    entry = LAB.nvidia.payload(bytes(32), 1)["evidence_list"][0]
+    body, chain = (base64.b64decode(entry[name]) for name in ("evidence", "certificate"))
+    stored = services.judge_upload(Upload(kind="gpu", body=body, chain_pem=chain, nonce="00" * 32))
+    assert (words(stored)["gpu0.sig"], words(stored)["gpu0.nonce"]) == ("pass", "pass")
+    assert services.judge_upload(Upload(bundle=services.bundle(stored))).rows == stored.rows
+    payload = json.dumps(LAB.nvidia.payload(bytes(32), 2)).encode()
+    stored = services.judge_upload(Upload(kind="gpu-payload", body=payload))
+    assert words(stored)["gpu1.sig"] == "pass"
+
+
+def packed(**files: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name.replace("__", "."), content)
+    return buffer.getvalue()
+
+
+def manifest(**changes: Any) -> bytes:
+    given = {
+        "format": "zg-market evidence 1", "kind": "report", "now": 1, "onchain_signer": None,
+        "acknowledged": None, "nonce": None, "accepts_nonce": True, "tls_fingerprint": None,
+        "body_signature": None,
+    }  # fmt: skip
+    return json.dumps({**given, **changes}).encode()
+
+
+@pytest.mark.parametrize(
+    "upload",
+    [
+        Upload(),
+        Upload(kind="quote", body=b"x"),
+        Upload(body=b"x" * ((2 << 20) + 1)),
+        Upload(kind="gpu", body=b"x", chain_pem=b"x" * (65 << 10)),
+        Upload(body=b"x", nonce="zz"),
+        Upload(body=b"x", nonce="00" * 34),
+        Upload(body=b"x", onchain_signer="0x12"),
+        Upload(body=b"x", body_signature="'; --"),
+        Upload(bundle=b"not a zip"),
+        Upload(bundle=b"PK" + b"\x00" * (5 << 20)),
+        Upload(bundle=packed(manifest__json=b"{}")),
+        Upload(bundle=packed(manifest__json=manifest())),
+        Upload(bundle=packed(manifest__json=manifest(now=1 << 50), report__json=b"{}")),
+        Upload(bundle=packed(manifest__json=manifest(now=-5), report__json=b"{}")),
+        Upload(bundle=packed(manifest__json=manifest(nonce="\x00"), report__json=b"{}")),
+        Upload(bundle=packed(manifest__json=manifest(onchain_signer="me"), report__json=b"{}")),
+        Upload(bundle=packed(manifest__json=manifest(), report__json=b" " * (3 << 20))),
+        Upload(bundle=packed(manifest__json=manifest(), report__json=b"{}", nras__json=b"{}")),
+    ],
+)  # fmt: skip
+def test_what_is_no_evidence_is_refused_in_words(upload: Upload) -> None:
+    with pytest.raises(BadUpload) as refused:
+        services.judge_upload(upload)
+    assert str(refused.value)
+    assert not Verification.objects.exists()
+    assert not Document.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"report__json": b"\x00", "challenge__json": b'{"request": 5}'},
+        {"report__json": b"{}", "collateral__json": b'{"a\\u0000": [1]}', "nras__json": b"[[]]"},
+        {"report__json": evidence(), "challenge__json": b'{"random": "\\u0000", "request": "="}'},
+        {"report__json": evidence(), "challenge__json": b'{"missing": "\\u0000"}'},
+        {"report__json": evidence(), "jwks__json": b"{}", "nras__json": b"[1, {}]"},
+        {"report__json": evidence(), "ocsp__json": b'["00", ""]', "rims/X__xml": b"<x/>"},
+    ],
+)
+def test_a_hostile_bundle_is_a_verdict_and_no_error(files: dict[str, bytes]) -> None:
+    stored = services.judge_upload(Upload(bundle=packed(manifest__json=manifest(), **files)))
+    stored.refresh_from_db()
+    assert stored.overall in ("fail", "dev-warn", "dev-partial")
+    assert "\x00" not in json.dumps([stored.rows, stored.facts])
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def command(*arguments: str) -> tuple[int, str]:
+    output = io.StringIO()
+    with pytest.raises(SystemExit) as ended:
+        call_command("verify_service", PETRA, *arguments, stdout=output)
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, output.getvalue()
+
+
+@pytest.fixture
+def server() -> Iterator[Provider]:
+    with provider(always(evidence())) as found:
+        listed(found.url)
+        yield found
+
+
+def test_the_command_stores_its_run_and_exits_by_the_verdict(
+    server: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, text = command("--json")
+    document = json.loads(text)
+    stored = Verification.objects.get()
+    assert (code, document["overall"], stored.trigger) == (2, "dev-pass", Trigger.COMMAND)
+    assert document["questions"] == stored.questions
+    assert document["checks"] == words(stored)
+    assert str(stored.pk) in document["verification"]
+    code, text = command()
+    assert code == 2
+    assert "broker: dev-pass" in text
+    assert "tdx.tcb" in text
+    server.answer = always(evidence(Machine(ADDRESS, fields={"td_attributes": DEBUG_ATTRIBUTES})))
+    assert command("--json")[0] == 1
+    server.answer = always(b"\x1b[31mno", status=404)
+    code, text = command()
+    assert code == 2
+    assert "broker: not_provided" in text
+    assert "\x1b" not in text
+
+
+def test_the_command_says_in_one_line_what_cannot_be_done(server: Provider) -> None:
+    for arguments in (("0x12",), (address(77),), (PETRA, "--kind", "fine-tuning")):
+        with pytest.raises(CommandError) as refused:
+            call_command("verify_service", *arguments)
+        assert refused.value.returncode == 2
+        assert "\n" not in str(refused.value)
+
+
+# --- settings -------------------------------------------------------------------------------------
+
+
+def test_anchors_that_cannot_be_read_stop_the_start(settings: Any, tmp_path: Path) -> None:
+    assert checks.anchors_can_be_read() == []
+    for name, content in (("absent", None), ("empty", b""), ("wrong", b'{"intel": "%%"}')):
+        file = tmp_path / name
+        if content is not None:
+            file.write_bytes(content)
+        settings.ATTESTATION_ANCHORS = str(file)
+        (found,) = checks.anchors_can_be_read()
+        assert found.id == "attestation.E001"
+        assert found in run_checks()
+
+
+def test_a_wallet_is_bounded(settings: Any) -> None:
+    settings.SITE_WALLET_KEY = ""
+    assert checks.wallet_is_bounded() == []
+    settings.SITE_WALLET_KEY, settings.SITE_WALLET_DAILY = "11" * 32, 0
+    assert [found.id for found in checks.wallet_is_bounded()] == ["attestation.W001"]
+    settings.SITE_WALLET_DAILY, settings.SITE_WALLET_DAILY_PER_PROVIDER = 5, 6
+    assert [found.id for found in checks.wallet_is_bounded()] == ["attestation.W002"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PCS_URL", "intel"), ("KEY", "0x12"), ("KEY", "secret" * 20), ("LIST", "0x12"),
+     ("AMOUNT", "-1"), ("AMOUNT", "1e9"), ("AMOUNT", "9" * 78), ("SUBSET", "broker,all")],
+)  # fmt: skip
+def test_wrong_values_stop_the_start_with_the_name_of_the_variable(name: str, value: str) -> None:
+    env = Env({name: value})
+    readers: dict[str, Callable[[], object]] = {
+        "PCS_URL": lambda: env.base_url(name, "https://a.example"),
+        "KEY": lambda: env.private_key(name),
+        "LIST": lambda: env.addresses(name),
+        "AMOUNT": lambda: env.neuron(name, 1),
+        "SUBSET": lambda: env.subset(name, ("broker", "model")),
+    }
+    with pytest.raises(ImproperlyConfigured) as refused:
+        readers[name]()
+    assert name in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+def test_right_values() -> None:
+    env = Env({"A": "https://a.example/", "B": PETRA.lower(), "C": "model", "D": "0x" + "ab" * 32})
+    assert env.base_url("A", "") == "https://a.example"
+    assert env.base_url("Z", "https://z.example") == "https://z.example"
+    assert env.addresses("B") == {PETRA}
+    assert env.subset("C", ("broker", "model")) == {"model"}
+    assert (env.subset("Z", ("broker",)), env.addresses("Z")) == (frozenset(), frozenset())
+    assert (env.private_key("D"), env.private_key("Z")) == ("ab" * 32, "")
+    assert env.neuron("Z", 10**17) == 10**17
+
+
+# --- the connection -------------------------------------------------------------------------------
+
+
+def certificate(folder: Path) -> tuple[Path, bytes]:
+    """A self-signed one for 127.0.0.1; returns the PEM file with its key, and its DER."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = dt.datetime.now(dt.UTC)
+    alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(minutes=5))
+        .not_valid_after(now + dt.timedelta(minutes=5))
+        .add_extension(alternative, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    file = folder / "tls.pem"
+    file.write_bytes(
+        made.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return file, made.public_bytes(serialization.Encoding.DER)
+
+
+def test_the_certificate_of_the_connection_is_part_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, der = certificate(tmp_path)
+    believing = ssl.create_default_context()
+    believing.load_verify_locations(file)
+    monkeypatch.setattr(aiohttp.connector, "_SSL_CONTEXT_VERIFIED", believing)
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(file)
+    expected = hashes.Hash(hashes.SHA256())
+    expected.update(der)
+    wanted = expected.finalize().hex()
+    with provider(always(evidence())) as server:
+        listed(server.url)
+        assert run().tls_fingerprint == "", "no TLS, no fingerprint"
+        server.socket = serving.wrap_socket(server.socket, server_side=True)
+        url = server.url.replace("http:", "https:")
+        type(listed(url, address(5))).objects.filter(provider=PETRA).update(url=url)
+        assert run().tls_fingerprint == wanted
+
+        async def twice() -> list[str]:
+            found = []
+            async with Client(Policy(allow_private=True)) as client:
+                for _ in range(2):  # the second one goes over the same connection
+                    async with client.open("GET", f"{url}/v1/quote") as answer:
+                        await answer.read()
+                        found.append(answer.tls_fingerprint)
+            return found
+
+        assert async_to_sync(twice)() == [wanted, wanted]
