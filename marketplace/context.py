@@ -34,6 +34,7 @@ HEADER = (
     ("Funds", "/account", "wallet"),
 )
 FOOTER = (
+    ("Verify", "/verify", ""),
     ("Network", "/network", ""),
     ("Status", "/status", ""),
     ("API", "/api/docs", ""),

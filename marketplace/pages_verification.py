@@ -5,16 +5,18 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from django.utils import timezone
 
 from attestation import words
 from attestation.printing import QUESTIONS
 from attestation.selectors import FindingView, HistoryEntry, StandingView
+from inference import words as message_words
+from inference.answers import Checked
 from marketplace import links
 from marketplace.pages import ServiceHead
-from marketplace.parts import Pager
+from marketplace.parts import Link, Pager
 
 #: A check that was asked for and never came is not waited for any longer.
 WAIT_SECONDS = 90
@@ -135,6 +137,14 @@ def progress(view: StandingView, asked: int, *, running: bool) -> str:
     return "waiting" if int(timezone.now().timestamp()) - asked < WAIT_SECONDS else "late"
 
 
+_RANKS = ("fail", "not_provided", "not_checked", "never", "expired", "partial", "warn", "pass")
+
+
+def rank(overall: str) -> int:
+    """Worst first: what one word for several services has to say."""
+    return _RANKS.index(overall.removeprefix("dev-"))
+
+
 @dataclass(frozen=True)
 class VerificationTab:
     """`path`: where a check is asked for; `problem`: why it was not queued."""
@@ -150,3 +160,78 @@ class VerificationTab:
     badge_link: str
     progress: str
     problem: str
+
+
+# --- /verify --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the three comparisons of an answer. `state`: same, differs or unknown."""
+
+    title: str
+    state: str
+    ours: str
+    signed: str
+    missing: str
+
+
+@dataclass(frozen=True)
+class AnswerRow:
+    verdict: str
+    words: str
+    provider: str
+    provider_path: str
+    answer_id: str
+    model: str
+    scheme: str
+    sides: tuple[Side, ...]
+
+
+def answer_row(found: Checked, provider_path: str) -> AnswerRow:
+    result = found.result
+    said = message_words.verdict(result.reason)
+    if found.verdict == "not_comparable" and found.signer_ok:
+        said = (
+            "The key that the chain names signed an answer under this id. Bring request and answer "
+            "to see whether they are what it signed."
+        )
+    return AnswerRow(
+        verdict=found.verdict,
+        words=said,
+        provider=found.provider,
+        provider_path=provider_path,
+        answer_id=found.answer_id,
+        model=found.model,
+        scheme=result.scheme,
+        sides=(
+            _side("Request", found.our_request, result.signed_request),
+            _side("Answer", found.our_response, result.signed_response),
+            _side("Signer", result.expected_signer, result.signer, fold=True),
+        ),
+    )
+
+
+def _side(title: str, ours: str, signed: str, *, fold: bool = False) -> Side:
+    known = bool(ours and signed)
+    same = ours.lower() == signed.lower() if fold else ours == signed
+    state = "unknown" if not known else "same" if same else "differs"
+    return Side(title, state, ours, signed, "not brought" if not ours else "not readable")
+
+
+@dataclass(frozen=True)
+class VerifyPage:
+    """`tab`: `answer`, or "" for evidence; `values`: what was typed, to be kept."""
+
+    tab: str = ""
+    error: str = ""
+    values: Mapping[str, str] = field(default_factory=dict)
+    answers: tuple[AnswerRow, ...] = ()
+
+    @property
+    def tabs(self) -> tuple[Link, ...]:
+        answer = self.tab == "answer"
+        return (
+            Link("A report or bundle", "/verify", not answer),
+            Link("One answer", "/verify?what=answer", answer),
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path, re_path
 
-from marketplace import metrics, status, views, views_service, views_verification
+from marketplace import metrics, status, views, views_service, views_verification, views_verify
 
 _SERVICE = "services/<str:kind>/<str:address>"
 
@@ -25,6 +25,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(f"{_SERVICE}/raw", views_service.raw, name="service-raw"),
     path("changes", views.changes, name="changes"),
     path("verifications/<uuid:id>", views_verification.report, name="verification"),
+    path("verify", views_verify.verify, name="verify"),
+    path("badge/<str:address>.svg", views_verification.badge, name="badge"),
     path("network", views.network, name="network"),
     path("status", status.status, name="status"),
     path("metrics", metrics.metrics, name="metrics"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from urllib.parse import urlencode
 
@@ -17,13 +18,16 @@ from attestation.pages import report_page
 from attestation.selectors import ServiceKey
 from ledger import selectors as ledger
 from ledger.records import Listing
+from marketplace import badge as badges
 from marketplace import links, pages, parts
 from marketplace import pages_verification as shown
 from marketplace.catalogue import page_number
-from marketplace.views import partial
+from marketplace.views import canonical, partial
 from marketplace.views_service import listing_of
 
 SHOWN_HISTORY = 6
+#: How long others may keep a badge.
+BADGE_SECONDS = 300
 _STATUS: dict[type[NotVerified], int] = {TooSoon: 429, QueueDown: 503}
 
 
@@ -101,3 +105,23 @@ def _tab(request: HttpRequest, listing: Listing, problem: str = "") -> shown.Ver
         progress=shown.progress(standing, since, running=services.is_running(key)),
         problem=problem,
     )
+
+
+@require_safe
+def badge(request: HttpRequest, address: str) -> HttpResponse:
+    """A provider's present verdict as a picture: the worst word of its services (3 queries)."""
+    spelled = canonical(request, address)
+    if isinstance(spelled, HttpResponse):
+        return spelled
+    keys = [ServiceKey.of(listing) for listing in ledger.services_of(spelled)]
+    known = selectors.standings(keys).values()
+    if known:
+        worst = min(known, key=lambda view: shown.rank(view.overall))
+        body, status = badges.svg(worst.overall, worst.checked_at), 200
+    else:
+        body, status = badges.draw(badges.LABEL, "Not listed", ""), 404
+    response = HttpResponse(body, content_type="image/svg+xml", status=status)
+    response["Cache-Control"] = f"public, max-age={BADGE_SECONDS}"
+    response["ETag"] = f'"{hashlib.sha256(body.encode()).hexdigest()[:20]}"'
+    response["Content-Security-Policy"] = "default-src 'none'"
+    return response

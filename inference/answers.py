@@ -1,0 +1,218 @@
+"""Check an answer that somebody brings: who signed it, and whether what they hold is what was
+signed. Needs no account; fetches the provider's signature as the chat does.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from channels.db import database_sync_to_async
+from django.conf import settings
+
+from attestation import verify
+from attestation.verify import Exchange, ReplyVerdict, Signer
+from inference import signatures
+from inference.export import FORMAT
+from ledger import selectors as ledger
+from ledger.records import Listing
+from net import strictjson
+from net.addresses import Policy
+from net.client import Client
+from net.errors import BadAnswer, BadStatus
+from net.limits import JsonLimits
+
+MAX_BODY_BYTES = 1 << 20
+MAX_FILE_BYTES = 4 << 20
+MAX_ANSWERS = 100
+_FILE = JsonLimits(max_depth=32, max_bytes=MAX_FILE_BYTES)
+_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class Unusable(ValueError):
+    """What was brought cannot be checked; the text says what to bring."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """Bytes of a request or an answer; `typed`: pasted into a form, which changes line ends."""
+
+    data: bytes = b""
+    typed: bool = False
+
+    def forms(self) -> tuple[bytes, ...]:
+        """The bytes, or each form that a pasted text may have had."""
+        if not self.typed:
+            return (self.data,)
+        text = self.data.replace(b"\r\n", b"\n")
+        bare = text.strip(b"\n")
+        return tuple(dict.fromkeys((text, bare, bare + b"\n", bare + b"\n\n", self.data)))
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One answer with its verdict. Hashes are lower-case hex, "" where not known or not given.
+
+    `verdict` is never `verified` unless both bodies were given.
+    """
+
+    provider: str
+    answer_id: str
+    model: str
+    acknowledged: bool
+    routing: bool
+    result: ReplyVerdict
+    our_request: str
+    our_response: str
+
+    @property
+    def verdict(self) -> str:
+        whole = self.our_request and self.our_response
+        if not whole and self.result.verdict in ("verified", "rewritten"):
+            return "not_comparable"
+        return self.result.verdict
+
+    @property
+    def signer_ok(self) -> bool:
+        return bool(self.result.signer) and (
+            self.result.signer.lower() == self.result.expected_signer.lower()
+        )
+
+
+async def check(provider: str, answer_id: str, request: Body, response: Body) -> Checked:
+    """Fetch and judge the signature of one answer. Raises Unusable."""
+    if not _ID.fullmatch(answer_id):
+        raise Unusable("An answer id has up to 128 letters, digits, dots, dashes and underscores.")
+    for body in (request, response):
+        if len(body.data) > MAX_BODY_BYTES:
+            raise Unusable(f"A request or an answer of more than {MAX_BODY_BYTES >> 20} MB.")
+    listing, signer = await database_sync_to_async(_service)(provider)
+    policy = Policy(allow_private=settings.ALLOW_PRIVATE_PROVIDERS)
+    try:
+        async with Client(policy, connections=2) as client:
+            document = await signatures.fetch(client, listing.url, answer_id, listing.model)
+    except BadStatus as error:
+        raise Unusable(
+            f"The provider has no signature for this id (status {error.status}). Providers keep "
+            "them for about 20 minutes."
+        ) from None
+    except signatures.Later as error:
+        raise Unusable(f"The provider could not be asked: {error}.") from None
+    return _judged(listing, signer, answer_id, document, request, response)
+
+
+def conversation(data: bytes) -> tuple[Checked, ...]:
+    """Every answer of an exported conversation, by the signatures in the file and the signer that
+    the chain names now. Raises Unusable.
+    """
+    try:
+        given = strictjson.loads(data, _FILE)
+    except BadAnswer as error:
+        raise Unusable(f"This is no exported conversation: {error}.") from None
+    if not is_conversation(given):
+        raise Unusable("This is no conversation exported here as JSON.")
+    turns = [turn for turn in given["turns"] if isinstance(turn, dict) and turn.get("signature")]
+    if not turns:
+        raise Unusable("No answer in this file has a signature.")
+    if len(turns) > MAX_ANSWERS:
+        raise Unusable(f"A file of more than {MAX_ANSWERS} signed answers.")
+    known: dict[str, tuple[Listing, Signer] | None] = {}
+    found = [_turn(turn, known) for turn in turns]
+    return tuple(one for one in found if one is not None)
+
+
+def is_conversation(given: object) -> bool:
+    return (
+        isinstance(given, dict)
+        and given.get("format") == FORMAT
+        and isinstance(given.get("turns"), list)
+    )
+
+
+def _turn(
+    turn: Mapping[str, Any], known: dict[str, tuple[Listing, Signer] | None]
+) -> Checked | None:
+    provider = str(turn.get("provider", ""))
+    if provider not in known:
+        try:
+            known[provider] = _service(provider)
+        except Unusable:
+            known[provider] = None
+    service = known[provider]
+    if service is None:
+        return None
+    return _judged(
+        *service,
+        str(turn.get("answer_id", ""))[:128],
+        turn["signature"],
+        Body(_bytes(turn.get("request_base64"))),
+        Body(_bytes(turn.get("response_base64"))),
+    )
+
+
+def _bytes(value: object) -> bytes:
+    try:
+        return base64.b64decode(value, validate=True) if isinstance(value, str) else b""
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def _service(provider: str) -> tuple[Listing, Signer]:
+    """The inference service of an address and its signer now. Raises Unusable."""
+    address = ledger.address_of(provider.strip())
+    if address is None:
+        raise Unusable("This is not an address: 0x and 40 hex digits.")
+    listing = ledger.service("inference", address)
+    if listing is None:
+        raise Unusable("This address offers no inference service now.")
+    signer = verify.signer_of(
+        tee_signer=listing.tee_signer,
+        acknowledged=listing.tee_signer_acknowledged,
+        verifiability=listing.verifiability,
+        additional_info=listing.additional_info,
+    )
+    if signer is None:
+        raise Unusable(
+            "This provider declares that it signs nothing, so there is nothing to check."
+        )
+    return listing, signer
+
+
+def _judged(
+    listing: Listing,
+    signer: Signer,
+    answer_id: str,
+    document: object,
+    request: Body,
+    response: Body,
+) -> Checked:
+    nothing = Exchange("", "", complete=False)
+    signed = verify.reply(document, nothing, signer)
+    ours = _matching(request, signed.signed_request), _matching(response, signed.signed_response)
+    exchange = Exchange(
+        ours[0] or signed.signed_request, ours[1] or signed.signed_response, complete=True
+    )
+    result = verify.reply(document, exchange, signer)
+    return Checked(
+        provider=listing.provider,
+        answer_id=answer_id,
+        model=listing.model,
+        acknowledged=signer.acknowledged,
+        routing=signer.routing,
+        result=result,
+        our_request=ours[0],
+        our_response=ours[1],
+    )
+
+
+def _matching(body: Body, signed: str) -> str:
+    """The hash of the form that was signed, else of the body as it is; "" without a body."""
+    if not body.data:
+        return ""
+    hashes: Sequence[str] = [hashlib.sha256(form).hexdigest() for form in body.forms()]
+    return signed if signed in hashes else hashes[0]

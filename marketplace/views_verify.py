@@ -1,0 +1,129 @@
+"""`/verify`: anybody checks evidence or an answer they hold; no account, no money.
+
+Size is looked at before anything is parsed, the token of the form included: that is why the outer
+view is exempt and the inner one protected (Django's way for uploads).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django.core.files.uploadedfile import UploadedFile
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.views.decorators.csrf import csrf_exempt, csrf_protect
+from django.views.decorators.http import require_http_methods
+
+from attestation import brought, services
+from attestation.errors import BadUpload
+from attestation.services import Upload
+from inference import answers
+from inference.answers import Body, Checked, Unusable
+from marketplace import limits, links
+from marketplace import pages_verification as shown
+
+#: The whole request, bytes; above it nothing is read.
+MAX_REQUEST_BYTES = 5 << 20
+CHECKS = limits.Limit("verify", per_minute=10, burst=10)
+_TEMPLATE = "marketplace/verify.html"
+
+
+@csrf_exempt
+@require_http_methods(["GET", "HEAD", "POST"])
+def verify(request: HttpRequest) -> HttpResponse:
+    """The form and its answer."""
+    if request.method != "POST":
+        return _form(request, request.GET.dict())
+    length = request.headers.get("Content-Length", "")
+    if not length.isdigit() or int(length) > MAX_REQUEST_BYTES:
+        return _refused(request, 413, f"Up to {MAX_REQUEST_BYTES >> 20} MB at once.")
+    decision = limits.take(CHECKS, limits.caller(request))
+    if not decision.allowed:
+        response = _refused(request, 429, "That was often. Wait a minute, then try again.")
+        response["Retry-After"] = decision.headers["Retry-After"]
+        return response
+    answer: HttpResponse = _judge(request)
+    return answer
+
+
+def _refused(request: HttpRequest, status: int, text: str) -> HttpResponse:
+    """The empty form, without reading anything of the request."""
+    page = shown.VerifyPage(tab=request.GET.get("what", ""), error=text)
+    return render(request, _TEMPLATE, {"page": page}, status=status)
+
+
+@csrf_protect
+def _judge(request: HttpRequest) -> HttpResponse:
+    try:
+        if request.GET.get("what") == "answer":
+            return _answer(request)
+        return _evidence(request)
+    except (BadUpload, Unusable) as error:
+        return _form(request, request.POST.dict(), str(error))
+
+
+def _evidence(request: HttpRequest) -> HttpResponse:
+    data = _file(request, "file") or request.POST.get("text", "").strip().encode()
+    kind = brought.kind_of(data, request.POST.get("kind", ""))
+    if kind == "conversation":
+        return _checked(request, answers.conversation(data))
+    run = services.judge_upload(_upload(request, kind, data), _user(request))
+    return HttpResponseRedirect(f"/verifications/{run.pk}")
+
+
+def _upload(request: HttpRequest, kind: str, data: bytes) -> Upload:
+    if kind == "bundle":
+        return Upload(bundle=data)
+    given = request.POST
+    return Upload(
+        kind=kind,
+        body=data,
+        chain_pem=_file(request, "chain"),
+        nonce=given.get("nonce", "").strip()[:100],
+        onchain_signer=given.get("onchain_signer", "").strip()[:100],
+    )
+
+
+def _answer(request: HttpRequest) -> HttpResponse:
+    given = request.POST
+    check = async_to_sync(answers.check)
+    found: Checked = check(
+        given.get("provider", "").strip()[:100],
+        given.get("answer_id", "").strip()[:200],
+        _body(request, "request"),
+        _body(request, "response"),
+    )
+    return _checked(request, (found,))
+
+
+def _body(request: HttpRequest, name: str) -> Body:
+    """The bytes of a file, or of a pasted text."""
+    data = _file(request, f"{name}_file")
+    if data:
+        return Body(data)
+    return Body(request.POST.get(f"{name}_text", "").encode(), typed=True)
+
+
+def _file(request: HttpRequest, name: str) -> bytes:
+    found = request.FILES.get(name)
+    return found.read() if isinstance(found, UploadedFile) else b""
+
+
+def _user(request: HttpRequest) -> int | None:
+    return request.user.pk if request.user.is_authenticated else None
+
+
+def _checked(request: HttpRequest, found: tuple[Checked, ...]) -> HttpResponse:
+    page = shown.VerifyPage(
+        tab="answer",
+        answers=tuple(shown.answer_row(one, links.provider_path(one.provider)) for one in found),
+        values=request.POST.dict(),
+    )
+    return render(request, _TEMPLATE, {"page": page})
+
+
+def _form(request: HttpRequest, values: dict[str, Any], error: str = "") -> HttpResponse:
+    tab = request.GET.get("what", "")
+    page = shown.VerifyPage(tab=tab, error=error, values=values)
+    return render(request, _TEMPLATE, {"page": page}, status=400 if error else 200)
