@@ -201,6 +201,16 @@ def test_what_cannot_be_done_is_refused_or_fails_free_of_charge(lab: Lab, broker
     assert "insufficient balance" in error(submit(broker, poor, wish()))[1]
 
 
+def test_what_was_held_back_for_a_job_is_free_again(lab: Lab, broker: Broker) -> None:
+    user = customer(lab, broker, ONE + 3 * PRICE)
+    in_state(broker, user, submitted(broker, user, wish("refuse", n=3)), "failed")
+    in_state(broker, user, submitted(broker, user, wish("fewer", n=3)), "completed")
+    assert broker.owes(user) == 2 * PRICE
+    # One picture is left to be paid for.
+    in_state(broker, user, submitted(broker, user, wish(n=1)), "completed")
+    assert "insufficient balance" in error(submit(broker, user, wish()))[1]
+
+
 def test_open_jobs_count_against_the_balance(
     lab: Lab, broker: Broker, upstream: MediaUpstream
 ) -> None:

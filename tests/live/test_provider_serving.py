@@ -397,6 +397,14 @@ def test_the_reserve_of_one_0g_is_not_for_spending(lab: Lab, broker: Broker) -> 
     assert status == 400 and "unsettled fees 0.000004 0G" in said
 
 
+def test_what_is_being_refunded_is_not_for_spending(lab: Lab, broker: Broker) -> None:
+    user = lab.person()
+    lab.fund(user, broker.address)
+    lab.contracts.ledger.send(user.wallet, "retrieveFund", [broker.address], "inference-v1.0")
+    status, said = error(broker.ask(user.provider_key(broker.address)))
+    assert status == 400 and "your locked balance is 0.000000 0G, but" in said
+
+
 def test_answers_in_flight_count_against_the_balance(lab: Lab, broker: Broker) -> None:
     user = lab.person()
     asked = asking("slowly", stream=True, max_tokens=1000)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+from eth_utils.crypto import keccak
 
 from devnet import accounts
 from devnet.anvil import Anvil
@@ -19,8 +26,16 @@ from devnet.deploy import connect, deploy
 from protocol import fees
 from protocol.digests import Settlement, settlement_digest, sign
 from protocol.fees import Tariff, Usage
+from provider import config as configs
+from provider import settle
+from provider import tee as tees
+from provider.book import Book
+from provider.chain import Chain, SignedItem
+from provider.settle import Settler
+from provider.store import Charge, Store
 from tests.live.provider_lab import (
     INPUT_PRICE,
+    MODEL,
     ONE,
     OUTPUT_PRICE,
     Broker,
@@ -122,6 +137,148 @@ def test_every_user_pays_exactly_what_was_answered(lab: Lab, broker: Broker) -> 
     assert buy(broker, alice, 1) == FEE
     until(lambda: broker.owes(alice) == 0)
     assert lab.account(alice, broker.address)["balance"] == 2 * ONE - owed[alice.address] - FEE
+
+
+def test_the_contract_is_told_which_requests_it_settles(lab: Lab, broker: Broker) -> None:
+    user = customer(lab, broker)
+    key, bodies = user.provider_key(broker.address), []
+    for number in range(3):
+        question = {"model": MODEL, "messages": [{"role": "user", "content": f"plain {number}"}]}
+        bodies.append(json.dumps(question).encode())
+        assert broker.ask(key, bodies[-1]).status_code == 200
+    settle_now(broker)
+    until(lambda: broker.owes(user) == 0)
+    broker.stop()
+    ((told,),) = rows(broker, "SELECT requests_hash FROM item")
+    assert told == keccak(b"".join(hashlib.sha256(body).digest() for body in bodies))
+
+
+def test_no_nonce_is_signed_twice_even_if_the_clock_is_set_back(lab: Lab, broker: Broker) -> None:
+    user = customer(lab, broker)
+    debt = buy(broker, user, 1)
+    settle_now(broker)
+    until(lambda: broker.owes(user) == 0)
+    broker.stop()
+    future = int(time.time() * 1000) + 86_400_000
+    with closing(sqlite3.connect(broker.state / "broker.sqlite3")) as db, db:
+        db.execute("UPDATE item SET nonce = ?", (str(future),))
+    broker.start()
+    debt += buy(broker, user, 1)
+    until(lambda: lab.account(user, broker.address)["nonce"] == future + 1)
+    assert lab.account(user, broker.address)["balance"] == 2 * ONE - debt
+
+
+def test_a_pair_that_can_never_be_settled_again_blocks_nobody(lab: Lab, broker: Broker) -> None:
+    """The contract takes any nonce above the last; beyond the largest there is none."""
+    stuck, other = customer(lab, broker), customer(lab, broker)
+    debt = buy(broker, stuck, 1)
+    buy(broker, other, 1)
+    broker.stop()
+    assert send_by_hand(broker, item_by_hand(broker, stuck, 0, 2**256 - 1)).ok
+    broker.set("settlement", **SOON)
+    broker.start()
+    until(lambda: broker.owes(other) == 0)
+    assert broker.owes(stuck) == debt
+    assert lab.account(stuck, broker.address)["balance"] == 2 * ONE
+    assert "Traceback" not in broker.log
+
+
+@contextmanager
+def paused(lab: Lab) -> Iterator[None]:
+    """Transactions wait in the pool; afterwards each is mined at once."""
+    rpc = lab.contracts.chain.rpc
+    rpc.call("evm_setIntervalMining", 0)
+    rpc.call("evm_setAutomine", False)
+    try:
+        yield
+    finally:
+        rpc.call("evm_setAutomine", True)
+        rpc.call("evm_mine")
+
+
+@asynccontextmanager
+async def settling(broker: Broker) -> AsyncIterator[tuple[Settler, Store, Book]]:
+    """The broker's own settlement, on its own state, one round at a time."""
+    config = configs.load(broker.config)
+    store = Store(config.state)
+    async with aiohttp.ClientSession() as session:
+        chain = Chain(session, config.network.rpc, config.network.inference, config.wallet_key)
+        book, tee = Book(store.owed()), tees.load(config.tee, config.state)
+        yield Settler(store, chain, tee, book, config.settlement, chain_id=31337), store, book
+    store.close()
+
+
+async def test_a_stuck_transaction_is_replaced_by_dearer_ones_and_pays_once(
+    lab: Lab, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settle, "REPLACE_SECONDS", 0)
+    monkeypatch.setattr(settle, "RECEIPT_SECONDS", 0.2)
+    user = customer(lab, broker)
+    debt = buy(broker, user, 2)
+    broker.stop()
+    sent = transactions(broker)
+    async with settling(broker) as (settler, store, book):
+        with paused(lab):
+            for _ in range(3):
+                await settler.settle()
+            (batch,) = store.open_batches()
+            prices = [attempt.gas_price for attempt in batch.attempts]
+            assert len({attempt.nonce for attempt in batch.attempts}) == 1
+            assert len(prices) == 3
+            assert all(9 * a // 8 < b for a, b in pairwise(prices)), prices
+            assert book.owed(user.address) == debt
+        await settler.settle()
+        assert (book.owed(user.address), store.open_items(), store.open_batches()) == (0, [], [])
+    assert transactions(broker) == sent + 1
+    assert lab.account(user, broker.address)["balance"] == 2 * ONE - debt
+
+
+async def test_a_transaction_pushed_out_by_a_stranger_goes_out_again(
+    lab: Lab, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody used the wallet elsewhere: our nonce is gone, the items are not."""
+    monkeypatch.setattr(settle, "RECEIPT_SECONDS", 0.2)
+    user = customer(lab, broker)
+    debt = buy(broker, user, 1)
+    broker.stop()
+    rpc = lab.contracts.chain.rpc
+    async with settling(broker) as (settler, store, book):
+        with paused(lab):
+            await settler.settle()
+            (batch,) = store.open_batches()
+            # Still in the pool: nothing else is sent for it.
+            await settler.settle()
+            assert store.open_batches() == [batch]
+            rpc.call("anvil_dropTransaction", batch.attempts[0].hash)
+        lab.contracts.ledger.send(broker.owner.wallet, "depositFund", value=3 * ONE)
+        await settler.settle()
+        assert (book.owed(user.address), store.open_batches()) == (0, [])
+    account = lab.account(user, broker.address)
+    assert (account["balance"], account["nonce"]) == (
+        2 * ONE - debt,
+        batch.items[0].signed.item.nonce,
+    )
+
+
+def test_what_was_judged_is_not_judged_again(tmp_path: Path) -> None:
+    """Two ways lead to an item's end; whichever comes second changes nothing."""
+    store = Store(tmp_path)
+    user, provider = Person().address, Person().address
+    for _ in range(2):
+        store.record(Charge(user, 10, b"\1" * 32), None)
+    settlement = Settlement(user, provider, 20, b"\2" * 32, 7)
+    charges = [id_ for id_, _ in store.free_charges()[user]]
+    store.add_item(SignedItem(settlement, b"\3" * 65), charges, 0)
+    assert store.owed() == {user: 20} and store.free_charges() == {}
+    (item,) = store.open_items()
+    assert store.judge(item, 1, 15) is True
+    assert store.judge(item, 1, 15) is False and store.judge(item, 0, 0) is False
+    assert store.owed() == {user: 15} and store.open_items() == []
+    # A charge that an item holds stays with it.
+    store.add_item(SignedItem(replace(settlement, nonce=8), b"\3" * 65), charges, 0)
+    held = store.rows("SELECT item FROM charge WHERE id <= 2")
+    assert held == [(item.id,), (item.id,)]
+    store.close()
 
 
 def test_debts_survive_kill_9(lab: Lab, broker: Broker) -> None:

@@ -44,6 +44,13 @@ def test_words_are_counted_across_chunks_until_usage_comes() -> None:
     assert meter.fee(TARIFF) == 5 * 4  # "one two three x"
 
 
+def test_usage_stays_known_when_more_comes_after_it() -> None:
+    meter = AnswerMeter()
+    meter.feed(b'data: {"usage":{"prompt_tokens":10,"completion_tokens":4}}\n')
+    meter.feed(b'data: {"choices":[{"delta":{"content":"more words"}}],"usage":null}\n')
+    assert meter.fee(TARIFF) == 50
+
+
 @given(st.lists(st.binary(max_size=60)))
 def test_hostile_streams_never_raise_and_never_cost_negative(parts: list[bytes]) -> None:
     meter = AnswerMeter()
