@@ -24,7 +24,8 @@ _MOST_SEED = 2**53 - 1
 @dataclass(frozen=True)
 class Options:
     """`temperature` and `top_p` are decimal strings ("" = the provider's own), `stop` up to four
-    texts, `max_tokens` bounds the answer and with it the cost.
+    texts, `max_tokens` bounds the answer and with it the cost. `verified`: nothing is sent to a
+    service that is not (`inference.guard`).
     """
 
     system: str = ""
@@ -34,6 +35,7 @@ class Options:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     json: bool = False
+    verified: bool = False
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
@@ -55,6 +57,7 @@ class Options:
             seed=_whole(given.get("seed"), "The seed", 0, _MOST_SEED),
             stop=tuple(_text(x, MAX_STOP_CHARS, "A stop text") for x in stops or ()),
             json=given.get("json") in (True, "on", "1", "true"),
+            verified=given.get("verified") in (True, "on", "1", "true"),
         )
 
     def wire(self) -> dict[str, Any]:

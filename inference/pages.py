@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Self
 from uuid import UUID
 
+from django.conf import settings
+
+from attestation.selectors import StandingView
 from inference.models import Chat
 from inference.options import PRESETS, Options, Preset
 from inference.pages_turn import Asked
@@ -57,6 +60,7 @@ class SidePage:
     """
 
     service: Listing | None
+    standing: StandingView
     readiness: Readiness
     signed_in: bool
     has_key: bool
@@ -64,6 +68,12 @@ class SidePage:
     spendable: int
     reserve: int = fees.MINIMUM_RESERVE
     top_up: int = TOP_UP
+
+    @property
+    def in_clear(self) -> bool:
+        """Whether key and text would travel readable for everybody on the way."""
+        url = self.service.url.lower() if self.service else ""
+        return url.startswith("http://") and not settings.IS_DEVNET
 
     @property
     def top_up_text(self) -> str:

@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts import keys
 from accounts.models import User
 from attestation import selectors as attestation
-from attestation.selectors import ServiceKey
+from attestation.selectors import UNKNOWN, ServiceKey, standing_of
 from inference import access, context, conversations, costs, readiness, search
 from inference.branches import Tree
 from inference.errors import ChatError, SignerChanged
@@ -71,7 +71,7 @@ def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -
         asked=asked,
         earlier_turns=earlier,
         left_out=left_out,
-        settings=chat.options if chat else Options(),
+        settings=chat.options if chat else Options(verified=_wants_verified(visit.user)),
         choices=tuple(
             ServiceOption(x.provider, x.model, x.input_price, x.output_price, x is service)
             for x in listings
@@ -85,6 +85,15 @@ def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -
         error=error.sentence if error else "",
         new_signer=error.signer if isinstance(error, SignerChanged) else "",
     )
+
+
+def _wants_verified(user: User | None) -> bool:
+    """Whether the person's last conversation was to send to verified providers only."""
+    rows = (
+        Chat.objects.filter(owner=user, asked=True, session_key="") if user else Chat.objects.none()
+    )
+    newest = rows.order_by("-updated_at").first()
+    return newest is not None and newest.options.verified
 
 
 def _question(chat: Chat | None, turn_id: int) -> str:
@@ -199,7 +208,7 @@ def _tariff(service: Turn | Listing) -> fees.Tariff:
 
 
 def side_page(user: User | None, service: Listing | None) -> SidePage:
-    """What depends on the provider chosen (7 queries)."""
+    """What depends on the provider chosen (8 queries)."""
     position = (
         ledger.position(user.address, service.provider, service.serving)
         if user and service
@@ -207,6 +216,7 @@ def side_page(user: User | None, service: Listing | None) -> SidePage:
     )
     return SidePage(
         service=service,
+        standing=standing_of(ServiceKey.of(service)) if service else UNKNOWN,
         readiness=readiness.check(user, service),
         signed_in=user is not None,
         has_key=bool(

@@ -15,7 +15,7 @@ from accounts import crypto, keys, limits
 from accounts.errors import TooMany
 from accounts.models import User
 from attestation import verify
-from inference import context, conversations, costs, readiness, seals, wire
+from inference import context, conversations, costs, guard, readiness, seals, wire
 from inference.conversations import TITLE_CHARS
 from inference.errors import BadPrompt, Busy, NotReady, SignerChanged
 from inference.failures import Failure
@@ -108,6 +108,8 @@ def open_turn(
         verifiability=listing.verifiability,
         additional_info=listing.additional_info,
     )
+    if options.verified:
+        guard.check(listing, signer)
     _check_signer(chat, provider, signer, accept_signer)
     authorization = _authorization(chat.owner, provider)
     turn = _turn(chat, question, body, listing, signer)

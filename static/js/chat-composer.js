@@ -47,7 +47,7 @@ export function acceptedSigner() {
 // How the next question is asked; the server checks every value.
 export function settings() {
   const chosen = Object.fromEntries(SETTINGS.map((name) => [name, form.elements[name].value]));
-  return { ...chosen, json: form.elements.json.checked };
+  return { ...chosen, json: form.elements.json.checked, verified: form.elements.verified.checked };
 }
 
 // Another version of question `turn` is being written, or (0) a new question.
