@@ -23,10 +23,12 @@ MOST_CLOCK_SECONDS = 300
 class Gathered:
     """Members of `engine.evidence.Context`, and where they came from.
 
-    `rims` is None where the evidence holds no GPU. `clock_ahead`: by how many seconds our clock is
-    ahead of Intel's service, None where it was not asked.
+    `now` is the moment to judge at: the one that was asked for, or the issue of a document a moment
+    later. `rims` is None where the evidence holds no GPU. `clock_ahead`: by how many seconds our
+    clock is ahead of Intel's service, None where it was not asked.
     """
 
+    now: int
     collateral: dict[str, str] | None = None
     rims: dict[str, bytes] | None = None
     ocsp: tuple[bytes, ...] = ()
@@ -39,12 +41,12 @@ class Gathered:
     @property
     def context(self) -> Mapping[str, Any]:
         """Keyword arguments of `engine.evidence.Context`."""
-        names = ("collateral", "rims", "ocsp", "nras", "jwks")
+        names = ("now", "collateral", "rims", "ocsp", "nras", "jwks")
         return {name: getattr(self, name) for name in names}
 
 
 async def collect(evidence: Evidence, *, now: int, sources: Sources, cache: Cache) -> Gathered:
-    """What can be had within `sources.seconds`; `now` is the moment that windows are judged at.
+    """What can be had within `sources.seconds`, for a verdict at `now` (unix seconds).
 
     Raises nothing for what a service or a provider does; the cache's own errors pass through.
     """
@@ -62,6 +64,7 @@ async def collect(evidence: Evidence, *, now: int, sources: Sources, cache: Cach
     documents, manifests, revocations, tokens = found
     ahead = _clock(desk)
     return Gathered(
+        now=desk.now,
         collateral=documents,
         rims=manifests if manifests is not None or not wanted.transcripts else {},
         ocsp=revocations or (),

@@ -10,6 +10,8 @@ from attestation.sources.records import Answer, Cache, Note, Reference
 
 DAY = 86_400
 _MOST_AHEAD = 300
+#: Seconds. A service may issue its answer while we ask, or by a clock a little ahead of ours.
+_YOUNGEST = 60
 
 
 class Unusable(ValueError):
@@ -22,14 +24,27 @@ Window = Callable[[Answer], tuple[int, int]]
 
 @dataclass
 class Desk:
-    """One collection under way: who is asked, where answers are kept, what has been noted."""
+    """One collection under way: who is asked, where answers are kept, what has been noted.
+
+    `asked_at` is the moment that it is made for. `now`, at which windows are judged, moves on from
+    there to the latest issue of a document, by a minute at most.
+    """
 
     fetcher: Fetcher
     cache: Cache
-    now: int
+    asked_at: int
     notes: list[Note] = field(default_factory=list)
     references: list[Reference] = field(default_factory=list)
     fetched: list[Answer] = field(default_factory=list)
+    now: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.now = self.asked_at
+
+    def issued(self, moment: int) -> None:
+        """A document was issued at `moment`: judge no earlier, if that is a moment ago."""
+        if moment <= self.asked_at + _YOUNGEST:
+            self.now = max(self.now, moment)
 
     def note(self, source: str, key: str, text: str) -> None:
         self.notes.append(Note(source=source, key=key, text=text))
@@ -47,13 +62,15 @@ class Desk:
         one is still good where the service fails, until its own window ends.
         """
         kept = await self.cache.find(request.source, request.key, self.now)
+        if kept and not kept.usable(self.asked_at + _YOUNGEST):
+            kept = None  # it may end before the verdict
         # A run next to ours may have fetched it a moment later; further ahead, a clock was wrong.
         if kept and not again and -_MOST_AHEAD < self.now - kept.fetched_at < refresh:
             return kept
         fresh = self._judged(await self.fetcher.ask(request), window)
         await self.cache.keep(fresh)
         self.fetched.append(fresh)
-        if fresh.usable(self.now):
+        if fresh.usable(self.now) and fresh.usable(max(self.now, self.asked_at + _YOUNGEST)):
             return fresh
         problem = fresh.error or "valid at another time only"
         if kept is None:
@@ -64,12 +81,12 @@ class Desk:
         self.note(request.source, request.key, text)
         return kept
 
-    @staticmethod
-    def _judged(answer: Answer, window: Window) -> Answer:
+    def _judged(self, answer: Answer, window: Window) -> Answer:
         if answer.error:
             return answer
         try:
             start, end = window(answer)
         except Unusable as error:
             return replace(answer, body=None, error=str(error))
+        self.issued(start)
         return replace(answer, valid_from=start, valid_until=end)

@@ -29,7 +29,7 @@ async def answers(questions: Sequence[Question], desk: Desk, base: str) -> tuple
     async def one(question: Question) -> Answer | None:
         async with gate:
             return await desk.obtain(
-                _request(question, base), lambda answer: _window(answer, question, desk.now)
+                _request(question, base), lambda answer: _window(answer, question, desk)
             )
 
     found = await asyncio.gather(*map(one, questions))
@@ -53,7 +53,7 @@ def _request(question: Question, base: str) -> Request:
     )
 
 
-def _window(answer: Answer, question: Question, now: int) -> tuple[int, int]:
+def _window(answer: Answer, question: Question, desk: Desk) -> tuple[int, int]:
     """An authentic answer about this certificate: good, revoked or unknown."""
     name = certificates.common_name(question.certificate)
     try:
@@ -62,7 +62,8 @@ def _window(answer: Answer, question: Question, now: int) -> tuple[int, int]:
             raise Unusable(f"{name}: the service answered {said.response_status.name.lower()}")
         if said.serial_number != question.certificate.serial_number:
             raise Unusable(f"{name}: an answer about another certificate")
-        judged.authentic(said, question.issuer, certificates.at(now))
+        desk.issued(int(said.this_update_utc.timestamp()))
+        judged.authentic(said, question.issuer, certificates.at(desk.now))
         until = said.next_update_utc
         if until is None:
             raise Unusable(f"{name}: an answer without an end")

@@ -62,9 +62,8 @@ def shelf() -> Shelf:
     return Shelf()
 
 
-def judged(found: Gathered, now: int = NOW) -> Report:
+def judged(found: Gathered) -> Report:
     context = Context(
-        now=now,
         anchors=LAB.anchors,
         onchain_signer=ADDRESS,
         acknowledged=True,
@@ -235,6 +234,21 @@ async def test_expired_documents_are_never_used(
     assert words(judged(found))["tdx.tcb"] == "not_checked"
 
 
+async def test_an_answer_issued_while_we_ask_is_not_from_the_future(
+    services: Faulty, sources: Sources, shelf: Shelf
+) -> None:
+    services.faults = {NRAS: answering(403)}
+    start = int(time.time())
+    services.ahead = 3600 + 30  # the revocation answers begin an hour before the service's clock
+    found = await collect(EVIDENCE, now=start, sources=sources, cache=shelf)
+    assert start + 30 <= found.now <= start + 60, texts(found)
+    assert words(judged(found))["gpu0.revocation"] == words(judged(found))["tdx.tcb"] == "pass"
+    services.ahead = 3600 + 90
+    start = int(time.time())
+    found = await collect(EVIDENCE, now=start, sources=sources, cache=Shelf())
+    assert (found.now, found.ocsp) == (start, ()) and "outside its validity" in texts(found)
+
+
 async def test_a_kept_document_serves_while_the_service_does_not_until_it_ends(
     services: Faulty, sources: Sources, shelf: Shelf
 ) -> None:
@@ -248,7 +262,7 @@ async def test_a_kept_document_serves_while_the_service_does_not_until_it_ends(
     later = NOW + 31 * 86_400
     found = await collect(EVIDENCE, now=later, sources=sources, cache=shelf)
     assert found.collateral is None and found.ocsp == ()
-    assert words(judged(found, later))["tdx.tcb"] == "not_checked"
+    assert words(judged(found))["tdx.tcb"] == "not_checked"
 
 
 async def test_intels_documents_are_asked_for_daily_and_manifests_once(
@@ -298,7 +312,7 @@ async def test_nvidias_bad_word_about_the_evidence_is_passed_on(
 ) -> None:
     other = Evidence("report", LAB.body(replace(MACHINE, wrong_measurement=3)))
     found = await collect(other, now=NOW, sources=sources, cache=shelf)
-    report = reports.judge(other, Context(now=NOW, anchors=LAB.anchors, **found.context))
+    report = reports.judge(other, Context(anchors=LAB.anchors, **found.context))
     assert words(report)["nras.result"] == words(report)["gpu0.measurements"] == "fail"
 
 
@@ -351,7 +365,7 @@ async def test_all_services_gone_costs_seconds_and_says_so(shelf: Shelf) -> None
     for given, said in ((closed, "no connection"), (sources, "not a public address")):
         found = await collect(EVIDENCE, now=NOW, sources=given, cache=shelf)
         assert found.context == {
-            "collateral": None, "rims": {}, "ocsp": (), "nras": None, "jwks": None
+            "now": NOW, "collateral": None, "rims": {}, "ocsp": (), "nras": None, "jwks": None
         }  # fmt: skip
         assert said in texts(found) or "port 9" in texts(found)
 
