@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Iterable
 from typing import ClassVar
 
 from django.db import models
@@ -32,11 +33,23 @@ class Document(models.Model):
     @staticmethod
     def keep(body: bytes) -> Document:
         """The row that holds these bytes, written if it is new."""
-        sha256 = hashlib.sha256(body).hexdigest()
-        # Not get_or_create: with equal bytes at the same moment both writers must just go on.
-        document = Document(sha256=sha256, body=body, size=len(body))
-        Document.objects.bulk_create([document], ignore_conflicts=True)
+        (document,) = Document.keep_all([body])
         return document
+
+    @staticmethod
+    def keep_all(bodies: Iterable[bytes]) -> list[Document]:
+        """The rows that hold these bytes, in their order (at most 2 queries)."""
+        found = [
+            Document(sha256=hashlib.sha256(body).hexdigest(), body=body, size=len(body))
+            for body in bodies
+        ]
+        rows = {document.sha256: document for document in found}
+        held = set(Document.objects.filter(pk__in=rows).values_list("sha256", flat=True))
+        # With equal bytes at the same moment both writers just go on; in one order, so that they
+        # never wait for each other in a circle.
+        new = [rows[sha256] for sha256 in sorted(rows.keys() - held)]
+        Document.objects.bulk_create(new, ignore_conflicts=True)
+        return found
 
 
 class Source(models.TextChoices):

@@ -73,12 +73,7 @@ def store(draft: Draft) -> Verification:
         **clean(dict(draft.columns)),  # headers and words of a stranger are among them
     )
     _context_columns(run, draft.context)
-    run.inputs = _keep_inputs(draft.context)
-    if draft.evidence is not None:
-        run.evidence_kind = draft.evidence.kind
-        run.body = Document.keep(draft.evidence.body)
-        if draft.evidence.chain_pem:
-            run.chain_pem = Document.keep(draft.evidence.chain_pem)
+    _keep_documents(run, draft)
     for column, sources in _REFERENCES.items():
         setattr(run, column, [r for r in draft.references if r["source"] in sources])
     run.notes = clean(list(draft.notes))
@@ -194,21 +189,32 @@ def _context_columns(run: Verification, context: Context) -> None:
     run.body_signature = _text(context.body_signature or "")[:200]
 
 
-def _keep_inputs(context: Context) -> dict[str, Any]:
-    def kept(value: Any) -> str | None:
-        return None if value is None else Document.keep(_canonical(value)).sha256
+def _keep_documents(run: Verification, draft: Draft) -> None:
+    """Evidence and inputs, content-addressed: most of them are there already."""
+    context, bodies = draft.context, list[bytes]()
+
+    def kept(body: bytes) -> str:
+        bodies.append(body)
+        return hashlib.sha256(body).hexdigest()
+
+    def json_kept(value: Any) -> str | None:
+        return None if value is None else kept(_canonical(value))
 
     rims = context.rims
-    return {
-        "collateral": kept(None if context.collateral is None else dict(context.collateral)),
-        "rims": None
-        if rims is None
-        else {id: Document.keep(xml).sha256 for id, xml in sorted(rims.items())},
-        "ocsp": [Document.keep(answer).sha256 for answer in context.ocsp],
-        "nras": kept(context.nras),
-        "jwks": kept(context.jwks),
-        "challenge": kept(None if context.challenge is None else dict(context.challenge)),
+    run.inputs = {
+        "collateral": json_kept(None if context.collateral is None else dict(context.collateral)),
+        "rims": None if rims is None else {id: kept(xml) for id, xml in sorted(rims.items())},
+        "ocsp": [kept(answer) for answer in context.ocsp],
+        "nras": json_kept(context.nras),
+        "jwks": json_kept(context.jwks),
+        "challenge": json_kept(None if context.challenge is None else dict(context.challenge)),
     }
+    if draft.evidence is not None:
+        run.evidence_kind = draft.evidence.kind
+        run.body_id = kept(draft.evidence.body)
+        if draft.evidence.chain_pem:
+            run.chain_pem_id = kept(draft.evidence.chain_pem)
+    Document.keep_all(bodies)
 
 
 def _result_columns(run: Verification, report: Report) -> None:

@@ -361,6 +361,6 @@ def test_a_run_costs_a_bounded_number_of_statements(django_assert_max_num_querie
     with provider(always(evidence())) as server:
         listed(server.url)
         run()
-        with django_assert_max_num_queries(48, connection=connection):
+        with django_assert_max_num_queries(40, connection=connection):
             run()
     assert Standing.objects.filter(serving=INFERENCE).count() == 1

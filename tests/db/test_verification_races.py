@@ -1,0 +1,86 @@
+"""Several runs at the same moment, on real connections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Barrier, Thread
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.db import connection
+
+from attestation import services
+from attestation.errors import Busy, TooSoon
+from attestation.models import Fact, Finding, Standing, Trigger, Verification
+from attestation.selectors import ServiceKey
+from provider.tee.development.report import Machine
+from tests.db import api_rows
+from tests.db.api_rows import address
+from tests.db.verification_world import KEY, Query, Reply, evidence, listed, provider, vendors
+from tests.pure.attestation_lab import ADDRESS
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def market(settings: Any, tmp_path: Path) -> Iterator[None]:
+    cache.clear()
+    api_rows.head()
+    api_rows.contracts()
+    with vendors(settings, tmp_path):
+        yield
+
+
+def together(*calls: Any) -> list[BaseException]:
+    """All calls at once, each in a thread with a connection of its own; what they raised."""
+    barrier, raised = Barrier(len(calls)), list[BaseException]()
+
+    def one(call: Any) -> None:
+        barrier.wait(20)
+        try:
+            call()
+        except Exception as error:
+            raised.append(error)
+        finally:
+            connection.close()
+
+    threads = [Thread(target=one, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return raised
+
+
+def fresh(path: str, query: Query) -> Reply:
+    return Reply(evidence(Machine(ADDRESS, fresh=True)), wait=0.2)
+
+
+def test_of_two_runs_of_one_service_the_second_leaves_it_to_the_first() -> None:
+    with provider(fresh) as server:
+        listed(server.url)
+        raised = together(*[lambda: services.verify(KEY, Trigger.COMMAND)] * 3)
+        assert [type(error) for error in raised] == [Busy, Busy]
+        assert (len(server.asked), Verification.objects.count()) == (1, 1)
+        services.verify(KEY, Trigger.COMMAND)
+
+
+def test_what_two_share_is_seen_though_both_are_new() -> None:
+    """The same machine behind six providers, all verified at once: five facts, no deadlock."""
+    keys = [ServiceKey("inference", address(n), "inference-v1.0") for n in range(1, 7)]
+    with provider(fresh) as server:
+        for key in keys:
+            listed(server.url, key.provider)
+        raised = together(*(lambda key=key: services.verify(key, Trigger.COMMAND) for key in keys))
+    assert raised == []
+    assert Standing.objects.filter(overall="dev-pass").count() == 6
+    for fact in (Fact.SAME_PPID, Fact.SAME_GPU, Fact.SIGNER_REUSED):
+        assert Finding.objects.filter(kind=fact, closed_at__isnull=True).count() == 5, fact
+
+
+def test_of_many_who_ask_at_once_one_is_heard() -> None:
+    listed("http://127.0.0.1:9")
+    raised = together(*[lambda: services.verify_now(KEY)] * 8)
+    assert [type(error) for error in raised] == [TooSoon] * 7
