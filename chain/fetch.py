@@ -73,7 +73,7 @@ class Fetcher:
         while True:
             start = found[-1].block_number if found else first
             known = [log for log in reversed(found) if log.block_number == start][::-1]
-            again = self.rpc.logs(start, last, sorted(addresses))
+            again = self.rpc.logs(start, last, sorted(addresses), again=True)
             if again[: len(known)] != known:
                 raise Unavailable(f"two answers about the logs of block {start} differ")
             if len(again) == len(known):

@@ -247,20 +247,24 @@ class Rpc:
         answers = self.many([_block_request(ref, full) for ref in refs])
         return [_required(answer) for answer in answers]
 
-    def logs(self, first: int, last: int, addresses: Sequence[str]) -> list[facts.Log]:
+    def logs(
+        self, first: int, last: int, addresses: Sequence[str], *, again: bool = False
+    ) -> list[facts.Log]:
         """Logs of `addresses` in a range of final blocks; `RangeTooWide` when it is too much.
 
         Asked together with the last block: a node that does not have it yet answers as far as it
         knows, without a word. As many logs as a well-known limit count as a list cut off there.
+        `again`: the node has said that it has block `last`.
         """
         query = {"fromBlock": hex(first), "toBlock": hex(last), "address": list(addresses)}
-        answer, end = self.many([Request("eth_getLogs", (query,)), _block_request(last, False)])
+        end = [] if again else [_block_request(last, False)]
+        answer, *ends = self.many([Request("eth_getLogs", (query,)), *end])
         if isinstance(answer, Failure):
             limit = log_limit(answer.message)
             if limit is not None:
                 raise RangeTooWide(answer.message, limit or None)
         found = facts.logs(_required(answer))
-        if _required(end) is None:
+        if ends and _required(ends[0]) is None:
             raise NodeBehind(f"the node does not have block {last}")
         if len(found) in SILENT_LIMITS and first < last:
             raise RangeTooWide(f"exactly {len(found)} logs: the list may have been cut off there")
