@@ -6,9 +6,13 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable
 
-from asgiref.sync import iscoroutinefunction
+from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.http import HttpRequest, HttpResponse
 from django.utils.decorators import sync_and_async_middleware
+
+from accounts.errors import NodeError, Problem, TooMany
+from accounts.problems import of_node
+from marketplace import views_errors
 
 _GIVEN = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
@@ -45,3 +49,50 @@ def request_id(get_response: type_sync | type_async) -> type_sync | type_async:
         return response
 
     return synchronous
+
+
+@sync_and_async_middleware
+def designed_errors(get_response: type_sync | type_async) -> type_sync | type_async:
+    """Pages for a method that a page does not take, and for what a page raised instead of
+    answering: a rate limit, a silent chain. Stands next to the views; programs get theirs from
+    their own doors."""
+
+    def designed(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        for_people = request.accepts("text/html") and not request.path.startswith("/api/")
+        if response.status_code != 405 or response.content or not for_people:
+            return response
+        page = views_errors.error(request, 405)
+        page["Allow"] = response.headers["Allow"]
+        return page
+
+    middleware: type_sync | type_async
+    if iscoroutinefunction(get_response):
+
+        async def asynchronous(request: HttpRequest) -> HttpResponse:
+            response: HttpResponse = await get_response(request)
+            if response.status_code != 405:
+                return response
+            return await sync_to_async(designed)(request, response)
+
+        middleware = asynchronous
+    else:
+
+        def synchronous(request: HttpRequest) -> HttpResponse:
+            return designed(request, get_response(request))  # type: ignore[arg-type]
+
+        middleware = synchronous
+    middleware.process_exception = _page_of  # type: ignore[union-attr]
+    return middleware
+
+
+def _page_of(request: HttpRequest, exception: Exception) -> HttpResponse | None:
+    """The page of an expected refusal; None for everything else, which is a failure."""
+    if isinstance(exception, NodeError):
+        exception = of_node(exception)
+    if isinstance(exception, TooMany):
+        return views_errors.too_many_requests(request, exception.retry_after)
+    if isinstance(exception, Problem):
+        return views_errors.error(
+            request, exception.status, f"{exception.title} {exception.fix}".strip()
+        )
+    return None

@@ -312,6 +312,11 @@ class NetworkPage:
     totals: statistics.Totals
     contracts: tuple[records.Contract, ...]
     ledger_address: str
+    ledger_start: int
+
+    @property
+    def accounts_said(self) -> str:
+        return f"{self.totals.accounts:,} account{'' if self.totals.accounts == 1 else 's'}"
 
     @property
     def fine_tuning(self) -> int:

@@ -40,8 +40,11 @@ def catalogue(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def search(request: HttpRequest) -> HttpResponse:
-    """An address leads to its page, anything else to the filtered catalogue."""
+    """An address leads to its page, anything else to the filtered catalogue; nothing to a field
+    for it, which small screens have no room for in their header."""
     text = request.GET.get("q", "").strip()
+    if not text:
+        return render(request, "marketplace/search.html")
     address = selectors.address_of(text)
     if address is None:
         return HttpResponseRedirect(links.with_query("/", q=text[:200]))
@@ -183,6 +186,7 @@ def network(request: HttpRequest) -> HttpResponse:
         ),
         contracts=tuple(selectors.contracts().values()),
         ledger_address=settings.LEDGER_ADDRESS,
+        ledger_start=settings.START_BLOCK,
     )
     return render(request, "marketplace/network.html", {"page": page})
 

@@ -57,7 +57,7 @@ def error(
 ) -> HttpResponse:
     """The error page of a status; `text` replaces its explanation, `retry_seconds` becomes
     `Retry-After`."""
-    title, explanation = _TEXTS[status]
+    title, explanation = _TEXTS.get(status) or _TEXTS[500 if status >= 500 else 400]
     page = pages.ErrorPage(status, title, text or explanation, retry_seconds)
     body = render_to_string(
         "marketplace/error.html", {"page": page, "failed": status >= 500}, request

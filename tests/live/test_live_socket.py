@@ -24,7 +24,6 @@ def opened(url: str, **headers: str) -> Any:
     )
 
 
-@database_sync_to_async
 def world(block: int) -> None:
     """Petra's listing and Alice's ledger changed at block 100, Paul's and Bob's at 50."""
     factories.head(indexed_block=block, head_block=block, final_block=block - 1)
@@ -59,7 +58,7 @@ async def told(socket: Any, **said: Any) -> dict[str, Any] | None:
 async def test_a_page_hears_what_changed_since_its_block(
     asgi_server: str, said: dict[str, Any], providers: list[str] | None, users: list[str] | None
 ) -> None:
-    await world(120)
+    await database_sync_to_async(world)(120)
     async with opened(asgi_server) as socket:
         answer = await told(socket, **said)
     if providers is None:
@@ -101,7 +100,7 @@ async def test_anything_else_closes_the_socket(asgi_server: str, text: str | byt
 
 
 async def test_a_page_speaks_once(asgi_server: str) -> None:
-    await world(120)
+    await database_sync_to_async(world)(120)
     async with opened(asgi_server) as socket:
         assert await told(socket, block=99, providers=[PETRA])
         await told_again(socket)

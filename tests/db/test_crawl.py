@@ -1,0 +1,120 @@
+"""Every link of every page leads somewhere: followed from the front page, signed out and signed
+in."""
+
+from __future__ import annotations
+
+import re
+import time
+from html.parser import HTMLParser
+from urllib.parse import parse_qs, unquote, urljoin, urlsplit
+
+import pytest
+from django.test import Client
+
+from accounts.models import User
+from ledger.models import Service
+from tests import factories
+from tests.factories import ALICE, BOB, PETRA
+
+pytestmark = pytest.mark.django_db
+
+ORIGIN = "http://testserver"
+#: How many addresses of one shape are followed: rows of a list differ in their data only.
+OF_A_SHAPE = 2
+_DATA = re.compile(r"0x[0-9a-fA-F]{40}|[0-9a-f]{8}-[0-9a-f-]{27}|\d+")
+
+
+class Links(HTMLParser):
+    """Everything on a page that a browser may ask for with GET, and the names it can jump to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+        self.names: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        self.names.add(given.get("id", ""))
+        for name in ("href", "src", "hx-get"):
+            if name in given and tag != "use":
+                self.found.add(given[name])
+        if tag == "form" and given.get("method", "get").lower() == "get":
+            self.found.add(given.get("action", ""))
+
+
+def world() -> None:
+    """A market in which every kind of page has something to show."""
+    factories.head()
+    factories.market(27)
+    factories.service(PETRA, model="../.. ?#%2F <b>&\u202e", url="javascript:alert(1)")
+    factories.service(factories.address("tuner"), kind="fine-tuning", model_list=["a"])
+    factories.service(factories.address("gone"), removed=True)
+    Service.objects.filter(provider=factories.address(1)).update(service_type="odd / type & more")
+    for number in range(60):
+        factories.change(PETRA, block=number)
+        factories.settlement(PETRA, ALICE if number % 2 else BOB, block=number)
+    factories.purse(ALICE)
+    factories.sub_account(ALICE, PETRA)
+
+
+def shape(address: str) -> tuple[str, ...]:
+    parts = urlsplit(address)
+    kinds = sorted(f"{key}={_DATA.sub('#', ','.join(parse_qs(parts.query)[key]))}"
+                   if key in ("type", "kind", "verified", "sort", "window", "action") else key
+                   for key in parse_qs(parts.query))  # fmt: skip
+    path = _DATA.sub("#", parts.path)
+    return ("/models/#" if path.startswith("/models/") else path, *kinds)
+
+
+def crawl(client: Client) -> tuple[set[str], list[str]]:
+    """Visited addresses, and what is wrong with links."""
+    waiting, visited, wrong = [("/", "")], set(), []
+    shapes: dict[tuple[str, ...], int] = {}
+    while waiting:
+        address, source = waiting.pop()
+        if address in visited:
+            continue
+        visited.add(address)
+        shapes[shape(address)] = shapes.get(shape(address), 0) + 1
+        if shapes[shape(address)] > OF_A_SHAPE:
+            continue
+        response = client.get(address, headers={"host": "testserver"})
+        if response.status_code in (301, 302):
+            waiting.append((urljoin(address, response["Location"]), address))
+            continue
+        if response.status_code != 200:
+            wrong.append(f"{address} on {source}: {response.status_code}")
+            continue
+        if not response.get("Content-Type", "").startswith("text/html"):
+            continue
+        links = Links()
+        links.feed(response.content.decode())
+        for link in sorted(links.found):
+            target = urlsplit(urljoin(ORIGIN + address, link))
+            if link.startswith("#") and len(link) > 1 and unquote(link[1:]) not in links.names:
+                wrong.append(f"{link} on {address}: nothing of this name")
+            if target.scheme not in ("http", "https"):
+                wrong.append(f"{link} on {address}: not a web address")
+            elif f"{target.scheme}://{target.netloc}" == ORIGIN:
+                waiting.append(
+                    (target.path + (f"?{target.query}" if target.query else ""), address)
+                )
+    return visited, wrong
+
+
+@pytest.mark.parametrize("who", ["", ALICE, factories.CHARLIE])
+def test_no_link_is_dead(client: Client, who: str) -> None:
+    """Charlie is new here and owns nothing."""
+    world()
+    if who:
+        client.force_login(User.objects.for_address(who))
+        session = client.session
+        session["proved_at"] = int(time.time())  # as if signed just now: exports ask for that
+        session.save()
+    visited, wrong = crawl(client)
+    assert wrong == []
+    paths = {urlsplit(address).path for address in visited}
+    expected = {"/models", "/providers", "/changes", "/network", "/status", "/api/docs", "/docs"}
+    expected |= {"/account", f"/providers/{PETRA}", "/changes.atom", "/search"}
+    expected |= {"/account/refunds", "/account/transactions", "/account/keys"} if who else set()
+    assert expected <= paths and len(visited) > 90

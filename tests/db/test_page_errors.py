@@ -1,0 +1,65 @@
+"""Pages for what a person should not see raw: wrong methods, limits, a silent chain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.http import HttpRequest, HttpResponse
+from django.test import Client, RequestFactory
+
+from accounts.errors import NodeUnavailable, Problem, TooMany
+from marketplace.middleware import designed_errors
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize("path", ["/", "/providers", "/status", "/account", "/search", "/models"])
+@pytest.mark.parametrize("method", ["post", "put", "delete"])
+def test_a_page_that_does_not_take_a_method_says_so(client: Client, method: str, path: str) -> None:
+    response = getattr(client, method)(path)
+    assert response.status_code == 405 and "GET" in response["Allow"]
+    assert "does not take that kind of request" in response.content.decode()
+    assert 'class="site-header"' in response.content.decode()
+
+
+def test_programs_get_no_page(client: Client) -> None:
+    response = client.post("/providers", headers={"Accept": "application/json"})
+    assert (response.status_code, response.content) == (405, b"")
+    response = client.post("/api/v1/status")
+    assert response.status_code == 405
+    assert response["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "said"),
+    [
+        (TooMany(7), 429, "Try again in"),
+        (NodeUnavailable("no answer"), 503, "The chain does not answer right now"),
+        (Problem("odd", "Odd thing.", "Do <b>this</b>.", status=409), 409, "Do &lt;b&gt;this"),
+    ],
+)
+def test_what_a_page_raises_becomes_a_page(raised: Exception, status: int, said: str) -> None:
+    def get_response(request: HttpRequest) -> HttpResponse:
+        raise AssertionError("not asked")
+
+    middleware: Any = designed_errors(get_response)
+    factories.head()
+    response = middleware.process_exception(RequestFactory().get("/x"), raised)
+    assert response.status_code == status and said in response.content.decode()
+    assert response.get("Retry-After") == ("7" if status == 429 else None)
+
+
+def test_a_failure_stays_a_failure() -> None:
+    middleware: Any = designed_errors(lambda request: HttpResponse())
+    assert middleware.process_exception(RequestFactory().get("/x"), ValueError("bug")) is None
+
+
+def test_search_leads_on_or_asks(client: Client) -> None:
+    factories.market(1)
+    assert b'data-testid="search-q"' in client.get("/search").content
+    assert b'data-testid="search-q"' in client.get("/search?q=%20").content
+    assert client.get("/search?q=qwen")["Location"] == "/?q=qwen"
+    provider = factories.address(0)
+    assert client.get(f"/search?q={provider.lower()}")["Location"] == f"/providers/{provider}"
