@@ -21,6 +21,9 @@ from protocol.fees import DurationRule, Tariff
 # from an upstream must not empty a sub-account.
 MAX_SPEECH_SECONDS = Decimal(99 * 3600)
 
+# More than anybody is asked for; a signed text names each of them.
+MAX_PICTURES = 64
+
 _TIME = r"(?:(\d{1,2}):)?([0-5]?\d):([0-5]?\d(?:[.,]\d{1,6})?)"
 _CUE = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(?:\s.*)?", re.ASCII)
 
@@ -43,10 +46,10 @@ class SpeechUsage:
 def pictures(document: object) -> tuple[bytes, ...] | None:
     """The decoded `data[].b64_json` of an image answer, in order: what its signature is about.
 
-    None unless every entry holds a picture this way.
+    None unless every entry holds a picture this way, and for more than MAX_PICTURES.
     """
     data = document.get("data") if isinstance(document, dict) else None
-    if not isinstance(data, list) or not data:
+    if not isinstance(data, list) or not 0 < len(data) <= MAX_PICTURES:
         return None
     found = []
     for entry in data:

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from protocol import fees
+from protocol import fees, media
 from protocol.fees import DurationRule, Tariff
 from provider.errors import Refused
 from provider.forms import Form, is_form, read_form
@@ -177,4 +177,5 @@ def _guessed_seconds(recording: memoryview) -> Decimal:
     header = bytes(recording[:WAV_HEADER_BYTES])
     if header[:4] == b"RIFF" and header[8:16] == b"WAVEfmt ":
         rate = int.from_bytes(header[28:32], "little") or rate
-    return Decimal(max(len(recording) - WAV_HEADER_BYTES, 1)) / rate
+    seconds = Decimal(max(len(recording) - WAV_HEADER_BYTES, 1)) / rate
+    return min(seconds, media.MAX_SPEECH_SECONDS)

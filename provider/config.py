@@ -7,20 +7,16 @@ Prices and stakes are neuron, times are seconds. Secrets may stand in the file, 
 from __future__ import annotations
 
 import json
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import yaml
 
-from protocol.abi import checksum
 from protocol.digests import address_of_key
 from protocol.fees import DurationRule
 from provider.errors import ConfigError
+from provider.section import Section
 
 MAX_INFO_BYTES = 4096
 CHAT, IMAGES, EDITING, SPEECH = "chatbot", "text-to-image", "image-editing", "speech-to-text"
@@ -29,8 +25,6 @@ SERVICE_TYPES = (CHAT, IMAGES, EDITING, SPEECH)
 TCB_WORDS = ("UpToDate", "OutOfDate")
 LAYOUTS = ("legacy", "v1")
 MAX_GPUS = 8
-
-_HEX32 = re.compile(r"(0x)?[0-9a-fA-F]{64}\Z")
 
 
 @dataclass(frozen=True)
@@ -161,116 +155,6 @@ class Config:
         return address_of_key(self.wallet_key)
 
 
-class _Section:
-    """One mapping of the file; takes keys out and complains about what is left."""
-
-    def __init__(self, name: str, raw: object, folder: Path) -> None:
-        if not isinstance(raw, Mapping):
-            raise ConfigError(f"{name}: expected a mapping")
-        self.name = name
-        self.folder = folder
-        self._left: dict[str, Any] = {str(key): value for key, value in raw.items()}
-
-    def _where(self, key: str) -> str:
-        return f"{self.name}.{key}" if self.name else key
-
-    def fail(self, key: str, problem: str) -> ConfigError:
-        return ConfigError(f"{self._where(key)}: {problem}")
-
-    def has(self, key: str) -> bool:
-        return key in self._left
-
-    def take(self, key: str, default: Any = None) -> Any:
-        return self._left.pop(key, default)
-
-    def text(self, key: str, default: str | None = None) -> str:
-        value = self.take(key, default)
-        if not isinstance(value, str) or (default is None and not value):
-            raise self.fail(key, "expected a text")
-        return value
-
-    def integer(self, key: str, default: int | None = None) -> int:
-        value = self.take(key, default)
-        if isinstance(value, str) and value.isascii() and value.isdigit():
-            value = int(value)
-        if type(value) is not int or value < 0:
-            raise self.fail(key, "expected a whole number, zero or more")
-        return value
-
-    def seconds(self, key: str, default: float) -> float:
-        value = self.take(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            raise self.fail(key, "expected a number of seconds above zero")
-        return float(value)
-
-    def choice(self, key: str, words: tuple[str, ...]) -> str:
-        """One of `words`, the first of them by default."""
-        value = self.text(key, words[0])
-        if value not in words:
-            raise self.fail(key, f"expected one of {', '.join(words)}")
-        return value
-
-    def flag(self, key: str, default: bool) -> bool:
-        value = self.take(key, default)
-        if not isinstance(value, bool):
-            raise self.fail(key, "expected true or false")
-        return value
-
-    def url(self, key: str, default: str | None = None) -> str:
-        value = self.text(key, default).rstrip("/")
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise self.fail(key, "expected an http or https URL")
-        return value
-
-    def address(self, key: str) -> str:
-        try:
-            return checksum(self.text(key))
-        except ValueError as error:
-            raise self.fail(key, "expected a 0x address of 40 hex digits") from error
-
-    def secret(self, key: str) -> str:
-        """The value of `key`, `key_file` or `key_env`; "" where none is given."""
-        given = [name for name in (key, f"{key}_file", f"{key}_env") if name in self._left]
-        if len(given) > 1:
-            raise self.fail(key, f"given twice, as {' and '.join(given)}")
-        if not given:
-            return ""
-        value = self.text(given[0], "")
-        if given[0].endswith("_file"):
-            try:
-                return (self.folder / value).read_text().strip()
-            except OSError as error:
-                raise self.fail(given[0], f"cannot be read ({error.strerror})") from error
-        if given[0].endswith("_env"):
-            if not os.environ.get(value):
-                raise self.fail(given[0], f"the environment variable {value} is not set")
-            return os.environ[value].strip()
-        return value
-
-    def private_key(self, key: str) -> bytes | None:
-        value = self.secret(key)
-        if not value:
-            return None
-        try:
-            if not _HEX32.match(value):
-                raise ValueError("not 32 bytes of hex")
-            raw = bytes.fromhex(value.removeprefix("0x"))
-            address_of_key(raw)
-        except ValueError as error:  # never repeat the value: it is a secret
-            raise self.fail(key, "expected a private key of 64 hex digits") from error
-        return raw
-
-    def section(self, key: str, *, required: bool = False) -> _Section:
-        if required and key not in self._left:
-            raise self.fail(key, "is missing")
-        return _Section(self._where(key), self.take(key, {}), self.folder)
-
-    def done(self) -> None:
-        if self._left:
-            raise self.fail(min(self._left), "unknown setting")
-
-
 def load(path: Path) -> Config:
     """Read and check a configuration file. Raises ConfigError with one line that says what to
     fix."""
@@ -286,7 +170,7 @@ def load(path: Path) -> Config:
 
 def parse(document: object, folder: Path) -> Config:
     """Check a decoded document; relative paths in it start at `folder`. Raises ConfigError."""
-    root = _Section("", document, folder)
+    root = Section("", document, folder)
     wallet_key = root.private_key("wallet_key")
     if wallet_key is None:
         raise root.fail("wallet_key", "is missing (or give wallet_key_file or wallet_key_env)")
@@ -309,7 +193,7 @@ def parse(document: object, folder: Path) -> Config:
     return config
 
 
-def _service(section: _Section) -> Service:
+def _service(section: Section) -> Service:
     service = Service(
         type=section.choice("type", SERVICE_TYPES),
         model=section.text("model"),
@@ -322,10 +206,21 @@ def _service(section: _Section) -> Service:
         speech_rule=_speech_rule(section),
     )
     section.done()
+    _check_prices(section, service)
     return service
 
 
-def _speech_rule(section: _Section) -> DurationRule:
+def _check_prices(section: Section, service: Service) -> None:
+    """A service may be free, but not by giving the price that nobody is charged."""
+    charged = "output_price"
+    if service.type == SPEECH and service.speech_rule == "sdk":
+        charged = "input_price"
+    zero = not getattr(service, charged)
+    if service.type != CHAT and zero and service.input_price + service.output_price:
+        raise section.fail(charged, f"{service.type} is charged by this price, it cannot be zero")
+
+
+def _speech_rule(section: Section) -> DurationRule:
     rule = section.text("speech_rule", "sdk")
     if rule == "broker":
         return "broker"
@@ -334,7 +229,7 @@ def _speech_rule(section: _Section) -> DurationRule:
     raise section.fail("speech_rule", "expected sdk or broker")
 
 
-def _additional_info(section: _Section) -> str:
+def _additional_info(section: Section) -> str:
     """The JSON of provider-protocol.md 3.4, always the same bytes for the same file: a change
     would withdraw the owner's acknowledgement (contracts.md 6.6)."""
     extra = section.take("additional_info", {})
@@ -356,7 +251,7 @@ def _additional_info(section: _Section) -> str:
     return text
 
 
-def _upstream(section: _Section) -> Upstream:
+def _upstream(section: Section) -> Upstream:
     upstream = Upstream(
         url=section.url("url"),
         key=section.secret("key"),
@@ -370,7 +265,7 @@ def _upstream(section: _Section) -> Upstream:
     return upstream
 
 
-def _network(section: _Section) -> Network:
+def _network(section: Section) -> Network:
     network = Network(
         rpc=section.url("rpc"),
         chain_id=section.integer("chain_id") if section.has("chain_id") else None,
@@ -381,7 +276,7 @@ def _network(section: _Section) -> Network:
     return network
 
 
-def _tee(section: _Section) -> TeeChoice:
+def _tee(section: Section) -> TeeChoice:
     choice = TeeChoice(
         backend=section.text("backend", "dev"),
         key=section.private_key("key"),
@@ -391,7 +286,7 @@ def _tee(section: _Section) -> TeeChoice:
     return choice
 
 
-def _machine(section: _Section) -> MachineChoice:
+def _machine(section: Section) -> MachineChoice:
     seed_file = section.text("seed_file", "")
     machine = MachineChoice(
         seed_file=section.folder / seed_file if seed_file else None,
@@ -407,7 +302,7 @@ def _machine(section: _Section) -> MachineChoice:
     return machine
 
 
-def _limits(section: _Section) -> Limits:
+def _limits(section: Section) -> Limits:
     limits = Limits(
         requests_per_minute=section.integer("requests_per_minute", 60),
         concurrency=section.integer("concurrency", 20),
@@ -417,7 +312,7 @@ def _limits(section: _Section) -> Limits:
     return limits
 
 
-def _settlement(section: _Section) -> Settlement:
+def _settlement(section: Section) -> Settlement:
     settlement = Settlement(
         interval_seconds=section.seconds("interval_seconds", 600),
         minimum=section.integer("minimum", 0),
@@ -428,7 +323,7 @@ def _settlement(section: _Section) -> Settlement:
     return settlement
 
 
-def _jobs(section: _Section) -> Jobs:
+def _jobs(section: Section) -> Jobs:
     jobs = Jobs(
         workers=section.integer("workers", 2),
         queue=section.integer("queue", 50),

@@ -161,6 +161,8 @@ def cors(request: Request, *, proxied: bool) -> dict[str, str]:
                 "Cache-Control",
                 "X-Requested-With",
             ),
+            # Beyond the protocol's list: the id of a finished job's signature is in a header.
+            "access-control-expose-headers": _list("ZG-Res-Key", "Provider", "Retry-After"),
             "access-control-max-age": "86400",
         }
     return {

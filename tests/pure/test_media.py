@@ -119,6 +119,7 @@ def test_pictures_come_out_as_they_went_in(pictures: list[bytes]) -> None:
         {"data": [{"b64_json": "QQ==\n"}]},
         {"data": [{"b64_json": "Ü==="}]},
         {"data": [{"b64_json": "QQ=="}, 7]},
+        {"data": [{"b64_json": "QQ=="}] * 65},
         {"data": [{"b64_json": "QQ=="}, {"b64_json": None}]},
     ],
 )

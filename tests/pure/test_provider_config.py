@@ -98,6 +98,31 @@ def test_every_mistake_is_named(document: dict[str, Any], path: str, value: Any,
     assert said in str(problem.value)
 
 
+@pytest.mark.parametrize(
+    ("kind", "rule", "prices", "charged"),
+    [
+        ("text-to-image", "sdk", (5, 0), "output_price"),
+        ("image-editing", "broker", (5, 0), "output_price"),
+        ("speech-to-text", "sdk", (0, 5), "input_price"),
+        ("speech-to-text", "broker", (5, 0), "output_price"),
+        ("speech-to-text", "broker", (0, 5), None),
+        ("speech-to-text", "sdk", (0, 0), None),
+        ("text-to-image", "sdk", (0, 5), None),
+        ("chatbot", "sdk", (5, 0), None),
+    ],
+)
+def test_nobody_works_for_nothing_by_mistake(
+    document: dict[str, Any], kind: str, rule: str, prices: tuple[int, int], charged: str | None
+) -> None:
+    named = {"input_price": prices[0], "output_price": prices[1]}
+    document["service"] |= {"type": kind, "speech_rule": rule, **named}
+    if charged is None:
+        assert config.parse(document, Path()).service.type == kind
+        return
+    with pytest.raises(ConfigError, match=f"service.{charged}: {kind} is charged by this price"):
+        config.parse(document, Path())
+
+
 def test_a_wrong_secret_is_never_repeated(document: dict[str, Any]) -> None:
     del document["wallet_key_env"]
     document["wallet_key"] = "correct horse battery staple"
