@@ -19,21 +19,19 @@ import asyncio
 import logging
 import time
 from contextlib import aclosing
-from importlib import import_module
 from typing import Any
 
 import orjson
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
-from django.conf import settings
 from redis.exceptions import RedisError
 
 from accounts.models import User
-from inference import access, turnlog
+from inference import access, sessions, turnlog
 from inference.errors import ChatError, SignerChanged, Unavailable
 from inference.hub import Hub, hub
 from inference.models import Chat, State, Turn
-from inference.prompts import Prompt
+from inference.prompts import Malformed, Prompt
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +84,10 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
             await self.close(TRY_AGAIN, "try again")
 
     async def disconnect(self, code: int) -> None:
-        """The answers go on: they belong to the server, and the provider bills them anyway."""
+        """The answers go on: they belong to the server, and the provider bills them anyway.
+
+        (A socket of an ended session is closed by `accounts.sockets`.)
+        """
         for task in self._watching.values():
             task.cancel()
 
@@ -115,11 +116,11 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
 
     async def _prompt(self, message: dict[str, Any]) -> None:
         await self._still_signed_in()
-        key = message.get("key")
-        if not isinstance(key, str) or len(key) > 36:
-            raise Refused(BAD_MESSAGE, "unknown message")
+        key = str(message.get("key"))
         try:
             all_opened = await self.hub.ask_all(self.chat, Prompt.of(message))
+        except Malformed:
+            raise Refused(BAD_MESSAGE, "unknown message") from None
         except ChatError as error:
             more = {"signer": error.signer} if isinstance(error, SignerChanged) else {}
             await self._send(
@@ -167,19 +168,28 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
     def _forget(self, turn_id: int, task: asyncio.Task[None]) -> None:
         if self._watching.get(turn_id) is task:
             del self._watching[turn_id]
+        # A browser that has gone is no error; anything else should be seen.
+        if not task.cancelled() and (error := task.exception()) and not isinstance(error, OSError):
+            log.error("watching turn %s failed", turn_id, exc_info=error)
 
     async def _relay(self, turn_id: int, after: int) -> None:
         try:
-            async with aclosing(turnlog.follow(turn_id, after)) as entries:
+            async with (
+                turnlog.watching(turn_id),
+                aclosing(turnlog.follow(turn_id, after)) as entries,
+            ):
                 async for entry in entries:
                     await self._send(turn=turn_id, seq=entry.seq, **entry.event)
+        except turnlog.TooManyWatchers:
+            await self.close(TOO_MANY, "too many watch this answer")
         except RedisError as error:
             log.warning("turn %s cannot be watched: %s", turn_id, error)
             await self.close(TRY_AGAIN, "try again")
 
     async def _still_signed_in(self) -> None:
         """Signing out must end what an open socket may spend."""
-        if not await database_sync_to_async(_session_lives)(self.scope["session"]):
+        key = self.scope["session"].session_key
+        if not key or not await database_sync_to_async(sessions.living)({key}):
             raise Refused(SIGNED_OUT, "signed out")
 
     def _count(self) -> None:
@@ -207,9 +217,3 @@ def _message(text: str | None) -> dict[str, Any]:
     if any(isinstance(message.get(name), bool) for name in ("turn", "after", "resume")):
         raise Refused(BAD_MESSAGE, "unknown message")
     return message
-
-
-def _session_lives(session: Any) -> bool:
-    engine = import_module(settings.SESSION_ENGINE)
-    key = session.session_key
-    return bool(key and engine.SessionStore().exists(key))

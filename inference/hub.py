@@ -2,7 +2,8 @@
 
 A hub starts with the first chat of a process and then keeps three things going: a heartbeat, an
 ear for stop requests from other processes, and every few seconds a look for turns whose process
-has died. When the process is told to end, its open turns end as cut off, with their text.
+has died. When the process is told to end, it takes no new turns; those still running after a grace
+end as cut off, with their text.
 """
 
 from __future__ import annotations
@@ -98,6 +99,8 @@ class Hub:
         """
         opened: list[services.Opened] = []
         for given in prompt.questions():
+            if opened:
+                given["again"] = opened[0].turn  # beside the first, not after it
             try:
                 opened.append(await self.ask(chat, prompt.text, **given))
             except ChatError as error:
@@ -130,6 +133,13 @@ class Hub:
 
     async def _look_again(self, turn_id: int) -> None:
         await signatures.settle(self.client, turn_id)
+
+    async def drain(self, grace: float) -> None:
+        """Take no new turns and let the running ones end for `grace` seconds, then close."""
+        self.closing = True
+        if running := list(self._turns.values()):
+            await asyncio.wait(running, timeout=grace)
+        await self.close()
 
     async def close(self) -> None:
         """End every open turn as cut off and stop the housekeeping. Safe to call again."""

@@ -1,5 +1,5 @@
-"""Start and end of a web process: open turns of a dead predecessor are ended, our own are never
-left open.
+"""Start and end of a web process: open turns of a dead predecessor are ended, our own get a moment
+to end by themselves and are never left open.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from typing import Any
 
 from inference.errors import Unavailable
 from inference.hub import hub
+
+#: Below what process managers wait before they kill (`--timeout-graceful-shutdown`, docker's 10 s).
+DRAIN_SECONDS = 4.0
 
 
 async def lifespan(
@@ -30,14 +33,14 @@ async def lifespan(
             _end_turns_on_signal()
             await send({"type": "lifespan.startup.complete"})
         else:
-            await hub().close()
+            await hub().drain(DRAIN_SECONDS)
             await send({"type": "lifespan.shutdown.complete"})
             return
 
 
 def _end_turns_on_signal() -> None:
-    """On SIGTERM and SIGINT end the open turns at once: the server waits for open event streams
-    before it shuts down, and those wait for their turns.
+    """On SIGTERM and SIGINT begin to drain at once: the server waits for open event streams before
+    it shuts down, and those wait for their turns.
     """
     if threading.current_thread() is not threading.main_thread():
         return
@@ -46,7 +49,7 @@ def _end_turns_on_signal() -> None:
         before = signal.getsignal(name)
 
         def ended(number: int, frame: FrameType | None, before: Any = before) -> None:
-            loop.call_soon_threadsafe(lambda: loop.create_task(own.close()))
+            loop.call_soon_threadsafe(lambda: loop.create_task(own.drain(DRAIN_SECONDS)))
             if callable(before):
                 before(number, frame)
 

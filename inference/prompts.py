@@ -13,6 +13,10 @@ from inference.options import Options
 _MAX_ADDRESS_CHARS = 42
 
 
+class Malformed(BadPrompt):
+    """Nothing that a page of ours would send."""
+
+
 @dataclass(frozen=True)
 class Prompt:
     """`key` is the page's own id of it: the same key is the same question. `again` names the turn
@@ -29,16 +33,16 @@ class Prompt:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
-        """A prompt of a message or form. Raises BadPrompt."""
+        """A prompt of a message or form. Raises Malformed, or BadPrompt for wrong options."""
         text, again, options = given.get("text"), given.get("again"), given.get("options")
         if not isinstance(text, str):
-            raise BadPrompt("A question is text.")
+            raise Malformed("A question is text.")
         if again is not None and (isinstance(again, bool) or not isinstance(again, int)):
-            raise BadPrompt("No such question.")
+            raise Malformed("No such question.")
         if again is not None and not 0 < again < 2**63:
-            raise BadPrompt("No such question.")
+            raise Malformed("No such question.")
         if options is not None and not isinstance(options, Mapping):
-            raise BadPrompt("The settings cannot be read.")
+            raise Malformed("The settings cannot be read.")
         provider, also = _address(given, "provider"), _address(given, "also")
         return cls(
             key=_uuid(given.get("key")),
@@ -66,9 +70,11 @@ class Prompt:
 
 
 def _address(given: Mapping[str, Any], name: str) -> str:
-    value = given.get(name) or ""
+    value = given.get(name)
+    if value is None:
+        return ""
     if not isinstance(value, str) or len(value) > _MAX_ADDRESS_CHARS:
-        raise BadPrompt("Choose a provider that offers chat.")
+        raise Malformed("Choose a provider that offers chat.")
     return value
 
 
@@ -76,4 +82,4 @@ def _uuid(value: object) -> UUID:
     try:
         return UUID(value if isinstance(value, str) else "")
     except ValueError:
-        raise BadPrompt("The key is no UUID.") from None
+        raise Malformed("The key is no UUID.") from None

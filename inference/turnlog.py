@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -31,6 +32,8 @@ KEPT_SECONDS = 3600
 OVER_SECONDS = 600
 ALIVE_SECONDS = 15
 _BLOCK_MS = 5000
+MAX_WATCHERS = 16
+_watchers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, int]] = WeakKeyDictionary()
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Redis] = WeakKeyDictionary()
 
 
@@ -142,6 +145,25 @@ def _joined(events: list[dict[str, Any]], kind: str) -> str:
 
 async def exists(turn: int) -> bool:
     return bool(await client().exists(_key(turn)))
+
+
+class TooManyWatchers(Exception):
+    """MAX_WATCHERS sockets and streams of this process watch this answer already."""
+
+
+@asynccontextmanager
+async def watching(turn: int) -> AsyncGenerator[None, None]:
+    """Counts one watcher of an answer in this process. Raises TooManyWatchers."""
+    counts = _watchers.setdefault(asyncio.get_running_loop(), {})
+    if counts.get(turn, 0) >= MAX_WATCHERS:
+        raise TooManyWatchers
+    counts[turn] = counts.get(turn, 0) + 1
+    try:
+        yield
+    finally:
+        counts[turn] -= 1
+        if not counts[turn]:
+            del counts[turn]
 
 
 async def follow(turn: int, after: int = 0) -> AsyncGenerator[Entry, None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -12,12 +14,18 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
+from redis.exceptions import RedisError
 
-from inference import conversations, selectors, services, turnlog
+from inference import conversations, selectors, services, sessions, turnlog
 from inference.hub import hub
 from inference.models import State, Turn
 from inference.pages import TurnPage
-from inference.views import turn_of
+from inference.views import session_of, turn_of
+
+log = logging.getLogger(__name__)
+
+#: A comment after so many silent seconds, for proxies that end quiet connections.
+QUIET_SECONDS = 15.0
 
 
 @never_cache
@@ -76,23 +84,60 @@ def _back(turn: Turn, anchor: str = "") -> HttpResponse:
 @never_cache
 @require_GET
 async def events(request: HttpRequest, turn: int) -> HttpResponse | StreamingHttpResponse:
-    """The websocket's twin: the same entries as server-sent events, resumable by Last-Event-ID."""
+    """The websocket's twin: the same entries as server-sent events, resumable by Last-Event-ID.
+
+    Ends with the turn's verdict, or when the session does. A comment keeps silent lines open.
+    """
     found = await sync_to_async(turn_of)(request, turn)
     given = request.headers.get("Last-Event-ID") or request.GET.get("after", "0")
     after = int(given) if given.isascii() and given.isdecimal() and len(given) < 12 else 0
-    answer = StreamingHttpResponse(_events(found, after), content_type="text/event-stream")
+    over = found.state != State.OPEN and not await turnlog.exists(found.pk)
+    content = _stored(found, after) if over else _events(found, after, session_of(request))
+    answer = StreamingHttpResponse(content, content_type="text/event-stream")
     answer["X-Accel-Buffering"] = "no"
     return answer
 
 
-async def _events(turn: Turn, after: int) -> AsyncGenerator[bytes, None]:
-    if turn.state != State.OPEN and not await turnlog.exists(turn.pk):
-        yield _event(after, {"type": "end", "state": turn.state})
-        yield _event(after, {"type": "verdict", "verdict": turn.verdict})
-        return
-    async with aclosing(turnlog.follow(turn.pk, after)) as entries:
-        async for entry in entries:
-            yield _event(entry.seq, entry.event)
+async def _stored(turn: Turn, after: int) -> AsyncGenerator[bytes, None]:
+    """Long over: whoever watches fetches the stored answer."""
+    yield _event(after, {"type": "end", "state": turn.state})
+    yield _event(after, {"type": "verdict", "verdict": turn.verdict})
+
+
+async def _events(turn: Turn, after: int, session: str | None) -> AsyncGenerator[bytes, None]:
+    signed_out = asyncio.ensure_future(sessions.ended(session))
+    queue: asyncio.Queue[bytes] = asyncio.Queue(maxsize=8)
+    reading = asyncio.ensure_future(_read(turn.pk, after, queue))
+    try:
+        while not signed_out.done():
+            try:
+                event = await asyncio.wait_for(queue.get(), QUIET_SECONDS)
+            except TimeoutError:
+                yield b": still being written\n\n"
+                continue
+            if not event:
+                return
+            yield event
+    finally:
+        for task in (signed_out, reading):
+            task.cancel()
+        await asyncio.gather(signed_out, reading, return_exceptions=True)
+
+
+async def _read(turn_id: int, after: int, queue: asyncio.Queue[bytes]) -> None:
+    """Put the turn's events into `queue`, then b"" for the end."""
+    try:
+        async with (
+            turnlog.watching(turn_id),
+            aclosing(turnlog.follow(turn_id, after)) as entries,
+        ):
+            async for entry in entries:
+                await queue.put(_event(entry.seq, entry.event))
+    except turnlog.TooManyWatchers:
+        await queue.put(b"event: refused\ndata: too many watch this answer\n\n")
+    except RedisError as error:
+        log.warning("turn %s cannot be watched: %s", turn_id, error)
+    await queue.put(b"")
 
 
 def _event(seq: int, event: dict[str, object]) -> bytes:

@@ -16,10 +16,12 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 
 from accounts.models import User
-from inference.models import Chat, Turn
+from inference import sessions, turnlog, views_turns
+from inference.models import Chat, State, Turn
+from ledger.models import Service
 from tests import factories
-from tests.db.chat_world import world
-from tests.live.chat_upstream import Asked, Reply, ThreadedUpstream, Upstream
+from tests.db.chat_world import make_key, world
+from tests.live.chat_upstream import SIGNER, Asked, Reply, ThreadedUpstream, Upstream
 
 
 async def provider(reply: Reply, asked: Asked) -> None:
@@ -233,3 +235,82 @@ async def test_the_same_as_server_sent_events(asgi_server: str, chat: Chat) -> N
     assert [json.loads(e.split("data: ", 1)[1]) for e in events] == [
         {k: v for k, v in m.items() if k not in ("turn", "seq")} for m in heard[1:]
     ]
+
+
+async def test_an_event_stream_ends_with_its_session_and_its_line_stays_open(
+    asgi_server: str, chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import aiohttp
+
+    monkeypatch.setattr(views_turns, "QUIET_SECONDS", 0.005)
+    monkeypatch.setattr(sessions, "EVERY", 0.2)
+    async with opened(asgi_server, chat, chat.owner) as socket:
+        await socket.say(type="prompt", key=str(uuid4()), text="slowly")
+        turn = (await socket.hear())["turn"]
+        header = {"Cookie": await database_sync_to_async(cookie)(chat.owner)}
+        path = f"{asgi_server}/playground/chat/turns/{turn}/events"
+        async with aiohttp.ClientSession() as http, http.get(path, headers=header) as answer:
+            lines = [await answer.content.readline() for _ in range(60)]
+            assert b": still being written\n" in lines and lines[0].startswith(b"id: 1")
+            await Session.objects.all().adelete()
+            await asyncio.wait_for(answer.content.read(), 10)
+        await socket.connection.close()
+    assert (await Turn.objects.aget(pk=turn)).state == State.OPEN, "the answer goes on"
+
+
+async def test_watchers_of_one_answer_are_limited(
+    asgi_server: str, chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turnlog, "MAX_WATCHERS", 2)
+    async with contextlib.AsyncExitStack() as stack:
+        sockets = [
+            await stack.enter_async_context(opened(asgi_server, chat, chat.owner)) for _ in range(3)
+        ]
+        await sockets[0].say(type="prompt", key=str(uuid4()), text="slowly")
+        turn = (await sockets[0].hear())["turn"]
+        await sockets[1].say(type="resume", turn=turn, after=0)
+        assert (await sockets[1].hear())["type"] == "delta"
+        await sockets[2].say(type="resume", turn=turn, after=0)
+        with pytest.raises(websockets.ConnectionClosed):
+            await sockets[2].hear()
+        assert sockets[2].connection.close_code == 4429
+        # who resumes anew gives its own place back first
+        await sockets[1].say(type="resume", turn=turn, after=0)
+        assert (await sockets[1].hear())["type"] == "delta"
+        await sockets[0].say(type="stop", turn=turn)
+        await sockets[1].until("end")
+
+
+async def test_two_providers_answer_side_by_side(asgi_server: str, chat: Chat) -> None:
+    """One question, two turns that share their place; the first goes on unless one chooses."""
+
+    def second() -> None:
+        url = Service.objects.get().url
+        factories.service(factories.CHARLIE, url=url, tee_signer=SIGNER)
+        factories.sub_account(provider=factories.CHARLIE, acknowledged=True)
+        make_key(chat.owner, factories.CHARLIE)
+
+    await database_sync_to_async(second)()
+    async with opened(asgi_server, chat, chat.owner) as socket:
+        key = str(uuid4())
+        await socket.say(type="prompt", key=key, text="Both?", also=factories.CHARLIE)
+        turns = (await socket.hear())["turns"]
+        assert len(turns) == 2
+        ends = 0
+        while ends < 2:
+            ends += (await socket.hear())["type"] == "verdict"
+        await socket.say(type="prompt", key=key, text="Both?", also=factories.CHARLIE)
+        again = await socket.hear()
+        while again["type"] != "turn":
+            again = await socket.hear()
+        assert again["turns"] == turns, "asked once each"
+        # the second cannot be asked: the first answers, and it is said why
+        await socket.say(type="prompt", key=str(uuid4()), text="More", also=factories.BOB)
+        alone = await socket.hear()
+        while alone["type"] != "turn" or alone["turns"] == turns:
+            alone = await socket.hear()
+        assert len(alone["turns"]) == 1 and "offers no chat service" in alone["refused"]
+    rows = [row async for row in Turn.objects.order_by("pk")]
+    assert [row.provider for row in rows] == [factories.PETRA, factories.CHARLIE, factories.PETRA]
+    assert rows[0].batch == rows[1].batch and rows[0].parent_id is rows[1].parent_id is None
+    assert rows[2].parent_id == rows[0].pk, "the conversation went on with the first"
