@@ -33,6 +33,14 @@ _SUBMIT = {"/v1/async/images/generations": "generation", "/v1/async/images/edits
 # headers, CONNECT would ask for a tunnel.
 _NEVER = ("TRACE", "CONNECT")
 
+# What goes in and what comes out, by service type (provider-protocol.md 1.7).
+_MODALITIES = {
+    CHAT: (["text"], ["text"]),
+    IMAGES: (["text", "image"], ["image"]),
+    EDITING: (["text", "image"], ["image"]),
+    SPEECH: (["audio"], ["text"]),
+}
+
 Door = Callable[[Request, Answer], Awaitable[None]]
 _NOT_KEPT = {"cache-control": "no-store"}
 _NONCE_BYTES = 32
@@ -182,6 +190,7 @@ class App:
                 "prompt": _in_0g(service.input_price),
                 "completion": _in_0g(service.output_price),
             }
+        taken, given = _MODALITIES[service.type]
         entry = {
             "id": service.model,
             "object": "model",
@@ -189,6 +198,11 @@ class App:
             "owned_by": self._config.provider,
             "provider": self._config.provider,
             "type": service.type,
+            "architecture": {
+                "modality": f"{'+'.join(taken)}->{'+'.join(given)}",
+                "input_modalities": taken,
+                "output_modalities": given,
+            },
             "pricing": pricing,
             "verifiability": service.verifiability,
         }

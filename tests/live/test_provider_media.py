@@ -535,3 +535,4 @@ def test_each_service_has_its_own_doors(lab: Lab, painter: Broker, listener: Bro
     assert ask(painter, user, "/v1/proxy/v1/images/generations/", wish()).status_code == 200
     model = requests.get(painter.url + "/v1/models", timeout=10).json()["data"][0]
     assert (model["type"], model["pricing"]) == ("text-to-image", {"image": "0.003"})
+    assert model["architecture"]["modality"] == "text+image->image"
