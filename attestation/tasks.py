@@ -17,7 +17,7 @@ from typing import Any
 from asgiref.sync import async_to_sync
 from celery import shared_task
 from django.core.cache import cache
-from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import JSONObject
 from django.utils import timezone
 
@@ -100,8 +100,10 @@ def due(now: datetime) -> Iterator[tuple[ServiceKey, Trigger]]:
     for row in _unlike(now)[: 10 * BATCH]:
         trigger = Trigger.CHANGED if row.looked else Trigger.LISTED
         yield ServiceKey.of(Listing.of(row, known)), trigger
-    waiting = Standing.objects.filter(tried_at__lte=now - FIRST_RETRY).order_by("tried_at")
-    for standing in waiting.filter(_listed()).defer("endpoints", "questions").iterator():
+    silent = Q(unreachable_since__isnull=False, tried_at__lte=now - FIRST_RETRY)
+    maybe = silent | Q(tried_at__lte=now - INTERVAL * (1 - JITTER))
+    waiting = Standing.objects.filter(maybe).filter(_listed()).order_by("tried_at")
+    for standing in waiting.defer("endpoints", "questions").iterator():
         if standing.tried_at is not None and next_run(standing) <= now:
             key = ServiceKey(standing.kind, standing.provider, standing.service_name)
             yield key, Trigger.SCHEDULE
