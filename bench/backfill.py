@@ -115,14 +115,15 @@ def run(kind: str, url: str, last: int, sources: dict[str, int]) -> dict[str, ob
         if step.indexed_block >= last:
             break
     seconds = time.perf_counter() - started
-    quarter = next(mib for block, mib in memory if block >= last // 4)
+    # What is held at the end of every tenth of the history.
+    marks = [last * tenth // 10 for tenth in range(1, 11)]
     return {
         "seconds": seconds,
         "cpu_seconds": time.process_time() - cpu,
         "steps": len(memory),
         "events": RawLog.objects.count(),
         "rows": Movement.objects.count() + Settlement.objects.count(),
-        "quarter_mib": quarter,
+        "mib": [round(next(mib for block, mib in memory if block >= mark)) for mark in marks],
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
 

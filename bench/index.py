@@ -24,6 +24,8 @@ from devnet.anvil import Anvil
 #: Logs that web3.py gets to read: its rate does not depend on how many follow.
 WEB3_LOGS = 20_000
 REPEATS = 2
+#: From so many logs on it is also measured how the cost of one grows.
+MANY = 200_000
 
 
 def index(arguments: Sequence[str]) -> list[Result]:
@@ -60,19 +62,37 @@ def _compare(
     b, c = (events / min(run["seconds"] for run in runs) for runs in (raw, folded))
     d = web3_baseline.rate(url, history, WEB3_LOGS)
     size = f"{events // 1000}k"
+    held = " ".join(str(mib) for mib in folded[-1]["mib"])
     print(
-        f"memory of the back-fill: {folded[-1]['quarter_mib']:.0f} MiB after a quarter, "
-        f"peak {folded[-1]['peak_mib']:.0f} MiB; {folded[-1]['rows']:,} history rows"
+        f"memory of the back-fill after each tenth: {held} MiB, at most "
+        f"{folded[-1]['peak_mib']:.0f}; {folded[-1]['rows']:,} history rows"
     )
     results = [
         _result(f"raw rows {size}", b, a, "the same JSON-RPC calls alone", 0.5),
         _result(f"raw rows {size}", b, d, "web3.py get_logs + bulk_create", 10),
         _result(f"folded rows {size}", c, d, "web3.py get_logs + bulk_create", 5),
     ]
+    if events >= MANY:
+        results += _growth(url, history, min(folded, key=_seconds), size)
     if with_ponder:
         e = ponder.rate(url, history, events)
         results.append(_result(f"folded rows {size}", c, e, "Ponder", 2))
     return results
+
+
+def _seconds(run: dict[str, Any]) -> float:
+    return float(run["seconds"])
+
+
+def _growth(url: str, history: workload.History, whole: dict[str, Any], size: str) -> list[Result]:
+    """What an event costs in a long history, against the first tenth of the same one."""
+    tenth = backfill("folded", url, history, last=history.last_block // 10)
+    found = []
+    for what, name in (("seconds", "time"), ("cpu_seconds", "CPU time")):
+        ours, theirs = (1e6 * run[what] / run["events"] for run in (whole, tenth))
+        title, baseline = f"index: {name} per event, folded {size}", "the first tenth alone"
+        found.append(Result(title, baseline, "us", ours, theirs, "<= 1.3", ours / theirs <= 1.3))
+    return found
 
 
 def _result(name: str, ours: float, theirs: float, baseline: str, goal: float) -> Result:
@@ -82,11 +102,17 @@ def _result(name: str, ours: float, theirs: float, baseline: str, goal: float) -
 
 
 def backfill(
-    kind: str, url: str, history: workload.History, bodies: Path | None = None
+    kind: str,
+    url: str,
+    history: workload.History,
+    bodies: Path | None = None,
+    *,
+    last: int | None = None,
 ) -> dict[str, Any]:
-    """One back-fill in a child process (bench.backfill)."""
+    """One back-fill in a child process (bench.backfill), up to block `last`."""
     sources = dict.fromkeys((history.ledger, history.inference, history.fine_tuning), 0)
-    command = [sys.executable, "-m", "bench.backfill", kind, url, str(history.last_block)]
+    end = history.last_block if last is None else last
+    command = [sys.executable, "-m", "bench.backfill", kind, url, str(end)]
     command += [json.dumps(sources), *([str(bodies)] if bodies else [])]
     ran = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=dict(os.environ))
     found: dict[str, Any] = json.loads(ran.stdout)

@@ -31,7 +31,8 @@ MOST_SHOWN = 5
 
 def empty_index() -> None:
     """Forget everything about the chain; accounts and other tables stay."""
-    emptied: tuple[type[models.Model], ...] = (*DERIVED, *RAW, ledger.Projection)
+    more = (ledger.Projection, ledger.ServiceTotal)
+    emptied: tuple[type[models.Model], ...] = (*DERIVED, *RAW, *more)
     tables = [f'"{m._meta.db_table}"' for m in emptied]
     with connection.cursor() as cursor:
         cursor.execute(f"TRUNCATE {', '.join(tables)} RESTART IDENTITY CASCADE")
@@ -67,6 +68,7 @@ def misses(url: str, start: int) -> Iterator[str]:
         yield from _raw_logs(rpc)
     yield from _coverage(start)
     yield from _sums()
+    yield from _totals()
 
 
 def _caught_up(rpc: Rpc) -> Iterator[str]:
@@ -115,12 +117,31 @@ def _sums() -> Iterator[str]:
     for m in ledger.Movement.objects.order_by("block", "sequence"):
         key = (m.user, m.balance, *((m.serving, m.provider) if m.balance != "available" else ()))
         sums[key] = sums.get(key, 0) + m.amount
+        if sums[key] < 0:
+            yield f"{key} has less than nothing at block {m.block} ({m.kind})"
+            return
         if sums[key] != m.balance_after:
             yield f"movements of {key} do not add up at block {m.block} ({m.kind})"
             return
     for account in ledger.Ledger.current.all():
         if sums.get((account.user, "available"), 0) != account.available:
             yield f"movements of {account.user} do not add up"
+
+
+def _totals() -> Iterator[str]:
+    """What the database sums up for a listing, and for a contract, is what the rows add up to."""
+    for total in ledger.ServiceTotal.objects.all():
+        mine = {"serving": total.serving}
+        if total.provider:
+            mine["provider"] = total.provider
+        items = ledger.Settlement.objects.filter(**mine)
+        paid = sum(items.filter(status__in=ledger.ACCEPTED).values_list("settled", flat=True))
+        changes = ledger.ServiceChange.objects.filter(**mine).count()
+        counted = (items.count(), paid, changes)
+        kept = (total.items, total.settled, total.changes)
+        if counted != kept:
+            whose = total.provider or total.serving
+            yield f"the totals of {whose} are {kept}, its rows make {counted}"
 
 
 def replay_differs() -> Iterator[str]:
