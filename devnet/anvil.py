@@ -90,6 +90,8 @@ class Anvil:
         binary = find_anvil()
         self._folder = Path(tempfile.mkdtemp(prefix="zgm-anvil-"))
         command = [str(binary), "--host", "127.0.0.1", "--port", str(self._port or 0)]
+        # States of old blocks, up to gigabytes: with the log, so that they go with it.
+        command += ["--cache-path", str(self._folder / "states")]
         with (self._folder / "anvil.log").open("wb") as log:
             self._process = subprocess.Popen(
                 [*command, *self._options],
