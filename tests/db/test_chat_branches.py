@@ -1,0 +1,267 @@
+"""Versions of questions, what is sent along, how it is asked, and what the log says of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shlex
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accounts.models import User
+from inference import context, conversations, requests, services
+from inference.branches import Node, Tree
+from inference.errors import BadPrompt
+from inference.failures import Failure
+from inference.models import Chat, State, Turn
+from inference.options import MOST_TOKENS, Options
+from inference.relay import Record
+from ledger.models import Settlement
+from protocol import fees
+from tests import factories
+from tests.db.chat_world import make_key, world
+
+ONE = 10**18
+
+
+@pytest.fixture
+def chat(db: None) -> Chat:
+    return world("http://127.0.0.1:9")
+
+
+def alice() -> Client:
+    client = Client()
+    client.force_login(User.objects.for_address(factories.ALICE))
+    return client
+
+
+def said(chat: Chat, question: str, answer: str = "", **more: Any) -> Turn:
+    """A turn that ended: well, or with `failure`."""
+    failure, state = more.pop("failure", None), more.pop("state", State.ANSWERED)
+    opened = services.open_turn(chat, question, process="p", **more)
+    record = Record(complete=True, usage=fees.Usage(10, 5) if answer else None)
+    record.text.append(answer)
+    assert services.end_turn(opened.turn, state, record, failure)
+    return Turn.objects.select_related("chat").get(pk=opened.turn)
+
+
+def sent(turn: Turn) -> list[str]:
+    return [m["content"] for m in json.loads(turn.request)["messages"]]
+
+
+@pytest.mark.django_db
+def test_an_edited_question_is_another_branch_and_nothing_is_lost(chat: Chat) -> None:
+    one = said(chat, "one", "1")
+    two = said(chat, "two", "2")
+    three = said(chat, "three", "3")
+    assert sent(three) == ["one", "1", "two", "2", "three"]
+    other = said(chat, "two, otherwise", "2b", again=two.pk)
+    assert sent(other) == ["one", "1", "two, otherwise"]
+    again = said(chat, "", "2c", again=two.pk)
+    assert (again.question, again.parent_id) == ("two", one.pk)
+    page = alice().get(f"/playground/chat/{chat.pk}").content.decode()
+    assert ">3/3<" in page.replace(" ", "") and "2c" in page and ">three<" not in page
+    # back to the first version: its own continuation is there
+    alice().post(f"/playground/chat/turns/{two.pk}/show")
+    page = alice().get(f"/playground/chat/{chat.pk}").content.decode()
+    assert "1/3" in page and ">three<" in page and "2c" not in page
+    four = said(Chat.objects.get(pk=chat.pk), "four", "4")
+    assert four.parent_id == three.pk
+    with pytest.raises(BadPrompt):
+        services.open_turn(chat, "x", process="p", again=10**9)
+    stranger = conversations.create_chat(User.objects.for_address(factories.BOB), factories.PETRA)
+    with pytest.raises(BadPrompt):
+        services.open_turn(stranger, "", process="p", again=one.pk)
+
+
+@given(st.lists(st.integers(0, 30), max_size=30), st.data())
+def test_every_turn_has_one_place_and_every_path_ends_in_it(
+    picks: list[int], data: st.DataObject
+) -> None:
+    nodes: list[Node] = []
+    for number, pick in enumerate(picks, 1):
+        nodes.append(Node(number, pick if 0 < pick < number else None))
+    tree = Tree(nodes)
+    for node in nodes:
+        path = tree.path(node.id)
+        assert path[-1] == node.id and tree.parent(path[0]) is None
+        place = tree.place(node.id)
+        assert 1 <= place.version <= place.versions and node.id in place.columns
+        assert tree.path(tree.newest_leaf(node.id))[: len(path)] == path
+    roots = {tree.place(n.id).versions for n in nodes if n.parent is None}
+    assert len(roots) <= 1
+
+
+@pytest.mark.django_db
+def test_what_is_forgotten_stays_and_is_not_sent(chat: Chat) -> None:
+    one, two = said(chat, "one", "1"), said(chat, "two", "2")
+    failed = said(
+        chat, "three", state=State.FAILED, failure=Failure("too_long", "context length", 400)
+    )
+    page = alice().get(f"/playground/chat/{chat.pk}").content.decode()
+    assert "Remove the 1 oldest message from what is sent?" in page and "Remove them" in page
+    alice().post(f"/playground/chat/turns/{one.pk}/forget")
+    chat.refresh_from_db()
+    again = said(chat, "", "3", again=failed.pk)
+    assert sent(again) == ["two", "2", "three"]
+    page = alice().get(f"/playground/chat/{chat.pk}").content.decode()
+    assert "not sent any more" in page and ">one<" in page
+    alice().post(f"/playground/chat/turns/{two.pk}/forget", {"undo": "1"})
+    chat.refresh_from_db()
+    assert [t.pk for t in context.context(chat, again.pk).turns] == [one.pk, two.pk, again.pk]
+
+
+@pytest.mark.django_db
+def test_settings_are_sent_kept_and_checked(chat: Chat) -> None:
+    options = Options.of(
+        {"system": " Be brief. ", "temperature": "0.70", "top_p": 1, "max_tokens": "64",
+         "seed": 7, "stop": "END\n\nSTOP", "json": "on"}
+    )  # fmt: skip
+    turn = said(chat, "Hello", "{}", options=options)
+    document = json.loads(turn.request)
+    assert document["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert {k: document[k] for k in ("temperature", "top_p", "max_tokens", "seed", "stop")} == {
+        "temperature": 0.7, "top_p": 1.0, "max_tokens": 64, "seed": 7, "stop": ["END", "STOP"],
+    }  # fmt: skip
+    assert document["response_format"] == {"type": "json_object"}
+    chat = Chat.objects.get(pk=chat.pk)
+    assert chat.options == options
+    assert json.loads(said(chat, "And again", "x").request)["seed"] == 7, "as the last time"
+    assert conversations.create_chat(chat.owner, factories.PETRA).options == options
+    assert b"brief" not in bytes(chat.options_sealed)
+    plain = json.loads(said(chat, "Plain", "x", options=Options()).request)
+    assert not {"temperature", "top_p", "seed", "stop", "response_format"} & plain.keys()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"temperature": "2.1"}, {"temperature": "-0.1"}, {"temperature": "nan"},
+        {"temperature": "1e400"}, {"temperature": True}, {"temperature": []},
+        {"temperature": "0,7"}, {"top_p": "1.01"}, {"max_tokens": "0"}, {"max_tokens": "1.5"},
+        {"max_tokens": str(MOST_TOKENS + 1)}, {"max_tokens": "٣"}, {"seed": "-1"},
+        {"seed": 2**53}, {"seed": True}, {"stop": ["a"] * 5}, {"stop": ["x" * 65]},
+        {"stop": {"a": 1}}, {"system": "x" * 8001}, {"system": 5},
+    ],
+)  # fmt: skip
+def test_wrong_settings_are_told_by_their_rule(wrong: dict[str, Any]) -> None:
+    with pytest.raises(BadPrompt) as caught:
+        Options.of(wrong)
+    assert len(caught.value.sentence) > 15
+
+
+@pytest.mark.django_db
+def test_the_estimate_bounds_what_is_then_charged_at_most(chat: Chat) -> None:
+    said(chat, "What is a ledger?" * 20, "It holds money. " * 50)
+    chat.refresh_from_db()
+    question = "Ünïcode? " * 30
+    size = len(question.encode())
+    query: dict[str, Any] = {"chat": chat.pk, "provider": factories.PETRA, "bytes": size, "max_tokens": 100}
+    told = alice().get("/playground/chat/estimate", query).json()
+    turn = said(chat, question, options=Options(max_tokens=100), state=State.STOPPED)
+    assert turn.fee_kind == "unknown"
+    assert turn.fee <= int(told["most"]) <= turn.fee * 11 // 10, "a bound, and a close one"
+    assert told["turns"] == 1 and told["enough"] is True
+    poor = {**query, "max_tokens": MOST_TOKENS, "bytes": 99_999_999}
+    assert alice().get("/playground/chat/estimate", poor).json()["enough"] is False
+    assert alice().get("/playground/chat/estimate").json() == {}
+
+
+@pytest.mark.django_db
+def test_another_provider_is_offered_with_price_and_verdict_and_never_asked(chat: Chat) -> None:
+    factories.service(factories.CHARLIE, url="http://127.0.0.1:8", input_price=10**13)
+    failed = said(chat, "Hello", state=State.FAILED, failure=Failure("busy", "no", 503, 8))
+    page = alice().get(f"/playground/chat/{chat.pk}").content.decode()
+    offer = page.split('data-testid="chat-other"', 1)[1].split("</form>", 1)[0]
+    assert factories.CHARLIE in offer and "0G more" in offer and "data-verdict=" in offer
+    assert 'data-failure="busy"' in page and "It asks to wait 8" in page
+    assert Turn.objects.count() == 1
+    make_key(chat.owner, factories.CHARLIE)
+    factories.sub_account(provider=factories.CHARLIE, acknowledged=True)
+    moved = said(chat, "", "Here", again=failed.pk, provider=factories.CHARLIE)
+    assert (moved.provider, moved.question) == (factories.CHARLIE, "Hello")
+    assert 'data-testid="chat-other"' not in (
+        alice().get(f"/playground/chat/{chat.pk}").content.decode()
+    )
+
+
+@pytest.mark.django_db
+def test_the_log_filters_counts_and_exports_facts_alone(chat: Chat) -> None:
+    said(chat, "a secret question", "a secret answer")
+    stopped = said(chat, "another", "half", state=State.STOPPED)
+    Turn.objects.filter(pk=stopped.pk).update(fee=3 * ONE, fee_kind="unknown")
+    page = alice().get("/playground/requests").content.decode()
+    assert page.count('data-testid="request-row"') == 2
+    filtered = alice().get("/playground/requests", {"state": "stopped"}).content.decode()
+    assert filtered.count('data-testid="request-row"') == 1
+    for odd in ({"state": "x"}, {"since": "2026-99-99"}, {"page": "9" * 6}, {"model": "\x00"}):
+        assert alice().get("/playground/requests", odd).status_code == 200
+    none = alice().get("/playground/requests", {"until": "2001-01-01"}).content.decode()
+    assert "No request matches" in none
+    body = alice().get("/playground/requests.csv").content.decode()
+    rows = list(csv.DictReader(io.StringIO(body)))
+    assert tuple(rows[0]) == requests.COLUMNS and len(rows) == 2
+    assert rows[0]["fee_neuron"] == str(3 * ONE) and "secret" not in body
+    other = Client()
+    other.force_login(User.objects.for_address(factories.BOB))
+    assert "No requests yet" in other.get("/playground/requests").content.decode()
+    assert len(other.get("/playground/requests.csv").content.decode().splitlines()) == 1
+    assert "Sign in" in Client().get("/playground/requests").content.decode()
+    assert Client().get("/playground/requests.csv").status_code == 302
+
+
+@pytest.mark.django_db
+def test_counted_fees_are_set_against_what_was_settled(chat: Chat) -> None:
+    known = said(chat, "a", "b").fee
+    said(chat, "c", "d", state=State.STOPPED)
+    Turn.objects.exclude(fee=0).filter(fee_kind="unknown").update(fee=5)
+    row: dict[str, Any] = {
+        "user": factories.ALICE, "provider": factories.PETRA, "serving": factories.INFERENCE,
+        "status": "success", "unsettled": 0, "tx_hash": None, "log_index": None,
+    }  # fmt: skip
+    now = timezone.now()
+    factories.settlement(**{**row, "settled": known // 2, "at": now, "block": 90})
+    factories.settlement(**{**row, "settled": ONE, "at": now - timedelta(days=9), "block": 2})
+    factories.settlement(**{**row, "settled": ONE, "at": now, "user": factories.BOB, "block": 91})
+    (line,) = requests.reconcile(chat.owner, None)
+    assert (line.answers, line.settled) == (2, known // 2)
+    assert (line.open, line.beyond) == (line.known + line.estimated - known // 2, 0)
+    factories.settlement(**{**row, "settled": ONE, "at": now, "block": 92})
+    (line,) = requests.reconcile(chat.owner, None)
+    assert (line.open, line.beyond) == (0, known // 2 + ONE - line.known - line.estimated)
+    assert Settlement.objects.count() == 4
+
+
+@pytest.mark.django_db
+def test_the_inspector_shows_the_bytes_and_commands_that_send_them(chat: Chat) -> None:
+    turn = said(chat, 'It\'s `$(rm -rf /)` "quoted"\n</pre><script>alert(1)</script>', "x")
+    page = alice().get(f"/playground/chat/turns/{turn.pk}/inspect").content.decode()
+    assert "<script>alert(1)" not in page and "app-sk-…" in page
+    from inference import inspector
+
+    shown = inspector.page(turn)
+    words = shlex.split(shown.curl.replace("\\\n", " "))
+    assert words[words.index("--data-raw") + 1].encode() == turn.request
+    program = compile(shown.python, "sample", "exec")
+    assert any(turn.request == c for c in program.co_consts if isinstance(c, bytes))
+    assert alice().get("/playground/chat/turns/0/inspect").status_code == 404
+    other = Client()
+    other.force_login(User.objects.for_address(factories.BOB))
+    assert other.get(f"/playground/chat/turns/{turn.pk}/inspect").status_code == 404
+
+
+@pytest.mark.django_db
+def test_a_resent_question_of_a_branch_is_the_same_turn(chat: Chat) -> None:
+    one = said(chat, "one", "1")
+    key = uuid4()
+    first = services.open_turn(chat, "two", process="p", prompt_key=key, again=one.pk)
+    assert services.open_turn(chat, "two", process="p", prompt_key=key, again=one.pk).call is None
+    assert Turn.objects.count() == 2 and first.turn != one.pk
