@@ -29,6 +29,11 @@ from attestation.engine.verdicts import FAIL, NOT_CHECKED, PASS, Report, Verdict
 
 SWID = "{http://standards.iso.org/iso/19770/-2/2015/schema.xsd}"
 HASH = "{http://www.w3.org/2001/04/xmlenc#sha384}Hash"
+#: Least security versions of values in the opaque data: index - _OPAQUE is the value's kind
+#: (docs.nvidia.com/attestation/specs, "Opaque Data RIM Attributes").
+_OPAQUE = 0x1000
+_LEAST = "{https://docs.nvidia.com/attestation/specs/latest/opaque-data.html}minSvn"
+_NUMBER = re.compile(r"[0-9]{1,20}")
 DSIG = "{http://www.w3.org/2000/09/xmldsig#}"
 ALGORITHMS = {
     "CanonicalizationMethod": "http://www.w3.org/2006/12/xml-c14n11",
@@ -61,11 +66,15 @@ class Golden:
 
 @dataclass(frozen=True)
 class Manifest:
-    """An authentic manifest. Index n is block n+1 of a transcript."""
+    """An authentic manifest. Index n is block n+1 of a transcript.
+
+    `least`: the lowest security version that is right, by kind of opaque value.
+    """
 
     version: str
     product: str
     golden: Mapping[int, Golden]
+    least: Mapping[int, int]
 
 
 def load(xml: bytes, now: datetime, pin: str) -> Manifest:
@@ -110,11 +119,19 @@ def _load(xml: bytes, now: datetime, pin: str) -> Manifest:
     canonical = etree.tostring(document, method="c14n", with_comments=False)
     if hashlib.sha384(canonical).digest() != digest:
         raise RimError("document digest mismatch")
-    meta = document.find(f"{SWID}Meta")
+    meta, payload = document.find(f"{SWID}Meta"), document.find(f"{SWID}Payload")
+    resources = {_index(resource): resource for resource in payload}
+    if len(resources) != len(payload):
+        raise RimError("an index twice")
     return Manifest(
         version=str(meta.get("colloquialVersion") or ""),
         product=str(meta.get("product") or ""),
-        golden=_golden(document.find(f"{SWID}Payload")),
+        golden={i: _golden(r) for i, r in resources.items() if i < _OPAQUE},
+        least={
+            i - _OPAQUE: _least(i, r)
+            for i, r in resources.items()
+            if i >= _OPAQUE and r.get("active") != "False"
+        },
     )
 
 
@@ -154,21 +171,26 @@ def _without_signature(root: Any) -> Any:
     return document
 
 
-def _golden(payload: Any) -> dict[int, Golden]:
-    golden: dict[int, Golden] = {}
-    for resource in payload:
-        index = int(resource.get("index"))
-        if index in golden:
-            raise RimError(f"index {index} twice")
-        golden[index] = Golden(
-            active=resource.get("active") != "False",
-            values=tuple(
-                resource.get(f"{HASH}{number}").lower()
-                for number in range(int(resource.get("alternatives")))
-            ),
-            size=int(resource.get("size")),
-        )
-    return golden
+def _index(resource: Any) -> int:
+    return int(resource.get("index"))
+
+
+def _golden(resource: Any) -> Golden:
+    return Golden(
+        active=resource.get("active") != "False",
+        values=tuple(
+            resource.get(f"{HASH}{number}").lower()
+            for number in range(int(resource.get("alternatives")))
+        ),
+        size=int(resource.get("size")),
+    )
+
+
+def _least(index: int, resource: Any) -> int:
+    text = resource.get(_LEAST) or ""
+    if not _NUMBER.fullmatch(text):
+        raise RimError(f"index {index} has no minSvn")
+    return int(text)
 
 
 def verify(i: int, transcript: Transcript, context: Context, report: Report) -> None:
@@ -247,6 +269,11 @@ def _measurements(
             right = block is not None and block.hex() in golden.values and len(block) == golden.size
             if not right:
                 wrong.append(f"{index} [{kind}]")
+            checked += 1
+        for value, least in manifest.least.items():
+            found = transcript.opaque.get(value)
+            if found is None or int.from_bytes(found, "little") < least:
+                wrong.append(f"opaque {value} below {least} [{kind}]")
             checked += 1
     complete = len(manifests) == 2
     only = "" if complete else f" ({'/'.join(manifests)} only)"

@@ -13,6 +13,9 @@ _RESPONDER_NONCE_BYTES = 32
 DRIVER, VBIOS, NVDEC0, CHIP_SKU, PROJECT, PROJECT_SKU = 3, 6, 11, 15, 17, 18
 FWID, PROTECTED_PCIE, CHIP = 20, 21, 35
 NVDEC0_DISABLED = b"\x55"
+#: Drivers since CUDA 13.5 begin the opaque data with this, and give each value a type
+#: (docs.nvidia.com/attestation/specs, "Opaque Data Format").
+_MAGIC, _NEWEST_MAJOR = b"NVDAOD", 2
 
 
 class EvidenceError(ValueError):
@@ -114,11 +117,21 @@ def _blocks(evidence: bytes) -> tuple[dict[int, bytes], int]:
 
 
 def _opaque(evidence: bytes, position: int, end: int) -> dict[int, bytes]:
+    """Values by kind: {kind, length, value}, and between kind and length a type where there is a
+    header.
+    """
+    head = "<HH"
+    if evidence[position : position + len(_MAGIC)] == _MAGIC:
+        profile, major = struct.unpack_from("<HB", evidence, position + len(_MAGIC))
+        if profile or major > _NEWEST_MAJOR:
+            raise EvidenceError(f"opaque data of profile {profile}, version {major}: unknown")
+        head, position = "<HxxH", position + len(_MAGIC) + 6
     values = {}
     while position < end:
-        kind, length = struct.unpack_from("<HH", evidence, position)
-        values[kind] = evidence[position + 4 : position + 4 + length]
-        position += 4 + length
+        kind, length = struct.unpack_from(head, evidence, position)
+        position += struct.calcsize(head)
+        values[kind] = evidence[position : position + length]
+        position += length
     if position != end:
         raise EvidenceError("opaque data length mismatch")
     return values

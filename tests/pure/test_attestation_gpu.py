@@ -13,7 +13,7 @@ import jwt
 from attestation.engine import reports
 from attestation.engine.verdicts import Report
 from protocol.digests import address_of_key
-from provider.tee.development.nvidia import Nvidia
+from provider.tee.development.nvidia import Nvidia, opaque
 from provider.tee.development.report import Machine
 from tests.pure.attestation_lab import ADDRESS, NOW, Lab, failing, lab, word
 
@@ -91,6 +91,30 @@ def test_manifests_have_to_be_nvidias_alone() -> None:
     dtd = {id: b'<!DOCTYPE a [<!ENTITY b "c">]>' + xml for id, xml in own.items()}
     assert "gpu0.rim_driver" in failing(lab().judge(MACHINE, rims=dtd))
     assert word(lab().judge(MACHINE, rims={}), "gpu0.rim_driver") == "not_checked"
+
+
+def versioned(extra: list[tuple[int, bytes]], version: int = 2, **changes: Any) -> Report:
+    """Evidence as drivers since CUDA 13.5 write it: typed opaque values behind a header."""
+    new = Lab(b"versioned")
+    new.nvidia.opaque = opaque(extra, version)
+    return new.judge(Machine(ADDRESS), **changes)
+
+
+def test_opaque_data_with_a_header_is_read() -> None:
+    report = versioned([(37, b"\5\0")])
+    assert failing(report) == set()
+    assert report.facts["gpu0"]["driver"] == "570.172.08"
+    for id in ("gpu0.measurements", "gpu0.fwid", "gpu0.rim_vbios"):
+        assert word(report, id) == "pass", id
+    assert failing(versioned([], version=3)) == {"gpu0.parse"}, "a later layout is not guessed at"
+
+
+def test_a_manifest_can_demand_a_security_version() -> None:
+    rims = Lab(b"versioned").nvidia.manifests({37: 5})
+    for svn, verdict in ((4, "fail"), (5, "pass"), (0x0105, "pass")):
+        report = versioned([(37, svn.to_bytes(2, "little"))], rims=rims)
+        assert word(report, "gpu0.measurements") == verdict, svn
+    assert word(versioned([], rims=rims), "gpu0.measurements") == "fail", "absent is not enough"
 
 
 def test_tokens_of_the_service() -> None:

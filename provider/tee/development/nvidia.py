@@ -6,6 +6,7 @@ import base64
 import hashlib
 import os
 import struct
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -30,11 +31,13 @@ _FWID = hashlib.sha384(b"development gpu firmware").digest()
 #: Measurement indices that each manifest speaks of.
 _INDICES = {"driver": range(16, 24), "vbios": range(8)}
 _DISABLED = b"\x55"
+_VALUE_TYPE = 0x86
 _DSIG = "http://www.w3.org/2000/09/xmldsig#"
 _C14N = "http://www.w3.org/2006/12/xml-c14n11"
 _MORE = "http://www.w3.org/2001/04/xmldsig-more#"
 _SWID = "http://standards.iso.org/iso/19770/-2/2015/schema.xsd"
 _SHA384 = "http://www.w3.org/2001/04/xmlenc#sha384"
+_LEAST = "https://docs.nvidia.com/attestation/specs/latest/opaque-data.html"
 
 
 class Nvidia:
@@ -57,6 +60,8 @@ class Nvidia:
         self.rim_signer = self.rim_root.issue("RIM Signer", self._key("rim"))
         self._token_key = self._key("nras")
         self._chains: dict[int, list[pki.Authority]] = {}
+        #: Opaque data of this machine's evidence; None means `opaque()`.
+        self.opaque: bytes | None = None
 
     def chain(self, number: int = 0) -> list[pki.Authority]:
         """Leaf to root of one GPU. Its serial number is the seed's and the machine's."""
@@ -103,8 +108,8 @@ class Nvidia:
         response = bytes.fromhex("11600000") + bytes([MEASUREMENTS])
         response += len(record).to_bytes(3, "little") + record
         response += os.urandom(32) if fresh else hashlib.sha256(b"responder" + nonce).digest()
-        opaque = _opaque()
-        response += struct.pack("<H", len(opaque)) + opaque
+        data = self.opaque or opaque()
+        response += struct.pack("<H", len(data)) + data
         signed = request + response
         return {
             "arch": ARCH,
@@ -124,12 +129,14 @@ class Nvidia:
         entries = [self.evidence(nonce, n, wrong_measurement, fresh=fresh) for n in range(gpus)]
         return {"nonce": nonce.hex(), "arch": ARCH, "evidence_list": entries}
 
-    def manifests(self) -> dict[str, bytes]:
-        """{RIM id: signed XML} for driver and VBIOS."""
+    def manifests(self, least: Mapping[int, int] | None = None) -> dict[str, bytes]:
+        """{RIM id: signed XML} for driver and VBIOS. `least`: security versions that the driver's
+        demands of opaque values, by their kind.
+        """
         vbios = "_".join((PROJECT, PROJECT_SKU, CHIP_SKU, VBIOS_TEXT.replace(".", "")))
         return {
-            f"NV_GPU_DRIVER_GH100_{DRIVER}": self._manifest("driver", DRIVER),
-            f"NV_GPU_VBIOS_{vbios}": self._manifest("vbios", VBIOS_TEXT),
+            f"NV_GPU_DRIVER_GH100_{DRIVER}": self._manifest("driver", DRIVER, least or {}),
+            f"NV_GPU_VBIOS_{vbios}": self._manifest("vbios", VBIOS_TEXT, {}),
         }
 
     def ocsp(self, now: int, number: int = 0, revoked: int | None = None) -> list[bytes]:
@@ -225,7 +232,7 @@ class Nvidia:
     def _key(self, label: str) -> ec.EllipticCurvePrivateKey:
         return pki.derive(self._seed, f"nvidia {label}", ec.SECP384R1())
 
-    def _manifest(self, kind: str, version: str) -> bytes:
+    def _manifest(self, kind: str, version: str, least: Mapping[int, int]) -> bytes:
         from lxml import etree
 
         rows = "".join(
@@ -233,8 +240,14 @@ class Nvidia:
             f'alternatives="1" ns2:Hash0="{golden(i).hex()}" name="Measurement_{i}" size="48"/>'
             for i in range(MEASUREMENTS)
         )
+        rows += "".join(
+            f'<ns0:Resource type="Measurement" index="{0x1000 + kind}" active="True" '
+            f'name="Opaque_{kind}" ns3:minSvn="{svn}"/>'
+            for kind, svn in least.items()
+        )
         document: Any = etree.fromstring(
             f'<SoftwareIdentity xmlns="{_SWID}" xmlns:ns0="{_SWID}" xmlns:ns2="{_SHA384}" '
+            f'xmlns:ns3="{_LEAST}" '
             f'name="GH100" tagId="{pki.NOTICE}">'
             f'<ns0:Meta colloquialVersion="{version}" edition="GPU" product="GH100"/>'
             f"<ns0:Payload>{rows}</ns0:Payload></SoftwareIdentity>"
@@ -278,7 +291,8 @@ def _dice() -> x509.UnrecognizedExtension:
     return x509.UnrecognizedExtension(x509.ObjectIdentifier("2.23.133.5.4.1"), info)
 
 
-def _opaque() -> bytes:
+def opaque(extra: Sequence[tuple[int, bytes]] = (), version: int | None = None) -> bytes:
+    """The opaque data: plain as older drivers write it, or with a header and typed values."""
     values = (
         (6, VBIOS),
         (15, CHIP_SKU.encode().ljust(9, b"\0")),
@@ -288,5 +302,11 @@ def _opaque() -> bytes:
         (11, _DISABLED),
         (20, _FWID),
         (21, _DISABLED),
+        *extra,
     )
-    return b"".join(struct.pack("<HH", kind, len(value)) + value for kind, value in values)
+    if version is None:
+        return b"".join(struct.pack("<HH", kind, len(value)) + value for kind, value in values)
+    header = b"NVDAOD" + struct.pack("<HBBBB", 0, version, 0, 0, 0)
+    return header + b"".join(
+        struct.pack("<HHH", kind, _VALUE_TYPE, len(value)) + value for kind, value in values
+    )
