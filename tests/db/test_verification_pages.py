@@ -1,0 +1,391 @@
+"""Reports, standings, `/verify` and badges as HTML: only what is stored, every state, nobody's
+script."""
+
+from __future__ import annotations
+
+import datetime as dt
+import html
+import io
+import json
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from celery import current_app
+from django.core.cache import cache
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from attestation import services
+from attestation.engine.evidence import Evidence
+from attestation.models import Finding, Outcome, Standing, Verification
+from attestation.selectors import ServiceKey
+from tests import factories
+from tests.db import report_world as world
+from tests.db.report_world import KEY, development, machine, path, stored, unreachable
+from tests.pure.attestation_lab import lab
+
+pytestmark = pytest.mark.django_db
+
+TAB = f"/services/inference/{factories.PETRA}/verification"
+HOUR = dt.timedelta(hours=1)
+FORM = "multipart/form-data; boundary=x"
+
+
+@pytest.fixture(autouse=True)
+def market(db: None) -> None:
+    cache.clear()
+    factories.head()
+    factories.contract()
+    factories.service()
+
+
+def shown(client: Client, url: str, status: int = 200) -> str:
+    response = client.get(url)
+    assert response.status_code == status
+    return response.content.decode()
+
+
+def attributes(page: str, testid: str, *names: str) -> list[tuple[str, ...]]:
+    """Of each element with this test id, in order."""
+    tags = re.findall(rf'<[^>]*data-testid="{testid}"[^>]*>', page)
+    return [tuple(_attribute(tag, name) for name in names) for tag in tags]
+
+
+def _attribute(tag: str, name: str) -> str:
+    found = re.search(rf'{name}="([^"]*)"', tag)
+    return html.unescape(found[1]) if found else ""
+
+
+# --- one report -----------------------------------------------------------------------------------
+
+
+def test_a_report_shows_every_stored_row_and_all_five_questions(client: Client) -> None:
+    run = development(machine(gpus=8))
+    page = shown(client, path(run))
+    assert len(attributes(page, "verdict-overall", "data-verdict")) == 1
+    rows = attributes(page, "check-row", "data-check", "data-verdict")
+    assert sorted(rows) == sorted((row["id"], row["verdict"]) for row in run.rows)
+    questions = attributes(page, "verdict-question", "data-question")
+    assert [name for (name,) in questions] == ["hardware", "key", "software", "gpu", "fresh"]
+    assert run.content_hash in page
+    assert "What this proves" in page and "What it does not prove" in page
+    assert f"/api/v1/verifications/{run.pk}/bundle" in page
+
+
+def test_a_report_is_made_from_the_stored_row_and_never_judged_again(client: Client) -> None:
+    run = development()
+    row = next(row for row in run.rows if row["id"] == "tdx.sig")
+    row |= {"verdict": "fail", "got": "rewritten by this test"}
+    Verification.objects.filter(pk=run.pk).update(
+        rows=run.rows, overall="fail", questions={**run.questions, "hardware": "fail"}
+    )
+    page = shown(client, path(run))
+    assert attributes(page, "verdict-overall", "data-verdict") == [("fail",)]
+    assert ("tdx.sig", "fail") in attributes(page, "check-row", "data-check", "data-verdict")
+    assert "rewritten by this test" in page
+    assert "Do not send private data" in page
+
+
+def test_what_differs_is_marked_and_the_failed_step_is_open(client: Client) -> None:
+    made = machine()
+    run = stored(
+        Evidence("report", lab().body(made)),
+        lab().context(made, onchain_signer=factories.ALICE),
+    )
+    page = shown(client, path(run))
+    row = page[page.index('data-check="bind.onchain"') :]
+    row = row[: row.index("</li>")]
+    assert "<details open>" in row
+    marked = "".join(re.findall("<mark>(.*?)</mark>", row))
+    assert marked and not set(marked) - set("0123456789abcdefABCDEFx")
+    assert "retrieve what you hold" in row
+
+
+def test_eight_equal_gpus_are_one_line_and_open_where_one_differs(client: Client) -> None:
+    run = development(machine(gpus=8))
+    page = shown(client, path(run))
+    fold = page.index("8 of 8 GPUs agree")
+    assert '<details class="card fold">' in page[fold - 80 : fold]
+    row = next(row for row in run.rows if row["id"] == "gpu3.sig")
+    row["verdict"] = "fail"
+    Verification.objects.filter(pk=run.pk).update(rows=run.rows)
+    page = shown(client, path(run))
+    fold = page.index("8 GPUs, and they differ")
+    assert '<details class="card fold" open>' in page[fold - 80 : fold]
+
+
+def test_exhibits_show_log_compose_and_certificates(client: Client) -> None:
+    run = development()
+    page = shown(client, path(run))
+    for heading in ("Event log", "Compose file", "Certificate chains", "Raw evidence"):
+        assert f"<h2>{heading}</h2>" in page
+    assert page.count("as signed") == 4  # every register replays to the quote's
+    assert "mutable</b>" in page or "pinned</b>" in page
+
+
+def test_development_evidence_says_so_and_proves_nothing(client: Client) -> None:
+    run = development()
+    page = shown(client, path(run))
+    assert run.overall.startswith("dev-")
+    assert "<strong>Development evidence.</strong>" in page
+    assert "Nothing outside this network" in page
+    assert 'data-verdict="dev-pass"' in page and 'class="verdict" data-verdict="pass"' not in page
+
+
+def test_no_verdict_is_shown_where_no_evidence_came(client: Client) -> None:
+    page = shown(client, path(unreachable()))
+    assert "could not be reached" in page and "no answer within 5 s" in page
+    assert attributes(page, "verdict-question", "data-question") == []
+    assert attributes(page, "verdict-overall", "data-verdict") == [("never",)]
+    refused = stored(None, lab().context(machine()), outcome=Outcome.REFUSED, error="status 404")
+    assert "handed over no evidence" in shown(client, path(refused))
+
+
+def test_an_old_report_is_expired_and_still_says_what_it_was(client: Client) -> None:
+    run = development(age=25 * HOUR)
+    page = shown(client, path(run))
+    assert attributes(page, "verdict-overall", "data-verdict") == [("expired",)]
+    assert "it was" in page and run.overall in page
+
+
+HOSTILE = "<script>alert(1)</script>\u202e\x07'\"><img src=x onerror=alert(1)>"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"\xff\xfe\x00",
+        json.dumps({HOSTILE: HOSTILE}).encode(),
+        json.dumps({"quote": HOSTILE, "event_log": [{"imr": 9, "event": HOSTILE}]}).encode(),
+        json.dumps({"intel_quote": "00", "info": {"tcb_info": HOSTILE}}).encode(),
+        json.dumps(
+            {
+                "quote": "",
+                "event_log": [
+                    {"imr": 0, "event_type": 1, "digest": "00", "event": HOSTILE},
+                    {"imr": 3, "event_type": 0x08000001, "event": HOSTILE, "event_payload": "3c"},
+                ],
+                "tcb_info": {
+                    "app_compose": json.dumps({"docker_compose_file": f"image: {HOSTILE}\n" * 3})
+                },
+            }
+        ).encode(),
+        json.dumps({"evidence": HOSTILE, "compose_content": HOSTILE}).encode(),
+        json.dumps(
+            {"signing_address": HOSTILE, "nvidia_payload": [{"certificate": HOSTILE}]}
+        ).encode(),
+    ],
+)
+def test_hostile_evidence_is_shown_and_inert(client: Client, body: bytes) -> None:
+    run = stored(Evidence("report", body), lab().context(machine()), error=HOSTILE, url=HOSTILE)
+    page = shown(client, path(run))
+    inside = page.split("</head>")[1]
+    assert "<script>" not in inside and "<img src=x" not in inside
+    assert "\u202e" not in page and "\x07" not in page
+
+
+def test_rows_with_any_value_are_shown(client: Client) -> None:
+    run = development()
+    run.rows[0] |= {"expected": ["a", 1], "got": {"b": None}, "detail": HOSTILE, "verdict": "fail"}
+    run.rows[1] |= {"expected": "", "got": 0, "title": HOSTILE, "source": HOSTILE}
+    Verification.objects.filter(pk=run.pk).update(rows=run.rows)
+    assert "<script>" not in shown(client, path(run)).split("</head>")[1]
+
+
+def test_a_page_costs_the_same_for_many_gpus_and_a_long_history(client: Client) -> None:
+    def cost(url: str) -> int:
+        with CaptureQueriesContext(connection) as captured:
+            shown(client, url)
+        return len(captured)
+
+    first = development(machine(gpus=1))
+    cost("/")  # what is counted once per block is kept from here on
+    few = cost(path(first)), cost(TAB), cost("/")
+    for hours in range(1, 9):
+        development(machine(gpus=4), age=hours * HOUR)
+    last = development(machine(gpus=8))
+    assert (cost(path(last)), cost(TAB), cost("/")) == few
+    assert max(few) <= 20
+
+
+def test_reports_that_never_were_are_404(client: Client) -> None:
+    shown(client, "/verifications/00000000-0000-0000-0000-000000000000", 404)
+    shown(client, "/verifications/1", 404)
+
+
+# --- a service's standing -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("age", "word"),
+    [(HOUR, "dev-pass"), (25 * HOUR, "expired"), (73 * HOUR, "never")],
+)
+def test_every_list_says_the_present_verdict(client: Client, age: dt.timedelta, word: str) -> None:
+    Standing.objects.all().delete()
+    run = development(age=age)
+    Verification.objects.filter(pk=run.pk).update(overall="dev-pass")
+    Standing.objects.update(overall="dev-pass")
+    service = f"/services/inference/{factories.PETRA}"
+    for url in ("/", f"/providers/{factories.PETRA}", service, TAB, f"{service}/raw"):
+        found = attributes(shown(client, url), "service-verdict", "data-verdict")
+        assert set(found) == {(word,)}, url
+    assert f'data-verdict="{word}"' in shown(client, f"/playground/chat?provider={factories.PETRA}")
+    plain = word.removeprefix("dev-")
+    assert 'data-count="1"' in shown(client, f"/?verified={plain}")
+    assert 'data-count="0"' in shown(client, "/?verified=fail")
+
+
+def test_three_facts_stay_three(client: Client) -> None:
+    development()
+    page = shown(client, f"/services/inference/{factories.PETRA}")
+    facts = re.findall(r'<span class="who">(.*?)</span>', page)
+    assert facts == ["Owner of the 0G contract", "You", "0G Market"]
+    assert "See the report" in page
+
+
+def test_silence_keeps_the_verdict_and_says_since_when(client: Client) -> None:
+    development()
+    Standing.objects.update(unreachable_since=timezone.now() - HOUR)
+    page = shown(client, TAB)
+    assert "Unreachable since" in page and "the last verdict, not a new one" in page
+    assert "no answer" in shown(client, "/")
+
+
+def test_findings_are_told_on_both_sides(client: Client) -> None:
+    run = development()
+    factories.service(factories.BOB)
+    Finding.objects.create(
+        kind="same_ppid", provider=factories.PETRA, other_provider=factories.BOB,
+        service_kind="inference", service_name=KEY.service_name, subject="ab" * 16,
+        verification=run, opened_at=timezone.now(),
+    )  # fmt: skip
+    for provider, other in ((factories.PETRA, factories.BOB), (factories.BOB, factories.PETRA)):
+        page = shown(client, f"/services/inference/{provider}/verification")
+        assert "One machine behind two providers" in page
+        assert f'href="/providers/{other}"' in page
+
+
+def test_anybody_may_ask_for_a_check_once_a_minute(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queued: list[Any] = []
+    monkeypatch.setattr(current_app, "send_task", lambda name, args, **_: queued.append(args))
+    first = client.post(TAB)
+    assert first.status_code == 302 and first["Location"].startswith(f"{TAB}?asked=")
+    assert queued == [[*KEY, "asked", None]]
+    assert "waits for its turn" in shown(client, first["Location"])
+    second = client.post(TAB)
+    assert second.status_code == 429 and int(second["Retry-After"]) > 0
+    assert "checked just now" in second.content.decode()
+    assert len(queued) == 1
+    development(age=dt.timedelta(seconds=-1))
+    assert "Checked just now" in shown(client, first["Location"])
+    assert Client(enforce_csrf_checks=True).post(TAB).status_code == 403
+
+
+# --- /verify --------------------------------------------------------------------------------------
+
+
+def test_a_pasted_report_gets_the_same_page_as_a_providers(client: Client) -> None:
+    body = lab().body(machine()).decode()
+    response = client.post("/verify", {"text": body})
+    assert response.status_code == 302
+    page = shown(client, response["Location"])
+    assert "Evidence somebody brought" in page
+    assert len(attributes(page, "verdict-question", "data-question")) == 5
+    run = Verification.objects.get()
+    assert (run.provider, run.endpoint) == ("", "upload")
+    assert Standing.objects.count() == 0
+
+
+def test_a_bundle_is_judged_as_its_report_was(
+    client: Client, settings: Any, tmp_path: Path
+) -> None:
+    anchors = tmp_path / "anchors.json"
+    anchors.write_text(json.dumps(lab().anchors_document))
+    settings.ATTESTATION_ANCHORS = str(anchors)
+    run = development()
+    bundle = io.BytesIO(services.bundle(run))
+    bundle.name = "evidence.zip"
+    response = client.post("/verify", {"file": bundle})
+    assert response.status_code == 302
+    again = Verification.objects.get(pk=response["Location"].rsplit("/", 1)[1])
+    assert (again.overall, again.questions, again.rows) == (run.overall, run.questions, run.rows)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "Choose a file or paste"),
+        ({"text": '{"a":'}, "cannot be read"),
+        ({"text": "[" * 5000}, "cannot be read"),
+        ({"text": '{"quote": ""}', "onchain_signer": "0x12"}, "not an address"),
+        ({"text": '{"quote": ""}', "nonce": "zz"}, "not hex"),
+    ],
+)
+def test_what_cannot_be_judged_is_told(client: Client, given: dict[str, str], words: str) -> None:
+    response = client.post("/verify", given)
+    assert response.status_code == 400
+    assert words in html.unescape(response.content.decode())
+    assert Verification.objects.count() == 0
+
+
+def test_a_zip_bomb_and_a_flood_are_refused_before_they_are_read(client: Client) -> None:
+    bomb = io.BytesIO()
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("report.json", bytes(64 << 20))
+    bomb.seek(0)
+    bomb.name = "bomb.zip"
+    assert client.post("/verify", {"file": bomb}).status_code == 400
+    flood = client.post("/verify", data=b"x" * (6 << 20), content_type=FORM)
+    assert flood.status_code == 413
+    assert Client(enforce_csrf_checks=True).post("/verify", {"text": "{}"}).status_code == 403
+    for _ in range(12):
+        last = client.post("/verify", {"text": ""})
+    assert last.status_code == 429 and "Retry-After" in last
+
+
+# --- badges ---------------------------------------------------------------------------------------
+
+
+def badge(client: Client, address: str = factories.PETRA) -> tuple[int, str]:
+    response = client.get(f"/badge/{address}.svg")
+    assert response["Content-Type"] == "image/svg+xml"
+    assert "max-age=300" in response["Cache-Control"]
+    root = ElementTree.fromstring(response.content)
+    assert {element.tag.rsplit("}")[-1] for element in root.iter()} <= {
+        "svg", "title", "rect", "path", "g", "text"
+    }  # fmt: skip
+    return response.status_code, "".join(root.itertext())
+
+
+def test_a_badge_says_the_present_verdict(client: Client) -> None:
+    assert badge(client)[1].endswith("Not checked yet")
+    development()
+    assert "evelopment evidence" in badge(client)[1] and "UTC" in badge(client)[1]
+    Standing.objects.update(checked_at=timezone.now() - 25 * HOUR)
+    assert "Expired" in badge(client)[1]
+    Standing.objects.update(checked_at=timezone.now() - 73 * HOUR)
+    assert badge(client)[1].endswith("Not checked yet")
+    assert badge(client, factories.ALICE) == (404, "0G Market: Not listed0G MarketNot listed")
+    assert client.get("/badge/nobody.svg").status_code == 404
+    assert client.get(f"/badge/{factories.PETRA.lower()}.svg").status_code == 302
+
+
+def test_a_badge_says_the_worst_of_several_services(client: Client) -> None:
+    development()
+    factories.contract(kind="fine-tuning")
+    factories.service(kind="fine-tuning")
+    made = machine()
+    tuning = ServiceKey("fine-tuning", factories.PETRA, "fine-tuning-v1.0")
+    body, context = lab().body(made), lab().context(made, onchain_signer=factories.ALICE)
+    world.stored(Evidence("report", body), context, key=tuning)
+    assert "Failed" in badge(client)[1]

@@ -1,0 +1,110 @@
+"""“Only send if verified”: the server refuses whatever is not, says why, and sends nothing."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from attestation import assurance
+from attestation.engine.evidence import Evidence
+from attestation.models import Standing, Verification
+from chain.models import Head
+from inference import conversations, services
+from inference.errors import NotReady
+from inference.models import Chat, Turn
+from inference.options import Options
+from ledger import selectors as ledger
+from ledger.models import Service
+from tests import factories
+from tests.db import report_world
+from tests.db.chat_world import world
+from tests.pure.attestation_lab import ADDRESS, lab
+
+pytestmark = pytest.mark.django_db
+
+WANTED = Options(verified=True)
+HOUR = dt.timedelta(hours=1)
+
+
+@pytest.fixture
+def chat(db: None) -> Chat:
+    """A service whose development evidence holds the key that the chain names."""
+    found = world("http://127.0.0.1:9")
+    Service.objects.update(tee_signer=ADDRESS)
+    made = report_world.machine()
+    report_world.stored(Evidence("report", lab().body(made)), lab().context(made))
+    Standing.objects.update(basis=basis())
+    return found
+
+
+def basis() -> dict[str, Any]:
+    row = Service.objects.get()
+    names = ("url", "model", "verifiability", "additional_info", "tee_signer")
+    return {name: getattr(row, name) for name in (*names, "tee_signer_acknowledged")}
+
+
+def ask(chat: Chat, options: Options = WANTED) -> services.Opened:
+    return services.open_turn(chat, "Is anybody there?", process="p", options=options)
+
+
+def refused(chat: Chat) -> str:
+    with pytest.raises(NotReady) as error:
+        ask(chat)
+    assert error.value.code == "not_verified"
+    assert error.value.sentence.startswith("Nothing was sent")
+    assert Turn.objects.count() == 0
+    return error.value.sentence
+
+
+def test_verified_within_a_day_is_sent(chat: Chat) -> None:
+    assert ask(chat).call is not None
+
+
+def test_the_wish_stays_with_the_conversation_and_the_person(chat: Chat) -> None:
+    ask(chat)
+    chat.refresh_from_db()
+    assert chat.options.verified
+    assert conversations.create_chat(chat.owner, factories.PETRA).options.verified
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda: Standing.objects.all().delete(), "not been checked"),
+        (lambda: aged(25 * HOUR), "more than a day old"),
+        (lambda: aged(73 * HOUR), "not been checked"),
+        (lambda: Standing.objects.update(overall="fail"), "failed our check"),
+        (lambda: Standing.objects.update(overall="dev-partial"), "missing or could not"),
+        (lambda: Standing.objects.update(overall="not_provided"), "missing or could not"),
+        (lambda: Service.objects.update(tee_signer=factories.BOB), "listing changed"),
+        (lambda: Service.objects.update(url="http://127.0.0.1:8"), "listing changed"),
+        (lambda: Verification.objects.update(attested_signer=factories.BOB), "not the one inside"),
+        (lambda: Head.objects.update(checked_at=timezone.now() - HOUR), "which signer the chain"),
+    ],
+)
+def test_whatever_is_not_verified_is_refused_and_explained(
+    chat: Chat, change: Any, words: str
+) -> None:
+    change()
+    assert words in refused(chat)
+    assert ask(chat, Options()).call is not None  # the same question without the wish
+
+
+def aged(age: dt.timedelta) -> None:
+    Standing.objects.update(checked_at=timezone.now() - age)
+
+
+def test_a_changed_signer_is_refused_even_where_the_standing_followed(chat: Chat) -> None:
+    Service.objects.update(tee_signer=factories.BOB)
+    Standing.objects.update(basis=basis())
+    assert "not the one inside" in refused(chat)
+
+
+def test_development_evidence_counts_and_is_labelled(chat: Chat) -> None:
+    listing = ledger.service("inference", factories.PETRA)
+    assert listing is not None
+    found = assurance.of(listing, ADDRESS)
+    assert found.holds and found.development and found.overall.startswith("dev-")
