@@ -34,6 +34,7 @@ HASH = "{http://www.w3.org/2001/04/xmlenc#sha384}Hash"
 _OPAQUE = 0x1000
 _LEAST = "{https://docs.nvidia.com/attestation/specs/latest/opaque-data.html}minSvn"
 _NUMBER = re.compile(r"[0-9]{1,20}")
+_SVN_BYTES = 2
 DSIG = "{http://www.w3.org/2000/09/xmldsig#}"
 ALGORITHMS = {
     "CanonicalizationMethod": "http://www.w3.org/2006/12/xml-c14n11",
@@ -271,8 +272,8 @@ def _measurements(
                 wrong.append(f"{index} [{kind}]")
             checked += 1
         for value, least in manifest.least.items():
-            found = transcript.opaque.get(value)
-            if found is None or int.from_bytes(found, "little") < least:
+            found = transcript.opaque.get(value, b"")
+            if len(found) != _SVN_BYTES or int.from_bytes(found, "little") < least:
                 wrong.append(f"opaque {value} below {least} [{kind}]")
             checked += 1
     complete = len(manifests) == 2

@@ -24,7 +24,9 @@ class EvidenceError(ValueError):
 
 @dataclass(frozen=True)
 class Transcript:
-    """Request and response. `blocks` are numbered from 1; `signed` is what the GPU's key covers."""
+    """Request and response. `blocks` are numbered from 1; `signed` is what the GPU's key covers;
+    `typed`: the opaque data has a header and typed values.
+    """
 
     nonce: bytes
     blocks: dict[int, bytes]
@@ -32,6 +34,7 @@ class Transcript:
     signed: bytes
     signature: bytes
     trailing: int
+    typed: bool = False
 
     def text(self, kind: int) -> str:
         """An opaque value as text, padding removed; "" where it is absent."""
@@ -91,6 +94,7 @@ def _parse(evidence: bytes) -> Transcript:
         signed=evidence[:end],
         signature=evidence[end : end + SIGNATURE_BYTES],
         trailing=len(evidence) - end - SIGNATURE_BYTES,
+        typed=evidence[position:end].startswith(_MAGIC),
     )
 
 
@@ -121,7 +125,7 @@ def _opaque(evidence: bytes, position: int, end: int) -> dict[int, bytes]:
     header.
     """
     head = "<HH"
-    if evidence[position : position + len(_MAGIC)] == _MAGIC:
+    if evidence[position:end].startswith(_MAGIC):
         profile, major = struct.unpack_from("<HB", evidence, position + len(_MAGIC))
         if profile or major > _NEWEST_MAJOR:
             raise EvidenceError(f"opaque data of profile {profile}, version {major}: unknown")

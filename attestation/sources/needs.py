@@ -100,7 +100,7 @@ def of(evidence: Evidence, anchors: Anchors) -> Needs:
         transcripts=tuple(device.transcript for device in devices),
         rim_ids=_rim_ids(devices),
         questions=_questions(trusted),
-        nras=_token_request(payload, devices) if len(trusted) == len(devices) else None,
+        nras=_token_request(payload, devices, notes) if len(trusted) == len(devices) else None,
         notes=tuple(notes),
     )
 
@@ -199,13 +199,16 @@ def _questions(devices: Sequence[_Device]) -> tuple[Question, ...]:
     return tuple(found.values())[:MAX_OCSP_QUESTIONS]
 
 
-def _token_request(payload: Payload, devices: Sequence[_Device]) -> bytes | None:
+def _token_request(payload: Payload, devices: Sequence[_Device], notes: list[str]) -> bytes | None:
     """The body of `POST /v3/attest/gpu` (9.5), the same bytes for the same evidence.
 
     The nonce is the signed one, not the one that the provider wrote beside it.
     """
     nonces = {device.transcript.nonce for device in devices}
     if not devices or len(devices) != len(payload.items) or len(nonces) != 1:
+        return None
+    if any(device.transcript.typed for device in devices):
+        notes.append("version 3 of NVIDIA's verifier does not read evidence of this driver")
         return None
     arch = (payload.arch or _family(devices[0].chain)).upper()
     if not _ARCH.fullmatch(arch):

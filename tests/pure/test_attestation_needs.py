@@ -81,6 +81,14 @@ def test_gpus_that_answer_different_nonces_are_no_request() -> None:
     assert of(json.dumps(payload).encode(), "gpu-payload").nras is None
 
 
+def test_evidence_that_nvidias_service_cannot_read_is_not_sent() -> None:
+    new = Lab(b"versioned")
+    new.nvidia.opaque = nvidia.opaque(version=2)
+    found = needs.of(Evidence("report", new.body(MACHINE)), new.anchors)
+    assert found.nras is None and "does not read" in found.notes[0]
+    assert len(found.rim_ids) == 2 and len(found.questions) == 4
+
+
 def test_many_devices_ask_a_bounded_number_of_questions() -> None:
     payload = lab().nvidia.payload(bytes(32), 40)
     found = of(json.dumps(payload).encode(), "gpu-payload")
