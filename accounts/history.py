@@ -5,8 +5,9 @@ month: opening + movements = closing, to the neuron.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode
 
 from django.db.models import Count, Q, QuerySet, Sum
@@ -143,15 +144,15 @@ class Statement:
 
 
 def statement(user: str, month: dt.date, today: dt.date) -> Statement:
-    """Opening + movements = closing of a UTC month (5 queries at most)."""
+    """Opening + movements = closing of a UTC month (4 queries at most)."""
     start, end = bounds(month)
     rows = Movement.objects.filter(user=user)
-    opening = _line("Opening balance", rows.filter(at__lt=start))
-    during = rows.filter(at__gte=start, at__lt=end)
+    before, during = _sums(rows.filter(at__lt=end), start)
+    opening = _line("Opening balance", before)
     lines = tuple(
-        line
+        _line(label, [sums for sums in during if sums["kind"] == kind])
         for kind, label in KINDS.items()
-        if (line := _line(label, during.filter(kind=kind))).count
+        if any(sums["kind"] == kind for sums in during)
     )
     closing = Line(
         "Closing balance",
@@ -166,7 +167,8 @@ def statement(user: str, month: dt.date, today: dt.date) -> Statement:
 
 def months(user: str, today: dt.date) -> tuple[dt.date, ...]:
     """First days of the months from the first movement until now, newest first."""
-    first = Movement.objects.filter(user=user).order_by("at").values_list("at", flat=True).first()
+    rows = Movement.objects.filter(user=user).order_by("block")  # by its index; times follow blocks
+    first = rows.values_list("at", flat=True).first()
     month, last = _first(first.date() if first else today), _first(today)
     found = []
     while month <= last:
@@ -175,13 +177,28 @@ def months(user: str, today: dt.date) -> tuple[dt.date, ...]:
     return tuple(reversed(found)) or (last,)
 
 
-def _line(label: str, rows: QuerySet[Movement]) -> Line:
-    sums = rows.aggregate(
-        available=Sum("amount", filter=Q(balance="available")),
-        locked=Sum("amount", filter=Q(balance="sub_account")),
-        count=Count("pk"),
+Sums = Sequence[Mapping[str, Any]]
+
+
+def _sums(rows: QuerySet[Movement], start: dt.datetime) -> tuple[Sums, Sums]:
+    """Sums by kind of what happened before `start` and since (1 query)."""
+    found: Sums = list(
+        rows.values("kind", since=Q(at__gte=start))
+        .annotate(
+            available=Sum("amount", filter=Q(balance="available"), default=0),
+            locked=Sum("amount", filter=Q(balance="sub_account"), default=0),
+            count=Count("pk"),
+        )
+        .order_by()
     )
-    return Line(label, int(sums["available"] or 0), int(sums["locked"] or 0), sums["count"])
+    return [s for s in found if not s["since"]], [s for s in found if s["since"]]
+
+
+def _line(label: str, sums: Sums) -> Line:
+    available, locked, count = (
+        sum(int(each[name]) for each in sums) for name in ("available", "locked", "count")
+    )
+    return Line(label, available, locked, count)
 
 
 def bounds(month: dt.date) -> tuple[dt.datetime, dt.datetime]:
