@@ -112,7 +112,9 @@ def _may_pass(error: NetError) -> bool:
         if error.status in _PASSING or error.status == _NOT_IMPLEMENTED:
             return error.status in _PASSING
         return not 400 <= error.status < 500
-    return isinstance(error, TimedOut | Unreachable | BrokenOff)
+    if isinstance(error, TimedOut):
+        return error.stage in ("connect", "first_byte")  # a body that drips would drip again
+    return isinstance(error, Unreachable | BrokenOff)
 
 
 def _said(error: BadStatus) -> str:

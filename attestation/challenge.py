@@ -38,7 +38,8 @@ _LOCK = 0x3047_2070_6179
 MAX_TOKENS = 48
 KEY_MS = 10 * 60_000
 RANDOM_BYTES = 24
-_LIMITS = Limits(connect=5, first_byte=20, between=10, total=40, max_bytes=256 << 10)
+_LIMITS = Limits(connect=5, first_byte=20, between=10, total=30, max_bytes=256 << 10)
+_SIGNATURE = Limits(connect=5, first_byte=8, between=5, total=10, max_bytes=64 << 10)
 _SHAPE = JsonLimits(max_depth=4, max_bytes=64 << 10)
 #: Seconds before each question for the signature: a broker signs when its accounting is done.
 _WAITS = (0.0, 0.5, 1.5, 3.0)
@@ -160,7 +161,7 @@ async def _signature(client: Client, url: str) -> Any:
     for wait in _WAITS:
         await asyncio.sleep(wait)
         try:
-            async with client.open("GET", url, limits=_LIMITS) as answer:
+            async with client.open("GET", url, limits=_SIGNATURE) as answer:
                 return strictjson.loads(await answer.read(_SHAPE.max_bytes), _SHAPE)
         except BadStatus as error:
             if error.status >= 500:

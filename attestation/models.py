@@ -362,3 +362,23 @@ class Payment(models.Model):
 
     def __str__(self) -> str:
         return f"{self.amount} to {self.provider}"
+
+
+class Request(models.Model):
+    """Somebody asked for a run; gone once a worker took it."""
+
+    kind = models.CharField(max_length=100)
+    provider = AddressField()
+    service_name = models.CharField(max_length=MAX_SERVICE_NAME)
+    requested_by = models.BigIntegerField(null=True)
+    at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(
+                fields=["provider", "kind", "service_name"], name="request_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.provider}"

@@ -34,6 +34,7 @@ from attestation.models import (
     MAX_SERVICE_NAME,
     Endpoint,
     Outcome,
+    Request,
     Standing,
     Trigger,
     Verification,
@@ -45,13 +46,11 @@ from ledger import selectors as ledger
 from ledger.records import Listing
 from net.client import Client
 
-#: Name of the background task that calls `verify`.
-TASK = "attestation.verify"
+#: Name of the background task that takes what was asked for.
+TASK = "attestation.answer"
 ASKED_EVERY_SECONDS = 60
-#: A queued request that nobody took for so long is forgotten.
-QUEUED_SECONDS = 120
 #: A run that died leaves its lock behind for so long; longer than any run takes.
-LOCK_SECONDS = 280
+LOCK_SECONDS = 480
 #: All documents of an upload together, bytes.
 MAX_UPLOAD_BYTES = 4 << 20
 #: PostgreSQL advisory lock of one writer at a time: "0G runs" in bytes.
@@ -96,18 +95,21 @@ def verify_now(key: ServiceKey, by: int | None = None) -> ServiceKey:
     if not cache.add(name, now, timeout=ASKED_EVERY_SECONDS):
         since = now - float(cache.get(name) or now)
         raise TooSoon(max(1, round(ASKED_EVERY_SECONDS - since)))
-    arguments = [*exact, Trigger.ASKED.value, by]
+    request = Request(**exact._asdict(), requested_by=by, at=timezone.now())
+    Request.objects.bulk_create([request], ignore_conflicts=True)
     try:
-        current_app.send_task(TASK, args=arguments, expires=QUEUED_SECONDS)
+        current_app.send_task(TASK, expires=ASKED_EVERY_SECONDS)
     except OperationalError as error:
+        Request.objects.filter(**exact._asdict()).delete()
         cache.delete(name)
         raise QueueDown("Background work cannot be queued at the moment; try again.") from error
     return exact
 
 
 def is_running(key: ServiceKey) -> bool:
-    """Whether a run of this service is under way."""
-    return cache.get(_lock(key)) is not None
+    """Whether a run of this service is under way, or asked for (at most 1 query)."""
+    waiting = Request.objects.filter(**key._asdict())
+    return cache.get(_lock(key)) is not None or waiting.exists()
 
 
 def bundle(run: Verification) -> bytes:

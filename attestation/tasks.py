@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 from celery import shared_task
 from django.core.cache import cache
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
@@ -23,7 +25,7 @@ from django.utils import timezone
 
 from attestation import findings, services
 from attestation.errors import Busy, UnknownService
-from attestation.models import Standing, Trigger
+from attestation.models import Request, Standing, Trigger
 from attestation.selectors import ServiceKey
 from ledger import selectors as ledger
 from ledger.models import Service
@@ -36,62 +38,92 @@ JITTER = 0.2
 LEAST = timedelta(seconds=30)
 #: While nobody answers: first after this, then in doubling steps up to the interval.
 FIRST_RETRY = timedelta(minutes=2)
-BATCH = 40
-AT_ONCE = 8
-SWEEPS = 2
-#: What a sweep that died holds is free again after so long; longer than any sweep takes.
+BATCH = 16
+#: Beat comes again soon; until then new listings are looked for once more.
+WORK_SECONDS = 60
+#: What a worker that died holds is free again after so long; longer than any work takes.
 SLOT_SECONDS = 600
-_SLOTS = tuple(f"attestation:sweep:{number}" for number in range(SWEEPS))
 
 logger = logging.getLogger(__name__)
 
 
-@shared_task(name=services.TASK, ignore_result=True)
-def verify(kind: str, provider: str, service_name: str, trigger: str, by: int | None) -> str:
-    """Verify one service because somebody asked; a run under way is answer enough."""
-    key = ServiceKey(kind, provider, service_name)
-    try:
-        stored = services.verify(key, Trigger(trigger), by)
-    except (Busy, UnknownService) as error:
-        return str(error)
-    return ", ".join(f"{run.endpoint}: {run.overall or run.outcome}" for run in stored)
+@dataclass(frozen=True)
+class Job:
+    """One run to make. `by` is the primary key of the user who asked."""
+
+    key: ServiceKey
+    trigger: Trigger
+    by: int | None = None
+
+
+@shared_task(name=services.TASK, ignore_result=True, expires=services.ASKED_EVERY_SECONDS)
+def answer() -> int:
+    """Look at what visitors asked for, several at once; returns how many."""
+    return _work("attestation:answering", _requested)
 
 
 @shared_task(name="attestation.sweep", ignore_result=True, expires=14)
 def sweep() -> int:
-    """Every few seconds by beat: look at what is due, several at once; returns how many.
+    """Every few seconds by beat: look at what is due, several at once; returns how many."""
+    if Request.objects.exists():  # its task was lost, or came while another was ending
+        answer.delay()
+    _retire(timezone.now())
+    return _work("attestation:sweeping", _due)
 
-    Slow providers keep at most `SWEEPS` of the worker's threads waiting, whatever their number.
+
+def _work(slot: str, more: Callable[[set[ServiceKey]], list[Job]]) -> int:
+    """Do jobs until there are no more, or for `WORK_SECONDS`; at once only one of each slot.
+
+    So slow providers, however many, keep two of the worker's threads waiting at most. `more` is
+    told which services were looked at already.
     """
-    slot = next((name for name in _SLOTS if cache.add(name, 1, timeout=SLOT_SECONDS)), None)
-    if slot is None:
+    if not cache.add(slot, 1, timeout=SLOT_SECONDS):
         return 0
-    now = timezone.now()
+    done, began = set[ServiceKey](), time.monotonic()
     try:
-        _retire(now)
-        free = (pair for pair in due(now) if cache.add(_taken(pair[0]), 1, SLOT_SECONDS))
-        taken = list(islice(free, BATCH))
-        async_to_sync(_look_at)(taken)
-        cache.delete_many([_taken(key) for key, _ in taken])
-        return len(taken)
+        while time.monotonic() - began < WORK_SECONDS:
+            jobs = more(done)
+            if not jobs:
+                break
+            async_to_sync(_look_at)(jobs)
+            done |= {job.key for job in jobs}
     finally:
         cache.delete(slot)
+    return len(done)
 
 
-async def _look_at(taken: list[tuple[ServiceKey, Trigger]]) -> None:
-    at_once = asyncio.Semaphore(AT_ONCE)
+def _due(done: set[ServiceKey]) -> list[Job]:
+    found = (Job(key, trigger) for key, trigger in due(timezone.now()) if key not in done)
+    return list(islice(found, BATCH))
 
-    async def one(key: ServiceKey, trigger: Trigger) -> None:
-        async with at_once:
-            try:
-                await services.verify_async(key, trigger)
-            except (Busy, UnknownService):
-                pass  # somebody else looks at it, or nobody offers it any more
-            except Exception:
-                # One service must not keep the others from being looked at.
-                logger.exception("a verification failed", extra={"provider": key.provider})
 
-    await asyncio.gather(*(one(key, trigger) for key, trigger in taken))
+def _requested(done: set[ServiceKey]) -> list[Job]:
+    """Take the oldest requests; each is taken once."""
+    rows = list(Request.objects.order_by("at", "pk")[:BATCH])
+    Request.objects.filter(pk__in=[row.pk for row in rows]).delete()
+    return [
+        Job(ServiceKey(row.kind, row.provider, row.service_name), Trigger.ASKED, row.requested_by)
+        for row in rows
+    ]
+
+
+async def _look_at(jobs: list[Job]) -> None:
+    async def one(job: Job) -> None:
+        try:
+            await services.verify_async(job.key, job.trigger, job.by)
+        except (Busy, UnknownService):
+            pass  # somebody else looks at it, or nobody offers it any more
+        except Exception:
+            # One service must not keep the others from being looked at.
+            logger.exception("a verification failed", extra={"provider": job.key.provider})
+            await sync_to_async(_failed)(job.key)
+
+    await asyncio.gather(*(one(job) for job in jobs))
+
+
+def _failed(key: ServiceKey) -> None:
+    """An error of ours: the service is due again after `FIRST_RETRY`, not at once."""
+    cache.set(_name(key), 1, timeout=round(FIRST_RETRY.total_seconds()))
 
 
 def due(now: datetime) -> Iterator[tuple[ServiceKey, Trigger]]:
@@ -99,13 +131,15 @@ def due(now: datetime) -> Iterator[tuple[ServiceKey, Trigger]]:
     known = ledger.contracts()
     for row in _unlike(now)[: 10 * BATCH]:
         trigger = Trigger.CHANGED if row.looked else Trigger.LISTED
-        yield ServiceKey.of(Listing.of(row, known)), trigger
+        key = ServiceKey.of(Listing.of(row, known))
+        if cache.get(_name(key)) is None:
+            yield key, trigger
     silent = Q(unreachable_since__isnull=False, tried_at__lte=now - FIRST_RETRY)
     maybe = silent | Q(tried_at__lte=now - INTERVAL * (1 - JITTER))
     waiting = Standing.objects.filter(maybe).filter(_listed()).order_by("tried_at")
     for standing in waiting.defer("endpoints", "questions").iterator():
-        if standing.tried_at is not None and next_run(standing) <= now:
-            key = ServiceKey(standing.kind, standing.provider, standing.service_name)
+        key = ServiceKey(standing.kind, standing.provider, standing.service_name)
+        if next_run(standing) <= now and cache.get(_name(key)) is None:
             yield key, Trigger.SCHEDULE
 
 
@@ -160,5 +194,5 @@ def _retire(now: datetime) -> None:
         Standing.objects.filter(pk=row.pk).update(basis={}, updated_at=now)
 
 
-def _taken(key: ServiceKey) -> str:
-    return f"attestation:taken:{services.fingerprint(key)}"
+def _name(key: ServiceKey) -> str:
+    return f"attestation:failed:{services.fingerprint(key)}"

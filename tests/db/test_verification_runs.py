@@ -343,18 +343,24 @@ def test_unknown_services_are_refused() -> None:
             services.verify_now(key)
 
 
-def test_asking_is_limited_to_once_a_minute_and_provider(monkeypatch: pytest.MonkeyPatch) -> None:
-    queued: list[tuple[str, list[Any]]] = []
-    monkeypatch.setattr(
-        current_app, "send_task", lambda name, args, **_: queued.append((name, args))
-    )
+def test_asking_is_limited_to_once_a_minute_and_provider(
+    impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queued: list[str] = []
+    monkeypatch.setattr(current_app, "send_task", lambda name, **_: queued.append(name))
     listed("http://127.0.0.1:9")
-    assert services.verify_now(ServiceKey("inference", PETRA, "")) == KEY
+    assert services.verify_now(ServiceKey("inference", PETRA, ""), by=7) == KEY
     with pytest.raises(TooSoon) as refused:
         services.verify_now(KEY)
     assert 1 <= refused.value.retry_after <= 60
-    assert queued == [(services.TASK, [*KEY, "asked", None])]
-    assert tasks.verify.name == services.TASK
+    assert queued == [services.TASK]
+    assert tasks.answer.name == services.TASK
+    assert services.is_running(KEY)
+    assert tasks.answer() == 1
+    assert not services.is_running(KEY)
+    stored = Verification.objects.get()
+    assert (stored.trigger, stored.requested_by) == ("asked", 7)
+    assert tasks.answer() == 0
 
 
 def test_a_run_costs_a_bounded_number_of_statements(django_assert_max_num_queries: Any) -> None:
