@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 import orjson
 from django.utils import timezone
+from eth_utils.address import is_address
 
 from accounts import commands, money
 from accounts.models import Intent, State
@@ -82,8 +83,21 @@ def _values(effect: dict[str, Any]) -> tuple[int, int] | tuple[str, str]:
     before, after = effect["before"], effect["after"]
     if isinstance(before, str) and before.isdigit() and str(after).isdigit():
         return int(before), int(after)
+    return _word(before), _word(after)
+
+
+def _word(value: Any) -> str:
     words = {True: "yes", False: "no", None: "–"}
-    return str(words.get(before, before)), str(words.get(after, after))
+    text = str(words.get(value, value))
+    return f"{text[:6]}…{text[-4:]}" if is_address(text) else text
+
+
+@dataclass(frozen=True)
+class Note:
+    """One sentence of a review; `tone` is a notice's: empty or bad."""
+
+    text: str
+    tone: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,7 +113,7 @@ class Review:
     fix: str = ""
     code: str = ""
     rows: tuple[EffectRow, ...] = ()
-    warnings: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     action: str = ""
     params: str = ""
     seen: str = ""
@@ -116,7 +130,9 @@ def review(preview: Preview, params: dict[str, Any]) -> Review:
         state=State.PRECHECKED,
         title=title(preview.action, params),
         rows=effect_rows(e.to_json() for e in preview.effects),
-        warnings=preview.warnings,
+        notes=tuple(
+            Note(text, "bad" if text in preview.grave else "") for text in preview.warnings
+        ),
         action=preview.action,
         params=orjson.dumps(params).decode(),
         seen=preview.digest,

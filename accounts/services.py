@@ -32,6 +32,8 @@ class Preview:
     effects: tuple[Effect, ...]
     warnings: tuple[str, ...]
     facts: Facts
+    #: Those of `warnings` that nobody should overlook.
+    grave: frozenset[str] = frozenset()
 
     @property
     def digest(self) -> str:

@@ -92,14 +92,14 @@ def said(known: Acknowledged | None) -> tuple[str, str]:
     when = f"at block {known.block:,}"
     if known.changed:
         return (
-            f"Signer was {_short(known.then)} when you acknowledged it {when}, now "
-            f"{_short(known.now)}",
+            f"Signer was {short(known.then)} when you acknowledged it {when}, now "
+            f"{short(known.now)}",
             "changed",
         )
-    return f"Acknowledged signer {_short(known.then)} {when}", "yes"
+    return f"Acknowledged signer {short(known.then)} {when}", "yes"
 
 
-def _short(address: str) -> str:
+def short(address: str) -> str:
     return f"{address[:6]}…{address[-4:]}"
 
 

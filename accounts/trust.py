@@ -8,7 +8,7 @@ provider here.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from accounts import signers
 from accounts.facts import FINE_TUNING, Facts
+from accounts.preview_types import Effect
 from accounts.services import Preview
 from attestation.models import Verification
 from attestation.selectors import DEVELOPMENT, EXPIRED, NEVER, ServiceKey, StandingView, standing_of
@@ -70,10 +71,24 @@ def with_words(preview: Preview) -> Preview:
     if not acknowledges:
         return preview
     words = (*_change(preview.params, preview.facts), *_evidence(preview.params, preview.facts))
-    return replace(preview, warnings=(*preview.warnings, *words))
+    return replace(
+        preview,
+        warnings=(*preview.warnings, *(word.text for word in words)),
+        grave=preview.grave | {word.text for word in words if word.grave},
+        effects=(*(word.effect for word in words if word.effect), *preview.effects),
+    )
 
 
-def _change(params: dict[str, Any], facts: Facts) -> Iterable[str]:
+@dataclass(frozen=True)
+class Word:
+    """A sentence of the review; `grave`: not to be overlooked. `effect`: its row in the table."""
+
+    text: str
+    grave: bool = False
+    effect: Effect | None = None
+
+
+def _change(params: dict[str, Any], facts: Facts) -> Iterable[Word]:
     """The key is another one than the person acknowledged before, or we cannot tell."""
     account, serving = facts.accounts.get(params["provider"]), facts.serving
     listing = facts.listings.get(params["provider"])
@@ -82,24 +97,32 @@ def _change(params: dict[str, Any], facts: Facts) -> Iterable[str]:
     position = ledger.position(facts.sender, params["provider"], serving.address)
     known = signers.of_position(facts.sender, position) if position else None
     if known is None or not known.then:
-        yield (
+        yield Word(
             "You acknowledged a signing key of this provider before; which one it was then is not "
             "known here."
         )
     elif known.then != listing.signer:
-        yield (
+        yield Word(
             f"You acknowledged the signing key {known.then} (block {known.block:,}). It is "
-            f"{listing.signer} now, and this acknowledges the new one."
+            f"{listing.signer} now, and this acknowledges the new one.",
+            grave=True,
+            effect=Effect(
+                "signer_acknowledged",
+                known.then,
+                listing.signer,
+                who=params["provider"],
+            ),
         )
 
 
-def _evidence(params: dict[str, Any], facts: Facts) -> Iterable[str]:
+def _evidence(params: dict[str, Any], facts: Facts) -> Iterable[Word]:
     listing, serving = facts.listings.get(params["provider"]), facts.serving
     if listing is None or serving is None:
         return
     kind = Kind.FINE_TUNING if serving.contract == FINE_TUNING else Kind.INFERENCE
     standing = standing_of(ServiceKey(kind, params["provider"], serving.name))
-    yield evidence(standing, timezone.now(), _judged_signer(standing), listing.signer)
+    words = evidence(standing, timezone.now(), _judged_signer(standing), listing.signer)
+    yield Word(words, grave=standing.overall == "fail")
 
 
 def _judged_signer(standing: StandingView) -> str:

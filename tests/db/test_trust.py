@@ -138,8 +138,10 @@ def test_a_transfer_says_whether_the_key_it_acknowledges_was_verified(
     assert "We have not checked the evidence behind its signing key." in html
     judged(contracts, "pass")
     assert "We verified 12 minutes ago that this signing key lives" in review(alice)
+    assert '"notice bad"' not in review(alice)
     judged(contracts, "fail")
-    assert "12 minutes ago and it FAILED" in review(alice)
+    html = review(alice)
+    assert "12 minutes ago and it FAILED" in html and '"notice bad"' in html
     judged(contracts, "pass", signer=OTHER)
     assert f"was of another signing key ({OTHER})" in review(alice)
     # What was reviewed is kept with the transaction, and programs are told the same.
@@ -178,6 +180,9 @@ def test_a_key_that_changed_since_is_named_before_it_is_acknowledged_again(
     for action, more in (("transfer", "&amount=1"), ("acknowledge_signer", "&trust=yes")):
         html = review(alice, action, more)
         assert f"You acknowledged the signing key {SIGNER} (block 10). It is {OTHER} now" in html
+        effect = html.split('data-effect="signer_acknowledged"')[1].split("</tr>")[0]
+        assert f"{SIGNER[:6]}…{SIGNER[-4:]}" in effect and f"{OTHER[:6]}…{OTHER[-4:]}" in effect
+        assert '<p class="notice bad"' in html
     # Withdrawing trust needs no such words (and is refused while money lies there).
     assert "It is" not in review(alice, "acknowledge_signer", "&trust=no")
 
