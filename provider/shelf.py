@@ -27,7 +27,6 @@ CREATE TABLE IF NOT EXISTS job (
   estimate TEXT NOT NULL, count INTEGER NOT NULL, by_url INTEGER NOT NULL,
   status TEXT NOT NULL, tries INTEGER NOT NULL DEFAULT 0, created REAL NOT NULL,
   updated REAL NOT NULL, until REAL, error TEXT NOT NULL DEFAULT '', result BLOB, chat_id TEXT);
-CREATE INDEX IF NOT EXISTS job_open ON job(number) WHERE until IS NULL;
 CREATE INDEX IF NOT EXISTS job_until ON job(until);
 """
 
@@ -138,7 +137,7 @@ class Shelf:
         with self._store.transaction() as db:
             row = db.execute(
                 "SELECT number, id, user, path, content_type, body, request_hash, estimate, count,"
-                " by_url FROM job WHERE status = ? ORDER BY number LIMIT 1",
+                " by_url FROM job WHERE until IS NULL AND status = ? ORDER BY number LIMIT 1",
                 (PENDING,),
             ).fetchone()
             if row is None:
