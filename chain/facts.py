@@ -53,7 +53,7 @@ _PLACE: Callable[[Log], tuple[int, int]] = attrgetter("block_number", "log_index
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """A transaction with its outcome; `value` neuron, `gas_price` effective neuron per gas."""
+    """A transaction with its outcome; `value` neuron, `status` 1 success, 0 reverted."""
 
     hash: str
     block_hash: str
@@ -64,8 +64,6 @@ class Transaction:
     value: int
     input: str
     status: int
-    gas_used: int
-    gas_price: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,16 +182,18 @@ def logs(raw: Any) -> list[Log]:
     return found
 
 
-def transaction(raw: Any, receipt: Any) -> Transaction:
-    """A transaction of a full block together with its receipt; they must name each other."""
-    entry, outcome = _object(raw), _object(receipt)
-    if (entry.get("hash"), entry.get("blockHash")) != (
-        outcome.get("transactionHash"),
-        outcome.get("blockHash"),
-    ):
-        raise Unavailable("the node sent the receipt of another transaction")
+def transaction(raw: Any, receipt: Any | None) -> Transaction:
+    """A transaction of a full block, with its receipt unless it is known to have logged (what
+    reverts logs nothing); the two must name each other."""
+    entry = _object(raw)
+    status = 1
+    if receipt is not None:
+        outcome = _object(receipt)
+        named = (outcome.get("transactionHash"), outcome.get("blockHash"))
+        if (entry.get("hash"), entry.get("blockHash")) != named:
+            raise Unavailable("the node sent the receipt of another transaction")
+        status = quantity(outcome.get("status"))
     to = entry.get("to")
-    price = outcome.get("effectiveGasPrice", entry.get("gasPrice"))
     return Transaction(
         digest(entry.get("hash")),
         digest(entry.get("blockHash")),
@@ -203,9 +203,7 @@ def transaction(raw: Any, receipt: Any) -> Transaction:
         None if to is None else address(to),
         quantity(entry.get("value")),
         data(entry.get("input")),
-        quantity(outcome.get("status")),
-        quantity(outcome.get("gasUsed")),
-        quantity(price),
+        status,
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Container, Iterable, Sequence
 from itertools import chain, pairwise
 from typing import Any
 
-from chain import bloom, facts, ranges
+from chain import facts, proof, ranges
 from chain.errors import NodeBehind, RangeTooWide, Unavailable
 from chain.facts import Block, Call, Header, Log, Transaction
 from chain.rpc import BlockRef, Rpc
@@ -20,7 +20,6 @@ LAST_PATIENCE = 256
 #: Full blocks asked for at once.
 BLOCKS_AT_ONCE = 100
 RawBlocks = Sequence[dict[str, Any]]
-RawTransactions = list[dict[str, Any]]
 
 
 class Fetcher:
@@ -151,8 +150,8 @@ class Fetcher:
     ) -> list[Block]:
         """Blocks with their logs, and with the transactions that concern `addresses`.
 
-        Of the blocks `whole` (None: of all) bloom filters and receipts prove that `logs` is not a
-        list that ended early.
+        `chain.proof` says which receipts prove that no log of these transactions is missing; of the
+        blocks `whole` (None: of all) also none of any other transaction.
         """
         headers = [facts.header(raw) for raw in raws]
         of_block: dict[str, list[Log]] = {header.hash: [] for header in headers}
@@ -164,20 +163,26 @@ class Fetcher:
         for group in of_block.values():
             for log in group:
                 of_transaction.setdefault(log.tx_hash, []).append(log)
-        relevant, doubtful = _needed(raws, of_transaction, addresses, whole)
-        receipts = self._receipts(raws, relevant, doubtful)
+        needs = [
+            proof.needs(
+                raw, of_block[header.hash], addresses, all_of_it=_holds(whole, header.number)
+            )
+            for raw, header in zip(raws, headers, strict=True)
+        ]
+        receipts = self._receipts(raws, needs)
         held: dict[str, list[Transaction]] = {header.hash: [] for header in headers}
         ours = frozenset(addresses)
-        for raw in relevant:
-            transaction = facts.transaction(raw, receipts[raw["hash"]])
+        for raw in chain.from_iterable(need.relevant for need in needs):
+            receipt = receipts.get(raw["hash"])
+            transaction = facts.transaction(raw, receipt)
             held[transaction.block_hash].append(transaction)
             expected = of_transaction.pop(transaction.hash, [])
-            if not facts.receipt_says(receipts[raw["hash"]], ours, expected):
+            if receipt is not None and not facts.receipt_says(receipt, ours, expected):
                 raise Unavailable(f"logs and receipt of {transaction.hash} disagree")
         if of_transaction:
             raise Unavailable(f"no block holds the transaction {next(iter(of_transaction))}")
         wanted = {a.lower() for a in addresses}
-        for raw in doubtful:
+        for raw in chain.from_iterable(need.doubtful for need in needs):
             if not wanted.isdisjoint(facts.emitters(receipts[raw["hash"]])):
                 raise Unavailable(f"the node left out the logs of {raw['hash']}")
         return [
@@ -189,22 +194,19 @@ class Fetcher:
             for header in headers
         ]
 
-    def _receipts(self, raws: RawBlocks, *needed: RawTransactions) -> dict[str, Any]:
-        """The receipts of the `needed` transactions of these blocks, by hash.
+    def _receipts(self, raws: RawBlocks, needs: Sequence[proof.Needs]) -> dict[str, Any]:
+        """The receipts that are needed of these blocks, by transaction.
 
-        Where a block's are wanted for the most part they are asked for together, in one call; what
-        a node does not say so, or not in full, is asked for one by one.
+        Where most of a block's are, they are asked for together, in one call; what a node does not
+        say so, or not in full, is asked for one by one.
         """
-        single: dict[str, list[str]] = {}
-        for raw in chain(*needed):
-            single.setdefault(raw["blockHash"], []).append(raw["hash"])
+        single = {raw["hash"]: need.hashes for raw, need in zip(raws, needs, strict=True)}
         found: dict[str, Any] = {}
         node = self.rpc.node
         if node is None or node.block_receipts:
-            counts = {block_hash: len(group) for block_hash, group in single.items()}
             busy = [
                 raw for raw in raws
-                if 1 < counts.get(raw["hash"], 0) >= len(raw["transactions"]) / 2
+                if 1 < len(single[raw["hash"]]) >= len(raw["transactions"]) / 2
             ]  # fmt: skip
             together = self.rpc.block_receipts([raw["hash"] for raw in busy])
             for raw, receipts in zip(busy, together, strict=False):
@@ -219,30 +221,8 @@ class Fetcher:
         return found
 
 
-def _needed(
-    raws: RawBlocks,
-    logged: Collection[str],
-    addresses: Collection[str],
-    whole: Container[int] | None,
-) -> tuple[RawTransactions, RawTransactions]:
-    """Transactions that concern `addresses` (they logged, or they name one), and doubtful ones.
-
-    Doubtful is, where a block's bloom names our contracts, every other one of that block: those
-    of contract wallets name none of ours, and show in no other way.
-    """
-    wanted = {a.lower() for a in addresses}
-    relevant, doubtful = [], []
-    for block in raws:
-        doubted = whole is None or facts.quantity(block["number"]) in whole
-        named = doubted and bloom.names_one_of(block.get("logsBloom"), addresses)
-        for raw in _transactions(block):
-            if raw.get("blockHash") != block["hash"] or not isinstance(raw.get("hash"), str):
-                raise Unavailable("the node sent a block with transactions of another")
-            if raw["hash"] in logged or str(raw.get("to")).lower() in wanted:
-                relevant.append(raw)
-            elif named:
-                doubtful.append(raw)
-    return relevant, doubtful
+def _holds(whole: Container[int] | None, number: int) -> bool:
+    return whole is None or number in whole
 
 
 def _matched(block: dict[str, Any], receipts: Any) -> dict[str, Any]:
@@ -253,13 +233,6 @@ def _matched(block: dict[str, Any], receipts: Any) -> dict[str, Any]:
     if [r.get("transactionHash") for r in receipts] != hashes:
         return {}
     return dict(zip(hashes, receipts, strict=True))
-
-
-def _transactions(raw: dict[str, Any]) -> list[dict[str, Any]]:
-    found = raw.get("transactions")
-    if not isinstance(found, list) or not all(isinstance(t, dict) for t in found):
-        raise Unavailable("the node sent a block without its transactions")
-    return found
 
 
 def linked(raws: RawBlocks) -> list[Header]:

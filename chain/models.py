@@ -40,8 +40,6 @@ class RawTransaction(models.Model):
     value = NeuronField()
     input = models.TextField(help_text="0x-hex calldata")
     status = models.SmallIntegerField(help_text="1 success, 0 reverted")
-    gas_used = models.BigIntegerField()
-    gas_price = NeuronField(help_text="effective, neuron per gas")
 
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [

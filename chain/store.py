@@ -57,12 +57,12 @@ def _write(held: Sequence[Block], add: Add) -> None:
         RawTransaction,
         (
             "hash", "block_hash", "block_number", "index", "sender", "to", "value", "input",
-            "status", "gas_used", "gas_price",
+            "status",
         ),
         [
             (
                 t.hash, t.block_hash, t.block_number, t.index, t.sender, t.to, t.value, t.input,
-                t.status, t.gas_used, t.gas_price,
+                t.status,
             )
             for b in held
             for t in b.transactions
@@ -161,7 +161,7 @@ def _load(first: int, last: int, address: str | None) -> Iterator[Block]:
         transactions.setdefault(t.block_hash, []).append(
             Transaction(
                 t.hash, t.block_hash, t.block_number, t.index, t.sender, t.to, t.value,
-                t.input, t.status, t.gas_used, t.gas_price,
+                t.input, t.status,
             )
         )  # fmt: skip
     calls: dict[str, dict[Call, str]] = {}

@@ -27,7 +27,7 @@ def block(number: int, *, fork: str = "0", logs: int = 1, calls: int = 0) -> Blo
         Log(number, name, i, tx_hash, 0, A if i % 2 == 0 else B, ("0x" + "11" * 32,), f"0x{i:02x}")
         for i in range(logs)
     )
-    transaction = Transaction(tx_hash, name, number, 0, B, A, 2**255, "0x", 1, 21_000, 7)
+    transaction = Transaction(tx_hash, name, number, 0, B, A, 2**255, "0x", 1)
     answers = {Call(A, f"0x{i:02x}"): f"0x{i:064x}" for i in range(calls)}
     return Block(header, (transaction,) if logs else (), made, answers)
 

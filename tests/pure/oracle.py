@@ -227,7 +227,7 @@ class World:
         tx_hash = f"0x{self.number:063x}1"
         data = abi.encode_call(contract, function, *args)
         header = Header(number, block_hash, f"0x{number - 1:064x}", self.now)
-        transaction = Transaction(tx_hash, block_hash, number, 0, sender, to, value, data, 1, 0, 0)
+        transaction = Transaction(tx_hash, block_hash, number, 0, sender, to, value, data, 1)
         logs = tuple(
             _raw(number, block_hash, tx_hash, i, address, event)
             for i, (address, event) in enumerate(self.logs)
