@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from accounts import actions, money, pages
 from accounts import pages_transaction as shown
@@ -16,6 +16,8 @@ from ledger import selectors as ledger
 from ledger.records import Account
 
 _MAX_CHOICES = 200
+_MAX_PATH = 400
+_FIELDS = ("action", "account", "provider", "amount", "recipient", "slots", "trust")
 _MAX_TYPED = 60
 _MAX_SLOTS_TYPED = 1000
 _SLOTS = re.compile(r"(\d{1,3})(?:\s*[-–]\s*(\d{1,3}))?")
@@ -46,8 +48,9 @@ def build(query: Mapping[str, str], account: Account, least: tuple[int, int] | N
         recipient=query.get("recipient", "")[:_MAX_TYPED],
         slots=query.get("slots", "")[:_MAX_SLOTS_TYPED] if action == "revoke_tokens" else "",
         trust=query.get("trust") != "no",
+        then=next_step(query.get("then", "")),
         choices=_choices(action, query, account) if action in _PROVIDER else (),
-        presets=_presets(action, account, least),
+        presets=_presets(action, account, least, next_step(query.get("then", ""))),
         slider=_slider(action, account, least),
     )
 
@@ -79,6 +82,22 @@ def parameters(form: pages.Form) -> dict[str, object] | None:
     if form.action == "acknowledge_signer":
         params["acknowledged"] = form.trust
     return params
+
+
+def next_step(text: str) -> str:
+    """The form that a two-step flow goes on with: a path of this page with known fields only, or
+    empty for anything else.
+    """
+    try:
+        parts = urlsplit(text)
+        query = dict(parse_qsl(parts.query))
+    except ValueError:
+        return ""
+    if parts.scheme or parts.netloc or parts.path != "/account":
+        return ""
+    kept = {name: query[name] for name in _FIELDS if name in query}
+    path = "/account?" + urlencode(kept)
+    return path if query.get("action") in shown.FORMS and len(path) <= _MAX_PATH else ""
 
 
 def slots_of(text: str) -> list[int]:
@@ -116,9 +135,10 @@ def _hint(action: str, account: Account, least: tuple[int, int] | None) -> str:
 
 
 def _presets(
-    action: str, account: Account, least: tuple[int, int] | None
+    action: str, account: Account, least: tuple[int, int] | None, then: str
 ) -> tuple[shown.Link, ...]:
     """Amounts that are legal and usual, as links that fill the form."""
+    more = {"then": then} if then else {}
     amounts: list[tuple[str, int]] = []
     if least and action == "deposit":
         first = least[0] if account.ledger is None else least[1]
@@ -129,7 +149,9 @@ def _presets(
             rest = account.ledger.available - least[0]
             amounts.append((f"{money.short(rest)} 0G, leaving the minimum", rest))
     return tuple(
-        shown.Link(label, "/account?" + urlencode({"action": action, "amount": money.exact(a)}))
+        shown.Link(
+            label, "/account?" + urlencode({"action": action, "amount": money.exact(a), **more})
+        )
         for label, a in amounts
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from urllib.parse import urlencode
 
 from django.utils import timezone
@@ -16,6 +17,7 @@ from accounts import (
     follow,
     forms,
     limits,
+    money,
     pages,
     pages_refunds,
     selectors,
@@ -40,7 +42,7 @@ def page(user: User, query: Mapping[str, str]) -> pages.FundsPage:
     found, head = ledger.account(user.address), chain.head()
     least, now = selectors.limits(), clock.now_unix(head)
     form = forms.build(query, found, least)
-    review = None if form.error else _review(user, form)
+    review = None if form.error else _review(user, form, least)
     current = None if review else selectors.under_way(user)
     return pages.FundsPage(
         address=user.address,
@@ -120,10 +122,40 @@ def spendable_path(position: Position) -> str:
 # --- the review -----------------------------------------------------------------------------------
 
 
-def _review(user: User, form: pages.Form) -> shown.Review | None:
+def _review(user: User, form: pages.Form, least: tuple[int, int] | None) -> shown.Review | None:
     """The checked preview of what the form says; None while there is nothing to review."""
     params = forms.parameters(form)
-    return reviewed(user, form.action, params) if params is not None else None
+    if params is None:
+        return None
+    review = reviewed(user, form.action, params)
+    if form.action == "transfer" and review.code in _NEED_A_DEPOSIT:
+        others = (link for link in review.fixes if "action=deposit" not in link.path)
+        review = replace(review, fixes=(_deposit_first(review, params, least), *others))
+    return replace(review, then=form.then)
+
+
+#: Refusals of a transfer that a deposit mends.
+_NEED_A_DEPOSIT = ("LedgerNotExists", "InsufficientAvailableBalance")
+
+
+def _deposit_first(
+    review: shown.Review, params: Mapping[str, object], least: tuple[int, int] | None
+) -> shown.Link:
+    """Step 1 of 2: a deposit of what is missing, after which the transfer goes on."""
+    wanted = int(str(params["amount"]))
+    if review.code == "LedgerNotExists":
+        missing = max(wanted, least[0] if least else 0)
+    else:
+        available, required = review.arguments
+        missing = required - available
+    query = {
+        "action": "deposit",
+        "amount": money.exact(missing),
+        "then": shown.form_path("transfer", params),
+    }
+    return shown.Link(
+        f"Step 1 of 2: deposit {money.short(missing)} 0G", "/account?" + urlencode(query)
+    )
 
 
 def reviewed(user: User, action: str, params: Mapping[str, object]) -> shown.Review:
@@ -150,6 +182,7 @@ def _blocked(problem: Problem) -> shown.Review:
         fix=problem.fix,
         code=problem.code,
         fixes=_FIXES.get(problem.code, ()),
+        arguments=problem.arguments if isinstance(problem, Refused) else (),
     )
 
 

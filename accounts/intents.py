@@ -51,9 +51,9 @@ def move(intent: Intent, before: Iterable[State], after: State, **fields: Any) -
     return bool(changed)
 
 
-def start(user: User, action: str, params: Any, seen: str) -> Intent:
+def start(user: User, action: str, params: Any, seen: str, then: str = "") -> Intent:
     """Write down what the person reviewed (`seen` is `Preview.digest`), checked against the chain
-    once more.
+    once more; `then` is the form that it was the first step to (`forms.next_step`).
 
     Raises Problem `numbers_changed` (409) when the review no longer holds; a contract's refusal
     leaves a blocked intent behind and is raised too.
@@ -65,6 +65,7 @@ def start(user: User, action: str, params: Any, seen: str) -> Intent:
         action=action,
         params=checked_params,
         to=settings.LEDGER_ADDRESS,
+        then=then,
     )
     try:
         preview = trust.with_words(services.check(action, checked_params, user.address))

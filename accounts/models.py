@@ -100,6 +100,9 @@ class Intent(models.Model):
     reason = models.TextField(
         default="", help_text="one sentence for the person, where the state needs one"
     )
+    then = models.CharField(
+        max_length=400, default="", help_text="path of the form that this was the first step to"
+    )
     nonce_floor = models.BigIntegerField(default=0, help_text="sender's next nonce when reviewed")
     nonce = models.BigIntegerField(
         null=True, help_text="read from the transaction once the node shows it"

@@ -98,6 +98,7 @@ class Form:
     recipient: str = ""
     slots: str = ""
     trust: bool = True
+    then: str = ""
     choices: tuple[ProviderChoice, ...] = ()
     presets: tuple[Link, ...] = ()
     slider: Slider | None = None

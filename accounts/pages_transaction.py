@@ -110,6 +110,8 @@ class Review:
     title: str = ""
     heading: str = ""
     retry: str = ""
+    then: str = ""
+    arguments: tuple[Any, ...] = ()
     fix: str = ""
     code: str = ""
     rows: tuple[EffectRow, ...] = ()
@@ -224,6 +226,12 @@ class Transaction:
     @property
     def waits_for_wallet(self) -> bool:
         return self.intent.state == State.AWAITING_WALLET
+
+    @property
+    def next_path(self) -> str:
+        """The second step of a two-step flow, once the first is in a block."""
+        arrived = (State.INCLUDED, State.INDEXED, State.FINAL)
+        return self.intent.then if self.intent.state in arrived else ""
 
     @property
     def retry_path(self) -> str:

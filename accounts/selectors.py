@@ -34,14 +34,21 @@ def intents_of(user: User) -> QuerySet[Intent]:
 
 
 def under_way(user: User) -> Intent | None:
-    """The newest transaction that is under way, that still waits to be sent ("continue where you
-    left off"), or that ended a moment ago.
+    """The newest transaction that is under way, that still waits to be sent or for its second step
+    ("continue where you left off"), or that ended a moment ago.
     """
     now = timezone.now()
     waiting = Q(state__in=RESUMABLE, updated_at__gt=now - RESUMABLE_FOR)
     moving = Q(state__in=[State.SUBMITTED, State.INCLUDED])
     just_ended = Q(state__in=ENDED, updated_at__gt=now - SHOWN_AFTER)
-    return intents_of(user).filter(waiting | moving | just_ended).first()
+    arrived = [State.INDEXED, State.FINAL]
+    first_step = Q(state__in=arrived, created_at__gt=now - RESUMABLE_FOR) & ~Q(then="")
+    found = intents_of(user).filter(waiting | moving | just_ended | first_step).first()
+    if found is None or not found.then or found.state not in ENDED:
+        return found
+    # Its second step was begun, or something else was: the first needs no more showing.
+    later = intents_of(user).filter(created_at__gt=found.created_at).exists()
+    return None if later and found.updated_at < now - SHOWN_AFTER else found
 
 
 def contract_addresses() -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from accounts import follow, intents, limits, pages_history, selectors
+from accounts import follow, forms, intents, limits, pages_history, selectors
 from accounts import pages_transaction as shown
 from accounts.errors import NodeError, Problem
 from accounts.http import signed_out, user_of
@@ -42,11 +42,13 @@ def _answer(intent: Intent) -> HttpResponse:
 @signed_in
 @json_door
 def start(request: HttpRequest) -> HttpResponse:
-    """`{action, params, seen}` → the stored intent, checked; nothing is sent yet."""
+    """`{action, params, seen, then?}` → the stored intent, checked; nothing is sent yet."""
     user, body = user_of(request), body_of(request)
     limits.spend("transactions", user.address, limit=60, seconds=60)
     seen = text_of(body, "seen", limit=64)
-    return _answer(intents.start(user, body.get("action", ""), body.get("params", {}), seen))
+    then = forms.next_step(str(body.get("then", ""))[:1000])
+    action, params = body.get("action", ""), body.get("params", {})
+    return _answer(intents.start(user, action, params, seen, then))
 
 
 @require_POST

@@ -43,8 +43,8 @@ document.addEventListener('click', (event) => {
   const allowed = area()?.dataset.contracts.toLowerCase().split(' ') ?? [];
   const tell = (text) => say(text, confirm ?? go);
   if (confirm) {
-    const { action, params, seen } = confirm.dataset;
-    attempt(confirm, () => send({ start: { action, params: JSON.parse(params), seen } }, { allowed, show, tell }));
+    const { action, params, seen, then = '' } = confirm.dataset;
+    attempt(confirm, () => send({ start: { action, params: JSON.parse(params), seen, then } }, { allowed, show, tell }));
   } else if (go) {
     attempt(go, () => send({ id: go.dataset.txSend, again: 'again' in go.dataset }, { allowed, show, tell }));
   }

@@ -41,6 +41,36 @@ def test_a_deposit_for_another_account_belongs_to_it_at_once(
     expect(page.locator('[data-kind="deposit_received"]')).to_have_count(1)
 
 
+def test_a_first_transfer_takes_two_steps_and_goes_on_after_a_reload(
+    asgi_server: str,
+    index: None,
+    petra: str,
+    wallet: Wallet,
+    contracts: Contracts,
+    page: Page,
+    errors: list[str],
+) -> None:
+    sign_in(page, asgi_server)
+    page.goto(f"{asgi_server}/account?action=transfer&provider={petra}")
+    page.get_by_test_id("tx-amount").fill("2.5")
+    review = page.get_by_test_id("tx-review")
+    expect(review).to_contain_text("You have no compute account yet.")
+    page.get_by_role("link", name="Step 1 of 2: deposit 3 0G").click()
+    expect(page.get_by_test_id("two-steps")).to_contain_text("pays no provider yet")
+    page.get_by_test_id("tx-confirm").click()
+    step = page.get_by_test_id("next-step")
+    expect(step).to_be_visible(timeout=20_000)
+    page.goto(f"{asgi_server}/account")
+    expect(page.get_by_text("Continue where you left off")).to_be_visible()
+    step.click()
+    expect(page.get_by_test_id("tx-amount")).to_have_value("2.5")
+    to_final(page)
+    assert held(contracts, petra)["balance"] == 5 * NEURON // 2
+    assert ledger(contracts)["availableBalance"] == NEURON // 2
+    page.goto(f"{asgi_server}/account")
+    expect(step).to_have_count(0)
+
+
 def test_trust_is_withdrawn_and_given_again(
     asgi_server: str,
     index: None,

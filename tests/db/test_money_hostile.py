@@ -4,6 +4,7 @@ node that dies between two steps, amounts at the edges of a uint256.
 
 from __future__ import annotations
 
+import html as html_lib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -14,7 +15,7 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from accounts import actions, follow, intents, services
+from accounts import actions, follow, forms, intents, services
 from accounts.errors import Problem
 from accounts.models import Intent, State, User
 from devnet import accounts as cast
@@ -170,3 +171,36 @@ def test_amounts_at_the_edges_are_refused_in_words_or_shown_exactly(
         with pytest.raises(Problem) as caught:
             actions.parse(action, {**named[action], "amount": wrong})
         assert caught.value.code == "invalid_request"
+
+
+STEP = f"/account?action=transfer&account={NAME}%3A{PETRA.address}&amount=2"
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept"),
+    [
+        (STEP, STEP),
+        (STEP + "&then=x&next=//evil", STEP),
+        ("https://evil.example/account?action=transfer", ""),
+        ("//evil.example/account?action=transfer", ""),
+        ("javascript:alert(1)", ""),
+        ("/account/sign-out?action=transfer", ""),
+        ("/account?action=nothing", ""),
+        ("/account?action=transfer&amount=" + "9" * 500, ""),
+        ("//[", ""),
+        ("", ""),
+    ],
+)
+def test_a_second_step_is_a_form_of_this_page_and_nothing_else(asked: str, kept: str) -> None:
+    assert forms.next_step(asked) == kept
+
+
+def test_what_is_missing_is_offered_as_the_first_of_two_steps(contracts: Contracts) -> None:
+    client = Client()
+    client.force_login(User.objects.for_address(ALICE.address))
+    html = client.get(STEP.replace("amount=2", "amount=12.25")).content.decode()
+    assert "Step 1 of 2: deposit 2.25 0G" in html and "Retrieve from providers" in html
+    path = html_lib.unescape(html.split("Step 1 of 2")[0].rsplit('href="', 1)[1].split('"')[0])
+    assert 'data-testid="two-steps"' in client.get(path).content.decode()
+    html = client.get("/account?action=deposit&amount=2&then=https://evil.example").content.decode()
+    assert "two-steps" not in html and "evil" not in html
