@@ -1,0 +1,166 @@
+"""`/verify` for one answer: the provider's own signature, compared with what somebody brings."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from eth_account import Account
+
+from inference import answers
+from inference.answers import Body
+from inference.export import FORMAT
+from ledger.models import Service
+from protocol import replies
+from tests import factories
+from tests.live.chat_upstream import SIGNER, SIGNER_KEY, Asked, Reply, ThreadedUpstream, Upstream
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+REQUEST = b'{"model": "m", "messages": []}'
+ANSWER = b'data: {"choices": []}\n\ndata: [DONE]\n\n'
+ID = "answer-1"
+
+
+async def silent(reply: Reply, asked: Asked) -> None:
+    await reply.whole(b"{}", 404)
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    with ThreadedUpstream(silent) as started:
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def market(upstream: Upstream) -> None:
+    cache.clear()
+    factories.head()
+    factories.contract()
+    factories.service(url=upstream.url, tee_signer=SIGNER)
+    upstream.signatures[ID] = signature(REQUEST, ANSWER)
+
+
+def signature(request: bytes, answer: bytes, key: bytes = SIGNER_KEY) -> dict[str, Any]:
+    text = f"{hashlib.sha256(request).hexdigest()}:{hashlib.sha256(answer).hexdigest()}"
+    return {
+        "text": text,
+        "signature": replies.sign_text(text, key),
+        "signing_address": Account.from_key(key).address,
+        "signing_algo": "ecdsa",
+    }
+
+
+def check(client: Client, status: int = 200, **given: Any) -> str:
+    values = {"provider": factories.PETRA, "answer_id": ID, **given}
+    response = client.post("/verify?what=answer", values)
+    assert response.status_code == status
+    return html.unescape(response.content.decode())
+
+
+def verdict(page: str) -> str:
+    found = re.search(r'data-verdict="([a-z_]+)" data-testid="message-verdict"', page)
+    assert found
+    return found[1]
+
+
+def test_both_bodies_equal_what_was_signed(client: Client) -> None:
+    page = check(
+        client,
+        request_file=SimpleUploadedFile("request", REQUEST),
+        response_file=SimpleUploadedFile("answer", ANSWER),
+    )
+    assert verdict(page) == "verified"
+    assert page.count("the same</span>") == 3
+    assert hashlib.sha256(ANSWER).hexdigest() in page
+
+
+def test_a_form_changes_line_ends_and_the_pasted_answer_is_still_found(client: Client) -> None:
+    pasted = ANSWER.decode().strip().replace("\n", "\r\n")
+    assert verdict(check(client, request_text=REQUEST.decode(), response_text=pasted)) == "verified"
+
+
+def test_one_changed_letter_is_seen(client: Client) -> None:
+    page = check(client, request_text=REQUEST.decode(), response_text="data: something else")
+    assert verdict(page) == "altered"
+    page = check(client, request_text="another question", response_text=ANSWER.decode())
+    assert verdict(page) == "rewritten"
+    assert "different" in page
+
+
+def test_without_bodies_nothing_is_called_verified(client: Client) -> None:
+    page = check(client)
+    assert verdict(page) == "not_comparable"
+    assert "The key that the chain names signed an answer" in page
+    assert verdict(check(client, response_text="data: something else")) == "altered"
+    assert verdict(check(client, response_text=ANSWER.decode())) == "not_comparable"
+
+
+def test_another_key_than_the_chains_is_a_failure(client: Client, upstream: Upstream) -> None:
+    upstream.signatures[ID] = signature(REQUEST, ANSWER, bytes(31) + b"\x07")
+    page = check(client, request_text=REQUEST.decode(), response_text=ANSWER.decode())
+    assert verdict(page) == "failed"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"provider": "0x12"}, "not an address"),
+        ({"provider": factories.ALICE}, "offers no inference service"),
+        ({"answer_id": "../../admin"}, "An answer id has"),
+        ({"answer_id": "nothing"}, "no signature for this id (status 400)"),
+    ],
+)
+def test_what_stands_in_the_way_is_told(client: Client, given: dict[str, str], words: str) -> None:
+    page = check(client, 400, **given)
+    assert words in page
+    assert factories.PETRA in page or given.get("provider", "") in page  # what was typed stays
+
+
+def test_a_provider_that_does_not_answer_and_one_that_never_signs(client: Client) -> None:
+    Service.objects.update(url="http://127.0.0.1:9")
+    assert "could not be asked" in check(client, 400)
+    Service.objects.update(verifiability="standard")
+    assert "signs nothing" in check(client, 400)
+
+
+def test_an_exported_conversation_is_checked_answer_by_answer(client: Client) -> None:
+    def turn(**changed: Any) -> dict[str, Any]:
+        proof = {
+            "provider": factories.PETRA,
+            "answer_id": ID,
+            "request_base64": base64.b64encode(REQUEST).decode(),
+            "response_base64": base64.b64encode(ANSWER).decode(),
+            "signature": signature(REQUEST, ANSWER),
+        }
+        return {**proof, **changed}
+
+    altered = base64.b64encode(b"something else").decode()
+    document = {
+        "format": FORMAT,
+        "version": 1,
+        "turns": [turn(), turn(response_base64=altered), turn(signature=None), {"id": 1}],
+    }
+    file = SimpleUploadedFile("chat.json", json.dumps(document).encode())
+    page = client.post("/verify", {"file": file}).content.decode()
+    found = re.findall(r'data-verdict="([a-z_]+)" data-testid="message-verdict"', page)
+    assert found == ["verified", "altered"]
+    for broken in ({"turns": []}, {"turns": [1]}, {"format": FORMAT, "turns": [{"signature": 1}]}):
+        given = SimpleUploadedFile("chat.json", json.dumps(broken).encode())
+        assert client.post("/verify", {"file": given}).status_code in (200, 400)
+
+
+def test_forms_of_a_pasted_text_hold_the_original() -> None:
+    for original in (b"a\nb", b"a\nb\n", b"a\nb\n\n"):
+        assert original in Body(original.replace(b"\n", b"\r\n"), typed=True).forms()
+    assert Body(b"a\r\n").forms() == (b"a\r\n",)
+    assert answers.MAX_BODY_BYTES == 1 << 20
