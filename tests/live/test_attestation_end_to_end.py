@@ -21,18 +21,20 @@ from django.core.management import call_command
 
 from attestation import trust
 from attestation.models import Verification
+from attestation.verify import Exchange, signer_of
+from attestation.verify import reply as judge_reply
 from devnet import accounts
 from devnet.anvil import Anvil
 from devnet.attestation.server import Server
 from devnet.attestation.services import Services
 from devnet.deploy import connect, deploy
 from ledger import services as ledger
+from protocol import replies
 from provider.tee import development
 from tests.db.verification_world import Provider, Query, Reply
-from tests.live.provider_lab import Broker, Lab
+from tests.live.provider_lab import Broker, Lab, Upstream, served
 
 pytestmark = pytest.mark.django_db(transaction=True)
-NO_UPSTREAM = "http://127.0.0.1:9/v1"
 DEVELOPMENT = {"tdx.root"}  # red under every development root
 MODEL = accounts.model_signer(1)
 SEPARATED = {"additional_info": {"TargetSeparated": True, "TargetTeeAddress": MODEL.address}}
@@ -64,6 +66,7 @@ class Relay(Provider):
 class Market:
     """Brokers by name, the services that vouch for them, and the relay in front of "relayed"."""
 
+    lab: Lab
     brokers: dict[str, Broker]
     server: Server
     anchors: Path
@@ -85,17 +88,22 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
         "separated": {"gpus": 2, "model_key": "0x" + bytes(MODEL.key).hex()},
     }
     relay = Relay()
-    with Anvil() as node, Server(services) as server, relay_running(relay):
+    with (
+        Anvil() as node,
+        Server(services) as server,
+        relay_running(relay),
+        served(Upstream()) as model,
+    ):
         lab = Lab(connect(node.url, deploy(node.url)), node.url, folder)
         brokers = {}
         for name, machine in machines.items():
             tee = {"machine": {"seed_file": str(seed), **machine}}
             service = {"relayed": {"url": relay.url}, "separated": SEPARATED}.get(name, {})
-            made = Broker(lab, lab.person(), NO_UPSTREAM, tee=tee, service=service).start()
+            made = Broker(lab, lab.person(), f"{model}/v1", tee=tee, service=service).start()
             lab.acknowledge(made.address)
             brokers[name] = made
         relay.behind = brokers["relayed"].url
-        yield Market(brokers, server, anchors, node.url, relay)
+        yield Market(lab, brokers, server, anchors, node.url, relay)
         for broker in brokers.values():
             broker.stop()
 
@@ -171,6 +179,26 @@ def test_a_model_in_a_machine_of_its_own_is_judged_by_itself(site: Market) -> No
     runs = {run.endpoint: run for run in Verification.objects.all()}
     assert runs["model"].attested_signer == MODEL.address != runs["broker"].attested_signer
     assert runs["model"].ppid != runs["broker"].ppid
+
+
+def test_its_own_key_signs_the_answers(site: Market) -> None:
+    broker, user = site.brokers["separated"], site.lab.person()
+    site.lab.fund(user, broker.address)
+    answer = broker.ask(user.provider_key(broker.address))
+    chat_id = answer.headers["ZG-Res-Key"]
+    reply = requests.get(f"{broker.url}/v1/proxy/signature/{chat_id}?model=x", timeout=10).json()
+    service = site.lab.service(broker.address)
+    signer = signer_of(
+        tee_signer=service["teeSignerAddress"],
+        acknowledged=service["teeSignerAcknowledged"],
+        verifiability=service["verifiability"],
+        additional_info=service["additionalInfo"],
+    )
+    assert signer is not None and signer.address == reply["signing_address"] == MODEL.address
+    assert isinstance(answer.request.body, bytes)
+    sent = replies.sha256_hex(answer.request.body)
+    exchange = Exchange(sent, replies.sha256_hex(answer.content), complete=True)
+    assert judge_reply(reply, exchange, signer).verdict == "verified"
 
 
 def flip(text: str, position: int) -> str:
