@@ -319,3 +319,35 @@ def test_the_certificate_of_the_connection_is_part_of_the_run(
             return found
 
         assert async_to_sync(twice)() == [wanted, wanted]
+
+
+# --- again, by the engine of today ----------------------------------------------------------------
+
+
+def test_stored_runs_are_judged_again_and_never_changed(server: Provider) -> None:
+    def reverify() -> tuple[int, dict[str, Any]]:
+        output = io.StringIO()
+        with pytest.raises(SystemExit) as ended:
+            call_command("reverify", "--json", stdout=output)
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, json.loads(output.getvalue())
+
+    stored = run()
+    services.judge_upload(Upload(body=b"{}"))
+    server.answer = always(b"", status=404)
+    run()
+    assert reverify() == (0, {"judged": 2, "changed": []})
+    # As if an older engine had called one row otherwise.
+    for row in stored.rows:
+        if row["id"] == "tdx.debug":
+            row["verdict"] = "warn"
+    stored.overall = "dev-warn"
+    stored.save()
+    code, document = reverify()
+    (found,) = document["changed"]
+    assert (code, found["verification"]) == (1, str(stored.pk))
+    assert (found["before"], found["now"]) == ("dev-warn", "dev-pass")
+    assert found["rows"] == {"tdx.debug": ["warn", "pass"]}
+    assert Verification.objects.get(pk=stored.pk).overall == "dev-warn"
+    with pytest.raises(SystemExit):
+        call_command("reverify", stdout=io.StringIO())
