@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -96,7 +97,7 @@ async def judged(draft: Draft) -> Draft:
         draft,
         outcome=Outcome.JUDGED,
         context=context,
-        report=verify.judge(evidence, context),
+        report=await _judge(evidence, context),
         references=gathered.references,
         notes=gathered.notes,
         finished_at=timezone.now(),
@@ -122,9 +123,14 @@ async def _challenged(
     return replace(
         draft,
         context=context,
-        report=verify.judge(draft.evidence, context),
+        report=await _judge(draft.evidence, context),
         finished_at=timezone.now(),
     )
+
+
+async def _judge(evidence: Evidence, context: Context) -> Report:
+    """In a thread: below a view this loop is the server's own, and a large report takes a while."""
+    return await asyncio.to_thread(verify.judge, evidence, context)
 
 
 async def _gathered(evidence: Evidence, now: int) -> Gathered:
