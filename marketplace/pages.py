@@ -10,6 +10,7 @@ from ledger import records, statistics
 from ledger.models import Kind
 from marketplace import formats, links
 from marketplace.changes import ChangeRow
+from marketplace.findings import FindingRow
 from marketplace.parts import (
     Chip,
     Column,
@@ -129,6 +130,7 @@ class ProviderPage:
     summary: statistics.ProviderSummary
     known: bool
     rows: tuple[ServiceRow, ...]
+    findings: tuple[FindingRow, ...]
     changes: tuple[ChangeRow, ...]
     account_path: str
 
@@ -214,6 +216,7 @@ class OverviewPage:
     price_notes: tuple[str, ...]
     declared: tuple[tuple[str, str], ...]
     facts: tuple[Fact, ...]
+    findings: tuple[FindingRow, ...]
     reputation: Reputation
     paid_share: str
     warning: str

@@ -4,64 +4,22 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from django.utils import timezone
 
 from attestation import words
 from attestation.printing import QUESTIONS
-from attestation.selectors import FindingView, HistoryEntry, StandingView
+from attestation.selectors import HistoryEntry, StandingView
 from inference import words as message_words
 from inference.answers import Checked
-from marketplace import links
+from marketplace.findings import FindingRow
 from marketplace.pages import ServiceHead
 from marketplace.parts import Link, Pager
 
 #: A check that was asked for and never came is not waited for any longer.
 WAIT_SECONDS = 90
-_OTHER = {
-    "same_ppid": "The other one:",
-    "same_gpu": "The other one:",
-    "signer_reused": "The other one:",
-    "identical_evidence": "It came from",
-}
-
-
-@dataclass(frozen=True)
-class FindingRow:
-    """A fact across the market, in words, seen from one provider's page."""
-
-    kind: str
-    title: str
-    text: str
-    said: str
-    other: str
-    other_path: str
-    opened_at: dt.datetime
-    closed_at: dt.datetime | None
-    report: uuid.UUID | None
-
-
-def finding_rows(found: Iterable[FindingView], provider: str) -> tuple[FindingRow, ...]:
-    return tuple(_finding(view, provider) for view in found)
-
-
-def _finding(view: FindingView, provider: str) -> FindingRow:
-    title, text = words.FINDINGS.get(view.kind, (view.kind.replace("_", " "), ""))
-    other = view.other_provider if view.provider == provider else view.provider
-    other = "" if other == provider else other
-    return FindingRow(
-        kind=view.kind,
-        title=title,
-        text=text,
-        said=_OTHER.get(view.kind, "See"),
-        other=other,
-        other_path=links.provider_path(other) if other else "",
-        opened_at=view.opened_at,
-        closed_at=view.closed_at,
-        report=view.verification_id,
-    )
 
 
 @dataclass(frozen=True)

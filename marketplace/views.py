@@ -12,7 +12,7 @@ from django.views.decorators.http import require_safe
 
 from ledger import selectors, statistics
 from ledger.records import ChangeEntry
-from marketplace import links, pages, parts, specimens
+from marketplace import findings, links, pages, parts, specimens
 from marketplace.catalogue import Filters, catalogue_page, count_of, page_number, totals
 from marketplace.changes import ChangeRow
 from marketplace.context import head_of
@@ -140,6 +140,7 @@ def provider(request: HttpRequest, address: str) -> HttpResponse:
         summary=summary,
         known=bool(summary.services or changes.count),
         rows=parts.rows(summary.services),
+        findings=findings.open_rows(spelled),
         changes=change_rows(changes.items, alone=True),
         account_path=links.account_path(spelled),
     )

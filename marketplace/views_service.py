@@ -12,7 +12,7 @@ from accounts import signers
 from attestation.selectors import ServiceKey, StandingView, standing_of
 from ledger import selectors
 from ledger.records import ChangeEntry, Listing
-from marketplace import formats, links, pages, parts, samples
+from marketplace import findings, formats, links, pages, parts, samples
 from marketplace.catalogue import page_number
 from marketplace.changes import ChangeRow
 from marketplace.selectors import latest_changes, reputation
@@ -54,6 +54,7 @@ def overview(request: HttpRequest, kind: str, address: str) -> HttpResponse:
         price_notes=price_notes(listing),
         declared=declared(listing),
         facts=facts(listing, latest, visitor, position, standing),
+        findings=findings.open_rows(listing.provider),
         reputation=record,
         paid_share=formats.percentage(record.settled, record.settled + record.unsettled),
         warning=moved_without_consent(listing, latest),

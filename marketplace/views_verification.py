@@ -19,7 +19,7 @@ from attestation.selectors import ServiceKey
 from ledger import selectors as ledger
 from ledger.records import Listing
 from marketplace import badge as badges
-from marketplace import links, pages, parts
+from marketplace import findings, links, pages, parts
 from marketplace import pages_verification as shown
 from marketplace.catalogue import page_number
 from marketplace.views import canonical, partial
@@ -48,7 +48,7 @@ def report(request: HttpRequest, id: uuid.UUID) -> HttpResponse:
         "provider_path": links.provider_path(run.provider) if run.provider else "",
         "service_path": verify,
         "verify_path": verify if listing and not listing.removed else "",
-        "findings": shown.finding_rows(page.findings, run.provider),
+        "findings": findings.rows(page.findings, run.provider),
     }
     return render(request, "attestation/report.html", context)
 
@@ -95,7 +95,7 @@ def _tab(request: HttpRequest, listing: Listing, problem: str = "") -> shown.Ver
     return shown.VerificationTab(
         service=pages.service_head(listing, "verification", standing=standing),
         standing=shown.standing_panel(standing),
-        findings=shown.finding_rows(selectors.findings(listing.provider), listing.provider),
+        findings=findings.rows(selectors.findings(listing.provider), listing.provider),
         entries=found.items,
         pager=parts.pager(found, "checks", lambda page: _path(listing, page=page)),
         path=parts.service_path(listing, "verification"),

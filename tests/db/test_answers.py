@@ -154,7 +154,12 @@ def test_an_exported_conversation_is_checked_answer_by_answer(client: Client) ->
     page = client.post("/verify", {"file": file}).content.decode()
     found = re.findall(r'data-verdict="([a-z_]+)" data-testid="message-verdict"', page)
     assert found == ["verified", "altered"]
-    for broken in ({"turns": []}, {"turns": [1]}, {"format": FORMAT, "turns": [{"signature": 1}]}):
+    made: tuple[dict[str, Any], ...] = (
+        {"turns": []},
+        {"turns": [1]},
+        {"format": FORMAT, "turns": [{"signature": 1}]},
+    )
+    for broken in made:
         given = SimpleUploadedFile("chat.json", json.dumps(broken).encode())
         assert client.post("/verify", {"file": given}).status_code in (200, 400)
 

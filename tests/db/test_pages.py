@@ -30,6 +30,7 @@ PATHS = (
     "/providers",
     f"/providers/{PROVIDER}",
     f"/services/inference/{PROVIDER}",
+    f"/services/inference/{PROVIDER}/verification",
     f"/services/inference/{PROVIDER}/changes",
     f"/services/inference/{PROVIDER}/settlements",
     f"/services/inference/{PROVIDER}/use",
@@ -37,6 +38,7 @@ PATHS = (
     "/changes",
     "/network",
     "/status",
+    "/verify",
     "/freshness",
     "/styleguide",
 )

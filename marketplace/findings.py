@@ -1,0 +1,60 @@
+"""Facts across the market, in words, as seen from one provider's pages."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from attestation import selectors, words
+from attestation.selectors import FindingView
+from marketplace import links
+
+_OTHER = {
+    "same_ppid": "The other one:",
+    "same_gpu": "The other one:",
+    "signer_reused": "The other one:",
+    "identical_evidence": "It came from",
+}
+
+
+@dataclass(frozen=True)
+class FindingRow:
+    """A fact across the market, in words, seen from one provider's page."""
+
+    kind: str
+    title: str
+    text: str
+    said: str
+    other: str
+    other_path: str
+    opened_at: dt.datetime
+    closed_at: dt.datetime | None
+    report: uuid.UUID | None
+
+
+def rows(found: Iterable[FindingView], provider: str) -> tuple[FindingRow, ...]:
+    return tuple(_finding(view, provider) for view in found)
+
+
+def _finding(view: FindingView, provider: str) -> FindingRow:
+    title, text = words.FINDINGS.get(view.kind, (view.kind.replace("_", " "), ""))
+    other = view.other_provider if view.provider == provider else view.provider
+    other = "" if other == provider else other
+    return FindingRow(
+        kind=view.kind,
+        title=title,
+        text=text,
+        said=_OTHER.get(view.kind, "See"),
+        other=other,
+        other_path=links.provider_path(other) if other else "",
+        opened_at=view.opened_at,
+        closed_at=view.closed_at,
+        report=view.verification_id,
+    )
+
+
+def open_rows(provider: str) -> tuple[FindingRow, ...]:
+    """What holds now about a provider (1 query)."""
+    return rows(selectors.findings(provider, open_only=True), provider)
