@@ -129,8 +129,12 @@ def _thread(chat: Chat | None, listings: list[Listing]) -> tuple[tuple[Asked, ..
     turns = _turns(chat, {pk for place in places.values() for pk in place.columns})
     going = context.context(chat, chat.leaf_id)
     sent = {turn.pk for turn in going.turns}
-    first_sent = min(sent, default=path[-1] + 1 if path else 0)
-    left_out = sum(pk < first_sent for pk in path) if sent else 0
+    first_sent = min(sent, default=next((pk for pk in path if pk > chat.forgotten), 0))
+    left_out = sum(
+        pk < first_sent and turns[pk].answer_sealed != b"" and turns[pk].state != State.FAILED
+        for pk in shown
+        if pk in turns
+    )
     asked = tuple(
         Asked.of(
             turns[pk],

@@ -1,12 +1,15 @@
-// One conversation's websocket: reconnects by itself and tells `onOpen` so that nothing is lost or sent twice.
+// One conversation's line to the server: a websocket that reconnects by itself; where a network lets none through, forms
+// to ask and server-sent events to watch. `onOpen` is told each time, so that nothing is lost or sent twice.
 const FIRST_DELAY = 400;
 const LONGEST_DELAY = 8000;
+const TRIES_BEFORE_PLAIN = 3;
+const TRIES = 20;
 // The server's final words: reconnecting would not help (see inference/consumers.py).
 const FINAL = { 4400: 'The server did not understand this page. Reload it.', 4401: 'You are signed out. Sign in again.', 4429: 'Too many messages. Wait a little, then reload.' };
 
 export class ChatSocket {
-  constructor(base, { onOpen, onMessage, onLost, onEnd }) {
-    Object.assign(this, { base, onOpen, onMessage, onLost, onEnd, delay: FIRST_DELAY, refused: 0 });
+  constructor(base, { onOpen, onMessage, onLost, onEnd, token }) {
+    Object.assign(this, { base, onOpen, onMessage, onLost, onEnd, token, delay: FIRST_DELAY, refused: 0, opened: false });
   }
 
   open(chat) {
@@ -15,7 +18,7 @@ export class ChatSocket {
     const socket = new WebSocket(`${scheme}//${location.host}${this.base}${chat}`);
     let opened = false;
     socket.addEventListener('open', () => {
-      opened = true;
+      opened = this.opened = true;
       this.socket = socket;
       this.delay = FIRST_DELAY;
       this.refused = 0;
@@ -25,8 +28,10 @@ export class ChatSocket {
     socket.addEventListener('close', (event) => {
       this.socket = null;
       if (FINAL[event.code]) { this.onEnd(FINAL[event.code]); return; }
-      // Never let in, several times over: signed out elsewhere, or not this person's conversation.
-      if (!opened && (this.refused += 1) > 6) { this.onEnd('This page has no connection to the server. Reload it.'); return; }
+      if (!opened) this.refused += 1;
+      // Never let in, from the first moment on: this network has no websockets.
+      if (!this.opened && this.refused >= TRIES_BEFORE_PLAIN) { this.plain = new PlainLine(this); this.onOpen(); return; }
+      if (this.refused > TRIES) { this.onEnd('This page has no connection to the server. Reload it.'); return; }
       this.onLost();
       setTimeout(() => this.open(chat), this.delay);
       this.delay = Math.min(this.delay * 2, LONGEST_DELAY);
@@ -35,8 +40,52 @@ export class ChatSocket {
 
   // False while there is no connection: `onOpen` follows and sends what is still owed.
   send(message) {
+    if (this.plain) { this.plain[message.type](message); return true; }
     if (this.socket?.readyState !== WebSocket.OPEN) return false;
     this.socket.send(JSON.stringify(message));
     return true;
+  }
+}
+
+// The same messages without a websocket (inference/views.py `send`, views_turns.py `events`).
+class PlainLine {
+  constructor(line) { Object.assign(this, { line, streams: new Map() }); }
+
+  post(path, fields = {}) {
+    return fetch(`/playground/chat/${path}`, {
+      method: 'POST',
+      credentials: 'same-origin',
+      headers: { Accept: 'application/json', 'X-CSRFToken': this.line.token() },
+      body: new URLSearchParams(fields),
+    });
+  }
+
+  async prompt({ key, options, type, ...message }) {
+    const given = Object.entries({ ...options, ...message, key }).filter(([, value]) => value !== null && value !== false && value !== '');
+    try {
+      const response = await this.post(`${this.line.chat}/send`, Object.fromEntries(given));
+      const said = await response.json().catch(() => ({}));
+      if (!response.ok) throw new Error(said.title ?? `The server answered ${response.status}.`, { cause: said });
+      this.line.onMessage({ type: 'turn', key, turn: said.turns[0], turns: said.turns, refused: '' });
+      for (const turn of said.turns) this.resume({ turn, after: 0 });
+    } catch (error) {
+      this.line.onMessage({ type: 'error', key, code: error.cause?.code ?? 'unsent', sentence: error.message, signer: error.cause?.signer });
+    }
+  }
+
+  stop({ turn }) { this.post(`turns/${turn}/stop`).catch(() => this.line.onLost()); }
+
+  resume({ turn, after }) {
+    this.streams.get(turn)?.close();
+    const stream = new EventSource(`/playground/chat/turns/${turn}/events?after=${after}`);
+    this.streams.set(turn, stream);
+    stream.addEventListener('message', (event) => {
+      const said = JSON.parse(event.data);
+      this.line.onMessage({ turn, seq: Number(event.lastEventId), ...said });
+      if (said.type === 'verdict') stream.close();
+    });
+    stream.addEventListener('error', () => {
+      if (stream.readyState === EventSource.CLOSED) this.line.onEnd('This page has no connection to the server. Reload it.');
+    });
   }
 }

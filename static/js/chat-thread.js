@@ -19,7 +19,7 @@ function copyButtons(element) {
     code.dataset.copies = '';
     const button = icon.firstElementChild.cloneNode(true);
     button.dataset.copy = code.querySelector('pre').textContent;
-    code.append(button);
+    code.prepend(button);
   }
 }
 

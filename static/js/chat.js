@@ -23,6 +23,7 @@ const socket = new ChatSocket(root.dataset.socket, {
   },
   onLost() { lost(writing()); },
   onEnd(sentence) { lost(false); fail(sentence); },
+  token: () => form.elements.csrfmiddlewaretoken.value,
   onMessage(message) { handlers[message.type]?.(message); },
 });
 
@@ -95,6 +96,7 @@ async function ask({ text, provider, also = '', again = null, options = null }) 
     owed.set(message.key, { message, element: thread.begin(text, again) });
     if (input.value === text) input.value = '';
     edit(0);
+    estimate();
     socket.send(message);
   } catch (error) {
     fail(error.message);

@@ -1,0 +1,263 @@
+"""Blocks while streaming, versions, columns, settings, undo, search, log, in Chromium."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from inference.models import Chat, Turn
+from ledger.models import Service
+from tests import factories
+from tests.browser import pagecheck
+from tests.browser.test_chat import answers, ask, sign_in
+from tests.db.chat_world import make_key, world
+from tests.live.chat_upstream import SIGNER, Asked, Reply, ThreadedUpstream, Upstream
+
+#: Pictures for people to look at, where a folder is named.
+PICTURES = os.environ.get("CHAT_PICTURES", "")
+
+RICH = """## How a refund works
+
+1. **Request** it: the provider keeps `1 0G` in reserve.
+2. Wait until it unlocks.
+
+```python
+def fee(tokens: int, price: int = 420) -> int:
+    # whole neuron, never float
+    return tokens * price
+```
+
+| step | who | when |
+|------|-----|------|
+| request | you | now |
+| unlock | contract | 2 h |
+
+So the cost is \\(c = t \\cdot p\\). More: <https://0g.ai> ![x](https://evil.example/x.png)
+
+<script>alert(1)</script> stays text.
+"""
+
+
+async def provider(reply: Reply, asked: Asked) -> None:
+    question = asked.body
+    answer_id = f"id-{len(reply.upstream.chats)}"
+    if b"overlong" in question and b"ledger" in question:
+        await reply.whole(b'{"error":"maximum context length is 8192 tokens"}', 400)
+        return
+    if b"busy" in question:
+        await reply.whole(b'{"error":"too many"}', 503, Retry_After="8")
+        return
+    await reply.start(answer_id)
+    if b"think" in question:
+        for word in ("Let me ", "see. ", "Two plus two…"):
+            piece = b'{"choices":[{"delta":{"reasoning_content":"%s"}}]}' % word.encode()
+            await reply.send(b"data: " + piece + b"\n\n")
+    if b"slowly" in question:
+        await reply.tokens(*[f"word{i} " for i in range(200)], pause=0.05)
+    pause = 0.3 if b"pausing" in question else 0.005
+    await reply.tokens(*re.findall(r"\s*\S+|\s+", RICH), pause=pause)
+    await reply.signed_end(answer_id, asked)
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    with ThreadedUpstream(provider) as started:
+        yield started
+
+
+@pytest.fixture
+def chat(asgi_server: str, upstream: Upstream) -> Chat:
+    return world(upstream.url)
+
+
+@pytest.fixture
+def alice(asgi_server: str, chat: Chat, page: Page) -> Iterator[Page]:
+    sign_in(page, asgi_server, chat.owner)
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    yield page
+    # Taking a picture of a whole page puts a style of its own into it.
+    assert [e for e in errors if not (PICTURES and "inline style" in e)] == []
+
+
+def picture(page: Page, name: str) -> None:
+    if not PICTURES:
+        return
+    for width in (390, 1440):
+        for scheme in ("light", "dark"):
+            page.set_viewport_size({"width": width, "height": 1000})
+            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            page.screenshot(path=Path(PICTURES) / f"{name}-{width}-{scheme}.png", full_page=True)
+    page.set_viewport_size({"width": 1280, "height": 720})
+
+
+def second_provider(chat: Chat, **more: Any) -> None:
+    service = Service.objects.get(provider=factories.PETRA)
+    factories.service(factories.CHARLIE, url=service.url, tee_signer=SIGNER, **more)
+    factories.sub_account(provider=factories.CHARLIE, acknowledged=True)
+    make_key(chat.owner, factories.CHARLIE)
+
+
+def test_closed_blocks_appear_while_the_answer_streams(
+    alice: Page, asgi_server: str, chat: Chat
+) -> None:
+    alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
+    ask(alice, "pausing, think")
+    streaming = alice.locator('[data-state="open"]')
+    expect(streaming.locator("[data-blocks] h4")).to_have_text("How a refund works")
+    expect(streaming).to_have_attribute("aria-busy", "true")
+    expect(streaming.locator("[data-reasoning]")).to_contain_text("Thinking")
+    expect(streaming.locator("[data-text]")).not_to_contain_text("How a refund works")
+    expect(streaming.locator("[data-blocks] ol li")).to_have_count(2, timeout=15_000)
+    picture(alice, "streaming")
+    # another window sees the same, from the stream
+    alice.reload()
+    expect(alice.locator("[data-blocks] ol li")).to_have_count(2)
+    shown = alice.locator("[data-blocks]").inner_text()
+    assert shown.count("How a refund works") == 1
+    expect(alice.get_by_test_id("message-verdict")).to_have_attribute(
+        "data-verdict", "verified", timeout=60_000
+    )
+    answer = answers(alice)
+    expect(answer.locator(".prose .hk").first).to_have_text("def")
+    expect(answer.locator("table td")).to_have_count(6)
+    expect(answer.locator(".math")).to_have_count(1)
+    expect(answer.locator(".prose img, .prose script")).to_have_count(0)
+    expect(answer.locator("details.reasoning summary")).to_contain_text("Thought for")
+    expect(alice.locator("[data-status]")).to_have_text("Answer complete, 7 tokens.")
+    code = answer.locator(".codeblock .copy")
+    assert "return tokens * price" in (code.get_attribute("data-copy") or "")
+    picture(alice, "answer")
+
+
+def test_edit_regenerate_and_go_back(alice: Page, asgi_server: str, chat: Chat) -> None:
+    alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
+    ask(alice, "First question")
+    expect(alice.get_by_test_id("message-verdict")).to_have_count(1)
+    expect(alice.get_by_test_id("chat-send")).to_be_visible()
+    alice.get_by_test_id("chat-input").press("ArrowUp")
+    expect(alice.get_by_test_id("chat-input")).to_have_value("First question")
+    expect(alice.locator("[data-editing]")).to_be_visible()
+    alice.get_by_test_id("chat-input").fill("Edited question")
+    alice.get_by_test_id("chat-input").press("Enter")
+    expect(alice.get_by_test_id("chat-version")).to_have_text("2/2")
+    expect(alice.locator(".question")).to_have_text("Edited question")
+    alice.get_by_role("button", name="Regenerate").click()
+    expect(alice.get_by_test_id("chat-version")).to_have_text("3/3")
+    expect(answers(alice)).to_have_count(1)
+    picture(alice, "versions")
+    alice.get_by_role("button", name="Version before").click()
+    expect(alice.get_by_test_id("chat-version")).to_have_text("2/3")
+    alice.get_by_role("button", name="Version before").click()
+    expect(alice.locator(".question")).to_have_text("First question")
+    assert Turn.objects.count() == 3
+
+
+def test_settings_estimate_and_two_columns(alice: Page, asgi_server: str, chat: Chat) -> None:
+    second_provider(chat, input_price=10**12)
+    alice.goto(f"{asgi_server}/playground/chat/{chat.pk}?provider={factories.PETRA}")
+    alice.locator(".settings > summary").click()
+    alice.get_by_role("button", name="Precise").click()
+    expect(alice.get_by_label("Temperature")).to_have_value("0.2")
+    alice.get_by_label("System prompt").fill("Be brief.")
+    alice.get_by_test_id("chat-also").select_option(factories.CHARLIE)
+    alice.get_by_test_id("chat-input").fill("Compare them")
+    expect(alice.get_by_test_id("chat-estimate")).to_contain_text("Up to ")
+    picture(alice, "settings")
+    pagecheck.sound(alice, alice.url)
+    alice.locator(".settings").evaluate("e => { e.open = true }")
+    alice.get_by_test_id("chat-also").select_option(factories.CHARLIE)
+    alice.get_by_label("System prompt").fill("Be brief.")
+    ask(alice, "Compare them")
+    expect(alice.locator("[data-columns] > section")).to_have_count(2)
+    expect(alice.get_by_test_id("message-verdict")).to_have_count(2)
+    expect(alice.get_by_test_id("message-cost")).to_have_count(2)
+    expect(alice.get_by_test_id("chat-send")).to_be_visible()
+    alice.reload()
+    expect(alice.locator("[data-columns] > section")).to_have_count(2)
+    picture(alice, "columns")
+    alice.get_by_role("button", name="Go on with this answer").last.click()
+    expect(alice.locator("[data-columns] > section")).to_have_count(2)
+    assert Chat.objects.get(pk=chat.pk).leaf_id == Turn.objects.get(provider=factories.CHARLIE).pk
+    assert all(b"Be brief" in turn.request for turn in Turn.objects.select_related("chat"))
+
+
+def test_failures_offer_the_next_step(alice: Page, asgi_server: str, chat: Chat) -> None:
+    second_provider(chat)
+    alice.goto(f"{asgi_server}/playground/chat/{chat.pk}?provider={factories.PETRA}")
+    ask(alice, "busy")
+    ending = alice.locator('[data-failure="busy"]')
+    expect(ending).to_contain_text("It asks to wait 8")
+    expect(ending.get_by_test_id("chat-other")).to_contain_text("same price")
+    picture(alice, "failed")
+    ask(alice, "What is a ledger?")
+    expect(alice.get_by_test_id("message-verdict")).to_have_count(1)
+    expect(alice.get_by_test_id("chat-send")).to_be_visible()
+    ask(alice, "overlong")
+    expect(alice.locator('[data-failure="too_long"]')).to_contain_text("What is a ledger?")
+    picture(alice, "too-long")
+    alice.get_by_role("button", name="Remove them").click()
+    expect(alice.locator("#turns")).to_contain_text("not sent any more")
+    alice.locator('[data-failure="too_long"]').get_by_role("button", name="Ask again").click()
+    expect(alice.get_by_test_id("message-verdict")).to_have_count(2)
+    picture(alice, "cut")
+
+
+def test_search_rename_delete_undo_and_the_log(alice: Page, asgi_server: str, chat: Chat) -> None:
+    alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
+    ask(alice, "What is a walrus?")
+    expect(alice.get_by_test_id("message-verdict")).to_have_count(1)
+    alice.reload()
+    alice.locator(".delete > summary").click()
+    picture(alice, "menu")
+    alice.get_by_label("Name").fill("About walruses")
+    alice.get_by_role("button", name="Rename").click()
+    expect(alice.locator("#chat-title")).to_have_text("About walruses")
+    alice.get_by_label("Search your conversations").fill("REFUND")
+    alice.get_by_label("Search your conversations").press("Enter")
+    expect(alice.locator(".conversations")).to_contain_text("1 found in 1 answers")
+    picture(alice, "search")
+    pagecheck.sound(alice, alice.url)
+    alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
+    alice.get_by_role("link", name="Inspect").click()
+    expect(alice.locator("h1")).to_have_text("Request")
+    picture(alice, "inspect")
+    pagecheck.sound(alice, alice.url)
+    alice.goto(f"{asgi_server}/playground/requests")
+    expect(alice.get_by_test_id("request-row")).to_have_count(1)
+    picture(alice, "requests")
+    pagecheck.sound(alice, alice.url)
+    alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
+    alice.locator(".delete > summary").click()
+    alice.get_by_role("button", name="Delete conversation").click()
+    expect(alice.locator("[data-undo]")).to_be_visible()
+    picture(alice, "deleted")
+    alice.get_by_role("button", name="Undo").click()
+    expect(alice.locator("#chat-title")).to_have_text("About walruses")
+
+
+def test_without_a_websocket_the_event_stream_carries_the_answer(
+    alice: Page, asgi_server: str, chat: Chat
+) -> None:
+    """Networks that let no websocket through: asked by form, watched by server-sent events."""
+    alice.route_web_socket(re.compile("/ws/chat/"), lambda route: route.close())
+    alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
+    ask(alice, "Count slowly")
+    expect(answers(alice)).to_contain_text("word5 ", timeout=15_000)
+    alice.get_by_test_id("chat-stop").click()
+    expect(alice.locator(".ending")).to_contain_text("You stopped this answer")
+    expect(alice.get_by_test_id("chat-send")).to_be_visible()
+    ask(alice, "And now?")
+    expect(answers(alice)).to_have_count(2)
+    expect(alice.locator("[data-error]")).to_be_hidden()
+    expect(alice.get_by_test_id("message-verdict").last).to_have_attribute(
+        "data-verdict", "verified", timeout=15_000
+    )
+    assert Turn.objects.count() == 2
