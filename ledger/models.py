@@ -235,23 +235,23 @@ class Service(Layered):
                 name="service_listed",
                 condition=Q(shadowed=False, removed=False),
             ),
-            # Orders that people ask for; ties are sorted on reading.
-            models.Index(
-                LISTED_PRICE, name="service_by_price", condition=Q(shadowed=False, removed=False)
-            ),
-            models.Index(
-                fields=["updated_at_unix"],
-                name="service_by_change",
-                condition=Q(shadowed=False, removed=False),
-            ),
+            # The orders that people ask for, either way round, with what breaks ties: stakes and
+            # prices are often all the same.
             *(
                 models.Index(
-                    column, name=f"service_by_{name}", condition=Q(shadowed=False, removed=False)
+                    column,
+                    "kind",
+                    "provider",
+                    "serving",
+                    name=f"service_order_{name}",
+                    condition=Q(shadowed=False, removed=False),
                 )
                 for name, column in (
+                    ("price", LISTED_PRICE),
                     ("input", F("input_price")),
                     ("output", F("output_price")),
                     ("stake", F("stake")),
+                    ("change", F("updated_at_unix")),
                     ("creation", F("created_block")),
                     ("type", Left("service_type", SORTED_LENGTH)),
                 )

@@ -52,7 +52,7 @@ MAX_PAGE_SIZE = 200
 #: PostgreSQL's OFFSET is a 64-bit number; nobody reads that far.
 MAX_PAGE = 1_000_000
 
-#: `sort=` values and their columns; a leading `-` turns the direction, ties break by provider.
+#: `sort=` values and their columns; ties break by provider, a leading `-` turns all of it round.
 SORTS: dict[str, str] = {
     "model": "model",
     "price": "price",
@@ -184,9 +184,9 @@ def services(
     name = SORTS.get(query.sort.removeprefix("-"), "model")
     texts = ("model", "service_type")  # a stranger's, of any length
     column = Left(name, SORTED_LENGTH) if name in texts else F(name)
-    order = column.desc() if descending else column.asc()
-    rows = matching(query).defer("search").annotate(price=LISTED_PRICE)
-    rows = rows.order_by(order, "kind", "provider", "serving")
+    ties = (F("kind"), F("provider"), F("serving"))
+    rows = matching(query).defer("search").annotate(price=LISTED_PRICE).order_by(column, *ties)
+    rows = rows.reverse() if descending else rows
     known = contracts()
     return paginate(rows, page, page_size, lambda row: Listing.of(row, known), count)
 

@@ -236,11 +236,19 @@ def provider(address: str, now: dt.datetime | None = None) -> ProviderSummary:
 
 
 def paid_since(since: dt.datetime) -> QuerySet[Settlement]:
-    """Accepted items from a moment on. Blocks and times rise together: the first block leads to
-    the rows by the index that every history has, past all the older ones."""
+    """Accepted items from a moment on."""
     accepted = Settlement.objects.filter(status__in=ACCEPTED, at__gte=since)
-    first = Subquery(accepted.order_by("at").values("block")[:1], output_field=BigIntegerField())
-    return accepted.filter(block__gte=first)
+    return accepted.filter(block__gte=first_paid(since))
+
+
+def first_paid(since: dt.datetime) -> Subquery:
+    """The block of the first accepted item from a moment on; NULL where there is none.
+
+    Blocks and times rise together: this block leads to the rows of a window by the index that every
+    history has, past all the older rows.
+    """
+    accepted = Settlement.objects.filter(status__in=ACCEPTED, at__gte=since)
+    return Subquery(accepted.order_by("at").values("block")[:1], output_field=BigIntegerField())
 
 
 @dataclass(frozen=True)
