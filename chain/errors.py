@@ -3,6 +3,7 @@
     ChainError
     ├── Retry                 wait and ask again (or ask another node)
     │   ├── Unavailable       no, late, oversized or malformed answer
+    │   │   └── NoState       the node no longer keeps the state of that block
     │   ├── RateLimited       the node asks us to slow down
     │   ├── RangeTooWide      fewer blocks per log query, please (`suggested`: how many, if it said)
     │   └── NodeBehind        the node does not have the block yet, or its answers disagree
@@ -30,6 +31,10 @@ class Retry(ChainError):
 
 class Unavailable(Retry):
     """The node did not answer, answered too late, too much, or not in JSON-RPC."""
+
+
+class NoState(Unavailable):
+    """The node has pruned the state of the block a view was asked at."""
 
 
 class RateLimited(Retry):

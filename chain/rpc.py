@@ -20,6 +20,7 @@ from chain.endpoint import Endpoint
 from chain.errors import (
     Halt,
     NodeBehind,
+    NoState,
     RangeTooWide,
     RateLimited,
     Retry,
@@ -416,7 +417,7 @@ def _raise_transient(name: str, failure: Failure) -> None:
 
 def _required(answer: Any) -> Any:
     if isinstance(answer, Failure) and is_pruned(answer.message):
-        raise Unavailable(
+        raise NoState(
             f"the node does not keep the state of that block ({answer.message}); "
             "a back-fill needs an archive node in CHAIN_RPC_URLS"
         )

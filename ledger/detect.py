@@ -10,10 +10,12 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from chain.errors import NoState
 from chain.facts import Block, Call, Header
 from chain.projection import Reader
 from ledger import reads
 from ledger.state import State
+from protocol.abi import AbiError
 
 #: (block number, expected native balance after it), ascending.
 Sums = Sequence[tuple[int, int]]
@@ -123,12 +125,17 @@ class Misplaced:
                 header = headers.get(block) or Header(block, "", "", 0)
                 calls = [reads.ledger(self.address, user) for user in users]
                 for user, call, said in zip(users, calls, read.views(header, calls), strict=True):
-                    found[user, block] = _said(call, said) - known[user].at(block)
+                    available = _said(call, said)
+                    ours = known[user].at(block)
+                    found[user, block] = 0 if available is None else available - ours
             return [found[place] for place in places]
 
-        ends = zip(asked, differences(asked), strict=True)
-        spans = [(user, self.first - 1, block, end) for (user, block), end in ends]
-        found = jumps(spans, differences)
+        try:
+            ends = zip(asked, differences(asked), strict=True)
+            spans = [(user, self.first - 1, block, end) for (user, block), end in ends]
+            found = jumps(spans, differences)
+        except NoState:
+            return []  # the sums are right all the same; only the place is not known better
         self.settled.update(found)
         return [(block, reads.ledger(self.address, user)) for user, block in found]
 
@@ -156,8 +163,12 @@ def _available(base: State, layer: State, users: Collection[str]) -> dict[str, _
     return found
 
 
-def _said(call: Call, result: str) -> int:
-    """The available balance a view answers; 0 for a ledger that does not exist."""
-    answered = reads.answer("ledger", call, result)
+def _said(call: Call, result: str) -> int | None:
+    """The available balance a view answers, 0 for a ledger that does not exist; None where there
+    is no contract yet, or one of a code that answers in another shape."""
+    try:
+        answered = reads.answer("ledger", call, result)
+    except AbiError:
+        return None
     value = answered[2] if answered else None
     return int(value["availableBalance"]) if value else 0
