@@ -23,7 +23,7 @@ from django.utils import timezone
 
 from attestation import services
 from attestation.engine.evidence import Evidence
-from attestation.models import Finding, Outcome, Standing, Verification
+from attestation.models import Finding, Outcome, Request, Standing, Verification
 from attestation.selectors import ServiceKey
 from tests import factories
 from tests.db import report_world as world
@@ -276,16 +276,18 @@ def test_findings_are_told_on_both_sides(client: Client) -> None:
 def test_anybody_may_ask_for_a_check_once_a_minute(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queued: list[Any] = []
-    monkeypatch.setattr(current_app, "send_task", lambda name, args, **_: queued.append(args))
+    queued: list[str] = []
+    monkeypatch.setattr(current_app, "send_task", lambda name, **_: queued.append(name))
     first = client.post(TAB)
     assert first.status_code == 302 and first["Location"].startswith(f"{TAB}?asked=")
-    assert queued == [[*KEY, "asked", None]]
-    assert "waits for its turn" in shown(client, first["Location"])
+    assert queued == [services.TASK]
+    assert "is being asked for its evidence" in shown(client, first["Location"])
     second = client.post(TAB)
     assert second.status_code == 429 and int(second["Retry-After"]) > 0
     assert "checked just now" in second.content.decode()
     assert len(queued) == 1
+    Request.objects.all().delete()
+    assert "waits for its turn" in shown(client, first["Location"])
     development(age=dt.timedelta(seconds=-1))
     assert "Checked just now" in shown(client, first["Location"])
     assert Client(enforce_csrf_checks=True).post(TAB).status_code == 403
