@@ -16,7 +16,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from accounts import node, refusals
+from accounts import carriers, node, refusals
 from accounts.errors import NodeError, RpcError
 from accounts.intents import move, submitted
 from accounts.models import FOLLOWED, RECONSIDERED, Intent, State
@@ -133,8 +133,12 @@ def _mined(intent: Intent, receipt: dict[str, Any], found: dict[str, Any]) -> No
         "block": block,
         "block_hash": block_hash,
         "fee": node.quantity(receipt.get("gasUsed")) * node.quantity(price),
-        "nonce": node.quantity(found.get("nonce")),
+        "nonce": _nonce(intent, found),
     }
+    if carriers.failed_inside(receipt, intent.user.address):
+        reason = "Your wallet carried it out and the call failed. Only gas was charged."
+        move(intent, _OPEN, State.REVERTED, code="failed_inside", reason=reason, **facts)
+        return
     if node.quantity(receipt.get("status")) != 1:
         if intent.state == State.REVERTED and intent.block_hash == block_hash:
             return
@@ -164,14 +168,25 @@ _REORGANISED = "The chain reorganised; checking again."
 
 def _is_ours(intent: Intent, found: dict[str, Any]) -> bool:
     """A hash proves nothing by itself: sender, target, calldata and value must be the reviewed
-    ones.
+    ones, or those of the call that a contract wallet carried out.
     """
+    wallet = intent.user.address
+    if carriers.carries(
+        found, wallet=wallet, to=intent.to, data=intent.data, value=int(intent.value)
+    ):
+        return node.is_contract(wallet)
     return (
         str(found.get("from", "")).lower() == intent.user.address.lower()
         and str(found.get("to") or "").lower() == intent.to.lower()
         and str(found.get("input", found.get("data", ""))).lower() == intent.data.lower()
         and node.quantity(found.get("value")) == intent.value
     )
+
+
+def _nonce(intent: Intent, found: dict[str, Any]) -> int | None:
+    """The sender's nonce; None where somebody else sent it for a contract wallet."""
+    own = str(found.get("from", "")).lower() == intent.user.address.lower()
+    return node.quantity(found.get("nonce")) if own else None
 
 
 def _why(intent: Intent, block: int) -> tuple[str, str]:
@@ -201,9 +216,8 @@ def _waiting(intent: Intent, found: dict[str, Any]) -> None:
     if not _is_ours(intent, found):
         _replaced(intent, "other")
         return
-    nonce = node.quantity(found.get("nonce"))
     if intent.state == State.SUBMITTED:
-        Intent.objects.filter(pk=intent.pk).update(nonce=nonce)
+        Intent.objects.filter(pk=intent.pk).update(nonce=_nonce(intent, found))
         intent.refresh_from_db()
     elif intent.state == State.DROPPED:
         move(intent, [State.DROPPED], State.SUBMITTED, reason="The network knows it again.")
@@ -231,6 +245,13 @@ def _missing(intent: Intent, used: int) -> None:
         return
     age = timezone.now() - (intent.submitted_at or intent.updated_at)
     nonce = intent.nonce
+    if nonce is None and age > HEARSAY and node.is_contract(intent.user.address):
+        # The hash may be a wallet's own: nothing is on the chain before all owners have signed.
+        if age > RECONSIDERED_FOR:
+            move(intent, [State.SUBMITTED], State.DROPPED, reason=_NOT_CARRIED_OUT)
+        elif not intent.reason:
+            Intent.objects.filter(pk=intent.pk).update(reason=_OTHERS_SIGN)
+        return
     if nonce is None and age > HEARSAY:
         # Never seen here: the wallet most likely took the nonce that was next when it was asked.
         nonce = intent.nonce_floor
@@ -244,6 +265,12 @@ def _missing(intent: Intent, used: int) -> None:
             reason="The network no longer knows this transaction. Nothing was charged. Should it "
             "arrive after all within a day, it is shown here.",
         )
+
+
+_OTHERS_SIGN = (
+    "Your wallet is a contract: its other owners may have to sign first. You can leave this page."
+)
+_NOT_CARRIED_OUT = "Your wallet did not carry it out within a day. Nothing was charged."
 
 
 def _find_replacement(intent: Intent, nonce: int, *, lost: bool) -> None:

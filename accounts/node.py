@@ -47,6 +47,11 @@ def call(method: str, *params: Any, timeout: float = TIMEOUT_SECONDS) -> Any:
     return result
 
 
+def is_contract(address: str) -> bool:
+    """Whether there is code at an address now."""
+    return call("eth_getCode", address, "latest") not in ("0x", "", None)
+
+
 def known_anywhere(tx_hash: str, *, timeout: float = TIMEOUT_SECONDS) -> bool:
     """Whether any of the configured nodes knows a transaction; a silent one knows nothing."""
     request = rpc.Request("eth_getTransactionByHash", (tx_hash,))

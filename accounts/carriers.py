@@ -1,0 +1,49 @@
+"""Transactions of wallets that are contracts: the reviewed call travels inside somebody else's
+transaction (a Safe's `execTransaction`, an ERC-4337 bundle), so sender, target and data are other
+ones. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from eth_utils.crypto import keccak
+
+#: A Safe's transaction succeeds although the call inside it failed, and says so in a log.
+_SAFE_FAILED = "0x" + keccak(text="ExecutionFailure(bytes32,uint256)").hex()
+#: An ERC-4337 bundle does, too: the second word of the log is the call's success.
+_USER_OPERATION = (
+    "0x"
+    + keccak(text="UserOperationEvent(bytes32,address,address,uint256,bool,uint256,uint256)").hex()
+)
+
+
+def carries(found: Mapping[str, Any], *, wallet: str, to: str, data: str, value: int) -> bool:
+    """Whether a transaction goes to (or names) `wallet` and holds exactly the reviewed call: its
+    target, its calldata and its value as ABI words.
+    """
+    carrier = str(found.get("input", found.get("data", ""))).lower()
+    named = str(found.get("to") or "").lower() == wallet.lower() or _word(wallet) in carrier
+    inside = _word(to) in carrier and data.removeprefix("0x").lower() in carrier
+    return named and inside and f"{value:064x}" in carrier
+
+
+def failed_inside(receipt: Mapping[str, Any], wallet: str) -> bool:
+    """Whether the carrier was included and the call inside it failed."""
+    logs = receipt.get("logs")
+    for log in logs if isinstance(logs, list) else ():
+        topics = log.get("topics") or [""]
+        own = str(log.get("address", "")).lower() == wallet.lower()
+        if own and topics[0] == _SAFE_FAILED:
+            return True
+        sender = len(topics) > 2 and str(topics[2]).lower().endswith(wallet[2:].lower())
+        success = str(log.get("data", ""))[66:130]
+        if topics[0] == _USER_OPERATION and sender and success == "0" * 64:
+            return True
+    return False
+
+
+def _word(address: str) -> str:
+    """An address as an ABI word, hex without 0x."""
+    return "0" * 24 + address[2:].lower()

@@ -1,0 +1,111 @@
+"""Transactions of contract wallets: found inside their carrier, and nothing else taken for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from eth_utils.address import to_checksum_address
+
+from accounts import carriers, follow, intents, services
+from accounts.models import Intent, State, User
+from devnet import accounts as cast
+from devnet.client import Chain
+from devnet.deploy import Contracts, connect
+
+pytestmark = pytest.mark.django_db
+NEURON = 10**18
+OWNER, BOB = cast.user(1), cast.user(2)
+SAFE = str(to_checksum_address("0x" + "5afe" * 10))
+#: A wallet contract of 40 bytes: calldata is to ‖ value ‖ data, and it makes that call.
+FORWARDER = (
+    "0x60403603" "8060406000" "37" "60006000" "82" "6000" "602035" "600035" "5a" "f1"
+    "6021" "57" "60006000fd" "5b00"
+)  # fmt: skip
+FIVE = {"amount": str(5 * NEURON)}
+
+
+@pytest.fixture
+def contracts(anvil: Any, devnet: Any, settings: Any) -> Iterator[Contracts]:
+    settings.CHAIN_RPC_URLS = (anvil.url,)
+    found = connect(anvil.url, devnet)
+    with found.chain.rollback():
+        found.chain.rpc.call("anvil_setCode", SAFE, FORWARDER)
+        found.chain.rpc.call("anvil_setBalance", SAFE, hex(100 * NEURON))
+        yield found
+
+
+def opened() -> Intent:
+    user = User.objects.for_address(SAFE)
+    seen = services.check("deposit", FIVE, SAFE).digest
+    return intents.confirm(intents.start(user, "deposit", FIVE, seen))
+
+
+def carry(chain: Chain, intent: Intent, *, value: int | None = None, to: str = "") -> str:
+    target = bytes.fromhex((to or intent.to)[2:]).rjust(32, b"\0")
+    amount = (int(intent.value) if value is None else value).to_bytes(32, "big")
+    data = target + amount + bytes.fromhex(intent.data[2:])
+    return str(chain.send(OWNER, SAFE, data, gas=500_000).tx_hash)
+
+
+def looked(intent: Intent) -> Intent:
+    Intent.objects.filter(pk=intent.pk).update(checked_at=None)
+    return follow.look(intent)
+
+
+def test_a_call_that_the_wallet_contract_carried_out_is_its_own(contracts: Contracts) -> None:
+    intent = opened()
+    intents.submitted(intent, carry(contracts.chain, intent))
+    assert looked(intent).state == State.INCLUDED and intent.fee and intent.nonce is None
+    assert contracts.ledger.view("getLedger", SAFE)["availableBalance"] == 5 * NEURON
+
+
+@pytest.mark.parametrize("changes", [{"value": 4 * NEURON}, {"to": BOB.address}])
+def test_a_carrier_of_another_call_is_another_transaction(
+    contracts: Contracts, changes: dict[str, Any]
+) -> None:
+    intent = opened()
+    intents.submitted(intent, carry(contracts.chain, intent, **changes))
+    assert (looked(intent).state, intent.code) == (State.REPLACED, "other")
+
+
+def test_without_code_at_the_address_nobody_carries_anything(contracts: Contracts) -> None:
+    intent = opened()
+    tx_hash = carry(contracts.chain, intent)
+    contracts.chain.rpc.call("anvil_setCode", SAFE, "0x")
+    intents.submitted(intent, tx_hash)
+    assert (looked(intent).state, intent.code) == (State.REPLACED, "other")
+
+
+def test_a_hash_that_only_the_wallet_knows_waits_for_its_owners(contracts: Contracts) -> None:
+    intent = opened()
+    intents.submitted(intent, "0x" + "5a" * 32)
+    for age, state, words in (
+        (timedelta(minutes=30), State.SUBMITTED, "its other owners may have to sign first"),
+        (timedelta(hours=25), State.DROPPED, "did not carry it out within a day"),
+    ):
+        Intent.objects.filter(pk=intent.pk).update(submitted_at=timezone.now() - age)
+        assert looked(intent).state == state
+        assert words in Intent.objects.get().reason
+
+
+def word(text: str) -> str:
+    return text.removeprefix("0x").lower().rjust(64, "0")
+
+
+def test_a_failure_inside_the_carrier_is_read_from_its_logs() -> None:
+    safe = {"address": SAFE, "topics": [carriers._SAFE_FAILED], "data": "0x" + "00" * 64}
+    assert carriers.failed_inside({"logs": [safe]}, SAFE)
+    assert not carriers.failed_inside({"logs": [{**safe, "address": BOB.address}]}, SAFE)
+    for success, failed in (("0", True), ("1", False)):
+        operation = {
+            "address": BOB.address,
+            "topics": [carriers._USER_OPERATION, "0x" + "11" * 32, "0x" + word(SAFE)],
+            "data": "0x" + word("7") + word(success) + "00" * 64,
+        }
+        assert carriers.failed_inside({"logs": [operation]}, SAFE) is failed
+    assert not carriers.failed_inside({"logs": None}, SAFE)
+    assert not carriers.failed_inside({}, SAFE)
