@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -12,8 +13,11 @@ from playwright.sync_api import Browser, Page, expect
 
 from attestation.engine.evidence import Evidence
 from attestation.models import Finding, Standing, Verification
+from inference.models import Turn
 from tests import factories
 from tests.browser import pagecheck
+from tests.browser.test_chat import sign_in
+from tests.db import chat_world
 from tests.db import report_world as world
 from tests.db.report_world import KEY, development, machine, path, stored, unreachable
 from tests.pure.attestation_lab import lab
@@ -143,3 +147,26 @@ def test_a_badge_is_a_picture(site: str, page: Page) -> None:
     picture = page.get_by_alt_text("Present verdict as a badge")
     expect(picture).to_be_visible()
     assert picture.evaluate("(image) => image.naturalWidth") > 100
+
+
+def test_a_refusal_to_send_explains_itself_and_keeps_the_text(asgi_server: str, page: Page) -> None:
+    chat = chat_world.world("http://127.0.0.1:9")
+    sign_in(page, asgi_server, chat.owner)
+    page.goto(f"{asgi_server}/playground/chat?provider={factories.PETRA}")
+    expect(page.get_by_test_id("service-verdict")).to_have_attribute("data-verdict", "never")
+    page.get_by_test_id("chat-verified").check()
+    page.get_by_test_id("chat-input").fill("Something private")
+    page.get_by_test_id("chat-send").click()
+    error = page.locator("[data-error-text]")
+    expect(error).to_contain_text("Nothing was sent: you send only to verified providers")
+    expect(page.get_by_test_id("chat-input")).to_have_value("Something private")
+    assert Turn.objects.count() == 0
+
+
+def test_an_address_in_clear_is_warned_about(asgi_server: str, page: Page, settings: Any) -> None:
+    chat_world.world("http://provider.example")
+    page.goto(f"{asgi_server}/playground/chat?provider={factories.PETRA}")
+    expect(page.get_by_text("travel readable")).to_have_count(0)  # a devnet's providers are local
+    settings.IS_DEVNET = False
+    page.reload()
+    expect(page.get_by_text("your key and every word travel readable")).to_be_visible()
