@@ -21,9 +21,11 @@ NEWCOMER = cast.user(1)
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     running = Demo(Path(tmp_path_factory.mktemp("demo")) / "demo.log")
-    running.ready()
-    yield running
-    running.end()
+    try:
+        running.ready()
+        yield running
+    finally:
+        running.end()
 
 
 @pytest.fixture(scope="module")
