@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Q
-
+from attestation.findings_chain import Seen, said, signer_differs, signer_reused, url_changed
 from attestation.models import Fact, Finding, Identity, Outcome, Trait, Verification
 from attestation.selectors import ServiceKey
 from attestation.standings import DEVELOPMENT
-from ledger.models import Movement, ServiceChange, SubAccount
+from ledger.models import Service
 from ledger.records import Listing
 
 #: Something that happened, not something that holds: closed by the first run after so long.
@@ -28,18 +26,6 @@ _SHARED = {
     Trait.EVIDENCE: Fact.IDENTICAL_EVIDENCE,
 }
 _SEVERITY = {"pass": 0, "warn": 1, "not_provided": 2, "fail": 3}
-#: Rows of one listing whose holders are looked at one by one.
-MAX_HOLDERS = 5_000
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A fact as it is now: what it is about, whom else it concerns."""
-
-    fact: Fact
-    subject: str
-    other: str = ""
-    detail: Mapping[str, Any] | None = None
 
 
 def of_run(run: Verification, previous: Verification | None) -> None:
@@ -64,8 +50,10 @@ def of_run(run: Verification, previous: Verification | None) -> None:
 def of_listing(listing: Listing, run: Verification | None, now: dt.datetime) -> None:
     """Facts that follow from the listing's own history on chain."""
     key = ServiceKey.of(listing)
-    seen = [*_url_changed(listing), *_signer_differs(listing)]
-    _replace(key, {Fact.URL_CHANGED, Fact.SIGNER_DIFFERS}, seen, run, now, endpoint="")
+    seen = [*url_changed(listing), *signer_differs(listing), *signer_reused(listing)]
+    facts = {Fact.URL_CHANGED, Fact.SIGNER_DIFFERS, Fact.SIGNER_REUSED}
+    _replace(key, facts, seen, run, now, endpoint="")
+    _signer_given_up(listing.provider, now)
 
 
 def retire(key: ServiceKey, now: dt.datetime) -> None:
@@ -215,9 +203,8 @@ def _shared(run: Verification, trait: str, value: str) -> list[Seen]:
     first = others.order_by("since", "pk").first()
     if first is None:
         return []
-    same = Q(provider=first.provider, other_provider=run.provider)
-    if Finding.objects.filter(same, kind=fact, subject=value, closed_at__isnull=True).exists():
-        return []  # already said from the other side
+    if said(fact, first.provider, run.provider, value):
+        return []
     detail = {"other_service": [first.service_kind, first.service_name], "endpoint": run.endpoint}
     detail["other_since"] = first.since.isoformat()
     return [Seen(fact, value, first.provider, detail)]
@@ -235,71 +222,22 @@ def _let_go(run: Verification, now_known_by: _Traits, now: dt.datetime) -> None:
     held = Finding.objects.filter(
         other_provider=run.provider, kind__in=set(_SHARED.values()), closed_at__isnull=True
     )
-    _close([row for row in held if row.subject not in known], now)
+    # Without an endpoint: read from the chain and not from evidence.
+    gone = [row for row in held if row.detail.get("endpoint") and row.subject not in known]
+    _close(gone, now)
 
 
 # --- the chain's own history ----------------------------------------------------------------------
 
 
-def _changes(listing: Listing) -> list[ServiceChange]:
-    """Newest first."""
-    rows = ServiceChange.objects.filter(
-        provider=listing.provider,
-        serving=listing.serving,
-        change__in=("url", "signer", "acknowledged", "unacknowledged", "registered"),
+def _signer_given_up(provider: str, now: dt.datetime) -> None:
+    """What others hold about a key that this provider no longer names."""
+    named = Service.current.filter(provider=provider, removed=False).values_list("tee_signer")
+    held = Finding.objects.filter(
+        other_provider=provider, kind=Fact.SIGNER_REUSED, closed_at__isnull=True
     )
-    return list(rows.order_by("-block", "-sequence", "-pk")[:200])
-
-
-def _url_changed(listing: Listing) -> list[Seen]:
-    """A new URL keeps the owner's acknowledgement (contracts.md 6.6): nobody looked at it there."""
-    if not listing.tee_signer_acknowledged:
-        return []
-    for row in _changes(listing):
-        if row.change in ("acknowledged", "registered"):
-            return []
-        if row.change == "url":
-            detail = {"block": row.block, **_both(row, "url")}
-            return [Seen(Fact.URL_CHANGED, listing.url[:500], detail=detail)]
-    return []
-
-
-def _signer_differs(listing: Listing) -> list[Seen]:
-    """Users whose money was put there when another key signed for it (contracts.md 6.6)."""
-    change = next((row for row in _changes(listing) if row.change == "signer"), None)
-    if change is None or not int(_both(change, "tee_signer")["before"] or "0", 16):
-        return []
-    holders = set(
-        SubAccount.current.filter(
-            provider=listing.provider, serving=listing.serving, live=True, acknowledged=True
-        )
-        .exclude(balance=0)
-        .values_list("user", flat=True)[:MAX_HOLDERS]
-    )
-    transfers = Movement.objects.filter(
-        provider=listing.provider, serving=listing.serving, kind="transfer", user__in=holders
-    )
-    later = Q(block__gt=change.block) | Q(block=change.block, sequence__gt=change.sequence)
-    renewed = set(transfers.filter(later).values_list("user", flat=True))
-    earlier = set(transfers.exclude(later).values_list("user", flat=True)) - renewed
-    if not earlier:
-        return []
-    detail = {
-        **_both(change, "tee_signer"),
-        "block": change.block,
-        "accounts": len(earlier),
-        # Neither a transfer before nor one after: when they accepted which key is not known.
-        "unknown": len(holders - earlier - renewed),
-    }
-    return [Seen(Fact.SIGNER_DIFFERS, listing.tee_signer, detail=detail)]
-
-
-def _both(row: ServiceChange, name: str) -> dict[str, str]:
-    """The value before and after, as the timeline holds them."""
-    return {
-        "before": str((row.before or {}).get(name) or ""),
-        "after": str((row.after or {}).get(name) or ""),
-    }
+    gone = held.exclude(subject__in=named)
+    _close([row for row in gone if not row.detail.get("endpoint")], now)
 
 
 # --- rows -----------------------------------------------------------------------------------------

@@ -100,7 +100,8 @@ def get_verification(request: HttpRequest, response: HttpResponse, id: uuid.UUID
 
     `content_hash` is the SHA-256 over what was judged, by what, and the result.
     """
-    run = known_or_404("This verification", _run(id))
+    found = Verification.objects.filter(pk=id).first()
+    run = known_or_404("This verification", found)
     response["ETag"] = f'W/"{run.content_hash[:24]}"'
     response["Cache-Control"] = f"public, max-age={_DAY}"
     return report_body(run)
@@ -115,7 +116,8 @@ def get_verification(request: HttpRequest, response: HttpResponse, id: uuid.UUID
 )
 def get_bundle(request: HttpRequest, id: uuid.UUID) -> HttpResponse:
     """`manage.py verify_bundle FILE.zip` judges it the same, offline, by anybody's own anchors."""
-    run = known_or_404("This verification", _run(id))
+    rows = Verification.objects.select_related("body", "chain_pem")
+    run = known_or_404("This verification", rows.filter(pk=id).first())
     try:
         body = services.bundle(run)
     except NoEvidence:
@@ -124,7 +126,3 @@ def get_bundle(request: HttpRequest, id: uuid.UUID) -> HttpResponse:
     response["Content-Disposition"] = f'attachment; filename="verification-{id}.zip"'
     response["Cache-Control"] = f"public, max-age={_DAY}"
     return response
-
-
-def _run(id: uuid.UUID) -> Verification | None:
-    return Verification.objects.select_related("body", "chain_pem").filter(pk=id).first()

@@ -148,6 +148,27 @@ def test_byte_identical_evidence_and_a_changed_compose_file(server: Provider) ->
     assert not held()
 
 
+def test_one_key_named_by_two_providers_is_a_fact_of_the_chain_alone(server: Provider) -> None:
+    server.answer = always(b"{}")
+    listed(server.url)
+    run()
+    listed(server.url, PAUL)
+    run(PAULS)
+    signers = Counter({(Fact.SIGNER_REUSED, PAUL, PETRA): 1})
+    assert held(Fact.SIGNER_REUSED) == signers
+    run()
+    assert held(Fact.SIGNER_REUSED) == signers, "once, whoever is looked at"
+    Service.objects.filter(provider=PETRA).update(tee_signer=CHARLIE)
+    run()
+    assert not held(Fact.SIGNER_REUSED), "the other one gave it up"
+    Service.objects.filter(provider=PAUL).update(tee_signer=CHARLIE)
+    run(PAULS)
+    assert held(Fact.SIGNER_REUSED) == signers
+    Service.objects.update(tee_signer="0x" + "0" * 40)
+    run(PAULS)
+    assert not held(Fact.SIGNER_REUSED), "no key is nobody's key"
+
+
 def test_forged_evidence_puts_nobody_under_suspicion(server: Provider) -> None:
     listed(server.url)
     run()
@@ -161,7 +182,10 @@ def test_forged_evidence_puts_nobody_under_suspicion(server: Provider) -> None:
         stored = run(PAULS)
     assert (stored.overall, stored.ppid, stored.attested_signer) == ("fail", "", "")
     # Its GPU evidence is genuine, wherever it was taken from: that much is a fact.
-    assert held() == Counter({(Fact.SAME_GPU, PAUL, PETRA): 1})
+    # So is the key that both name on chain.
+    assert held() == Counter(
+        {(Fact.SAME_GPU, PAUL, PETRA): 1, (Fact.SIGNER_REUSED, PAUL, PETRA): 1}
+    )
     assert Identity.objects.filter(provider=PAUL, trait__in=("ppid", "signer")).count() == 0
     assert Identity.objects.filter(provider=PETRA).count() == known
 

@@ -76,7 +76,7 @@ def test_what_two_share_is_seen_though_both_are_new() -> None:
         raised = together(*(lambda key=key: services.verify(key, Trigger.COMMAND) for key in keys))
     assert raised == []
     assert Standing.objects.filter(overall="dev-pass").count() == 6
-    for fact in (Fact.SAME_PPID, Fact.SAME_GPU, Fact.SIGNER_REUSED):
+    for fact in (Fact.SAME_PPID, Fact.SAME_GPU):
         assert Finding.objects.filter(kind=fact, closed_at__isnull=True).count() == 5, fact
 
 

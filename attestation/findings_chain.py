@@ -1,0 +1,106 @@
+"""Facts that follow from a listing's own history on chain, whatever its evidence says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Q
+
+from attestation.models import Fact, Finding
+from ledger.models import Movement, Service, ServiceChange, SubAccount
+from ledger.records import Listing
+
+#: Holders of one listing that are looked at one by one.
+MAX_HOLDERS = 5_000
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A fact as it is now: what it is about, whom else it concerns."""
+
+    fact: Fact
+    subject: str
+    other: str = ""
+    detail: Mapping[str, Any] | None = None
+
+
+def said(fact: Fact, provider: str, other: str, subject: str) -> bool:
+    """Whether it is already said from the other side."""
+    rows = Finding.objects.filter(kind=fact, provider=provider, other_provider=other)
+    return rows.filter(subject=subject, closed_at__isnull=True).exists()
+
+
+def _changes(listing: Listing) -> list[ServiceChange]:
+    """Newest first."""
+    rows = ServiceChange.objects.filter(
+        provider=listing.provider,
+        serving=listing.serving,
+        change__in=("url", "signer", "acknowledged", "unacknowledged", "registered"),
+    )
+    return list(rows.order_by("-block", "-sequence", "-pk")[:200])
+
+
+def url_changed(listing: Listing) -> list[Seen]:
+    """A new URL keeps the owner's acknowledgement (contracts.md 6.6): nobody looked at it there."""
+    if not listing.tee_signer_acknowledged:
+        return []
+    for row in _changes(listing):
+        if row.change in ("acknowledged", "registered"):
+            return []
+        if row.change == "url":
+            detail = {"block": row.block, **_both(row, "url")}
+            return [Seen(Fact.URL_CHANGED, listing.url[:500], detail=detail)]
+    return []
+
+
+def signer_differs(listing: Listing) -> list[Seen]:
+    """Users whose money was put there when another key signed for it (contracts.md 6.6)."""
+    change = next((row for row in _changes(listing) if row.change == "signer"), None)
+    if change is None or not int(_both(change, "tee_signer")["before"] or "0", 16):
+        return []
+    holders = set(
+        SubAccount.current.filter(
+            provider=listing.provider, serving=listing.serving, live=True, acknowledged=True
+        )
+        .exclude(balance=0)
+        .values_list("user", flat=True)[:MAX_HOLDERS]
+    )
+    transfers = Movement.objects.filter(
+        provider=listing.provider, serving=listing.serving, kind="transfer", user__in=holders
+    )
+    later = Q(block__gt=change.block) | Q(block=change.block, sequence__gt=change.sequence)
+    renewed = set(transfers.filter(later).values_list("user", flat=True))
+    earlier = set(transfers.exclude(later).values_list("user", flat=True)) - renewed
+    if not earlier:
+        return []
+    detail = {
+        **_both(change, "tee_signer"),
+        "block": change.block,
+        "accounts": len(earlier),
+        # Neither a transfer before nor one after: when they accepted which key is not known.
+        "unknown": len(holders - earlier - renewed),
+    }
+    return [Seen(Fact.SIGNER_DIFFERS, listing.tee_signer, detail=detail)]
+
+
+def signer_reused(listing: Listing) -> list[Seen]:
+    """Two providers name the same key on chain, whatever their evidence says."""
+    signer = listing.tee_signer
+    if not int(signer or "0", 16):
+        return []
+    others = Service.current.filter(removed=False, tee_signer=signer)
+    first = others.exclude(provider=listing.provider).order_by("created_block", "pk").first()
+    if first is None or said(Fact.SIGNER_REUSED, first.provider, listing.provider, signer):
+        return []
+    detail = {"other_kind": first.kind, "block": listing.block}
+    return [Seen(Fact.SIGNER_REUSED, signer, first.provider, detail)]
+
+
+def _both(row: ServiceChange, name: str) -> dict[str, str]:
+    """The value before and after, as the timeline holds them."""
+    return {
+        "before": str((row.before or {}).get(name) or ""),
+        "after": str((row.after or {}).get(name) or ""),
+    }
