@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from cryptography import x509
@@ -126,8 +127,12 @@ class _Report:
     gpus: tuple[dict[str, Any], ...] = ()
 
 
+@lru_cache(maxsize=16)
 def of(evidence: Evidence) -> Exhibits:
-    """Everything that can be read of the evidence. Never raises."""
+    """Everything that can be read of the evidence. Never raises.
+
+    Remembered: anybody may read a page again and again whose evidence is slow to read.
+    """
     found = _tried(lambda: _open(evidence)) or _Report()
     quote = found.quote
     log = _tried(lambda: _dstack_log(found.log, quote)) if found.log else None

@@ -73,13 +73,13 @@ def test_nothing_a_stranger_sends_raises() -> None:
     chance = random.Random(5)
     bodies = [report().body, lab().tapp_body("image: a\n")]
     for _ in range(300):
-        body = bytearray(chance.choice(bodies))
+        mutant = bytearray(chance.choice(bodies))
         for _ in range(chance.randint(1, 6)):
-            body[chance.randrange(len(body))] = chance.randrange(256)
-        exhibits.of(Evidence("report", bytes(body)))
+            mutant[chance.randrange(len(mutant))] = chance.randrange(256)
+        exhibits.of(Evidence("report", bytes(mutant)))
     for kind in ("gpu", "gpu-payload", "report"):
         for body in (b"", b"{}", b"[[]]", b'{"evidence_list": 3}', bytes(64), b'"x"', b"[1]"):
-            exhibits.of(Evidence(kind, body, b"-----BEGIN CERTIFICATE-----"))  # type: ignore[arg-type]
+            exhibits.of(Evidence(kind, body, b"-----BEGIN CERTIFICATE-----"))
 
 
 @pytest.mark.parametrize(
