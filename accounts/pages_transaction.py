@@ -89,7 +89,8 @@ def _values(effect: dict[str, Any]) -> tuple[int, int] | tuple[str, str]:
 def _word(value: Any) -> str:
     words = {True: "yes", False: "no", None: "–"}
     text = str(words.get(value, value))
-    return f"{text[:6]}…{text[-4:]}" if is_address(text) else text
+    # Two of them stand side by side on a phone; the sentences below have them in full.
+    return f"{text[:6]}…" if is_address(text) else text
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,10 @@ function announce(section, before) {
 
 // The numbers of the page, from the server, once they can have changed.
 async function refresh() {
-  for (const part of document.querySelectorAll('[data-refresh]')) {
+  const parts = document.querySelectorAll('[data-refresh]');
+  // What the notice announced is what follows now.
+  if (parts.length) for (const notice of document.querySelectorAll('[data-live][data-account]')) notice.hidden = true;
+  for (const part of parts) {
     const response = await fetch(part.dataset.refresh, { headers: { 'HX-Request': 'true', 'HX-Target': part.id }, credentials: 'same-origin' });
     if (response.ok) part.replaceWith(document.createRange().createContextualFragment(await response.text()));
   }

@@ -65,6 +65,7 @@ def test_a_first_transfer_takes_two_steps_and_goes_on_after_a_reload(
     step.click()
     expect(page.get_by_test_id("tx-amount")).to_have_value("2.5")
     to_final(page)
+    expect(page.locator("[data-live]")).to_be_hidden()  # its own news are on the page already
     assert held(contracts, petra)["balance"] == 5 * NEURON // 2
     assert ledger(contracts)["availableBalance"] == NEURON // 2
     page.goto(f"{asgi_server}/account")

@@ -402,12 +402,3 @@ def test_sealed_fields_survive_a_new_key_and_not_the_loss_of_the_old(settings: A
     settings.FIELD_KEYS = [new, "short"]
     with pytest.raises(ImproperlyConfigured, match="FIELD_KEYS: key 2"):
         crypto.require_keys()
-
-
-def test_a_phone_is_offered_the_page_inside_its_wallet_where_it_can_reach_us(
-    client: Client, settings: Any
-) -> None:
-    assert b"metamask.app.link" not in client.get("/account").content  # a devnet of this machine
-    settings.SITE_URL = "https://market.example"
-    link = b'href="https://metamask.app.link/dapp/market.example/account/keys"'
-    assert link in client.get("/account/keys").content

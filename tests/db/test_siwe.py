@@ -304,3 +304,12 @@ def test_too_many_tries_are_slowed_down(client: Client) -> None:
 def test_signing_out_never_leaves_the_site(client: Client, target: str) -> None:
     answer = client.post("/account/sign-out", {"next": target})
     assert answer["Location"] == "/"
+
+
+def test_a_phone_is_offered_the_page_inside_its_wallet_where_it_can_reach_us(
+    client: Client, settings: Any
+) -> None:
+    assert b"metamask.app.link" not in client.get("/account").content  # a devnet of this machine
+    settings.SITE_URL = "https://market.example"
+    link = b'href="https://metamask.app.link/dapp/market.example/account/keys"'
+    assert link in client.get("/account/keys").content
