@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from django.db.models import Count, Q, QuerySet, Sum
 
 from accounts import actions
-from ledger.models import Movement
+from ledger.models import Movement, SubAccount
 from ledger.records import MovementEntry, Page
 from ledger.selectors import account, contracts, newest_first, paginate
 
@@ -84,10 +84,9 @@ def movements(user: str, wanted: Filter, page: int, page_size: int) -> Page[Move
 
 
 def providers(user: str) -> tuple[str, ...]:
-    """Providers the account ever moved money with."""
-    rows = Movement.objects.filter(user=user, provider__isnull=False)
-    found = rows.order_by("provider").values_list("provider", flat=True).distinct()
-    return tuple(p for p in found[:_MAX_PROVIDERS] if p)
+    """Providers the account ever had a sub-account with; deleted ones keep their row."""
+    rows = SubAccount.objects.filter(user=user).order_by("provider")
+    return tuple(rows.values_list("provider", flat=True).distinct()[:_MAX_PROVIDERS])
 
 
 def _address(text: str) -> str:

@@ -266,14 +266,21 @@ def movements(user: str, page: int = 1, page_size: int = PAGE_SIZE) -> Page[Move
 
 
 def settlements(
-    provider: str = "", user: str = "", serving: str = "", page: int = 1, page_size: int = PAGE_SIZE
+    provider: str = "",
+    user: str = "",
+    serving: str = "",
+    page: int = 1,
+    page_size: int = PAGE_SIZE,
+    count: int | None = None,
 ) -> Page[SettlementEntry]:
-    """Settlement items of a provider, of a user, or of both (3 queries)."""
+    """Settlement items of a provider, of a user, or of both (3 queries; 2 where the caller knows
+    the `count` of all)."""
     known = contracts()
     given = {"provider": provider, "user": user, "serving": serving}
     where = Q(**{k: v for k, v in given.items() if v})
     rows = newest_first(Settlement.objects.filter(where))
-    count = None if user else counted("items", where & Q(provider=provider))
+    if count is None and not user:
+        count = counted("items", where & Q(provider=provider))
     return paginate(rows, page, page_size, lambda row: SettlementEntry.of(row, known), count)
 
 

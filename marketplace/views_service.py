@@ -199,10 +199,12 @@ def settlements(request: HttpRequest, kind: str, address: str) -> HttpResponse:
     listing = listing_of(request, kind, address)
     if isinstance(listing, HttpResponse):
         return listing
+    record = reputation(listing.provider, listing.serving)
     found = selectors.settlements(
         provider=listing.provider,
         serving=listing.serving,
         page=page_number(request.GET.get("page", "")),
+        count=record.items,
     )
     page = pages.SettlementsTab(
         service=pages.service_head(listing, "settlements"),
@@ -210,7 +212,7 @@ def settlements(request: HttpRequest, kind: str, address: str) -> HttpResponse:
         pager=parts.pager(
             found, "settlements", lambda number: tab_page(listing, "settlements", number)
         ),
-        reputation=reputation(listing.provider, listing.serving),
+        reputation=record,
     )
     return show(request, "settlements", page)
 
