@@ -191,8 +191,9 @@ class Chain:
         """A signed call of InferenceServing, not yet sent. Raises Reverted if it would fail."""
         data = abi.encode_call(INFERENCE_SERVING, function, *args)
         call = {"from": self.provider, "to": self.inference, "data": data, "value": hex(value)}
-        # A quarter more than estimated: inclusion happens in a later block.
-        gas = await self.number("eth_estimateGas", call) * 5 // 4
+        # A quarter more than estimated: inclusion happens in a later block. On what is mined, since
+        # some nodes else estimate a replacement as if what it replaces had gone before it.
+        gas = await self.number("eth_estimateGas", call, "latest") * 5 // 4
         gas_price = max(await self.number("eth_gasPrice") * 5 // 4, min_gas_price)
         if nonce is None:
             nonce = await self.number("eth_getTransactionCount", self.provider, "pending")

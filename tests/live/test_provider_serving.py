@@ -537,6 +537,19 @@ def test_an_upstream_that_lingers_after_the_end_has_ended(broker: Broker, user: 
     assert broker.owes(user) == USAGE_FEE
 
 
+def test_who_sees_the_end_finds_debt_and_signature(broker: Broker, user: Person) -> None:
+    """Also where the upstream's connection stays open after the end for another second."""
+    body = asking("lingering", stream=True, stream_options={"include_usage": True})
+    response = broker.ask(user.provider_key(broker.address), body, stream=True)
+    seen = b""
+    for part in response.iter_content(1):
+        seen += part
+        if seen.endswith(b"[DONE]"):
+            break
+    assert broker.owes(user) == USAGE_FEE
+    response.close()
+
+
 @pytest.mark.parametrize(("word", "paid_words"), [("stuck", 2), ("huge", 0)])
 def test_a_stream_that_never_ends_is_cut_and_not_signed(
     broker: Broker, user: Person, word: str, paid_words: int

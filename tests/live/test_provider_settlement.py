@@ -24,6 +24,7 @@ from devnet.anvil import Anvil
 from devnet.client import Receipt
 from devnet.deploy import connect, deploy
 from protocol import fees
+from protocol.abi import INFERENCE_SERVING, encode_call
 from protocol.digests import Settlement, settlement_digest, sign
 from protocol.fees import Tariff, Usage
 from provider import config as configs
@@ -227,10 +228,15 @@ async def test_a_stuck_transaction_is_replaced_by_dearer_ones_and_pays_once(
             assert len(prices) == 3
             assert all(9 * a // 8 < b for a, b in pairwise(prices)), prices
             assert book.owed(user.address) == debt
+            # One item of a user at a time: what comes later waits for its end.
+            store.record(Charge(user.address, 5, b"\1" * 32), None)
+            book.charge(user.address, 5)
+            await settler.settle()
+            assert [i.signed.item.total_fee for i in store.open_items()] == [debt]
         await settler.settle()
         assert (book.owed(user.address), store.open_items(), store.open_batches()) == (0, [], [])
-    assert transactions(broker) == sent + 1
-    assert lab.account(user, broker.address)["balance"] == 2 * ONE - debt
+    assert transactions(broker) == sent + 2
+    assert lab.account(user, broker.address)["balance"] == 2 * ONE - debt - 5
 
 
 async def test_a_transaction_pushed_out_by_a_stranger_goes_out_again(
@@ -258,6 +264,33 @@ async def test_a_transaction_pushed_out_by_a_stranger_goes_out_again(
         2 * ONE - debt,
         batch.items[0].signed.item.nonce,
     )
+
+
+async def test_a_mined_refusal_pays_nothing_and_is_tried_again(
+    lab: Lab, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the preview and the block the owner withdraws the trust in the signer."""
+    monkeypatch.setattr(settle, "RECEIPT_SECONDS", 0.2)
+    user = customer(lab, broker)
+    debt = buy(broker, user, 1)
+    broker.stop()
+    inference = lab.contracts.inference
+    revoke = encode_call(INFERENCE_SERVING, "revokeTEESignerAcknowledgement", broker.address)
+    async with settling(broker) as (settler, store, book):
+        with paused(lab):
+            await settler.settle()
+            first = {"from": accounts.owner().address, "to": inference.address, "data": revoke}
+            hurry = {"gas": hex(500_000), "gasPrice": hex(10**12)}
+            lab.contracts.chain.rpc.call("eth_sendTransaction", {**first, **hurry})
+        await settler.settle()
+        (item,) = store.open_items()
+        assert item.batch is None and book.owed(user.address) == debt
+        assert lab.account(user, broker.address)["balance"] == 2 * ONE
+        lab.acknowledge(broker.address)
+        await settler.settle()
+        assert (book.owed(user.address), store.open_items()) == (0, [])
+    account = lab.account(user, broker.address)
+    assert (account["balance"], account["nonce"]) == (2 * ONE - debt, item.signed.item.nonce)
 
 
 def test_what_was_judged_is_not_judged_again(tmp_path: Path) -> None:
