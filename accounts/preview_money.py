@@ -53,6 +53,10 @@ def deposit_for(params: dict[str, Any], facts: Facts) -> Plan:
         Effect("available", before, before + amount, who=recipient),
     )
     warnings = ["The money belongs to the other account at once; you cannot take it back."]
+    if recipient in (facts.ledger, *(serving.address for serving in facts.servings)):
+        warnings.append(
+            "That address is one of the network's own contracts: nobody could ever take it out."
+        )
     if facts.recipient is None:
         warnings.append("This opens a compute account for that address.")
     return Plan(effects, tuple(warnings))

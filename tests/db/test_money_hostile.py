@@ -204,3 +204,12 @@ def test_what_is_missing_is_offered_as_the_first_of_two_steps(contracts: Contrac
     assert 'data-testid="two-steps"' in client.get(path).content.decode()
     html = client.get("/account?action=deposit&amount=2&then=https://evil.example").content.decode()
     assert "two-steps" not in html and "evil" not in html
+
+
+def test_money_for_a_contract_of_the_network_would_be_lost_and_that_is_said(
+    contracts: Contracts,
+) -> None:
+    for recipient in (contracts.ledger.address, contracts.inference.address.lower()):
+        params = {"recipient": recipient, "amount": str(3 * NEURON)}
+        checked = services.check("deposit_for", params, ALICE.address)
+        assert any("nobody could ever take it out" in words for words in checked.warnings)
