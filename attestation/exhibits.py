@@ -227,7 +227,7 @@ def _dstack_log(value: Any, quote: Quote | None) -> EventLog | None:
         registers[register] = quotes.extend(registers[register], digest)
         if number < SHOWN_EVENTS:
             said = _readable(payload) if runtime else ""
-            name = str(event.get("event", ""))[:_TEXT] or f"type {event['event_type']}"
+            name = str(event.get("event", ""))[:_TEXT] or f"type {int(event['event_type']):#x}"
             rows.append(_event(number, register, name, said, digest, registers[register]))
     return EventLog(tuple(rows), len(events), _signed(registers, quote))
 
@@ -269,12 +269,10 @@ def _signed(registers: list[bytes], quote: Quote | None) -> tuple[tuple[str, str
 
 
 def _readable(payload: str) -> str:
-    """A runtime event's payload as text where it is text, else as the hex that it is."""
-    raw = _tried(lambda: bytes.fromhex(payload))
-    if raw:
-        text = _tried(raw.decode)
-        if text and text.isprintable():
-            return text[:_TEXT]
+    """A runtime event's payload as text where it is one (JSON, an image's name), else as hex."""
+    text = _tried(lambda: bytes.fromhex(payload).decode())
+    if text and text.isprintable() and any(mark in text for mark in "{:/ "):
+        return text[:_TEXT]
     return payload[:_TEXT]
 
 

@@ -312,8 +312,10 @@ def _commands(run: Verification, site: str, bundle: str) -> tuple[Command, ...]:
     found = [
         Command("Download the evidence", f"curl -fo {file} {site}{bundle}"),
         Command(
-            "Judge it offline, by the same rules, with a checkout of this site",
-            f"ATTESTATION_ANCHORS=anchors.json {verify}" if run.development else verify,
+            "Judge it offline, with the roots of this network, beside the running demo"
+            if run.development
+            else "Judge it offline, by the same rules, with a checkout of this site",
+            verify,
         ),
         Command(
             "Read what this page was made from", f"curl -fs {site}/api/v1/verifications/{run.pk}"
