@@ -39,7 +39,7 @@ def table(client: Client, path: str) -> list[dict[str, str]]:
     answer = client.get(path)
     assert answer.status_code == 200 and "attachment" in answer["Content-Disposition"]
     assert "no-store" in answer["Cache-Control"]
-    text = b"".join(answer).decode()  # type: ignore[call-overload]
+    text = b"".join(answer).decode()
     return list(csv.DictReader(io.StringIO(text)))
 
 
@@ -131,7 +131,7 @@ def test_a_file_holds_chain_facts_and_nothing_private(books: Books, alice: Clien
     Movement.objects.filter(pk=Movement.objects.earliest("at").pk).update(user=factories.BOB)
     ServingContract.objects.update(service_name='=HYPERLINK("http://evil")')
     for path in (MOVEMENTS, STATEMENT):
-        text = b"".join(alice.get(path)).decode()  # type: ignore[call-overload]
+        text = b"".join(alice.get(path)).decode()
         for private in ("secret project", "0123456789abcdef", str(intent.pk), factories.BOB):
             assert private not in text
         # A contract's name that a spreadsheet would run is only text in the file.
