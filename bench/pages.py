@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from urllib.parse import urlsplit, urlunsplit
 
+import psutil
 import psycopg
 from django.conf import settings
 from django.db import connection
@@ -26,7 +27,7 @@ from django.test.utils import CaptureQueriesContext
 from bench.backfill import empty
 from bench.measure import Result
 from bench.rows import PROVIDER, USER, fill
-from bench.site import EMPTY, site
+from bench.site import EMPTY, served
 from marketplace.memo import at_block, at_listing
 
 SMALL, LARGE = 1_000, 10_000
@@ -70,8 +71,9 @@ def pages(arguments: Sequence[str]) -> list[Result]:
         fill(LARGE, options.events)
         many = {name: _queries(path, cookie) for name, path in PATHS.items()}
         both = (url, os.environ["DATABASE_URL"])
-        with site(both[0]) as first, site(both[1]) as second:
+        with served(both[0]) as (first, _), served(both[1]) as (second, web):
             small, large = _times((first, second), both, options.times, cookie)
+            spent = _spent(second, web, both[1], options.times, cookie)
     empty()
     results = []
     for name in PATHS:
@@ -80,6 +82,12 @@ def pages(arguments: Sequence[str]) -> list[Result]:
             Result(
                 f"pages: {name}, p95 at 10k ({many[name]} queries)", "empty Django view", "ms",
                 _p95(large[name]), _p95(large[EMPTY]), f"<= {GOAL:g}", ratio <= GOAL,
+            )
+        )  # fmt: skip
+        results.append(
+            Result(
+                f"pages: {name}, processor time of web and database", "empty Django view", "ms",
+                spent[name], spent[EMPTY], "told, not a goal",
             )
         )  # fmt: skip
         grown = statistics.median(large[name]) / statistics.median(small[name])
@@ -158,6 +166,34 @@ def _times(
     for link in (*links, *heads):
         link.close()
     return found
+
+
+def _spent(port: int, web: int, database: str, times: int, cookie: str) -> dict[str, float]:
+    """Milliseconds of processor time per request, a block before each: the web process's and its
+    database sessions'. Unlike the times above, this hardly depends on what else is running."""
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    head = psycopg.connect(database, autocommit=True)
+    found = {}
+    for name, path in ((EMPTY, EMPTY), *PATHS.items()):
+        _request(link, path, _headers(path, cookie))
+        sessions = head.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+            " AND pid <> pg_backend_pid()"
+        ).fetchall()
+        processes = [psutil.Process(web), *(psutil.Process(pid) for (pid,) in sessions)]
+        before = _processor_ms(processes)
+        for turn in range(times):
+            head.execute(_NEXT_BLOCK, [f"0x{hash((name, turn)) % 2**128:064x}"])
+            _request(link, path, _headers(path, cookie))
+        found[name] = (_processor_ms(processes) - before) / times
+    link.close()
+    head.close()
+    return found
+
+
+def _processor_ms(processes: list[psutil.Process]) -> float:
+    used = [process.cpu_times() for process in processes]
+    return 1000 * sum(times.user + times.system for times in used)
 
 
 _NEXT_BLOCK = """

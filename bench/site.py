@@ -19,6 +19,13 @@ EMPTY = "/healthz"
 @contextmanager
 def site(database: str, **changed: str) -> Iterator[int]:
     """uvicorn, one process; yields its port."""
+    with served(database, **changed) as (port, _):
+        yield port
+
+
+@contextmanager
+def served(database: str, **changed: str) -> Iterator[tuple[int, int]]:
+    """The same; yields its port and its process id."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = ["-m", "uvicorn", "marketplace.asgi:application", "--host", "127.0.0.1"]
@@ -27,7 +34,7 @@ def site(database: str, **changed: str) -> Iterator[int]:
     given = {"DATABASE_URL": database, "DATABASE_POOL_SIZE": "4", "SITE_URL": url, **changed}
     with child(command, **given) as process:
         _until_up(process, port)
-        yield port
+        yield port, process.pid
 
 
 @contextmanager
