@@ -59,6 +59,7 @@ class Hub:
         self._client: Client | None = None
         self._turns: dict[int, asyncio.Task[None]] = {}
         self._why: dict[int, Why] = {}
+        self._asking: set[asyncio.Task[services.Opened]] = set()
         self._pace = blocks.Pace()
         self._looking: set[asyncio.Task[None]] = set()
         self._service: list[asyncio.Task[None]] = []
@@ -83,14 +84,19 @@ class Hub:
         """
         if self.closing:
             raise Closing("This server is restarting. Send it again in a few seconds.")
-        return await asyncio.shield(_task(self._ask(chat, text, given)))
+        asking = _task(self._ask(chat, text, given))
+        self._asking.add(asking)
+        asking.add_done_callback(self._asking.discard)
+        return await asyncio.shield(asking)
 
     async def _ask(self, chat: Chat, text: str, given: dict[str, Any]) -> services.Opened:
         opened: services.Opened = await database_sync_to_async(services.open_turn)(
             chat, text, process=self.process, **given
         )
         if opened.call is not None:
-            self.launch(opened.turn, opened.call)
+            # Also when the process was told to end meanwhile: the turn is open, and this is the
+            # only process that has what it takes to answer it.
+            self._launch(opened.turn, opened.call)
         return opened
 
     async def ask_all(self, chat: Chat, prompt: Prompt) -> list[services.Opened]:
@@ -113,6 +119,9 @@ class Hub:
         """Write the answer of an open turn. Raises Closing when this process is about to end."""
         if self.closing:
             raise Closing("This server is restarting. Send it again in a few seconds.")
+        self._launch(turn_id, call)
+
+    def _launch(self, turn_id: int, call: Call) -> None:
         task = _task(self._answer(turn_id, call))
         self._turns[turn_id] = task
         task.add_done_callback(lambda _: self._turns.pop(turn_id, None))
@@ -137,6 +146,7 @@ class Hub:
     async def drain(self, grace: float) -> None:
         """Take no new turns and let the running ones end for `grace` seconds, then close."""
         self.closing = True
+        await asyncio.gather(*self._asking, return_exceptions=True)
         if running := list(self._turns.values()):
             await asyncio.wait(running, timeout=grace)
         await self.close()
@@ -145,6 +155,7 @@ class Hub:
         """End every open turn as cut off and stop the housekeeping. Safe to call again."""
         self.closing = True
         async with self._ending:
+            await asyncio.gather(*self._asking, return_exceptions=True)
             tasks = list(self._turns.values())
             for turn_id in list(self._turns):
                 self._cancel(turn_id, "closing")

@@ -93,7 +93,7 @@ def picture(page: Page, name: str) -> None:
     for width in (390, 1440):
         for scheme in ("light", "dark"):
             page.set_viewport_size({"width": width, "height": 1000})
-            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            page.emulate_media(color_scheme=scheme)
             page.screenshot(path=Path(PICTURES) / f"{name}-{width}-{scheme}.png", full_page=True)
     page.set_viewport_size({"width": 1280, "height": 720})
 

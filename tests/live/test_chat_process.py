@@ -35,6 +35,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 async def endless(reply: Reply, asked: Asked) -> None:
     await reply.start("id-1")
+    if b"Briefly" in asked.body:
+        await reply.tokens(*[f"word{i} " for i in range(60)], pause=0.02)
+        await reply.signed_end("id-1", asked)
+        return
     await reply.tokens(*[f"word{i} " for i in range(2000)], pause=0.02)
 
 
@@ -81,13 +85,13 @@ def web(port: int) -> Iterator[subprocess.Popen[bytes]]:
         process.wait(10)
 
 
-async def ask(port: int, chat: Chat) -> tuple[int, str]:
+async def ask(port: int, chat: Chat, text: str = "Hi") -> tuple[int, str]:
     """Ask, and read some words; the turn and what was seen of it."""
     origin = f"http://127.0.0.1:{port}"
     header = {"Cookie": await database_sync_to_async(cookie)(chat.owner), "Origin": origin}
     url = f"ws://127.0.0.1:{port}/ws/chat/{chat.pk}"
     async with websockets.connect(url, additional_headers=header, proxy=None) as socket:
-        await socket.send(json.dumps({"type": "prompt", "key": str(uuid4()), "text": "Hi"}))
+        await socket.send(json.dumps({"type": "prompt", "key": str(uuid4()), "text": text}))
         turn = json.loads(await asyncio.wait_for(socket.recv(), 15))["turn"]
         seen = ""
         while "word9 " not in seen:
@@ -98,7 +102,7 @@ async def ask(port: int, chat: Chat) -> tuple[int, str]:
 def ended(turn_id: int, seconds: float) -> Turn:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        turn = Turn.objects.get(pk=turn_id)
+        turn = Turn.objects.select_related("chat").get(pk=turn_id)
         if turn.state != State.OPEN:
             return turn
         time.sleep(0.1)
@@ -120,6 +124,18 @@ def test_told_to_end(chat: Chat, upstream: Upstream, free_port: int) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) in (0, -signal.SIGTERM)
         check(Turn.objects.get(pk=turn_id), seen, upstream)
+
+
+def test_told_to_end_it_lets_short_answers_end(
+    chat: Chat, upstream: Upstream, free_port: int
+) -> None:
+    with web(free_port) as process:
+        turn_id, seen = asyncio.run(ask(free_port, chat, "Briefly"))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) in (0, -signal.SIGTERM)
+    turn = Turn.objects.select_related("chat").get(pk=turn_id)
+    assert turn.state == State.ANSWERED and turn.answer.startswith(seen)
+    assert turn.answer.split()[-1] == "word59" and turn.fee_kind == "known"
 
 
 def test_killed_and_replaced(chat: Chat, upstream: Upstream, free_port: int) -> None:

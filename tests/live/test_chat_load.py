@@ -1,0 +1,213 @@
+"""Many answers at once over two web processes, sockets dropped in the middle, one process replaced:
+every stored answer is what the provider sent or a marked prefix of it, every fee counts once.
+
+`CHAT_TURNS=200 pytest tests/live/test_chat_load.py` runs the full load.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import re
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import websockets
+
+from accounts.models import User
+from inference import conversations, requests
+from inference.models import Chat, State, Turn, Verdict
+from inference.services import MAX_OPEN_TURNS
+from protocol import fees
+from runner.processes import free_port
+from tests import factories
+from tests.db.chat_world import make_key, world
+from tests.live.chat_upstream import Asked, Reply, ThreadedUpstream, Upstream
+from tests.live.test_chat_process import web
+from tests.live.test_chat_socket import cookie
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+TURNS = int(os.environ.get("CHAT_TURNS", "24"))
+DROPPED = 0.2
+PAUSE = 0.05
+QUESTION = re.compile(rb"question (\d+)\D")
+
+
+def words(number: int) -> list[str]:
+    """What the provider answers to question `number`: short answers and some long ones."""
+    return [f"{number}:{i} " for i in range(40 if number % 4 else 300)]
+
+
+def usage(number: int) -> tuple[int, int]:
+    return 10 + number, 100 + number
+
+
+async def provider(reply: Reply, asked: Asked) -> None:
+    found = QUESTION.search(asked.body)
+    assert found
+    number = int(found[1])
+    await reply.start(f"answer-{number}")
+    await reply.tokens(*words(number), pause=PAUSE)
+    await reply.signed_end(f"answer-{number}", asked, usage(number))
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    with ThreadedUpstream(provider) as started:
+        yield started
+
+
+@dataclass
+class Browser:
+    """One person's page: asks once, watches to the end, comes back when its line is cut."""
+
+    number: int
+    chat: Chat
+    cookie: str
+    ports: list[int]
+    drops: bool
+    key: str = field(default_factory=lambda: str(uuid4()))
+    turn: int = 0
+    seq: int = 0
+    seen: str = ""
+    reconnected: int = 0
+
+    async def run(self) -> None:
+        deadline = time.monotonic() + 240
+        at = self.number
+        while time.monotonic() < deadline:
+            port = self.ports[at % 2]
+            at += 1
+            try:
+                if await self._visit(port):
+                    return
+            except (OSError, websockets.WebSocketException):
+                pass
+            self.reconnected += 1
+            await asyncio.sleep(0.3)
+        raise AssertionError(f"question {self.number} never ended")
+
+    async def _visit(self, port: int) -> bool:
+        header = {"Cookie": self.cookie, "Origin": f"http://127.0.0.1:{port}"}
+        url = f"ws://127.0.0.1:{port}/ws/chat/{self.chat.pk}"
+        async with websockets.connect(url, additional_headers=header, proxy=None) as socket:
+            if self.turn:
+                asked: dict[str, Any] = {"type": "resume", "turn": self.turn, "after": self.seq}
+            else:
+                text = f"question {self.number}."
+                asked = {"type": "prompt", "key": self.key, "text": text}
+            await socket.send(json.dumps(asked))
+            async for message in socket:
+                said = json.loads(message)
+                if self._hear(said):
+                    return True
+                if self.drops and self.seen.count(" ") > 10:
+                    self.drops = False
+                    socket.transport.abort()
+                    return False
+        return False
+
+    def _hear(self, said: dict[str, Any]) -> bool:
+        if said["type"] == "turn":
+            assert self.turn in (0, said["turn"]), "the same question is the same turn"
+            self.turn = said["turn"]
+        elif said["type"] == "error":
+            # "restarting": the same question goes to the other process
+            assert said["code"] in ("closing", "unavailable"), said
+        elif said["seq"] > self.seq:
+            assert said["seq"] == self.seq + 1 or said["type"] in ("end", "verdict"), "no gap"
+            self.seq = said["seq"]
+            self.seen += said.get("text", "") if said["type"] == "delta" else ""
+        return bool(said["type"] == "verdict")
+
+
+def people(url: str, count: int) -> list[tuple[Chat, str]]:
+    """Enough people with money and keys for `count` open answers, and a cookie each."""
+    first = world(url)
+    owners = [first.owner]
+    for number in range(1, -(-count // MAX_OPEN_TURNS)):
+        user = User.objects.for_address(factories.address(f"person {number}"))
+        factories.purse(user.address)
+        factories.sub_account(user.address, acknowledged=True)
+        make_key(user)
+        owners.append(user)
+    cookies = [cookie(owner) for owner in owners]
+    made = []
+    for number in range(count):
+        at = number % len(owners)
+        made.append((conversations.create_chat(owners[at], factories.PETRA), cookies[at]))
+    return made
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["told to end", "killed"])
+def test_nothing_is_lost_changed_or_counted_twice(how: signal.Signals, upstream: Upstream) -> None:
+    chosen = random.Random(7)
+    ports = [free_port(), free_port()]
+    made = people(upstream.url, TURNS)
+    dropped = set(chosen.sample(range(TURNS), int(TURNS * DROPPED)))
+    browsers = [
+        Browser(number, chat, header, ports, number in dropped)
+        for number, (chat, header) in enumerate(made)
+    ]
+    with ExitStack() as stack:
+        first = stack.enter_context(web(ports[0]))
+        stack.enter_context(web(ports[1]))
+
+        async def replace() -> None:
+            """Once every question is asked and words arrive, the first process is replaced."""
+            while sum(browser.seen.count(" ") > 3 for browser in browsers) < TURNS * 0.9:
+                await asyncio.sleep(0.1)
+            first.send_signal(how)
+            await asyncio.to_thread(first.wait, 20)
+            await asyncio.to_thread(stack.enter_context, web(ports[0]))
+
+        async def everybody() -> None:
+            await asyncio.gather(replace(), *(browser.run() for browser in browsers))
+
+        asyncio.run(everybody())
+        _check(browsers, upstream)
+    assert any(browser.reconnected for browser in browsers)
+
+
+def _check(browsers: list[Browser], upstream: Upstream) -> None:
+    for _ in range(200):
+        if not Turn.objects.filter(verdict=Verdict.PENDING).exists():
+            break
+        time.sleep(0.1)
+    turns = {turn.pk: turn for turn in Turn.objects.select_related("chat__owner")}
+    assert len(turns) == len(browsers), "each question is one turn"
+    asked = [int(found[1]) for x in upstream.chats if (found := QUESTION.search(x.body))]
+    assert len(asked) == len(set(asked)), "never sent twice"
+    cut = 0
+    counted: dict[str, int] = {}
+    for browser in browsers:
+        turn = turns[browser.turn]
+        whole = "".join(words(browser.number))
+        assert browser.seen == turn.answer, "what was seen is what is stored"
+        tariff = fees.tariff(turn.input_price, turn.output_price, "")
+        if turn.state == State.ANSWERED:
+            assert turn.answer == whole and browser.number in asked
+            assert turn.verdict == Verdict.VERIFIED, (turn.verdict, turn.verdict_reason)
+            fee = fees.chat_fee(tariff, fees.Usage(*usage(browser.number)))
+            assert (turn.fee, turn.fee_kind) == (fee, "known")
+            owner = turn.chat.owner.address
+            counted[owner] = counted.get(owner, 0) + fee
+        else:
+            cut += 1
+            assert (turn.state, turn.failure) == (State.CUT_OFF, "interrupted")
+            assert whole.startswith(turn.answer)  # all words may have come, their end did not
+            assert turn.answer == "" or browser.number in asked
+            assert (turn.fee_kind, turn.verdict) == ("unknown", Verdict.NOT_COMPARABLE)
+    assert 0 < cut < len(browsers), "the long answers of the replaced process, and only those"
+    for person in User.objects.filter(address__in=counted):
+        (line,) = requests.reconcile(person, None)
+        assert line.known == counted[person.address], "every fee once"
