@@ -231,6 +231,7 @@ async def test_a_stuck_transaction_is_replaced_by_dearer_ones_and_pays_once(
             # One item of a user at a time: what comes later waits for its end.
             store.record(Charge(user.address, 5, b"\1" * 32), None)
             book.charge(user.address, 5)
+            store.record(Charge(Person().address, 5, b"\1" * 32), None)  # who has left since
             await settler.settle()
             assert [i.signed.item.total_fee for i in store.open_items()] == [debt]
         await settler.settle()
@@ -279,11 +280,13 @@ async def test_a_mined_refusal_pays_nothing_and_is_tried_again(
     async with settling(broker) as (settler, store, book):
         with paused(lab):
             await settler.settle()
+            (batch,) = store.open_batches()
             first = {"from": accounts.owner().address, "to": inference.address, "data": revoke}
             hurry = {"gas": hex(500_000), "gasPrice": hex(10**12)}
             lab.contracts.chain.rpc.call("eth_sendTransaction", {**first, **hurry})
         await settler.settle()
         (item,) = store.open_items()
+        assert item.id == batch.items[0].id  # its nonce is not used up: no other is signed
         assert item.batch is None and book.owed(user.address) == debt
         assert lab.account(user, broker.address)["balance"] == 2 * ONE
         lab.acknowledge(broker.address)
