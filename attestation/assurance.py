@@ -63,9 +63,11 @@ def of(listing: Listing, signer: str, now: dt.datetime | None = None) -> Assuran
     )
     if standing.basis != _basis(listing):
         return found("changed")
-    if signer.lower() not in _attested(standing):
+    runs = _runs(standing)
+    if signer.lower() not in {run.attested_signer.lower() for run in runs}:
         return found("other_signer")
-    return found("")
+    # A warning hides in one word that another required part was not seen.
+    return found("" if all(map(_whole, runs)) else "weak")
 
 
 def _basis(listing: Listing) -> dict[str, object]:
@@ -80,8 +82,13 @@ def _basis(listing: Listing) -> dict[str, object]:
     }
 
 
-def _attested(standing: Standing) -> set[str]:
-    """Keys that the newest verdicts of this service's machines found inside, in lower case."""
+def _runs(standing: Standing) -> list[Verification]:
+    """The runs that the newest verdicts of this service's machines are of."""
     ids = [entry.get("verification") for entry in standing.endpoints.values()]
     rows = Verification.objects.filter(pk__in=filter(None, ids))
-    return {signer.lower() for signer in rows.values_list("attested_signer", flat=True) if signer}
+    return list(rows.only("attested_signer", "rows"))
+
+
+def _whole(run: Verification) -> bool:
+    """Whether nothing required was left out of sight."""
+    return all(row["verdict"] in ENOUGH for row in run.rows if row["required"])

@@ -21,12 +21,12 @@ from eth_utils.address import to_checksum_address
 from attestation import trust
 from attestation.engine import policy
 from attestation.engine.evidence import Context, Evidence
-from attestation.engine.verdicts import Check, Report
+from attestation.engine.verdicts import NOT_PROVIDED, Check, Report
 from attestation.models import Document, Endpoint, Outcome, Trigger, Verification
 from attestation.sources.records import Note, Reference
 
 #: Bump when the engine's rules change: a stored verdict names the rules it was made by.
-ENGINE = f"1 dcap-qvl {dcap_qvl.__version__}"
+ENGINE = f"2 dcap-qvl {dcap_qvl.__version__}"
 #: A stranger's values in `facts` beyond this many are cut: they are for the page, nothing rests
 #: on them.
 MAX_VALUES = 20_000
@@ -231,8 +231,9 @@ def _result_columns(run: Verification, report: Report) -> None:
 def _identities(run: Verification, report: Report) -> None:
     """What names machine, key and software: only from evidence that the hardware really signed."""
     run.gpu_serials = sorted(_gpu_serials(report))
-    signed = report.passed("tdx.sig") and report.passed("tdx.att_key")
-    if not signed or report.questions()["hardware"] == "fail":
+    ours = ("tdx.sig", "tdx.att_key", "tdx.qe_sig")
+    signed = all(map(report.passed, ours)) and report.find("tdx.pck_chain") is not None
+    if not signed or report.overall == NOT_PROVIDED or report.questions()["hardware"] == "fail":
         return
     facts = report.facts
     run.ppid = _hex(facts.get("ppid"), 64)

@@ -53,7 +53,9 @@ def decode(data: bytes, hint: Mapping[str, Any]) -> Binding:
     if _ASCII_ADDRESS.fullmatch(text):
         return Binding("0g-legacy-ascii", text.decode())
     version = int.from_bytes(data[52:56], "big")
-    if version == _V1_VERSION and not any(data[56:]) and any(data[:32]) and any(data[32:52]):
+    # A padded address is no encryption key: of such a quote whoever asked for it chose the rest.
+    padded = not any(data[20:32])
+    if version == _V1_VERSION and not any(data[56:]) and not padded and any(data[32:52]):
         return Binding("0g-v1", _address(data[32:52]), encryption_key=data[:32].hex())
     return _claimed(data, hint) or _plain(data)
 
@@ -72,10 +74,13 @@ def _claimed(data: bytes, hint: Mapping[str, Any]) -> Binding | None:
     named = isinstance(sent, str) and isinstance(key, str) and sent and key
     if named and hashlib.sha256(f"{sent}{key}".encode()).digest() == data[:32]:
         return Binding("chutes sha256(nonce||e2e_pubkey)", nonce=str(sent))
-    app_data = _app_data(hint.get("app_data"))
-    for content in filter(None, (app_data, address.encode(), raw)):
+    app_data = hint.get("app_data")
+    written = app_data if isinstance(app_data, str) else ""
+    for content in filter(None, (written.encode("utf-8", "replace"), address.encode(), raw)):
         if hashlib.sha512(b"app-data:" + content).digest() == data:
-            return Binding("dstack sha512(app-data:…)", address)
+            # What was hashed names the key, not what the sender writes beside it.
+            ours = content in (address.encode(), raw) or _bare(written) == _bare(address)
+            return Binding("dstack sha512(app-data:…)", address if ours else None)
     return None
 
 
@@ -356,7 +361,3 @@ def _bytes(value: object) -> bytes:
     """Bytes of a hex text, b"" for anything else."""
     match = _HEX.fullmatch(value) if isinstance(value, str) else None
     return bytes.fromhex(match[1]) if match else b""
-
-
-def _app_data(value: object) -> bytes:
-    return value.encode("utf-8", "replace") if isinstance(value, str) else b""

@@ -91,16 +91,18 @@ def verify(quote: Quote, given: Deployment, context: Context, report: Report) ->
     """Add every row of group Deployment that this evidence has."""
     events = given.events
     _registers(quote, events, report)
-    trusted = report.passed("dstack.rtmr3")
+    replayed = report.passed("dstack.rtmr3")
+    # Under a bare digest the guest's own entry could hide, and a later one stand in its place.
+    trusted = replayed and not _hidden(events or [])
     calculated = (
         hashlib.sha256(given.app_compose.encode()).hexdigest() if given.app_compose else None
     )
     logged = _boot_value(events, "compose-hash") if events else None
-    _compose(calculated, logged, trusted, report)
+    _compose(calculated, logged, replayed, trusted, report)
     _mrconfig(quote, calculated or logged, report)
     _reviewed(calculated or logged, context, report)
     if events:
-        _key_provider(events, trusted, context, report)
+        _key_provider(events, replayed, context, report)
         _boot_facts(events, report)
         _ledger(events, trusted, context, report)
     if given.app_compose:
@@ -111,6 +113,11 @@ def verify(quote: Quote, given: Deployment, context: Context, report: Report) ->
 
 def _is_runtime(event: Event) -> bool:
     return bool(event["event_type"] == RUNTIME_EVENT and int(event["imr"]) == RUNTIME_REGISTER)
+
+
+def _hidden(events: list[Event]) -> bool:
+    """Whether the runtime register holds an event whose content nobody can check."""
+    return any(int(e["imr"]) == RUNTIME_REGISTER and not _is_runtime(e) for e in events)
 
 
 def _runtime_digest(event: Event) -> bytes:
@@ -172,9 +179,13 @@ def _registers(quote: Quote, events: list[Event] | None, report: Report) -> None
     )
 
 
-def _compose(calculated: str | None, logged: str | None, trusted: bool, report: Report) -> None:
+def _compose(
+    calculated: str | None, logged: str | None, replayed: bool, trusted: bool, report: Report
+) -> None:
     verdict: Verdict = PASS if calculated == logged and trusted else FAIL
-    detail = "" if trusted else "RTMR3 does not match, so the event proves nothing"
+    detail = "" if replayed else "RTMR3 does not match, so the event proves nothing"
+    if replayed and not trusted:
+        detail = "RTMR3 holds an event without its content, so the order of the others is unknown"
     if calculated is None or logged is None:
         verdict = NOT_PROVIDED
         detail = "no compose file" if calculated is None else "no compose-hash event"

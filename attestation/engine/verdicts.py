@@ -121,10 +121,11 @@ class Report:
     @property
     def overall(self) -> str:
         """pass, warn, fail, partial or not_checked; under development anchors dev-pass, dev-warn
-        and so on, so that nothing can take it for green. A fail stays a fail.
+        and so on, so that nothing can take it for green. A fail stays a fail. not_provided where
+        the quote came without the certificates of its key: anybody can write such a one.
         """
         word = self._overall()
-        return f"dev-{word}" if self.development and word != FAIL else word
+        return f"dev-{word}" if self.development and word not in (FAIL, NOT_PROVIDED) else word
 
     def _overall(self) -> str:
         required = {row.verdict for row in self.checks if row.required}
@@ -132,6 +133,8 @@ class Report:
             return NOT_CHECKED
         if FAIL in required:
             return FAIL
+        if self._anonymous:
+            return NOT_PROVIDED
         optional_fail = any(row.verdict == FAIL and row.id != ANCHOR_ROW for row in self.checks)
         if WARN in required or optional_fail:
             return WARN
@@ -145,11 +148,21 @@ class Report:
             question: _answer(row for row in self.checks if asks(question, row.id))
             for question in QUESTIONS
         }
+        if self._anonymous and answers["hardware"] != FAIL:
+            for unknown in QUESTIONS:
+                if unknown != "gpu" and answers[unknown] != FAIL:
+                    answers[unknown] = NOT_PROVIDED
         if answers["hardware"] == FAIL:
             for question in ("key", "software", "fresh"):
                 if answers[question] != NOT_PROVIDED:
                     answers[question] = FAIL
         return answers
+
+    @property
+    def _anonymous(self) -> bool:
+        """Whether a quote is there, and nothing says whose hardware signed it."""
+        row = self.find("tdx.pck_chain")
+        return row is not None and row.verdict == NOT_PROVIDED
 
     def summary(self) -> dict[str, Any]:
         """The document of `verify_evidence --json` (interfaces.md 1)."""

@@ -108,3 +108,17 @@ def test_development_evidence_counts_and_is_labelled(chat: Chat) -> None:
     assert listing is not None
     found = assurance.of(listing, ADDRESS)
     assert found.holds and found.development and found.overall.startswith("dev-")
+
+
+def test_warning_does_not_hide_what_was_not_seen(chat: Chat) -> None:
+    """In one word a warning outranks a missing part, so the rows decide."""
+    run = Verification.objects.get()
+    Standing.objects.update(overall="dev-warn")
+    assert ask(chat).call is not None
+    Turn.objects.all().delete()
+    for verdict in ("not_checked", "not_provided"):
+        for row in run.rows:
+            if row["id"] == "tdx.tcb":
+                row["verdict"] = verdict
+        run.save(update_fields=["rows"])
+        assert "missing or could not" in refused(chat)
