@@ -196,7 +196,7 @@ def _question(run: Verification, name: Any, forced: bool) -> QuestionRow:
 
 def _why(rows: Sequence[Mapping[str, Any]], answer: str, forced: bool) -> str:
     if forced and answer == "fail":
-        return "The quote is not genuine, so nothing that stands in it proves anything."
+        return "Hardware failed, so nothing that stands in the quote proves anything."
     if not rows or answer == "not_provided":
         return "The provider handed over nothing that answers this."
     open_rows = sorted(

@@ -70,7 +70,9 @@ def _ask(request: HttpRequest, listing: Listing) -> HttpResponse:
         services.verify_now(ServiceKey.of(listing), by)
     except NotVerified as error:
         answer = _shown(request, _tab(request, listing, problem=str(error)))
-        answer.status_code = _STATUS.get(type(error), 404)
+        # htmx shows what is answered with 200 only; programs and plain forms get the real word.
+        asked_by_page = request.headers.get("HX-Request") == "true"
+        answer.status_code = 200 if asked_by_page else _STATUS.get(type(error), 404)
         if isinstance(error, TooSoon):
             answer["Retry-After"] = str(error.retry_after)
         return answer

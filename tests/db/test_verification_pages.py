@@ -285,6 +285,8 @@ def test_anybody_may_ask_for_a_check_once_a_minute(
     second = client.post(TAB)
     assert second.status_code == 429 and int(second["Retry-After"]) > 0
     assert "checked just now" in second.content.decode()
+    swapped = client.post(TAB, headers={"HX-Request": "true"})
+    assert swapped.status_code == 200 and "checked just now" in swapped.content.decode()
     assert len(queued) == 1
     Request.objects.all().delete()
     assert "waits for its turn" in shown(client, first["Location"])
