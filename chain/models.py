@@ -43,11 +43,8 @@ class RawTransaction(models.Model):
 
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            models.UniqueConstraint(fields=["block_hash", "index"], name="tx_once")
-        ]
-        indexes: ClassVar[list[models.Index]] = [
-            models.Index(fields=["block_number", "index"]),
-            models.Index(fields=["hash"]),
+            # The number first: one index finds a range in order, and the same row twice.
+            models.UniqueConstraint(fields=["block_number", "index", "block_hash"], name="tx_once")
         ]
 
     def __str__(self) -> str:
@@ -68,9 +65,10 @@ class RawLog(models.Model):
 
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            models.UniqueConstraint(fields=["block_hash", "log_index"], name="log_once")
+            models.UniqueConstraint(
+                fields=["block_number", "log_index", "block_hash"], name="log_once"
+            )
         ]
-        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["block_number", "log_index"])]
 
     def __str__(self) -> str:
         return f"log {self.block_number}/{self.log_index}"
@@ -89,9 +87,10 @@ class RawCall(models.Model):
 
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            models.UniqueConstraint(fields=["block_hash", "to", "data"], name="call_once")
+            models.UniqueConstraint(
+                fields=["block_number", "block_hash", "to", "data"], name="call_once"
+            )
         ]
-        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["block_number"])]
 
     def __str__(self) -> str:
         return f"call {self.to}@{self.block_number}"

@@ -102,10 +102,13 @@ def dump(topics: Sequence[str]) -> str:
 def _drop_empty(cursor: Any, first: int, last: int) -> None:
     cursor.execute(
         """
-        DELETE FROM chain_rawblock b WHERE number BETWEEN %s AND %s
-        AND NOT EXISTS (SELECT FROM chain_rawlog WHERE block_hash = b.hash)
-        AND NOT EXISTS (SELECT FROM chain_rawtransaction WHERE block_hash = b.hash)
-        AND NOT EXISTS (SELECT FROM chain_rawcall WHERE block_hash = b.hash)
+        DELETE FROM chain_rawblock b WHERE number BETWEEN %s AND %s AND NOT EXISTS (
+            SELECT FROM chain_rawlog WHERE block_number = b.number AND block_hash = b.hash
+        ) AND NOT EXISTS (
+            SELECT FROM chain_rawtransaction WHERE block_number = b.number AND block_hash = b.hash
+        ) AND NOT EXISTS (
+            SELECT FROM chain_rawcall WHERE block_number = b.number AND block_hash = b.hash
+        )
         """,
         [first, last],
     )
