@@ -93,12 +93,14 @@ def prices(service_type: str, input_price: int, output_price: int) -> tuple[Pric
     """An inference service's prices by what its type is billed for (provider-protocol.md 5.1).
 
     Tokens per million, in then out; images per image (the output price); speech per minute of
-    audio (the output price is per second).
+    audio. Which of the two prices is a second's depends on the broker's version, so the dearer one
+    is shown: nobody pays more than he read.
     """
     if service_type in IMAGES:
         return (Price(output_price, "image", "Per image", output_price, "image"),)
     if service_type == SPEECH:
-        return (Price(output_price * 60, "min", "Per minute", output_price, "second"),)
+        second = max(input_price, output_price)
+        return (Price(second * 60, "min", "Per minute", second, "second"),)
     return (
         Price(input_price * MILLION, "1M tokens", "Input", input_price, "token"),
         Price(output_price * MILLION, "1M tokens", "Output", output_price, "token"),
