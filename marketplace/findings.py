@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from attestation import selectors, words
 from attestation.selectors import FindingView
-from marketplace import links
+from marketplace import links, verdicts
 
 _OTHER = {
     "same_ppid": "The other one:",
@@ -45,7 +46,7 @@ def _finding(view: FindingView, provider: str) -> FindingRow:
     return FindingRow(
         kind=view.kind,
         title=title,
-        text=text,
+        text=_moved(view.detail) + text,
         said=_OTHER.get(view.kind, "See"),
         other=other,
         other_path=links.provider_path(other) if other else "",
@@ -53,6 +54,14 @@ def _finding(view: FindingView, provider: str) -> FindingRow:
         closed_at=view.closed_at,
         report=view.verification_id,
     )
+
+
+def _moved(detail: Mapping[str, Any]) -> str:
+    """The verdicts before and after a regression, in words."""
+    before, after = detail.get("from"), detail.get("to")
+    if not isinstance(before, str) or not isinstance(after, str):
+        return ""
+    return f"From “{verdicts.word(before).text}” to “{verdicts.word(after).text}”. "
 
 
 def open_rows(provider: str) -> tuple[FindingRow, ...]:

@@ -54,7 +54,11 @@ def overview(request: HttpRequest, kind: str, address: str) -> HttpResponse:
         price_notes=price_notes(listing),
         declared=declared(listing),
         facts=facts(listing, latest, visitor, position, standing),
-        findings=findings.open_rows(listing.provider),
+        findings=tuple(
+            row
+            for row in findings.open_rows(listing.provider)
+            if row.kind != "url_changed_unacknowledged"  # `warning` says it with its blocks
+        ),
         reputation=record,
         paid_share=formats.percentage(record.settled, record.settled + record.unsettled),
         warning=moved_without_consent(listing, latest),

@@ -273,6 +273,16 @@ def test_findings_are_told_on_both_sides(client: Client) -> None:
         assert f'href="/providers/{other}"' in page
 
 
+def test_a_regression_says_from_what_to_what(client: Client) -> None:
+    Finding.objects.create(
+        kind="regression", provider=factories.PETRA, service_kind="inference",
+        service_name=KEY.service_name, subject="broker", opened_at=timezone.now(),
+        detail={"from": "pass", "to": "fail"},
+    )  # fmt: skip
+    for url in (TAB, f"/services/inference/{factories.PETRA}", f"/providers/{factories.PETRA}"):
+        assert "From “Verified” to “Failed”" in shown(client, url)
+
+
 def test_anybody_may_ask_for_a_check_once_a_minute(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
