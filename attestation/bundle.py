@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -38,6 +39,13 @@ _NAMES = {
     *("manifest.json", "report.json", "evidence.bin", "chain.pem", "collateral.json"),
     *("ocsp.json", "nras.json", "jwks.json", "challenge.json"),
 }
+#: Others let a small file ask for gigabytes of working memory.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+#: What damaged directories and members raise on the way; a seek before the start is a ValueError.
+_UNREADABLE = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError),
+    *(EOFError, OSError, OverflowError, ValueError),
+)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -124,13 +132,17 @@ def _files(data: bytes) -> dict[str, bytes]:
                     files["rims/"] = b""
                 if member.filename not in _NAMES and not _RIM.fullmatch(member.filename):
                     continue
+                if member.compress_type not in _METHODS:
+                    raise BadBundle("packed by a method other than deflate")
                 with archive.open(member) as stream:
                     content = stream.read(MAX_FILE_BYTES + 1)
                 total += len(content)
                 if len(content) > MAX_FILE_BYTES or total > MAX_TOTAL_BYTES:
                     raise BadBundle("larger than evidence may be")
                 files[member.filename] = content
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+    except BadBundle:
+        raise
+    except _UNREADABLE as error:
         raise BadBundle(f"not a readable zip: {error}") from None
     return files
 

@@ -5,9 +5,13 @@ A sentence stands under "proves" only where every row that it rests on passed.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable
 
-from attestation.models import Verification
+from attestation.models import Endpoint, Verification
+
+#: Seconds. What was judged longer after its own moment was judged in the past.
+_MOMENT = 3600
 
 
 def proven(run: Verification) -> Iterable[str]:
@@ -15,6 +19,8 @@ def proven(run: Verification) -> Iterable[str]:
     if run.development:
         return  # the development root vouches for nothing outside this network
     answers, rows, facts = run.questions, _verdicts(run), run.facts
+    # Of evidence that somebody brought, chain values and nonce are that somebody's own words.
+    ours = run.endpoint != Endpoint.UPLOAD
     genuine = answers.get("hardware") in ("pass", "warn", "partial")
     genuine = genuine and rows.get("tdx.sig") == rows.get("tdx.att_key") == "pass"
     if genuine and rows.get("tdx.pck_chain") == "pass":
@@ -22,12 +28,11 @@ def proven(run: Verification) -> Iterable[str]:
         level = f", at Intel’s level {status}" if status else ""
         yield f"A genuine Intel TDX machine made this evidence{level}."
         if answers.get("key") in ("pass", "warn") and rows.get("bind.onchain") == "pass":
-            yield (
-                f"The key {run.attested_signer} that the chain names was in that machine’s hands."
-            )
+            named = "that the chain names " if ours else ""
+            yield f"The key {run.attested_signer} {named}was in that machine’s hands."
         if "pass" in (rows.get("dstack.compose"), rows.get("ccel.compose")):
             yield "It was started with exactly the compose file shown below."
-        if rows.get("bind.nonce") == "pass":
+        if rows.get("bind.nonce") == "pass" and ours:
             yield "It answered a random number that we had chosen a moment before."
     if answers.get("gpu") in ("pass", "warn") and rows.get("gpu.present") == "pass":
         count = len(run.gpu_serials)
@@ -42,6 +47,8 @@ def unproven(run: Verification) -> Iterable[str]:
         yield (
             "Anything about real hardware: the roots of trust are this development network’s own."
         )
+    if run.endpoint == Endpoint.UPLOAD:
+        yield from _brought(run, rows)
     if answers.get("hardware") in ("fail", "not_provided"):
         yield "That there is a trusted machine at all."
     if answers.get("key") not in ("pass", "warn"):
@@ -60,6 +67,20 @@ def unproven(run: Verification) -> Iterable[str]:
         yield "Anything about the machine of the third party that runs the model."
     yield "That the model’s weights are the ones its name promises."
     yield "That the software keeps no copy of what you send: it is identified, not read."
+
+
+def _brought(run: Verification, rows: dict[str, str]) -> Iterable[str]:
+    """What only whoever brought it says: nobody here asked the chain or chose a number."""
+    if rows.get("bind.onchain") == "pass":
+        yield "That the chain names this key: that was said by whoever brought the evidence."
+    if rows.get("bind.nonce") == "pass":
+        yield "That it was made now: the number it answers came with it."
+    if run.finished_at.timestamp() - run.now_unix > _MOMENT:
+        at = dt.datetime.fromtimestamp(run.now_unix, dt.UTC)
+        yield (
+            f"That it still holds: it was judged as of {at:%d %B %Y}, the time it was brought "
+            "with, by documents of then."
+        )
 
 
 def _verdicts(run: Verification) -> dict[str, str]:

@@ -24,7 +24,8 @@ from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 
-from attestation import checks, services
+from attestation import bundle, checks, claims, services
+from attestation.engine.anchors import VENDOR
 from attestation.errors import BadUpload
 from attestation.models import Document, Standing, Trigger, Verification
 from attestation.services import Upload
@@ -136,6 +137,36 @@ def test_what_is_no_evidence_is_refused_in_words(upload: Upload) -> None:
     assert str(refused.value)
     assert not Verification.objects.exists()
     assert not Document.objects.exists()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_zip_is_refused_wherever_it_is_damaged(method: int) -> None:
+    """Directories that point before the file, and methods that ask for gigabytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        archive.writestr("manifest.json", manifest())
+        archive.writestr("report.json", b"{}" * 9)
+    whole, refused = buffer.getvalue(), 0
+    for place in range(len(whole)):
+        damaged = whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :]
+        try:
+            bundle.read(damaged, VENDOR)
+        except bundle.BadBundle:
+            refused += 1
+    assert refused > len(whole) // 2
+
+
+def test_a_brought_report_claims_nothing_that_only_its_bringer_says(settings: Any) -> None:
+    report = json.loads(evidence())
+    given = Upload(body=json.dumps(report).encode(), onchain_signer=ADDRESS)
+    stored = services.judge_upload(given)
+    stored.development = False  # the sentences of a real report
+    assert words(stored)["bind.onchain"] == "pass"
+    assert not any("the chain names" in text for text in claims.proven(stored))
+    assert any("the chain names" in text for text in claims.unproven(stored))
+    assert not any("still holds" in text for text in claims.unproven(stored))
+    stored.now_unix -= 30 * 86_400
+    assert any("judged as of" in text for text in claims.unproven(stored))
 
 
 @pytest.mark.parametrize(
