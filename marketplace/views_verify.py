@@ -26,6 +26,10 @@ from marketplace import pages_verification as shown
 #: The whole request, bytes; above it nothing is read.
 MAX_REQUEST_BYTES = 5 << 20
 CHECKS = limits.Limit("verify", per_minute=10, burst=10)
+#: Reports stay for ever at their address, so what may come in is bounded, in kB: of one address,
+#: and of everybody together (about 290 MB a day).
+KEPT = limits.Limit("verify-kept", per_minute=100, burst=20_000)
+KEPT_ALL = limits.Limit("verify-kept-all", per_minute=200, burst=400_000)
 _TEMPLATE = "marketplace/verify.html"
 
 
@@ -38,13 +42,25 @@ def verify(request: HttpRequest) -> HttpResponse:
     length = request.headers.get("Content-Length", "")
     if not length.isdigit() or int(length) > MAX_REQUEST_BYTES:
         return _refused(request, 413, f"Up to {MAX_REQUEST_BYTES >> 20} MB at once.")
-    decision = limits.take(CHECKS, limits.caller(request))
+    decision = _room(request, int(length))
     if not decision.allowed:
-        response = _refused(request, 429, "That was often. Wait a minute, then try again.")
+        response = _refused(request, 429, "That was often, or much. Wait a while, then try again.")
         response["Retry-After"] = decision.headers["Retry-After"]
         return response
     answer: HttpResponse = _judge(request)
     return answer
+
+
+def _room(request: HttpRequest, length: int) -> limits.Decision:
+    """Whether this caller may bring `length` bytes now; what is only answered is not kept."""
+    who, size = limits.caller(request), length // 1000 + 1
+    decision = limits.take(CHECKS, who)
+    if request.GET.get("what") == "answer":
+        return decision
+    for limit, whose in ((KEPT, who), (KEPT_ALL, "everybody")):
+        if decision.allowed:
+            decision = limits.take(limit, whose, size)
+    return decision
 
 
 def _refused(request: HttpRequest, status: int, text: str) -> HttpResponse:

@@ -367,6 +367,19 @@ def test_a_zip_bomb_and_a_flood_are_refused_before_they_are_read(client: Client)
     assert last.status_code == 429 and "Retry-After" in last
 
 
+def test_what_one_address_may_leave_here_for_ever_is_bounded(client: Client) -> None:
+    def bring(path: str = "/verify") -> int:
+        large = io.BytesIO(b"x" * (4 << 20))
+        large.name = "report.json"
+        response = client.post(path, {"file": large})
+        if response.status_code == 429:
+            assert int(response["Retry-After"]) > 60
+        return response.status_code
+
+    assert [bring() for _ in range(5)] == [400, 400, 400, 400, 429]
+    assert bring("/verify?what=answer") == 400, "an answer is looked at and not kept"
+
+
 # --- badges ---------------------------------------------------------------------------------------
 
 
