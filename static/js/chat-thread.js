@@ -23,6 +23,21 @@ function copyButtons(element) {
   }
 }
 
+// The provider asked for some patience: the button counts it down (five minutes at most), then works.
+function countDown(element) {
+  for (const button of element.querySelectorAll('[data-wait]')) {
+    let left = Math.min(Number(button.dataset.wait), 300);
+    const tick = () => {
+      if (!button.isConnected) return;
+      button.disabled = left > 0;
+      button.lastChild.data = left > 0 ? `Ask again in ${left} s` : 'Ask again';
+      if (left > 0) setTimeout(tick, 1000);
+      left -= 1;
+    };
+    tick();
+  }
+}
+
 export class Thread {
   constructor() {
     this.turns = new Map(); // turn id → {element, text, seq, shown, work}
@@ -151,6 +166,7 @@ export class Thread {
       turn.element.replaceWith(answer);
       turn.element = answer;
       copyButtons(answer);
+      countDown(answer);
       window.htmx?.process(answer);
       if (follow) toBottom();
       if ('watched' in answer.dataset) setTimeout(() => this.refresh(id), WATCH_EVERY);

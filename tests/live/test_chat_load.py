@@ -55,7 +55,8 @@ async def provider(reply: Reply, asked: Asked) -> None:
     found = QUESTION.search(asked.body)
     assert found
     number = int(found[1])
-    await reply.start(f"answer-{number}")
+    # This server closes after each answer; unsaid, the next question could meet a dying connection.
+    await reply.start(f"answer-{number}", Connection="close")
     await reply.tokens(*words(number), pause=PAUSE)
     await reply.signed_end(f"answer-{number}", asked, usage(number))
 

@@ -71,7 +71,7 @@ def web(port: int) -> Iterator[subprocess.Popen[bytes]]:
         env={**os.environ, "DATABASE_URL": database, "SITE_URL": f"http://127.0.0.1:{port}"},
     )
     try:
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 120
         while True:
             try:
                 if requests.get(f"http://127.0.0.1:{port}/healthz", timeout=20).ok:
