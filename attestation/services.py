@@ -23,7 +23,7 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from attestation import bundle as bundles
-from attestation import declared, evaluate, findings, runs, standings, trust
+from attestation import declared, evaluate, findings, leases, runs, standings, trust
 from attestation import verify as engine
 from attestation.engine.evidence import KINDS, Context, Evidence
 from attestation.engine.limits import MAX_BODY_BYTES, MAX_CHAIN_BYTES
@@ -49,8 +49,6 @@ from net.client import Client
 #: Name of the background task that takes what was asked for.
 TASK = "attestation.answer"
 ASKED_EVERY_SECONDS = 60
-#: A run that died leaves its lock behind for so long; longer than any run takes.
-LOCK_SECONDS = 480
 #: All documents of an upload together, bytes.
 MAX_UPLOAD_BYTES = 4 << 20
 #: PostgreSQL advisory lock of one writer at a time: "0G runs" in bytes.
@@ -73,14 +71,15 @@ async def verify_async(
     key: ServiceKey, trigger: Trigger, by: int | None = None
 ) -> tuple[Verification, ...]:
     """`verify` for a caller who looks at several services at once."""
-    lock = await sync_to_async(_take)(key)
+    lease = await sync_to_async(_take)(key)
     try:
-        listing, target = await sync_to_async(_target)(key)
-        async with Client(trust.provider_policy(), connections=4) as client:
-            drafts = await evaluate.every_endpoint(client, target, trigger)
-        return await sync_to_async(_store)(listing, target, drafts, by)
+        async with leases.renewed(_lock(key), lease):
+            listing, target = await sync_to_async(_target)(key)
+            async with Client(trust.provider_policy(), connections=4) as client:
+                drafts = await evaluate.every_endpoint(client, target, trigger)
+            return await sync_to_async(_store)(listing, target, drafts, by)
     finally:
-        await sync_to_async(_give_back)(key, lock)
+        await sync_to_async(leases.give_back)(_lock(key), lease)
 
 
 def verify_now(key: ServiceKey, by: int | None = None) -> ServiceKey:
@@ -334,12 +333,7 @@ def _lock(key: ServiceKey) -> str:
 
 def _take(key: ServiceKey) -> str:
     """One run of a service at a time, over all processes. Raises Busy."""
-    token = uuid.uuid4().hex
-    if not cache.add(_lock(key), token, timeout=LOCK_SECONDS):
+    lease = leases.take(_lock(key))
+    if lease is None:
         raise Busy("This service is being verified at this moment.")
-    return token
-
-
-def _give_back(key: ServiceKey, token: str) -> None:
-    if cache.get(_lock(key)) == token:
-        cache.delete(_lock(key))
+    return lease

@@ -23,7 +23,7 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import JSONObject
 from django.utils import timezone
 
-from attestation import findings, services
+from attestation import findings, leases, services
 from attestation.errors import Busy, UnknownService
 from attestation.models import Request, Standing, Trigger
 from attestation.selectors import ServiceKey
@@ -41,8 +41,6 @@ FIRST_RETRY = timedelta(minutes=2)
 BATCH = 16
 #: Beat comes again soon; until then new listings are looked for once more.
 WORK_SECONDS = 60
-#: What a worker that died holds is free again after so long; longer than any work takes.
-SLOT_SECONDS = 600
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +75,8 @@ def _work(slot: str, more: Callable[[set[ServiceKey]], list[Job]]) -> int:
     So slow providers, however many, keep two of the worker's threads waiting at most. `more` is
     told which services were looked at already.
     """
-    if not cache.add(slot, 1, timeout=SLOT_SECONDS):
+    lease = leases.take(slot)
+    if lease is None:
         return 0
     done, began = set[ServiceKey](), time.monotonic()
     try:
@@ -85,10 +84,10 @@ def _work(slot: str, more: Callable[[set[ServiceKey]], list[Job]]) -> int:
             jobs = more(done)
             if not jobs:
                 break
-            async_to_sync(_look_at)(jobs)
+            async_to_sync(_kept_busy)(slot, lease, jobs)
             done |= {job.key for job in jobs}
     finally:
-        cache.delete(slot)
+        leases.give_back(slot, lease)
     return len(done)
 
 
@@ -105,6 +104,11 @@ def _requested(done: set[ServiceKey]) -> list[Job]:
         Job(ServiceKey(row.kind, row.provider, row.service_name), Trigger.ASKED, row.requested_by)
         for row in rows
     ]
+
+
+async def _kept_busy(slot: str, lease: str, jobs: list[Job]) -> None:
+    async with leases.renewed(slot, lease):
+        await _look_at(jobs)
 
 
 async def _look_at(jobs: list[Job]) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Barrier, Thread
+from time import sleep
 from typing import Any
 
 import pytest
 from django.core.cache import cache
 from django.db import connection
 
-from attestation import services
+from attestation import leases, services
 from attestation.errors import Busy, TooSoon
 from attestation.models import Fact, Finding, Standing, Trigger, Verification
 from attestation.selectors import ServiceKey
@@ -84,3 +85,25 @@ def test_of_many_who_ask_at_once_one_is_heard() -> None:
     listed("http://127.0.0.1:9")
     raised = together(*[lambda: services.verify_now(KEY)] * 8)
     assert [type(error) for error in raised] == [TooSoon] * 7
+
+
+def test_what_a_killed_worker_held_is_free_again_soon_and_not_before(monkeypatch: Any) -> None:
+    """A lease lasts as long as its holder renews it, however slow a provider is."""
+    monkeypatch.setattr(leases, "SECONDS", 1)
+    monkeypatch.setattr(leases, "_RENEWED_EVERY", 0.2)
+    slow = Thread(target=together, args=(lambda: services.verify(KEY, Trigger.COMMAND),))
+
+    def answer(path: str, query: Query) -> Reply:
+        return Reply(evidence(), wait=2.5)
+
+    with provider(answer) as server:
+        listed(server.url)
+        slow.start()
+        sleep(1.8)
+        with pytest.raises(Busy):
+            services.verify(KEY, Trigger.COMMAND)
+        slow.join(60)
+    assert leases.take("killed") is not None
+    assert leases.take("killed") is None
+    sleep(1.2)
+    assert leases.take("killed") is not None
