@@ -10,13 +10,15 @@ from typing import Any
 
 import yaml
 from yaml.events import CollectionEndEvent, CollectionStartEvent
-from yaml.nodes import MappingNode, Node, SequenceNode
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from attestation.engine.evidence import Unreadable, document
 from attestation.engine.limits import (
     MAX_COMPOSE_BYTES,
+    MAX_YAML_CHARACTERS,
     MAX_YAML_DEPTH,
     MAX_YAML_NODES,
+    MAX_YAML_NUMBER,
     TooMuch,
     check,
 )
@@ -26,6 +28,7 @@ _IMAGE_LINE = re.compile(
     r"^[ \t]*(?:-[ \t]+)?[\"']?image[\"']?[ \t]*:[ \t]*[\"']?([^\s\"'#]+)", re.M
 )
 _MAX_IMAGES = 200
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
 def images(app_compose: str) -> list[dict[str, str | None]]:
@@ -71,6 +74,7 @@ def load(text: str) -> Any:
         if node is None:
             return None
         _expanded(node, {})
+        check("compose characters", _characters(node, {}), MAX_YAML_CHARACTERS)
         return loader.construct_document(node)
     except (yaml.YAMLError, RecursionError) as error:
         raise Unreadable(f"not YAML: {type(error).__name__}") from None
@@ -115,6 +119,23 @@ def _expanded(node: Node, sizes: dict[int, int]) -> int:
         check("compose nodes", size, MAX_YAML_NODES)
     sizes[id(node)] = size
     return size
+
+
+def _characters(node: Node, known: dict[int, int]) -> int:
+    """Characters of all scalars after aliases are followed; of a tree that is no loop.
+
+    Raises TooMuch for a number without end: one in base 60 takes time that grows by the square.
+    """
+    if isinstance(node, ScalarNode):
+        if node.tag in _NUMBERS:
+            check("characters of a number", len(node.value), MAX_YAML_NUMBER)
+        return len(node.value)
+    if id(node) not in known:
+        children = node.value
+        if isinstance(node, MappingNode):
+            children = [part for pair in node.value for part in pair]
+        known[id(node)] = sum(_characters(child, known) for child in children)
+    return known[id(node)]
 
 
 def _image_values(value: Any) -> list[str]:

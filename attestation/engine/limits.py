@@ -15,6 +15,9 @@ MAX_COMPOSE_BYTES = 256 << 10
 #: Nodes of a YAML document after its aliases are followed: a small text can expand without end.
 MAX_YAML_NODES = 50_000
 MAX_YAML_DEPTH = 64
+#: The same of its text: one long word can be named a thousand times.
+MAX_YAML_CHARACTERS = 1 << 20
+MAX_YAML_NUMBER = 200
 MAX_RIM_BYTES = 1 << 20
 MAX_OCSP_ANSWERS = 16 * MAX_CERTIFICATES
 MAX_TOKEN_BYTES = 64 << 10

@@ -102,8 +102,10 @@ BOMB = "a0: &a0 [x]\n" + "".join(
         "a: !!python/object/apply:os.system [id]",
         "a: 1\n" * 100_000,
         "\x00",
+        'a: &a "' + "x" * 50_000 + '"\nb: [' + ", ".join(["*a"] * 40_000) + "]",
+        "a: " + "1:" * 100_000 + "1",
     ],
-    ids=["bomb", "self", "flow", "block", "python", "long", "nul"],
+    ids=["bomb", "self", "flow", "block", "python", "long", "nul", "word", "number"],
 )
 def test_hostile_yaml_is_refused_by_name(text: str) -> None:
     with pytest.raises(ValueError):
