@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from django.conf import settings
+
 from attestation import selectors as attestation
 from chain.selectors import Freshness as Head
 from ledger import selectors, statistics
@@ -113,9 +115,12 @@ def catalogue_page(filters: Filters, head: Head) -> pages.CataloguePage:
     version, query = selectors.listings_version(), filters.query
     found = services(filters, version)
     facets = at_listing.get(version, ("facets", query.unsorted), lambda: statistics.facets(query))
-    active = filters.active
+    active, verified = filters.active, Filters(verified="pass")
     return pages.CataloguePage(
         totals=at_block.get(head.indexed_hash, "totals", lambda: totals(version)),
+        verified=count_of(verified.query, version),
+        verified_path=verified.path(),
+        development=settings.IS_DEVNET,
         q=filters.q,
         sort=filters.sort,
         types=_types(filters, facets),

@@ -36,10 +36,14 @@ from marketplace.selectors import Reputation
 
 @dataclass(frozen=True)
 class CataloguePage:
-    """`/`: the services of the network. `nothing`: why there are no rows (`""`, `filtered`,
+    """`/`: the services of the network. `verified` counts what `verified_path` lists; where
+    `development`, by evidence of a devnet. `nothing`: why there are no rows (`""`, `filtered`,
     `empty`, `unindexed`)."""
 
     totals: statistics.Totals
+    verified: int
+    verified_path: str
+    development: bool
     q: str
     sort: str
     types: tuple[Option, ...]

@@ -15,9 +15,12 @@ from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
+from attestation.selectors import ServiceKey
+from ledger.models import Service
 from marketplace import catalogue, links, views_errors
 from tests import factories
 from tests.db import api_rows as rows
+from tests.db import report_world
 
 pytestmark = pytest.mark.django_db
 
@@ -263,11 +266,14 @@ def test_filters_survive_the_way_through_the_url(given: dict[str, str]) -> None:
 
 def test_numbers_above_the_list_are_the_lists(client: Client) -> None:
     factories.market(12)
+    for service in list(Service.current.filter(removed=False, kind="inference"))[:3]:
+        key = ServiceKey("inference", service.provider, "inference-v1.0")
+        report_world.stand(key, report_world.development(), overall="dev-pass")
     text = client.get("/").content.decode()
-    acknowledged = len(re.findall('data-testid="service-row"', text)) - text.count(
-        ">not acknowledged<"
-    )
-    assert re.search(rf"Signer acknowledged</dt><dd>{acknowledged}<", text)
+    number = re.search(r'Verified now</dt><dd><a href="([^"]+)">(\d+)</a>', text)
+    assert number and "development evidence" in text
+    listed = client.get(number[1]).content.decode()
+    assert int(number[2]) == 3 == len(re.findall('data-testid="service-row"', listed))
     assert links.exists("/") and not links.exists("/no-such-page")
 
 
