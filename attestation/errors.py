@@ -16,11 +16,11 @@ class Busy(NotVerified):
 
 
 class TooSoon(NotVerified):
-    """Somebody asked for this provider less than a minute ago."""
+    """Somebody asked for this provider less than a minute ago, or one caller for too many."""
 
-    def __init__(self, retry_after: int) -> None:
+    def __init__(self, retry_after: int, why: str = "This provider was checked just now") -> None:
         self.retry_after = retry_after
-        super().__init__(f"This provider was checked just now; ask again in {retry_after} s.")
+        super().__init__(f"{why}; ask again in {retry_after} s.")
 
 
 class QueueDown(NotVerified):

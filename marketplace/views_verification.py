@@ -19,7 +19,7 @@ from attestation.selectors import ServiceKey
 from ledger import selectors as ledger
 from ledger.records import Listing
 from marketplace import badge as badges
-from marketplace import findings, links, pages, parts
+from marketplace import findings, limits, links, pages, parts
 from marketplace import pages_verification as shown
 from marketplace.catalogue import page_number
 from marketplace.views import canonical, partial
@@ -28,6 +28,8 @@ from marketplace.views_service import listing_of
 SHOWN_HISTORY = 6
 #: How long others may keep a badge.
 BADGE_SECONDS = 300
+#: Checks that one address may ask for; each is kept for ever, and asks strangers and vendors.
+ASKED = limits.Limit("verify-now", per_minute=2, burst=20)
 _STATUS: dict[type[NotVerified], int] = {TooSoon: 429, QueueDown: 503}
 
 
@@ -66,7 +68,10 @@ def verification(request: HttpRequest, kind: str, address: str) -> HttpResponse:
 
 def _ask(request: HttpRequest, listing: Listing) -> HttpResponse:
     by = request.user.pk if request.user.is_authenticated else None
+    decision = limits.take(ASKED, limits.caller(request))
     try:
+        if not decision.allowed:
+            raise TooSoon(decision.retry_s, "You asked for many checks")
         services.verify_now(ServiceKey.of(listing), by)
     except NotVerified as error:
         answer = _shown(request, _tab(request, listing, problem=str(error)))

@@ -305,6 +305,19 @@ def test_anybody_may_ask_for_a_check_once_a_minute(
     assert Client(enforce_csrf_checks=True).post(TAB).status_code == 403
 
 
+def test_one_address_cannot_have_the_whole_market_checked_all_day(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(current_app, "send_task", lambda name, **_: None)
+    answers = []
+    for _ in range(21):
+        cache.delete(f"attestation:asked:{factories.PETRA}")  # another provider each time
+        answers.append(client.post(TAB))
+    assert [answer.status_code for answer in answers] == [302] * 20 + [429]
+    assert "You asked for many checks" in answers[-1].content.decode()
+    assert int(answers[-1]["Retry-After"]) > 0
+
+
 # --- /verify --------------------------------------------------------------------------------------
 
 
