@@ -81,7 +81,7 @@ def test_from_an_empty_wallet_page_to_a_verified_and_an_altered_answer(
     honest, liar = cast.provider(1).address, cast.provider(3).address
 
     page.goto(site)
-    expect(page.get_by_test_id("service-row")).to_have_count(3)
+    expect(page.get_by_test_id("service-row")).to_have_count(6)
     assert wallet.calls == []
     page.get_by_test_id("connect-wallet").click()
     page.get_by_test_id("wallet-option").click()
