@@ -25,6 +25,7 @@ _SHARED = {
     Trait.SIGNER: Fact.SIGNER_REUSED,
     Trait.EVIDENCE: Fact.IDENTICAL_EVIDENCE,
 }
+_GPUS = "gpu.present"
 _SEVERITY = {"pass": 0, "warn": 1, "not_provided": 2, "fail": 3}
 
 
@@ -40,9 +41,9 @@ def of_run(run: Verification, previous: Verification | None) -> None:
     before = _identities(run)
     gained = _remember(run, before)
     shared = [seen for trait, value in gained for seen in _shared(run, trait, value)]
-    if previous is not None and previous.body_id == run.body_id:
+    if previous is not None and _evidence(previous) == _evidence(run):
         detail = {"previous": str(previous.pk)}
-        shared.append(Seen(Fact.IDENTICAL_EVIDENCE, str(run.body_id), detail=detail))
+        shared.append(Seen(Fact.IDENTICAL_EVIDENCE, _evidence(run), detail=detail))
     _settle(run, set(_SHARED.values()), shared, now)
     _let_go(run, gained, now)
 
@@ -83,10 +84,13 @@ def severity(overall: str, rows: Iterable[Mapping[str, Any]]) -> int | None:
 
 def _regression(run: Verification, previous: Verification | None) -> None:
     """Open when it gets worse, closed when it is as good as it was; worse still is a new one."""
+    held = _open(run, {Fact.REGRESSION}).filter(subject=run.endpoint).first()
+    verdicts = _verdicts(previous) if previous is not None else {}
     now, level = run.finished_at, severity(run.overall, run.rows)
+    if _withdrawn(run, held.detail.get("rows_before", {}) if held else verdicts):
+        level = max(level or 0, _SEVERITY["not_provided"])
     if level is None:
         return
-    held = _open(run, {Fact.REGRESSION}).filter(subject=run.endpoint).first()
     if held is not None:
         first, worst = held.detail.get("from_level", 0), held.detail.get("to_level", 0)
         if level <= first:
@@ -100,8 +104,14 @@ def _regression(run: Verification, previous: Verification | None) -> None:
         return
     before = severity(previous.overall, previous.rows)
     if before is not None and level > before:
-        was = {"from": previous.overall, "from_level": before, "rows_before": _verdicts(previous)}
+        was = {"from": previous.overall, "from_level": before, "rows_before": verdicts}
         _add(run, Seen(Fact.REGRESSION, run.endpoint, detail=_worse(run, was, level)), now)
+
+
+def _withdrawn(run: Verification, before: Mapping[str, str]) -> bool:
+    """Whether GPUs that were shown before are not shown any more: no required row would say so."""
+    now = _verdicts(run).get(_GPUS)
+    return before.get(_GPUS) == "pass" and now == "not_provided"
 
 
 def _worse(run: Verification, was: Mapping[str, Any], level: int) -> dict[str, Any]:
@@ -143,6 +153,17 @@ def _events(run: Verification, previous: Verification | None) -> None:
 # --- the same thing elsewhere ---------------------------------------------------------------------
 
 _Traits = set[tuple[str, str]]
+#: Hex digits of a SHA-256 and of half a signature.
+_QUOTE_NAME = 128
+
+
+def _evidence(run: Verification) -> str:
+    """What a recording is known by, however it is wrapped: its signed bytes and their signature;
+    the body where nothing genuine is in it.
+    """
+    name = f"{run.signed_range_hash}{run.facts.get('signature_r', '')}"
+    genuine = run.signed_range_hash and len(name) == _QUOTE_NAME
+    return name if genuine else str(run.body_id)
 
 
 def _identities(run: Verification) -> _Traits:
@@ -162,7 +183,7 @@ def _remember(run: Verification, before: _Traits) -> _Traits:
         (Trait.PPID, run.ppid),
         (Trait.SIGNER, run.attested_signer),
         (Trait.COMPOSE, run.compose_hash),
-        (Trait.EVIDENCE, run.body_id),
+        (Trait.EVIDENCE, _evidence(run)),
     ):
         if value:
             now.add((trait.value, value))

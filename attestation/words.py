@@ -65,7 +65,7 @@ FINDINGS: Mapping[str, tuple[str, str]] = {
     ),
     "identical_evidence": (
         "The same evidence again",
-        "Byte for byte what was handed over before: it was not made for this check.",
+        "What was signed is what was handed over before: it was not made for this check.",
     ),
     "url_changed_unacknowledged": (
         "The endpoint moved without a new acknowledgement",

@@ -309,6 +309,8 @@ def _facts(quote: Quote, values: Pck, report: Report) -> None:
     report.facts.update(
         quote_version=quote.version,
         signed_range_sha256=quote.identity,
+        # A quote made anew over the same values differs here only; nobody else can change it.
+        signature_r=quote.signature[:32].hex(),
         ppid=(values.ppid or b"").hex(),
         fmspc=(values.fmspc or b"").hex().upper(),
         platform_instance_id=(values.platform_instance_id or b"").hex(),

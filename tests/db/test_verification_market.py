@@ -230,6 +230,40 @@ def test_a_regression_opens_worsens_and_closes(server: Provider) -> None:
     assert Finding.objects.filter(kind=Fact.REGRESSION).count() == 2
 
 
+def test_gpus_that_are_no_longer_shown_are_a_regression_until_they_are(server: Provider) -> None:
+    """Without them every required row of the broker's machine still passes."""
+    listed(server.url)
+    run()
+    for _ in range(2):
+        stripped = json.loads(fresh())
+        for member in ("nvidia_payload", "vm_config"):
+            del stripped[member]
+        server.answer = always(json.dumps(stripped).encode())
+        stored = run()
+        assert (stored.overall, stored.questions["gpu"]) == ("dev-pass", "not_provided")
+        assert len(held(Fact.REGRESSION)) == 1
+    (gone,) = selectors.open_findings().items
+    assert "gpu.present" in gone.detail["rows"]
+    server.answer = always(fresh())
+    run()
+    assert not held(Fact.REGRESSION)
+
+
+def test_a_recording_is_known_in_another_wrapping(server: Provider) -> None:
+    listed(server.url)
+    server.answer = always(fresh())
+    run()
+    assert not held(Fact.IDENTICAL_EVIDENCE)
+    server.answer = always(fresh())
+    run()
+    assert not held(Fact.IDENTICAL_EVIDENCE), "made anew over the same values"
+    recorded = json.loads(fresh())
+    for spaces in (1, 2):
+        server.answer = always(json.dumps(recorded, indent=spaces).encode())
+        run()
+    assert len(held(Fact.IDENTICAL_EVIDENCE)) == 1
+
+
 def test_our_own_gaps_and_silence_are_no_regression(server: Provider, settings: Any) -> None:
     listed(server.url)
     run()
