@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from attestation.engine import certificates, gpu, pck, reports, spdm
 from attestation.engine.anchors import Anchors
@@ -37,6 +38,8 @@ _RIM_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 _ARCH = re.compile(r"[A-Z]{2,16}")
 #: Two per GPU and the ones they share: more is not a machine that we know.
 MAX_OCSP_QUESTIONS = 3 * MAX_GPUS
+#: Driver and VBIOS of two kinds of GPU.
+MAX_UNTRUSTED_RIMS = 4
 
 
 @dataclass(frozen=True)
@@ -89,16 +92,16 @@ def of(evidence: Evidence, anchors: Anchors) -> Needs:
     """What the evidence needs. Never raises: what cannot be read needs nothing."""
     notes: list[str] = []
     quote, payload, devices = _parts(evidence)
-    trusted = [device for device in devices if _reaches(device.chain, anchors.nvidia)]
+    trusted = [device for device in devices if _genuine(device, anchors.nvidia)]
     if len(trusted) < len(devices):
         notes.append(
-            f"{len(devices) - len(trusted)} GPU chain(s) do not reach the pinned root: NVIDIA's "
-            "services are not asked about them"
+            f"{len(devices) - len(trusted)} GPU(s) are not vouched for by the pinned root: "
+            "NVIDIA's services are not asked about them"
         )
     return Needs(
         platform=_platform(quote, anchors, notes),
         transcripts=tuple(device.transcript for device in devices),
-        rim_ids=_rim_ids(devices),
+        rim_ids=_rim_ids(trusted, devices),
         questions=_questions(trusted),
         nras=_token_request(payload, devices, notes) if len(trusted) == len(devices) else None,
         notes=tuple(notes),
@@ -183,10 +186,27 @@ def _reaches(chain: Sequence[x509.Certificate], pin: str) -> bool:
     )
 
 
-def _rim_ids(devices: Sequence[_Device]) -> tuple[str, ...]:
-    """Each id once, in order; an id that could mean another path is not one."""
-    found = dict.fromkeys(id for device in devices for id in device.transcript.rim_ids)
-    return tuple(id for id in found if _RIM_ID.fullmatch(id) and ".." not in id)
+def _genuine(device: _Device, pin: str) -> bool:
+    """Whether NVIDIA's root vouches for this very transcript: chains alone are everybody's."""
+    transcript = device.transcript
+    return _reaches(device.chain, pin) and certificates.signed_by(
+        device.chain[0].public_key(), transcript.signature, transcript.signed, hashes.SHA384()
+    )
+
+
+def _rim_ids(trusted: Sequence[_Device], devices: Sequence[_Device]) -> tuple[str, ...]:
+    """Each id once, the trusted devices' first; an id that could mean another path is not one.
+
+    Of devices whose chain is missing (CryptoPilot's) only a few: their texts cost nothing to make.
+    """
+
+    def named(some: Sequence[_Device]) -> list[str]:
+        found = dict.fromkeys(id for device in some for id in device.transcript.rim_ids)
+        return [id for id in found if _RIM_ID.fullmatch(id) and ".." not in id]
+
+    known = named(trusted)
+    others = [id for id in named(devices) if id not in known]
+    return (*known, *others[:MAX_UNTRUSTED_RIMS])
 
 
 def _questions(devices: Sequence[_Device]) -> tuple[Question, ...]:

@@ -75,6 +75,21 @@ def test_a_manifests_id_cannot_lead_to_another_path(name: str) -> None:
     assert not any("/" in id or "?" in id or "#" in id or "%" in id for id in found.rim_ids)
 
 
+def test_a_genuine_chain_beside_invented_evidence_asks_little() -> None:
+    """Chains are public: with somebody else's, sixteen made-up drivers would be 32 requests."""
+    payload = lab().nvidia.payload(bytes(32), 16)
+    driver = next(iter(lab().manifests)).rsplit("_", 1)[1].encode()
+    for number, entry in enumerate(payload["evidence_list"]):
+        evidence = base64.b64decode(entry["evidence"])
+        other = f"{number:02d}".encode() + driver[2:]
+        assert driver in evidence
+        entry["evidence"] = base64.b64encode(evidence.replace(driver, other)).decode()
+    found = of(json.dumps(payload).encode(), "gpu-payload")
+    assert len(found.transcripts) == 16
+    assert 0 < len(found.rim_ids) <= needs.MAX_UNTRUSTED_RIMS
+    assert (found.questions, found.nras) == ((), None)
+
+
 def test_gpus_that_answer_different_nonces_are_no_request() -> None:
     payload = lab().nvidia.payload(bytes(32), 1)
     payload["evidence_list"].append(lab().nvidia.evidence(b"\1" * 32, 1))
