@@ -87,7 +87,7 @@ def _ask(user: User, position: Position) -> Unsettled:
     key = keys.usable(user, position.provider, now)
     if key is None:
         return Unsettled(
-            None, "The provider tells only you. Your first question to it makes a key."
+            None, "It tells only who shows a key. Your first question to it makes a key."
         )
     return _asked(services[0].url, user.address, key)
 

@@ -29,8 +29,13 @@ async function attempt(button, work) {
   try {
     await work();
   } catch (error) {
-    if (error.reason === 'numbers_changed') document.querySelector('[data-tx-form]')?.requestSubmit();
-    say(error.message, button);
+    const form = error.reason === 'numbers_changed' && document.querySelector('[data-tx-form]');
+    if (form) {
+      form.requestSubmit(); // the new review takes the place of the line that would say why
+      document.dispatchEvent(new CustomEvent('toast', { detail: { tone: 'bad', text: error.message } }));
+    } else {
+      say(error.message, button);
+    }
   } finally {
     button.disabled = false;
     button.removeAttribute('aria-busy');

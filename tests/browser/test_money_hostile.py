@@ -116,6 +116,7 @@ def test_an_account_that_changes_while_the_review_is_open_sends_nothing(
     # The numbers are others now: the page shows the new ones and asks once more.
     row = page.locator('[data-effect="available"]')
     expect(row).to_have_attribute("data-before", str(3 * NEURON))
+    expect(page.locator("[data-toasts]")).to_contain_text("The numbers changed since you looked.")
     assert "eth_sendTransaction" not in wallet.methods()
     wallet.switch_account(page, cast.user(2))
     page.get_by_test_id("tx-confirm").click()
