@@ -212,6 +212,7 @@ def test_a_page_costs_the_same_for_many_gpus_and_a_long_history(client: Client) 
     for hours in range(1, 9):
         development(machine(gpus=4), age=hours * HOUR)
     last = development(machine(gpus=8))
+    cost("/")  # what is counted once per verdict, too
     assert (cost(path(last)), cost(TAB), cost("/")) == few
     assert max(few) <= 20
 
