@@ -10,6 +10,7 @@ from typing import Literal
 
 from django.utils import timezone
 
+from attestation import declared
 from attestation.models import Standing, Verification
 from attestation.selectors import DEVELOPMENT, EXPIRED, NEVER, ServiceKey, standing_of
 from chain import selectors as chain
@@ -20,7 +21,16 @@ from ledger.records import Listing
 ENOUGH = frozenset({"pass", "warn"})
 
 Reason = Literal[
-    "", "never", "expired", "fail", "weak", "changed", "other_signer", "index_behind", "no_signer"
+    "",
+    "never",
+    "expired",
+    "fail",
+    "weak",
+    "changed",
+    "other_signer",
+    "index_behind",
+    "no_signer",
+    "routed",
 ]
 
 
@@ -56,6 +66,10 @@ def of(listing: Listing, signer: str, now: dt.datetime | None = None) -> Assuran
         return found("fail" if word == "fail" else "weak")
     if not signer:
         return found("no_signer")
+    # The attested machine is only the way to somebody else's, who reads the question
+    # (attestation.md 13.3: "routed", never "private").
+    if declared.of(listing.verifiability, listing.additional_info).word == "centralized":
+        return found("routed")
     if chain.head(now).state != "fresh":
         return found("index_behind")
     standing = Standing.objects.get(

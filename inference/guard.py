@@ -19,6 +19,7 @@ _WHY: Mapping[str, str] = {
     "other_signer": "the key that would sign is not the one inside the checked machine",
     "index_behind": "this site cannot see at the moment which signer the chain names",
     "no_signer": "it declares no signer at all",
+    "routed": "its machine only routes the question to another company, which reads it",
 }
 
 

@@ -122,3 +122,9 @@ def test_warning_does_not_hide_what_was_not_seen(chat: Chat) -> None:
                 row["verdict"] = verdict
         run.save(update_fields=["rows"])
         assert "missing or could not" in refused(chat)
+
+
+def test_a_machine_that_only_routes_is_not_private(chat: Chat) -> None:
+    Service.objects.update(additional_info='{"ProviderType": "centralized"}')
+    Standing.objects.update(basis=basis())
+    assert "routes the question" in refused(chat)
