@@ -162,7 +162,8 @@ def check_fact(standing: StandingView) -> Fact:
 @dataclass(frozen=True)
 class ServiceRow:
     """A service in a list. `verdict` is a word of interfaces.md; `silent`: its provider does not
-    answer now; `routed`: a third party runs the model, whatever the broker's verdict."""
+    answer now; `routed`: a third party runs the model, whatever the broker's verdict;
+    `gpu_unseen`: the verdict says nothing about a GPU."""
 
     listing: records.Listing
     title: str
@@ -175,6 +176,7 @@ class ServiceRow:
     verdict: str
     silent: bool
     routed: bool
+    gpu_unseen: bool
 
     @classmethod
     def of(cls, listing: records.Listing, standing: StandingView) -> ServiceRow:
@@ -191,6 +193,7 @@ class ServiceRow:
             verdict=standing.overall,
             silent=standing.unreachable_since is not None,
             routed=standing.declared == "centralized",
+            gpu_unseen=standing.gpu_unseen,
         )
 
 

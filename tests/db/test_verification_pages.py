@@ -244,6 +244,19 @@ def test_every_list_says_the_present_verdict(client: Client, age: dt.timedelta, 
     assert 'data-count="0"' in shown(client, "/?verified=fail")
 
 
+def test_a_good_word_does_not_hide_that_no_gpu_was_shown(client: Client) -> None:
+    development()
+    chat = f"/playground/chat?provider={factories.PETRA}"
+    places = ("/", f"/services/inference/{factories.PETRA}", chat)
+    assert not any("no GPU shown" in shown(client, url) for url in places)
+    Standing.objects.all().delete()
+    development(machine(gpus=0))
+    for url in places:
+        assert "no GPU shown" in shown(client, url), url
+    Standing.objects.update(overall="fail")
+    assert not any("no GPU shown" in shown(client, url) for url in places)
+
+
 def test_three_facts_stay_three(client: Client) -> None:
     development()
     page = shown(client, f"/services/inference/{factories.PETRA}")
