@@ -11,6 +11,7 @@ from asgiref.sync import async_to_sync
 from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
+from redis.exceptions import RedisError
 
 from inference import conversations, hub, signatures, turnlog
 from inference.models import State, Turn, Verdict
@@ -51,7 +52,16 @@ def check_reply(turn_id: int) -> str:
 
 async def _settle(turn_id: int) -> Verdict:
     async with Client(Policy(allow_private=settings.ALLOW_PRIVATE_PROVIDERS)) as client:
-        return await signatures.settle(client, turn_id)
+        verdict = await signatures.settle(client, turn_id)
+    try:
+        # Its process may have died between the answer's end and this: whoever watches still waits.
+        if verdict != Verdict.PENDING and await turnlog.exists(turn_id):
+            await turnlog.append_after(turn_id, {"type": "verdict", "verdict": str(verdict)})
+    except RedisError as error:
+        log.warning("the verdict on turn %s is not told live: %s", turn_id, error)
+    finally:
+        await turnlog.close()
+    return verdict
 
 
 @shared_task(name="inference.sweep", expires=25)
