@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 from django.core.management.base import BaseCommand
@@ -13,6 +14,13 @@ class Command(BaseCommand):
     help = "Empty every derived table and fold the stored facts again."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with services.only_one(lambda: False):
+        tries = count()
+
+        def waiting() -> bool:
+            if next(tries) == 1:
+                self.stderr.write("a follower is running; waiting until it is stopped")
+            return False
+
+        with services.only_one(waiting):
             last = services.replay(lambda block: self.stdout.write(f"folded up to {block}"))
         self.stdout.write(f"replayed up to block {last}")
