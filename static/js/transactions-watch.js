@@ -29,12 +29,18 @@ async function refresh() {
   }
 }
 
-// News of this account (live.js). While a transaction is followed its numbers come by themselves; otherwise the page
-// says that something changed and waits for the person: numbers never jump, and what was typed stays.
+// A review on the screen, or something typed: then numbers wait for the person.
+function deciding() {
+  if (document.querySelector('#review [data-testid="tx-review"]')) return true;
+  return [...document.querySelectorAll('[data-tx-form] input')].some((field) => field.type !== 'hidden' && field.value !== field.defaultValue);
+}
+
+// News of this account (live.js): its numbers follow by themselves, unless somebody is deciding by the old ones.
 document.addEventListener('live:news', (event) => {
-  if (!watched.size) return;
+  if (!document.querySelector('[data-refresh]') || (!watched.size && deciding())) return;
   event.preventDefault();
   refresh();
+  if (!watched.size) document.dispatchEvent(new CustomEvent('announce', { detail: { text: 'Your balances changed on chain.' } }));
 });
 document.addEventListener('live:show', (event) => {
   if (!document.querySelector('[data-refresh]')) return;
