@@ -30,7 +30,11 @@ logger = logging.getLogger(__name__)
 
 #: PostgreSQL advisory lock of the one follower: "0G index" in bytes.
 LOCK = 0x3047_696E_6465_78
+#: Held by whoever wants the follower to let go for a while: "0G aside".
+ASIDE = 0x3047_6173_6964_65
 FIRST_WAIT, LAST_WAIT = 0.25, 10.0
+#: How often a follower looks whether it is asked aside (seconds).
+LOOK_ASIDE = 1.0
 #: Failed steps in a row after which `follow --once` gives up (about 15 s); the loop never does.
 ONCE_TRIES = 7
 #: A head announced so little above what our node has will be there in a moment (blocks, seconds).
@@ -98,6 +102,44 @@ def only_one(stopping: Callable[[], bool]) -> Iterator[bool]:
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
 
 
+@contextmanager
+def follower_aside(waiting: Callable[[], bool] = lambda: False) -> Iterator[bool]:
+    """Ask a running follower to let go, and hold its lock; it goes on by itself afterwards.
+
+    `waiting` is called while it has not let go yet; True gives up, then False is yielded.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [ASIDE])
+    try:
+        with only_one(waiting) as held:
+            yield held
+    finally:
+        if connection.connection is not None:
+            with suppress(OperationalError, InterfaceError), connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [ASIDE])
+
+
+class _Aside:
+    """Whether somebody asks the follower aside, looked up once per LOOK_ASIDE (1 query)."""
+
+    def __init__(self) -> None:
+        self.looked, self.asked = 0.0, False
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now - self.looked >= LOOK_ASIDE:
+            self.looked = now
+            with connection.cursor() as cursor:
+                # Free is taken and given back at once; NULL where somebody holds it.
+                cursor.execute(
+                    "SELECT CASE WHEN pg_try_advisory_lock_shared(%s) "
+                    "THEN pg_advisory_unlock_shared(%s) END",
+                    [ASIDE, ASIDE],
+                )
+                self.asked = cursor.fetchone()[0] is None
+        return self.asked
+
+
 def follow_alone(
     *,
     once: bool = False,
@@ -111,17 +153,25 @@ def follow_alone(
     When it goes away (a restart, no space left) everything held in memory is forgotten: a new
     session takes the lock again and reads the state anew. With `once`, and where there was no
     database from the start, its OperationalError is raised. With `once` beside a running follower
-    it waits until that one has done what was asked, and returns None.
+    it waits until that one has done what was asked, and returns None. Without `once` it lets go
+    while somebody is in `follower_aside`.
     """
     wait, met = FIRST_WAIT, False
     done = _done_by_another(to_block) if once else lambda: False
+    aside = _Aside()
+    pausing = stopping if once else lambda: stopping() or aside()
     while True:
         began = time.monotonic()
         try:
             with only_one(_after_one_try(stopping, done)) as held:
                 if not held:
                     return None
-                return follow(once=once, to_block=to_block, stopping=stopping, on_step=on_step)
+                last = follow(once=once, to_block=to_block, stopping=pausing, on_step=on_step)
+            if once or stopping():
+                return last
+            logger.info("asked aside; waiting")
+            while aside() and not stopping():
+                _sleep(LOOK_ASIDE, stopping)
         except (OperationalError, InterfaceError) as error:
             met = met or connection.connection is not None
             connection.close()
@@ -244,7 +294,7 @@ def replay(on_blocks: Callable[[int], None] | None = None) -> int:
     """Empty every derived table and fold the stored final facts again; returns the last block.
 
     One transaction: readers see the old rows until the new ones are complete. Pending rows come
-    back with the follower's next step. The caller holds `only_one`.
+    back with the follower's next step. The caller holds `follower_aside`.
     """
     with transaction.atomic():
         Projection.objects.update_or_create(name=NAME, defaults={"version": VERSION})

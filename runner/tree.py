@@ -22,6 +22,11 @@ DATA = ROOT / ".data"
 RUN_FILE = DATA / "run.json"
 
 
+#: `follow` stopped on a fact that must not be guessed (interfaces.md 1): not a crash. The site goes
+#: on and says that its index stands still.
+HALTED = 2
+
+
 class Stop(Exception):
     """The tree must end; `code` is the exit code and the text, if any, says why."""
 
@@ -139,8 +144,12 @@ class Tree:
         self.until(lambda: answers(url), what, seconds)
 
     def wait(self) -> None:
-        """Until a signal arrives or a child dies."""
+        """Until a signal arrives or a child dies; a follower that stopped by itself is let go."""
         while True:
+            for child in self.children:
+                if child.name == "follow" and child.code == HALTED:
+                    self.say(f"follow stopped; the site goes on and says so:\n{child.tail(3)}")
+            self.children = [c for c in self.children if (c.name, c.code) != ("follow", HALTED)]
             self.check()
             time.sleep(0.25)
 

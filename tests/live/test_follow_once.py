@@ -45,3 +45,33 @@ def test_once_exits_when_the_running_follower_has_reached_the_head(
             assert not follower.is_alive()
     finally:
         stop.set()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_replay_asks_the_running_follower_aside_and_it_goes_on_after(
+    settings: Any, anvil: Any, devnet: Any
+) -> None:
+    settings.CHAIN_RPC_URLS = (anvil.url,)
+    stop = threading.Event()
+
+    def run() -> None:
+        services.follow_alone(stopping=stop.is_set)
+        connection.close()
+
+    follower = threading.Thread(target=run, daemon=True)
+    follower.start()
+    contracts = connect(anvil.url, devnet)
+    try:
+        with contracts.chain.rollback():
+            contracts.ledger.send(cast.user(1), "depositFund", value=5 * 10**18)
+            call_command("follow", "--once")
+            call_command("replay")
+            receipt = contracts.ledger.send(cast.user(1), "depositFund", value=2 * 10**18)
+            call_command("follow", "--once")
+            assert Head.objects.get().indexed_block >= receipt.block
+            assert Ledger.current.get(user=cast.user(1).address).available == 7 * 10**18
+            assert follower.is_alive()
+    finally:
+        stop.set()
+        follower.join(20)
+        assert not follower.is_alive()

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from devnet.rpc import Rpc
 from tests.demo import ROOT, Demo, clean_environment
 
 NO_SERVER = "http://127.0.0.1:9"  # the discard port: nothing listens there
@@ -136,6 +138,15 @@ def test_demo_runs_beside_another_and_leaves_nothing_behind(demo: Demo, tmp_path
         assert all_gone(tree) == []
     finally:
         second.end()
+    # A chain that takes back what was final stops the follower, not the site.
+    Rpc(demo.said(r"^Chain +(http://\S+)")).call("anvil_reorg", 20, [])
+    deadline = time.monotonic() + 60
+    while not json.loads(fetch(f"{site}/api/v1/status"))["halted"] or "follow stopped" not in (
+        demo.text
+    ):
+        assert time.monotonic() < deadline, demo.text
+        time.sleep(0.5)
+    assert b"indexing has stopped" in fetch(f"{site}/").lower()
     # The crash of any child ends the whole tree, with the reason.
     tree = demo.tree()
     web = next(p for p in tree if "uvicorn" in " ".join(p.cmdline()))

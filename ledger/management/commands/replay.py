@@ -18,9 +18,9 @@ class Command(BaseCommand):
 
         def waiting() -> bool:
             if next(tries) == 1:
-                self.stderr.write("a follower is running; waiting until it is stopped")
+                self.stderr.write("a follower is running; it lets go after its step")
             return False
 
-        with services.only_one(waiting):
+        with services.follower_aside(waiting):
             last = services.replay(lambda block: self.stdout.write(f"folded up to {block}"))
         self.stdout.write(f"replayed up to block {last}")
