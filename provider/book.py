@@ -6,6 +6,7 @@ requests it stands for. All calls come from the event loop, so check and reserve
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ class Book:
     def __init__(self, owed: Mapping[str, int]) -> None:
         self._owed: defaultdict[str, int] = defaultdict(int, owed)
         self._reserved: defaultdict[str, int] = defaultdict(int)
+        self._paid_at: dict[str, float] = {}
 
     def owed(self, user: str) -> int:
         """Fees of delivered answers that the chain has not settled."""
@@ -61,8 +63,14 @@ class Book:
         """An answer was delivered and its charge is on disk."""
         self._owed[user] += fee
 
+    def paid_at(self, user: str) -> float:
+        """When a debt of the user was last taken off (monotonic seconds): a balance that was read
+        before still contains what paid it."""
+        return self._paid_at.get(user, float("-inf"))
+
     def settled(self, user: str, amount: int) -> None:
         """The chain paid `amount`, and that is on disk."""
+        self._paid_at[user] = time.monotonic()
         self._owed[user] -= amount
         if not self._owed[user]:
             del self._owed[user]

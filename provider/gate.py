@@ -26,10 +26,12 @@ RECHECK_SECONDS = 1.0
 
 
 class Accounts:
-    """Sub-accounts as the chain shows them, remembered for `seconds`."""
+    """Sub-accounts as the chain shows them, remembered for `seconds`, and never past a settlement:
+    its money would count as the user's once more."""
 
-    def __init__(self, chain: Chain, seconds: float) -> None:
+    def __init__(self, chain: Chain, book: Book, seconds: float) -> None:
         self._chain = chain
+        self._book = book
         self._seconds = seconds
         self._known: OrderedDict[str, tuple[float, Account | None]] = OrderedDict()
         self._slots = asyncio.Semaphore(LOOKUPS_AT_ONCE)
@@ -47,11 +49,14 @@ class Accounts:
         """
         oldest = time.monotonic() - (self._seconds if max_age is None else max_age)
         known = self._known.get(user)
-        if known is not None and known[0] > oldest:
+        if known is not None and known[0] > max(oldest, self._book.paid_at(user)):
             return known[1]
         async with self._slots:
-            now = time.monotonic()
-            account = await self._chain.account(user)
+            while True:
+                now = time.monotonic()
+                account = await self._chain.account(user)
+                if now > self._book.paid_at(user):
+                    break  # else a settlement was booked while we asked
         self._known[user] = (now, account)
         self._known.move_to_end(user)
         while len(self._known) > MAX_CACHED:
@@ -65,7 +70,7 @@ class Gate:
     def __init__(self, chain: Chain, book: Book, seconds: float) -> None:
         self._chain = chain
         self._book = book
-        self._accounts = Accounts(chain, seconds)
+        self._accounts = Accounts(chain, book, seconds)
         self._seconds = seconds
         self._acknowledged: tuple[float, bool] = (float("-inf"), False)
         self._good_keys: OrderedDict[bytes, None] = OrderedDict()
