@@ -18,6 +18,7 @@ import yaml
 
 from devnet import accounts
 from devnet.anvil import Anvil
+from devnet.client import Chain
 from devnet.deploy import Deployment
 from runner.processes import free_port
 
@@ -77,11 +78,13 @@ class Fleet:
 
 @pytest.fixture
 def fleet(tmp_path: Path, devnet: Deployment, anvil: Anvil) -> Iterator[Fleet]:
-    made = Fleet(tmp_path, anvil, devnet)
-    yield made
-    if made.process.poll() is None:
-        made.process.kill()
-    made.process.communicate(timeout=10)
+    # Brokers register themselves: the session's chain is left as it was found.
+    with Chain(anvil.url).rollback():
+        made = Fleet(tmp_path, anvil, devnet)
+        yield made
+        if made.process.poll() is None:
+            made.process.kill()
+        made.process.communicate(timeout=10)
 
 
 def test_brokers_share_one_image_and_the_services_roots(fleet: Fleet) -> None:
