@@ -164,7 +164,12 @@ def test_the_estimate_bounds_what_is_then_charged_at_most(chat: Chat) -> None:
     chat.refresh_from_db()
     question = "Ünïcode? " * 30
     size = len(question.encode())
-    query: dict[str, Any] = {"chat": chat.pk, "provider": factories.PETRA, "bytes": size, "max_tokens": 100}
+    query: dict[str, Any] = {
+        "chat": chat.pk,
+        "provider": factories.PETRA,
+        "bytes": size,
+        "max_tokens": 100,
+    }
     told = alice().get("/playground/chat/estimate", query).json()
     turn = said(chat, question, options=Options(max_tokens=100), state=State.STOPPED)
     assert turn.fee_kind == "unknown"
