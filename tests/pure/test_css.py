@@ -1,5 +1,5 @@
-"""The look is made of tokens: four style sheets in layers, no value of its own outside
-`tokens.css`."""
+"""The look is made of tokens: four style sheets for every page and one for its area, in layers, no
+value of its own outside `tokens.css`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from scripts.vendor_assets import ICONS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CSS = ROOT / "static/css"
-SHEETS = ("tokens.css", "base.css", "kit.css", "pages.css")
+COMMON = ("tokens.css", "base.css", "kit.css", "pages.css")
+AREAS = tuple(f"areas/{path.name}" for path in sorted((CSS / "areas").iterdir()))
+SHEETS = COMMON + AREAS
 COMMENT = re.compile(r"/\*.*?\*/", re.S)
 
 COLOUR = re.compile(
@@ -31,9 +33,17 @@ def declarations(name: str) -> str:
     return re.sub(r"@(?:media|container|supports)[^{]*\{", "{", rules(name))
 
 
-def test_four_sheets_and_their_weight() -> None:
-    assert sorted(path.name for path in CSS.iterdir()) == sorted(SHEETS)
-    assert sum((CSS / name).stat().st_size for name in SHEETS) < 40_000
+def test_what_a_page_loads_and_its_weight() -> None:
+    assert sorted(path.name for path in CSS.iterdir() if path.is_file()) == sorted(COMMON)
+    common = sum((CSS / name).stat().st_size for name in COMMON)
+    for name in AREAS:
+        assert common + (CSS / name).stat().st_size < 40_000, name
+    loaded = [
+        re.findall(r"css/(areas/[\w-]+\.css)", path.read_text())
+        for path in (ROOT / "templates").rglob("*.html")
+    ]
+    assert all(len(names) <= 1 for names in loaded)
+    assert {name for names in loaded for name in names} == set(AREAS)
     fonts = list((ROOT / "static/fonts").glob("*.woff2"))
     assert sum(path.stat().st_size for path in fonts) < 90 * 1024
 
@@ -41,7 +51,7 @@ def test_four_sheets_and_their_weight() -> None:
 @pytest.mark.parametrize("name", SHEETS[1:])
 def test_every_rule_is_in_its_layer(name: str) -> None:
     text = rules(name).strip()
-    assert text.startswith(f"@layer {name.removesuffix('.css')} {{")
+    assert text.startswith(f"@layer {'areas' if name in AREAS else name.removesuffix('.css')} {{")
     depth = 0
     for position, character in enumerate(text):
         depth += {"{": 1, "}": -1}.get(character, 0)
