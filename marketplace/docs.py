@@ -1,5 +1,5 @@
-"""The documentation pages under `/docs`: the Markdown files of `docs/`, rendered at the first
-read."""
+"""The documentation pages under `/docs`: the Markdown files of `docs/` and the changelog, rendered
+at the first read. Each has a twin at its address with `.md`: the file itself, for programs."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from markdown_it import MarkdownIt
 
 #: Reading order; files not named here follow alphabetically.
 ORDER = ("getting-started", "how-money-moves", "what-is-verified", "api")
+CHANGELOG = "changelog"
 
 
 @dataclass(frozen=True)
@@ -32,21 +33,27 @@ def folder() -> Path:
 
 
 @cache
+def sources() -> dict[str, str]:
+    """`slug -> Markdown` of every page, in reading order; the changelog comes last."""
+    files = {path.stem: path for path in folder().glob("*.md")}
+    known = [slug for slug in ORDER if slug in files]
+    order = [*known, *sorted(files.keys() - set(known))]
+    changelog = Path(settings.BASE_DIR) / "CHANGELOG.md"
+    return {slug: files[slug].read_text() for slug in order} | {CHANGELOG: changelog.read_text()}
+
+
+@cache
 def titles() -> dict[str, str]:
     """`slug -> title` of every page, in reading order."""
-    found: dict[str, str] = {}
-    for path in folder().glob("*.md"):
-        first = path.read_text().partition("\n")[0]
-        found[path.stem] = first.removeprefix("# ").strip()
-    known = [slug for slug in ORDER if slug in found]
-    return {slug: found[slug] for slug in [*known, *sorted(found.keys() - set(known))]}
+    firsts = ((slug, text.partition("\n")[0]) for slug, text in sources().items())
+    return {slug: first.removeprefix("# ").strip() for slug, first in firsts}
 
 
 @cache
 def html(slug: str) -> str:
     """The rendered page without its title line; headings get ids, so that links can point at
     them."""
-    source = (folder() / f"{slug}.md").read_text().partition("\n")[2]
+    source = sources()[slug].partition("\n")[2]
     # Links between files on disk become links between pages.
     source = re.sub(r"\]\((?:docs/)?([a-z-]+)\.md(#[a-z-]+)?\)", r"](/docs/\1\2)", source)
     renderer = MarkdownIt("commonmark", {"html": False}).enable("table")
@@ -56,6 +63,16 @@ def html(slug: str) -> str:
             text = tokens[position + 1].content.lower()
             token.attrSet("id", re.sub(r"[^a-z0-9]+", "-", text).strip("-"))
     return str(renderer.renderer.render(tokens, renderer.options, {}))
+
+
+def markdown(request: HttpRequest, slug: str) -> HttpResponse:
+    """`/docs/<slug>.md`: the page as it was written."""
+    if slug not in sources():
+        raise Http404("There is no such documentation page.")
+    response = HttpResponse(sources()[slug], content_type="text/markdown; charset=utf-8")
+    response["Cache-Control"] = "public, max-age=300"
+    response["Link"] = f'</docs/{slug}>; rel="canonical"'
+    return response
 
 
 def docs(request: HttpRequest, slug: str = "") -> HttpResponse:

@@ -192,6 +192,12 @@ CONTENT_SECURITY_POLICY = {
         "frame-ancestors": [NONE],
     }
 }
+#: `/.well-known/security.txt` names these (RFC 9116): mailto:, https: or tel: addresses.
+SECURITY_CONTACT = env.items("SECURITY_CONTACT")
+if any(not contact.startswith(("mailto:", "https://", "tel:")) for contact in SECURITY_CONTACT):
+    raise ImproperlyConfigured(
+        "SECURITY_CONTACT: use mailto:, https:// or tel: addresses, comma separated, or unset it"
+    )
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"

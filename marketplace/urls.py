@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver, include, path
 
-from marketplace import api_urls
-from marketplace.docs import docs
+from marketplace import api_urls, crawlers, sitemap
+from marketplace.docs import docs, markdown
 
 
 def healthz(request: HttpRequest) -> HttpResponse:
@@ -16,10 +16,16 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", healthz, name="healthz"),
+    path("robots.txt", crawlers.robots, name="robots"),
+    path("llms.txt", crawlers.llms, name="llms"),
+    path(".well-known/security.txt", crawlers.security, name="security"),
+    path("sitemap.xml", sitemap.index, name="sitemap"),
+    path("sitemap-<slug:section>-<int:number>.xml", sitemap.file, name="sitemap-file"),
     path("", include("marketplace.api_urls")),
     path("", include("accounts.urls")),
     path("", include("inference.urls")),
     path("docs", docs, name="docs"),
+    path("docs/<slug:slug>.md", markdown, name="docs-markdown"),
     path("docs/<slug:slug>", docs, name="docs-page"),
     path("", include("marketplace.urls_pages")),
     *api_urls.last_urlpatterns,

@@ -1,0 +1,88 @@
+"""What programs read first: robots, site map, llms.txt, security.txt, and docs as Markdown."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from marketplace import sitemap
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+SITE = "https://market.example"
+NAMES = {"s": "http://www.sitemaps.org/schemas/sitemap/0.9"}
+
+
+def locations(client: Client, path: str) -> list[str]:
+    response = client.get(path)
+    assert response.status_code == 200, path
+    assert response["Content-Type"] == "application/xml; charset=utf-8"
+    tree = ElementTree.fromstring(response.content)
+    return [node.text or "" for node in tree.iterfind(".//s:loc", NAMES)]
+
+
+def here(address: str) -> str:
+    assert address.startswith(SITE + "/"), address
+    return address.removeprefix(SITE)
+
+
+def test_the_map_names_every_page_once_and_each_answers(
+    client: Client, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.SITE_URL = SITE
+    monkeypatch.setattr(sitemap, "PER_FILE", 7)
+    factories.market(18)
+    factories.service(factories.PETRA, model="a/b & <c> ?#%2F é")
+    factories.service(factories.BOB, model="../..")
+    robots = client.get("/robots.txt").content.decode()
+    index = re.findall(r"Sitemap: (\S+)", robots)
+    files = [file for address in index for file in locations(client, here(address))]
+    with CaptureQueriesContext(connection) as captured:
+        pages = [here(page) for file in files for page in locations(client, here(file))]
+    assert len(captured) <= 4 * len(files)
+    assert len(pages) == len(set(pages))
+    assert sum(page.startswith("/services/") for page in pages) == 20
+    assert sum(page.startswith("/providers/") for page in pages) == 20
+    for page in pages:
+        assert client.get(page).status_code == 200, page
+    kept_out = re.findall(r"Disallow: (\S+)", robots)
+    assert not [page for page in pages if page.startswith(tuple(kept_out))]
+    for beyond in ("services-0", "services-99", "nothing-1"):
+        assert client.get(f"/sitemap-{beyond}.xml").status_code == 404
+
+
+def test_every_address_in_llms_txt_and_in_the_markdown_twins_answers(
+    client: Client, settings: Any
+) -> None:
+    settings.SITE_URL = SITE
+    factories.market(1)
+    text = client.get("/llms.txt").content.decode()
+    assert text.startswith("# 0G Market\n\n> ")
+    found = [here(link) for link in re.findall(r"\]\((\S+?)\)", text)]
+    assert len(found) == len(set(found)) > 15
+    twins = [path for path in found if path.endswith(".md")]
+    assert len(twins) > 5 and "/docs/changelog.md" in twins
+    for path in found:
+        response = client.get(path)
+        assert response.status_code == 200, path
+        if path in twins:
+            assert response["Content-Type"] == "text/markdown; charset=utf-8"
+            page = client.get(path.removesuffix(".md")).content.decode()
+            title = response.content.decode().partition("\n")[0].removeprefix("# ")
+            assert f"<h1>{title}" in page and f'href="{path}"' in page
+    assert client.get("/docs/nothing.md").status_code == 404
+
+
+def test_a_contact_is_named_only_where_there_is_one(client: Client, settings: Any) -> None:
+    assert client.get("/.well-known/security.txt").status_code == 404
+    settings.SECURITY_CONTACT = ("mailto:a@market.example", "https://market.example/report")
+    text = client.get("/.well-known/security.txt").content.decode()
+    assert text.count("Contact: ") == 2
+    assert re.search(r"^Expires: 20\d\d-\d\d-\d\dT00:00:00Z$", text, re.M)
