@@ -15,7 +15,7 @@ from accounts.models import User
 from inference import seals
 from inference.branches import Tree
 from inference.errors import BadPrompt, Busy
-from inference.models import Chat, State, Turn
+from inference.models import Chat, Medium, State, Turn
 from inference.options import Options
 
 TITLE_CHARS = 80
@@ -35,7 +35,8 @@ def create_chat(owner: User, provider: str, *, session_key: str = "") -> Chat:
         seals.lend_key(chat.pk, key, timedelta(seconds=settings.SESSION_COOKIE_AGE))
     else:
         chat.key_sealed = seals.seal_key(key)
-    newest = Chat.objects.filter(owner=owner, asked=True).order_by("-updated_at").first()
+    mine = Chat.objects.filter(owner=owner, asked=True, medium=Medium.CHAT)
+    newest = mine.order_by("-updated_at").first()
     if newest is not None and not session_key:
         # What was set up last time goes along, except for what was said.
         chat.options_sealed = sealed_options(chat, newest.options)

@@ -12,7 +12,7 @@ import asyncio
 import contextvars
 import logging
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
@@ -26,7 +26,7 @@ from redis.exceptions import RedisError
 from inference import blocks, relay, services, signatures, turnlog
 from inference.errors import ChatError, Closing, Unavailable
 from inference.failures import Failure
-from inference.models import Chat, State, Turn, Verdict
+from inference.models import Chat, Medium, State, Turn, Verdict
 from inference.prompts import Prompt
 from inference.relay import Call, Delta, Failed, Finished, Record, Usage
 from net.addresses import Policy
@@ -38,6 +38,8 @@ Why = Literal["stop", "closing"]
 Result = TypeVar("Result")
 
 BEAT_SECONDS = 4.0
+#: What else is done every BEAT_SECONDS by each process; modules above this one add theirs.
+CHORES: list[Callable[[Hub], Awaitable[None]]] = []
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
 
 
@@ -59,7 +61,7 @@ class Hub:
         self._client: Client | None = None
         self._turns: dict[int, asyncio.Task[None]] = {}
         self._why: dict[int, Why] = {}
-        self._asking: set[asyncio.Task[services.Opened]] = set()
+        self._asking: set[asyncio.Task[Any]] = set()
         self._pace = blocks.Pace()
         self._looking: set[asyncio.Task[None]] = set()
         self._service: list[asyncio.Task[None]] = []
@@ -82,9 +84,14 @@ class Hub:
         """Open a turn (`services.open_turn`) and begin its answer, as one step: a page that leaves
         in between must not leave an open turn that nobody writes. Raises ChatError.
         """
+        return await self.whole(self._ask(chat, text, given))
+
+    async def whole(self, opening: Coroutine[Any, Any, Result]) -> Result:
+        """Do all of `opening`, even when whoever asked for it leaves. Raises Closing."""
         if self.closing:
+            opening.close()
             raise Closing("This server is restarting. Send it again in a few seconds.")
-        asking = _task(self._ask(chat, text, given))
+        asking = _task(opening)
         self._asking.add(asking)
         asking.add_done_callback(self._asking.discard)
         return await asyncio.shield(asking)
@@ -122,7 +129,11 @@ class Hub:
         self._launch(turn_id, call)
 
     def _launch(self, turn_id: int, call: Call) -> None:
-        task = _task(self._answer(turn_id, call))
+        self.work(turn_id, self._answer(turn_id, call))
+
+    def work(self, turn_id: int, doing: Coroutine[Any, Any, None]) -> None:
+        """Do what answers an open turn; it ends the turn's row itself, also when cancelled."""
+        task = _task(doing)
         self._turns[turn_id] = task
         task.add_done_callback(lambda _: self._turns.pop(turn_id, None))
 
@@ -281,6 +292,8 @@ class Hub:
             try:
                 await turnlog.beat(self.process)
                 await reap()
+                for chore in CHORES:
+                    await chore(self)
             except Exception as error:  # outermost frame of the loop
                 log.warning("chat housekeeping: %s", error)
             await asyncio.sleep(BEAT_SECONDS)
@@ -321,12 +334,12 @@ async def reap() -> int:
 
 
 def _owners() -> list[str]:
-    rows = Turn.objects.filter(state=State.OPEN).order_by()
+    rows = Turn.objects.filter(state=State.OPEN, chat__medium=Medium.CHAT).order_by()
     return list(rows.values_list("process", flat=True).distinct())
 
 
 def _open_turns(processes: list[str]) -> list[int]:
-    rows = Turn.objects.filter(state=State.OPEN, process__in=processes)
+    rows = Turn.objects.filter(state=State.OPEN, process__in=processes, chat__medium=Medium.CHAT)
     return list(rows.values_list("pk", flat=True))
 
 

@@ -14,7 +14,17 @@ from django.db.models.functions import Upper
 from accounts.models import User
 from chain.fields import AddressField, NeuronField
 from inference import seals
+from inference.media.models import File as File
+from inference.media.models import Job as Job
 from inference.options import Options
+
+
+class Medium(models.TextChoices):
+    """What a conversation is made of; all but CHAT are `inference.media`."""
+
+    CHAT = "chat", "Chat"
+    IMAGES = "images", "Images"
+    SPEECH = "speech", "Speech"
 
 
 class Chat(models.Model):
@@ -27,6 +37,7 @@ class Chat(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="chats")
+    medium = models.CharField(max_length=6, choices=Medium.choices, default=Medium.CHAT)
     key_sealed = models.TextField(default="", help_text="under FIELD_KEYS; empty: not kept")
     session_key = models.CharField(max_length=40, default="", help_text="of a chat not kept")
     title_sealed = models.BinaryField(default=b"")
@@ -136,7 +147,9 @@ class Turn(models.Model):
     response_headers = models.JSONField(default=dict, help_text="as received, bounded: hostile")
     request_bytes = models.IntegerField(default=0)
     request_sha256 = models.CharField(max_length=64, default="")
-    response_sha256 = models.CharField(max_length=64, default="")
+    response_sha256 = models.CharField(
+        max_length=700, default="", help_text="of several pictures: one each, with commas"
+    )
     response_bytes = models.BigIntegerField(default=0)
     complete = models.BooleanField(default=False, help_text="the provider ended the answer itself")
     answer_id = models.CharField(max_length=128, default="", help_text="ZG-Res-Key")
@@ -145,6 +158,7 @@ class Turn(models.Model):
     prompt_tokens = models.BigIntegerField(null=True)
     completion_tokens = models.BigIntegerField(null=True)
     cached_tokens = models.BigIntegerField(default=0)
+    quantity = models.CharField(max_length=24, default="", help_text="pictures or seconds, worded")
     fee = NeuronField(default=0)
     fee_kind = models.CharField(max_length=9, choices=FeeKind.choices, default=FeeKind.UNKNOWN)
     first_token_ms = models.IntegerField(default=0, help_text="0 = none came")
@@ -165,7 +179,7 @@ class Turn(models.Model):
     signer = models.CharField(max_length=42, default="", help_text="recovered from the signature")
     scheme = models.CharField(max_length=16, default="")
     signed_request = models.CharField(max_length=64, default="")
-    signed_response = models.CharField(max_length=64, default="")
+    signed_response = models.CharField(max_length=700, default="")
     signed_model = models.CharField(max_length=200, default="", help_text="of `model:req:resp`")
     signature_tries = models.IntegerField(default=0)
     signature_at = models.DateTimeField(null=True, help_text="when the signature was fetched")

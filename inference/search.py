@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from accounts.models import User
 from inference import access
-from inference.models import Chat
+from inference.models import Chat, Medium
 from inference.pages import Search
 
 LOOKED_AT = 500
@@ -30,7 +30,8 @@ def search(user: User, session_key: str | None, words: str) -> tuple[list[Hit], 
     first, among the newest LOOKED_AT turns (1 query).
     """
     wanted = words.casefold()
-    rows = access.turns_of(user, session_key).only(
+    rows = access.turns_of(user, session_key).filter(chat__medium=Medium.CHAT)
+    rows = rows.only(
         "question_sealed", "answer_sealed", "chat__owner", "chat__key_sealed", "chat__title_sealed",
         "chat__updated_at", "chat__session_key",
     )  # fmt: skip

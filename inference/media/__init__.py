@@ -1,0 +1,5 @@
+"""Pictures and speech: what a person makes with a service that draws or listens.
+
+A picture request is a conversation of one turn, a transcript one with a turn per piece of the
+recording; so keys, owners, deletion, costs, signatures and the log are those of the chat.
+"""
