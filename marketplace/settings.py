@@ -131,6 +131,7 @@ INSTALLED_APPS = [
     "marketplace",
     "inference",
     "accounts",
+    "probes",
     "attestation",
     "ledger",
     "chain",
@@ -166,6 +167,7 @@ TEMPLATES: list[dict[str, Any]] = [
                 "template_partials.templatetags.partials",
                 "marketplace.templatetags.kit",
                 "marketplace.templatetags.pieces",
+                "probes.templatetags.health",
             ],
         },
     }

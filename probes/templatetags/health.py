@@ -1,0 +1,78 @@
+"""Measured health in lists and pages, as tags: a list of 25 services draws 25 bars."""
+
+from __future__ import annotations
+
+from html import escape
+
+from django import template
+from django.utils.safestring import SafeString, mark_safe
+
+from probes.bars import HEIGHT, Bar
+from probes.selectors import Spread, Uptime
+
+register = template.Library()
+
+_EXAMPLE = (
+    '<span class="badge warn" title="Made by seed_demo, measured nowhere">example data</span>'
+)
+
+
+@register.simple_tag
+def uptime_bar(bar: Bar, label: str = "Uptime") -> SafeString:
+    """The bar as a drawing whose text alternative counts its cells; no script, no style."""
+    paths = "".join(f'<path class="{s.state}" d="{s.path}"></path>' for s in bar.shapes)
+    return mark_safe(
+        f'<svg class="uptime" viewBox="0 0 {bar.width} {HEIGHT}" preserveAspectRatio="none" '
+        f'role="img" aria-label="{escape(label)}: {escape(bar.text)}">{paths}</svg>'
+    )
+
+
+@register.simple_tag
+def uptime(found: Uptime | None) -> SafeString:
+    """`99.31 % of 96`: the share, cut, and the number of probes; or `no data`."""
+    if found is None:
+        return mark_safe('<span class="sub">no data</span>')
+    return mark_safe(
+        f'<span class="nowrap" title="of {found.cells:,} measured quarters of an hour">'
+        f'{found.text} <span class="sub">of {found.probes:,}</span></span>'
+    )
+
+
+@register.simple_tag
+def milliseconds(found: Spread | None) -> SafeString:
+    """The median of a spread of milliseconds with p95 and sample size in its title."""
+    if found is None:
+        return mark_safe('<span class="sub">no data</span>')
+    return mark_safe(
+        f'<span class="nowrap" title="p50; p95 {seconds(found.edge)}; {found.n:,} samples">'
+        f"{seconds(found.p50)}</span>"
+    )
+
+
+@register.simple_tag
+def speed(found: Spread | None) -> SafeString:
+    """The median of a spread of tokens per 10 s, per second."""
+    if found is None:
+        return mark_safe('<span class="sub">no data</span>')
+    return mark_safe(
+        f'<span class="nowrap" title="p50; 19 of 20 answers faster than {tenths(found.edge)}; '
+        f'{found.n:,} samples">{tenths(found.p50)} <span class="sub">tok/s</span></span>'
+    )
+
+
+@register.simple_tag
+def example(is_example: object) -> SafeString:
+    """The mark of numbers that nobody measured, empty for measured ones."""
+    return mark_safe(_EXAMPLE if is_example else "")
+
+
+@register.filter
+def seconds(ms: int) -> str:
+    """`840 ms`, from 10 s on `12.3 s`, cut."""
+    return f"{ms:,} ms" if ms < 10_000 else f"{ms // 1000}.{ms % 1000 // 100} s"
+
+
+@register.filter
+def tenths(value: int) -> str:
+    """`42.1` of 421."""
+    return f"{value // 10:,}.{value % 10}"
