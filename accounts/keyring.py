@@ -1,5 +1,5 @@
-"""The keys page put together: whose keys there are, what the chain says about them, who is signed
-in.
+"""The keys page put together: whose keys and tokens there are, what the chain says about
+them, who is signed in.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from django.utils import timezone
 
-from accounts import keys_lasting, pages_keys, sessions
+from accounts import keys_lasting, pages_keys, sessions, tokens
 from accounts.models import User
 from ledger import selectors as ledger
 from ledger.records import Position
@@ -53,6 +53,14 @@ def page(user: User, session_key: str | None) -> pages_keys.KeysPage:
         ),
         sessions=tuple(
             pages_keys.SessionRow(row, row.session_key == session_key) for row in sessions.of(user)
+        ),
+        tokens=tuple(
+            pages_keys.TokenRow(
+                token,
+                tokens.state(token, now),
+                token.previous_until is not None and token.previous_until > now,
+            )
+            for token in user.access_tokens.order_by("-created_at")[:_SHOWN]
         ),
     )
 

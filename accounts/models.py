@@ -1,4 +1,4 @@
-"""Who signed in, what they are about to send, and the provider keys they made."""
+"""Who signed in, what they are about to send, and the keys and tokens they made."""
 
 from __future__ import annotations
 
@@ -178,6 +178,53 @@ class ProviderKey(models.Model):
 
     def expired(self, now: datetime) -> bool:
         return self.expires_at is not None and self.expires_at <= now
+
+
+class AccessToken(models.Model):
+    """A personal token of somebody's own programs, for `/v1` and `/api/v1`.
+
+    Shown once; kept as the SHA-256 of its 256 random bits. `spent` counts what its requests cost,
+    with what the open ones may cost at most (`accounts.tokens`), never `save()`.
+    """
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="access_tokens")
+    label = models.CharField(max_length=60)
+    digest = models.CharField(max_length=64, unique=True, help_text="SHA-256, lower-case hex")
+    hint = models.CharField(max_length=12, help_text="how the secret begins, to tell it by")
+    previous_digest = models.CharField(
+        max_length=64, default="", blank=True, help_text="replaced, good until `previous_until`"
+    )
+    previous_until = models.DateTimeField(null=True)
+    may_infer = models.BooleanField(default=False, help_text="scope `inference`")
+    may_read = models.BooleanField(default=False, help_text="scope `read`")
+    model_names = models.JSONField(default=list, help_text="it may ask; empty: all")
+    providers = models.JSONField(default=list, help_text="EIP-55 addresses; empty: all")
+    verified_only = models.BooleanField(default=False)
+    spend_limit = NeuronField(null=True, help_text="neuron over its whole life; null = none")
+    spent = NeuronField(default=0)
+    per_minute = models.IntegerField(default=60)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField()
+    last_used_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["user", "-created_at"]),
+            models.Index(
+                fields=["previous_digest"],
+                condition=~models.Q(previous_digest=""),
+                name="replaced_tokens",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"token of {self.user_id}"
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        held = (("inference", self.may_infer), ("read", self.may_read))
+        return tuple(name for name, given in held if given)
 
 
 class SignIn(models.Model):

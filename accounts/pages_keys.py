@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from accounts.keys_lasting import Slots
-from accounts.models import ProviderKey, SignIn
+from accounts.models import AccessToken, ProviderKey, SignIn
 from accounts.pages_parts import tabs
 from accounts.pages_transaction import Link
+from accounts.tokens import DAYS, DEFAULT_DAYS, DEFAULT_PER_MINUTE, MOST_PER_MINUTE
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,35 @@ class SessionRow:
 
 
 @dataclass(frozen=True)
+class TokenRow:
+    """A personal access token; `state` as in `accounts.tokens.state`, `overlaps` while its replaced secret still works."""
+
+    token: AccessToken
+    state: str
+    overlaps: bool
+
+    @property
+    def expires_at_unix(self) -> int:
+        return int(self.token.expires_at.timestamp())
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ("expired", "revoked")
+
+
+@dataclass(frozen=True)
 class KeysPage:
-    """The site's own short-lived keys, the person's lasting ones, the chain's bitmap, sessions."""
+    """The site's own short-lived keys, the person's lasting ones, the chain's bitmap, personal
+    tokens, sessions.
+    """
 
     rows: tuple[KeyRow, ...]
     lasting: tuple[LastingRow, ...]
     slots: tuple[Slots, ...]
     sessions: tuple[SessionRow, ...]
+    tokens: tuple[TokenRow, ...] = ()
+    token_days: tuple[int, ...] = DAYS
+    token_rate: int = DEFAULT_PER_MINUTE
+    token_rate_most: int = MOST_PER_MINUTE
+    token_default_days: int = DEFAULT_DAYS
     tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account/keys"))

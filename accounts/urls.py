@@ -10,6 +10,7 @@ from accounts import (
     views_keys,
     views_refunds,
     views_session,
+    views_tokens,
     views_transactions,
 )
 
@@ -52,5 +53,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     ),
     path("account/keys/prepare", views_keys.prepare, name="key_prepare"),
     path("account/keys/store", views_keys.store, name="key_store"),
+    path("account/tokens/create", views_tokens.create, name="token_create"),
+    path("account/tokens/<int:token_id>/rotate", views_tokens.rotate, name="token_rotate"),
+    path("account/tokens/<int:token_id>/revoke", views_tokens.revoke, name="token_revoke"),
     path("account/keys/<int:key_id>/forget", views_keys.forget, name="key_forget"),
 ]

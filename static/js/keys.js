@@ -1,40 +1,9 @@
-// A lasting key: what is signed is shown first, the secret is shown once, and the page lets go of it only when the
-// person says that it is stored.
+// A lasting key: what is signed is shown first, the secret is shown once.
 import { account, declined, prompt } from './wallet-provider.js';
 import { openSignIn, sessionWallet } from './wallet-signin.js';
 import { post } from './wallet-http.js';
 import { ask } from './providerkey.js';
-
-const make = (tag, text = '', name = '') => Object.assign(document.createElement(tag), { textContent: text, className: name });
-
-function reveal(made) {
-  const dialog = make('dialog', '', 'dialog');
-  const head = make('header');
-  head.setAttribute('role', 'none');
-  const title = make('h2', 'Your key');
-  title.id = 'key-once-title';
-  dialog.setAttribute('aria-labelledby', title.id);
-  head.append(title);
-  const body = make('div');
-  const secret = make('pre', made.key, 'message');
-  secret.tabIndex = 0;
-  secret.dataset.testid = 'key-secret';
-  secret.setAttribute('aria-label', 'The key');
-  body.append(make('p', `Slot ${made.slot}. This is the only time it is shown; it is not kept here.`), secret);
-  const foot = make('footer');
-  foot.setAttribute('role', 'none');
-  const copy = make('button', 'Copy', 'button');
-  copy.dataset.copy = made.key;
-  const stored = make('button', 'I have stored it', 'button primary');
-  stored.dataset.testid = 'key-stored';
-  foot.append(copy, stored);
-  dialog.append(head, body, foot);
-  document.body.append(dialog);
-  dialog.addEventListener('cancel', (event) => event.preventDefault()); // Esc must not lose it
-  copy.addEventListener('click', () => { copy.textContent = 'Copied'; });
-  stored.addEventListener('click', () => { dialog.remove(); location.reload(); });
-  dialog.showModal();
-}
+import { reveal } from './reveal.js';
 
 async function run(form, say) {
   const fields = new FormData(form);
@@ -45,7 +14,8 @@ async function run(form, say) {
     const wanted = await post('/account/keys/new', { provider: fields.get('provider'), label, days: Number(fields.get('days')) });
     if (!await ask(wanted)) { say('You declined. No key was made.'); return; }
     const signature = await prompt('personal_sign', [wanted.digest, account()]);
-    reveal(await post('/account/keys/create', { signature }));
+    const made = await post('/account/keys/create', { signature });
+    reveal({ title: 'Your key', note: `Slot ${made.slot}. This is the only time it is shown; it is not kept here.`, secret: made.key, testid: 'key' });
     say('');
   } catch (error) {
     if (error.reason === 'step_up_required') { say(error.message); await openSignIn(); return; }

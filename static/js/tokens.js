@@ -1,0 +1,48 @@
+// Personal access tokens: made and replaced here, each secret shown once.
+import { post } from './wallet-http.js';
+import { openSignIn } from './wallet-signin.js';
+import { reveal } from './reveal.js';
+
+const form = document.querySelector('[data-token-form]');
+const line = form?.querySelector('[data-token-message]');
+
+function wanted() {
+  const fields = new FormData(form);
+  const text = (name) => String(fields.get(name) ?? '').trim();
+  return {
+    label: text('label'),
+    scopes: fields.getAll('scopes'),
+    days: Number(text('days')),
+    per_minute: Number(text('per_minute')),
+    spend_limit: text('spend_limit'),
+    models: text('models'),
+    providers: text('providers'),
+    verified_only: fields.has('verified_only'),
+  };
+}
+
+async function secretOf(path, body, note) {
+  try {
+    const made = await post(path, body);
+    reveal({ title: 'Your token', note, secret: made.token, testid: 'token' });
+    line.textContent = '';
+  } catch (error) {
+    line.textContent = error.message;
+    if (error.reason === 'step_up_required') await openSignIn();
+  }
+}
+
+form?.addEventListener('submit', async (event) => {
+  event.preventDefault();
+  const body = wanted();
+  if (!body.label) { line.textContent = 'Give the token a name first.'; form.elements.label.focus(); return; }
+  if (!body.scopes.length) { line.textContent = 'Choose what it may do.'; form.elements.scopes[0].focus(); return; }
+  const button = form.querySelector('[type="submit"]');
+  button.disabled = true;
+  await secretOf('/account/tokens/create', body, 'This is the only time it is shown; what is kept here cannot be turned back into it.');
+  button.disabled = false;
+});
+
+for (const button of document.querySelectorAll('[data-token-rotate]')) {
+  button.addEventListener('click', () => secretOf(button.dataset.tokenRotate, {}, 'A new secret for the same token, shown once. The old one works for another 24 hours, then it ends.'));
+}

@@ -1,0 +1,146 @@
+"""Personal access tokens: made behind a fresh signature, kept as a hash, limited, ended."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from accounts import tokens
+from accounts.errors import Problem
+from accounts.models import AccessToken, User
+from devnet import accounts as cast
+from tests import factories
+from tests.db.test_keys_lasting import signed_in
+
+ALICE, BOB = cast.user(1), cast.user(2)
+DOOR = "/account/tokens/create"
+
+
+def wanted(**given: Any) -> tokens.Wanted:
+    return tokens.Wanted.of({"label": "job", "scopes": ["inference"], **given})
+
+
+@pytest.fixture
+def alice(db: None) -> User:
+    return User.objects.for_address(ALICE.address)
+
+
+def refusal(secret: str, scope: str = "") -> str:
+    with pytest.raises(Problem) as caught:
+        tokens.find(secret, scope)
+    return caught.value.code
+
+
+def test_the_doors_show_a_secret_once_and_want_a_fresh_signature(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = signed_in(ALICE)
+    body = {"label": " report\0 script ", "scopes": ["read", "inference"], "spend_limit": "0.5"}
+    made = client.post(DOOR, body, content_type="application/json")
+    assert made.status_code == 201 and made["Cache-Control"] == "no-store"
+    secret = made.json()["token"]
+    row = AccessToken.objects.get()
+    assert (row.label, row.scopes) == ("report script", ("inference", "read"))
+    assert (row.spend_limit, row.per_minute) == (5 * 10**17, 60)
+    assert abs(row.expires_at - timezone.now() - timedelta(days=90)) < timedelta(minutes=1)
+    kept = " ".join(str(value) for value in vars(row).values())
+    assert secret not in kept and secret[4:20] not in kept
+    page = client.get("/account/keys").content.decode()
+    assert secret not in page and 'data-testid="token-row"' in page
+    assert tokens.find(secret, "read").user == alice
+    # somebody else's browser can neither replace nor end it
+    other = signed_in(BOB)
+    path = f"/account/tokens/{row.pk}"
+    assert other.post(f"{path}/rotate", {}, content_type="application/json").status_code == 404
+    other.post(f"{path}/revoke")
+    again = client.post(f"{path}/rotate", {}, content_type="application/json").json()["token"]
+    assert tokens.find(secret) == tokens.find(again) == row
+    monkeypatch.setattr("accounts.sessions.FRESH_SECONDS", -1)
+    for door in (DOOR, f"{path}/rotate"):
+        old = client.post(door, body, content_type="application/json")
+        assert (old.status_code, old.json()["code"]) == (403, "step_up_required")
+    client.post(f"{path}/revoke")  # ending one is always possible
+    assert refusal(again) == "token_revoked"
+    assert refusal(secret) == "token_unknown"
+
+
+def test_settings_are_checked(alice: User) -> None:
+    wrong: tuple[dict[str, Any], ...] = (
+        {"label": ""}, {"label": "x" * 61}, {"scopes": []}, {"scopes": ["root"]}, {"scopes": "read"},
+        {"days": 91}, {"days": True}, {"per_minute": 0}, {"per_minute": 601}, {"per_minute": "5"},
+        {"spend_limit": "-1"}, {"spend_limit": "0"}, {"spend_limit": "1,5"}, {"spend_limit": 5},
+        {"models": "m\n" * 3 + "\0"}, {"providers": "0x12"},
+        {"models": "\n".join(map(str, range(21)))},
+    )  # fmt: skip
+    for given in wrong:
+        with pytest.raises(Problem) as caught:
+            wanted(**given)
+        assert caught.value.code == "invalid_request", given
+    good = wanted(models="a\nb\na", providers=factories.PETRA.lower(), verified_only=True)
+    assert (good.model_names, good.providers) == (("a", "b"), (factories.PETRA,))
+
+
+def test_a_token_ends_by_time_by_hand_and_by_being_replaced(alice: User) -> None:
+    made = tokens.create(alice, wanted())
+    assert refusal("zgm_" + "A" * 43) == "token_unknown"
+    assert refusal(made.secret, "read") == "insufficient_scope"
+    with pytest.raises(Problem, match="not a token"):
+        tokens.secret_of("Bearer app-sk-abc")
+    assert tokens.secret_of(f"bearer  {made.secret} ") == made.secret
+    now = timezone.now()
+    newer = tokens.rotate(alice, made.row.pk)
+    assert tokens.find(made.secret, now=now + timedelta(hours=23)) == made.row
+    with pytest.raises(Problem):
+        tokens.find(made.secret, now=now + timedelta(hours=25))
+    newest = tokens.rotate(alice, made.row.pk)
+    assert refusal(made.secret) == "token_unknown"
+    assert tokens.find(newer.secret) == tokens.find(newest.secret)
+    with pytest.raises(Problem, match="expired"):
+        tokens.find(newest.secret, now=now + timedelta(days=91))
+    AccessToken.objects.update(expires_at=now)
+    with pytest.raises(Problem):
+        tokens.rotate(alice, made.row.pk)
+
+
+def test_a_person_has_a_bounded_number_of_tokens(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "MOST_TOKENS", 2)
+    first = tokens.create(alice, wanted()).row
+    tokens.create(alice, wanted())
+    with pytest.raises(Problem, match="You have 2"):
+        tokens.create(alice, wanted())
+    tokens.revoke(alice, first.pk)
+    tokens.create(alice, wanted())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_requests_at_the_same_time_cannot_pass_the_limit_together() -> None:
+    alice = User.objects.for_address(ALICE.address)
+    made = tokens.create(alice, wanted(spend_limit="0.000000000000001"))  # 1,000 neuron
+    digest = tokens.digest_of(made.secret)
+
+    def take(_: int) -> bool:
+        try:
+            return tokens.reserve(made.row.pk, digest, 300, timezone.now())
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(take, range(8))) == 3
+    tokens.correct(made.row.pk, 300, 120)
+    tokens.correct(made.row.pk, 300, 300)
+    made.row.refresh_from_db()
+    assert made.row.spent == 720
+    assert tokens.state(made.row, timezone.now()) == "active"
+    assert not tokens.reserve(made.row.pk, digest, 281, timezone.now())
+    assert tokens.reserve(made.row.pk, digest, 280, timezone.now())
+    made.row.refresh_from_db()
+    assert tokens.state(made.row, timezone.now()) == "spent"
+    tokens.revoke(alice, made.row.pk)
+    assert not tokens.reserve(made.row.pk, digest, 0, timezone.now())
