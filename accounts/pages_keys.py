@@ -42,7 +42,8 @@ class SessionRow:
 
 @dataclass(frozen=True)
 class TokenRow:
-    """A personal access token; `state` as in `accounts.tokens.state`, `overlaps` while its replaced secret still works."""
+    """A personal access token; `state` as in `accounts.tokens.state`; `overlaps`: its replaced
+    secret still works."""
 
     token: AccessToken
     state: str

@@ -71,7 +71,7 @@ def test_the_doors_show_a_secret_once_and_want_a_fresh_signature(
 
 def test_settings_are_checked(alice: User) -> None:
     wrong: tuple[dict[str, Any], ...] = (
-        {"label": ""}, {"label": "x" * 61}, {"scopes": []}, {"scopes": ["root"]}, {"scopes": "read"},
+        {"label": ""}, {"label": "x" * 61}, {"scopes": []}, {"scopes": ["x"]}, {"scopes": "read"},
         {"days": 91}, {"days": True}, {"per_minute": 0}, {"per_minute": 601}, {"per_minute": "5"},
         {"spend_limit": "-1"}, {"spend_limit": "0"}, {"spend_limit": "1,5"}, {"spend_limit": 5},
         {"models": "m\n" * 3 + "\0"}, {"providers": "0x12"},
