@@ -60,6 +60,7 @@ Reason = Literal[
 ]
 
 MAX_MODEL_CHARS = 200
+MAX_PICTURES = 10
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _INFO_SHAPE = JsonLimits(max_depth=8, max_bytes=64 << 10)
 
@@ -79,7 +80,8 @@ class Exchange:
     missing.
 
     `reused`: this provider used the same answer id for an earlier answer. `model` is the one asked
-    for ("" = do not compare). Hashes are lower-case hex.
+    for ("" = do not compare). Hashes are lower-case hex; `response_sha256` of `pictures` is one for
+    each, in order, with commas between, as they are signed.
     """
 
     request_sha256: str
@@ -87,6 +89,7 @@ class Exchange:
     complete: bool
     reused: bool = False
     model: str = ""
+    pictures: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,9 @@ def reply(document: object, exchange: Exchange, signer: Signer) -> ReplyVerdict:
         signed = replies.parse_reply(document)
     except replies.BadReply:
         return ReplyVerdict("unavailable", "unusable", expected_signer=signer.address)
-    scheme, signed_request, signed_response, signed_model = _signed(signed.text)
+    scheme, signed_request, signed_response, signed_model = _signed(
+        signed.text, MAX_PICTURES if exchange.pictures else 1
+    )
     facts = replies.check(
         signed,
         expected_signer=signer.address,
@@ -185,9 +190,9 @@ def no_reply(
     return ReplyVerdict("unavailable", reason)
 
 
-def _signed(text: str) -> tuple[Scheme, str, str, str]:
-    """Scheme, request hash, response hash and model ("" unless signed) of a signed text; all ""
-    for forms we cannot read.
+def _signed(text: str, most: int) -> tuple[Scheme, str, str, str]:
+    """Scheme, request hash, up to `most` response hashes and model ("" unless signed) of a signed
+    text; all "" for forms we cannot read.
     """
     try:
         said = replies.parse_text(text)
@@ -202,10 +207,10 @@ def _signed(text: str) -> tuple[Scheme, str, str, str]:
             return "", "", "", ""
         model = text[: cut - 1][:MAX_MODEL_CHARS].replace("\x00", "\ufffd")
         return "model:req:resp", said.request_sha256, said.response_sha256[0], model
-    if len(said.response_sha256) != 1:
+    if len(said.response_sha256) > most:
         return "", "", "", ""
     scheme: Scheme = "routing" if said.routing_proof else "req:resp"
-    return scheme, said.request_sha256, said.response_sha256[0], ""
+    return scheme, said.request_sha256, ",".join(said.response_sha256), ""
 
 
 def _same_model(signed: str, asked: str) -> bool:

@@ -13,7 +13,7 @@ from django.db.models import F
 
 from attestation import verify
 from inference import services
-from inference.models import State, Turn, Verdict
+from inference.models import Medium, State, Turn, Verdict
 from net import strictjson
 from net.client import Client
 from net.errors import BadStatus, NetError
@@ -37,7 +37,7 @@ async def settle(client: Client, turn_id: int, *, waits: tuple[float, ...] = (0.
     Stays `pending` when the provider cannot be reached; the worker asks again later
     (`inference.tasks`). A provider that says it has no signature is `unavailable`.
     """
-    turn = await database_sync_to_async(Turn.objects.get)(pk=turn_id)
+    turn = await database_sync_to_async(Turn.objects.select_related("chat").get)(pk=turn_id)
     if turn.state == State.OPEN:
         return Verdict.PENDING
     exchange = verify.Exchange(
@@ -46,6 +46,7 @@ async def settle(client: Client, turn_id: int, *, waits: tuple[float, ...] = (0.
         complete=turn.complete,
         reused=await database_sync_to_async(_reused)(turn),
         model=turn.model,
+        pictures=turn.chat.medium == Medium.IMAGES,
     )
     document: object | None = None
     missing: Exception | None = None

@@ -1,0 +1,199 @@
+"""What is asked of a service that draws, and what it answers (provider-protocol.md 1.1, 1.3, 1.5).
+Pure.
+
+An answer is a stranger's: every picture is bounded and must be one of three types by its own bytes,
+whatever the provider calls it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+import orjson
+
+from inference.errors import BadPrompt
+from inference.media.masks import Mask
+from net import strictjson
+from net.errors import BadAnswer
+from net.limits import JsonLimits
+from protocol import fees
+
+GENERATIONS, EDITS = "/images/generations", "/images/edits"
+#: Types of services that draw, as providers declare them on chain.
+SERVICE_TYPES = ("text-to-image", "image-editing")
+MOST = 4
+MAX_PROMPT_CHARS = 4000
+SIZES = ("", "512x512", "768x768", "1024x1024", "1024x576", "576x1024")
+FORMATS = ("", "png", "jpeg", "webp")
+#: Of one whole answer, and of one picture in it; bytes.
+MAX_ANSWER_BYTES = 48 << 20
+MAX_PICTURE_BYTES = 16 << 20
+MAX_STEPS = 150
+_MOST_SEED = 2**53 - 1
+_SHAPE = JsonLimits(max_depth=12, max_bytes=MAX_ANSWER_BYTES)
+_JOB = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class NoPictures(ValueError):
+    """The answer does not hold pictures; the text says what it holds instead."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is wanted; `size`, `seed`, `steps` and `output` "" or None are left to the provider."""
+
+    prompt: str
+    count: int = 1
+    size: str = ""
+    seed: int | None = None
+    steps: int | None = None
+    output: str = ""
+    verified: bool = False
+    mask: Mask = field(default_factory=Mask)
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """A checked wish of a form's or a stored one's fields. Raises BadPrompt with the rule."""
+        prompt = str(given.get("prompt") or "").strip().replace("\x00", "\ufffd")
+        if not prompt:
+            raise BadPrompt("Say what the picture should show.")
+        if len(prompt) > MAX_PROMPT_CHARS:
+            raise BadPrompt(f"A description may have up to {MAX_PROMPT_CHARS:,} characters.")
+        size, output = str(given.get("size") or ""), str(given.get("output") or "")
+        if size not in SIZES or output not in FORMATS:
+            raise BadPrompt("Choose a size and a format from the lists.")
+        return cls(
+            prompt=prompt,
+            count=_whole(given.get("count"), "The number of pictures", 1, MOST) or 1,
+            size=size,
+            seed=_whole(given.get("seed"), "The seed", 0, _MOST_SEED),
+            steps=_whole(given.get("steps"), "Steps", 1, MAX_STEPS),
+            output=output,
+            verified=given.get("verified") in (True, "on", "1"),
+            mask=Mask.of(given.get("mask")),
+        )
+
+    def stored(self) -> dict[str, Any]:
+        return {**asdict(self), "mask": self.mask.stored()}
+
+    def wire(self, model: str) -> dict[str, Any]:
+        """The fields of the request. Pictures are asked for as bytes: an address of the provider's
+        would be one more thing to distrust.
+        """
+        return {
+            "model": model,
+            "prompt": self.prompt,
+            "n": self.count,
+            **({"size": self.size} if self.size else {}),
+            **({"seed": self.seed} if self.seed is not None else {}),
+            **({"num_inference_steps": self.steps} if self.steps is not None else {}),
+            **({"output_format": self.output} if self.output else {}),
+            "response_format": "b64_json",
+        }
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One entry of an answer: a picture's bytes, or the address of one; `seed` as the provider
+    says.
+    """
+
+    data: bytes = b""
+    url: str = ""
+    seed: str = ""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A job at the provider: `state` is pending, processing, completed or failed."""
+
+    id: str
+    state: str
+    error: str = ""
+    data: Any = None
+
+
+def most(output_price: int, count: int) -> int:
+    """Neuron for `count` pictures (5.1)."""
+    return min(fees.image_fee(output_price, count), 2**256 - 1)
+
+
+def read_answer(body: bytes) -> tuple[Sent, ...]:
+    """The pictures of a whole answer. Raises NoPictures."""
+    try:
+        return of_document(strictjson.loads(body, _SHAPE))
+    except BadAnswer as error:
+        raise NoPictures(str(error)) from None
+
+
+def of_document(document: object) -> tuple[Sent, ...]:
+    """The entries of `data[]`, at most MOST. Raises NoPictures."""
+    rows = document.get("data") if isinstance(document, dict) else None
+    if not isinstance(rows, list) or not rows:
+        raise NoPictures("the answer holds no pictures")
+    if len(rows) > MOST:
+        raise NoPictures(f"the answer holds {len(rows):,} pictures")
+    return tuple(_entry(row) for row in rows)
+
+
+def _entry(row: object) -> Sent:
+    row = row if isinstance(row, dict) else {}
+    text, url, seed = row.get("b64_json"), row.get("url"), row.get("seed")
+    kept = str(seed) if type(seed) is int and 0 <= seed < 10**18 else ""
+    if isinstance(text, str) and text:
+        if len(text) > MAX_PICTURE_BYTES * 4 // 3 + 4:
+            raise NoPictures(f"a picture of more than {MAX_PICTURE_BYTES >> 20} MB")
+        try:
+            return Sent(base64.b64decode(text, validate=True), seed=kept)
+        except (binascii.Error, ValueError):
+            raise NoPictures("a picture that is no base64") from None
+    if isinstance(url, str) and 0 < len(url) <= 2000:
+        return Sent(url=url, seed=kept)
+    raise NoPictures("an entry without a picture")
+
+
+def own_address(service_url: str, url: str) -> bool:
+    """Whether a picture's address is the provider's own place for pictures (1.1). No other is
+    ever asked: whoever chooses the address would choose what this server connects to.
+    """
+    place = service_url.rstrip("/") + "/v1/proxy/images/"
+    rest = url.removeprefix(place)
+    return rest != url and re.fullmatch(r"[A-Za-z0-9_-]{1,128}/[0-9]{1,3}", rest) is not None
+
+
+def read_remote(body: bytes) -> Remote:
+    """What a provider says of a job, on taking it and when asked. Raises NoPictures."""
+    try:
+        document = strictjson.loads(body, _SHAPE)
+    except BadAnswer as error:
+        raise NoPictures(str(error)) from None
+    document = document if isinstance(document, dict) else {}
+    id_, state, error = (document.get(name) for name in ("jobId", "status", "errorMessage"))
+    if not isinstance(id_, str) or not _JOB.fullmatch(id_):
+        raise NoPictures("a job without a usable id")
+    if state not in ("pending", "processing", "completed", "failed"):
+        raise NoPictures("a job in no known state")
+    words = error.replace("\x00", "\ufffd")[:500] if isinstance(error, str) else ""
+    return Remote(id_, state, words, document.get("data"))
+
+
+def body(fields: Mapping[str, Any]) -> bytes:
+    """The exact bytes of a generation."""
+    return orjson.dumps(dict(fields))
+
+
+def _whole(value: object, what: str, least: int, greatest: int) -> int | None:
+    if value is None or value == "":
+        return None
+    rule = BadPrompt(f"{what} is a whole number from {least:,} to {greatest:,}.")
+    text = str(value).strip()
+    if isinstance(value, bool) or not (text.isascii() and text.isdecimal() and len(text) < 17):
+        raise rule
+    if not least <= int(text) <= greatest:
+        raise rule
+    return int(text)

@@ -1,0 +1,195 @@
+"""Transcripts: what a provider heard, put together from the pieces of a recording and written as
+text, subtitles or JSON. Pure.
+
+Times are milliseconds from the start of the recording. A provider's words and numbers are a
+stranger's: times are held inside their piece, texts are bounded, and nothing can leave its cue.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import orjson
+
+from inference.errors import BadPrompt
+from net import strictjson
+from net.errors import BadAnswer
+from net.limits import JsonLimits
+from protocol import fees
+
+PATH = "/audio/transcriptions"
+SERVICE_TYPE = "speech-to-text"
+MAX_ANSWER_BYTES = 4 << 20
+MAX_SEGMENTS = 20_000
+MAX_TEXT_CHARS = 400_000
+FORMS = {
+    "txt": "text/plain; charset=utf-8",
+    "srt": "application/x-subrip; charset=utf-8",
+    "vtt": "text/vtt; charset=utf-8",
+    "json": "application/json",
+}
+#: ISO 639-1, as OpenAI's API takes them, with their names.
+LANGUAGES = {
+    "ar": "Arabic", "zh": "Chinese", "cs": "Czech", "da": "Danish", "nl": "Dutch", "en": "English",
+    "fi": "Finnish", "fr": "French", "de": "German", "el": "Greek", "he": "Hebrew", "hi": "Hindi",
+    "hu": "Hungarian", "id": "Indonesian", "it": "Italian", "ja": "Japanese", "ko": "Korean",
+    "no": "Norwegian", "pl": "Polish", "pt": "Portuguese", "ro": "Romanian", "ru": "Russian",
+    "es": "Spanish", "sv": "Swedish", "th": "Thai", "tr": "Turkish", "uk": "Ukrainian",
+    "vi": "Vietnamese",
+}  # fmt: skip
+_SHAPE = JsonLimits(max_depth=12, max_bytes=MAX_ANSWER_BYTES)
+
+
+class NoTranscript(ValueError):
+    """The answer is no transcript; the text says what it is instead."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is wanted; `language` "" lets the provider detect it, `timed` asks for segments."""
+
+    language: str = ""
+    timed: bool = True
+    verified: bool = False
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """Raises BadPrompt."""
+        language = str(given.get("language") or "")
+        if language and language not in LANGUAGES:
+            raise BadPrompt("Choose a language from the list, or let the provider detect it.")
+        return cls(
+            language=language,
+            timed=given.get("timed") in (True, "on", "1"),
+            verified=given.get("verified") in (True, "on", "1"),
+        )
+
+    def stored(self) -> dict[str, Any]:
+        return {"language": self.language, "timed": self.timed, "verified": self.verified}
+
+    def wire(self, model: str) -> dict[str, str]:
+        """The plain fields of the request."""
+        return {
+            "model": model,
+            "response_format": "verbose_json" if self.timed else "json",
+            **({"language": self.language} if self.language else {}),
+        }
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Some words and when they were said."""
+
+    start_ms: int
+    end_ms: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One piece's transcript; no segments where the provider gave no times."""
+
+    text: str
+    segments: tuple[Segment, ...] = ()
+    language: str = ""
+
+
+def read_answer(body: bytes, length_ms: int) -> Heard:
+    """A transcript of a piece of that length; times count from the piece's start.
+
+    Raises NoTranscript.
+    """
+    try:
+        document = strictjson.loads(body, _SHAPE)
+    except BadAnswer as error:
+        raise NoTranscript(str(error)) from None
+    text = document.get("text") if isinstance(document, dict) else None
+    if not isinstance(text, str):
+        raise NoTranscript("the answer holds no text")
+    if len(text) > MAX_TEXT_CHARS:
+        raise NoTranscript(f"a text of more than {MAX_TEXT_CHARS:,} characters")
+    rows = document.get("segments")
+    rows = rows if isinstance(rows, list) else []
+    if len(rows) > MAX_SEGMENTS:
+        raise NoTranscript(f"more than {MAX_SEGMENTS:,} segments")
+    segments: list[Segment] = []
+    for row in rows:
+        segment = _segment(row, length_ms, segments[-1].start_ms if segments else 0)
+        if segment is not None:
+            segments.append(segment)
+    language = document.get("language")
+    named = _line(language)[:40] if isinstance(language, str) else ""
+    return Heard(text.replace("\x00", "\ufffd").strip(), tuple(segments), named)
+
+
+def _segment(row: object, length_ms: int, after: int) -> Segment | None:
+    """One segment, its times in order and inside the piece; None without words or times."""
+    if not isinstance(row, dict) or not isinstance(row.get("text"), str):
+        return None
+    start, end = fees.seconds(row.get("start")), fees.seconds(row.get("end"))
+    text = _line(row["text"])
+    if start is None or end is None or not text:
+        return None
+    first = min(max(int(start * 1000), after), length_ms)
+    return Segment(first, min(max(int(end * 1000), first), length_ms), text)
+
+
+def _line(text: str) -> str:
+    """In one line: an empty one would end a cue."""
+    return " ".join(text.replace("\x00", "\ufffd").split())
+
+
+def together(parts: Sequence[tuple[int, Heard]]) -> Heard:
+    """The transcript of a whole recording, of its pieces' (start in ms, transcript)."""
+    moved = tuple(
+        Segment(start + x.start_ms, start + x.end_ms, x.text)
+        for start, heard in parts
+        for x in heard.segments
+    )
+    languages = dict.fromkeys(heard.language for _, heard in parts if heard.language)
+    text = "\n".join(heard.text for _, heard in parts if heard.text)
+    return Heard(text, moved, ", ".join(languages))
+
+
+def render(heard: Heard, form: str, facts: Mapping[str, Any]) -> bytes:
+    """The transcript as one of FORMS; `facts` go along in the JSON."""
+    if form == "txt":
+        return (heard.text + "\n").encode("utf-8", "replace")
+    if form == "srt":
+        cues = [
+            f"{number}\n{clock(x.start_ms, ',')} --> {clock(x.end_ms, ',')}\n{_srt(x.text)}\n"
+            for number, x in enumerate(heard.segments, 1)
+        ]
+        return "\n".join(cues).encode("utf-8", "replace")
+    if form == "vtt":
+        cues = [
+            f"{clock(x.start_ms, '.')} --> {clock(x.end_ms, '.')}\n{_vtt(x.text)}\n"
+            for x in heard.segments
+        ]
+        return "\n".join(["WEBVTT\n", *cues]).encode("utf-8", "replace")
+    rows = [{"start": x.start_ms / 1000, "end": x.end_ms / 1000, "text": x.text} for x in
+            heard.segments]  # fmt: skip
+    document = {"text": heard.text, "language": heard.language, "segments": rows, **facts}
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2)
+
+
+def clock(ms: int, point: str = "") -> str:
+    """`00:01:02,345`; without `point` as short as can be read: `1:02`, `1:01:02`."""
+    seconds, rest = divmod(ms, 1000)
+    minutes, second = divmod(seconds, 60)
+    hours, minute = divmod(minutes, 60)
+    if point:
+        return f"{hours:02}:{minute:02}:{second:02}{point}{rest:03}"
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def _srt(text: str) -> str:
+    # An arrow would read as the times of another cue; tags would be styled by some players.
+    return re.sub(r"-{2,}>", "→", text).replace("<", "‹").replace(">", "›")
+
+
+def _vtt(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
