@@ -78,7 +78,7 @@ class Hub:
             except RedisError as error:
                 log.warning("chat cannot start: %s", error)
                 raise Unavailable("Chat is not available right now. Nothing was sent.") from None
-            self._service = [_task(self._keep_house()), _task(self._listen())]
+            self._service = [spawn(self._keep_house()), spawn(self._listen())]
 
     async def ask(self, chat: Chat, text: str, **given: Any) -> services.Opened:
         """Open a turn (`services.open_turn`) and begin its answer, as one step: a page that leaves
@@ -91,7 +91,7 @@ class Hub:
         if self.closing:
             opening.close()
             raise Closing("This server is restarting. Send it again in a few seconds.")
-        asking = _task(opening)
+        asking = spawn(opening)
         self._asking.add(asking)
         asking.add_done_callback(self._asking.discard)
         return await asyncio.shield(asking)
@@ -133,7 +133,7 @@ class Hub:
 
     def work(self, turn_id: int, doing: Coroutine[Any, Any, None]) -> None:
         """Do what answers an open turn; it ends the turn's row itself, also when cancelled."""
-        task = _task(doing)
+        task = spawn(doing)
         self._turns[turn_id] = task
         task.add_done_callback(lambda _: self._turns.pop(turn_id, None))
 
@@ -147,7 +147,7 @@ class Hub:
     def look_again(self, turn_id: int) -> None:
         """Ask for an ended turn's signature once more, in the background."""
         if not self.closing:
-            task = _task(self._look_again(turn_id))
+            task = spawn(self._look_again(turn_id))
             self._looking.add(task)
             task.add_done_callback(self._looking.discard)
 
@@ -237,7 +237,7 @@ class Hub:
             failure = Failure("interrupted", "an error of this site")
         finally:
             # A second cancellation (loop shutdown) must not leave the row open either.
-            await asyncio.shield(_task(self._end(turn_id, state, record, failure, writer)))
+            await asyncio.shield(spawn(self._end(turn_id, state, record, failure, writer)))
 
     async def _end(
         self,
@@ -343,8 +343,8 @@ def _open_turns(processes: list[str]) -> list[int]:
     return list(rows.values_list("pk", flat=True))
 
 
-def _task(work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
+def spawn(work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
     """A task with a context of its own: a request's context ends with the request, and database
     calls bound to it would fail.
     """
-    return asyncio.get_running_loop().create_task(work, context=contextvars.Context())
+    return asyncio.get_running_loop().createspawn(work, context=contextvars.Context())
