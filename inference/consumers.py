@@ -9,7 +9,7 @@ Out: {"type": "turn", "key", "turn", "turns", "refused"} ·
      {"type": "end", "turn", "seq", "state"} · {"type": "verdict", "turn", "seq", "verdict"} ·
      {"type": "reasoning", "turn", "seq", "text"} · {"type": "fence", "turn", "seq"} (ignore it) ·
      {"type": "block", "turn", "seq", "upto", "html"} ·
-     {"type": "error", "key", "code", "sentence", "signer"?}
+     {"type": "error", "key", "code", "sentence", "href", "signer"?}
 Anything else closes the socket with a reason. Sending waits for a slow reader and for nobody else.
 """
 
@@ -123,9 +123,8 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
             raise Refused(BAD_MESSAGE, "unknown message") from None
         except ChatError as error:
             more = {"signer": error.signer} if isinstance(error, SignerChanged) else {}
-            await self._send(
-                type="error", key=key, code=error.code, sentence=error.sentence, **more
-            )
+            told = {"code": error.code, "sentence": error.sentence, "href": error.href, **more}
+            await self._send(type="error", key=key, **told)
             return
         turns = [opened.turn for opened in all_opened]
         await self._send(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 
 class ChatError(Exception):
-    """A sentence for the person and a stable code for programs."""
+    """A sentence for the person, a stable code for programs, and where to read on ("" nowhere)."""
 
     code = "chat_error"
+    href = ""
 
     def __init__(self, sentence: str) -> None:
         super().__init__(sentence)
@@ -16,9 +17,10 @@ class ChatError(Exception):
 class NotReady(ChatError):
     """Something has to be done first: deposit, transfer, key … `code` is the gate's name."""
 
-    def __init__(self, code: str, sentence: str) -> None:
+    def __init__(self, code: str, sentence: str, href: str = "") -> None:
         super().__init__(sentence)
         self.code = code
+        self.href = href
 
 
 class SignerChanged(NotReady):

@@ -20,7 +20,8 @@ def estimate(
     user: User | None, chat: Chat | None, *, provider: str, question_bytes: int, max_tokens: int
 ) -> dict[str, Any]:
     """`tokens` (about), `most` and `free` (neuron as decimal strings; free is what may be spent
-    beyond the reserve), `enough`, and `turns` that go along. Nothing where no provider is chosen.
+    beyond the reserve, None for a visitor), `enough`, and `turns` that go along. Nothing where no
+    provider is chosen.
     """
     listing = readiness.chat_service(provider) if provider else None
     if listing is None:
@@ -36,7 +37,7 @@ def estimate(
     return {
         "tokens": costs.tokens(question_bytes + said + system),
         "most": str(most),
-        "free": str(free),
+        "free": str(free) if user else None,
         "enough": free >= most,
         "turns": len(going),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attestation import assurance
+from attestation import assurance, verify
 from attestation.verify import Signer
 from inference.errors import NotReady
 from ledger.records import Listing
@@ -23,12 +23,31 @@ _WHY: Mapping[str, str] = {
 }
 
 
-def check(listing: Listing, signer: Signer | None) -> None:
-    """Raises NotReady("not_verified") with the reason; then nothing was sent."""
+def doubt(listing: Listing) -> str:
+    """Why the service does not count as verified now, as half a sentence; "" where it does (up to
+    4 queries).
+    """
+    signer = signer_of(listing)
     found = assurance.of(listing, signer.address if signer else "")
-    if not found.holds:
+    return "" if found.holds else _WHY[found.reason]
+
+
+def check(listing: Listing) -> None:
+    """Raises NotReady("not_verified") with the reason; then nothing was sent."""
+    if why := doubt(listing):
         raise NotReady(
             CODE,
-            f"Nothing was sent: you send only to verified providers, and {_WHY[found.reason]}. "
+            f"Nothing was sent: you send only to verified providers, and {why}. "
             "Look at its verification, choose another provider, or turn the option off.",
+            href=f"/services/{listing.kind}/{listing.provider}/verification",
         )
+
+
+def signer_of(listing: Listing) -> Signer | None:
+    """Who the chain says signs this service's answers."""
+    return verify.signer_of(
+        tee_signer=listing.tee_signer,
+        acknowledged=listing.tee_signer_acknowledged,
+        verifiability=listing.verifiability,
+        additional_info=listing.additional_info,
+    )

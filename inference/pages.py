@@ -5,15 +5,17 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 from typing import Self
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.conf import settings
 
-from attestation.selectors import StandingView
+from accounts import money
+from attestation.selectors import DEVELOPMENT, StandingView
 from inference.models import Chat
 from inference.options import PRESETS, Options, Preset
 from inference.pages_turn import Asked
-from inference.readiness import TOP_UP, Readiness
+from inference.readiness import Readiness
 from ledger.records import Listing
 from protocol import fees
 
@@ -67,7 +69,6 @@ class SidePage:
     balance: int
     spendable: int
     reserve: int = fees.MINIMUM_RESERVE
-    top_up: int = TOP_UP
 
     @property
     def in_clear(self) -> bool:
@@ -76,8 +77,26 @@ class SidePage:
         return url.startswith("http://") and not settings.IS_DEVNET
 
     @property
-    def top_up_text(self) -> str:
-        return str(self.top_up // fees.NEURON_PER_0G)
+    def transfer_text(self) -> str:
+        """What the button moves, exact, in 0G."""
+        return money.exact(self.readiness.transfer)
+
+    @property
+    def deposit_path(self) -> str:
+        """Where to deposit what a transfer to this provider still lacks; the transfer follows."""
+        provider = self.service.provider if self.service else ""
+        lacking = self.readiness.lacking - self.readiness.available
+        query = {
+            "action": "deposit",
+            "amount": money.exact(lacking) if lacking > 0 else "",
+            "then": "/account?" + urlencode({"action": "transfer", "provider": provider}),
+        }
+        return "/account?" + urlencode({name: value for name, value in query.items() if value})
+
+    @property
+    def judged(self) -> str:
+        """The word about its machine, without saying what kind of evidence it rests on."""
+        return self.standing.overall.removeprefix(DEVELOPMENT)
 
     @property
     def most(self) -> int:
@@ -120,5 +139,6 @@ class ChatPage:
     draft: str = ""
     again: int = 0
     error: str = ""
+    error_href: str = ""
     new_signer: str = ""
     presets: tuple[Preset, ...] = PRESETS

@@ -17,28 +17,46 @@ Code = Literal[
     "signed_out",
     "no_service",
     "signer_not_accepted",
+    "not_verified",
     "no_ledger",
     "not_funded",
     "not_acknowledged",
     "ready",
 ]
 
-#: Transferred by the button; 1 0G of it stays in the provider's reserve.
+#: Offered by the button where that much is there; 1 0G of it stays in the provider's reserve.
 TOP_UP = 2 * fees.NEURON_PER_0G
 _USUAL_REQUEST_BYTES = 4096
 
 
 @dataclass(frozen=True)
 class Readiness:
-    """`have` is what the sub-account may spend now, `need` what one answer may take; neuron."""
+    """`have` is what the sub-account may spend now, `need` what one answer may take, `available`
+    what the compute account can still transfer; neuron. `why`: half a sentence, for not_verified.
+    """
 
     code: Code
     have: int = 0
     need: int = 0
+    available: int = 0
+    why: str = ""
 
     @property
     def ready(self) -> bool:
         return self.code == "ready"
+
+    @property
+    def lacking(self) -> int:
+        """What is missing for one answer; neuron."""
+        return max(0, self.need - self.have)
+
+    @property
+    def transfer(self) -> int:
+        """A transfer that is possible now and enough: TOP_UP, or all there is; 0 where that is too
+        little; neuron.
+        """
+        wanted = max(TOP_UP, -(-self.lacking // fees.NEURON_PER_0G) * fees.NEURON_PER_0G)
+        return min(wanted, self.available) if self.available >= self.lacking else 0
 
 
 def check(
@@ -57,7 +75,8 @@ def check(
         return Readiness("signer_not_accepted")
     if user is None:
         return Readiness("signed_out")
-    if ledger.account(user.address).ledger is None:
+    purse = ledger.account(user.address).ledger
+    if purse is None:
         return Readiness("no_ledger")
     position = ledger.position(user.address, listing.provider, listing.serving)
     have = position.spendable if position else 0
@@ -65,10 +84,10 @@ def check(
     request = costs.most(tariff, request_bytes or _USUAL_REQUEST_BYTES, max_tokens)
     need = fees.MINIMUM_RESERVE + request
     if have < need:
-        return Readiness("not_funded", have, need)
+        return Readiness("not_funded", have, need, purse.available)
     if position is None or not position.acknowledged:
-        return Readiness("not_acknowledged", have, need)
-    return Readiness("ready", have, need)
+        return Readiness("not_acknowledged", have, need, purse.available)
+    return Readiness("ready", have, need, purse.available)
 
 
 def chat_service(provider: str) -> Listing | None:

@@ -13,13 +13,14 @@ from accounts import keys
 from accounts.models import User
 from attestation import selectors as attestation
 from attestation.selectors import UNKNOWN, ServiceKey, standing_of
-from inference import access, context, conversations, costs, readiness, search
+from inference import access, context, conversations, costs, guard, readiness, search
 from inference.branches import Tree
 from inference.errors import ChatError, SignerChanged
-from inference.models import Chat, State, Turn
+from inference.models import Chat, Medium, State, Turn
 from inference.options import Options
 from inference.pages import ChatPage, Conversation, Search, ServiceOption, SidePage
 from inference.pages_turn import Asked, Other
+from inference.readiness import Readiness
 from inference.services import MAX_PROMPT_CHARS
 from ledger import selectors as ledger
 from ledger.models import Kind
@@ -63,6 +64,7 @@ def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -
         service = listings[0]
     lines, more, found = _conversations(visit, chat)
     asked, earlier, left_out = _thread(chat, listings)
+    settings = chat.options if chat else Options(verified=_wants_verified(visit.user))
     return ChatPage(
         conversations=lines,
         more_conversations=more,
@@ -71,27 +73,27 @@ def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -
         asked=asked,
         earlier_turns=earlier,
         left_out=left_out,
-        settings=chat.options if chat else Options(verified=_wants_verified(visit.user)),
+        settings=settings,
         choices=tuple(
             ServiceOption(x.provider, x.model, x.input_price, x.output_price, x is service)
             for x in listings
         ),
-        side=side_page(visit.user, service),
+        side=side_page(visit.user, service, verified=settings.verified),
         max_prompt=MAX_PROMPT_CHARS,
         examples=EXAMPLES,
         deleted=visit.deleted,
         draft=visit.draft or _question(chat, visit.again),
         again=visit.again,
         error=error.sentence if error else "",
+        error_href=error.href if error else "",
         new_signer=error.signer if isinstance(error, SignerChanged) else "",
     )
 
 
 def _wants_verified(user: User | None) -> bool:
     """Whether the person's last conversation was to send to verified providers only."""
-    rows = (
-        Chat.objects.filter(owner=user, asked=True, session_key="") if user else Chat.objects.none()
-    )
+    rows = Chat.objects.filter(owner=user, asked=True, session_key="", medium=Medium.CHAT)
+    rows = rows if user else rows.none()
     newest = rows.order_by("-updated_at").first()
     return newest is not None and newest.options.verified
 
@@ -211,8 +213,8 @@ def _tariff(service: Turn | Listing) -> fees.Tariff:
     return fees.tariff(service.input_price, service.output_price, service.additional_info)
 
 
-def side_page(user: User | None, service: Listing | None) -> SidePage:
-    """What depends on the provider chosen (8 queries)."""
+def side_page(user: User | None, service: Listing | None, *, verified: bool = False) -> SidePage:
+    """What depends on the provider chosen (8 queries, and 4 where only verified ones are asked)."""
     position = (
         ledger.position(user.address, service.provider, service.serving)
         if user and service
@@ -221,7 +223,7 @@ def side_page(user: User | None, service: Listing | None) -> SidePage:
     return SidePage(
         service=service,
         standing=standing_of(ServiceKey.of(service)) if service else UNKNOWN,
-        readiness=readiness.check(user, service),
+        readiness=_readiness(user, service, verified),
         signed_in=user is not None,
         has_key=bool(
             user and service and keys.usable(user, service.provider, timezone.now()) is not None
@@ -229,6 +231,15 @@ def side_page(user: User | None, service: Listing | None) -> SidePage:
         balance=position.balance if position else 0,
         spendable=position.spendable if position else 0,
     )
+
+
+def _readiness(user: User | None, service: Listing | None, verified: bool) -> Readiness:
+    """What stands in the way; a wish for verified providers comes before money."""
+    if verified and service is not None and service.tee_signer_acknowledged:
+        why = guard.doubt(service)
+        if why:
+            return Readiness("not_verified", why=why)
+    return readiness.check(user, service)
 
 
 def chat_listings() -> list[Listing]:

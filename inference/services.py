@@ -19,7 +19,7 @@ from inference import context, conversations, costs, guard, readiness, seals, wi
 from inference.conversations import TITLE_CHARS
 from inference.errors import BadPrompt, Busy, NotReady, SignerChanged
 from inference.failures import Failure
-from inference.models import Chat, FeeKind, State, Turn, Verdict
+from inference.models import Chat, FeeKind, Medium, State, Turn, Verdict
 from inference.options import Options
 from inference.relay import Call, Record
 from inference.wire import Message
@@ -28,7 +28,6 @@ from ledger.records import Listing
 from protocol import fees
 
 MAX_PROMPT_CHARS = 32_000
-MAX_CONTEXT_CHARS = 96_000
 MAX_OPEN_TURNS = 4
 MAX_TURNS = 1_000
 QUESTIONS_PER_MINUTE = 30
@@ -99,17 +98,12 @@ def open_turn(
         max_tokens=options.max_tokens,
         options=options.wire(),
     )
+    if listing is not None and options.verified:
+        guard.check(listing)  # before anybody is asked to send money there
     state = readiness.check(chat.owner, listing, len(body), options.max_tokens)
     if listing is None or not state.ready:
         raise NotReady(state.code, _NOT_READY[state.code])
-    signer = verify.signer_of(
-        tee_signer=listing.tee_signer,
-        acknowledged=listing.tee_signer_acknowledged,
-        verifiability=listing.verifiability,
-        additional_info=listing.additional_info,
-    )
-    if options.verified:
-        guard.check(listing, signer)
+    signer = guard.signer_of(listing)
     _check_signer(chat, provider, signer, accept_signer)
     authorization = _authorization(chat.owner, provider)
     turn = _turn(chat, question, body, listing, signer)
@@ -206,7 +200,8 @@ def _insert(chat: Chat, turn: Turn, question: str, options: Options) -> None:
     with transaction.atomic():
         # The owner's row orders concurrent prompts of one person, so the limit is exact.
         owner = User.objects.select_for_update().get(pk=chat.owner_id)
-        if Turn.objects.filter(chat__owner=owner, state=State.OPEN).count() >= MAX_OPEN_TURNS:
+        open_turns = Turn.objects.filter(chat__owner=owner, state=State.OPEN)
+        if open_turns.filter(chat__medium=Medium.CHAT).count() >= MAX_OPEN_TURNS:
             raise Busy(f"{MAX_OPEN_TURNS} answers are being written. Wait for one to end.")
         if chat.turns.count() >= MAX_TURNS:
             raise BadPrompt(f"A conversation holds {MAX_TURNS:,} answers. Begin a new one.")

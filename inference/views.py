@@ -113,6 +113,7 @@ async def _again(request: HttpRequest, chat: Chat | None, error: ChatError) -> H
     if not request.accepts("text/html"):
         signer = getattr(error, "signer", "")
         body = {"title": error.sentence, "status": status, "code": error.code, "signer": signer}
+        body["href"] = error.href
         return JsonResponse(body, status=status)
     visit = await sync_to_async(visit_of)(request)
     page = await sync_to_async(selectors.chat_page)(visit, chat, error)
@@ -126,7 +127,8 @@ def side(request: HttpRequest) -> HttpResponse:
     """Gate and inspector for `provider`, fetched when another one is chosen or money moved."""
     provider = ledger.address_of(request.GET.get("provider", ""))
     service = readiness.chat_service(provider) if provider else None
-    page = selectors.side_page(user_of(request), service)
+    verified = request.GET.get("verified") == "on"
+    page = selectors.side_page(user_of(request), service, verified=verified)
     return render(request, "inference/side.html", {"page": page})
 
 

@@ -11,8 +11,11 @@ const errorBox = form.querySelector('[data-error]');
 const offline = form.querySelector('[data-offline]');
 const editing = form.querySelector('[data-editing]');
 
-export function fail(sentence) {
+export function fail(sentence, href = '') {
+  const link = errorBox.querySelector('[data-error-link]');
   errorBox.querySelector('[data-error-text]').textContent = sentence;
+  link.hidden = !href;
+  if (href) link.href = href;
   errorBox.hidden = !sentence;
 }
 

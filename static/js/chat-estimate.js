@@ -7,12 +7,14 @@ const line = form.querySelector('[data-estimate]');
 let timer = 0;
 let number = 0;
 
-// Neuron as 0G, rounded up to four significant digits: an upper bound must not be rounded down.
-export function amount(neuron) {
-  const digits = neuron.toString();
+const count = (number, noun) => `${number.toLocaleString('en')} ${noun}${number === 1 ? '' : 's'}`;
+
+// Neuron (digits) as 0G with four significant digits: an upper bound is rounded up, what one has is cut.
+export function amount(digits, up = true) {
+  if (digits === '0') return '0';
   const kept = digits.slice(0, 4).padEnd(4, '0');
   const rest = digits.slice(4).replaceAll('0', '');
-  const head = digits.length > 4 && rest ? String(Number(kept) + 1) : kept;
+  const head = up && digits.length > 4 && rest ? String(Number(kept) + 1) : kept;
   const value = Number(`${head}e${digits.length - 4 - 18}`);
   return value < 0.000001 ? '<0.000001' : value.toLocaleString('en', { maximumSignificantDigits: 4, maximumFractionDigits: 9 });
 }
@@ -28,10 +30,9 @@ async function update() {
   if (mine !== number) return;
   line.hidden = !said.most;
   if (!said.most) return;
-  const most = BigInt(said.most);
-  line.textContent = `About ${said.tokens.toLocaleString('en')} tokens${said.turns ? `, ${said.turns} earlier answers included` : ''}. Up to ${amount(most)} 0G`
-    + (said.free === '0' ? '.' : `; ${amount(BigInt(said.free))} 0G may be spent here.`)
-    + (said.enough || said.free === '0' ? '' : ' That may not be enough: shorten the longest answer, or transfer more.');
+  line.textContent = `About ${count(said.tokens, 'token')}${said.turns ? `, ${count(said.turns, 'earlier answer')} included` : ''}. Up to ${amount(said.most)} 0G`
+    + (said.free === null ? '.' : ` of the ${amount(said.free, false)} 0G that you may spend here.`)
+    + (said.free === null || said.enough ? '' : ' Not enough: shorten the longest answer, or transfer more.');
 }
 
 const soon = () => { clearTimeout(timer); timer = setTimeout(update, PAUSE); };

@@ -69,7 +69,7 @@ class PlainLine {
       this.line.onMessage({ type: 'turn', key, turn: said.turns[0], turns: said.turns, refused: '' });
       for (const turn of said.turns) this.resume({ turn, after: 0 });
     } catch (error) {
-      this.line.onMessage({ type: 'error', key, code: error.cause?.code ?? 'unsent', sentence: error.message, signer: error.cause?.signer });
+      this.line.onMessage({ type: 'error', key, code: error.cause?.code ?? 'unsent', sentence: error.message, signer: error.cause?.signer, href: error.cause?.href });
     }
   }
 

@@ -50,7 +50,7 @@ const handlers = {
     window.htmx?.ajax('GET', location.pathname, { target: '.conversations', select: '.conversations', swap: 'outerHTML' });
   },
   verdict({ turn }) { thread.refresh(turn); },
-  error({ key, code, sentence, signer }) {
+  error({ key, code, sentence, signer, href }) {
     const entry = owed.get(key);
     owed.delete(key);
     if (entry) thread.undo(entry.element);
@@ -59,7 +59,7 @@ const handlers = {
       if (entry.message.again && entry.message.text) edit(entry.message.again, entry.message.text);
     }
     offerSigner(signer);
-    fail(sentence);
+    fail(sentence, href);
     if (code !== 'busy') refresh();
     update();
   },

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 
 from attestation import assurance
@@ -17,7 +19,7 @@ from inference.errors import NotReady
 from inference.models import Chat, Turn
 from inference.options import Options
 from ledger import selectors as ledger
-from ledger.models import Service
+from ledger.models import Ledger, Service, SubAccount
 from tests import factories
 from tests.db import report_world
 from tests.db.chat_world import world
@@ -128,3 +130,32 @@ def test_a_machine_that_only_routes_is_not_private(chat: Chat) -> None:
     Service.objects.update(additional_info='{"ProviderType": "centralized"}')
     Standing.objects.update(basis=basis())
     assert "routes the question" in refused(chat)
+
+
+def test_the_wish_is_told_before_anybody_is_asked_for_money(chat: Chat) -> None:
+    """Also by the page, with a way to the evidence; and a failed machine is called one there."""
+    Standing.objects.update(overall="dev-fail")
+    SubAccount.objects.all().delete()
+    refused(chat)
+    client = Client()
+    client.force_login(chat.owner)
+    path = f"/playground/chat/side?provider={factories.PETRA}"
+    told = client.get(path + "&verified=on").content.decode()
+    assert 'data-code="not_verified"' in told and "its evidence failed our check" in told
+    assert f'href="/services/inference/{factories.PETRA}/verification"' in told
+    assert "<strong>failed</strong> our check" in told and "development evidence" not in told
+    assert 'data-code="not_funded"' in client.get(path).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("available", "offered"), [(5, "amount=2"), ("1.5", "amount=1.5"), ("0.9", "action=deposit")]
+)
+def test_no_transfer_is_offered_that_the_account_cannot_make(
+    chat: Chat, available: Any, offered: str
+) -> None:
+    SubAccount.objects.all().delete()
+    Ledger.objects.update(available=int(Decimal(available) * factories.ONE))
+    client = Client()
+    client.force_login(chat.owner)
+    told = client.get(f"/playground/chat/side?provider={factories.PETRA}").content.decode()
+    assert offered in told and told.count('class="button small"') == 1
