@@ -347,4 +347,4 @@ def spawn(work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
     """A task with a context of its own: a request's context ends with the request, and database
     calls bound to it would fail.
     """
-    return asyncio.get_running_loop().createspawn(work, context=contextvars.Context())
+    return asyncio.get_running_loop().create_task(work, context=contextvars.Context())
