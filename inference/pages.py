@@ -10,9 +10,14 @@ from uuid import UUID
 
 from django.conf import settings
 
+<<<<<<<
+from attestation.selectors import StandingView
+from inference.models import Chat, Medium
+=======
 from accounts import money
 from attestation.selectors import DEVELOPMENT, StandingView
 from inference.models import Chat
+>>>>>>>
 from inference.options import PRESETS, Options, Preset
 from inference.pages_turn import Asked
 from inference.readiness import Readiness
@@ -69,6 +74,30 @@ class SidePage:
     balance: int
     spendable: int
     reserve: int = fees.MINIMUM_RESERVE
+<<<<<<<
+    top_up: int = TOP_UP
+    medium: str = Medium.CHAT.value
+=======
+>>>>>>>
+
+    @property
+    def noun(self) -> str:
+        """What such a provider offers."""
+        return {Medium.IMAGES: "pictures", Medium.SPEECH: "transcripts"}.get(
+            Medium(self.medium), "chat"
+        )
+
+    @property
+    def minute(self) -> int:
+        """Neuron for a minute of speech, by the higher of the two prices that brokers go by."""
+        listing = self.service
+        return 60 * max(listing.input_price, listing.output_price) if listing else 0
+
+    @property
+    def all_path(self) -> str:
+        """The catalogue of such services."""
+        types = {Medium.IMAGES: "text-to-image", Medium.SPEECH: "speech-to-text"}
+        return f"/?type={types.get(Medium(self.medium), 'chatbot')}"
 
     @property
     def in_clear(self) -> bool:

@@ -64,8 +64,11 @@ def check(
     listing: Listing | None,
     request_bytes: int = 0,
     max_tokens: int = MAX_TOKENS,
+    *,
+    fee: int | None = None,
 ) -> Readiness:
     """Whether `user` may ask the service now (4 queries); by the index, so a block behind at most.
+    `fee` (neuron) is what the request costs at most where it is no chat.
 
     The provider decides in the end: it also counts what it has not settled yet.
     """
@@ -81,8 +84,9 @@ def check(
     position = ledger.position(user.address, listing.provider, listing.serving)
     have = position.spendable if position else 0
     tariff = fees.tariff(listing.input_price, listing.output_price, listing.additional_info)
-    request = costs.most(tariff, request_bytes or _USUAL_REQUEST_BYTES, max_tokens)
-    need = fees.MINIMUM_RESERVE + request
+    if fee is None:
+        fee = costs.most(tariff, request_bytes or _USUAL_REQUEST_BYTES, max_tokens)
+    need = fees.MINIMUM_RESERVE + fee
     if have < need:
         return Readiness("not_funded", have, need, purse.available)
     if position is None or not position.acknowledged:

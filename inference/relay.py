@@ -179,15 +179,16 @@ async def stream(
             ),
         ) as answer:
             record.sent = True
-            record.answer_id = _answer_id(answer)
-            record.headers = _headers(answer)
+            record.answer_id = answer_id(answer)
+            record.headers = headers(answer)
             reading = _streamed if "event-stream" in answer.header("Content-Type") else _whole
             async with aclosing(reading(answer, record, timeouts)) as events:
                 async for event in events:
                     yield event
     except (NetError, wire.BadStream) as error:
         record.seconds = time.monotonic() - record.started
-        yield Failed(_failure(error, record))
+        began = record.first_token_seconds is not None
+        yield Failed(failure_of(error, began=began, sent=record.sent))
 
 
 async def _streamed(
@@ -303,18 +304,20 @@ def _silence(record: Record, timeouts: Timeouts) -> TimedOut:
     return TimedOut("between", timeouts.between_tokens)
 
 
-def _failure(error: NetError | wire.BadStream, record: Record) -> Failure:
-    started = record.first_token_seconds is not None
+def failure_of(error: NetError | wire.BadStream, *, began: bool, sent: bool) -> Failure:
+    """What went wrong, in the words of a failed answer. `began`: some of it had come; `sent`: the
+    provider had the request.
+    """
     match error:
         case BadStatus():
             return failures.of_status(error.status, wire.read_error(error.body), error.retry_after)
         case TimedOut(stage="connect"):
             return Failure("unreachable", str(error))
         case TimedOut():
-            return Failure("stalled" if started else "slow_start", str(error))
+            return Failure("stalled" if began else "slow_start", str(error))
         case BadUrl() | Refused():
             return Failure("blocked_address", str(error))
-        case Unreachable() if not record.sent:
+        case Unreachable() if not sent:
             return Failure("unreachable", str(error))
         case BrokenOff() | Unreachable():
             return Failure("cut_off", str(error))
@@ -325,7 +328,7 @@ def _failure(error: NetError | wire.BadStream, record: Record) -> Failure:
     return Failure("unreachable", str(error))
 
 
-def _answer_id(answer: Answer) -> str:
+def answer_id(answer: Answer) -> str:
     """The id under which the provider keeps its signature; only characters that are safe in a
     path.
     """
@@ -337,7 +340,7 @@ def _answer_id(answer: Answer) -> str:
     )
 
 
-def _headers(answer: Answer) -> dict[str, str]:
+def headers(answer: Answer) -> dict[str, str]:
     """What the provider said about its answer, bounded; nothing that could be a secret."""
     names = [name for name in answer.header_names if name.lower() not in _SECRET_HEADERS]
     return {name[:60]: answer.header(name)[:300] for name in names[:MAX_HEADERS]}

@@ -213,8 +213,22 @@ def _tariff(service: Turn | Listing) -> fees.Tariff:
     return fees.tariff(service.input_price, service.output_price, service.additional_info)
 
 
+<<<<<<<
+=======
 def side_page(user: User | None, service: Listing | None, *, verified: bool = False) -> SidePage:
     """What depends on the provider chosen (8 queries, and 4 where only verified ones are asked)."""
+    position = (
+        ledger.position(user.address, service.provider, service.serving)
+        if user and service
+>>>>>>>
+def side_page(
+    user: User | None,
+    service: Listing | None,
+    *,
+    medium: Medium = Medium.CHAT,
+    fee: int | None = None,
+) -> SidePage:
+    """What depends on the provider chosen (8 queries); `fee` as for `readiness.check`."""
     position = (
         ledger.position(user.address, service.provider, service.serving)
         if user and service
@@ -223,13 +237,18 @@ def side_page(user: User | None, service: Listing | None, *, verified: bool = Fa
     return SidePage(
         service=service,
         standing=standing_of(ServiceKey.of(service)) if service else UNKNOWN,
+<<<<<<<
+        readiness=readiness.check(user, service, fee=fee),
+=======
         readiness=_readiness(user, service, verified),
+>>>>>>>
         signed_in=user is not None,
         has_key=bool(
             user and service and keys.usable(user, service.provider, timezone.now()) is not None
         ),
         balance=position.balance if position else 0,
         spendable=position.spendable if position else 0,
+        medium=medium.value,
     )
 
 

@@ -32,7 +32,7 @@ MAX_OPEN_TURNS = 4
 MAX_TURNS = 1_000
 QUESTIONS_PER_MINUTE = 30
 
-_NOT_READY = {
+NOT_READY = {
     "no_service": "This provider offers no chat service any more. Choose another one.",
     "signer_not_accepted": "The network's owner has not accepted this provider's signing key.",
     "signed_out": "Sign in to chat.",
@@ -102,10 +102,22 @@ def open_turn(
         guard.check(listing)  # before anybody is asked to send money there
     state = readiness.check(chat.owner, listing, len(body), options.max_tokens)
     if listing is None or not state.ready:
+<<<<<<<
+        raise NotReady(state.code, NOT_READY[state.code])
+    signer = verify.signer_of(
+        tee_signer=listing.tee_signer,
+        acknowledged=listing.tee_signer_acknowledged,
+        verifiability=listing.verifiability,
+        additional_info=listing.additional_info,
+    )
+    if options.verified:
+        guard.check(listing, signer)
+=======
         raise NotReady(state.code, _NOT_READY[state.code])
     signer = guard.signer_of(listing)
+>>>>>>>
     _check_signer(chat, provider, signer, accept_signer)
-    authorization = _authorization(chat.owner, provider)
+    header = authorization(chat.owner, provider)
     turn = _turn(chat, question, body, listing, signer)
     turn.process, turn.prompt_key = process, prompt_key
     turn.parent_id = parent
@@ -117,7 +129,7 @@ def open_turn(
         if before is None:
             raise Busy("An answer is still being written in this conversation.") from None
         return Opened(before, None)
-    return Opened(turn.pk, Call(listing.url, authorization, body))
+    return Opened(turn.pk, Call(listing.url, header, body))
 
 
 def _place(chat: Chat, text: str, again: int | None) -> tuple[int | None, str]:
@@ -141,7 +153,7 @@ def _asked_before(chat: Chat, prompt_key: UUID) -> int | None:
     return chat.turns.filter(prompt_key=prompt_key).values_list("pk", flat=True).first()
 
 
-def _authorization(user: User, provider: str) -> str:
+def authorization(user: User, provider: str) -> str:
     """The header of the person's key for a provider. Raises NotReady("no_key")."""
     key = keys.usable(user, provider, timezone.now())
     try:
@@ -150,7 +162,7 @@ def _authorization(user: User, provider: str) -> str:
             return key.bearer()
     except crypto.Unreadable:
         forget_key(user, provider)
-    raise NotReady("no_key", _NOT_READY["no_key"])
+    raise NotReady("no_key", NOT_READY["no_key"])
 
 
 def forget_key(user: User, provider: str) -> None:
@@ -249,7 +261,7 @@ def end_turn(turn_id: int, state: State, record: Record, failure: Failure | None
     changed = Turn.objects.filter(pk=turn_id, state=State.OPEN).update(
         state=state,
         **_sealed(turn.chat, record, failure),
-        response_headers=_storable(record.headers),
+        response_headers=storable(record.headers),
         request_sha256=record.request_sha256,
         response_sha256=record.response_sha256,
         response_bytes=record.received_bytes,
@@ -316,7 +328,7 @@ def store_verdict(turn_id: int, result: verify.ReplyVerdict, document: object | 
     Turn.objects.filter(pk=turn_id).update(
         verdict=Verdict(result.verdict),
         verdict_reason=result.reason,
-        signature=_storable(document),
+        signature=storable(document),
         signer=result.signer,
         scheme=result.scheme,
         signed_request=result.signed_request,
@@ -326,16 +338,16 @@ def store_verdict(turn_id: int, result: verify.ReplyVerdict, document: object | 
     )
 
 
-def _storable(document: object) -> object:
+def storable(document: object) -> object:
     """The same JSON without NUL, which PostgreSQL cannot hold: a provider must not be able to keep
     a verdict from being stored by writing one into its reply.
     """
     if isinstance(document, str):
         return document.replace("\x00", "\ufffd")
     if isinstance(document, list):
-        return [_storable(item) for item in document]
+        return [storable(item) for item in document]
     if isinstance(document, dict):
-        return {_storable(name): _storable(value) for name, value in document.items()}
+        return {storable(name): storable(value) for name, value in document.items()}
     return document
 
 

@@ -17,7 +17,8 @@ from accounts.models import User
 from inference import access, conversations, estimates, readiness, selectors, services
 from inference.errors import BadPrompt, ChatError
 from inference.hub import hub
-from inference.models import Chat, Turn
+from inference.media import services as media
+from inference.models import Chat, Medium, Turn
 from inference.options import Options
 from inference.prompts import Prompt
 from inference.search import MAX_WORDS_CHARS
@@ -127,8 +128,18 @@ def side(request: HttpRequest) -> HttpResponse:
     """Gate and inspector for `provider`, fetched when another one is chosen or money moved."""
     provider = ledger.address_of(request.GET.get("provider", ""))
     service = readiness.chat_service(provider) if provider else None
+<<<<<<<
+=======
     verified = request.GET.get("verified") == "on"
     page = selectors.side_page(user_of(request), service, verified=verified)
+    return render(request, "inference/side.html", {"page": page})
+
+
+>>>>>>>
+    given = request.GET.get("medium", "")
+    medium = Medium(given) if given in Medium.values else Medium.CHAT
+    fee = media.usual_fee(service, medium) if service else None
+    page = selectors.side_page(user_of(request), service, medium=medium, fee=fee)
     return render(request, "inference/side.html", {"page": page})
 
 

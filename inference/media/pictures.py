@@ -173,12 +173,12 @@ def read_remote(body: bytes) -> Remote:
     except BadAnswer as error:
         raise NoPictures(str(error)) from None
     document = document if isinstance(document, dict) else {}
-    id_, state, error = (document.get(name) for name in ("jobId", "status", "errorMessage"))
+    id_, state, why = (document.get(name) for name in ("jobId", "status", "errorMessage"))
     if not isinstance(id_, str) or not _JOB.fullmatch(id_):
         raise NoPictures("a job without a usable id")
     if state not in ("pending", "processing", "completed", "failed"):
         raise NoPictures("a job in no known state")
-    words = error.replace("\x00", "\ufffd")[:500] if isinstance(error, str) else ""
+    words = why.replace("\x00", "\ufffd")[:500] if isinstance(why, str) else ""
     return Remote(id_, state, words, document.get("data"))
 
 

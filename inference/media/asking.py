@@ -1,0 +1,261 @@
+"""One request for pictures or for a transcript, from sending it to what came back. Knows the
+provider's protocol (provider-protocol.md 1.1, 1.3, 1.5); knows no Django and no browser.
+
+Pictures are made as a job at the provider where it has jobs: the connection may then break, and so
+may this process, without anything being lost or asked for twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from inference import failures, relay, wire
+from inference.failures import Failure
+from inference.media import pictures, transcripts, uploads
+from inference.media.pictures import NoPictures, Remote, Sent
+from inference.media.transcripts import Heard, NoTranscript
+from inference.media.uploads import NoPicture, Picture
+from net.client import Answer, Client
+from net.errors import (
+    BadAnswer,
+    BadStatus,
+    BadUrl,
+    NetError,
+    Refused,
+    TimedOut,
+    TooLarge,
+    Unreachable,
+)
+from net.limits import Limits
+
+log = logging.getLogger(__name__)
+
+Told = Callable[[Remote], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Call:
+    """What to send where: exact bytes to `path` below `/v1/proxy`. With `remote` it was sent
+    before, and that job of the provider's is asked for instead.
+    """
+
+    url: str
+    authorization: str
+    path: str
+    content_type: str
+    body: bytes
+    remote: str = ""
+    length_ms: int = 0
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds: for the answer to one request, between two questions about a job, and for all."""
+
+    answer: float = 180.0
+    first_look: float = 0.5
+    look: float = 5.0
+    whole: float = 900.0
+
+
+@dataclass
+class Outcome:
+    """What came of a call; `failure` None means that everything did. Hashes as in `Turn`."""
+
+    request_sha256: str = ""
+    response_sha256: str = ""
+    response_bytes: int = 0
+    answer_id: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    pictures: tuple[tuple[Picture, str], ...] = ()
+    heard: Heard | None = None
+    failure: Failure | None = None
+    seconds: float = 0.0
+
+
+class _NoJobs(Exception):
+    """The provider makes no pictures in the background."""
+
+
+class _JobFailed(Exception):
+    """The provider says that it could not do its job."""
+
+
+async def draw(client: Client, call: Call, told: Told, patience: Patience | None = None) -> Outcome:
+    """Have pictures made; `told` hears of the provider's job as soon as there is one and whenever
+    its state changes. Always ends with an Outcome unless cancelled.
+    """
+    patience = patience or Patience()
+    outcome = Outcome(request_sha256=hashlib.sha256(call.body).hexdigest())
+    started = time.monotonic()
+    try:
+        async with asyncio.timeout(patience.whole):
+            try:
+                sent = await _job(client, call, told, outcome, patience)
+            except _NoJobs:
+                sent = await _at_once(client, call, outcome, patience)
+            made = [(await _picture(client, call, one), one.seed) for one in sent]
+        outcome.pictures = tuple(made)
+        outcome.response_sha256 = ",".join(picture.sha256 for picture, _ in made)
+        outcome.response_bytes = sum(len(picture.data) for picture, _ in made)
+    except TimeoutError:
+        outcome.failure = Failure("slow_start", f"no pictures within {patience.whole:.0f} s")
+    except _JobFailed as error:
+        outcome.failure = Failure("provider_error", str(error), 500)
+    except (NetError, NoPictures, NoPicture) as error:
+        outcome.failure = _failure(error)
+    outcome.seconds = time.monotonic() - started
+    return outcome
+
+
+async def transcribe(client: Client, call: Call, patience: Patience | None = None) -> Outcome:
+    """Have a piece of a recording written down. Always ends with an Outcome unless cancelled."""
+    patience = patience or Patience()
+    outcome = Outcome(request_sha256=hashlib.sha256(call.body).hexdigest())
+    started = time.monotonic()
+    try:
+        most = transcripts.MAX_ANSWER_BYTES
+        outcome.body = await _post(client, call, f"/v1/proxy{call.path}", outcome, patience, most)
+        outcome.response_sha256 = hashlib.sha256(outcome.body).hexdigest()
+        outcome.response_bytes = len(outcome.body)
+        outcome.heard = transcripts.read_answer(outcome.body, call.length_ms)
+    except (NetError, NoTranscript) as error:
+        outcome.failure = _failure(error)
+    outcome.seconds = time.monotonic() - started
+    return outcome
+
+
+async def _at_once(
+    client: Client, call: Call, outcome: Outcome, patience: Patience
+) -> tuple[Sent, ...]:
+    path = f"/v1/proxy{call.path}"
+    body = await _post(client, call, path, outcome, patience, pictures.MAX_ANSWER_BYTES)
+    return await asyncio.to_thread(pictures.read_answer, body)
+
+
+async def _job(
+    client: Client, call: Call, told: Told, outcome: Outcome, patience: Patience
+) -> tuple[Sent, ...]:
+    """Begin a job, or go on with one, and wait for its end. Raises _NoJobs before anything was
+    begun, _JobFailed, NoPictures, NetError.
+    """
+    job = Remote(call.remote, "") if call.remote else await _submit(client, call, patience)
+    await told(job)
+    pause = patience.first_look
+    while True:
+        seen = await _look(client, call, job.id, outcome)
+        if seen is not None:
+            if seen.state == "completed":
+                return await asyncio.to_thread(pictures.of_document, seen.data)
+            if seen.state == "failed":
+                raise _JobFailed(seen.error or "the provider gave no reason")
+            if seen.state != job.state:
+                job = seen
+                await told(job)
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.5, patience.look)
+
+
+async def _submit(client: Client, call: Call, patience: Patience) -> Remote:
+    outcome = Outcome()
+    try:
+        body = await _post(client, call, f"/v1/async{call.path}", outcome, patience, 1 << 20)
+    except BadStatus as error:
+        words = wire.read_error(error.body).lower()
+        if error.status in (404, 405, 501) or "async processing is not enabled" in words:
+            raise _NoJobs from None
+        raise
+    return pictures.read_remote(body)
+
+
+async def _look(client: Client, call: Call, job: str, outcome: Outcome) -> Remote | None:
+    """The job as it stands; None where the provider could not say just now."""
+    limits = Limits(first_byte=30, between=30, total=120, max_bytes=pictures.MAX_ANSWER_BYTES)
+    url = f"{call.url.rstrip('/')}/v1/async/jobs/{job}"
+    try:
+        async with client.open(
+            "GET", url, headers={"Authorization": call.authorization}, limits=limits
+        ) as answer:
+            _note(outcome, answer)
+            body = await answer.read()
+            return await asyncio.to_thread(pictures.read_remote, body)
+    except BadStatus as error:
+        if error.status not in (408, 425, 429) and error.status < 500:
+            raise
+        log.info("job %s: the provider answers %s, asked again", job, error.status)
+    except (TimedOut, Unreachable) as error:
+        log.info("job %s: %s, asked again", job, error)
+    return None
+
+
+async def _post(
+    client: Client, call: Call, path: str, outcome: Outcome, patience: Patience, most: int
+) -> bytes:
+    """The body of the answer. Raises NetError."""
+    async with client.open(
+        "POST",
+        call.url.rstrip("/") + path,
+        headers={
+            "Authorization": call.authorization,
+            "Content-Type": call.content_type,
+            "Accept": "application/json",
+        },
+        body=call.body,
+        limits=Limits(
+            first_byte=patience.answer,
+            between=30,
+            total=patience.answer + 60,
+            max_bytes=most,
+            max_redirects=0,
+        ),
+        accept=(200, 202),
+    ) as answer:
+        _note(outcome, answer)
+        return await answer.read()
+
+
+async def _picture(client: Client, call: Call, sent: Sent) -> Picture:
+    """A picture's bytes: those in the answer, or those at the provider's own place for pictures.
+
+    Raises NoPictures, NoPicture, NetError.
+    """
+    data = sent.data
+    if sent.url:
+        if not pictures.own_address(call.url, sent.url):
+            raise NoPictures("a picture at an address that is not the provider's own")
+        limits = Limits(total=60, max_bytes=pictures.MAX_PICTURE_BYTES, max_redirects=0)
+        async with client.open("GET", sent.url, limits=limits) as answer:
+            data = await answer.read()
+    return await asyncio.to_thread(uploads.measured, data)
+
+
+def _note(outcome: Outcome, answer: Answer) -> None:
+    outcome.answer_id = relay.answer_id(answer) or outcome.answer_id
+    outcome.headers = relay.headers(answer)
+
+
+def _failure(error: Exception) -> Failure:
+    match error:
+        case BadStatus():
+            return failures.of_status(error.status, wire.read_error(error.body), error.retry_after)
+        case TimedOut(stage="connect"):
+            return Failure("unreachable", str(error))
+        case TimedOut(stage="first_byte"):
+            return Failure("slow_start", str(error))
+        case TimedOut():
+            return Failure("stalled", str(error))
+        case BadUrl() | Refused():
+            return Failure("blocked_address", str(error))
+        case Unreachable():
+            return Failure("unreachable", str(error))
+        case TooLarge():
+            return Failure("too_large", str(error))
+        case BadAnswer() | NoPictures() | NoPicture() | NoTranscript():
+            return Failure("bad_answer", str(error))
+    return Failure("cut_off", str(error))

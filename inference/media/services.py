@@ -1,0 +1,496 @@
+"""Writes of pictures and transcripts: every change of their turns, jobs and files."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import orjson
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Sum
+from django.utils import timezone
+
+from accounts import limits
+from accounts.errors import TooMany
+from accounts.models import User
+from attestation import verify
+from inference import failures, guard, readiness, seals
+from inference.conversations import TITLE_CHARS
+from inference.errors import BadPrompt, Busy, NotReady, SignerChanged
+from inference.failures import Failure
+from inference.media import forms, pictures, recordings, transcripts, uploads
+from inference.media.asking import Call, Outcome
+from inference.media.forms import Part
+from inference.media.models import File, Job, Role
+from inference.media.recordings import Piece
+from inference.media.uploads import Picture
+from inference.models import Chat, FeeKind, Medium, State, Turn, Verdict
+from inference.services import NOT_READY, authorization, forget_key, storable
+from ledger import selectors as ledger
+from ledger.models import Kind
+from ledger.records import Listing
+from protocol import fees, media
+
+MAX_OPEN = 6
+REQUESTS_PER_MINUTE = 20
+_TYPES = {Medium.IMAGES: pictures.SERVICE_TYPES, Medium.SPEECH: (transcripts.SERVICE_TYPE,)}
+_NOT_READY = {
+    **NOT_READY,
+    "no_service": "This provider does not offer this any more. Choose another one.",
+    "signed_out": "Sign in first.",
+    "not_funded": "Your balance at this provider does not cover its reserve and this request.",
+}
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A turn that is now open; `call` is None where the same request had been opened before."""
+
+    chat: UUID
+    turn: int
+    call: Call | None
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Who asks whom, and how: `key` makes a request sent twice one request; with `session_key` it
+    is not kept; `accept_signer` names a new signer that the person accepts.
+    """
+
+    user: User
+    provider: str
+    key: UUID
+    process: str
+    session_key: str = ""
+    accept_signer: str = ""
+
+
+def service(provider: str, medium: Medium) -> Listing | None:
+    """The service of a provider, if it is one for this medium."""
+    listing = ledger.service(Kind.INFERENCE.value, provider) if provider else None
+    return listing if listing and listing.service_type in _TYPES[medium] else None
+
+
+def usual_fee(listing: Listing, medium: Medium) -> int | None:
+    """What an ordinary request costs at most, before one is written: one picture, or a piece of a
+    recording. None for a chat.
+    """
+    if medium == Medium.IMAGES:
+        return pictures.most(listing.output_price, 1)
+    if medium == Medium.SPEECH:
+        return most_of_speech(listing, recordings.PIECE_SECONDS * 1000)
+    return None
+
+
+def most_of_speech(listing: Listing | Turn, length_ms: int) -> int:
+    """Neuron at most: brokers and the SDK round differently and by different prices (5.1)."""
+    seconds = -(-length_ms // 1000)
+    return min(max(1, seconds) * max(listing.input_price, listing.output_price), 2**256 - 1)
+
+
+# --- pictures -------------------------------------------------------------------------------------
+
+
+def open_pictures(ask: Ask, wish: pictures.Wish, source: Picture | None = None) -> Opened:
+    """Write down a wish for pictures (changes of `source` where given) as an open turn, and say
+    what to send for it. Raises BadPrompt, NotReady, SignerChanged or Busy.
+    """
+    before = _asked_before(ask, Medium.IMAGES)
+    if before is not None:
+        return before
+    listing = service(ask.provider, Medium.IMAGES)
+    fee = pictures.most(listing.output_price, wish.count) if listing else 0
+    checked = _checked(ask, listing, Medium.IMAGES, fee, verified=wish.verified)
+    mask = uploads.drawn(wish.mask, source.width, source.height) if source and wish.mask else None
+    files = {Role.SOURCE: source, Role.MASK: mask}
+    with transaction.atomic():
+        before = _admitted(ask, Medium.IMAGES, sum(len(x.data) for x in files.values() if x))
+        if before is not None:
+            return before
+        chat = _new_chat(ask, Medium.IMAGES, wish.prompt, orjson.dumps(wish.stored()))
+        turn = _new_turn(ask, chat, checked, wish.prompt)
+        for role, picture in files.items():
+            if picture is not None:
+                _keep(chat, turn, role, 0, picture)
+        fields = wish.wire(turn.model)
+        if source is None:
+            call = _call(turn, checked, pictures.GENERATIONS, pictures.body(fields))
+        else:
+            fields.pop("size", None)  # it stays as large as it is
+            parts = [Part(name, str(value).encode()) for name, value in fields.items()]
+            parts.append(Part("image", source.data, "image.png", source.media_type))
+            if mask is not None:
+                parts.append(Part("mask", mask.data, "mask.png", mask.media_type))
+            call = _form_call(turn, checked, pictures.EDITS, parts)
+        turn.job.count = wish.count
+        turn.job.save()
+    return Opened(chat.pk, turn.pk, call)
+
+
+def note_remote(turn_id: int, remote: str, *, working: bool) -> None:
+    """Keep the provider's job of an open turn, and when it began to work on it."""
+    Job.objects.filter(pk=turn_id).update(remote=remote)
+    if working:
+        Job.objects.filter(pk=turn_id, working_since=None).update(working_since=timezone.now())
+
+
+# --- speech ---------------------------------------------------------------------------------------
+
+
+def open_recording(
+    ask: Ask, wish: transcripts.Wish, pieces: Sequence[Piece], name: str, again: Chat | None = None
+) -> Opened:
+    """Keep a recording and open the turn of its first piece; with `again`, go on with the first
+    piece of that recording that has no transcript. Raises as `open_pictures` does.
+    """
+    if again is not None:
+        return _open_piece(ask, again, wish)
+    before = _asked_before(ask, Medium.SPEECH)
+    if before is not None:
+        return before
+    listing = service(ask.provider, Medium.SPEECH)
+    fee = most_of_speech(listing, sum(x.length_ms for x in pieces)) if listing else 0
+    _checked(ask, listing, Medium.SPEECH, fee, verified=wish.verified)
+    with transaction.atomic():
+        before = _admitted(ask, Medium.SPEECH, sum(len(x.wav) for x in pieces))
+        if before is not None:
+            return before
+        chat = _new_chat(ask, Medium.SPEECH, name, orjson.dumps(wish.stored()))
+        for number, piece in enumerate(pieces):
+            spoken = Picture(piece.wav, "audio/wav", 0, 0)
+            _keep(chat, None, Role.SPOKEN, number, spoken, piece.start_ms, piece.length_ms)
+        return _open_piece(ask, chat, wish)
+
+
+def _open_piece(ask: Ask, chat: Chat, wish: transcripts.Wish) -> Opened:
+    """Open the turn of the first piece without a transcript. Raises Busy while one is open, and
+    BadPrompt where none is left.
+    """
+    with transaction.atomic():
+        Chat.objects.select_for_update().get(pk=chat.pk)
+        if chat.turns.filter(state=State.OPEN).exists():
+            raise Busy("This recording is being transcribed.")
+        piece = next_piece(chat)
+        if piece is None:
+            raise BadPrompt("All of this recording is transcribed.")
+        listing = service(ask.provider, Medium.SPEECH)
+        fee = most_of_speech(listing, piece.length_ms) if listing else 0
+        checked = _checked(ask, listing, Medium.SPEECH, fee, verified=wish.verified)
+        turn = _new_turn(ask, chat, checked, chat.title)
+        try:
+            data = piece.data
+        except seals.Unreadable:
+            raise BadPrompt("The recording cannot be read any more.") from None
+        parts = [Part(name, value.encode()) for name, value in wish.wire(turn.model).items()]
+        parts.append(Part("file", data, "recording.wav", piece.media_type))
+        call = _form_call(turn, checked, transcripts.PATH, parts, piece)
+        turn.job.save()
+    return Opened(chat.pk, turn.pk, call)
+
+
+def next_piece(chat: Chat) -> File | None:
+    """The first piece of a recording that has no transcript."""
+    done = Job.objects.filter(turn__chat=chat, turn__state=State.ANSWERED).values("piece")
+    return chat.files.filter(role=Role.SPOKEN).exclude(pk__in=done).order_by("number").first()
+
+
+# --- what both share ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """A service that may be asked now, by whom its answers will be signed, and the key's header."""
+
+    listing: Listing
+    signer: verify.Signer | None
+    header: str = field(repr=False)
+
+
+def _asked_before(ask: Ask, medium: Medium) -> Opened | None:
+    rows = Turn.objects.filter(chat__owner=ask.user, chat__medium=medium, prompt_key=ask.key)
+    found = rows.values_list("chat_id", "pk").first()
+    return Opened(found[0], found[1], None) if found else None
+
+
+def _checked(
+    ask: Ask, listing: Listing | None, medium: Medium, fee: int, *, verified: bool
+) -> _Checked:
+    """Everything that must hold before anything is sent. Raises NotReady, SignerChanged, Busy."""
+    try:
+        limits.spend("media", ask.user.address, limit=REQUESTS_PER_MINUTE, seconds=60)
+    except TooMany:
+        raise Busy(f"Up to {REQUESTS_PER_MINUTE} requests a minute. Wait a little.") from None
+    signer = (
+        verify.signer_of(
+            tee_signer=listing.tee_signer,
+            acknowledged=listing.tee_signer_acknowledged,
+            verifiability=listing.verifiability,
+            additional_info=listing.additional_info,
+        )
+        if listing
+        else None
+    )
+    if listing and verified:
+        guard.check(listing, signer)
+    state = readiness.check(ask.user, listing, fee=fee)
+    if listing is None or not state.ready:
+        raise NotReady(state.code, _NOT_READY.get(state.code, "This cannot be asked now."))
+    turns = Turn.objects.filter(
+        chat__owner=ask.user, chat__medium=medium, provider=listing.provider
+    ).exclude(state=State.FAILED)
+    before = turns.order_by("-pk").values_list("expected_signer", flat=True).first()
+    now = signer.address if signer else ""
+    if before and now.lower() not in (before.lower(), ask.accept_signer.lower()):
+        raise SignerChanged(before, now)
+    return _Checked(listing, signer, authorization(ask.user, listing.provider))
+
+
+def _admitted(ask: Ask, medium: Medium, size: int) -> Opened | None:
+    """The same request where it was opened a moment ago. Raises Busy or BadPrompt at a limit.
+
+    The owner's row orders concurrent requests of one person, so limits are exact.
+    """
+    owner = User.objects.select_for_update().get(pk=ask.user.pk)
+    before = _asked_before(ask, medium)
+    if before is not None:
+        return before
+    rows = Turn.objects.filter(chat__owner=owner, state=State.OPEN, chat__medium__in=_TYPES)
+    if rows.count() >= MAX_OPEN:
+        raise Busy(f"{MAX_OPEN} requests are under way. Wait for one to end.")
+    if used(owner) + size > settings.MEDIA_QUOTA:
+        raise BadPrompt(
+            f"Your files here fill their {settings.MEDIA_QUOTA >> 20} MB. Delete some first."
+        )
+    return None
+
+
+def used(user: User) -> int:
+    """Bytes of a person's files."""
+    rows = File.objects.filter(chat__owner=user, chat__deleted_at=None)
+    return rows.aggregate(sum=Sum("size"))["sum"] or 0
+
+
+def _new_chat(ask: Ask, medium: Medium, title: str, wish: bytes) -> Chat:
+    key = seals.new_key()
+    chat = Chat(
+        owner=ask.user,
+        provider=ask.provider,
+        session_key=ask.session_key,
+        medium=medium,
+        asked=True,
+    )
+    if ask.session_key:
+        seals.lend_key(chat.pk, key, timedelta(seconds=settings.SESSION_COOKIE_AGE))
+    else:
+        chat.key_sealed = seals.seal_key(key)
+    line = " ".join(title.replace("\x00", "\ufffd").split())
+    short = line if len(line) <= TITLE_CHARS else line[: TITLE_CHARS - 1].rstrip() + "…"
+    chat.title_sealed = chat.box.seal_text("title", short)
+    chat.options_sealed = chat.box.seal("options", wish)
+    chat.save(force_insert=True)
+    return chat
+
+
+def _new_turn(ask: Ask, chat: Chat, checked: _Checked, question: str) -> Turn:
+    listing, signer = checked.listing, checked.signer
+    # Pieces of one recording are turns of one request: only the first bears the page's own key.
+    again = chat.turns.exists()
+    turn = Turn(
+        chat=chat,
+        prompt_key=uuid4() if again else ask.key,
+        process=ask.process,
+        question_sealed=chat.box.seal_text("question", question),
+        provider=listing.provider,
+        serving=listing.serving,
+        url=listing.url,
+        model=listing.model,
+        input_price=listing.input_price,
+        output_price=listing.output_price,
+        additional_info=listing.additional_info,
+        max_tokens=0,
+        expected_signer=signer.address if signer else "",
+        signer_acknowledged=bool(signer and signer.acknowledged),
+        routing_proof=bool(signer and signer.routing),
+    )
+    turn.save(force_insert=True)
+    return turn
+
+
+def _keep(
+    chat: Chat,
+    turn: Turn | None,
+    role: Role,
+    number: int,
+    picture: Picture,
+    start_ms: int = 0,
+    length_ms: int = 0,
+    seed: str = "",
+) -> File:
+    file = File(
+        chat=chat,
+        turn=turn,
+        role=role,
+        number=number,
+        size=len(picture.data),
+        sha256=picture.sha256,
+        media_type=picture.media_type,
+        width=picture.width,
+        height=picture.height,
+        seed=seed,
+        start_ms=start_ms,
+        length_ms=length_ms,
+    )
+    file.sealed = chat.box.seal(f"file {file.pk}", picture.data)
+    file.save(force_insert=True)
+    return file
+
+
+def _call(turn: Turn, checked: _Checked, path: str, body: bytes) -> Call:
+    """A request in JSON, kept whole."""
+    turn.job = Job(turn=turn, path=path, content_type="application/json")
+    turn.request_sealed = turn.chat.box.pack("request", body)
+    turn.request_bytes = len(body)
+    turn.save(update_fields=["request_sealed", "request_bytes"])
+    return Call(turn.url, checked.header, path, turn.job.content_type, body)
+
+
+def _form_call(
+    turn: Turn, checked: _Checked, path: str, parts: list[Part], piece: File | None = None
+) -> Call:
+    """A request as a form. Its files are kept beside it already, so only its frame is."""
+    boundary = secrets.token_hex(20)
+    body = forms.build(parts, boundary)
+    frame = [
+        [x.name, x.filename, x.media_type, "" if x.filename else x.data.decode()] for x in parts
+    ]
+    turn.job = Job(
+        turn=turn,
+        path=path,
+        content_type=forms.content_type(boundary),
+        form_sealed=turn.chat.box.seal("form", orjson.dumps(frame)),
+        piece=piece,
+    )
+    turn.request_bytes = len(body)
+    turn.save(update_fields=["request_bytes"])
+    length = piece.length_ms if piece else 0
+    kind = turn.job.content_type
+    return Call(turn.url, checked.header, path, kind, body, length_ms=length)
+
+
+def request_body(turn: Turn) -> bytes:
+    """The exact bytes that were sent, built again where they were a form. Raises Unreadable."""
+    job = turn.job
+    if not job.form_sealed:
+        return turn.chat.box.unpack("request", turn.request_sealed)
+    files = {x.role: x for x in turn.files.filter(role__in=(Role.SOURCE, Role.MASK))}
+    data = {"image": files.get(Role.SOURCE), "mask": files.get(Role.MASK), "file": job.piece}
+    parts = []
+    for name, filename, media_type, value in orjson.loads(
+        turn.chat.box.open("form", job.form_sealed)
+    ):
+        file = data.get(name) if filename else None
+        content = file.data if file else value.encode()
+        parts.append(Part(name, content, filename, media_type))
+    return forms.build(parts, forms.boundary_of(job.content_type))
+
+
+def claim(turn_id: int, dead: str, process: str) -> bool:
+    """Take over an open turn of a process that has died. False where somebody else did."""
+    rows = Turn.objects.filter(pk=turn_id, process=dead, state=State.OPEN)
+    return bool(rows.update(process=process))
+
+
+def resumed(turn: Turn) -> Call | None:
+    """The call that goes on with a provider's job; None where there is none to go on with."""
+    if not turn.job.remote:
+        return None
+    try:
+        header = authorization(turn.chat.owner, turn.provider)
+        body = request_body(turn)
+    except (NotReady, seals.Unreadable):
+        return None
+    return Call(
+        turn.url, header, turn.job.path, turn.job.content_type, body, remote=turn.job.remote
+    )
+
+
+def end(turn_id: int, outcome: Outcome) -> bool:
+    """Store what came of an open turn. False where somebody else had ended it."""
+    turn = Turn.objects.select_related("chat__owner", "job__piece").get(pk=turn_id)
+    failure = outcome.failure
+    if failure is not None and failure.kind == "key_rejected":
+        forget_key(turn.chat.owner, turn.provider)
+    fee, kind, quantity = _cost(turn, outcome)
+    interrupted = failure is not None and failure.kind == "interrupted"
+    with transaction.atomic():
+        rows = Turn.objects.select_for_update().filter(pk=turn_id, state=State.OPEN)
+        if not rows.exists():
+            return False
+        rows.update(
+            state=State.ANSWERED if failure is None else State.FAILED,
+            **_sealed(turn.chat, outcome),
+            response_headers=storable(outcome.headers),
+            request_sha256=outcome.request_sha256 or turn.request_sha256,
+            response_sha256=outcome.response_sha256,
+            response_bytes=outcome.response_bytes,
+            complete=failure is None,
+            answer_id=outcome.answer_id,
+            quantity=quantity,
+            fee=fee,
+            fee_kind=kind,
+            total_ms=max(1, round((timezone.now() - turn.created_at).total_seconds() * 1000)),
+            failure=failure.kind if failure else "",
+            failure_status=failure.status if failure else 0,
+            retry_after=failure.retry_after if failure else 0,
+            verdict=Verdict.NOT_COMPARABLE if interrupted else Verdict.PENDING,
+            verdict_reason="not_received_whole" if interrupted else "",
+            ended_at=timezone.now(),
+        )
+        try:
+            for number, (picture, seed) in enumerate(outcome.pictures):
+                _keep(turn.chat, turn, Role.MADE, number, picture, seed=seed)
+        except seals.Unreadable:
+            pass  # its session ended meanwhile, and with it everybody who could see them
+    return True
+
+
+def _sealed(chat: Chat, outcome: Outcome) -> dict[str, bytes]:
+    heard, failure = outcome.heard, outcome.failure
+    try:
+        return {
+            "answer_sealed": chat.box.seal_text("answer", heard.text if heard else ""),
+            "detail_sealed": chat.box.seal_text("detail", failure.detail if failure else ""),
+            "response_sealed": chat.box.pack("response", outcome.body),
+        }
+    except seals.Unreadable:
+        return {}
+
+
+def _cost(turn: Turn, outcome: Outcome) -> tuple[int, FeeKind, str]:
+    """Neuron, how sure that is, and what it is for."""
+    spoken = turn.job.piece
+    length = spoken.length_ms if spoken else 0
+    if outcome.failure is not None:
+        if outcome.failure.kind in failures.NOT_CHARGED:
+            return 0, FeeKind.NONE, ""
+        if turn.job.path == transcripts.PATH:
+            return most_of_speech(turn, length), FeeKind.UNKNOWN, ""
+        return pictures.most(turn.output_price, turn.job.count), FeeKind.UNKNOWN, ""
+    if turn.job.path != transcripts.PATH:
+        count = len(outcome.pictures)
+        fee = pictures.most(turn.output_price, min(count, turn.job.count))
+        return fee, FeeKind.KNOWN, f"{count} picture{'' if count == 1 else 's'}"
+    tariff = fees.tariff(turn.input_price, turn.output_price, turn.additional_info)
+    counted = media.speech_usage(orjson.loads(outcome.body))
+    fee = min(media.transcription_fee(tariff, "broker", outcome.body), 2**256 - 1)
+    words = f"{-(-length // 1000)} s"
+    return fee, FeeKind.KNOWN if counted else FeeKind.ESTIMATED, words
+
+
+def interrupted(reason: str) -> Outcome:
+    """The outcome of a request whose process ended and that cannot be gone on with."""
+    return Outcome(failure=Failure("interrupted", reason))

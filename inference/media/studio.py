@@ -1,0 +1,157 @@
+"""The pictures and transcripts that this process is waiting for: one task each, owned by the
+process's hub, not by a page.
+
+When the process is told to end, a request that is a job at the provider stays open: the next
+process that looks takes it over and goes on asking. Anything else was lost with the connection and
+ends as interrupted; it is never sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from channels.db import database_sync_to_async
+from django.db import DatabaseError
+
+from inference import hub as hubs
+from inference import signatures, turnlog
+from inference.errors import ChatError
+from inference.hub import BEAT_SECONDS, Hub
+from inference.media import asking, pictures, services, transcripts
+from inference.media.asking import Call, Outcome
+from inference.media.pictures import Remote
+from inference.media.recordings import Piece
+from inference.media.services import Ask, Opened
+from inference.media.uploads import Picture
+from inference.models import Chat, Medium, State, Turn
+
+log = logging.getLogger(__name__)
+
+RESTARTED = "the server was restarted while it waited"
+
+
+async def draw(own: Hub, ask: Ask, wish: pictures.Wish, source: Picture | None) -> Opened:
+    """Open a wish for pictures and begin to wait for them. Raises ChatError."""
+    return await own.whole(_draw(own, ask, wish, source))
+
+
+async def _draw(own: Hub, ask: Ask, wish: pictures.Wish, source: Picture | None) -> Opened:
+    opened: Opened = await _in_db(services.open_pictures)(ask, wish, source)
+    if opened.call is not None:
+        own.work(opened.turn, _pictures(own, opened.turn, opened.call))
+    return opened
+
+
+async def transcribe(
+    own: Hub,
+    ask: Ask,
+    wish: transcripts.Wish,
+    pieces: Sequence[Piece],
+    name: str = "",
+    again: Chat | None = None,
+) -> Opened:
+    """Keep a recording and begin to have it written down, or (`again`) go on. Raises ChatError."""
+    return await own.whole(_transcribe(own, ask, wish, pieces, name, again))
+
+
+async def _transcribe(own: Hub, ask: Ask, wish: transcripts.Wish, *recording: Any) -> Opened:
+    opened: Opened = await _in_db(services.open_recording)(ask, wish, *recording)
+    if opened.call is not None:
+        own.work(opened.turn, _piece(own, opened, opened.call, ask, wish))
+    return opened
+
+
+async def _pictures(own: Hub, turn_id: int, call: Call) -> None:
+    remote = [call.remote]
+
+    async def told(job: Remote) -> None:
+        remote[0] = job.id
+        await _in_db(services.note_remote)(turn_id, job.id, working=job.state == "processing")
+
+    try:
+        outcome = await asking.draw(own.client, call, told)
+    except asyncio.CancelledError:
+        if remote[0]:
+            return  # another process goes on asking for the provider's job
+        outcome = services.interrupted(RESTARTED)
+    except Exception:
+        # The outermost frame: whatever it was, the row must not stay open.
+        log.exception("turn %s failed", turn_id)
+        outcome = services.interrupted("an error of this site")
+    await asyncio.shield(hubs.spawn(_end(own, turn_id, outcome)))
+
+
+async def _piece(own: Hub, opened: Opened, call: Call, ask: Ask, wish: transcripts.Wish) -> None:
+    try:
+        outcome = await asking.transcribe(own.client, call)
+    except asyncio.CancelledError:
+        outcome = services.interrupted(RESTARTED)
+    except Exception:
+        log.exception("turn %s failed", opened.turn)
+        outcome = services.interrupted("an error of this site")
+    await asyncio.shield(hubs.spawn(_end(own, opened.turn, outcome)))
+    if outcome.failure is None and not own.closing:
+        await _go_on(own, opened, ask, wish)
+
+
+async def _go_on(own: Hub, opened: Opened, ask: Ask, wish: transcripts.Wish) -> None:
+    """Have the next piece of the same recording written down, where there is one."""
+    chat = await _in_db(Chat.objects.filter(pk=opened.chat, deleted_at=None).first)()
+    if chat is None or await _in_db(services.next_piece)(chat) is None:
+        return
+    try:
+        await transcribe(own, ask, wish, (), "", chat)
+    except ChatError as error:
+        # The page says which part is missing, and offers to go on.
+        log.info("recording %s: %s", opened.chat, error)
+
+
+async def _end(own: Hub, turn_id: int, outcome: Outcome) -> None:
+    """Store the end, whatever it takes, and have its signature judged."""
+    while True:
+        try:
+            ended = await _in_db(services.end)(turn_id, outcome)
+            break
+        except DatabaseError as error:
+            if own.closing:
+                raise
+            log.warning("the end of turn %s waits for the database: %s", turn_id, error)
+            await asyncio.sleep(BEAT_SECONDS)
+    if ended and not (outcome.failure and outcome.failure.kind == "interrupted"):
+        waits = signatures.AT_ONCE if outcome.failure is None else signatures.AT_ONCE[:1]
+        await signatures.settle(own.client, turn_id, waits=waits)
+
+
+async def take_over(own: Hub) -> None:
+    """Go on with what dead processes were waiting for."""
+    for turn_id, process in await _in_db(_open)():
+        if process == own.process or await turnlog.alive(process):
+            continue
+        if own.closing or not await _in_db(services.claim)(turn_id, process, own.process):
+            continue
+        turn = await _in_db(_with_job)(turn_id)
+        call = await _in_db(services.resumed)(turn)
+        if call is None:
+            await _in_db(services.end)(turn_id, services.interrupted(RESTARTED))
+        else:
+            own.work(turn_id, _pictures(own, turn_id, call))
+
+
+def _open() -> list[tuple[int, str]]:
+    media = (Medium.IMAGES, Medium.SPEECH)
+    rows = Turn.objects.filter(state=State.OPEN, chat__medium__in=media).order_by("pk")
+    return list(rows.values_list("pk", "process"))
+
+
+def _with_job(turn_id: int) -> Turn:
+    return Turn.objects.select_related("chat__owner", "job__piece").get(pk=turn_id)
+
+
+def _in_db(call: Any) -> Any:
+    return database_sync_to_async(call)
+
+
+hubs.CHORES.append(take_over)
