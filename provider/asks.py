@@ -15,7 +15,7 @@ import orjson
 from protocol import fees, media
 from protocol.fees import DurationRule, Tariff
 from provider.errors import Refused
-from provider.forms import Form, is_form, read_form
+from provider.forms import is_form, read_form
 from provider.meter import read_prompt
 from provider.strict import strict_object
 
@@ -91,8 +91,8 @@ def read_edit(raw: bytes, content_type: str, terms: Terms) -> PictureAsk:
     settings["stream"] = None if settings["stream"] in (None, "", "false") else "true"
     document = {**settings, "n": None if count is None else int(count)}
     wanted = _picture_changes(document, terms)
-    model_only = _form_with(form, {k: v for k, v in wanted.items() if k == "model"})
-    body = _form_with(form, wanted)
+    model_only = form.replaced({k: v for k, v in wanted.items() if k == "model"})
+    body = form.replaced(wanted)
     return _picture_ask(EDITS_PATH, content_type, body, model_only, document, terms)
 
 
@@ -105,7 +105,7 @@ def read_transcription(raw: bytes, content_type: str, terms: Terms) -> Ask:
     if recording is None or recording.start == recording.end:
         raise Refused(400, "validate request: file must be a recording")
     changed = {} if form.text("model") == terms.sent_model else {"model": terms.sent_model}
-    body = _form_with(form, changed)
+    body = form.replaced(changed)
     seconds = _guessed_seconds(form.data(recording))
     estimate = fees.speech_duration_fee(terms.tariff, seconds, terms.speech_rule)
     return Ask(TRANSCRIPTIONS_PATH, content_type, body, _sha256(body), estimate)
@@ -165,10 +165,6 @@ def _sha256(data: bytes) -> bytes:
 
 def _bad_count() -> Refused:
     return Refused(400, f"validate request: n must be between 1 and {MAX_PICTURES}")
-
-
-def _form_with(form: Form, values: dict[str, str]) -> bytes:
-    return form.replaced(values) if values else form.body
 
 
 def _guessed_seconds(recording: memoryview) -> Decimal:

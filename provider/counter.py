@@ -63,7 +63,7 @@ class Counter:
         """
         user = await self.customer(request)
         async with self.asked(request, user, read) as ask:
-            rate = self._keeper.count(user, time.time())
+            rate = self.count(user)
             with self._keeper.running(user):
                 await self.afford(user, ask)
                 with self._book.reserving(user, ask.estimate):

@@ -33,7 +33,6 @@ class Part:
 
     name: str
     filename: str | None
-    content_type: str
     start: int
     end: int
 
@@ -65,7 +64,8 @@ class Form:
         return memoryview(self.body)[part.start : part.end]
 
     def replaced(self, values: Mapping[str, str]) -> bytes:
-        """The same bytes with fields set to `values`; a field that is missing comes first."""
+        """The same bytes with fields set to `values` (no copy without any); a field that is missing
+        comes first."""
         pieces: list[bytes] = []
         present = {part.name for part in self.parts}
         for name, value in values.items():
@@ -148,7 +148,7 @@ def _part(raw: bytes, start: int, end: int) -> Part:
         raise _bad("a part has no plain name")
     named = match[2] is not None or "filename*" in headers["content-disposition"].lower()
     filename = (match[2] or "") if named else None
-    return Part(match[1], filename, headers.get("content-type", ""), start, end)
+    return Part(match[1], filename, start, end)
 
 
 def _check_fields(form: Form, once: frozenset[str]) -> None:

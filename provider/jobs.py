@@ -8,8 +8,7 @@ import datetime as dt
 import logging
 import sqlite3
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine
 from uuid import uuid4
 
 import orjson
@@ -114,18 +113,14 @@ class Jobs:
 
     # ---- the work --------------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def working(self) -> AsyncIterator[None]:
-        """Take up what an earlier process left, and work for as long as the block runs."""
+    async def take_up(self) -> None:
+        """Before the first request: hold back again what earlier jobs may cost."""
         for user, estimate in await asyncio.to_thread(self._shelf.take_up):
             self._book.reserve(user, estimate)
-        tasks = [asyncio.create_task(self._work()) for _ in range(self._options.workers)]
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def workers(self) -> list[Coroutine[None, None, None]]:
+        """What works on jobs, each without end, to be run side by side."""
+        return [self._work() for _ in range(self._options.workers)]
 
     async def _work(self) -> None:
         while True:

@@ -4,8 +4,9 @@ did cost. Pure: bytes in, numbers out.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
@@ -24,10 +25,9 @@ MAX_LINE_BYTES = 1024 * 1024
 
 @dataclass(frozen=True)
 class Prompt:
-    """A request as it goes upstream: its bytes, whether it streams, and a guess of its usage."""
+    """A request as it goes upstream: its bytes, and a guess of its usage."""
 
     body: bytes
-    stream: bool
     expected: Usage
 
 
@@ -53,7 +53,7 @@ def read_prompt(raw: bytes, model: str, upstream_model: str) -> Prompt:
         raise Refused(400, "validate request: messages must be a list")
     body = orjson.dumps({**document, **changed}) if changed else raw
     answer = _bounded(document, "max_completion_tokens", "max_tokens") * _choices(document)
-    return Prompt(body, bool(stream), Usage(len(raw) // BYTES_PER_TOKEN + 1, answer))
+    return Prompt(body, Usage(len(raw) // BYTES_PER_TOKEN + 1, answer))
 
 
 def _bounded(document: dict[str, Any], *names: str) -> int:
@@ -76,36 +76,27 @@ def _choices(document: dict[str, Any]) -> int:
     return value
 
 
-class Meter(Protocol):
+class Meter(ABC):
     """Follows an answer, whole or streamed, and says what it costs at any moment."""
-
-    done: bool
-
-    def fee(self, tariff: Tariff) -> int:
-        """Neuron so far."""
-        ...
-
-    def whole(self, body: bytes) -> bool:
-        """Read a complete answer; False if it is none."""
-        ...
-
-    def feed(self, part: bytes) -> None:
-        """Read the next bytes of an event stream, cut anywhere."""
-        ...
-
-    def end(self) -> None:
-        """The stream is over."""
-        ...
-
-
-class _Events:
-    """The data of an event stream's events, one JSON object at a time."""
 
     def __init__(self) -> None:
         self.done = False
         self._line = b""
 
+    @abstractmethod
+    def fee(self, tariff: Tariff) -> int:
+        """Neuron so far."""
+
+    @abstractmethod
+    def whole(self, body: bytes) -> bool:
+        """Read a complete answer; False if it is none."""
+
+    @abstractmethod
+    def read(self, document: dict[str, Any]) -> None:
+        """Read the JSON object of one event."""
+
     def feed(self, part: bytes) -> None:
+        """Read the next bytes of an event stream, cut anywhere."""
         *lines, rest = (self._line + part).split(b"\n")
         for line in lines:
             self._event(line)
@@ -113,6 +104,7 @@ class _Events:
         self._line = rest if len(rest) <= MAX_LINE_BYTES else b""
 
     def end(self) -> None:
+        """The stream is over."""
         # A last line may lack its newline.
         self._event(self._line)
         self._line = b""
@@ -131,11 +123,8 @@ class _Events:
         if isinstance(document, dict):
             self.read(document)
 
-    def read(self, document: dict[str, Any]) -> None:
-        raise NotImplementedError
 
-
-class AnswerMeter(_Events):
+class AnswerMeter(Meter):
     """The meter of chat completions."""
 
     def __init__(self) -> None:
@@ -173,7 +162,7 @@ class AnswerMeter(_Events):
                 self._words.append(content)
 
 
-class SpeechMeter(_Events):
+class SpeechMeter(Meter):
     """The meter of transcriptions (provider-protocol.md 1.3, 5.1)."""
 
     def __init__(self, rule: DurationRule) -> None:

@@ -56,12 +56,13 @@ class UpstreamRefused(Exception):
 
 @dataclass(frozen=True)
 class Made:
-    """What the upstream made: the answer for the client, the pictures and their hashes."""
+    """What the upstream made: the answer for the client, each picture's hash, and the pictures that
+    the answer has URLs for."""
 
     body: bytes
     kind: str
-    pictures: tuple[bytes, ...]
     hashes: tuple[str, ...]
+    shown: tuple[bytes, ...]
 
 
 class Pictures:
@@ -96,8 +97,7 @@ class Pictures:
                 except FAILURES as error:
                     raise Refused(502, f"upstream: {error!r}") from error
                 charge, receipt = self._bill(order.user, order.ask, order.chat_id, made)
-                shown = made.pictures if order.ask.by_url else ()
-                write = partial(self._shelf.record, shown=shown)
+                write = partial(self._shelf.record, shown=made.shown)
                 await self._till.record(charge, receipt, write=write)
             await answer.whole(200, made.body, made.kind, order.headers)
 
@@ -106,25 +106,14 @@ class Pictures:
         of FAILURES."""
         made = await self._make(job.ask, {}, chat_id)
         charge, receipt = self._bill(job.user, job.ask, chat_id, made)
-        shown = made.pictures if job.ask.by_url else ()
-        write = partial(self._complete, job, made.body, shown)
+        write = partial(self._shelf.complete, job=job, result=made.body, shown=made.shown)
         await self._till.record(charge, receipt, write=write)
-
-    def _complete(
-        self,
-        job: Job,
-        body: bytes,
-        shown: tuple[bytes, ...],
-        charge: Charge,
-        receipt: Receipt | None,
-    ) -> None:
-        self._shelf.complete(job, body, charge, receipt, shown)
 
     def _bill(self, user: str, ask: PictureAsk, chat_id: str, made: Made) -> tuple[Charge, Receipt]:
         """Charged is every picture that was delivered, and never more than were asked for."""
-        count = min(ask.count, len(made.pictures))
+        count = min(ask.count, len(made.hashes))
         fee = fees.image_fee(self._counter.terms.tariff.output_price, count)
-        charge = self._till.charge(user, ask, chat_id, fee)
+        charge = Charge(user, fee, ask.request_hash, chat_id)
         return charge, self._till.receipt(charge, made.hashes)
 
     async def _make(self, ask: PictureAsk, headers: Mapping[str, str], chat_id: str) -> Made:
@@ -173,4 +162,4 @@ def _read(body: bytes, kind: str, where: str | None) -> Made:
         rows = [{**row, "url": f"{where}/{number}"} for number, row in enumerate(kept)]
         body, kind = orjson.dumps({**document, "data": rows}), "application/json"
     hashes = tuple(hashlib.sha256(picture).hexdigest() for picture in found)
-    return Made(body, kind, found, hashes)
+    return Made(body, kind, hashes, () if where is None else found)

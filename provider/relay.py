@@ -135,4 +135,4 @@ class Relay:
 
     def _charge(self, order: Order[Ask], meter: Meter) -> Charge:
         fee = meter.fee(self._counter.terms.tariff)
-        return self._till.charge(order.user, order.ask, order.chat_id, fee)
+        return Charge(order.user, fee, order.ask.request_hash, order.chat_id)

@@ -8,7 +8,7 @@ import logging
 import socket
 import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 
 import aiohttp
 
@@ -98,7 +98,8 @@ async def _run(
         tee=tee,
         started=int(time.time()),
     )
-    async with _background(settler, store, shelf), jobs.working():
+    await jobs.take_up()
+    async with _background(settler.run(), _prune(store, shelf), *jobs.workers()):
         await serve_app(app, sock, f"provider READY {url} {config.provider}")
         await app.finish(LAST_WORDS_SECONDS)
     if config.settlement.at_shutdown:
@@ -122,9 +123,9 @@ async def _check_state(store: Store, chain: Chain, config: Config, chain_id: int
 
 
 @contextlib.asynccontextmanager
-async def _background(settler: Settler, store: Store, shelf: Shelf) -> AsyncIterator[None]:
-    """Settlement and housekeeping, as long as the server runs."""
-    tasks = [asyncio.create_task(settler.run()), asyncio.create_task(_prune(store, shelf))]
+async def _background(*work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Settlement, jobs and housekeeping, as long as the server runs."""
+    tasks = [asyncio.create_task(each) for each in work]
     try:
         yield
     finally:

@@ -150,10 +150,11 @@ class Shelf:
 
     def complete(
         self,
-        job: Job,
-        result: bytes,
         charge: Charge,
         receipt: Receipt | None,
+        *,
+        job: Job,
+        result: bytes,
         shown: Sequence[bytes],
     ) -> None:
         """The result and its price, both or none."""

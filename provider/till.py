@@ -8,7 +8,6 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from provider.asks import Ask
 from provider.book import Book
 from provider.errors import Refused
 from provider.http import Answer
@@ -26,10 +25,6 @@ class Till:
         self._book = book
         self._tee = tee
         self._under_way: dict[str, asyncio.Event] = {}
-
-    def charge(self, user: str, ask: Ask, chat_id: str, fee: int) -> Charge:
-        """The debt for one answer; `fee` in neuron."""
-        return Charge(user, fee, ask.request_hash, chat_id)
 
     def receipt(self, charge: Charge, response_sha256: Sequence[str]) -> Receipt:
         """The signature over the request and one hash of the answer, or one per picture."""
