@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import partial
+from functools import cache
 from itertools import count
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, transaction
 
-from chain import store
-from chain.errors import ChainError, Halt, Retry
+from chain import facts, store
+from chain.errors import Halt, Retry
 from chain.heads import Heads, websocket_url
 from chain.models import Head, RawBlock
 from chain.progress import Progress
@@ -96,10 +96,15 @@ def only_one(stopping: Callable[[], bool]) -> Iterator[bool]:
             time.sleep(0.5)
         yield held
     finally:
-        if held and connection.connection is not None:
-            # Where the session is gone the lock is, too.
-            with suppress(OperationalError, InterfaceError), connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
+        if held:
+            _unlock(LOCK)
+
+
+def _unlock(lock: int) -> None:
+    """Where the session is gone the lock is, too."""
+    if connection.connection is not None:
+        with suppress(OperationalError, InterfaceError), connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [lock])
 
 
 @contextmanager
@@ -114,9 +119,7 @@ def follower_aside(waiting: Callable[[], bool] = lambda: False) -> Iterator[bool
         with only_one(waiting) as held:
             yield held
     finally:
-        if connection.connection is not None:
-            with suppress(OperationalError, InterfaceError), connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", [ASIDE])
+        _unlock(ASIDE)
 
 
 class _Aside:
@@ -189,22 +192,18 @@ def _after_one_try(stopping: Callable[[], bool], done: Callable[[], bool]) -> Ca
 
 
 def _done_by_another(to_block: int | None) -> Callable[[], bool]:
-    """Whether the running follower has caught up with the node's head of now (or `to_block`).
-
-    Asked only while another holds the lock; raises what the node said where it gave no head.
+    """Whether the running follower has caught up with the node's head (or `to_block`), as it is
+    when this is first asked; raises what the node says where it gives no head.
     """
-    try:
+
+    @cache
+    def goal() -> int:
         with Rpc(settings.CHAIN_RPC_URLS, settings.CHAIN_ID) as rpc:
-            goal = int(rpc.ask("eth_blockNumber"), 16)
-    except ChainError as error:
-        return partial(_fail, error)
-    goal = goal if to_block is None else min(goal, to_block)
-    rows = Head.objects.filter(chain_id=settings.CHAIN_ID, indexed_block__gte=goal)
-    return lambda: rows.all().exists()
+            head = facts.quantity(rpc.ask("eth_blockNumber"))
+        return head if to_block is None else min(head, to_block)
 
-
-def _fail(error: ChainError) -> bool:
-    raise error
+    rows = Head.objects.filter(chain_id=settings.CHAIN_ID)
+    return lambda: rows.filter(indexed_block__gte=goal()).exists()
 
 
 def follow(

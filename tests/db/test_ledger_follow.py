@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 
 from chain.models import Head
 from ledger import services
@@ -42,6 +43,25 @@ def test_another_chain(settings: Any, nodes: list[Node], capsys: Any) -> None:
     assert stopped.value.code == 2
     assert "serves chain 16602, not 31337" in capsys.readouterr().err
     assert Head.objects.get().halted
+
+
+@pytest.mark.parametrize("head", [None, 7, "soon", "0x", {"number": 1}])
+def test_a_head_that_is_none_beside_a_running_follower(
+    head: Any, settings: Any, nodes: list[Node], capsys: Any
+) -> None:
+    """Whoever waits for another follower's work asks the node how far that is."""
+    nodes[0].behaviour = lambda method, params: head
+    settings.CHAIN_RPC_URLS = (nodes[0].url,)
+    rival = connection.copy()
+    try:
+        with rival.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(%s)", [services.LOCK])
+        with pytest.raises(SystemExit) as stopped:
+            call_command("follow", "--once")
+    finally:
+        rival.close()
+    assert stopped.value.code == 1
+    assert "where a number belongs" in capsys.readouterr().err
 
 
 def test_rows_of_another_version_must_be_replayed(settings: Any, capsys: Any) -> None:
