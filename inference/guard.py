@@ -23,18 +23,17 @@ _WHY: Mapping[str, str] = {
 }
 
 
-def doubt(listing: Listing) -> str:
+def doubt(listing: Listing, signer: Signer | None) -> str:
     """Why the service does not count as verified now, as half a sentence; "" where it does (up to
     4 queries).
     """
-    signer = signer_of(listing)
     found = assurance.of(listing, signer.address if signer else "")
     return "" if found.holds else _WHY[found.reason]
 
 
-def check(listing: Listing) -> None:
+def check(listing: Listing, signer: Signer | None) -> None:
     """Raises NotReady("not_verified") with the reason; then nothing was sent."""
-    if why := doubt(listing):
+    if why := doubt(listing, signer):
         raise NotReady(
             CODE,
             f"Nothing was sent: you send only to verified providers, and {why}. "

@@ -10,14 +10,9 @@ from uuid import UUID
 
 from django.conf import settings
 
-<<<<<<<
-from attestation.selectors import StandingView
-from inference.models import Chat, Medium
-=======
 from accounts import money
 from attestation.selectors import DEVELOPMENT, StandingView
-from inference.models import Chat
->>>>>>>
+from inference.models import Chat, Medium
 from inference.options import PRESETS, Options, Preset
 from inference.pages_turn import Asked
 from inference.readiness import Readiness
@@ -74,11 +69,7 @@ class SidePage:
     balance: int
     spendable: int
     reserve: int = fees.MINIMUM_RESERVE
-<<<<<<<
-    top_up: int = TOP_UP
     medium: str = Medium.CHAT.value
-=======
->>>>>>>
 
     @property
     def noun(self) -> str:

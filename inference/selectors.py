@@ -213,22 +213,17 @@ def _tariff(service: Turn | Listing) -> fees.Tariff:
     return fees.tariff(service.input_price, service.output_price, service.additional_info)
 
 
-<<<<<<<
-=======
-def side_page(user: User | None, service: Listing | None, *, verified: bool = False) -> SidePage:
-    """What depends on the provider chosen (8 queries, and 4 where only verified ones are asked)."""
-    position = (
-        ledger.position(user.address, service.provider, service.serving)
-        if user and service
->>>>>>>
 def side_page(
     user: User | None,
     service: Listing | None,
     *,
     medium: Medium = Medium.CHAT,
     fee: int | None = None,
+    verified: bool = False,
 ) -> SidePage:
-    """What depends on the provider chosen (8 queries); `fee` as for `readiness.check`."""
+    """What depends on the provider chosen (8 queries, and 4 where only verified ones are asked);
+    `fee` as for `readiness.check`.
+    """
     position = (
         ledger.position(user.address, service.provider, service.serving)
         if user and service
@@ -237,11 +232,7 @@ def side_page(
     return SidePage(
         service=service,
         standing=standing_of(ServiceKey.of(service)) if service else UNKNOWN,
-<<<<<<<
-        readiness=readiness.check(user, service, fee=fee),
-=======
-        readiness=_readiness(user, service, verified),
->>>>>>>
+        readiness=_readiness(user, service, verified, fee),
         signed_in=user is not None,
         has_key=bool(
             user and service and keys.usable(user, service.provider, timezone.now()) is not None
@@ -252,13 +243,15 @@ def side_page(
     )
 
 
-def _readiness(user: User | None, service: Listing | None, verified: bool) -> Readiness:
+def _readiness(
+    user: User | None, service: Listing | None, verified: bool, fee: int | None
+) -> Readiness:
     """What stands in the way; a wish for verified providers comes before money."""
     if verified and service is not None and service.tee_signer_acknowledged:
-        why = guard.doubt(service)
+        why = guard.doubt(service, guard.signer_of(service))
         if why:
             return Readiness("not_verified", why=why)
-    return readiness.check(user, service)
+    return readiness.check(user, service, fee=fee)
 
 
 def chat_listings() -> list[Listing]:

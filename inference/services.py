@@ -98,24 +98,12 @@ def open_turn(
         max_tokens=options.max_tokens,
         options=options.wire(),
     )
+    signer = guard.signer_of(listing) if listing else None
     if listing is not None and options.verified:
-        guard.check(listing)  # before anybody is asked to send money there
+        guard.check(listing, signer)  # before anybody is asked to send money there
     state = readiness.check(chat.owner, listing, len(body), options.max_tokens)
     if listing is None or not state.ready:
-<<<<<<<
         raise NotReady(state.code, NOT_READY[state.code])
-    signer = verify.signer_of(
-        tee_signer=listing.tee_signer,
-        acknowledged=listing.tee_signer_acknowledged,
-        verifiability=listing.verifiability,
-        additional_info=listing.additional_info,
-    )
-    if options.verified:
-        guard.check(listing, signer)
-=======
-        raise NotReady(state.code, _NOT_READY[state.code])
-    signer = guard.signer_of(listing)
->>>>>>>
     _check_signer(chat, provider, signer, accept_signer)
     header = authorization(chat.owner, provider)
     turn = _turn(chat, question, body, listing, signer)

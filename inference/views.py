@@ -128,18 +128,11 @@ def side(request: HttpRequest) -> HttpResponse:
     """Gate and inspector for `provider`, fetched when another one is chosen or money moved."""
     provider = ledger.address_of(request.GET.get("provider", ""))
     service = readiness.chat_service(provider) if provider else None
-<<<<<<<
-=======
-    verified = request.GET.get("verified") == "on"
-    page = selectors.side_page(user_of(request), service, verified=verified)
-    return render(request, "inference/side.html", {"page": page})
-
-
->>>>>>>
     given = request.GET.get("medium", "")
     medium = Medium(given) if given in Medium.values else Medium.CHAT
     fee = media.usual_fee(service, medium) if service else None
-    page = selectors.side_page(user_of(request), service, medium=medium, fee=fee)
+    verified = request.GET.get("verified") == "on"
+    page = selectors.side_page(user_of(request), service, medium=medium, fee=fee, verified=verified)
     return render(request, "inference/side.html", {"page": page})
 
 
