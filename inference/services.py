@@ -301,7 +301,8 @@ def cut_off(turn_id: int, text: str, reasoning: str = "") -> bool:
     changed = Turn.objects.filter(pk=turn_id, state=State.OPEN).update(
         state=State.CUT_OFF,
         **_sealed(turn.chat, record, None),
-        fee=costs.most(tariff, turn.request_bytes, turn.max_tokens),
+        # What a program's request can cost was counted against its token when it was opened.
+        fee=turn.fee or costs.most(tariff, turn.request_bytes, turn.max_tokens),
         fee_kind=FeeKind.UNKNOWN,
         failure="interrupted",
         verdict=Verdict.NOT_COMPARABLE,
