@@ -224,12 +224,12 @@ def _checked(
         limits.spend("media", ask.user.address, limit=REQUESTS_PER_MINUTE, seconds=60)
     except TooMany:
         raise Busy(f"Up to {REQUESTS_PER_MINUTE} requests a minute. Wait a little.") from None
+    signer = guard.signer_of(listing) if listing else None
     if listing and verified:
-        guard.check(listing)  # before anybody is asked to send money there
+        guard.check(listing, signer)  # before anybody is asked to send money there
     state = readiness.check(ask.user, listing, fee=fee)
     if listing is None or not state.ready:
         raise NotReady(state.code, _NOT_READY.get(state.code, "This cannot be asked now."))
-    signer = guard.signer_of(listing)
     turns = Turn.objects.filter(
         chat__owner=ask.user, chat__medium=medium, provider=listing.provider
     ).exclude(state=State.FAILED)
