@@ -27,12 +27,17 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Page(Generic[Item]):
-    """One page of a list; `count` is the length of the whole list, `number` starts at 1."""
+    """One page of a list; `count` is the length of the whole list, `number` starts at 1.
+
+    `cursor` is where a history goes on (`ledger.cursors`): None where the list has no cursors, ""
+    at its end.
+    """
 
     items: tuple[Item, ...]
     count: int
     number: int
     size: int
+    cursor: str | None = None
 
     @property
     def pages(self) -> int:

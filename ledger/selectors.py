@@ -8,7 +8,7 @@ in `ledger.statistics`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
@@ -17,6 +17,7 @@ from django.db.models import F, Model, Q, QuerySet, Sum, Value
 from django.db.models.functions import Left, Lower
 from eth_utils.address import is_checksum_address, is_hex_address, to_checksum_address
 
+from ledger.cursors import Place, older
 from ledger.models import (
     LISTED_PRICE,
     SORTED_LENGTH,
@@ -229,40 +230,71 @@ def services_of(provider: str, *, include_removed: bool = False) -> tuple[Listin
 
 
 def timeline(
-    provider: str, serving: str = "", kind: str = "", page: int = 1, page_size: int = PAGE_SIZE
+    provider: str,
+    serving: str = "",
+    kind: str = "",
+    page: int = 1,
+    page_size: int = PAGE_SIZE,
+    *,
+    change: str = "",
+    after: Place | None = None,
 ) -> Page[ChangeEntry]:
-    """On-chain changes of a provider's listings, in one serving contract or one kind where given
-    (3 queries).
+    """On-chain changes of a provider's listings, in one serving contract, of one kind or of one
+    sort of `change` where given (3 queries).
     """
-    return _changes(provider, serving, kind, page, page_size)
+    return _changes(provider, serving, kind, change, page, page_size, after)
 
 
 def changes(
-    kind: str = "", provider: str = "", page: int = 1, page_size: int = PAGE_SIZE
+    kind: str = "",
+    provider: str = "",
+    page: int = 1,
+    page_size: int = PAGE_SIZE,
+    *,
+    change: str = "",
+    after: Place | None = None,
 ) -> Page[ChangeEntry]:
     """The network-wide feed of listing changes (3 queries)."""
-    return _changes(provider, "", kind, page, page_size)
+    return _changes(provider, "", kind, change, page, page_size, after)
 
 
-def _changes(
-    provider: str, serving: str, kind: str, page: int, page_size: int
-) -> Page[ChangeEntry]:
-    known = contracts()
+def changes_where(
+    known: Mapping[str, Contract], provider: str = "", serving: str = "", kind: str = ""
+) -> Q:
+    """The condition of such filters, on `ServiceChange` and on `ServiceTotal`."""
     where = Q(provider=provider) if provider else Q()
     if serving:
         where &= Q(serving=serving)
     if kind:
         where &= Q(serving__in=[c.address for c in known.values() if c.kind == kind])
-    rows = newest_first(ServiceChange.objects.filter(where))
-    count = counted("changes", where & Q(provider=provider))
-    return paginate(rows, page, page_size, lambda row: ChangeEntry.of(row, known), count)
+    return where
 
 
-def movements(user: str, page: int = 1, page_size: int = PAGE_SIZE) -> Page[MovementEntry]:
+def _changes(
+    provider: str,
+    serving: str,
+    kind: str,
+    change: str,
+    page: int,
+    page_size: int,
+    after: Place | None,
+) -> Page[ChangeEntry]:
+    known = contracts()
+    where = changes_where(known, provider, serving, kind)
+    rows = ServiceChange.objects.filter(where)
+    if change:
+        rows = rows.filter(change=change)
+    count = None if change else counted("changes", where & Q(provider=provider))
+    return history(rows, page, page_size, after, lambda row: ChangeEntry.of(row, known), count)
+
+
+def movements(
+    user: str, page: int = 1, page_size: int = PAGE_SIZE, *, after: Place | None = None
+) -> Page[MovementEntry]:
     """Every movement of an account (3 queries)."""
     known = contracts()
-    rows = newest_first(Movement.objects.filter(user=user))
-    return paginate(rows, page, page_size, lambda row: MovementEntry.of(row, known))
+    rows = Movement.objects.filter(user=user)
+    return history(rows, page, page_size, after, lambda row: MovementEntry.of(row, known))
 
 
 def settlements(
@@ -272,16 +304,18 @@ def settlements(
     page: int = 1,
     page_size: int = PAGE_SIZE,
     count: int | None = None,
+    *,
+    after: Place | None = None,
 ) -> Page[SettlementEntry]:
     """Settlement items of a provider, of a user, or of both (3 queries; 2 where the caller knows
     the `count` of all)."""
     known = contracts()
     given = {"provider": provider, "user": user, "serving": serving}
     where = Q(**{k: v for k, v in given.items() if v})
-    rows = newest_first(Settlement.objects.filter(where))
+    rows = Settlement.objects.filter(where)
     if count is None and not user:
         count = counted("items", where & Q(provider=provider))
-    return paginate(rows, page, page_size, lambda row: SettlementEntry.of(row, known), count)
+    return history(rows, page, page_size, after, lambda row: SettlementEntry.of(row, known), count)
 
 
 def counted(column: str, where: Q) -> int:
@@ -342,6 +376,27 @@ def changed_since(
 def newest_first(rows: QuerySet[Table]) -> QuerySet[Table]:
     """Chain order turned round; `sequence` orders the rows of a block."""
     return rows.order_by("-block", "-sequence", "-pk")
+
+
+def history(
+    rows: QuerySet[Table],
+    page: int,
+    page_size: int,
+    after: Place | None,
+    convert: Callable[[Table], Item],
+    count: int | None = None,
+) -> Page[Item]:
+    """One page of a history, newest first: by its number, or the rows after a place, which costs
+    the same however long the list is (2 queries; 1 where `count` is given)."""
+    size = min(max(1, page_size), MAX_PAGE_SIZE)
+    number = min(max(1, page), MAX_PAGE) if after is None else 1
+    count = rows.count() if count is None else count
+    start = (number - 1) * size
+    ordered = older(newest_first(rows), after)
+    # One more than is shown says whether the list goes on.
+    found = list(ordered[start : start + size + 1]) if start < count else []
+    cursor = str(Place.of(found[size - 1])) if len(found) > size else ""
+    return Page(tuple(map(convert, found[:size])), count, number, size, cursor)
 
 
 def paginate(

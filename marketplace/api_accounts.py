@@ -90,12 +90,12 @@ def get_account(request: HttpRequest, address: schemas.AddressIn) -> dict[str, A
 )
 @decorate_view(revalidated)
 def list_movements(
-    request: HttpRequest, address: schemas.AddressIn, query: Query[schemas.PageIn]
+    request: HttpRequest, address: schemas.AddressIn, query: Query[schemas.HistoryIn]
 ) -> dict[str, Any]:
     """Signed changes of `available` and of sub-accounts; per balance they sum to its present
     value.
     """
-    page = selectors.movements(address, query.page, query.page_size)
+    page = selectors.movements(address, query.page, query.page_size, after=query.after)
     return envelope(request, page, movement_body)
 
 
@@ -106,6 +106,7 @@ def list_movements(
     summary="The same as CSV, complete",
     openapi_extra=api_csv.OPENAPI,
 )
+@decorate_view(revalidated)
 def export_movements(request: HttpRequest, address: schemas.AddressIn) -> HttpResponseBase:
     """All movements in one file: amounts in neuron, with block and log index."""
     known = selectors.contracts()

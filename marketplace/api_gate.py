@@ -1,13 +1,15 @@
-"""What every request under `/api/` passes: rate limit, CORS, and errors that are always problem
-documents.
+"""What every request under `/api/` passes: rate limit, CORS, revalidation, and errors that are
+always problem documents.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.http import HttpRequest, HttpResponse
+from django.utils.cache import get_conditional_response
 from django.utils.decorators import sync_and_async_middleware
 
 from marketplace import limits, problems
@@ -18,8 +20,8 @@ Async = Callable[[HttpRequest], Awaitable[HttpResponse]]
 #: Anybody may read from any page (CORS `*`). A preview only reads too, though it is a POST.
 PREVIEW = "/api/v1/transactions/preview"
 EXPOSED = (
-    "ETag, Last-Modified, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After, "
-    "X-Request-ID"
+    "ETag, Last-Modified, RateLimit, RateLimit-Policy, RateLimit-Limit, RateLimit-Remaining, "
+    "RateLimit-Reset, Retry-After, X-Request-ID"
 )
 
 
@@ -56,9 +58,26 @@ def _before(request: HttpRequest, decision: limits.Decision) -> HttpResponse | N
     return None
 
 
+def _revalidated(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    """An answer without an ETag of its own gets one made of its bytes; a caller who has it gets
+    an empty 304.
+    """
+    if response.streaming:
+        return response
+    if "ETag" not in response.headers:
+        response["ETag"] = f'W/"{hashlib.sha256(response.content).hexdigest()[:24]}"'
+    response.headers.setdefault("Cache-Control", "no-cache")
+    found: HttpResponse | None = get_conditional_response(
+        request, etag=response["ETag"], response=response
+    )
+    return found if found is not None else response
+
+
 def _after(request: HttpRequest, response: HttpResponse, decision: limits.Decision) -> HttpResponse:
     if response.status_code >= 400 and not problems.is_problem(response):
         response = problems.of_status(request, response.status_code, response.headers)
+    if request.method == "GET" and response.status_code == 200:
+        response = _revalidated(request, response)
     for name, value in decision.headers.items():
         response.headers.setdefault(name, value)
     if request.method == "GET" or request.path == PREVIEW:

@@ -16,8 +16,9 @@ from django.utils.http import http_date
 
 from attestation import selectors as attestation
 from chain.models import Head
+from ledger import selectors as ledger
 from ledger.models import Projection
-from ledger.records import Page
+from ledger.records import Listing, Page
 from marketplace import problems, schemas
 
 Item = TypeVar("Item")
@@ -34,16 +35,24 @@ def envelope(
     request: HttpRequest, page: Page[Item], convert: Callable[[Item], dict[str, Any]]
 ) -> dict[str, Any]:
     """A page as `{"count", "items", "next"}`; `next` repeats the caller's own filters."""
-    following = None
-    if page.next_number is not None:
-        query = request.GET.copy()
-        query["page"] = str(page.next_number)
-        following = request.build_absolute_uri(f"{request.path}?{query.urlencode()}")
     return {
         "count": page.count,
         "items": [convert(item) for item in page.items],
-        "next": following,
+        "next": _next(request, page),
     }
+
+
+def _next(request: HttpRequest, page: Page[Item]) -> str | None:
+    """The address of the next page: by cursor in a history, else by number."""
+    query = request.GET.copy()
+    if page.cursor:
+        query.pop("page", None)
+        query["cursor"] = page.cursor
+    elif page.cursor is None and page.next_number is not None:
+        query["page"] = str(page.next_number)
+    else:
+        return None
+    return request.build_absolute_uri(f"{request.path}?{query.urlencode()}")
 
 
 Operation = Callable[..., HttpResponse]
@@ -98,6 +107,14 @@ def _state(
     parts = (SHAPE, host, request.get_full_path(), head.indexed_block, head.indexed_hash, *folds)
     text = "|".join(str(part) for part in (*parts, *(state() for state in states)))
     return f'W/"{hashlib.sha256(text.encode()).hexdigest()[:24]}"', head.indexed_timestamp
+
+
+def listing_or_404(
+    kind: str, provider: str, service_name: str, *, include_removed: bool = True
+) -> Listing:
+    """The service that the three name (2 queries)."""
+    found = ledger.service(kind, provider, service_name, include_removed=include_removed)
+    return known_or_404("This service", found)
 
 
 def known_or_404(what: str, value: Item | None) -> Item:

@@ -93,7 +93,14 @@ def network_change_body(entry: ChangeEntry) -> dict[str, Any]:
 @decorate_view(revalidated)
 def list_changes(request: HttpRequest, query: Query[schemas.ChangesIn]) -> dict[str, Any]:
     """New and removed services, prices, addresses, models, signers, acknowledgements, stakes."""
-    page = selectors.changes(query.kind or "", query.provider or "", query.page, query.page_size)
+    page = selectors.changes(
+        query.kind or "",
+        query.provider or "",
+        query.page,
+        query.page_size,
+        change=query.change or "",
+        after=query.after,
+    )
     return envelope(request, page, network_change_body)
 
 

@@ -9,11 +9,13 @@ from django.http.response import HttpResponseBase
 from ninja import Query, Router
 from ninja.decorators import decorate_view
 
+from chain import selectors as chain
 from ledger import selectors, statistics
 from ledger.models import Settlement
 from ledger.records import SettlementEntry
 from marketplace import api_csv, schemas
 from marketplace.api_lists import PROBLEMS, envelope, revalidated
+from marketplace.memo import at_block
 
 router = Router(tags=["Providers"])
 
@@ -44,7 +46,10 @@ def get_earnings(request: HttpRequest, address: schemas.AddressIn) -> dict[str, 
 
     An address that never was a provider has earned 0.
     """
-    income = statistics.earnings(address)
+    # Sums over every settlement: made once per block, whoever asks.
+    income = at_block.get(
+        chain.head().indexed_hash, ("earnings", address), lambda: statistics.earnings(address)
+    )
     return {
         "total": income.total,
         "by_service": income.by_service,
@@ -61,10 +66,12 @@ def get_earnings(request: HttpRequest, address: schemas.AddressIn) -> dict[str, 
 )
 @decorate_view(revalidated)
 def list_settlements(
-    request: HttpRequest, address: schemas.AddressIn, query: Query[schemas.PageIn]
+    request: HttpRequest, address: schemas.AddressIn, query: Query[schemas.HistoryIn]
 ) -> dict[str, Any]:
     """Every item with its outcome, refused ones too: what was paid and what was not."""
-    page = selectors.settlements(address, page=query.page, page_size=query.page_size)
+    page = selectors.settlements(
+        address, page=query.page, page_size=query.page_size, after=query.after
+    )
     return envelope(request, page, settlement_body)
 
 
@@ -75,6 +82,7 @@ def list_settlements(
     summary="The same as CSV, complete",
     openapi_extra=api_csv.OPENAPI,
 )
+@decorate_view(revalidated)
 def export_settlements(request: HttpRequest, address: schemas.AddressIn) -> HttpResponseBase:
     """All settlement items in one file: amounts in neuron, with block and log index."""
     known = selectors.contracts()

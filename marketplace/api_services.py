@@ -17,7 +17,7 @@ from marketplace.api_lists import (
     PROBLEMS,
     PROBLEMS_404,
     envelope,
-    known_or_404,
+    listing_or_404,
     revalidated,
     revalidated_with_verdicts,
 )
@@ -116,7 +116,7 @@ def get_service(
     A network may have two serving contracts of a kind: without `service_name` the recommended one
     is meant, or, where the provider is not listed there, the newest one it is listed in.
     """
-    listing = known_or_404("This service", selectors.service(kind, provider, service_name))
+    listing = listing_or_404(kind, provider, service_name, include_removed=False)
     return service_body(listing, attestation.standing_of(ServiceKey.of(listing)))
 
 
@@ -131,12 +131,17 @@ def get_timeline(
     request: HttpRequest,
     kind: schemas.ServiceKind,
     provider: schemas.AddressIn,
-    query: Query[schemas.PageIn],
+    query: Query[schemas.TimelineIn],
     service_name: schemas.TextIn = "",
 ) -> dict[str, Any]:
     """The listing's history from registration on; removed services keep theirs."""
-    listing = known_or_404(
-        "This service", selectors.service(kind, provider, service_name, include_removed=True)
+    listing = listing_or_404(kind, provider, service_name)
+    page = selectors.timeline(
+        provider,
+        listing.serving,
+        page=query.page,
+        page_size=query.page_size,
+        change=query.change or "",
+        after=query.after,
     )
-    page = selectors.timeline(provider, listing.serving, "", query.page, query.page_size)
     return envelope(request, page, change_body)

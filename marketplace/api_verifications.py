@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
+from django.utils.http import http_date
 from ninja import Query, Router
 from ninja.decorators import decorate_view
 
@@ -13,10 +14,15 @@ from attestation import selectors, services
 from attestation.errors import NoEvidence
 from attestation.models import Verification
 from attestation.selectors import HistoryEntry, ServiceKey, StandingView
-from ledger import selectors as ledger
 from marketplace import problems, schemas
 from marketplace import schemas_verifications as shapes
-from marketplace.api_lists import PROBLEMS_404, envelope, known_or_404, revalidated_with_verdicts
+from marketplace.api_lists import (
+    PROBLEMS_404,
+    envelope,
+    known_or_404,
+    listing_or_404,
+    revalidated_with_verdicts,
+)
 
 router = Router(tags=["Verifications"])
 ZIP: dict[str, Any] = {
@@ -82,9 +88,7 @@ def list_verifications(
     service_name: schemas.TextIn = "",
 ) -> dict[str, Any]:
     """Every run, those too that got no answer; removed services keep theirs."""
-    listing = known_or_404(
-        "This service", ledger.service(kind, provider, service_name, include_removed=True)
-    )
+    listing = listing_or_404(kind, provider, service_name)
     page = selectors.history(ServiceKey.of(listing), query.page, query.page_size)
     return envelope(request, page, entry_body)
 
@@ -103,6 +107,7 @@ def get_verification(request: HttpRequest, response: HttpResponse, id: uuid.UUID
     found = Verification.objects.filter(pk=id).first()
     run = known_or_404("This verification", found)
     response["ETag"] = f'W/"{run.content_hash[:24]}"'
+    response["Last-Modified"] = http_date(run.finished_at.timestamp())
     response["Cache-Control"] = f"public, max-age={_DAY}"
     return report_body(run)
 
@@ -124,5 +129,6 @@ def get_bundle(request: HttpRequest, id: uuid.UUID) -> HttpResponse:
         raise problems.not_found("Evidence of this run") from None
     response = HttpResponse(body, content_type="application/zip")
     response["Content-Disposition"] = f'attachment; filename="verification-{id}.zip"'
+    response["Last-Modified"] = http_date(run.finished_at.timestamp())
     response["Cache-Control"] = f"public, max-age={_DAY}"
     return response

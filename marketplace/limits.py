@@ -62,11 +62,16 @@ class Decision:
 
     @property
     def headers(self) -> dict[str, str]:
+        """`RateLimit` and `RateLimit-Policy` as structured fields (IETF draft 10: r units remain,
+        all are back in t seconds; q units in w seconds), and their three forerunners, which many
+        clients read.
+        """
         headers = {
+            "RateLimit-Policy": f'"{self.limit.name}";q={self.limit.per_minute};w=60',
+            "RateLimit": f'"{self.limit.name}";r={self.remaining};t={self.reset_s}',
             "RateLimit-Limit": str(self.limit.burst),
             "RateLimit-Remaining": str(self.remaining),
             "RateLimit-Reset": str(self.reset_s),
-            "RateLimit-Policy": f"{self.limit.per_minute};w=60;burst={self.limit.burst}",
         }
         return headers if self.allowed else {**headers, "Retry-After": str(max(1, self.retry_s))}
 

@@ -7,13 +7,13 @@ addresses EIP-55.
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from ninja import Field, Schema
-from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from ledger import selectors
+from ledger import cursors, selectors
 
 Item = TypeVar("Item")
 
@@ -75,6 +75,13 @@ AddressIn = Annotated[str, Field(max_length=64), AfterValidator(_address), WithJ
 #: A short text in a request.
 TextIn = Annotated[str, Field(max_length=200), AfterValidator(_text)]
 KindIn = Annotated[ServiceKind | None, BeforeValidator(_empty_is_absent)]
+#: interfaces.md `timeline.change`.
+CHANGES = (
+    "registered", "price", "url", "model", "type", "verifiability", "signer", "additional_info",
+    "quota", "occupied", "models", "acknowledged", "unacknowledged", "staked", "stake_returned",
+    "removed",
+)  # fmt: skip
+ChangeIn = Annotated[Literal[CHANGES] | None, BeforeValidator(_empty_is_absent)]  # type: ignore[valid-type]
 VerdictIn = Annotated[
     Literal["pass", "warn", "partial", "fail", "not_provided", "not_checked", "expired", "never"]
     | None,
@@ -111,6 +118,42 @@ class PageIn(Schema):
     )
 
 
+def _cursor(text: str) -> str:
+    if text and cursors.Place.parse(text) is None:
+        raise PydanticCustomError("invalid_cursor", "not a cursor: follow `next` as it is")
+    return text
+
+
+CursorIn = Annotated[
+    str,
+    Field(max_length=60),
+    AfterValidator(_cursor),
+    WithJsonSchema({"type": "string", "pattern": f"{cursors.PATTERN}|^$"}),
+]
+#: How far into a history a page number reaches; `next` goes on from there at the same cost.
+MAX_DEPTH = 20_000
+
+
+class HistoryIn(PageIn):
+    """Which part of a history. `next` of an answer carries `cursor`."""
+
+    cursor: CursorIn = Field("", description="where to go on, from `next`; `page` then counts not")
+
+    @property
+    def after(self) -> cursors.Place | None:
+        return cursors.Place.parse(self.cursor)
+
+    @model_validator(mode="after")
+    def _not_too_deep(self) -> Self:
+        if not self.cursor and (self.page - 1) * self.page_size > MAX_DEPTH:
+            raise PydanticCustomError(
+                "page_too_deep",
+                "pages reach {depth} items deep; follow `next` beyond",
+                {"depth": MAX_DEPTH},
+            )
+        return self
+
+
 class ServicesIn(PageIn):
     """Filters of the services list; each narrows it further."""
 
@@ -126,13 +169,20 @@ class FeedIn(Schema):
     """Filters of the feed."""
 
     kind: KindIn = Field(None, description="inference or fine-tuning")
+    change: ChangeIn = Field(None, description="only changes of this sort")
     provider: Annotated[AddressIn | None, BeforeValidator(_empty_is_absent)] = Field(
         None, description="only this provider's listings"
     )
 
 
-class ChangesIn(FeedIn, PageIn):
+class ChangesIn(FeedIn, HistoryIn):
     """Filters of the list of changes."""
+
+
+class TimelineIn(HistoryIn):
+    """Filters of one listing's timeline."""
+
+    change: ChangeIn = Field(None, description="only changes of this sort")
 
 
 # --- answers ------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""`/sitemap.xml`: every public page by its address under SITE_URL, in files of `PER_FILE` at most."""
+"""`/sitemap.xml`: every public page by its address under SITE_URL, `PER_FILE` of them a file."""
 
 from __future__ import annotations
 

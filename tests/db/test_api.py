@@ -6,6 +6,7 @@ import csv
 import datetime as dt
 import io
 import random
+import re
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
@@ -14,10 +15,11 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from ledger.models import Movement, ServingContract, SubAccount
+from ledger.models import Movement, ServiceChange, ServingContract, Settlement, SubAccount
 from marketplace import api_csv
 from marketplace.api import api
 from tests.db import api_rows as rows
+from tests.db import report_world
 
 pytestmark = pytest.mark.django_db
 
@@ -266,6 +268,69 @@ def test_next_walks_the_whole_list_once_and_keeps_the_filters(
     }
 
 
+@pytest.mark.parametrize("place", ["movements", "settlements", "timeline", "changes"])
+def test_a_history_is_walked_once_while_it_grows_and_becomes_final(
+    network: None, client: Client, place: str
+) -> None:
+    rows.service()
+    make: Any = {"movements": rows.movement, "settlements": rows.settlement}.get(place, rows.change)
+    table: Any = {"movements": Movement, "settlements": Settlement}.get(place, ServiceChange)
+    for block in range(1, 12):
+        for sequence in range(block % 3 + 1):
+            make(block=block, sequence=sequence, log_index=sequence, pending=block > 6)
+    wanted = list(table.objects.order_by("-block", "-sequence").values_list("block", "log_index"))
+    url = (
+        "/api/v1"
+        + {
+            "movements": f"/accounts/{rows.ALICE}/movements",
+            "settlements": f"/providers/{rows.PETRA}/settlements",
+            "timeline": f"/services/inference/{rows.PETRA}/timeline",
+            "changes": f"/changes?provider={rows.PETRA}",
+        }[place]
+    )
+    seen: list[Any] = []
+    following, newer = url + ("&" if "?" in url else "?") + "page_size=3", 50
+    while following:
+        body = client.get(following).json()
+        seen += [(item["block"], item.get("log_index")) for item in body["items"]]
+        assert body["count"] == len(wanted) + newer - 50
+        following = body["next"]
+        assert following is None or ("page=" not in following and "page_size=3" in following)
+        # What the follower does meanwhile: a new block, and one that becomes final.
+        newer += 1
+        make(block=newer)
+        moving = table.objects.filter(pending=True).order_by("-block").first()
+        if moving is not None:
+            for row in list(table.objects.filter(pending=True, block=moving.block)):
+                row.delete()
+                row.pk, row.pending = None, False
+                row.save()
+    if place in ("timeline", "changes"):
+        wanted = [(block, None) for block, _ in wanted]
+    assert seen == wanted
+
+
+def test_pages_end_where_cursors_go_on(network: None, client: Client) -> None:
+    path = f"/api/v1/accounts/{rows.ALICE}/movements"
+    assert client.get(f"{path}?page=101&page_size=200").status_code == 200
+    refused = client.get(f"{path}?page=102&page_size=200")
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["code"] == "page_too_deep"
+    for cursor in ("1", "1.2", "1.2.x", "-1.2.3", "1.99999999999.3", "%00", "١.٢.٣"):
+        assert client.get(f"{path}?cursor={cursor}").status_code == 422, cursor
+
+
+def test_changes_are_told_apart_by_their_sort(network: None, client: Client) -> None:
+    rows.service()
+    for change in ("registered", "price", "price", "url"):
+        rows.change(change=change)
+    for path in ("/changes", f"/services/inference/{rows.PETRA}/timeline"):
+        body = get(client, f"{path}?change=price")
+        assert [item["change"] for item in body["items"]] == ["price", "price"]
+        assert body["count"] == 2
+    assert client.get("/api/v1/changes?change=steal").status_code == 422
+
+
 def test_changes_and_their_feed_survive_hostile_words(network: None, client: Client) -> None:
     rows.change(after={"url": "<script>alert(1)</script>\x0b\ufffe]]>&"}, change="url")
     rows.change(serving=rows.TUNING, change="registered", block=60, log_index=None)
@@ -333,6 +398,36 @@ def test_an_answer_revalidates_until_the_index_moves(network: None, client: Clie
     rows.head(100, hash_byte="bb")  # a reorganisation at the same height
     moved = client.get("/api/v1/services", headers={"If-None-Match": tag})
     assert moved.status_code == 200 and moved["ETag"] != tag
+
+
+def test_everything_read_says_its_state_and_is_not_sent_twice(
+    network: None, client: Client
+) -> None:
+    rows.service()
+    rows.change()
+    rows.movement()
+    run = report_world.development()
+    paths = [
+        "/status", "/services", "/changes", "/changes.atom", "/openapi.json",
+        f"/services/inference/{rows.PETRA}", f"/services/inference/{rows.PETRA}/timeline",
+        f"/services/inference/{rows.PETRA}/verifications", f"/verifications/{run.pk}",
+        f"/accounts/{rows.ALICE}", f"/accounts/{rows.ALICE}/movements",
+        f"/accounts/{rows.ALICE}/movements.csv", f"/providers/{rows.PETRA}/earnings",
+        f"/providers/{rows.PETRA}/settlements", f"/providers/{rows.PETRA}/settlements.csv",
+    ]  # fmt: skip
+    for path in paths:
+        first = client.get(f"/api/v1{path}")
+        assert first.status_code == 200, path
+        assert first["Cache-Control"], path
+        again = client.get(f"/api/v1{path}", headers={"If-None-Match": first["ETag"]})
+        # The seconds of `/status` may have moved on.
+        assert again.status_code == 304 or path == "/status", path
+        assert again.status_code == 200 or again["ETag"] == first["ETag"]
+        for response in (first, again, client.head(f"/api/v1{path}")):
+            assert response["Access-Control-Allow-Origin"] == "*"
+            left = re.fullmatch(r'"api";r=(\d+);t=\d+', response["RateLimit"])
+            assert left and left[1] == response["RateLimit-Remaining"]
+            assert response["RateLimit-Policy"] == '"api";q=600;w=60'
 
 
 def text(response: Any) -> str:
