@@ -67,6 +67,17 @@ async def challenge(client: Client, service: Mapping[str, Any], trigger: Trigger
         return {"missing": f"the paid request failed: {error}"}
 
 
+async def paying_key(service: Mapping[str, Any], request: bytes) -> str:
+    """A provider key for one request of the site's own (`max_tokens` up to MAX_TOKENS), its cost
+    reserved within the same bounds. Raises NotChallenged.
+
+    `service` as in `challenge`; for speed probes (`probes.asking`).
+    """
+    wallet = _wallet(service, Trigger.SCHEDULE)
+    position = await sync_to_async(_reserve)(wallet, service, _most(service, request))
+    return _key(wallet, position)
+
+
 def _wallet(service: Mapping[str, Any], trigger: Trigger) -> bytes:
     """The key to pay with. Raises NotChallenged."""
     if not settings.SITE_WALLET_KEY:

@@ -96,6 +96,12 @@ if SITE_WALLET_KEY and not SITE_WALLET_PROVIDERS:
         "or unset SITE_WALLET_KEY"
     )
 
+#: Seconds between two looks at a service that is up (`probes`); providers that are never probed.
+PROBE_INTERVAL_SECONDS = env.integer("PROBE_INTERVAL_SECONDS", 300, least=5)
+PROBE_OPT_OUT = env.addresses("PROBE_OPT_OUT")
+#: `manage.py prune` deletes runs older than this; 0: reports stay for good, links to them too.
+VERIFICATIONS_KEEP_DAYS = env.integer("VERIFICATIONS_KEEP_DAYS", 0)
+
 # --- Django ---------------------------------------------------------------------------------------
 
 _DEVELOPMENT_SECRET = "only-for-a-devnet-on-this-machine-" + "x" * 32
@@ -291,6 +297,8 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "sweep-chats": {"task": "inference.sweep", "schedule": 30.0},
     "reconcile": {"task": "ledger.reconcile", "schedule": 600.0},
     "verify-services": {"task": "attestation.sweep", "schedule": 15.0},
+    "probe-services": {"task": "probes.sweep", "schedule": 15.0},
+    "prune": {"task": "marketplace.prune", "schedule": 24 * 3600.0},
 }
 
 STATIC_URL = "/static/"

@@ -35,6 +35,7 @@ from net.errors import (
     BadStatus,
     BadUrl,
     BrokenOff,
+    InsecureConnection,
     NetError,
     Refused,
     Stage,
@@ -219,6 +220,11 @@ class Answer:
         """SHA-256 (hex) of the certificate the peer showed on this connection; "" without TLS."""
         return hashlib.sha256(self._certificate).hexdigest() if self._certificate else ""
 
+    @property
+    def certificate(self) -> bytes:
+        """The certificate (DER) that the peer showed on this connection; b"" without TLS."""
+        return self._certificate
+
     def header(self, name: str) -> str:
         """A response header, empty when absent; printable characters only."""
         return "".join(c for c in self._raw.headers.get(name, "") if c.isprintable())
@@ -368,7 +374,7 @@ def _translated(error: Exception) -> NetError:
         cause = cause.__cause__ or cause.__context__
     match error:
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
-            return Unreachable("the secure connection could not be made")
+            return InsecureConnection("the secure connection could not be made")
         case aiohttp.ClientConnectorError():
             return Unreachable("no connection")
         # Whatever breaks a connection that stood may have come after the request arrived.

@@ -3,7 +3,8 @@
     NetError
       BadUrl            the text is not a URL we are willing to ask
       Refused           the name leads to an address we do not talk to
-      Unreachable       no address, no connection, broken TLS
+      Unreachable       no address, no connection
+        InsecureConnection   broken TLS
       TimedOut          `stage` is connect, first_byte, between or total
       BrokenOff         the connection ended in the middle of an answer
       TooLarge          headers or body beyond the limit
@@ -38,6 +39,10 @@ class Refused(NetError):
 
 class Unreachable(NetError):
     """Name not found, connection refused, TLS failed."""
+
+
+class InsecureConnection(Unreachable):
+    """TLS failed: the certificate is not one for this host, or has ended."""
 
 
 class TimedOut(NetError):

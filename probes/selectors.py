@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from django.conf import settings
 from django.db.models import Count, Exists, F, IntegerField, Max, OuterRef, Q, Subquery
 from django.utils import timezone
 
@@ -91,6 +92,9 @@ def health_of(
     if not wanted:
         return {}
     now = now or timezone.now()
+    for key in wanted:
+        if key.provider in settings.PROBE_OPT_OUT:
+            wanted[key] = replace(UNKNOWN, opted_out=True)
     for row in Health.objects.filter(provider__in={key.provider for key in wanted}):
         key = ServiceKey(row.kind, row.provider, row.service_name)
         if key in wanted:
@@ -101,11 +105,11 @@ def health_of(
 def view(row: Health, now: dt.datetime) -> HealthView:
     """A row as it is to be read at `now`."""
     if row.checked_at is None or row.bar_end is None:
-        return HealthView(opted_out=row.opted_out, bar=UNKNOWN.bar)
+        return replace(UNKNOWN, opted_out=_opted_out(row))
     silent = now - row.checked_at
     recent = silent <= WINDOWS["7d"]
     return HealthView(
-        state=row.state if silent <= STALE_AFTER else fold.NO_DATA,
+        state=(row.state if silent <= STALE_AFTER else "") or fold.NO_DATA,
         since=row.since,
         checked_at=row.checked_at,
         failure=row.failure,
@@ -119,9 +123,13 @@ def view(row: Health, now: dt.datetime) -> HealthView:
         model_listed=row.model_listed,
         usage_last=row.usage_last,
         bar=bar_of(fold.moved(row.bar, row.bar_end, now, BAR_SPAN), BAR_SPAN),
-        opted_out=row.opted_out,
+        opted_out=_opted_out(row),
         example=row.example,
     )
+
+
+def _opted_out(row: Health) -> bool:
+    return row.opted_out or row.provider in settings.PROBE_OPT_OUT
 
 
 def _uptime(row: Health, window: str, silent: dt.timedelta) -> Uptime | None:

@@ -1,0 +1,99 @@
+"""`manage.py prune`: what is old goes, what anything rests on stays, and a dry run only counts."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+from typing import Any
+
+import pytest
+from django.contrib.sessions.models import Session
+from django.core.management import call_command
+from django.utils import timezone
+
+from accounts.models import SignIn, User
+from attestation.models import Standing, Verification
+from ledger.models import Reconciliation
+from probes.models import Bucket, Health, Probe
+from tests.db import api_rows
+from tests.db.api_rows import INFERENCE, PAUL, PETRA
+
+pytestmark = pytest.mark.django_db
+SERVICE = {"serving": INFERENCE, "kind": "inference", "service_name": "inference-v1.0"}
+
+
+def run(age: dt.timedelta, outcome: str, overall: str = "") -> Verification:
+    at = timezone.now() - age
+    return Verification.objects.create(
+        kind="inference", provider=PETRA, service_name="inference-v1.0", endpoint="broker",
+        trigger="schedule", started_at=at, finished_at=at, outcome=outcome, overall=overall,
+        now_unix=0,
+    )  # fmt: skip
+
+
+def bucket(span: int, days: float) -> Bucket:
+    return Bucket.objects.create(
+        serving=INFERENCE, provider=PETRA, span=span, probes=1, cells=1, answered=1, good=1,
+        start=timezone.now() - dt.timedelta(days=days), answer_ms=[], first_token_ms=[],
+        tokens_per_10s=[],
+    )  # fmt: skip
+
+
+def prune(*arguments: str) -> dict[str, int]:
+    output = io.StringIO()
+    call_command("prune", *arguments, stdout=output)
+    lines = (line.split(": ") for line in output.getvalue().splitlines())
+    return {what: int(said.split()[0].replace(",", "")) for what, said in lines}
+
+
+def test_old_rows_go_once_and_what_is_needed_stays(settings: Any) -> None:
+    now = timezone.now()
+    api_rows.service(PETRA)
+    for age in (9, 1):
+        Probe.objects.create(
+            **SERVICE, provider=PETRA, at=now - dt.timedelta(days=age), url="", state="up"
+        )
+    kept = [bucket(900, 8), bucket(3600, 30), bucket(86_400, 400)]
+    for span, days in ((900, 10), (3600, 40), (86_400, 1_200)):
+        bucket(span, days)
+    for provider in (PETRA, PAUL):  # Paul offers nothing any more
+        Health.objects.create(**SERVICE, provider=provider)
+    Health.objects.update(updated_at=now - dt.timedelta(days=100))
+    user = User.objects.create(address=PETRA)
+    for key, hours in (("open", 1), ("ended", -1)):
+        Session.objects.create(session_key=key, expire_date=now + dt.timedelta(hours=hours))
+        SignIn.objects.create(user=user, session_key=key, seen_at=now)
+    for days in (1, 100):
+        Reconciliation.objects.create(at=now - dt.timedelta(days=days), scope="sample")
+    year = dt.timedelta(days=365)
+    run(year, "unreachable")
+    recent, report, relied_on = (
+        run(dt.timedelta(days=2), "unreachable"),
+        run(year, "judged", "pass"),
+        run(year, "judged", "pass"),
+    )
+    Standing.objects.create(
+        **{**SERVICE, "serving": INFERENCE}, provider=PETRA, verification=relied_on
+    )
+
+    expected = {
+        "probes": 1,
+        "buckets of probes": 3,
+        "health of removed services": 1,
+        "sign-ins of ended sessions": 1,
+        "ended sessions": 1,
+        "reconciliations": 1,
+        "verifications": 1,
+    }
+    assert prune("--dry-run") == expected
+    assert Probe.objects.count() == 2, "a dry run deletes nothing"
+    assert prune() == {**expected, "deleted and unkept chats": 0}
+    assert set(prune().values()) == {0}
+    assert set(Bucket.objects.all()) == set(kept)
+    assert Health.objects.get().provider == PETRA
+    assert SignIn.objects.get().session_key == Session.objects.get().session_key == "open"
+    assert set(Verification.objects.all()) == {recent, report, relied_on}
+    # Reports are permanent links: they go only where the operator says so.
+    settings.VERIFICATIONS_KEEP_DAYS = 30
+    assert prune()["verifications"] == 1
+    assert set(Verification.objects.all()) == {recent, relied_on}
