@@ -15,6 +15,7 @@ const ROOT = __dirname
 const ARTIFACTS = path.join(ROOT, 'artifacts')
 const PUBLISHED = [
   'LedgerManager', 'LedgerManagerTestnet', 'InferenceServing', 'FineTuningServing', 'BeaconProxy', 'UpgradeableBeacon',
+  'Flow', // 0G storage's, for the devnet
   'Puppet', // a contract wallet for tests and the devnet
 ]
 const SETTINGS = {

@@ -24,6 +24,7 @@ NAMES = (
     "FineTuningServing",
     "UpgradeableBeacon",
     "BeaconProxy",
+    "Flow",
     "Puppet",
 )
 
