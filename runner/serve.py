@@ -49,8 +49,7 @@ def migrate(tree: Tree) -> None:
 def examine(tree: Tree) -> None:
     """Say what is wrong before the site starts; what would show wrong money stops the start."""
     child = tree.python("doctor", "manage.py", "doctor", "--start")
-    tree.until(lambda: child.code is not None, "the check of the surroundings", ignore=child)
-    tree.children.remove(child)
+    tree.ended(child, "the check of the surroundings", seconds=60)
     said = [line.removeprefix("WRONG ") for line in child.tail().splitlines() if line.strip()]
     if child.code:
         raise Stop("\n".join(said), code=2)

@@ -93,8 +93,8 @@ class Tree:
     ) -> Child:
         return self.spawn(name, sys.executable, *arguments, env=env)
 
-    def finished(self, child: Child, what: str, seconds: float = 120) -> None:
-        """Wait until a short-lived child has ended well."""
+    def ended(self, child: Child, what: str, seconds: float = 120) -> None:
+        """Wait until a short-lived child has ended, well or not."""
         deadline = time.monotonic() + seconds
         while child.code is None:
             self.check(ignore=child)
@@ -102,6 +102,10 @@ class Tree:
                 raise Stop(f"{what} took longer than {seconds:.0f} s; see {self.shown(child.log)}")
             time.sleep(0.02)
         self.children.remove(child)
+
+    def finished(self, child: Child, what: str) -> None:
+        """Wait until a short-lived child has ended well."""
+        self.ended(child, what)
         if child.code != 0:
             last = child.tail()
             for line in reversed(last.splitlines()):
@@ -125,16 +129,10 @@ class Tree:
         if valkey and valkey.poll() is not None:
             raise Stop("Valkey died; everything stops")
 
-    def until(
-        self,
-        ready: Callable[[], bool],
-        what: str,
-        seconds: float = 60,
-        ignore: Child | None = None,
-    ) -> None:
+    def until(self, ready: Callable[[], bool], what: str, seconds: float = 60) -> None:
         deadline = time.monotonic() + seconds
         while not ready():
-            self.check(ignore)
+            self.check()
             if time.monotonic() > deadline:
                 logs = self.shown(self.data / "logs")
                 raise Stop(f"{what} did not get ready within {seconds:.0f} s; see {logs}")
@@ -146,10 +144,9 @@ class Tree:
     def wait(self) -> None:
         """Until a signal arrives or a child dies; a follower that stopped by itself is let go."""
         while True:
-            for child in self.children:
-                if child.name == "follow" and child.code == HALTED:
-                    self.say(f"follow stopped; the site goes on and says so:\n{child.tail(3)}")
-            self.children = [c for c in self.children if (c.name, c.code) != ("follow", HALTED)]
+            for child in [c for c in self.children if (c.name, c.code) == ("follow", HALTED)]:
+                self.say(f"follow stopped; the site goes on and says so:\n{child.tail(3)}")
+                self.children.remove(child)
             self.check()
             time.sleep(0.25)
 
