@@ -40,6 +40,8 @@ Result = TypeVar("Result")
 BEAT_SECONDS = 4.0
 #: What else is done every BEAT_SECONDS by each process; modules above this one add theirs.
 CHORES: list[Callable[[Hub], Awaitable[None]]] = []
+#: Media whose open turns have no memory but their process; the others can be taken over.
+_OURS = (Medium.CHAT, Medium.RELAY)
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
 
 
@@ -131,11 +133,16 @@ class Hub:
     def _launch(self, turn_id: int, call: Call) -> None:
         self.work(turn_id, self._answer(turn_id, call))
 
-    def work(self, turn_id: int, doing: Coroutine[Any, Any, None]) -> None:
+    def work(self, turn_id: int, doing: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do what answers an open turn; it ends the turn's row itself, also when cancelled."""
         task = spawn(doing)
         self._turns[turn_id] = task
-        task.add_done_callback(lambda _: self._turns.pop(turn_id, None))
+        task.add_done_callback(lambda _: self._done(turn_id))
+        return task
+
+    def _done(self, turn_id: int) -> None:
+        self._turns.pop(turn_id, None)
+        self._why.pop(turn_id, None)
 
     async def stop(self, turn_id: int, process: str) -> None:
         """Stop a turn at its next token, whichever process writes it."""
@@ -143,6 +150,10 @@ class Hub:
             self._cancel(turn_id, "stop")
         elif process != self.process:
             await turnlog.ask_to_stop(process, turn_id)
+
+    def stopped(self, turn_id: int) -> bool:
+        """Whether a cancelled turn was stopped by its person (else this process ends)."""
+        return self._why.get(turn_id) == "stop"
 
     def look_again(self, turn_id: int) -> None:
         """Ask for an ended turn's signature once more, in the background."""
@@ -334,12 +345,12 @@ async def reap() -> int:
 
 
 def _owners() -> list[str]:
-    rows = Turn.objects.filter(state=State.OPEN, chat__medium=Medium.CHAT).order_by()
+    rows = Turn.objects.filter(state=State.OPEN, chat__medium__in=_OURS).order_by()
     return list(rows.values_list("process", flat=True).distinct())
 
 
 def _open_turns(processes: list[str]) -> list[int]:
-    rows = Turn.objects.filter(state=State.OPEN, process__in=processes, chat__medium=Medium.CHAT)
+    rows = Turn.objects.filter(state=State.OPEN, process__in=processes, chat__medium__in=_OURS)
     return list(rows.values_list("pk", flat=True))
 
 

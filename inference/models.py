@@ -11,7 +11,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Upper
 
-from accounts.models import User
+from accounts.models import AccessToken, User
 from chain.fields import AddressField, NeuronField
 from inference import seals
 from inference.media.models import File as File
@@ -20,11 +20,14 @@ from inference.options import Options
 
 
 class Medium(models.TextChoices):
-    """What a conversation is made of; all but CHAT are `inference.media`."""
+    """What a conversation is made of; IMAGES and SPEECH are `inference.media`. RELAY gathers what a
+    person's programs asked (`inference.openai`): no words, one per person.
+    """
 
     CHAT = "chat", "Chat"
     IMAGES = "images", "Images"
     SPEECH = "speech", "Speech"
+    RELAY = "relay", "Relay"
 
 
 class Chat(models.Model):
@@ -57,6 +60,11 @@ class Chat(models.Model):
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(
+                fields=["owner"], condition=Q(medium="relay"), name="one_relay_per_person"
+            )
+        ]
         indexes: ClassVar[list[models.Index]] = [models.Index(fields=["owner", "-updated_at"])]
 
     def __str__(self) -> str:
@@ -127,6 +135,14 @@ class Turn(models.Model):
     state = models.CharField(max_length=8, choices=State.choices, default=State.OPEN)
     process = models.CharField(max_length=32, help_text="the web process that owns the request")
     parent = models.ForeignKey("self", null=True, on_delete=models.CASCADE, related_name="replies")
+    token = models.ForeignKey(
+        AccessToken,
+        null=True,
+        on_delete=models.RESTRICT,
+        related_name="turns",
+        help_text="which program's, where it came through the relay",
+    )
+    endpoint = models.CharField(max_length=24, default="", help_text="of the relay, below /v1")
     batch = models.UUIDField(null=True, help_text="asked side by side, of several providers")
     lane = models.SmallIntegerField(default=0, help_text="column among those asked side by side")
     question_sealed = models.BinaryField(default=b"")
@@ -191,7 +207,9 @@ class Turn(models.Model):
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["chat", "prompt_key"], name="prompt_once"),
             models.UniqueConstraint(
-                fields=["chat", "lane"], condition=Q(state="open"), name="one_open_turn_per_lane"
+                fields=["chat", "lane"],
+                condition=Q(state="open", token=None),
+                name="one_open_turn_per_lane",
             ),
         ]
         indexes: ClassVar[list[models.Index]] = [

@@ -46,7 +46,7 @@ async def settle(client: Client, turn_id: int, *, waits: tuple[float, ...] = (0.
         complete=turn.complete,
         reused=await database_sync_to_async(_reused)(turn),
         model=turn.model,
-        pictures=turn.chat.medium == Medium.IMAGES,
+        pictures=turn.chat.medium == Medium.IMAGES or turn.endpoint.startswith("images/"),
     )
     document: object | None = None
     missing: Exception | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
@@ -10,16 +11,27 @@ from channels.security.websocket import AllowedHostsOriginValidator
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "marketplace.settings")
-http = get_asgi_application()
+http: Any = get_asgi_application()
 
 from accounts.sockets import EndsWithSession  # noqa: E402  (models need a configured Django)
 from inference.lifespan import lifespan  # noqa: E402
+from inference.openai.app import PREFIX, relay  # noqa: E402
+from inference.openai.reply import Receive, Scope, Send  # noqa: E402
 from marketplace.origins import SameOrigin  # noqa: E402
 from marketplace.routing import websocket_urlpatterns  # noqa: E402
 
+
+async def web(scope: Scope, receive: Receive, send: Send) -> None:
+    """The relay stands beside Django: its streams pass no middleware."""
+    if scope["path"].startswith(PREFIX):
+        await relay(scope, receive, send)
+    else:
+        await http(scope, receive, send)
+
+
 application = ProtocolTypeRouter(
     {
-        "http": http,
+        "http": web,
         "lifespan": lifespan,
         "websocket": AllowedHostsOriginValidator(
             SameOrigin(AuthMiddlewareStack(EndsWithSession(URLRouter(websocket_urlpatterns))))

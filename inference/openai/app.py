@@ -1,0 +1,308 @@
+"""The door of `/v1`: who asks, how often, what, of whom; then the carrier has it.
+
+Pure ASGI: no session, no cookie, no middleware. A browser's page cannot use it by accident (there
+is no CORS, and nothing but a token lets anybody in).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import re
+import secrets
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+import orjson
+from channels.db import database_sync_to_async
+from django.conf import settings
+from django.db import DatabaseError
+from redis.exceptions import RedisError
+
+from accounts import tokens
+from accounts.errors import Problem
+from accounts.models import AccessToken
+from inference import turnlog
+from inference.errors import ChatError
+from inference.hub import Hub, hub
+from inference.openai import asks, book, choose, listing
+from inference.openai.asks import Ask
+from inference.openai.carry import Carrier, verification
+from inference.openai.choose import Grant, Grants
+from inference.openai.errors import ApiError
+from inference.openai.reply import Receive, Reply, Scope, Send
+
+log = logging.getLogger(__name__)
+
+PREFIX = "/v1/"
+BODY_SECONDS = 120.0
+#: Requests of one person at a time, and bodies that one process holds.
+MOST_OPEN = 100
+MOST_HELD = 256 << 20
+READS_PER_MINUTE = 600
+WINDOW_SECONDS = 60
+_GIVEN_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
+
+
+@dataclass
+class _Visit:
+    """A request at the door, before it is read."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    receive: Receive
+    reply: Reply
+
+    @property
+    def length(self) -> int | None:
+        text = self.headers.get("content-length", "")
+        return int(text) if text.isascii() and text.isdecimal() and len(text) < 12 else None
+
+
+@dataclass(frozen=True)
+class _Bearer:
+    """A token as it was a moment ago."""
+
+    token: AccessToken
+    digest: str
+    until: float
+
+
+@dataclass
+class Relay:
+    """`/v1` of one process."""
+
+    grants: Grants = field(default_factory=Grants)
+    _bearers: dict[str, _Bearer] = field(default_factory=dict)
+    _open: Counter[int] = field(default_factory=Counter)
+    _held: int = 0
+
+    def forget(self) -> None:
+        """Read everything anew from here on."""
+        self.grants = Grants()
+        self._bearers.clear()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = {n.decode("latin-1"): v.decode("latin-1") for n, v in scope["headers"]}
+        given = headers.get("x-request-id", "")
+        name = given if _GIVEN_ID.fullmatch(given) else secrets.token_hex(8)
+        reply = Reply(send, {"x-request-id": name})
+        path = str(scope["path"])[len(PREFIX) :].rstrip("/")
+        visit = _Visit(str(scope["method"]), path, headers, receive, reply)
+        try:
+            await self._visit(visit)
+        except ApiError as error:
+            await reply.error(error)
+        except ChatError as error:  # this process ends, or Redis is away
+            await reply.error(ApiError(503, error.code, error.sentence, retry=True, retry_after=2))
+        except DatabaseError:
+            log.exception("the relay's database does not answer")
+            sentence = "The database does not answer. Nothing was sent."
+            await reply.error(ApiError(503, "unavailable", sentence, retry=True, retry_after=2))
+        except Exception:
+            log.exception("/v1/%s failed", path[:100])
+            if not reply.started:
+                await reply.error(ApiError(500, "internal_error", f"Our fault; quote {name}."))
+
+    async def _visit(self, visit: _Visit) -> None:
+        path = visit.path
+        if path in asks.ENDPOINTS:
+            _require(visit, "POST")
+            await self._ask(visit)
+        elif path == "models" or path.startswith("models/"):
+            _require(visit, "GET")
+            token = await self._reader(visit)
+            one = unquote(path.removeprefix("models").lstrip("/"))
+            if one:
+                await _json(visit.reply, await database_sync_to_async(listing.model)(token, one))
+            else:
+                await _json(visit.reply, await database_sync_to_async(listing.models)(token))
+        elif path.startswith("verifications/"):
+            _require(visit, "GET")
+            token = await self._reader(visit)
+            number = path.removeprefix("verifications/")
+            turn_id = await database_sync_to_async(listing.mine)(token, number)
+            turn = await verification(turn_id, hub())
+            await _json(visit.reply, listing.verification(turn))
+        else:
+            known = ", ".join(("models", *asks.ENDPOINTS, "verifications/{id}"))
+            raise ApiError(404, "not_found", f"There is no such endpoint; /v1 has: {known}.")
+
+    # --- who ---------------------------------------------------------------------------------
+
+    async def _bearer(self, visit: _Visit) -> _Bearer:
+        """The token that a request shows. Raises ApiError 401."""
+        try:
+            secret = tokens.secret_of(visit.headers.get("authorization", ""))
+        except Problem as problem:
+            raise choose.of_problem(problem) from None
+        digest = tokens.digest_of(secret)
+        known = self._bearers.get(digest)
+        if known is None or known.until < time.monotonic():
+            token = await database_sync_to_async(choose.token_of)(secret)
+            if len(self._bearers) > choose.MOST_CACHED:
+                self._bearers.clear()
+            known = _Bearer(token, digest, time.monotonic() + choose.CACHED_SECONDS)
+            self._bearers[digest] = known
+        return known
+
+    async def _reader(self, visit: _Visit) -> AccessToken:
+        bearer = await self._bearer(visit)
+        await _count(visit.reply, f"read:{bearer.token.pk}", READS_PER_MINUTE)
+        return bearer.token
+
+    # --- what --------------------------------------------------------------------------------
+
+    async def _ask(self, visit: _Visit) -> None:
+        own = hub()
+        await own.start()
+        bearer = await self._bearer(visit)
+        token = bearer.token
+        if not token.may_infer:
+            raise ApiError(
+                403, "insufficient_scope", "This token does not have the scope `inference`."
+            )
+        await _count(visit.reply, str(token.pk), token.per_minute)
+        most = asks.most_bytes(visit.path)
+        size = visit.length if visit.length is not None else most
+        if size > most:
+            raise _too_large(most)
+        if self._open[token.user_id] >= MOST_OPEN or self._held + size > MOST_HELD:
+            raise ApiError(
+                503, "busy", "Too many requests are open. Nothing was sent.", retry=True,
+                retry_after=1,
+            )  # fmt: skip
+        self._open[token.user_id] += 1
+        self._held += size
+        try:
+            body = await _body(visit, most)
+            ask = asks.read(
+                visit.path,
+                visit.headers.get("content-type", ""),
+                body,
+                pin=visit.headers.get("x-provider", "").strip(),
+                bounded=token.spend_limit is not None,
+            )
+            await self._carry(visit, own, bearer, ask)
+        finally:
+            self._held -= size
+            self._open[token.user_id] -= 1
+            if not self._open[token.user_id]:
+                del self._open[token.user_id]
+
+    async def _carry(self, visit: _Visit, own: Hub, bearer: _Bearer, ask: Ask) -> None:
+        grant = self.grants.known(bearer.digest, ask)
+        if grant is None:
+            grant = await database_sync_to_async(self.grants.find)(
+                bearer.digest, bearer.token, ask, settings.SITE_URL
+            )
+        left = _Left(visit.receive)
+        turn, carrier, task = await own.whole(_begin(own, grant, ask, visit.reply))
+        watcher = asyncio.create_task(left.wait())
+        try:
+            await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done() and not carrier.over:
+                # Servers swallow what is sent to somebody who has gone: without this the provider
+                # would go on writing, and charging (stack.md 5).
+                await own.stop(turn, own.process)
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            if not carrier.over:
+                await own.stop(turn, own.process)
+            raise
+        finally:
+            watcher.cancel()
+
+
+async def _begin(
+    own: Hub, grant: Grant, ask: Ask, reply: Reply
+) -> tuple[int, Carrier, asyncio.Task[None]]:
+    """Open the row and start to carry, as one step that a leaving program cannot cut in two."""
+    sha256 = hashlib.sha256(ask.body).hexdigest()
+    opened = await database_sync_to_async(book.open_row)(grant, ask, own.process, sha256)
+    carrier = Carrier(own, grant, ask, opened, reply, sha256)
+    return opened.turn, carrier, own.work(opened.turn, carrier.run())
+
+
+class _Left:
+    """Waits until whoever asked has gone."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+
+    async def wait(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+
+def _require(visit: _Visit, method: str) -> None:
+    if visit.method != method:
+        visit.reply.add({"allow": method})
+        raise ApiError(405, "method_not_allowed", f"Use {method} here.")
+
+
+async def _body(visit: _Visit, most: int) -> bytes:
+    """The whole body. Raises ApiError for one that is too large or does not come."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while True:
+                message = await visit.receive()
+                if message["type"] == "http.disconnect":
+                    raise ApiError(400, "disconnected", "The request was not sent to its end.")
+                body += message.get("body", b"")
+                if len(body) > most:
+                    raise _too_large(most)
+                if not message.get("more_body"):
+                    return bytes(body)
+    except TimeoutError:
+        raise ApiError(408, "timeout", "The request did not arrive in time.") from None
+
+
+def _too_large(most: int) -> ApiError:
+    return ApiError(413, "too_large", f"The request is larger than {most >> 20} MiB.")
+
+
+async def _count(reply: Reply, who: str, limit: int) -> None:
+    """Count one request of this minute and say so in headers. Raises ApiError 429.
+
+    While Redis is away nothing can be counted; a started hub saw it a moment ago.
+    """
+    window, into = divmod(int(time.time()), WINDOW_SECONDS)
+    key = f"limit:v1:{who}:{window}"
+    try:
+        async with turnlog.client().pipeline(transaction=False) as pipe:
+            pipe.incr(key)
+            pipe.expire(key, WINDOW_SECONDS + 5)
+            used = int((await pipe.execute())[0])
+    except RedisError as error:
+        log.warning("rate not counted: %s", error)
+        return
+    reset = WINDOW_SECONDS - into
+    reply.add(
+        {
+            "x-ratelimit-limit-requests": str(limit),
+            "x-ratelimit-remaining-requests": str(max(0, limit - used)),
+            "x-ratelimit-reset-requests": f"{reset}s",
+        }
+    )
+    if used > limit:
+        raise ApiError(
+            429,
+            "rate_limit_exceeded",
+            f"This token may send {limit} requests a minute.",
+            retry=True,
+            retry_after=reset,
+        )
+
+
+async def _json(reply: Reply, document: dict[str, Any]) -> None:
+    await reply.whole(200, {"content-type": "application/json"}, orjson.dumps(document))
+
+
+relay = Relay()

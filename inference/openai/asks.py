@@ -1,0 +1,195 @@
+"""What a program asks of `/v1`, read from its bytes. Pure.
+
+The bytes go on as they came, except where that would cost the sender: a provider that has to add
+`stream_options.include_usage` signs another request than was sent (provider-protocol.md 12), and a
+name like `model@0x…` is ours, not the provider's.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from email.message import Message
+from email.parser import BytesParser
+from email.policy import HTTP
+from typing import Any
+
+import orjson
+
+from inference.openai.errors import ApiError
+from net import strictjson
+from net.errors import BadAnswer
+from net.limits import JsonLimits
+
+CHAT = "chat/completions"
+GENERATIONS = "images/generations"
+EDITS = "images/edits"
+TRANSCRIPTIONS = "audio/transcriptions"
+ENDPOINTS = (CHAT, GENERATIONS, EDITS, TRANSCRIPTIONS)
+#: Types of services (provider-protocol.md 1.1) that answer each.
+TYPES = {
+    CHAT: ("chatbot",),
+    GENERATIONS: ("text-to-image", "image-editing"),
+    EDITS: ("image-editing", "text-to-image"),
+    TRANSCRIPTIONS: ("speech-to-text",),
+}
+JSON_BYTES = 8 << 20
+#: What providers take (provider-protocol.md 1.2).
+FORM_BYTES = 32 << 20
+#: Set where a token has a spend limit and the program bounds nothing, and assumed for estimates.
+USUAL_MAX_TOKENS = 4096
+MOST_CHOICES = 64
+
+_SHAPE = JsonLimits(max_depth=64, max_bytes=JSON_BYTES)
+_PINNED = re.compile(r"(.+)@(0x[0-9a-fA-F]{40})", re.DOTALL)
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+_MAX_MODEL_CHARS = 200
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request for a model. `pin` is the provider's address ("" = whoever there is), `count` how
+    many answers or pictures, `max_tokens` 0 where it says none, `by_url` pictures behind URLs.
+    """
+
+    endpoint: str
+    content_type: str
+    body: bytes
+    model: str
+    pin: str = ""
+    stream: bool = False
+    count: int = 1
+    max_tokens: int = 0
+    by_url: bool = False
+
+    @property
+    def pictures(self) -> bool:
+        return self.endpoint.startswith("images/")
+
+
+def most_bytes(endpoint: str) -> int:
+    return FORM_BYTES if endpoint in (EDITS, TRANSCRIPTIONS) else JSON_BYTES
+
+
+def read(
+    endpoint: str, content_type: str, body: bytes, *, pin: str = "", bounded: bool = False
+) -> Ask:
+    """The request in `body`. `pin` is the `X-Provider` header; `bounded` sets `max_tokens` where a
+    chat request has none. Raises ApiError 400.
+    """
+    if pin and not _ADDRESS.fullmatch(pin):
+        raise _bad("invalid_provider", "X-Provider must be an address: 0x and 40 hex digits.")
+    if content_type.lower().startswith("multipart/form-data"):
+        if endpoint not in (EDITS, TRANSCRIPTIONS):
+            raise _bad("invalid_request", "This endpoint takes JSON.")
+        return _form(endpoint, content_type, body, pin)
+    if endpoint == TRANSCRIPTIONS:
+        raise _bad("invalid_request", "A transcription is asked for with multipart/form-data.")
+    return _json(endpoint, body, pin, bounded)
+
+
+def _json(endpoint: str, body: bytes, pin: str, bounded: bool) -> Ask:
+    try:
+        document = strictjson.loads(body, _SHAPE)
+    except BadAnswer as error:
+        raise _bad("invalid_json", f"The body cannot be read: {error}.") from None
+    if not isinstance(document, dict):
+        raise _bad("invalid_json", "The body must be a JSON object.")
+    name, pin = _model(document.get("model"), pin)
+    changed: dict[str, Any] = {} if document["model"] == name else {"model": name}
+    count = _whole(document, "n", most=MOST_CHOICES) or 1
+    max_tokens = 0
+    stream = document.get("stream") is True
+    if endpoint == CHAT:
+        max_tokens = _whole(document, "max_completion_tokens") or _whole(document, "max_tokens")
+        if not max_tokens and bounded:
+            max_tokens = changed["max_tokens"] = USUAL_MAX_TOKENS
+        wanted = document.get("stream_options")
+        wanted = wanted if isinstance(wanted, dict) else {}
+        if stream and wanted.get("include_usage") is not True:
+            changed["stream_options"] = {**wanted, "include_usage": True}
+    elif stream:
+        raise _bad("invalid_request", "Pictures are not streamed.")
+    return Ask(
+        endpoint=endpoint,
+        content_type="application/json",
+        body=orjson.dumps({**document, **changed}) if changed else body,
+        model=name,
+        pin=pin,
+        stream=stream,
+        count=count,
+        max_tokens=max_tokens,
+        by_url=document.get("response_format") == "url",
+    )
+
+
+def _form(endpoint: str, content_type: str, body: bytes, pin: str) -> Ask:
+    fields = form_fields(content_type, body)
+    if fields.get("stream", "false") not in ("", "false"):
+        raise _bad("invalid_request", "Only chat is streamed.")
+    given = fields.get("model", "")
+    name, pin = _model(given, pin)
+    if given != name:
+        part = b'name="model"\r\n\r\n%s\r\n'
+        if body.count(part % given.encode()) != 1:
+            raise _bad("invalid_request", "Name the provider in the X-Provider header instead.")
+        body = body.replace(part % given.encode(), part % name.encode())
+    count = fields.get("n", "") or "1"
+    if not (count.isascii() and count.isdigit() and 0 < int(count[:4]) <= MOST_CHOICES):
+        raise _bad("invalid_request", f"`n` must be a whole number from 1 to {MOST_CHOICES}.")
+    by_url = fields.get("response_format") == "url"
+    return Ask(endpoint, content_type, body, name, pin, count=int(count), by_url=by_url)
+
+
+def form_fields(content_type: str, body: bytes) -> dict[str, str]:
+    """The text fields of a form (files are left out), the first of each name; what providers do
+    with a repeated one is not ours to guess, so that is an error. Raises ApiError 400.
+    """
+    boundary = _headers(b"Content-Type: " + content_type.encode("latin-1", "replace")).get_param(
+        "boundary"
+    )
+    if not isinstance(boundary, str) or not 0 < len(boundary) <= 200:
+        raise _bad("invalid_request", "The form has no boundary.")
+    fields: dict[str, str] = {}
+    for part in body.split(b"--" + boundary.encode("latin-1", "replace"))[1:200]:
+        head, found, data = part.partition(b"\r\n\r\n")
+        if not found or len(head) > 4096:
+            continue
+        headers = _headers(head.strip())
+        name = headers.get_param("name", header="content-disposition")
+        if not isinstance(name, str) or headers.get_filename() is not None or len(data) > 100_000:
+            continue
+        if name in fields:
+            raise _bad("invalid_request", "A field of the form appears twice.")
+        fields[name[:100]] = data.removesuffix(b"\r\n").decode("utf-8", "replace")
+    return fields
+
+
+def _headers(head: bytes) -> Message:
+    return BytesParser(policy=HTTP).parsebytes(head + b"\r\n\r\n", headersonly=True)
+
+
+def _model(given: object, pin: str) -> tuple[str, str]:
+    """(name, pin) of `model` or `model@0x…`."""
+    if not isinstance(given, str) or not given.strip() or "\x00" in given:
+        raise _bad("model_missing", "Name a `model`; GET /v1/models lists them.")
+    match = _PINNED.fullmatch(given)
+    name = match[1] if match else given
+    if len(name) > _MAX_MODEL_CHARS:
+        raise _bad("model_missing", f"A model's name has at most {_MAX_MODEL_CHARS} characters.")
+    if match and pin and match[2].lower() != pin.lower():
+        raise _bad("invalid_provider", "`model` and X-Provider name two providers.")
+    return name, match[2] if match else pin
+
+
+def _whole(document: dict[str, Any], name: str, most: int = 10_000_000) -> int:
+    value = document.get(name)
+    if value is None:
+        return 0
+    if type(value) is not int or not 0 < value <= most:
+        raise _bad("invalid_request", f"`{name}` must be a whole number from 1 to {most}.")
+    return value
+
+
+def _bad(code: str, message: str) -> ApiError:
+    return ApiError(400, code, message)

@@ -1,0 +1,162 @@
+"""The row of each request that a program makes: opened before anything is sent, ended once.
+
+It is a `Turn` like every other question of its person, so that log, costs, signatures and clearing
+up after a dead process are the same. What was said is not kept: hashes, counts and signature are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from django.db import DatabaseError
+from django.utils import timezone
+
+from accounts import keys, tokens
+from accounts.models import AccessToken, User
+from inference import costs, services
+from inference.failures import Failure
+from inference.models import FeeKind, State, Turn, Verdict
+from inference.openai import outcome
+from inference.openai.asks import USUAL_MAX_TOKENS, Ask
+from inference.openai.choose import Grant
+from inference.openai.errors import ApiError
+from protocol import fees
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An open row and what was set aside for it (neuron)."""
+
+    turn: int
+    reserved: int
+
+
+@dataclass
+class Answered:
+    """How a request went; exact at every moment, as `inference.relay.Record` is."""
+
+    request_sha256: str
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    answer_id: str = ""
+    response_sha256: str = ""
+    size: int = 0
+    complete: bool = False
+    first_seconds: float | None = None
+    seconds: float = 0.0
+    usage: fees.Usage | None = None
+    finish_reason: str = ""
+    quantity: str = ""
+
+
+def open_row(grant: Grant, ask: Ask, process: str, request_sha256: str) -> Opened:
+    """Set aside what the request can cost at most, and write it down as open (2 statements).
+
+    Raises ApiError: the token ended or its limit is reached meanwhile, or the database is away.
+    """
+    listing = grant.listing
+    reserved = outcome.most(ask, grant.tariff, USUAL_MAX_TOKENS)
+    now = timezone.now()
+    try:
+        if not tokens.reserve(grant.token, grant.digest, reserved, now):
+            raise _why_not(grant.digest)
+        turn = Turn(
+            chat=grant.chat,
+            token_id=grant.token,
+            endpoint=ask.endpoint,
+            prompt_key=uuid4(),
+            process=process,
+            provider=listing.provider,
+            serving=listing.serving,
+            url=listing.url,
+            model=ask.model,
+            input_price=listing.input_price,
+            output_price=listing.output_price,
+            additional_info=listing.additional_info,
+            max_tokens=ask.max_tokens or (0 if ask.pictures else USUAL_MAX_TOKENS),
+            request_bytes=len(ask.body),
+            request_sha256=request_sha256,
+            fee=reserved,
+            expected_signer=grant.signer.address if grant.signer else "",
+            signer_acknowledged=bool(grant.signer and grant.signer.acknowledged),
+            routing_proof=bool(grant.signer and grant.signer.routing),
+        )
+        try:
+            turn.save(force_insert=True)
+        except DatabaseError:
+            tokens.correct(grant.token, reserved, 0)
+            raise
+    except DatabaseError:
+        raise ApiError(
+            503,
+            "unavailable",
+            "The database does not answer. Nothing was sent.",
+            retry=True,
+            retry_after=2,
+        ) from None
+    return Opened(turn.pk, reserved)
+
+
+def _why_not(digest: str) -> ApiError:
+    """Why nothing could be set aside for a token whose grant was still known."""
+    token = AccessToken.objects.filter(digest=digest).first()
+    now = timezone.now()
+    word = tokens.state(token, now) if token is not None else "revoked"
+    if word in ("revoked", "expired"):
+        return ApiError(
+            401,
+            f"token_{word}",
+            f"This token was {word}." if word == "revoked" else "This token has expired.",
+        )
+    return ApiError(
+        402,
+        "spend_limit_reached",
+        "This token's spend limit does not hold what the request can cost at most. Send a smaller "
+        "`max_tokens`, or make a token with a higher limit.",
+    )
+
+
+def end_row(
+    opened: Opened,
+    grant: Grant,
+    state: State,
+    answered: Answered,
+    cost: costs.Cost,
+    failure: Failure | None = None,
+) -> bool:
+    """Store how an open request ended and count what it cost. False if somebody else ended it."""
+    if failure is not None and failure.kind == "key_rejected":
+        keys.forget(User.objects.get(pk=grant.owner), grant.listing.provider)
+    interrupted = failure is not None and failure.kind == "interrupted"
+    usage = answered.usage
+    changed = Turn.objects.filter(pk=opened.turn, state=State.OPEN).update(
+        state=state,
+        response_headers=services.storable(answered.headers),
+        response_sha256=answered.response_sha256,
+        response_bytes=answered.size,
+        complete=answered.complete,
+        answer_id=answered.answer_id,
+        finish_reason=answered.finish_reason,
+        prompt_tokens=usage.prompt_tokens if usage else None,
+        completion_tokens=usage.completion_tokens if usage else None,
+        cached_tokens=usage.cached_tokens if usage else 0,
+        quantity=answered.quantity,
+        fee=cost.fee,
+        fee_kind=FeeKind(cost.kind),
+        first_token_ms=_ms(answered.first_seconds),
+        total_ms=_ms(answered.seconds),
+        failure=failure.kind if failure else "",
+        failure_status=failure.status if failure else 0,
+        retry_after=failure.retry_after if failure else 0,
+        verdict=Verdict.NOT_COMPARABLE if interrupted else Verdict.PENDING,
+        verdict_reason="not_received_whole" if interrupted else "",
+        ended_at=timezone.now(),
+    )
+    if changed:
+        tokens.correct(grant.token, opened.reserved, cost.fee)
+    return bool(changed)
+
+
+def _ms(seconds: float | None) -> int:
+    return 0 if seconds is None else max(1, round(seconds * 1000))

@@ -1,0 +1,279 @@
+"""Carries one request to its provider and the answer back, byte for byte.
+
+What one read of the provider's connection delivers goes out as one piece, no timer between; a
+reader that stops reading stops us from reading too, so that nothing piles up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+
+import orjson
+from channels.db import database_sync_to_async
+
+from inference import costs, failures, relay, signatures
+from inference.failures import Failure
+from inference.hub import Hub, spawn
+from inference.models import State, Turn, Verdict
+from inference.openai import book, errors, outcome
+from inference.openai.asks import Ask
+from inference.openai.book import Answered, Opened
+from inference.openai.choose import Grant
+from inference.openai.outcome import Outcome, Tail
+from inference.openai.reply import Reply
+from net.client import Answer
+from net.errors import NetError
+from net.limits import Limits
+
+log = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 5.0
+#: Until a stream begins, and between its pieces.
+FIRST_SECONDS, BETWEEN_SECONDS = 30.0, 60.0
+WHOLE_SECONDS = 900.0
+AFTER_DONE_SECONDS = 3.0
+CHAT_BYTES, PICTURE_BYTES = 16 << 20, 64 << 20
+#: Seconds before each question for the signature while the program waits for it.
+WAITS = (0.0, 0.25)
+_TYPES = (
+    "application/json",
+    "text/event-stream",
+    "text/plain",
+    "text/vtt",
+    "application/x-subrip",
+)
+
+
+class Carrier:
+    """One request under way. Work of the hub: it ends its row itself, also when cancelled."""
+
+    def __init__(
+        self, hub: Hub, grant: Grant, ask: Ask, opened: Opened, reply: Reply, sha256: str
+    ) -> None:
+        self._hub = hub
+        self._grant = grant
+        self._ask = ask
+        self._opened = opened
+        self._reply = reply
+        self._tail = Tail()
+        self._answered = Answered(sha256)
+        self._sent = False
+        self._stored = False
+        self._began = time.monotonic()
+        #: The answer has come; what is left is its proof. Clients leave at the closing mark.
+        self.over = False
+
+    async def run(self) -> None:
+        """1. send the request  2. pass the answer on  3. store how it ended, and its signature."""
+        failure: Failure | None = None
+        try:
+            async with self._asked() as answer:
+                if "event-stream" in answer.header("Content-Type"):
+                    failure = await self._stream(answer)
+                else:
+                    await self._whole(answer)
+        except asyncio.CancelledError:
+            if not self._hub.stopped(self._opened.turn):
+                failure = Failure("interrupted", "the server was restarted")
+        except NetError as error:
+            began = self._answered.first_seconds is not None
+            failure = relay.failure_of(error, began=began, sent=self._sent)
+        except Exception:
+            # The outermost frame of a request: whatever it was, the row must not stay open.
+            log.exception("request %s failed", self._opened.turn)
+            failure = Failure("interrupted", "an error of this site")
+        finally:
+            await asyncio.shield(spawn(self._end(failure)))
+
+    @asynccontextmanager
+    async def _asked(self) -> AsyncIterator[Answer]:
+        ask, listing = self._ask, self._grant.listing
+        slow = not ask.stream
+        async with self._hub.client.open(
+            "POST",
+            f"{listing.url.rstrip('/')}/v1/proxy/{ask.endpoint}",
+            headers={
+                "Authorization": self._grant.authorization,
+                "Content-Type": ask.content_type,
+                "Accept": "text/event-stream" if ask.stream else "*/*",
+            },
+            body=ask.body,
+            limits=Limits(
+                connect=CONNECT_SECONDS,
+                first_byte=WHOLE_SECONDS if slow else FIRST_SECONDS,
+                between=BETWEEN_SECONDS,
+                total=WHOLE_SECONDS,
+                max_bytes=PICTURE_BYTES if ask.pictures else CHAT_BYTES,
+                max_redirects=0,
+            ),
+        ) as answer:
+            self._sent = True
+            self._answered.status = answer.status
+            self._answered.answer_id = relay.answer_id(answer)
+            self._answered.headers = relay.headers(answer)
+            yield answer
+
+    async def _stream(self, answer: Answer) -> Failure | None:
+        """Pass a stream on; then its row, its signature, and a comment that says both."""
+        tail, send = self._tail, self._reply.data
+        await self._reply.start(200, {**self._headers(answer), "x-accel-buffering": "no"})
+        async with aclosing(answer.chunks()) as chunks:
+            async for chunk in chunks:
+                if not tail.size:
+                    self._answered.first_seconds = time.monotonic() - self._began
+                tail.took(chunk)
+                await send(chunk)
+                if tail.done():
+                    self.over = True
+                    await self._rest(chunks)
+                    break
+        self.over = True
+        self._answered.complete = answer.delimited or tail.done()
+        found = outcome.of_stream(tail)
+        failure = None
+        if found.error:
+            failure = Failure("provider_error", found.error)
+        elif not tail.done() and not found.finish_reason:
+            failure = Failure("cut_off", "the answer ended without its closing mark")
+        cost = await self._store(self._state(failure), found, tail.bytes(), failure)
+        verdict = await self._verdict()
+        await self._reply.end(_error_event(failure) + self._comment(verdict, cost))
+        return failure
+
+    async def _rest(self, chunks: AsyncIterator[bytes]) -> None:
+        """What a provider sends behind the closing mark: the signature may cover it, nobody waits
+        long for it, and no failure matters any more.
+        """
+        try:
+            async with asyncio.timeout(AFTER_DONE_SECONDS):
+                async for chunk in chunks:
+                    self._tail.took(chunk)
+                    await self._reply.data(chunk)
+        except (TimeoutError, NetError):
+            pass
+
+    async def _whole(self, answer: Answer) -> None:
+        """Read a whole answer, so that its headers can say what was proven and what it cost."""
+        body = await answer.read()
+        self.over = True
+        self._tail.took(body)
+        self._answered.first_seconds = time.monotonic() - self._began
+        self._answered.complete = answer.delimited
+        chat = self._ask.endpoint == "chat/completions"
+        found = outcome.of_chat(body) if chat else Outcome(done=True)
+        failure = Failure("provider_error", found.error) if found.error else None
+        cost = await self._store(self._state(failure), found, body, failure)
+        verdict = await self._verdict()
+        headers = {
+            **self._headers(answer),
+            "x-verification": str(verdict),
+            "x-response-sha256": self._answered.response_sha256,
+            "x-cost-neuron": str(cost.fee),
+            "x-cost-kind": cost.kind,
+        }
+        await self._reply.whole(200, headers, body)
+
+    def _headers(self, answer: Answer) -> dict[str, str]:
+        given = answer.header("Content-Type")
+        known = given.partition(";")[0].strip().lower() in _TYPES
+        headers = {
+            "content-type": given[:100] if known else "application/octet-stream",
+            "x-provider": self._grant.listing.provider,
+            "x-verification-id": str(self._opened.turn),
+            "x-request-sha256": self._answered.request_sha256,
+        }
+        if self._answered.answer_id:
+            headers["zg-res-key"] = self._answered.answer_id
+        return headers
+
+    def _state(self, failure: Failure | None) -> State:
+        if failure is None:
+            return State.ANSWERED
+        return State.CUT_OFF if self._tail.size else State.FAILED
+
+    async def _store(
+        self, state: State, found: Outcome, body: bytes, failure: Failure | None = None
+    ) -> costs.Cost:
+        """Write the end of the row; once."""
+        answered, grant = self._answered, self._grant
+        answered.seconds = time.monotonic() - self._began
+        answered.size = self._tail.size
+        answered.response_sha256 = self._tail.sha256 if self._tail.size else ""
+        answered.usage, answered.finish_reason = found.usage, found.finish_reason
+        if state == State.ANSWERED:
+            cost = outcome.cost(self._ask, grant.tariff, body, found, self._opened.reserved)
+            if self._ask.pictures:
+                made = outcome.of_pictures(body)
+                answered.response_sha256 = ",".join(made or ())
+                answered.quantity = f"{len(made or ())} pictures"
+                answered.complete = answered.complete and made is not None
+        else:
+            free = failure is not None and failure.kind in failures.NOT_CHARGED
+            known = costs.of_answer(
+                grant.tariff,
+                usage=found.usage,
+                text="",
+                finished=False,
+                failure=failure,
+                maximum=self._opened.reserved,
+            )
+            cost = costs.Cost(0, "none") if free else known
+        self._stored = True
+        await database_sync_to_async(book.end_row)(
+            self._opened, grant, state, answered, cost, failure
+        )
+        return cost
+
+    async def _verdict(self) -> Verdict:
+        """Ask for the signature; what is not there soon is asked for again by the worker."""
+        waits = WAITS if self._answered.complete else WAITS[:1]
+        return await signatures.settle(self._hub.client, self._opened.turn, waits=waits)
+
+    async def _end(self, failure: Failure | None) -> None:
+        """Whatever happened: the row is ended and the program has an answer."""
+        if not self._stored:
+            stopped = failure is None
+            state = State.STOPPED if stopped else self._state(failure)
+            self._answered.complete = False
+            found = outcome.of_stream(self._tail)
+            await self._store(state, found, b"", failure)
+            if not (failure and failure.kind == "interrupted"):
+                await self._verdict()
+        if self._reply.ended or failure is None:
+            return
+        if not self._reply.started:
+            await self._reply.error(errors.of_failure(failure))
+        else:
+            await self._reply.end(_error_event(failure))
+
+    def _comment(self, verdict: Verdict, cost: costs.Cost) -> bytes:
+        said = {
+            "verification": {"id": str(self._opened.turn), "verdict": str(verdict)},
+            "provider": self._grant.listing.provider,
+            "request_sha256": self._answered.request_sha256,
+            "response_sha256": self._answered.response_sha256,
+            "cost": {"neuron": str(cost.fee), "kind": cost.kind},
+        }
+        return b": " + orjson.dumps(said) + b"\n\n"
+
+
+def _error_event(failure: Failure | None) -> bytes:
+    """A failure in the middle of a stream, in the form that the OpenAI clients raise. The blank
+    lines end whatever the provider left half said.
+    """
+    if failure is None:
+        return b""
+    return b"\n\ndata: " + orjson.dumps(errors.of_failure(failure).document) + b"\n\n"
+
+
+async def verification(turn_id: int, hub: Hub) -> Turn:
+    """A request's row; its signature is asked for once more where it is still missing."""
+    turn: Turn = await database_sync_to_async(Turn.objects.get)(pk=turn_id)
+    if turn.verdict == Verdict.PENDING and turn.state != State.OPEN:
+        await signatures.settle(hub.client, turn_id)
+        turn = await database_sync_to_async(Turn.objects.get)(pk=turn_id)
+    return turn

@@ -1,0 +1,267 @@
+"""Who answers a program's request, and whether it may ask: everything that does not change from one
+request to the next.
+
+What is found is good for a moment (`CACHED_SECONDS`), so that a program that asks often does not
+make us read the same rows each time. Revocation, expiry and spend limit are not among it: the
+statement that sets money aside checks them for every request (`accounts.tokens.reserve`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.db import IntegrityError
+from django.utils import timezone
+
+from accounts import keys, tokens
+from accounts.crypto import Unreadable
+from accounts.errors import Problem
+from accounts.models import AccessToken, User
+from attestation import assurance, verify
+from inference import guard, readiness, seals
+from inference.errors import NotReady
+from inference.models import Chat, Medium
+from inference.openai import asks
+from inference.openai.asks import Ask
+from inference.openai.errors import ApiError
+from ledger import selectors as ledger
+from ledger.models import Kind
+from ledger.records import Listing
+from protocol import fees
+
+CACHED_SECONDS = 2.0
+MOST_CACHED = 2048
+#: More providers of one model than this are not looked at one by one.
+MOST_CHOICES = 50
+NO_PROVIDER = "0x" + "0" * 40
+
+_STATUS = {
+    "no_service": 404,
+    "signer_not_accepted": 403,
+    "no_ledger": 402,
+    "not_funded": 402,
+    "not_acknowledged": 403,
+    "no_key": 403,
+    guard.CODE: 403,
+}
+_WHY = {
+    "no_service": "This provider offers no such service any more.",
+    "signer_not_accepted": "The network's owner has not accepted this provider's signing key.",
+    "no_ledger": "You have no compute account yet. Deposit first.",
+    "not_funded": "Your balance at this provider does not cover its reserve and this request.",
+    "not_acknowledged": "You have not accepted this provider's signing key yet.",
+    "no_key": "You have no key for this provider, or it has expired. Your wallet makes one.",
+}
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What one token may ask of one service; `authorization` is the whole header of the stored
+    provider key, `bounded`: the token has a spend limit.
+    """
+
+    token: int
+    digest: str
+    per_minute: int
+    bounded: bool
+    owner: int
+    chat: Chat
+    listing: Listing
+    signer: verify.Signer | None
+    authorization: str
+    tariff: fees.Tariff
+    until: float
+
+
+class Grants:
+    """Grants of the last moment, by token and by what is asked."""
+
+    def __init__(self, seconds: float = CACHED_SECONDS) -> None:
+        self._seconds = seconds
+        self._known: OrderedDict[tuple[str, ...], Grant] = OrderedDict()
+
+    def known(self, digest: str, ask: Ask) -> Grant | None:
+        """A grant that is still good; costs no query."""
+        found = self._known.get(_key(digest, ask))
+        return found if found is not None and found.until > time.monotonic() else None
+
+    def find(self, digest: str, token: AccessToken, ask: Ask, site: str) -> Grant:
+        """Read a grant (about 14 queries). Raises ApiError."""
+        found = _grant(digest, token, ask, time.monotonic() + self._seconds, site)
+        key = _key(digest, ask)
+        self._known[key] = found
+        self._known.move_to_end(key)
+        while len(self._known) > MOST_CACHED:
+            self._known.popitem(last=False)
+        return found
+
+    def forget(self, digest: str, ask: Ask) -> None:
+        self._known.pop(_key(digest, ask), None)
+
+
+def _key(digest: str, ask: Ask) -> tuple[str, ...]:
+    return digest, ask.endpoint, ask.model, ask.pin.lower()
+
+
+def token_of(secret: str, scope: str = "") -> AccessToken:
+    """The living token of a secret (1 query). Raises ApiError 401 or 403."""
+    try:
+        return tokens.find(secret, scope)
+    except Problem as problem:
+        raise of_problem(problem) from None
+
+
+def of_problem(problem: Problem) -> ApiError:
+    return ApiError(problem.status, problem.code, f"{problem.title} {problem.fix}".strip())
+
+
+def _grant(digest: str, token: AccessToken, ask: Ask, until: float, site: str) -> Grant:
+    if token.model_names and ask.model not in token.model_names:
+        raise ApiError(403, "model_not_allowed", "This token may not ask that model.")
+    listing = _service(token, ask)
+    signer = _signer(listing)
+    if token.verified_only:
+        try:
+            guard.check(listing, signer)
+        except NotReady as error:
+            raise ApiError(403, error.code, error.sentence) from None
+    _require_ready(token.user, listing, site)
+    return Grant(
+        token=token.pk,
+        digest=digest,
+        per_minute=token.per_minute,
+        bounded=token.spend_limit is not None,
+        owner=token.user_id,
+        chat=relay_chat(token.user),
+        listing=listing,
+        signer=signer,
+        authorization=_authorization(token.user, listing, site),
+        tariff=fees.tariff(listing.input_price, listing.output_price, listing.additional_info),
+        until=until,
+    )
+
+
+def relay_chat(user: User) -> Chat:
+    """Where a person's programs' requests are gathered; made with the first."""
+    rows = Chat.objects.filter(owner=user, medium=Medium.RELAY)
+    found = rows.first()
+    if found is not None:
+        return found
+    sealed = seals.seal_key(seals.new_key())
+    try:
+        return Chat.objects.create(
+            owner=user, medium=Medium.RELAY, key_sealed=sealed, provider=NO_PROVIDER
+        )
+    except IntegrityError:
+        return rows.get()
+
+
+# --- which service --------------------------------------------------------------------------------
+
+
+def candidates(model: str, endpoint: str, providers: Iterable[str]) -> list[Listing]:
+    """Services of a model that answer an endpoint, their signer accepted, among `providers` (empty:
+    all), cheapest first (3 queries).
+    """
+    query = ledger.ServiceQuery(kind=Kind.INFERENCE.value, model=model, sort="price")
+    rows = ledger.services(query, page_size=ledger.MAX_PAGE_SIZE).items
+    allowed = set(providers)
+    best: dict[str, Listing] = {}
+    for row in rows:
+        fits = row.service_type in asks.TYPES[endpoint] and row.tee_signer_acknowledged
+        if not fits or (allowed and row.provider not in allowed):
+            continue
+        known = best.get(row.provider)
+        if known is None or (row.recommended and not known.recommended):
+            best[row.provider] = row
+    return list(best.values())
+
+
+def verified(listing: Listing) -> bool:
+    """By the strict reading of `attestation.assurance` (5 queries)."""
+    signer = _signer(listing)
+    return assurance.of(listing, signer.address if signer else "").holds
+
+
+def _service(token: AccessToken, ask: Ask) -> Listing:
+    found = candidates(ask.model, ask.endpoint, token.providers)
+    if ask.pin:
+        pinned = ledger.address_of(ask.pin)
+        if token.providers and pinned not in token.providers:
+            raise ApiError(403, "provider_not_allowed", "This token may not ask that provider.")
+        for listing in found:
+            if listing.provider == pinned:
+                return listing
+        raise ApiError(
+            404,
+            "model_not_found",
+            "That provider offers no such model here, or the network's owner has not accepted its "
+            "signing key. GET /v1/models lists what there is.",
+            more={"choices": [_choice(x) for x in found[:MOST_CHOICES]]},
+        )
+    if not found:
+        raise ApiError(
+            404, "model_not_found", "No provider offers this model. GET /v1/models lists them."
+        )
+    good = [listing for listing in found[:MOST_CHOICES] if verified(listing)]
+    if len(good) == 1:
+        return good[0]
+    said = f"{len(good)} verified providers offer" if good else "No verified provider offers"
+    raise ApiError(
+        400,
+        "provider_ambiguous",
+        f"{said} this model; say which one you mean: `model@0x…` or the header X-Provider. "
+        "`choices` lists them, cheapest first.",
+        more={"choices": [{**_choice(x), "verified": x in good} for x in found[:MOST_CHOICES]]},
+    )
+
+
+def _choice(listing: Listing) -> dict[str, object]:
+    return {
+        "provider": listing.provider,
+        "model": f"{listing.model}@{listing.provider}",
+        "input_price": str(listing.input_price),
+        "output_price": str(listing.output_price),
+    }
+
+
+def _signer(listing: Listing) -> verify.Signer | None:
+    return verify.signer_of(
+        tee_signer=listing.tee_signer,
+        acknowledged=listing.tee_signer_acknowledged,
+        verifiability=listing.verifiability,
+        additional_info=listing.additional_info,
+    )
+
+
+# --- what the person has there --------------------------------------------------------------------
+
+
+def _require_ready(user: User, listing: Listing, site: str) -> None:
+    """Raises ApiError where the provider would surely refuse; its own count decides in the end."""
+    state = readiness.check(user, listing, 1, 0)
+    if not state.ready:
+        raise not_ready(state.code, listing, site)
+
+
+def not_ready(code: str, listing: Listing, site: str) -> ApiError:
+    where = f"{site}/playground/chat?provider={listing.provider}"
+    if code in ("no_ledger", "not_funded"):
+        where = f"{site}/account?action=transfer&provider={listing.provider}"
+    return ApiError(
+        _STATUS.get(code, 403), code, f"{_WHY[code]} {where}", more={"provider": listing.provider}
+    )
+
+
+def _authorization(user: User, listing: Listing, site: str) -> str:
+    key = keys.usable(user, listing.provider, timezone.now())
+    try:
+        if key is not None:
+            keys.touch(key, timezone.now())
+            return key.bearer()
+    except Unreadable:
+        keys.forget(user, listing.provider)
+    raise not_ready("no_key", listing, site)

@@ -1,0 +1,126 @@
+"""`/v1/models` and `/v1/verifications/{id}` as JSON."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from accounts.models import AccessToken
+from inference.models import Turn
+from inference.openai import asks, choose
+from inference.openai.errors import ApiError
+from ledger import selectors as ledger
+from ledger.models import Kind
+from ledger.records import Listing
+
+CACHED_SECONDS = 5.0
+_known: tuple[float, list[tuple[Listing, bool]]] = (0.0, [])
+
+
+def models(token: AccessToken) -> dict[str, Any]:
+    """What a token may ask: each service as `model@provider`, and the plain name where it means one
+    verified provider.
+    """
+    found = [
+        (listing, good)
+        for listing, good in _services()
+        if (not token.providers or listing.provider in token.providers)
+        and (not token.model_names or listing.model in token.model_names)
+        and (good or not token.verified_only)
+    ]
+    verified: dict[tuple[str, str], list[Listing]] = {}
+    for listing, good in found:
+        if good:
+            verified.setdefault((listing.model, listing.service_type), []).append(listing)
+    plain = [_entry(x[0], True, x[0].model) for x in verified.values() if len(x) == 1]
+    every = [_entry(x, good, f"{x.model}@{x.provider}") for x, good in found]
+    return {"object": "list", "data": plain + every}
+
+
+def model(token: AccessToken, name: str) -> dict[str, Any]:
+    """One entry of the list. Raises ApiError 404."""
+    for entry in models(token)["data"]:
+        if entry["id"] == name:
+            return dict(entry)
+    raise ApiError(404, "model_not_found", "There is no such model; GET /v1/models lists them.")
+
+
+def _services() -> list[tuple[Listing, bool]]:
+    """Services that can be asked here and whether each is verified; read every few seconds."""
+    global _known
+    until, found = _known
+    if until < time.monotonic():
+        types = {kind for kinds in asks.TYPES.values() for kind in kinds}
+        query = ledger.ServiceQuery(kind=Kind.INFERENCE.value, sort="price")
+        rows = ledger.services(query, page_size=ledger.MAX_PAGE_SIZE).items
+        found = [
+            (row, choose.verified(row))
+            for row in rows
+            if row.service_type in types and row.tee_signer_acknowledged
+        ]
+        _known = (time.monotonic() + CACHED_SECONDS, found)
+    return found
+
+
+def _entry(listing: Listing, verified: bool, name: str) -> dict[str, Any]:
+    return {
+        "id": name,
+        "object": "model",
+        "created": listing.updated_at_unix,
+        "owned_by": listing.provider,
+        "provider": listing.provider,
+        "type": listing.service_type,
+        "endpoints": [f"/v1/{x}" for x in asks.ENDPOINTS if listing.service_type in asks.TYPES[x]],
+        "verified": verified,
+        "pricing": {
+            "input_neuron": str(listing.input_price),
+            "output_neuron": str(listing.output_price),
+        },
+    }
+
+
+def mine(token: AccessToken, number: str) -> int:
+    """The id of a request that a token may see: with `read` any of its person's, else its own.
+
+    Raises ApiError 404.
+    """
+    rows = Turn.objects.filter(chat__owner=token.user_id, chat__deleted_at=None)
+    if not token.may_read:
+        rows = rows.filter(token=token)
+    if number.isascii() and number.isdecimal() and len(number) < 19:
+        found = rows.filter(pk=int(number)).values_list("pk", flat=True).first()
+        if found is not None:
+            return int(found)
+    raise ApiError(404, "not_found", "There is no such verification.")
+
+
+def verification(turn: Turn) -> dict[str, Any]:
+    """Everything that a verdict rests on; enough to judge it again without us."""
+    return {
+        "id": str(turn.pk),
+        "object": "verification",
+        "created": int(turn.created_at.timestamp()),
+        "verdict": turn.verdict,
+        "reason": turn.verdict_reason,
+        "state": turn.state,
+        "failure": turn.failure,
+        "endpoint": turn.endpoint or "chat/completions",
+        "model": turn.model,
+        "provider": turn.provider,
+        "serving": turn.serving,
+        "answer_id": turn.answer_id,
+        "complete": turn.complete,
+        "request_sha256": turn.request_sha256,
+        "response_sha256": turn.response_sha256,
+        "signed_request_sha256": turn.signed_request,
+        "signed_response_sha256": turn.signed_response,
+        "expected_signer": turn.expected_signer,
+        "signer": turn.signer,
+        "scheme": turn.scheme,
+        "signature": turn.signature,
+        "usage": {
+            "prompt_tokens": turn.prompt_tokens,
+            "completion_tokens": turn.completion_tokens,
+        },
+        "cost": {"neuron": str(turn.fee), "kind": turn.fee_kind},
+    }

@@ -1,0 +1,157 @@
+"""What an answer's bytes say about itself: tokens, the end, a failure, and what it costs. Pure.
+
+Streams are not read while they pass: everything that counts stands near their end, so the last
+TAIL_BYTES are kept and read once. Only an answer whose provider counted nothing has to be read
+whole, which those up to TAIL_BYTES can be.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from dataclasses import dataclass
+
+import orjson
+
+from inference import costs, wire
+from inference.openai.asks import Ask
+from protocol import fees, media
+
+TAIL_BYTES = 256 << 10
+_DONE = b"data: [DONE]"
+_MOST = 2**256 - 1
+
+
+class Tail:
+    """The hash of all bytes that passed, their number, and the last of them."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._kept: deque[bytes] = deque()
+        self._kept_bytes = 0
+        self.size = 0
+
+    def took(self, data: bytes) -> None:
+        self._hash.update(data)
+        length = len(data)
+        self.size += length
+        self._kept.append(data)
+        self._kept_bytes += length
+        while self._kept_bytes - len(self._kept[0]) >= TAIL_BYTES:
+            self._kept_bytes -= len(self._kept.popleft())
+
+    @property
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing was let go."""
+        return self.size == self._kept_bytes
+
+    def done(self) -> bool:
+        """Whether the closing mark of a stream has come."""
+        end = self._kept[-1] if self._kept else b""
+        if len(end) < 64 and len(self._kept) > 1:
+            end = self._kept[-2][-64:] + end
+        return _DONE in end[-64:]
+
+    def bytes(self) -> bytes:
+        return b"".join(self._kept)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`usage` is the provider's count; `text` all words where that had to be read; `read`: whether
+    the answer could be read at all.
+    """
+
+    usage: fees.Usage | None = None
+    finish_reason: str = ""
+    error: str = ""
+    text: str = ""
+    done: bool = False
+    readable: bool = True
+
+
+def of_stream(tail: Tail) -> Outcome:
+    """What the end of an event stream says. A line that was cut at the front is left out."""
+    data = tail.bytes()
+    if not tail.whole:
+        data = data[data.find(b"\n\n") + 2 :]
+    usage: fees.Usage | None = None
+    reason = error = ""
+    words: list[str] = []
+    done = False
+    try:
+        for event in wire.EventParser().feed(data):
+            piece = wire.read_event(event)
+            usage = piece.usage or usage
+            reason = piece.finish_reason or reason
+            error = error or piece.error
+            words.append(piece.text)
+            if piece.done:
+                done = True
+                break
+    except wire.BadStream:
+        return Outcome(usage, reason, error, readable=False)
+    return Outcome(usage, reason, error, "".join(words) if tail.whole else "", done, tail.whole)
+
+
+def of_chat(body: bytes) -> Outcome:
+    """What a chat answer in one document says."""
+    try:
+        piece = wire.read_body(body)
+    except wire.BadStream:
+        return Outcome(readable=False)
+    return Outcome(piece.usage, piece.finish_reason, piece.error, piece.text, True)
+
+
+def of_pictures(body: bytes) -> tuple[str, ...] | None:
+    """The hash of each picture, in order; None where they do not travel inside the answer."""
+    try:
+        found = media.pictures(orjson.loads(body))
+    except orjson.JSONDecodeError:
+        return None
+    return None if found is None else tuple(hashlib.sha256(x).hexdigest() for x in found)
+
+
+# --- money ----------------------------------------------------------------------------------------
+
+
+def most(ask: Ask, tariff: fees.Tariff, max_tokens: int) -> int:
+    """The most that `ask` can cost; neuron. `max_tokens` is assumed where it says none."""
+    if ask.pictures:
+        fee = fees.image_fee(tariff.output_price, ask.count)
+    elif ask.endpoint == "audio/transcriptions":
+        seconds = -(-len(ask.body) // _SPEECH_BYTES_PER_SECOND)
+        fee = max(tariff.output_price, tariff.input_price) * max(seconds, 1)
+    else:
+        return costs.most(tariff, len(ask.body), (ask.max_tokens or max_tokens) * ask.count)
+    return min(fee, _MOST)
+
+
+#: 32 kbit/s, a low rate for speech; a guess for the reserve only.
+_SPEECH_BYTES_PER_SECOND = 4000
+
+
+def cost(ask: Ask, tariff: fees.Tariff, body: bytes, outcome: Outcome, maximum: int) -> costs.Cost:
+    """What an answer that came whole costs, and how sure that is."""
+    if ask.pictures:
+        found = of_pictures(body)
+        count = min(len(found), ask.count) if found else ask.count
+        return costs.Cost(min(fees.image_fee(tariff.output_price, count), _MOST), "known")
+    if ask.endpoint == "audio/transcriptions":
+        # The sources disagree about seconds (provider-protocol.md 5.1), so this is never certain.
+        fee = media.transcription_fee(tariff, "sdk", body)
+        return costs.Cost(min(fee, _MOST), "estimated")
+    if outcome.usage is None and not outcome.readable:
+        return costs.Cost(maximum, "unknown")
+    return costs.of_answer(
+        tariff,
+        usage=outcome.usage,
+        text=outcome.text,
+        finished=True,
+        failure=None,
+        maximum=maximum,
+    )
