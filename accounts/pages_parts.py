@@ -42,8 +42,8 @@ def tabs(current: str) -> tuple[Link, ...]:
     """The pages of an account."""
     pages = (("Funds", "/account"), ("Refunds", "/account/refunds"))
     more = (("Transactions", "/account/transactions"), ("Keys", "/account/keys"))
-    spent = (("Analytics", "/account/analytics"),)
-    return tuple(Link(label, path, path == current) for label, path in (*pages, *more, *spent))
+    told = (("Analytics", "/account/analytics"), ("Alerts", "/account/alerts"))
+    return tuple(Link(label, path, path == current) for label, path in (*pages, *more, *told))
 
 
 @dataclass(frozen=True)

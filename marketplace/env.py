@@ -6,9 +6,27 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
+
+
+@dataclass(frozen=True)
+class Mail:
+    """A mail server; `starttls`: encrypted after a greeting, `tls`: from the first byte."""
+
+    host: str = ""
+    port: int = 25
+    user: str = ""
+    password: str = ""
+    starttls: bool = False
+    tls: bool = False
+
+
+#: Schemes of EMAIL_URL and the port each has by custom.
+_MAIL_PORTS = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
 
 
 class Env:
@@ -108,6 +126,31 @@ class Env:
         if value and not re.fullmatch(r"[0-9a-fA-F]{64}", value):
             raise ImproperlyConfigured(f"{name} is not 64 hex digits; fix or unset it")
         return value
+
+    def mail(self, name: str) -> Mail:
+        """`smtp://`, `smtp+tls://` (STARTTLS) or `smtps://`, with `user:password@host:port`. The
+        value is never repeated: it holds a password."""
+        raw = self.text(name)
+        if not raw:
+            return Mail()
+        try:
+            parts = urlsplit(raw)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host, port, parts = None, None, urlsplit("")
+        if parts.scheme not in _MAIL_PORTS or not host or parts.path.strip("/"):
+            raise ImproperlyConfigured(
+                f"{name} must look like smtp+tls://user:password@mail.example.org:587 "
+                f"({', '.join(_MAIL_PORTS)}); fix or unset it"
+            )
+        return Mail(
+            host=host,
+            port=port or _MAIL_PORTS[parts.scheme],
+            user=unquote(parts.username or ""),
+            password=unquote(parts.password or ""),
+            starttls=parts.scheme == "smtp+tls",
+            tls=parts.scheme == "smtps",
+        )
 
     def neuron(self, name: str, default: int) -> int:
         """An amount in neuron, at most what a uint256 holds."""

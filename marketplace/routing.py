@@ -6,10 +6,12 @@ from typing import Any
 
 from django.urls import path
 
+from alerts.consumers import InboxConsumer
 from inference.consumers import ChatConsumer
 from marketplace.consumers import LiveConsumer
 
 websocket_urlpatterns: list[Any] = [
     path("ws/chat/<uuid:chat>", ChatConsumer.as_asgi()),
+    path("ws/inbox", InboxConsumer.as_asgi()),
     path("ws/live", LiveConsumer.as_asgi()),
 ]

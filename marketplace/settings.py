@@ -135,6 +135,7 @@ INSTALLED_APPS = [
     "django_htmx",
     "template_partials",
     "marketplace",
+    "alerts",
     "inference",
     "accounts",
     "probes",
@@ -299,6 +300,8 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "verify-services": {"task": "attestation.sweep", "schedule": 15.0},
     "probe-services": {"task": "probes.sweep", "schedule": 15.0},
     "prune": {"task": "marketplace.prune", "schedule": 24 * 3600.0},
+    "look-for-alerts": {"task": "alerts.sweep", "schedule": 15.0},
+    "deliver-alerts": {"task": "alerts.deliver", "schedule": 10.0},
 }
 
 STATIC_URL = "/static/"
@@ -316,6 +319,16 @@ STORAGES = {
         else "django.contrib.staticfiles.storage.StaticFilesStorage"
     },
 }
+
+# --- mail -----------------------------------------------------------------------------------------
+
+#: Empty without EMAIL_URL: the site then sends no mail, and says so where one would ask for it.
+_mail = env.mail("EMAIL_URL")
+EMAIL_HOST, EMAIL_PORT = _mail.host, _mail.port
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail.user, _mail.password
+EMAIL_USE_TLS, EMAIL_USE_SSL = _mail.starttls, _mail.tls
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", f"0G Market <no-reply@{urlsplit(SITE_URL).hostname}>")
 
 # --- logging --------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("sitemap-<slug:section>-<int:number>.xml", sitemap.file, name="sitemap-file"),
     path("", include("marketplace.api_urls")),
     path("", include("accounts.urls")),
+    path("", include("alerts.urls")),
     path("", include("inference.urls")),
     path("docs", docs, name="docs"),
     path("docs/<slug:slug>.md", markdown, name="docs-markdown"),

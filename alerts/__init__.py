@@ -1,0 +1,1 @@
+"""What somebody wants to be told about, and how they were told."""

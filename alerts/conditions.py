@@ -1,0 +1,365 @@
+"""What a rule finds: conditions that hold now, and events of the past. Reads only.
+
+Every reader takes a batch of rules of one kind (with their users) and asks a fixed number of
+queries, however many rules there are.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from accounts import money
+from alerts.kinds import CHANGES, Kind, moved
+from alerts.models import Rule
+from attestation.models import Fact, Finding
+from ledger import selectors as ledger
+from ledger.models import Ledger, ServiceChange, ServingContract, SubAccount
+from ledger.records import Position
+from probes.models import Health
+from probes.models import State as Seen
+
+#: Rows of changes looked at in one go; what is left comes with the next sweep.
+MOST_CHANGES = 2_000
+#: One probe that failed is no news yet.
+FAILURES = 2
+FINDINGS = {
+    Fact.REGRESSION: "its verification became worse",
+    Fact.SAME_PPID: "it showed evidence of a machine that another provider shows too",
+    Fact.SAME_GPU: "it showed a GPU that another provider shows too",
+    Fact.SIGNER_REUSED: "its signing key is another provider's too",
+    Fact.COMPOSE_CHANGED: "it runs other software than before",
+    Fact.IDENTICAL_EVIDENCE: "it showed evidence that had been shown before",
+    Fact.SIGNER_DIFFERS: "its chain entry names another key than its evidence",
+}
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One thing to tell. `subject` names what it is about among all that a rule can find;
+    `occurrence` tells this time from other times."""
+
+    subject: str
+    occurrence: str
+    title: str
+    text: str
+    path: str
+    provider: str = ""
+    value: str = ""
+    at: dt.datetime | None = None
+
+
+Found = Mapping[int, Sequence[Hit]]
+
+
+def short(address: str) -> str:
+    return f"{address[:6]}…{address[-4:]}"
+
+
+# --- what people hold ---------------------------------------------------------------------------
+
+
+def positions(rules: Iterable[Rule]) -> dict[str, list[Position]]:
+    """Live sub-accounts by user (2 queries)."""
+    known = ledger.contracts()
+    rows = SubAccount.current.filter(
+        user__in={rule.user.address for rule in rules}, live=True
+    ).order_by("serving", "provider")
+    held: dict[str, list[Position]] = defaultdict(list)
+    for row in rows:
+        held[row.user].append(Position.of(row, known))
+    return held
+
+
+def _scopes(rules: Sequence[Rule]) -> dict[int, set[str]]:
+    """The providers each rule is about (2 queries)."""
+    open_ones = [rule for rule in rules if not rule.provider]
+    held = positions(open_ones) if open_ones else {}
+    return {
+        rule.pk: {rule.provider}
+        if rule.provider
+        else {p.provider for p in held.get(rule.user.address, ()) if p.balance}
+        for rule in rules
+    }
+
+
+# --- conditions that hold for a while -------------------------------------------------------------
+
+
+def low_balance(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
+    held = positions(rules)
+    return {
+        rule.pk: [
+            Hit(
+                subject=f"{p.serving}:{p.provider}",
+                occurrence=f"{p.serving}:{p.provider}:{now.isoformat()}",
+                title=f"{money.short(p.spendable)} 0G left at {short(p.provider)}",
+                text=f"That is below your {money.exact(rule.threshold or 0)} 0G.",
+                path=_form("transfer", p),
+                provider=p.provider,
+            )
+            for p in held.get(rule.user.address, ())
+            if (not rule.provider or p.provider == rule.provider)
+            and p.spendable < (rule.threshold or 0)
+            # What was retrieved on purpose is not "low".
+            and (p.spendable > 0 or (rule.provider and not p.pending_refund))
+        ]
+        for rule in rules
+    }
+
+
+def low_available(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
+    purses = Ledger.current.filter(user__in={rule.user.address for rule in rules}, exists=True)
+    available = dict(purses.values_list("user", "available"))
+    return {
+        rule.pk: [
+            Hit(
+                subject="available",
+                occurrence=f"available:{now.isoformat()}",
+                title=f"{money.short(available[rule.user.address])} 0G available",
+                text=f"That is below your {money.exact(rule.threshold or 0)} 0G.",
+                path="/account?action=deposit",
+            )
+        ]
+        if available.get(rule.user.address, rule.threshold or 0) < (rule.threshold or 0)
+        else []
+        for rule in rules
+    }
+
+
+def provider_down(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
+    scopes = _scopes(rules)
+    named = {provider for scope in scopes.values() for provider in scope}
+    failing = Health.objects.filter(
+        provider__in=named, state=Seen.DOWN, failures__gte=FAILURES, since__isnull=False
+    )
+    rows = failing.order_by("-since").values_list("provider", "since")
+    down = {provider: since for provider, since in rows if since is not None}
+    return {
+        rule.pk: [
+            Hit(
+                subject=provider,
+                occurrence=f"{provider}:{int(down[provider].timestamp())}",
+                title=f"{short(provider)} does not answer",
+                text=f"By this site's probes since {down[provider]:%d %b %H:%M} UTC.",
+                path=f"/providers/{provider}",
+                provider=provider,
+            )
+            for provider in sorted(scopes[rule.pk] & down.keys())
+        ]
+        for rule in rules
+    }
+
+
+def answering(providers: Iterable[str]) -> set[str]:
+    """Those that were seen to answer by the newest probe of each of their services (1 query)."""
+    words: dict[str, set[str]] = defaultdict(set)
+    rows = Health.objects.filter(provider__in=set(providers)).exclude(state="")
+    for provider, state in rows.values_list("provider", "state"):
+        words[provider].add(state)
+    return {provider for provider, said in words.items() if Seen.DOWN not in said}
+
+
+# --- moments --------------------------------------------------------------------------------------
+
+
+def refund_unlocked(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
+    held = positions(rules)
+    return {
+        rule.pk: [
+            hit
+            for p in held.get(rule.user.address, ())
+            if not rule.provider or p.provider == rule.provider
+            for hit in _unlocked(p, now_unix)
+        ]
+        for rule in rules
+    }
+
+
+def _unlocked(p: Position, now_unix: int) -> Iterator[Hit]:
+    """One hit per moment of requesting: entries of one block were one wish."""
+    by_moment: dict[int, int] = defaultdict(int)
+    for refund in p.refunds:
+        if refund.unlocks_at_unix <= now_unix:
+            by_moment[refund.created_at_unix] += refund.amount
+    for moment, amount in by_moment.items():
+        yield Hit(
+            subject=f"{p.serving}:{p.provider}:{moment}",
+            occurrence=f"{p.serving}:{p.provider}:{moment}",
+            title=f"{money.short(amount)} 0G from {short(p.provider)} can be collected",
+            text="Until you collect it, the provider can still charge it.",
+            path="/account/refunds/collect",
+            provider=p.provider,
+        )
+
+
+def lock_time(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
+    """Every contract's value, whether it changed or not: the sweep compares."""
+    contracts = list(ServingContract.current.filter(pending=False).order_by("service_name"))
+    hits = [
+        Hit(
+            subject=contract.address,
+            occurrence=f"{contract.address}:{contract.block}:{contract.lock_time_seconds}",
+            title=f"Refunds of {contract.service_name[:60]} now wait {_span(contract)}",
+            text="This counts for refunds that wait already, too.",
+            path="/account/refunds",
+            value=str(contract.lock_time_seconds),
+        )
+        for contract in contracts
+    ]
+    return {rule.pk: hits for rule in rules}
+
+
+def _span(contract: ServingContract) -> str:
+    hours, rest = divmod(contract.lock_time_seconds, 3600)
+    return f"{hours} h" if not rest else f"{contract.lock_time_seconds:,} s"
+
+
+def verification(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
+    scopes = _scopes(rules)
+    oldest = min(rule.created_at for rule in rules)
+    return _findings(rules, scopes, oldest)
+
+
+def _findings(rules: Sequence[Rule], scopes: dict[int, set[str]], oldest: dt.datetime) -> Found:
+    named = {provider for scope in scopes.values() for provider in scope}
+    rows = Finding.objects.filter(
+        provider__in=named, kind__in=FINDINGS, opened_at__gt=oldest
+    ).order_by("-opened_at")[:MOST_CHANGES]
+    by_provider: dict[str, list[Hit]] = defaultdict(list)
+    for row in rows:
+        by_provider[row.provider].append(finding_hit(row))
+    return {
+        rule.pk: [
+            hit
+            for provider in sorted(scopes[rule.pk])
+            for hit in by_provider.get(provider, ())
+            if hit.at is not None and hit.at > rule.created_at
+        ]
+        for rule in rules
+    }
+
+
+def finding_hit(row: Finding) -> Hit:
+    known = row.verification_id is not None
+    worse = row.detail if row.kind == Fact.REGRESSION else {}
+    text = f"It was “{worse.get('from', '')}” and is “{worse.get('to', '')}”." if worse else ""
+    return Hit(
+        subject=f"finding:{row.pk}",
+        occurrence=f"finding:{row.pk}",
+        title=f"{short(row.provider)}: {FINDINGS[Fact(row.kind)]}",
+        text=text,
+        path=f"/verifications/{row.verification_id}" if known else f"/providers/{row.provider}",
+        provider=row.provider,
+        at=row.opened_at,
+    )
+
+
+# --- changes of listings --------------------------------------------------------------------------
+
+
+def changes(kind: Kind, rules: Sequence[Rule], after: int, upto: int) -> tuple[Found, int]:
+    """Changes in final blocks above `after`, and the block up to which all were seen.
+
+    Several changes of one listing between two sweeps are one hit: what it was before the first and
+    is after the last is told by the page that the hit links to.
+    """
+    scopes = _scopes(rules)
+    named = {provider for scope in scopes.values() for provider in scope}
+    rows = list(
+        ServiceChange.objects.filter(
+            pending=False,
+            change__in=CHANGES[kind],
+            provider__in=named,
+            block__gt=after,
+            block__lte=upto,
+        ).order_by("block", "sequence", "pk")[:MOST_CHANGES]
+    )
+    if len(rows) == MOST_CHANGES and rows[-1].block > rows[0].block:
+        upto = rows[-1].block - 1
+        rows = [row for row in rows if row.block <= upto]
+    found: dict[int, list[Hit]] = {}
+    for rule in rules:
+        mine = [
+            row for row in rows if row.provider in scopes[rule.pk] and row.block > rule.after_block
+        ]
+        found[rule.pk] = _grouped(kind, [row for row in mine if counts(rule, row)])
+    return found, upto
+
+
+def counts(rule: Rule, row: ServiceChange) -> bool:
+    if rule.kind != Kind.PRICE or not rule.percent:
+        return True
+    steps = [moved(before, after) for _, before, after in _prices(row)]
+    return any(step is None or abs(step) >= rule.percent * 100 for step in steps)
+
+
+def _grouped(kind: Kind, rows: list[ServiceChange]) -> list[Hit]:
+    by_listing: dict[tuple[str, str], list[ServiceChange]] = defaultdict(list)
+    for row in rows:
+        by_listing[row.serving, row.provider].append(row)
+    return [change_hit(kind, group) for group in by_listing.values()]
+
+
+def change_hit(kind: Kind, group: list[ServiceChange]) -> Hit:
+    row, who = group[-1], short(group[-1].provider)
+    titles = {
+        Kind.PRICE: f"{who} changed its price",
+        Kind.URL: f"{who} changed its URL",
+        Kind.SIGNER: f"{who} changed its signing key",
+        Kind.REMOVED: f"{who} removed its service",
+    }
+    title = titles[kind]
+    if row.change == "unacknowledged":
+        title = f"{who} lost the owner's acknowledgement of its key"
+    more = f" The last of {len(group)} such changes." if len(group) > 1 else ""
+    return Hit(
+        subject=f"{row.serving}:{row.provider}",
+        occurrence=f"{row.change}:{row.serving}:{row.block}:{row.sequence}",
+        title=title,
+        text=_said(kind, row) + more,
+        path=f"/changes?{urlencode({'provider': row.provider})}",
+        provider=row.provider,
+        at=row.at,
+    )
+
+
+def _said(kind: Kind, row: ServiceChange) -> str:
+    if kind == Kind.PRICE:
+        return " ".join(_price(name, was, now) for name, was, now in _prices(row) if was != now)
+    if kind == Kind.REMOVED:
+        return "What you hold there stays yours: retrieve it."
+    if kind == Kind.URL:
+        return "The owner's acknowledgement survives this. Check it before you send more."
+    return "Your own acknowledgement survives a change of the key. Check it before you send more."
+
+
+def _price(name: str, was: int, now: int) -> str:
+    step = moved(was, now)
+    whole, hundredths = divmod(abs(step or 0), 100)
+    sign = "-" if (step or 0) < 0 else "+"
+    by = "" if step is None else f" ({sign}{whole}.{hundredths:02d} %)"
+    return f"{name.replace('_', ' ').capitalize()}: {was:,} → {now:,} neuron per unit{by}."
+
+
+def _prices(row: ServiceChange) -> list[tuple[str, int, int]]:
+    before, after = _fields(row.before), _fields(row.after)
+    return [(name, _integer(before.get(name)), _integer(after.get(name))) for name in after]
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _integer(value: Any) -> int:
+    text = str(value)
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 80 else 0
+
+
+def _form(action: str, p: Position) -> str:
+    query = {"action": action, "account": f"{p.service_name}:{p.provider}"}
+    return "/account?" + urlencode(query)

@@ -1,0 +1,41 @@
+"""`/ws/inbox`: tells a person's open pages how many notifications wait. Carries nothing else."""
+
+from __future__ import annotations
+
+import orjson
+from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncWebsocketConsumer
+
+from accounts.models import User
+from alerts import selectors, services
+
+#: Close codes: nobody is signed in, not understood.
+SIGNED_OUT, NOT_UNDERSTOOD = 4401, 4400
+
+
+class InboxConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has no types
+    """One open page of a signed-in person; ends with the session (`accounts.sockets`)."""
+
+    group = ""
+
+    async def connect(self) -> None:
+        user = self.scope.get("user")
+        await self.accept()
+        if not isinstance(user, User):
+            await self.close(SIGNED_OUT)
+            return
+        self.group = services.group_of(user.pk)
+        await self.channel_layer.group_add(self.group, self.channel_name)
+        await self.inbox_changed({})
+
+    async def disconnect(self, code: int) -> None:
+        if self.group:
+            await self.channel_layer.group_discard(self.group, self.channel_name)
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """A page has nothing to say here."""
+        await self.close(NOT_UNDERSTOOD)
+
+    async def inbox_changed(self, event: dict[str, str]) -> None:
+        unread = await database_sync_to_async(selectors.unread)(self.scope["user"])
+        await self.send(orjson.dumps({"unread": unread}).decode())

@@ -1,0 +1,262 @@
+"""Sending what is due: signed POSTs to webhooks, and mails. Every try is written down."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import logging
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import orjson
+from asgiref.sync import async_to_sync
+from django.conf import settings
+from django.core.mail import EmailMessage
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from accounts import crypto
+from alerts import hooks, signing
+from alerts.models import Attempt, Channels, Delivery, Hook, Notification, State
+from net.client import Client
+from net.errors import BadStatus, NetError
+from net.limits import Limits
+
+log = logging.getLogger(__name__)
+
+#: Sent at once; the rest follows in the next round.
+BATCH = 50
+#: How long a delivery belongs to whoever took it up: longer than one try can last.
+CLAIM = dt.timedelta(seconds=90)
+#: A webhook that did nothing but fail for so long is switched off.
+PATIENCE = dt.timedelta(days=5)
+_LIMITS = Limits(connect=5, first_byte=15, between=10, total=20, max_bytes=1 << 20, max_redirects=0)
+_KEPT = 500
+_ACCEPTED = tuple(range(200, 300))
+#: Mails to one person: at most so many lines in one, so many tries.
+_MOST_LINES = 50
+_MAIL_TRIES = 6
+_MAIL_WAIT = dt.timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    ok: bool
+    status: int | None
+    said: str
+    milliseconds: int
+
+
+def send_due(now: dt.datetime | None = None) -> int:
+    """Try everything that is due, once; the number of tries."""
+    return _send_hooks(now or timezone.now()) + _send_mails(now or timezone.now())
+
+
+def _claim(now: dt.datetime, *, hooks: bool) -> list[Delivery]:
+    """Deliveries that are ours alone until `CLAIM` has passed."""
+    with transaction.atomic():
+        due = Delivery.objects.filter(
+            state=State.WAITING, due_at__lte=now, hook__isnull=not hooks
+        ).order_by("due_at")
+        rows = list(due.select_for_update(skip_locked=True)[:BATCH])
+        Delivery.objects.filter(pk__in=[row.pk for row in rows]).update(due_at=now + CLAIM)
+    ids = [row.pk for row in rows]
+    return list(Delivery.objects.filter(pk__in=ids).select_related("hook", "notification", "user"))
+
+
+# --- webhooks -------------------------------------------------------------------------------------
+
+
+def body_of(delivery: Delivery) -> bytes:
+    """What is posted: `{type, timestamp, data}`; the same bytes at every try."""
+    row = delivery.notification
+    if row is None:
+        data = {"title": "This is a test", "text": "Your webhook works.", "url": _url("/account")}
+        return orjson.dumps(
+            {"type": "test", "timestamp": delivery.created_at.isoformat(), "data": data}
+        )
+    return orjson.dumps(
+        {
+            "type": row.kind,
+            "timestamp": row.at.isoformat(),
+            "data": {
+                "title": row.title,
+                "text": row.text,
+                "url": _url(row.path),
+                "provider": row.provider or None,
+                "network": settings.NETWORK.name,
+            },
+        }
+    )
+
+
+def message_id(delivery: Delivery) -> str:
+    """`webhook-id`: that of the notification, so that a receiver can drop what it knows."""
+    return f"msg_{(delivery.notification_id or delivery.pk).hex}"
+
+
+def _send_hooks(now: dt.datetime) -> int:
+    rows = [row for row in _claim(now, hooks=True) if row.hook is not None]
+    ready = []
+    for row in rows:
+        if row.hook is not None and not row.hook.enabled:
+            _close(row, State.FAILED)
+        else:
+            ready.append(row)
+    outcomes = async_to_sync(_post_all)(ready)
+    for row, outcome in zip(ready, outcomes, strict=True):
+        _record_hook(row, outcome, now)
+    return len(ready)
+
+
+async def _post_all(rows: Iterable[Delivery]) -> list[Outcome]:
+    async with Client(hooks.policy(), _LIMITS) as client:
+        return list(await asyncio.gather(*(_post(client, row) for row in rows)))
+
+
+async def _post(client: Client, row: Delivery) -> Outcome:
+    assert row.hook is not None
+    started, stamp, body = time.monotonic(), int(time.time()), body_of(row)
+    name = message_id(row)
+
+    def outcome(ok: bool, status: int | None, said: str) -> Outcome:
+        return Outcome(ok, status, said, int((time.monotonic() - started) * 1000))
+
+    try:
+        secret = crypto.unseal(row.hook.sealed_secret)
+    except crypto.Unreadable:
+        return outcome(False, None, "The secret cannot be read any more; make a new one.")
+    headers = {
+        "Content-Type": "application/json",
+        "webhook-id": name,
+        "webhook-timestamp": str(stamp),
+        "webhook-signature": signing.signature(secret, name, stamp, body),
+    }
+    try:
+        async with client.open(
+            "POST", row.hook.url, headers=headers, body=body, accept=_ACCEPTED
+        ) as answer:
+            return outcome(True, answer.status, _text(await answer.beginning(_KEPT)))
+    except BadStatus as error:
+        return outcome(False, error.status, _text(error.body[:_KEPT]))
+    except NetError as error:
+        return outcome(False, None, str(error)[:_KEPT])
+
+
+def _text(body: bytes) -> str:
+    return body.decode("utf-8", "replace").replace("\0", "�")
+
+
+def _record_hook(row: Delivery, outcome: Outcome, now: dt.datetime) -> None:
+    assert row.hook is not None
+    tried = row.tried + 1
+    with transaction.atomic():
+        _attempt(row, outcome)
+        if outcome.ok:
+            _close(row, State.SENT)
+            Hook.objects.filter(pk=row.hook.pk).update(failing_since=None)
+            return
+        Hook.objects.filter(pk=row.hook.pk, failing_since=None).update(failing_since=now)
+        wait = signing.next_wait(tried) if row.notification_id else None
+        if outcome.status == 410:
+            _switch_off(row.hook, "It answered 410 Gone.")
+            wait = None
+        elif row.hook.failing_since and now - row.hook.failing_since > PATIENCE:
+            _switch_off(row.hook, f"It failed for {PATIENCE.days} days.")
+            wait = None
+        if wait is None:
+            _close(row, State.FAILED)
+        else:
+            Delivery.objects.filter(pk=row.pk).update(due_at=timezone.now() + wait)
+
+
+def _switch_off(hook: Hook, why: str) -> None:
+    Hook.objects.filter(pk=hook.pk).update(enabled=False, disabled_why=why)
+
+
+def _attempt(row: Delivery, outcome: Outcome) -> None:
+    Attempt.objects.create(
+        delivery=row,
+        at=timezone.now(),
+        milliseconds=outcome.milliseconds,
+        status=outcome.status,
+        said=outcome.said,
+    )
+    Delivery.objects.filter(pk=row.pk).update(tried=F("tried") + 1)
+
+
+def _close(row: Delivery, state: State) -> None:
+    Delivery.objects.filter(pk=row.pk).update(state=state)
+
+
+# --- mail -----------------------------------------------------------------------------------------
+
+
+def _send_mails(now: dt.datetime) -> int:
+    """One mail to each person with all that is due for them."""
+    by_user: dict[int, list[Delivery]] = {}
+    for row in _claim(now, hooks=False):
+        by_user.setdefault(row.user_id, []).append(row)
+    ways = {c.user_id: c for c in Channels.objects.filter(user__in=by_user)}
+    for user_id, rows in by_user.items():
+        _mail(ways.get(user_id), rows)
+    return len(by_user)
+
+
+def _mail(way: Channels | None, rows: list[Delivery]) -> None:
+    if way is None or way.email_verified_at is None or not mail_works():
+        for row in rows:
+            _attempt(row, Outcome(False, None, "There is no proven mail address.", 0))
+            _close(row, State.FAILED)
+        return
+    told = [row.notification for row in rows if row.notification is not None]
+    started = time.monotonic()
+    error = send_mail(way.email, *letter(told)) if told else send_mail(way.email, *_TEST)
+    took = int((time.monotonic() - started) * 1000)
+    Channels.objects.filter(pk=way.pk).update(email_error=error)
+    for row in rows:
+        _attempt(row, Outcome(not error, None, error or "Handed to the mail server.", took))
+        if not error:
+            _close(row, State.SENT)
+        elif row.tried + 1 >= _MAIL_TRIES or row.notification is None:
+            _close(row, State.FAILED)
+        else:
+            Delivery.objects.filter(pk=row.pk).update(due_at=timezone.now() + _MAIL_WAIT)
+
+
+_TEST = ("0G Market: a test", "This is the test mail that you asked for. Mails reach you here.\n")
+
+
+def letter(told: list[Notification]) -> tuple[str, str]:
+    """Subject and text of a mail about these notifications."""
+    # A name from the chain may hold anything; a header takes one line.
+    first = " ".join(told[0].title.split())
+    more = f" and {len(told) - 1} more" if len(told) > 1 else ""
+    lines = [f"{row.title}\n{row.text}\n{_url(row.path)}\n" for row in told[:_MOST_LINES]]
+    if len(told) > _MOST_LINES:
+        lines.append(
+            f"… and {len(told) - _MOST_LINES} more in your inbox: {_url('/account/inbox')}\n"
+        )
+    lines.append(f"You made a rule for this. Change it: {_url('/account/alerts')}\n")
+    return f"0G Market: {first[:150]}{more}", "\n".join(lines)
+
+
+def mail_works() -> bool:
+    """Whether this site can send mail at all (`EMAIL_URL`)."""
+    return bool(settings.EMAIL_HOST)
+
+
+def send_mail(to: str, subject: str, text: str) -> str:
+    """Hand one mail to the server; "" or what went wrong, for the person's eyes."""
+    try:
+        EmailMessage(subject, text, to=[to]).send()
+    except OSError as error:  # smtplib's errors are OSErrors
+        log.warning("a mail was not sent", extra={"error": repr(error)})
+        return f"The mail server did not take it ({type(error).__name__})."
+    return ""
+
+
+def _url(path: str) -> str:
+    return f"{settings.SITE_URL}{path}"

@@ -1,0 +1,41 @@
+"""The private feed: the newest notifications as Atom, for whoever knows its address."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.feedgenerator import Atom1Feed
+from django.views.decorators.http import require_GET
+
+from alerts import selectors
+
+_MOST = 50
+
+
+@require_GET
+def atom(request: HttpRequest, token: str) -> HttpResponse:
+    """`/account/feed/{token}.atom`; 404 for a token that is none."""
+    user = selectors.feed_owner(token)
+    if user is None:
+        raise Http404("no such feed")
+    site = str(settings.SITE_URL)
+    feed = Atom1Feed(
+        title=f"0G Market: alerts of {user.address[:6]}…{user.address[-4:]}",
+        link=f"{site}/account/inbox",
+        description="",
+        feed_url=f"{site}{request.path}",
+    )
+    for row in selectors.inbox(user)[:_MOST]:
+        feed.add_item(
+            title=row.title,
+            link=f"{site}{row.path}",
+            description=row.text,
+            unique_id=f"urn:uuid:{row.pk}",
+            updateddate=row.at,
+        )
+    answer = HttpResponse(
+        feed.writeString("utf-8"), content_type="application/atom+xml; charset=utf-8"
+    )
+    answer["Cache-Control"] = "private, max-age=60"
+    answer["Referrer-Policy"] = "no-referrer"
+    return answer

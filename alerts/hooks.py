@@ -1,0 +1,88 @@
+"""Webhooks: making, changing and ending them. The secret is shown once and kept sealed."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.utils import timezone
+
+from accounts import crypto
+from accounts.errors import Problem
+from accounts.models import User
+from alerts import signing
+from alerts.models import Delivery, Hook
+from net import addresses
+from net.addresses import Policy
+from net.errors import NetError
+
+MOST = 5
+_LONGEST = 500
+
+
+def policy() -> Policy:
+    """Where a webhook may go: never into the site's own network, but on a devnet."""
+    return Policy(allow_private=settings.ALLOW_PRIVATE_PROVIDERS)
+
+
+def create(user: User, url: str) -> tuple[Hook, str]:
+    """A webhook and its secret, which is not shown again. Raises Problem."""
+    url = url.strip()
+    try:
+        if len(url) > _LONGEST:
+            raise Problem("invalid_url", f"A URL has at most {_LONGEST} characters.")
+        addresses.parse(url, policy())
+    except NetError as error:
+        fix = "Use a public https:// address."
+        raise Problem("invalid_url", f"This URL cannot be used: {error}.", fix) from None
+    if user.hooks.filter(url=url).exists():
+        raise Problem("hook_exists", "There is a webhook with this URL already.")
+    if user.hooks.count() >= MOST:
+        raise Problem("too_many_hooks", f"At most {MOST} webhooks.", "Delete one first.")
+    secret = signing.new_secret()
+    hook = Hook.objects.create(
+        user=user, url=url, sealed_secret=crypto.seal(secret), created_at=timezone.now()
+    )
+    return hook, secret
+
+
+def renew_secret(hook: Hook) -> str:
+    """A new secret, valid from now; the old one signs nothing any more."""
+    secret = signing.new_secret()
+    Hook.objects.filter(pk=hook.pk).update(sealed_secret=crypto.seal(secret))
+    return secret
+
+
+def enable(hook: Hook) -> None:
+    """Take up a webhook that was given up."""
+    Hook.objects.filter(pk=hook.pk).update(enabled=True, disabled_why="", failing_since=None)
+
+
+def test(hook: Hook) -> Delivery:
+    """A test message on its way."""
+    now = timezone.now()
+    return Delivery.objects.create(user=hook.user, hook=hook, created_at=now, due_at=now)
+
+
+def replay(delivery: Delivery) -> Delivery:
+    """The same notification once more; receivers tell it by its id, which stays."""
+    now = timezone.now()
+    return Delivery.objects.create(
+        user=delivery.user,
+        hook=delivery.hook,
+        notification=delivery.notification,
+        created_at=now,
+        due_at=now,
+    )
+
+
+def rotate() -> tuple[int, int]:
+    """Seal every secret with the newest of FIELD_KEYS: (done, unreadable)."""
+    done = unreadable = 0
+    for hook in Hook.objects.only("sealed_secret").iterator():
+        try:
+            sealed = crypto.reseal(hook.sealed_secret)
+        except crypto.Unreadable:
+            unreadable += 1
+            continue
+        Hook.objects.filter(pk=hook.pk).update(sealed_secret=sealed)
+        done += 1
+    return done, unreadable

@@ -1,0 +1,82 @@
+"""Proving that a mail address belongs to the person, with a code that is mailed to it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import hmac
+import secrets
+
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.utils import timezone
+
+from accounts import limits
+from accounts.errors import Problem
+from accounts.models import User
+from alerts import deliver, services
+from alerts.models import Channels, Delivery
+
+CODE_LIVES = dt.timedelta(minutes=30)
+_DIGITS = 6
+
+
+def ask(user: User, address: str) -> None:
+    """Mail a code to `address`; nothing else is sent there before it came back. Raises Problem."""
+    if not deliver.mail_works():
+        raise Problem("no_mail", "This site sends no mail.", "Use a webhook or the feed.")
+    limits.spend("mail-codes", user.address, limit=5, seconds=3600)
+    address = address.strip()
+    try:
+        validate_email(address)
+    except ValidationError:
+        raise Problem("invalid_email", "This is no mail address.") from None
+    code = f"{secrets.randbelow(10**_DIGITS):0{_DIGITS}d}"
+    way = services.channels_of(user)
+    Channels.objects.filter(pk=way.pk).update(
+        email=address,
+        email_verified_at=None,
+        code_digest=_digest(user, code),
+        code_sent_at=timezone.now(),
+        email_error="",
+    )
+    text = (
+        f"Your code is {code}. It is good for 30 minutes.\n\n"
+        f"The wallet {user.address} asked to be told by mail at this address.\n"
+        "If that was not you, do nothing: nothing more is sent.\n"
+    )
+    error = deliver.send_mail(address, "0G Market: your code", text)
+    if error:
+        raise Problem("mail_failed", error, "Check the address, or try again later.", status=502)
+
+
+def prove(user: User, code: str) -> None:
+    """Take the code that was mailed. Raises Problem."""
+    limits.spend("mail-proofs", user.address, limit=10, seconds=600)
+    way = services.channels_of(user)
+    alive = way.code_sent_at is not None and timezone.now() - way.code_sent_at < CODE_LIVES
+    if not alive or not hmac.compare_digest(way.code_digest, _digest(user, code.strip())):
+        raise Problem("wrong_code", "This is not the code, or it is too old.", "Ask for another.")
+    Channels.objects.filter(pk=way.pk).update(email_verified_at=timezone.now(), code_digest="")
+
+
+def forget(user: User) -> None:
+    """No more mail, and the address is deleted."""
+    Channels.objects.filter(user=user).update(
+        email="", email_verified_at=None, code_digest="", email_error=""
+    )
+
+
+def test(user: User) -> None:
+    """A test mail, at once. Raises Problem."""
+    limits.spend("mail-tests", user.address, limit=5, seconds=3600)
+    way = services.channels_of(user)
+    if way.email_verified_at is None:
+        raise Problem("no_mail_address", "There is no proven mail address yet.")
+    now = timezone.now()
+    Delivery.objects.create(user=user, created_at=now, due_at=now)
+    deliver.send_due(now)
+
+
+def _digest(user: User, code: str) -> str:
+    return hashlib.sha256(f"{user.pk}:{code}".encode()).hexdigest()

@@ -1,0 +1,182 @@
+"""Rules people made, what they were told, and every attempt to tell them elsewhere.
+
+Nothing is sent until somebody makes a rule. A rule tells each thing once: a notification is unique
+by rule and `occurrence`, so a sweep that is repeated or killed tells nothing twice.
+"""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+
+from accounts.models import User
+from alerts.kinds import Kind
+from chain.fields import AddressField, NeuronField
+
+
+def _token() -> str:
+    return secrets.token_urlsafe(32)
+
+
+class Channels(models.Model):
+    """How one person is reached outside the site; the inbox needs no row."""
+
+    user = models.OneToOneField(User, on_delete=models.CASCADE, related_name="alert_channels")
+    email = models.EmailField(blank=True, default="")
+    email_verified_at = models.DateTimeField(null=True)
+    code_digest = models.CharField(
+        max_length=64, default="", blank=True, help_text="SHA-256 of the code that was mailed"
+    )
+    code_sent_at = models.DateTimeField(null=True)
+    digest = models.BooleanField(default=False, help_text="one mail a day instead of one at once")
+    feed_token = models.CharField(max_length=64, default=_token, unique=True)
+    email_error = models.TextField(default="", blank=True)
+
+    def __str__(self) -> str:
+        return f"channels of {self.user_id}"
+
+
+class Hook(models.Model):
+    """An address of the person's own that gets a signed POST (Standard Webhooks)."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="hooks")
+    url = models.TextField()
+    sealed_secret = models.TextField(help_text="`whsec_…`, encrypted with FIELD_KEYS")
+    enabled = models.BooleanField(default=True)
+    disabled_why = models.TextField(default="", blank=True)
+    created_at = models.DateTimeField()
+    failing_since = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["user", "url"], name="hook_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"hook of {self.user_id}"
+
+
+class Rule(models.Model):
+    """One thing to be told about. `provider` empty: wherever the person holds money."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="alert_rules")
+    kind = models.CharField(max_length=20, choices=[(k.value, k.value) for k in Kind])
+    provider = AddressField(blank=True, default="")
+    threshold = NeuronField(null=True, help_text="neuron, of kinds that compare a balance")
+    percent = models.IntegerField(null=True, help_text="of kinds that compare a price")
+    by_email = models.BooleanField(default=False)
+    by_hook = models.BooleanField(default=False)
+    created_at = models.DateTimeField()
+    snoozed_until = models.DateTimeField(null=True)
+    deleted_at = models.DateTimeField(null=True, help_text="kept for a while, for an undo")
+    after_block = models.BigIntegerField(help_text="changes of final blocks above this are news")
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(
+                fields=["user", "kind", "provider"],
+                name="rule_once",
+                condition=Q(deleted_at__isnull=True),
+            )
+        ]
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["kind", "id"])]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.user_id}"
+
+
+class Held(models.Model):
+    """A condition of a rule that holds now: told when it began, told again only after it ended."""
+
+    rule = models.ForeignKey(Rule, on_delete=models.CASCADE, related_name="held")
+    subject = models.CharField(max_length=200)
+    value = models.CharField(max_length=100, default="", help_text="what it was when last looked")
+    since = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["rule", "subject"], name="held_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.subject} of rule {self.rule_id}"
+
+
+class Notification(models.Model):
+    """Something a person was told: kept as it was said."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="notifications")
+    rule = models.ForeignKey(Rule, on_delete=models.SET_NULL, null=True)
+    kind = models.CharField(max_length=20)
+    occurrence = models.CharField(max_length=200)
+    title = models.CharField(max_length=200)
+    text = models.TextField(default="", blank=True)
+    path = models.CharField(max_length=400, help_text="path of the page with the cause")
+    provider = AddressField(blank=True, default="")
+    at = models.DateTimeField()
+    read_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["rule", "occurrence"], name="told_once")
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["user", "-at", "-id"]),
+            models.Index(fields=["user"], name="unread", condition=Q(read_at__isnull=True)),
+        ]
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class State(models.TextChoices):
+    WAITING = "waiting", "Waiting"
+    SENT = "sent", "Delivered"
+    FAILED = "failed", "Given up"
+
+
+class Delivery(models.Model):
+    """One notification on its way by mail (`hook` empty) or to one hook."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="deliveries")
+    notification = models.ForeignKey(
+        Notification, on_delete=models.CASCADE, null=True, help_text="null: a test"
+    )
+    hook = models.ForeignKey(Hook, on_delete=models.CASCADE, null=True, related_name="deliveries")
+    state = models.CharField(max_length=8, choices=State.choices, default=State.WAITING)
+    created_at = models.DateTimeField()
+    due_at = models.DateTimeField(help_text="not before this; also the claim of who sends it now")
+    tried = models.IntegerField(default=0)
+
+    class Meta:
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["due_at"], name="delivery_due", condition=Q(state="waiting")),
+            models.Index(fields=["hook", "-created_at"]),
+            models.Index(fields=["user", "-created_at"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.state} delivery {self.pk}"
+
+
+class Attempt(models.Model):
+    """What came of trying once."""
+
+    delivery = models.ForeignKey(Delivery, on_delete=models.CASCADE, related_name="attempts")
+    at = models.DateTimeField()
+    milliseconds = models.IntegerField()
+    status = models.IntegerField(null=True, help_text="HTTP status, where there was an answer")
+    said = models.TextField(default="", help_text="the beginning of the answer, or what failed")
+
+    class Meta:
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["delivery", "at"])]
+
+    def __str__(self) -> str:
+        return f"attempt at {self.at}"

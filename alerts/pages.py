@@ -1,0 +1,107 @@
+"""One frozen dataclass per page: the template's whole context."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field
+
+from accounts import money
+from accounts.pages_parts import Option, Pager, options, tabs
+from accounts.pages_transaction import Link
+from alerts import deliver, selectors
+from alerts.conditions import Hit, short
+from alerts.forms import Typed
+from alerts.kinds import SORTS, Kind, sentence
+from alerts.models import Channels, Delivery, Hook, Notification, Rule
+
+EVERYWHERE = "each provider where I hold money"
+
+
+@dataclass(frozen=True)
+class RuleRow:
+    rule: Rule
+    sentence: str
+    hint: str
+    quiet: bool
+
+
+def rule_row(rule: Rule, now: dt.datetime) -> RuleRow:
+    where = short(rule.provider) if rule.provider else EVERYWHERE
+    number = str(rule.percent) if rule.percent is not None else money.exact(rule.threshold or 0)
+    said = sentence(rule.kind, where, number)
+    quiet = rule.snoozed_until is not None and rule.snoozed_until > now
+    return RuleRow(rule, said, SORTS[Kind(rule.kind)].hint, quiet)
+
+
+@dataclass(frozen=True)
+class RuleForm:
+    """The form as it was typed; `past` is what the rule would have told, None: cannot be told."""
+
+    typed: Typed
+    kinds: tuple[Option, ...]
+    providers: tuple[Option, ...]
+    error: str = ""
+    previewed: bool = False
+    says: str = ""
+    past: tuple[Hit, ...] | None = None
+
+
+def kind_options(chosen: str) -> tuple[Option, ...]:
+    return options(((sort.kind.value, sort.label) for sort in SORTS.values()), chosen)
+
+
+@dataclass(frozen=True)
+class AlertsPage:
+    rules: tuple[RuleRow, ...]
+    form: RuleForm
+    channels: Channels
+    hooks: tuple[Hook, ...]
+    deliveries: tuple[Delivery, ...]
+    feed_path: str
+    undo: int | None = None
+    tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account/alerts"))
+    mail_works: bool = field(default_factory=deliver.mail_works)
+
+
+@dataclass(frozen=True)
+class HookPage:
+    """`secret` only right after it was made."""
+
+    hook: Hook
+    deliveries: tuple[Delivery, ...]
+    secret: str = ""
+    tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account/alerts"))
+
+
+@dataclass(frozen=True)
+class InboxPage:
+    rows: tuple[Notification, ...]
+    pager: Pager
+    unread: int
+    only_unread: bool
+    tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account/inbox"))
+
+
+@dataclass(frozen=True)
+class Bell:
+    """What the header's bell says; `label` is read aloud."""
+
+    unread: int
+
+    @property
+    def shown(self) -> str:
+        most = selectors.MOST_COUNTED
+        return (
+            "" if not self.unread else f"{most - 1}+" if self.unread >= most else str(self.unread)
+        )
+
+    @property
+    def label(self) -> str:
+        return f"Inbox, {self.shown} unread" if self.unread else "Inbox"
+
+
+@dataclass(frozen=True)
+class HookForm:
+    url: str
+    error: str
+    tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account/alerts"))

@@ -1,0 +1,41 @@
+"""What a rule would have told in the last 30 days, where the past is kept."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from accounts.models import User
+from alerts import conditions
+from alerts.conditions import Hit
+from alerts.kinds import CHANGES, Kind
+from alerts.models import Rule
+from alerts.services import Wish
+from attestation.models import Finding
+from ledger.models import ServiceChange
+
+WINDOW = dt.timedelta(days=30)
+MOST = 20
+
+
+def hits(user: User, wish: Wish, now: dt.datetime) -> list[Hit] | None:
+    """Newest first, at most `MOST`; None for kinds whose past cannot be told (4 queries)."""
+    providers = {wish.provider} if wish.provider else _held(user)
+    since = now - WINDOW
+    if wish.kind == Kind.VERIFICATION:
+        found = Finding.objects.filter(
+            provider__in=providers, kind__in=conditions.FINDINGS, opened_at__gt=since
+        ).order_by("-opened_at")
+        return [conditions.finding_hit(row) for row in found[:MOST]]
+    if wish.kind not in CHANGES:
+        return None
+    rule = Rule(user=user, kind=wish.kind, percent=wish.percent)
+    rows = ServiceChange.objects.filter(
+        pending=False, change__in=CHANGES[wish.kind], provider__in=providers, at__gt=since
+    ).order_by("-block", "-sequence")
+    counted = [row for row in rows[: MOST * 10] if conditions.counts(rule, row)]
+    return [conditions.change_hit(wish.kind, [row]) for row in counted[:MOST]]
+
+
+def _held(user: User) -> set[str]:
+    rules = [Rule(user=user)]
+    return {p.provider for p in conditions.positions(rules).get(user.address, ()) if p.balance}

@@ -1,0 +1,49 @@
+"""Reads for the pages of alerts and for the bell."""
+
+from __future__ import annotations
+
+from django.db.models import Prefetch, QuerySet
+
+from accounts.models import User
+from alerts.models import Attempt, Channels, Delivery, Hook, Notification, Rule
+
+#: The bell says "99+" beyond.
+MOST_COUNTED = 100
+LAST_DELIVERIES = 20
+
+
+def unread(user: User) -> int:
+    """How many notifications were not read, at most `MOST_COUNTED` (1 query)."""
+    rows = Notification.objects.filter(user=user, read_at=None)
+    return rows.order_by()[:MOST_COUNTED].count()
+
+
+def inbox(user: User, *, only_unread: bool = False) -> QuerySet[Notification]:
+    rows = Notification.objects.filter(user=user)
+    return (rows.filter(read_at=None) if only_unread else rows).order_by("-at", "-id")
+
+
+def rules(user: User) -> list[Rule]:
+    """The rules that count, in the order they were made (1 query)."""
+    return list(Rule.objects.filter(user=user, deleted_at=None).order_by("pk"))
+
+
+def hooks(user: User) -> list[Hook]:
+    return list(Hook.objects.filter(user=user).order_by("created_at"))
+
+
+def deliveries(user: User, hook: Hook | None = None) -> list[Delivery]:
+    """The newest deliveries with every try (2 queries)."""
+    rows = Delivery.objects.filter(user=user)
+    if hook is not None:
+        rows = rows.filter(hook=hook)
+    tries = Prefetch("attempts", Attempt.objects.order_by("at"))
+    rows = rows.select_related("hook", "notification").prefetch_related(tries)
+    return list(rows.order_by("-created_at", "-id")[:LAST_DELIVERIES])
+
+
+def feed_owner(token: str) -> User | None:
+    """Whose private feed this is."""
+    way = Channels.objects.filter(feed_token=token, user__is_active=True).select_related("user")
+    found = way.first()
+    return found.user if found else None

@@ -1,0 +1,310 @@
+"""Writes: rules, and the sweep that turns what they find into notifications."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
+from django.db import IntegrityError, transaction
+from django.db.models import Count, Q
+from django.utils import timezone
+from redis.exceptions import RedisError
+
+from accounts import clock
+from accounts.errors import Problem
+from accounts.models import User
+from alerts import conditions, schedule
+from alerts.conditions import Found, Hit
+from alerts.kinds import CHANGES, LASTING, SORTS, Kind
+from alerts.models import Channels, Held, Notification, Rule
+from ledger.models import Projection
+
+log = logging.getLogger(__name__)
+
+MOST_RULES = 50
+#: A rule tells at most so much in a day: somebody who changes a price every minute floods nobody.
+MOST_A_DAY = 20
+BATCH = 200
+#: A deleted rule can be brought back for so long.
+UNDO_FOR = dt.timedelta(minutes=10)
+_DAY = dt.timedelta(days=1)
+
+Reader = Callable[[Sequence[Rule], dt.datetime, int], Found]
+READERS: dict[Kind, Reader] = {
+    Kind.LOW_BALANCE: conditions.low_balance,
+    Kind.LOW_AVAILABLE: conditions.low_available,
+    Kind.REFUND_UNLOCKED: conditions.refund_unlocked,
+    Kind.PROVIDER_DOWN: conditions.provider_down,
+    Kind.VERIFICATION: conditions.verification,
+    Kind.LOCK_TIME: conditions.lock_time,
+}
+
+
+# --- rules ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A rule as somebody asks for it, already read from a form (`alerts.forms`)."""
+
+    kind: Kind
+    provider: str = ""
+    threshold: int | None = None
+    percent: int | None = None
+    by_email: bool = False
+    by_hook: bool = False
+
+
+def channels_of(user: User) -> Channels:
+    return Channels.objects.get_or_create(user=user)[0]
+
+
+def add(user: User, wish: Wish) -> Rule:
+    """A rule from now on. Raises Problem where there is one for the same, or too many."""
+    with transaction.atomic():
+        User.objects.select_for_update().get(pk=user.pk)
+        if user.alert_rules.filter(deleted_at=None).count() >= MOST_RULES:
+            raise Problem("too_many_rules", f"At most {MOST_RULES} rules.", "Delete one first.")
+        try:
+            with transaction.atomic():
+                return Rule.objects.create(
+                    user=user,
+                    kind=wish.kind,
+                    provider=wish.provider,
+                    threshold=wish.threshold,
+                    percent=wish.percent,
+                    by_email=wish.by_email,
+                    by_hook=wish.by_hook,
+                    created_at=timezone.now(),
+                    after_block=_final_block(),
+                )
+        except IntegrityError:
+            said = SORTS[wish.kind].label
+            raise Problem(
+                "rule_exists", f"There is a rule “{said}” for this already.", "Delete it first."
+            ) from None
+
+
+def delete(rule: Rule) -> None:
+    Rule.objects.filter(pk=rule.pk, deleted_at=None).update(deleted_at=timezone.now())
+
+
+def restore(rule: Rule) -> None:
+    """Undo of `delete`. Raises Problem when it is too late or there is another one now."""
+    fresh = Q(deleted_at__gt=timezone.now() - UNDO_FOR)
+    try:
+        with transaction.atomic():
+            done = Rule.objects.filter(fresh, pk=rule.pk).update(deleted_at=None)
+    except IntegrityError:
+        done = 0
+    if not done:
+        raise Problem("too_late", "This rule cannot be brought back.", "Make it again.")
+
+
+def snooze(rule: Rule, until: dt.datetime | None) -> None:
+    """Quiet until then (None: no longer quiet)."""
+    Rule.objects.filter(pk=rule.pk).update(snoozed_until=until)
+
+
+def send_by(rule: Rule, *, email: bool, hook: bool) -> None:
+    Rule.objects.filter(pk=rule.pk).update(by_email=email, by_hook=hook)
+
+
+def read(user: User, notification: str | None = None) -> int:
+    """Mark one or all as read; how many were not."""
+    rows = user.notifications.filter(read_at=None)
+    if notification is not None:
+        rows = rows.filter(pk=notification)
+    done = rows.update(read_at=timezone.now())
+    if done:
+        _tell([user.pk])
+    return done
+
+
+# --- the sweep ------------------------------------------------------------------------------------
+
+
+def sweep(now: dt.datetime | None = None) -> int:
+    """Look at every rule once; the number of new notifications.
+
+    Repeating it, or two at once, tells nothing twice: a notification is unique, and so is what a
+    rule holds.
+    """
+    now = now or timezone.now()
+    now_unix, final = clock.now_unix(), _final_block()
+    Rule.objects.filter(deleted_at__lt=now - UNDO_FOR).delete()
+    told = 0
+    for kind in Kind:
+        for rules in _batches(kind):
+            told += _look(kind, rules, now, now_unix, final)
+    return told
+
+
+def _batches(kind: Kind) -> Iterator[list[Rule]]:
+    last = 0
+    while True:
+        rows = Rule.objects.filter(kind=kind, deleted_at=None, pk__gt=last, user__is_active=True)
+        batch = list(rows.select_related("user").order_by("pk")[:BATCH])
+        if not batch:
+            return
+        yield batch
+        last = batch[-1].pk
+
+
+def _look(kind: Kind, batch: list[Rule], now: dt.datetime, now_unix: int, final: int) -> int:
+    quiet = [rule for rule in batch if rule.snoozed_until and rule.snoozed_until > now]
+    awake = [rule for rule in batch if rule not in quiet]
+    if kind in CHANGES:
+        # What happens while a rule sleeps is on the page of changes, and no news afterwards.
+        Rule.objects.filter(pk__in=[r.pk for r in quiet], after_block__lt=final).update(
+            after_block=final
+        )
+        return _tell_changes(kind, awake, now, final)
+    if not awake:
+        return 0
+    found = READERS[kind](awake, now, now_unix)
+    with transaction.atomic():
+        hits = _newly_held(kind, awake, found, now) if _holds(kind) else found
+        return _notify(awake, hits, now)
+
+
+def _holds(kind: Kind) -> bool:
+    return kind in LASTING or kind == Kind.LOCK_TIME
+
+
+def _tell_changes(kind: Kind, rules: list[Rule], now: dt.datetime, final: int) -> int:
+    behind = [rule for rule in rules if rule.after_block < final]
+    if not behind:
+        return 0
+    after = min(rule.after_block for rule in behind)
+    found, upto = conditions.changes(kind, behind, after, final)
+    with transaction.atomic():
+        told = _notify(behind, found, now)
+        Rule.objects.filter(pk__in=[r.pk for r in behind], after_block__lt=upto).update(
+            after_block=upto
+        )
+    return told
+
+
+def _newly_held(kind: Kind, rules: list[Rule], found: Found, now: dt.datetime) -> Found:
+    """What began (or changed its value) since the last look, and what ended, remembered."""
+    rows = Held.objects.select_for_update().filter(rule__in=rules)
+    held = {(row.rule_id, row.subject): row for row in rows}
+    news: dict[int, list[Hit]] = {}
+    made, moved = [], []
+    for rule in rules:
+        news[rule.pk] = []
+        for hit in found.get(rule.pk, ()):
+            row = held.pop((rule.pk, hit.subject), None)
+            if row is None:
+                made.append(Held(rule=rule, subject=hit.subject, value=hit.value, since=now))
+                # A value is only known from now on; a condition that holds already is news.
+                if kind in LASTING:
+                    news[rule.pk].append(hit)
+            elif row.value != hit.value:
+                row.value = hit.value
+                moved.append(row)
+                news[rule.pk].append(hit)
+    Held.objects.bulk_create(made, ignore_conflicts=True)
+    Held.objects.bulk_update(moved, ["value"])
+    Held.objects.filter(pk__in=[row.pk for row in held.values()]).delete()
+    if kind == Kind.PROVIDER_DOWN:
+        back = conditions.answering(subject for _, subject in held)
+        for (rule_id, subject), row in held.items():
+            if subject in back:
+                news[rule_id].append(_back(subject, row))
+    return news
+
+
+def _back(provider: str, row: Held) -> Hit:
+    return Hit(
+        subject=provider,
+        occurrence=f"{provider}:back:{row.pk}",
+        title=f"{conditions.short(provider)} answers again",
+        text=f"You were told on {row.since:%d %b %H:%M} UTC that it did not.",
+        path=f"/providers/{provider}",
+        provider=provider,
+    )
+
+
+def _notify(rules: list[Rule], found: Found, now: dt.datetime) -> int:
+    """Rows for what was not told yet, and deliveries for them."""
+    wanted = [(rule, hit) for rule in rules for hit in found.get(rule.pk, ())]
+    if not wanted:
+        return 0
+    ids = {rule.pk for rule, _ in wanted}
+    known = Notification.objects.filter(
+        rule__in=ids, occurrence__in=[hit.occurrence for _, hit in wanted]
+    ).values_list("rule_id", "occurrence")
+    told = set(known)
+    today = dict(
+        Notification.objects.filter(rule__in=ids, at__gt=now - _DAY)
+        .values_list("rule_id")
+        .annotate(n=Count("pk"))
+    )
+    rows = []
+    for rule, hit in wanted:
+        count = today.get(rule.pk, 0)
+        if (rule.pk, hit.occurrence) in told or count >= MOST_A_DAY:
+            continue
+        today[rule.pk] = count + 1
+        rows.append(_row(rule, hit, now, last=count + 1 == MOST_A_DAY))
+    made = Notification.objects.bulk_create(rows, ignore_conflicts=True)
+    written = set(
+        Notification.objects.filter(pk__in=[row.pk for row in made]).values_list("pk", flat=True)
+    )
+    fresh = [row for row in made if row.pk in written]
+    schedule.deliveries(fresh, {rule.pk: rule for rule in rules}, now)
+    users = {row.user_id for row in fresh}
+    if users:
+        transaction.on_commit(lambda: _tell(sorted(users)))
+    return len(fresh)
+
+
+def _row(rule: Rule, hit: Hit, now: dt.datetime, *, last: bool) -> Notification:
+    more = f" This rule has told you {MOST_A_DAY} things today and is quiet for the rest of it."
+    return Notification(
+        user=rule.user,
+        rule=rule,
+        kind=rule.kind,
+        occurrence=hit.occurrence[:200],
+        title=hit.title[:200],
+        text=hit.text + (more if last else ""),
+        path=hit.path[:400],
+        provider=hit.provider,
+        at=now,
+    )
+
+
+def _final_block() -> int:
+    row = Projection.objects.filter(name="ledger").values_list("final_block", flat=True).first()
+    return -1 if row is None else row
+
+
+def group_of(user_id: int) -> str:
+    """The channel-layer group of a person's open inboxes."""
+    return f"inbox.{user_id}"
+
+
+def _tell(users: list[int]) -> None:
+    """Open pages are told to ask again; nothing depends on it."""
+    layer = get_channel_layer()
+    if layer is None:
+        return
+    for user_id in users:
+        try:
+            async_to_sync(layer.group_send)(group_of(user_id), {"type": "inbox.changed"})
+        except (OSError, RuntimeError, RedisError) as error:
+            log.warning("open inboxes were not told", extra={"error": str(error)})
+            return
+
+
+def renew_feed(user: User) -> None:
+    """A new secret address for the private feed."""
+    way = channels_of(user)
+    Channels.objects.filter(pk=way.pk).update(feed_token=secrets.token_urlsafe(32))

@@ -1,0 +1,238 @@
+"""Doors of the inbox and of rules. Every form works without a script."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
+
+from accounts import limits, pages_parts
+from accounts.errors import Problem
+from accounts.http import number_of, signed_out, user_of
+from accounts.models import User
+from alerts import conditions, forms, mailbox, pages, past, selectors, services
+from alerts.kinds import Kind
+from alerts.models import Notification, Rule
+from ledger import selectors as ledger
+from ledger.records import Page
+
+PER_PAGE = 25
+HERE = "/account/alerts"
+#: How long a rule can be told to be quiet, by the value of the button.
+QUIET = {"day": dt.timedelta(days=1), "week": dt.timedelta(days=7)}
+#: What most people want to know, offered in one go.
+USUAL = (Kind.LOW_BALANCE, Kind.REFUND_UNLOCKED, Kind.SIGNER, Kind.URL, Kind.VERIFICATION)
+
+
+@require_GET
+@never_cache
+def alerts(request: HttpRequest) -> HttpResponse:
+    """`/account/alerts?kind=&provider=&number=&preview=1`: rules, and the form of a new one."""
+    if not request.user.is_authenticated:
+        return signed_out(request, "Alerts")
+    user = user_of(request)
+    fields = {name: str(value) for name, value in request.GET.items()}
+    form = rule_form(user, fields, preview=fields.get("preview") == "1")
+    return render(request, "alerts/alerts.html", {"page": _page(user, form, fields)})
+
+
+def _page(user: User, form: pages.RuleForm, fields: dict[str, str]) -> pages.AlertsPage:
+    now, way = timezone.now(), services.channels_of(user)
+    undo = fields.get("undo", "")
+    return pages.AlertsPage(
+        rules=tuple(pages.rule_row(rule, now) for rule in selectors.rules(user)),
+        form=form,
+        channels=way,
+        hooks=tuple(selectors.hooks(user)),
+        deliveries=tuple(selectors.deliveries(user)),
+        feed_path=f"/account/feed/{way.feed_token}.atom",
+        undo=int(undo) if undo.isascii() and undo.isdigit() and len(undo) < 16 else None,
+    )
+
+
+def rule_form(user: User, fields: dict[str, str], *, preview: bool) -> pages.RuleForm:
+    """The form as typed, with what it would have told where `preview` asks for that."""
+    typed = forms.typed(fields)
+    held = {p.provider for p in ledger.account(user.address).positions}
+    held |= {typed["provider"]} if typed["provider"] else set()
+    choices = [("", "Each provider where I hold money")]
+    choices += [(provider, conditions.short(provider)) for provider in sorted(held)]
+    made = pages.RuleForm(
+        typed,
+        pages.kind_options(typed["kind"]),
+        pages_parts.options(choices, typed["provider"]),
+    )
+    if not preview:
+        return made
+    try:
+        wish = forms.wish(typed)
+    except Problem as problem:
+        return _failed(made, problem)
+    now = timezone.now()
+    found = past.hits(user, wish, now)
+    rule = Rule(
+        user=user,
+        kind=wish.kind,
+        provider=wish.provider,
+        threshold=wish.threshold,
+        percent=wish.percent,
+    )
+    return pages.RuleForm(
+        typed,
+        made.kinds,
+        made.providers,
+        previewed=True,
+        says=pages.rule_row(rule, now).sentence,
+        past=None if found is None else tuple(found),
+    )
+
+
+def _failed(form: pages.RuleForm, problem: Problem) -> pages.RuleForm:
+    error = f"{problem.title} {problem.fix}".strip()
+    return pages.RuleForm(form.typed, form.kinds, form.providers, error=error)
+
+
+@require_POST
+def add(request: HttpRequest) -> HttpResponse:
+    user = user_of(request)
+    limits.spend("alert-rules", user.address, limit=60, seconds=600)
+    fields = {name: str(value) for name, value in request.POST.items()}
+    try:
+        services.add(user, forms.wish(forms.typed(fields)))
+    except Problem as problem:
+        form = _failed(rule_form(user, fields, preview=False), problem)
+        page = _page(user, form, {})
+        return render(request, "alerts/alerts.html", {"page": page}, status=problem.status)
+    return HttpResponseRedirect(HERE)
+
+
+@require_POST
+def add_usual(request: HttpRequest) -> HttpResponse:
+    """The rules that most people want; what there is already stays as it is."""
+    user = user_of(request)
+    limits.spend("alert-rules", user.address, limit=60, seconds=600)
+    for kind in USUAL:
+        try:
+            services.add(user, forms.wish(forms.typed({"kind": kind.value})))
+        except Problem as problem:
+            if problem.code != "rule_exists":
+                break
+    return HttpResponseRedirect(HERE)
+
+
+def _rule(request: HttpRequest, rule_id: int) -> Rule:
+    return get_object_or_404(Rule, pk=rule_id, user=user_of(request))
+
+
+@require_POST
+def change(request: HttpRequest, rule_id: int) -> HttpResponse:
+    """One button of a rule's row: `act` is delete, restore, day, week, wake, or ways."""
+    rule, act = _rule(request, rule_id), request.POST.get("act", "")
+    if act == "delete":
+        services.delete(rule)
+        return HttpResponseRedirect(f"{HERE}?undo={rule.pk}")
+    if act == "restore":
+        try:
+            services.restore(rule)
+        except Problem as problem:
+            return _say(request, problem)
+    elif act == "ways":
+        services.send_by(rule, email="email" in request.POST, hook="hook" in request.POST)
+    elif act in QUIET:
+        services.snooze(rule, timezone.now() + QUIET[act])
+    elif act == "wake":
+        services.snooze(rule, None)
+    return HttpResponseRedirect(HERE)
+
+
+def _say(request: HttpRequest, problem: Problem) -> HttpResponse:
+    user = user_of(request)
+    form = _failed(rule_form(user, {}, preview=False), problem)
+    page = _page(user, form, {})
+    return render(request, "alerts/alerts.html", {"page": page}, status=problem.status)
+
+
+# --- mail -----------------------------------------------------------------------------------------
+
+
+@require_POST
+def mail(request: HttpRequest) -> HttpResponse:
+    """`act`: ask (address), prove (code), forget, at-once, daily, test."""
+    user, act = user_of(request), request.POST.get("act", "")
+    way = services.channels_of(user)
+    try:
+        if act == "ask":
+            mailbox.ask(user, request.POST.get("email", "")[:254])
+        elif act == "prove":
+            mailbox.prove(user, request.POST.get("code", "")[:20])
+        elif act == "forget":
+            mailbox.forget(user)
+        elif act in ("at-once", "daily"):
+            type(way).objects.filter(pk=way.pk).update(digest=act == "daily")
+        elif act == "test":
+            mailbox.test(user)
+    except Problem as problem:
+        return _say(request, problem)
+    return HttpResponseRedirect(f"{HERE}#mail")
+
+
+@require_POST
+def new_feed(request: HttpRequest) -> HttpResponse:
+    """A new secret address of the feed; the old one is gone."""
+    services.renew_feed(user_of(request))
+    return HttpResponseRedirect(f"{HERE}#feed")
+
+
+# --- inbox ----------------------------------------------------------------------------------------
+
+
+@require_GET
+@never_cache
+def inbox(request: HttpRequest) -> HttpResponse:
+    """`/account/inbox?unread=1&page=2`."""
+    if not request.user.is_authenticated:
+        return signed_out(request, "Inbox")
+    user = user_of(request)
+    only = request.GET.get("unread") == "1"
+    rows: Page[Notification] = ledger.paginate(
+        selectors.inbox(user, only_unread=only), number_of(request), PER_PAGE, lambda row: row
+    )
+    more = "&unread=1" if only else ""
+    page = pages.InboxPage(
+        tuple(rows.items),
+        pages_parts.pager(rows, "messages", lambda n: f"?page={n}{more}"),
+        selectors.unread(user),
+        only,
+    )
+    return render(request, "alerts/inbox.html", {"page": page})
+
+
+@require_GET
+@never_cache
+def follow(request: HttpRequest, notification_id: uuid.UUID) -> HttpResponse:
+    """Read, and on to the page with the cause."""
+    user = user_of(request)
+    row = user.notifications.filter(pk=notification_id).first()
+    if row is None or not row.path.startswith("/") or row.path.startswith("//"):
+        raise Http404("no such message")
+    services.read(user, str(row.pk))
+    return HttpResponseRedirect(row.path)
+
+
+@require_POST
+def read_all(request: HttpRequest) -> HttpResponse:
+    services.read(user_of(request))
+    return HttpResponseRedirect("/account/inbox")
+
+
+@require_GET
+@never_cache
+def bell(request: HttpRequest) -> HttpResponse:
+    """The bell alone, for a page that heard of news."""
+    page = pages.Bell(selectors.unread(user_of(request)))
+    return render(request, "alerts/bell.html#bell", {"page": page})

@@ -1,0 +1,101 @@
+"""Doors of webhooks: making one needs a fresh signature of the wallet, for it carries news away."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from accounts import limits, pages_parts, sessions
+from accounts.errors import Problem
+from accounts.http import signed_out, user_of
+from alerts import hooks, pages, selectors
+from alerts.models import Delivery, Hook
+from alerts.tasks import send_due
+
+TITLE = "New webhook"
+
+
+@require_http_methods(["GET", "POST"])
+@never_cache
+def new(request: HttpRequest) -> HttpResponse:
+    """The form of a webhook, and the page that shows its secret once."""
+    if not request.user.is_authenticated:
+        return signed_out(request, TITLE)
+    user = user_of(request)
+    try:
+        sessions.require_fresh(request)
+    except Problem as problem:
+        page = pages_parts.StepUp(TITLE, problem.title)
+        return render(request, "alerts/step_up.html", {"page": page}, status=problem.status)
+    url, error, status = "", "", 200
+    if request.method == "POST":
+        limits.spend("hooks", user.address, limit=20, seconds=600)
+        url = request.POST.get("url", "")
+        try:
+            hook, secret = hooks.create(user, url)
+            return _shown(request, hook, secret)
+        except Problem as problem:
+            error, status = f"{problem.title} {problem.fix}".strip(), problem.status
+    form = pages.HookForm(url[:500], error)
+    return render(request, "alerts/hook_new.html", {"page": form}, status=status)
+
+
+def _hook(request: HttpRequest, hook_id: uuid.UUID) -> Hook:
+    return get_object_or_404(Hook, pk=hook_id, user=user_of(request))
+
+
+def _shown(request: HttpRequest, hook: Hook, secret: str = "") -> HttpResponse:
+    rows = tuple(selectors.deliveries(hook.user, hook))
+    page = pages.HookPage(hook, rows, secret)
+    return render(request, "alerts/hook.html", {"page": page})
+
+
+@require_GET
+@never_cache
+def hook(request: HttpRequest, hook_id: uuid.UUID) -> HttpResponse:
+    if not request.user.is_authenticated:
+        return signed_out(request, "Webhook")
+    return _shown(request, _hook(request, hook_id))
+
+
+@require_POST
+def act(request: HttpRequest, hook_id: uuid.UUID) -> HttpResponse:
+    """`act`: test, enable, secret, delete."""
+    found, wanted = _hook(request, hook_id), request.POST.get("act", "")
+    limits.spend("hook-acts", found.user.address, limit=60, seconds=600)
+    if wanted == "delete":
+        found.delete()
+        return HttpResponseRedirect("/account/alerts#hooks")
+    if wanted == "secret":
+        try:
+            sessions.require_fresh(request)
+        except Problem as problem:
+            page = pages_parts.StepUp("New secret", problem.title)
+            return render(request, "alerts/step_up.html", {"page": page}, status=problem.status)
+        return _shown(request, found, hooks.renew_secret(found))
+    if wanted == "enable":
+        hooks.enable(found)
+    if wanted == "test":
+        hooks.test(found)
+        send_due.delay()
+    return HttpResponseRedirect(f"/account/alerts/hooks/{found.pk}")
+
+
+@require_POST
+def again(request: HttpRequest, delivery_id: uuid.UUID) -> HttpResponse:
+    """Send one notification to its webhook once more."""
+    user = user_of(request)
+    limits.spend("hook-acts", user.address, limit=60, seconds=600)
+    row = get_object_or_404(
+        Delivery.objects.select_related("user", "hook", "notification"),
+        pk=delivery_id,
+        user=user,
+        hook__isnull=False,
+    )
+    hooks.replay(row)
+    send_due.delay()
+    return HttpResponseRedirect(f"/account/alerts/hooks/{row.hook_id}")

@@ -1,0 +1,291 @@
+"""Messages leave the site as they should: signed, tried again, never to where they must not go."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import email
+import email.policy
+import hashlib
+import hmac
+import json
+import re
+import socketserver
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.utils import timezone
+
+from accounts.errors import Problem
+from accounts.models import User
+from alerts import deliver, hooks, mailbox, services
+from alerts.kinds import Kind
+from alerts.models import Attempt, Delivery, Hook, Notification, State
+from alerts.services import Wish
+from devnet import accounts as cast
+from ledger.models import Projection
+from tests import factories
+from tests.db.test_keys_lasting import signed_in
+from tests.factories import ALICE, ONE
+
+pytestmark = pytest.mark.django_db
+
+
+class Receiver:
+    """A web server of the person's own; answers with `status` and keeps what it got."""
+
+    def __init__(self) -> None:
+        self.status, self.answer = 200, b"thanks"
+        self.got: list[tuple[dict[str, str], bytes]] = []
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                receiver.got.append((dict(self.headers), body))
+                self.send_response(receiver.status)
+                if receiver.status == 302:
+                    self.send_header("Location", "http://127.0.0.1:1/")
+                self.end_headers()
+                if receiver.status != 204:
+                    self.wfile.write(receiver.answer)
+
+            def log_message(self, *args: Any) -> None: ...
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/hook"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+class Post:
+    """A mail server that takes everything, unless told to refuse."""
+
+    def __init__(self) -> None:
+        self.letters: list[bytes] = []
+        self.refuses = False
+        post = self
+
+        class Session(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                self.say("220 here")
+                while line := self.rfile.readline().decode().strip():
+                    word = line.split(" ", 1)[0].upper()
+                    if word == "DATA":
+                        self.say("354 go on")
+                        lines = iter(lambda: self.rfile.readline(), b".\r\n")
+                        post.letters.append(b"".join(lines))
+                    if word == "QUIT":
+                        self.say("221 bye")
+                        return
+                    self.say("550 no" if post.refuses and word == "RCPT" else "250 fine")
+
+            def say(self, text: str) -> None:
+                self.wfile.write(f"{text}\r\n".encode())
+
+        self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Session)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def receiver(settings: Any) -> Iterator[Receiver]:
+    settings.ALLOW_PRIVATE_PROVIDERS = True
+    found = Receiver()
+    yield found
+    found.server.shutdown()
+    found.server.server_close()
+
+
+@pytest.fixture
+def post(settings: Any) -> Iterator[Post]:
+    found = Post()
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", found.server.server_address[1]
+    yield found
+    found.server.shutdown()
+    found.server.server_close()
+
+
+@pytest.fixture
+def alice() -> User:
+    cache.clear()
+    factories.head()
+    factories.contract()
+    factories.sub_account()
+    Projection.objects.create(name="ledger", version=3, final_block=1)
+    return User.objects.for_address(ALICE)
+
+
+def told(user: User, *, by_email: bool = False, by_hook: bool = False) -> Notification:
+    """A low balance, found by a rule with these ways."""
+    wish = Wish(Kind.LOW_BALANCE, threshold=4 * ONE, by_email=by_email, by_hook=by_hook)
+    services.add(user, wish)
+    assert services.sweep() == 1
+    return user.notifications.get()
+
+
+def due_now() -> None:
+    Delivery.objects.filter(state=State.WAITING).update(due_at=timezone.now())
+
+
+def test_a_webhook_gets_a_signed_post_and_the_same_id_again(
+    alice: User, receiver: Receiver
+) -> None:
+    hook, secret = hooks.create(alice, receiver.url)
+    row = told(alice, by_hook=True)
+    receiver.status = 500
+    assert deliver.send_due() == 1 and deliver.send_due() == 0  # not before it is due again
+    waiting = Delivery.objects.get()
+    assert waiting.state == State.WAITING and waiting.due_at > timezone.now()
+    receiver.status = 204
+    due_now()
+    assert deliver.send_due() == 1
+    (first, body), (second, again) = receiver.got
+    assert body == again and first["webhook-id"] == second["webhook-id"] == f"msg_{row.pk.hex}"
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    signed = f"{second['webhook-id']}.{second['webhook-timestamp']}.".encode() + body
+    wanted = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+    assert second["webhook-signature"] == f"v1,{wanted}"
+    said = json.loads(body)
+    assert said["type"] == "low_balance" and said["data"]["title"] == row.title
+    assert list(Attempt.objects.order_by("at").values_list("status", flat=True)) == [500, 204]
+    hook.refresh_from_db()
+    assert Delivery.objects.get().state == State.SENT and hook.failing_since is None
+
+
+@pytest.mark.parametrize("status", [302, 400, 404, 500])
+def test_what_is_no_success_is_tried_again(alice: User, receiver: Receiver, status: int) -> None:
+    hooks.create(alice, receiver.url)
+    told(alice, by_hook=True)
+    receiver.status, receiver.answer = status, b"\x00\xff<script>" * 10_000
+    deliver.send_due()
+    assert Delivery.objects.get().state == State.WAITING
+    attempt = Attempt.objects.get()
+    assert attempt.status == status and len(attempt.said) <= 500
+    page = signed_in(cast.user(1)).get("/account/alerts").content.decode()
+    assert "tried again later" in page
+    assert "\ufffd<script>" not in page and "&lt;script&gt;" in page, attempt.said
+
+
+def test_a_hook_that_is_gone_or_only_fails_is_switched_off(alice: User, receiver: Receiver) -> None:
+    hook, _ = hooks.create(alice, receiver.url)
+    told(alice, by_hook=True)
+    receiver.status = 410
+    deliver.send_due()
+    hook.refresh_from_db()
+    assert hook.disabled_why and Delivery.objects.get().state == State.FAILED
+    hooks.enable(hook)
+    long_ago = timezone.now() - deliver.PATIENCE - dt.timedelta(hours=1)
+    Hook.objects.update(failing_since=long_ago)
+    hooks.replay(Delivery.objects.select_related("hook", "user", "notification").get())
+    receiver.status = 500
+    deliver.send_due()
+    hook.refresh_from_db()
+    assert not hook.enabled and "5 days" in hook.disabled_why
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1/hook",
+        "http://[::1]/hook",
+        "http://2130706433/",
+        "http://169.254.169.254/latest/meta-data",
+        "http://localhost/",
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+        "https://user:secret@example.org/",
+        "https://example.org/" + "a" * 500,
+        "",
+    ],
+)
+def test_a_hook_never_points_into_the_sites_own_network(
+    alice: User, settings: Any, url: str
+) -> None:
+    settings.ALLOW_PRIVATE_PROVIDERS = False
+    with pytest.raises(Problem) as refused:
+        hook, _ = hooks.create(alice, url)
+        # A name is judged when it is resolved, at every try.
+        hooks.test(hook)
+        deliver.send_due()
+        raise Problem("refused_late", Attempt.objects.get().said)
+    assert refused.value.code in ("invalid_url", "refused_late")
+    assert not Attempt.objects.exclude(status=None).exists()
+
+
+def test_mail_goes_only_where_a_code_came_back(alice: User, post: Post) -> None:
+    mailbox.ask(alice, "alice@example.org")
+    code = re.search(r"code is (\d{6})", post.letters[0].decode())
+    assert code is not None
+    row = told(alice, by_email=True)
+    assert not Delivery.objects.exists()
+    with pytest.raises(Problem):
+        mailbox.prove(alice, "000000" if code[1] != "000000" else "111111")
+    mailbox.prove(alice, code[1])
+    with pytest.raises(Problem):
+        mailbox.prove(alice, code[1])  # a code is good once
+    alice.alert_rules.all().delete()
+    told_again = services.add(alice, Wish(Kind.LOW_AVAILABLE, threshold=ONE, by_email=True))
+    services.add(alice, Wish(Kind.LOW_BALANCE, threshold=4 * ONE, by_email=True))
+    factories.purse(available=1)
+    services.sweep()
+    assert Delivery.objects.count() == 2
+    assert deliver.send_due() == 1  # one mail with both
+    letter = email.message_from_bytes(post.letters[1], policy=email.policy.default)
+    assert letter["To"] == "alice@example.org" and "and 1 more" in letter["Subject"]
+    text = letter.get_content()
+    assert row.title in text and "/account/alerts" in text
+    assert set(Delivery.objects.values_list("state", flat=True)) == {State.SENT}
+    assert told_again.pk
+
+
+def test_a_mail_server_that_refuses_is_shown_and_tried_again(alice: User, post: Post) -> None:
+    mailbox.ask(alice, "alice@example.org")
+    code = re.search(r"code is (\d{6})", post.letters[0].decode())
+    assert code is not None
+    mailbox.prove(alice, code[1])
+    told(alice, by_email=True)
+    post.refuses = True
+    deliver.send_due()
+    assert Delivery.objects.get().state == State.WAITING
+    page = signed_in(cast.user(1)).get("/account/alerts").content.decode()
+    assert "The last one failed" in page
+    post.refuses = False
+    due_now()
+    deliver.send_due()
+    assert Delivery.objects.get().state == State.SENT
+    mailbox.forget(alice)
+    services.channels_of(alice)
+    assert services.channels_of(alice).email == ""
+
+
+def test_a_site_without_a_mail_server_says_so(alice: User, settings: Any) -> None:
+    settings.EMAIL_HOST = ""
+    page = signed_in(cast.user(1)).get("/account/alerts").content.decode()
+    assert "no mail server" in page
+    with pytest.raises(Problem, match="sends no mail"):
+        mailbox.ask(alice, "alice@example.org")
+
+
+def test_the_secret_needs_a_fresh_signature_and_is_shown_once(
+    alice: User, receiver: Receiver
+) -> None:
+    browser = signed_in(cast.user(1))
+    made = browser.post("/account/alerts/hooks/new", {"url": receiver.url}).content.decode()
+    secret = re.search(r"whsec_[A-Za-z0-9+/=]+", made)
+    assert secret is not None
+    hook = alice.hooks.get()
+    assert "whsec_" not in browser.get(f"/account/alerts/hooks/{hook.pk}").content.decode()
+    assert secret[0] not in hook.sealed_secret
+    session = browser.session
+    session["proved_at"] = 1
+    for key in list(session.keys()):
+        if isinstance(session[key], int) and not isinstance(session[key], bool):
+            session[key] = 1
+    session.save()
+    late = browser.post("/account/alerts/hooks/new", {"url": receiver.url + "2"})
+    assert late.status_code == 403 and alice.hooks.count() == 1
+    assert signed_in(cast.user(2)).get(f"/account/alerts/hooks/{hook.pk}").status_code == 404

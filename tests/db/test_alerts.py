@@ -1,0 +1,280 @@
+"""Rules find what they are about once, whatever happens between two looks."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import time
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+
+from accounts.errors import Problem
+from accounts.models import User
+from alerts import services, tasks
+from alerts.kinds import Kind
+from alerts.models import Held, Notification, Rule
+from alerts.services import Wish
+from attestation.models import Fact, Finding
+from devnet import accounts as cast
+from ledger.models import Projection, ServiceChange, ServingContract, SubAccount
+from probes.models import Health
+from tests import factories
+from tests.db.test_keys_lasting import signed_in
+from tests.factories import ALICE, BOB, INFERENCE, ONE, PETRA
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def alice() -> User:
+    """Alice holds 3 0G at Petra; the index has seen block 4,100,000 as final."""
+    cache.clear()
+    factories.head()
+    factories.contract()
+    factories.service()
+    factories.purse()
+    factories.sub_account()
+    Projection.objects.create(name="ledger", version=3, final_block=4_100_000)
+    return User.objects.for_address(ALICE)
+
+
+def advance(block: int) -> None:
+    Projection.objects.filter(name="ledger").update(final_block=block)
+
+
+def titles(user: User) -> list[str]:
+    return list(user.notifications.order_by("at", "pk").values_list("title", flat=True))
+
+
+def set_balance(neuron: int) -> None:
+    SubAccount.objects.filter(user=ALICE).update(balance=neuron)
+
+
+def test_a_low_balance_is_told_when_it_begins_and_again_only_after_it_ended(alice: User) -> None:
+    services.add(alice, Wish(Kind.LOW_BALANCE, threshold=2 * ONE))
+    assert services.sweep() == 0
+    set_balance(ONE)
+    assert services.sweep() == 1 and services.sweep() == 0
+    set_balance(5 * ONE)
+    assert services.sweep() == 0 and not Held.objects.exists()
+    set_balance(ONE)
+    assert services.sweep() == 1
+    row = alice.notifications.order_by("at").first()
+    assert row is not None and row.title.startswith("1 0G left at ") and "2 0G" in row.text
+    assert row.path.startswith("/account?action=transfer")
+
+
+def test_each_refund_is_told_once_when_it_unlocks_by_the_lock_time_of_then(alice: User) -> None:
+    now = int(time.time())
+    refunds = [
+        {"amount": str(ONE), "created_at": now - 90_000},
+        {"amount": str(ONE // 2), "created_at": now - 90_000},
+        {"amount": str(ONE), "created_at": now - 50_000},
+    ]
+    SubAccount.objects.filter(user=ALICE).update(refunds=refunds, pending_refund=ONE * 5 // 2)
+    services.add(alice, Wish(Kind.REFUND_UNLOCKED))
+    assert services.sweep() == 1 and services.sweep() == 0
+    assert titles(alice)[0].startswith("1.5 0G from ")
+    ServingContract.objects.update(lock_time_seconds=40_000)
+    assert services.sweep() == 1  # the owner shortened the lock: the other one is free, too
+
+
+def test_changes_are_read_from_final_blocks_once_and_only_from_where_money_lies(
+    alice: User,
+) -> None:
+    services.add(alice, Wish(Kind.PRICE, percent=20))
+    services.add(alice, Wish(Kind.URL))
+    bob = User.objects.for_address(BOB)
+    services.add(bob, Wish(Kind.URL))  # holds nothing anywhere
+    factories.change(block=4_000_000)  # before the rule was made
+    factories.change(block=4_100_001, pending=True)
+    prices = {"input_price": "100", "output_price": "100"}
+    factories.change(block=4_100_002, before=prices, after={**prices, "input_price": "119"})
+    advance(4_100_002)
+    assert services.sweep() == 0
+    factories.change(block=4_100_003, before=prices, after={**prices, "input_price": "80"})
+    for block in (4_100_004, 4_100_005):
+        factories.change(block=block, change="url", before={"url": "a"}, after={"url": f"{block}"})
+    advance(4_100_005)
+    assert services.sweep() == 2 and services.sweep() == 0
+    texts = set(alice.notifications.values_list("text", flat=True))
+    assert any("100 → 80 neuron per unit (-20.00 %)" in text for text in texts)
+    assert any("The last of 2 such changes" in text for text in texts)
+    assert not bob.notifications.exists()
+
+
+def test_a_sweep_that_is_killed_before_it_remembers_tells_nothing_twice(alice: User) -> None:
+    rule = services.add(alice, Wish(Kind.URL, provider=PETRA))
+    factories.change(block=4_100_001, change="url", before={"url": "a"}, after={"url": "b"})
+    advance(4_100_001)
+    assert services.sweep() == 1
+    Rule.objects.filter(pk=rule.pk).update(after_block=4_100_000)  # as if it had not been written
+    assert services.sweep() == 0
+
+
+def test_nobody_is_flooded(alice: User) -> None:
+    services.add(alice, Wish(Kind.URL, provider=PETRA))
+    for block in range(4_100_001, 4_100_041):
+        factories.change(block=block, change="url", before={"url": "a"}, after={"url": "b"})
+        advance(block)
+        services.sweep()
+    told = alice.notifications.order_by("at", "pk")
+    assert told.count() == services.MOST_A_DAY
+    assert sum("quiet for the rest" in row.text for row in told) == 1
+
+
+def test_a_quiet_rule_tells_afterwards_only_what_still_holds(alice: User) -> None:
+    url = services.add(alice, Wish(Kind.URL, provider=PETRA))
+    low = services.add(alice, Wish(Kind.LOW_BALANCE, threshold=4 * ONE))
+    until = timezone.now() + dt.timedelta(days=1)
+    for rule in (url, low):
+        services.snooze(rule, until)
+    factories.change(block=4_100_001, change="url", before={"url": "a"}, after={"url": "b"})
+    advance(4_100_001)
+    assert services.sweep() == 0
+    assert services.sweep(until + dt.timedelta(minutes=1)) == 1
+    assert titles(alice)[0].startswith("3 0G left")
+
+
+def test_down_and_back_by_probes_but_never_back_by_silence(alice: User) -> None:
+    services.add(alice, Wish(Kind.PROVIDER_DOWN))
+    now = timezone.now()
+    health = Health.objects.create(
+        serving=INFERENCE,
+        provider=PETRA,
+        kind="inference",
+        service_name="inference-v1.0",
+        state="down",
+        since=now,
+        checked_at=now,
+        failures=1,
+    )
+    assert services.sweep() == 0  # once is not yet news
+    Health.objects.update(failures=2)
+    assert services.sweep() == 1 and services.sweep() == 0
+    Health.objects.update(state="up", failures=0)
+    assert services.sweep() == 1
+    assert [title.split(" ", 1)[1] for title in titles(alice)] == [
+        "does not answer",
+        "answers again",
+    ]
+    Health.objects.update(state="down", failures=3, since=now + dt.timedelta(hours=1))
+    assert services.sweep() == 1
+    health.delete()  # its service was removed: it did not come back
+    assert services.sweep() == 0
+
+
+def test_a_changed_lock_time_and_a_worse_verification(alice: User) -> None:
+    services.add(alice, Wish(Kind.LOCK_TIME))
+    services.add(alice, Wish(Kind.VERIFICATION))
+    assert services.sweep() == 0
+    ServingContract.objects.update(lock_time_seconds=7_200, block=4_100_009)
+    Finding.objects.create(
+        kind=Fact.REGRESSION,
+        provider=PETRA,
+        service_kind="inference",
+        service_name="inference-v1.0",
+        subject="broker",
+        opened_at=timezone.now() + dt.timedelta(seconds=1),
+        detail={"from": "pass", "to": "fail"},
+    )
+    assert services.sweep() == 2 and services.sweep() == 0
+    assert {"Refunds of inference-v1.0 now wait 2 h"} < set(titles(alice))
+
+
+def test_limits_doubles_and_the_undo(alice: User) -> None:
+    rule = services.add(alice, Wish(Kind.URL))
+    with pytest.raises(Problem, match="already"):
+        services.add(alice, Wish(Kind.URL))
+    services.delete(rule)
+    services.restore(rule)
+    services.delete(rule)
+    services.add(alice, Wish(Kind.URL))
+    with pytest.raises(Problem):
+        services.restore(rule)  # there is another one for the same now
+    for number in range(services.MOST_RULES - 1):
+        services.add(alice, Wish(Kind.PRICE, provider=factories.address(number), percent=0))
+    with pytest.raises(Problem, match="At most"):
+        services.add(alice, Wish(Kind.SIGNER))
+    Rule.objects.filter(pk=rule.pk).update(
+        deleted_at=timezone.now() - services.UNDO_FOR - dt.timedelta(seconds=1)
+    )
+    services.sweep()
+    assert not Rule.objects.filter(pk=rule.pk).exists()
+
+
+def test_looking_costs_the_same_for_few_and_for_many(
+    alice: User, django_assert_max_num_queries: Any
+) -> None:
+    def rules(count: int) -> None:
+        for number in range(count):
+            user = User.objects.for_address(factories.address(f"user {number}"))
+            SubAccount.objects.filter(user=user.address).delete()
+            factories.sub_account(user.address)
+            for kind in Kind:
+                if not user.alert_rules.filter(kind=kind).exists():
+                    services.add(user, Wish(kind, threshold=ONE, percent=0))
+
+    rules(2)
+    services.sweep()
+    with django_assert_max_num_queries(60) as few:
+        services.sweep()
+    rules(12)
+    services.sweep()
+    with django_assert_max_num_queries(60) as many:
+        services.sweep()
+    assert len(many) == len(few)
+
+
+def test_pages_belong_to_their_owner_and_forms_work_without_a_script(alice: User) -> None:
+    mine, other = signed_in(cast.user(1)), signed_in(cast.user(2))
+    anonymous = Client()
+    assert "Sign in" in anonymous.get("/account/alerts").content.decode()
+    mine.post("/account/alerts/usual")
+    assert alice.alert_rules.count() == 5
+    rule = alice.alert_rules.get(kind=Kind.URL)
+    factories.change(block=4_100_001, change="url", before={"url": "a"}, after={"url": "b"})
+    advance(4_100_001)
+    services.sweep()
+    row = alice.notifications.get()
+    for path in (f"/account/inbox/{row.pk}", f"/account/alerts/rules/{rule.pk}"):
+        method = other.get if "inbox" in path else other.post
+        assert method(path).status_code == 404
+    feed = f"/account/feed/{services.channels_of(alice).feed_token}.atom"
+    assert row.title in anonymous.get(feed).content.decode()
+    mine.post("/account/alerts/feed")
+    assert anonymous.get(feed).status_code == 404
+    page = mine.get("/account/inbox")
+    assert row.title in page.content.decode() and 'data-unread="1"' in page.content.decode()
+    answer = mine.get(f"/account/inbox/{row.pk}")
+    assert answer.status_code == 302 and answer["Location"] == row.path
+    assert 'data-unread="0"' in mine.get("/account/alerts").content.decode()
+    answer = mine.post("/account/alerts/add", {"kind": "price", "number": "many"})
+    assert answer.status_code == 400 and "whole number of percent" in answer.content.decode()
+    past = mine.get("/account/alerts?kind=url&preview=1").content.decode()
+    assert "this would have told you" in past and "changed its URL" in past
+    assert alice.alert_rules.count() == 5  # a preview makes no rule
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_sweeps_at_once_are_one(alice: User) -> None:
+    services.add(alice, Wish(Kind.LOW_BALANCE, threshold=4 * ONE))
+    barrier, told = threading.Barrier(4), []
+
+    def run() -> None:
+        barrier.wait()
+        told.append(tasks.sweep())
+        connection.close()
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sum(told) == 1 and Notification.objects.count() == 1
+    assert ServiceChange.objects.count() == 0
