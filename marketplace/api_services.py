@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from ninja import Query, Router
 from ninja.decorators import decorate_view
 
 from attestation import selectors as attestation
 from attestation.selectors import ServiceKey, StandingView
 from ledger import selectors
-from ledger.records import ChangeEntry, Listing
-from marketplace import schemas
+from ledger.models import ServiceChange
+from ledger.records import Listing
+from marketplace import api_csv, schemas
+from marketplace.api_changes import change_body, changes_csv
 from marketplace.api_lists import (
     PROBLEMS,
     PROBLEMS_404,
@@ -57,17 +60,6 @@ def service_body(listing: Listing, standing: StandingView) -> dict[str, Any]:
         "output_price": listing.output_price,
         "additional_info": listing.additional_info,
         "updated_at_unix": listing.updated_at_unix,
-    }
-
-
-def change_body(entry: ChangeEntry) -> dict[str, Any]:
-    return {
-        "block": entry.block,
-        "at": entry.at,
-        "tx_hash": entry.tx_hash,
-        "change": entry.change,
-        "before": entry.before,
-        "after": entry.after,
     }
 
 
@@ -145,3 +137,25 @@ def get_timeline(
         after=query.after,
     )
     return envelope(request, page, change_body)
+
+
+@router.get(
+    "/{kind}/{provider}/timeline.csv",
+    response={200: None, **PROBLEMS_404},
+    operation_id="export_service_timeline",
+    summary="The same as CSV, complete",
+    openapi_extra=api_csv.OPENAPI,
+)
+@decorate_view(revalidated)
+def export_timeline(
+    request: HttpRequest,
+    kind: schemas.ServiceKind,
+    provider: schemas.AddressIn,
+    change: schemas.ChangeIn = None,
+    service_name: schemas.TextIn = "",
+) -> HttpResponseBase:
+    """The listing's whole history; `before` and `after` are JSON."""
+    listing = listing_or_404(kind, provider, service_name)
+    rows = ServiceChange.objects.filter(provider=provider, serving=listing.serving)
+    name = f"timeline-{kind}-{provider}.csv"
+    return changes_csv(request, name, rows, change or "", selectors.contracts())

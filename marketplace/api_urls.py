@@ -1,11 +1,11 @@
-"""Paths of the JSON API, its documentation, the feed and the readiness check."""
+"""Paths of the JSON API, its documentation and the readiness check."""
 
 from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver, path, re_path
 
-from marketplace import api_docs, api_network, api_readiness, problems
+from marketplace import api_docs, api_readiness, problems
 from marketplace.api import api
 
 
@@ -16,7 +16,6 @@ def missing(request: HttpRequest) -> HttpResponse:
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("readyz", api_readiness.readyz, name="readyz"),
-    path("changes.atom", api_network.site_feed, name="changes-atom"),
     path("api/docs", api_docs.page, name="api-docs"),
     path("api/v1/", api.urls),
 ]

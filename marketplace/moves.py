@@ -1,0 +1,79 @@
+"""Endpoints that moved after the owner of the contract had acknowledged their signer.
+
+A new URL does not reset that acknowledgement (contracts.md 7): until somebody looks at the new
+endpoint, the owner again or this site by its evidence, nobody has vouched for what answers there.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from attestation.selectors import DEVELOPMENT, StandingView
+from ledger.models import ServiceChange
+from ledger.records import Listing
+
+#: Words of a verdict that speak for the endpoint it was made at.
+_GOOD = ("pass", "warn")
+
+
+@dataclass(frozen=True)
+class Move:
+    """When the endpoint changed, and the acknowledgement that was for the one before."""
+
+    block: int
+    at: dt.datetime
+    acknowledged_block: int
+
+    def attested(self, standing: StandingView) -> bool:
+        """Whether we found its evidence good since (a verdict is always about the present URL)."""
+        judged = standing.overall.removeprefix(DEVELOPMENT)
+        return judged in _GOOD and standing.checked_at is not None and standing.checked_at > self.at
+
+    @property
+    def text(self) -> str:
+        return (
+            f"The endpoint changed at block {self.block:,}, after the owner's last "
+            f"acknowledgement (block {self.acknowledged_block:,}). The acknowledgement was for "
+            "the earlier endpoint."
+        )
+
+    def said(self, standing: StandingView) -> str:
+        """The same with what it means now, and what to do."""
+        if self.attested(standing):
+            return f"{self.text} We have verified the evidence of the new endpoint since."
+        return (
+            f"{self.text} Nobody has vouched for the new one yet: send nothing private, and do "
+            "not add funds before a check."
+        )
+
+
+def moved(listings: Iterable[Listing]) -> dict[tuple[str, str], Move]:
+    """By serving contract and provider, those whose endpoint moved without consent (1 query, none
+    where nothing is acknowledged).
+    """
+    agreed = {(row.serving, row.provider) for row in listings if row.tee_signer_acknowledged}
+    if not agreed:
+        return {}
+    rows = (
+        ServiceChange.objects.filter(
+            provider__in={provider for _, provider in agreed},
+            change__in=("url", "acknowledged"),
+        )
+        .order_by("provider", "serving", "change", "-block", "-sequence", "-pk")
+        .distinct("provider", "serving", "change")
+    )
+    newest = {(row.serving, row.provider, row.change): row for row in rows}
+    found: dict[tuple[str, str], Move] = {}
+    for key in agreed:
+        url, consent = newest.get((*key, "url")), newest.get((*key, "acknowledged"))
+        if url is None or consent is None:
+            continue
+        if (url.block, url.sequence, url.log_index or 0) > (
+            consent.block,
+            consent.sequence,
+            consent.log_index or 0,
+        ):
+            found[key] = Move(url.block, url.at, consent.block)
+    return found

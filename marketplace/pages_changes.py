@@ -1,0 +1,59 @@
+"""Pages about change over time: one frozen dataclass each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ledger.records import ChangeEntry
+from marketplace.changes import ChangeRow
+from marketplace.pages import ServiceHead
+from marketplace.parts import Chip, Link, Option, Pager
+from marketplace.pricehistory import Delta, Step
+from marketplace.selectors import service_types
+
+
+def change_rows(entries: Iterable[ChangeEntry], *, alone: bool) -> tuple[ChangeRow, ...]:
+    """Lines of a timeline (2 queries)."""
+    listed = tuple(entries)
+    types = service_types({entry.provider for entry in listed})
+    return tuple(
+        ChangeRow.of(entry, types.get((entry.provider, entry.service_name), ""), alone=alone)
+        for entry in listed
+    )
+
+
+@dataclass(frozen=True)
+class ChangesPage:
+    """`/changes`: `wrong` says why a provider's address was not understood."""
+
+    rows: tuple[ChangeRow, ...]
+    pager: Pager
+    count: int
+    kinds: tuple[Link, ...]
+    kind: str
+    sorts: tuple[Option, ...]
+    provider: str
+    wrong: str
+    chips: tuple[Chip, ...]
+    twins: tuple[Link, ...]
+    feed: str
+
+
+@dataclass(frozen=True)
+class ChangesTab:
+    """A service's tab Changes: what it cost, then everything that changed. `steps` stand newest
+    first; `older` is set where the first of them are not shown.
+    """
+
+    service: ServiceHead
+    steps: tuple[Step, ...]
+    older: bool
+    deltas: tuple[Delta, ...]
+    rows: tuple[ChangeRow, ...]
+    pager: Pager
+    sorts: tuple[Option, ...]
+    path: str
+    service_name: str
+    twins: tuple[Link, ...]
+    feed: str

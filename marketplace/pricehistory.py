@@ -1,0 +1,139 @@
+"""What a listing cost and when, from its changes on chain. Pure; changes and clock are passed in.
+
+A step holds until the next one: prices move by transactions only (contracts.md 7).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ledger.records import ChangeEntry
+from marketplace import formats
+
+#: The changes that say something about prices; `type` decides their unit.
+KINDS = ("registered", "price", "type", "removed")
+_FIELDS = ("input_price", "output_price", "price_per_token")
+
+
+@dataclass(frozen=True)
+class Step:
+    """From `at` on these were the prices, in the units people compare by; none while removed.
+    `moved` says by how much each differs from the step before, "" where it does not.
+    """
+
+    at: dt.datetime
+    block: int
+    tx_hash: str | None
+    pending: bool
+    prices: tuple[formats.Price, ...]
+    moved: tuple[str, ...]
+
+
+def steps(changes: Iterable[ChangeEntry], service_type: str) -> tuple[Step, ...]:
+    """The steps of one listing, oldest first, from its changes, oldest first. `service_type` is
+    its type now; a change of type brings the earlier one along.
+    """
+    entries = list(changes)
+    found: list[Step] = []
+    known: dict[str, int] = {}
+    kind = _first_type(entries, service_type)
+    for entry in entries:
+        before, after = _object(entry.before), _object(entry.after)
+        prices: tuple[formats.Price, ...] = ()
+        if entry.change == "removed":
+            known = {}
+        else:
+            kind = str(after.get("service_type") or kind)
+            known |= _prices(before) if not known else {}
+            known |= _prices(after)
+            prices = _in_units(kind, known)
+            if found and prices == found[-1].prices:
+                continue
+        last = found[-1].prices if found else ()
+        found.append(
+            Step(entry.at, entry.block, entry.tx_hash, entry.pending, prices, _moved(last, prices))
+        )
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Delta:
+    """How one price moved in a window: `direction` is up, down or none."""
+
+    label: str
+    direction: str
+    text: str
+    title: str
+
+
+def deltas(found: Sequence[Step], now: dt.datetime, days: int = 30) -> tuple[Delta, ...]:
+    """How each present price differs from the one `days` ago, or from the first one since then."""
+    if not found or not found[-1].prices:
+        return ()
+    since = now - dt.timedelta(days=days)
+    earlier = [step for step in found if step.at <= since and step.prices]
+    first = earlier[-1] if earlier else next(step for step in found if step.prices)
+    window = f"in {days} d" if earlier else "since it was listed"
+    said = []
+    for old, new in zip(first.prices, found[-1].prices, strict=False):
+        if old.unit != new.unit:
+            continue
+        if old.neuron == new.neuron:
+            said.append(Delta(new.label, "none", f"unchanged {window}", ""))
+            continue
+        change = percent(old.neuron, new.neuron)
+        title = f"{formats.exact(old.neuron)} → {formats.exact(new.neuron)} 0G / {new.unit}"
+        direction = "up" if new.neuron > old.neuron else "down"
+        said.append(Delta(new.label, direction, f"{change} {window}", title))
+    return tuple(said)
+
+
+def percent(before: int, after: int) -> str:
+    """`+4.2 %`, `−12 %`: cut to a tenth; a price that was nothing has no percentage."""
+    if before <= 0:
+        return "was 0"
+    tenths = abs(after - before) * 1000 // before
+    sign = formats.MINUS if after < before else "+"
+    if tenths == 0:
+        return f"{sign}<0.1 %"
+    whole, rest = divmod(tenths, 10)
+    return f"{sign}{whole:,}{f'.{rest}' if rest else ''} %"
+
+
+def _first_type(entries: Sequence[ChangeEntry], service_type: str) -> str:
+    for entry in entries:
+        if entry.change == "type":
+            return str(_object(entry.before).get("service_type") or service_type)
+    return service_type
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _prices(fields: Mapping[str, Any]) -> dict[str, int]:
+    return {
+        name: int(text)
+        for name in _FIELDS
+        if (text := str(fields.get(name, ""))).isascii() and text.isdigit() and len(text) < 80
+    }
+
+
+def _in_units(kind: str, known: Mapping[str, int]) -> tuple[formats.Price, ...]:
+    if "price_per_token" in known:
+        return (formats.training_price(known["price_per_token"]),)
+    if not known:
+        return ()
+    return formats.prices(kind, known.get("input_price", 0), known.get("output_price", 0))
+
+
+def _moved(last: Sequence[formats.Price], prices: Sequence[formats.Price]) -> tuple[str, ...]:
+    if [price.unit for price in last] != [price.unit for price in prices]:
+        return tuple("" for _ in prices)
+    return tuple(
+        percent(old.neuron, new.neuron) if old.neuron != new.neuron else ""
+        for old, new in zip(last, prices, strict=True)
+    )

@@ -1,0 +1,35 @@
+"""Paths of what changed, and of pages' twins for programs."""
+
+from __future__ import annotations
+
+from django.urls import URLPattern, path
+
+from marketplace import twins
+from marketplace import views_changes as views
+
+_SERVICE = "services/<str:kind>/<str:address>"
+_API = "/api/v1"
+_TIMELINE = f"{_API}/services/{{kind}}/{{address}}/timeline"
+
+urlpatterns: list[URLPattern] = [
+    path("changes", views.changes, name="changes"),
+    path("changes.atom", views.feed, name="changes-atom"),
+    path("changes.json", twins.to(f"{_API}/changes")),
+    path("changes.csv", twins.to(f"{_API}/changes.csv")),
+    path("providers/<str:address>/changes.atom", views.provider_feed),
+    path("providers/<str:address>/changes.json", twins.to(f"{_API}/changes?provider={{address}}")),
+    path(
+        "providers/<str:address>/changes.csv", twins.to(f"{_API}/changes.csv?provider={{address}}")
+    ),
+    path(f"{_SERVICE}/changes", views.service_changes, name="service-changes"),
+    path(f"{_SERVICE}/changes.json", twins.to(_TIMELINE)),
+    path(f"{_SERVICE}/changes.csv", twins.to(f"{_TIMELINE}.csv")),
+    path(f"{_SERVICE}.json", twins.to(f"{_API}/services/{{kind}}/{{address}}")),
+    path(
+        f"{_SERVICE}/verification.json",
+        twins.to(f"{_API}/services/{{kind}}/{{address}}/verifications"),
+    ),
+    path("verifications/<uuid:id>.json", twins.to(f"{_API}/verifications/{{id}}")),
+    path("accounts/<str:address>.json", twins.to(f"{_API}/accounts/{{address}}")),
+    path("status.json", twins.to(f"{_API}/status")),
+]

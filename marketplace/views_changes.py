@@ -1,0 +1,183 @@
+"""Doors of what changed: the network's feed, one service's tab, and their feeds."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from ledger import selectors
+from ledger.models import ServiceChange
+from ledger.records import ChangeEntry, Listing
+from marketplace import feeds, links, pages, parts, pricehistory
+from marketplace.api_lists import revalidated
+from marketplace.catalogue import page_number
+from marketplace.changes import CHANGES
+from marketplace.pages_changes import ChangesPage, ChangesTab, change_rows
+from marketplace.schemas import CHANGES as SORTS
+from marketplace.schemas import MAX_DEPTH
+from marketplace.twins import twinned
+from marketplace.views import canonical
+from marketplace.views_service import listing_of
+
+#: Price steps in the table of one page.
+SHOWN_STEPS = 100
+#: How many rows of the history the steps are made of at most.
+READ_STEPS = 2_000
+_LAST_PAGE = MAX_DEPTH // selectors.PAGE_SIZE
+_OCCUPIED = ("Occupancy changed", "")
+
+
+def sort_label(change: str) -> str:
+    return CHANGES.get(change, _OCCUPIED)[0]
+
+
+def sort_options(chosen: str) -> tuple[parts.Option, ...]:
+    named = sorted((sort_label(change), change) for change in SORTS)
+    return (
+        parts.Option("", "Any change", not chosen),
+        *(parts.Option(change, label, change == chosen) for label, change in named),
+    )
+
+
+def page_of(request: HttpRequest) -> int:
+    return min(page_number(request.GET.get("page", "")), _LAST_PAGE)
+
+
+def chosen_sort(request: HttpRequest) -> str:
+    change = request.GET.get("change", "")
+    return change if change in SORTS else ""
+
+
+@require_safe
+@twinned(json="/api/v1/changes", csv="/api/v1/changes.csv", atom="/changes.atom")
+def changes(request: HttpRequest) -> HttpResponse:
+    """`/changes`: everything, or one kind, one sort, one provider (about 6 queries)."""
+    kind = request.GET.get("kind", "")
+    kind = kind if kind in selectors.KINDS else ""
+    change = chosen_sort(request)
+    asked = request.GET.get("provider", "").replace("\x00", "").strip()[:80]
+    provider = selectors.address_of(asked) or ""
+    found = selectors.changes(kind, provider, page_of(request), change=change)
+
+    def path(**changed: str | int) -> str:
+        values: dict[str, str | int] = {"kind": kind, "change": change, "provider": provider}
+        return links.with_query("/changes", **{**values, **changed})
+
+    given = links.with_query("", kind=kind, change=change, provider=provider)
+    chips = {
+        "kind": parts.kind_label(kind) if kind else "",
+        "change": sort_label(change) if change else "",
+        "provider": provider,
+    }
+    page = ChangesPage(
+        rows=change_rows(found.items, alone=False),
+        pager=parts.pager(found, "changes", lambda number: path(page=number)),
+        count=found.count,
+        kinds=tuple(
+            parts.Link(parts.kind_label(one) if one else "All", path(kind=one), one == kind)
+            for one in ("", *selectors.KINDS)
+        ),
+        kind=kind,
+        sorts=sort_options(change),
+        provider=provider or asked,
+        wrong="" if provider or not asked else "This is not an address; all providers are shown.",
+        chips=tuple(
+            parts.Chip(label, path(**{name: ""})) for name, label in chips.items() if label
+        ),
+        twins=twin_links(f"/changes{{}}{given}"),
+        feed=f"/changes.atom{given}",
+    )
+    return render(request, "marketplace/changes.html", {"page": page})
+
+
+def twin_links(path: str) -> tuple[parts.Link, ...]:
+    """`{}` stands where the suffix goes."""
+    named = (("Atom", ".atom"), ("JSON", ".json"), ("CSV", ".csv"))
+    return tuple(parts.Link(label, path.format(suffix)) for label, suffix in named)
+
+
+@require_safe
+@revalidated
+def feed(request: HttpRequest) -> HttpResponse:
+    """`/changes.atom`, the address people subscribe to; a filter that means nothing is a 404."""
+    kind, change = request.GET.get("kind", ""), request.GET.get("change", "")
+    named = request.GET.get("provider", "")
+    provider = selectors.address_of(named)
+    if (kind and kind not in selectors.KINDS) or (change and change not in SORTS):
+        raise Http404("There is no such kind or sort of change.")
+    if named and provider is None:
+        raise Http404("The provider is not an address.")
+    found = selectors.changes(kind, provider or "", 1, feeds.LENGTH, change=change)
+    query = links.with_query("", kind=kind, change=change, provider=provider or "")
+    title = f"Changes on {settings.NETWORK.label}" + (f" of {provider}" if provider else "")
+    about = feeds.Feed(title, f"/changes{query}", f"/changes.atom{query}")
+    return feeds.answer(about, found.items)
+
+
+@require_safe
+@revalidated
+def provider_feed(request: HttpRequest, address: str) -> HttpResponse:
+    """`/providers/{address}/changes.atom`: one provider over all contracts."""
+    spelled = canonical(request, address)
+    if isinstance(spelled, HttpResponse):
+        return spelled
+    found = selectors.changes("", spelled, 1, feeds.LENGTH)
+    page = links.provider_path(spelled)
+    about = feeds.Feed(f"Changes of provider {spelled}", page, f"{page}/changes.atom")
+    return feeds.answer(about, found.items)
+
+
+_TIMELINE = "/api/v1/services/{kind}/{address}/timeline"
+
+
+@require_safe
+@twinned(json=_TIMELINE, csv=f"{_TIMELINE}.csv")
+def service_changes(request: HttpRequest, kind: str, address: str) -> HttpResponse:
+    """A service's tab Changes: its prices over time, then its timeline."""
+    listing = listing_of(request, kind, address)
+    if isinstance(listing, HttpResponse):
+        return listing
+    change = chosen_sort(request)
+    found = selectors.timeline(
+        listing.provider, listing.serving, page=page_of(request), change=change
+    )
+    steps = price_steps(listing)
+    path = links.service_path(listing.kind, listing.provider, "changes")
+    other = "" if listing.recommended else listing.service_name
+    query = links.with_query("", service_name=other, change=change)
+    page = ChangesTab(
+        service=pages.service_head(listing, "changes"),
+        steps=steps[::-1][:SHOWN_STEPS],
+        older=len(steps) > SHOWN_STEPS,
+        deltas=pricehistory.deltas(steps, timezone.now()),
+        rows=change_rows(found.items, alone=True),
+        pager=parts.pager(
+            found,
+            "changes",
+            lambda number: links.with_query(path, service_name=other, change=change, page=number),
+        ),
+        sorts=sort_options(change),
+        path=path,
+        service_name=other,
+        twins=(
+            parts.Link("Atom", f"{links.provider_path(listing.provider)}/changes.atom"),
+            parts.Link("JSON", f"{path}.json{query}"),
+            parts.Link("CSV", f"{path}.csv{query}"),
+        ),
+        feed=f"{links.provider_path(listing.provider)}/changes.atom",
+    )
+    return render(request, "marketplace/service_changes.html", {"page": page})
+
+
+def price_steps(listing: Listing) -> tuple[pricehistory.Step, ...]:
+    """The newest steps of a listing, oldest first (2 queries)."""
+    rows = ServiceChange.objects.filter(
+        provider=listing.provider, serving=listing.serving, change__in=pricehistory.KINDS
+    )
+    known = selectors.contracts()
+    newest = selectors.newest_first(rows)[:READ_STEPS]
+    entries = [ChangeEntry.of(row, known) for row in reversed(newest)]
+    return pricehistory.steps(entries, listing.service_type)

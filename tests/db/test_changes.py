@@ -1,0 +1,139 @@
+"""What changed, as pages, feeds and files: the same filters, the same rows, no stranger's word as
+markup."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import io
+import json
+from xml.etree import ElementTree
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from attestation.selectors import StandingView
+from ledger import selectors
+from ledger.models import ServiceChange
+from marketplace import moves
+from tests import factories
+from tests.factories import BOB, PETRA, address
+
+pytestmark = pytest.mark.django_db
+
+ATOM = "{http://www.w3.org/2005/Atom}"
+EVIL = "<script>alert(1)</script>\x0b\ufffe]]>&"
+
+
+def world() -> None:
+    factories.market(6)
+    factories.service(PETRA)
+    snapshot = {
+        "model": "m", "service_type": "chatbot",
+        "input_price": "500000000000", "output_price": "1200000000000",
+    }  # fmt: skip
+    old = timezone.now() - dt.timedelta(days=60)
+    factories.change(PETRA, change="registered", before=None, after=snapshot, block=1, at=old)
+    factories.change(PETRA, block=2)
+    factories.change(PETRA, change="url", before={"url": "a"}, after={"url": EVIL}, block=3)
+
+
+def test_the_same_question_has_the_same_answer_in_every_form(client: Client) -> None:
+    world()
+    for query in ("", "?change=price", f"?provider={PETRA}", f"?change=url&provider={PETRA}",
+                  "?kind=fine-tuning", "?kind=inference&change=registered"):  # fmt: skip
+        page = client.get(f"/changes{query}")
+        assert page.status_code == 200 and "Accept" in page["Vary"]
+        text = page.content.decode()
+        body = client.get(f"/changes.json{query}", follow=True).json()
+        found = client.get(f"/changes.csv{query}", follow=True)
+        table = list(csv.DictReader(io.StringIO(found.getvalue().decode())))
+        entries = ElementTree.fromstring(client.get(f"/changes.atom{query}").content).findall(
+            f"{ATOM}entry"
+        )
+        count = body["count"]
+        assert f"{count} change{'' if count == 1 else 's'}<" in text
+        assert len(table) == len(entries) == min(count, 50) == len(body["items"])
+        for line, item, entry in zip(table, body["items"], entries, strict=True):
+            assert line["provider"] == item["provider"]
+            assert json.loads(line["after"]) == item["after"]
+            category = entry.find(f"{ATOM}category")
+            assert category is not None and category.get("term") == item["change"]
+        for suffix in ("json", "csv", "atom"):
+            assert f"/changes.{suffix}{query.replace('&', '&amp;')}" in text
+        assert "<script>alert" not in text
+        accepted = client.get(f"/changes{query}", headers={"Accept": "application/json"})
+        assert accepted["Location"] == f"/api/v1/changes{query}"
+    assert client.get("/changes.atom?change=steal").status_code == 404
+    wrong = client.get("/changes?provider=0x12&change=steal&kind=chess").content.decode()
+    assert "This is not an address" in wrong
+
+
+def test_twins_of_pages_lead_to_what_answers(client: Client) -> None:
+    world()
+    service = f"/services/inference/{PETRA}"
+    for path, shown in (
+        (f"{service}.json", PETRA),
+        (f"{service}/changes.json", "registered"),
+        (f"{service}/changes.csv", "registered"),
+        (f"{service}/verification.json", "items"),
+        (f"/providers/{PETRA}/changes.json", "registered"),
+        (f"/providers/{PETRA.lower()}/changes.csv", "registered"),
+        (f"/providers/{PETRA}/changes.atom", "changed its address"),
+        (f"/accounts/{BOB}.json", BOB),
+        ("/status.json", "lag_seconds"),
+    ):
+        response = client.get(path, follow=True)
+        assert response.status_code == 200 and shown in response.getvalue().decode(), path
+    feed = ElementTree.fromstring(client.get(f"/providers/{PETRA}/changes.atom").content)
+    assert len(feed.findall(f"{ATOM}entry")) == 3
+    assert "<bdi>Changes" not in ElementTree.tostring(feed).decode()
+    assert client.get(f"/services/chess/{PETRA}.json", follow=True).status_code == 422
+
+
+def test_a_service_shows_what_it_cost_and_since_when(client: Client) -> None:
+    world()
+    path = f"/services/inference/{PETRA}/changes"
+    text = client.get(path).content.decode()
+    assert "−16 % in 30 d" in text and "unchanged in 30 d" in text
+    assert text.count("<tr>") == 3  # the head, and two steps
+    assert factories.tx_hash(f"change {PETRA}") in text
+    with CaptureQueriesContext(connection) as few:
+        client.get(path)
+    for number in range(150):
+        price = {"input_price": str(10**9 + number), "output_price": "7"}
+        factories.change(PETRA, before=price, after=price, block=10 + number)
+    with CaptureQueriesContext(connection) as many:
+        text = client.get(path).content.decode()
+    assert len(many) == len(few)
+    assert "The newest 100 steps" in text
+    only = client.get(f"{path}?change=url").content.decode()
+    assert only.count("Endpoint URL changed") == 2  # the option, and the entry
+    assert "Nothing of this sort changed" in client.get(f"{path}?change=staked").content.decode()
+
+
+def test_an_endpoint_that_moved_is_told_until_somebody_looked_at_it(client: Client) -> None:
+    factories.market(0)
+    for provider in (PETRA, BOB, address("new")):
+        factories.service(provider)
+        factories.change(provider, change="acknowledged", before=None, after={}, block=5)
+    factories.change(PETRA, change="url", before={"url": "a"}, after={"url": "b"}, block=6)
+    factories.change(BOB, change="url", before={"url": "a"}, after={"url": "b"}, block=4)
+    listed = [selectors.service("inference", one) for one in (PETRA, BOB, address("new"))]
+    with CaptureQueriesContext(connection) as captured:
+        found = moves.moved(row for row in listed if row)
+    assert len(captured) == 1
+    move = found.pop((factories.INFERENCE, PETRA))
+    assert not found and (move.block, move.acknowledged_block) == (6, 5)
+    later, earlier = move.at + dt.timedelta(minutes=1), move.at - dt.timedelta(minutes=1)
+    for word, at, attested in (
+        ("pass", later, True), ("dev-warn", later, True), ("pass", earlier, False),
+        ("fail", later, False), ("partial", later, False), ("never", None, False),
+    ):  # fmt: skip
+        assert move.attested(StandingView(overall=word, checked_at=at)) is attested
+    factories.change(PETRA, change="acknowledged", before=None, after={}, block=7)
+    assert moves.moved(row for row in listed if row) == {}
+    assert ServiceChange.objects.count() == 6

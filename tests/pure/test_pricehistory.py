@@ -1,0 +1,102 @@
+"""Prices over time from changes on chain: steps, their differences, and a window's."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ledger.records import ChangeEntry
+from marketplace import pricehistory
+from marketplace.pricehistory import deltas, percent, steps
+
+NOW = dt.datetime(2026, 5, 31, tzinfo=dt.UTC)
+
+
+def change(days_ago: int, change: str, before: Any, after: Any) -> ChangeEntry:
+    at = NOW - dt.timedelta(days=days_ago)
+    return ChangeEntry(
+        1000 - days_ago, at, "0x" + "1" * 64, 0, "inference", "0xP", "inference-v1.0", change,
+        before, after, False,
+    )  # fmt: skip
+
+
+def prices(given: int, answered: int, **more: str) -> dict[str, str]:
+    return {"input_price": str(given), "output_price": str(answered), **more}
+
+
+def test_steps_hold_until_the_next_and_say_what_moved() -> None:
+    found = steps(
+        [
+            change(90, "registered", None, prices(500, 1000, service_type="chatbot", model="m")),
+            change(60, "price", prices(500, 1000), prices(440, 1000)),
+            change(50, "price", prices(440, 1000), prices(440, 1000)),
+            change(40, "removed", prices(440, 1000), None),
+            change(20, "registered", None, prices(400, 1200, service_type="chatbot", model="m")),
+            change(10, "price", {"output_price": "1200"}, {"output_price": "1250"}),
+        ],
+        "chatbot",
+    )
+    assert [[price.each for price in step.prices] for step in found] == [
+        [500, 1000], [440, 1000], [], [400, 1200], [400, 1250],
+    ]  # fmt: skip
+    assert [step.moved for step in found] == [("", ""), ("−12 %", ""), (), ("", ""), ("", "+4.1 %")]
+    said = [(delta.label, delta.direction, delta.text) for delta in deltas(found, NOW)]
+    assert said == [("Input", "down", "−9 % in 30 d"), ("Output", "up", "+25 % in 30 d")]
+    assert [d.text for d in deltas(found, NOW, 15)] == ["unchanged in 15 d", "+4.1 % in 15 d"]
+    assert deltas(found[:3], NOW) == ()
+    assert deltas(found[3:], NOW)[1].text == "+4.1 % since it was listed"
+
+
+def test_a_change_of_type_changes_the_unit_and_compares_nothing() -> None:
+    found = steps(
+        [
+            change(9, "registered", None, prices(7, 9, service_type="chatbot", model="m")),
+            change(5, "type", {"service_type": "chatbot"}, {"service_type": "text-to-image"}),
+        ],
+        "text-to-image",
+    )
+    assert [[price.unit for price in step.prices] for step in found] == [
+        ["1M tokens", "1M tokens"],
+        ["image"],
+    ]
+    assert found[1].moved == ("",) and deltas(found, NOW) == ()
+    # Where the beginning is not shown, the first change's `before` is the price until then.
+    late = steps([change(5, "price", prices(7, 9), prices(7, 12))], "chatbot")
+    assert [price.each for price in late[0].prices] == [7, 12]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (100, 88, "−12 %"),
+        (1000, 1042, "+4.2 %"),
+        (3, 1, "−66.6 %"),
+        (10**30, 10**30 + 1, "+<0.1 %"),
+        (0, 5, "was 0"),
+        (1, 5000, "+499,900 %"),
+    ],
+)
+def test_percentages_are_cut_never_rounded(before: int, after: int, said: str) -> None:
+    assert percent(before, after) == said
+
+
+json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["input_price", "output_price", "service_type"]), inner)
+    ),
+    max_leaves=6,
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(pricehistory.KINDS), json, json), max_size=6), st.text())
+def test_nothing_stored_can_break_it(entries: list[tuple[str, Any, Any]], kind: str) -> None:
+    listed = [change(50 - i, name, old, new) for i, (name, old, new) in enumerate(entries)]
+    found = steps(listed, kind)
+    assert all(len(step.moved) == len(step.prices) for step in found)
+    deltas(found, NOW)
