@@ -13,7 +13,6 @@ from ledger.models import ServiceChange
 from ledger.records import ChangeEntry, Listing
 from marketplace import feeds, links, pages, parts, pricehistory
 from marketplace.api_lists import revalidated
-from marketplace.catalogue import page_number
 from marketplace.changes import CHANGES
 from marketplace.pages_changes import ChangesPage, ChangesTab, change_rows
 from marketplace.schemas import CHANGES as SORTS
@@ -43,7 +42,9 @@ def sort_options(chosen: str) -> tuple[parts.Option, ...]:
 
 
 def page_of(request: HttpRequest) -> int:
-    return min(page_number(request.GET.get("page", "")), _LAST_PAGE)
+    text = request.GET.get("page", "")
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 1
+    return min(max(1, number), _LAST_PAGE)
 
 
 def chosen_sort(request: HttpRequest) -> str:
