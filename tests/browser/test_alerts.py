@@ -1,0 +1,87 @@
+"""Alerts in a browser: chosen, found, told on the open page, read; at every width."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from django.db import connection
+from playwright.sync_api import Page, expect
+
+from accounts.models import User
+from alerts import services
+from devnet import accounts as cast
+from devnet.deploy import Contracts
+from tests.browser.pagecheck import sound
+from tests.browser.test_money import caught_up
+from tests.browser.wallet import Wallet, sign_in
+
+ALICE = cast.user(1)
+NEURON = 10**18
+
+
+def in_thread(work: Callable[[], object]) -> None:
+    """As a worker would do it: the browser's own loop runs in this thread."""
+
+    def run() -> None:
+        work()
+        connection.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(30)
+
+
+def test_an_alert_is_chosen_found_told_at_once_and_read(
+    asgi_server: str,
+    index: None,
+    petra: str,
+    wallet: Wallet,
+    contracts: Contracts,
+    page: Page,
+    errors: list[str],
+) -> None:
+    contracts.ledger.send(ALICE, "depositFund", value=10 * NEURON)
+    contracts.ledger.send(ALICE, "transferFund", petra, "inference-v1.0", 2 * NEURON)
+    caught_up(contracts)
+    page.emulate_media(reduced_motion="reduce")
+    sign_in(page, asgi_server)
+    bell = page.get_by_test_id("inbox-bell")
+    expect(bell).to_have_attribute("data-unread", "0")
+    bell.click()
+    expect(page.locator("main")).to_contain_text("You are told nothing until you ask for it")
+    page.get_by_role("link", name="Choose alerts").click()
+    page.get_by_test_id("rules-usual").click()
+    expect(page.get_by_test_id("rule-row")).to_have_count(5)
+    page.get_by_label("Tell me when").select_option("low_available")
+    page.get_by_label("Number").fill("1,5")
+    page.get_by_test_id("rule-add").click()
+    expect(page.get_by_role("alert").filter(has_text="with a point")).to_be_visible()
+    expect(page.get_by_label("Number")).to_have_value("1,5")  # nothing typed is lost
+    page.get_by_label("Number").fill("9")
+    page.get_by_test_id("rule-preview").click()
+    expect(page.get_by_test_id("rule-past")).to_contain_text("falls below 9 0G")
+    page.get_by_test_id("rule-add").click()
+    expect(page.get_by_test_id("rule-row")).to_have_count(6)
+    in_thread(services.sweep)
+    expect(bell).to_have_attribute("data-unread", "1")  # without a reload
+    row = page.get_by_test_id("rule-row").filter(has_text="available balance")
+    row.get_by_role("button", name="Delete").click()
+    page.get_by_test_id("rule-undo").click()
+    expect(page.get_by_test_id("rule-row")).to_have_count(6)
+    page.get_by_test_id("hook-new").click()
+    page.get_by_label("URL").fill(f"{asgi_server}/hook")
+    page.get_by_test_id("hook-create").click()
+    expect(page.get_by_test_id("hook-secret")).to_contain_text("whsec_")
+    page.get_by_test_id("hook-test").click()
+    expect(page.locator("main")).to_contain_text("Deliveries")
+    for path in ("/account/alerts", "/account/inbox"):
+        sound(page, f"{asgi_server}{path}")
+    page.get_by_test_id("inbox-row").get_by_role("link").click()
+    expect(page).to_have_url(f"{asgi_server}/account?action=deposit")
+    expect(bell).to_have_attribute("data-unread", "0")
+
+    def ends() -> None:
+        assert User.objects.get(address=ALICE.address).notifications.get().read_at is not None
+
+    in_thread(ends)
