@@ -7,9 +7,10 @@ class InferenceConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import crypto, own_use
-        from inference import conversations, spend
+        from inference import conversations, presets, spend
 
-        if conversations.rotate not in crypto.ROTATIONS:
-            crypto.ROTATIONS.append(conversations.rotate)
+        for rotate in (conversations.rotate, presets.rotate):
+            if rotate not in crypto.ROTATIONS:
+                crypto.ROTATIONS.append(rotate)
         if spend.uses not in own_use.SOURCES:
             own_use.SOURCES.append(spend.uses)

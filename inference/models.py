@@ -91,6 +91,18 @@ class Chat(models.Model):
             return Options()
 
 
+class OwnPreset(models.Model):
+    """Settings that a person saved under a name (`inference.presets`)."""
+
+    id = models.BigAutoField(primary_key=True)
+    owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="presets")
+    sealed = models.TextField(help_text="name and options under FIELD_KEYS")
+    deleted_at = models.DateTimeField(null=True, help_text="gone for its owner; purged later")
+
+    def __str__(self) -> str:
+        return f"preset {self.pk}"
+
+
 class State(models.TextChoices):
     """Every turn ends in exactly one of the last four."""
 

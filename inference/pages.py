@@ -15,6 +15,7 @@ from attestation.selectors import DEVELOPMENT, StandingView
 from inference.models import Chat, Medium
 from inference.options import PRESETS, Options, Preset
 from inference.pages_turn import Asked
+from inference.presets import Own
 from inference.readiness import Readiness
 from ledger.records import Listing
 from protocol import fees
@@ -162,3 +163,14 @@ class ChatPage:
     error_href: str = ""
     new_signer: str = ""
     presets: tuple[Preset, ...] = PRESETS
+    own_presets: tuple[Own, ...] = ()
+
+
+@dataclass(frozen=True)
+class PresetsPage:
+    """A person's presets. `error` is of the one `failed` (0: new); `deleted` can come back."""
+
+    presets: tuple[Own, ...]
+    error: str = ""
+    failed: int = 0
+    deleted: int = 0

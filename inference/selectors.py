@@ -4,7 +4,7 @@ owner's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from django.utils import timezone
@@ -13,7 +13,7 @@ from accounts import keys
 from accounts.models import User
 from attestation import selectors as attestation
 from attestation.selectors import UNKNOWN, ServiceKey, standing_of
-from inference import access, context, conversations, costs, guard, readiness, search
+from inference import access, context, conversations, costs, guard, presets, readiness, search
 from inference.branches import Tree
 from inference.errors import ChatError, SignerChanged
 from inference.models import Chat, Medium, State, Turn
@@ -51,6 +51,7 @@ class Visit:
     words: str = ""
     deleted: UUID | None = None
     again: int = 0
+    preset: int = 0
 
 
 def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -> ChatPage:
@@ -65,6 +66,10 @@ def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -
     lines, more, found = _conversations(visit, chat)
     asked, earlier, left_out = _thread(chat, listings)
     settings = chat.options if chat else Options(verified=_wants_verified(visit.user))
+    saved = presets.of(visit.user)
+    chosen = next((own.options for own in saved if own.id == visit.preset), None)
+    if chosen is not None:
+        settings = replace(chosen, verified=settings.verified)
     return ChatPage(
         conversations=lines,
         more_conversations=more,
@@ -74,6 +79,7 @@ def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -
         earlier_turns=earlier,
         left_out=left_out,
         settings=settings,
+        own_presets=saved,
         choices=tuple(
             ServiceOption(x.provider, x.model, x.input_price, x.output_price, x is service)
             for x in listings

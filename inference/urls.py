@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path, re_path
 
-from inference import views, views_chats, views_log, views_turns
+from inference import views, views_chats, views_log, views_presets, views_turns
 
 app_name = "inference"
 
@@ -33,6 +33,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(f"{_TURN}/show", views_turns.show, name="show"),
     path(f"{_TURN}/forget", views_turns.forget, name="forget"),
     path(f"{_TURN}/inspect", views_log.inspect, name="inspect"),
+    path("playground/presets", views_presets.own, name="presets"),
+    path("playground/presets/<int:preset>/delete", views_presets.delete, name="preset_delete"),
+    path("playground/presets/<int:preset>/undo", views_presets.undo, name="preset_undo"),
     path("playground/requests", views_log.log, name="requests"),
     path("playground/requests.csv", views_log.log_csv, name="requests_csv"),
     path(f"{_TURN}/events", views_turns.events, name="events"),

@@ -191,6 +191,7 @@ def visit_of(request: HttpRequest) -> Visit:
         words=request.GET.get("q", "").replace("\x00", "").strip()[:MAX_WORDS_CHARS],
         deleted=UUID(deleted) if _is_uuid(deleted) else None,
         again=_number(again),
+        preset=_number(request.GET.get("preset")),
     )
 
 

@@ -62,14 +62,24 @@ export function edit(turn, text = '') {
 
 export const edited = () => Number(form.elements.again.value) || null;
 
+// Presets fill in the fields; the server's own set the sampling, a person's everything they saved.
 function presets() {
-  const group = form.querySelector('[data-presets]');
-  group.hidden = false;
-  group.addEventListener('click', ({ target }) => {
-    if (!('temperature' in target.dataset)) return;
-    form.elements.temperature.value = target.dataset.temperature;
-    form.elements.top_p.value = target.dataset.topP;
-    form.elements.json.checked = Boolean(target.dataset.json);
+  form.querySelector('[data-presets][hidden]').hidden = false;
+  form.addEventListener('click', (event) => {
+    const given = event.target.closest('[data-temperature]')?.dataset;
+    if (!given) return;
+    event.preventDefault();
+    form.elements.temperature.value = given.temperature;
+    form.elements.top_p.value = given.topP;
+    form.elements.json.checked = Boolean(given.json);
+    if (!('system' in given)) return;
+    for (const name of ['system', 'seed', 'stop']) form.elements[name].value = given[name];
+    form.elements.max_tokens.value = given.maxTokens;
+  });
+  form.addEventListener('keydown', (event) => {
+    if (event.key !== 'Enter' || event.target.name !== 'preset_name') return;
+    event.preventDefault(); // not the question is meant
+    form.querySelector('[data-testid="preset-save"]').click();
   });
 }
 
@@ -77,6 +87,7 @@ function presets() {
 export function listen({ onAsk, onStop, onEditLast, onEdit }) {
   presets();
   form.addEventListener('submit', (event) => {
+    if (event.submitter?.hasAttribute('formaction')) return;
     event.preventDefault();
     onAsk({ text: input.value, provider: provider.value, also: form.elements.also.value, again: edited(), options: settings() });
   });

@@ -1,5 +1,7 @@
 // The turns on the page. While an answer streams, text is only ever appended: closed blocks as the server's HTML, the
 // tail behind them as text. At its end it is replaced by what the server stored.
+import { speak, whole } from './chat-reading.js';
+
 const WATCH_EVERY = 4000;
 const NEAR_BOTTOM = 160;
 
@@ -110,6 +112,8 @@ export class Thread {
   delta(id, seq, text) {
     const turn = this.next(id, seq);
     if (!turn) return;
+    speak(id, text);
+    if (whole()) return; // shown at its end
     this.append(turn, () => {
       if (!turn.text) {
         turn.text = document.createTextNode('');
@@ -142,7 +146,7 @@ export class Thread {
   reasoning(id, seq, text) {
     const turn = this.next(id, seq);
     const box = turn?.element.querySelector('[data-reasoning]');
-    if (!box) return;
+    if (!box || whole()) return;
     box.hidden = false;
     turn.element.querySelector('[data-waiting]')?.remove();
     this.append(turn, () => box.querySelector('p').append(text));

@@ -2,6 +2,7 @@
 import { acceptedSigner, edit, fail, form, input, listen, lost, offerSigner, ready, refresh, show } from './chat-composer.js';
 import { startEstimates } from './chat-estimate.js';
 import { ChatSocket } from './chat-socket.js';
+import { speak } from './chat-reading.js';
 import { Thread } from './chat-thread.js';
 import { ensureKey } from './providerkey.js';
 
@@ -13,7 +14,10 @@ const owed = new Map(); // prompt key → {message, element}: asked, not yet con
 let preparing = false;
 
 const writing = () => owed.size > 0 || thread.open().length > 0;
-const update = () => show({ writing: writing(), preparing });
+const update = () => {
+  show({ writing: writing(), preparing });
+  document.getElementById('turns').setAttribute('aria-busy', writing());
+};
 
 const socket = new ChatSocket(root.dataset.socket, {
   onOpen() {
@@ -41,10 +45,11 @@ const handlers = {
   block({ turn, seq, upto, html }) { thread.block(turn, seq, upto, html); },
   reasoning({ turn, seq, text }) { thread.reasoning(turn, seq, text); },
   async end({ turn, state, tokens }) {
+    speak(turn, '', true);
     await thread.refresh(turn);
     update();
     if (writing()) return; // the other column announces the end
-    status.textContent = state === 'answered' ? `Answer complete${tokens ? `, ${tokens} tokens` : ''}.` : 'The answer ended early.';
+    status.textContent = state === 'answered' ? `Answer complete${tokens ? `, ${tokens} token${tokens === 1 ? '' : 's'}` : ''}.` : 'The answer ended early.';
     refresh();
     estimate();
     window.htmx?.ajax('GET', location.pathname, { target: '.conversations', select: '.conversations', swap: 'outerHTML' });

@@ -1,0 +1,111 @@
+"""Settings that a person saved under a name: system prompt and parameters, to be used again.
+
+They are the person's words, so they are kept like conversations: encrypted, for their owner alone.
+A preset does not say whether only verified providers are asked: no accident may change that wish.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import orjson
+from django.db import transaction
+from django.utils import timezone
+
+from accounts import crypto
+from accounts.models import User
+from inference.errors import BadPrompt
+from inference.models import OwnPreset
+from inference.options import Options
+
+MOST = 40
+MAX_NAME_CHARS = 40
+#: A deleted preset can be brought back for so long.
+UNDO_FOR = timedelta(seconds=60)
+
+
+@dataclass(frozen=True)
+class Own:
+    """One preset, readable."""
+
+    id: int
+    name: str
+    options: Options
+
+
+def of(user: User | None) -> tuple[Own, ...]:
+    """A person's presets by name (1 query); what cannot be read any more is left out."""
+    if user is None:
+        return ()
+    rows = OwnPreset.objects.filter(owner=user, deleted_at=None)[:MOST]
+    found = [own for own in map(_own, rows) if own is not None]
+    return tuple(sorted(found, key=lambda own: own.name.casefold()))
+
+
+def get(user: User | None, preset: int) -> Own | None:
+    return next((own for own in of(user) if own.id == preset), None)
+
+
+def save(user: User, name: str, given: Mapping[str, Any], preset: int | None = None) -> Own:
+    """Keep settings under a name: in place of `preset`, else of the one with that name, else as a
+    new one. Raises BadPrompt with the rule that was broken.
+    """
+    name = " ".join(name.replace("\x00", "").split())
+    if not name or len(name) > MAX_NAME_CHARS:
+        raise BadPrompt(f"A preset's name has 1 to {MAX_NAME_CHARS} characters.")
+    options = replace(Options.of(given), verified=False)
+    sealed = crypto.seal(orjson.dumps({"name": name, "options": options.stored()}).decode())
+    with transaction.atomic():
+        User.objects.select_for_update().get(pk=user.pk)  # one at a time, so that names are unique
+        known = of(user)
+        same = next((own.id for own in known if own.name.casefold() == name.casefold()), None)
+        if preset is not None and same not in (None, preset):
+            raise BadPrompt(f"You have another preset called “{name}”.")
+        pk = preset if preset is not None else same
+        if pk is None:
+            if len(known) >= MOST:
+                raise BadPrompt(f"You have {MOST} presets. Delete one first.")
+            pk = OwnPreset.objects.create(owner=user, sealed=sealed).pk
+        elif not OwnPreset.objects.filter(pk=pk, owner=user, deleted_at=None).update(sealed=sealed):
+            raise BadPrompt("This preset is not there any more.")
+    return Own(pk, name, options)
+
+
+def delete(user: User, preset: int) -> bool:
+    """Take a preset away; `bring_back` undoes it for UNDO_FOR."""
+    rows = OwnPreset.objects.filter(pk=preset, owner=user, deleted_at=None)
+    return bool(rows.update(deleted_at=timezone.now()))
+
+
+def bring_back(user: User, preset: int) -> bool:
+    return bool(OwnPreset.objects.filter(pk=preset, owner=user).update(deleted_at=None))
+
+
+def purge() -> int:
+    """Delete for good what was deleted a while ago."""
+    gone = OwnPreset.objects.filter(deleted_at__lt=timezone.now() - UNDO_FOR)
+    return int(gone.delete()[0])
+
+
+def rotate() -> tuple[int, int]:
+    """Seal every preset with the newest of FIELD_KEYS: (done, unreadable)."""
+    done = unreadable = 0
+    for pk, sealed in OwnPreset.objects.values_list("pk", "sealed").iterator():
+        try:
+            again = crypto.reseal(sealed)
+        except crypto.Unreadable:
+            unreadable += 1
+            continue
+        done += OwnPreset.objects.filter(pk=pk, sealed=sealed).update(sealed=again)
+    return done, unreadable
+
+
+def _own(row: OwnPreset) -> Own | None:
+    try:
+        document = orjson.loads(crypto.unseal(row.sealed))
+        return Own(row.pk, str(document["name"]), Options.of(document["options"]))
+    except (crypto.Unreadable, ValueError, KeyError, BadPrompt):
+        return None

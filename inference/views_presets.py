@@ -1,0 +1,74 @@
+"""Doors of presets: list, save, delete, bring back."""
+
+from __future__ import annotations
+
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST
+
+from accounts.models import User
+from inference import presets
+from inference.errors import BadPrompt
+from inference.options import Options
+from inference.pages import PresetsPage
+from inference.views import user_of
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+def own(request: HttpRequest) -> HttpResponse:
+    """The person's presets; POST saves one (`preset` names the one to change). The chat's settings
+    ask with htmx and get their choices back.
+    """
+    user = user_of(request)
+    if user is None:
+        return render(request, "inference/presets.html", {"page": None})
+    error, given = "", request.POST
+    wanted = given.get("preset_id", "")
+    if request.method == "POST":
+        options = {name: given[name] for name in Options.__dataclass_fields__ if name in given}
+        number = int(wanted) if wanted.isascii() and wanted.isdecimal() else None
+        try:
+            presets.save(user, given.get("preset_name", ""), options, number)
+        except BadPrompt as wrong:
+            error = wrong.sentence
+        else:
+            if not request.headers.get("HX-Request"):
+                return HttpResponseRedirect(reverse("inference:presets"))
+    if request.headers.get("HX-Request"):
+        saved = "" if error else given.get("preset_name", "")
+        told = {"presets": presets.of(user), "error": error, "saved": saved}
+        return render(request, "inference/preset_choice.html", told)
+    deleted = request.GET.get("deleted", "")
+    page = PresetsPage(
+        presets=presets.of(user),
+        error=error,
+        failed=int(wanted) if error and wanted.isascii() and wanted.isdecimal() else 0,
+        deleted=int(deleted) if deleted.isascii() and deleted.isdecimal() else 0,
+    )
+    return render(request, "inference/presets.html", {"page": page}, status=400 if error else 200)
+
+
+@require_POST
+def delete(request: HttpRequest, preset: int) -> HttpResponse:
+    """Delete a preset; the page it leads to offers to bring it back."""
+    if not presets.delete(_user(request), preset):
+        raise Http404("no such preset")
+    return HttpResponseRedirect(f"{reverse('inference:presets')}?deleted={preset}")
+
+
+@require_POST
+def undo(request: HttpRequest, preset: int) -> HttpResponse:
+    """Bring back a preset that was just deleted."""
+    if not presets.bring_back(_user(request), preset):
+        raise Http404("no such preset")
+    return HttpResponseRedirect(reverse("inference:presets"))
+
+
+def _user(request: HttpRequest) -> User:
+    user = user_of(request)
+    if user is None:
+        raise Http404("no such preset")
+    return user

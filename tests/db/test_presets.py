@@ -1,0 +1,88 @@
+"""Presets of settings: a person's own words, encrypted, theirs alone, one per name."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from cryptography.fernet import Fernet
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import User
+from inference import presets
+from inference.errors import BadPrompt
+from inference.models import OwnPreset
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+GIVEN = {"system": "Answer as a walrus.", "temperature": "0.5", "verified": "on"}
+
+
+@pytest.fixture
+def alice() -> User:
+    return User.objects.for_address(factories.ALICE)
+
+
+@pytest.fixture
+def bob() -> User:
+    return User.objects.for_address(factories.BOB)
+
+
+def test_one_per_name_encrypted_and_without_the_wish_for_verified(alice: User) -> None:
+    first = presets.save(alice, " Sea  animal ", GIVEN)
+    again = presets.save(alice, "sea animal", {**GIVEN, "temperature": "1"})
+    assert again.id == first.id
+    (own,) = presets.of(alice)
+    assert (own.name, own.options.temperature) == ("sea animal", "1")
+    assert own.options.system == "Answer as a walrus." and not own.options.verified
+    assert "walrus" not in OwnPreset.objects.get().sealed
+    other = presets.save(alice, "Other", {})
+    with pytest.raises(BadPrompt, match="another preset"):
+        presets.save(alice, "Sea Animal", {}, other.id)
+    with pytest.raises(BadPrompt, match="1 to 40"):
+        presets.save(alice, " \x00 ", {})
+    with pytest.raises(BadPrompt, match="Temperature"):
+        presets.save(alice, "Hot", {"temperature": "11"})
+    OwnPreset.objects.filter(pk=other.id).update(sealed="not ours")
+    assert [own.name for own in presets.of(alice)] == ["sea animal"]
+
+
+def test_there_is_a_most(alice: User) -> None:
+    for number in range(presets.MOST):
+        presets.save(alice, f"n{number}", {})
+    with pytest.raises(BadPrompt, match="Delete one first"):
+        presets.save(alice, "one more", {})
+    presets.save(alice, "N0", {"seed": "1"})
+
+
+def test_strangers_reach_nothing(alice: User, bob: User, client: Client) -> None:
+    own = presets.save(alice, "Mine", GIVEN)
+    with pytest.raises(BadPrompt, match="not there"):
+        presets.save(bob, "Mine", {}, own.id)
+    assert not presets.delete(bob, own.id) and presets.of(bob) == ()
+    path = f"/playground/presets/{own.id}/delete"
+    assert client.post(path).status_code == 404
+    client.force_login(bob)
+    assert client.post(path).status_code == 404
+    assert b"walrus" not in client.get("/playground/presets").content
+    client.force_login(alice)
+    assert b"walrus" in client.get("/playground/presets").content
+    assert client.post(path).status_code == 302 and presets.of(alice) == ()
+    assert client.post(f"/playground/presets/{own.id}/undo").status_code == 302
+    assert presets.of(alice) == (own,)
+
+
+def test_what_was_deleted_goes_and_keys_turn_over(alice: User, settings: object) -> None:
+    kept, gone = presets.save(alice, "Kept", GIVEN), presets.save(alice, "Gone", GIVEN)
+    before = OwnPreset.objects.get(pk=kept.id).sealed
+    old = settings.FIELD_KEYS  # type: ignore[attr-defined]
+    settings.FIELD_KEYS = (Fernet.generate_key().decode(), *old)  # type: ignore[attr-defined]
+    assert presets.rotate() == (2, 0)
+    assert OwnPreset.objects.get(pk=kept.id).sealed != before
+    presets.delete(alice, gone.id)
+    assert presets.purge() == 0
+    OwnPreset.objects.filter(pk=gone.id).update(deleted_at=timezone.now() - timedelta(minutes=2))
+    assert presets.purge() == 1
+    assert presets.of(alice) == (kept,)
