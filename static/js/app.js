@@ -11,6 +11,9 @@ startCountdowns();
 startLive();
 startToasts();
 
+// Tabs that do not fit scroll; the one that is open should be seen.
+document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+
 // "/" moves to the search box unless the visitor is typing.
 document.addEventListener("keydown", (event) => {
   if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
