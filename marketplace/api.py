@@ -7,6 +7,7 @@ from ninja import NinjaAPI
 from marketplace import (
     api_accounts,
     api_changes,
+    api_health,
     api_network,
     api_providers,
     api_services,
@@ -33,6 +34,7 @@ api = NinjaAPI(
 problems.install(api)
 api.add_router("", api_network.router)
 api.add_router("/services", api_services.router)
+api.add_router("/services", api_health.router)
 api.add_router("", api_changes.router)
 api.add_router("", api_verifications.router)
 api.add_router("/accounts", api_accounts.router)

@@ -20,6 +20,7 @@ from ledger import selectors as ledger
 from ledger.models import Projection
 from ledger.records import Listing, Page
 from marketplace import problems, schemas
+from probes import selectors as probes
 
 Item = TypeVar("Item")
 
@@ -89,6 +90,8 @@ def _revalidated_by(*states: Callable[[], tuple[Any, ...]]) -> Callable[[Operati
 revalidated = _revalidated_by()
 #: A read that also shows verdicts on evidence.
 revalidated_with_verdicts = _revalidated_by(attestation.state)
+#: A read that shows verdicts and what our probes measured.
+revalidated_with_health = _revalidated_by(attestation.state, probes.state)
 
 
 def _state(

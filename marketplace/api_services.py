@@ -16,21 +16,26 @@ from ledger.models import ServiceChange
 from ledger.records import Listing
 from marketplace import api_csv, schemas
 from marketplace.api_changes import change_body, changes_csv
+from marketplace.api_health import health_body
 from marketplace.api_lists import (
     PROBLEMS,
     PROBLEMS_404,
     envelope,
     listing_or_404,
     revalidated,
-    revalidated_with_verdicts,
+    revalidated_with_health,
 )
 from marketplace.api_verifications import attestation_body
+from probes import selectors as probes
+from probes.selectors import HealthView
 
 router = Router(tags=["Services"])
 ZERO_ADDRESS = "0x" + "0" * 40
 
 
-def service_body(listing: Listing, standing: StandingView) -> dict[str, Any]:
+def service_body(
+    listing: Listing, standing: StandingView, health: HealthView
+) -> dict[str, Any]:
     """A listing with the fields of its kind; what we have not established is null."""
     body: dict[str, Any] = {
         "kind": listing.kind,
@@ -42,6 +47,7 @@ def service_body(listing: Listing, standing: StandingView) -> dict[str, Any]:
         "stake": listing.stake,
         "created_block": listing.created_block,
         "attestation": attestation_body(standing),
+        "health": health_body(health),
     }
     if listing.is_fine_tuning:
         return {
@@ -69,7 +75,7 @@ def service_body(listing: Listing, standing: StandingView) -> dict[str, Any]:
     operation_id="list_services",
     summary="All listed services",
 )
-@decorate_view(revalidated_with_verdicts)
+@decorate_view(revalidated_with_health)
 def list_services(request: HttpRequest, query: Query[schemas.ServicesIn]) -> dict[str, Any]:
     """Every service providers offer now, in every serving contract, filtered and sorted.
 
@@ -86,8 +92,13 @@ def list_services(request: HttpRequest, query: Query[schemas.ServicesIn]) -> dic
         sort=query.sort or "model",
     )
     page = selectors.services(wanted, query.page, query.page_size)
-    known = attestation.standings(map(ServiceKey.of, page.items))
-    return envelope(request, page, lambda row: service_body(row, known[ServiceKey.of(row)]))
+    keys = [ServiceKey.of(listing) for listing in page.items]
+    known, measured = attestation.standings(keys), probes.health_of(keys)
+    return envelope(
+        request,
+        page,
+        lambda row: service_body(row, known[ServiceKey.of(row)], measured[ServiceKey.of(row)]),
+    )
 
 
 @router.get(
@@ -96,7 +107,7 @@ def list_services(request: HttpRequest, query: Query[schemas.ServicesIn]) -> dic
     operation_id="get_service",
     summary="One service",
 )
-@decorate_view(revalidated_with_verdicts)
+@decorate_view(revalidated_with_health)
 def get_service(
     request: HttpRequest,
     kind: schemas.ServiceKind,
@@ -109,7 +120,8 @@ def get_service(
     is meant, or, where the provider is not listed there, the newest one it is listed in.
     """
     listing = listing_or_404(kind, provider, service_name, include_removed=False)
-    return service_body(listing, attestation.standing_of(ServiceKey.of(listing)))
+    key = ServiceKey.of(listing)
+    return service_body(listing, attestation.standing_of(key), probes.health_of([key])[key])
 
 
 @router.get(

@@ -143,6 +143,7 @@ class ProviderPage:
 
 TABS = (
     ("", "Overview"),
+    ("performance", "Performance"),
     ("verification", "Verification"),
     ("changes", "Changes"),
     ("settlements", "Settlements"),

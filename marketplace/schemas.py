@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, WithJsonSchema, model_vali
 from pydantic_core import PydanticCustomError
 
 from ledger import cursors, selectors
+from marketplace.schemas_health import HealthOut
 
 Item = TypeVar("Item")
 
@@ -266,7 +267,7 @@ class _Service(Schema):
     stake: Neuron
     created_block: int
     attestation: Attestation | None = Field(None, description="null: not checked yet")
-    health: dict[str, Any] | None = Field(None, description="null: not measured yet")
+    health: HealthOut | None = Field(None, description="our probes; null: not measured yet")
     moderation: Moderation | None = Field(None, description="null: nothing was decided")
 
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path, re_path
 
-from marketplace import metrics, status, views, views_service, views_verification, views_verify
+from marketplace import (
+    metrics,
+    status,
+    views,
+    views_performance,
+    views_service,
+    views_verification,
+    views_verify,
+)
 
 _SERVICE = "services/<str:kind>/<str:address>"
 
@@ -18,6 +26,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("providers", views.providers, name="providers"),
     path("providers/<str:address>", views.provider, name="provider"),
     path(_SERVICE, views_service.overview, name="service"),
+    path(f"{_SERVICE}/performance", views_performance.performance, name="service-performance"),
     path(f"{_SERVICE}/verification", views_verification.verification, name="service-verification"),
     path(f"{_SERVICE}/changes", views_service.changes, name="service-changes"),
     path(f"{_SERVICE}/settlements", views_service.settlements, name="service-settlements"),

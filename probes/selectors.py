@@ -92,9 +92,7 @@ def health_of(
     if not wanted:
         return {}
     now = now or timezone.now()
-    for key in wanted:
-        if key.provider in settings.PROBE_OPT_OUT:
-            wanted[key] = replace(UNKNOWN, opted_out=True)
+    wanted = {key: unseen(key.provider) for key in wanted}
     for row in Health.objects.filter(provider__in={key.provider for key in wanted}):
         key = ServiceKey(row.kind, row.provider, row.service_name)
         if key in wanted:
@@ -126,6 +124,11 @@ def view(row: Health, now: dt.datetime) -> HealthView:
         opted_out=_opted_out(row),
         example=row.example,
     )
+
+
+def unseen(provider: str) -> HealthView:
+    """What is said about a service that was never probed."""
+    return replace(UNKNOWN, opted_out=True) if provider in settings.PROBE_OPT_OUT else UNKNOWN
 
 
 def _opted_out(row: Health) -> bool:

@@ -1,8 +1,8 @@
-"""Refresh the fonts and icons in `static/` from npm packages; their output is committed, so
-nothing else needs npm.
+"""Refresh the fonts, icons and the chart library in `static/` from npm packages; their output is
+committed, so nothing else needs npm.
 
     npm install --ignore-scripts --prefix DIR lucide-static@1.62.0 \
-        @fontsource-variable/geist @fontsource-variable/geist-mono
+        @fontsource-variable/geist @fontsource-variable/geist-mono uplot@1.6.32
     python scripts/vendor_assets.py DIR
 """
 
@@ -18,6 +18,13 @@ STATIC = Path(__file__).resolve().parent.parent / "static"
 FONTS = {
     "geist.woff2": "geist/files/geist-latin-wght-normal.woff2",
     "geist-mono.woff2": "geist-mono/files/geist-mono-latin-wght-normal.woff2",
+}
+
+#: Loaded by pages with charts alone (`templates/ui/chart.html`).
+CHARTS = {
+    "uplot.min.js": "dist/uPlot.iife.min.js",
+    "uplot.min.css": "dist/uPlot.min.css",
+    "LICENSE.uplot.txt": "LICENSE",
 }
 
 #: Every icon a template names; `tests/pure/test_css.py` fails on one that is missing or unused.
@@ -86,6 +93,8 @@ def main(modules: Path) -> None:
         f"<!-- lucide, ISC licence: see LICENSE.txt -->\n{symbols}\n</svg>\n"
     )
     shutil.copyfile(icons / "LICENSE", STATIC / "icons/LICENSE.txt")
+    for target, source in CHARTS.items():
+        shutil.copyfile(modules / "uplot" / source, STATIC / "vendor" / target)
 
 
 if __name__ == "__main__":

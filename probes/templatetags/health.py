@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 from django import template
 from django.utils.safestring import SafeString, mark_safe
 
-from probes.bars import HEIGHT, Bar
+from probes.bars import HEIGHT, WIDTH, Bar, bar
+from probes.fold import CELL
 from probes.selectors import Spread, Uptime
 
 register = template.Library()
@@ -24,6 +27,16 @@ def uptime_bar(bar: Bar, label: str = "Uptime") -> SafeString:
     return mark_safe(
         f'<svg class="uptime" viewBox="0 0 {bar.width} {HEIGHT}" preserveAspectRatio="none" '
         f'role="img" aria-label="{escape(label)}: {escape(bar.text)}">{paths}</svg>'
+    )
+
+
+@register.simple_tag
+def uptime_sample(state: str) -> SafeString:
+    """One cell of a bar, for its legend."""
+    (shape,) = bar([state], CELL).shapes
+    return mark_safe(
+        f'<svg class="uptime sample" viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true" '
+        f'preserveAspectRatio="none"><path class="{state}" d="{shape.path}"></path></svg>'
     )
 
 
@@ -67,9 +80,21 @@ def example(is_example: object) -> SafeString:
 
 
 @register.filter
+def at(items: Sequence[Any], place: int) -> Any:
+    """The item of a sequence at a place that a loop counts."""
+    return items[place]
+
+
+@register.filter
 def seconds(ms: int) -> str:
     """`840 ms`, from 10 s on `12.3 s`, cut."""
     return f"{ms:,} ms" if ms < 10_000 else f"{ms // 1000}.{ms % 1000 // 100} s"
+
+
+@register.filter
+def share(value: int) -> str:
+    """`99.31 %` of 9931, cut."""
+    return f"{value // 100}.{value % 100:02d} %"
 
 
 @register.filter

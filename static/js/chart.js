@@ -1,0 +1,104 @@
+// Draws charts from their own tables (templates/ui/chart.html): what is drawn, read out and shown as a table is one set of numbers.
+import { startReading } from "./chart-reading.js";
+
+const resolved = (element, property) => getComputedStyle(element).getPropertyValue(property).trim();
+
+function rowsOf(figure) {
+  return [...figure.querySelectorAll("tbody tr")].map((row) => ({
+    at: Number(row.dataset.unix),
+    values: [...row.querySelectorAll("[data-value]")].map((cell) => (cell.dataset.value === "" ? null : Number(cell.dataset.value))),
+    said: `${row.cells[0].textContent.trim()}: ${[...row.querySelectorAll("[data-value]")].map((cell) => `${cell.dataset.label} ${cell.textContent.trim()}`).join(", ")}`,
+  }));
+}
+
+// Colours and dashes are those of the legend, so that they follow the scheme and exist once.
+function lines(figure) {
+  return [...figure.querySelectorAll(".legend line")].map((sample) => ({
+    stroke: () => resolved(sample, "stroke"),
+    dash: (sample.getAttribute("stroke-dasharray") ?? "").split(" ").filter(Boolean).map(Number),
+    width: 2,
+    spanGaps: false,
+    // A value between two gaps is no line: it needs a dot to be seen.
+    points: { show: true, size: 5, width: 0, fill: () => resolved(sample, "stroke") },
+    ...(figure.dataset.chart === "step" ? { paths: window.uPlot.paths.stepped({ align: 1 }) } : {}),
+  }));
+}
+
+const format = (options) => new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", ...options });
+const clock = format({ hour: "2-digit", minute: "2-digit" });
+const day = format({ day: "numeric", month: "short" });
+
+// UTC, 24 hours; midnight is written as its day.
+const moments = (_, splits, axis, space, step) =>
+  splits.map((unix) => (step < 86400 && unix % 86400 ? clock : day).format(unix * 1000));
+
+function draw(figure) {
+  const plot = figure.querySelector("[data-plot]");
+  const rows = rowsOf(figure);
+  const font = `12px ${resolved(figure, "font-family")}`;
+  const axis = {
+    stroke: () => resolved(figure.querySelector("figcaption .note"), "color"),
+    grid: { stroke: () => resolved(figure, "border-top-color"), width: 1 },
+    ticks: { show: false },
+    font,
+  };
+  plot.hidden = false;
+  const first = rows[0].at;
+  const last = rows.at(-1).at;
+  const chart = new window.uPlot(
+    {
+      width: plot.clientWidth,
+      height: plot.clientHeight,
+      tzDate: (unix) => window.uPlot.tzDate(new Date(unix * 1000), "Etc/UTC"),
+      legend: { show: false },
+      select: { show: false },
+      cursor: { drag: { x: false, y: false }, y: false, points: { size: 7 } },
+      scales: { x: { range: [first, first === last ? last + 1 : last] }, y: { range: (_, low, high) => [0, (high || 1) * 1.1] } },
+      series: [{}, ...lines(figure)],
+      axes: [{ ...axis, values: moments }, { ...axis, size: 56, label: figure.dataset.unit, labelFont: font, labelSize: 18 }],
+    },
+    [rows.map((row) => row.at), ...rows[0].values.map((_, n) => rows.map((row) => row.values[n]))],
+    plot,
+  );
+  const move = startReading(plot, figure.querySelector("output"), rows, (index) =>
+    chart.setCursor({ left: chart.valToPos(rows[index].at, "x"), top: 0 }),
+  );
+  plot.addEventListener("pointermove", () => chart.cursor.idx != null && move(chart.cursor.idx, false));
+  new ResizeObserver(() => {
+    if (plot.clientWidth && plot.clientWidth !== chart.width) chart.setSize({ width: plot.clientWidth, height: plot.clientHeight });
+  }).observe(plot);
+  return chart;
+}
+
+const NS = "http://www.w3.org/2000/svg";
+
+// A bar of cells is drawn by the server; here it only learns to be read with the keyboard and the pointer.
+function cells(figure) {
+  const plot = figure.querySelector("[data-plot]");
+  const svg = plot.querySelector("svg");
+  const rows = rowsOf(figure);
+  const step = svg.viewBox.baseVal.width / rows.length;
+  const mark = document.createElementNS(NS, "rect");
+  mark.setAttribute("class", "mark");
+  mark.setAttribute("width", step);
+  mark.setAttribute("height", svg.viewBox.baseVal.height);
+  const move = startReading(plot, figure.querySelector("output"), rows, (index) => {
+    mark.setAttribute("x", index * step);
+    svg.append(mark);
+  });
+  plot.addEventListener("pointermove", (event) => {
+    const box = svg.getBoundingClientRect();
+    move(Math.floor(((event.clientX - box.left) / box.width) * rows.length), false);
+  });
+}
+
+const charts = [];
+for (const figure of document.querySelectorAll("figure[data-chart]")) {
+  if (!figure.querySelector("tbody tr")) continue;
+  if (figure.dataset.chart === "cells") cells(figure);
+  else if (window.uPlot) charts.push(draw(figure));
+}
+
+const redraw = () => requestAnimationFrame(() => charts.forEach((chart) => chart.redraw(false, true)));
+new MutationObserver(redraw).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
