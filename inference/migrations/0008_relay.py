@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0005_access_tokens'),
-        ('inference', '0006_pictures_and_speech'),
+        ('inference', '0007_presets'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
