@@ -98,9 +98,14 @@ def drift_banner(request: HttpRequest) -> freshness.Banner | None:
 
 
 def navigation(entries: tuple[tuple[str, str, str], ...], here: str) -> list[NavLink]:
-    """The entries whose page exists."""
+    """The entries whose page exists. The playground is one section, whatever one does in it."""
+
+    def current(label: str, path: str) -> bool:
+        section = "/playground" if label == "Playground" else path
+        return here == path or (path != "/" and here.startswith(f"{section}/"))
+
     return [
-        NavLink(label, path, icon, here == path or (path != "/" and here.startswith(f"{path}/")))
+        NavLink(label, path, icon, current(label, path))
         for label, path, icon in entries
         if links.exists(path)
     ]

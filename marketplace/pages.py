@@ -152,10 +152,18 @@ TABS = (
 )
 
 
+#: Where the playground asks a service of a type, and what that does.
+_TRY = {
+    "chatbot": ("/playground/chat", "Chat", "message-square"),
+    "text-to-image": ("/playground/images", "Make a picture", "image"),
+    "image-editing": ("/playground/images", "Change a picture", "image"),
+    "speech-to-text": ("/playground/audio", "Transcribe", "mic"),
+}
+
+
 @dataclass(frozen=True)
 class ServiceHead:
-    """What all tabs of a service share. `chat_path` is empty where there is nothing to chat
-    with."""
+    """What all tabs of a service share. `try_path` is empty where the playground cannot ask it."""
 
     listing: records.Listing
     title: str
@@ -165,7 +173,9 @@ class ServiceHead:
     standing: StandingView
     provider_path: str
     model_path: str
-    chat_path: str
+    try_path: str
+    try_label: str
+    try_icon: str
     tabs: tuple[Link, ...]
     summary: str
 
@@ -178,12 +188,8 @@ def service_head(
 ) -> ServiceHead:
     """The head with the verdict as it is now (1 query, none with `standing`)."""
     known = standing or standing_of(ServiceKey.of(listing))
-    chat = links.with_query("/playground/chat", provider=listing.provider)
-    can_chat = (
-        listing.service_type == "chatbot"
-        and not listing.removed
-        and links.exists("/playground/chat")
-    )
+    path, label, icon = _TRY.get(listing.service_type, ("", "", ""))
+    can_try = path and not listing.removed and links.exists(path)
     return ServiceHead(
         listing=listing,
         title=service_title(listing),
@@ -193,7 +199,9 @@ def service_head(
         standing=known,
         provider_path=links.provider_path(listing.provider),
         model_path=links.model_path(listing.model),
-        chat_path=chat if can_chat else "",
+        try_path=links.with_query(path, provider=listing.provider) if can_try else "",
+        try_label=label,
+        try_icon=icon,
         tabs=tuple(Link(label, service_path(listing, slug), slug == tab) for slug, label in TABS),
         summary=_sentence(listing, payers_30d),
     )
