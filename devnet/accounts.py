@@ -31,6 +31,7 @@ ROLES: MappingProxyType[str, int] = MappingProxyType(
         "provider 6": 10,
         "provider 7": 11,
         "provider 8": 12,
+        "site": 13,
         "signer 1": 105,
         "signer 2": 106,
         "signer 3": 107,

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from devnet.attestation.server import Server
 from devnet.attestation.services import Services
+from devnet.outages import Door
 from provider import __main__ as broker
 from provider import serve as _preloaded  # noqa: F401  # before the forks
 from provider.errors import ConfigError
@@ -37,7 +38,21 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--port", type=int, default=0, help="of the services; default: a free one")
     options.add_argument("--config", type=Path, action="append", default=[], help="of a broker")
     options.add_argument("--logs", type=Path, help="folder; default: next to each config")
+    options.add_argument(
+        "--outages",
+        type=outage,
+        action="append",
+        default=[],
+        metavar="PORT:BEHIND:SECONDS",
+        help="a door on PORT to the broker on BEHIND, open and shut in turn",
+    )
     return options
+
+
+def outage(text: str) -> Door:
+    """`4001:4002:60`. Raises ValueError."""
+    port, behind, seconds = text.split(":")
+    return Door(int(port), int(behind), float(seconds))
 
 
 def write_anchors(services: Services, path: Path) -> None:
@@ -100,7 +115,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wanted = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
     signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
     try:
-        with Server(services, options.port) as server:
+        with Server(services, options.port) as server, contextlib.ExitStack() as doors:
+            for door in options.outages:
+                doors.enter_context(door)
             print(f"{READY} {server.url}", flush=True)
             return _watch(brokers, wanted)
     finally:

@@ -41,11 +41,11 @@ def interval() -> dt.timedelta:
 
 
 def pause(failures: int) -> dt.timedelta:
-    """Until the next look, with jitter; doubled with every failure in a row, but never more than
-    a quarter of an hour: a cell without a probe would hide that it was down."""
+    """Until the next look, with jitter. From the third failure in a row on it doubles, but is never
+    more than a quarter of an hour: a cell without a probe would hide that it was down."""
     base = interval()
     longest = max(base, fold.CELL)
-    grown = min(base * (1 << min(failures, 8)), longest)
+    grown = min(base * (1 << min(max(0, failures - 2), 8)), longest)
     return grown * random.uniform(0.8, 1.0)
 
 

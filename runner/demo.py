@@ -28,7 +28,8 @@ SEED = "attestation.seed"
 @dataclass(frozen=True)
 class Offer:
     """One demo provider; prices in neuron per token, picture or second, `machine` as in
-    provider/example.yaml. `separated`: the model runs in a machine of its own, with the GPUs."""
+    provider/example.yaml. `separated`: the model runs in a machine of its own, with the GPUs.
+    `outages`: it cannot be reached half of the time."""
 
     model: str
     input_price: int
@@ -37,11 +38,13 @@ class Offer:
     machine: Mapping[str, object] = field(default_factory=dict)
     type: str = "chatbot"
     separated: bool = False
+    outages: bool = False
 
 
 #: Two whose development evidence is complete (the second one's model has a machine to itself), one
 #: whose operator can look into its machine and who signs answers for other text than it sends, and
-#: one whose hardware lacks its latest updates; then one that draws and one that listens.
+#: one whose hardware lacks its latest updates; then one that draws and one that listens, and one
+#: that is down half of the time, a minute in turn, and says so in its name.
 OFFERS = (
     Offer("zg-docs-reader", 100_000_000_000, 400_000_000_000),
     Offer("zg-docs-reader", 150_000_000_000, 600_000_000_000, machine={"gpus": 2}, separated=True),
@@ -56,8 +59,12 @@ OFFERS = (
     # Equal prices: clients estimate by one, brokers charge by the other (provider-protocol.md 10).
     Offer("zg-painter", 3 * 10**15, 3 * 10**15, type="text-to-image"),
     Offer("zg-listener", 10**13, 10**13, type="speech-to-text"),
+    Offer("zg-docs-reader-flaky", 200_000_000_000, 800_000_000_000, outages=True),
 )
-CHATBOTS = sum(offer.type == "chatbot" for offer in OFFERS)
+OUTAGE_SECONDS = 60
+PROBE_SECONDS = 20
+#: Chat services that the seeded history asks: those that answer.
+CHATBOTS = sum(offer.type == "chatbot" and not offer.outages for offer in OFFERS)
 
 
 def claim_folder() -> tuple[Path, TextIO]:
@@ -127,7 +134,11 @@ def start(tree: Tree) -> Anvil:
             owner.acknowledge_signer(on_chain, accounts.provider(number).address)
         tree.say(f"{len(OFFERS)} providers registered and acknowledged")
         # Its own start-up overlaps with the site's; it waits for the site to list the providers.
-        seed = tree.python("seed", "manage.py", "seed_demo", "--services", str(CHATBOTS))
+        seed = tree.python(
+            "seed",
+            *("manage.py", "seed_demo", "--services", str(CHATBOTS)),
+            *(word for offer in OFFERS if offer.outages for word in ("--leave-out", offer.model)),
+        )
         tree.until_http(f"{site}/healthz", "the site")
         tree.announce(
             {
@@ -153,6 +164,15 @@ def demo_environment(tree: Tree, site: str) -> None:
         tree.env.pop(name, None)
     tree.env.update(
         NETWORK="devnet", SITE_URL=site, ALLOW_PRIVATE_PROVIDERS="1", DATABASE_POOL_SIZE="4"
+    )
+    # A demo should show measurements within a minute. Its wallet pays for tiny answers.
+    chats = [n for n, offer in enumerate(OFFERS, 1) if offer.type == "chatbot"]
+    tree.env.update(
+        PROBE_INTERVAL_SECONDS=str(PROBE_SECONDS),
+        SITE_WALLET_KEY="0x" + bytes(accounts.role("site").key).hex(),
+        SITE_WALLET_PROVIDERS=",".join(accounts.provider(n).address for n in chats),
+        SITE_WALLET_DAILY=str(10**18),
+        SITE_WALLET_DAILY_PER_PROVIDER=str(10**17),
     )
 
 
@@ -182,7 +202,10 @@ def start_providers(tree: Tree, rpc: str, deployment: Deployment) -> Child:
         config = tree.data / f"provider-{number}" / "provider.yaml"
         config.parent.mkdir()
         config.touch(mode=0o600)
-        config.write_text(yaml.safe_dump(broker_config(number, offer, upstream, network)))
+        document = broker_config(number, offer, upstream, network)
+        if offer.outages:
+            command += ["--outages", behind_a_door(document)]
+        config.write_text(yaml.safe_dump(document))
         command += ["--config", config]
     attestation_environment(tree, f"http://127.0.0.1:{services}")
     return tree.python("fleet", *command)
@@ -228,6 +251,16 @@ def broker_config(
         # A demo should show settlements within a minute.
         "settlement": {"interval_seconds": 20, "at_shutdown": False},
     }
+
+
+def behind_a_door(config: dict[str, object]) -> str:
+    """Offer the broker at a door of its own (`devnet.outages`); returns the fleet's option."""
+    port, door = free_port(), free_port()
+    config["listen"] = {"host": "127.0.0.1", "port": port}
+    service = config["service"]
+    assert isinstance(service, dict)
+    service["url"] = f"http://127.0.0.1:{door}"
+    return f"{door}:{port}:{OUTAGE_SECONDS}"
 
 
 def said(log: Path, words: str) -> bool:

@@ -122,7 +122,7 @@ def test_it_reads_without_javascript(measured: str, browser: Any) -> None:
 def shots(page: Page, site: str) -> None:
     """SHOTS=folder: pictures to look at."""
     for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.emulate_media(color_scheme=scheme)
         for width in (320, 768, 1440):
             page.set_viewport_size({"width": width, "height": 900})
             for window in ("24h", "90d"):

@@ -18,14 +18,21 @@ class Command(BaseCommand):
         parser.add_argument(
             "--services", type=int, default=1, metavar="N", help="wait until the site lists N"
         )
+        parser.add_argument(
+            "--leave-out", action="append", default=[], metavar="MODEL", help="ask nobody for it"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if settings.CHAIN_ID != DEVNET_CHAIN_ID:
             raise CommandError("seed_demo uses public keys: it runs on the local devnet only")
         try:
-            done = Seed(settings.CHAIN_RPC_URLS, settings.SITE_URL, settings.LEDGER_ADDRESS).run(
-                options["services"]
+            seed = Seed(
+                settings.CHAIN_RPC_URLS,
+                settings.SITE_URL,
+                settings.LEDGER_ADDRESS,
+                options["leave_out"],
             )
+            done = seed.run(options["services"])
         except (SeedError, ChainError) as error:
             raise CommandError(str(error)) from None
         self.stdout.write(f"{done} accounts seeded")
