@@ -23,7 +23,7 @@ PAGE_SIZE = 50
 COLUMNS = (
     "asked_at", "provider", "model", "state", "failure", "prompt_tokens", "completion_tokens",
     "fee_neuron", "fee_kind", "first_token_ms", "total_ms", "verdict", "verdict_reason",
-    "request_sha256", "response_sha256", "answer_id", "signer",
+    "request_sha256", "response_sha256", "answer_id", "signer", "quantity",
 )  # fmt: skip
 
 
@@ -73,7 +73,7 @@ _LISTED = (
     "chat__owner", "chat__key_sealed", "created_at", "ended_at", "provider", "model", "state",
     "failure", "prompt_tokens", "completion_tokens", "fee", "fee_kind", "first_token_ms",
     "total_ms", "verdict", "verdict_reason", "request_sha256", "response_sha256", "answer_id",
-    "signer",
+    "signer", "quantity",
 )  # fmt: skip
 
 

@@ -260,9 +260,11 @@ def _readiness(
     return readiness.check(user, service, fee=fee)
 
 
-def chat_listings() -> list[Listing]:
-    """Chat services one can choose, accepted signers first, then by price; one per provider."""
-    query = ServiceQuery(kind=Kind.INFERENCE.value, type=CHAT_TYPE, sort="price")
+def chat_listings(service_type: str = CHAT_TYPE) -> list[Listing]:
+    """Chat services (or those of another type) one can choose, accepted signers first, then by
+    price; one per provider.
+    """
+    query = ServiceQuery(kind=Kind.INFERENCE.value, type=service_type, sort="price")
     found = ledger.services(query, page_size=ledger.MAX_PAGE_SIZE).items
     best: dict[str, Listing] = {}
     for listing in found:

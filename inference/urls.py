@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver, path, re_path
+from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from inference import views, views_chats, views_log, views_presets, views_turns
 
@@ -39,4 +39,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("playground/requests", views_log.log, name="requests"),
     path("playground/requests.csv", views_log.log_csv, name="requests_csv"),
     path(f"{_TURN}/events", views_turns.events, name="events"),
+    path("", include("inference.media.urls")),
 ]

@@ -9,7 +9,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
 from accounts import csv_files
-from inference import inspector, requests
+from inference import access, inspector, requests
+from inference.media.views_works import path_of
+from inference.models import Medium, Turn
 from inference.requests import Filter
 from inference.views import session_of, turn_of, user_of
 
@@ -53,6 +55,11 @@ def log_csv(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_GET
 def inspect(request: HttpRequest, turn: int) -> HttpResponse:
-    """One request as it went over the wire."""
+    """One request as it went over the wire; pictures and transcripts have pages of their own."""
+    user = user_of(request)
+    made = access.turns_of(user, session_of(request)) if user else Turn.objects.none()
+    made = made.filter(pk=turn, chat__medium__in=(Medium.IMAGES, Medium.SPEECH))
+    if (found := made.first()) is not None:
+        return HttpResponseRedirect(path_of(found.chat))
     page = inspector.page(turn_of(request, turn))
     return render(request, "inference/inspect.html", {"page": page})

@@ -1,0 +1,84 @@
+"""What the doors of pictures and speech share: who asks, bounded uploads, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import UUID, uuid4
+
+from django.core.files.uploadedfile import UploadedFile
+from django.http import Http404, HttpRequest
+
+from accounts.models import User
+from inference import access
+from inference.errors import BadPrompt
+from inference.media.services import Ask
+from inference.models import Chat, Medium
+from inference.views import session_of, user_of
+from ledger import selectors as ledger
+
+
+def asker(request: HttpRequest, user: User, process: str) -> Ask:
+    """Who asks whom by a form. Raises BadPrompt where the page's own key of it is missing."""
+    given = request.POST
+    try:
+        key = UUID(given.get("key", ""))
+    except ValueError:
+        raise BadPrompt("This form is out of date. Load the page again.") from None
+    kept = given.get("keep") != "no"
+    return Ask(
+        user=user,
+        provider=ledger.address_of(given.get("provider", "")) or "",
+        key=key,
+        process=process,
+        session_key="" if kept else session_of(request) or "",
+        accept_signer=given.get("accept_signer", ""),
+    )
+
+
+def going_on(request: HttpRequest, chat: Chat, process: str) -> Ask:
+    """Who asks for the rest of a recording: as it was asked for before."""
+    return Ask(
+        user=chat.owner,
+        provider=ledger.address_of(request.POST.get("provider", "")) or chat.provider,
+        key=uuid4(),
+        process=process,
+        session_key=chat.session_key,
+        accept_signer=request.POST.get("accept_signer", ""),
+    )
+
+
+def upload(request: HttpRequest, name: str, most: int) -> tuple[bytes, str] | None:
+    """An uploaded file and its name, None where none was chosen. Raises BadPrompt beyond `most`
+    bytes; the size is known before anything is read.
+    """
+    found = request.FILES.get(name)
+    if not isinstance(found, UploadedFile):
+        return None
+    called = (found.name or "The file").replace("\x00", "")[-60:]
+    if (found.size or 0) > most:
+        raise BadPrompt(f"{called} is larger than {most >> 20} MB.")
+    return found.read(), called
+
+
+def work_of(request: HttpRequest, chat: UUID, medium: Medium) -> Chat:
+    """The person's request, or 404: strangers do not even learn that it exists."""
+    return _found(request, chat, medium, access.chat_for)
+
+
+def deleted_work_of(request: HttpRequest, chat: UUID, medium: Medium) -> Chat:
+    return _found(request, chat, medium, access.deleted_chat_for)
+
+
+def _found(request: HttpRequest, chat: UUID, medium: Medium, read: Callable[..., Chat]) -> Chat:
+    user = user_of(request)
+    try:
+        if user is not None:
+            return read(user, chat, session_of(request), medium)
+    except Chat.DoesNotExist:
+        pass
+    raise Http404("no such request")
+
+
+def page_number(request: HttpRequest) -> int:
+    number = request.GET.get("page", "")
+    return int(number) if number.isascii() and number.isdecimal() and len(number) < 7 else 1

@@ -1,0 +1,278 @@
+"""One frozen dataclass per page or fragment of pictures and speech."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, replace
+from typing import Any, Self
+from uuid import UUID
+
+from django.urls import reverse
+
+from accounts.pages_parts import Pager
+from inference.media import transcripts, words
+from inference.media.models import File
+from inference.media.transcripts import Heard
+from inference.models import Chat, Medium, State, Turn, Verdict
+from inference.pages import ServiceOption, SidePage
+from inference.pages_turn import TurnView
+
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class FileView:
+    """One file of a request."""
+
+    id: UUID
+    path: str
+    width: int
+    height: int
+    size: int
+    sha256: str
+    seed: str
+    media_type: str
+
+    @classmethod
+    def of(cls, file: File) -> Self:
+        path = reverse("inference:file", args=[file.pk])
+        facts = file.width, file.height, file.size, file.sha256, file.seed, file.media_type
+        return cls(file.pk, path, *facts)
+
+
+@dataclass(frozen=True)
+class Asking:
+    """One request as it stands. `stage`: sending, queued, running, done or failed; `seconds` since
+    it began to run (or was sent).
+    """
+
+    view: TurnView
+    stage: str
+    seconds: int
+    quantity: str
+    start: str = ""
+
+    @property
+    def open(self) -> bool:
+        return self.stage in ("sending", "queued", "running")
+
+    @property
+    def pending(self) -> bool:
+        return self.open or self.view.watched
+
+    @classmethod
+    def of(cls, turn: Turn, now: dt.datetime) -> Self:
+        view = TurnView.of(turn)
+        ending = words.failure(turn.failure) if turn.state == State.FAILED else None
+        view = replace(
+            view,
+            ending=ending,
+            can_recheck=False,
+            verdict_words=words.verdict(turn.verdict_reason),
+        )
+        job = turn.job
+        begun = job.working_since or turn.created_at
+        stage = {State.ANSWERED: "done", State.OPEN: "running"}.get(State(turn.state), "failed")
+        if stage == "running" and job.remote and job.working_since is None:
+            stage = "queued"
+        piece = job.piece
+        return cls(
+            view=view,
+            stage=stage,
+            seconds=max(0, int((now - begun).total_seconds())),
+            quantity=turn.quantity,
+            start=transcripts.clock(piece.start_ms) if piece else "",
+        )
+
+
+@dataclass(frozen=True)
+class Work:
+    """A request for pictures: what was wanted, what came. `source` is the picture that was edited,
+    `can_recheck` whether the provider may by now have a signature.
+    """
+
+    id: UUID
+    prompt: str
+    kept: bool
+    created_at: dt.datetime
+    asking: Asking
+    pictures: tuple[FileView, ...]
+    source: FileView | None
+    mask: FileView | None
+    wish: dict[str, Any]
+    count: int
+    can_recheck: bool
+    lost: bool
+
+
+@dataclass(frozen=True)
+class Quota:
+    """Bytes used of what one person may keep."""
+
+    used: int
+    most: int
+
+    @property
+    def text(self) -> str:
+        used = self.used / _MIB
+        return f"{used:.1f} of {self.most // _MIB} MB used"
+
+    @property
+    def full(self) -> bool:
+        return self.used >= self.most
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """What was just deleted, and where it is brought back."""
+
+    undo: str
+
+
+@dataclass(frozen=True)
+class Form:
+    """What both forms hold: whom one may ask, what stands in the way, and what was wrong before."""
+
+    side: SidePage
+    choices: tuple[ServiceOption, ...]
+    key: UUID
+    wish: dict[str, Any]
+    quota: Quota
+    error: str = ""
+    error_href: str = ""
+    new_signer: str = ""
+    deleted: Deleted | None = None
+
+    @property
+    def per_unit(self) -> int:
+        """Neuron for one picture, or for one second of speech, at the chosen service."""
+        listing = self.side.service
+        if listing is None:
+            return 0
+        if self.side.medium == Medium.IMAGES:
+            return listing.output_price
+        return max(listing.input_price, listing.output_price)
+
+    @property
+    def price(self) -> int:
+        """Neuron for what the form says now."""
+        return self.per_unit * int(self.wish.get("count") or 1)
+
+
+@dataclass(frozen=True)
+class ImagesPage:
+    """The form and the gallery. `source` is one of the person's pictures, to be edited."""
+
+    form: Form
+    works: tuple[Work, ...]
+    pager: Pager | None
+    source: FileView | None
+    sizes: tuple[str, ...]
+    formats: tuple[str, ...]
+    counts: tuple[int, ...]
+    max_prompt: int
+
+
+@dataclass(frozen=True)
+class WorkPage:
+    """One request for pictures with everything kept about it."""
+
+    work: Work
+    turn: Turn
+    medium: str = Medium.IMAGES.value
+
+    @property
+    def watched(self) -> bool:
+        return self.work.asking.pending
+
+
+@dataclass(frozen=True)
+class Line:
+    """A transcript in the list."""
+
+    id: UUID
+    title: str
+    kept: bool
+    created_at: dt.datetime
+    length: str
+    open: bool
+    pieces: int
+    done: int
+
+    @classmethod
+    def of(cls, chat: Chat, length_ms: int, pieces: int, done: int, open_: bool) -> Self:
+        length = transcripts.clock(length_ms)
+        return cls(chat.pk, chat.title, chat.kept, chat.created_at, length, open_, pieces, done)
+
+
+@dataclass(frozen=True)
+class AudioPage:
+    """The form and the list of transcripts."""
+
+    form: Form
+    lines: tuple[Line, ...]
+    pager: Pager | None
+    languages: tuple[tuple[str, str], ...]
+    max_seconds: int
+    max_bytes: int
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A segment as a button: `at` seconds into the recording."""
+
+    at: str
+    clock: str
+    text: str
+
+
+@dataclass(frozen=True)
+class TranscriptPage:
+    """One recording: what was heard so far, piece by piece, and what each piece cost."""
+
+    id: UUID
+    title: str
+    kept: bool
+    created_at: dt.datetime
+    heard: Heard
+    segments: tuple[Spoken, ...]
+    pieces: tuple[Asking, ...]
+    count: int
+    done: int
+    length: str
+    fee: int
+    fee_sure: bool
+    wish: dict[str, Any]
+    provider: str
+    recheck: int
+    files: tuple[FileView, ...]
+    error: str = ""
+    new_signer: str = ""
+
+    @property
+    def open(self) -> bool:
+        return any(x.open for x in self.pieces)
+
+    @property
+    def watched(self) -> bool:
+        return any(x.pending for x in self.pieces) or self.between
+
+    @property
+    def between(self) -> bool:
+        """Whether one piece just ended and the next has not begun."""
+        last = self.pieces[-1] if self.pieces else None
+        return bool(last and last.stage == "done" and self.done < self.count and last.view.watched)
+
+    @property
+    def can_go_on(self) -> bool:
+        return not self.open and self.done < self.count
+
+    @property
+    def verdict(self) -> str:
+        """The worst verdict of its pieces: one lie is enough."""
+        order = (
+            Verdict.FAILED, Verdict.ALTERED, Verdict.PENDING, Verdict.NOT_COMPARABLE,
+            Verdict.UNAVAILABLE, Verdict.REWRITTEN, Verdict.VERIFIED,
+        )  # fmt: skip
+        found = {x.view.verdict for x in self.pieces if x.stage == "done"}
+        return next((str(v.value) for v in order if v in found), "")

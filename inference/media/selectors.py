@@ -1,0 +1,307 @@
+"""Reads of the pages of pictures and speech. Requests come from `inference.access`, so everything
+here is the owner's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID, uuid4
+
+import orjson
+from django.conf import settings
+from django.db.models import Count, Q, QuerySet, Sum
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.pages_parts import Pager, pager
+from inference import access, seals, selectors
+from inference.errors import ChatError, SignerChanged
+from inference.media import pictures, recordings, services, transcripts
+from inference.media.models import File, Role
+from inference.media.pages import (
+    Asking,
+    AudioPage,
+    Deleted,
+    FileView,
+    Form,
+    ImagesPage,
+    Line,
+    Quota,
+    Spoken,
+    TranscriptPage,
+    Work,
+    WorkPage,
+)
+from inference.media.transcripts import Heard
+from inference.models import Chat, FeeKind, Medium, State, Turn
+from inference.pages import ServiceOption
+from inference.selectors import Visit
+from ledger import selectors as ledger
+from ledger.records import Listing
+
+PAGE_SIZE = 12
+#: What a page never needs of a turn.
+_HEAVY = ("request_sealed", "response_sealed")
+
+
+def listings(medium: Medium) -> list[Listing]:
+    """Services one can choose for a medium, in the chat's order."""
+    types = pictures.SERVICE_TYPES if medium == Medium.IMAGES else (transcripts.SERVICE_TYPE,)
+    return [listing for kind in types for listing in selectors.chat_listings(kind)]
+
+
+def form(
+    visit: Visit,
+    medium: Medium,
+    wish: dict[str, Any],
+    error: ChatError | None = None,
+) -> Form:
+    """The form of a page (about 12 queries)."""
+    choices = listings(medium)
+    service = next((x for x in choices if x.provider == visit.provider), None)
+    if service is None and not visit.provider and choices:
+        service = choices[0]
+    fee = services.usual_fee(service, medium) if service else None
+    side = selectors.side_page(
+        visit.user, service, medium=medium, fee=fee, verified=bool(wish.get("verified"))
+    )
+    undo = "inference:images_undo" if medium == Medium.IMAGES else "inference:audio_undo"
+    used = services.used(visit.user) if visit.user else 0
+    return Form(
+        side=side,
+        choices=tuple(
+            ServiceOption(x.provider, x.model, x.input_price, x.output_price, x is service)
+            for x in choices
+        ),
+        key=uuid4(),
+        wish=wish,
+        quota=Quota(used, settings.MEDIA_QUOTA),
+        error=error.sentence if error else "",
+        error_href=error.href if error else "",
+        new_signer=error.signer if isinstance(error, SignerChanged) else "",
+        deleted=Deleted(reverse(undo, args=[visit.deleted])) if visit.deleted else None,
+    )
+
+
+def _works(visit: Visit, medium: Medium) -> QuerySet[Chat]:
+    if visit.user is None:
+        return Chat.objects.none()
+    return access.chats_of(visit.user, visit.session_key, medium).order_by("-created_at")
+
+
+def _pager(found: Any, what: str, path: str, provider: str) -> Pager | None:
+    def page(number: int) -> str:
+        given = {"provider": provider, "page": number if number > 1 else ""}
+        query = urlencode({name: value for name, value in given.items() if value})
+        return f"{path}?{query}" if query else path
+
+    return pager(found, what, page) if found.count > PAGE_SIZE else None
+
+
+# --- pictures -------------------------------------------------------------------------------------
+
+
+def images_page(
+    visit: Visit,
+    number: int = 1,
+    *,
+    wish: dict[str, Any] | None = None,
+    edit: UUID | None = None,
+    error: ChatError | None = None,
+) -> ImagesPage:
+    """The gallery and its form, filled with `wish`, for the picture `edit` where given."""
+    found = ledger.paginate(_works(visit, Medium.IMAGES), number, PAGE_SIZE, lambda chat: chat)
+    source = file_of(visit, edit) if edit else None
+    return ImagesPage(
+        form=form(visit, Medium.IMAGES, wish or {"count": 1}, error),
+        works=works(found.items),
+        pager=_pager(found, "requests", reverse("inference:images"), visit.provider),
+        source=FileView.of(source) if source else None,
+        sizes=pictures.SIZES[1:],
+        formats=pictures.FORMATS[1:],
+        counts=tuple(range(1, pictures.MOST + 1)),
+        max_prompt=pictures.MAX_PROMPT_CHARS,
+    )
+
+
+def works(chats: tuple[Chat, ...]) -> tuple[Work, ...]:
+    """Requests for pictures with their files (2 queries, however many)."""
+    turns: dict[UUID, Turn] = {}
+    rows = Turn.objects.filter(chat__in=chats).select_related("job__piece").order_by("pk")
+    for turn in rows.defer(*_HEAVY):
+        turns[turn.chat_id] = turn
+    files: dict[UUID, list[File]] = {}
+    for file in File.objects.filter(chat__in=chats).defer("sealed").order_by("number"):
+        files.setdefault(file.chat_id, []).append(file)
+    return tuple(
+        _work(chat, turns[chat.pk], files.get(chat.pk, [])) for chat in chats if chat.pk in turns
+    )
+
+
+def _work(chat: Chat, turn: Turn, files: list[File]) -> Work:
+    turn.chat = chat  # one object, so that its key is opened once
+    by_role: dict[str, list[FileView]] = {}
+    for file in files:
+        by_role.setdefault(file.role, []).append(FileView.of(file))
+    asking = Asking.of(turn, timezone.now())
+    return Work(
+        id=chat.pk,
+        prompt=turn.question,
+        kept=chat.kept,
+        created_at=chat.created_at,
+        asking=asking,
+        pictures=tuple(by_role.get(Role.MADE, ())),
+        source=next(iter(by_role.get(Role.SOURCE, ())), None),
+        mask=next(iter(by_role.get(Role.MASK, ())), None),
+        wish=wish_of(chat),
+        count=turn.job.count,
+        can_recheck=turn.can_be_asked_again,
+        lost=isinstance(chat.box, seals.LostBox),
+    )
+
+
+def work_page(chat: Chat) -> WorkPage:
+    """One request for pictures, whole."""
+    work = works((chat,))[0]
+    return WorkPage(work=work, turn=chat.turns.select_related("job").get())
+
+
+def wish_of(chat: Chat) -> dict[str, Any]:
+    """What was wanted, as stored; empty where it cannot be read."""
+    try:
+        found = orjson.loads(chat.box.open("options", chat.options_sealed) or b"{}")
+    except (seals.Unreadable, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def file_of(visit: Visit, file_id: UUID) -> File | None:
+    """A file of a request that the person may read."""
+    if visit.user is None:
+        return None
+    file = File.objects.select_related("chat__owner").filter(pk=file_id).first()
+    if file is None:
+        return None
+    chats = access.chats_of(visit.user, visit.session_key, Medium(file.chat.medium))
+    return file if chats.filter(pk=file.chat_id).exists() else None
+
+
+# --- speech ---------------------------------------------------------------------------------------
+
+
+def audio_page(
+    visit: Visit,
+    number: int = 1,
+    *,
+    wish: dict[str, Any] | None = None,
+    error: ChatError | None = None,
+) -> AudioPage:
+    """The list of transcripts and its form."""
+    done = Q(turns__state=State.ANSWERED)
+    rows = _works(visit, Medium.SPEECH).annotate(
+        answered=Count("turns", filter=done, distinct=True),
+        writing=Count("turns", filter=Q(turns__state=State.OPEN), distinct=True),
+    )
+    found = ledger.paginate(rows, number, PAGE_SIZE, lambda chat: chat)
+    spoken = File.objects.filter(chat__in=found.items, role=Role.SPOKEN).order_by()
+    sizes = {
+        row["chat"]: (row["pieces"], row["ms"])
+        for row in spoken.values("chat").annotate(pieces=Count("pk"), ms=Sum("length_ms"))
+    }
+    lines = []
+    for chat in found.items:
+        pieces, length = sizes.get(chat.pk, (0, 0))
+        lines.append(Line.of(chat, length, pieces, chat.answered, bool(chat.writing)))
+    return AudioPage(
+        form=form(visit, Medium.SPEECH, wish or {"timed": True}, error),
+        lines=tuple(lines),
+        pager=_pager(found, "transcripts", reverse("inference:audio"), visit.provider),
+        languages=tuple(sorted(transcripts.LANGUAGES.items(), key=lambda x: x[1])),
+        max_seconds=recordings.MAX_SECONDS,
+        max_bytes=recordings.MAX_BYTES,
+    )
+
+
+def transcript_page(chat: Chat, error: ChatError | None = None) -> TranscriptPage:
+    """One recording with all that was heard of it."""
+    turns = list(chat.turns.select_related("job__piece").defer("request_sealed").order_by("pk"))
+    for turn in turns:
+        turn.chat = chat
+    pieces = list(chat.files.filter(role=Role.SPOKEN).defer("sealed").order_by("number"))
+    heard = _heard(turns)
+    now = timezone.now()
+    again = next((turn.pk for turn in turns if turn.can_be_asked_again), 0)
+    return TranscriptPage(
+        id=chat.pk,
+        title=chat.title,
+        kept=chat.kept,
+        created_at=chat.created_at,
+        heard=heard,
+        segments=tuple(
+            Spoken(f"{x.start_ms / 1000:.3f}", transcripts.clock(x.start_ms), x.text)
+            for x in heard.segments
+        ),
+        pieces=tuple(Asking.of(turn, now) for turn in turns),
+        count=len(pieces),
+        done=sum(turn.state == State.ANSWERED for turn in turns),
+        length=transcripts.clock(sum(piece.length_ms for piece in pieces)),
+        fee=sum(int(turn.fee) for turn in turns),
+        fee_sure=all(turn.fee_kind in (FeeKind.KNOWN, FeeKind.NONE) for turn in turns),
+        wish=wish_of(chat),
+        provider=turns[-1].provider if turns else chat.provider,
+        recheck=again,
+        files=tuple(FileView.of(piece) for piece in pieces),
+        error=error.sentence if error else "",
+        new_signer=error.signer if isinstance(error, SignerChanged) else "",
+    )
+
+
+def heard_of(chat: Chat) -> Heard:
+    """All that was heard of a recording so far, read anew from what the provider sent."""
+    turns = chat.turns.select_related("job__piece").order_by("pk")
+    return _heard([turn for turn in turns if turn.state == State.ANSWERED])
+
+
+def _heard(turns: list[Turn]) -> Heard:
+    parts = []
+    for turn in turns:
+        piece = turn.job.piece
+        if turn.state != State.ANSWERED or piece is None:
+            continue
+        try:
+            parts.append((piece.start_ms, transcripts.read_answer(turn.response, piece.length_ms)))
+        except (seals.Unreadable, transcripts.NoTranscript):
+            parts.append((piece.start_ms, Heard(turn.answer)))
+    return transcripts.together(sorted(parts, key=lambda part: part[0]))
+
+
+def recording_of(chat: Chat) -> bytes:
+    """The whole recording as one WAV file. Raises seals.Unreadable."""
+    pieces = chat.files.filter(role=Role.SPOKEN).order_by("number")
+    found = []
+    for piece in pieces:
+        piece.chat = chat
+        found.append(piece.data)
+    return recordings.joined(found)
+
+
+def facts_of(turns: QuerySet[Turn]) -> list[dict[str, Any]]:
+    """What is known about each request, for files that people take along."""
+    return [
+        {
+            "asked_at": turn.created_at.isoformat(),
+            "provider": turn.provider,
+            "model": turn.model,
+            "fee_neuron": str(turn.fee),
+            "fee_kind": turn.fee_kind,
+            "verdict": turn.verdict,
+            "verdict_reason": turn.verdict_reason,
+            "request_sha256": turn.request_sha256,
+            "response_sha256": turn.response_sha256,
+            "answer_id": turn.answer_id,
+            "expected_signer": turn.expected_signer,
+            "signature": turn.signature,
+        }
+        for turn in turns.order_by("pk")
+    ]

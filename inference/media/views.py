@@ -1,0 +1,179 @@
+"""Doors of pictures: the gallery and its form, one request, its files. Reading and asking work
+without JavaScript.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+from asgiref.sync import sync_to_async
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseRedirect,
+    StreamingHttpResponse,
+)
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
+
+from inference import seals
+from inference.errors import BadPrompt, ChatError
+from inference.hub import hub
+from inference.media import archive, doors, selectors, studio, uploads
+from inference.media.masks import WHOLE, Mask
+from inference.media.models import Role
+from inference.media.pictures import Wish
+from inference.media.uploads import Picture
+from inference.models import Medium
+from inference.selectors import Visit
+from inference.views import visit_of
+
+#: A picture is only ever shown as the picture it was found to be, and can do nothing else.
+_FILE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "private, no-cache",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+@never_cache
+@require_GET
+def images(request: HttpRequest) -> HttpResponse:
+    """Form and gallery; `from` fills the form as an earlier request, `edit` names a picture."""
+    visit = visit_of(request)
+    wish = None
+    given = request.GET.get("from", "")
+    if given and visit.user is not None:
+        chat = doors.work_of(request, _uuid(given), Medium.IMAGES)
+        wish = {**selectors.wish_of(chat), "mask": []}
+        visit = replace(visit, provider=visit.provider or chat.provider)
+    elif visit.draft:
+        wish = {"prompt": visit.draft, "count": 1}
+    page = selectors.images_page(
+        visit, doors.page_number(request), wish=wish, edit=_edited(request.GET.get("edit", ""))
+    )
+    return render(request, "inference/images.html", {"page": page})
+
+
+@require_POST
+async def make(request: HttpRequest) -> HttpResponse:
+    """Have pictures made or changed; leads to the gallery, where they appear."""
+    visit = await sync_to_async(visit_of)(request)
+    own = hub()
+    try:
+        if visit.user is None:
+            raise BadPrompt("Sign in to make pictures.")
+        ask = doors.asker(request, visit.user, own.process)
+        wish = Wish.of({**request.POST.dict(), "mask": _mask(request)})
+        source = await sync_to_async(_source)(request, visit)
+        await own.start()
+        opened = await studio.draw(own, ask, wish, source)
+    except ChatError as error:
+        status = 400 if isinstance(error, BadPrompt) else 409
+        return await sync_to_async(_again)(request, visit, error, status)
+    path = reverse("inference:images")
+    return HttpResponseRedirect(f"{path}?from={opened.chat}#work-{opened.chat}")
+
+
+def _again(request: HttpRequest, visit: Visit, error: ChatError, status: int) -> HttpResponse:
+    """The page once more, with what was wanted and what stood in the way."""
+    wish: dict[str, Any] = {**request.POST.dict(), "mask": []}
+    count = str(wish.get("count") or "")
+    wish["count"] = int(count) if count.isascii() and count.isdecimal() and len(count) < 3 else 1
+    edit = _edited(request.POST.get("edit", ""))
+    page = selectors.images_page(visit, wish=wish, edit=edit, error=error)
+    return render(request, "inference/images.html", {"page": page}, status=status)
+
+
+def _mask(request: HttpRequest) -> object:
+    """What was marked; without JavaScript one rectangle, in percent."""
+    if marked := request.POST.get("mask", ""):
+        return marked
+    sides = [request.POST.get(f"rect_{name}", "") for name in ("left", "top", "width", "height")]
+    if not all(sides) or "rect" not in request.POST:
+        return None
+    if not all(x.isascii() and x.isdecimal() and len(x) < 4 and int(x) <= 100 for x in sides):
+        raise BadPrompt("Each side of the rectangle is a whole number from 0 to 100.")
+    return Mask.rectangle(*(int(x) * WHOLE // 100 for x in sides)).stored()
+
+
+def _source(request: HttpRequest, visit: Visit) -> Picture | None:
+    """The picture to change: uploaded, or one of the person's own. Raises BadPrompt."""
+    given = doors.upload(request, "picture", uploads.MAX_UPLOAD_BYTES)
+    if given is not None:
+        return uploads.cleaned(*given)
+    edit = _edited(request.POST.get("edit", ""))
+    if edit is None:
+        return None
+    file = selectors.file_of(visit, edit)
+    if file is None or file.role not in (Role.MADE, Role.SOURCE):
+        raise BadPrompt("The picture to change is not there any more.")
+    return uploads.cleaned(file.data, "The picture")
+
+
+@never_cache
+@require_GET
+def work(request: HttpRequest, chat: UUID) -> HttpResponse:
+    """One request for pictures with its proof."""
+    page = selectors.work_page(doors.work_of(request, chat, Medium.IMAGES))
+    return render(request, "inference/work_page.html", {"page": page})
+
+
+@never_cache
+@require_GET
+def card(request: HttpRequest, chat: UUID) -> HttpResponse:
+    """One request as it stands, to replace what the page shows of it."""
+    found = selectors.works((doors.work_of(request, chat, Medium.IMAGES),))
+    return render(request, "inference/work.html", {"work": found[0]})
+
+
+@require_GET
+def file(request: HttpRequest, file: UUID) -> HttpResponse:
+    """A picture or a piece of a recording, byte for byte; `download` saves it under a name."""
+    found = selectors.file_of(visit_of(request), file)
+    if found is None:
+        raise Http404("no such file")
+    tag = f'"{found.sha256}"'
+    if request.headers.get("If-None-Match") == tag:
+        return HttpResponse(status=304, headers={"ETag": tag, **_FILE_HEADERS})
+    try:
+        data = found.data
+    except seals.Unreadable:
+        raise Http404("the file's key is gone") from None
+    answer = HttpResponse(data, content_type=found.media_type)
+    for name, value in {"ETag": tag, **_FILE_HEADERS}.items():
+        answer[name] = value
+    if "download" in request.GET:
+        answer["Content-Disposition"] = f'attachment; filename="{archive.file_name(found)}"'
+    return answer
+
+
+@require_GET
+def everything(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
+    """All pictures of the gallery with what is known about each, as one archive."""
+    visit = visit_of(request)
+    if visit.user is None:
+        return HttpResponseRedirect(reverse("inference:images"))
+    answer = StreamingHttpResponse(archive.pictures(visit), content_type="application/zip")
+    answer["Content-Disposition"] = 'attachment; filename="pictures.zip"'
+    return answer
+
+
+def _edited(text: str) -> UUID | None:
+    try:
+        return UUID(text) if text else None
+    except ValueError:
+        raise Http404("no such picture") from None
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise Http404("no such request") from None

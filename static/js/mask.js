@@ -1,0 +1,111 @@
+// Where a picture is to be changed: a brush and rectangles, by pointer or keys. Thousandths of the picture, as the server reads them.
+const WHOLE = 1000;
+const BRUSH = 35;
+const STEP = 2; // percent, for the arrow keys
+
+export function startMask(form) {
+  const tool = form.querySelector('[data-mask-tool]');
+  const canvas = tool.querySelector('canvas');
+  const pen = canvas.getContext('2d');
+  const says = tool.querySelector('[data-mask-says]');
+  const [undo, clear, add] = ['undo', 'clear', 'add'].map((name) => form.querySelector(`[data-mask-${name}]`));
+  const sides = ['left', 'top', 'width', 'height'].map((name) => form.elements[`rect_${name}`]);
+  let picture = null;
+  let shapes = [];
+  let drawing = null; // the shape under the pointer
+
+  const color = (name) => getComputedStyle(canvas).getPropertyValue(name);
+  const percent = () => sides.map((side) => Math.min(100, Math.max(0, Number.parseInt(side.value, 10) || 0)));
+  const typed = () => percent().map((value) => value * (WHOLE / 100));
+
+  function draw() {
+    if (!picture) return;
+    pen.globalAlpha = 1;
+    pen.drawImage(picture, 0, 0, canvas.width, canvas.height);
+    pen.globalAlpha = 0.55;
+    pen.fillStyle = pen.strokeStyle = color('--accent-fill');
+    pen.lineCap = pen.lineJoin = 'round';
+    const [x, y] = [canvas.width / WHOLE, canvas.height / WHOLE];
+    for (const shape of drawing ? [...shapes, drawing] : shapes) {
+      if (Array.isArray(shape)) { pen.fillRect(shape[0] * x, shape[1] * y, shape[2] * x, shape[3] * y); continue; }
+      pen.lineWidth = 2 * shape.r * x;
+      pen.beginPath();
+      shape.p.forEach(([px, py], i) => (i ? pen.lineTo(px * x, py * y) : pen.moveTo(px * x, py * y)));
+      if (shape.p.length === 1) pen.lineTo(shape.p[0][0] * x + 0.1, shape.p[0][1] * y);
+      pen.stroke();
+    }
+    const [left, top, width, height] = typed();
+    pen.globalAlpha = 1;
+    pen.lineWidth = 2;
+    pen.setLineDash([6, 4]);
+    if (form.elements.tool.value === 'rect') pen.strokeRect(left * x, top * y, width * x, height * y);
+    pen.setLineDash([]);
+  }
+
+  function update() {
+    form.elements.mask.value = shapes.length ? JSON.stringify(shapes) : '';
+    undo.disabled = clear.disabled = !shapes.length;
+    const many = shapes.length === 1 ? '1 place is' : `${shapes.length} places are`;
+    says.textContent = shapes.length ? `${many} marked: only there the picture is made anew.` : 'Nothing is marked: the whole picture is made anew.';
+    draw();
+  }
+
+  const mark = (shape) => { if (Array.isArray(shape) ? shape[2] && shape[3] : shape) shapes.push(shape); update(); };
+
+  async function show(source) {
+    try {
+      picture = await createImageBitmap(source);
+    } catch {
+      picture = null; // the server names the file and the rule
+    }
+    tool.hidden = add.hidden = !picture;
+    if (!picture) return;
+    const scale = Math.min(1, 1024 / Math.max(picture.width, picture.height));
+    [canvas.width, canvas.height] = [picture.width * scale, picture.height * scale];
+    shapes = [];
+    update();
+  }
+
+  const at = (event) => {
+    const box = canvas.getBoundingClientRect();
+    const place = (value, start, size) => Math.round(Math.min(1, Math.max(0, (value - start) / size)) * WHOLE);
+    return [place(event.clientX, box.left, box.width), place(event.clientY, box.top, box.height)];
+  };
+
+  canvas.addEventListener('pointerdown', (event) => {
+    canvas.setPointerCapture(event.pointerId);
+    const [x, y] = at(event);
+    drawing = form.elements.tool.value === 'rect' ? Object.assign([x, y, 0, 0], { from: [x, y] }) : { r: BRUSH, p: [[x, y]] };
+    draw();
+  });
+  canvas.addEventListener('pointermove', (event) => {
+    if (!drawing) return;
+    const [x, y] = at(event);
+    if (drawing.p) { if (drawing.p.length < 1000) drawing.p.push([x, y]); } else {
+      const [fx, fy] = drawing.from;
+      drawing.splice(0, 4, Math.min(x, fx), Math.min(y, fy), Math.abs(x - fx), Math.abs(y - fy));
+    }
+    draw();
+  });
+  canvas.addEventListener('pointerup', () => { const done = drawing; drawing = null; if (done) mark(done); });
+  canvas.addEventListener('pointercancel', () => { drawing = null; draw(); });
+  canvas.addEventListener('keydown', (event) => {
+    const moves = { ArrowLeft: [0, -STEP], ArrowRight: [0, STEP], ArrowUp: [1, -STEP], ArrowDown: [1, STEP] };
+    if (event.key === 'Enter') { event.preventDefault(); mark(typed()); return; }
+    if (event.key === 'z' && (event.ctrlKey || event.metaKey)) { event.preventDefault(); shapes.pop(); update(); return; }
+    if (!moves[event.key]) return;
+    event.preventDefault();
+    form.querySelector('[name=tool][value=rect]').checked = true;
+    const [axis, by] = moves[event.key];
+    const side = sides[axis + (event.shiftKey ? 2 : 0)];
+    side.value = Math.min(100, Math.max(0, Number(side.value) + by));
+    draw();
+  });
+
+  undo.addEventListener('click', () => { shapes.pop(); update(); });
+  clear.addEventListener('click', () => { shapes = []; update(); });
+  add.addEventListener('click', () => mark(typed()));
+  for (const field of [...sides, ...form.querySelectorAll('[name=tool]')]) field.addEventListener('input', draw);
+  form.elements.picture.addEventListener('change', ({ target }) => { if (target.files[0]) show(target.files[0]); });
+  if (tool.dataset.source) fetch(tool.dataset.source).then((answer) => answer.blob()).then(show);
+}

@@ -1,0 +1,48 @@
+// Amounts and requests that both forms of pictures and speech need.
+import { ensureKey } from './providerkey.js';
+
+// Neuron as 0G, exact: "0.006". A price must not be rounded to something else than is paid.
+export function og(neuron) {
+  const digits = neuron.toString().padStart(19, '0');
+  const rest = digits.slice(-18).replace(/0+$/, '');
+  return digits.slice(0, -18) + (rest ? `.${rest}` : '');
+}
+
+export const fail = (form, sentence) => {
+  const box = document.querySelector('[data-error]');
+  box.querySelector('[data-error-text]').textContent = sentence;
+  box.hidden = !sentence;
+  if (sentence) box.scrollIntoView({ block: 'nearest' });
+};
+
+// Sending: what stands in the way is said, the wallet makes a key where one is missing, then the form goes as it is.
+// `prepare` may finish the form, or throw what is wrong with it.
+export function startSending(form, prepare = () => {}) {
+  const button = form.querySelector('[data-send]');
+  form.addEventListener('submit', async (event) => {
+    event.preventDefault();
+    if (button.getAttribute('aria-busy') === 'true') return;
+    if (document.getElementById('gate').dataset.ready !== 'yes') { fail(form, 'One step is missing: see above the form.'); return; }
+    fail(form, '');
+    button.setAttribute('aria-busy', 'true');
+    try {
+      await prepare();
+      await ensureKey(form.elements.provider.value);
+      form.submit();
+    } catch (error) {
+      fail(form, error.message);
+      button.removeAttribute('aria-busy');
+    }
+  });
+  // Back from the next page: the button must not still look busy.
+  addEventListener('pageshow', () => button.removeAttribute('aria-busy'));
+  const undo = document.querySelector('[data-undo]');
+  if (undo) setTimeout(() => undo.remove(), 8000);
+}
+
+// What the chosen option costs per unit; neuron.
+export function unit(form, which) {
+  const chosen = form.elements.provider.selectedOptions[0];
+  const [input, output] = [BigInt(chosen?.dataset.input ?? 0), BigInt(chosen?.dataset.output ?? 0)];
+  return which === 'output' || output > input ? output : input;
+}

@@ -1,0 +1,62 @@
+// The microphone: asked for on click only, with its level and the time left; ends by itself at the longest length.
+const words = {
+  NotAllowedError: 'The browser does not let this page use the microphone. Allow it in the address bar, or choose a file.',
+  NotFoundError: 'No microphone was found. Connect one, or choose a file.',
+};
+const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, '0')}`;
+
+export function startRecorder(root, { most, onStart, onRecorded }) {
+  if (!navigator.mediaDevices?.getUserMedia || !window.MediaRecorder) return;
+  const [button, label, level, timer, says] = ['record', 'record-label', 'level', 'clock', 'record-says'].map((name) => root.querySelector(`[data-${name}]`));
+  root.hidden = false;
+  let recorder = null;
+
+  function shown(recording) {
+    label.textContent = recording ? 'Stop recording' : 'Record with the microphone';
+    level.hidden = timer.hidden = !recording;
+    button.toggleAttribute('data-recording', recording);
+  }
+
+  async function start() {
+    says.textContent = 'Waiting for the microphone…';
+    let stream;
+    try {
+      stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+    } catch (error) {
+      says.textContent = words[error.name] ?? `The microphone cannot be used: ${error.message}`;
+      return;
+    }
+    onStart();
+    const context = new AudioContext();
+    const analyser = context.createAnalyser();
+    context.createMediaStreamSource(stream).connect(analyser);
+    const wave = new Float32Array(analyser.fftSize);
+    const began = performance.now();
+    const pieces = [];
+    recorder = new MediaRecorder(stream);
+    recorder.addEventListener('dataavailable', ({ data }) => pieces.push(data));
+    const ticking = setInterval(() => {
+      analyser.getFloatTimeDomainData(wave);
+      level.value = Math.min(100, Math.max(...wave.map(Math.abs)) * 100);
+      const passed = (performance.now() - began) / 1000;
+      timer.textContent = `${clock(passed)} of ${clock(most)}`;
+      if (passed >= most) stop();
+    }, 100);
+    recorder.addEventListener('stop', () => {
+      clearInterval(ticking);
+      for (const track of stream.getTracks()) track.stop();
+      context.close();
+      shown(false);
+      says.textContent = 'Recorded. Listen to it before you send it.';
+      onRecorded(new File(pieces, 'recording.webm', { type: recorder.mimeType }));
+      recorder = null;
+    });
+    recorder.start();
+    says.textContent = 'Recording. Nothing leaves your browser yet.';
+    shown(true);
+  }
+
+  function stop() { if (recorder?.state === 'recording') recorder.stop(); }
+
+  button.addEventListener('click', () => { if (recorder) stop(); else start(); });
+}

@@ -1,0 +1,71 @@
+// Speech: a file or the microphone becomes WAV here, is listened to, priced, and then sent as the form's own file.
+import { og, startSending, unit } from './price.js';
+import { startRecorder } from './recorder.js';
+import { seconds, toSamples, toWav } from './wav.js';
+
+const form = document.getElementById('composer');
+const field = form.elements.recording;
+const listen = form.querySelector('[data-listen]');
+const says = form.querySelector('[data-listen-says]');
+const player = listen.querySelector('audio');
+const label = form.querySelector('[data-price-label]');
+const most = Number(form.dataset.mostSeconds);
+let length = 0;
+let trouble = '';
+let preparing = null;
+
+const clock = (value) => `${Math.floor(value / 60)}:${String(Math.floor(value % 60)).padStart(2, '0')}`;
+
+function price() {
+  const fee = unit(form, 'most') * BigInt(Math.max(1, Math.ceil(length)));
+  label.textContent = length ? `Transcribe ${clock(length)} – up to ${og(fee)} 0G` : 'Transcribe';
+}
+
+function forget() {
+  length = 0;
+  trouble = '';
+  if (player.src) URL.revokeObjectURL(player.src);
+  player.removeAttribute('src');
+  listen.hidden = true;
+  price();
+}
+
+async function take(file) {
+  forget();
+  says.textContent = 'Reading the recording…';
+  try {
+    const samples = await toSamples(file);
+    if (seconds(samples) > most) throw new Error(`${file.name} is ${clock(seconds(samples))} long; up to ${clock(most)} are taken.`);
+    if (!samples.length) throw new Error(`${file.name} is empty.`);
+    const wav = toWav(samples);
+    const files = new DataTransfer();
+    files.items.add(new File([wav], 'recording.wav', { type: 'audio/wav' }));
+    field.files = files.files;
+    form.elements.name.value = file.name;
+    length = seconds(samples);
+    player.src = URL.createObjectURL(wav);
+    says.textContent = `${clock(length)}, as it will be sent: ${(wav.size / 2 ** 20).toFixed(1)} MB.`;
+  } catch (error) {
+    trouble = error.message;
+    says.textContent = trouble;
+    player.hidden = true;
+    field.value = '';
+  }
+  player.hidden = !length;
+  listen.hidden = false;
+  price();
+}
+
+field.addEventListener('change', () => { if (field.files[0]) preparing = take(field.files[0]); else forget(); });
+form.elements.provider.addEventListener('change', price);
+startRecorder(form.querySelector('[data-recorder]'), {
+  most,
+  onStart: () => { field.value = ''; field.required = false; forget(); },
+  onRecorded: (file) => { preparing = take(file); },
+});
+startSending(form, async () => {
+  await preparing;
+  if (trouble) throw new Error(trouble);
+  if (!length) throw new Error('Choose a recording, or make one.');
+});
+price();
