@@ -26,6 +26,11 @@ class CannotOpen(ValueError):
     """The text was not sealed for this key, or somebody changed it; the text says which it can."""
 
 
+def public_key_of(private_key: bytes) -> bytes:
+    """The uncompressed public key (65 bytes) of a private key."""
+    return bytes(PrivateKey(private_key).public_key.format(compressed=False))
+
+
 def seal(
     plaintext: bytes, public_key: bytes, *, ephemeral: bytes | None = None, nonce: bytes = b""
 ) -> bytes:

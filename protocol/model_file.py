@@ -9,14 +9,14 @@ before anything is decrypted.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from eth_utils.crypto import keccak
 
-from protocol.digests import SIGNATURE_BYTES, BadSignature, recover, sign
+from protocol.digests import SIGNATURE_BYTES, BadSignature, recover
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
@@ -31,11 +31,17 @@ class BadModelFile(ValueError):
 
 
 def encrypt(
-    source: BinaryIO, target: BinaryIO, *, key: bytes, signer_key: bytes, nonce: bytes = b""
+    source: BinaryIO,
+    target: BinaryIO,
+    *,
+    key: bytes,
+    sign: Callable[[bytes], bytes],
+    nonce: bytes = b"",
 ) -> None:
     """Write `source`, encrypted and signed, to the seekable `target`.
 
-    At most one chunk is in memory. `nonce` (12 bytes) is random unless a test gives it.
+    At most one chunk is in memory. `sign` gives the TEE signer's 65 bytes for a digest; `nonce` (12
+    bytes) is random unless a test gives it.
     """
     nonce = nonce or secrets.token_bytes(NONCE_BYTES)
     start = target.tell()
@@ -48,7 +54,7 @@ def encrypt(
         target.write(sealed)
         tags += sealed[-TAG_BYTES:]
         number += 1
-    signature = sign(keccak(tags), signer_key)
+    signature = sign(keccak(tags))
     end = target.tell()
     target.seek(start)
     target.write(signature[:64] + bytes([signature[64] - 27]))

@@ -1,5 +1,7 @@
 """`python -m provider --config provider.yaml`: a broker in front of an OpenAI-compatible server.
 
+Where the file has a section `tuning`, it is a broker that has models fine-tuned.
+
 Prints one line, `provider READY <url> <address>`, when it serves. Exits 2 with one line on standard
 error for a configuration that cannot work.
 """
@@ -16,6 +18,8 @@ from pathlib import Path
 from provider import config as configs
 from provider.errors import ChainError, ConfigError
 from provider.serve import run
+from provider.tuning import options as tuning
+from provider.tuning.serve import run as run_tuning
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -29,7 +33,10 @@ def main(given: Sequence[str] | None = None) -> int:
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
     try:
-        asyncio.run(run(configs.load(arguments.config)))
+        if tuning.is_tuning(arguments.config):
+            asyncio.run(run_tuning(tuning.load(arguments.config)))
+        else:
+            asyncio.run(run(configs.load(arguments.config)))
     except (ConfigError, ChainError) as error:
         print(f"provider: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -179,7 +179,7 @@ def parse(document: object, folder: Path) -> Config:
         service=_service(root.section("service", required=True)),
         upstream=_upstream(root.section("upstream", required=True)),
         network=_network(root.section("chain", required=True)),
-        tee=_tee(root.section("tee")),
+        tee=tee_choice(root.section("tee")),
         limits=_limits(root.section("limits")),
         settlement=_settlement(root.section("settlement")),
         jobs=_jobs(root.section("jobs")),
@@ -276,7 +276,8 @@ def _network(section: Section) -> Network:
     return network
 
 
-def _tee(section: Section) -> TeeChoice:
+def tee_choice(section: Section) -> TeeChoice:
+    """The section `tee`, which both kinds of broker have. Raises ConfigError."""
     choice = TeeChoice(
         backend=section.text("backend", "dev"),
         key=section.private_key("key"),

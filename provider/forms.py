@@ -90,62 +90,63 @@ def read_form(body: bytes, content_type: str, *, once: Iterable[str]) -> Form:
 
     Raises Refused 400.
     """
-    boundary = _boundary_of(content_type)
+    boundary = boundary_of(content_type)
     mark = b"--" + boundary
     if not body.startswith(mark + b"\r\n"):
-        raise _bad("it does not start with its boundary")
+        raise bad_form("it does not start with its boundary")
     if body.count(b"\n" + mark) != body.count(b"\r\n" + mark):
-        raise _bad("a boundary follows a bare line feed")  # a line end to some parsers
+        raise bad_form("a boundary follows a bare line feed")  # a line end to some parsers
     parts: list[Part] = []
     at = len(mark) + 2
     while True:
         head_end = body.find(b"\r\n\r\n", at, at + MAX_PART_HEADER_BYTES)
         if head_end < 0:
-            raise _bad("a part has no end of headers")
+            raise bad_form("a part has no end of headers")
         start = head_end + 4
         end = body.find(b"\r\n" + mark, start)
         if end < 0:
-            raise _bad("its last part has no end")
-        parts.append(_part(body[at:head_end], start, end))
+            raise bad_form("its last part has no end")
+        parts.append(read_part(body[at:head_end], start, end))
         if len(parts) > MAX_PARTS:
-            raise _bad(f"more than {MAX_PARTS} parts")
+            raise bad_form(f"more than {MAX_PARTS} parts")
         at = end + 2 + len(mark)
         following = body[at : at + 2]
         if following == b"--":
             break
         if following != b"\r\n":
-            raise _bad("a part holds its boundary")
+            raise bad_form("a part holds its boundary")
         at += 2
     if body[at + 2 :] not in (b"", b"\r\n"):
-        raise _bad("something follows its end")
+        raise bad_form("something follows its end")
     form = Form(body, boundary, tuple(parts))
     _check_fields(form, frozenset(once))
     return form
 
 
-def _boundary_of(content_type: str) -> bytes:
+def boundary_of(content_type: str) -> bytes:
+    """The boundary of a form. Raises Refused 400."""
     match = _TYPE.fullmatch(content_type.strip())
     boundary = (match[1] or match[2]) if match else ""
     if not _BOUNDARY.fullmatch(boundary):
-        raise _bad("Content-Type must be multipart/form-data with one plain boundary")
+        raise bad_form("Content-Type must be multipart/form-data with one plain boundary")
     return boundary.encode()
 
 
-def _part(raw: bytes, start: int, end: int) -> Part:
-    """One part by its header lines."""
+def read_part(raw: bytes, start: int, end: int) -> Part:
+    """One part by its header lines. Raises Refused 400."""
     headers: dict[str, str] = {}
     for line in raw.split(b"\r\n"):
         if _FORBIDDEN.search(line):
-            raise _bad("a part header holds a control character")
+            raise bad_form("a part header holds a control character")
         name, separator, value = line.decode("utf-8", "replace").partition(":")
         if not separator or name.lower() in headers:
-            raise _bad("a part header is malformed or given twice")
+            raise bad_form("a part header is malformed or given twice")
         headers[name.lower()] = value.strip()
     if headers.keys() - {"content-disposition", "content-type"}:
-        raise _bad("parts may have Content-Disposition and Content-Type only")
+        raise bad_form("parts may have Content-Disposition and Content-Type only")
     match = _DISPOSITION.fullmatch(headers.get("content-disposition", ""))
     if match is None or not _NAME.fullmatch(match[1]):
-        raise _bad("a part has no plain name")
+        raise bad_form("a part has no plain name")
     named = match[2] is not None or "filename*" in headers["content-disposition"].lower()
     filename = (match[2] or "") if named else None
     return Part(match[1], filename, start, end)
@@ -158,16 +159,17 @@ def _check_fields(form: Form, once: frozenset[str]) -> None:
         plain = part.name.removesuffix("[]")
         if plain in once:
             if plain in seen or plain != part.name or part.filename is not None:
-                raise _bad(f"{plain} must be one plain field")
+                raise bad_form(f"{plain} must be one plain field")
             seen.add(plain)
         if part.filename is None:
             if part.end - part.start > MAX_FIELD_BYTES:
-                raise _bad(f"{part.name} is longer than {MAX_FIELD_BYTES} bytes")
+                raise bad_form(f"{part.name} is longer than {MAX_FIELD_BYTES} bytes")
             try:
                 form.body[part.start : part.end].decode()
             except UnicodeDecodeError as error:
-                raise _bad(f"{part.name} is not UTF-8") from error
+                raise bad_form(f"{part.name} is not UTF-8") from error
 
 
-def _bad(problem: str) -> Refused:
+def bad_form(problem: str) -> Refused:
+    """What to raise about a form."""
     return Refused(400, f"validate request: the form cannot be read: {problem}")

@@ -4,7 +4,7 @@ framework."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
@@ -72,6 +72,35 @@ class Request:
             parts.append(part)
             if not message.get("more_body", False):
                 return b"".join(parts)
+
+    async def pieces(self, limit: int, too_large: str, seconds: float) -> AsyncIterator[bytes]:
+        """The body as it comes, never all of it in memory.
+
+        Raises Refused 413 beyond `limit` bytes, 408 when it stops coming or takes longer than
+        `seconds`.
+        """
+        declared = self.headers.get("content-length", "0")
+        if not (declared.isascii() and declared.isdigit()) or int(declared[:12]) > limit:
+            raise Refused(413, too_large)
+        size, deadline = 0, asyncio.get_running_loop().time() + seconds
+        more = True
+        while more:
+            try:
+                async with asyncio.timeout(SILENT_SECONDS):
+                    message = await self._receive()
+            except TimeoutError as error:
+                raise Refused(408, "the request body did not arrive in time") from error
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            if asyncio.get_running_loop().time() > deadline:
+                raise Refused(408, "the request body did not arrive in time")
+            part = message.get("body", b"")
+            size += len(part)
+            if size > limit:
+                raise Refused(413, too_large)
+            more = message.get("more_body", False)
+            if part:
+                yield part
 
     async def gone(self) -> None:
         """Returns when the client has closed the connection; call it after the body is read."""

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from protocol.digests import Settlement
-from provider.chain import SignedItem, Transaction
+from provider.chain import SignedItem
+from provider.node import Transaction
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS charge (

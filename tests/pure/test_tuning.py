@@ -7,6 +7,7 @@ import io
 import json
 import secrets
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol import datasets, ecies, model_file, tuning
-from protocol.digests import BadSignature, address_of_key, personal_digest
+from protocol.digests import BadSignature, address_of_key, personal_digest, sign
 from protocol.ecies import CannotOpen
 from protocol.model_file import BadModelFile
 from protocol.tuning import BadParameters
@@ -126,7 +127,8 @@ def decrypted(raw: bytes, key: bytes, signer: str) -> bytes:
 
 def encrypted(plain: bytes, key: bytes, signer_key: bytes, nonce: bytes = b"") -> bytes:
     target = io.BytesIO()
-    model_file.encrypt(io.BytesIO(plain), target, key=key, signer_key=signer_key, nonce=nonce)
+    signer = partial(sign, private_key=signer_key)
+    model_file.encrypt(io.BytesIO(plain), target, key=key, sign=signer, nonce=nonce)
     return target.getvalue()
 
 

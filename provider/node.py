@@ -1,0 +1,173 @@
+"""One node's JSON-RPC, one contract through our own ABI, one wallet that sends.
+
+Everything the node says is checked for shape before it is used; amounts are neuron.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import aiohttp
+import orjson
+import rlp  # type: ignore[import-untyped]
+from eth_utils.crypto import keccak
+
+from protocol import abi
+from protocol.abi import AbiError
+from protocol.digests import address_of_key, sign
+from provider.errors import ChainError, Reverted
+
+CALL_SECONDS = 10
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
+RECEIPT_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """A signed transaction, ready to be sent any number of times."""
+
+    hash: str
+    raw: str
+    nonce: int
+    gas_price: int
+
+
+class Node:
+    """The contract of artifact `kind` at `contract`, as `wallet_key`'s owner sees it."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        *,
+        kind: str,
+        contract: str,
+        wallet_key: bytes,
+    ) -> None:
+        self._session = session
+        self._url = url
+        self._key = wallet_key
+        self._ids = count(1)
+        self.kind = kind
+        self.contract = contract
+        self.provider = address_of_key(wallet_key)
+
+    async def rpc(self, method: str, *params: Any) -> Any:
+        """One JSON-RPC call. Raises Reverted or ChainError."""
+        body = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params}
+        try:
+            async with self._session.post(
+                self._url,
+                data=orjson.dumps(body),
+                headers={"Content-Type": "application/json"},
+                timeout=aiohttp.ClientTimeout(total=CALL_SECONDS),
+                allow_redirects=False,
+            ) as answer:
+                raw = await answer.content.read(MAX_ANSWER_BYTES)
+                while not answer.content.at_eof() and len(raw) < MAX_ANSWER_BYTES:
+                    raw += await answer.content.read(MAX_ANSWER_BYTES - len(raw))
+            document = orjson.loads(raw)
+        except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as error:
+            raise ChainError(f"{method}: the node does not answer ({error!r})") from error
+        if not isinstance(document, dict) or ("result" not in document and "error" not in document):
+            raise ChainError(f"{method}: the node's answer is not JSON-RPC")
+        if document.get("error") is not None:
+            raise _problem(method, document["error"])
+        return document["result"]
+
+    async def number(self, method: str, *params: Any) -> int:
+        """A call whose result is a quantity. Raises ChainError."""
+        result = await self.rpc(method, *params)
+        try:
+            return int(result, 16)
+        except (TypeError, ValueError) as error:
+            raise ChainError(f"{method}: the result is not a number") from error
+
+    async def view(self, function: str, *args: Any) -> Any:
+        """Call a view of the contract as the provider (some views answer by sender)."""
+        data = abi.encode_call(self.kind, function, *args)
+        query = {"to": self.contract, "from": self.provider, "data": data}
+        result = await self.rpc("eth_call", query, "latest")
+        try:
+            return abi.decode_result(self.kind, function, result)
+        except (AbiError, AttributeError) as error:
+            raise ChainError(
+                f"{function}: {self.contract} does not answer like {self.kind}"
+            ) from error
+
+    async def sign_call(
+        self,
+        function: str,
+        *args: Any,
+        value: int = 0,
+        nonce: int | None = None,
+        min_gas_price: int = 0,
+    ) -> Transaction:
+        """A signed call of the contract, not yet sent. Raises Reverted if it would fail."""
+        data = abi.encode_call(self.kind, function, *args)
+        return await self.sign_transaction(
+            self.contract, data, value=value, nonce=nonce, min_gas_price=min_gas_price
+        )
+
+    async def sign_transaction(
+        self,
+        to: str,
+        data: str,
+        *,
+        value: int = 0,
+        nonce: int | None = None,
+        min_gas_price: int = 0,
+    ) -> Transaction:
+        """A signed transaction with 0x-hex `data`, not yet sent. Raises Reverted if it would
+        fail."""
+        call = {"from": self.provider, "to": to, "data": data, "value": hex(value)}
+        # A quarter more than estimated: inclusion happens in a later block. On what is mined, since
+        # some nodes else estimate a replacement as if what it replaces had gone before it.
+        gas = await self.number("eth_estimateGas", call, "latest") * 5 // 4
+        gas_price = max(await self.number("eth_gasPrice") * 5 // 4, min_gas_price)
+        if nonce is None:
+            nonce = await self.number("eth_getTransactionCount", self.provider, "pending")
+        chain_id = await self.number("eth_chainId")
+        fields = [nonce, gas_price, gas, bytes.fromhex(to[2:]), value, bytes.fromhex(data[2:])]
+        signature = sign(keccak(rlp.encode([*fields, chain_id, 0, 0])), self._key)
+        r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:64], "big")
+        # EIP-155: the recovery id carries the chain id.
+        raw = rlp.encode([*fields, signature[64] - 27 + 35 + 2 * chain_id, r, s])
+        return Transaction("0x" + keccak(raw).hex(), "0x" + raw.hex(), nonce, gas_price)
+
+    async def send(self, transaction: Transaction) -> None:
+        """Hand the transaction to the node; sending it twice is harmless. Raises ChainError."""
+        await self.rpc("eth_sendRawTransaction", transaction.raw)
+
+    async def receipt(self, tx_hash: str) -> dict[str, Any] | None:
+        """The receipt, or None while there is none."""
+        found = await self.rpc("eth_getTransactionReceipt", tx_hash)
+        return found if isinstance(found, dict) else None
+
+    async def wait(self, tx_hash: str, seconds: float) -> dict[str, Any] | None:
+        """The receipt, or None if there is none after `seconds`."""
+        for _ in range(max(1, int(seconds / RECEIPT_POLL_SECONDS))):
+            found = await self.receipt(tx_hash)
+            if found is not None:
+                return found
+            await asyncio.sleep(RECEIPT_POLL_SECONDS)
+        return None
+
+
+def _problem(method: str, error: object) -> ChainError:
+    """The node's error as one of ours: with revert data it is the contract speaking."""
+    if not isinstance(error, dict):
+        return ChainError(f"{method}: {error!r:.200}")
+    message = str(error.get("message", ""))[:300]
+    data = error.get("data")
+    if isinstance(data, dict):
+        data = data.get("data")
+    known = abi.decode_error(data) if isinstance(data, str) else None
+    if known is not None:
+        return Reverted(f"execution reverted: {known[0]}", known[0])
+    if "revert" in message.lower():
+        return Reverted(message)
+    return ChainError(f"{method}: {message}")

@@ -1,0 +1,118 @@
+"""The fine-tuning broker's routes (provider-protocol.md 6.1): parse the path, call one thing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+
+import orjson
+
+from provider.errors import Refused
+from provider.http import Answer, ClientGone, Receive, Request, Scope, Send, cors
+from provider.limits import Windows
+from provider.tee import Tee
+from provider.tuning.desk import Desk, address
+from provider.tuning.options import Options
+from provider.tuning.tasks import Tasks
+
+#: Everything that costs us a signature check or a disk, by the caller's address.
+POSTS_PER_MINUTE = 120
+
+_USER = re.compile(r"/v1/user/([^/]+)/(task|dataset)(?:/([^/]+))?(?:/(cancel|log|lora))?/?\Z")
+_MODEL = re.compile(r"/v1/model/([^/]+)\Z")
+_USAGE = re.compile(r"/v1/model/desc/([^/]+)\Z")
+
+log = logging.getLogger("provider.tuning.app")
+
+
+class App:
+    """The ASGI application."""
+
+    def __init__(self, options: Options, *, desk: Desk, tasks: Tasks, tee: Tee) -> None:
+        self._options = options
+        self._desk = desk
+        self._tasks = tasks
+        self._tee = tee
+        self._posts = Windows(POSTS_PER_MINUTE)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        request = Request(scope, receive)
+        answer = Answer(send, {"x-content-type-options": "nosniff", **cors(request, proxied=False)})
+        try:
+            if request.method == "OPTIONS":
+                await answer.whole(204, b"", "text/plain")
+            else:
+                await self._route(request, answer)
+        except Refused as refused:
+            if refused.status >= 500:
+                log.warning("%s %s: %s", request.method, request.path, refused.text)
+            if not answer.started:
+                await answer.refuse(refused)
+        except ClientGone:
+            pass
+        except Exception:
+            log.exception("%s %s", request.method, request.path)
+            if not answer.started:
+                await answer.refuse(Refused(500, "internal error"))
+
+    async def _route(self, request: Request, answer: Answer) -> None:
+        door = (request.method, request.path)
+        if request.method == "POST":
+            self._posts.count(request.peer, time.time())
+        if match := _USER.match(request.path):
+            await self._user(match, request, answer)
+        elif door == ("GET", "/v1/task/pending"):
+            pending = await asyncio.to_thread(self._tasks.pending)
+            await answer.whole(200, str(pending).encode(), "text/plain")
+        elif door == ("GET", "/v1/model"):
+            ours = [m for m in self._options.models if m.customised]
+            await answer.json(200, [m.document(self._options.provider) for m in ours])
+        elif request.method == "GET" and (match := _USAGE.match(request.path)):
+            await self._usage(match[1], answer)
+        elif request.method == "GET" and (match := _MODEL.match(request.path)):
+            model = self._options.model(match[1])
+            if model is None:
+                raise Refused(404, "model not found")
+            await answer.json(200, model.document(self._options.provider))
+        elif door == ("GET", "/v1/quote"):
+            await self._quote(request, answer)
+        else:
+            # The SDK parses every error as JSON (6.1), so also this one.
+            raise Refused(404, "404 page not found")
+
+    async def _user(self, match: re.Match[str], request: Request, answer: Answer) -> None:
+        user, kind, id_, action = address(match[1]), match[2], match[3], match[4]
+        door = (request.method, kind, id_ is not None, action)
+        if door == ("POST", "task", False, None):
+            await self._desk.create(user, request, answer)
+        elif door == ("GET", "task", False, None):
+            await self._desk.list_(user, request, answer)
+        elif door == ("GET", "task", True, None):
+            await self._desk.show(user, id_, answer)
+        elif door == ("GET", "task", True, "log"):
+            await self._desk.log(user, id_, answer)
+        elif door == ("POST", "task", True, "cancel"):
+            await self._desk.cancel(user, id_, request, answer)
+        elif door == ("POST", "task", True, "lora"):
+            await self._desk.download(user, id_, request, answer)
+        elif door == ("POST", "dataset", False, None):
+            await self._desk.upload(user, request, answer)
+        else:
+            raise Refused(404, "404 page not found")
+
+    async def _usage(self, name: str, answer: Answer) -> None:
+        model = self._options.model(name)
+        if model is None or model.usage_file is None:
+            raise Refused(404, "model not found, or nothing is written about it")
+        raw = await asyncio.to_thread(model.usage_file.read_bytes)
+        await answer.whole(200, raw, "application/zip")
+
+    async def _quote(self, request: Request, answer: Answer) -> None:
+        """As the inference broker's (attestation.md 8)."""
+        body = orjson.dumps(self._tee.quote(legacy=request.query.get("legacy") != "false"))
+        headers = {"zg-quote-signature": self._tee.sign_body(body), "cache-control": "no-store"}
+        await answer.whole(200, body, "application/json; charset=utf-8", headers)

@@ -1,0 +1,198 @@
+"""FineTuningServing as its provider sees it (contracts.md 5, 6.5); amounts in neuron."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from protocol.abi import FINE_TUNING_SERVING
+from provider.errors import ChainError, ConfigError, Reverted
+from provider.node import Node, Transaction
+from provider.tuning.options import Options
+
+RECEIPT_SECONDS = 60
+
+log = logging.getLogger("provider.tuning.chain")
+
+
+@dataclass(frozen=True)
+class Account:
+    """A user's sub-account with this provider. `balance` includes `pending_refund`."""
+
+    balance: int
+    pending_refund: int
+    nonce: int
+    acknowledged: bool
+    deliverables: tuple[str, ...]
+
+    @property
+    def available(self) -> int:
+        """What a fee may come from."""
+        return self.balance - self.pending_refund
+
+
+@dataclass(frozen=True)
+class Deliverable:
+    """A delivered result as the contract keeps it; `time` in unix seconds of the chain."""
+
+    root: bytes
+    acknowledged: bool
+    settled: bool
+    time: int
+
+
+class TuningChain(Node):
+    """The contract, through one node; every transaction waits for the one before."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, url: str, contract: str, wallet_key: bytes
+    ) -> None:
+        super().__init__(
+            session, url, kind=FINE_TUNING_SERVING, contract=contract, wallet_key=wallet_key
+        )
+        self._sending = asyncio.Lock()
+
+    async def account(self, user: str) -> Account | None:
+        """The sub-account of `user` with us, or None."""
+        try:
+            found = await self.view("getAccount", user, self.provider)
+        except Reverted:
+            return None
+        return Account(
+            balance=found["balance"],
+            pending_refund=found["pendingRefund"],
+            nonce=found["nonce"],
+            acknowledged=found["acknowledged"],
+            deliverables=tuple(item["id"] for item in found["deliverables"]),
+        )
+
+    async def service(self) -> dict[str, Any] | None:
+        """Our own service as registered, or None."""
+        try:
+            found: dict[str, Any] = await self.view("getService", self.provider)
+        except Reverted:
+            return None
+        return found
+
+    async def deliverable(self, user: str, id_: str) -> Deliverable | None:
+        """One delivered result, or None where it was not delivered (or its account is gone)."""
+        try:
+            found = await self.view("getDeliverable", user, self.provider, id_)
+        except Reverted:
+            return None
+        return Deliverable(
+            root=bytes.fromhex(found["modelRootHash"][2:]),
+            acknowledged=found["acknowledged"],
+            settled=found["settled"],
+            time=found["timestamp"],
+        )
+
+    async def now(self) -> int:
+        """The chain's clock, in unix seconds."""
+        block = await self.rpc("eth_getBlockByNumber", "latest", False)
+        try:
+            return int(block["timestamp"], 16)
+        except (TypeError, KeyError, ValueError) as error:
+            raise ChainError("eth_getBlockByNumber: the block has no time") from error
+
+    async def transact(self, function: str, *args: Any, value: int = 0) -> str:
+        """Send a call of the contract and wait until it is mined; its transaction hash.
+
+        Raises Reverted for one that would fail or failed, ChainError where nobody knows.
+        """
+        async with self._sending:
+            transaction = await self.sign_call(function, *args, value=value)
+            return await self._mined(function, transaction)
+
+    async def pay(self, to: str, data: str, value: int) -> str:
+        """Send a transaction to another contract and wait until it is mined; its hash."""
+        async with self._sending:
+            transaction = await self.sign_transaction(to, data, value=value)
+            return await self._mined("payment", transaction)
+
+    async def _mined(self, what: str, transaction: Transaction) -> str:
+        await self.send(transaction)
+        tx_hash = transaction.hash
+        receipt = await self.wait(tx_hash, RECEIPT_SECONDS)
+        if receipt is None:
+            raise ChainError(f"{what}: {tx_hash} was not mined in time")
+        if receipt.get("status") != "0x1":
+            raise Reverted(f"{what}: {tx_hash} was reverted")
+        return tx_hash
+
+    async def other_view(self, to: str, data: str) -> str:
+        """The raw 0x-hex result of a view of another contract."""
+        result = await self.rpc("eth_call", {"to": to, "data": data}, "latest")
+        if not isinstance(result, str):
+            raise ChainError("eth_call: the result is not hex")
+        return result
+
+
+async def check_network(chain: TuningChain, options: Options) -> int:
+    """The chain id, after making sure that this is the chain and the contract that was meant.
+
+    Raises ConfigError.
+    """
+    try:
+        chain_id = await chain.number("eth_chainId")
+        await chain.view("penaltyPercentage")
+    except ChainError as error:
+        raise ConfigError(
+            f"chain: no FineTuningServing at {options.fine_tuning} on {options.rpc} ({error})"
+        ) from error
+    if options.chain_id is not None and chain_id != options.chain_id:
+        raise ConfigError(
+            f"chain.chain_id: {options.rpc} is chain {chain_id}, not {options.chain_id}"
+        )
+    return chain_id
+
+
+async def register(chain: TuningChain, options: Options, *, url: str, signer: str) -> None:
+    """Register or update the service if the chain says otherwise, and wait for it.
+
+    Raises ConfigError where the wallet cannot, ChainError where the node does not.
+    """
+    quota = options.quota
+    wanted = {
+        "url": url,
+        "quota": {
+            "cpuCount": quota.cpu_count,
+            "nodeMemory": quota.memory_gb,
+            "gpuCount": quota.gpu_count,
+            "nodeStorage": quota.storage_gb,
+            "gpuType": quota.gpu_type,
+        },
+        "pricePerToken": options.price_per_token,
+        "occupied": False,
+        "models": [model.name for model in options.models],
+        "teeSignerAddress": signer,
+    }
+    known = await chain.service()
+    if known is not None and all(known[name] == value for name, value in wanted.items()):
+        _tell_acknowledgement(known)
+        return
+    value = 0 if known is not None else options.stake
+    balance = await chain.number("eth_getBalance", chain.provider, "latest")
+    if balance <= value:
+        raise ConfigError(
+            f"wallet_key: {chain.provider} holds {balance} neuron and needs more than {value} "
+            "for stake and gas: fund it"
+        )
+    try:
+        await chain.transact("addOrUpdateService", *wanted.values(), value=value)
+    except Reverted as error:
+        raise ConfigError(f"tuning: the contract refuses the registration ({error})") from error
+    log.info("service %s on chain", "updated" if known is not None else "registered")
+    _tell_acknowledgement(await chain.service() or {})
+
+
+def _tell_acknowledgement(service: dict[str, Any]) -> None:
+    if not service.get("teeSignerAcknowledged"):
+        log.warning(
+            "the contract owner has not acknowledged signer %s yet: tasks will be refused",
+            service.get("teeSignerAddress"),
+        )

@@ -1,0 +1,75 @@
+"""Where the broker keeps what belongs to tasks, under its state folder.
+
+Names are made of ids and hashes that were checked before, never of a stranger's text.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+from provider.tuning.executor import OUTPUT, TaskLog
+
+DATASET_SECONDS = 86_400
+
+
+class Folders:
+    """The folders `tasks` and `datasets`."""
+
+    def __init__(self, state: Path) -> None:
+        self._tasks = state / "tasks"
+        self._datasets = state / "datasets"
+        for folder in (self._tasks, self._datasets):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def task(self, id_: str) -> Path:
+        """A task's own folder."""
+        folder = self._tasks / id_
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def log(self, id_: str) -> TaskLog:
+        """A task's log."""
+        return TaskLog(self._tasks / id_ / "progress.log")
+
+    def result(self, id_: str) -> Path:
+        """The encrypted result."""
+        return self._tasks / id_ / "result.enc"
+
+    def drop_plaintext(self, id_: str) -> None:
+        """Only log and encrypted result stay."""
+        folder = self._tasks / id_
+        shutil.rmtree(folder / OUTPUT, ignore_errors=True)
+        for name in ("dataset", "dataset.part", "dataset.copy", "task.json", "tokens.json"):
+            (folder / name).unlink(missing_ok=True)
+
+    def drop_result(self, id_: str) -> None:
+        """The encrypted result goes, the log stays."""
+        self.result(id_).unlink(missing_ok=True)
+
+    # ---- uploads ---------------------------------------------------------------------------
+
+    def incoming(self, name: str) -> Path:
+        """Where an upload under way is written."""
+        return self._datasets / f"{name}.incoming"
+
+    def dataset(self, user: str, hash_: str) -> Path:
+        """An uploaded dataset of a user (EIP-55), by its keccak256."""
+        return self._datasets / user.lower() / hash_
+
+    def keep_dataset(self, incoming: Path, user: str, hash_: str, *, most: int) -> None:
+        """Move a finished upload to its place; the oldest of the user's beyond `most` go."""
+        target = self.dataset(user, hash_)
+        target.parent.mkdir(exist_ok=True)
+        incoming.rename(target)
+        kept = sorted(target.parent.iterdir(), key=lambda path: path.stat().st_mtime)
+        for path in kept[:-most]:
+            path.unlink()
+
+    def sweep(self) -> None:
+        """Uploads that nobody used for a day go, and those that never ended."""
+        before = time.time() - DATASET_SECONDS
+        for path in [*self._datasets.glob("*/0x*"), *self._datasets.glob("*.incoming")]:
+            if path.stat().st_mtime < before:
+                path.unlink(missing_ok=True)

@@ -1,0 +1,114 @@
+"""Starts the fine-tuning broker, keeps it running, stops it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import sqlite3
+import time
+from collections.abc import Coroutine
+
+import aiohttp
+
+from provider import tee as tees
+from provider.errors import ConfigError
+from provider.server import listen, serve_app
+from provider.store import Store
+from provider.tuning.app import App
+from provider.tuning.chain import TuningChain, check_network, register
+from provider.tuning.desk import Desk
+from provider.tuning.files import Folders
+from provider.tuning.handover import Receiver
+from provider.tuning.options import Options
+from provider.tuning.storage import Storage
+from provider.tuning.tasks import Tasks
+from provider.tuning.work import Work
+
+SWEEP_SECONDS = 300
+
+log = logging.getLogger("provider.tuning.serve")
+
+
+async def run(options: Options) -> None:
+    """Register, serve, work, until told to stop. Raises ConfigError and ChainError at start."""
+    sock = listen(options.host, options.port)
+    host, port = sock.getsockname()[:2]
+    url = options.url or f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    try:
+        store = Store(options.state)
+    except (sqlite3.Error, OSError) as error:
+        raise ConfigError(f"state: {options.state} cannot be used ({error})") from error
+    try:
+        async with (
+            aiohttp.ClientSession() as node,
+            aiohttp.ClientSession(
+                auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+            ) as outside,
+        ):
+            await _run(options, sock, url, store, node, outside)
+    finally:
+        store.close()
+        sock.close()
+
+
+async def _run(
+    options: Options,
+    sock: socket.socket,
+    url: str,
+    store: Store,
+    node: aiohttp.ClientSession,
+    outside: aiohttp.ClientSession,
+) -> None:
+    chain = TuningChain(node, options.rpc, options.fine_tuning, options.wallet_key)
+    chain_id = await check_network(chain, options)
+    await _check_state(store, chain, options, chain_id)
+    tee = tees.load(options.tee, options.state)
+    await register(chain, options, url=url, signer=tee.address)
+    tasks, folders = Tasks(store), Folders(options.state)
+    storage = Storage(outside, options.storage, chain) if options.storage else None
+    receiver = Receiver(outside, options.handover) if options.handover else None
+    work = Work(
+        options,
+        tasks=tasks,
+        folders=folders,
+        chain=chain,
+        storage=storage,
+        receiver=receiver,
+        tee=tee,
+        chain_id=chain_id,
+    )
+    desk = Desk(options, tasks=tasks, folders=folders, chain=chain, work=work)
+    app = App(options, desk=desk, tasks=tasks, tee=tee)
+    loops: list[Coroutine[None, None, None]] = [*work.loops(), _sweep(options, tasks, folders)]
+    running = [asyncio.create_task(each) for each in loops]
+    try:
+        await serve_app(app, sock, f"provider READY {url} {options.provider}")
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def _check_state(store: Store, chain: TuningChain, options: Options, chain_id: int) -> None:
+    """Tasks of one chain, contract and provider must not be settled at another."""
+    genesis = await chain.rpc("eth_getBlockByNumber", "0x0", False)
+    start = genesis.get("hash") if isinstance(genesis, dict) else None
+    identity = f"{chain_id} {start} {chain.contract} {chain.provider}"
+    if not await asyncio.to_thread(store.belongs_to, identity):
+        raise ConfigError(
+            f"state: {options.state} holds the tasks of another chain, contract or provider: "
+            "choose another folder"
+        )
+
+
+async def _sweep(options: Options, tasks: Tasks, folders: Folders) -> None:
+    while True:
+        try:
+            before = time.time() - options.keep_seconds
+            for task in await asyncio.to_thread(tasks.ended_before, before):
+                await asyncio.to_thread(folders.drop_result, task.id)
+            await asyncio.to_thread(folders.sweep)
+        except (sqlite3.Error, OSError) as error:
+            log.warning("what is old stays: %s", error)
+        await asyncio.sleep(SWEEP_SECONDS)
