@@ -137,6 +137,7 @@ INSTALLED_APPS = [
     "marketplace",
     "alerts",
     "inference",
+    "finetune",
     "accounts",
     "probes",
     "attestation",

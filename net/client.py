@@ -103,12 +103,12 @@ class Client:
         url: str,
         *,
         headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
+        body: bytes | AsyncIterator[bytes] | None = None,
         limits: Limits | None = None,
         accept: Iterable[int] = (200,),
     ) -> AsyncIterator[Answer]:
         """The answer to one request; its body is read through `Answer` and the connection closed
-        when not read.
+        when not read. A body that comes in pieces is sent once and with POST only.
 
         Raises BadStatus (with the beginning of the body) for a status outside `accept`, and any
         other NetError. Redirects are followed for GET only, to the same origin only.
@@ -157,7 +157,7 @@ class Client:
         method: str,
         target: Target,
         headers: Mapping[str, str],
-        body: bytes | None,
+        body: bytes | AsyncIterator[bytes] | None,
         limits: Limits,
         deadline: float | None,
     ) -> aiohttp.ClientResponse:

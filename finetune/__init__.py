@@ -1,0 +1,1 @@
+"""A dataset becomes a task, a task becomes a deliverable."""

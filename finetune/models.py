@@ -1,0 +1,245 @@
+"""Datasets, drafts, and tasks as their providers and the chain tell of them.
+
+What a provider says (`progress`, `fee`, the log) is kept as it was said and when; what the chain
+says (deliverables, settlements) is not copied but read from the ledger's rows.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+
+from accounts.models import User
+from chain.fields import AddressField, NeuronField
+from protocol import tuning
+
+
+class StoredFile(models.Model):
+    """Bytes in sealed pieces under a key of their own; never whole in memory."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="stored_files")
+    key_sealed = models.TextField(help_text="the file's key, under FIELD_KEYS")
+    size = models.BigIntegerField(help_text="bytes, as announced")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"{self.size} bytes of {self.user_id}"
+
+
+class Piece(models.Model):
+    """`files.PIECE_BYTES` of a file (the last one has the rest)."""
+
+    file = models.ForeignKey(StoredFile, on_delete=models.CASCADE, related_name="pieces")
+    number = models.IntegerField()
+    sealed = models.BinaryField()
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["file", "number"], name="piece_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"piece {self.number} of {self.file_id}"
+
+
+class DatasetState(models.TextChoices):
+    UPLOADING = "uploading", "Uploading"
+    CHECKING = "checking", "Being checked"
+    GOOD = "good", "Ready"
+    BAD = "bad", "Cannot be used"
+
+
+class Dataset(models.Model):
+    """Training data somebody brought; `file` is empty once its bytes were deleted here."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="datasets")
+    file = models.OneToOneField(StoredFile, null=True, on_delete=models.SET_NULL)
+    name = models.CharField(max_length=200)
+    size = models.BigIntegerField(help_text="bytes")
+    state = models.CharField(max_length=9, choices=DatasetState.choices)
+    kind = models.CharField(max_length=20, default="", help_text="`protocol.datasets.KINDS`")
+    rows = models.IntegerField(default=0)
+    duplicates = models.IntegerField(default=0)
+    tokens = models.BigIntegerField(default=0, help_text="our estimate for one epoch")
+    lengths = models.JSONField(
+        default=dict, help_text="{least, median, most, bars}: tokens of rows"
+    )
+    problems = models.JSONField(default=list, help_text="[[line, text], …], the first hundred")
+    problem_count = models.IntegerField(default=0)
+    preview_sealed = models.TextField(default="", help_text="the first rows, under FIELD_KEYS")
+    root = models.CharField(max_length=66, default="", help_text="Merkle root of 0G storage")
+    keccak = models.CharField(max_length=66, default="", help_text="what a TEE upload calls it")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["user", "-created_at"])]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.state})"
+
+
+class Way(models.TextChoices):
+    TEE = "tee", "sent into the provider's machine"
+    STORAGE = "storage", "published in 0G storage"
+
+
+class PlaceState(models.TextChoices):
+    WAITING = "waiting", "Waiting"
+    SENDING = "sending", "On its way"
+    THERE = "there", "There"
+    FAILED = "failed", "Failed"
+
+
+class Place(models.Model):
+    """A dataset at a provider (`tee`), or in 0G storage (`provider` empty)."""
+
+    dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="places")
+    way = models.CharField(max_length=7, choices=Way.choices)
+    provider = AddressField(blank=True, default="")
+    url = models.TextField(default="", help_text="of the provider when it was sent")
+    signature = models.TextField(default="", help_text="allows one upload within minutes")
+    signed_at = models.BigIntegerField(default=0, help_text="unix seconds, as signed")
+    tx_hash = models.CharField(max_length=66, default="", help_text="announcement on the chain")
+    state = models.CharField(max_length=7, choices=PlaceState.choices)
+    sent = models.BigIntegerField(default=0, help_text="bytes")
+    error = models.TextField(default="")
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["dataset", "way", "provider"], name="place_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.dataset_id} {self.way} {self.state}"
+
+
+class Draft(models.Model):
+    """The wizard's memory: each step is saved, nothing is sent."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="tuning_drafts")
+    provider = AddressField(blank=True, default="")
+    serving = AddressField(blank=True, default="")
+    service_name = models.CharField(max_length=200, blank=True, default="")
+    model = models.CharField(max_length=200, blank=True, default="")
+    dataset = models.ForeignKey(Dataset, null=True, on_delete=models.SET_NULL)
+    dataset_hash = models.CharField(
+        max_length=66, default="", blank=True, help_text="a storage root instead of a dataset"
+    )
+    parameters = models.TextField(default="", blank=True, help_text="JSON text, as it is signed")
+    wait = models.BooleanField(default=False, help_text="queue where the provider is busy")
+    pending = models.JSONField(
+        null=True, help_text="the task as shown for signing: {nonce, dataset_hash, …}"
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["user", "-updated_at"])]
+
+    def __str__(self) -> str:
+        return f"draft of {self.user_id} for {self.model}"
+
+
+class Task(models.Model):
+    """A task at a provider, as last told. `fee` is None until the provider counted."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="tuning_tasks")
+    remote_id = models.UUIDField(help_text="the provider's name for it")
+    provider = AddressField()
+    serving = AddressField()
+    service_name = models.CharField(max_length=200)
+    url = models.TextField(help_text="where it was created")
+    model = models.CharField(max_length=200)
+    model_hash = models.CharField(max_length=66)
+    dataset = models.ForeignKey(Dataset, null=True, on_delete=models.SET_NULL)
+    dataset_hash = models.CharField(max_length=66)
+    parameters = models.TextField()
+    price_per_token = NeuronField(help_text="of the listing when it was signed")
+    nonce = NeuronField()
+    signature = models.TextField()
+    tee_signer = AddressField(help_text="of the listing when it was signed")
+    verification = models.UUIDField(null=True, help_text="report about the service at the start")
+    verdict = models.CharField(max_length=16, default="", help_text="its word at the start")
+    end_verification = models.UUIDField(null=True)
+    end_verdict = models.CharField(max_length=16, default="")
+
+    progress = models.CharField(max_length=20, default=tuning.INIT)
+    fee = NeuronField(null=True)
+    deliver_index = models.CharField(max_length=80, default="")
+    deliver_time = models.BigIntegerField(default=0, help_text="unix seconds, as told")
+    log_bytes = models.BigIntegerField(default=0)
+    log_restarted = models.BooleanField(default=False, help_text="it is no continuation any more")
+    created_at = models.DateTimeField()
+    looked_at = models.DateTimeField(null=True, help_text="last answer of the provider")
+    look_next = models.DateTimeField(null=True, help_text="null: nothing is expected any more")
+    failures = models.IntegerField(default=0, help_text="looks without an answer, in a row")
+    error = models.TextField(default="", help_text="why the last look failed")
+    cancelled_at = models.DateTimeField(null=True)
+    result = models.OneToOneField(StoredFile, null=True, on_delete=models.SET_NULL)
+    result_state = models.CharField(
+        max_length=10, default="", help_text="`results.State`; empty: never asked for"
+    )
+    result_sent = models.BigIntegerField(default=0, help_text="bytes fetched so far")
+    result_root = models.CharField(max_length=66, default="", help_text="Merkle root of it")
+    result_keccak = models.CharField(max_length=66, default="")
+    result_signer = AddressField(default="", blank=True, help_text="who signed its tags")
+    result_error = models.TextField(default="")
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["provider", "remote_id"], name="task_once")
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["user", "-created_at"]),
+            models.Index(
+                fields=["look_next"], name="task_due", condition=Q(look_next__isnull=False)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.progress}"
+
+    @property
+    def ended(self) -> bool:
+        return self.progress in tuning.ENDED
+
+
+class Passage(models.Model):
+    """When we first heard of a stage; `said` is the provider's own time for it."""
+
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="passages")
+    stage = models.CharField(max_length=20)
+    at = models.DateTimeField()
+    said = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["task", "stage"], name="passage_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.stage} of {self.task_id}"
+
+
+class LogPart(models.Model):
+    """Text of the provider's log from byte `offset` on; only added to."""
+
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="log_parts")
+    offset = models.BigIntegerField()
+    text = models.TextField()
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["task", "offset"], name="log_part_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"log of {self.task_id} from {self.offset}"
