@@ -7,6 +7,7 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         """A key that cannot seal stops every process at its start, not at the first secret."""
-        from accounts import crypto
+        from accounts import crypto, watching
 
         crypto.require_keys()
+        watching.connect()

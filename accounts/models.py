@@ -241,3 +241,23 @@ class SignIn(models.Model):
 
     def __str__(self) -> str:
         return f"session of {self.user_id}"
+
+
+class Watch(models.Model):
+    """A listing that somebody keeps an eye on (`accounts.watching`)."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="watches")
+    serving = AddressField()
+    provider = AddressField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["user", "serving", "provider"], name="watched_once")
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["serving", "provider"], name="watchers")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} watches {self.provider}"

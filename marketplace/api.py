@@ -6,6 +6,7 @@ from ninja import NinjaAPI
 
 from marketplace import (
     api_accounts,
+    api_catalogue,
     api_changes,
     api_health,
     api_network,
@@ -33,9 +34,10 @@ api = NinjaAPI(
 )
 problems.install(api)
 api.add_router("", api_network.router)
+api.add_router("", api_catalogue.router)
 api.add_router("/services", api_services.router)
-api.add_router("/services", api_health.router)
 api.add_router("", api_changes.router)
+api.add_router("/services", api_health.router)
 api.add_router("", api_verifications.router)
 api.add_router("/accounts", api_accounts.router)
 api.add_router("/providers", api_providers.router)

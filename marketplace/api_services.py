@@ -18,7 +18,6 @@ from marketplace import api_csv, schemas
 from marketplace.api_changes import change_body, changes_csv
 from marketplace.api_health import health_body
 from marketplace.api_lists import (
-    PROBLEMS,
     PROBLEMS_404,
     envelope,
     listing_or_404,
@@ -33,9 +32,7 @@ router = Router(tags=["Services"])
 ZERO_ADDRESS = "0x" + "0" * 40
 
 
-def service_body(
-    listing: Listing, standing: StandingView, health: HealthView
-) -> dict[str, Any]:
+def service_body(listing: Listing, standing: StandingView, health: HealthView) -> dict[str, Any]:
     """A listing with the fields of its kind; what we have not established is null."""
     body: dict[str, Any] = {
         "kind": listing.kind,
@@ -67,38 +64,6 @@ def service_body(
         "additional_info": listing.additional_info,
         "updated_at_unix": listing.updated_at_unix,
     }
-
-
-@router.get(
-    "",
-    response={200: schemas.ListOf[schemas.ServiceOut], **PROBLEMS},
-    operation_id="list_services",
-    summary="All listed services",
-)
-@decorate_view(revalidated_with_health)
-def list_services(request: HttpRequest, query: Query[schemas.ServicesIn]) -> dict[str, Any]:
-    """Every service providers offer now, in every serving contract, filtered and sorted.
-
-    Prices are neuron per token (per image for images). Strings are the providers' own words.
-    `attestation` is our verdict on the provider's evidence: `expired` after 24 hours, null after
-    72. On a devnet, `verified=pass` also finds `dev-pass`.
-    """
-    wanted = selectors.ServiceQuery(
-        kind=query.kind or "",
-        type=query.type,
-        q=query.q,
-        model=query.model,
-        where=attestation.verified(query.verified or ""),
-        sort=query.sort or "model",
-    )
-    page = selectors.services(wanted, query.page, query.page_size)
-    keys = [ServiceKey.of(listing) for listing in page.items]
-    known, measured = attestation.standings(keys), probes.health_of(keys)
-    return envelope(
-        request,
-        page,
-        lambda row: service_body(row, known[ServiceKey.of(row)], measured[ServiceKey.of(row)]),
-    )
 
 
 @router.get(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver, path, re_path
 
-from marketplace import api_docs, api_readiness, problems
+from marketplace import api_catalogue, api_docs, api_readiness, problems
 from marketplace.api import api
 
 
@@ -16,6 +16,7 @@ def missing(request: HttpRequest) -> HttpResponse:
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("readyz", api_readiness.readyz, name="readyz"),
+    path("services.atom", api_catalogue.site_feed, name="services-atom"),
     path("api/docs", api_docs.page, name="api-docs"),
     path("api/v1/", api.urls),
 ]

@@ -1,140 +1,57 @@
-"""The catalogue's filters: a URL's query string becomes a `ServiceQuery` and a page, and back."""
+"""What the lists show: services under the visitor's filters, models, one model's services."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 
 from django.conf import settings
 
-from attestation import selectors as attestation
 from chain.selectors import Freshness as Head
 from ledger import selectors, statistics
-from ledger.models import Kind
-from ledger.records import Listing, Page
-from marketplace import formats, links, pages, parts, verdicts
+from marketplace import facets, labels, links, models_of, pages_market, parts, ranking
+from marketplace.conditions import Listed
+from marketplace.filters import SELECTING, Filters
 from marketplace.memo import at_block, at_listing
+from marketplace.parts import Column, Link
 
-MAX_QUERY = 200
 TARGET = "#results"
-
-VERDICT_LABELS = {
-    word: verdicts.word(word).text
-    for word in ("pass", "warn", "partial", "fail", "not_provided", "expired", "never")
-}
-
-SORT_LABELS = {
-    "model": "Model, A to Z",
-    "price": "Price, lowest first",
-    "-price": "Price, highest first",
-    "-updated": "Last changed",
-    "-created": "Newest",
-    "-stake": "Stake, highest first",
-}
+#: The list's own table; others put their name before the columns' ids.
+_HELD = ("q", "type", "verified", "sort")
 
 
-@dataclass(frozen=True)
-class Filters:
-    """What the visitor asked for. `type` is a service type or `fine-tuning`; empty means any."""
-
-    q: str = ""
-    type: str = ""
-    model: str = ""
-    verified: str = ""
-    sort: str = "model"
-    page: int = 1
-
-    @classmethod
-    def parse(cls, given: Mapping[str, str]) -> Filters:
-        """Never an error: what makes no sense is what a visitor did not ask for."""
-
-        def text(name: str) -> str:
-            return given.get(name, "").replace("\x00", "").strip()[:MAX_QUERY]
-
-        verified = text("verified")
-        sort = text("sort")
-        kind = "fine-tuning" if text("kind") == Kind.FINE_TUNING else ""
-        return cls(
-            q=text("q"),
-            type=text("type") or kind,
-            # A model is matched whole; its name may be long.
-            model=given.get("model", "").replace("\x00", ""),
-            verified=verified if verified in VERDICT_LABELS else "",
-            sort=sort if sort.removeprefix("-") in selectors.SORTS else "model",
-            page=page_number(given.get("page", "")),
-        )
-
-    @cached_property
-    def query(self) -> selectors.ServiceQuery:
-        fine_tuning = self.type == Kind.FINE_TUNING
-        return selectors.ServiceQuery(
-            kind=Kind.FINE_TUNING.value if fine_tuning else "",
-            type="" if fine_tuning else self.type,
-            q=self.q,
-            model=self.model,
-            where=attestation.verified(self.verified),
-            sort=self.sort,
-        )
-
-    def path(self, **changed: str | int) -> str:
-        """The catalogue with these filters, some of them changed; back to page 1 unless that is
-        given."""
-        values: dict[str, str | int] = {
-            "q": self.q,
-            "type": self.type,
-            "model": self.model,
-            "verified": self.verified,
-            "sort": "" if self.sort == "model" else self.sort,
-            **changed,
-        }
-        if values.get("page") == 1:
-            del values["page"]
-        return links.with_query("/", **values)
-
-    @property
-    def active(self) -> dict[str, str]:
-        """The filters in use, in words."""
-        labels = {
-            "q": f"“{parts.name(self.q)}”",
-            "type": parts.type_label(self.type),
-            "model": parts.name(self.model),
-            "verified": VERDICT_LABELS.get(self.verified, ""),
-        }
-        return {field: label for field, label in labels.items() if getattr(self, field)}
-
-
-def page_number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 7 and int(text) else 1
-
-
-def catalogue_page(filters: Filters, head: Head) -> pages.CataloguePage:
+def catalogue_page(filters: Filters, head: Head) -> pages_market.CataloguePage:
     """Everything `/` shows. A constant number of queries, whatever the list's length."""
     # The state before the rows: where a block comes in between, what is kept is newer than its
     # name says, and is counted again when the name changes.
-    version, query = selectors.listings_version(), filters.query
-    found = services(filters, version)
-    facets = at_listing.get(version, ("facets", query.unsorted), lambda: statistics.facets(query))
+    version = selectors.listings_version()
+    found = ranking.services(filters, version)
+    known = facets.counts(filters, version)
     active, verified = filters.active, Filters(verified="pass")
-    return pages.CataloguePage(
+    workload = filters.workload
+    return pages_market.CataloguePage(
         totals=at_block.get(head.indexed_hash, "totals", lambda: totals(version)),
-        verified=count_of(verified.query, version),
+        verified=ranking.count_of(verified.query, version),
         verified_path=verified.path(),
         development=settings.IS_DEVNET,
-        q=filters.q,
-        sort=filters.sort,
-        types=_types(filters, facets),
-        models=_models(filters, facets),
-        verdicts=(
-            parts.Option("", "Any verification", not filters.verified),
-            *(parts.Option(v, label, v == filters.verified) for v, label in VERDICT_LABELS.items()),
+        filters=filters,
+        choices=pages_market.Choices(
+            types=facets.types(filters, known),
+            models=facets.models(filters, known),
+            verdicts=facets.choices(filters, "verified", "Any verification", known),
+            proven=facets.choices(filters, "proven", "Proven or not", known),
+            declared=facets.choices(filters, "tee", "Any declared TEE", known),
+            uptimes=facets.choices(filters, "uptime", "Any uptime, 7 days", known),
+            contexts=facets.choices(filters, "context", "Any context", known),
+            stakes=facets.choices(filters, "stake", "Any stake", known),
+            sorts=facets.sorts(filters),
         ),
-        sorts=_sorts(filters),
-        chips=tuple(
-            parts.Chip(label, filters.path(**{field: ""})) for field, label in active.items()
+        more=sum(1 for name in filters.given if name in SELECTING and name not in _HELD),
+        chips=tuple(parts.Chip(label, filters.lifted(field)) for field, label in active.items()),
+        clear=filters.path(**dict.fromkeys(active, "")),
+        columns=columns(filters),
+        rows=parts.rows(
+            found.items, filters.mine, lambda listing: ranking.monthly(listing, workload)
         ),
-        columns=_columns(filters),
-        rows=parts.rows(found.items),
         count=found.count,
         pager=parts.pager(found, "services", lambda number: filters.path(page=number), TARGET),
         nothing=""
@@ -145,6 +62,24 @@ def catalogue_page(filters: Filters, head: Head) -> pages.CataloguePage:
         if head.indexed_block >= 0
         else "unindexed",
         filters_said=" and ".join(active.values()),
+        ways_out=() if found.count else _ways_out(filters, version),
+        views=tuple(
+            Link(label, filters.path(view="" if name == "table" else name), filters.view == name)
+            for name, label in (("table", "Table"), ("cards", "Cards"))
+        ),
+        exact_path=filters.path(exact="" if filters.exact else "1"),
+        twins=twins(filters),
+    )
+
+
+def twins(filters: Filters) -> tuple[Link, ...]:
+    """The same list for programs; what somebody watches is nobody else's."""
+    if filters.watched:
+        return ()
+    return (
+        Link("JSON", filters.path("/api/v1/services", view="", exact="")),
+        Link("CSV", filters.path("/api/v1/services.csv", view="", exact="")),
+        Link("Atom", filters.path("/services.atom", view="", exact="", sort="")),
     )
 
 
@@ -153,75 +88,77 @@ def totals(version: str, *, all_time: bool = False) -> statistics.Totals:
     return statistics.totals(all_time=all_time, known=known)
 
 
-def count_of(query: selectors.ServiceQuery, version: str) -> int:
-    """How many services a query selects."""
-    return at_listing.get(
-        version, ("count", query.unsorted), lambda: selectors.matching(query).count()
-    )
+def _ways_out(filters: Filters, version: str) -> tuple[Link, ...]:
+    """What lifting each single filter would show, the most first (1 query per filter)."""
+    ways = [
+        Link(
+            label,
+            filters.lifted(name),
+            count=ranking.count_of(filters.query_without(name), version),
+        )
+        for name, label in filters.active.items()
+    ]
+    return tuple(sorted(ways, key=lambda way: -(way.count or 0)))
 
 
-def services(filters: Filters, version: str) -> Page[Listing]:
-    """The page asked for, or the last one where the list is shorter."""
-    query = filters.query
-    count = count_of(query, version)
-    last = Page((), count, 1, selectors.PAGE_SIZE).pages
-    return selectors.services(query, min(filters.page, last), count=count)
-
-
-def _types(filters: Filters, facets: statistics.Facets) -> tuple[parts.Option, ...]:
-    counts = {facet.value: facet.count for facet in facets.types}
-    # A facet of kinds ignores the kind filter but keeps the type; with a type chosen it says
-    # nothing.
-    other = {facet.value: facet.count for facet in facets.kinds}
-    if Kind.FINE_TUNING in other and (not filters.type or filters.type == Kind.FINE_TUNING):
-        counts[Kind.FINE_TUNING] = other[Kind.FINE_TUNING]
-    counts.setdefault(filters.type, 0)
-    counts.pop("", None)
-    return (
-        parts.Option("", "Any type", not filters.type),
-        *(
-            parts.Option(value, f"{parts.type_label(value)} ({count})", value == filters.type)
-            for value, count in counts.items()
-        ),
-    )
-
-
-def _models(filters: Filters, facets: statistics.Facets) -> tuple[parts.Option, ...]:
-    counts = {facet.value: facet.count for facet in facets.models}
-    if filters.model:
-        counts.setdefault(filters.model, 0)
-    return (
-        parts.Option("", "Any model", not filters.model),
-        *(
-            parts.Option(
-                value, f"{formats.clip(parts.name(value), 40)} ({count})", value == filters.model
-            )
-            for value, count in counts.items()
-        ),
-    )
-
-
-def _sorts(filters: Filters) -> tuple[parts.Option, ...]:
-    labels = dict(SORT_LABELS)
-    labels.setdefault(filters.sort, f"By {filters.sort.removeprefix('-').replace('_', ' ')}")
-    return tuple(
-        parts.Option(value, label, value == filters.sort) for value, label in labels.items()
-    )
-
-
-def _columns(filters: Filters) -> tuple[parts.Column, ...]:
-    def sortable(label: str, key: str, number: bool = False, first: str = "") -> parts.Column:
+def columns(filters: Filters) -> tuple[Column, ...]:
+    def sortable(label: str, key: str, number: bool = False, first: str = "") -> Column:
         up, down = key, f"-{key}"
         state = {up: "ascending", down: "descending"}.get(filters.sort, "")
         turned = {up: down, down: up}.get(filters.sort, f"{first}{key}")
-        return parts.Column(label, number, replace(filters, page=1).path(sort=turned), state)
+        return Column(label, number, replace(filters, page=1).path(sort=turned), state, key)
 
     return (
         sortable("Model", "model"),
-        sortable("Type", "type"),
         sortable("Provider", "provider"),
         sortable("Input", "input_price", True),
         sortable("Output", "output_price", True),
-        parts.Column("Verification"),
+        *((sortable("Your month", "cost", True),) if filters.workload is not None else ()),
+        sortable("First token", "ttft", True),
+        sortable("Speed", "speed", True, "-"),
+        sortable("Uptime 7 d", "uptime", True, "-"),
+        Column("Verification"),
         sortable("Changed", "updated", True, "-"),
+    )
+
+
+def models_page(q: str, number: int, version: str) -> pages_market.ModelsPage:
+    """`/models` (4 queries, one while no listing changes)."""
+    found = at_listing.get(version, ("models", q, number), lambda: statistics.models(q, number))
+    names = tuple(row.model for row in found.items)
+    known = at_listing.get(version, ("measured", names), lambda: models_of.measured(names))
+    return pages_market.ModelsPage(
+        rows=tuple(
+            pages_market.ModelEntry.of(row, known.get(row.model, models_of.Measured()))
+            for row in found.items
+        ),
+        pager=parts.pager(
+            found, "models", lambda number: links.with_query("/models", q=q, page=number)
+        ),
+        q=q,
+    )
+
+
+def model_page(
+    model: str, number: int, mine: frozenset[Listed], version: str
+) -> pages_market.ModelPage | None:
+    """Everybody who offers a model, the cheapest first (8 queries); None where nobody does."""
+    query = selectors.ServiceQuery(model=model, sort="price")
+    count = ranking.count_of(query, version)
+    found = selectors.services(query, number, count=count)
+    if not found.count:
+        return None
+    ranks = labels.ranks(query)
+    inference = [listing for listing in found.items if not listing.is_fine_tuning]
+    return pages_market.ModelPage(
+        title=parts.name(model),
+        rows=labels.labelled(parts.rows(found.items, mine), ranks),
+        pager=parts.pager(
+            found, "services", lambda number: links.with_query(links.model_path(model), page=number)
+        ),
+        providers=found.count,
+        rules=ranks.rules,
+        facts=models_of.facts(inference),
+        described=len(inference),
+        list_path=Filters(model=model).path(),
     )

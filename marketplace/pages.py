@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass
 
 from attestation.selectors import ServiceKey, StandingView, standing_of
@@ -12,118 +11,21 @@ from marketplace import formats, links
 from marketplace.changes import ChangeRow
 from marketplace.findings import FindingRow
 from marketplace.parts import (
-    Chip,
-    Column,
     Fact,
     Link,
-    Option,
     Pager,
     ServiceRow,
     kind_label,
     listed_prices,
-    moment,
     name,
     service_path,
     service_title,
     service_type_label,
-    type_label,
 )
 from marketplace.samples import Snippet
 from marketplace.selectors import Reputation
 
-# --- the catalogue -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class CataloguePage:
-    """`/`: the services of the network. `verified` counts what `verified_path` lists; where
-    `development`, by evidence of a devnet. `nothing`: why there are no rows (`""`, `filtered`,
-    `empty`, `unindexed`)."""
-
-    totals: statistics.Totals
-    verified: int
-    verified_path: str
-    development: bool
-    q: str
-    sort: str
-    types: tuple[Option, ...]
-    models: tuple[Option, ...]
-    verdicts: tuple[Option, ...]
-    sorts: tuple[Option, ...]
-    chips: tuple[Chip, ...]
-    columns: tuple[Column, ...]
-    rows: tuple[ServiceRow, ...]
-    count: int
-    pager: Pager
-    nothing: str
-    filters_said: str
-
-
-# --- models and providers ------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ModelEntry:
-    title: str
-    path: str
-    type_labels: tuple[str, ...]
-    providers: int
-    acknowledged: int
-    input: formats.Price | None
-    output: formats.Price
-    updated: dt.datetime | None
-
-    @classmethod
-    def of(cls, row: statistics.ModelRow) -> ModelEntry:
-        offered = formats.prices(
-            row.types[0] if len(row.types) == 1 else "", row.input_price, row.output_price
-        )
-        return cls(
-            title=name(row.model),
-            path=links.model_path(row.model),
-            type_labels=tuple(type_label(kind) for kind in row.types),
-            providers=row.providers,
-            acknowledged=row.acknowledged,
-            input=offered[0] if len(offered) == 2 else None,
-            output=offered[-1],
-            updated=moment(row.updated_at_unix),
-        )
-
-
-@dataclass(frozen=True)
-class ModelsPage:
-    rows: tuple[ModelEntry, ...]
-    pager: Pager
-    q: str
-
-
-@dataclass(frozen=True)
-class ModelPage:
-    """`/models/{model}`: everyone who offers it, the cheapest first."""
-
-    title: str
-    rows: tuple[ServiceRow, ...]
-    pager: Pager
-    providers: int
-
-
-@dataclass(frozen=True)
-class ProviderEntry:
-    row: statistics.ProviderRow
-    path: str
-    kinds: str
-
-    @classmethod
-    def of(cls, row: statistics.ProviderRow) -> ProviderEntry:
-        return cls(
-            row, links.provider_path(row.address), ", ".join(kind_label(kind) for kind in row.kinds)
-        )
-
-
-@dataclass(frozen=True)
-class ProvidersPage:
-    rows: tuple[ProviderEntry, ...]
-    pager: Pager
+# --- providers ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

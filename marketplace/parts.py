@@ -13,7 +13,9 @@ from typing import TypeVar
 
 from attestation.selectors import ServiceKey, StandingView, standings
 from ledger import records
-from marketplace import formats, links
+from marketplace import formats, links, tariffs
+from probes.selectors import UNKNOWN as NOT_MEASURED
+from probes.selectors import HealthView, health_of
 
 #: What a service type is called on the site; anything else is shown in the provider's own word.
 TYPES = {
@@ -62,12 +64,13 @@ class Chip:
 @dataclass(frozen=True)
 class Column:
     """A table head; `sorted` is aria-sort's word or empty, `href` empty where the column cannot
-    sort."""
+    sort; `key` names it, for the focus to come back to."""
 
     label: str
     number: bool = False
     href: str = ""
     sorted: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -161,40 +164,77 @@ def check_fact(standing: StandingView) -> Fact:
 
 @dataclass(frozen=True)
 class ServiceRow:
-    """A service in a list. `verdict` is a word of interfaces.md; `silent`: its provider does not
-    answer now; `routed`: a third party runs the model, whatever the broker's verdict;
-    `gpu_unseen`: the verdict says nothing about a GPU."""
+    """A service in a list; `id` names it in `/compare` and `/watch`. `verdict` is a word of
+    interfaces.md; `silent`: its provider does not answer now; `routed`: a third party runs the
+    model, whatever the broker's verdict; `gpu_unseen`: the verdict says nothing about a GPU.
+    `cost`: neuron a month for the asked workload. `labels`: ranks with their rules."""
 
     listing: records.Listing
+    id: str
     title: str
     path: str
     provider_path: str
     type_label: str
-    input: formats.Price | None
-    output: formats.Price | None
+    offer: tariffs.Offer
     updated: dt.datetime | None
     verdict: str
     silent: bool
     routed: bool
     gpu_unseen: bool
+    health: HealthView = NOT_MEASURED
+    cost: int | None = None
+    watched: bool = False
+    labels: tuple[Label, ...] = ()
+
+    @property
+    def input(self) -> formats.Price | None:
+        return self.offer.input
+
+    @property
+    def output(self) -> formats.Price:
+        return self.offer.output
 
     @classmethod
-    def of(cls, listing: records.Listing, standing: StandingView) -> ServiceRow:
-        offered = listed_prices(listing)
+    def of(
+        cls,
+        listing: records.Listing,
+        standing: StandingView,
+        health: HealthView = NOT_MEASURED,
+        cost: int | None = None,
+        watched: bool = False,
+    ) -> ServiceRow:
         return cls(
             listing=listing,
+            id=service_id(listing),
             title=service_title(listing),
             path=service_path(listing),
             provider_path=links.provider_path(listing.provider),
             type_label=service_type_label(listing),
-            input=offered[0] if len(offered) == 2 else None,
-            output=offered[-1],
+            offer=offer_of(listing),
             updated=moment(listing.updated_at_unix),
             verdict=standing.overall,
             silent=standing.unreachable_since is not None,
             routed=standing.declared == "centralized",
             gpu_unseen=standing.gpu_unseen,
+            health=health,
+            cost=cost,
+            watched=watched,
         )
+
+
+@dataclass(frozen=True)
+class Label:
+    """A rank with the rule that gave it: never one without the other."""
+
+    text: str
+    rule: str
+
+
+def service_id(listing: records.Listing) -> str:
+    """How URLs of several services name one: `kind/provider`, with the contract's name where it is
+    not the recommended one."""
+    other = "" if listing.recommended else f"/{listing.service_name}"
+    return f"{listing.kind}/{listing.provider}{other}"
 
 
 def service_path(listing: records.Listing, tab: str = "") -> str:
@@ -215,10 +255,16 @@ def service_type_label(listing: records.Listing) -> str:
     return type_label("fine-tuning" if listing.is_fine_tuning else listing.service_type)
 
 
-def listed_prices(listing: records.Listing) -> tuple[formats.Price, ...]:
+def offer_of(listing: records.Listing) -> tariffs.Offer:
     if listing.is_fine_tuning:
-        return (formats.training_price(listing.price_per_token),)
-    return formats.prices(listing.service_type, listing.input_price, listing.output_price)
+        return tariffs.Offer((formats.training_price(listing.price_per_token),))
+    return tariffs.offer(
+        listing.service_type, listing.input_price, listing.output_price, listing.additional_info
+    )
+
+
+def listed_prices(listing: records.Listing) -> tuple[formats.Price, ...]:
+    return offer_of(listing).prices
 
 
 def moment(unix: int) -> dt.datetime | None:
@@ -229,8 +275,23 @@ def moment(unix: int) -> dt.datetime | None:
         return None
 
 
-def rows(listings: Iterable[records.Listing]) -> tuple[ServiceRow, ...]:
-    """Rows with what is known about each service's evidence (1 query)."""
+def rows(
+    listings: Iterable[records.Listing],
+    mine: frozenset[tuple[str, str]] = frozenset(),
+    cost: Callable[[records.Listing], int | None] = lambda listing: None,
+) -> tuple[ServiceRow, ...]:
+    """Rows with what is known about each service's evidence and health (2 queries); `mine` are
+    the watched listings by serving contract and provider."""
     listed = tuple(listings)
-    known = standings(map(ServiceKey.of, listed))
-    return tuple(ServiceRow.of(listing, known[ServiceKey.of(listing)]) for listing in listed)
+    keys = [ServiceKey.of(listing) for listing in listed]
+    known, measured = standings(keys), health_of(keys)
+    return tuple(
+        ServiceRow.of(
+            listing,
+            known[key],
+            measured[key],
+            cost(listing),
+            (listing.serving, listing.provider) in mine,
+        )
+        for listing, key in zip(listed, keys, strict=True)
+    )

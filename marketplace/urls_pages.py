@@ -8,23 +8,28 @@ from marketplace import (
     metrics,
     status,
     views,
+    views_compare,
+    views_market,
     views_performance,
     views_service,
     views_verification,
     views_verify,
+    views_watch,
 )
 
 _SERVICE = "services/<str:kind>/<str:address>"
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("", views.catalogue, name="catalogue"),
+    path("", views_market.catalogue, name="catalogue"),
     path("search", views.search, name="search"),
+    path("compare", views_compare.compare, name="compare"),
+    path("watch", views_watch.watch, name="watch"),
     path("freshness", views.freshness, name="freshness"),
-    path("models", views.models, name="models"),
+    path("models", views_market.models, name="models"),
     # Not <path:…>: a stranger's model name may hold any character, a line break included.
-    re_path(r"^models/(?P<model>[\s\S]+)$", views.model, name="model"),
-    path("providers", views.providers, name="providers"),
-    path("providers/<str:address>", views.provider, name="provider"),
+    re_path(r"^models/(?P<model>[\s\S]+)$", views_market.model, name="model"),
+    path("providers", views_market.providers, name="providers"),
+    path("providers/<str:address>", views_market.provider, name="provider"),
     path(_SERVICE, views_service.overview, name="service"),
     path(f"{_SERVICE}/performance", views_performance.performance, name="service-performance"),
     path(f"{_SERVICE}/verification", views_verification.verification, name="service-verification"),
@@ -36,7 +41,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("verifications/<uuid:id>", views_verification.report, name="verification"),
     path("verify", views_verify.verify, name="verify"),
     path("badge/<str:address>.svg", views_verification.badge, name="badge"),
-    path("network", views.network, name="network"),
+    path("network", views_market.network, name="network"),
     path("status", status.status, name="status"),
     path("metrics", metrics.metrics, name="metrics"),
     path("styleguide", views.styleguide, name="styleguide"),

@@ -21,7 +21,7 @@ from ledger.records import Listing
 from marketplace import badge as badges
 from marketplace import findings, limits, links, pages, parts
 from marketplace import pages_verification as shown
-from marketplace.catalogue import page_number
+from marketplace.filters import page_number
 from marketplace.views import canonical, partial
 from marketplace.views_service import listing_of
 

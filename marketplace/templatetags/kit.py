@@ -4,7 +4,9 @@ compute."""
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 from django import template
 from django.templatetags.static import static
@@ -62,6 +64,12 @@ def number(value: int) -> str:
 
 
 register.filter("block", number)
+
+
+@register.filter
+def at(items: Sequence[Any], index: int) -> Any:
+    """The item of a sequence at an index that a loop counts."""
+    return items[index]
 
 
 @register.filter

@@ -138,6 +138,26 @@ def verdict(verdict: str, testid: str = "") -> SafeString:
 
 
 @register.simple_tag
+def star(id: str, title: str, watched: object = False) -> SafeString:
+    """The button that watches a listing or stops it; belongs to the page's form `watch`."""
+    name = "unwatch" if watched else "watch"
+    return mark_safe(
+        f'<button class="star" type="submit" form="watch" name="{name}" value="{escape(id)}" '
+        f'aria-pressed="{"true" if watched else "false"}" title="Watch">{icon("star")}'
+        f'<span class="visually-hidden">Watch {escape(title)}</span></button>'
+    )
+
+
+@register.simple_tag
+def pick(id: str, title: str) -> SafeString:
+    """The check box that takes a listing into the page's form `compare`."""
+    return mark_safe(
+        f'<label class="pick" title="Compare"><input type="checkbox" form="compare" name="s" '
+        f'value="{escape(id)}"><span class="visually-hidden">Compare {escape(title)}</span></label>'
+    )
+
+
+@register.simple_tag
 def diff(before: str | None, after: str | None) -> SafeString:
     """Before and after of a change; None where there was or is nothing."""
     parts = []

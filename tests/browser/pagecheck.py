@@ -131,9 +131,9 @@ def sound(
         for scheme in schemes:
             page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
             faults += [f"{scheme}: {fault}" for fault in inaccessible(page)]
-        for width in (390, 768):
+        for width in (320, 390, 768):
             page.set_viewport_size({"width": width, "height": 844})
-            faults += overflow(page, width)
+            faults += overflow(page, width) + sticking_out(page, width)
         if schemes:
             faults += [f"narrow: {fault}" for fault in inaccessible(page)]
         faults += [
@@ -186,3 +186,23 @@ def overflow(page: Page, width: int) -> list[str]:
         width,
     )
     return [f"scrolls sideways at {width} px: {names}"]
+
+
+def sticking_out(page: Page, width: int) -> list[str]:
+    """Pieces that are wider than the cell, list item or section they stand in."""
+    found = page.evaluate(
+        """() => [...document.querySelectorAll(
+              "main :is(.verdict, .badge, .button, .amount, .address, .chip)")]
+            .map((piece) => [piece, piece.closest("td, th, li, dd, section")])
+            .filter(([piece, held]) => held && piece.offsetParent && held !== piece)
+            .filter(([piece]) => !piece.closest("pre, .visually-hidden"))
+            .filter(([piece, held]) => {
+              const [inner, outer] = [piece.getBoundingClientRect(), held.getBoundingClientRect()];
+              return inner.width && outer.width
+                && (inner.right > outer.right + 1 || inner.left < outer.left - 1);
+            })
+            .slice(0, 4)
+            .map(([piece, held]) => `${piece.className} “${piece.innerText.slice(0, 30)}” in `
+              + `${held.tagName.toLowerCase()}.${held.className} ${held.dataset.label ?? ""}`)"""
+    )
+    return [f"sticks out at {width} px: {name}" for name in found]

@@ -1,0 +1,207 @@
+"""`/services` as a list: the catalogue's filters as JSON, CSV and Atom."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.core.handlers.asgi import ASGIRequest
+from django.db import connection
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.utils import feedgenerator, timezone
+from django.views.decorators.http import require_safe
+from ninja import Query, Router
+from ninja.decorators import decorate_view
+
+from attestation import selectors as attestation
+from attestation.selectors import ServiceKey, StandingView
+from ledger import selectors
+from ledger.records import Listing
+from marketplace import api_csv, cards, formats, parts, ranking, schemas, verdicts
+from marketplace.api_lists import (
+    PROBLEMS,
+    envelope,
+    revalidated_with_health,
+)
+from marketplace.api_services import service_body
+from marketplace.feeds import xml_text
+from marketplace.filters import Filters
+from marketplace.schemas_services import FilteredIn
+from probes import selectors as probes
+from probes.selectors import HealthView
+
+router = Router(tags=["Services"])
+FEED_LENGTH = 50
+
+
+@router.get(
+    "/services",
+    response={200: schemas.ListOf[schemas.ServiceOut], **PROBLEMS},
+    operation_id="list_services",
+    summary="All listed services",
+)
+@decorate_view(revalidated_with_health)
+def list_services(request: HttpRequest, query: Query[FilteredIn]) -> dict[str, Any]:
+    """Every service providers offer now, in every serving contract, filtered and sorted.
+
+    Prices are neuron per token (per image for images). Strings are the providers' own words.
+    `attestation` is our verdict on the provider's evidence: `expired` after 24 hours, null after
+    72. On a devnet, `verified=pass` also finds `dev-pass`. `health` is what our probes measured.
+    `proven`, `verified` and `uptime` filter by our own findings, `tee` and `context` by what the
+    provider declares.
+    """
+    filters = query.filters
+    # What is kept by the listings' version pays for its asking only where all of them are ranked.
+    version = selectors.listings_version() if filters.workload else ""
+    page = ranking.services(filters, version, query.page_size, beyond=True)
+    keys = [ServiceKey.of(listing) for listing in page.items]
+    known, measured = attestation.standings(keys), probes.health_of(keys)
+    return envelope(
+        request,
+        page,
+        lambda row: service_body(row, known[ServiceKey.of(row)], measured[ServiceKey.of(row)]),
+    )
+
+
+# --- CSV ------------------------------------------------------------------------------------------
+
+COLUMNS = (
+    "kind", "provider", "service_name", "service_type", "model", "url", "verifiability",
+    "input_price", "output_price", "cached_price_per_million", "price_per_token", "month_cost",
+    "stake", "tee_signer", "tee_signer_acknowledged", "verdict", "checked_at", "declared_tee",
+    "declared_context", "uptime_7d_percent", "probes_7d", "first_token_ms_p50",
+    "tokens_per_second_p50", "example_data", "created_block", "updated_at_unix",
+)  # fmt: skip
+
+
+@router.get(
+    "/services.csv",
+    response={200: None, **PROBLEMS},
+    operation_id="export_services",
+    summary="The same list as CSV, complete",
+    openapi_extra=api_csv.OPENAPI,
+)
+def export_services(request: HttpRequest, query: Query[FilteredIn]) -> StreamingHttpResponse:
+    """All services that the filters select in one file, in the same order. Prices are neuron per
+    token, image or second; `cached_price_per_million` neuron per million tokens; `month_cost`
+    neuron for 30 days of the asked workload; verdict, uptime and latencies are our own.
+    """
+    batches = _batches(query.filters)
+
+    def step() -> bytes | None:
+        batch = next(batches, None)
+        if not connection.in_atomic_block:
+            connection.close()  # a slow reader holds none of them
+        return batch
+
+    async def pieces() -> AsyncIterator[bytes]:
+        while (batch := await sync_to_async(step)()) is not None:
+            yield batch
+
+    content = pieces() if isinstance(request, ASGIRequest) else batches
+    answer = StreamingHttpResponse(content, content_type="text/csv; charset=utf-8; header=present")
+    answer["Content-Disposition"] = 'attachment; filename="services.csv"'
+    answer["Cache-Control"] = "no-store"
+    return answer
+
+
+def _batches(filters: Filters) -> Iterator[bytes]:
+    """The header, then pages of 200 services."""
+    yield api_csv.lines([COLUMNS])
+    version = selectors.listings_version()
+    number: int | None = 1
+    while number is not None:
+        asked = filters.at(number)
+        page = ranking.services(asked, version, selectors.MAX_PAGE_SIZE, beyond=True)
+        keys = [ServiceKey.of(listing) for listing in page.items]
+        known, measured = attestation.standings(keys), probes.health_of(keys)
+        bodies = [
+            _line(listing, known[key], measured[key], filters)
+            for listing, key in zip(page.items, keys, strict=True)
+        ]
+        yield api_csv.lines([[body.get(name) for name in COLUMNS] for body in bodies])
+        number = page.next_number
+
+
+def _line(
+    listing: Listing, standing: StandingView, health: HealthView, filters: Filters
+) -> dict[str, Any]:
+    offer = parts.offer_of(listing)
+    uptime, speed = health.uptime_7d, health.tokens
+    fine = listing.is_fine_tuning
+    return {
+        "kind": listing.kind,
+        "provider": listing.provider,
+        "service_name": listing.service_name,
+        "service_type": listing.service_type,
+        "model": ", ".join(listing.models) if fine else listing.model,
+        "url": listing.url,
+        "verifiability": listing.verifiability,
+        "input_price": None if fine else listing.input_price,
+        "output_price": None if fine else listing.output_price,
+        "cached_price_per_million": offer.cached.neuron if offer.cached else None,
+        "price_per_token": listing.price_per_token if fine else None,
+        "month_cost": ranking.monthly(listing, filters.workload),
+        "stake": listing.stake,
+        "tee_signer": listing.tee_signer,
+        "tee_signer_acknowledged": str(listing.tee_signer_acknowledged).lower(),
+        "verdict": standing.overall,
+        "checked_at": standing.checked_at,
+        "declared_tee": cards.verifier_of(listing.additional_info),
+        "declared_context": cards.context_of(listing.additional_info),
+        "uptime_7d_percent": uptime and f"{uptime.share // 100}.{uptime.share % 100:02d}",
+        "probes_7d": uptime and uptime.probes,
+        "first_token_ms_p50": health.first_token and health.first_token.p50,
+        "tokens_per_second_p50": speed and f"{speed.p50 // 10}.{speed.p50 % 10}",
+        "example_data": "true" if health.example else None,
+        "created_block": listing.created_block,
+        "updated_at_unix": listing.updated_at_unix or None,
+    }
+
+
+# --- Atom -----------------------------------------------------------------------------------------
+
+
+@require_safe
+@revalidated_with_health
+def site_feed(request: HttpRequest) -> HttpResponse:
+    """`/services.atom`: the services that the filters select, those changed last first; what makes
+    no sense is what nobody asked for, as on the page."""
+    filters = Filters.parse({**request.GET.dict(), "sort": "-updated", "page": "1", "watched": ""})
+    version = selectors.listings_version()
+    page = ranking.services(filters, version, FEED_LENGTH)
+    known = attestation.standings(map(ServiceKey.of, page.items))
+    site = settings.SITE_URL
+    feed = feedgenerator.Atom1Feed(
+        title=f"Services on {settings.NETWORK.label}"
+        + (f": {' and '.join(filters.active.values())}" if filters.active else ""),
+        link=site + filters.path(sort=""),
+        feed_url=site + filters.path("/services.atom", sort=""),
+        description="Services that these filters select, those changed last first.",
+        language="en",
+    )
+    for listing in page.items:
+        at = parts.moment(listing.updated_at_unix) or timezone.now().replace(microsecond=0)
+        place = f"{settings.CHAIN_ID}/{listing.service_name}/{listing.provider}"
+        feed.add_item(
+            title=xml_text(f"{parts.service_title(listing)} by {listing.provider}"),
+            link=site + parts.service_path(listing),
+            description=xml_text(_said(listing, known[ServiceKey.of(listing)])),
+            updateddate=at,
+            pubdate=at,
+            unique_id=f"tag:0g-market,2026:{place}/{listing.updated_at_unix}",
+            categories=(listing.kind,),
+        )
+    return HttpResponse(
+        feed.writeString("utf-8"), content_type="application/atom+xml; charset=utf-8"
+    )
+
+
+def _said(listing: Listing, standing: StandingView) -> str:
+    prices = ", ".join(
+        f"{price.label.lower()} {formats.amount(price.neuron)} 0G / {price.unit}"
+        for price in parts.listed_prices(listing)
+    )
+    return f"{prices}. {verdicts.word(standing.overall).text}."

@@ -1,0 +1,117 @@
+"""Facts of a model card as a provider declares them in its additional information. Pure.
+
+Nothing here was checked: whoever shows it says "declared". The keys are those that brokers and
+OpenAI-compatible model lists use (provider-protocol.md 1.6, 3.4), whatever their spelling. What is
+not said is empty, and shown as unknown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from marketplace import formats
+
+#: A declared context length: read by the same expression here and in the database, so that a
+#: filter finds what a page shows.
+CONTEXT_PATTERN = (
+    r'"(?:context_?length|context_?window|max_?model_?len)"[ \t\r\n]*:[ \t\r\n]*"?'
+    r"([0-9]{1,9})(?![0-9.])"
+)
+#: Which verifier it says understands its evidence: its word for the kind of TEE.
+VERIFIER_PATTERN = r'"TEEVerifier"[ \t\r\n]*:[ \t\r\n]*"([A-Za-z0-9_.-]{1,40})"'
+_CONTEXT = re.compile(CONTEXT_PATTERN, re.IGNORECASE)
+_VERIFIER = re.compile(VERIFIER_PATTERN)
+_LENGTH = 80
+
+_SAID: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("max_output", ("maxcompletiontokens", "maxoutputtokens", "maxoutput")),
+    ("input", ("inputmodalities",)),
+    ("output", ("outputmodalities",)),
+    ("modality", ("modality", "modalities")),
+    ("quantization", ("quantization", "quantisation", "precision", "dtype")),
+    ("licence", ("license", "licence")),
+    ("weights", ("huggingface", "huggingfaceid", "hfrepo", "canonicalid")),
+)
+
+
+@dataclass(frozen=True)
+class Card:
+    """`context` and `max_output` in tokens; all else in the provider's words, fit to be shown."""
+
+    context: int | None = None
+    max_output: int | None = None
+    modalities: str = ""
+    quantization: str = ""
+    licence: str = ""
+    weights: str = ""
+
+    @property
+    def facts(self) -> tuple[tuple[str, str], ...]:
+        """Label and text of every fact, empty where the provider does not say."""
+        return (
+            ("Context", _tokens(self.context)),
+            ("Longest answer", _tokens(self.max_output)),
+            ("Modalities", self.modalities),
+            ("Quantization", self.quantization),
+            ("Licence", self.licence),
+            ("Weights", self.weights),
+        )
+
+
+def _tokens(number: int | None) -> str:
+    return "" if number is None else f"{number:,} tokens"
+
+
+def context_of(additional_info: str) -> int | None:
+    """The declared context length in tokens; None where there is none, or nought."""
+    found = _CONTEXT.search(additional_info)
+    return (int(found[1]) or None) if found else None
+
+
+def verifier_of(additional_info: str) -> str:
+    """The declared kind of evidence in lower case; empty where none is declared."""
+    found = _VERIFIER.search(additional_info)
+    return found[1].lower() if found else ""
+
+
+def card(additional_info: str) -> Card:
+    """What a listing's additional information says about its model. Never raises."""
+    said = _said(formats.json_object(additional_info))
+    directions = " → ".join(text for text in (said.get("input"), said.get("output")) if text)
+    longest = said.get("max_output", "")
+    return Card(
+        context=context_of(additional_info),
+        max_output=int(longest) if longest.isdigit() and longest.isascii() else None,
+        modalities=directions or said.get("modality", ""),
+        quantization=said.get("quantization", ""),
+        licence=said.get("licence", ""),
+        weights=said.get("weights", ""),
+    )
+
+
+def _said(info: Mapping[str, Any]) -> dict[str, str]:
+    """The first text found under each name, in the object itself and the objects within it."""
+    places = [info, *(value for value in info.values() if isinstance(value, dict))]
+    plain: dict[str, str] = {}
+    for place in places:
+        for key, value in place.items():
+            text = _text(value)
+            if text:
+                plain.setdefault(re.sub(r"[^a-z0-9]", "", key.lower())[:40], text)
+    return {name: plain[key] for name, keys in _SAID for key in reversed(keys) if key in plain}
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        parts = [part for part in value[:6] if isinstance(part, str)]
+        return _fit(", ".join(parts))
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        return ""
+    return _fit(str(value)) if isinstance(value, str) or abs(value) < 10**12 else ""
+
+
+def _fit(text: str) -> str:
+    return formats.clip(formats.plain(" ".join(text.split())), _LENGTH)

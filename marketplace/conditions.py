@@ -1,0 +1,192 @@
+"""Conditions on listed services beyond the ledger's own filters, as `ledger.selectors.Condition`s,
+and the columns behind them. What we checked or measured comes from the apps that did."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from functools import reduce
+from operator import and_, or_
+from typing import Any
+
+from django.db.models import (
+    BigIntegerField,
+    Case,
+    Exists,
+    F,
+    Func,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    TextField,
+    Value,
+    When,
+)
+from django.db.models.functions import Cast, Coalesce, Greatest, Lower
+from django.db.models.lookups import Exact, GreaterThanOrEqual, IsNull, LessThanOrEqual
+from django.utils import timezone
+
+from attestation import selectors as attestation
+from attestation.models import Standing
+from chain.fields import NeuronField
+from ledger.models import Kind
+from ledger.selectors import Condition
+from marketplace import cards, formats
+from probes.models import Health
+
+#: (serving contract, provider): a listing, as rows know it.
+Listed = tuple[str, str]
+PROVEN = {"cpu": "hardware", "gpu": "gpu"}
+
+
+def _found(pattern: str, *, any_case: bool = False) -> Func:
+    """The first group of a pattern in the additional information; NULL where it is not found."""
+    spelled = Value(f"(?i){pattern}" if any_case else pattern)
+    return Func(F("additional_info"), spelled, function="SUBSTRING", output_field=TextField())
+
+
+#: Declared context length in tokens; NULL where none is declared (`cards.context_of`).
+CONTEXT = Cast(_found(cards.CONTEXT_PATTERN, any_case=True), BigIntegerField())
+#: Declared kind of evidence, lower case; NULL where none is declared.
+VERIFIER = Lower(_found(cards.VERIFIER_PATTERN))
+
+#: Rows of services that are billed by tokens (`tariffs.billed_by_tokens`).
+TOKENS = ~Q(service_type__in=(*formats.IMAGES, formats.SPEECH)) & ~Q(kind=Kind.FINE_TUNING.value)
+_PER_MILLION = Value(formats.MILLION, output_field=NeuronField())
+#: Neuron per million input tokens; NULL for types that are not billed by tokens.
+INPUT_SHOWN = Case(When(TOKENS, then=F("input_price") * _PER_MILLION), output_field=NeuronField())
+#: Neuron of the unit that the Output column is in: a million tokens, an image, a minute.
+OUTPUT_SHOWN = Case(
+    When(kind=Kind.FINE_TUNING.value, then=F("price_per_token") * _PER_MILLION),
+    When(service_type__in=formats.IMAGES, then=F("output_price")),
+    When(
+        service_type=formats.SPEECH,
+        then=Greatest("input_price", "output_price") * Value(60, output_field=NeuronField()),
+    ),
+    default=F("output_price") * _PER_MILLION,
+    output_field=NeuronField(),
+)
+
+
+@dataclass(frozen=True)
+class All:
+    """Every one of these; equal only to what selects the same."""
+
+    parts: tuple[Condition, ...]
+
+    def q(self) -> Q:
+        return reduce(and_, (part.q() for part in self.parts), Q())
+
+
+def every(parts: tuple[Condition, ...]) -> Condition | None:
+    return All(parts) if parts else None
+
+
+@dataclass(frozen=True)
+class InputUpTo:
+    """At most so many neuron per million input tokens."""
+
+    neuron: int
+
+    def q(self) -> Q:
+        return Q(LessThanOrEqual(INPUT_SHOWN, self.neuron))
+
+
+@dataclass(frozen=True)
+class OutputUpTo:
+    """At most so many neuron in the unit of the Output column."""
+
+    neuron: int
+
+    def q(self) -> Q:
+        return Q(LessThanOrEqual(OUTPUT_SHOWN, self.neuron))
+
+
+@dataclass(frozen=True)
+class ContextFrom:
+    """Declares a context of at least so many tokens."""
+
+    tokens: int
+
+    def q(self) -> Q:
+        return Q(GreaterThanOrEqual(CONTEXT, self.tokens))
+
+
+@dataclass(frozen=True)
+class Declares:
+    """Declares this kind of evidence; empty: declares none."""
+
+    verifier: str
+
+    def q(self) -> Q:
+        if not self.verifier:
+            return Q(IsNull(VERIFIER, True))
+        return Q(Exact(VERIFIER, self.verifier))
+
+
+@dataclass(frozen=True)
+class StakeFrom:
+    neuron: int
+
+    def q(self) -> Q:
+        return Q(stake__gte=self.neuron)
+
+
+@dataclass(frozen=True)
+class Proven:
+    """Our own check in the last 24 hours found this part of its machine genuine; `state` as in
+    `attestation.selectors.Verified`."""
+
+    part: str
+    state: tuple[Any, ...]
+
+    def q(self) -> Q:
+        return Q(proven(self.part))
+
+
+def proven(part: str, now: dt.datetime | None = None) -> Exists:
+    """A key of `PROVEN` as a condition on a `Service` row."""
+    answer = {f"questions__{PROVEN[part]}__in": ("pass", "warn")}
+    return Exists(_standing((now or timezone.now()) - attestation.EXPIRED_AFTER).filter(**answer))
+
+
+def word(now: dt.datetime | None = None) -> Coalesce:
+    """What `verified=` calls each row, as a column: our word (with its `dev-`), `expired` or
+    `never` (`attestation.selectors.verified_filter`)."""
+    now = now or timezone.now()
+    expired = When(checked_at__lte=now - attestation.EXPIRED_AFTER, then=Value(attestation.EXPIRED))
+    rows = _standing(now - attestation.DROPPED_AFTER).values(said=Case(expired, default="overall"))
+    return Coalesce(Subquery(rows[:1]), Value(attestation.NEVER))
+
+
+def _standing(since: dt.datetime) -> QuerySet[Standing]:
+    """What was judged about the row since then."""
+    rows = Standing.objects.filter(
+        serving=OuterRef("serving"), provider=OuterRef("provider"), checked_at__gt=since
+    )
+    return rows.exclude(overall="")
+
+
+def health_of_row(column: str, since: dt.datetime, **where: Any) -> Subquery:
+    """A column of what our probes measured of each row since then; NULL without data."""
+    rows = Health.objects.filter(
+        serving=OuterRef("serving"), provider=OuterRef("provider"), checked_at__gt=since, **where
+    )
+    return Subquery(rows.values(column)[:1])
+
+
+@dataclass(frozen=True)
+class Watched:
+    """One of these listings."""
+
+    listed: frozenset[Listed]
+
+    def q(self) -> Q:
+        by_contract: dict[str, list[str]] = {}
+        for serving, provider in sorted(self.listed):
+            by_contract.setdefault(serving, []).append(provider)
+        parts = (
+            Q(serving=serving, provider__in=providers) for serving, providers in by_contract.items()
+        )
+        return reduce(or_, parts, Q(pk__in=()))

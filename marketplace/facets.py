@@ -1,0 +1,181 @@
+"""How many services each choice of a filter would show, all other filters applied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Count, Q
+
+from attestation.selectors import DEVELOPMENT
+from ledger import selectors, statistics
+from ledger.models import Kind
+from marketplace import conditions, formats, parts
+from marketplace import filters as given
+from marketplace.filters import Filters
+from marketplace.memo import at_listing
+from marketplace.parts import Option
+from probes import selectors as probes
+
+SORT_LABELS = {
+    "model": "Model, A to Z",
+    "price": "Price, lowest first",
+    "-price": "Price, highest first",
+    "-uptime": "Uptime, highest first",
+    "ttft": "First token, soonest first",
+    "-speed": "Speed, fastest first",
+    "-updated": "Last changed",
+    "-created": "Newest",
+    "-stake": "Stake, highest first",
+}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """By filter, then by value."""
+
+    listed: statistics.Facets
+    by: Mapping[str, Mapping[str, int]]
+
+
+def counts(filters: Filters, version: str) -> Counts:
+    """Kept while no listing changes, 30 seconds at most (6 queries when made anew, one more for
+    each measured filter in use)."""
+    key = ("facets", filters.query.unsorted)
+    return at_listing.get(version, key, lambda: _counted(filters))
+
+
+def _counted(filters: Filters) -> Counts:
+    return Counts(
+        listed=statistics.facets(filters.query.unsorted),
+        by={
+            "verified": _verdicts(filters),
+            "tee": _declared(filters),
+            **_at_least(filters),
+        },
+    )
+
+
+def _verdicts(filters: Filters) -> dict[str, int]:
+    rows = selectors.matching(filters.query_without("verified"))
+    found = rows.annotate(word=conditions.word()).values_list("word").annotate(n=Count("pk"))
+    counted: dict[str, int] = {}
+    for word, number in found.order_by():
+        plain = word.removeprefix(DEVELOPMENT)
+        counted[plain] = counted.get(plain, 0) + number
+    return counted
+
+
+def _declared(filters: Filters) -> dict[str, int]:
+    rows = selectors.matching(filters.query_without("tee"))
+    found = rows.annotate(said=conditions.VERIFIER).values_list("said").annotate(n=Count("pk"))
+    return {said or given.NO_TEE: number for said, number in found.order_by("-n", "said")[:12]}
+
+
+def _at_least(filters: Filters) -> dict[str, dict[str, int]]:
+    """Counts of choices that are a condition each: one query for all filters that are not in use,
+    one for each that is."""
+    measures = {
+        "proven": {part: Q(**{part: True}) for part in conditions.PROVEN},
+        "uptime": {v: Q(up__gte=given.hundredths(v)) for v in given.UPTIME_LABELS},
+        "context": {v: Q(declared__gte=int(v)) for v in given.CONTEXT_LABELS},
+        "stake": {v: Q(stake__gte=int(v) * formats.ONE) for v in given.STAKE_LABELS},
+    }
+    columns: dict[str, dict[str, Any]] = {
+        "proven": {part: conditions.proven(part) for part in conditions.PROVEN},
+        "uptime": {"up": probes.measured("uptime")},
+        "context": {"declared": conditions.CONTEXT},
+        "stake": {},
+    }
+    alike: dict[selectors.ServiceQuery, list[str]] = {}
+    for name in measures:
+        alike.setdefault(filters.query_without(name).unsorted, []).append(name)
+    counted: dict[str, dict[str, int]] = {}
+    for query, names in alike.items():
+        rows = selectors.matching(query)
+        for name in names:
+            rows = rows.annotate(**columns[name])
+        wanted = {
+            f"{name}_{number}": Count("pk", filter=condition)
+            for name in names
+            for number, condition in enumerate(measures[name].values())
+        }
+        found = rows.aggregate(**wanted)
+        for name in names:
+            numbered = enumerate(measures[name])
+            counted[name] = {value: found[f"{name}_{number}"] for number, value in numbered}
+    return counted
+
+
+# --- as choices -----------------------------------------------------------------------------------
+
+
+def choices(filters: Filters, name: str, every: str, known: Counts) -> tuple[Option, ...]:
+    """The choices of one filter with their counts; what is chosen stays a choice."""
+    chosen = getattr(filters, name)
+    labels = dict(_LABELS.get(name, {}))
+    found = known.by[name]
+    if name == "tee":
+        labels = {word: given.tee_label(word) for word in found}
+    if chosen and chosen not in labels:
+        labels[chosen] = given.tee_label(chosen) if name == "tee" else filters.active[name]
+    return (
+        Option("", every, not chosen),
+        *(
+            Option(
+                value, f"{label} ({found[value]:,})" if value in found else label, value == chosen
+            )
+            for value, label in labels.items()
+        ),
+    )
+
+
+_LABELS: Mapping[str, Mapping[str, str]] = {
+    "verified": given.VERDICT_LABELS,
+    "proven": given.PROVEN_LABELS,
+    "uptime": given.UPTIME_LABELS,
+    "context": given.CONTEXT_LABELS,
+    "stake": given.STAKE_LABELS,
+}
+
+
+def types(filters: Filters, known: Counts) -> tuple[Option, ...]:
+    counted = {facet.value: facet.count for facet in known.listed.types}
+    # A facet of kinds ignores the kind filter but keeps the type; with a type chosen it says
+    # nothing.
+    other = {facet.value: facet.count for facet in known.listed.kinds}
+    if Kind.FINE_TUNING in other and (not filters.type or filters.type == Kind.FINE_TUNING):
+        counted[Kind.FINE_TUNING] = other[Kind.FINE_TUNING]
+    counted.setdefault(filters.type, 0)
+    counted.pop("", None)
+    return (
+        Option("", "Any type", not filters.type),
+        *(
+            Option(value, f"{parts.type_label(value)} ({count:,})", value == filters.type)
+            for value, count in counted.items()
+        ),
+    )
+
+
+def models(filters: Filters, known: Counts) -> tuple[Option, ...]:
+    counted = {facet.value: facet.count for facet in known.listed.models}
+    if filters.model:
+        counted.setdefault(filters.model, 0)
+    return (
+        Option("", "Any model", not filters.model),
+        *(
+            Option(
+                value, f"{formats.clip(parts.name(value), 40)} ({count:,})", value == filters.model
+            )
+            for value, count in counted.items()
+        ),
+    )
+
+
+def sorts(filters: Filters) -> tuple[Option, ...]:
+    labels = dict(SORT_LABELS)
+    if filters.workload is not None:
+        labels["cost"] = "Your month, cheapest first"
+    labels.setdefault(filters.sort, f"By {filters.sort.removeprefix('-').replace('_', ' ')}")
+    return tuple(Option(value, label, value == filters.sort) for value, label in labels.items())

@@ -1,0 +1,244 @@
+"""The filters of the services list: a query string becomes a `Filters`, a `ServiceQuery`, and a
+query string again. The pages, their JSON, CSV and Atom twins all read the same one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from attestation import selectors as attestation
+from ledger import selectors
+from ledger.models import Kind
+from ledger.selectors import Condition, ServiceQuery
+from marketplace import conditions, formats, links, parts, verdicts
+from marketplace.conditions import Listed
+from marketplace.tariffs import MOST_PER_DAY, Workload
+from probes import selectors as probes
+
+MAX_QUERY = 200
+
+VERDICT_LABELS = {
+    word: verdicts.word(word).text
+    for word in ("pass", "warn", "partial", "fail", "not_provided", "expired", "never")
+}
+UPTIME_LABELS = {value: f"Up {value} % or more" for value in ("99.9", "99", "95")}
+CONTEXT_LABELS = {
+    value: f"Context {formats.count(int(value))} or more"
+    for value in ("8000", "32000", "128000", "500000")
+}
+STAKE_LABELS = {value: f"Stake {int(value):,} 0G or more" for value in ("100", "200", "1000")}
+PROVEN_LABELS = {"cpu": "Proven: Intel TDX", "gpu": "Proven: NVIDIA GPU"}
+#: `tee=` of services that declare no kind of evidence.
+NO_TEE = "none"
+VIEWS = ("table", "cards")
+
+_PRICE = re.compile(r"[0-9]{1,12}(?:\.[0-9]{0,18})?|\.[0-9]{1,18}")
+_TEE = re.compile(r"[a-z0-9_.-]{1,40}")
+#: Filters that decide which services are listed, in the order in which they are said.
+SELECTING = (
+    "q", "kind", "type", "model", "verified", "proven", "tee", "uptime", "max_in", "max_out",
+    "context", "stake", "watched",
+)  # fmt: skip
+WORKLOAD = ("requests", "tokens_in", "tokens_out", "tokens_cached")
+SORTS = (*selectors.SORTS, *probes.SORTS, "cost")
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What somebody asked for, each in its canonical text; empty means any.
+
+    `type` is a service type or `fine-tuning`; `max_in`, `max_out` are 0G in the unit of their
+    column; `context` tokens, `uptime` percent of 7 days, `stake` 0G; `requests` and `tokens_*` are
+    a workload per day. `mine`: the listings that `watched` stands for.
+    """
+
+    q: str = ""
+    kind: str = ""
+    type: str = ""
+    model: str = ""
+    verified: str = ""
+    proven: str = ""
+    tee: str = ""
+    uptime: str = ""
+    max_in: str = ""
+    max_out: str = ""
+    context: str = ""
+    stake: str = ""
+    watched: str = ""
+    requests: str = ""
+    tokens_in: str = ""
+    tokens_out: str = ""
+    tokens_cached: str = ""
+    view: str = "table"
+    exact: str = ""
+    sort: str = "model"
+    page: int = 1
+    mine: frozenset[Listed] = frozenset()
+
+    @classmethod
+    def parse(cls, given: Mapping[str, str], mine: frozenset[Listed] = frozenset()) -> Filters:
+        """Never an error: what makes no sense is what a visitor did not ask for."""
+
+        def text(name: str) -> str:
+            return given.get(name, "").replace("\x00", "").strip()[:MAX_QUERY]
+
+        def one_of(name: str, known: Mapping[str, str] | tuple[str, ...]) -> str:
+            return text(name) if text(name) in known else ""
+
+        sort = text("sort")
+        kind = one_of("kind", selectors.KINDS)
+        return cls(
+            q=text("q"),
+            kind=kind if kind != Kind.FINE_TUNING or text("type") else "",
+            type=text("type") or (kind if kind == Kind.FINE_TUNING else ""),
+            # A model is matched whole; its name may be long.
+            model=given.get("model", "").replace("\x00", ""),
+            verified=one_of("verified", (*VERDICT_LABELS, "not_checked")),
+            proven=one_of("proven", PROVEN_LABELS),
+            tee=tee_text(text("tee")),
+            uptime=one_of("uptime", UPTIME_LABELS),
+            max_in=price_text(text("max_in")),
+            max_out=price_text(text("max_out")),
+            context=number_text(text("context"), 10**9 - 1),
+            stake=number_text(text("stake"), 10**12),
+            watched="1" if text("watched") == "1" else "",
+            requests=number_text(text("requests"), MOST_PER_DAY),
+            tokens_in=number_text(text("tokens_in"), MOST_PER_DAY),
+            tokens_out=number_text(text("tokens_out"), MOST_PER_DAY),
+            tokens_cached=number_text(text("tokens_cached"), MOST_PER_DAY),
+            view=one_of("view", VIEWS) or "table",
+            exact="1" if text("exact") == "1" else "",
+            sort=sort if sort.removeprefix("-") in SORTS else "model",
+            page=page_number(given.get("page", "")),
+            mine=mine,
+        )
+
+    def at(self, page: int) -> Filters:
+        """The same list, another page of it."""
+        return replace(self, page=page)
+
+    @property
+    def workload(self) -> Workload | None:
+        """None unless some tokens are named; without a count, requests are of 1,000 tokens in."""
+        given, answered = int(self.tokens_in or 0), int(self.tokens_out or 0)
+        if not given and not answered:
+            return None
+        requests = int(self.requests or 0) or max(1, given // 1_000)
+        return Workload(given, answered, min(int(self.tokens_cached or 0), given), requests)
+
+    @cached_property
+    def _conditions(self) -> dict[str, Condition]:
+        """By filter (at most 3 queries: what the named apps know changes without the chain)."""
+        found: dict[str, Condition | None] = {
+            "verified": attestation.verified(self.verified),
+            "proven": conditions.Proven(self.proven, attestation.state()) if self.proven else None,
+            "tee": conditions.Declares("" if self.tee == NO_TEE else self.tee)
+            if self.tee
+            else None,
+            "uptime": probes.reliable(hundredths(self.uptime)) if self.uptime else None,
+            "max_in": conditions.InputUpTo(neuron_of(self.max_in)) if self.max_in else None,
+            "max_out": conditions.OutputUpTo(neuron_of(self.max_out)) if self.max_out else None,
+            "context": conditions.ContextFrom(int(self.context)) if self.context else None,
+            "stake": conditions.StakeFrom(int(self.stake) * formats.ONE) if self.stake else None,
+            "watched": conditions.Watched(self.mine) if self.watched else None,
+        }
+        return {name: condition for name, condition in found.items() if condition is not None}
+
+    @property
+    def query(self) -> ServiceQuery:
+        return self.query_without()
+
+    def query_without(self, *names: str) -> ServiceQuery:
+        """The query with these filters lifted."""
+        own = ("q", "kind", "type", "model")
+        text = {name: "" if name in names else getattr(self, name) for name in own}
+        fine_tuning = text["type"] == Kind.FINE_TUNING and text["kind"] != Kind.INFERENCE
+        kept = tuple(part for name, part in self._conditions.items() if name not in names)
+        return ServiceQuery(
+            kind=text["kind"] or (Kind.FINE_TUNING.value if fine_tuning else ""),
+            type="" if fine_tuning else text["type"],
+            q=text["q"],
+            model=text["model"],
+            where=conditions.every(kept),
+            sort=self.sort if self.sort.removeprefix("-") in selectors.SORTS else "model",
+        )
+
+    @property
+    def given(self) -> dict[str, str]:
+        """What a URL says of these filters: what differs from the default, without the page."""
+        values = {name: getattr(self, name) for name in (*SELECTING, *WORKLOAD, "exact")}
+        values["view"] = "" if self.view == "table" else self.view
+        values["sort"] = "" if self.sort == "model" else self.sort
+        return {name: value for name, value in values.items() if value}
+
+    def path(self, at: str = "/", **changed: str | int) -> str:
+        """A page or twin with these filters, some of them changed; back to page 1 unless that is
+        given."""
+        values: dict[str, str | int] = {**self.given, **changed}
+        if values.get("page") == 1:
+            del values["page"]
+        return links.with_query(at, **values)
+
+    def lifted(self, name: str) -> str:
+        return self.path(**{name: ""})
+
+    @property
+    def active(self) -> dict[str, str]:
+        """The selecting filters in use, in words."""
+        labels = {
+            "q": f"“{parts.name(self.q)}”",
+            "kind": parts.kind_label(self.kind),
+            "type": parts.type_label(self.type),
+            "model": parts.name(self.model),
+            "verified": verdicts.word(self.verified).text,
+            "proven": PROVEN_LABELS.get(self.proven, ""),
+            "tee": tee_label(self.tee),
+            "uptime": UPTIME_LABELS.get(self.uptime, ""),
+            "max_in": f"Input up to {self.max_in} 0G",
+            "max_out": f"Output up to {self.max_out} 0G",
+            "context": f"Context {formats.count(int(self.context or 0))} or more",
+            "stake": f"Stake {int(self.stake or 0):,} 0G or more",
+            "watched": "Watched by you",
+        }
+        return {field: labels[field] for field in SELECTING if getattr(self, field)}
+
+
+def tee_label(word: str) -> str:
+    """What a service declares, never what it has."""
+    return "Declares no TEE" if word == NO_TEE else f"Declares {word}"
+
+
+def page_number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 8 and int(text) else 1
+
+
+def number_text(text: str, most: int) -> str:
+    """A whole number of 1 to `most` as its digits; empty for anything else."""
+    digits = text.replace(",", "").replace("_", "")
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 20):
+        return ""
+    return str(min(int(digits), most)) if int(digits) else ""
+
+
+def price_text(text: str) -> str:
+    """A price in 0G as plain decimals; empty for anything else."""
+    return text if _PRICE.fullmatch(text) else ""
+
+
+def tee_text(text: str) -> str:
+    """A kind of TEE in lower case; empty for anything else."""
+    return text.lower() if _TEE.fullmatch(text.lower()) else ""
+
+
+def neuron_of(text: str) -> int:
+    """Neuron of a `price_text`, exact."""
+    whole, _, rest = text.partition(".")
+    return int(whole or 0) * formats.ONE + int(rest.ljust(18, "0"))
+
+
+def hundredths(percent: str) -> int:
+    """A percentage as 1/10000: `99.9` is 9990."""
+    whole, _, rest = percent.partition(".")
+    return int(whole) * 100 + int(rest.ljust(2, "0")[:2])

@@ -1,0 +1,109 @@
+"""Rank labels among the services of one model, each with the rule and the window that gave it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from django.db.models import Count, Max, Min
+from django.utils import timezone
+
+from ledger import selectors
+from ledger.models import LISTED_PRICE
+from marketplace.compare import LEAST_PROBES, LEAST_SAMPLES
+from marketplace.conditions import health_of_row
+from marketplace.parts import Label, ServiceRow
+from probes import selectors as probes
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The best values among the services of a model; None where nothing is ranked: one service
+    alone, all alike, or too few measurements."""
+
+    services: int
+    price: int | None
+    speed: int | None
+    uptime: int | None
+
+    @property
+    def rules(self) -> tuple[Label, ...]:
+        """Those that were given here, with their rules."""
+        given = (
+            (self.price, Label("cheapest", self._cheapest)),
+            (self.speed, Label("fastest", self._fastest)),
+            (self.uptime, Label("most reliable", self._reliable)),
+        )
+        return tuple(label for value, label in given if value is not None)
+
+    @property
+    def _cheapest(self) -> str:
+        return (
+            f"Lowest sum of input and output price on chain, now, of the {self.services:,} "
+            "services that name this model."
+        )
+
+    @property
+    def _fastest(self) -> str:
+        return (
+            "Highest median of tokens per second that we measured in the last 7 days, of services "
+            f"with at least {LEAST_SAMPLES} measured answers."
+        )
+
+    @property
+    def _reliable(self) -> str:
+        return (
+            "Highest share of the last 7 days in which our probes found it up, of services with "
+            f"at least {LEAST_PROBES} probes."
+        )
+
+    def of(self, row: ServiceRow) -> tuple[Label, ...]:
+        listing, health = row.listing, row.health
+        price = listing.input_price + listing.output_price
+        speed = health.tokens.p50 if health.tokens and health.tokens.n >= LEAST_SAMPLES else None
+        up = health.uptime_7d
+        uptime = up.share if up and up.probes >= LEAST_PROBES else None
+        held = (
+            (self.price, None if listing.is_fine_tuning else price, self._cheapest, "cheapest"),
+            (self.speed, speed, self._fastest, "fastest"),
+            (self.uptime, uptime, self._reliable, "most reliable"),
+        )
+        return tuple(
+            Label(name, rule) for best, own, rule, name in held if best is not None and best == own
+        )
+
+
+def ranks(query: selectors.ServiceQuery) -> Ranks:
+    """The best values of a query's inference services (1 query)."""
+    since = timezone.now() - probes.WINDOWS["7d"]
+    rows = selectors.matching(query).filter(kind="inference")
+    rows = rows.annotate(
+        price=LISTED_PRICE,
+        speed=health_of_row("tokens_p50", since, tokens_n__gte=LEAST_SAMPLES),
+        up=health_of_row("uptime_7d", since, probes_7d__gte=LEAST_PROBES),
+    )
+    found = rows.aggregate(
+        services=Count("pk"),
+        types=Count("service_type", distinct=True),
+        cheap=Min("price"),
+        dear=Max("price"),
+        fast=Max("speed"),
+        slow=Min("speed"),
+        best=Max("up"),
+        worst=Min("up"),
+    )
+
+    def ranked(best: int | None, worst: int | None) -> int | None:
+        return best if best is not None and best != worst else None
+
+    return Ranks(
+        services=found["services"],
+        # Sums of prices of different types say nothing about each other.
+        price=ranked(found["cheap"], found["dear"]) if found["types"] == 1 else None,
+        speed=ranked(found["fast"], found["slow"]),
+        uptime=ranked(found["best"], found["worst"]),
+    )
+
+
+def labelled(rows: Iterable[ServiceRow], given: Ranks) -> tuple[ServiceRow, ...]:
+    return tuple(replace(row, labels=given.of(row)) for row in rows)

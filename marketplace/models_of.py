@@ -1,0 +1,74 @@
+"""What is known about a model: the best of what we measured, and what its providers declare."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.db.models import Count, Max, Min, Q
+from django.utils import timezone
+
+from attestation.selectors import DEVELOPMENT
+from ledger import selectors
+from ledger.records import Listing
+from marketplace import cards, conditions
+from probes import selectors as probes
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The best of a model's services in 7 days: 1/10000, milliseconds, tokens per 10 s; None
+    without data. `verified`: services that pass our check now."""
+
+    uptime: int | None = None
+    first_token: int | None = None
+    speed: int | None = None
+    verified: int = 0
+
+    @property
+    def uptime_text(self) -> str:
+        return "" if self.uptime is None else f"{self.uptime // 100}.{self.uptime % 100:02d} %"
+
+
+def measured(models: Iterable[str]) -> dict[str, Measured]:
+    """Of each of these models (1 query)."""
+    since = timezone.now() - probes.WINDOWS["7d"]
+    rows = selectors.matching(selectors.ServiceQuery(kind="inference"))
+    rows = rows.filter(model__in=list(models)).annotate(
+        up=conditions.health_of_row("uptime_7d", since),
+        first=conditions.health_of_row("first_token_p50", since),
+        fast=conditions.health_of_row("tokens_p50", since),
+        word=conditions.word(),
+    )
+    good = Q(word__in=("pass", f"{DEVELOPMENT}pass"))
+    found = rows.values("model").annotate(
+        best=Max("up"), least=Min("first"), most=Max("fast"), good=Count("pk", filter=good)
+    )
+    return {
+        row["model"]: Measured(row["best"], row["least"], row["most"], row["good"])
+        for row in found.order_by()
+    }
+
+
+@dataclass(frozen=True)
+class Said:
+    """A fact in the words of the providers: each text with how many say it; `silent` say
+    nothing."""
+
+    label: str
+    texts: tuple[tuple[str, int], ...]
+    silent: int
+
+
+def facts(listings: Iterable[Listing]) -> tuple[Said, ...]:
+    """What these listings declare about their model."""
+    shown = [cards.card(listing.additional_info) for listing in listings]
+    counted: dict[str, Counter[str]] = {label: Counter() for label, _ in cards.Card().facts}
+    for card in shown:
+        for label, text in card.facts:
+            counted[label].update([text] if text else [])
+    return tuple(
+        Said(label, tuple(texts.most_common(4)), len(shown) - texts.total())
+        for label, texts in counted.items()
+    )

@@ -1,0 +1,146 @@
+"""The pages of the market's lists: services, models, providers; each the whole of what its template
+sees as `page`."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+from ledger import statistics
+from marketplace import formats, links
+from marketplace.filters import Filters
+from marketplace.models_of import Measured, Said
+from marketplace.parts import (
+    Chip,
+    Column,
+    Label,
+    Link,
+    Option,
+    Pager,
+    ServiceRow,
+    kind_label,
+    moment,
+    name,
+    type_label,
+)
+
+# --- the catalogue -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What each filter offers, with counts."""
+
+    types: tuple[Option, ...]
+    models: tuple[Option, ...]
+    verdicts: tuple[Option, ...]
+    proven: tuple[Option, ...]
+    declared: tuple[Option, ...]
+    uptimes: tuple[Option, ...]
+    contexts: tuple[Option, ...]
+    stakes: tuple[Option, ...]
+    sorts: tuple[Option, ...]
+
+
+@dataclass(frozen=True)
+class CataloguePage:
+    """`/`: the services of the network. `verified` counts what `verified_path` lists; where
+    `development`, by evidence of a devnet. `more`: how many of the folded filters are in use.
+    `nothing`: why there are no rows (`""`, `filtered`, `empty`, `unindexed`); `ways_out`: what
+    lifting one filter would show."""
+
+    totals: statistics.Totals
+    verified: int
+    verified_path: str
+    development: bool
+    filters: Filters
+    choices: Choices
+    more: int
+    chips: tuple[Chip, ...]
+    clear: str
+    columns: tuple[Column, ...]
+    rows: tuple[ServiceRow, ...]
+    count: int
+    pager: Pager
+    nothing: str
+    filters_said: str
+    ways_out: tuple[Link, ...]
+    views: tuple[Link, ...]
+    exact_path: str
+    twins: tuple[Link, ...]
+
+
+# --- models and providers ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model with the lowest prices and the best measurements among its services."""
+
+    title: str
+    path: str
+    type_labels: tuple[str, ...]
+    providers: int
+    acknowledged: int
+    input: formats.Price | None
+    output: formats.Price
+    updated: dt.datetime | None
+    measured: Measured
+
+    @classmethod
+    def of(cls, row: statistics.ModelRow, measured: Measured) -> ModelEntry:
+        offered = formats.prices(
+            row.types[0] if len(row.types) == 1 else "", row.input_price, row.output_price
+        )
+        return cls(
+            title=name(row.model),
+            path=links.model_path(row.model),
+            type_labels=tuple(type_label(kind) for kind in row.types),
+            providers=row.providers,
+            acknowledged=row.acknowledged,
+            input=offered[0] if len(offered) == 2 else None,
+            output=offered[-1],
+            updated=moment(row.updated_at_unix),
+            measured=measured,
+        )
+
+
+@dataclass(frozen=True)
+class ModelsPage:
+    rows: tuple[ModelEntry, ...]
+    pager: Pager
+    q: str
+
+
+@dataclass(frozen=True)
+class ModelPage:
+    """`/models/{model}`: everyone who offers it, the cheapest first. `rules`: of the labels given
+    here; `facts`: what the `described` inference services on this page declare."""
+
+    title: str
+    rows: tuple[ServiceRow, ...]
+    pager: Pager
+    providers: int
+    rules: tuple[Label, ...]
+    facts: tuple[Said, ...]
+    described: int
+    list_path: str
+
+
+@dataclass(frozen=True)
+class ProviderEntry:
+    row: statistics.ProviderRow
+    path: str
+    kinds: str
+
+    @classmethod
+    def of(cls, row: statistics.ProviderRow) -> ProviderEntry:
+        return cls(
+            row, links.provider_path(row.address), ", ".join(kind_label(kind) for kind in row.kinds)
+        )
+
+
+@dataclass(frozen=True)
+class ProvidersPage:
+    rows: tuple[ProviderEntry, ...]
+    pager: Pager

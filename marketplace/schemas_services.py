@@ -1,0 +1,101 @@
+"""What the services list may be asked for, as the API's schema: the filters of the catalogue page
+by the same names (`marketplace.filters`)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from ninja import Field
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from marketplace import filters
+from marketplace.schemas import KindIn, PageIn, TextIn, VerdictIn
+from marketplace.tariffs import MOST_PER_DAY
+
+SORTS = tuple(sign + name for name in filters.SORTS for sign in ("", "-"))
+
+
+def _empty_is_absent(value: object) -> object:
+    return None if value == "" else value
+
+
+def _sort(value: str | None) -> str | None:
+    if value is not None and value not in SORTS:
+        raise PydanticCustomError(
+            "unknown_sort", "not a sort order: {known}", {"known": ", ".join(SORTS)}
+        )
+    return value
+
+
+def _price(value: str | None) -> str | None:
+    if value is not None and not filters.price_text(value):
+        raise PydanticCustomError("invalid_price", "not a price in 0G: plain decimals, like 0.42")
+    return value
+
+
+def _tee(value: str | None) -> str | None:
+    if value is not None and not filters.tee_text(value):
+        raise PydanticCustomError("invalid_tee", "not a kind of TEE: letters, digits and . _ -")
+    return value
+
+
+SortIn = Annotated[
+    str | None,
+    BeforeValidator(_empty_is_absent),
+    AfterValidator(_sort),
+    WithJsonSchema({"type": "string", "enum": list(SORTS)}),
+]
+PriceIn = Annotated[
+    str | None,
+    BeforeValidator(_empty_is_absent),
+    AfterValidator(_price),
+    WithJsonSchema({"type": "string", "pattern": r"^([0-9]{1,12}(\.[0-9]{0,18})?|\.[0-9]{1,18})$"}),
+]
+TeeIn = Annotated[
+    str | None,
+    BeforeValidator(_empty_is_absent),
+    AfterValidator(_tee),
+    WithJsonSchema({"type": "string", "pattern": r"^[A-Za-z0-9_.-]{1,40}$"}),
+]
+UptimeIn = Annotated[Literal["99.9", "99", "95"] | None, BeforeValidator(_empty_is_absent)]
+ProvenIn = Annotated[Literal["cpu", "gpu"] | None, BeforeValidator(_empty_is_absent)]
+
+
+CountIn = Annotated[int | None, BeforeValidator(_empty_is_absent)]
+
+
+class FilteredIn(PageIn):
+    """Filters of the services list; each narrows it further. The same query string gives the page
+    at `/`, `/api/v1/services`, `/api/v1/services.csv` and `/services.atom`."""
+
+    kind: KindIn = Field(None, description="inference or fine-tuning")
+    type: TextIn = Field("", description="service type, exact, e.g. `chatbot`, or `fine-tuning`")
+    q: TextIn = Field("", description="words that all occur in model, provider, URL or type")
+    model: str = Field("", max_length=10_000, description="model name, exact")
+    verified: VerdictIn = Field(None, description="our verdict on the provider's evidence")
+    proven: ProvenIn = Field(None, description="that part of its machine was proven genuine")
+    tee: TeeIn = Field(None, description="the TEE verifier it declares; `none`: declares none")
+    uptime: UptimeIn = Field(None, description="at least so many percent of 7 days, by our probes")
+    max_in: PriceIn = Field(None, description="0G per million input tokens, at most")
+    max_out: PriceIn = Field(
+        None, description="0G per million output tokens, per image or minute of audio, at most"
+    )
+    context: CountIn = Field(
+        None, ge=1, le=10**9 - 1, description="declared context in tokens, at least"
+    )
+    stake: CountIn = Field(None, ge=1, le=10**12, description="whole 0G of stake, at least")
+    tokens_in: CountIn = Field(
+        None, ge=1, le=MOST_PER_DAY, description="a workload for `sort=cost`: input tokens a day"
+    )
+    tokens_cached: CountIn = Field(None, ge=1, le=MOST_PER_DAY, description="of these, cached")
+    tokens_out: CountIn = Field(None, ge=1, le=MOST_PER_DAY, description="output tokens a day")
+    requests: CountIn = Field(
+        None, ge=1, le=MOST_PER_DAY, description="requests a day: their length decides the tier"
+    )
+    sort: SortIn = Field(None, description="order; a leading `-` turns it round")
+
+    @property
+    def filters(self) -> filters.Filters:
+        given = self.model_dump(exclude_none=True, exclude={"page_size"})
+        return filters.Filters.parse({name: str(value) for name, value in given.items()})

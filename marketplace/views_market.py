@@ -1,0 +1,90 @@
+"""Doors of the market pages: services, models, providers, the network; parse, read once, render
+one `page`."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from accounts import watching
+from ledger import selectors, statistics
+from marketplace import findings, links, pages, pages_market, parts
+from marketplace.catalogue import catalogue_page, model_page, models_page, totals
+from marketplace.context import head_of
+from marketplace.filters import Filters, page_number
+from marketplace.memo import at_block, at_listing
+from marketplace.views import canonical, change_rows, partial
+
+
+@require_safe
+def catalogue(request: HttpRequest) -> HttpResponse:
+    filters = Filters.parse(request.GET.dict(), watching.of(request))
+    page = catalogue_page(filters, head_of(request))
+    return partial(request, "marketplace/catalogue.html", page, "results")
+
+
+@require_safe
+def models(request: HttpRequest) -> HttpResponse:
+    q = request.GET.get("q", "").replace("\x00", "").strip()[:200]
+    number = page_number(request.GET.get("page", ""))
+    page = models_page(q, number, selectors.listings_version())
+    return render(request, "marketplace/models.html", {"page": page})
+
+
+@require_safe
+def model(request: HttpRequest, model: str) -> HttpResponse:
+    number = page_number(request.GET.get("page", ""))
+    page = model_page(model, number, watching.of(request), selectors.listings_version())
+    if page is None:
+        raise Http404("No provider offers a model of this name.")
+    return render(request, "marketplace/model.html", {"page": page})
+
+
+@require_safe
+def providers(request: HttpRequest) -> HttpResponse:
+    number = page_number(request.GET.get("page", ""))
+    offering = at_listing.get(
+        selectors.listings_version(), ("providers", number), lambda: statistics.offering(number)
+    )
+    found = statistics.with_earnings(offering)
+    page = pages_market.ProvidersPage(
+        rows=tuple(pages_market.ProviderEntry.of(row) for row in found.items),
+        pager=parts.pager(
+            found, "providers", lambda number: links.with_query("/providers", page=number)
+        ),
+    )
+    return render(request, "marketplace/providers.html", {"page": page})
+
+
+@require_safe
+def provider(request: HttpRequest, address: str) -> HttpResponse:
+    spelled = canonical(request, address)
+    if isinstance(spelled, HttpResponse):
+        return spelled
+    summary = statistics.provider(spelled)
+    changes = selectors.timeline(spelled, page_size=10)
+    page = pages.ProviderPage(
+        summary=summary,
+        known=bool(summary.services or changes.count),
+        rows=parts.rows(summary.services, watching.of(request)),
+        findings=findings.open_rows(spelled),
+        changes=change_rows(changes.items, alone=True),
+        account_path=links.account_path(spelled),
+    )
+    return render(request, "marketplace/provider.html", {"page": page})
+
+
+@require_safe
+def network(request: HttpRequest) -> HttpResponse:
+    version = selectors.listings_version()
+    page = pages.NetworkPage(
+        totals=at_block.get(
+            head_of(request).indexed_hash, "network", lambda: totals(version, all_time=True)
+        ),
+        contracts=tuple(selectors.contracts().values()),
+        ledger_address=settings.LEDGER_ADDRESS,
+        ledger_start=settings.START_BLOCK,
+    )
+    return render(request, "marketplace/network.html", {"page": page})

@@ -1,0 +1,55 @@
+"""`/watch`: keep an eye on a listing, or stop; a form without script, a fetch with it."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_http_methods
+
+from accounts import limits, watching
+from accounts.errors import TooMany
+from ledger import selectors
+from ledger.records import Listing
+from marketplace import views_errors
+
+
+def listing_named(id: str) -> Listing | None:
+    """The listing that `parts.service_id` names, removed ones too (2 queries); None for anything
+    else."""
+    kind, _, rest = id.partition("/")
+    spelled, _, service_name = rest.partition("/")
+    address = selectors.address_of(spelled)
+    if kind not in selectors.KINDS or address is None or "\x00" in service_name:
+        return None
+    return selectors.service(kind, address, service_name[:200], include_removed=True)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def watch(request: HttpRequest) -> HttpResponse:
+    """The watched list; posted, `watch=` or `unwatch=` a service, then back to `next`, or 204 where
+    JSON is accepted."""
+    if request.method != "POST":
+        return HttpResponseRedirect("/?watched=1")
+    scripted = request.headers.get("Accept") == "application/json"
+    try:
+        limits.spend("watch", limits.caller(request), limit=120, seconds=60)
+    except TooMany as problem:
+        return _refused(request, scripted, 429, problem.title)
+    on = "watch" in request.POST
+    listing = listing_named(request.POST.get("watch" if on else "unwatch", ""))
+    if listing is None:
+        return _refused(request, scripted, 400, "This service is not known.")
+    if not watching.put(request, (listing.serving, listing.provider), on):
+        text = f"You watch {watching.MOST} services already; take one off the list first."
+        return _refused(request, scripted, 400, text)
+    if scripted:
+        return HttpResponse(status=204)
+    target = request.POST.get("next", "")
+    safe = url_has_allowed_host_and_scheme(target, {request.get_host()}, request.is_secure())
+    return HttpResponseRedirect(target if safe and target.startswith("/") else "/")
+
+
+def _refused(request: HttpRequest, scripted: bool, status: int, text: str) -> HttpResponse:
+    if scripted:
+        return JsonResponse({"detail": text}, status=status)
+    return views_errors.error(request, status, text)

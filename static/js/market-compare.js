@@ -1,0 +1,49 @@
+// What was ticked to compare survives pages and filters of this tab; four at most, and that is said.
+const KEY = "compare";
+const MOST = 4;
+
+function kept() {
+  try {
+    return JSON.parse(sessionStorage.getItem(KEY)) ?? [];
+  } catch {
+    return [];
+  }
+}
+
+export function startCompare() {
+  const form = document.querySelector("[data-compare]");
+  if (!form) return;
+  const count = form.querySelector("[data-compare-count]");
+  const note = form.querySelector("[data-compare-note]");
+  let chosen = kept().filter((id) => typeof id === "string").slice(0, MOST);
+
+  function show() {
+    for (const box of document.querySelectorAll("input[form=compare]")) {
+      box.checked = chosen.includes(box.value);
+      box.disabled = !box.checked && chosen.length >= MOST;
+    }
+    count.textContent = String(chosen.length);
+    note.textContent = chosen.length >= MOST ? "Four is the most." : chosen.length < 2 ? "Tick two to four." : "";
+    try {
+      sessionStorage.setItem(KEY, JSON.stringify(chosen));
+    } catch {
+      // A browser that stores nothing keeps the choice for this page.
+    }
+  }
+
+  document.addEventListener("change", (event) => {
+    const box = event.target;
+    if (!box.matches?.("input[form=compare]")) return;
+    chosen = chosen.filter((id) => id !== box.value);
+    if (box.checked) chosen.push(box.value);
+    show();
+  });
+  // Ticked ones of other pages have no box here.
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const query = new URLSearchParams(chosen.map((id) => ["s", id]));
+    location.assign(`${form.getAttribute("action")}?${query}`);
+  });
+  document.body.addEventListener("htmx:afterSettle", show);
+  show();
+}

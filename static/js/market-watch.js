@@ -1,0 +1,26 @@
+// A star is a form that works without script; with it the page stays where it is.
+export function startWatch() {
+  document.addEventListener("submit", async (event) => {
+    const star = event.submitter;
+    if (!event.target.matches("[data-watch]") || !star) return;
+    event.preventDefault();
+    if (star.getAttribute("aria-busy")) return;
+    star.setAttribute("aria-busy", "true");
+    try {
+      const answer = await fetch(event.target.action, {
+        method: "POST",
+        body: new FormData(event.target, star),
+        headers: { Accept: "application/json" },
+      });
+      if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).detail);
+      const on = star.name === "watch";
+      star.name = on ? "unwatch" : "watch";
+      star.setAttribute("aria-pressed", String(on));
+      document.dispatchEvent(new CustomEvent("announce", { detail: { text: on ? "Watched" : "No longer watched" } }));
+    } catch (error) {
+      const text = error.message || "This could not be saved. Try again in a moment.";
+      document.dispatchEvent(new CustomEvent("toast", { detail: { tone: "bad", text } }));
+    }
+    star.removeAttribute("aria-busy");
+  });
+}
