@@ -17,6 +17,7 @@ from accounts.sockets import EndsWithSession  # noqa: E402  (models need a confi
 from inference.lifespan import lifespan  # noqa: E402
 from inference.openai.app import PREFIX, relay  # noqa: E402
 from inference.openai.reply import Receive, Scope, Send  # noqa: E402
+from marketplace import bodies  # noqa: E402
 from marketplace.origins import SameOrigin  # noqa: E402
 from marketplace.routing import websocket_urlpatterns  # noqa: E402
 
@@ -25,8 +26,12 @@ async def web(scope: Scope, receive: Receive, send: Send) -> None:
     """The relay stands beside Django: its streams pass no middleware."""
     if scope["path"].startswith(PREFIX):
         await relay(scope, receive, send)
+        return
+    limit = bodies.most(scope["path"])
+    if bodies.declared(scope) > limit:
+        await bodies.refuse(send, limit)
     else:
-        await http(scope, receive, send)
+        await http(scope, bodies.bounded(receive, limit), send)
 
 
 application = ProtocolTypeRouter(

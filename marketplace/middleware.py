@@ -51,6 +51,30 @@ def request_id(get_response: type_sync | type_async) -> type_sync | type_async:
     return synchronous
 
 
+#: What no page needs. The one that records speech allows itself the microphone.
+PERMISSIONS = "camera=(), display-capture=(), geolocation=(), microphone=()"
+
+
+@sync_and_async_middleware
+def permissions(get_response: type_sync | type_async) -> type_sync | type_async:
+    """Switch off what a browser could be asked for, unless the page said otherwise."""
+    if iscoroutinefunction(get_response):
+
+        async def asynchronous(request: HttpRequest) -> HttpResponse:
+            response: HttpResponse = await get_response(request)
+            response.headers.setdefault("Permissions-Policy", PERMISSIONS)
+            return response
+
+        return asynchronous
+
+    def synchronous(request: HttpRequest) -> HttpResponse:
+        response: HttpResponse = get_response(request)  # type: ignore[assignment]
+        response.headers.setdefault("Permissions-Policy", PERMISSIONS)
+        return response
+
+    return synchronous
+
+
 @sync_and_async_middleware
 def designed_errors(get_response: type_sync | type_async) -> type_sync | type_async:
     """Pages for a method that a page does not take, and for what a page raised instead of

@@ -1,0 +1,55 @@
+"""How much a request may bring, decided before Django reads it: what Django takes in goes to disk,
+whole, before any view can look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from inference.media.recordings import MAX_BYTES as RECORDING
+from inference.media.uploads import MAX_UPLOAD_BYTES as PICTURE
+
+#: For a form's other fields beside its file.
+FRAME = 1 << 20
+#: Verification takes exported conversations of several MB; nothing else comes near.
+USUAL = 24 << 20
+_PATHS = {
+    "/playground/audio/transcribe": RECORDING + FRAME,
+    "/playground/images/make": PICTURE + FRAME,
+}
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+def most(path: str) -> int:
+    """Bytes that a request to `path` may bring."""
+    return _PATHS.get(path, USUAL)
+
+
+def declared(scope: dict[str, Any]) -> int:
+    """What a request says it brings; 0 where it does not say."""
+    text = dict(scope["headers"]).get(b"content-length", b"0")
+    return int(text) if text.isdigit() and len(text) < 16 else 0
+
+
+async def refuse(send: Send, limit: int) -> None:
+    """Answer 413, in words, and close."""
+    words = f"This is larger than {limit >> 20} MB, which is the most that is taken here.\n"
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.body", "body": words.encode()})
+
+
+def bounded(receive: Receive, limit: int) -> Receive:
+    """`receive` that hangs up on whoever sends more than they said, or did not say how much."""
+    taken = 0
+
+    async def next_message() -> dict[str, Any]:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        return message if taken <= limit else {"type": "http.disconnect"}
+
+    return next_message
