@@ -13,8 +13,11 @@ from probes.history import WINDOWS, Cell, History
 from probes.selectors import HealthView, Spread
 from probes.templatetags.health import seconds, tenths
 
+CHAT = "chatbot"
 #: A cell with fewer samples has a median only; a title says "19 of 20" from so many on.
 FEW, MANY = 5, 20
+_QUESTIONS = ("small question", "small questions")
+_QUARTERS = ("quarter of an hour", "quarters of an hour")
 Spreads = tuple[tuple[Cell, Spread | None], ...]
 
 _STATES = {
@@ -36,7 +39,8 @@ class Seen:
 
 @dataclass(frozen=True)
 class PerformanceTab:
-    """`nothing` is set, in words, where there is not a single measurement to show."""
+    """`nothing` is set, in words, where there is not a single measurement to show; `unasked`
+    where nobody measures how fast it writes."""
 
     service: ServiceHead
     history: History
@@ -48,6 +52,7 @@ class PerformanceTab:
     charts: tuple[Chart, ...]
     csv: str
     nothing: str
+    unasked: str
     interval: str
 
 
@@ -70,6 +75,7 @@ def performance(service: ServiceHead, history: History, interval: int) -> Perfor
         charts=_charts(listing, history, csv),
         csv=csv,
         nothing=_nothing(history),
+        unasked=_unasked(listing, history),
         interval=f"{interval // 60} min" if interval >= 60 else f"{interval} s",
     )
 
@@ -91,6 +97,15 @@ def _nothing(history: History) -> str:
     if history.now.checked_at is None:
         return "It has not been probed yet. A new service is within a minute or so."
     return ""
+
+
+def _unasked(listing: Listing, history: History) -> str:
+    if listing.service_type != CHAT or history.first_token or history.now.first_token:
+        return ""
+    return (
+        "Time to first token and speed are not measured here: that takes a small question, which "
+        "is asked where it costs nothing or where the operator of this site pays for it."
+    )
 
 
 def _uptime_title(history: History) -> str:
@@ -130,7 +145,7 @@ def _charts(listing: Listing, history: History, csv: str) -> tuple[Chart, ...]:
         id="first-token",
         title=_within("Half of its answers begin", history.first_token, "time to first token"),
         unit="milliseconds",
-        note=_basis("Time to first token, ms, from", history.first_token, "small questions"),
+        note=_basis("Time to first token, ms, from", history.first_token, *_QUESTIONS),
         series=_lines(firsts, "p95"),
         points=_points(firsts),
         csv=csv,
@@ -142,7 +157,7 @@ def _charts(listing: Listing, history: History, csv: str) -> tuple[Chart, ...]:
         if history.tokens
         else "No writing speed measured",
         unit="tokens per second",
-        note=_basis("Tokens a second after the first, from", history.tokens, "answers"),
+        note=_basis("Tokens a second after the first, from", history.tokens, "answer", "answers"),
         series=_lines(speeds, "p5"),
         points=_points(speeds, tenths_each=True),
         csv=csv,
@@ -153,25 +168,29 @@ def _charts(listing: Listing, history: History, csv: str) -> tuple[Chart, ...]:
         id="answer",
         title=_within(f"Half of the time its {asked} comes", history.answer, f"{asked} time"),
         unit="milliseconds",
-        note=_basis(f"Time of the {asked}, ms, from", history.answer, "quarters of an hour"),
+        note=_basis(f"Time of the {asked}, ms, from", history.answer, *_QUARTERS),
         series=_lines(answers, "p95"),
         points=_points(answers),
         csv=csv,
         example=example,
     )
-    spoken = () if listing.service_type != "chatbot" else (first, tokens)
-    return (*spoken, answer)
+    spoken = listing.service_type == CHAT and not _unasked(listing, history)
+    return (first, tokens, answer) if spoken else (answer,)
 
 
 def _within(what: str, found: Spread | None, missing: str) -> str:
     if found is None:
         return f"No {missing} measured"
+    told = f"{what} within {seconds(found.p50)}"
+    if found.n < FEW:
+        return told
     rest = "19 of 20" if found.n >= MANY else "the slowest"
-    return f"{what} within {seconds(found.p50)}, {rest} within {seconds(found.edge)}"
+    return f"{told}, {rest} within {seconds(found.edge)}"
 
 
-def _basis(what: str, found: Spread | None, samples: str) -> str:
-    return f"{what} {found.n if found else 0:,} {samples}; UTC"
+def _basis(what: str, found: Spread | None, one: str, many: str) -> str:
+    number = found.n if found else 0
+    return f"{what} {number:,} {one if number == 1 else many}; UTC"
 
 
 def _edge_tells(found: Spread | None) -> bool:

@@ -1,0 +1,139 @@
+"""The Performance tab and its API: the same numbers everywhere, a bounded number of queries, and
+example data that says so wherever it is."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import io
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from ledger import selectors as ledger
+from probes import counting, examples, fold
+from probes.fold import CELL, DAY
+from probes.models import Bucket, Health, Probe
+from tests.db import api_rows
+from tests.db.api_rows import INFERENCE, PAUL, PETRA
+
+pytestmark = pytest.mark.django_db
+PAGE = f"/services/inference/{PETRA}/performance"
+API = f"/api/v1/services/inference/{PETRA}"
+
+
+@pytest.fixture(autouse=True)
+def market() -> None:
+    api_rows.head()
+    api_rows.contracts()
+    api_rows.service(PETRA)
+    api_rows.service(PAUL)
+
+
+def measure(*states: str, **fields: Any) -> None:
+    """One probe in each of the last cells, the newest state last."""
+    now = timezone.now()
+    cells = []
+    for age, state in enumerate(reversed(states)):
+        at = fold.floor(now, CELL) - age * CELL
+        Probe.objects.create(
+            serving=INFERENCE, provider=PETRA, kind="inference", service_name="inference-v1.0",
+            at=at, url="", state=state, **fields,
+        )  # fmt: skip
+        cells.append((INFERENCE, PETRA, at))
+    counting.recount(cells)
+    row = Health(
+        serving=INFERENCE, provider=PETRA, kind="inference", service_name="inference-v1.0",
+        state=states[-1], since=now, checked_at=now, note="No answer in time", tls_days=3,
+    )  # fmt: skip
+    row.save()
+    counting.refresh([row], now)
+
+
+def test_page_api_and_csv_say_the_same(client: Client) -> None:
+    measure("up", "up", "degraded", "down", answer_ms=40, first_token_ms=900, tokens=21,
+            stream_ms=1_000)  # fmt: skip
+    found = client.get(f"{API}/health").json()
+    assert found["uptime"] == {"percent": "75.00", "probes": 4, "cells": 4}
+    assert found["first_token_ms"] == {"p50": 900, "p95": 900, "n": 4}
+    assert found["tokens_per_second"] == {"p50": "20.0", "p5": "20.0", "n": 4}
+    assert [cell["state"] for cell in found["cells"][-5:]] == [
+        "none", "up", "up", "degraded", "down",
+    ]  # fmt: skip
+    assert found["cells"][0] == {
+        **found["cells"][0], "state": "none", "uptime": None, "probes": 0, "answer_ms": None,
+    }  # fmt: skip
+    assert not found["example"] and found["now"]["note"] == "No answer in time"
+    rows = list(csv.DictReader(io.StringIO(client.get(f"{API}/health.csv").content.decode())))
+    assert len(rows) == 96
+    assert rows[-1]["state"] == "down" and rows[-1]["uptime_percent"] == "0.00"
+    assert rows[0]["state"] == "no data" and rows[0]["uptime_percent"] == ""
+    page = client.get(PAGE).content.decode()
+    assert "Up 75.00 % of the measured time in the last 24 hours" in page
+    assert "Half of its answers begin within 900 ms" in page
+    assert "96 cells of 15 minutes, oldest first: 2 up, 1 degraded, 1 down, 92 no data" in page
+    assert "3 days left" in page and "example data" not in page
+    service = client.get(API).json()
+    assert service["health"]["uptime"]["last_24h"] == found["uptime"]
+    assert client.get(f"/api/v1/services/inference/{PAUL}").json()["health"] is None
+
+
+def test_hostile_windows_and_unknown_services(client: Client) -> None:
+    assert client.get(f"{PAGE}?window=%00<script>").status_code == 200
+    assert client.get(f"{API}/health?window=1y").status_code == 422
+    assert client.get(f"/services/inference/{api_rows.ALICE}/performance").status_code == 404
+    for suffix in ("", ".csv"):
+        path = f"/api/v1/services/inference/{api_rows.ALICE}/health{suffix}"
+        assert client.get(path).status_code == 404
+    assert "It has not been probed yet" in client.get(PAGE).content.decode()
+    empty = client.get(f"{API}/health?window=90d").json()
+    assert len(empty["cells"]) == 90 and empty["now"]["state"] == "none"
+
+
+def test_an_answer_is_kept_until_something_was_measured(client: Client) -> None:
+    measure("up")
+    for path in (API, f"{API}/health"):
+        tag = client.get(path)["ETag"]
+        assert client.get(path, headers={"If-None-Match": tag}).status_code == 304
+        Health.objects.get(provider=PETRA).save()
+        assert client.get(path, headers={"If-None-Match": tag}).status_code == 200
+
+
+def test_the_number_of_queries_does_not_grow(
+    client: Client, django_assert_max_num_queries: Any
+) -> None:
+    examples.seed(ledger.services_of(PETRA))
+    for window in ("24h", "7d", "90d"):
+        with django_assert_max_num_queries(10):
+            assert client.get(f"{PAGE}?window={window}").status_code == 200
+        with django_assert_max_num_queries(9):
+            client.get(f"{API}/health?window={window}")
+
+
+def test_example_data_says_so_and_never_replaces_measurements(client: Client) -> None:
+    measure("down", "down")
+    real = set(Bucket.objects.values_list("pk", "good"))
+    now = timezone.now()
+    added = examples.seed(ledger.services_of(PETRA) + ledger.services_of(PAUL), now)
+    assert added > 2 * 90 + 2 * 200
+    assert real <= set(Bucket.objects.values_list("pk", "good"))
+    assert examples.seed(ledger.services_of(PAUL), now) == 0, "a second run adds nothing"
+    found = client.get(f"{API}/health").json()
+    assert found["example"] and found["now"]["example"] and found["now"]["state"] == "down"
+    marked = [cell for cell in found["cells"] if cell["example"]]
+    assert marked and all(cell["state"] != "none" for cell in marked)
+    page = client.get(PAGE).content.decode()
+    assert page.count("example data</span>") >= 4
+    rows = csv.DictReader(io.StringIO(client.get(f"{API}/health.csv").content.decode()))
+    assert {row["example_data"] for row in rows} == {"", "true"}
+    other = client.get(f"/api/v1/services/inference/{PAUL}").json()["health"]
+    assert other["example"] and other["uptime"]["last_90d"]["cells"] > 80 * 96
+    # Hours and days are told by the same outages.
+    hours = Bucket.objects.filter(provider=PAUL, span=3600, start__gte=now - 8 * DAY)
+    day = fold.floor(now, DAY) - 2 * DAY
+    within = [row for row in hours if day <= row.start < day + DAY]
+    whole = Bucket.objects.get(provider=PAUL, span=86_400, start=day)
+    assert abs(sum(row.answered for row in within) - whole.answered) <= 24
+    assert dt.timedelta(0) <= now - max(row.start for row in hours) < dt.timedelta(hours=2)
