@@ -13,8 +13,8 @@ from attestation.selectors import ServiceKey, StandingView, standing_of
 from ledger import selectors
 from ledger.records import ChangeEntry, Listing
 from marketplace import findings, formats, links, pages, parts, samples
-from marketplace.catalogue import page_number
 from marketplace.changes import ChangeRow
+from marketplace.filters import page_number
 from marketplace.selectors import latest_changes, reputation
 from marketplace.views import canonical
 
