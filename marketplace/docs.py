@@ -60,9 +60,13 @@ def html(slug: str) -> str:
     tokens = renderer.parse(source)
     for position, token in enumerate(tokens):
         if token.type == "heading_open":
-            text = tokens[position + 1].content.lower()
-            token.attrSet("id", re.sub(r"[^a-z0-9]+", "-", text).strip("-"))
+            token.attrSet("id", anchor(tokens[position + 1].content))
     return str(renderer.renderer.render(tokens, renderer.options, {}))
+
+
+def anchor(heading: str) -> str:
+    """The name by which a link jumps to a heading."""
+    return re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-")
 
 
 def markdown(request: HttpRequest, slug: str) -> HttpResponse:

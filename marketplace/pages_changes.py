@@ -9,8 +9,8 @@ from ledger.records import ChangeEntry
 from marketplace.changes import ChangeRow
 from marketplace.pages import ServiceHead
 from marketplace.parts import Chip, Link, Option, Pager
-from marketplace.pricehistory import Delta, Step
 from marketplace.selectors import service_types
+from probes.charts import Chart
 
 
 def change_rows(entries: Iterable[ChangeEntry], *, alone: bool) -> tuple[ChangeRow, ...]:
@@ -42,14 +42,13 @@ class ChangesPage:
 
 @dataclass(frozen=True)
 class ChangesTab:
-    """A service's tab Changes: what it cost, then everything that changed. `steps` stand newest
-    first; `older` is set where the first of them are not shown.
+    """A service's tab Changes: what it cost, then everything that changed. `chart` is None where
+    no price was ever recorded.
     """
 
     service: ServiceHead
-    steps: tuple[Step, ...]
-    older: bool
-    deltas: tuple[Delta, ...]
+    chart: Chart | None
+    windows: tuple[Link, ...]
     rows: tuple[ChangeRow, ...]
     pager: Pager
     sorts: tuple[Option, ...]

@@ -12,6 +12,7 @@ from typing import Any
 
 from ledger.records import ChangeEntry
 from marketplace import formats
+from probes import charts
 
 #: The changes that say something about prices; `type` decides their unit.
 KINDS = ("registered", "price", "type", "removed")
@@ -89,6 +90,65 @@ def deltas(found: Sequence[Step], now: dt.datetime, days: int = 30) -> tuple[Del
         direction = "up" if new.neuron > old.neuron else "down"
         said.append(Delta(new.label, direction, f"{change} {window}", title))
     return tuple(said)
+
+
+#: Windows of the chart, days; "" is everything.
+WINDOWS: Mapping[str, int | None] = {"30d": 30, "90d": 90, "365d": 365, "": None}
+
+
+def chart(found: Sequence[Step], now: dt.datetime, window: str, csv: str) -> charts.Chart | None:
+    """The steps of a window as a step line up to `now`; None where there never was a price. Prices
+    of another unit (the type changed) and times off the list are gaps.
+    """
+    priced = [step for step in found if step.prices]
+    if not priced:
+        return None
+    units = priced[-1].prices
+    days = WINDOWS[window]
+    since = now - dt.timedelta(days=days) if days else found[0].at
+    before = [step for step in found if step.at < since][-1:]
+    inside = [step for step in found if step.at >= since]
+    points = [charts.Point(since, _values(step, units)) for step in before]
+    points += [
+        charts.Point(
+            step.at,
+            _values(step, units, step.moved),
+            f"/tx/{step.tx_hash}" if step.tx_hash else "",
+            f"block {step.block:,}",
+        )
+        for step in inside
+    ]
+    last = (before + inside)[-1]
+    if now > points[-1].at:
+        points.append(charts.Point(now, _values(last, units)))
+    said = ", ".join(f"{one.label.lower()} {one.text}" for one in deltas(found, now))
+    return charts.Chart(
+        id="prices-over-time",
+        title=f"Price: {said}" if said else "Price: not listed now",
+        unit=f"0G per {units[0].unit}",
+        series=charts.series(*(price.label for price in units)),
+        points=tuple(points),
+        note=f"0G per {units[0].unit}, UTC. A price holds until the next transaction changes it.",
+        csv=csv,
+        step=True,
+    )
+
+
+def _values(
+    step: Step, units: Sequence[formats.Price], moved: Sequence[str] = ()
+) -> tuple[charts.Value, ...]:
+    if not step.prices:
+        return tuple(charts.Value("", "not listed") for _ in units)
+    if [price.unit for price in step.prices] != [price.unit for price in units]:
+        return tuple(charts.Value("", "another unit") for _ in units)
+    changes = moved or tuple("" for _ in step.prices)
+    return tuple(
+        charts.Value(
+            formats.exact(price.neuron).replace(",", ""),
+            f"{formats.amount(price.neuron)} 0G" + (f" ({change})" if change else ""),
+        )
+        for price, change in zip(step.prices, changes, strict=True)
+    )
 
 
 def percent(before: int, after: int) -> str:

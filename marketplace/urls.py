@@ -22,6 +22,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("sitemap.xml", sitemap.index, name="sitemap"),
     path("sitemap-<slug:section>-<int:number>.xml", sitemap.file, name="sitemap-file"),
     path("", include("marketplace.api_urls")),
+    path("", include("marketplace.urls_search")),
     path("", include("marketplace.urls_changes")),
     path("", include("accounts.urls")),
     path("", include("alerts.urls")),

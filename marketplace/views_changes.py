@@ -21,10 +21,8 @@ from marketplace.twins import twinned
 from marketplace.views import canonical
 from marketplace.views_service import listing_of
 
-#: Price steps in the table of one page.
-SHOWN_STEPS = 100
-#: How many rows of the history the steps are made of at most.
-READ_STEPS = 2_000
+#: How many rows of the history a chart is made of at most.
+READ_STEPS = 500
 _LAST_PAGE = MAX_DEPTH // selectors.PAGE_SIZE
 _OCCUPIED = ("Occupancy changed", "")
 
@@ -145,15 +143,27 @@ def service_changes(request: HttpRequest, kind: str, address: str) -> HttpRespon
     found = selectors.timeline(
         listing.provider, listing.serving, page=page_of(request), change=change
     )
-    steps = price_steps(listing)
+    window = request.GET.get("window", "90d")
+    window = window if window in pricehistory.WINDOWS else ""
     path = links.service_path(listing.kind, listing.provider, "changes")
     other = "" if listing.recommended else listing.service_name
     query = links.with_query("", service_name=other, change=change)
     page = ChangesTab(
         service=pages.service_head(listing, "changes"),
-        steps=steps[::-1][:SHOWN_STEPS],
-        older=len(steps) > SHOWN_STEPS,
-        deltas=pricehistory.deltas(steps, timezone.now()),
+        chart=pricehistory.chart(
+            price_steps(listing),
+            timezone.now(),
+            window,
+            links.with_query(f"{path}.csv", service_name=other, change="price"),
+        ),
+        windows=tuple(
+            parts.Link(
+                days.replace("d", " d") if days else "All",
+                links.with_query(path, service_name=other, change=change, window=days or "all"),
+                days == window,
+            )
+            for days in pricehistory.WINDOWS
+        ),
         rows=change_rows(found.items, alone=True),
         pager=parts.pager(
             found,

@@ -2,6 +2,7 @@
 import { startCopying } from "./copy.js";
 import { startCountdowns } from "./countdown.js";
 import { startLive } from "./live.js";
+import { startPalette } from "./palette.js";
 import { startTheme } from "./theme.js";
 import { startToasts } from "./toast.js";
 
@@ -9,23 +10,11 @@ startTheme();
 startCopying();
 startCountdowns();
 startLive();
+startPalette();
 startToasts();
 
 // Tabs that do not fit scroll; the one that is open should be seen.
 document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
-
-// "/" moves to the search box unless the visitor is typing.
-document.addEventListener("keydown", (event) => {
-  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.target.closest?.("input, textarea, select, [contenteditable]")) return;
-  const fields = [...document.querySelectorAll("[data-hotkey='/']")];
-  const field = fields.find((candidate) => candidate.offsetParent !== null);
-  if (field) {
-    event.preventDefault();
-    field.focus();
-    field.select();
-  }
-});
 
 // Native dialogs: open, close, and give the focus back.
 document.addEventListener("click", (event) => {

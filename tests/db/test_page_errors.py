@@ -54,12 +54,3 @@ def test_what_a_page_raises_becomes_a_page(raised: Exception, status: int, said:
 def test_a_failure_stays_a_failure() -> None:
     middleware: Any = designed_errors(lambda request: HttpResponse())
     assert middleware.process_exception(RequestFactory().get("/x"), ValueError("bug")) is None
-
-
-def test_search_leads_on_or_asks(client: Client) -> None:
-    factories.market(1)
-    assert b'data-testid="search-q"' in client.get("/search").content
-    assert b'data-testid="search-q"' in client.get("/search?q=%20").content
-    assert client.get("/search?q=qwen")["Location"] == "/?q=qwen"
-    provider = factories.address(0)
-    assert client.get(f"/search?q={provider.lower()}")["Location"] == f"/providers/{provider}"

@@ -51,6 +51,27 @@ def test_steps_hold_until_the_next_and_say_what_moved() -> None:
     assert deltas(found[3:], NOW)[1].text == "+4.1 % since it was listed"
 
 
+def test_a_chart_begins_with_the_price_that_held_and_ends_now() -> None:
+    registered = prices(500, 1000, service_type="chatbot", model="m")
+    found = steps(
+        [
+            change(90, "registered", None, registered),
+            change(60, "price", prices(500, 1000), prices(440, 1000)),
+            change(10, "removed", prices(440, 1000), None),
+        ],
+        "chatbot",
+    )
+    drawn = pricehistory.chart(found, NOW, "30d", "/x.csv")
+    assert drawn is not None and drawn.step and drawn.title == "Price: not listed now"
+    inputs = [(point.at, point.values[0].number) for point in drawn.points]
+    days = [(NOW - at).days for at, _ in inputs]
+    assert days == [30, 10, 0]
+    assert [number for _, number in inputs] == ["0.00000000044", "", ""]
+    whole = pricehistory.chart(found, NOW, "", "/x.csv")
+    assert whole is not None and [point.href[:4] for point in whole.points] == ["/tx/"] * 3 + [""]
+    assert whole.points[1].values[0].text.endswith("0G (−12 %)")
+
+
 def test_a_change_of_type_changes_the_unit_and_compares_nothing() -> None:
     found = steps(
         [
@@ -100,3 +121,7 @@ def test_nothing_stored_can_break_it(entries: list[tuple[str, Any, Any]], kind: 
     found = steps(listed, kind)
     assert all(len(step.moved) == len(step.prices) for step in found)
     deltas(found, NOW)
+    for window in pricehistory.WINDOWS:
+        drawn = pricehistory.chart(found, NOW, window, "")
+        assert (drawn is None) == (not any(step.prices for step in found))
+        assert drawn is None or all(len(p.values) == len(drawn.series) for p in drawn.points)

@@ -1,0 +1,217 @@
+"""What a visitor means by a word or a number: pages, documentation, models, services; an address,
+a transaction, a report or a task leads straight to its page.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+
+from attestation.models import Verification
+from ledger import selectors, statistics
+from ledger.models import SubAccount
+from marketplace import docs, formats, links, parts
+from marketplace.catalogue import count_of
+
+#: Characters of a question that are read; results shown of each sort.
+LENGTH, SHOWN = 200, 5
+
+_HASH = re.compile(r"0[xX][0-9a-fA-F]{64}", re.ASCII)
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
+
+#: Our own pages, with words by which people also look for them.
+PAGES = (
+    ("Services", "/", "listings catalogue marketplace home"),
+    ("Models", "/models", "llm"),
+    ("Providers", "/providers", "operators hosts"),
+    ("Changes", "/changes", "history feed atom prices news"),
+    ("Network", "/network", "statistics totals numbers contracts"),
+    ("Compare", "/compare", "side by side"),
+    ("Chat", "/playground/chat", "playground ask prompt"),
+    ("Images", "/playground/images", "playground pictures"),
+    ("Speech", "/playground/audio", "playground audio transcribe"),
+    ("Fine-tuning", "/fine-tuning", "train tasks"),
+    ("Funds", "/account", "balance deposit withdraw wallet money"),
+    ("Refunds", "/account/refunds", "retrieve collect unlock"),
+    ("Transactions", "/account/transactions", "history payments"),
+    ("Keys and tokens", "/account/keys", "api key secret"),
+    ("Alerts", "/account/alerts", "notifications rules webhook email"),
+    ("Verify", "/verify", "evidence attestation report signature"),
+    ("Status", "/status", "index health node lag"),
+    ("API", "/api/docs", "json openapi programs"),
+    ("Style guide", "/styleguide", "design"),
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A place to go. `note` says what it is."""
+
+    label: str
+    path: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Places of one sort; `more` leads to all of them where some are not shown."""
+
+    title: str
+    targets: tuple[Target, ...]
+    more: str = ""
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class Found:
+    """`direct`: the one page that is meant. `hint` explains a question that nothing answers."""
+
+    q: str
+    direct: str = ""
+    groups: tuple[Group, ...] = ()
+    hint: str = ""
+
+    @property
+    def count(self) -> int:
+        return sum(len(group.targets) for group in self.groups)
+
+
+def clean(text: str) -> str:
+    return text.replace("\x00", "").strip()[:LENGTH]
+
+
+def find(text: str) -> Found:
+    """Everything a question leads to (at most 8 queries)."""
+    q = clean(text)
+    if not q:
+        own = tuple(Target(label, path) for label, path, _ in PAGES[:6] if links.exists(path))
+        return Found("", groups=(Group("Pages", own),))
+    address = selectors.address_of(q)
+    if address is not None:
+        return _address(q, address)
+    if q[:2] in ("0x", "0X") and len(q) == 42:
+        return Found(q, hint="This address is mistyped: its checksum does not fit.")
+    if _HASH.fullmatch(q):
+        return Found(q, f"/tx/{q.lower()}", (_one("Transaction", q.lower(), f"/tx/{q.lower()}"),))
+    if _UUID.fullmatch(q):
+        return _number(q, uuid.UUID(q))
+    return _words(q)
+
+
+def _one(title: str, label: str, path: str) -> Group:
+    return Group(title, (Target(label, path),), count=1)
+
+
+def _address(q: str, address: str) -> Found:
+    """A provider's page where it ever listed something, else the account's."""
+    listed = selectors.services_of(address, include_removed=True)
+    account = links.account_path(address)
+    groups = []
+    if listed:
+        groups.append(_one("Provider", address, links.provider_path(address)))
+        shown = tuple(
+            Target(
+                parts.service_title(one),
+                parts.service_path(one),
+                parts.service_type_label(one) + (", removed" if one.removed else ""),
+            )
+            for one in listed[:SHOWN]
+        )
+        groups.append(Group("Services", shown, count=len(listed)))
+    if account:
+        groups.append(_one("Account", address, account))
+    direct = links.provider_path(address) if listed or not account else account
+    return Found(q, direct, tuple(groups))
+
+
+def _number(q: str, number: uuid.UUID) -> Found:
+    """A report of ours, or a fine-tuning task that some contract knows."""
+    path = f"/verifications/{number}"
+    if Verification.objects.filter(pk=number).exists():
+        return Found(q, path, (_one("Verification report", str(number), path),))
+    task = f"/fine-tuning/tasks/{number}"
+    held = SubAccount.current.filter(deliverables__contains=[{"id": str(number)}]).first()
+    if links.exists(task):
+        return Found(q, task, (_one("Fine-tuning task", str(number), task),))
+    if held is not None:
+        provider = links.provider_path(held.provider)
+        return Found(q, provider, (_one("Provider of this task", held.provider, provider),))
+    return Found(q, hint="No report and no fine-tuning task has this number.")
+
+
+def _words(q: str) -> Found:
+    words = q.lower().split()[:8]
+    version = selectors.listings_version()
+    query = selectors.ServiceQuery(q=q)
+    services = selectors.services(query, page_size=SHOWN, count=count_of(query, version))
+    models = statistics.models(q, page_size=SHOWN)
+    groups = (
+        Group(
+            "Models",
+            tuple(
+                Target(parts.name(row.model), links.model_path(row.model), _offers(row.providers))
+                for row in models.items
+                if links.model_path(row.model)
+            ),
+            links.with_query("/models", q=q) if models.count > SHOWN else "",
+            models.count,
+        ),
+        Group(
+            "Services",
+            tuple(
+                Target(
+                    parts.service_title(one),
+                    parts.service_path(one),
+                    f"{parts.service_type_label(one)}, {formats.short_address(one.provider)}",
+                )
+                for one in services.items
+            ),
+            links.with_query("/", q=q) if services.count else "",
+            services.count,
+        ),
+        _named("Pages", _own(words)),
+        _named("Documentation", _documents(words)),
+    )
+    return Found(q, groups=tuple(group for group in groups if group.targets))
+
+
+def _offers(providers: int) -> str:
+    return f"{providers} provider{'' if providers == 1 else 's'}"
+
+
+def _named(title: str, found: Iterable[Target]) -> Group:
+    targets = tuple(found)
+    return Group(title, targets[:SHOWN], count=len(targets))
+
+
+def _own(words: list[str]) -> Iterable[Target]:
+    for label, path, also in PAGES:
+        if _all_in(words, f"{label} {also}".lower()) and links.exists(path):
+            yield Target(label, path)
+
+
+def _documents(words: list[str]) -> Iterable[Target]:
+    """Pages whose title holds the words first, then single sections."""
+    titled = [(t, p, n) for t, p, n in _sections() if _all_in(words, t.lower())]
+    pages = {path for _, path, note in titled if not note}
+    for title, path, note in sorted(titled, key=lambda one: bool(one[2])):
+        if not note or path.partition("#")[0] not in pages:
+            yield Target(title, path, note)
+
+
+def _all_in(words: list[str], text: str) -> bool:
+    return all(word in text for word in words)
+
+
+@cache
+def _sections() -> tuple[tuple[str, str, str], ...]:
+    """Title, path and page of every heading of the documentation."""
+    found = []
+    for slug, title in docs.titles().items():
+        found.append((title, f"/docs/{slug}", ""))
+        for heading in re.findall(r"^##+ (.+)$", docs.sources()[slug], re.M):
+            found.append((heading, f"/docs/{slug}#{docs.anchor(heading)}", title))
+    return tuple(found)

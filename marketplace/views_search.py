@@ -1,0 +1,74 @@
+"""Doors of the search: the page, the palette's results, and one transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from accounts.history import KINDS
+from ledger.records import MovementEntry
+from marketplace import links, transactions
+from marketplace.changes import ChangeRow
+from marketplace.pages import SettlementRow
+from marketplace.pages_changes import change_rows
+from marketplace.search import find
+
+
+@require_safe
+def search(request: HttpRequest) -> HttpResponse:
+    """`/search?q=`: an address, transaction, report or task leads on; words list what they mean.
+    Without a question it is a field for one, which small screens have no room for in their header.
+    """
+    found = find(request.GET.get("q", ""))
+    if found.direct:
+        return HttpResponseRedirect(found.direct)
+    return render(request, "marketplace/search.html", {"page": found})
+
+
+@require_safe
+def palette(request: HttpRequest) -> HttpResponse:
+    """The same as a part of a page, for the palette."""
+    response = render(request, "marketplace/found.html", {"page": find(request.GET.get("q", ""))})
+    response["Cache-Control"] = "private, max-age=10"
+    return response
+
+
+@dataclass(frozen=True)
+class MovementLine:
+    user: str
+    path: str
+    label: str
+    entry: MovementEntry
+
+
+@dataclass(frozen=True)
+class TransactionPage:
+    """`/tx/{hash}`: what one transaction changed here."""
+
+    seen: transactions.Seen
+    changes: tuple[ChangeRow, ...]
+    settlements: tuple[SettlementRow, ...]
+    movements: tuple[MovementLine, ...]
+    sender_path: str
+
+
+@require_safe
+def transaction(request: HttpRequest, tx_hash: str) -> HttpResponse:
+    """A chain that does not answer is said by the site's own page for that."""
+    found = transactions.seen(tx_hash.lower())
+    if found is None:
+        raise Http404("The chain knows no transaction with this hash.")
+    page = TransactionPage(
+        seen=found,
+        changes=change_rows(found.changes, alone=False),
+        settlements=tuple(map(SettlementRow.of, found.settlements)),
+        movements=tuple(
+            MovementLine(user, links.account_path(user), KINDS.get(entry.kind, entry.kind), entry)
+            for user, entry in found.movements
+        ),
+        sender_path=links.account_path(found.sender),
+    )
+    return render(request, "marketplace/transaction.html", {"page": page})

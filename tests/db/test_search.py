@@ -1,0 +1,77 @@
+"""What a visitor types leads to what is meant, in a constant number of queries."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from marketplace import links, search
+from tests import factories
+from tests.db import report_world
+from tests.factories import ALICE, BOB, PETRA
+
+pytestmark = pytest.mark.django_db
+HASH = factories.tx_hash("change " + PETRA)
+
+
+def paths(q: str) -> list[str]:
+    return [target.path for group in search.find(q).groups for target in group.targets]
+
+
+def test_a_number_leads_to_its_page(client: Client) -> None:
+    factories.market(1)
+    factories.service(PETRA)
+    factories.service(factories.address("gone"), removed=True)
+    run = report_world.development()
+    held = str(uuid.uuid4())
+    factories.sub_account(BOB, PETRA, deliverables=[{"id": held}])
+    task = f"/fine-tuning/tasks/{held}"
+    for q, path in (
+        (PETRA, f"/providers/{PETRA}"),
+        (f"  {PETRA.lower()}\x00 ", f"/providers/{PETRA}"),
+        (factories.address("gone"), f"/providers/{factories.address('gone')}"),
+        (ALICE, f"/accounts/{ALICE}"),
+        (HASH.upper().replace("0X", "0x"), f"/tx/{HASH}"),
+        (str(run.pk).upper(), f"/verifications/{run.pk}"),
+        (held, task if links.exists(task) else f"/providers/{PETRA}"),
+    ):
+        assert client.get("/search", {"q": q})["Location"] == path
+        assert path in client.get("/palette", {"q": q}).content.decode()
+    mistyped = PETRA.replace("A", "a", 1)
+    assert "mistyped" in client.get("/search", {"q": mistyped}).content.decode()
+    assert "has this number" in client.get("/search", {"q": str(uuid.uuid4())}).content.decode()
+
+
+def test_words_find_models_services_pages_and_chapters(client: Client) -> None:
+    factories.market(12)
+    factories.service(PETRA, model="<b>evil</b> qwen")
+    assert "/models/qwen%2Fqwen-2.5-7b-instruct" in paths("QWEN 7b")
+    assert f"/services/inference/{PETRA}" in paths("evil")
+    assert paths("withdraw money")[0] == "/account"
+    assert "/docs/how-money-moves" in paths("money moves")
+    chapters = [path for path in paths("fresh verdict limits caching") if "#" in path]
+    assert chapters == [] and "/docs/api#limits-and-caching" in paths("limits caching")
+    text = client.get("/search?q=evil").content.decode()
+    assert "<b>evil" not in text and "&lt;b&gt;evil" in text
+    assert 'href="/?q=qwen"' in client.get("/search?q=qwen").content.decode()
+    assert "Nothing here is called" in client.get("/palette?q=zzzzzz").content.decode()
+    for q in ("", "%00", "x" * 3_000, "' OR 1=1--", "0x", "%F0%9F%92%A9", "100%_\\"):
+        assert client.get(f"/search?q={q}").status_code == 200
+    # Each place that search can name exists.
+    for q in ("", *(label for label, _, _ in search.PAGES)):
+        for path in paths(q):
+            assert links.exists(path.partition("#")[0].partition("?")[0]), path
+
+    def cost() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            client.get("/palette?q=a+b+qwen")
+        return len(captured)
+
+    few = cost()
+    for number in range(80):
+        factories.service(factories.address(f"more {number}"), model=f"qwen a b {number}")
+    assert cost() <= few + 2 and few <= 10  # a model was found: its types are read
