@@ -14,7 +14,7 @@ from attestation.models import Verification
 from ledger import selectors, statistics
 from ledger.models import SubAccount
 from marketplace import docs, formats, links, parts
-from marketplace.catalogue import count_of
+from marketplace.ranking import count_of
 
 #: Characters of a question that are read; results shown of each sort.
 LENGTH, SHOWN = 200, 5
