@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from inference.timings import Timings
 from ledger.records import Listing
 from marketplace import links
 from marketplace.pages import ServiceHead
@@ -53,11 +54,17 @@ class PerformanceTab:
     csv: str
     nothing: str
     unasked: str
+    shared: Timings
+    sharing: bool | None
+    here: str
     interval: str
 
 
-def performance(service: ServiceHead, history: History, interval: int) -> PerformanceTab:
-    """The page of one window; `interval`: seconds between probes of a service that is up."""
+def performance(
+    service: ServiceHead, history: History, shared: Timings, *, sharing: bool | None, interval: int
+) -> PerformanceTab:
+    """The page of one window; `interval`: seconds between probes of a service that is up,
+    `sharing`: whether the visitor shares times, None when nobody is signed in."""
     listing = service.listing
     csv = csv_path(listing, history.window.name)
     state, tone = _STATES[history.now.state]
@@ -76,6 +83,9 @@ def performance(service: ServiceHead, history: History, interval: int) -> Perfor
         csv=csv,
         nothing=_nothing(history),
         unasked=_unasked(listing, history),
+        shared=shared,
+        sharing=sharing,
+        here=window_path(listing, history.window.name),
         interval=f"{interval // 60} min" if interval >= 60 else f"{interval} s",
     )
 

@@ -37,6 +37,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(f"{_SERVICE}/settlements", views_service.settlements, name="service-settlements"),
     path(f"{_SERVICE}/use", views_service.use, name="service-use"),
     path(f"{_SERVICE}/raw", views_service.raw, name="service-raw"),
+    path("sharing", views_performance.sharing, name="sharing"),
     path("changes", views.changes, name="changes"),
     path("verifications/<uuid:id>", views_verification.report, name="verification"),
     path("verify", views_verify.verify, name="verify"),

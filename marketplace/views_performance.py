@@ -1,15 +1,19 @@
-"""The door of `/services/{kind}/{address}/performance`."""
+"""The doors of `/services/{kind}/{address}/performance`, and of the choice to share times."""
 
 from __future__ import annotations
 
 from django.conf import settings
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
-from django.views.decorators.http import require_safe
+from django.shortcuts import redirect, render
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_POST, require_safe
 
+from inference.timings import timings
 from marketplace import pages
 from marketplace.pages_performance import performance as page_of
 from marketplace.views_service import listing_of
+from probes import selectors, services
 from probes.history import DEFAULT, WINDOWS, history
 
 
@@ -22,5 +26,24 @@ def performance(request: HttpRequest, kind: str, address: str) -> HttpResponse:
     window = request.GET.get("window", "")
     found = history(listing, window if window in WINDOWS else DEFAULT)
     head = pages.service_head(listing, "performance")
-    page = page_of(head, found, settings.PROBE_INTERVAL_SECONDS)
+    user = request.user.pk if request.user.is_authenticated else None
+    page = page_of(
+        head,
+        found,
+        timings(listing.serving, listing.provider),
+        sharing=None if user is None else selectors.shares(user),
+        interval=settings.PROBE_INTERVAL_SECONDS,
+    )
     return render(request, "probes/performance.html", {"page": page})
+
+
+@require_POST
+def sharing(request: HttpRequest) -> HttpResponse:
+    """`/sharing`: let the times of one's answers count (`share=yes`), or no longer; back to `next`,
+    a page of ours."""
+    if not request.user.is_authenticated:
+        raise PermissionDenied("Sign in to choose what counts.")
+    services.share(request.user.pk, request.POST.get("share") == "yes")
+    back = request.POST.get("next", "")
+    ours = url_has_allowed_host_and_scheme(back, {request.get_host()}) and back.startswith("/")
+    return redirect(back if ours else "/")

@@ -161,3 +161,13 @@ class Health(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.provider} {self.state or 'no data'}"
+
+
+class Sharer(models.Model):
+    """Somebody who lets the times of their answers count (`inference.timings`), from then on."""
+
+    user = models.BigIntegerField(unique=True, help_text="primary key of a user")
+    since = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.user} since {self.since:%Y-%m-%d}"

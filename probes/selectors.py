@@ -14,7 +14,7 @@ from django.utils import timezone
 from attestation.selectors import ServiceKey
 from probes import fold
 from probes.bars import NO_BAR, Bar, bar_of
-from probes.models import Health
+from probes.models import Health, Sharer
 
 #: Without a probe for so long nothing is said about the present.
 STALE_AFTER = dt.timedelta(hours=2)
@@ -145,6 +145,11 @@ def _uptime(row: Health, window: str, silent: dt.timedelta) -> Uptime | None:
 def _spread(row: Health, name: str, edge: str) -> Spread | None:
     middle, number = getattr(row, f"{name}_p50"), getattr(row, f"{name}_n")
     return None if middle is None else Spread(middle, getattr(row, f"{name}_{edge}"), number)
+
+
+def shares(user: int) -> bool:
+    """Whether this user lets the times of their answers count (1 query)."""
+    return Sharer.objects.filter(user=user).exists()
 
 
 # --- for lists of services ------------------------------------------------------------------------

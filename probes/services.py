@@ -22,7 +22,7 @@ from net.client import Client
 from probes import asking, counting, fold
 from probes.asking import Found, Target
 from probes.errors import UnknownService
-from probes.models import Health, Probe, State
+from probes.models import Health, Probe, Sharer, State
 from probes.seen import FAILURES
 from probes.stream import tokens_per_10s
 
@@ -251,3 +251,14 @@ def speed_of(item: Found) -> int | None:
     """Tokens per 10 s that a look measured."""
     spoken = item.spoken
     return tokens_per_10s(spoken.tokens, spoken.stream_ms) if spoken else None
+
+
+# --- who shares -----------------------------------------------------------------------------------
+
+
+def share(user: int, wanted: bool) -> None:
+    """Let the times of this user's answers count from now on, or no longer. Idempotent."""
+    if wanted:
+        Sharer.objects.get_or_create(user=user, defaults={"since": timezone.now()})
+    else:
+        Sharer.objects.filter(user=user).delete()

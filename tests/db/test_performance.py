@@ -6,16 +6,21 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import io
+import uuid
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.utils import timezone
 
+from accounts.models import User
+from inference.models import Chat, State, Turn
+from inference.timings import Timings, timings
 from ledger import selectors as ledger
 from probes import counting, examples, fold
 from probes.fold import CELL, DAY
 from probes.models import Bucket, Health, Probe
+from probes.selectors import Spread
 from tests.db import api_rows
 from tests.db.api_rows import INFERENCE, PAUL, PETRA
 
@@ -137,3 +142,50 @@ def test_example_data_says_so_and_never_replaces_measurements(client: Client) ->
     whole = Bucket.objects.get(provider=PAUL, span=86_400, start=day)
     assert abs(sum(row.answered for row in within) - whole.answered) <= 24
     assert dt.timedelta(0) <= now - max(row.start for row in hours) < dt.timedelta(hours=2)
+
+
+# --- answers of people who share their times ------------------------------------------------------
+
+
+def answer(user: User, first_token_ms: int, **fields: Any) -> None:
+    chat = Chat.objects.get_or_create(owner=user, provider=PETRA)[0]
+    values = {"completion_tokens": 101, "total_ms": first_token_ms + 5_000, **fields}
+    Turn.objects.create(
+        chat=chat, prompt_key=uuid.uuid4(), state=State.ANSWERED, process="test", provider=PETRA,
+        serving=INFERENCE, url="", model="", input_price=1, output_price=1, max_tokens=10,
+        first_token_ms=first_token_ms, **values,
+    )  # fmt: skip
+
+
+def test_only_those_who_share_count_and_never_so_few_that_they_are_seen(client: Client) -> None:
+    measure("up")
+    people = [User.objects.for_address(api_rows.address(n)) for n in range(1, 5)]
+    for user in people:  # before anybody shared
+        answer(user, 9_000)
+    for user in people[:3]:
+        client.force_login(user)
+        page = client.get(PAGE).content.decode()
+        assert "You do not share yours" in page
+        done = client.post("/sharing", {"share": "yes", "next": f"{PAGE}?window=7d#shared"})
+        assert (done.status_code, done["Location"]) == (302, f"{PAGE}?window=7d#shared")
+    for n in range(9):
+        answer(people[n % 2], 100 * (n + 1))
+    assert timings(INFERENCE, PETRA) == Timings(), "nine answers of two people"
+    answer(people[1], 1_000)
+    assert timings(INFERENCE, PETRA) == Timings(), "ten answers of two people"
+    answer(people[2], 1_100, completion_tokens=None)
+    answer(people[3], 50_000)  # never shared
+    found = timings(INFERENCE, PETRA)
+    assert found.first_token == Spread(600, 1_100, 11)
+    assert found.tokens is None, "speeds of two people only"
+    assert "p50 600 ms, p95 1,100 ms, 11 answers" in client.get(PAGE).content.decode()
+    assert timings(INFERENCE, PAUL) == Timings()
+    # Taken back: out at once, also what was answered while it was shared.
+    for _ in range(2):
+        client.post("/sharing", {"share": "no", "next": "//evil.example/"})
+    assert timings(INFERENCE, PETRA) == Timings()
+    assert client.post("/sharing", {"next": "https://evil.example/"})["Location"] == "/"
+    client.logout()
+    assert client.post("/sharing", {"share": "yes"}).status_code == 403
+    assert "/sharing" not in client.get(PAGE).content.decode()
+    assert client.get("/sharing").status_code == 405
