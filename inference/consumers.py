@@ -1,7 +1,7 @@
 """`/ws/chat/{id}`: a thin reader and writer of one conversation. Answers belong to the hub.
 
 In:  {"type": "prompt", "key": uuid, "text", "provider"?, "also"?, "accept_signer"?, "again"?,
-      "options"?} (`inference.prompts`, `inference.options`) ·
+      "options"?, "pictures"?} (`inference.prompts`, `inference.options`) ·
      {"type": "stop", "turn"} ·
      {"type": "resume", "turn", "after"} (also as {"resume": turn, "after": seq})
 Out: {"type": "turn", "key", "turn", "turns", "refused"} ·
@@ -9,7 +9,7 @@ Out: {"type": "turn", "key", "turn", "turns", "refused"} ·
      {"type": "end", "turn", "seq", "state"} · {"type": "verdict", "turn", "seq", "verdict"} ·
      {"type": "reasoning", "turn", "seq", "text"} · {"type": "fence", "turn", "seq"} (ignore it) ·
      {"type": "block", "turn", "seq", "upto", "html"} ·
-     {"type": "error", "key", "code", "sentence", "href", "signer"?}
+     {"type": "error", "key", "code", "sentence", "href"?, "signer"?}
 Anything else closes the socket with a reason. Sending waits for a slow reader and for nobody else.
 """
 
@@ -123,8 +123,11 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
             raise Refused(BAD_MESSAGE, "unknown message") from None
         except ChatError as error:
             more = {"signer": error.signer} if isinstance(error, SignerChanged) else {}
-            told = {"code": error.code, "sentence": error.sentence, "href": error.href, **more}
-            await self._send(type="error", key=key, **told)
+            if error.href:
+                more["href"] = error.href
+            await self._send(
+                type="error", key=key, code=error.code, sentence=error.sentence, **more
+            )
             return
         turns = [opened.turn for opened in all_opened]
         await self._send(

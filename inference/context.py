@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from inference import conversations
+from inference import attachments, conversations
 from inference.models import Chat, State, Turn
 from inference.options import Options
-from inference.wire import Message
+from inference.wire import Message, Picture
 
 MAX_CONTEXT_CHARS = 96_000
 MAX_CONTEXT_TURNS = 200
@@ -23,12 +23,31 @@ class Context:
     left_out: int
 
 
-def messages(chat: Chat, parent: int | None, options: Options) -> list[Message]:
-    """Everything before the new question, system prompt first."""
+def messages(chat: Chat, parent: int | None, options: Options, pictures: int = 0) -> list[Message]:
+    """Everything before the new question, system prompt first, with at most so many pictures: the
+    newest. Where one was left out, the model is told so.
+    """
     said = [Message("system", options.system)] if options.system else []
-    for turn in context(chat, parent).turns:
-        said += [Message("user", turn.question), Message("assistant", turn.answer)]
+    turns = context(chat, parent).turns
+    going = _going(chat, turns, pictures)
+    for turn in turns:
+        files, left_out = going.get(turn.pk, ((), 0))
+        words = turn.question + (f"\n\n[not sent again: {left_out} pictures]" if left_out else "")
+        said += [Message("user", words, files), Message("assistant", turn.answer)]
     return said
+
+
+def _going(
+    chat: Chat, turns: tuple[Turn, ...], room: int
+) -> dict[int, tuple[tuple[Picture, ...], int]]:
+    """Per turn with pictures: those that go along, and how many do not."""
+    found = attachments.of_turns(chat, [turn.pk for turn in turns])
+    going: dict[int, tuple[tuple[Picture, ...], int]] = {}
+    for turn in sorted(found, reverse=True):
+        sent = tuple(attachments.part(file) for file in found[turn][:room])
+        room -= len(sent)
+        going[turn] = sent, len(found[turn]) - len(sent)
+    return going
 
 
 def context(chat: Chat, parent: int | None) -> Context:

@@ -34,9 +34,11 @@ class Cost:
     kind: Kind
 
 
-def most(tariff: fees.Tariff, request_bytes: int, max_tokens: int) -> int:
-    """The most one request can cost: its size as tokens, and an answer of full length."""
-    usage = fees.Usage(-(-request_bytes // _BYTES_PER_TOKEN), max_tokens)
+def most(tariff: fees.Tariff, request_bytes: int, max_tokens: int, picture_tokens: int = 0) -> int:
+    """The most one request can cost: its size (without pictures) as tokens, the pictures' tokens,
+    and an answer of full length.
+    """
+    usage = fees.Usage(-(-request_bytes // _BYTES_PER_TOKEN) + picture_tokens, max_tokens)
     return min(fees.chat_fee(tariff, usage), _MOST)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from accounts.models import User
-from inference import context, costs, readiness
+from inference import abilities, attachments, context, costs, readiness
+from inference.media.models import File
 from inference.models import Chat
 from inference.options import MAX_TOKENS, MOST_TOKENS
 from ledger import selectors as ledger
@@ -17,10 +19,17 @@ _REQUEST_BYTES = 160
 
 
 def estimate(
-    user: User | None, chat: Chat | None, *, provider: str, question_bytes: int, max_tokens: int
+    user: User | None,
+    chat: Chat | None,
+    *,
+    provider: str,
+    question_bytes: int,
+    max_tokens: int,
+    pictures: tuple[UUID, ...] = (),
 ) -> dict[str, Any]:
     """`tokens` (about), `most` and `free` (neuron as decimal strings; free is what may be spent
-    beyond the reserve, None for a visitor), `enough`, and `turns` that go along. Nothing where no
+    beyond the reserve, None for a visitor), `enough`, the `turns` and `pictures` that go along, and
+    the `context` that the provider says its model reads (tokens, 0 unknown). Nothing where no
     provider is chosen.
     """
     listing = readiness.chat_service(provider) if provider else None
@@ -31,13 +40,28 @@ def estimate(
     system = len(chat.options.system.encode()) if chat else 0
     size = question_bytes + said + system + _MESSAGE_BYTES * (2 * len(going) + 1) + _REQUEST_BYTES
     tariff = fees.tariff(listing.input_price, listing.output_price, listing.additional_info)
-    most = costs.most(tariff, size, min(max_tokens or MAX_TOKENS, MOST_TOKENS))
+    able = abilities.known(listing)
+    shown = _pictures(chat, [turn.pk for turn in going], pictures) if chat else []
+    shown = shown[: attachments.MOST] if able.pictures else []
+    longest = min(max_tokens or MAX_TOKENS, MOST_TOKENS)
+    most_shown = sum(attachments.most_tokens(x.width, x.height) for x in shown)
+    most = costs.most(tariff, size, longest, most_shown)
     position = ledger.position(user.address, listing.provider, listing.serving) if user else None
     free = max(0, position.spendable - fees.MINIMUM_RESERVE) if position else 0
     return {
-        "tokens": costs.tokens(question_bytes + said + system),
+        "tokens": costs.tokens(question_bytes + said + system)
+        + sum(attachments.tokens(x.width, x.height) for x in shown),
         "most": str(most),
         "free": str(free) if user else None,
         "enough": free >= most,
         "turns": len(going),
+        "pictures": len(shown),
+        "context": able.context,
     }
+
+
+def _pictures(chat: Chat, turns: list[int], chosen: tuple[UUID, ...]) -> list[File]:
+    """The newest first: those just chosen, then those of the conversation."""
+    before = attachments.of_turns(chat, turns)
+    new = attachments.unsent(chat, chosen)
+    return [*new, *(file for turn in sorted(before, reverse=True) for file in before[turn])]

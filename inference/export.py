@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 from django.utils import timezone
 
+from inference import attachments
 from inference.conversations import tree_of
+from inference.media.models import File
 from inference.models import Chat, State, Turn
 from inference.seals import Unreadable
 
@@ -23,7 +26,9 @@ VERSION = 1
 
 def document(chat: Chat) -> bytes:
     """The JSON file, every branch of the conversation included, oldest turn first."""
-    turns = [entry(turn) for turn in chat.turns.order_by("pk").iterator(chunk_size=20)]
+    rows = chat.turns.order_by("pk")
+    shown = attachments.of_turns(chat, list(rows.values_list("pk", flat=True)))
+    turns = [entry(turn, shown.get(turn.pk, ())) for turn in rows.iterator(chunk_size=20)]
     made = {
         "format": FORMAT,
         "version": VERSION,
@@ -36,8 +41,10 @@ def document(chat: Chat) -> bytes:
     return orjson.dumps(made, option=orjson.OPT_INDENT_2)
 
 
-def entry(turn: Turn) -> dict[str, Any]:
-    """One answer with its proof. Amounts are decimal strings of neuron."""
+def entry(turn: Turn, pictures: Sequence[File] = ()) -> dict[str, Any]:
+    """One answer with its proof. Amounts are decimal strings of neuron; the bytes of pictures are
+    in the request.
+    """
     response = _bytes(turn, "response")
     received = response is not None and _sha256(response) == turn.response_sha256
     return {
@@ -47,6 +54,10 @@ def entry(turn: Turn) -> dict[str, Any]:
         "ended_at": turn.ended_at.isoformat() if turn.ended_at else None,
         "state": turn.state,
         "question": turn.question,
+        "pictures": [
+            {"sha256": x.sha256, "type": x.media_type, "width": x.width, "height": x.height}
+            for x in pictures
+        ],
         "reasoning": turn.reasoning,
         "answer": turn.answer,
         "provider": turn.provider,
@@ -97,14 +108,16 @@ def markdown(chat: Chat) -> str:
     path = tree_of(chat).path(chat.leaf_id)
     turns = {turn.pk: turn for turn in chat.turns.filter(pk__in=path)}
     parts = [f"# {chat.title or 'Conversation'}\n"]
-    parts += [_section(turns[pk]) for pk in path if pk in turns]
+    shown = attachments.of_turns(chat, path)
+    parts += [_section(turns[pk], shown.get(pk, ())) for pk in path if pk in turns]
     return "\n".join(parts)
 
 
-def _section(turn: Turn) -> str:
+def _section(turn: Turn, pictures: Sequence[File]) -> str:
     signature = turn.signature if isinstance(turn.signature, dict) else {}
     facts = [
         ("Asked", turn.created_at.isoformat(timespec="seconds")),
+        *(("Picture SHA-256", file.sha256) for file in pictures),
         ("Provider", turn.provider),
         ("Model", turn.model),
         ("State", State(turn.state).label),

@@ -23,7 +23,16 @@ from django.conf import settings
 from django.db import DatabaseError, DataError, IntegrityError
 from redis.exceptions import RedisError
 
-from inference import blocks, relay, services, signatures, turnlog
+from inference import (
+    abilities,
+    attachments,
+    blocks,
+    readiness,
+    relay,
+    services,
+    signatures,
+    turnlog,
+)
 from inference.errors import ChatError, Closing, Unavailable
 from inference.failures import Failure
 from inference.models import Chat, Medium, State, Turn, Verdict
@@ -99,6 +108,7 @@ class Hub:
         return await asyncio.shield(asking)
 
     async def _ask(self, chat: Chat, text: str, given: dict[str, Any]) -> services.Opened:
+        await self._look(chat, given.get("provider", ""))
         opened: services.Opened = await database_sync_to_async(services.open_turn)(
             chat, text, process=self.process, **given
         )
@@ -107,6 +117,14 @@ class Hub:
             # only process that has what it takes to answer it.
             self._launch(opened.turn, opened.call)
         return opened
+
+    async def _look(self, chat: Chat, provider: str) -> None:
+        """Where pictures may be sent, know what the provider's model takes."""
+        if not await database_sync_to_async(attachments.involved)(chat):
+            return
+        service = database_sync_to_async(readiness.chat_service)
+        if (listing := await service(provider or chat.provider)) is not None:
+            await abilities.look(self.client, listing)
 
     async def ask_all(self, chat: Chat, prompt: Prompt) -> list[services.Opened]:
         """Ask every provider that a prompt names. Raises ChatError where the first cannot be asked;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from dataclasses import dataclass
 
@@ -12,6 +13,9 @@ from inference.seals import Unreadable
 
 SHOWN_CHARS = 60_000
 PATH = "/v1/proxy/chat/completions"
+#: A shell takes no longer argument; larger bodies are sent from a file.
+MAX_ARGUMENT = 60_000
+_PICTURE = re.compile(r"(data:image/[a-z]{1,8};base64,)([A-Za-z0-9+/=]{200,})")
 
 
 @dataclass(frozen=True)
@@ -71,25 +75,29 @@ def _raw(text: str, size: int) -> Raw:
 
 def _pretty(body: bytes) -> str:
     try:
-        return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+        text = json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+        return _PICTURE.sub(lambda found: f"{found[1]}… ({len(found[2]):,} characters)", text)
     except ValueError:
         return body.decode("utf-8", "replace")
 
 
 def _curl(url: str, body: bytes) -> str:
     """A shell command that sends exactly the same bytes; `ZG_KEY` is a key of one's own."""
+    text = body.decode("utf-8", "replace")
+    data = shlex.quote(text) if len(body) <= MAX_ARGUMENT else "@request.json"
     return (
         f"curl -N {shlex.quote(url)} \\\n"
         '  -H "Authorization: Bearer $ZG_KEY" \\\n'
         "  -H 'Content-Type: application/json' \\\n"
-        f"  --data-raw {shlex.quote(body.decode('utf-8', 'replace'))}"
+        f"  --data-{'raw' if len(body) <= MAX_ARGUMENT else 'binary'} {data}"
     )
 
 
 def _python(url: str, body: bytes) -> str:
+    data = repr(body) if len(body) <= MAX_ARGUMENT else 'open("request.json", "rb").read()'
     return (
         "import os\nfrom urllib.request import Request, urlopen\n\n"
-        f"request = Request(\n    {url!r},\n    data={body!r},\n"
+        f"request = Request(\n    {url!r},\n    data={data},\n"
         '    headers={"Authorization": "Bearer " + os.environ["ZG_KEY"],'
         ' "Content-Type": "application/json"},\n)\n'
         "with urlopen(request) as answer:\n    for line in answer:\n"

@@ -174,6 +174,8 @@ class Turn(models.Model):
     response_sealed = models.BinaryField(default=b"", help_text="the exact bytes received, packed")
     response_headers = models.JSONField(default=dict, help_text="as received, bounded: hostile")
     request_bytes = models.IntegerField(default=0)
+    picture_bytes = models.IntegerField(default=0, help_text="of the request, its pictures")
+    picture_tokens = models.IntegerField(default=0, help_text="that those can be at most")
     request_sha256 = models.CharField(max_length=64, default="")
     response_sha256 = models.CharField(
         max_length=700, default="", help_text="of several pictures: one each, with commas"
@@ -259,6 +261,11 @@ class Turn(models.Model):
     def response(self) -> bytes:
         """b"" where it was not kept. Raises seals.Unreadable."""
         return self.chat.box.unpack("response", self.response_sealed)
+
+    @property
+    def text_bytes(self) -> int:
+        """The request without its pictures."""
+        return self.request_bytes - self.picture_bytes
 
     @property
     def can_be_asked_again(self) -> bool:

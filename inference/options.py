@@ -60,8 +60,14 @@ class Options:
             verified=given.get("verified") in (True, "on", "1", "true"),
         )
 
-    def wire(self) -> dict[str, Any]:
-        """What goes into the request besides model, messages and max_tokens."""
+    def wire(self, taken: tuple[str, ...] | None = None) -> dict[str, Any]:
+        """What goes into the request besides model, messages and max_tokens; of it only what is
+        `taken` where the provider says which parameters its model knows.
+        """
+        wanted = self._wanted()
+        return {k: v for k, v in wanted.items() if taken is None or k in taken}
+
+    def _wanted(self) -> dict[str, Any]:
         return {
             **({"temperature": float(self.temperature)} if self.temperature else {}),
             **({"top_p": float(self.top_p)} if self.top_p else {}),

@@ -12,10 +12,12 @@ from django.conf import settings
 
 from accounts import money
 from attestation.selectors import DEVELOPMENT, StandingView
+from inference.abilities import NOTHING, Abilities
 from inference.models import Chat, Medium
 from inference.options import PRESETS, Options, Preset
 from inference.pages_turn import Asked
 from inference.presets import Own
+from inference.prompts import MAX_PICTURES
 from inference.readiness import Readiness
 from ledger.records import Listing
 from protocol import fees
@@ -164,6 +166,8 @@ class ChatPage:
     new_signer: str = ""
     presets: tuple[Preset, ...] = PRESETS
     own_presets: tuple[Own, ...] = ()
+    abilities: Abilities = NOTHING
+    most_pictures: int = MAX_PICTURES
 
 
 @dataclass(frozen=True)

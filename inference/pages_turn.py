@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 
 from inference import markdown, words
 from inference.branches import Place
+from inference.media.models import File
 from inference.models import FeeKind, State, Turn, Verdict
 from inference.words import Explanation
 
@@ -211,6 +212,7 @@ class Asked:
     answers: tuple[TurnView, ...]
     cut: bool
     last: bool
+    pictures: tuple[File, ...] = ()
 
     @classmethod
     def of(
@@ -223,6 +225,7 @@ class Asked:
         last: bool = True,
         others: tuple[Other, ...] = (),
         oldest: tuple[Turn, ...] = (),
+        pictures: tuple[File, ...] = (),
     ) -> Self:
         """`columns` holds the turns of `place.columns` by id."""
         shown = [columns[pk] for pk in place.columns if pk in columns] or [turn]
@@ -236,6 +239,7 @@ class Asked:
             ),
             cut=cut,
             last=last,
+            pictures=pictures,
         )
 
     @property

@@ -10,6 +10,7 @@ from uuid import UUID, uuid5
 from inference.errors import BadPrompt
 from inference.options import Options
 
+MAX_PICTURES = 4
 _MAX_ADDRESS_CHARS = 42
 
 
@@ -20,7 +21,8 @@ class Malformed(BadPrompt):
 @dataclass(frozen=True)
 class Prompt:
     """`key` is the page's own id of it: the same key is the same question. `again` names the turn
-    of which this is another version, `also` a second provider. `options` None: as the last time.
+    of which this is another version, `also` a second provider, `pictures` what was kept for it
+    (`inference.attachments`). `options` None: as the last time.
     """
 
     key: UUID
@@ -30,6 +32,7 @@ class Prompt:
     accept_signer: str = ""
     again: int | None = None
     options: Options | None = None
+    pictures: tuple[UUID, ...] = ()
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
@@ -52,6 +55,7 @@ class Prompt:
             accept_signer=_address(given, "accept_signer"),
             again=again,
             options=None if options is None else Options.of(options),
+            pictures=_pictures(given.get("pictures")),
         )
 
     def questions(self) -> list[dict[str, Any]]:
@@ -62,10 +66,18 @@ class Prompt:
             "accept_signer": self.accept_signer,
             "again": self.again,
             "options": self.options,
+            "pictures": self.pictures,
         }
         if not self.also:
             return [first]
-        second = {**first, "prompt_key": uuid5(self.key, "also"), "provider": self.also, "lane": 1}
+        # The first one's pictures are the second's too, as for any other version of a question.
+        second = {
+            **first,
+            "pictures": (),
+            "prompt_key": uuid5(self.key, "also"),
+            "provider": self.also,
+            "lane": 1,
+        }
         return [{**first, "batch": self.key}, {**second, "batch": self.key}]
 
 
@@ -76,6 +88,14 @@ def _address(given: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str) or len(value) > _MAX_ADDRESS_CHARS:
         raise Malformed("Choose a provider that offers chat.")
     return value
+
+
+def _pictures(value: object) -> tuple[UUID, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or len(value) > MAX_PICTURES:
+        raise Malformed(f"Up to {MAX_PICTURES} pictures in one question.")
+    return tuple(_uuid(item) for item in value)
 
 
 def _uuid(value: object) -> UUID:

@@ -64,6 +64,7 @@ def check(
     listing: Listing | None,
     request_bytes: int = 0,
     max_tokens: int = MAX_TOKENS,
+    picture_tokens: int = 0,
     *,
     fee: int | None = None,
 ) -> Readiness:
@@ -85,7 +86,7 @@ def check(
     have = position.spendable if position else 0
     tariff = fees.tariff(listing.input_price, listing.output_price, listing.additional_info)
     if fee is None:
-        fee = costs.most(tariff, request_bytes or _USUAL_REQUEST_BYTES, max_tokens)
+        fee = costs.most(tariff, request_bytes or _USUAL_REQUEST_BYTES, max_tokens, picture_tokens)
     need = fees.MINIMUM_RESERVE + fee
     if have < need:
         return Readiness("not_funded", have, need, purse.available)

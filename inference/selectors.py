@@ -13,7 +13,18 @@ from accounts import keys
 from accounts.models import User
 from attestation import selectors as attestation
 from attestation.selectors import UNKNOWN, ServiceKey, standing_of
-from inference import access, context, conversations, costs, guard, presets, readiness, search
+from inference import (
+    abilities,
+    access,
+    attachments,
+    context,
+    conversations,
+    costs,
+    guard,
+    presets,
+    readiness,
+    search,
+)
 from inference.branches import Tree
 from inference.errors import ChatError, SignerChanged
 from inference.models import Chat, Medium, State, Turn
@@ -80,6 +91,7 @@ def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -
         left_out=left_out,
         settings=settings,
         own_presets=saved,
+        abilities=abilities.known(service),
         choices=tuple(
             ServiceOption(x.provider, x.model, x.input_price, x.output_price, x is service)
             for x in listings
@@ -135,6 +147,7 @@ def _thread(chat: Chat | None, listings: list[Listing]) -> tuple[tuple[Asked, ..
     shown = path[-SHOWN_TURNS:]
     places = {pk: tree.place(pk) for pk in shown}
     turns = _turns(chat, {pk for place in places.values() for pk in place.columns})
+    pictures = attachments.of_turns(chat, shown)
     going = context.context(chat, chat.leaf_id)
     sent = {turn.pk for turn in going.turns}
     first_sent = min(sent, default=next((pk for pk in path if pk > chat.forgotten), 0))
@@ -152,6 +165,7 @@ def _thread(chat: Chat | None, listings: list[Listing]) -> tuple[tuple[Asked, ..
             last=pk == path[-1],
             others=alternatives(turns[pk], listings) if pk == path[-1] else (),
             oldest=_oldest(turns[pk]) if pk == path[-1] else (),
+            pictures=tuple(pictures.get(pk, ())),
         )
         for pk in shown
         if pk in turns
@@ -178,6 +192,7 @@ def asked(turn: Turn) -> Asked:
         last=last,
         others=alternatives(turn, chat_listings()) if failed else (),
         oldest=_oldest(turn),
+        pictures=tuple(attachments.of_turns(chat, [turn.pk]).get(turn.pk, ())),
     )
 
 
@@ -195,11 +210,11 @@ def alternatives(turn: Turn, listings: list[Listing]) -> tuple[Other, ...]:
     """
     if turn.state not in (State.FAILED, State.CUT_OFF):
         return ()
-    maximum = costs.most(_tariff(turn), turn.request_bytes, turn.max_tokens)
+    maximum = _most(_tariff(turn), turn)
     found = [x for x in listings if x.provider != turn.provider and x.tee_signer_acknowledged]
-    prices = {
-        x.provider: costs.most(_tariff(x), turn.request_bytes, turn.max_tokens) for x in found
-    }
+    if turn.picture_tokens:
+        found = [x for x in found if abilities.known(x).pictures]
+    prices = {x.provider: _most(_tariff(x), turn) for x in found}
     found.sort(key=lambda x: (x.model != turn.model, prices[x.provider]))
     found = found[:SHOWN_OTHERS]
     known = attestation.standings([ServiceKey.of(x) for x in found])
@@ -213,6 +228,10 @@ def alternatives(turn: Turn, listings: list[Listing]) -> tuple[Other, ...]:
         )
         for x in found
     )
+
+
+def _most(tariff: fees.Tariff, turn: Turn) -> int:
+    return costs.most(tariff, turn.text_bytes, turn.max_tokens, turn.picture_tokens)
 
 
 def _tariff(service: Turn | Listing) -> fees.Tariff:

@@ -15,10 +15,22 @@ from accounts import crypto, keys, limits
 from accounts.errors import TooMany
 from accounts.models import User
 from attestation import verify
-from inference import context, conversations, costs, guard, readiness, seals, wire
+from inference import (
+    abilities,
+    attachments,
+    context,
+    conversations,
+    costs,
+    guard,
+    readiness,
+    seals,
+    wire,
+)
+from inference.abilities import Abilities
 from inference.conversations import TITLE_CHARS
 from inference.errors import BadPrompt, Busy, NotReady, SignerChanged
 from inference.failures import Failure
+from inference.media.models import File
 from inference.models import Chat, FeeKind, Medium, State, Turn, Verdict
 from inference.options import Options
 from inference.relay import Call, Record
@@ -74,12 +86,15 @@ def open_turn(
     options: Options | None = None,
     batch: UUID | None = None,
     lane: int = 0,
+    pictures: tuple[UUID, ...] = (),
 ) -> Opened:
     """Write down a question as an open turn and say what to send for it.
 
     The same `prompt_key` in the same chat is the same turn, whoever sends it again. The turn
     follows the shown branch; with `again` it is another version of that turn instead (with its
-    question, where `text` is empty). Turns asked side by side share a `batch` and differ in `lane`.
+    question, where `text` is empty, and its pictures). `pictures` were kept before
+    (`inference.attachments`) and go to models only that say they take some.
+    Turns asked side by side share a `batch` and differ in `lane`.
     When the provider's signer changed within the chat, `accept_signer` must name the new one.
     Raises BadPrompt, NotReady (with the gate's code), SignerChanged or Busy.
     """
@@ -92,16 +107,24 @@ def open_turn(
     options = options or chat.options
     provider = ledger.address_of(provider or chat.provider) or ""
     listing = readiness.chat_service(provider)
+    files = attachments.wanted(chat, pictures, again)
+    able = abilities.known(listing)
+    messages = _messages(chat, parent, question, files, options, able)
     body = wire.request_body(
         model=listing.model if listing else "",
-        messages=[*context.messages(chat, parent, options), Message("user", question)],
+        messages=messages,
         max_tokens=options.max_tokens,
-        options=options.wire(),
+        options=options.wire(able.parameters),
     )
+    shown = [picture for message in messages for picture in message.pictures]
+    picture_bytes = sum(len(picture.url) for picture in shown)
+    picture_tokens = sum(picture.most_tokens for picture in shown)
     signer = guard.signer_of(listing) if listing else None
     if listing is not None and options.verified:
         guard.check(listing, signer)  # before anybody is asked to send money there
-    state = readiness.check(chat.owner, listing, len(body), options.max_tokens)
+    state = readiness.check(
+        chat.owner, listing, len(body) - picture_bytes, options.max_tokens, picture_tokens
+    )
     if listing is None or not state.ready:
         raise NotReady(state.code, NOT_READY[state.code])
     _check_signer(chat, provider, signer, accept_signer)
@@ -110,14 +133,38 @@ def open_turn(
     turn.process, turn.prompt_key = process, prompt_key
     turn.parent_id = parent
     turn.max_tokens, turn.batch, turn.lane = options.max_tokens, batch, lane
+    turn.picture_bytes, turn.picture_tokens = picture_bytes, picture_tokens
     try:
-        _insert(chat, turn, question, options)
+        _insert(chat, turn, question, options, files)
     except IntegrityError:
         before = _asked_before(chat, prompt_key)
         if before is None:
             raise Busy("An answer is still being written in this conversation.") from None
         return Opened(before, None)
     return Opened(turn.pk, Call(listing.url, header, body))
+
+
+def _messages(
+    chat: Chat,
+    parent: int | None,
+    question: str,
+    files: list[File],
+    options: Options,
+    able: Abilities,
+) -> list[Message]:
+    """The conversation with its new question. Raises BadPrompt where nobody looks at pictures."""
+    if files and not able.pictures:
+        raise BadPrompt(
+            "This provider does not say that its model looks at pictures. Remove them, or choose "
+            "another provider."
+        )
+    try:
+        parts = tuple(attachments.part(file) for file in files)
+        room = attachments.MOST - len(parts) if able.pictures else 0
+        said = context.messages(chat, parent, options, room)
+    except seals.Unreadable:
+        raise BadPrompt("This conversation has ended. Begin a new one.") from None
+    return [*said, Message("user", question, parts)]
 
 
 def _place(chat: Chat, text: str, again: int | None) -> tuple[int | None, str]:
@@ -195,7 +242,7 @@ def _turn(
     )
 
 
-def _insert(chat: Chat, turn: Turn, question: str, options: Options) -> None:
+def _insert(chat: Chat, turn: Turn, question: str, options: Options, files: list[File]) -> None:
     """Store a new turn. Raises Busy, or IntegrityError where its key or lane is taken."""
     with transaction.atomic():
         # The owner's row orders concurrent prompts of one person, so the limit is exact.
@@ -206,6 +253,7 @@ def _insert(chat: Chat, turn: Turn, question: str, options: Options) -> None:
         if chat.turns.count() >= MAX_TURNS:
             raise BadPrompt(f"A conversation holds {MAX_TURNS:,} answers. Begin a new one.")
         turn.save(force_insert=True)
+        attachments.attach(turn, files)
         if turn.lane:
             return  # the first column is the one that goes on, until another is chosen
         chat.provider, chat.asked = turn.provider, True
@@ -239,7 +287,7 @@ def end_turn(turn_id: int, state: State, record: Record, failure: Failure | None
         text=text,
         finished=state == State.ANSWERED,
         failure=failure,
-        maximum=costs.most(tariff, turn.request_bytes, turn.max_tokens),
+        maximum=costs.most(tariff, turn.text_bytes, turn.max_tokens, turn.picture_tokens),
     )
     usage = record.usage
     # Nobody is left to ask for a signature, and there would be nothing whole to compare it with.
@@ -302,7 +350,7 @@ def cut_off(turn_id: int, text: str, reasoning: str = "") -> bool:
         state=State.CUT_OFF,
         **_sealed(turn.chat, record, None),
         # What a program's request can cost was counted against its token when it was opened.
-        fee=turn.fee or costs.most(tariff, turn.request_bytes, turn.max_tokens),
+        fee=turn.fee or costs.most(tariff, turn.text_bytes, turn.max_tokens, turn.picture_tokens),
         fee_kind=FeeKind.UNKNOWN,
         failure="interrupted",
         verdict=Verdict.NOT_COMPARABLE,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
-from inference import views, views_chats, views_log, views_presets, views_turns
+from inference import views, views_chats, views_log, views_pictures, views_presets, views_turns
 
 app_name = "inference"
 
@@ -19,6 +19,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("playground/chat/estimate", views.estimate, name="estimate"),
     path(_CHAT, views.chat, name="chat"),
     path(f"{_CHAT}/send", views.send, name="send"),
+    path("playground/chat/able", views_pictures.able, name="able"),
+    path(f"{_CHAT}/pictures", views_pictures.add, name="add_picture"),
     path(f"{_CHAT}/rename", views_chats.rename, name="rename"),
     path(f"{_CHAT}/delete", views_chats.delete, name="delete"),
     path(f"{_CHAT}/undo", views_chats.undo, name="undo"),
@@ -33,6 +35,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(f"{_TURN}/show", views_turns.show, name="show"),
     path(f"{_TURN}/forget", views_turns.forget, name="forget"),
     path(f"{_TURN}/inspect", views_log.inspect, name="inspect"),
+    path(f"{_TURN}/request.json", views_log.request_body, name="request_body"),
     path("playground/presets", views_presets.own, name="presets"),
     path("playground/presets/<int:preset>/delete", views_presets.delete, name="preset_delete"),
     path("playground/presets/<int:preset>/undo", views_presets.undo, name="preset_undo"),

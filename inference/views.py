@@ -4,9 +4,11 @@ does asking (by form).
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID, uuid4
 
 from asgiref.sync import sync_to_async
+from django.core.files.uploadedfile import UploadedFile
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -14,13 +16,15 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.models import User
-from inference import access, conversations, estimates, readiness, selectors, services
+from inference import access, attachments, conversations, estimates, readiness, selectors, services
 from inference.errors import BadPrompt, ChatError
 from inference.hub import hub
 from inference.media import services as media
+from inference.media import uploads
+from inference.media.models import File
 from inference.models import Chat, Medium, Turn
 from inference.options import Options
-from inference.prompts import Prompt
+from inference.prompts import MAX_PICTURES, Prompt
 from inference.search import MAX_WORDS_CHARS
 from inference.selectors import Visit
 from ledger import selectors as ledger
@@ -92,6 +96,9 @@ async def _ask(request: HttpRequest, chat: Chat) -> list[int]:
     own = hub()
     await own.start()
     given = request.POST
+    chosen = [str(pk) for pk in _ids(given.get("pictures", ""))]
+    for file in request.FILES.getlist("pictures")[: MAX_PICTURES + 1]:
+        chosen.append(str((await sync_to_async(kept_picture)(chat, file)).pk))
     settings = {name: given[name] for name in Options.__dataclass_fields__ if name in given}
     prompt = Prompt.of(
         {
@@ -103,6 +110,7 @@ async def _ask(request: HttpRequest, chat: Chat) -> list[int]:
             "again": int(given["again"]) if given.get("again", "").isdecimal() else None,
             # The form without its settings (a retry button) asks as before.
             "options": settings if "max_tokens" in given else None,
+            "pictures": chosen,
         }
     )
     return [opened.turn for opened in await own.ask_all(chat, prompt)]
@@ -152,6 +160,7 @@ def estimate(request: HttpRequest) -> HttpResponse:
             provider=ledger.address_of(given.get("provider", "")) or "",
             question_bytes=_number(given.get("bytes")),
             max_tokens=_number(given.get("max_tokens")),
+            pictures=_ids(given.get("pictures", ""))[:MAX_PICTURES],
         )
     )
 
@@ -160,11 +169,24 @@ def _number(text: str | None) -> int:
     return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 9 else 0
 
 
+def _ids(text: str) -> tuple[UUID, ...]:
+    """The ids in a list with commas; what is none is left out."""
+    return tuple(UUID(word) for word in text.split(",")[:20] if _is_uuid(word))
+
+
 def _is_uuid(text: str) -> bool:
     try:
         return bool(UUID(text))
     except ValueError:
         return False
+
+
+def kept_picture(chat: Chat, file: UploadedFile[Any]) -> File:
+    """An uploaded picture, kept for the next question. Raises BadPrompt."""
+    name = file.name or "The file"
+    if (file.size or 0) > uploads.MAX_UPLOAD_BYTES:
+        raise BadPrompt(f"{name[-60:]} is too large; use {uploads.RULE}.")
+    return attachments.keep(chat, file.read(), name)
 
 
 # --- what the chat's other doors share ------------------------------------------------------------

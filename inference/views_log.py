@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
@@ -13,6 +13,7 @@ from inference import access, inspector, requests
 from inference.media.views_works import path_of
 from inference.models import Medium, Turn
 from inference.requests import Filter
+from inference.seals import Unreadable
 from inference.views import session_of, turn_of, user_of
 
 #: A file holds so many of the newest requests; filters reach the older ones.
@@ -49,6 +50,19 @@ def log_csv(request: HttpRequest) -> HttpResponse:
         content_type="text/csv; charset=utf-8; header=present",
     )
     answer["Content-Disposition"] = 'attachment; filename="requests.csv"'
+    return answer
+
+
+@never_cache
+@require_GET
+def request_body(request: HttpRequest, turn: int) -> HttpResponse:
+    """The exact bytes that were sent, as a file."""
+    try:
+        body = turn_of(request, turn).request
+    except Unreadable:
+        raise Http404("the conversation's key is gone") from None
+    answer = HttpResponse(body, content_type="application/json")
+    answer["Content-Disposition"] = 'attachment; filename="request.json"'
     return answer
 
 

@@ -31,11 +31,27 @@ class BadStream(Exception):
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A picture inside a message: a `data:` URL, and the most tokens it can be."""
+
+    url: str
+    most_tokens: int
+
+
+@dataclass(frozen=True)
 class Message:
-    """One message of a conversation."""
+    """One message of a conversation; with pictures it is sent in parts."""
 
     role: Role
     content: str
+    pictures: tuple[Picture, ...] = ()
+
+    @property
+    def parts(self) -> str | list[dict[str, Any]]:
+        if not self.pictures:
+            return self.content
+        shown = [{"type": "image_url", "image_url": {"url": x.url}} for x in self.pictures]
+        return [{"type": "text", "text": self.content}, *shown]
 
 
 @dataclass(frozen=True)
@@ -67,7 +83,7 @@ def request_body(
     """
     document: dict[str, Any] = {
         "model": model,
-        "messages": [{"role": m.role, "content": m.content} for m in messages],
+        "messages": [{"role": m.role, "content": m.parts} for m in messages],
         **(options or {}),
         "max_tokens": max_tokens,
         "stream": True,

@@ -6,6 +6,7 @@ import uuid
 from typing import ClassVar
 
 from django.db import models
+from django.utils import timezone
 
 
 class Role(models.TextChoices):
@@ -15,6 +16,7 @@ class Role(models.TextChoices):
     SOURCE = "source", "the picture to edit"
     MASK = "mask", "where to edit"
     SPOKEN = "spoken", "a piece of the recording"
+    ASKED = "asked", "a picture in a question of a chat"
 
 
 class File(models.Model):
@@ -38,6 +40,7 @@ class File(models.Model):
     seed = models.CharField(max_length=20, default="", help_text="as the provider says")
     start_ms = models.BigIntegerField(default=0, help_text="of a recording's piece")
     length_ms = models.BigIntegerField(default=0)
+    made_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [

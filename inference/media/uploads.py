@@ -86,6 +86,18 @@ def cleaned(data: bytes, name: str) -> Picture:
     """A person's picture as a new PNG: turned upright, scaled to LONGEST_SIDE, and with nothing of
     the old file but its pixels (no place, no camera, no text). Raises BadPrompt, naming the file.
     """
+    picture = upright(data, name)
+    picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
+    if min(picture.size) < LEAST_SIDE:
+        name = name[-60:] or "The file"
+        raise BadPrompt(f"{name} is too narrow: each side needs {LEAST_SIDE} pixels or more.")
+    bare = Image.new("RGBA", picture.size)
+    bare.paste(picture)
+    return _as_png(bare)
+
+
+def upright(data: bytes, name: str) -> Image.Image:
+    """The pixels of an uploaded file, turned upright (RGBA). Raises BadPrompt, naming the file."""
     name = name[-60:] or "The file"
     if len(data) > MAX_UPLOAD_BYTES:
         raise BadPrompt(f"{name} is larger than {MAX_UPLOAD_BYTES >> 20} MB; use {RULE}.")
@@ -96,17 +108,11 @@ def cleaned(data: bytes, name: str) -> Picture:
         with _opened(data, found) as image:
             _check_size(image, name)
             image.load()
-            upright = ImageOps.exif_transpose(image).convert("RGBA")
+            return ImageOps.exif_transpose(image).convert("RGBA")
     except NoPicture as error:
         raise BadPrompt(f"{name} is {error}; use {RULE}.") from None
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError):
         raise BadPrompt(f"{name} is damaged: its pixels cannot be read.") from None
-    upright.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
-    if min(upright.size) < LEAST_SIDE:
-        raise BadPrompt(f"{name} is too narrow: each side needs {LEAST_SIDE} pixels or more.")
-    bare = Image.new("RGBA", upright.size)
-    bare.paste(upright)
-    return _as_png(bare)
 
 
 def drawn(mask: Mask, width: int, height: int) -> Picture:

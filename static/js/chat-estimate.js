@@ -1,5 +1,6 @@
 // What the question being written may cost at most. Only its size leaves the page, not its words.
 import { form, input, provider } from './chat-composer.js';
+import { ids } from './chat-pictures.js';
 
 const PAUSE = 300;
 const root = document.getElementById('chat');
@@ -24,13 +25,15 @@ async function update() {
   const bytes = new TextEncoder().encode(input.value).length;
   line.hidden = !bytes;
   if (!bytes) return;
-  const query = new URLSearchParams({ provider: provider.value, chat: root.dataset.chat, bytes, max_tokens: form.elements.max_tokens.value });
+  const query = new URLSearchParams({ provider: provider.value, chat: root.dataset.chat, bytes, max_tokens: form.elements.max_tokens.value, pictures: ids() });
   const response = await fetch(`${root.dataset.estimates}?${query}`, { credentials: 'same-origin' }).catch(() => null);
   const said = response?.ok ? await response.json() : {};
   if (mine !== number) return;
   line.hidden = !said.most;
   if (!said.most) return;
-  line.textContent = `About ${count(said.tokens, 'token')}${said.turns ? `, ${count(said.turns, 'earlier answer')} included` : ''}. Up to ${amount(said.most)} 0G`
+  const full = said.context && said.tokens > said.context;
+  const with_ = [said.turns && count(said.turns, 'earlier answer'), said.pictures && count(said.pictures, 'picture')].filter(Boolean).join(' and ');
+  line.textContent = `About ${count(said.tokens, 'token')}${with_ && `, ${with_} included`}${full ? `: more than the ${said.context.toLocaleString('en')} that this model reads` : ''}. Up to ${amount(said.most)} 0G`
     + (said.free === null ? '.' : ` of the ${amount(said.free, false)} 0G that you may spend here.`)
     + (said.free === null || said.enough ? '' : ' Not enough: shorten the longest answer, or transfer more.');
 }

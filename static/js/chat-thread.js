@@ -59,11 +59,16 @@ export class Thread {
   }
 
   // A question that is on its way, in place of the version it replaces; the server's numbers follow with `begun`.
-  begin(question, again) {
+  begin(question, again, pictures = []) {
     document.getElementById('nothing-yet')?.remove();
     const article = document.getElementById('new-turn').content.firstElementChild.cloneNode(true);
     const old = again && document.getElementById(`asked-${again}`);
     article.querySelector('[data-question]').textContent = question || old?.querySelector('.question').textContent || '';
+    if (pictures.length) {
+      const shown = Object.assign(document.createElement('div'), { className: 'pictures' });
+      shown.append(...pictures.map(({ path, width, height }) => Object.assign(new Image(width, height), { src: path, alt: 'Picture of your question' })));
+      article.querySelector('[data-question]').before(shown);
+    }
     article.replaced = [];
     while (old && old.parentElement === root) {
       const next = root.lastElementChild;

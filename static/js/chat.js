@@ -1,7 +1,8 @@
 // The playground's chat: composer, key, socket and thread put together. Everything shown comes from the server.
-import { acceptedSigner, edit, fail, form, input, listen, lost, offerSigner, ready, refresh, show } from './chat-composer.js';
+import { acceptedSigner, edit, fail, form, input, listen, lost, offerSigner, provider, ready, refresh, show } from './chat-composer.js';
 import { startEstimates } from './chat-estimate.js';
 import { ChatSocket } from './chat-socket.js';
+import { back, reading, startPictures, take } from './chat-pictures.js';
 import { speak } from './chat-reading.js';
 import { Thread } from './chat-thread.js';
 import { ensureKey } from './providerkey.js';
@@ -58,7 +59,7 @@ const handlers = {
   error({ key, code, sentence, signer, href }) {
     const entry = owed.get(key);
     owed.delete(key);
-    if (entry) thread.undo(entry.element);
+    if (entry) { thread.undo(entry.element); back(entry.pictures); }
     if (entry && !input.value) {
       input.value = entry.message.text;
       if (entry.message.again && entry.message.text) edit(entry.message.again, entry.message.text);
@@ -86,19 +87,27 @@ async function start(provider) {
   socket.open(answer.id);
 }
 
+let starting = null; // a picture and a question may both need the conversation
+async function conversation() {
+  if (!root.dataset.chat) await (starting ??= start(provider.value).finally(() => { starting = null; }));
+  return root.dataset.chat;
+}
+
 async function ask({ text, provider, also = '', again = null, options = null }) {
   if (preparing || !(text.trim() || again)) return;
   if (writing()) { fail('An answer is still being written. Wait for it, or stop it.'); return; }
   if (!ready()) { fail('One step is missing: see below.'); return; }
+  if (reading()) { fail('A picture is still being read. Wait a moment.'); return; }
   fail('');
   preparing = true;
   update();
   try {
     if ((await ensureKey(provider)).made) refresh(); // the note that a key is needed is old now
     if (also) await ensureKey(also);
-    if (!root.dataset.chat) await start(provider);
-    const message = { type: 'prompt', key: crypto.randomUUID(), text, provider, also, again, options, accept_signer: acceptedSigner() };
-    owed.set(message.key, { message, element: thread.begin(text, again) });
+    await conversation();
+    const pictures = options ? take() : []; // asking once more takes the pictures along by itself
+    const message = { type: 'prompt', key: crypto.randomUUID(), text, provider, also, again, options, accept_signer: acceptedSigner(), pictures: pictures.map(({ id }) => id) };
+    owed.set(message.key, { message, pictures, element: thread.begin(text, again, pictures) });
     if (input.value === text) input.value = '';
     edit(0);
     estimate();
@@ -117,6 +126,7 @@ function editTurn(turn) { if (turn && !writing()) edit(turn, thread.question(tur
 
 listen({ onAsk: ask, onStop: stop, onEdit: editTurn, onEditLast: () => editTurn(thread.last()) });
 const estimate = startEstimates();
+startPictures(conversation);
 // A deleted conversation can be brought back for a few seconds.
 const undo = document.querySelector('[data-undo]');
 if (undo) setTimeout(() => undo.remove(), 8000);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.cache import cache
+from PIL import Image
 from playwright.sync_api import Page, expect
 
 from inference.models import Chat, Turn
@@ -45,8 +48,23 @@ So the cost is \\(c = t \\cdot p\\). More: <https://0g.ai> ![x](https://evil.exa
 """
 
 
+MODELS = {
+    "data": [
+        {
+            "id": "vision",
+            "architecture": {"input_modalities": ["text", "image"]},
+            "supported_parameters": ["temperature", "stop"],
+            "context_length": 8192,
+        }
+    ]
+}
+
+
 async def provider(reply: Reply, asked: Asked) -> None:
     question = asked.body
+    if asked.path == "/v1/models":
+        await reply.whole(json.dumps(MODELS).encode(), Content_Type="application/json")
+        return
     answer_id = f"id-{len(reply.upstream.chats)}"
     if b"overlong" in question and b"ledger" in question:
         await reply.whole(b'{"error":"maximum context length is 8192 tokens"}', 400)
@@ -74,6 +92,7 @@ def upstream() -> Iterator[Upstream]:
 
 @pytest.fixture
 def chat(asgi_server: str, upstream: Upstream) -> Chat:
+    cache.clear()
     return world(upstream.url)
 
 
@@ -243,6 +262,70 @@ def test_presets_and_how_answers_are_read(alice: Page, asgi_server: str, chat: C
     alice.get_by_role("button", name="Undo").click()
     card.get_by_role("link", name="Use in a new conversation").click()
     expect(alice.get_by_label("Temperature")).to_have_value("0.3")
+
+
+def picture_file(folder: Path, kind: str = "JPEG") -> Path:
+    image = Image.effect_noise((1800, 1100), 50).convert("RGB")
+    exif = image.getexif()
+    exif[0x0110] = "SECRET CAMERA"
+    path = folder / f"picture.{kind.lower()}"
+    image.save(path, kind, exif=exif)
+    return path
+
+
+def test_pictures_in_a_question(alice: Page, asgi_server: str, chat: Chat, tmp_path: Path) -> None:
+    """Chosen, removed, pasted, shown, sent; only where the provider says that its model looks."""
+    alice.goto(f"{asgi_server}/playground/chat?provider={factories.PETRA}")
+    expect(alice.locator("[data-attach]")).to_be_hidden()
+    Service.objects.update(model="vision")
+    alice.goto(f"{asgi_server}/playground/chat?provider={factories.PETRA}")
+    expect(alice.locator("[data-attach]")).to_be_visible()
+    chosen = alice.locator(".attach .pictures img")
+    alice.get_by_test_id("chat-pictures").set_input_files(picture_file(tmp_path))
+    expect(chosen).to_have_count(1, timeout=15_000)
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"<svg onload=alert(1)>")
+    alice.get_by_test_id("chat-pictures").set_input_files(bad)
+    expect(alice.locator("[data-error]")).to_contain_text("SVG")
+    alice.evaluate(
+        """async () => {
+          const canvas = new OffscreenCanvas(300, 200);
+          canvas.getContext('2d').fillRect(20, 20, 90, 90);
+          const data = new DataTransfer();
+          const blob = await canvas.convertToBlob();
+          data.items.add(new File([blob], 'pasted.png', { type: 'image/png' }));
+          document.getElementById('chat-input').dispatchEvent(
+            new ClipboardEvent('paste', { clipboardData: data, bubbles: true, cancelable: true }));
+        }"""
+    )
+    expect(chosen).to_have_count(2)
+    alice.get_by_test_id("chat-input").fill("What do you see?")
+    expect(alice.get_by_test_id("chat-estimate")).to_contain_text("2 pictures included")
+    picture(alice, "attached")
+    alice.get_by_role("button", name="Remove Picture 300 by 200").click()
+    expect(chosen).to_have_count(1)
+    alice.locator(".settings > summary").click()
+    expect(alice.locator("[data-untaken]")).to_contain_text("does not take: top p, seed, JSON")
+    alice.get_by_test_id("chat-send").click()
+    expect(alice.get_by_test_id("message-verdict")).to_have_attribute("data-verdict", "verified")
+    expect(chosen).to_have_count(0)
+    shown = alice.locator(".turn .pictures img")
+    expect(shown).to_have_count(1)
+    assert shown.evaluate("e => e.complete && e.naturalWidth") == 1536
+    turn = Turn.objects.select_related("chat").get()
+    (words, sent) = json.loads(turn.request)["messages"][0]["content"]
+    assert words["text"] == "What do you see?"
+    assert b"SECRET" not in base64.b64decode(sent["image_url"]["url"].partition(",")[2])
+    alice.reload()
+    expect(shown).to_have_count(1)
+    picture(alice, "seen")
+    pagecheck.sound(alice, alice.url)
+    alice.get_by_role("button", name="Regenerate").click()
+    expect(alice.get_by_test_id("chat-version")).to_have_text("2/2")
+    expect(shown).to_have_count(1)
+    alice.get_by_role("link", name="Inspect").click()
+    expect(alice.locator(".code").first).to_contain_text("data:image/jpeg;base64,…")
+    pagecheck.sound(alice, alice.url, schemes=("light",))
 
 
 def test_failures_offer_the_next_step(alice: Page, asgi_server: str, chat: Chat) -> None:

@@ -1,0 +1,108 @@
+// Pictures for the next question: chosen, pasted or dropped; made smaller here, checked and bared of their metadata by
+// the server. Offered only where the provider says that its model looks at pictures.
+import { fail, form, input, provider } from './chat-composer.js';
+
+const MOST = 4;
+const LONGEST = 1536;
+const SMALL = 1 << 20;
+const box = form.querySelector('[data-attach]');
+const list = box.querySelector('[data-pictures]');
+const note = box.querySelector('[data-attach-note]');
+const untaken = form.querySelector('[data-untaken]');
+const rule = note.textContent;
+const PARAMETERS = { temperature: 'temperature', top_p: 'top p', seed: 'seed', stop: 'stop texts', response_format: 'JSON' };
+let chosen = []; // {id, path, width, height, tokens, item}
+let under = 0;
+
+export const ids = () => chosen.map(({ id }) => id);
+export const reading = () => under > 0;
+
+// Hand out what was chosen for a question; `back` puts it there again when it was refused.
+export function take() {
+  const taken = chosen;
+  chosen = [];
+  list.replaceChildren();
+  return taken;
+}
+export function back(taken) { for (const picture of taken) show(picture); }
+
+function show(picture) {
+  const item = document.getElementById('picture').content.firstElementChild.cloneNode(true);
+  const name = `Picture ${picture.width} by ${picture.height}, about ${picture.tokens} tokens`;
+  Object.assign(item.querySelector('img'), { src: picture.path, alt: name, title: name });
+  item.querySelector('[data-remove] span').textContent = `Remove ${name}`;
+  item.querySelector('[data-remove]').addEventListener('click', () => {
+    chosen = chosen.filter(({ id }) => id !== picture.id);
+    item.remove();
+    input.focus();
+    form.dispatchEvent(new Event('change'));
+  });
+  list.append(item);
+  chosen.push(picture);
+}
+
+// Large photographs are drawn smaller before they travel; what cannot be drawn goes as it is, and the server says why not.
+async function smaller(file) {
+  if (file.size <= SMALL) return file;
+  try {
+    const bitmap = await createImageBitmap(file, { imageOrientation: 'from-image' });
+    const scale = Math.min(1, LONGEST / Math.max(bitmap.width, bitmap.height));
+    const canvas = new OffscreenCanvas(Math.max(1, Math.round(bitmap.width * scale)), Math.max(1, Math.round(bitmap.height * scale)));
+    const pen = canvas.getContext('2d');
+    pen.fillStyle = 'white';
+    pen.fillRect(0, 0, canvas.width, canvas.height);
+    pen.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+    return await canvas.convertToBlob({ type: 'image/jpeg', quality: 0.9 });
+  } catch { return file; }
+}
+
+async function add(files, conversation) {
+  for (const file of [...files].filter(({ type }) => type.startsWith('image/'))) {
+    if (chosen.length + under >= MOST) { note.textContent = `Up to ${MOST} pictures in one question.`; return; }
+    under += 1;
+    note.textContent = 'Reading the picture…';
+    try {
+      const body = new FormData();
+      body.append('picture', await smaller(file), file.name);
+      const response = await fetch(`/playground/chat/${await conversation()}/pictures`, {
+        method: 'POST', credentials: 'same-origin', body,
+        headers: { 'X-CSRFToken': form.elements.csrfmiddlewaretoken.value },
+      });
+      const said = await response.json().catch(() => ({}));
+      if (!response.ok) throw new Error(said.title ?? `The server answered ${response.status}.`);
+      fail('');
+      show(said);
+      note.textContent = rule;
+    } catch (error) {
+      note.textContent = rule;
+      fail(error.message);
+    } finally { under -= 1; }
+  }
+  form.dispatchEvent(new Event('change'));
+}
+
+// What the chosen provider's model takes, by its own word.
+async function ask() {
+  const wanted = provider.value;
+  const response = await fetch(`${form.dataset.able}?provider=${wanted}`, { credentials: 'same-origin' }).catch(() => null);
+  const said = response?.ok ? await response.json() : {};
+  if (wanted !== provider.value) return;
+  box.hidden = !said.pictures;
+  const missing = said.parameters ? Object.keys(PARAMETERS).filter((name) => !said.parameters.includes(name)) : [];
+  untaken.hidden = !missing.length;
+  untaken.textContent = `By its own list this model does not take: ${missing.map((name) => PARAMETERS[name]).join(', ')}. That is not sent.`;
+  if (box.hidden && chosen.length) fail('This provider’s model does not look at pictures. Remove them, or choose another provider.');
+  form.dispatchEvent(new Event('change'));
+}
+
+export function startPictures(conversation) {
+  if (!form.isConnected || !document.querySelector('[data-session]')?.dataset.session) return;
+  const take = (event, files) => { if (box.hidden || !files?.length) return; event.preventDefault(); add(files, conversation); };
+  form.elements.pictures.addEventListener('change', ({ target }) => { add([...target.files], conversation); target.value = ''; });
+  input.addEventListener('paste', (event) => take(event, event.clipboardData?.files));
+  form.addEventListener('dragover', (event) => { if (!box.hidden) { event.preventDefault(); form.dataset.over = ''; } });
+  for (const name of ['dragleave', 'drop']) form.addEventListener(name, () => { delete form.dataset.over; });
+  form.addEventListener('drop', (event) => take(event, event.dataTransfer?.files));
+  provider.addEventListener('change', ask);
+  ask();
+}

@@ -1,0 +1,251 @@
+"""Pictures in questions: bared of metadata, kept under the conversation's key, sent to models that
+say they look at pictures, billed for what they can be.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from django.utils import timezone
+from PIL import Image
+
+from accounts.models import User
+from inference import abilities, attachments, context, conversations, costs, export, services
+from inference.errors import BadPrompt
+from inference.media.models import File
+from inference.models import Chat, State, Turn
+from inference.options import Options
+from inference.prompts import Malformed, Prompt
+from ledger import selectors as ledger
+from protocol import fees
+from tests import factories
+from tests.db.chat_world import Stage, in_db, stage, world
+from tests.live.chat_upstream import Asked, Reply
+
+MODEL = "qwen/qwen-2.5-7b-instruct"
+LIST = {
+    "data": [
+        {"id": "other", "architecture": {"input_modalities": ["text"]}},
+        {
+            "id": MODEL,
+            "architecture": {"input_modalities": ["text", "image"]},
+            "context_length": 8192,
+            "supported_parameters": ["temperature", "max_tokens", "stop"],
+        },
+    ]
+}
+
+
+def photo(kind: str = "JPEG", size: tuple[int, int] = (2400, 1200), **more: Any) -> bytes:
+    """A photograph, taken somewhere, by somebody."""
+    image = Image.effect_noise(size, 60).convert("RGB")
+    exif = image.getexif()
+    exif[0x010E], exif[0x0110] = "SECRET PLACE", "SECRET CAMERA"
+    exif[0x0112] = 6  # lies on its side
+    exif.get_ifd(0x8825)[1] = "N"
+    out = io.BytesIO()
+    image.save(out, kind, exif=exif, **more)
+    return out.getvalue()
+
+
+def drawing() -> bytes:
+    out = io.BytesIO()
+    Image.new("RGBA", (200, 100), (0, 0, 0, 0)).save(out, "PNG")
+    return out.getvalue()
+
+
+def test_what_a_list_of_models_says() -> None:
+    found = abilities.read(LIST, MODEL)
+    assert found.pictures and found.said and found.context == 8192
+    assert found.parameters == ("max_tokens", "stop", "temperature")
+    assert Options(temperature="1", seed=3).wire(found.parameters) == {"temperature": 1.0}
+    assert not abilities.read(LIST, "other").pictures
+    broken: list[object] = [
+        None,
+        [],
+        {"data": 7},
+        {"data": [None, {"id": MODEL, "architecture": 1}]},
+    ]
+    for hostile in broken:
+        assert not abilities.read(hostile, MODEL).pictures
+    entry = {"id": MODEL, "architecture": {"input_modalities": "image"}, "context_length": -1}
+    assert abilities.read({"data": [entry]}, MODEL) == abilities.Abilities(said=True)
+
+
+def test_uploads_become_bare_and_small() -> None:
+    data = photo()
+    assert b"SECRET" in data
+    made = attachments.prepared(data, "photo.jpg")
+    assert b"SECRET" not in made.data and len(made.data) <= attachments.MAX_BYTES
+    with Image.open(io.BytesIO(made.data)) as image:
+        assert image.size == (768, 1536) == (made.width, made.height)  # upright, and smaller
+        assert not image.getexif() and image.format == "JPEG"
+    flat = attachments.prepared(drawing(), "drawing.png")
+    with Image.open(io.BytesIO(flat.data)) as image:
+        assert image.format == "PNG" and image.getpixel((5, 5)) == (255, 255, 255)
+    for bad, why in (
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        (data[:400], "damaged"),
+        (b"", "no picture"),
+    ):
+        with pytest.raises(BadPrompt, match=why):
+            attachments.prepared(bad, "x.png")
+    assert attachments.tokens(768, 1536) < attachments.most_tokens(768, 1536) < 7000
+
+
+@pytest.fixture
+def chat(db: None) -> Chat:
+    cache.clear()
+    return world("http://127.0.0.1:9")
+
+
+def declare(**more: Any) -> None:
+    """As if the provider's list had been read a moment ago."""
+    listing = ledger.service("inference", factories.PETRA)
+    assert listing is not None
+    said = {"pictures": True, "context": 0, "parameters": None, "said": True, **more}
+    cache.set(abilities._name(listing), said)
+
+
+def sent(turn: int) -> Any:
+    return json.loads(Turn.objects.select_related("chat").get(pk=turn).request)["messages"]
+
+
+def end(turn: int) -> None:
+    row = Turn.objects.select_related("chat").get(pk=turn)
+    sealed = row.chat.box.seal_text("answer", "I see.")
+    Turn.objects.filter(pk=turn).update(state=State.ANSWERED, answer_sealed=sealed)
+
+
+@pytest.mark.django_db
+def test_sent_in_parts_kept_encrypted_and_billed_by_size(chat: Chat) -> None:
+    file = attachments.keep(chat, photo(), "p.jpg")
+    assert bytes(file.sealed)[:3] != b"\xff\xd8\xff"
+    with pytest.raises(BadPrompt, match="does not say"):
+        services.open_turn(chat, "What is this?", process="p", pictures=(file.pk,))
+    declare(parameters=["temperature"])
+    opened = services.open_turn(
+        chat, "What is this?", process="p", pictures=(file.pk,), options=Options(seed=4)
+    )
+    turn = Turn.objects.select_related("chat").get(pk=opened.turn)
+    document = json.loads(turn.request)
+    assert "seed" not in document
+    words, picture = document["messages"][0]["content"]
+    assert words == {"type": "text", "text": "What is this?"}
+    head, data = picture["image_url"]["url"].split(",")
+    assert head == "data:image/jpeg;base64"
+    assert hashlib.sha256(base64.b64decode(data)).hexdigest() == file.sha256
+    assert turn.picture_tokens == attachments.most_tokens(file.width, file.height)
+    tariff = fees.tariff(turn.input_price, turn.output_price, "")
+    most = costs.most(tariff, turn.text_bytes, turn.max_tokens, turn.picture_tokens)
+    assert most < costs.most(tariff, turn.request_bytes, turn.max_tokens)
+    assert services.cut_off(turn.pk, "") and Turn.objects.get().fee == most
+    (entry,) = json.loads(export.document(chat))["turns"]
+    assert entry["pictures"][0]["sha256"] == file.sha256
+    assert base64.b64decode(entry["request_base64"]) == turn.request
+    assert file.sha256 in export.markdown(Chat.objects.get())
+
+
+@pytest.mark.django_db
+def test_pictures_follow_versions_and_the_conversation(chat: Chat) -> None:
+    declare()
+    kept = [attachments.keep(chat, drawing(), f"{i}.png") for i in range(3)]
+    first = services.open_turn(
+        chat, "One", process="p", pictures=tuple(file.pk for file in kept)
+    ).turn
+    end(first)
+    with pytest.raises(BadPrompt, match="not there any more"):
+        services.open_turn(chat, "Again", process="p", pictures=(kept[0].pk,))
+    again = services.open_turn(chat, "", process="p", again=first).turn
+    assert len(sent(again)[0]["content"]) == 4
+    assert File.objects.filter(turn=again).count() == File.objects.filter(turn=first).count() == 3
+    end(again)
+    new = [attachments.keep(chat, drawing(), "n.png").pk for _ in range(2)]
+    second = services.open_turn(chat, "Two", process="p", pictures=tuple(new)).turn
+    before, _, now = sent(second)
+    assert len(now["content"]) == 3
+    assert [part["type"] for part in before["content"]] == ["text", "image_url", "image_url"]
+    assert before["content"][0]["text"] == "One\n\n[not sent again: 1 pictures]"
+    end(second)
+    # a model that takes none is told that there were some
+    cache.clear()
+    third = services.open_turn(chat, "Three", process="p").turn
+    assert [x["content"] for x in sent(third) if x["role"] == "user"] == [
+        "One\n\n[not sent again: 3 pictures]",
+        "Two\n\n[not sent again: 2 pictures]",
+        "Three",
+    ]
+    assert len(context.messages(chat, third, Options())) == 4  # the third has no answer yet
+
+
+@pytest.mark.django_db
+def test_limits_and_strangers(chat: Chat, client: Client) -> None:
+    path = f"/playground/chat/{chat.pk}/pictures"
+
+    def send(name: str = "p.png", data: bytes = b"") -> Any:
+        return client.post(path, {"picture": SimpleUploadedFile(name, data or drawing())})
+
+    assert send().status_code == 404
+    client.force_login(User.objects.for_address(factories.BOB))
+    assert send().status_code == 404
+    client.force_login(chat.owner)
+    said = send().json()
+    shown = client.get(said["path"])
+    assert shown["Content-Type"] == "image/png" and "sandbox" in shown["Content-Security-Policy"]
+    client.force_login(User.objects.for_address(factories.BOB))
+    assert client.get(said["path"]).status_code == 404
+    client.force_login(chat.owner)
+    told = send("evil<b>.svg", b"<svg/>")
+    assert told.status_code == 400 and "SVG" in told.json()["title"]
+    assert client.post(path).status_code == 400
+    for _ in range(15):
+        last = send()
+    assert last.status_code == 201 and send().status_code == 400  # too many not sent
+    other = conversations.create_chat(chat.owner, factories.PETRA)
+    declare()
+    mine = File.objects.filter(chat=chat).values_list("pk", flat=True)
+    with pytest.raises(BadPrompt, match="not there any more"):
+        services.open_turn(other, "Hm", process="p", pictures=(mine[0],))
+    with pytest.raises(Malformed):
+        Prompt.of({"key": str(mine[0]), "text": "x", "pictures": ["1"] * 5})
+    assert attachments.purge() == 0
+    File.objects.update(made_at=timezone.now() - timedelta(hours=2))
+    assert attachments.purge() == 16
+    estimated = client.get(
+        f"/playground/chat/estimate?provider={factories.PETRA}&chat={chat.pk}&bytes=4&pictures=x"
+    )
+    assert estimated.json()["pictures"] == 0
+
+
+async def sees(reply: Reply, asked: Asked) -> None:
+    if asked.path == "/v1/models":
+        await reply.whole(json.dumps(LIST).encode(), Content_Type="application/json")
+        return
+    await reply.start("id-1")
+    await reply.tokens("A ", "picture.")
+    await reply.signed_end("id-1", asked)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_the_provider_is_asked_what_its_model_takes() -> None:
+    await in_db(cache.clear)()
+
+    async def ask(s: Stage, text: str) -> Turn:
+        file = await in_db(attachments.keep)(s.chat, drawing(), "d.png")
+        opened = await s.hub.ask(s.chat, text, pictures=(file.pk,))
+        return await s.ended(opened.turn)
+
+    async with stage(sees, model=MODEL) as s:
+        turn = await ask(s, "What is this?")
+        assert turn.answer == "A picture." and turn.verdict == "verified"
+        await ask(s, "And this?")
+        assert [x.path for x in s.upstream.asked].count("/v1/models") == 1
