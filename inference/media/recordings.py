@@ -134,9 +134,9 @@ def _loudness(recording: Recording, start: int, end: int) -> int:
     return max(max(part, default=0), -min(part, default=0))
 
 
-def pieces(recording: Recording, seconds: int = PIECE_SECONDS) -> list[Piece]:
+def pieces(recording: Recording, seconds: float = PIECE_SECONDS) -> list[Piece]:
     """The recording in pieces that providers take; together they hold every sample, once."""
-    longest = min(seconds * recording.rate, PIECE_BYTES // (2 * recording.channels))
+    longest = min(int(seconds * recording.rate), PIECE_BYTES // (2 * recording.channels))
     made = []
     for start, end in pairwise(cuts(recording, max(1, longest))):
         part = recording.samples[start * recording.channels : end * recording.channels]

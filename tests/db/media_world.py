@@ -108,7 +108,7 @@ class Stage:
 
     async def transcribe(self, seconds: float = 2, piece: float = 300, **given: Any) -> Opened:
         recording = recordings.read(wav(seconds), "sounds.wav")
-        pieces = recordings.pieces(recording, piece)  # type: ignore[arg-type]
+        pieces = recordings.pieces(recording, piece)
         wish = transcripts.Wish(timed=True)
         return await studio.transcribe(self.hub, self.ask(**given), wish, pieces, "sounds.wav")
 

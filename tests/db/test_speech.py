@@ -1,0 +1,209 @@
+"""Transcripts: pieces asked for one after another, each judged and paid once; what fails can be
+gone on with; nobody else hears or reads any."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import AsyncClient, Client
+
+from accounts.models import User
+from inference.media import selectors, services, studio
+from inference.media.models import File, Role
+from inference.media.transcripts import Wish
+from inference.models import Chat, State, Turn
+from tests import factories
+from tests.db import media_world
+from tests.db.chat_world import in_db
+from tests.db.media_world import SECOND_PRICE, Stage, stage, wav, world
+from tests.live.chat_upstream import Asked, Reply
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+alone = pytest.fixture(autouse=True)(media_world.alone)
+WITH = {"kind": "speech-to-text", "model": "listener"}
+
+
+async def listens(reply: Reply, asked: Asked) -> None:
+    """Says how long each piece is, signed; refuses the second request of a test that wants it."""
+    number = len([x for x in reply.upstream.asked if x.method == "POST"])
+    seconds = (asked.body.count(b"\0\0") and len(asked.body)) / 16_000
+    if reply.upstream.signatures.get("refuse") == number:
+        await reply.whole(b'{"error":"Rate limit exceeded."}', 429, Retry_After="3")
+        return
+    body = json.dumps(
+        {
+            "text": f"piece {number}",
+            "language": "en",
+            "segments": [{"start": 0.2, "end": 0.9, "text": f"piece {number}"}],
+            "usage": {"type": "duration", "seconds": round(seconds)},
+        }
+    ).encode()
+    reply.upstream.sign(f"id-{number}", asked, body)
+    await reply.whole(body, ZG_Res_Key=f"id-{number}", Content_Type="application/json")
+
+
+async def settled(s: Stage, pieces: int) -> list[Turn]:
+    """All turns once so many have ended and been judged."""
+    for _ in range(400):
+        turns = await in_db(lambda: list(Turn.objects.order_by("pk")))()
+        if len(turns) == pieces and all(
+            x.state != State.OPEN and x.verdict != "pending" for x in turns
+        ):
+            return list(turns)
+        await asyncio.sleep(0.025)
+    raise AssertionError([(x.state, x.verdict) for x in turns])
+
+
+async def test_pieces_are_asked_for_in_turn_and_put_together() -> None:
+    async with stage(listens, **WITH) as s:
+        opened = await s.transcribe(seconds=6, piece=2.5)
+        turns = await settled(s, 3)
+        chat = await in_db(Chat.objects.get)(pk=opened.chat)
+        page = await in_db(selectors.transcript_page)(chat)
+        whole = await in_db(selectors.recording_of)(chat)
+        bodies = [await in_db(_rebuilt)(x.pk) for x in turns]
+    assert whole == wav(6)
+    assert [x.verdict for x in turns] == ["verified"] * 3
+    posted = [x for x in s.upstream.asked if x.method == "POST"]
+    assert [x.path for x in posted] == ["/v1/proxy/audio/transcriptions"] * 3
+    assert bodies == [x.body for x in posted]
+    assert b'name="response_format"\r\n\r\nverbose_json' in posted[0].body
+    assert b"sounds.wav" not in posted[0].body
+    # times count from the start of the whole recording, in order
+    starts = [x.at for x in page.segments]
+    assert starts[0] == "0.200" and 2 < float(starts[1]) < 3 and 4 < float(starts[2]) < 5.5
+    assert page.heard.text == "piece 1\npiece 2\npiece 3"
+    assert (page.count, page.done, page.verdict, page.length) == (3, 3, "verified", "0:06")
+    assert page.fee == sum(int(x.fee) for x in turns) and page.fee_sure
+    assert 4 * SECOND_PRICE <= page.fee <= 8 * SECOND_PRICE
+    assert all(re.fullmatch(r"[23] s", x.quantity) for x in turns)
+
+
+def _rebuilt(turn_id: int) -> bytes:
+    turn = Turn.objects.select_related("chat", "job__piece").get(pk=turn_id)
+    return services.request_body(turn)
+
+
+async def test_what_failed_is_gone_on_with_and_nothing_is_paid_twice() -> None:
+    async with stage(listens, **WITH) as s:
+        s.upstream.signatures["refuse"] = 2
+        key = uuid4()
+        opened = await s.transcribe(seconds=6, piece=2.5, key=key)
+        first, second = await settled(s, 2)
+        assert (first.state, second.state, second.failure) == ("answered", "failed", "rate_limited")
+        assert second.fee == 0
+        # the same form again is the same recording
+        assert (await s.transcribe(seconds=6, piece=2.5, key=key)).chat == opened.chat
+        client = AsyncClient()
+        await client.aforce_login(s.alice)
+        path = f"/playground/audio/{opened.chat}"
+        page = (await client.get(path)).content.decode()
+        assert "limits how often you may ask" in page and 'data-testid="go-on"' in page
+        chat = await in_db(Chat.objects.select_related("owner").get)(pk=opened.chat)
+        await studio.transcribe(s.hub, s.ask(), Wish(), (), "", chat)
+        turns = await settled(s, 4)
+        with pytest.raises(services.BadPrompt, match="All of this recording"):
+            await studio.transcribe(s.hub, s.ask(), Wish(), (), "", chat)
+        await in_db(len)([])
+    assert [x.state for x in turns] == ["answered", "failed", "answered", "answered"]
+    assert await in_db(File.objects.filter(role=Role.SPOKEN).count)() == 3
+    assert len([x for x in s.upstream.asked if x.method == "POST"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"<html>It works</html>", "bad_answer"),
+        (b'{"text":["a"]}', "bad_answer"),
+        (b"[" * 50_000, "bad_answer"),
+        (b'{"text":"' + b"x" * (5 << 20) + b'"}', "too_large"),
+    ],
+)
+async def test_what_is_no_transcript_is_said(body: bytes, kind: str) -> None:
+    async def provider(reply: Reply, asked: Asked) -> None:
+        await reply.whole(body)
+
+    async with stage(provider, **WITH) as s:
+        await s.transcribe()
+        (turn,) = await settled(s, 1)
+    assert (turn.state, turn.failure, turn.fee_kind) == ("failed", kind, "unknown")
+    assert turn.fee == 2 * SECOND_PRICE
+
+
+async def test_a_restart_ends_what_was_being_transcribed_and_never_asks_again() -> None:
+    async def provider(reply: Reply, asked: Asked) -> None:
+        await asyncio.sleep(60)
+
+    async with stage(provider, **WITH) as s:
+        await s.transcribe()
+        await asyncio.sleep(0.3)
+        await s.hub.close()
+        (turn,) = await settled(s, 1)
+    assert (turn.failure, turn.verdict, turn.fee_kind) == (
+        "interrupted", "not_comparable", "unknown"
+    )  # fmt: skip
+    assert len(s.upstream.asked) == 1
+
+
+async def test_only_the_owner_hears_and_reads_and_files_come_in_ranges() -> None:
+    async with stage(listens, **WITH) as s:
+        opened = await s.transcribe(seconds=2)
+        await settled(s, 1)
+        owner, stranger = AsyncClient(), AsyncClient()
+        await owner.aforce_login(s.alice)
+        await stranger.aforce_login(await in_db(User.objects.for_address)(factories.BOB))
+        path = f"/playground/audio/{opened.chat}"
+        for end in ("", "/body", "/recording.wav", ".txt", ".srt", ".vtt", ".json"):
+            assert (await owner.get(path + end)).status_code == 200, end
+            assert (await stranger.get(path + end)).status_code == 404, end
+        for end in ("/delete", "/undo", "/go-on", "/recheck"):
+            assert (await stranger.post(path + end)).status_code == 404, end
+        assert (await owner.get(path + ".exe")).status_code == 404
+        part = await owner.get(f"{path}/recording.wav", headers={"Range": "bytes=4-11"})
+        assert (part.status_code, part.content) == (206, wav(2)[4:12])
+        assert part["Content-Range"] == f"bytes 4-11/{len(wav(2))}"
+        rest = await owner.get(f"{path}/recording.wav", headers={"Range": "bytes=40-"})
+        assert rest.content == wav(2)[40:]
+        beyond = await owner.get(f"{path}/recording.wav", headers={"Range": "bytes=999999-"})
+        assert beyond.status_code == 416
+        file = await in_db(File.objects.get)()
+        assert wav(2)[44:80] not in bytes(file.sealed)
+        given = await owner.get(f"{path}.json")
+        assert given.json()["requests"][0]["signature"]["text"].startswith(
+            given.json()["requests"][0]["request_sha256"]
+        )
+        log = (await owner.get("/playground/requests")).content.decode()
+        assert ">2 s<" in log
+        turn = await in_db(Turn.objects.get)()
+        seen = await owner.get(f"/playground/chat/turns/{turn.pk}/inspect")
+        assert seen["Location"] == path
+        assert (await stranger.get(f"/playground/chat/turns/{turn.pk}/inspect")).status_code == 404
+        await owner.post(f"{path}/delete")
+        assert (await owner.get(path)).status_code == 404
+
+
+def test_forms_name_the_file_and_the_rule(client: Client) -> None:
+    alice = world("http://127.0.0.1:1", "speech-to-text")
+    client.force_login(alice)
+    answered = client.get("/playground/audio")
+    assert answered["Permissions-Policy"].startswith("microphone=(self)")
+    assert "microphone=()" in client.get("/playground/images")["Permissions-Policy"]
+    given: dict[str, Any] = {"key": str(uuid4()), "provider": factories.PETRA, "timed": "on"}
+    for data, words in (
+        (b"ID3" + bytes(100), "song.wav is MP3"),
+        (wav(2) + bytes(41 << 20), "song.wav is larger than 40 MB"),
+    ):
+        upload = SimpleUploadedFile("song.wav", data)
+        answered = client.post("/playground/audio/transcribe", {**given, "recording": upload})
+        assert answered.status_code == 400
+        assert words in answered.content.decode()
+    answered = client.post("/playground/audio/transcribe", given)
+    assert "Choose a recording, or make one." in answered.content.decode()
+    assert not Chat.objects.exists()
