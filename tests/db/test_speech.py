@@ -14,6 +14,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import AsyncClient, Client
 
 from accounts.models import User
+from inference.errors import BadPrompt
 from inference.media import selectors, services, studio
 from inference.media.models import File, Role
 from inference.media.transcripts import Wish
@@ -109,7 +110,7 @@ async def test_what_failed_is_gone_on_with_and_nothing_is_paid_twice() -> None:
         chat = await in_db(Chat.objects.select_related("owner").get)(pk=opened.chat)
         await studio.transcribe(s.hub, s.ask(), Wish(), (), "", chat)
         turns = await settled(s, 4)
-        with pytest.raises(services.BadPrompt, match="All of this recording"):
+        with pytest.raises(BadPrompt, match="All of this recording"):
             await studio.transcribe(s.hub, s.ask(), Wish(), (), "", chat)
         await in_db(len)([])
     assert [x.state for x in turns] == ["answered", "failed", "answered", "answered"]
