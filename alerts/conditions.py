@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from accounts import money
+from accounts.models import Watch
 from alerts.kinds import CHANGES, Kind, moved
 from alerts.models import Rule
 from attestation.models import Fact, Finding
@@ -75,14 +76,21 @@ def positions(rules: Iterable[Rule]) -> dict[str, list[Position]]:
     return held
 
 
-def _scopes(rules: Sequence[Rule]) -> dict[int, set[str]]:
-    """The providers each rule is about (2 queries)."""
+def scopes(rules: Sequence[Rule]) -> dict[int, set[str]]:
+    """The providers each rule is about: the one it names, else those where its person holds money
+    and those of watched listings (3 queries).
+    """
     open_ones = [rule for rule in rules if not rule.provider]
-    held = positions(open_ones) if open_ones else {}
+    cared: dict[str, set[str]] = defaultdict(set)
+    if open_ones:
+        for user, held in positions(open_ones).items():
+            cared[user] |= {p.provider for p in held if p.balance}
+        users = {rule.user_id for rule in open_ones}
+        watches = Watch.objects.filter(user__in=users)
+        for user, provider in watches.values_list("user__address", "provider"):
+            cared[user].add(provider)
     return {
-        rule.pk: {rule.provider}
-        if rule.provider
-        else {p.provider for p in held.get(rule.user.address, ()) if p.balance}
+        rule.pk: {rule.provider} if rule.provider else set(cared[rule.user.address])
         for rule in rules
     }
 
@@ -132,8 +140,8 @@ def low_available(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Fou
 
 
 def provider_down(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
-    scopes = _scopes(rules)
-    named = {provider for scope in scopes.values() for provider in scope}
+    about = scopes(rules)
+    named = {provider for scope in about.values() for provider in scope}
     failing = Health.objects.filter(
         provider__in=named, state=Seen.DOWN, failures__gte=FAILURES, since__isnull=False
     )
@@ -149,7 +157,7 @@ def provider_down(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Fou
                 path=f"/providers/{provider}",
                 provider=provider,
             )
-            for provider in sorted(scopes[rule.pk] & down.keys())
+            for provider in sorted(about[rule.pk] & down.keys())
         ]
         for rule in rules
     }
@@ -220,13 +228,13 @@ def _span(contract: ServingContract) -> str:
 
 
 def verification(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
-    scopes = _scopes(rules)
+    about = scopes(rules)
     oldest = min(rule.created_at for rule in rules)
-    return _findings(rules, scopes, oldest)
+    return _findings(rules, about, oldest)
 
 
-def _findings(rules: Sequence[Rule], scopes: dict[int, set[str]], oldest: dt.datetime) -> Found:
-    named = {provider for scope in scopes.values() for provider in scope}
+def _findings(rules: Sequence[Rule], about: dict[int, set[str]], oldest: dt.datetime) -> Found:
+    named = {provider for scope in about.values() for provider in scope}
     rows = Finding.objects.filter(
         provider__in=named, kind__in=FINDINGS, opened_at__gt=oldest
     ).order_by("-opened_at")[:MOST_CHANGES]
@@ -236,7 +244,7 @@ def _findings(rules: Sequence[Rule], scopes: dict[int, set[str]], oldest: dt.dat
     return {
         rule.pk: [
             hit
-            for provider in sorted(scopes[rule.pk])
+            for provider in sorted(about[rule.pk])
             for hit in by_provider.get(provider, ())
             if hit.at is not None and hit.at > rule.created_at
         ]
@@ -268,8 +276,8 @@ def changes(kind: Kind, rules: Sequence[Rule], after: int, upto: int) -> tuple[F
     Several changes of one listing between two sweeps are one hit: what it was before the first and
     is after the last is told by the page that the hit links to.
     """
-    scopes = _scopes(rules)
-    named = {provider for scope in scopes.values() for provider in scope}
+    about = scopes(rules)
+    named = {provider for scope in about.values() for provider in scope}
     rows = list(
         ServiceChange.objects.filter(
             pending=False,
@@ -285,7 +293,7 @@ def changes(kind: Kind, rules: Sequence[Rule], after: int, upto: int) -> tuple[F
     found: dict[int, list[Hit]] = {}
     for rule in rules:
         mine = [
-            row for row in rows if row.provider in scopes[rule.pk] and row.block > rule.after_block
+            row for row in rows if row.provider in about[rule.pk] and row.block > rule.after_block
         ]
         found[rule.pk] = _grouped(kind, [row for row in mine if counts(rule, row)])
     return found, upto

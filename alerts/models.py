@@ -62,7 +62,7 @@ class Hook(models.Model):
 
 
 class Rule(models.Model):
-    """One thing to be told about. `provider` empty: wherever the person holds money."""
+    """One thing to be told about. `provider` empty: where the person holds money, or watches."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="alert_rules")
     kind = models.CharField(max_length=20, choices=[(k.value, k.value) for k in Kind])

@@ -15,6 +15,9 @@ from alerts.kinds import SORTS, Kind, sentence
 from alerts.models import Channels, Delivery, Hook, Notification, Rule
 
 EVERYWHERE = "each provider where I hold money"
+OR_WATCH = f"{EVERYWHERE} or that I watch"
+#: Kinds that are about the person's own money there: watching a listing does not matter to them.
+OWN = frozenset({Kind.LOW_BALANCE, Kind.REFUND_UNLOCKED})
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class RuleRow:
 
 
 def rule_row(rule: Rule, now: dt.datetime) -> RuleRow:
-    where = short(rule.provider) if rule.provider else EVERYWHERE
+    everywhere = EVERYWHERE if rule.kind in OWN else OR_WATCH
+    where = short(rule.provider) if rule.provider else everywhere
     number = str(rule.percent) if rule.percent is not None else money.exact(rule.threshold or 0)
     said = sentence(rule.kind, where, number)
     quiet = rule.snoozed_until is not None and rule.snoozed_until > now

@@ -19,7 +19,8 @@ MOST = 20
 
 def hits(user: User, wish: Wish, now: dt.datetime) -> list[Hit] | None:
     """Newest first, at most `MOST`; None for kinds whose past cannot be told (4 queries)."""
-    providers = {wish.provider} if wish.provider else _held(user)
+    rule = Rule(pk=0, user=user, kind=wish.kind, provider=wish.provider, percent=wish.percent)
+    providers = conditions.scopes([rule])[0]
     since = now - WINDOW
     if wish.kind == Kind.VERIFICATION:
         found = Finding.objects.filter(
@@ -28,14 +29,8 @@ def hits(user: User, wish: Wish, now: dt.datetime) -> list[Hit] | None:
         return [conditions.finding_hit(row) for row in found[:MOST]]
     if wish.kind not in CHANGES:
         return None
-    rule = Rule(user=user, kind=wish.kind, percent=wish.percent)
     rows = ServiceChange.objects.filter(
         pending=False, change__in=CHANGES[wish.kind], provider__in=providers, at__gt=since
     ).order_by("-block", "-sequence")
     counted = [row for row in rows[: MOST * 10] if conditions.counts(rule, row)]
     return [conditions.change_hit(wish.kind, [row]) for row in counted[:MOST]]
-
-
-def _held(user: User) -> set[str]:
-    rules = [Rule(user=user)]
-    return {p.provider for p in conditions.positions(rules).get(user.address, ()) if p.balance}

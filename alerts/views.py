@@ -60,7 +60,7 @@ def rule_form(user: User, fields: dict[str, str], *, preview: bool) -> pages.Rul
     typed = forms.typed(fields)
     held = {p.provider for p in ledger.account(user.address).positions}
     held |= {typed["provider"]} if typed["provider"] else set()
-    choices = [("", "Each provider where I hold money")]
+    choices = [("", "Each provider where I hold money or that I watch")]
     choices += [(provider, conditions.short(provider)) for provider in sorted(held)]
     made = pages.RuleForm(
         typed,

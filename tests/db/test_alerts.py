@@ -91,6 +91,9 @@ def test_changes_are_read_from_final_blocks_once_and_only_from_where_money_lies(
     services.add(alice, Wish(Kind.URL))
     bob = User.objects.for_address(BOB)
     services.add(bob, Wish(Kind.URL))  # holds nothing anywhere
+    carol = User.objects.for_address(factories.address("carol"))
+    carol.watches.create(serving=INFERENCE, provider=PETRA)
+    services.add(carol, Wish(Kind.URL))
     factories.change(block=4_000_000)  # before the rule was made
     factories.change(block=4_100_001, pending=True)
     prices = {"input_price": "100", "output_price": "100"}
@@ -101,7 +104,8 @@ def test_changes_are_read_from_final_blocks_once_and_only_from_where_money_lies(
     for block in (4_100_004, 4_100_005):
         factories.change(block=block, change="url", before={"url": "a"}, after={"url": f"{block}"})
     advance(4_100_005)
-    assert services.sweep() == 2 and services.sweep() == 0
+    assert services.sweep() == 3 and services.sweep() == 0
+    assert carol.notifications.count() == 1
     texts = set(alice.notifications.values_list("text", flat=True))
     assert any("100 → 80 neuron per unit (-20.00 %)" in text for text in texts)
     assert any("The last of 2 such changes" in text for text in texts)
