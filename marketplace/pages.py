@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django.utils import timezone
+
 from attestation.selectors import ServiceKey, StandingView, standing_of
 from ledger import records, statistics
 from ledger.models import Kind
@@ -17,13 +19,18 @@ from marketplace.parts import (
     ServiceRow,
     kind_label,
     listed_prices,
-    name,
     service_path,
     service_title,
     service_type_label,
 )
+from marketplace.position import Mine
+from marketplace.reputation import Activity, Verdicts
 from marketplace.samples import Snippet
-from marketplace.selectors import Reputation
+from marketplace.selectors import Reputation, payers_30d
+from marketplace.settled import SettledTable
+from marketplace.settlements import Asked
+from marketplace.tariffs import Offer
+from probes.selectors import HealthView, health_of
 
 # --- providers ------------------------------------------------------------------------------------
 
@@ -85,11 +92,11 @@ class ServiceHead:
 def service_head(
     listing: records.Listing,
     tab: str,
-    payers_30d: int | None = None,
     standing: StandingView | None = None,
 ) -> ServiceHead:
-    """The head with the verdict as it is now (1 query, none with `standing`)."""
-    known = standing or standing_of(ServiceKey.of(listing))
+    """The head with verdict, health and payers as they are now (3 queries, 2 with `standing`)."""
+    key = ServiceKey.of(listing)
+    known, health = standing or standing_of(key), health_of([key])[key]
     path, label, icon = _TRY.get(listing.service_type, ("", "", ""))
     can_try = path and not listing.removed and links.exists(path)
     return ServiceHead(
@@ -105,38 +112,80 @@ def service_head(
         try_label=label,
         try_icon=icon,
         tabs=tuple(Link(label, service_path(listing, slug), slug == tab) for slug, label in TABS),
-        summary=_sentence(listing, payers_30d),
+        summary=_sentence(listing, known, health, payers_30d(listing.provider, listing.serving)),
     )
 
 
-def _sentence(listing: records.Listing, payers_30d: int | None) -> str:
-    """One line that answers what it costs and who pays; only facts of the chain."""
+def _sentence(
+    listing: records.Listing, standing: StandingView, health: HealthView, payers: int
+) -> str:
+    """One line (ux.md 5): what we checked and measured, what it costs, who pays."""
     offered = listed_prices(listing)
     cost = (
         " / ".join(formats.amount(price.neuron) for price in offered) + f" 0G per {offered[0].unit}"
     )
-    parts = [f"{cost}{' (in / out)' if len(offered) == 2 else ''}"]
-    if payers_30d is not None:
-        parts.append(f"{payers_30d:,} payer{'' if payers_30d == 1 else 's'} in 30 days")
+    parts = []
+    if standing.checked_at is not None:
+        checked = formats.relative(standing.checked_at, timezone.now())
+        parts.append(f"Evidence checked {checked}")
+    if health.uptime_7d is not None:
+        made_up = " (example data)" if health.example else ""
+        parts.append(f"Up {health.uptime_7d.text} of the last 7 days{made_up}")
+    parts.append(f"{cost}{' (in / out)' if len(offered) == 2 else ''}")
+    parts.append(f"{payers:,} payer{'' if payers == 1 else 's'} in 30 days")
     parts.append(f"Listed since block {listing.created_block:,}")
     return ". ".join(parts) + "."
 
 
 @dataclass(frozen=True)
 class OverviewPage:
-    """`warning` is set where the endpoint moved after the owner's last acknowledgement."""
+    """`card`: what the provider declares about its model, empty where it says nothing; `refusals`:
+    why items were refused. `warning` is set where the endpoint moved after the owner's last
+    acknowledgement."""
 
     service: ServiceHead
-    prices: tuple[formats.Price, ...]
+    offer: Offer
     price_notes: tuple[str, ...]
+    card: tuple[tuple[str, str], ...]
     declared: tuple[tuple[str, str], ...]
     facts: tuple[Fact, ...]
     findings: tuple[FindingRow, ...]
-    reputation: Reputation
+    totals: Reputation
     paid_share: str
+    activity: Activity
+    refusals: tuple[tuple[str, int], ...]
+    verdicts: Verdicts
+    paths: RecordPaths
     warning: str
-    position: records.Position | None
+    mine: Mine | None
+    signed_in: bool
     funds_path: str
+
+
+@dataclass(frozen=True)
+class RecordPaths:
+    """Where the rows behind the counts of a record are."""
+
+    full: str
+    part: str
+    refused: str
+    payers: str
+    payers_90d: str
+    days: str
+    verification: str
+
+    @classmethod
+    def of(cls, listing: records.Listing) -> RecordPaths:
+        at, asked = service_path(listing, "settlements"), Asked()
+        return cls(
+            full=asked.path(at, status="full"),
+            part=asked.path(at, status="part"),
+            refused=asked.path(at, status="refused"),
+            payers=asked.path(at, by="payer", window="30d"),
+            payers_90d=asked.path(at, by="payer", window="90d"),
+            days=asked.path(at, by="day", window="90d"),
+            verification=service_path(listing, "verification"),
+        )
 
 
 @dataclass(frozen=True)
@@ -146,39 +195,10 @@ class ChangesTab:
     pager: Pager
 
 
-#: Settlement statuses in words (contracts.md 6.4, 6.5).
-STATUSES = {
-    "success": ("Paid in full", "ok"),
-    "partial": ("Paid in part: the user ran out", "warn"),
-    "provider_mismatch": ("Refused: sent from another wallet", "bad"),
-    "no_tee_signer": ("Refused: signer not acknowledged", "bad"),
-    "invalid_nonce": ("Refused: sent twice", "bad"),
-    "invalid_signature": ("Refused: signature does not match the signer", "bad"),
-    "acknowledged": ("Result acknowledged, paid", "ok"),
-    "penalty": ("Result not acknowledged, penalty paid", "warn"),
-    "abandoned": ("Abandoned", "bad"),
-}
-
-
-@dataclass(frozen=True)
-class SettlementRow:
-    entry: records.SettlementEntry
-    label: str
-    tone: str
-    user_path: str
-
-    @classmethod
-    def of(cls, entry: records.SettlementEntry) -> SettlementRow:
-        label, tone = STATUSES.get(entry.status, (name(entry.status), ""))
-        return cls(entry, label, tone, links.account_path(entry.user))
-
-
 @dataclass(frozen=True)
 class SettlementsTab:
     service: ServiceHead
-    rows: tuple[SettlementRow, ...]
-    pager: Pager
-    reputation: Reputation
+    table: SettledTable
 
 
 @dataclass(frozen=True)

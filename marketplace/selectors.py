@@ -58,9 +58,7 @@ class Reputation:
 
 def reputation(provider: str, serving: str, now: dt.datetime | None = None) -> Reputation:
     """Settlement record of a listing (2 queries)."""
-    since = (now or timezone.now()) - dt.timedelta(days=30)
-    paid = paid_since(since).filter(provider=provider, serving=serving, settled__gt=0)
-    payers = paid.aggregate(payers=Count("user", distinct=True))["payers"]
+    payers = payers_30d(provider, serving, now)
     total = ServiceTotal.objects.filter(provider=provider, serving=serving).first()
     total = total or ServiceTotal(provider=provider, serving=serving)
     return Reputation(
@@ -72,3 +70,11 @@ def reputation(provider: str, serving: str, now: dt.datetime | None = None) -> R
         unsettled=total.unsettled + total.refused_amount,
         payers_30d=payers,
     )
+
+
+def payers_30d(provider: str, serving: str, now: dt.datetime | None = None) -> int:
+    """Distinct users who paid a listing in the last 30 days (1 query)."""
+    since = (now or timezone.now()) - dt.timedelta(days=30)
+    paid = paid_since(since).filter(provider=provider, serving=serving, settled__gt=0)
+    found: int = paid.aggregate(payers=Count("user", distinct=True))["payers"]
+    return found

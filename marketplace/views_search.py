@@ -12,9 +12,9 @@ from accounts.history import KINDS
 from ledger.records import MovementEntry
 from marketplace import links, transactions
 from marketplace.changes import ChangeRow
-from marketplace.pages import SettlementRow
 from marketplace.pages_changes import change_rows
 from marketplace.search import find
+from marketplace.settled import SettlementRow
 
 
 @require_safe

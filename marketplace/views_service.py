@@ -12,10 +12,24 @@ from accounts import signers
 from attestation.selectors import ServiceKey, StandingView, standing_of
 from ledger import selectors
 from ledger.records import ChangeEntry, Listing
-from marketplace import findings, formats, links, pages, parts, samples
+from marketplace import (
+    cards,
+    findings,
+    formats,
+    links,
+    pages,
+    parts,
+    position,
+    reputation,
+    samples,
+    settled,
+)
 from marketplace.changes import ChangeRow
+from marketplace.context import head_of
 from marketplace.filters import page_number
-from marketplace.selectors import latest_changes, reputation
+from marketplace.selectors import latest_changes
+from marketplace.selectors import reputation as totals_of
+from marketplace.settlements import Asked
 from marketplace.views import canonical
 
 
@@ -43,26 +57,37 @@ def overview(request: HttpRequest, kind: str, address: str) -> HttpResponse:
     listing = listing_of(request, kind, address)
     if isinstance(listing, HttpResponse):
         return listing
+    key = ServiceKey.of(listing)
     latest = latest_changes(listing.provider, listing.serving, selectors.contracts())
-    record = reputation(listing.provider, listing.serving)
-    visitor = getattr(request.user, "address", "") if request.user.is_authenticated else ""
-    position = selectors.position(visitor, listing.provider, listing.serving) if visitor else None
-    standing = standing_of(ServiceKey.of(listing))
+    record = totals_of(listing.provider, listing.serving)
+    settlements = parts.service_path(listing, "settlements")
+    user = request.user if request.user.is_authenticated else None
+    held = position.mine(user, listing, head_of(request), settlements) if user else None
+    standing = standing_of(key)
     page = pages.OverviewPage(
-        service=pages.service_head(listing, "", record.payers_30d, standing),
-        prices=parts.listed_prices(listing),
+        service=pages.service_head(listing, "", standing=standing),
+        offer=parts.offer_of(listing),
         price_notes=price_notes(listing),
+        card=() if listing.is_fine_tuning else cards.card(listing.additional_info).facts,
         declared=declared(listing),
-        facts=facts(listing, latest, visitor, position, standing),
+        facts=facts(listing, latest, user is not None, held, standing),
         findings=tuple(
             row
             for row in findings.open_rows(listing.provider)
             if row.kind != "url_changed_unacknowledged"  # `warning` says it with its blocks
         ),
-        reputation=record,
+        totals=record,
         paid_share=formats.percentage(record.settled, record.settled + record.unsettled),
+        activity=reputation.activity(listing),
+        refusals=tuple(
+            (settled.STATUSES.get(one.status, (one.status, ""))[0], one.items)
+            for one in (reputation.refusals(listing) if record.refused else ())
+        ),
+        verdicts=reputation.verdicts(key),
+        paths=pages.RecordPaths.of(listing),
         warning=moved_without_consent(listing, latest),
-        position=position,
+        mine=held,
+        signed_in=user is not None,
         funds_path=links.with_query("/account", provider=listing.provider)
         if links.exists("/account")
         else "",
@@ -73,8 +98,8 @@ def overview(request: HttpRequest, kind: str, address: str) -> HttpResponse:
 def facts(
     listing: Listing,
     latest: dict[str, ChangeEntry],
-    visitor: str,
-    position: Any,
+    signed_in: bool,
+    held: position.Mine | None,
     standing: StandingView,
 ) -> tuple[parts.Fact, ...]:
     """Owner, visitor, our own check: three facts that say different things and are never merged
@@ -95,10 +120,10 @@ def facts(
             f"clients refuse it",
             "no",
         )
-    if not visitor:
+    if not signed_in:
         you = parts.Fact("You", "Sign in to see whether you acknowledged it", "unknown")
     else:
-        known = signers.of_position(visitor, position) if position is not None else None
+        known = held.known if held is not None else None
         you = parts.Fact("You", *signers.said(known), known.at if known else None)
     return (owner, you, parts.check_fact(standing))
 
@@ -123,16 +148,6 @@ def price_notes(listing: Listing) -> tuple[str, ...]:
     chain."""
     info = formats.json_object(listing.additional_info)
     notes = []
-    billing = info.get("cacheTokenBilling")
-    divisor = billing.get("divisor") if isinstance(billing, dict) else None
-    if isinstance(divisor, int) and not isinstance(divisor, bool) and divisor > 1:
-        cached = formats.amount(listing.input_price // divisor * formats.MILLION)
-        notes.append(
-            f"Cached input costs 1/{divisor:,} of the input price: {cached} 0G per 1M tokens."
-        )
-    tiers = info.get("tieredPricing")
-    if isinstance(tiers, dict) and isinstance(tiers.get("tiers"), list) and tiers["tiers"]:
-        notes.append("Longer requests are billed by tiers; the multipliers are in the Raw tab.")
     if listing.service_type == formats.SPEECH:
         per_token = formats.amount(listing.input_price * formats.MILLION)
         notes.append(
@@ -203,20 +218,11 @@ def settlements(request: HttpRequest, kind: str, address: str) -> HttpResponse:
     listing = listing_of(request, kind, address)
     if isinstance(listing, HttpResponse):
         return listing
-    record = reputation(listing.provider, listing.serving)
-    found = selectors.settlements(
-        provider=listing.provider,
-        serving=listing.serving,
-        page=page_number(request.GET.get("page", "")),
-        count=record.items,
-    )
+    at = parts.service_path(listing, "settlements")
+    asked = Asked.parse(request.GET.dict(), listing.provider, listing.serving)
     page = pages.SettlementsTab(
         service=pages.service_head(listing, "settlements"),
-        rows=tuple(pages.SettlementRow.of(entry) for entry in found.items),
-        pager=parts.pager(
-            found, "settlements", lambda number: tab_page(listing, "settlements", number)
-        ),
-        reputation=record,
+        table=settled.table(asked, at),
     )
     return show(request, "settlements", page)
 

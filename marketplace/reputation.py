@@ -1,0 +1,75 @@
+"""What a listing's record says, as counts with a window each; never one score."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+from django.db.models import Count, Min, Q
+from django.db.models.functions import TruncDate
+from django.utils import timezone
+
+from attestation.models import Verification
+from attestation.selectors import ServiceKey
+from ledger.models import Settlement
+from ledger.records import Listing
+from ledger.statistics import paid_since
+from marketplace.settlements import GROUPS
+
+DAYS = 90
+
+
+@dataclass(frozen=True)
+class Activity:
+    """Of the last 90 days: distinct users who paid, and UTC days with a payment."""
+
+    payers: int
+    days: int
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """Refused items of one status."""
+
+    status: str
+    items: int
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Stored verification runs by what they found; `runs` that came to a verdict."""
+
+    runs: int
+    by_word: tuple[tuple[str, int], ...]
+    since: dt.datetime | None
+
+
+def activity(listing: Listing) -> Activity:
+    """Payers and days active (1 query)."""
+    rows = paid_since(timezone.now() - dt.timedelta(days=DAYS)).filter(
+        provider=listing.provider, serving=listing.serving
+    )
+    found = rows.aggregate(
+        payers=Count("user", distinct=True, filter=Q(settled__gt=0)),
+        days=Count(TruncDate("at", tzinfo=dt.UTC), distinct=True),
+    )
+    return Activity(found["payers"], found["days"])
+
+
+def refusals(listing: Listing) -> tuple[Refusals, ...]:
+    """Why items were refused, all time, the most frequent first (1 query)."""
+    rows = Settlement.objects.filter(provider=listing.provider, serving=listing.serving)
+    found = rows.filter(GROUPS["refused"][1]).values_list("status").annotate(n=Count("pk"))
+    return tuple(Refusals(status, number) for status, number in found.order_by("-n", "status")[:6])
+
+
+def verdicts(key: ServiceKey) -> Verdicts:
+    """The verification history as counts (1 query)."""
+    rows = Verification.objects.filter(
+        provider=key.provider, kind=key.kind, service_name=key.service_name
+    ).exclude(overall="")
+    counted = rows.values("overall").annotate(n=Count("pk"), first=Min("started_at"))
+    found = list(counted.order_by("-n", "overall"))
+    words = tuple((row["overall"], row["n"]) for row in found)
+    first = min((row["first"] for row in found), default=None)
+    return Verdicts(sum(number for _, number in words), words, first)

@@ -1,0 +1,175 @@
+"""Settlement items under filters that a URL holds: of one listing, and of the whole network.
+
+These are the rows behind every number about money on the site: each such number links here.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from django.db.models import Count, Max, Q, QuerySet, Sum
+from django.db.models.functions import TruncDate
+from django.utils import timezone
+
+from ledger import selectors
+from ledger.models import ACCEPTED, Settlement
+from ledger.records import Page, SettlementEntry
+from ledger.statistics import first_paid
+from marketplace import links
+from marketplace.filters import page_number
+
+#: Groups of statuses (contracts.md 6.4, 6.5), as the record counts them.
+GROUPS: Mapping[str, tuple[str, Q]] = {
+    "full": ("Paid in full", Q(status__in=[one for one in ACCEPTED if one != "partial"])),
+    "part": ("Paid in part", Q(status="partial")),
+    "refused": ("Refused", ~Q(status__in=ACCEPTED)),
+    "paid": ("Paid in full or in part", Q(status__in=ACCEPTED)),
+}
+WINDOWS = {"24h": dt.timedelta(hours=24), **{f"{n}d": dt.timedelta(days=n) for n in (7, 30, 90)}}
+WINDOW_LABELS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days", "90d": "90 days"}
+#: A list is read by people: nobody turns more pages than that, and no database has to.
+MOST_PAGES = 400
+
+
+@dataclass(frozen=True)
+class Asked:
+    """`status`: a key of `GROUPS` or ""; `user`: EIP-55 or ""; `day`: a UTC date or None; `window`:
+    a key of `WINDOWS` or ""; `by`: "" for the items, `payer` or `day` for sums over them."""
+
+    status: str = ""
+    user: str = ""
+    day: dt.date | None = None
+    window: str = ""
+    by: str = ""
+    page: int = 1
+    provider: str = ""
+    serving: str = ""
+    now: dt.datetime = field(default_factory=timezone.now, compare=False)
+
+    @classmethod
+    def parse(cls, given: Mapping[str, str], provider: str = "", serving: str = "") -> Asked:
+        """Never an error: what makes no sense was not asked for."""
+        status, window, by = (given.get(name, "") for name in ("status", "window", "by"))
+        return cls(
+            status=status if status in GROUPS else "",
+            user=selectors.address_of(given.get("user", "")) or "",
+            day=_day(given.get("day", "")),
+            window=window if window in WINDOWS else "",
+            by=by if by in ("payer", "day") else "",
+            page=min(page_number(given.get("page", "")), MOST_PAGES),
+            provider=provider,
+            serving=serving,
+        )
+
+    @property
+    def plain(self) -> bool:
+        """Everything there is, unfiltered."""
+        return not (self.status or self.user or self.day or self.window)
+
+    def path(self, at: str, **changed: str | int) -> str:
+        """`at` (which may have a query) with these filters, some of them changed."""
+        values: dict[str, str | int] = {
+            "status": self.status,
+            "user": self.user,
+            "day": self.day.isoformat() if self.day else "",
+            "window": self.window,
+            "by": self.by,
+            **changed,
+        }
+        if values.get("page") == 1:
+            del values["page"]
+        tail = links.with_query("", **values).removeprefix("?")
+        return at if not tail else f"{at}{'&' if '?' in at else '?'}{tail}"
+
+    @property
+    def said(self) -> str:
+        """The filters in words; empty without any."""
+        parts = (
+            GROUPS[self.status][0].lower() if self.status else "",
+            f"of {self.user[:6]}…{self.user[-4:]}" if self.user else "",
+            f"on {self.day:%d %b %Y} (UTC)".replace("on 0", "on ") if self.day else "",
+            f"in the last {WINDOW_LABELS[self.window]}" if self.window else "",
+        )
+        return ", ".join(part for part in parts if part)
+
+    @property
+    def rows(self) -> QuerySet[Settlement]:
+        rows = Settlement.objects.all()
+        given = {"provider": self.provider, "serving": self.serving, "user": self.user}
+        rows = rows.filter(**{name: value for name, value in given.items() if value})
+        if self.status:
+            rows = rows.filter(GROUPS[self.status][1])
+        if self.day is not None:
+            start = dt.datetime.combine(self.day, dt.time(), dt.UTC)
+            rows = rows.filter(at__gte=start, at__lt=start + dt.timedelta(days=1))
+        if self.window:
+            since = self.now - WINDOWS[self.window]
+            rows = rows.filter(at__gte=since)
+            if self.status in ("full", "part", "paid"):
+                rows = rows.filter(block__gte=first_paid(since))
+        return rows
+
+
+def _day(text: str) -> dt.date | None:
+    try:
+        return dt.date.fromisoformat(text) if len(text) == 10 and text.isascii() else None
+    except ValueError:
+        return None
+
+
+def items(asked: Asked) -> Page[SettlementEntry]:
+    """The items, newest first (3 queries)."""
+    known = selectors.contracts()
+    count = None
+    if asked.plain and not asked.user:
+        where = Q(provider=asked.provider)
+        where &= Q(serving=asked.serving) if asked.serving else Q()
+        count = selectors.counted("items", where)
+    rows = selectors.newest_first(asked.rows)
+    return selectors.paginate(
+        rows, asked.page, selectors.PAGE_SIZE, lambda row: SettlementEntry.of(row, known), count
+    )
+
+
+@dataclass(frozen=True)
+class Group:
+    """Accepted items of one payer or one UTC day; `payers` distinct ones of a day."""
+
+    user: str
+    day: dt.date | None
+    items: int
+    settled: int
+    payers: int
+    last: dt.datetime
+
+
+def payers(asked: Asked) -> Page[Group]:
+    """Who paid, the most first (2 queries)."""
+    rows = asked.rows.filter(status__in=ACCEPTED, settled__gt=0).values("user")
+    groups = rows.annotate(n=Count("pk"), paid=Sum("settled"), last=Max("at"))
+    return selectors.paginate(
+        groups.order_by("-paid", "user"),
+        asked.page,
+        selectors.PAGE_SIZE,
+        lambda row: Group(row["user"], None, row["n"], int(row["paid"]), 1, row["last"]),
+    )
+
+
+def days(asked: Asked) -> Page[Group]:
+    """What was paid on which UTC day, the newest first (2 queries)."""
+    rows = asked.rows.filter(status__in=ACCEPTED)
+    groups = (
+        rows.annotate(day=TruncDate("at", tzinfo=dt.UTC))
+        .values("day")
+        .annotate(
+            n=Count("pk"), paid=Sum("settled"), last=Max("at"), who=Count("user", distinct=True)
+        )
+    )
+    return selectors.paginate(
+        groups.order_by("-day"),
+        asked.page,
+        selectors.PAGE_SIZE,
+        lambda row: Group("", row["day"], row["n"], int(row["paid"]), row["who"], row["last"]),
+    )
