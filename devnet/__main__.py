@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import requests
 
-from devnet import accounts, owner
+from devnet import accounts, history, owner
 from devnet.anvil import CHAIN_ID, DEVNET_ARGS, Anvil, AnvilError
 from devnet.client import Chain, Reverted
 from devnet.deploy import Contracts, DeployError, Deployment, connect, deploy, find
@@ -19,6 +19,10 @@ from devnet.rpc import RpcError
 from runner.processes import free_port
 
 DEFAULT_PORT = 8545
+_PROBLEMS = (
+    *(AnvilError, DeployError, Reverted, RpcError),
+    *(history.HistoryError, FileNotFoundError),
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,6 +43,9 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("accounts", help="print the funded accounts and their keys")
     travel = commands.add_parser("travel", help="move the chain's clock forward")
     travel.add_argument("seconds", type=int)
+    past = commands.add_parser("history", help="90 days of a large market, on a chain whose clock "
+                               "is that far behind (anvil --timestamp)")  # fmt: skip
+    past.add_argument("--services", type=int, default=500)
     _add_owner(commands.add_parser("owner", help="act as the owner of the contracts"))
     return top
 
@@ -122,6 +129,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(accounts.describe())
         elif options.command == "deploy":
             print(show(deploy(options.rpc)))
+        elif options.command == "history":
+            made = history.make(existing(options.rpc)[1], options.services)
+            print(f"{made.services} services, {made.transactions} transactions")
         elif options.command == "travel":
             print(existing(options.rpc)[1].chain.travel(options.seconds))
         else:
@@ -129,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except requests.RequestException:
         print(f"no node answers at {options.rpc}: run `python -m devnet up`", file=sys.stderr)
         return 1
-    except (AnvilError, DeployError, Reverted, RpcError, FileNotFoundError) as problem:
+    except _PROBLEMS as problem:
         print(problem, file=sys.stderr)
         return 1
     return 0

@@ -242,6 +242,13 @@ def due(now: dt.datetime, most: int) -> list[Listing]:
     return [Listing.of(row, known) for row in rows[:most]]
 
 
+def listed() -> list[Listing]:
+    """Every service that is offered now (2 queries)."""
+    known = ledger.contracts()
+    rows = Service.current.filter(removed=False).defer("search").order_by("created_block", "pk")
+    return [Listing.of(row, known) for row in rows]
+
+
 def all_due() -> list[Listing]:
     """Everything that is due at this moment (2 queries)."""
     return due(timezone.now(), ledger.MAX_PAGE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import shutil
 import time
@@ -13,8 +14,8 @@ from typing import TextIO
 import psutil
 import yaml
 
-from devnet import accounts, owner
-from devnet.anvil import Anvil, AnvilError
+from devnet import accounts, history, owner
+from devnet.anvil import DEVNET_ARGS, Anvil, AnvilError
 from devnet.deploy import Deployment, connect, deploy
 from runner.processes import Child, free_port
 from runner.serve import PASSED_ON, site_processes, stopped
@@ -62,6 +63,7 @@ OFFERS = (
     Offer("zg-docs-reader-flaky", 200_000_000_000, 800_000_000_000, outages=True),
 )
 OUTAGE_SECONDS = 60
+HISTORY_DAYS, HISTORY_SERVICES = 90, 500
 PROBE_SECONDS = 20
 #: Chat services that the seeded history asks: those that answer.
 CHATBOTS = sum(offer.type == "chatbot" and not offer.outages for offer in OFFERS)
@@ -87,17 +89,32 @@ def claim_folder() -> tuple[Path, TextIO]:
 
 
 def demo(arguments: Sequence[str]) -> int:
-    """Start everything, print the ready line, run until Ctrl-C."""
+    """Start everything, print the ready line, run until Ctrl-C.
+
+    `--history [N]`: on a chain that is 90 days old, with N (500) services of example.
+    """
     tree = Tree(DATA / "demo")
+    options = argparse.ArgumentParser(prog="./run demo", description="The whole system here.")
+    options.add_argument(
+        "--history",
+        type=int,
+        nargs="?",
+        const=HISTORY_SERVICES,
+        default=0,
+        metavar="N",
+        help=f"a chain of {HISTORY_DAYS} days with N more services ({HISTORY_SERVICES}), and "
+        "example measurements, marked as such; takes minutes",
+    )
+    services = options.parse_args(arguments).history
     chain: Anvil | None = None
     lock: TextIO | None = None
     try:
         tree.data, lock = claim_folder()
-        chain = start(tree)
+        chain = start(tree, services)
         tree.wait()
     except Stop as stop:
         return stopped(stop)
-    except AnvilError as error:
+    except (AnvilError, history.HistoryError) as error:
         return stopped(Stop(str(error)))
     finally:
         tree.withdraw()
@@ -110,12 +127,13 @@ def demo(arguments: Sequence[str]) -> int:
     return 0
 
 
-def start(tree: Tree) -> Anvil:
+def start(tree: Tree, history_services: int = 0) -> Anvil:
     """All processes in order of need; returns the chain, which the caller stops last."""
     port = free_port(int(tree.env.get("PORT") or SITE_PORT))
     site = f"http://127.0.0.1:{port}"
     demo_environment(tree, site)
-    chain = Anvil(port=free_port(CHAIN_PORT)).start()
+    past = history.args(HISTORY_DAYS) if history_services else DEVNET_ARGS
+    chain = Anvil(port=free_port(CHAIN_PORT), args=past).start()
     try:
         tree.env["CHAIN_RPC_URLS"] = chain.url
         tree.start_stores(durable=False)
@@ -123,8 +141,13 @@ def start(tree: Tree) -> Anvil:
         migration = tree.python("migrate", "manage.py", "migrate", env={"DATABASE_POOL_SIZE": "0"})
         deployment = deploy(chain.url)
         tree.say(f"contracts deployed, LedgerManager {deployment.ledger}")
+        if history_services:
+            made = history.make(connect(chain.url, deployment), history_services)
+            tree.say(f"{made.services} services of example, {made.transactions} transactions")
         fleet = start_providers(tree, chain.url, deployment)
         tree.finished(migration, "preparing the database")
+        if history_services:
+            pretend_measurements(tree)
         tree.until(lambda: said(fleet.log, "attestation READY"), "the attestation services")
         site_processes(tree, port)
         logs = [tree.data / "logs" / f"provider-{n}.log" for n in range(1, len(OFFERS) + 1)]
@@ -156,6 +179,19 @@ def start(tree: Tree) -> Anvil:
         raise
     greet(tree, chain, site)
     return chain
+
+
+def pretend_measurements(tree: Tree) -> None:
+    """Before anything probes: what nobody can measure, because nobody is there."""
+    for name, command in (
+        ("follow-once", ("follow", "--once")),
+        ("pretend", ("seed_demo", "--history")),
+    ):
+        child = tree.python(name, "manage.py", *command)
+        tree.ended(child, name, seconds=900)
+        if child.code:
+            raise Stop(f"{name} failed:\n{child.tail()}")
+    tree.say("history indexed, example measurements made")
 
 
 def demo_environment(tree: Tree, site: str) -> None:

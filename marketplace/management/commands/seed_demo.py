@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from chain.errors import ChainError
 from marketplace.seed import DEVNET_CHAIN_ID, Seed, SeedError
+from probes import examples, services
 
 
 class Command(BaseCommand):
@@ -22,9 +23,21 @@ class Command(BaseCommand):
             "--leave-out", action="append", default=[], metavar="MODEL", help="ask nobody for it"
         )
 
+        parser.add_argument(
+            "--history",
+            action="store_true",
+            help="instead: 90 days of measurements for every listed service, made up and marked "
+            "as example data wherever they are shown",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         if settings.CHAIN_ID != DEVNET_CHAIN_ID:
             raise CommandError("seed_demo uses public keys: it runs on the local devnet only")
+        if options["history"]:
+            listings = services.listed()
+            rows = examples.seed(listings)
+            self.stdout.write(f"{rows:,} rows of example data for {len(listings)} services")
+            return
         try:
             seed = Seed(
                 settings.CHAIN_RPC_URLS,
