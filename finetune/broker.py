@@ -205,10 +205,15 @@ class Broker:
             raise BrokerSilent(f"The provider gives no answer: {error}.") from None
 
 
+def policy() -> Policy:
+    """Where a provider may be."""
+    return Policy(allow_private=settings.ALLOW_PRIVATE_PROVIDERS)
+
+
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[Broker]:
     """The broker at a listing's URL, under the site's address policy."""
-    async with Client(Policy(allow_private=settings.ALLOW_PRIVATE_PROVIDERS), _QUICK) as client:
+    async with Client(policy(), _QUICK) as client:
         yield Broker(client, url)
 
 

@@ -79,7 +79,8 @@ PCS_URL = env.base_url("PCS_URL", "https://api.trustedservices.intel.com")
 RIM_URL = env.base_url("RIM_URL", "https://rim.attestation.nvidia.com")
 OCSP_URL = env.base_url("OCSP_URL", "https://ocsp.ndis.nvidia.com")
 NRAS_URL = env.base_url("NRAS_URL", "https://nras.attestation.nvidia.com")
-env.urls("STORAGE_INDEXER_URL")
+#: 0G storage through an indexer's gateway; empty: results come from their providers alone.
+STORAGE_INDEXER_URL = (*env.urls("STORAGE_INDEXER_URL"), "")[0].rstrip("/")
 #: Endpoints (`broker`, `model`) that are known to put our nonce into their evidence: another nonce
 #: is a fail there and a warning elsewhere. Never inferred from an answer (attestation.md 13.2).
 ATTESTATION_NONCE_ENDPOINTS = env.subset("ATTESTATION_NONCE_ENDPOINTS", ("broker", "model"))
@@ -302,6 +303,7 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "verify-services": {"task": "attestation.sweep", "schedule": 15.0},
     "probe-services": {"task": "probes.sweep", "schedule": 15.0},
     "prune": {"task": "marketplace.prune", "schedule": 24 * 3600.0},
+    "follow-tuning": {"task": "finetune.sweep", "schedule": 5.0},
     "look-for-alerts": {"task": "alerts.sweep", "schedule": 15.0},
     "deliver-alerts": {"task": "alerts.deliver", "schedule": 10.0},
 }

@@ -26,6 +26,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("marketplace.urls_changes")),
     path("", include("accounts.urls")),
     path("", include("alerts.urls")),
+    path("", include("finetune.urls")),
     path("", include("inference.urls")),
     path("docs", docs, name="docs"),
     path("docs/<slug:slug>.md", markdown, name="docs-markdown"),

@@ -17,11 +17,11 @@ function pairs(fields) {
 }
 
 // Show what the signature means and wait for the person: resolves true to go on, false when they leave.
-export function ask(wanted) {
+export function ask(wanted, heading = 'Make a key for this provider', confirm = 'Make the key') {
   const dialog = make('dialog', '', 'dialog');
   const head = make('header');
   head.setAttribute('role', 'none');
-  const title = make('h2', 'Make a key for this provider');
+  const title = make('h2', heading);
   title.id = 'provider-key-title';
   dialog.setAttribute('aria-labelledby', title.id);
   head.append(title);
@@ -32,7 +32,7 @@ export function ask(wanted) {
   const foot = make('footer');
   foot.setAttribute('role', 'none');
   const leave = make('button', 'Not now', 'button');
-  const go = make('button', 'Make the key', 'button primary');
+  const go = make('button', confirm, 'button primary');
   go.dataset.testid = 'key-confirm';
   foot.append(leave, go);
   dialog.append(head, body, foot);

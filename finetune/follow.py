@@ -1,0 +1,224 @@
+"""Tasks are asked after until they end, whether or not anybody looks at a page.
+
+How often: soon while something happens, seldom while the person is waited for, with growing pauses
+while the provider does not answer. Nothing here decides: it writes down what was said, and when.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+from redis.exceptions import RedisError
+
+from accounts.models import User
+from attestation import selectors as attestation
+from attestation.selectors import ServiceKey
+from finetune import broker
+from finetune.broker import Said
+from finetune.errors import BrokerError, BrokerRefused
+from finetune.models import LogPart, Passage, Task
+from ledger import selectors as ledger
+from ledger.models import Kind
+from ledger.records import Listing
+from protocol import tuning
+
+log = logging.getLogger(__name__)
+
+#: Between two looks, by what the task is at.
+BUSY, WAITING = dt.timedelta(seconds=15), dt.timedelta(minutes=1)
+LONGEST = dt.timedelta(minutes=10)
+#: On a devnet a task takes seconds.
+DEVNET = dt.timedelta(seconds=3)
+#: A look belongs to whoever took it up for so long.
+CLAIM = dt.timedelta(seconds=60)
+BATCH = 20
+MOST_LOG_BYTES = 4 << 20
+#: After the end: how long the log may still grow.
+_AFTERWARDS = dt.timedelta(minutes=2)
+
+
+def look_at_due(now: dt.datetime | None = None) -> int:
+    """Ask after every task that is due; how many. Two at once share them."""
+    now = now or timezone.now()
+    with transaction.atomic():
+        due = Task.objects.filter(look_next__lte=now).order_by("look_next")
+        ids = list(due.select_for_update(skip_locked=True).values_list("pk", flat=True)[:BATCH])
+        Task.objects.filter(pk__in=ids).update(look_next=now + CLAIM)
+    for task in Task.objects.filter(pk__in=ids).select_related("user"):
+        look(task)
+    return len(ids)
+
+
+def look(task: Task) -> None:
+    """Ask its provider once and write down what was said."""
+    now = timezone.now()
+    try:
+        said, raw = async_to_sync(_ask)(task)
+    except BrokerRefused as error:
+        _unanswered(task, f"The provider says: {error}.", now)
+        return
+    except BrokerError as error:
+        _unanswered(task, str(error), now)
+        return
+    with transaction.atomic():
+        held = Task.objects.select_for_update().get(pk=task.pk)
+        changed = _write(held, said, now)
+        changed = _append(held, raw) or changed
+        held.looked_at, held.failures, held.error = now, 0, ""
+        held.look_next = _next(held, now)
+        held.save()
+    if changed:
+        tell(task)
+
+
+async def _ask(task: Task) -> tuple[Said, bytes]:
+    async with broker.connected(task.url) as connection:
+        said = await connection.task(task.user.address, task.remote_id)
+        return said, await connection.log(task.user.address, task.remote_id)
+
+
+def _write(task: Task, said: Said, now: dt.datetime) -> bool:
+    """Whether something was news."""
+    before = (task.progress, task.fee, task.deliver_index, task.deliver_time)
+    if said.progress != task.progress:
+        for stage in _passed(task.progress, said.progress):
+            last = stage == said.progress
+            Passage.objects.get_or_create(
+                task=task,
+                stage=stage,
+                defaults={"at": now, "said": said.updated_at if last else None},
+            )
+        task.progress = said.progress
+        if task.ended:
+            standing = attestation.standing_of(
+                ServiceKey(Kind.FINE_TUNING, task.provider, task.service_name)
+            )
+            task.end_verification, task.end_verdict = standing.verification_id, standing.overall
+    task.fee = said.fee or task.fee
+    task.deliver_index = said.deliver_index or task.deliver_index
+    task.deliver_time = said.deliver_time or task.deliver_time
+    return before != (task.progress, task.fee, task.deliver_index, task.deliver_time)
+
+
+def _passed(before: str, now: str) -> list[str]:
+    """The stages between two looks: one that was too short to be seen was passed all the same."""
+    if now == tuning.FAILED or before == tuning.FAILED:
+        return [now]
+    return list(tuning.STAGES[tuning.STAGES.index(before) + 1 : tuning.STAGES.index(now) + 1])
+
+
+def _append(task: Task, raw: bytes) -> bool:
+    """Keep what the log has grown by. One that no longer begins as it did begins anew, marked."""
+    raw = raw[:MOST_LOG_BYTES]
+    # Half a character at the end waits for its other half.
+    text = raw.decode("utf-8", "ignore").replace("\0", "�")
+    known = "".join(task.log_parts.order_by("offset").values_list("text", flat=True))
+    if text == known:
+        return False
+    if text.startswith(known):
+        LogPart.objects.create(task=task, offset=len(known), text=text[len(known) :])
+    else:
+        task.log_parts.all().delete()
+        task.log_restarted = True
+        LogPart.objects.create(task=task, offset=0, text=text)
+    task.log_bytes = len(text.encode())
+    return True
+
+
+def _next(task: Task, now: dt.datetime) -> dt.datetime | None:
+    if task.ended:
+        last = task.passages.filter(stage=task.progress).values_list("at", flat=True).first()
+        return None if last is None or now - last > _AFTERWARDS else now + WAITING
+    if settings.IS_DEVNET:
+        return now + DEVNET
+    idle = (tuning.DELIVERED, tuning.USER_ACKNOWLEDGED)
+    return now + (WAITING if task.progress in idle else BUSY)
+
+
+def _unanswered(task: Task, why: str, now: dt.datetime) -> None:
+    pause = min(LONGEST, BUSY * 2 ** min(task.failures, 10))
+    Task.objects.filter(pk=task.pk).update(
+        failures=F("failures") + 1, error=why[:400], look_next=now + pause
+    )
+    if task.failures == 0:
+        tell(task)
+
+
+# --- other doings ---------------------------------------------------------------------------------
+
+
+def cancel(task: Task, signature: str) -> None:
+    """Cancel at the provider, with the person's signature over `tuning.cancel_hash`. Raises
+    BrokerError with its words."""
+    async_to_sync(_cancel)(task, signature)
+    Task.objects.filter(pk=task.pk).update(cancelled_at=timezone.now())
+    look(task)
+
+
+async def _cancel(task: Task, signature: str) -> None:
+    async with broker.connected(task.url) as connection:
+        await connection.cancel(task.user.address, task.remote_id, signature)
+
+
+def adopt(user: User, listing: Listing) -> int:
+    """Take in what the person has made at this provider with other programs; how many tasks."""
+    found = async_to_sync(_tasks)(user.address, listing.url)
+    names = {hash_: name for name, hash_ in tuning.MODEL_HASHES.items()}
+    made = 0
+    for said in found:
+        task, new = Task.objects.get_or_create(
+            provider=listing.provider,
+            remote_id=said.id,
+            defaults={
+                "user": user,
+                "serving": listing.serving,
+                "service_name": listing.service_name,
+                "url": listing.url,
+                "model": names.get(said.model_hash, said.model_hash),
+                "model_hash": said.model_hash,
+                "dataset_hash": said.dataset_hash,
+                "parameters": said.parameters,
+                "price_per_token": listing.price_per_token,
+                "nonce": said.nonce,
+                "signature": "",
+                "tee_signer": listing.tee_signer,
+                "created_at": said.created_at or timezone.now(),
+                "look_next": timezone.now(),
+            },
+        )
+        if new:
+            made += 1
+            Passage.objects.create(task=task, stage=tuning.INIT, at=task.created_at)
+    return made
+
+
+async def _tasks(user: str, url: str) -> list[Said]:
+    async with broker.connected(url) as connection:
+        return await connection.tasks(user)
+
+
+def listing_of(task: Task) -> Listing | None:
+    return ledger.service(Kind.FINE_TUNING, task.provider, task.service_name, include_removed=True)
+
+
+def group_of(task: Task) -> str:
+    """The channel-layer group of the open pages of a task."""
+    return f"task.{task.pk.hex}"
+
+
+def tell(task: Task) -> None:
+    """Open pages ask again; nothing depends on it."""
+    layer = get_channel_layer()
+    if layer is None:
+        return
+    try:
+        async_to_sync(layer.group_send)(group_of(task), {"type": "task.changed"})
+    except (OSError, RuntimeError, RedisError) as error:
+        log.warning("open pages of a task were not told", extra={"error": str(error)})

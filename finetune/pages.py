@@ -1,0 +1,256 @@
+"""One frozen dataclass per page: the template's whole context."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from accounts.pages_parts import Option
+from accounts.pages_transaction import Link, Review, Transaction
+from attestation.selectors import StandingView
+from chain.selectors import Freshness
+from finetune import checking, reading, results
+from finetune.models import Dataset, Draft, Place, Task
+from finetune.pricing import Price
+from ledger.records import Deliverable, Listing, Position
+from probes.charts import Chart
+from protocol import tuning
+
+STEPS = (
+    ("model", "Model"),
+    ("dataset", "Dataset"),
+    ("config", "Configuration"),
+    ("price", "Price"),
+    ("sign", "Sign"),
+)
+#: What a stage means for the person.
+STAGES = {
+    tuning.INIT: "Accepted; it waits for its turn.",
+    tuning.SETTING_UP: "The provider fetches dataset and model and counts tokens.",
+    tuning.SET_UP: "Everything is there; training is next.",
+    tuning.TRAINING: "The model is being trained.",
+    tuning.TRAINED: "Training is done; the result is packed.",
+    tuning.DELIVERING: "The result is encrypted and published.",
+    tuning.DELIVERED: "The result is there. Acknowledge it in time.",
+    tuning.USER_ACKNOWLEDGED: "Acknowledged; the provider settles and releases the key.",
+    tuning.FINISHED: "Settled. The key is on the chain, sealed for your wallet.",
+    tuning.FAILED: "The task failed.",
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """For the kit's stepper."""
+
+    label: str
+    state: str
+
+
+@dataclass(frozen=True)
+class OfferRow:
+    listing: Listing
+    standing: StandingView
+    models: tuple[str, ...]
+
+    @property
+    def per_million(self) -> int:
+        return self.listing.price_per_token * 10**6
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    task: Task
+    means: str
+
+
+@dataclass(frozen=True)
+class IndexPage:
+    offers: tuple[OfferRow, ...]
+    tasks: tuple[TaskRow, ...]
+    datasets: tuple[Dataset, ...]
+    drafts: tuple[Draft, ...]
+    freshness: Freshness
+    adopted: str = ""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar of the histogram: `share` in thousandths of the longest."""
+
+    label: str
+    rows: int
+    share: int
+
+
+def bars(dataset: Dataset) -> tuple[Bar, ...]:
+    counts = dataset.lengths.get("bars", [])
+    most = max(counts, default=0)
+    labels = [f"up to {edge:,}" for edge in checking.EDGES]
+    labels.append(f"over {checking.EDGES[-1]:,}")
+    return tuple(
+        Bar(label, count, count * 1000 // most if most else 0)
+        for label, count in zip(labels, counts, strict=False)
+    )
+
+
+@dataclass(frozen=True)
+class DatasetView:
+    dataset: Dataset
+    bars: tuple[Bar, ...]
+    preview: tuple[tuple[str, str], ...]
+    few: bool
+
+
+@dataclass(frozen=True)
+class Field:
+    """One of the five settings as a field of the form."""
+
+    name: str
+    label: str
+    value: str
+    hint: str
+    error: str = ""
+
+
+_LABELS = {
+    "neftune_noise_alpha": ("NEFTune noise", "0 to 10. Noise on the input; 0 switches it off."),
+    "num_train_epochs": (
+        "Epochs",
+        "1 to 10, whole. How often the dataset is read; the price grows with it.",
+    ),
+    "per_device_train_batch_size": ("Batch size", "1 to 4, whole. Rows per step on each GPU."),
+    "learning_rate": ("Learning rate", "0.00001 to 0.001. Decimals only: write 0.0002, not 2e-4."),
+    "max_steps": ("Steps at most", "-1 for no limit, or a whole number from 1."),
+}
+
+
+def fields(values: dict[str, str], errors: dict[str, str]) -> tuple[Field, ...]:
+    return tuple(
+        Field(name, label, values.get(name, ""), hint, errors.get(name, ""))
+        for name, (label, hint) in _LABELS.items()
+    )
+
+
+@dataclass(frozen=True)
+class WizardPage:
+    """A step of the wizard; what a step does not show is empty."""
+
+    draft: Draft
+    step: str
+    links: tuple[Link, ...]
+    listing: Listing | None = None
+    standing: StandingView | None = None
+    offers: tuple[OfferRow, ...] = ()
+    datasets: tuple[DatasetView, ...] = ()
+    fields: tuple[Field, ...] = ()
+    text: str = ""
+    as_json: bool = False
+    pending: int | None = None
+    price: Price | None = None
+    position: Position | None = None
+    place: Place | None = None
+    sending: Place | None = None
+    top_up: str = ""
+    acknowledged: bool = True
+    error: str = ""
+
+    @property
+    def next_path(self) -> str:
+        names = [name for name, _ in STEPS]
+        at = names.index(self.step)
+        following = names[min(at + 1, len(names) - 1)]
+        return f"/fine-tuning/new/{self.draft.pk}/{following}"
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """Until when a result can be acknowledged, and what missing it costs in neuron."""
+
+    at: dt.datetime
+    cost: int
+    percent: int
+
+    @property
+    def unix(self) -> int:
+        return int(self.at.timestamp())
+
+
+@dataclass(frozen=True)
+class TaskPage:
+    task: Task
+    means: str
+    steps: tuple[Step, ...]
+    passages: tuple[tuple[str, dt.datetime], ...]
+    listing: Listing | None
+    deliverable: Deliverable | None
+    deadline: Deadline | None
+    lines: tuple[reading.Line, ...]
+    level: str
+    levels: tuple[Option, ...]
+    chart: Chart | None
+    latest: str
+    left: str
+    price: Price | None
+    cancellable: bool
+    fetchable: bool
+    from_storage: bool
+    settlement: str
+    blocked_by: str
+    review: Review | None = None
+    current: Transaction | None = None
+    contracts: tuple[str, ...] = ()
+    key_path: str = ""
+
+    @property
+    def result_word(self) -> str:
+        return (
+            {
+                results.State.FETCHING: "being fetched",
+                results.State.HERE: "verified",
+                results.State.WRONG: "not what the chain names",
+                results.State.FAILED: "not fetched",
+            }.get(results.State(self.task.result_state), "")
+            if self.task.result_state
+            else ""
+        )
+
+
+@dataclass(frozen=True)
+class DecryptPage:
+    name: str
+    sha256: str
+    path: str
+    commands: tuple[str, ...] = field(default=())
+
+
+def steps(task: Task) -> tuple[Step, ...]:
+    """The whole way, with where it stands; a failed task shows how far it came."""
+    passed = {passage.stage for passage in task.passages.all()}
+    last = max((tuning.STAGES.index(s) for s in passed if s in tuning.STAGES), default=0)
+    found = []
+    for at, stage in enumerate(tuning.STAGES):
+        state = "done" if at < last or task.progress == tuning.FINISHED else "next"
+        if at == last and task.progress != tuning.FINISHED:
+            state = "failed" if task.progress == tuning.FAILED else "current"
+        found.append(Step(stage, state))
+    return tuple(found)
+
+
+def time_left(left: reading.Left | None, found: reading.Curve) -> str:
+    """`step 120 of 900 - about 34-50 min left (based on the last 60 steps)`."""
+    if not found.of:
+        return ""
+    text = f"step {found.step:,} of {found.of:,}"
+    if left is None:
+        return text
+    return (
+        f"{text} – about {_span(left.least)} to {_span(left.most)} left "
+        f"(by the pace of the last {left.steps} steps)"
+    )
+
+
+def _span(seconds: int) -> str:
+    if seconds < 90:
+        return f"{seconds} s"
+    return f"{seconds // 60} min" if seconds < 5400 else f"{Decimal(seconds) / 3600:.1f} h"

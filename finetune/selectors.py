@@ -1,0 +1,138 @@
+"""Reads for the pages of fine-tuning."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from django.db.models import QuerySet
+
+from accounts.models import User
+from attestation import selectors as attestation
+from attestation.selectors import ServiceKey
+from finetune import reading, services
+from finetune.models import Dataset, Task
+from finetune.pages import DatasetView, Deadline, OfferRow, bars
+from ledger import selectors as ledger
+from ledger.models import Kind, ServingContract, Settlement
+from ledger.records import Deliverable
+from probes.charts import Chart, Point, Value, series
+from protocol import datasets, tuning
+
+MOST_OFFERS = 50
+#: The window to acknowledge is the provider's configuration; brokers use at most half of the
+#: refund lock time (provider-protocol.md 6.3), and never more than this.
+LONGEST_WINDOW = dt.timedelta(hours=48)
+_TABLE_POINTS = 400
+
+
+def offers() -> tuple[OfferRow, ...]:
+    """What is offered for fine-tuning (4 queries)."""
+    query = ledger.ServiceQuery(kind=Kind.FINE_TUNING.value)
+    found = ledger.services(query, page_size=MOST_OFFERS).items
+    standings = attestation.standings([ServiceKey.of(listing) for listing in found])
+    return tuple(
+        OfferRow(listing, standings[ServiceKey.of(listing)], listing.models) for listing in found
+    )
+
+
+def tasks(user: User) -> QuerySet[Task]:
+    return user.tuning_tasks.order_by("-created_at")
+
+
+def dataset_views(user: User) -> tuple[DatasetView, ...]:
+    found = user.datasets.order_by("-created_at").select_related("file")
+    return tuple(dataset_view(dataset) for dataset in found)
+
+
+def dataset_view(dataset: Dataset) -> DatasetView:
+    return DatasetView(
+        dataset,
+        bars(dataset),
+        tuple(services.preview(dataset)),
+        few=0 < dataset.rows < datasets.ADVISED_ROWS,
+    )
+
+
+def log_text(task: Task) -> str:
+    return "".join(task.log_parts.order_by("offset").values_list("text", flat=True))
+
+
+def deadline(task: Task, named: Deliverable | None) -> Deadline | None:
+    """Until when to acknowledge: half of the refund lock time of today after the delivery, as the
+    chain says, and what missing it costs by the contract's penalty."""
+    if named is None or named.acknowledged or named.settled:
+        return None
+    contract = ServingContract.current.filter(address=task.serving).first()
+    if contract is None:
+        return None
+    window = min(LONGEST_WINDOW, dt.timedelta(seconds=contract.lock_time_seconds // 2))
+    delivered = dt.datetime.fromtimestamp(named.timestamp_unix, dt.UTC)
+    percent = contract.penalty_percentage or 0
+    return Deadline(delivered + window, tuning.penalty(task.fee or 0, percent), percent)
+
+
+def settlement(task: Task) -> Settlement | None:
+    """The settlement that paid for it: the first at or after its delivery (1 query)."""
+    rows = Settlement.objects.filter(
+        user=task.user.address, provider=task.provider, serving=task.serving
+    )
+    if task.fee is None or task.progress != tuning.FINISHED:
+        return None
+    return rows.filter(settled__lte=task.fee).order_by("-block").first()
+
+
+def chart(task: Task, found: reading.Curve) -> Chart | None:
+    """Loss by time, each row with its step; None where the log tells none."""
+    timed = [point for point in found.points if point.at is not None]
+    if not timed:
+        return None
+    every = max(1, len(timed) // _TABLE_POINTS)
+    timed = [p for at, p in enumerate(timed) if at % every == 0 or p is timed[-1]]
+    evaluated = any(point.eval_loss for point in timed)
+    lines = series("Training loss", "Evaluation loss") if evaluated else series("Training loss")
+
+    def value(text: str, step: int) -> Value:
+        return Value(text, f"{text} at step {step:,}") if text else Value()
+
+    points = []
+    for point in timed:
+        values: tuple[Value, ...] = (value(point.loss, point.step),)
+        if evaluated:
+            values += (value(point.eval_loss, point.step),)
+        assert point.at is not None
+        points.append(Point(point.at, values))
+    first, last = timed[0].loss, timed[-1].loss
+    title = f"Loss {first} → {last}" if first and last else "Loss"
+    return Chart(
+        id="loss",
+        title=title,
+        unit="loss",
+        series=lines,
+        points=tuple(points),
+        note="As the provider's log says, by the time of each step, UTC",
+        csv=f"/fine-tuning/tasks/{task.pk}/loss.csv",
+    )
+
+
+def shown_lines(text: str, level: str) -> tuple[reading.Line, ...]:
+    order = ("DEBUG", "INFO", "WARNING", "ERROR")
+    least = order.index(level) if level in order else 0
+    return tuple(
+        line
+        for line in reading.parse(text)
+        if line.level not in order or order.index(line.level) >= least
+    )
+
+
+def blocked_by(task: Task) -> str:
+    """The id of an earlier result at the same provider that stops every later delivery: neither
+    acknowledged nor settled (contracts.md 5)."""
+    held = ledger.position(task.user.address, task.provider, task.serving)
+    named: list[Any] = [] if held is None else list(held.deliverables)
+    for one in named:
+        if one.id == str(task.remote_id):
+            return ""
+        if not one.acknowledged and not one.settled:
+            return str(one.id)
+    return ""

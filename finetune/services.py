@@ -1,0 +1,206 @@
+"""Writes about datasets: they come in pieces, are checked by a worker, and are sent on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import orjson
+from asgiref.sync import async_to_sync
+from django.db import transaction
+from django.utils import timezone
+
+from accounts import crypto
+from accounts.errors import Problem
+from accounts.models import User
+from attestation import leases
+from finetune import broker, checking, files
+from finetune.errors import BrokerError
+from finetune.models import Dataset, DatasetState, Place, PlaceState, StoredFile, Way
+from protocol import datasets, tuning
+from protocol.digests import BadSignature
+
+log = logging.getLogger(__name__)
+
+MOST_DATASETS = 30
+_NAME = 200
+#: A transfer that says nothing for so long has no worker any more.
+LOST_AFTER = timedelta(minutes=3)
+
+
+def begin(user: User, name: str, size: int) -> Dataset:
+    """A dataset of `size` bytes that is about to come. Raises Problem."""
+    if user.datasets.count() >= MOST_DATASETS:
+        raise Problem(
+            "too_many_datasets", f"At most {MOST_DATASETS} datasets.", "Delete one first."
+        )
+    with transaction.atomic():
+        User.objects.select_for_update().get(pk=user.pk)
+        file = files.create(user, size)
+        return Dataset.objects.create(
+            user=user,
+            file=file,
+            name=" ".join(name.split())[:_NAME] or "dataset.jsonl",
+            size=size,
+            state=DatasetState.UPLOADING,
+        )
+
+
+def put(dataset: Dataset, number: int, data: bytes) -> None:
+    """One piece of it. Raises Problem."""
+    if dataset.state != DatasetState.UPLOADING or dataset.file is None:
+        raise Problem("not_uploading", "This dataset is complete already.", status=409)
+    files.put(dataset.file, number, data)
+
+
+def finish(dataset: Dataset) -> None:
+    """All pieces are here: a worker reads it. Raises Problem with what is missing."""
+    if dataset.file is None or dataset.state != DatasetState.UPLOADING:
+        return
+    rest = files.missing(dataset.file)
+    if rest:
+        raise Problem("incomplete", f"{len(rest)} pieces are missing.", "Send them.", status=409)
+    Dataset.objects.filter(pk=dataset.pk).update(state=DatasetState.CHECKING)
+
+
+def check(dataset: Dataset) -> None:
+    """Read it once as rows and once as bytes, and keep what was found; one worker at a time."""
+    token = leases.take(f"dataset:{dataset.pk}") if dataset.file is not None else None
+    if token is None or dataset.file is None:
+        return
+    try:
+        _check(dataset, dataset.file)
+    finally:
+        leases.give_back(f"dataset:{dataset.pk}", token)
+
+
+def _check(dataset: Dataset, file: StoredFile) -> None:
+    found = checking.summarise(files.lines(file, datasets.MAX_LINE_BYTES))
+    hashes = files.hashes(file)
+    Dataset.objects.filter(pk=dataset.pk).update(
+        state=DatasetState.GOOD if found.usable else DatasetState.BAD,
+        kind=found.kind,
+        rows=found.rows,
+        duplicates=found.duplicates,
+        tokens=found.tokens,
+        lengths={
+            "least": found.least,
+            "median": found.median,
+            "most": found.most,
+            "bars": found.bars,
+        },
+        problems=[list(problem) for problem in found.problems],
+        problem_count=found.problem_count,
+        preview_sealed=crypto.seal(orjson.dumps(found.preview).decode("utf-8", "replace")),
+        root=hashes.root,
+        keccak=hashes.keccak,
+    )
+
+
+def preview(dataset: Dataset) -> list[tuple[str, str]]:
+    """The first rows: what is given, what should be said; nothing where the key is gone."""
+    if not dataset.preview_sealed:
+        return []
+    try:
+        rows = orjson.loads(crypto.unseal(dataset.preview_sealed))
+    except crypto.Unreadable:
+        return []
+    return [(str(given), str(said)) for given, said in rows]
+
+
+def drop(dataset: Dataset) -> None:
+    """Delete it here, with its bytes; where it was sent it stays."""
+    with transaction.atomic():
+        if dataset.file is not None:
+            StoredFile.objects.filter(pk=dataset.file.pk).delete()
+        dataset.delete()
+
+
+# --- to a provider --------------------------------------------------------------------------------
+
+
+def send_to(dataset: Dataset, provider: str, url: str, signature: str, signed_at: int) -> Place:
+    """Let a worker send it into a provider's machine, with a signature of its owner over
+    `tuning.upload_hash`. Raises Problem."""
+    if dataset.state != DatasetState.GOOD:
+        raise Problem("dataset_not_ready", "Only a dataset without problems can be sent.")
+    if not tuning.timely(signed_at, timezone.now().timestamp()):
+        raise Problem("signature_old", "The signature is too old.", "Sign once more.")
+    try:
+        tuning.signed_by(
+            dataset.user.address, tuning.upload_hash(dataset.user.address, signed_at), signature
+        )
+    except BadSignature:
+        raise Problem("wrong_signature", "This is not your wallet's signature.") from None
+    place, _ = Place.objects.update_or_create(
+        dataset=dataset,
+        way=Way.TEE,
+        provider=provider,
+        defaults={
+            "url": url,
+            "signature": signature,
+            "signed_at": signed_at,
+            "state": PlaceState.WAITING,
+            "sent": 0,
+            "error": "",
+        },
+    )
+    return place
+
+
+def send(place: Place) -> None:
+    """Send a dataset to where it belongs; what came of it is in the row. A worker's work."""
+    claimed = Place.objects.filter(pk=place.pk, state=PlaceState.WAITING)
+    if not claimed.update(state=PlaceState.SENDING, sent=0, updated_at=timezone.now()):
+        return
+    dataset = place.dataset
+    if dataset.file is None:
+        _failed(place, "Its bytes were deleted here.")
+        return
+    try:
+        hash_ = async_to_sync(_upload)(place, dataset)
+    except (BrokerError, crypto.Unreadable) as error:
+        _failed(place, str(error))
+        return
+    if hash_ != dataset.keccak:
+        _failed(place, "The provider names another hash than these bytes have.")
+        return
+    Place.objects.filter(pk=place.pk).update(
+        state=PlaceState.THERE, sent=dataset.size, signature="", updated_at=timezone.now()
+    )
+
+
+async def _upload(place: Place, dataset: Dataset) -> str:
+    assert dataset.file is not None
+    async with broker.connected(place.url) as connection:
+        return await connection.upload(
+            dataset.user.address,
+            dataset.name,
+            dataset.size,
+            _counted(place, dataset.file),
+            (place.signature, place.signed_at),
+        )
+
+
+def _counted(place: Place, file: StoredFile) -> Iterator[bytes]:
+    """The file's bytes; the row says how many have gone, at each piece."""
+    sent = 0
+    for part in files.read(file):
+        yield part
+        sent += len(part)
+        Place.objects.filter(pk=place.pk).update(sent=sent, updated_at=timezone.now())
+
+
+def _failed(place: Place, why: str) -> None:
+    Place.objects.filter(pk=place.pk).update(
+        state=PlaceState.FAILED, error=why, signature="", updated_at=timezone.now()
+    )
+
+
+def give_up_lost(now: datetime) -> None:
+    """Transfers whose worker is gone: they say so, and can be begun again."""
+    lost = now - LOST_AFTER
+    Place.objects.filter(state=PlaceState.SENDING, updated_at__lt=lost).update(
+        state=PlaceState.FAILED, error="It was cut off. Send it again.", signature=""
+    )

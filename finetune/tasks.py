@@ -1,0 +1,47 @@
+"""Background work: datasets are checked and sent, tasks asked after, results fetched."""
+
+from __future__ import annotations
+
+from celery import shared_task
+from django.utils import timezone
+
+from finetune import follow, results, services
+from finetune.models import Dataset, DatasetState, Place, PlaceState, Task
+
+_LONG = 2_000
+
+
+@shared_task(name="finetune.check", ignore_result=True, time_limit=_LONG)
+def check(dataset_id: str) -> None:
+    """Read one dataset; harmless when it was read already."""
+    dataset = Dataset.objects.filter(pk=dataset_id, state=DatasetState.CHECKING).first()
+    if dataset is not None:
+        services.check(dataset)
+
+
+@shared_task(name="finetune.send", ignore_result=True, time_limit=_LONG)
+def send(place_id: int) -> None:
+    """Send one dataset to where it belongs."""
+    place = Place.objects.filter(pk=place_id).select_related("dataset__user", "dataset__file")
+    found = place.first()
+    if found is not None:
+        services.send(found)
+
+
+@shared_task(name="finetune.fetch", ignore_result=True, time_limit=_LONG)
+def fetch(task_id: str, signature: str, signed_at: int) -> None:
+    """Fetch one result."""
+    task = Task.objects.filter(pk=task_id).select_related("user", "result").first()
+    if task is not None:
+        results.fetch(task, signature, signed_at)
+
+
+@shared_task(name="finetune.sweep", ignore_result=True, expires=4)
+def sweep() -> int:
+    """Every few seconds by beat: ask after what is due, and take up what a lost worker left."""
+    services.give_up_lost(timezone.now())
+    for dataset in Dataset.objects.filter(state=DatasetState.CHECKING)[:5]:
+        check.delay(str(dataset.pk))
+    for place in Place.objects.filter(state=PlaceState.WAITING)[:5]:
+        send.delay(place.pk)
+    return follow.look_at_due()

@@ -1,0 +1,306 @@
+"""Doors for scripts: pieces of datasets, and what the wallet signs. JSON in, JSON out."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from accounts import limits
+from accounts.errors import Problem
+from accounts.http import user_of
+from accounts.problems import answer, body_of, json_door, signed_in, text_of
+from finetune import files, follow, results, services, tasks, wizard
+from finetune.errors import BrokerError, BrokerRefused
+from finetune.models import Dataset, Draft, Place, Way
+from finetune.views import task_of
+from protocol import tuning
+
+_SIGNATURE = 300
+
+
+# --- datasets -------------------------------------------------------------------------------------
+
+
+@require_POST
+@signed_in
+@json_door
+def begin(request: HttpRequest) -> HttpResponse:
+    """`{name, size}` → `{id, piece_bytes, missing}`."""
+    user, body = user_of(request), body_of(request)
+    limits.spend("datasets", user.address, limit=60, seconds=600)
+    size = body.get("size")
+    if isinstance(size, bool) or not isinstance(size, int):
+        raise Problem("invalid_request", "`size` must be a number of bytes.")
+    dataset = services.begin(user, text_of(body, "name", limit=500), size)
+    return answer(_upload(dataset), status=201)
+
+
+def _dataset(request: HttpRequest, dataset_id: UUID) -> Dataset:
+    rows = Dataset.objects.select_related("file", "user")
+    return get_object_or_404(rows, pk=dataset_id, user=user_of(request))
+
+
+def _upload(dataset: Dataset) -> dict[str, Any]:
+    rest = files.missing(dataset.file) if dataset.file else []
+    return {
+        "id": str(dataset.pk),
+        "state": dataset.state,
+        "piece_bytes": files.PIECE_BYTES,
+        "missing": rest,
+        "rows": dataset.rows,
+        "problems": dataset.problem_count,
+    }
+
+
+@require_GET
+@signed_in
+@json_door
+def uploaded(request: HttpRequest, dataset_id: UUID) -> HttpResponse:
+    """What is still missing: an upload goes on where it was cut off."""
+    return answer(_upload(_dataset(request, dataset_id)))
+
+
+@require_http_methods(["PUT"])
+@signed_in
+@json_door
+def piece(request: HttpRequest, dataset_id: UUID, number: int) -> HttpResponse:
+    """The bytes of one piece, as they are."""
+    dataset = _dataset(request, dataset_id)
+    limits.spend("pieces", dataset.user.address, limit=600, seconds=60)
+    services.put(dataset, number, request.body)
+    return answer({"number": number})
+
+
+@require_POST
+@signed_in
+@json_door
+def finish(request: HttpRequest, dataset_id: UUID) -> HttpResponse:
+    dataset = _dataset(request, dataset_id)
+    services.finish(dataset)
+    tasks.check.delay(str(dataset.pk))
+    dataset.refresh_from_db()
+    return answer(_upload(dataset))
+
+
+@require_POST
+def drop(request: HttpRequest, dataset_id: UUID) -> HttpResponse:
+    services.drop(_dataset(request, dataset_id))
+    return HttpResponseRedirect("/fine-tuning#datasets")
+
+
+# --- signatures -----------------------------------------------------------------------------------
+
+
+def _draft(request: HttpRequest, draft_id: UUID) -> Draft:
+    rows = Draft.objects.select_related("user", "dataset__file")
+    return get_object_or_404(rows, pk=draft_id, user=user_of(request))
+
+
+def _field(name: str, value: str) -> dict[str, str]:
+    return {"name": name, "value": value}
+
+
+@require_POST
+@signed_in
+@json_door
+def prepare_upload(request: HttpRequest, draft_id: UUID) -> HttpResponse:
+    """→ what is signed so that the provider takes the dataset: `{digest, timestamp, fields}`."""
+    draft = _draft(request, draft_id)
+    limits.spend("tuning-sign", draft.user.address, limit=30, seconds=60)
+    if draft.dataset is None:
+        raise Problem("no_dataset", "There is nothing to send: the provider reads it by its root.")
+    now = int(time.time())
+    return answer(
+        {
+            "digest": "0x" + tuning.upload_hash(draft.user.address, now).hex(),
+            "timestamp": now,
+            "raw": f"{draft.user.address}{now}",
+            "scope": "Lets this provider take one dataset from you within five minutes.",
+            "fields": [
+                _field("To provider", draft.provider),
+                _field("Dataset", draft.dataset.name),
+                _field("Signed by", draft.user.address),
+            ],
+        }
+    )
+
+
+@require_POST
+@signed_in
+@json_door
+def upload(request: HttpRequest, draft_id: UUID) -> HttpResponse:
+    """`{signature, timestamp}`: a worker sends the dataset."""
+    draft, body = _draft(request, draft_id), body_of(request)
+    limits.spend("tuning-sign", draft.user.address, limit=30, seconds=60)
+    listing = wizard.listing_of(draft)
+    if draft.dataset is None or listing is None:
+        raise Problem("draft_changed", "The draft has changed since.", "Look at it once more.")
+    signature = text_of(body, "signature", limit=_SIGNATURE)
+    place = services.send_to(
+        draft.dataset, draft.provider, listing.url, signature, _timestamp(body)
+    )
+    tasks.send.delay(place.pk)
+    return answer({"state": place.state})
+
+
+def _timestamp(body: dict[str, Any]) -> int:
+    value = body.get("timestamp")
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise Problem("invalid_request", "`timestamp` must be Unix seconds.")
+    return value
+
+
+@require_GET
+@signed_in
+@json_door
+def sending(request: HttpRequest, draft_id: UUID) -> HttpResponse:
+    """How far the dataset has come: `{state, sent, size, error}`."""
+    draft = _draft(request, draft_id)
+    rows = Place.objects.filter(dataset=draft.dataset, way=Way.TEE, provider=draft.provider)
+    place = rows.first() if draft.dataset else None
+    if place is None or draft.dataset is None:
+        return answer({"state": "", "sent": 0, "size": 0, "error": ""})
+    return answer(
+        {
+            "state": place.state,
+            "sent": place.sent,
+            "size": draft.dataset.size,
+            "error": place.error,
+        }
+    )
+
+
+@require_POST
+@signed_in
+@json_door
+def prepare_task(request: HttpRequest, draft_id: UUID) -> HttpResponse:
+    """→ the 32 bytes that create the task, decoded: `{digest, raw, fields, scope}`."""
+    draft = _draft(request, draft_id)
+    limits.spend("tuning-sign", draft.user.address, limit=30, seconds=60)
+    wanted = wizard.prepare(draft)
+    return answer(
+        {
+            "digest": wanted.digest,
+            "raw": f"{draft.user.address}\nnonce {wanted.nonce}\ndataset {wanted.dataset_hash}",
+            "scope": "Creates one task. The fee is counted by the provider and charged when the "
+            "result is settled, from your fine-tuning balance there.",
+            "fields": [
+                _field("Provider", draft.provider),
+                _field("Model", draft.model),
+                _field("Dataset", wanted.dataset_hash),
+                _field("Nonce", str(wanted.nonce)),
+                _field("Settings (not signed)", " ".join(draft.parameters.split())),
+            ],
+        }
+    )
+
+
+@require_POST
+@signed_in
+@json_door
+def create(request: HttpRequest, draft_id: UUID) -> HttpResponse:
+    """`{signature}` → `{url}` of the task."""
+    draft, body = _draft(request, draft_id), body_of(request)
+    limits.spend("tuning-sign", draft.user.address, limit=30, seconds=60)
+    made = wizard.create(draft, text_of(body, "signature", limit=_SIGNATURE))
+    return answer({"url": f"/fine-tuning/tasks/{made.pk}"}, status=201)
+
+
+@require_POST
+@signed_in
+@json_door
+def prepare_cancel(request: HttpRequest, task_id: UUID) -> HttpResponse:
+    found = task_of(request, task_id)
+    limits.spend("tuning-sign", found.user.address, limit=30, seconds=60)
+    return answer(
+        {
+            "digest": "0x" + tuning.cancel_hash(str(found.remote_id)).hex(),
+            "raw": found.remote_id.hex,
+            "scope": "Cancels this task. Nothing was charged yet and nothing will be.",
+            "fields": [
+                _field("Provider", found.provider),
+                _field("Task", str(found.remote_id)),
+                _field("Model", found.model),
+            ],
+        }
+    )
+
+
+@require_POST
+@signed_in
+@json_door
+def cancel(request: HttpRequest, task_id: UUID) -> HttpResponse:
+    """`{signature}`: cancelled, or the provider's reason why not."""
+    found, body = task_of(request, task_id), body_of(request)
+    limits.spend("tuning-sign", found.user.address, limit=30, seconds=60)
+    try:
+        follow.cancel(found, text_of(body, "signature", limit=_SIGNATURE))
+    except BrokerRefused as error:
+        raise Problem("provider_refused", f"The provider says: {error}.", status=409) from None
+    except BrokerError as error:
+        raise Problem("provider_silent", str(error), "Try again.", status=502) from None
+    return answer({"url": f"/fine-tuning/tasks/{found.pk}"})
+
+
+@require_POST
+@signed_in
+@json_door
+def prepare_fetch(request: HttpRequest, task_id: UUID) -> HttpResponse:
+    found, now = task_of(request, task_id), int(time.time())
+    limits.spend("tuning-sign", found.user.address, limit=30, seconds=60)
+    return answer(
+        {
+            "digest": "0x" + tuning.download_hash(str(found.remote_id), now).hex(),
+            "timestamp": now,
+            "raw": f"{found.remote_id.hex}{now}",
+            "scope": "Lets the provider hand out this result, still encrypted, for five minutes.",
+            "fields": [
+                _field("Provider", found.provider),
+                _field("Task", str(found.remote_id)),
+            ],
+        }
+    )
+
+
+@require_POST
+@signed_in
+@json_door
+def fetch(request: HttpRequest, task_id: UUID) -> HttpResponse:
+    """`{signature, timestamp}` from the provider, `{}` from 0G storage: a worker fetches it."""
+    found, body = task_of(request, task_id), body_of(request)
+    limits.spend("tuning-sign", found.user.address, limit=30, seconds=60)
+    signature, signed_at = "", 0
+    if body.get("from") == "storage":
+        results.ask_storage(found)
+    else:
+        signature, signed_at = text_of(body, "signature", limit=_SIGNATURE), _timestamp(body)
+        results.ask(found, signature, signed_at)
+    tasks.fetch.delay(str(found.pk), signature, signed_at)
+    return answer({"state": results.State.FETCHING})
+
+
+@require_POST
+def clone(request: HttpRequest, task_id: UUID) -> HttpResponse:
+    """A draft with everything that this task had."""
+    found = task_of(request, task_id)
+    draft = wizard.begin(found.user)
+    draft.provider, draft.serving = found.provider, found.serving
+    draft.service_name, draft.model = found.service_name, found.model
+    draft.dataset, draft.parameters = found.dataset, found.parameters
+    draft.dataset_hash = "" if found.dataset else found.dataset_hash
+    draft.save()
+    return HttpResponseRedirect(f"/fine-tuning/new/{draft.pk}/config")
+
+
+@require_POST
+def look(request: HttpRequest, task_id: UUID) -> HttpResponse:
+    """Ask the provider now."""
+    found = task_of(request, task_id)
+    limits.spend("tuning-look", found.user.address, limit=20, seconds=60)
+    follow.look(found)
+    return HttpResponseRedirect(f"/fine-tuning/tasks/{found.pk}")

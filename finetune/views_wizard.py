@@ -1,0 +1,246 @@
+"""The wizard's five pages: each is saved by a plain form; signing needs the wallet's script."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import UUID
+
+from asgiref.sync import async_to_sync
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods
+
+from accounts import funds, limits
+from accounts.errors import Problem
+from accounts.http import signed_out, user_of
+from accounts.pages_transaction import Link
+from attestation import selectors as attestation
+from attestation.selectors import ServiceKey
+from finetune import broker, pages, selectors, wizard
+from finetune.errors import BrokerError
+from finetune.models import Draft, Place, Way
+from ledger import selectors as ledger
+from ledger.records import Listing
+from protocol import tuning
+from protocol.tuning import BadParameters
+
+TITLE = "New fine-tuning"
+
+
+@require_GET
+@never_cache
+def new(request: HttpRequest) -> HttpResponse:
+    """`/fine-tuning/new?provider=&model=`: a draft begins here."""
+    if not request.user.is_authenticated:
+        return signed_out(request, TITLE)
+    user = user_of(request)
+    limits.spend("tuning-drafts", user.address, limit=60, seconds=600)
+    provider = ledger.address_of(request.GET.get("provider", "")) or ""
+    model = request.GET.get("model", "")[:200]
+    draft = wizard.begin(user)
+    step = "model"
+    if provider and model:
+        try:
+            wizard.choose_model(draft, provider, "", model)
+            step = "dataset"
+        except Problem:
+            step = "model"
+    return HttpResponseRedirect(f"/fine-tuning/new/{draft.pk}/{step}")
+
+
+@require_http_methods(["GET", "POST"])
+@never_cache
+def step(request: HttpRequest, draft_id: UUID, name: str) -> HttpResponse:
+    """One step of a draft: shown, or saved and on to the next."""
+    if name not in wizard.STEPS:
+        raise Http404("no such step")
+    if not request.user.is_authenticated:
+        return signed_out(request, TITLE)
+    rows = Draft.objects.select_related("user", "dataset")
+    draft = get_object_or_404(rows, pk=draft_id, user=user_of(request))
+    saved = ""
+    if request.method == "POST" and name in _SAVE:
+        try:
+            _SAVE[name](request, draft)
+        except (Problem, BadParameters) as problem:
+            return _render(request, draft, name, problem)
+        at = wizard.STEPS.index(name)
+        saved = wizard.STEPS[min(at + 1, len(wizard.STEPS) - 1)]
+    if saved:
+        return HttpResponseRedirect(f"/fine-tuning/new/{draft.pk}/{saved}")
+    wanted, missing = wizard.STEPS.index(name), wizard.STEPS.index(wizard.missing_step(draft))
+    if wanted > missing:
+        return HttpResponseRedirect(f"/fine-tuning/new/{draft.pk}/{wizard.STEPS[missing]}")
+    return _render(request, draft, name, None)
+
+
+def _save_model(request: HttpRequest, draft: Draft) -> None:
+    chosen = request.POST.get("choice", "")
+    provider, _, rest = chosen.partition("|")
+    service_name, _, model = rest.partition("|")
+    wizard.choose_model(draft, provider, service_name, model)
+
+
+def _save_dataset(request: HttpRequest, draft: Draft) -> None:
+    chosen = request.POST.get("dataset", "")
+    dataset = None
+    if chosen and chosen != "root":
+        try:
+            dataset = draft.user.datasets.filter(pk=UUID(chosen)).first()
+        except ValueError:
+            dataset = None
+    wizard.choose_dataset(draft, dataset, request.POST.get("root", ""))
+
+
+def _save_config(request: HttpRequest, draft: Draft) -> None:
+    if request.POST.get("form") == "json":
+        text = request.POST.get("text", "").replace("\r\n", "\n")[: tuning.MAX_PARAMETER_CHARS + 1]
+    else:
+        values = {key: request.POST.get(key, "").strip()[:40] for key in tuning.PARAMETERS}
+        text = wizard.as_text({key: value or "null" for key, value in values.items()})
+    draft.parameters = text
+    wizard.configure(draft, text, wait=request.POST.get("wait") == "on")
+
+
+_SAVE: dict[str, Callable[[HttpRequest, Draft], None]] = {
+    "model": _save_model,
+    "dataset": _save_dataset,
+    "config": _save_config,
+}
+
+
+def _render(
+    request: HttpRequest, draft: Draft, name: str, problem: Problem | BadParameters | None
+) -> HttpResponse:
+    page = _SHOW[name](request, draft, problem)
+    status = 200 if problem is None else getattr(problem, "status", 400)
+    return render(request, f"finetune/step_{name}.html", {"page": page}, status=status)
+
+
+def _links(draft: Draft, current: str) -> tuple[Link, ...]:
+    reach = wizard.STEPS.index(wizard.missing_step(draft))
+    return tuple(
+        Link(
+            label,
+            f"/fine-tuning/new/{draft.pk}/{name}" if at <= reach else "",
+            name == current,
+        )
+        for at, (name, label) in enumerate(pages.STEPS)
+    )
+
+
+def _words(problem: Problem | BadParameters | None) -> str:
+    if isinstance(problem, Problem):
+        return f"{problem.title} {problem.fix}".strip()
+    return problem.problems.get("", "") if problem is not None else ""
+
+
+Refusal = Problem | BadParameters | None
+
+
+def _show_model(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.WizardPage:
+    offers = selectors.offers()
+    return pages.WizardPage(
+        draft, "model", _links(draft, "model"), offers=offers, error=_words(problem)
+    )
+
+
+def _show_dataset(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.WizardPage:
+    return pages.WizardPage(
+        draft,
+        "dataset",
+        _links(draft, "dataset"),
+        datasets=selectors.dataset_views(draft.user),
+        error=_words(problem),
+    )
+
+
+def _show_config(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.WizardPage:
+    errors = problem.problems if isinstance(problem, BadParameters) else {}
+    typed = {key: request.POST.get(key, "")[:40] for key in tuning.PARAMETERS}
+    values = typed if problem is not None else wizard.values_of(draft.parameters)
+    unknown = [f"{key}: {text}" for key, text in errors.items() if key not in tuning.PARAMETERS]
+    return pages.WizardPage(
+        draft,
+        "config",
+        _links(draft, "config"),
+        listing=wizard.listing_of(draft),
+        fields=pages.fields(values, errors),
+        text=draft.parameters,
+        as_json=request.POST.get("form") == "json" or request.GET.get("view") == "json",
+        pending=_pending(draft),
+        error="; ".join(filter(None, [_words(problem), *unknown])),
+    )
+
+
+def _pending(draft: Draft) -> int | None:
+    """How many tasks wait at the provider; None where it does not say."""
+    listing = wizard.listing_of(draft)
+    if listing is None:
+        return None
+    try:
+        return async_to_sync(_ask_pending)(listing.url)
+    except BrokerError:
+        return None
+
+
+async def _ask_pending(url: str) -> int:
+    async with broker.connected(url) as connection:
+        return await connection.pending()
+
+
+def _show_price(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.WizardPage:
+    listing = wizard.listing_of(draft)
+    held = wizard.position_of(draft)
+    price = wizard.price_of(draft, listing) if listing else None
+    return pages.WizardPage(
+        draft,
+        "price",
+        _links(draft, "price"),
+        listing=listing,
+        price=price,
+        position=held,
+        top_up=_top_up(draft, listing),
+        error=_words(problem),
+    )
+
+
+def _top_up(draft: Draft, listing: Listing | None) -> str:
+    if listing is None:
+        return ""
+    held = wizard.position_of(draft)
+    if held is not None:
+        return funds.link("transfer", held)
+    return f"/account?action=transfer&account={listing.service_name}:{listing.provider}"
+
+
+def _show_sign(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.WizardPage:
+    listing, held = wizard.listing_of(draft), wizard.position_of(draft)
+    sending = None
+    if draft.dataset is not None:
+        rows = Place.objects.filter(dataset=draft.dataset, way=Way.TEE, provider=draft.provider)
+        sending = rows.first()
+    return pages.WizardPage(
+        draft,
+        "sign",
+        _links(draft, "sign"),
+        listing=listing,
+        standing=attestation.standing_of(ServiceKey.of(listing)) if listing else None,
+        price=wizard.price_of(draft, listing) if listing else None,
+        position=held,
+        place=wizard.place_of(draft),
+        sending=sending,
+        top_up=_top_up(draft, listing),
+        acknowledged=bool(held and held.acknowledged),
+        error=_words(problem),
+    )
+
+
+_SHOW: dict[str, Callable[[HttpRequest, Draft, Refusal], pages.WizardPage]] = {
+    "model": _show_model,
+    "dataset": _show_dataset,
+    "config": _show_config,
+    "price": _show_price,
+    "sign": _show_sign,
+}

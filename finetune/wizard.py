@@ -1,0 +1,292 @@
+"""The wizard: a draft grows by five steps, and becomes a task with one signature."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from uuid import UUID
+
+from asgiref.sync import async_to_sync
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.errors import Problem
+from accounts.models import User
+from attestation import selectors as attestation
+from attestation.selectors import ServiceKey
+from finetune import broker, pricing
+from finetune.errors import BrokerError, BrokerRefused
+from finetune.models import Dataset, DatasetState, Draft, Passage, Place, PlaceState, Task, Way
+from finetune.pricing import Price
+from ledger import selectors as ledger
+from ledger.models import Kind
+from ledger.records import Listing, Position
+from protocol import tuning
+from protocol.digests import BadSignature
+from protocol.tuning import BadParameters
+
+STEPS = ("model", "dataset", "config", "price", "sign")
+MOST_DRAFTS = 20
+#: nonce = milliseconds × 10,000 + this (provider-protocol.md 6.5).
+_NONCE_TAIL = 40
+
+
+def default_parameters() -> str:
+    """The documentation's example, as it would be signed."""
+    return as_text({key: rule.default for key, rule in tuning.PARAMETERS.items()})
+
+
+def as_text(values: dict[str, str]) -> str:
+    """JSON with the numbers exactly as they were written: `0.0002` never becomes `2e-4`."""
+    lines = [f'  "{key}": {values[key]}' for key in tuning.PARAMETERS]
+    return "{\n" + ",\n".join(lines) + "\n}"
+
+
+def begin(user: User, provider: str = "", model: str = "") -> Draft:
+    """A new draft; the oldest ones give way."""
+    stale = user.tuning_drafts.order_by("-updated_at").values_list("pk", flat=True)
+    Draft.objects.filter(pk__in=list(stale[MOST_DRAFTS - 1 :])).delete()
+    return Draft.objects.create(
+        user=user, provider=provider, model=model, parameters=default_parameters()
+    )
+
+
+def listing_of(draft: Draft) -> Listing | None:
+    """The listing that a draft is for, as it is on the chain now."""
+    if not draft.provider:
+        return None
+    return ledger.service(Kind.FINE_TUNING, draft.provider, draft.service_name)
+
+
+def choose_model(draft: Draft, provider: str, service_name: str, model: str) -> None:
+    """Step 1. Raises Problem for what is not offered."""
+    listing = ledger.service(Kind.FINE_TUNING, provider, service_name)
+    if listing is None or listing.removed:
+        raise Problem("unknown_service", "This provider offers no fine-tuning now.")
+    if not model or len(model) > 200:
+        raise Problem("unknown_model", "Choose one of the provider's models.")
+    draft.provider, draft.serving = listing.provider, listing.serving
+    draft.service_name, draft.model = listing.service_name, model
+    draft.pending = None
+    draft.save()
+
+
+def choose_dataset(draft: Draft, dataset: Dataset | None, root: str) -> None:
+    """Step 2: one of the person's datasets, or the storage root of one. Raises Problem."""
+    root = root.strip().lower()
+    if dataset is None and not tuning.is_hash(root):
+        raise Problem("no_dataset", "Choose a dataset, or write a root: 0x and 64 hex digits.")
+    if dataset is not None and dataset.state != DatasetState.GOOD:
+        raise Problem("dataset_not_ready", "This dataset has problems or is not checked yet.")
+    draft.dataset, draft.dataset_hash = dataset, "" if dataset is not None else root
+    draft.pending = None
+    draft.save()
+
+
+def configure(draft: Draft, text: str, *, wait: bool) -> None:
+    """Step 3. Raises tuning.BadParameters with every problem at once."""
+    tuning.parse_parameters(text)
+    draft.parameters, draft.wait, draft.pending = text, wait, None
+    draft.save()
+
+
+def values_of(text: str) -> dict[str, str]:
+    """The five numbers as they are written in `text`; "" where one is missing."""
+    try:
+        tuning.parse_parameters(text)
+        found = json.loads(text, parse_float=str, parse_int=str)
+    except BadParameters:
+        found = {}
+    return {key: found.get(key, "") for key in tuning.PARAMETERS}
+
+
+def position_of(draft: Draft) -> Position | None:
+    return ledger.position(draft.user.address, draft.provider, draft.serving)
+
+
+def price_of(draft: Draft, listing: Listing) -> Price | None:
+    """Step 4; None for a dataset that only its root is known of."""
+    if draft.dataset is None:
+        return None
+    held = position_of(draft)
+    return pricing.price(
+        model=draft.model,
+        tokens=draft.dataset.tokens,
+        epochs=tuning.parse_parameters(draft.parameters).num_train_epochs,
+        each=listing.price_per_token,
+        free=held.spendable if held else 0,
+    )
+
+
+def missing_step(draft: Draft) -> str:
+    """The first step that lacks something, "sign" when all is there."""
+    if not draft.provider or not draft.model:
+        return "model"
+    if draft.dataset is None and not draft.dataset_hash:
+        return "dataset"
+    try:
+        tuning.parse_parameters(draft.parameters)
+    except BadParameters:
+        return "config"
+    return "sign"
+
+
+# --- the signature --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the wallet signs: 32 bytes (0x-hex), and what they mean."""
+
+    digest: str
+    nonce: int
+    dataset_hash: str
+
+
+def place_of(draft: Draft) -> Place | None:
+    """Where the dataset is so that this provider can take it: in its machine, or in storage."""
+    if draft.dataset is None:
+        return None
+    there = Place.objects.filter(dataset=draft.dataset, state=PlaceState.THERE)
+    tee = there.filter(way=Way.TEE, provider=draft.provider).first()
+    return tee or there.filter(way=Way.STORAGE).first()
+
+
+def hash_of(draft: Draft) -> str:
+    """What the task calls its dataset. Raises Problem while the provider could not find it."""
+    if draft.dataset is None:
+        return draft.dataset_hash
+    place = place_of(draft)
+    if place is None:
+        raise Problem("dataset_not_sent", "The provider does not have the dataset yet.")
+    return draft.dataset.keccak if place.way == Way.TEE else draft.dataset.root
+
+
+def prepare(draft: Draft) -> Wanted:
+    """What is to be signed now. Raises Problem."""
+    step = missing_step(draft)
+    if step != "sign":
+        raise Problem("draft_incomplete", f"The step “{step}” is not done yet.")
+    held = position_of(draft)
+    if held is None or held.spendable <= 0:
+        raise Problem(
+            "no_account", "You hold nothing for fine-tuning at this provider.", "Transfer first."
+        )
+    nonce = max(int(time.time() * 1000) * 10_000 + _NONCE_TAIL, held.nonce + 1)
+    dataset_hash = hash_of(draft)
+    digest = tuning.task_hash(draft.user.address, nonce, dataset_hash)
+    draft.pending = {"nonce": str(nonce), "dataset_hash": dataset_hash}
+    draft.save(update_fields=["pending", "updated_at"])
+    return Wanted("0x" + digest.hex(), nonce, dataset_hash)
+
+
+def create(draft: Draft, signature: str) -> Task:
+    """Hand the task in at the provider. Raises Problem; the draft stays as it was then."""
+    listing, pending = listing_of(draft), draft.pending
+    if listing is None or pending is None or missing_step(draft) != "sign":
+        raise Problem("draft_changed", "The draft has changed since.", "Look at it once more.")
+    nonce, dataset_hash = int(pending["nonce"]), str(pending["dataset_hash"])
+    digest = tuning.task_hash(draft.user.address, nonce, dataset_hash)
+    try:
+        tuning.signed_by(draft.user.address, digest, signature)
+    except BadSignature:
+        raise Problem("wrong_signature", "This is not your wallet's signature.") from None
+    try:
+        model_hash, remote = async_to_sync(_hand_in)(draft, listing, nonce, dataset_hash, signature)
+    except BrokerRefused as error:
+        raise refusal(error) from None
+    except BrokerError as error:
+        raise Problem("provider_silent", str(error), "Try again.", status=502) from None
+    return _written_down(draft, listing, nonce, dataset_hash, signature, model_hash, remote)
+
+
+async def _hand_in(
+    draft: Draft, listing: Listing, nonce: int, dataset_hash: str, signature: str
+) -> tuple[str, UUID]:
+    async with broker.connected(listing.url) as connection:
+        model_hash = tuning.MODEL_HASHES.get(draft.model)
+        if model_hash is None:
+            own = {model.name: model.hash for model in await connection.models()}
+            model_hash = own.get(draft.model, "")
+        if not model_hash:
+            raise BrokerRefused(400, f"unsupported model: {draft.model[:80]}")
+        body = {
+            "userAddress": draft.user.address,
+            "preTrainedModelHash": model_hash,
+            "datasetHash": dataset_hash,
+            "trainingParams": draft.parameters,
+            "fee": "0",
+            "nonce": str(nonce),
+            "signature": signature,
+            "wait": draft.wait,
+        }
+        try:
+            return model_hash, await connection.create(draft.user.address, body)
+        except BrokerError:
+            # It may have taken the task and the answer got lost, now or at the try before: the
+            # nonce tells. A second task with the same nonce cannot exist.
+            for said in await connection.tasks(draft.user.address):
+                if said.nonce == nonce:
+                    return model_hash, said.id
+            raise
+
+
+#: What brokers say, and what that means for the person (provider-protocol.md 6.3).
+_REFUSALS = (
+    ("unfinished task", "unfinished_task", "Wait for your other task there, or cancel it."),
+    ("in-progress tasks", "provider_busy", "Choose “queue” in the configuration, or wait."),
+    ("queue is full", "queue_full", "Try again later, or choose another provider."),
+    ("not acknowledge the provider", "not_acknowledged", "Acknowledge its signing key first."),
+    ("service not acknowledge", "service_unacknowledged", "Choose another provider for now."),
+    ("unsupported model", "unsupported_model", "Choose another model."),
+    ("nonce", "nonce", "Sign once more."),
+    ("insufficient balance", "insufficient", "Transfer more to this provider."),
+)
+
+
+def refusal(error: BrokerRefused) -> Problem:
+    """A provider's no as one of our problems: its own words, and what to do."""
+    words = str(error)
+    for part, code, fix in _REFUSALS:
+        if part in words:
+            return Problem(code, f"The provider says: {words}.", fix, status=409)
+    return Problem("provider_refused", f"The provider says: {words}.", status=409)
+
+
+def _written_down(
+    draft: Draft,
+    listing: Listing,
+    nonce: int,
+    dataset_hash: str,
+    signature: str,
+    model_hash: str,
+    remote: UUID,
+) -> Task:
+    now = timezone.now()
+    standing = attestation.standing_of(ServiceKey.of(listing))
+    with transaction.atomic():
+        task = Task.objects.create(
+            user=draft.user,
+            remote_id=remote,
+            provider=listing.provider,
+            serving=listing.serving,
+            service_name=listing.service_name,
+            url=listing.url,
+            model=draft.model,
+            model_hash=model_hash,
+            dataset=draft.dataset,
+            dataset_hash=dataset_hash,
+            parameters=draft.parameters,
+            price_per_token=listing.price_per_token,
+            nonce=nonce,
+            signature=signature,
+            tee_signer=listing.tee_signer,
+            verification=standing.verification_id,
+            verdict=standing.overall,
+            created_at=now,
+            look_next=now,
+        )
+        Passage.objects.create(task=task, stage=tuning.INIT, at=now)
+        draft.delete()
+    return task

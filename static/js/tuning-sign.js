@@ -1,0 +1,44 @@
+// The wizard's last page: send the dataset, then create the task.
+import { post } from "./wallet-http.js";
+import { signed } from "./tuning-wallet.js";
+
+const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
+
+async function guarded(button, line, work) {
+  button.disabled = true;
+  const say = (text) => { line.textContent = text; };
+  try { await work(say); } catch (error) { say(error.message); }
+  button.disabled = false;
+}
+
+const sending = document.querySelector("[data-send]");
+async function follow(say) {
+  const bar = sending.querySelector("[data-send-progress]");
+  for (;;) {
+    const found = await (await fetch(`${sending.dataset.send}/sending`, { headers: { Accept: "application/json" } })).json();
+    if (found.state === "there") { location.reload(); return; }
+    if (found.state === "failed" || !found.state) { bar.hidden = true; say(found.error || "Nothing was sent."); return; }
+    bar.hidden = false;
+    bar.value = found.size ? found.sent / found.size : 0;
+    say(`On its way: ${Math.round(bar.value * 100)} %. It goes on if you leave this page.`);
+    await pause(1000);
+  }
+}
+
+const go = sending?.querySelector("[data-send-go]");
+go?.addEventListener("click", () => guarded(go, sending.querySelector("[data-send-status]"), async (say) => {
+  const proof = await signed(`${sending.dataset.send}/upload`, "Send this dataset to the provider", "Send it");
+  if (!proof) { say("You declined. Nothing was sent."); return; }
+  await post(`${sending.dataset.send}/upload`, proof);
+  await follow(say);
+}));
+if (["waiting", "sending"].includes(go?.dataset.state)) guarded(go, sending.querySelector("[data-send-status]"), follow);
+
+const creating = document.querySelector("[data-create]");
+const create = creating?.querySelector("[data-create-go]");
+create?.addEventListener("click", () => guarded(create, creating.querySelector("[data-create-status]"), async (say) => {
+  const proof = await signed(creating.dataset.create, "Create this task", "Create the task");
+  if (!proof) { say("You declined. No task was created."); return; }
+  say("The provider is asked…");
+  location.assign((await post(creating.dataset.create, { signature: proof.signature })).url);
+}));

@@ -1,0 +1,81 @@
+// A task's page: news come by /ws/tasks/ID and are fetched as they are shown; acts are signed by the wallet.
+import { post } from "./wallet-http.js";
+import { signed } from "./tuning-wallet.js";
+
+const page = document.getElementById("task");
+const here = `/fine-tuning/tasks/${page.dataset.task}`;
+const LONGEST_WAIT = 30000;
+let wait = 1000;
+let stale = false;
+
+// The log stays at its end only for whoever is there.
+function atEnd(log) { return log && log.scrollHeight - log.scrollTop - log.clientHeight < 40; }
+
+async function refresh() {
+  if (document.visibilityState !== "visible") { stale = true; return; }
+  stale = false;
+  const level = new URLSearchParams(location.search).get("level") ?? "";
+  const answer = await fetch(`${here}?part=body&level=${encodeURIComponent(level)}`, { headers: { "HX-Request": "true" } }).catch(() => null);
+  if (!answer?.ok) return;
+  const body = document.getElementById("task-body");
+  const log = body.querySelector(".log");
+  const [end, top] = [atEnd(log), log?.scrollTop ?? 0];
+  const next = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("task-body");
+  const [before, after] = [body, next].map((part) => part.querySelector("[data-testid=task-progress]").dataset.progress);
+  if (before !== after) document.dispatchEvent(new CustomEvent("announce", { detail: { text: `The task is at ${after}` } }));
+  // A review, a chart or buttons that were not there come with the whole page.
+  if (before !== after || (!body.querySelector(".chart") && next.querySelector(".chart"))) {
+    if (page.dataset.busy === "no") { location.reload(); return; }
+  }
+  const chart = body.querySelector(".chart");
+  if (chart && next.querySelector(".chart")) next.querySelector(".chart").replaceWith(chart);
+  for (const open of body.querySelectorAll("details[open] > summary")) {
+    [...next.querySelectorAll("summary")].find((one) => one.textContent === open.textContent)?.parentElement.setAttribute("open", "");
+  }
+  body.replaceWith(next);
+  const now = next.querySelector(".log");
+  if (now) now.scrollTop = end ? now.scrollHeight : top;
+  window.htmx?.process(next);
+}
+
+function connect() {
+  const scheme = location.protocol === "https:" ? "wss" : "ws";
+  const socket = new WebSocket(`${scheme}://${location.host}/ws/tasks/${page.dataset.task}`);
+  socket.addEventListener("open", () => { wait = 1000; });
+  socket.addEventListener("message", refresh);
+  socket.addEventListener("close", (event) => {
+    if (event.code >= 4400) return;
+    setTimeout(() => { connect(); refresh(); }, wait * (1 + Math.random()));
+    wait = Math.min(wait * 2, LONGEST_WAIT);
+  });
+}
+
+async function act(line, work) {
+  try { await work((text) => { line.textContent = text; }); } catch (error) { line.textContent = error.message; }
+}
+
+page.addEventListener("click", (event) => {
+  const fetcher = event.target.closest("[data-fetch]");
+  if (fetcher) {
+    act(page.querySelector("[data-fetch-status]"), async (say) => {
+      const proof = fetcher.dataset.fetch === "storage" ? { from: "storage" } : await signed(`${here}/fetch`, "Fetch this result", "Fetch it");
+      if (!proof) { say("You declined. Nothing was fetched."); return; }
+      await post(`${here}/fetch`, proof);
+      await refresh();
+    });
+  }
+  if (event.target.closest("[data-cancel]")) {
+    act(page.querySelector("[data-act-status]"), async (say) => {
+      const proof = await signed(`${here}/cancel`, "Cancel this task", "Cancel the task");
+      if (!proof) { say("You declined. The task goes on."); return; }
+      await post(`${here}/cancel`, { signature: proof.signature });
+      location.reload();
+    });
+  }
+});
+
+document.addEventListener("visibilitychange", () => { if (stale) refresh(); });
+document.addEventListener("tx:changed", (event) => { if (["indexed", "final"].includes(event.detail.state)) location.reload(); });
+const log = page.querySelector(".log");
+if (log) log.scrollTop = log.scrollHeight;
+if (page.dataset.ended === "no" || page.querySelector("[data-fetch-status]")) connect();

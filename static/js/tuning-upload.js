@@ -1,0 +1,109 @@
+// A dataset: checked in a worker, then sent piece by piece. An upload that was cut off goes on with the same file.
+import { post } from "./wallet-http.js";
+
+const box = document.querySelector("[data-upload]");
+const REMEMBERED = "tuning-upload";
+const TRIES = 5;
+const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
+const csrf = () => document.getElementById("wallet").dataset.csrf;
+const nameOf = (file) => `${file.name}:${file.size}:${file.lastModified}`;
+
+function say(text) { box.querySelector("[data-upload-status]").textContent = text; }
+
+function progress(share) {
+  const bar = box.querySelector("[data-upload-progress]");
+  bar.hidden = share === null;
+  if (share !== null) bar.value = share;
+}
+
+function problems(list) {
+  box.querySelector("[data-upload-problems]").replaceChildren(...list.map(([line, text]) => {
+    const item = document.createElement("li");
+    item.textContent = line ? `line ${line}: ${text}` : text;
+    return item;
+  }));
+}
+
+function checked(file) {
+  return new Promise((resolve, reject) => {
+    const worker = new Worker(box.dataset.worker, { type: "module" });
+    worker.addEventListener("message", ({ data }) => {
+      if (!data.done) { progress(data.seen / file.size); return; }
+      worker.terminate();
+      resolve(data);
+    });
+    worker.addEventListener("error", () => { worker.terminate(); reject(new Error("This file cannot be read.")); });
+    worker.postMessage(file);
+  });
+}
+
+async function put(url, body) {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      const answer = await fetch(url, { method: "PUT", body, headers: { "X-CSRFToken": csrf(), "Content-Type": "application/octet-stream" } });
+      if (answer.ok) return;
+      const problem = await answer.json().catch(() => ({}));
+      if (answer.status < 500 && answer.status !== 429) throw Object.assign(new Error(problem.title ?? `The server answered ${answer.status}.`), { final: true });
+    } catch (error) {
+      if (error.final || attempt >= TRIES) throw error;
+    }
+    await pause(1000 * attempt);
+  }
+}
+
+async function begun(file) {
+  const known = JSON.parse(localStorage.getItem(REMEMBERED) ?? "null");
+  if (known?.file === nameOf(file)) {
+    const answer = await fetch(`${box.dataset.begin}/${known.id}`, { headers: { Accept: "application/json" } });
+    const found = answer.ok ? await answer.json() : null;
+    if (found?.state === "uploading") return found;
+  }
+  const made = await post(box.dataset.begin, { name: file.name, size: file.size });
+  localStorage.setItem(REMEMBERED, JSON.stringify({ file: nameOf(file), id: made.id }));
+  return made;
+}
+
+async function send(file) {
+  const upload = await begun(file);
+  const here = `${box.dataset.begin}/${upload.id}`;
+  const all = Math.ceil(file.size / upload.piece_bytes);
+  let left = upload.missing.length;
+  for (const number of upload.missing) {
+    const from = number * upload.piece_bytes;
+    say(`Sending: ${all - left} of ${all} MB. You may close this page and go on later with the same file.`);
+    await put(`${here}/pieces/${number}`, file.slice(from, from + upload.piece_bytes));
+    left -= 1;
+    progress((all - left) / all);
+  }
+  await post(`${here}/finish`);
+  localStorage.removeItem(REMEMBERED);
+  say("It is here. Being checked once more…");
+  for (let tries = 0; tries < 600; tries += 1) {
+    await pause(1000);
+    const found = await (await fetch(here, { headers: { Accept: "application/json" } })).json();
+    if (found.state !== "checking") { location.reload(); return; }
+  }
+}
+
+const field = box?.querySelector("input[type=file]");
+const button = box?.querySelector("[data-upload-go]");
+field?.addEventListener("change", async () => {
+  const [file] = field.files;
+  button.hidden = true;
+  problems([]);
+  if (!file) return;
+  say("Being checked in this browser…");
+  try {
+    const found = await checked(file);
+    progress(null);
+    problems(found.problems);
+    if (found.count) { say(`${found.rows} good rows, ${found.count} problems. Mend the file and choose it again.`); return; }
+    say(`${found.rows} rows, no problems.${found.rows < 10 ? " Ten and more are advised." : ""}`);
+    button.hidden = false;
+  } catch (error) { progress(null); say(error.message); }
+});
+button?.addEventListener("click", async () => {
+  button.disabled = true;
+  try { await send(field.files[0]); } catch (error) { say(`${error.message} Press Upload to go on.`); }
+  button.disabled = false;
+});

@@ -1,0 +1,87 @@
+"""The tool that people run on their own machine: every vector opens, and what was touched does not,
+without a byte written."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protocol import ecies
+
+TOOL = Path(__file__).resolve().parent.parent.parent / "static/tools/zg-decrypt.py"
+WALLET = bytes.fromhex("59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d")
+
+
+@pytest.fixture(scope="module")
+def cases(shared: Path) -> list[dict[str, Any]]:
+    found = json.loads((shared / "vectors/provider/model_encryption.json").read_text())["cases"]
+    return [case for case in found if "encrypted_file_hex" in case]
+
+
+def run(
+    folder: Path, raw: bytes, case: dict[str, Any], wallet: bytes = WALLET, **over: str
+) -> subprocess.CompletedProcess[str]:
+    (folder / "in.bin").write_bytes(raw)
+    sealed = ecies.seal(bytes.fromhex(case["aes_key"][2:]), ecies.public_key_of(WALLET))
+    given = {"secret": sealed.hex(), "signer": case["tee_signer"], **over}
+    options = [part for name, value in given.items() for part in (f"--{name}", value)]
+    return subprocess.run(
+        [sys.executable, TOOL, "--file", "in.bin", "--out", "model.zip", *options],
+        cwd=folder,
+        env={"ZG_PRIVATE_KEY": wallet.hex(), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_every_vector_opens(cases: list[dict[str, Any]], tmp_path: Path) -> None:
+    for case in cases:
+        folder = tmp_path / case["name"]
+        folder.mkdir()
+        done = run(folder, bytes.fromhex(case["encrypted_file_hex"][2:]), case)
+        assert done.returncode == 0, done.stderr
+        assert (folder / "model.zip").read_bytes().hex() == case["plaintext_hex"][2:]
+        assert (folder / "model.zip").stat().st_mode & 0o077 == 0
+        assert "offline" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("at", "why"),
+    [(0, "signed by|malformed"), (64, "signed by|malformed"), (70, "altered"), (80, "altered")],
+)
+def test_one_changed_byte_writes_nothing(
+    cases: list[dict[str, Any]], tmp_path: Path, at: int, why: str
+) -> None:
+    raw = bytearray.fromhex(cases[0]["encrypted_file_hex"][2:])
+    raw[at] ^= 1
+    done = run(tmp_path, bytes(raw), cases[0])
+    assert done.returncode == 1 and any(part in done.stderr for part in why.split("|"))
+    assert [path.name for path in tmp_path.iterdir()] == ["in.bin"]
+
+
+def test_a_changed_tag_another_signer_and_another_wallet(
+    cases: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    case = cases[0]
+    raw = bytes.fromhex(case["encrypted_file_hex"][2:])
+    stranger = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+    tried = [
+        (run(tmp_path, raw[:-1] + bytes([raw[-1] ^ 1]), case), "signed by"),
+        (run(tmp_path, raw, case, signer=stranger), "signed by"),
+        (run(tmp_path, raw, case, wallet=b"\x01" * 32), "another one"),
+        (run(tmp_path, raw[:70], case), "too short"),
+        (run(tmp_path, raw, case, secret="00"), "malformed"),
+    ]
+    for done, why in tried:
+        assert done.returncode == 1 and why in done.stderr
+        assert "Nothing was written" in done.stderr
+    assert not (tmp_path / "model.zip").exists()
+    (tmp_path / "model.zip").write_text("mine")
+    assert "exists already" in run(tmp_path, raw, case).stderr
+    assert (tmp_path / "model.zip").read_text() == "mine"
