@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from protocol.abi import checksum
+from provider.adapters import Adapters
 from provider.book import Book
 from provider.config import CHAT, EDITING, IMAGES, SPEECH, Config
 from provider.errors import Refused
@@ -23,9 +24,12 @@ from provider.pictures import Pictures
 from provider.relay import Relay
 from provider.tee import Tee
 from provider.till import Till
+from provider.tuning.handover import PATH as HANDOVER_PATH
 
 _FEE_PATH = re.compile(r"/v1/user/(0x[0-9a-fA-F]{40})/unsettledfee\Z")
 _SIGNATURE = "/v1/proxy/signature/"
+_ADAPTERS = "/v1/lora/adapters"
+_ADAPTER_PATHS = (_ADAPTERS, HANDOVER_PATH)
 _PICTURE = re.compile(r"/v1/proxy/images/([0-9a-fA-F-]{36})/([0-9]{1,3})\Z")
 _JOB = re.compile(r"/v1/async/jobs/([^/]+)\Z")
 _SUBMIT = {"/v1/async/images/generations": "generation", "/v1/async/images/edits": "edit"}
@@ -59,6 +63,7 @@ class App:
         relay: Relay,
         pictures: Pictures,
         jobs: Jobs,
+        adapters: Adapters | None,
         till: Till,
         gate: Gate,
         book: Book,
@@ -69,6 +74,7 @@ class App:
         self._doors = _doors(config.service.type, relay, pictures)
         self._pictures = pictures
         self._jobs = jobs if config.jobs.workers and self._makes_pictures else None
+        self._adapters = adapters
         self._till = till
         self._gate = gate
         self._book = book
@@ -141,6 +147,23 @@ class App:
             await self._submit(_SUBMIT[path], request, answer)
         elif request.method == "GET" and (match := _JOB.match(path)):
             await self._job(match[1], request, answer)
+        elif self._adapters is not None and path.startswith(_ADAPTER_PATHS):
+            await self._adapter(self._adapters, path, request, answer)
+        else:
+            await answer.not_found()
+
+    async def _adapter(
+        self, adapters: Adapters, path: str, request: Request, answer: Answer
+    ) -> None:
+        door = (request.method, path)
+        if door == ("POST", HANDOVER_PATH):
+            await adapters.take(request, answer)
+        elif door == ("POST", f"{_ADAPTERS}/deploy"):
+            await adapters.deploy(request, answer)
+        elif door == ("GET", _ADAPTERS):
+            await adapters.list_(request, answer)
+        elif request.method == "GET" and path.startswith(f"{_ADAPTERS}/"):
+            await adapters.show(path[len(_ADAPTERS) + 1 :], request, answer)
         else:
             await answer.not_found()
 

@@ -134,6 +134,15 @@ class Jobs:
 
 
 @dataclass(frozen=True)
+class Adapters:
+    """Tuned models: the secret shared with the fine-tuning broker, and the gateway of 0G storage
+    they come from."""
+
+    secret: str
+    indexer: str
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything the broker needs to know."""
 
@@ -144,6 +153,7 @@ class Config:
     limits: Limits
     settlement: Settlement
     jobs: Jobs
+    adapters: Adapters | None
     wallet_key: bytes
     host: str
     port: int
@@ -183,6 +193,7 @@ def parse(document: object, folder: Path) -> Config:
         limits=_limits(root.section("limits")),
         settlement=_settlement(root.section("settlement")),
         jobs=_jobs(root.section("jobs")),
+        adapters=_adapters(root.section("adapters")) if root.has("adapters") else None,
         wallet_key=wallet_key,
         host=listen.text("host", "127.0.0.1"),
         port=listen.integer("port", 0),
@@ -332,3 +343,11 @@ def _jobs(section: Section) -> Jobs:
     )
     section.done()
     return jobs
+
+
+def _adapters(section: Section) -> Adapters:
+    adapters = Adapters(section.secret("secret"), section.url("indexer"))
+    if not adapters.secret:
+        raise section.fail("secret", "is missing (or give secret_file or secret_env)")
+    section.done()
+    return adapters

@@ -10,10 +10,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import aiohttp
 
-from provider.asks import Ask, read_chat, read_transcription
+from provider.adapters import Adapters, adapter_of
+from provider.asks import Ask, Terms, read_chat, read_transcription
 from provider.counter import Counter, Order, Reader
 from provider.errors import Refused
 from provider.http import Answer, Request
@@ -32,14 +35,35 @@ log = logging.getLogger("provider.relay")
 class Relay:
     """Answers chat completions and transcriptions."""
 
-    def __init__(self, *, counter: Counter, upstream: Upstream, till: Till) -> None:
+    def __init__(
+        self,
+        *,
+        counter: Counter,
+        upstream: Upstream,
+        till: Till,
+        adapters: Adapters | None = None,
+    ) -> None:
         self._counter = counter
         self._upstream = upstream
         self._till = till
+        self._adapters = adapters
 
     async def chat(self, request: Request, answer: Answer) -> None:
         """One chat completion. Raises Refused before anything was answered."""
-        await self._relay(request, answer, read_chat, AnswerMeter())
+        adapters, tuned = self._adapters, ""
+
+        def read(raw: bytes, kind: str, terms: Terms) -> Ask:
+            nonlocal tuned
+            tuned = adapter_of(raw) if adapters is not None else ""
+            if tuned:
+                terms = replace(terms, model=tuned, upstream_model="")
+            return read_chat(raw, kind, terms)
+
+        async def check(user: str) -> None:
+            if adapters is not None and tuned:
+                await asyncio.to_thread(adapters.usable, user, tuned)
+
+        await self._relay(request, answer, read, AnswerMeter(), check)
 
     async def transcription(self, request: Request, answer: Answer) -> None:
         """One transcription. Raises Refused before anything was answered."""
@@ -47,9 +71,16 @@ class Relay:
         await self._relay(request, answer, read_transcription, meter)
 
     async def _relay(
-        self, request: Request, answer: Answer, read: Reader[Ask], meter: Meter
+        self,
+        request: Request,
+        answer: Answer,
+        read: Reader[Ask],
+        meter: Meter,
+        check: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         async with self._counter.order(request, read) as order:
+            if check is not None:
+                await check(order.user)
             with self._till.under_way(order.chat_id):
                 try:
                     async with self._upstream.post(order.ask, request.headers) as reply:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Coroutine
 import aiohttp
 
 from provider import tee as tees
+from provider.adapters import Adapters
 from provider.app import App
 from provider.book import Book
 from provider.chain import Chain
@@ -84,7 +85,8 @@ async def _run(
     till = Till(store, book, tee)
     shelf = Shelf(store, config.jobs.keep_seconds)
     counter = Counter(config, gate=gate, book=book, settler=settler)
-    relay = Relay(counter=counter, upstream=server, till=till)
+    adapters = _adapters(config, store, gate, upstream)
+    relay = Relay(counter=counter, upstream=server, till=till, adapters=adapters)
     pictures = Pictures(counter=counter, upstream=server, till=till, shelf=shelf, url=url)
     jobs = Jobs(config.jobs, counter=counter, gate=gate, book=book, pictures=pictures, shelf=shelf)
     app = App(
@@ -92,6 +94,7 @@ async def _run(
         relay=relay,
         pictures=pictures,
         jobs=jobs,
+        adapters=adapters,
         till=till,
         gate=gate,
         book=book,
@@ -99,7 +102,10 @@ async def _run(
         started=int(time.time()),
     )
     await jobs.take_up()
-    async with _background(settler.run(), _prune(store, shelf), *jobs.workers()):
+    work = [settler.run(), _prune(store, shelf), *jobs.workers()]
+    if adapters is not None:
+        work.append(adapters.worker())
+    async with _background(*work):
         await serve_app(app, sock, f"provider READY {url} {config.provider}")
         await app.finish(LAST_WORDS_SECONDS)
     if config.settlement.at_shutdown:
@@ -108,6 +114,22 @@ async def _run(
                 await settler.settle(everything=True)
         except (ChainError, TimeoutError) as error:
             log.warning("fees stay on disk for the next start: %r", error)
+
+
+def _adapters(
+    config: Config, store: Store, gate: Gate, session: aiohttp.ClientSession
+) -> Adapters | None:
+    if config.adapters is None:
+        return None
+    return Adapters(
+        config.adapters,
+        store=store,
+        folder=config.state,
+        gate=gate,
+        session=session,
+        upstream=config.upstream,
+        model=config.service.model,
+    )
 
 
 async def _check_state(store: Store, chain: Chain, config: Config, chain_id: int) -> None:

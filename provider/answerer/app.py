@@ -70,7 +70,9 @@ class AnswererApp:
             names = (self._model, PAINTER, LISTENER)
             await reply.json(200, {"object": "list", "data": [self._entry(n) for n in names]})
         elif door == ("POST", "/v1/chat/completions"):
-            ask = _read(await request.body(MAX_BODY_BYTES, "the request is too large"), self._model)
+            ask = read_ask(
+                await request.body(MAX_BODY_BYTES, "the request is too large"), self._model
+            )
             await self._complete(ask, request, reply)
         elif door == ("POST", "/v1/images/generations"):
             await self._studio.generation(request, reply)
@@ -163,8 +165,8 @@ class _Completion:
         yield b"[DONE]"
 
 
-def _read(body: bytes, model: str) -> Ask:
-    """The request in `body`. Raises Refused 400."""
+def read_ask(body: bytes, model: str) -> Ask:
+    """The chat request in `body`. Raises Refused 400."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:

@@ -51,15 +51,12 @@ def hash_path(path: Path) -> FileTree:
     return storage.hash_file(pieces())
 
 
-class Storage:
-    """One indexer."""
+class Gateway:
+    """One indexer's gateway, to read from."""
 
-    def __init__(
-        self, session: aiohttp.ClientSession, choice: StorageChoice, chain: TuningChain
-    ) -> None:
+    def __init__(self, session: aiohttp.ClientSession, indexer: str) -> None:
         self._session = session
-        self._choice = choice
-        self._chain = chain
+        self._indexer = indexer
 
     # ---- down ------------------------------------------------------------------------------
 
@@ -86,7 +83,7 @@ class Storage:
         return int(size)
 
     async def _fetch(self, root: bytes, part: Path, have: int, size: int) -> None:
-        url = f"{self._choice.indexer}/file?root=0x{root.hex()}"
+        url = f"{self._indexer}/file?root=0x{root.hex()}"
         headers = {"Accept-Encoding": "identity"}
         if have:
             headers["Range"] = f"bytes={have}-"
@@ -112,7 +109,60 @@ class Storage:
         if have < size:
             raise StorageError("storage broke off")
 
-    # ---- up --------------------------------------------------------------------------------
+    # ---- the gateway -----------------------------------------------------------------------
+
+    async def _info(self, root: bytes) -> dict[str, Any] | None:
+        """What storage knows about a file."""
+        found = await self._call("GET", f"/file/info/0x{root.hex()}", absent=True)
+        if found is None:
+            return None
+        tx = found.get("tx") if isinstance(found, dict) else None
+        if (
+            not isinstance(tx, dict)
+            or type(tx.get("size")) is not int
+            or type(found.get("uploadedSegNum")) is not int
+            or not isinstance(found.get("finalized"), bool)
+        ):
+            raise StorageError("storage's answer about the file is malformed")
+        return dict(found)
+
+    async def _call(
+        self, method: str, path: str, body: object = None, *, absent: bool = False
+    ) -> Any:
+        """The `data` of a gateway's answer; None for a file it does not know, if `absent`."""
+        try:
+            async with self._session.request(
+                method,
+                self._indexer + path,
+                data=None if body is None else orjson.dumps(body),
+                headers={"Content-Type": "application/json", "Accept-Encoding": "identity"},
+                timeout=aiohttp.ClientTimeout(total=CALL_SECONDS),
+                allow_redirects=False,
+            ) as reply:
+                raw = await reply.content.read(MAX_REPLY_BYTES)
+                while not reply.content.at_eof() and len(raw) < MAX_REPLY_BYTES:
+                    raw += await reply.content.read(MAX_REPLY_BYTES - len(raw))
+            found = orjson.loads(raw)
+        except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as error:
+            raise StorageError(f"storage does not answer ({error!r})") from error
+        if not isinstance(found, dict):
+            raise StorageError("storage's answer is malformed")
+        if found.get("code") == 0:
+            return found.get("data")
+        if absent and found.get("code") == _NOT_FOUND:
+            return None
+        raise StorageError(f"storage refuses: {str(found.get('message'))[:200]!r}")
+
+
+class Storage(Gateway):
+    """One indexer, to write to as well: `chain`'s wallet pays for announcements."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, choice: StorageChoice, chain: TuningChain
+    ) -> None:
+        super().__init__(session, choice.indexer)
+        self._max_fee = choice.max_fee
+        self._chain = chain
 
     async def upload(self, path: Path) -> bytes:
         """Announce a file on chain, send its segments, wait until storage has all; its root.
@@ -142,7 +192,7 @@ class Storage:
             raise StorageError("storage does not say where its contract is") from error
         price = await self._price(flow)
         fee = tree.chunks * price
-        if fee > self._choice.max_fee:
+        if fee > self._max_fee:
             raise StorageError(f"announcing the file would cost {fee} neuron")
         nodes = [{"root": n.root, "height": n.height} for n in tree.nodes()]
         submission = {
@@ -184,47 +234,3 @@ class Storage:
                 return info
             await asyncio.sleep(POLL_SECONDS)
         raise StorageError("storage has not taken the file in time")
-
-    # ---- the gateway -----------------------------------------------------------------------
-
-    async def _info(self, root: bytes) -> dict[str, Any] | None:
-        """What storage knows about a file."""
-        found = await self._call("GET", f"/file/info/0x{root.hex()}", absent=True)
-        if found is None:
-            return None
-        tx = found.get("tx") if isinstance(found, dict) else None
-        if (
-            not isinstance(tx, dict)
-            or type(tx.get("size")) is not int
-            or type(found.get("uploadedSegNum")) is not int
-            or not isinstance(found.get("finalized"), bool)
-        ):
-            raise StorageError("storage's answer about the file is malformed")
-        return dict(found)
-
-    async def _call(
-        self, method: str, path: str, body: object = None, *, absent: bool = False
-    ) -> Any:
-        """The `data` of a gateway's answer; None for a file it does not know, if `absent`."""
-        try:
-            async with self._session.request(
-                method,
-                self._choice.indexer + path,
-                data=None if body is None else orjson.dumps(body),
-                headers={"Content-Type": "application/json", "Accept-Encoding": "identity"},
-                timeout=aiohttp.ClientTimeout(total=CALL_SECONDS),
-                allow_redirects=False,
-            ) as reply:
-                raw = await reply.content.read(MAX_REPLY_BYTES)
-                while not reply.content.at_eof() and len(raw) < MAX_REPLY_BYTES:
-                    raw += await reply.content.read(MAX_REPLY_BYTES - len(raw))
-            found = orjson.loads(raw)
-        except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as error:
-            raise StorageError(f"storage does not answer ({error!r})") from error
-        if not isinstance(found, dict):
-            raise StorageError("storage's answer is malformed")
-        if found.get("code") == 0:
-            return found.get("data")
-        if absent and found.get("code") == _NOT_FOUND:
-            return None
-        raise StorageError(f"storage refuses: {str(found.get('message'))[:200]!r}")

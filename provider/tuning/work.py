@@ -132,7 +132,7 @@ class Work:
                     await self._fail(task, f"given up: {_public(error)}")
                     return
                 self._log(task).warning(f"will be tried again: {_public(error)}")
-            await asyncio.sleep(min(RETRY_SECONDS, self._options.poll_seconds))
+            await asyncio.sleep(RETRY_SECONDS)
 
     async def _until_trained(self, task: Task) -> None:
         current = await asyncio.to_thread(self._tasks.get, task.id)
