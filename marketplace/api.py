@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ninja import NinjaAPI
+from ninja.openapi.schema import OpenAPISchema
 
 from marketplace import (
     api_accounts,
@@ -18,7 +21,46 @@ from marketplace import (
     problems,
 )
 
-api = NinjaAPI(
+
+class MarketApi(NinjaAPI):
+    """An API whose document says what really comes: problem documents for errors, an empty 304 for
+    whoever has the answer already, and what is left of the limit.
+    """
+
+    def get_openapi_schema(self, **given: Any) -> OpenAPISchema:
+        schema = super().get_openapi_schema(**given)
+        for methods in schema["paths"].values():
+            for method, operation in methods.items():
+                _honest(method, operation["responses"])
+        return schema
+
+
+_HEADERS = {
+    "RateLimit": 'what is left: `"api";r=599;t=1`, all is back in `t` seconds',
+    "RateLimit-Policy": 'the limit: `"api";q=600;w=60`, `q` units in `w` seconds',
+    "X-Request-ID": "quote it when you report something",
+}
+_ETAG = {"ETag": "names this answer; send it back as `If-None-Match`"}
+
+
+def _honest(method: str, responses: dict[Any, Any]) -> None:
+    for status, response in responses.items():
+        content = response.get("content", {})
+        if int(status) >= 400 and "application/json" in content:
+            content[problems.CONTENT_TYPE] = content.pop("application/json")
+        named = _HEADERS | (_ETAG if method == "get" and int(status) == 200 else {})
+        response["headers"] = {
+            name: {"description": text, "schema": {"type": "string"}}
+            for name, text in named.items()
+        }
+        if int(status) == 429:
+            seconds = {"type": "integer", "minimum": 1}
+            response["headers"]["Retry-After"] = {"description": "seconds", "schema": seconds}
+    if method == "get":
+        responses[304] = {"description": "Not modified: `If-None-Match` names this very answer"}
+
+
+api = MarketApi(
     title="0G Market API",
     version="1",
     description=(

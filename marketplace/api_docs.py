@@ -151,8 +151,8 @@ def _fields(shape: Json) -> Iterator[FieldDoc]:
 def _field(name: str, schema: Json, required: bool, place: str, description: str) -> FieldDoc:
     kind, shape = _type(schema)
     if place == "query":
-        # Whoever leaves it out sends no null.
-        kind = kind.removesuffix(" or null")
+        # Whoever leaves it out sends no null, and an empty text only from a form.
+        kind = kind.removesuffix(' or ""').removesuffix(" or null")
     default = schema.get("default")
     return FieldDoc(
         name=name,

@@ -10,8 +10,15 @@ import datetime as dt
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from ninja import Field, Schema
-from pydantic import AfterValidator, BeforeValidator, WithJsonSchema, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError, core_schema
 
 from ledger import cursors, selectors
 from marketplace.schemas_health import HealthOut
@@ -66,27 +73,44 @@ def _text(text: str) -> str:
     return text
 
 
-def _empty_is_absent(value: Any) -> Any:
-    """A form sends `kind=` for "any"."""
-    return None if value == "" else value
+class EmptyIsAbsent:
+    """A form sends `kind=` for "any": an empty text means what leaving it out means, and the schema
+    says so. Stands last in an annotation.
+    """
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        def absent(value: Any) -> Any:
+            return None if value == "" else value
+
+        return core_schema.no_info_before_validator_function(absent, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"anyOf": [handler(schema), {"const": ""}]}
+
+
+EMPTY = EmptyIsAbsent()
 
 
 #: An address in a request.
 AddressIn = Annotated[str, Field(max_length=64), AfterValidator(_address), WithJsonSchema(_ADDRESS)]
 #: A short text in a request.
 TextIn = Annotated[str, Field(max_length=200), AfterValidator(_text)]
-KindIn = Annotated[ServiceKind | None, BeforeValidator(_empty_is_absent)]
+KindIn = Annotated[ServiceKind | None, EMPTY]
 #: interfaces.md `timeline.change`.
 CHANGES = (
     "registered", "price", "url", "model", "type", "verifiability", "signer", "additional_info",
     "quota", "occupied", "models", "acknowledged", "unacknowledged", "staked", "stake_returned",
     "removed",
 )  # fmt: skip
-ChangeIn = Annotated[Literal[CHANGES] | None, BeforeValidator(_empty_is_absent)]  # type: ignore[valid-type]
+ChangeIn = Annotated[Literal[CHANGES] | None, EMPTY]  # type: ignore[valid-type]
 VerdictIn = Annotated[
     Literal["pass", "warn", "partial", "fail", "not_provided", "not_checked", "expired", "never"]
     | None,
-    BeforeValidator(_empty_is_absent),
+    EMPTY,
 ]
 
 
@@ -101,9 +125,9 @@ def _sort(value: str | None) -> str | None:
 SORTS = tuple(sign + name for name in selectors.SORTS for sign in ("", "-"))
 SortIn = Annotated[
     str | None,
-    BeforeValidator(_empty_is_absent),
     AfterValidator(_sort),
     WithJsonSchema({"type": "string", "enum": list(SORTS)}),
+    EMPTY,
 ]
 
 
@@ -171,7 +195,7 @@ class FeedIn(Schema):
 
     kind: KindIn = Field(None, description="inference or fine-tuning")
     change: ChangeIn = Field(None, description="only changes of this sort")
-    provider: Annotated[AddressIn | None, BeforeValidator(_empty_is_absent)] = Field(
+    provider: Annotated[AddressIn | None, EMPTY] = Field(
         None, description="only this provider's listings"
     )
 

@@ -6,18 +6,14 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from ninja import Field
-from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from marketplace import filters
-from marketplace.schemas import KindIn, PageIn, TextIn, VerdictIn
+from marketplace.schemas import EMPTY, KindIn, PageIn, TextIn, VerdictIn
 from marketplace.tariffs import MOST_PER_DAY
 
 SORTS = tuple(sign + name for name in filters.SORTS for sign in ("", "-"))
-
-
-def _empty_is_absent(value: object) -> object:
-    return None if value == "" else value
 
 
 def _sort(value: str | None) -> str | None:
@@ -42,27 +38,27 @@ def _tee(value: str | None) -> str | None:
 
 SortIn = Annotated[
     str | None,
-    BeforeValidator(_empty_is_absent),
     AfterValidator(_sort),
     WithJsonSchema({"type": "string", "enum": list(SORTS)}),
+    EMPTY,
 ]
 PriceIn = Annotated[
     str | None,
-    BeforeValidator(_empty_is_absent),
     AfterValidator(_price),
     WithJsonSchema({"type": "string", "pattern": r"^([0-9]{1,12}(\.[0-9]{0,18})?|\.[0-9]{1,18})$"}),
+    EMPTY,
 ]
 TeeIn = Annotated[
     str | None,
-    BeforeValidator(_empty_is_absent),
     AfterValidator(_tee),
     WithJsonSchema({"type": "string", "pattern": r"^[A-Za-z0-9_.-]{1,40}$"}),
+    EMPTY,
 ]
-UptimeIn = Annotated[Literal["99.9", "99", "95"] | None, BeforeValidator(_empty_is_absent)]
-ProvenIn = Annotated[Literal["cpu", "gpu"] | None, BeforeValidator(_empty_is_absent)]
+UptimeIn = Annotated[Literal["99.9", "99", "95"] | None, EMPTY]
+ProvenIn = Annotated[Literal["cpu", "gpu"] | None, EMPTY]
 
 
-CountIn = Annotated[int | None, BeforeValidator(_empty_is_absent)]
+CountIn = Annotated[int | None, EMPTY]
 
 
 class FilteredIn(PageIn):
