@@ -349,6 +349,10 @@ class Settlement(Appended):
                 name="settlement_paid_at",
                 condition=Q(status__in=ACCEPTED),
             ),
+            # Few: the network's refused items, without reading the others.
+            models.Index(
+                fields=["-at"], name="settlement_refused", condition=~Q(status__in=ACCEPTED)
+            ),
         ]
 
     def __str__(self) -> str:

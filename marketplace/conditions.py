@@ -134,6 +134,14 @@ class StakeFrom:
 
 
 @dataclass(frozen=True)
+class Acknowledged:
+    """The contract's owner has acknowledged its signer."""
+
+    def q(self) -> Q:
+        return Q(tee_signer_acknowledged=True)
+
+
+@dataclass(frozen=True)
 class Proven:
     """Our own check in the last 24 hours found this part of its machine genuine; `state` as in
     `attestation.selectors.Verified`."""

@@ -39,7 +39,7 @@ _TEE = re.compile(r"[a-z0-9_.-]{1,40}")
 #: Filters that decide which services are listed, in the order in which they are said.
 SELECTING = (
     "q", "kind", "type", "model", "verified", "proven", "tee", "uptime", "max_in", "max_out",
-    "context", "stake", "watched",
+    "context", "stake", "acknowledged", "watched",
 )  # fmt: skip
 WORKLOAD = ("requests", "tokens_in", "tokens_out", "tokens_cached")
 SORTS = (*selectors.SORTS, *probes.SORTS, "cost")
@@ -66,6 +66,7 @@ class Filters:
     max_out: str = ""
     context: str = ""
     stake: str = ""
+    acknowledged: str = ""
     watched: str = ""
     requests: str = ""
     tokens_in: str = ""
@@ -103,6 +104,7 @@ class Filters:
             max_out=price_text(text("max_out")),
             context=number_text(text("context"), 10**9 - 1),
             stake=number_text(text("stake"), 10**12),
+            acknowledged="1" if text("acknowledged") == "1" else "",
             watched="1" if text("watched") == "1" else "",
             requests=number_text(text("requests"), MOST_PER_DAY),
             tokens_in=number_text(text("tokens_in"), MOST_PER_DAY),
@@ -142,6 +144,7 @@ class Filters:
             "max_out": conditions.OutputUpTo(neuron_of(self.max_out)) if self.max_out else None,
             "context": conditions.ContextFrom(int(self.context)) if self.context else None,
             "stake": conditions.StakeFrom(int(self.stake) * formats.ONE) if self.stake else None,
+            "acknowledged": conditions.Acknowledged() if self.acknowledged else None,
             "watched": conditions.Watched(self.mine) if self.watched else None,
         }
         return {name: condition for name, condition in found.items() if condition is not None}
@@ -200,6 +203,7 @@ class Filters:
             "max_out": f"Output up to {self.max_out} 0G",
             "context": f"Context {formats.count(int(self.context or 0))} or more",
             "stake": f"Stake {int(self.stake or 0):,} 0G or more",
+            "acknowledged": "Signer acknowledged",
             "watched": "Watched by you",
         }
         return {field: labels[field] for field in SELECTING if getattr(self, field)}

@@ -55,6 +55,7 @@ TeeIn = Annotated[
     EMPTY,
 ]
 UptimeIn = Annotated[Literal["99.9", "99", "95"] | None, EMPTY]
+YesIn = Annotated[Literal["1"] | None, EMPTY]
 ProvenIn = Annotated[Literal["cpu", "gpu"] | None, EMPTY]
 
 
@@ -81,6 +82,9 @@ class FilteredIn(PageIn):
         None, ge=1, le=10**9 - 1, description="declared context in tokens, at least"
     )
     stake: CountIn = Field(None, ge=1, le=10**12, description="whole 0G of stake, at least")
+    acknowledged: YesIn = Field(
+        None, description="`1`: the contract's owner has acknowledged its signer"
+    )
     tokens_in: CountIn = Field(
         None, ge=1, le=MOST_PER_DAY, description="a workload for `sort=cost`: input tokens a day"
     )

@@ -100,7 +100,11 @@ def table(asked: Asked, at: str) -> SettledTable:
             for by, label in (("", "Items"), ("payer", "By payer"), ("day", "By day"))
         ),
         statuses=(
-            Link("All results", asked.path(at, status=""), not asked.status),
+            *(
+                (Link("All results", asked.path(at, status=""), not asked.status),)
+                if asked.provider or asked.user
+                else ()
+            ),
             *(
                 Link(label, asked.path(at, status=key), asked.status == key)
                 for key, (label, _) in GROUPS.items()

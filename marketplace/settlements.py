@@ -14,18 +14,20 @@ from django.db.models.functions import TruncDate
 from django.utils import timezone
 
 from ledger import selectors
-from ledger.models import ACCEPTED, Settlement
+from ledger.models import ACCEPTED, ServiceTotal, Settlement
 from ledger.records import Page, SettlementEntry
 from ledger.statistics import first_paid
 from marketplace import links
 from marketplace.filters import page_number
 
+#: As the indexes of `Settlement` spell it, so that they are used.
+_PAID = Q(status__in=ACCEPTED)
 #: Groups of statuses (contracts.md 6.4, 6.5), as the record counts them.
 GROUPS: Mapping[str, tuple[str, Q]] = {
-    "full": ("Paid in full", Q(status__in=[one for one in ACCEPTED if one != "partial"])),
-    "part": ("Paid in part", Q(status="partial")),
-    "refused": ("Refused", ~Q(status__in=ACCEPTED)),
-    "paid": ("Paid in full or in part", Q(status__in=ACCEPTED)),
+    "full": ("Paid in full", _PAID & ~Q(status="partial")),
+    "part": ("Paid in part", _PAID & Q(status="partial")),
+    "refused": ("Refused", ~_PAID),
+    "paid": ("Paid in full or in part", _PAID),
 }
 WINDOWS = {"24h": dt.timedelta(hours=24), **{f"{n}d": dt.timedelta(days=n) for n in (7, 30, 90)}}
 WINDOW_LABELS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days", "90d": "90 days"}
@@ -52,9 +54,12 @@ class Asked:
     def parse(cls, given: Mapping[str, str], provider: str = "", serving: str = "") -> Asked:
         """Never an error: what makes no sense was not asked for."""
         status, window, by = (given.get(name, "") for name in ("status", "window", "by"))
+        # All results together have no order that an index knows, except of one provider or user.
+        user = selectors.address_of(given.get("user", "")) or ""
+        default = "" if provider or user else "paid"
         return cls(
-            status=status if status in GROUPS else "",
-            user=selectors.address_of(given.get("user", "")) or "",
+            status=status if status in GROUPS else default,
+            user=user,
             day=_day(given.get("day", "")),
             window=window if window in WINDOWS else "",
             by=by if by in ("payer", "day") else "",
@@ -62,11 +67,6 @@ class Asked:
             provider=provider,
             serving=serving,
         )
-
-    @property
-    def plain(self) -> bool:
-        """Everything there is, unfiltered."""
-        return not (self.status or self.user or self.day or self.window)
 
     def path(self, at: str, **changed: str | int) -> str:
         """`at` (which may have a query) with these filters, some of them changed."""
@@ -122,15 +122,35 @@ def _day(text: str) -> dt.date | None:
 def items(asked: Asked) -> Page[SettlementEntry]:
     """The items, newest first (3 queries)."""
     known = selectors.contracts()
-    count = None
-    if asked.plain and not asked.user:
-        where = Q(provider=asked.provider)
-        where &= Q(serving=asked.serving) if asked.serving else Q()
-        count = selectors.counted("items", where)
-    rows = selectors.newest_first(asked.rows)
+    rows = asked.rows
+    if asked.provider or asked.user:
+        rows = selectors.newest_first(rows)
+    else:
+        rows = rows.order_by("-at", "-block", "-sequence", "-pk")
     return selectors.paginate(
-        rows, asked.page, selectors.PAGE_SIZE, lambda row: SettlementEntry.of(row, known), count
+        rows,
+        asked.page,
+        selectors.PAGE_SIZE,
+        lambda row: SettlementEntry.of(row, known),
+        None if asked.user or asked.day or asked.window else _counted(asked),
     )
+
+
+def _counted(asked: Asked) -> int:
+    """How many items of a result there are, by kept sums (1 query)."""
+    where = Q(provider=asked.provider)
+    if asked.serving:
+        where &= Q(serving=asked.serving)
+    names = ("items", "in_part", "refused")
+    found = ServiceTotal.objects.filter(where).aggregate(**{name: Sum(name) for name in names})
+    every, part, refused = (int(found[name] or 0) for name in names)
+    return {
+        "": every,
+        "full": every - part - refused,
+        "part": part,
+        "refused": refused,
+        "paid": every - refused,
+    }[asked.status]
 
 
 @dataclass(frozen=True)

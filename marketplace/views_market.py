@@ -3,7 +3,6 @@ one `page`."""
 
 from __future__ import annotations
 
-from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
@@ -11,10 +10,10 @@ from django.views.decorators.http import require_safe
 from accounts import watching
 from ledger import selectors, statistics
 from marketplace import findings, links, pages, pages_market, parts
-from marketplace.catalogue import catalogue_page, model_page, models_page, totals
+from marketplace.catalogue import catalogue_page, model_page, models_page
 from marketplace.context import head_of
 from marketplace.filters import Filters, page_number
-from marketplace.memo import at_block, at_listing
+from marketplace.memo import at_listing
 from marketplace.views import canonical, change_rows, partial
 
 
@@ -74,17 +73,3 @@ def provider(request: HttpRequest, address: str) -> HttpResponse:
         account_path=links.account_path(spelled),
     )
     return render(request, "marketplace/provider.html", {"page": page})
-
-
-@require_safe
-def network(request: HttpRequest) -> HttpResponse:
-    version = selectors.listings_version()
-    page = pages.NetworkPage(
-        totals=at_block.get(
-            head_of(request).indexed_hash, "network", lambda: totals(version, all_time=True)
-        ),
-        contracts=tuple(selectors.contracts().values()),
-        ledger_address=settings.LEDGER_ADDRESS,
-        ledger_start=settings.START_BLOCK,
-    )
-    return render(request, "marketplace/network.html", {"page": page})
