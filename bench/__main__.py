@@ -18,6 +18,7 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "head": ("--times", "20"),
     "index": ("--repeats", "1"),
     "pages": ("--events", "50000", "--times", "15"),
+    "streaming": ("--repeats", "1"),
 }
 
 

@@ -30,7 +30,9 @@ class Raw:
 
 @dataclass(frozen=True)
 class InspectPage:
-    """The request inspector."""
+    """The request inspector. `token` names the program whose request it was: then the bytes (`size`
+    of those sent) only passed through (`inference.openai`).
+    """
 
     turn: TurnView
     url: str
@@ -41,11 +43,13 @@ class InspectPage:
     total_ms: int
     curl: str
     python: str
+    token: str = ""
+    size: int = 0
 
 
 def page(turn: Turn) -> InspectPage:
     """Everything kept about a request. The key it was sent with is not."""
-    url = turn.url.rstrip("/") + PATH
+    url = turn.url.rstrip("/") + (f"/v1/proxy/{turn.endpoint}" if turn.endpoint else PATH)
     body = _bytes(turn, "request") or b""
     received = _bytes(turn, "response")
     return InspectPage(
@@ -66,6 +70,8 @@ def page(turn: Turn) -> InspectPage:
         total_ms=turn.total_ms,
         curl=_curl(url, body),
         python=_python(url, body),
+        token=turn.token.label if turn.token is not None else "",
+        size=turn.request_bytes,
     )
 
 

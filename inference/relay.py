@@ -267,18 +267,21 @@ def _events(pieces: list[wire.Piece], record: Record) -> list[Event]:
     stream.
     """
     events: list[Event] = []
-    text = "".join(piece.text for piece in pieces)
-    reasoning = "".join(piece.reasoning for piece in pieces)
+    text = "".join([piece.text for piece in pieces])
+    reasoning = "".join([piece.reasoning for piece in pieces])
     if text or reasoning:
+        now = time.monotonic()
         if record.first_token_seconds is None:
-            record.first_token_seconds = time.monotonic() - record.started
-        record.last_progress = time.monotonic()
+            record.first_token_seconds = now - record.started
+        record.last_progress = now
         record.text.append(text)
         record.reasoning.append(reasoning)
         if text and record.first_text_seconds is None:
-            record.first_text_seconds = record.last_progress - record.started
+            record.first_text_seconds = now - record.started
         events.append(Delta(text, reasoning))
     for piece in pieces:
+        if not piece.finish_reason and piece.usage is None and not piece.error:
+            continue
         record.finish_reason = piece.finish_reason or record.finish_reason
         if piece.usage is not None:
             record.usage = piece.usage

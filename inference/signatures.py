@@ -37,14 +37,14 @@ async def settle(client: Client, turn_id: int, *, waits: tuple[float, ...] = (0.
     Stays `pending` when the provider cannot be reached; the worker asks again later
     (`inference.tasks`). A provider that says it has no signature is `unavailable`.
     """
-    turn = await database_sync_to_async(Turn.objects.select_related("chat").get)(pk=turn_id)
+    turn, reused = await database_sync_to_async(_look_up)(turn_id)
     if turn.state == State.OPEN:
         return Verdict.PENDING
     exchange = verify.Exchange(
         turn.request_sha256,
         turn.response_sha256,
         complete=turn.complete,
-        reused=await database_sync_to_async(_reused)(turn),
+        reused=reused,
         model=turn.model,
         pictures=turn.chat.medium == Medium.IMAGES or turn.endpoint.startswith("images/"),
     )
@@ -57,17 +57,17 @@ async def settle(client: Client, turn_id: int, *, waits: tuple[float, ...] = (0.
             break
         except (Later, BadStatus) as error:
             missing = error
-    await database_sync_to_async(_count_tries)(turn_id)
     if document is not None:
         signer = verify.Signer(turn.expected_signer, turn.signer_acknowledged, turn.routing_proof)
         result = verify.reply(document, exchange, signer)
     elif isinstance(missing, Later) and turn.complete:
+        await database_sync_to_async(_count_tries)(turn_id)
         return Verdict.PENDING
     elif not turn.expected_signer:
         result = verify.no_reply(exchange, "never_signs")
     else:
         result = verify.no_reply(exchange, "not_found" if turn.answer_id else "no_id")
-    await database_sync_to_async(services.store_verdict)(turn_id, result, document)
+    await database_sync_to_async(_keep)(turn_id, result, document)
     return Verdict(result.verdict)
 
 
@@ -98,6 +98,18 @@ async def fetch(client: Client, url: str, answer_id: str, model: str) -> object:
     except NetError:
         # It answered, and what it said is no signature: keep what it said as text.
         return body.decode("utf-8", "replace").replace("\x00", "\ufffd")[:2000]
+
+
+def _look_up(turn_id: int) -> tuple[Turn, bool]:
+    """A turn, and whether its answer's id had been used before."""
+    heavy = ("request_sealed", "response_sealed", "question_sealed", "answer_sealed")
+    turn = Turn.objects.select_related("chat").defer(*heavy).get(pk=turn_id)
+    return turn, _reused(turn)
+
+
+def _keep(turn_id: int, result: verify.ReplyVerdict, document: object | None) -> None:
+    _count_tries(turn_id)
+    services.store_verdict(turn_id, result, document)
 
 
 def _reused(turn: Turn) -> bool:

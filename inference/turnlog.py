@@ -31,6 +31,8 @@ LARGE_ENTRY_CHARS = 256
 KEPT_SECONDS = 3600
 OVER_SECONDS = 600
 ALIVE_SECONDS = 15
+#: A stream's life is prolonged at every so manyth entry: it outlives the longest answer anyway.
+_EXPIRE_EVERY = 64
 _BLOCK_MS = 5000
 MAX_WATCHERS = 16
 _watchers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, int]] = WeakKeyDictionary()
@@ -111,11 +113,12 @@ class Writer:
             return
         self._seq += 1
         key = _key(self._turn)
+        over = event["type"] == "verdict"
         try:
-            async with client().pipeline(transaction=False) as pipe:
-                pipe.xadd(key, {b"e": orjson.dumps(event)}, id=f"0-{self._seq}")
-                pipe.expire(key, OVER_SECONDS if event["type"] == "verdict" else KEPT_SECONDS)
-                await pipe.execute()
+            raw: Any = client()
+            await raw.execute_command("XADD", key, f"0-{self._seq}", b"e", orjson.dumps(event))
+            if over or self._seq % _EXPIRE_EVERY == 1:
+                await client().expire(key, OVER_SECONDS if over else KEPT_SECONDS)
         except RedisError as error:
             self._broken = True
             log.warning("turn %s cannot be watched live any more: %s", self._turn, error)

@@ -75,5 +75,7 @@ def inspect(request: HttpRequest, turn: int) -> HttpResponse:
     made = made.filter(pk=turn, chat__medium__in=(Medium.IMAGES, Medium.SPEECH))
     if (found := made.first()) is not None:
         return HttpResponseRedirect(path_of(found.chat))
-    page = inspector.page(turn_of(request, turn))
+    mine = access.turns_of(user, session_of(request)) if user else Turn.objects.none()
+    passed = mine.filter(pk=turn, chat__medium=Medium.RELAY).select_related("token").first()
+    page = inspector.page(passed or turn_of(request, turn))
     return render(request, "inference/inspect.html", {"page": page})

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
@@ -54,10 +54,9 @@ class Message:
         return [{"type": "text", "text": self.content}, *shown]
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """What one chunk of an answer said. `done` marks the end of the stream, `error` a failure told
-    inside it.
+    inside it. (A tuple: one is made for every token of every answer.)
     """
 
     text: str = ""
@@ -92,6 +91,9 @@ def request_body(
     return orjson.dumps(document)
 
 
+_DONE = Piece(done=True)
+
+
 class EventParser:
     """Cuts server-sent events out of bytes that arrive in any pieces; `feed` returns the data of
     complete events.
@@ -112,6 +114,30 @@ class EventParser:
 
     def feed(self, data: bytes) -> list[bytes]:
         events: list[bytes] = []
+        if self._first or self._after_cr or b"\r" in data:
+            self._feed(data, events)
+            return events
+        # Nearly every event is one data line, whole, between blank lines: those are cut at once,
+        # as soon as what was begun before is complete; only the rest is read line by line.
+        begun = 0
+        if self._line or self._data:
+            begun = data.find(b"\n\n") + 2
+            if begun < 2:
+                begun = len(data)
+            self._feed(data[:begun], events)
+        end = data.rfind(b"\n\n", begun)
+        if end >= begun and not self._line and not self._data:
+            for part in data[begun:end].split(b"\n\n"):
+                if part[:6] == b"data: " and len(part) <= MAX_EVENT_BYTES and b"\n" not in part:
+                    events.append(part[6:])
+                else:
+                    self._feed(part + b"\n\n", events)
+            begun = end + 2
+        if begun < len(data):
+            self._feed(data[begun:], events)
+        return events
+
+    def _feed(self, data: bytes, events: list[bytes]) -> None:
         if self._after_cr and data:
             self._after_cr = False
             if data[:1] == b"\n":
@@ -130,7 +156,6 @@ class EventParser:
             self._take(line, events)
         # Only a CR at the very end may be half of a CR LF.
         self._after_cr = self._after_cr and data.endswith(b"\r")
-        return events
 
     def _hold(self, part: bytes) -> None:
         self._line_size += len(part)
@@ -158,10 +183,9 @@ def read_event(data: bytes) -> Piece:
     """What one event of a streamed answer says. Raises BadStream for anything that is not a
     chunk.
     """
-    if data.strip() == b"[DONE]":
-        return Piece(done=True)
-    document = _document(data, _CHUNK_SHAPE)
-    return _piece(document, "delta")
+    if len(data) < 16 and data.strip() == b"[DONE]":
+        return _DONE
+    return _piece(_document(data, _CHUNK_SHAPE), "delta")
 
 
 def read_body(data: bytes) -> Piece:
@@ -193,18 +217,21 @@ def _document(data: bytes, shape: JsonLimits) -> dict[str, Any]:
 def _piece(document: dict[str, Any], where: str) -> Piece:
     if document.get("error"):
         return Piece(error=_error_text(document) or "the provider reported an error")
-    usage = fees.chat_usage(document.get("usage"))
+    said = document.get("usage")
+    usage = fees.chat_usage(said) if said is not None else None
     choices = document.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(choice, dict):
         return Piece(usage=usage)
     content = choice.get(where)
     content = content if isinstance(content, dict) else {}
+    reasoning = content.get("reasoning_content") or content.get("reasoning")
+    reason = choice.get("finish_reason")
     return Piece(
-        text=_text(content.get("content")),
-        reasoning=_text(content.get("reasoning_content")) or _text(content.get("reasoning")),
-        finish_reason=_text(choice.get("finish_reason"))[:40],
-        usage=usage,
+        _text(content.get("content")),
+        _text(reasoning) if reasoning is not None else "",
+        _text(reason)[:40] if reason is not None else "",
+        usage,
     )
 
 

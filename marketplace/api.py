@@ -13,6 +13,7 @@ from marketplace import (
     api_changes,
     api_health,
     api_network,
+    api_own,
     api_providers,
     api_services,
     api_transactions,
@@ -67,7 +68,7 @@ api = MarketApi(
         "What the contracts of the 0G Compute Network say, indexed: services, accounts, movements, "
         "earnings. Amounts are decimal strings of neuron (1 0G = 10^18 neuron), times ISO 8601 "
         "UTC, addresses EIP-55. Lists are `{count, items, next}`. Every error is a problem "
-        "document (RFC 9457). Reading needs no key; "
+        "document (RFC 9457). Reading needs no key, except what is your own (`/me`); "
         f"{limits.API.per_minute} requests per minute and address."
     ),
     docs_url=None,
@@ -82,5 +83,6 @@ api.add_router("", api_changes.router)
 api.add_router("/services", api_health.router)
 api.add_router("", api_verifications.router)
 api.add_router("/accounts", api_accounts.router)
+api.add_router("/me", api_own.router)
 api.add_router("/providers", api_providers.router)
 api.add_router("", api_transactions.router)

@@ -8,7 +8,6 @@ from django.utils import timezone
 
 from attestation.selectors import ServiceKey, StandingView, standing_of
 from ledger import records, statistics
-from ledger.models import Kind
 from marketplace import formats, links
 from marketplace.changes import ChangeRow
 from marketplace.findings import FindingRow
@@ -203,11 +202,13 @@ class SettlementsTab:
 
 @dataclass(frozen=True)
 class UseTab:
-    """`samples` is empty where the provider's URL is not a web address."""
+    """Samples are empty where the provider's URL is not a web address."""
 
     service: ServiceHead
     url: str
-    samples: tuple[Snippet, ...]
+    relay: str
+    relayed: tuple[Snippet, ...]
+    direct: tuple[Snippet, ...]
 
 
 @dataclass(frozen=True)
@@ -243,22 +244,6 @@ class ChangesPage:
     rows: tuple[ChangeRow, ...]
     pager: Pager
     kinds: tuple[Link, ...]
-
-
-@dataclass(frozen=True)
-class NetworkPage:
-    totals: statistics.Totals
-    contracts: tuple[records.Contract, ...]
-    ledger_address: str
-    ledger_start: int
-
-    @property
-    def accounts_said(self) -> str:
-        return f"{self.totals.accounts:,} account{'' if self.totals.accounts == 1 else 's'}"
-
-    @property
-    def fine_tuning(self) -> int:
-        return self.totals.services_by_kind[Kind.FINE_TUNING.value]
 
 
 @dataclass(frozen=True)

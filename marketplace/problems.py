@@ -38,6 +38,7 @@ CODES: dict[str, Code] = {
     code.code: code
     for code in (
         Code("bad_request", 400, "Bad request", "The request could not be read."),
+        Code("unauthorized", 401, "Token needed", "Send a personal access token (/account/keys)."),
         Code("forbidden", 403, "Forbidden", "You may not do this, or the page's token is stale."),
         Code("not_found", 404, "Not found", "Nothing lies under this path, or it is not listed."),
         Code("method_not_allowed", 405, "Method not allowed", "`Allow` names what is allowed."),
@@ -51,7 +52,7 @@ CODES: dict[str, Code] = {
 }
 _BY_STATUS = {
     400: "bad_request",
-    401: "forbidden",
+    401: "unauthorized",
     403: "forbidden",
     404: "not_found",
     405: "method_not_allowed",

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from marketplace import formats
 
-KEY = "app-sk-..."
+#: Environment variables of the samples: a personal token, a provider key.
+TOKEN, KEY = "ZGM_TOKEN", "ZG_KEY"
 
 
 @dataclass(frozen=True)
@@ -21,15 +22,34 @@ class Snippet:
     text: str
 
 
-def snippets(service_type: str, url: str, model: str) -> tuple[Snippet, ...]:
-    """curl, Python and JavaScript for an inference service; `url` is the provider's base URL,
-    without slash."""
-    base = f"{url}/v1/proxy"
+@dataclass(frozen=True)
+class To:
+    """Where a sample points: the OpenAI base URL, the variable with the secret, the model's name
+    there."""
+
+    base: str
+    key: str
+    model: str
+
+
+def relayed(service_type: str, site: str, model: str, provider: str) -> tuple[Snippet, ...]:
+    """curl, Python and JavaScript through this site's relay; `site` is its URL, without slash."""
+    return _snippets(service_type, To(f"{site}/v1", TOKEN, f"{model}@{provider}"))
+
+
+def direct(service_type: str, url: str, model: str, provider: str) -> tuple[Snippet, ...]:
+    """curl, Python, JavaScript and the official SDK for an inference service; `url` is the
+    provider's base URL, without slash."""
+    found = _snippets(service_type, To(f"{url}/v1/proxy", KEY, model))
+    return (*found, _sdk(service_type, model, provider))
+
+
+def _snippets(service_type: str, to: To) -> tuple[Snippet, ...]:
     if service_type in formats.IMAGES:
-        return _images(base, model)
+        return _images(to)
     if service_type == formats.SPEECH:
-        return _speech(base, model)
-    return _chat(base, model)
+        return _speech(to)
+    return _chat(to)
 
 
 def _literal(value: object) -> str:
@@ -38,27 +58,27 @@ def _literal(value: object) -> str:
     return json.dumps(value, ensure_ascii=True)
 
 
-def _python(base: str, call: str) -> Snippet:
+def _python(to: To, call: str) -> Snippet:
     text = (
         "import os\nfrom openai import OpenAI\n\n"
-        f'client = OpenAI(base_url={_literal(base)}, api_key=os.environ["ZG_KEY"])\n{call}'
+        f'client = OpenAI(base_url={_literal(to.base)}, api_key=os.environ["{to.key}"])\n{call}'
     )
     return Snippet("Python", text)
 
 
-def _javascript(base: str, call: str) -> Snippet:
+def _javascript(to: To, call: str) -> Snippet:
     text = (
         'import OpenAI from "openai";\n\n'
         f"const client = new "
-        f"OpenAI({{ baseURL: {_literal(base)}, apiKey: process.env.ZG_KEY }});\n{call}"
+        f"OpenAI({{ baseURL: {_literal(to.base)}, apiKey: process.env.{to.key} }});\n{call}"
     )
     return Snippet("JavaScript", text)
 
 
-def _curl(url: str, *arguments: str) -> Snippet:
+def _curl(to: To, path: str, *arguments: str) -> Snippet:
     lines = [
-        f"curl {shlex.quote(url)}",
-        '  -H "Authorization: Bearer $ZG_KEY"',
+        f"curl {shlex.quote(to.base + path)}",
+        f'  -H "Authorization: Bearer ${to.key}"',
         *(f"  {a}" for a in arguments),
     ]
     return Snippet("curl", " \\\n".join(lines))
@@ -68,65 +88,117 @@ def _json_body(value: object) -> tuple[str, str]:
     return "-H 'Content-Type: application/json'", f"-d {shlex.quote(_literal(value))}"
 
 
-def _chat(base: str, model: str) -> tuple[Snippet, ...]:
+def _chat_body(model: str) -> dict[str, object]:
     messages = [{"role": "user", "content": "Hello"}]
-    body = {"model": model, "messages": messages, "max_tokens": 256}
+    return {"model": model, "messages": messages, "max_tokens": 256}
+
+
+def _image_body(model: str) -> dict[str, object]:
+    return {
+        "model": model,
+        "prompt": "A lighthouse at dusk",
+        "n": 1,
+        "response_format": "b64_json",
+    }
+
+
+def _chat(to: To) -> tuple[Snippet, ...]:
+    body = _chat_body(to.model)
+    messages = body["messages"]
     return (
-        _curl(f"{base}/chat/completions", *_json_body(body)),
+        _curl(to, "/chat/completions", *_json_body(body)),
         _python(
-            base,
+            to,
             "answer = client.chat.completions.create(\n"
-            f"    model={_literal(model)},\n    messages={_literal(messages)},\n    "
+            f"    model={_literal(to.model)},\n    messages={_literal(messages)},\n    "
             f"max_tokens=256,\n)\n"
             "print(answer.choices[0].message.content)",
         ),
         _javascript(
-            base,
+            to,
             "const answer = await client.chat.completions.create({\n"
-            f"  model: {_literal(model)},\n  messages: {_literal(messages)},\n  max_tokens: "
+            f"  model: {_literal(to.model)},\n  messages: {_literal(messages)},\n  max_tokens: "
             f"256,\n}});\n"
             "console.log(answer.choices[0].message.content);",
         ),
     )
 
 
-def _images(base: str, model: str) -> tuple[Snippet, ...]:
-    body = {"model": model, "prompt": "A lighthouse at dusk", "n": 1, "response_format": "b64_json"}
+def _images(to: To) -> tuple[Snippet, ...]:
+    body = _image_body(to.model)
     arguments = (
-        f'model={_literal(model)}, prompt={_literal(body["prompt"])}, response_format="b64_json"'
+        f'model={_literal(to.model)}, prompt={_literal(body["prompt"])}, response_format="b64_json"'
     )
     return (
-        _curl(f"{base}/images/generations", *_json_body(body)),
+        _curl(to, "/images/generations", *_json_body(body)),
         _python(
-            base, f"image = client.images.generate({arguments})\nprint(image.data[0].b64_json[:80])"
+            to, f"image = client.images.generate({arguments})\nprint(image.data[0].b64_json[:80])"
         ),
         _javascript(
-            base,
+            to,
             f"const image = await client.images.generate({_literal(body)});\n"
             "console.log(image.data[0].b64_json.slice(0, 80));",
         ),
     )
 
 
-def _speech(base: str, model: str) -> tuple[Snippet, ...]:
+def _speech(to: To) -> tuple[Snippet, ...]:
     # --form-string: with -F a model called "@/etc/passwd" would upload that file.
     return (
         _curl(
-            f"{base}/audio/transcriptions",
+            to,
+            "/audio/transcriptions",
             "-F file=@speech.wav",
-            f"--form-string {shlex.quote('model=' + model)}",
+            f"--form-string {shlex.quote('model=' + to.model)}",
         ),
         _python(
-            base,
+            to,
             'with open("speech.wav", "rb") as audio:\n'
-            f"    text = client.audio.transcriptions.create(model={_literal(model)}, "
+            f"    text = client.audio.transcriptions.create(model={_literal(to.model)}, "
             f"file=audio)\nprint(text.text)",
         ),
         _javascript(
-            base,
+            to,
             'import fs from "node:fs";\n'
             "const text = await client.audio.transcriptions.create({\n"
-            f"  model: {_literal(model)},\n"
+            f"  model: {_literal(to.model)},\n"
             '  file: fs.createReadStream("speech.wav"),\n});\nconsole.log(text.text);',
         ),
     )
+
+
+def _sdk(service_type: str, model: str, provider: str) -> Snippet:
+    """The official SDK (0.9): it makes the key from a wallet's secret, and checks who signed."""
+    speech = service_type == formats.SPEECH
+    head = (
+        ('import fs from "node:fs";\n' if speech else "") + 'import { ethers } from "ethers";\n'
+        'import { createZGComputeNetworkBroker } from "@0gfoundation/0g-compute-ts-sdk";\n\n'
+        "const node = new ethers.JsonRpcProvider(process.env.RPC_URL);\n"
+        "const wallet = new ethers.Wallet(process.env.PRIVATE_KEY, node);\n"
+        "const broker = await createZGComputeNetworkBroker(wallet);\n"
+        f"const provider = {_literal(provider)};\n"
+        "const { endpoint } = await broker.inference.getServiceMetadata(provider);\n"
+        "const headers = await broker.inference.getRequestHeaders(provider);\n"
+    )
+    if speech:
+        call = (
+            "const form = new FormData();\n"
+            f'form.append("model", {_literal(model)});\n'
+            'form.append("file", new Blob([fs.readFileSync("speech.wav")]), "speech.wav");\n'
+            "const answer = await fetch(`${endpoint}/audio/transcriptions`, "
+            '{ method: "POST", headers, body: form });\nconsole.log((await answer.json()).text);'
+        )
+        return Snippet("Official SDK", head + call)
+    path, body = "chat/completions", _chat_body(model)
+    if service_type in formats.IMAGES:
+        path, body = "images/generations", _image_body(model)
+    call = (
+        f"const answer = await fetch(`${{endpoint}}/{path}`, {{\n"
+        '  method: "POST",\n  headers: { "Content-Type": "application/json", ...headers },\n'
+        f"  body: JSON.stringify({_literal(body)}),\n}});\n"
+        "console.log(await answer.json());\n"
+        "// true: signed by the key that the chain names; what was signed it does not compare\n"
+        'const id = answer.headers.get("ZG-Res-Key");\n'
+        "console.log(await broker.inference.processResponse(provider, id));"
+    )
+    return Snippet("Official SDK", head + call)

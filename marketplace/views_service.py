@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
@@ -238,11 +239,14 @@ def use(request: HttpRequest, kind: str, address: str) -> HttpResponse:
     if isinstance(listing, HttpResponse):
         return listing
     url = links.web_url(listing.url) or ""
-    shown = samples.snippets(listing.service_type, url, listing.model) if url else ()
+    asked = bool(url) and not listing.is_fine_tuning
+    given = (listing.service_type, listing.model, listing.provider)
     page = pages.UseTab(
         service=pages.service_head(listing, "use"),
         url=url,
-        samples=() if listing.is_fine_tuning else shown,
+        relay=f"{settings.SITE_URL}/v1",
+        relayed=samples.relayed(given[0], settings.SITE_URL, *given[1:]) if asked else (),
+        direct=samples.direct(given[0], url, *given[1:]) if asked else (),
     )
     return show(request, "use", page)
 

@@ -249,21 +249,24 @@ class Answer:
         BadAnswer.
         """
         decode = _decoder(self._raw.headers.get("Content-Encoding", ""))
-        seen = 0
-        while True:
-            try:
-                async with _within("between", self._limits.between, self._deadline):
-                    piece = await self._raw.content.readany()
-            except (aiohttp.ClientError, OSError) as error:
-                raise _translated(error) from error
-            for part in decode(piece):
-                seen += len(part)
-                if seen > self._limits.max_bytes:
-                    raise TooLarge(f"an answer of more than {self._limits.max_bytes} bytes")
-                if part:
-                    yield part
-            if not piece:
-                return
+        most, seen = self._limits.max_bytes, 0
+        read = self._raw.content.readany
+        with _Patience(self._raw.content, self._limits.between, self._deadline) as patience:
+            while True:
+                try:
+                    patience.waits()
+                    piece = await read()
+                    patience.rests()
+                except (aiohttp.ClientError, OSError) as error:
+                    raise _translated(error) from error
+                for part in decode(piece):
+                    seen += len(part)
+                    if seen > most:
+                        raise TooLarge(f"an answer of more than {most} bytes")
+                    if part:
+                        yield part
+                if not piece:
+                    return
 
     async def read(self, most: int | None = None) -> bytes:
         """The whole body. Raises TooLarge beyond `most` (default: the limits' `max_bytes`) and as
@@ -289,6 +292,49 @@ class Answer:
         except NetError:
             pass
         return bytes(body[:most])
+
+
+class _Patience:
+    """Time limits of many reads with one timer: a timeout for each read would cost more than the
+    read. Only waiting counts, not what the caller does in between.
+    """
+
+    def __init__(
+        self, content: aiohttp.StreamReader, between: float, deadline: float | None
+    ) -> None:
+        self._content = content
+        self._between = between
+        self._deadline = deadline
+        self._loop = asyncio.get_running_loop()
+        self._since: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> Self:
+        self._look()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def waits(self) -> None:
+        self._since = self._loop.time()
+
+    def rests(self) -> None:
+        self._since = None
+
+    def _look(self) -> None:
+        """End the read that waits too long, or look again when it could have."""
+        now = self._loop.time()
+        if self._deadline is not None and now >= self._deadline:
+            self._content.set_exception(TimedOut("total", self._between))
+            return
+        until = (now if self._since is None else self._since) + self._between
+        if self._since is not None and now >= until:
+            self._content.set_exception(TimedOut("between", self._between))
+            return
+        until = until if self._deadline is None else min(until, self._deadline)
+        self._timer = self._loop.call_at(until, self._look)
 
 
 class _Peer:

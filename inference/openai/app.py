@@ -13,6 +13,8 @@ import re
 import secrets
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
@@ -79,6 +81,7 @@ class Relay:
 
     grants: Grants = field(default_factory=Grants)
     _bearers: dict[str, _Bearer] = field(default_factory=dict)
+    _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
     _open: Counter[int] = field(default_factory=Counter)
     _held: int = 0
 
@@ -142,14 +145,32 @@ class Relay:
         except Problem as problem:
             raise choose.of_problem(problem) from None
         digest = tokens.digest_of(secret)
-        known = self._bearers.get(digest)
-        if known is None or known.until < time.monotonic():
-            token = await database_sync_to_async(choose.token_of)(secret)
-            if len(self._bearers) > choose.MOST_CACHED:
-                self._bearers.clear()
-            known = _Bearer(token, digest, time.monotonic() + choose.CACHED_SECONDS)
-            self._bearers[digest] = known
+        known = self._bearer_of(digest)
+        if known is None:
+            async with self._one_at_a_time(digest):
+                known = self._bearer_of(digest)
+                if known is None:
+                    token = await database_sync_to_async(choose.token_of)(secret)
+                    if len(self._bearers) > choose.MOST_CACHED:
+                        self._bearers.clear()
+                    known = _Bearer(token, digest, time.monotonic() + choose.CACHED_SECONDS)
+                    self._bearers[digest] = known
         return known
+
+    def _bearer_of(self, digest: str) -> _Bearer | None:
+        known = self._bearers.get(digest)
+        return known if known is not None and known.until > time.monotonic() else None
+
+    @asynccontextmanager
+    async def _one_at_a_time(self, digest: str) -> AsyncIterator[None]:
+        """Of many requests of one program that come together, the first one reads for all."""
+        lock = self._locks.setdefault(digest, asyncio.Lock())
+        try:
+            async with lock:
+                yield
+        finally:
+            if not lock.locked():
+                self._locks.pop(digest, None)
 
     async def _reader(self, visit: _Visit) -> AccessToken:
         bearer = await self._bearer(visit)
@@ -198,9 +219,12 @@ class Relay:
     async def _carry(self, visit: _Visit, own: Hub, bearer: _Bearer, ask: Ask) -> None:
         grant = self.grants.known(bearer.digest, ask)
         if grant is None:
-            grant = await database_sync_to_async(self.grants.find)(
-                bearer.digest, bearer.token, ask, settings.SITE_URL
-            )
+            async with self._one_at_a_time(bearer.digest):
+                grant = self.grants.known(bearer.digest, ask)
+                if grant is None:
+                    grant = await database_sync_to_async(self.grants.find)(
+                        bearer.digest, bearer.token, ask, settings.SITE_URL
+                    )
         left = _Left(visit.receive)
         turn, carrier, task = await own.whole(_begin(own, grant, ask, visit.reply))
         watcher = asyncio.create_task(left.wait())

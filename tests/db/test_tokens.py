@@ -5,15 +5,19 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import connection
+from django.test import Client
 from django.utils import timezone
 
 from accounts import tokens
 from accounts.errors import Problem
 from accounts.models import AccessToken, User
 from devnet import accounts as cast
+from inference.models import Turn
+from inference.openai import choose
 from tests import factories
 from tests.db.test_keys_lasting import signed_in
 
@@ -144,3 +148,45 @@ def test_requests_at_the_same_time_cannot_pass_the_limit_together() -> None:
     assert tokens.state(made.row, timezone.now()) == "spent"
     tokens.revoke(alice, made.row.pk)
     assert not tokens.reserve(made.row.pk, digest, 0, timezone.now())
+
+
+def test_what_is_ones_own_is_read_with_a_token_and_by_nobody_else(alice: User) -> None:
+    chat = choose.relay_chat(alice)
+    token = tokens.create(alice, wanted(scopes=["read"], label="reader"))
+    turn = Turn.objects.create(
+        chat=chat, token=token.row, prompt_key=uuid4(), process="p", state="answered",
+        provider=factories.PETRA, serving=factories.INFERENCE, url="", model="m", input_price=1,
+        output_price=1, max_tokens=1, fee=10**20, fee_kind="known", endpoint="chat/completions",
+    )  # fmt: skip
+
+    def get(path: str, secret: str) -> Any:
+        header = {"authorization": f"Bearer {secret}"} if secret else {}
+        return Client(headers=header).get(f"/api/v1/me{path}")
+
+    me = get("", token.secret)
+    assert me.json()["address"] == alice.address and me.json()["scopes"] == ["read"]
+    assert me["Cache-Control"] == "private, no-store"
+    listed = get("/requests?state=answered", token.secret).json()
+    assert listed["count"] == 1
+    assert listed["items"][0] | {"id": str(turn.pk), "token": "reader"} == listed["items"][0]
+    assert listed["items"][0]["fee"] == "1" + "0" * 20
+    assert get("/requests?state=failed", token.secret).json()["count"] == 0
+    bob = User.objects.for_address(BOB.address)
+    theirs = tokens.create(bob, wanted(scopes=["read"]))
+    assert get("/requests", theirs.secret).json()["count"] == 0
+    asking = tokens.create(alice, wanted())
+    for secret, status, code in (
+        ("", 401, "unauthorized"),
+        ("zgm_wrong", 401, "unauthorized"),
+        (asking.secret, 403, "forbidden"),
+    ):
+        refused = get("/requests", secret)
+        assert (refused.status_code, refused.json()["code"]) == (status, code)
+    # the same in the person's browser, with the program's name
+    page = signed_in(ALICE)
+    assert 'data-testid="request-row"' in page.get("/playground/requests").content.decode()
+    inspected = page.get(f"/playground/chat/turns/{turn.pk}/inspect").content.decode()
+    assert "reader" in inspected and "/v1/proxy/chat/completions" in inspected
+    other = signed_in(BOB).get(f"/playground/chat/turns/{turn.pk}/inspect")
+    assert other.status_code == 404
+    assert page.get(f"/playground/chat/{chat.pk}").status_code == 404

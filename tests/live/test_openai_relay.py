@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from html import unescape
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -20,6 +26,7 @@ from accounts.models import AccessToken, ProviderKey, User
 from inference.models import Medium, State, Turn
 from inference.openai import app, listing
 from ledger.models import Service
+from marketplace import samples
 from tests import factories
 from tests.db.chat_world import world
 from tests.live.chat_upstream import Asked, Reply, ThreadedUpstream, Upstream, closing, token
@@ -325,3 +332,32 @@ def test_a_spend_limit_and_a_revocation_hold_at_once(
     AccessToken.objects.filter(digest=tokens.digest_of(late)).update(expires_at=soon)
     with pytest.raises(openai.AuthenticationError, match="expired"):
         own.chat.completions.create(model=NAME, messages=HELLO, max_tokens=5)
+
+
+def test_the_samples_run_as_they_are_printed(
+    asgi_server: str, upstream: Upstream, alice: User, tmp_path: Path
+) -> None:
+    page = requests.get(f"{asgi_server}/services/inference/{factories.PETRA}/use", timeout=20)
+    printed = [unescape(x) for x in re.findall(r"<code[^>]*>(.*?)</code>", page.text, re.S)]
+    relayed = samples.relayed("chatbot", asgi_server, "test-model", factories.PETRA)
+    direct = samples.direct("chatbot", upstream.url, "test-model", factories.PETRA)
+    assert {x.text for x in (*relayed, *direct)} <= {text.strip() for text in printed}
+    keys = {"ZGM_TOKEN": secret(alice), "ZG_KEY": "app-sk-any", "NO_PROXY": "127.0.0.1"}
+    for curl, python, *scripts in (relayed, direct):
+        command = ["bash", "-c", f"{curl.text} -sS --fail"]
+        said = _run(command, keys, tmp_path)
+        assert json.loads(said)["choices"][0]["message"]["content"] == "One two three"
+        assert _run([sys.executable, "-c", python.text], keys, tmp_path) == "One two three\n"
+        for script in scripts:
+            file = tmp_path / "sample.mjs"
+            file.write_text(script.text)
+            _run(["node", "--check", str(file)], keys, tmp_path)
+    assert Turn.objects.filter(verdict="verified").count() == 2
+
+
+def _run(command: list[str], more: dict[str, str], folder: Path) -> str:
+    done = subprocess.run(
+        command, env={**os.environ, **more}, cwd=folder, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, (command, done.stdout, done.stderr)
+    return done.stdout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import datetime as dt
 import itertools
+import json
 import re
 import shlex
 
@@ -225,18 +226,21 @@ HOSTILE = [
 @pytest.mark.parametrize("model", HOSTILE)
 @pytest.mark.parametrize("kind", ["chatbot", "text-to-image", "speech-to-text"])
 def test_samples_quote_a_hostile_model(kind: str, model: str) -> None:
-    curl, python, javascript = samples.snippets(kind, "https://host.example", model)
-    words = shlex.split(curl.text)
-    assert words[0] == "curl"
-    if kind == "speech-to-text":
-        assert words[words.index("--form-string") + 1] == f"model={model}"
-    else:
-        import json
-
-        assert json.loads(words[words.index("-d") + 1])["model"] == model
-    strings = [node.value for node in _constants(python.text)]
-    assert model in strings
-    assert javascript.text.isascii() and python.text.isascii()
+    provider = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+    relayed = samples.relayed(kind, "https://site.example", model, provider)
+    direct = samples.direct(kind, "https://host.example", model, provider)
+    for name, (curl, python, *others) in ((f"{model}@{provider}", relayed), (model, direct)):
+        words = shlex.split(curl.text)
+        assert words[0] == "curl"
+        if kind == "speech-to-text":
+            assert words[words.index("--form-string") + 1] == f"model={name}"
+        else:
+            assert json.loads(words[words.index("-d") + 1])["model"] == name
+        strings = [node.value for node in _constants(python.text)]
+        assert name in strings
+        for script in others:
+            assert json.dumps(name) in script.text
+            assert script.text.isascii() and python.text.isascii()
 
 
 def _constants(source: str) -> list[ast.Constant]:

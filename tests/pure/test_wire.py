@@ -5,6 +5,7 @@ surprise.
 from __future__ import annotations
 
 import json
+import random
 import time
 from itertools import pairwise
 from typing import Any
@@ -182,3 +183,26 @@ def test_the_request_bounds_its_cost_and_asks_for_usage() -> None:
 )
 def test_failures_are_told_apart(status: int, text: str, kind: str) -> None:
     assert failures.of_status(status, text).kind == kind
+
+
+def test_the_quick_way_cuts_as_the_slow_one_does() -> None:
+    """Whatever the bytes and however they are cut: line by line, at once, byte by byte."""
+    chosen = random.Random(11)
+    parts = [
+        b"data: {}", b"data:x", b"data: a\ndata: b", b": hello", b"", b"\n", b"event: m", b"\r",
+        b"data: y\r", b"\r\n", b"data: [DONE]", b"data", b"\xef\xbb\xbfdata: z", b"d", b"\n\n\n",
+    ]  # fmt: skip
+    for _ in range(3000):
+        data = b"".join(
+            chosen.choice(parts) + b"\n" * chosen.randint(0, 3) for _ in range(chosen.randint(1, 8))
+        )
+        slow, expected = wire.EventParser(), []
+        for i in range(len(data)):
+            expected += slow.feed(data[i : i + 1])
+        quick, found, at = wire.EventParser(), [], 0
+        while at < len(data):
+            step = chosen.randint(1, 12)
+            found += quick.feed(data[at : at + step])
+            at += step
+        assert found == expected, data
+        assert wire.EventParser().feed(b"\n" + data) == wire.EventParser().feed(b"\r" + data)
