@@ -32,6 +32,8 @@ ROLES: MappingProxyType[str, int] = MappingProxyType(
         "provider 7": 11,
         "provider 8": 12,
         "site": 13,
+        "provider 9": 14,
+        "storage": 15,
         "signer 1": 105,
         "signer 2": 106,
         "signer 3": 107,
@@ -40,6 +42,7 @@ ROLES: MappingProxyType[str, int] = MappingProxyType(
         "signer 6": 110,
         "signer 7": 111,
         "signer 8": 112,
+        "signer 9": 113,
     }
 )
 _FIRST_MODEL_SIGNER = 200
@@ -72,12 +75,12 @@ def user(number: int) -> LocalAccount:
 
 
 def provider(number: int) -> LocalAccount:
-    """Provider 1..8."""
+    """Provider 1..9."""
     return role(f"provider {number}")
 
 
 def signer(number: int) -> LocalAccount:
-    """The TEE signer of provider 1..8."""
+    """The TEE signer of provider 1..9."""
     return role(f"signer {number}")
 
 

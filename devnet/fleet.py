@@ -1,7 +1,8 @@
 """`python -m devnet.fleet --seed-file F --anchors F --port N --config F…`: a demo's outside world.
 
-Intel's and NVIDIA's services in this process, and one forked process per broker. All import the
-same libraries once: forked, a broker costs a quarter of the memory of one started by itself.
+Intel's and NVIDIA's services in this process, and one forked process per broker (and for 0G
+storage). All import the same libraries once, before the forks: forked, a broker costs a quarter of
+the memory of one started by itself.
 
 A broker writes to `<log folder>/<name of its config's folder>.log`. When one ends, all end.
 """
@@ -16,14 +17,14 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from devnet.attestation.server import Server
 from devnet.attestation.services import Services
 from devnet.outages import Door
+from devnet.storage import __main__ as storage
 from provider import __main__ as broker
-from provider import serve as _preloaded  # noqa: F401  # before the forks
 from provider.errors import ConfigError
 from provider.tee import development
 from runner.processes import die_with_parent
@@ -38,6 +39,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--port", type=int, default=0, help="of the services; default: a free one")
     options.add_argument("--config", type=Path, action="append", default=[], help="of a broker")
     options.add_argument("--logs", type=Path, help="folder; default: next to each config")
+    options.add_argument("--storage", type=Path, help="run 0G storage with its files in here")
+    options.add_argument("--storage-port", type=int, default=0)
+    options.add_argument("--rpc", default="", help="the chain of --storage")
     options.add_argument(
         "--outages",
         type=outage,
@@ -62,8 +66,8 @@ def write_anchors(services: Services, path: Path) -> None:
     part.rename(path)
 
 
-def start_broker(config: Path, log: Path) -> int:
-    """Fork a broker whose output goes to `log`; its process id."""
+def start(main: Callable[[Sequence[str]], int], arguments: Sequence[str], log: Path) -> int:
+    """Fork a program whose output goes to `log`; its process id."""
     pid = os.fork()
     if pid:
         return pid
@@ -76,7 +80,7 @@ def start_broker(config: Path, log: Path) -> int:
             os.dup2(output.fileno(), 1)
             os.dup2(output.fileno(), 2)
         random.seed()
-        code = broker.main(["--config", str(config)])
+        code = main(arguments)
     except BaseException as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
     finally:
@@ -111,7 +115,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     brokers: dict[int, Path] = {}
     for config in options.config:
         log = (options.logs or config.parent) / f"{config.parent.name}.log"
-        brokers[start_broker(config, log)] = log
+        brokers[start(broker.main, ["--config", str(config)], log)] = log
+    if options.storage:
+        log = (options.logs or options.storage.parent) / "storage.log"
+        given = ["--rpc", options.rpc, "--data", str(options.storage)]
+        given += ["--port", str(options.storage_port)]
+        brokers[start(storage.main, given, log)] = log
     wanted = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
     signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
     try:

@@ -150,10 +150,17 @@ class User:
 
     def send(self, function: str, *arguments: Any, value: int = 0) -> None:
         """One transaction to the LedgerManager, waited for. Raises SeedError when it reverts."""
+        self.transact(self.ledger, LEDGER_MANAGER, function, *arguments, value=value)
+
+    def transact(
+        self, to: str, contract: str, function: str, *arguments: Any, value: int = 0
+    ) -> None:
+        """One transaction to any of the contracts, waited for. Raises SeedError when it
+        reverts."""
         sender = self.account.address
         transaction: dict[str, Any] = {
-            "to": self.ledger,
-            "data": encode_call(LEDGER_MANAGER, function, *arguments),
+            "to": to,
+            "data": encode_call(contract, function, *arguments),
             "value": value,
             "chainId": DEVNET_CHAIN_ID,
             "nonce": int(self.rpc.ask("eth_getTransactionCount", sender, "pending"), 16),

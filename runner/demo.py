@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import secrets
 import shutil
+import sys
 import time
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import psutil
 import yaml
@@ -17,6 +20,7 @@ import yaml
 from devnet import accounts, history, owner
 from devnet.anvil import DEVNET_ARGS, Anvil, AnvilError
 from devnet.deploy import Deployment, connect, deploy
+from provider.smallmodel import MODEL_NAME, model_hash
 from runner.processes import Child, free_port
 from runner.serve import PASSED_ON, site_processes, stopped
 from runner.tree import DATA, ROOT, Stop, Tree
@@ -30,7 +34,8 @@ SEED = "attestation.seed"
 class Offer:
     """One demo provider; prices in neuron per token, picture or second, `machine` as in
     provider/example.yaml. `separated`: the model runs in a machine of its own, with the GPUs.
-    `outages`: it cannot be reached half of the time."""
+    `outages`: it cannot be reached half of the time. `tuned`: its model can be fine-tuned by the
+    tuner, and it serves what comes of it."""
 
     model: str
     input_price: int
@@ -40,12 +45,14 @@ class Offer:
     type: str = "chatbot"
     separated: bool = False
     outages: bool = False
+    tuned: bool = False
 
 
 #: Two whose development evidence is complete (the second one's model has a machine to itself), one
 #: whose operator can look into its machine and who signs answers for other text than it sends, and
 #: one whose hardware lacks its latest updates; then one that draws and one that listens, and one
-#: that is down half of the time, a minute in turn, and says so in its name.
+#: that is down half of the time, a minute in turn, and says so in its name; at last a model so
+#: small that it can be fine-tuned here.
 OFFERS = (
     Offer("zg-docs-reader", 100_000_000_000, 400_000_000_000),
     Offer("zg-docs-reader", 150_000_000_000, 600_000_000_000, machine={"gpus": 2}, separated=True),
@@ -61,12 +68,17 @@ OFFERS = (
     Offer("zg-painter", 3 * 10**15, 3 * 10**15, type="text-to-image"),
     Offer("zg-listener", 10**13, 10**13, type="speech-to-text"),
     Offer("zg-docs-reader-flaky", 200_000_000_000, 800_000_000_000, outages=True),
+    Offer(MODEL_NAME, 10_000_000_000, 10_000_000_000, tuned=True),
 )
+#: The provider that fine-tunes, after those of OFFERS; neuron per token and for each result.
+TUNER = len(OFFERS) + 1
+TUNING_PRICE, RESULT_FEE = 500_000_000_000, 10**16
 OUTAGE_SECONDS = 60
 HISTORY_DAYS, HISTORY_SERVICES = 90, 500
 PROBE_SECONDS = 20
-#: Chat services that the seeded history asks: those that answer.
-CHATBOTS = sum(offer.type == "chatbot" and not offer.outages for offer in OFFERS)
+#: Chat models that the seeded history leaves alone: of these nobody expects an answer.
+LEFT_OUT = [offer.model for offer in OFFERS if offer.outages or offer.tuned]
+CHATBOTS = sum(offer.type == "chatbot" and offer.model not in LEFT_OUT for offer in OFFERS)
 
 
 def claim_folder() -> tuple[Path, TextIO]:
@@ -111,6 +123,7 @@ def demo(arguments: Sequence[str]) -> int:
     try:
         tree.data, lock = claim_folder()
         chain = start(tree, services)
+        seed_tuning(tree)
         tree.wait()
     except Stop as stop:
         return stopped(stop)
@@ -150,17 +163,18 @@ def start(tree: Tree, history_services: int = 0) -> Anvil:
             pretend_measurements(tree)
         tree.until(lambda: said(fleet.log, "attestation READY"), "the attestation services")
         site_processes(tree, port)
-        logs = [tree.data / "logs" / f"provider-{n}.log" for n in range(1, len(OFFERS) + 1)]
+        logs = [tree.data / "logs" / f"provider-{n}.log" for n in range(1, TUNER + 1)]
         tree.until(lambda: all(said(log, "provider READY") for log in logs), "the providers")
         on_chain = connect(chain.url, deployment)
         for number in range(1, len(OFFERS) + 1):
             owner.acknowledge_signer(on_chain, accounts.provider(number).address)
-        tree.say(f"{len(OFFERS)} providers registered and acknowledged")
+        owner.acknowledge_signer(on_chain, accounts.provider(TUNER).address, "fine-tuning")
+        tree.say(f"{TUNER} providers registered and acknowledged")
         # Its own start-up overlaps with the site's; it waits for the site to list the providers.
         seed = tree.python(
             "seed",
             *("manage.py", "seed_demo", "--services", str(CHATBOTS)),
-            *(word for offer in OFFERS if offer.outages for word in ("--leave-out", offer.model)),
+            *(word for model in LEFT_OUT for word in ("--leave-out", model)),
         )
         tree.until_http(f"{site}/healthz", "the site")
         tree.announce(
@@ -202,7 +216,7 @@ def demo_environment(tree: Tree, site: str) -> None:
         NETWORK="devnet", SITE_URL=site, ALLOW_PRIVATE_PROVIDERS="1", DATABASE_POOL_SIZE="4"
     )
     # A demo should show measurements within a minute. Its wallet pays for tiny answers.
-    chats = [n for n, offer in enumerate(OFFERS, 1) if offer.type == "chatbot"]
+    chats = [n for n, o in enumerate(OFFERS, 1) if o.type == "chatbot" and not o.tuned]
     tree.env.update(
         PROBE_INTERVAL_SECONDS=str(PROBE_SECONDS),
         SITE_WALLET_KEY="0x" + bytes(accounts.role("site").key).hex(),
@@ -221,9 +235,13 @@ def contracts(deployment: Deployment) -> dict[str, str]:
 
 
 def start_providers(tree: Tree, rpc: str, deployment: Deployment) -> Child:
-    """The answerer; the brokers in front of it, with the services that vouch for their machines."""
-    upstream, services = free_port(), free_port()
+    """The models; the brokers in front of them, with the services that vouch for their machines,
+    and 0G storage."""
+    upstream, services, small, storage = (free_port() for _ in range(4))
     tree.python("answerer", "-m", "provider.answerer", "--docs", ROOT, "--port", str(upstream))
+    tree.python("small-model", "-m", "provider.smallmodel.serve", "--port", str(small))
+    indexer = f"http://127.0.0.1:{storage}"
+    tree.env["STORAGE_INDEXER_URL"] = indexer
     network: dict[str, object] = {
         "rpc": rpc,
         "chain_id": deployment.chain_id,
@@ -234,17 +252,84 @@ def start_providers(tree: Tree, rpc: str, deployment: Deployment) -> Child:
     command: list[str | Path] = ["-m", "devnet.fleet", "--port", str(services)]
     command += ["--seed-file", tree.data / SEED, "--logs", tree.data / "logs"]
     command += ["--anchors", tree.data / "anchors.json"]
+    command += ["--storage", tree.data / "storage", "--storage-port", str(storage), "--rpc", rpc]
+    secret, server = secrets.token_hex(16), ""
     for number, offer in enumerate(OFFERS, 1):
-        config = tree.data / f"provider-{number}" / "provider.yaml"
-        config.parent.mkdir()
-        config.touch(mode=0o600)
-        document = broker_config(number, offer, upstream, network)
+        document = broker_config(number, offer, small if offer.tuned else upstream, network)
         if offer.outages:
             command += ["--outages", behind_a_door(document)]
-        config.write_text(yaml.safe_dump(document))
-        command += ["--config", config]
+        if offer.tuned:
+            document["adapters"] = {"secret": secret, "indexer": indexer}
+            server = url_of(document)
+        command += ["--config", write_config(tree, number, document)]
+    tuner = tuner_config(tree, rpc, deployment, indexer)
+    tuner["tuning"]["handover"] = {"url": server, "secret": secret}
+    command += ["--config", write_config(tree, TUNER, tuner)]
     attestation_environment(tree, f"http://127.0.0.1:{services}")
     return tree.python("fleet", *command)
+
+
+def write_config(tree: Tree, number: int, document: Mapping[str, object]) -> Path:
+    """A broker's file, which holds its keys."""
+    config = tree.data / f"provider-{number}" / "provider.yaml"
+    config.parent.mkdir(exist_ok=True)
+    config.touch(mode=0o600)
+    config.write_text(yaml.safe_dump(document))
+    return config
+
+
+def url_of(config: Mapping[str, Any]) -> str:
+    """Where a broker listens."""
+    return f"http://{config['listen']['host']}:{config['listen']['port']}"
+
+
+def tuner_config(
+    tree: Tree, rpc: str, deployment: Deployment, indexer: str
+) -> dict[str, dict[str, object] | Any]:
+    """The fine-tuning broker's own file, as an operator would write it
+    (provider/tuning/options.py)."""
+    usage = tree.data / f"provider-{TUNER}" / f"{MODEL_NAME}.zip"
+    usage.parent.mkdir()
+    with zipfile.ZipFile(usage, "w") as archive:
+        archive.write(ROOT / "provider" / "smallmodel" / "USAGE.md", "USAGE.md")
+    model = {
+        "name": MODEL_NAME,
+        "hash": model_hash(),
+        "description": "A tiny model, trained on this project's documentation",
+        "tokenizer": f"{MODEL_NAME}/tokenizer.json",
+        "training_script": "python -m provider.smallmodel",
+        "executor": [sys.executable, "-m", "provider.smallmodel"],
+        "storage_fee": str(RESULT_FEE),
+        "usage_file": usage.name,
+    }
+    return {
+        "wallet_key": "0x" + bytes(accounts.provider(TUNER).key).hex(),
+        "state": "state",
+        "listen": {"host": "127.0.0.1", "port": free_port()},
+        "chain": {
+            "rpc": rpc,
+            "chain_id": deployment.chain_id,
+            "fine_tuning": deployment.fine_tuning,
+        },
+        "tee": {
+            "key": "0x" + bytes(accounts.signer(TUNER).key).hex(),
+            "machine": {"seed_file": f"../{SEED}"},
+        },
+        "tuning": {
+            "price_per_token": str(TUNING_PRICE),
+            "quota": {"cpu_count": 1, "memory_gb": 1, "storage_gb": 1},
+            "poll_seconds": 2,
+            "storage": {"indexer": indexer},
+            "models": [model],
+        },
+    }
+
+
+def seed_tuning(tree: Tree) -> None:
+    """One model fine-tuned for a user of the seeded history; the demo works already meanwhile."""
+    child = tree.python("seed-tuning", "manage.py", "seed_demo", "--tuning")
+    tree.ended(child, "fine-tuning a first model", seconds=600)
+    tree.say(f"fine-tuning failed:\n{child.tail(5)}" if child.code else "a first model fine-tuned")
 
 
 def attestation_environment(tree: Tree, url: str) -> None:

@@ -15,8 +15,8 @@ from devnet.client import Chain
 from devnet.deploy import DeployError
 from protocol.storage import MAX_FILE_BYTES, Node, padded_chunks, root_of_nodes
 
-#: Deploys nothing but this, so that the address is the same on every devnet.
-DEPLOYER_INDEX = 13
+#: Its account deploys nothing but this, so that the address is the same on every devnet.
+DEPLOYER = "storage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Announced:
 
 def deploy_flow(url: str) -> str:
     """Deploy the contract, or find it; its address. Raises DeployError."""
-    chain, by = Chain(url), accounts.account(DEPLOYER_INDEX)
+    chain, by = Chain(url), accounts.role(DEPLOYER)
     sent = int(chain.rpc.call("eth_getTransactionCount", by.address, "latest"), 16)
     if not sent:
         return chain.deploy(by, "Flow")

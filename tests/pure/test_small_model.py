@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,14 +22,16 @@ from provider.smallmodel.tokenizer import Tokenizer
 TINY = Shape(vocabulary=11, width=8, layers=2, heads=2, context=7)
 
 
-def tiny(rng: np.random.Generator, adapter: bool) -> tuple[Network, dict[str, np.ndarray]]:  # type: ignore[type-arg]
+def tiny(rng: np.random.Generator, adapter: bool) -> tuple[Network, dict[str, Any]]:
     """A network in float64, where slopes can be measured, and what of it is trained."""
-    weights = {name: rng.normal(0, 0.5, size) for name, size in TINY.sizes().items()}
+    weights: dict[str, Any] = {
+        name: rng.normal(0, 0.5, size) for name, size in TINY.sizes().items()
+    }
     if not adapter:
         return Network(TINY, weights), dict(weights)
     made = new_adapter(TINY, 2, 8, rng)
-    down = {name: value.astype(float) for name, value in made.down.items()}
-    up = {name: rng.normal(0, 0.3, value.shape) for name, value in made.up.items()}
+    down: dict[str, Any] = {name: value.astype(float) for name, value in made.down.items()}
+    up: dict[str, Any] = {name: rng.normal(0, 0.3, value.shape) for name, value in made.up.items()}
     trained = {"down." + name: value for name, value in down.items()}
     trained |= {"up." + name: value for name, value in up.items()}
     return Network(TINY, weights, Adapter(2, 8.0, down, up)), trained

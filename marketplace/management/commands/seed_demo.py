@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from chain.errors import ChainError
 from marketplace.seed import DEVNET_CHAIN_ID, Seed, SeedError
+from marketplace.seed_tuning import TuningSeed
 from probes import examples, services
 
 
@@ -24,6 +25,11 @@ class Command(BaseCommand):
         )
 
         parser.add_argument(
+            "--tuning",
+            action="store_true",
+            help="instead: have one model fine-tuned for a user of that history",
+        )
+        parser.add_argument(
             "--history",
             action="store_true",
             help="instead: 90 days of measurements for every listed service, made up and marked "
@@ -39,6 +45,12 @@ class Command(BaseCommand):
             self.stdout.write(f"{rows:,} rows of example data for {len(listings)} services")
             return
         try:
+            if options["tuning"]:
+                tuned = TuningSeed(
+                    settings.CHAIN_RPC_URLS, settings.SITE_URL, settings.LEDGER_ADDRESS
+                ).run()
+                self.stdout.write("one model fine-tuned" if tuned else "was fine-tuned before")
+                return
             seed = Seed(
                 settings.CHAIN_RPC_URLS,
                 settings.SITE_URL,
