@@ -29,6 +29,8 @@ DAY = 86_400
 #: Days after which nobody registers any more, out of all.
 ARRIVING = 2 / 3
 _GAS = hex(3_000_000)
+#: Above what a burst of transactions can drive the base fee to: none may be left waiting.
+_FEE = hex(10**12)
 _NAME = "inference-v1.0"
 BUSY, USERS = 8, 5
 
@@ -88,10 +90,10 @@ class Writer:
 
     contracts: Contracts
     sent: int = 0
-    errors: list[str] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
 
     def send(self, by: str, to: Contract, function: str, *args: object, value: int = 0) -> None:
-        self.contracts.chain.rpc.call(
+        tx_hash = self.contracts.chain.rpc.call(
             "eth_sendTransaction",
             {
                 "from": by,
@@ -99,9 +101,19 @@ class Writer:
                 "data": "0x" + to.encode(function, *args).hex(),
                 "value": hex(value),
                 "gas": _GAS,
+                "maxFeePerGas": _FEE,
+                "maxPriorityFeePerGas": "0x0",
             },
         )
-        self.sent += 1
+        self.waiting.append(tx_hash)
+
+    def done(self) -> None:
+        """Wait until everything sent is in a block. Raises HistoryError for what was refused."""
+        for tx_hash in self.waiting:
+            if not self.contracts.chain.wait(tx_hash).ok:
+                raise HistoryError(f"transaction {tx_hash} was refused")
+        self.sent += len(self.waiting)
+        self.waiting.clear()
 
     def fund(self, address: str, amount: int) -> None:
         self.contracts.chain.rpc.call("anvil_setBalance", address, hex(amount))
@@ -154,6 +166,7 @@ class Market:
         for user in self.users:
             self.writer.fund(user, 10_000 * ONE)
             self.writer.send(user, self.contracts.ledger, "depositFund", value=5_000 * ONE)
+        self.writer.done()
         left = self.behind
         for day in range(self.days):
             for happening in self._of_day(day):
@@ -161,6 +174,7 @@ class Market:
                 left -= step
                 self.writer.pass_time(step)
                 happening()
+                self.writer.done()
             rest = left - (self.days - 1 - day) * DAY
             left -= rest
             self.writer.pass_time(rest)

@@ -1,4 +1,4 @@
-"""`/metrics` for Prometheus: where the index stands, the health of each node, drift.
+"""`/metrics` for Prometheus: where the index stands, the health of each node, drift, probes.
 
 Every number is read from the database at the moment of the scrape, so any web process can answer
 for the follower and the worker too. Node names are hosts, never paths (they hold API keys).
@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 from chain import selectors as chain
 from ledger import reconcile
 from marketplace import problems
+from probes import selectors as probes
 
 #: Headers by which a reverse proxy shows itself: then the address is the proxy's, not the caller's.
 PROXIED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
@@ -34,6 +35,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
         return problems.of_status(request, 403, {})
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Index())
+    registry.register(Probing())
     response = HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
     response["Cache-Control"] = "no-store"
     return response
@@ -126,3 +128,22 @@ class Index(Collector):
         yield GaugeMetricFamily(
             "index_reconciliation_age_seconds", "Since the last comparison with a result", age
         )
+
+
+class Probing(Collector):
+    """Gauges of what our probes see. SQL: one query."""
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        return ()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        totals = probes.totals()
+        services = GaugeMetricFamily(
+            "probes_services", "Services by what their newest probe said", labels=["state"]
+        )
+        for state, number in totals.states.items():
+            services.add_metric([state], number)
+        yield services
+        if totals.newest is not None:
+            age = (timezone.now() - totals.newest).total_seconds()
+            yield GaugeMetricFamily("probes_age_seconds", "Since the newest probe", age)

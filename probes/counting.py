@@ -138,10 +138,12 @@ def refresh(rows: Sequence[Health], now: dt.datetime) -> None:
         cells = fold.row(kept, bar_end, BAR_SPAN, BAR_CELLS)
         row.bar, row.bar_end = "".join(fold.LETTERS[found.word] for _, found in cells), bar_end
         row.example = bool((quarter.get(pair) or {}).get("example")) or whole.example
-        row.updated_at = now
     kept_back = {"id", "serving", "provider"}
     names = [field.name for field in Health._meta.concrete_fields if field.name not in kept_back]
-    Health.objects.bulk_update(rows, names, batch_size=100)
+    # One statement for all rows; `bulk_update` would write a CASE for each of them and each field.
+    Health.objects.bulk_create(
+        rows, update_conflicts=True, unique_fields=["serving", "provider"], update_fields=names
+    )
 
 
 def _window(

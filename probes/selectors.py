@@ -14,7 +14,7 @@ from django.utils import timezone
 from attestation.selectors import ServiceKey
 from probes import fold
 from probes.bars import NO_BAR, Bar, bar_of
-from probes.models import Health, Sharer
+from probes.models import Health, Sharer, State
 
 #: Without a probe for so long nothing is said about the present.
 STALE_AFTER = dt.timedelta(hours=2)
@@ -150,6 +150,28 @@ def _spread(row: Health, name: str, edge: str) -> Spread | None:
 def shares(user: int) -> bool:
     """Whether this user lets the times of their answers count (1 query)."""
     return Sharer.objects.filter(user=user).exists()
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Services by what their newest probe said (`none`: nothing recent), and when the newest of
+    all probes was."""
+
+    states: Mapping[str, int]
+    newest: dt.datetime | None
+
+
+def totals(now: dt.datetime | None = None) -> Totals:
+    """Over all services that were ever probed; example data is not counted (1 query)."""
+    now = now or timezone.now()
+    fresh = Q(checked_at__gt=now - STALE_AFTER)
+    found = Health.objects.filter(example=False, checked_at__isnull=False).aggregate(
+        newest=Max("checked_at"),
+        none=Count("pk", filter=~fresh),
+        **{state: Count("pk", filter=fresh & Q(state=state)) for state in State.values},
+    )
+    newest = found.pop("newest")
+    return Totals(found, newest)
 
 
 # --- for lists of services ------------------------------------------------------------------------

@@ -30,6 +30,8 @@ from probes.stream import tokens_per_10s
 HOSTS_AT_ONCE = 16
 #: CORS and speed are looked at with every so many-th probe.
 THOROUGH_EVERY = 12
+#: Characters of a URL that a probe keeps: a stranger's text of any length, again and again.
+MAX_URL = 300
 RULES_EVERY = dt.timedelta(hours=24)
 #: PostgreSQL advisory lock of one writer at a time: "0G look" in bytes.
 _WRITER = 0x3047_206C_6F6F_6B
@@ -152,7 +154,7 @@ def _row(item: Found) -> Probe:
         kind=listing.kind,
         service_name=listing.service_name[:200],
         at=item.at,
-        url=listing.url,
+        url=listing.url[:MAX_URL],
         state=state,
         failure=failure,
         note=FAILURES.get(failure, ""),

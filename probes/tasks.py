@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 
 from asgiref.sync import async_to_sync
@@ -13,24 +14,31 @@ from ledger.records import Listing
 from probes import services
 from probes.asking import Found, Target
 
-#: Services of one sweep, and of one host in it: the rest come next, the longest waiting first.
+#: Services of one round, and of one host in it: the rest come next, the longest waiting first.
 BATCH, PER_HOST = 96, 3
+#: Beat comes again soon.
+WORK_SECONDS = 45
 _SLOT = "probes:sweeping"
 
 
 @shared_task(name="probes.sweep", ignore_result=True, expires=14)
 def sweep() -> int:
-    """Look at what is due; returns how many were. At once only one sweep runs."""
+    """Look at what is due, round by round; returns how many were. At once only one sweep runs."""
     lease = leases.take(_SLOT)
     if lease is None:
         return 0
+    done, began = 0, time.monotonic()
     try:
-        targets = services.targets(_few_of_a_host(services.due(timezone.now(), 10 * BATCH)))
-        found = async_to_sync(_kept_busy)(lease, targets)
-        services.store(found)
-        return len(found)
+        while time.monotonic() - began < WORK_SECONDS:
+            targets = services.targets(_few_of_a_host(services.due(timezone.now(), 10 * BATCH)))
+            found = async_to_sync(_kept_busy)(lease, targets)
+            services.store(found)
+            done += len(found)
+            if not found:  # nothing is due, or others are asking the hosts that are
+                break
     finally:
         leases.give_back(_SLOT, lease)
+    return done
 
 
 async def _kept_busy(lease: str, targets: list[Target]) -> tuple[Found, ...]:

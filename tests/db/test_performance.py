@@ -144,6 +144,17 @@ def test_example_data_says_so_and_never_replaces_measurements(client: Client) ->
     assert dt.timedelta(0) <= now - max(row.start for row in hours) < dt.timedelta(hours=2)
 
 
+def test_metrics_count_what_was_measured(client: Client) -> None:
+    measure("up", "down")
+    examples.seed(ledger.services_of(PAUL))
+    text = client.get("/metrics").content.decode()
+    assert 'probes_services{state="down"} 1.0' in text
+    assert 'probes_services{state="up"} 0.0' in text, "examples are not counted"
+    (age,) = [float(line.split()[1]) for line in text.splitlines()
+              if line.startswith("probes_age_seconds ")]  # fmt: skip
+    assert 0 <= age < 120
+
+
 # --- answers of people who share their times ------------------------------------------------------
 
 

@@ -164,9 +164,8 @@ def test_one_host_is_asked_for_one_thing_at_a_time(peer: Peer) -> None:
     peer.manners.wait = 0.05
     for number in range(4):
         api_rows.service(api_rows.address(number + 1), url=peer.url)
-    assert tasks.sweep() == tasks.PER_HOST
+    assert tasks.PER_HOST < 5 == tasks.sweep(), "in rounds, so that no host holds up the others"
     assert peer.most_at_once == 1
-    assert tasks.sweep() == 5 - tasks.PER_HOST
     assert tasks.sweep() == 0, "nothing is due so soon"
 
 
