@@ -8,6 +8,7 @@ import base64
 import binascii
 import hashlib
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +30,9 @@ from net.limits import JsonLimits
 
 MAX_BODY_BYTES = 1 << 20
 MAX_FILE_BYTES = 4 << 20
-MAX_ANSWERS = 100
+MAX_ANSWERS = 1_000
+#: What all packed bytes of a file may become.
+MAX_UNPACKED = 64 << 20
 _FILE = JsonLimits(max_depth=32, max_bytes=MAX_FILE_BYTES)
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -116,14 +119,52 @@ def conversation(data: bytes) -> tuple[Checked, ...]:
         raise Unusable(f"This is no exported conversation: {error}.") from None
     if not is_conversation(given):
         raise Unusable("This is no conversation exported here as JSON.")
-    turns = [turn for turn in given["turns"] if isinstance(turn, dict) and turn.get("signature")]
-    if not turns:
+    turns = [turn for turn in given["turns"] if isinstance(turn, dict)]
+    if not any(turn.get("signature") for turn in turns):
         raise Unusable("No answer in this file has a signature.")
     if len(turns) > MAX_ANSWERS:
-        raise Unusable(f"A file of more than {MAX_ANSWERS} signed answers.")
+        raise Unusable(f"A file of more than {MAX_ANSWERS:,} answers.")
     known: dict[str, tuple[Listing, Signer] | None] = {}
-    found = [_turn(turn, known) for turn in turns]
+    unpacker = _Unpacker()
+    found = []
+    for turn in turns:
+        request, response = unpacker.bytes_of(turn)
+        if turn.get("signature"):
+            found.append(_turn(turn, request, response, known))
     return tuple(one for one in found if one is not None)
+
+
+class _Unpacker:
+    """Makes the bytes of a file's entries again, one after the other (`inference.export`)."""
+
+    def __init__(self) -> None:
+        self._before = b""
+        self._room = MAX_UNPACKED
+
+    def bytes_of(self, turn: Mapping[str, Any]) -> tuple[bytes, bytes]:
+        """Request and response of an entry, b"" where they are not there. Raises Unusable."""
+        if "request_packed" not in turn:  # files of before were not packed
+            return _bytes(turn.get("request_base64")), _bytes(turn.get("response_base64"))
+        shared = turn.get("request_shared")
+        shared = shared if type(shared) is int and 0 <= shared <= len(self._before) else 0
+        packed = turn.get("request_packed")
+        request = b"" if packed is None else self._before[:shared] + self._unpacked(packed)
+        self._take(shared)
+        self._before = request
+        return request, self._unpacked(turn.get("response_packed"))
+
+    def _unpacked(self, value: object) -> bytes:
+        try:
+            data = zlib.decompressobj().decompress(_bytes(value), self._room + 1)
+        except zlib.error:
+            return b""
+        self._take(len(data))
+        return data
+
+    def _take(self, size: int) -> None:
+        self._room -= size
+        if self._room < 0:
+            raise Unusable(f"A file whose answers become more than {MAX_UNPACKED >> 20} MB.")
 
 
 def is_conversation(given: object) -> bool:
@@ -135,7 +176,10 @@ def is_conversation(given: object) -> bool:
 
 
 def _turn(
-    turn: Mapping[str, Any], known: dict[str, tuple[Listing, Signer] | None]
+    turn: Mapping[str, Any],
+    request: bytes,
+    response: bytes,
+    known: dict[str, tuple[Listing, Signer] | None],
 ) -> Checked | None:
     provider = str(turn.get("provider", ""))
     if provider not in known:
@@ -150,8 +194,8 @@ def _turn(
         *service,
         str(turn.get("answer_id", ""))[:128],
         turn["signature"],
-        Body(_bytes(turn.get("request_base64"))),
-        Body(_bytes(turn.get("response_base64"))),
+        Body(request),
+        Body(response),
     )
 
 

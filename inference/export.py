@@ -1,13 +1,16 @@
 """A conversation as a file: to read (Markdown), or with everything that proves it (JSON).
 
-The JSON holds for every answer the exact bytes sent and received (base64), their SHA-256, and the
-provider's signature as it came: whoever has the file can compute each verdict again without us.
+The JSON holds for every answer the exact bytes sent and received, their SHA-256, and the provider's
+signature as it came: whoever has the file can compute each verdict again without us. Bytes are
+packed (zlib, then base64), and a request begins with as many bytes of the one before it in the file
+as `request_shared` says: each question repeats the whole conversation.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,17 +24,28 @@ from inference.models import Chat, State, Turn
 from inference.seals import Unreadable
 
 FORMAT = "0g-market-conversation"
-VERSION = 1
+VERSION = 2
+HOW = (
+    "request = request of the entry before [:request_shared] + zlib(base64(request_packed)); "
+    "response = zlib(base64(response_packed)); null where it was not kept. The signature is of "
+    "text, and text names the SHA-256 of both."
+)
 
 
 def document(chat: Chat) -> bytes:
     """The JSON file, every branch of the conversation included, oldest turn first."""
     rows = chat.turns.order_by("pk")
     shown = attachments.of_turns(chat, list(rows.values_list("pk", flat=True)))
-    turns = [entry(turn, shown.get(turn.pk, ())) for turn in rows.iterator(chunk_size=20)]
+    turns: list[dict[str, Any]] = []
+    before = b""
+    for turn in rows.iterator(chunk_size=20):
+        request = _bytes(turn, "request")
+        turns.append(entry(turn, shown.get(turn.pk, ()), request, before))
+        before = request or b""
     made = {
         "format": FORMAT,
         "version": VERSION,
+        "how": HOW,
         "title": chat.title,
         "owner": chat.owner.address,
         "exported_at": timezone.now().isoformat(),
@@ -41,10 +55,13 @@ def document(chat: Chat) -> bytes:
     return orjson.dumps(made, option=orjson.OPT_INDENT_2)
 
 
-def entry(turn: Turn, pictures: Sequence[File] = ()) -> dict[str, Any]:
+def entry(
+    turn: Turn, pictures: Sequence[File] = (), request: bytes | None = None, before: bytes = b""
+) -> dict[str, Any]:
     """One answer with its proof. Amounts are decimal strings of neuron; the bytes of pictures are
-    in the request.
+    in the request. `before` is the request before it in the file.
     """
+    shared = _shared(request or b"", before)
     response = _bytes(turn, "response")
     received = response is not None and _sha256(response) == turn.response_sha256
     return {
@@ -79,11 +96,12 @@ def entry(turn: Turn, pictures: Sequence[File] = ()) -> dict[str, Any]:
         "failure_status": turn.failure_status,
         "failure_detail": turn.failure_detail,
         "request_sha256": turn.request_sha256,
-        "request_base64": _base64(_bytes(turn, "request")),
+        "request_shared": shared,
+        "request_packed": None if request is None else _packed(request[shared:]),
         "response_sha256": turn.response_sha256,
         "response_bytes": turn.response_bytes,
         # Only where it is all of what was hashed: a half would look like a forgery.
-        "response_base64": _base64(response) if received else None,
+        "response_packed": _packed(response) if response is not None and received else None,
         "response_headers": turn.response_headers,
         "complete": turn.complete,
         "answer_id": turn.answer_id,
@@ -147,8 +165,17 @@ def _bytes(turn: Turn, name: str) -> bytes | None:
         return None
 
 
-def _base64(data: bytes | None) -> str | None:
-    return None if data is None else base64.b64encode(data).decode()
+def _shared(one: bytes, other: bytes) -> int:
+    """How many bytes both begin with."""
+    least, most = 0, min(len(one), len(other))
+    while least < most:
+        middle = (least + most + 1) // 2
+        least, most = (middle, most) if one[:middle] == other[:middle] else (least, middle - 1)
+    return least
+
+
+def _packed(data: bytes) -> str:
+    return base64.b64encode(zlib.compress(data, 9)).decode()
 
 
 def _sha256(data: bytes) -> str:

@@ -16,6 +16,8 @@ from inference.media.models import File
 from inference.models import FeeKind, State, Turn, Verdict
 from inference.words import Explanation
 
+LIMITED_SECONDS = 10
+
 
 @dataclass(frozen=True)
 class Proof:
@@ -117,6 +119,13 @@ class TurnView:
     def sent(self) -> bool:
         """Whether anything came back that could be signed."""
         return bool(self.answer) or self.state in (State.ANSWERED, State.STOPPED)
+
+    @property
+    def wait(self) -> int:
+        """Seconds before asking again can help: the provider's word, or ours where it limits and
+        says none.
+        """
+        return self.retry_after or (LIMITED_SECONDS if self.failure == "rate_limited" else 0)
 
     @property
     def ttft(self) -> str:

@@ -26,7 +26,8 @@ async def provider(reply: Reply, asked: Asked) -> None:
     question = asked.body
     answer_id = f"id-{len(reply.upstream.chats)}"
     if b"refuse" in question:
-        await reply.whole(b'{"error":"Rate limit exceeded. <script>alert(1)</script>"}', 429)
+        limited = b'{"error":"Rate limit exceeded. <script>alert(1)</script>"}'
+        await reply.whole(limited, 429, Retry_After="2")
         return
     await reply.start(answer_id)
     if b"slowly" in question:
@@ -206,6 +207,7 @@ def test_refusals_cuts_and_attacks_are_told_in_words(
     alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
     ask(alice, "refuse")
     expect(alice.locator(".ending.failed")).to_contain_text("limits how often you may ask")
+    expect(alice.get_by_role("button", name="Ask again in")).to_be_disabled()
     expect(alice.get_by_test_id("message-cost")).to_have_text("nothing due")
     expect(alice.get_by_test_id("message-verdict")).to_have_count(0)
     ask(alice, "break")

@@ -7,6 +7,7 @@ import hashlib
 import html
 import json
 import re
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -162,6 +163,38 @@ def test_an_exported_conversation_is_checked_answer_by_answer(client: Client) ->
     for broken in made:
         given = SimpleUploadedFile("chat.json", json.dumps(broken).encode())
         assert client.post("/verify", {"file": given}).status_code in (200, 400)
+
+
+def test_files_that_swell_or_lie_are_ended(client: Client) -> None:
+    def packed(data: bytes) -> str:
+        return base64.b64encode(zlib.compress(data, 9)).decode()
+
+    def told(*turns: dict[str, Any]) -> str:
+        document = {"format": FORMAT, "version": 2, "turns": [*turns]}
+        file = SimpleUploadedFile("chat.json", json.dumps(document).encode())
+        return client.post("/verify", {"file": file}).content.decode()
+
+    def turn(**changed: Any) -> dict[str, Any]:
+        proof = {"provider": factories.PETRA, "answer_id": ID, "request_shared": 0}
+        bodies = {"request_packed": packed(REQUEST), "response_packed": packed(ANSWER)}
+        return {**proof, **bodies, "signature": signature(REQUEST, ANSWER), **changed}
+
+    first, rest = REQUEST[:9], REQUEST[9:]
+    shared = turn(request_shared=9, request_packed=packed(rest))
+    found = r'data-verdict="([a-z_]+)" data-testid="message-verdict"'
+    assert re.findall(found, told(turn(request_packed=packed(first)), shared)) == [
+        "rewritten",
+        "verified",
+    ]
+    for lie in (-1, 10**9, True, "9"):
+        assert "verified" not in re.findall(found, told({**shared, "request_shared": lie}))
+    for broken in ("!", 7, base64.b64encode(b"no zlib").decode()):
+        assert "not_comparable" in re.findall(found, told(turn(response_packed=broken)))
+    bomb = packed(bytes(answers.MAX_UNPACKED + 1))
+    assert "become more than 64 MB" in told(turn(response_packed=bomb))
+    many = [turn(request_packed=packed(bytes(1 << 20)))]
+    many += [turn(request_shared=1 << 20, request_packed=packed(b"")) for _ in range(70)]
+    assert "become more than 64 MB" in told(*many)
 
 
 def test_forms_of_a_pasted_text_hold_the_original() -> None:

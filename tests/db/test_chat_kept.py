@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import zlib
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -19,7 +20,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from attestation import verify
-from inference import conversations, seals, services
+from inference import answers, conversations, seals, services
 from inference.models import Chat, State, Turn
 from inference.relay import Record
 from tests import factories
@@ -194,34 +195,53 @@ def test_signing_out_ends_what_is_not_kept(chat: Chat) -> None:
 
 
 async def polite(reply: Reply, asked: Asked) -> None:
-    await reply.start("id-1")
-    await reply.tokens("One ", "two `three`", pause=0.02)
-    await reply.signed_end("id-1", asked)
+    answer_id = f"id-{len(reply.upstream.chats)}"
+    await reply.start(answer_id, Connection="close")
+    await reply.tokens("One ", "two `three` ", *[f"word{i} " for i in range(800)])
+    await reply.signed_end(answer_id, asked)
+
+
+def unpacked(turns: list[dict[str, Any]]) -> list[tuple[bytes, bytes]]:
+    """By the rule that the file itself states."""
+    made, before = [], b""
+    for item in turns:
+        packed = (base64.b64decode(item[f"{name}_packed"]) for name in ("request", "response"))
+        request, response = map(zlib.decompress, packed)
+        before = before[: item["request_shared"]] + request
+        made.append((before, response))
+    return made
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_an_export_proves_itself_without_us() -> None:
+async def test_an_export_proves_itself_without_us_however_long() -> None:
     async with stage(polite) as s:
-        turn = await s.ended(await s.ask(f"What is a ledger? {SECRET}"))
+        for number in range(6):
+            turn = await s.ended(await s.ask(f"What is a ledger? {SECRET} {number}"))
         chat = turn.chat
         alice = await in_db(signed_in)(await in_db(lambda: chat.owner)())
         answer = await in_db(alice.get)(f"/playground/chat/{chat.pk}.json")
         text = (await in_db(alice.get)(f"/playground/chat/{chat.pk}.md")).content.decode()
+        checked = await in_db(answers.conversation)(answer.content)
     assert "attachment" in answer["Content-Disposition"]
     exported = json.loads(answer.content)
-    (item,) = exported["turns"]
-    request, response = (base64.b64decode(item[f"{x}_base64"]) for x in ("request", "response"))
-    assert hashlib.sha256(request).hexdigest() == item["request_sha256"]
-    assert hashlib.sha256(response).hexdigest() == item["response_sha256"]
-    assert len(response) == item["response_bytes"] and b"[DONE]" in response
-    judged = verify.reply(
-        item["signature"],
-        verify.Exchange(
-            hashlib.sha256(request).hexdigest(), hashlib.sha256(response).hexdigest(), True
-        ),
-        verify.Signer(item["expected_signer"], True),
-    )
-    assert judged.verdict == item["verdict"] == "verified"
+    assert len(exported["turns"]) == len(checked) == 6
+    assert {one.verdict for one in checked} == {"verified"}
+    for item, (request, response) in zip(
+        exported["turns"], unpacked(exported["turns"]), strict=True
+    ):
+        assert hashlib.sha256(request).hexdigest() == item["request_sha256"]
+        assert hashlib.sha256(response).hexdigest() == item["response_sha256"]
+        assert len(response) == item["response_bytes"] and b"[DONE]" in response
+        judged = verify.reply(
+            item["signature"],
+            verify.Exchange(item["request_sha256"], item["response_sha256"], True),
+            verify.Signer(item["expected_signer"], True),
+        )
+        assert judged.verdict == item["verdict"] == "verified"
+    sizes = [
+        len(item["request_packed"]) + len(item["response_packed"]) for item in exported["turns"]
+    ]
+    assert max(sizes[1:]) < 2 * min(sizes[1:])  # a question does not repeat all before it
     assert "app-sk" not in answer.content.decode()
     assert SECRET in text and "One two `three`" in text and item["response_sha256"] in text
 

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import io
 import json
+import zlib
 from datetime import timedelta
 from typing import Any
 
@@ -151,7 +152,7 @@ def test_sent_in_parts_kept_encrypted_and_billed_by_size(chat: Chat) -> None:
     assert services.cut_off(turn.pk, "") and Turn.objects.get().fee == most
     (entry,) = json.loads(export.document(chat))["turns"]
     assert entry["pictures"][0]["sha256"] == file.sha256
-    assert base64.b64decode(entry["request_base64"]) == turn.request
+    assert zlib.decompress(base64.b64decode(entry["request_packed"])) == turn.request
     assert file.sha256 in export.markdown(Chat.objects.get())
 
 
