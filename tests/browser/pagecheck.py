@@ -197,11 +197,12 @@ def overflow(page: Page, width: int) -> list[str]:
 def sticking_out(page: Page, width: int) -> list[str]:
     """Pieces that are wider than the cell, list item or section they stand in."""
     found = page.evaluate(
-        """() => [...document.querySelectorAll(
+        """() => { const folded = "details:not([open]) > :not(summary)"; // has no place of its own
+          return [...document.querySelectorAll(
               "main :is(.verdict, .badge, .button, .amount, .address, .chip)")]
             .map((piece) => [piece, piece.closest("td, th, li, dd, section")])
             .filter(([piece, held]) => held && piece.offsetParent && held !== piece)
-            .filter(([piece]) => !piece.closest("pre, .visually-hidden"))
+            .filter(([piece]) => !piece.closest("pre, .visually-hidden, " + folded))
             .filter(([piece, held]) => {
               const [inner, outer] = [piece.getBoundingClientRect(), held.getBoundingClientRect()];
               return inner.width && outer.width
@@ -209,6 +210,6 @@ def sticking_out(page: Page, width: int) -> list[str]:
             })
             .slice(0, 4)
             .map(([piece, held]) => `${piece.className} “${piece.innerText.slice(0, 30)}” in `
-              + `${held.tagName.toLowerCase()}.${held.className} ${held.dataset.label ?? ""}`)"""
+              + `${held.tagName.toLowerCase()}.${held.className} ${held.dataset.label ?? ""}`); }"""
     )
     return [f"sticks out at {width} px: {name}" for name in found]
