@@ -37,6 +37,7 @@ from inference.openai.carry import Carrier, verification
 from inference.openai.choose import Grant, Grants
 from inference.openai.errors import ApiError
 from inference.openai.reply import Receive, Reply, Scope, Send
+from net import callers
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,8 @@ BODY_SECONDS = 120.0
 MOST_OPEN = 100
 MOST_HELD = 256 << 20
 READS_PER_MINUTE = 600
+#: Tokens that one network address may have looked up; each is remembered for a moment.
+LOOK_UPS_PER_MINUTE = 600
 WINDOW_SECONDS = 60
 _GIVEN_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
@@ -57,8 +60,14 @@ class _Visit:
     method: str
     path: str
     headers: dict[str, str]
+    remote: str
     receive: Receive
     reply: Reply
+
+    @property
+    def caller(self) -> str:
+        forwarded = self.headers.get("x-forwarded-for", "")
+        return callers.caller(self.remote, forwarded, settings.TRUSTED_PROXIES)
 
     @property
     def length(self) -> int | None:
@@ -91,12 +100,17 @@ class Relay:
         self._bearers.clear()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = {n.decode("latin-1"): v.decode("latin-1") for n, v in scope["headers"]}
-        given = headers.get("x-request-id", "")
-        name = given if _GIVEN_ID.fullmatch(given) else secrets.token_hex(8)
+        headers: dict[str, str] = {}
+        for raw, value in scope["headers"]:
+            given = raw.decode("latin-1")
+            before = f"{headers[given]}," if given in headers else ""
+            headers[given] = before + value.decode("latin-1")
+        wished = headers.get("x-request-id", "")
+        name = wished if _GIVEN_ID.fullmatch(wished) else secrets.token_hex(8)
         reply = Reply(send, {"x-request-id": name})
         path = str(scope["path"])[len(PREFIX) :].rstrip("/")
-        visit = _Visit(str(scope["method"]), path, headers, receive, reply)
+        remote = str((scope.get("client") or ("",))[0])
+        visit = _Visit(str(scope["method"]), path, headers, remote, receive, reply)
         try:
             await self._visit(visit)
         except ApiError as error:
@@ -108,9 +122,8 @@ class Relay:
             sentence = "The database does not answer. Nothing was sent."
             await reply.error(ApiError(503, "unavailable", sentence, retry=True, retry_after=2))
         except Exception:
-            log.exception("/v1/%s failed", path[:100])
-            if not reply.started:
-                await reply.error(ApiError(500, "internal_error", f"Our fault; quote {name}."))
+            log.exception("/v1/ failed at %r", path[:100])
+            await reply.error(ApiError(500, "internal_error", f"Our fault; quote {name}."))
 
     async def _visit(self, visit: _Visit) -> None:
         path = visit.path
@@ -150,6 +163,8 @@ class Relay:
             async with self._one_at_a_time(digest):
                 known = self._bearer_of(digest)
                 if known is None:
+                    # Whoever tries secrets is slowed down before the database is asked.
+                    await _count(visit.reply, f"address:{visit.caller}", LOOK_UPS_PER_MINUTE)
                     token = await database_sync_to_async(choose.token_of)(secret)
                     if len(self._bearers) > choose.MOST_CACHED:
                         self._bearers.clear()
@@ -319,7 +334,7 @@ async def _count(reply: Reply, who: str, limit: int) -> None:
         raise ApiError(
             429,
             "rate_limit_exceeded",
-            f"This token may send {limit} requests a minute.",
+            f"Up to {limit} requests a minute.",
             retry=True,
             retry_after=reset,
         )

@@ -23,6 +23,7 @@ from inference.openai import book, errors, outcome
 from inference.openai.asks import Ask
 from inference.openai.book import Answered, Opened
 from inference.openai.choose import Grant
+from inference.openai.errors import ApiError
 from inference.openai.outcome import Outcome, Tail
 from inference.openai.reply import Reply
 from net.client import Answer
@@ -209,7 +210,8 @@ class Carrier:
             if self._ask.pictures:
                 made = outcome.of_pictures(body)
                 answered.response_sha256 = ",".join(made or ())
-                answered.quantity = f"{len(made or ())} pictures"
+                count = len(made or ())
+                answered.quantity = f"{count} picture{'' if count == 1 else 's'}"
                 answered.complete = answered.complete and made is not None
         else:
             free = failure is not None and failure.kind in failures.NOT_CHARGED
@@ -243,12 +245,14 @@ class Carrier:
             await self._store(state, found, b"", failure)
             if not (failure and failure.kind == "interrupted"):
                 await self._verdict()
-        if self._reply.ended or failure is None:
+        if self._reply.ended:
             return
-        if not self._reply.started:
+        if self._reply.started:
+            await self._reply.end(_error_event(failure))
+        elif failure is not None:
             await self._reply.error(errors.of_failure(failure))
         else:
-            await self._reply.end(_error_event(failure))
+            await self._reply.error(ApiError(400, "stopped", "The request was stopped."))
 
     def _comment(self, verdict: Verdict, cost: costs.Cost) -> bytes:
         said = {

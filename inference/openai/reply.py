@@ -50,6 +50,9 @@ class Reply:
         await self.end(body)
 
     async def error(self, error: ApiError) -> None:
+        """The whole answer; nothing where one has begun."""
+        if self.started:
+            return
         headers = {**error.headers, "content-type": "application/json"}
         await self.whole(error.status, headers, error.body)
 

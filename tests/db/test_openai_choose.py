@@ -1,0 +1,128 @@
+"""Who answers a program's request: the pinned provider, or the only verified one; nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from accounts import tokens
+from accounts.models import AccessToken, ProviderKey
+from attestation.engine.evidence import Evidence
+from attestation.models import Standing
+from inference import services
+from inference.hub import Hub
+from inference.models import State, Turn
+from inference.openai import asks, book, outcome
+from inference.openai.asks import Ask
+from inference.openai.choose import Grant, Grants
+from inference.openai.errors import ApiError
+from ledger.models import Service
+from tests import factories
+from tests.db import report_world
+from tests.db.chat_world import make_key, world
+from tests.db.test_verified_only import basis
+from tests.pure.attestation_lab import ADDRESS, lab
+
+pytestmark = pytest.mark.django_db
+MODEL = "some-model"
+
+
+@pytest.fixture
+def token(db: None) -> AccessToken:
+    """Alice's token; Petra's service is verified (by development evidence)."""
+    chat = world("http://127.0.0.1:9", model=MODEL)
+    Service.objects.update(tee_signer=ADDRESS)
+    made = report_world.machine()
+    report_world.stored(Evidence("report", lab().body(made)), lab().context(made))
+    Standing.objects.update(basis=basis())
+    return tokens.create(chat.owner, tokens.Wanted("job", ("inference",))).row
+
+
+def ask(model: str = MODEL, **more: Any) -> Ask:
+    body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], **more}
+    return asks.read(asks.CHAT, "application/json", json.dumps(body).encode())
+
+
+def grant(token: AccessToken, wanted: Ask) -> Grant:
+    return Grants().find(token.digest, token, wanted, "http://site")
+
+
+def refused(token: AccessToken, wanted: Ask) -> ApiError:
+    with pytest.raises(ApiError) as error:
+        grant(token, wanted)
+    return error.value
+
+
+def test_a_plain_name_means_the_only_verified_provider(token: AccessToken) -> None:
+    factories.service(factories.BOB, model=MODEL, input_price=1, output_price=1)  # cheaper, unknown
+    assert grant(token, ask()).listing.provider == factories.PETRA
+    Standing.objects.all().delete()
+    error = refused(token, ask())
+    assert (error.status, error.code) == (400, "provider_ambiguous")
+    assert [x["provider"] for x in error.more["choices"]] == [factories.BOB, factories.PETRA]
+    assert not any(x["verified"] for x in error.more["choices"])
+    # said by name, an unverified one may be asked; not by a token that forbids it
+    assert grant(token, ask(f"{MODEL}@{factories.PETRA.lower()}")).listing.tee_signer == ADDRESS
+    token.verified_only = True
+    assert refused(token, ask(f"{MODEL}@{factories.PETRA}")).code == "not_verified"
+    token.providers = [factories.BOB]
+    assert refused(token, ask(f"{MODEL}@{factories.PETRA}")).code == "provider_not_allowed"
+
+
+def test_what_is_missing_is_named_with_the_page_that_helps(token: AccessToken) -> None:
+    ProviderKey.objects.all().delete()
+    error = refused(token, ask())
+    assert (error.status, error.code) == (403, "no_key")
+    assert f"http://site/playground/chat?provider={factories.PETRA}" in error.message
+    make_key(token.user)
+    assert grant(token, ask()).authorization.startswith("Bearer app-sk-")
+    Service.objects.update(tee_signer_acknowledged=False)
+    assert refused(token, ask()).code == "model_not_found"
+
+
+def test_a_grant_is_read_once_and_a_request_costs_two_statements(token: AccessToken) -> None:
+    grants = Grants()
+    assert grants.known(token.digest, ask()) is None
+    found = grants.find(token.digest, token, ask(), "http://site")
+    assert grants.known(token.digest, ask()) is found
+    assert grants.known("another", ask()) is None
+    with CaptureQueriesContext(connection) as captured:
+        book.open_row(found, ask(), "p", "00")
+    assert len(captured) == 2
+    AccessToken.objects.update(revoked_at=timezone.now())
+    with pytest.raises(ApiError, match="revoked"):
+        book.open_row(found, ask(), "p", "00")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_request_whose_process_died_ends_at_its_highest_cost() -> None:
+    chat = world("http://127.0.0.1:9", model=MODEL)
+    row = tokens.create(chat.owner, tokens.Wanted("job", ("inference",), spend_limit=10**18)).row
+    wanted = ask(f"{MODEL}@{factories.PETRA}", max_tokens=100)
+    found = grant(row, wanted)
+    opened = book.open_row(found, wanted, "a process that is gone", "00")
+    assert opened.reserved == outcome.most(wanted, found.tariff, 0)
+
+    async def visit() -> None:
+        own = Hub()
+        await own.start()
+        try:
+            for _ in range(100):
+                if not await Turn.objects.filter(state=State.OPEN).aexists():
+                    break
+                await asyncio.sleep(0.05)
+        finally:
+            await own.close()
+
+    asyncio.run(visit())
+    turn = Turn.objects.get()
+    assert (turn.state, turn.failure, turn.fee_kind) == ("cut_off", "interrupted", "unknown")
+    row.refresh_from_db()
+    assert turn.fee == row.spent == opened.reserved
+    assert not services.cut_off(turn.pk, "")
