@@ -46,7 +46,9 @@ PENDING, DOWNLOADING, READY, LOADING, ACTIVE, FAILED = (
 MAX_BODY_BYTES = 16 * 1024
 MAX_FILE_BYTES = 512 * 1024 * 1024
 MAX_FILES = 100
+MAX_LIST_BYTES = 1024 * 1024
 RETRY_SECONDS = 5
+LOOK_SECONDS = 30
 LOAD_SECONDS = 120
 OUTPUT = "output_model/"
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,100}")
@@ -210,7 +212,8 @@ class Adapters:
                 )
                 for adapter in waiting:
                     await self._step(adapter)
-                pause = RETRY_SECONDS if waiting else None
+                await self._look()
+                pause = RETRY_SECONDS if waiting else LOOK_SECONDS
             except sqlite3.Error as error:
                 log.error("adapters wait for the disk: %s", error)
                 pause = RETRY_SECONDS
@@ -218,6 +221,32 @@ class Adapters:
                 await asyncio.wait_for(self._wake.wait(), pause)
             except TimeoutError:
                 continue
+
+    async def _look(self) -> None:
+        """Load again what the upstream has forgotten: it was restarted, or had too many."""
+        active = await asyncio.to_thread(self._find, "state = ?", ACTIVE)
+        if not active:
+            return
+        try:
+            async with self._session.get(
+                self._upstream.url + "/models",
+                headers=self._headers(),
+                timeout=aiohttp.ClientTimeout(total=LOOK_SECONDS),
+                allow_redirects=False,
+            ) as reply:
+                listed = orjson.loads(await reply.content.read(MAX_LIST_BYTES))["data"]
+                known = {str(entry["id"]) for entry in listed}
+        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
+            log.warning("the upstream does not list its models: %r", error)
+            return
+        for adapter in active:
+            if adapter.name not in known:
+                await asyncio.to_thread(self._set, adapter, LOADING)
+                self._wake.set()
+
+    def _headers(self) -> dict[str, str]:
+        key = {"Authorization": f"Bearer {self._upstream.key}"} if self._upstream.key else {}
+        return {"Content-Type": "application/json", "Accept-Encoding": "identity", **key}
 
     async def _step(self, adapter: Adapter) -> None:
         try:
@@ -252,13 +281,10 @@ class Adapters:
 
     async def _load(self, adapter: Adapter) -> None:
         path = (self._folder / adapter.name).resolve()
-        headers = {"Content-Type": "application/json"}
-        if self._upstream.key:
-            headers["Authorization"] = f"Bearer {self._upstream.key}"
         async with self._session.post(
             self._upstream.url + "/load_lora_adapter",
             data=orjson.dumps({"lora_name": adapter.name, "lora_path": str(path)}),
-            headers=headers,
+            headers=self._headers(),
             timeout=aiohttp.ClientTimeout(total=LOAD_SECONDS),
             allow_redirects=False,
         ) as reply:

@@ -34,7 +34,7 @@ from provider.tuning.storage import NotStored, Storage, StorageError
 from provider.tuning.tasks import Task, Tasks
 
 MAX_DATASET_BYTES = 512 * 1024 * 1024
-ATTEMPTS = 8
+ATTEMPTS = 12
 RETRY_SECONDS = 5
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 _OPEN = tuple(stage for stage in tuning.STAGES if stage != tuning.FINISHED)
@@ -77,7 +77,7 @@ class Work:
         """What works, each without end, to be run side by side."""
         return [
             self._loop("train", self._train_next),
-            self._loop("deliver", self._deliver_next),
+            self._loop("deliver", self._deliver_all),
             self._loop("follow", self._follow_all),
         ]
 
@@ -113,15 +113,15 @@ class Work:
             return False
         # What had begun before a restart goes first.
         task = max(waiting, key=lambda each: (each.progress != tuning.INIT, -each.created))
-        await self._attempt(task, self._until_trained)
+        await self._attempt(task)
         self._wake["deliver"].set()
         return True
 
-    async def _attempt(self, task: Task, work: Callable[[Task], Awaitable[None]]) -> None:
-        """`work` on a task; what may pass is tried again, what may not fails the task."""
+    async def _attempt(self, task: Task) -> None:
+        """Train a task; what may pass is tried again for a minute, what may not fails it."""
         for left in reversed(range(ATTEMPTS)):
             try:
-                await work(task)
+                await self._until_trained(task)
                 return
             except (Failure, ExecutorFailed, NotStored) as failure:
                 await self._fail(task, str(failure))
@@ -213,13 +213,18 @@ class Work:
 
     # ---- until it is delivered -------------------------------------------------------------
 
-    async def _deliver_next(self) -> bool:
-        waiting = await asyncio.to_thread(self._tasks.in_stages, tuning.TRAINED, tuning.DELIVERING)
-        if not waiting:
-            return False
-        await self._attempt(waiting[0], self._deliver)
+    async def _deliver_all(self) -> bool:
+        """Every result that waits, once: a trained one is not given up because of an outage."""
+        stages = (tuning.TRAINED, tuning.DELIVERING)
+        for task in await asyncio.to_thread(self._tasks.in_stages, *stages):
+            try:
+                await self._deliver(task)
+            except Failure as failure:
+                await self._fail(task, str(failure))
+            except (StorageError, ChainError) as error:
+                self._complain(task, "delivery", error)
         self._wake["follow"].set()
-        return True
+        return False
 
     async def _deliver(self, task: Task) -> None:
         secret = task.secret or secrets.token_bytes(model_file.KEY_BYTES)
@@ -279,7 +284,7 @@ class Work:
             try:
                 await self._follow(task)
             except ChainError as error:
-                self._complain(task, error)
+                self._complain(task, "settlement", error)
         if self._receiver is not None:
             for task in await asyncio.to_thread(self._tasks.to_hand_over):
                 await self._hand_over(task, self._receiver)
@@ -347,12 +352,13 @@ class Work:
             log.warning("%s failed: %s", task.id, text)
             await asyncio.to_thread(self._folders.drop_plaintext, task.id)
 
-    def _complain(self, task: Task, error: ChainError) -> None:
+    def _complain(self, task: Task, what: str, error: Exception) -> None:
         """The same trouble is said once."""
-        if self._complaints.get(task.id) != str(error):
-            self._complaints[task.id] = str(error)
-            self._log(task).warning(f"settlement waits: {_public(error)}")
-            log.warning("%s: %s", task.id, error)
+        words = f"{what} waits: {_public(error)}"
+        if self._complaints.get(task.id) != words:
+            self._complaints[task.id] = words
+            self._log(task).warning(words)
+            log.warning("%s: %s: %s", task.id, what, error)
 
     def _log(self, task: Task) -> TaskLog:
         return self._folders.log(task.id)

@@ -257,6 +257,25 @@ def test_a_result_that_nobody_acknowledges(lab: TuningLab) -> None:
     assert "PreviousDeliverableNotAcknowledged" in broker.log(user, again)
 
 
+def test_a_trained_model_waits_for_storage_to_work_again(lab: TuningLab) -> None:
+    broker = lab.broker(storage={"indexer": lab.storage, "max_fee": 1})
+    user, other = lab.funded(broker), lab.funded(broker)
+    id_ = create(broker, user, lab.store(dataset("ok", "waits")))
+    eventually(lambda: "delivery waits: announcing the file would cost" in broker.log(user, id_))
+    assert broker.task(user, id_)["progress"] == tuning.DELIVERING
+    # It does not hold up others' training, and is said once.
+    second = create(broker, other, lab.store(dataset("ok", "waits too")), wait=True)
+    broker.until(other, second, tuning.DELIVERING)
+    assert broker.log(user, id_).count("delivery waits") == 1
+    broker.stop(signal.SIGTERM)
+    text = broker.config.read_text()
+    broker.config.write_text(text.replace("max_fee: 1", "max_fee: 1000000000000000000"))
+    broker.start()
+    for who, task in ((user, id_), (other, second)):
+        broker.until(who, task, tuning.DELIVERED)
+    broker.stop(signal.SIGTERM)
+
+
 def test_it_survives_its_death_at_every_stage(lab: TuningLab) -> None:
     broker = lab.broker()
     user = lab.funded(broker)
