@@ -17,7 +17,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 import orjson
-from asgiref.sync import sync_to_async
+from channels.db import database_sync_to_async
 from django.conf import settings
 
 from finetune.errors import BrokerRefused, BrokerSilent
@@ -140,7 +140,7 @@ class Broker:
 
         async def body() -> AsyncIterator[bytes]:
             yield first
-            step = sync_to_async(lambda: next(pieces, b""))
+            step = database_sync_to_async(lambda: next(pieces, b""))
             while part := await step():
                 yield part
             yield last

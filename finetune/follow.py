@@ -60,7 +60,7 @@ def look(task: Task) -> None:
     """Ask its provider once and write down what was said."""
     now = timezone.now()
     try:
-        said, raw = async_to_sync(_ask)(task)
+        said, raw = async_to_sync(_ask)(task, task.user.address)
     except BrokerRefused as error:
         _unanswered(task, f"The provider says: {error}.", now)
         return
@@ -78,10 +78,10 @@ def look(task: Task) -> None:
         tell(task)
 
 
-async def _ask(task: Task) -> tuple[Said, bytes]:
+async def _ask(task: Task, user: str) -> tuple[Said, bytes]:
     async with broker.connected(task.url) as connection:
-        said = await connection.task(task.user.address, task.remote_id)
-        return said, await connection.log(task.user.address, task.remote_id)
+        said = await connection.task(user, task.remote_id)
+        return said, await connection.log(user, task.remote_id)
 
 
 def _write(task: Task, said: Said, now: dt.datetime) -> bool:
@@ -157,14 +157,14 @@ def _unanswered(task: Task, why: str, now: dt.datetime) -> None:
 def cancel(task: Task, signature: str) -> None:
     """Cancel at the provider, with the person's signature over `tuning.cancel_hash`. Raises
     BrokerError with its words."""
-    async_to_sync(_cancel)(task, signature)
+    async_to_sync(_cancel)(task, task.user.address, signature)
     Task.objects.filter(pk=task.pk).update(cancelled_at=timezone.now())
     look(task)
 
 
-async def _cancel(task: Task, signature: str) -> None:
+async def _cancel(task: Task, user: str, signature: str) -> None:
     async with broker.connected(task.url) as connection:
-        await connection.cancel(task.user.address, task.remote_id, signature)
+        await connection.cancel(user, task.remote_id, signature)
 
 
 def adopt(user: User, listing: Listing) -> int:

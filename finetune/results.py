@@ -6,13 +6,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import async_to_sync
+from channels.db import database_sync_to_async
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
 from accounts.crypto import Unreadable
 from accounts.errors import Problem
+from accounts.models import User
 from finetune import broker, files, follow
 from finetune.errors import BrokerError, BrokerRefused, BrokerSilent
 from finetune.models import StoredFile, Task
@@ -83,7 +85,7 @@ def fetch(task: Task, signature: str, signed_at: int) -> None:
     """Fetch it from the provider (or from storage without a signature), and judge it by its bytes.
     A worker's work; what came of it is in the row."""
     try:
-        file = async_to_sync(_fetch)(task, signature, signed_at)
+        file = async_to_sync(_fetch)(task, task.user, signature, signed_at)
     except (BrokerError, Problem, NetError, Unreadable) as error:
         _end(task, State.FAILED, f"{error}")
         return
@@ -116,18 +118,18 @@ def judge(task: Task, file: StoredFile) -> None:
     _end(task, State.WRONG if problem else State.HERE, problem)
 
 
-async def _fetch(task: Task, signature: str, signed_at: int) -> StoredFile:
+async def _fetch(task: Task, user: User, signature: str, signed_at: int) -> StoredFile:
     if not signature:
-        return await _fetch_storage(task)
+        return await _fetch_storage(task, user)
     async with (
         broker.connected(task.url) as connection,
-        connection.download(task.user.address, task.remote_id, (signature, signed_at)) as answer,
+        connection.download(user.address, task.remote_id, (signature, signed_at)) as answer,
     ):
-        return await _keep(task, answer)
+        return await _keep(task, user, answer)
 
 
-async def _fetch_storage(task: Task) -> StoredFile:
-    named = await sync_to_async(deliverable_of)(task)
+async def _fetch_storage(task: Task, user: User) -> StoredFile:
+    named = await database_sync_to_async(deliverable_of)(task)
     if named is None:
         raise BrokerSilent("The chain names no result yet.")
     url = f"{settings.STORAGE_INDEXER_URL}/file?root={named.model_root_hash}"
@@ -138,28 +140,30 @@ async def _fetch_storage(task: Task) -> StoredFile:
     ):
         if "json" in answer.header("Content-Type"):
             raise BrokerRefused(404, "0G storage has no file of this root")
-        return await _keep(task, answer)
+        return await _keep(task, user, answer)
 
 
-async def _keep(task: Task, answer: Answer) -> StoredFile:
+async def _keep(task: Task, user: User, answer: Answer) -> StoredFile:
     length = answer.header("Content-Length")
     if not (length.isascii() and length.isdigit() and len(length) < 12):
         raise BrokerSilent("It does not say how long the result is.")
-    file = await sync_to_async(files.create)(task.user, int(length))
+    file: StoredFile = await database_sync_to_async(files.create)(user, int(length))
     held, number = bytearray(), 0
     try:
         async for part in answer.chunks():
             held += part
             while len(held) >= files.PIECE_BYTES:
-                await sync_to_async(_put)(task, file, number, bytes(held[: files.PIECE_BYTES]))
+                await database_sync_to_async(_put)(
+                    task, file, number, bytes(held[: files.PIECE_BYTES])
+                )
                 del held[: files.PIECE_BYTES]
                 number += 1
         if held:
-            await sync_to_async(_put)(task, file, number, bytes(held))
-        if await sync_to_async(files.missing)(file):
+            await database_sync_to_async(_put)(task, file, number, bytes(held))
+        if await database_sync_to_async(files.missing)(file):
             raise BrokerSilent("The result broke off.")
     except BaseException:
-        await sync_to_async(file.delete)()
+        await database_sync_to_async(file.delete)()
         raise
     return file
 

@@ -159,7 +159,7 @@ def send(place: Place) -> None:
         _failed(place, "Its bytes were deleted here.")
         return
     try:
-        hash_ = async_to_sync(_upload)(place, dataset)
+        hash_ = async_to_sync(_upload)(place, dataset, dataset.user.address)
     except (BrokerError, crypto.Unreadable) as error:
         _failed(place, str(error))
         return
@@ -171,11 +171,11 @@ def send(place: Place) -> None:
     )
 
 
-async def _upload(place: Place, dataset: Dataset) -> str:
+async def _upload(place: Place, dataset: Dataset, user: str) -> str:
     assert dataset.file is not None
     async with broker.connected(place.url) as connection:
         return await connection.upload(
-            dataset.user.address,
+            user,
             dataset.name,
             dataset.size,
             _counted(place, dataset.file),

@@ -133,11 +133,7 @@ def _acknowledgement(task: Task) -> tuple[shown.Transaction | None, shown.Review
     waits = accounts.under_way(task.user)
     if waits is not None and waits.action == "acknowledge_deliverable":
         return shown.transaction(waits), None
-    params = {
-        "provider": task.provider,
-        "service_name": task.service_name,
-        "deliverable_id": str(task.remote_id),
-    }
+    params = {"provider": task.provider, "deliverable_id": str(task.remote_id)}
     return None, funds.reviewed(task.user, "acknowledge_deliverable", params)
 
 

@@ -193,7 +193,9 @@ def create(draft: Draft, signature: str) -> Task:
     except BadSignature:
         raise Problem("wrong_signature", "This is not your wallet's signature.") from None
     try:
-        model_hash, remote = async_to_sync(_hand_in)(draft, listing, nonce, dataset_hash, signature)
+        model_hash, remote = async_to_sync(_hand_in)(
+            draft, draft.user.address, listing, nonce, dataset_hash, signature
+        )
     except BrokerRefused as error:
         raise refusal(error) from None
     except BrokerError as error:
@@ -202,7 +204,7 @@ def create(draft: Draft, signature: str) -> Task:
 
 
 async def _hand_in(
-    draft: Draft, listing: Listing, nonce: int, dataset_hash: str, signature: str
+    draft: Draft, user: str, listing: Listing, nonce: int, dataset_hash: str, signature: str
 ) -> tuple[str, UUID]:
     async with broker.connected(listing.url) as connection:
         model_hash = tuning.MODEL_HASHES.get(draft.model)
@@ -212,7 +214,7 @@ async def _hand_in(
         if not model_hash:
             raise BrokerRefused(400, f"unsupported model: {draft.model[:80]}")
         body = {
-            "userAddress": draft.user.address,
+            "userAddress": user,
             "preTrainedModelHash": model_hash,
             "datasetHash": dataset_hash,
             "trainingParams": draft.parameters,
@@ -222,11 +224,11 @@ async def _hand_in(
             "wait": draft.wait,
         }
         try:
-            return model_hash, await connection.create(draft.user.address, body)
+            return model_hash, await connection.create(user, body)
         except BrokerError:
             # It may have taken the task and the answer got lost, now or at the try before: the
             # nonce tells. A second task with the same nonce cannot exist.
-            for said in await connection.tasks(draft.user.address):
+            for said in await connection.tasks(user):
                 if said.nonce == nonce:
                     return model_hash, said.id
             raise
