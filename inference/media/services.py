@@ -1,4 +1,6 @@
-"""Writes of pictures and transcripts: every change of their turns, jobs and files."""
+"""Writes of pictures and transcripts: what is asked for, until it is under way. How it ends is
+`inference.media.endings`.
+"""
 
 from __future__ import annotations
 
@@ -18,22 +20,20 @@ from accounts import limits
 from accounts.errors import TooMany
 from accounts.models import User
 from attestation import verify
-from inference import failures, guard, readiness, seals
+from inference import guard, readiness, seals
 from inference.conversations import TITLE_CHARS
 from inference.errors import BadPrompt, Busy, NotReady, SignerChanged
-from inference.failures import Failure
 from inference.media import forms, pictures, recordings, transcripts, uploads
-from inference.media.asking import Call, Outcome
+from inference.media.asking import Call
 from inference.media.forms import Part
 from inference.media.models import File, Job, Role
 from inference.media.recordings import Piece
 from inference.media.uploads import Picture
-from inference.models import Chat, FeeKind, Medium, State, Turn, Verdict
-from inference.services import NOT_READY, authorization, forget_key, storable
+from inference.models import Chat, Medium, State, Turn
+from inference.services import NOT_READY, authorization
 from ledger import selectors as ledger
 from ledger.models import Kind
 from ledger.records import Listing
-from protocol import fees, media
 
 MAX_OPEN = 6
 REQUESTS_PER_MINUTE = 20
@@ -115,7 +115,7 @@ def open_pictures(ask: Ask, wish: pictures.Wish, source: Picture | None = None) 
         turn = _new_turn(ask, chat, checked, wish.prompt)
         for role, picture in files.items():
             if picture is not None:
-                _keep(chat, turn, role, 0, picture)
+                keep(chat, turn, role, 0, picture)
         fields = wish.wire(turn.model)
         if source is None:
             call = _call(turn, checked, pictures.GENERATIONS, pictures.body(fields))
@@ -162,7 +162,7 @@ def open_recording(
         chat = _new_chat(ask, Medium.SPEECH, name, orjson.dumps(wish.stored()))
         for number, piece in enumerate(pieces):
             spoken = Picture(piece.wav, "audio/wav", 0, 0)
-            _keep(chat, None, Role.SPOKEN, number, spoken, piece.start_ms, piece.length_ms)
+            keep(chat, None, Role.SPOKEN, number, spoken, piece.start_ms, piece.length_ms)
         return _open_piece(ask, chat, wish)
 
 
@@ -311,7 +311,7 @@ def _new_turn(ask: Ask, chat: Chat, checked: _Checked, question: str) -> Turn:
     return turn
 
 
-def _keep(
+def keep(
     chat: Chat,
     turn: Turn | None,
     role: Role,
@@ -370,118 +370,3 @@ def _form_call(
     length = piece.length_ms if piece else 0
     kind = turn.job.content_type
     return Call(turn.url, checked.header, path, kind, body, length_ms=length)
-
-
-def request_body(turn: Turn) -> bytes:
-    """The exact bytes that were sent, built again where they were a form. Raises Unreadable."""
-    job = turn.job
-    if not job.form_sealed:
-        return turn.chat.box.unpack("request", turn.request_sealed)
-    files = {x.role: x for x in turn.files.filter(role__in=(Role.SOURCE, Role.MASK))}
-    data = {"image": files.get(Role.SOURCE), "mask": files.get(Role.MASK), "file": job.piece}
-    parts = []
-    for name, filename, media_type, value in orjson.loads(
-        turn.chat.box.open("form", job.form_sealed)
-    ):
-        file = data.get(name) if filename else None
-        content = file.data if file else value.encode()
-        parts.append(Part(name, content, filename, media_type))
-    return forms.build(parts, forms.boundary_of(job.content_type))
-
-
-def claim(turn_id: int, dead: str, process: str) -> bool:
-    """Take over an open turn of a process that has died. False where somebody else did."""
-    rows = Turn.objects.filter(pk=turn_id, process=dead, state=State.OPEN)
-    return bool(rows.update(process=process))
-
-
-def resumed(turn: Turn) -> Call | None:
-    """The call that goes on with a provider's job; None where there is none to go on with."""
-    if not turn.job.remote:
-        return None
-    try:
-        header = authorization(turn.chat.owner, turn.provider)
-        body = request_body(turn)
-    except (NotReady, seals.Unreadable):
-        return None
-    return Call(
-        turn.url, header, turn.job.path, turn.job.content_type, body, remote=turn.job.remote
-    )
-
-
-def end(turn_id: int, outcome: Outcome) -> bool:
-    """Store what came of an open turn. False where somebody else had ended it."""
-    turn = Turn.objects.select_related("chat__owner", "job__piece").get(pk=turn_id)
-    failure = outcome.failure
-    if failure is not None and failure.kind == "key_rejected":
-        forget_key(turn.chat.owner, turn.provider)
-    fee, kind, quantity = _cost(turn, outcome)
-    interrupted = failure is not None and failure.kind == "interrupted"
-    with transaction.atomic():
-        rows = Turn.objects.select_for_update().filter(pk=turn_id, state=State.OPEN)
-        if not rows.exists():
-            return False
-        rows.update(
-            state=State.ANSWERED if failure is None else State.FAILED,
-            **_sealed(turn.chat, outcome),
-            response_headers=storable(outcome.headers),
-            request_sha256=outcome.request_sha256 or turn.request_sha256,
-            response_sha256=outcome.response_sha256,
-            response_bytes=outcome.response_bytes,
-            complete=failure is None,
-            answer_id=outcome.answer_id,
-            quantity=quantity,
-            fee=fee,
-            fee_kind=kind,
-            total_ms=max(1, round((timezone.now() - turn.created_at).total_seconds() * 1000)),
-            failure=failure.kind if failure else "",
-            failure_status=failure.status if failure else 0,
-            retry_after=failure.retry_after if failure else 0,
-            verdict=Verdict.NOT_COMPARABLE if interrupted else Verdict.PENDING,
-            verdict_reason="not_received_whole" if interrupted else "",
-            ended_at=timezone.now(),
-        )
-        try:
-            for number, (picture, seed) in enumerate(outcome.pictures):
-                _keep(turn.chat, turn, Role.MADE, number, picture, seed=seed)
-        except seals.Unreadable:
-            pass  # its session ended meanwhile, and with it everybody who could see them
-    return True
-
-
-def _sealed(chat: Chat, outcome: Outcome) -> dict[str, bytes]:
-    heard, failure = outcome.heard, outcome.failure
-    try:
-        return {
-            "answer_sealed": chat.box.seal_text("answer", heard.text if heard else ""),
-            "detail_sealed": chat.box.seal_text("detail", failure.detail if failure else ""),
-            "response_sealed": chat.box.pack("response", outcome.body),
-        }
-    except seals.Unreadable:
-        return {}
-
-
-def _cost(turn: Turn, outcome: Outcome) -> tuple[int, FeeKind, str]:
-    """Neuron, how sure that is, and what it is for."""
-    spoken = turn.job.piece
-    length = spoken.length_ms if spoken else 0
-    if outcome.failure is not None:
-        if outcome.failure.kind in failures.NOT_CHARGED:
-            return 0, FeeKind.NONE, ""
-        if turn.job.path == transcripts.PATH:
-            return most_of_speech(turn, length), FeeKind.UNKNOWN, ""
-        return pictures.most(turn.output_price, turn.job.count), FeeKind.UNKNOWN, ""
-    if turn.job.path != transcripts.PATH:
-        count = len(outcome.pictures)
-        fee = pictures.most(turn.output_price, min(count, turn.job.count))
-        return fee, FeeKind.KNOWN, f"{count} picture{'' if count == 1 else 's'}"
-    tariff = fees.tariff(turn.input_price, turn.output_price, turn.additional_info)
-    counted = media.speech_usage(orjson.loads(outcome.body))
-    fee = min(media.transcription_fee(tariff, "broker", outcome.body), 2**256 - 1)
-    words = f"{-(-length // 1000)} s"
-    return fee, FeeKind.KNOWN if counted else FeeKind.ESTIMATED, words
-
-
-def interrupted(reason: str) -> Outcome:
-    """The outcome of a request whose process ended and that cannot be gone on with."""
-    return Outcome(failure=Failure("interrupted", reason))

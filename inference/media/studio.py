@@ -20,7 +20,7 @@ from inference import hub as hubs
 from inference import signatures, turnlog
 from inference.errors import ChatError
 from inference.hub import BEAT_SECONDS, Hub
-from inference.media import asking, pictures, services, transcripts
+from inference.media import asking, endings, pictures, services, transcripts
 from inference.media.asking import Call, Outcome
 from inference.media.pictures import Remote
 from inference.media.recordings import Piece
@@ -76,11 +76,11 @@ async def _pictures(own: Hub, turn_id: int, call: Call) -> None:
     except asyncio.CancelledError:
         if remote[0]:
             return  # another process goes on asking for the provider's job
-        outcome = services.interrupted(RESTARTED)
+        outcome = endings.interrupted(RESTARTED)
     except Exception:
         # The outermost frame: whatever it was, the row must not stay open.
         log.exception("turn %s failed", turn_id)
-        outcome = services.interrupted("an error of this site")
+        outcome = endings.interrupted("an error of this site")
     await asyncio.shield(hubs.spawn(_end(own, turn_id, outcome)))
 
 
@@ -88,10 +88,10 @@ async def _piece(own: Hub, opened: Opened, call: Call, ask: Ask, wish: transcrip
     try:
         outcome = await asking.transcribe(own.client, call)
     except asyncio.CancelledError:
-        outcome = services.interrupted(RESTARTED)
+        outcome = endings.interrupted(RESTARTED)
     except Exception:
         log.exception("turn %s failed", opened.turn)
-        outcome = services.interrupted("an error of this site")
+        outcome = endings.interrupted("an error of this site")
     await asyncio.shield(hubs.spawn(_end(own, opened.turn, outcome)))
     if outcome.failure is None and not own.closing:
         await _go_on(own, opened, ask, wish)
@@ -113,7 +113,7 @@ async def _end(own: Hub, turn_id: int, outcome: Outcome) -> None:
     """Store the end, whatever it takes, and have its signature judged."""
     while True:
         try:
-            ended = await _in_db(services.end)(turn_id, outcome)
+            ended = await _in_db(endings.end)(turn_id, outcome)
             break
         except DatabaseError as error:
             if own.closing:
@@ -130,12 +130,12 @@ async def take_over(own: Hub) -> None:
     for turn_id, process in await _in_db(_open)():
         if process == own.process or await turnlog.alive(process):
             continue
-        if own.closing or not await _in_db(services.claim)(turn_id, process, own.process):
+        if own.closing or not await _in_db(endings.claim)(turn_id, process, own.process):
             continue
         turn = await _in_db(_with_job)(turn_id)
-        call = await _in_db(services.resumed)(turn)
+        call = await _in_db(endings.resumed)(turn)
         if call is None:
-            await _in_db(services.end)(turn_id, services.interrupted(RESTARTED))
+            await _in_db(endings.end)(turn_id, endings.interrupted(RESTARTED))
         else:
             own.work(turn_id, _pictures(own, turn_id, call))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import threading
 import warnings
 from dataclasses import dataclass
 
@@ -27,6 +28,10 @@ LEAST_SIDE = 64
 TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 RULE = "PNG, JPG or WEBP up to 10 MB"
 
+#: Of pictures while they are worked on; what is kept is smaller.
+WORKING_SIDE = 2048
+#: A decoded picture takes up to 100 MB for a moment: so many at the same time in one process.
+_AT_ONCE = threading.BoundedSemaphore(2)
 _SIGNS = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
     (b"\xff\xd8\xff", "JPEG"),
@@ -97,7 +102,10 @@ def cleaned(data: bytes, name: str) -> Picture:
 
 
 def upright(data: bytes, name: str) -> Image.Image:
-    """The pixels of an uploaded file, turned upright (RGBA). Raises BadPrompt, naming the file."""
+    """The pixels of an uploaded file, turned upright (RGBA), each side up to WORKING_SIDE.
+
+    Raises BadPrompt, naming the file.
+    """
     name = name[-60:] or "The file"
     if len(data) > MAX_UPLOAD_BYTES:
         raise BadPrompt(f"{name} is larger than {MAX_UPLOAD_BYTES >> 20} MB; use {RULE}.")
@@ -105,14 +113,23 @@ def upright(data: bytes, name: str) -> Image.Image:
     if found not in TYPES:
         raise BadPrompt(f"{name} is {found}; use {RULE}.")
     try:
-        with _opened(data, found) as image:
+        with _AT_ONCE, _opened(data, found) as image:
             _check_size(image, name)
-            image.load()
-            return ImageOps.exif_transpose(image).convert("RGBA")
+            return ImageOps.exif_transpose(_small(image)).convert("RGBA")
     except NoPicture as error:
         raise BadPrompt(f"{name} is {error}; use {RULE}.") from None
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError):
         raise BadPrompt(f"{name} is damaged: its pixels cannot be read.") from None
+
+
+def _small(image: Image.Image) -> Image.Image:
+    """The picture scaled before anything else is done with it: its full size exists only once."""
+    if image.mode not in ("RGB", "RGBA", "L"):
+        exif = image.getexif()
+        image = image.convert("RGBA")
+        image.getexif().update(exif)
+    image.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return image
 
 
 def drawn(mask: Mask, width: int, height: int) -> Picture:

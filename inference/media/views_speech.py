@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +27,8 @@ from inference.views import visit_of
 
 #: Only this page may ask for the microphone, and only by itself.
 MICROPHONE = "microphone=(self), camera=(), geolocation=(), display-capture=()"
+#: Cutting a recording takes its size a few times over: so many at the same time in one process.
+_AT_ONCE = threading.BoundedSemaphore(2)
 _RANGE = re.compile(r"bytes=(\d{1,12})-(\d{0,12})")
 
 
@@ -62,7 +65,8 @@ def _pieces(request: HttpRequest) -> tuple[list[recordings.Piece], str]:
         raise BadPrompt("Choose a recording, or make one.")
     data, called = given
     name = request.POST.get("name", "").strip().replace("\x00", "")[:80] or called
-    return recordings.pieces(recordings.read(data, called)), name
+    with _AT_ONCE:
+        return recordings.pieces(recordings.read(data, called)), name
 
 
 def _again(request: HttpRequest, visit: Visit, error: ChatError, status: int) -> HttpResponse:

@@ -17,7 +17,7 @@ from accounts.models import User
 from inference import seals
 from inference.errors import BadPrompt, ChatError, SignerChanged
 from inference.hub import Hub
-from inference.media import pictures, services, studio, uploads
+from inference.media import endings, pictures, studio, uploads
 from inference.media.masks import Mask
 from inference.media.models import File, Job
 from inference.models import Chat, FeeKind, State, Turn
@@ -73,9 +73,9 @@ async def test_pictures_are_judged_priced_and_kept_sealed() -> None:
         "model": "painter", "prompt": "a harbour at dusk", "n": 2, "size": "512x512", "seed": 7,
         "response_format": "b64_json",
     }  # fmt: skip
-    assert await in_db(services.request_body)(turn) == s.upstream.asked[-2].body
-    file = await in_db(File.objects.first)()
-    assert file is not None and bytes(file.sealed) != RED and RED not in bytes(file.sealed)
+    assert await in_db(endings.request_body)(turn) == s.upstream.asked[-2].body
+    file = await in_db(File.objects.get)(number=0)
+    assert bytes(file.sealed) != RED and RED not in bytes(file.sealed)
     assert (file.width, file.height, file.media_type, file.seed) == (64, 64, "image/png", "0")
 
 
@@ -253,7 +253,7 @@ async def test_an_edit_sends_bare_pixels_and_the_mask_and_can_be_built_again() -
     assert drawn.size == (614, 1024)
     places = [alpha.getpixel(x) for x in ((307, 512), (2, 2), (600, 20))]
     assert places == [0, 0, 255]
-    assert await in_db(services.request_body)(turn) == asked.body
+    assert await in_db(endings.request_body)(turn) == asked.body
     assert turn.verdict == "verified"
 
 

@@ -15,7 +15,7 @@ from django.test import AsyncClient, Client
 
 from accounts.models import User
 from inference.errors import BadPrompt
-from inference.media import selectors, services, studio
+from inference.media import endings, selectors, studio
 from inference.media.models import File, Role
 from inference.media.transcripts import Wish
 from inference.models import Chat, State, Turn
@@ -89,7 +89,7 @@ async def test_pieces_are_asked_for_in_turn_and_put_together() -> None:
 
 def _rebuilt(turn_id: int) -> bytes:
     turn = Turn.objects.select_related("chat", "job__piece").get(pk=turn_id)
-    return services.request_body(turn)
+    return endings.request_body(turn)
 
 
 async def test_what_failed_is_gone_on_with_and_nothing_is_paid_twice() -> None:

@@ -1,0 +1,135 @@
+"""How requests for pictures and transcripts end, and how they are gone on with: every later change
+of their turns, and their bytes again.
+"""
+
+from __future__ import annotations
+
+import orjson
+from django.db import transaction
+from django.utils import timezone
+
+from inference import failures, seals
+from inference.errors import NotReady
+from inference.failures import Failure
+from inference.media import forms, pictures, services, transcripts
+from inference.media.asking import Call, Outcome
+from inference.media.forms import Part
+from inference.media.models import Role
+from inference.models import Chat, FeeKind, State, Turn, Verdict
+from inference.services import authorization, forget_key, storable
+from protocol import fees, media
+
+
+def request_body(turn: Turn) -> bytes:
+    """The exact bytes that were sent, built again where they were a form. Raises Unreadable."""
+    job = turn.job
+    if not job.form_sealed:
+        return turn.chat.box.unpack("request", turn.request_sealed)
+    files = {x.role: x for x in turn.files.filter(role__in=(Role.SOURCE, Role.MASK))}
+    data = {"image": files.get(Role.SOURCE), "mask": files.get(Role.MASK), "file": job.piece}
+    parts = []
+    for name, filename, media_type, value in orjson.loads(
+        turn.chat.box.open("form", job.form_sealed)
+    ):
+        file = data.get(name) if filename else None
+        content = file.data if file else value.encode()
+        parts.append(Part(name, content, filename, media_type))
+    return forms.build(parts, forms.boundary_of(job.content_type))
+
+
+def claim(turn_id: int, dead: str, process: str) -> bool:
+    """Take over an open turn of a process that has died. False where somebody else did."""
+    rows = Turn.objects.filter(pk=turn_id, process=dead, state=State.OPEN)
+    return bool(rows.update(process=process))
+
+
+def resumed(turn: Turn) -> Call | None:
+    """The call that goes on with a provider's job; None where there is none to go on with."""
+    if not turn.job.remote:
+        return None
+    try:
+        header = authorization(turn.chat.owner, turn.provider)
+        body = request_body(turn)
+    except (NotReady, seals.Unreadable):
+        return None
+    return Call(
+        turn.url, header, turn.job.path, turn.job.content_type, body, remote=turn.job.remote
+    )
+
+
+def end(turn_id: int, outcome: Outcome) -> bool:
+    """Store what came of an open turn. False where somebody else had ended it."""
+    turn = Turn.objects.select_related("chat__owner", "job__piece").get(pk=turn_id)
+    failure = outcome.failure
+    if failure is not None and failure.kind == "key_rejected":
+        forget_key(turn.chat.owner, turn.provider)
+    fee, kind, quantity = _cost(turn, outcome)
+    interrupted = failure is not None and failure.kind == "interrupted"
+    with transaction.atomic():
+        rows = Turn.objects.select_for_update().filter(pk=turn_id, state=State.OPEN)
+        if not rows.exists():
+            return False
+        rows.update(
+            state=State.ANSWERED if failure is None else State.FAILED,
+            **_sealed(turn.chat, outcome),
+            response_headers=storable(outcome.headers),
+            request_sha256=outcome.request_sha256 or turn.request_sha256,
+            response_sha256=outcome.response_sha256,
+            response_bytes=outcome.response_bytes,
+            complete=failure is None,
+            answer_id=outcome.answer_id,
+            quantity=quantity,
+            fee=fee,
+            fee_kind=kind,
+            total_ms=max(1, round((timezone.now() - turn.created_at).total_seconds() * 1000)),
+            failure=failure.kind if failure else "",
+            failure_status=failure.status if failure else 0,
+            retry_after=failure.retry_after if failure else 0,
+            verdict=Verdict.NOT_COMPARABLE if interrupted else Verdict.PENDING,
+            verdict_reason="not_received_whole" if interrupted else "",
+            ended_at=timezone.now(),
+        )
+        try:
+            for number, (picture, seed) in enumerate(outcome.pictures):
+                services.keep(turn.chat, turn, Role.MADE, number, picture, seed=seed)
+        except seals.Unreadable:
+            pass  # its session ended meanwhile, and with it everybody who could see them
+    return True
+
+
+def _sealed(chat: Chat, outcome: Outcome) -> dict[str, bytes]:
+    heard, failure = outcome.heard, outcome.failure
+    try:
+        return {
+            "answer_sealed": chat.box.seal_text("answer", heard.text if heard else ""),
+            "detail_sealed": chat.box.seal_text("detail", failure.detail if failure else ""),
+            "response_sealed": chat.box.pack("response", outcome.body),
+        }
+    except seals.Unreadable:
+        return {}
+
+
+def _cost(turn: Turn, outcome: Outcome) -> tuple[int, FeeKind, str]:
+    """Neuron, how sure that is, and what it is for."""
+    spoken = turn.job.piece
+    length = spoken.length_ms if spoken else 0
+    if outcome.failure is not None:
+        if outcome.failure.kind in failures.NOT_CHARGED:
+            return 0, FeeKind.NONE, ""
+        if turn.job.path == transcripts.PATH:
+            return services.most_of_speech(turn, length), FeeKind.UNKNOWN, ""
+        return pictures.most(turn.output_price, turn.job.count), FeeKind.UNKNOWN, ""
+    if turn.job.path != transcripts.PATH:
+        count = len(outcome.pictures)
+        fee = pictures.most(turn.output_price, min(count, turn.job.count))
+        return fee, FeeKind.KNOWN, f"{count} picture{'' if count == 1 else 's'}"
+    tariff = fees.tariff(turn.input_price, turn.output_price, turn.additional_info)
+    counted = media.speech_usage(orjson.loads(outcome.body))
+    fee = min(media.transcription_fee(tariff, "broker", outcome.body), 2**256 - 1)
+    words = f"{-(-length // 1000)} s"
+    return fee, FeeKind.KNOWN if counted else FeeKind.ESTIMATED, words
+
+
+def interrupted(reason: str) -> Outcome:
+    """The outcome of a request whose process ended and that cannot be gone on with."""
+    return Outcome(failure=Failure("interrupted", reason))

@@ -1,0 +1,252 @@
+"""Pictures and speech in Chromium, with our own broker and stand-ins: a wallet, money, a key, and
+what comes back; then every state held to the rules of all pages."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from playwright.sync_api import BrowserContext, BrowserType, Page, expect
+
+from devnet import accounts as cast
+from devnet.deploy import Contracts
+from inference.models import Chat, Turn
+from ledger.models import SubAccount
+from provider.answerer.app import AnswererApp
+from provider.answerer.corpus import load
+from provider.answerer.search import Index
+from tests.browser import pagecheck
+from tests.browser.wallet import Wallet, sign_in
+from tests.conftest import chromium
+from tests.live.provider_lab import ONE, ROOT, Broker, Lab, Person, served
+from tests.pure import signals
+
+PRICE, SECOND = 10**15, 10**13
+
+
+@pytest.fixture(scope="module")
+def answerer() -> Iterator[str]:
+    app = AnswererApp(Index(load(ROOT)), model="reader", rate=1000, key="upstream-secret")
+    with served(app) as url:
+        yield url + "/v1"
+
+
+@pytest.fixture
+def lab(contracts: Contracts, anvil: Any, tmp_path: Path) -> Iterator[Lab]:
+    made = Lab(contracts, anvil.url, tmp_path)
+    yield made
+    made.close()
+
+
+def offered(lab: Lab, url: str, kind: str, price: int) -> Broker:
+    """A broker at work, accepted by the owner, with 2 0G of the newcomer's."""
+    service = {"type": kind, "input_price": price, "output_price": price}
+    broker = Broker(lab, lab.person(), url, service=service).start()
+    lab.acknowledge(broker.address)
+    lab.fund(Person(cast.user(1)), broker.address, 2 * ONE)
+    return broker
+
+
+def listed(page: Page, url: str, provider: str) -> None:
+    """Wait for the follower to know the provider and the money there."""
+    for _ in range(100):
+        if SubAccount.current.filter(provider=provider, acknowledged=True).exists():
+            break
+        page.wait_for_timeout(100)
+    page.goto(f"{url}/services/inference/{provider}")
+
+
+def make_key(page: Page) -> None:
+    page.get_by_role("button", name="Make the key").click()
+
+
+def test_pictures_from_a_service_to_a_verified_file(
+    lab: Lab, answerer: str, index: None, asgi_server: str, wallet: Wallet, page: Page,
+    errors: list[str],
+) -> None:  # fmt: skip
+    broker = offered(lab, answerer, "text-to-image", PRICE)
+    sign_in(page, asgi_server)
+    listed(page, asgi_server, broker.address)
+    page.get_by_role("link", name="Make a picture").click()
+    expect(page.get_by_role("heading", name="No pictures yet")).to_be_visible()
+    button = page.get_by_test_id("image-make")
+    expect(button).to_have_text("Generate 1 – 0.001 0G")
+    page.locator("[name=count]").select_option("2")
+    expect(button).to_have_text("Generate 2 – 0.002 0G")
+    page.locator("[name=size]").select_option("512x512")
+    page.locator("[name=seed]").fill("7")
+    page.get_by_test_id("image-prompt").fill("A harbour at dusk <b>with</b> boats")
+    button.click()
+    make_key(page)
+    work = page.get_by_test_id("image-work")
+    expect(work).to_have_attribute("data-state", "done", timeout=30_000)
+    verdict = work.get_by_test_id("message-verdict")
+    expect(verdict).to_have_attribute("data-verdict", "verified", timeout=15_000)
+    expect(work.get_by_test_id("message-cost")).to_have_attribute("data-neuron", str(2 * PRICE))
+    pictures = work.get_by_test_id("image-made")
+    expect(pictures).to_have_count(2)
+    assert pictures.first.evaluate("e => e.decode().then(() => e.naturalWidth)") == 512
+    # the file that is downloaded is what was signed
+    turn = Turn.objects.get()
+    src = pictures.first.get_attribute("src") or ""
+    data = page.request.get(asgi_server + src).body()
+    assert hashlib.sha256(data).hexdigest() == turn.signed_response.split(",")[0]
+    assert turn.job.remote, "a job of the provider's"
+    # the form is as it was, to be changed and asked again
+    expect(page.locator("[name=seed]")).to_have_value("7")
+    work.get_by_role("heading").get_by_role("link").click()
+    expect(page.locator(".proof")).to_contain_text(turn.expected_signer)
+    pagecheck.sound(page, f"{asgi_server}/playground/images/{turn.chat_id}")
+
+    # a part of it is changed: marked with the pointer, undone, marked with keys
+    page.set_viewport_size({"width": 1280, "height": 1400})
+    page.goto(f"{asgi_server}/playground/images")
+    page.get_by_role("link", name="Edit").first.click()
+    canvas = page.get_by_test_id("mask-canvas")
+    expect(canvas).to_be_visible()
+    box = canvas.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 60, box["y"] + 60, steps=4)
+    page.mouse.up()
+    says = page.locator("[data-mask-says]")
+    expect(says).to_contain_text("1 place is marked")
+    page.get_by_role("button", name="Undo").click()
+    expect(says).to_contain_text("Nothing is marked")
+    canvas.focus()
+    for key in ("ArrowRight", "ArrowDown", "Shift+ArrowLeft", "Enter"):
+        page.keyboard.press(key)
+    expect(page.locator("[name=mask]")).to_have_value("[[270,270,480,500]]")
+    page.get_by_test_id("image-prompt").fill("night")
+    page.locator("[name=count]").select_option("1")
+    page.get_by_role("button", name="Change 1 – 0.001 0G").click()
+    changed = page.get_by_test_id("image-work").first
+    expect(changed.locator("[data-compare]")).to_be_visible(timeout=30_000)
+    expect(changed.get_by_test_id("message-verdict")).to_have_attribute(
+        "data-verdict", "verified", timeout=15_000
+    )
+    made = changed.get_by_test_id("image-made").get_attribute("src") or ""
+    after = Image.open(io.BytesIO(page.request.get(asgi_server + made).body())).convert("RGB")
+    before = Image.open(io.BytesIO(data)).convert("RGB")
+    assert after.getpixel((10, 10)) == before.getpixel((10, 10))
+    assert after.getpixel((256, 256)) != before.getpixel((256, 256))
+    changed.get_by_role("slider").fill("0")
+    edge = changed.locator("[data-compare] img").nth(1).evaluate("e => e.style.clipPath")
+    assert edge == "inset(0px 0px 0px 0%)"
+    pagecheck.sound(page, f"{asgi_server}/playground/images")
+
+    # what is deleted can be brought back; the log has both requests
+    page.get_by_test_id("image-work").first.get_by_role("button", name="Delete").click()
+    expect(page.get_by_test_id("image-work")).to_have_count(1)
+    page.get_by_role("button", name="Undo").click()
+    expect(page).to_have_url(re.compile(r"/playground/images/[0-9a-f-]{36}$"))
+    page.goto(f"{asgi_server}/playground/requests")
+    expect(page.get_by_test_id("request-row")).to_have_count(2)
+    expect(page.get_by_test_id("request-row").last).to_contain_text("2 pictures")
+    # the provider's refusal has its own words
+    page.goto(f"{asgi_server}/playground/images")
+    page.locator("[name=output]").select_option("webp")
+    page.get_by_test_id("image-prompt").fill("refused")
+    page.get_by_test_id("image-make").click()
+    failed = page.get_by_test_id("image-work").first
+    expect(failed.locator(".ending")).to_contain_text("output_format must be png", timeout=20_000)
+    pagecheck.sound(page, f"{asgi_server}/playground/images")
+    page.context.clear_cookies()
+    pagecheck.sound(page, f"{asgi_server}/playground/images")
+
+
+@pytest.fixture
+def with_microphone(
+    browser_type: BrowserType, contracts: Contracts, anvil: Any
+) -> Iterator[BrowserContext]:
+    """A browser whose microphone beeps once a second, and a wallet in it."""
+    flags = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    browser = browser_type.launch(
+        executable_path=chromium(),
+        args=[*flags, "--disable-dev-shm-usage", "--autoplay-policy=no-user-gesture-required"],
+    )
+    context = browser.new_context()
+    Wallet(cast.user(1), anvil.url).install(context)
+    yield context
+    browser.close()
+
+
+def test_speech_from_a_file_and_from_the_microphone(
+    lab: Lab, answerer: str, index: None, asgi_server: str, with_microphone: BrowserContext,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    broker = offered(lab, answerer, "speech-to-text", SECOND)
+    page = with_microphone.new_page()
+    seen: list[str] = []
+    page.on("console", lambda m: seen.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda e: seen.append(str(e)))
+    sign_in(page, asgi_server)
+    listed(page, asgi_server, broker.address)
+    with page.expect_response(re.compile("/playground/audio")) as opened:
+        page.get_by_role("link", name="Transcribe").click()
+    assert "microphone=(self)" in opened.value.headers["permissions-policy"]
+    other = page.request.get(f"{asgi_server}/playground/images")
+    assert "microphone=()" in other.headers["permissions-policy"]
+    expect(page.get_by_role("heading", name="No transcripts yet")).to_be_visible()
+
+    # a stereo file at another rate becomes what providers read, in the browser
+    rate = 44_100
+    samples = signals.keys("123", rate) + signals.silence(2, rate) + signals.keys("456", rate)
+    path = tmp_path / "my call.wav"
+    path.write_bytes(signals.wav(samples, rate, channels=2))
+    page.get_by_test_id("audio-file").set_input_files(path)
+    expect(page.get_by_test_id("audio-preview")).to_be_visible()
+    expect(page.locator("[data-listen-says]")).to_contain_text("as it will be sent: 0.1 MB")
+    expect(page.get_by_test_id("audio-make")).to_have_text("Transcribe 0:03 – up to 0.00004 0G")
+    page.get_by_test_id("audio-make").click()
+    make_key(page)
+    transcript = page.get_by_test_id("transcript")
+    expect(transcript).to_have_attribute("data-state", "done", timeout=30_000)
+    expect(transcript.get_by_test_id("message-verdict")).to_have_attribute(
+        "data-verdict", "verified", timeout=15_000
+    )
+    expect(page.get_by_role("heading", name="my call.wav")).to_be_visible()
+    segments = page.get_by_test_id("segment")
+    expect(segments).to_have_count(2)
+    expect(segments.nth(1)).to_contain_text("4 5 6")
+    segments.nth(1).click()
+    expect(segments.nth(1)).to_have_attribute("aria-current", "true")
+    moved = page.get_by_test_id("audio-player").evaluate("e => e.currentTime")
+    assert moved >= float(segments.nth(1).get_attribute("data-at") or "0") > 2
+    chat = Chat.objects.get()
+    here = f"{asgi_server}/playground/audio/{chat.pk}"
+    srt = page.request.get(f"{here}.srt").text()
+    assert re.search(r"2\n00:00:02,\d{3} --> 00:00:\d\d,\d{3}\n.*4 5 6", srt)
+    assert page.request.get(f"{here}.json").json()["requests"][0]["verdict"] == "verified"
+    pagecheck.sound(page, here)
+
+    # the microphone is asked on click only; what it heard is listened to before it is sent
+    page.goto(f"{asgi_server}/playground/audio")
+    page.get_by_test_id("audio-record").click()
+    expect(page.locator("[data-clock]")).to_contain_text("0:02 of 20:00", timeout=10_000)
+    page.get_by_role("button", name="Stop recording").click()
+    expect(page.get_by_test_id("audio-preview")).to_be_visible()
+    expect(page.get_by_test_id("audio-make")).to_contain_text("Transcribe 0:0")
+    page.get_by_test_id("audio-make").click()
+    expect(page.get_by_test_id("transcript")).to_have_attribute(
+        "data-state", "done", timeout=30_000
+    )
+    assert Turn.objects.count() == 2 and Turn.objects.last().answer  # type: ignore[union-attr]
+
+    # what is no sound is named before anything is sent
+    page.goto(f"{asgi_server}/playground/audio")
+    bad = tmp_path / "notes.txt"
+    bad.write_text("no sound")
+    page.get_by_test_id("audio-file").set_input_files(bad)
+    expect(page.locator("[data-listen-says]")).to_contain_text("notes.txt is not a sound")
+    pagecheck.sound(page, f"{asgi_server}/playground/audio")
+    page.context.clear_cookies()
+    pagecheck.sound(page, f"{asgi_server}/playground/audio")
+    assert seen == []
