@@ -103,6 +103,19 @@ class Work:
     count: int
     can_recheck: bool
     lost: bool
+    others: tuple[Elsewhere, ...] = ()
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Another service that could be asked instead, and what the same would cost there at most;
+    neuron.
+    """
+
+    provider: str
+    model: str
+    most: int
+    verdict: str
 
 
 @dataclass(frozen=True)
@@ -248,6 +261,7 @@ class TranscriptPage:
     files: tuple[FileView, ...]
     error: str = ""
     new_signer: str = ""
+    others: tuple[Elsewhere, ...] = ()
 
     @property
     def open(self) -> bool:

@@ -15,6 +15,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.pages_parts import Pager, pager
+from attestation import selectors as attestation
+from attestation.selectors import ServiceKey
 from inference import access, seals, selectors
 from inference.errors import ChatError, SignerChanged
 from inference.media import pictures, recordings, services, transcripts
@@ -23,6 +25,7 @@ from inference.media.pages import (
     Asking,
     AudioPage,
     Deleted,
+    Elsewhere,
     FileView,
     Form,
     ImagesPage,
@@ -49,6 +52,24 @@ def listings(medium: Medium) -> list[Listing]:
     """Services one can choose for a medium, in the chat's order."""
     types = pictures.SERVICE_TYPES if medium == Medium.IMAGES else (transcripts.SERVICE_TYPE,)
     return [listing for kind in types for listing in selectors.chat_listings(kind)]
+
+
+def elsewhere(medium: Medium, provider: str, units: int) -> tuple[Elsewhere, ...]:
+    """Up to two other services for a request of so many pictures or seconds, cheapest first (2
+    queries): what failed is offered there, with price and verdict, and never sent by itself.
+    """
+    found = [x for x in listings(medium) if x.provider != provider and x.tee_signer_acknowledged]
+    prices = {
+        x.provider: units
+        * (x.output_price if medium == Medium.IMAGES else max(x.input_price, x.output_price))
+        for x in found
+    }
+    found = sorted(found, key=lambda x: prices[x.provider])[:2]
+    known = attestation.standings([ServiceKey.of(x) for x in found])
+    return tuple(
+        Elsewhere(x.provider, x.model, prices[x.provider], known[ServiceKey.of(x)].overall)
+        for x in found
+    )
 
 
 def form(
@@ -134,12 +155,23 @@ def works(chats: tuple[Chat, ...]) -> tuple[Work, ...]:
     files: dict[UUID, list[File]] = {}
     for file in File.objects.filter(chat__in=chats).defer("sealed").order_by("number"):
         files.setdefault(file.chat_id, []).append(file)
+    newest = next((turns[chat.pk] for chat in chats if chat.pk in turns), None)
+    others: tuple[Elsewhere, ...] = ()
+    if newest is not None and newest.state == State.FAILED:
+        others = elsewhere(Medium.IMAGES, newest.provider, newest.job.count)
     return tuple(
-        _work(chat, turns[chat.pk], files.get(chat.pk, [])) for chat in chats if chat.pk in turns
+        _work(
+            chat,
+            turns[chat.pk],
+            files.get(chat.pk, []),
+            others if turns[chat.pk] is newest else (),
+        )
+        for chat in chats
+        if chat.pk in turns
     )
 
 
-def _work(chat: Chat, turn: Turn, files: list[File]) -> Work:
+def _work(chat: Chat, turn: Turn, files: list[File], others: tuple[Elsewhere, ...]) -> Work:
     turn.chat = chat  # one object, so that its key is opened once
     by_role: dict[str, list[FileView]] = {}
     for file in files:
@@ -158,6 +190,7 @@ def _work(chat: Chat, turn: Turn, files: list[File]) -> Work:
         count=turn.job.count,
         can_recheck=turn.can_be_asked_again,
         lost=isinstance(chat.box, seals.LostBox),
+        others=others,
     )
 
 
@@ -232,6 +265,11 @@ def transcript_page(chat: Chat, error: ChatError | None = None) -> TranscriptPag
     heard = _heard(turns)
     now = timezone.now()
     again = next((turn.pk for turn in turns if turn.can_be_asked_again), 0)
+    last = turns[-1] if turns else None
+    others: tuple[Elsewhere, ...] = ()
+    if last is not None and last.state == State.FAILED and last.job.piece is not None:
+        seconds = -(-last.job.piece.length_ms // 1000)
+        others = elsewhere(Medium.SPEECH, last.provider, seconds)
     return TranscriptPage(
         id=chat.pk,
         title=chat.title,
@@ -254,6 +292,7 @@ def transcript_page(chat: Chat, error: ChatError | None = None) -> TranscriptPag
         files=tuple(FileView.of(piece) for piece in pieces),
         error=error.sentence if error else "",
         new_signer=error.signer if isinstance(error, SignerChanged) else "",
+        others=others,
     )
 
 

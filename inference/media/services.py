@@ -101,6 +101,9 @@ def open_pictures(ask: Ask, wish: pictures.Wish, source: Picture | None = None) 
     """
     before = _asked_before(ask, Medium.IMAGES)
     if before is not None:
+        if Turn.objects.select_related("chat").get(pk=before.turn).question != wish.prompt:
+            # A page that was gone back to: its key has been used, for something else.
+            raise BadPrompt("This form was sent before, with other words. Send it again.")
         return before
     listing = service(ask.provider, Medium.IMAGES)
     fee = pictures.most(listing.output_price, wish.count) if listing else 0

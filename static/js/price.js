@@ -34,8 +34,11 @@ export function startSending(form, prepare = () => {}) {
       button.removeAttribute('aria-busy');
     }
   });
-  // Back from the next page: the button must not still look busy.
-  addEventListener('pageshow', () => button.removeAttribute('aria-busy'));
+  // Back from the next page: the button must not still look busy, and what is sent now is another request.
+  addEventListener('pageshow', ({ persisted }) => {
+    button.removeAttribute('aria-busy');
+    if (persisted) form.elements.key.value = crypto.randomUUID();
+  });
   const undo = document.querySelector('[data-undo]');
   if (undo) setTimeout(() => undo.remove(), 8000);
 }

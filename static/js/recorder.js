@@ -48,7 +48,8 @@ export function startRecorder(root, { most, onStart, onRecorded }) {
       context.close();
       shown(false);
       says.textContent = 'Recorded. Listen to it before you send it.';
-      onRecorded(new File(pieces, 'recording.webm', { type: recorder.mimeType }));
+      const when = new Date().toLocaleString('en-GB', { dateStyle: 'medium', timeStyle: 'short' });
+      onRecorded(new File(pieces, `Recording, ${when}`, { type: recorder.mimeType }));
       recorder = null;
     });
     recorder.start();

@@ -1,4 +1,6 @@
 // A transcript and its player: passages seek, and the one that is heard is marked.
+import { ensureKey } from './providerkey.js';
+
 const player = document.querySelector('[data-player]');
 const passages = () => [...document.querySelectorAll('[data-at]')];
 
@@ -20,4 +22,17 @@ document.body.addEventListener('htmx:beforeSwap', ({ detail }) => {
   const after = new DOMParser().parseFromString(detail.serverResponse, 'text/html').querySelector('[data-state]')?.dataset.state;
   const text = { done: 'The transcript is complete.', incomplete: 'A part of the transcript is missing.' }[after];
   if (text) document.dispatchEvent(new CustomEvent('announce', { detail: { text } }));
+});
+
+// Going on may need a key that has expired meanwhile, or one for another provider.
+document.addEventListener('submit', async (event) => {
+  const provider = event.target.dataset.keyFor;
+  if (!provider) return;
+  event.preventDefault();
+  try {
+    await ensureKey(provider);
+    event.target.submit();
+  } catch (error) {
+    document.dispatchEvent(new CustomEvent('toast', { detail: { tone: 'bad', text: error.message } }));
+  }
 });
