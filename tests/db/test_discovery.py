@@ -1,0 +1,384 @@
+"""Find and compare: every filter and its count say the same, the twins are the same list, ranks
+follow their rules, and what is watched is its owner's."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import random
+import re
+from collections.abc import Iterator
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from django.contrib.auth import login
+from django.test import Client, RequestFactory
+from django.utils import timezone
+
+from accounts import watching
+from accounts.models import User
+from attestation.selectors import ServiceKey
+from ledger import selectors
+from ledger.models import Service
+from marketplace import cards, catalogue, compare, conditions, facets, labels, ranking
+from marketplace.filters import SELECTING, Filters
+from marketplace.tariffs import Workload
+from probes.models import Health
+from protocol import fees
+from tests import factories
+from tests.db import report_world
+
+pytestmark = pytest.mark.django_db
+
+ATOM = "{http://www.w3.org/2005/Atom}"
+TIERS = {"tiers": [{"maxInputTokens": 500}, {"maxInputTokens": 0, "inputMultiplier": 4}]}
+
+
+def health(service: Service, **given: Any) -> Health:
+    name = f"{service.kind}-v1.0"
+    values: dict[str, Any] = {
+        "serving": service.serving,
+        "provider": service.provider,
+        "kind": service.kind,
+        "service_name": name,
+        "state": "up",
+        "checked_at": timezone.now(),
+        "bar": "u" * 28,
+        "bar_end": timezone.now(),
+        "uptime_7d": 9_990,
+        "probes_7d": 600,
+        "cells_7d": 600,
+        "first_token_p95": 2_000,
+        "tokens_p5": 10,
+    }
+    return Health.objects.create(**{**values, **given})
+
+
+@pytest.fixture
+def world() -> list[Service]:
+    """Sixty services of every type, with what makes each filter choose."""
+    factories.market(60)
+    chance = random.Random(11)
+    found = list(Service.current.order_by("created_block"))
+    run = report_world.development()
+    for number, service in enumerate(found):
+        info: dict[str, Any] = {}
+        if number % 4 != 3:
+            info["TEEVerifier"] = chance.choice(["dstack", "cryptopilot"])
+        if number % 3:
+            info["context_length"] = chance.choice([4_096, 32_768, 131_072, 1_000_000])
+        if number % 5 == 0:
+            info["cacheTokenBilling"] = {"divisor": 10}
+        if number % 7 == 0:
+            info["tieredPricing"] = TIERS
+        service.additional_info = json.dumps(info) if number % 11 else "no JSON at all {"
+        service.stake = chance.choice([100, 150, 250, 5_000]) * factories.ONE
+        service.input_price *= chance.choice([1, 2, 3])
+        service.save()
+        if number % 3:
+            up = chance.choice([10_000, 9_920, 9_600, 4_000])
+            health(service, uptime_7d=up, first_token_p50=chance.randint(90, 900), first_token_n=50)
+        if number % 4 == 0 and service.kind == "inference":
+            key = ServiceKey("inference", service.provider, "inference-v1.0")
+            word = chance.choice(["dev-pass", "dev-warn", "fail"])
+            asked = {"hardware": "pass", "gpu": chance.choice(["pass", "fail"])}
+            report_world.stand(key, run, overall=word, questions=asked)
+    return found
+
+
+def shown(**given: str) -> list[str]:
+    """Every service that a query selects, in order."""
+    filters = Filters.parse(given)
+    page = ranking.services(filters, "", 200, beyond=True)
+    return [listing.provider for listing in page.items]
+
+
+OTHERS: tuple[dict[str, str], ...] = (
+    {},
+    {"type": "chatbot"},
+    {"uptime": "95", "tee": "dstack"},
+    {"verified": "never", "context": "32000", "q": "qwen"},
+)
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_a_choices_count_is_what_choosing_it_shows(
+    world: list[Service], other: dict[str, str]
+) -> None:
+    """For every choice of every filter that counts, whatever else is filtered."""
+    filters = Filters.parse(other)
+    known = facets.counts(filters, "")
+    asked = 0
+    offered = {name: dict(known.by[name]) for name in known.by}
+    offered["type"] = {facet.value: facet.count for facet in known.listed.types}
+    offered["model"] = {facet.value: facet.count for facet in known.listed.models}
+    for name, choices in offered.items():
+        for value, count in choices.items():
+            if name == "verified" and value == "not_checked":
+                continue
+            assert len(shown(**{**other, name: value})) == count, (name, value)
+            asked += 1
+    assert asked > 15
+
+
+def test_the_database_reads_declarations_as_the_page_does(world: list[Service]) -> None:
+    rows = Service.current.annotate(context=conditions.CONTEXT, tee=conditions.VERIFIER)
+    for row in rows:
+        assert (row.context or None) == cards.context_of(row.additional_info)
+        assert (row.tee or "") == cards.verifier_of(row.additional_info)
+
+
+def test_prices_in_filters_are_those_of_the_rows(world: list[Service]) -> None:
+    factories.service(factories.BOB, input_price=2**256 - 1, output_price=2**256 - 1)
+    for name, column in (("max_in", "input"), ("max_out", "output")):
+        for limit in ("0.00042", "0.9", "1.2", "3"):
+            page = catalogue.catalogue_page(Filters.parse({name: limit}), head())
+            most = int(float(limit) * 10**6) * 10**12
+            for row in page.rows:
+                price = getattr(row.offer, column)
+                assert price is not None and price.neuron <= most
+            rest = set(shown()) - set(shown(**{name: limit}))
+            assert factories.BOB in rest
+
+
+def head() -> Any:
+    from chain import selectors as chain
+
+    return chain.head()
+
+
+# --- the same query, four ways --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "type=chatbot&sort=-price",
+        "uptime=95&sort=ttft",
+        "tee=dstack&context=32000&stake=150&max_out=3",
+        "tokens_in=2000000&tokens_out=500000&tokens_cached=1000000&requests=2000&sort=cost",
+        "kind=inference&verified=pass&acknowledged=1",
+        "q=qwen&proven=cpu",
+        "model=qwen/qwen-2.5-7b-instruct&sort=-uptime",
+    ],
+)
+def test_page_json_csv_and_feed_are_one_list(
+    world: list[Service], client: Client, query: str
+) -> None:
+    html = [
+        provider
+        for number in (1, 2, 3)
+        if (text := client.get(f"/?{query}&page={number}").content.decode())
+        and (
+            number == 1
+            or f'aria-current="page"><span class="visually-hidden">Page </span>{number}' in text
+        )
+        for provider in re.findall(r'data-testid="service-row" data-provider="(\w+)"', text)
+    ]
+    body = client.get(f"/api/v1/services?{query}&page_size=200").json()
+    assert [item["provider"] for item in body["items"]] == html
+    assert body["count"] == len(html)
+    answer = client.get(f"/api/v1/services.csv?{query}")
+    text = b"".join(answer.streaming_content).decode()  # type: ignore[attr-defined]
+    lines = list(csv.DictReader(io.StringIO(text)))
+    assert [line["provider"] for line in lines] == html
+    feed = ElementTree.fromstring(client.get(f"/services.atom?{query}").content)
+    links = {entry.find(f"{ATOM}link").get("href") for entry in feed.iter(f"{ATOM}entry")}  # type: ignore[union-attr]
+    assert len(links) == min(50, len(html))
+    assert all(str(link).rsplit("/", 1)[1] in html for link in links)
+
+
+def test_what_makes_no_sense_is_ignored_by_the_page_and_refused_by_the_api(client: Client) -> None:
+    factories.market(3)
+    for query in ("max_in=cheap", "uptime=12", "sort=best", "proven=soul", "tokens_in=-1"):
+        assert client.get(f"/?{query}").content.decode().count('data-testid="service-row"') == 3
+        assert client.get(f"/api/v1/services?{query}").status_code == 422, query
+
+
+def test_months_are_ranked_by_the_fee_rules_to_the_neuron(
+    world: list[Service], client: Client
+) -> None:
+    work = Workload(2_000_000, 500_000, 1_000_000, 2_000)
+    costs = {
+        service.provider: work.monthly(
+            fees.tariff(service.input_price, service.output_price, service.additional_info)
+        )
+        for service in world
+        if service.service_type == "chatbot"
+    }
+    query = "tokens_in=2,000,000&tokens_out=500000&tokens_cached=1000000&requests=2000&sort=cost"
+    listed = shown(**dict(part.split("=") for part in query.split("&")))
+    ranked = [costs[provider] for provider in listed[: len(costs)]]
+    assert ranked == sorted(costs.values()) and not set(listed[len(costs) :]) & set(costs)
+    text = client.get(f"/?{query}").content.decode()
+    said = [int(n) for n in re.findall(r'data-neuron="(\d+)"[^>]*data-testid="month-cost"', text)]
+    assert said == ranked[: len(said)] and len(said) > 10
+
+
+def test_nothing_found_offers_the_ways_out_with_their_counts(
+    world: list[Service], client: Client
+) -> None:
+    text = client.get("/?q=qwen&type=chatbot&stake=1000000").content.decode()
+    ways = re.findall(r'<a href="([^"]+)">Remove <bdi>', text)
+    counts = [int(n) for n in re.findall(r'<span class="muted">(\d+) service', text)]
+    assert len(ways) == len(counts) == 3 and counts == sorted(counts, reverse=True)
+    for way, count in zip(ways, counts, strict=True):
+        shown_there = client.get(way.replace("&amp;", "&")).content.decode()
+        assert f'data-count="{count}"' in shown_there
+    assert counts[0] > 0
+
+
+# --- watching -------------------------------------------------------------------------------------
+
+
+def named(service: Service) -> str:
+    return f"{service.kind}/{service.provider}"
+
+
+def watched(client: Client) -> Iterator[str]:
+    text = client.get("/?watched=1").content.decode()
+    yield from re.findall(r'data-testid="service-row" data-provider="(\w+)"', text)
+
+
+def test_a_star_lasts_through_signing_in_and_is_its_owners(client: Client) -> None:
+    factories.market(6)
+    first, second, third = Service.current.order_by("created_block")[:3]
+    assert "sessionid" not in client.cookies
+    for service in (first, second):
+        answer = client.post("/watch", {"watch": named(service), "next": "/?q=a"})
+        assert answer.status_code == 302 and answer["Location"] == "/?q=a"
+    assert set(watched(client)) == {first.provider, second.provider}
+    client.post("/watch", {"unwatch": named(second)}, headers={"Accept": "application/json"})
+    assert list(watched(client)) == [first.provider]
+
+    alice = User.objects.for_address(factories.ALICE)
+    alice.watches.create(serving=third.serving, provider=third.provider)
+    request = RequestFactory().post("/")
+    request.session = client.session
+    login(request, alice, backend="django.contrib.auth.backends.ModelBackend")
+    request.session.save()
+    client.cookies["sessionid"] = request.session.session_key or ""
+    assert set(watched(client)) == {first.provider, third.provider}
+    text = client.get("/").content.decode()
+    assert text.count('aria-pressed="true"') == 2 and text.count('aria-pressed="false"') == 4
+    stranger = Client()
+    stranger.force_login(User.objects.for_address(factories.BOB))
+    assert list(watched(stranger)) == [] == list(watched(Client()))
+
+
+def test_what_cannot_be_watched_is_refused_in_words(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factories.market(3)
+    one, other = Service.current.order_by("created_block")[:2]
+    for id in ("", "inference", "inference/0x1", f"chess/{one.provider}", "inference/\x00"):
+        assert client.post("/watch", {"watch": id}).status_code == 400
+    for target in ("//evil.example/", "https://evil.example", "javascript:x", ""):
+        answer = client.post("/watch", {"watch": named(one), "next": target})
+        assert answer["Location"] == "/"
+    monkeypatch.setattr(watching, "MOST", 1)
+    for visitor in (client, Client()):
+        if visitor is not client:
+            visitor.force_login(User.objects.for_address(factories.BOB))
+            visitor.post("/watch", {"watch": named(one)})
+        answer = visitor.post(
+            "/watch", {"watch": named(other)}, headers={"Accept": "application/json"}
+        )
+        assert answer.status_code == 400 and "take one off" in answer.json()["detail"]
+        assert list(watched(visitor)) == [one.provider]
+    assert Client(enforce_csrf_checks=True).post("/watch").status_code == 403
+
+
+# --- ranks and comparison -------------------------------------------------------------------------
+
+
+def test_labels_follow_their_rules_and_stay_away_without_a_contest() -> None:
+    factories.head()
+    factories.contract()
+    query = selectors.ServiceQuery(model="m")
+    one = factories.service(factories.ALICE, model="m", input_price=5, output_price=5)
+    health(one, tokens_p50=500, tokens_n=40)
+    assert labels.ranks(query).rules == ()
+    two = factories.service(factories.BOB, model="m", input_price=1, output_price=5)
+    seldom = health(two, uptime_7d=10_000, probes_7d=95, tokens_p50=900, tokens_n=19)
+    alone = labels.ranks(query)
+    assert [rule.text for rule in alone.rules] == ["cheapest"], (
+        "too few samples compete with nobody"
+    )
+    seldom.probes_7d, seldom.tokens_n = 96, 20
+    seldom.save()
+    page = catalogue.model_page("m", 1, frozenset(), "")
+    assert page is not None
+    given = {row.listing.provider: [label.text for label in row.labels] for row in page.rows}
+    assert given == {
+        factories.BOB: ["cheapest", "fastest", "most reliable"],
+        factories.ALICE: [],
+    }
+    assert all(label.rule for row in page.rows for label in row.labels)
+    two.service_type = "text-to-image"
+    two.save()
+    assert labels.ranks(query).price is None, "prices of two units are no contest"
+
+
+def side(*services: Service, **work: int) -> dict[str, compare.Row]:
+    listings = [
+        listing
+        for service in services
+        if (listing := selectors.service(service.kind, service.provider)) is not None
+    ]
+    workload = Workload(1000, 1000) if work else None
+    sections = compare.sections(compare.gather(listings, workload), workload)
+    return {row.label: row for section in sections for row in section.rows}
+
+
+def test_a_row_is_won_by_its_rule_or_by_nobody() -> None:
+    factories.head()
+    factories.contract()
+    one = factories.service(factories.ALICE, input_price=5, output_price=9)
+    two = factories.service(factories.BOB, input_price=4, output_price=9, stake=7)
+    image = factories.service(factories.CHARLIE, service_type="text-to-image", output_price=1)
+    health(one, uptime_7d=9_000, first_token_p50=100, first_token_n=19)
+    health(two, uptime_7d=9_500, first_token_p50=300, first_token_n=20)
+    rows = side(one, two)
+    won = {label: [cell.wins for cell in row.cells] for label, row in rows.items()}
+    assert won["Input"] == [False, True] and won["Output"] == [False, False]
+    assert won["Uptime"] == [False, True] and won["Stake"] == [True, False]
+    assert won["First token, p50"] == [False, False], "one of them has too few samples"
+    assert rows["Input"].differs and not rows["Output"].differs
+    assert not any(cell.wins for cell in side(one, image)["Output"].cells), "two units"
+    assert [cell.wins for cell in side(one, two, work=1)["Your month"].cells] == [False, True]
+
+
+def test_a_comparison_is_its_url(client: Client) -> None:
+    factories.market(8)
+    ids = [named(service) for service in Service.current.order_by("created_block")[:6]]
+    page = client.get("/compare", {"s": ids[:3]})
+    text = page.content.decode()
+    assert text.count('data-testid="compare-row"') > 15 and "wins" in text
+    fewer = client.get("/compare", {"s": ids[:3], "only": "differences"}).content.decode()
+    assert 0 < fewer.count("compare-row") < text.count("compare-row")
+    assert fewer.count("compare-row") == fewer.count("data-differs")
+    assert "Four is the most" in client.get("/compare", {"s": ids}).content.decode()
+    hostile = client.get("/compare", {"s": ["<b>x", ids[0], "inference/0x"]}).content.decode()
+    assert "No service is called <bdi>&lt;b&gt;x</bdi>" in hostile and "<b>x" not in hostile
+    assert "Tick two to four" in client.get("/compare").content.decode()
+
+
+def test_every_filter_survives_the_way_through_the_url() -> None:
+    from urllib.parse import parse_qsl, urlsplit
+
+    given = {
+        "q": "a b&c=d", "kind": "inference", "type": "chatbot", "model": "x/y?z#", "uptime": "99",
+        "verified": "warn", "proven": "gpu", "tee": "dstack", "max_in": "0.5", "max_out": "2",
+        "context": "8000", "stake": "100", "acknowledged": "1", "watched": "1", "requests": "5",
+        "tokens_in": "1000", "tokens_out": "10", "tokens_cached": "7", "view": "cards",
+        "exact": "1", "sort": "-cost", "page": "3",
+    }  # fmt: skip
+    filters = Filters.parse(given)
+    assert set(SELECTING) <= set(given), "a new filter belongs into this test"
+    assert all(str(getattr(filters, name)) == value for name, value in given.items())
+    again = Filters.parse(dict(parse_qsl(urlsplit(filters.path(page=3)).query)))
+    assert again == filters
