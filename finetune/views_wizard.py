@@ -160,7 +160,13 @@ def _show_config(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.
     errors = problem.problems if isinstance(problem, BadParameters) else {}
     typed = {key: request.POST.get(key, "")[:40] for key in tuning.PARAMETERS}
     values = typed if problem is not None else wizard.values_of(draft.parameters)
-    unknown = [f"{key}: {text}" for key, text in errors.items() if key not in tuning.PARAMETERS]
+    as_json = request.POST.get("form") == "json" or request.GET.get("view") == "json"
+    # A field says what is wrong with it itself; the text has no place for that.
+    unplaced = [
+        f"{key}: {text}" if key else text
+        for key, text in errors.items()
+        if as_json or key not in tuning.PARAMETERS
+    ]
     return pages.WizardPage(
         draft,
         "config",
@@ -168,9 +174,9 @@ def _show_config(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.
         listing=wizard.listing_of(draft),
         fields=pages.fields(values, errors),
         text=draft.parameters,
-        as_json=request.POST.get("form") == "json" or request.GET.get("view") == "json",
+        as_json=as_json,
         pending=_pending(draft),
-        error="; ".join(filter(None, [_words(problem), *unknown])),
+        error="; ".join(unplaced) or _words(problem),
     )
 
 

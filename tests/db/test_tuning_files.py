@@ -1,0 +1,141 @@
+"""Large files in sealed pieces: what comes out is what went in, for its owner alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+from django.core.cache import cache
+from eth_utils.crypto import keccak
+
+from accounts.crypto import Unreadable
+from accounts.errors import Problem
+from accounts.models import User
+from devnet import accounts as cast
+from finetune import files, services, wizard
+from finetune.models import Dataset, Draft, Piece
+from protocol.storage import hash_file
+from tests.db.test_keys_lasting import signed_in
+from tests.factories import ALICE
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def alice() -> User:
+    cache.clear()
+    return User.objects.for_address(ALICE)
+
+
+def stored(user: User, raw: bytes) -> Any:
+    file = files.create(user, len(raw))
+    for number in files.missing(file):
+        files.put(file, number, raw[number * files.PIECE_BYTES :][: files.PIECE_BYTES])
+    return file
+
+
+def test_bytes_hashes_and_seeks(alice: User) -> None:
+    raw = random.Random(3).randbytes(2 * files.PIECE_BYTES + 12_345)
+    file = stored(alice, raw)
+    assert b"".join(files.read(file)) == raw
+    assert b"".join(files.read(file, 1_500_000)) == raw[1_500_000:]
+    hashes = files.hashes(file)
+    assert hashes.root == "0x" + hash_file([raw]).root.hex()
+    assert hashes.keccak == "0x" + keccak(raw).hex()
+    source, rng = files.Source(file), random.Random(4)
+    for _ in range(40):
+        at, length = rng.randrange(len(raw)), rng.randrange(1, 3_000)
+        source.seek(at)
+        assert source.read(length) == raw[at : at + length]
+    assert not any(raw[:64] in bytes(piece.sealed) for piece in Piece.objects.all())
+
+
+def test_pieces_cannot_be_swapped_altered_or_missing(alice: User) -> None:
+    file = stored(alice, bytes(files.PIECE_BYTES) + b"x" * files.PIECE_BYTES)
+    first, second = Piece.objects.filter(file=file).order_by("number")
+    kept = bytes(first.sealed)
+    Piece.objects.filter(pk=first.pk).update(sealed=bytes(second.sealed))
+    with pytest.raises(Unreadable):
+        list(files.read(file))
+    Piece.objects.filter(pk=first.pk).update(sealed=kept[:-1] + bytes([kept[-1] ^ 1]))
+    with pytest.raises(Unreadable):
+        list(files.read(file))
+    first.delete()
+    with pytest.raises(Unreadable):
+        list(files.read(file))
+
+
+def test_wrong_pieces_sizes_and_quotas_are_refused(alice: User) -> None:
+    file = files.create(alice, files.PIECE_BYTES + 10)
+    for number, data in ((0, b"short"), (1, b"x" * 11), (2, b"x"), (-1, b"x")):
+        with pytest.raises(Problem):
+            files.put(file, number, data)
+    for size in (0, files.MAX_BYTES + 1):
+        with pytest.raises(Problem):
+            files.create(alice, size)
+    for _ in range(files.QUOTA_BYTES // files.MAX_BYTES - 1):
+        files.create(alice, files.MAX_BYTES)
+    with pytest.raises(Problem, match="take"):
+        files.create(alice, files.MAX_BYTES)
+
+
+def test_lines_of_any_cut_and_keys_turned_over(alice: User, settings: Any) -> None:
+    rows = [b"a" * n + b"\n" for n in (1, 5_000, files.PIECE_BYTES - 10, 3, 2_000_000)] + [b"end"]
+    file = stored(alice, b"".join(rows))
+    assert list(files.lines(file, 3_000_000)) == rows
+    cut = list(files.lines(file, 100))
+    assert [len(line) for line in cut] == [2, 101, 101, 4, 101, 3]
+    settings.FIELD_KEYS = [Fernet.generate_key().decode(), *settings.FIELD_KEYS]
+    assert files.rotate() == (1, 0)
+    settings.FIELD_KEYS = settings.FIELD_KEYS[:1]
+    file.refresh_from_db()
+    assert hashlib.sha256(b"".join(files.read(file))).digest()
+
+
+def test_doors_belong_to_their_owner_and_go_on_where_they_were_cut(alice: User) -> None:
+    mine, other = signed_in(cast.user(1)), signed_in(cast.user(2))
+    raw = b"".join(json.dumps({"text": f"row {n}"}).encode() + b"\n" for n in range(20))
+    body = {"name": "<script>.jsonl", "size": len(raw)}
+    made = mine.post("/fine-tuning/datasets", body, content_type="application/json").json()
+    here = f"/fine-tuning/datasets/{made['id']}"
+    assert other.get(here).status_code == 404
+    put = {"data": raw, "content_type": "application/octet-stream"}
+    assert other.put(f"{here}/pieces/0", **put).status_code == 404
+    early = mine.post(f"{here}/finish", {}, content_type="application/json")
+    assert early.status_code == 409 and mine.get(here).json()["missing"] == [0]
+    assert mine.put(f"{here}/pieces/0", **put).status_code == 200
+    mine.post(f"{here}/finish", {}, content_type="application/json")
+    dataset = Dataset.objects.get()
+    services.check(dataset)
+    page = mine.get("/fine-tuning").content.decode()
+    assert "&lt;script&gt;.jsonl" in page and "20 rows" in page
+    preview = Dataset.objects.get().preview_sealed
+    assert "row 0" not in preview and services.preview(Dataset.objects.get())[0][1] == "row 0"
+    assert other.post(f"{here}/delete").status_code == 404
+    mine.post(f"{here}/delete")
+    assert not Dataset.objects.exists() and not Piece.objects.exists()
+
+
+def test_a_draft_is_saved_step_by_step_and_typed_text_is_kept(alice: User) -> None:
+    mine, other = signed_in(cast.user(1)), signed_in(cast.user(2))
+    path = mine.get("/fine-tuning/new")["Location"]
+    assert path.endswith("/model") and other.get(path).status_code == 404
+    base = path.rsplit("/", 1)[0]
+    assert mine.get(f"{base}/sign")["Location"] == path  # nothing can be skipped
+    assert mine.get(f"{base}/nothing").status_code == 404
+    draft = Draft.objects.get()
+    Draft.objects.update(provider=ALICE, model="m", dataset_hash="0x" + "ab" * 32)
+    wrong = {**dict.fromkeys(wizard.values_of(draft.parameters), "1"), "learning_rate": "2e-4"}
+    answer = mine.post(f"{base}/config", wrong)
+    text = answer.content.decode()
+    assert answer.status_code == 400 and 'value="2e-4"' in text and "without an exponent" in text
+    good = {**wrong, "learning_rate": "0.00002"}
+    assert mine.post(f"{base}/config", good)["Location"] == f"{base}/price"
+    assert '"learning_rate": 0.00002' in Draft.objects.get().parameters
+    assert "0.00002" in mine.get(f"{base}/config").content.decode()
+    as_json = mine.post(f"{base}/config", {"form": "json", "text": '{"learning_rate": 1}'})
+    assert as_json.status_code == 400 and "is missing" in as_json.content.decode()

@@ -1,0 +1,84 @@
+"""Logs of strangers as numbers, and datasets as summaries."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from finetune import checking, pricing, reading
+
+LOG = """2026-11-20T18:00:00.000Z INFO training starts
+2026-11-20T18:00:10Z INFO step 1/10 loss 3.5
+2026-11-20T18:00:20Z INFO step 2/10 loss 3.1 eval_loss 3.3
+2026-11-20T18:00:30Z INFO step 3/10 loss 2.9
+2026-11-20T18:00:50Z WARNING step 4/10 loss 2.75
+plain words with loss of nothing
+"""
+
+
+def test_losses_progress_and_what_is_left() -> None:
+    lines = reading.parse(LOG)
+    assert [line.level for line in lines] == ["INFO"] * 4 + ["WARNING", ""]
+    found = reading.curve(lines)
+    assert [(p.step, p.loss, p.eval_loss) for p in found.points] == [
+        (1, "3.5", ""),
+        (2, "3.1", "3.3"),
+        (3, "2.9", ""),
+        (4, "2.75", ""),
+    ]
+    left = reading.left(found)
+    assert left is not None and (found.step, found.of, left.steps) == (4, 10, 3)
+    assert left.least == 60 and left.most == 121  # six steps of 10 to 20 seconds
+
+
+def test_the_trainers_own_spelling() -> None:
+    text = "{'loss': 1.5, 'grad_norm': 0.2, 'epoch': 1.0}\n{'eval_loss': 1.4, 'epoch': 1.0}\n"
+    text += "{'loss': 1.25, 'learning_rate': 2e-05, 'epoch': 2.0}\n{'train_loss': 1.3}\n"
+    found = reading.curve(reading.parse(text))
+    assert [(p.step, p.loss, p.eval_loss) for p in found.points] == [
+        (1, "1.5", "1.4"),
+        (2, "1.25", ""),
+    ]
+    assert reading.left(found) is None
+
+
+@given(st.text(max_size=400))
+def test_no_log_breaks_it(text: str) -> None:
+    found = reading.curve(reading.parse(text))
+    assert len(found.points) <= reading.MOST_POINTS
+    reading.left(found)
+
+
+@given(st.lists(st.tuples(st.text(min_size=1), st.text(min_size=1)), min_size=1, max_size=30))
+def test_a_summary_adds_up(rows: list[tuple[str, str]]) -> None:
+    lines = [json.dumps({"instruction": a, "output": b}).encode() + b"\n" for a, b in rows]
+    found = checking.summarise(lines)
+    assert found.rows + found.problem_count == len(rows)
+    assert sum(found.bars) == found.rows
+    if found.rows:
+        assert found.least <= found.median <= found.most <= found.tokens
+    assert found.usable == (found.rows > 0 and found.problem_count == 0)
+
+
+def test_problems_name_their_lines() -> None:
+    found = checking.summarise([b'{"text": "a"}\n', b"\n", b"[1]\n", b'{"instruction": "x"}\n'])
+    assert found.problems == [(3, "expected a JSON object"), (4, "output: expected a text")]
+    assert not checking.summarise([]).usable
+
+
+@given(st.integers(0, 10**9), st.integers(1, 10), st.integers(0, 10**15), st.integers(0, 10**20))
+def test_a_price_is_its_parts(tokens: int, epochs: int, each: int, free: int) -> None:
+    for model in ("Qwen2.5-0.5B-Instruct", "another"):
+        found = pricing.price(model=model, tokens=tokens, epochs=epochs, each=each, free=free)
+        assert found.total == tokens * epochs * each + (found.reserve or 0)
+        assert found.missing == max(0, found.total - free)
+
+
+def test_the_documentations_example() -> None:
+    """10,000 tokens, 3 epochs, 5×10^11 neuron: 0.025 0G (provider-protocol.md 6.7)."""
+    found = pricing.price(
+        model="Qwen2.5-0.5B-Instruct", tokens=10_000, epochs=3, each=5 * 10**11, free=0
+    )
+    assert found.total == 25_000_000_000_000_000
