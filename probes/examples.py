@@ -23,6 +23,8 @@ from probes.models import Bucket, Health, State
 #: How far back each span goes: what the windows of a page show.
 REACH = {CELL: 100 * CELL, HOUR: 9 * DAY, DAY: 90 * DAY}
 _BATCH = 2_000
+#: Of one bucket: a day of a real one has more.
+MOST_SAMPLES = 24
 #: (share of services, outages in 90 days, their longest in hours, share of good cells in between)
 _CHARACTERS = ((0.55, 2, 3, 0.999), (0.3, 8, 10, 0.99), (0.1, 40, 20, 0.93), (0.05, 60, 60, 0.8))
 
@@ -149,7 +151,7 @@ def _tally(
     lame = 0 if rng.random() < character.good else rng.uniform(0.02, 0.5)
     up = round(cells * (1 - away))
     hours = max(1, round(span / HOUR)) if span >= HOUR else int(rng.random() < 0.25)
-    spoken = min(24, round(hours * (1 - away))) if character.speaks else 0
+    spoken = min(MOST_SAMPLES, round(hours * (1 - away))) if character.speaks else 0
 
     def around(usual: int) -> int:
         return max(1, round(usual * rng.lognormvariate(0, 0.25)))
@@ -159,7 +161,7 @@ def _tally(
         cells=cells,
         answered=answered,
         good=round(answered * (1 - lame)),
-        answer_ms=tuple(around(character.answer_ms) for _ in range(up)),
+        answer_ms=tuple(around(character.answer_ms) for _ in range(min(up, MOST_SAMPLES))),
         first_token_ms=tuple(around(character.first_token_ms) for _ in range(spoken)),
         tokens_per_10s=tuple(around(character.tokens_per_10s) for _ in range(spoken)),
         example=True,

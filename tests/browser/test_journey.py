@@ -11,7 +11,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from devnet import accounts as cast
 from devnet.deploy import Contracts, Deployment, connect, find
-from runner.demo import OFFERS
+from runner.demo import TUNER
 from tests.browser.wallet import Wallet, neuron
 from tests.demo import Demo
 
@@ -82,7 +82,7 @@ def test_from_an_empty_wallet_page_to_a_verified_and_an_altered_answer(
     honest, liar = cast.provider(1).address, cast.provider(3).address
 
     page.goto(site)
-    expect(page.get_by_test_id("service-row")).to_have_count(len(OFFERS))
+    expect(page.get_by_test_id("service-row")).to_have_count(TUNER)
     assert wallet.calls == []
     page.get_by_test_id("connect-wallet").click()
     page.get_by_test_id("wallet-option").click()
