@@ -103,11 +103,11 @@ def test_doors_belong_to_their_owner_and_go_on_where_they_were_cut(alice: User) 
     made = mine.post("/fine-tuning/datasets", body, content_type="application/json").json()
     here = f"/fine-tuning/datasets/{made['id']}"
     assert other.get(here).status_code == 404
-    put = {"data": raw, "content_type": "application/octet-stream"}
-    assert other.put(f"{here}/pieces/0", **put).status_code == 404
+    kind = "application/octet-stream"
+    assert other.put(f"{here}/pieces/0", raw, kind).status_code == 404
     early = mine.post(f"{here}/finish", {}, content_type="application/json")
     assert early.status_code == 409 and mine.get(here).json()["missing"] == [0]
-    assert mine.put(f"{here}/pieces/0", **put).status_code == 200
+    assert mine.put(f"{here}/pieces/0", raw, kind).status_code == 200
     mine.post(f"{here}/finish", {}, content_type="application/json")
     dataset = Dataset.objects.get()
     services.check(dataset)
