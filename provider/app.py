@@ -214,6 +214,8 @@ class App:
                 "completion": _in_0g(service.output_price),
             }
         taken, given = _MODALITIES[service.type]
+        if service.type == CHAT and service.takes_pictures:
+            taken = [*taken, "image"]
         entry = {
             "id": service.model,
             "object": "model",

@@ -31,7 +31,8 @@ MAX_GPUS = 8
 class Service:
     """What is registered on chain; `url` None means the address the broker listens on.
 
-    `speech_rule` says how seconds of speech are charged (provider-protocol.md 5.1).
+    `speech_rule` says how seconds of speech are charged (provider-protocol.md 5.1),
+    `takes_pictures` that a chat model looks at pictures, as its list of models then declares.
     """
 
     type: str
@@ -43,6 +44,7 @@ class Service:
     stake: int
     additional_info: str
     speech_rule: DurationRule
+    takes_pictures: bool
 
 
 @dataclass(frozen=True)
@@ -215,6 +217,7 @@ def _service(section: Section) -> Service:
         stake=section.integer("stake", 100 * 10**18),
         additional_info=_additional_info(section),
         speech_rule=_speech_rule(section),
+        takes_pictures=section.flag("takes_pictures", False),
     )
     section.done()
     _check_prices(section, service)

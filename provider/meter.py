@@ -20,6 +20,8 @@ BYTES_PER_TOKEN = 4
 DEFAULT_MAX_TOKENS = 1024
 MAX_TOKENS = 1_000_000
 MAX_CHOICES = 128
+# A picture of a megapixel is about so many tokens; its bytes say nothing.
+PICTURE_TOKENS = 1500
 MAX_LINE_BYTES = 1024 * 1024
 
 
@@ -53,7 +55,19 @@ def read_prompt(raw: bytes, model: str, upstream_model: str) -> Prompt:
         raise Refused(400, "validate request: messages must be a list")
     body = orjson.dumps({**document, **changed}) if changed else raw
     answer = _bounded(document, "max_completion_tokens", "max_tokens") * _choices(document)
-    return Prompt(body, Usage(len(raw) // BYTES_PER_TOKEN + 1, answer))
+    count, size = _pictures(document["messages"])
+    asked = (len(raw) - size) // BYTES_PER_TOKEN + 1 + count * PICTURE_TOKENS
+    return Prompt(body, Usage(asked, answer))
+
+
+def _pictures(messages: list[Any]) -> tuple[int, int]:
+    """How many pictures travel inside the messages, and in how many bytes."""
+    contents = [x.get("content") for x in messages if isinstance(x, dict)]
+    parts = [part for x in contents if isinstance(x, list) for part in x if isinstance(part, dict)]
+    shown = [part["image_url"] for part in parts if isinstance(part.get("image_url"), dict)]
+    urls = [str(x.get("url")) for x in shown]
+    inside = [len(url) for url in urls if url.startswith("data:")]
+    return len(inside), sum(inside)
 
 
 def _bounded(document: dict[str, Any], *names: str) -> int:

@@ -34,8 +34,8 @@ SEED = "attestation.seed"
 class Offer:
     """One demo provider; prices in neuron per token, picture or second, `machine` as in
     provider/example.yaml. `separated`: the model runs in a machine of its own, with the GPUs.
-    `outages`: it cannot be reached half of the time. `tuned`: its model can be fine-tuned by the
-    tuner, and it serves what comes of it."""
+    `pictures`: it looks at pictures. `outages`: it cannot be reached half of the time. `tuned`: its
+    model can be fine-tuned by the tuner, and it serves what comes of it."""
 
     model: str
     input_price: int
@@ -46,6 +46,7 @@ class Offer:
     separated: bool = False
     outages: bool = False
     tuned: bool = False
+    pictures: bool = False
 
 
 #: Two whose development evidence is complete (the second one's model has a machine to itself), one
@@ -54,7 +55,7 @@ class Offer:
 #: that is down half of the time, a minute in turn, and says so in its name; at last a model so
 #: small that it can be fine-tuned here.
 OFFERS = (
-    Offer("zg-docs-reader", 100_000_000_000, 400_000_000_000),
+    Offer("zg-docs-reader", 100_000_000_000, 400_000_000_000, pictures=True),
     Offer("zg-docs-reader", 150_000_000_000, 600_000_000_000, machine={"gpus": 2}, separated=True),
     Offer(
         "zg-docs-reader-x",
@@ -361,6 +362,7 @@ def broker_config(
             "input_price": offer.input_price,
             "output_price": offer.output_price,
             "additional_info": declared,
+            "takes_pictures": offer.pictures,
         },
         "upstream": {"url": f"http://127.0.0.1:{upstream}/v1"},
         "chain": network,

@@ -15,11 +15,12 @@ import orjson
 
 from provider.answerer.compose import Turn, answer, tokens
 from provider.answerer.search import Index
+from provider.answerer.sight import MAX_PICTURES, Seen, look
 from provider.answerer.studio import LISTENER, PAINTER, Studio
 from provider.errors import Refused
 from provider.http import Answer, ClientGone, Receive, Request, Scope, Send
 
-MAX_BODY_BYTES = 4 * 1024 * 1024
+MAX_BODY_BYTES = 8 * 1024 * 1024
 MAX_ANSWER_TOKENS = 4096
 
 
@@ -32,6 +33,7 @@ class Ask:
     stream: bool
     with_usage: bool
     max_tokens: int
+    picture_tokens: int
 
 
 class AnswererApp:
@@ -70,9 +72,8 @@ class AnswererApp:
             names = (self._model, PAINTER, LISTENER)
             await reply.json(200, {"object": "list", "data": [self._entry(n) for n in names]})
         elif door == ("POST", "/v1/chat/completions"):
-            ask = read_ask(
-                await request.body(MAX_BODY_BYTES, "the request is too large"), self._model
-            )
+            body = await request.body(MAX_BODY_BYTES, "the request is too large")
+            ask = await asyncio.to_thread(read_ask, body, self._model)
             await self._complete(ask, request, reply)
         elif door == ("POST", "/v1/images/generations"):
             await self._studio.generation(request, reply)
@@ -91,7 +92,7 @@ class AnswererApp:
         text = await asyncio.to_thread(answer, self._index, ask.turns)
         pieces = tokens(text)
         kept = pieces[: ask.max_tokens]
-        prompt = sum(len(tokens(turn.content)) for turn in ask.turns)
+        prompt = sum(len(tokens(turn.content)) for turn in ask.turns) + ask.picture_tokens
         completion = _Completion(
             head={
                 "id": f"chatcmpl-{self._started:x}-{next(self._ids)}",
@@ -179,20 +180,35 @@ def read_ask(body: bytes, model: str) -> Ask:
         raise Refused(400, "max_tokens must be a whole number above zero")
     options = document.get("stream_options")
     name = document.get("model")
+    room = MAX_PICTURES
+    turns: list[Turn] = []
+    picture_tokens = 0
+    for message in reversed(document["messages"]):  # the newest pictures are looked at first
+        turn, seen = _turn(message, room)
+        room -= len(seen)
+        picture_tokens += sum(one.tokens for one in seen)
+        turns.insert(0, turn)
     return Ask(
         model=name if isinstance(name, str) and name else model,
-        turns=[_turn(message) for message in document["messages"]],
+        turns=turns,
+        picture_tokens=picture_tokens,
         stream=document.get("stream") is True,
         with_usage=isinstance(options, dict) and options.get("include_usage") is True,
         max_tokens=min(limit, MAX_ANSWER_TOKENS),
     )
 
 
-def _turn(message: object) -> Turn:
+def _turn(message: object, room: int) -> tuple[Turn, list[Seen]]:
+    """The message, and what is seen on at most `room` of its pictures."""
     if not isinstance(message, dict) or not isinstance(message.get("role"), str):
         raise Refused(400, "every message needs a role")
     content = message.get("content")
+    seen: list[Seen] = []
     if isinstance(content, list):
+        parts = [part.get("image_url") for part in content if isinstance(part, dict)]
+        urls = [part.get("url") for part in parts if isinstance(part, dict)]
+        seen = [look(url) for url in urls[:room] if isinstance(url, str)]
         texts = [part.get("text") for part in content if isinstance(part, dict)]
         content = "\n".join(text for text in texts if isinstance(text, str))
-    return Turn(message["role"], content if isinstance(content, str) else "")
+    words = content if isinstance(content, str) else ""
+    return Turn(message["role"], words, tuple(one.sentence for one in seen)), seen

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from provider.answerer.search import Hit, Index, words
 
 NOTICE = "*I quote this project’s documentation; I write nothing of my own.*"
+PICTURES = "*I measure pictures; I recognise nothing in them.*"
 MIN_COVERAGE = 0.34
 SECOND_BEST = 0.7
 MAX_QUOTE_CHARS = 700
@@ -24,10 +25,11 @@ _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 
 @dataclass(frozen=True)
 class Turn:
-    """One message of the conversation."""
+    """One message of the conversation; `seen`: what was measured of its pictures."""
 
     role: str
     content: str
+    seen: tuple[str, ...] = ()
 
 
 def tokens(text: str) -> list[str]:
@@ -36,7 +38,13 @@ def tokens(text: str) -> list[str]:
 
 
 def answer(index: Index, turns: Sequence[Turn]) -> str:
-    """The best passages for the last question, or an honest "nothing found"."""
+    """The best passages for the last question, or an honest "nothing found"; of its pictures, what
+    can be measured.
+    """
+    shown = next((turn.seen for turn in reversed(turns) if turn.role == "user"), ())
+    if shown:
+        listed = "\n".join(f"- {sentence}" for sentence in shown)
+        return f"{PICTURES}\n\n{listed}"
     questions = [turn.content for turn in turns if turn.role == "user"]
     wanted = _question(questions)
     hits = index.search(wanted)

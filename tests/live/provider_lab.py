@@ -294,7 +294,9 @@ class Upstream:
         self.headers.append({k.decode(): v.decode() for k, v in scope["headers"]})
         self.sent = 0
         document = json.loads(body)
-        behave = getattr(self, "do_" + document["messages"][-1]["content"].split()[0])
+        content = document["messages"][-1]["content"]
+        words = content if isinstance(content, str) else content[0]["text"]
+        behave = getattr(self, "do_" + words.split()[0])
         await behave(send, bool(document.get("stream")))
 
     async def _start(self, send: Any, status: int, kind: str, **headers: str) -> None:

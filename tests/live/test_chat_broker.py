@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from PIL import Image
 
 from accounts import keys
 from accounts.models import User
 from devnet.anvil import Anvil
 from devnet.deploy import connect, deploy
-from inference import conversations, services
+from inference import attachments, conversations, services
 from inference.errors import NotReady
 from inference.hub import Hub
 from inference.models import State, Turn, Verdict
@@ -58,6 +60,11 @@ def fresh(lab: Lab, model: str) -> Iterator[Broker]:
     yield from started(Broker(lab, lab.person(), model, chain={"cache_seconds": 1}))
 
 
+@pytest.fixture
+def seeing(lab: Lab, model: str) -> Iterator[Broker]:
+    yield from started(Broker(lab, lab.person(), model, service={"takes_pictures": True}))
+
+
 def started(broker: Broker) -> Iterator[Broker]:
     broker.start()
     broker.lab.acknowledge(broker.address)
@@ -92,6 +99,15 @@ async def hub() -> AsyncIterator[Hub]:
         await own.close()
 
 
+async def ended(turn_id: int) -> Turn:
+    for _ in range(400):
+        turn: Turn = await in_db(Turn.objects.select_related("chat").get)(pk=turn_id)
+        if turn.state != State.OPEN and turn.verdict != Verdict.PENDING:
+            return turn
+        await asyncio.sleep(0.025)
+    raise AssertionError(f"{turn.state} {turn.verdict}")
+
+
 async def ask(own: Hub, user: User, broker: Broker, text: str, stop_after: float = 0) -> Turn:
     chat = await in_db(conversations.create_chat)(user, broker.address)
     opened = await in_db(services.open_turn)(chat, text, process=own.process)
@@ -100,12 +116,7 @@ async def ask(own: Hub, user: User, broker: Broker, text: str, stop_after: float
     if stop_after:
         await asyncio.sleep(stop_after)
         await own.stop(opened.turn, own.process)
-    for _ in range(400):
-        turn: Turn = await in_db(Turn.objects.select_related("chat").get)(pk=opened.turn)
-        if turn.state != State.OPEN and turn.verdict != Verdict.PENDING:
-            return turn
-        await asyncio.sleep(0.025)
-    raise AssertionError(f"{turn.state} {turn.verdict}")
+    return await ended(opened.turn)
 
 
 async def test_an_honest_broker_is_verified_and_costs_what_it_says(
@@ -160,6 +171,22 @@ async def test_a_stopped_answer_is_billed_whole_and_said_so(
         await asyncio.sleep(0.1)
     assert charged == 11 * INPUT_PRICE + 7 * OUTPUT_PRICE, "a provider bills what nobody reads"
     assert charged <= turn.fee, "what was called the most is the most"
+
+
+async def test_pictures_are_declared_sent_signed_and_paid(
+    lab: Lab, seeing: Broker, alice: Person
+) -> None:
+    user = await sync_to_async(ready)(lab, alice, seeing)
+    out = io.BytesIO()
+    Image.effect_noise((1200, 900), 80).save(out, "PNG")
+    async with hub() as own:
+        chat = await in_db(conversations.create_chat)(user, seeing.address)
+        file = await in_db(attachments.keep)(chat, out.getvalue(), "noise.png")
+        opened = await own.ask(chat, "plain question", pictures=(file.pk,))
+        turn = await ended(opened.turn)
+    assert (turn.state, turn.verdict) == ("answered", "verified")
+    assert turn.request_bytes > turn.picture_bytes > 100_000
+    assert await sync_to_async(seeing.owes)(alice) == turn.fee
 
 
 @pytest.mark.parametrize(

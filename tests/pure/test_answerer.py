@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from pathlib import Path
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from provider.answerer import compose, corpus
+from provider.answerer.app import read_ask
 from provider.answerer.compose import Turn
 from provider.answerer.search import Index, stem, words
+from provider.answerer.sight import MAX_PICTURES
 
 GUIDE = """# Guide
 
@@ -122,3 +128,31 @@ def test_a_long_quote_is_cut_at_a_sentence_and_closes_its_fence() -> None:
     index = Index([corpus.Passage("docs/a.md", "A › Ledger", fenced)])
     said = compose.answer(index, [Turn("user", "ledger facts?")])
     assert said.count("```") == 2
+
+
+def test_pictures_are_measured_and_nothing_is_made_up(project: Path) -> None:
+    def shown(kind: str, size: tuple[int, int] = (640, 480)) -> str:
+        out = io.BytesIO()
+        Image.new("RGB", size, (30, 60, 200)).save(out, kind)
+        return f"data:image/{kind.lower()};base64,{base64.b64encode(out.getvalue()).decode()}"
+
+    def ask_with(*urls: str) -> tuple[str, int]:
+        parts = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+        content = [{"type": "text", "text": "What is this?"}, *parts]
+        body = orjson.dumps({"messages": [{"role": "user", "content": content}]})
+        read = read_ask(body, "m")
+        return compose.answer(Index(corpus.load(project)), read.turns), read.picture_tokens
+
+    text, tokens = ask_with(shown("JPEG"), shown("PNG", (75, 10)))
+    assert text.startswith(compose.PICTURES) and tokens == 410 + 1
+    assert "A JPEG of 640 × 480 pixels; by area mostly blue (100 %)." in text
+    assert "A PNG of 75 × 10" in text
+    for bad, why in (
+        ("https://example.org/a.png", "fetch nothing"),
+        ("data:image/png;base64,aGVsbG8=", "cannot read"),
+        ("data:image/png;base64,***", "cannot read"),
+        (shown("PNG", (3000, 3000)), "too many for me"),
+    ):
+        text, tokens = ask_with(bad)
+        assert why in text and tokens == 0
+    assert ask_with(*[shown("PNG")] * 20)[0].count("640 × 480") == MAX_PICTURES

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from protocol.fees import Tariff, Usage
 from provider.errors import Refused
-from provider.meter import AnswerMeter, read_prompt
+from provider.meter import PICTURE_TOKENS, AnswerMeter, read_prompt
 
 TARIFF = Tariff(3, 5)
 STREAM = (
@@ -152,3 +152,18 @@ def test_hostile_bodies_are_refused_politely(raw: bytes) -> None:
     with pytest.raises(Refused) as refusal:
         read_prompt(raw, "m", "")
     assert refusal.value.status == 400
+
+
+def test_pictures_are_reserved_for_by_their_number_and_not_by_their_bytes() -> None:
+    def expected(*urls: str) -> int:
+        parts = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+        body = {"model": "m", "messages": [{"role": "user", "content": parts}]}
+        return read_prompt(json.dumps(body).encode(), "m", "").expected.prompt_tokens
+
+    plain = expected()
+    one, two = expected("data:," + "A" * 10**6), expected("data:,A", "data:,A")
+    assert plain + PICTURE_TOKENS <= one <= plain + PICTURE_TOKENS + 30
+    assert two >= plain + 2 * PICTURE_TOKENS
+    for odd in (7, [7], [{"image_url": 7}], [{"image_url": {"url": ["data:"]}}], None):
+        body = {"model": "m", "messages": [{"role": "user", "content": odd}, 7]}
+        assert read_prompt(json.dumps(body).encode(), "m", "").expected.prompt_tokens < 100
