@@ -14,7 +14,14 @@ from django.shortcuts import render
 from markdown_it import MarkdownIt
 
 #: Reading order; files not named here follow alphabetically.
-ORDER = ("getting-started", "how-money-moves", "what-is-verified", "pictures-and-speech", "api")
+ORDER = (
+    "getting-started",
+    "how-money-moves",
+    "what-is-verified",
+    "pictures-and-speech",
+    "fine-tuning",
+    "api",
+)
 CHANGELOG = "changelog"
 
 
