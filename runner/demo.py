@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import secrets
 import shutil
@@ -21,6 +20,7 @@ from devnet import accounts, history, owner
 from devnet.anvil import DEVNET_ARGS, Anvil, AnvilError
 from devnet.deploy import Deployment, connect, deploy
 from provider.smallmodel import MODEL_NAME, model_hash
+from runner import past
 from runner.processes import Child, free_port
 from runner.serve import PASSED_ON, site_processes, stopped
 from runner.tree import DATA, ROOT, Stop, Tree
@@ -75,7 +75,6 @@ OFFERS = (
 TUNER = len(OFFERS) + 1
 TUNING_PRICE, RESULT_FEE = 500_000_000_000, 10**16
 OUTAGE_SECONDS = 60
-HISTORY_DAYS, HISTORY_SERVICES = 90, 500
 PROBE_SECONDS = 20
 #: Chat models that the seeded history leaves alone: of these nobody expects an answer.
 LEFT_OUT = [offer.model for offer in OFFERS if offer.outages or offer.tuned]
@@ -107,18 +106,7 @@ def demo(arguments: Sequence[str]) -> int:
     `--history [N]`: on a chain that is 90 days old, with N (500) services of example.
     """
     tree = Tree(DATA / "demo")
-    options = argparse.ArgumentParser(prog="./run demo", description="The whole system here.")
-    options.add_argument(
-        "--history",
-        type=int,
-        nargs="?",
-        const=HISTORY_SERVICES,
-        default=0,
-        metavar="N",
-        help=f"a chain of {HISTORY_DAYS} days with N more services ({HISTORY_SERVICES}), and "
-        "example measurements, marked as such; takes minutes",
-    )
-    services = options.parse_args(arguments).history
+    services = past.services_wanted(arguments)
     chain: Anvil | None = None
     lock: TextIO | None = None
     try:
@@ -146,8 +134,8 @@ def start(tree: Tree, history_services: int = 0) -> Anvil:
     port = free_port(int(tree.env.get("PORT") or SITE_PORT))
     site = f"http://127.0.0.1:{port}"
     demo_environment(tree, site)
-    past = history.args(HISTORY_DAYS) if history_services else DEVNET_ARGS
-    chain = Anvil(port=free_port(CHAIN_PORT), args=past).start()
+    clock = history.args(past.DAYS) if history_services else DEVNET_ARGS
+    chain = Anvil(port=free_port(CHAIN_PORT), args=clock).start()
     try:
         tree.env["CHAIN_RPC_URLS"] = chain.url
         tree.start_stores(durable=False)
@@ -158,10 +146,11 @@ def start(tree: Tree, history_services: int = 0) -> Anvil:
         if history_services:
             made = history.make(connect(chain.url, deployment), history_services)
             tree.say(f"{made.services} services of example, {made.transactions} transactions")
+            tree.finished(migration, "preparing the database")
+            past.pretend_measurements(tree)
         fleet = start_providers(tree, chain.url, deployment)
-        tree.finished(migration, "preparing the database")
-        if history_services:
-            pretend_measurements(tree)
+        if not history_services:
+            tree.finished(migration, "preparing the database")
         tree.until(lambda: said(fleet.log, "attestation READY"), "the attestation services")
         site_processes(tree, port)
         logs = [tree.data / "logs" / f"provider-{n}.log" for n in range(1, TUNER + 1)]
@@ -194,19 +183,6 @@ def start(tree: Tree, history_services: int = 0) -> Anvil:
         raise
     greet(tree, chain, site)
     return chain
-
-
-def pretend_measurements(tree: Tree) -> None:
-    """Before anything probes: what nobody can measure, because nobody is there."""
-    for name, command in (
-        ("follow-once", ("follow", "--once")),
-        ("pretend", ("seed_demo", "--history")),
-    ):
-        child = tree.python(name, "manage.py", *command)
-        tree.ended(child, name, seconds=900)
-        if child.code:
-            raise Stop(f"{name} failed:\n{child.tail()}")
-    tree.say("history indexed, example measurements made")
 
 
 def demo_environment(tree: Tree, site: str) -> None:
