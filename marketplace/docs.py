@@ -18,6 +18,7 @@ ORDER = (
     "getting-started",
     "how-money-moves",
     "what-is-verified",
+    "chat",
     "pictures-and-speech",
     "fine-tuning",
     "api",

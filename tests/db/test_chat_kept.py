@@ -5,8 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
+import subprocess
+import sys
 import zlib
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -24,6 +28,7 @@ from inference import answers, conversations, seals, services
 from inference.models import Chat, State, Turn
 from inference.relay import Record
 from tests import factories
+from tests.conftest import ROOT
 from tests.db.chat_world import in_db, stage, world
 from tests.live.chat_upstream import Asked, Reply
 
@@ -201,6 +206,16 @@ async def polite(reply: Reply, asked: Asked) -> None:
     await reply.signed_end(answer_id, asked)
 
 
+def printed(exported: bytes, folder: Path) -> str:
+    """What the program of the documentation says about a file."""
+    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/chat.md").read_text(), re.S)
+    file = folder / "chat.json"
+    file.write_bytes(exported)
+    return subprocess.run(
+        [sys.executable, "-c", program, str(file)], capture_output=True, text=True, check=True
+    ).stdout
+
+
 def unpacked(turns: list[dict[str, Any]]) -> list[tuple[bytes, bytes]]:
     """By the rule that the file itself states."""
     made, before = [], b""
@@ -213,7 +228,7 @@ def unpacked(turns: list[dict[str, Any]]) -> list[tuple[bytes, bytes]]:
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_an_export_proves_itself_without_us_however_long() -> None:
+async def test_an_export_proves_itself_without_us_however_long(tmp_path: Path) -> None:
     async with stage(polite) as s:
         for number in range(6):
             turn = await s.ended(await s.ask(f"What is a ledger? {SECRET} {number}"))

@@ -83,7 +83,7 @@ class Browser:
     reconnected: int = 0
 
     async def run(self) -> None:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 240 + 3 * TURNS
         at = self.number
         while time.monotonic() < deadline:
             port = self.ports[at % 2]
