@@ -4,12 +4,14 @@ them, who is signed in.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import datetime
 from urllib.parse import urlencode
 
 from django.utils import timezone
 
 from accounts import keys_lasting, pages_keys, sessions, tokens
-from accounts.models import User
+from accounts.models import AccessToken, User
 from ledger import selectors as ledger
 from ledger.records import Position
 from protocol import keys as wire
@@ -60,9 +62,14 @@ def page(user: User, session_key: str | None) -> pages_keys.KeysPage:
                 tokens.state(token, now),
                 token.previous_until is not None and token.previous_until > now,
             )
-            for token in user.access_tokens.order_by("-created_at")[:_SHOWN]
+            for token in _living_first(user.access_tokens.order_by("-created_at")[:_SHOWN], now)
         ),
     )
+
+
+def _living_first(rows: Iterable[AccessToken], now: datetime) -> list[AccessToken]:
+    """The same tokens, those that have ended behind the others."""
+    return sorted(rows, key=lambda row: tokens.state(row, now) in ("expired", "revoked"))
 
 
 def _revoke(position: Position | None, slot: int) -> str:

@@ -50,8 +50,8 @@ async def _body(receive: Receive) -> bytes:
 
 async def upstream(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     """A chat server: `n=1000 rate=20 of=50 run=3` in the last message are tokens, tokens a second
-    (0: as fast as it can), and how many requests of one run it waits for before it begins. Signs
-    nothing.
+    (0: as fast as it can), and how many requests of one run it waits for after the first token.
+    Signs nothing.
     """
     if scope["type"] != "http":
         return
@@ -62,9 +62,10 @@ async def upstream(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         return
     count, rate, crowd, run = (int(x) for x in found[-1])
     await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-    await _together(run, crowd)
     started = time.perf_counter()
     for i in range(count):
+        if i == 1 and crowd > 1:
+            await _together(run, crowd)
         if rate:
             wait = started + i / rate - time.perf_counter()
             if wait > 0:

@@ -24,6 +24,7 @@ class Stream:
 
     asked: float = 0.0
     first: float = 0.0
+    second: float = 0.0
     last: float = 0.0
     tokens: int = 0
     head: bytes = b""
@@ -36,6 +37,8 @@ class Stream:
             self.last = time.perf_counter()
             self.first = self.first or self.last
             self.tokens += found
+            if self.tokens > 1 and not self.second:
+                self.second = self.last
 
 
 def _http(plan: dict[str, Any], request: dict[str, Any]) -> bytes:
@@ -124,10 +127,10 @@ async def run(plan: dict[str, Any]) -> dict[str, Any]:
     waits = sorted((s.first - s.asked) * 1000 for s in streams)
     tokens = sum(s.tokens for s in streams)
     span = max(s.last for s in streams) - min(s.asked for s in streams)
-    steady = max(s.last for s in streams) - min(s.first for s in streams)
+    steady = max(s.last for s in streams) - min(s.second for s in streams)
     return {
         "tokens_a_second": tokens / span,
-        "steady": tokens / steady if steady else 0.0,
+        "steady": (tokens - len(streams)) / steady if steady else 0.0,
         "p50": waits[len(waits) // 2],
         "p95": waits[int(len(waits) * 0.95)],
         "cpu": time.process_time() - cpu,

@@ -1,8 +1,8 @@
 """Streaming: what our websocket and our relay add to a provider's stream, beside a bare ASGI path
 that parses and hashes, the provider itself, and LiteLLM's proxy; same run, same upstream.
 
-Tokens a second are counted from the first token of a run to its last, with an upstream that begins
-once all streams are open and sends as fast as it can. Beside it stands the processor time that the
+Tokens a second are counted from the moment when all streams of a run are open to its last token,
+with an upstream that then sends as fast as it can. Beside it stands the processor time that the
 path's own process spent on a token, which hardly depends on what else the machine does. The time
 to the first token is measured with requests one after another, and with 200 streams of 20 tokens a
 second of which 20 begin every second. Each path runs in one process; the load has its own.
@@ -33,6 +33,7 @@ from runner.processes import free_port
 ROOT = Path(__file__).resolve().parent.parent
 LITELLM = ROOT / ".data" / "bench-litellm"
 PACKAGE = "litellm[proxy]==1.106.2"
+PARTS = ("speed", "waits", "memory")
 STREAMS = (1, 50, 200)
 #: Long answers, so that opening and ending them counts little; that is measured apart.
 TOKENS = {1: 30_000, 50: 8_000, 200: 4_000}
@@ -59,14 +60,14 @@ def streaming(arguments: Sequence[str]) -> list[Result]:
     parser = argparse.ArgumentParser(prog="./run bench streaming")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each measurement")
     parser.add_argument("--without-litellm", action="store_true")
-    parser.add_argument("--only-speed", action="store_true")
+    parser.add_argument("--part", choices=PARTS, action="append", help="measure this only")
     options = parser.parse_args(arguments)
     with ExitStack() as stack:
         paths, site = _paths(stack, litellm=not options.without_litellm)
-        results = _speeds(paths, options.repeats)
-        if not options.only_speed:
-            results += _waits(paths, options.repeats)
-            results += _stalled(paths, site)
+        wanted = options.part or PARTS
+        results = _speeds(paths, options.repeats) if "speed" in wanted else []
+        results += _waits(paths, options.repeats) if "waits" in wanted else []
+        results += _stalled(paths, site) if "memory" in wanted else []
     return results
 
 
@@ -190,7 +191,7 @@ _runs = itertools.count(1)
 def _load(
     path: Path_, count: int, tokens: int, rate: int = 0, *, together: bool = False, **plan: Any
 ) -> dict[str, float]:
-    """One run of the load; `together`: no token comes before all streams are open."""
+    """One run of the load; `together`: one token each comes before all streams are open."""
     text = f"n={tokens} rate={rate} of={count if together else 1} run={next(_runs)}"
     given = {
         "kind": path.kind,

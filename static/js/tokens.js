@@ -35,7 +35,7 @@ async function secretOf(path, body, note) {
 form?.addEventListener('submit', async (event) => {
   event.preventDefault();
   const body = wanted();
-  if (!body.label) { line.textContent = 'Give the token a name first.'; form.elements.label.focus(); return; }
+  if (!body.label) { line.textContent = 'Say what it is for first.'; form.elements.label.focus(); return; }
   if (!body.scopes.length) { line.textContent = 'Choose what it may do.'; form.elements.scopes[0].focus(); return; }
   const button = form.querySelector('[type="submit"]');
   button.disabled = true;

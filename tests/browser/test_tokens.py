@@ -1,0 +1,64 @@
+"""A personal token in a browser: made, shown once, used, its secret replaced, revoked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import requests
+from playwright.sync_api import Page, expect
+
+from tests.browser.pagecheck import inaccessible, sound
+from tests.browser.wallet import Wallet, sign_in
+
+
+def models(url: str, secret: str) -> int:
+    header = {"Authorization": f"Bearer {secret}"}
+    return requests.get(f"{url}/v1/models", headers=header, timeout=20).status_code
+
+
+def test_a_token_is_shown_once_replaced_and_revoked(
+    asgi_server: str,
+    wallet: Wallet,
+    page: Page,
+    errors: list[str],
+    monkeypatch: Any,
+) -> None:
+    # what the relay knows of a token is a moment old; here no time passes between two clicks
+    monkeypatch.setattr("inference.openai.choose.CACHED_SECONDS", 0)
+    page.emulate_media(reduced_motion="reduce")
+    sign_in(page, asgi_server)
+    page.goto(f"{asgi_server}/account/keys")
+    form = page.locator("[data-token-form]")
+    page.get_by_test_id("token-new").click()
+    expect(form.get_by_role("status")).to_have_text("Say what it is for first.")
+    form.get_by_label("What it is for").fill("report script")
+    form.get_by_label("ask models (inference)").uncheck()
+    page.get_by_test_id("token-new").click()
+    expect(form.get_by_role("status")).to_have_text("Choose what it may do.")
+    form.get_by_label("ask models (inference)").check()
+    form.get_by_label("Spend limit, 0G").fill("1,5")
+    page.get_by_test_id("token-new").click()
+    expect(form.get_by_role("status")).to_contain_text("with a point")
+    form.get_by_label("Spend limit, 0G").fill("1.5")
+    page.get_by_test_id("token-new").press("Enter")
+    dialog = page.get_by_role("dialog", name="Your token")
+    secret = page.get_by_test_id("token-secret").inner_text()
+    assert secret.startswith("zgm_") and inaccessible(page) == []
+    page.keyboard.press("Escape")  # must not lose it
+    expect(dialog).to_be_visible()
+    page.get_by_test_id("token-stored").click()
+    row = page.get_by_test_id("token-row")
+    expect(row).to_have_attribute("data-state", "active")
+    expect(row).to_contain_text("report script")
+    assert secret not in page.content() and models(asgi_server, secret) == 200
+    sound(page, f"{asgi_server}/account/keys")
+
+    row.get_by_role("button", name="New secret").click()
+    newer = page.get_by_test_id("token-secret").inner_text()
+    page.get_by_test_id("token-stored").click()
+    expect(row).to_contain_text("old secret until")
+    assert newer != secret
+    assert models(asgi_server, secret) == models(asgi_server, newer) == 200
+    page.get_by_test_id("token-revoke").click()
+    expect(row).to_have_attribute("data-state", "revoked")
+    assert models(asgi_server, secret) == models(asgi_server, newer) == 401
