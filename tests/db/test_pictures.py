@@ -114,8 +114,11 @@ async def test_a_job_outlives_the_process_and_is_paid_once() -> None:
         try:
             assert (await s.ended(opened.turn)).verdict == "verified"
             # the same form sent again is the same request
-            again = await studio.draw(second, s.ask(key=key), pictures.Wish("x"), None)
+            same = pictures.Wish("a harbour")
+            again = await studio.draw(second, s.ask(key=key), same, None)
             assert (again.turn, again.call) == (opened.turn, None)
+            with pytest.raises(BadPrompt, match="with other words"):
+                await studio.draw(second, s.ask(key=key), pictures.Wish("else"), None)
         finally:
             await second.close()
     assert sum(asked.method == "POST" for asked in s.upstream.asked) == 1
@@ -211,6 +214,14 @@ async def test_refusals_are_told_apart(status: int, text: str, kind: str, fee: s
         turn = await s.ended((await s.draw()).turn)
     assert (turn.failure, turn.fee_kind, turn.retry_after) == (kind, fee, 9)
     assert len([x for x in s.upstream.asked if x.method == "POST"]) == 1
+    # another service is offered with its price, and nothing goes there by itself
+    other = {"service_type": "text-to-image", "output_price": 7 * 10**15, "model": "other-painter"}
+    await in_db(factories.service)(factories.CHARLIE, url="https://other.example", **other)
+    client = AsyncClient()
+    await client.aforce_login(s.alice)
+    page = (await client.get("/playground/images")).content.decode()
+    assert "Ask other-painter at" in page and "0.007 0G" in page
+    assert f"provider={factories.CHARLIE}" in page
 
 
 async def test_a_failed_job_is_told_and_a_lost_one_too() -> None:
