@@ -1,4 +1,4 @@
-"""A verdict as a small SVG for other people's pages. Pure: words in, markup out.
+"""A verdict or an uptime as a small SVG for other people's pages. Pure: words in, markup out.
 
 It stands alone: no script, no style sheet, no font of ours; every word is escaped. Colours are the
 tokens' as sRGB, dark enough for white text (4.5:1).
@@ -25,6 +25,16 @@ def svg(overall: str, checked_at: dt.datetime | None) -> str:
     if checked_at is not None:
         text += f" · {checked_at.astimezone(dt.UTC):%d %b %H:%M} UTC"
     return draw(LABEL, text, said.tone)
+
+
+def uptime(share: int | None, days: int, checked_at: dt.datetime | None, example: bool) -> str:
+    """The badge of a measured uptime, `share` in 1/10000; None where nothing was measured."""
+    if share is None or checked_at is None:
+        return draw(LABEL, "Uptime not measured", "")
+    tone = "ok" if share >= 9_900 else "warn" if share >= 9_500 else "bad"
+    text = f"Up {share // 100}.{share % 100:02d} % of {days} d"
+    text += f" · {checked_at.astimezone(dt.UTC):%d %b %H:%M} UTC"
+    return draw(LABEL, f"{text} (example data)" if example else text, tone)
 
 
 def draw(label: str, text: str, tone: str) -> str:

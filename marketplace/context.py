@@ -56,6 +56,7 @@ def site(request: HttpRequest) -> dict[str, Any]:
     theme = request.COOKIES.get("theme", "")
     return {
         "network": settings.NETWORK,
+        "site_url": settings.SITE_URL,
         "request_id": getattr(request, "request_id", ""),
         "freshness": fresh,
         "banner": freshness.banner(fresh) or drift_banner(request),

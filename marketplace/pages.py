@@ -11,10 +11,10 @@ from ledger import records, statistics
 from marketplace import formats, links
 from marketplace.changes import ChangeRow
 from marketplace.findings import FindingRow
+from marketplace.moves import moved
 from marketplace.parts import (
     Fact,
     Link,
-    Pager,
     ServiceRow,
     kind_label,
     listed_prices,
@@ -71,7 +71,8 @@ _TRY = {
 
 @dataclass(frozen=True)
 class ServiceHead:
-    """What all tabs of a service share. `try_path` is empty where the playground cannot ask it."""
+    """What all tabs of a service share. `try_path` is empty where the playground cannot ask it;
+    `warning` is set where the endpoint moved after the owner's last acknowledgement."""
 
     listing: records.Listing
     title: str
@@ -86,6 +87,8 @@ class ServiceHead:
     try_icon: str
     tabs: tuple[Link, ...]
     summary: str
+    warning: str
+    warning_tone: str
 
 
 def service_head(
@@ -93,11 +96,12 @@ def service_head(
     tab: str,
     standing: StandingView | None = None,
 ) -> ServiceHead:
-    """The head with verdict, health and payers as they are now (3 queries, 2 with `standing`)."""
+    """The head with verdict, health and payers as they are now (4 queries, 3 with `standing`)."""
     key = ServiceKey.of(listing)
     known, health = standing or standing_of(key), health_of([key])[key]
     path, label, icon = _TRY.get(listing.service_type, ("", "", ""))
     can_try = path and not listing.removed and links.exists(path)
+    move = moved([listing]).get((listing.serving, listing.provider))
     return ServiceHead(
         listing=listing,
         title=service_title(listing),
@@ -112,6 +116,8 @@ def service_head(
         try_icon=icon,
         tabs=tuple(Link(label, service_path(listing, slug), slug == tab) for slug, label in TABS),
         summary=_sentence(listing, known, health, payers_30d(listing.provider, listing.serving)),
+        warning=move.said(known) if move else "",
+        warning_tone="" if move and move.attested(known) else "bad",
     )
 
 
@@ -139,8 +145,7 @@ def _sentence(
 @dataclass(frozen=True)
 class OverviewPage:
     """`card`: what the provider declares about its model, empty where it says nothing; `refusals`:
-    why items were refused. `warning` is set where the endpoint moved after the owner's last
-    acknowledgement."""
+    why items were refused."""
 
     service: ServiceHead
     offer: Offer
@@ -155,7 +160,6 @@ class OverviewPage:
     refusals: tuple[tuple[str, int], ...]
     verdicts: Verdicts
     paths: RecordPaths
-    warning: str
     mine: Mine | None
     signed_in: bool
     funds_path: str
@@ -185,13 +189,6 @@ class RecordPaths:
             days=asked.path(at, by="day", window="90d"),
             verification=service_path(listing, "verification"),
         )
-
-
-@dataclass(frozen=True)
-class ChangesTab:
-    service: ServiceHead
-    rows: tuple[ChangeRow, ...]
-    pager: Pager
 
 
 @dataclass(frozen=True)
@@ -237,13 +234,6 @@ class RawTab:
 
 
 # --- the network and errors ----------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ChangesPage:
-    rows: tuple[ChangeRow, ...]
-    pager: Pager
-    kinds: tuple[Link, ...]
 
 
 @dataclass(frozen=True)

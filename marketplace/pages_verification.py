@@ -6,6 +6,7 @@ import datetime as dt
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from html import escape
 
 from django.utils import timezone
 
@@ -104,6 +105,35 @@ def rank(overall: str) -> int:
 
 
 @dataclass(frozen=True)
+class Badge:
+    """A picture of a provider's state, and how others embed it."""
+
+    label: str
+    path: str
+    markdown: str
+    html: str
+
+
+def badges(site: str, provider: str, page: str) -> tuple[Badge, ...]:
+    """The verdict and the uptime; `site` and `page` are where links lead."""
+    named = (("Present verdict", ""), ("Present uptime", "?show=uptime"))
+    found = []
+    for label, query in named:
+        path = f"/badge/{provider}.svg{query}"
+        alt = f"0G Market: {label.lower()}"
+        found.append(
+            Badge(
+                label,
+                path,
+                f"[![{alt}]({site}{path})]({site}{page})",
+                f'<a href="{escape(site + page)}"><img src="{escape(site + path)}" alt="{alt}" '
+                'height="20"></a>',
+            )
+        )
+    return tuple(found)
+
+
+@dataclass(frozen=True)
 class VerificationTab:
     """`path`: where a check is asked for; `problem`: why it was not queued."""
 
@@ -114,8 +144,7 @@ class VerificationTab:
     pager: Pager
     path: str
     poll: str
-    badge: str
-    badge_link: str
+    badges: tuple[Badge, ...]
     progress: str
     problem: str
 

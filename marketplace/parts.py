@@ -14,6 +14,7 @@ from typing import TypeVar
 from attestation.selectors import ServiceKey, StandingView, standings
 from ledger import records
 from marketplace import formats, links, tariffs
+from marketplace.moves import Move, moved
 from probes.selectors import UNKNOWN as NOT_MEASURED
 from probes.selectors import HealthView, health_of
 
@@ -167,7 +168,8 @@ class ServiceRow:
     """A service in a list; `id` names it in `/compare` and `/watch`. `verdict` is a word of
     interfaces.md; `silent`: its provider does not answer now; `routed`: a third party runs the
     model, whatever the broker's verdict; `gpu_unseen`: the verdict says nothing about a GPU.
-    `cost`: neuron a month for the asked workload. `labels`: ranks with their rules."""
+    `cost`: neuron a month for the asked workload. `labels`: ranks with their rules. `moved`: its
+    endpoint is another than the one that was acknowledged, and nobody looked at it since."""
 
     listing: records.Listing
     id: str
@@ -185,6 +187,7 @@ class ServiceRow:
     cost: int | None = None
     watched: bool = False
     labels: tuple[Label, ...] = ()
+    moved: bool = False
 
     @property
     def input(self) -> formats.Price | None:
@@ -202,6 +205,7 @@ class ServiceRow:
         health: HealthView = NOT_MEASURED,
         cost: int | None = None,
         watched: bool = False,
+        move: Move | None = None,
     ) -> ServiceRow:
         return cls(
             listing=listing,
@@ -219,6 +223,7 @@ class ServiceRow:
             health=health,
             cost=cost,
             watched=watched,
+            moved=move is not None and not move.attested(standing),
         )
 
 
@@ -280,11 +285,11 @@ def rows(
     mine: frozenset[tuple[str, str]] = frozenset(),
     cost: Callable[[records.Listing], int | None] = lambda listing: None,
 ) -> tuple[ServiceRow, ...]:
-    """Rows with what is known about each service's evidence and health (2 queries); `mine` are
-    the watched listings by serving contract and provider."""
+    """Rows with what is known about each service's evidence, health and moves (3 queries); `mine`
+    are the watched listings by serving contract and provider."""
     listed = tuple(listings)
     keys = [ServiceKey.of(listing) for listing in listed]
-    known, measured = standings(keys), health_of(keys)
+    known, measured, moves = standings(keys), health_of(keys), moved(listed)
     return tuple(
         ServiceRow.of(
             listing,
@@ -292,6 +297,7 @@ def rows(
             measured[key],
             cost(listing),
             (listing.serving, listing.provider) in mine,
+            moves.get((listing.serving, listing.provider)),
         )
         for listing, key in zip(listed, keys, strict=True)
     )

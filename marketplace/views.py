@@ -10,11 +10,7 @@ from django.utils.cache import patch_vary_headers
 from django.views.decorators.http import require_safe
 
 from ledger import selectors
-from ledger.records import ChangeEntry
-from marketplace import links, pages, parts, specimens
-from marketplace.changes import ChangeRow
-from marketplace.filters import page_number
-from marketplace.selectors import service_types
+from marketplace import specimens
 
 
 def partial(request: HttpRequest, template: str, page: Any, part: str) -> HttpResponse:
@@ -27,24 +23,6 @@ def partial(request: HttpRequest, template: str, page: Any, part: str) -> HttpRe
     response = render(request, f"{template}#{part}" if wanted else template, {"page": page})
     patch_vary_headers(response, ["HX-Request"])
     return response
-
-
-@require_safe
-def search(request: HttpRequest) -> HttpResponse:
-    """An address leads to its page, anything else to the filtered catalogue; nothing to a field
-    for it, which small screens have no room for in their header."""
-    text = request.GET.get("q", "").strip()
-    if not text:
-        return render(request, "marketplace/search.html")
-    address = selectors.address_of(text)
-    if address is None:
-        return HttpResponseRedirect(links.with_query("/", q=text[:200]))
-    listed = selectors.services_of(address, include_removed=True)
-    return HttpResponseRedirect(
-        links.provider_path(address)
-        if listed
-        else links.account_path(address) or links.provider_path(address)
-    )
 
 
 @require_safe
@@ -67,37 +45,6 @@ def canonical(request: HttpRequest, address: str) -> str | HttpResponse:
     if spelled != address:
         return HttpResponseRedirect(request.get_full_path().replace(address, spelled, 1))
     return spelled
-
-
-def change_rows(entries: tuple[ChangeEntry, ...], *, alone: bool) -> tuple[ChangeRow, ...]:
-    types = service_types({entry.provider for entry in entries})
-    return tuple(
-        ChangeRow.of(entry, types.get((entry.provider, entry.service_name), ""), alone=alone)
-        for entry in entries
-    )
-
-
-@require_safe
-def changes(request: HttpRequest) -> HttpResponse:
-    kind = request.GET.get("kind", "")
-    kind = kind if kind in selectors.KINDS else ""
-    found = selectors.changes(kind=kind, page=page_number(request.GET.get("page", "")))
-    page = pages.ChangesPage(
-        rows=change_rows(found.items, alone=False),
-        pager=parts.pager(
-            found, "changes", lambda number: links.with_query("/changes", kind=kind, page=number)
-        ),
-        kinds=(
-            parts.Link("All", "/changes", not kind),
-            *(
-                parts.Link(
-                    parts.kind_label(one), links.with_query("/changes", kind=one), one == kind
-                )
-                for one in selectors.KINDS
-            ),
-        ),
-    )
-    return render(request, "marketplace/changes.html", {"page": page})
 
 
 @require_safe

@@ -14,7 +14,8 @@ from marketplace.catalogue import catalogue_page, model_page, models_page
 from marketplace.context import head_of
 from marketplace.filters import Filters, page_number
 from marketplace.memo import at_listing
-from marketplace.views import canonical, change_rows, partial
+from marketplace.pages_changes import change_rows
+from marketplace.views import canonical, partial
 
 
 @require_safe

@@ -25,9 +25,7 @@ from marketplace import (
     samples,
     settled,
 )
-from marketplace.changes import ChangeRow
 from marketplace.context import head_of
-from marketplace.filters import page_number
 from marketplace.selectors import latest_changes
 from marketplace.selectors import reputation as totals_of
 from marketplace.settlements import Asked
@@ -75,7 +73,7 @@ def overview(request: HttpRequest, kind: str, address: str) -> HttpResponse:
         findings=tuple(
             row
             for row in findings.open_rows(listing.provider)
-            if row.kind != "url_changed_unacknowledged"  # `warning` says it with its blocks
+            if row.kind != "url_changed_unacknowledged"  # the head says it with its blocks
         ),
         totals=record,
         paid_share=formats.percentage(record.settled, record.settled + record.unsettled),
@@ -86,7 +84,6 @@ def overview(request: HttpRequest, kind: str, address: str) -> HttpResponse:
         ),
         verdicts=reputation.verdicts(key),
         paths=pages.RecordPaths.of(listing),
-        warning=moved_without_consent(listing, latest),
         mine=held,
         signed_in=user is not None,
         funds_path=links.with_query("/account", provider=listing.provider)
@@ -127,21 +124,6 @@ def facts(
         known = held.known if held is not None else None
         you = parts.Fact("You", *signers.said(known), known.at if known else None)
     return (owner, you, parts.check_fact(standing))
-
-
-def moved_without_consent(listing: Listing, latest: dict[str, ChangeEntry]) -> str:
-    """A new URL does not reset the owner's acknowledgement (contracts.md 7): say so until it is
-    renewed."""
-    moved, agreed = latest.get("url"), latest.get("acknowledged")
-    if not listing.tee_signer_acknowledged or moved is None or agreed is None:
-        return ""
-    if (moved.block, moved.log_index or 0) <= (agreed.block, agreed.log_index or 0):
-        return ""
-    return (
-        f"The endpoint changed at block {moved.block:,}, after the owner's last "
-        f"acknowledgement (block"
-        f" {agreed.block:,}). The acknowledgement was for the earlier endpoint."
-    )
 
 
 def price_notes(listing: Listing) -> tuple[str, ...]:
@@ -199,22 +181,6 @@ def declared(listing: Listing) -> tuple[tuple[str, str], ...]:
 
 
 @require_safe
-def changes(request: HttpRequest, kind: str, address: str) -> HttpResponse:
-    listing = listing_of(request, kind, address)
-    if isinstance(listing, HttpResponse):
-        return listing
-    found = selectors.timeline(
-        listing.provider, listing.serving, page=page_number(request.GET.get("page", ""))
-    )
-    page = pages.ChangesTab(
-        service=pages.service_head(listing, "changes"),
-        rows=tuple(ChangeRow.of(entry, listing.service_type, alone=True) for entry in found.items),
-        pager=parts.pager(found, "changes", lambda number: tab_page(listing, "changes", number)),
-    )
-    return show(request, "changes", page)
-
-
-@require_safe
 def settlements(request: HttpRequest, kind: str, address: str) -> HttpResponse:
     listing = listing_of(request, kind, address)
     if isinstance(listing, HttpResponse):
@@ -226,11 +192,6 @@ def settlements(request: HttpRequest, kind: str, address: str) -> HttpResponse:
         table=settled.table(asked, at),
     )
     return show(request, "settlements", page)
-
-
-def tab_page(listing: Listing, tab: str, number: int) -> str:
-    path = parts.service_path(listing, tab)
-    return f"{path}{'&' if '?' in path else '?'}page={number}"
 
 
 @require_safe

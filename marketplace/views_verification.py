@@ -10,6 +10,7 @@ from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.utils import timezone
+from django.utils.cache import get_conditional_response
 from django.views.decorators.http import require_http_methods, require_safe
 
 from attestation import selectors, services
@@ -24,6 +25,7 @@ from marketplace import pages_verification as shown
 from marketplace.filters import page_number
 from marketplace.views import canonical, partial
 from marketplace.views_service import listing_of
+from probes.selectors import health_of
 
 SHOWN_HISTORY = 6
 #: How long others may keep a badge.
@@ -107,8 +109,7 @@ def _tab(request: HttpRequest, listing: Listing, problem: str = "") -> shown.Ver
         pager=parts.pager(found, "checks", lambda page: _path(listing, page=page)),
         path=parts.service_path(listing, "verification"),
         poll=_path(listing, asked=since) if since else parts.service_path(listing, "verification"),
-        badge=f"{settings.SITE_URL}/badge/{listing.provider}.svg",
-        badge_link=settings.SITE_URL + parts.service_path(listing),
+        badges=shown.badges(settings.SITE_URL, listing.provider, parts.service_path(listing)),
         progress=shown.progress(standing, since, running=services.is_running(key)),
         problem=problem,
     )
@@ -116,19 +117,36 @@ def _tab(request: HttpRequest, listing: Listing, problem: str = "") -> shown.Ver
 
 @require_safe
 def badge(request: HttpRequest, address: str) -> HttpResponse:
-    """A provider's present verdict as a picture: the worst word of its services (3 queries)."""
+    """A provider as a picture: the worst word of its services, or with `?show=uptime` the lowest
+    uptime of 7 days (3 queries)."""
     spelled = canonical(request, address)
     if isinstance(spelled, HttpResponse):
         return spelled
     keys = [ServiceKey.of(listing) for listing in ledger.services_of(spelled)]
-    known = selectors.standings(keys).values()
-    if known:
+    if not keys:
+        body, status = badges.draw(badges.LABEL, "Not listed", ""), 404
+    elif request.GET.get("show") == "uptime":
+        body, status = _uptime_badge(keys), 200
+    else:
+        known = selectors.standings(keys).values()
         worst = min(known, key=lambda view: shown.rank(view.overall))
         body, status = badges.svg(worst.overall, worst.checked_at), 200
-    else:
-        body, status = badges.draw(badges.LABEL, "Not listed", ""), 404
     response = HttpResponse(body, content_type="image/svg+xml", status=status)
     response["Cache-Control"] = f"public, max-age={BADGE_SECONDS}"
     response["ETag"] = f'"{hashlib.sha256(body.encode()).hexdigest()[:20]}"'
     response["Content-Security-Policy"] = "default-src 'none'"
-    return response
+    found = get_conditional_response(request, etag=response["ETag"], response=response)
+    return found if found is not None and status == 200 else response
+
+
+def _uptime_badge(keys: list[ServiceKey]) -> str:
+    """Of the services that were measured, the one that was reachable least."""
+    measured = [
+        (found.share, view)
+        for view in health_of(keys).values()
+        if (found := (view.uptime or {}).get("7d")) is not None
+    ]
+    share, view = min(measured, key=lambda one: one[0], default=(None, None))
+    if view is None:
+        return badges.uptime(None, 7, None, False)
+    return badges.uptime(share, 7, view.checked_at, view.example)

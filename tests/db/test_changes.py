@@ -20,6 +20,7 @@ from ledger import selectors
 from ledger.models import ServiceChange
 from marketplace import moves
 from tests import factories
+from tests.db import report_world
 from tests.factories import BOB, PETRA, address
 
 pytestmark = pytest.mark.django_db
@@ -138,3 +139,21 @@ def test_an_endpoint_that_moved_is_told_until_somebody_looked_at_it(client: Clie
     factories.change(PETRA, change="acknowledged", before=None, after={}, block=7)
     assert moves.moved(row for row in listed if row) == {}
     assert ServiceChange.objects.count() == 6
+
+
+def test_a_moved_endpoint_is_on_every_tab_and_in_lists(client: Client) -> None:
+    factories.market(0)
+    factories.service(PETRA)
+    factories.change(PETRA, change="acknowledged", before=None, after={}, block=5)
+    factories.change(PETRA, change="url", before={"url": "a"}, after={"url": "b"}, block=6)
+    base = f"/services/inference/{PETRA}"
+    tabs = [base, *(f"{base}/{tab}" for tab in ("verification", "changes", "use", "raw"))]
+    for tab in tabs:
+        text = client.get(tab).content.decode()
+        assert "The endpoint changed at block 6" in text and "send nothing private" in text, tab
+    assert "endpoint moved" in client.get("/").content.decode()
+    ServiceChange.objects.update(at=timezone.now() - dt.timedelta(hours=2))
+    report_world.development()
+    text = client.get(base).content.decode()
+    assert "We have verified the evidence of the new endpoint since" in text
+    assert "endpoint moved" not in client.get("/").content.decode()

@@ -3,6 +3,7 @@ in."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import time
 from html.parser import HTMLParser
@@ -13,6 +14,7 @@ from django.test import Client
 
 from accounts.models import User
 from ledger.models import Service
+from marketplace import limits
 from tests import factories
 from tests.factories import ALICE, BOB, PETRA
 
@@ -95,7 +97,8 @@ def crawl(client: Client) -> tuple[set[str], list[str]]:
                 wrong.append(f"{link} on {address}: nothing of this name")
             if target.scheme not in ("http", "https"):
                 wrong.append(f"{link} on {address}: not a web address")
-            elif f"{target.scheme}://{target.netloc}" == ORIGIN:
+            # A transaction's page asks the chain, which is not here (tests/live has it).
+            elif f"{target.scheme}://{target.netloc}" == ORIGIN and target.path[:4] != "/tx/":
                 waiting.append(
                     (target.path + (f"?{target.query}" if target.query else ""), address)
                 )
@@ -103,8 +106,11 @@ def crawl(client: Client) -> tuple[set[str], list[str]]:
 
 
 @pytest.mark.parametrize("who", ["", ALICE, factories.CHARLIE])
-def test_no_link_is_dead(client: Client, who: str) -> None:
-    """Charlie is new here and owns nothing."""
+def test_no_link_is_dead(client: Client, who: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Charlie is new here and owns nothing. A crawler is one caller: the API's limit is not what
+    is tried here."""
+    generous = dataclasses.replace(limits.API, per_minute=10**6, burst=10**6)
+    monkeypatch.setattr(limits, "API", generous)
     world()
     if who:
         client.force_login(User.objects.for_address(who))

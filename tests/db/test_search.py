@@ -59,7 +59,16 @@ def test_words_find_models_services_pages_and_chapters(client: Client) -> None:
     assert "<b>evil" not in text and "&lt;b&gt;evil" in text
     assert 'href="/?q=qwen"' in client.get("/search?q=qwen").content.decode()
     assert "Nothing here is called" in client.get("/palette?q=zzzzzz").content.decode()
-    for q in ("", "%00", "x" * 3_000, "' OR 1=1--", "0x", "%F0%9F%92%A9", "100%_\\"):
+    for q in (
+        "",
+        "%00",
+        "x" * 3_000,
+        "' OR 1=1--",
+        "0x",
+        "//evil.example",
+        "%F0%9F%92%A9",
+        "100%_\\",
+    ):
         assert client.get(f"/search?q={q}").status_code == 200
     # Each place that search can name exists.
     for q in ("", *(label for label, _, _ in search.PAGES)):

@@ -25,6 +25,7 @@ from attestation import services
 from attestation.engine.evidence import Evidence
 from attestation.models import Finding, Outcome, Request, Standing, Verification
 from attestation.selectors import ServiceKey
+from marketplace import badge as badges
 from tests import factories
 from tests.db import report_world as world
 from tests.db.report_world import KEY, development, machine, path, stored, unreachable
@@ -443,3 +444,20 @@ def test_a_badge_says_the_worst_of_several_services(client: Client) -> None:
     body, context = lab().body(made), lab().context(made, onchain_signer=factories.ALICE)
     world.stored(Evidence("report", body), context, key=tuning)
     assert "Failed" in badge(client)[1]
+
+
+def test_a_badge_says_the_measured_uptime_and_is_embedded_as_printed(client: Client) -> None:
+    unmeasured = client.get(f"/badge/{factories.PETRA}.svg?show=uptime").content.decode()
+    assert "Uptime not measured" in unmeasured
+    page = client.get(f"/services/inference/{factories.PETRA}/verification").content.decode()
+    said = html.unescape(page)
+    for picture in re.findall(r'<img src="(?:http://[^/"]+)(/badge/[^"]+)"', said):
+        first = client.get(picture)
+        assert first.status_code == 200 and first["Cache-Control"] == "public, max-age=300"
+        again = client.get(picture, headers={"If-None-Match": first["ETag"]})
+        assert (again.status_code, again.content) == (304, b"")
+    assert said.count("](http") >= 2
+    noon = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
+    assert "Up 98.76 % of 7 d · 01 May 12:00 UTC" in badges.uptime(9_876, 7, noon, False)
+    assert badges._TONES["warn"] in badges.uptime(9_876, 7, noon, False)
+    assert "(example data)" in badges.uptime(10_000, 7, noon, True)
