@@ -92,8 +92,9 @@ def bring_back(chat: Chat) -> None:
 
 
 def purge() -> int:
-    """Delete for good: what was deleted a while ago, and unkept conversations whose session or key
-    is gone. Returns how many. Open answers are waited for.
+    """Delete for good: what was deleted a while ago, unkept conversations whose session or key is
+    gone, and old ones in which nothing was ever asked. Returns how many. Open answers are waited
+    for.
     """
     now = timezone.now()
     gone = [*Chat.objects.filter(deleted_at__lt=now - UNDO_FOR)[:BATCH]]
@@ -102,6 +103,10 @@ def purge() -> int:
     )
     living = seals.lent([chat.pk for chat in unkept])
     sessions = import_module(settings.SESSION_ENGINE).SessionStore()
+    # Begun for a picture or a question that was never sent; no page is open that long.
+    before = now - timedelta(seconds=settings.SESSION_COOKIE_AGE)
+    empty = Chat.objects.filter(medium=Medium.CHAT, asked=False, updated_at__lt=before, turns=None)
+    gone += empty[:BATCH]
     gone += [
         chat for chat in unkept if chat.pk not in living or not sessions.exists(chat.session_key)
     ]

@@ -199,6 +199,17 @@ def test_signing_out_ends_what_is_not_kept(chat: Chat) -> None:
     assert seals.lent([private.pk]) == set()
 
 
+@pytest.mark.django_db
+def test_what_was_begun_and_never_asked_goes_after_a_session(chat: Chat) -> None:
+    empty = conversations.create_chat(chat.owner, factories.PETRA)
+    services.open_turn(chat, "One question", process="p")
+    Chat.objects.update(updated_at=timezone.now() - timedelta(days=6))
+    assert conversations.purge() == 0
+    Chat.objects.update(updated_at=timezone.now() - timedelta(days=8))
+    assert conversations.purge() == 1
+    assert list(Chat.objects.all()) == [chat] and empty.pk != chat.pk
+
+
 async def polite(reply: Reply, asked: Asked) -> None:
     answer_id = f"id-{len(reply.upstream.chats)}"
     await reply.start(answer_id, Connection="close")
