@@ -8,6 +8,7 @@ import contextlib
 import re
 import secrets
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -28,7 +29,8 @@ from provider.tuning.work import Work
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_LISTED = 100
-UPLOADS_AT_ONCE = 4
+#: Whose upload it is shows its signature, which comes after the file: so by sender, and few.
+UPLOADS_AT_ONCE, UPLOADS_PER_SENDER = 16, 4
 DATASETS_PER_USER = 3
 #: What may be delivered by us, and is kept for a while afterwards.
 DOWNLOADABLE = (tuning.DELIVERED, tuning.USER_ACKNOWLEDGED, tuning.FINISHED)
@@ -47,7 +49,7 @@ class Desk:
         self._folders = folders
         self._chain = chain
         self._work = work
-        self._uploading: set[str] = set()
+        self._uploading: Counter[str] = Counter()
 
     # ---- tasks -----------------------------------------------------------------------------
 
@@ -205,10 +207,12 @@ class Desk:
 
     async def upload(self, user: str, request: Request, answer: Answer) -> None:
         """POST a dataset into the TEE: its keccak256."""
-        if user in self._uploading or len(self._uploading) >= UPLOADS_AT_ONCE:
-            raise Refused(429, "another upload is under way", {"Retry-After": "5"})
+        sender = request.peer
+        full = self._uploading.total() >= UPLOADS_AT_ONCE
+        if full or self._uploading[sender] >= UPLOADS_PER_SENDER:
+            raise Refused(429, "too many uploads are under way", {"Retry-After": "5"})
         target = self._folders.incoming(secrets.token_hex(16))
-        self._uploading.add(user)
+        self._uploading[sender] += 1
         try:
             hash_, fields = await uploads.receive(request, target)
             timestamp = _timestamp(fields.get("timestamp", ""))
@@ -218,7 +222,7 @@ class Desk:
                 self._folders.keep_dataset, target, user, hash_, most=DATASETS_PER_USER
             )
         finally:
-            self._uploading.discard(user)
+            self._uploading -= Counter({sender: 1})
             target.unlink(missing_ok=True)
         await answer.json(200, {"datasetHash": hash_, "message": "Dataset uploaded successfully"})
 

@@ -108,6 +108,8 @@ async def _sweep(options: Options, tasks: Tasks, folders: Folders) -> None:
             before = time.time() - options.keep_seconds
             for task in await asyncio.to_thread(tasks.ended_before, before):
                 await asyncio.to_thread(folders.drop_result, task.id)
+                # A copy that was being made when the task was cancelled came after the cleaning.
+                await asyncio.to_thread(folders.drop_plaintext, task.id)
             await asyncio.to_thread(folders.sweep)
         except (sqlite3.Error, OSError) as error:
             log.warning("what is old stays: %s", error)

@@ -33,7 +33,7 @@ _NOT_FOUND = 101
 
 
 class StorageError(Exception):
-    """Storage did not do it; the text says why, and trying again may help."""
+    """Storage did not do it; the text says why, for everybody, and trying again may help."""
 
 
 class NotStored(StorageError):
@@ -105,7 +105,7 @@ class Gateway:
                             raise NotStored("storage sends more than the file has")
                         await asyncio.to_thread(target.write, piece)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise StorageError(f"storage broke off: {error!r}") from error
+            raise StorageError("storage broke off") from error
         if have < size:
             raise StorageError("storage broke off")
 
@@ -144,7 +144,7 @@ class Gateway:
                     raw += await reply.content.read(MAX_REPLY_BYTES - len(raw))
             found = orjson.loads(raw)
         except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as error:
-            raise StorageError(f"storage does not answer ({error!r})") from error
+            raise StorageError("storage does not answer") from error
         if not isinstance(found, dict):
             raise StorageError("storage's answer is malformed")
         if found.get("code") == 0:

@@ -40,6 +40,8 @@ class _Source:
             if len(self.held) > limit + len(mark):
                 raise bad_form("a part is too long")
             await self.more()
+        if at > limit:
+            raise bad_form("a part is too long")
         found = bytes(self.held[:at])
         del self.held[: at + len(mark)]
         return found
@@ -57,6 +59,12 @@ class _Source:
         del self.held[: at + len(mark)]
         if piece:
             yield piece
+
+    async def rest(self) -> bytes:
+        """What is left, the first bytes of it."""
+        async for piece in self._pieces:
+            self.held += piece[:8]
+        return bytes(self.held)
 
     async def next(self, count: int) -> bytes:
         """Exactly `count` bytes."""
@@ -91,8 +99,13 @@ async def receive(request: Request, target: Path) -> tuple[str, dict[str, str]]:
             if part.name not in FIELDS or part.name in fields:
                 raise bad_form(f"{part.name} is not expected, or given twice")
             fields[part.name] = raw.decode("utf-8", "replace")
-        if await source.next(2) == b"--":
+        following = await source.next(2)
+        if following == b"--":
             break
+        if following != b"\r\n":
+            raise bad_form("a part holds its boundary")
+    if await source.rest() not in (b"", b"\r\n"):
+        raise bad_form("something follows its end")
     if not hash_:
         raise bad_form("it has no file")
     return hash_, fields

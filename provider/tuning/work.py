@@ -127,7 +127,7 @@ class Work:
                 await self._fail(task, str(failure))
                 return
             except (StorageError, ChainError) as error:
-                log.warning("%s: %s", task.id, error)
+                log.warning("%s: %s (%r)", task.id, error, error.__cause__)
                 if not left:
                     await self._fail(task, f"given up: {_public(error)}")
                     return
@@ -358,7 +358,7 @@ class Work:
         if self._complaints.get(task.id) != words:
             self._complaints[task.id] = words
             self._log(task).warning(words)
-            log.warning("%s: %s: %s", task.id, what, error)
+            log.warning("%s: %s: %s (%r)", task.id, what, error, error.__cause__)
 
     def _log(self, task: Task) -> TaskLog:
         return self._folders.log(task.id)

@@ -1,0 +1,108 @@
+"""Dataset uploads as they arrive: cut anywhere they mean the same, and garbage is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_utils.crypto import keccak
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from provider.errors import Refused
+from provider.http import ClientGone, Request
+from provider.tuning import uploads
+
+MARK = "lines"
+
+
+def form(data: bytes, **fields: str) -> bytes:
+    """The form that the official client sends: the file first."""
+    parts = [b'name="file"; filename="d.jsonl"\r\nContent-Type: application/octet-stream']
+    values = [data]
+    for name, value in fields.items():
+        parts.append(f'name="{name}"'.encode())
+        values.append(value.encode())
+    head = b"\r\n--" + MARK.encode()
+    raw = b"".join(
+        head + b"\r\nContent-Disposition: form-data; " + part + b"\r\n\r\n" + value
+        for part, value in zip(parts, values, strict=True)
+    )
+    return raw[2:] + head + b"--\r\n"
+
+
+def receive(pieces: list[bytes], *, whole: bool = True) -> tuple[str, dict[str, str], bytes]:
+    """What is made of a body that arrives in these pieces."""
+    messages: list[dict[str, Any]] = [
+        {"type": "http.request", "body": piece, "more_body": True} for piece in pieces
+    ]
+    last = {"type": "http.request", "body": b"", "more_body": False}
+    messages.append(last if whole else {"type": "http.disconnect"})
+
+    async def run() -> tuple[str, dict[str, str], bytes]:
+        async def following() -> Any:
+            return messages.pop(0)
+
+        scope = {
+            "method": "POST",
+            "path": "/",
+            "headers": [(b"content-type", f"multipart/form-data; boundary={MARK}".encode())],
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            target = Path(folder) / "file"
+            hash_, fields = await uploads.receive(Request(scope, following), target)
+            return hash_, fields, target.read_bytes()
+
+    return asyncio.run(run())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.one_of(st.binary(min_size=1, max_size=400), st.just(b"\r\n--line\r\n--lines \r\n-" * 9)),
+    st.lists(st.integers(1, 40), max_size=60),
+)
+def test_where_a_body_is_cut_does_not_matter(data: bytes, cuts: list[int]) -> None:
+    if b"\r\n--" + MARK.encode() in data:
+        data = data.replace(b"lines", b"Lines")
+    raw, pieces = form(data, signature="0x12", timestamp="7"), []
+    for cut in cuts:
+        pieces.append(raw[:cut])
+        raw = raw[cut:]
+    hash_, fields, kept = receive([*pieces, raw])
+    assert kept == data and hash_ == "0x" + keccak(data).hex()
+    assert fields == {"signature": "0x12", "timestamp": "7"}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=200), st.integers(0, 10**6), st.booleans())
+def test_anything_else_is_refused(noise: bytes, at: int, whole: bool) -> None:
+    raw = form(b"data", signature="0x12")
+    cut = at % len(raw)
+    with pytest.raises((Refused, ClientGone)):
+        receive([raw[:cut]], whole=whole)
+    try:
+        receive([raw[:cut] + noise + raw[cut:]], whole=whole)
+    except Refused as refused:
+        assert refused.status == 400
+    except ClientGone:
+        assert not whole
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        form(b""),
+        form(b"x", colour="red"),
+        form(b"x", signature="s" * 600),
+        form(b"x").replace(b'"file"', b'"other"'),
+        form(b"x")[:-4] + form(b"y"),
+        b"--" + MARK.encode() + b"\r\n" + b"a" * 5000,
+    ],
+)
+def test_forms_that_are_not_this_one(raw: bytes) -> None:
+    with pytest.raises(Refused) as caught:
+        receive([raw])
+    assert caught.value.status == 400
