@@ -50,6 +50,8 @@ PATHS: tuple[Callable[[], str], ...] = (
     lambda: "/verify?what=answer",
     lambda: "/styleguide",
     lambda: "/playground/chat",
+    lambda: "/playground/images",
+    lambda: "/playground/audio",
     lambda: "/account",
     lambda: f"/accounts/{factories.CHARLIE}",
     lambda: "/docs",
