@@ -21,13 +21,18 @@ log = logging.getLogger("provider.tuning.chain")
 
 @dataclass(frozen=True)
 class Account:
-    """A user's sub-account with this provider. `balance` includes `pending_refund`."""
+    """A user's sub-account with this provider. `balance` includes `pending_refund`.
+
+    `unacknowledged` is the newest deliverable while nobody acknowledged it, "" otherwise: until
+    then the contract takes no other (contracts.md 6.5).
+    """
 
     balance: int
     pending_refund: int
     nonce: int
     acknowledged: bool
     deliverables: tuple[str, ...]
+    unacknowledged: str
 
     @property
     def available(self) -> int:
@@ -68,6 +73,7 @@ class TuningChain(Node):
             nonce=found["nonce"],
             acknowledged=found["acknowledged"],
             deliverables=tuple(item["id"] for item in found["deliverables"]),
+            unacknowledged=_unacknowledged(found["deliverables"]),
         )
 
     async def service(self) -> dict[str, Any] | None:
@@ -130,6 +136,13 @@ class TuningChain(Node):
         if not isinstance(result, str):
             raise ChainError("eth_call: the result is not hex")
         return result
+
+
+def _unacknowledged(deliverables: list[dict[str, Any]]) -> str:
+    """The id of the last of them, if it is not acknowledged."""
+    if deliverables and not deliverables[-1]["acknowledged"]:
+        return str(deliverables[-1]["id"])
+    return ""
 
 
 async def check_network(chain: TuningChain, options: Options) -> int:

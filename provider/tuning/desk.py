@@ -138,6 +138,11 @@ class Desk:
             raise Refused(400, "user not acknowledge the provider's TEE signer")
         if not service or not service["teeSignerAcknowledged"]:
             raise Refused(400, "service not acknowledge the tee signer")
+        if account.unacknowledged:
+            # Its result could never be delivered.
+            raise Refused(
+                409, f"previous deliverable not acknowledged: {account.unacknowledged[:80]}"
+            )
         used = max(account.nonce, await asyncio.to_thread(self._tasks.last_nonce, task.user))
         if task.nonce <= used:
             raise Refused(400, f"invalid nonce: {task.nonce}, the last one was {used}")

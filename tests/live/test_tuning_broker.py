@@ -251,10 +251,10 @@ def test_a_result_that_nobody_acknowledges(lab: TuningLab) -> None:
     assert (left["acknowledged"], left["settled"], left["encryptedSecret"]) == (False, True, b"")
     assert lab.account(user, broker)["balance"] == 10**18 - FEE * 30 // 100
     assert "the penalty is charged" in broker.log(user, id_)
-    # The pair is stuck (contracts.md 6.5): the next result cannot be delivered.
-    again = create(broker, user, lab.store(dataset("ok", "stuck")))
-    broker.until(user, again, tuning.FAILED)
-    assert "PreviousDeliverableNotAcknowledged" in broker.log(user, again)
+    # The pair is stuck (contracts.md 6.5): a task whose result cannot be delivered is not taken.
+    again = post(broker, user, "task", task_body(user, "0x" + "77" * 32))
+    assert again.status_code == 409
+    assert again.json()["error"] == f"previous deliverable not acknowledged: {id_}"
 
 
 def test_a_trained_model_waits_for_storage_to_work_again(lab: TuningLab) -> None:
