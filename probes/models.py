@@ -58,7 +58,7 @@ class Probe(models.Model):
 
     class Meta:
         indexes: ClassVar[list[models.Index]] = [
-            models.Index(fields=["serving", "provider", "-at"], name="probe_of_service"),
+            models.Index(fields=["provider", "-at"], name="probe_of_provider"),
             models.Index(fields=["at"], name="probe_age"),
         ]
 
@@ -93,7 +93,8 @@ class Bucket(models.Model):
             )
         ]
         indexes: ClassVar[list[models.Index]] = [
-            models.Index(fields=["span", "start"], name="bucket_age")
+            models.Index(fields=["span", "start"], name="bucket_age"),
+            models.Index(fields=["provider", "span", "start"], name="bucket_of_provider"),
         ]
 
     def __str__(self) -> str:

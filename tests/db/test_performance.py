@@ -92,6 +92,13 @@ def test_hostile_windows_and_unknown_services(client: Client) -> None:
     for suffix in ("", ".csv"):
         path = f"/api/v1/services/inference/{api_rows.ALICE}/health{suffix}"
         assert client.get(path).status_code == 404
+    api_rows.tuning(PAUL)
+    queue = client.get(f"/services/fine-tuning/{PAUL}/performance")
+    assert queue.status_code == 200 and "has not been probed" in queue.content.decode()
+    examples.seed(ledger.services_of(PAUL))
+    queue = client.get(f"/services/fine-tuning/{PAUL}/performance")
+    assert "Half of the time its queue length comes within" in queue.content.decode()
+    assert "first token" not in queue.content.decode()
     assert "It has not been probed yet" in client.get(PAGE).content.decode()
     empty = client.get(f"{API}/health?window=90d").json()
     assert len(empty["cells"]) == 90 and empty["now"]["state"] == "none"
