@@ -18,11 +18,15 @@ from accounts.models import Watch
 from alerts.kinds import CHANGES, Kind, moved
 from alerts.models import Rule
 from attestation.models import Fact, Finding
+from finetune import results
+from finetune import selectors as finetune
+from finetune.models import Passage, Task
 from ledger import selectors as ledger
 from ledger.models import Ledger, ServiceChange, ServingContract, SubAccount
 from ledger.records import Position
 from probes.models import Health
 from probes.models import State as Seen
+from protocol import tuning
 
 #: Rows of changes looked at in one go; what is left comes with the next sweep.
 MOST_CHANGES = 2_000
@@ -264,6 +268,70 @@ def finding_hit(row: Finding) -> Hit:
         path=f"/verifications/{row.verification_id}" if known else f"/providers/{row.provider}",
         provider=row.provider,
         at=row.opened_at,
+    )
+
+
+# --- fine-tuning ----------------------------------------------------------------------------------
+
+#: Hours before the end at which somebody is reminded.
+REMINDERS = (24, 6, 1)
+_REACHED = {
+    tuning.DELIVERED: "is delivered: acknowledge it in time",
+    tuning.FINISHED: "is finished: the key is released",
+    tuning.FAILED: "failed",
+}
+
+
+def task(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
+    """Stages that matter, as far as they were heard of since the rule was made (1 query)."""
+    oldest = min(rule.created_at for rule in rules)
+    rows = Passage.objects.filter(
+        task__user__in={rule.user_id for rule in rules}, stage__in=_REACHED, at__gt=oldest
+    ).select_related("task")
+    by_user: dict[int, list[Passage]] = defaultdict(list)
+    for row in rows.order_by("-at")[:MOST_CHANGES]:
+        by_user[row.task.user_id].append(row)
+    return {
+        rule.pk: [
+            Hit(
+                subject=f"{row.task_id}:{row.stage}",
+                occurrence=f"{row.task_id}:{row.stage}",
+                title=f"Fine-tuning of {row.task.model[:60]} {_REACHED[row.stage]}",
+                text="",
+                path=f"/fine-tuning/tasks/{row.task_id}",
+                provider=row.task.provider,
+                at=row.at,
+            )
+            for row in by_user.get(rule.user_id, ())
+            if row.at > rule.created_at
+        ]
+        for rule in rules
+    }
+
+
+def deadline(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
+    """The latest reminder that is due for each result that waits (a query per waiting result)."""
+    users = {rule.user_id for rule in rules}
+    waiting = Task.objects.filter(user__in=users, progress=tuning.DELIVERED).select_related("user")
+    by_user: dict[int, list[Hit]] = defaultdict(list)
+    for row in waiting[:MOST_CHANGES]:
+        end = finetune.deadline(row, results.deliverable_of(row))
+        hours = None if end is None else (end.unix - now_unix) / 3600
+        due = [mark for mark in REMINDERS if hours is not None and 0 < hours <= mark]
+        if due:
+            by_user[row.user_id].append(_reminder(row, min(due)))
+    return {rule.pk: by_user.get(rule.user_id, []) for rule in rules}
+
+
+def _reminder(row: Task, hours: int) -> Hit:
+    left = "1 hour" if hours == 1 else f"{hours} hours"
+    return Hit(
+        subject=f"{row.pk}:{hours}",
+        occurrence=f"{row.pk}:{hours}",
+        title=f"Less than {left} to acknowledge the fine-tuning of {row.model[:60]}",
+        text="If you do not, you lose the model and still pay a part.",
+        path=f"/fine-tuning/tasks/{row.pk}",
+        provider=row.provider,
     )
 
 

@@ -17,6 +17,8 @@ class Kind(StrEnum):
     VERIFICATION = "verification"
     REMOVED = "removed"
     LOCK_TIME = "lock_time"
+    TASK = "task"
+    DEADLINE = "deadline"
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,20 @@ SORTS: dict[Kind, Sort] = {
             "The lock time of refunds changed",
             "The lock time of refunds changes",
             "It counts for refunds that wait already, too.",
+            scoped=False,
+        ),
+        Sort(
+            Kind.TASK,
+            "A fine-tuning task got somewhere",
+            "A fine-tuning task of mine is delivered, finished or failed",
+            "Asked for at its provider while nobody looks.",
+            scoped=False,
+        ),
+        Sort(
+            Kind.DEADLINE,
+            "A fine-tuning result must be acknowledged",
+            "Only 24, 6 or 1 hours are left to acknowledge a fine-tuning result",
+            "Whoever misses it pays a part and loses the model.",
             scoped=False,
         ),
     )

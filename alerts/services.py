@@ -42,6 +42,8 @@ READERS: dict[Kind, Reader] = {
     Kind.PROVIDER_DOWN: conditions.provider_down,
     Kind.VERIFICATION: conditions.verification,
     Kind.LOCK_TIME: conditions.lock_time,
+    Kind.TASK: conditions.task,
+    Kind.DEADLINE: conditions.deadline,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import threading
 import time
+import uuid
 from typing import Any
 
 import pytest
@@ -21,11 +22,12 @@ from alerts.models import Held, Notification, Rule
 from alerts.services import Wish
 from attestation.models import Fact, Finding
 from devnet import accounts as cast
+from finetune.models import Passage, Task
 from ledger.models import Projection, ServiceChange, ServingContract, SubAccount
 from probes.models import Health
 from tests import factories
 from tests.db.test_keys_lasting import signed_in
-from tests.factories import ALICE, BOB, INFERENCE, ONE, PETRA
+from tests.factories import ALICE, BOB, FINE_TUNING, INFERENCE, ONE, PETRA
 
 pytestmark = pytest.mark.django_db
 
@@ -191,6 +193,48 @@ def test_a_changed_lock_time_and_a_worse_verification(alice: User) -> None:
     assert {"Refunds of inference-v1.0 now wait 2 h"} < set(titles(alice))
 
 
+def test_a_task_that_got_somewhere_and_reminders_before_its_deadline(alice: User) -> None:
+    services.add(alice, Wish(Kind.TASK))
+    services.add(alice, Wish(Kind.DEADLINE))
+    factories.contract(kind="fine-tuning", lock_time_seconds=172_800)
+    now = timezone.now()
+    task = Task.objects.create(
+        user=alice,
+        remote_id=uuid.uuid4(),
+        provider=PETRA,
+        serving=FINE_TUNING,
+        service_name="fine-tuning-v1.0",
+        url="https://provider.example",
+        model="a <model>",
+        model_hash="",
+        dataset_hash="",
+        parameters="{}",
+        price_per_token=1,
+        nonce=1,
+        signature="",
+        tee_signer=PETRA,
+        progress="Delivered",
+        created_at=now,
+    )
+    Passage.objects.create(task=task, stage="Training", at=now)
+    Passage.objects.create(task=task, stage="Delivered", at=now + dt.timedelta(seconds=1))
+    delivered = int(now.timestamp()) - 3_700
+    held = {"id": str(task.remote_id), "model_root_hash": "0x00", "acknowledged": False}
+    factories.sub_account(
+        serving=FINE_TUNING, deliverables=[{**held, "settled": False, "timestamp": delivered}]
+    )
+    assert services.sweep() == 2 and services.sweep() == 0  # 23 of 24 hours are left
+    SubAccount.objects.filter(serving=FINE_TUNING).update(
+        deliverables=[{**held, "settled": False, "timestamp": delivered - 80_000}]
+    )
+    assert services.sweep() == 1 and services.sweep() == 0
+    assert sorted(title.split(" fine-tuning")[0] for title in titles(alice)) == [
+        "Fine-tuning of a <model> is delivered: acknowledge it in time",
+        "Less than 1 hour to acknowledge the",
+        "Less than 24 hours to acknowledge the",
+    ]
+
+
 def test_limits_doubles_and_the_undo(alice: User) -> None:
     rule = services.add(alice, Wish(Kind.URL))
     with pytest.raises(Problem, match="already"):
@@ -226,11 +270,11 @@ def test_looking_costs_the_same_for_few_and_for_many(
 
     rules(2)
     services.sweep()
-    with django_assert_max_num_queries(60) as few:
+    with django_assert_max_num_queries(80) as few:
         services.sweep()
     rules(12)
     services.sweep()
-    with django_assert_max_num_queries(60) as many:
+    with django_assert_max_num_queries(80) as many:
         services.sweep()
     assert len(many) == len(few)
 
