@@ -4,15 +4,22 @@ without colour).
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
+from urllib.parse import quote
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
+from attestation.models import Verification
+from ledger.models import Service
 from marketplace.api import api
 from marketplace.problems import CODES, Code
 
@@ -60,7 +67,10 @@ class OperationDoc:
     parameters: tuple[FieldDoc, ...]
     answer: str
     shape: str
-    example: str
+    token: bool
+    body: str
+    example: str = ""
+    curl: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,7 +89,54 @@ class ApiDocsPage:
 
 @require_safe
 def page(request: HttpRequest) -> HttpResponse:
-    return render(request, "api/docs.html", {"page": read()})
+    """The page with examples that run here: they name what this index holds (3 queries)."""
+    return render(request, "api/docs.html", {"page": with_examples(read(), known_values())})
+
+
+def known_values() -> dict[str, str]:
+    """A value for each part of a path: of the newest service, report and account."""
+    values = {"kind": "inference", "provider": "", "address": "", "id": ""}
+    service = Service.current.filter(removed=False).order_by("-created_block", "pk").first()
+    if service is not None:
+        values |= {"kind": service.kind, "provider": service.provider, "address": service.provider}
+    run = Verification.objects.order_by("-finished_at").values_list("pk", flat=True).first()
+    return values | {"id": str(run or "")}
+
+
+def with_examples(page: ApiDocsPage, values: Mapping[str, str]) -> ApiDocsPage:
+    groups = tuple(
+        replace(
+            group,
+            operations=tuple(
+                replace(operation, example=filled(operation, values), curl=curl(operation, values))
+                for operation in group.operations
+            ),
+        )
+        for group in page.groups
+    )
+    return replace(page, groups=groups)
+
+
+def filled(operation: OperationDoc, values: Mapping[str, str]) -> str:
+    """The path with values in it; "" where none is known, or where it needs a token or a body."""
+    names = re.findall(r"{(\w+)}", operation.path)
+    if operation.method != "GET" or operation.token or not all(values.get(n) for n in names):
+        return ""
+    return re.sub(r"{(\w+)}", lambda match: quote(values[match[1]], safe=""), operation.path)
+
+
+def curl(operation: OperationDoc, values: Mapping[str, str]) -> str:
+    """A command that runs as it is printed."""
+    site = settings.SITE_URL
+    if operation.token and "{" not in operation.path:
+        return f"curl -s -H 'Authorization: Bearer zgm_…' {shlex.quote(site + operation.path)}"
+    if operation.body:
+        header = "-H 'Content-Type: application/json'"
+        return f"curl -s {header} -d {shlex.quote(operation.body)} {site}{operation.path}"
+    path = filled(operation, values)
+    # A zip belongs into a file.
+    form = "curl -sOJ" if operation.answer == "application/zip" else "curl -s"
+    return f"{form} {shlex.quote(site + path)}" if path else ""
 
 
 @lru_cache(maxsize=1)
@@ -113,9 +170,7 @@ def _operation(method: str, path: str, operation: Json) -> OperationDoc:
     ]
     for name, schema in body.get("schema", {}).get("properties", {}).items():
         parameters.append(_field(name, schema, name in body["schema"]["required"], "body", ""))
-    sample = path
-    for name in ("{provider}", "{address}"):
-        sample = sample.replace(name, "0x70997970C51812dc3A010C7d01b50e0d17dc79C8")
+    example = body.get("schema", {}).get("example")
     return OperationDoc(
         id=str(operation.get("operationId", "")),
         method=method.upper(),
@@ -125,8 +180,8 @@ def _operation(method: str, path: str, operation: Json) -> OperationDoc:
         parameters=tuple(parameters),
         answer=answer,
         shape=shape,
-        # Any address has an account; which services exist is not for the schema to know.
-        example=sample if method == "get" and "{" not in sample else "",
+        token=bool(operation.get("security")),
+        body=json.dumps(example) if example else "",
     )
 
 
