@@ -115,16 +115,19 @@ def run(kind: str, url: str, last: int, sources: dict[str, int]) -> dict[str, ob
         if step.indexed_block >= last:
             break
     seconds = time.perf_counter() - started
+    follower.close()
+    helper = resource.getrusage(resource.RUSAGE_CHILDREN)  # chain.helper has ended
     # What is held at the end of every tenth of the history.
     marks = [last * tenth // 10 for tenth in range(1, 11)]
     return {
         "seconds": seconds,
-        "cpu_seconds": time.process_time() - cpu,
+        "cpu_seconds": time.process_time() - cpu + helper.ru_utime + helper.ru_stime,
         "steps": len(memory),
         "events": RawLog.objects.count(),
         "rows": Movement.objects.count() + Settlement.objects.count(),
         "mib": [round(next(mib for block, mib in memory if block >= mark)) for mark in marks],
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "helper_mib": helper.ru_maxrss / 1024,
     }
 
 

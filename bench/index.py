@@ -65,7 +65,8 @@ def _compare(
     held = " ".join(str(mib) for mib in folded[-1]["mib"])
     print(
         f"memory of the back-fill after each tenth: {held} MiB, at most "
-        f"{folded[-1]['peak_mib']:.0f}; {folded[-1]['rows']:,} history rows"
+        f"{folded[-1]['peak_mib']:.0f}, and {folded[-1]['helper_mib']:.0f} of the process that "
+        f"reads ahead; {folded[-1]['rows']:,} history rows"
     )
     results = [
         _result(f"raw rows {size}", b, a, "the same JSON-RPC calls alone", 0.5),

@@ -3,11 +3,14 @@
 One range ahead, in a thread that never outlives the step that started it, and through the node of
 that step: what it read is used only by a step that the same node answers. It touches no database
 and stores nothing, so the order of writing, and what a crash leaves behind, stay as they are.
+
+Where a lot lies ahead on our own node the thread only waits: a process reads (chain.helper).
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,8 +20,12 @@ from chain.endpoint import Endpoint
 from chain.errors import ChainError
 from chain.facts import Block
 from chain.fetch import Fetcher
+from chain.helper import Helper
 
 logger = logging.getLogger(__name__)
+
+#: So many logs ahead, about, are worth a process.
+MUCH = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,21 @@ class Ahead:
         self._sources: dict[str, int] = {}
         self._node: Endpoint | None = None
         self._blocks: list[Block] | None = None
+        self._helper: Helper | None = None
+
+    def expect(self, logs: int, node: Endpoint | None) -> None:
+        """About so many `logs` lie ahead: start the process where it helps."""
+        if logs < MUCH or node is None or node.budget.rate is not None:
+            return
+        if self._helper is None and len(os.sched_getaffinity(0)) > 1:
+            self._helper = Helper()
+
+    def close(self) -> None:
+        """Nothing more lies ahead."""
+        self.forget()
+        if self._helper is not None:
+            self._helper.close()
+            self._helper = None
 
     def take(
         self, first: int, goal: int, sources: Mapping[str, int], node: Endpoint | None
@@ -74,9 +96,22 @@ class Ahead:
         span = self._span
         assert span is not None
         try:
-            self._blocks = self.fetch.range(span.first, span.last, self._sources, dense=span.dense)
+            self._blocks = self._range(span)
         except ChainError as error:
             # The next step asks again, and says what is wrong if it still is.
             logger.info("not read ahead", extra={"error": str(error)})
         except Exception:
             logger.exception("not read ahead")
+
+    def _range(self, span: Span) -> list[Block]:
+        helper, node, sources = self._helper, self._node, sorted(self._sources)
+        if helper is None or node is None or node.budget.rate is not None or not helper.ready:
+            return self.fetch.range(span.first, span.last, sources, dense=span.dense)
+        try:
+            return helper.range(
+                node, self.fetch.rpc.chain_id, span.first, span.last, sources, dense=span.dense
+            )
+        except ChainError:
+            if not helper.alive:
+                self._helper = None  # the next `expect` starts another
+            raise

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from functools import lru_cache
 from typing import Any
 
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 
 _BLOOM = re.compile(r"0x[0-9a-f]{512}\Z")
 
@@ -25,7 +25,7 @@ def names_one_of(bloom: Any, addresses: Collection[str]) -> bool:
 
 @lru_cache(1024)
 def _mask(address: str) -> int:
-    digest = keccak(hexstr=address)
+    digest = keccak(bytes.fromhex(address[2:]))
     mask = 0
     for first in (0, 2, 4):
         mask |= 1 << (int.from_bytes(digest[first : first + 2], "big") & 2047)

@@ -12,9 +12,11 @@ FEW = 64
 
 
 def copy_rows(
-    model: type[models.Model], columns: Sequence[str], rows: Iterable[Sequence[Any]]
+    model: type[models.Model], columns: Sequence[str], rows: Sequence[Sequence[Any]]
 ) -> None:
     """COPY `rows` (values in the order of `columns`, database names) into the model's table."""
+    if not rows:
+        return
     _copy(model._meta.db_table, columns, rows)
 
 

@@ -81,7 +81,6 @@ class Endpoint:
 
     url: str
     timeout: float
-    connection: http.client.HTTPConnection | None = None
     checked: bool = False
     rest_seconds: float = 0.0
     rests_until: float = 0.0
@@ -105,8 +104,10 @@ class Endpoint:
     batch_good: int = 0
     batch_patience: int = 10
     headers: dict[str, str] = field(default_factory=dict)
-    #: One request at a time: the next range is read ahead in a thread (chain.ahead).
-    _busy: threading.Lock = field(default_factory=threading.Lock)
+    #: Open connections that are free. A request has one of its own: there are two at once where
+    #: the next range is read ahead in a thread (chain.ahead).
+    _free: list[http.client.HTTPConnection] = field(default_factory=list)
+    _taking: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
@@ -183,11 +184,8 @@ class Endpoint:
 
     def post(self, body: bytes, calls: int = 1) -> bytes:
         """The answer to one HTTP POST of `calls` calls; Unavailable or RateLimited otherwise."""
-        with self._busy:
-            return self._alone(body, calls)
-
-    def _alone(self, body: bytes, calls: int) -> bytes:
-        self.budget.take(calls, self.timeout)
+        with self._taking:
+            self.budget.take(calls, self.timeout)
         deadline = time.monotonic() + self.timeout
         self.requests += 1
         try:
@@ -200,20 +198,39 @@ class Endpoint:
             raise
 
     def _post(self, body: bytes, deadline: float) -> bytes:
+        connection, response = self._sent(body)
+        try:
+            content = self._content(response, deadline)
+        except BaseException:
+            connection.close()
+            raise
+        self._free.append(connection)
+        if response.status != 200 and content.lstrip()[:1] not in (b"{", b"["):
+            raise Unavailable(f"{self.name}: HTTP {response.status}")
+        if response.status >= 500:
+            raise Unavailable(f"{self.name}: HTTP {response.status}")
+        return content
+
+    def _sent(self, body: bytes) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        """The connection that `body` went over, and the beginning of the answer."""
         parts = urlsplit(self.url)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        for attempt in (1, 2):
-            fresh = self.connection is None
-            connection = self.connection or self._connect()
+        while True:
+            try:
+                connection, fresh = self._free.pop(), False
+            except IndexError:
+                connection, fresh = self._connect(), True
             try:
                 connection.request("POST", path, body, self.headers)
-                response = connection.getresponse()
-                break
-            except (ConnectionError, http.client.RemoteDisconnected):
-                # A kept-alive connection that the node has closed meanwhile: once, try a new one.
-                self.close()
-                if fresh or attempt == 2:
+                return connection, connection.getresponse()
+            except BaseException as error:
+                connection.close()
+                # One that was kept alive, and that the node has closed meanwhile: try a new one.
+                if fresh or not isinstance(error, ConnectionError):
                     raise
+                self.close()
+
+    def _content(self, response: http.client.HTTPResponse, deadline: float) -> bytes:
         if response.status == 429 or (
             response.status == 503 and response.headers.get("Retry-After")
         ):
@@ -232,29 +249,21 @@ class Endpoint:
         # http.client (3.11) does not notice the end of a body read by read1: without this the
         # kept-alive connection refuses its next answer (ResponseNotReady).
         response.close()
-        content = b"".join(chunks)
-        if response.status != 200 and content.lstrip()[:1] not in (b"{", b"["):
-            raise Unavailable(f"{self.name}: HTTP {response.status}")
-        if response.status >= 500:
-            raise Unavailable(f"{self.name}: HTTP {response.status}")
-        return content
+        return b"".join(chunks)
 
     def _connect(self) -> http.client.HTTPConnection:
         parts = urlsplit(self.url)
         host = parts.hostname or ""
         if parts.scheme == "https":
             context = ssl.create_default_context()
-            self.connection = http.client.HTTPSConnection(
+            return http.client.HTTPSConnection(
                 host, parts.port, timeout=self.timeout, context=context
             )
-        else:
-            self.connection = http.client.HTTPConnection(host, parts.port, timeout=self.timeout)
-        return self.connection
+        return http.client.HTTPConnection(host, parts.port, timeout=self.timeout)
 
     def close(self) -> None:
-        if self.connection is not None:
-            self.connection.close()
-        self.connection = None
+        while self._free:
+            self._free.pop().close()
         self.checked = False
 
 

@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from chain.errors import Unavailable
-from protocol.abi import checksum
+from protocol.addresses import checksum
 
 _HASH = re.compile(r"0x[0-9a-f]{64}\Z")
 _DATA = re.compile(r"0x[0-9a-f]*\Z")

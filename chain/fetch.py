@@ -7,6 +7,7 @@ header, a header against its parent, the logs of a receipt against those of the 
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, pairwise
 from typing import Any
 
@@ -108,17 +109,18 @@ class Fetcher:
         is missing. Otherwise only blocks with logs of `addresses`, and the last one, are read; then
         every list of logs is asked to its end, and the block there is proven complete.
         """
-        ends: set[int] = set()
-        logs = self.logs(first, last, addresses, None if dense else ends)
-        numbers = (
-            list(range(first, last + 1))
-            if dense
-            else sorted({log.block_number for log in logs} | {last})
-        )
-        raws = self.raw_blocks(numbers)
         if dense:
+            # Neither question needs the other's answer: the node works while we read.
+            with ThreadPoolExecutor(1, thread_name_prefix="blocks") as beside:
+                asked = beside.submit(self.raw_blocks, range(first, last + 1))
+                logs = self.logs(first, last, addresses)
+                raws = asked.result()
             linked(raws)
-        return self.complete(raws, logs, addresses, whole=None if dense else ends)
+            return self.complete(raws, logs, addresses)
+        ends: set[int] = set()
+        logs = self.logs(first, last, addresses, ends)
+        raws = self.raw_blocks(sorted({log.block_number for log in logs} | {last}))
+        return self.complete(raws, logs, addresses, whole=ends)
 
     def numbers(self, numbers: Iterable[int], addresses: Collection[str]) -> list[Block]:
         """Facts of single final blocks."""

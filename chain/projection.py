@@ -45,6 +45,7 @@ class Projection(Protocol):
     ) -> list[Block]:
         """Fold final blocks; returns them with every answer (and block) it asked for.
 
+        Only in the first range, or where `discover` finds something, it may use the database.
         `sparse`: blocks in which our contracts logged nothing are left out; `end` is False when
         another sparse range follows at once.
         """

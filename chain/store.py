@@ -20,7 +20,9 @@ from chain.models import Coverage, RawBlock, RawCall, RawLog, RawTransaction
 
 def write(blocks: Iterable[Block]) -> None:
     """Add every fact of `blocks`; facts already there stay as they are."""
-    _write(list(blocks), bulk.add_new)
+    held = list(blocks)
+    _write(held, bulk.add_new)
+    _write_calls(held, bulk.add_new)
 
 
 def replace(first: int, final: Sequence[Block]) -> None:
@@ -30,6 +32,12 @@ def replace(first: int, final: Sequence[Block]) -> None:
     and was not needed now: a replay must find just the facts that were folded. Then drops headers
     (also the one before `first`) that no fact refers to, except the last.
     """
+    replace_seen(first, final)
+    replace_asked(first, final, seen=final)
+
+
+def replace_seen(first: int, final: Sequence[Block]) -> None:
+    """The first part of `replace`: what the chain shows of these blocks, not what was asked."""
     last = final[-1].header.number
     with connection.cursor() as cursor:
         for model in (RawLog, RawTransaction, RawCall, RawBlock):
@@ -38,10 +46,18 @@ def replace(first: int, final: Sequence[Block]) -> None:
                 f'DELETE FROM "{model._meta.db_table}" WHERE {column} BETWEEN %s AND %s',
                 [first, last],
             )
-        within = [block for block in final if block.header.number >= first]
-        _write([block for block in final if block.header.number < first], bulk.add_new)
-        _write(within, bulk.copy_rows)
-        _drop_empty(cursor, first - 1, last - 1)
+    _write([block for block in final if block.header.number < first], bulk.add_new)
+    _write([block for block in final if block.header.number >= first], bulk.copy_rows)
+
+
+def replace_asked(first: int, final: Sequence[Block], *, seen: Sequence[Block]) -> None:
+    """The second part: answers, and blocks that were not among those `seen`."""
+    known = {block.header.number for block in seen}
+    _write([block for block in final if block.header.number not in known], bulk.copy_rows)
+    _write_calls([block for block in final if block.header.number < first], bulk.add_new)
+    _write_calls([block for block in final if block.header.number >= first], bulk.copy_rows)
+    with connection.cursor() as cursor:
+        _drop_empty(cursor, first - 1, final[-1].header.number - 1)
 
 
 Add = Callable[[type[Model], Sequence[str], Sequence[Sequence[Any]]], None]
@@ -83,6 +99,9 @@ def _write(held: Sequence[Block], add: Add) -> None:
             for g in b.logs
         ],
     )  # fmt: skip
+
+
+def _write_calls(held: Sequence[Block], add: Add) -> None:
     add(
         RawCall,
         ("block_number", "block_hash", "to", "data", "result"),

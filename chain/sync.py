@@ -18,6 +18,7 @@ import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -26,8 +27,9 @@ from django.utils import timezone
 
 from chain import facts, store
 from chain.ahead import Ahead, Span
+from chain.beside import beside
 from chain.errors import ChainError, NodeBehind
-from chain.facts import Block, Header
+from chain.facts import Block, Header, Log
 from chain.fetch import Fetcher, NodeReader
 from chain.models import Head
 from chain.observe import Observation, Observer
@@ -43,6 +45,10 @@ DENSE_CHUNK, FIRST_SPARSE_CHUNK, SPARSE_CHUNK = 200, 5_000, 500_000
 FIRST_CHUNK = 30
 #: Logs held in memory for one range, about.
 MANY_LOGS = 20_000
+
+
+#: Only a contract that is new to us sends a projection to the store.
+_SHOWN_LATE = NodeBehind("the node named a contract in a block in which it had shown none before")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +82,14 @@ class Follower:
         #: Sources covered from their start to the final block; every stored step keeps them so.
         self.whole: set[str] = set()
         self.sparse_chunk = min(FIRST_SPARSE_CHUNK, SPARSE_CHUNK)
-        self.dense_chunk = DENSE_CHUNK
+        self.dense_chunk = max(1, DENSE_CHUNK // 2)
         #: Blocks above this are left alone (`follow --to-block`).
         self.limit: int | None = None
+
+    def close(self) -> None:
+        """Let go of connections and of whoever reads ahead."""
+        self.ahead.close()
+        self.rpc.close()
 
     # --- one step --------------------------------------------------------------------------------
 
@@ -151,18 +162,28 @@ class Follower:
         ):
             raise NodeBehind("the chain changed while we read it")
         coming = self._span(span.last + 1, goal, begun=True) if span.last < goal else None
-        with self.ahead.reading(coming, sources, self.rpc.node):
+        self.ahead.expect(count * (goal - span.last) // (span.last - first + 1), self.rpc.node)
+        end = span.dense or span.last == goal
+
+        def fold() -> list[Block]:
             read = self._reader(sources, seen.final)
             final = self.projection.fold_final(
-                first,
-                span.last,
-                blocks,
-                read,
-                sparse=not span.dense,
-                end=span.dense or span.last == goal,
+                first, span.last, blocks, read, sparse=not span.dense, end=end
             )
             self.projection.fold_pending([], read)
+            return final
+
+        with self.ahead.reading(coming, sources, self.rpc.node), transaction.atomic():
+            # A projection may read the store where a contract is named, or in the first range.
+            if self.row.final_hash and not self.projection.discover(_logs(blocks)):
+                with beside(partial(store.replace_seen, first, blocks), otherwise=_SHOWN_LATE):
+                    final = fold()
+                store.replace_asked(first, final, seen=blocks)
+            else:
+                final = fold()
+                store.replace(first, final)
             self._store(seen, first, final, [], sources)
+        self.projection.commit()
         more = span.last < goal or self.limit is None
         return self._report(more=more, changed=True, logs=count)
 
@@ -196,7 +217,7 @@ class Follower:
         return sources
 
     def _new_sources(self, blocks: Sequence[Block], known: dict[str, int]) -> dict[str, int]:
-        found = self.projection.discover([log for b in blocks for log in b.logs])
+        found = self.projection.discover(_logs(blocks))
         return {a: start for a, start in found.items() if a not in known}
 
     def _back_fill(self, sources: dict[str, int], last: int) -> None:
@@ -216,6 +237,7 @@ class Follower:
     # --- near: every block up to the head --------------------------------------------------------
 
     def _near(self, seen: Observation, first: int) -> Step:
+        self.ahead.close()
         sources = self._sources_before(first)
         chain = self._window(seen, first, sources)
         while new := self._new_sources(chain, sources):
@@ -230,7 +252,11 @@ class Follower:
             last = final[-1].header.number
             final = self.projection.fold_final(first, last, final, read)
         pending = self.projection.fold_pending(pending, read)
-        self._store(seen, first, final, pending, sources)
+        with transaction.atomic():
+            if final:
+                store.replace(first, final)
+            self._store(seen, first, final, pending, sources)
+        self.projection.commit()
         self.held = {b.header.hash: b for b in pending}
         return self._report(more=False, changed=True, logs=sum(len(b.logs) for b in final))
 
@@ -272,25 +298,22 @@ class Follower:
         pending: list[Block],
         sources: dict[str, int],
     ) -> None:
+        """Everything but the final blocks' facts; inside the transaction that stores these."""
         tip = [*final, *pending][-1].header if final or pending else None
         last_final = final[-1].header if final else None
         old = (self.row.final_hash, self.row.indexed_hash)
-        with transaction.atomic():
-            if last_final is not None:
-                store.replace(first, final)
-            store.write(pending)
-            if last_final is not None:
-                for address, start in sources.items():
-                    if start <= last_final.number:
-                        store.cover(address, max(first, start), last_final.number)
-                self.row.final_block = last_final.number
-                self.row.final_hash = last_final.hash
-            if tip is not None:
-                self.row.indexed_block, self.row.indexed_hash = tip.number, tip.hash
-                self.row.indexed_timestamp = tip.timestamp
-            self.projection.write()
-            self._agree(seen, old)
-        self.projection.commit()
+        store.write(pending)
+        if last_final is not None:
+            for address, start in sources.items():
+                if start <= last_final.number:
+                    store.cover(address, max(first, start), last_final.number)
+            self.row.final_block = last_final.number
+            self.row.final_hash = last_final.hash
+        if tip is not None:
+            self.row.indexed_block, self.row.indexed_hash = tip.number, tip.hash
+            self.row.indexed_timestamp = tip.timestamp
+        self.projection.write()
+        self._agree(seen, old)
 
     def _agree(self, seen: Observation, old: tuple[str, str] | None = None) -> None:
         """Save the head row if it is still the one we read (compare and swap)."""
@@ -339,6 +362,10 @@ def _no_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def _logs(blocks: Sequence[Block]) -> list[Log]:
+    return [log for block in blocks for log in block.logs]
 
 
 def _fitted(chunk: int, logs: int, widest: int) -> int:

@@ -259,7 +259,7 @@ def follow(
         reporter.write()
     finally:
         heads.close()
-        follower.rpc.close()
+        follower.close()
     return last
 
 

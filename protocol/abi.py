@@ -9,9 +9,9 @@ as dicts by field name.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache, partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,10 @@ from eth_abi.codec import ABICodec
 from eth_abi.exceptions import DecodingError, EncodingError
 from eth_abi.registry import ABIRegistry, BaseEquals
 from eth_abi.registry import registry as default_registry
-from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from protocol import unpack
+from protocol.addresses import checksum as checksum
 
 LEDGER_MANAGER = "LedgerManager"
 INFERENCE_SERVING = "InferenceServing"
@@ -36,12 +36,6 @@ ZERO_HASH = "0x" + "00" * 32
 
 class AbiError(ValueError):
     """The bytes do not have the shape the ABI promises."""
-
-
-@lru_cache(maxsize=1 << 17)
-def checksum(address: str) -> str:
-    """The EIP-55 form of a 0x-hex address of any case; ValueError for anything else."""
-    return str(to_checksum_address(address))
 
 
 def printable(raw: bytes) -> str:
@@ -264,11 +258,18 @@ def decode_result(contract: str, function: str, data: str) -> Any:
     return values[0] if len(values) == 1 else values
 
 
-def decode_call(contract: str, data: str) -> tuple[str, dict[str, Any]] | None:
-    """`(function, arguments by name)` of calldata; None when it is no well-formed call."""
+def decode_call(
+    contract: str, data: str, *, only: Collection[str] | None = None
+) -> tuple[str, dict[str, Any]] | None:
+    """`(function, arguments by name)` of calldata; None when it is no well-formed call.
+
+    With `only` the arguments of other functions are not looked at, and come as {}.
+    """
     shape = _by_selector(contract).get(data[:10].lower())
     if shape is None:
         return None
+    if only is not None and shape.name not in only:
+        return shape.name, {}
     try:
         values = decode_arguments(shape.inputs, _bytes(data[10:]))
     except AbiError:

@@ -1,0 +1,23 @@
+"""Addresses in EIP-55 form. Alone in a module that loads in no time (chain.helper)."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from eth_hash.auto import keccak
+
+_ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{40}\Z")
+
+
+@lru_cache(maxsize=1 << 17)
+def checksum(address: str) -> str:
+    """The EIP-55 form of a 0x-hex address of any case; ValueError for anything else."""
+    if not _ADDRESS.match(address):
+        raise ValueError(f"not an address: {address[:50]!r}")
+    digits = address[2:].lower()
+    capital = keccak(digits.encode()).hex()
+    return "0x" + "".join(
+        digit.upper() if mark >= "8" else digit
+        for digit, mark in zip(digits, capital, strict=False)
+    )
