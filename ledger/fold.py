@@ -135,12 +135,13 @@ def _fold_transaction(ctx: Context, tx: Transaction | None, logs: list[Log]) -> 
     ctx.tx, ctx.log_index, ctx.previous, ctx.call, ctx.items = tx, None, None, None, None
     serving = state.servings.get(tx.to) if tx and tx.to else None
     if tx is not None and serving is not None and serving.kind in reads.CONTRACT_OF:
-        ctx.call = abi.decode_call(reads.CONTRACT_OF[serving.kind], tx.input)
+        contract = reads.CONTRACT_OF[serving.kind]
+        ctx.call = abi.decode_call(contract, tx.input, only=fold_calls.TELLING)
         if ctx.call:
             fold_calls.to_serving(ctx, serving, *ctx.call)
             ctx.items = _items(ctx.call, serving, logs)
     elif tx is not None and tx.to == ctx.ledger_address:
-        ctx.call = abi.decode_call(abi.LEDGER_MANAGER, tx.input)
+        ctx.call = abi.decode_call(abi.LEDGER_MANAGER, tx.input, only=fold_calls.OF_LEDGER)
         if ctx.call:
             fold_calls.to_ledger(ctx, *ctx.call)
     for log, following in zip_longest(logs, logs[1:]):

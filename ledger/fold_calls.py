@@ -13,11 +13,15 @@ from ledger.context import Context
 from ledger.state import Ledger, Serving
 
 Arguments = dict[str, Any]
+#: The functions of the serving contracts whose arguments say what no log does.
+TELLING = frozenset(
+    ("acknowledgeTEESigner", "updatePenaltyPercentage", "addOrUpdateService", "settleFeesWithTEE")
+)
 
 
 def to_ledger(ctx: Context, function: str, arguments: Arguments) -> None:
     """A direct call of the LedgerManager (contracts.md 3.1)."""
-    handler = _LEDGER.get(function)
+    handler = OF_LEDGER.get(function)
     if handler is not None and ctx.tx is not None:
         ctx.source = "transaction"
         handler(ctx, arguments)
@@ -82,7 +86,8 @@ def _delete(ctx: Context, arguments: Arguments) -> None:
     delete(ctx.ledger(_sender(ctx)))
 
 
-_LEDGER: dict[str, Callable[[Context, Arguments], None]] = {
+#: The functions of the LedgerManager that log nothing, or not all.
+OF_LEDGER: dict[str, Callable[[Context, Arguments], None]] = {
     "addLedger": _add_ledger,
     "depositFund": _deposit,
     "depositFundFor": _deposit_for,

@@ -124,16 +124,25 @@ class Projector:
             blocks = [*self.opening, *blocks]
         self.final, blocks = self._complete(self.state, first, blocks, read, last)
         self.unread |= sparse
-        wants = reads.everything(self.final) if end and self.unread else []
-        if first // PENALTY_BLOCKS != last // PENALTY_BLOCKS:
-            wants += reads.penalties(self.final)
-        if wants:
-            blocks = [*blocks[:-1], self._answer(blocks[-1], wants, read)]
-            self.final, blocks = self._complete(self.state, first, blocks, read, last)
+        if end and self.unread:
+            last_block = self._answer(blocks[-1], reads.everything(self.final), read)
+            self.final, blocks = self._complete(
+                self.state, first, [*blocks[:-1], last_block], read, last
+            )
+        elif first // PENALTY_BLOCKS != last // PENALTY_BLOCKS:
+            blocks = [*blocks[:-1], self._look_at_penalties(blocks[-1], read)]
         self.unread &= not end
         self.final_block = last
         self.unstored = blocks
         return blocks
+
+    def _look_at_penalties(self, block: Block, read: Reader) -> Block:
+        """Folded on top of what `block` is already folded into: nothing else depends on them."""
+        wants = reads.penalties(self.final)
+        asked = self._answer(block, wants, read)
+        new = {call: asked.calls[call] for call in wants if call not in block.calls}
+        fold.fold_views_of(self.final, self.ledger_address, replace(asked, calls=new))
+        return asked
 
     def fold_pending(self, blocks: list[Block], read: Reader) -> list[Block]:
         """Fold the blocks above the final one on top of it."""

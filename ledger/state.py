@@ -187,10 +187,12 @@ class Table(Generic[K, V]):
 
     def get(self, key: K) -> V | None:
         """The entity, to read only."""
-        found = self.own.get(key)
-        if found is None and self.base is not None:
-            return self.base.get(key)
-        return found
+        layer: Table[K, V] | None = self
+        while layer is not None:
+            if (found := layer.own.get(key)) is not None:
+                return found
+            layer = layer.base
+        return None
 
     def edit(self, key: K, block: int) -> V | None:
         """The entity, to change in this layer; `block` becomes its last change."""
