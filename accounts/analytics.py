@@ -9,16 +9,15 @@ others, by what its conversations cost (`accounts.own_use`).
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-from django.db.models import Count, Sum
-from django.db.models.functions import TruncDate
 
 from accounts import own_use
 from accounts.preview_money import PROVIDER_RESERVE
-from ledger.models import Kind, Movement, Service, Settlement
+from ledger.models import Kind, Service
 from ledger.records import Position
 from ledger.selectors import account
+from ledger.spending import Pair, charged
 
 WINDOWS = {"7": "7 days", "30": "30 days", "90": "90 days", "all": "All time"}
 #: The pace is that of the last week.
@@ -78,6 +77,8 @@ class Spending:
     by_model: tuple[Spent, ...]
     by_day: tuple[Spent, ...]
     by_key: ByKey
+    #: Neuron of the last PACE_DAYS, by sub-account.
+    pace: dict[Pair, int]
 
     @property
     def reconciles(self) -> bool:
@@ -85,39 +86,33 @@ class Spending:
 
 
 def spending(user: str, window: str, now: dt.datetime) -> Spending:
-    """Spend of a wallet inside one of WINDOWS (6 queries)."""
+    """Spend of a wallet inside one of WINDOWS (2 queries, and those of `own_use`)."""
     since = None if window == "all" else now - dt.timedelta(days=int(window))
-    rows = Movement.objects.filter(user=user, kind="settlement", balance="sub_account")
-    settled = Settlement.objects.filter(user=user)
-    if since is not None:
-        rows, settled = rows.filter(at__gte=since), settled.filter(at__gte=since)
-    pairs = rows.values("serving", "provider").annotate(sum=Sum("amount"), n=Count("pk")).order_by()
-    found = [(r["serving"] or "", r["provider"] or "", -int(r["sum"]), r["n"]) for r in pairs]
-    services = Service.current.filter(provider__in={provider for _, provider, _, _ in found})
-    models = {(s.serving, s.provider): s.model or str(s.kind) for s in services}
+    found = charged(user, since, now - dt.timedelta(days=PACE_DAYS))
+    listed = Service.current.filter(provider__in={provider for _, provider in found.by_pair})
+    models = {
+        (serving, provider): model or str(kind)
+        for serving, provider, model, kind in listed.values_list(
+            "serving", "provider", "model", "kind"
+        )
+    }
     providers: dict[str, tuple[int, int]] = {}
     names: dict[str, tuple[int, int]] = {}
-    for serving, provider, amount, count in found:
-        _add(providers, provider, amount, count)
-        _add(names, models.get((serving, provider), "no longer listed"), amount, count)
-    days = (
-        rows.annotate(day=TruncDate("at", tzinfo=dt.UTC))
-        .values("day")
-        .annotate(sum=Sum("amount"), n=Count("pk"))
-        .order_by("-day")
-    )
-    by_day = {f"{r['day']:%Y-%m-%d}": (-int(r["sum"]), r["n"]) for r in days}
+    for pair, (amount, count) in found.by_pair.items():
+        _add(providers, pair[1], amount, count)
+        _add(names, models.get(pair, "no longer listed"), amount, count)
     return Spending(
         window=window,
-        total=sum(amount for _, _, amount, _ in found),
-        settled=int(settled.aggregate(sum=Sum("settled"))["sum"] or 0),
+        total=found.total,
+        settled=found.settled,
         by_provider=_rows(providers, largest_first=True, addresses=True),
         by_model=_rows(names, largest_first=True),
-        by_day=_rows(by_day),
+        by_day=_rows({f"{day:%Y-%m-%d}": sums for day, sums in found.by_day.items()}),
         by_key=_by_key(
-            {(serving, provider): amount for serving, provider, amount, _ in found},
+            {pair: amount for pair, (amount, _) in found.by_pair.items()},
             own_use.of(user, since),
         ),
+        pace=found.recent,
     )
 
 
@@ -151,23 +146,15 @@ def _rows(
     return tuple(sorted(rows, key=lambda r: -r.amount) if largest_first else rows)
 
 
-def runways(user: str, now: dt.datetime) -> tuple[Runway, ...]:
+def runways(user: str, pace: Mapping[Pair, int]) -> tuple[Runway, ...]:
     """How long each inference sub-account lasts: what is free above the reserve, divided by the
-    mean of the last week.
+    mean of the last week (`Spending.pace`).
     """
-    since = now - dt.timedelta(days=PACE_DAYS)
-    spent = {
-        (row["serving"], row["provider"]): -int(row["sum"])
-        for row in Movement.objects.filter(user=user, kind="settlement", at__gte=since)
-        .values("serving", "provider")
-        .annotate(sum=Sum("amount"))
-        .order_by()
-    }
     found = []
     for position in account(user).positions:
         if position.kind != Kind.INFERENCE or not position.balance:
             continue
-        week = spent.get((position.serving, position.provider), 0)
+        week = pace.get((position.serving, position.provider), 0)
         free = max(0, position.spendable - PROVIDER_RESERVE)
         days = free * PACE_DAYS // week if week else None
         found.append(Runway(position, week // PACE_DAYS, days))

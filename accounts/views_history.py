@@ -96,13 +96,12 @@ def spending(request: HttpRequest) -> HttpResponse:
         shown.Link(label, f"?window={name}", name == window)
         for name, label in analytics.WINDOWS.items()
     )
+    spent = analytics.spending(user.address, window, now)
     rows = tuple(
         pages_history.RunwayRow(r, r.empty_on(now.date()), funds.link("transfer", r.position))
-        for r in analytics.runways(user.address, now)
+        for r in analytics.runways(user.address, spent.pace)
     )
-    page = pages_history.AnalyticsPage(
-        analytics.spending(user.address, window, now), tuple(links), rows, chain.head()
-    )
+    page = pages_history.AnalyticsPage(spent, tuple(links), rows, chain.head())
     return render(request, "accounts/analytics.html", {"page": page})
 
 

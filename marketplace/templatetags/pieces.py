@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 from functools import lru_cache
 from html import escape
+from typing import Protocol
 
 from django import template
 from django.utils import timezone
@@ -96,6 +97,39 @@ def amount(
     return mark_safe(
         f'<span class="amount" data-neuron="{neuron:d}" title="{formats.exact(neuron)} 0G"{extra}>'
         f'{escape(text)} <span class="unit">0G</span></span>'
+    )
+
+
+class Bar(Protocol):
+    """A sum and its share of the largest one, in ten-thousandths; `address` or else `label`."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def address(self) -> str: ...
+    @property
+    def amount(self) -> int: ...
+    @property
+    def share(self) -> int: ...
+    @property
+    def settlements(self) -> int: ...
+
+
+@register.simple_tag
+def bar_row(row: Bar, of: str) -> SafeString:
+    """A row of the table with the id `of`, whose bars are its chart."""
+    if row.address:
+        name: str = address(row.address, plain_row=True)
+    else:
+        label = escape(formats.clip(formats.plain(row.label), 60))
+        name = f'<bdi class="title">{label}</bdi>'
+    return mark_safe(
+        f'<tr data-testid="spent-row" data-of="{escape(of)}" data-amount="{row.amount:d}">'
+        f'<th scope="row">{name}</th><td class="stacked"><svg viewBox="0 0 10000 100" '
+        'preserveAspectRatio="none" aria-hidden="true"><rect data-part="1" x="0" y="0" '
+        f'width="{row.share:d}" height="100"></rect></svg></td>'
+        f'<td class="number">{amount(row.amount)}</td>'
+        f'<td class="number">{row.settlements:d}</td></tr>'
     )
 
 

@@ -178,7 +178,8 @@ def test_the_runway_is_what_is_above_the_reserve_at_last_weeks_pace(alice: Clien
     charge(PETRA, ONE, 2)
     charge(PETRA, ONE // 2, 6)
     charge(PETRA, 100 * ONE, 8)  # older than the week
-    by_provider = {r.position.provider: r for r in analytics.runways(ALICE, timezone.now())}
+    spent = analytics.spending(ALICE, "30", timezone.now())
+    by_provider = {r.position.provider: r for r in analytics.runways(ALICE, spent.pace)}
     # 3 0G above the reserve at 1.5 0G a week.
     assert by_provider[PETRA].days == 14
     assert by_provider[OTHER].days is None
