@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from channels.db import database_sync_to_async
@@ -37,37 +38,60 @@ async def settle(client: Client, turn_id: int, *, waits: tuple[float, ...] = (0.
     Stays `pending` when the provider cannot be reached; the worker asks again later
     (`inference.tasks`). A provider that says it has no signature is `unavailable`.
     """
-    turn, reused = await database_sync_to_async(_look_up)(turn_id)
+    turn, used = await database_sync_to_async(_look_up)(turn_id)
     if turn.state == State.OPEN:
         return Verdict.PENDING
     exchange = verify.Exchange(
         turn.request_sha256,
         turn.response_sha256,
         complete=turn.complete,
-        reused=reused,
+        reused=used,
         model=turn.model,
         pictures=turn.chat.medium == Medium.IMAGES or turn.endpoint.startswith("images/"),
     )
+    asked = Asked(turn_id, turn.url, turn.answer_id, turn.model)
+    signer = verify.Signer(turn.expected_signer, turn.signer_acknowledged, turn.routing_proof)
+    return await judge(client, asked, exchange, signer, waits=waits)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Whom to ask about which turn."""
+
+    turn: int
+    url: str
+    answer_id: str
+    model: str
+
+
+async def judge(
+    client: Client,
+    asked: Asked,
+    exchange: verify.Exchange,
+    signer: verify.Signer,
+    *,
+    waits: tuple[float, ...],
+) -> Verdict:
+    """`settle` for whoever still has the facts at hand; `signer.address` "" = it never signs."""
     document: object | None = None
     missing: Exception | None = None
-    for wait in waits if _can_be_asked(turn) else ():
+    for wait in waits if asked.answer_id and signer.address else ():
         await asyncio.sleep(wait)
         try:
-            document = await fetch(client, turn.url, turn.answer_id, turn.model)
+            document = await fetch(client, asked.url, asked.answer_id, asked.model)
             break
         except (Later, BadStatus) as error:
             missing = error
     if document is not None:
-        signer = verify.Signer(turn.expected_signer, turn.signer_acknowledged, turn.routing_proof)
         result = verify.reply(document, exchange, signer)
-    elif isinstance(missing, Later) and turn.complete:
-        await database_sync_to_async(_count_tries)(turn_id)
+    elif isinstance(missing, Later) and exchange.complete:
+        await database_sync_to_async(_count_tries)(asked.turn)
         return Verdict.PENDING
-    elif not turn.expected_signer:
+    elif not signer.address:
         result = verify.no_reply(exchange, "never_signs")
     else:
-        result = verify.no_reply(exchange, "not_found" if turn.answer_id else "no_id")
-    await database_sync_to_async(_keep)(turn_id, result, document)
+        result = verify.no_reply(exchange, "not_found" if asked.answer_id else "no_id")
+    await database_sync_to_async(_keep)(asked.turn, result, document)
     return Verdict(result.verdict)
 
 
@@ -75,10 +99,6 @@ def give_up(turn: Turn) -> None:
     """The provider could not be reached for too long: say so instead of waiting for ever."""
     exchange = verify.Exchange(turn.request_sha256, turn.response_sha256, turn.complete)
     services.store_verdict(turn.pk, verify.no_reply(exchange, "not_found"), None)
-
-
-def _can_be_asked(turn: Turn) -> bool:
-    return bool(turn.answer_id and turn.expected_signer)
 
 
 async def fetch(client: Client, url: str, answer_id: str, model: str) -> object:
@@ -104,7 +124,7 @@ def _look_up(turn_id: int) -> tuple[Turn, bool]:
     """A turn, and whether its answer's id had been used before."""
     heavy = ("request_sealed", "response_sealed", "question_sealed", "answer_sealed")
     turn = Turn.objects.select_related("chat").defer(*heavy).get(pk=turn_id)
-    return turn, _reused(turn)
+    return turn, reused(turn.pk, turn.provider, turn.answer_id)
 
 
 def _keep(turn_id: int, result: verify.ReplyVerdict, document: object | None) -> None:
@@ -112,13 +132,11 @@ def _keep(turn_id: int, result: verify.ReplyVerdict, document: object | None) ->
     services.store_verdict(turn_id, result, document)
 
 
-def _reused(turn: Turn) -> bool:
+def reused(turn_id: int, provider: str, answer_id: str) -> bool:
     """Whether this provider gave the same id to an earlier answer, of anybody."""
-    if not turn.answer_id:
+    if not answer_id:
         return False
-    same = Turn.objects.filter(
-        provider=turn.provider, answer_id__iexact=turn.answer_id, pk__lt=turn.pk
-    )
+    same = Turn.objects.filter(provider=provider, answer_id__iexact=answer_id, pk__lt=turn_id)
     return same.exists()
 
 

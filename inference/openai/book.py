@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from accounts import keys, tokens
 from accounts.models import AccessToken, User
-from inference import costs, services
+from inference import costs, services, signatures
 from inference.failures import Failure
 from inference.models import FeeKind, State, Turn, Verdict
 from inference.openai import outcome
@@ -124,8 +124,10 @@ def end_row(
     answered: Answered,
     cost: costs.Cost,
     failure: Failure | None = None,
-) -> bool:
-    """Store how an open request ended and count what it cost. False if somebody else ended it."""
+) -> bool | None:
+    """Store how an open request ended and count what it cost; says whether its answer's id had been
+    used before. None if somebody else ended it.
+    """
     if failure is not None and failure.kind == "key_rejected":
         keys.forget(User.objects.get(pk=grant.owner), grant.listing.provider)
     interrupted = failure is not None and failure.kind == "interrupted"
@@ -153,9 +155,10 @@ def end_row(
         verdict_reason="not_received_whole" if interrupted else "",
         ended_at=timezone.now(),
     )
-    if changed:
-        tokens.correct(grant.token, opened.reserved, cost.fee)
-    return bool(changed)
+    if not changed:
+        return None
+    tokens.correct(grant.token, opened.reserved, cost.fee)
+    return signatures.reused(opened.turn, grant.listing.provider, answered.answer_id)
 
 
 def _ms(seconds: float | None) -> int:

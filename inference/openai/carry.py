@@ -15,6 +15,7 @@ from contextlib import aclosing, asynccontextmanager
 import orjson
 from channels.db import database_sync_to_async
 
+from attestation import verify
 from inference import costs, failures, relay, signatures
 from inference.failures import Failure
 from inference.hub import Hub, spawn
@@ -26,6 +27,7 @@ from inference.openai.choose import Grant
 from inference.openai.errors import ApiError
 from inference.openai.outcome import Outcome, Tail
 from inference.openai.reply import Reply
+from inference.signatures import Asked
 from net.client import Answer
 from net.errors import NetError
 from net.limits import Limits
@@ -64,6 +66,7 @@ class Carrier:
         self._answered = Answered(sha256)
         self._sent = False
         self._stored = False
+        self._used: bool | None = None
         self._began = time.monotonic()
         #: The answer has come; what is left is its proof. Clients leave at the closing mark.
         self.over = False
@@ -225,15 +228,31 @@ class Carrier:
             )
             cost = costs.Cost(0, "none") if free else known
         self._stored = True
-        await database_sync_to_async(book.end_row)(
+        self._used = await database_sync_to_async(book.end_row)(
             self._opened, grant, state, answered, cost, failure
         )
         return cost
 
     async def _verdict(self) -> Verdict:
         """Ask for the signature; what is not there soon is asked for again by the worker."""
-        waits = WAITS if self._answered.complete else WAITS[:1]
-        return await signatures.settle(self._hub.client, self._opened.turn, waits=waits)
+        answered, grant = self._answered, self._grant
+        if self._used is None:
+            return Verdict.NOT_COMPARABLE  # somebody else ended it
+        exchange = verify.Exchange(
+            answered.request_sha256,
+            answered.response_sha256,
+            complete=answered.complete,
+            reused=self._used,
+            model=self._ask.model,
+            pictures=self._ask.pictures,
+        )
+        return await signatures.judge(
+            self._hub.client,
+            Asked(self._opened.turn, grant.listing.url, answered.answer_id, self._ask.model),
+            exchange,
+            grant.signer or verify.Signer("", acknowledged=False),
+            waits=WAITS if answered.complete else WAITS[:1],
+        )
 
     async def _end(self, failure: Failure | None) -> None:
         """Whatever happened: the row is ended and the program has an answer."""
