@@ -21,6 +21,8 @@ from devnet.attestation.server import Server
 from devnet.attestation.services import Services
 from devnet.deploy import connect, deploy
 from ledger import services as ledger
+from probes import selectors
+from probes import services as probing
 from provider.tee import development
 from tests.live.provider_lab import INPUT_PRICE, ONE, SERVICE, Broker, Lab, Person, served
 from tests.live.provider_lab import Upstream as Model
@@ -32,6 +34,8 @@ class Repeating(Model):
     """Says something whatever it is asked."""
 
     do_Repeat = Model.do_plain
+    #: What a speed probe asks for: forty pieces in two seconds.
+    do_Count = Model.do_slowly
 
 
 @dataclass
@@ -134,6 +138,26 @@ def test_a_key_that_signs_another_answer_fails(site: Market) -> None:
     assert (row(stored)["verdict"], row(stored)["required"]) == ("fail", True)
     assert stored.overall == "fail"
     assert stored.questions["fresh"] == "fail"
+
+
+def test_a_speed_probe_is_paid_within_the_same_bounds(site: Market, settings: Any) -> None:
+    owed = site.honest.owes(site.wallet)
+    listings = probing.listings_of(site.honest.address)
+    (found,) = probing.run(listings, thorough=True)
+    spoken = found.spoken
+    assert found.judged == ("up", "") and spoken is not None
+    assert (found.speed, spoken.usage_last) == ("paid", True)
+    assert spoken.first_token_ms is not None
+    assert spoken.stream_ms is not None and 1_500 < spoken.stream_ms < 20_000
+    (payment,) = Payment.objects.all()
+    assert 0 < site.honest.owes(site.wallet) - owed <= payment.amount
+    seen = selectors.health_of([ServiceKey.of(listings[0])])[ServiceKey.of(listings[0])]
+    assert seen.first_token is not None and seen.first_token.n == 1
+    # Beyond the bound of the day nothing is asked, and nothing is said about speed.
+    settings.SITE_WALLET_DAILY_PER_PROVIDER = payment.amount
+    (found,) = probing.run(listings, thorough=True)
+    assert (found.judged, found.speed, found.spoken) == (("up", ""), "", None)
+    assert Payment.objects.count() == 1
 
 
 def test_no_money_without_a_reason(site: Market, settings: Any) -> None:
