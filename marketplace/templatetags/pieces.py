@@ -28,10 +28,10 @@ register = template.Library()
 def identicon(address: str, large: object = False) -> SafeString:
     """The decorative picture of an address (`formats.identicon`)."""
     picture = formats.identicon(address)
-    cells = "".join(f'<rect x="{x}" y="{y}" width="1" height="1"></rect>' for x, y in picture.cells)
+    cells = "".join(f"M{x} {y}h1v1h-1z" for x, y in picture.cells)
     return mark_safe(
         f'<svg class="identicon{" large" if large else ""}" data-hue="{picture.hue}" '
-        f'viewBox="-.5 -.5 6 6" aria-hidden="true">{cells}</svg>'
+        f'viewBox="-.5 -.5 6 6" aria-hidden="true"><path d="{cells}"></path></svg>'
     )
 
 

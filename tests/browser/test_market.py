@@ -1,0 +1,107 @@
+"""Lists of services in Chromium: their weight, where the focus goes, stars and comparison with
+and without script."""
+
+from __future__ import annotations
+
+import gzip
+import random
+import re
+
+from playwright.sync_api import Browser, Page, Response, expect
+
+from ledger.models import Service
+from tests import factories
+from tests.browser import pagecheck
+from tests.db.test_discovery import health as probed
+
+PACKED = (".woff2", ".png")
+
+
+def test_the_list_is_light_and_asks_nobody_else(asgi_server: str, page: Page) -> None:
+    """Bytes as a compressing server sends them; the test server does not compress."""
+    factories.market(500)
+    for number, service in enumerate(Service.current.all()):
+        letters = "".join(random.Random(number).choices("uuuud-", k=28))
+        probed(service, uptime_7d=9_000 + number, bar=letters, first_token_p50=200 + number)
+    weights: dict[str, int] = {}
+
+    def weigh(response: Response) -> None:
+        path = response.url.split("?")[0].removeprefix(asgi_server)
+        body = response.body()
+        weights[path] = len(body if path.endswith(PACKED) else gzip.compress(body, 6))
+
+    page.on("response", weigh)
+    with pagecheck.watching(page, asgi_server) as watch:
+        page.goto(asgi_server, wait_until="networkidle")
+        expect(page.get_by_test_id("service-row")).to_have_count(25)
+    assert watch.strangers == [] and watch.messages == []
+    scripts = sum(size for path, size in weights.items() if path.endswith(".js"))
+    assert scripts < 60 * 1024, weights
+    assert sum(weights.values()) < 100 * 1024, weights
+    assert sum(path.endswith(".js") for path in weights) > 5 and weights["/"] > 5_000
+
+
+def test_filtering_keeps_focus_choices_and_says_the_count(asgi_server: str, page: Page) -> None:
+    factories.market(60)
+    page.goto(f"{asgi_server}/?stake=100")
+    kind = page.get_by_test_id("filter-type")
+    kind.focus()
+    kind.select_option("chatbot")
+    expect(page.get_by_test_id("result-count")).to_have_text("30 services")
+    expect(kind).to_be_focused()
+    expect(kind).to_have_value("chatbot")
+    expect(page.get_by_test_id("filter-stake")).to_have_value("100")
+    expect(page.locator("[data-toasts]")).to_contain_text("30 services")
+    # Counts beside the choices follow the other filters.
+    expect(page.get_by_test_id("filter-model").locator("option")).to_have_count(4)
+    output = page.get_by_role("columnheader", name="Output").get_by_role("link")
+    output.focus()
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("sort=output_price"))
+    expect(page.get_by_test_id("filter-sort")).to_have_value("output_price")
+    expect(output).to_be_focused()
+    page.get_by_role("link", name="Page 2", exact=True).focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("26–30 of 30 services")).to_be_visible()
+    expect(page.get_by_test_id("result-count")).to_be_focused()
+
+
+def test_stars_and_comparison(asgi_server: str, page: Page) -> None:
+    factories.market(60)
+    with pagecheck.watching(page, asgi_server) as watch:
+        page.goto(asgi_server)
+        star = page.get_by_test_id("service-row").nth(1).get_by_role("button", name="Watch")
+        star.click()
+        expect(star).to_have_attribute("aria-pressed", "true")
+        page.goto(f"{asgi_server}/?watched=1")
+        expect(page.get_by_test_id("service-row")).to_have_count(1)
+
+        page.goto(asgi_server)
+        boxes = page.get_by_test_id("service-row").get_by_role("checkbox")
+        for number in range(3):
+            boxes.nth(number).check()
+        page.get_by_role("link", name="Page 2", exact=True).click()
+        expect(page.get_by_text("26–50 of 60 services")).to_be_visible()
+        boxes.nth(0).check()
+        expect(page.get_by_text("Four is the most.")).to_be_visible()
+        expect(boxes.nth(1)).to_be_disabled()
+        page.get_by_role("button", name="Compare").click()
+        expect(page).to_have_url(re.compile(r"/compare\?s=.+&s=.+&s=.+&s="))
+        expect(page.get_by_role("columnheader")).to_have_count(5)
+    assert watch.messages == []
+
+
+def test_both_work_without_script(asgi_server: str, browser: Browser) -> None:
+    factories.market(12)
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{asgi_server}/?type=chatbot")
+    page.get_by_test_id("service-row").first.get_by_role("button", name="Watch").click()
+    expect(page).to_have_url(f"{asgi_server}/?type=chatbot")
+    expect(page.locator(".star[aria-pressed=true]")).to_have_count(1)
+    for number in (0, 1):
+        page.get_by_test_id("service-row").nth(number).get_by_role("checkbox").check()
+    page.get_by_role("button", name="Compare").click()
+    expect(page.get_by_role("heading", name="Side by side")).to_be_visible()
+    assert page.get_by_test_id("compare-row").count() > 15
+    context.close()
