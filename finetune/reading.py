@@ -1,8 +1,8 @@
 """A provider's log as numbers: losses by step, progress, and how long it will take. Pure.
 
 Two spellings are understood: `step 12/90 loss 1.234` with an optional `eval_loss 1.2`, and the
-dictionaries that Hugging Face's trainer prints (`{'loss': 1.234, …, 'epoch': 0.4}`), whose steps
-are counted. A line that is neither is only text.
+dictionaries that Hugging Face's trainer prints (`{'loss': 1.234, …, 'epoch': 0.4, 'step': 5}`),
+counted where they name no step; `90 steps` says how many there will be. Any other line is text.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ _NUMBER = r"(-?\d{1,9}(?:\.\d{1,18})?(?:[eE][-+]?\d{1,3})?)"
 _LOSS = re.compile(rf"(?<![\w])'?loss'?\s*[:=]?\s*{_NUMBER}")
 _EVAL = re.compile(rf"'?eval_loss'?\s*[:=]?\s*{_NUMBER}")
 _TRAINER = re.compile(r"^\{.*'(?:loss|eval_loss)':.*\}$")
+_NAMED = re.compile(r"'step':\s*(\d{1,9})\b")
+_TOTAL = re.compile(r"\b(\d{1,9})\s+steps\b", re.I)
 
 
 @dataclass(frozen=True)
@@ -88,13 +90,16 @@ def curve(lines: Iterable[Line]) -> Curve:
     for line in lines:
         step = _STEP.search(line.text)
         trainer = _TRAINER.match(line.text)
+        if step is None and trainer is None and (total := _TOTAL.search(line.text)):
+            of = max(of, int(total[1]))
         if step is None and trainer is None:
             continue
         loss, eval_loss = _LOSS.search(line.text), _EVAL.search(line.text)
         if step is not None:
             number, of = int(step[1]), max(of, int(step[2]))
         else:
-            counted += loss is not None
+            named = _NAMED.search(line.text)
+            counted = int(named[1]) if named else counted + (loss is not None)
             number = counted
         if loss is None and eval_loss is None:
             continue

@@ -42,6 +42,14 @@ def test_the_trainers_own_spelling() -> None:
         (2, "1.25", ""),
     ]
     assert reading.left(found) is None
+    text = "2026-11-20T18:00:00Z INFO training for 40 steps\n{'loss': 2.5, 'step': 10}\n"
+    text += "{'eval_loss': 2.4, 'step': 10}\n{'loss': 2.0, 'epoch': 0.5, 'step': 20}\n"
+    found = reading.curve(reading.parse(text))
+    assert [(p.step, p.loss, p.eval_loss) for p in found.points] == [
+        (10, "2.5", "2.4"),
+        (20, "2.0", ""),
+    ]
+    assert (found.step, found.of) == (20, 40)
 
 
 @given(st.text(max_size=400))
