@@ -380,9 +380,11 @@ def test_query_counts_do_not_grow(network: None, client: Client) -> None:
     grow(1, 6)
     few = [queries(client, path) for path in paths]
     grow(6, 201)
-    assert [queries(client, path) for path in paths] == few
-    # Services: verdicts, and the state of verdicts in the tag.
-    assert few[0] <= 7 and max(few[1:]) <= 5, few
+    many = [queries(client, path) for path in paths]
+    # What is kept in the meantime may make them fewer.
+    assert all(now <= before for before, now in zip(few, many, strict=True)), (few, many)
+    # Services: verdicts and health, and the state of both in the tag.
+    assert few[0] <= 9 and max(few[1:]) <= 5, few
 
 
 # --- caching and CSV -----------------------------------------------------------------------------
