@@ -77,7 +77,7 @@ async def provider(reply: Reply, asked: Asked) -> None:
         for word in ("Let me ", "see. ", "Two plus two…"):
             piece = b'{"choices":[{"delta":{"reasoning_content":"%s"}}]}' % word.encode()
             await reply.send(b"data: " + piece + b"\n\n")
-    if b"slowly" in question:
+    if "slowly" in str(json.loads(question)["messages"][-1]["content"]):  # not in what was before
         await reply.tokens(*[f"word{i} " for i in range(200)], pause=0.05)
     pause = 0.3 if b"pausing" in question else 0.005
     await reply.tokens(*re.findall(r"\s*\S+|\s+", RICH), pause=pause)

@@ -39,6 +39,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 TURNS = int(os.environ.get("CHAT_TURNS", "24"))
 DROPPED = 0.2
 PAUSE = 0.05
+#: As patient as a browser: giving up early on a busy machine only makes it busier.
+OPEN_SECONDS = 120
 QUESTION = re.compile(rb"question (\d+)\D")
 
 
@@ -100,7 +102,9 @@ class Browser:
     async def _visit(self, port: int) -> bool:
         header = {"Cookie": self.cookie, "Origin": f"http://127.0.0.1:{port}"}
         url = f"ws://127.0.0.1:{port}/ws/chat/{self.chat.pk}"
-        async with websockets.connect(url, additional_headers=header, proxy=None) as socket:
+        async with websockets.connect(
+            url, additional_headers=header, proxy=None, open_timeout=OPEN_SECONDS
+        ) as socket:
             if self.turn:
                 asked: dict[str, Any] = {"type": "resume", "turn": self.turn, "after": self.seq}
             else:
@@ -108,7 +112,7 @@ class Browser:
                 asked = {"type": "prompt", "key": self.key, "text": text}
             await socket.send(json.dumps(asked))
             while True:
-                said = json.loads(await asyncio.wait_for(socket.recv(), 60))
+                said = json.loads(await asyncio.wait_for(socket.recv(), OPEN_SECONDS))
                 if self._hear(said):
                     return True
                 if self.drops and self.seen.count(" ") > 10:
