@@ -14,7 +14,6 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -22,6 +21,9 @@ import orjson
 from django.conf import settings
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+
+from inference import ears
+from inference.ears import Entry as Entry
 
 log = logging.getLogger(__name__)
 
@@ -37,17 +39,6 @@ _BLOCK_MS = 5000
 MAX_WATCHERS = 16
 _watchers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, int]] = WeakKeyDictionary()
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Redis] = WeakKeyDictionary()
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One thing that happened to a turn. `event` has a `type`: delta, reasoning, block (the answer
-    up to `upto` characters, as HTML from the block before), end, verdict, or fence (the turn
-    changed hands; nothing to show).
-    """
-
-    seq: int
-    event: dict[str, Any]
 
 
 def client() -> Redis:
@@ -117,10 +108,14 @@ class Writer:
         try:
             raw: Any = client()
             await raw.execute_command("XADD", key, f"0-{self._seq}", b"e", orjson.dumps(event))
+            for ear in ears.of(self._turn):
+                ear.hear(Entry(self._seq, event))
             if over or self._seq % _EXPIRE_EVERY == 1:
                 await client().expire(key, OVER_SECONDS if over else KEPT_SECONDS)
         except RedisError as error:
             self._broken = True
+            for ear in ears.of(self._turn):
+                ear.lose()
             log.warning("turn %s cannot be watched live any more: %s", self._turn, error)
 
 
@@ -175,16 +170,25 @@ async def follow(turn: int, after: int = 0) -> AsyncGenerator[Entry, None]:
     Never ends for a turn whose process died before anybody noticed: the caller bounds that with
     `services.reap`. Raises RedisError.
     """
-    while True:
-        position: Any = {_key(turn): f"0-{after}"}
-        found: Any = await client().xread(position, count=500, block=_BLOCK_MS)
-        for _, entries in found or ():
-            for identifier, fields in entries:
-                after = _seq(identifier)
-                entry = Entry(after, orjson.loads(fields[b"e"]))
+    with ears.listening(turn) as ear:
+        while True:
+            entries = await ear.after(after, _BLOCK_MS / 1000) if ear.live else []
+            for entry in entries or await _read(turn, after, None if ear.live else _BLOCK_MS):
+                after = entry.seq
                 yield entry
                 if entry.event["type"] == "verdict":
                     return
+
+
+async def _read(turn: int, after: int, block_ms: int | None) -> list[Entry]:
+    """Entries after number `after` that the stream has, or gets within `block_ms`."""
+    position: Any = {_key(turn): f"0-{after}"}
+    found: Any = await client().xread(position, count=500, block=block_ms)
+    return [
+        Entry(_seq(identifier), orjson.loads(fields[b"e"]))
+        for _, entries in found or ()
+        for identifier, fields in entries
+    ]
 
 
 # --- which processes live, and how to tell one to stop a turn ------------------------------------
