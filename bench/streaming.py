@@ -272,6 +272,12 @@ def _waits(paths: dict[str, Path_], repeats: int) -> list[Result]:
             continue  # 200 x 20 tokens a second is more than it can carry (stack.md 5)
         tokens = RATE * STEADY_SECONDS
         crowd[name] = [_load(path, 200, tokens, RATE, spread=SPREAD_SECONDS)]
+    for name in ("websocket", "relay"):
+        results.append(
+            Result(f"streaming: processor per token, 200 streams of {RATE}/s, {name}",
+                   "bare ASGI: parse and hash", "us", crowd[name][0]["processor"],
+                   crowd["bare"][0]["processor"], "told, not a goal")
+        )  # fmt: skip
     results += _added("200 streams", crowd, "p50", 2.0)
     results += _added("200 streams", crowd, "p95", 12.0)
     return results
