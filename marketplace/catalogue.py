@@ -148,7 +148,7 @@ def model_page(
     found = selectors.services(query, number, count=count)
     if not found.count:
         return None
-    ranks = labels.ranks(query)
+    ranks = at_listing.get(version, ("ranks", model), lambda: labels.ranks(query))
     inference = [listing for listing in found.items if not listing.is_fine_tuning]
     return pages_market.ModelPage(
         title=parts.name(model),
