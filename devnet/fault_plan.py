@@ -48,6 +48,8 @@ class FaultPlan:
     width: int | None = None  # blocks per log query
     most: int | None = None  # logs per answer
     silent_most: int | None = None  # logs per range, the rest left out without a word
+    hidden: tuple[int, ...] = ()  # blocks whose logs no query of a range shows
+    hidden_alone: bool = False  # nor one of that block
     batch: int | None = None  # calls per request
     refusal: int = 0  # which wording
 

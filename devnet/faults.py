@@ -277,6 +277,11 @@ class FaultProxy:
             return answer
         if "fromBlock" in query and (refused := self._too_wide(plan, call, found)) is not None:
             return refused
+        if plan.hidden and ("fromBlock" in query or plan.hidden_alone):
+            shown = [log for log in found if int(log["blockNumber"], 16) not in plan.hidden]
+            self.counts["hidden"] += len(shown) < len(found)
+            found = shown
+            answer = _result(call, found)
         most = plan.silent_most if "fromBlock" in query else None
         if most is not None and len(found) > most:
             self.counts["silent_most"] += 1

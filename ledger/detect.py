@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from chain.errors import NoState
 from chain.facts import Block, Call, Header
@@ -85,6 +86,66 @@ def pending(
     ]
 
 
+class Unshown:
+    """Blocks in which money of serving contracts moved, and whose logs the node left out.
+
+    The native balance of a serving contract changes by what its sub-accounts and stakes change
+    (contracts.md 2). A range that is read sparsely shows nothing else of a block that was left out
+    (a full one does, by its bloom). What a block does not explain when it is read whole (ether
+    forced in, older code) is let be.
+    """
+
+    def __init__(self, base: State, first: int) -> None:
+        self.first = first
+        self.addresses = sorted(s.address for s in base.servings.values())
+        self.before: dict[str, int] = {}
+        #: Read whole: more they do not tell.
+        self.looked: set[int] = set()
+
+    def find(self, layer: State, last: int, read: Reader) -> list[int]:
+        """Blocks of `first`..`last` to be read whole (two balances per contract when there are
+        none)."""
+        flows = {address: _flow(layer, address, self.first) for address in self.addresses}
+
+        def differences(asked: Sequence[tuple[str, int]]) -> list[int]:
+            blocks: dict[str, list[int]] = {}
+            for address, block in asked:
+                blocks.setdefault(address, []).append(block)
+            found = {}
+            for address, numbers in blocks.items():
+                for block, have in zip(numbers, read.balances(address, numbers), strict=True):
+                    found[address, block] = have
+            return [found[a, b] - self.before[a] - flows[a].at(b) for a, b in asked]
+
+        try:
+            for address in self.addresses:
+                if address not in self.before:
+                    self.before[address] = read.balances(address, [self.first - 1])[0]
+            asked = [(address, last) for address in self.addresses]
+            ends = zip(asked, differences(asked), strict=True)
+            spans = [(address, self.first - 1, last, end) for (address, _), end in ends]
+            found = {block for _, block in jumps(spans, differences)} - self.looked
+        except NoState:
+            return []  # the end of sparse reading asks every account all the same
+        self.looked |= found
+        return sorted(found)
+
+
+def _flow(layer: State, address: str, first: int) -> _Known:
+    """What our rows say a serving contract's native balance changed by, after each block."""
+    changes: dict[int, int] = {}
+    for m in layer.movements:
+        if m.serving == address and m.balance == "sub_account":
+            changes[m.place.block] = changes.get(m.place.block, 0) + m.amount
+    for c in layer.changes:
+        if c.serving == address and c.change in ("staked", "stake_returned"):
+            stake = int(c.after["stake"]) - int(c.before["stake"])
+            changes[c.place.block] = changes.get(c.place.block, 0) + stake
+    blocks = sorted(changes)
+    sums = accumulate((changes[block] for block in blocks), initial=0)
+    return _Known([first - 1, *blocks], list(sums))
+
+
 class Misplaced:
     """Silent movements that a view showed later than they happened, within the blocks just folded.
 
@@ -142,7 +203,7 @@ class Misplaced:
 
 @dataclass(slots=True)
 class _Known:
-    """Our available balance of one user along the chain, ascending."""
+    """A balance along the chain, ascending."""
 
     blocks: list[int]
     balances: list[int]

@@ -122,7 +122,7 @@ class Projector:
         """
         if self.row.final_block < 0:
             blocks = [*self.opening, *blocks]
-        self.final, blocks = self._complete(self.state, first, blocks, read, last)
+        self.final, blocks = self._complete(self.state, first, blocks, read, last, sparse=sparse)
         self.unread |= sparse
         if end and self.unread:
             last_block = self._answer(blocks[-1], reads.everything(self.final), read)
@@ -151,13 +151,21 @@ class Projector:
         return blocks
 
     def _complete(
-        self, base: State, first: int | None, blocks: list[Block], read: Reader, last: int | None
+        self,
+        base: State,
+        first: int | None,
+        blocks: list[Block],
+        read: Reader,
+        last: int | None,
+        *,
+        sparse: bool = False,
     ) -> tuple[State, list[Block]]:
-        """Fold, and fold again with what the balance detector finds missing."""
+        """Fold, and fold again with what the balance detectors find missing."""
         pending = first is None or last is None
         headers = {b.header.number: b.header for b in blocks} if pending else {}
         begin = min(headers, default=0) if first is None else first
         misplaced = detect.Misplaced(self.ledger_address, begin)
+        unshown = detect.Unshown(base, begin)
         for _ in range(MAX_ROUNDS):
             layer, blocks, sums = self._fold(base, blocks, read)
             if not blocks:
@@ -168,6 +176,8 @@ class Projector:
                 found = detect.pending(self.ledger_address, base, blocks, sums, read)
             if found:
                 blocks = self._add_facts(blocks, found, read)
+            elif sparse and last is not None and (hidden := unshown.find(layer, last, read)):
+                blocks = _read_whole(blocks, hidden, read)
             elif earlier := misplaced.find(base, layer, headers, read):
                 blocks = self._add_answers(blocks, earlier, read)
             else:
@@ -371,3 +381,12 @@ class Projector:
                     providers.add(account.provider)
             providers |= {s.provider for s in state.services.own.values() if s.block > above}
         return users, providers
+
+
+def _read_whole(blocks: list[Block], numbers: list[int], read: Reader) -> list[Block]:
+    """These blocks with everything in them; what was asked about them stays."""
+    held = {block.header.number: block for block in blocks}
+    for block in read.blocks(numbers):
+        known = held.get(block.header.number)
+        held[block.header.number] = replace(block, calls=known.calls) if known else block
+    return [held[number] for number in sorted(held)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from devnet.client import Chain
 from devnet.deploy import Deployment, deploy
 from devnet.faults import HONEST, FaultPlan, FaultProxy
 from devnet.scenario import run
+from ledger.models import Movement
 from tests.live.chaos import demands
 from tests.live.chaos.child import AS_THEY_ARE, Follower
 from tests.live.chaos.plan import Knobs
@@ -269,6 +271,35 @@ def test_a_limit_that_nobody_mentions(
     assert code == 0, said
     assert proxy.counts["silent_most"] >= 1
     assert_right(node)
+
+
+def test_blocks_that_no_list_of_logs_shows(
+    node: Anvil, world: Deployment, proxy: FaultProxy
+) -> None:
+    """Left out again and again in the middle of a sparse range: what moved money is found by the
+    contracts' own balances, read whole, and proven; a node that hides it there too is not
+    believed."""
+    assert once(proxy.url, SPARSE)[0] == 0
+    moved = Movement.objects.filter(balance="sub_account", pending=False).exclude(amount=0)
+    hidden = {*moved.values_list("block", flat=True)}
+    assert len(hidden) >= 5 and "settlement" in moved.values_list("kind", flat=True)
+    proxy.plan = FaultPlan(hidden=tuple(sorted(hidden)))
+    rows = demands.rows()
+    demands.empty_index()
+    code, said = once(proxy.url, SPARSE)
+    assert code == 0, said
+    assert proxy.counts["hidden"] >= 1
+    assert_right(node)
+    assert demands.rows() == rows
+
+    demands.empty_index()
+    proxy.plan = replace(proxy.plan, hidden_alone=True)
+    follower = Follower.start(database(), (proxy.url,), SPARSE)
+    try:
+        heads = Head.objects.filter(error__regex="left out the logs|logs and receipt")
+        until(lambda: heads.all().exists(), [follower])
+    finally:
+        follower.kill()
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -21,6 +21,8 @@ class Knobs:
     sparse_chunk: int
     span: int
     confirmations: int
+    #: Logs ahead that are worth a process of their own: as good as none, or all of them.
+    much: int = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Plan:
             sparse_chunk=rng.randint(5, 120),
             span=rng.choice((3, 20, 2_000)),
             confirmations=2 * epoch + rng.randint(0, 3),
+            much=1 if random.Random(f"process {seed}").random() < 0.2 else 1_000_000,
         )
         nodes = [FaultPlan.from_seed(seed)]
         if rng.random() < 0.4:
