@@ -3,8 +3,9 @@
     python -m bench.backfill raw|folded RPC_URL LAST_BLOCK SOURCES_JSON [REQUESTS_FILE]
 
 `raw` stores facts only (the whole of `chain`, with a projection that folds nothing), `folded` is
-what `manage.py follow --to-block` does. With a file, the HTTP bodies that were sent are kept, so
-that the very same calls can be timed without us.
+what `manage.py follow --to-block` does. With a file, the HTTP bodies that are sent are kept, so
+that the very same calls can be timed without us; one process sends them all then (no
+`chain.helper`).
 """
 
 from __future__ import annotations
@@ -81,8 +82,10 @@ def resident_mib() -> float:
 
 def keep_requests(file: BinaryIO) -> None:
     """Write down every body that is posted from now on, each after its length."""
+    from chain import ahead
     from chain.endpoint import Endpoint
 
+    ahead.MUCH = sys.maxsize
     post = Endpoint.post
 
     def kept(self: Endpoint, body: bytes, calls: int = 1) -> bytes:

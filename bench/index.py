@@ -50,11 +50,12 @@ def _compare(
     url: str, history: workload.History, folder: Path, repeats: int, with_ponder: bool
 ) -> list[Result]:
     bodies = folder / "requests"
+    backfill("raw", url, history, bodies)
     fetch: list[float] = []
     raw: list[dict[str, Any]] = []
     folded: list[dict[str, Any]] = []
     for _ in range(repeats):
-        raw.append(backfill("raw", url, history, bodies))
+        raw.append(backfill("raw", url, history))
         fetch.append(_fetch_alone(url, bodies))
         folded.append(backfill("folded", url, history))
     events = raw[0]["events"]
