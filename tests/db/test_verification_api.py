@@ -105,8 +105,8 @@ def test_a_list_costs_the_same_however_long_it_is(client: Client) -> None:
         listed("https://a.example", address(number))
         standing(address(number), "pass")
     assert (cost("/services?page_size=100"), cost("/services?verified=pass")) == one
-    # Head, folds, verdicts' state; contracts, count, rows, standings.
-    assert one == (7, 8)
+    # Head, folds, the states of verdicts and health; contracts, count, rows, standings, health.
+    assert one == (9, 10)
     with CaptureQueriesContext(connection) as asked:
         standings(ServiceKey("inference", address(n), "inference-v1.0") for n in range(40))
     assert len(asked) == 1
@@ -132,7 +132,8 @@ def test_the_tag_moves_with_verdicts_and_with_their_age(client: Client) -> None:
     assert len(set(tags[1:])) == 5
     with CaptureQueriesContext(connection) as asked:
         answer = client.get("/api/v1/services", headers={"If-None-Match": tags[-1]})
-    assert (answer.status_code, len(asked)) == (304, 3)
+    # Head, folds, the states of verdicts and health.
+    assert (answer.status_code, len(asked)) == (304, 4)
 
 
 def test_reports_and_history_are_what_was_stored(client: Client) -> None:
