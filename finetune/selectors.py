@@ -83,36 +83,41 @@ def settlement(task: Task) -> Settlement | None:
 
 
 def chart(task: Task, found: reading.Curve) -> Chart | None:
-    """Loss by time, each row with its step; None where the log tells none."""
-    timed = [point for point in found.points if point.at is not None]
-    if not timed:
+    """Loss by step; None where the log tells none."""
+    if not found.points:
         return None
-    every = max(1, len(timed) // _TABLE_POINTS)
-    timed = [p for at, p in enumerate(timed) if at % every == 0 or p is timed[-1]]
-    evaluated = any(point.eval_loss for point in timed)
+    every = max(1, len(found.points) // _TABLE_POINTS)
+    told = [
+        point
+        for at, point in enumerate(found.points)
+        if at % every == 0 or point.eval_loss or point is found.points[-1]
+    ]
+    evaluated = any(point.eval_loss for point in told)
     lines = series("Training loss", "Evaluation loss") if evaluated else series("Training loss")
-
-    def value(text: str, step: int) -> Value:
-        return Value(text, f"{text} at step {step:,}") if text else Value()
-
-    points = []
-    for point in timed:
-        values: tuple[Value, ...] = (value(point.loss, point.step),)
-        if evaluated:
-            values += (value(point.eval_loss, point.step),)
-        assert point.at is not None
-        points.append(Point(point.at, values))
-    first, last = timed[0].loss, timed[-1].loss
+    points = tuple(
+        Point(
+            point.at or task.created_at,
+            (_value(point.loss), _value(point.eval_loss)) if evaluated else (_value(point.loss),),
+            number=point.step,
+        )
+        for point in told
+    )
+    first, last = told[0].loss, next((p.loss for p in reversed(told) if p.loss), "")
     title = f"Loss {first} → {last}" if first and last else "Loss"
     return Chart(
         id="loss",
         title=title,
         unit="loss",
         series=lines,
-        points=tuple(points),
-        note="As the provider's log says, by the time of each step, UTC",
+        points=points,
+        note="By step, as the provider’s log says",
+        axis="Step",
         csv=f"/fine-tuning/tasks/{task.pk}/loss.csv",
     )
+
+
+def _value(text: str) -> Value:
+    return Value(text, text) if text else Value(text="–")
 
 
 def shown_lines(text: str, level: str) -> tuple[reading.Line, ...]:

@@ -33,21 +33,26 @@ class Value:
 
 @dataclass(frozen=True)
 class Point:
-    """One row; `values` are in the order of the chart's series. `href`: where it comes from."""
+    """One row; `values` are in the order of the chart's series. `href`: where it comes from.
+
+    `number` is its place where the chart's `axis` is not time.
+    """
 
     at: dt.datetime
     values: tuple[Value, ...]
     href: str = ""
     href_label: str = ""
+    number: int | None = None
 
     @property
     def unix(self) -> int:
-        return int(self.at.timestamp())
+        return int(self.at.timestamp()) if self.number is None else self.number
 
 
 @dataclass(frozen=True)
 class Chart:
     """`title` states the finding in words. `step`: a value holds until the next one (prices).
+    `axis`: what runs to the right, "" for time.
 
     `example`: not measured anywhere; said beside the title. `csv`: path of the same rows, or "".
     """
@@ -61,6 +66,7 @@ class Chart:
     csv: str = ""
     step: bool = False
     example: bool = False
+    axis: str = ""
 
     @property
     def empty(self) -> bool:

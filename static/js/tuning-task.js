@@ -41,11 +41,12 @@ async function refresh() {
 function connect() {
   const scheme = location.protocol === "https:" ? "wss" : "ws";
   const socket = new WebSocket(`${scheme}://${location.host}/ws/tasks/${page.dataset.task}`);
-  socket.addEventListener("open", () => { wait = 1000; });
+  // Something may have happened between the page and its socket.
+  socket.addEventListener("open", () => { wait = 1000; refresh(); });
   socket.addEventListener("message", refresh);
   socket.addEventListener("close", (event) => {
     if (event.code >= 4400) return;
-    setTimeout(() => { connect(); refresh(); }, wait * (1 + Math.random()));
+    setTimeout(connect, wait * (1 + Math.random()));
     wait = Math.min(wait * 2, LONGEST_WAIT);
   });
 }

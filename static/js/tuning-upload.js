@@ -102,6 +102,8 @@ field?.addEventListener("change", async () => {
     button.hidden = false;
   } catch (error) { progress(null); say(error.message); }
 });
+// Chosen before this script was there.
+if (field?.files.length) field.dispatchEvent(new Event("change"));
 button?.addEventListener("click", async () => {
   button.disabled = true;
   try { await send(field.files[0]); } catch (error) { say(`${error.message} Press Upload to go on.`); }

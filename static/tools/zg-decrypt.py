@@ -74,7 +74,8 @@ def call(rpc: str, contract: str, signature: str, types: list[str], values: list
         raise Stop(f"the node at --rpc does not answer: {error}") from None
     if "result" not in found:
         message = found.get("error", {}).get("message", "no result")
-        raise Stop(f"the contract does not know this: {message}")
+        words = "".join(c if c.isprintable() else " " for c in str(message))[:200]
+        raise Stop(f"the contract does not know this: {words}")
     return bytes.fromhex(found["result"][2:])
 
 

@@ -124,7 +124,8 @@ class TuningLab:
         return person
 
     def broker(self, **tuning_changes: Any) -> Broker:
-        """A registered and acknowledged broker of its own provider, with the scripted executor."""
+        """A registered and acknowledged broker of its own provider, with the scripted executor;
+        a change to None leaves a setting out."""
         provider = self.person()
         folder = self.folder / f"broker-{len(self.brokers)}"
         folder.mkdir()
@@ -133,17 +134,18 @@ class TuningLab:
             **{"name": MODEL, "hash": MODEL_HASH, "storage_fee": str(STORAGE_FEE)},
             **{"executor": [sys.executable, script], "description": "for tests"},
         }
+        settings: dict[str, Any] = {
+            "price_per_token": str(PRICE),
+            "poll_seconds": 0.2,
+            "storage": {"indexer": self.storage},
+            "models": [model],
+            **tuning_changes,
+        }
         config = {
             "wallet_key": "0x" + provider.key.hex(),
             "state": "state",
             "chain": {"rpc": self.rpc, "fine_tuning": self.contracts.fine_tuning.address},
-            "tuning": {
-                "price_per_token": str(PRICE),
-                "poll_seconds": 0.2,
-                "storage": {"indexer": self.storage},
-                "models": [model],
-                **tuning_changes,
-            },
+            "tuning": {name: value for name, value in settings.items() if value is not None},
         }
         (folder / "provider.yaml").write_text(yaml.safe_dump(config))
         broker = Broker(folder / "provider.yaml", provider.address)
