@@ -41,8 +41,8 @@ SORTS: dict[Kind, Sort] = {
         Sort(
             Kind.LOW_BALANCE,
             "Balance at a provider is low",
-            "What I can spend at {where} falls below {number} 0G",
-            "Providers keep 1 0G in reserve and answer only above it.",
+            "My balance at {where}, less what is being refunded, falls below {number} 0G",
+            "Providers keep 1 0G of it in reserve and answer only above that.",
             "0G",
             "1.5",
         ),

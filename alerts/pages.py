@@ -61,7 +61,7 @@ class AlertsPage:
     channels: Channels
     hooks: tuple[Hook, ...]
     deliveries: tuple[Delivery, ...]
-    feed_path: str
+    feed_url: str
     undo: int | None = None
     tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account/alerts"))
     mail_works: bool = field(default_factory=deliver.mail_works)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 
+from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
@@ -50,7 +51,7 @@ def _page(user: User, form: pages.RuleForm, fields: dict[str, str]) -> pages.Ale
         channels=way,
         hooks=tuple(selectors.hooks(user)),
         deliveries=tuple(selectors.deliveries(user)),
-        feed_path=f"/account/feed/{way.feed_token}.atom",
+        feed_url=f"{settings.SITE_URL}/account/feed/{way.feed_token}.atom",
         undo=int(undo) if undo.isascii() and undo.isdigit() and len(undo) < 16 else None,
     )
 
