@@ -7,10 +7,13 @@ import itertools
 import random
 import re
 import uuid
+from collections import Counter
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts import analytics, history
@@ -19,6 +22,7 @@ from inference import conversations
 from inference.models import Chat, FeeKind, Turn
 from inference.models import State as TurnState
 from ledger.models import Ledger, Movement, Settlement, SubAccount
+from marketplace.memo import at_block, at_listing
 from tests import factories
 from tests.db.test_refunds import pair
 from tests.factories import ALICE, BOB, INFERENCE, ONE, PETRA
@@ -40,7 +44,7 @@ class Books:
     """A wallet's movements as the index writes them, with their running balances."""
 
     def __init__(self) -> None:
-        self.held = {"available": 0, PETRA: 0, OTHER: 0}
+        self.held = Counter[str]()
         self.block = 0
 
     def move(self, where: str, amount: int, kind: str, at: dt.datetime, **given: Any) -> None:
@@ -170,6 +174,29 @@ def test_spend_is_cut_three_ways_and_each_equals_the_settlements(alice: Client) 
     assert 'data-testid="reconciles"' in html and "names no key" in html
     Settlement.objects.filter(settled=7).delete()
     assert b"reconciles-not" in alice.get("/account/analytics").content
+
+
+def test_the_past_of_many_providers_costs_no_more_queries(alice: Client) -> None:
+    def counts() -> list[int]:
+        found = []
+        for path in ("/account/analytics", "/account/statement", "/account/transactions"):
+            alice.get(path)  # what is written once per session is written now
+            for memo in (at_block, at_listing):
+                memo.state = ""
+            with CaptureQueriesContext(connection) as queries:
+                assert alice.get(path).status_code == 200
+            found.append(len(queries))
+        return found
+
+    pair(PETRA, free=ONE)
+    charge(PETRA, 5, 1)
+    few = counts()
+    for number in range(20):
+        provider = factories.address(f"provider {number}")
+        pair(provider, free=ONE)
+        factories.service(provider=provider)
+        charge(provider, number, number % 5)
+    assert counts() == few
 
 
 def test_the_runway_is_what_is_above_the_reserve_at_last_weeks_pace(alice: Client) -> None:
