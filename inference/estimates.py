@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from inference.media.models import File
 from inference.models import Chat
 from inference.options import MAX_TOKENS, MOST_TOKENS
 from ledger import selectors as ledger
+from ledger.records import Listing
 from protocol import fees
 
 #: Around the words of one message and of the request: JSON's own signs.
@@ -26,38 +28,72 @@ def estimate(
     question_bytes: int,
     max_tokens: int,
     pictures: tuple[UUID, ...] = (),
+    also: str = "",
+    again: int = 0,
 ) -> dict[str, Any]:
     """`tokens` (about), `most` and `free` (neuron as decimal strings; free is what may be spent
-    beyond the reserve, None for a visitor), `enough`, the `turns` and `pictures` that go along, and
-    the `context` that the provider says its model reads (tokens, 0 unknown). Nothing where no
-    provider is chosen.
+    beyond the reserve, None for a visitor), `enough`, whether a `shorter` answer would be, the
+    `turns` and `pictures` that go along, the `context` that the provider says its model reads
+    (tokens, 0 unknown), and how many `providers` are asked. Nothing where no provider is chosen.
+
+    With `also` a second provider is asked the same: `most` and `free` are of both together, and
+    `enough` holds only where it does at each. With `again` what goes along is what came before that
+    turn, as `services.open_turn` sends it.
     """
-    listing = readiness.chat_service(provider) if provider else None
-    if listing is None:
+    wanted = dict.fromkeys(name for name in (provider, also) if name)
+    listings = [x for x in map(readiness.chat_service, wanted) if x is not None]
+    if not provider or not listings or listings[0].provider != provider:
         return {}
-    going = context.context(chat, chat.leaf_id).turns if chat else ()
+    edited = chat.turns.filter(pk=again).first() if chat and again else None
+    leaf = edited.parent_id if edited else chat.leaf_id if chat else None
+    going = context.context(chat, leaf).turns if chat else ()
     said = sum(len(x.question.encode()) + len(x.answer.encode()) for x in going)
     system = len(chat.options.system.encode()) if chat else 0
     size = question_bytes + said + system + _MESSAGE_BYTES * (2 * len(going) + 1) + _REQUEST_BYTES
-    tariff = fees.tariff(listing.input_price, listing.output_price, listing.additional_info)
-    able = abilities.known(listing)
-    shown = _pictures(chat, [turn.pk for turn in going], pictures) if chat else []
-    shown = shown[: attachments.MOST] if able.pictures else []
+    turns = [turn.pk for turn in going] + ([edited.pk] if edited else [])
+    files = _pictures(chat, turns, pictures) if chat else []
     longest = min(max_tokens or MAX_TOKENS, MOST_TOKENS)
-    most_shown = sum(attachments.most_tokens(x.width, x.height) for x in shown)
-    most = costs.most(tariff, size, longest, most_shown)
-    position = ledger.position(user.address, listing.provider, listing.serving) if user else None
-    free = max(0, position.spendable - fees.MINIMUM_RESERVE) if position else 0
+    asked = [_Asked.of(user, x, size, longest, files) for x in listings]
+    shown = asked[0].shown
     return {
         "tokens": costs.tokens(question_bytes + said + system)
         + sum(attachments.tokens(x.width, x.height) for x in shown),
-        "most": str(most),
-        "free": str(free) if user else None,
-        "enough": free >= most,
+        "most": str(sum(x.most for x in asked)),
+        "free": str(sum(x.free for x in asked)) if user else None,
+        "enough": all(x.free >= x.most for x in asked),
+        "shorter": all(x.free >= x.least for x in asked),
         "turns": len(going),
         "pictures": len(shown),
-        "context": able.context,
+        "context": abilities.known(listings[0]).context,
+        "providers": len(asked),
     }
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One provider: what it may charge for the longest and for the shortest answer, and what may be
+    spent there; neuron. `shown` are the pictures that it is sent.
+    """
+
+    most: int
+    least: int
+    free: int
+    shown: list[File]
+
+    @classmethod
+    def of(
+        cls, user: User | None, listing: Listing, size: int, longest: int, files: list[File]
+    ) -> _Asked:
+        tariff = fees.tariff(listing.input_price, listing.output_price, listing.additional_info)
+        shown = files[: attachments.MOST] if abilities.known(listing).pictures else []
+        drawn = sum(attachments.most_tokens(x.width, x.height) for x in shown)
+        found = ledger.position(user.address, listing.provider, listing.serving) if user else None
+        return cls(
+            most=costs.most(tariff, size, longest, drawn),
+            least=costs.most(tariff, size, 1, drawn),
+            free=max(0, found.spendable - fees.MINIMUM_RESERVE) if found else 0,
+            shown=shown,
+        )
 
 
 def _pictures(chat: Chat, turns: list[int], chosen: tuple[UUID, ...]) -> list[File]:

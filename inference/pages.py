@@ -42,13 +42,16 @@ class Conversation:
 
 @dataclass(frozen=True)
 class ServiceOption:
-    """A choice of the provider select; strings are the provider's own."""
+    """A choice of the provider select; `verdict` is the word about its machine, the other strings
+    are the provider's own.
+    """
 
     provider: str
     model: str
     input_price: int
     output_price: int
     selected: bool
+    verdict: str
 
 
 @dataclass(frozen=True)

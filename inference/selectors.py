@@ -66,7 +66,7 @@ class Visit:
 
 
 def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -> ChatPage:
-    """The playground with a conversation open, or a new one (about 14 queries, however many
+    """The playground with a conversation open, or a new one (about 15 queries, however many
     rows).
     """
     wanted = visit.provider or (chat.provider if chat else "")
@@ -92,10 +92,7 @@ def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -
         settings=settings,
         own_presets=saved,
         abilities=abilities.known(service),
-        choices=tuple(
-            ServiceOption(x.provider, x.model, x.input_price, x.output_price, x is service)
-            for x in listings
-        ),
+        choices=options(listings, service),
         side=side_page(visit.user, service, verified=settings.verified),
         max_prompt=MAX_PROMPT_CHARS,
         examples=EXAMPLES,
@@ -105,6 +102,22 @@ def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -
         error=error.sentence if error else "",
         error_href=error.href if error else "",
         new_signer=error.signer if isinstance(error, SignerChanged) else "",
+    )
+
+
+def options(listings: list[Listing], chosen: Listing | None) -> tuple[ServiceOption, ...]:
+    """The choices of a provider select, each with the word about its machine (1 query)."""
+    known = attestation.standings([ServiceKey.of(x) for x in listings])
+    return tuple(
+        ServiceOption(
+            provider=x.provider,
+            model=x.model,
+            input_price=x.input_price,
+            output_price=x.output_price,
+            selected=x is chosen,
+            verdict=known[ServiceKey.of(x)].overall,
+        )
+        for x in listings
     )
 
 

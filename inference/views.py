@@ -161,6 +161,8 @@ def estimate(request: HttpRequest) -> HttpResponse:
             question_bytes=_number(given.get("bytes")),
             max_tokens=_number(given.get("max_tokens")),
             pictures=_ids(given.get("pictures", ""))[:MAX_PICTURES],
+            also=ledger.address_of(given.get("also", "")) or "",
+            again=_number(given.get("again")),
         )
     )
 

@@ -92,7 +92,7 @@ export function listen({ onAsk, onStop, onEditLast, onEdit }) {
     onAsk({ text: input.value, provider: provider.value, also: form.elements.also.value, again: edited(), options: settings() });
   });
   stopButton.addEventListener('click', onStop);
-  editing.querySelector('[data-unedit]').addEventListener('click', () => { edit(0); input.value = ''; input.focus(); });
+  editing.querySelector('[data-unedit]').addEventListener('click', () => { edit(0); input.value = ''; input.dispatchEvent(new Event('input', { bubbles: true })); input.focus(); });
   input.addEventListener('keydown', (event) => {
     if (event.isComposing) return;
     if (event.key === 'Enter' && !event.shiftKey) { event.preventDefault(); form.requestSubmit(); }

@@ -20,22 +20,29 @@ export function amount(digits, up = true) {
   return value < 0.000001 ? '<0.000001' : value.toLocaleString('en', { maximumSignificantDigits: 4, maximumFractionDigits: 9 });
 }
 
+// Where not even one word could be paid, only money helps.
+function missing({ shorter }, both) {
+  const where = both ? ' for each of the two' : '';
+  return shorter ? ` Not enough${where}: shorten the longest answer, or transfer more.` : ` Not enough${where}: transfer money to ${both ? 'them' : 'this provider'} first.`;
+}
+
 async function update() {
   const mine = (number += 1);
   const bytes = new TextEncoder().encode(input.value).length;
   line.hidden = !bytes;
   if (!bytes) return;
-  const query = new URLSearchParams({ provider: provider.value, chat: root.dataset.chat, bytes, max_tokens: form.elements.max_tokens.value, pictures: ids() });
+  const query = new URLSearchParams({ provider: provider.value, chat: root.dataset.chat, bytes, max_tokens: form.elements.max_tokens.value, pictures: ids(), also: form.elements.also.value, again: form.elements.again.value });
   const response = await fetch(`${root.dataset.estimates}?${query}`, { credentials: 'same-origin' }).catch(() => null);
   const said = response?.ok ? await response.json() : {};
   if (mine !== number) return;
   line.hidden = !said.most;
   if (!said.most) return;
+  const both = said.providers > 1;
   const full = said.context && said.tokens > said.context;
   const with_ = [said.turns && count(said.turns, 'earlier answer'), said.pictures && count(said.pictures, 'picture')].filter(Boolean).join(' and ');
-  line.textContent = `About ${count(said.tokens, 'token')}${with_ && `, ${with_} included`}${full ? `: more than the ${said.context.toLocaleString('en')} that this model reads` : ''}. Up to ${amount(said.most)} 0G`
-    + (said.free === null ? '.' : ` of the ${amount(said.free, false)} 0G that you may spend here.`)
-    + (said.free === null || said.enough ? '' : ' Not enough: shorten the longest answer, or transfer more.');
+  line.textContent = `About ${count(said.tokens, 'token')}${with_ && `, ${with_} included`}${full ? `: more than the ${said.context.toLocaleString('en')} that this model reads` : ''}. Up to ${amount(said.most)} 0G${both ? ' for both answers' : ''}`
+    + (said.free === null ? '.' : ` of the ${amount(said.free, false)} 0G that you may spend ${both ? 'at these two providers' : 'here'}.`)
+    + (said.free === null || said.enough ? '' : missing(said, both));
 }
 
 const soon = () => { clearTimeout(timer); timer = setTimeout(update, PAUSE); };

@@ -181,6 +181,36 @@ def test_the_estimate_bounds_what_is_then_charged_at_most(chat: Chat) -> None:
 
 
 @pytest.mark.django_db
+def test_the_estimate_counts_the_branch_that_is_sent_and_everybody_asked(chat: Chat) -> None:
+    one = said(chat, "one " * 100, "1 " * 100)
+    two = said(chat, "two " * 100, "2 " * 100)
+    said(chat, "three", "3")
+    chat.refresh_from_db()
+    query: dict[str, Any] = {"chat": chat.pk, "provider": factories.PETRA, "bytes": 8}
+
+    def told(**more: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = alice().get("/playground/chat/estimate", query | more).json()
+        return answer
+
+    assert (told()["turns"], told(again=two.pk)["turns"]) == (3, 1)
+    first = told(again=one.pk)
+    assert (first["turns"], first["tokens"]) == (0, 2)
+    # side by side: both are paid, the dearer one most of all, and both must be able to
+    dear = factories.service(factories.CHARLIE, output_price=10**15)
+    alone, both = told(), told(also=dear.provider)
+    other = told(provider=dear.provider)
+    assert int(both["most"]) == int(alone["most"]) + int(other["most"]) > 2 * int(alone["most"])
+    assert (both["providers"], both["enough"], both["free"]) == (2, False, alone["free"])
+    # nothing to spend: no shorter answer helps
+    assert (other["free"], other["shorter"], told(max_tokens=MOST_TOKENS)["shorter"]) == (
+        "0",
+        False,
+        True,
+    )
+    assert told(also=factories.PETRA) == alone
+
+
+@pytest.mark.django_db
 def test_another_provider_is_offered_with_price_and_verdict_and_never_asked(chat: Chat) -> None:
     factories.service(factories.CHARLIE, url="http://127.0.0.1:8", input_price=10**13)
     failed = said(chat, "Hello", state=State.FAILED, failure=Failure("busy", "no", 503, 8))
@@ -233,16 +263,28 @@ def test_counted_fees_are_set_against_what_was_settled(chat: Chat) -> None:
         "status": "success", "unsettled": 0, "tx_hash": None, "log_index": None,
     }  # fmt: skip
     now = timezone.now()
-    factories.settlement(**{**row, "settled": known // 2, "at": now, "block": 90})
+    before = now - timedelta(minutes=1)  # the last answers ended later: they may be settled yet
+    factories.settlement(**{**row, "settled": known // 2, "at": before, "block": 90})
     factories.settlement(**{**row, "settled": ONE, "at": now - timedelta(days=9), "block": 2})
     factories.settlement(**{**row, "settled": ONE, "at": now, "user": factories.BOB, "block": 91})
     (line,) = requests.reconcile(chat.owner, None)
     assert (line.answers, line.settled) == (2, known // 2)
     assert (line.open, line.beyond) == (line.known + line.estimated - known // 2, 0)
+    # settled after the last answer: less than one answer is missing, so nothing is still to come
+    factories.settlement(**{**row, "settled": known // 4, "at": now, "block": 91})
+    (line,) = requests.reconcile(chat.owner, None)
+    assert (line.open, line.less) == (0, known - known // 2 - known // 4)
+    page = alice().get("/playground/requests").content.decode()
+    assert "less than counted here" in page and "not settled yet" not in page
+    # but not where the account could not pay all of it
+    Settlement.objects.filter(block=91, user=factories.ALICE).update(unsettled=1)
+    (line,) = requests.reconcile(chat.owner, None)
+    assert (line.open, line.less) == (known - known // 2 - known // 4, 0)
     factories.settlement(**{**row, "settled": ONE, "at": now, "block": 92})
     (line,) = requests.reconcile(chat.owner, None)
-    assert (line.open, line.beyond) == (0, known // 2 + ONE - line.known - line.estimated)
-    assert Settlement.objects.count() == 4
+    assert (line.open, line.less) == (0, 0)
+    assert line.beyond == known // 2 + known // 4 + ONE - line.known - line.estimated
+    assert Settlement.objects.count() == 5
 
 
 @pytest.mark.django_db
