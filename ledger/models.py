@@ -13,7 +13,8 @@ from typing import ClassVar, Self, TypeVar
 
 from django.db import models
 from django.db.models import Case, F, Q, TextField, Value, When
-from django.db.models.functions import Cast, Concat, Left, Lower
+from django.db.models.fields.json import KT
+from django.db.models.functions import Cast, Concat, Left, Lower, NullIf
 
 from chain.fields import AddressField, HashField, NeuronField
 
@@ -155,6 +156,19 @@ LISTED_PRICE = Case(
     output_field=NeuronField(),
 )
 
+#: The name one sorts by, cut: the model, or the first one of fine-tuning; without a name last.
+LISTED_MODEL = Left(
+    NullIf(
+        Case(
+            When(kind=Kind.FINE_TUNING.value, then=KT("model_list__0")),
+            default=F("model"),
+            output_field=TextField(),
+        ),
+        Value(""),
+    ),
+    SORTED_LENGTH,
+)
+
 
 def _searched(name: str) -> Left:
     return Left(Cast(name, TextField()), SEARCHED_LENGTH)
@@ -223,7 +237,7 @@ class Service(Layered):
             # The catalogue in its usual order, and counts, without reading the table. Never whole
             # texts of strangers: a key of more than 2,700 bytes would be refused on writing.
             models.Index(
-                Left("model", SORTED_LENGTH),
+                LISTED_MODEL,
                 "kind",
                 "provider",
                 "serving",
@@ -352,6 +366,13 @@ class Settlement(Appended):
             # Few: the network's refused items, without reading the others.
             models.Index(
                 fields=["-at"], name="settlement_refused", condition=~Q(status__in=ACCEPTED)
+            ),
+            # Those of one listing, by status, without reading rows at all.
+            models.Index(
+                fields=["provider", "serving", "status"],
+                include=["id"],
+                name="settlement_refused_of",
+                condition=~Q(status__in=ACCEPTED),
             ),
         ]
 
