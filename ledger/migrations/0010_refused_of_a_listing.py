@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('ledger', '0008_refused_settlements'),
+        ('ledger', '0009_order_of_shown_names'),
     ]
 
     operations = [
