@@ -171,16 +171,19 @@ def _choices(
 ) -> tuple[pages.ProviderChoice, ...]:
     """Sub-accounts first, then (for a transfer) the listed services one has no account with yet."""
     chosen, provider = query.get("account", ""), _parsed(":" + query.get("provider", ""))
+    offered: dict[str, str] = {}
+    if action == "transfer":
+        for listing in ledger.services(ledger.ServiceQuery(), page_size=_MAX_CHOICES).items:
+            value = f"{listing.service_name}:{listing.provider}"
+            offered[value] = (listing.model or listing.kind)[:60]
     found: dict[str, str] = {}
     for position in account.positions:
         value = f"{position.service_name}:{position.provider}"
         held = money.short(position.balance)
-        found[value] = f"{_short(position.provider)} · {position.service_name} · {held} 0G held"
-    if action == "transfer":
-        for listing in ledger.services(ledger.ServiceQuery(), page_size=_MAX_CHOICES).items:
-            value = f"{listing.service_name}:{listing.provider}"
-            name = (listing.model or listing.kind)[:60]
-            found.setdefault(value, f"{_short(listing.provider)} · {name}")
+        name = offered.get(value, position.service_name)
+        found[value] = f"{_short(position.provider)} · {name} · {held} 0G held"
+    for value, name in offered.items():
+        found.setdefault(value, f"{_short(value.rpartition(':')[2])} · {name}")
     if not chosen and provider:
         of_provider = [v for v in found if v.endswith(":" + provider[1])]
         chosen = next((v for v in of_provider if v.startswith("inference")), "")

@@ -27,6 +27,15 @@ COLUMNS = (
 )  # fmt: skip
 
 
+#: Whether anything came back that could be signed: without it no verdict says anything.
+_CAME = (
+    Q(state=State.ANSWERED)
+    | ~Q(answer_id="")
+    | ~Q(answer_sealed=b"")
+    | Q(state=State.STOPPED, response_bytes__gt=0)
+)
+
+
 @dataclass(frozen=True)
 class Filter:
     """What the address asks for; words that are not in the lists count as not given."""
@@ -58,10 +67,11 @@ class Filter:
     def rows(self, user: User, session_key: str | None) -> QuerySet[Turn]:
         """The turns that match, newest first; conversations that are not kept are not listed."""
         rows = access.turns_of(user, session_key).exclude(chat__key_sealed="")
+        rows = rows.annotate(came=_CAME)
         exact = {"provider": self.provider, "model": self.model, "state": self.state}
         rows = rows.filter(**{name: value for name, value in exact.items() if value})
         if self.verdict:
-            rows = rows.filter(verdict=self.verdict)
+            rows = rows.filter(_CAME, verdict=self.verdict)
         if self.since:
             rows = rows.filter(created_at__gte=_midnight(self.since))
         if self.until:

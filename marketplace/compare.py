@@ -16,7 +16,7 @@ from marketplace import cards, formats, parts, ranking
 from marketplace.formats import Price
 from marketplace.parts import Link, ServiceRow
 from marketplace.tariffs import Workload
-from probes.selectors import HealthView, health_of
+from probes.selectors import HealthView, Spread, health_of
 
 MOST = 4
 #: Fewer samples than this decide nothing.
@@ -136,6 +136,10 @@ def _priced(label: str, prices: Sequence[Price | None]) -> Row:
     return _row(label, cells, "the lowest wins" if len(units) == 1 else "", values, min)
 
 
+def _samples(one: Spread) -> str:
+    return f"{one.n:,} sample{'' if one.n == 1 else 's'}"
+
+
 def _measured(found: Sequence[One]) -> tuple[Row, ...]:
     ups = [one.health.uptime_7d for one in found]
     firsts = [one.health.first_token for one in found]
@@ -156,7 +160,7 @@ def _measured(found: Sequence[One]) -> tuple[Row, ...]:
         _row(
             "First token, p50",
             [
-                Cell(f"{one.p50:,} ms", f"p95 {one.edge:,} ms, {one.n:,} samples")
+                Cell(f"{one.p50:,} ms", f"p95 {one.edge:,} ms, {_samples(one)}")
                 if one
                 else Cell("no data")
                 for one in firsts
@@ -168,7 +172,7 @@ def _measured(found: Sequence[One]) -> tuple[Row, ...]:
         _row(
             "Speed, p50",
             [
-                Cell(f"{one.p50 // 10:,}.{one.p50 % 10} tok/s", f"{one.n:,} samples")
+                Cell(f"{one.p50 // 10:,}.{one.p50 % 10} tok/s", _samples(one))
                 if one
                 else Cell("no data")
                 for one in speeds
@@ -197,7 +201,7 @@ def _trust(found: Sequence[One]) -> tuple[Row, ...]:
             tuple(Cell("yes" if one.listing.tee_signer_acknowledged else "no") for one in found),
         ),
         Row(
-            "Declared TEE",
+            "Kind of TEE",
             tuple(
                 Cell(cards.verifier_of(one.listing.additional_info) or "not declared")
                 for one in found

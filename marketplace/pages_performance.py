@@ -18,7 +18,7 @@ CHAT = "chatbot"
 #: A cell with fewer samples has a median only; a title says "19 of 20" from so many on.
 FEW, MANY = 5, 20
 _QUESTIONS = ("small question", "small questions")
-_QUARTERS = ("quarter of an hour", "quarters of an hour")
+_QUARTERS = ("period of 15 minutes", "periods of 15 minutes")
 Spreads = tuple[tuple[Cell, Spread | None], ...]
 
 _STATES = {

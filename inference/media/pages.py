@@ -127,8 +127,10 @@ class Quota:
 
     @property
     def text(self) -> str:
-        used = self.used / _MIB
-        return f"{used:.1f} of {self.most // _MIB} MB used"
+        most = f"{self.most // _MIB} MB used"
+        if 0 < self.used < _MIB // 10:
+            return f"less than 0.1 of {most}"
+        return f"{self.used / _MIB:.1f} of {most}"
 
     @property
     def full(self) -> bool:

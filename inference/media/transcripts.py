@@ -88,6 +88,10 @@ class Segment:
     text: str
 
 
+#: "No linguistic content" of ISO 639-2: what a provider says where it heard no words.
+NO_SPEECH = "zxx"
+
+
 @dataclass(frozen=True)
 class Heard:
     """One piece's transcript; no segments where the provider gave no times."""
@@ -150,6 +154,8 @@ def together(parts: Sequence[tuple[int, Heard]]) -> Heard:
         for x in heard.segments
     )
     languages = dict.fromkeys(heard.language for _, heard in parts if heard.language)
+    if len(languages) > 1:
+        languages.pop(NO_SPEECH, None)
     text = "\n".join(heard.text for _, heard in parts if heard.text)
     return Heard(text, moved, ", ".join(languages))
 

@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from probes.bars import HEIGHT, WIDTH, Bar, bar
 from probes.fold import CELL
+from probes.history import WINDOWS
 from probes.selectors import Spread, Uptime
 
 register = template.Library()
@@ -18,6 +19,16 @@ register = template.Library()
 _EXAMPLE = (
     '<span class="badge warn" title="Made by seed_demo, measured nowhere">example data</span>'
 )
+
+
+@register.filter
+def window_label(name: str) -> str:
+    """`24 hours` for `24h`: a window as its links say it."""
+    return WINDOWS[name].label if name in WINDOWS else name
+
+
+def _samples(n: int) -> str:
+    return f"{n:,} sample{'' if n == 1 else 's'}"
 
 
 @register.simple_tag
@@ -45,8 +56,9 @@ def uptime(found: Uptime | None) -> SafeString:
     """`99.31 % of 96`: the share, cut, and the number of probes; or `no data`."""
     if found is None:
         return mark_safe('<span class="sub">no data</span>')
+    periods = "period" if found.cells == 1 else "periods"
     return mark_safe(
-        f'<span class="nowrap" title="of {found.cells:,} measured quarters of an hour">'
+        f'<span class="nowrap" title="of {found.cells:,} measured {periods} of 15 minutes">'
         f'{found.text} <span class="sub">of {found.probes:,}</span></span>'
     )
 
@@ -57,7 +69,7 @@ def milliseconds(found: Spread | None) -> SafeString:
     if found is None:
         return mark_safe('<span class="sub">no data</span>')
     return mark_safe(
-        f'<span class="nowrap" title="p50; p95 {seconds(found.edge)}; {found.n:,} samples">'
+        f'<span class="nowrap" title="p50; p95 {seconds(found.edge)}; {_samples(found.n)}">'
         f"{seconds(found.p50)}</span>"
     )
 
@@ -69,7 +81,7 @@ def speed(found: Spread | None) -> SafeString:
         return mark_safe('<span class="sub">no data</span>')
     return mark_safe(
         f'<span class="nowrap" title="p50; 19 of 20 answers faster than {tenths(found.edge)}; '
-        f'{found.n:,} samples">{tenths(found.p50)} <span class="sub">tok/s</span></span>'
+        f'{_samples(found.n)}">{tenths(found.p50)} <span class="sub">tok/s</span></span>'
     )
 
 

@@ -117,6 +117,22 @@ def test_a_new_field_key_takes_over_and_a_lost_one_takes_no_page_down(
 
 
 @pytest.mark.django_db
+def test_a_question_that_never_left_has_no_verdict(chat: Chat) -> None:
+    said(chat, "The question", "The answer")
+    never = services.open_turn(chat, "Nobody hears", process="p").turn
+    assert services.cut_off(never, "")
+    Turn.objects.exclude(pk=never).update(verdict="altered")
+    alice = signed_in(chat.owner)
+    page = alice.get("/playground/requests").content.decode()
+    rows = page.split('data-testid="request-row"')[1:]
+    assert [re.findall(r'data-verdict="(\w+)"', row) for row in rows] == [[], ["altered"]]
+    assert '<option value="altered">Signed, but for different text</option>' in page
+    for verdict, listed in (("not_comparable", 0), ("altered", 1)):
+        page = alice.get("/playground/requests", {"verdict": verdict}).content.decode()
+        assert page.count('data-testid="request-row"') == listed
+
+
+@pytest.mark.django_db
 def test_search_finds_names_questions_and_answers_of_ones_own(chat: Chat) -> None:
     said(chat, "Who is Ada?", "A Countess & mathematician")
     bob = User.objects.for_address(factories.BOB)
