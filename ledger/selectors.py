@@ -19,6 +19,7 @@ from eth_utils.address import is_checksum_address, is_hex_address, to_checksum_a
 
 from ledger.cursors import Place, older
 from ledger.models import (
+    LISTED_MODEL,
     LISTED_PRICE,
     SORTED_LENGTH,
     Kind,
@@ -183,8 +184,9 @@ def services(
     unknown `sort` falls back to `model`."""
     descending = query.sort.startswith("-")
     name = SORTS.get(query.sort.removeprefix("-"), "model")
-    texts = ("model", "service_type")  # a stranger's, of any length
-    column = Left(name, SORTED_LENGTH) if name in texts else F(name)
+    # Texts are a stranger's, of any length.
+    texts = {"model": LISTED_MODEL, "service_type": Left("service_type", SORTED_LENGTH)}
+    column = texts.get(name, F(name))
     ties = (F("kind"), F("provider"), F("serving"))
     rows = matching(query).defer("search").annotate(price=LISTED_PRICE).order_by(column, *ties)
     rows = rows.reverse() if descending else rows

@@ -178,4 +178,9 @@ def sorts(filters: Filters) -> tuple[Option, ...]:
     if filters.workload is not None:
         labels["cost"] = "Your month, cheapest first"
     labels.setdefault(filters.sort, f"By {filters.sort.removeprefix('-').replace('_', ' ')}")
-    return tuple(Option(value, label, value == filters.sort) for value, label in labels.items())
+    # The usual order is the one where nothing is said: a workload changes which one that is.
+    usual = filters.default_sort
+    return tuple(
+        Option("" if value == usual else value, label, value == filters.sort)
+        for value, label in labels.items()
+    )

@@ -42,6 +42,12 @@ SELECTING = (
     "context", "stake", "acknowledged", "watched",
 )  # fmt: skip
 WORKLOAD = ("requests", "tokens_in", "tokens_out", "tokens_cached")
+WORKLOAD_LABELS = {
+    "tokens_in": "Tokens in",
+    "tokens_cached": "Tokens cached",
+    "tokens_out": "Tokens out",
+    "requests": "Requests",
+}
 SORTS = (*selectors.SORTS, *probes.SORTS, "cost")
 
 
@@ -51,7 +57,8 @@ class Filters:
 
     `type` is a service type or `fine-tuning`; `max_in`, `max_out` are 0G in the unit of their
     column; `context` tokens, `uptime` percent of 7 days, `stake` 0G; `requests` and `tokens_*` are
-    a workload per day. `mine`: the listings that `watched` stands for.
+    a workload per day. `mine`: the listings that `watched` stands for. `unread`: what was typed
+    for a workload and is no number of a day, by name.
     """
 
     q: str = ""
@@ -77,6 +84,7 @@ class Filters:
     sort: str = "model"
     page: int = 1
     mine: frozenset[Listed] = frozenset()
+    unread: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def parse(cls, given: Mapping[str, str], mine: frozenset[Listed] = frozenset()) -> Filters:
@@ -88,9 +96,8 @@ class Filters:
         def one_of(name: str, known: Mapping[str, str] | tuple[str, ...]) -> str:
             return text(name) if text(name) in known else ""
 
-        sort = text("sort")
         kind = one_of("kind", selectors.KINDS)
-        return cls(
+        found = cls(
             q=text("q"),
             kind=kind if kind != Kind.FINE_TUNING or text("type") else "",
             type=text("type") or (kind if kind == Kind.FINE_TUNING else ""),
@@ -112,14 +119,39 @@ class Filters:
             tokens_cached=number_text(text("tokens_cached"), MOST_PER_DAY),
             view=one_of("view", VIEWS) or "table",
             exact="1" if text("exact") == "1" else "",
-            sort=sort if sort.removeprefix("-") in SORTS else "model",
             page=page_number(given.get("page", "")),
             mine=mine,
+            unread=tuple(
+                (name, text(name))
+                for name in WORKLOAD
+                if text(name) and not _is_number(text(name), MOST_PER_DAY)
+            ),
         )
+        sort = text("sort")
+        return replace(found, sort=sort if sort.removeprefix("-") in SORTS else found.default_sort)
 
     def at(self, page: int) -> Filters:
         """The same list, another page of it."""
         return replace(self, page=page)
+
+    @property
+    def typed(self) -> dict[str, str]:
+        """A workload as it stands in its fields, also what cannot be read."""
+        return {**{name: getattr(self, name) for name in WORKLOAD}, **dict(self.unread)}
+
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """What was typed for a workload and is not counted, each in a sentence."""
+        return tuple(
+            f"{WORKLOAD_LABELS[name]}: “{formats.clip(parts.name(text), 40)}” is not counted. "
+            f"Give a whole number, up to {MOST_PER_DAY:,}."
+            for name, text in self.unread
+        )
+
+    @property
+    def default_sort(self) -> str:
+        """The order where none is chosen: who says what they need asks what it costs."""
+        return "cost" if self.workload is not None else "model"
 
     @property
     def workload(self) -> Workload | None:
@@ -173,7 +205,7 @@ class Filters:
         """What a URL says of these filters: what differs from the default, without the page."""
         values = {name: getattr(self, name) for name in (*SELECTING, *WORKLOAD, "exact")}
         values["view"] = "" if self.view == "table" else self.view
-        values["sort"] = "" if self.sort == "model" else self.sort
+        values["sort"] = "" if self.sort == self.default_sort else self.sort
         return {name: value for name, value in values.items() if value}
 
     def path(self, at: str = "/", **changed: str | int) -> str:
@@ -224,6 +256,12 @@ def number_text(text: str, most: int) -> str:
     if not (digits.isascii() and digits.isdigit() and len(digits) < 20):
         return ""
     return str(min(int(digits), most)) if int(digits) else ""
+
+
+def _is_number(text: str, most: int) -> bool:
+    """Whether `number_text` says what was meant: nought is a number, more than `most` is not."""
+    digits = text.replace(",", "").replace("_", "")
+    return digits.isascii() and digits.isdigit() and len(digits) < 20 and int(digits) <= most
 
 
 def price_text(text: str) -> str:

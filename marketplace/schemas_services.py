@@ -86,7 +86,11 @@ class FilteredIn(PageIn):
         None, description="`1`: the contract's owner has acknowledged its signer"
     )
     tokens_in: CountIn = Field(
-        None, ge=1, le=MOST_PER_DAY, description="a workload for `sort=cost`: input tokens a day"
+        None,
+        ge=1,
+        le=MOST_PER_DAY,
+        description="a workload, listed by its cost unless `sort` says otherwise: "
+        "input tokens a day",
     )
     tokens_cached: CountIn = Field(None, ge=1, le=MOST_PER_DAY, description="of these, cached")
     tokens_out: CountIn = Field(None, ge=1, le=MOST_PER_DAY, description="output tokens a day")

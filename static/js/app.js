@@ -41,11 +41,11 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-// Filters at their default stay out of the URL.
+// Filters that ask for nothing stay out of the URL.
 document.body.addEventListener("htmx:configRequest", (event) => {
   if (!event.detail.elt.matches("[data-short-url]")) return;
   for (const field of event.detail.elt.elements) {
-    if (field.name && field.value === (field.dataset.default ?? "")) delete event.detail.parameters[field.name];
+    if (field.name && field.value === "") delete event.detail.parameters[field.name];
   }
 });
 

@@ -198,6 +198,30 @@ def test_what_makes_no_sense_is_ignored_by_the_page_and_refused_by_the_api(clien
         assert client.get(f"/api/v1/services?{query}").status_code == 422, query
 
 
+def test_a_workload_that_cannot_be_read_is_kept_and_said(client: Client) -> None:
+    factories.market(3)
+    page = client.get("/?tokens_in=a+lot&tokens_out=0&requests=2,000").content.decode()
+    assert page.count('data-testid="workload-refused"') == 1
+    assert "Tokens in: “a lot” is not counted." in page
+    assert 'value="a lot"' in page and 'value="2000"' in page
+    assert page.count('data-testid="service-row"') == 3
+
+
+def test_names_are_ordered_as_they_are_shown(client: Client) -> None:
+    factories.head()
+    factories.service(factories.address(1), model="b-model")
+    factories.service(factories.address(2), model="")
+    tuned: tuple[list[str], ...] = (["c-base", "a-base"], [])
+    for number, models in enumerate(tuned, 3):
+        factories.service(factories.address(number), kind="fine-tuning", model_list=models)
+    page = client.get("/").content.decode()
+    names = re.findall(r'class="row-link title"[^>]*><bdi>([^<]+)', page)
+    assert names[:2] == ["b-model", "c-base, a-base"]
+    assert set(names[2:]) == {"No model named", "No model listed"}
+    turned = client.get("/?sort=-model").content.decode()
+    assert re.findall(r'class="row-link title"[^>]*><bdi>([^<]+)', turned) == names[::-1]
+
+
 def test_months_are_ranked_by_the_fee_rules_to_the_neuron(
     world: list[Service], client: Client
 ) -> None:
@@ -213,6 +237,13 @@ def test_months_are_ranked_by_the_fee_rules_to_the_neuron(
     listed = shown(**dict(part.split("=") for part in query.split("&")))
     ranked = [costs[provider] for provider in listed[: len(costs)]]
     assert ranked == sorted(costs.values()) and not set(listed[len(costs) :]) & set(costs)
+    # Who says what they need and chooses no order is told what it costs, cheapest first.
+    for unsaid in (query.removesuffix("&sort=cost"), query.replace("=cost", "=")):
+        assert shown(**dict(part.split("=") for part in unsaid.split("&"))) == listed
+        page = client.get(f"/?{unsaid}").content.decode()
+        assert '<option value="" selected>Your month, cheapest first' in page
+        assert '<option value="model">Model, A to Z' in page
+    assert shown(tokens_in="2000000", sort="model") == shown()
     text = client.get(f"/?{query}").content.decode()
     said = [int(n) for n in re.findall(r'data-neuron="(\d+)"[^>]*data-testid="month-cost"', text)]
     assert said == ranked[: len(said)] and len(said) > 10
