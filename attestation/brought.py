@@ -1,10 +1,14 @@
-"""What kind of thing somebody brings to `/verify`. Pure; bounded before it is parsed."""
+"""What kind of thing somebody brings to `/verify`, and whether it may be kept: evidence gets a
+permanent public page, so nothing else may pass for it. Pure; bounded before it is parsed.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from attestation.engine.evidence import KINDS
+from attestation.engine import gpu, reports
+from attestation.engine.evidence import KINDS, Evidence, Unreadable, document, nested
 from attestation.engine.limits import MAX_BODY_BYTES
 from attestation.errors import BadUpload
 from net import strictjson
@@ -16,10 +20,22 @@ _SHAPE = JsonLimits(max_depth=64, max_bytes=4 << 20)
 _ZIP = b"PK\x03\x04"
 _CONVERSATION = "turns"
 _GPU_MEMBERS = ("evidence_list", "evidences")
+#: Bytes as hex or base64, of the length of a short quote at least: no words that people write.
+_BYTES = re.compile(r"(?:0x)?[A-Za-z0-9+/_=\r\n-]{64,}")
+#: How NVIDIA's measurement transcript begins (`engine.spdm`).
+_SPDM = b"\x11\xe0"
+_PEM = re.compile(
+    rb"\s*(?:-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]*-----END CERTIFICATE-----\s*)*"
+)
+_NOT_KEPT = (
+    "This is no attestation report, GPU evidence or bundle that is known here, so it was neither "
+    "stored nor published. A report is the JSON that a provider gives, with its quote."
+)
 
 
 def kind_of(data: bytes, wanted: str = "") -> str:
-    """`bundle`, `conversation`, or a kind of `engine.evidence` (`wanted` where that is one).
+    """`bundle`, `conversation`, `proofs` (hashes and signatures of answers), or a kind of
+    `engine.evidence` (`wanted` where that is one).
 
     Raises BadUpload where nothing was brought, or nothing that is known.
     """
@@ -37,8 +53,50 @@ def kind_of(data: bytes, wanted: str = "") -> str:
         raise BadUpload(f"It begins like JSON, but cannot be read: {error}.") from None
     if isinstance(given, dict) and isinstance(given.get(_CONVERSATION), list):
         return "conversation"
+    if isinstance(given, dict) and (
+        given.get("object") == "verification" or isinstance(given.get("requests"), list)
+    ):
+        return "proofs"
     if len(data) > MAX_BODY_BYTES:
         raise BadUpload(f"A report of more than {MAX_BODY_BYTES >> 20} MB.")
     if isinstance(given, list) or any(name in given for name in _GPU_MEMBERS):
         return "gpu-payload"
     return "report"
+
+
+def require_evidence(evidence: Evidence) -> None:
+    """Raises BadUpload for what is not recognisably evidence, good or bad."""
+    try:
+        known = _is_evidence(evidence)
+    except (Unreadable, ValueError):
+        known = False
+    if not known:
+        raise BadUpload(_NOT_KEPT)
+    if not _PEM.fullmatch(evidence.chain_pem):
+        raise BadUpload("The certificate chain holds something else than PEM certificates.")
+
+
+def _is_evidence(evidence: Evidence) -> bool:
+    if evidence.kind == "gpu":
+        return evidence.body.startswith(_SPDM)
+    given = document(evidence.body)
+    if evidence.kind == "gpu-payload":
+        return _is_payload(given)
+    shape = reports.shape(given)
+    if shape == "near-gateway":
+        raise BadUpload("This is a gateway's collection: bring each of its reports on its own.")
+    if shape == "gpu-only":
+        return _is_payload(nested(given["nvidia_payload"]))
+    names = {"cryptopilot": "evidence", "vllm-proxy": "intel_quote", "0g-broker": "quote"}
+    return shape in names and _is_bytes(given[names[shape]])
+
+
+def _is_payload(given: object) -> bool:
+    items = gpu.payload(given).items
+    return bool(items) and all(
+        _is_bytes(item.get("evidence") or item.get("attestation_report")) for item in items
+    )
+
+
+def _is_bytes(value: object) -> bool:
+    return isinstance(value, str) and _BYTES.fullmatch(value.strip()) is not None

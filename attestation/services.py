@@ -22,8 +22,8 @@ from django.db import connection, transaction
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
+from attestation import brought, declared, evaluate, findings, leases, runs, standings, trust
 from attestation import bundle as bundles
-from attestation import declared, evaluate, findings, leases, runs, standings, trust
 from attestation import verify as engine
 from attestation.engine.evidence import KINDS, Context, Evidence
 from attestation.engine.limits import MAX_BODY_BYTES, MAX_CHAIN_BYTES
@@ -156,8 +156,12 @@ def _from_bundle(data: bytes) -> Draft:
     try:
         evidence, context = bundles.read(data, trust.anchors())
     except bundles.BadBundle as error:
-        raise BadUpload(str(error)) from None
+        raise BadUpload(
+            f"This ZIP is no bundle from a report page: {error}. It was not stored. Of an archive "
+            "of pictures, bring the JSON in it."
+        ) from None
     _bounded(evidence, context)
+    brought.require_evidence(evidence)
     draft = _uploaded(evidence, context)
     return replace(
         draft,
@@ -182,6 +186,7 @@ def _from_evidence(upload: Upload) -> Draft:
         body_signature=upload.body_signature,
     )
     _bounded(evidence, context)
+    brought.require_evidence(evidence)
     judged: Draft = async_to_sync(evaluate.judged)(_uploaded(evidence, context))
     return judged
 

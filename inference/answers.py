@@ -10,7 +10,7 @@ import hashlib
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from channels.db import database_sync_to_async
@@ -43,10 +43,14 @@ class Unusable(ValueError):
 
 @dataclass(frozen=True)
 class Body:
-    """Bytes of a request or an answer; `typed`: pasted into a form, which changes line ends."""
+    """Bytes of a request or an answer; `typed`: pasted into a form, which changes line ends.
+
+    `sha256`: lower-case hex, where somebody brings hashes without the bytes.
+    """
 
     data: bytes = b""
     typed: bool = False
+    sha256: str = ""
 
     def forms(self) -> tuple[bytes, ...]:
         """The bytes, or each form that a pasted text may have had."""
@@ -61,7 +65,8 @@ class Body:
 class Checked:
     """One answer with its verdict. Hashes are lower-case hex, "" where not known or not given.
 
-    `verdict` is never `verified` unless both bodies were given.
+    `verdict` is never `verified` unless both bodies were given; it is "" where hashes without bytes
+    equal what was signed. `complete`: the provider ended the answer itself, by what was brought.
     """
 
     provider: str
@@ -72,10 +77,14 @@ class Checked:
     result: ReplyVerdict
     our_request: str
     our_response: str
+    complete: bool = True
+    hashes_only: bool = False
 
     @property
     def verdict(self) -> str:
         whole = self.our_request and self.our_response
+        if whole and self.hashes_only and self.result.verdict == "verified":
+            return ""
         if not whole and self.result.verdict in ("verified", "rewritten"):
             return "not_comparable"
         return self.result.verdict
@@ -87,8 +96,13 @@ class Checked:
         )
 
 
-async def check(provider: str, answer_id: str, request: Body, response: Body) -> Checked:
-    """Fetch and judge the signature of one answer. Raises Unusable."""
+async def check(
+    provider: str, answer_id: str, request: Body, response: Body, *, complete: bool = True
+) -> Checked:
+    """Fetch and judge the signature of one answer; not `complete`: it was stopped or cut off.
+
+    Raises Unusable.
+    """
     if not _ID.fullmatch(answer_id):
         raise Unusable("An answer id has up to 128 letters, digits, dots, dashes and underscores.")
     for body in (request, response):
@@ -106,7 +120,7 @@ async def check(provider: str, answer_id: str, request: Body, response: Body) ->
         ) from None
     except signatures.Later as error:
         raise Unusable(f"The provider could not be asked: {error}.") from None
-    return _judged(listing, signer, answer_id, document, request, response)
+    return _judged((listing, signer), answer_id, document, request, response, complete=complete)
 
 
 def conversation(data: bytes) -> tuple[Checked, ...]:
@@ -124,13 +138,12 @@ def conversation(data: bytes) -> tuple[Checked, ...]:
         raise Unusable("No answer in this file has a signature.")
     if len(turns) > MAX_ANSWERS:
         raise Unusable(f"A file of more than {MAX_ANSWERS:,} answers.")
-    known: dict[str, tuple[Listing, Signer] | None] = {}
+    known = Known()
     unpacker = _Unpacker()
     found = []
     for turn in turns:
         request, response = unpacker.bytes_of(turn)
-        if turn.get("signature"):
-            found.append(_turn(turn, request, response, known))
+        found.append(entry(turn, Body(request), Body(response), known))
     return tuple(one for one in found if one is not None)
 
 
@@ -175,27 +188,46 @@ def is_conversation(given: object) -> bool:
     )
 
 
-def _turn(
-    turn: Mapping[str, Any],
-    request: bytes,
-    response: bytes,
-    known: dict[str, tuple[Listing, Signer] | None],
+class Known:
+    """Services that were looked up already; None for an address that offers none."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[Listing, Signer] | None] = {}
+
+    def service(self, provider: str) -> tuple[Listing, Signer] | None:
+        if provider not in self._found:
+            try:
+                self._found[provider] = _service(provider)
+            except Unusable:
+                self._found[provider] = None
+        return self._found[provider]
+
+
+def entry(
+    given: Mapping[str, Any],
+    request: Body,
+    response: Body,
+    known: Known,
+    *,
+    pictures: bool = False,
 ) -> Checked | None:
-    provider = str(turn.get("provider", ""))
-    if provider not in known:
-        try:
-            known[provider] = _service(provider)
-        except Unusable:
-            known[provider] = None
-    service = known[provider]
+    """One answer of a file, judged as the chat judged it; None where there is nothing to judge."""
+    complete = given.get("complete", given.get("verdict_reason") != "not_received_whole")
+    answer_id = str(given.get("answer_id") or "")[:128]
+    if not given.get("signature") and (complete is not False or not answer_id):
+        return None
+    service = known.service(str(given.get("provider", "")))
     if service is None:
         return None
     return _judged(
-        *service,
-        str(turn.get("answer_id", ""))[:128],
-        turn["signature"],
-        Body(request),
-        Body(response),
+        service,
+        answer_id,
+        given.get("signature"),
+        request,
+        response,
+        complete=complete is not False,
+        model=str(given.get("model") or ""),
+        pictures=pictures,
     )
 
 
@@ -228,34 +260,51 @@ def _service(provider: str) -> tuple[Listing, Signer]:
 
 
 def _judged(
-    listing: Listing,
-    signer: Signer,
+    service: tuple[Listing, Signer],
     answer_id: str,
     document: object,
     request: Body,
     response: Body,
+    *,
+    complete: bool,
+    model: str = "",
+    pictures: bool = False,
 ) -> Checked:
-    nothing = Exchange("", "", complete=False)
+    """`model` as it was asked for, "" = do not compare."""
+    listing, signer = service
+    nothing = Exchange("", "", complete=False, pictures=pictures)
     signed = verify.reply(document, nothing, signer)
     ours = _matching(request, signed.signed_request), _matching(response, signed.signed_response)
     exchange = Exchange(
-        ours[0] or signed.signed_request, ours[1] or signed.signed_response, complete=True
+        ours[0] or signed.signed_request,
+        ours[1] or signed.signed_response,
+        complete=complete,
+        model=model,
+        pictures=pictures,
     )
-    result = verify.reply(document, exchange, signer)
+    if document:
+        result = verify.reply(document, exchange, signer)
+    else:
+        missing = verify.no_reply(exchange, "not_found")
+        result = replace(missing, expected_signer=signer.address)
     return Checked(
         provider=listing.provider,
         answer_id=answer_id,
-        model=listing.model,
+        model=model or listing.model,
         acknowledged=signer.acknowledged,
         routing=signer.routing,
         result=result,
         our_request=ours[0],
         our_response=ours[1],
+        complete=complete,
+        hashes_only=bool(request.sha256 or response.sha256),
     )
 
 
 def _matching(body: Body, signed: str) -> str:
     """The hash of the form that was signed, else of the body as it is; "" without a body."""
+    if body.sha256:
+        return body.sha256
     if not body.data:
         return ""
     hashes: Sequence[str] = [hashlib.sha256(form).hexdigest() for form in body.forms()]

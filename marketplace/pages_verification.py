@@ -165,6 +165,8 @@ class Side:
 
 @dataclass(frozen=True)
 class AnswerRow:
+    """`verdict` is "" where hashes without bytes equal what was signed."""
+
     verdict: str
     words: str
     provider: str
@@ -178,7 +180,14 @@ class AnswerRow:
 def answer_row(found: Checked, provider_path: str) -> AnswerRow:
     result = found.result
     said = message_words.verdict(result.reason)
-    if found.verdict == "not_comparable" and found.signer_ok:
+    if found.verdict == "not_comparable" and not found.complete:
+        said = f"This answer was stopped or cut off. {message_words.verdict('not_received_whole')}"
+    elif not found.verdict:
+        said = (
+            "The key that the chain names signed exactly the two SHA-256 in this file. The bytes "
+            "are not in it: what you read, see or hear is proven where its bytes have these hashes."
+        )
+    elif found.verdict == "not_comparable" and found.signer_ok:
         said = (
             "The key that the chain names signed an answer under this id. Bring request and answer "
             "to see whether they are what it signed."

@@ -18,7 +18,7 @@ from django.views.decorators.http import require_http_methods
 from attestation import brought, services
 from attestation.errors import BadUpload
 from attestation.services import Upload
-from inference import answers
+from inference import answers, proofs
 from inference.answers import Body, Checked, Unusable
 from marketplace import limits, links
 from marketplace import pages_verification as shown
@@ -84,6 +84,8 @@ def _evidence(request: HttpRequest) -> HttpResponse:
     kind = brought.kind_of(data, request.POST.get("kind", ""))
     if kind == "conversation":
         return _checked(request, answers.conversation(data))
+    if kind == "proofs":
+        return _checked(request, proofs.judge(data))
     run = services.judge_upload(_upload(request, kind, data), _user(request))
     return HttpResponseRedirect(f"/verifications/{run.pk}")
 
@@ -109,6 +111,7 @@ def _answer(request: HttpRequest) -> HttpResponse:
         given.get("answer_id", "").strip()[:200],
         _body(request, "request"),
         _body(request, "response"),
+        complete=not given.get("stopped"),
     )
     return _checked(request, (found,))
 

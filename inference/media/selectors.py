@@ -334,6 +334,7 @@ def facts_of(turns: QuerySet[Turn]) -> list[dict[str, Any]]:
             "verdict_reason": turn.verdict_reason,
             "request_sha256": turn.request_sha256,
             "response_sha256": turn.response_sha256,
+            "complete": turn.complete,
             "answer_id": turn.answer_id,
             "expected_signer": turn.expected_signer,
             "signature": turn.signature,

@@ -17,6 +17,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from eth_account import Account
 
+from attestation.models import Document, Verification
 from inference import answers
 from inference.answers import Body
 from inference.export import FORMAT
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 REQUEST = b'{"model": "m", "messages": []}'
 ANSWER = b'data: {"choices": []}\n\ndata: [DONE]\n\n'
 ID = "answer-1"
+VERDICT = r'data-verdict="([a-z_]+)" data-testid="message-verdict"'
 
 
 async def silent(reply: Reply, asked: Asked) -> None:
@@ -163,6 +165,83 @@ def test_an_exported_conversation_is_checked_answer_by_answer(client: Client) ->
     for broken in made:
         given = SimpleUploadedFile("chat.json", json.dumps(broken).encode())
         assert client.post("/verify", {"file": given}).status_code in (200, 400)
+
+
+def test_a_stopped_answer_accuses_nobody(client: Client) -> None:
+    def packed(data: bytes) -> str:
+        return base64.b64encode(zlib.compress(data, 9)).decode()
+
+    cut = {
+        "provider": factories.PETRA, "answer_id": ID, "request_shared": 0, "complete": False,
+        "request_packed": packed(REQUEST), "response_packed": packed(ANSWER[:20]),
+        "signature": signature(REQUEST, ANSWER),
+    }  # fmt: skip
+    told = [
+        cut,
+        {**cut, "response_packed": None},  # failed: nothing of it was kept
+        {**cut, "signature": None},
+        {**cut, "response_packed": packed(ANSWER)},  # stopped after its last byte
+        {**cut, "signature": signature(REQUEST, ANSWER, bytes(31) + b"\x07")},
+        {**cut, "complete": True},
+    ]
+    document = {"format": FORMAT, "version": 2, "turns": told}
+    file = SimpleUploadedFile("chat.json", json.dumps(document).encode())
+    page = client.post("/verify", {"file": file}).content.decode()
+    assert re.findall(VERDICT, page) == [
+        "not_comparable", "not_comparable", "not_comparable", "verified", "failed", "altered",
+    ]  # fmt: skip
+    assert page.count("This answer was stopped or cut off.") == 3
+    assert page.count("Do not rely on this answer.") == 1
+    page = check(client, request_text=REQUEST.decode(), response_text="data: half", stopped="on")
+    assert verdict(page) == "not_comparable" and "was stopped or cut off." in page
+
+
+def proof(**changed: Any) -> dict[str, Any]:
+    """One request as transcripts, archives of pictures and the relay hand it over."""
+    return {
+        "provider": factories.PETRA,
+        "model": "m",
+        "answer_id": ID,
+        "complete": True,
+        "request_sha256": hashlib.sha256(REQUEST).hexdigest(),
+        "response_sha256": hashlib.sha256(ANSWER).hexdigest(),
+        "signature": signature(REQUEST, ANSWER),
+        **changed,
+    }
+
+
+def test_files_of_hashes_are_judged_and_nothing_of_them_is_kept(client: Client) -> None:
+    other = hashlib.sha256(b"other").hexdigest()
+    two = f"{other},{proof()['response_sha256']}"
+    text = f"{proof()['request_sha256']}:{two}"
+    both = {**signature(REQUEST, ANSWER), "text": text}
+    both["signature"] = replies.sign_text(text, SIGNER_KEY)
+    old = proof(response_sha256=other, verdict_reason="not_received_whole")
+    del old["complete"]
+    requests = [proof(), proof(response_sha256=other), old, proof(signature=None)]
+    files: list[tuple[dict[str, Any], int, list[str]]] = [
+        ({"text": "private", "segments": [], "requests": requests}, 1,
+         ["altered", "not_comparable"]),
+        ({"wish": {}, "files": [], "requests": [proof(signature=both, response_sha256=two)]}, 1,
+         []),
+        ({"object": "verification", **proof()}, 1, []),
+        ({"object": "verification", **proof(complete=False, response_sha256=other)}, 0,
+         ["not_comparable"]),
+        ({"object": "verification", **proof(response_sha256="")}, 0, ["not_comparable"]),
+    ]  # fmt: skip
+    for document, signed, verdicts in files:
+        response = client.post("/verify", {"text": json.dumps(document)})
+        page = response.content.decode()
+        assert (response.status_code, re.findall(VERDICT, page)) == (200, verdicts)
+        assert page.count('data-testid="hashes-signed"') == signed
+    nothing: tuple[list[Any], ...] = ([], [proof(signature=None), 7])
+    for rows in nothing:
+        response = client.post("/verify", {"text": json.dumps({"requests": rows})})
+        assert response.status_code == 400
+        assert "No request in this file has a signature" in response.content.decode()
+    private = client.post("/verify", {"text": '{"text": "private words"}'})
+    assert (private.status_code, b"neither stored nor published" in private.content) == (400, True)
+    assert not Verification.objects.exists() and not Document.objects.exists()
 
 
 def test_files_that_swell_or_lie_are_ended(client: Client) -> None:

@@ -50,6 +50,8 @@ from tests.db.verification_world import (
 from tests.pure.attestation_lab import ADDRESS
 
 pytestmark = pytest.mark.django_db
+#: A report by its form, with nothing good in it.
+BROKEN = json.dumps({"quote": "00" * 64}).encode()
 
 
 @pytest.fixture(autouse=True)
@@ -114,6 +116,15 @@ def manifest(**changes: Any) -> bytes:
         Upload(),
         Upload(kind="quote", body=b"x"),
         Upload(body=b"x" * ((2 << 20) + 1)),
+        Upload(body=b"{}"),
+        Upload(body=b'{"text": "private words", "segments": [], "requests": []}'),
+        Upload(body=b'{"quote": "To be, or not to be: that is the question I ask myself today."}'),
+        Upload(body=b'{"quote": {"a": "' + b"0" * 80 + b'"}}'),
+        Upload(body=b'{"model_attestations": ["private words"]}'),
+        Upload(kind="gpu-payload", body=b'[{"evidence": "private words"}]'),
+        Upload(kind="gpu-payload", body=b'["private words"]'),
+        Upload(kind="gpu", body=b"private words"),
+        Upload(kind="gpu", body=b"\x11\xe0" + bytes(90), chain_pem=b"private words"),
         Upload(kind="gpu", body=b"x", chain_pem=b"x" * (65 << 10)),
         Upload(body=b"x", nonce="zz"),
         Upload(body=b"x", nonce="00" * 34),
@@ -122,6 +133,8 @@ def manifest(**changes: Any) -> bytes:
         Upload(bundle=b"not a zip"),
         Upload(bundle=b"PK" + b"\x00" * (5 << 20)),
         Upload(bundle=packed(manifest__json=b"{}")),
+        Upload(bundle=packed(manifest__json=manifest(), report__json=b'{"text": "private"}')),
+        Upload(bundle=packed(picture__png=b"\x89PNG", a__json=b"{}")),
         Upload(bundle=packed(manifest__json=manifest())),
         Upload(bundle=packed(manifest__json=manifest(now=1 << 50), report__json=b"{}")),
         Upload(bundle=packed(manifest__json=manifest(now=-5), report__json=b"{}")),
@@ -172,8 +185,8 @@ def test_a_brought_report_claims_nothing_that_only_its_bringer_says(settings: An
 @pytest.mark.parametrize(
     "files",
     [
-        {"report__json": b"\x00", "challenge__json": b'{"request": 5}'},
-        {"report__json": b"{}", "collateral__json": b'{"a\\u0000": [1]}', "nras__json": b"[[]]"},
+        {"report__json": BROKEN, "challenge__json": b'{"request": 5}'},
+        {"report__json": BROKEN, "collateral__json": b'{"a\\u0000": [1]}', "nras__json": b"[[]]"},
         {"report__json": evidence(), "challenge__json": b'{"random": "\\u0000", "request": "="}'},
         {"report__json": evidence(), "challenge__json": b'{"missing": "\\u0000"}'},
         {"report__json": evidence(), "jwks__json": b"{}", "nras__json": b"[1, {}]"},
@@ -364,7 +377,7 @@ def test_stored_runs_are_judged_again_and_never_changed(server: Provider) -> Non
         return ended.value.code, json.loads(output.getvalue())
 
     stored = run()
-    services.judge_upload(Upload(body=b"{}"))
+    services.judge_upload(Upload(body=BROKEN))
     server.answer = always(b"", status=404)
     run()
     assert reverify() == (0, {"judged": 2, "changed": []})
