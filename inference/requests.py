@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 from urllib.parse import urlencode
 
-from django.db.models import Count, Min, Q, QuerySet, Sum
+from django.db.models import Count, Max, Min, Q, QuerySet, Sum
 from django.utils import timezone
 
 from accounts.models import User
@@ -20,6 +20,9 @@ from ledger.models import Settlement
 
 PATH = "/playground/requests"
 PAGE_SIZE = 50
+#: A provider that has settled since the last answer, and not again within this, owes nothing more.
+SETTLES_WITHIN = dt.timedelta(hours=1)
+_COUNTED = (FeeKind.KNOWN, FeeKind.ESTIMATED)
 COLUMNS = (
     "asked_at", "provider", "model", "state", "failure", "prompt_tokens", "completion_tokens",
     "fee_neuron", "fee_kind", "first_token_ms", "total_ms", "verdict", "verdict_reason",
@@ -91,6 +94,8 @@ _LISTED = (
 class Reconciled:
     """One provider: what the answers here cost by count (`known`), by estimate, and at most where
     nobody counted (`unknown`), against what it settled on chain since the first of them. Neuron.
+
+    `complete`: the settlements hold all of these answers, so what is missing was never charged.
     """
 
     provider: str
@@ -99,11 +104,17 @@ class Reconciled:
     estimated: int
     unknown: int
     settled: int
+    complete: bool = False
 
     @property
     def open(self) -> int:
-        """Counted here and not settled yet; 0 where more was settled."""
-        return max(0, self.known + self.estimated - self.settled)
+        """Counted here and not settled yet; 0 where more, or all of it, was settled."""
+        return 0 if self.complete else max(0, self.known + self.estimated - self.settled)
+
+    @property
+    def less(self) -> int:
+        """Counted here and never charged: all is settled, for less."""
+        return max(0, self.known + self.estimated - self.settled) if self.complete else 0
 
     @property
     def beyond(self) -> int:
@@ -161,6 +172,8 @@ def reconcile(user: User, session_key: str | None) -> tuple[Reconciled, ...]:
         rows.values("provider", "serving").annotate(
             answers=Count("pk"),
             first=Min("created_at"),
+            last=Max("ended_at"),
+            least=Min("fee", filter=Q(fee__gt=0, fee_kind__in=_COUNTED)),
             known=Sum("fee", filter=Q(fee_kind=FeeKind.KNOWN)),
             estimated=Sum("fee", filter=Q(fee_kind=FeeKind.ESTIMATED)),
             unknown=Sum("fee", filter=Q(fee_kind=FeeKind.UNKNOWN)),
@@ -168,22 +181,42 @@ def reconcile(user: User, session_key: str | None) -> tuple[Reconciled, ...]:
     )
     since = {(x["provider"], x["serving"]): x["first"] for x in counted}
     settled: dict[tuple[str, str], int] = {}
+    newest: dict[tuple[str, str], tuple[dt.datetime, int]] = {}
     mine = Settlement.objects.filter(user=user.address, provider__in={p for p, _ in since})
-    for item in mine.values_list("provider", "serving", "at", "settled").iterator():
-        key = (item[0], item[1])
-        if key in since and item[2] >= since[key] - dt.timedelta(seconds=60):
-            settled[key] = settled.get(key, 0) + int(item[3])
-    return tuple(
-        Reconciled(
-            provider=x["provider"],
-            answers=x["answers"],
-            known=int(x["known"] or 0),
-            estimated=int(x["estimated"] or 0),
-            unknown=int(x["unknown"] or 0),
-            settled=settled.get((x["provider"], x["serving"]), 0),
-        )
-        for x in sorted(counted, key=lambda x: -x["answers"])
+    items = mine.order_by("block", "pk").values_list(
+        "provider", "serving", "at", "settled", "unsettled"
     )
+    for provider, serving, at, paid, unpaid in items.iterator():
+        key = (provider, serving)
+        if key in since and at >= since[key] - dt.timedelta(seconds=60):
+            settled[key] = settled.get(key, 0) + int(paid)
+            newest[key] = (at, int(unpaid))
+    found = []
+    for counts in sorted(counted, key=lambda x: -x["answers"]):
+        key = (counts["provider"], counts["serving"])
+        found.append(_reconciled(counts, settled.get(key, 0), newest.get(key)))
+    return tuple(found)
+
+
+def _reconciled(
+    counted: Mapping[str, Any], settled: int, newest: tuple[dt.datetime, int] | None
+) -> Reconciled:
+    """`newest`: when the last settlement was, and what of it could not be paid."""
+    found = Reconciled(
+        provider=counted["provider"],
+        answers=counted["answers"],
+        known=int(counted["known"] or 0),
+        estimated=int(counted["estimated"] or 0),
+        unknown=int(counted["unknown"] or 0),
+        settled=settled,
+    )
+    last = counted["last"]
+    if newest is None or newest[1] or last is None or newest[0] < last.replace(microsecond=0):
+        return found
+    # A settlement holds all that the provider had counted by then. An answer that ended just before
+    # may have missed it: then all of its fee is missing, and the next settlement comes soon.
+    whole = found.open < int(counted["least"] or 0) or timezone.now() - newest[0] > SETTLES_WITHIN
+    return replace(found, complete=whole)
 
 
 def csv_rows(rows: QuerySet[Turn]) -> Iterator[list[Any]]:

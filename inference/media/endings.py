@@ -125,9 +125,11 @@ def _cost(turn: Turn, outcome: Outcome) -> tuple[int, FeeKind, str]:
         return fee, FeeKind.KNOWN, f"{count} picture{'' if count == 1 else 's'}"
     tariff = fees.tariff(turn.input_price, turn.output_price, turn.additional_info)
     counted = media.speech_usage(orjson.loads(outcome.body))
-    fee = min(media.transcription_fee(tariff, "broker", outcome.body), 2**256 - 1)
-    words = f"{-(-length // 1000)} s"
-    return fee, FeeKind.KNOWN if counted else FeeKind.ESTIMATED, words
+    fee, other = (media.transcription_fee(tariff, rule, outcome.body) for rule in ("sdk", "broker"))
+    # Providers round seconds and choose the price by rules of their own (5.1): what costs the same
+    # by each of them is known, all else is told by the settlement.
+    kind = FeeKind.KNOWN if counted and fee == other else FeeKind.ESTIMATED
+    return min(fee, 2**256 - 1), kind, f"{round(length / 100) / 10:g} s"
 
 
 def interrupted(reason: str) -> Outcome:

@@ -43,7 +43,10 @@ async def listens(reply: Reply, asked: Asked) -> None:
             "text": f"piece {number}",
             "language": "en",
             "segments": [{"start": 0.2, "end": 0.9, "text": f"piece {number}"}],
-            "usage": {"type": "duration", "seconds": round(seconds)},
+            "usage": {
+                "type": "duration",
+                "seconds": reply.upstream.signatures.get("seconds", round(seconds)),
+            },
         }
     ).encode()
     reply.upstream.sign(f"id-{number}", asked, body)
@@ -84,7 +87,19 @@ async def test_pieces_are_asked_for_in_turn_and_put_together() -> None:
     assert (page.count, page.done, page.verdict, page.length) == (3, 3, "verified", "0:06")
     assert page.fee == sum(int(x.fee) for x in turns) and page.fee_sure
     assert 4 * SECOND_PRICE <= page.fee <= 8 * SECOND_PRICE
-    assert all(re.fullmatch(r"[23] s", x.quantity) for x in turns)
+    assert all(re.fullmatch(r"[1-3](\.\d)? s", x.quantity) for x in turns)
+
+
+async def test_seconds_that_providers_round_differently_are_no_known_cost() -> None:
+    async with stage(listens, **WITH) as s:
+        s.upstream.signatures["seconds"] = 8.4
+        await s.transcribe(seconds=8.4)
+        (turn,) = await settled(s, 1)
+        client = AsyncClient()
+        await client.aforce_login(s.alice)
+        log = (await client.get("/playground/requests")).content.decode()
+    assert (turn.fee, turn.fee_kind, turn.quantity) == (8 * SECOND_PRICE, "estimated", "8.4 s")
+    assert "about" in log
 
 
 def _rebuilt(turn_id: int) -> bytes:
