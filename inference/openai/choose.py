@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from django.db import IntegrityError
@@ -182,8 +182,12 @@ def candidates(model: str, endpoint: str, providers: Iterable[str]) -> list[List
 
 def verified(listing: Listing) -> bool:
     """By the strict reading of `attestation.assurance` (5 queries)."""
+    return _assurance(listing).holds
+
+
+def _assurance(listing: Listing) -> assurance.Assurance:
     signer = _signer(listing)
-    return assurance.of(listing, signer.address if signer else "").holds
+    return assurance.of(listing, signer.address if signer else "")
 
 
 def _service(token: AccessToken, ask: Ask) -> Listing:
@@ -206,17 +210,32 @@ def _service(token: AccessToken, ask: Ask) -> Listing:
         raise ApiError(
             404, "model_not_found", "No provider offers this model. GET /v1/models lists them."
         )
-    good = [listing for listing in found[:MOST_CHOICES] if verified(listing)]
+    known = [(listing, _assurance(listing)) for listing in found[:MOST_CHOICES]]
+    good = [listing for listing, assured in known if assured.holds]
     if len(good) == 1:
         return good[0]
-    said = f"{len(good)} verified providers offer" if good else "No verified provider offers"
+    choices = [
+        {**_choice(listing), "verified": assured.holds, "verification": assured.overall}
+        for listing, assured in known
+    ]
     raise ApiError(
         400,
         "provider_ambiguous",
-        f"{said} this model; say which one you mean: `model@0x…` or the header X-Provider. "
-        "`choices` lists them, cheapest first.",
-        more={"choices": [{**_choice(x), "verified": x in good} for x in found[:MOST_CHOICES]]},
+        f"{_said([assured for _, assured in known])}; say which one you mean: `model@0x…` or the "
+        "header X-Provider. `choices` lists them, cheapest first.",
+        more={"choices": choices},
     )
+
+
+def _said(known: Sequence[assurance.Assurance]) -> str:
+    """How many providers of a model are verified, in the words of the market's pages."""
+    good = [assured for assured in known if assured.holds]
+    if not good:
+        return "No verified provider offers this model"
+    warned = sum(assured.overall.endswith("warn") for assured in good)
+    counts = ((len(good) - warned, "verified"), (warned, "verified, with warnings"))
+    said = [f"{n} {'is' if n == 1 else 'are'} {words}" for n, words in counts if n]
+    return f"Of {len(known)} providers of this model, {' and '.join(said)}"
 
 
 def _choice(listing: Listing) -> dict[str, object]:

@@ -13,12 +13,13 @@ from django.utils import timezone
 
 from accounts import tokens
 from accounts.models import AccessToken, ProviderKey
+from attestation.assurance import Assurance
 from attestation.engine.evidence import Evidence
 from attestation.models import Standing
 from inference import services
 from inference.hub import Hub
 from inference.models import State, Turn
-from inference.openai import asks, book, outcome
+from inference.openai import asks, book, choose, outcome
 from inference.openai.asks import Ask
 from inference.openai.choose import Grant, Grants
 from inference.openai.errors import ApiError
@@ -67,12 +68,28 @@ def test_a_plain_name_means_the_only_verified_provider(token: AccessToken) -> No
     assert (error.status, error.code) == (400, "provider_ambiguous")
     assert [x["provider"] for x in error.more["choices"]] == [factories.BOB, factories.PETRA]
     assert not any(x["verified"] for x in error.more["choices"])
+    assert error.message.startswith("No verified provider offers this model; say which")
     # said by name, an unverified one may be asked; not by a token that forbids it
     assert grant(token, ask(f"{MODEL}@{factories.PETRA.lower()}")).listing.tee_signer == ADDRESS
     token.verified_only = True
     assert refused(token, ask(f"{MODEL}@{factories.PETRA}")).code == "not_verified"
     token.providers = [factories.BOB]
     assert refused(token, ask(f"{MODEL}@{factories.PETRA}")).code == "provider_not_allowed"
+
+
+def test_how_many_are_verified_is_said_as_the_pages_say_it() -> None:
+    def said(*words: str) -> str:
+        reasons = {"fail": "fail", "never": "never"}
+        known = [Assurance(reasons.get(word, ""), word, None) for word in words]  # type: ignore[arg-type]
+        return choose._said(known)
+
+    assert said("fail", "never") == "No verified provider offers this model"
+    assert said("pass", "pass", "warn") == (
+        "Of 3 providers of this model, 2 are verified and 1 is verified, with warnings"
+    )
+    assert said("dev-warn", "warn", "fail") == (
+        "Of 3 providers of this model, 2 are verified, with warnings"
+    )
 
 
 def test_what_is_missing_is_named_with_the_page_that_helps(token: AccessToken) -> None:
