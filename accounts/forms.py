@@ -21,6 +21,8 @@ _FIELDS = ("action", "account", "provider", "amount", "recipient", "slots", "tru
 _MAX_TYPED = 60
 _MAX_SLOTS_TYPED = 1000
 _SLOTS = re.compile(r"(\d{1,3})(?:\s*[-–]\s*(\d{1,3}))?")
+_CHAT = re.compile(r"/playground/(?:chat(?:/[0-9a-f-]{36})?|images|audio)")
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _AMOUNT = ("deposit", "transfer", "withdraw", "deposit_for")
 _PROVIDER = ("transfer", "retrieve", "acknowledge_signer", "revoke_tokens", "revoke_all_tokens")
 
@@ -85,17 +87,24 @@ def parameters(form: pages.Form) -> dict[str, object] | None:
 
 
 def next_step(text: str) -> str:
-    """The form that a two-step flow goes on with: a path of this page with known fields only, or
-    empty for anything else.
+    """What a flow goes on with: a form of this page with known fields only (and what follows it in
+    turn), or a chat of the playground that the money was missing in. Empty for anything else.
     """
     try:
         parts = urlsplit(text)
         query = dict(parse_qsl(parts.query))
     except ValueError:
         return ""
-    if parts.scheme or parts.netloc or parts.path != "/account":
+    if parts.scheme or parts.netloc:
+        return ""
+    if _CHAT.fullmatch(parts.path):
+        provider = query.get("provider", "")
+        return parts.path + (f"?provider={provider}" if _ADDRESS.fullmatch(provider) else "")
+    if parts.path != "/account":
         return ""
     kept = {name: query[name] for name in _FIELDS if name in query}
+    if back := next_step(query.get("then", "")):
+        kept["then"] = back
     path = "/account?" + urlencode(kept)
     return path if query.get("action") in shown.FORMS and len(path) <= _MAX_PATH else ""
 

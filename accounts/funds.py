@@ -130,7 +130,7 @@ def _review(user: User, form: pages.Form, least: tuple[int, int] | None) -> show
     review = reviewed(user, form.action, params)
     if form.action == "transfer" and review.code in _NEED_A_DEPOSIT:
         others = (link for link in review.fixes if "action=deposit" not in link.path)
-        review = replace(review, fixes=(_deposit_first(review, params, least), *others))
+        review = replace(review, fixes=(_deposit_first(review, params, least, form.then), *others))
     return replace(review, then=form.then)
 
 
@@ -139,19 +139,23 @@ _NEED_A_DEPOSIT = ("LedgerNotExists", "InsufficientAvailableBalance")
 
 
 def _deposit_first(
-    review: shown.Review, params: Mapping[str, object], least: tuple[int, int] | None
+    review: shown.Review,
+    params: Mapping[str, object],
+    least: tuple[int, int] | None,
+    then: str,
 ) -> shown.Link:
-    """Step 1 of 2: a deposit of what is missing, after which the transfer goes on."""
+    """Step 1 of 2: a deposit of what is missing, after which the transfer goes on, and `then`."""
     wanted = int(str(params["amount"]))
     if review.code == "LedgerNotExists":
         missing = max(wanted, least[0] if least else 0)
     else:
         available, required = review.arguments
         missing = required - available
+    transfer = shown.form_path("transfer", params)
     query = {
         "action": "deposit",
         "amount": money.exact(missing),
-        "then": shown.form_path("transfer", params),
+        "then": transfer + ("&" + urlencode({"then": then}) if then else ""),
     }
     return shown.Link(
         f"Step 1 of 2: deposit {money.short(missing)} 0G", "/account?" + urlencode(query)

@@ -107,6 +107,11 @@ class Form:
     def label(self) -> str:
         return FORMS[self.action]
 
+    @property
+    def goes_back(self) -> bool:
+        """Whether nothing but the way back follows (see pages_transaction.Transaction)."""
+        return self.then.startswith("/playground/")
+
 
 @dataclass(frozen=True)
 class PositionRow:

@@ -230,9 +230,14 @@ class Transaction:
 
     @property
     def next_path(self) -> str:
-        """The second step of a two-step flow, once the first is in a block."""
+        """What the flow goes on with, once this step is in a block."""
         arrived = (State.INCLUDED, State.INDEXED, State.FINAL)
         return self.intent.then if self.intent.state in arrived else ""
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether the last step is done and the person goes back to where the money was missing."""
+        return self.intent.then.startswith("/playground/")
 
     @property
     def retry_path(self) -> str:

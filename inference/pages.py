@@ -61,10 +61,21 @@ class TurnPage:
     asked: Asked
 
 
+_PAGES = {
+    Medium.CHAT: "/playground/chat",
+    Medium.IMAGES: "/playground/images",
+    Medium.SPEECH: "/playground/audio",
+}
+
+
+def _funds(**query: str) -> str:
+    return "/account?" + urlencode({name: value for name, value in query.items() if value})
+
+
 @dataclass(frozen=True)
 class SidePage:
     """What depends on the chosen provider: its facts, the person's balance there, what to do
-    first.
+    first. `back` is the path of the conversation that is open, if one is.
     """
 
     service: Listing | None
@@ -76,6 +87,7 @@ class SidePage:
     spendable: int
     reserve: int = fees.MINIMUM_RESERVE
     medium: str = Medium.CHAT.value
+    back: str = ""
 
     @property
     def noun(self) -> str:
@@ -103,21 +115,27 @@ class SidePage:
         return url.startswith("http://") and not settings.IS_DEVNET
 
     @property
-    def transfer_text(self) -> str:
-        """What the button moves, exact, in 0G."""
-        return money.exact(self.readiness.transfer)
+    def provider(self) -> str:
+        return self.service.provider if self.service else ""
+
+    @property
+    def back_path(self) -> str:
+        """Where the person goes on once the money is there: this page, this provider."""
+        return (self.back or _PAGES[Medium(self.medium)]) + f"?provider={self.provider}"
+
+    @property
+    def transfer_path(self) -> str:
+        """The form that transfers to the provider what it needs, and leads back here."""
+        amount = money.exact(self.readiness.transfer) if self.readiness.transfer else ""
+        return _funds(action="transfer", provider=self.provider, amount=amount, then=self.back_path)
 
     @property
     def deposit_path(self) -> str:
         """Where to deposit what a transfer to this provider still lacks; the transfer follows."""
-        provider = self.service.provider if self.service else ""
         lacking = self.readiness.lacking - self.readiness.available
-        query = {
-            "action": "deposit",
-            "amount": money.exact(lacking) if lacking > 0 else "",
-            "then": "/account?" + urlencode({"action": "transfer", "provider": provider}),
-        }
-        return "/account?" + urlencode({name: value for name, value in query.items() if value})
+        amount = money.exact(lacking) if lacking > 0 else ""
+        then = _funds(action="transfer", provider=self.provider, then=self.back_path)
+        return _funds(action="deposit", amount=amount, then=then)
 
     @property
     def judged(self) -> str:

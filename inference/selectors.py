@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+from django.urls import reverse
 from django.utils import timezone
 
 from accounts import keys
@@ -93,7 +94,12 @@ def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -
         own_presets=saved,
         abilities=abilities.known(service),
         choices=options(listings, service),
-        side=side_page(visit.user, service, verified=settings.verified),
+        side=side_page(
+            visit.user,
+            service,
+            verified=settings.verified,
+            back=reverse("inference:chat", args=[chat.pk]) if chat else "",
+        ),
         max_prompt=MAX_PROMPT_CHARS,
         examples=EXAMPLES,
         deleted=visit.deleted,
@@ -258,9 +264,10 @@ def side_page(
     medium: Medium = Medium.CHAT,
     fee: int | None = None,
     verified: bool = False,
+    back: str = "",
 ) -> SidePage:
     """What depends on the provider chosen (8 queries, and 4 where only verified ones are asked);
-    `fee` as for `readiness.check`.
+    `fee` as for `readiness.check`; `back` is the path of the open conversation.
     """
     position = (
         ledger.position(user.address, service.provider, service.serving)
@@ -278,6 +285,7 @@ def side_page(
         balance=position.balance if position else 0,
         spendable=position.spendable if position else 0,
         medium=medium.value,
+        back=back,
     )
 
 

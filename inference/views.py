@@ -5,13 +5,14 @@ does asking (by form).
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 from asgiref.sync import sync_to_async
 from django.core.files.uploadedfile import UploadedFile
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
-from django.urls import reverse
+from django.urls import Resolver404, resolve, reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
@@ -140,8 +141,20 @@ def side(request: HttpRequest) -> HttpResponse:
     medium = Medium(given) if given in Medium.values else Medium.CHAT
     fee = media.usual_fee(service, medium) if service else None
     verified = request.GET.get("verified") == "on"
-    page = selectors.side_page(user_of(request), service, medium=medium, fee=fee, verified=verified)
+    page = selectors.side_page(
+        user_of(request), service, medium=medium, fee=fee, verified=verified, back=_open(request)
+    )
     return render(request, "inference/side.html", {"page": page})
+
+
+def _open(request: HttpRequest) -> str:
+    """The path of the conversation that a fragment was asked for, by the page's own word."""
+    try:
+        shown = urlsplit(request.headers.get("HX-Current-URL", "")).path
+        match = resolve(shown)
+    except (ValueError, Resolver404):
+        return ""
+    return shown if match.view_name == "inference:chat" else ""
 
 
 @never_cache

@@ -4,7 +4,9 @@ words.
 
 from __future__ import annotations
 
+import html as html_lib
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 from uuid import uuid4
 
 import pytest
@@ -14,11 +16,12 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from accounts import forms
 from accounts.models import User
 from inference import conversations, services
 from inference.models import Chat, State, Turn, Verdict
 from inference.relay import Record
-from ledger.models import Service
+from ledger.models import Ledger, Service, SubAccount
 from protocol import fees
 from tests import factories
 from tests.db.chat_world import world
@@ -191,3 +194,30 @@ def test_states_of_the_page_without_a_market(db: None) -> None:
     page = client(None).get("/playground/chat").content.decode()
     assert "No chat services yet" in page
     assert settings.NETWORK.label in page
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("available", (0, 5 * 10**18))
+def test_the_way_to_the_money_leads_back_to_the_conversation(chat: Chat, available: int) -> None:
+    """Also where a fragment says what is missing; a page's address of elsewhere counts nothing."""
+    SubAccount.objects.all().delete()
+    Ledger.objects.update(available=available)
+    client = Client()
+    client.force_login(chat.owner)
+    path = f"/playground/chat/{chat.pk}"
+    side = f"/playground/chat/side?provider={factories.PETRA}"
+
+    def back(address: str, shown: str = "") -> str:
+        html = client.get(address, headers={"HX-Current-URL": shown}).content.decode()
+        gate = html.split('<div id="gate"', 1)[1]
+        link = html_lib.unescape("/account" + gate.split('href="/account', 1)[1].split('"')[0])
+        then = forms.next_step(dict(parse_qsl(urlsplit(link).query))["then"])
+        if not available:  # a deposit first, the transfer then
+            assert "action=deposit" in link and "action=transfer" in then
+            then = forms.next_step(dict(parse_qsl(urlsplit(then).query))["then"])
+        return then
+
+    here = f"{path}?provider={factories.PETRA}"
+    assert back(path) == back(side, f"https://site.example{path}?draft=x") == here
+    for elsewhere in ("", "https://site.example/account", "//[", "/playground/chat/x"):
+        assert back(side, elsewhere) == f"/playground/chat?provider={factories.PETRA}"

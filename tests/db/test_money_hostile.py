@@ -188,6 +188,18 @@ STEP = f"/account?action=transfer&account={NAME}%3A{PETRA.address}&amount=2"
         ("/account?action=nothing", ""),
         ("/account?action=transfer&amount=" + "9" * 500, ""),
         ("//[", ""),
+        (
+            f"/playground/chat?provider={ALICE.address}&draft=x",
+            f"/playground/chat?provider={ALICE.address}",
+        ),
+        ("/playground/chat?provider=<b>", "/playground/chat"),
+        ("/playground/requests", ""),
+        ("https://evil.example/playground/chat", ""),
+        (
+            "/account?action=transfer&then=%2Fplayground%2Fimages",
+            "/account?action=transfer&then=%2Fplayground%2Fimages",
+        ),
+        ("/account?action=transfer&then=%2F%2Fevil.example", "/account?action=transfer"),
         ("", ""),
     ],
 )
