@@ -6,6 +6,7 @@ const MOST = 4;
 const LONGEST = 1536;
 const SMALL = 1 << 20;
 const box = form.querySelector('[data-attach]');
+const choose = form.querySelector('[data-choose]');
 const list = box.querySelector('[data-pictures]');
 const note = box.querySelector('[data-attach-note]');
 const untaken = form.querySelector('[data-untaken]');
@@ -87,7 +88,7 @@ async function ask() {
   const response = await fetch(`${form.dataset.able}?provider=${wanted}`, { credentials: 'same-origin' }).catch(() => null);
   const said = response?.ok ? await response.json() : {};
   if (wanted !== provider.value) return;
-  box.hidden = !said.pictures;
+  box.hidden = choose.hidden = !said.pictures;
   const missing = said.parameters ? Object.keys(PARAMETERS).filter((name) => !said.parameters.includes(name)) : [];
   untaken.hidden = !missing.length;
   untaken.textContent = `By its own list this model does not take: ${missing.map((name) => PARAMETERS[name]).join(', ')}. That is not sent.`;

@@ -24,7 +24,8 @@ for (const element of document.querySelectorAll('[data-remember]')) {
   const details = element.tagName === 'DETAILS';
   try {
     const kept = localStorage.getItem(element.dataset.remember);
-    if (kept !== null && details) element.open = kept === 'open';
+    // A small window has no room for open settings above its keyboard.
+    if (kept !== null && details) element.open = kept === 'open' && !(element.closest('form') && matchMedia('(max-width: 640px)').matches);
     else if (kept !== null) element.value = kept;
   } catch { /* no storage in this browser */ }
 }

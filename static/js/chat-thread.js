@@ -45,6 +45,10 @@ export class Thread {
     this.turns = new Map(); // turn id → {element, text, seq, shown, work}
     for (const element of root.querySelectorAll('[data-turn]')) this.adopt(Number(element.dataset.turn), element);
     copyButtons(root);
+    if (this.turns.size && !location.hash && performance.getEntriesByType('navigation')[0]?.type === 'navigate') {
+      toBottom(); // a conversation opens at its newest answer
+      document.fonts.ready.then(() => { if (bottom()) toBottom(); });
+    }
     below?.addEventListener('click', () => { toBottom(); below.hidden = true; });
     addEventListener('scroll', () => { if (bottom()) below.hidden = true; }, { passive: true });
   }

@@ -1,6 +1,7 @@
 // The playground's chat: composer, key, socket and thread put together. Everything shown comes from the server.
 import { acceptedSigner, edit, fail, form, input, listen, lost, offerSigner, provider, ready, refresh, show } from './chat-composer.js';
 import { startEstimates } from './chat-estimate.js';
+import { startDraft } from './chat-draft.js';
 import { ChatSocket } from './chat-socket.js';
 import { back, reading, startPictures, take } from './chat-pictures.js';
 import { speak } from './chat-reading.js';
@@ -38,7 +39,10 @@ const handlers = {
     owed.delete(key);
     if (entry) thread.begun(entry.element, turns);
     fail(refused ? `The second provider was not asked: ${refused}` : '');
-    if (entry && title.textContent === 'Chat') title.textContent = entry.message.text.trim().slice(0, 80);
+    if (entry && title.textContent === 'Chat') {
+      title.textContent = entry.message.text.trim().slice(0, 80);
+      around();
+    }
     offerSigner();
     update();
   },
@@ -53,7 +57,7 @@ const handlers = {
     status.textContent = state === 'answered' ? `Answer complete${tokens ? `, ${tokens} token${tokens === 1 ? '' : 's'}` : ''}.` : 'The answer ended early.';
     refresh();
     estimate();
-    window.htmx?.ajax('GET', location.pathname, { target: '.conversations', select: '.conversations', swap: 'outerHTML' });
+    around();
   },
   verdict({ turn }) { thread.refresh(turn); },
   error({ key, code, sentence, signer, href }) {
@@ -70,6 +74,18 @@ const handlers = {
     update();
   },
 };
+
+// What stands around the thread: the list of conversations, and what can be done with this one (not while that is open).
+async function around() {
+  const response = await fetch(location.pathname, { credentials: 'same-origin' }).catch(() => null);
+  if (!response?.ok) return;
+  const fresh = new DOMParser().parseFromString(await response.text(), 'text/html');
+  for (const part of ['.conversations', '[data-acts]']) {
+    const old = document.querySelector(part);
+    const made = fresh.querySelector(part);
+    if (made && !old.querySelector('[open]') && !old.contains(document.activeElement)) old.replaceWith(document.adoptNode(made));
+  }
+}
 
 // A conversation of its own, once there is something to ask.
 async function start(provider) {
@@ -125,6 +141,7 @@ function stop() { for (const [turn] of thread.open()) socket.send({ type: 'stop'
 function editTurn(turn) { if (turn && !writing()) edit(turn, thread.question(turn)); }
 
 listen({ onAsk: ask, onStop: stop, onEdit: editTurn, onEditLast: () => editTurn(thread.last()) });
+startDraft();
 const estimate = startEstimates();
 startPictures(conversation);
 // A deleted conversation can be brought back for a few seconds.
