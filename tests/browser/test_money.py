@@ -160,7 +160,7 @@ def test_a_settlement_eats_a_pending_refund_while_the_page_is_open(
     contracts.ledger.send(ALICE, "retrieveFund", [petra], NAME)
     caught_up(contracts)
     sign_in(page, asgi_server)
-    with page.expect_websocket() as socket:
+    with page.expect_websocket(lambda one: one.url.endswith("/ws/live")) as socket:
         page.goto(f"{asgi_server}/account/refunds")
     socket.value.wait_for_event("framereceived")  # it hears of every block now
     row = page.get_by_test_id("refund-row")

@@ -205,7 +205,7 @@ def test_signing_out_everywhere_empties_the_open_pages_of_other_browsers(
 ) -> None:
     contracts.ledger.send(ALICE, "depositFund", value=10 * NEURON)
     caught_up(contracts)
-    with page.expect_websocket() as socket:
+    with page.expect_websocket(lambda one: one.url.endswith("/ws/live")) as socket:
         sign_in(page, asgi_server)
         page.goto(f"{asgi_server}/account")
     socket.value.wait_for_event("framereceived")

@@ -76,7 +76,7 @@ def test_neither_a_double_click_nor_another_tab_nor_the_way_back_sends_twice(
 def test_a_session_that_ends_under_the_open_wallet_does_not_lose_the_transaction(
     asgi_server: str, index: None, wallet: Slow, contracts: Contracts, page: Page
 ) -> None:
-    with page.expect_websocket() as socket:
+    with page.expect_websocket(lambda one: one.url.endswith("/ws/live")) as socket:
         sign_in(page, asgi_server)
         page.goto(f"{asgi_server}/account")
     socket.value.wait_for_event("framereceived")

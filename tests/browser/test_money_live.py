@@ -42,7 +42,7 @@ def test_a_settlement_is_told_on_the_funds_page_and_what_was_typed_stays(
     contracts.ledger.send(ALICE, "retrieveFund", [petra], NAME)
     caught_up(contracts)
     sign_in(page, asgi_server)
-    with page.expect_websocket() as socket:
+    with page.expect_websocket(lambda one: one.url.endswith("/ws/live")) as socket:
         page.goto(f"{asgi_server}/account?action=transfer&provider={petra}")
     socket.value.wait_for_event("framereceived")  # it hears of every block now
     amount = page.get_by_test_id("tx-amount")

@@ -272,7 +272,10 @@ def test_copy_theme_and_search_keys(asgi_server: str, page: Page) -> None:
 def test_a_change_on_chain_is_offered_not_forced(asgi_server: str, page: Page) -> None:
     factories.market(3)
     row = page.get_by_test_id("service-row").filter(has_text="qwen/qwen")
-    with pagecheck.watching(page, asgi_server) as watch, page.expect_websocket() as socket:
+    with (
+        pagecheck.watching(page, asgi_server) as watch,
+        page.expect_websocket(lambda one: one.url.endswith("/ws/live")) as socket,
+    ):
         page.goto(asgi_server)
     expect(row).to_contain_text("0.42 0G / 1M")
     Service.objects.filter(provider=factories.address(0)).update(input_price=390_000_000_000)
