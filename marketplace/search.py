@@ -10,7 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
+from django.db.models import Q
+
 from attestation.models import Verification
+from finetune.models import Task
 from ledger import selectors, statistics
 from ledger.models import SubAccount
 from marketplace import docs, formats, links, parts
@@ -132,10 +135,11 @@ def _number(q: str, number: uuid.UUID) -> Found:
     path = f"/verifications/{number}"
     if Verification.objects.filter(pk=number).exists():
         return Found(q, path, (_one("Verification report", str(number), path),))
-    task = f"/fine-tuning/tasks/{number}"
+    task = Task.objects.filter(Q(pk=number) | Q(remote_id=number)).only("pk").first()
     held = SubAccount.current.filter(deliverables__contains=[{"id": str(number)}]).first()
-    if links.exists(task):
-        return Found(q, task, (_one("Fine-tuning task", str(number), task),))
+    if task is not None:
+        path = f"/fine-tuning/tasks/{task.pk}"
+        return Found(q, path, (_one("Fine-tuning task", str(number), path),))
     if held is not None:
         provider = links.provider_path(held.provider)
         return Found(q, provider, (_one("Provider of this task", held.provider, provider),))

@@ -29,6 +29,11 @@ _NO_GPU = badge(
     "",
     "The evidence is of the machine’s CPU: nothing shows which GPU runs the model",
 )
+_MOVED = badge(
+    "endpoint moved",
+    "warn",
+    "The URL changed after the owner’s last acknowledgement; nobody has vouched for the new one",
+)
 _NOT_ACKNOWLEDGED = badge(
     "not acknowledged", "warn", "The contract’s owner has not acknowledged this signer"
 )
@@ -113,5 +118,6 @@ def _verification(row: ServiceRow) -> str:
         + (_SILENT if row.silent else "")
         + (_ROUTED if row.routed else "")
         + (_NO_GPU if row.gpu_unseen else "")
+        + (_MOVED if row.moved else "")
         + ("" if row.listing.tee_signer_acknowledged else _NOT_ACKNOWLEDGED)
     )
