@@ -19,7 +19,7 @@ from finetune import broker, files, follow
 from finetune.errors import BrokerError, BrokerRefused, BrokerSilent
 from finetune.models import StoredFile, Task
 from ledger import selectors as ledger
-from ledger.records import Deliverable
+from ledger.records import Deliverable, Position
 from net.client import Answer, Client
 from net.errors import NetError
 from net.limits import Limits
@@ -40,9 +40,18 @@ class State(StrEnum):
     FAILED = "failed"
 
 
+def position_of(task: Task) -> Position | None:
+    """What its owner holds where it is paid from (2 queries)."""
+    return ledger.position(task.user.address, task.provider, task.serving)
+
+
 def deliverable_of(task: Task) -> Deliverable | None:
     """What the chain says of its result (2 queries)."""
-    held = ledger.position(task.user.address, task.provider, task.serving)
+    return named_by(position_of(task), task)
+
+
+def named_by(held: Position | None, task: Task) -> Deliverable | None:
+    """The same from a position that was read."""
     if held is None:
         return None
     return next((one for one in held.deliverables if one.id == str(task.remote_id)), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from typing import Any
 
 from django.db.models import QuerySet
@@ -15,7 +16,7 @@ from finetune.models import Dataset, Task
 from finetune.pages import DatasetView, Deadline, OfferRow, bars
 from ledger import selectors as ledger
 from ledger.models import Kind, ServingContract, Settlement
-from ledger.records import Deliverable
+from ledger.records import Deliverable, Position
 from probes.charts import Chart, Point, Value, series
 from protocol import datasets, tuning
 
@@ -120,20 +121,17 @@ def _value(text: str) -> Value:
     return Value(text, text) if text else Value(text="–")
 
 
-def shown_lines(text: str, level: str) -> tuple[reading.Line, ...]:
+def shown_lines(lines: Iterable[reading.Line], level: str) -> tuple[reading.Line, ...]:
     order = ("DEBUG", "INFO", "WARNING", "ERROR")
     least = order.index(level) if level in order else 0
     return tuple(
-        line
-        for line in reading.parse(text)
-        if line.level not in order or order.index(line.level) >= least
+        line for line in lines if line.level not in order or order.index(line.level) >= least
     )
 
 
-def blocked_by(task: Task) -> str:
+def blocked_by(task: Task, held: Position | None) -> str:
     """The id of an earlier result at the same provider that stops every later delivery: neither
     acknowledged nor settled (contracts.md 5)."""
-    held = ledger.position(task.user.address, task.provider, task.serving)
     named: list[Any] = [] if held is None else list(held.deliverables)
     for one in named:
         if one.id == str(task.remote_id):

@@ -93,10 +93,10 @@ def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
 
 
 def _page(task: Task, level: str) -> pages.TaskPage:
-    text = selectors.log_text(task)
-    lines = reading.parse(text)
+    lines = reading.parse(selectors.log_text(task))
     curve = reading.curve(lines)
-    named = results.deliverable_of(task)
+    held = results.position_of(task)
+    named = results.named_by(held, task)
     paid = selectors.settlement(task)
     running = task.progress == tuning.TRAINING
     current, review = None, None
@@ -110,7 +110,7 @@ def _page(task: Task, level: str) -> pages.TaskPage:
         listing=follow.listing_of(task),
         deliverable=named,
         deadline=selectors.deadline(task, named),
-        lines=selectors.shown_lines(text, level),
+        lines=selectors.shown_lines(lines, level),
         level=level,
         levels=pages_parts.options(LEVELS, level),
         chart=selectors.chart(task, curve),
@@ -121,7 +121,7 @@ def _page(task: Task, level: str) -> pages.TaskPage:
         fetchable=task.progress in results.READY,
         from_storage=bool(settings.STORAGE_INDEXER_URL) and named is not None,
         settlement=(paid.tx_hash or "") if paid else "",
-        blocked_by=selectors.blocked_by(task) if not task.ended else "",
+        blocked_by=selectors.blocked_by(task, held) if not task.ended else "",
         review=review,
         current=current,
         contracts=accounts.contract_addresses(),

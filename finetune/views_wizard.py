@@ -21,7 +21,7 @@ from finetune import broker, pages, selectors, wizard
 from finetune.errors import BrokerError
 from finetune.models import Draft, Place, Way
 from ledger import selectors as ledger
-from ledger.records import Listing
+from ledger.records import Listing, Position
 from protocol import tuning
 from protocol.tuning import BadParameters
 
@@ -199,7 +199,7 @@ async def _ask_pending(url: str) -> int:
 def _show_price(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.WizardPage:
     listing = wizard.listing_of(draft)
     held = wizard.position_of(draft)
-    price = wizard.price_of(draft, listing) if listing else None
+    price = wizard.price_of(draft, listing, held) if listing else None
     return pages.WizardPage(
         draft,
         "price",
@@ -207,17 +207,16 @@ def _show_price(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.W
         listing=listing,
         price=price,
         position=held,
-        top_up=_top_up(draft, listing),
+        top_up=_top_up(listing, held),
         error=_words(problem),
     )
 
 
-def _top_up(draft: Draft, listing: Listing | None) -> str:
+def _top_up(listing: Listing | None, held: Position | None) -> str:
+    if held is not None and listing is not None:
+        return funds.link("transfer", held)
     if listing is None:
         return ""
-    held = wizard.position_of(draft)
-    if held is not None:
-        return funds.link("transfer", held)
     return f"/account?action=transfer&account={listing.service_name}:{listing.provider}"
 
 
@@ -233,11 +232,11 @@ def _show_sign(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.Wi
         _links(draft, "sign"),
         listing=listing,
         standing=attestation.standing_of(ServiceKey.of(listing)) if listing else None,
-        price=wizard.price_of(draft, listing) if listing else None,
+        price=wizard.price_of(draft, listing, held) if listing else None,
         position=held,
         place=wizard.place_of(draft),
         sending=sending,
-        top_up=_top_up(draft, listing),
+        top_up=_top_up(listing, held),
         acknowledged=bool(held and held.acknowledged),
         error=_words(problem),
     )

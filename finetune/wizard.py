@@ -105,11 +105,10 @@ def position_of(draft: Draft) -> Position | None:
     return ledger.position(draft.user.address, draft.provider, draft.serving)
 
 
-def price_of(draft: Draft, listing: Listing) -> Price | None:
+def price_of(draft: Draft, listing: Listing, held: Position | None) -> Price | None:
     """Step 4; None for a dataset that only its root is known of."""
     if draft.dataset is None:
         return None
-    held = position_of(draft)
     return pricing.price(
         model=draft.model,
         tokens=draft.dataset.tokens,

@@ -23,6 +23,10 @@ export function lost(yes) { offline.hidden = !yes; }
 
 // Whether everything that can be done before asking is done (the server's word, refreshed by htmx).
 export const ready = () => document.getElementById('gate').dataset.ready === 'yes';
+export const missing = () => {
+  const gate = document.getElementById('gate');
+  return gate.dataset.code === 'not_verified' ? `Nothing was sent. ${gate.querySelector('p').firstChild.textContent.trim()}` : 'One step is missing: see below.';
+};
 
 // Ask the server again what is missing: money may have moved, a key may have gone.
 export const refresh = () => window.htmx?.trigger(provider, 'refresh');

@@ -1,5 +1,5 @@
 // The playground's chat: composer, key, socket and thread put together. Everything shown comes from the server.
-import { acceptedSigner, edit, fail, form, input, listen, lost, offerSigner, provider, ready, refresh, show } from './chat-composer.js';
+import { acceptedSigner, edit, fail, form, input, listen, lost, missing, offerSigner, provider, ready, refresh, show } from './chat-composer.js';
 import { startEstimates } from './chat-estimate.js';
 import { startDraft } from './chat-draft.js';
 import { ChatSocket } from './chat-socket.js';
@@ -112,7 +112,7 @@ async function conversation() {
 async function ask({ text, provider, also = '', again = null, options = null }) {
   if (preparing || !(text.trim() || again)) return;
   if (writing()) { fail('An answer is still being written. Wait for it, or stop it.'); return; }
-  if (!ready()) { fail('One step is missing: see below.'); return; }
+  if (!ready()) { fail(missing()); return; }
   if (reading()) { fail('A picture is still being read. Wait a moment.'); return; }
   fail('');
   preparing = true;

@@ -1,0 +1,91 @@
+"""What somebody may do on this site beyond their own account: moderator, admin, auditor.
+
+A role is a Django group of the same name, given to a wallet (or to a password account of `/admin/`)
+by `manage.py grant_role` or by an admin. Roles say nothing about money: nobody's role reaches the
+funds of somebody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import update_wrapper
+from typing import Any, Concatenate, ParamSpec
+
+from django.contrib.auth.models import AnonymousUser, Group
+from django.core.exceptions import PermissionDenied
+from django.db import models, transaction
+from django.http import HttpRequest, HttpResponse
+
+from accounts.models import User
+
+
+class Role(models.TextChoices):
+    """moderator decides about listings and reports; admin also changes roles and runs the site;
+    auditor reads what both did and changes nothing."""
+
+    MODERATOR = "moderator", "Moderator"
+    ADMIN = "admin", "Admin"
+    AUDITOR = "auditor", "Auditor"
+
+
+NOBODY: frozenset[Role] = frozenset()
+_ATTRIBUTE = "_site_roles"
+P = ParamSpec("P")
+
+
+def of(user: User | AnonymousUser) -> frozenset[Role]:
+    """The roles of a visitor; a superuser has all (one query per user object, then remembered)."""
+    if not isinstance(user, User) or not user.is_active:
+        return NOBODY
+    known: frozenset[Role] | None = getattr(user, _ATTRIBUTE, None)
+    if known is None:
+        if user.is_superuser:
+            known = frozenset(Role)
+        else:
+            names = user.groups.filter(name__in=Role.values).values_list("name", flat=True)
+            known = frozenset(Role(name) for name in names)
+        setattr(user, _ATTRIBUTE, known)
+    return known
+
+
+def require(
+    *wanted: Role,
+) -> Callable[
+    [Callable[Concatenate[HttpRequest, P], HttpResponse]],
+    Callable[Concatenate[HttpRequest, P], HttpResponse],
+]:
+    """Let a view answer only those who hold one of the roles; 403 for everybody else."""
+
+    def decorate(
+        view: Callable[Concatenate[HttpRequest, P], HttpResponse],
+    ) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
+        def guarded(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+            if of(request.user).isdisjoint(wanted):
+                raise PermissionDenied(needed(*wanted))
+            return view(request, *args, **kwargs)
+
+        update_wrapper(guarded, view)
+        return guarded
+
+    return decorate
+
+
+def needed(*wanted: Role) -> str:
+    """Why the door is closed, as a sentence."""
+    words = " or ".join(str(role.label).lower() for role in wanted)
+    return f"This needs the role of {words}. Sign in with a wallet that has it."
+
+
+def give(user: User, role: Role) -> None:
+    with transaction.atomic():
+        user.groups.add(Group.objects.get_or_create(name=role.value)[0])
+    _forget(user)
+
+
+def take(user: User, role: Role) -> None:
+    user.groups.remove(*Group.objects.filter(name=role.value))
+    _forget(user)
+
+
+def _forget(user: Any) -> None:
+    user.__dict__.pop(_ATTRIBUTE, None)

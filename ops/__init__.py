@@ -1,0 +1,1 @@
+"""What whoever hosts the site sees and does."""
