@@ -59,7 +59,7 @@ def require(
     def decorate(
         view: Callable[Concatenate[HttpRequest, P], HttpResponse],
     ) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
-        def guarded(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
             if of(request.user).isdisjoint(wanted):
                 raise PermissionDenied(needed(*wanted))
             return view(request, *args, **kwargs)
