@@ -44,7 +44,7 @@ def test_a_role_opens_its_door_only(django_assert_num_queries: DjangoAssertNumQu
 
 def test_the_command_gives_and_takes() -> None:
     said = StringIO()
-    call_command("grant_role", ADDRESS.lower(), "moderator", stdout=said)
+    call_command("create_moderator", ADDRESS.lower(), stdout=said)
     call_command("grant_role", ADDRESS, "admin", stdout=said)
     call_command("grant_role", ADDRESS, "moderator", "--revoke", stdout=said)
     assert said.getvalue().splitlines() == [
