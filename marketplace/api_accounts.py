@@ -14,6 +14,7 @@ from ledger.models import Kind, Movement
 from ledger.records import MovementEntry, Position
 from marketplace import api_csv, schemas
 from marketplace.api_lists import PROBLEMS, envelope, revalidated
+from marketplace.schemas_accounts import AccountOut, MovementOut
 
 router = Router(tags=["Accounts"])
 
@@ -57,7 +58,7 @@ def movement_body(entry: MovementEntry) -> dict[str, Any]:
 
 @router.get(
     "/{address}",
-    response={200: schemas.AccountOut, **PROBLEMS},
+    response={200: AccountOut, **PROBLEMS},
     operation_id="get_account",
     summary="Main account and sub-accounts of an address",
 )
@@ -84,7 +85,7 @@ def get_account(request: HttpRequest, address: schemas.AddressIn) -> dict[str, A
 
 @router.get(
     "/{address}/movements",
-    response={200: schemas.ListOf[schemas.MovementOut], **PROBLEMS},
+    response={200: schemas.ListOf[MovementOut], **PROBLEMS},
     operation_id="list_movements",
     summary="Every movement of an account, newest first",
 )
@@ -113,7 +114,7 @@ def export_movements(request: HttpRequest, address: schemas.AddressIn) -> HttpRe
     return api_csv.response(
         request,
         f"movements-{address}.csv",
-        tuple(schemas.MovementOut.model_fields),
+        tuple(MovementOut.model_fields),
         Movement.objects.filter(user=address),
         lambda row: movement_body(MovementEntry.of(row, known)),
     )

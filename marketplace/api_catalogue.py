@@ -28,6 +28,7 @@ from marketplace.api_lists import (
 from marketplace.api_services import service_body
 from marketplace.feeds import xml_text
 from marketplace.filters import Filters
+from marketplace.schemas_listings import ServiceOut
 from marketplace.schemas_services import FilteredIn
 from probes import selectors as probes
 from probes.selectors import HealthView
@@ -38,7 +39,7 @@ FEED_LENGTH = 50
 
 @router.get(
     "/services",
-    response={200: schemas.ListOf[schemas.ServiceOut], **PROBLEMS},
+    response={200: schemas.ListOf[ServiceOut], **PROBLEMS},
     operation_id="list_services",
     summary="All listed services",
 )

@@ -17,6 +17,7 @@ from ledger.models import ServiceChange
 from ledger.records import ChangeEntry, Contract
 from marketplace import api_csv, feeds, schemas
 from marketplace.api_lists import PROBLEMS, envelope, revalidated
+from marketplace.schemas_changes import ChangesIn, FeedIn, NetworkChange
 
 router = Router(tags=["Changes"])
 
@@ -43,12 +44,12 @@ def network_change_body(entry: ChangeEntry) -> dict[str, Any]:
 
 @router.get(
     "/changes",
-    response={200: schemas.ListOf[schemas.NetworkChange], **PROBLEMS},
+    response={200: schemas.ListOf[NetworkChange], **PROBLEMS},
     operation_id="list_changes",
     summary="Changes of all listings, newest first",
 )
 @decorate_view(revalidated)
-def list_changes(request: HttpRequest, query: Query[schemas.ChangesIn]) -> dict[str, Any]:
+def list_changes(request: HttpRequest, query: Query[ChangesIn]) -> dict[str, Any]:
     """New and removed services, prices, addresses, models, signers, acknowledgements, stakes."""
     page = selectors.changes(
         query.kind or "",
@@ -76,7 +77,7 @@ def list_changes(request: HttpRequest, query: Query[schemas.ChangesIn]) -> dict[
     },
 )
 @decorate_view(revalidated)
-def feed_changes(request: HttpRequest, query: Query[schemas.FeedIn]) -> HttpResponse:
+def feed_changes(request: HttpRequest, query: Query[FeedIn]) -> HttpResponse:
     """For feed readers; the same filters as `/changes`. Also served as `/changes.atom`."""
     page = selectors.changes(
         query.kind or "", query.provider or "", 1, feeds.LENGTH, change=query.change or ""
@@ -93,7 +94,7 @@ def feed_changes(request: HttpRequest, query: Query[schemas.FeedIn]) -> HttpResp
     openapi_extra=api_csv.OPENAPI,
 )
 @decorate_view(revalidated)
-def export_changes(request: HttpRequest, query: Query[schemas.FeedIn]) -> HttpResponseBase:
+def export_changes(request: HttpRequest, query: Query[FeedIn]) -> HttpResponseBase:
     """All changes the filters select, in one file; `before` and `after` are JSON."""
     known = selectors.contracts()
     where = selectors.changes_where(known, query.provider or "", kind=query.kind or "")
@@ -113,7 +114,7 @@ def changes_csv(
         texts = {side: orjson.dumps(body[side]).decode() for side in ("before", "after")}
         return {**body, **texts}
 
-    columns = tuple(schemas.NetworkChange.model_fields)
+    columns = tuple(NetworkChange.model_fields)
     return api_csv.response(
         request, name, columns, rows.filter(change=change) if change else rows, line
     )

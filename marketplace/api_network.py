@@ -10,15 +10,15 @@ from ninja import Router
 
 from chain import selectors as chain
 from ledger import reconcile, selectors
-from marketplace import schemas
 from marketplace.api_lists import PROBLEMS
+from marketplace.schemas_status import Status
 
 router = Router(tags=["Network"])
 
 
 @router.get(
     "/status",
-    response={200: schemas.Status, **PROBLEMS},
+    response={200: Status, **PROBLEMS},
     operation_id="get_status",
     summary="How far the index is",
 )

@@ -16,6 +16,7 @@ from ledger.records import SettlementEntry
 from marketplace import api_csv, schemas
 from marketplace.api_lists import PROBLEMS, envelope, revalidated
 from marketplace.memo import at_block
+from marketplace.schemas_providers import EarningsOut, SettlementOut
 
 router = Router(tags=["Providers"])
 
@@ -36,7 +37,7 @@ def settlement_body(entry: SettlementEntry) -> dict[str, Any]:
 
 @router.get(
     "/{address}/earnings",
-    response={200: schemas.EarningsOut, **PROBLEMS},
+    response={200: EarningsOut, **PROBLEMS},
     operation_id="get_earnings",
     summary="Settled income of a provider",
 )
@@ -60,7 +61,7 @@ def get_earnings(request: HttpRequest, address: schemas.AddressIn) -> dict[str, 
 
 @router.get(
     "/{address}/settlements",
-    response={200: schemas.ListOf[schemas.SettlementOut], **PROBLEMS},
+    response={200: schemas.ListOf[SettlementOut], **PROBLEMS},
     operation_id="list_settlements",
     summary="Settlement items of a provider, newest first",
 )
@@ -89,7 +90,7 @@ def export_settlements(request: HttpRequest, address: schemas.AddressIn) -> Http
     return api_csv.response(
         request,
         f"settlements-{address}.csv",
-        tuple(schemas.SettlementOut.model_fields),
+        tuple(SettlementOut.model_fields),
         Settlement.objects.filter(provider=address),
         lambda row: settlement_body(SettlementEntry.of(row, known)),
     )

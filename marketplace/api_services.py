@@ -25,6 +25,8 @@ from marketplace.api_lists import (
     revalidated_with_health,
 )
 from marketplace.api_verifications import attestation_body
+from marketplace.schemas_changes import Change, ChangeIn, TimelineIn
+from marketplace.schemas_listings import ServiceOut
 from probes import selectors as probes
 from probes.selectors import HealthView
 
@@ -68,7 +70,7 @@ def service_body(listing: Listing, standing: StandingView, health: HealthView) -
 
 @router.get(
     "/{kind}/{provider}",
-    response={200: schemas.ServiceOut, **PROBLEMS_404},
+    response={200: ServiceOut, **PROBLEMS_404},
     operation_id="get_service",
     summary="One service",
 )
@@ -91,7 +93,7 @@ def get_service(
 
 @router.get(
     "/{kind}/{provider}/timeline",
-    response={200: schemas.ListOf[schemas.Change], **PROBLEMS_404},
+    response={200: schemas.ListOf[Change], **PROBLEMS_404},
     operation_id="get_service_timeline",
     summary="What changed on chain, newest first",
 )
@@ -100,7 +102,7 @@ def get_timeline(
     request: HttpRequest,
     kind: schemas.ServiceKind,
     provider: schemas.AddressIn,
-    query: Query[schemas.TimelineIn],
+    query: Query[TimelineIn],
     service_name: schemas.TextIn = "",
 ) -> dict[str, Any]:
     """The listing's history from registration on; removed services keep theirs."""
@@ -128,7 +130,7 @@ def export_timeline(
     request: HttpRequest,
     kind: schemas.ServiceKind,
     provider: schemas.AddressIn,
-    change: schemas.ChangeIn = None,
+    change: ChangeIn = None,
     service_name: schemas.TextIn = "",
 ) -> HttpResponseBase:
     """The listing's whole history; `before` and `after` are JSON."""

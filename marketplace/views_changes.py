@@ -15,8 +15,8 @@ from marketplace import feeds, links, pages, parts, pricehistory
 from marketplace.api_lists import revalidated
 from marketplace.changes import CHANGES
 from marketplace.pages_changes import ChangesPage, ChangesTab, change_rows
-from marketplace.schemas import CHANGES as SORTS
 from marketplace.schemas import MAX_DEPTH
+from marketplace.schemas_changes import CHANGES as SORTS
 from marketplace.twins import twinned
 from marketplace.views import canonical
 from marketplace.views_service import listing_of

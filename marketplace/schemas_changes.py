@@ -1,0 +1,56 @@
+"""What a list of changes may be asked for, and its JSON shapes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from ninja import Field, Schema
+
+from marketplace.schemas import EMPTY, Address, AddressIn, Hash, HistoryIn, Instant, KindIn
+
+#: interfaces.md `timeline.change`.
+CHANGES = (
+    "registered", "price", "url", "model", "type", "verifiability", "signer", "additional_info",
+    "quota", "occupied", "models", "acknowledged", "unacknowledged", "staked", "stake_returned",
+    "removed",
+)  # fmt: skip
+ChangeIn = Annotated[Literal[CHANGES] | None, EMPTY]  # type: ignore[valid-type]
+
+
+class FeedIn(Schema):
+    """Filters of the feed."""
+
+    kind: KindIn = Field(None, description="inference or fine-tuning")
+    change: ChangeIn = Field(None, description="only changes of this sort")
+    provider: Annotated[AddressIn | None, EMPTY] = Field(
+        None, description="only this provider's listings"
+    )
+
+
+class ChangesIn(FeedIn, HistoryIn):
+    """Filters of the list of changes."""
+
+
+class TimelineIn(HistoryIn):
+    """Filters of one listing's timeline."""
+
+    change: ChangeIn = Field(None, description="only changes of this sort")
+
+
+class Change(Schema):
+    """One on-chain change of a listing; `before` and `after` hold the fields that changed."""
+
+    block: int
+    at: Instant
+    tx_hash: Hash | None
+    change: str
+    before: Any
+    after: Any
+
+
+class NetworkChange(Change):
+    """A change with the listing it belongs to."""
+
+    kind: str
+    provider: Address
+    service_name: str

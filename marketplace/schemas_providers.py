@@ -1,0 +1,41 @@
+"""The JSON shapes of what providers earned and of settlement items."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from ninja import Schema
+
+from marketplace.schemas import Address, Hash, Instant, Neuron
+
+
+class DayOut(Schema):
+    date: dt.date
+    amount: Neuron
+    settlements: int
+
+
+class PayerOut(Schema):
+    user: Address
+    amount: Neuron
+
+
+class EarningsOut(Schema):
+    """`by_service`, `by_day` (UTC, oldest first) and `by_user` each sum to `total`."""
+
+    total: Neuron
+    by_service: dict[str, Neuron]
+    by_day: list[DayOut]
+    by_user: list[PayerOut]
+
+
+class SettlementOut(Schema):
+    block: int
+    at: Instant
+    tx_hash: Hash | None
+    log_index: int | None
+    service_name: str
+    user: Address
+    status: str
+    settled: Neuron
+    unsettled: Neuron
