@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -24,6 +25,8 @@ from redis.exceptions import RedisError
 
 from inference import ears
 from inference.ears import Entry as Entry
+from inference.pipe import Command, Pipe, Replies
+from net import stores
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +41,7 @@ _EXPIRE_EVERY = 64
 _BLOCK_MS = 5000
 MAX_WATCHERS = 16
 _watchers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, int]] = WeakKeyDictionary()
+_pipes: WeakKeyDictionary[asyncio.AbstractEventLoop, Pipe] = WeakKeyDictionary()
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Redis] = WeakKeyDictionary()
 
 
@@ -45,7 +49,7 @@ def client() -> Redis:
     """This event loop's client. No read timeout: a watcher blocks on purpose (stack.md 9)."""
     loop = asyncio.get_running_loop()
     if loop not in _clients:
-        _clients[loop] = Redis.from_url(
+        _clients[loop] = stores.async_client(
             settings.REDIS_URL,
             socket_timeout=None,
             socket_connect_timeout=3,
@@ -54,69 +58,130 @@ def client() -> Redis:
     return _clients[loop]
 
 
+def pipe() -> Pipe:
+    """This event loop's connection for many small commands."""
+    loop = asyncio.get_running_loop()
+    if loop not in _pipes:
+        _pipes[loop] = Pipe(client().connection_pool)
+    return _pipes[loop]
+
+
 async def close() -> None:
     """Close this event loop's connections."""
-    found = _clients.pop(asyncio.get_running_loop(), None)
+    loop = asyncio.get_running_loop()
+    _pipes.pop(loop, None)
+    found = _clients.pop(loop, None)
     if found is not None:
         await found.aclose()
 
 
+@dataclass
+class _Piece:
+    """What is to be written next: text that may still grow, or an event as it is."""
+
+    kind: str
+    text: list[str]
+    event: dict[str, Any] | None = None
+
+
 class Writer:
-    """Appends to one turn's stream. Redis trouble never stops an answer: it is stored at its end,
-    only watching live is lost, and that is logged once.
+    """Appends to one turn's stream. Nobody waits for Redis: what comes while it writes is gathered
+    into the next entry. Redis trouble never stops an answer: it is stored at its end, only watching
+    live is lost, and that is logged once.
     """
 
     def __init__(self, turn: int, seq: int = 0) -> None:
         self._turn = turn
         self._seq = seq
-        self._kind = "delta"
-        self._text: list[str] = []
+        self._pieces: list[_Piece] = []
         self._chars = 0
+        self._must = False
+        self._writing = False
         self._broken = False
+        self._idle: asyncio.Future[None] | None = None
 
-    async def text(self, text: str) -> None:
-        await self._add("delta", text)
+    def text(self, text: str) -> None:
+        self._add("delta", text)
 
-    async def reasoning(self, text: str) -> None:
-        await self._add("reasoning", text)
+    def reasoning(self, text: str) -> None:
+        self._add("reasoning", text)
 
-    async def _add(self, kind: str, text: str) -> None:
-        if kind != self._kind:
-            await self.flush()
-            self._kind = kind
-        self._text.append(text)
-        self._chars += len(text)
-        if self._seq < SMALL_ENTRIES or self._chars >= LARGE_ENTRY_CHARS:
-            await self.flush()
+    def event(self, event: dict[str, Any]) -> None:
+        self._must = True
+        self._pieces.append(_Piece("", [], event))
+        self._write()
+
+    @property
+    def full(self) -> bool:
+        """Whether more has come than one entry under way: time to stop reading for a moment."""
+        return self._writing and bool(self._pieces)
+
+    async def written(self) -> None:
+        """Wait until what is under way has been written."""
+        while self._writing:
+            if self._idle is None:
+                self._idle = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._idle)
 
     async def flush(self) -> None:
-        if self._text:
-            event = {"type": self._kind, "text": "".join(self._text)}
-            self._text, self._chars = [], 0
-            await self._append(event)
+        """Wait until everything has been written, or cannot be."""
+        self._must = True
+        self._write()
+        while self._writing:
+            await self.written()
 
-    async def event(self, event: dict[str, Any]) -> None:
-        await self.flush()
-        await self._append(event)
+    def _add(self, kind: str, text: str) -> None:
+        if self._pieces and self._pieces[-1].kind == kind:
+            self._pieces[-1].text.append(text)
+        else:
+            self._pieces.append(_Piece(kind, [text]))
+        self._chars += len(text)
+        self._write()
 
-    async def _append(self, event: dict[str, Any]) -> None:
+    def _write(self) -> None:
+        """Write what there is, where that is worth an entry and no other is under way."""
         if self._broken:
+            self._pieces.clear()
+        if self._writing or not self._pieces:
             return
-        self._seq += 1
+        if not (self._must or self._seq < SMALL_ENTRIES or self._chars >= LARGE_ENTRY_CHARS):
+            return
+        pieces, self._pieces, self._chars, self._must = self._pieces, [], 0, False
+        commands, entries = self._commands(pieces)
+        self._writing = True
+        pipe().send(*commands).add_done_callback(lambda done: self._wrote(entries, done))
+
+    def _commands(self, pieces: list[_Piece]) -> tuple[list[Command], list[Entry]]:
         key = _key(self._turn)
-        over = event["type"] == "verdict"
-        try:
-            raw: Any = client()
-            await raw.execute_command("XADD", key, f"0-{self._seq}", b"e", orjson.dumps(event))
-            for ear in ears.of(self._turn):
-                ear.hear(Entry(self._seq, event))
+        commands: list[Command] = []
+        entries: list[Entry] = []
+        for piece in pieces:
+            self._seq += 1
+            event = piece.event or {"type": piece.kind, "text": "".join(piece.text)}
+            raw = orjson.dumps(event)
+            commands.append(("XADD", key, f"0-{self._seq}", b"e", raw))
+            entries.append(Entry(self._seq, event, raw))
+            over = event["type"] == "verdict"
             if over or self._seq % _EXPIRE_EVERY == 1:
-                await client().expire(key, OVER_SECONDS if over else KEPT_SECONDS)
-        except RedisError as error:
+                commands.append(("EXPIRE", key, OVER_SECONDS if over else KEPT_SECONDS))
+        return commands, entries
+
+    def _wrote(self, entries: list[Entry], done: asyncio.Future[Replies]) -> None:
+        """What is in the stream may be heard; nothing else, or a fence could not keep it out."""
+        self._writing = False
+        error = None if done.cancelled() else done.exception()
+        if error is not None or done.cancelled():
             self._broken = True
             for ear in ears.of(self._turn):
                 ear.lose()
             log.warning("turn %s cannot be watched live any more: %s", self._turn, error)
+        else:
+            for ear in ears.of(self._turn):
+                ear.hear(*entries)
+        self._write()
+        if not self._writing and self._idle is not None:
+            self._idle.set_result(None)
+            self._idle = None
 
 
 async def append_after(turn: int, *events: dict[str, Any]) -> None:
@@ -170,25 +235,39 @@ async def follow(turn: int, after: int = 0) -> AsyncGenerator[Entry, None]:
     Never ends for a turn whose process died before anybody noticed: the caller bounds that with
     `services.reap`. Raises RedisError.
     """
+    async with aclosing(batches(turn, after)) as found:
+        async for entries in found:
+            for entry in entries:
+                yield entry
+
+
+async def batches(turn: int, after: int = 0) -> AsyncGenerator[list[Entry], None]:
+    """`follow`, with those together that are there together."""
     with ears.listening(turn) as ear:
         while True:
             entries = await ear.after(after, _BLOCK_MS / 1000) if ear.live else []
-            for entry in entries or await _read(turn, after, None if ear.live else _BLOCK_MS):
-                after = entry.seq
-                yield entry
-                if entry.event["type"] == "verdict":
+            entries = entries or await _read(turn, after, None if ear.live else _BLOCK_MS)
+            if entries:
+                after = entries[-1].seq
+                yield entries
+                if entries[-1].event["type"] == "verdict":
                     return
 
 
 async def _read(turn: int, after: int, block_ms: int | None) -> list[Entry]:
-    """Entries after number `after` that the stream has, or gets within `block_ms`."""
+    """Entries after number `after` that the stream has, or gets within `block_ms`; none behind the
+    verdict.
+    """
     position: Any = {_key(turn): f"0-{after}"}
     found: Any = await client().xread(position, count=500, block=block_ms)
-    return [
-        Entry(_seq(identifier), orjson.loads(fields[b"e"]))
-        for _, entries in found or ()
-        for identifier, fields in entries
-    ]
+    entries: list[Entry] = []
+    for _, rows in found or ():
+        for identifier, fields in rows:
+            raw = fields[b"e"]
+            entries.append(Entry(_seq(identifier), orjson.loads(raw), raw))
+            if entries[-1].event["type"] == "verdict":
+                return entries
+    return entries
 
 
 # --- which processes live, and how to tell one to stop a turn ------------------------------------

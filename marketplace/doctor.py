@@ -13,6 +13,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from chain.errors import Halt, Retry
 from chain.rpc import Rpc
+from net import stores
 from protocol.abi import LEDGER_MANAGER, AbiError, decode_result, encode_call
 
 
@@ -49,7 +50,7 @@ def _database() -> Iterator[Finding]:
 
 def _cache() -> Iterator[Finding]:
     try:
-        with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=3) as client:
+        with stores.client(settings.REDIS_URL, socket_timeout=3) as client:
             client.ping()
     except redis.RedisError as error:
         text = f"{error}; start the server or correct REDIS_URL"

@@ -20,7 +20,7 @@ from django.conf import settings
 from django.http import HttpRequest
 
 from accounts.limits import address
-from net import callers
+from net import callers, stores
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ return {1, math.floor((now + room - after) / interval), math.ceil(after - now), 
 
 @lru_cache(maxsize=4)
 def _client(url: str) -> redis.Redis:
-    return redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1)
+    return stores.client(url, socket_timeout=1, socket_connect_timeout=1)
 
 
 def take(limit: Limit, who: str, cost: int = 1) -> Decision:

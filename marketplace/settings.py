@@ -12,6 +12,7 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from marketplace.env import Env
+from net import stores
 from net.callers import Proxies
 from protocol.networks import NETWORKS, Network
 
@@ -252,13 +253,13 @@ if not FIELD_KEYS:
 # --- stores ---------------------------------------------------------------------------------------
 
 
-def database(url: str) -> dict[str, Any]:
+def database(url: str, name: str = "DATABASE_URL") -> dict[str, Any]:
     """Django's DATABASES entry of a `postgresql://user:password@host:port/name?host=/socket/dir`
-    URL."""
+    URL, which the variable `name` holds."""
     parts = urlsplit(url)
     if parts.scheme not in ("postgresql", "postgres") or not parts.path.strip("/"):
         raise ImproperlyConfigured(
-            "DATABASE_URL must look like postgresql://user:password@host:5432/name"
+            f"{name} must look like postgresql://user:password@host:5432/name"
         )
     query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
     host = query.pop("host", parts.hostname or "")
@@ -277,21 +278,30 @@ def database(url: str) -> dict[str, Any]:
 
 
 DATABASES = {"default": database(env.text("DATABASE_URL", "postgresql://app@127.0.0.1:5432/app"))}
+#: Reads of what the chain said may go to a standby that follows the database; empty: to itself.
+_replica_url = env.text("DATABASE_REPLICA_URL")
+if _replica_url:
+    DATABASES["replica"] = {
+        **database(_replica_url, "DATABASE_REPLICA_URL"),
+        "TEST": {"MIRROR": "default"},
+    }
+    DATABASE_ROUTERS = ["marketplace.replica.Router"]
 REDIS_URL = env.text("REDIS_URL", "redis://127.0.0.1:6379/0")
+try:
+    _celery_redis, _celery_options = stores.celery(REDIS_URL)
+except ValueError as _error:
+    raise ImproperlyConfigured(f"REDIS_URL: {_error}") from None
 
-CACHES = {
-    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
-}
+CACHES = {"default": stores.cache(REDIS_URL)}
 SESSION_ENGINE = "django.contrib.sessions.backends.db"
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {"hosts": [{"address": REDIS_URL}]},
+        "CONFIG": {"hosts": [stores.layer(REDIS_URL)]},
     }
 }
-_celery_redis = REDIS_URL.replace("unix://", "redis+socket://", 1)
-CELERY_BROKER_URL = _celery_redis
-CELERY_RESULT_BACKEND = _celery_redis
+CELERY_BROKER_URL = CELERY_RESULT_BACKEND = _celery_redis
+CELERY_BROKER_TRANSPORT_OPTIONS = CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = _celery_options
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_TIME_LIMIT = 300
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True

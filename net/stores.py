@@ -1,0 +1,163 @@
+"""How to reach Redis: one server by its URL, or the master that sentinels name.
+
+    redis://[user:password@]host:6379/0     rediss://…     unix:///path/to/socket
+    redis+sentinel://[user:password@]host:26379,host:26379/master-name/0[?sentinel_password=…]
+
+Behind sentinels every connection asks them who the master is, so a fail-over needs no restart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+import redis
+import redis.asyncio
+import redis.asyncio.sentinel
+import redis.sentinel
+
+# redis-py types everything but these.
+_Sentinel: Any = redis.sentinel.Sentinel
+_AsyncSentinel: Any = redis.asyncio.sentinel.Sentinel
+SENTINEL = "redis+sentinel"
+_PLAIN = ("redis", "rediss", "unix")
+_SENTINEL_PORT = 26379
+_SHAPE = (
+    "use redis://host:6379/0, rediss://…, unix:///path, or "
+    "redis+sentinel://host:26379,host:26379/master-name/0"
+)
+
+
+@dataclass(frozen=True)
+class Store:
+    """A Redis as its URL names it; `sentinels` is empty for a single server."""
+
+    url: str
+    sentinels: tuple[tuple[str, int], ...] = ()
+    master: str = ""
+    db: int = 0
+    username: str | None = None
+    password: str | None = None
+    sentinel_password: str | None = None
+
+    @property
+    def login(self) -> dict[str, Any]:
+        """What a connection to the master needs."""
+        return {"db": self.db, "username": self.username, "password": self.password}
+
+    @property
+    def sentinel_login(self) -> dict[str, Any]:
+        """What a connection to a sentinel needs."""
+        return {"password": self.sentinel_password} if self.sentinel_password else {}
+
+
+def parse(url: str) -> Store:
+    """ValueError names what is wrong, never the URL: it holds a password."""
+    scheme, colon, rest = url.partition("://")
+    if not colon or scheme not in (*_PLAIN, SENTINEL):
+        raise ValueError(f"not a Redis URL; {_SHAPE}")
+    if scheme != SENTINEL:
+        return Store(url)
+    place, _, query = rest.partition("?")
+    authority, _, path = place.partition("/")
+    login, _, hosts = authority.rpartition("@")
+    master, _, db = path.partition("/")
+    sentinels = tuple(_host(part) for part in hosts.split(",") if part)
+    if not sentinels or not master or not (db or "0").isdecimal():
+        raise ValueError(f"sentinels, the master's name or the database is missing; {_SHAPE}")
+    user, _, password = login.partition(":")
+    extra = parse_qs(query)
+    return Store(
+        url,
+        sentinels,
+        unquote(master),
+        int(db or 0),
+        unquote(user) or None,
+        unquote(password) or None,
+        extra["sentinel_password"][0] if "sentinel_password" in extra else None,
+    )
+
+
+def _host(text: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host:
+        raise ValueError(f"{text[:80]!r} is not host:port; {_SHAPE}")
+    return host, port or _SENTINEL_PORT
+
+
+def client(url: str, **options: Any) -> redis.Redis:
+    """A synchronous client; `options` are those of a redis-py connection."""
+    store = parse(url)
+    if not store.sentinels:
+        return redis.Redis.from_url(url, **options)
+    found: redis.Redis = _sentinel(store, options).master_for(store.master, **store.login)
+    return found
+
+
+def async_client(url: str, **options: Any) -> redis.asyncio.Redis:
+    """An asyncio client, for one event loop."""
+    store = parse(url)
+    if not store.sentinels:
+        return redis.asyncio.Redis.from_url(url, **options)
+    pool = {key: options.pop(key) for key in ("max_connections",) if key in options}
+    sentinel = _AsyncSentinel(store.sentinels, sentinel_kwargs=store.sentinel_login, **options)
+    found: redis.asyncio.Redis = sentinel.master_for(store.master, **store.login, **pool)
+    return found
+
+
+def _sentinel(store: Store, options: dict[str, Any]) -> Any:
+    return _Sentinel(store.sentinels, sentinel_kwargs=store.sentinel_login, **options)
+
+
+class Pool(redis.sentinel.SentinelConnectionPool):
+    """Connections to the master that sentinels name, made from one URL: what Django's cache wants
+    as its `pool_class`."""
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> Pool:
+        store = parse(url)
+        return cls(store.master, _sentinel(store, {}), **store.login, **options)
+
+
+def cache(url: str) -> dict[str, Any]:
+    """Django's CACHES entry."""
+    entry: dict[str, Any] = {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": [url],
+    }
+    if parse(url).sentinels:
+        entry["OPTIONS"] = {"pool_class": Pool}
+    return entry
+
+
+def layer(url: str) -> dict[str, Any]:
+    """An entry of `hosts` of the channel layer."""
+    store = parse(url)
+    if not store.sentinels:
+        return {"address": url}
+    return {
+        "sentinels": store.sentinels,
+        "master_name": store.master,
+        "sentinel_kwargs": store.sentinel_login,
+        **store.login,
+    }
+
+
+def celery(url: str) -> tuple[str, dict[str, Any]]:
+    """Celery's broker URL and its transport options."""
+    store = parse(url)
+    if not store.sentinels:
+        return url.replace("unix://", "redis+socket://", 1), {}
+    login = ""
+    if store.password:
+        login = f"{quote(store.username or '', safe='')}:{quote(store.password, safe='')}@"
+    broker = ";".join(
+        f"sentinel://{login}{f'[{host}]' if ':' in host else host}:{port}/{store.db}"
+        for host, port in store.sentinels
+    )
+    return broker, {"master_name": store.master, "sentinel_kwargs": store.sentinel_login}

@@ -1,0 +1,98 @@
+"""Reads from a real standby: what it answers, how far behind it may be, and its death."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from runner.postgres import EmbeddedPostgres
+from runner.valkey import EmbeddedValkey
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+LOOK = """
+import django
+django.setup()
+from django.db import transaction
+from chain.models import Coverage
+from marketplace import replica
+def asked():
+    return Coverage.objects.count(), Coverage.objects.all().db
+print(*asked())
+with transaction.atomic():
+    print(*asked())
+from accounts.models import User
+print(User.objects.all().db, replica.Router().db_for_write(Coverage))
+"""
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EmbeddedPostgres, ...]]:
+    folder = tmp_path_factory.mktemp("replica")
+    folder.chmod(0o755)
+    with EmbeddedPostgres(folder / "primary", durable=True) as primary:
+        standby = EmbeddedPostgres(folder / "standby", durable=True)
+        standby.data.mkdir()
+        copy = primary._spawn(
+            [
+                str(primary.binaries / "pg_basebackup"),
+                *("-h", str(primary.socket_dir), "-U", "app", "-D", str(standby.data / "cluster")),
+                *("-R", "-X", "stream", "-c", "fast"),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        said, _ = copy.communicate(timeout=120)
+        assert copy.returncode == 0, said.decode()
+        with standby:
+            yield primary, standby
+
+
+def python(primary: str, replica: str, cache: str, *arguments: str) -> str:
+    env = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "marketplace.settings",
+        "DATABASE_URL": primary,
+        "DATABASE_REPLICA_URL": replica,
+        "REDIS_URL": cache,
+        "NETWORK": "devnet",
+    }
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_a_standby_is_read_and_its_death_is_survived(
+    servers: tuple[EmbeddedPostgres, EmbeddedPostgres],
+) -> None:
+    primary, standby = servers
+    with EmbeddedValkey() as cache:
+        urls = (primary.dsn, standby.dsn, cache.url)
+        python(*urls, "manage.py", "migrate")  # migrates the primary alone; the standby follows
+        with psycopg.connect(primary.dsn) as direct, psycopg.connect(standby.dsn) as other:
+            assert other.execute("select pg_is_in_recovery()").fetchone() == (True,)
+            place = direct.execute("select pg_current_wal_lsn()").fetchone()
+            assert place is not None
+            reached = "select pg_last_wal_replay_lsn() >= %s"
+            while other.execute(reached, place).fetchone() != (True,):
+                other.rollback()
+        assert python(*urls, "-c", LOOK).splitlines() == [
+            "0 replica",
+            "0 default",
+            "default default",
+        ]
+        standby.stop()
+        said = python(*urls, "-c", LOOK).splitlines()
+        assert [line for line in said if line[0] in "0d"] == [
+            "0 default",
+            "0 default",
+            "default default",
+        ]
+        assert any("the standby does not answer" in line for line in said)
