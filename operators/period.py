@@ -1,0 +1,104 @@
+"""Periods of an operator's books: whole UTC days, both ends included, as a URL says them. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from django.db.models import Q
+
+#: Days back from today, today included; 0: from the first settlement on.
+PRESETS: Mapping[str, int] = {"today": 1, "7d": 7, "30d": 30, "90d": 90, "all": 0}
+LABELS = {"today": "Today", "7d": "7 days", "30d": "30 days", "90d": "90 days", "all": "All time"}
+DEFAULT = "30d"
+
+
+@dataclass(frozen=True)
+class Period:
+    """`since` to `until`, both included; None is open. `name`: a key of `PRESETS`, or "" for days
+    that somebody chose. A preset has no end: a chain's clock may run ahead of ours."""
+
+    name: str = DEFAULT
+    since: dt.date | None = None
+    until: dt.date | None = None
+
+    @classmethod
+    def parse(cls, given: Mapping[str, str], today: dt.date) -> Period:
+        """Never an error: what makes no sense was not asked for; days in the wrong order turn."""
+        since, until = (_day(given.get(name, "")) for name in ("since", "until"))
+        if since or until:
+            if since and until and since > until:
+                since, until = until, since
+            return cls("", since, until)
+        name = given.get("period", "")
+        return cls.preset(name if name in PRESETS else DEFAULT, today)
+
+    @classmethod
+    def preset(cls, name: str, today: dt.date) -> Period:
+        days = PRESETS[name]
+        return cls(name, today - dt.timedelta(days=days - 1) if days else None, None)
+
+    @property
+    def start(self) -> dt.datetime | None:
+        return _midnight(self.since) if self.since else None
+
+    @property
+    def end(self) -> dt.datetime | None:
+        """The first moment after it."""
+        if self.until is None or self.until == dt.date.max:
+            return None
+        return _midnight(self.until + dt.timedelta(days=1))
+
+    def where(self) -> Q:
+        """The condition on rows with an `at`."""
+        found = Q()
+        if self.start:
+            found &= Q(at__gte=self.start)
+        if self.end:
+            found &= Q(at__lt=self.end)
+        return found
+
+    def before(self) -> Q | None:
+        """Rows before the period; None where nothing can be before it."""
+        return Q(at__lt=self.start) if self.start else None
+
+    def query(self, **more: object) -> str:
+        """As a query string, with `more` added; empty values are left out."""
+        mine: dict[str, object] = (
+            {"period": self.name} if self.name else {"since": self.since, "until": self.until}
+        )
+        fields = {**mine, **more}
+        return urlencode({name: str(value) for name, value in fields.items() if value})
+
+    @property
+    def said(self) -> str:
+        """`30 Oct to 3 Nov 2026, UTC`: the days in words."""
+        if self.since is None and self.until is None:
+            return "all time"
+        first = _said(self.since) if self.since else "the first settlement"
+        last = _said(self.until) if self.until else "now"
+        return first if first == last else f"{first} to {last}"
+
+    @property
+    def file_part(self) -> str:
+        """For the name of a file."""
+        if self.name:
+            return self.name
+        return "_".join(str(day) for day in (self.since, self.until) if day)
+
+
+def _said(day: dt.date) -> str:
+    return f"{day.day} {day:%b %Y}"
+
+
+def _day(text: str) -> dt.date | None:
+    try:
+        return dt.date.fromisoformat(text) if len(text) == 10 and text.isascii() else None
+    except ValueError:
+        return None
+
+
+def _midnight(day: dt.date) -> dt.datetime:
+    return dt.datetime.combine(day, dt.time(), dt.UTC)

@@ -1,0 +1,117 @@
+"""What a settlement's status means for the one who was to be paid: in words, why, and what to do
+(contracts.md 6.4, 6.5; ux.md 11). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ledger.models import ACCEPTED
+
+PART = "partial"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """`label` and `tone` for a badge; `cause` and `fix` as sentences, empty where all was paid."""
+
+    label: str
+    tone: str
+    cause: str = ""
+    fix: str = ""
+
+
+STATUSES: dict[str, Reason] = {
+    "success": Reason("Paid in full", "ok"),
+    "acknowledged": Reason("Result acknowledged, paid", "ok"),
+    "partial": Reason(
+        "Paid in part",
+        "warn",
+        "The user’s sub-account held less than the fee. The contract paid out all of it and "
+        "forgot the rest.",
+        "Ask again once the user has topped up: the broker of this project keeps the rest as a "
+        "debt and does so by itself. Settle more often, or keep a larger reserve, so that a user "
+        "is stopped sooner.",
+    ),
+    "penalty": Reason(
+        "Result not acknowledged, penalty paid",
+        "warn",
+        "The user never acknowledged the trained model, so the contract paid only its penalty "
+        "share of the fee.",
+        "Tell users before the deadline. The result stays yours to keep locked.",
+    ),
+    "no_tee_signer": Reason(
+        "Refused: signer not acknowledged",
+        "bad",
+        "The user, or the owner of the contract, has not acknowledged the service’s present "
+        "signer.",
+        "Changing model, type, verifiability, signer or additional information withdraws the "
+        "owner’s acknowledgement: ask for it again. A user acknowledges with every transfer. "
+        "Then settle again with a new nonce: nothing was charged.",
+    ),
+    "invalid_nonce": Reason(
+        "Refused: nonce already used",
+        "bad",
+        "The item was sent twice, or after one with a higher nonce. Usually the fee was already "
+        "paid by the first.",
+        "Compare with the user’s earlier items before you ask again. Run one broker on one state "
+        "folder only, and set its clock.",
+    ),
+    "invalid_signature": Reason(
+        "Refused: signature does not match",
+        "bad",
+        "The item was signed by another key than the signer on chain, or the user has no "
+        "sub-account at this service any more.",
+        "Compare the broker’s signer with the listing. If they differ, update the listing (this "
+        "withdraws the acknowledgement) or start the broker with the registered key.",
+    ),
+    "provider_mismatch": Reason(
+        "Refused: sent from another wallet",
+        "bad",
+        "The batch came from a wallet that is not the item’s provider, or whose service was "
+        "removed.",
+        "Settle from the provider’s own wallet, while the service is listed.",
+    ),
+    "abandoned": Reason(
+        "Abandoned",
+        "bad",
+        "You wrote this result off: no fee was asked for.",
+        "Nothing to do. A task that cannot be delivered is best abandoned soon: the next one of "
+        "this user waits for it.",
+    ),
+}
+#: Statuses that paid less than was asked, the one people can do most about first.
+UNPAID = tuple(name for name, reason in STATUSES.items() if reason.cause)
+
+
+def of(status: str) -> Reason:
+    """A status in words; one that no document names is shown as it is."""
+    unknown = Reason(
+        f"Unknown result ({status})",
+        "bad",
+        "The contract gave a result that this site does not know.",
+        "Look at the transaction.",
+    )
+    return STATUSES.get(status, unknown)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A batch in words."""
+
+    label: str
+    tone: str
+
+
+def outcome(counts: Iterable[tuple[str, int]]) -> Outcome:
+    """What became of a batch, from its items by status: one reason, or how many of which."""
+    found = {status: number for status, number in counts if number}
+    if len(found) == 1:
+        reason = of(next(iter(found)))
+        return Outcome(reason.label, reason.tone)
+    part = sum(found.get(status, 0) for status in (PART, "penalty"))
+    refused = sum(number for status, number in found.items() if status not in ACCEPTED)
+    full = sum(found.values()) - part - refused
+    words = ((full, "paid"), (part, "in part"), (refused, "refused"))
+    said = ", ".join(f"{number} {word}" for number, word in words if number)
+    return Outcome(said, "bad" if refused else "warn" if part else "ok")
