@@ -30,6 +30,7 @@ def estimate(
     pictures: tuple[UUID, ...] = (),
     also: str = "",
     again: int = 0,
+    beside: bool = False,
 ) -> dict[str, Any]:
     """`tokens` (about), `most` and `free` (neuron as decimal strings; free is what may be spent
     beyond the reserve, None for a visitor), `enough`, whether a `shorter` answer would be, the
@@ -38,7 +39,7 @@ def estimate(
 
     With `also` a second provider is asked the same: `most` and `free` are of both together, and
     `enough` holds only where it does at each. With `again` what goes along is what came before that
-    turn, as `services.open_turn` sends it.
+    turn, as `services.open_turn` sends it. `beside`: a tuned model and its base model are asked.
     """
     wanted = dict.fromkeys(name for name in (provider, also) if name)
     listings = [x for x in map(readiness.chat_service, wanted) if x is not None]
@@ -53,7 +54,8 @@ def estimate(
     turns = [turn.pk for turn in going] + ([edited.pk] if edited else [])
     files = _pictures(chat, turns, pictures) if chat else []
     longest = min(max_tokens or MAX_TOKENS, MOST_TOKENS)
-    asked = [_Asked.of(user, x, size, longest, files) for x in listings]
+    answers = 2 if beside else 1
+    asked = [_Asked.of(user, x, size, longest, files, answers) for x in listings]
     shown = asked[0].shown
     return {
         "tokens": costs.tokens(question_bytes + said + system)
@@ -71,8 +73,8 @@ def estimate(
 
 @dataclass(frozen=True)
 class _Asked:
-    """One provider: what it may charge for the longest and for the shortest answer, and what may be
-    spent there; neuron. `shown` are the pictures that it is sent.
+    """One provider: what it may charge for its `answers` at the longest and at the shortest, and
+    what may be spent there; neuron. `shown` are the pictures that it is sent.
     """
 
     most: int
@@ -82,15 +84,21 @@ class _Asked:
 
     @classmethod
     def of(
-        cls, user: User | None, listing: Listing, size: int, longest: int, files: list[File]
+        cls,
+        user: User | None,
+        listing: Listing,
+        size: int,
+        longest: int,
+        files: list[File],
+        answers: int,
     ) -> _Asked:
         tariff = fees.tariff(listing.input_price, listing.output_price, listing.additional_info)
         shown = files[: attachments.MOST] if abilities.known(listing).pictures else []
         drawn = sum(attachments.most_tokens(x.width, x.height) for x in shown)
         found = ledger.position(user.address, listing.provider, listing.serving) if user else None
         return cls(
-            most=costs.most(tariff, size, longest, drawn),
-            least=costs.most(tariff, size, 1, drawn),
+            most=answers * costs.most(tariff, size, longest, drawn),
+            least=answers * costs.most(tariff, size, 1, drawn),
             free=max(0, found.spendable - fees.MINIMUM_RESERVE) if found else 0,
             shown=shown,
         )

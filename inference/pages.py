@@ -19,6 +19,7 @@ from inference.pages_turn import Asked
 from inference.presets import Own
 from inference.prompts import MAX_PICTURES
 from inference.readiness import Readiness
+from inference.tuned import Tuned
 from ledger.records import Listing
 from protocol import fees
 
@@ -189,6 +190,7 @@ class ChatPage:
     own_presets: tuple[Own, ...] = ()
     abilities: Abilities = NOTHING
     most_pictures: int = MAX_PICTURES
+    tuned: Tuned | None = None
 
 
 @dataclass(frozen=True)

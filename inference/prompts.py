@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -12,6 +13,9 @@ from inference.options import Options
 
 MAX_PICTURES = 4
 _MAX_ADDRESS_CHARS = 42
+#: `ft-name@provider`, as pages name a tuned model (provider-protocol.md 1.6); "base" says none.
+_ADAPTER = re.compile(r"(ft-[A-Za-z0-9_-]{1,100})@(0x[0-9a-fA-F]{40})")
+BASE = "base"
 
 
 class Malformed(BadPrompt):
@@ -22,7 +26,9 @@ class Malformed(BadPrompt):
 class Prompt:
     """`key` is the page's own id of it: the same key is the same question. `again` names the turn
     of which this is another version, `also` a second provider, `pictures` what was kept for it
-    (`inference.attachments`). `options` None: as the last time.
+    (`inference.attachments`). `options` None: as the last time. `adapter` is the provider's tuned
+    model to ask, "" its base model, None: as the last time; with `also` the provider itself, its
+    base model is asked beside.
     """
 
     key: UUID
@@ -33,6 +39,7 @@ class Prompt:
     again: int | None = None
     options: Options | None = None
     pictures: tuple[UUID, ...] = ()
+    adapter: str | None = None
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
@@ -47,15 +54,19 @@ class Prompt:
         if options is not None and not isinstance(options, Mapping):
             raise Malformed("The settings cannot be read.")
         provider, also = _address(given, "provider"), _address(given, "also")
+        adapter = adapter_of(given.get("adapter"), provider)
+        if adapter and given.get("beside") in (True, "on"):
+            also = provider
         return cls(
             key=_uuid(given.get("key")),
             text=text,
             provider=provider,
-            also="" if also.lower() == provider.lower() else also,
+            also="" if also.lower() == provider.lower() and not adapter else also,
             accept_signer=_address(given, "accept_signer"),
             again=again,
             options=None if options is None else Options.of(options),
             pictures=_pictures(given.get("pictures")),
+            adapter=adapter,
         )
 
     def questions(self) -> list[dict[str, Any]]:
@@ -67,6 +78,7 @@ class Prompt:
             "again": self.again,
             "options": self.options,
             "pictures": self.pictures,
+            "adapter": self.adapter,
         }
         if not self.also:
             return [first]
@@ -76,9 +88,20 @@ class Prompt:
             "pictures": (),
             "prompt_key": uuid5(self.key, "also"),
             "provider": self.also,
+            "adapter": "",
             "lane": 1,
         }
         return [{**first, "batch": self.key}, {**second, "batch": self.key}]
+
+
+def adapter_of(value: object, provider: str) -> str | None:
+    """The name of a tuned model at `provider`; "" for its base model and for what another provider
+    has, None where nothing is said.
+    """
+    match = _ADAPTER.fullmatch(value) if isinstance(value, str) else None
+    if match is not None:
+        return match[1] if match[2].lower() == provider.lower() else ""
+    return "" if value == BASE else None
 
 
 def _address(given: Mapping[str, Any], name: str) -> str:

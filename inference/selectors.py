@@ -25,6 +25,7 @@ from inference import (
     presets,
     readiness,
     search,
+    tuned,
 )
 from inference.branches import Tree
 from inference.errors import ChatError, SignerChanged
@@ -64,6 +65,7 @@ class Visit:
     deleted: UUID | None = None
     again: int = 0
     preset: int = 0
+    adapter: str = ""
 
 
 def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -> ChatPage:
@@ -93,6 +95,7 @@ def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -
         settings=settings,
         own_presets=saved,
         abilities=abilities.known(service),
+        tuned=tuned.offered(visit.adapter, chat, service),
         choices=options(listings, service),
         side=side_page(
             visit.user,

@@ -24,6 +24,7 @@ from inference import (
     guard,
     readiness,
     seals,
+    tuned,
     wire,
 )
 from inference.abilities import Abilities
@@ -87,6 +88,7 @@ def open_turn(
     batch: UUID | None = None,
     lane: int = 0,
     pictures: tuple[UUID, ...] = (),
+    adapter: str | None = None,
 ) -> Opened:
     """Write down a question as an open turn and say what to send for it.
 
@@ -94,7 +96,8 @@ def open_turn(
     follows the shown branch; with `again` it is another version of that turn instead (with its
     question, where `text` is empty, and its pictures). `pictures` were kept before
     (`inference.attachments`) and go to models only that say they take some.
-    Turns asked side by side share a `batch` and differ in `lane`.
+    Turns asked side by side share a `batch` and differ in `lane`. `adapter` names a tuned model of
+    the provider, "" its base model; None: whichever the turn before was asked (or `again`).
     When the provider's signer changed within the chat, `accept_signer` must name the new one.
     Raises BadPrompt, NotReady (with the gate's code), SignerChanged or Busy.
     """
@@ -109,9 +112,10 @@ def open_turn(
     listing = readiness.chat_service(provider)
     files = attachments.wanted(chat, pictures, again)
     able = abilities.known(listing)
+    model = tuned.wanted(chat, adapter, listing, again or parent)
     messages = _messages(chat, parent, question, files, options, able)
     body = wire.request_body(
-        model=listing.model if listing else "",
+        model=model,
         messages=messages,
         max_tokens=options.max_tokens,
         options=options.wire(able.parameters),
@@ -129,7 +133,7 @@ def open_turn(
         raise NotReady(state.code, NOT_READY[state.code])
     _check_signer(chat, provider, signer, accept_signer)
     header = authorization(chat.owner, provider)
-    turn = _turn(chat, question, body, listing, signer)
+    turn = _turn(chat, question, body, listing, signer, model)
     turn.process, turn.prompt_key = process, prompt_key
     turn.parent_id = parent
     turn.max_tokens, turn.batch, turn.lane = options.max_tokens, batch, lane
@@ -215,7 +219,12 @@ def _check_signer(chat: Chat, provider: str, signer: verify.Signer | None, accep
 
 
 def _turn(
-    chat: Chat, question: str, body: bytes, listing: Listing, signer: verify.Signer | None
+    chat: Chat,
+    question: str,
+    body: bytes,
+    listing: Listing,
+    signer: verify.Signer | None,
+    model: str,
 ) -> Turn:
     """The facts of a new turn as they are now; the chain may say something else tomorrow."""
     try:
@@ -230,7 +239,7 @@ def _turn(
         provider=listing.provider,
         serving=listing.serving,
         url=listing.url,
-        model=listing.model,
+        model=model,
         input_price=listing.input_price,
         output_price=listing.output_price,
         additional_info=listing.additional_info,

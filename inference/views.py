@@ -107,6 +107,8 @@ async def _ask(request: HttpRequest, chat: Chat) -> list[int]:
             "text": given.get("text", ""),
             "provider": given.get("provider", ""),
             "also": given.get("also", ""),
+            "adapter": given.get("adapter"),
+            "beside": given.get("beside"),
             "accept_signer": given.get("accept_signer", ""),
             "again": int(given["again"]) if given.get("again", "").isdecimal() else None,
             # The form without its settings (a retry button) asks as before.
@@ -176,6 +178,7 @@ def estimate(request: HttpRequest) -> HttpResponse:
             pictures=_ids(given.get("pictures", ""))[:MAX_PICTURES],
             also=ledger.address_of(given.get("also", "")) or "",
             again=_number(given.get("again")),
+            beside=given.get("beside") == "on",
         )
     )
 
@@ -229,6 +232,7 @@ def visit_of(request: HttpRequest) -> Visit:
         deleted=UUID(deleted) if _is_uuid(deleted) else None,
         again=_number(again),
         preset=_number(request.GET.get("preset")),
+        adapter=given.get("adapter", "")[:150],
     )
 
 

@@ -64,6 +64,12 @@ export function edit(turn, text = '') {
   if (turn) { input.value = text; input.focus(); input.dispatchEvent(new Event('input', { bubbles: true })); }
 }
 
+// Which of the provider's models is asked: its base model, or (where the page offers one) the person's tuned one.
+export function tuned() {
+  const { adapter, beside } = form.elements;
+  return adapter?.checked ? { adapter: adapter.value, beside: beside.checked } : { adapter: 'base', beside: false };
+}
+
 export const edited = () => Number(form.elements.again.value) || null;
 
 // Presets fill in the fields; the server's own set the sampling, a person's everything they saved.
@@ -93,7 +99,7 @@ export function listen({ onAsk, onStop, onEditLast, onEdit }) {
   form.addEventListener('submit', (event) => {
     if (event.submitter?.hasAttribute('formaction')) return;
     event.preventDefault();
-    onAsk({ text: input.value, provider: provider.value, also: form.elements.also.value, again: edited(), options: settings() });
+    onAsk({ text: input.value, provider: provider.value, also: form.elements.also.value, again: edited(), options: settings(), ...tuned() });
   });
   stopButton.addEventListener('click', onStop);
   editing.querySelector('[data-unedit]').addEventListener('click', () => { edit(0); input.value = ''; input.dispatchEvent(new Event('input', { bubbles: true })); input.focus(); });

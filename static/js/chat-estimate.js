@@ -1,5 +1,5 @@
 // What the question being written may cost at most. Only its size leaves the page, not its words.
-import { form, input, provider } from './chat-composer.js';
+import { form, input, provider, tuned } from './chat-composer.js';
 import { ids } from './chat-pictures.js';
 
 const PAUSE = 300;
@@ -31,7 +31,7 @@ async function update() {
   const bytes = new TextEncoder().encode(input.value).length;
   line.hidden = !bytes;
   if (!bytes) return;
-  const query = new URLSearchParams({ provider: provider.value, chat: root.dataset.chat, bytes, max_tokens: form.elements.max_tokens.value, pictures: ids(), also: form.elements.also.value, again: form.elements.again.value });
+  const query = new URLSearchParams({ provider: provider.value, chat: root.dataset.chat, bytes, max_tokens: form.elements.max_tokens.value, pictures: ids(), also: form.elements.also.value, again: form.elements.again.value, beside: tuned().beside ? 'on' : '' });
   const response = await fetch(`${root.dataset.estimates}?${query}`, { credentials: 'same-origin' }).catch(() => null);
   const said = response?.ok ? await response.json() : {};
   if (mine !== number) return;

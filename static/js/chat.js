@@ -109,7 +109,7 @@ async function conversation() {
   return root.dataset.chat;
 }
 
-async function ask({ text, provider, also = '', again = null, options = null }) {
+async function ask({ text, provider, also = '', again = null, options = null, adapter = null, beside = false }) {
   if (preparing || !(text.trim() || again)) return;
   if (writing()) { fail('An answer is still being written. Wait for it, or stop it.'); return; }
   if (!ready()) { fail(missing()); return; }
@@ -122,7 +122,7 @@ async function ask({ text, provider, also = '', again = null, options = null }) 
     if (also) await ensureKey(also);
     await conversation();
     const pictures = options ? take() : []; // asking once more takes the pictures along by itself
-    const message = { type: 'prompt', key: crypto.randomUUID(), text, provider, also, again, options, accept_signer: acceptedSigner(), pictures: pictures.map(({ id }) => id) };
+    const message = { type: 'prompt', key: crypto.randomUUID(), text, provider, also, again, options, adapter, beside, accept_signer: acceptedSigner(), pictures: pictures.map(({ id }) => id) };
     owed.set(message.key, { message, pictures, element: thread.begin(text, again, pictures) });
     if (input.value === text) input.value = '';
     edit(0);

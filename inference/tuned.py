@@ -1,0 +1,57 @@
+"""Tuned models beside the base model of a chat service (provider-protocol.md 1.6): which one is
+asked. Whose they are is for their provider to check."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from inference.models import Chat
+from inference.prompts import adapter_of
+from ledger.records import Listing
+
+_PREFIX = "ft-"
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A tuned model that can be asked at one provider, and whether it is `asked` next, and its base
+    model `beside` it.
+    """
+
+    name: str
+    provider: str
+    asked: bool
+    beside: bool
+
+    @property
+    def value(self) -> str:
+        """As forms name it (`prompts.adapter_of`)."""
+        return f"{self.name}@{self.provider}"
+
+
+def offered(named: str, chat: Chat | None, service: Listing | None) -> Tuned | None:
+    """The one that the address names, else the one that was asked last in a conversation (2
+    queries); None where there is none.
+    """
+    name = adapter_of(named, service.provider) if service is not None else None
+    if service is not None and name:
+        return Tuned(name, service.provider, asked=True, beside=True)
+    if chat is None:
+        return None
+    rows = chat.turns.filter(model__startswith=_PREFIX).order_by("-pk")
+    last = rows.values_list("model", "provider").first()
+    if last is None or chat.leaf is None:
+        return None
+    return Tuned(*last, asked=chat.leaf.model == last[0], beside=chat.leaf.batch is not None)
+
+
+def wanted(chat: Chat, said: str | None, listing: Listing | None, before: int | None) -> str:
+    """The name of the model to ask; where nothing is `said`, the tuned one that the turn `before`
+    was asked there, if any (1 query), else the base model.
+    """
+    if listing is None:
+        return ""
+    if said is None and before is not None:
+        rows = chat.turns.filter(pk=before, provider=listing.provider)
+        said = rows.filter(model__startswith=_PREFIX).values_list("model", flat=True).first()
+    return said or listing.model
