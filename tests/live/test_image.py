@@ -1,0 +1,137 @@
+"""What the images promise, without a Docker daemon: the files that the Dockerfile copies and the
+packages it installs are all the site needs, and the compose file is one."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import yaml
+
+from runner.postgres import EmbeddedPostgres
+from runner.processes import die_with_parent, free_port
+from runner.valkey import EmbeddedValkey
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+
+
+def passes(*command: str | Path, cwd: Path = ROOT, env: dict[str, str] | None = None) -> str:
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The image's folder and its environment, made the way the Dockerfile says."""
+    home = tmp_path_factory.mktemp("image")
+    app = home / "app"
+    app.mkdir()
+    stage = DOCKERFILE.rpartition("FROM ")[2]
+    for sources, target in re.findall(r"^COPY (?!--)(.+) (\S+)$", stage, re.M):
+        for source in sources.split():
+            path = ROOT / source
+            if path.is_dir():
+                shutil.copytree(
+                    path, app / target, ignore=shutil.ignore_patterns("__pycache__", "node_modules")
+                )
+            else:
+                shutil.copy(path, app)
+    python = home / "venv/bin/python"
+    uv = (sys.executable, "-m", "uv", "-q")
+    lock = ROOT / "requirements-production.lock"
+    subprocess.run((*uv, "venv", "--python", sys.executable, home / "venv"), check=True)
+    subprocess.run((*uv, "pip", "sync", "--python", python, "--require-hashes", lock), check=True)
+    yield home
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def test_the_image_holds_all_that_the_site_needs(image: Path) -> None:
+    app, python = image / "app", image / "venv/bin/python"
+    port = free_port()
+    with EmbeddedPostgres(image / "pg") as postgres, EmbeddedValkey() as cache:
+        env = {
+            "PATH": f"{image / 'venv/bin'}:{os.environ['PATH']}",
+            "NETWORK": "galileo",
+            "SITE_URL": f"http://127.0.0.1:{port}",
+            "DATABASE_URL": postgres.dsn,
+            "REDIS_URL": cache.url,
+            "SECRET_KEY": "x" * 60,
+            "FIELD_KEYS": "aW1hZ2Utb25seS1rZXktaW1hZ2Utb25seS1rZXktISE=",
+            "STATIC_ROOT": str(image / "static"),
+        }
+        for command in ("collectstatic --noinput", "migrate --noinput", "check --deploy"):
+            passes(python, "manage.py", *command.split(), cwd=app, env=env)
+        command = re.findall(r'^CMD \["(uvicorn.*)"\]$', DOCKERFILE, re.M)[0].split('", "')
+        command[command.index("--port") + 1] = str(port)
+        command[command.index("--host") + 1] = "127.0.0.1"
+        web = subprocess.Popen(command, cwd=app, env=env, preexec_fn=die_with_parent())
+        try:
+            end = time.monotonic() + 60
+            while True:
+                try:
+                    if requests.get(f"{env['SITE_URL']}/healthz", timeout=5).ok:
+                        break
+                except requests.ConnectionError:
+                    assert web.poll() is None and time.monotonic() < end
+                    time.sleep(0.1)
+            page = requests.get(f"{env['SITE_URL']}/docs", timeout=30)
+            assert page.ok
+            sheet = re.search(r'href="(/static/css/tokens\.[0-9a-f]{12}\.css)"', page.text)
+            assert sheet
+            kept = requests.get(env["SITE_URL"] + sheet[1], timeout=10).headers["cache-control"]
+            assert "immutable" in kept
+        finally:
+            web.terminate()
+            assert web.wait(40) in (0, -15)  # uvicorn ends, then lets the signal speak
+        assert "software" in passes(
+            python, "-m", "celery", "-A", "marketplace", "report", cwd=app, env=env
+        )
+
+
+def test_production_is_a_part_of_what_is_tested() -> None:
+    def pins(name: str) -> set[str]:
+        return set(re.findall(r"^[\w.\-\[\]]+==\S+", (ROOT / name).read_text(), re.M))
+
+    assert pins("requirements-production.lock") < pins("requirements.lock")
+
+
+def test_compose_files_and_dockerfiles_are_sound() -> None:
+    composes = [ROOT / "docker-compose.yml", *(ROOT / "deploy").rglob("docker-compose*.yml")]
+    passes("check-jsonschema", "--builtin-schema", "vendor.compose-spec", *composes)
+    dockerfiles = (ROOT / "Dockerfile", *(ROOT / "deploy").rglob("*Dockerfile"))
+    passes("hadolint", "--failure-threshold", "warning", *dockerfiles)
+
+
+def test_compose_names_what_exists(tmp_path: Path) -> None:
+    """Files, secrets, dependencies and variables of the compose file are real ones."""
+    shutil.copytree(ROOT / "deploy/site", tmp_path / "site", ignore=lambda *_: ["secrets"])
+    for _ in range(2):  # the second time changes nothing
+        subprocess.run([tmp_path / "site/secrets.sh"], check=True)
+    made = {path.name: path.read_text() for path in (tmp_path / "site/secrets").iterdir()}
+    assert {name: secret["file"] for name, secret in COMPOSE["secrets"].items()} == {
+        name: f"./deploy/site/secrets/{name}" for name in made
+    }
+    assert made["postgres_password"] in made["database_url"] and len(made["secret_key"]) >= 50
+    known = (ROOT / ".env.example").read_text()
+    for name, service in COMPOSE["services"].items():
+        assert set(service.get("depends_on", ())) <= set(COMPOSE["services"]), name
+        assert set(service.get("secrets", ())) <= set(COMPOSE["secrets"]), name
+        if service.get("image", "").startswith("zero-g-market:"):
+            for variable in service["environment"]:
+                assert re.search(rf"^#?{variable.removesuffix('_FILE')}=", known, re.M), variable
+    published = [
+        port for service in COMPOSE["services"].values() for port in service.get("ports", ())
+    ]
+    assert published and all(port.startswith("127.0.0.1:") for port in published)
