@@ -17,6 +17,7 @@ from django.db.models import F, Model, Q, QuerySet, Sum, Value
 from django.db.models.functions import Left, Lower
 from eth_utils.address import is_checksum_address, is_hex_address, to_checksum_address
 
+from ledger import listed
 from ledger.cursors import Place, older
 from ledger.models import (
     LISTED_MODEL,
@@ -101,7 +102,8 @@ def recommended(kind: str, known: dict[str, Contract]) -> Contract | None:
 
 _VERSION = """
 SELECT (SELECT MAX(block) FROM ledger_service), (SELECT MAX(id) FROM ledger_service),
-    (SELECT MAX(block) FROM ledger_servingcontract), (SELECT MAX(id) FROM ledger_servingcontract)
+    (SELECT MAX(block) FROM ledger_servingcontract), (SELECT MAX(id) FROM ledger_servingcontract),
+    ({left_out})
 """
 
 
@@ -110,10 +112,12 @@ def listings_version() -> str:
     (1 query, by indexes).
 
     A change of a listing raises the newest block; pending rows are written anew with every block,
-    so their ids tell a reorganised block from the one it replaced.
+    so their ids tell a reorganised block from the one it replaced. What lists leave out is part of
+    the state (`ledger.listed`).
     """
+    sql, given = listed.version()
     with connection.cursor() as cursor:
-        cursor.execute(_VERSION)
+        cursor.execute(_VERSION.format(left_out=sql), given)
         found = cursor.fetchone()
     return "" if found[1] is None else "/".join(str(part) for part in found)
 
@@ -135,6 +139,7 @@ class ServiceQuery:
     `q`: words that must all occur in model, provider address, URL, type or trained models (the
     first `SEARCHED_LENGTH` characters of each, in any case). `where`: a condition of a layer above
     (`attestation.selectors.verified`). `sort`: a key of `SORTS`, with `-` for descending.
+    `everything`: also what lists leave out (`ledger.listed`).
     """
 
     kind: str = ""
@@ -143,6 +148,7 @@ class ServiceQuery:
     model: str = ""
     where: Condition | None = None
     sort: str = "model"
+    everything: bool = False
 
     @property
     def unsorted(self) -> ServiceQuery:
@@ -159,7 +165,7 @@ class ServiceQuery:
 
 def matching(query: ServiceQuery) -> QuerySet[Service]:
     """Listed services that a query selects, unordered."""
-    rows = Service.current.filter(removed=False)
+    rows = listed.rows(everything=query.everything)
     # PostgreSQL text holds no NUL: nothing can match one, and asking would be an error.
     if any("\x00" in text for text in (query.kind, query.type, query.q, query.model)):
         return rows.none()

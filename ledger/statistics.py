@@ -16,6 +16,7 @@ from django.db import connection
 from django.db.models import BigIntegerField, Count, Max, Min, Q, QuerySet, Subquery, Sum
 from django.utils import timezone
 
+from ledger import listed as on_lists
 from ledger import selectors
 from ledger.models import ACCEPTED, Kind, Ledger, Service, ServiceTotal, Settlement, SubAccount
 from ledger.records import Listing, Page
@@ -116,7 +117,7 @@ class Listed:
 def listed() -> Listed:
     """Counts over all listings (3 queries); they change when a listing does
     (`selectors.listings_version`)."""
-    current = Service.current.filter(removed=False)
+    current = on_lists.rows()
     found = current.aggregate(
         services=Count("pk"),
         inference=Count("pk", filter=Q(kind=Kind.INFERENCE)),
@@ -283,7 +284,7 @@ def with_earnings(page: Page[ProviderRow]) -> Page[ProviderRow]:
 def offering(page: int = 1, page_size: int = selectors.PAGE_SIZE) -> Page[ProviderRow]:
     """The same without earnings: as long as no listing changes, so do these (2 queries)."""
     groups = (
-        Service.current.filter(removed=False)
+        on_lists.rows()
         .values("provider")
         .annotate(
             services=Count("pk"),

@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
-from ledger import selectors
+from ledger import listed, selectors
 from ledger.models import Kind, Service
 from marketplace import docs, links
 from marketplace.crawlers import PAGES, text
@@ -63,7 +63,7 @@ def _models(start: int, end: int) -> Iterable[Entry]:
 
 
 def _listed() -> QuerySet[Service]:
-    return Service.current.filter(removed=False)
+    return listed.rows()
 
 
 def _named() -> QuerySet[Service]:

@@ -4,3 +4,9 @@ from django.apps import AppConfig
 class ModerationConfig(AppConfig):
     name = "moderation"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from ledger import listed
+        from moderation import selectors
+
+        listed.leave_out(selectors.shown, selectors.version)

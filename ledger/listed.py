@@ -1,0 +1,46 @@
+"""Which services lists show: those on chain, less those that a layer above leaves out.
+
+The ledger knows no reason to leave one out. An app that has some (moderation) says so once, when it
+is ready; every list, count, search and map then reads the same rows. A service that is left out
+stays where its key is asked for: its page, its accounts, everything about money.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from django.db.models import Q, QuerySet
+
+from ledger.models import Service
+
+
+@dataclass
+class _Overlay:
+    """`shown`: a condition on `Service`. `version`: an SQL expression, with its values, that
+    changes whenever the condition selects other rows."""
+
+    shown: Callable[[], Q] = Q
+    version: Callable[[], tuple[str, Sequence[dt.datetime]]] = field(default=lambda: ("''", ()))
+
+
+_overlay = _Overlay()
+
+
+def leave_out(
+    shown: Callable[[], Q], version: Callable[[], tuple[str, Sequence[dt.datetime]]]
+) -> None:
+    """Called by the one app above that leaves services out, from its `AppConfig.ready`."""
+    _overlay.shown, _overlay.version = shown, version
+
+
+def rows(*, everything: bool = False) -> QuerySet[Service]:
+    """Listed services, unordered; `everything`: also those left out."""
+    on_chain = Service.current.filter(removed=False)
+    return on_chain if everything else on_chain.filter(_overlay.shown())
+
+
+def version() -> tuple[str, Sequence[dt.datetime]]:
+    """SQL that names the present state of what is left out."""
+    return _overlay.version()

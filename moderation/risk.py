@@ -1,0 +1,65 @@
+"""How urgent an item of the queue is: a stated rule, each part of which is shown. Pure.
+
+Points of the kind, plus points for the money that users hold at the provider, plus points for each
+further person who reported the same; at most 100. The time to decide follows from the points.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+from moderation.models import ItemKind
+
+ONE = 10**18
+PROPOSAL = 90
+POINTS: dict[str, tuple[int, str]] = {
+    ItemKind.PROPOSAL: (PROPOSAL, "a colleague proposed it"),
+    ItemKind.APPEAL: (70, "the provider appeals"),
+    ItemKind.URL: (60, "it moved, and its acknowledgement is of before"),
+    ItemKind.SIGNER: (55, "another key signs its answers"),
+    ItemKind.HARDWARE: (50, "its evidence is another one’s too, or was shown before"),
+    ItemKind.REGRESSION: (45, "its verification became worse"),
+    ItemKind.REPORT: (40, "a user reported it"),
+    ItemKind.NEW: (20, "nobody looked at it yet"),
+}
+#: What users hold there, neuron, and the points of that.
+MONEY = ((1_000 * ONE, 15), (100 * ONE, 10), (ONE, 5))
+EACH_REPORTER, MOST_REPORTERS = 8, 24
+#: Points from which on a decision is due within so many hours.
+DUE = ((60, 4), (40, 24), (0, 72))
+
+
+@dataclass(frozen=True)
+class Risk:
+    points: int
+    why: tuple[str, ...]
+
+
+def of(kind: str, held: int, reporters: int = 0) -> Risk:
+    """`held`: neuron of users at the provider; `reporters`: persons who reported the same."""
+    points, said = POINTS[kind]
+    parts = [(points, said)]
+    for least, more in MONEY:
+        if held >= least:
+            parts.append((more, f"users hold {least // ONE:,} 0G or more there"))
+            break
+    if reporters > 1:
+        more = min(EACH_REPORTER * (reporters - 1), MOST_REPORTERS)
+        parts.append((more, f"{reporters} persons report it"))
+    total = min(100, sum(part for part, _ in parts))
+    return Risk(total, tuple(f"{part}: {words}" for part, words in parts))
+
+
+def due(opened_at: dt.datetime, points: int) -> dt.datetime:
+    """When an item of so many points should be decided."""
+    hours = next(hours for least, hours in DUE if points >= least)
+    return opened_at + dt.timedelta(hours=hours)
+
+
+def tone(opened_at: dt.datetime, points: int, now: dt.datetime) -> str:
+    """`ok`, `warn` in the second half of the time, `bad` when it is over."""
+    end = due(opened_at, points)
+    if now >= end:
+        return "bad"
+    return "warn" if now >= opened_at + (end - opened_at) / 2 else "ok"

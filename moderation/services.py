@@ -1,0 +1,428 @@
+"""Writes: decisions about listings, providers, models and users; each is one act of the record.
+
+Hiding a listing and blocking a wallet from reporting take two persons, always: one proposes,
+another one confirms within `PROPOSAL_FOR`. Whoever is alone can flag at once. Nothing here reaches
+anybody's money: decisions are rows of this app, which the pages of money do not read.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.db import connection, transaction
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+
+from accounts import roles
+from accounts.errors import Problem
+from accounts.models import User
+from accounts.roles import Role
+from moderation import audit, fold, risk, state
+from moderation.errors import Refused
+from moderation.fold import Action, Done, Held
+from moderation.models import PUBLIC_TEXT, REASON, Act, Item, ItemKind, Outcome, Report
+from moderation.subjects import Subject, SubjectKind
+
+#: A proposal that nobody confirms ends by itself.
+PROPOSAL_FOR = dt.timedelta(hours=72)
+#: The page offers an undo for 8 seconds; a slow connection gets a little more.
+UNDO_SHOWN_SECONDS = 8
+UNDO_FOR = dt.timedelta(seconds=60)
+MOST_HOURS = 24 * 365
+LISTED = frozenset({SubjectKind.SERVICE, SubjectKind.PROVIDER})
+#: What can be done about what.
+ALLOWED: dict[Action, frozenset[SubjectKind]] = {
+    Action.APPROVE: LISTED,
+    Action.FLAG: LISTED | {SubjectKind.MODEL},
+    Action.UNFLAG: LISTED | {SubjectKind.MODEL},
+    Action.LABEL: LISTED | {SubjectKind.MODEL},
+    Action.UNLABEL: LISTED | {SubjectKind.MODEL},
+    Action.PROPOSE_HIDE: LISTED,
+    Action.UNHIDE: LISTED,
+    Action.PROPOSE_BLOCK: frozenset({SubjectKind.USER}),
+    Action.UNBLOCK: frozenset({SubjectKind.USER}),
+    Action.NOTE: LISTED | {SubjectKind.MODEL, SubjectKind.USER},
+    Action.ANSWER: LISTED | {SubjectKind.MODEL},
+}
+#: The public must be told why.
+SAID = frozenset({Action.FLAG, Action.PROPOSE_HIDE, Action.PROPOSE_BLOCK})
+#: What the public log shows. A proposal is an accusation that one person made; blocking is between
+#: a wallet and the site.
+PUBLIC = frozenset(
+    {
+        Action.APPROVE, Action.FLAG, Action.UNFLAG, Action.LABEL, Action.UNLABEL, Action.HIDE,
+        Action.UNHIDE,
+    }
+)  # fmt: skip
+#: Acts after which an item of the queue is done.
+CLOSES = frozenset({Action.APPROVE, Action.FLAG, Action.ANSWER})
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a moderator wants, as read from a form. `hours`: how long it holds; None: until lifted.
+    `outcome`: of an answer to reports."""
+
+    action: Action
+    reason: str
+    public_text: str = ""
+    hours: int | None = None
+    label: str = ""
+    outcome: str = ""
+
+    def checked(self, subject: Subject) -> Decision:
+        """Itself, or Problem with what is missing."""
+        if subject.kind not in ALLOWED.get(self.action, frozenset()):
+            raise Problem("not_for_this", "This cannot be decided about that.")
+        if len(self.reason.strip()) < 3:
+            raise Problem("no_reason", "A reason is missing.", "Say why, for staff and auditors.")
+        if len(self.reason) > REASON or len(self.public_text) > PUBLIC_TEXT:
+            raise Problem("too_long", f"Reason: {REASON}, public text: {PUBLIC_TEXT} characters.")
+        if self.action in SAID and len(self.public_text.strip()) < 3:
+            raise Problem("no_public_text", "The public text is missing.", "It stands on the page.")
+        if self.hours is not None and not 1 <= self.hours <= MOST_HOURS:
+            raise Problem("wrong_end", f"It can hold for 1 to {MOST_HOURS} hours.")
+        if self.action in (Action.LABEL, Action.UNLABEL) and not label_text(self.label):
+            raise Problem("no_label", "A label is 2 to 40 letters, digits, spaces or -.")
+        if self.action == Action.ANSWER and self.outcome not in Outcome.values:
+            raise Problem("no_outcome", "Say what came of the reports.")
+        return self
+
+
+def label_text(text: str) -> str:
+    """A label's word in its one spelling; empty for anything else."""
+    word = " ".join(text.lower().split())
+    fits = 2 <= len(word) <= 40 and all(c.isascii() and (c.isalnum() or c in " -") for c in word)
+    return word if fits else ""
+
+
+def may_decide(user: User) -> bool:
+    """Moderators and admins decide; auditors read."""
+    return not roles.of(user).isdisjoint({Role.MODERATOR, Role.ADMIN})
+
+
+# --- deciding -------------------------------------------------------------------------------------
+
+
+def decide(
+    actor: User,
+    subject: Subject,
+    decision: Decision,
+    *,
+    item: Item | None = None,
+    request: HttpRequest | None = None,
+    now: dt.datetime | None = None,
+) -> Act:
+    """One act of one person. Raises Problem, and Refused where the present state does not allow it.
+
+    Hiding and blocking only begin here, as a proposal (`confirm`).
+    """
+    _require(actor)
+    now = now or timezone.now()
+    wanted = decision.checked(subject)
+    action = wanted.action
+    with transaction.atomic():
+        _lock()
+        force = state.in_force(subject, now)
+        label = label_text(wanted.label)
+        _fits(action, force, label)
+        waits = action in fold.CONFIRMS.values()
+        data: dict[str, object] = {"label": label} if label else {}
+        if waits:
+            data |= {"hours": wanted.hours, "item": item.pk if item else None}
+        if wanted.outcome and action == Action.ANSWER:
+            data |= {"outcome": wanted.outcome}
+        ends = now + dt.timedelta(hours=wanted.hours) if wanted.hours else None
+        act = _append(
+            actor,
+            action,
+            subject,
+            wanted.reason,
+            public_text=wanted.public_text,
+            until=now + PROPOSAL_FOR if waits else ends if action in fold.PUTS else None,
+            data=data,
+            force=force,
+            request=request,
+            now=now,
+        )
+        if waits:
+            _propose(act, subject, now)
+        elif item is not None and action in CLOSES:
+            _close([item], act, wanted, now)
+    return act
+
+
+def confirm(
+    actor: User, number: int, *, request: HttpRequest | None = None, now: dt.datetime | None = None
+) -> Act:
+    """The second person's word: what was proposed holds from now on, exactly as proposed.
+
+    Raises Refused for the proposer, and where the proposal ended or was answered.
+    """
+    _require(actor)
+    now = now or timezone.now()
+    with transaction.atomic():
+        _lock()
+        proposal, force = _waiting(number, now)
+        if proposal.actor == audit.name_of(actor):
+            raise Refused(
+                "same_person", "Two persons decide this.", "Ask another moderator to confirm it."
+            )
+        said = proposal.said
+        hours = said.get("hours")
+        action = next(a for a, p in fold.CONFIRMS.items() if p == proposal.action)
+        act = _append(
+            actor,
+            action,
+            proposal.about,
+            proposal.reason,
+            public_text=proposal.public_text,
+            until=now + dt.timedelta(hours=hours) if hours else None,
+            data={"answers": proposal.number, "proposed_by": proposal.actor},
+            force=force,
+            request=request,
+            now=now,
+        )
+        found = Item.objects.filter(pk=said.get("item") or 0, closed_at=None)
+        decision = Decision(action, proposal.reason, proposal.public_text)
+        _close([*found, *_items_of(proposal)], act, decision, now)
+    return act
+
+
+def decline(
+    actor: User,
+    number: int,
+    reason: str,
+    *,
+    request: HttpRequest | None = None,
+    now: dt.datetime | None = None,
+) -> Act:
+    """End a proposal without doing it; whoever made it may do so too. Raises Refused."""
+    _require(actor)
+    now = now or timezone.now()
+    if len(reason.strip()) < 3:
+        raise Problem("no_reason", "A reason is missing.", "Say why, for staff and auditors.")
+    with transaction.atomic():
+        _lock()
+        proposal, force = _waiting(number, now)
+        act = _append(
+            actor,
+            Action.DECLINE,
+            proposal.about,
+            reason,
+            data={
+                "answers": proposal.number,
+                "label": proposal.action.removeprefix("propose_"),
+            },
+            force=force,
+            request=request,
+            now=now,
+        )
+        _items_of(proposal).update(closed_at=now, closed_by=act.number)
+    return act
+
+
+def undo(
+    actor: User, number: int, *, request: HttpRequest | None = None, now: dt.datetime | None = None
+) -> Act:
+    """Take one's own act back, a moment after it; the act stays in the record. Raises Refused."""
+    _require(actor)
+    now = now or timezone.now()
+    with transaction.atomic():
+        _lock()
+        act = Act.objects.filter(pk=number, area=state.AREA, actor=audit.name_of(actor)).first()
+        if act is None or act.action == Action.UNDO:
+            raise Refused("not_yours", "Only your own acts can be undone.")
+        if now - act.at > UNDO_FOR:
+            raise Refused("too_late", "It is too late to undo this.", "Decide anew instead.")
+        later = Act.objects.filter(
+            area=state.AREA, subject_kind=act.subject_kind, subject=act.subject, number__gt=number
+        )
+        if later.exclude(action=Action.NOTE).exists():
+            raise Refused("answered", "Something was decided after it.", "Decide anew instead.")
+        done = _append(
+            actor,
+            Action.UNDO,
+            act.about,
+            f"Undo of act {number}.",
+            data={"answers": number},
+            public=act.public,
+            force=state.in_force(act.about, now),
+            request=request,
+            now=now,
+        )
+        _reopen(act)
+    return done
+
+
+def claim(
+    actor: User, item: Item, *, release: bool = False, now: dt.datetime | None = None
+) -> None:
+    """Say who looks at an item; another one's claim can be taken over. Not an act: it decides
+    nothing."""
+    _require(actor)
+    rows = Item.objects.filter(pk=item.pk, closed_at=None)
+    if release:
+        rows.filter(claimed_by=audit.name_of(actor)).update(claimed_by="", claimed_at=None)
+    else:
+        rows.update(claimed_by=audit.name_of(actor), claimed_at=now or timezone.now())
+
+
+# --- parts ----------------------------------------------------------------------------------------
+
+
+def _require(actor: User) -> None:
+    if not may_decide(actor):
+        raise Problem("forbidden", roles.needed(Role.MODERATOR, Role.ADMIN), status=403)
+
+
+def _lock() -> None:
+    """What is decided is decided about the state that is read: one decision at a time."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [audit.LOCK])
+
+
+_LIFTED_BY = {
+    Action.UNFLAG: "It is not flagged.",
+    Action.UNLABEL: "It has no such label.",
+    Action.UNHIDE: "It is not hidden.",
+    Action.UNBLOCK: "It is not blocked.",
+}
+
+
+def _fits(action: Action, force: dict[tuple[str, str], Held], label: str) -> None:
+    if action in _LIFTED_BY:
+        place = (fold.LIFTS[action], label if action == Action.UNLABEL else "")
+        if place not in force:
+            raise Refused("nothing_to_lift", _LIFTED_BY[action])
+    if action in fold.CONFIRMS.values():
+        what = action.removeprefix("propose_")
+        if ("proposed", what) in force:
+            raise Refused("proposed", "This is proposed already.", "A second person confirms it.")
+        if (fold.PUTS[Action(what)], "") in force:
+            raise Refused("holds_already", "This holds already.")
+
+
+def _waiting(number: int, now: dt.datetime) -> tuple[Act, dict[tuple[str, str], Held]]:
+    proposal = Act.objects.filter(
+        pk=number, area=state.AREA, action__in=[a.value for a in fold.CONFIRMS.values()]
+    ).first()
+    if proposal is None:
+        raise Refused("no_proposal", "There is no such proposal.")
+    force = state.in_force(proposal.about, now)
+    held = force.get(("proposed", proposal.action.removeprefix("propose_")))
+    if held is None or held.act.number != number:
+        raise Refused("answered", "This proposal was answered, or it ended.", "Propose it anew.")
+    return proposal, force
+
+
+def _append(
+    actor: User,
+    action: Action,
+    subject: Subject,
+    reason: str,
+    *,
+    force: dict[tuple[str, str], Held],
+    data: dict[str, object],
+    now: dt.datetime,
+    public_text: str = "",
+    until: dt.datetime | None = None,
+    public: bool | None = None,
+    request: HttpRequest | None = None,
+) -> Act:
+    """Record the act and write what is in force after it."""
+    before = _named(force)
+    after = _named(_after(subject, action, actor, data, until, now))
+    act = audit.record(
+        actor,
+        action.value,
+        subject,
+        area=state.AREA,
+        reason=reason,
+        before=before,
+        after=after,
+        public=action in PUBLIC if public is None else public,
+        public_text=public_text,
+        until=until,
+        data=data,
+        request=request,
+        now=now,
+    )
+    state.refold(subject)
+    return act
+
+
+def _named(force: dict[tuple[str, str], Held]) -> list[str]:
+    """What is in force, in words for the record."""
+    return sorted(" ".join(filter(None, place)) for place in force)
+
+
+def _after(
+    subject: Subject,
+    action: Action,
+    actor: User,
+    data: dict[str, object],
+    until: dt.datetime | None,
+    now: dt.datetime,
+) -> dict[tuple[str, str], Held]:
+    """What will be in force once the act is appended."""
+    answers = data.get("answers")
+    new = Done(
+        number=2**62,
+        at=now,
+        action=action.value,
+        actor=audit.name_of(actor),
+        label=str(data.get("label", "")),
+        answers=answers if isinstance(answers, int) else 0,
+        until=until,
+    )
+    found = fold.fold([*state.done(state.acts_of(subject)), new])
+    return {
+        place: held
+        for place, held in found.items()
+        if held.act.until is None or held.act.until > now
+    }
+
+
+def _propose(act: Act, subject: Subject, now: dt.datetime) -> None:
+    Item.objects.create(
+        kind=ItemKind.PROPOSAL,
+        subject_kind=subject.kind,
+        subject=subject.key,
+        occurrence=f"proposal:{act.number}",
+        about={"act": act.number, "action": act.action, "by": act.actor},
+        opened_at=now,
+        risk=risk.PROPOSAL,
+        why=[f"{risk.PROPOSAL}: a colleague proposed it"],
+    )
+
+
+def _items_of(proposal: Act) -> QuerySet[Item]:
+    return Item.objects.filter(occurrence=f"proposal:{proposal.number}", closed_at=None)
+
+
+def _close(items: Iterable[Item], act: Act, decision: Decision, now: dt.datetime) -> None:
+    """Items that an act settled, and what the authors of their reports are told."""
+    keys = [item.pk for item in items]
+    Item.objects.filter(pk__in=keys, closed_at=None).update(closed_at=now, closed_by=act.number)
+    upheld = decision.action in (Action.FLAG, Action.HIDE)
+    outcome = Outcome.UPHELD if upheld else Outcome.DECLINED
+    if decision.action == Action.ANSWER:
+        outcome = Outcome(decision.outcome)
+    Report.objects.filter(item__in=keys, closed_at=None).update(
+        outcome=outcome, answer=decision.public_text[:PUBLIC_TEXT], closed_at=now
+    )
+
+
+def _reopen(act: Act) -> None:
+    """What an undone act had settled waits again."""
+    items = list(Item.objects.filter(closed_by=act.number).values_list("pk", flat=True))
+    Item.objects.filter(pk__in=items).update(closed_at=None, closed_by=None)
+    Report.objects.filter(item__in=items, closed_at=act.at).update(
+        outcome="", answer="", closed_at=None
+    )
+    if act.action in fold.CONFIRMS.values():
+        Item.objects.filter(occurrence=f"proposal:{act.number}").update(closed_at=act.at)
