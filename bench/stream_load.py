@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import struct
 import sys
 import time
@@ -114,12 +115,16 @@ async def run(plan: dict[str, Any]) -> dict[str, Any]:
     if plan.get("sequential"):
         streams = [await one(plan, request) for request in requests]
     else:
+        # At any moment, as people come. Every 50 ms, with a token of each stream every 50 ms, all
+        # streams would beat as one, and each newcomer would wait for the same two hundred tokens.
+        moments = random.Random(len(requests))
 
-        async def later(number: int, request: dict[str, Any]) -> Stream:
-            await asyncio.sleep(plan.get("spread", 0) * number / len(requests))
+        async def later(moment: float, request: dict[str, Any]) -> Stream:
+            await asyncio.sleep(moment)
             return await one(plan, request)
 
-        streams = list(await asyncio.gather(*(later(i, r) for i, r in enumerate(requests))))
+        begun = [(plan.get("spread", 0) * moments.random(), request) for request in requests]
+        streams = list(await asyncio.gather(*(later(*each) for each in begun)))
     missing = [s for s in streams if s.tokens != plan["tokens"]]
     if missing:
         said = f"{len(missing)} of {len(streams)} streams incomplete: {missing[0]}"

@@ -5,7 +5,8 @@ Tokens a second are counted from the moment when all streams of a run are open t
 with an upstream that then sends as fast as it can. Beside it stands the processor time that the
 path's own process spent on a token, which hardly depends on what else the machine does. The time
 to the first token is measured with requests one after another, and with 200 streams of 20 tokens a
-second of which 20 begin every second. Each path runs in one process; the load has its own.
+second that begin at random moments of ten seconds. Each path runs in one process; the load has its
+own.
 """
 
 from __future__ import annotations

@@ -178,10 +178,13 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
         try:
             async with (
                 turnlog.watching(turn_id),
-                aclosing(turnlog.follow(turn_id, after)) as entries,
+                aclosing(turnlog.batches(turn_id, after)) as batches,
             ):
-                async for entry in entries:
-                    await self._send(turn=turn_id, seq=entry.seq, **entry.event)
+                async for entries in batches:
+                    for entry in entries:
+                        # The event is JSON already; its numbers are put in front.
+                        rest = entry.raw[1:].decode()
+                        await self.send(text_data=f'{{"turn":{turn_id},"seq":{entry.seq},{rest}')
         except turnlog.TooManyWatchers:
             await self.close(TOO_MANY, "too many watch this answer")
         except RedisError as error:

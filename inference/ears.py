@@ -8,27 +8,27 @@ watcher reads the stream, whose numbers say what is missing.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
 #: A watcher who is further behind reads the stream again: a slow browser must not fill memory.
 MOST_HELD = 512
-_ears: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, set[Ear]]] = WeakKeyDictionary()
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, _Turn]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
 class Entry:
     """One thing that happened to a turn. `event` has a `type`: delta, reasoning, block (the answer
     up to `upto` characters, as HTML from the block before), end, verdict, or fence (the turn
-    changed hands; nothing to show).
+    changed hands; nothing to show). `raw` is the event as JSON.
     """
 
     seq: int
     event: dict[str, Any]
+    raw: bytes = field(compare=False, repr=False)
 
 
 class Ear:
@@ -36,52 +36,105 @@ class Ear:
 
     def __init__(self) -> None:
         self.live = False
-        self._held: deque[Entry] = deque()
-        self._heard = asyncio.Event()
+        self._held: list[Entry] = []
+        self._waiting: asyncio.Future[None] | None = None
 
-    def hear(self, entry: Entry) -> None:
+    def hear(self, *entries: Entry) -> None:
         self.live = True
         if len(self._held) >= MOST_HELD:
             self._held.clear()
-        self._held.append(entry)
-        self._heard.set()
+        self._held += entries
+        self._wake()
 
     def lose(self) -> None:
         """The writer could not write: what comes now comes from elsewhere."""
         self.live = False
-        self._heard.set()
+        self._wake()
 
     async def after(self, seq: int, seconds: float) -> list[Entry]:
         """Entries that follow number `seq` without a gap, waited for at most `seconds`; [] where
         nothing was heard, or not what comes next.
         """
         if not self._held:
-            self._heard.clear()
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._heard.wait()
-            except TimeoutError:
-                return []
-        while self._held and self._held[0].seq <= seq:
-            self._held.popleft()
-        found, self._held = list(self._held), deque()
+            await self._wait(seconds)
+        found, self._held = self._held, []
+        if found and found[0].seq <= seq:
+            found = [entry for entry in found if entry.seq > seq]
         # With a gap in front they are read from the stream, all together.
         return found if found and found[0].seq == seq + 1 else []
 
+    async def _wait(self, seconds: float) -> None:
+        # One is spared a task and a context manager for each token.
+        loop = asyncio.get_running_loop()
+        self._waiting = loop.create_future()
+        timer = loop.call_later(seconds, self._wake)
+        try:
+            await self._waiting
+        finally:
+            timer.cancel()
+            self._waiting = None
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+
+@dataclass
+class _Turn:
+    """Who listens to a turn, and the last number that its writer told; None: none is here."""
+
+    ears: set[Ear] = field(default_factory=set)
+    told: int | None = None
+
+
+def _of(turn: int) -> _Turn:
+    return _turns.setdefault(asyncio.get_running_loop(), {}).setdefault(turn, _Turn())
+
+
+def _tidy(turn: int) -> None:
+    known = _of(turn)
+    if not known.ears and known.told is None:
+        del _turns[asyncio.get_running_loop()][turn]
+
 
 @contextmanager
-def listening(turn: int) -> Iterator[Ear]:
-    """An ear for one turn of this event loop."""
-    ears = _ears.setdefault(asyncio.get_running_loop(), {})
-    ear = Ear()
-    ears.setdefault(turn, set()).add(ear)
+def listening(turn: int, after: int = 0) -> Iterator[Ear]:
+    """An ear for one turn of this event loop; live at once where nothing followed `after` yet."""
+    known, ear = _of(turn), Ear()
+    ear.live = known.told == after
+    known.ears.add(ear)
     try:
         yield ear
     finally:
-        ears[turn].discard(ear)
-        if not ears[turn]:
-            del ears[turn]
+        _of(turn).ears.discard(ear)
+        _tidy(turn)
 
 
-def of(turn: int) -> set[Ear]:
-    return _ears.get(asyncio.get_running_loop(), {}).get(turn, set())
+def begin(turn: int) -> None:
+    """A turn's writer is here, from the first entry on."""
+    _of(turn).told = 0
+
+
+def tell(turn: int, entries: list[Entry]) -> None:
+    """What its writer has written."""
+    known = _of(turn)
+    if known.told is not None:
+        known.told = entries[-1].seq
+    for ear in known.ears:
+        ear.hear(*entries)
+    _tidy(turn)
+
+
+def lose(turn: int) -> None:
+    """Its writer could not write."""
+    known = _of(turn)
+    known.told = None
+    for ear in known.ears:
+        ear.lose()
+    _tidy(turn)
+
+
+def end(turn: int) -> None:
+    """Its writer writes nothing more."""
+    _of(turn).told = None
+    _tidy(turn)

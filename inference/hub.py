@@ -242,12 +242,14 @@ class Hub:
                     match event:
                         case Delta():
                             if event.reasoning:
-                                await writer.reasoning(event.reasoning)
+                                writer.reasoning(event.reasoning)
                             if event.text:
-                                await writer.text(event.text)
+                                writer.text(event.text)
                                 closer.add(event.text)
                                 if block := closer.take():
-                                    await writer.event({"type": "block", **vars(block)})
+                                    writer.event({"type": "block", **vars(block)})
+                            if writer.full:
+                                await writer.room()
                         case Usage():
                             pass  # told with the end
                         case Finished():
@@ -282,13 +284,15 @@ class Hub:
             if not ended:
                 return
             tokens = record.usage.completion_tokens if record.usage else 0
-            await writer.event({"type": "end", "state": str(state), "tokens": tokens})
+            writer.event({"type": "end", "state": str(state), "tokens": tokens})
             verdict = Verdict.NOT_COMPARABLE
             if not (failure and failure.kind == "interrupted"):
                 waits = signatures.AT_ONCE if record.complete else signatures.AT_ONCE[:1]
                 verdict = await signatures.settle(self.client, turn_id, waits=waits)
-            await writer.event({"type": "verdict", "verdict": str(verdict)})
+            writer.event({"type": "verdict", "verdict": str(verdict)})
+            await writer.flush()
         finally:
+            writer.close()
             self._why.pop(turn_id, None)
 
     async def _store_end(

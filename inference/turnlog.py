@@ -21,7 +21,6 @@ from weakref import WeakKeyDictionary
 import orjson
 from django.conf import settings
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from inference import ears
 from inference.ears import Entry as Entry
@@ -98,7 +97,9 @@ class Writer:
         self._must = False
         self._writing = False
         self._broken = False
-        self._idle: asyncio.Future[None] | None = None
+        self._written: asyncio.Future[None] | None = None
+        if not seq:
+            ears.begin(turn)
 
     def text(self, text: str) -> None:
         self._add("delta", text)
@@ -113,22 +114,29 @@ class Writer:
 
     @property
     def full(self) -> bool:
-        """Whether more has come than one entry under way: time to stop reading for a moment."""
+        """Whether more has come than what is under way: time to stop reading for a moment."""
         return self._writing and bool(self._pieces)
 
-    async def written(self) -> None:
-        """Wait until what is under way has been written."""
-        while self._writing:
-            if self._idle is None:
-                self._idle = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._idle)
+    async def room(self) -> None:
+        """Wait until what has come is under way."""
+        while self.full:
+            await self._next()
 
     async def flush(self) -> None:
         """Wait until everything has been written, or cannot be."""
         self._must = True
         self._write()
         while self._writing:
-            await self.written()
+            await self._next()
+
+    async def _next(self) -> None:
+        if self._written is None or self._written.done():
+            self._written = asyncio.get_running_loop().create_future()
+        await self._written
+
+    def close(self) -> None:
+        """Nothing more is written from here."""
+        ears.end(self._turn)
 
     def _add(self, kind: str, text: str) -> None:
         if self._pieces and self._pieces[-1].kind == kind:
@@ -169,19 +177,16 @@ class Writer:
     def _wrote(self, entries: list[Entry], done: asyncio.Future[Replies]) -> None:
         """What is in the stream may be heard; nothing else, or a fence could not keep it out."""
         self._writing = False
-        error = None if done.cancelled() else done.exception()
-        if error is not None or done.cancelled():
-            self._broken = True
-            for ear in ears.of(self._turn):
-                ear.lose()
-            log.warning("turn %s cannot be watched live any more: %s", self._turn, error)
+        error = "cancelled" if done.cancelled() else done.exception()
+        if error is None:
+            ears.tell(self._turn, entries)
         else:
-            for ear in ears.of(self._turn):
-                ear.hear(*entries)
+            self._broken = True
+            ears.lose(self._turn)
+            log.warning("turn %s cannot be watched live any more: %s", self._turn, error)
         self._write()
-        if not self._writing and self._idle is not None:
-            self._idle.set_result(None)
-            self._idle = None
+        if self._written is not None and not self._written.done():
+            self._written.set_result(None)
 
 
 async def append_after(turn: int, *events: dict[str, Any]) -> None:
@@ -243,7 +248,7 @@ async def follow(turn: int, after: int = 0) -> AsyncGenerator[Entry, None]:
 
 async def batches(turn: int, after: int = 0) -> AsyncGenerator[list[Entry], None]:
     """`follow`, with those together that are there together."""
-    with ears.listening(turn) as ear:
+    with ears.listening(turn, after) as ear:
         while True:
             entries = await ear.after(after, _BLOCK_MS / 1000) if ear.live else []
             entries = entries or await _read(turn, after, None if ear.live else _BLOCK_MS)

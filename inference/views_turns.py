@@ -132,7 +132,7 @@ async def _read(turn_id: int, after: int, queue: asyncio.Queue[bytes]) -> None:
             aclosing(turnlog.follow(turn_id, after)) as entries,
         ):
             async for entry in entries:
-                await queue.put(_event(entry.seq, entry.event))
+                await queue.put(b"id: %d\ndata: %s\n\n" % (entry.seq, entry.raw))
     except turnlog.TooManyWatchers:
         await queue.put(b"event: refused\ndata: too many watch this answer\n\n")
     except RedisError as error:

@@ -315,10 +315,8 @@ async def _count(reply: Reply, who: str, limit: int) -> None:
     window, into = divmod(int(time.time()), WINDOW_SECONDS)
     key = f"limit:v1:{who}:{window}"
     try:
-        async with turnlog.client().pipeline(transaction=False) as pipe:
-            pipe.incr(key)
-            pipe.expire(key, WINDOW_SECONDS + 5)
-            used = int((await pipe.execute())[0])
+        counted = await turnlog.pipe().send(("INCR", key), ("EXPIRE", key, WINDOW_SECONDS + 5))
+        used = int(counted[0])
     except RedisError as error:
         log.warning("rate not counted: %s", error)
         return

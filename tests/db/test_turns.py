@@ -414,8 +414,11 @@ async def test_long_answers_in_single_letters_stay_bounded(monkeypatch: pytest.M
     monkeypatch.setattr(turnlog, "SMALL_ENTRIES", 10)
     writer = turnlog.Writer(987_654_321)
     for _ in range(3000):
-        await writer.text("x")
-    await writer.event({"type": "verdict", "verdict": "verified"})
+        writer.text("x")
+        await asyncio.sleep(0)
+    writer.event({"type": "verdict", "verdict": "verified"})
+    await writer.flush()
+    writer.close()
     entries = await watched(987_654_321)
     assert text(entries) == "x" * 3000
     assert len(entries) < 10 + 3000 // turnlog.LARGE_ENTRY_CHARS + 3

@@ -1,0 +1,120 @@
+"""Commands of all answers of a process on one connection to Redis: what is asked for while a batch
+is under way travels together as the next one. No timer: a lone command goes at once, and the
+busier the process, the fewer round trips each costs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import math
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import hiredis
+from redis.asyncio import ConnectionPool
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as Lost
+from redis.exceptions import RedisError, ResponseError
+
+Command = tuple[bytes | str | int | float | memoryview, ...]
+Replies = list[Any]
+
+_Call = tuple[Sequence[Command], asyncio.Future[Replies]]
+
+#: For the answer to a batch; a Redis that is this slow counts as away.
+SECONDS = 10.0
+#: Before each further try, while Redis restarts or another one takes over. Sent twice, an entry
+#: with its number is refused, never doubled; a count counts once too often.
+PAUSES = (0.05, 0.2, 0.5, 1.0)
+
+
+class Pipe:
+    """One connection of a pool. Commands of one call stay in order, and calls among each other."""
+
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._pool = pool
+        self._connection: AbstractConnection | None = None
+        self._waiting: list[_Call] = []
+        self._task: asyncio.Task[None] | None = None
+
+    def send(self, *commands: Command) -> asyncio.Future[Replies]:
+        """The replies, once they are there; fails with RedisError where one of them is an error or
+        Redis is away. What was sent is sent, also when nobody waits for it any more.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Replies] = loop.create_future()
+        self._waiting.append((commands, future))
+        if self._task is None:
+            self._task = loop.create_task(self._run(), context=contextvars.Context())
+        return future
+
+    async def _run(self) -> None:
+        batch: deque[_Call] = deque()
+        try:
+            while self._waiting:
+                batch, self._waiting = deque(self._waiting), []
+                for pause in (*PAUSES, None):
+                    try:
+                        async with asyncio.timeout(SECONDS):
+                            await self._exchange(batch)
+                        break
+                    except (RedisError, OSError, TimeoutError) as error:
+                        await self._drop()
+                        if pause is None:
+                            _fail(batch, error)
+                            batch.clear()
+                        else:
+                            await asyncio.sleep(pause)
+        finally:
+            self._task = None
+            _fail([*batch, *self._waiting], Lost("the connection was closed"))
+
+    async def _exchange(self, batch: deque[_Call]) -> None:
+        """Send all of `batch` and take out of it, one by one, what was answered."""
+        connection = await self._connected()
+        await connection.send_packed_command(
+            [
+                hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub says one-tuples
+                for commands, _ in batch
+                for command in commands
+            ],
+            check_health=False,
+        )
+        while batch:
+            commands, future = batch[0]
+            replies: Replies = []
+            refused: ResponseError | None = None
+            for _ in commands:
+                try:
+                    replies.append(await connection.read_response(timeout=math.inf))
+                except ResponseError as error:
+                    refused = refused or error
+            batch.popleft()
+            if future.done():
+                continue
+            if refused is not None:
+                future.set_exception(refused)
+            else:
+                future.set_result(replies)
+
+    async def _connected(self) -> AbstractConnection:
+        if self._connection is None:
+            self._connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+        else:  # notices a connection that was closed meanwhile
+            await self._pool.ensure_connection(self._connection)
+        return self._connection
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+            await self._pool.release(connection)
+
+
+def _fail(calls: Iterable[_Call], error: Exception) -> None:
+    lost = error if isinstance(error, RedisError) else Lost(str(error))
+    for _, future in calls:
+        if not future.done():
+            future.set_exception(lost)
