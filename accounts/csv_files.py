@@ -17,6 +17,7 @@ from django.db.models.functions import Coalesce
 from django.http import HttpRequest, StreamingHttpResponse
 
 Row = TypeVar("Row", bound=Model)
+Item = TypeVar("Item")
 
 BATCH = 2000
 #: Above every block number: the column is a signed 64-bit integer.
@@ -83,29 +84,47 @@ def response(
     after: Sequence[dict[str, Any]] = (),
     oldest_first: bool = False,
 ) -> StreamingHttpResponse:
-    """A download of all rows, framed by the lines `before` and `after` them. Between batches no
-    database connection is held: a slow reader costs us nothing.
+    """A download of all rows, framed by the lines `before` and `after` them."""
+
+    def source() -> Iterator[list[Row]]:
+        return batches(rows, oldest_first=oldest_first)
+
+    return streamed(request, filename, columns, source, convert, before=before, after=after)
+
+
+def streamed(
+    request: HttpRequest,
+    filename: str,
+    columns: tuple[str, ...],
+    source: Callable[[], Iterator[list[Item]]],
+    convert: Callable[[Item], dict[str, Any]],
+    *,
+    before: Sequence[dict[str, Any]] = (),
+    after: Sequence[dict[str, Any]] = (),
+) -> StreamingHttpResponse:
+    """A download of what `source` brings in batches. Between batches no database connection is
+    held: a slow reader costs us nothing.
     """
 
     def written(bodies: Iterable[dict[str, Any]]) -> bytes:
         return lines([[body.get(name) for name in columns] for body in bodies])
 
-    def step(source: Iterator[list[Row]]) -> list[Row] | None:
-        batch = next(source, None)
+    def step(rest: Iterator[list[Item]]) -> list[Item] | None:
+        batch = next(rest, None)
         if not connection.in_atomic_block:
             connection.close()
         return batch
 
     def whole() -> Iterator[bytes]:
         yield lines([columns]) + written(before)
-        for batch in batches(rows, oldest_first=oldest_first):
+        for batch in source():
             yield written(map(convert, batch))
         yield written(after)
 
     async def pieces() -> AsyncIterator[bytes]:
         yield lines([columns]) + written(before)
-        source = batches(rows, oldest_first=oldest_first)
-        while (batch := await sync_to_async(step)(source)) is not None:
+        rest = source()
+        while (batch := await sync_to_async(step)(rest)) is not None:
             yield written(map(convert, batch))
         yield written(after)
 

@@ -7,11 +7,20 @@ that writes the run.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from attestation.findings_chain import Seen, said, signer_differs, signer_reused, url_changed
-from attestation.models import Fact, Finding, Identity, Outcome, Trait, Verification
+from attestation.models import (
+    Fact,
+    Finding,
+    Identity,
+    Outcome,
+    Trait,
+    Turn,
+    VerdictChange,
+    Verification,
+)
 from attestation.selectors import ServiceKey
 from attestation.standings import DEVELOPMENT
 from ledger.models import Service
@@ -95,17 +104,37 @@ def _regression(run: Verification, previous: Verification | None) -> None:
         first, worst = held.detail.get("from_level", 0), held.detail.get("to_level", 0)
         if level <= first:
             _close([held], now)
+            _turned(run, Turn.RECOVERED, held.detail["to"])
         if level <= worst:
             return
         _close([held], now)
-        _add(run, Seen(Fact.REGRESSION, run.endpoint, detail=_worse(run, held.detail, level)), now)
+        _regressed(run, held.detail["to"], _worse(run, held.detail, level))
         return
     if previous is None:
         return
     before = severity(previous.overall, previous.rows)
     if before is not None and level > before:
         was = {"from": previous.overall, "from_level": before, "rows_before": verdicts}
-        _add(run, Seen(Fact.REGRESSION, run.endpoint, detail=_worse(run, was, level)), now)
+        _regressed(run, previous.overall, _worse(run, was, level))
+
+
+def _regressed(run: Verification, before: str, detail: Mapping[str, Any]) -> None:
+    _add(run, Seen(Fact.REGRESSION, run.endpoint, detail=detail), run.finished_at)
+    _turned(run, Turn.WORSE, before, detail["rows"])
+
+
+def _turned(run: Verification, turn: Turn, before: str, checks: Sequence[str] = ()) -> None:
+    VerdictChange.objects.create(
+        change=turn,
+        kind=run.kind,
+        provider=run.provider,
+        service_name=run.service_name,
+        before={"overall": before},
+        after={"overall": run.overall, "checks": list(checks)},
+        block=run.block or 0,
+        at=run.finished_at,
+        verification=run,
+    )
 
 
 def _withdrawn(run: Verification, before: Mapping[str, str]) -> bool:

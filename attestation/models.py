@@ -315,6 +315,38 @@ class Finding(models.Model):
         return f"{self.kind} of {self.provider}"
 
 
+class Turn(models.TextChoices):
+    """Which way a verdict went: worse, or as good again as it was before that."""
+
+    WORSE = "verification_regressed"
+    RECOVERED = "verification_recovered"
+
+
+class VerdictChange(models.Model):
+    """A turn of a service's verdict, appended with the regression it opens or closes; the feed of
+    changes shows it among those on chain (`marketplace.history`).
+    """
+
+    change = models.CharField(max_length=24, choices=Turn.choices)
+    kind = models.CharField(max_length=100)
+    provider = AddressField()
+    service_name = models.CharField(max_length=MAX_SERVICE_NAME)
+    before = models.JSONField(help_text='{"overall"}')
+    after = models.JSONField(help_text='{"overall", "checks"}: ids of those that became worse')
+    block = models.BigIntegerField(help_text="at which the listing was read")
+    at = models.DateTimeField()
+    verification = models.ForeignKey(Verification, on_delete=models.PROTECT, related_name="+")
+
+    class Meta:
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["-block", "-id"], name="verdict_change_newest"),
+            models.Index(fields=["provider", "-block", "-id"], name="verdict_change_of_provider"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.change} of {self.provider}"
+
+
 class Trait(models.TextChoices):
     """What names a machine, a key or a piece of evidence."""
 

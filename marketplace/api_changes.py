@@ -1,22 +1,20 @@
-"""`/changes` as JSON, CSV and Atom: what providers changed on chain, newest first."""
+"""`/changes` as JSON, CSV and Atom: what changed about services, newest first."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
 from django.conf import settings
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from ninja import Query, Router
 from ninja.decorators import decorate_view
 
-from ledger import selectors
-from ledger.models import ServiceChange
-from ledger.records import ChangeEntry, Contract
-from marketplace import api_csv, feeds, schemas
-from marketplace.api_lists import PROBLEMS, envelope, revalidated
+from ledger.records import ChangeEntry
+from marketplace import api_csv, feeds, history, schemas
+from marketplace.api_lists import PROBLEMS, envelope, revalidated_with_verdicts
 from marketplace.schemas_changes import ChangesIn, FeedIn, NetworkChange
 
 router = Router(tags=["Changes"])
@@ -39,6 +37,7 @@ def network_change_body(entry: ChangeEntry) -> dict[str, Any]:
         "kind": entry.kind,
         "provider": entry.provider,
         "service_name": entry.service_name,
+        "report": entry.report if isinstance(entry, history.VerdictEntry) else None,
     }
 
 
@@ -48,17 +47,11 @@ def network_change_body(entry: ChangeEntry) -> dict[str, Any]:
     operation_id="list_changes",
     summary="Changes of all listings, newest first",
 )
-@decorate_view(revalidated)
+@decorate_view(revalidated_with_verdicts)
 def list_changes(request: HttpRequest, query: Query[ChangesIn]) -> dict[str, Any]:
-    """New and removed services, prices, addresses, models, signers, acknowledgements, stakes."""
-    page = selectors.changes(
-        query.kind or "",
-        query.provider or "",
-        query.page,
-        query.page_size,
-        change=query.change or "",
-        after=query.after,
-    )
+    """New and removed services, prices, addresses, models, signers, acknowledgements, stakes; and
+    verdicts on their evidence that became worse or recovered."""
+    page = history.changes(query.asked, query.page, query.page_size, after=query.after)
     return envelope(request, page, network_change_body)
 
 
@@ -76,12 +69,10 @@ def list_changes(request: HttpRequest, query: Query[ChangesIn]) -> dict[str, Any
         }
     },
 )
-@decorate_view(revalidated)
+@decorate_view(revalidated_with_verdicts)
 def feed_changes(request: HttpRequest, query: Query[FeedIn]) -> HttpResponse:
     """For feed readers; the same filters as `/changes`. Also served as `/changes.atom`."""
-    page = selectors.changes(
-        query.kind or "", query.provider or "", 1, feeds.LENGTH, change=query.change or ""
-    )
+    page = history.changes(query.asked, 1, feeds.LENGTH)
     title = f"Changes on {settings.NETWORK.label}"
     return feeds.answer(feeds.Feed(title, "/changes", request.get_full_path()), page.items)
 
@@ -93,28 +84,18 @@ def feed_changes(request: HttpRequest, query: Query[FeedIn]) -> HttpResponse:
     summary="The same as CSV, complete",
     openapi_extra=api_csv.OPENAPI,
 )
-@decorate_view(revalidated)
+@decorate_view(revalidated_with_verdicts)
 def export_changes(request: HttpRequest, query: Query[FeedIn]) -> HttpResponseBase:
     """All changes the filters select, in one file; `before` and `after` are JSON."""
-    known = selectors.contracts()
-    where = selectors.changes_where(known, query.provider or "", kind=query.kind or "")
-    rows = ServiceChange.objects.filter(where)
-    return changes_csv(request, "changes.csv", rows, query.change or "", known)
+    return changes_csv(request, "changes.csv", lambda: history.everything(query.asked))
 
 
 def changes_csv(
-    request: HttpRequest,
-    name: str,
-    rows: QuerySet[ServiceChange],
-    change: str,
-    known: dict[str, Contract],
+    request: HttpRequest, name: str, source: Callable[[], Iterator[list[ChangeEntry]]]
 ) -> HttpResponseBase:
-    def line(row: ServiceChange) -> dict[str, Any]:
-        body = network_change_body(ChangeEntry.of(row, known))
+    def line(entry: ChangeEntry) -> dict[str, Any]:
+        body = network_change_body(entry)
         texts = {side: orjson.dumps(body[side]).decode() for side in ("before", "after")}
         return {**body, **texts}
 
-    columns = tuple(NetworkChange.model_fields)
-    return api_csv.response(
-        request, name, columns, rows.filter(change=change) if change else rows, line
-    )
+    return api_csv.streamed(request, name, tuple(NetworkChange.model_fields), source, line)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from accounts.csv_files import batches, cell, lines, response
+from accounts.csv_files import batches, cell, lines, response, streamed
 
-__all__ = ["OPENAPI", "batches", "cell", "lines", "response"]
+__all__ = ["OPENAPI", "batches", "cell", "lines", "response", "streamed"]
 
 OPENAPI: dict[str, Any] = {
     "responses": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from django.http import HttpRequest
@@ -13,7 +14,7 @@ from attestation import selectors as attestation
 from attestation.selectors import ServiceKey, StandingView
 from ledger import selectors
 from ledger.models import ServiceChange
-from ledger.records import Listing
+from ledger.records import ChangeEntry, Listing
 from marketplace import api_csv, schemas
 from marketplace.api_changes import change_body, changes_csv
 from marketplace.api_health import health_body
@@ -136,5 +137,11 @@ def export_timeline(
     """The listing's whole history; `before` and `after` are JSON."""
     listing = listing_or_404(kind, provider, service_name)
     rows = ServiceChange.objects.filter(provider=provider, serving=listing.serving)
-    name = f"timeline-{kind}-{provider}.csv"
-    return changes_csv(request, name, rows, change or "", selectors.contracts())
+    rows = rows.filter(change=change) if change else rows
+    known = selectors.contracts()
+
+    def source() -> Iterator[list[ChangeEntry]]:
+        for batch in api_csv.batches(rows):
+            yield [ChangeEntry.of(row, known) for row in batch]
+
+    return changes_csv(request, f"timeline-{kind}-{provider}.csv", source)

@@ -1,4 +1,4 @@
-"""One on-chain change of a listing, in words. Pure; the stored shapes are those of
+"""One change of a listing or of our verdict on it, in words. Pure; the stored shapes are those of
 `ledger.fold_services`: objects of changed fields, whole snapshots at registration and removal."""
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ledger.records import ChangeEntry
-from marketplace import formats, links
+from ledger.stored import fields, integer
+from marketplace import formats, links, verdicts
+from marketplace.history import VERDICTS, VerdictEntry
 from marketplace.parts import kind_label, name
 
 TEXT_LENGTH = 400
@@ -31,7 +33,11 @@ CHANGES = {
     "staked": ("Stake changed", ""),
     "stake_returned": ("Stake returned", ""),
     "removed": ("Removed", "bad"),
+    "verification_regressed": ("Verification became worse", "bad"),
+    "verification_recovered": ("Verified as before again", "ok"),
 }
+#: Checks named in one line.
+_CHECKS = 5
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,7 @@ class ChangeRow:
     provider_path: str
     service_path: str
     kind_label: str
+    report_path: str = ""
 
     @classmethod
     def of(cls, entry: ChangeEntry, service_type: str, *, alone: bool) -> ChangeRow:
@@ -59,7 +66,7 @@ class ChangeRow:
         """
         title, tone = CHANGES.get(entry.change, (name(entry.change), ""))
         if entry.change == "occupied":
-            title = "Now occupied" if _fields(entry.after).get("occupied") else "Free again"
+            title = "Now occupied" if fields(entry.after).get("occupied") else "Free again"
         before, after = texts(entry.change, entry.before, entry.after, service_type)
         return cls(
             title=title,
@@ -74,16 +81,19 @@ class ChangeRow:
             provider_path=links.provider_path(entry.provider),
             service_path="" if alone else links.service_path(entry.kind, entry.provider),
             kind_label=kind_label(entry.kind),
+            report_path=f"/verifications/{entry.report}" if isinstance(entry, VerdictEntry) else "",
         )
 
 
 def texts(change: str, before: Any, after: Any, service_type: str) -> tuple[str | None, str | None]:
     """Before and after of a change, each in words."""
-    old, new = _fields(before), _fields(after)
+    old, new = fields(before), fields(after)
     if change in ("registered", "removed"):
         return _summary(old, service_type), _summary(new, service_type)
     if change == "occupied":
         return None, None
+    if change in VERDICTS:
+        return _verdict(old), _verdict(new)
     if change == "unacknowledged":
         return _values(new), None
     if change == "price":
@@ -95,8 +105,12 @@ def texts(change: str, before: Any, after: Any, service_type: str) -> tuple[str 
     )
 
 
-def _fields(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
+def _verdict(fields: Mapping[str, Any]) -> str:
+    """The word, and the checks that became worse."""
+    worse = [str(check) for check in fields.get("checks") or ()]
+    more = f" and {len(worse) - _CHECKS} more" if len(worse) > _CHECKS else ""
+    said = f": {', '.join(worse[:_CHECKS])}{more}" if worse else ""
+    return f"{verdicts.word(str(fields.get('overall', ''))).text}{said}"
 
 
 def _price_texts(
@@ -117,10 +131,10 @@ def _price_texts(
 
 def _prices(fields: Mapping[str, Any], service_type: str) -> tuple[formats.Price, ...]:
     if "price_per_token" in fields:
-        return (formats.training_price(_integer(fields["price_per_token"])),)
+        return (formats.training_price(integer(fields["price_per_token"])),)
     if "input_price" not in fields and "output_price" not in fields:
         return ()
-    given, answered = _integer(fields.get("input_price")), _integer(fields.get("output_price"))
+    given, answered = integer(fields.get("input_price")), integer(fields.get("output_price"))
     return formats.prices(service_type, given, answered)
 
 
@@ -146,18 +160,13 @@ def _values(fields: Mapping[str, Any]) -> str | None:
 
 def _value(key: str, value: Any) -> str:
     if key == "stake":
-        return f"{formats.amount(_integer(value))} 0G"
+        return f"{formats.amount(integer(value))} 0G"
     if isinstance(value, dict):
         pairs = (f"{str(k).replace('_', ' ')} {inner}" for k, inner in value.items())
         return formats.plain(" · ".join(pairs))
     if isinstance(value, list):
         return formats.plain(", ".join(str(inner) for inner in value))
     return formats.plain(str(value))
-
-
-def _integer(value: Any) -> int:
-    text = str(value)
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 80 else 0
 
 
 def _joined(parts: Any) -> str | None:

@@ -11,6 +11,7 @@ from django.utils import feedgenerator
 from ledger.records import ChangeEntry
 from marketplace import links
 from marketplace.changes import ChangeRow
+from marketplace.history import VerdictEntry
 from marketplace.selectors import service_types
 
 LENGTH = 50
@@ -33,6 +34,8 @@ WORDS = {
     "staked": "staked",
     "stake_returned": "got its stake back",
     "removed": "was removed",
+    "verification_regressed": "is verified worse than before",
+    "verification_recovered": "is verified as well as before again",
 }
 
 
@@ -58,7 +61,7 @@ def atom(feed: Feed, entries: tuple[ChangeEntry, ...]) -> str:
         title=xml_text(feed.title),
         link=f"{site}{feed.page}",
         feed_url=f"{site}{feed.path}",
-        description="Every on-chain change of a provider's listing.",
+        description="On-chain changes of listings, and verdicts on their evidence that turned.",
         language="en",
     )
     types = service_types({entry.provider for entry in entries})
@@ -68,7 +71,7 @@ def atom(feed: Feed, entries: tuple[ChangeEntry, ...]) -> str:
         said = " → ".join(text for text in (row.before, row.after) if text is not None)
         made.add_item(
             title=f"{entry.provider} {WORDS.get(entry.change, entry.change)}",
-            link=f"{site}{links.service_path(entry.kind, entry.provider, 'changes')}",
+            link=f"{site}{_path(entry)}",
             description=xml_text(f"{row.title}. {said}"),
             pubdate=entry.at,
             updateddate=entry.at,
@@ -78,7 +81,15 @@ def atom(feed: Feed, entries: tuple[ChangeEntry, ...]) -> str:
     return str(made.writeString("utf-8"))
 
 
+def _path(entry: ChangeEntry) -> str:
+    if isinstance(entry, VerdictEntry):
+        return f"/verifications/{entry.report}"
+    return links.service_path(entry.kind, entry.provider, "changes")
+
+
 def _id(entry: ChangeEntry) -> str:
+    if isinstance(entry, VerdictEntry):
+        return f"tag:0g-market,2026:{settings.CHAIN_ID}/{entry.report}/{entry.change}"
     log = "view" if entry.log_index is None else entry.log_index
     place = f"{entry.tx_hash or entry.block}/{log}/{entry.service_name}/{entry.provider}"
     return f"tag:0g-market,2026:{settings.CHAIN_ID}/{place}/{entry.change}"

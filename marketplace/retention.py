@@ -16,7 +16,14 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
 from accounts.models import SignIn
-from attestation.models import Finding, Identity, Outcome, Standing, Verification
+from attestation.models import (
+    Finding,
+    Identity,
+    Outcome,
+    Standing,
+    VerdictChange,
+    Verification,
+)
 from inference import conversations
 from ledger.models import Reconciliation
 from probes import retention as probes
@@ -62,7 +69,7 @@ def _verifications(now: dt.datetime) -> QuerySet[Verification]:
     if settings.VERIFICATIONS_KEEP_DAYS:
         kept = dt.timedelta(days=settings.VERIFICATIONS_KEEP_DAYS)
         rows = rows | Verification.objects.filter(started_at__lt=now - kept)
-    for model in (Standing, Finding, Identity):
+    for model in (Standing, Finding, Identity, VerdictChange):
         rows = rows.exclude(Exists(model.objects.filter(verification=OuterRef("pk"))))
     return rows
 

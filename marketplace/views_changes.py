@@ -11,12 +11,12 @@ from django.views.decorators.http import require_safe
 from ledger import selectors
 from ledger.models import ServiceChange
 from ledger.records import ChangeEntry, Listing
-from marketplace import feeds, links, pages, parts, pricehistory
-from marketplace.api_lists import revalidated
-from marketplace.changes import CHANGES
+from marketplace import feeds, history, links, pages, parts, pricehistory
+from marketplace.api_lists import revalidated_with_verdicts
+from marketplace.changes import CHANGES as WORDS
 from marketplace.pages_changes import ChangesPage, ChangesTab, change_rows
 from marketplace.schemas import MAX_DEPTH
-from marketplace.schemas_changes import CHANGES as SORTS
+from marketplace.schemas_changes import CHANGES, FEED_CHANGES
 from marketplace.twins import twinned
 from marketplace.views import canonical
 from marketplace.views_service import listing_of
@@ -28,11 +28,11 @@ _OCCUPIED = ("Occupancy changed", "")
 
 
 def sort_label(change: str) -> str:
-    return CHANGES.get(change, _OCCUPIED)[0]
+    return WORDS.get(change, _OCCUPIED)[0]
 
 
-def sort_options(chosen: str) -> tuple[parts.Option, ...]:
-    named = sorted((sort_label(change), change) for change in SORTS)
+def sort_options(chosen: str, sorts: tuple[str, ...]) -> tuple[parts.Option, ...]:
+    named = sorted((sort_label(change), change) for change in sorts)
     return (
         parts.Option("", "Any change", not chosen),
         *(parts.Option(change, label, change == chosen) for label, change in named),
@@ -45,9 +45,9 @@ def page_of(request: HttpRequest) -> int:
     return min(max(1, number), _LAST_PAGE)
 
 
-def chosen_sort(request: HttpRequest) -> str:
+def chosen_sort(request: HttpRequest, sorts: tuple[str, ...]) -> str:
     change = request.GET.get("change", "")
-    return change if change in SORTS else ""
+    return change if change in sorts else ""
 
 
 @require_safe
@@ -56,10 +56,10 @@ def changes(request: HttpRequest) -> HttpResponse:
     """`/changes`: everything, or one kind, one sort, one provider (about 6 queries)."""
     kind = request.GET.get("kind", "")
     kind = kind if kind in selectors.KINDS else ""
-    change = chosen_sort(request)
+    change = chosen_sort(request, FEED_CHANGES)
     asked = request.GET.get("provider", "").replace("\x00", "").strip()[:80]
     provider = selectors.address_of(asked) or ""
-    found = selectors.changes(kind, provider, page_of(request), change=change)
+    found = history.changes(history.Asked(kind, provider, change), page_of(request))
 
     def path(**changed: str | int) -> str:
         values: dict[str, str | int] = {"kind": kind, "change": change, "provider": provider}
@@ -80,7 +80,7 @@ def changes(request: HttpRequest) -> HttpResponse:
             for one in ("", *selectors.KINDS)
         ),
         kind=kind,
-        sorts=sort_options(change),
+        sorts=sort_options(change, FEED_CHANGES),
         provider=provider or asked,
         wrong="" if provider or not asked else "This is not an address; all providers are shown.",
         chips=tuple(
@@ -99,17 +99,17 @@ def twin_links(path: str) -> tuple[parts.Link, ...]:
 
 
 @require_safe
-@revalidated
+@revalidated_with_verdicts
 def feed(request: HttpRequest) -> HttpResponse:
     """`/changes.atom`, the address people subscribe to; a filter that means nothing is a 404."""
     kind, change = request.GET.get("kind", ""), request.GET.get("change", "")
     named = request.GET.get("provider", "")
     provider = selectors.address_of(named)
-    if (kind and kind not in selectors.KINDS) or (change and change not in SORTS):
+    if (kind and kind not in selectors.KINDS) or (change and change not in FEED_CHANGES):
         raise Http404("There is no such kind or sort of change.")
     if named and provider is None:
         raise Http404("The provider is not an address.")
-    found = selectors.changes(kind, provider or "", 1, feeds.LENGTH, change=change)
+    found = history.changes(history.Asked(kind, provider or "", change), 1, feeds.LENGTH)
     query = links.with_query("", kind=kind, change=change, provider=provider or "")
     title = f"Changes on {settings.NETWORK.label}" + (f" of {provider}" if provider else "")
     about = feeds.Feed(title, f"/changes{query}", f"/changes.atom{query}")
@@ -117,13 +117,13 @@ def feed(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
-@revalidated
+@revalidated_with_verdicts
 def provider_feed(request: HttpRequest, address: str) -> HttpResponse:
     """`/providers/{address}/changes.atom`: one provider over all contracts."""
     spelled = canonical(request, address)
     if isinstance(spelled, HttpResponse):
         return spelled
-    found = selectors.changes("", spelled, 1, feeds.LENGTH)
+    found = history.changes(history.Asked(provider=spelled), 1, feeds.LENGTH)
     page = links.provider_path(spelled)
     about = feeds.Feed(f"Changes of provider {spelled}", page, f"{page}/changes.atom")
     return feeds.answer(about, found.items)
@@ -139,7 +139,7 @@ def service_changes(request: HttpRequest, kind: str, address: str) -> HttpRespon
     listing = listing_of(request, kind, address)
     if isinstance(listing, HttpResponse):
         return listing
-    change = chosen_sort(request)
+    change = chosen_sort(request, CHANGES)
     found = selectors.timeline(
         listing.provider, listing.serving, page=page_of(request), change=change
     )
@@ -170,7 +170,7 @@ def service_changes(request: HttpRequest, kind: str, address: str) -> HttpRespon
             "changes",
             lambda number: links.with_query(path, service_name=other, change=change, page=number),
         ),
-        sorts=sort_options(change),
+        sorts=sort_options(change, CHANGES),
         path=path,
         service_name=other,
         twins=(

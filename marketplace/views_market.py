@@ -9,7 +9,7 @@ from django.views.decorators.http import require_safe
 
 from accounts import watching
 from ledger import selectors, statistics
-from marketplace import findings, links, pages, pages_market, parts
+from marketplace import findings, history, links, pages, pages_market, parts
 from marketplace.catalogue import catalogue_page, model_page, models_page
 from marketplace.context import head_of
 from marketplace.filters import Filters, page_number
@@ -64,7 +64,7 @@ def provider(request: HttpRequest, address: str) -> HttpResponse:
     if isinstance(spelled, HttpResponse):
         return spelled
     summary = statistics.provider(spelled)
-    changes = selectors.timeline(spelled, page_size=10)
+    changes = history.changes(history.Asked(provider=spelled), page_size=10)
     page = pages.ProviderPage(
         summary=summary,
         known=bool(summary.services or changes.count),

@@ -15,6 +15,7 @@ from django.conf import settings
 from django.utils import timezone
 from eth_utils.address import to_checksum_address
 
+from attestation.models import Endpoint, Outcome, Trigger, Turn, VerdictChange, Verification
 from chain.models import Head
 from ledger.models import Ledger, Service, ServiceChange, ServingContract, Settlement, SubAccount
 
@@ -123,6 +124,33 @@ def change(provider: str = PETRA, **given: Any) -> ServiceChange:
         "log_index": 1,
     }
     return ServiceChange.objects.create(**{**values, **given})
+
+
+def verdict_change(provider: str = PETRA, **given: Any) -> VerdictChange:
+    """A verdict that became worse; of a service of the inference contract."""
+    at = given.get("at", timezone.now() - dt.timedelta(hours=1))
+    about = {"kind": "inference", "provider": provider, "service_name": "inference-v1.0"}
+    run = Verification.objects.create(
+        **about,
+        endpoint=Endpoint.BROKER,
+        trigger=Trigger.SCHEDULE,
+        outcome=Outcome.JUDGED,
+        overall="fail",
+        started_at=at,
+        finished_at=at,
+        now_unix=int(at.timestamp()),
+        block=given.get("block", 4_000_000),
+    )
+    values: dict[str, Any] = {
+        **about,
+        "change": Turn.WORSE,
+        "before": {"overall": "pass"},
+        "after": {"overall": "fail", "checks": ["tdx.debug"]},
+        "block": 4_000_000,
+        "at": at,
+        "verification": run,
+    }
+    return VerdictChange.objects.create(**{**values, **given})
 
 
 def settlement(provider: str = PETRA, user: str = ALICE, **given: Any) -> Settlement:

@@ -35,6 +35,7 @@ def existing() -> list[str]:
 
 def test_every_page_is_sound(asgi_server: str, page: Page) -> None:
     factories.market(40)
+    factories.verdict_change(factories.address(0))
     all_sound(page, asgi_server, existing())
 
 

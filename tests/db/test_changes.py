@@ -15,10 +15,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from attestation.models import Turn, VerdictChange
 from attestation.selectors import StandingView
 from ledger import selectors
 from ledger.models import ServiceChange
-from marketplace import moves
+from marketplace import history, moves
 from tests import factories
 from tests.db import report_world
 from tests.factories import BOB, PETRA, address
@@ -40,12 +41,18 @@ def world() -> None:
     factories.change(PETRA, change="registered", before=None, after=snapshot, block=1, at=old)
     factories.change(PETRA, block=2)
     factories.change(PETRA, change="url", before={"url": "a"}, after={"url": EVIL}, block=3)
+    factories.verdict_change(PETRA, block=2)
+    recovered = {"overall": "pass", "checks": []}
+    factories.verdict_change(
+        PETRA, change=Turn.RECOVERED, before={"overall": "fail"}, after=recovered, block=4_000_000
+    )
 
 
 def test_the_same_question_has_the_same_answer_in_every_form(client: Client) -> None:
     world()
     for query in ("", "?change=price", f"?provider={PETRA}", f"?change=url&provider={PETRA}",
-                  "?kind=fine-tuning", "?kind=inference&change=registered"):  # fmt: skip
+                  "?kind=fine-tuning", "?kind=inference&change=registered",
+                  "?change=verification_regressed"):  # fmt: skip
         page = client.get(f"/changes{query}")
         assert page.status_code == 200 and "Accept" in page["Vary"]
         text = page.content.decode()
@@ -61,6 +68,7 @@ def test_the_same_question_has_the_same_answer_in_every_form(client: Client) -> 
         for line, item, entry in zip(table, body["items"], entries, strict=True):
             assert line["provider"] == item["provider"]
             assert json.loads(line["after"]) == item["after"]
+            assert line["report"] == (item["report"] or "")
             category = entry.find(f"{ATOM}category")
             assert category is not None and category.get("term") == item["change"]
         for suffix in ("json", "csv", "atom"):
@@ -90,9 +98,62 @@ def test_twins_of_pages_lead_to_what_answers(client: Client) -> None:
         response = client.get(path, follow=True)
         assert response.status_code == 200 and shown in response.getvalue().decode(), path
     feed = ElementTree.fromstring(client.get(f"/providers/{PETRA}/changes.atom").content)
-    assert len(feed.findall(f"{ATOM}entry")) == 3
+    assert len(feed.findall(f"{ATOM}entry")) == 5
     assert "<bdi>Changes" not in ElementTree.tostring(feed).decode()
     assert client.get(f"/services/chess/{PETRA}.json", follow=True).status_code == 422
+
+
+def test_verdicts_that_turned_stand_among_the_changes(client: Client) -> None:
+    world()
+    worse, better = VerdictChange.objects.order_by("block")
+    page = client.get(f"/changes?provider={PETRA}").content.decode()
+    order = ["Verified as before again", "Endpoint URL changed", "Verification became worse",
+             "Price changed", "Registered"]  # fmt: skip
+    places = [page.rindex(f"<strong>{title}") for title in order]
+    assert places == sorted(places)
+    assert f'href="/verifications/{worse.verification_id}"' in page
+    assert "<del>Verified</del>" in page or "Failed: tdx.debug" in page
+    assert "Verification became worse" in client.get(f"/providers/{PETRA}").content.decode()
+    feed = client.get(f"/providers/{PETRA}/changes.atom").content.decode()
+    assert f"/verifications/{better.verification_id}" in feed
+    assert "is verified worse than before" in feed
+    (only,) = client.get("/api/v1/changes?change=verification_recovered").json()["items"]
+    assert only["report"] == str(better.verification_id) and only["tx_hash"] is None
+    assert only["after"] == {"overall": "pass", "checks": []}
+    timeline = f"/api/v1/services/inference/{PETRA}/timeline"
+    assert all(item["block"] < 4 for item in client.get(timeline).json()["items"])
+    assert client.get(f"{timeline}?change=verification_regressed").status_code == 422
+
+
+def test_both_histories_are_walked_in_one_order(client: Client) -> None:
+    factories.market(0)
+    factories.service(PETRA)
+    for block in (9, 9, 8, 6, 6, 3):
+        factories.change(PETRA, block=block)
+    for block in (10, 9, 7, 6, 6, 2, 1):
+        factories.verdict_change(PETRA, block=block)
+    everything = client.get("/api/v1/changes?page_size=200").json()["items"]
+    assert [item["block"] for item in everything] == [10, 9, 9, 9, 8, 7, 6, 6, 6, 6, 3, 2, 1]
+    assert [bool(item["report"]) for item in everything[1:4]] == [True, False, False]
+    for size in (1, 2, 5):
+        walked, following = [], f"/api/v1/changes?page_size={size}"
+        while following:
+            body = client.get(following).json()
+            assert body["count"] == len(everything)
+            walked += body["items"]
+            following = body["next"]
+        assert walked == everything
+        numbered = [
+            item
+            for page in range(1, -(-len(everything) // size) + 1)
+            for item in client.get(f"/api/v1/changes?page_size={size}&page={page}").json()["items"]
+        ]
+        assert numbered == everything
+    lines = client.get("/api/v1/changes.csv").getvalue().decode().splitlines()
+    assert [int(line.split(",")[0]) for line in lines[1:]] == [row["block"] for row in everything]
+    with CaptureQueriesContext(connection) as captured:
+        history.changes(history.Asked())
+    assert len(captured) == 4
 
 
 def test_a_service_shows_what_it_cost_and_since_when(client: Client) -> None:

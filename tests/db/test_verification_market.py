@@ -23,6 +23,7 @@ from attestation.models import (
     Retrieval,
     Standing,
     Trigger,
+    VerdictChange,
     Verification,
 )
 from attestation.selectors import ServiceKey
@@ -228,6 +229,15 @@ def test_a_regression_opens_worsens_and_closes(server: Provider) -> None:
     run()
     assert not held(Fact.REGRESSION)
     assert Finding.objects.filter(kind=Fact.REGRESSION).count() == 2
+    run()
+    turns = VerdictChange.objects.order_by("pk").select_related("verification")
+    assert [(row.change, row.before["overall"], row.after["overall"]) for row in turns] == [
+        ("verification_regressed", "dev-pass", "not_provided"),
+        ("verification_regressed", "not_provided", "fail"),
+        ("verification_recovered", "fail", "dev-pass"),
+    ]
+    assert "tdx.debug" in turns[1].after["checks"]
+    assert all(row.block == row.verification.block for row in turns)
 
 
 def test_gpus_that_are_no_longer_shown_are_a_regression_until_they_are(server: Provider) -> None:
