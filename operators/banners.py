@@ -1,0 +1,116 @@
+"""What needs an operator now, service by service, the gravest first (ux.md 11)."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from accounts import trust
+from attestation.models import Fact
+from attestation.selectors import FindingView, ServiceKey, StandingView
+from chain.selectors import Freshness
+from ledger.models import ServiceChange
+from ledger.records import Listing
+from probes.selectors import HealthView
+
+
+@dataclass(frozen=True)
+class Banner:
+    """`kind` names it for tests and styles, `tone`: warn or bad; `action` leads to the remedy."""
+
+    kind: str
+    tone: str
+    text: str
+    action: str = ""
+    path: str = ""
+
+
+def of_index(head: Freshness) -> tuple[Banner, ...]:
+    """The numbers on the page are not those of now."""
+    if head.state == "fresh" and not head.catching_up:
+        return ()
+    if head.state == "never":
+        text = "The chain has not been read yet: nothing below is complete."
+    else:
+        text = (
+            f"The index is behind: everything below is as of block {head.indexed_block:,}. "
+            "Settlements since then are missing."
+        )
+    return (Banner("stale", "warn", text, "Status", "/status"),)
+
+
+def of_services(
+    listings: Sequence[Listing],
+    health: Mapping[ServiceKey, HealthView],
+    standings: Mapping[ServiceKey, StandingView],
+    findings: Iterable[FindingView],
+    now: dt.datetime,
+) -> tuple[Banner, ...]:
+    """About listed services (1 query); removed ones earn nothing and need nothing."""
+    present = [one for one in listings if not one.removed]
+    moved = urls_moved(present)
+    differs = {view.service for view in findings if view.kind == Fact.SIGNER_DIFFERS}
+    found: list[Banner] = []
+    for one in present:
+        key, name = ServiceKey.of(one), one.service_name
+        found += _offline(name, one, health[key], now)
+        found += _signer(name, one, standings[key], key in differs)
+        found += _acknowledged(name, one)
+        if (one.serving, one.provider) in moved:
+            found.append(_moved(name, one))
+    return tuple(sorted(found, key=lambda banner: banner.tone != "bad"))
+
+
+def _offline(name: str, one: Listing, health: HealthView, now: dt.datetime) -> list[Banner]:
+    if health.state != "down":
+        return []
+    since = f" for {trust.ago(now - health.since)}" if health.since else ""
+    text = f"{name} has not answered our probes{since}. Users and routers pass it by."
+    return [Banner("offline", "bad", text, "What the probes saw", f"{path(one)}/performance")]
+
+
+def _signer(name: str, one: Listing, standing: StandingView, differs: bool) -> list[Banner]:
+    if not differs and standing.questions.get("key") != "fail":
+        return []
+    text = (
+        f"The key in the evidence of {name} is not the signer on chain: its answers and "
+        "settlements will be refused as soon as they are signed with it."
+    )
+    return [Banner("signer", "bad", text, "The evidence", f"{path(one)}/verification")]
+
+
+def _acknowledged(name: str, one: Listing) -> list[Banner]:
+    if one.tee_signer_acknowledged:
+        return []
+    text = (
+        f"The owner of {name} has not acknowledged your signer: every settlement is refused "
+        "until then, and you earn nothing."
+    )
+    return [Banner("unacknowledged", "bad", text, "What to do", "/docs/operators#not-acknowledged")]
+
+
+def _moved(name: str, one: Listing) -> Banner:
+    text = (
+        f"The URL of {name} changed after the owner acknowledged it. You can settle as before, "
+        "but users see a warning until the owner acknowledges again."
+    )
+    return Banner("moved", "warn", text, "Changes", f"{path(one)}/changes")
+
+
+def path(one: Listing) -> str:
+    """The public page of a listing."""
+    return f"/services/{one.kind}/{one.provider}"
+
+
+def urls_moved(listings: Iterable[Listing]) -> set[tuple[str, str]]:
+    """By serving contract and provider: acknowledged listings whose URL changed afterwards (1
+    query)."""
+    agreed = {(one.serving, one.provider) for one in listings if one.tee_signer_acknowledged}
+    rows = ServiceChange.objects.filter(
+        provider__in={provider for _, provider in agreed}, change__in=("url", "acknowledged")
+    )
+    last: dict[tuple[str, str], list[str]] = {}
+    for row in rows.order_by("block", "sequence", "pk").values("serving", "provider", "change"):
+        last.setdefault((row["serving"], row["provider"]), []).append(row["change"])
+    return {key for key in agreed if "acknowledged" in last.get(key, ()) and last[key][-1] == "url"}

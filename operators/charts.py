@@ -1,0 +1,86 @@
+"""Earnings as charts; their tables are their data."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from accounts import money
+from operators.earnings import Earnings, Sums
+from operators.market import Place
+from operators.period import Period
+from probes.charts import Chart, Point, Value, series
+
+#: Days that are drawn: the last ones of a longer period.
+MOST_DAYS = 400
+
+
+def by_day(found: Earnings, period: Period, today: dt.date) -> Chart:
+    """What was earned on each day of a period, and what was not collected."""
+    days = {dt.date.fromisoformat(part.id): part.sums for part in found.by_day}
+    first, last = _ends(days, period, today)
+    shown = [first + dt.timedelta(days=n) for n in range((last - first).days + 1)]
+    cut = ", the last 400 days" if len(shown) > MOST_DAYS else ""
+    return Chart(
+        id="by-day-chart",
+        title=_finding(days),
+        unit="0G",
+        series=series("Earned", "Asked for, not paid"),
+        points=tuple(_point(day, days.get(day, Sums())) for day in shown[-MOST_DAYS:]),
+        note=f"0G per UTC day{cut}. A day without settlements is 0: brokers settle in batches.",
+        csv=f"/operator/earnings.csv?{period.query(by='day')}",
+    )
+
+
+def _ends(days: dict[dt.date, Sums], period: Period, today: dt.date) -> tuple[dt.date, dt.date]:
+    last = period.until or max([today, *days])
+    first = period.since or min(days, default=last)
+    # Nobody's books begin with year 1, whatever the address bar says.
+    return max(first, last - dt.timedelta(days=MOST_DAYS), min([*days, last])), last
+
+
+def _finding(days: dict[dt.date, Sums]) -> str:
+    if not any(sums.earned for sums in days.values()):
+        return "Nothing was earned in this period"
+    best = max(days, key=lambda day: (days[day].earned, day))
+    amount = money.short(days[best].earned)
+    return f"Most was earned on {best.day} {best:%b}: {amount} 0G"
+
+
+def _point(day: dt.date, sums: Sums) -> Point:
+    return Point(
+        at=dt.datetime.combine(day, dt.time(), dt.UTC),
+        values=(_amount(sums.earned), _amount(sums.missed)),
+        href=f"/operator/settlements?since={day}&until={day}" if sums.items else "",
+        href_label=f"{sums.items:,} item{'' if sums.items == 1 else 's'}" if sums.items else "",
+    )
+
+
+def _amount(neuron: int) -> Value:
+    return Value(money.exact(neuron), f"{money.exact(neuron)} 0G")
+
+
+def demand(found: Place, number: int) -> Chart:
+    """Settled per week: mine, and all who offer the same model."""
+    now, before = found.weeks[-1], found.weeks[-2]
+    word = (
+        "rose" if now.everyone > before.everyone
+        else "fell" if now.everyone < before.everyone
+        else "stayed the same"
+    )  # fmt: skip
+    title = f"Demand {word} in the last week"
+    if not any(week.everyone for week in found.weeks):
+        title = "Nobody settled anything in these weeks"
+    return Chart(
+        id=f"demand-{number}",
+        title=title,
+        unit="0G",
+        series=series("You", "All who offer it"),
+        points=tuple(
+            Point(
+                dt.datetime.combine(week.start, dt.time(), dt.UTC),
+                (_amount(week.mine), _amount(week.everyone)),
+            )
+            for week in found.weeks
+        ),
+        note="0G settled in seven days from each date on, UTC",
+    )

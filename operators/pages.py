@@ -1,0 +1,247 @@
+"""What the pages of earnings, settlements, customers and market show: one frozen value each."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from accounts.pages_parts import Option, Pager
+from accounts.pages_transaction import Link
+from attestation.selectors import ServiceKey, StandingView
+from chain.selectors import Freshness
+from ledger.records import Listing
+from operators import period as periods
+from operators.banners import Banner
+from operators.batches import Asked, Batch, Opened, Unpaid
+from operators.customers import Collectable, Customer
+from operators.debts import Owed
+from operators.earnings import Earnings, Now, Part, Sums
+from operators.flows import Books
+from operators.gas import Economy
+from operators.market import Place
+from operators.period import Period
+from probes.charts import Chart
+from probes.selectors import HealthView
+
+#: Rows of a cut that a page shows; the rest is one row, so that the sum stays.
+MOST_ROWS = 20
+
+
+def windows(at: str, period: Period) -> tuple[Link, ...]:
+    """The preset periods, as links."""
+    return tuple(
+        Link(periods.LABELS[name], f"{at}?period={name}", name == period.name)
+        for name in periods.PRESETS
+    )
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What somebody sees who is not signed in, or owns no service."""
+
+    signed_in: bool
+    address: str = ""
+
+
+@dataclass(frozen=True)
+class ServiceRow:
+    """One of the operator's services. `earned` neuron in the page's period."""
+
+    listing: Listing
+    health: HealthView
+    standing: StandingView
+    earned: int
+
+    @property
+    def path(self) -> str:
+        return f"/services/{self.listing.kind}/{self.listing.provider}"
+
+    @property
+    def tone(self) -> str:
+        return {"up": "ok", "degraded": "warn", "down": "bad"}.get(self.health.state, "")
+
+    @property
+    def named(self) -> str:
+        one = self.listing
+        return one.model or (", ".join(one.models) if one.models else "") or one.kind
+
+
+def service_rows(
+    listings: Iterable[Listing],
+    health: Mapping[ServiceKey, HealthView],
+    standings: Mapping[ServiceKey, StandingView],
+    earned: Earnings,
+) -> tuple[ServiceRow, ...]:
+    sums = {part.id: part.sums.earned for part in earned.by_service}
+    return tuple(
+        ServiceRow(
+            one,
+            health[ServiceKey.of(one)],
+            standings[ServiceKey.of(one)],
+            sums.get(one.service_name, 0),
+        )
+        for one in listings
+    )
+
+
+@dataclass(frozen=True)
+class CutRow:
+    """`share`: of the largest row, in 1/10000, for the bar. `address`: the label is one."""
+
+    label: str
+    sums: Sums
+    share: int
+    path: str
+    address: str = ""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Earnings cut one way: rows, and what is not shown as one row; together the total."""
+
+    name: str
+    title: str
+    head: str
+    rows: tuple[CutRow, ...]
+    others: int
+    rest: Sums
+    total: Sums
+    csv: str
+
+
+_CUTS = {
+    "service": ("By service", "Service"),
+    "model": ("By model", "Model named on chain at the settlement"),
+    "user": ("By user", "User"),
+    "day": ("By day", "Day, UTC"),
+}
+
+
+def cut(found: Earnings, name: str, period: Period) -> Cut:
+    """One of `earnings.CUTS`; days newest first."""
+    parts = found.by(name)
+    parts = tuple(reversed(parts)) if name == "day" else parts
+    shown, hidden = parts[:MOST_ROWS], parts[MOST_ROWS:]
+    largest = max((part.sums.earned for part in shown), default=0) or 1
+    title, head = _CUTS[name]
+    return Cut(
+        name=name,
+        title=title,
+        head=head,
+        rows=tuple(
+            CutRow(
+                label=part.id,
+                sums=part.sums,
+                share=part.sums.earned * 10_000 // largest,
+                path=_rows_path(part, name, period),
+                address=part.id if name == "user" else "",
+            )
+            for part in shown
+        ),
+        others=len(hidden),
+        rest=_sum(part.sums for part in hidden),
+        total=found.total,
+        csv=f"/operator/earnings.csv?{period.query(by=name)}",
+    )
+
+
+def _rows_path(part: Part, name: str, period: Period) -> str:
+    """The settlements behind a row; a model is no filter of them, as the chain does not name it."""
+    if name == "model":
+        return ""
+    if name == "day":
+        return f"/operator/settlements?since={part.id}&until={part.id}"
+    return f"/operator/settlements?{period.query(**{name: part.id})}"
+
+
+def _sum(sums: Iterable[Sums]) -> Sums:
+    earned = missed = items = paid = 0
+    for one in sums:
+        earned, missed = earned + one.earned, missed + one.missed
+        items, paid = items + one.items, paid + one.paid
+    return Sums(earned, missed, items, paid)
+
+
+@dataclass(frozen=True)
+class OverviewPage:
+    """`/operator`. `uptime`: of the listed service that has the least of it."""
+
+    address: str
+    now: Now
+    services: tuple[ServiceRow, ...]
+    uptime: ServiceRow | None
+    banners: tuple[Banner, ...]
+    period: Period
+    windows: tuple[Link, ...]
+    chart: Chart
+    cuts: tuple[Cut, ...]
+    unpaid: tuple[Unpaid, ...]
+    economy: Economy
+    freshness: Freshness
+    tabs: tuple[Link, ...]
+
+    @property
+    def listed(self) -> bool:
+        """At least one service is listed now."""
+        return any(not row.listing.removed for row in self.services)
+
+
+@dataclass(frozen=True)
+class SettlementsPage:
+    """`/operator/settlements`. `books` is None where filters leave items out: a part of them is
+    not what the contracts paid."""
+
+    address: str
+    asked: Asked
+    windows: tuple[Link, ...]
+    services: tuple[Option, ...]
+    statuses: tuple[Option, ...]
+    rows: tuple[Batch, ...]
+    pager: Pager
+    sums: Sums
+    books: Books | None
+    unpaid: tuple[Unpaid, ...]
+    economy: Economy
+    csv: str
+    json: str
+    tabs: tuple[Link, ...]
+
+
+@dataclass(frozen=True)
+class BatchPage:
+    """`/operator/settlements/<hash>`."""
+
+    opened: Opened
+    tabs: tuple[Link, ...]
+
+
+@dataclass(frozen=True)
+class CustomersPage:
+    """`/operator/customers`. `lead_seconds`: how far the chain's clock is ahead of ours."""
+
+    address: str
+    sums: Collectable
+    rows: tuple[Customer, ...]
+    pager: Pager
+    more: bool
+    views: tuple[Link, ...]
+    owed: Owed
+    lead_seconds: int
+    tabs: tuple[Link, ...]
+
+
+@dataclass(frozen=True)
+class PlaceCard:
+    place: Place
+    chart: Chart
+    model_path: str
+
+
+@dataclass(frozen=True)
+class MarketPage:
+    """`/operator/market`."""
+
+    cards: tuple[PlaceCard, ...]
+    today: dt.date
+    tabs: tuple[Link, ...]

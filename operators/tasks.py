@@ -1,0 +1,39 @@
+"""Background work for operators: gas from receipts, and what their brokers share."""
+
+from __future__ import annotations
+
+import logging
+
+from asgiref.sync import async_to_sync
+from celery import shared_task
+from django.core.cache import cache
+from kombu.exceptions import OperationalError
+
+from accounts.errors import NodeError
+from ledger import selectors
+from operators import debts, gas
+
+logger = logging.getLogger(__name__)
+#: One provider is looked after at most so often, seconds.
+EVERY = 15
+
+
+@shared_task(name="operators.refresh", ignore_result=True, expires=60)
+def refresh(provider: str) -> int:
+    """What an operator's pages miss; returns how many receipts were read."""
+    debts.keep(async_to_sync(debts.ask)(selectors.services_of(provider)))
+    try:
+        return gas.read(provider)
+    except NodeError as error:
+        logger.warning("gas not read", extra={"reason": str(error)[:200]})
+        return 0
+
+
+def refresh_soon(provider: str) -> None:
+    """Have the worker do it, unless it did a moment ago. Nothing depends on it being done: without
+    a queue a page says what it does not know yet."""
+    try:
+        if cache.add(f"operators:refresh:{provider}", 1, timeout=EVERY):
+            refresh.delay(provider)
+    except OperationalError as error:
+        logger.warning("not queued", extra={"reason": str(error)[:200]})
