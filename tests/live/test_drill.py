@@ -1,0 +1,134 @@
+"""The drills of docs/deploy.md, with the commands that it prints: a backup, the database lost, a
+restore while the chain went on, and everything derived made again."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from devnet import accounts as cast
+from devnet.deploy import Deployment, connect
+from runner.postgres import EmbeddedPostgres, find_binaries
+from runner.valkey import EmbeddedValkey
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PAGE = (ROOT / "docs/deploy.md").read_text()
+ALICE, BOB = cast.user(1), cast.user(2)
+OURS = """
+import django
+django.setup()
+from accounts import tokens
+from accounts.models import User, Watch
+user = User.objects.for_address("{user}")
+wanted = tokens.Wanted.of({{"label": "job", "scopes": ["inference"]}})
+print(tokens.create(user, wanted).secret)
+"""
+KNOWN = """
+import django, sys
+django.setup()
+from accounts import tokens
+print(tokens.find(sys.argv[1], "inference").user.address)
+"""
+#: Every derived row as text, without the number of its row.
+DERIVED = """
+SELECT string_agg(t.row, E'\\n' ORDER BY t.row) FROM (
+  SELECT (to_jsonb(x) - 'id')::text AS row FROM {table} x) t
+"""
+
+
+def commands(name: str) -> str:
+    found = re.search(rf"^```{name}\n(.*?)^```", PAGE, re.M | re.S)
+    assert found, name
+    return found[1]
+
+
+class Site:
+    """The site's commands on one database."""
+
+    def __init__(self, database: EmbeddedPostgres, cache: str, rpc: str, folder: Path) -> None:
+        self.database = database
+        self.folder = folder
+        path = f"{Path(sys.executable).parent}:{find_binaries()}:{os.environ['PATH']}"
+        self.env = {
+            **{**os.environ, "PATH": path, "REDIS_URL": cache, "NETWORK": "devnet"},
+            **{"DATABASE_URL": database.dsn, "CHAIN_RPC_URLS": rpc, "DATABASE_POOL_SIZE": "0"},
+            **{"DJANGO_SETTINGS_MODULE": "marketplace.settings", "PYTHONPATH": str(ROOT)},
+        }
+
+    def sh(self, script: str) -> str:
+        script = f"set -e\n{script}".replace("manage.py", str(ROOT / "manage.py"))
+        done = subprocess.run(
+            ["sh", "-c", script],
+            cwd=self.folder,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def python(self, source: str, *arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", source, *arguments],
+            env=self.env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def derived(self) -> dict[str, Any]:
+        with psycopg.connect(self.database.dsn) as connection:
+            tables = connection.execute(
+                "SELECT tablename FROM pg_tables WHERE tablename LIKE 'ledger\\_%' ORDER BY 1"
+            ).fetchall()
+            return {
+                table: connection.execute(DERIVED.format(table=table)).fetchone()  # type: ignore[arg-type]
+                for (table,) in tables
+                if table
+                not in ("ledger_projection", "ledger_reconciliation")  # these know the time
+            }
+
+
+@pytest.fixture
+def deposits(anvil: Any, devnet: Deployment) -> Any:
+    contracts = connect(anvil.url, devnet)
+    with contracts.chain.rollback():
+        contracts.ledger.send(ALICE, "depositFund", value=5 * 10**18)
+        yield contracts
+
+
+def test_the_drills_of_the_page(anvil: Any, deposits: Any, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    with EmbeddedValkey() as cache:
+        with EmbeddedPostgres(tmp_path / "lost") as server:
+            lost = Site(server, cache.url, anvil.url, tmp_path)
+            lost.sh("python manage.py migrate --noinput && python manage.py follow --once")
+            secret = lost.python(OURS.format(user=ALICE.address))
+            lost.sh(commands("backup"))
+        deposits.ledger.send(BOB, "depositFund", value=7 * 10**18)
+        with (
+            EmbeddedPostgres(tmp_path / "new") as server,
+            EmbeddedPostgres(tmp_path / "empty") as other,
+        ):
+            site = Site(server, cache.url, anvil.url, tmp_path)
+            site.sh(commands("restore"))
+            assert site.python(KNOWN, secret) == ALICE.address
+            restored = site.derived()
+            assert BOB.address.lower() in str(restored["ledger_ledger"]).lower()
+            site.sh(commands("rebuild"))
+            assert site.derived() == restored
+
+            fresh = Site(other, cache.url, anvil.url, tmp_path)
+            fresh.sh("python manage.py migrate --noinput && python manage.py follow --once")
+            fresh.sh("python manage.py check_index")
+            assert fresh.derived() == restored
