@@ -39,6 +39,7 @@ FOOTER = (
     ("Status", "/status", ""),
     ("API", "/api/docs", ""),
     ("Docs", "/docs", ""),
+    ("For operators", "/operator", ""),
     ("Changelog", "/docs/changelog", ""),
     ("Style guide", "/styleguide", ""),
 )

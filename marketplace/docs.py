@@ -22,6 +22,8 @@ ORDER = (
     "pictures-and-speech",
     "fine-tuning",
     "api",
+    "run-a-provider",
+    "operators",
 )
 CHANGELOG = "changelog"
 
