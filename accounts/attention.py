@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from urllib.parse import urlencode
 
 from django.db.models import Max
 
-from accounts import money, signers, trust
+from accounts import links, money, signers, trust
+from accounts.addresses import short
 from accounts.models import User
 from accounts.preview_money import PROVIDER_RESERVE
 from attestation import selectors as attestation
@@ -67,7 +67,7 @@ def _low(held: list[Position]) -> list[Card]:
             f"{money.short(p.spendable)} 0G is free, and providers keep 1 0G in reserve: "
             "this one answers only above that.",
             "Top up",
-            _form("transfer", p),
+            links.form("transfer", p),
             p.provider,
         )
         for p in held
@@ -91,7 +91,7 @@ def _idle(address: str, held: list[Position], now: datetime) -> list[Card]:
         since = last.get((p.serving, p.provider))
         if p.spendable > 0 and since is not None and now - since > IDLE_FOR:
             text = f"{money.short(p.spendable)} 0G has not moved for {(now - since).days} days."
-            found.append(Card("idle", text, "Retrieve", _form("retrieve", p), p.provider))
+            found.append(Card("idle", text, "Retrieve", links.form("retrieve", p), p.provider))
     return found
 
 
@@ -103,10 +103,10 @@ def _signers(user: User, held: list[Position]) -> list[Card]:
     return [
         Card(
             "signer_changed",
-            f"Its signing key was {_short(key.then)} when you acknowledged it and is "
-            f"{_short(key.now)} now. The contract lets the new key charge you all the same.",
+            f"Its signing key was {short(key.then)} when you acknowledged it and is "
+            f"{short(key.now)} now. The contract lets the new key charge you all the same.",
             "Retrieve what is free",
-            _form("retrieve", p),
+            links.form("retrieve", p),
             p.provider,
             grave=True,
         )
@@ -137,18 +137,9 @@ def _evidence(held: list[Position], now: datetime) -> list[Card]:
                 "evidence_worse",
                 text,
                 "Retrieve what is free",
-                _form("retrieve", position),
+                links.form("retrieve", position),
                 position.provider,
                 grave=True,
             )
         )
     return cards
-
-
-def _form(action: str, position: Position) -> str:
-    account = f"{position.service_name}:{position.provider}"
-    return "/account?" + urlencode({"action": action, "account": account})
-
-
-def _short(address: str) -> str:
-    return f"{address[:6]}…{address[-4:]}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from accounts import money
+from accounts.addresses import short
 from ledger.records import Account
 
 
@@ -31,7 +32,7 @@ def checklist(account: Account, now: int, lead: int = 0) -> tuple[Todo, ...]:
     available = account.ledger.available if account.ledger else 0
     retrieve = tuple(
         (
-            f"Retrieve {money.short(p.spendable)} 0G from {p.provider[:6]}…{p.provider[-4:]}",
+            f"Retrieve {money.short(p.spendable)} 0G from {short(p.provider)}",
             _form("retrieve", account=f"{p.service_name}:{p.provider}"),
         )
         for p in free

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from accounts import actions, money, pages
 from accounts import pages_transaction as shown
+from accounts.addresses import short
 from ledger import selectors as ledger
 from ledger.records import Account
 
@@ -190,21 +191,17 @@ def _choices(
         value = f"{position.service_name}:{position.provider}"
         held = money.short(position.balance)
         name = offered.get(value, position.service_name)
-        found[value] = f"{_short(position.provider)} · {name} · {held} 0G held"
+        found[value] = f"{short(position.provider)} · {name} · {held} 0G held"
     for value, name in offered.items():
-        found.setdefault(value, f"{_short(value.rpartition(':')[2])} · {name}")
+        found.setdefault(value, f"{short(value.rpartition(':')[2])} · {name}")
     if not chosen and provider:
         of_provider = [v for v in found if v.endswith(":" + provider[1])]
         chosen = next((v for v in of_provider if v.startswith("inference")), "")
         chosen = chosen or next(iter(of_provider), ":" + provider[1])
     unlisted = _parsed(chosen) if chosen not in found else None
     if unlisted:
-        found[chosen] = f"{_short(unlisted[1])} · not listed"
+        found[chosen] = f"{short(unlisted[1])} · not listed"
     return tuple(pages.ProviderChoice(v, label, v == chosen) for v, label in found.items())
-
-
-def _short(address: str) -> str:
-    return f"{address[:6]}…{address[-4:]}"
 
 
 def _parsed(choice: str) -> tuple[str, str] | None:

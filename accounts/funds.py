@@ -17,6 +17,7 @@ from accounts import (
     follow,
     forms,
     limits,
+    links,
     money,
     pages,
     pages_refunds,
@@ -69,12 +70,12 @@ def position_rows(positions: Sequence[Position], now: int) -> tuple[pages.Positi
         pages.PositionRow(
             position=position,
             name=position.service_name or position.kind,
-            top_up=link("transfer", position),
-            retrieve=link("retrieve", position),
-            trust=link("acknowledge_signer", position)
+            top_up=links.form("transfer", position),
+            retrieve=links.form("retrieve", position),
+            trust=links.form("acknowledge_signer", position)
             + ("&trust=no" if position.acknowledged else ""),
             unlocked=position.unlocked(now),
-            spendable=spendable_path(position),
+            spendable=links.spendable(position),
             verdict=words[_key(position)].overall,
         )
         for position in positions
@@ -97,26 +98,13 @@ def refund_rows(
             created_at_unix=refund.created_at_unix,
             unlocks_at_unix=refund.unlocks_at_unix,
             unlocked=refund.unlocks_at_unix <= now,
-            collect=link("retrieve", position),
+            collect=links.form("retrieve", position),
             lead=lead,
         )
         for position in positions
         for refund in position.refunds
     ]
     return tuple(sorted(rows, key=lambda row: row.unlocks_at_unix))
-
-
-def link(action: str, position: Position) -> str:
-    return "/account?" + urlencode(
-        {"action": action, "account": f"{position.service_name}:{position.provider}"}
-    )
-
-
-def spendable_path(position: Position) -> str:
-    """The page that says how much of a position can be spent now."""
-    return "/account/spendable?" + urlencode(
-        {"account": f"{position.service_name}:{position.provider}"}
-    )
 
 
 # --- the review -----------------------------------------------------------------------------------

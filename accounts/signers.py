@@ -14,6 +14,7 @@ from datetime import datetime
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from accounts.addresses import short
 from accounts.models import Intent, State
 from ledger.models import Movement, Service, ServiceChange
 from ledger.records import Position
@@ -97,10 +98,6 @@ def said(known: Acknowledged | None) -> tuple[str, str]:
             "changed",
         )
     return f"Acknowledged signer {short(known.then)} {when}", "yes"
-
-
-def short(address: str) -> str:
-    return f"{address[:6]}…{address[-4:]}"
 
 
 def _replaced_after(moments: dict[Pair, _Moment], providers: set[str]) -> dict[Pair, str]:

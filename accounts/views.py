@@ -9,7 +9,7 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
-from accounts import actions, clock, funds, keyring, limits, pages, pages_parts, spendable
+from accounts import actions, clock, funds, keyring, limits, links, pages, pages_parts, spendable
 from accounts.http import number_of, signed_out, user_of
 from accounts.problems import json_door
 from chain import selectors as chain
@@ -54,7 +54,7 @@ def spendable_now(request: HttpRequest) -> HttpResponse:
         raise Http404("no such account")
     limits.spend("spendable", user.address, limit=60, seconds=60)
     page = pages.SpendablePage(
-        spendable.of(user, position), funds.link("transfer", position), chain.head()
+        spendable.of(user, position), links.form("transfer", position), chain.head()
     )
     return render(request, "accounts/spendable.html", {"page": page})
 

@@ -15,15 +15,16 @@ from accounts import (
     analytics,
     exports,
     follow,
-    funds,
     history,
     limits,
+    links,
     pages_history,
     pages_parts,
     selectors,
     sessions,
 )
 from accounts import pages_transaction as shown
+from accounts.addresses import short
 from accounts.errors import Problem
 from accounts.http import number_of, signed_out, user_of
 from accounts.models import FOLLOWED, User
@@ -50,7 +51,7 @@ def transactions(request: HttpRequest) -> HttpResponse:
     )
     wanted = history.Filter.of({name: str(value) for name, value in request.GET.items()})
     moved = history.movements(user.address, wanted, number_of(request, "movements"), PER_PAGE)
-    held = ((p, f"{p[:6]}…{p[-4:]}") for p in history.providers(user.address))
+    held = ((p, short(p)) for p in history.providers(user.address))
     page = pages_history.TransactionsPage(
         sent.items,
         pages_parts.pager(sent, "transactions", lambda n: f"?page={n}"),
@@ -92,16 +93,16 @@ def spending(request: HttpRequest) -> HttpResponse:
     user, now = user_of(request), timezone.now()
     window = request.GET.get("window", "30")
     window = window if window in analytics.WINDOWS else "30"
-    links = (
+    windows = (
         shown.Link(label, f"?window={name}", name == window)
         for name, label in analytics.WINDOWS.items()
     )
     spent = analytics.spending(user.address, window, now)
     rows = tuple(
-        pages_history.RunwayRow(r, r.empty_on(now.date()), funds.link("transfer", r.position))
+        pages_history.RunwayRow(r, r.empty_on(now.date()), links.form("transfer", r.position))
         for r in analytics.runways(user.address, spent.pace)
     )
-    page = pages_history.AnalyticsPage(spent, tuple(links), rows, chain.head())
+    page = pages_history.AnalyticsPage(spent, tuple(windows), rows, chain.head())
     return render(request, "accounts/analytics.html", {"page": page})
 
 

@@ -10,10 +10,10 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlencode
 
-from accounts import money
+from accounts import links, money
+from accounts.addresses import short
 from accounts.models import Watch
 from alerts.kinds import CHANGES, Kind, moved
 from alerts.models import Rule
@@ -24,6 +24,7 @@ from finetune.models import Passage, Task
 from ledger import selectors as ledger
 from ledger.models import Ledger, ServiceChange, ServingContract, SubAccount
 from ledger.records import Position
+from ledger.stored import fields, integer
 from probes.models import Health
 from probes.models import State as Seen
 from protocol import tuning
@@ -59,10 +60,6 @@ class Hit:
 
 
 Found = Mapping[int, Sequence[Hit]]
-
-
-def short(address: str) -> str:
-    return f"{address[:6]}…{address[-4:]}"
 
 
 # --- what people hold ---------------------------------------------------------------------------
@@ -111,7 +108,7 @@ def low_balance(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found
                 occurrence=f"{p.serving}:{p.provider}:{now.isoformat()}",
                 title=f"{money.short(p.spendable)} 0G left at {short(p.provider)}",
                 text=f"That is below your {money.exact(rule.threshold or 0)} 0G.",
-                path=_form("transfer", p),
+                path=links.form("transfer", p),
                 provider=p.provider,
             )
             for p in held.get(rule.user.address, ())
@@ -423,19 +420,5 @@ def _price(name: str, was: int, now: int) -> str:
 
 
 def _prices(row: ServiceChange) -> list[tuple[str, int, int]]:
-    before, after = _fields(row.before), _fields(row.after)
-    return [(name, _integer(before.get(name)), _integer(after.get(name))) for name in after]
-
-
-def _fields(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _integer(value: Any) -> int:
-    text = str(value)
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 80 else 0
-
-
-def _form(action: str, p: Position) -> str:
-    query = {"action": action, "account": f"{p.service_name}:{p.provider}"}
-    return "/account?" + urlencode(query)
+    before, after = fields(row.before), fields(row.after)
+    return [(name, integer(before.get(name)), integer(after.get(name))) for name in after]

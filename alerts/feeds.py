@@ -7,6 +7,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.feedgenerator import Atom1Feed
 from django.views.decorators.http import require_GET
 
+from accounts.addresses import short
 from alerts import selectors
 
 _MOST = 50
@@ -20,7 +21,7 @@ def atom(request: HttpRequest, token: str) -> HttpResponse:
         raise Http404("no such feed")
     site = str(settings.SITE_URL)
     feed = Atom1Feed(
-        title=f"0G Market: alerts of {user.address[:6]}…{user.address[-4:]}",
+        title=f"0G Market: alerts of {short(user.address)}",
         link=f"{site}/account/inbox",
         description="",
         feed_url=f"{site}{request.path}",

@@ -6,10 +6,11 @@ import datetime as dt
 from dataclasses import dataclass, field
 
 from accounts import money
+from accounts.addresses import short
 from accounts.pages_parts import Option, Pager, options, tabs
 from accounts.pages_transaction import Link
 from alerts import deliver, selectors
-from alerts.conditions import Hit, short
+from alerts.conditions import Hit
 from alerts.forms import Typed
 from alerts.kinds import SORTS, Kind, sentence
 from alerts.models import Channels, Delivery, Hook, Notification, Rule

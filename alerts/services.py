@@ -16,6 +16,7 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 
 from accounts import clock
+from accounts.addresses import short
 from accounts.errors import Problem
 from accounts.models import User
 from alerts import conditions, schedule
@@ -227,7 +228,7 @@ def _back(provider: str, row: Held) -> Hit:
     return Hit(
         subject=provider,
         occurrence=f"{provider}:back:{row.pk}",
-        title=f"{conditions.short(provider)} answers again",
+        title=f"{short(provider)} answers again",
         text=f"You were told on {row.since:%d %b %H:%M} UTC that it did not.",
         path=f"/providers/{provider}",
         provider=provider,

@@ -13,10 +13,11 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts import limits, pages_parts
+from accounts.addresses import short
 from accounts.errors import Problem
 from accounts.http import number_of, signed_out, user_of
 from accounts.models import User
-from alerts import conditions, forms, mailbox, pages, past, selectors, services
+from alerts import forms, mailbox, pages, past, selectors, services
 from alerts.kinds import Kind
 from alerts.models import Notification, Rule
 from ledger import selectors as ledger
@@ -62,7 +63,7 @@ def rule_form(user: User, fields: dict[str, str], *, preview: bool) -> pages.Rul
     held = {p.provider for p in ledger.account(user.address).positions}
     held |= {typed["provider"]} if typed["provider"] else set()
     choices = [("", "Each provider where I hold money or that I watch")]
-    choices += [(provider, conditions.short(provider)) for provider in sorted(held)]
+    choices += [(provider, short(provider)) for provider in sorted(held)]
     made = pages.RuleForm(
         typed,
         pages.kind_options(typed["kind"]),

@@ -11,7 +11,7 @@ from django.shortcuts import get_object_or_404, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
-from accounts import funds, limits
+from accounts import limits, links
 from accounts.errors import Problem
 from accounts.http import signed_out, user_of
 from accounts.pages_transaction import Link
@@ -214,7 +214,7 @@ def _show_price(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.W
 
 def _top_up(listing: Listing | None, held: Position | None) -> str:
     if held is not None and listing is not None:
-        return funds.link("transfer", held)
+        return links.form("transfer", held)
     if listing is None:
         return ""
     return f"/account?action=transfer&account={listing.service_name}:{listing.provider}"

@@ -192,11 +192,6 @@ def absolute(moment: dt.datetime) -> str:
 # --- addresses and hashes ------------------------------------------------------------------------
 
 
-def short_address(address: str) -> str:
-    """`0x1234…abcd`: 6 and 4 characters of an EIP-55 address."""
-    return f"{address[:6]}…{address[-4:]}" if len(address) > 12 else address
-
-
 def short_hash(value: str) -> str:
     """`0x12345678…abcdef`: 10 and 6 characters of a hash."""
     return f"{value[:10]}…{value[-6:]}" if len(value) > 18 else value

@@ -26,7 +26,7 @@ from ledger.records import ChangeEntry, Contract, Page
 Table = TypeVar("Table", bound=Model)
 
 VERDICTS: tuple[str, ...] = tuple(Turn.values)
-#: Where verdicts stand within their block, beyond all rows of the ledger; a place holds nine digits.
+#: Where verdicts stand within their block: beyond the rows of the ledger, in nine digits.
 _LAST = 999_999_999
 _ORDER = ("-block", "-sequence", "-id")
 _SHARED = ("block", "sequence", "id", "at", "tx_hash", "log_index", "provider", "change")

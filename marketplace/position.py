@@ -9,6 +9,7 @@ from django.db.models import Count, Max, Q, Sum
 from django.utils import timezone
 
 from accounts import attention, clock, funds, signers
+from accounts import links as account_links
 from accounts.models import User
 from accounts.pages_refunds import RefundRow
 from accounts.signers import Acknowledged
@@ -78,8 +79,8 @@ def mine(user: User, listing: Listing, head: Freshness, settlements_path: str) -
         last_paid=spent["last"],
         keys=user.provider_keys.filter(living & own).count(),
         next=_next(user, listing, position, unix, now),
-        top_up=funds.link("transfer", position),
-        retrieve=funds.link("retrieve", position),
+        top_up=account_links.form("transfer", position),
+        retrieve=account_links.form("retrieve", position),
         settlements_path=settlements_path,
         known=signers.of_position(user.address, position),
     )
@@ -94,4 +95,4 @@ def _next(user: User, listing: Listing, position: Position, unix: int, now: dt.d
     if listing.service_type == "chatbot" and not listing.removed:
         path = links.with_query("/playground/chat", provider=listing.provider)
         return Act("Enough for the next request.", "Chat", path)
-    return Act("Nothing needs you here.", "Top up", funds.link("transfer", position))
+    return Act("Nothing needs you here.", "Top up", account_links.form("transfer", position))

@@ -12,11 +12,12 @@ from functools import cache
 
 from django.db.models import Q
 
+from accounts.addresses import short
 from attestation.models import Verification
 from finetune.models import Task
 from ledger import selectors, statistics
 from ledger.models import SubAccount
-from marketplace import docs, formats, links, parts
+from marketplace import docs, links, parts
 from marketplace.ranking import count_of
 
 #: Characters of a question that are read; results shown of each sort.
@@ -169,7 +170,7 @@ def _words(q: str) -> Found:
                 Target(
                     parts.service_title(one),
                     parts.service_path(one),
-                    f"{parts.service_type_label(one)}, {formats.short_address(one.provider)}",
+                    f"{parts.service_type_label(one)}, {short(one.provider)}",
                 )
                 for one in services.items
             ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from accounts.addresses import short
 from ledger import records
 from marketplace import links, parts, settlements
 from marketplace.parts import Chip, Link, Pager, name
@@ -126,7 +127,7 @@ def table(asked: Asked, at: str) -> SettledTable:
 def _chips(asked: Asked, at: str) -> list[Chip]:
     chips = []
     if asked.user:
-        chips.append(Chip(f"of {asked.user[:6]}…{asked.user[-4:]}", asked.path(at, user="")))
+        chips.append(Chip(f"of {short(asked.user)}", asked.path(at, user="")))
     if asked.day:
         chips.append(Chip(f"on {asked.day.isoformat()} UTC", asked.path(at, day="")))
     return chips

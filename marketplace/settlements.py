@@ -13,6 +13,7 @@ from django.db.models import Count, Max, Q, QuerySet, Sum
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
+from accounts.addresses import short
 from ledger import selectors
 from ledger.models import ACCEPTED, ServiceTotal, Settlement
 from ledger.records import Page, SettlementEntry
@@ -88,7 +89,7 @@ class Asked:
         """The filters in words; empty without any."""
         parts = (
             GROUPS[self.status][0].lower() if self.status else "",
-            f"of {self.user[:6]}…{self.user[-4:]}" if self.user else "",
+            f"of {short(self.user)}" if self.user else "",
             f"on {self.day:%d %b %Y} (UTC)".replace("on 0", "on ") if self.day else "",
             f"in the last {WINDOW_LABELS[self.window]}" if self.window else "",
         )

@@ -10,6 +10,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from accounts import signers
+from accounts.addresses import short
 from attestation.selectors import ServiceKey, StandingView, standing_of
 from ledger import selectors
 from ledger.records import ChangeEntry, Listing
@@ -102,7 +103,7 @@ def facts(
 ) -> tuple[parts.Fact, ...]:
     """Owner, visitor, our own check: three facts that say different things and are never merged
     (ux.md 5)."""
-    signer = formats.short_address(listing.tee_signer) if listing.tee_signer else "no signer"
+    signer = short(listing.tee_signer) if listing.tee_signer else "no signer"
     entry = latest.get("acknowledged")
     if listing.tee_signer_acknowledged:
         owner = parts.Fact(

@@ -12,6 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 from redis import RedisError
 
+from accounts.addresses import short
 from attestation.models import Verification
 from attestation.selectors import ServiceKey, StandingView, standing_of, standings
 from ledger import selectors
@@ -84,7 +85,7 @@ def service(request: HttpRequest, kind: str, address: str) -> HttpResponse:
             facts=(" · ".join(prices), "Removed by its provider" if listing.removed else ""),
             chip=text,
             tone=tone,
-            below=formats.short_address(listing.provider),
+            below=short(listing.provider),
         ),
     )
 
@@ -106,7 +107,7 @@ def provider(request: HttpRequest, address: str) -> HttpResponse:
         ", ".join(dict.fromkeys(map(parts.service_title, listed))),
         f"{offered} · {formats.amount(stake)} 0G stake",
     )
-    title = f"Provider {formats.short_address(spelled)}"
+    title = f"Provider {short(spelled)}"
     return answer(request, social.Card(settings.NETWORK.label, title, facts, text, tone, ""))
 
 
@@ -129,7 +130,7 @@ def report(request: HttpRequest, id: uuid.UUID) -> HttpResponse:
     if run is None:
         raise Http404("There is no report of this number.")
     text, tone = _chip(run.overall, run.finished_at)
-    about = f"Provider {formats.short_address(run.provider)}" if run.provider else "Uploaded"
+    about = f"Provider {short(run.provider)}" if run.provider else "Uploaded"
     title = "Verification report"
     card = social.Card(settings.NETWORK.label, title, (about,), text, tone, str(run.pk)[:8])
     return answer(request, card)

@@ -9,6 +9,7 @@ from django import template
 from django.conf import settings
 from django.template import Context
 
+from accounts.addresses import short
 from protocol.networks import Network
 
 register = template.Library()
@@ -43,11 +44,6 @@ def chain_parameters(network: Network, devnet_rpc_urls: tuple[str, ...]) -> dict
     if network.explorer_url:
         parameters["blockExplorerUrls"] = [network.explorer_url]
     return parameters
-
-
-def short(address: str) -> str:
-    """`0x1234…abcd` (6+4, ux.md 2)."""
-    return f"{address[:6]}…{address[-4:]}" if address else ""
 
 
 def mobile_link(site: str, path: str) -> str:

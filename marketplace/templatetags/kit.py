@@ -14,6 +14,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from accounts.addresses import short
 from marketplace import formats, links, verdicts
 
 register = template.Library()
@@ -25,7 +26,7 @@ register.filter("count", formats.count)
 register.filter("duration", formats.duration)
 register.filter("countdown", formats.countdown)
 register.filter("absolute", formats.absolute)
-register.filter("short_address", formats.short_address)
+register.filter("short_address", short)
 register.filter("short_hash", formats.short_hash)
 register.filter("clip", formats.clip)
 register.filter("identicon", formats.identicon)

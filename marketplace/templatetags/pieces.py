@@ -17,6 +17,7 @@ from django import template
 from django.utils import timezone
 from django.utils.safestring import SafeString, mark_safe
 
+from accounts.addresses import short
 from marketplace import formats, verdicts
 from marketplace.templatetags.kit import icon
 
@@ -57,9 +58,7 @@ def address(
     """An address (EIP-55): short with the whole one as its title, or `full`; a link where `href`
     says so; without a copy button as a `plain_row`."""
     spelled = escape(address)
-    shown = (
-        f'<span class="full">{spelled}</span>' if full else escape(formats.short_address(address))
-    )
+    shown = f'<span class="full">{spelled}</span>' if full else escape(short(address))
     if href:
         body = f'<a href="{escape(href)}" title="{spelled}">{shown}</a>'
     else:

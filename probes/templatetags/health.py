@@ -27,6 +27,15 @@ def window_label(name: str) -> str:
     return WINDOWS[name].label if name in WINDOWS else name
 
 
+#: What stands where nobody looked.
+_NO_DATA = mark_safe('<span class="sub">no data</span>')
+
+
+def _measured(shown: str, title: str) -> SafeString:
+    """A number that we made, with what it was made of as its title."""
+    return mark_safe(f'<span class="nowrap" title="{title}">{shown}</span>')
+
+
 def _samples(n: int) -> str:
     return f"{n:,} sample{'' if n == 1 else 's'}"
 
@@ -55,11 +64,11 @@ def uptime_sample(state: str) -> SafeString:
 def uptime(found: Uptime | None) -> SafeString:
     """`99.31 % of 96`: the share, cut, and the number of probes; or `no data`."""
     if found is None:
-        return mark_safe('<span class="sub">no data</span>')
+        return _NO_DATA
     periods = "period" if found.cells == 1 else "periods"
-    return mark_safe(
-        f'<span class="nowrap" title="of {found.cells:,} measured {periods} of 15 minutes">'
-        f'{found.text} <span class="sub">of {found.probes:,}</span></span>'
+    return _measured(
+        f'{found.text} <span class="sub">of {found.probes:,}</span>',
+        f"of {found.cells:,} measured {periods} of 15 minutes",
     )
 
 
@@ -67,21 +76,18 @@ def uptime(found: Uptime | None) -> SafeString:
 def milliseconds(found: Spread | None) -> SafeString:
     """The median of a spread of milliseconds with p95 and sample size in its title."""
     if found is None:
-        return mark_safe('<span class="sub">no data</span>')
-    return mark_safe(
-        f'<span class="nowrap" title="p50; p95 {seconds(found.edge)}; {_samples(found.n)}">'
-        f"{seconds(found.p50)}</span>"
-    )
+        return _NO_DATA
+    return _measured(seconds(found.p50), f"p50; p95 {seconds(found.edge)}; {_samples(found.n)}")
 
 
 @register.simple_tag
 def speed(found: Spread | None) -> SafeString:
     """The median of a spread of tokens per 10 s, per second."""
     if found is None:
-        return mark_safe('<span class="sub">no data</span>')
-    return mark_safe(
-        f'<span class="nowrap" title="p50; 19 of 20 answers faster than {tenths(found.edge)}; '
-        f'{_samples(found.n)}">{tenths(found.p50)} <span class="sub">tok/s</span></span>'
+        return _NO_DATA
+    return _measured(
+        f'{tenths(found.p50)} <span class="sub">tok/s</span>',
+        f"p50; 19 of 20 answers faster than {tenths(found.edge)}; {_samples(found.n)}",
     )
 
 
