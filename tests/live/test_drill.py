@@ -92,7 +92,7 @@ class Site:
                 "SELECT tablename FROM pg_tables WHERE tablename LIKE 'ledger\\_%' ORDER BY 1"
             ).fetchall()
             return {
-                table: connection.execute(DERIVED.format(table=table)).fetchone()  # type: ignore[arg-type]
+                table: connection.execute(DERIVED.format(table=table)).fetchone()
                 for (table,) in tables
                 if table
                 not in ("ledger_projection", "ledger_reconciliation")  # these know the time

@@ -15,6 +15,9 @@ LOCK_TIMEOUT = "5s"
 
 class Command(Migrate):
     def handle(self, *args: Any, **options: Any) -> None:
-        with connections[options["database"]].cursor() as cursor:
+        connection = connections[options["database"]]
+        with connection.cursor() as cursor:
             cursor.execute("SELECT set_config('lock_timeout', %s, false)", [LOCK_TIMEOUT])
         super().handle(*args, **options)
+        with connection.cursor() as cursor:
+            cursor.execute("RESET lock_timeout")
