@@ -91,9 +91,9 @@ def read_edit(raw: bytes, content_type: str, terms: Terms) -> PictureAsk:
     settings["stream"] = None if settings["stream"] in (None, "", "false") else "true"
     document = {**settings, "n": None if count is None else int(count)}
     wanted = _picture_changes(document, terms)
-    model_only = form.replaced({k: v for k, v in wanted.items() if k == "model"})
+    signed = form.sha256({k: v for k, v in wanted.items() if k == "model"})
     body = form.replaced(wanted)
-    return _picture_ask(EDITS_PATH, content_type, body, model_only, document, terms)
+    return _picture_ask(EDITS_PATH, content_type, body, signed, document, terms)
 
 
 def read_transcription(raw: bytes, content_type: str, terms: Terms) -> Ask:
@@ -118,7 +118,8 @@ def _pictures_by_json(path: str, raw: bytes, terms: Terms) -> PictureAsk:
     model_only = raw
     if "model" in wanted:
         model_only = orjson.dumps({**document, "model": wanted["model"]})
-    return _picture_ask(path, "application/json", body, model_only, document, terms)
+    signed = _sha256(model_only)
+    return _picture_ask(path, "application/json", body, signed, document, terms)
 
 
 def _picture_changes(document: dict[str, Any], terms: Terms) -> dict[str, str]:
@@ -151,12 +152,12 @@ def _picture_ask(
     document: dict[str, Any],
     terms: Terms,
 ) -> PictureAsk:
-    """Signed is the request as it came but for the model's name: how pictures travel is no part of
-    what was asked, and the reference broker sees it so too."""
+    """`signed` is the hash of the request as it came but for the model's name: how pictures travel
+    is no part of what was asked, and the reference broker sees it so too."""
     count = document.get("n") or 1
     estimate = fees.image_fee(terms.tariff.output_price, count)
     by_url = document.get("response_format") == "url"
-    return PictureAsk(path, content_type, body, _sha256(signed), estimate, count, by_url)
+    return PictureAsk(path, content_type, body, signed, estimate, count, by_url)
 
 
 def _sha256(data: bytes) -> bytes:

@@ -27,6 +27,10 @@ class Book:
         """Fees of delivered answers that the chain has not settled."""
         return self._owed.get(user, 0)
 
+    def debtors(self) -> dict[str, int]:
+        """What each user owes who owes anything."""
+        return dict(self._owed)
+
     def committed(self, user: str) -> int:
         """Debt and reservations together: what must not be spent twice."""
         return self.owed(user) + self._reserved.get(user, 0)

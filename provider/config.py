@@ -1,7 +1,7 @@
 """The operator's file: one YAML document, checked whole before anything starts.
 
 Prices and stakes are neuron, times are seconds. Secrets may stand in the file, in another file
-(`…_file`) or in the environment (`…_env`).
+(`…_file`) or in the environment (`…_env`). docs/broker.md lists every setting.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from protocol.digests import address_of_key
 from protocol.fees import DurationRule
-from provider.errors import ConfigError
-from provider.section import Section
+from provider.lines import read
+from provider.operating import AdminChoice, LogChoice, admin_choice, log_choice
+from provider.section import SecretPlace, Section
 
 MAX_INFO_BYTES = 4096
 CHAT, IMAGES, EDITING, SPEECH = "chatbot", "text-to-image", "image-editing", "speech-to-text"
@@ -114,13 +113,24 @@ class Settlement:
     """When collected fees go on chain; amounts in neuron.
 
     The timer leaves a user's debts below `minimum` alone; `low_balance` is the margin that triggers
-    a settlement early.
+    a settlement early. Gas prices (neuron per gas, 0: any) above `max_gas_price` are waited out, or
+    above `urgent_gas_price` while money is at risk. What happened counts as final after
+    `confirmations` blocks. `watch_seconds` is how often debtors' balances are looked at.
     """
 
     interval_seconds: float
     minimum: int
     low_balance: int
     at_shutdown: bool
+    max_gas_price: int = 0
+    urgent_gas_price: int = 0
+    confirmations: int = 5
+    watch_seconds: float = 60
+
+    def gas_limit(self, *, urgent: bool) -> int | None:
+        """The highest gas price to pay, None for any."""
+        cap = max(self.max_gas_price, self.urgent_gas_price) if urgent else self.max_gas_price
+        return cap if self.max_gas_price else None
 
 
 @dataclass(frozen=True)
@@ -156,6 +166,10 @@ class Config:
     settlement: Settlement
     jobs: Jobs
     adapters: Adapters | None
+    admin: AdminChoice | None
+    log: LogChoice
+    share_unsettled: bool
+    secrets: tuple[SecretPlace, ...]
     wallet_key: bytes
     host: str
     port: int
@@ -168,16 +182,9 @@ class Config:
 
 
 def load(path: Path) -> Config:
-    """Read and check a configuration file. Raises ConfigError with one line that says what to
-    fix."""
-    try:
-        document = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        detail = " ".join(str(error).split())
-        raise ConfigError(f"{path}: is not valid YAML ({detail})") from error
-    return parse(document, path.parent)
+    """Read and check a configuration file. Raises ConfigError with one line that says where and
+    what to fix."""
+    return read(path, parse)
 
 
 def parse(document: object, folder: Path) -> Config:
@@ -196,10 +203,14 @@ def parse(document: object, folder: Path) -> Config:
         settlement=_settlement(root.section("settlement")),
         jobs=_jobs(root.section("jobs")),
         adapters=_adapters(root.section("adapters")) if root.has("adapters") else None,
+        admin=admin_choice(root.section("admin")) if root.has("admin") else None,
+        log=log_choice(root.section("log")),
+        share_unsettled=root.flag("share_unsettled", False),
+        secrets=tuple(root.notes.secrets),
         wallet_key=wallet_key,
         host=listen.text("host", "127.0.0.1"),
         port=listen.integer("port", 0),
-        state=folder / root.text("state"),
+        state=folder / root.text("state", None, "path"),
     )
     listen.done()
     root.done()
@@ -212,9 +223,9 @@ def _service(section: Section) -> Service:
         model=section.text("model"),
         url=section.url("url") if section.has("url") else None,
         verifiability=section.text("verifiability", "TeeML"),
-        input_price=section.integer("input_price"),
-        output_price=section.integer("output_price"),
-        stake=section.integer("stake", 100 * 10**18),
+        input_price=section.neuron("input_price"),
+        output_price=section.neuron("output_price"),
+        stake=section.neuron("stake", 100 * 10**18),
         additional_info=_additional_info(section),
         speech_rule=_speech_rule(section),
         takes_pictures=section.flag("takes_pictures", False),
@@ -235,7 +246,7 @@ def _check_prices(section: Section, service: Service) -> None:
 
 
 def _speech_rule(section: Section) -> DurationRule:
-    rule = section.text("speech_rule", "sdk")
+    rule = section.text("speech_rule", "sdk", "sdk or broker")
     if rule == "broker":
         return "broker"
     if rule == "sdk":
@@ -246,6 +257,7 @@ def _speech_rule(section: Section) -> DurationRule:
 def _additional_info(section: Section) -> str:
     """The JSON of provider-protocol.md 3.4, always the same bytes for the same file: a change
     would withdraw the owner's acknowledgement (contracts.md 6.6)."""
+    section.note("additional_info", "mapping", "{}")
     extra = section.take("additional_info", {})
     if not isinstance(extra, Mapping):
         raise section.fail("additional_info", "expected a mapping")
@@ -302,7 +314,7 @@ def tee_choice(section: Section) -> TeeChoice:
 
 
 def _machine(section: Section) -> MachineChoice:
-    seed_file = section.text("seed_file", "")
+    seed_file = section.text("seed_file", "", "path")
     machine = MachineChoice(
         seed_file=section.folder / seed_file if seed_file else None,
         model_key=section.private_key("model_key"),
@@ -330,10 +342,16 @@ def _limits(section: Section) -> Limits:
 def _settlement(section: Section) -> Settlement:
     settlement = Settlement(
         interval_seconds=section.seconds("interval_seconds", 600),
-        minimum=section.integer("minimum", 0),
-        low_balance=section.integer("low_balance", 10**17),
+        minimum=section.neuron("minimum", 0),
+        low_balance=section.neuron("low_balance", 10**17),
         at_shutdown=section.flag("at_shutdown", False),
+        max_gas_price=section.neuron("max_gas_price", 0),
+        urgent_gas_price=section.neuron("urgent_gas_price", 0),
+        confirmations=section.integer("confirmations", 5),
+        watch_seconds=section.seconds("watch_seconds", 60),
     )
+    if settlement.urgent_gas_price and not settlement.max_gas_price:
+        raise section.fail("urgent_gas_price", "needs max_gas_price, above which it is for")
     section.done()
     return settlement
 

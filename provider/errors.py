@@ -4,7 +4,14 @@ from __future__ import annotations
 
 
 class ConfigError(Exception):
-    """The operator's file cannot be used; the text names the key and the fix in one line."""
+    """The operator's file cannot be used; the text names the key and the fix in one line.
+
+    `key` is that setting's path in the file, "" where the trouble is not about one.
+    """
+
+    def __init__(self, text: str, key: str = "") -> None:
+        super().__init__(text)
+        self.key = key
 
 
 class ChainError(Exception):
@@ -17,6 +24,15 @@ class Reverted(ChainError):
     def __init__(self, text: str, name: str = "") -> None:
         super().__init__(text)
         self.name = name
+
+
+class TooDear(ChainError):
+    """Gas costs `price` neuron now, more than the operator wants to pay."""
+
+    def __init__(self, price: int, limit: int) -> None:
+        super().__init__(f"gas costs {price} neuron, more than the limit of {limit}")
+        self.price = price
+        self.limit = limit
 
 
 class Refused(Exception):

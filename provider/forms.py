@@ -7,6 +7,7 @@ are not plain, fields given twice. Pure: bytes in, views out; nothing is copied 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -66,7 +67,19 @@ class Form:
     def replaced(self, values: Mapping[str, str]) -> bytes:
         """The same bytes with fields set to `values` (no copy without any); a field that is missing
         comes first."""
-        pieces: list[bytes] = []
+        return b"".join(self.pieces(values)) if values else self.body
+
+    def sha256(self, values: Mapping[str, str]) -> bytes:
+        """The hash of `replaced`, without making it."""
+        digest = hashlib.sha256()
+        for piece in self.pieces(values):
+            digest.update(piece)
+        return digest.digest()
+
+    def pieces(self, values: Mapping[str, str]) -> list[bytes | memoryview]:
+        """What `replaced` consists of, in order."""
+        whole = memoryview(self.body)
+        pieces: list[bytes | memoryview] = []
         present = {part.name for part in self.parts}
         for name, value in values.items():
             if name not in present:
@@ -75,9 +88,9 @@ class Form:
         done = 0
         for part in self.parts:
             if part.filename is None and part.name in values:
-                pieces += [self.body[done : part.start], values[part.name].encode()]
+                pieces += [whole[done : part.start], values[part.name].encode()]
                 done = part.end
-        return b"".join([*pieces, self.body[done:]])
+        return [*pieces, whole[done:]]
 
 
 def is_form(content_type: str) -> bool:

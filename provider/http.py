@@ -57,21 +57,19 @@ class Request:
         declared = self.headers.get("content-length", "0")
         if not (declared.isascii() and declared.isdigit()) or int(declared[:12]) > limit:
             raise Refused(413, too_large)
-        parts: list[bytes] = []
-        size = 0
+        body = bytearray()  # grows in place; a list of pieces would leave holes in the heap
         while True:
             async with asyncio.timeout(SILENT_SECONDS):
                 message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientGone
             part = message.get("body", b"")
-            size += len(part)
-            if size > limit:
+            if len(body) + len(part) > limit:
                 raise Refused(413, too_large)
             take(len(part))
-            parts.append(part)
+            body += part
             if not message.get("more_body", False):
-                return b"".join(parts)
+                return bytes(body)
 
     async def pieces(self, limit: int, too_large: str, seconds: float) -> AsyncIterator[bytes]:
         """The body as it comes, never all of it in memory.

@@ -18,7 +18,7 @@ from eth_utils.crypto import keccak
 from protocol import abi
 from protocol.abi import AbiError
 from protocol.digests import address_of_key, sign
-from provider.errors import ChainError, Reverted
+from provider.errors import ChainError, Reverted, TooDear
 
 CALL_SECONDS = 10
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
@@ -105,11 +105,18 @@ class Node:
         value: int = 0,
         nonce: int | None = None,
         min_gas_price: int = 0,
+        max_gas_price: int | None = None,
     ) -> Transaction:
-        """A signed call of the contract, not yet sent. Raises Reverted if it would fail."""
+        """A signed call of the contract, not yet sent. Raises Reverted if it would fail, TooDear
+        if gas costs more than `max_gas_price`."""
         data = abi.encode_call(self.kind, function, *args)
         return await self.sign_transaction(
-            self.contract, data, value=value, nonce=nonce, min_gas_price=min_gas_price
+            self.contract,
+            data,
+            value=value,
+            nonce=nonce,
+            min_gas_price=min_gas_price,
+            max_gas_price=max_gas_price,
         )
 
     async def sign_transaction(
@@ -120,16 +127,17 @@ class Node:
         value: int = 0,
         nonce: int | None = None,
         min_gas_price: int = 0,
+        max_gas_price: int | None = None,
     ) -> Transaction:
         """A signed transaction with 0x-hex `data`, not yet sent. Raises Reverted if it would
-        fail."""
+        fail, TooDear if gas costs more than `max_gas_price`."""
         call = {"from": self.provider, "to": to, "data": data, "value": hex(value)}
         # A quarter more than estimated: inclusion happens in a later block. On what is mined, since
         # some nodes else estimate a replacement as if what it replaces had gone before it.
         gas = await self.number("eth_estimateGas", call, "latest") * 5 // 4
-        gas_price = max(await self.number("eth_gasPrice") * 5 // 4, min_gas_price)
+        gas_price = await self._gas_price(min_gas_price, max_gas_price)
         if nonce is None:
-            nonce = await self.number("eth_getTransactionCount", self.provider, "pending")
+            nonce = await self.next_nonce()
         chain_id = await self.number("eth_chainId")
         fields = [nonce, gas_price, gas, bytes.fromhex(to[2:]), value, bytes.fromhex(data[2:])]
         signature = sign(keccak(rlp.encode([*fields, chain_id, 0, 0])), self._key)
@@ -138,14 +146,33 @@ class Node:
         raw = rlp.encode([*fields, signature[64] - 27 + 35 + 2 * chain_id, r, s])
         return Transaction("0x" + keccak(raw).hex(), "0x" + raw.hex(), nonce, gas_price)
 
+    async def _gas_price(self, least: int, most: int | None) -> int:
+        """A quarter above the present price, so that a rise does not strand the transaction, but
+        within the bounds."""
+        price = await self.number("eth_gasPrice")
+        if most is None:
+            return max(price * 5 // 4, least)
+        if max(price, least) > most:
+            raise TooDear(max(price, least), most)
+        return min(max(price * 5 // 4, least), most)
+
+    async def next_nonce(self) -> int:
+        """The wallet's next nonce, as far as the node knows what is under way."""
+        return await self.number("eth_getTransactionCount", self.provider, "pending")
+
     async def send(self, transaction: Transaction) -> None:
         """Hand the transaction to the node; sending it twice is harmless. Raises ChainError."""
         await self.rpc("eth_sendRawTransaction", transaction.raw)
 
     async def receipt(self, tx_hash: str) -> dict[str, Any] | None:
-        """The receipt, or None while there is none."""
+        """The receipt, or None while no block holds the transaction."""
         found = await self.rpc("eth_getTransactionReceipt", tx_hash)
-        return found if isinstance(found, dict) else None
+        return found if isinstance(found, dict) and found.get("blockHash") else None
+
+    async def block_hash(self, number: int) -> str | None:
+        """The hash of the block at that height, None above the head."""
+        found = await self.rpc("eth_getBlockByNumber", hex(number), False)
+        return str(found["hash"]) if isinstance(found, dict) and "hash" in found else None
 
     async def wait(self, tx_hash: str, seconds: float) -> dict[str, Any] | None:
         """The receipt, or None if there is none after `seconds`."""

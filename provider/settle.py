@@ -18,24 +18,18 @@ from collections.abc import Sequence
 from eth_utils.crypto import keccak
 
 from protocol.digests import Settlement, recover, settlement_digest
+from provider.aftermath import Aftermath
 from provider.book import Book
-from provider.chain import (
-    INVALID_NONCE,
-    PARTIAL,
-    SUCCESS,
-    Chain,
-    Outcome,
-    SignedItem,
-)
+from provider.chain import PARTIAL, SUCCESS, Chain, Outcome, SignedItem
 from provider.config import Settlement as SettlementOptions
-from provider.errors import ChainError
-from provider.store import Charge, OpenBatch, OpenItem, Store
+from provider.errors import ChainError, TooDear
+from provider.metrics import Metrics
+from provider.store import Charge, OpenItem, Store
 from provider.tee import Tee
 
 MAX_ITEMS = 50
-RECEIPT_SECONDS = 20
-REPLACE_SECONDS = 90
 RETRY_SECONDS = 5
+CONFIRM_SECONDS = 15
 KICK_SECONDS = 30
 MAX_NONCE = 2**256 - 2  # one below the value that would block a pair for ever
 
@@ -43,7 +37,10 @@ log = logging.getLogger("provider.settle")
 
 
 class Settler:
-    """Turns the store's charges into settlements through one wallet."""
+    """Turns the store's charges into settlements through one wallet.
+
+    `waiting` says why something was not sent in the last round, "" if nothing waits.
+    """
 
     def __init__(
         self,
@@ -54,17 +51,20 @@ class Settler:
         options: SettlementOptions,
         *,
         chain_id: int,
+        metrics: Metrics | None = None,
     ) -> None:
         self._store = store
         self._chain = chain
         self._tee = tee
-        self._book = book
         self._chain_id = chain_id
-        self._interval = options.interval_seconds
-        self._minimum = options.minimum
+        self._options = options
+        self._metrics = metrics or Metrics()
+        self._after = Aftermath(store, chain, book, options, self._metrics)
         self._wake = asyncio.Event()
+        self._urgent = False
         self._kicked = float("-inf")
         self._lock = asyncio.Lock()
+        self.waiting = ""
 
     def kick(self) -> None:
         """Settle soon, a user's balance is running low; but not so often that somebody with next
@@ -72,129 +72,68 @@ class Settler:
         now = time.monotonic()
         if now - self._kicked >= KICK_SECONDS:
             self._kicked = now
+            self._urgent = True
             self._wake.set()
+
+    def settle_soon(self) -> None:
+        """Settle everything now, because the operator says so."""
+        self._wake.set()
 
     async def run(self) -> None:
         """Settle for ever: by the timer, when kicked, and sooner while something is pending."""
-        pause = 0.0 if await asyncio.to_thread(self._pending) else self._interval
+        interval = self._options.interval_seconds
+        pending = await asyncio.to_thread(self._pending)
+        due = time.monotonic() + (0.0 if pending else interval)
+        look = due
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), pause)
-            everything = self._wake.is_set()
+                await asyncio.wait_for(self._wake.wait(), max(0, look - time.monotonic()))
+            everything, urgent = self._wake.is_set(), self._urgent
             self._wake.clear()
-            pause = self._interval
+            self._urgent = False
             try:
-                await self.settle(everything=everything)
-                if await asyncio.to_thread(self._store.open_batches):
-                    pause = min(RETRY_SECONDS, self._interval)
+                if everything or time.monotonic() >= due:
+                    await self.settle(everything=everything, urgent=urgent)
+                    due = time.monotonic() + interval
+                else:
+                    await self.follow()
+                look = min(due, time.monotonic() + await asyncio.to_thread(self._next_look))
             except (ChainError, sqlite3.Error) as error:
                 log.warning("settlement postponed: %s", error)
-                pause = min(RETRY_SECONDS, self._interval)
+                due = look = time.monotonic() + min(RETRY_SECONDS, interval)
             except Exception:
                 # A node that talks nonsense must not end settlement for good; every step can be
                 # done again.
                 log.exception("settlement postponed")
-                pause = min(RETRY_SECONDS, self._interval)
+                due = look = time.monotonic() + min(RETRY_SECONDS, interval)
 
     def _pending(self) -> bool:
-        return bool(self._store.open_items() or self._store.open_batches())
+        return bool(
+            self._store.open_items() or self._store.open_batches() or self._store.mined_batches()
+        )
 
-    async def settle(self, *, everything: bool = False) -> None:
+    def _next_look(self) -> float:
+        """Seconds until something that was sent should be looked at again."""
+        if self._store.open_batches():
+            return RETRY_SECONDS
+        return CONFIRM_SECONDS if self._store.mined_batches() else float("inf")
+
+    async def settle(self, *, everything: bool = False, urgent: bool = False) -> None:
         """One round: learn what became of earlier items, then send everything that can be paid.
 
-        Debts below the configured minimum wait, unless `everything` is asked for. Raises
-        ChainError when the node fails; whatever was under way is taken up by the next round.
+        Debts below the configured minimum wait, unless `everything` is asked for; `urgent` pays
+        the higher gas price. Raises ChainError when the node fails; whatever was under way is
+        taken up by the next round.
         """
         async with self._lock:
-            for batch in await asyncio.to_thread(self._store.open_batches):
-                await self._follow(batch)
-            await self._resolve_consumed()
-            await self._collect(0 if everything else self._minimum)
-            await self._send_open()
+            await self._after.follow(urgent=urgent)
+            await self._collect(0 if everything else self._options.minimum)
+            await self._send_open(urgent=urgent)
 
-    # ---- earlier rounds --------------------------------------------------------------------
-
-    async def _follow(self, batch: OpenBatch) -> None:
-        """Find the receipt of a batch, or send it again, or give its transactions up."""
-        if await self._apply_receipt(batch):
-            return
-        last = batch.attempts[-1]
-        mined = await self._chain.number("eth_getTransactionCount", self._chain.provider, "latest")
-        if mined > last.nonce:
-            # Something took our transaction's nonce. Between the two reads it may have been ours.
-            if not await self._apply_receipt(batch):
-                log.warning("batch %d: replaced by a transaction we do not know", batch.id)
-                await asyncio.to_thread(self._store.close_batch, batch.id)
-            return
-        if time.time() - batch.at > REPLACE_SECONDS * len(batch.attempts):
-            last = await self._chain.sign_call(
-                "settleFeesWithTEE",
-                [item.signed.as_tuple() for item in batch.items],
-                nonce=last.nonce,
-                min_gas_price=last.gas_price * 9 // 8 + 1,
-            )
-            await asyncio.to_thread(self._store.add_attempt, batch.id, last)
-            batch = OpenBatch(batch.id, batch.at, batch.items, (*batch.attempts, last))
-        await self._transmit(batch)
-
-    async def _apply_receipt(self, batch: OpenBatch) -> bool:
-        """True if one of the batch's transactions is mined; its outcomes are then on disk."""
-        for attempt in batch.attempts:
-            receipt = await self._chain.receipt(attempt.hash)
-            if receipt is not None:
-                await self._apply(batch, self._chain.outcomes(receipt))
-                return True
-        return False
-
-    async def _apply(self, batch: OpenBatch, outcomes: Sequence[Outcome] | None) -> None:
-        if outcomes is None or len(outcomes) != len(batch.items):
-            log.warning("batch %d: the transaction reverted", batch.id)
-            outcomes = []
-        for item, outcome in zip(batch.items, outcomes, strict=False):
-            if outcome.status in (SUCCESS, PARTIAL):
-                await self._judge(item, outcome)
-            else:
-                log.warning(
-                    "%s: settlement refused with status %d", item.signed.item.user, outcome.status
-                )
-        await asyncio.to_thread(self._store.close_batch, batch.id)
-
-    async def _judge(self, item: OpenItem, outcome: Outcome) -> None:
-        """Write down what the chain decided, once."""
-        settlement = item.signed.item
-        unsettled = min(outcome.unsettled, settlement.total_fee)
-        if await asyncio.to_thread(self._store.judge, item, outcome.status, unsettled):
-            self._book.settled(settlement.user, settlement.total_fee - unsettled)
-            log.info(
-                "settled %d neuron of %s, %d left",
-                settlement.total_fee - unsettled,
-                settlement.user,
-                unsettled,
-            )
-
-    async def _resolve_consumed(self) -> None:
-        """Judge items whose nonce the chain has consumed without our having seen a receipt."""
-        for item in await asyncio.to_thread(self._store.open_items):
-            settlement = item.signed.item
-            if item.batch is not None:
-                continue
-            account = await self._chain.account(settlement.user)
-            if account is None or account.nonce < settlement.nonce:
-                continue
-            outcome = await self._chain.find_outcome(settlement, item.since_block)
-            if outcome is None:
-                # Nothing can ever be paid under this nonce again. To ask anew for what may have
-                # been paid would be a double charge, so the user gets the benefit of the doubt.
-                log.error(
-                    "%s: nonce %d was used by an unknown transaction, %d neuron written off",
-                    settlement.user,
-                    settlement.nonce,
-                    settlement.total_fee,
-                )
-                outcome = Outcome(INVALID_NONCE, 0)
-            await self._judge(item, outcome)
-
-    # ---- this round ------------------------------------------------------------------------
+    async def follow(self) -> None:
+        """Between rounds: only learn what became of what was sent. Raises ChainError."""
+        async with self._lock:
+            await self._after.follow()
 
     async def _collect(self, minimum: int) -> None:
         """Sign one item per user who owes at least `minimum` in charges that no item holds yet."""
@@ -231,8 +170,9 @@ class Settler:
         )
         return SignedItem(item, self._tee.sign(self._digest(item)))
 
-    async def _send_open(self) -> None:
+    async def _send_open(self, *, urgent: bool) -> None:
         """Send the open items that would be paid, fifty at a time."""
+        self.waiting = ""
         waiting = [
             item for item in await asyncio.to_thread(self._store.open_items) if item.batch is None
         ]
@@ -241,11 +181,31 @@ class Settler:
             items = await self._payable(chunk)
             if not items:
                 continue
-            transaction = await self._chain.sign_call(
-                "settleFeesWithTEE", [item.signed.as_tuple() for item in items]
-            )
+            try:
+                transaction = await self._chain.sign_call(
+                    "settleFeesWithTEE",
+                    [item.signed.as_tuple() for item in items],
+                    nonce=await self._next_nonce(),
+                    max_gas_price=self._options.gas_limit(urgent=urgent),
+                )
+            except TooDear as error:
+                self._wait_for_gas(waiting[start:], error)
+                return
             batch = await asyncio.to_thread(self._store.add_batch, items, transaction)
-            await self._transmit(batch)
+            await self._after.transmit(batch)
+
+    async def _next_nonce(self) -> int:
+        """The node's word, but never a nonce that a batch under way may still need: some nodes
+        do not count what waits."""
+        batches = await asyncio.to_thread(self._store.open_batches)
+        ours = [attempt.nonce for batch in batches for attempt in batch.attempts]
+        return max(await self._chain.next_nonce(), max(ours, default=-1) + 1)
+
+    def _wait_for_gas(self, items: Sequence[OpenItem], error: TooDear) -> None:
+        total = sum(item.signed.item.total_fee for item in items)
+        self.waiting = f"{total} neuron of {len(items)} users wait: {error}"
+        self._metrics.settlements.labels("waiting for gas").inc()
+        log.warning("%s", self.waiting)
 
     async def _current(self, item: OpenItem) -> OpenItem:
         """The item, signed by the signer we have now: the operator may have changed it."""
@@ -273,15 +233,3 @@ class Settler:
                     outcome.status,
                 )
         return payable
-
-    async def _transmit(self, batch: OpenBatch) -> None:
-        """Send the newest transaction of a batch and wait a while for its receipt."""
-        patience = float(RECEIPT_SECONDS)
-        try:
-            await self._chain.send(batch.attempts[-1])
-        except ChainError as error:
-            # "Already known" is good news; for anything else the next round is the better wait.
-            log.info("batch %d: %s", batch.id, error)
-            patience = 0
-        if await self._chain.wait(batch.attempts[-1].hash, patience) is not None:
-            await self._apply_receipt(batch)

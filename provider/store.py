@@ -2,7 +2,7 @@
 
 One SQLite file, WAL with synchronous=FULL: a call that returned is on disk. Amounts are decimal
 text, because neuron outgrow SQLite's integers. Methods block for about one disk flush; call them
-through a thread.
+through a thread. provider/schema.py has the tables.
 
 A charge is one answer a user owes for. An item is a signed request to the contract for a set of
 charges, and lives until the chain has judged it: an item never changes its nonce, so however often
@@ -23,29 +23,9 @@ from typing import Any
 
 from protocol.digests import Settlement
 from provider.chain import SignedItem
+from provider.errors import ConfigError
 from provider.node import Transaction
-
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS charge (
-  id INTEGER PRIMARY KEY, user TEXT NOT NULL, fee TEXT NOT NULL, request_hash BLOB NOT NULL,
-  at REAL NOT NULL, chat_id TEXT, item INTEGER REFERENCES item(id));
-CREATE INDEX IF NOT EXISTS charge_unassigned ON charge(user) WHERE item IS NULL;
-CREATE TABLE IF NOT EXISTS item (
-  id INTEGER PRIMARY KEY, user TEXT NOT NULL, provider TEXT NOT NULL, total_fee TEXT NOT NULL,
-  requests_hash BLOB NOT NULL, nonce TEXT NOT NULL, signature BLOB NOT NULL,
-  since_block INTEGER NOT NULL, status INTEGER, settled TEXT, batch INTEGER REFERENCES batch(id));
-CREATE INDEX IF NOT EXISTS item_open ON item(id) WHERE settled IS NULL;
-CREATE INDEX IF NOT EXISTS item_user ON item(user);
-CREATE TABLE IF NOT EXISTS batch (id INTEGER PRIMARY KEY, at REAL NOT NULL, closed REAL);
-CREATE TABLE IF NOT EXISTS attempt (
-  batch INTEGER NOT NULL REFERENCES batch(id), tx_hash TEXT PRIMARY KEY, raw TEXT NOT NULL,
-  nonce INTEGER NOT NULL, gas_price TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS signature (
-  chat_id TEXT PRIMARY KEY, text TEXT NOT NULL, signature TEXT NOT NULL, at REAL NOT NULL);
-CREATE INDEX IF NOT EXISTS signature_at ON signature(at);
-CREATE TABLE IF NOT EXISTS identity (id INTEGER PRIMARY KEY CHECK (id = 1), said TEXT NOT NULL);
-PRAGMA user_version = 1;
-"""
+from provider.schema import migrate
 
 
 @dataclass(frozen=True)
@@ -87,8 +67,30 @@ class OpenBatch:
     attempts: tuple[Transaction, ...]
 
 
+@dataclass(frozen=True)
+class Mined:
+    """Where the chain holds a batch, and what that cost: `gas_fee` in neuron."""
+
+    tx_hash: str
+    block_number: int
+    block_hash: str
+    gas_fee: int
+
+
+@dataclass(frozen=True)
+class MinedBatch:
+    """A batch whose outcomes are on disk and may still be taken back."""
+
+    batch: OpenBatch
+    block_number: int
+    block_hash: str
+
+
 class Store:
-    """The broker's durable state in the folder `path`; one process at a time."""
+    """The broker's durable state in the folder `path`; one process at a time.
+
+    Raises ConfigError for the store of a newer broker, sqlite3.Error or OSError for a broken one.
+    """
 
     def __init__(self, path: Path) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)  # it says who asked, and how much
@@ -100,7 +102,11 @@ class Store:
         self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
-        self._db.executescript(SCHEMA)
+        try:
+            migrate(self._db)
+        except ConfigError:
+            self._db.close()
+            raise
 
     def close(self) -> None:
         """Idempotent."""
@@ -135,6 +141,18 @@ class Store:
             db.execute("INSERT OR IGNORE INTO identity VALUES (1, ?)", (identity,))
         return bool(self.rows("SELECT said FROM identity")[0][0] == identity)
 
+    # ---- the operator's switches -----------------------------------------------------------
+
+    def note(self, name: str) -> str:
+        """What was written down under `name`, "" if nothing."""
+        rows = self.rows("SELECT value FROM note WHERE name = ?", name)
+        return str(rows[0][0]) if rows else ""
+
+    def set_note(self, name: str, value: str) -> None:
+        """Write something down that survives a restart."""
+        with self.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO note VALUES (?, ?)", (name, value))
+
     # ---- answers ---------------------------------------------------------------------------
 
     def record(self, charge: Charge, receipt: Receipt | None) -> None:
@@ -165,10 +183,16 @@ class Store:
     # ---- settlement ------------------------------------------------------------------------
 
     def free_charges(self) -> dict[str, list[tuple[int, Charge]]]:
-        """Charges that no item holds yet, by user, oldest first."""
+        """Charges that may be signed away, by user, oldest first.
+
+        What remained of an item waits until the item's block is final: if the block is taken back,
+        the whole item is owed again.
+        """
         found: dict[str, list[tuple[int, Charge]]] = defaultdict(list)
         for id_, user, fee, request_hash in self.rows(
-            "SELECT id, user, fee, request_hash FROM charge WHERE item IS NULL ORDER BY id"
+            "SELECT id, user, fee, request_hash FROM charge WHERE item IS NULL AND NOT EXISTS ("
+            " SELECT 1 FROM item JOIN batch ON batch.id = item.batch"
+            " WHERE item.id = charge.source AND batch.confirmed IS NULL) ORDER BY id"
         ):
             charge = Charge(user, int(fee), bytes(request_hash))
             found[charge.user].append((int(id_), charge))
@@ -232,31 +256,76 @@ class Store:
 
     def open_batches(self) -> list[OpenBatch]:
         """Batches without a known end, oldest first; items in calldata order."""
-        batches = []
-        for id_, at in self.rows("SELECT id, at FROM batch WHERE closed IS NULL ORDER BY id"):
-            items = self.rows(f"SELECT {_ITEM} FROM item WHERE batch = ? ORDER BY id", id_)
-            attempts = self.rows(
-                "SELECT tx_hash, raw, nonce, gas_price FROM attempt WHERE batch = ? ORDER BY rowid",
-                id_,
-            )
-            batches.append(
-                OpenBatch(
-                    int(id_),
-                    float(at),
-                    tuple(_item(row) for row in items),
-                    tuple(
-                        Transaction(h, raw, int(nonce), int(price))
-                        for h, raw, nonce, price in attempts
-                    ),
-                )
-            )
-        return batches
+        rows = self.rows("SELECT id, at FROM batch WHERE closed IS NULL ORDER BY id")
+        return [self._batch(int(id_), float(at)) for id_, at in rows]
 
-    def close_batch(self, batch: int) -> None:
-        """The batch's transactions can change nothing any more; unjudged items are free again."""
+    def mined_batches(self) -> list[MinedBatch]:
+        """Batches in blocks that are not final yet, oldest first."""
+        rows = self.rows(
+            "SELECT id, at, block_number, block_hash FROM batch"
+            " WHERE closed IS NOT NULL AND confirmed IS NULL ORDER BY id"
+        )
+        return [
+            MinedBatch(self._batch(int(id_), float(at)), int(number), str(hash_))
+            for id_, at, number, hash_ in rows
+        ]
+
+    def _batch(self, id_: int, at: float) -> OpenBatch:
+        items = self.rows(f"SELECT {_ITEM} FROM item WHERE batch = ? ORDER BY id", id_)
+        attempts = self.rows(
+            "SELECT tx_hash, raw, nonce, gas_price FROM attempt WHERE batch = ? ORDER BY rowid",
+            id_,
+        )
+        return OpenBatch(
+            id_,
+            at,
+            tuple(_item(row) for row in items),
+            tuple(Transaction(h, raw, int(nonce), int(price)) for h, raw, nonce, price in attempts),
+        )
+
+    def close_batch(self, batch: int, mined: Mined | None = None, *, final: bool = True) -> None:
+        """The batch's transactions can change nothing more, unless the block that holds them is
+        taken back (not `final`). Unjudged items are free again."""
+        now = time.time()
+        told = (
+            (mined.tx_hash, mined.block_number, mined.block_hash, str(mined.gas_fee))
+            if mined
+            else (None, None, None, None)
+        )
         with self.transaction() as db:
-            db.execute("UPDATE batch SET closed = ? WHERE id = ?", (time.time(), batch))
+            db.execute(
+                "UPDATE batch SET closed = ?, confirmed = ?, tx_hash = ?, block_number = ?,"
+                " block_hash = ?, gas_fee = ? WHERE id = ?",
+                (now, now if final else None, *told, batch),
+            )
             db.execute("UPDATE item SET batch = NULL WHERE batch = ? AND settled IS NULL", (batch,))
+
+    def confirm_batch(self, batch: int) -> None:
+        """The block that holds the batch is final."""
+        with self.transaction() as db:
+            db.execute("UPDATE batch SET confirmed = ? WHERE id = ?", (time.time(), batch))
+
+    def take_back(self, batch: int) -> dict[str, int]:
+        """The block that held the batch is gone: its items are unjudged and under way again.
+
+        Returns what each user owes again, in neuron: what the lost block had paid.
+        """
+        again: dict[str, int] = defaultdict(int)
+        with self.transaction() as db:
+            for id_, user, settled in db.execute(
+                "SELECT id, user, settled FROM item WHERE batch = ? AND settled IS NOT NULL",
+                (batch,),
+            ).fetchall():
+                again[user] += int(settled)
+                # Free by the rule of `free_charges`: no item holds it.
+                db.execute("DELETE FROM charge WHERE source = ? AND item IS NULL", (id_,))
+                db.execute("UPDATE item SET status = NULL, settled = NULL WHERE id = ?", (id_,))
+            db.execute(
+                "UPDATE batch SET at = ?, closed = NULL, tx_hash = NULL, block_number = NULL,"
+                " block_hash = NULL, gas_fee = NULL WHERE id = ?",
+                (time.time(), batch),
+            )
+        return dict(again)
 
     def judge(self, item: OpenItem, status: int, unsettled: int) -> bool:
         """The chain consumed the item's nonce: what it did not pay becomes a new charge.
@@ -273,7 +342,7 @@ class Store:
                 return False
             if unsettled:
                 rest = Charge(signed.user, unsettled, signed.requests_hash)
-                _insert_charge(db, rest, time.time())
+                _insert_charge(db, rest, time.time(), source=item.id)
         return True
 
 
@@ -309,10 +378,13 @@ def _item(row: tuple[Any, ...]) -> OpenItem:
     )
 
 
-def _insert_charge(db: sqlite3.Connection, charge: Charge, at: float) -> None:
+def _insert_charge(
+    db: sqlite3.Connection, charge: Charge, at: float, source: int | None = None
+) -> None:
     db.execute(
-        "INSERT INTO charge (user, fee, request_hash, at, chat_id) VALUES (?, ?, ?, ?, ?)",
-        (charge.user, str(charge.fee), charge.request_hash, at, charge.chat_id),
+        "INSERT INTO charge (user, fee, request_hash, at, chat_id, source)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (charge.user, str(charge.fee), charge.request_hash, at, charge.chat_id, source),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -16,6 +15,7 @@ from provider.meter import Meter
 
 MAX_ERROR_BYTES = 1024 * 1024
 LONG_BYTES = 256 * 1024
+PIECE_BYTES = 64 * 1024
 LINGER_SECONDS = 1  # after [DONE], for upstreams that do not close the body
 
 # Never forwarded: what addresses the broker (provider-protocol.md 1.2), what belongs to one
@@ -78,9 +78,13 @@ class Upstream:
         options = self._options
         async with self._session.post(
             options.url + ask.path,
-            # Sent piece by piece, not copied whole into the socket's buffer.
-            data=io.BytesIO(ask.body) if len(ask.body) > LONG_BYTES else ask.body,
-            headers=_headers(headers, options.key, ask.content_type),
+            # Sent piece by piece, not copied whole into the socket's buffer (or, as aiohttp does
+            # with io.BytesIO, beside it).
+            data=_pieces(ask.body) if len(ask.body) > LONG_BYTES else ask.body,
+            headers={
+                **_headers(headers, options.key, ask.content_type),
+                "content-length": str(len(ask.body)),
+            },
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(
                 total=options.total_seconds,
@@ -130,6 +134,12 @@ class Upstream:
         if reply.status in (401, 403) or not 400 <= reply.status <= 599:
             raise Broken(f"the upstream answers {reply.status}")
         return await self.read(reply, MAX_ERROR_BYTES)
+
+
+async def _pieces(body: bytes) -> AsyncIterator[memoryview]:
+    whole = memoryview(body)
+    for start in range(0, len(body), PIECE_BYTES):
+        yield whole[start : start + PIECE_BYTES]
 
 
 def content_type(reply: aiohttp.ClientResponse) -> str:

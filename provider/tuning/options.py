@@ -13,8 +13,9 @@ import yaml
 from protocol.digests import address_of_key
 from protocol.tuning import MODEL_HASHES, is_hash
 from provider.config import TeeChoice, tee_choice
-from provider.errors import ConfigError
-from provider.section import Section
+from provider.lines import read
+from provider.operating import LogChoice, log_choice
+from provider.section import SecretPlace, Section
 
 MAX_MODELS = 50
 MAX_NAME_CHARS = 100
@@ -106,6 +107,8 @@ class Options:
     chain_id: int | None
     fine_tuning: str
     tee: TeeChoice
+    log: LogChoice
+    secrets: tuple[SecretPlace, ...]
     wallet_key: bytes
     host: str
     port: int
@@ -134,15 +137,8 @@ def is_tuning(path: Path) -> bool:
 
 
 def load(path: Path) -> Options:
-    """Read and check a file. Raises ConfigError with one line that says what to fix."""
-    try:
-        document = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        detail = " ".join(str(error).split())
-        raise ConfigError(f"{path}: is not valid YAML ({detail})") from error
-    return parse(document, path.parent)
+    """Read and check a file. Raises ConfigError with one line that says where and what to fix."""
+    return read(path, parse)
 
 
 def parse(document: object, folder: Path) -> Options:
@@ -156,8 +152,8 @@ def parse(document: object, folder: Path) -> Options:
     listen = root.section("listen")
     options = Options(
         url=tuning.url("url") if tuning.has("url") else None,
-        price_per_token=tuning.integer("price_per_token"),
-        stake=tuning.integer("stake", 100 * 10**18),
+        price_per_token=tuning.neuron("price_per_token"),
+        stake=tuning.neuron("stake", 100 * 10**18),
         quota=_quota(tuning.section("quota")),
         models=_models(tuning),
         storage=_storage(tuning.section("storage")) if tuning.has("storage") else None,
@@ -171,6 +167,8 @@ def parse(document: object, folder: Path) -> Options:
         chain_id=chain.integer("chain_id") if chain.has("chain_id") else None,
         fine_tuning=chain.address("fine_tuning"),
         tee=tee_choice(root.section("tee")),
+        log=log_choice(root.section("log")),
+        secrets=tuple(root.notes.secrets),
         wallet_key=wallet_key,
         host=listen.text("host", "127.0.0.1"),
         port=listen.integer("port", 0),
@@ -194,7 +192,7 @@ def _quota(section: Section) -> Quota:
 
 
 def _storage(section: Section) -> StorageChoice:
-    choice = StorageChoice(section.url("indexer"), section.integer("max_fee", 10**17))
+    choice = StorageChoice(section.url("indexer"), section.neuron("max_fee", 10**17))
     section.done()
     return choice
 
@@ -212,7 +210,7 @@ def _models(tuning: Section) -> tuple[Model, ...]:
     if not isinstance(found, list) or not 0 < len(found) <= MAX_MODELS:
         raise tuning.fail("models", f"expected a list of 1 to {MAX_MODELS} models")
     models = [
-        _model(Section(f"tuning.models[{number}]", raw, tuning.folder))
+        _model(Section(f"tuning.models[{number}]", raw, tuning.folder, tuning.notes))
         for number, raw in enumerate(found)
     ]
     for names in ([m.name for m in models], [m.hash for m in models]):
@@ -239,7 +237,7 @@ def _model(section: Section) -> Model:
         training_script=section.text("training_script", ""),
         command=_command(section),
         coefficient=section.integer("coefficient", 1),
-        storage_fee=section.integer("storage_fee", 0),
+        storage_fee=section.neuron("storage_fee", 0),
         usage_file=section.folder / usage if usage else None,
     )
     if model.usage_file and not model.usage_file.is_file():

@@ -12,8 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,15 @@ from eth_account.signers.local import LocalAccount
 
 from devnet import accounts
 from devnet.deploy import Contracts
-from protocol import keys
+from protocol import fees, keys
 from protocol.digests import sign
+from protocol.fees import Tariff, Usage
+from provider import config as configs
+from provider import tee as tees
+from provider.book import Book
+from provider.chain import Chain
+from provider.settle import Settler
+from provider.store import Store
 from runner.processes import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,6 +45,8 @@ INPUT_PRICE, OUTPUT_PRICE = 100_000_000_000, 400_000_000_000
 MODEL = "lab-model"
 SERVICE = "inference-v1.0"
 START_SECONDS = 20
+#: What the scripted upstream's plain answer costs.
+FEE = fees.chat_fee(Tariff(INPUT_PRICE, OUTPUT_PRICE), Usage(11, 7))
 
 
 @dataclass
@@ -206,6 +215,17 @@ class Broker:
         assert self.process is not None
         return int(psutil.Process(self.process.pid).memory_info().rss)
 
+    @contextmanager
+    def memory_peak(self) -> Iterator[list[int]]:
+        """Fills the list with the most that was resident during the block, in bytes."""
+        assert self.process is not None
+        folder = Path(f"/proc/{self.process.pid}")
+        (folder / "clear_refs").write_text("5")  # proc(5): forget the peak
+        found: list[int] = []
+        yield found
+        (line,) = (x for x in (folder / "status").read_text().splitlines() if "VmHWM" in x)
+        found.append(int(line.split()[1]) * 1024)
+
     def ask(self, authorization: str | None, body: Any = None, **options: Any) -> requests.Response:
         """One chat completion; `body` may be a dict, bytes or None for a small question."""
         if body is None:
@@ -230,6 +250,43 @@ class Broker:
             timeout=10,
         )
         return int(answer.json()["unsettledFee"])
+
+
+def customer(lab: Lab, broker: Broker, amount: int = 2 * ONE) -> Person:
+    user = lab.person()
+    lab.fund(user, broker.address, amount)
+    return user
+
+
+def buy(broker: Broker, user: Person, answers: int) -> int:
+    """Ask `answers` times; returns the debt."""
+    key = user.provider_key(broker.address)
+    assert all(broker.ask(key).status_code == 200 for _ in range(answers))
+    return answers * FEE
+
+
+def until(condition: Callable[[], bool], seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def transactions(broker: Broker) -> int:
+    count = broker.lab.contracts.chain.rpc.call("eth_getTransactionCount", broker.address, "latest")
+    return int(count, 16)
+
+
+@asynccontextmanager
+async def settling(broker: Broker) -> AsyncIterator[tuple[Settler, Store, Book]]:
+    """The broker's own settlement, on its own state, one round at a time."""
+    config = configs.load(broker.config)
+    store = Store(config.state)
+    async with aiohttp.ClientSession() as session:
+        chain = Chain(session, config.network.rpc, config.network.inference, config.wallet_key)
+        book, tee = Book(store.owed()), tees.load(config.tee, config.state)
+        yield Settler(store, chain, tee, book, config.settlement, chain_id=31337), store, book
+    store.close()
 
 
 @contextmanager

@@ -8,14 +8,13 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from eth_utils.crypto import keccak
 
@@ -23,31 +22,28 @@ from devnet import accounts
 from devnet.anvil import Anvil
 from devnet.client import Receipt
 from devnet.deploy import connect, deploy
-from protocol import fees
 from protocol.abi import INFERENCE_SERVING, encode_call
 from protocol.digests import Settlement, settlement_digest, sign
-from protocol.fees import Tariff, Usage
-from provider import config as configs
-from provider import settle
-from provider import tee as tees
-from provider.book import Book
-from provider.chain import Chain, SignedItem
-from provider.settle import Settler
+from provider import aftermath
+from provider.chain import SignedItem
 from provider.store import Charge, Store
 from tests.live.provider_lab import (
-    INPUT_PRICE,
+    FEE,
     MODEL,
     ONE,
-    OUTPUT_PRICE,
     Broker,
     ChaosRpc,
     Lab,
     Person,
     Upstream,
+    buy,
+    customer,
     served,
+    settling,
+    transactions,
+    until,
 )
 
-FEE = fees.chat_fee(Tariff(INPUT_PRICE, OUTPUT_PRICE), Usage(11, 7))
 SOON = {"interval_seconds": 0.3}
 NEVER = {"interval_seconds": 3600}
 
@@ -77,36 +73,11 @@ def broker(lab: Lab, upstream: str) -> Iterator[Broker]:
         made.stop()
 
 
-def customer(lab: Lab, broker: Broker, amount: int = 2 * ONE) -> Person:
-    user = lab.person()
-    lab.fund(user, broker.address, amount)
-    return user
-
-
-def buy(broker: Broker, user: Person, answers: int) -> int:
-    """Ask `answers` times; returns the debt."""
-    key = user.provider_key(broker.address)
-    assert all(broker.ask(key).status_code == 200 for _ in range(answers))
-    return answers * FEE
-
-
-def until(condition: Callable[[], bool], seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-
-
 def rows(broker: Broker, query: str) -> list[tuple[Any, ...]]:
     """What is on disk, read while no broker runs."""
     # A reader that is not closed keeps the next broker out.
     with closing(sqlite3.connect(broker.state / "broker.sqlite3")) as db:
         return db.execute(query).fetchall()
-
-
-def transactions(broker: Broker) -> int:
-    count = broker.lab.contracts.chain.rpc.call("eth_getTransactionCount", broker.address, "latest")
-    return int(count, 16)
 
 
 def settle_now(broker: Broker, **options: Any) -> None:
@@ -197,23 +168,11 @@ def paused(lab: Lab) -> Iterator[None]:
         rpc.call("evm_mine")
 
 
-@asynccontextmanager
-async def settling(broker: Broker) -> AsyncIterator[tuple[Settler, Store, Book]]:
-    """The broker's own settlement, on its own state, one round at a time."""
-    config = configs.load(broker.config)
-    store = Store(config.state)
-    async with aiohttp.ClientSession() as session:
-        chain = Chain(session, config.network.rpc, config.network.inference, config.wallet_key)
-        book, tee = Book(store.owed()), tees.load(config.tee, config.state)
-        yield Settler(store, chain, tee, book, config.settlement, chain_id=31337), store, book
-    store.close()
-
-
 async def test_a_stuck_transaction_is_replaced_by_dearer_ones_and_pays_once(
     lab: Lab, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settle, "REPLACE_SECONDS", 0)
-    monkeypatch.setattr(settle, "RECEIPT_SECONDS", 0.2)
+    monkeypatch.setattr(aftermath, "REPLACE_SECONDS", 0)
+    monkeypatch.setattr(aftermath, "RECEIPT_SECONDS", 0.2)
     user = customer(lab, broker)
     debt = buy(broker, user, 2)
     broker.stop()
@@ -244,7 +203,7 @@ async def test_a_transaction_pushed_out_by_a_stranger_goes_out_again(
     lab: Lab, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody used the wallet elsewhere: our nonce is gone, the items are not."""
-    monkeypatch.setattr(settle, "RECEIPT_SECONDS", 0.2)
+    monkeypatch.setattr(aftermath, "RECEIPT_SECONDS", 0.2)
     user = customer(lab, broker)
     debt = buy(broker, user, 1)
     broker.stop()
@@ -271,7 +230,7 @@ async def test_a_mined_refusal_pays_nothing_and_is_tried_again(
     lab: Lab, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the preview and the block the owner withdraws the trust in the signer."""
-    monkeypatch.setattr(settle, "RECEIPT_SECONDS", 0.2)
+    monkeypatch.setattr(aftermath, "RECEIPT_SECONDS", 0.2)
     user = customer(lab, broker)
     debt = buy(broker, user, 1)
     broker.stop()
@@ -515,6 +474,7 @@ def test_what_a_small_balance_cannot_pay_stays_owed(lab: Lab, upstream: str) -> 
     time.sleep(1)
     assert transactions(broker) == sent + 1  # an empty account is not worth more gas
     lab.fund(user, broker.address, 5 * ONE)
+    lab.contracts.chain.rpc.call("anvil_mine", hex(5))  # the remainder waits for its block
     until(lambda: broker.owes(user) == 0)
     assert lab.account(user, broker.address)["balance"] == 39 * 10**17
     broker.stop()
