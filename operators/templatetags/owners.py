@@ -5,18 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from django import template
+from django.core.cache import cache
 
 from accounts.pages_transaction import Link
 from operators import selectors
 
 register = template.Library()
+#: So long a page may not know yet that a wallet registered its first service, seconds.
+KEPT_SECONDS = 60
 
 
 @register.simple_tag
 def with_operator(tabs: Sequence[Link], user: object) -> tuple[Link, ...]:
-    """The pages of an account, and "Operator" behind them for wallets that have or had a service
-    (1 query): it appears and never greys out."""
+    """The pages of an account, and "Operator" behind them for wallets that have or had a service:
+    it appears and never greys out (1 query a minute)."""
     address = getattr(user, "address", "")
-    if not address or not selectors.owns(address):
+    if not address or not _owns(address):
         return tuple(tabs)
     return (*tabs, Link("Operator", "/operator"))
+
+
+def _owns(address: str) -> bool:
+    key = f"operators:owns:{address}"
+    known = cache.get(key)
+    if known is None:
+        known = selectors.owns(address)
+        cache.set(key, known, timeout=KEPT_SECONDS)
+    return bool(known)

@@ -263,7 +263,7 @@ def test_the_funds_page_costs_the_same_for_few_and_many_accounts(
     alice: Client, contracts: Contracts, site: None, django_assert_max_num_queries: Any
 ) -> None:
     hold(contracts)
-    with django_assert_max_num_queries(18):
+    with django_assert_max_num_queries(20):
         alice.get("/account")
     for number in range(40):
         SubAccount.objects.create(
@@ -273,7 +273,7 @@ def test_the_funds_page_costs_the_same_for_few_and_many_accounts(
             balance=NEURON,
             block=6,
         )
-    with django_assert_max_num_queries(18):
+    with django_assert_max_num_queries(20):
         alice.get("/account")
 
 
