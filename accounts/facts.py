@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from protocol import abi
 
@@ -86,11 +87,12 @@ class Serving:
 @dataclass(frozen=True)
 class Listing:
     """A provider's service: which key signs its answers, and whether the contract's owner
-    acknowledged that key.
+    acknowledged that key; `fields` as the contract's view names them.
     """
 
     signer: str
     owner_acknowledged: bool
+    fields: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)

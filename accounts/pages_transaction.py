@@ -252,8 +252,19 @@ def intent_path(intent: Intent) -> str:
     return f"/account/transactions/{intent.pk}"
 
 
+#: Actions of a provider's operator, whose forms keep what was typed (`operators.listing_state`).
+_LISTINGS = {
+    "add_or_update_service": "/operator/listing/inference/edit",
+    "add_or_update_finetune_service": "/operator/listing/fine-tuning/edit",
+    "remove_service": "/operator/listing",
+}
+
+
 def form_path(action: str, params: Mapping[str, Any]) -> str:
     """The funds page with this action's form, filled in with checked parameters."""
+    if action in _LISTINGS:
+        name = params.get("service_name", "")
+        return _LISTINGS[action] + (f"?{urlencode({'service_name': name})}" if name else "")
     if action not in FORMS:
         return "/account"
     query = {"action": action}

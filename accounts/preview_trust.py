@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from accounts.facts import FINE_TUNING, Facts
+from accounts.facts import FINE_TUNING, Facts, Listing
 from accounts.preview_types import (
     Effect,
     Plan,
@@ -86,18 +86,41 @@ def add_or_update(params: dict[str, Any], facts: Facts) -> Plan:
     due = 0 if facts.stake else serving.min_stake
     if serving.contract != FINE_TUNING and len(params["additional_info"].encode()) > MAX_INFO_BYTES:
         raise Predicted("AdditionalInfoTooLong")
-    listed = facts.listings.get(facts.sender) is not None
-    effects = [Effect("service", "listed" if listed else "not listed", "listed")]
+    listing = facts.listings.get(facts.sender)
+    effects = [Effect("service", "listed" if listing else "not listed", "listed")]
     if due:
         effects = [
             Effect("wallet", facts.wallet, facts.wallet - due),
             Effect("stake", facts.stake, due),
             *effects,
         ]
+    if listing is not None and listing.owner_acknowledged:
+        if not _resets(params, listing):
+            return Plan(tuple(effects))
+        effects += acknowledgement(facts.sender, True, False)
     warning = (
         "Users cannot be charged until the owner of the 0G contract acknowledges the signing key."
     )
     return Plan(tuple(effects), (warning,))
+
+
+#: Parameters whose change withdraws the owner's acknowledgement, as the view names them; a
+#: fine-tuning listing has the signer alone (contracts.md 6.6).
+_RESETTING = {
+    "service_type": "serviceType",
+    "model": "model",
+    "verifiability": "verifiability",
+    "additional_info": "additionalInfo",
+    "tee_signer": "teeSignerAddress",
+}
+
+
+def _resets(params: dict[str, Any], listing: Listing) -> bool:
+    return any(
+        params[ours] != listing.fields.get(theirs)
+        for ours, theirs in _RESETTING.items()
+        if ours in params
+    )
 
 
 def remove_service(params: dict[str, Any], facts: Facts) -> Plan:

@@ -30,7 +30,7 @@ _CONTRACTS = {"inference": INFERENCE, "fine-tuning": FINE_TUNING}
 #: for it.
 _STAKE_SLOTS = {
     INFERENCE: 0xDFD123095CDEDB1CECBC229B30F7CF8745FB3D3951645AC4A8FA4C0895F89500 + 11,
-    FINE_TUNING: 0x5DCAAA00D1D3FAE8CD5D66AECEA789AEC54970049AC35CB62A7ADEFCA50A6800 + 12,
+    FINE_TUNING: 0x5DCAAA00D1D3FAE8CD5D66ACECA789AEC54970049AC35CB62A7ADEFCA50A6800 + 12,
 }
 #: The most a list view gives at once; also the most pairs a user may have in one contract
 #: (contracts.md 6.7).
@@ -222,7 +222,7 @@ def _account(raw: dict[str, Any] | None) -> SubAccount | None:
 
 
 def _listing(raw: dict[str, Any] | None) -> Listing | None:
-    return Listing(raw["teeSignerAddress"], raw["teeSignerAcknowledged"]) if raw else None
+    return Listing(raw["teeSignerAddress"], raw["teeSignerAcknowledged"], raw) if raw else None
 
 
 def _stake(serving: Serving, provider: str, block: int) -> int:

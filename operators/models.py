@@ -8,6 +8,9 @@ from typing import ClassVar
 from django.db import models
 
 from chain.fields import AddressField, HashField, NeuronField
+from operators.models_listing import ListingDraft, Note, Profile, SelfTest, SetupRun
+
+__all__ = ["BatchGas", "Debt", "ListingDraft", "Note", "Profile", "SelfTest", "SetupRun"]
 
 
 class BatchGas(models.Model):

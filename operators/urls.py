@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver, path
+from django.urls import URLPattern, URLResolver, include, path
 
 from operators import views
 
@@ -17,4 +17,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("operator/settlements/<str:tx_hash>", views.batch, name="batch"),
     path("operator/customers", views.customer_list, name="customers"),
     path("operator/market", views.market_position, name="market"),
+    path("", include("operators.urls_listing")),
 ]

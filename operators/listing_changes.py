@@ -1,0 +1,260 @@
+"""What a change of a listing means: the difference, and what follows from it (contracts.md 6.6,
+6.7). Pure.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from accounts import money
+from operators.listing import (
+    FIELDS,
+    FINE_TUNING,
+    INFERENCE,
+    LABELS,
+    QUOTA,
+    Values,
+    price_text,
+    unit_of,
+)
+
+#: Changing one of these withdraws the owner's acknowledgement (contracts.md 6.6).
+RESETS = {
+    INFERENCE: frozenset(
+        {"service_type", "model", "verifiability", "additional_info", "tee_signer"}
+    ),
+    FINE_TUNING: frozenset({"tee_signer"}),
+}
+PRICES = ("input_price", "output_price", "price_per_token")
+_LONG = 400
+_UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+
+
+@dataclass(frozen=True)
+class Change:
+    """One field, before and after, in words; `before` is None at the first registration."""
+
+    field: str
+    label: str
+    before: str | None
+    after: str | None
+    resets: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """A consequence; `tone` is a notice's: empty, warn or bad."""
+
+    text: str
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class Customers:
+    """Who holds money at the service: how many accounts, and how much in all (neuron)."""
+
+    count: int = 0
+    held: int = 0
+
+    @property
+    def text(self) -> str:
+        people = "1 customer" if self.count == 1 else f"{self.count:,} customers"
+        return f"{people} with {money.short(self.held)} 0G"
+
+
+def differing(kind: str, before: Values | None, after: Values) -> tuple[str, ...]:
+    """Fields whose value changes; all of them at a registration."""
+    if before is None:
+        return FIELDS[kind]
+    old, new = _flat(before), _flat(after)
+    return tuple(name for name in FIELDS[kind] if old[name] != new[name])
+
+
+def changes(kind: str, before: Values | None, after: Values) -> tuple[Change, ...]:
+    """The difference field by field; of additionalInfo key by key."""
+    old, new = _flat(before) if before else {}, _flat(after)
+    found: list[Change] = []
+    for name in differing(kind, before, after):
+        resets = name in RESETS[kind]
+        if name == "additional_info":
+            found += _info_changes(old.get(name), new[name], resets)
+            continue
+        then = _words(name, old[name], old) if before else None
+        found.append(Change(name, LABELS[name], then, _words(name, new[name], new), resets))
+    return tuple(found)
+
+
+def _flat(values: Values) -> Values:
+    return {**values, **values.get("quota", {})}
+
+
+def _words(name: str, value: Any, values: Values) -> str:
+    if name in PRICES:
+        unit = unit_of(name, str(values.get("service_type", "")))
+        return f"{price_text(value, unit)} {unit.label} ({value:,} neuron per {unit.each})"
+    if name == "occupied":
+        return "yes" if value else "no"
+    if name == "models":
+        return _cut(", ".join(value))
+    return _cut(str(value)) or "nothing"
+
+
+def _info_changes(before: str | None, after: str, resets: bool) -> Iterator[Change]:
+    label = LABELS["additional_info"]
+    old, new = _object(before or "{}"), _object(after or "{}")
+    if old is None or new is None:
+        yield Change("additional_info", label, before and _cut(before), _cut(after), resets)
+        return
+    keys = [key for key in {**old, **new} if old.get(key, _NONE) != new.get(key, _NONE)]
+    if not keys and before is not None:
+        yield Change(
+            "additional_info", label, "as it is spelled now", "the same, spelled otherwise", resets
+        )
+    for key in keys:
+        then = _json(old[key]) if key in old else None
+        now = _json(new[key]) if key in new else None
+        yield Change("additional_info", _cut(f"{label} · {key[:60]}"), then, now, resets)
+
+
+_NONE = object()
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _json(value: Any) -> str:
+    return _cut(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def _cut(text: str) -> str:
+    """A text from the chain, made fit to be read: it may hold anything."""
+    text = "".join("\ufffd" if unicodedata.category(c) in _UNSEEN else c for c in text)
+    return text if len(text) <= _LONG else text[: _LONG - 1] + "…"
+
+
+# --- what follows ---------------------------------------------------------------------------------
+
+
+def consequences(
+    kind: str,
+    before: Values | None,
+    after: Values,
+    *,
+    acknowledged: bool,
+    customers: Customers,
+    stake: int,
+) -> tuple[Line, ...]:
+    """What publishing `after` brings; `stake` (neuron) is what a registration locks."""
+    if before is None:
+        return _registration(kind, stake)
+    changed = set(differing(kind, before, after))
+    return tuple(_update(kind, before, after, changed, acknowledged, customers))
+
+
+def _registration(kind: str, stake: int) -> tuple[Line, ...]:
+    return (
+        Line(
+            f"{money.short(stake)} 0G of stake leave your wallet, once. The contract returns all "
+            "of it when you remove the service; it is never cut."
+        ),
+        Line(
+            "You earn nothing until the owner of the 0G contract acknowledges your signer.", "warn"
+        ),
+        Line(
+            "This wallet cannot be its own customer"
+            + (" (ProviderCannotBeUser)" if kind == INFERENCE else "")
+            + ": try the service with another wallet."
+        ),
+    )
+
+
+def _update(
+    kind: str,
+    before: Values,
+    after: Values,
+    changed: set[str],
+    acknowledged: bool,
+    customers: Customers,
+) -> Iterator[Line]:
+    resetting = [LABELS[name].lower() for name in FIELDS[kind] if name in changed & RESETS[kind]]
+    if resetting and acknowledged:
+        yield Line(
+            f"Resets acknowledgement ({', '.join(resetting)}): you earn nothing until the owner of "
+            "the 0G contract acknowledges your signer again. Settle what is open first.",
+            "bad",
+        )
+    elif resetting or not acknowledged:
+        yield Line(
+            "Your signer is not acknowledged: you earn nothing until the owner of the 0G contract "
+            "does that.",
+            "warn",
+        )
+    else:
+        yield Line("Your signer stays acknowledged.")
+    told = f"{customers.text} are told." if customers.count else "Nobody holds money here yet."
+    if changed & set(PRICES):
+        yield Line(f"The new price takes effect at once; {told}{_raise(before, after)}")
+    if "url" in changed:
+        yield Line(
+            f"Requests go to the new URL at once; {told} Keep the old one up for a while: answers "
+            "under way come from there. Our checks ask the new one from now on.",
+            "warn",
+        )
+    if "tee_signer" in changed and customers.count:
+        yield Line(
+            f"{customers.text} acknowledged the old signer, and are shown that it is another one.",
+            "warn",
+        )
+    if "model" in changed or "models" in changed:
+        yield Line("Requests that name the old model may fail; " + told)
+    if changed & {"occupied", *QUOTA}:
+        yield Line("Hardware and occupancy are your own word, and shown as such.")
+
+
+def _raise(before: Values, after: Values) -> str:
+    """How much dearer the dearest change makes it."""
+    most = max(
+        (
+            (after[name] - before[name]) * 100 // before[name]
+            for name in PRICES
+            if name in after and before.get(name)
+        ),
+        default=0,
+    )
+    return f" Up to {most:,} % dearer than now." if most > 0 else ""
+
+
+def removal(kind: str, stake: int, customers: Customers) -> tuple[Line, ...]:
+    """What removing a service brings."""
+    back = (
+        f"Your stake of {money.short(stake)} 0G returns to this wallet in the same transaction."
+        if stake
+        else "No stake is on file for this wallet, so none returns."
+    )
+    lines = [Line(back)]
+    if customers.count:
+        lines.append(
+            Line(
+                f"{customers.text} keep their money and can retrieve it. What they owe you and you "
+                "have not settled can be collected only after you register again: settle first.",
+                "bad",
+            )
+        )
+    else:
+        lines.append(Line("Nobody holds money here, so nobody loses anything."))
+    lines.append(
+        Line(
+            "Registering again needs a new stake, and the owner's acknowledgement anew.",
+            "warn",
+        )
+    )
+    return tuple(lines)

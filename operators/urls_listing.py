@@ -1,0 +1,14 @@
+"""Paths of an operator's listing, checks and signed words; `operators.urls` includes them."""
+
+from __future__ import annotations
+
+from django.urls import URLPattern, path
+
+from operators import views_listing
+
+urlpatterns: list[URLPattern] = [
+    path("operator/listing", views_listing.overview, name="listing"),
+    path("operator/listing/new", views_listing.new, name="listing_new"),
+    path("operator/listing/<slug:kind>/edit", views_listing.edit, name="listing_edit"),
+    path("operator/listing/<slug:kind>/remove", views_listing.remove, name="listing_remove"),
+]
