@@ -159,13 +159,13 @@ class Broker:
 
     @asynccontextmanager
     async def download(
-        self, user: str, id_: UUID, signed: tuple[str, int]
+        self, user: str, id_: UUID, signed: tuple[str, int], start: int = 0
     ) -> AsyncIterator[Answer]:
-        """The encrypted result, as it comes."""
+        """The encrypted result as it comes; from byte `start` on where the broker can (206)."""
         body = orjson.dumps({"signature": signed[0], "timestamp": signed[1]})
         path = f"/v1/user/{user}/task/{id_}/lora"
-        headers = {"Content-Type": "application/json"}
-        async with self._open("POST", path, body, headers, _FETCHING) as answer:
+        headers = {"Content-Type": "application/json", **from_byte(start)}
+        async with self._open("POST", path, body, headers, _FETCHING, (200, 206)) as answer:
             yield answer
 
     # ---- how it is asked -------------------------------------------------------------------
@@ -200,9 +200,14 @@ class Broker:
             ) as answer:
                 yield answer
         except BadStatus as error:
-            raise BrokerRefused(error.status, _words(error)) from None
+            raise BrokerRefused(error.status, words(error)) from None
         except NetError as error:
             raise BrokerSilent(f"The provider gives no answer: {error}.") from None
+
+
+def from_byte(start: int) -> dict[str, str]:
+    """The header that asks for the rest of a file."""
+    return {"Range": f"bytes={start}-"} if start else {}
 
 
 def policy() -> Policy:
@@ -231,7 +236,7 @@ def _json(raw: bytes) -> Any:
         raise BrokerSilent(f"The provider's answer cannot be read: {error}.") from None
 
 
-def _words(error: BadStatus) -> str:
+def words(error: BadStatus) -> str:
     """What it said, one printable line; a broker wraps it as `{"error"}`."""
     text = error.body.decode("utf-8", "replace")
     try:
@@ -239,14 +244,18 @@ def _words(error: BadStatus) -> str:
         text = str(found["error"]) if isinstance(found, dict) and "error" in found else text
     except orjson.JSONDecodeError:
         pass
-    text = " ".join(_UNPRINTABLE.sub(" ", text).split())[:_WORDS]
-    return text or f"status {error.status}"
+    return printable(text) or f"status {error.status}"
+
+
+def printable(text: str) -> str:
+    """A stranger's words on one line, at most 300 characters of them."""
+    return " ".join(_UNPRINTABLE.sub(" ", text[: 4 * _WORDS]).split())[:_WORDS]
 
 
 def _model(raw: dict[str, Any]) -> Model:
     def text(name: str) -> str:
         value = raw.get(name)
-        return value[:500] if isinstance(value, str) else ""
+        return value[:500].replace("\0", "") if isinstance(value, str) else ""
 
     return Model(
         name=text("name")[:200],

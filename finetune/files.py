@@ -60,6 +60,12 @@ def missing(file: StoredFile) -> list[int]:
     return [number for number in range(piece_count(file)) if number not in here]
 
 
+def begun(file: StoredFile) -> int:
+    """How many bytes of it are here without a gap, from its beginning (1 query)."""
+    rest = missing(file)
+    return rest[0] * PIECE_BYTES if rest else file.size
+
+
 def put(file: StoredFile, number: int, data: bytes) -> None:
     """Keep one piece; the same one twice is no harm. Raises Problem for a wrong place or size."""
     wanted = min(PIECE_BYTES, file.size - number * PIECE_BYTES)
@@ -112,10 +118,11 @@ def lines(file: StoredFile, longest: int) -> Iterator[bytes]:
 
 @dataclass(frozen=True)
 class Hashes:
-    """Both names of the same bytes, 0x-hex."""
+    """Both names of the same bytes, 0x-hex, and the `nodes` of its submission to 0G storage."""
 
     root: str
     keccak: str
+    nodes: tuple[tuple[str, int], ...]
 
 
 def hashes(file: StoredFile) -> Hashes:
@@ -128,7 +135,8 @@ def hashes(file: StoredFile) -> Hashes:
             yield part
 
     tree = storage.hash_file(seen())
-    return Hashes("0x" + tree.root.hex(), "0x" + whole.digest().hex())
+    nodes = tuple(("0x" + node.root.hex(), node.height) for node in tree.nodes())
+    return Hashes("0x" + tree.root.hex(), "0x" + whole.digest().hex(), nodes)
 
 
 class Source(io.RawIOBase):

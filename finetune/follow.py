@@ -6,7 +6,9 @@ while the provider does not answer. Nothing here decides: it writes down what wa
 
 from __future__ import annotations
 
+import codecs
 import datetime as dt
+import hashlib
 import logging
 
 from asgiref.sync import async_to_sync
@@ -117,18 +119,21 @@ def _passed(before: str, now: str) -> list[str]:
 def _append(task: Task, raw: bytes) -> bool:
     """Keep what the log has grown by. One that no longer begins as it did begins anew, marked."""
     raw = raw[:MOST_LOG_BYTES]
-    # Half a character at the end waits for its other half.
-    text = raw.decode("utf-8", "ignore").replace("\0", "�")
-    known = "".join(task.log_parts.order_by("offset").values_list("text", flat=True))
-    if text == known:
-        return False
-    if text.startswith(known):
-        LogPart.objects.create(task=task, offset=len(known), text=text[len(known) :])
-    else:
+    begins = hashlib.sha256(raw[: task.log_bytes])
+    if task.log_bytes and begins.hexdigest() != task.log_sha256:
         task.log_parts.all().delete()
-        task.log_restarted = True
-        LogPart.objects.create(task=task, offset=0, text=text)
-    task.log_bytes = len(text.encode())
+        # Without a digest it is only not known any more how much of it was taken.
+        task.log_restarted = task.log_restarted or bool(task.log_sha256)
+        task.log_bytes, begins = 0, hashlib.sha256()
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    text = decoder.decode(raw[task.log_bytes :])
+    # Half a character at the end waits for its other half.
+    end = len(raw) - len(decoder.getstate()[0])
+    if end == task.log_bytes:
+        return False
+    LogPart.objects.create(task=task, offset=task.log_bytes, text=text.replace("\0", "\ufffd"))
+    begins.update(raw[task.log_bytes : end])
+    task.log_bytes, task.log_sha256 = end, begins.hexdigest()
     return True
 
 
@@ -144,6 +149,11 @@ def _next(task: Task, now: dt.datetime) -> dt.datetime | None:
 
 def _unanswered(task: Task, why: str, now: dt.datetime) -> None:
     pause = min(LONGEST, BUSY * 2 ** min(task.failures, 10))
+    listing = listing_of(task)
+    if listing is not None and not listing.removed and listing.url not in ("", task.url):
+        # The provider has moved: its listing says where to.
+        Task.objects.filter(pk=task.pk).update(url=listing.url)
+        pause = min(pause, BUSY)
     Task.objects.filter(pk=task.pk).update(
         failures=F("failures") + 1, error=why[:400], look_next=now + pause
     )

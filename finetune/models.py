@@ -54,7 +54,8 @@ class DatasetState(models.TextChoices):
 
 
 class Dataset(models.Model):
-    """Training data somebody brought; `file` is empty once its bytes were deleted here."""
+    """Training data somebody brought; `file` is empty once its bytes were deleted here (what was
+    published stays usable by its root)."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="datasets")
@@ -73,6 +74,9 @@ class Dataset(models.Model):
     problem_count = models.IntegerField(default=0)
     preview_sealed = models.TextField(default="", help_text="the first rows, under FIELD_KEYS")
     root = models.CharField(max_length=66, default="", help_text="Merkle root of 0G storage")
+    nodes = models.JSONField(
+        default=list, help_text="[[root, height], …]: how 0G storage's contract is told of it"
+    )
     keccak = models.CharField(max_length=66, default="", help_text="what a TEE upload calls it")
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -89,6 +93,7 @@ class Way(models.TextChoices):
 
 
 class PlaceState(models.TextChoices):
+    ASKING = "asking", "In the wallet"
     WAITING = "waiting", "Waiting"
     SENDING = "sending", "On its way"
     THERE = "there", "There"
@@ -105,6 +110,7 @@ class Place(models.Model):
     signature = models.TextField(default="", help_text="allows one upload within minutes")
     signed_at = models.BigIntegerField(default=0, help_text="unix seconds, as signed")
     tx_hash = models.CharField(max_length=66, default="", help_text="announcement on the chain")
+    tx_at = models.DateTimeField(null=True, help_text="since when it is under way")
     state = models.CharField(max_length=7, choices=PlaceState.choices)
     sent = models.BigIntegerField(default=0, help_text="bytes")
     error = models.TextField(default="")
@@ -175,7 +181,8 @@ class Task(models.Model):
     fee = NeuronField(null=True)
     deliver_index = models.CharField(max_length=80, default="")
     deliver_time = models.BigIntegerField(default=0, help_text="unix seconds, as told")
-    log_bytes = models.BigIntegerField(default=0)
+    log_bytes = models.BigIntegerField(default=0, help_text="of the provider's, taken so far")
+    log_sha256 = models.CharField(max_length=64, default="", help_text="of those bytes")
     log_restarted = models.BooleanField(default=False, help_text="it is no continuation any more")
     created_at = models.DateTimeField()
     looked_at = models.DateTimeField(null=True, help_text="last answer of the provider")
@@ -188,6 +195,14 @@ class Task(models.Model):
         max_length=10, default="", help_text="`results.State`; empty: never asked for"
     )
     result_sent = models.BigIntegerField(default=0, help_text="bytes fetched so far")
+    result_part = models.OneToOneField(
+        StoredFile,
+        null=True,
+        on_delete=models.SET_NULL,
+        related_name="part_of",
+        help_text="what is being fetched; the next try goes on with it",
+    )
+    result_touched = models.DateTimeField(null=True, help_text="last sign of who fetches it")
     result_root = models.CharField(max_length=66, default="", help_text="Merkle root of it")
     result_keccak = models.CharField(max_length=66, default="")
     result_signer = AddressField(default="", blank=True, help_text="who signed its tags")
@@ -243,3 +258,50 @@ class LogPart(models.Model):
 
     def __str__(self) -> str:
         return f"log of {self.task_id} from {self.offset}"
+
+
+class Deployment(models.Model):
+    """A tuned model at an inference provider, as last told there (provider-protocol.md 1.6)."""
+
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="deployments")
+    provider = AddressField()
+    serving = AddressField()
+    url = models.TextField(help_text="of the listing when it was asked")
+    state = models.CharField(max_length=12, default="", help_text="`adapters.STATES`")
+    error = models.TextField(default="")
+    asked_at = models.DateTimeField(help_text="when its owner wanted it deployed")
+    told_at = models.DateTimeField(null=True, help_text="last answer of the provider")
+    look_next = models.DateTimeField(null=True, help_text="null: nothing is expected any more")
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["task", "provider"], name="deployment_once")
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(
+                fields=["look_next"], name="deployment_due", condition=Q(look_next__isnull=False)
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.task_id} at {self.provider} {self.state}"
+
+
+class ProviderFacts(models.Model):
+    """What a fine-tuning provider says of itself beside its listing on the chain."""
+
+    provider = AddressField()
+    serving = AddressField()
+    url = models.TextField(help_text="that was asked")
+    models_told = models.JSONField(default=list, help_text="its own models: `broker.Model` each")
+    pending = models.IntegerField(null=True, help_text="tasks that wait or run; null: not told")
+    asked_at = models.DateTimeField()
+    told_at = models.DateTimeField(null=True, help_text="last answer")
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["provider", "serving"], name="provider_facts_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"facts of {self.provider}"

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 
 from accounts.pages_parts import Option
-from accounts.pages_transaction import Link, Review, Transaction
+from accounts.pages_transaction import EffectRow, Link, Review, Transaction
 from attestation.selectors import StandingView
 from chain.selectors import Freshness
-from finetune import checking, reading, results
-from finetune.models import Dataset, Draft, Place, Task
+from finetune import checking, deploying, reading, results
+from finetune.models import Dataset, Draft, Place, PlaceState, Task
+from finetune.offers import Told
 from finetune.pricing import Price
 from ledger.records import Deliverable, Listing, Position
 from probes.charts import Chart
@@ -51,7 +52,13 @@ class Step:
 class OfferRow:
     listing: Listing
     standing: StandingView
-    models: tuple[str, ...]
+    told: Told | None = None
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """All that can be chosen: those of its listing, then those that it names itself."""
+        own = (model.name for model in self.told.own) if self.told else ()
+        return tuple(dict.fromkeys((*self.listing.models, *own)))
 
     @property
     def per_million(self) -> int:
@@ -72,6 +79,34 @@ class IndexPage:
     drafts: tuple[Draft, ...]
     freshness: Freshness
     adopted: str = ""
+
+
+@dataclass(frozen=True)
+class PublishPage:
+    """A dataset on its way into 0G storage. `known`: storage has heard of it, so that nothing is to
+    be paid; `problem`: why it cannot be announced now. `fee` in neuron goes to `flow`.
+    """
+
+    dataset: Dataset
+    place: Place | None
+    known: bool = False
+    problem: str = ""
+    flow: str = ""
+    fee: int = 0
+    rows: tuple[EffectRow, ...] = ()
+
+    @property
+    def state(self) -> str:
+        """Nothing was begun: empty."""
+        return self.place.state if self.place else ""
+
+    @property
+    def moving(self) -> bool:
+        return self.state in (PlaceState.WAITING, PlaceState.SENDING)
+
+    @property
+    def share(self) -> float:
+        return self.place.sent / self.dataset.size if self.place and self.dataset.size else 0.0
 
 
 @dataclass(frozen=True)
@@ -153,6 +188,7 @@ class WizardPage:
     sending: Place | None = None
     top_up: str = ""
     acknowledged: bool = True
+    storage: bool = False
     error: str = ""
 
     @property
@@ -200,7 +236,12 @@ class TaskPage:
     review: Review | None = None
     current: Transaction | None = None
     contracts: tuple[str, ...] = ()
-    key_path: str = ""
+    older_contract: bool = False
+    earlier_lines: int = 0
+    last_line: str = ""
+    queue: int | None = None
+    places: tuple[deploying.Place, ...] = ()
+    cli: str = ""
 
     @property
     def result_word(self) -> str:
@@ -221,7 +262,10 @@ class DecryptPage:
     name: str
     sha256: str
     path: str
-    commands: tuple[str, ...] = field(default=())
+    command: str
+    peft: str
+    serve: str
+    task: Task | None = None
 
 
 def steps(task: Task) -> tuple[Step, ...]:

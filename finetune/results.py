@@ -4,17 +4,21 @@ given to its owner as often as wanted. It is never decrypted here: that takes th
 
 from __future__ import annotations
 
+import datetime as dt
+import re
 from enum import StrEnum
 
 from asgiref.sync import async_to_sync
 from channels.db import database_sync_to_async
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from accounts.crypto import Unreadable
 from accounts.errors import Problem
 from accounts.models import User
+from attestation import leases
 from finetune import broker, files, follow
 from finetune.errors import BrokerError, BrokerRefused, BrokerSilent
 from finetune.models import StoredFile, Task
@@ -31,6 +35,11 @@ _FROM_STORAGE = Limits(
 )
 #: Stages from which there is something to fetch.
 READY = (tuning.DELIVERED, tuning.USER_ACKNOWLEDGED, tuning.FINISHED)
+
+
+#: A fetch that gives no sign for so long has no worker any more.
+LOST_AFTER = dt.timedelta(minutes=3)
+_REST = re.compile(r"bytes ([0-9]{1,12})-[0-9]{1,12}/([0-9]{1,12})")
 
 
 class State(StrEnum):
@@ -77,8 +86,17 @@ def _begin(task: Task) -> None:
         held = Task.objects.select_for_update().get(pk=task.pk)
         if held.result_state == State.FETCHING:
             raise Problem("under_way", "It is being fetched already.", status=409)
-        held.result_state, held.result_sent, held.result_error = State.FETCHING, 0, ""
-        held.save(update_fields=["result_state", "result_sent", "result_error"])
+        held.result_state, held.result_error = State.FETCHING, ""
+        held.result_touched = timezone.now()
+        held.save(update_fields=["result_state", "result_error", "result_touched"])
+
+
+def give_up_lost(now: dt.datetime) -> None:
+    """Fetches whose worker is gone: they say so; the next one goes on with what came."""
+    lost = Q(result_touched__lt=now - LOST_AFTER) | Q(result_touched__isnull=True)
+    Task.objects.filter(lost, result_state=State.FETCHING).update(
+        result_state=State.FAILED, result_error="It was cut off. Fetch it again to go on."
+    )
 
 
 def ask_storage(task: Task) -> None:
@@ -92,13 +110,18 @@ def ask_storage(task: Task) -> None:
 
 def fetch(task: Task, signature: str, signed_at: int) -> None:
     """Fetch it from the provider (or from storage without a signature), and judge it by its bytes.
-    A worker's work; what came of it is in the row."""
+    A worker's work, one at a time; what came of it is in the row."""
+    token = leases.take(f"result:{task.pk}")
+    if token is None:
+        return
     try:
-        file = async_to_sync(_fetch)(task, task.user, signature, signed_at)
+        file = async_to_sync(_fetch)(task, task.user, (signature, signed_at), token)
     except (BrokerError, Problem, NetError, Unreadable) as error:
         _end(task, State.FAILED, f"{error}")
-        return
-    judge(task, file)
+    else:
+        judge(task, file)
+    finally:
+        leases.give_back(f"result:{task.pk}", token)
 
 
 def judge(task: Task, file: StoredFile) -> None:
@@ -118,6 +141,7 @@ def judge(task: Task, file: StoredFile) -> None:
     old = task.result
     Task.objects.filter(pk=task.pk).update(
         result=file,
+        result_part=None,
         result_root=hashes.root,
         result_keccak=hashes.keccak,
         result_signer=signer,
@@ -127,17 +151,31 @@ def judge(task: Task, file: StoredFile) -> None:
     _end(task, State.WRONG if problem else State.HERE, problem)
 
 
-async def _fetch(task: Task, user: User, signature: str, signed_at: int) -> StoredFile:
-    if not signature:
-        return await _fetch_storage(task, user)
+async def _fetch(task: Task, user: User, signed: tuple[str, int], token: str) -> StoredFile:
+    async with leases.renewed(f"result:{task.pk}", token):
+        return await _fetch_rest(task, user, signed)
+
+
+async def _fetch_rest(task: Task, user: User, signed: tuple[str, int]) -> StoredFile:
+    part: StoredFile | None = await database_sync_to_async(_part)(task)
+    start = await database_sync_to_async(files.begun)(part) if part else 0
+    if part is not None and start == part.size:
+        return part  # its worker died before it was judged
+    if not signed[0]:
+        return await _fetch_storage(task, user, start)
     async with (
         broker.connected(task.url) as connection,
-        connection.download(user.address, task.remote_id, (signature, signed_at)) as answer,
+        connection.download(user.address, task.remote_id, signed, start) as answer,
     ):
-        return await _keep(task, user, answer)
+        return await _keep(task, user, answer, start)
 
 
-async def _fetch_storage(task: Task, user: User) -> StoredFile:
+def _part(task: Task) -> StoredFile | None:
+    """What an earlier try left."""
+    return StoredFile.objects.filter(part_of=task).first()
+
+
+async def _fetch_storage(task: Task, user: User, start: int) -> StoredFile:
     named = await database_sync_to_async(deliverable_of)(task)
     if named is None:
         raise BrokerSilent("The chain names no result yet.")
@@ -145,42 +183,62 @@ async def _fetch_storage(task: Task, user: User) -> StoredFile:
     # The operator names the indexer, so its address is no stranger's.
     async with (
         Client(broker.policy(), _FROM_STORAGE) as client,
-        client.open("GET", url) as answer,
+        client.open("GET", url, headers=broker.from_byte(start), accept=(200, 206)) as answer,
     ):
         if "json" in answer.header("Content-Type"):
             raise BrokerRefused(404, "0G storage has no file of this root")
-        return await _keep(task, user, answer)
+        return await _keep(task, user, answer, start)
 
 
-async def _keep(task: Task, user: User, answer: Answer) -> StoredFile:
+async def _keep(task: Task, user: User, answer: Answer, start: int) -> StoredFile:
+    """Take it in; `start` is what was asked for, and not every server can go on there."""
+    size, start = _extent(answer, start)
+    file: StoredFile = await database_sync_to_async(_room)(task, user, size, start)
+    held, number = bytearray(), start // files.PIECE_BYTES
+    async for part in answer.chunks():
+        held += part
+        while len(held) >= files.PIECE_BYTES:
+            await database_sync_to_async(_put)(task, file, number, bytes(held[: files.PIECE_BYTES]))
+            del held[: files.PIECE_BYTES]
+            number += 1
+    if number * files.PIECE_BYTES + len(held) < size:
+        raise BrokerSilent("The result broke off. Fetch it again to go on.")
+    if held:
+        await database_sync_to_async(_put)(task, file, number, bytes(held))
+    return file
+
+
+def _extent(answer: Answer, start: int) -> tuple[int, int]:
+    """The whole size, and where this answer begins. Raises BrokerSilent."""
+    if answer.status == 206:
+        rest = _REST.fullmatch(answer.header("Content-Range"))
+        if rest is None or int(rest[1]) != start:
+            raise BrokerSilent("It sends another part than was asked for.")
+        return int(rest[2]), start
     length = answer.header("Content-Length")
     if not (length.isascii() and length.isdigit() and len(length) < 12):
         raise BrokerSilent("It does not say how long the result is.")
-    file: StoredFile = await database_sync_to_async(files.create)(user, int(length))
-    held, number = bytearray(), 0
-    try:
-        async for part in answer.chunks():
-            held += part
-            while len(held) >= files.PIECE_BYTES:
-                await database_sync_to_async(_put)(
-                    task, file, number, bytes(held[: files.PIECE_BYTES])
-                )
-                del held[: files.PIECE_BYTES]
-                number += 1
-        if held:
-            await database_sync_to_async(_put)(task, file, number, bytes(held))
-        if await database_sync_to_async(files.missing)(file):
-            raise BrokerSilent("The result broke off.")
-    except BaseException:
-        await database_sync_to_async(file.delete)()
-        raise
+    return int(length), 0
+
+
+def _room(task: Task, user: User, size: int, start: int) -> StoredFile:
+    """The file that an earlier try began, if this answer goes on with it; else a new one."""
+    part = _part(task)
+    if part is not None and start and part.size == size:
+        return part
+    if part is not None:
+        part.delete()
+    if start:
+        raise BrokerSilent("Its size has changed. Fetch it again.")
+    file = files.create(user, size)
+    Task.objects.filter(pk=task.pk).update(result_part=file, result_sent=0)
     return file
 
 
 def _put(task: Task, file: StoredFile, number: int, data: bytes) -> None:
     files.put(file, number, data)
     sent = number * files.PIECE_BYTES + len(data)
-    Task.objects.filter(pk=task.pk).update(result_sent=sent)
+    Task.objects.filter(pk=task.pk).update(result_sent=sent, result_touched=timezone.now())
 
 
 def _end(task: Task, state: State, why: str) -> None:

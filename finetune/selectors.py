@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 from accounts.models import User
 from attestation import selectors as attestation
 from attestation.selectors import ServiceKey
+from finetune import offers as offered
 from finetune import reading, services
 from finetune.models import Dataset, Task
 from finetune.pages import DatasetView, Deadline, OfferRow, bars
@@ -28,12 +29,18 @@ _TABLE_POINTS = 400
 
 
 def offers() -> tuple[OfferRow, ...]:
-    """What is offered for fine-tuning (4 queries)."""
+    """What is offered for fine-tuning, and what providers said of themselves (5 queries)."""
     query = ledger.ServiceQuery(kind=Kind.FINE_TUNING.value)
     found = ledger.services(query, page_size=MOST_OFFERS).items
     standings = attestation.standings([ServiceKey.of(listing) for listing in found])
+    told = offered.told(found)
     return tuple(
-        OfferRow(listing, standings[ServiceKey.of(listing)], listing.models) for listing in found
+        OfferRow(
+            listing,
+            standings[ServiceKey.of(listing)],
+            told.get((listing.provider, listing.serving)),
+        )
+        for listing in found
     )
 
 

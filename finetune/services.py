@@ -15,7 +15,7 @@ from accounts import crypto
 from accounts.errors import Problem
 from accounts.models import User
 from attestation import leases
-from finetune import broker, checking, files
+from finetune import broker, checking, files, publishing
 from finetune.errors import BrokerError
 from finetune.models import Dataset, DatasetState, Place, PlaceState, StoredFile, Way
 from protocol import datasets, tuning
@@ -95,6 +95,7 @@ def _check(dataset: Dataset, file: StoredFile) -> None:
         preview_sealed=crypto.seal(orjson.dumps(found.preview).decode("utf-8", "replace")),
         root=hashes.root,
         keccak=hashes.keccak,
+        nodes=hashes.nodes,
     )
 
 
@@ -110,11 +111,18 @@ def preview(dataset: Dataset) -> list[tuple[str, str]]:
 
 
 def drop(dataset: Dataset) -> None:
-    """Delete it here, with its bytes; where it was sent it stays."""
+    """Delete its bytes here; where it was sent they stay. Of one that is published, what was found
+    and its root stay usable until it is dropped once more."""
+    published = dataset.places.filter(way=Way.STORAGE, state=PlaceState.THERE).exists()
     with transaction.atomic():
+        had_bytes = dataset.file is not None
         if dataset.file is not None:
             StoredFile.objects.filter(pk=dataset.file.pk).delete()
-        dataset.delete()
+        if not (published and had_bytes):
+            dataset.delete()
+        else:
+            # The first rows are its content too.
+            Dataset.objects.filter(pk=dataset.pk).update(preview_sealed="")
 
 
 # --- to a provider --------------------------------------------------------------------------------
@@ -152,7 +160,10 @@ def send_to(dataset: Dataset, provider: str, url: str, signature: str, signed_at
 def send(place: Place) -> None:
     """Send a dataset to where it belongs; what came of it is in the row. A worker's work."""
     claimed = Place.objects.filter(pk=place.pk, state=PlaceState.WAITING)
-    if not claimed.update(state=PlaceState.SENDING, sent=0, updated_at=timezone.now()):
+    if not claimed.update(state=PlaceState.SENDING, updated_at=timezone.now()):
+        return
+    if place.way == Way.STORAGE:
+        publishing.send(place)
         return
     dataset = place.dataset
     if dataset.file is None:
@@ -199,8 +210,10 @@ def _failed(place: Place, why: str) -> None:
 
 
 def give_up_lost(now: datetime) -> None:
-    """Transfers whose worker is gone: they say so, and can be begun again."""
-    lost = now - LOST_AFTER
-    Place.objects.filter(state=PlaceState.SENDING, updated_at__lt=lost).update(
+    """Transfers whose worker is gone: to a provider they say so and can be begun again (that takes
+    a new signature); to storage they go on by themselves."""
+    lost = Place.objects.filter(state=PlaceState.SENDING, updated_at__lt=now - LOST_AFTER)
+    lost.filter(way=Way.STORAGE).update(state=PlaceState.WAITING, updated_at=now)
+    lost.filter(way=Way.TEE).update(
         state=PlaceState.FAILED, error="It was cut off. Send it again.", signature=""
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from celery import shared_task
+from django.core.cache import cache
 from django.utils import timezone
 
-from finetune import follow, results, services
+from finetune import deploying, follow, offers, results, services
 from finetune.models import Dataset, DatasetState, Place, PlaceState, Task
 
 _LONG = 2_000
@@ -40,8 +41,17 @@ def fetch(task_id: str, signature: str, signed_at: int) -> None:
 def sweep() -> int:
     """Every few seconds by beat: ask after what is due, and take up what a lost worker left."""
     services.give_up_lost(timezone.now())
+    results.give_up_lost(timezone.now())
     for dataset in Dataset.objects.filter(state=DatasetState.CHECKING)[:5]:
         check.delay(str(dataset.pk))
-    for place in Place.objects.filter(state=PlaceState.WAITING)[:5]:
+    for place in Place.objects.filter(state=PlaceState.WAITING).order_by("updated_at")[:5]:
         send.delay(place.pk)
-    return follow.look_at_due()
+    if cache.add("finetune.ask_offers", 1, timeout=offers.PAUSE_SECONDS):
+        ask_offers.delay()
+    return follow.look_at_due() + deploying.look_at_due()
+
+
+@shared_task(name="finetune.ask_offers", ignore_result=True, expires=20, time_limit=_LONG)
+def ask_offers() -> int:
+    """Ask providers what they say of themselves."""
+    return offers.refresh_due()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from finetune import views, views_doors, views_wizard
+from finetune import views, views_doors, views_publish, views_wizard
 
 app_name = "finetune"
 _DRAFT, _TASK = "fine-tuning/new/<uuid:draft_id>", "fine-tuning/tasks/<uuid:task_id>"
@@ -14,6 +14,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("fine-tuning", views.index, name="index"),
     path("fine-tuning/decrypt", views.decrypt, name="decrypt"),
     path("fine-tuning/adopt", views.adopt, name="adopt"),
+    path("fine-tuning/usage", views.usage, name="usage"),
     path("fine-tuning/new", views_wizard.new, name="new"),
     path(f"{_DRAFT}/upload/prepare", views_doors.prepare_upload),
     path(f"{_DRAFT}/upload", views_doors.upload),
@@ -26,6 +27,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(f"{_DATASET}/pieces/<int:number>", views_doors.piece),
     path(f"{_DATASET}/finish", views_doors.finish),
     path(f"{_DATASET}/delete", views_doors.drop, name="dataset_drop"),
+    path(f"{_DATASET}/publish", views_publish.publish, name="publish"),
+    path(f"{_DATASET}/confirm", views_publish.confirm),
+    path(f"{_DATASET}/submitted", views_publish.submitted),
+    path(f"{_DATASET}/rejected", views_publish.rejected),
     path(_TASK, views.task, name="task"),
     path(f"{_TASK}/log", views.log, name="log"),
     path(f"{_TASK}/loss.csv", views.loss, name="loss"),
@@ -36,4 +41,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(f"{_TASK}/cancel", views_doors.cancel, name="cancel"),
     path(f"{_TASK}/fetch/prepare", views_doors.prepare_fetch),
     path(f"{_TASK}/fetch", views_doors.fetch, name="fetch"),
+    path(f"{_TASK}/deploy", views_doors.deploy, name="deploy"),
 ]

@@ -5,12 +5,19 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import re
 from functools import cache
 from pathlib import Path
 from uuid import UUID
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseRedirect,
+    StreamingHttpResponse,
+)
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.cache import never_cache
@@ -19,14 +26,16 @@ from django.views.decorators.http import require_GET, require_POST
 from accounts import funds, limits, pages_parts
 from accounts import pages_transaction as shown
 from accounts import selectors as accounts
+from accounts.errors import Problem
 from accounts.http import signed_out, user_of
 from accounts.models import User
 from chain import selectors as chain
-from finetune import files, follow, pages, pricing, reading, results, selectors
+from finetune import deploying, files, follow, offers, pages, pricing, reading, results, selectors
 from finetune.errors import BrokerError
 from finetune.models import Task
 from ledger import selectors as ledger
 from ledger.models import Kind
+from ledger.records import Listing
 from protocol import tuning
 
 LEVELS = (
@@ -36,6 +45,32 @@ LEVELS = (
     ("ERROR", "Errors"),
 )
 TOOL = "zg-decrypt.py"
+#: Of a log, the newest lines stand on the page.
+MOST_LINES = 1_000
+ACKNOWLEDGE = (
+    "0g-compute-cli fine-tuning acknowledge-deliverable --provider {task.provider} "
+    "--task-id {task.remote_id} --fine-tuning-ca {task.serving}"
+)
+DECRYPT = (
+    "uv run zg-decrypt.py --file {file}.bin --out model.zip --rpc {rpc} "
+    "--contract {contract} --provider {provider} --task {task}"
+)
+#: What may stand in a command that people copy; a model's name is a stranger's.
+_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
+PEFT = """from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("output_model")
+base = AutoModelForCausalLM.from_pretrained("{model}")
+model = PeftModel.from_pretrained(base, "output_model")
+
+prompt = tokenizer("A question", return_tensors="pt")
+print(tokenizer.decode(model.generate(**prompt, max_new_tokens=60)[0]))
+
+# For programs that know no adapters: one model, as large as the base model.
+model.merge_and_unload().save_pretrained("merged")
+tokenizer.save_pretrained("merged")"""
+SERVE = "vllm serve {model} --enable-lora --lora-modules mine=output_model"
 
 
 @require_GET
@@ -99,18 +134,23 @@ def _page(task: Task, level: str) -> pages.TaskPage:
     named = results.named_by(held, task)
     paid = selectors.settlement(task)
     running = task.progress == tuning.TRAINING
-    current, review = None, None
-    if named is not None and not named.acknowledged and not named.settled:
+    current, review, older = None, None, _is_older(task)
+    if named is not None and not named.acknowledged and not named.settled and not older:
         current, review = _acknowledgement(task)
+    listing = follow.listing_of(task)
+    wanted = selectors.shown_lines(lines, level)
+    over = task.progress == tuning.FINISHED and named is not None and named.acknowledged
     return pages.TaskPage(
         task=task,
         means=pages.STAGES.get(task.progress, ""),
         steps=pages.steps(task),
         passages=tuple((p.stage, p.said or p.at) for p in task.passages.order_by("at")),
-        listing=follow.listing_of(task),
+        listing=listing,
         deliverable=named,
         deadline=selectors.deadline(task, named),
-        lines=selectors.shown_lines(lines, level),
+        lines=wanted[-MOST_LINES:],
+        earlier_lines=max(0, len(wanted) - MOST_LINES),
+        last_line=lines[-1].text if lines and task.progress == tuning.FAILED else "",
         level=level,
         levels=pages_parts.options(LEVELS, level),
         chart=selectors.chart(task, curve),
@@ -125,7 +165,26 @@ def _page(task: Task, level: str) -> pages.TaskPage:
         review=review,
         current=current,
         contracts=accounts.contract_addresses(),
+        older_contract=older,
+        queue=_queue(task, listing),
+        places=deploying.places(task) if over else (),
+        cli=ACKNOWLEDGE.format(task=task) if older else "",
     )
+
+
+def _is_older(task: Task) -> bool:
+    """Whether it is at another contract than the one that acknowledgements of this site go to
+    (interfaces.md 3: the action names no contract, so the recommended one is meant)."""
+    now = ledger.recommended(Kind.FINE_TUNING, ledger.contracts())
+    return now is not None and now.address != task.serving
+
+
+def _queue(task: Task, listing: Listing | None) -> int | None:
+    """How many tasks wait or run at its provider while it waits itself; None where nobody says."""
+    if task.progress != tuning.INIT or listing is None:
+        return None
+    told = offers.told([listing]).get((listing.provider, listing.serving))
+    return told.pending if told else None
 
 
 def _acknowledgement(task: Task) -> tuple[shown.Transaction | None, shown.Review | None]:
@@ -217,5 +276,62 @@ def _tool() -> tuple[bytes, str]:
 @require_GET
 def decrypt(request: HttpRequest) -> HttpResponse:
     """How a result becomes a model, on one's own machine."""
-    page = pages.DecryptPage(TOOL, _tool()[1], f"/static/tools/{TOOL}")
+    named = request.GET.get("task", "")
+    mine = user_of(request).tuning_tasks if named and request.user.is_authenticated else None
+    found = mine.filter(pk=named).first() if mine is not None and _is_uuid(named) else None
+    page = pages.DecryptPage(
+        name=TOOL,
+        sha256=_tool()[1],
+        path=f"/static/tools/{TOOL}",
+        command=DECRYPT.format(**_told(found)),
+        peft=PEFT.format(model=_model(found)),
+        serve=SERVE.format(model=_model(found)),
+        task=found,
+    )
     return render(request, "finetune/decrypt.html", {"page": page})
+
+
+def _told(task: Task | None) -> dict[str, str]:
+    """What the tool is told on its command line."""
+    # The operator's own nodes may have keys in their addresses; a devnet's have none.
+    rpc = settings.NETWORK.rpc_urls or (settings.CHAIN_RPC_URLS if settings.IS_DEVNET else ())
+    return {
+        "file": str(task.remote_id) if task else "TASK",
+        "rpc": rpc[0] if rpc else "RPC_URL",
+        "contract": task.serving if task else "FINE_TUNING_CONTRACT",
+        "provider": task.provider if task else "PROVIDER",
+        "task": str(task.remote_id) if task else "TASK_ID",
+    }
+
+
+def _model(task: Task | None) -> str:
+    return task.model if task and _SAFE.fullmatch(task.model) else "BASE_MODEL"
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return bool(UUID(text))
+    except ValueError:
+        return False
+
+
+@require_GET
+def usage(request: HttpRequest) -> HttpResponse:
+    """`/fine-tuning/usage?provider=&model=`: the zip in which a provider explains a model of its
+    own. A stranger's file: bounded, never opened here, and only ever saved."""
+    user = user_of(request)
+    limits.spend("tuning-usage", user.address, limit=20, seconds=300)
+    provider = ledger.address_of(request.GET.get("provider", ""))
+    listing = ledger.service(Kind.FINE_TUNING, provider) if provider else None
+    model = request.GET.get("model", "")[:200]
+    if listing is None or not model:
+        raise Http404("no such model")
+    try:
+        raw = offers.usage(listing, model)
+    except Problem as problem:
+        return HttpResponse(problem.title, status=problem.status, content_type="text/plain")
+    answer = HttpResponse(raw, content_type="application/zip")
+    name = re.sub(r"[^\w.-]", "_", model, flags=re.ASCII)[:80].strip(".") or "model"
+    answer["Content-Disposition"] = f'attachment; filename="{name}-usage.zip"'
+    answer["X-Content-Type-Options"] = "nosniff"
+    return answer

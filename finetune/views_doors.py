@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -14,13 +16,17 @@ from accounts import limits
 from accounts.errors import Problem
 from accounts.http import user_of
 from accounts.problems import answer, body_of, json_door, signed_in, text_of
-from finetune import files, follow, results, services, tasks, wizard
+from finetune import deploying, files, follow, results, services, tasks, wizard
 from finetune.errors import BrokerError, BrokerRefused
-from finetune.models import Dataset, Draft, Place, Way
+from finetune.models import Dataset, Draft, Place, Task, Way
 from finetune.views import task_of
+from ledger import selectors as ledger
 from protocol import tuning
 
 _SIGNATURE = 300
+Own = TypeVar("Own")
+Door = Callable[[HttpRequest, Own], HttpResponse]
+View = Callable[..., HttpResponse]
 
 
 # --- datasets -------------------------------------------------------------------------------------
@@ -40,7 +46,7 @@ def begin(request: HttpRequest) -> HttpResponse:
     return answer(_upload(dataset), status=201)
 
 
-def _dataset(request: HttpRequest, dataset_id: UUID) -> Dataset:
+def dataset_of(request: HttpRequest, dataset_id: UUID) -> Dataset:
     rows = Dataset.objects.select_related("file", "user")
     return get_object_or_404(rows, pk=dataset_id, user=user_of(request))
 
@@ -62,7 +68,7 @@ def _upload(dataset: Dataset) -> dict[str, Any]:
 @json_door
 def uploaded(request: HttpRequest, dataset_id: UUID) -> HttpResponse:
     """What is still missing: an upload goes on where it was cut off."""
-    return answer(_upload(_dataset(request, dataset_id)))
+    return answer(_upload(dataset_of(request, dataset_id)))
 
 
 @require_http_methods(["PUT"])
@@ -70,7 +76,7 @@ def uploaded(request: HttpRequest, dataset_id: UUID) -> HttpResponse:
 @json_door
 def piece(request: HttpRequest, dataset_id: UUID, number: int) -> HttpResponse:
     """The bytes of one piece, as they are."""
-    dataset = _dataset(request, dataset_id)
+    dataset = dataset_of(request, dataset_id)
     limits.spend("pieces", dataset.user.address, limit=600, seconds=60)
     services.put(dataset, number, request.body)
     return answer({"number": number})
@@ -80,7 +86,7 @@ def piece(request: HttpRequest, dataset_id: UUID, number: int) -> HttpResponse:
 @signed_in
 @json_door
 def finish(request: HttpRequest, dataset_id: UUID) -> HttpResponse:
-    dataset = _dataset(request, dataset_id)
+    dataset = dataset_of(request, dataset_id)
     services.finish(dataset)
     tasks.check.delay(str(dataset.pk))
     dataset.refresh_from_db()
@@ -89,7 +95,7 @@ def finish(request: HttpRequest, dataset_id: UUID) -> HttpResponse:
 
 @require_POST
 def drop(request: HttpRequest, dataset_id: UUID) -> HttpResponse:
-    services.drop(_dataset(request, dataset_id))
+    services.drop(dataset_of(request, dataset_id))
     return HttpResponseRedirect("/fine-tuning#datasets")
 
 
@@ -101,17 +107,33 @@ def _draft(request: HttpRequest, draft_id: UUID) -> Draft:
     return get_object_or_404(rows, pk=draft_id, user=user_of(request))
 
 
+def signing(load: Callable[[HttpRequest, UUID], Own]) -> Callable[[Door[Own]], View]:
+    """A door that prepares or takes a signature about something of the person's own (`load` raises
+    Http404): JSON, counted."""
+
+    def of(view: Door[Own]) -> View:
+        @require_POST
+        @signed_in
+        @json_door
+        @wraps(view)
+        def door(request: HttpRequest, **named: UUID) -> HttpResponse:
+            (identifier,) = named.values()
+            found = load(request, identifier)
+            limits.spend("tuning-sign", user_of(request).address, limit=30, seconds=60)
+            return view(request, found)
+
+        return door
+
+    return of
+
+
 def _field(name: str, value: str) -> dict[str, str]:
     return {"name": name, "value": value}
 
 
-@require_POST
-@signed_in
-@json_door
-def prepare_upload(request: HttpRequest, draft_id: UUID) -> HttpResponse:
+@signing(_draft)
+def prepare_upload(request: HttpRequest, draft: Draft) -> HttpResponse:
     """→ what is signed so that the provider takes the dataset: `{digest, timestamp, fields}`."""
-    draft = _draft(request, draft_id)
-    limits.spend("tuning-sign", draft.user.address, limit=30, seconds=60)
     if draft.dataset is None:
         raise Problem("no_dataset", "There is nothing to send: the provider reads it by its root.")
     now = int(time.time())
@@ -130,13 +152,10 @@ def prepare_upload(request: HttpRequest, draft_id: UUID) -> HttpResponse:
     )
 
 
-@require_POST
-@signed_in
-@json_door
-def upload(request: HttpRequest, draft_id: UUID) -> HttpResponse:
+@signing(_draft)
+def upload(request: HttpRequest, draft: Draft) -> HttpResponse:
     """`{signature, timestamp}`: a worker sends the dataset."""
-    draft, body = _draft(request, draft_id), body_of(request)
-    limits.spend("tuning-sign", draft.user.address, limit=30, seconds=60)
+    body = body_of(request)
     listing = wizard.listing_of(draft)
     if draft.dataset is None or listing is None:
         raise Problem("draft_changed", "The draft has changed since.", "Look at it once more.")
@@ -175,13 +194,9 @@ def sending(request: HttpRequest, draft_id: UUID) -> HttpResponse:
     )
 
 
-@require_POST
-@signed_in
-@json_door
-def prepare_task(request: HttpRequest, draft_id: UUID) -> HttpResponse:
+@signing(_draft)
+def prepare_task(request: HttpRequest, draft: Draft) -> HttpResponse:
     """→ the 32 bytes that create the task, decoded: `{digest, raw, fields, scope}`."""
-    draft = _draft(request, draft_id)
-    limits.spend("tuning-sign", draft.user.address, limit=30, seconds=60)
     wanted = wizard.prepare(draft)
     return answer(
         {
@@ -200,23 +215,18 @@ def prepare_task(request: HttpRequest, draft_id: UUID) -> HttpResponse:
     )
 
 
-@require_POST
-@signed_in
-@json_door
-def create(request: HttpRequest, draft_id: UUID) -> HttpResponse:
-    """`{signature}` → `{url}` of the task."""
-    draft, body = _draft(request, draft_id), body_of(request)
-    limits.spend("tuning-sign", draft.user.address, limit=30, seconds=60)
+@signing(_draft)
+def create(request: HttpRequest, draft: Draft) -> HttpResponse:
+    """`{signature, wait?}` → `{url}` of the task; `wait`: queue it where the provider is busy."""
+    body = body_of(request)
+    if body.get("wait") is True:
+        draft.wait = True
     made = wizard.create(draft, text_of(body, "signature", limit=_SIGNATURE))
     return answer({"url": f"/fine-tuning/tasks/{made.pk}"}, status=201)
 
 
-@require_POST
-@signed_in
-@json_door
-def prepare_cancel(request: HttpRequest, task_id: UUID) -> HttpResponse:
-    found = task_of(request, task_id)
-    limits.spend("tuning-sign", found.user.address, limit=30, seconds=60)
+@signing(task_of)
+def prepare_cancel(request: HttpRequest, found: Task) -> HttpResponse:
     return answer(
         {
             "digest": "0x" + tuning.cancel_hash(str(found.remote_id)).hex(),
@@ -231,13 +241,10 @@ def prepare_cancel(request: HttpRequest, task_id: UUID) -> HttpResponse:
     )
 
 
-@require_POST
-@signed_in
-@json_door
-def cancel(request: HttpRequest, task_id: UUID) -> HttpResponse:
+@signing(task_of)
+def cancel(request: HttpRequest, found: Task) -> HttpResponse:
     """`{signature}`: cancelled, or the provider's reason why not."""
-    found, body = task_of(request, task_id), body_of(request)
-    limits.spend("tuning-sign", found.user.address, limit=30, seconds=60)
+    body = body_of(request)
     try:
         follow.cancel(found, text_of(body, "signature", limit=_SIGNATURE))
     except BrokerRefused as error:
@@ -247,12 +254,9 @@ def cancel(request: HttpRequest, task_id: UUID) -> HttpResponse:
     return answer({"url": f"/fine-tuning/tasks/{found.pk}"})
 
 
-@require_POST
-@signed_in
-@json_door
-def prepare_fetch(request: HttpRequest, task_id: UUID) -> HttpResponse:
-    found, now = task_of(request, task_id), int(time.time())
-    limits.spend("tuning-sign", found.user.address, limit=30, seconds=60)
+@signing(task_of)
+def prepare_fetch(request: HttpRequest, found: Task) -> HttpResponse:
+    now = int(time.time())
     return answer(
         {
             "digest": "0x" + tuning.download_hash(str(found.remote_id), now).hex(),
@@ -267,13 +271,10 @@ def prepare_fetch(request: HttpRequest, task_id: UUID) -> HttpResponse:
     )
 
 
-@require_POST
-@signed_in
-@json_door
-def fetch(request: HttpRequest, task_id: UUID) -> HttpResponse:
+@signing(task_of)
+def fetch(request: HttpRequest, found: Task) -> HttpResponse:
     """`{signature, timestamp}` from the provider, `{}` from 0G storage: a worker fetches it."""
-    found, body = task_of(request, task_id), body_of(request)
-    limits.spend("tuning-sign", found.user.address, limit=30, seconds=60)
+    body = body_of(request)
     signature, signed_at = "", 0
     if body.get("from") == "storage":
         results.ask_storage(found)
@@ -282,6 +283,16 @@ def fetch(request: HttpRequest, task_id: UUID) -> HttpResponse:
         results.ask(found, signature, signed_at)
     tasks.fetch.delay(str(found.pk), signature, signed_at)
     return answer({"state": results.State.FETCHING})
+
+
+@signing(task_of)
+def deploy(request: HttpRequest, found: Task) -> HttpResponse:
+    """`{provider}`: have the tuned model deployed at an inference provider; → `{state, error}`."""
+    provider = ledger.address_of(text_of(body_of(request), "provider", limit=42))
+    if provider is None:
+        raise Problem("invalid_request", "`provider` must be an address.")
+    row = deploying.want(found, provider)
+    return answer({"state": row.state, "error": row.error})
 
 
 @require_POST

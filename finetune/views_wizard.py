@@ -6,6 +6,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 from asgiref.sync import async_to_sync
+from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.cache import never_cache
@@ -238,6 +239,7 @@ def _show_sign(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.Wi
         sending=sending,
         top_up=_top_up(listing, held),
         acknowledged=bool(held and held.acknowledged),
+        storage=bool(settings.STORAGE_INDEXER_URL),
         error=_words(problem),
     )
 

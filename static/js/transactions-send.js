@@ -4,7 +4,8 @@ import { account, chainNow, config, declined, ensureChain, prompt, read, same } 
 import { sessionWallet } from './wallet-signin.js';
 import { post } from './wallet-http.js';
 
-const path = (id, verb) => `/account/transactions/${id}/${verb}`;
+const CENTRE = '/account/transactions';
+const path = (id, verb, base = CENTRE) => `${base}/${id}/${verb}`;
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 // A hash must reach the server even when the connection hiccups or the session ends meanwhile: the money may already
@@ -13,7 +14,7 @@ const KEPT = 'transactions';
 function kept() {
   try { return JSON.parse(localStorage.getItem(KEPT)) ?? {}; } catch { return {}; }
 }
-const keep = (id, hash) => localStorage.setItem(KEPT, JSON.stringify({ ...kept(), [id]: { hash, of: config.session } }));
+const keep = (id, hash, base) => localStorage.setItem(KEPT, JSON.stringify({ ...kept(), [id]: { hash, of: config.session, base } }));
 function forget(id) {
   const { [id]: _, ...rest } = kept();
   if (Object.keys(rest).length) localStorage.setItem(KEPT, JSON.stringify(rest));
@@ -22,11 +23,11 @@ function forget(id) {
 
 const final = (error) => error.status >= 400 && error.status < 500 && error.status !== 429;
 
-async function report(id, hash) {
-  keep(id, hash);
+async function report(id, hash, base) {
+  keep(id, hash, base);
   for (let wait = 500; ; wait *= 2) {
     try {
-      const answer = await post(path(id, 'submitted'), { tx_hash: hash });
+      const answer = await post(path(id, 'submitted', base), { tx_hash: hash });
       forget(id);
       return answer;
     } catch (error) {
@@ -40,8 +41,8 @@ async function report(id, hash) {
 
 // Hashes of this account that an earlier page could not tell.
 export async function reportKept() {
-  for (const [id, { hash, of }] of Object.entries(kept())) {
-    if (config.session && same(of, config.session)) await report(id, hash).catch(() => {});
+  for (const [id, { hash, of, base }] of Object.entries(kept())) {
+    if (config.session && same(of, config.session)) await report(id, hash, base).catch(() => {});
   }
 }
 
@@ -62,7 +63,8 @@ async function verify(transaction, allowed) {
   if (await chainNow() !== config.chainId) throw new Error(`Your wallet is on another chain. Switch it to ${config.chain.chainName}; nothing was sent.`);
 }
 
-// `what`: {start: {action, params, seen}} for a new one, or {id, again} for a stored one.
+// `what`: {start: {action, params, seen}} for a new one, or {id, again} for a stored one; `base`: where its doors are, if
+// not in the transaction centre.
 export async function send(what, means) {
   sending += 1;
   try { await attempt(what, means); } finally {
@@ -80,18 +82,18 @@ async function attempt(what, { allowed, show, tell }) {
     throw declined(error) ? new Error('You declined. Nothing was sent.') : error;
   }
   const id = what.id ?? (await post('/account/transactions/start', what.start)).id;
-  const { transaction } = await post(path(id, 'confirm'), { again: Boolean(what.again) });
+  const { transaction } = await post(path(id, 'confirm', what.base), { again: Boolean(what.again) });
   await show(id);
   let hash;
   try {
     await verify(transaction, allowed);
     hash = await prompt('eth_sendTransaction', [transaction]);
   } catch (error) {
-    await post(path(id, 'rejected'), { declined: declined(error) });
+    await post(path(id, 'rejected', what.base), { declined: declined(error) });
     await show(id);
     if (declined(error)) return;
     throw new Error(error.message || 'The wallet could not send it. Nothing was sent.');
   }
-  await report(id, hash);
+  await report(id, hash, what.base);
   await show(id);
 }

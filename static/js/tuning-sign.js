@@ -36,9 +36,24 @@ if (["waiting", "sending"].includes(go?.dataset.state)) guarded(go, sending.quer
 
 const creating = document.querySelector("[data-create]");
 const create = creating?.querySelector("[data-create-go]");
-create?.addEventListener("click", () => guarded(create, creating.querySelector("[data-create-status]"), async (say) => {
-  const proof = await signed(creating.dataset.create, "Create this task", "Create the task");
-  if (!proof) { say("You declined. No task was created."); return; }
+const choice = creating?.querySelector("[data-busy-choice]");
+let proof = null; // the settings are not signed, so a refused task can be queued with the same signature
+
+async function handIn(say, wait) {
   say("The provider is asked…");
-  location.assign((await post(creating.dataset.create, { signature: proof.signature })).url);
+  choice.hidden = true;
+  try {
+    location.assign((await post(creating.dataset.create, { signature: proof.signature, wait })).url);
+  } catch (error) {
+    choice.hidden = error.reason !== "provider_busy";
+    throw error;
+  }
+}
+const line = creating?.querySelector("[data-create-status]");
+create?.addEventListener("click", () => guarded(create, line, async (say) => {
+  proof = await signed(creating.dataset.create, "Create this task", "Create the task");
+  if (!proof) { say("You declined. No task was created."); return; }
+  await handIn(say, false);
 }));
+choice?.querySelector("[data-queue]").addEventListener("click", (event) => guarded(event.currentTarget, line, (say) => handIn(say, true)));
+choice?.querySelector("[data-leave]").addEventListener("click", () => { choice.hidden = true; line.textContent = "No task was created. The draft stays."; });

@@ -1,5 +1,6 @@
 // A task's page: news come by /ws/tasks/ID and are fetched as they are shown; acts are signed by the wallet.
 import { post } from "./wallet-http.js";
+import { ensureKey } from "./providerkey.js";
 import { signed } from "./tuning-wallet.js";
 
 const page = document.getElementById("task");
@@ -65,6 +66,16 @@ page.addEventListener("click", (event) => {
       await refresh();
     });
   }
+  const deployer = event.target.closest("[data-deploy]");
+  if (deployer) {
+    act(page.querySelector("[data-deploy-status]"), async (say) => {
+      const { deploy: provider, service } = deployer.dataset;
+      await ensureKey(provider, service);
+      say("The provider is asked…");
+      await post(`${here}/deploy`, { provider });
+      await refresh();
+    });
+  }
   if (event.target.closest("[data-cancel]")) {
     act(page.querySelector("[data-act-status]"), async (say) => {
       const proof = await signed(`${here}/cancel`, "Cancel this task", "Cancel the task");
@@ -79,4 +90,4 @@ document.addEventListener("visibilitychange", () => { if (stale) refresh(); });
 document.addEventListener("tx:changed", (event) => { if (["indexed", "final"].includes(event.detail.state)) location.reload(); });
 const log = page.querySelector(".log");
 if (log) log.scrollTop = log.scrollHeight;
-if (page.dataset.ended === "no" || page.querySelector("[data-fetch-status]")) connect();
+if (page.dataset.ended === "no" || page.querySelector("[data-fetch-status], [data-deploy-status]")) connect();

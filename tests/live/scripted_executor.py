@@ -1,9 +1,10 @@
 """An executor that does as the dataset's first row says: `ok`, `slow`, `crash`, `nothing`,
-`endless`. It trains nothing; what it delivers is made of the dataset."""
+`endless`, `large`, `wait PATH` (until there is such a file). It trains nothing; what it delivers is made of the dataset."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ def main() -> int:
     command, folder = sys.argv[1], Path(sys.argv[2])
     task = json.loads((folder / "task.json").read_text())
     lines = (folder / "dataset").read_text().splitlines()
-    behave = json.loads(lines[0])["text"].split()[0]
+    behave, *more = json.loads(lines[0])["text"].split()
     print(f"{command} {behave} with {task['model']}", flush=True)
     if behave == "slow":
         time.sleep(1)
@@ -25,9 +26,12 @@ def main() -> int:
         return 3
     if behave == "endless":
         time.sleep(600)
+    while behave == "wait" and not Path(more[0]).exists():
+        time.sleep(0.1)
     if behave != "nothing":
         (folder / "output_model" / "adapter_config.json").write_text(task["parameters"])
-        (folder / "output_model" / "weights").write_bytes(b"\1\2\3" * 1000)
+        weights = os.urandom(3 << 20) if behave == "large" else b"\1\2\3" * 1000
+        (folder / "output_model" / "weights").write_bytes(weights)
     print("{'loss': 1.5, 'epoch': 1.0}")
     return 0
 

@@ -1,0 +1,74 @@
+"""An inference provider's doors for tuned models, as their owner's client (provider-protocol.md
+1.6)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from finetune import broker
+from finetune.errors import BrokerRefused, BrokerSilent
+from net import strictjson
+from net.client import Client
+from net.errors import BadStatus, NetError
+from net.limits import JsonLimits, Limits
+
+_LIMITS = Limits(connect=5, first_byte=15, between=10, total=30, max_bytes=64 << 10)
+_ADAPTERS = "/v1/lora/adapters"
+#: Nobody handed it over yet, or ever will; the other words are the provider's.
+ABSENT, READY, ACTIVE, FAILED = "absent", "ready", "active", "failed"
+STATES = (
+    *(ABSENT, "init", "pending", "downloading", READY, "loading", ACTIVE),
+    *("offloaded", "archived", FAILED),
+)
+#: It is there and waits for its owner's word.
+DEPLOYABLE = (READY, "offloaded", "archived")
+
+
+class Server:
+    """One inference provider, asked with its owner's key. Raises BrokerError only."""
+
+    def __init__(self, client: Client, url: str, authorization: str) -> None:
+        self._client = client
+        self._url = url.rstrip("/") + _ADAPTERS
+        self._authorization = authorization
+
+    async def state(self, name: str) -> tuple[str, str]:
+        """Where a tuned model is (`STATES`), and the provider's words where it failed."""
+        try:
+            found = await self._call("GET", f"/{quote(name, safe='')}")
+        except BrokerRefused as refused:
+            if refused.status == 404:
+                return ABSENT, ""
+            raise
+        if not isinstance(found, dict) or found.get("state") not in STATES:
+            raise BrokerSilent("It names a state that does not exist.")
+        return str(found["state"]), broker.printable(str(found.get("error") or ""))
+
+    async def deploy(self, name: str, task_id: str, base: str) -> None:
+        """Have it loaded."""
+        body = {"adapterName": name, "taskId": task_id, "baseModel": base}
+        await self._call("POST", "/deploy", orjson.dumps(body))
+
+    async def _call(self, method: str, path: str, body: bytes | None = None) -> Any:
+        headers = {"Authorization": self._authorization, "Content-Type": "application/json"}
+        try:
+            async with self._client.open(
+                method, self._url + path, headers=headers, body=body, accept=(200, 201, 202)
+            ) as answer:
+                return strictjson.loads(await answer.read(), JsonLimits(max_bytes=64 << 10))
+        except BadStatus as error:
+            raise BrokerRefused(error.status, broker.words(error)) from None
+        except NetError as error:
+            raise BrokerSilent(f"The provider gives no answer: {error}.") from None
+
+
+@asynccontextmanager
+async def connected(url: str, authorization: str) -> AsyncIterator[Server]:
+    """The provider at a listing's URL, under the site's address policy."""
+    async with Client(broker.policy(), _LIMITS) as client:
+        yield Server(client, url, authorization)

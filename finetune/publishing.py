@@ -1,0 +1,324 @@
+"""A dataset is published in 0G storage: announced on the chain by its owner's wallet, then handed
+over segment by segment by a worker (provider-protocol.md 7.2-7.4).
+
+Whether a file is announced is storage's word alone, whoever paid for it and by which transaction: a
+transaction that the wallet replaced, or a page that was closed, changes nothing. What was handed
+over once is not handed over again.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from asgiref.sync import async_to_sync
+from channels.db import database_sync_to_async
+from django.db import transaction
+from django.utils import timezone
+
+from accounts import money, node
+from accounts.crypto import Unreadable
+from accounts.errors import NodeError, Problem, RpcError
+from accounts.services import GAS_HEADROOM_PERCENT
+from finetune import files, gateway
+from finetune.errors import StorageError, StorageRefused, StorageSilent
+from finetune.gateway import Info
+from finetune.models import Dataset, DatasetState, Place, PlaceState, StoredFile, Way
+from protocol import abi, storage
+from protocol.storage import SEGMENT_BYTES, FileTree
+
+FLOW = "Flow"
+#: No announcement costs more, whatever the contract's market says; neuron. (100 MB cost 0.013 0G.)
+MOST_FEE = 10**17
+#: Since the hash was told: then nobody waits any more for a block or for storage.
+GIVE_UP = dt.timedelta(hours=1)
+#: How a place begins, and what it goes back to when nothing came of a try.
+_NOT_YET = PlaceState.FAILED
+_HASH = re.compile(r"0x[0-9a-f]{64}")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """The transaction that makes a file known: `fee` goes to the contract `to`; neuron."""
+
+    to: str
+    data: str
+    fee: int
+    gas: int
+    gas_cost: int
+    wallet: int
+
+
+def place_of(dataset: Dataset) -> Place | None:
+    """How far it is (1 query)."""
+    return dataset.places.filter(way=Way.STORAGE, provider="").first()
+
+
+def known(dataset: Dataset) -> Info | None:
+    """What storage knows of it now; None where it was never announced. Raises Problem."""
+    try:
+        return async_to_sync(_info)(dataset.root)
+    except StorageError as error:
+        raise Problem("storage_silent", str(error), "Try again later.", status=502) from None
+
+
+async def _info(root: str) -> Info | None:
+    async with gateway.connected() as connection:
+        return await connection.info(root)
+
+
+def announcement(dataset: Dataset, sender: str) -> Announcement:
+    """What the wallet would send, simulated at the newest block. Raises Problem, NodeError."""
+    if dataset.state != DatasetState.GOOD or dataset.file is None:
+        raise Problem("dataset_not_ready", "Only a dataset that is here and good can be published.")
+    try:
+        flow = async_to_sync(_flow)()
+    except StorageError as error:
+        raise Problem("storage_silent", str(error), "Try again later.", status=502) from None
+    fee = storage.padded_chunks(dataset.size) * _price(flow)
+    if fee > MOST_FEE:
+        raise Problem("storage_fee", f"Storage asks {money.short(fee)} 0G for it: too much.")
+    nodes = [
+        {"root": bytes.fromhex(root[2:]), "height": height} for root, height in _nodes(dataset)
+    ]
+    submission = {"length": dataset.size, "tags": b"", "nodes": nodes}
+    data = abi.encode_call(FLOW, "submit", {"data": submission, "submitter": sender})
+    request = {"from": sender, "to": flow, "data": data, "value": hex(fee)}
+    outcome, estimate, price, balance = node.call_many(
+        [
+            ("eth_call", [request, "latest"]),
+            ("eth_estimateGas", [request]),
+            ("eth_gasPrice", []),
+            ("eth_getBalance", [sender, "latest"]),
+        ]
+    )
+    wallet = node.quantity(balance)
+    if wallet < fee:
+        raise _too_poor(wallet, fee)
+    if isinstance(outcome, RpcError) or isinstance(estimate, RpcError):
+        raise Problem("storage_refuses", "The storage contract would refuse it. Nothing was sent.")
+    gas = node.quantity(estimate) * (100 + GAS_HEADROOM_PERCENT) // 100
+    found = Announcement(flow, data, fee, gas, gas * node.quantity(price), wallet)
+    if wallet < fee + found.gas_cost:
+        raise _too_poor(wallet, fee + found.gas_cost)
+    return found
+
+
+async def _flow() -> str:
+    async with gateway.connected() as connection:
+        return await connection.flow()
+
+
+def _price(flow: str) -> int:
+    """Neuron for 256 bytes (provider-protocol.md 7.2). Raises Problem."""
+    try:
+        raw = node.call("eth_call", {"to": flow, "data": abi.encode_call(FLOW, "market")}, "latest")
+        market = abi.decode_result(FLOW, "market", raw)
+        asked = {"to": market, "data": abi.encode_call(FLOW, "pricePerSector")}
+        return int(
+            abi.decode_result(FLOW, "pricePerSector", node.call("eth_call", asked, "latest"))
+        )
+    except (abi.AbiError, RpcError):
+        raise Problem(
+            "storage_contract", "What storage names as its contract does not answer like it."
+        ) from None
+
+
+def _nodes(dataset: Dataset) -> list[tuple[str, int]]:
+    """Kept when it was checked; made anew for one that was checked before they were kept."""
+    if not dataset.nodes and dataset.file is not None:
+        dataset.nodes = list(files.hashes(dataset.file).nodes)
+        dataset.save(update_fields=["nodes"])
+    return [(str(root), int(height)) for root, height in dataset.nodes]
+
+
+def _too_poor(has: int, needs: int) -> Problem:
+    return Problem(
+        "insufficient_wallet_balance",
+        f"Your wallet holds {money.short(has)} 0G; this needs {money.short(needs)} 0G with gas.",
+        "Send 0G to your wallet first.",
+        status=422,
+    )
+
+
+# --- the wallet -----------------------------------------------------------------------------------
+
+
+def confirm(dataset: Dataset, sender: str, *, again: bool = False) -> Announcement:
+    """Hand the announcement to the wallet. Raises Problem (409) where that would pay for nothing,
+    or twice; NodeError. `again`: no request is open in the wallet any more."""
+    if known(dataset) is not None:
+        raise Problem(
+            "already_announced",
+            "0G storage knows this file already. There is nothing to pay.",
+            "Load this page again.",
+            status=409,
+        )
+    found = announcement(dataset, sender)
+    with transaction.atomic():
+        Dataset.objects.select_for_update().get(pk=dataset.pk)
+        place = place_of(dataset) or Place(
+            dataset=dataset, way=Way.STORAGE, state=PlaceState.FAILED
+        )
+        free = (PlaceState.FAILED, PlaceState.ASKING) if again else (PlaceState.FAILED,)
+        if place.state not in free or _may_still_count(place):
+            raise Problem(
+                "already_under_way",
+                "The announcement waits in your wallet, or was sent.",
+                "Answer the open request; nothing was sent twice.",
+                status=409,
+            )
+        place.state, place.tx_hash, place.error = PlaceState.ASKING, "", ""
+        place.save()
+    return found
+
+
+def _may_still_count(place: Place) -> bool:
+    """Whether a transaction of before is in a block, or may still come into one."""
+    if not place.tx_hash:
+        return False
+    receipt = node.call("eth_getTransactionReceipt", place.tx_hash)
+    if isinstance(receipt, dict):
+        return bool(receipt.get("status") == "0x1")
+    return node.known_anywhere(place.tx_hash)
+
+
+def submitted(dataset: Dataset, tx_hash: str) -> Place:
+    """The wallet has sent it: a worker goes on. Raises Problem."""
+    tx_hash = tx_hash.lower()
+    if not _HASH.fullmatch(tx_hash):
+        raise Problem("invalid_request", "`tx_hash` must be 0x and 64 hex digits.")
+    place = place_of(dataset)
+    if place is None:
+        raise Problem("unknown", "Nothing was to be sent for this dataset.", status=409)
+    # A declined one too: a wallet may report a refusal and send after all.
+    _begin(place, (PlaceState.ASKING, PlaceState.FAILED), tx_hash)
+    return place
+
+
+def rejected(dataset: Dataset, *, declined: bool) -> None:
+    """The person declined, or the wallet could not send it."""
+    why = "You declined. Nothing was sent." if declined else "It was not handed over."
+    dataset.places.filter(way=Way.STORAGE, state=PlaceState.ASKING).update(
+        state=PlaceState.FAILED, error=why
+    )
+
+
+def go_on(dataset: Dataset) -> Place | None:
+    """Hand over what storage knows of already; None where it must be announced first. Raises
+    Problem."""
+    if dataset.file is None or known(dataset) is None:
+        return None
+    place, _ = Place.objects.get_or_create(
+        dataset=dataset, way=Way.STORAGE, provider="", defaults={"state": _NOT_YET}
+    )
+    _begin(place, (PlaceState.ASKING, PlaceState.FAILED), place.tx_hash)
+    return place
+
+
+def _begin(place: Place, before: tuple[PlaceState, ...], tx_hash: str) -> None:
+    Place.objects.filter(pk=place.pk, state__in=before).update(
+        state=PlaceState.WAITING,
+        tx_hash=tx_hash,
+        tx_at=timezone.now(),
+        error="",
+        updated_at=timezone.now(),
+    )
+    place.refresh_from_db()
+
+
+# --- a worker -------------------------------------------------------------------------------------
+
+
+def send(place: Place) -> None:
+    """Hand over a claimed place's dataset as far as it goes now; what came of it is in the row."""
+    dataset = place.dataset
+    try:
+        info = async_to_sync(_info)(dataset.root)
+        if info is None:
+            _not_announced(place)
+            return
+        if not info.complete and not _hand_over(place, dataset, info):
+            _later(place, "")
+            return
+    except StorageSilent as error:
+        _later(place, str(error))
+        return
+    except (StorageRefused, Unreadable) as error:
+        _end(place, PlaceState.FAILED, str(error))
+        return
+    _end(place, PlaceState.THERE, "", sent=dataset.size)
+
+
+def _not_announced(place: Place) -> None:
+    try:
+        receipt = node.call("eth_getTransactionReceipt", place.tx_hash) if place.tx_hash else None
+    except NodeError:
+        receipt = None
+    if isinstance(receipt, dict) and receipt.get("status") != "0x1":
+        _end(place, PlaceState.FAILED, "The contract refused the announcement; only gas was paid.")
+    else:
+        _later(place, "")
+
+
+def _hand_over(place: Place, dataset: Dataset, info: Info) -> bool:
+    """Every segment that is missing; whether storage says that it has all. Raises StorageError."""
+    if info.segments >= storage.segment_count(dataset.size):
+        return False  # it has all, and is not done with them
+    if dataset.file is None:
+        raise StorageRefused("Its bytes were deleted here before all were handed over.")
+    tree = storage.hash_file(files.read(dataset.file))
+    if "0x" + tree.root.hex() != dataset.root:
+        raise StorageRefused("Its bytes are not what they were when they were checked.")
+    return bool(async_to_sync(_put_all)(place, dataset.file, tree, info.segments))
+
+
+async def _put_all(place: Place, file: StoredFile, tree: FileTree, first: int) -> bool:
+    root = "0x" + tree.root.hex()
+    async with gateway.connected() as connection:
+        # Segments count up, but they may have come in another order: the rest first, then all.
+        for start in dict.fromkeys((first, 0)):
+            pieces = _segments(file, start)
+            for index in range(start, storage.segment_count(tree.size)):
+                data = await database_sync_to_async(next)(pieces, b"")
+                await connection.put(root, index, data, tree.proof(index))
+                await database_sync_to_async(_sent)(place, index * SEGMENT_BYTES + len(data))
+            info = await connection.info(root)
+            if info is not None and info.complete:
+                return True
+    return False
+
+
+def _segments(file: StoredFile, first: int) -> Iterator[bytes]:
+    """Its bytes from segment `first` on, a segment at a time."""
+    held = bytearray()
+    for part in files.read(file, first * SEGMENT_BYTES):
+        held += part
+        while len(held) >= SEGMENT_BYTES:
+            yield bytes(held[:SEGMENT_BYTES])
+            del held[:SEGMENT_BYTES]
+    if held:
+        yield bytes(held)
+
+
+def _sent(place: Place, sent: int) -> None:
+    Place.objects.filter(pk=place.pk).update(sent=sent, updated_at=timezone.now())
+
+
+def _later(place: Place, why: str) -> None:
+    if place.tx_at is None or timezone.now() - place.tx_at > GIVE_UP:
+        why = why or "0G storage has not heard of the announcement within an hour."
+        _end(place, PlaceState.FAILED, why)
+    else:
+        _end(place, PlaceState.WAITING, why)
+
+
+def _end(place: Place, state: PlaceState, why: str, **more: int) -> None:
+    Place.objects.filter(pk=place.pk).update(
+        state=state, error=why[:400], updated_at=timezone.now(), **more
+    )

@@ -1,0 +1,121 @@
+"""Publishing a dataset in 0G storage: its review, the wallet's doors, and how far it is.
+
+The doors have the shape of the transaction centre's (`accounts.views_transactions`), but this is
+none of its actions: it goes to storage's contract, which is shown beside what it costs.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+
+from accounts import limits
+from accounts import pages_transaction as shown
+from accounts.errors import NodeError, Problem
+from accounts.http import signed_out
+from accounts.models import User
+from accounts.problems import answer, body_of, of_node, text_of
+from finetune import pages, publishing, tasks
+from finetune.models import Dataset, PlaceState
+from finetune.views_doors import dataset_of, signing
+
+
+@require_http_methods(["GET", "POST"])
+@never_cache
+def publish(request: HttpRequest, dataset_id: UUID) -> HttpResponse:
+    """The review, or how far it is (`part=state`). POST goes on with a file that storage knows."""
+    if not request.user.is_authenticated:
+        return signed_out(request, "Publish a dataset")
+    dataset = dataset_of(request, dataset_id)
+    limits.spend("publish", dataset.user.address, limit=120, seconds=60)
+    if request.method == "POST":
+        try:
+            place = publishing.go_on(dataset)
+        except Problem as problem:
+            return _render(request, dataset, problem, status=problem.status)
+        if place is not None:
+            tasks.send.delay(place.pk)
+        return HttpResponseRedirect(request.get_full_path())
+    return _render(request, dataset, None)
+
+
+def _render(
+    request: HttpRequest, dataset: Dataset, problem: Problem | None, status: int = 200
+) -> HttpResponse:
+    page = _page(dataset, dataset.user, problem)
+    draft = request.GET.get("draft", "")
+    owned = dataset.user.tuning_drafts.filter(pk=draft).exists() if _is_uuid(draft) else False
+    context = {"page": page, "back": f"/fine-tuning/new/{draft}/sign" if owned else ""}
+    part = "#state" if request.GET.get("part") == "state" else ""
+    return render(request, f"finetune/publish.html{part}", context, status=status)
+
+
+def _page(dataset: Dataset, user: User, problem: Problem | None) -> pages.PublishPage:
+    place = publishing.place_of(dataset)
+    state = place.state if place else ""
+    page = pages.PublishPage(dataset, place)
+    if problem is None and state in (PlaceState.WAITING, PlaceState.SENDING, PlaceState.THERE):
+        return page
+    try:
+        if problem is not None:
+            raise problem
+        if publishing.known(dataset) is not None:
+            return pages.PublishPage(dataset, place, known=True)
+        found = publishing.announcement(dataset, user.address)
+    except Problem as error:
+        return pages.PublishPage(dataset, place, problem=f"{error.title} {error.fix}".strip())
+    except NodeError as error:
+        silent = of_node(error)
+        return pages.PublishPage(dataset, place, problem=f"{silent.title} {silent.fix}")
+    after = found.wallet - found.fee - found.gas_cost
+    effects = (
+        {"what": "wallet", "before": str(found.wallet), "after": str(after)},
+        {"what": "gas", "before": "0", "after": str(found.gas_cost)},
+    )
+    return pages.PublishPage(
+        dataset, place, flow=found.to, fee=found.fee, rows=shown.effect_rows(effects)
+    )
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return bool(UUID(text))
+    except ValueError:
+        return False
+
+
+@signing(dataset_of)
+def confirm(request: HttpRequest, dataset: Dataset) -> HttpResponse:
+    """`{again?}` → what `eth_sendTransaction` takes; it waits for the wallet now."""
+    again = body_of(request).get("again") is True
+    found = publishing.confirm(dataset, dataset.user.address, again=again)
+    return answer(
+        {
+            "transaction": {
+                "from": dataset.user.address,
+                "to": found.to,
+                "data": found.data,
+                "value": hex(found.fee),
+                "gas": hex(found.gas),
+            }
+        }
+    )
+
+
+@signing(dataset_of)
+def submitted(request: HttpRequest, dataset: Dataset) -> HttpResponse:
+    """`{tx_hash}`: the wallet has sent it, and a worker hands the segments over."""
+    place = publishing.submitted(dataset, text_of(body_of(request), "tx_hash", limit=66))
+    tasks.send.delay(place.pk)
+    return answer({"state": place.state})
+
+
+@signing(dataset_of)
+def rejected(request: HttpRequest, dataset: Dataset) -> HttpResponse:
+    """`{declined}`: the person declined, or it could not be handed over."""
+    publishing.rejected(dataset, declined=body_of(request).get("declined") is not False)
+    return answer({"state": PlaceState.FAILED})

@@ -1,0 +1,46 @@
+// Publishing a dataset: the announcement goes to the wallet, then the page follows how far the bytes are.
+import { reportKept, send } from './transactions-send.js';
+
+const box = document.getElementById('publish');
+const BASE = '/fine-tuning/datasets';
+const PAUSE = 1500;
+const part = () => document.getElementById('publish-state');
+const say = (text) => { part().querySelector('[data-tx-message]').textContent = text; };
+const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
+const moving = () => ['waiting', 'sending'].includes(part().dataset.state);
+
+async function show() {
+  const query = new URLSearchParams(location.search);
+  query.set('part', 'state');
+  const answer = await fetch(`${location.pathname}?${query}`, { credentials: 'same-origin' }).catch(() => null);
+  if (!answer?.ok) return;
+  const fresh = document.createRange().createContextualFragment(await answer.text()).querySelector('#publish-state');
+  const before = part().dataset.state;
+  if (!fresh || fresh.outerHTML === part().outerHTML) return;
+  part().replaceWith(fresh);
+  if (before !== fresh.dataset.state) document.dispatchEvent(new CustomEvent('announce', { detail: { text: fresh.querySelector('h2').textContent } }));
+}
+
+async function follow() {
+  while (moving()) {
+    await pause(PAUSE);
+    if (document.visibilityState === 'visible') await show();
+  }
+}
+
+box.addEventListener('click', async (event) => {
+  const go = event.target.closest('[data-publish-go]');
+  if (!go) return;
+  go.disabled = true;
+  const allowed = [part().dataset.flow];
+  try {
+    await send({ id: box.dataset.dataset, again: 'again' in go.dataset, base: BASE }, { allowed, show, tell: say });
+    await follow();
+  } catch (error) {
+    await show();
+    say(error.message);
+  }
+  go.disabled = false;
+});
+
+reportKept().then(follow);
