@@ -19,6 +19,8 @@ DEPLOYED = {
     "FIELD_KEYS": "Y2hlY2stb25seS1rZXktY2hlY2stb25seS1rZXktISE=",
     "DATABASE_POOL_SIZE": "0",
 }
+COMPOSE = sorted(map(str, (ROOT / "docker-compose.yml", *ROOT.glob("deploy/*/docker-compose.yml"))))
+DOCKERFILES = sorted(map(str, (ROOT / "Dockerfile", *ROOT.glob("deploy/*/*Dockerfile"))))
 OFFLINE = {"DATABASE_POOL_SIZE": "0", "PYTHONWARNINGS": "ignore::RuntimeWarning"}
 
 CHECKS: tuple[tuple[str, tuple[str, ...], dict[str, str]], ...] = (
@@ -29,6 +31,15 @@ CHECKS: tuple[tuple[str, tuple[str, ...], dict[str, str]], ...] = (
     ("migrations", (PYTHON, "manage.py", "makemigrations", "--check", "--dry-run"), OFFLINE),
     ("deployment", (PYTHON, "manage.py", "check", "--deploy", "--fail-level", "WARNING"), DEPLOYED),
     ("templates", ("djlint", "templates", "--lint", "--quiet"), {}),
+    (
+        "compose files",
+        ("check-jsonschema", "--builtin-schema", "vendor.compose-spec", *COMPOSE),
+        {},
+    ),
+    ("Dockerfiles", ("hadolint", "--failure-threshold", "warning", *DOCKERFILES), {}),
+    ("secrets", (PYTHON, "-m", "scripts.supply", "secrets"), {}),
+    ("licences", (PYTHON, "-m", "scripts.supply", "licences"), {}),
+    ("known weaknesses", (PYTHON, "-m", "scripts.supply", "audit"), {}),
     ("contracts rebuild", ("node", "contracts/compile.js", "--check"), {}),
 )
 
@@ -54,8 +65,10 @@ def check(arguments: Sequence[str]) -> int:
             check=False,
         )
         seconds = time.monotonic() - started
+        notes = [line for line in result.stdout.splitlines() if line.startswith("note: ")]
         print(
             f"{'ok    ' if result.returncode == 0 else 'FAILED'} {name} ({seconds:.1f} s)",
+            *(() if result.returncode else notes),
             flush=True,
         )
         if result.returncode:
