@@ -114,7 +114,8 @@ SELECT here.block, COALESCE(paid.settled, 0), ARRAY(
 
 
 def _spent(provider: str, period: Period) -> tuple[int, int]:
-    """Neuron that `FundSpent` moved to the provider, and what was settled where none is logged."""
+    """Neuron that `FundSpent` moved to the provider, and what was settled in blocks without one
+    before the first with one: that code logs it ever since."""
     given = {
         "provider": provider,
         "accepted": list(ACCEPTED),
@@ -125,14 +126,16 @@ def _spent(provider: str, period: Period) -> tuple[int, int]:
         "topic": "0x" + provider[2:].lower().rjust(64, "0"),
         "ledger": checksum(settings.LEDGER_ADDRESS),
     }
-    logged = unlogged = 0
     with connection.cursor() as cursor:
         cursor.execute(_SPENT, given)
-        for _, settled, amounts in cursor.fetchall():
-            if amounts:
-                logged += sum(int(amount, 16) for amount in amounts)
-            else:
-                unlogged += int(settled)
+        found = cursor.fetchall()
+    first = min((block for block, _, amounts in found if amounts), default=None)
+    logged = sum(int(amount, 16) for _, _, amounts in found for amount in amounts)
+    unlogged = sum(
+        int(settled)
+        for block, settled, amounts in found
+        if not amounts and (first is None or block < first)
+    )
     return logged, unlogged
 
 

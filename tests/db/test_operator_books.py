@@ -1,0 +1,267 @@
+"""An operator's books: every cut sums to the total, and that is what logs moved, to the wei."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import io
+from collections import Counter
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.test import Client
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from accounts.models import User
+from chain.models import RawLog
+from ledger.models import ACCEPTED, Movement, Settlement
+from ledger.selectors import contracts
+from operators import batches, earnings, flows
+from operators.batches import Asked
+from operators.earnings import CUTS, unnamed
+from operators.period import Period
+from tests import factories
+from tests.db.operator_world import DAY_ONE, SERVINGS, World, forget
+from tests.factories import ALICE, BOB, CHARLIE, FINE_TUNING, INFERENCE, ONE, PETRA
+
+pytestmark = pytest.mark.django_db
+PAUL = factories.address("paul, another provider")
+USERS = (ALICE, BOB, CHARLIE)
+NAMES = {
+    INFERENCE: "inference-v1.0",
+    SERVINGS[1]: "inference-v1.1",
+    FINE_TUNING: "fine-tuning-v1.0",
+}
+STATUSES = (*ACCEPTED, "no_tee_signer", "invalid_nonce", "abandoned", "status_9")
+
+_AMOUNT = st.one_of(st.integers(0, 5), st.integers(0, 10**30))
+_SETTLED = st.tuples(
+    st.just("settle"),
+    st.sampled_from(USERS),
+    st.sampled_from(STATUSES),
+    _AMOUNT,
+    _AMOUNT,
+    st.sampled_from((PETRA, PETRA, PAUL)),
+    st.sampled_from(SERVINGS),
+)
+_NAMED = st.tuples(
+    st.just("name"),
+    st.sampled_from(("", "a", "b", "c")),
+    st.sampled_from((PETRA, PAUL)),
+    st.sampled_from(SERVINGS),
+)
+_LATER = st.tuples(st.just("later"), st.integers(1, 30))
+_HISTORY = st.lists(st.one_of(_SETTLED, _SETTLED, _NAMED, _LATER), max_size=40)
+_DAYS = st.tuples(st.integers(-1, 6), st.integers(-1, 6)).map(sorted)
+
+
+def played(history: list[tuple[Any, ...]]) -> World:
+    """A new world in which all of this happened."""
+    forget()
+    world = World()
+    for act, *given_ in history:
+        if act == "settle":
+            user, status, settled, unsettled, provider, serving = given_
+            world.settle(user, status, settled, unsettled, provider, serving)
+        elif act == "name":
+            world.name(*given_)
+        else:
+            world.next_block(given_[0])
+    return world
+
+
+@settings(
+    max_examples=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(history=_HISTORY, days=_DAYS)
+def test_every_cut_sums_to_the_total_and_the_total_is_what_the_logs_moved(
+    history: list[tuple[Any, ...]], days: list[int]
+) -> None:
+    world = played(history)
+    first, last = (DAY_ONE.date() + dt.timedelta(days=n) for n in days)
+    for period in (Period("all"), Period("", first, last), Period("", None, last)):
+        mine = [
+            item
+            for item in world.items
+            if item.provider == PETRA
+            and (period.since is None or item.at.date() >= period.since)
+            and (period.until is None or item.at.date() <= period.until)
+        ]
+        found = earnings.earnings(PETRA, period)
+        assert found.total.earned == sum(item.settled for item in mine)
+        assert found.total.missed == sum(item.unsettled for item in mine)
+        assert found.total.items == len(mine)
+        keys = {
+            "service": lambda item: NAMES[item.serving],
+            "user": lambda item: item.user,
+            "day": lambda item: item.at.date().isoformat(),
+            "model": lambda item: (
+                item.model or unnamed("fine-tuning" if item.serving == FINE_TUNING else "")
+            ),
+        }
+        for name in CUTS:
+            parts = found.by(name)
+            for column in ("earned", "missed", "items", "paid"):
+                whole = sum(getattr(part.sums, column) for part in parts)
+                assert whole == getattr(found.total, column), (name, column)
+            wanted = Counter[str]()
+            for item in mine:
+                wanted[keys[name](item)] += item.settled
+            assert {part.id: part.sums.earned for part in parts} == dict(wanted), name
+        # The books, against logs that another part of the world wrote.
+        books = flows.books(PETRA, period, 10**9)
+        assert books.agrees and books.settled == found.total.earned == books.logged
+        before = [item for item in world.items if item.provider == PETRA and item not in mine]
+        early = [i for i in before if period.since and i.at.date() < period.since]
+        assert books.opening == sum(item.settled for item in early)
+        # Batches and the rule for one row say the same as the sums.
+        rows = batches.batches(PETRA, Asked(period), contracts()).items
+        assert sum(row.settled for row in rows) == found.total.earned
+        assert sum(row.items for row in rows) == len(mine)
+        epochs = earnings.Epochs.of(PETRA)
+        models = Counter[str]()
+        for row in Settlement.objects.filter(period.where(), provider=PETRA):
+            models[epochs.model(row.serving, row.block, row.sequence)] += row.settled
+        assert {p.id: p.sums.earned for p in found.by_model} == dict(models)
+
+
+@pytest.fixture
+def petra() -> Client:
+    """The browser of a provider with a little history; Paul has some of his own."""
+    cache.clear()
+    world = World()
+    world.name("first-model")
+    world.name("elsewhere", PAUL)
+    for number in range(4):
+        world.next_block(20)
+        world.settle(ALICE, "success", ONE + number)
+        world.settle(BOB, "partial", ONE // 3, ONE)
+        world.settle(CHARLIE, "success", 5 * ONE, 0, PAUL)
+        if number == 1:
+            world.name("second-model")
+            world.settle(CHARLIE, "no_tee_signer", 0, 3 * ONE)
+    client = Client()
+    client.force_login(User.objects.for_address(PETRA))
+    return client
+
+
+@pytest.mark.parametrize("lost", ["charge", "log", "settlement"])
+def test_books_that_differ_from_the_logs_say_so(petra: Client, lost: str) -> None:
+    assert flows.books(PETRA, Period("all"), 1).agrees
+    page = petra.get("/operator/settlements?period=all").content
+    assert b'data-testid="books-agree"' in page and b"books-differ" not in page
+    if lost == "log":
+        RawLog.objects.filter(block_number=Movement.objects.latest("block").block).delete()
+    else:
+        rows: Any = {
+            "charge": Movement.objects.filter(provider=PETRA),
+            "settlement": Settlement.objects.filter(provider=PETRA, settled__gt=0),
+        }[lost]
+        rows.latest("pk").delete()
+    assert not flows.books(PETRA, Period("all"), 1).agrees
+    page = petra.get("/operator/settlements?period=all").content
+    assert b'data-testid="books-differ"' in page and b"books-agree" not in page
+    assert petra.get("/operator/settlements.json?period=all").json()["books"]["agrees"] is False
+
+
+def test_a_settlement_that_no_log_paid_shows(petra: Client) -> None:
+    row = Settlement.objects.filter(provider=PETRA, status="success").earliest("block")
+    Settlement.objects.filter(pk=row.pk).update(settled=row.settled + 1)
+    Movement.objects.filter(provider=PETRA, block=row.block, amount=-row.settled).update(
+        amount=-row.settled - 1
+    )
+    books = flows.books(PETRA, Period("all"), 1)
+    assert books.charged == books.settled and books.logged == books.settled - 1
+    assert not books.agrees
+
+
+def rows_of(answer: Any) -> list[dict[str, str]]:
+    body = b"".join(answer) if answer.streaming else answer.content
+    return list(csv.DictReader(io.StringIO(body.decode())))
+
+
+def test_files_hold_every_item_once_and_sum_to_the_page(petra: Client) -> None:
+    for query in ("period=all", "since=2026-03-02&until=2026-03-03", "period=all&status=part"):
+        rows = rows_of(petra.get(f"/operator/settlements.csv?{query}"))
+        body = petra.get(f"/operator/settlements.json?{query}").json()
+        assert [row["id"] for row in rows] == [item["id"] for item in body["items"]]
+        assert len({row["id"] for row in rows}) == len(rows) == body["count"] > 0
+        page = petra.get(f"/operator/settlements?{query}").content.decode()
+        total = sum(int(row["settled"]) for row in rows)
+        assert f'data-neuron="{total}"' in page.split('data-testid="settled-sum"')[0][-200:]
+        if body["books"]:
+            assert int(body["books"]["settled"]) == total and body["books"]["agrees"] is True
+        assert all(int(r["requested"]) == int(r["settled"]) + int(r["unsettled"]) for r in rows)
+    rows = rows_of(petra.get("/operator/settlements.csv?period=all"))
+    assert {row["model"] for row in rows} == {"first-model", "second-model"}
+    for by in CUTS:
+        cut = rows_of(petra.get(f"/operator/earnings.csv?period=all&by={by}"))
+        assert sum(int(row["earned"]) for row in cut) == sum(int(r["settled"]) for r in rows)
+
+
+def test_operators_see_their_own_rows_only(petra: Client) -> None:
+    foreign = World(block=9_000)
+    secret = foreign.settle(CHARLIE, "success", 424_242_424_242, 0, PAUL)
+    paths = (
+        "/operator?period=all",
+        "/operator/settlements?period=all",
+        f"/operator/settlements?period=all&user={CHARLIE}",
+        "/operator/customers",
+        "/operator/market",
+        "/operator/settlements.csv?period=all",
+        f"/operator/settlements.json?period=all&provider={PAUL}",
+        f"/operator/earnings.csv?period=all&by=user&provider={PAUL}",
+    )
+    for path in paths:
+        answer = petra.get(path)
+        body = b"".join(answer) if answer.streaming else answer.content
+        assert answer.status_code == 200 and "no-store" in answer["Cache-Control"]
+        assert b"424242424242" not in body and str(secret.tx_hash).encode() not in body
+        assert PAUL.encode() not in body, path
+    assert petra.get(f"/operator/settlements/{secret.tx_hash}").status_code == 404
+    own = Settlement.objects.filter(provider=PETRA).latest("block")
+    assert petra.get(f"/operator/settlements/{own.tx_hash}").status_code == 200
+    for broken in ("0x12", "nothing", "0x" + "g" * 64, str(own.tx_hash).upper()):
+        assert petra.get(f"/operator/settlements/{broken}").status_code == 404
+    # Who owns nothing, and who is nobody, learn how to begin, and nothing else.
+    stranger = Client()
+    stranger.force_login(User.objects.for_address(ALICE))
+    for client, mark in ((stranger, b"owns-nothing"), (Client(), b"signed-out")):
+        for path in (*paths, f"/operator/settlements/{own.tx_hash}"):
+            answer = client.get(path)
+            assert mark in answer.content and b"data-neuron" not in answer.content
+
+
+def test_a_page_costs_the_same_for_short_and_long_histories(
+    petra: Client, django_assert_max_num_queries: Any
+) -> None:
+    own = Settlement.objects.filter(provider=PETRA).latest("block")
+    paths = {
+        "/operator?period=all": 25,
+        "/operator/settlements?period=all": 20,
+        "/operator/customers": 16,
+        "/operator/market": 14,
+        f"/operator/settlements/{own.tx_hash}": 16,
+    }
+
+    def costs() -> dict[str, int]:
+        found = {}
+        for path, most in paths.items():
+            with django_assert_max_num_queries(most) as seen:
+                assert petra.get(path).status_code == 200
+            found[path] = len(seen)
+        return found
+
+    petra.get("/operator")  # what is kept for a minute
+    few = costs()
+    world = World(block=20_000, models={(PETRA, INFERENCE): "second-model"})
+    for number in range(40):
+        world.next_block()
+        for user in range(6):
+            world.settle(factories.address(f"user {number} {user}"), "success", 10**15)
+        factories.sub_account(factories.address(f"user {number} 0"))
+    assert costs() == few
