@@ -44,7 +44,8 @@ class Target:
     verifiability: str
     additional_info: str
     signer: str
-    acknowledged: bool
+    #: None: nobody was asked, as for what is not published yet.
+    acknowledged: bool | None
     declared: Declared
     #: What `challenge.challenge` needs of the listing.
     payable: Mapping[str, Any]

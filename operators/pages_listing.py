@@ -10,20 +10,7 @@ from operators import listing
 from operators.listing import LABELS, VERIFIABILITIES
 from operators.listing_changes import PRICES, RESETS, Change, Line
 from operators.listing_state import Published
-
-TABS = (
-    ("Earnings", "/operator"),
-    ("Listing", "/operator/listing"),
-    ("Setup check", "/operator/setup"),
-    ("Evidence self-test", "/operator/selftest"),
-    ("Notes", "/operator/notes"),
-    ("Profile", "/operator/profile"),
-)
-
-
-def tabs(current: str) -> tuple[Link, ...]:
-    """The pages of an operator."""
-    return tuple(Link(label, path, path == current) for label, path in TABS)
+from operators.tabs import tabs
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""Background work for operators: gas from receipts, and what their brokers share."""
+"""Background work for operators: gas from receipts, what their brokers share, and checks that they
+ask for."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from kombu.exceptions import OperationalError
 
 from accounts.errors import NodeError
 from ledger import selectors
-from operators import debts, gas
+from operators import debts, gas, selftest, setup
 
 logger = logging.getLogger(__name__)
 #: One provider is looked after at most so often, seconds.
@@ -37,3 +38,15 @@ def refresh_soon(provider: str) -> None:
             refresh.delay(provider)
     except OperationalError as error:
         logger.warning("not queued", extra={"reason": str(error)[:200]})
+
+
+@shared_task(name=setup.SETUP_TASK, ignore_result=True)
+def check_setup(identifier: str) -> None:
+    """One pass of the setup checker that an operator asked for."""
+    setup.run(identifier)
+
+
+@shared_task(name=setup.SELF_TEST_TASK, ignore_result=True)
+def judge_evidence(identifier: str) -> None:
+    """One private run of the attestation engine."""
+    selftest.run(identifier)

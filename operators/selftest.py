@@ -1,0 +1,97 @@
+"""The engine of the public verification on an operator's own evidence, for the operator's eyes:
+no run is stored, no standing changes, nothing is paid."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from asgiref.sync import async_to_sync
+
+from accounts import actions
+from accounts.errors import Problem
+from accounts.models import User
+from attestation import runs, trust
+from attestation.runs import Draft
+from ledger import selectors as ledger
+from net import addresses
+from net.client import Client
+from net.errors import BadUrl, Refused
+from operators import listing, listing_state, setup, setup_checks
+from operators.models import SelfTest
+from operators.models_listing import JobState
+from operators.setup_checks import Subject
+
+
+def start(user: User, kind: str, service_name: str, url: str = "", signer: str = "") -> SelfTest:
+    """Queue a test of the published service, or of an unpublished `url` whose evidence has to bind
+    `signer`. Raises Problem."""
+    if not url:
+        contract, values = setup.wanted(user, kind, service_name, draft=False)
+    else:
+        found = listing_state.contract_of(kind, user.address, service_name)
+        if found is None or kind not in listing.KINDS:
+            raise Problem("unknown_service", "This network has no contract for such services.")
+        contract, values = found, _unpublished(user, kind, url.strip(), signer.strip())
+    row = SelfTest(
+        user=user,
+        kind=kind,
+        service_name=contract.service_name,
+        url=values["url"],
+        model=str(values.get("model", "")),
+        published=not url,
+        values=setup.subject_values(values),
+    )
+    return setup.queued(row, setup.SELF_TEST_TASK)
+
+
+def _unpublished(user: User, kind: str, url: str, signer: str) -> dict[str, Any]:
+    if not signer:
+        published = ledger.service(kind, user.address)
+        signer = published.tee_signer if published else ""
+    if not signer:
+        raise Problem("no_signer", "Enter the signer that the evidence has to name.")
+    try:
+        addresses.parse(url, listing_state.policy())
+        known = actions.address(signer)
+    except (BadUrl, Refused) as error:
+        raise Problem("bad_url", f"This URL cannot be asked: {error}.") from None
+    except ValueError as error:
+        raise Problem("bad_signer", f"The signer {error}.") from None
+    return {"url": url.rstrip("/"), "tee_signer": known, "verifiability": "TeeML"}
+
+
+def run(identifier: str) -> None:
+    """Make a queued test."""
+    row = setup.take(SelfTest, identifier)
+    if row is None:
+        return
+    try:
+        subject = setup.subject_of(row, row.values)
+        found: list[Draft] = async_to_sync(_drafts)(subject)
+        SelfTest.objects.filter(pk=row.pk).update(reports=[_report(draft) for draft in found])
+    except Exception:
+        setup.end(row, JobState.FAILED)
+        raise
+    setup.end(row, JobState.DONE)
+
+
+async def _drafts(subject: Subject) -> list[Draft]:
+    async with Client(trust.provider_policy(), connections=4) as client:
+        return await setup_checks.drafts(client, subject)
+
+
+def _report(draft: Draft) -> dict[str, Any]:
+    """A draft as it is shown: the rows, without the evidence."""
+    report = draft.report
+    judged: dict[str, Any] = runs.clean(
+        {
+            "endpoint": draft.endpoint.value,
+            "outcome": draft.outcome.value,
+            "overall": draft.overall or (report.overall if report.checks else ""),
+            "questions": dict(report.questions()) if report.checks else {},
+            "rows": [asdict(row) for row in report.checks],
+            "error": str(draft.columns.get("error", ""))[:400],
+        }
+    )
+    return judged

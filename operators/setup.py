@@ -1,0 +1,204 @@
+"""Runs of the setup checker and of the private self-test: asked for by an operator, made by a
+worker, seen by nobody else."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from asgiref.sync import async_to_sync, sync_to_async
+from celery import current_app
+from django.http import Http404
+from django.utils import timezone
+from kombu.exceptions import OperationalError
+
+from accounts import limits
+from accounts.errors import Problem
+from accounts.models import User
+from chain import selectors as chain
+from ledger import selectors as ledger
+from ledger.records import Contract, Listing, Quota
+from operators import listing, listing_state, setup_checks
+from operators.listing import FINE_TUNING, Values
+from operators.models import SetupRun
+from operators.models_listing import Job, JobState
+from operators.setup_checks import Subject
+
+SETUP_TASK, SELF_TEST_TASK = "operators.setup", "operators.selftest"
+#: A run that has not ended by then never will: its worker is gone.
+GIVEN_UP_AFTER = dt.timedelta(minutes=5)
+#: Runs of one person that are kept.
+KEPT = 20
+#: A person's own runs, all together: each asks strangers and Intel.
+LIMIT, SECONDS = 8, 600
+Run = TypeVar("Run", bound=Job)
+
+
+def subject_values(values: Values) -> dict[str, Any]:
+    """Values of a listing as JSON holds them: amounts as texts."""
+    return {
+        name: str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        for name, value in values.items()
+    }
+
+
+def listing_of(contract: Contract, provider: str, values: Mapping[str, Any]) -> Listing:
+    """A listing that stands nowhere yet, made of a form's values."""
+    quota = values.get("quota")
+    return Listing(
+        kind=contract.kind,
+        provider=provider,
+        service_name=contract.service_name,
+        serving=contract.address,
+        recommended=contract.recommended,
+        service_type=str(values.get("service_type", "")),
+        url=str(values.get("url", "")),
+        model=str(values.get("model", "")),
+        verifiability=str(values.get("verifiability", "")),
+        input_price=int(values.get("input_price", 0)),
+        output_price=int(values.get("output_price", 0)),
+        additional_info=str(values.get("additional_info", "")),
+        updated_at_unix=0,
+        quota=Quota.of(quota) if quota and contract.kind == FINE_TUNING else None,
+        price_per_token=int(values.get("price_per_token", 0)),
+        occupied=bool(values.get("occupied", False)),
+        models=tuple(values.get("models", ())),
+        tee_signer=str(values.get("tee_signer", "")),
+        tee_signer_acknowledged=False,
+        stake=0,
+        created_block=0,
+        position=0,
+        removed=False,
+        block=0,
+        pending=False,
+    )
+
+
+def wanted(user: User, kind: str, service_name: str, *, draft: bool) -> tuple[Contract, Values]:
+    """The contract and the values that a run is about. Raises Problem where there is nothing."""
+    contract = listing_state.contract_of(kind, user.address, service_name)
+    if contract is None or kind not in listing.KINDS or contract.kind != kind:
+        raise Problem("unknown_service", "This network has no contract for such services.")
+    now = listing_state.published(contract, user.address)
+    if not draft:
+        if now.listing is None:
+            raise Problem(
+                "not_listed",
+                "This wallet has published no such service.",
+                "Check your draft instead, or register first.",
+            )
+        return contract, listing_state.of_listing(now.listing)
+    typed = {**now.texts, **listing_state.draft(user, now)}
+    parsed = listing.parse(kind, typed, listing_state.policy())
+    if parsed.errors:
+        fields = ", ".join(listing.LABELS[name].lower() for name in parsed.errors)
+        raise Problem(
+            "draft_incomplete",
+            f"The draft cannot be checked yet: {fields}.",
+            "Complete it in the form of the listing.",
+        )
+    return contract, parsed.values
+
+
+def start(user: User, kind: str, service_name: str, *, draft: bool) -> SetupRun:
+    """Queue a pass over one's own listing or draft. Raises Problem."""
+    contract, values = wanted(user, kind, service_name, draft=draft)
+    row = SetupRun(
+        user=user,
+        kind=kind,
+        service_name=contract.service_name,
+        url=values["url"],
+        model=str(values.get("model", "")),
+        published=not draft,
+        values=subject_values(values),
+    )
+    return queued(row, SETUP_TASK)
+
+
+def queued(row: Run, task: str) -> Run:
+    """Store a run and have a worker make it; one at a time and person. Raises Problem."""
+    limits.spend("operator-checks", row.user.address, limit=LIMIT, seconds=SECONDS)
+    own = type(row)._default_manager.filter(user=row.user)
+    since = timezone.now() - GIVEN_UP_AFTER
+    if own.filter(state__in=[JobState.QUEUED, JobState.RUNNING], created_at__gt=since).exists():
+        raise Problem(
+            "already_running", "A check of yours is under way.", "Wait until it has ended."
+        )
+    row.save(force_insert=True)
+    try:
+        current_app.send_task(task, args=[str(row.pk)], expires=GIVEN_UP_AFTER.total_seconds())
+    except OperationalError:
+        row.delete()
+        raise Problem(
+            "queue_down",
+            "Background work cannot be queued at the moment.",
+            "Try again in a minute.",
+            status=503,
+        ) from None
+    old = own.order_by("-created_at").values_list("pk", flat=True)[KEPT : KEPT + 100]
+    type(row)._default_manager.filter(pk__in=list(old)).delete()
+    return row
+
+
+def of(user: User, rows: type[Run], identifier: Any) -> Run:
+    """One of the user's own runs; Http404 for anybody else's."""
+    found = rows._default_manager.filter(pk=identifier, user=user).first()
+    if found is None:
+        raise Http404("no such check")
+    return found
+
+
+def seen(row: Run) -> Run:
+    """The run as it is to be shown: one that nobody works on any more has broken off."""
+    if row.open and timezone.now() - row.created_at > GIVEN_UP_AFTER:
+        row.state = JobState.FAILED
+    return row
+
+
+# --- the worker's part ----------------------------------------------------------------------------
+
+
+def take(rows: type[Run], identifier: str) -> Run | None:
+    """The run, if it still waits; a task that comes twice works once."""
+    taken = rows._default_manager.filter(pk=identifier, state=JobState.QUEUED)
+    if not taken.update(state=JobState.RUNNING):
+        return None
+    return rows._default_manager.select_related("user").get(pk=identifier)
+
+
+def end(row: Job, state: JobState) -> None:
+    type(row)._default_manager.filter(pk=row.pk).update(state=state, finished_at=timezone.now())
+
+
+def subject_of(row: Job, values: Mapping[str, Any]) -> Subject:
+    """What a stored run is about, as the index has it now. A service that was removed meanwhile is
+    looked at as the form of a new one."""
+    block = chain.head().indexed_block or 0
+    if row.published:
+        found = ledger.service(row.kind, row.user.address, row.service_name)
+        if found is not None:
+            return Subject(found, True, block)
+    contract = listing_state.contract_of(row.kind, row.user.address, row.service_name)
+    assert contract is not None  # it was there when the run was asked for, and none is ever gone
+    return Subject(listing_of(contract, row.user.address, values), False, block)
+
+
+def run(identifier: str) -> None:
+    """Make a queued run, writing each result down as it comes."""
+    row = take(SetupRun, identifier)
+    if row is None:
+        return
+    try:
+        async_to_sync(_run)(row, subject_of(row, row.values))
+    except Exception:
+        end(row, JobState.FAILED)
+        raise
+    end(row, JobState.DONE)
+
+
+async def _run(row: SetupRun, subject: Subject) -> None:
+    done: list[dict[str, str]] = []
+    async for result in setup_checks.results(subject):
+        done.append(result.stored())
+        await sync_to_async(SetupRun.objects.filter(pk=row.pk).update)(checks=list(done))

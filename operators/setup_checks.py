@@ -1,0 +1,482 @@
+"""What stands between a listing and its first customer, looked at from outside: each check with
+what was found and what to do.
+
+The looks are those of the probes and of the verification, so what is green here is green there.
+Nothing here raises for what a provider does, and nothing is stored as a probe or a verdict.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from typing import Any, Literal
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+
+from accounts import money
+from attestation import declared, evaluate, trust
+from attestation.engine.verdicts import Report
+from attestation.models import Outcome, Trigger
+from attestation.runs import Draft
+from attestation.selectors import ServiceKey
+from ledger.models import Service
+from ledger.records import Listing
+from net import addresses, strictjson
+from net.client import Client
+from net.errors import BadAnswer, BadUrl, Refused
+from net.limits import JsonLimits
+from operators.listing import MAX_INFO_BYTES
+from probes import asking, seen
+from probes.asking import Found
+from probes.models import Speed
+
+State = Literal["ok", "warn", "bad", "not_checked"]
+#: id → what is looked at, in the order it is shown; a run has one result for each.
+TITLES: Mapping[str, str] = {
+    "stake": "Stake is on chain",
+    "info": "Additional information can be read",
+    "price": "Price is within 10x of the market",
+    "dns": "The host name leads to public addresses",
+    "tls": "The certificate is valid",
+    "models": "The model list answers and names your model",
+    "cors": "Browsers may ask it",
+    "stream": "A question is answered as a stream",
+    "usage": "The last chunk says what was used",
+    "evidence": "Evidence is handed over and can be read",
+    "signer": "The signer in the evidence is the one on chain",
+    "acknowledged": "The owner of the 0G contract acknowledged the signer",
+}
+#: Fewer days left than this of a certificate is worth a word.
+TLS_SOON = 14
+RATIO = 10
+ZERO_ADDRESS = "0x" + "0" * 40
+_SHAPE = JsonLimits(max_depth=8, max_bytes=64 << 10)
+_DNS_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """One check. `found` is what was there, in our words; `fix` what to do, "" where it is good."""
+
+    id: str
+    state: State
+    found: str
+    fix: str = ""
+
+    @property
+    def title(self) -> str:
+        return TITLES[self.id]
+
+    def stored(self) -> dict[str, str]:
+        return {"id": self.id, "state": self.state, "found": self.found[:400], "fix": self.fix}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is checked: a listing as the index has it, or (not `published`) one that somebody is
+    about to publish. `block`: of the index."""
+
+    listing: Listing
+    published: bool
+    block: int
+
+
+async def results(subject: Subject) -> AsyncIterator[Result]:
+    """Every check of `TITLES` once; those that need nobody come first."""
+    yield stake(subject)
+    yield info(subject.listing)
+    yield price(subject.listing, await sync_to_async(rivals)(subject.listing))
+    async with Client(trust.provider_policy(), connections=4) as client:
+        named = await dns(subject.listing.url)
+        yield named
+        if named.state == "bad":
+            for unasked in unreachable(subject.listing, named.found):
+                yield unasked
+        else:
+            found = await asking.look(client, _target(subject))
+            for one in (tls(found), *answers(found)):
+                yield one
+            for one in evidence(subject, await drafts(client, subject)):
+                yield one
+    yield acknowledged(subject)
+
+
+# --- what the chain says --------------------------------------------------------------------------
+
+
+def stake(subject: Subject) -> Result:
+    held = subject.listing.stake
+    if not subject.published:
+        return Result(
+            "stake", "not_checked", "This is not published yet.", "The registration pays the stake."
+        )
+    if held:
+        return Result("stake", "ok", f"{money.short(held)} 0G.")
+    return Result(
+        "stake",
+        "bad",
+        "Our index knows of no stake for this service.",
+        "Remove the service and register it again; the registration pays the stake.",
+    )
+
+
+def acknowledged(subject: Subject) -> Result:
+    if not subject.published:
+        return Result(
+            "acknowledged",
+            "not_checked",
+            "This is not published yet.",
+            "After registering, ask the owner of the 0G contract to acknowledge your signer.",
+        )
+    signer = subject.listing.tee_signer
+    if subject.listing.tee_signer_acknowledged:
+        return Result("acknowledged", "ok", f"Signer {signer} is acknowledged.")
+    return Result(
+        "acknowledged",
+        "bad",
+        f"Signer {signer} is not acknowledged: nothing can be settled.",
+        "Ask the owner of the 0G contract. Changing model, type, verifiability, signer or "
+        "additional information withdraws it again.",
+    )
+
+
+def info(listing: Listing) -> Result:
+    if listing.is_fine_tuning:
+        return Result("info", "ok", "Fine-tuning listings have none.")
+    text = listing.additional_info
+    if not text.strip():
+        return Result(
+            "info",
+            "warn",
+            "It is empty: clients take you for a decentralized TEE provider.",
+            "Say at least TEEVerifier and ProviderType.",
+        )
+    try:
+        value = strictjson.loads(text.encode("utf-8", "replace"), _SHAPE)
+    except BadAnswer as error:
+        return Result("info", "bad", f"It cannot be read: {error}.", "Publish a JSON object.")
+    if not isinstance(value, dict):
+        return Result("info", "bad", "It is JSON, but no object.", "Publish a JSON object: {…}.")
+    said = declared.of(listing.verifiability, text)
+    if said.word == "separated" and not said.model_signer:
+        return Result(
+            "info",
+            "bad",
+            "It says that the model runs in an enclave of its own, and not whose key that signs.",
+            "Add TargetTeeAddress.",
+        )
+    size = len(text.encode("utf-8", "replace"))
+    return Result("info", "ok", f"{len(value)} entries, {size:,} of {MAX_INFO_BYTES:,} bytes.")
+
+
+def rivals(listing: Listing) -> tuple[int, ...]:
+    """What others ask now for the same: the output price of the model, or of a token trained
+    (1 query)."""
+    rows = Service.current.filter(removed=False, kind=listing.kind)
+    rows = rows.exclude(provider=listing.provider)
+    if listing.is_fine_tuning:
+        return tuple(rows.values_list("price_per_token", flat=True)[:2_000])
+    rows = rows.filter(model=listing.model, service_type=listing.service_type)
+    return tuple(rows.values_list("output_price", flat=True)[:2_000])
+
+
+def price(listing: Listing, others: Sequence[int]) -> Result:
+    """Against the median of others; a price 10x beside it is more often a slip than a decision."""
+    own = listing.price_per_token if listing.is_fine_tuning else listing.output_price
+    if not others:
+        return Result("price", "not_checked", "Nobody else offers this model, so nothing compares.")
+    ordered = sorted(others)
+    # The upper one of two in the middle: a whole neuron.
+    median = ordered[len(ordered) // 2]
+    count = f"{len(others)} other offer{'s' if len(others) > 1 else ''}"
+    said = f"{own:,} neuron; the median of {count} is {median:,}."
+    if own > RATIO * median or own * RATIO < median:
+        return Result(
+            "price",
+            "warn",
+            said,
+            "Check the unit: the contract holds neuron per token, not per million.",
+        )
+    return Result("price", "ok", said)
+
+
+# --- what the host says ---------------------------------------------------------------------------
+
+
+async def dns(url: str) -> Result:
+    """Whether the name resolves, and only to addresses that anybody may be sent to."""
+    try:
+        target = addresses.parse(url, trust.provider_policy())
+    except (BadUrl, Refused) as error:
+        return Result("dns", "bad", f"{error}.", "Publish a public https URL.")
+    if target.literal is not None:
+        if trust.provider_policy().allow_private:
+            return Result("dns", "ok", f"{target.host} is an address itself.")
+        return Result(
+            "dns",
+            "warn",
+            f"{target.host} is an address, not a name.",
+            "Use a host name: certificates and moves need one.",
+        )
+    try:
+        async with asyncio.timeout(_DNS_SECONDS):
+            found = await asyncio.get_running_loop().getaddrinfo(
+                target.host, target.port, type=socket.SOCK_STREAM
+            )
+        named = sorted({str(entry[4][0]) for entry in found})
+        for text in named:
+            addresses.check(ip_address(text), trust.provider_policy())
+    except (OSError, UnicodeError):  # a timeout is an OSError
+        return Result(
+            "dns",
+            "bad",
+            f"{target.host} does not resolve.",
+            "Create an A or AAAA record for it, and wait until it is known.",
+        )
+    except (Refused, ValueError) as error:
+        return Result(
+            "dns",
+            "bad",
+            f"{error}: clients refuse such a provider.",
+            "Let the name lead to public addresses only.",
+        )
+    return Result("dns", "ok", f"{', '.join(named[:4])}.")
+
+
+def unreachable(listing: Listing, why: str) -> tuple[Result, ...]:
+    """Nobody was asked because nobody can be."""
+    asked = ("tls", "models", "cors", "stream", "usage", "evidence", "signer")
+    return tuple(
+        Result(name, "not_checked", f"Not asked: {why}", "Mend the host name first.")
+        for name in asked
+    )
+
+
+def _target(subject: Subject) -> asking.Target:
+    """The look of a probe. Only what is published may be paid for by the site's own wallet."""
+    listing = subject.listing if subject.published else _nobody(subject.listing)
+    return asking.Target(listing, thorough=True)
+
+
+def _nobody(listing: Listing) -> Listing:
+    return replace(listing, provider=ZERO_ADDRESS)
+
+
+def tls(found: Found) -> Result:
+    listed, url = found.listed, found.target.listing.url
+    if listed.failure == "tls":
+        return Result(
+            "tls",
+            "bad",
+            "The secure connection could not be made.",
+            "Serve a certificate for this host name, with its whole chain, that has not ended.",
+        )
+    if not url.startswith("https://"):
+        if settings.ALLOW_PRIVATE_PROVIDERS:
+            return Result(
+                "tls", "warn", "http, as this development network allows.", "Use https elsewhere."
+            )
+        return Result("tls", "bad", "It is http.", "Serve https: browsers refuse anything else.")
+    if listed.tls_days is None:
+        return Result(
+            "tls", "not_checked", "No connection stood long enough to see it.", "See below."
+        )
+    left = f"{listed.tls_days} day{'s' if listed.tls_days != 1 else ''} left."
+    if listed.tls_days < TLS_SOON:
+        return Result("tls", "warn", left, "Renew it, and let that happen by itself.")
+    return Result("tls", "ok", left)
+
+
+#: What to do about each failure of a look (`probes.seen.FAILURES`).
+_FIXES = {
+    "unreachable": "Start the broker, and open its port to the world.",
+    "tls": "Mend the certificate first.",
+    "timeout": "Look at the broker's load and at what stands in front of it.",
+    "broken": "Look at the broker's log and at the proxy in front of it.",
+    "error": "Look at the broker's log.",
+    "address": "Let the name lead to public addresses only.",
+    "odd": "See that the URL is the broker's own, without a path that it does not serve.",
+}
+
+
+def answers(found: Found) -> tuple[Result, ...]:
+    """What a probe's look says about model list, browsers and streams."""
+    return (_models(found), _cors(found), *_speech(found))
+
+
+def _models(found: Found) -> Result:
+    listed, listing = found.listed, found.target.listing
+    if listed.failure:
+        status = f" (status {listed.status})" if listed.status else ""
+        said = f"{seen.FAILURES[listed.failure]}{status}."
+        state: State = "warn" if listed.failure == "odd" else "bad"
+        return Result("models", state, said, _FIXES.get(listed.failure, "Look at the broker."))
+    took = f"Answered in {listed.answer_ms} ms."
+    if listed.model_listed is False:
+        return Result(
+            "models",
+            "bad",
+            f"{took} Its list does not name {listing.model[:80]!r}.",
+            "Publish the name that the list has, or have the broker list the published one.",
+        )
+    if listed.answer_ms is not None and listed.answer_ms > seen.SLOW_MS:
+        return Result("models", "warn", took, "This is the cheapest question there is: find why.")
+    return Result("models", "ok", took)
+
+
+def _cors(found: Found) -> Result:
+    if found.target.listing.is_fine_tuning:
+        return Result(
+            "cors", "not_checked", "Tasks are sent by servers, so browsers need not be let in."
+        )
+    if found.cors is None:
+        return Result("cors", "not_checked", "It gave no answer to read.", "Mend the answer first.")
+    if found.cors:
+        return Result("cors", "ok", "A preflight from this site is answered as browsers want it.")
+    return Result(
+        "cors",
+        "bad",
+        "A preflight for POST with a key is refused: pages cannot ask it.",
+        "Answer OPTIONS with Allow-Origin, Allow-Methods POST and Allow-Headers authorization, "
+        "content-type; expose ZG-Res-Key.",
+    )
+
+
+def _speech(found: Found) -> tuple[Result, Result]:
+    listing, spoken = found.target.listing, found.spoken
+    if listing.service_type != asking.CHAT:
+        why = "Only chat services stream."
+        return Result("stream", "not_checked", why), Result("usage", "not_checked", why)
+    if found.speed == Speed.NONE or spoken is None:
+        why = "Not checked: it needs a key, and this site has none that it may spend here."
+        fix = "Ask it from another wallet in the playground: your own cannot be its customer."
+        return Result("stream", "not_checked", why, fix), Result("usage", "not_checked", why, fix)
+    if spoken.failed:
+        return (
+            Result("stream", "bad", "No word of an answer came.", "Look at the broker's log."),
+            Result("usage", "not_checked", "There was no answer.", "Mend the stream first."),
+        )
+    said = f"First word after {spoken.first_token_ms} ms."
+    stream = (
+        Result("stream", "ok", said)
+        if spoken.stream_ms is not None
+        else Result(
+            "stream",
+            "warn",
+            f"{said} It came at once rather than piece by piece.",
+            "Switch buffering off in the proxy in front of the broker.",
+        )
+    )
+    usage = (
+        Result("usage", "ok", "It does.")
+        if spoken.usage_last
+        else Result(
+            "usage",
+            "bad",
+            "It does not: clients cannot tell what an answer cost.",
+            "Have the model's server send usage (stream_options.include_usage).",
+        )
+    )
+    return stream, usage
+
+
+# --- evidence -------------------------------------------------------------------------------------
+
+
+def evidence_target(subject: Subject) -> evaluate.Target:
+    """What the verification asks about a listing, published or not."""
+    listing = subject.listing
+    payable = ("provider", "serving", "url", "model", "service_type", "input_price", "output_price")
+    return evaluate.Target(
+        key=ServiceKey.of(listing),
+        block=subject.block,
+        url=listing.url,
+        model=listing.model,
+        verifiability=listing.verifiability,
+        additional_info=listing.additional_info,
+        signer=listing.tee_signer,
+        acknowledged=listing.tee_signer_acknowledged if subject.published else None,
+        declared=declared.of(listing.verifiability, listing.additional_info),
+        payable={name: getattr(listing, name) for name in payable},
+    )
+
+
+async def drafts(client: Client, subject: Subject) -> list[Draft]:
+    """The engine's runs, which nobody stores; `ASKED` ones never spend the site's money."""
+    return await evaluate.every_endpoint(client, evidence_target(subject), Trigger.ASKED)
+
+
+def evidence(subject: Subject, runs: Sequence[Draft]) -> tuple[Result, Result]:
+    """Evidence and signer; of several endpoints the worst."""
+    declared_word = declared.of(
+        subject.listing.verifiability, subject.listing.additional_info
+    ).endpoints
+    if not declared_word:
+        why = "You declare no trusted hardware, so there is no evidence to check."
+        return Result("evidence", "not_checked", why), Result("signer", "not_checked", why)
+    return (
+        min((_evidence(run) for run in runs), key=_rank),
+        min((_signer(run, subject.published) for run in runs), key=_rank),
+    )
+
+
+_RANKS = {"bad": 0, "warn": 1, "not_checked": 2, "ok": 3}
+
+
+def _rank(result: Result) -> int:
+    return _RANKS[result.state]
+
+
+def _evidence(run: Draft) -> Result:
+    at = f"{run.endpoint.value}: "
+    if run.outcome == Outcome.UNREACHABLE:
+        said = str(run.columns.get("error", ""))[:200] or "no answer"
+        return Result("evidence", "bad", f"{at}{said}.", "See that /v1/quote answers.")
+    if run.outcome == Outcome.REFUSED:
+        said = str(run.columns.get("error", ""))[:200]
+        return Result(
+            "evidence",
+            "bad",
+            f"{at}nothing was handed over ({said}).",
+            "Run the broker in its TEE, or declare ProviderType standard.",
+        )
+    return _judged(at, run.report)
+
+
+def _judged(at: str, report: Report) -> Result:
+    wrong = [row.title for row in report.checks if row.verdict == "fail" and row.required]
+    word = report.overall
+    test = "See each row in the evidence self-test."
+    if word == "fail":
+        named = "; ".join(wrong[:3])
+        return Result("evidence", "bad", f"{at}{len(wrong)} checks fail: {named}.", test)
+    if word.removeprefix("dev-") != "pass":
+        return Result("evidence", "warn", f"{at}read, verdict {word}.", test)
+    made = " (development evidence, worth nothing elsewhere)" if word != "pass" else ""
+    return Result("evidence", "ok", f"{at}read and verified{made}.")
+
+
+def _signer(run: Draft, published: bool) -> Result:
+    row = run.report.find("bind.onchain")
+    there = "on chain" if published else "in your draft"
+    if row is None:
+        return Result("signer", "not_checked", "There was no evidence to compare with.")
+    if row.verdict == "pass":
+        return Result("signer", "ok", f"{row.got}.")
+    said = f"evidence {_short(row.got)}, {there} {_short(row.expected)}"
+    if row.verdict == "fail":
+        return Result(
+            "signer",
+            "bad",
+            f"They differ: {said}.",
+            "Publish the signer of the evidence, or start the broker with the published key.",
+        )
+    return Result("signer", "warn", f"It could not be compared: {said}.", "See the self-test.")
+
+
+def _short(value: Any) -> str:
+    return str(value)[:60] if value else "none"

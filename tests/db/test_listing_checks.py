@@ -1,0 +1,213 @@
+"""The setup checker and the private self-test against local providers, good and bad."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.test import Client
+from django.utils import timezone
+
+from accounts.errors import Problem
+from accounts.models import User
+from attestation.models import Finding, Payment, Standing, Verification
+from ledger.models import Service
+from operators import selftest, setup, setup_checks, tasks
+from operators.models import ListingDraft, SelfTest, SetupRun
+from probes.models import Health, Probe
+from tests import factories
+from tests.db import probe_world, verification_world
+from tests.db.probe_world import Peer
+from tests.factories import BOB, PETRA
+from tests.pure.attestation_lab import ADDRESS
+
+pytestmark = pytest.mark.django_db
+NAME = "inference-v1.0"
+
+
+class _Handler(probe_world._Handler):
+    """Hands over evidence, too."""
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/v1/quote"):
+            self.note()
+            body = getattr(self.server, "evidence", b"")
+            self.answer(200 if body else 404, body)
+        else:
+            super().do_GET()
+
+
+@contextmanager
+def broker(evidence: bytes) -> Iterator[Peer]:
+    with probe_world.peer() as server:
+        server.RequestHandlerClass = _Handler
+        server.evidence = evidence  # type: ignore[attr-defined]
+        yield server
+
+
+@pytest.fixture
+def petra(settings: Any, tmp_path: Path) -> Iterator[User]:
+    cache.clear()
+    settings.CHAIN_RPC_URLS = ("http://127.0.0.1:9",)  # the index alone
+    factories.head()
+    factories.contract()
+    with verification_world.vendors(settings, tmp_path):
+        yield User.objects.for_address(PETRA)
+
+
+def offer(url: str, **given: Any) -> Service:
+    values: dict[str, Any] = {
+        "model": "llama-3",
+        "tee_signer": ADDRESS,
+        "input_price": 0,
+        "output_price": 0,
+    }
+    return factories.service(PETRA, url=url, **{**values, **given})
+
+
+def checked(user: User, *, draft: bool = False) -> dict[str, str]:
+    run = setup.start(user, "inference", NAME, draft=draft)
+    tasks.check_setup(str(run.pk))
+    run.refresh_from_db()
+    assert run.state == "done" and run.finished_at is not None
+    assert [one["id"] for one in run.checks] != []
+    assert {one["id"] for one in run.checks} == set(setup_checks.TITLES)
+    # Nothing is said to be wrong without what to do about it.
+    assert all(one["fix"] for one in run.checks if one["state"] in ("bad", "warn")), run.checks
+    return {one["id"]: one["state"] for one in run.checks}
+
+
+def untouched() -> None:
+    for model in (Verification, Standing, Finding, Payment, Probe, Health):
+        assert not model._default_manager.exists(), model
+
+
+def test_a_good_provider_is_green_and_nothing_public_comes_of_it(petra: User) -> None:
+    with broker(verification_world.evidence()) as server:
+        offer(server.url)
+        for rival in ("one", "two", "three"):
+            factories.service(factories.address(rival), model="llama-3", output_price=5)
+        Service.objects.filter(provider=PETRA).update(output_price=0)
+        found = checked(petra)
+    # http is what a development network allows; a price of nothing is beside every market.
+    assert {id for id, state in found.items() if state != "ok"} == {"tls", "price"}
+    untouched()
+
+
+def test_each_fault_is_named_at_its_check(petra: User) -> None:
+    with broker(b"") as server:
+        server.manners.models = b'{"data": [{"id": "other"}]}'
+        server.manners.cors = {}
+        server.manners.pieces = tuple(probe_world.event(content="w ") for _ in range(9))
+        row = offer(
+            server.url,
+            stake=0,
+            tee_signer_acknowledged=False,
+            additional_info="{broken",
+        )
+        factories.service(factories.address("rival"), model="llama-3", output_price=1)
+        found = checked(petra)
+        expected = dict.fromkeys(
+            ("stake", "info", "models", "cors", "usage", "evidence", "acknowledged"), "bad"
+        )
+        assert {id: found[id] for id in expected} == expected
+        assert (found["price"], found["signer"]) == ("warn", "not_checked")
+        # Somebody else's evidence: read, and of another key.
+        server.evidence = verification_world.evidence()  # type: ignore[attr-defined]
+        Service.objects.filter(pk=row.pk).update(tee_signer=BOB, input_price=5, output_price=5)
+        server.manners.chat_status = 401
+        again = checked(petra)
+        assert (again["signer"], again["evidence"]) == ("bad", "bad")
+        assert (again["stream"], again["usage"]) == ("not_checked", "not_checked")
+    down = checked(petra)
+    assert (down["models"], down["evidence"], down["dns"]) == ("bad", "bad", "ok")
+    untouched()
+
+
+def test_hosts_nobody_should_be_sent_to_are_not_asked(petra: User, settings: Any) -> None:
+    offer("http://127.0.0.1:4004")
+    settings.ALLOW_PRIVATE_PROVIDERS = False
+    found = checked(petra)
+    assert found["dns"] == "bad"
+    assert {found[id] for id in ("models", "tls", "cors", "evidence", "signer")} == {"not_checked"}
+
+
+def test_a_draft_can_be_checked_before_it_is_published(petra: User) -> None:
+    with broker(verification_world.evidence()) as server:
+        with pytest.raises(Problem, match="published no such service"):
+            setup.start(petra, "inference", NAME, draft=False)
+        ListingDraft.objects.create(
+            user=petra,
+            kind="inference",
+            service_name=NAME,
+            typed={"url": server.url, "model": "llama-3", "tee_signer": ADDRESS},
+        )
+        with pytest.raises(Problem, match="input price, output price"):
+            setup.start(petra, "inference", NAME, draft=True)
+        ListingDraft.objects.update(
+            typed={
+                **{"url": server.url, "model": "llama-3", "tee_signer": ADDRESS},
+                **{"input_price": "0", "output_price": "0"},
+            }
+        )
+        found = checked(petra, draft=True)
+        assert found["models"] == found["cors"] == found["signer"] == "ok"
+        assert found["stake"] == found["acknowledged"] == "not_checked"
+
+
+def test_runs_are_private_bounded_and_never_hang(petra: User) -> None:
+    offer("http://127.0.0.1:4004")
+    run = setup.start(petra, "inference", NAME, draft=False)
+    with pytest.raises(Problem, match="under way"):
+        setup.start(petra, "inference", NAME, draft=False)
+    mine, theirs = Client(), Client()
+    mine.force_login(petra)
+    theirs.force_login(User.objects.for_address(BOB))
+    at = f"/operator/setup/{run.pk}"
+    assert b"Waiting for a worker" in mine.get(at).content
+    assert b"every 1s" in mine.get(at, headers={"HX-Request": "true"}).content
+    assert theirs.get(at).status_code == 404
+    assert b"Connect your wallet" in Client().get(at).content
+    assert mine.get(f"/operator/setup/{uuid.uuid4()}").status_code == 404
+    SetupRun.objects.update(created_at=timezone.now() - dt.timedelta(minutes=6))
+    assert b"broke off" in mine.get(at).content
+    for _ in range(setup.LIMIT - 2):
+        SetupRun.objects.all().delete()
+        setup.start(petra, "inference", NAME, draft=False)
+    SetupRun.objects.all().delete()
+    answer = mine.post("/operator/setup", {"service": f"inference:{NAME}"})
+    assert answer.status_code == 429 and b"Too many requests" in answer.content
+    tasks.check_setup(str(run.pk))  # a run that is gone
+
+
+def test_the_self_test_judges_like_the_public_engine_and_says_it_to_one_person(
+    petra: User,
+) -> None:
+    with broker(verification_world.evidence()) as server:
+        offer("http://127.0.0.1:4004")
+        run = selftest.start(petra, "inference", NAME, server.url, "")
+        tasks.judge_evidence(str(run.pk))
+        run.refresh_from_db()
+        (report,) = run.reports
+        verdicts = {row["id"]: row["verdict"] for row in report["rows"]}
+        assert report["overall"].startswith("dev-") and verdicts["bind.onchain"] == "pass"
+        SelfTest.objects.update(created_at=timezone.now() - dt.timedelta(minutes=9))
+        other = selftest.start(petra, "inference", NAME, server.url, BOB)
+        tasks.judge_evidence(str(other.pk))
+        other.refresh_from_db()
+        assert other.reports[0]["overall"] == "fail"
+    mine, theirs = Client(), Client()
+    mine.force_login(petra)
+    theirs.force_login(User.objects.for_address(BOB))
+    shown = mine.get(f"/operator/selftest/{other.pk}").content.decode()
+    assert 'data-check="bind.onchain" data-verdict="fail"' in shown
+    assert theirs.get(f"/operator/selftest/{other.pk}").status_code == 404
+    with pytest.raises(Problem, match="cannot be asked"):
+        selftest.start(petra, "inference", NAME, "http://169.254.169.254/", "")
+    untouched()
