@@ -46,7 +46,7 @@ def secrets(accept: bool) -> int:
     from detect_secrets.core.secrets_collection import SecretsCollection
     from detect_secrets.settings import default_settings
 
-    found = SecretsCollection()
+    found = SecretsCollection(root=str(ROOT))
     with default_settings():
         for name in tracked():
             if (ROOT / name).is_file():
