@@ -29,6 +29,8 @@ class Role(models.TextChoices):
 
 
 NOBODY: frozenset[Role] = frozenset()
+#: Who sees `/ops` and `/admin/`; only an admin changes something there.
+STAFF = frozenset({Role.ADMIN, Role.AUDITOR})
 _ATTRIBUTE = "_site_roles"
 P = ParamSpec("P")
 

@@ -107,11 +107,11 @@ def _state(row: Head, lag: float | None, now: datetime) -> str:
 #: Up to so many rows are counted; of more the database's own estimate is given.
 COUNTED = 50_000
 
+#: The estimate alone where it is above that: counting would read so many rows at each look.
 _LOG_COUNT = """
-SELECT CASE WHEN found.seen > %(most)s THEN greatest(found.seen, guess.rows) ELSE found.seen END,
-    found.seen > %(most)s
-FROM (SELECT count(*) FROM (SELECT FROM chain_rawlog LIMIT %(most)s + 1) AS l) AS found (seen),
-    (SELECT reltuples::bigint FROM pg_class WHERE oid = 'chain_rawlog'::regclass) AS guess (rows)
+SELECT guess.rows, CASE WHEN guess.rows <= %(most)s
+    THEN (SELECT count(*) FROM (SELECT FROM chain_rawlog LIMIT %(most)s + 1) AS l) END
+FROM (SELECT reltuples::bigint FROM pg_class WHERE oid = 'chain_rawlog'::regclass) AS guess (rows)
 """
 
 
@@ -127,8 +127,10 @@ def log_count() -> LogCount:
     """How many logs the raw store holds. SQL: one query, whatever the size of the store."""
     with connection.cursor() as cursor:
         cursor.execute(_LOG_COUNT, {"most": COUNTED})
-        rows, about = cursor.fetchone()
-    return LogCount(rows, about)
+        guess, seen = cursor.fetchone()
+    if seen is None:
+        return LogCount(guess, True)
+    return LogCount(max(seen, guess), True) if seen > COUNTED else LogCount(seen, False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,33 +1,72 @@
-"""`/readyz`: can this process serve? Database and cache must answer; the index's state is told
-beside.
+"""`/readyz`: may a load balancer send visitors here? (features.md M1)
+
+Ready needs a database with all migrations, a cache, an index that has caught up with the chain, and
+a process that was not told to end. An index that only stands still (no node answers, or it halted)
+stays ready: its rows can be read, and every page says how old they are.
 """
 
 from __future__ import annotations
 
 import secrets
+from typing import Any
 
 import redis
 from django.conf import settings
 from django.core.cache import cache
 from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
 
 from chain import selectors as chain
+from inference import lifespan
+
+#: Once all migrations of this code were seen applied, they stay so while this process lives.
+_seen: set[str] = set()
 
 
 def readyz(request: HttpRequest) -> JsonResponse:
-    """200 while pages and API can answer, else 503.
-
-    `indexer` is `never`, `fresh`, `late`, `stale` or `halted`: rows stay readable in each, so it
-    does not take the process out of service.
-    """
-    state = {"database": _database(), "cache": _cache(), "indexer": "unknown"}
+    """200 or 503 with `{"ready": …}`; staff and the bearer of METRICS_TOKEN read why."""
+    state = {
+        "process": "ending" if lifespan.ENDING.is_set() else "ok",
+        "database": _database(),
+        "migrations": "unknown",
+        "cache": _cache(),
+    }
+    behind: dict[str, Any] = {"indexer": "unknown"}
+    caught_up = False
     if state["database"] == "ok":
-        state["indexer"] = chain.head().state
-    ready = state["database"] == "ok" and state["cache"] == "ok"
-    response = JsonResponse({"ready": ready, **state}, status=200 if ready else 503)
+        state["migrations"] = _migrations()
+    if state["migrations"] == "ok":
+        head = chain.head()
+        caught_up = head.indexed_block >= 0 and not head.catching_up
+        behind = {
+            "indexer": head.state,
+            "indexed_block": head.indexed_block,
+            "head_block": head.head_block,
+            "lag_blocks": head.lag_blocks,
+            "lag_seconds": head.lag_seconds,
+            "caught_up": caught_up,
+        }
+    ready = caught_up and all(word == "ok" for word in state.values())
+    body = {"ready": ready, **({**state, **behind} if _may_know(request) else {})}
+    response = JsonResponse(body, status=200 if ready else 503)
     response["Cache-Control"] = "no-store"
+    # Not an error of this process, and asked every few seconds: nothing for the log.
+    response._has_been_logged = True  # type: ignore[attr-defined]
     return response
+
+
+def _may_know(request: HttpRequest) -> bool:
+    if settings.METRICS_TOKEN:
+        wanted = f"Bearer {settings.METRICS_TOKEN}"
+        if secrets.compare_digest(
+            request.headers.get("Authorization", "").encode(), wanted.encode()
+        ):
+            return True
+    try:
+        return bool(request.user.is_authenticated and request.user.is_staff)
+    except DatabaseError:
+        return False
 
 
 def _database() -> str:
@@ -36,6 +75,21 @@ def _database() -> str:
             cursor.execute("SELECT 1")
     except DatabaseError:
         return "down"
+    return "ok"
+
+
+def _migrations() -> str:
+    name = str(connection.settings_dict["NAME"])
+    if name in _seen:
+        return "ok"
+    try:
+        executor = MigrationExecutor(connection)
+        missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except DatabaseError:
+        return "unknown"
+    if missing:
+        return "missing"
+    _seen.add(name)
     return "ok"
 
 

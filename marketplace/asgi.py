@@ -14,12 +14,16 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "marketplace.settings")
 http: Any = get_asgi_application()
 
 from accounts.sockets import EndsWithSession  # noqa: E402  (models need a configured Django)
+from inference.hub import CHORES  # noqa: E402
 from inference.lifespan import lifespan  # noqa: E402
 from inference.openai.app import PREFIX, relay  # noqa: E402
 from inference.openai.reply import Receive, Scope, Send  # noqa: E402
-from marketplace import bodies  # noqa: E402
+from marketplace import bodies, presence  # noqa: E402
 from marketplace.origins import SameOrigin  # noqa: E402
 from marketplace.routing import websocket_urlpatterns  # noqa: E402
+
+if presence.tell not in CHORES:
+    CHORES.append(presence.tell)
 
 
 async def web(scope: Scope, receive: Receive, send: Send) -> None:
@@ -38,8 +42,10 @@ application = ProtocolTypeRouter(
     {
         "http": web,
         "lifespan": lifespan,
-        "websocket": AllowedHostsOriginValidator(
-            SameOrigin(AuthMiddlewareStack(EndsWithSession(URLRouter(websocket_urlpatterns))))
+        "websocket": presence.Counted(
+            AllowedHostsOriginValidator(
+                SameOrigin(AuthMiddlewareStack(EndsWithSession(URLRouter(websocket_urlpatterns))))
+            )
         ),
     }
 )

@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from celery import Celery
+from celery.signals import task_postrun, task_prerun
+
+from marketplace import logs
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "marketplace.settings")
 app = Celery("marketplace")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+@task_prerun.connect
+def _begun(task_id: str, **_: Any) -> None:
+    logs.current.set(f"task:{task_id}")
+
+
+@task_postrun.connect
+def _ended(**_: Any) -> None:
+    logs.current.set("-")

@@ -152,6 +152,16 @@ class Env:
             tls=parts.scheme == "smtps",
         )
 
+    def dsn(self, name: str) -> str:
+        """Where Sentry (or a server that speaks its protocol) listens: `https://key@host/project`.
+        The value is never repeated: it holds a key."""
+        value = self.text(name)
+        if value and not re.fullmatch(
+            r"https?://[^\s/@:]+(?::[^\s/@]*)?@[^\s/@]+/(?:\S*/)?\d+", value
+        ):
+            raise ImproperlyConfigured(f"{name} must look like https://key@host/1; fix or unset it")
+        return value
+
     def neuron(self, name: str, default: int) -> int:
         """An amount in neuron, at most what a uint256 holds."""
         raw = self.text(name) or str(default)

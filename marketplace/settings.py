@@ -11,6 +11,7 @@ import django_stubs_ext
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
+from marketplace import logs, sentry
 from marketplace.env import Env
 from net import stores
 from net.callers import Proxies
@@ -121,6 +122,15 @@ ROOT_URLCONF = "marketplace.urls"
 ASGI_APPLICATION = "marketplace.asgi.application"
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
+#: Of the few password accounts (`manage.py create_staff`); everybody else signs with a wallet.
+AUTH_PASSWORD_VALIDATORS = [
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 12},
+    },
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
@@ -128,9 +138,12 @@ USE_TZ = True
 USE_I18N = False
 
 INSTALLED_APPS = [
+    "unfold.apps.BasicAppConfig",
+    "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
+    "django.contrib.messages",
     "django.contrib.staticfiles",
     "channels",
     "csp",
@@ -161,6 +174,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "ops.middleware.AdminMessages",
     "django_htmx.middleware.HtmxMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "marketplace.middleware.designed_errors",
@@ -175,6 +189,7 @@ TEMPLATES: list[dict[str, Any]] = [
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
                 "marketplace.context.site",
             ],
             "builtins": [
@@ -214,6 +229,10 @@ if any(not contact.startswith(("mailto:", "https://", "tel:")) for contact in SE
     raise ImproperlyConfigured(
         "SECURITY_CONTACT: use mailto:, https:// or tel: addresses, comma separated, or unset it"
     )
+#: Where providers may appeal besides the form: shown on `/moderation/log`.
+MODERATION_CONTACT = env.text("MODERATION_CONTACT")
+if MODERATION_CONTACT and not MODERATION_CONTACT.startswith(("mailto:", "https://")):
+    raise ImproperlyConfigured("MODERATION_CONTACT: use a mailto: or https:// address, or unset it")
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
@@ -308,6 +327,11 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 #: `/metrics` answers to `Authorization: Bearer …` with this; empty: to this machine only.
 METRICS_TOKEN = env.text("METRICS_TOKEN")
+#: A process that is told to end lets answers go on for DRAIN_SECONDS, below what process managers
+#: wait before they kill (uvicorn's `--timeout-graceful-shutdown`, docker's 10 s); and it goes on
+#: taking connections for SHUTDOWN_DELAY_SECONDS, for load balancers that have yet to notice.
+DRAIN_SECONDS = env.integer("DRAIN_SECONDS", 4)
+SHUTDOWN_DELAY_SECONDS = env.integer("SHUTDOWN_DELAY_SECONDS", 0)
 #: Names of tasks (each app's `tasks.py`) and how often beat starts them, seconds.
 CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "follow-intents": {"task": "accounts.follow_intents", "schedule": 5.0},
@@ -317,6 +341,7 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "probe-services": {"task": "probes.sweep", "schedule": 15.0},
     "prune": {"task": "marketplace.prune", "schedule": 24 * 3600.0},
     "follow-tuning": {"task": "finetune.sweep", "schedule": 5.0},
+    "look-for-moderators": {"task": "moderation.sweep", "schedule": 60.0},
     "look-for-alerts": {"task": "alerts.sweep", "schedule": 15.0},
     "deliver-alerts": {"task": "alerts.deliver", "schedule": 10.0},
 }
@@ -349,18 +374,10 @@ DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", f"0G Market <no-reply@{urlsplit(SITE
 
 # --- logging --------------------------------------------------------------------------------------
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {
-        "handlers": ["stderr"],
-        "level": env.choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
-    },
-    "loggers": {
-        "django.request": {"level": "ERROR"},
-        "aiohttp.access": {"level": "WARNING"},
-        "psycopg.pool": {"level": "ERROR"},  # its warnings repeat what the error says
-    },
-}
+LOG_FORMAT = env.choice("LOG_FORMAT", ("text", "json"), "text")
+LOGGING = logs.configuration(
+    LOG_FORMAT, env.choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), "INFO")
+)
+_sentry = env.dsn("SENTRY_DSN")
+if _sentry:
+    sentry.start(_sentry, NETWORK_NAME)

@@ -31,6 +31,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("moderation.urls")),
     path("", include("operators.urls")),
     path("", include("ops.urls")),
+    path("", include("ops.urls_admin")),
     path("docs", docs, name="docs"),
     path("docs/<slug:slug>.md", markdown, name="docs-markdown"),
     path("docs/<slug:slug>", docs, name="docs-page"),

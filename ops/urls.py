@@ -1,9 +1,18 @@
-"""Paths for whoever hosts the site: `/ops` and `/admin/`."""
+"""Paths for whoever hosts the site."""
 
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, path
+
+from ops import views, views_staff
 
 app_name = "ops"
 
-urlpatterns: list[URLPattern | URLResolver] = []
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("ops", views.ops, name="ops"),
+    path("ops/jobs", views.start, name="start"),
+    path("ops/jobs/<uuid:job_id>", views.job, name="job"),
+    path("ops/failures/<int:failure_id>", views.failure, name="failure"),
+    path("ops/sign-in", views_staff.sign_in, name="sign_in"),
+    path("ops/sign-in/code", views_staff.code, name="code"),
+]

@@ -1,0 +1,180 @@
+"""Background tasks that raised: kept where staff sees them, bounded, without secrets."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import time
+import traceback
+from types import TracebackType
+from typing import Any
+
+import orjson
+from celery import current_app
+from celery.signals import task_failure, task_postrun, task_prerun
+from django.db import Error as DatabaseError
+from django.db import IntegrityError, transaction
+from django.db.models import F
+from django.utils import timezone
+from kombu.exceptions import OperationalError
+
+from accounts.errors import Problem
+from accounts.models import User
+from marketplace import presence, scrub
+from ops.models import FailedTask, FailureState
+
+log = logging.getLogger(__name__)
+
+#: Rows that are kept, the newest; open ones among them too: a flood must not fill the disk.
+MOST = 1_000
+MOST_TRACE = 8_000
+MOST_ARGUMENTS = 20
+REMOVED = scrub.REMOVED
+
+#: What may be kept of arguments: ids, names of things, addresses; shorter than any key we know.
+_HARMLESS = re.compile(
+    r"(?:0x[0-9a-fA-F]{40}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[a-z0-9_.:/-]{1,24})"
+)
+_began: dict[str, float] = {}
+
+
+def connect() -> None:
+    """Listen to Celery in this process (web processes never hear anything)."""
+    task_prerun.connect(_prerun, dispatch_uid="ops.prerun")
+    task_postrun.connect(_postrun, dispatch_uid="ops.postrun")
+    task_failure.connect(_failed, dispatch_uid="ops.failed")
+
+
+def _prerun(task_id: str, **_: Any) -> None:
+    _began[task_id] = time.monotonic()
+
+
+def _postrun(task_id: str, task: Any, state: str | None = None, **_: Any) -> None:
+    began = _began.pop(task_id, None)
+    if began is not None:
+        presence.ran(task.name, round((time.monotonic() - began) * 1000), state != "FAILURE")
+
+
+def _failed(
+    sender: Any,
+    task_id: str,
+    exception: BaseException,
+    args: Any = (),
+    kwargs: Any = None,
+    **_: Any,
+) -> None:
+    try:
+        keep(sender.name, task_id, exception, list(args or ()), dict(kwargs or {}))
+    except DatabaseError as error:
+        log.warning("a failure of %s could not be kept: %s", sender.name, error)
+
+
+def keep(
+    name: str, task_id: str, error: BaseException, args: list[Any], kwargs: dict[str, Any]
+) -> FailedTask:
+    """Store a failure, or count it with the same one that is still open."""
+    kept_args, kept_kwargs, whole = arguments(args, kwargs)
+    text = scrub.outside(str(error))
+    kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")[:200]
+    body = orjson.dumps([name, kept_args, kept_kwargs, kind, text], option=orjson.OPT_SORT_KEYS)
+    fingerprint = hashlib.sha256(body).hexdigest()
+    now = timezone.now()
+    again = {"times": F("times") + 1, "last_at": now, "task_id": task_id[:64]}
+    same = FailedTask.objects.filter(fingerprint=fingerprint, state=FailureState.OPEN)
+    if not same.update(**again):
+        try:
+            with transaction.atomic():
+                row = FailedTask.objects.create(
+                    name=name[:200],
+                    task_id=task_id[:64],
+                    args=kept_args,
+                    kwargs=kept_kwargs,
+                    whole=whole,
+                    error=kind,
+                    text=text,
+                    trace=_trace(error.__traceback__),
+                    fingerprint=fingerprint,
+                    first_at=now,
+                    last_at=now,
+                )
+            _bound()
+            return row
+        except IntegrityError:  # another worker was first
+            same.update(**again)
+    return same.get()
+
+
+def _trace(found: TracebackType | None) -> str:
+    """Where it happened: code, without the exception's sentence."""
+    return scrub.text("".join(traceback.format_tb(found)))[-MOST_TRACE:].replace("\0", "")
+
+
+def _bound() -> None:
+    old = FailedTask.objects.order_by("-last_at", "-pk").values_list("pk", flat=True)[MOST:]
+    if doomed := list(old):
+        FailedTask.objects.filter(pk__in=doomed).delete()
+
+
+def arguments(args: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any], bool]:
+    """What may be kept of a task's arguments, and whether that is all of them."""
+    few = len(args) <= MOST_ARGUMENTS and len(kwargs) <= MOST_ARGUMENTS
+    kept_args = [_kept(value) for value in args[:MOST_ARGUMENTS]]
+    names = sorted(map(str, kwargs))[:MOST_ARGUMENTS]
+    kept_kwargs = {name: _kept(kwargs[name]) for name in names if name in kwargs}
+    values = (*kept_args, *kept_kwargs.values())
+    whole = few and len(kept_kwargs) == len(kwargs) and REMOVED not in values
+    return kept_args, kept_kwargs, whole
+
+
+def _kept(value: Any) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int) and abs(value) < 2**53:
+        return value
+    if isinstance(value, str) and _HARMLESS.fullmatch(value):
+        return value
+    return REMOVED
+
+
+def known_tasks() -> frozenset[str]:
+    """Names of all background tasks of this code."""
+    current_app.loader.import_default_modules()
+    return frozenset(name for name in current_app.tasks if not name.startswith("celery."))
+
+
+def retry(row: FailedTask, user: User) -> None:
+    """Put the task into the queue once more. Raises Problem."""
+    if not row.whole:
+        raise Problem(
+            "arguments_not_kept",
+            "One of its arguments may have been a secret and was not kept.",
+            "What started it can start it again.",
+            status=409,
+        )
+    if row.name not in known_tasks():
+        raise Problem("unknown_task", "No task of that name exists any more.", status=409)
+    _handle(row, user, FailureState.RETRIED)
+    try:
+        current_app.send_task(row.name, args=row.args, kwargs=row.kwargs, ignore_result=True)
+    except OperationalError:
+        FailedTask.objects.filter(pk=row.pk).update(
+            state=FailureState.OPEN, handled_at=None, handled_by=None
+        )
+        raise Problem(
+            "queue_unreachable", "The queue does not answer.", "Try again.", status=503
+        ) from None
+
+
+def dismiss(row: FailedTask, user: User) -> None:
+    """Take a failure off the list without doing anything. Raises Problem."""
+    _handle(row, user, FailureState.DISMISSED)
+
+
+def _handle(row: FailedTask, user: User, state: FailureState) -> None:
+    """Once: of two people who press at the same time the second is told."""
+    handled = FailedTask.objects.filter(pk=row.pk, state=FailureState.OPEN).update(
+        state=state, handled_at=timezone.now(), handled_by=user
+    )
+    if not handled:
+        raise Problem("handled_already", "Somebody was faster: this is done.", status=409)

@@ -1,0 +1,237 @@
+"""What `/ops` reads. Each part says None where it cannot be known right now: a page about what is
+broken must not break with it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import platform
+import shutil
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import celery
+import django
+import redis
+from django.conf import settings
+from django.db import connection
+from django.db.models import Count, Max, Q
+
+from attestation.models import Finding, Outcome, Standing, Verification
+from ledger.project import VERSION
+from marketplace import presence
+from ops.models import FailedTask, FailureState, Job
+from probes import selectors as probes
+from probes.models import Probe
+
+log = logging.getLogger(__name__)
+
+TABLES_SHOWN = 8
+FAILURES_SHOWN = 50
+JOBS_SHOWN = 10
+HOUR = dt.timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """A task of the timetable; `every` in seconds, `at` None where no run is known."""
+
+    name: str
+    every: int
+    at: dt.datetime | None
+    milliseconds: int
+    ok: bool
+    overdue: bool
+
+
+@dataclass(frozen=True)
+class Background:
+    """The queue and the timetable."""
+
+    queued: int
+    taken: int
+    tasks: tuple[Scheduled, ...]
+
+    @property
+    def silent(self) -> bool:
+        """Nothing ran for so long that worker or beat are down, or stuck."""
+        return all(task.overdue for task in self.tasks)
+
+
+#: A task is overdue after so many of its periods, but never before LEAST (a worker restarts).
+PERIODS, LEAST = 3, 120.0
+
+
+def background(now: dt.datetime) -> Background | None:
+    """None while Redis does not answer."""
+    try:
+        queued, taken = presence.waiting()
+        ran = presence.tasks()
+    except redis.RedisError as error:
+        log.warning("the queue cannot be read: %s", error)
+        return None
+    tasks = []
+    for entry in settings.CELERY_BEAT_SCHEDULE.values():
+        name, every = str(entry["task"]), round(float(entry["schedule"]))
+        last = ran.get(name)
+        at = dt.datetime.fromtimestamp(last.at, dt.UTC) if last else None
+        age = (now - at).total_seconds() if at else None
+        tasks.append(
+            Scheduled(
+                name=name,
+                every=every,
+                at=at,
+                milliseconds=last.milliseconds if last else 0,
+                ok=last.ok if last else True,
+                overdue=age is None or age > max(LEAST, PERIODS * every),
+            )
+        )
+    return Background(queued, taken, tuple(sorted(tasks, key=lambda task: task.name)))
+
+
+def web() -> tuple[presence.Web, ...] | None:
+    """Web processes; None while Redis does not answer."""
+    try:
+        return presence.web()
+    except redis.RedisError as error:
+        log.warning("web processes cannot be read: %s", error)
+        return None
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """What was probed and verified in the last hour, and the newest of each."""
+
+    probed: int
+    probes_failed: int
+    probed_at: dt.datetime | None
+    probes_of: probes.Totals
+    verified: int
+    unjudged: int
+    verified_at: dt.datetime | None
+    standings: int
+    findings: int
+
+
+def measuring(now: dt.datetime) -> Measuring:
+    """SQL: five queries."""
+    lately = Q(at__gt=now - HOUR)
+    looks = Probe.objects.filter(example=False).filter(lately)
+    seen = looks.aggregate(number=Count("pk"), bad=Count("pk", filter=~Q(failure="")))
+    runs = Verification.objects.filter(started_at__gt=now - HOUR).aggregate(
+        number=Count("pk"), bad=Count("pk", filter=~Q(outcome=Outcome.JUDGED))
+    )
+    totals = probes.totals(now)
+    standing = Standing.objects.aggregate(number=Count("pk"), newest=Max("tried_at"))
+    return Measuring(
+        probed=seen["number"],
+        probes_failed=seen["bad"],
+        probed_at=totals.newest,
+        probes_of=totals,
+        verified=runs["number"],
+        unjudged=runs["bad"],
+        verified_at=standing["newest"],
+        standings=standing["number"],
+        findings=Finding.objects.filter(closed_at=None).count(),
+    )
+
+
+@dataclass(frozen=True)
+class Table:
+    """`rows` is the database's own estimate; None before it made one."""
+
+    name: str
+    size: int
+    rows: int | None
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Sizes in bytes; `redis` None while it does not answer."""
+
+    database: int
+    tables: tuple[Table, ...]
+    connections: int
+    connections_most: int
+    redis: int | None
+    disk_free: int
+    disk_total: int
+
+    @property
+    def free_percent(self) -> int:
+        return self.disk_free * 100 // self.disk_total if self.disk_total else 0
+
+
+_SIZES = """
+SELECT pg_database_size(current_database()),
+    (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()),
+    current_setting('max_connections')::int
+"""
+_TABLES = """
+SELECT relname, pg_total_relation_size(oid) AS size, reltuples::bigint
+FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+ORDER BY size DESC LIMIT %s
+"""
+
+
+def storage() -> Storage:
+    """SQL: two queries over the catalogue, not over rows. The disk is the one that the site's own
+    folder is on."""
+    with connection.cursor() as cursor:
+        cursor.execute(_SIZES)
+        database, used, most = cursor.fetchone()
+        cursor.execute(_TABLES, [TABLES_SHOWN])
+        tables = tuple(Table(n, size, rows if rows >= 0 else None) for n, size, rows in cursor)
+    disk = shutil.disk_usage(settings.BASE_DIR)
+    return Storage(database, tables, used, most, _redis("used_memory"), disk.free, disk.total)
+
+
+def _redis(field: str) -> Any:
+    try:
+        info: Any = presence.client().info()
+    except redis.RedisError:
+        return None
+    return info.get(field)
+
+
+def versions() -> tuple[tuple[str, str], ...]:
+    """What runs here, by name."""
+    return (
+        ("Site", _own()),
+        ("Rules of the index", str(VERSION)),
+        ("Python", platform.python_version()),
+        ("Django", django.get_version()),
+        ("Celery", str(celery.__version__)),
+        ("PostgreSQL", _postgres()),
+        ("Redis or Valkey", str(_redis("redis_version") or "does not answer")),
+    )
+
+
+def _postgres() -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW server_version")
+        return str(cursor.fetchone()[0])
+
+
+@cache
+def _own() -> str:
+    try:
+        with (Path(settings.BASE_DIR) / "pyproject.toml").open("rb") as file:
+            return str(tomllib.load(file)["project"]["version"])
+    except (OSError, KeyError, tomllib.TOMLDecodeError):
+        return "unknown"
+
+
+def failures() -> tuple[tuple[FailedTask, ...], int]:
+    """(the newest open failures, how many are open). SQL: two queries."""
+    rows = FailedTask.objects.filter(state=FailureState.OPEN).order_by("-last_at", "-pk")
+    return tuple(rows[:FAILURES_SHOWN]), rows.count()
+
+
+def jobs() -> tuple[Job, ...]:
+    """The newest jobs. SQL: one query."""
+    rows = Job.objects.select_related("started_by").order_by("-created_at")
+    return tuple(rows.defer("output")[:JOBS_SHOWN])

@@ -1,0 +1,84 @@
+"""Doors of `/ops`. Everything works without a script; with one, what changes is asked for again."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
+
+from accounts import limits, roles
+from accounts.errors import Problem
+from accounts.models import User
+from accounts.roles import Role
+from moderation import audit
+from ops import failures, jobs, pages
+from ops.models import FailedTask, Job
+
+LOOK = (Role.ADMIN, Role.AUDITOR)
+
+
+@require_GET
+@never_cache
+@roles.require(*LOOK)
+def ops(request: HttpRequest) -> HttpResponse:
+    """`/ops`; `?part=live` is what a page asks for again every few seconds."""
+    page = pages.ops_page(timezone.now(), may_act=Role.ADMIN in roles.of(request.user))
+    part = request.GET.get("part") == "live" and request.headers.get("HX-Request")
+    return render(request, "ops/live.html" if part else "ops/ops.html", {"page": page})
+
+
+@require_POST
+@roles.require(Role.ADMIN)
+def start(request: HttpRequest) -> HttpResponse:
+    """`name`, `typed`: start a command. Every press is recorded, the refused ones too."""
+    user = _user(request)
+    name = request.POST.get("name", "")[:40]
+    limits.spend("ops", user.address, limit=30, seconds=60)
+    try:
+        job = jobs.start(name, user, request.POST.get("typed", "")[:40])
+    except Problem as problem:
+        _record(request, "command_refused", ("command", name), {"why": problem.code})
+        raise
+    _record(request, "command_started", ("command", name), {"job": str(job.pk)})
+    return HttpResponseRedirect(f"/ops/jobs/{job.pk}")
+
+
+@require_GET
+@never_cache
+@roles.require(*LOOK)
+def job(request: HttpRequest, job_id: uuid.UUID) -> HttpResponse:
+    row = get_object_or_404(Job.objects.select_related("started_by"), pk=job_id)
+    page = pages.JobPage(pages.job_row(row, timezone.now()), jobs.BUTTONS.get(row.name))
+    part = request.headers.get("HX-Request") and request.GET.get("part") == "output"
+    return render(request, "ops/job_output.html" if part else "ops/job.html", {"page": page})
+
+
+@require_POST
+@roles.require(Role.ADMIN)
+def failure(request: HttpRequest, failure_id: int) -> HttpResponse:
+    """`act`: `retry` or `dismiss`."""
+    user = _user(request)
+    limits.spend("ops", user.address, limit=30, seconds=60)
+    row = get_object_or_404(FailedTask, pk=failure_id)
+    act = request.POST.get("act", "")
+    handle = {"retry": failures.retry, "dismiss": failures.dismiss}.get(act)
+    if handle is None:
+        raise Problem("unknown_act", "Retry or dismiss.", status=422)
+    handle(row, user)
+    _record(request, f"failure_{act}", ("task", row.name), {"failure": row.pk, "times": row.times})
+    return HttpResponseRedirect("/ops#failures")
+
+
+def _user(request: HttpRequest) -> User:
+    assert isinstance(request.user, User)  # `roles.require` stands before
+    return request.user
+
+
+def _record(
+    request: HttpRequest, action: str, subject: tuple[str, str], after: dict[str, str | int]
+) -> None:
+    audit.record(_user(request), action, subject, area="ops", after=after, request=request)

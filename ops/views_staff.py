@@ -1,0 +1,102 @@
+"""Doors of the sign-in of staff: a wallet, or name, password and code."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods
+
+from accounts.errors import Problem, TooMany
+from moderation import audit
+from ops import staff
+from ops.models import PasswordAccount
+from ops.pages import SignInPage
+
+HERE = "/ops/sign-in"
+
+
+def _next(request: HttpRequest) -> str:
+    target = request.POST.get("next") or request.GET.get("next", "")
+    own = {request.get_host()}
+    good = target.startswith("/") and url_has_allowed_host_and_scheme(target, allowed_hosts=own)
+    return target if good else "/ops"
+
+
+@sensitive_post_parameters("password")
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+def sign_in(request: HttpRequest) -> HttpResponse:
+    """Name and password; who is staff already goes on at once."""
+    target = _next(request)
+    if request.user.is_authenticated and request.user.is_staff:
+        return HttpResponseRedirect(target)
+    if request.method != "POST":
+        return _page(request, SignInPage("password", target))
+    name = request.POST.get("name", "")[:100]
+    try:
+        staff.first_step(request, name, request.POST.get("password", ""))
+    except TooMany:
+        raise
+    except Problem as problem:
+        # Of names that exist alone: strangers cannot fill the record with inventions.
+        if account := staff.named(name):
+            _record(request, account, "sign_in_refused", problem.code, by="password sign-in")
+        return _page(request, SignInPage("password", target, name, problem.title), problem.status)
+    request.session["staff_next"] = target
+    return HttpResponseRedirect(f"{HERE}/code")
+
+
+@sensitive_post_parameters("code")
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+def code(request: HttpRequest) -> HttpResponse:
+    """The second step; without a right password a moment ago, back to the first."""
+    account = staff.pending(request)
+    if account is None:
+        return HttpResponseRedirect(HERE)
+    target = str(request.session.get("staff_next", "/ops"))
+    if request.method != "POST":
+        return _step(request, account, target)
+    typed = request.POST.get("code", "")[:40]
+    try:
+        if account.secret_sealed:
+            recovery = staff.second_step(request, account, typed)
+            _record(request, account, "signed_in", "recovery code" if recovery else "authenticator")
+            return HttpResponseRedirect(target)
+        codes = staff.enrol(request, account, typed)
+    except TooMany:
+        raise
+    except Problem as problem:
+        _record(request, account, "code_refused", problem.code, by="password sign-in")
+        return _step(request, account, target, problem)
+    _record(request, account, "authenticator_enrolled", "authenticator")
+    return _page(request, SignInPage("codes", target, account.name, codes=codes))
+
+
+def _step(
+    request: HttpRequest, account: PasswordAccount, target: str, problem: Problem | None = None
+) -> HttpResponse:
+    error, status = (problem.title, problem.status) if problem else ("", 200)
+    if account.secret_sealed:
+        left = len(account.recovery)
+        page = SignInPage("code", target, account.name, error, left=left)
+    else:
+        offered = staff.enrolment(request, account)
+        page = SignInPage("enrol", target, account.name, error, offered)
+    return _page(request, page, status)
+
+
+def _page(request: HttpRequest, page: SignInPage, status: int = 200) -> HttpResponse:
+    return render(request, "ops/sign_in.html", {"page": page}, status=status)
+
+
+def _record(
+    request: HttpRequest, account: PasswordAccount, action: str, how: str, by: str = ""
+) -> None:
+    """`by`: who it was as far as is known; empty: the account's holder."""
+    about = ("account", account.name)
+    actor = by or account.user
+    audit.record(actor, action, about, area="admin", after={"how": how}, request=request)

@@ -1,0 +1,276 @@
+"""`/ops`: what it shows, what its buttons do, what failures keep, and readiness."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import shared_task
+from django.conf import settings as site
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from accounts import roles
+from accounts.models import User
+from accounts.roles import Role
+from chain.models import Head, NodeState
+from inference import lifespan
+from marketplace import api_readiness, presence
+from moderation.models import Act
+from ops import alarms, failures, jobs
+from ops.models import FailedTask, FailureState, Job, JobState
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+
+def member(role: Role | None, seed: str) -> User:
+    user = User.objects.for_address(factories.address(seed))
+    if role is not None:
+        roles.give(user, role)
+    return user
+
+
+@pytest.fixture
+def admin(client: Client) -> User:
+    user = member(Role.ADMIN, "admin")
+    client.force_login(user)
+    return user
+
+
+@pytest.fixture
+def queued() -> None:
+    """What reaches the real queue stays there, as no worker runs."""
+    presence.client().delete(presence.QUEUE)
+
+
+def in_queue() -> list[str]:
+    import orjson
+
+    rows: Any = presence.client().lrange(presence.QUEUE, 0, -1)
+    return [orjson.loads(row)["headers"]["task"] for row in rows]
+
+
+# --- the page -------------------------------------------------------------------------------------
+
+
+def test_the_page_says_what_is_wrong_and_where_to_read_on(client: Client, admin: User) -> None:
+    factories.head(halted=True, error="block 7 has <b>two</b> parents")
+    NodeState.objects.create(
+        chain_id=site.CHAIN_ID,
+        position=0,
+        name="https://one.example",
+        state="resting",
+        reason="HTTP 503",
+        updated_at=timezone.now(),
+    )
+    presence.client().delete(presence.TASKS, presence.WEB)
+    failures.keep("probes.sweep", "1", ValueError("no"), [], {})
+    html = client.get("/ops").content.decode()
+    shown = set(re.findall(r'data-alarm="(\w+)"', html))
+    assert {"halted", "no_node", "worker", "failures", "compared"} <= shown
+    assert "two&lt;/b&gt; parents" in html
+    presence.ran("probes.sweep", 12, True)
+    part = client.get("/ops?part=live", headers={"HX-Request": "true"}).content.decode()
+    assert 'data-alarm="worker"' not in part and "12 ms" in part
+    assert "<html" not in part and "on time" in part
+
+
+def test_every_alarm_has_its_place_in_the_runbook() -> None:
+    headings = re.findall(r"(?m)^#+ (.+)$", (Path(site.BASE_DIR) / "docs/runbook.md").read_text())
+    anchors = {re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-") for heading in headings}
+    assert set(alarms.ANCHORS.values()) <= anchors
+    source = Path(alarms.__file__).read_text()
+    assert set(re.findall(r'Alarm\(\s*"(\w+)"', source)) == set(alarms.ANCHORS)
+
+
+def test_the_page_costs_the_same_however_much_there_is(
+    client: Client, admin: User, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    factories.head()
+
+    def cost() -> int:
+        from django.test.utils import CaptureQueriesContext
+
+        with CaptureQueriesContext(connection) as seen:
+            assert client.get("/ops").status_code == 200
+        return len(seen)
+
+    client.get("/ops")
+    few = cost()
+    for number in range(30):
+        failures.keep(f"a.task{number}", "1", ValueError("no"), [number], {})
+        Job.objects.create(
+            name="doctor", state=JobState.ENDED, created_at=timezone.now(), started_by=admin
+        )
+    assert cost() == few
+
+
+def test_it_stands_while_redis_is_away(client: Client, admin: User, settings: Any) -> None:
+    factories.head()
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    html = client.get("/ops").content.decode()
+    assert 'data-alarm="redis"' in html and "Redis does not answer" in html
+
+
+def test_an_auditor_looks_and_an_admin_acts(client: Client) -> None:
+    client.force_login(member(Role.AUDITOR, "auditor"))
+    html = client.get("/ops").content.decode()
+    assert (
+        "only admins act" in html and "Retry" not in html and 'data-testid="ops-doctor"' not in html
+    )
+    assert client.post("/ops/jobs", {"name": "doctor"}).status_code == 403
+    row = failures.keep("probes.sweep", "1", ValueError("no"), [], {})
+    assert client.post(f"/ops/failures/{row.pk}", {"act": "retry"}).status_code == 403
+    assert not Job.objects.exists() and not Act.objects.exists()
+
+
+# --- commands -------------------------------------------------------------------------------------
+
+
+def test_a_button_is_its_command_and_leaves_a_record(
+    client: Client, admin: User, queued: None
+) -> None:
+    factories.head()
+    answer = client.post("/ops/jobs", {"name": "prune_dry_run"})
+    job = Job.objects.get()
+    assert answer["Location"] == f"/ops/jobs/{job.pk}" and in_queue() == ["ops.run_job"]
+    act = Act.objects.get()
+    assert (act.area, act.action, act.actor) == ("ops", "command_started", admin.address)
+    twice = client.post("/ops/jobs", {"name": "prune_dry_run"})
+    assert twice.status_code == 409 and Job.objects.count() == 1
+    assert jobs.run(str(job.pk)) == JobState.ENDED
+    assert jobs.run(str(job.pk)) is None, "nobody runs it again"
+    page = client.get(f"/ops/jobs/{job.pk}").content.decode()
+    assert "reconciliations: 0 would go" in page and "part=output" not in page
+
+
+@pytest.mark.parametrize("typed", ["", "Replay", "replay!"])
+def test_what_destroys_wants_its_name_typed(
+    client: Client, admin: User, queued: None, typed: str
+) -> None:
+    answer = client.post("/ops/jobs", {"name": "replay", "typed": typed})
+    assert answer.status_code == 422 and not Job.objects.exists() and in_queue() == []
+    assert Act.objects.get().action == "command_refused"
+
+
+def test_a_command_that_fails_says_so_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*_: Any, stdout: Any, **__: Any) -> None:
+        stdout.write("asking https://user:pass@node.example/v1/key\n" + "x" * jobs.MOST_OUTPUT)
+        raise RuntimeError("Bearer app-sk-abcdef is wrong")
+
+    monkeypatch.setattr(jobs, "call_command", run)
+    job = Job.objects.create(name="doctor", created_at=timezone.now())
+    assert jobs.run(str(job.pk)) == JobState.FAILED
+    job.refresh_from_db()
+    assert job.code == 1 and job.cut and len(job.output) <= jobs.MOST_OUTPUT
+    assert "RuntimeError" in job.output and "app-sk" not in job.output
+    for secret in ("pass", "v1/key"):
+        assert secret not in job.output
+
+
+def test_a_job_whose_worker_died_makes_room(admin: User, queued: None) -> None:
+    old = timezone.now() - timedelta(hours=1)
+    dead = Job.objects.create(name="doctor", state=JobState.RUNNING, created_at=old, beat_at=old)
+    assert dead.lost()
+    job = jobs.start("doctor", admin)
+    dead.refresh_from_db()
+    assert dead.state == JobState.LOST and job.state == JobState.WAITING
+
+
+# --- failures -------------------------------------------------------------------------------------
+
+
+@shared_task(name="tests.fails")
+def fails(*args: Any, **kwargs: Any) -> None:
+    raise ValueError(f"cannot use {args}")
+
+
+def test_the_workers_own_signal_keeps_a_failure_without_secrets() -> None:
+    """The task runs as a worker runs it; only what is harmless is kept."""
+    secrets = ("app-sk-" + "a" * 60, "0x" + "ab" * 65, "what the doctor told me about it")
+    uuid = "123e4567-e89b-12d3-a456-426614174000"
+    for _ in range(3):
+        fails.apply(
+            args=(7, uuid, secrets[0]), kwargs={"signature": secrets[1], "said": secrets[2]}
+        )
+    row = FailedTask.objects.get()
+    assert (row.name, row.times, row.whole, row.error) == ("tests.fails", 3, False, "ValueError")
+    assert row.args == [7, uuid, failures.REMOVED] and not row.can_retry
+    kept = repr({field.name: getattr(row, field.name) for field in row._meta.concrete_fields})
+    for secret in secrets:
+        assert secret not in kept
+    assert "in fails" in row.trace
+
+
+def test_a_failure_is_queued_again_once(client: Client, admin: User, queued: None) -> None:
+    row = failures.keep("inference.check_reply", "1", ValueError("no"), [42], {})
+    assert client.post(f"/ops/failures/{row.pk}", {"act": "retry"}).status_code == 302
+    assert in_queue() == ["inference.check_reply"]
+    assert client.post(f"/ops/failures/{row.pk}", {"act": "retry"}).status_code == 409
+    assert in_queue() == ["inference.check_reply"]
+    row.refresh_from_db()
+    assert (row.state, row.handled_by) == (FailureState.RETRIED, admin)
+    assert Act.objects.get().action == "failure_retry"
+    again = failures.keep("inference.check_reply", "1", ValueError("no"), [42], {})
+    assert again.pk != row.pk, "it is news that it failed again"
+    assert client.post(f"/ops/failures/{again.pk}", {"act": "dismiss"}).status_code == 302
+    unknown = failures.keep("os.system", "1", ValueError("no"), [], {})
+    assert client.post(f"/ops/failures/{unknown.pk}", {"act": "retry"}).status_code == 409
+
+
+def test_failures_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failures, "MOST", 5)
+    for number in range(9):
+        failures.keep(f"a.task{number}", "1", ValueError("no"), [], {})
+    assert set(FailedTask.objects.values_list("name", flat=True)) == {
+        f"a.task{number}" for number in range(4, 9)
+    }
+
+
+# --- readiness ------------------------------------------------------------------------------------
+
+
+def test_ready_only_when_caught_up(client: Client, settings: Any) -> None:
+    assert client.get("/readyz").status_code == 503, "nothing is indexed yet"
+    factories.head()
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()) == (200, {"ready": True}), "detail is for staff"
+    Head.objects.update(indexed_block=10)
+    assert client.get("/readyz").status_code == 503, "far behind"
+    # A node that is down for a day: what is known stays readable, and says how old it is.
+    before = timezone.now() - timedelta(days=1)
+    factories.head(checked_at=before, updated_at=before, error="no node answers")
+    assert client.get("/readyz").status_code == 200
+    client.force_login(member(Role.AUDITOR, "auditor"))
+    detail = client.get("/readyz").json()
+    assert detail["indexer"] == "stale" and detail["caught_up"] and detail["migrations"] == "ok"
+    client.force_login(member(Role.MODERATOR, "moderator"))
+    assert client.get("/readyz").json() == {"ready": True}
+    settings.METRICS_TOKEN = "token"
+    headers = {"Authorization": "Bearer token"}
+    assert "cache" in client.get("/readyz", headers=headers).json()
+
+
+def test_not_ready_when_something_is_missing(
+    client: Client, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factories.head()
+    client.force_login(member(Role.ADMIN, "admin"))
+    lifespan.ENDING.set()
+    try:
+        answer = client.get("/readyz")
+        assert (answer.status_code, answer.json()["process"]) == (503, "ending")
+    finally:
+        lifespan.ENDING.clear()
+    assert client.get("/readyz").status_code == 200
+    monkeypatch.setattr(api_readiness, "_seen", set())
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM django_migrations WHERE app = 'ops'")
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["migrations"]) == (503, "missing")
