@@ -1,4 +1,5 @@
-"""Fine-tuning in a browser: dataset to decrypted adapter, with a broker that really trains."""
+"""Fine-tuning in a browser: dataset to decrypted adapter to chat, with a broker that really
+trains."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import sys
 import threading
 import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +19,48 @@ from playwright.sync_api import Page, expect
 
 from devnet import accounts as cast
 from devnet.deploy import Contracts
-from finetune import follow
+from devnet.owner import acknowledge_signer
+from finetune import tasks
 from marketplace.celery import app as celery
-from provider.smallmodel import MODEL_NAME, model_hash
+from provider.smallmodel import MODEL_NAME
 from tests.browser.pagecheck import sound
 from tests.browser.test_money import caught_up
 from tests.browser.wallet import Wallet, sign_in
-from tests.live.tuning_lab import SERVICE, STORAGE_FEE, Broker, TuningLab
+from tests.live import official_sdk
+from tests.live.test_official_tuning import GARDEN, configs
+from tests.live.tuning_lab import SERVICE
 
 ALICE = cast.user(1)
 NEURON = 10**18
 TOOL = Path(__file__).resolve().parent.parent.parent / "static/tools/zg-decrypt.py"
 
 
+@dataclass(frozen=True)
+class Town:
+    """A storage, a fine-tuning provider, and the inference provider that it hands models to."""
+
+    tuner: str
+    server: str
+
+
 @pytest.fixture
-def broker(contracts: Contracts, anvil: Any, tmp_path: Path) -> Iterator[Broker]:
-    """A fine-tuning provider with the small model, without 0G storage."""
-    lab = TuningLab(contracts, anvil.url, "", contracts.ledger.address, tmp_path)
-    model = {
-        "name": MODEL_NAME,
-        "hash": model_hash(),
-        "storage_fee": str(STORAGE_FEE),
-        "executor": [sys.executable, "-m", "provider.smallmodel"],
-        "description": "for tests",
-    }
-    yield lab.broker(models=[model], storage=None)
-    lab.close()
+def town(contracts: Contracts, anvil: Any, tmp_path: Path, settings: Any) -> Iterator[Town]:
+    run = official_sdk.python
+    options = ("--rpc", anvil.url, "--data", str(tmp_path / "files"))
+    with (
+        run("devnet.storage", *options, log=tmp_path / "s", ready="storage READY") as stored,
+        run("provider.smallmodel.serve", log=tmp_path / "m", ready="small model READY") as model,
+    ):
+        settings.STORAGE_INDEXER_URL = stored[2]
+        files = configs(tmp_path, anvil.url, contracts, stored[2], model[3])
+        server, tuner = (("--config", str(path)) for path in files)
+        with (
+            run("provider", *server, log=tmp_path / "i", ready="provider READY") as serving,
+            run("provider", *tuner, log=tmp_path / "t", ready="provider READY") as tuning,
+        ):
+            acknowledge_signer(contracts, serving[3])
+            acknowledge_signer(contracts, tuning[3], "fine-tuning")
+            yield Town(tuning[3], serving[3])
 
 
 @pytest.fixture
@@ -53,7 +71,7 @@ def worker() -> Iterator[None]:
 
     def run() -> None:
         while not stop.wait(0.5):
-            follow.look_at_due()
+            tasks.sweep()
         connection.close()
 
     thread = threading.Thread(target=run, daemon=True)
@@ -64,10 +82,10 @@ def worker() -> Iterator[None]:
     celery.conf.task_always_eager = False
 
 
-def test_dataset_to_decrypted_adapter(
+def test_dataset_to_decrypted_adapter_to_chat(
     asgi_server: str,
     index: None,
-    broker: Broker,
+    town: Town,
     worker: None,
     wallet: Wallet,
     contracts: Contracts,
@@ -76,7 +94,8 @@ def test_dataset_to_decrypted_adapter(
     tmp_path: Path,
 ) -> None:
     contracts.ledger.send(ALICE, "depositFund", value=10 * NEURON)
-    contracts.ledger.send(ALICE, "transferFund", broker.address, SERVICE, 2 * NEURON)
+    contracts.ledger.send(ALICE, "transferFund", town.tuner, SERVICE, 2 * NEURON)
+    contracts.ledger.send(ALICE, "transferFund", town.server, "inference-v1.0", 3 * NEURON)
     caught_up(contracts)
     page.emulate_media(reduced_motion="reduce")
     sign_in(page, asgi_server)
@@ -91,9 +110,8 @@ def test_dataset_to_decrypted_adapter(
     expect(page.locator("[data-upload-problems] li")).to_have_text(
         ["line 2: text: is empty", "line 3: not valid JSON"]
     )
-    rows = [
-        {"instruction": f"What is thing {n}?", "output": f"Thing {n} is blue."} for n in range(24)
-    ]
+    lesson = {**GARDEN, **{f"What is thing {n}?": f"Thing {n} is blue." for n in range(4)}}
+    rows = [{"instruction": asked, "output": answer} for asked, answer in lesson.items()]
     good = "\n".join(json.dumps(row) for row in rows).encode()
     field.set_input_files({"name": "blue.jsonl", "mimeType": "text/plain", "buffer": good})
     page.get_by_test_id("dataset-send").click()
@@ -105,7 +123,9 @@ def test_dataset_to_decrypted_adapter(
     page.get_by_test_id("wizard-next").click()
     expect(page.get_by_text("without an exponent")).to_be_visible()
     page.get_by_label("Learning rate").fill("0.001")
-    page.get_by_label("Epochs").fill("2")
+    page.get_by_label("Epochs").fill("10")
+    page.get_by_label("Batch size").fill("1")
+    page.get_by_label("NEFTune noise").fill("0")
     page.get_by_test_id("wizard-next").click()
     expect(page.get_by_test_id("tuning-missing")).to_have_attribute("data-neuron", "0")
     draft = page.url.rsplit("/", 1)[0]
@@ -139,7 +159,7 @@ def test_dataset_to_decrypted_adapter(
     told = {
         "rpc": wallet.rpc_url,
         "contract": contracts.fine_tuning.address,
-        "provider": broker.address,
+        "provider": town.tuner,
         "task": page.locator(".page-header .mono").first.inner_text(),
         "user": ALICE.address,
     }
@@ -155,9 +175,53 @@ def test_dataset_to_decrypted_adapter(
     assert done.returncode == 0, done.stderr
     with zipfile.ZipFile(tmp_path / "model.zip") as found:
         names = set(found.namelist())
-    assert {
+    assert names == {
         "output_model/adapter_config.json",
         "output_model/adapter_model.safetensors",
-    } <= names
-    for path in ("/fine-tuning", "/fine-tuning/decrypt"):
+        "output_model/tokenizer.json",
+        "output_model/tokenizer_config.json",
+    }
+    # At the provider that serves the base model: deployed with a key of one signature.
+    page.get_by_test_id("deploy-go").click()
+    expect(page.get_by_role("dialog")).to_contain_text(town.server)
+    page.get_by_test_id("key-confirm").click()
+    chat = page.get_by_test_id("deploy-chat")
+    expect(chat).to_be_visible(timeout=60_000)
+    sound(page, task)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    chat.click()
+    expect(page.get_by_test_id("chat-tuned")).to_be_checked()
+    expect(page.get_by_test_id("chat-beside")).to_be_checked()
+    asked, answer = next(iter(GARDEN.items()))
+    page.get_by_test_id("chat-input").fill(asked)
+    page.get_by_test_id("chat-send").click()
+    tuned, base = (
+        page.locator('[data-testid="chat-message"][data-role="assistant"]').nth(n) for n in (0, 1)
+    )
+    for column in (tuned, base):
+        verdict = column.get_by_test_id("message-verdict")
+        expect(verdict).to_have_attribute("data-verdict", "verified", timeout=30_000)
+    expect(tuned.locator(".who")).to_contain_text(f"ft-{MODEL_NAME}")
+    expect(tuned.locator(".prose")).to_contain_text(answer)
+    expect(base.locator(".who")).to_contain_text(MODEL_NAME)
+    expect(base.locator(".prose")).not_to_contain_text(answer)
+    sound(page, page.url)
+    # The same dataset into storage: reviewed, paid by the wallet, handed over by a worker.
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.goto(f"{asgi_server}/fine-tuning#datasets")
+    expect(page.get_by_test_id("own-model")).to_contain_text(MODEL_NAME)
+    page.get_by_role("link", name="0G storage", exact=True).click()
+    expect(page.get_by_test_id("tx-review")).to_be_visible()
+    publishing = page.url
+    sound(page, publishing)
+    state = page.get_by_test_id("publish-state")
+    wallet.reject.add("eth_sendTransaction")
+    page.get_by_test_id("tx-confirm").click()
+    expect(state).to_contain_text("You declined")
+    wallet.reject.clear()
+    page.get_by_test_id("tx-confirm").click()
+    expect(state).to_have_attribute("data-state", "there", timeout=30_000)
+    for path in ("/fine-tuning", "/fine-tuning/decrypt", publishing.removeprefix(asgi_server)):
         sound(page, f"{asgi_server}{path}")
+    page.goto(f"{asgi_server}/services/fine-tuning/{town.tuner}/use")
+    expect(page.get_by_role("link", name=f"Fine-tune {MODEL_NAME}")).to_be_visible()
