@@ -20,7 +20,7 @@ LOCK = ROOT / "requirements-production.lock"
 ACCEPTED = ROOT / ".secrets.json"
 #: Vectors of the protocol are made of keys; lock files and other people's scripts of hashes.
 _NOT_OURS = re.compile(
-    r"^(tests/vectors/|static/vendor/|contracts/artifacts/)|\.lock$|-lock\.json$"
+    r"^(tests/vectors/|static/vendor/|contracts/artifacts/|\.secrets\.json)|\.lock$|-lock\.json$"
 )
 _BINARY = (".png", ".woff2", ".webp", ".npz", ".wav", ".jpg", ".ico", ".zip", ".bin")
 #: Licences that allow running and shipping the site under its own.
