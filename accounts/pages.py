@@ -34,7 +34,7 @@ class Part:
 @dataclass(frozen=True)
 class Balances:
     """The four numbers; `available + locked + refunding == total` to the neuron. `wallet` None =
-    unknown now.
+    unknown now. `pending`: the newest block in them that is not final yet, 0 where all are.
     """
 
     wallet: int | None
@@ -43,7 +43,7 @@ class Balances:
     refunding: int
     total: int
     parts: tuple[Part, ...]
-    pending: bool
+    pending: int
 
 
 def balances(account: Account, wallet: int | None) -> Balances:
@@ -62,8 +62,8 @@ def balances(account: Account, wallet: int | None) -> Balances:
         left, right = (start * 10_000 // total, end * 10_000 // total) if total > 0 else (0, 0)
         parts.append(Part(label, neuron, testid, Share(left, right - left)))
         start = end
-    pending = bool(account.ledger and account.ledger.pending)
-    pending = pending or any(position.pending for position in account.positions)
+    rows = (*account.positions, *((account.ledger,) if account.ledger else ()))
+    pending = max((row.block for row in rows if row.pending), default=0)
     return Balances(wallet, available, locked, refunding, total, tuple(parts), pending)
 
 

@@ -25,6 +25,7 @@ function shown() {
 function hear(message) {
   seen = Math.max(seen, message.block);
   refreshFooter();
+  document.dispatchEvent(new CustomEvent("live:block", { detail: message }));
   const here = shown();
   const touched = message.more || message.providers?.some((provider) => here.has(provider));
   for (const notice of document.querySelectorAll("[data-live]")) {

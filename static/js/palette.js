@@ -1,5 +1,7 @@
 // The palette: one field that leads anywhere, by keyboard alone; and the shortcuts, which a visitor can turn off
 // (WCAG 2.1.4: a letter alone must not act for somebody who dictates).
+import { compare, fillActions, tick } from "./palette-page.js";
+
 const PLACES = { m: "/models", p: "/providers", c: "/playground/chat", f: "/account" };
 const THEN = 1500;
 
@@ -11,7 +13,7 @@ function on() {
 
 function open(id) {
   const dialog = document.getElementById(id);
-  if (!dialog || document.querySelector("dialog[open]")) return;
+  if (!dialog || document.querySelector("dialog[open]") || (id === "actions" && !fillActions(dialog))) return;
   dialog.showModal();
   const field = dialog.querySelector("input[type=search]");
   field?.select();
@@ -23,7 +25,7 @@ function step(items, by) {
   return items[at < 0 ? (by > 0 ? 0 : items.length - 1) : (at + by + items.length) % items.length];
 }
 
-// In the palette: arrows walk the field and the results; typing anywhere goes on in the field.
+// In the palette: arrows walk the field and the results; typing anywhere goes on in the field. In the list of actions alike.
 function walk(event) {
   const dialog = event.currentTarget;
   const field = dialog.querySelector("input[type=search]");
@@ -33,8 +35,8 @@ function walk(event) {
     dialog.close();
   } else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
     event.preventDefault();
-    step([field, ...dialog.querySelectorAll("#palette-found a")], event.key === "ArrowDown" ? 1 : -1)?.focus();
-  } else if (event.key.length === 1 && event.key !== " " && !event.ctrlKey && !event.metaKey && document.activeElement !== field) {
+    step([...(field ? [field] : []), ...dialog.querySelectorAll(".found a")], event.key === "ArrowDown" ? 1 : -1)?.focus();
+  } else if (field && event.key.length === 1 && event.key !== " " && !event.ctrlKey && !event.metaKey && document.activeElement !== field) {
     field.focus();
   }
 }
@@ -65,12 +67,15 @@ function pressed(event) {
   if (after && PLACES[event.key]) location.href = PLACES[event.key];
   else if (event.key === "/") search(event);
   else if (event.key === "?") open("shortcuts");
+  else if (event.key === ".") open("actions");
+  else if (event.key === "x") tick();
+  else if (event.key === "c") compare();
   else if (event.key === "j" || event.key === "k") row(event.key === "j" ? 1 : -1);
 }
 
 export function startPalette() {
   document.addEventListener("keydown", pressed);
-  document.getElementById("palette")?.addEventListener("keydown", walk);
+  for (const id of ["palette", "actions"]) document.getElementById(id)?.addEventListener("keydown", walk);
   const box = document.querySelector("[data-shortcuts]");
   if (!box) return;
   box.checked = on();

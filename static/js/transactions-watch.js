@@ -18,14 +18,25 @@ function announce(section, before) {
   if (['included', 'indexed', 'final'].includes(after)) refresh();
 }
 
-// The numbers of the page, from the server, once they can have changed.
+// The numbers of the page, from the server, once they can have changed. One round at a time: an answer of an
+// earlier block must not arrive in the place of a later one.
+let refreshing = false;
+let again = false;
 async function refresh() {
-  const parts = document.querySelectorAll('[data-refresh]');
+  again = true;
+  if (refreshing) return;
+  refreshing = true;
+  try {
+    while (again) { again = false; await round(); }
+  } finally { refreshing = false; }
+}
+async function round() {
+  const parts = [...document.querySelectorAll('[data-refresh]')].map(({ id, dataset }) => [id, dataset.refresh]);
   // What the notice announced is what follows now.
   if (parts.length) for (const notice of document.querySelectorAll('[data-live][data-account]')) notice.hidden = true;
-  for (const part of parts) {
-    const response = await fetch(part.dataset.refresh, { headers: { 'HX-Request': 'true', 'HX-Target': part.id }, credentials: 'same-origin' });
-    if (response.ok) part.replaceWith(document.createRange().createContextualFragment(await response.text()));
+  for (const [id, path] of parts) {
+    const response = await fetch(path, { headers: { 'HX-Request': 'true', 'HX-Target': id }, credentials: 'same-origin' });
+    if (response.ok) document.getElementById(id)?.replaceWith(document.createRange().createContextualFragment(await response.text()));
   }
 }
 
@@ -41,6 +52,11 @@ document.addEventListener('live:news', (event) => {
   event.preventDefault();
   refresh();
   if (!watched.size) document.dispatchEvent(new CustomEvent('announce', { detail: { text: 'Your balances changed on chain.' } }));
+});
+// What was not final when it was shown may be so now.
+document.addEventListener('live:block', ({ detail }) => {
+  const waiting = [...document.querySelectorAll('[data-refresh] [data-pending]')];
+  if (waiting.some(({ dataset }) => Number(dataset.pending) <= detail.final_block) && (watched.size || !deciding())) refresh();
 });
 document.addEventListener('live:show', (event) => {
   if (!document.querySelector('[data-refresh]')) return;

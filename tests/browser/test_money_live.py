@@ -69,3 +69,11 @@ def test_a_settlement_is_told_on_the_funds_page_and_what_was_typed_stays(
     # The review is of the new numbers.
     expect(cancelled).to_have_attribute("data-before", str(4 * NEURON - fee))
     assert held(contracts, petra)["pendingRefund"] == 4 * NEURON - fee
+
+    # What becomes final while one looks is no longer marked, though its numbers are the same.
+    with page.expect_websocket(lambda one: one.url.endswith("/ws/live")) as socket:
+        page.goto(f"{asgi_server}/account")
+    expect(page.locator("#positions [data-pending]")).to_have_text("not final yet")
+    socket.value.wait_for_event("framereceived")
+    contracts.chain.rpc.call("anvil_mine", "0x80")
+    expect(page.locator("[data-pending]")).to_have_count(0, timeout=20_000)

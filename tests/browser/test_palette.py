@@ -53,6 +53,37 @@ def test_anything_is_reached_by_keyboard_alone(asgi_server: str, page: Page) -> 
         page.keyboard.press("Escape")
 
 
+def test_rows_are_ticked_and_compared_and_a_page_says_what_it_offers(
+    asgi_server: str, page: Page
+) -> None:
+    factories.market(6)
+    said = page.locator("[data-toasts]")
+    page.goto(f"{asgi_server}/?type=chatbot")
+    page.keyboard.press("x")
+    expect(said).to_contain_text("Choose a row with j and k first.")
+    for key in ("j", "x", "c"):
+        page.keyboard.press(key)
+    expect(said).to_contain_text("Tick two to four with x first.")
+    for key in ("j", "x"):
+        page.keyboard.press(key)
+    expect(page.locator("input[form=compare]:checked")).to_have_count(2)
+    page.keyboard.press("c")
+    expect(page).to_have_url(re.compile(r"/compare\?s=[^&]+&s=[^&]+$"))
+    page.goto(f"{asgi_server}/services/inference/{factories.address(0)}")
+    page.keyboard.press(".")
+    offered = page.get_by_role("dialog", name="On this page")
+    expect(offered.get_by_role("link", name="Settlements")).to_be_visible()
+    assert pagecheck.inaccessible(page) == []
+    expect(offered.get_by_role("button", name="Close")).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    expect(offered.locator(".found a").first).to_be_focused()
+    offered.get_by_role("link", name="Settlements").click()
+    expect(page).to_have_url(re.compile("/settlements$"))
+    page.keyboard.press(".")
+    page.keyboard.press("Escape")
+    expect(offered).to_be_hidden()
+
+
 def test_letters_alone_can_be_turned_off(asgi_server: str, page: Page) -> None:
     factories.market(1)
     page.goto(f"{asgi_server}/models")
@@ -63,7 +94,7 @@ def test_letters_alone_can_be_turned_off(asgi_server: str, page: Page) -> None:
     listed.get_by_role("checkbox").uncheck()
     page.keyboard.press("Escape")
     page.reload()
-    for key in ("?", "g", "p", "/"):
+    for key in ("?", "g", "p", "/", "x", "c", "."):
         page.keyboard.press(key)
     expect(listed).to_be_hidden()
     expect(page).to_have_url(f"{asgi_server}/models")
