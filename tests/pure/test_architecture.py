@@ -1,0 +1,33 @@
+"""ARCHITECTURE.md tells the newcomer what is true: folders, layers and decisions that exist."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TEXT = (ROOT / "ARCHITECTURE.md").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+CONTRACTS = {entry["name"]: entry for entry in PROJECT["importlinter"]["contracts"]}
+
+
+def test_the_layers_are_those_that_the_linter_holds() -> None:
+    for name in ("imports point down", "devnet -> provider -> protocol"):
+        assert " → ".join(CONTRACTS[name]["layers"]) in TEXT, name
+
+
+def test_the_map_names_every_package_and_nothing_else() -> None:
+    drawn = TEXT.partition("```\n")[2].partition("```")[0]
+    named = set(re.findall(r"(?<![\w/])([a-z]+)/", drawn))
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert packages - {"scripts"} <= named
+    assert all(
+        (ROOT / name).is_dir() for name in named - {"pure", "db", "live", "browser", "decisions"}
+    )
+
+
+def test_links_lead_somewhere() -> None:
+    for name in ("ARCHITECTURE.md", "README.md", "CONTRIBUTING.md", "SECURITY.md"):
+        for target in re.findall(r"\]\((?!https?:|mailto:|#)([^)#]+)", (ROOT / name).read_text()):
+            assert (ROOT / target).exists(), f"{name}: {target}"
