@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 from provider.book import Book
@@ -45,15 +45,17 @@ class Aftermath:
         self._options = options
         self._metrics = metrics
 
-    async def follow(self, *, urgent: bool = False) -> None:
+    async def follow(self, urgent: Set[str]) -> None:
         """Learn what became of everything that was sent. Raises ChainError.
 
-        `urgent` allows replacements at the higher of the two gas prices.
+        A batch with items of `urgent` users may be replaced at the higher of the two gas prices.
         """
         for mined in await asyncio.to_thread(self._store.mined_batches):
             await self._confirm(mined)
         for batch in await asyncio.to_thread(self._store.open_batches):
-            await self._follow(batch, urgent=urgent)
+            await self._follow(
+                batch, urgent=any(item.signed.item.user in urgent for item in batch.items)
+            )
         await self._resolve_consumed()
 
     async def transmit(self, batch: OpenBatch) -> None:

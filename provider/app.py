@@ -7,21 +7,24 @@ import logging
 import re
 import secrets
 from collections.abc import Awaitable, Callable
-from decimal import Decimal
 from typing import Any
 
 import orjson
 
+from protocol import unsettled
 from protocol.abi import checksum
 from provider.adapters import Adapters
+from provider.amounts import in_0g
 from provider.book import Book
 from provider.config import CHAT, EDITING, IMAGES, SPEECH, Config
 from provider.errors import Refused
 from provider.gate import Gate
 from provider.http import Answer, ClientGone, Receive, Request, Scope, Send, cors
 from provider.jobs import Jobs
+from provider.metrics import Metrics
 from provider.pictures import Pictures
 from provider.relay import Relay
+from provider.sharing import Sharing
 from provider.tee import Tee
 from provider.till import Till
 from provider.tuning.handover import PATH as HANDOVER_PATH
@@ -69,6 +72,8 @@ class App:
         book: Book,
         tee: Tee,
         started: int,
+        metrics: Metrics,
+        sharing: Sharing | None,
     ) -> None:
         self._config = config
         self._doors = _doors(config.service.type, relay, pictures)
@@ -80,6 +85,8 @@ class App:
         self._book = book
         self._tee = tee
         self._started = started
+        self._metrics = metrics
+        self._sharing = sharing
         self._running: set[asyncio.Task[None]] = set()
 
     @property
@@ -105,6 +112,12 @@ class App:
         answer = Answer(
             send, {"x-content-type-options": "nosniff", **cors(request, proxied=proxied)}
         )
+        with self._metrics.request(request.method, path) as status:
+            await self._answer(request, path, answer)
+            if answer.status and not answer.lost:
+                status.append(answer.status)
+
+    async def _answer(self, request: Request, path: str, answer: Answer) -> None:
         try:
             if request.method == "OPTIONS":
                 await answer.whole(204, b"", "text/plain")
@@ -141,6 +154,8 @@ class App:
             await self._quote(request, answer)
         elif door == ("GET", "/v1/models"):
             await answer.json(200, self._models())
+        elif self._sharing is not None and door == ("GET", unsettled.PATH):
+            await self._sharing.show(answer)
         elif request.method == "GET" and (match := _FEE_PATH.match(path)):
             await self._unsettled_fee(match[1], request, answer)
         elif request.method == "POST" and path in _SUBMIT:
@@ -207,11 +222,11 @@ class App:
         """One entry of provider-protocol.md 1.7; prices in 0G per unit."""
         service = self._config.service
         if self._makes_pictures:
-            pricing = {"image": _in_0g(service.output_price)}
+            pricing = {"image": in_0g(service.output_price)}
         else:
             pricing = {
-                "prompt": _in_0g(service.input_price),
-                "completion": _in_0g(service.output_price),
+                "prompt": in_0g(service.input_price),
+                "completion": in_0g(service.output_price),
             }
         taken, given = _MODALITIES[service.type]
         if service.type == CHAT and service.takes_pictures:
@@ -255,8 +270,3 @@ def _canonical(path: str) -> str:
     if path.startswith("/v1/proxy/"):
         path = path.rstrip("/").replace("/v1/proxy/v1/", "/v1/proxy/", 1)
     return path
-
-
-def _in_0g(neuron: int) -> str:
-    text = f"{Decimal(neuron).scaleb(-18):f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -31,6 +31,10 @@ class Book:
         """What each user owes who owes anything."""
         return dict(self._owed)
 
+    def reserved(self) -> int:
+        """What answers under way may cost, all users together."""
+        return sum(self._reserved.values())
+
     def committed(self, user: str) -> int:
         """Debt and reservations together: what must not be spent twice."""
         return self.owed(user) + self._reserved.get(user, 0)

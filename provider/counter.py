@@ -21,6 +21,7 @@ from provider.gate import Gate
 from provider.http import Request
 from provider.limits import Gatekeeper
 from provider.settle import Settler
+from provider.switch import Switch
 
 LONG_BODY_BYTES = 100_000
 LONG_PARSES_AT_ONCE = 2
@@ -42,7 +43,9 @@ class Order(Generic[A]):
 class Counter:
     """Takes orders."""
 
-    def __init__(self, config: Config, *, gate: Gate, book: Book, settler: Settler) -> None:
+    def __init__(
+        self, config: Config, *, gate: Gate, book: Book, settler: Settler, switch: Switch
+    ) -> None:
         service = config.service
         tariff = fees.tariff(service.input_price, service.output_price, service.additional_info)
         self.terms = Terms(service.model, config.upstream.model, tariff, service.speech_rule)
@@ -51,6 +54,7 @@ class Counter:
         self._gate = gate
         self._book = book
         self._settler = settler
+        self._switch = switch
         self._keeper = Gatekeeper(config.limits)
         self._bodies = Bodies()
         self._long_parses = asyncio.Semaphore(LONG_PARSES_AT_ONCE)
@@ -70,9 +74,11 @@ class Counter:
                     chat_id = str(uuid4())
                     headers = {"ZG-Res-Key": chat_id, "Provider": self.provider, **rate}
                     yield Order(user, ask, chat_id, headers)
+        self._settle_early(user, self._gate.left(user))
 
     async def customer(self, request: Request) -> str:
         """The user (EIP-55) who asks and may. Raises Refused."""
+        self._switch.check()
         user = await self._gate.session(request.headers.get("authorization"))
         await self._gate.acknowledged(user)
         return user
@@ -102,6 +108,9 @@ class Counter:
     async def afford(self, user: str, ask: Ask) -> None:
         """The balance covers the estimate; the caller must reserve it before it awaits anything
         else. Raises Refused."""
-        left = await self._gate.afford(user, ask.estimate)
-        if left < self._low_balance and self._book.owed(user):
-            self._settler.kick()
+        self._settle_early(user, await self._gate.afford(user, ask.estimate))
+
+    def _settle_early(self, user: str, left: int | None) -> None:
+        """Where little is `left`, the debt goes on chain while it can be paid."""
+        if left is not None and left < self._low_balance and self._book.owed(user):
+            self._settler.kick(user)

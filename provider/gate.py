@@ -37,6 +37,11 @@ class Accounts:
         self._slots = asyncio.Semaphore(LOOKUPS_AT_ONCE)
         self._forged_slots = asyncio.Semaphore(FORGED_LOOKUPS_AT_ONCE)
 
+    def last(self, user: str) -> Account | None:
+        """The account as last seen, None where that is not known or from before a settlement."""
+        at, account = self._known.get(user, (float("-inf"), None))
+        return account if at > self._book.paid_at(user) else None
+
     async def claimed(self, user: str) -> Account | None:
         """The account of a user who has not proven to be one. Raises ChainError."""
         async with self._forged_slots:
@@ -155,6 +160,15 @@ class Gate:
         assert lack is not None
         text = fees.shortfall_text(lack, self._chain.provider)
         raise Refused(400, f"validate request: {text}")
+
+    def left(self, user: str) -> int | None:
+        """What the sub-account, as last seen, has above reserve, debts and answers under way, in
+        neuron; None where it is not known."""
+        account = self._accounts.last(user)
+        if account is None:
+            return None
+        free = account.balance - account.pending_refund
+        return free - fees.MINIMUM_RESERVE - self._book.committed(user)
 
     async def _account(self, user: str, *, fresh: bool = False) -> Account | None:
         try:

@@ -118,10 +118,12 @@ class Answer:
         self._extra = dict(extra)
         self.started = False
         self.lost = False
+        self.status = 0
 
     async def start(self, status: int, headers: Mapping[str, str]) -> None:
         """The status line and headers."""
         self.started = True
+        self.status = status
         merged = {name.lower(): value for name, value in {**headers, **self._extra}.items()}
         await self._send(
             {

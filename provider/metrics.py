@@ -66,7 +66,6 @@ class Metrics:
         self.debtors = gauge("debtors", "Users who owe something")
         self.at_risk = gauge("users_at_risk", "Users who owe about what they have")
         self.at_risk_neuron = gauge("at_risk_neuron", "What users at risk owe")
-        self.oldest = gauge("unsettled_oldest_seconds", "Age of the oldest unsettled fee")
         self.wallet = gauge("wallet_neuron", "Balance of the wallet that pays gas")
         self.gas_price = gauge("gas_price_neuron", "What the node asks per gas")
         self.upstream_up = gauge("upstream_up", "1 if the upstream answered its last check")

@@ -14,6 +14,9 @@ import aiohttp
 
 from provider import tee as tees
 from provider.adapters import Adapters
+from provider.admin.app import AdminApp
+from provider.admin.guard import Guard, kept_token
+from provider.admin.status import Gathering, Place
 from provider.app import App
 from provider.book import Book
 from provider.chain import Chain
@@ -22,15 +25,19 @@ from provider.counter import Counter
 from provider.errors import ChainError, ConfigError
 from provider.gate import Gate
 from provider.jobs import Jobs
+from provider.metrics import Metrics
 from provider.pictures import Pictures
 from provider.register import check_network, register
 from provider.relay import Relay
-from provider.server import listen, serve_app
+from provider.server import listen, serve_app, serve_beside
 from provider.settle import Settler
+from provider.sharing import Sharing
 from provider.shelf import Shelf
 from provider.store import Store
+from provider.switch import Switch
 from provider.till import Till
 from provider.upstream import Upstream
+from provider.watch import Watch
 
 LAST_WORDS_SECONDS = 0.3
 LAST_SETTLEMENT_SECONDS = 0.5
@@ -78,13 +85,34 @@ async def _run(
     await _check_state(store, chain, config, chain_id)
     tee = tees.load(config.tee, config.state)
     await register(chain, config.service, url=url, signer=tee.address)
-    book = Book(store.owed())
-    settler = Settler(store, chain, tee, book, config.settlement, chain_id=chain_id)
+    book, metrics, switch = Book(store.owed()), Metrics(), Switch(store)
+    settler = Settler(
+        store, chain, tee, book, config.settlement, chain_id=chain_id, metrics=metrics
+    )
+    watch = Watch(
+        config,
+        chain=chain,
+        book=book,
+        settler=settler,
+        session=upstream,
+        switch=switch,
+        metrics=metrics,
+    )
+    place = Place(
+        provider=config.provider,
+        url=url,
+        model=config.service.model,
+        kind=config.service.type,
+        signer=tee.address,
+        chain_id=chain_id,
+        contract=chain.inference,
+        started=int(time.time()),
+    )
     gate = Gate(chain, book, config.network.cache_seconds)
-    server = Upstream(upstream, config.upstream)
+    server = Upstream(upstream, config.upstream, metrics)
     till = Till(store, book, tee)
     shelf = Shelf(store, config.jobs.keep_seconds)
-    counter = Counter(config, gate=gate, book=book, settler=settler)
+    counter = Counter(config, gate=gate, book=book, settler=settler, switch=switch)
     adapters = _adapters(config, store, gate, upstream)
     relay = Relay(counter=counter, upstream=server, till=till, adapters=adapters)
     pictures = Pictures(counter=counter, upstream=server, till=till, shelf=shelf, url=url)
@@ -99,12 +127,21 @@ async def _run(
         gate=gate,
         book=book,
         tee=tee,
-        started=int(time.time()),
+        started=place.started,
+        metrics=metrics,
+        sharing=_sharing(config, watch, place),
     )
     await jobs.take_up()
-    work = [settler.run(), _prune(store, shelf), *jobs.workers()]
+    work = [settler.run(), watch.run(), _prune(store, shelf), *jobs.workers()]
     if adapters is not None:
         work.append(adapters.worker())
+    if config.admin is not None:
+        status = Gathering(
+            place, config.settlement, watch=watch, settler=settler, book=book, store=store
+        )
+        guard = Guard(config.admin.token or kept_token(config.state))
+        admin = AdminApp(guard, metrics=metrics, switch=switch, settler=settler, status=status)
+        work.append(serve_beside(admin, listen(config.admin.host, config.admin.port, "admin")))
     async with _background(*work):
         await serve_app(app, sock, f"provider READY {url} {config.provider}")
         await app.finish(LAST_WORDS_SECONDS)
@@ -114,6 +151,13 @@ async def _run(
                 await settler.settle(everything=True)
         except (ChainError, TimeoutError) as error:
             log.warning("fees stay on disk for the next start: %r", error)
+
+
+def _sharing(config: Config, watch: Watch, place: Place) -> Sharing | None:
+    if not config.share_unsettled:
+        return None
+    where = (place.provider, place.chain_id, place.contract)
+    return Sharing(watch, config.wallet_key, place=where)
 
 
 def _adapters(

@@ -15,6 +15,14 @@ from provider.errors import ConfigError
 SHUTDOWN_SECONDS = 1
 
 
+class _Beside(uvicorn.Server):
+    """A second server in the same process: signals are the first one's."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
 class _Server(uvicorn.Server):
     """Says READY once connections are accepted."""
 
@@ -36,18 +44,29 @@ class _Server(uvicorn.Server):
             print(self._ready, flush=True)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A bound socket; port 0 lets the kernel choose. Raises ConfigError."""
+def listen(host: str, port: int, section: str = "listen") -> socket.socket:
+    """A bound socket; port 0 lets the kernel choose. Raises ConfigError about `section`."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=512)
     except (OSError, OverflowError) as error:
-        raise ConfigError(f"listen: cannot listen on {host}:{port} ({error})") from error
+        raise ConfigError(
+            f"{section}: cannot listen on {host}:{port} ({error})", section
+        ) from error
 
 
 async def serve_app(app: object, sock: socket.socket, ready: str) -> None:
     """Serve `app` on `sock` until SIGTERM or SIGINT."""
-    options = uvicorn.Config(
+    await _Server(_options(app), ready).serve(sockets=[sock])
+
+
+async def serve_beside(app: object, sock: socket.socket) -> None:
+    """Serve `app` on `sock` until cancelled."""
+    await _Beside(_options(app)).serve(sockets=[sock])
+
+
+def _options(app: object) -> uvicorn.Config:
+    return uvicorn.Config(
         app,  # type: ignore[arg-type]  # our own, narrower ASGI types
         lifespan="off",
         ws="none",
@@ -57,4 +76,3 @@ async def serve_app(app: object, sock: socket.socket, ready: str) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
-    await _Server(options, ready).serve(sockets=[sock])

@@ -13,7 +13,7 @@ import contextlib
 import logging
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from eth_utils.crypto import keccak
 
@@ -61,18 +61,18 @@ class Settler:
         self._metrics = metrics or Metrics()
         self._after = Aftermath(store, chain, book, options, self._metrics)
         self._wake = asyncio.Event()
-        self._urgent = False
+        self._urgent: set[str] = set()
         self._kicked = float("-inf")
         self._lock = asyncio.Lock()
         self.waiting = ""
 
-    def kick(self) -> None:
+    def kick(self, user: str) -> None:
         """Settle soon, a user's balance is running low; but not so often that somebody with next
         to nothing could burn our gas with it."""
+        self._urgent.add(user)
         now = time.monotonic()
         if now - self._kicked >= KICK_SECONDS:
             self._kicked = now
-            self._urgent = True
             self._wake.set()
 
     def settle_soon(self) -> None:
@@ -88,12 +88,11 @@ class Settler:
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), max(0, look - time.monotonic()))
-            everything, urgent = self._wake.is_set(), self._urgent
+            everything = self._wake.is_set()
             self._wake.clear()
-            self._urgent = False
             try:
                 if everything or time.monotonic() >= due:
-                    await self.settle(everything=everything, urgent=urgent)
+                    await self.settle(everything=everything)
                     due = time.monotonic() + interval
                 else:
                     await self.follow()
@@ -118,22 +117,27 @@ class Settler:
             return RETRY_SECONDS
         return CONFIRM_SECONDS if self._store.mined_batches() else float("inf")
 
-    async def settle(self, *, everything: bool = False, urgent: bool = False) -> None:
+    async def settle(self, *, everything: bool = False) -> None:
         """One round: learn what became of earlier items, then send everything that can be paid.
 
-        Debts below the configured minimum wait, unless `everything` is asked for; `urgent` pays
-        the higher gas price. Raises ChainError when the node fails; whatever was under way is
-        taken up by the next round.
+        Debts below the configured minimum wait, unless `everything` is asked for; for users that
+        we were kicked for, the higher gas price is paid if need be. Raises ChainError when the node
+        fails; whatever was under way is taken up by the next round.
         """
         async with self._lock:
-            await self._after.follow(urgent=urgent)
-            await self._collect(0 if everything else self._options.minimum)
-            await self._send_open(urgent=urgent)
+            urgent, self._urgent = self._urgent, set()
+            try:
+                await self._after.follow(urgent)
+                await self._collect(0 if everything else self._options.minimum)
+                await self._send_open(urgent)
+            except BaseException:
+                self._urgent |= urgent
+                raise
 
     async def follow(self) -> None:
         """Between rounds: only learn what became of what was sent. Raises ChainError."""
         async with self._lock:
-            await self._after.follow()
+            await self._after.follow(set())
 
     async def _collect(self, minimum: int) -> None:
         """Sign one item per user who owes at least `minimum` in charges that no item holds yet."""
@@ -170,29 +174,46 @@ class Settler:
         )
         return SignedItem(item, self._tee.sign(self._digest(item)))
 
-    async def _send_open(self, *, urgent: bool) -> None:
-        """Send the open items that would be paid, fifty at a time."""
+    async def _send_open(self, urgent: Set[str]) -> None:
+        """Send the open items that would be paid; where gas is too dear for that, those of
+        `urgent` users at the price that is for them."""
         self.waiting = ""
-        waiting = [
-            item for item in await asyncio.to_thread(self._store.open_items) if item.batch is None
-        ]
-        for start in range(0, len(waiting), MAX_ITEMS):
-            chunk = [await self._current(item) for item in waiting[start : start + MAX_ITEMS]]
-            items = await self._payable(chunk)
-            if not items:
-                continue
-            try:
-                transaction = await self._chain.sign_call(
-                    "settleFeesWithTEE",
-                    [item.signed.as_tuple() for item in items],
-                    nonce=await self._next_nonce(),
-                    max_gas_price=self._options.gas_limit(urgent=urgent),
-                )
-            except TooDear as error:
-                self._wait_for_gas(waiting[start:], error)
-                return
-            batch = await asyncio.to_thread(self._store.add_batch, items, transaction)
-            await self._after.transmit(batch)
+        dear = await self._send_all(await self._unsent(), urgent=False)
+        if dear is None:
+            return
+        theirs = [item for item in await self._unsent() if item.signed.item.user in urgent]
+        dear = await self._send_all(theirs, urgent=True) or dear
+        rest = await self._unsent()
+        if rest:
+            self._wait_for_gas(rest, dear)
+
+    async def _send_all(self, items: Sequence[OpenItem], *, urgent: bool) -> TooDear | None:
+        """Fifty at a time: the contract takes no more. Stops at, and returns, TooDear."""
+        try:
+            for start in range(0, len(items), MAX_ITEMS):
+                chunk = items[start : start + MAX_ITEMS]
+                await self._send(chunk, self._options.gas_limit(urgent=urgent))
+        except TooDear as error:
+            return error
+        return None
+
+    async def _unsent(self) -> list[OpenItem]:
+        items = await asyncio.to_thread(self._store.open_items)
+        return [item for item in items if item.batch is None]
+
+    async def _send(self, chunk: Sequence[OpenItem], gas_limit: int | None) -> None:
+        """Send those of at most fifty items that would be paid. Raises TooDear."""
+        items = await self._payable([await self._current(item) for item in chunk])
+        if not items:
+            return
+        transaction = await self._chain.sign_call(
+            "settleFeesWithTEE",
+            [item.signed.as_tuple() for item in items],
+            nonce=await self._next_nonce(),
+            max_gas_price=gas_limit,
+        )
+        batch = await asyncio.to_thread(self._store.add_batch, items, transaction)
+        await self._after.transmit(batch)
 
     async def _next_nonce(self) -> int:
         """The node's word, but never a nonce that a batch under way may still need: some nodes

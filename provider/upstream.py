@@ -12,6 +12,7 @@ from provider.asks import Ask
 from provider.config import Upstream as Options
 from provider.http import Answer
 from provider.meter import Meter
+from provider.metrics import Metrics
 
 MAX_ERROR_BYTES = 1024 * 1024
 LONG_BYTES = 256 * 1024
@@ -66,15 +67,29 @@ FAILURES = (aiohttp.ClientError, TimeoutError, Broken)
 class Upstream:
     """An OpenAI-compatible server."""
 
-    def __init__(self, session: aiohttp.ClientSession, options: Options) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, options: Options, metrics: Metrics | None = None
+    ) -> None:
         self._session = session
         self._options = options
+        self._metrics = metrics or Metrics()
 
     @asynccontextmanager
     async def post(
         self, ask: Ask, headers: Mapping[str, str]
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Its reply, body unread. Raises one of FAILURES, here and while it is being read."""
+        try:
+            async with self._post(ask, headers) as reply:
+                yield reply
+        except FAILURES:
+            self._metrics.upstream_failures.inc()
+            raise
+
+    @asynccontextmanager
+    async def _post(
+        self, ask: Ask, headers: Mapping[str, str]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         options = self._options
         async with self._session.post(
             options.url + ask.path,

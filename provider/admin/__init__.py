@@ -1,0 +1,1 @@
+"""The operator's own door: a page and numbers, on loopback only."""

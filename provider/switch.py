@@ -1,0 +1,27 @@
+"""Whether the broker takes new work; what is under way is finished and settled either way."""
+
+from __future__ import annotations
+
+from provider.errors import Refused
+from provider.store import Store
+
+NOTE = "paused"
+RETRY_AFTER_SECONDS = 60
+
+
+class Switch:
+    """The operator's pause, which survives restarts."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.paused = store.note(NOTE) == "yes"
+
+    def set(self, paused: bool) -> None:
+        """Pause or resume; on disk when this returns."""
+        self._store.set_note(NOTE, "yes" if paused else "no")
+        self.paused = paused
+
+    def check(self) -> None:
+        """Raises Refused 503 while paused."""
+        if self.paused:
+            raise Refused(503, "paused by the operator", {"Retry-After": str(RETRY_AFTER_SECONDS)})
