@@ -32,10 +32,12 @@ class Entry:
 
 
 class Ear:
-    """`live` once its turn's writer was heard in this process, until that could not write."""
+    """`live` while its turn's writer is in this process and can write; `behind`: what that told
+    before has to be read from the stream.
+    """
 
-    def __init__(self) -> None:
-        self.live = False
+    def __init__(self, live: bool = False, behind: bool = False) -> None:
+        self.live, self.behind = live, behind
         self._held: list[Entry] = []
         self._waiting: asyncio.Future[None] | None = None
 
@@ -99,9 +101,9 @@ def _tidy(turn: int) -> None:
 
 @contextmanager
 def listening(turn: int, after: int = 0) -> Iterator[Ear]:
-    """An ear for one turn of this event loop; live at once where nothing followed `after` yet."""
-    known, ear = _of(turn), Ear()
-    ear.live = known.told == after
+    """An ear for one turn of this event loop, of which entries up to `after` are known."""
+    known = _of(turn)
+    ear = Ear(known.told is not None, known.told is not None and known.told > after)
     known.ears.add(ear)
     try:
         yield ear

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +38,7 @@ ALIVE_SECONDS = 15
 #: A stream's life is prolonged at every so manyth entry: it outlives the longest answer anyway.
 _EXPIRE_EVERY = 64
 _BLOCK_MS = 5000
+_MOST_READ = 500
 MAX_WATCHERS = 16
 _watchers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, int]] = WeakKeyDictionary()
 _pipes: WeakKeyDictionary[asyncio.AbstractEventLoop, Pipe] = WeakKeyDictionary()
@@ -249,9 +250,12 @@ async def follow(turn: int, after: int = 0) -> AsyncGenerator[Entry, None]:
 async def batches(turn: int, after: int = 0) -> AsyncGenerator[list[Entry], None]:
     """`follow`, with those together that are there together."""
     with ears.listening(turn, after) as ear:
+        behind = ear.behind
         while True:
-            entries = await ear.after(after, _BLOCK_MS / 1000) if ear.live else []
-            entries = entries or await _read(turn, after, None if ear.live else _BLOCK_MS)
+            entries = await ear.after(after, _BLOCK_MS / 1000) if ear.live and not behind else []
+            behind = False
+            if not entries:
+                entries = await (_range(turn, after) if ear.live else _read(turn, after))
             if entries:
                 after = entries[-1].seq
                 yield entries
@@ -259,19 +263,28 @@ async def batches(turn: int, after: int = 0) -> AsyncGenerator[list[Entry], None
                     return
 
 
-async def _read(turn: int, after: int, block_ms: int | None) -> list[Entry]:
-    """Entries after number `after` that the stream has, or gets within `block_ms`; none behind the
-    verdict.
-    """
+async def _range(turn: int, after: int) -> list[Entry]:
+    """Entries after number `after` that the stream has."""
+    position = f"(0-{after}"
+    (rows,) = await pipe().send(("XRANGE", _key(turn), position, "+", "COUNT", _MOST_READ))
+    return _entries((identifier, fields[1]) for identifier, fields in rows)
+
+
+async def _read(turn: int, after: int) -> list[Entry]:
+    """The same, waiting a while for the first one, on a connection of its own."""
     position: Any = {_key(turn): f"0-{after}"}
-    found: Any = await client().xread(position, count=500, block=block_ms)
+    found: Any = await client().xread(position, count=_MOST_READ, block=_BLOCK_MS)
+    rows = found[0][1] if found else ()
+    return _entries((identifier, fields[b"e"]) for identifier, fields in rows)
+
+
+def _entries(rows: Iterable[tuple[bytes, bytes]]) -> list[Entry]:
+    """None behind the verdict."""
     entries: list[Entry] = []
-    for _, rows in found or ():
-        for identifier, fields in rows:
-            raw = fields[b"e"]
-            entries.append(Entry(_seq(identifier), orjson.loads(raw), raw))
-            if entries[-1].event["type"] == "verdict":
-                return entries
+    for identifier, raw in rows:
+        entries.append(Entry(_seq(identifier), orjson.loads(raw), raw))
+        if entries[-1].event["type"] == "verdict":
+            break
     return entries
 
 

@@ -34,10 +34,10 @@ async def test_entries_are_heard_once_in_order_and_only_without_a_gap() -> None:
 async def test_who_comes_while_nothing_is_missing_need_not_ask_redis() -> None:
     ears.begin(8)
     with ears.listening(8) as first:
-        assert first.live
+        assert first.live and not first.behind
         ears.tell(8, [entry(1), entry(2)])
         with ears.listening(8) as late, ears.listening(8, 2) as back:
-            assert not late.live and back.live, (
+            assert late.live and late.behind and not back.behind, (
                 "two entries are missing to the one, none to the other"
             )
     ears.end(8)
