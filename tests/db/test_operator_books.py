@@ -6,6 +6,7 @@ import csv
 import datetime as dt
 import io
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from operators.batches import Asked
 from operators.earnings import CUTS, unnamed
 from operators.period import Period
 from tests import factories
-from tests.db.operator_world import DAY_ONE, SERVINGS, World, forget
+from tests.db.operator_world import DAY_ONE, SERVINGS, Item, World, forget
 from tests.factories import ALICE, BOB, CHARLIE, FINE_TUNING, INFERENCE, ONE, PETRA
 
 pytestmark = pytest.mark.django_db
@@ -66,9 +67,11 @@ def played(history: list[tuple[Any, ...]]) -> World:
             user, status, settled, unsettled, provider, serving = given_
             world.settle(user, status, settled, unsettled, provider, serving)
         elif act == "name":
-            world.name(*given_)
+            model, provider, serving = given_
+            world.name(model, provider, serving)
         else:
-            world.next_block(given_[0])
+            (hours,) = given_
+            world.next_block(hours)
     return world
 
 
@@ -95,7 +98,7 @@ def test_every_cut_sums_to_the_total_and_the_total_is_what_the_logs_moved(
         assert found.total.earned == sum(item.settled for item in mine)
         assert found.total.missed == sum(item.unsettled for item in mine)
         assert found.total.items == len(mine)
-        keys = {
+        keys: dict[str, Callable[[Item], str]] = {
             "service": lambda item: NAMES[item.serving],
             "user": lambda item: item.user,
             "day": lambda item: item.at.date().isoformat(),

@@ -164,7 +164,7 @@ def test_register_earn_settle_in_part_and_see_why(lab: Lab, broker: Broker) -> N
 
     # The file is what the events say, line by line.
     answer = operator.get("/operator/settlements.csv?period=all")
-    rows = list(csv.DictReader(io.StringIO(b"".join(answer).decode())))  # type: ignore[arg-type]
+    rows = list(csv.DictReader(io.StringIO(b"".join(answer).decode())))
     assert {
         (row["tx_hash"], int(row["log_index"]), row["user"], int(row["unsettled"])) for row in rows
     } == {
