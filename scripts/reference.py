@@ -51,7 +51,7 @@ def commands() -> str:
         command = load_command_class(app, name)
         options = [_option(action) for action in command.create_parser("manage.py", name)._actions]
         call = " ".join((f"manage.py {name}", *filter(None, options)))
-        rows.append((call, str(command.help).strip() or "Django's, see its own help"))
+        rows.append((call, str(command.help).strip()))
     return _table("Commands of the site", ("command", "does"), rows)
 
 
