@@ -15,8 +15,11 @@ from typing import Any
 
 import siwe
 from eth_abi.abi import encode
+from eth_account import Account
 from eth_account.messages import _hash_eip191_message, encode_defunct
+from eth_keys.exceptions import BadSignature
 from eth_utils.address import to_checksum_address
+from eth_utils.exceptions import ValidationError
 from siwe.siwe import EIP6492_VALIDATOR_BYTECODE
 
 from accounts import node
@@ -88,7 +91,7 @@ def verify(
             provider=None,
         )
     except siwe.InvalidSignature:
-        if not _contract_accepts(message, raw):
+        if not _contract_accepts(message.address, message.prepare_message(), raw):
             raise SignInFailed(
                 "invalid_signature", f"The signature does not belong to {message.address}."
             ) from None
@@ -96,11 +99,36 @@ def verify(
         code, title = _REASONS.get(type(error), ("invalid_message", "The message is not valid."))
         raise SignInFailed(code, title) from None
     else:
-        if int.from_bytes(raw[32:64], "big") > _HALF_ORDER:
-            raise SignInFailed(
-                "malleable_signature", "The signature is not in its canonical form (high s)."
-            )
+        _require_low_s(raw)
     return to_checksum_address(message.address)
+
+
+def require(address: str, text: str, signature: str) -> None:
+    """Raises SignInFailed unless `address` (EIP-55) signed `text` (EIP-191), as a plain account or
+    as a contract wallet. What the text says, and that it is new, is the caller's to see to.
+    """
+    raw = _signature_bytes(signature)
+    if _signer(text, raw) == address:
+        _require_low_s(raw)
+    elif not _contract_accepts(address, text, raw):
+        raise SignInFailed("invalid_signature", f"The signature does not belong to {address}.")
+
+
+def _signer(text: str, raw: bytes) -> str:
+    """The plain account that signed; "" where none can be recovered."""
+    if len(raw) != 65:
+        return ""
+    try:
+        return str(Account.recover_message(encode_defunct(text=text), signature=raw))
+    except (BadSignature, ValidationError):
+        return ""
+
+
+def _require_low_s(raw: bytes) -> None:
+    if int.from_bytes(raw[32:64], "big") > _HALF_ORDER:
+        raise SignInFailed(
+            "malleable_signature", "The signature is not in its canonical form (high s)."
+        )
 
 
 def _signature_bytes(signature: str) -> bytes:
@@ -114,7 +142,7 @@ def _signature_bytes(signature: str) -> bytes:
         raise SignInFailed("malformed_signature", "The signature is not 0x-hex.") from None
 
 
-def _contract_accepts(message: siwe.SiweMessage, signature: bytes) -> bool:
+def _contract_accepts(address: str, text: str, signature: bytes) -> bool:
     """Ask the wallet contract (EIP-1271), deployed or not (EIP-6492), in one `eth_call` of the
     standard's validator.
 
@@ -122,9 +150,9 @@ def _contract_accepts(message: siwe.SiweMessage, signature: bytes) -> bool:
     A plain account without code whose signature did not match gets a recover there too, and fails
     again.
     """
-    digest = _hash_eip191_message(encode_defunct(text=message.prepare_message()))
+    digest = _hash_eip191_message(encode_defunct(text=text))
     arguments = encode(
-        ["address", "bytes32", "bytes"], [to_checksum_address(message.address), digest, signature]
+        ["address", "bytes32", "bytes"], [to_checksum_address(address), digest, signature]
     )
     data = EIP6492_VALIDATOR_BYTECODE + arguments.hex()
     try:

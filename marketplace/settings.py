@@ -344,6 +344,7 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "look-for-moderators": {"task": "moderation.sweep", "schedule": 60.0},
     "look-for-alerts": {"task": "alerts.sweep", "schedule": 15.0},
     "deliver-alerts": {"task": "alerts.deliver", "schedule": 10.0},
+    "prove-domains": {"task": "operators.prove_domains", "schedule": 3600.0},
 }
 
 STATIC_URL = "/static/"

@@ -8,11 +8,13 @@ import logging
 from asgiref.sync import async_to_sync
 from celery import shared_task
 from django.core.cache import cache
+from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from accounts.errors import NodeError
 from ledger import selectors
-from operators import debts, gas, selftest, setup
+from operators import debts, gas, profile, profile_domain, selftest, setup
+from operators.models import Profile
 
 logger = logging.getLogger(__name__)
 #: One provider is looked after at most so often, seconds.
@@ -50,3 +52,24 @@ def check_setup(identifier: str) -> None:
 def judge_evidence(identifier: str) -> None:
     """One private run of the attestation engine."""
     selftest.run(identifier)
+
+
+#: Domains of one round; the rest come with the next.
+DOMAINS = 50
+
+
+@shared_task(name=profile.PROVE_TASK, ignore_result=True)
+def prove_domain(pk: int) -> None:
+    """Look at the domain of one profile, because it was just published or its owner asks."""
+    row = Profile.objects.filter(pk=pk, withdrawn_at=None).exclude(domain="").first()
+    if row is not None:
+        profile_domain.prove(row)
+
+
+@shared_task(name="operators.prove_domains", ignore_result=True, expires=3000)
+def prove_domains() -> int:
+    """Hourly by beat: the domains that nobody looked at for a day; returns how many."""
+    rows = list(profile.due(timezone.now())[:DOMAINS])
+    for row in rows:
+        profile_domain.prove(row)
+    return len(rows)
