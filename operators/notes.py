@@ -1,0 +1,159 @@
+"""Maintenance and incidents, in the operator's own signed words."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from django.db import IntegrityError, transaction
+from django.db.models import Q, QuerySet
+from django.http import Http404, HttpRequest
+from django.utils import timezone
+
+from accounts import limits
+from accounts.errors import Problem
+from accounts.models import User
+from operators import profile_signing, profile_words
+from operators.models import Note
+from operators.models_listing import NoteKind
+from operators.profile_signing import Prepared
+
+WHAT = "note"
+#: How far ahead, and how far back, a note may begin; and how long it may last.
+AHEAD, BACK, LONGEST = dt.timedelta(days=90), dt.timedelta(days=30), dt.timedelta(days=60)
+#: Notes of one provider that are open at once.
+MOST = 5
+#: An ended note stays on the listing for this long; without an end it is shown for `LONGEST`.
+SHOWN_AFTER = dt.timedelta(days=2)
+
+
+@dataclass(frozen=True)
+class Written:
+    """A checked note, times in UTC."""
+
+    kind: NoteKind
+    starts_at: dt.datetime
+    ends_at: dt.datetime | None
+    text: str
+
+
+def parse(typed: Mapping[str, str], now: dt.datetime) -> tuple[Written | None, dict[str, str]]:
+    """The note that was typed, or what is wrong at each field."""
+    errors: dict[str, str] = {}
+    kind = typed.get("kind", "")
+    if kind not in NoteKind.values:
+        errors["kind"] = "Choose which it is."
+    begins = _moment(typed.get("starts_at", ""), "starts_at", errors, needed=True)
+    ends = _moment(typed.get("ends_at", ""), "ends_at", errors, needed=False)
+    text = ""
+    try:
+        text = profile_words.prose(typed.get("text", ""))
+    except ValueError as error:
+        errors["text"] = str(error)
+    if begins is not None and not now - BACK <= begins <= now + AHEAD:
+        errors["starts_at"] = "It begins at most 90 days from now, or began in the last 30."
+    if kind == NoteKind.INCIDENT and begins is not None and begins > now:
+        errors.setdefault("starts_at", "An incident has begun already; what is planned is not one.")
+    if kind == NoteKind.MAINTENANCE and ends is None:
+        errors.setdefault("ends_at", "Maintenance has a planned end.")
+    if begins is not None and ends is not None:
+        if ends <= begins:
+            errors.setdefault("ends_at", "It ends after it begins.")
+        elif ends - begins > LONGEST:
+            errors.setdefault("ends_at", "At most 60 days; a service that is away longer is gone.")
+    if errors or begins is None:
+        return None, errors
+    return Written(NoteKind(kind), begins, ends, text), errors
+
+
+def _moment(text: str, field: str, errors: dict[str, str], *, needed: bool) -> dt.datetime | None:
+    """A time as a browser's field gives it, taken as UTC."""
+    if not text.strip():
+        if needed:
+            errors[field] = "Enter a time."
+        return None
+    try:
+        found = dt.datetime.fromisoformat(text.strip()[:32])
+        return (found if found.tzinfo else found.replace(tzinfo=dt.UTC)).astimezone(dt.UTC)
+    except (ValueError, OverflowError):
+        errors[field] = "Write it like 2026-05-01T12:00, in UTC."
+        return None
+
+
+def prepare(request: HttpRequest, user: User, note: Written, typed: Mapping[str, str]) -> Prepared:
+    """The statement to sign. Raises Problem."""
+    limits.spend("operator-statements", user.address, limit=20, seconds=600)
+    profile_signing.require_provider(user)
+    _require_room(user)
+    until = _said(note.ends_at) if note.ends_at else "not known yet"
+    said = (
+        ("Kind", note.kind.value),
+        ("From", _said(note.starts_at)),
+        ("To", until),
+        ("Text", note.text),
+    )
+    title = f"a note of {note.kind.value}"
+    return profile_signing.prepare(request, user, WHAT, title, said, dict(typed))
+
+
+def _said(moment: dt.datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def _require_room(user: User) -> None:
+    if open_notes([user.address]).count() >= MOST:
+        raise Problem(
+            "too_many_notes", f"{MOST} notes of yours are open.", "Withdraw one that is over."
+        )
+
+
+def publish(request: HttpRequest, user: User, signature: str) -> Note:
+    """Store the waiting note with its signature. Raises Problem."""
+    found = profile_signing.signed(request, user, WHAT, signature)
+    note, errors = parse(found.fields, found.at)
+    if note is None:  # the rules changed since it was written
+        raise Problem("note_refused", " ".join(errors.values()), "Write it again.")
+    _require_room(user)
+    row = Note(
+        provider=user.address,
+        message=found.message,
+        signature=signature,
+        nonce=found.nonce,
+        signed_at=found.at,
+        kind=note.kind,
+        starts_at=note.starts_at,
+        ends_at=note.ends_at,
+        text=note.text,
+    )
+    try:
+        with transaction.atomic():
+            row.save(force_insert=True)
+    except IntegrityError:
+        raise Problem(
+            "published_before", "This statement was published before.", status=409
+        ) from None
+    return row
+
+
+def withdraw(user: User, identifier: uuid.UUID) -> None:
+    """Take back one of the user's own notes; it stays stored. Http404 for anybody else's."""
+    own = Note.objects.filter(pk=identifier, provider=user.address, withdrawn_at=None)
+    if not own.update(withdrawn_at=timezone.now()):
+        raise Http404("no such note")
+
+
+def open_notes(providers: Iterable[str], now: dt.datetime | None = None) -> QuerySet[Note]:
+    """Notes that are to be shown: current, planned, and ended a moment ago, newest first."""
+    now = now or timezone.now()
+    fresh = Q(ends_at__gt=now - SHOWN_AFTER) | Q(ends_at=None, starts_at__gt=now - LONGEST)
+    rows = Note.objects.filter(fresh, provider__in=list(providers), withdrawn_at=None)
+    return rows.order_by("-starts_at", "pk")
+
+
+def all_open(now: dt.datetime | None = None) -> QuerySet[Note]:
+    """Over all providers (for the feed of changes): those that are going on or planned."""
+    now = now or timezone.now()
+    fresh = Q(ends_at__gt=now) | Q(ends_at=None, starts_at__gt=now - LONGEST)
+    return Note.objects.filter(fresh, withdrawn_at=None).order_by("starts_at", "pk")

@@ -1,0 +1,191 @@
+"""Notes and profiles: signed, good once, hostile words refused, a domain that vouches or not."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.test import Client
+from django.utils import timezone
+from eth_account.messages import encode_defunct
+
+from devnet import accounts as cast
+from operators import profile, profile_domain, profile_words, tasks
+from operators.models import Note, Profile
+from tests import factories
+from tests.db.test_keys_lasting import signed_in
+from tests.db.verification_world import Query, Reply, provider
+
+pytestmark = pytest.mark.django_db
+SELLER, MALLORY = cast.provider(1), cast.user(3)
+NOTES, PROFILE = "/operator/notes", "/operator/profile"
+
+
+@pytest.fixture
+def operator(settings: Any) -> Iterator[Client]:
+    cache.clear()
+    settings.CHAIN_RPC_URLS = ("http://127.0.0.1:9",)
+    factories.head()
+    factories.contract()
+    factories.service(SELLER.address)
+    factories.service(MALLORY.address)
+    yield signed_in(SELLER)
+
+
+def note(**given: str) -> dict[str, str]:
+    now = timezone.now()
+    values = {
+        "kind": "maintenance",
+        "starts_at": f"{now + dt.timedelta(hours=1):%Y-%m-%dT%H:%M}",
+        "ends_at": f"{now + dt.timedelta(hours=3):%Y-%m-%dT%H:%M}",
+        "text": "New disks; answers will be slow.",
+    }
+    return {**values, **given}
+
+
+def waiting(client: Client, at: str) -> str:
+    """The text that the page asks the wallet to sign."""
+    page = client.get(at).context["page"]
+    return str(page.waiting.message)
+
+
+def sign(client: Client, at: str, text: str, by: Any = SELLER) -> Any:
+    signature = "0x" + bytes(by.sign_message(encode_defunct(text=text)).signature).hex()
+    return client.post(f"{at}/sign", {"signature": signature}, content_type="application/json")
+
+
+def test_a_note_says_what_is_signed_and_is_good_once(operator: Client) -> None:
+    assert operator.post(NOTES, note()).status_code == 302
+    text = waiting(operator, NOTES)
+    for part in (SELLER.address, "Chain: 31337", "Kind: maintenance", "New disks", "Nonce: "):
+        assert part in text
+    assert sign(operator, NOTES, text, by=MALLORY).json()["code"] in (
+        "invalid_signature",
+        "wallet_check_unavailable",
+    )
+    # A refused signature uses the statement up.
+    assert sign(operator, NOTES, text).json()["code"] == "nothing_to_sign"
+    operator.post(NOTES, note())
+    second = waiting(operator, NOTES)
+    assert sign(operator, NOTES, text).status_code != 200  # the text of before
+    operator.post(NOTES, note())
+    third = waiting(operator, NOTES)
+    assert len({text, second, third}) == 3
+    assert sign(operator, NOTES, third).status_code == 200
+    assert sign(operator, NOTES, third).json()["code"] == "nothing_to_sign"
+    row = Note.objects.get()
+    assert (row.provider, row.message) == (SELLER.address, third)
+    at = [f"/providers/{SELLER.address}", f"/services/inference/{SELLER.address}", "/changes"]
+    for path in at:
+        shown = Client().get(path).content.decode()
+        assert 'data-testid="provider-note"' in shown and "New disks" in shown, path
+    assert "New disks" not in Client().get(f"/providers/{MALLORY.address}").content.decode()
+
+    # Somebody else's note is not theirs to take back.
+    mallory = signed_in(MALLORY)
+    assert mallory.post(f"{NOTES}/{row.pk}/withdraw").status_code == 404
+    operator.post(f"{NOTES}/{row.pk}/withdraw")
+    assert "New disks" not in Client().get(at[0]).content.decode()
+
+
+def test_what_is_wrong_stands_at_the_field_and_nothing_is_lost(operator: Client) -> None:
+    soon = f"{timezone.now() + dt.timedelta(hours=2):%Y-%m-%dT%H:%M}"
+    for given, word in (
+        (note(text="a\nNonce: 1"), "line breaks"),
+        (note(text="safe \u202etxt"), "hide or reorder"),
+        (note(text="x" * 501), "At most 500"),
+        (note(ends_at=""), "planned end"),
+        (note(kind="incident", starts_at=soon, ends_at=""), "has begun already"),
+        (note(starts_at="yesterday"), "Write it like"),
+        (note(ends_at="2020-01-01T00:00"), "ends after"),
+        (note(kind="party"), "Choose which"),
+    ):
+        answer = operator.post(NOTES, given)
+        assert answer.status_code == 422 and word in answer.content.decode(), word
+        assert answer.context["page"].form["text"].value == given["text"]
+    stranger = signed_in(cast.user(2))
+    assert stranger.post(NOTES, note()).status_code == 403
+    assert "never offered a service" in stranger.get(PROFILE).content.decode()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("x", "a" * 41, "0G Labs", "Official GPUs", "Verified Cloud", "GPU ✓", "GPU \u2714"),
+        *(
+            "\u0430\u0440\u0440\u04cf\u0435",
+            "p\u0430ypal",
+            "ΑΒΕ",
+            "ａｂｃ",
+            "a\u200bb",
+            "\u202eevil",
+        ),
+        *("Za\u0335\u0334\u0336\u0337lgo", "ǃab", "ɡoogle", "<b>x</b>", "👍 cloud", "12345"),
+        *("a\nb", "a\u0000b", "аррlе"),
+    ],
+)
+def test_hostile_names_are_refused(name: str) -> None:
+    with pytest.raises(ValueError):
+        profile_words.name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["Müller & Söhne GmbH", "Żółw", "東京クラウド", "Яндекс", "강남 GPU"]
+)
+def test_names_people_have_are_taken(name: str) -> None:
+    assert profile_words.name(name) == name
+
+
+def test_a_profile_is_only_words_until_its_domain_vouches(operator: Client) -> None:
+    body = json.dumps({"providers": ["0x" + "1" * 40, SELLER.address.lower()]}).encode()
+    replies = [Reply(body)]
+
+    def answer(path: str, query: Query) -> Reply:
+        assert path == profile_domain.PATH
+        return replies[-1]
+
+    with provider(answer) as server:
+        host = server.url.removeprefix("http://")
+        typed = {
+            "name": "Nordic GPUs",
+            "contact": "ops@nordic.example",
+            "links": "https://nordic.example/terms",
+            "domain": host,
+        }
+        wrong = operator.post(PROFILE, {**typed, "links": "javascript:alert(1)"})
+        assert wrong.status_code == 422 and "https:// address" in wrong.content.decode()
+        operator.post(PROFILE, typed)
+        assert sign(operator, PROFILE, waiting(operator, PROFILE)).status_code == 200
+        at = f"/providers/{SELLER.address}"
+        shown = Client().get(at).content.decode()
+        assert "Nordic GPUs" in shown and "self-declared" in shown
+        assert 'href="https://nordic.example/terms"' not in shown
+        tasks.prove_domains()
+        shown = Client().get(at).content.decode()
+        assert "proven, without a gap since" in shown and "self-declared" not in shown
+        assert 'href="https://nordic.example/terms"' in shown
+        since = Profile.objects.get().domain_since
+        # A name that a domain vouches for is nobody else's.
+        mallory = signed_in(MALLORY)
+        taken = mallory.post(PROFILE, {**typed, "name": "NORDIC gpus", "domain": ""})
+        assert "Another provider has this name" in taken.content.decode()
+        assert tasks.prove_domains() == 0  # not again within a day
+        later = timezone.now() + profile.EVERY
+        row = Profile.objects.get()
+        for reply, state in ((Reply(body, status=503), "proven"), (Reply(b"{}"), "lost")):
+            replies.append(reply)
+            assert profile_domain.prove(row, later) == state
+        shown = Client().get(at).content.decode()
+        assert "was proven, no longer found" in shown and "self-declared" in shown
+        replies.append(Reply(body))
+        assert profile_domain.prove(row, later) == "proven"
+        assert since is not None and row.domain_since == later
+    # A host that is silent counts for three days, then no more.
+    assert profile_domain.prove(row, later + dt.timedelta(days=1)) == "proven"
+    assert profile_domain.prove(row, later + profile.LOST_AFTER) == "lost"
+    operator.post(f"{PROFILE}/act", {"act": "withdraw"})
+    assert "Nordic GPUs" not in Client().get(at).content.decode()
