@@ -30,6 +30,7 @@ from marketplace.feeds import xml_text
 from marketplace.filters import Filters
 from marketplace.schemas_listings import ServiceOut
 from marketplace.schemas_services import FilteredIn
+from moderation import selectors as moderation
 from probes import selectors as probes
 from probes.selectors import HealthView
 
@@ -51,7 +52,8 @@ def list_services(request: HttpRequest, query: Query[FilteredIn]) -> dict[str, A
     `attestation` is our verdict on the provider's evidence: `expired` after 24 hours, null after
     72. On a devnet, `verified=pass` also finds `dev-pass`. `health` is what our probes measured.
     `proven`, `verified` and `uptime` filter by our own findings, `tee` and `context` by what the
-    provider declares.
+    provider declares, `label` by what moderators declared (`moderation`). Services that moderators
+    hid are in no list; asked for by address they are there, with the reason.
     """
     filters = query.filters
     # What is kept by the listings' version pays for its asking only where all of them are ranked.
@@ -59,10 +61,16 @@ def list_services(request: HttpRequest, query: Query[FilteredIn]) -> dict[str, A
     page = ranking.services(filters, version, query.page_size, beyond=True)
     keys = [ServiceKey.of(listing) for listing in page.items]
     known, measured = attestation.standings(keys), probes.health_of(keys)
+    decided = moderation.of_listings(page.items)
     return envelope(
         request,
         page,
-        lambda row: service_body(row, known[ServiceKey.of(row)], measured[ServiceKey.of(row)]),
+        lambda row: service_body(
+            row,
+            known[ServiceKey.of(row)],
+            measured[ServiceKey.of(row)],
+            decided[row.serving, row.provider],
+        ),
     )
 
 

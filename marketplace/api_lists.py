@@ -10,12 +10,14 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from django.conf import settings
+from django.db.models.expressions import RawSQL
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import get_conditional_response
 from django.utils.http import http_date
 
 from attestation import selectors as attestation
 from chain.models import Head
+from ledger import listed
 from ledger import selectors as ledger
 from ledger.models import Projection
 from ledger.records import Listing, Page
@@ -103,8 +105,10 @@ def _state(
     head = Head.objects.filter(chain_id=settings.CHAIN_ID).first()
     if head is None or head.indexed_block < 0:
         return "", 0
+    # What lists leave out is part of the index's state: no block marks that (`ledger.listed`).
+    left_out = RawSQL(*listed.version())
     folds: Iterable[Any] = Projection.objects.order_by("name").values_list(
-        "name", "version", "final_block", "pending_block"
+        "name", "version", "final_block", "pending_block", left_out
     )
     host = request.get_host()
     parts = (SHAPE, host, request.get_full_path(), head.indexed_block, head.indexed_hash, *folds)

@@ -28,6 +28,8 @@ from marketplace.api_lists import (
 from marketplace.api_verifications import attestation_body
 from marketplace.schemas_changes import Change, ChangeIn, TimelineIn
 from marketplace.schemas_listings import ServiceOut
+from moderation import selectors as moderation
+from moderation.selectors import Decided
 from probes import selectors as probes
 from probes.selectors import HealthView
 
@@ -35,7 +37,9 @@ router = Router(tags=["Services"])
 ZERO_ADDRESS = "0x" + "0" * 40
 
 
-def service_body(listing: Listing, standing: StandingView, health: HealthView) -> dict[str, Any]:
+def service_body(
+    listing: Listing, standing: StandingView, health: HealthView, decided: Decided
+) -> dict[str, Any]:
     """A listing with the fields of its kind; what we have not established is null."""
     body: dict[str, Any] = {
         "kind": listing.kind,
@@ -48,6 +52,7 @@ def service_body(listing: Listing, standing: StandingView, health: HealthView) -
         "created_block": listing.created_block,
         "attestation": attestation_body(standing),
         "health": health_body(health),
+        "moderation": moderation.api_body(decided),
     }
     if listing.is_fine_tuning:
         return {
@@ -89,7 +94,9 @@ def get_service(
     """
     listing = listing_or_404(kind, provider, service_name, include_removed=False)
     key = ServiceKey.of(listing)
-    return service_body(listing, attestation.standing_of(key), probes.health_of([key])[key])
+    measured = probes.health_of([key])[key]
+    decided = moderation.of_listing(listing)
+    return service_body(listing, attestation.standing_of(key), measured, decided)
 
 
 @router.get(

@@ -43,6 +43,7 @@ def catalogue_page(filters: Filters, head: Head) -> pages_market.CataloguePage:
             uptimes=facets.choices(filters, "uptime", "Any uptime, 7 days", known),
             contexts=facets.choices(filters, "context", "Any context", known),
             stakes=facets.choices(filters, "stake", "Any stake", known),
+            labels=facets.choices(filters, "label", "Any label of moderators", known),
             sorts=facets.sorts(filters),
         ),
         more=sum(1 for name in filters.given if name in SELECTING and name not in _HELD),

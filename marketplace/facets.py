@@ -16,6 +16,7 @@ from marketplace import filters as given
 from marketplace.filters import Filters
 from marketplace.memo import at_listing
 from marketplace.parts import Option
+from moderation import selectors as moderation
 from probes import selectors as probes
 
 SORT_LABELS = {
@@ -52,6 +53,7 @@ def _counted(filters: Filters) -> Counts:
         by={
             "verified": _verdicts(filters),
             "tee": _declared(filters),
+            "label": _labels(),
             **_at_least(filters),
         },
     )
@@ -71,6 +73,11 @@ def _declared(filters: Filters) -> dict[str, int]:
     rows = selectors.matching(filters.query_without("tee"))
     found = rows.annotate(said=conditions.VERIFIER).values_list("said").annotate(n=Count("pk"))
     return {said or given.NO_TEE: number for said, number in found.order_by("-n", "said")[:12]}
+
+
+def _labels() -> dict[str, int]:
+    """Words in force (1 query). How many listings each would show is not counted: there are few."""
+    return dict.fromkeys((*moderation.words(), moderation.FLAGGED_WORD), 0)
 
 
 def _at_least(filters: Filters) -> dict[str, dict[str, int]]:
@@ -118,6 +125,8 @@ def choices(filters: Filters, name: str, every: str, known: Counts) -> tuple[Opt
     found = known.by[name]
     if name == "tee":
         labels = {word: given.tee_label(word) for word in found}
+    if name == "label":
+        labels, found = {word: given.label_said(word) for word in found}, {}
     if chosen and chosen not in labels:
         labels[chosen] = given.tee_label(chosen) if name == "tee" else filters.active[name]
     return (

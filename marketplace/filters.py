@@ -15,6 +15,8 @@ from ledger.selectors import Condition, ServiceQuery
 from marketplace import conditions, formats, links, parts, verdicts
 from marketplace.conditions import Listed
 from marketplace.tariffs import MOST_PER_DAY, Workload
+from moderation import selectors as moderation
+from moderation.selectors import Labelled, label_word
 from probes import selectors as probes
 
 MAX_QUERY = 200
@@ -39,7 +41,7 @@ _TEE = re.compile(r"[a-z0-9_.-]{1,40}")
 #: Filters that decide which services are listed, in the order in which they are said.
 SELECTING = (
     "q", "kind", "type", "model", "verified", "proven", "tee", "uptime", "max_in", "max_out",
-    "context", "stake", "acknowledged", "watched",
+    "context", "stake", "acknowledged", "label", "watched",
 )  # fmt: skip
 WORKLOAD = ("requests", "tokens_in", "tokens_out", "tokens_cached")
 WORKLOAD_LABELS = {
@@ -74,6 +76,7 @@ class Filters:
     context: str = ""
     stake: str = ""
     acknowledged: str = ""
+    label: str = ""
     watched: str = ""
     requests: str = ""
     tokens_in: str = ""
@@ -112,6 +115,7 @@ class Filters:
             context=number_text(text("context"), 10**9 - 1),
             stake=number_text(text("stake"), 10**12),
             acknowledged="1" if text("acknowledged") == "1" else "",
+            label=label_text(text("label")),
             watched="1" if text("watched") == "1" else "",
             requests=number_text(text("requests"), MOST_PER_DAY),
             tokens_in=number_text(text("tokens_in"), MOST_PER_DAY),
@@ -164,7 +168,7 @@ class Filters:
 
     @cached_property
     def _conditions(self) -> dict[str, Condition]:
-        """By filter (at most 3 queries: what the named apps know changes without the chain)."""
+        """By filter (at most 4 queries: what the named apps know changes without the chain)."""
         found: dict[str, Condition | None] = {
             "verified": attestation.verified(self.verified),
             "proven": conditions.Proven(self.proven, attestation.state()) if self.proven else None,
@@ -177,6 +181,7 @@ class Filters:
             "context": conditions.ContextFrom(int(self.context)) if self.context else None,
             "stake": conditions.StakeFrom(int(self.stake) * formats.ONE) if self.stake else None,
             "acknowledged": conditions.Acknowledged() if self.acknowledged else None,
+            "label": Labelled(self.label, moderation.state()) if self.label else None,
             "watched": conditions.Watched(self.mine) if self.watched else None,
         }
         return {name: condition for name, condition in found.items() if condition is not None}
@@ -236,6 +241,7 @@ class Filters:
             "context": f"Context {formats.count(int(self.context or 0))} or more",
             "stake": f"Stake {int(self.stake or 0):,} 0G or more",
             "acknowledged": "Signer acknowledged",
+            "label": label_said(self.label),
             "watched": "Watched by you",
         }
         return {field: labels[field] for field in SELECTING if getattr(self, field)}
@@ -244,6 +250,16 @@ class Filters:
 def tee_label(word: str) -> str:
     """What a service declares, never what it has."""
     return "Declares no TEE" if word == NO_TEE else f"Declares {word}"
+
+
+def label_text(text: str) -> str:
+    """A label of moderators in its one spelling; empty for anything else."""
+    return text if text == moderation.FLAGGED_WORD else label_word(text)
+
+
+def label_said(word: str) -> str:
+    """What moderators declared, never what was checked."""
+    return "Flagged by moderators" if word == moderation.FLAGGED_WORD else f"Labelled “{word}”"
 
 
 def page_number(text: str) -> int:

@@ -29,6 +29,9 @@ from marketplace.selectors import Reputation, payers_30d
 from marketplace.settled import SettledTable
 from marketplace.settlements import Asked
 from marketplace.tariffs import Offer
+from moderation import selectors as moderation
+from moderation.selectors import Decided
+from moderation.subjects import Subject
 from probes.selectors import HealthView, health_of
 
 # --- providers ------------------------------------------------------------------------------------
@@ -37,7 +40,8 @@ from probes.selectors import HealthView, health_of
 @dataclass(frozen=True)
 class ProviderPage:
     """`/providers/{address}`: one wallet over all serving contracts; `known` is False for an
-    address without any."""
+    address without any. `held`: the visitor's own neuron there, with the form that retrieves it,
+    where moderators hid the provider."""
 
     summary: statistics.ProviderSummary
     known: bool
@@ -45,6 +49,9 @@ class ProviderPage:
     findings: tuple[FindingRow, ...]
     changes: tuple[ChangeRow, ...]
     account_path: str
+    decided: Decided
+    held: int
+    retrieve: str
 
 
 # --- one service ---------------------------------------------------------------------------------
@@ -72,7 +79,8 @@ _TRY = {
 @dataclass(frozen=True)
 class ServiceHead:
     """What all tabs of a service share. `try_path` is empty where the playground cannot ask it;
-    `warning` is set where the endpoint moved after the owner's last acknowledgement."""
+    `warning` is set where the endpoint moved after the owner's last acknowledgement. `decided`: by
+    moderators; `report_key` names it in a report to them."""
 
     listing: records.Listing
     title: str
@@ -89,6 +97,8 @@ class ServiceHead:
     summary: str
     warning: str
     warning_tone: str
+    decided: Decided
+    report_key: str
 
 
 def service_head(
@@ -96,7 +106,8 @@ def service_head(
     tab: str,
     standing: StandingView | None = None,
 ) -> ServiceHead:
-    """The head with verdict, health and payers as they are now (4 queries, 3 with `standing`)."""
+    """The head with verdict, health, payers and what moderators decided as they are now (5
+    queries, 4 with `standing`)."""
     key = ServiceKey.of(listing)
     known, health = standing or standing_of(key), health_of([key])[key]
     path, label, icon = _TRY.get(listing.service_type, ("", "", ""))
@@ -118,6 +129,8 @@ def service_head(
         summary=_sentence(listing, known, health, payers_30d(listing.provider, listing.serving)),
         warning=move.said(known) if move else "",
         warning_tone="" if move and move.attested(known) else "bad",
+        decided=moderation.of_listing(listing),
+        report_key=Subject.service(listing.serving, listing.provider).key,
     )
 
 

@@ -39,6 +39,7 @@ class Choices:
     uptimes: tuple[Option, ...]
     contexts: tuple[Option, ...]
     stakes: tuple[Option, ...]
+    labels: tuple[Option, ...]
     sorts: tuple[Option, ...]
 
 

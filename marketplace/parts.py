@@ -15,6 +15,8 @@ from attestation.selectors import ServiceKey, StandingView, standings
 from ledger import records
 from marketplace import formats, links, tariffs
 from marketplace.moves import Move, moved
+from moderation import selectors as moderation
+from moderation.selectors import NOTHING, Decided
 from probes.selectors import UNKNOWN as NOT_MEASURED
 from probes.selectors import HealthView, health_of
 
@@ -169,7 +171,8 @@ class ServiceRow:
     interfaces.md; `silent`: its provider does not answer now; `routed`: a third party runs the
     model, whatever the broker's verdict; `gpu_unseen`: the verdict says nothing about a GPU.
     `cost`: neuron a month for the asked workload. `labels`: ranks with their rules. `moved`: its
-    endpoint is another than the one that was acknowledged, and nobody looked at it since."""
+    endpoint is another than the one that was acknowledged, and nobody looked at it since.
+    `decided`: by moderators."""
 
     listing: records.Listing
     id: str
@@ -188,6 +191,7 @@ class ServiceRow:
     watched: bool = False
     labels: tuple[Label, ...] = ()
     moved: bool = False
+    decided: Decided = NOTHING
 
     @property
     def input(self) -> formats.Price | None:
@@ -206,6 +210,7 @@ class ServiceRow:
         cost: int | None = None,
         watched: bool = False,
         move: Move | None = None,
+        decided: Decided = NOTHING,
     ) -> ServiceRow:
         return cls(
             listing=listing,
@@ -224,6 +229,7 @@ class ServiceRow:
             cost=cost,
             watched=watched,
             moved=move is not None and not move.attested(standing),
+            decided=decided,
         )
 
 
@@ -285,11 +291,12 @@ def rows(
     mine: frozenset[tuple[str, str]] = frozenset(),
     cost: Callable[[records.Listing], int | None] = lambda listing: None,
 ) -> tuple[ServiceRow, ...]:
-    """Rows with what is known about each service's evidence, health and moves (3 queries); `mine`
-    are the watched listings by serving contract and provider."""
+    """Rows with what is known about each service's evidence, health and moves, and what moderators
+    decided (4 queries); `mine` are the watched listings by serving contract and provider."""
     listed = tuple(listings)
     keys = [ServiceKey.of(listing) for listing in listed]
     known, measured, moves = standings(keys), health_of(keys), moved(listed)
+    decided = moderation.of_listings(listed)
     return tuple(
         ServiceRow.of(
             listing,
@@ -298,6 +305,7 @@ def rows(
             cost(listing),
             (listing.serving, listing.provider) in mine,
             moves.get((listing.serving, listing.provider)),
+            decided[listing.serving, listing.provider],
         )
         for listing, key in zip(listed, keys, strict=True)
     )

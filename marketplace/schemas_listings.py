@@ -18,9 +18,22 @@ class Attestation(Schema):
     checked_at: Instant
 
 
+class ModerationLabel(Schema):
+    """A word that moderators gave, which no machine checked."""
+
+    label: str
+    author: str
+    at: Instant
+    until: Instant | None
+
+
 class Moderation(Schema):
+    """What moderators decided; `state` is the gravest: hidden, flagged or labelled."""
+
     state: str
     reason: str
+    until: Instant | None = Field(None, description="when it ends by itself; null: when lifted")
+    labels: list[ModerationLabel] = Field(default_factory=list)
 
 
 class _Service(Schema):

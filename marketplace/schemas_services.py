@@ -85,6 +85,9 @@ class FilteredIn(PageIn):
     acknowledged: YesIn = Field(
         None, description="`1`: the contract's owner has acknowledged its signer"
     )
+    label: TextIn = Field(
+        "", description="a word that moderators gave, or `_flagged`: what they flagged"
+    )
     tokens_in: CountIn = Field(
         None,
         ge=1,

@@ -7,6 +7,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
+from accounts import links as account_links
 from accounts import watching
 from ledger import selectors, statistics
 from marketplace import findings, history, links, pages, pages_market, parts
@@ -16,6 +17,7 @@ from marketplace.filters import Filters, page_number
 from marketplace.memo import at_listing
 from marketplace.pages_changes import change_rows
 from marketplace.views import canonical, partial
+from moderation import selectors as moderation
 
 
 @require_safe
@@ -65,6 +67,8 @@ def provider(request: HttpRequest, address: str) -> HttpResponse:
         return spelled
     summary = statistics.provider(spelled)
     changes = history.changes(history.Asked(provider=spelled), page_size=10)
+    decided = moderation.of_provider(spelled)
+    held, retrieve = own_money(request, spelled) if decided.hidden else (0, "")
     page = pages.ProviderPage(
         summary=summary,
         known=bool(summary.services or changes.count),
@@ -72,5 +76,19 @@ def provider(request: HttpRequest, address: str) -> HttpResponse:
         findings=findings.open_rows(spelled),
         changes=change_rows(changes.items, alone=True),
         account_path=links.account_path(spelled),
+        decided=decided,
+        held=held,
+        retrieve=retrieve,
     )
     return render(request, "marketplace/provider.html", {"page": page})
+
+
+def own_money(request: HttpRequest, provider: str) -> tuple[int, str]:
+    """What the visitor holds at a provider, and the form that retrieves it (3 queries)."""
+    user = request.user
+    if not user.is_authenticated:
+        return 0, ""
+    account = selectors.account(user.address)
+    there = [one for one in account.positions if one.provider == provider and one.balance]
+    held = sum(one.balance for one in there)
+    return held, account_links.form("retrieve", there[0]) if there else ""

@@ -20,6 +20,7 @@ from marketplace import formats, parts, social, verdicts
 from marketplace import pages_verification as shown
 from marketplace.views import canonical
 from marketplace.views_service import listing_of
+from moderation import selectors as moderation
 
 #: How long others may keep a picture, and we the bytes of one (seconds).
 SECONDS, KEPT = 900, 86_400
@@ -73,6 +74,8 @@ def service(request: HttpRequest, kind: str, address: str) -> HttpResponse:
         return listing
     standing = standing_of(ServiceKey.of(listing))
     text, tone = _chip(standing.overall, standing.checked_at)
+    if moderation.is_hidden(listing.serving, listing.provider):
+        text, tone = "Hidden by moderators", "bad"
     prices = [
         f"{price.label} {formats.amount(price.neuron)} 0G / {price.unit}"
         for price in parts.listed_prices(listing)

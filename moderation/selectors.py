@@ -81,6 +81,14 @@ class Labelled:
 FLAGGED_WORD = "_flagged"
 
 
+def label_word(text: str) -> str:
+    """A label in its one spelling (2 to 40 letters, digits, blanks, hyphens); empty for anything
+    else."""
+    word = " ".join(text.lower().split())
+    fits = 2 <= len(word) <= 40 and all(c.isascii() and (c.isalnum() or c in " -") for c in word)
+    return word if fits else ""
+
+
 def _of_model(kind: str, **more: Any) -> Q:
     rows = in_force().filter(kind=kind, subject_kind=SubjectKind.MODEL, **more)
     return Q(model__in=rows.values("subject")) & ~Q(model="")

@@ -24,6 +24,7 @@ from moderation import audit, fold, risk, state
 from moderation.errors import Refused
 from moderation.fold import Action, Done, Held
 from moderation.models import PUBLIC_TEXT, REASON, Act, Item, ItemKind, Outcome, Report
+from moderation.selectors import label_word
 from moderation.subjects import Subject, SubjectKind
 
 #: A proposal that nobody confirms ends by itself.
@@ -85,18 +86,11 @@ class Decision:
             raise Problem("no_public_text", "The public text is missing.", "It stands on the page.")
         if self.hours is not None and not 1 <= self.hours <= MOST_HOURS:
             raise Problem("wrong_end", f"It can hold for 1 to {MOST_HOURS} hours.")
-        if self.action in (Action.LABEL, Action.UNLABEL) and not label_text(self.label):
+        if self.action in (Action.LABEL, Action.UNLABEL) and not label_word(self.label):
             raise Problem("no_label", "A label is 2 to 40 letters, digits, spaces or -.")
         if self.action == Action.ANSWER and self.outcome not in Outcome.values:
             raise Problem("no_outcome", "Say what came of the reports.")
         return self
-
-
-def label_text(text: str) -> str:
-    """A label's word in its one spelling; empty for anything else."""
-    word = " ".join(text.lower().split())
-    fits = 2 <= len(word) <= 40 and all(c.isascii() and (c.isalnum() or c in " -") for c in word)
-    return word if fits else ""
 
 
 def may_decide(user: User) -> bool:
@@ -125,9 +119,9 @@ def decide(
     wanted = decision.checked(subject)
     action = wanted.action
     with transaction.atomic():
-        _lock()
+        lock()
         force = state.in_force(subject, now)
-        label = label_text(wanted.label)
+        label = label_word(wanted.label)
         _fits(action, force, label)
         waits = action in fold.CONFIRMS.values()
         data: dict[str, object] = {"label": label} if label else {}
@@ -165,7 +159,7 @@ def confirm(
     _require(actor)
     now = now or timezone.now()
     with transaction.atomic():
-        _lock()
+        lock()
         proposal, force = _waiting(number, now)
         if proposal.actor == audit.name_of(actor):
             raise Refused(
@@ -206,7 +200,7 @@ def decline(
     if len(reason.strip()) < 3:
         raise Problem("no_reason", "A reason is missing.", "Say why, for staff and auditors.")
     with transaction.atomic():
-        _lock()
+        lock()
         proposal, force = _waiting(number, now)
         act = _append(
             actor,
@@ -232,7 +226,7 @@ def undo(
     _require(actor)
     now = now or timezone.now()
     with transaction.atomic():
-        _lock()
+        lock()
         act = Act.objects.filter(pk=number, area=state.AREA, actor=audit.name_of(actor)).first()
         if act is None or act.action == Action.UNDO:
             raise Refused("not_yours", "Only your own acts can be undone.")
@@ -279,7 +273,7 @@ def _require(actor: User) -> None:
         raise Problem("forbidden", roles.needed(Role.MODERATOR, Role.ADMIN), status=403)
 
 
-def _lock() -> None:
+def lock() -> None:
     """What is decided is decided about the state that is read: one decision at a time."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [audit.LOCK])

@@ -81,6 +81,7 @@ def _named(row: ServiceRow) -> str:
     if listing.occupied:
         badges.append(badge("occupied", "warn"))
     badges += [badge(label.text, "accent", label.rule) for label in row.labels]
+    badges += _decided(row)
     return (
         f'<td role="cell"><div class="named"><span class="picks">'
         f"{star(row.id, row.title, row.watched)}{pick(row.id, row.title)}</span><div>"
@@ -88,6 +89,16 @@ def _named(row: ServiceRow) -> str:
         f'<span class="sub">{escape(row.type_label)}{"".join(f" {one}" for one in badges)}</span>'
         "</div></div></td>"
     )
+
+
+def _decided(row: ServiceRow) -> list[SafeString]:
+    """What moderators declared, which is never a check."""
+    decided, found = row.decided, []
+    if decided.hidden:
+        found.append(badge("hidden by moderators", "bad", decided.hidden.text))
+    if decided.flags:
+        found.append(badge("flagged", "warn", f"By moderators: {decided.flags[0].text}"))
+    return found + [badge(one.label, "", "Declared by moderators") for one in decided.labels]
 
 
 def _input(row: ServiceRow, exact: object) -> str:

@@ -404,7 +404,8 @@ def test_every_filter_survives_the_way_through_the_url() -> None:
     given = {
         "q": "a b&c=d", "kind": "inference", "type": "chatbot", "model": "x/y?z#", "uptime": "99",
         "verified": "warn", "proven": "gpu", "tee": "dstack", "max_in": "0.5", "max_out": "2",
-        "context": "8000", "stake": "100", "acknowledged": "1", "watched": "1", "requests": "5",
+        "context": "8000", "stake": "100", "acknowledged": "1", "label": "official",
+        "watched": "1", "requests": "5",
         "tokens_in": "1000", "tokens_out": "10", "tokens_cached": "7", "view": "cards",
         "exact": "1", "sort": "-cost", "page": "3",
     }  # fmt: skip

@@ -1,0 +1,46 @@
+"""Forms of this app: what was typed becomes a decision, or a problem with what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from accounts.errors import Problem
+from moderation.fold import Action
+from moderation.models import PUBLIC_TEXT, REASON
+from moderation.phrases import BY_NAME
+from moderation.services import Decision
+
+FIELDS = ("act", "reason", "public_text", "hours", "label", "template")
+
+
+def typed(given: Mapping[str, str]) -> dict[str, str]:
+    """The form's fields as they stand; an empty text takes its template's."""
+    found = {name: str(given.get(name, "")).replace("\x00", "") for name in FIELDS}
+    found["reason"] = found["reason"].strip()[: REASON + 1]
+    found["public_text"] = found["public_text"].strip()[: PUBLIC_TEXT + 1]
+    template = BY_NAME.get(found["template"])
+    if template is not None:
+        found["reason"] = found["reason"] or template.reason
+        found["public_text"] = found["public_text"] or template.public_text
+    return found
+
+
+def decision(fields: Mapping[str, str]) -> Decision:
+    """What a form asks for; `act` may carry a label or an outcome: `unlabel:beta`. Raises
+    Problem."""
+    name, _, more = fields["act"].partition(":")
+    try:
+        action = Action(name)
+    except ValueError:
+        raise Problem("no_act", "Choose what to do.") from None
+    hours = fields["hours"]
+    if hours and not (hours.isascii() and hours.isdigit() and len(hours) < 6):
+        raise Problem("wrong_end", "The end is a number of hours.")
+    return Decision(
+        action=action,
+        reason=fields["reason"],
+        public_text=fields["public_text"],
+        hours=int(hours) if hours else None,
+        label=more or fields["label"],
+        outcome=more if action == Action.ANSWER else "",
+    )

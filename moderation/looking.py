@@ -1,0 +1,165 @@
+"""The sweep: what a moderator should look at, found by comparing. Repeating it finds nothing twice,
+and what no longer holds leaves the queue."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Count, Exists, OuterRef, Q, Sum, TextField, Value
+from django.db.models.functions import Cast, Concat
+from django.utils import timezone
+
+from attestation.models import Fact, Finding
+from ledger import selectors as ledger
+from ledger.models import Service, ServiceChange, SubAccount
+from moderation import risk, selectors
+from moderation.models import EffectKind, Item, ItemKind
+from moderation.subjects import Subject, SubjectKind
+
+#: So many new items a sweep; the others come with the next.
+MOST = 500
+#: Changes of a key older than this are history.
+RECENT = dt.timedelta(days=30)
+FINDINGS: Mapping[str, ItemKind] = {
+    Fact.URL_CHANGED: ItemKind.URL,
+    Fact.SIGNER_DIFFERS: ItemKind.SIGNER,
+    Fact.SAME_PPID: ItemKind.HARDWARE,
+    Fact.SAME_GPU: ItemKind.HARDWARE,
+    Fact.SIGNER_REUSED: ItemKind.HARDWARE,
+    Fact.IDENTICAL_EVIDENCE: ItemKind.HARDWARE,
+    Fact.REGRESSION: ItemKind.REGRESSION,
+    Fact.COMPOSE_CHANGED: ItemKind.REGRESSION,
+}
+
+
+def sweep(now: dt.datetime | None = None) -> int:
+    """Find, close what ended, weigh what is open; the number of new items (about 15 queries)."""
+    now = now or timezone.now()
+    with transaction.atomic():
+        found = [*_new_listings(now), *_findings(), *_signer_changes(now)]
+        made = Item.objects.bulk_create(found, ignore_conflicts=True)
+        _end(now)
+        weigh()
+    return len(made)
+
+
+def _item(
+    kind: ItemKind, subject: Subject, occurrence: str, at: dt.datetime, about: dict[str, Any]
+) -> Item:
+    return Item(
+        kind=kind,
+        subject_kind=subject.kind,
+        subject=subject.key,
+        occurrence=occurrence[:200],
+        about=about,
+        opened_at=at,
+    )
+
+
+_NEW = Concat(
+    Value("new:"), "serving", Value(":"), "provider", Value(":"),
+    Cast("created_block", TextField()), output_field=TextField(),
+)  # fmt: skip
+
+
+def _new_listings(now: dt.datetime) -> Iterable[Item]:
+    """Listings in final blocks that were never in the queue."""
+    rows = Service.current.filter(removed=False, pending=False).annotate(named=_NEW)
+    known = Item.objects.filter(occurrence=OuterRef("named"))
+    fresh = rows.filter(~Exists(known)).order_by("-created_block", "serving", "provider")
+    for serving, provider, block, named in fresh.values_list(
+        "serving", "provider", "created_block", "named"
+    )[:MOST]:
+        subject = Subject.service(serving, provider)
+        yield _item(ItemKind.NEW, subject, named, now, {"block": block})
+
+
+def _findings() -> Iterable[Item]:
+    named = {contract.service_name: contract.address for contract in ledger.contracts().values()}
+    rows = Finding.objects.filter(closed_at=None, kind__in=FINDINGS)
+    known = Item.objects.filter(occurrence=OuterRef("named"))
+    named_by = Concat(Value("finding:"), Cast("pk", TextField()), output_field=TextField())
+    rows = rows.annotate(named=named_by)
+    for row in rows.filter(~Exists(known)).order_by("-opened_at")[:MOST]:
+        serving = named.get(row.service_name)
+        subject = (
+            Subject.service(serving, row.provider) if serving else Subject.provider_of(row.provider)
+        )
+        about = {
+            "finding": row.pk,
+            "fact": row.kind,
+            "other": row.other_provider,
+            "report": str(row.verification_id) if row.verification_id else "",
+            "detail": {str(k)[:40]: str(v)[:300] for k, v in list(row.detail.items())[:8]},
+        }
+        yield _item(FINDINGS[row.kind], subject, f"finding:{row.pk}", row.opened_at, about)
+
+
+def _signer_changes(now: dt.datetime) -> Iterable[Item]:
+    rows = ServiceChange.objects.filter(pending=False, change="signer", at__gt=now - RECENT)
+    known = set(
+        Item.objects.filter(kind=ItemKind.SIGNER, opened_at__gt=now - RECENT).values_list(
+            "occurrence", flat=True
+        )
+    )
+    for row in rows.order_by("-block", "-sequence")[:MOST]:
+        about = {
+            "before": str(row.before)[:300],
+            "after": str(row.after)[:300],
+            "block": row.block,
+            "tx": row.tx_hash or "",
+        }
+        named = f"signer:{row.serving}:{row.provider}:{row.block}:{row.sequence}"
+        if named not in known:
+            subject = Subject.service(row.serving, row.provider)
+            yield _item(ItemKind.SIGNER, subject, named, row.at, about)
+
+
+def _end(now: dt.datetime) -> None:
+    """What no longer holds needs nobody: findings that ended, listings that are gone, proposals
+    that nobody answered in time."""
+    waiting = Item.objects.filter(closed_at=None)
+    kinds = set(FINDINGS.values())
+    about = dict(
+        waiting.filter(kind__in=kinds, occurrence__startswith="finding:").values_list(
+            "pk", "about__finding"
+        )
+    )
+    live = set(
+        Finding.objects.filter(pk__in=about.values(), closed_at=None).values_list("pk", flat=True)
+    )
+    over = [pk for pk, finding in about.items() if finding not in live]
+    listed = Service.current.filter(removed=False).annotate(named=_NEW)
+    gone = waiting.filter(~Exists(listed.filter(named=OuterRef("occurrence"))), kind=ItemKind.NEW)
+    over += gone.values_list("pk", flat=True)
+    proposals = dict(waiting.filter(kind=ItemKind.PROPOSAL).values_list("pk", "about__act"))
+    rows = selectors.in_force(now).filter(kind=EffectKind.PROPOSED, number__in=proposals.values())
+    open_ones = set(rows.values_list("number", flat=True))
+    over += [pk for pk, number in proposals.items() if number not in open_ones]
+    Item.objects.filter(pk__in=over).update(closed_at=now)
+
+
+def weigh() -> None:
+    """The risk of everything open, by the rule of `moderation.risk` (3 queries)."""
+    items = list(
+        Item.objects.filter(closed_at=None).annotate(
+            persons=Count("reports__reporter", distinct=True, filter=Q(reports__closed_at=None))
+        )
+    )
+    providers = {item.concerns.address for item in items} - {""}
+    held: dict[str, int] = dict(
+        SubAccount.current.filter(provider__in=providers, live=True)
+        .values_list("provider")
+        .annotate(Sum("balance"))
+    )
+    changed = []
+    for item in items:
+        there = 0 if item.subject_kind == SubjectKind.USER else held.get(item.concerns.address, 0)
+        found = risk.of(item.kind, int(there), item.persons)
+        if (item.risk, item.why) != (found.points, list(found.why)):
+            item.risk, item.why = found.points, list(found.why)
+            changed.append(item)
+    Item.objects.bulk_update(changed, ["risk", "why"], batch_size=500)

@@ -1,0 +1,143 @@
+"""One frozen dataclass per page: the whole of what its template sees as `page`."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from accounts.pages_parts import Option, Pager
+from accounts.pages_transaction import Link
+from moderation.models import Act, Report
+from moderation.phrases import TEMPLATES, Template
+from moderation.queue import Evidence, Row
+from moderation.reports import Allowance
+from moderation.selectors import Said
+
+#: How long a decision can hold, by the value of the choice; "" is until somebody lifts it.
+ENDS = (("", "until lifted"), ("24", "24 hours"), ("168", "7 days"), ("720", "30 days"))
+
+
+@dataclass(frozen=True)
+class Form:
+    """A decision as typed. `preview`: what the public would read, where that was asked for."""
+
+    typed: Mapping[str, str] = field(default_factory=dict)
+    error: str = ""
+    preview: Said | None = None
+
+    @property
+    def ends(self) -> tuple[Option, ...]:
+        chosen = self.typed.get("hours", "")
+        return tuple(Option(value, label, value == chosen) for value, label in ENDS)
+
+    @property
+    def templates(self) -> tuple[Template, ...]:
+        return TEMPLATES
+
+
+@dataclass(frozen=True)
+class QueuePage:
+    """`/moderation`. `done`: the visitor's own act that can still be undone."""
+
+    tabs: tuple[Link, ...]
+    rows: tuple[Row, ...]
+    count: int
+    filtered: bool
+    closed: bool
+    query: str
+    evidence: Evidence | None
+    form: Form
+    can_decide: bool
+    me: str
+    done: Act | None
+    undo_seconds: int
+    now: dt.datetime
+
+
+#: Acts in words, for the public log and the record.
+WORDS = {
+    "approve": "Looked at, nothing to object to",
+    "flag": "Flagged",
+    "unflag": "Flag lifted",
+    "label": "Label given",
+    "unlabel": "Label taken away",
+    "propose_hide": "Hiding proposed",
+    "hide": "Hidden",
+    "unhide": "Shown again",
+    "propose_block": "Blocking proposed",
+    "block": "Blocked from reporting",
+    "unblock": "May report again",
+    "decline": "Proposal declined",
+    "note": "Note",
+    "answer": "Reports answered",
+    "undo": "Undone",
+}
+
+
+@dataclass(frozen=True)
+class LogRow:
+    """One act. `path`: the page of what it is about; `undone_by`: the act that took it back."""
+
+    act: Act
+    said: str
+    label: str
+    title: str
+    path: str
+    undone_by: int | None
+    over: bool
+    proposed_by: str
+
+    @property
+    def answers(self) -> int | None:
+        found = self.act.said.get("answers")
+        return found if isinstance(found, int) else None
+
+
+@dataclass(frozen=True)
+class LogPage:
+    """`/moderation/log`, and `/moderation/record` for staff (`whole`)."""
+
+    rows: tuple[LogRow, ...]
+    pager: Pager
+    actions: tuple[Option, ...]
+    provider: str
+    wrong: str
+    filtered: bool
+    head: tuple[int, str]
+    twins: tuple[Link, ...]
+    contact: str
+    whole: bool = False
+    areas: tuple[Option, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReportPage:
+    """The form of a report."""
+
+    kind: str
+    key: str
+    title: str
+    path: str
+    categories: tuple[Option, ...]
+    typed: Mapping[str, str]
+    allowance: Allowance
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class OwnReport:
+    report: Report
+    title: str
+    path: str
+
+
+@dataclass(frozen=True)
+class OwnReportsPage:
+    """`/account/reports`."""
+
+    rows: tuple[OwnReport, ...]
+    allowance: Allowance
+    sent: bool
+    tabs: tuple[Link, ...]
+    freshness: None = None

@@ -1,0 +1,272 @@
+"""Reads for staff: the queue, the evidence beside it, a subject's acts, the whole record.
+
+Only doors that ask for a role read from here: reasons and reports are private.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Q, QuerySet
+
+from accounts.addresses import short
+from attestation import selectors as attestation
+from attestation import words
+from attestation.selectors import ServiceKey, StandingView
+from ledger import selectors as ledger
+from ledger.models import Service, SubAccount
+from ledger.records import ChangeEntry, Listing
+from moderation import risk, selectors, state
+from moderation.models import Act, Effect, Item, ItemKind, Report
+from moderation.subjects import Subject, SubjectKind
+from probes.selectors import HealthView, health_of
+
+SHOWN, SHOWN_ACTS, SHOWN_CHANGES = 50, 30, 8
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What of the queue is asked for; empty means any."""
+
+    kind: str = ""
+    mine: bool = False
+    closed: bool = False
+
+    @classmethod
+    def parse(cls, given: Mapping[str, str]) -> Filter:
+        kind = given.get("kind", "")
+        return cls(
+            kind if kind in ItemKind.values else "",
+            given.get("mine") == "1",
+            given.get("closed") == "1",
+        )
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the queue. `tone`: how much of its time is over (`risk.tone`)."""
+
+    item: Item
+    title: str
+    kind: str
+    due: dt.datetime
+    tone: str
+    claimed: bool
+
+
+def rows(asked: Filter, who: str, now: dt.datetime) -> tuple[list[Row], int]:
+    """The first of the queue by risk, then age, and how many there are (3 queries at most)."""
+    found = Item.objects.filter(closed_at__isnull=not asked.closed)
+    if asked.kind:
+        found = found.filter(kind=asked.kind)
+    if asked.mine:
+        found = found.filter(claimed_by=who)
+    order = ("-closed_at", "-pk") if asked.closed else ("-risk", "opened_at", "pk")
+    items = list(found.order_by(*order)[:SHOWN])
+    names = titles([item.concerns for item in items])
+    return [row(item, names, now) for item in items], found.count()
+
+
+def row(item: Item, names: Mapping[Subject, str], now: dt.datetime) -> Row:
+    fresh = item.claimed_at is not None and now - item.claimed_at < CLAIM_FOR
+    return Row(
+        item=item,
+        title=names.get(item.concerns, ""),
+        kind=ItemKind(item.kind).label,
+        due=risk.due(item.opened_at, item.risk),
+        tone="" if item.closed_at else risk.tone(item.opened_at, item.risk, now),
+        claimed=bool(item.claimed_by) and fresh,
+    )
+
+
+#: A claim that nobody followed up is none.
+CLAIM_FOR = dt.timedelta(hours=4)
+
+
+def counts() -> dict[str, int]:
+    """Open items by kind (1 query)."""
+    found: dict[str, int] = {}
+    for kind in Item.objects.filter(closed_at=None).values_list("kind", flat=True):
+        found[kind] = found.get(kind, 0) + 1
+    return found
+
+
+def titles(subjects: list[Subject]) -> dict[Subject, str]:
+    """What each subject is called: a stranger's words, still to be escaped (1 query)."""
+    providers = {one.address for one in subjects if one.kind == SubjectKind.SERVICE}
+    found = Service.current.filter(provider__in=providers)
+    models = {
+        (serving, provider): model or (trained[0] if trained else "")
+        for serving, provider, model, trained in found.values_list(
+            "serving", "provider", "model", "model_list"
+        )
+    }
+    named = {}
+    for one in subjects:
+        if one.kind == SubjectKind.SERVICE:
+            model = str(models.get((one.serving, one.address), ""))[:80]
+            named[one] = f"{model or 'Service'} by {short(one.address)}"
+        elif one.address:
+            what = "Provider" if one.kind == SubjectKind.PROVIDER else "Wallet"
+            named[one] = f"{what} {short(one.address)}"
+        else:
+            named[one] = one.key[:80]
+    return named
+
+
+# --- evidence -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Offered:
+    """One listing that an item is about, with what was checked and measured."""
+
+    listing: Listing
+    path: str
+    standing: StandingView
+    health: HealthView
+
+
+@dataclass(frozen=True)
+class Finding:
+    title: str
+    text: str
+    other: str
+    report: str
+    detail: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything a moderator needs on one page. `held`: neuron of users there."""
+
+    subject: Subject
+    title: str
+    item: Row | None
+    finding: Finding | None
+    before: str
+    after: str
+    reports: tuple[Report, ...]
+    proposal: Act | None
+    offers: tuple[Offered, ...]
+    held: int
+    holders: int
+    changes: tuple[ChangeEntry, ...]
+    acts: tuple[Act, ...]
+    force: tuple[Effect, ...]
+    others: tuple[Row, ...]
+
+
+def evidence(subject: Subject, item: Item | None, now: dt.datetime) -> Evidence:
+    """One subject, with the item that brought it here (about 15 queries)."""
+    about = item.about if item else {}
+    found = _offers(subject)
+    address = subject.address
+    held, holders = _held(subject)
+    waiting = Item.objects.filter(
+        closed_at=None, subject_kind=subject.kind, subject=subject.key
+    ).order_by("-risk", "opened_at")
+    if item:
+        waiting = waiting.exclude(pk=item.pk)
+    names = titles([subject])
+    force = selectors.in_force(now).filter(subject_kind=subject.kind, subject=subject.key)
+    proposals = [one.number for one in force if one.kind == "proposed"]
+    changes = (
+        ledger.timeline(address, subject.serving, page_size=SHOWN_CHANGES)
+        if address and subject.kind != SubjectKind.USER
+        else None
+    )
+    return Evidence(
+        subject=subject,
+        title=names.get(subject, ""),
+        item=row(item, names, now) if item else None,
+        finding=_finding(about, address) if item else None,
+        before=str(about.get("before", "")),
+        after=str(about.get("after", "")),
+        reports=tuple(_reports(subject, item)),
+        proposal=Act.objects.filter(pk__in=proposals).first() if proposals else None,
+        offers=found,
+        held=held,
+        holders=holders,
+        changes=changes.items if changes else (),
+        acts=tuple(acts_of(subject)[:SHOWN_ACTS]),
+        force=tuple(force.exclude(kind="approved").order_by("-number")),
+        others=tuple(row(one, names, now) for one in waiting[:10]),
+    )
+
+
+def _offers(subject: Subject) -> tuple[Offered, ...]:
+    if not subject.address or subject.kind == SubjectKind.USER:
+        return ()
+    listings = [
+        listing
+        for listing in ledger.services_of(subject.address, include_removed=True)
+        if subject.serving in ("", listing.serving)
+    ][:10]
+    keys = [ServiceKey.of(listing) for listing in listings]
+    known, measured = attestation.standings(keys), health_of(keys)
+    return tuple(
+        Offered(listing, page_of(listing), known[key], measured[key])
+        for listing, key in zip(listings, keys, strict=True)
+    )
+
+
+def page_of(listing: Listing) -> str:
+    """The public page of a listing."""
+    more = "" if listing.recommended else f"?service_name={listing.service_name}"
+    return f"/services/{listing.kind}/{listing.provider}{more}"
+
+
+def _held(subject: Subject) -> tuple[int, int]:
+    """What users hold there, and how many do (1 query)."""
+    if not subject.address or subject.kind == SubjectKind.USER:
+        return 0, 0
+    rows = SubAccount.current.filter(provider=subject.address, live=True, balance__gt=0)
+    if subject.serving:
+        rows = rows.filter(serving=subject.serving)
+    balances = rows.values_list("user", "balance")
+    return sum(int(balance) for _, balance in balances), len({user for user, _ in balances})
+
+
+def _finding(about: Mapping[str, Any], address: str) -> Finding | None:
+    if "fact" not in about:
+        return None
+    title, text = words.FINDINGS.get(about["fact"], (about["fact"].replace("_", " "), ""))
+    detail = about.get("detail") or {}
+    return Finding(
+        title=title,
+        text=text,
+        other=about.get("other", ""),
+        report=about.get("report", ""),
+        detail=tuple((str(k).replace("_", " "), str(v)) for k, v in detail.items()),
+    )
+
+
+def _reports(subject: Subject, item: Item | None) -> QuerySet[Report]:
+    rows = Report.objects.select_related("reporter").order_by("-at")
+    if item and item.kind in (ItemKind.REPORT, ItemKind.APPEAL):
+        return rows.filter(item=item)[:SHOWN]
+    about = Q(subject_kind=subject.kind, subject=subject.key)
+    if subject.kind == SubjectKind.USER:
+        about = Q(reporter__address=subject.key)
+    return rows.filter(about)[:SHOWN]
+
+
+# --- acts -----------------------------------------------------------------------------------------
+
+
+def acts_of(subject: Subject) -> QuerySet[Act]:
+    """What was done about a subject, newest first, private words and all."""
+    rows = Act.objects.filter(area=state.AREA, subject_kind=subject.kind, subject=subject.key)
+    return rows.order_by("-number")
+
+
+def record(area: str = "", actor: str = "") -> QuerySet[Act]:
+    """The whole record for staff, newest first."""
+    rows = Act.objects.order_by("-number")
+    if area:
+        rows = rows.filter(area=area)
+    return rows.filter(actor=actor) if actor else rows

@@ -1,0 +1,156 @@
+"""Reports of users: what may be reported, how often, and one item of the queue for all who say the
+same."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from dataclasses import dataclass
+
+from django.db import IntegrityError, transaction
+from django.http import HttpRequest
+from django.utils import timezone
+
+from accounts import limits
+from accounts.errors import Problem
+from accounts.models import User
+from ledger import selectors as ledger
+from ledger.models import Service
+from moderation import looking, selectors, services
+from moderation.models import Category, Item, ItemKind, Outcome, Report
+from moderation.subjects import Subject, SubjectKind
+
+#: Reports in 24 hours: of one wallet, and from one network address.
+PER_WALLET, PER_ADDRESS = 5, 20
+#: So many reports that were none within 30 days pause the next for as long.
+MOST_SPAM = 3
+PAUSE = dt.timedelta(days=30)
+SHORTEST, LONGEST, LINK = 20, 2_000, 500
+_DAY = dt.timedelta(days=1)
+_LINK = re.compile(r"https?://[\x21-\x7e]{3,490}|[0-9]{1,18}")
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """How many reports a wallet has left today; `why` says what stands in the way."""
+
+    left: int
+    of: int = PER_WALLET
+    why: str = ""
+
+
+def allowance(user: User, now: dt.datetime | None = None) -> Allowance:
+    """What a wallet may still report (3 queries)."""
+    now = now or timezone.now()
+    if selectors.is_blocked(user.address, now):
+        return Allowance(0, why="Moderators have blocked this wallet from reporting.")
+    spam = user.reports.filter(outcome=Outcome.SPAM, closed_at__gt=now - PAUSE).count()
+    if spam >= MOST_SPAM:
+        said = f"{spam} reports of this wallet in 30 days were none. It can report again later."
+        return Allowance(0, why=said)
+    used = user.reports.filter(at__gt=now - _DAY).count()
+    left = max(0, PER_WALLET - used)
+    return Allowance(left, why="" if left else f"{PER_WALLET} reports a day are the most.")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A report as somebody typed it."""
+
+    category: str
+    text: str
+    evidence: str = ""
+
+    def checked(self, subject: Subject, user: User) -> Wish:
+        """Itself, or Problem with what is missing."""
+        if self.category not in Category.values:
+            raise Problem("no_category", "Say what is wrong.")
+        if self.category == Category.APPEAL and subject.address != user.address:
+            raise Problem(
+                "not_yours", "Only the provider can appeal.", "Sign in with the provider's wallet."
+            )
+        text = self.text.replace("\x00", "").strip()
+        if not SHORTEST <= len(text) <= LONGEST:
+            raise Problem("wrong_length", f"Say it in {SHORTEST} to {LONGEST:,} characters.")
+        evidence = self.evidence.strip()
+        if evidence and not _LINK.fullmatch(evidence):
+            raise Problem(
+                "wrong_evidence", "The evidence is a web address or the number of a message."
+            )
+        return Wish(self.category, text, evidence)
+
+
+def known(subject: Subject) -> bool:
+    """Whether there is such a thing to report (1 query; 2 for a model)."""
+    if subject.kind == SubjectKind.MODEL:
+        return ledger.matching(ledger.ServiceQuery(model=subject.key, everything=True)).exists()
+    rows = Service.current.filter(provider=subject.address)
+    if subject.kind == SubjectKind.SERVICE:
+        return rows.filter(serving=subject.serving).exists()
+    return subject.kind == SubjectKind.PROVIDER and rows.exists()
+
+
+def submit(
+    user: User,
+    subject: Subject,
+    wish: Wish,
+    *,
+    request: HttpRequest | None = None,
+    now: dt.datetime | None = None,
+) -> Report:
+    """A report, joined to the open item of the queue about the same. Raises Problem."""
+    now = now or timezone.now()
+    if not known(subject):
+        raise Problem("unknown_subject", "Nothing of that name is listed here.", status=404)
+    asked = wish.checked(subject, user)
+    left = allowance(user, now)
+    if not left.left:
+        raise Problem("no_more_reports", left.why, status=429)
+    if request is not None:
+        address = limits.address(request)
+        limits.spend("reports", address, limit=PER_ADDRESS, seconds=24 * 3600)
+    with transaction.atomic():
+        services.lock()
+        try:
+            with transaction.atomic():
+                report = Report.objects.create(
+                    reporter=user,
+                    subject_kind=subject.kind,
+                    subject=subject.key,
+                    category=asked.category,
+                    text=asked.text,
+                    evidence=asked.evidence,
+                    at=now,
+                )
+        except IntegrityError:
+            raise Problem(
+                "reported_already",
+                "You reported this already, and it is still being looked at.",
+                "See it under your reports.",
+                status=409,
+            ) from None
+        report.item = _item(report, now)
+        report.save(update_fields=["item"])
+        looking.weigh()
+    return report
+
+
+def _item(report: Report, now: dt.datetime) -> Item:
+    """One item for all open reports of a category about a subject."""
+    appeal = report.category == Category.APPEAL
+    kind = ItemKind.APPEAL if appeal else ItemKind.REPORT
+    waiting = Item.objects.filter(
+        kind=kind,
+        subject_kind=report.subject_kind,
+        subject=report.subject,
+        closed_at=None,
+        about__category=report.category,
+    ).first()
+    return waiting or Item.objects.create(
+        kind=kind,
+        subject_kind=report.subject_kind,
+        subject=report.subject,
+        occurrence=f"report:{report.pk}",
+        about={"category": report.category},
+        opened_at=now,
+    )

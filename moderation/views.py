@@ -1,0 +1,187 @@
+"""Doors for staff: the queue with its evidence, decisions, proposals, undo. All of it works without
+JavaScript."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from urllib.parse import urlencode
+
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST, require_safe
+
+from accounts import limits, roles
+from accounts.errors import Problem
+from accounts.http import user_of
+from accounts.pages_transaction import Link
+from accounts.roles import Role
+from moderation import audit, forms, pages, queue, services
+from moderation.models import Act, Item, ItemKind
+from moderation.selectors import Said
+from moderation.subjects import Subject
+
+STAFF = (Role.MODERATOR, Role.ADMIN, Role.AUDITOR)
+DECIDING = (Role.MODERATOR, Role.ADMIN)
+HERE = "/moderation"
+_KEPT = ("kind", "mine", "closed")
+
+
+@require_safe
+@never_cache
+@roles.require(*STAFF)
+def home(request: HttpRequest) -> HttpResponse:
+    """`/moderation?kind=&mine=1&closed=1&item=&about=&key=&done=`: the queue, and the evidence of
+    one item or subject beside it."""
+    return _show(request, request.GET.dict(), pages.Form())
+
+
+def _show(
+    request: HttpRequest, given: Mapping[str, str], form: pages.Form, status: int = 200
+) -> HttpResponse:
+    user, now = user_of(request), timezone.now()
+    asked = queue.Filter.parse(given)
+    rows, count = queue.rows(asked, audit.name_of(user), now)
+    item, subject = _chosen(given, rows)
+    page = pages.QueuePage(
+        tabs=_tabs(asked),
+        rows=tuple(rows),
+        count=count,
+        filtered=bool(asked.kind or asked.mine),
+        closed=asked.closed,
+        query=_kept(given),
+        evidence=queue.evidence(subject, item, now) if subject else None,
+        form=form,
+        can_decide=services.may_decide(user),
+        me=audit.name_of(user),
+        done=_undoable(given.get("done", ""), audit.name_of(user), now),
+        undo_seconds=services.UNDO_SHOWN_SECONDS,
+        now=now,
+    )
+    return render(request, "moderation/queue.html", {"page": page}, status=status)
+
+
+def _chosen(given: Mapping[str, str], rows: list[queue.Row]) -> tuple[Item | None, Subject | None]:
+    """The item or subject that an address names, else the first of the list."""
+    number = given.get("item", "")
+    if number.isascii() and number.isdigit() and len(number) < 16:
+        item = Item.objects.filter(pk=int(number)).first()
+        return item, item.concerns if item else None
+    if given.get("about"):
+        return None, Subject.parse(given["about"], given.get("key", ""))
+    first = rows[0].item if rows else None
+    return first, first.concerns if first else None
+
+
+def _kept(given: Mapping[str, str]) -> str:
+    """The list's own filters, as the end of an address."""
+    return urlencode({name: given[name] for name in _KEPT if given.get(name)})
+
+
+def _tabs(asked: queue.Filter) -> tuple[Link, ...]:
+    found = queue.counts()
+    plain = not (asked.kind or asked.mine or asked.closed)
+    kinds = (
+        Link(label, f"{HERE}?kind={kind}", asked.kind == kind, found[kind])
+        for kind, label in ItemKind.choices
+        if found.get(kind) or asked.kind == kind
+    )
+    return (
+        Link("Everything", HERE, plain, sum(found.values())),
+        *kinds,
+        Link("Mine", f"{HERE}?mine=1", asked.mine),
+        Link("Done", f"{HERE}?closed=1", asked.closed),
+    )
+
+
+def _undoable(number: str, who: str, now: dt.datetime) -> Act | None:
+    if not (number.isascii() and number.isdigit() and len(number) < 16):
+        return None
+    act = Act.objects.filter(pk=int(number), actor=who).first()
+    return act if act is not None and now - act.at < services.UNDO_FOR else None
+
+
+# --- deciding -------------------------------------------------------------------------------------
+
+
+@require_POST
+@roles.require(*DECIDING)
+def decide(request: HttpRequest) -> HttpResponse:
+    """One decision about `item` or about the subject `about`, `key`; `preview` only shows it."""
+    user = user_of(request)
+    limits.spend("moderation", user.get_username(), limit=600, seconds=600)
+    given = {name: str(value) for name, value in request.POST.items()}
+    item, subject = _chosen(given, [])
+    if subject is None:
+        raise Http404("there is nothing of that name")
+    fields = forms.typed(given)
+    if "preview" in given:
+        return _show(request, given, pages.Form(fields, preview=_preview(fields, user)))
+    try:
+        if item is not None and item.closed_at is not None:
+            raise Problem("closed", "Somebody decided this meanwhile.", "Open it anew.", status=409)
+        act = services.decide(user, subject, forms.decision(fields), item=item, request=request)
+    except Problem as problem:
+        form = pages.Form(fields, error=f"{problem.title} {problem.fix}".strip())
+        return _show(request, given, form, problem.status)
+    return _on(given, act, stay=item is None)
+
+
+def _preview(fields: Mapping[str, str], who: object) -> Said:
+    """What the public would read."""
+    now = timezone.now()
+    hours = fields["hours"]
+    until = now + dt.timedelta(hours=int(hours)) if hours.isdigit() and len(hours) < 6 else None
+    text = fields["public_text"] or "(no public text)"
+    return Said("hidden", "", text, now, until, str(who), 0, "service")
+
+
+def _on(given: Mapping[str, str], act: Act, *, stay: bool) -> HttpResponse:
+    """To the next of the list, with the undo of what was just done."""
+    query = {name: given[name] for name in _KEPT if given.get(name)} | {"done": str(act.number)}
+    if stay:
+        query |= {"about": act.subject_kind, "key": act.subject}
+    return HttpResponseRedirect(f"{HERE}?{urlencode(query)}")
+
+
+@require_POST
+@roles.require(*DECIDING)
+def proposal(request: HttpRequest, number: int) -> HttpResponse:
+    """The second person's answer: `act` is confirm or decline."""
+    user, given = user_of(request), request.POST.dict()
+    try:
+        if given.get("act") == "confirm":
+            act = services.confirm(user, number, request=request)
+        else:
+            act = services.decline(user, number, str(given.get("reason", "")), request=request)
+    except Problem as problem:
+        form = pages.Form({}, error=f"{problem.title} {problem.fix}".strip())
+        known = {name: str(value) for name, value in given.items()}
+        return _show(request, known, form, problem.status)
+    return _on({}, act, stay=False)
+
+
+@require_POST
+@roles.require(*DECIDING)
+def undo(request: HttpRequest, number: int) -> HttpResponse:
+    """Take back what one did a moment ago."""
+    try:
+        act = services.undo(user_of(request), number, request=request)
+    except Problem as problem:
+        form = pages.Form({}, error=f"{problem.title} {problem.fix}".strip())
+        return _show(request, {}, form, problem.status)
+    return HttpResponseRedirect(
+        f"{HERE}?{urlencode({'about': act.subject_kind, 'key': act.subject})}"
+    )
+
+
+@require_POST
+@roles.require(*DECIDING)
+def claim(request: HttpRequest, item_id: int) -> HttpResponse:
+    """Say that one looks at it, or no longer does."""
+    item = get_object_or_404(Item, pk=item_id)
+    services.claim(user_of(request), item, release=request.POST.get("act") == "release")
+    query = {name: str(request.POST[name]) for name in _KEPT if request.POST.get(name)}
+    return HttpResponseRedirect(f"{HERE}?{urlencode({**query, 'item': str(item.pk)})}")

@@ -1,0 +1,100 @@
+"""Doors of users' reports: the form, sending it, one's own reports with what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import urlencode
+
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_safe
+
+from accounts import pages_parts
+from accounts.errors import Problem
+from accounts.http import signed_out, user_of
+from accounts.models import User
+from accounts.pages_parts import Option
+from moderation import pages, queue, reports
+from moderation.models import Category
+from moderation.subjects import Subject
+from moderation.views_log import paths
+
+MINE = "/account/reports"
+_FIELDS = ("category", "text", "evidence")
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+def report(request: HttpRequest) -> HttpResponse:
+    """`/moderation/report?about=service&key=…`: say what is wrong with a listing."""
+    given = request.POST if request.method == "POST" else request.GET
+    subject = Subject.parse(str(given.get("about", "")), str(given.get("key", "")))
+    if subject is None or not reports.known(subject):
+        raise Http404("nothing of that name is listed here")
+    if not request.user.is_authenticated:
+        return signed_out(request, "Report a problem")
+    user = user_of(request)
+    fields = {name: str(given.get(name, "")) for name in _FIELDS}
+    if request.method != "POST":
+        return _form(request, user, subject, fields)
+    try:
+        reports.submit(
+            user,
+            subject,
+            reports.Wish(fields["category"], fields["text"], fields["evidence"]),
+            request=request,
+        )
+    except Problem as problem:
+        said = f"{problem.title} {problem.fix}".strip()
+        return _form(request, user, subject, fields, said, problem.status)
+    return HttpResponseRedirect(f"{MINE}?{urlencode({'sent': '1'})}")
+
+
+def _form(
+    request: HttpRequest,
+    user: User,
+    subject: Subject,
+    typed: Mapping[str, str],
+    error: str = "",
+    status: int = 200,
+) -> HttpResponse:
+    own = subject.address == user.address
+    chosen = typed["category"] or (Category.APPEAL if own else "")
+    choices = [
+        (value, label)
+        for value, label in Category.choices
+        if (value == Category.APPEAL) == own or value == chosen
+    ]
+    page = pages.ReportPage(
+        kind=subject.kind,
+        key=subject.key,
+        title=queue.titles([subject])[subject],
+        path=paths([subject]).get(subject, ""),
+        categories=tuple(Option(value, label, value == chosen) for value, label in choices),
+        typed=typed,
+        allowance=reports.allowance(user),
+        error=error,
+    )
+    return render(request, "moderation/report.html", {"page": page}, status=status)
+
+
+@require_safe
+@never_cache
+def mine(request: HttpRequest) -> HttpResponse:
+    """`/account/reports`: one's own reports, newest first (7 queries)."""
+    if not request.user.is_authenticated:
+        return signed_out(request, "Your reports")
+    user = user_of(request)
+    found = list(user.reports.order_by("-at")[:100])
+    subjects = [row.about for row in found]
+    names, where = queue.titles(subjects), paths(subjects)
+    page = pages.OwnReportsPage(
+        rows=tuple(
+            pages.OwnReport(row, names[row.about], where.get(row.about, "")) for row in found
+        ),
+        allowance=reports.allowance(user),
+        sent=request.GET.get("sent") == "1",
+        tabs=pages_parts.tabs(MINE),
+    )
+    return render(request, "moderation/reports.html", {"page": page})

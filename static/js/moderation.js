@@ -1,0 +1,48 @@
+// The moderators' desk by keyboard: j and k walk the queue, a letter prepares a decision, Ctrl+Enter does it.
+const form = document.querySelector("[data-deciding]");
+const reason = form?.querySelector("[name=reason]");
+let chosen = null;
+
+// What is often said fills both texts, as the server would.
+form?.querySelector("[name=template]").addEventListener("change", (event) => {
+  const { reason: why = "", public: said = "" } = event.target.selectedOptions[0].dataset;
+  reason.value = why;
+  form.querySelector("[name=public_text]").value = said;
+});
+
+function prepare(button) {
+  chosen = button;
+  form.querySelector("[data-pending]").textContent = `${button.textContent}: say why, then press Ctrl and Enter.`;
+  reason.focus();
+}
+
+function walk(step) {
+  const links = [...document.querySelectorAll(".queue a")];
+  const here = links.findIndex((link) => link.getAttribute("aria-current"));
+  links[here + step]?.click();
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && chosen && form.contains(event.target)) {
+    event.preventDefault();
+    form.requestSubmit(chosen);
+    return;
+  }
+  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest("input, textarea, select, dialog, [contenteditable]")) return;
+  if (localStorage.getItem("shortcuts") === "off") return;
+  const button = form?.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
+  if (event.key === "j" || event.key === "k") walk(event.key === "j" ? 1 : -1);
+  else if (event.key === "?") document.querySelector("[data-keys]")?.click();
+  else if (button) prepare(button);
+  else return;
+  // The site's own keys (next row, list of shortcuts) mean something else here.
+  event.preventDefault();
+  event.stopImmediatePropagation();
+}, { capture: true });
+
+document.querySelector("[data-keys]")?.removeAttribute("hidden");
+
+// The offer to undo goes after a while; the server keeps to its own time.
+const undo = document.querySelector("[data-undo]");
+if (undo) setTimeout(() => undo.querySelector("button")?.remove(), Number(undo.dataset.undo) * 1000);

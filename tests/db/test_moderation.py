@@ -1,0 +1,428 @@
+"""Moderation: two persons hide, everybody can read why, and nobody's money is ever touched."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from accounts import roles
+from accounts.errors import Problem
+from accounts.models import User
+from accounts.roles import Role
+from attestation.models import Fact, Finding
+from ledger import selectors as ledger
+from ledger import statistics
+from ledger.models import Service
+from moderation import looking, reports, selectors, services
+from moderation.fold import Action
+from moderation.models import Act, Category, Effect, Item, ItemKind, Outcome, Report
+from moderation.services import Decision
+from moderation.subjects import Subject
+from tests import factories
+from tests.factories import ALICE, BOB, CHARLIE, INFERENCE, PETRA
+
+pytestmark = pytest.mark.django_db
+MODERATORS = (factories.address("moderator 1"), factories.address("moderator 2"))
+SERVICE = Subject.service(INFERENCE, PETRA)
+HIDE = Decision(Action.PROPOSE_HIDE, "reproduced it", "It returned other people’s text.", hours=24)
+MODEL = "somebody/their-model"
+LISTS = (
+    "/", f"/?q={PETRA}", "/models", "/providers", "/search?q=their-model",
+    "/sitemap-services-1.xml", "/sitemap-providers-1.xml", "/api/v1/services",
+    "/api/v1/services.csv", "/services.atom", "/api/v1/models", "/api/v1/providers",
+)  # fmt: skip
+
+
+def staff(address: str, role: Role = Role.MODERATOR) -> User:
+    user = User.objects.for_address(address)
+    roles.give(user, role)
+    return user
+
+
+@pytest.fixture
+def one() -> User:
+    return staff(MODERATORS[0])
+
+
+@pytest.fixture
+def two() -> User:
+    return staff(MODERATORS[1], Role.ADMIN)
+
+
+@pytest.fixture(autouse=True)
+def network() -> None:
+    factories.market(3)
+    factories.service(PETRA, model=MODEL)
+    factories.purse()
+    factories.sub_account()
+
+
+def signed_in(user: User | str) -> Client:
+    client = Client()
+    client.force_login(User.objects.for_address(user) if isinstance(user, str) else user)
+    return client
+
+
+def hide(one: User, two: User, now: dt.datetime | None = None) -> Act:
+    return services.confirm(two, services.decide(one, SERVICE, HIDE, now=now).number, now=now)
+
+
+def listed(path: str) -> bool:
+    """Whether a list names the listing: its provider, or the model that it alone offers."""
+    response = Client().get(path)
+    if response.status_code == 404:
+        return False
+    assert response.status_code == 200, path
+    body = b"".join(response) if response.streaming else response.content
+    marks = (
+        f"/services/inference/{PETRA}", f"/providers/{PETRA}", f'data-provider="{PETRA}"',
+        f'"provider": "{PETRA}"', f'"provider":"{PETRA}"', f"inference,{PETRA}", f'"{MODEL}"',
+        "/models/somebody",
+    )  # fmt: skip
+    return any(mark in body.decode() for mark in marks)
+
+
+def test_hidden_leaves_every_list_and_stays_by_link(one: User, two: User) -> None:
+    paths = [path for path in LISTS if Client().get(path).status_code == 200]
+    assert len(paths) >= 9
+    assert [path for path in paths if not listed(path)] == []
+    before = statistics.listed()
+    act = hide(one, two)
+    assert [path for path in paths if listed(path)] == []
+    after = statistics.listed()
+    assert after.services == before.services - 1 and after.providers == before.providers - 1
+    for path in (f"/services/inference/{PETRA}", f"/services/inference/{PETRA}/raw"):
+        html = Client().get(path).content.decode()
+        assert "Hidden by moderators on" in html and "returned other people" in html
+        assert "reproduced it" not in html, "the reason is for staff"
+    body = Client().get(f"/api/v1/services/inference/{PETRA}").json()
+    assert body["moderation"]["state"] == "hidden"
+    assert body["moderation"]["reason"] == HIDE.public_text
+    log = Client().get("/moderation/log").content.decode()
+    assert HIDE.public_text in log and "reproduced it" not in log
+    assert f'data-number="{act.number}"' in log and 'data-action="propose_hide"' not in log
+    services.decide(one, SERVICE, Decision(Action.UNHIDE, "fixed"))
+    assert [path for path in paths if not listed(path)] == []
+
+
+def test_a_decision_ends_by_the_clock_of_its_reader(one: User, two: User) -> None:
+    long_ago = timezone.now() - dt.timedelta(hours=23, minutes=59)
+    act = hide(one, two, long_ago)
+    assert act.until == long_ago + dt.timedelta(hours=24)
+    version = ledger.listings_version()
+    assert selectors.is_hidden(INFERENCE, PETRA)
+    later = act.until + dt.timedelta(seconds=1)
+    assert not selectors.is_hidden(INFERENCE, PETRA, later)
+    assert selectors.version()[1] != selectors.version(later)[1]
+    # Nothing runs and nothing is written: the same row, an hour later.
+    Effect.objects.filter(kind="hidden").update(until=timezone.now() - dt.timedelta(seconds=1))
+    assert ledger.listings_version() != version, "what was kept of the lists goes"
+    assert listed("/api/v1/services") and listed("/")
+    assert "Hidden by" not in Client().get(f"/services/inference/{PETRA}").content.decode()
+
+
+MONEY = (
+    "/account", "/account?action=retrieve&account=inference-v1.0:{0}", "/account/refunds",
+    "/account?action=withdraw", "/account/transactions", "/account/keys", "/account/analytics",
+    f"/accounts/{ALICE}", f"/api/v1/accounts/{ALICE}", f"/api/v1/accounts/{ALICE}/movements",
+)  # fmt: skip
+
+
+def test_hiding_touches_nobody_s_money(one: User, two: User) -> None:
+    alice = signed_in(ALICE)
+    varies = re.compile(
+        r'(csrf|nonce|X-CSRFToken|request)[^>]*|value="[A-Za-z0-9]{64}"|<time[^>]*>[^<]*|'
+        r"data-lag[^ >]*|\d+ (s|min) ago|[0-9a-f-]{36}|>[0-9a-f]{16}<|data-target-unix=.\d+."
+    )
+
+    def seen() -> list[str]:
+        pages = [alice.get(path.format(PETRA)) for path in MONEY]
+        assert {page.status_code for page in pages} == {200}
+        return [varies.sub("", page.content.decode()) for page in pages]
+
+    before = seen()
+    assert PETRA in before[0]
+    hide(one, two)
+    services.confirm(
+        two, services.decide(one, Subject.provider_of(PETRA), HIDE).number
+    )  # and the whole provider
+    for path, was, is_ in zip(MONEY, before, seen(), strict=True):
+        changed = [line for line in is_.splitlines() if line not in was.splitlines()]
+        assert not changed, path
+    for path in (f"/services/inference/{PETRA}", f"/providers/{PETRA}"):
+        html = alice.get(path).content.decode()
+        found = re.search(r'href="([^"]*)" data-testid="hidden-retrieve"', html)
+        assert found and "is safe" in html
+        form = alice.get(found[1].replace("&amp;", "&")).content.decode()
+        assert 'data-testid="tx-amount"' in form or "retrieve" in form.lower()
+        assert "hidden-retrieve" not in Client().get(path).content.decode()
+
+
+def test_one_person_never_hides(one: User, two: User) -> None:
+    proposal = services.decide(one, SERVICE, HIDE)
+    assert not selectors.is_hidden(INFERENCE, PETRA), "a proposal does nothing"
+    assert "other people" not in Client().get(f"/services/inference/{PETRA}").content.decode()
+    with pytest.raises(Problem, match="Two persons"):
+        services.confirm(one, proposal.number)
+    auditor = staff(BOB, Role.AUDITOR)
+    for nobody in (auditor, User.objects.for_address(CHARLIE)):
+        with pytest.raises(Problem, match="role of moderator"):
+            services.confirm(nobody, proposal.number)
+    late = timezone.now() + services.PROPOSAL_FOR
+    with pytest.raises(Problem, match="ended"):
+        services.confirm(two, proposal.number, now=late)
+    looking.sweep(late)
+    assert not Item.objects.filter(kind=ItemKind.PROPOSAL, closed_at=None).exists()
+    services.decline(two, proposal.number, "not enough")
+    with pytest.raises(Problem, match="answered"):
+        services.confirm(two, proposal.number)
+    with pytest.raises(Problem, match="cannot be decided"):
+        services.decide(one, SERVICE, Decision(Action.HIDE, "alone", "alone"))
+    again = services.decide(one, SERVICE, HIDE)
+    assert services.confirm(two, again.number).said["proposed_by"] == one.address
+    call_command("verify_audit", stdout=StringIO())
+
+
+def test_undo_is_an_act_and_has_its_time(one: User, two: User) -> None:
+    flagged = services.decide(one, SERVICE, Decision(Action.FLAG, "moved", "It moved."))
+    assert selectors.of_listing(ledger.services_of(PETRA)[0]).state == "flagged"
+    with pytest.raises(Problem, match="your own"):
+        services.undo(two, flagged.number)
+    with pytest.raises(Problem, match="too late"):
+        services.undo(one, flagged.number, now=flagged.at + services.UNDO_FOR * 2)
+    services.undo(one, flagged.number)
+    assert not selectors.of_listing(ledger.services_of(PETRA)[0]).any
+    assert Act.objects.count() == 2
+    log = Client().get("/moderation/log").content.decode()
+    assert "undone" in log and f"takes back {flagged.number}" in log
+
+
+def test_labels_are_declared_and_filter_lists(one: User) -> None:
+    services.decide(one, SERVICE, Decision(Action.LABEL, "by contract", "", 24, "Official"))
+    services.decide(one, Subject.model(MODEL), Decision(Action.FLAG, "odd", "Odd weights."))
+    found = Client().get("/api/v1/services?label=official").json()["items"]
+    assert [row["provider"] for row in found] == [PETRA]
+    (label,) = found[0]["moderation"]["labels"]
+    assert (label["label"], label["author"]) == ("official", one.address) and label["until"]
+    assert found[0]["moderation"]["state"] == "flagged"
+    html = Client().get("/?label=official").content.decode()
+    assert "Labelled “official”" in html and f'data-provider="{PETRA}"' in html
+    assert Client().get("/api/v1/services?label=_flagged").json()["count"] == 1
+    assert Client().get("/api/v1/services?label=beta").json()["count"] == 0
+    page = Client().get(f"/services/inference/{PETRA}").content.decode()
+    assert "Declared by moderators, not checked" in page and "Odd weights." in page
+
+
+# --- the queue ------------------------------------------------------------------------------------
+
+
+def finding(kind: str, **more: Any) -> Finding:
+    return Finding.objects.create(
+        **{
+            "kind": kind, "provider": PETRA, "service_kind": "inference",
+            "service_name": "inference-v1.0", "subject": kind, "opened_at": timezone.now(),
+            "detail": {"from": "pass", "to": "<script>fail"}, **more,
+        }
+    )  # fmt: skip
+
+
+def test_the_sweep_finds_once_and_lets_go() -> None:
+    for fact in (Fact.URL_CHANGED, Fact.SAME_GPU, Fact.REGRESSION):
+        finding(fact)
+    factories.change(change="signer", before={"tee_signer": "a"}, after={"tee_signer": "b"})
+    assert looking.sweep() == 4 + 4
+    assert looking.sweep() == looking.sweep() == 0
+    waiting = Item.objects.filter(closed_at=None, subject=SERVICE.key).order_by("-risk")
+    assert [item.kind for item in waiting] == ["url", "signer", "hardware", "regression", "new"]
+    assert waiting[0].risk == 60 + 5, "users hold 3 0G there"
+    Finding.objects.update(closed_at=timezone.now())
+    ledger_rows = Service.objects.filter(provider=PETRA)
+    ledger_rows.update(removed=True)
+    looking.sweep()
+    assert [item.kind for item in waiting.all()] == ["signer"]
+    ledger_rows.update(removed=False)
+    assert looking.sweep() == 0, "the same registration is not new again"
+
+
+def test_the_desk_works_without_script(one: User, two: User) -> None:
+    looking.sweep()
+    finding(Fact.SAME_GPU, other_provider=BOB)
+    looking.sweep()
+    mine, other = signed_in(one), signed_in(two)
+    html = mine.get("/moderation").content.decode()
+    assert html.count('data-testid="queue-row"') == 5 and "One GPU behind two providers" in html
+    assert "<script>fail" not in html
+    item = Item.objects.get(kind=ItemKind.HARDWARE)
+    mine.post(f"/moderation/items/{item.pk}/claim", {"act": "claim"})
+    assert "claimed" in other.get("/moderation").content.decode()
+    given = {"item": str(item.pk), "act": "propose_hide", "template": "shared", "hours": "24"}
+    preview = mine.post("/moderation/decide", {**given, "preview": "1"}).content.decode()
+    assert 'data-testid="preview"' in preview and Act.objects.count() == 0
+    empty = mine.post("/moderation/decide", {"item": str(item.pk), "act": "flag"})
+    assert empty.status_code == 400 and "A reason is missing" in empty.content.decode()
+    sent = mine.post("/moderation/decide", given)
+    assert sent.status_code == 302
+    (proposal,) = Act.objects.all()
+    done = mine.get(sent["Location"]).content.decode()
+    assert 'data-testid="undo"' in done and "somebody else confirms" in done
+    refused = mine.post(f"/moderation/proposals/{proposal.pk}", {"act": "confirm"})
+    assert refused.status_code == 409
+    assert other.post(f"/moderation/proposals/{proposal.pk}", {"act": "confirm"}).status_code == 302
+    assert selectors.is_hidden(INFERENCE, PETRA)
+    assert not Item.objects.filter(kind__in=("proposal", "hardware"), closed_at=None).exists()
+    again = mine.post("/moderation/decide", given)
+    assert again.status_code == 409 and "meanwhile" in again.content.decode()
+    auditor = signed_in(staff(BOB, Role.AUDITOR))
+    read = auditor.get(f"/moderation?item={item.pk}").content.decode()
+    assert "handed over evidence" in read and "decide-form" not in read
+    assert "The evidence is of a machine" in auditor.get("/moderation/record").content.decode()
+
+
+def test_doors_are_closed_to_everybody_else(one: User) -> None:
+    looking.sweep()
+    item = Item.objects.first()
+    assert item is not None
+    posts = (
+        "/moderation/decide", "/moderation/proposals/1", "/moderation/acts/1/undo",
+        f"/moderation/items/{item.pk}/claim",
+    )  # fmt: skip
+    user, auditor = signed_in(CHARLIE), signed_in(staff(BOB, Role.AUDITOR))
+    given = {"item": str(item.pk), "act": "approve", "reason": "because"}
+    for path in posts:
+        assert {c.post(path, given).status_code for c in (Client(), user, auditor)} == {403}, path
+    for path in ("/moderation", "/moderation/record"):
+        assert [c.get(path).status_code for c in (Client(), user, auditor)] == [403, 403, 200]
+    assert Act.objects.count() == 0
+
+
+def test_queries_do_not_grow(one: User) -> None:
+    client = signed_in(one)
+    paths = ("/moderation", "/moderation/log", "/moderation/record", "/account/reports")
+
+    def counted() -> list[int]:
+        found = []
+        for path in paths:
+            client.get(path)
+            with CaptureQueriesContext(connection) as captured:
+                assert client.get(path).status_code == 200
+            found.append(len(captured))
+        return found
+
+    looking.sweep()
+    services.decide(one, SERVICE, Decision(Action.FLAG, "because", "said"))
+    few = counted()
+    for number in range(12):
+        address = factories.address(f"more {number}")
+        factories.service(address, model=f"model-{number}")
+        about = Subject.service(INFERENCE, address)
+        services.decide(one, about, Decision(Action.FLAG, "because", "said"))
+    looking.sweep()
+    assert counted() == few and max(few) <= 30
+
+
+# --- reports --------------------------------------------------------------------------------------
+
+TEXT = "It answered with somebody else’s conversation, twice today."
+
+
+def test_reports_are_merged_answered_and_limited(one: User) -> None:
+    alice, bob = signed_in(ALICE), signed_in(BOB)
+    path = f"/moderation/report?about=service&key={SERVICE.key}"
+    assert "Connect your wallet" in Client().get(path).content.decode()
+    assert "5 of 5 left" in alice.get(path).content.decode()
+    given = {"about": "service", "key": SERVICE.key, "category": "wrong_answers", "text": TEXT}
+    assert alice.post("/moderation/report", {**given, "text": "bad"}).status_code == 400
+    wrong = {**given, "evidence": "javascript:alert(1)"}
+    assert alice.post("/moderation/report", wrong).status_code == 400
+    assert alice.post("/moderation/report", {**given, "category": "appeal"}).status_code == 400
+    assert alice.post("/moderation/report", {**given, "key": "x"}).status_code == 404
+    assert alice.post("/moderation/report", given)["Location"] == "/account/reports?sent=1"
+    assert alice.post("/moderation/report", given).status_code == 409
+    assert bob.post("/moderation/report", given).status_code == 302
+    (item,) = Item.objects.filter(kind=ItemKind.REPORT)
+    assert item.reports.count() == 2 and "8: 2 persons report it" in item.why
+    assert "waits" in alice.get("/account/reports").content.decode()
+    hostile = "<img src=x onerror=alert(1)> \u202e" + TEXT
+    bob.post("/moderation/report", {**given, "category": "other", "text": hostile})
+    staffed = signed_in(one).get("/moderation?kind=report").content.decode()
+    assert TEXT in staffed and "<img src=x" not in staffed and "\u202e" not in staffed
+    flag = Decision(Action.FLAG, "seen", "We saw it too.")
+    services.decide(one, SERVICE, flag, item=item)
+    told = alice.get("/account/reports").content.decode()
+    assert 'data-outcome="upheld"' in told and "We saw it too." in told
+    assert alice.post("/moderation/report", given).status_code == 302, "anew, after an answer"
+
+
+def test_spam_pauses_a_wallet_and_two_persons_block_it(one: User, two: User) -> None:
+    alice = User.objects.for_address(ALICE)
+    for number in range(reports.MOST_SPAM):
+        wish = reports.Wish(Category.values[number], TEXT)
+        report = reports.submit(alice, SERVICE, wish)
+        spam = Decision(Action.ANSWER, "nonsense", outcome=Outcome.SPAM)
+        services.decide(one, SERVICE, spam, item=report.item)
+    assert set(Report.objects.values_list("outcome", flat=True)) == {"spam"}
+    with pytest.raises(Problem, match="were none"):
+        reports.submit(alice, SERVICE, reports.Wish(Category.OTHER, TEXT))
+    later = timezone.now() + reports.PAUSE + dt.timedelta(days=1)
+    assert reports.allowance(alice, later).left == reports.PER_WALLET
+    about = Subject.user(ALICE)
+    block = Decision(Action.PROPOSE_BLOCK, "keeps at it", "Too many false reports.")
+    proposed = services.decide(one, about, block)
+    assert not selectors.is_blocked(ALICE)
+    services.confirm(two, proposed.number)
+    assert reports.allowance(alice, later).why.startswith("Moderators have blocked")
+    assert "false reports" not in Client().get("/moderation/log").content.decode()
+    assert signed_in(alice).get("/account").status_code == 200
+    bob = User.objects.for_address(BOB)
+    categories = [c for c in Category.values if c != Category.APPEAL]
+    for category in categories[: reports.PER_WALLET]:
+        reports.submit(bob, SERVICE, reports.Wish(category, TEXT))
+    with pytest.raises(Problem, match="a day are the most"):
+        reports.submit(bob, SERVICE, reports.Wish(categories[-1], TEXT))
+
+
+def test_the_provider_appeals() -> None:
+    petra = signed_in(PETRA)
+    path = f"/moderation/report?about=service&key={SERVICE.key}"
+    assert "Appeal" in petra.get(path).content.decode()
+    given = {"about": "service", "key": SERVICE.key, "category": "appeal", "text": TEXT}
+    assert petra.post("/moderation/report", given).status_code == 302
+    (item,) = Item.objects.filter(kind=ItemKind.APPEAL)
+    assert item.risk == 75
+
+
+# --- the log's twins ------------------------------------------------------------------------------
+
+
+def test_the_log_is_a_feed_a_table_and_a_proof(one: User, two: User, tmp_path: Path) -> None:
+    hide(one, two)
+    services.decide(one, SERVICE, Decision(Action.NOTE, "private note"))
+    services.decide(one, SERVICE, Decision(Action.LABEL, "x y z", label="=cmd"[1:] + " beta"))
+    atom = Client().get("/moderation/log.atom")
+    assert atom["Content-Type"].startswith("application/atom+xml")
+    assert "Hidden: " in atom.content.decode() and "private note" not in atom.content.decode()
+    table = b"".join(Client().get(f"/moderation/log.csv?provider={PETRA}")).decode()
+    assert [line.split(",")[2] for line in table.splitlines()[1:]] == ["label", "hide"]
+    assert "No decision matches" in Client().get(f"/moderation/log?provider={BOB}").content.decode()
+    exported = Client().get("/moderation/log.json")
+    text = exported.content.decode()
+    assert "private note" not in text and "reproduced it" not in text
+    assert [sorted(e["open"])[:2] for e in exported.json()["entries"]][2] == ["at", "number"]
+    file = tmp_path / "log.json"
+    file.write_bytes(exported.content)
+    said = StringIO()
+    call_command("verify_audit", str(file), stdout=said)
+    assert "4 entries, whole" in said.getvalue()
+    rest = json.loads(Client().get("/moderation/log.json?after=2").content)
+    assert len(rest["entries"]) == 2 and rest["previous"] == Act.objects.get(pk=2).hash
