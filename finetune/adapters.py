@@ -17,7 +17,7 @@ from net.client import Client
 from net.errors import BadStatus, NetError
 from net.limits import JsonLimits, Limits
 
-_LIMITS = Limits(connect=5, first_byte=15, between=10, total=30, max_bytes=64 << 10)
+_LIMITS = Limits(connect=5, first_byte=10, between=5, total=15, max_bytes=64 << 10)
 _ADAPTERS = "/v1/lora/adapters"
 #: Nobody handed it over yet, or ever will; the other words are the provider's.
 ABSENT, READY, ACTIVE, FAILED = "absent", "ready", "active", "failed"

@@ -95,7 +95,8 @@ def places(task: Task) -> tuple[Place, ...]:
 
 
 def want(task: Task, provider: str) -> Deployment:
-    """Have the task's model deployed at an inference provider. Raises Problem."""
+    """Write down that the task's model is to be deployed at an inference provider; a worker asks
+    there (`look`). Raises Problem."""
     listing = ledger.service(Kind.INFERENCE, provider)
     if listing is None or listing.removed or listing.model != task.model:
         raise Problem("unknown_service", "This provider does not serve the base model.")
@@ -115,8 +116,6 @@ def want(task: Task, provider: str) -> Deployment:
             "look_next": now + CLAIM,
         },
     )
-    look(row)
-    row.refresh_from_db()
     return row
 
 

@@ -57,6 +57,12 @@ def told(listings: Iterable[Listing]) -> dict[Key, Told]:
     }
 
 
+def pending(listing: Listing) -> int | None:
+    """How many tasks wait or run at one provider; None where nobody says (1 query)."""
+    found = told([listing]).get((listing.provider, listing.serving))
+    return found.pending if found else None
+
+
 def refresh_due(now: dt.datetime | None = None) -> int:
     """Ask the providers whose answer is a minute old, all at once; how many."""
     now = now or timezone.now()

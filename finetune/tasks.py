@@ -7,7 +7,7 @@ from django.core.cache import cache
 from django.utils import timezone
 
 from finetune import deploying, follow, offers, results, services
-from finetune.models import Dataset, DatasetState, Place, PlaceState, Task
+from finetune.models import Dataset, DatasetState, Deployment, Place, PlaceState, Task
 
 _LONG = 2_000
 
@@ -35,6 +35,14 @@ def fetch(task_id: str, signature: str, signed_at: int) -> None:
     task = Task.objects.filter(pk=task_id).select_related("user", "result").first()
     if task is not None:
         results.fetch(task, signature, signed_at)
+
+
+@shared_task(name="finetune.deploy", ignore_result=True, time_limit=_LONG)
+def deploy(deployment_id: int) -> None:
+    """Ask an inference provider for one tuned model."""
+    row = Deployment.objects.filter(pk=deployment_id).select_related("task__user").first()
+    if row is not None:
+        deploying.look(row)
 
 
 @shared_task(name="finetune.sweep", ignore_result=True, expires=4)

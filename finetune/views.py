@@ -183,8 +183,7 @@ def _queue(task: Task, listing: Listing | None) -> int | None:
     """How many tasks wait or run at its provider while it waits itself; None where nobody says."""
     if task.progress != tuning.INIT or listing is None:
         return None
-    told = offers.told([listing]).get((listing.provider, listing.serving))
-    return told.pending if told else None
+    return offers.pending(listing)
 
 
 def _acknowledgement(task: Task) -> tuple[shown.Transaction | None, shown.Review | None]:

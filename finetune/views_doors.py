@@ -287,12 +287,13 @@ def fetch(request: HttpRequest, found: Task) -> HttpResponse:
 
 @signing(task_of)
 def deploy(request: HttpRequest, found: Task) -> HttpResponse:
-    """`{provider}`: have the tuned model deployed at an inference provider; → `{state, error}`."""
+    """`{provider}`: a worker has the tuned model deployed at an inference provider."""
     provider = ledger.address_of(text_of(body_of(request), "provider", limit=42))
     if provider is None:
         raise Problem("invalid_request", "`provider` must be an address.")
     row = deploying.want(found, provider)
-    return answer({"state": row.state, "error": row.error})
+    tasks.deploy.delay(row.pk)
+    return answer({"state": row.state})
 
 
 @require_POST

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from uuid import UUID
 
-from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
@@ -18,8 +17,7 @@ from accounts.http import signed_out, user_of
 from accounts.pages_transaction import Link
 from attestation import selectors as attestation
 from attestation.selectors import ServiceKey
-from finetune import broker, pages, selectors, wizard
-from finetune.errors import BrokerError
+from finetune import offers, pages, selectors, wizard
 from finetune.models import Draft, Place, Way
 from ledger import selectors as ledger
 from ledger.records import Listing, Position
@@ -182,19 +180,9 @@ def _show_config(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.
 
 
 def _pending(draft: Draft) -> int | None:
-    """How many tasks wait at the provider; None where it does not say."""
+    """How many tasks wait at the provider, as it said last; None where it does not say."""
     listing = wizard.listing_of(draft)
-    if listing is None:
-        return None
-    try:
-        return async_to_sync(_ask_pending)(listing.url)
-    except BrokerError:
-        return None
-
-
-async def _ask_pending(url: str) -> int:
-    async with broker.connected(url) as connection:
-        return await connection.pending()
+    return offers.pending(listing) if listing else None
 
 
 def _show_price(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.WizardPage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 from asgiref.sync import async_to_sync
@@ -28,6 +29,8 @@ from protocol.tuning import BadParameters
 
 STEPS = ("model", "dataset", "config", "price", "sign")
 MOST_DRAFTS = 20
+#: Brokers keep a dataset that no task has used for about a day: before that it is sent once more.
+KEPT_FOR = timedelta(hours=18)
 #: nonce = milliseconds × 10,000 + this (provider-protocol.md 6.5).
 _NONCE_TAIL = 40
 
@@ -148,7 +151,8 @@ def place_of(draft: Draft) -> Place | None:
     if draft.dataset is None:
         return None
     there = Place.objects.filter(dataset=draft.dataset, state=PlaceState.THERE)
-    tee = there.filter(way=Way.TEE, provider=draft.provider).first()
+    lately = timezone.now() - KEPT_FOR
+    tee = there.filter(way=Way.TEE, provider=draft.provider, updated_at__gt=lately).first()
     return tee or there.filter(way=Way.STORAGE).first()
 
 

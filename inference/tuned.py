@@ -39,6 +39,8 @@ def offered(named: str, chat: Chat | None, service: Listing | None) -> Tuned | N
     if chat is None:
         return None
     rows = chat.turns.filter(model__startswith=_PREFIX).order_by("-pk")
+    if service is not None:
+        rows = rows.exclude(model=service.model)  # a base model may be called like one
     last = rows.values_list("model", "provider").first()
     if last is None or chat.leaf is None:
         return None

@@ -187,6 +187,17 @@ def test_dataset_to_decrypted_adapter(lab: TuningLab, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "the one that the chain names" in done.stdout
+    # One bit elsewhere: nothing is written, not even before the key is asked for.
+    (tmp_path / "in.bin").write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+    tampered = subprocess.run(
+        [sys.executable, TOOL, "--file", "in.bin", "--out", "tampered.zip", *options],
+        cwd=tmp_path,
+        env={"ZG_PRIVATE_KEY": person.key.hex(), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert tampered.returncode != 0 and not list(tmp_path.glob("tampered*"))
     with zipfile.ZipFile(tmp_path / "model.zip") as found:
         assert any(name.startswith("output_model/") for name in found.namelist())
     # Nobody else sees any of it.
