@@ -17,6 +17,7 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "decode": (),
     "head": ("--times", "20"),
     "index": ("--repeats", "1"),
+    "load": ("--seconds", "4"),
     "pages": ("--events", "50000", "--times", "15"),
     "streaming": ("--repeats", "1"),
 }
