@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 #: What of an event may leave as it is: made by the SDK from code and configuration.
 _KEPT = (
     *("event_id", "timestamp", "platform", "level", "logger", "environment", "release", "sdk"),
-    *("transaction", "type"),
+    "type",
 )
+#: Names of a transaction that come from code; others are paths, which name people's addresses.
+_NAMED_BY_CODE = frozenset({"route", "view", "component", "task"})
 #: Of a stack frame: code, not data.
-_FRAME = ("filename", "abs_path", "module", "function", "lineno", "in_app", "context_line")
+_FRAME = ("filename", "module", "function", "lineno", "in_app", "context_line")
 
 
 def start(dsn: str, environment: str) -> None:
@@ -45,6 +47,8 @@ def clean(event: Event, hint: Hint | None = None) -> Event:
     SDK adds stays here."""
     given: dict[str, Any] = dict(event)
     out: dict[str, Any] = {name: given[name] for name in _KEPT if name in given}
+    if (given.get("transaction_info") or {}).get("source") in _NAMED_BY_CODE:
+        out["transaction"] = given.get("transaction", "")
     if given.get("message"):
         out["message"] = scrub.outside(str(given["message"]))
     entry = given.get("logentry") or {}
