@@ -120,7 +120,8 @@ def _append(task: Task, raw: bytes) -> bool:
     """Keep what the log has grown by. One that no longer begins as it did begins anew, marked."""
     raw = raw[:MOST_LOG_BYTES]
     begins = hashlib.sha256(raw[: task.log_bytes])
-    if task.log_bytes and begins.hexdigest() != task.log_sha256:
+    anew = bool(task.log_bytes) and begins.hexdigest() != task.log_sha256
+    if anew:
         task.log_parts.all().delete()
         # Without a digest it is only not known any more how much of it was taken.
         task.log_restarted = task.log_restarted or bool(task.log_sha256)
@@ -130,7 +131,7 @@ def _append(task: Task, raw: bytes) -> bool:
     # Half a character at the end waits for its other half.
     end = len(raw) - len(decoder.getstate()[0])
     if end == task.log_bytes:
-        return False
+        return anew
     LogPart.objects.create(task=task, offset=task.log_bytes, text=text.replace("\0", "\ufffd"))
     begins.update(raw[task.log_bytes : end])
     task.log_bytes, task.log_sha256 = end, begins.hexdigest()

@@ -6,18 +6,20 @@ import hashlib
 import json
 import random
 from typing import Any
+from uuid import UUID
 
 import pytest
 from cryptography.fernet import Fernet
 from django.core.cache import cache
+from django.utils import timezone
 from eth_utils.crypto import keccak
 
 from accounts.crypto import Unreadable
 from accounts.errors import Problem
 from accounts.models import User
 from devnet import accounts as cast
-from finetune import files, services, wizard
-from finetune.models import Dataset, Draft, Piece
+from finetune import files, follow, selectors, services, wizard
+from finetune.models import Dataset, Draft, Piece, Task
 from protocol.storage import hash_file
 from tests.db.test_keys_lasting import signed_in
 from tests.factories import ALICE
@@ -139,3 +141,25 @@ def test_a_draft_is_saved_step_by_step_and_typed_text_is_kept(alice: User) -> No
     assert "0.00002" in mine.get(f"{base}/config").content.decode()
     as_json = mine.post(f"{base}/config", {"form": "json", "text": '{"learning_rate": 1}'})
     assert as_json.status_code == 400 and "is missing" in as_json.content.decode()
+
+
+def test_a_log_is_kept_by_offset_and_begins_anew_when_its_past_changes(alice: User) -> None:
+    task = Task(user=alice, remote_id=UUID(int=1), url="", price_per_token=1, nonce=1)
+    task.created_at = timezone.now()
+    task.save()
+    whole = "one\ntwo €\0\n".encode()
+    at = whole.index(b"\xe2") + 1  # in the middle of a character
+    for raw, news in ((b"", False), (whole[:at], True), (whole[:at], False), (whole, True)):
+        assert follow._append(task, raw) is news
+    assert selectors.log_text(task) == "one\ntwo €\ufffd\n"
+    # It grows: only what is new is read or written, whatever is kept already.
+    task.log_parts.filter(offset=0).update(text="kept ")
+    assert follow._append(task, whole + b"\xff three\n")
+    assert selectors.log_text(task).startswith("kept ")
+    assert selectors.log_text(task).endswith("\ufffd three\n") and not task.log_restarted
+    # Kept before digests were: taken anew, without a word about it.
+    task.log_sha256 = ""
+    assert follow._append(task, whole) and not task.log_restarted
+    assert follow._append(task, b"another\n") and task.log_restarted
+    assert selectors.log_text(task) == "another\n"
+    assert follow._append(task, b"") and selectors.log_text(task) == ""
