@@ -173,6 +173,23 @@ class Item(models.Model):
         return Subject(self.subject_kind, self.subject)
 
 
+class Anyway(models.Model):
+    """Somebody read why a listing is hidden and wants to ask it all the same; `number`: the act
+    that hid it, so that another decision asks anew."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="asks_anyway")
+    number = models.BigIntegerField()
+    at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["user", "number"], name="anyway_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} asks in spite of {self.number}"
+
+
 class Category(models.TextChoices):
     WRONG_ANSWERS = "wrong_answers", "Answers are wrong, cut or somebody else’s"
     NOT_THE_MODEL = "not_the_model", "It is not the model it claims"

@@ -12,7 +12,7 @@ from moderation.models import Act, Report
 from moderation.phrases import TEMPLATES, Template
 from moderation.queue import Evidence, Row
 from moderation.reports import Allowance
-from moderation.selectors import Said
+from moderation.selectors import Decided, Said
 
 #: How long a decision can hold, by the value of the choice; "" is until somebody lifts it.
 ENDS = (("", "until lifted"), ("24", "24 hours"), ("168", "7 days"), ("720", "30 days"))
@@ -123,6 +123,16 @@ class ReportPage:
     typed: Mapping[str, str]
     allowance: Allowance
     error: str = ""
+
+
+@dataclass(frozen=True)
+class AnywayPage:
+    """`/moderation/anyway`; `then`: where the person goes on."""
+
+    key: str
+    title: str
+    decided: Decided
+    then: str
 
 
 @dataclass(frozen=True)

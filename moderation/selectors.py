@@ -14,8 +14,9 @@ from django.db import connection
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
+from accounts.models import User
 from ledger.records import Listing
-from moderation.models import Effect, EffectKind
+from moderation.models import Anyway, Effect, EffectKind
 from moderation.subjects import SubjectKind
 
 #: What the public is told of.
@@ -185,6 +186,13 @@ def is_hidden(serving: str, provider: str, now: dt.datetime | None = None) -> bo
     """Whether lists leave a service out (1 query)."""
     rows = in_force(now).filter(kind=EffectKind.HIDDEN, provider=provider)
     return rows.filter(serving__in=("", serving)).exists()
+
+
+def unconfirmed(user: User, serving: str, provider: str, now: dt.datetime | None = None) -> bool:
+    """Whether a service is hidden and the person has not said to ask it all the same (1 query)."""
+    said = Anyway.objects.filter(user=user, number=OuterRef("number"))
+    rows = in_force(now).filter(kind=EffectKind.HIDDEN, provider=provider)
+    return rows.filter(~Exists(said), serving__in=("", serving)).exists()
 
 
 def _is_about(row: Effect, listing: Listing) -> bool:

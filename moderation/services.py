@@ -20,7 +20,7 @@ from accounts import roles
 from accounts.errors import Problem
 from accounts.models import User
 from accounts.roles import Role
-from moderation import audit, fold, risk, state
+from moderation import audit, fold, risk, selectors, state
 from moderation.errors import Refused
 from moderation.fold import Action, Done, Held
 from moderation.models import PUBLIC_TEXT, REASON, Act, Item, ItemKind, Outcome, Report
@@ -263,6 +263,14 @@ def claim(
         rows.filter(claimed_by=audit.name_of(actor)).update(claimed_by="", claimed_at=None)
     else:
         rows.update(claimed_by=audit.name_of(actor), claimed_at=now or timezone.now())
+
+
+def ask_anyway(user: User, serving: str, provider: str, now: dt.datetime | None = None) -> None:
+    """The person read why a service is hidden and asks it all the same; until it is hidden anew."""
+    now = now or timezone.now()
+    rows = selectors.in_force(now).filter(kind=EffectKind.HIDDEN, provider=provider)
+    for number in rows.filter(serving__in=("", serving)).values_list("number", flat=True):
+        Anyway.objects.get_or_create(user=user, number=number, defaults={"at": now})
 
 
 # --- parts ----------------------------------------------------------------------------------------

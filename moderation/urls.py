@@ -20,5 +20,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("moderation/log.csv", views_log.export_csv, name="log_csv"),
     path("moderation/record", views_log.record, name="record"),
     path("moderation/report", views_reports.report, name="report"),
+    path("moderation/anyway", views_reports.anyway, name="anyway"),
     path("account/reports", views_reports.mine, name="reports"),
 ]

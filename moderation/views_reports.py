@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
@@ -15,9 +16,10 @@ from accounts.errors import Problem
 from accounts.http import signed_out, user_of
 from accounts.models import User
 from accounts.pages_parts import Option
-from moderation import pages, queue, reports
+from ledger import selectors as ledger
+from moderation import pages, queue, reports, selectors, services
 from moderation.models import Category
-from moderation.subjects import Subject
+from moderation.subjects import Subject, SubjectKind
 from moderation.views_log import paths
 
 MINE = "/account/reports"
@@ -77,6 +79,35 @@ def _form(
         error=error,
     )
     return render(request, "moderation/report.html", {"page": page}, status=status)
+
+
+_BACK = re.compile(
+    r"/playground/(?:chat(?:/[0-9a-f-]{36})?|images|audio)(?:\?provider=0x[0-9a-fA-F]{40})?"
+)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+def anyway(request: HttpRequest) -> HttpResponse:
+    """`/moderation/anyway?key=…&then=…`: why a listing is hidden, and asking it all the same."""
+    given = request.POST if request.method == "POST" else request.GET
+    subject = Subject.parse(SubjectKind.SERVICE, str(given.get("key", "")))
+    then = str(given.get("then", ""))
+    then = then if _BACK.fullmatch(then) else "/playground/chat"
+    if subject is None:
+        raise Http404("there is no such service")
+    if not request.user.is_authenticated:
+        return signed_out(request, "Hidden by moderators")
+    user = user_of(request)
+    if request.method == "POST":
+        services.ask_anyway(user, subject.serving, subject.address)
+        return HttpResponseRedirect(then)
+    found = [x for x in ledger.services_of(subject.address) if x.serving == subject.serving]
+    decided = selectors.of_listing(found[0]) if found else selectors.NOTHING
+    if decided.hidden is None:
+        return HttpResponseRedirect(then)
+    page = pages.AnywayPage(subject.key, queue.titles([subject])[subject], decided, then)
+    return render(request, "moderation/anyway.html", {"page": page})
 
 
 @require_safe
