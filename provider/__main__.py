@@ -3,6 +3,9 @@
 Where the file has a section `tuning`, it is a broker that has models fine-tuned. Prints one line,
 `provider READY <url> <address>`, when it serves. Exits 2 with one line on standard error for a
 configuration that cannot work.
+
+`python -m provider check` looks at everything that could keep a broker from earning, and says for
+each what to do; it changes nothing. Exits 1 if something has to be mended.
 """
 
 from __future__ import annotations
@@ -31,16 +34,22 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="provider", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("command", nargs="?", choices=("run", "check"), default="run")
     parser.add_argument(
         "--config", type=Path, default=Path("provider.yaml"), help="the broker's YAML file"
     )
     parser.add_argument("--verbose", action="store_true", help="log what is done, not only trouble")
+    parser.add_argument("--json", action="store_true", help="check: print JSON")
     return parser.parse_args(given)
 
 
 def main(given: Sequence[str] | None = None) -> int:
     """Read the arguments, run, and turn foreseeable failures into one line."""
     chosen = arguments(given)
+    if chosen.command == "check":
+        from provider.checks import check
+
+        return check(chosen.config, as_json=chosen.json)
     try:
         give_back()
         options: Config | tuning.Options

@@ -13,6 +13,7 @@ import orjson
 
 from protocol import unsettled
 from protocol.abi import checksum
+from provider import proof
 from provider.adapters import Adapters
 from provider.amounts import in_0g
 from provider.book import Book
@@ -154,6 +155,8 @@ class App:
             await self._quote(request, answer)
         elif door == ("GET", "/v1/models"):
             await answer.json(200, self._models())
+        elif door == ("GET", proof.PATH):
+            await proof.show(self._config.wallet_key, request, answer)
         elif self._sharing is not None and door == ("GET", unsettled.PATH):
             await self._sharing.show(answer)
         elif request.method == "GET" and (match := _FEE_PATH.match(path)):

@@ -162,13 +162,12 @@ class Gate:
         raise Refused(400, f"validate request: {text}")
 
     def left(self, user: str) -> int | None:
-        """What the sub-account, as last seen, has above reserve, debts and answers under way, in
-        neuron; None where it is not known."""
+        """What the sub-account, as last seen, has above debts and answers under way, in neuron;
+        None where it is not known."""
         account = self._accounts.last(user)
         if account is None:
             return None
-        free = account.balance - account.pending_refund
-        return free - fees.MINIMUM_RESERVE - self._book.committed(user)
+        return account.balance - account.pending_refund - self._book.committed(user)
 
     async def _account(self, user: str, *, fresh: bool = False) -> Account | None:
         try:

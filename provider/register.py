@@ -34,12 +34,9 @@ async def check_network(chain: Chain, config: Config) -> int:
     return chain_id
 
 
-async def register(chain: Chain, service: Service, *, url: str, signer: str) -> None:
-    """Register or update the service if the chain says otherwise, and wait for it.
-
-    Raises ConfigError where the wallet cannot, ChainError where the node does not.
-    """
-    wanted = {
+def listing(service: Service, *, url: str, signer: str) -> dict[str, Any]:
+    """What the chain should say about the service."""
+    return {
         "serviceType": service.type,
         "url": url,
         "model": service.model,
@@ -49,6 +46,14 @@ async def register(chain: Chain, service: Service, *, url: str, signer: str) -> 
         "additionalInfo": service.additional_info,
         "teeSignerAddress": signer,
     }
+
+
+async def register(chain: Chain, service: Service, *, url: str, signer: str) -> None:
+    """Register or update the service if the chain says otherwise, and wait for it.
+
+    Raises ConfigError where the wallet cannot, ChainError where the node does not.
+    """
+    wanted = listing(service, url=url, signer=signer)
     known = await chain.service()
     if known is not None and all(known[name] == value for name, value in wanted.items()):
         _tell_acknowledgement(known)

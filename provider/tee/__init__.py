@@ -8,6 +8,8 @@ from typing import Any, Protocol
 from provider.config import TeeChoice
 from provider.errors import ConfigError
 
+KEPT_KEY = "development-signer.key"
+
 
 class Tee(Protocol):
     """A key that never leaves its enclave, and the evidence about the enclave."""
@@ -59,13 +61,23 @@ def load(choice: TeeChoice, state: Path) -> Tee:
     return backends[choice.backend](choice.key or _kept_key(state), roots, machine)
 
 
+def signer_so_far(choice: TeeChoice, state: Path) -> str:
+    """The signer's address without making anything: "" before the first start has made a key."""
+    from protocol.digests import address_of_key
+
+    if choice.key is not None:
+        return address_of_key(choice.key)
+    path = state / KEPT_KEY
+    return address_of_key(_kept_key(state)) if path.exists() else ""
+
+
 def _kept_key(state: Path) -> bytes:
     """A key generated once into the state folder, readable by its owner only."""
     import secrets
 
     from protocol.digests import SECP256K1_ORDER
 
-    path = state / "development-signer.key"
+    path = state / KEPT_KEY
     state.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         key = (1 + secrets.randbelow(SECP256K1_ORDER - 1)).to_bytes(32, "big")

@@ -9,6 +9,7 @@ import time
 
 import orjson
 
+from provider import proof
 from provider.errors import Refused
 from provider.http import Answer, ClientGone, Receive, Request, Scope, Send, cors
 from provider.limits import Windows
@@ -78,6 +79,8 @@ class App:
             if model is None:
                 raise Refused(404, "model not found")
             await answer.json(200, model.document(self._options.provider))
+        elif door == ("GET", proof.PATH):
+            await proof.show(self._options.wallet_key, request, answer)
         elif door == ("GET", "/v1/quote"):
             await self._quote(request, answer)
         else:

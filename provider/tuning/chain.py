@@ -164,13 +164,10 @@ async def check_network(chain: TuningChain, options: Options) -> int:
     return chain_id
 
 
-async def register(chain: TuningChain, options: Options, *, url: str, signer: str) -> None:
-    """Register or update the service if the chain says otherwise, and wait for it.
-
-    Raises ConfigError where the wallet cannot, ChainError where the node does not.
-    """
+def listing(options: Options, *, url: str, signer: str) -> dict[str, Any]:
+    """What the chain should say about the service, in the order of the contract's arguments."""
     quota = options.quota
-    wanted = {
+    return {
         "url": url,
         "quota": {
             "cpuCount": quota.cpu_count,
@@ -184,6 +181,14 @@ async def register(chain: TuningChain, options: Options, *, url: str, signer: st
         "models": [model.name for model in options.models],
         "teeSignerAddress": signer,
     }
+
+
+async def register(chain: TuningChain, options: Options, *, url: str, signer: str) -> None:
+    """Register or update the service if the chain says otherwise, and wait for it.
+
+    Raises ConfigError where the wallet cannot, ChainError where the node does not.
+    """
+    wanted = listing(options, url=url, signer=signer)
     known = await chain.service()
     if known is not None and all(known[name] == value for name, value in wanted.items()):
         _tell_acknowledgement(known)

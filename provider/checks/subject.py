@@ -1,0 +1,104 @@
+"""What is checked: the common parts of both kinds of broker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from protocol.abi import FINE_TUNING_SERVING, INFERENCE_SERVING
+from provider import tee
+from provider.config import Config, TeeChoice
+from provider.config import load as load_config
+from provider.operating import AdminChoice, LogChoice
+from provider.register import listing
+from provider.section import SecretPlace
+from provider.tuning import options as tuning
+from provider.tuning.chain import listing as tuning_listing
+
+#: Where the contracts keep stakes; they have no view for it (contracts.md 3 and 4.1).
+STAKE_SLOTS = {
+    INFERENCE_SERVING: 0xDFD123095CDEDB1CECBC229B30F7CF8745FB3D3951645AC4A8FA4C0895F89500 + 11,
+    FINE_TUNING_SERVING: 0x5DCAAA00D1D3FAE8CD5D66ACECA789AEC54970049AC35CB62A7ADEFCA50A6800 + 12,
+}
+#: A change of these withdraws the owner's acknowledgement (contracts.md 6.6).
+RESETS = ("serviceType", "model", "verifiability", "additionalInfo", "teeSignerAddress")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """`url` "" where clients reach the broker at its listen address; `stake` in neuron."""
+
+    path: Path
+    kind: str
+    contract: str
+    rpc: str
+    chain_id: int | None
+    wallet_key: bytes
+    provider: str
+    url: str
+    host: str
+    port: int
+    state: Path
+    stake: int
+    tee: TeeChoice
+    secrets: tuple[SecretPlace, ...]
+    log: LogChoice
+    admin: AdminChoice | None
+    resets: tuple[str, ...]
+    options: Config | tuning.Options
+
+    @property
+    def public_url(self) -> str:
+        """Where clients reach the broker, "" while that is not known."""
+        if self.url or not self.port:
+            return self.url
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+    @property
+    def signer(self) -> str:
+        """The signer's address, "" before the first start. Raises ConfigError."""
+        return tee.signer_so_far(self.tee, self.state)
+
+    def wanted(self, signer: str) -> dict[str, Any]:
+        """What the chain should say."""
+        if isinstance(self.options, Config):
+            return listing(self.options.service, url=self.public_url, signer=signer)
+        return tuning_listing(self.options, url=self.public_url, signer=signer)
+
+
+def load(path: Path) -> Subject:
+    """Read either kind of file. Raises ConfigError."""
+    options: Config | tuning.Options
+    admin: AdminChoice | None
+    resets: tuple[str, ...]
+    if tuning.is_tuning(path):
+        options = tuning.load(path)
+        kind, contract, rpc = FINE_TUNING_SERVING, options.fine_tuning, options.rpc
+        chain_id, url, stake = options.chain_id, options.url, options.stake
+        admin, resets = None, RESETS[-1:]
+    else:
+        options = load_config(path)
+        kind, contract, rpc = INFERENCE_SERVING, options.network.inference, options.network.rpc
+        chain_id, url, stake = options.network.chain_id, options.service.url, options.service.stake
+        admin, resets = options.admin, RESETS
+    return Subject(
+        path=path,
+        kind=kind,
+        contract=contract,
+        rpc=rpc,
+        chain_id=chain_id,
+        wallet_key=options.wallet_key,
+        provider=options.provider,
+        url=url or "",
+        host=options.host,
+        port=options.port,
+        state=options.state,
+        stake=stake,
+        tee=options.tee,
+        secrets=options.secrets,
+        log=options.log,
+        admin=admin,
+        resets=resets,
+        options=options,
+    )
