@@ -23,7 +23,17 @@ from accounts.roles import Role
 from moderation import audit, fold, risk, selectors, state
 from moderation.errors import Refused
 from moderation.fold import Action, Done, Held
-from moderation.models import PUBLIC_TEXT, REASON, Act, Item, ItemKind, Outcome, Report
+from moderation.models import (
+    PUBLIC_TEXT,
+    REASON,
+    Act,
+    Anyway,
+    EffectKind,
+    Item,
+    ItemKind,
+    Outcome,
+    Report,
+)
 from moderation.selectors import label_word
 from moderation.subjects import Subject, SubjectKind
 
