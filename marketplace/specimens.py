@@ -11,6 +11,7 @@ from django.utils import timezone
 from marketplace import formats
 from marketplace.changes import ChangeRow
 from marketplace.parts import Chip, Column, Fact, Link, Option, Pager
+from marketplace.specimens_charts import ChartSpecimens, specimens
 
 EXAMPLE = "0x8ba1f109551bD432803012645Ac136ddd64DBA72"
 OTHER = "0x71C7656EC7ab88b098defB751B7401B5f6d8976F"
@@ -69,6 +70,7 @@ class StyleguidePage:
     soon_unix: int
     past_unix: int
     code: str
+    drawn: ChartSpecimens
 
 
 def page() -> StyleguidePage:
@@ -147,6 +149,7 @@ def page() -> StyleguidePage:
         code=(
             'curl https://provider.example/v1/proxy/models \\\n  -H "Authorization: Bearer $ZG_KEY"'
         ),
+        drawn=specimens(now),
     )
 
 
