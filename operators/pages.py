@@ -28,10 +28,10 @@ from probes.selectors import HealthView
 MOST_ROWS = 20
 
 
-def windows(at: str, period: Period) -> tuple[Link, ...]:
-    """The preset periods, as links."""
+def windows(at: str, period: Period, more: str = "") -> tuple[Link, ...]:
+    """The preset periods, as links; `more` is kept in each."""
     return tuple(
-        Link(periods.LABELS[name], f"{at}?period={name}", name == period.name)
+        Link(periods.LABELS[name], f"{at}?period={name}{more}", name == period.name)
         for name in periods.PRESETS
     )
 
@@ -146,6 +146,14 @@ def cut(found: Earnings, name: str, period: Period) -> Cut:
     )
 
 
+def cuts(by: str, period: Period) -> tuple[Link, ...]:
+    """The ways to cut, as links."""
+    return tuple(
+        Link(title, f"/operator?{period.query(by=name)}#cuts", name == by)
+        for name, (title, _) in _CUTS.items()
+    )
+
+
 def _rows_path(part: Part, name: str, period: Period) -> str:
     """The settlements behind a row; a model is no filter of them, as the chain does not name it."""
     if name == "model":
@@ -165,7 +173,8 @@ def _sum(sums: Iterable[Sums]) -> Sums:
 
 @dataclass(frozen=True)
 class OverviewPage:
-    """`/operator`. `uptime`: of the listed service that has the least of it."""
+    """`/operator`. `uptime`: of the listed service that has the least of it; `owed`: what brokers
+    say they have not settled."""
 
     address: str
     now: Now
@@ -175,7 +184,9 @@ class OverviewPage:
     period: Period
     windows: tuple[Link, ...]
     chart: Chart
-    cuts: tuple[Cut, ...]
+    cuts: tuple[Link, ...]
+    cut: Cut
+    owed: Owed
     unpaid: tuple[Unpaid, ...]
     economy: Economy
     freshness: Freshness

@@ -68,9 +68,11 @@ def _given(request: HttpRequest) -> dict[str, str]:
 
 @for_owner
 def overview(request: HttpRequest, address: str) -> HttpResponse:
-    """`/operator?period=30d` or `?since=&until=`: what was earned, by whom, and what needs you."""
+    """`/operator?period=30d&by=user` or `?since=&until=`: what was earned, and what needs you."""
     now, head = timezone.now(), chain.head()
     period = Period.parse(_given(request), now.date())
+    by = request.GET.get("by", "")
+    by = by if by in CUTS else "service"
     known = ledger.contracts()
     listings = selectors.services(address)
     standing = selectors.condition(listings, head, now)
@@ -86,9 +88,11 @@ def overview(request: HttpRequest, address: str) -> HttpResponse:
         uptime=min(measured, key=_uptime, default=None),
         banners=standing.banners,
         period=period,
-        windows=pages.windows("/operator", period),
+        windows=pages.windows("/operator", period, f"&by={by}"),
         chart=charts.by_day(found, period, now.date()),
-        cuts=tuple(pages.cut(found, name, period) for name in ("service", "model", "user", "day")),
+        cuts=pages.cuts(by, period),
+        cut=pages.cut(found, by, period),
+        owed=debts.known(listings, now),
         unpaid=batches.unpaid(address, period),
         economy=economy,
         freshness=head,

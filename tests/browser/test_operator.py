@@ -151,7 +151,7 @@ def test_a_wallet_without_a_service_learns_how_to_begin(
 def shots(page: Page, site: str, paths: tuple[str, ...]) -> None:
     """SHOTS=folder: pictures to look at."""
     for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         for width in (320, 390, 768, 1440):
             page.set_viewport_size({"width": width, "height": 900})
             for path in paths:
