@@ -62,8 +62,14 @@ class Customers:
 
     @property
     def text(self) -> str:
+        if not self.count:
+            return "nobody holds money here yet"
         people = "1 customer" if self.count == 1 else f"{self.count:,} customers"
         return f"{people} with {money.short(self.held)} 0G"
+
+    def do(self, one: str, many: str) -> str:
+        """`1 customer with 2 0G is told`, `3 customers with 9 0G are told`."""
+        return f"{self.text} {one if self.count == 1 else many}"
 
 
 def differing(kind: str, before: Values | None, after: Values) -> tuple[str, ...]:
@@ -200,7 +206,9 @@ def _update(
         )
     else:
         yield Line("Your signer stays acknowledged.")
-    told = f"{customers.text} are told." if customers.count else "Nobody holds money here yet."
+    told = (
+        f"{customers.do('is', 'are')} told." if customers.count else "nobody holds money here yet."
+    )
     if changed & set(PRICES):
         yield Line(f"The new price takes effect at once; {told}{_raise(before, after)}")
     if "url" in changed:
@@ -211,7 +219,7 @@ def _update(
         )
     if "tee_signer" in changed and customers.count:
         yield Line(
-            f"{customers.text} acknowledged the old signer, and are shown that it is another one.",
+            f"{customers.do('is', 'are')} shown that this is not the signer of before.",
             "warn",
         )
     if "model" in changed or "models" in changed:
@@ -244,8 +252,8 @@ def removal(kind: str, stake: int, customers: Customers) -> tuple[Line, ...]:
     if customers.count:
         lines.append(
             Line(
-                f"{customers.text} keep their money and can retrieve it. What they owe you and you "
-                "have not settled can be collected only after you register again: settle first.",
+                f"{customers.do('keeps', 'keep')} the money and can retrieve it. What is owed "
+                "and not settled can be collected only after you register again: settle first.",
                 "bad",
             )
         )

@@ -11,6 +11,14 @@ document.addEventListener('htmx:afterSettle', () => {
   }
 });
 
+// Whoever asks for the review wants to see it.
+let asked = false;
+document.querySelector('[data-listing]')?.addEventListener('submit', () => { asked = true; });
+document.addEventListener('htmx:afterSwap', () => {
+  if (asked) document.getElementById('review').scrollIntoView({ block: 'start' });
+  asked = false;
+});
+
 function parsed() {
   if (!area.value.trim()) return {};
   try {

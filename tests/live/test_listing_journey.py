@@ -143,7 +143,7 @@ def test_register_change_and_remove_with_the_stake_back(contracts: Contracts) ->
     contracts.ledger.send(ALICE, "transferFund", SELLER.address, NAME, 2 * NEURON)
     follow(contracts)
     shown = change(contracts, client, url="http://127.0.0.1:5005")
-    assert "1 customer with 2 0G are told" in shown and "stays acknowledged" in shown
+    assert "1 customer with 2 0G is told" in shown and "stays acknowledged" in shown
     assert "Users cannot be charged until" not in shown
     assert (listed(contracts)["url"], listed(contracts)["teeSignerAcknowledged"]) == (
         "http://127.0.0.1:5005",
@@ -163,7 +163,7 @@ def test_register_change_and_remove_with_the_stake_back(contracts: Contracts) ->
 
     at = "/operator/listing/inference/remove"
     shown = page(client, at)
-    assert "Your stake of 100 0G returns" in shown and "1 customer with 2 0G keep" in shown
+    assert "Your stake of 100 0G returns" in shown and "1 customer with 2 0G keeps" in shown
     before = contracts.chain.balance(SELLER.address)
     send(contracts, client, review(shown))
     assert contracts.chain.balance(SELLER.address) - before > 99 * NEURON
