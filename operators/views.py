@@ -15,6 +15,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
 from accounts import clock, limits, pages_parts
+from accounts.errors import Problem
 from accounts.http import number_of, user_of
 from accounts.pages_transaction import Link
 from accounts.problems import json_door
@@ -60,6 +61,23 @@ def for_owner(view: View) -> View:
         return view(request, user.address, *args, **kwargs)
 
     return never_cache(require_GET(door))
+
+
+def file_for_owner(view: View) -> View:
+    """The same for files: programs get a problem document instead of a page."""
+
+    @wraps(view)
+    def door(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponseBase:
+        if not request.user.is_authenticated:
+            fix = "Connect your wallet and sign in."
+            raise Problem("signed_out", "You are not signed in.", fix, status=401)
+        user = user_of(request)
+        if not selectors.owns(user.address):
+            fix = "Sign in with the wallet that registered your service."
+            raise Problem("no_service", "This wallet never offered a service.", fix, status=403)
+        return view(request, user.address, *args, **kwargs)
+
+    return json_door(never_cache(require_GET(door)))
 
 
 def _given(request: HttpRequest) -> dict[str, str]:
@@ -205,8 +223,7 @@ def market_position(request: HttpRequest, address: str) -> HttpResponse:
 # --- files ----------------------------------------------------------------------------------------
 
 
-@json_door
-@for_owner
+@file_for_owner
 def settlements_csv(request: HttpRequest, address: str) -> HttpResponseBase:
     """`/operator/settlements.csv`: every item that the page with the same filters counts."""
     limits.spend("exports", address, limit=20, seconds=60)
@@ -214,8 +231,7 @@ def settlements_csv(request: HttpRequest, address: str) -> HttpResponseBase:
     return exports.settlements_csv(request, address, asked, ledger.contracts())
 
 
-@json_door
-@for_owner
+@file_for_owner
 def settlements_json(request: HttpRequest, address: str) -> HttpResponseBase:
     """`/operator/settlements.json`: the same in pages of 200, with the books of the period."""
     limits.spend("exports", address, limit=60, seconds=60)
@@ -224,8 +240,7 @@ def settlements_json(request: HttpRequest, address: str) -> HttpResponseBase:
     return exports.settlements_json(address, asked, ledger.contracts(), number_of(request), books)
 
 
-@json_door
-@for_owner
+@file_for_owner
 def earnings_csv(request: HttpRequest, address: str) -> HttpResponseBase:
     """`/operator/earnings.csv?by=day`: one cut of the earnings of a period."""
     limits.spend("exports", address, limit=20, seconds=60)

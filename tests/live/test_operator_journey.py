@@ -180,4 +180,5 @@ def test_register_earn_settle_in_part_and_see_why(lab: Lab, broker: Broker) -> N
     # Someone else who signs in sees none of it.
     stranger = Client()
     sign_again(stranger, alice.wallet)
-    assert b"owns-nothing" in stranger.get("/operator/settlements.csv").content
+    assert b"owns-nothing" in stranger.get("/operator/settlements").content
+    assert stranger.get("/operator/settlements.csv").status_code == 403
