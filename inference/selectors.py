@@ -73,7 +73,7 @@ def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -
     rows).
     """
     wanted = visit.provider or (chat.provider if chat else "")
-    listings = chat_listings()
+    listings = chat_listings(also=wanted)
     service = next((x for x in listings if x.provider == wanted), None)
     if service is None and not wanted and listings:
         service = listings[0]
@@ -95,7 +95,7 @@ def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -
         settings=settings,
         own_presets=saved,
         abilities=abilities.known(service),
-        tuned=tuned.offered(visit.adapter, chat, service),
+        tuned=tuned.offered(visit.adapter, chat, asked, service),
         choices=options(listings, service),
         side=side_page(
             visit.user,
@@ -303,9 +303,9 @@ def _readiness(
     return readiness.check(user, service, fee=fee)
 
 
-def chat_listings(service_type: str = CHAT_TYPE) -> list[Listing]:
+def chat_listings(service_type: str = CHAT_TYPE, also: str = "") -> list[Listing]:
     """Chat services (or those of another type) one can choose, accepted signers first, then by
-    price; one per provider.
+    price; one per provider. `also`: a provider that somebody named, even if moderators hid it.
     """
     query = ServiceQuery(kind=Kind.INFERENCE.value, type=service_type, sort="price")
     found = ledger.services(query, page_size=ledger.MAX_PAGE_SIZE).items
@@ -314,4 +314,8 @@ def chat_listings(service_type: str = CHAT_TYPE) -> list[Listing]:
         known = best.get(listing.provider)
         if known is None or (listing.recommended and not known.recommended):
             best[listing.provider] = listing
+    if also and also not in best:
+        named = readiness.chat_service(also)
+        if named is not None and named.service_type == service_type:
+            best[also] = named
     return sorted(best.values(), key=lambda x: not x.tee_signer_acknowledged)

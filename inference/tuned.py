@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from inference.models import Chat
+from inference.pages_turn import Asked
 from inference.prompts import adapter_of
 from ledger.records import Listing
 
@@ -29,22 +30,22 @@ class Tuned:
         return f"{self.name}@{self.provider}"
 
 
-def offered(named: str, chat: Chat | None, service: Listing | None) -> Tuned | None:
-    """The one that the address names, else the one that was asked last in a conversation (2
-    queries); None where there is none.
+def offered(
+    named: str, chat: Chat | None, asked: tuple[Asked, ...], service: Listing | None
+) -> Tuned | None:
+    """The one that the address names, else the one that was asked last in what is shown of a
+    conversation; None where there is none.
     """
     name = adapter_of(named, service.provider) if service is not None else None
     if service is not None and name:
         return Tuned(name, service.provider, asked=True, beside=True)
-    if chat is None:
-        return None
-    rows = chat.turns.filter(model__startswith=_PREFIX).order_by("-pk")
-    if service is not None:
-        rows = rows.exclude(model=service.model)  # a base model may be called like one
-    last = rows.values_list("model", "provider").first()
-    if last is None or chat.leaf is None:
-        return None
-    return Tuned(*last, asked=chat.leaf.model == last[0], beside=chat.leaf.batch is not None)
+    base = service.model if service is not None else ""  # it may be called like a tuned one
+    for question in reversed(asked):
+        for turn in question.answers:
+            if turn.model.startswith(_PREFIX) and turn.model != base:
+                going_on = chat is not None and turn.id == chat.leaf_id
+                return Tuned(turn.model, turn.provider, going_on, len(question.answers) > 1)
+    return None
 
 
 def wanted(chat: Chat, said: str | None, listing: Listing | None, before: int | None) -> str:

@@ -37,15 +37,17 @@ if (["waiting", "sending"].includes(go?.dataset.state)) guarded(go, sending.quer
 const creating = document.querySelector("[data-create]");
 const create = creating?.querySelector("[data-create-go]");
 const choice = creating?.querySelector("[data-busy-choice]");
+// Where the provider is busy the person decides, with the signature that there is.
+function offer(queueing) { choice.hidden = !queueing; create.hidden = queueing; }
 let proof = null; // the settings are not signed, so a refused task can be queued with the same signature
 
 async function handIn(say, wait) {
   say("The provider is asked…");
-  choice.hidden = true;
+  offer(false);
   try {
     location.assign((await post(creating.dataset.create, { signature: proof.signature, wait })).url);
   } catch (error) {
-    choice.hidden = error.reason !== "provider_busy";
+    offer(error.reason === "provider_busy");
     throw error;
   }
 }
@@ -56,4 +58,4 @@ create?.addEventListener("click", () => guarded(create, line, async (say) => {
   await handIn(say, false);
 }));
 choice?.querySelector("[data-queue]").addEventListener("click", (event) => guarded(event.currentTarget, line, (say) => handIn(say, true)));
-choice?.querySelector("[data-leave]").addEventListener("click", () => { choice.hidden = true; line.textContent = "No task was created. The draft stays."; });
+choice?.querySelector("[data-leave]").addEventListener("click", () => { offer(false); line.textContent = "No task was created. The draft stays."; });
