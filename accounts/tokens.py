@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Self
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Greatest
 from django.utils import timezone
@@ -218,16 +218,23 @@ def used(token: AccessToken, now: datetime) -> None:
         AccessToken.objects.filter(pk=token.pk).update(last_used_at=now)
 
 
+#: Gives the token's number where `most` could be set aside for one request: token and secret still
+#: live, and its limit holds it. One statement, so that requests at the same time cannot pass the
+#: limit together; the relay puts the request's row behind it.
+RESERVE = """
+UPDATE accounts_accesstoken SET spent = spent + %(most)s, last_used_at = %(now)s
+WHERE id = %(token)s AND revoked_at IS NULL AND expires_at > %(now)s
+    AND (spend_limit IS NULL OR spend_limit >= spent + %(most)s)
+    AND (digest = %(digest)s OR (previous_digest = %(digest)s AND previous_until > %(now)s))
+RETURNING id
+"""
+
+
 def reserve(token_id: int, digest: str, most: int, now: datetime) -> bool:
-    """Set `most` aside for one request, if token and secret still live and its limit holds it: one
-    atomic statement, so that requests at the same time cannot pass the limit together.
-    """
-    whole = Q(spend_limit=None) | Q(spend_limit__gte=F("spent") + most)
-    secret = Q(digest=digest) | Q(previous_digest=digest, previous_until__gt=now)
-    rows = AccessToken.objects.filter(
-        whole, secret, pk=token_id, revoked_at=None, expires_at__gt=now
-    )
-    return bool(rows.update(spent=F("spent") + most, last_used_at=now))
+    """Set `most` aside for one request, if token and secret still live and its limit holds it."""
+    with connection.cursor() as cursor:
+        cursor.execute(RESERVE, {"token": token_id, "digest": digest, "most": most, "now": now})
+        return cursor.fetchone() is not None
 
 
 def correct(token_id: int, reserved: int, fee: int) -> None:

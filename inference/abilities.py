@@ -68,10 +68,23 @@ def read(document: object, model: str) -> Abilities:
     )
 
 
+class Unknown(Exception):
+    """What this service says has to be looked at first (`look`)."""
+
+    def __init__(self, listing: Listing) -> None:
+        super().__init__(listing.provider)
+        self.listing = listing
+
+
 def known(listing: Listing | None) -> Abilities:
     """What the service said not long ago; nothing where it was not asked (no network, no wait)."""
+    return heard(listing) or NOTHING
+
+
+def heard(listing: Listing | None) -> Abilities | None:
+    """The same, None where it was not asked."""
     found = cache.get(_name(listing)) if listing else None
-    return Abilities(**found) if found else Abilities()
+    return Abilities(**found) if found else None
 
 
 async def look(client: Client, listing: Listing) -> Abilities:

@@ -115,6 +115,8 @@ def wanted(chat: Chat, ids: Sequence[UUID], again: int | None) -> list[File]:
     """The pictures of a new question: those just chosen, and for another version of a question the
     ones it had. Raises BadPrompt.
     """
+    if not ids and again is None:
+        return []
     chosen = {file.pk: file for file in _of(chat).filter(pk__in=ids, turn=None)}
     if len(chosen) != len(set(ids)):
         raise BadPrompt("A picture is not there any more. Choose it again.")
@@ -138,6 +140,8 @@ def attach(turn: Turn, files: Sequence[File]) -> None:
 def of_turns(chat: Chat, turns: Sequence[int]) -> dict[int, list[File]]:
     """The pictures of each turn that has some; their bytes come when asked for (1 query)."""
     found: dict[int, list[File]] = {}
+    if not turns:
+        return found
     for file in _of(chat).filter(turn__in=turns).defer("sealed"):
         file.chat = chat  # whose key is open already
         found.setdefault(file.turn_id or 0, []).append(file)

@@ -27,8 +27,8 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from redis.exceptions import RedisError
 
 from accounts.models import User
-from inference import access, sessions, turnlog
-from inference.errors import ChatError, SignerChanged, Unavailable
+from inference import access, turnlog
+from inference.errors import ChatError, SignedOut, SignerChanged, Unavailable
 from inference.hub import Hub, hub
 from inference.models import Chat, State, Turn
 from inference.prompts import Malformed, Prompt
@@ -115,12 +115,15 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
                 raise Refused(BAD_MESSAGE, "unknown message")
 
     async def _prompt(self, message: dict[str, Any]) -> None:
-        await self._still_signed_in()
         key = str(message.get("key"))
+        # Signing out must end what an open socket may spend.
+        session = self.scope["session"].session_key or ""
         try:
-            all_opened = await self.hub.ask_all(self.chat, Prompt.of(message))
+            all_opened = await self.hub.ask_all(self.chat, Prompt.of(message), session)
         except Malformed:
             raise Refused(BAD_MESSAGE, "unknown message") from None
+        except SignedOut:
+            raise Refused(SIGNED_OUT, "signed out") from None
         except ChatError as error:
             more = {"signer": error.signer} if isinstance(error, SignerChanged) else {}
             if error.href:
@@ -190,12 +193,6 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
         except RedisError as error:
             log.warning("turn %s cannot be watched: %s", turn_id, error)
             await self.close(TRY_AGAIN, "try again")
-
-    async def _still_signed_in(self) -> None:
-        """Signing out must end what an open socket may spend."""
-        key = self.scope["session"].session_key
-        if not key or not await database_sync_to_async(sessions.living)({key}):
-            raise Refused(SIGNED_OUT, "signed out")
 
     def _count(self) -> None:
         now = time.monotonic()

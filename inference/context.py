@@ -52,6 +52,8 @@ def _going(
 
 def context(chat: Chat, parent: int | None) -> Context:
     """The turns before a new one under `parent`. What failed is not part of the conversation."""
+    if parent is None:
+        return Context((), 0)
     path = conversations.tree_of(chat).path(parent)
     after = [turn for turn in path if turn > chat.forgotten]
     rows = chat.turns.filter(pk__in=after[-MAX_CONTEXT_TURNS:]).exclude(answer_sealed=b"")

@@ -47,6 +47,12 @@ class BadPrompt(ChatError):
     code = "bad_prompt"
 
 
+class SignedOut(ChatError):
+    """The session that asks has ended."""
+
+    code = "signed_out"
+
+
 class Closing(ChatError):
     """This process is about to end and takes no new turns."""
 

@@ -25,9 +25,7 @@ from redis.exceptions import RedisError
 
 from inference import (
     abilities,
-    attachments,
     blocks,
-    readiness,
     relay,
     services,
     signatures,
@@ -108,30 +106,30 @@ class Hub:
         return await asyncio.shield(asking)
 
     async def _ask(self, chat: Chat, text: str, given: dict[str, Any]) -> services.Opened:
-        await self._look(chat, given.get("provider", ""))
-        opened: services.Opened = await database_sync_to_async(services.open_turn)(
-            chat, text, process=self.process, **given
-        )
+        open_turn = database_sync_to_async(services.open_turn)
+        opened: services.Opened
+        try:
+            opened = await open_turn(chat, text, process=self.process, look=True, **given)
+        except abilities.Unknown as unknown:
+            # Where pictures may be sent, know what the provider's model takes.
+            await abilities.look(self.client, unknown.listing)
+            opened = await open_turn(chat, text, process=self.process, **given)
         if opened.call is not None:
             # Also when the process was told to end meanwhile: the turn is open, and this is the
             # only process that has what it takes to answer it.
             self._launch(opened.turn, opened.call)
         return opened
 
-    async def _look(self, chat: Chat, provider: str) -> None:
-        """Where pictures may be sent, know what the provider's model takes."""
-        if not await database_sync_to_async(attachments.involved)(chat):
-            return
-        service = database_sync_to_async(readiness.chat_service)
-        if (listing := await service(provider or chat.provider)) is not None:
-            await abilities.look(self.client, listing)
-
-    async def ask_all(self, chat: Chat, prompt: Prompt) -> list[services.Opened]:
-        """Ask every provider that a prompt names. Raises ChatError where the first cannot be asked;
-        where only the second cannot, the first answers alone and the error is its `refused`.
+    async def ask_all(
+        self, chat: Chat, prompt: Prompt, session: str | None = None
+    ) -> list[services.Opened]:
+        """Ask every provider that a prompt names, as long as the `session` lives. Raises ChatError
+        where the first cannot be asked; where only the second cannot, the first answers alone and
+        the error is its `refused`.
         """
         opened: list[services.Opened] = []
         for given in prompt.questions():
+            given["session"] = session
             if opened:
                 given["again"] = opened[0].turn  # beside the first, not after it
             try:

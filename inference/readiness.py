@@ -11,6 +11,7 @@ from inference.options import MAX_TOKENS
 from ledger import selectors as ledger
 from ledger.models import Kind
 from ledger.records import Listing
+from moderation import selectors as moderation
 from protocol import fees
 
 Code = Literal[
@@ -18,6 +19,7 @@ Code = Literal[
     "no_service",
     "signer_not_accepted",
     "not_verified",
+    "hidden",
     "no_ledger",
     "not_funded",
     "not_acknowledged",
@@ -59,6 +61,30 @@ class Readiness:
         return min(wanted, self.available) if self.available >= self.lacking else 0
 
 
+@dataclass(frozen=True)
+class Held:
+    """What a person has for a service: `available` of the compute account (None: there is none),
+    `spendable` of the sub-account there, whether its signer was `acknowledged`; neuron.
+    """
+
+    available: int | None
+    spendable: int
+    acknowledged: bool | None
+    #: Moderators hid the service, and the person has not said to ask it all the same.
+    hidden: bool = False
+
+
+def held(user: User, listing: Listing) -> Held:
+    """What `user` has for a service now (6 queries)."""
+    hidden = moderation.unconfirmed(user, listing.serving, listing.provider)
+    purse = ledger.account(user.address).ledger
+    position = ledger.position(user.address, listing.provider, listing.serving)
+    available = None if purse is None else purse.available
+    if position is None:
+        return Held(available, 0, None, hidden)
+    return Held(available, position.spendable, position.acknowledged, hidden)
+
+
 def check(
     user: User | None,
     listing: Listing | None,
@@ -67,9 +93,12 @@ def check(
     picture_tokens: int = 0,
     *,
     fee: int | None = None,
+    has: Held | None = None,
+    named: bool = False,
 ) -> Readiness:
-    """Whether `user` may ask the service now (4 queries); by the index, so a block behind at most.
-    `fee` (neuron) is what the request costs at most where it is no chat.
+    """Whether `user` may ask the service now (6 queries; none where it is known what he `has`); by
+    the index, so a block behind at most. `fee` (neuron) is what the request costs at most where it
+    is no chat. `named`: by a program that names the provider, which nobody can ask for a word.
 
     The provider decides in the end: it also counts what it has not settled yet.
     """
@@ -79,20 +108,20 @@ def check(
         return Readiness("signer_not_accepted")
     if user is None:
         return Readiness("signed_out")
-    purse = ledger.account(user.address).ledger
-    if purse is None:
+    has = has or held(user, listing)
+    if has.hidden and not named:
+        return Readiness("hidden")
+    if has.available is None:
         return Readiness("no_ledger")
-    position = ledger.position(user.address, listing.provider, listing.serving)
-    have = position.spendable if position else 0
     tariff = fees.tariff(listing.input_price, listing.output_price, listing.additional_info)
     if fee is None:
         fee = costs.most(tariff, request_bytes or _USUAL_REQUEST_BYTES, max_tokens, picture_tokens)
     need = fees.MINIMUM_RESERVE + fee
-    if have < need:
-        return Readiness("not_funded", have, need, purse.available)
-    if position is None or not position.acknowledged:
-        return Readiness("not_acknowledged", have, need, purse.available)
-    return Readiness("ready", have, need, purse.available)
+    if has.spendable < need:
+        return Readiness("not_funded", has.spendable, need, has.available)
+    if not has.acknowledged:
+        return Readiness("not_acknowledged", has.spendable, need, has.available)
+    return Readiness("ready", has.spendable, need, has.available)
 
 
 def chat_service(provider: str) -> Listing | None:

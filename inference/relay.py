@@ -36,6 +36,8 @@ MAX_ANSWER_BYTES = 16 << 20
 MAX_ANSWER_CHARS = 400_000
 #: More than this of packed response bytes is not kept; their hash always is.
 MAX_PACKED_BYTES = 4 << 20
+#: Each packing lets go of the interpreter, which another thread may then keep for milliseconds.
+_PACKED_AT_ONCE = 16 << 10
 MAX_HEADERS = 40
 _SECRET_HEADERS = {"set-cookie", "authorization", "proxy-authorization"}
 
@@ -94,6 +96,8 @@ class Record:
     )
     _packed: list[bytes] = field(default_factory=list)
     _packed_bytes: int = 0
+    _loose: list[bytes] = field(default_factory=list)
+    _loose_bytes: int = 0
 
     @property
     def response_sha256(self) -> str:
@@ -102,13 +106,22 @@ class Record:
     def took(self, data: bytes) -> None:
         self._hash.update(data)
         self.received_bytes += len(data)
-        if self._packed_bytes <= MAX_PACKED_BYTES and (packed := self._packer.compress(data)):
-            self._packed_bytes += len(packed)
-            self._packed.append(packed)
+        if self._packed_bytes <= MAX_PACKED_BYTES:
+            self._loose.append(data)
+            self._loose_bytes += len(data)
+            if self._loose_bytes >= _PACKED_AT_ONCE:
+                self._pack()
         self.seconds = time.monotonic() - self.started
+
+    def _pack(self) -> None:
+        packed = self._packer.compress(b"".join(self._loose))
+        self._loose, self._loose_bytes = [], 0
+        self._packed_bytes += len(packed)
+        self._packed.append(packed)
 
     def packed(self) -> bytes:
         """All bytes received, compressed (zlib); b"" where they were too many to keep."""
+        self._pack()
         if self._packed_bytes > MAX_PACKED_BYTES:
             return b""
         return b"".join(self._packed) + self._packer.copy().flush()
@@ -274,6 +287,7 @@ def _events(pieces: list[wire.Piece], record: Record) -> list[Event]:
         if record.first_token_seconds is None:
             record.first_token_seconds = now - record.started
         record.last_progress = now
+        record.seconds = now - record.started
         record.text.append(text)
         record.reasoning.append(reasoning)
         if text and record.first_text_seconds is None:

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from accounts import keys, tokens
 from accounts.models import AccessToken, User
-from inference import costs, services, signatures
+from inference import costs, rows, services, signatures
 from inference.failures import Failure
 from inference.models import FeeKind, State, Turn, Verdict
 from inference.openai import outcome
@@ -51,42 +51,36 @@ class Answered:
 
 
 def open_row(grant: Grant, ask: Ask, process: str, request_sha256: str) -> Opened:
-    """Set aside what the request can cost at most, and write it down as open (2 statements).
+    """Set aside what the request can cost at most, and write it down as open (1 statement).
 
     Raises ApiError: the token ended or its limit is reached meanwhile, or the database is away.
     """
     listing = grant.listing
     reserved = outcome.most(ask, grant.tariff, USUAL_MAX_TOKENS)
-    now = timezone.now()
+    turn = Turn(
+        chat=grant.chat,
+        token_id=grant.token,
+        endpoint=ask.endpoint,
+        prompt_key=uuid4(),
+        process=process,
+        provider=listing.provider,
+        serving=listing.serving,
+        url=listing.url,
+        model=ask.model,
+        input_price=listing.input_price,
+        output_price=listing.output_price,
+        additional_info=listing.additional_info,
+        max_tokens=ask.max_tokens or (0 if ask.pictures else USUAL_MAX_TOKENS),
+        request_bytes=len(ask.body),
+        request_sha256=request_sha256,
+        fee=reserved,
+        expected_signer=grant.signer.address if grant.signer else "",
+        signer_acknowledged=bool(grant.signer and grant.signer.acknowledged),
+        routing_proof=bool(grant.signer and grant.signer.routing),
+    )
     try:
-        if not tokens.reserve(grant.token, grant.digest, reserved, now):
+        if not rows.open_relay_turn(turn, grant.digest):
             raise _why_not(grant.digest)
-        turn = Turn(
-            chat=grant.chat,
-            token_id=grant.token,
-            endpoint=ask.endpoint,
-            prompt_key=uuid4(),
-            process=process,
-            provider=listing.provider,
-            serving=listing.serving,
-            url=listing.url,
-            model=ask.model,
-            input_price=listing.input_price,
-            output_price=listing.output_price,
-            additional_info=listing.additional_info,
-            max_tokens=ask.max_tokens or (0 if ask.pictures else USUAL_MAX_TOKENS),
-            request_bytes=len(ask.body),
-            request_sha256=request_sha256,
-            fee=reserved,
-            expected_signer=grant.signer.address if grant.signer else "",
-            signer_acknowledged=bool(grant.signer and grant.signer.acknowledged),
-            routing_proof=bool(grant.signer and grant.signer.routing),
-        )
-        try:
-            turn.save(force_insert=True)
-        except DatabaseError:
-            tokens.correct(grant.token, reserved, 0)
-            raise
     except DatabaseError:
         raise ApiError(
             503,

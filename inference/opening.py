@@ -1,0 +1,298 @@
+"""The opening of a turn: a question becomes a row and the call that is sent for it. Nothing is sent
+before the row is there (decision 3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from accounts import crypto, keys, limits
+from accounts.errors import TooMany
+from accounts.models import ProviderKey, User
+from attestation import verify
+from inference import (
+    abilities,
+    attachments,
+    context,
+    conversations,
+    facts,
+    guard,
+    readiness,
+    rows,
+    seals,
+    tuned,
+    wire,
+)
+from inference.abilities import Abilities
+from inference.conversations import TITLE_CHARS
+from inference.errors import BadPrompt, Busy, NotReady, SignedOut, SignerChanged
+from inference.media.models import File
+from inference.models import Chat, Turn
+from inference.options import Options
+from inference.relay import Call
+from inference.wire import Message
+from ledger import selectors as ledger
+from ledger.records import Listing
+
+MAX_PROMPT_CHARS = 32_000
+MAX_OPEN_TURNS = 4
+MAX_TURNS = 1_000
+QUESTIONS_PER_MINUTE = 30
+
+NOT_READY = {
+    "no_service": "This provider offers no chat service any more. Choose another one.",
+    "signer_not_accepted": "The network's owner has not accepted this provider's signing key.",
+    "signed_out": "Sign in to chat.",
+    "hidden": "Moderators hid this provider. Read why and confirm, or choose another one.",
+    "no_ledger": "You have no compute account yet. Deposit first.",
+    "not_funded": "Your balance at this provider does not cover its reserve and one answer.",
+    "not_acknowledged": "You have not accepted this provider's signing key yet.",
+    "no_key": "You have no key for this provider, or it has expired. Your wallet makes one.",
+}
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A turn that is now open. `call` is None when the same prompt had been opened before;
+    `refused` says why a second provider was not asked beside it.
+    """
+
+    turn: int
+    call: Call | None
+    refused: str = ""
+
+
+def spend_limit(user: User) -> None:
+    """Count one question of a person. Raises Busy above QUESTIONS_PER_MINUTE."""
+    try:
+        limits.spend("chat", user.address, limit=QUESTIONS_PER_MINUTE, seconds=60)
+    except TooMany:
+        raise Busy(f"Up to {QUESTIONS_PER_MINUTE} questions a minute. Wait a little.") from None
+
+
+def open_turn(
+    chat: Chat,
+    text: str,
+    *,
+    process: str,
+    prompt_key: UUID | None = None,
+    provider: str = "",
+    accept_signer: str = "",
+    again: int | None = None,
+    options: Options | None = None,
+    batch: UUID | None = None,
+    lane: int = 0,
+    pictures: tuple[UUID, ...] = (),
+    adapter: str | None = None,
+    session: str | None = None,
+    look: bool = False,
+) -> Opened:
+    """Write down a question as an open turn and say what to send for it.
+
+    The same `prompt_key` in the same chat is the same turn, whoever sends it again. The turn
+    follows the shown branch; with `again` it is another version of that turn instead (with its
+    question, where `text` is empty, and its pictures). `pictures` were kept before
+    (`inference.attachments`) and go to models only that say they take some.
+    Turns asked side by side share a `batch` and differ in `lane`. `adapter` names a tuned model of
+    the provider, "" its base model; None: whichever the turn before was asked (or `again`).
+    When the provider's signer changed within the chat, `accept_signer` must name the new one. The
+    `session` that asks, where one is named, must live still. With `look`, Unknown is raised where
+    pictures may go along and it is not known whether the model takes them.
+    Raises BadPrompt, NotReady (with the gate's code), SignerChanged, SignedOut or Busy.
+    """
+    prompt_key = prompt_key or uuid4()
+    provider = ledger.address_of(provider or chat.provider) or ""
+    known = facts.read(chat, prompt_key, provider, session or "")
+    if known is None:
+        raise BadPrompt("This conversation has ended. Begin a new one.")
+    if session is not None and not known.signed_in:
+        raise SignedOut("You are signed out. Nothing was sent.")
+    if known.asked is not None:
+        return Opened(known.asked, None)
+    listing = known.listing
+    able = abilities.heard(listing)
+    if look and known.pictures and listing is not None and able is None:
+        raise abilities.Unknown(listing)
+    able = able or abilities.NOTHING
+    # The shown branch as it is now: another tab may have asked, or turned to another version.
+    parent, question = _place(chat, text, again, known.leaf)
+    spend_limit(chat.owner)
+    options = options or chat.options
+    files = attachments.wanted(chat, pictures, again)
+    model = tuned.wanted(chat, adapter, listing, again or parent)
+    messages = _messages(chat, parent, question, files, options, able)
+    body = wire.request_body(
+        model=model,
+        messages=messages,
+        max_tokens=options.max_tokens,
+        options=options.wire(able.parameters),
+    )
+    shown = [picture for message in messages for picture in message.pictures]
+    picture_bytes = sum(len(picture.url) for picture in shown)
+    picture_tokens = sum(picture.most_tokens for picture in shown)
+    signer = guard.signer_of(listing) if listing else None
+    if listing is not None and options.verified:
+        guard.check(listing, signer)  # before anybody is asked to send money there
+    size = len(body) - picture_bytes
+    state = readiness.check(
+        chat.owner, listing, size, options.max_tokens, picture_tokens, has=known.held
+    )
+    if listing is None or not state.ready:
+        raise NotReady(state.code, NOT_READY[state.code])
+    _check_signer(known.signer, signer, accept_signer)
+    header = _header(chat.owner, provider, known.key)
+    turn = _turn(chat, question, body, listing, signer, model)
+    turn.process, turn.prompt_key = process, prompt_key
+    turn.parent_id = parent
+    turn.max_tokens, turn.batch, turn.lane = options.max_tokens, batch, lane
+    turn.picture_bytes, turn.picture_tokens = picture_bytes, picture_tokens
+    try:
+        _insert(chat, turn, question, options, files, known.key)
+    except IntegrityError:
+        before = _asked_before(chat, prompt_key)
+        if before is None:
+            raise Busy("An answer is still being written in this conversation.") from None
+        return Opened(before, None)
+    return Opened(turn.pk, Call(listing.url, header, body))
+
+
+def _messages(
+    chat: Chat,
+    parent: int | None,
+    question: str,
+    files: list[File],
+    options: Options,
+    able: Abilities,
+) -> list[Message]:
+    """The conversation with its new question. Raises BadPrompt where nobody looks at pictures."""
+    if files and not able.pictures:
+        raise BadPrompt(
+            "This provider does not say that its model looks at pictures. Remove them, or choose "
+            "another provider."
+        )
+    try:
+        parts = tuple(attachments.part(file) for file in files)
+        room = attachments.MOST - len(parts) if able.pictures else 0
+        said = context.messages(chat, parent, options, room)
+    except seals.Unreadable:
+        raise BadPrompt("This conversation has ended. Begin a new one.") from None
+    return [*said, Message("user", question, parts)]
+
+
+def _place(chat: Chat, text: str, again: int | None, parent: int | None) -> tuple[int | None, str]:
+    """The parent and the question of a new turn. Raises BadPrompt."""
+    question = text.strip().replace("\x00", "\ufffd")
+    if again is not None:
+        old = chat.turns.filter(pk=again).first()
+        if old is None:
+            raise BadPrompt("The question to ask again is not there any more.")
+        parent, question = old.parent_id, question or old.question
+    if not question:
+        raise BadPrompt("Write a question first.")
+    if len(question) > MAX_PROMPT_CHARS:
+        raise BadPrompt(f"Questions may have up to {MAX_PROMPT_CHARS:,} characters.")
+    return parent, question
+
+
+def _asked_before(chat: Chat, prompt_key: UUID) -> int | None:
+    return chat.turns.filter(prompt_key=prompt_key).values_list("pk", flat=True).first()
+
+
+def authorization(user: User, provider: str) -> str:
+    """The header of the person's key for a provider. Raises NotReady("no_key")."""
+    now = timezone.now()
+    key = keys.usable(user, provider, now)
+    header = _header(user, provider, key)
+    if key is not None:
+        keys.touch(key, now)
+    return header
+
+
+def _header(user: User, provider: str, key: ProviderKey | None) -> str:
+    try:
+        if key is not None:
+            return key.bearer()
+    except crypto.Unreadable:
+        forget_key(user, provider)
+    raise NotReady("no_key", NOT_READY["no_key"])
+
+
+def forget_key(user: User, provider: str) -> None:
+    """Drop stored keys that the provider does not take, so that the next question makes one."""
+    keys.forget(user, provider)
+
+
+def _check_signer(before: str, signer: verify.Signer | None, accepted: str) -> None:
+    """A new signer may be a new machine: the person decides before anything is sent to it."""
+    now = signer.address if signer else ""
+    if before and now.lower() not in (before.lower(), accepted.lower()):
+        raise SignerChanged(before, now)
+
+
+def _turn(
+    chat: Chat,
+    question: str,
+    body: bytes,
+    listing: Listing,
+    signer: verify.Signer | None,
+    model: str,
+) -> Turn:
+    """The facts of a new turn as they are now; the chain may say something else tomorrow."""
+    try:
+        sealed = {
+            "question_sealed": chat.box.seal_text("question", question),
+            "request_sealed": chat.box.pack("request", body),
+        }
+    except seals.Unreadable:
+        raise BadPrompt("This conversation has ended. Begin a new one.") from None
+    return Turn(
+        chat=chat,
+        provider=listing.provider,
+        serving=listing.serving,
+        url=listing.url,
+        model=model,
+        input_price=listing.input_price,
+        output_price=listing.output_price,
+        additional_info=listing.additional_info,
+        request_bytes=len(body),
+        expected_signer=signer.address if signer else "",
+        signer_acknowledged=bool(signer and signer.acknowledged),
+        routing_proof=bool(signer and signer.routing),
+        **sealed,
+    )
+
+
+def _insert(
+    chat: Chat,
+    turn: Turn,
+    question: str,
+    options: Options,
+    files: list[File],
+    key: ProviderKey | None,
+) -> None:
+    """Store a new turn. Raises Busy, or IntegrityError where its key or lane is taken."""
+    goes_on = not turn.lane  # the first column does, until another is chosen
+    sealed = conversations.sealed_options(chat, options)
+    with transaction.atomic():
+        open_turns, turns = rows.open_chat_turn(
+            chat, turn, now=timezone.now(), key=key.pk if key else None, goes_on=goes_on,
+            options=sealed, title=chat.box.seal_text("title", _title(question)),
+            most_open=MAX_OPEN_TURNS, most_turns=MAX_TURNS,
+        )  # fmt: skip
+        if open_turns >= MAX_OPEN_TURNS:
+            raise Busy(f"{MAX_OPEN_TURNS} answers are being written. Wait for one to end.")
+        if turns >= MAX_TURNS:
+            raise BadPrompt(f"A conversation holds {MAX_TURNS:,} answers. Begin a new one.")
+        attachments.attach(turn, files)
+    if goes_on:
+        chat.provider, chat.asked, chat.leaf_id = turn.provider, True, turn.pk
+        chat.options_sealed = sealed
+
+
+def _title(question: str) -> str:
+    line = " ".join(question.split())
+    return line if len(line) <= TITLE_CHARS else line[: TITLE_CHARS - 1].rstrip() + "…"

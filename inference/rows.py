@@ -1,0 +1,84 @@
+"""New turns as SQL. What a person waits for before the first word is mostly the number of
+statements and what the ORM spends on making each, so a turn and all that changes with it is one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import connection
+
+from accounts import tokens
+from inference.models import Chat, Turn
+
+_FIELDS = tuple(f for f in Turn._meta.local_concrete_fields if not f.primary_key)
+_COLUMNS = ", ".join(f'"{field.column}"' for field in _FIELDS)
+_PLACES = ", ".join(f"%(turn_{field.column})s" for field in _FIELDS)
+#: `INSERT` of a turn where the statement it is put behind has a row; gives its number.
+INSERT = f"INSERT INTO inference_turn ({_COLUMNS}) SELECT {_PLACES} FROM"
+
+
+def values(turn: Turn) -> dict[str, Any]:
+    """The parameters of INSERT, as `turn.save()` would write them."""
+    return {
+        f"turn_{field.column}": field.get_db_prep_save(field.pre_save(turn, True), connection)
+        for field in _FIELDS
+    }
+
+
+# The owner's row orders concurrent prompts of one person, so the limits are exact: it is locked by
+# a statement of its own, for a statement sees what was there when it began.
+_LOCK = "SELECT 1 FROM accounts_user WHERE id = %(owner)s FOR UPDATE"
+_OPEN = f"""
+WITH room AS (
+    SELECT
+        (SELECT count(*) FROM inference_turn JOIN inference_chat c ON c.id = chat_id
+         WHERE c.owner_id = %(owner)s AND c.medium = 'chat' AND state = 'open') AS open,
+        (SELECT count(*) FROM inference_turn WHERE chat_id = %(chat)s) AS turns
+), asked AS (
+    {INSERT} room WHERE open < %(most_open)s AND turns < %(most_turns)s RETURNING id
+), used AS (
+    UPDATE accounts_providerkey SET last_used_at = %(now)s WHERE id = %(key)s
+), shown AS (
+    UPDATE inference_chat SET provider = %(turn_provider)s, asked = true, leaf_id = asked.id,
+        options_sealed = %(options)s, updated_at = %(now)s,
+        title_sealed = CASE WHEN title_sealed = '' THEN %(title)s ELSE title_sealed END
+    FROM asked WHERE inference_chat.id = %(chat)s AND %(goes_on)s
+)
+SELECT open, turns, (SELECT id FROM asked) FROM room
+"""
+
+
+def open_chat_turn(chat: Chat, turn: Turn, **given: Any) -> tuple[int, int]:
+    """Store a chat's new turn, in a transaction: it is the end of the shown branch where `goes_on`.
+    Gives how many open turns its owner, and how many turns the chat had; where that is too many
+    (`most_open`, `most_turns`) nothing is stored and `turn.pk` stays None. Raises IntegrityError
+    where its key or lane is taken.
+    """
+    owner = {"owner": chat.owner_id}
+    with connection.cursor() as cursor:
+        cursor.execute(_LOCK, owner)
+        cursor.execute(_OPEN, {**values(turn), **owner, "chat": chat.pk, **given})
+        found: tuple[int, int, int | None] = cursor.fetchone()
+    if found[2] is not None:
+        turn.pk, turn._state.adding, turn._state.db = found[2], False, "default"
+    return found[0], found[1]
+
+
+_RESERVED = f"WITH token AS ({tokens.RESERVE}) {INSERT} token RETURNING id"
+
+
+def open_relay_turn(turn: Turn, digest: str) -> bool:
+    """Set aside what a program's request can cost (`turn.fee`) and store its turn, both or neither
+    (1 statement). False where the token does not hold it (`accounts.tokens.reserve`).
+    """
+    given = {
+        **values(turn), "token": turn.token_id, "digest": digest, "most": turn.fee,
+        "now": turn.created_at,
+    }  # fmt: skip
+    with connection.cursor() as cursor:
+        cursor.execute(_RESERVED, given)
+        found = cursor.fetchone()
+    if found is not None:
+        turn.pk, turn._state.adding, turn._state.db = found[0], False, "default"
+    return found is not None
