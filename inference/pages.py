@@ -125,6 +125,12 @@ class SidePage:
         return (self.back or _PAGES[Medium(self.medium)]) + f"?provider={self.provider}"
 
     @property
+    def anyway_path(self) -> str:
+        """Where it is said why moderators hid the service, and asking it is confirmed."""
+        key = f"{self.service.serving}:{self.provider}" if self.service else ""
+        return "/moderation/anyway?" + urlencode({"key": key, "then": self.back_path})
+
+    @property
     def transfer_path(self) -> str:
         """The form that transfers to the provider what it needs, and leads back here."""
         amount = money.exact(self.readiness.transfer) if self.readiness.transfer else ""

@@ -40,6 +40,7 @@ FOOTER = (
     ("API", "/api/docs", ""),
     ("Docs", "/docs", ""),
     ("For operators", "/operator", ""),
+    ("Moderation log", "/moderation/log", ""),
     ("Changelog", "/docs/changelog", ""),
     ("Style guide", "/styleguide", ""),
 )

@@ -27,6 +27,7 @@ PAGES = (
     ("/changes", "What providers changed on chain, newest first"),
     ("/network", "The network in numbers"),
     ("/status", "How far the index is"),
+    ("/moderation/log", "Decisions of moderators, with reasons and a provable record"),
     ("/verify", "Check evidence or a signed answer of your own"),
     ("/api/docs", "Every endpoint of the JSON API"),
 )

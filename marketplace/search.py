@@ -46,6 +46,8 @@ PAGES = (
     ("Verify", "/verify", "evidence attestation report signature"),
     ("Status", "/status", "index health node lag"),
     ("API", "/api/docs", "json openapi programs"),
+    ("Decisions of moderators", "/moderation/log", "hidden flagged labels appeal transparency"),
+    ("Your reports", "/account/reports", "report problem abuse"),
     ("Style guide", "/styleguide", "design"),
 )
 

@@ -9,6 +9,7 @@ from django import template
 from django.conf import settings
 from django.template import Context
 
+from accounts import roles
 from accounts.addresses import short
 from protocol.networks import Network
 
@@ -20,6 +21,7 @@ _METAMASK = "https://metamask.app.link/dapp/"
 class WalletButton:
     """`address` is the session's wallet or empty; `chain` is JSON for `wallet_addEthereumChain`
     (EIP-3085); `mobile` opens this page in a phone's wallet, empty where no phone can reach us.
+    `staff`: holds some role of the site.
     """
 
     address: str
@@ -28,6 +30,7 @@ class WalletButton:
     chain: str
     next: str
     mobile: str
+    staff: bool
 
 
 def chain_parameters(network: Network, devnet_rpc_urls: tuple[str, ...]) -> dict[str, object]:
@@ -68,4 +71,6 @@ def wallet(context: Context) -> WalletButton:
         chain=orjson.dumps(chain_parameters(settings.NETWORK, urls)).decode(),
         next=request.path if request is not None else "/",
         mobile=mobile_link(str(settings.SITE_URL), request.path if request is not None else "/"),
+        # Asked once per request already, and remembered with the user (`accounts.roles`).
+        staff=bool(address and user is not None and roles.of(user)),
     )

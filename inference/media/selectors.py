@@ -47,10 +47,10 @@ PAGE_SIZE = 12
 _HEAVY = ("request_sealed", "response_sealed")
 
 
-def listings(medium: Medium) -> list[Listing]:
-    """Services one can choose for a medium, in the chat's order."""
+def listings(medium: Medium, also: str = "") -> list[Listing]:
+    """Services one can choose for a medium, in the chat's order; `also`: as in the chat."""
     types = pictures.SERVICE_TYPES if medium == Medium.IMAGES else (transcripts.SERVICE_TYPE,)
-    return [listing for kind in types for listing in selectors.chat_listings(kind)]
+    return [listing for kind in types for listing in selectors.chat_listings(kind, also)]
 
 
 def elsewhere(medium: Medium, provider: str, units: int) -> tuple[Elsewhere, ...]:
@@ -78,7 +78,7 @@ def form(
     error: ChatError | None = None,
 ) -> Form:
     """The form of a page (about 13 queries)."""
-    choices = listings(medium)
+    choices = listings(medium, visit.provider)
     service = next((x for x in choices if x.provider == visit.provider), None)
     if service is None and not visit.provider and choices:
         service = choices[0]

@@ -162,11 +162,16 @@ def relay_chat(user: User) -> Chat:
 # --- which service --------------------------------------------------------------------------------
 
 
-def candidates(model: str, endpoint: str, providers: Iterable[str]) -> list[Listing]:
+def candidates(
+    model: str, endpoint: str, providers: Iterable[str], *, everything: bool = False
+) -> list[Listing]:
     """Services of a model that answer an endpoint, their signer accepted, among `providers` (empty:
-    all), cheapest first (3 queries).
+    all), cheapest first (3 queries). `everything`: also what moderators hid, which is never chosen
+    for anybody, only named.
     """
-    query = ledger.ServiceQuery(kind=Kind.INFERENCE.value, model=model, sort="price")
+    query = ledger.ServiceQuery(
+        kind=Kind.INFERENCE.value, model=model, sort="price", everything=everything
+    )
     rows = ledger.services(query, page_size=ledger.MAX_PAGE_SIZE).items
     allowed = set(providers)
     best: dict[str, Listing] = {}
@@ -191,7 +196,7 @@ def _assurance(listing: Listing) -> assurance.Assurance:
 
 
 def _service(token: AccessToken, ask: Ask) -> Listing:
-    found = candidates(ask.model, ask.endpoint, token.providers)
+    found = candidates(ask.model, ask.endpoint, token.providers, everything=bool(ask.pin))
     if ask.pin:
         pinned = ledger.address_of(ask.pin)
         if token.providers and pinned not in token.providers:
@@ -261,7 +266,7 @@ def _signer(listing: Listing) -> verify.Signer | None:
 
 def _require_ready(user: User, listing: Listing, site: str) -> None:
     """Raises ApiError where the provider would surely refuse; its own count decides in the end."""
-    state = readiness.check(user, listing, 1, 0)
+    state = readiness.check(user, listing, 1, 0, named=True)
     if not state.ready:
         raise not_ready(state.code, listing, site)
 

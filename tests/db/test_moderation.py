@@ -21,6 +21,11 @@ from accounts.errors import Problem
 from accounts.models import User
 from accounts.roles import Role
 from attestation.models import Fact, Finding
+from inference import readiness
+from inference.conversations import create_chat
+from inference.errors import NotReady
+from inference.openai import asks, choose
+from inference.opening import open_turn
 from ledger import selectors as ledger
 from ledger import statistics
 from ledger.models import Service
@@ -426,3 +431,40 @@ def test_the_log_is_a_feed_a_table_and_a_proof(one: User, two: User, tmp_path: P
     assert "4 entries, whole" in said.getvalue()
     rest = json.loads(Client().get("/moderation/log.json?after=2").content)
     assert len(rest["entries"]) == 2 and rest["previous"] == Act.objects.get(pk=2).hash
+
+
+# --- asking ---------------------------------------------------------------------------------------
+
+
+def test_asking_a_hidden_service_takes_one_more_word(one: User, two: User) -> None:
+    factories.sub_account(BOB)
+    factories.purse(BOB)
+    alice, listing = User.objects.for_address(ALICE), ledger.services_of(PETRA)[0]
+    assert readiness.check(alice, listing).ready
+    hide(one, two)
+    assert readiness.check(alice, listing).code == "hidden"
+    assert readiness.check(alice, listing, named=True).ready, "a program that names it goes on"
+    assert [x.provider for x in choose.candidates(MODEL, asks.CHAT, ())] == []
+    assert [x.provider for x in choose.candidates(MODEL, asks.CHAT, (), everything=True)] == [PETRA]
+    client = signed_in(alice)
+    page = client.get(f"/playground/chat?provider={PETRA}").content.decode()
+    found = re.search(r'href="([^"]*)" data-testid="hidden-gate"', page)
+    assert found and f'value="{PETRA}" selected' in page
+    assert f'value="{PETRA}"' not in client.get("/playground/chat").content.decode()
+    path = found[1].replace("&amp;", "&")
+    asked = client.get(path).content.decode()
+    assert HIDE.public_text in asked
+    for then, goes in (
+        (f"/playground/chat?provider={PETRA}", f"/playground/chat?provider={PETRA}"),
+        ("//evil.example", "/playground/chat"),
+    ):
+        sent = client.post("/moderation/anyway", {"key": SERVICE.key, "then": then})
+        assert sent["Location"] == goes
+    assert readiness.check(alice, listing).ready
+    assert readiness.check(User.objects.for_address(BOB), listing).code == "hidden"
+    services.decide(one, SERVICE, Decision(Action.UNHIDE, "fixed"))
+    hide(one, two)
+    assert readiness.check(alice, listing).code == "hidden", "another decision asks anew"
+    chat = create_chat(alice, PETRA)
+    with pytest.raises(NotReady, match="Moderators hid"):
+        open_turn(chat, "still there?", process="test")
