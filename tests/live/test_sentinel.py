@@ -60,8 +60,10 @@ def within(seconds: float, look: Callable[[], Any]) -> Any:
 
 def test_a_fail_over_is_followed_by_every_connection(start: Start, tmp_path: Path) -> None:
     first, second, watch = free_port(), free_port(), free_port()
-    common = ("--bind", "127.0.0.1", "--save", "", "--requirepass", PASSWORD)
-    common += ("--masterauth", PASSWORD, "--dir", str(tmp_path))
+    common = (
+        *("--bind", "127.0.0.1", "--save", "", "--requirepass", PASSWORD),
+        *("--masterauth", PASSWORD, "--dir", str(tmp_path)),
+    )
     master = start("--port", str(first), *common)
     start("--port", str(second), "--replicaof", f"127.0.0.1 {first}", *common)
     config = tmp_path / "sentinel.conf"
@@ -76,7 +78,7 @@ def test_a_fail_over_is_followed_by_every_connection(start: Start, tmp_path: Pat
 
     within(20, lambda: direct(second).info("replication")["master_link_status"] == "up")
     start(str(config), "--sentinel")
-    sentinel = redis.Redis(port=watch, decode_responses=True)
+    sentinel: Any = redis.Redis(port=watch, decode_responses=True)
     within(20, lambda: sentinel.execute_command("SENTINEL", "REPLICAS", "market"))
 
     url = f"redis+sentinel://:{PASSWORD}@127.0.0.1:{watch}/market/0"
