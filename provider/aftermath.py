@@ -199,7 +199,22 @@ class Aftermath:
                     settlement.total_fee,
                 )
                 outcome = Outcome(INVALID_NONCE, 0)
+                await self.drop_paid(settlement.user, account.nonce)
             await self._judge(item, outcome)
+
+    async def drop_paid(self, user: str, nonce: int) -> None:
+        """Somebody settled with our keys and another store: ours may be an old copy of that one,
+        and asking again for what that had paid would be a double charge."""
+        dropped = await asyncio.to_thread(self._store.explain_nonce, user, nonce)
+        if dropped:
+            self._book.settled(user, dropped)
+            log.error(
+                "%s: a settlement that is not in this store used nonce %d, %d neuron from before "
+                "it written off",
+                user,
+                nonce,
+                dropped,
+            )
 
 
 def _mined(tx_hash: str, receipt: dict[str, Any]) -> Mined:

@@ -15,7 +15,7 @@ from protocol.digests import address_of_key
 from protocol.fees import DurationRule
 from provider.lines import read
 from provider.operating import AdminChoice, LogChoice, admin_choice, log_choice
-from provider.section import SecretPlace, Section
+from provider.section import Notes, SecretPlace, Section
 
 MAX_INFO_BYTES = 4096
 CHAT, IMAGES, EDITING, SPEECH = "chatbot", "text-to-image", "image-editing", "speech-to-text"
@@ -187,9 +187,10 @@ def load(path: Path) -> Config:
     return read(path, parse)
 
 
-def parse(document: object, folder: Path) -> Config:
-    """Check a decoded document; relative paths in it start at `folder`. Raises ConfigError."""
-    root = Section("", document, folder)
+def parse(document: object, folder: Path, notes: Notes | None = None) -> Config:
+    """Check a decoded document; relative paths in it start at `folder`. What was asked for is
+    written into `notes`. Raises ConfigError."""
+    root = Section("", document, folder, notes)
     wallet_key = root.private_key("wallet_key")
     if wallet_key is None:
         raise root.fail("wallet_key", "is missing (or give wallet_key_file or wallet_key_env)")
@@ -221,7 +222,7 @@ def _service(section: Section) -> Service:
     service = Service(
         type=section.choice("type", SERVICE_TYPES),
         model=section.text("model"),
-        url=section.url("url") if section.has("url") else None,
+        url=section.optional_url("url"),
         verifiability=section.text("verifiability", "TeeML"),
         input_price=section.neuron("input_price"),
         output_price=section.neuron("output_price"),
@@ -294,7 +295,7 @@ def _upstream(section: Section) -> Upstream:
 def _network(section: Section) -> Network:
     network = Network(
         rpc=section.url("rpc"),
-        chain_id=section.integer("chain_id") if section.has("chain_id") else None,
+        chain_id=section.optional_integer("chain_id"),
         inference=section.address("inference"),
         cache_seconds=section.seconds("cache_seconds", 15),
     )

@@ -97,6 +97,20 @@ class Section:
             raise self.fail(key, "expected a whole number, zero or more")
         return value
 
+    def optional_integer(self, key: str) -> int | None:
+        """None where the key is absent."""
+        present = self.has(key)
+        value = self.integer(key, 0)
+        self.notes.settings[-1] = Setting(self._where(key), "number", "")
+        return value if present else None
+
+    def optional_url(self, key: str) -> str | None:
+        """None where the key is absent."""
+        if self.has(key):
+            return self.url(key, "")
+        self.note(key, "URL", "")
+        return None
+
     def neuron(self, key: str, default: int | None = None) -> int:
         """An amount of money."""
         return self.integer(key, default, "neuron")

@@ -159,10 +159,14 @@ class Settler:
             nonce = max(int(time.time() * 1000), last + 1, account.nonce + 1)
             if nonce > MAX_NONCE:
                 continue
-            signed = self._sign(user, [charge for _, charge in free[user]], nonce)
-            await asyncio.to_thread(
-                self._store.add_item, signed, [id_ for id_, _ in free[user]], head
-            )
+            charges = free[user]
+            if account.nonce > await asyncio.to_thread(self._store.known_nonce, user):
+                await self._after.drop_paid(user, account.nonce)
+                charges = (await asyncio.to_thread(self._store.free_charges)).get(user, [])
+                if not charges:
+                    continue
+            signed = self._sign(user, [charge for _, charge in charges], nonce)
+            await asyncio.to_thread(self._store.add_item, signed, [id_ for id_, _ in charges], head)
 
     def _sign(self, user: str, charges: Sequence[Charge], nonce: int) -> SignedItem:
         item = Settlement(

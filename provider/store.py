@@ -23,7 +23,6 @@ from typing import Any
 
 from protocol.digests import Settlement
 from provider.chain import SignedItem
-from provider.errors import ConfigError
 from provider.node import Transaction
 from provider.schema import migrate
 
@@ -104,7 +103,7 @@ class Store:
         self._db.execute("PRAGMA synchronous=FULL")
         try:
             migrate(self._db)
-        except ConfigError:
+        except BaseException:
             self._db.close()
             raise
 
@@ -202,6 +201,25 @@ class Store:
         """The last and highest nonce ever signed for `user`, 0 if none."""
         rows = self.rows("SELECT nonce FROM item WHERE user = ? ORDER BY id DESC LIMIT 1", user)
         return int(rows[0][0]) if rows else 0
+
+    def known_nonce(self, user: str) -> int:
+        """The highest nonce of `user` on chain that this store can explain."""
+        return max(self.last_nonce(user), int(self.note(f"nonce {user}") or 0))
+
+    def explain_nonce(self, user: str, nonce: int) -> int:
+        """A settlement that this store does not know has used `nonce`, a time in milliseconds:
+        free charges from before may have been paid by it, and are dropped.
+
+        Returns their sum in neuron.
+        """
+        with self.transaction() as db:
+            rows = db.execute(
+                "SELECT id, fee FROM charge WHERE user = ? AND item IS NULL AND at * 1000 <= ?",
+                (user, float(nonce)),
+            ).fetchall()
+            db.executemany("DELETE FROM charge WHERE id = ?", [(id_,) for id_, _ in rows])
+            db.execute("INSERT OR REPLACE INTO note VALUES (?, ?)", (f"nonce {user}", str(nonce)))
+        return sum(int(fee) for _, fee in rows)
 
     def add_item(self, signed: SignedItem, charge_ids: Sequence[int], since_block: int) -> None:
         """Sign away charges: from here on they are owed through this item only."""

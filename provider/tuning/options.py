@@ -15,7 +15,7 @@ from protocol.tuning import MODEL_HASHES, is_hash
 from provider.config import TeeChoice, tee_choice
 from provider.lines import read
 from provider.operating import LogChoice, log_choice
-from provider.section import SecretPlace, Section
+from provider.section import Notes, SecretPlace, Section
 
 MAX_MODELS = 50
 MAX_NAME_CHARS = 100
@@ -141,9 +141,10 @@ def load(path: Path) -> Options:
     return read(path, parse)
 
 
-def parse(document: object, folder: Path) -> Options:
-    """Check a decoded document; relative paths in it start at `folder`. Raises ConfigError."""
-    root = Section("", document, folder)
+def parse(document: object, folder: Path, notes: Notes | None = None) -> Options:
+    """Check a decoded document; relative paths in it start at `folder`. What was asked for is
+    written into `notes`. Raises ConfigError."""
+    root = Section("", document, folder, notes)
     wallet_key = root.private_key("wallet_key")
     if wallet_key is None:
         raise root.fail("wallet_key", "is missing (or give wallet_key_file or wallet_key_env)")
@@ -151,7 +152,7 @@ def parse(document: object, folder: Path) -> Options:
     chain = root.section("chain", required=True)
     listen = root.section("listen")
     options = Options(
-        url=tuning.url("url") if tuning.has("url") else None,
+        url=tuning.optional_url("url"),
         price_per_token=tuning.neuron("price_per_token"),
         stake=tuning.neuron("stake", 100 * 10**18),
         quota=_quota(tuning.section("quota")),
@@ -164,7 +165,7 @@ def parse(document: object, folder: Path) -> Options:
         train_seconds=tuning.seconds("train_seconds", 3600),
         keep_seconds=tuning.seconds("keep_seconds", 7 * 86_400),
         rpc=chain.url("rpc"),
-        chain_id=chain.integer("chain_id") if chain.has("chain_id") else None,
+        chain_id=chain.optional_integer("chain_id"),
         fine_tuning=chain.address("fine_tuning"),
         tee=tee_choice(root.section("tee")),
         log=log_choice(root.section("log")),
@@ -172,7 +173,7 @@ def parse(document: object, folder: Path) -> Options:
         wallet_key=wallet_key,
         host=listen.text("host", "127.0.0.1"),
         port=listen.integer("port", 0),
-        state=folder / root.text("state"),
+        state=folder / root.text("state", None, "path"),
     )
     for section in (tuning, chain, listen, root):
         section.done()
@@ -226,7 +227,7 @@ def _model(section: Section) -> Model:
     hash_ = section.text("hash", MODEL_HASHES.get(name, ""))
     if not is_hash(hash_):
         raise section.fail("hash", "expected 0x and 64 lower-case hex digits")
-    usage = section.text("usage_file", "")
+    usage = section.text("usage_file", "", "path")
     model = Model(
         name=name,
         hash=hash_,
@@ -247,6 +248,7 @@ def _model(section: Section) -> Model:
 
 
 def _command(section: Section) -> tuple[str, ...]:
+    section.note("executor", "list of texts", None)
     command = section.take("executor")
     if not isinstance(command, list) or not command:
         raise section.fail("executor", "expected a list: the program and its arguments")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import time
@@ -441,6 +442,32 @@ def test_a_nonce_used_up_without_trace_is_written_off(lab: Lab, broker: Broker) 
     account = lab.account(user, broker.address)
     assert (account["balance"], account["nonce"]) == (2 * ONE - FEE, rival["nonce"] + 1)
     assert transactions(broker) == sent + 1
+
+
+def test_an_old_copy_of_the_state_asks_for_nothing_twice(lab: Lab, broker: Broker) -> None:
+    """A disk is lost and a backup restored: what was settled since is not in it."""
+    paid, later = customer(lab, broker), customer(lab, broker)
+    debt = buy(broker, paid, 2)
+    broker.stop()
+    copy = broker.folder / "copy"
+    shutil.copytree(broker.state, copy)
+    broker.start()
+    debt += buy(broker, paid, 1)
+    settle_now(broker)
+    until(lambda: broker.owes(paid) == 0)
+    broker.stop()
+    shutil.rmtree(broker.state)
+    copy.rename(broker.state)
+    broker.start()
+    until(lambda: broker.owes(paid) == 0)
+    assert "from before it written off" in broker.log
+    assert lab.account(paid, broker.address)["balance"] == 2 * ONE - debt
+    # What is new is paid as ever, by whom it is known and by whom not.
+    debt += buy(broker, paid, 1)
+    buy(broker, later, 1)
+    until(lambda: broker.owes(paid) == broker.owes(later) == 0)
+    assert lab.account(paid, broker.address)["balance"] == 2 * ONE - debt
+    assert lab.account(later, broker.address)["balance"] == 2 * ONE - FEE
 
 
 def test_what_a_small_balance_cannot_pay_stays_owed(lab: Lab, upstream: str) -> None:

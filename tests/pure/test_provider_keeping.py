@@ -1,0 +1,250 @@
+"""What an operator keeps: the file and its mistakes, keys, logs, and a store older than the
+broker."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from eth_account import Account
+
+from provider import config, keyfiles, logs, schema
+from provider.errors import ConfigError
+from provider.operating import LogChoice
+from provider.store import Charge, Store
+
+KEY = "0x" + "11" * 32
+USER = "0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A"
+FILE = f"""\
+service:
+  model: m
+  input_price: 1
+  output_price: 2
+
+upstream:
+  url: http://127.0.0.1:1/v1
+chain:
+  rpc: http://127.0.0.1:2
+  inference: "{USER}"
+wallet_key: "{KEY}"
+state: state
+"""
+
+
+def load(folder: Path, text: str) -> config.Config:
+    path = folder / "provider.yaml"
+    path.write_text(text)
+    return config.load(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("output_price: 2", "output_price: two", "4: service.output_price: expected a whole"),
+        ("output_price: 2", "out_price: 2", "1: service.output_price: expected a whole number"),
+        (
+            "model: m",
+            "model: m\n  modle: x",
+            "3: service.modle: unknown setting (did you mean model",
+        ),
+        ("state: state", "limits: [1]\nstate: s", "12: limits: expected a mapping"),
+        (
+            "state: state",
+            "state: s\nsettlement:\n  at_shutdown: maybe",
+            "14: settlement.at_shutdown",
+        ),
+        ("state: state", "state: s\nservice: {}", "13: service: is given twice"),
+        (
+            "state: state",
+            "state: s\nadmin:\n  port: 1\n  host: 0.0.0.0",
+            "15: admin.host: expected a",
+        ),
+        (
+            "state: state",
+            "state: s\nadmin: {port: 1, token: short}",
+            "13: admin.token: expected at",
+        ),
+        ("state: state", "state: s\nlog: {level: loud}", "13: log.level: expected one of warning"),
+        (
+            "state: state",
+            "state: s\nsettlement:\n  urgent_gas_price: 5",
+            "14: settlement.urgent_gas_price: needs max_gas_price",
+        ),
+        (f'wallet_key: "{KEY}"', "wallet_key_file: nowhere", "11: wallet_key_file: cannot be read"),
+        ("state: state", "state: [", "13: is not valid YAML"),
+    ],
+)
+def test_a_mistake_is_found_in_its_line(tmp_path: Path, old: str, new: str, said: str) -> None:
+    with pytest.raises(ConfigError) as problem:
+        load(tmp_path, FILE.replace(old, new))
+    text = str(problem.value)
+    assert text.startswith(f"{tmp_path / 'provider.yaml'}:{said}"), text
+    assert "\n" not in text and KEY[2:] not in text
+
+
+# ---- keys ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def keystore() -> str:
+    """A real key file, with few rounds to be quick."""
+    return json.dumps(
+        Account.encrypt(bytes.fromhex(KEY[2:]), "correct horse", kdf="pbkdf2", iterations=2)
+    )
+
+
+def test_a_key_may_be_encrypted(
+    tmp_path: Path, keystore: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "wallet.json").write_text(keystore)
+    (tmp_path / "password").write_text("correct horse\n")
+    text = FILE.replace(f'wallet_key: "{KEY}"', "wallet_key_file: wallet.json")
+    read = load(tmp_path, text + "wallet_key_password_file: password\n")
+    assert read.provider == USER
+    assert [place.key for place in read.secrets] == ["wallet_key_file", "wallet_key_password_file"]
+    monkeypatch.setenv("WALLET_PASSWORD", "correct horse")
+    assert load(tmp_path, text + "wallet_key_password_env: WALLET_PASSWORD\n").provider == USER
+    # At a terminal one is asked, elsewhere one is told.
+    with pytest.raises(ConfigError, match="encrypted: give wallet_key_password_file"):
+        load(tmp_path, text)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr("getpass.getpass", lambda prompt: "correct horse")
+    assert load(tmp_path, text).provider == USER
+    for wrong, said in (
+        (keystore, "wallet_key: the password is wrong"),
+        ('{"version": 3}', "not a key file of version 3"),
+        ('{"version": 1, "crypto": {}}', "not a key file of version 3"),
+        ("{}", "not a key file of version 3"),
+        ("{", "not a key file of version 3"),
+    ):
+        (tmp_path / "wallet.json").write_text(wrong)
+        with pytest.raises(ConfigError, match=said) as problem:
+            load(tmp_path, text + "wallet_key_password: battery staple\n")
+        assert "staple" not in str(problem.value)
+
+
+@pytest.mark.parametrize(
+    ("mode", "who"), [(0o600, ""), (0o400, ""), (0o640, "its group"), (0o604, "everybody")]
+)
+def test_who_may_read_a_secret(tmp_path: Path, mode: int, who: str) -> None:
+    path = tmp_path / "key"
+    path.touch()
+    path.chmod(mode)
+    assert keyfiles.exposure(path) == who
+
+
+# ---- logs ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quiet() -> Any:
+    """Logging as it was before."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    yield
+    for handler in root.handlers:
+        handler.close()
+    root.handlers[:], level = before
+    root.setLevel(level)
+
+
+@pytest.mark.usefixtures("quiet")
+def test_a_log_is_put_aside_by_size_and_a_stranger_writes_no_lines(tmp_path: Path) -> None:
+    path = tmp_path / "logs" / "broker.log"
+    logs.set_up(LogChoice(file=path, max_bytes=400, files=2))
+    for number in range(20):
+        logging.getLogger("x").warning("line %d of %s", number, "a\n2020 ERROR forged")
+    assert sorted(p.name for p in path.parent.iterdir()) == [
+        f"broker.log{x}" for x in ("", ".1", ".2")
+    ]
+    assert all(" WARNING x line " in line for line in path.read_text().splitlines())
+    logs.set_up(LogChoice(file=path, format="json", level="error"), verbose=True)
+    try:
+        raise ValueError("two\nlines")
+    except ValueError:
+        logging.getLogger("y").exception("it failed")
+    found = json.loads(path.read_text().splitlines()[-1])
+    assert (found["level"], found["logger"], found["message"]) == ("error", "y", "it failed")
+    assert "ValueError: two\nlines" in found["exception"] and found["at"].endswith("Z")
+
+
+@pytest.mark.usefixtures("quiet")
+def test_a_log_follows_logrotate(tmp_path: Path) -> None:
+    path = tmp_path / "broker.log"
+    logs.set_up(LogChoice(file=path, max_bytes=0))
+    logging.warning("first")
+    path.rename(tmp_path / "old")
+    logging.warning("second")
+    assert "second" in path.read_text() and "first" in (tmp_path / "old").read_text()
+
+
+# ---- the store -----------------------------------------------------------------------------
+
+
+def first_version(folder: Path) -> None:
+    """A store as version 1 left it: a settled batch, a debt, an item under way."""
+    with closing(sqlite3.connect(folder / "broker.sqlite3")) as db:
+        db.executescript(schema.FIRST + "PRAGMA user_version = 1;")
+        db.execute("INSERT INTO batch VALUES (1, 5, 6), (2, 7, NULL)")
+        rest = (USER, USER, b"", b"")
+        db.executemany(
+            "INSERT INTO item (id, total_fee, nonce, settled, batch, user, provider, requests_hash,"
+            " signature, since_block) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+            [(1, "10", "7", "10", 1, *rest), (2, "20", "8", None, 2, *rest)],
+        )
+        db.executemany(
+            "INSERT INTO charge VALUES (?, ?, ?, x'00', 1, NULL, ?)",
+            [(1, USER, "10", 1), (2, USER, "20", 2), (3, USER, "5", None)],
+        )
+        db.commit()
+
+
+def test_an_older_store_keeps_its_debts(tmp_path: Path) -> None:
+    first_version(tmp_path)
+    for _ in range(2):  # and once more: nothing is done twice
+        store = Store(tmp_path)
+        assert store.owed() == {USER: 25}
+        assert [batch.id for batch in store.open_batches()] == [2]
+        assert store.mined_batches() == []  # what was closed then is final
+        assert list(store.free_charges()) == [USER]
+        store.close()
+    # A broker of version 1 that ran in between resets the number, not the columns.
+    with closing(sqlite3.connect(tmp_path / "broker.sqlite3")) as db:
+        db.execute("PRAGMA user_version = 1")
+    store = Store(tmp_path)
+    store.record(Charge(USER, 1, b"\0" * 32), None)
+    assert store.owed() == {USER: 26}
+    store.close()
+
+
+def test_a_newer_store_is_refused_untouched(tmp_path: Path) -> None:
+    first_version(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "broker.sqlite3")) as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(ConfigError, match=r"newer broker \(version 99, this one knows 2\)"):
+        Store(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "broker.sqlite3")) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (99,)
+
+
+def test_a_failed_step_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first_version(tmp_path)
+    monkeypatch.setattr(schema, "SECOND", "CREATE TABLE note (x);\nnonsense;\n")
+    with pytest.raises(sqlite3.Error):
+        Store(tmp_path)
+    monkeypatch.undo()
+    store = Store(tmp_path)
+    store.set_note("paused", "yes")
+    assert (store.note("paused"), store.note("other")) == ("yes", "")
+    store.close()
+
+
+def test_the_file_of_the_tests_is_a_whole_one() -> None:
+    assert yaml.safe_load(FILE)["service"]["output_price"] == 2
