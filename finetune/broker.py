@@ -281,15 +281,20 @@ def _said(raw: Any) -> Said:
         id=id_,
         progress=progress,
         fee=_whole(raw.get("fee")),
-        deliver_index=str(raw.get("deliverIndex") or "")[:80],
+        deliver_index=_text(raw.get("deliverIndex"), 80),
         deliver_time=min(_whole(raw.get("deliverTime")), 2**40),
         updated_at=_moment(raw.get("updatedAt")),
         created_at=_moment(raw.get("createdAt")),
-        model_hash=str(raw.get("preTrainedModelHash") or "")[:66],
-        dataset_hash=str(raw.get("datasetHash") or "")[:66],
-        parameters=str(raw.get("trainingParams") or "")[: tuning.MAX_PARAMETER_CHARS],
+        model_hash=_text(raw.get("preTrainedModelHash"), 66),
+        dataset_hash=_text(raw.get("datasetHash"), 66),
+        parameters=_text(raw.get("trainingParams"), tuning.MAX_PARAMETER_CHARS),
         nonce=_whole(raw.get("nonce")),
     )
+
+
+def _text(value: Any, most: int) -> str:
+    """Text as it was said, without what a database cannot hold."""
+    return str(value or "")[:most].replace("\0", "")
 
 
 def _whole(value: Any) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune import checking, pricing, reading
+from finetune import broker, checking, pricing, reading
+from finetune.errors import BrokerSilent
 
 LOG = """2026-11-20T18:00:00.000Z INFO training starts
 2026-11-20T18:00:10Z INFO step 1/10 loss 3.5
@@ -90,3 +92,28 @@ def test_the_documentations_example() -> None:
         model="Qwen2.5-0.5B-Instruct", tokens=10_000, epochs=3, each=5 * 10**11, free=0
     )
     assert found.total == 25_000_000_000_000_000
+
+
+def test_what_a_provider_says_is_bounded_before_it_is_kept() -> None:
+    said = broker._said(
+        {
+            "id": "696a892a-cf72-4044-9bc9-e35ff63668ca",
+            "progress": "Init",
+            "fee": "1e9",
+            "deliverIndex": "\0" * 70 + "x" * 1000,
+            "deliverTime": "9" * 70,
+            "trainingParams": "{\0}" + "x" * 10**6,
+            "datasetHash": {"a": 1},
+            "updatedAt": "yesterday",
+            "nonce": -1,
+        }
+    )
+    assert (said.fee, said.nonce, said.updated_at) == (0, 0, None)
+    assert said.deliver_index == "x" * 10 and said.deliver_time == 2**40
+    assert said.parameters.startswith("{}x") and len(said.parameters) < 20_000
+    for wrong in (None, [], {"progress": "Init"}, {"id": "x", "progress": "Gone"}):
+        with pytest.raises(BrokerSilent):
+            broker._said(wrong)
+    model = broker._model({"name": ["x"], "description": "a\0b" * 1000, "usageFile": "u"})
+    assert model.name == "" and len(model.description) <= 500 and "\0" not in model.description
+    assert broker.printable("a\u202eb\n\tc" + "x" * 5000).startswith("a b cx")
