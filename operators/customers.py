@@ -26,12 +26,13 @@ PACE_DAYS, SOON_DAYS = 7, 3
 
 @dataclass(frozen=True)
 class Spend:
-    """Neuron that one customer paid in the last week and in the week before, and when last."""
+    """Neuron that one customer paid in the last week and in the week before, and when last.
+    `ran_out`: the last item took less than was asked."""
 
     week: int = 0
     before: int = 0
     last: dt.datetime | None = None
-    last_status: str = ""
+    ran_out: bool = False
 
     @property
     def change(self) -> int:
@@ -131,8 +132,8 @@ def risk(position: Position, spend: Spend, acknowledged: set[str]) -> Risk:
     if position.balance and not position.acknowledged:
         return Risk(2, "Has not acknowledged your signer: nothing can be charged.")
     if not position.balance:
-        ran_out = spend.last_status == "partial"
-        return Risk(2, "Ran out: the last settlement took the rest.") if ran_out else Risk()
+        text = "Ran out: the last settlement took the rest."
+        return Risk(2, text) if spend.ran_out else Risk()
     if position.balance and position.serving not in acknowledged:
         return Risk(2, "The owner has not acknowledged your signer: nothing can be charged.")
     if position.kind == Kind.INFERENCE:
@@ -156,7 +157,7 @@ _SPENDS = """
 SELECT serving, "user",
     SUM(settled) FILTER (WHERE status = ANY(%(accepted)s) AND at >= %(week)s),
     SUM(settled) FILTER (WHERE status = ANY(%(accepted)s) AND at >= %(before)s AND at < %(week)s),
-    MAX(at), (ARRAY_AGG(status ORDER BY block DESC, sequence DESC))[1]
+    MAX(at), COALESCE(MAX(block) FILTER (WHERE status = 'partial') = MAX(block), false)
 FROM ledger_settlement WHERE provider = %(provider)s GROUP BY serving, "user"
 """
 
@@ -173,6 +174,6 @@ def _spends(provider: str, now: dt.datetime) -> dict[tuple[str, str], Spend]:
     with connection.cursor() as cursor:
         cursor.execute(_SPENDS, given)
         return {
-            (serving, user): Spend(int(recent or 0), int(before or 0), last, status)
-            for serving, user, recent, before, last, status in cursor.fetchall()
+            (serving, user): Spend(int(recent or 0), int(before or 0), last, ran_out)
+            for serving, user, recent, before, last, ran_out in cursor.fetchall()
         }

@@ -66,7 +66,9 @@ class Earnings:
 
 CUTS = ("day", "service", "model", "user")
 
-# A change of a listing holds from its place on; the next one ends it.
+# A change of a listing holds from its place on. Changes and items are put in one order and counted
+# through: an item belongs to the change with the number it got (a join by ranges would compare
+# every item with every change).
 _SQL = """
 WITH change AS (
     SELECT serving, block, sequence, id, COALESCE(
@@ -76,17 +78,24 @@ WITH change AS (
         ''
     ) AS model
     FROM ledger_servicechange WHERE provider = %(provider)s AND change = ANY(%(naming)s)
-), epoch AS (
-    SELECT serving, model, block, sequence,
-        LEAD(block) OVER turn AS next_block, LEAD(sequence) OVER turn AS next_sequence
-    FROM change WINDOW turn AS (PARTITION BY serving ORDER BY block, sequence, id)
+), row AS (
+    SELECT serving, block, sequence, id, true AS named, model, NULL::date AS day,
+        NULL AS "user", NULL::numeric AS settled, NULL::numeric AS unsettled, false AS paid
+    FROM change UNION ALL
+    SELECT serving, block, sequence, id, false, NULL, (at AT TIME ZONE 'UTC')::date,
+        "user", settled, unsettled, status = ANY(%(paid)s)
+    FROM ledger_settlement
+    WHERE provider = %(provider)s AND at >= %(start)s AND at < %(end)s
+), numbered AS (
+    SELECT *, COUNT(*) FILTER (WHERE named) OVER (
+        PARTITION BY serving ORDER BY block, sequence, named DESC, id ROWS UNBOUNDED PRECEDING
+    ) AS number FROM row
 ), item AS (
-    SELECT s.serving, (s.at AT TIME ZONE 'UTC')::date AS day, s."user",
-        COALESCE(e.model, '') AS model, s.settled, s.unsettled, s.status = ANY(%(paid)s) AS paid
-    FROM ledger_settlement s LEFT JOIN epoch e ON e.serving = s.serving
-        AND (e.block, e.sequence) <= (s.block, s.sequence)
-        AND (e.next_block IS NULL OR (s.block, s.sequence) < (e.next_block, e.next_sequence))
-    WHERE s.provider = %(provider)s AND s.at >= %(start)s AND s.at < %(end)s
+    SELECT i.serving, i.day, i."user", COALESCE(n.model, '') AS model, i.settled, i.unsettled,
+        i.paid
+    FROM numbered i LEFT JOIN numbered n
+        ON n.named AND n.serving = i.serving AND n.number = i.number
+    WHERE NOT i.named
 )
 SELECT GROUPING(serving, day, "user", model), serving, day, "user", model,
     SUM(settled) FILTER (WHERE paid), SUM(unsettled), COUNT(*), COUNT(*) FILTER (WHERE paid)

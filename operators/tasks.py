@@ -37,7 +37,7 @@ def refresh_soon(provider: str) -> None:
     a queue a page says what it does not know yet."""
     try:
         if cache.add(f"operators:refresh:{provider}", 1, timeout=EVERY):
-            refresh.delay(provider)
+            refresh.apply_async((provider,), retry=False)
     except OperationalError as error:
         logger.warning("not queued", extra={"reason": str(error)[:200]})
 
