@@ -134,6 +134,7 @@ def publish(request: HttpRequest, user: User, signature: str) -> Note:
         raise Problem(
             "published_before", "This statement was published before.", status=409
         ) from None
+    profile_signing.done(request, WHAT)
     return row
 
 

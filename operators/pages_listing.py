@@ -11,6 +11,7 @@ from operators.listing import LABELS, VERIFIABILITIES
 from operators.listing_changes import PRICES, RESETS, Change, Line
 from operators.listing_state import Published
 from operators.tabs import tabs
+from probes.selectors import HealthView
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,7 @@ class Offered:
     title: str
     rows: tuple[Change, ...]
     customers: str
+    health: HealthView
     service_path: str
     edit_path: str
     remove_path: str

@@ -104,6 +104,7 @@ def publish(request: HttpRequest, user: User, signature: str) -> Profile:
     except IntegrityError:
         raise Problem("published_before", "This was published before.", status=409) from None
     look_soon(row)
+    profile_signing.done(request, WHAT)
     return row
 
 

@@ -90,8 +90,8 @@ def prepare(
 
 def waiting(request: HttpRequest, user: User, what: str) -> Prepared | None:
     """The statement that waits for this user's signature, None where it is none or too old."""
-    kept = request.session.get(f"{_SESSION}_{what}")
-    if not isinstance(kept, dict) or kept.get("provider") != user.address:
+    kept = _kept(request, user, what)
+    if "message" not in kept:
         return None
     at = dt.datetime.fromisoformat(kept["at"])
     if timezone.now() - at > LIFETIME:
@@ -99,7 +99,26 @@ def waiting(request: HttpRequest, user: User, what: str) -> Prepared | None:
     return Prepared(what, kept["provider"], kept["message"], kept["nonce"], at, kept["fields"])
 
 
-def forget(request: HttpRequest, what: str) -> None:
+def typed(request: HttpRequest, user: User, what: str) -> dict[str, str]:
+    """What the form held when the last statement was written; it outlives the statement."""
+    return dict(_kept(request, user, what).get("fields", {}))
+
+
+def _kept(request: HttpRequest, user: User, what: str) -> dict[str, Any]:
+    kept = request.session.get(f"{_SESSION}_{what}")
+    return kept if isinstance(kept, dict) and kept.get("provider") == user.address else {}
+
+
+def forget(request: HttpRequest, user: User, what: str) -> None:
+    """The statement waits no more; what was typed stays for the form."""
+    kept = _kept(request, user, what)
+    if kept:
+        left = {name: kept[name] for name in ("provider", "fields")}
+        request.session[f"{_SESSION}_{what}"] = left
+
+
+def done(request: HttpRequest, what: str) -> None:
+    """It was published: nothing of it is needed any more."""
     request.session.pop(f"{_SESSION}_{what}", None)
 
 
@@ -107,7 +126,7 @@ def signed(request: HttpRequest, user: User, what: str, signature: str) -> Prepa
     """The waiting statement, once its provider's wallet has signed it; it waits no more, whatever
     the outcome. Raises Problem. The caller stores its nonce under a unique key."""
     found = waiting(request, user, what)
-    forget(request, what)
+    forget(request, user, what)
     if found is None:
         raise Problem(
             "nothing_to_sign",

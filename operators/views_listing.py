@@ -14,15 +14,23 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from accounts import actions, follow, funds, limits, selectors
 from accounts import pages_transaction as shown
-from accounts.http import signed_out, user_of
+from accounts.http import user_of
 from accounts.models import Intent, State, User
+from attestation.selectors import ServiceKey
 from ledger import selectors as ledger
 from operators import listing, listing_changes, listing_state, pages_listing
 from operators.listing_state import Published
 from operators.models import ListingDraft
+from operators.pages import Outside
+from probes.selectors import health_of
 
 _TITLES = {"inference": "Inference service", "fine-tuning": "Fine-tuning service"}
 _HERE = "/operator/listing"
+
+
+def outside(request: HttpRequest) -> HttpResponse:
+    """What somebody sees who is not signed in."""
+    return render(request, "operators/outside.html", {"page": Outside(False)})
 
 
 def path_of(kind: str, name: str, verb: str) -> str:
@@ -35,7 +43,7 @@ def path_of(kind: str, name: str, verb: str) -> str:
 def overview(request: HttpRequest) -> HttpResponse:
     """`/operator/listing`: each of the wallet's services as the contract has it."""
     if not request.user.is_authenticated:
-        return signed_out(request, "Your listing")
+        return outside(request)
     user = user_of(request)
     known = ledger.contracts()
     found = ledger.services_of(user.address, include_removed=True)
@@ -75,12 +83,14 @@ def overview(request: HttpRequest) -> HttpResponse:
 def _offered(user: User, now: Published) -> pages_listing.Offered:
     rows = listing_changes.changes(now.kind, None, now.values) if now.values else ()
     held = listing_state.customers(now.contract, user.address)
+    key = ServiceKey(now.kind, user.address, now.name)
     named = now.values.get("model") or ", ".join(now.values.get("models", ())) if now.values else ""
     return pages_listing.Offered(
         now=now,
         title=str(named) or _TITLES[now.kind],
         rows=rows,
         customers=held.text,
+        health=health_of([key])[key],
         service_path=f"/services/{now.kind}/{user.address}",
         edit_path=path_of(now.kind, now.name, "edit"),
         remove_path=path_of(now.kind, now.name, "remove"),
@@ -104,7 +114,7 @@ def edit(request: HttpRequest, kind: str) -> HttpResponse:
     if kind not in listing.KINDS:
         raise Http404("There is no such kind of service.")
     if not request.user.is_authenticated:
-        return signed_out(request, "Your listing")
+        return outside(request)
     user = user_of(request)
     now = _published(request, kind, user)
     if request.method != "POST":
@@ -215,7 +225,7 @@ def remove(request: HttpRequest, kind: str) -> HttpResponse:
     if kind not in listing.KINDS:
         raise Http404("There is no such kind of service.")
     if not request.user.is_authenticated:
-        return signed_out(request, "Remove the service")
+        return outside(request)
     user = user_of(request)
     now = _published(request, kind, user)
     current = _under_way(user, "remove_service", now)

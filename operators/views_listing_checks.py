@@ -11,12 +11,13 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
 from accounts.errors import Problem
-from accounts.http import signed_out, user_of
+from accounts.http import user_of
 from accounts.models import User
 from accounts.pages_parts import Option
 from ledger import selectors as ledger
 from operators import listing, pages_setup, selftest, setup
 from operators.models import ListingDraft, SelfTest, SetupRun
+from operators.views_listing import outside
 
 _KINDS = {"inference": "Inference", "fine-tuning": "Fine-tuning"}
 #: What a choice of the form says: kind, name of the contract, and `draft` for an unpublished one.
@@ -63,7 +64,7 @@ def _parts(chosen: str) -> tuple[str, str, bool]:
 def setup_page(request: HttpRequest) -> HttpResponse:
     """`/operator/setup`: choose what is checked; the last run stands below. A POST begins one."""
     if not request.user.is_authenticated:
-        return signed_out(request, "Setup check")
+        return outside(request)
     user, chosen, problem, status = user_of(request), _chosen(request), "", 200
     if request.method == "POST":
         kind, name, draft = _parts(chosen)
@@ -81,7 +82,7 @@ def setup_page(request: HttpRequest) -> HttpResponse:
 def setup_run(request: HttpRequest, identifier: uuid.UUID) -> HttpResponse:
     """One of the user's own runs; its fragment is asked for again while it goes on."""
     if not request.user.is_authenticated:
-        return signed_out(request, "Setup check")
+        return outside(request)
     user = user_of(request)
     run = setup.of(user, SetupRun, identifier)
     return _setup(request, user, _chosen(request), run)
@@ -109,7 +110,7 @@ def _setup(
 def self_test_page(request: HttpRequest) -> HttpResponse:
     """`/operator/selftest`: the engine on one's own evidence. A POST begins a run."""
     if not request.user.is_authenticated:
-        return signed_out(request, "Evidence self-test")
+        return outside(request)
     user, chosen, problem, status = user_of(request), _chosen(request), "", 200
     if request.method == "POST":
         kind, name, _ = _parts(chosen)
@@ -128,7 +129,7 @@ def self_test_page(request: HttpRequest) -> HttpResponse:
 def self_test_run(request: HttpRequest, identifier: uuid.UUID) -> HttpResponse:
     """One of the user's own tests; nobody else ever sees it."""
     if not request.user.is_authenticated:
-        return signed_out(request, "Evidence self-test")
+        return outside(request)
     user = user_of(request)
     run = setup.of(user, SelfTest, identifier)
     return _self_test(request, user, _chosen(request), run)

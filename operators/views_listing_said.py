@@ -11,7 +11,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.errors import Problem
-from accounts.http import signed_out, user_of
+from accounts.http import user_of
 from accounts.models import User
 from accounts.pages_parts import options
 from accounts.problems import answer, body_of, json_door, signed_in, text_of
@@ -20,6 +20,7 @@ from ledger import selectors as ledger
 from operators import notes, pages_said, profile, profile_signing
 from operators.models import Note, Profile
 from operators.models_listing import NoteKind
+from operators.views_listing import outside
 
 NOTES, PROFILE = "/operator/notes", "/operator/profile"
 _NOTE_FIELDS = ("kind", "starts_at", "ends_at", "text")
@@ -43,7 +44,7 @@ def _may(user: User) -> bool:
 def notes_page(request: HttpRequest) -> HttpResponse:
     """`/operator/notes`: write one; a POST checks it and shows exactly what is to be signed."""
     if not request.user.is_authenticated:
-        return signed_out(request, "Notes")
+        return outside(request)
     user = user_of(request)
     if request.method != "POST":
         return _notes(request, user)
@@ -69,7 +70,7 @@ def _notes(
     status: int = 200,
 ) -> HttpResponse:
     waiting = None if typed else profile_signing.waiting(request, user, notes.WHAT)
-    typed = typed or (dict(waiting.fields) if waiting else {})
+    typed = typed or profile_signing.typed(request, user, notes.WHAT)
     own = Note.objects.filter(provider=user.address).order_by("-signed_at", "pk")
     page = pages_said.NotesPage(
         may=_may(user),
@@ -94,8 +95,7 @@ def notes_sign(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def notes_discard(request: HttpRequest) -> HttpResponse:
-    user_of(request)
-    profile_signing.forget(request, notes.WHAT)
+    profile_signing.forget(request, user_of(request), notes.WHAT)
     return HttpResponseRedirect(NOTES)
 
 
@@ -113,7 +113,7 @@ def note_withdraw(request: HttpRequest, identifier: uuid.UUID) -> HttpResponse:
 def profile_page(request: HttpRequest) -> HttpResponse:
     """`/operator/profile`: as for notes."""
     if not request.user.is_authenticated:
-        return signed_out(request, "Profile")
+        return outside(request)
     user = user_of(request)
     if request.method != "POST":
         return _profile(request, user)
@@ -141,7 +141,7 @@ def _profile(
     row = Profile.objects.filter(provider=user.address, withdrawn_at=None).first()
     waiting = None if typed else profile_signing.waiting(request, user, profile.WHAT)
     if typed is None:
-        typed = dict(waiting.fields) if waiting else _written(row)
+        typed = profile_signing.typed(request, user, profile.WHAT) or _written(row)
     page = pages_said.ProfilePage(
         may=_may(user),
         address=user.address,
@@ -179,7 +179,7 @@ def profile_act(request: HttpRequest) -> HttpResponse:
     """`act`: discard (the statement that waits), withdraw, or look (at the domain, now)."""
     user, act = user_of(request), request.POST.get("act", "")
     if act == "discard":
-        profile_signing.forget(request, profile.WHAT)
+        profile_signing.forget(request, user, profile.WHAT)
     elif act == "withdraw":
         profile.withdraw(user)
     elif act == "look":

@@ -173,7 +173,7 @@ def test_runs_are_private_bounded_and_never_hang(petra: User) -> None:
     assert b"Waiting for a worker" in mine.get(at).content
     assert b"every 1s" in mine.get(at, headers={"HX-Request": "true"}).content
     assert theirs.get(at).status_code == 404
-    assert b"Connect your wallet" in Client().get(at).content
+    assert b"Connect the wallet of your service" in Client().get(at).content
     assert mine.get(f"/operator/setup/{uuid.uuid4()}").status_code == 404
     SetupRun.objects.update(created_at=timezone.now() - dt.timedelta(minutes=6))
     assert b"broke off" in mine.get(at).content

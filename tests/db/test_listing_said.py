@@ -69,6 +69,7 @@ def test_a_note_says_what_is_signed_and_is_good_once(operator: Client) -> None:
     )
     # A refused signature uses the statement up.
     assert sign(operator, NOTES, text).json()["code"] == "nothing_to_sign"
+    assert "New disks" in operator.get(NOTES).content.decode()  # what was typed is still there
     operator.post(NOTES, note())
     second = waiting(operator, NOTES)
     assert sign(operator, NOTES, text).status_code != 200  # the text of before
@@ -77,6 +78,7 @@ def test_a_note_says_what_is_signed_and_is_good_once(operator: Client) -> None:
     assert len({text, second, third}) == 3
     assert sign(operator, NOTES, third).status_code == 200
     assert sign(operator, NOTES, third).json()["code"] == "nothing_to_sign"
+    assert operator.get(NOTES).context["page"].form["text"].value == ""
     row = Note.objects.get()
     assert (row.provider, row.message) == (SELLER.address, third)
     at = [f"/providers/{SELLER.address}", f"/services/inference/{SELLER.address}", "/changes"]
