@@ -25,12 +25,11 @@ from marketplace.api_lists import (
     envelope,
     revalidated_with_health,
 )
-from marketplace.api_services import service_body
+from marketplace.api_services import bodies
 from marketplace.feeds import xml_text
 from marketplace.filters import Filters
 from marketplace.schemas_listings import ServiceOut
 from marketplace.schemas_services import FilteredIn
-from moderation import selectors as moderation
 from probes import selectors as probes
 from probes.selectors import HealthView
 
@@ -59,19 +58,8 @@ def list_services(request: HttpRequest, query: Query[FilteredIn]) -> dict[str, A
     # What is kept by the listings' version pays for its asking only where all of them are ranked.
     version = selectors.listings_version() if filters.workload else ""
     page = ranking.services(filters, version, query.page_size, beyond=True)
-    keys = [ServiceKey.of(listing) for listing in page.items]
-    known, measured = attestation.standings(keys), probes.health_of(keys)
-    decided = moderation.of_listings(page.items)
-    return envelope(
-        request,
-        page,
-        lambda row: service_body(
-            row,
-            known[ServiceKey.of(row)],
-            measured[ServiceKey.of(row)],
-            decided[row.serving, row.provider],
-        ),
-    )
+    found = iter(bodies(page.items))
+    return envelope(request, page, lambda _: next(found))
 
 
 # --- CSV ------------------------------------------------------------------------------------------

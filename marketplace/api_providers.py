@@ -14,9 +14,17 @@ from ledger import selectors, statistics
 from ledger.models import Settlement
 from ledger.records import SettlementEntry
 from marketplace import api_csv, schemas
-from marketplace.api_lists import PROBLEMS, envelope, revalidated
+from marketplace.api_lists import (
+    PROBLEMS,
+    PROBLEMS_404,
+    envelope,
+    revalidated,
+    revalidated_with_health,
+)
+from marketplace.api_services import bodies
 from marketplace.memo import at_block
-from marketplace.schemas_providers import EarningsOut, SettlementOut
+from marketplace.problems import not_found
+from marketplace.schemas_providers import EarningsOut, ProviderOut, SettlementOut
 
 router = Router(tags=["Providers"])
 
@@ -33,6 +41,22 @@ def settlement_body(entry: SettlementEntry) -> dict[str, Any]:
         "settled": entry.settled,
         "unsettled": entry.unsettled,
     }
+
+
+@router.get(
+    "/{address}",
+    response={200: ProviderOut, **PROBLEMS_404},
+    operation_id="get_provider",
+    summary="One provider over all serving contracts",
+)
+@decorate_view(revalidated_with_health)
+def get_provider(request: HttpRequest, address: schemas.AddressIn) -> dict[str, Any]:
+    """What it lists now and what settlements say of it, as its page shows. A provider that removed
+    all its services keeps its sums; an address that never was one is not found."""
+    found = statistics.provider(address)
+    if not found.services and not selectors.timeline(address, page_size=1).count:
+        raise not_found("This provider")
+    return {**vars(found), "services": bodies(found.services)}
 
 
 @router.get(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.http import HttpRequest
@@ -72,6 +72,17 @@ def service_body(
         "additional_info": listing.additional_info,
         "updated_at_unix": listing.updated_at_unix,
     }
+
+
+def bodies(listings: Sequence[Listing]) -> list[dict[str, Any]]:
+    """Listings with what is known about each (3 queries)."""
+    keys = [ServiceKey.of(listing) for listing in listings]
+    known, measured = attestation.standings(keys), probes.health_of(keys)
+    decided = moderation.of_listings(listings)
+    return [
+        service_body(listing, known[key], measured[key], decided[listing.serving, listing.provider])
+        for listing, key in zip(listings, keys, strict=True)
+    ]
 
 
 @router.get(

@@ -142,6 +142,14 @@ class Acknowledged:
 
 
 @dataclass(frozen=True)
+class Free:
+    """A fine-tuning provider that says on chain that no task occupies it."""
+
+    def q(self) -> Q:
+        return Q(kind=Kind.FINE_TUNING.value, occupied=False)
+
+
+@dataclass(frozen=True)
 class Proven:
     """Our own check in the last 24 hours found this part of its machine genuine; `state` as in
     `attestation.selectors.Verified`."""

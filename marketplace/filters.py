@@ -41,7 +41,7 @@ _TEE = re.compile(r"[a-z0-9_.-]{1,40}")
 #: Filters that decide which services are listed, in the order in which they are said.
 SELECTING = (
     "q", "kind", "type", "model", "verified", "proven", "tee", "uptime", "max_in", "max_out",
-    "context", "stake", "acknowledged", "label", "watched",
+    "context", "stake", "acknowledged", "free", "label", "watched",
 )  # fmt: skip
 WORKLOAD = ("requests", "tokens_in", "tokens_out", "tokens_cached")
 WORKLOAD_LABELS = {
@@ -76,6 +76,7 @@ class Filters:
     context: str = ""
     stake: str = ""
     acknowledged: str = ""
+    free: str = ""
     label: str = ""
     watched: str = ""
     requests: str = ""
@@ -115,6 +116,7 @@ class Filters:
             context=number_text(text("context"), 10**9 - 1),
             stake=number_text(text("stake"), 10**12),
             acknowledged="1" if text("acknowledged") == "1" else "",
+            free="1" if text("free") == "1" else "",
             label=label_text(text("label")),
             watched="1" if text("watched") == "1" else "",
             requests=number_text(text("requests"), MOST_PER_DAY),
@@ -181,6 +183,7 @@ class Filters:
             "context": conditions.ContextFrom(int(self.context)) if self.context else None,
             "stake": conditions.StakeFrom(int(self.stake) * formats.ONE) if self.stake else None,
             "acknowledged": conditions.Acknowledged() if self.acknowledged else None,
+            "free": conditions.Free() if self.free else None,
             "label": Labelled(self.label, moderation.state()) if self.label else None,
             "watched": conditions.Watched(self.mine) if self.watched else None,
         }
@@ -241,6 +244,7 @@ class Filters:
             "context": f"Context {formats.count(int(self.context or 0))} or more",
             "stake": f"Stake {int(self.stake or 0):,} 0G or more",
             "acknowledged": "Signer acknowledged",
+            "free": "Free for fine-tuning",
             "label": label_said(self.label),
             "watched": "Watched by you",
         }

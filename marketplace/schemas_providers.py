@@ -7,6 +7,25 @@ import datetime as dt
 from ninja import Schema
 
 from marketplace.schemas import Address, Hash, Instant, Neuron
+from marketplace.schemas_listings import ServiceOut
+
+
+class ProviderOut(Schema):
+    """One provider over all serving contracts; sums in neuron, payers and users are counted once.
+
+    `services`: what it lists now. `deposited`: what lies in sub-accounts for its services.
+    """
+
+    address: Address
+    services: list[ServiceOut]
+    stake: Neuron
+    users: int
+    deposited: Neuron
+    payers_30d: int
+    earned: Neuron
+    earned_24h: Neuron
+    earned_30d: Neuron
+    unsettled: Neuron
 
 
 class DayOut(Schema):

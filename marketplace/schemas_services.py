@@ -85,6 +85,7 @@ class FilteredIn(PageIn):
     acknowledged: YesIn = Field(
         None, description="`1`: the contract's owner has acknowledged its signer"
     )
+    free: YesIn = Field(None, description="`1`: fine-tuning that no task occupies now")
     label: TextIn = Field(
         "", description="a word that moderators gave, or `_flagged`: what they flagged"
     )

@@ -10,6 +10,7 @@ from marketplace import views_changes as views
 _SERVICE = "services/<str:kind>/<str:address>"
 _API = "/api/v1"
 _TIMELINE = f"{_API}/services/{{kind}}/{{address}}/timeline"
+_HEALTH = f"{_API}/services/{{kind}}/{{address}}/health"
 
 urlpatterns: list[URLPattern] = [
     path("changes", views.changes, name="changes"),
@@ -24,6 +25,11 @@ urlpatterns: list[URLPattern] = [
     path(f"{_SERVICE}/changes", views.service_changes, name="service-changes"),
     path(f"{_SERVICE}/changes.json", twins.to(_TIMELINE)),
     path(f"{_SERVICE}/changes.csv", twins.to(f"{_TIMELINE}.csv")),
+    path("services.json", twins.to(f"{_API}/services")),
+    path("services.csv", twins.to(f"{_API}/services.csv")),
+    path("providers/<str:address>.json", twins.to(f"{_API}/providers/{{address}}")),
+    path(f"{_SERVICE}/performance.json", twins.to(_HEALTH)),
+    path(f"{_SERVICE}/performance.csv", twins.to(f"{_HEALTH}.csv")),
     path(f"{_SERVICE}.json", twins.to(f"{_API}/services/{{kind}}/{{address}}")),
     path(
         f"{_SERVICE}/verification.json",

@@ -16,11 +16,15 @@ from marketplace.context import head_of
 from marketplace.filters import Filters, page_number
 from marketplace.memo import at_listing
 from marketplace.pages_changes import change_rows
+from marketplace.twins import twinned
 from marketplace.views import canonical, partial
 from moderation import selectors as moderation
 
+_OF_MODEL = "{}?model={{model}}"
+
 
 @require_safe
+@twinned(json="/api/v1/services", csv="/api/v1/services.csv", atom="/services.atom")
 def catalogue(request: HttpRequest) -> HttpResponse:
     filters = Filters.parse(request.GET.dict(), watching.of(request))
     page = catalogue_page(filters, head_of(request))
@@ -36,6 +40,11 @@ def models(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
+@twinned(
+    json=_OF_MODEL.format("/api/v1/services"),
+    csv=_OF_MODEL.format("/api/v1/services.csv"),
+    atom=_OF_MODEL.format("/services.atom"),
+)
 def model(request: HttpRequest, model: str) -> HttpResponse:
     number = page_number(request.GET.get("page", ""))
     page = model_page(model, number, watching.of(request), selectors.listings_version())
@@ -61,6 +70,7 @@ def providers(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
+@twinned(json="/api/v1/providers/{address}", atom="/providers/{address}/changes.atom")
 def provider(request: HttpRequest, address: str) -> HttpResponse:
     spelled = canonical(request, address)
     if isinstance(spelled, HttpResponse):

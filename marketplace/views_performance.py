@@ -12,12 +12,16 @@ from django.views.decorators.http import require_POST, require_safe
 from inference.timings import timings
 from marketplace import pages
 from marketplace.pages_performance import performance as page_of
+from marketplace.twins import twinned
 from marketplace.views_service import listing_of
 from probes import selectors, services
 from probes.history import DEFAULT, WINDOWS, history
 
+_HEALTH = "/api/v1/services/{kind}/{address}/health"
+
 
 @require_safe
+@twinned(json=_HEALTH, csv=f"{_HEALTH}.csv")
 def performance(request: HttpRequest, kind: str, address: str) -> HttpResponse:
     """`window`: 24h (default), 7d or 90d."""
     listing = listing_of(request, kind, address)

@@ -30,6 +30,7 @@ from marketplace.context import head_of
 from marketplace.selectors import latest_changes
 from marketplace.selectors import reputation as totals_of
 from marketplace.settlements import Asked
+from marketplace.twins import twinned
 from marketplace.views import canonical
 
 
@@ -53,6 +54,7 @@ def show(request: HttpRequest, template: str, page: Any) -> HttpResponse:
 
 
 @require_safe
+@twinned(json="/api/v1/services/{kind}/{address}")
 def overview(request: HttpRequest, kind: str, address: str) -> HttpResponse:
     listing = listing_of(request, kind, address)
     if isinstance(listing, HttpResponse):

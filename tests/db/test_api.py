@@ -217,6 +217,12 @@ def test_earnings_sum_to_the_neuron_by_service_day_and_user(network: None, clien
     assert sum(int(user["amount"]) for user in body["by_user"]) == paid
     assert all(set(user) == {"user", "amount"} for user in body["by_user"])
 
+    service = rows.service()
+    whole = get(client, f"/providers/{rows.PETRA}", "get_provider")
+    assert (whole["earned"], whole["stake"]) == (str(paid), str(service.stake))
+    assert [one["provider"] for one in whole["services"]] == [rows.PETRA]
+    assert client.get(f"/api/v1/providers/{rows.BOB}").status_code == 404
+
 
 # --- lists ---------------------------------------------------------------------------------------
 
@@ -366,6 +372,7 @@ def test_query_counts_do_not_grow(network: None, client: Client) -> None:
         f"/api/v1/providers/{rows.PETRA}/earnings",
         f"/api/v1/providers/{rows.PETRA}/settlements?page_size=200",
         "/api/v1/status",
+        f"/api/v1/providers/{rows.address(1)}",
     ]
 
     def grow(start: int, stop: int) -> None:
@@ -383,8 +390,8 @@ def test_query_counts_do_not_grow(network: None, client: Client) -> None:
     many = [queries(client, path) for path in paths]
     # What is kept in the meantime may make them fewer.
     assert all(now <= before for before, now in zip(few, many, strict=True)), (few, many)
-    # Services: verdicts and health, and the state of both in the tag.
-    assert few[0] <= 10 and max(few[1:]) <= 7, few
+    # Services: verdicts and health, and the state of both in the tag; a provider has its sums too.
+    assert few[0] <= 10 and max(few[1:-1]) <= 7 and few[-1] <= 12, few
 
 
 # --- caching and CSV -----------------------------------------------------------------------------
@@ -416,6 +423,7 @@ def test_everything_read_says_its_state_and_is_not_sent_twice(
         f"/accounts/{rows.ALICE}", f"/accounts/{rows.ALICE}/movements",
         f"/accounts/{rows.ALICE}/movements.csv", f"/providers/{rows.PETRA}/earnings",
         f"/providers/{rows.PETRA}/settlements", f"/providers/{rows.PETRA}/settlements.csv",
+        f"/providers/{rows.PETRA}",
     ]  # fmt: skip
     for path in paths:
         first = client.get(f"/api/v1{path}")

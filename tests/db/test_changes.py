@@ -92,6 +92,11 @@ def test_twins_of_pages_lead_to_what_answers(client: Client) -> None:
         (f"/providers/{PETRA}/changes.json", "registered"),
         (f"/providers/{PETRA.lower()}/changes.csv", "registered"),
         (f"/providers/{PETRA}/changes.atom", "changed its address"),
+        (f"/providers/{PETRA.lower()}.json", '"payers_30d"'),
+        (f"{service}/performance.json?window=7d", '"7d"'),
+        (f"{service}/performance.csv", "state"),
+        (f"/services.json?q={PETRA}", PETRA),
+        (f"/services.csv?q={PETRA}", PETRA),
         (f"/accounts/{BOB}.json", BOB),
         ("/status.json", "lag_seconds"),
     ):
@@ -101,6 +106,17 @@ def test_twins_of_pages_lead_to_what_answers(client: Client) -> None:
     assert len(feed.findall(f"{ATOM}entry")) == 5
     assert "<bdi>Changes" not in ElementTree.tostring(feed).decode()
     assert client.get(f"/services/chess/{PETRA}.json", follow=True).status_code == 422
+    for path, accept, target in (
+        ("/?type=chatbot", "application/json", "/api/v1/services?type=chatbot"),
+        ("/?type=chatbot", "application/atom+xml", "/services.atom?type=chatbot"),
+        ("/models/a%2Fb?page=1", "text/csv", "/api/v1/services.csv?model=a%2Fb&page=1"),
+        (f"/providers/{PETRA}", "application/json", f"/api/v1/providers/{PETRA}"),
+        (service, "application/json", f"/api/v1{service}"),
+        (f"{service}/performance", "text/csv", f"/api/v1{service}/health.csv"),
+    ):
+        assert client.get(path, headers={"Accept": accept})["Location"] == target
+        for browser in ("*/*", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"):
+            assert "Location" not in client.get(path, headers={"Accept": browser})
 
 
 def test_verdicts_that_turned_stand_among_the_changes(client: Client) -> None:

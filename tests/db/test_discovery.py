@@ -162,6 +162,7 @@ def head() -> Any:
         "tokens_in=2000000&tokens_out=500000&tokens_cached=1000000&requests=2000&sort=cost",
         "kind=inference&verified=pass&acknowledged=1",
         "q=qwen&proven=cpu",
+        "free=1&sort=-created",
         "model=qwen/qwen-2.5-7b-instruct&sort=-uptime",
     ],
 )
@@ -189,6 +190,15 @@ def test_page_json_csv_and_feed_are_one_list(
     links = {entry.find(f"{ATOM}link").get("href") for entry in feed.iter(f"{ATOM}entry")}  # type: ignore[union-attr]
     assert len(links) == min(50, len(html))
     assert all(str(link).rsplit("/", 1)[1] in html for link in links)
+
+
+def test_only_what_no_task_occupies_is_free(client: Client) -> None:
+    factories.market(12)
+    taken, free = Service.current.filter(kind="fine-tuning")
+    Service.objects.filter(pk=taken.pk).update(occupied=True)
+    (item,) = client.get("/api/v1/services?free=1").json()["items"]
+    assert item["provider"] == free.provider
+    assert "Free for fine-tuning" in client.get("/?free=1").content.decode()
 
 
 def test_what_makes_no_sense_is_ignored_by_the_page_and_refused_by_the_api(client: Client) -> None:
@@ -404,7 +414,7 @@ def test_every_filter_survives_the_way_through_the_url() -> None:
     given = {
         "q": "a b&c=d", "kind": "inference", "type": "chatbot", "model": "x/y?z#", "uptime": "99",
         "verified": "warn", "proven": "gpu", "tee": "dstack", "max_in": "0.5", "max_out": "2",
-        "context": "8000", "stake": "100", "acknowledged": "1", "label": "official",
+        "context": "8000", "stake": "100", "acknowledged": "1", "free": "1", "label": "official",
         "watched": "1", "requests": "5",
         "tokens_in": "1000", "tokens_out": "10", "tokens_cached": "7", "view": "cards",
         "exact": "1", "sort": "-cost", "page": "3",
