@@ -78,6 +78,7 @@ class IndexPage:
     datasets: tuple[Dataset, ...]
     drafts: tuple[Draft, ...]
     freshness: Freshness
+    storage: bool = False
     adopted: str = ""
 
 

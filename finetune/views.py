@@ -87,6 +87,7 @@ def index(request: HttpRequest) -> HttpResponse:
         datasets=tuple(mine.datasets.order_by("-created_at") if mine else ()),
         drafts=tuple(mine.tuning_drafts.order_by("-updated_at")[:5] if mine else ()),
         freshness=chain.head(),
+        storage=bool(settings.STORAGE_INDEXER_URL),
         adopted=request.GET.get("found", "")[:3],
     )
     return render(request, "finetune/index.html", {"page": page})

@@ -111,7 +111,8 @@ def test_what_a_provider_says_is_bounded_before_it_is_kept() -> None:
     assert (said.fee, said.nonce, said.updated_at) == (0, 0, None)
     assert said.deliver_index == "x" * 10 and said.deliver_time == 2**40
     assert said.parameters.startswith("{}x") and len(said.parameters) < 20_000
-    for wrong in (None, [], {"progress": "Init"}, {"id": "x", "progress": "Gone"}):
+    refused: tuple[object, ...] = (None, [], {"progress": "Init"}, {"id": "x", "progress": "Gone"})
+    for wrong in refused:
         with pytest.raises(BrokerSilent):
             broker._said(wrong)
     model = broker._model({"name": ["x"], "description": "a\0b" * 1000, "usageFile": "u"})
