@@ -40,7 +40,7 @@ from provider.upstream import Upstream
 from provider.watch import Watch
 
 LAST_WORDS_SECONDS = 0.3
-LAST_SETTLEMENT_SECONDS = 0.5
+LAST_SETTLEMENT_SECONDS = 10
 KEEP_SIGNATURES_SECONDS = 7 * 86_400
 PRUNE_SECONDS = 300
 

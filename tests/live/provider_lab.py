@@ -197,7 +197,7 @@ class Broker:
         assert self.process is not None and self.process.stdout is not None
         started = time.monotonic()
         self.process.send_signal(number)
-        self.process.wait(10)
+        self.process.wait(30)
         self.process.stdout.close()
         return time.monotonic() - started
 
@@ -401,6 +401,13 @@ class Upstream:
             await self._body(send, chunk("drip "), more=True)
             await asyncio.sleep(0.05)
         await self._body(send, chunk(None, USAGE) + b"data: [DONE]\n\n")
+
+    async def do_dripping(self, send: Any, stream: bool) -> None:
+        """Two thousand chunks in a hundred seconds: nobody waits for its end."""
+        await self._start(send, 200, "text/event-stream")
+        for _ in range(2000):
+            await self._body(send, chunk("drip "), more=True)
+            await asyncio.sleep(0.05)
 
     async def do_silent(self, send: Any, stream: bool) -> None:
         await asyncio.sleep(20)

