@@ -20,6 +20,7 @@ from accounts.models import User
 from chain.fields import AddressField
 from moderation import entries
 from moderation.entries import Entry
+from moderation.phrases import WORDS
 from moderation.subjects import Subject
 
 REASON, PUBLIC_TEXT = 2_000, 500
@@ -67,6 +68,11 @@ class Act(models.Model):
         """`data` as an object."""
         found: dict[str, Any] = json.loads(self.data)
         return found
+
+    @property
+    def words(self) -> str:
+        """The action in words."""
+        return WORDS.get(self.action, self.action.replace("_", " "))
 
     @property
     def fields(self) -> dict[str, Any]:

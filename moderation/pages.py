@@ -55,26 +55,6 @@ class QueuePage:
     now: dt.datetime
 
 
-#: Acts in words, for the public log and the record.
-WORDS = {
-    "approve": "Looked at, nothing to object to",
-    "flag": "Flagged",
-    "unflag": "Flag lifted",
-    "label": "Label given",
-    "unlabel": "Label taken away",
-    "propose_hide": "Hiding proposed",
-    "hide": "Hidden",
-    "unhide": "Shown again",
-    "propose_block": "Blocking proposed",
-    "block": "Blocked from reporting",
-    "unblock": "May report again",
-    "decline": "Proposal declined",
-    "note": "Note",
-    "answer": "Reports answered",
-    "undo": "Undone",
-}
-
-
 @dataclass(frozen=True)
 class LogRow:
     """One act. `path`: the page of what it is about; `undone_by`: the act that took it back."""

@@ -67,3 +67,22 @@ TEMPLATES = (
     ),
 )
 BY_NAME = {template.name: template for template in TEMPLATES}
+
+#: Acts in words, for the public log and the record.
+WORDS = {
+    "approve": "Looked at, nothing to object to",
+    "flag": "Flagged",
+    "unflag": "Flag lifted",
+    "label": "Label given",
+    "unlabel": "Label taken away",
+    "propose_hide": "Hiding proposed",
+    "hide": "Hidden",
+    "unhide": "Shown again",
+    "propose_block": "Blocking proposed",
+    "block": "Blocked from reporting",
+    "unblock": "May report again",
+    "decline": "Proposal declined",
+    "note": "Note",
+    "answer": "Reports answered",
+    "undo": "Undone",
+}

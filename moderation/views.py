@@ -26,6 +26,16 @@ from moderation.subjects import Subject
 STAFF = (Role.MODERATOR, Role.ADMIN, Role.AUDITOR)
 DECIDING = (Role.MODERATOR, Role.ADMIN)
 HERE = "/moderation"
+TABS = (
+    (ItemKind.PROPOSAL, "Second person"),
+    (ItemKind.APPEAL, "Appeals"),
+    (ItemKind.URL, "Moved"),
+    (ItemKind.SIGNER, "Keys"),
+    (ItemKind.HARDWARE, "Evidence"),
+    (ItemKind.REGRESSION, "Regressions"),
+    (ItemKind.REPORT, "Reports"),
+    (ItemKind.NEW, "New"),
+)
 _KEPT = ("kind", "mine", "closed")
 
 
@@ -84,8 +94,8 @@ def _tabs(asked: queue.Filter) -> tuple[Link, ...]:
     found = queue.counts()
     plain = not (asked.kind or asked.mine or asked.closed)
     kinds = (
-        Link(label, f"{HERE}?kind={kind}", asked.kind == kind, found[kind])
-        for kind, label in ItemKind.choices
+        Link(label, f"{HERE}?kind={kind}", asked.kind == kind, found.get(kind, 0))
+        for kind, label in TABS
         if found.get(kind) or asked.kind == kind
     )
     return (

@@ -26,6 +26,7 @@ from ledger.models import Service
 from moderation import audit, entries, pages, queue, services, state
 from moderation.fold import Action
 from moderation.models import Act
+from moderation.phrases import WORDS
 from moderation.subjects import Subject, SubjectKind
 from moderation.views import STAFF
 
@@ -73,7 +74,7 @@ def log(request: HttpRequest) -> HttpResponse:
             Option(value, label, value == asked.action)
             for value, label in (
                 ("", "Any decision"),
-                *((a.value, pages.WORDS[a]) for a in Action if a in services.PUBLIC),
+                *((a.value, WORDS[a]) for a in Action if a in services.PUBLIC),
             )
         ),
         provider=asked.typed,
@@ -107,7 +108,7 @@ def _rows(acts: Iterable[Act]) -> list[pages.LogRow]:
     return [
         pages.LogRow(
             act=act,
-            said=pages.WORDS.get(act.action, act.action.replace("_", " ")),
+            said=act.words,
             label=str(act.said.get("label", "")),
             title=names.get(act.about, ""),
             path=where.get(act.about, ""),
