@@ -16,7 +16,8 @@ body { max-width: 64rem; margin: 0 auto; padding: 1rem }
 h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-top: 2rem }
 .wide { overflow-x: auto } table { border-collapse: collapse; width: 100% }
 th, td { text-align: left; padding: .3rem .75rem .3rem 0; border-bottom: 1px solid #8885 }
-.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+.number { text-align: right; font-variant-numeric: tabular-nums }
+th, td { white-space: nowrap }
 code { overflow-wrap: anywhere } dl { display: grid; grid-template-columns: max-content 1fr }
 dt { padding-right: 1rem; font-weight: 600 } dd { margin: 0; overflow-wrap: anywhere }
 form { display: inline-block; margin: 0 .5rem .5rem 0 }
@@ -105,7 +106,7 @@ def _state(status: Status) -> str:
         ("Gas wallet", "unknown" if view.wallet is None else f"{in_0g(view.wallet)} 0G"),
         ("Gas price", f"{price}; we pay {limits}"),
         ("Unsettled", f"{in_0g(sum(x.owed for x in status.debtors.values()))} 0G"),
-        ("Held back for answers under way", f"{in_0g(status.reserved)} 0G"),
+        ("Held back", f"{in_0g(status.reserved)} 0G"),
     ]
     inner = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in rows)
     return f"<dl>{inner}</dl>"
@@ -135,7 +136,7 @@ def _sent(sent: tuple[Sent, ...]) -> str:
             in_0g(batch.settled),
             "" if batch.gas_fee is None else in_0g(batch.gas_fee),
             batch.outcome,
-            batch.tx_hash,
+            f"{batch.tx_hash[:10]}…{batch.tx_hash[-8:]}",  # whole in status.json
         )
         for batch in sent
     ]
@@ -157,7 +158,8 @@ def _table(
 
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
     return (
-        f'<h2>{escape(title)}</h2><div class="wide" tabindex="0"><table><thead><tr>'
+        f'<h2>{escape(title)}</h2><div class="wide" tabindex="0" role="region" '
+        f'aria-label="{escape(title)}"><table><thead><tr>'
         f"{cells('th', heads)}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 

@@ -17,7 +17,7 @@ from provider.checks.subject import STAKE_SLOTS, Subject
 from provider.errors import ChainError, Reverted
 from provider.node import Node
 
-#: What a settlement of fifty users takes, measured against our build of the contract.
+#: A settlement of fifty users took 3.8 million gas against our build of the contract; with margin.
 BATCH_GAS = 4_500_000
 SKEW_SECONDS, BAD_SKEW_SECONDS = 5, 60
 
