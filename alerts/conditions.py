@@ -25,6 +25,7 @@ from ledger import selectors as ledger
 from ledger.models import Ledger, ServiceChange, ServingContract, SubAccount
 from ledger.records import Position
 from ledger.stored import fields, integer
+from moderation.models import Report
 from probes.models import Health
 from probes.models import State as Seen
 from protocol import tuning
@@ -330,6 +331,36 @@ def _reminder(row: Task, hours: int) -> Hit:
         path=f"/fine-tuning/tasks/{row.pk}",
         provider=row.provider,
     )
+
+
+# --- reports ------------------------------------------------------------------------------------
+
+
+def report(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
+    """Reports that moderators answered since the rule was made (1 query)."""
+    oldest = min(rule.created_at for rule in rules)
+    rows = Report.objects.filter(
+        reporter__in={rule.user_id for rule in rules}, closed_at__gt=oldest
+    ).exclude(outcome="")
+    by_user: dict[int, list[Report]] = defaultdict(list)
+    for row in rows.order_by("-closed_at")[:MOST_CHANGES]:
+        by_user[row.reporter_id].append(row)
+    return {
+        rule.pk: [
+            Hit(
+                subject=str(row.pk),
+                occurrence=f"report:{row.pk}",
+                title=f"Your report was answered: {row.get_outcome_display().lower()}",
+                text=row.answer,
+                path="/account/reports",
+                provider=row.about.address,
+                at=row.closed_at,
+            )
+            for row in by_user.get(rule.user_id, ())
+            if row.closed_at and row.closed_at > rule.created_at
+        ]
+        for rule in rules
+    }
 
 
 # --- changes of listings --------------------------------------------------------------------------

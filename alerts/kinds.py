@@ -19,6 +19,7 @@ class Kind(StrEnum):
     LOCK_TIME = "lock_time"
     TASK = "task"
     DEADLINE = "deadline"
+    REPORT = "report"
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,13 @@ SORTS: dict[Kind, Sort] = {
             "A fine-tuning result must be acknowledged",
             "Only 24, 6 or 1 hours are left to acknowledge a fine-tuning result",
             "Whoever misses it pays a part and loses the model.",
+            scoped=False,
+        ),
+        Sort(
+            Kind.REPORT,
+            "A report of mine was answered",
+            "Moderators answer a report of mine",
+            "What came of it stands under your reports, too.",
             scoped=False,
         ),
     )

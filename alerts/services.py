@@ -45,6 +45,7 @@ READERS: dict[Kind, Reader] = {
     Kind.LOCK_TIME: conditions.lock_time,
     Kind.TASK: conditions.task,
     Kind.DEADLINE: conditions.deadline,
+    Kind.REPORT: conditions.report,
 }
 
 

@@ -20,6 +20,9 @@ from accounts import roles
 from accounts.errors import Problem
 from accounts.models import User
 from accounts.roles import Role
+from alerts import services as alerts
+from alerts.kinds import Kind
+from alerts.services import Wish
 from attestation.models import Fact, Finding
 from inference import readiness
 from inference.conversations import create_chat
@@ -468,3 +471,19 @@ def test_asking_a_hidden_service_takes_one_more_word(one: User, two: User) -> No
     chat = create_chat(alice, PETRA)
     with pytest.raises(NotReady, match="Moderators hid"):
         open_turn(chat, "still there?", process="test")
+
+
+def test_the_inbox_tells_what_came_of_a_report(one: User) -> None:
+    alice = User.objects.for_address(ALICE)
+    early = reports.submit(alice, SERVICE, reports.Wish(Category.MONEY, TEXT))
+    fine = Decision(Action.APPROVE, "looked", "Prices fit what was settled.")
+    services.decide(one, SERVICE, fine, item=early.item)
+    alerts.add(alice, Wish(Kind.REPORT))
+    late = reports.submit(alice, SERVICE, reports.Wish(Category.PRIVACY, TEXT))
+    alerts.sweep()
+    assert not alice.notifications.exists()
+    services.decide(one, SERVICE, fine, item=late.item)
+    alerts.sweep()
+    alerts.sweep()
+    (told,) = alice.notifications.all()
+    assert "nothing to do" in told.title and told.text == fine.public_text
