@@ -51,6 +51,7 @@ class Counter:
         self.terms = Terms(service.model, config.upstream.model, tariff, service.speech_rule)
         self.provider = config.provider
         self._low_balance = config.settlement.low_balance
+        self._minimum = max(1, config.settlement.minimum)
         self._gate = gate
         self._book = book
         self._settler = settler
@@ -111,6 +112,8 @@ class Counter:
         self._settle_early(user, await self._gate.afford(user, ask.estimate))
 
     def _settle_early(self, user: str, left: int | None) -> None:
-        """Where little is `left`, the debt goes on chain while it can be paid."""
-        if left is not None and left < self._low_balance and self._book.owed(user):
+        """Where little is `left`, the debt goes on chain while it can be paid, if it is worth the
+        gas."""
+        worth = self._book.owed(user) >= self._minimum
+        if left is not None and left < self._low_balance and worth:
             self._settler.kick(user)

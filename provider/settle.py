@@ -62,13 +62,14 @@ class Settler:
         self._after = Aftermath(store, chain, book, options, self._metrics)
         self._wake = asyncio.Event()
         self._urgent: set[str] = set()
+        self._everything = False
         self._kicked = float("-inf")
         self._lock = asyncio.Lock()
         self.waiting = ""
 
     def kick(self, user: str) -> None:
-        """Settle soon, a user's balance is running low; but not so often that somebody with next
-        to nothing could burn our gas with it."""
+        """Settle a user's debt soon, the balance is running low; but not so often that somebody
+        with next to nothing could burn our gas with it."""
         self._urgent.add(user)
         now = time.monotonic()
         if now - self._kicked >= KICK_SECONDS:
@@ -77,6 +78,7 @@ class Settler:
 
     def settle_soon(self) -> None:
         """Settle everything now, because the operator says so."""
+        self._everything = True
         self._wake.set()
 
     async def run(self) -> None:
@@ -88,12 +90,15 @@ class Settler:
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), max(0, look - time.monotonic()))
-            everything = self._wake.is_set()
+            kicked, everything = self._wake.is_set(), self._everything
             self._wake.clear()
+            self._everything = False
             try:
                 if everything or time.monotonic() >= due:
                     await self.settle(everything=everything)
                     due = time.monotonic() + interval
+                elif kicked:
+                    await self.settle(only_urgent=True)
                 else:
                     await self.follow()
                 look = min(due, time.monotonic() + await asyncio.to_thread(self._next_look))
@@ -117,18 +122,21 @@ class Settler:
             return RETRY_SECONDS
         return CONFIRM_SECONDS if self._store.mined_batches() else float("inf")
 
-    async def settle(self, *, everything: bool = False) -> None:
+    async def settle(self, *, everything: bool = False, only_urgent: bool = False) -> None:
         """One round: learn what became of earlier items, then send everything that can be paid.
 
-        Debts below the configured minimum wait, unless `everything` is asked for; for users that
-        we were kicked for, the higher gas price is paid if need be. Raises ChainError when the node
-        fails; whatever was under way is taken up by the next round.
+        Debts below the configured minimum wait, unless `everything` is asked for or we were kicked
+        for the user; for those users the higher gas price is paid if need be. `only_urgent` signs
+        nothing new for others. Raises ChainError when the node fails; whatever was under way is
+        taken up by the next round.
         """
         async with self._lock:
             urgent, self._urgent = self._urgent, set()
             try:
                 await self._after.follow(urgent)
-                await self._collect(0 if everything else self._options.minimum)
+                await self._collect(
+                    0 if everything else self._options.minimum, urgent, only_urgent=only_urgent
+                )
                 await self._send_open(urgent)
             except BaseException:
                 self._urgent |= urgent
@@ -139,12 +147,15 @@ class Settler:
         async with self._lock:
             await self._after.follow(set())
 
-    async def _collect(self, minimum: int) -> None:
-        """Sign one item per user who owes at least `minimum` in charges that no item holds yet."""
+    async def _collect(self, minimum: int, urgent: Set[str], *, only_urgent: bool) -> None:
+        """Sign one item per user who owes at least `minimum` in charges that no item holds yet, or
+        anything where it is urgent."""
+        found = await asyncio.to_thread(self._store.free_charges)
         free = {
             user: charges
-            for user, charges in (await asyncio.to_thread(self._store.free_charges)).items()
-            if sum(charge.fee for _, charge in charges) >= minimum
+            for user, charges in found.items()
+            if user in urgent
+            or (not only_urgent and sum(charge.fee for _, charge in charges) >= minimum)
         }
         busy = {item.signed.item.user for item in await asyncio.to_thread(self._store.open_items)}
         if not free.keys() - busy:

@@ -159,7 +159,7 @@ async def test_a_node_that_is_behind_takes_nothing_back(lab: Lab, broker: Broker
 async def test_settlements_wait_for_gas_the_operator_wants_to_pay(
     lab: Lab, broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    user, poor = customer(lab, broker), customer(lab, broker)
+    user, calm = customer(lab, broker), customer(lab, broker)
     debt = buy(broker, user, 1)
     broker.stop()
     sent = transactions(broker)
@@ -179,22 +179,22 @@ async def test_settlements_wait_for_gas_the_operator_wants_to_pay(
             assert settler.waiting in caplog.text
             # With money at risk it pays more, and even then not everything.
             chaos.lies = {"eth_gasPrice": hex(51 * GWEI)}
-            await settler.settle(everything=True, urgent=True)
+            settler.kick(user.address)
+            await settler.settle(everything=True)
             assert transactions(broker) == sent and str(50 * GWEI) in settler.waiting
+            # Others do not travel along at that price.
             chaos.lies = {"eth_gasPrice": hex(45 * GWEI)}
-            await settler.settle(everything=True, urgent=True)
-            assert (settler.waiting, book.owed(user.address)) == ("", 0)
+            store.record(Charge(calm.address, FEE, b"\1" * 32), None)
+            book.charge(calm.address, FEE)
+            settler.kick(user.address)
+            await settler.settle(everything=True)
+            assert book.debtors() == {calm.address: FEE} and "1 users wait" in settler.waiting
             # A rise of a quarter is allowed for, within the limit.
             ((price,),) = store.rows("SELECT gas_price FROM attempt")
             assert int(price) == 50 * GWEI
-            # The next one waits until it is cheap.
-            store.record(Charge(poor.address, FEE, b"\1" * 32), None)
-            book.charge(poor.address, FEE)
-            await settler.settle()
-            assert book.debtors() == {poor.address: FEE}
             chaos.lies = {"eth_gasPrice": hex(19 * GWEI)}
             await settler.settle()
-            assert book.debtors() == {}
+            assert (book.debtors(), settler.waiting) == ({}, "")
 
 
 async def test_a_stuck_transaction_is_not_bumped_beyond_the_limit(
@@ -232,7 +232,7 @@ async def test_a_stuck_transaction_is_not_bumped_beyond_the_limit(
     assert lab.account(other, broker.address)["balance"] == 2 * ONE - FEE
 
 
-async def _nothing(self: aftermath.Aftermath, *, urgent: bool = False) -> None:
+async def _nothing(self: aftermath.Aftermath, urgent: set[str]) -> None:
     """A round that does not look back."""
 
 
@@ -247,3 +247,21 @@ def test_a_running_broker_finds_a_lost_block_by_itself(lab: Lab, broker: Broker)
     until(lambda: "took back block" in broker.log)
     until(lambda: lab.account(user, broker.address)["balance"] == 2 * ONE - debt)
     until(lambda: broker.owes(user) == 0)
+
+
+async def test_an_urgent_debt_takes_no_small_ones_along(lab: Lab, broker: Broker) -> None:
+    """Else whoever keeps being at risk could have everybody's dust settled at our cost."""
+    urgent, small = customer(lab, broker), customer(lab, broker)
+    broker.stop()
+    broker.set("settlement", minimum=100 * FEE)
+    async with settling(broker) as (settler, store, book):
+        for user in (urgent, small):
+            store.record(Charge(user.address, FEE, b"\1" * 32), None)
+            book.charge(user.address, FEE)
+        settler.kick(urgent.address)
+        await settler.settle(only_urgent=True)
+        assert book.debtors() == {small.address: FEE}
+        await settler.settle()
+        assert book.debtors() == {small.address: FEE}
+        await settler.settle(everything=True)
+        assert book.debtors() == {}
