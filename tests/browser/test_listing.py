@@ -101,6 +101,8 @@ def test_an_operator_registers_changes_and_says_something(
         fill(page, model="llama-4")
         expect(page.get_by_test_id("consequences")).to_contain_text("Resets acknowledgement")
         expect(page.locator('[data-effect="signer_acknowledged"]')).to_be_visible()
+        if SHOTS:
+            page.screenshot(path=f"{SHOTS}/review.png", full_page=True)
         to_final(page)
         expect(now).to_have_attribute("data-acknowledged", "no")
 
@@ -113,7 +115,7 @@ def test_an_operator_registers_changes_and_says_something(
     wrong = page.locator('[data-check="models"]')
     expect(wrong).to_have_attribute("data-result", "bad")
     expect(wrong).to_contain_text("Publish the name that the list has")
-    sound(page, page.url)
+    sound(page, page.url, schemes=("dark",))
 
     page.goto(f"{asgi_server}/operator/notes")
     page.get_by_label("From, UTC").fill("2026-01-01T10:00")
@@ -132,10 +134,10 @@ def test_an_operator_registers_changes_and_says_something(
     page.get_by_test_id("statement-sign").click()
     expect(page.get_by_test_id("own-note")).to_contain_text("New disks <b>today</b>.")
     assert Note.objects.get().provider == SELLER.address
-    sound(page, f"{asgi_server}/providers/{SELLER.address}")
+    sound(page, f"{asgi_server}/providers/{SELLER.address}", schemes=("light",))
     expect(page.get_by_test_id("provider-note")).to_contain_text("New disks")
     for path in ("/operator/listing", "/operator/profile", "/operator/selftest"):
-        sound(page, asgi_server + path)
+        sound(page, asgi_server + path, schemes=("light",))
 
     if SHOTS:
         paths = ("listing", "listing/inference/edit", "setup", "selftest", "notes", "profile")
@@ -143,7 +145,7 @@ def test_an_operator_registers_changes_and_says_something(
     page.goto(f"{asgi_server}/operator/listing")
     page.get_by_role("link", name="Remove").click()
     expect(page.get_by_test_id("consequences")).to_contain_text("Your stake of 100 0G returns")
-    sound(page, page.url)
+    sound(page, page.url, schemes=("dark",))
     to_final(page)
     assert not contracts.inference.view("serviceExists", SELLER.address)
     page.goto(f"{asgi_server}/operator/listing")
