@@ -136,10 +136,10 @@ async def _run(
     if adapters is not None:
         work.append(adapters.worker())
     if config.admin is not None:
+        guard = Guard(config.admin.token or kept_token(config.state))
         status = Gathering(
             place, config.settlement, watch=watch, settler=settler, book=book, store=store
         )
-        guard = Guard(config.admin.token or kept_token(config.state))
         admin = AdminApp(guard, metrics=metrics, switch=switch, settler=settler, status=status)
         work.append(serve_beside(admin, listen(config.admin.host, config.admin.port, "admin")))
     async with _background(*work):
