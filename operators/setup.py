@@ -32,6 +32,8 @@ GIVEN_UP_AFTER = dt.timedelta(minutes=5)
 KEPT = 20
 #: A person's own runs, all together: each asks strangers and Intel.
 LIMIT, SECONDS = 8, 600
+#: Runs of all people that may be under way: wallets are free, workers are not.
+MOST_AT_ONCE = 12
 Run = TypeVar("Run", bound=Job)
 
 
@@ -119,9 +121,13 @@ def start(user: User, kind: str, service_name: str, *, draft: bool) -> SetupRun:
 def queued(row: Run, task: str) -> Run:
     """Store a run and have a worker make it; one at a time and person. Raises Problem."""
     limits.spend("operator-checks", row.user.address, limit=LIMIT, seconds=SECONDS)
-    own = type(row)._default_manager.filter(user=row.user)
+    rows = type(row)._default_manager
+    own = rows.filter(user=row.user)
     since = timezone.now() - GIVEN_UP_AFTER
-    if own.filter(state__in=[JobState.QUEUED, JobState.RUNNING], created_at__gt=since).exists():
+    under_way = rows.filter(state__in=[JobState.QUEUED, JobState.RUNNING], created_at__gt=since)
+    if under_way.count() >= MOST_AT_ONCE:
+        raise Problem("busy", "Many checks are under way.", "Try again in a minute.", status=503)
+    if under_way.filter(user=row.user).exists():
         raise Problem(
             "already_running", "A check of yours is under way.", "Wait until it has ended."
         )

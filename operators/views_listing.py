@@ -46,7 +46,8 @@ def overview(request: HttpRequest) -> HttpResponse:
         return outside(request)
     user = user_of(request)
     known = ledger.contracts()
-    found = ledger.services_of(user.address, include_removed=True)
+    everything = ledger.services_of(user.address, include_removed=True)
+    found = [one for one in everything if one.kind in listing.KINDS and one.serving in known]
     offered, listed = [], {one.serving for one in found if not one.removed}
     for one in found:
         if not one.removed:

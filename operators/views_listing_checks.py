@@ -10,6 +10,7 @@ from django.utils.cache import patch_vary_headers
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
+from accounts import limits
 from accounts.errors import Problem
 from accounts.http import user_of
 from accounts.models import User
@@ -69,6 +70,7 @@ def setup_page(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         kind, name, draft = _parts(chosen)
         try:
+            limits.spend("operator-checks-from", limits.address(request), limit=30, seconds=600)
             run = setup.start(user, kind, name, draft=draft)
             return HttpResponseRedirect(f"/operator/setup/{run.pk}")
         except Problem as error:
@@ -116,6 +118,7 @@ def self_test_page(request: HttpRequest) -> HttpResponse:
         kind, name, _ = _parts(chosen)
         url, signer = (request.POST.get(field, "")[:2_100] for field in ("url", "signer"))
         try:
+            limits.spend("operator-checks-from", limits.address(request), limit=30, seconds=600)
             run = selftest.start(user, kind or listing.INFERENCE, name, url, signer)
             return HttpResponseRedirect(f"/operator/selftest/{run.pk}")
         except Problem as error:

@@ -184,6 +184,12 @@ def test_runs_are_private_bounded_and_never_hang(petra: User) -> None:
     answer = mine.post("/operator/setup", {"service": f"inference:{NAME}"})
     assert answer.status_code == 429 and b"Too many requests" in answer.content
     tasks.check_setup(str(run.pk))  # a run that is gone
+    for number in range(setup.MOST_AT_ONCE):
+        other = User.objects.for_address(factories.address(f"crowd {number}"))
+        SetupRun.objects.create(user=other, kind="inference", url="https://x.example")
+    cache.clear()
+    with pytest.raises(Problem, match="Many checks"):
+        setup.start(petra, "inference", NAME, draft=False)
 
 
 def test_the_self_test_judges_like_the_public_engine_and_says_it_to_one_person(
