@@ -24,6 +24,7 @@ ORDER = (
     "api",
     "run-a-provider",
     "operators",
+    "moderation",
 )
 CHANGELOG = "changelog"
 

@@ -21,6 +21,8 @@ from moderation.subjects import Subject, SubjectKind
 
 #: So many new items a sweep; the others come with the next.
 MOST = 500
+#: So many listings that nobody looked at wait at most: a queue is for people.
+MOST_NEW = 2_000
 #: Changes of a key older than this are history.
 RECENT = dt.timedelta(days=30)
 FINDINGS: Mapping[str, ItemKind] = {
@@ -67,12 +69,13 @@ _NEW = Concat(
 
 def _new_listings(now: dt.datetime) -> Iterable[Item]:
     """Listings in final blocks that were never in the queue."""
+    room = MOST_NEW - Item.objects.filter(kind=ItemKind.NEW, closed_at=None).count()
     rows = Service.current.filter(removed=False, pending=False).annotate(named=_NEW)
     known = Item.objects.filter(occurrence=OuterRef("named"))
     fresh = rows.filter(~Exists(known)).order_by("-created_block", "serving", "provider")
     for serving, provider, block, named in fresh.values_list(
         "serving", "provider", "created_block", "named"
-    )[:MOST]:
+    )[: max(0, min(MOST, room))]:
         subject = Subject.service(serving, provider)
         yield _item(ItemKind.NEW, subject, named, now, {"block": block})
 

@@ -143,7 +143,8 @@ def _preview(fields: Mapping[str, str], who: object) -> Said:
     """What the public would read."""
     now = timezone.now()
     hours = fields["hours"]
-    until = now + dt.timedelta(hours=int(hours)) if hours.isdigit() and len(hours) < 6 else None
+    counts = hours.isascii() and hours.isdigit() and len(hours) < 6
+    until = now + dt.timedelta(hours=int(hours)) if counts else None
     text = fields["public_text"] or "(no public text)"
     return Said("hidden", "", text, now, until, str(who), 0, "service")
 

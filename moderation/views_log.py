@@ -17,7 +17,7 @@ from django.utils.feedgenerator import Atom1Feed
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from accounts import csv_files, pages_parts, problems, roles
+from accounts import csv_files, limits, pages_parts, problems, roles
 from accounts.http import number_of
 from accounts.pages_parts import Option
 from accounts.pages_transaction import Link
@@ -187,6 +187,7 @@ def export(request: HttpRequest) -> HttpResponse:
     Public acts show what they say; of every other one only that it is there. Whoever keeps the
     files proves them with `verify_audit` or with the twelve lines of docs/moderation.md.
     """
+    limits.spend("moderation-log", limits.address(request), limit=120, seconds=600)
     given = request.GET.get("after", "0")
     after = int(given) if given.isascii() and given.isdigit() and len(given) < 16 else 0
     previous = entries.START
