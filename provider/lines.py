@@ -19,10 +19,13 @@ def read(path: Path, parse: Callable[[object, Path], T]) -> T:
 
     Raises ConfigError with one line, `FILE:LINE: what to fix`.
     """
+    lines: dict[str, int] = {}
     try:
         text = path.read_text()
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         document: Any = yaml.safe_load(text)
+        if node is not None:
+            _walk(node, "", lines, path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except yaml.MarkedYAMLError as error:
@@ -32,9 +35,6 @@ def read(path: Path, parse: Callable[[object, Path], T]) -> T:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         detail = " ".join(str(error).split())
         raise ConfigError(f"{path}: is not valid YAML ({detail})") from error
-    lines: dict[str, int] = {}
-    if node is not None:
-        _walk(node, "", lines, path)
     try:
         return parse(document, path.parent)
     except ConfigError as error:

@@ -45,6 +45,8 @@ def test_the_example_works_and_states_the_defaults(document: dict[str, Any]) -> 
     assert (short.jobs, short.service.speech_rule) == (read.jobs, read.service.speech_rule)
     assert short.service.additional_info == read.service.additional_info
     assert short.network.cache_seconds == read.network.cache_seconds
+    assert (short.log, short.admin, short.share_unsettled) == (read.log, None, False)
+    assert read.admin is None and read.adapters is None
 
 
 def test_additional_info_is_always_the_same_bytes(document: dict[str, Any]) -> None:

@@ -78,6 +78,7 @@ def load(folder: Path, text: str) -> config.Config:
             "14: settlement.urgent_gas_price: needs max_gas_price",
         ),
         (f'wallet_key: "{KEY}"', "wallet_key_file: nowhere", "11: wallet_key_file: cannot be read"),
+        ("state: state", "state: &a [*a]", " is not valid YAML"),
         ("state: state", "state: [", "13: is not valid YAML"),
     ],
 )
