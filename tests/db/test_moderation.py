@@ -200,6 +200,13 @@ def test_one_person_never_hides(one: User, two: User) -> None:
     again = services.decide(one, SERVICE, HIDE)
     assert services.confirm(two, again.number).said["proposed_by"] == one.address
     call_command("verify_audit", stdout=StringIO())
+    # Somebody with the database's password hides another one past all persons.
+    Effect.objects.create(
+        subject_kind="provider", subject=BOB, provider=BOB, kind="hidden", number=again.number,
+        at=again.at, actor="nobody",
+    )  # fmt: skip
+    with pytest.raises(SystemExit):
+        call_command("verify_audit", stdout=StringIO(), stderr=StringIO())
 
 
 def test_undo_is_an_act_and_has_its_time(one: User, two: User) -> None:
@@ -277,6 +284,9 @@ def test_the_desk_works_without_script(one: User, two: User) -> None:
     given = {"item": str(item.pk), "act": "propose_hide", "template": "shared", "hours": "24"}
     preview = mine.post("/moderation/decide", {**given, "preview": "1"}).content.decode()
     assert 'data-testid="preview"' in preview and Act.objects.count() == 0
+    odd = mine.post("/moderation/decide", {**given, "preview": "1", "hours": "²"})
+    assert odd.status_code == mine.get("/moderation?kind=appeal").status_code == 200
+    assert mine.get("/moderation?about=service&key=%00").status_code == 200
     empty = mine.post("/moderation/decide", {"item": str(item.pk), "act": "flag"})
     assert empty.status_code == 400 and "A reason is missing" in empty.content.decode()
     sent = mine.post("/moderation/decide", given)
