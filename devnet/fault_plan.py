@@ -28,6 +28,7 @@ class FaultPlan:
     null_block: float = 0
     null_receipt: float = 0
     other_block: float = 0  # a block, log list or receipt of another block
+    other_balance: float = 0  # a native balance of another state, where a block is asked by hash
     old_answer: float = 0  # what the same question got before (a cache in front of the node)
     head_back: float = 0  # a head a few blocks back
     no_block_receipts: float = 0  # 1: eth_getBlockReceipts does not exist there

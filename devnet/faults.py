@@ -227,6 +227,10 @@ class FaultProxy:
             return await self._behind(plan, call, answer)
         if method == "eth_getLogs":
             return await self._logs(plan, call, answer)
+        by_hash = method == "eth_getBalance" and isinstance(params[-1], dict)
+        if by_hash and "result" in answer and self._hit("other_balance"):
+            other = int(answer["result"], 16) + self.counts["other_balance"] * 10**18
+            return _result(call, hex(other))
         if method == "eth_getTransactionReceipt" and self._hit("null_receipt"):
             return _result(call, None)
         if method == "eth_getBlockReceipts":

@@ -12,7 +12,7 @@ from dataclasses import replace
 from django.db import connection
 
 from chain import bulk, store
-from chain.errors import Drift, Halt, NotOurContract
+from chain.errors import Drift, Halt, NodeBehind, NotOurContract
 from chain.facts import Block, Call, Header, Log
 from chain.projection import Reader
 from ledger import detect, fold, opening, reads, rows
@@ -182,6 +182,12 @@ class Projector:
                 blocks = self._add_answers(blocks, earlier, read)
             else:
                 return layer, blocks
+        if pending:
+            # A node that is at work on its next block can answer with the state of that one.
+            raise NodeBehind(
+                f"answers about block {blocks[-1].header.number} disagree: the ledger contract's "
+                "balance is not the sum of what its accounts hold"
+            )
         raise Drift(
             "the ledger contract's native balance and our sum of available balances keep "
             f"differing up to block {blocks[-1].header.number}"

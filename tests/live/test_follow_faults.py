@@ -157,6 +157,24 @@ def test_an_answer_about_another_block_is_no_reorganisation(
     assert_right(node)
 
 
+def test_a_state_of_another_block_stops_nobody_before_it_is_final(
+    node: Anvil, world: Deployment, proxy: FaultProxy, followers: list[Follower]
+) -> None:
+    """A busy node answers about its newest block with what the next one does; asked again it is
+    right."""
+    followers.append(Follower.start(database(), (proxy.url,), NEAR))
+    until(lambda: indexed(node), followers)
+    before = Head.objects.get().indexed_block
+    proxy.plan = FaultPlan(other_balance=1)
+    World(9, world, node.url).through_wallet()
+    until(lambda: Head.objects.filter(error__contains="disagree").exists(), followers)
+    head = Head.objects.get()
+    assert not head.halted and head.indexed_block == before
+    proxy.plan = HONEST
+    until(lambda: indexed(node) and not Head.objects.get().error, followers)
+    assert_right(node)
+
+
 @pytest.mark.parametrize("knobs", [KNOBS, NEAR], ids=["ranges", "single blocks"])
 def test_a_log_list_that_ends_early_is_noticed(
     knobs: Knobs, node: Anvil, world: Deployment, proxy: FaultProxy, followers: list[Follower]
