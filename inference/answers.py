@@ -66,7 +66,8 @@ class Checked:
     """One answer with its verdict. Hashes are lower-case hex, "" where not known or not given.
 
     `verdict` is never `verified` unless both bodies were given; it is "" where hashes without bytes
-    equal what was signed. `complete`: the provider ended the answer itself, by what was brought.
+    equal what was signed. `complete`: the provider ended the answer itself, by what was brought;
+    `bytes_held`: the answer's own bytes were brought along with hashes.
     """
 
     provider: str
@@ -79,6 +80,7 @@ class Checked:
     our_response: str
     complete: bool = True
     hashes_only: bool = False
+    bytes_held: bool = False
 
     @property
     def verdict(self) -> str:

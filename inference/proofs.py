@@ -1,11 +1,18 @@
-"""Files that hold hashes and signatures without the bytes: a transcript's JSON, the JSON of the
-archive of pictures, and the relay's `/v1/verifications/{id}`. Judged as the chat judges; not kept.
+"""Files that hold hashes and signatures without the bytes: a transcript's JSON, the archive of
+pictures (with their bytes) or a JSON of it, and the relay's `/v1/verifications/{id}`. Judged as the
+chat judges; not kept.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import re
+import struct
+import zipfile
+import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from inference import answers
@@ -17,6 +24,15 @@ from net.limits import JsonLimits
 _FILE = JsonLimits(max_depth=32, max_bytes=MAX_FILE_BYTES)
 #: One hash, or one for each picture with commas between, as they are signed.
 _HASHES = re.compile(r"[0-9a-f]{64}(?:,[0-9a-f]{64}){0,9}")
+#: What one request's facts are called in an archive (`inference.media.archive`).
+_FACTS = re.compile(r"[0-9a-f]{8}\.json")
+MAX_MEMBERS = 5_000
+#: What an archive's members may become when they are read.
+MAX_UNPACKED = 64 << 20
+_BROKEN = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError),
+    *(EOFError, OSError, ValueError),
+)
 
 
 def judge(data: bytes) -> tuple[Checked, ...]:
@@ -37,6 +53,81 @@ def judge(data: bytes) -> tuple[Checked, ...]:
     if not judged:
         raise Unusable("No request in this file has a signature of a provider that is listed now.")
     return judged
+
+
+def is_archive(data: bytes) -> bool:
+    """Whether bytes are an archive of pictures that was made here, by the names in it."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return any(_FACTS.fullmatch(name) for name in archive.namelist())
+    except _BROKEN:
+        return False
+
+
+def archive(data: bytes) -> tuple[Checked, ...]:
+    """Every request of an archive of pictures. A picture that is in it counts by its own bytes,
+    whatever the archive says its hash is. Raises Unusable.
+    """
+    found: list[Checked] = []
+    known = Known()
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as opened:
+            members = _Members(opened)
+            for name in filter(_FACTS.fullmatch, members.names):
+                given = strictjson.loads(members.read(name), _FILE)
+                requests = requests_of(given)
+                found += _of_archive(given, requests, members, known) if requests else ()
+                if len(found) > MAX_ANSWERS:
+                    raise Unusable(f"An archive of more than {MAX_ANSWERS:,} requests.")
+    except Unusable:
+        raise
+    except BadAnswer as error:
+        raise Unusable(f"A file in this archive cannot be read: {error}.") from None
+    except _BROKEN:
+        raise Unusable("This archive is damaged, or no archive of pictures from here.") from None
+    if not found:
+        raise Unusable("No request in this file has a signature of a provider that is listed now.")
+    return tuple(found)
+
+
+def _of_archive(
+    given: Mapping[str, Any], requests: list[Mapping[str, Any]], members: _Members, known: Known
+) -> list[Checked]:
+    """The requests of one file of facts, by the bytes of the pictures that it names."""
+    really: dict[str, str] = {}
+    files = given.get("files")
+    for file in files if isinstance(files, list) else ():
+        name = file.get("name") if isinstance(file, dict) else None
+        if isinstance(name, str) and name in members.names:
+            really[str(file.get("sha256"))] = hashlib.sha256(members.read(name)).hexdigest()
+    found = []
+    for request in requests:
+        said = _hash(request.get("response_sha256")).split(",")
+        now = ",".join(really.get(one, one) for one in said)
+        one = _judged({**request, "response_sha256": now}, known, pictures=True)
+        if one is not None:
+            found.append(replace(one, bytes_held=all(x in really for x in said)))
+    return found
+
+
+class _Members:
+    """The files of an archive, read within bounds, however small they were packed."""
+
+    def __init__(self, opened: zipfile.ZipFile) -> None:
+        infos = opened.infolist()
+        if len(infos) > MAX_MEMBERS:
+            raise Unusable(f"An archive of more than {MAX_MEMBERS:,} files.")
+        self.names = [info.filename for info in infos]
+        self._opened = opened
+        self._room = MAX_UNPACKED
+
+    def read(self, name: str) -> bytes:
+        with self._opened.open(name) as stream:
+            data = stream.read(self._room + 1)
+        self._room -= len(data)
+        if self._room < 0:
+            raise Unusable(f"An archive whose files become more than {MAX_UNPACKED >> 20} MB.")
+        return data
 
 
 def requests_of(given: object) -> list[Mapping[str, Any]]:

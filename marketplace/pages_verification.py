@@ -165,9 +165,10 @@ class Side:
 
 @dataclass(frozen=True)
 class AnswerRow:
-    """`verdict` is "" where hashes without bytes equal what was signed."""
+    """`verdict` is "" where hashes without bytes equal what was signed; `signed` says it then."""
 
     verdict: str
+    signed: str
     words: str
     provider: str
     provider_path: str
@@ -182,6 +183,11 @@ def answer_row(found: Checked, provider_path: str) -> AnswerRow:
     said = message_words.verdict(result.reason)
     if found.verdict == "not_comparable" and not found.complete:
         said = f"This answer was stopped or cut off. {message_words.verdict('not_received_whole')}"
+    elif not found.verdict and found.bytes_held:
+        said = (
+            "The pictures in this archive have exactly the SHA-256 that the key which the chain "
+            "names signed, and so has the request that belongs to them; its bytes are not in it."
+        )
     elif not found.verdict:
         said = (
             "The key that the chain names signed exactly the two SHA-256 in this file. The bytes "
@@ -194,6 +200,7 @@ def answer_row(found: Checked, provider_path: str) -> AnswerRow:
         )
     return AnswerRow(
         verdict=found.verdict,
+        signed="Pictures as signed" if found.bytes_held else "Hashes signed, bytes not brought",
         words=said,
         provider=found.provider,
         provider_path=provider_path,

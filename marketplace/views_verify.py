@@ -86,6 +86,8 @@ def _evidence(request: HttpRequest) -> HttpResponse:
         return _checked(request, answers.conversation(data))
     if kind == "proofs":
         return _checked(request, proofs.judge(data))
+    if kind == "bundle" and proofs.is_archive(data):
+        return _checked(request, proofs.archive(data))
     run = services.judge_upload(_upload(request, kind, data), _user(request))
     return HttpResponseRedirect(f"/verifications/{run.pk}")
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import io
 import json
 import re
+import zipfile
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +20,7 @@ from django.test import Client
 from eth_account import Account
 
 from attestation.models import Document, Verification
-from inference import answers
+from inference import answers, proofs
 from inference.answers import Body
 from inference.export import FORMAT
 from ledger.models import Service
@@ -242,6 +244,40 @@ def test_files_of_hashes_are_judged_and_nothing_of_them_is_kept(client: Client) 
     private = client.post("/verify", {"text": '{"text": "private words"}'})
     assert (private.status_code, b"neither stored nor published" in private.content) == (400, True)
     assert not Verification.objects.exists() and not Document.objects.exists()
+
+
+def test_the_pictures_of_an_archive_count_by_their_own_bytes(client: Client) -> None:
+    facts = {
+        "wish": {},
+        "files": [{"name": "fox.png", "sha256": proof()["response_sha256"], "seed": 1}],
+        "requests": [proof()],
+    }
+
+    def told(**members: bytes) -> str:
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in {
+                "fox.png": ANSWER,
+                "01234567.json": json.dumps(facts).encode(),
+            }.items():
+                archive.writestr(name, members.get(name.partition(".")[0].strip("0"), data))
+        file = SimpleUploadedFile("pictures.zip", buffer.getvalue())
+        return client.post("/verify", {"file": file}).content.decode()
+
+    def mark(page: str) -> list[str]:
+        return re.findall(r'hashes-signed">.*?</svg>([^<]+)<', page)
+
+    whole = told()
+    assert mark(whole) == ["Pictures as signed"] and not re.findall(VERDICT, whole)
+    assert re.findall(VERDICT, told(fox=b"another fox")) == ["altered"]
+    # whatever hash the archive states for the swapped picture, its bytes are what counts
+    other = hashlib.sha256(b"another fox").hexdigest()
+    facts["files"] = [{"name": "fox.png", "sha256": other, "seed": 1}]
+    assert mark(told(fox=b"another fox")) == ["Hashes signed, bytes not brought"]
+    facts["files"] = [{"name": "fox.png", "sha256": proof()["response_sha256"]}]
+    assert "become more than 64 MB" in told(fox=bytes(proofs.MAX_UNPACKED + 1))
+    assert "cannot be read" in told(**{"1234567": b"{"})
+    assert not Document.objects.exists() and not Verification.objects.exists()
 
 
 def test_files_that_swell_or_lie_are_ended(client: Client) -> None:
