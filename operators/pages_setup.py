@@ -10,7 +10,7 @@ from accounts.pages_parts import Option
 from accounts.pages_transaction import Link
 from attestation import pages as reports
 from attestation.printing import QUESTIONS as TITLES
-from operators import setup_checks
+from operators import setup_results
 from operators.models_listing import SelfTest, SetupRun
 from operators.tabs import tabs
 
@@ -67,7 +67,7 @@ class SetupView:
 def setup_view(run: SetupRun) -> SetupView:
     known: Mapping[str, Mapping[str, str]] = {one["id"]: one for one in run.checks}
     lines = []
-    for id, title in setup_checks.TITLES.items():
+    for id, title in setup_results.TITLES.items():
         one = known.get(id, {})
         state = one.get("state", "")
         shown, word = _SHOWN.get(state, ("unknown", "to come" if run.open else "not reached"))

@@ -17,10 +17,10 @@ from ledger import selectors as ledger
 from net import addresses
 from net.client import Client
 from net.errors import BadUrl, Refused
-from operators import listing, listing_state, setup, setup_checks
+from operators import listing, listing_state, setup, setup_evidence
 from operators.models import SelfTest
 from operators.models_listing import JobState
-from operators.setup_checks import Subject
+from operators.setup_results import Subject
 
 
 def start(user: User, kind: str, service_name: str, url: str = "", signer: str = "") -> SelfTest:
@@ -78,7 +78,7 @@ def run(identifier: str) -> None:
 
 async def _drafts(subject: Subject) -> list[Draft]:
     async with Client(trust.provider_policy(), connections=4) as client:
-        return await setup_checks.drafts(client, subject)
+        return await setup_evidence.drafts(client, subject)
 
 
 def _report(draft: Draft) -> dict[str, Any]:

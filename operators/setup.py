@@ -23,7 +23,7 @@ from operators import listing, listing_state, setup_checks
 from operators.listing import FINE_TUNING, Values
 from operators.models import SetupRun
 from operators.models_listing import Job, JobState
-from operators.setup_checks import Subject
+from operators.setup_results import Subject
 
 SETUP_TASK, SELF_TEST_TASK = "operators.setup", "operators.selftest"
 #: A run that has not ended by then never will: its worker is gone.

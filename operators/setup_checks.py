@@ -9,80 +9,34 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from ipaddress import ip_address
-from typing import Any, Literal
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
 
 from accounts import money
-from attestation import declared, evaluate, trust
-from attestation.engine.verdicts import Report
-from attestation.models import Outcome, Trigger
-from attestation.runs import Draft
-from attestation.selectors import ServiceKey
+from attestation import declared, trust
 from ledger.models import Service
 from ledger.records import Listing
 from net import addresses, strictjson
 from net.client import Client
 from net.errors import BadAnswer, BadUrl, Refused
 from net.limits import JsonLimits
+from operators import setup_evidence
 from operators.listing import MAX_INFO_BYTES
+from operators.setup_results import Result, State, Subject
 from probes import asking, seen
 from probes.asking import Found
 from probes.models import Speed
 
-State = Literal["ok", "warn", "bad", "not_checked"]
-#: id → what is looked at, in the order it is shown; a run has one result for each.
-TITLES: Mapping[str, str] = {
-    "stake": "Stake is on chain",
-    "info": "Additional information can be read",
-    "price": "Price is within 10x of the market",
-    "dns": "The host name leads to public addresses",
-    "tls": "The certificate is valid",
-    "models": "The model list answers and names your model",
-    "cors": "Browsers may ask it",
-    "stream": "A question is answered as a stream",
-    "usage": "The last chunk says what was used",
-    "evidence": "Evidence is handed over and can be read",
-    "signer": "The signer in the evidence is the one on chain",
-    "acknowledged": "The owner of the 0G contract acknowledged the signer",
-}
 #: Fewer days left than this of a certificate is worth a word.
 TLS_SOON = 14
 RATIO = 10
 ZERO_ADDRESS = "0x" + "0" * 40
 _SHAPE = JsonLimits(max_depth=8, max_bytes=64 << 10)
 _DNS_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Result:
-    """One check. `found` is what was there, in our words; `fix` what to do, "" where it is good."""
-
-    id: str
-    state: State
-    found: str
-    fix: str = ""
-
-    @property
-    def title(self) -> str:
-        return TITLES[self.id]
-
-    def stored(self) -> dict[str, str]:
-        return {"id": self.id, "state": self.state, "found": self.found[:400], "fix": self.fix}
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is checked: a listing as the index has it, or (not `published`) one that somebody is
-    about to publish. `block`: of the index."""
-
-    listing: Listing
-    published: bool
-    block: int
 
 
 async def results(subject: Subject) -> AsyncIterator[Result]:
@@ -100,7 +54,8 @@ async def results(subject: Subject) -> AsyncIterator[Result]:
             found = await asking.look(client, _target(subject))
             for one in (tls(found), *answers(found)):
                 yield one
-            for one in evidence(subject, await drafts(client, subject)):
+            found_evidence = await setup_evidence.drafts(client, subject)
+            for one in setup_evidence.evidence(subject, found_evidence):
                 yield one
     yield acknowledged(subject)
 
@@ -382,101 +337,3 @@ def _speech(found: Found) -> tuple[Result, Result]:
         )
     )
     return stream, usage
-
-
-# --- evidence -------------------------------------------------------------------------------------
-
-
-def evidence_target(subject: Subject) -> evaluate.Target:
-    """What the verification asks about a listing, published or not."""
-    listing = subject.listing
-    payable = ("provider", "serving", "url", "model", "service_type", "input_price", "output_price")
-    return evaluate.Target(
-        key=ServiceKey.of(listing),
-        block=subject.block,
-        url=listing.url,
-        model=listing.model,
-        verifiability=listing.verifiability,
-        additional_info=listing.additional_info,
-        signer=listing.tee_signer,
-        acknowledged=listing.tee_signer_acknowledged if subject.published else None,
-        declared=declared.of(listing.verifiability, listing.additional_info),
-        payable={name: getattr(listing, name) for name in payable},
-    )
-
-
-async def drafts(client: Client, subject: Subject) -> list[Draft]:
-    """The engine's runs, which nobody stores; `ASKED` ones never spend the site's money."""
-    return await evaluate.every_endpoint(client, evidence_target(subject), Trigger.ASKED)
-
-
-def evidence(subject: Subject, runs: Sequence[Draft]) -> tuple[Result, Result]:
-    """Evidence and signer; of several endpoints the worst."""
-    declared_word = declared.of(
-        subject.listing.verifiability, subject.listing.additional_info
-    ).endpoints
-    if not declared_word:
-        why = "You declare no trusted hardware, so there is no evidence to check."
-        return Result("evidence", "not_checked", why), Result("signer", "not_checked", why)
-    return (
-        min((_evidence(run) for run in runs), key=_rank),
-        min((_signer(run, subject.published) for run in runs), key=_rank),
-    )
-
-
-_RANKS = {"bad": 0, "warn": 1, "not_checked": 2, "ok": 3}
-
-
-def _rank(result: Result) -> int:
-    return _RANKS[result.state]
-
-
-def _evidence(run: Draft) -> Result:
-    at = f"{run.endpoint.value}: "
-    if run.outcome == Outcome.UNREACHABLE:
-        said = str(run.columns.get("error", ""))[:200] or "no answer"
-        return Result("evidence", "bad", f"{at}{said}.", "See that /v1/quote answers.")
-    if run.outcome == Outcome.REFUSED:
-        said = str(run.columns.get("error", ""))[:200]
-        return Result(
-            "evidence",
-            "bad",
-            f"{at}nothing was handed over ({said}).",
-            "Run the broker in its TEE, or declare ProviderType standard.",
-        )
-    return _judged(at, run.report)
-
-
-def _judged(at: str, report: Report) -> Result:
-    wrong = [row.title for row in report.checks if row.verdict == "fail" and row.required]
-    word = report.overall
-    test = "See each row in the evidence self-test."
-    if word == "fail":
-        named = "; ".join(wrong[:3])
-        return Result("evidence", "bad", f"{at}{len(wrong)} checks fail: {named}.", test)
-    if word.removeprefix("dev-") != "pass":
-        return Result("evidence", "warn", f"{at}read, verdict {word}.", test)
-    made = " (development evidence, worth nothing elsewhere)" if word != "pass" else ""
-    return Result("evidence", "ok", f"{at}read and verified{made}.")
-
-
-def _signer(run: Draft, published: bool) -> Result:
-    row = run.report.find("bind.onchain")
-    there = "on chain" if published else "in your draft"
-    if row is None:
-        return Result("signer", "not_checked", "There was no evidence to compare with.")
-    if row.verdict == "pass":
-        return Result("signer", "ok", f"{row.got}.")
-    said = f"evidence {_short(row.got)}, {there} {_short(row.expected)}"
-    if row.verdict == "fail":
-        return Result(
-            "signer",
-            "bad",
-            f"They differ: {said}.",
-            "Publish the signer of the evidence, or start the broker with the published key.",
-        )
-    return Result("signer", "warn", f"It could not be compared: {said}.", "See the self-test.")
-
-
-def _short(value: Any) -> str:
-    return str(value)[:60] if value else "none"

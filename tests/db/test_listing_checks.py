@@ -18,7 +18,7 @@ from accounts.errors import Problem
 from accounts.models import User
 from attestation.models import Finding, Payment, Standing, Verification
 from ledger.models import Service
-from operators import selftest, setup, setup_checks, tasks
+from operators import selftest, setup, setup_results, tasks
 from operators.models import ListingDraft, SelfTest, SetupRun
 from probes.models import Health, Probe
 from tests import factories
@@ -77,7 +77,7 @@ def checked(user: User, *, draft: bool = False) -> dict[str, str]:
     run.refresh_from_db()
     assert run.state == "done" and run.finished_at is not None
     assert [one["id"] for one in run.checks] != []
-    assert {one["id"] for one in run.checks} == set(setup_checks.TITLES)
+    assert {one["id"] for one in run.checks} == set(setup_results.TITLES)
     # Nothing is said to be wrong without what to do about it.
     assert all(one["fix"] for one in run.checks if one["state"] in ("bad", "warn")), run.checks
     return {one["id"]: one["state"] for one in run.checks}
