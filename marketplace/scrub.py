@@ -29,10 +29,11 @@ _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
     ),
     # URLs: who signs in there and what is asked, never; the rest of the path may be a key too.
     (
-        re.compile(r"\b([a-z][a-z0-9+.-]{1,20}://)(?:[^\s/@'\"]+@)?([^\s/?#'\"<>]*)[^\s'\"<>]*"),
+        re.compile(r"\b([a-z][a-z0-9+.-]{1,20}://)(?:[^\s/'\"<>]*@)?([^\s/?#'\"<>]*)[^\s'\"<>]*"),
         r"\1\2",
     ),
-    (re.compile(r"\b[\w.+-]+@[\w-]+\.[\w.-]+"), REMOVED),
+    # Each run of characters is looked at once: strangers choose how long a line is (Host, paths).
+    (re.compile(r"(?<![\w.+-])[\w.+-]++@[\w-]++\.[\w.-]+"), REMOVED),
     # Signatures, calldata and other long hex.
     (re.compile(r"\b(?:0x)?[0-9a-fA-F]{65,}\b"), REMOVED),
     (re.compile(r"\b((?:0x)?[0-9a-fA-F]{10})[0-9a-fA-F]{54}\b"), r"\1…"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+
 import pytest
 from django.core.cache import cache
 from django.test import Client

@@ -47,6 +47,15 @@ def test_named_secrets_go(line: str) -> None:
     assert "abc.def" not in said and "dXNlcjpwYXNz" not in said
 
 
+@pytest.mark.parametrize("piece", ["a.", "a-", "a", "a@", "a@a", "http://", "cookie ", "0x", "'\""])
+def test_a_stranger_cannot_make_a_line_expensive(piece: str) -> None:
+    """Hosts and paths are logged as they came. Looked at once from each place, such a line would
+    take half an hour."""
+    line = piece * (500_000 // len(piece))
+    assert len(scrub.text(line)) <= len(line)
+    assert len(scrub.outside(line)) <= scrub.MOST
+
+
 def test_what_an_operator_needs_stays() -> None:
     for line in (
         "block 4512332 has two parents",
@@ -56,6 +65,7 @@ def test_what_an_operator_needs_stays() -> None:
     ):
         assert scrub.text(line) == line
     assert scrub.text(f"hash 0x{KEY}").startswith("hash 0xabababab")
+    assert scrub.text("https://u:p@ss@one.example/") == "https://one.example"
     assert scrub.text("at https://u:p@one.example:8545/key?x=1") == "at https://one.example:8545"
 
 
