@@ -10,7 +10,8 @@ FROM python:3.11-slim-bookworm
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
-    STATIC_ROOT=/srv/static
+    STATIC_ROOT=/srv/static \
+    DRAIN_SECONDS=25
 RUN useradd --system --uid 10001 --create-home market \
  && install -d -o market -g market /srv/static /var/lib/market
 WORKDIR /srv/market

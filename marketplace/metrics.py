@@ -1,7 +1,8 @@
 """`/metrics` for Prometheus: where the index stands, the health of each node, drift, probes.
 
-Every number is read from the database at the moment of the scrape, so any web process can answer
-for the follower and the worker too. Node names are hosts, never paths (they hold API keys).
+Every number is read from database and Redis at the moment of the scrape, so any web process can
+answer for the others, the follower and the worker too. Node names are hosts, never paths (they
+hold API keys).
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import secrets
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 
+import redis
 from django.conf import settings
+from django.db.models import Count, Sum
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
@@ -19,9 +22,11 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from attestation.models import Standing
 from chain import selectors as chain
 from ledger import reconcile
-from marketplace import problems
+from ledger.models import ServiceTotal
+from marketplace import presence, problems
 from probes import selectors as probes
 
 #: Headers by which a reverse proxy shows itself: then the address is the proxy's, not the caller's.
@@ -36,6 +41,8 @@ def metrics(request: HttpRequest) -> HttpResponse:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Index())
     registry.register(Probing())
+    registry.register(Outcomes())
+    registry.register(Work())
     response = HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
     response["Cache-Control"] = "no-store"
     return response
@@ -147,3 +154,52 @@ class Probing(Collector):
         if totals.newest is not None:
             age = (timezone.now() - totals.newest).total_seconds()
             yield GaugeMetricFamily("probes_age_seconds", "Since the newest probe", age)
+
+
+class Outcomes(Collector):
+    """Present verdicts and what was settled. SQL: two queries over rows of services."""
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        return ()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        verdicts = GaugeMetricFamily(
+            "verdicts_services", "Services by their present verdict", labels=["verdict"]
+        )
+        for row in Standing.objects.values("overall").annotate(number=Count("pk")).order_by():
+            verdicts.add_metric([row["overall"] or "never"], row["number"])
+        yield verdicts
+        totals = ServiceTotal.objects.exclude(provider="").aggregate(
+            items=Sum("items"), refused=Sum("refused"), settled=Sum("settled")
+        )
+        yield GaugeMetricFamily("settlements_items", "Settled requests", totals["items"] or 0)
+        yield GaugeMetricFamily("settlements_refused", "Refused ones", totals["refused"] or 0)
+        # In 0G: a float cannot hold neuron. For books read the API.
+        yield GaugeMetricFamily(
+            "settlements_settled_0g", "Paid to providers", float(totals["settled"] or 0) / 10**18
+        )
+
+
+class Work(Collector):
+    """The queue and open websockets, as Redis knows them; nothing while it is away."""
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        return ()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        try:
+            queued, taken = presence.waiting()
+            web, ran = presence.web(), presence.tasks()
+        except redis.RedisError:
+            return
+        yield GaugeMetricFamily("queue_waiting", "Background tasks in the queue", queued)
+        yield GaugeMetricFamily("queue_taken", "Taken by a worker and not ended", taken)
+        yield GaugeMetricFamily("web_processes", "Web processes that told of themselves", len(web))
+        sockets = GaugeMetricFamily("websockets", "Open websockets", labels=["kind"])
+        for kind in presence.KINDS:
+            sockets.add_metric([kind], sum(one.sockets.get(kind, 0) for one in web))
+        yield sockets
+        last = GaugeMetricFamily("task_last_run", "Unix time of its last run", labels=["task"])
+        for one in ran.values():
+            last.add_metric([one.name], one.at)
+        yield last

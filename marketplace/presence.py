@@ -38,6 +38,8 @@ QUEUE, UNACKED = "celery", "unacked"
 Scope = MutableMapping[str, Any]
 Application = Callable[[Scope, Any, Any], Awaitable[None]]
 
+#: The part behind `/ws/`; anything else is `other`.
+KINDS = ("chat", "inbox", "live", "tasks", "other")
 #: Open websockets of this process by the part behind `/ws/`.
 sockets: Counter[str] = Counter()
 
@@ -50,7 +52,7 @@ class Counted:
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         kind = str(scope["path"]).removeprefix("/ws/").partition("/")[0]
-        kind = kind if kind in ("chat", "inbox", "live", "tasks") else "other"
+        kind = kind if kind in KINDS else "other"
         sockets[kind] += 1
         try:
             await self.application(scope, receive, send)

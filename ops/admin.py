@@ -337,6 +337,7 @@ ABSENT: frozenset[type[models.Model]] = frozenset(
         finetune.Piece,
         inference.OwnPreset,
         listings.ListingDraft,
+        moderation.Anyway,
         moderation.Report,
         probes.Sharer,
     }

@@ -12,7 +12,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
 
 from accounts import roles, sessions
 from accounts.models import User
-from accounts.roles import Role
+from accounts.roles import Role, given
 from moderation import audit
 from ops.admin import ReadOnly, may_change
 from ops.site import site
@@ -50,12 +50,6 @@ class UserForm(forms.ModelForm[User]):
         if self.instance.is_superuser and not self.asker.is_superuser:
             raise ValidationError("Superusers are changed by superusers.")
         return cleaned
-
-
-def given(user: User) -> frozenset[Role]:
-    """Roles by name; a superuser holds all without any being given."""
-    names = user.groups.filter(name__in=Role.values).values_list("name", flat=True)
-    return frozenset(Role(name) for name in names)
 
 
 class UserAdmin(ReadOnly):

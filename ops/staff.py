@@ -16,6 +16,7 @@ import segno
 from django.contrib.auth import login
 from django.contrib.auth.hashers import check_password, make_password
 from django.contrib.auth.password_validation import validate_password
+from django.core.cache import cache
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpRequest
@@ -38,6 +39,8 @@ SESSION_SECONDS = 12 * 3600
 #: Wrong codes of one account, and passwords from one network address or for one name, per window.
 TRIES, WINDOW_SECONDS = 10, 600
 TRIES_OF_A_NAME = 30
+#: Refused sign-ins are counted for so long (seconds).
+REFUSALS_SECONDS = 30 * 24 * 3600
 #: Steps of 30 s that a clock may be off.
 TOLERANCE = 1
 RECOVERY_CODES = 10
@@ -132,6 +135,29 @@ def first_step(request: HttpRequest, name: str, password: str) -> PasswordAccoun
 def named(name: str) -> PasswordAccount | None:
     rows = PasswordAccount.objects.select_related("user")
     return rows.filter(name=name.strip().lower()[:40]).first()
+
+
+def refused(name: str) -> None:
+    """Count a refused sign-in, until the next good one or for a month; of any name, so that the
+    time it takes tells none."""
+    key = _refusals(name)
+    cache.add(key, 0, timeout=REFUSALS_SECONDS)
+    try:
+        cache.incr(key)
+    except ValueError:  # it ended in this very moment
+        return
+
+
+def refusals(account: PasswordAccount) -> int:
+    """How many sign-ins were refused since the last call."""
+    key = _refusals(account.name)
+    found = int(cache.get(key, 0))
+    cache.delete(key)
+    return found
+
+
+def _refusals(name: str) -> str:
+    return f"staff-refused:{_digest(name.strip()[:40])}"
 
 
 _NOBODYS: list[str] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -15,6 +17,7 @@ from ops import staff
 from ops.models import PasswordAccount
 from ops.pages import SignInPage
 
+log = logging.getLogger(__name__)
 HERE = "/ops/sign-in"
 
 
@@ -41,9 +44,10 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     except TooMany:
         raise
     except Problem as problem:
-        # Of names that exist alone: strangers cannot fill the record with inventions.
-        if account := staff.named(name):
-            _record(request, account, "sign_in_refused", problem.code, by="password sign-in")
+        # Not an act: everybody sees how long the record is, which would tell the names that exist,
+        # and strangers would write what nobody can delete. The next sign-in says how many.
+        staff.refused(name)
+        log.warning("a password sign-in of staff was refused: %s", problem.code)
         return _page(request, SignInPage("password", target, name, problem.title), problem.status)
     request.session["staff_next"] = target
     return HttpResponseRedirect(f"{HERE}/code")
@@ -64,7 +68,8 @@ def code(request: HttpRequest) -> HttpResponse:
     try:
         if account.secret_sealed:
             recovery = staff.second_step(request, account, typed)
-            _record(request, account, "signed_in", "recovery code" if recovery else "authenticator")
+            how = "recovery code" if recovery else "authenticator"
+            _record(request, account, "signed_in", how, refused=staff.refusals(account))
             return HttpResponseRedirect(target)
         codes = staff.enrol(request, account, typed)
     except TooMany:
@@ -94,9 +99,15 @@ def _page(request: HttpRequest, page: SignInPage, status: int = 200) -> HttpResp
 
 
 def _record(
-    request: HttpRequest, account: PasswordAccount, action: str, how: str, by: str = ""
+    request: HttpRequest,
+    account: PasswordAccount,
+    action: str,
+    how: str,
+    by: str = "",
+    refused: int = 0,
 ) -> None:
-    """`by`: who it was as far as is known; empty: the account's holder."""
-    about = ("account", account.name)
-    actor = by or account.user
-    audit.record(actor, action, about, area="admin", after={"how": how}, request=request)
+    """`by`: who it was as far as is known; empty: the account's holder. `refused`: wrong passwords
+    since the last sign-in."""
+    about, actor = ("account", account.name), by or account.user
+    after: dict[str, str | int] = {"how": how, **({"refused_before": refused} if refused else {})}
+    audit.record(actor, action, about, area="admin", after=after, request=request)

@@ -21,7 +21,7 @@ _METAMASK = "https://metamask.app.link/dapp/"
 class WalletButton:
     """`address` is the session's wallet or empty; `chain` is JSON for `wallet_addEthereumChain`
     (EIP-3085); `mobile` opens this page in a phone's wallet, empty where no phone can reach us.
-    `staff`: holds some role of the site.
+    `staff`: holds some role of the site; `host`: one that opens `/ops`.
     """
 
     address: str
@@ -31,6 +31,7 @@ class WalletButton:
     next: str
     mobile: str
     staff: bool
+    host: bool
 
 
 def chain_parameters(network: Network, devnet_rpc_urls: tuple[str, ...]) -> dict[str, object]:
@@ -64,6 +65,8 @@ def wallet(context: Context) -> WalletButton:
     user = getattr(request, "user", None)
     address = user.get_username() if user is not None and user.is_authenticated else ""
     urls = tuple(settings.CHAIN_RPC_URLS) if settings.IS_DEVNET else ()
+    # Asked once per request already, and remembered with the user (`accounts.roles`).
+    held = roles.of(user) if user is not None else roles.NOBODY
     return WalletButton(
         address=address,
         short=short(address),
@@ -71,6 +74,6 @@ def wallet(context: Context) -> WalletButton:
         chain=orjson.dumps(chain_parameters(settings.NETWORK, urls)).decode(),
         next=request.path if request is not None else "/",
         mobile=mobile_link(str(settings.SITE_URL), request.path if request is not None else "/"),
-        # Asked once per request already, and remembered with the user (`accounts.roles`).
-        staff=bool(address and user is not None and roles.of(user)),
+        staff=bool(held),
+        host=not held.isdisjoint(roles.STAFF),
     )

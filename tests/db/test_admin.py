@@ -24,7 +24,7 @@ from finetune.models import Dataset, DatasetState
 from inference.models import Chat
 from moderation import audit
 from moderation.models import Act
-from ops import admin, admin_users, staff
+from ops import admin, staff, urls_admin
 from ops.models import PasswordAccount
 from ops.site import site
 from tests import factories
@@ -61,6 +61,7 @@ def enter(client: Client, user: User) -> None:
 
 
 def test_every_table_is_shown_or_left_out_on_purpose() -> None:
+    assert urls_admin.REGISTERED
     ours = {model for model in apps.get_models() if model._meta.app_label in OURS}
     registered = set(site._registry)
     assert registered <= ours and not registered & admin.ABSENT
@@ -223,7 +224,7 @@ def test_roles_are_given_by_admins_with_a_fresh_signature_and_a_record(client: C
     assert client.post(path, {**form, "reason": ""}).status_code == 200, "a reason is needed"
     assert not Act.objects.exists()
     assert client.post(path, form).status_code == 302
-    assert admin_users.given(person) == {Role.MODERATOR, Role.AUDITOR}
+    assert roles.given(person) == {Role.MODERATOR, Role.AUDITOR}
     act = Act.objects.get()
     assert (act.area, act.action, act.subject) == ("admin", "roles_changed", person.address)
     assert (act.actor, act.reason) == (chief.address, "joined the team")
@@ -231,7 +232,7 @@ def test_roles_are_given_by_admins_with_a_fresh_signature_and_a_record(client: C
     SignIn.objects.create(user=person, session_key="k", seen_at=timezone.now())
     assert client.post(path, {"roles": [], "reason": "left"}).status_code == 302
     person = User.objects.get(pk=person.pk)
-    assert not person.is_active and not admin_users.given(person)
+    assert not person.is_active and not roles.given(person)
     assert not person.sign_ins.exists(), "open sessions ended"
     assert audit.verify()[0] == 2
 
@@ -252,7 +253,7 @@ def test_who_may_not_change_roles(client: Client) -> None:
     assert "Nobody changes their own" in own.content.decode()
     above = client.post(f"/admin/accounts/user/{root.pk}/change/", {"reason": "no"})
     assert "Superusers are changed by" in above.content.decode()
-    assert admin_users.given(chief) == {Role.ADMIN}
+    assert roles.given(chief) == {Role.ADMIN}
     assert User.objects.get(pk=root.pk).is_active and not Act.objects.exists()
 
 

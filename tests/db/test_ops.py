@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from celery import shared_task
 from django.conf import settings as site
@@ -50,8 +52,6 @@ def queued() -> None:
 
 
 def in_queue() -> list[str]:
-    import orjson
-
     rows: Any = presence.client().lrange(presence.QUEUE, 0, -1)
     return [orjson.loads(row)["headers"]["task"] for row in rows]
 
@@ -274,3 +274,28 @@ def test_not_ready_when_something_is_missing(
         cursor.execute("DELETE FROM django_migrations WHERE app = 'ops'")
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json()["migrations"]) == (503, "missing")
+
+
+# --- numbers for Prometheus -----------------------------------------------------------------------
+
+
+def test_metrics_tell_of_work_and_outcomes(client: Client) -> None:
+    presence.client().delete(presence.QUEUE, presence.WEB, presence.TASKS)
+    presence.client().lpush(presence.QUEUE, "one", "two")
+    said = {
+        "at": time.time(),
+        "pid": 7,
+        "sockets": {"chat": 2, "live": 3},
+        "memory": 1,
+        "ending": 0,
+    }
+    presence.client().hset(presence.WEB, "a", orjson.dumps(said))
+    presence.client().hset(presence.WEB, "gone", orjson.dumps({**said, "at": 0}))
+    presence.ran("probes.sweep", 5, True)
+    text = client.get("/metrics").content.decode()
+    lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert float(lines["queue_waiting"]) == 2 and float(lines["web_processes"]) == 1
+    assert float(lines['websockets{kind="live"}']) == 3
+    assert float(lines['task_last_run{task="probes.sweep"}']) > 0
+    assert float(lines["settlements_items"]) == 0
+    presence.client().delete(presence.QUEUE)

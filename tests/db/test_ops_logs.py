@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote
 
-import brotli
+import brotli  # type: ignore[import-untyped]
 import pytest
 from django.db import connection
 

@@ -54,8 +54,8 @@ def chat(transactional_db: None, upstream: Upstream) -> Chat:
 
 
 @contextmanager
-def web(port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """The site as `./run serve` starts it, on the test's stores."""
+def web(port: int, **more: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The site as `./run serve` starts it, on the test's stores; `more` variables."""
     values = connection.settings_dict
     database = (
         f"postgresql://{values['USER']}@/{values['NAME']}?host={quote(values['HOST'], safe='')}"
@@ -68,7 +68,12 @@ def web(port: int) -> Iterator[subprocess.Popen[bytes]]:
             *("--timeout-graceful-shutdown", "5"),
         ],
         cwd=ROOT,
-        env={**os.environ, "DATABASE_URL": database, "SITE_URL": f"http://127.0.0.1:{port}"},
+        env={
+            **os.environ,
+            "DATABASE_URL": database,
+            "SITE_URL": f"http://127.0.0.1:{port}",
+            **more,
+        },
     )
     try:
         deadline = time.monotonic() + 120

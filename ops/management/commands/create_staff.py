@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.roles import Role
+from moderation import audit
 from ops import staff
 from ops.models import PasswordAccount
 
@@ -38,12 +39,14 @@ class Command(BaseCommand):
             if account is None:
                 raise CommandError(f"there is no account {name}")
             staff.forget_authenticator(account)
+            _record("authenticator_forgotten", name)
             self.stdout.write(f"{name}: the next sign-in enrols a new authenticator")
             return
         password = _password()
         try:
             if account is not None:
                 staff.change_password(account, password)
+                _record("password_changed", name)
                 self.stdout.write(f"{name} has a new password; its sessions ended")
                 return
             role = Role(options["role"]) if options["role"] else Role.ADMIN
@@ -55,8 +58,14 @@ class Command(BaseCommand):
             )
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from None
+        _record("account_made", name, "superuser" if options["superuser"] else str(role))
         what = "superuser" if options["superuser"] else str(role)
         self.stdout.write(f"{name} ({what}) is {user.address}; sign in at /ops/sign-in")
+
+
+def _record(action: str, name: str, role: str = "") -> None:
+    after = {"role": role} if role else None
+    audit.record("manage.py", action, ("account", name), area="admin", after=after)
 
 
 def _password() -> str:

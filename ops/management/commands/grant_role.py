@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
 
 from accounts import roles
 from accounts.models import User
+from accounts.roles import given
+from moderation import audit
 from protocol.addresses import checksum
 
 
@@ -26,6 +29,18 @@ class Command(BaseCommand):
             raise CommandError(f"{options['address']} is not an address") from error
         user = User.objects.for_address(address)
         role = roles.Role(options["role"])
-        (roles.take if options["revoke"] else roles.give)(user, role)
+        before = sorted(given(user))
+        with transaction.atomic():
+            (roles.take if options["revoke"] else roles.give)(user, role)
+            after = sorted(given(user))
+            if before != after:
+                audit.record(
+                    "manage.py",
+                    "roles_changed",
+                    ("user", address),
+                    area="admin",
+                    before={"roles": before},
+                    after={"roles": after},
+                )
         held = ", ".join(sorted(roles.of(user))) or "no role"
         self.stdout.write(f"{address} now has: {held}")

@@ -1,0 +1,175 @@
+"""Operations in a browser: the page lives, a command runs with its output coming in, the second
+factor is enrolled, and `/admin/` works under its own policy."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from base64 import b32decode
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as site
+from django.core.cache import cache
+from django.test import Client
+from django.utils import timezone
+from django_otp.oath import TOTP
+from playwright.sync_api import BrowserContext, Page, expect
+
+from accounts import roles
+from accounts.models import User
+from accounts.roles import Role
+from chain.models import NodeState
+from ledger.models import Reconciliation
+from ops import failures, jobs, staff
+from ops.models import Job
+from tests import factories
+from tests.browser.pagecheck import sound, watching
+
+SHOTS = os.environ.get("SHOTS", "")
+PASSWORD = "correct horse battery staple"
+
+
+def shot(page: Page, name: str) -> None:
+    if SHOTS:
+        page.screenshot(path=Path(SHOTS) / f"{name}.png", full_page=True)
+
+
+def looks(page: Page, name: str) -> None:
+    if not SHOTS:
+        return
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        for width in (320, 390, 768, 1440):
+            page.set_viewport_size({"width": width, "height": 900})
+            shot(page, f"{name}-{width}-{scheme}")
+    page.emulate_media(color_scheme="light")
+
+
+def enter(context: BrowserContext, url: str, user: User) -> None:
+    """The session that a wallet's signature would have opened."""
+    client = Client()
+    client.force_login(user)
+    session = client.session
+    session["proved_at"] = int(time.time())
+    session.save()
+    name = site.SESSION_COOKIE_NAME
+    context.add_cookies([{"name": name, "value": client.cookies[name].value, "url": url}])
+
+
+@pytest.fixture
+def rows(asgi_server: str) -> str:
+    """A site with something to say."""
+    cache.clear()
+    factories.market(4)
+    NodeState.objects.create(
+        chain_id=site.CHAIN_ID,
+        position=0,
+        name="https://one.example",
+        state="ok",
+        head_block=4_512_332,
+        latency_ms=81,
+        requests=900,
+        updated_at=timezone.now(),
+    )
+    NodeState.objects.create(
+        chain_id=site.CHAIN_ID,
+        position=1,
+        name="https://a-rather-long-host.node.example:8545",
+        state="resting",
+        reason="HTTP 503 <b>busy</b>",
+        failures=9,
+        updated_at=timezone.now(),
+    )
+    Reconciliation.objects.create(
+        at=timezone.now(), scope="sample", block=4_512_320, compared={"ledgers": 40}, drift=2
+    )
+    error = ValueError("cannot read <script>alert(1)</script> of https://u:p@x.example/key")
+    for number in range(3):
+        failures.keep("inference.check_reply", str(number), error, [42], {})
+    failures.keep("finetune.fetch", "9", TimeoutError("no answer"), ["app-sk-abc"], {})
+    return asgi_server
+
+
+def admin(context: BrowserContext, url: str) -> User:
+    user = User.objects.for_address(factories.address("admin"))
+    roles.give(user, Role.ADMIN)
+    enter(context, url, user)
+    return user
+
+
+def work(stop: threading.Event) -> None:
+    """A worker: takes what waits."""
+    from django.db import connection
+
+    while not stop.is_set():
+        for job in Job.objects.filter(state="waiting"):
+            jobs.run(str(job.pk))
+        stop.wait(0.1)
+    connection.close()
+
+
+def test_operations(page: Page, context: BrowserContext, rows: str) -> None:
+    admin(context, rows)
+    sound(page, f"{rows}/ops")
+    looks(page, "ops")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    expect(page.locator("[data-alarm=drift]")).to_contain_text("2 values differ")
+    expect(page.get_by_test_id("failure-row")).to_have_count(2)
+    # It asks again by itself.
+    Reconciliation.objects.create(
+        at=timezone.now(), scope="sample", block=4_512_321, compared={"ledgers": 40}
+    )
+    expect(page.locator("[data-alarm=drift]")).to_have_count(0, timeout=30_000)
+    # What destroys wants its name.
+    page.get_by_test_id("ops-replay").click()
+    assert page.url == f"{rows}/ops", "the browser holds it back"
+    stop = threading.Event()
+    worker = threading.Thread(target=work, args=(stop,), daemon=True)
+    worker.start()
+    try:
+        page.get_by_test_id("ops-prune_dry_run").click()
+        job = page.get_by_test_id("ops-job")
+        expect(job).to_have_attribute("data-state", "ended", timeout=30_000)
+        expect(job).to_contain_text("would go")
+        sound(page, page.url, schemes=())
+        looks(page, "job")
+    finally:
+        stop.set()
+        worker.join(20)
+
+
+def test_a_password_account_enrols_and_looks_at_rows(
+    page: Page, context: BrowserContext, rows: str, settings: Any
+) -> None:
+    user = staff.create("rosa", PASSWORD, Role.ADMIN)
+    sound(page, f"{rows}/ops/sign-in?next=/admin/", schemes=("light",))
+    looks(page, "sign-in")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    with watching(page, rows) as watch:
+        form = page.get_by_test_id("staff-password")
+        form.get_by_label("Name").fill("rosa")
+        form.get_by_label("Password").fill(PASSWORD)
+        form.get_by_role("button").click()
+        secret = page.get_by_test_id("staff-secret").inner_text()
+        assert page.locator(".qr").evaluate("image => image.naturalWidth") > 100
+        looks(page, "enrol")
+        code = TOTP(b32decode(secret.replace(" ", ""))).token()
+        page.get_by_label("Code").fill(f"{code:06d}")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_test_id("recovery-codes").locator("li")).to_have_count(10)
+        looks(page, "codes")
+        page.get_by_role("link", name="I have kept them").click()
+        expect(page).to_have_url(re.compile("/admin/$"))
+        shot(page, "admin")
+        page.goto(f"{rows}/admin/accounts/user/{user.pk}/change/")
+        expect(page.get_by_label("Reason")).to_be_visible()
+        shot(page, "admin-user")
+        page.goto(f"{rows}/admin/ledger/service/")
+        expect(page.locator("#result_list tbody tr")).not_to_have_count(0)
+        shot(page, "admin-services")
+        assert page.evaluate("window.violations") == []
+    assert watch.messages == [] and watch.strangers == []

@@ -1,0 +1,118 @@
+"""Who gets which answer at which address: one table over every path of the site.
+
+`tests/db/permissions.txt` has a line for each method and pattern; a new one that is not in it fails
+the first test, which says what the line would be. Read it before you add it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from accounts.models import AccessToken, ProviderKey, SignIn
+from tests.db.permission_world import CANARY, VISITORS, World, routes
+
+pytestmark = pytest.mark.django_db
+TABLE = Path(__file__).with_name("permissions.txt")
+#: In the table: this visitor's request is proven elsewhere (it needs a provider or a chain).
+ELSEWHERE = "-"
+#: Whoever knows such an address may read there: the address is the secret.
+CAPABILITIES = {"account/feed/<str:token>.atom"}
+
+
+def table() -> dict[tuple[str, str], tuple[str, ...]]:
+    """`{(method, route): a status per visitor}`."""
+    found = {}
+    for line in TABLE.read_text().splitlines():
+        if line.strip() and not line.startswith("#"):
+            method, route, *said = line.split()
+            statuses = tuple(said) if len(said) > 1 else tuple(said) * len(VISITORS)
+            assert len(statuses) == len(VISITORS), line
+            assert (method, route) not in found, f"twice: {line}"
+            found[method, route] = statuses
+    return found
+
+
+@pytest.fixture
+def world(db: None, settings: Any) -> World:
+    settings.CHAIN_RPC_URLS = ("http://127.0.0.1:9",)
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    return World()
+
+
+def own(route: str) -> bool:
+    """Paths of the table; those of `/admin/` follow one rule and have a test of their own."""
+    return not route.startswith("admin/")
+
+
+def spelled(route: str) -> str:
+    return route or "(home)"
+
+
+def test_every_path_answers_everybody_as_the_table_says(world: World) -> None:
+    wanted, wrong, leaks = table(), [], []
+    known = {route for route in routes() if own(route)}
+    gone = {route for _, route in wanted} - {spelled(route) for route in known}
+    assert not gone, f"in the table, but not on the site: {sorted(gone)}"
+    for route in sorted(known):
+        for method in ("GET", "POST"):
+            line = wanted.get((method, spelled(route)))
+            # Not in the table: then nobody may post there at all.
+            if line is None and method == "POST" and world.ask("admin", method, route)[0] == 405:
+                continue
+            seen = []
+            for place, visitor in enumerate(VISITORS):
+                if line is not None and line[place] == ELSEWHERE:
+                    seen.append(ELSEWHERE)
+                    continue
+                status, body = world.ask(visitor, method, route)
+                seen.append(str(status))
+                if visitor != "user" and CANARY.encode() in body and route not in CAPABILITIES:
+                    leaks.append(f"{visitor} reads Alice's at {method} {route}")
+            if tuple(seen) != line:
+                said = seen if len(set(seen)) > 1 else seen[:1]
+                wrong.append(f"{method} {spelled(route)} {' '.join(said)}")
+    assert not leaks, "\n".join(leaks)
+    assert not wrong, "not as in tests/db/permissions.txt:\n" + "\n".join(wrong)
+
+
+def test_nobody_acts_on_what_is_somebody_elses(world: World) -> None:
+    """The doors that answer with a redirect whatever they found: nothing has changed."""
+    before = [list(model.objects.order_by("pk").values()) for model in (AccessToken, ProviderKey)]
+    signed = SignIn.objects.filter(user=world.alice).count()
+    for visitor in VISITORS:
+        if visitor == "user":
+            continue
+        client = world.clients[visitor]
+        for route in (
+            "account/tokens/<int:token_id>/revoke",
+            "account/keys/<int:key_id>/forget",
+            "account/sessions/<int:sign_in_id>/end",
+            "account/tokens/<int:token_id>/rotate",
+        ):
+            client.post(world.path(route))
+    after = [list(model.objects.order_by("pk").values()) for model in (AccessToken, ProviderKey)]
+    assert after == before
+    assert SignIn.objects.filter(user=world.alice).count() == signed
+
+
+def test_admin_pages_send_everybody_but_staff_away(world: World) -> None:
+    """Every pattern below /admin/, for those who have no business there."""
+    open_doors = {"admin/login/", "admin/logout/", "admin/jsi18n/"}
+    paths = {
+        route.replace("<path:object_id>", "1").replace("<int:content_type_id>", "1")
+        for route in routes()
+        if not own(route) and route not in open_doors
+    }
+    assert len(paths) > 100
+    for path in sorted(paths):
+        path = path.replace("<path:object_id>", "1")
+        if "(" in path or "<" in path:
+            continue
+        for visitor in ("anonymous", "user", "operator", "moderator"):
+            answer = world.clients[visitor].get(f"/{path}")
+            assert answer.status_code in (302, 404), (visitor, path)
+            if answer.status_code == 302:
+                assert answer["Location"].startswith(("/admin/login/", "/ops/sign-in", "/admin/"))
