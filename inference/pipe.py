@@ -10,6 +10,7 @@ import contextvars
 import math
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import hiredis
@@ -55,21 +56,28 @@ class Pipe:
         try:
             while self._waiting:
                 batch, self._waiting = deque(self._waiting), []
-                for pause in (*PAUSES, None):
-                    try:
-                        async with asyncio.timeout(SECONDS):
-                            await self._exchange(batch)
-                        break
-                    except (RedisError, OSError, TimeoutError) as error:
-                        await self._drop()
-                        if pause is None:
-                            _fail(batch, error)
-                            batch.clear()
-                        else:
-                            await asyncio.sleep(pause)
+                await self._through(batch)
         finally:
             self._task = None
+            if batch:  # answers may still come that nobody reads: never on this connection
+                await self._drop()
             _fail([*batch, *self._waiting], Lost("the connection was closed"))
+            self._waiting = []
+
+    async def _through(self, batch: deque[_Call]) -> None:
+        """Have all of `batch` answered, or failed. One that hangs is not tried again."""
+        for pause in (*PAUSES, None):
+            try:
+                async with asyncio.timeout(SECONDS):
+                    await self._exchange(batch)
+                return
+            except (RedisError, OSError) as error:
+                await self._drop()
+                if pause is None or isinstance(error, TimeoutError):
+                    _fail(batch, error)
+                    batch.clear()
+                    return
+                await asyncio.sleep(pause)
 
     async def _exchange(self, batch: deque[_Call]) -> None:
         """Send all of `batch` and take out of it, one by one, what was answered."""
@@ -109,7 +117,8 @@ class Pipe:
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            await connection.disconnect(nowait=True)
+            with suppress(RedisError, OSError):
+                await connection.disconnect(nowait=True)
             await self._pool.release(connection)
 
 
