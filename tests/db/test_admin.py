@@ -80,6 +80,7 @@ def test_no_secret_has_a_name_on_any_page() -> None:
         *("attestation.Verification.body_signature", "chain.NodeState.reason"),
         *(
             "ledger.Service.price_per_token",
+            "alerts.Rule.by_email",
             "operators.Note.text",
             "inference.Turn.signature_tries",
         ),
