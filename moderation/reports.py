@@ -103,14 +103,15 @@ def submit(
     if not known(subject):
         raise Problem("unknown_subject", "Nothing of that name is listed here.", status=404)
     asked = wish.checked(subject, user)
-    left = allowance(user, now)
-    if not left.left:
-        raise Problem("no_more_reports", left.why, status=429)
     if request is not None:
         address = limits.address(request)
         limits.spend("reports", address, limit=PER_ADDRESS, seconds=24 * 3600)
     with transaction.atomic():
         services.lock()
+        # Behind the lock: of reports that come at once each sees the others.
+        left = allowance(user, now)
+        if not left.left:
+            raise Problem("no_more_reports", left.why, status=429)
         try:
             with transaction.atomic():
                 report = Report.objects.create(

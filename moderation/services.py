@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -433,7 +433,10 @@ def _reopen(act: Act) -> None:
     """What an undone act had settled waits again."""
     items = list(Item.objects.filter(closed_by=act.number).values_list("pk", flat=True))
     Item.objects.filter(pk__in=items).update(closed_at=None, closed_by=None)
-    Report.objects.filter(item__in=items, closed_at=act.at).update(
+    # Whoever reported it anew meanwhile has one open report already.
+    same = {name: OuterRef(name) for name in ("reporter", "subject_kind", "subject", "category")}
+    anew = Report.objects.filter(closed_at=None, **same)
+    Report.objects.filter(~Exists(anew), item__in=items, closed_at=act.at).update(
         outcome="", answer="", closed_at=None
     )
     if act.action in fold.CONFIRMS.values():

@@ -35,7 +35,8 @@ def _ends(days: dict[dt.date, Sums], period: Period, today: dt.date) -> tuple[dt
     last = period.until or max([today, *days])
     first = period.since or min(days, default=last)
     # Nobody's books begin with year 1, whatever the address bar says.
-    return max(first, last - dt.timedelta(days=MOST_DAYS), min([*days, last])), last
+    earliest = max(last.toordinal() - MOST_DAYS, 1)
+    return max(first, dt.date.fromordinal(earliest), min([*days, last])), last
 
 
 def _finding(days: dict[dt.date, Sums]) -> str:

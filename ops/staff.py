@@ -157,7 +157,7 @@ def refusals(account: PasswordAccount) -> int:
 
 
 def _refusals(name: str) -> str:
-    return f"staff-refused:{_digest(name.strip()[:40])}"
+    return f"staff-refused:{hashlib.sha256(name.strip().lower()[:40].encode()).hexdigest()[:32]}"
 
 
 _NOBODYS: list[str] = []

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
+from base64 import b32decode
+from typing import Any
 
 import pytest
 from django.core.cache import cache
 from django.test import Client
+from django.utils import timezone
+from django_otp.oath import TOTP
 
 from accounts import roles
+from accounts.errors import Problem
 from accounts.models import User
 from accounts.roles import Role
+from moderation import audit, reports, services
+from moderation.fold import Action
+from moderation.models import Act, Report
+from moderation.services import Decision
+from moderation.subjects import Subject
 from ops import staff
+from ops.models import PasswordAccount
 from tests import factories
+from tests.factories import ALICE, PETRA
 
 pytestmark = pytest.mark.django_db
 PASSWORD = "correct horse battery staple"
@@ -61,3 +75,79 @@ def test_the_admins_lists_answer_no_question_about_what_they_never_show(client: 
         "inference/chat/?o=1",
     ):
         assert client.get(f"/admin/{path}").status_code == 200, path
+
+
+def test_strangers_neither_lengthen_the_record_nor_learn_names_from_it(client: Client) -> None:
+    """The log shows everybody how many acts there are."""
+    staff.create("rosa", PASSWORD, Role.ADMIN)
+    for name in ("rosa", "nobody", "Rosa "):
+        answer = client.post("/ops/sign-in", {"name": name, "password": "wrong"})
+        assert answer.status_code == 403 and audit.head()[0] == 0
+    client.post("/ops/sign-in", {"name": "rosa", "password": PASSWORD})
+    html = client.get("/ops/sign-in/code").content.decode()
+    secret = re.search(r'data-testid="staff-secret">([A-Z2-7 ]+)<', html)
+    assert secret
+    clock = TOTP(b32decode(secret[1].replace(" ", "")))
+    client.post("/ops/sign-in/code", {"code": f"{clock.token():06d}"})
+    account, other = PasswordAccount.objects.get(), Client()
+    other.post("/ops/sign-in", {"name": "rosa", "password": PASSWORD})
+    clock.time = time.time() + 30
+    assert other.post("/ops/sign-in/code", {"code": f"{clock.token():06d}"}).status_code == 302
+    act = Act.objects.get(action="signed_in")
+    assert json.loads(act.after)["refused_before"] == 2 and staff.refusals(account) == 0
+
+
+# --- moderation -----------------------------------------------------------------------------------
+
+
+def listing() -> Subject:
+    factories.head()
+    factories.contract()
+    factories.service(PETRA)
+    return Subject.service(factories.INFERENCE, PETRA)
+
+
+def report(user: User, subject: Subject, **more: Any) -> Report:
+    wish = reports.Wish("other", "It says something that is not so.")
+    return reports.submit(user, subject, wish, **more)
+
+
+def test_an_undo_does_not_fall_over_a_report_that_came_anew(client: Client) -> None:
+    subject, moderator = listing(), member(client, Role.MODERATOR)
+    alice = User.objects.for_address(ALICE)
+    first = report(alice, subject)
+    flag = Decision(Action.FLAG, "reproduced it", "It says things that are not so.")
+    act = services.decide(moderator, subject, flag, item=first.item)
+    second = report(alice, subject)
+    assert client.post(f"/moderation/acts/{act.number}/undo").status_code == 302
+    first.refresh_from_db()
+    second.refresh_from_db()
+    assert first.outcome == "upheld" and second.closed_at is None
+
+
+def test_reports_that_come_at_once_count_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject, alice = listing(), User.objects.for_address(ALICE)
+
+    def others_first() -> None:
+        for number in range(reports.PER_WALLET):
+            Report.objects.create(
+                reporter=alice, subject_kind="service", subject=f"{number}", category="other",
+                text="…", at=timezone.now(),
+            )  # fmt: skip
+
+    monkeypatch.setattr(services, "lock", others_first)
+    with pytest.raises(Problem) as refused:
+        report(alice, subject)
+    assert refused.value.code == "no_more_reports"
+
+
+# --- operators ------------------------------------------------------------------------------------
+
+
+def test_no_day_in_the_address_bar_breaks_the_books(client: Client) -> None:
+    listing()
+    client.force_login(User.objects.for_address(PETRA))
+    for days in ("until=0001-01-01", "since=9999-12-31", "since=0001-01-01", "until=0002-01-01"):
+        assert client.get(f"/operator?{days}").status_code == 200, days
+        assert client.get(f"/operator/settlements?{days}").status_code == 200, days
+        assert client.get(f"/operator/earnings.csv?{days}").status_code == 200, days
