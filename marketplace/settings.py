@@ -363,6 +363,14 @@ STORAGES = {
     },
 }
 
+#: The look of `/admin/` (`ops.site`). What staff changed stands in the record of moderation.
+UNFOLD = {
+    "SITE_TITLE": "0G Market",
+    "SITE_HEADER": "0G Market",
+    "SHOW_HISTORY": False,
+    "SHOW_VIEW_ON_SITE": False,
+}
+
 # --- mail -----------------------------------------------------------------------------------------
 
 #: Empty without EMAIL_URL: the site then sends no mail, and says so where one would ask for it.

@@ -132,7 +132,7 @@ def _kept(value: Any) -> Any:
         return value
     if isinstance(value, int) and abs(value) < 2**53:
         return value
-    if isinstance(value, str) and _HARMLESS.fullmatch(value):
+    if isinstance(value, str) and _HARMLESS.fullmatch(value) and scrub.text(value) == value:
         return value
     return REMOVED
 

@@ -76,7 +76,7 @@ BUTTONS = {
         Button(
             "prune_dry_run",
             "Count what is old",
-            "What `prune` would delete, counted.",
+            "How many rows the next button would delete.",
             ("prune", "--dry-run"),
         ),
         Button(

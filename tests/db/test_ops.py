@@ -193,6 +193,7 @@ def fails(*args: Any, **kwargs: Any) -> None:
 
 def test_the_workers_own_signal_keeps_a_failure_without_secrets() -> None:
     """The task runs as a worker runs it; only what is harmless is kept."""
+    assert failures.arguments(["app-sk-abc"], {}) == ([failures.REMOVED], {}, False)
     secrets = ("app-sk-" + "a" * 60, "0x" + "ab" * 65, "what the doctor told me about it")
     uuid = "123e4567-e89b-12d3-a456-426614174000"
     for _ in range(3):
