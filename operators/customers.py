@@ -64,12 +64,15 @@ class Customer:
 
 @dataclass(frozen=True)
 class Collectable:
-    """Over all sub-accounts, neuron: `locked` can be charged now (refunds included, contracts.md
-    6.4), of it `refunding` may leave and `free` stays. `at_risk` customers hold `at_risk_locked`.
+    """Over all sub-accounts, neuron: `locked` is held, of it `refunding` may leave and `free`
+    stays. `chargeable` is what settlements can take now (refunds included, contracts.md 6.4):
+    nothing at a removed or unacknowledged service, nothing of users who did not acknowledge its
+    signer. `at_risk` customers hold `at_risk_locked`.
     """
 
     customers: int
     locked: int
+    chargeable: int
     refunding: int
     at_risk: int
     at_risk_locked: int
@@ -111,6 +114,11 @@ def customers(
     sums = Collectable(
         customers=len(found),
         locked=sum(one.position.balance for one in found),
+        chargeable=sum(
+            one.position.balance
+            for one in found
+            if one.position.acknowledged and one.position.serving in acknowledged
+        ),
         refunding=sum(one.position.pending_refund for one in found),
         at_risk=len(risky),
         at_risk_locked=sum(one.position.balance for one in risky),
@@ -135,7 +143,8 @@ def risk(position: Position, spend: Spend, acknowledged: set[str]) -> Risk:
         text = "Ran out: the last settlement took the rest."
         return Risk(2, text) if spend.ran_out else Risk()
     if position.balance and position.serving not in acknowledged:
-        return Risk(2, "The owner has not acknowledged your signer: nothing can be charged.")
+        why = "The service is removed, or the owner has not acknowledged your signer"
+        return Risk(2, f"{why}: nothing can be charged.")
     if position.kind == Kind.INFERENCE:
         if position.spendable <= 0:
             return Risk(1, "Everything is being refunded: settle before it unlocks.")

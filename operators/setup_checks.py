@@ -212,13 +212,9 @@ def unreachable(listing: Listing, why: str) -> tuple[Result, ...]:
 
 
 def _target(subject: Subject) -> asking.Target:
-    """The look of a probe. Only what is published may be paid for by the site's own wallet."""
-    listing = subject.listing if subject.published else _nobody(subject.listing)
-    return asking.Target(listing, thorough=True)
-
-
-def _nobody(listing: Listing) -> Listing:
-    return replace(listing, provider=ZERO_ADDRESS)
+    """The look of a probe, as of nobody's service: what somebody asks for is never paid for by the
+    site's own wallet (`attestation.challenge`)."""
+    return asking.Target(replace(subject.listing, provider=ZERO_ADDRESS), thorough=True)
 
 
 def tls(found: Found) -> Result:

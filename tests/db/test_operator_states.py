@@ -143,12 +143,14 @@ def test_customers_at_risk_come_first_and_sums_are_whole(petra: Client) -> None:
     assert found.sums.customers == 7 and found.sums.at_risk == 6
     assert found.sums.locked == sum(int(given["balance"]) for given in held.values())
     assert found.sums.free + found.sums.refunding == found.sums.locked
+    assert found.sums.chargeable == found.sums.locked - 9 * ONE, "the silent one cannot be charged"
     risky = customers.customers(listings, PETRA, known, now, only="risk")
     assert [names[one.position.user] for one in risky.page.items] == order[:-1]
     # Without the owner's acknowledgement nobody can be charged.
     Service.objects.filter(provider=PETRA).update(tee_signer_acknowledged=False)
     grave = customers.customers(ledger.services_of(PETRA), PETRA, known, now)
     assert [one.risk.grade for one in grave.page.items] == [2] * 7
+    assert grave.sums.chargeable == 0 and grave.sums.locked == found.sums.locked
     page = petra.get("/operator/customers?only=risk").content.decode()
     assert page.count('data-testid="customer-row"') == 7
 

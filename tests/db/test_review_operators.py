@@ -18,11 +18,15 @@ from accounts import roles
 from accounts.errors import Problem
 from accounts.models import User
 from accounts.roles import Role
+from attestation import challenge
+from attestation.models import Trigger
+from ledger import selectors as ledger
 from moderation import audit, reports, services
 from moderation.fold import Action
 from moderation.models import Act, Report
 from moderation.services import Decision
 from moderation.subjects import Subject
+from operators import setup_checks
 from ops import staff
 from ops.models import PasswordAccount
 from tests import factories
@@ -151,3 +155,15 @@ def test_no_day_in_the_address_bar_breaks_the_books(client: Client) -> None:
         assert client.get(f"/operator?{days}").status_code == 200, days
         assert client.get(f"/operator/settlements?{days}").status_code == 200, days
         assert client.get(f"/operator/earnings.csv?{days}").status_code == 200, days
+
+
+def test_a_check_that_somebody_asks_for_is_not_paid_by_the_site(settings: Any) -> None:
+    """Provider, wallet and bounds all allow it: still an operator's button spends nothing."""
+    subject = listing()
+    settings.SITE_WALLET_KEY = "11" * 32
+    settings.SITE_WALLET_PROVIDERS = frozenset({PETRA})
+    (row,) = ledger.services_of(subject.address)
+    assert challenge._wallet(vars(row), Trigger.SCHEDULE)
+    looked_at = setup_checks._target(setup_checks.Subject(row, True, 1))
+    with pytest.raises(challenge.NotChallenged):
+        challenge._wallet(vars(looked_at.listing), Trigger.SCHEDULE)
