@@ -26,7 +26,7 @@ from moderation.fold import Action
 from moderation.models import Act, Report
 from moderation.services import Decision
 from moderation.subjects import Subject
-from operators import setup_checks
+from operators import setup_checks, setup_results
 from ops import staff
 from ops.models import PasswordAccount
 from tests import factories
@@ -164,6 +164,6 @@ def test_a_check_that_somebody_asks_for_is_not_paid_by_the_site(settings: Any) -
     settings.SITE_WALLET_PROVIDERS = frozenset({PETRA})
     (row,) = ledger.services_of(subject.address)
     assert challenge._wallet(vars(row), Trigger.SCHEDULE)
-    looked_at = setup_checks._target(setup_checks.Subject(row, True, 1))
+    looked_at = setup_checks._target(setup_results.Subject(row, True, 1))
     with pytest.raises(challenge.NotChallenged):
         challenge._wallet(vars(looked_at.listing), Trigger.SCHEDULE)
