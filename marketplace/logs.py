@@ -22,6 +22,9 @@ requests = logging.getLogger("site.requests")
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "request_id"}
 
 
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(9), *range(10, 32), *range(127, 160))}
+
+
 class WithRequest(logging.Filter):
     """Puts the id on every record that passes a handler."""
 
@@ -36,6 +39,10 @@ class Line(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return scrub.text(super().format(record))
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """One line whatever a stranger's words hold: no second line, no terminal's orders."""
+        return super().formatMessage(record).translate(_CONTROLS)
 
 
 class Json(logging.Formatter):

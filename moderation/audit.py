@@ -68,7 +68,7 @@ def record(
             role=_roles(actor),
             action=action[:40],
             subject_kind=about.kind[:40],
-            subject=_text(about.key, MAX_KEY),
+            subject=_kept(about.key)[:MAX_KEY],
             public=public,
             public_text=_text(public_text, PUBLIC_TEXT),
             until=until,
@@ -101,8 +101,12 @@ def _roles(actor: User | AnonymousUser | str) -> str:
 
 def _text(text: str, length: int) -> str:
     """What the database can hold and UTF-8 can spell."""
-    kept = text.replace("\x00", "").replace("\r\n", "\n").strip()[:length]
-    return kept.encode("utf-8", "replace").decode()
+    return _kept(text).replace("\r\n", "\n").strip()[:length]
+
+
+def _kept(text: str) -> str:
+    """As it is otherwise: a model's name may end in blanks, and is then another model's."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()
 
 
 def _json(value: Any) -> str:

@@ -72,7 +72,9 @@ def prove(row: Profile, now: dt.datetime | None = None) -> DomainState:
     now = now or timezone.now()
     state = judged(row, seen, now)
     fields: dict[str, object] = {"domain_state": state, "domain_note": seen.note[:200]}
-    if seen.found is not None:
+    # A proof that cannot be asked after counts from when it was last seen. What was never proven
+    # waits a day like others: hosts that stay silent must not stand before everybody else's.
+    if seen.found is not None or row.domain_state != DomainState.PROVEN:
         fields["domain_checked_at"] = now
     if state == DomainState.PROVEN:
         fields["domain_since"] = row.domain_since or now

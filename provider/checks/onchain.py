@@ -6,6 +6,7 @@ import datetime as dt
 import time
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 from eth_abi.abi import encode
@@ -55,7 +56,9 @@ async def look(subject: Subject, session: aiohttp.ClientSession) -> list[Finding
         found += _registration(subject, service)
     except ChainError as error:
         fix = "see whether the node runs, and whether section chain names the right contract"
-        found.append(Finding("node", "fail", f"{subject.rpc}: {error}", fix))
+        # The host alone: paths of nodes hold keys, and people show others what this prints.
+        host = urlsplit(subject.rpc).netloc.rpartition("@")[2]
+        found.append(Finding("node", "fail", f"{host}: {error}", fix))
     return found
 
 

@@ -21,12 +21,13 @@ from accounts.roles import Role
 from attestation import challenge
 from attestation.models import Trigger
 from ledger import selectors as ledger
-from moderation import audit, reports, services
+from moderation import audit, reports, selectors, services
 from moderation.fold import Action
 from moderation.models import Act, Report
 from moderation.services import Decision
 from moderation.subjects import Subject
-from operators import setup_checks, setup_results
+from operators import profile, profile_domain, setup_checks, setup_results
+from operators.models import Profile
 from ops import staff
 from ops.models import PasswordAccount
 from tests import factories
@@ -167,3 +168,27 @@ def test_a_check_that_somebody_asks_for_is_not_paid_by_the_site(settings: Any) -
     looked_at = setup_checks._target(setup_results.Subject(row, True, 1))
     with pytest.raises(challenge.NotChallenged):
         challenge._wallet(vars(looked_at.listing), Trigger.SCHEDULE)
+
+
+def test_silent_hosts_do_not_stand_before_everybody_elses_domains() -> None:
+    """Profiles outlive their stake, so names of silent hosts cost nearly nothing."""
+    at = timezone.now()
+    for number, domain in enumerate(("silent.invalid", "other.invalid")):
+        Profile.objects.create(
+            provider=factories.address(domain), name=domain, domain=domain, nonce=f"{number}",
+            domain_state="waiting", message="", signature="", signed_at=at,
+        )  # fmt: skip
+    silent = Profile.objects.get(domain="silent.invalid")
+    assert profile_domain.prove(silent, at) == "missing"
+    assert [row.domain for row in profile.due(at)] == ["other.invalid"]
+    assert profile.due(at + profile.EVERY).count() == 2
+
+
+def test_a_models_name_is_decided_about_as_it_is_spelled(client: Client) -> None:
+    """Blanks at the end would else keep a name out of reach of every decision."""
+    moderator, named = member(client, Role.MODERATOR), Subject.model("somebody/model \u00a0")
+    flag = Decision(Action.FLAG, "reproduced it", "It is not the model it claims.")
+    services.decide(moderator, named, flag)
+    assert Act.objects.get().about == named
+    assert [row.about for row in selectors.in_force()] == [named]
+    assert audit.verify()[0] == 1

@@ -56,6 +56,14 @@ def test_a_stranger_cannot_make_a_line_expensive(piece: str) -> None:
     assert len(scrub.outside(line)) <= scrub.MOST
 
 
+def test_strangers_write_no_lines_of_their_own() -> None:
+    record = logging.makeLogRecord(
+        {"msg": "it said: %s", "args": ("a\r\nERROR forged\x1b[2J\x85",), "exc_text": "at\nb"}
+    )
+    said = logs.Line("%(message)s").format(record)
+    assert said == "it said: a\\x0d\\x0aERROR forged\\x1b[2J\\x85\nat\nb"
+
+
 def test_what_an_operator_needs_stays() -> None:
     for line in (
         "block 4512332 has two parents",
