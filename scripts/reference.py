@@ -85,7 +85,7 @@ def variables() -> str:
     for name, example, text in rows:
         named.setdefault(name, (example, text))
     table = [(name, example, text) for name, (example, text) in sorted(named.items())]
-    return _table("Variables", ("variable", "example", "what for"), table)
+    return _table("Variables", ("variable", "example", "what for"), table, code=2)
 
 
 def read_variables() -> set[str]:
@@ -116,11 +116,13 @@ def endpoints() -> str:
     return _table("Endpoints of the JSON API", ("endpoint", "answers"), rows)
 
 
-def _table(title: str, head: tuple[str, ...], rows: list[Any]) -> str:
+def _table(title: str, head: tuple[str, ...], rows: list[Any], code: int = 1) -> str:
+    """The first `code` columns are code: nothing in them becomes a link."""
     lines = [f"## {title}", "", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    for first, *rest in rows:
-        cells = [f"`{_cell(first)}`", *(_cell(text) for text in rest)]
-        lines.append(f"| {' | '.join(cells)} |")
+    for row in rows:
+        cells = [_cell(text) for text in row]
+        shown = [f"`{cell}`" if cell else "" for cell in cells[:code]] + cells[code:]
+        lines.append(f"| {' | '.join(shown)} |")
     return "\n".join((*lines, ""))
 
 
