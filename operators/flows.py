@@ -54,7 +54,7 @@ class Books:
 
 
 def books(provider: str, period: Period, final_block: int) -> Books:
-    """The books of a period (3 queries)."""
+    """The books of a period (3 queries, 4 where something was settled without a log)."""
     during = period.where()
     before = period.before()
     none = Q(pk__isnull=True)
@@ -114,8 +114,8 @@ SELECT here.block, COALESCE(paid.settled, 0), ARRAY(
 
 
 def _spent(provider: str, period: Period) -> tuple[int, int]:
-    """Neuron that `FundSpent` moved to the provider, and what was settled in blocks without one
-    before the first with one: that code logs it ever since."""
+    """Neuron that `FundSpent` moved to the provider, and what was settled without one before the
+    LedgerManager's first: its code logs each one ever since."""
     given = {
         "provider": provider,
         "accepted": list(ACCEPTED),
@@ -129,14 +129,24 @@ def _spent(provider: str, period: Period) -> tuple[int, int]:
     with connection.cursor() as cursor:
         cursor.execute(_SPENT, given)
         found = cursor.fetchall()
-    first = min((block for block, _, amounts in found if amounts), default=None)
-    logged = sum(int(amount, 16) for _, _, amounts in found for amount in amounts)
-    unlogged = sum(
-        int(settled)
-        for block, settled, amounts in found
-        if not amounts and (first is None or block < first)
-    )
-    return logged, unlogged
+        logged = sum(int(amount, 16) for _, _, amounts in found for amount in amounts)
+        bare = {block: int(settled) for block, settled, amounts in found if settled and not amounts}
+        first = _first_below(cursor, max(bare), given) if bare else None
+    return logged, sum(paid for block, paid in bare.items() if first is None or block < first)
+
+
+_FIRST = """
+SELECT block_number FROM chain_rawlog
+WHERE block_number < %(below)s AND address = %(ledger)s AND topics->>0 = %(spent)s
+ORDER BY block_number LIMIT 1
+"""
+
+
+def _first_below(cursor: Any, below: int, given: dict[str, Any]) -> int | None:
+    """The block of the first `FundSpent` of anybody, where there is one below `below`."""
+    cursor.execute(_FIRST, {**given, "below": below})
+    found = cursor.fetchone()
+    return int(found[0]) if found else None
 
 
 def _topic(event: type[Any]) -> str:

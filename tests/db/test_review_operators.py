@@ -9,6 +9,7 @@ from base64 import b32decode
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
@@ -20,17 +21,20 @@ from accounts.models import User
 from accounts.roles import Role
 from attestation import challenge
 from attestation.models import Trigger
+from chain.models import RawLog
 from ledger import selectors as ledger
 from moderation import audit, reports, selectors, services
 from moderation.fold import Action
 from moderation.models import Act, Report
 from moderation.services import Decision
 from moderation.subjects import Subject
-from operators import profile, profile_domain, setup_checks, setup_results
+from operators import flows, profile, profile_domain, setup_checks, setup_results
 from operators.models import Profile
+from operators.period import Period
 from ops import staff
 from ops.models import PasswordAccount
 from tests import factories
+from tests.db.operator_world import World
 from tests.factories import ALICE, PETRA
 
 pytestmark = pytest.mark.django_db
@@ -192,3 +196,28 @@ def test_a_models_name_is_decided_about_as_it_is_spelled(client: Client) -> None
     assert Act.objects.get().about == named
     assert [row.about for row in selectors.in_force()] == [named]
     assert audit.verify()[0] == 1
+
+
+def test_books_without_logs_are_only_of_the_time_before_there_were_any(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A day whose logs are missing is not a day of older code."""
+    world = World()
+    world.name("a model")
+    world.settle(ALICE, "success", 10)
+    world.next_block(24)
+    world.settle(ALICE, "success", 5)
+    day = Period("", world.at.date(), world.at.date())
+    assert flows.books(PETRA, day, world.block).agrees
+    spent = RawLog.objects.filter(address=settings.LEDGER_ADDRESS)
+    spent.filter(block_number=world.block).delete()
+    lost = flows.books(PETRA, day, world.block)
+    assert (lost.logged, lost.unlogged, lost.agrees) == (0, 0, False)
+    spent.all().delete()
+    old = flows.books(PETRA, day, world.block)
+    assert (old.logged, old.unlogged, old.agrees) == (0, 5, True)
+    # What was not added up is not said to be equal.
+    monkeypatch.setattr(flows, "MOST_ITEMS", 0)
+    client.force_login(User.objects.for_address(PETRA))
+    page = client.get(f"/operator/settlements?since={day.since}&until={day.until}").content
+    assert b'data-testid="books-agree"' in page and b"was not added up" in page
