@@ -130,6 +130,8 @@ def decide(
     action = wanted.action
     with transaction.atomic():
         lock()
+        if item is not None and not Item.objects.filter(pk=item.pk, closed_at=None).exists():
+            raise Refused("closed", "Somebody decided this meanwhile.", "Open it anew.")
         force = state.in_force(subject, now)
         label = label_word(wanted.label)
         _fits(action, force, label)

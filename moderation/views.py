@@ -130,8 +130,6 @@ def decide(request: HttpRequest) -> HttpResponse:
     if "preview" in given:
         return _show(request, given, pages.Form(fields, preview=_preview(fields, user)))
     try:
-        if item is not None and item.closed_at is not None:
-            raise Problem("closed", "Somebody decided this meanwhile.", "Open it anew.", status=409)
         act = services.decide(user, subject, forms.decision(fields), item=item, request=request)
     except Problem as problem:
         form = pages.Form(fields, error=f"{problem.title} {problem.fix}".strip())

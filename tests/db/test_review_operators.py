@@ -134,6 +134,18 @@ def test_an_undo_does_not_fall_over_a_report_that_came_anew(client: Client) -> N
     assert first.outcome == "upheld" and second.closed_at is None
 
 
+def test_of_two_who_decide_at_once_the_second_is_told(client: Client) -> None:
+    """Both have read the item before either decided it."""
+    subject, moderator = listing(), member(client, Role.MODERATOR)
+    item = report(User.objects.for_address(ALICE), subject).item
+    flag = Decision(Action.FLAG, "reproduced it", "It says things that are not so.")
+    services.decide(moderator, subject, flag, item=item)
+    fine = Decision(Action.APPROVE, "nothing to object to")
+    with pytest.raises(Problem, match="Somebody decided this meanwhile"):
+        services.decide(moderator, subject, fine, item=item)
+    assert Act.objects.get().action == "flag"
+
+
 def test_reports_that_come_at_once_count_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     subject, alice = listing(), User.objects.for_address(ALICE)
 
