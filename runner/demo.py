@@ -349,6 +349,8 @@ def broker_config(
         },
         # A demo should show settlements within a minute.
         "settlement": {"interval_seconds": 20, "at_shutdown": False},
+        # What is not settled yet is then seen on the operator's pages.
+        "share_unsettled": True,
     }
 
 
