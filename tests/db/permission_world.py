@@ -263,7 +263,11 @@ class World:
             opened_at=now,
         )
         act = audit.record(
-            self.users["moderator"], "note", ("provider", factories.PETRA), area="moderation"
+            self.users["moderator"],
+            "note",
+            ("provider", factories.PETRA),
+            area="moderation",
+            now=now - timedelta(hours=1),  # too late to undo, however fast this runs
         )
         run_of_evidence = Verification.objects.create(
             kind="inference",
