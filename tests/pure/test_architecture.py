@@ -31,3 +31,14 @@ def test_links_lead_somewhere() -> None:
     for name in ("ARCHITECTURE.md", "README.md", "CONTRIBUTING.md", "SECURITY.md"):
         for target in re.findall(r"\]\((?!https?:|mailto:|#)([^)#]+)", (ROOT / name).read_text()):
             assert (ROOT / target).exists(), f"{name}: {target}"
+
+
+def test_pages_name_tests_that_exist() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    named = {
+        (page.name, name)
+        for page in pages
+        for name in re.findall(r"tests/\w+/test_\w+\.py", page.read_text())
+    }
+    assert len(named) > 100
+    assert not {f"{page}: {name}" for page, name in named if not (ROOT / name).exists()}
