@@ -17,6 +17,7 @@ from attestation.selectors import StandingView
 from devnet import accounts as cast
 from devnet.deploy import Contracts, connect
 from devnet.owner import acknowledge_signer
+from ledger.models import Service
 from ledger.selectors import account
 from tests import factories
 from tests.db.test_refunds import moved, pair
@@ -213,6 +214,7 @@ def test_the_service_page_says_was_a_now_b_or_that_it_is_not_known(alice: Client
     assert state == "yes" and f"{first[:6]}…{first[-4:]} at block 10" in text
     after = {"tee_signer": second}
     factories.change(change="signer", before={"tee_signer": first}, after=after, block=20)
+    Service.objects.update(shadowed=True)  # the row on top of a final one hides it
     factories.service(tee_signer=second, pending=True)
     state, text = line(alice)
     assert state == "changed"
