@@ -102,6 +102,8 @@ class ReportPage:
     categories: tuple[Option, ...]
     typed: Mapping[str, str]
     allowance: Allowance
+    #: Where a moderator decides about it; empty for everybody else.
+    decide_path: str = ""
     error: str = ""
 
 

@@ -128,6 +128,8 @@ def decide(
     now = now or timezone.now()
     wanted = decision.checked(subject)
     action = wanted.action
+    if action != Action.NOTE:
+        _disinterested(actor, subject)
     with transaction.atomic():
         lock()
         if item is not None and not Item.objects.filter(pk=item.pk, closed_at=None).exists():
@@ -173,6 +175,7 @@ def confirm(
     with transaction.atomic():
         lock()
         proposal, force = _waiting(number, now)
+        _disinterested(actor, proposal.about)
         if proposal.actor == audit.name_of(actor):
             raise Refused(
                 "same_person", "Two persons decide this.", "Ask another moderator to confirm it."
@@ -214,6 +217,7 @@ def decline(
     with transaction.atomic():
         lock()
         proposal, force = _waiting(number, now)
+        _disinterested(actor, proposal.about)
         act = _append(
             actor,
             Action.DECLINE,
@@ -291,6 +295,12 @@ def ask_anyway(user: User, serving: str, provider: str, now: dt.datetime | None 
 def _require(actor: User) -> None:
     if not may_decide(actor):
         raise Problem("forbidden", roles.needed(Role.MODERATOR, Role.ADMIN), status=403)
+
+
+def _disinterested(actor: User, subject: Subject) -> None:
+    """Nobody judges what is their own, whatever their role; a note decides nothing."""
+    if subject.address and subject.address == audit.name_of(actor):
+        raise Refused("own", "This is about your own wallet.", "Let a colleague decide it.")
 
 
 def lock() -> None:

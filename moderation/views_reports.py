@@ -68,6 +68,7 @@ def _form(
         for value, label in Category.choices
         if (value == Category.APPEAL) == own or value == chosen
     ]
+    about = urlencode({"about": subject.kind, "key": subject.key})
     page = pages.ReportPage(
         kind=subject.kind,
         key=subject.key,
@@ -76,6 +77,7 @@ def _form(
         categories=tuple(Option(value, label, value == chosen) for value, label in choices),
         typed=typed,
         allowance=reports.allowance(user),
+        decide_path=f"/moderation?{about}" if services.may_decide(user) and not own else "",
         error=error,
     )
     return render(request, "moderation/report.html", {"page": page}, status=status)

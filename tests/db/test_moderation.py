@@ -209,6 +209,25 @@ def test_one_person_never_hides(one: User, two: User) -> None:
         call_command("verify_audit", stdout=StringIO(), stderr=StringIO())
 
 
+def test_nobody_judges_what_is_their_own(one: User, two: User) -> None:
+    provider = staff(PETRA, Role.ADMIN)
+    kept = services.decide(provider, SERVICE, Decision(Action.NOTE, "mine"))
+    assert kept.action == Action.NOTE, "a note decides nothing"
+    proposal = services.decide(one, SERVICE, HIDE)
+    with pytest.raises(Problem, match="your own wallet"):
+        services.decline(provider, proposal.number, "I disagree")
+    services.confirm(two, proposal.number)
+    for subject in (SERVICE, Subject.provider_of(PETRA)):
+        for action in (Action.APPROVE, Action.UNHIDE, Action.LABEL):
+            with pytest.raises(Problem, match="your own wallet"):
+                services.decide(provider, subject, Decision(action, "mine", label="official"))
+    path = f"/moderation/report?about=service&key={SERVICE.key}"
+    assert "report-decide" not in signed_in(PETRA).get(path).content.decode()
+    assert "report-decide" in signed_in(one.address).get(path).content.decode()
+    assert "report-decide" not in signed_in(BOB).get(path).content.decode()
+    assert selectors.is_hidden(INFERENCE, PETRA)
+
+
 def test_undo_is_an_act_and_has_its_time(one: User, two: User) -> None:
     flagged = services.decide(one, SERVICE, Decision(Action.FLAG, "moved", "It moved."))
     assert selectors.of_listing(ledger.services_of(PETRA)[0]).state == "flagged"
