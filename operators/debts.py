@@ -57,13 +57,13 @@ def known(listings: Iterable[Listing], now: dt.datetime) -> Owed:
     for key, listing in wanted.items():
         row = found.get(key)
         if row is None:
-            silent.append(f"{listing.service_name}: not asked yet.")
+            silent.append(f"Your broker of {listing.service_name} was not asked yet.")
         elif row.error == NOT_SHARED:
-            silent.append(f"{listing.service_name}: your broker does not share this.")
+            silent.append(f"Your broker of {listing.service_name} does not share this.")
         elif row.error or row.counted_at is None:
-            silent.append(f"{listing.service_name}: {row.error}")
+            silent.append(f"Your broker of {listing.service_name}: {row.error}")
         elif now - row.counted_at > STALE_AFTER:
-            silent.append(f"{listing.service_name}: what it said last is too old.")
+            silent.append(f"What your broker of {listing.service_name} said last is too old.")
         else:
             good.append(row)
     return Owed(

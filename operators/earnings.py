@@ -244,7 +244,7 @@ class Now:
 
 
 _SPANS = (
-    ("today", "Earned today", "yesterday until this time", 0),
+    ("today", "Earned today", "the same hours of yesterday", 0),
     ("7d", "Earned in 7 d", "the 7 d before", 7),
     ("30d", "Earned in 30 d", "the 30 d before", 30),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from accounts.pages_transaction import Link, Review, Transaction
 from operators import listing
@@ -73,9 +73,16 @@ def form_fields(
     typed: Mapping[str, str],
     parsed: listing.Parsed,
     before: Mapping[str, str],
+    *,
+    registered: bool,
 ) -> tuple[FormField, ...]:
-    """The form as it was typed. `before`: the texts of what is on chain."""
-    return tuple(_field(kind, name, typed, parsed, before) for name in listing.FIELDS[kind])
+    """The form as it was typed. `before`: the texts of what is on chain. What is not registered
+    has no acknowledgement to lose."""
+    resets = RESETS[kind] if registered else ()
+    return tuple(
+        replace(_field(kind, name, typed, parsed, before), resets=name in resets)
+        for name in listing.FIELDS[kind]
+    )
 
 
 def _field(
@@ -101,7 +108,6 @@ def _field(
         hint=_HINTS.get(name, ""),
         unit=unit,
         exact=exact,
-        resets=name in RESETS[kind],
         changed=value != before.get(name, ""),
         options=_options(name, value) if name in _CHOICES else (),
     )

@@ -170,7 +170,12 @@ async def dns(url: str) -> Result:
         return Result("dns", "bad", f"{error}.", "Publish a public https URL.")
     if target.literal is not None:
         if trust.provider_policy().allow_private:
-            return Result("dns", "ok", f"{target.host} is an address itself.")
+            return Result(
+                "dns",
+                "warn",
+                f"{target.host} is an address itself, as this development network allows.",
+                "Use a host name elsewhere.",
+            )
         return Result(
             "dns",
             "warn",

@@ -163,7 +163,9 @@ def _edit_page(
         title=_TITLES[now.kind],
         path=path_of(now.kind, now.name, "edit"),
         now=now,
-        fields=pages_listing.form_fields(now.kind, typed, parsed, now.texts),
+        fields=pages_listing.form_fields(
+            now.kind, typed, parsed, now.texts, registered=now.values is not None
+        ),
         changes=listing_changes.changes(now.kind, now.values, parsed.values) if changed else (),
         lines=listing_changes.consequences(
             now.kind,
