@@ -32,6 +32,10 @@ const day = format({ day: "numeric", month: "short" });
 const moments = (_, splits, axis, space, step) =>
   splits.map((unix) => (step < 86400 && unix % 86400 ? clock : day).format(unix * 1000));
 
+// Small amounts have as many digits as big ones, and the axis the room for them.
+const amounts = new Intl.NumberFormat("en-GB", { maximumSignificantDigits: 6 });
+const room = (_, labels) => Math.max(56, 12 + 7 * Math.max(...(labels ?? []).map((label) => label.length)));
+
 function draw(figure) {
   const plot = figure.querySelector("[data-plot]");
   const rows = rowsOf(figure);
@@ -45,6 +49,7 @@ function draw(figure) {
   plot.hidden = false;
   const first = rows[0].at;
   const last = rows.at(-1).at;
+  const alone = first === last;
   const chart = new window.uPlot(
     {
       width: plot.clientWidth,
@@ -53,9 +58,9 @@ function draw(figure) {
       legend: { show: false },
       select: { show: false },
       cursor: { drag: { x: false, y: false }, y: false, points: { size: 7 } },
-      scales: { x: { time: !figure.dataset.axis, range: [first, first === last ? last + 1 : last] }, y: { range: (_, low, high) => [0, (high || 1) * 1.1] } },
+      scales: { x: { time: !figure.dataset.axis, range: alone ? [first - 1, last + 1] : [first, last] }, y: { range: (_, low, high) => [0, (high || 1) * 1.1] } },
       series: [{}, ...lines(figure)],
-      axes: [figure.dataset.axis ? { ...axis, label: figure.dataset.axis, labelFont: font, labelSize: 18 } : { ...axis, values: moments }, { ...axis, size: 56, label: figure.dataset.unit, labelFont: font, labelSize: 18 }],
+      axes: [figure.dataset.axis ? { ...axis, label: figure.dataset.axis, labelFont: font, labelSize: 18 } : { ...axis, values: moments, ...(alone ? { splits: () => [first] } : {}) }, { ...axis, values: (_, splits) => splits.map(amounts.format), size: room, label: figure.dataset.unit, labelFont: font, labelSize: 18 }],
     },
     [rows.map((row) => row.at), ...rows[0].values.map((_, n) => rows.map((row) => row.values[n]))],
     plot,
