@@ -40,8 +40,8 @@ from probes.selectors import HealthView, health_of
 @dataclass(frozen=True)
 class ProviderPage:
     """`/providers/{address}`: one wallet over all serving contracts; `known` is False for an
-    address without any. `held`: the visitor's own neuron there, with the form that retrieves it,
-    where moderators hid the provider."""
+    address without any. `held`: the visitor's own neuron there, `free`: what of it is not
+    being refunded yet, with the form that retrieves it, where moderators hid the provider."""
 
     summary: statistics.ProviderSummary
     known: bool
@@ -51,6 +51,7 @@ class ProviderPage:
     account_path: str
     decided: Decided
     held: int
+    free: int
     retrieve: str
 
 

@@ -78,7 +78,7 @@ def provider(request: HttpRequest, address: str) -> HttpResponse:
     summary = statistics.provider(spelled)
     changes = history.changes(history.Asked(provider=spelled), page_size=10)
     decided = moderation.of_provider(spelled)
-    held, retrieve = own_money(request, spelled) if decided.hidden else (0, "")
+    held, free, retrieve = own_money(request, spelled) if decided.hidden else (0, 0, "")
     page = pages.ProviderPage(
         summary=summary,
         known=bool(summary.services or changes.count),
@@ -88,17 +88,20 @@ def provider(request: HttpRequest, address: str) -> HttpResponse:
         account_path=links.account_path(spelled),
         decided=decided,
         held=held,
+        free=free,
         retrieve=retrieve,
     )
     return render(request, "marketplace/provider.html", {"page": page})
 
 
-def own_money(request: HttpRequest, provider: str) -> tuple[int, str]:
-    """What the visitor holds at a provider, and the form that retrieves it (3 queries)."""
+def own_money(request: HttpRequest, provider: str) -> tuple[int, int, str]:
+    """What the visitor holds at a provider, what of it is not being refunded yet, and the form that
+    retrieves that (3 queries)."""
     user = request.user
     if not user.is_authenticated:
-        return 0, ""
+        return 0, 0, ""
     account = selectors.account(user.address)
     there = [one for one in account.positions if one.provider == provider and one.balance]
-    held = sum(one.balance for one in there)
-    return held, account_links.form("retrieve", there[0]) if there else ""
+    there.sort(key=lambda one: not one.spendable)
+    form = account_links.form("retrieve", there[0]) if there else ""
+    return sum(one.balance for one in there), sum(one.spendable for one in there), form

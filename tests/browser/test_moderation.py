@@ -144,6 +144,10 @@ def test_from_a_report_to_a_decision_and_back(
     page.get_by_test_id("hidden-retrieve").click()
     to_final(page)
     assert held(contracts, petra)["pendingRefund"] == 4 * NEURON
+    caught_up(contracts)
+    page.goto(listing)
+    expect(notice).to_contain_text("all of it is being refunded")
+    expect(page.get_by_test_id("hidden-retrieve")).to_have_count(0)
 
     # The end comes by the clock alone.
     past = timezone.now() - dt.timedelta(seconds=1)
