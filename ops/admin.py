@@ -108,6 +108,8 @@ def show(
     """
     every = [f.name for f in model._meta.concrete_fields if not isinstance(f, models.BinaryField)]
     fields = only.split() or [name for name in every if name not in without.split()]
+    if plural := _PLURALS.get(model.__name__):
+        model._meta.verbose_name_plural = plural
     site.register(
         model,
         type(
@@ -123,6 +125,17 @@ def show(
             },
         ),
     )
+
+
+#: Where an s at the end is wrong. Only these lists speak of tables in the plural; as options of the
+#: models each would be a migration.
+_PLURALS = {
+    "Delivery": "deliveries",
+    "Identity": "identities",
+    "ProviderFacts": "provider facts",
+    "BatchGas": "gas of batches",
+    "Health": "health",
+}
 
 
 def _related(model: type[models.Model], names: Iterable[str]) -> list[str]:
