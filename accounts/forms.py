@@ -23,6 +23,7 @@ _MAX_TYPED = 60
 _MAX_SLOTS_TYPED = 1000
 _SLOTS = re.compile(r"(\d{1,3})(?:\s*[-–]\s*(\d{1,3}))?")
 _CHAT = re.compile(r"/playground/(?:chat(?:/[0-9a-f-]{36})?|images|audio)")
+_TUNING = re.compile(r"/fine-tuning/(?:new/[0-9a-f-]{36}/(?:price|sign)|tasks/[0-9a-f-]{36})")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _AMOUNT = ("deposit", "transfer", "withdraw", "deposit_for")
 _PROVIDER = ("transfer", "retrieve", "acknowledge_signer", "revoke_tokens", "revoke_all_tokens")
@@ -89,7 +90,7 @@ def parameters(form: pages.Form) -> dict[str, object] | None:
 
 def next_step(text: str) -> str:
     """What a flow goes on with: a form of this page with known fields only (and what follows it in
-    turn), or a chat of the playground that the money was missing in. Empty for anything else.
+    turn), or a chat or a fine-tuning that the money was missing in. Empty for anything else.
     """
     try:
         parts = urlsplit(text)
@@ -101,6 +102,8 @@ def next_step(text: str) -> str:
     if _CHAT.fullmatch(parts.path):
         provider = query.get("provider", "")
         return parts.path + (f"?provider={provider}" if _ADDRESS.fullmatch(provider) else "")
+    if _TUNING.fullmatch(parts.path):
+        return parts.path
     if parts.path != "/account":
         return ""
     kept = {name: query[name] for name in _FIELDS if name in query}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from accounts.attention import Card
 from accounts.closing import Todo
 from accounts.pages_parts import MovementRow, Pager, tabs
-from accounts.pages_transaction import FORMS, Link, Review, Transaction
+from accounts.pages_transaction import FORMS, Link, Review, Transaction, way_back
 from accounts.spendable import Spendable
 from chain.selectors import Freshness
 from ledger.records import Account, Position
@@ -108,9 +108,9 @@ class Form:
         return FORMS[self.action]
 
     @property
-    def goes_back(self) -> bool:
-        """Whether nothing but the way back follows (see pages_transaction.Transaction)."""
-        return self.then.startswith("/playground/")
+    def way_back(self) -> str:
+        """What the way back is called, where nothing else follows (`pages_transaction`)."""
+        return way_back(self.then)
 
 
 @dataclass(frozen=True)

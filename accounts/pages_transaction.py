@@ -235,9 +235,9 @@ class Transaction:
         return self.intent.then if self.intent.state in arrived else ""
 
     @property
-    def goes_back(self) -> bool:
-        """Whether the last step is done and the person goes back to where the money was missing."""
-        return self.intent.then.startswith("/playground/")
+    def way_back(self) -> str:
+        """What the way back is called, where the last step is done."""
+        return way_back(self.intent.then)
 
     @property
     def retry_path(self) -> str:
@@ -246,6 +246,13 @@ class Transaction:
         return (
             form_path(self.intent.action, self.intent.params) if self.intent.state in done else ""
         )
+
+
+def way_back(path: str) -> str:
+    """The name of the place where money was missing; empty while another step of ours follows."""
+    if path.startswith("/playground/"):
+        return "Back to the playground"
+    return "Back to fine-tuning" if path.startswith("/fine-tuning/") else ""
 
 
 def intent_path(intent: Intent) -> str:

@@ -173,6 +173,7 @@ def test_amounts_at_the_edges_are_refused_in_words_or_shown_exactly(
         assert caught.value.code == "invalid_request"
 
 
+TASK = "0b0e7a52-58a9-4a49-8f0c-0123456789ab"
 STEP = f"/account?action=transfer&account={NAME}%3A{PETRA.address}&amount=2"
 
 
@@ -200,6 +201,12 @@ STEP = f"/account?action=transfer&account={NAME}%3A{PETRA.address}&amount=2"
             "/account?action=transfer&then=%2Fplayground%2Fimages",
         ),
         ("/account?action=transfer&then=%2F%2Fevil.example", "/account?action=transfer"),
+        (f"/fine-tuning/tasks/{TASK}?x=1", f"/fine-tuning/tasks/{TASK}"),
+        (
+            f"/account?action=transfer&then=/fine-tuning/new/{TASK}/price",
+            f"/account?action=transfer&then=%2Ffine-tuning%2Fnew%2F{TASK}%2Fprice",
+        ),
+        (f"/fine-tuning/tasks/{TASK}/result", ""),
         ("", ""),
     ],
 )
