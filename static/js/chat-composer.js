@@ -25,7 +25,9 @@ export function lost(yes) { offline.hidden = !yes; }
 export const ready = () => document.getElementById('gate').dataset.ready === 'yes';
 export const missing = () => {
   const gate = document.getElementById('gate');
-  return gate.dataset.code === 'not_verified' ? `Nothing was sent. ${gate.querySelector('p').firstChild.textContent.trim()}` : 'One step is missing: see below.';
+  if (gate.dataset.code !== 'not_verified') return 'One step is missing: see below.';
+  const [first, ...rest] = gate.querySelector('p').firstChild.textContent.trim();
+  return `Nothing was sent: ${first.toLowerCase()}${rest.join('')}`; // as the server says it
 };
 
 // Ask the server again what is missing: money may have moved, a key may have gone.

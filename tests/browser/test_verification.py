@@ -158,7 +158,7 @@ def test_a_refusal_to_send_explains_itself_and_keeps_the_text(asgi_server: str, 
     page.get_by_test_id("chat-input").fill("Something private")
     page.get_by_test_id("chat-send").click()
     error = page.locator("[data-error-text]")
-    expect(error).to_contain_text("Nothing was sent. You send only to verified providers")
+    expect(error).to_contain_text("Nothing was sent: you send only to verified providers")
     expect(page.get_by_test_id("chat-input")).to_have_value("Something private")
     assert Turn.objects.count() == 0
 
