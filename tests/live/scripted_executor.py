@@ -1,5 +1,6 @@
 """An executor that does as the dataset's first row says: `ok`, `slow`, `crash`, `nothing`,
-`endless`, `large`, `wait PATH` (until there is such a file). It trains nothing; what it delivers is made of the dataset."""
+`endless`, `large`, `wait PATH` (until there is such a file). It trains nothing; what it delivers is
+made of the dataset."""
 
 from __future__ import annotations
 
