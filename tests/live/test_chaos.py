@@ -40,7 +40,7 @@ def test_the_seeds_hold_every_fault() -> None:
     plans = [Plan.from_seed(seed) for seed in SEEDS]
     held = {name for plan in plans for node in plan.nodes for name in node.names()}
     # These have tests of their own (a run with them could not end), the others are no faults.
-    alone = {"chain_id", "hidden", "hidden_alone"} | {
+    alone = {"chain_id", "hidden", "hidden_alone", "other_balance"} | {
         "seed",
         "refusal",
         "hang_seconds",
