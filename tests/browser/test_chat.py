@@ -142,9 +142,12 @@ def test_a_lying_provider_is_called_one(alice: Page, asgi_server: str, chat: Cha
     turn = Turn.objects.get()
     expect(proof).to_contain_text(turn.response_sha256)
     expect(proof).to_contain_text(turn.signed_response)
-    red = verdict.evaluate("e => getComputedStyle(e).color")
-    assert red == alice.locator(".proof .altered").evaluate("e => getComputedStyle(e).color")
-    assert red != alice.locator(".usage").evaluate("e => getComputedStyle(e).color")
+    # In one go: the answer is shown anew meanwhile, and what was replaced has no colour.
+    red, also, usual = alice.evaluate(
+        """() => ['[data-testid=message-verdict]', '.proof .altered', '.usage'].map(
+            (name) => getComputedStyle(document.querySelector(name)).color)"""
+    )
+    assert red == also != usual
 
 
 def test_stop_reload_and_a_second_window(alice: Page, asgi_server: str, chat: Chat) -> None:
