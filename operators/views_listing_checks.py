@@ -60,6 +60,15 @@ def _parts(chosen: str) -> tuple[str, str, bool]:
     return kind, rest.removesuffix(f"{_BETWEEN}draft") if draft else rest, draft
 
 
+def _spend(request: HttpRequest) -> None:
+    """Checks and self-tests share what one network address may begin; raises Problem beyond it."""
+    limits.spend("operator-checks-from", limits.address(request), limit=30, seconds=600)
+
+
+def _refused(error: Problem) -> tuple[str, int]:
+    return f"{error.title} {error.fix}".strip(), error.status
+
+
 @require_http_methods(["GET", "HEAD", "POST"])
 @never_cache
 def setup_page(request: HttpRequest) -> HttpResponse:
@@ -70,11 +79,11 @@ def setup_page(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         kind, name, draft = _parts(chosen)
         try:
-            limits.spend("operator-checks-from", limits.address(request), limit=30, seconds=600)
+            _spend(request)
             run = setup.start(user, kind, name, draft=draft)
             return HttpResponseRedirect(f"/operator/setup/{run.pk}")
         except Problem as error:
-            problem, status = f"{error.title} {error.fix}".strip(), error.status
+            problem, status = _refused(error)
     last = SetupRun.objects.filter(user=user).order_by("-created_at").first()
     return _setup(request, user, chosen, last, problem, status)
 
@@ -118,11 +127,11 @@ def self_test_page(request: HttpRequest) -> HttpResponse:
         kind, name, _ = _parts(chosen)
         url, signer = (request.POST.get(field, "")[:2_100] for field in ("url", "signer"))
         try:
-            limits.spend("operator-checks-from", limits.address(request), limit=30, seconds=600)
+            _spend(request)
             run = selftest.start(user, kind or listing.INFERENCE, name, url, signer)
             return HttpResponseRedirect(f"/operator/selftest/{run.pk}")
         except Problem as error:
-            problem, status = f"{error.title} {error.fix}".strip(), error.status
+            problem, status = _refused(error)
     last = SelfTest.objects.filter(user=user).order_by("-created_at").first()
     return _self_test(request, user, chosen, last, problem, status)
 
