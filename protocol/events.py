@@ -1,23 +1,22 @@
 """Every event the three contracts (and their proxies) log, as one frozen dataclass each.
 
 The signature beside a class is the source of its topic, its decoder and its field types; field
-names are the arguments in snake case. Decoders are compiled once per event into straight slicing
-code: about twenty times faster than a generic ABI walk, which remains for arrays and structs.
+names are the arguments in snake case (protocol/decoders.py).
 IS and FT share topics and some events changed shape between releases, so a decoder is chosen by
 (topic0, topic count, kind of emitter) (contracts.md 3.3, 4.3, 5, 9, 11.13).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from eth_abi.exceptions import DecodingError
 
-from protocol.abi import CODEC, AbiError, Argument, checksum, printable, topic_of
+from protocol.abi import AbiError, Argument, topic_of
+from protocol.decoders import Decoder, compiled, parse_signature
 
 
 class Emitter(StrEnum):
@@ -33,9 +32,6 @@ INFERENCE = (Emitter.INFERENCE,)
 FINE_TUNING = (Emitter.FINE_TUNING,)
 SERVING = (Emitter.INFERENCE, Emitter.FINE_TUNING)
 ANY = (Emitter.LEDGER, Emitter.INFERENCE, Emitter.FINE_TUNING)
-
-#: (topics, data) -> event; both are 0x-hex as a node sends them.
-Decoder = Callable[[Sequence[str], str], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +84,7 @@ def event(signature: str, emitters: tuple[Emitter, ...]) -> Callable[[_E], _E]:
             emitters,
             topic_of(f"{name}({','.join(a.type for a in arguments)})"),
             1 + sum(a.indexed for a in arguments),
-            _compile(cls, arguments),
+            compiled(cls, arguments),
         )
         SHAPES.append(shape)
         for emitter in emitters:
@@ -96,144 +92,6 @@ def event(signature: str, emitters: tuple[Emitter, ...]) -> Callable[[_E], _E]:
         return cls
 
     return register
-
-
-# --- signatures ----------------------------------------------------------------------------------
-
-_ARGUMENT = re.compile(r"\s*(\([^)]*\)|[a-z0-9]+)((?:\[\])?)\s+(indexed\s+)?(\w+)\s*(?:,|$)")
-
-
-def parse_signature(signature: str) -> tuple[str, tuple[Argument, ...]]:
-    """Name and arguments of `Name(type [indexed] argument, …)`; ValueError when it is not one."""
-    name, _, rest = signature.partition("(")
-    body, position, found = rest.removesuffix(")"), 0, []
-    while position < len(body):
-        match = _ARGUMENT.match(body, position)
-        if match is None:
-            raise ValueError(f"bad event signature at {body[position:]!r}")
-        base, array, indexed, argument = match.groups()
-        parts: tuple[Argument, ...] = ()
-        if base.startswith("("):
-            pairs = [part.split() for part in base[1:-1].split(",")]
-            parts = tuple(Argument(field, kind) for kind, field in pairs)
-            base = "(" + ",".join(p.type for p in parts) + ")"
-        found.append(Argument(argument, base + array, parts, bool(indexed)))
-        position = match.end()
-    return name, tuple(found)
-
-
-# --- compiled decoding ---------------------------------------------------------------------------
-
-_ADDRESSES: dict[str, str] = {}
-_BOOLS = {"0" * 64: False, "0" * 63 + "1": True}
-_ADDRESS_CACHE_LIMIT = 1 << 18
-
-
-def _address(word: str) -> str:
-    """The EIP-55 address in a 32-byte word (64 hex digits), cached: checksumming costs a hash."""
-    known = _ADDRESSES.get(word)
-    if known is None:
-        if len(word) != 64 or word[:24] != "0" * 24:
-            raise ValueError("an address word is not zero-padded")
-        if len(_ADDRESSES) >= _ADDRESS_CACHE_LIMIT:
-            _ADDRESSES.clear()
-        known = _ADDRESSES[word] = checksum("0x" + word[24:])
-    return known
-
-
-def _uint(word: str, bits: int) -> int:
-    value = int(word, 16)
-    if value >> bits:
-        raise ValueError(f"uint{bits} out of range")
-    return value
-
-
-def _content(data: str, head: str) -> bytes:
-    """The bytes of a dynamic argument whose `head` word is its offset (in bytes after `0x`)."""
-    start = 2 + 2 * int(head, 16)
-    size = int(data[start : start + 64], 16)
-    body = data[start + 64 : start + 64 + 2 * size]
-    if len(body) != 2 * size:
-        raise ValueError("dynamic data is cut off")
-    return bytes.fromhex(body)
-
-
-def _expression(kind: str, word: str) -> str | None:
-    """Python source that turns the 64 hex digits `word` into a value; None needs the ABI walk."""
-    if kind == "address":
-        return f"address({word})"
-    if kind == "bool":
-        return f"bools[{word}]"
-    if kind == "uint256":
-        return f"int({word}, 16)"
-    if kind.startswith("uint") and kind[4:].isdigit():
-        return f"uint({word}, {kind[4:]})"
-    if kind == "string":
-        return f"text(content(data, {word}))"
-    if kind == "bytes":
-        return f"'0x' + content(data, {word}).hex()"
-    return None
-
-
-def _compile(cls: type[Any], arguments: tuple[Argument, ...]) -> Decoder:
-    names = [f.name for f in fields(cls)]
-    if names != [_snake(a.name) for a in arguments]:
-        raise TypeError(f"{cls.__name__} does not match its signature: {names}")
-    values, topic, word = [], 1, 0
-    for argument in arguments:
-        if argument.indexed:
-            source = f"topics[{topic}][2:]"
-            hashed = argument.type in ("string", "bytes")
-            values.append(f"topics[{topic}]" if hashed else _expression(argument.type, source))
-            topic += 1
-        else:
-            values.append(_expression(argument.type, f"data[{2 + 64 * word}:{66 + 64 * word}]"))
-            word += 1
-    if None in values:
-        return _walk(cls, arguments)
-    source = (
-        "def decoder(topics, data):\n"
-        f"    if len(data) < {2 + 64 * word}:\n"
-        "        raise ValueError('data is cut off')\n"
-        f"    return event({', '.join(str(v) for v in values)})\n"
-    )
-    scope = {
-        "event": cls,
-        "address": _address,
-        "bools": _BOOLS,
-        "uint": _uint,
-        "content": _content,
-        "text": printable,
-    }
-    exec(source, scope)  # the source is made above from signatures in this file only
-    compiled: Decoder = scope["decoder"]  # type: ignore[assignment]
-    return compiled
-
-
-def _walk(cls: type[Any], arguments: tuple[Argument, ...]) -> Decoder:
-    """The generic decoder, for arrays and structs."""
-    plain = [a for a in arguments if not a.indexed]
-    types = [a.type for a in plain]
-
-    def decoder(topics: Sequence[str], data: str) -> Any:
-        found = iter(
-            a.plain(v)
-            for a, v in zip(plain, CODEC.decode(types, bytes.fromhex(data[2:])), strict=True)
-        )
-        indexed = iter(topics[1:])
-        values = [
-            a.plain(CODEC.decode([a.type], bytes.fromhex(next(indexed)[2:]))[0])
-            if a.indexed
-            else next(found)
-            for a in arguments
-        ]
-        return cls(*values)
-
-    return decoder
-
-
-def _snake(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
 # --- LedgerManager (contracts.md 3.3) ------------------------------------------------------------
