@@ -17,7 +17,7 @@ from attestation.cache import StoredAnswers
 from attestation.challenge import challenge
 from attestation.declared import Declared, EndpointName
 from attestation.engine.evidence import Context, Evidence
-from attestation.engine.verdicts import FAIL, NOT_CHECKED, NOT_PROVIDED, WARN, Report, Verdict
+from attestation.engine.verdicts import FAIL, N_, NOT_CHECKED, NOT_PROVIDED, WARN, Report, Verdict
 from attestation.models import Endpoint, Outcome, Trigger
 from attestation.runs import Draft
 from attestation.selectors import ServiceKey
@@ -27,9 +27,9 @@ from net.client import Client
 ZERO_ADDRESS = "0x" + "0" * 40
 #: Services without evidence that we could judge: the verdict's word, and why.
 _LABELS: Mapping[str, tuple[Verdict, str]] = {
-    "standard": (NOT_PROVIDED, "a standard provider: no TEE, nothing is signed or attested"),
-    "opml": (NOT_CHECKED, "OpML: declared, not verifiable here yet"),
-    "zkml": (NOT_CHECKED, "ZKML: declared, not verifiable here yet"),
+    "standard": (NOT_PROVIDED, N_("a standard provider: no TEE, nothing is signed or attested")),
+    "opml": (NOT_CHECKED, N_("OpML: declared, not verifiable here yet")),
+    "zkml": (NOT_CHECKED, N_("ZKML: declared, not verifiable here yet")),
 }
 
 
@@ -156,8 +156,8 @@ def _without_evidence(draft: Draft, asked: Asked) -> Draft:
     """The provider answered and handed over nothing: its verdict is `not_provided`."""
     draft.report.add(
         "report.shape",
-        "Report",
-        "The provider hands over evidence",
+        N_("Report"),
+        N_("The provider hands over evidence"),
         NOT_PROVIDED,
         expected="status 200 with a report",
         got=asked.error,
@@ -177,7 +177,9 @@ def _labelled(target: Target, trigger: Trigger) -> Draft:
         acknowledged=target.acknowledged,
     )
     report = Report("none", development=False)
-    report.checks.append(runs.row("service.kind", "What the service declares", verdict, got=words))
+    report.checks.append(
+        runs.row("service.kind", N_("What the service declares"), verdict, got=words)
+    )
     return Draft(
         endpoint=Endpoint.BROKER,
         trigger=trigger,

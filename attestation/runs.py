@@ -21,7 +21,7 @@ from eth_utils.address import to_checksum_address
 from attestation import trust
 from attestation.engine import policy
 from attestation.engine.evidence import Context, Evidence
-from attestation.engine.verdicts import NOT_PROVIDED, Check, Report
+from attestation.engine.verdicts import N_, NOT_PROVIDED, Check, Report
 from attestation.models import Document, Endpoint, Outcome, Trigger, Verification
 from attestation.sources.records import Note, Reference
 
@@ -269,5 +269,11 @@ def _canonical(value: Any) -> bytes:
 def row(id: str, title: str, verdict: Any, *, got: str = "", detail: str = "") -> Check:
     """A row about the service itself, where there is no evidence that the engine could judge."""
     return Check(
-        id, "Service", title, verdict, got=got or None, detail=detail, source="the chain's listing"
+        id,
+        N_("Service"),
+        title,
+        verdict,
+        got=got or None,
+        detail=detail,
+        source="the chain's listing",
     )

@@ -12,24 +12,33 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from attestation.engine.evidence import Context
-from attestation.engine.verdicts import FAIL, NOT_CHECKED, NOT_PROVIDED, PASS, WARN, Report, Verdict
+from attestation.engine.verdicts import (
+    FAIL,
+    N_,
+    NOT_CHECKED,
+    NOT_PROVIDED,
+    PASS,
+    WARN,
+    Report,
+    Verdict,
+)
 from protocol.digests import BadSignature, personal_digest, recover
 
-GROUP = "Binding"
+GROUP = N_("Binding")
 #: Keys that anyone can sign with: the 0G broker's mock TEE client always has this one.
 PUBLIC_KEYS = {
     "0x325744be57db298c2652c672b32eb12875d92d83": (
-        "0G broker mock TEE client (the private key is in its source)"
+        N_("0G broker mock TEE client (the private key is in its source)")
     )
 }
 REPORT_DATA_BYTES = 64
 _ASCII_ADDRESS = re.compile(rb"0x[0-9a-fA-F]{40}")
 _HEX = re.compile(r"(?:0x)?((?:[0-9a-fA-F]{2})+)")
 _V1_VERSION = 1  # big endian, unlike everything around it
-_ONCHAIN_TITLE = "On-chain TEE signer equals the attested address"
+_ONCHAIN_TITLE = N_("On-chain TEE signer equals the attested address")
 _ONCHAIN_SOURCE = "getService(provider).teeSignerAddress and quote report_data"
-_NONCE_TITLE = "Quote contains the nonce we sent"
-_BODY_TITLE = "Whole report body is signed by the attested key"
+_NONCE_TITLE = N_("Quote contains the nonce we sent")
+_BODY_TITLE = N_("Whole report body is signed by the attested key")
 
 
 @dataclass(frozen=True)
@@ -127,11 +136,11 @@ def verify(
     report.add(
         "bind.layout",
         GROUP,
-        "report_data has a known layout",
+        N_("report_data has a known layout"),
         FAIL if binding.layout == "unknown" else PASS,
         expected="one of the known layouts",
         got=binding.layout,
-        detail="" if any(data) else "64 zero bytes: no key is bound",
+        detail="" if any(data) else N_("64 zero bytes: no key is bound"),
         source="quote report_data",
     )
     public_key(binding.address, context, report)
@@ -142,11 +151,11 @@ def verify(
         report.add(
             "bind.json_report_data",
             GROUP,
-            "JSON report_data equals the signed one",
+            N_("JSON report_data equals the signed one"),
             PASS if same else FAIL,
             expected=data.hex(),
             got=json_copy.hex(),
-            detail="the 0G SDK reads the JSON copy, not the quote",
+            detail=N_("the 0G SDK reads the JSON copy, not the quote"),
             source="report.report_data",
         )
     _onchain(binding, context, report)
@@ -164,7 +173,7 @@ def public_key(address: str | None, context: Context, report: Report) -> None:
             report.add(
                 "bind.public_key",
                 GROUP,
-                "Signing key is not a publicly known test key",
+                N_("Signing key is not a publicly known test key"),
                 FAIL,
                 got=who,
                 detail=what,
@@ -175,9 +184,9 @@ def public_key(address: str | None, context: Context, report: Report) -> None:
 
 def unproven(claimed: str, context: Context, report: Report) -> None:
     """Rows for a report without a quote: the key is only claimed (the oldest report form)."""
-    reason = "no quote: nothing proves that hardware holds this key"
+    reason = N_("no quote: nothing proves that hardware holds this key")
     report.add(
-        "bind.layout", GROUP, "report_data has a known layout", NOT_PROVIDED, detail=reason,
+        "bind.layout", GROUP, N_("report_data has a known layout"), NOT_PROVIDED, detail=reason,
         source="quote report_data",
     )  # fmt: skip
     public_key(claimed or None, context, report)
@@ -211,7 +220,7 @@ def ledger(entry: Mapping[str, str], binding: Binding, report: Report) -> None:
     report.add(
         "bind.ledger",
         GROUP,
-        "0G ledger binds the same keys as report_data",
+        N_("0G ledger binds the same keys as report_data"),
         PASS if same else FAIL,
         expected=f"{signer} {key}",
         got=f"{binding.address} {binding.encryption_key}",
@@ -229,7 +238,7 @@ def body_signature(body: bytes, binding: Binding, context: Context, report: Repo
             GROUP,
             _BODY_TITLE,
             NOT_PROVIDED,
-            detail="without it a relay can swap the GPU evidence",
+            detail=N_("without it a relay can swap the GPU evidence"),
             source="ZG-Quote-Signature header",
             required=False,
         )
@@ -260,7 +269,7 @@ def _address_claim(claimed: str, binding: Binding, report: Report) -> None:
     report.add(
         "bind.address",
         GROUP,
-        "Signing address in the report is the one the hardware signed",
+        N_("Signing address in the report is the one the hardware signed"),
         PASS if binding.is_for(claimed) else FAIL,
         expected=claimed,
         got=binding.address,
@@ -280,7 +289,7 @@ def _onchain(binding: Binding, context: Context, report: Report) -> None:
         verdict,
         expected=wanted,
         got=binding.address,
-        detail="chain value not supplied" if wanted is None else "",
+        detail=N_("chain value not supplied") if wanted is None else "",
         source=_ONCHAIN_SOURCE,
     )
     _acknowledged(context, report)
@@ -292,7 +301,7 @@ def _acknowledged(context: Context, report: Report) -> None:
     report.add(
         "bind.ack",
         GROUP,
-        "Contract owner acknowledged this TEE signer",
+        N_("Contract owner acknowledged this TEE signer"),
         PASS if context.acknowledged else FAIL,
         expected=True,
         got=context.acknowledged,
@@ -306,17 +315,17 @@ def _nonce(binding: Binding, context: Context, report: Report) -> None:
     if sent:
         wanted = _bare(sent)
         if got is None:
-            detail = "cannot tell a fresh quote from a replayed one"
+            detail = N_("cannot tell a fresh quote from a replayed one")
         elif got.lower() == wanted:
             verdict, detail = PASS, ""
         elif context.accepts_nonce:
-            verdict, detail = FAIL, "made for somebody else's question"
+            verdict, detail = FAIL, N_("made for somebody else's question")
         else:
-            detail = "nonce present, not ours"
+            detail = N_("nonce present, not ours")
     elif got is None:
-        detail = "no nonce in this layout: freshness rests on the key, not on the quote"
+        detail = N_("no nonce in this layout: freshness rests on the key, not on the quote")
     else:
-        verdict, detail = NOT_CHECKED, "nonce present, but we did not choose it"
+        verdict, detail = NOT_CHECKED, N_("nonce present, but we did not choose it")
     report.add(
         "bind.nonce",
         GROUP,
@@ -340,7 +349,7 @@ def _tls(fingerprint: str, context: Context, report: Report) -> None:
     report.add(
         "bind.tls",
         GROUP,
-        "TLS certificate key is bound to the quote",
+        N_("TLS certificate key is bound to the quote"),
         verdict,
         expected=fingerprint,
         got=live,

@@ -13,6 +13,7 @@ from attestation.engine.evidence import Context, excerpt
 from attestation.engine.limits import MAX_CCEL_BYTES, MAX_EVENTS, check
 from attestation.engine.verdicts import (
     FAIL,
+    N_,
     NOT_CHECKED,
     NOT_PROVIDED,
     PASS,
@@ -23,7 +24,8 @@ from attestation.engine.verdicts import (
 from protocol import quotes
 from protocol.quotes import Quote
 
-GROUP = "Deployment"
+GROUP = N_("Deployment")
+_REPLAY_TITLE = N_("CCEL replays to RTMR%(number)s")
 EV_NO_ACTION, EV_EVENT_TAG = 0x3, 0x6
 _SHA384 = 0xC
 _DIGEST_BYTES = {0x4: 20, 0xB: 32, _SHA384: 48, 0xD: 64}
@@ -119,12 +121,14 @@ def verify(
     """Add the ccel rows of group Deployment."""
     if not log:
         for i in range(4):
-            report.add(f"ccel.rtmr{i}", GROUP, f"CCEL replays to RTMR{i}", NOT_PROVIDED)
+            report.add(f"ccel.rtmr{i}", GROUP, _REPLAY_TITLE % {"number": i}, NOT_PROVIDED)
         return
     try:
         events = parse(log)
     except ValueError as error:
-        report.add("ccel.parse", GROUP, "CCEL parses", FAIL, got=str(error), source="cc_eventlog")
+        report.add(
+            "ccel.parse", GROUP, N_("CCEL parses"), FAIL, got=str(error), source="cc_eventlog"
+        )
         return
     _registers(quote, events, report)
     found = _records(events, report)
@@ -141,7 +145,7 @@ def _registers(quote: Quote, events: list[Event], report: Report) -> None:
         report.add(
             f"ccel.rtmr{i}",
             GROUP,
-            f"CCEL replays to RTMR{i}",
+            _REPLAY_TITLE % {"number": i},
             PASS if value.hex() == expected else FAIL,
             expected=expected,
             got=value.hex(),
@@ -175,7 +179,7 @@ def _records(events: list[Event], report: Report) -> list[Record]:
         report.add(
             "ccel.aael",
             GROUP,
-            "Runtime records hash to their digests",
+            N_("Runtime records hash to their digests"),
             FAIL if wrong else PASS,
             got=f"{len(found) + hidden} records, {wrong} mismatching",
             source="attestation-agent events",
@@ -201,7 +205,7 @@ def _cryptpilot(found: list[Record], context: Context, report: Report) -> None:
             verdict,
             expected=None if wanted is None else ", ".join(wanted),
             got=got,
-            detail="no reference value configured" if wanted is None else "",
+            detail=N_("no reference value configured") if wanted is None else "",
             source="attestation-agent record in RTMR3",
             required=False,
         )
@@ -219,7 +223,7 @@ def _apps(found: list[Record], report: Report) -> list[dict[str, str]]:
             report.add(
                 "ccel.start_app",
                 GROUP,
-                "start_app records are readable",
+                N_("start_app records are readable"),
                 FAIL,
                 got=record.content[:200],
                 source="RTMR3 start_app",
@@ -230,7 +234,7 @@ def _apps(found: list[Record], report: Report) -> list[dict[str, str]]:
 
 def _compose(compose: str, apps: list[dict[str, str]], report: Report) -> None:
     """The report has to be the last start of its app; other apps share the trust boundary."""
-    title = "Compose content is the one last started for its app"
+    title = N_("Compose content is the one last started for its app")
     try:
         calculated = composefile.tapp_hash(compose)
     except ValueError as error:
@@ -256,10 +260,10 @@ def _compose(compose: str, apps: list[dict[str, str]], report: Report) -> None:
         report.add(
             "ccel.other_apps",
             GROUP,
-            "No other app ran in this TD",
+            N_("No other app ran in this TD"),
             WARN,
             got=", ".join(others),
-            detail="they share the trust boundary",
+            detail=N_("they share the trust boundary"),
             source="RTMR3 start_app",
             required=False,
         )

@@ -15,6 +15,7 @@ from attestation.engine.evidence import Context, Unreadable, nested
 from attestation.engine.limits import MAX_EVENTS, check
 from attestation.engine.verdicts import (
     FAIL,
+    N_,
     NOT_CHECKED,
     NOT_PROVIDED,
     PASS,
@@ -25,7 +26,8 @@ from attestation.engine.verdicts import (
 from protocol import quotes
 from protocol.quotes import RUNTIME_EVENT, RUNTIME_REGISTER, Quote
 
-GROUP = "Deployment"
+GROUP = N_("Deployment")
+_REPLAY_TITLE = N_("Event log replays to RTMR%(number)s")
 REGISTERS = range(4)
 #: Everything after this event was written by the app, not by the guest's boot.
 _LAST_BOOT_EVENT = "system-ready"
@@ -146,7 +148,7 @@ def _registers(quote: Quote, events: list[Event] | None, report: Report) -> None
             report.add(
                 f"dstack.rtmr{i}",
                 GROUP,
-                f"Event log replays to RTMR{i}",
+                _REPLAY_TITLE % {"number": i},
                 NOT_PROVIDED,
                 source="event_log",
                 required=i == RUNTIME_REGISTER,
@@ -160,7 +162,7 @@ def _registers(quote: Quote, events: list[Event] | None, report: Report) -> None
         report.add(
             f"dstack.rtmr{i}",
             GROUP,
-            f"Event log replays to RTMR{i}",
+            _REPLAY_TITLE % {"number": i},
             PASS if expected == got else FAIL,
             expected=expected,
             got=got,
@@ -171,7 +173,7 @@ def _registers(quote: Quote, events: list[Event] | None, report: Report) -> None
     report.add(
         "dstack.digests",
         GROUP,
-        "Runtime events hash to the digests they claim",
+        N_("Runtime events hash to the digests they claim"),
         FAIL if wrong else PASS,
         got=f"events {wrong}" if wrong else "all",
         source="event_log",
@@ -183,16 +185,18 @@ def _compose(
     calculated: str | None, logged: str | None, replayed: bool, trusted: bool, report: Report
 ) -> None:
     verdict: Verdict = PASS if calculated == logged and trusted else FAIL
-    detail = "" if replayed else "RTMR3 does not match, so the event proves nothing"
+    detail = "" if replayed else N_("RTMR3 does not match, so the event proves nothing")
     if replayed and not trusted:
-        detail = "RTMR3 holds an event without its content, so the order of the others is unknown"
+        detail = N_(
+            "RTMR3 holds an event without its content, so the order of the others is unknown"
+        )
     if calculated is None or logged is None:
         verdict = NOT_PROVIDED
-        detail = "no compose file" if calculated is None else "no compose-hash event"
+        detail = N_("no compose file") if calculated is None else N_("no compose-hash event")
     report.add(
         "dstack.compose",
         GROUP,
-        "Compose file hashes to the measured compose-hash",
+        N_("Compose file hashes to the measured compose-hash"),
         verdict,
         expected=logged,
         got=calculated,
@@ -203,7 +207,7 @@ def _compose(
 
 def _mrconfig(quote: Quote, compose_hash: str | None, report: Report) -> None:
     value = quote.body["mr_config_id"]
-    title = "Compose hash is in the signed MRCONFIGID"
+    title = N_("Compose hash is in the signed MRCONFIGID")
     if value[0] == 1:
         report.compare(
             "dstack.mrconfig",
@@ -222,7 +226,7 @@ def _mrconfig(quote: Quote, compose_hash: str | None, report: Report) -> None:
         title,
         NOT_PROVIDED if empty else NOT_CHECKED,
         got="all zero (dstack before 0.5, or not dstack)" if empty else f"{kind} {value.hex()}",
-        detail="" if empty else "V2 and V3 hash more than the compose file",
+        detail="" if empty else N_("V2 and V3 hash more than the compose file"),
         source="quote[232:280]",
         required=False,
     )
@@ -235,7 +239,7 @@ def _reviewed(compose_hash: str | None, context: Context, report: Report) -> Non
     report.add(
         "dstack.compose_known",
         GROUP,
-        "Compose file is one we reviewed",
+        N_("Compose file is one we reviewed"),
         PASS if compose_hash in known else WARN,
         expected="reviewed list",
         got=f"{compose_hash} ({known.get(compose_hash, 'not reviewed')})",
@@ -261,7 +265,7 @@ def _key_provider(events: list[Event], trusted: bool, context: Context, report: 
     report.add(
         "dstack.key_provider",
         GROUP,
-        "Keys come from a KMS",
+        N_("Keys come from a KMS"),
         verdict,
         expected="kms" if known is None else "kms in our list",
         got=f"{name} {key}",
@@ -298,11 +302,11 @@ def _ledger(events: list[Event], trusted: bool, context: Context, report: Report
     report.add(
         "dstack.running_image",
         GROUP,
-        "Running broker image (0G ledger in RTMR3)",
+        N_("Running broker image (0G ledger in RTMR3)"),
         verdict,
         expected="accepted digest",
         got=reference,
-        detail="no list of accepted images configured" if accepted is None else "",
+        detail=N_("no list of accepted images configured") if accepted is None else "",
         source="last zg-image-update after system-ready",
     )
 
@@ -315,11 +319,11 @@ def _images(app_compose: str, report: Report) -> None:
     report.add(
         "dstack.images_pinned",
         GROUP,
-        "Every container image is pinned by digest",
+        N_("Every container image is pinned by digest"),
         verdict,
         expected="@sha256:…",
         got=", ".join(loose) or f"{len(found)} pinned",
-        detail="a tag can be re-pointed without changing compose-hash" if loose else "",
+        detail=N_("a tag can be re-pointed without changing compose-hash") if loose else "",
         source="docker_compose_file",
         required=False,
     )
@@ -333,7 +337,7 @@ def _claims(quote: Quote, claimed: dict[str, Any], report: Report) -> None:
             report.add(
                 f"dstack.claim_{claim}",
                 GROUP,
-                f"tcb_info.{claim} equals the quote",
+                N_("tcb_info.%(claim)s equals the quote") % {"claim": claim},
                 FAIL,
                 expected=quote.body[name].hex(),
                 got=str(claimed[claim]),
@@ -353,13 +357,13 @@ def _os_image(vm_config: Any, report: Report) -> None:
     report.add(
         "dstack.os_image",
         GROUP,
-        "Guest OS image is a published dstack release",
+        N_("Guest OS image is a published dstack release"),
         FAIL if development else NOT_CHECKED,
         expected="published os_image_hash, replayed to MRTD and RTMR0 to 2",
         got=f"{image or '?'} {config.get('os_image_hash', '')}",
-        detail="a development OS has a login shell"
+        detail=N_("a development OS has a login shell")
         if development
-        else "needs dstack-verifier with the OS image (about 1 GB)",
+        else N_("needs dstack-verifier with the OS image (about 1 GB)"),
         source="vm_config (a claim until measured)",
         required=development,
     )

@@ -12,11 +12,20 @@ from typing import Any
 
 from attestation.engine.binding import GROUP, Binding
 from attestation.engine.evidence import Context
-from attestation.engine.verdicts import FAIL, NOT_CHECKED, NOT_PROVIDED, PASS, WARN, Report, Verdict
+from attestation.engine.verdicts import (
+    FAIL,
+    N_,
+    NOT_CHECKED,
+    NOT_PROVIDED,
+    PASS,
+    WARN,
+    Report,
+    Verdict,
+)
 from protocol import replies
 
 ID = "bind.challenge"
-_TITLE = "The attested key signs something new for us"
+_TITLE = N_("The attested key signs something new for us")
 #: Longest random text and shortest: less could have been signed before.
 _CHALLENGE_BYTES = range(16, 257)
 
@@ -51,9 +60,9 @@ def _judge(given: Mapping[str, Any], bound: Binding) -> tuple[Verdict, str | Non
     response = base64.b64decode(given["response"], validate=True)
     random = bytes.fromhex(given["random"])
     if len(random) not in _CHALLENGE_BYTES or random.hex().encode() not in request:
-        return NOT_CHECKED, None, "the request holds no random text of ours"
+        return NOT_CHECKED, None, N_("the request holds no random text of ours")
     if given.get("signature") is None:
-        return NOT_PROVIDED, None, "the provider has no signature of its answer"
+        return NOT_PROVIDED, None, N_("the provider has no signature of its answer")
     try:
         signed = replies.parse_reply(given["signature"])
     except replies.BadReply as error:
@@ -66,7 +75,7 @@ def _judge(given: Mapping[str, Any], bound: Binding) -> tuple[Verdict, str | Non
     )
     who = facts.signer or None
     if not facts.signer_ok:
-        return FAIL, who, facts.problem or "signed by another key than the attested one"
+        return FAIL, who, facts.problem or N_("signed by another key than the attested one")
     if not facts.response_ok:
         return FAIL, who, "the right key, but over another answer than the one we got"
     if not facts.request_ok:

@@ -15,9 +15,18 @@ from attestation.engine import certificates, ocsp, rim, spdm
 from attestation.engine.evidence import Context, Unreadable, base64_or_pem, nested
 from attestation.engine.limits import MAX_GPUS
 from attestation.engine.spdm import EvidenceError, Transcript
-from attestation.engine.verdicts import FAIL, NOT_CHECKED, NOT_PROVIDED, PASS, WARN, Report, Verdict
+from attestation.engine.verdicts import (
+    FAIL,
+    N_,
+    NOT_CHECKED,
+    NOT_PROVIDED,
+    PASS,
+    WARN,
+    Report,
+    Verdict,
+)
 
-GROUP = "GPUs"
+GROUP = N_("GPUs")
 #: Evidence shipped with NVIDIA's SDK: genuine GPU, genuine signature; `no_gpu_mode` replays it.
 SAMPLE_NONCE = "931d8dd0add203ac3d8b4fbde75e115278eefcdceac5b87671a748f32364dfcb"
 FAMILIES = {"HOPPER": "GH", "BLACKWELL": "GB"}
@@ -25,9 +34,9 @@ _FAMILY = re.compile(r"\b([A-Z]{2}_?\d{2,3})\b")
 _DICE = ("2.23.133.5.4.1", "2.23.133.5.4.1.1")
 #: The SHA-384 OID followed by an OCTET STRING of 48 bytes: where DICE keeps the FWID.
 _FWID_PREFIX = bytes.fromhex("06096086480165030402020430")
-_CHAIN_TITLE = "device certificate chain reaches NVIDIA's root"
-_SIGNATURE_TITLE = "measurements signed by this GPU"
-_PRESENT_TITLE = "GPU evidence present"
+_CHAIN_TITLE = N_("GPU %(number)s: device certificate chain reaches NVIDIA's root")
+_SIGNATURE_TITLE = N_("GPU %(number)s: measurements signed by this GPU")
+_PRESENT_TITLE = N_("GPU evidence present")
 
 
 @dataclass(frozen=True)
@@ -115,7 +124,7 @@ def verify_one(
 ) -> None:
     """Judge one GPU. `claimed`: the unsigned JSON fields beside its evidence."""
     group, claims = f"GPU {i}", claimed or {}
-    title = f"{group}: SPDM measurement transcript parses"
+    title = N_("GPU %(number)s: SPDM measurement transcript parses") % {"number": i}
     try:
         transcript = spdm.parse(evidence)
     except EvidenceError as error:
@@ -136,7 +145,7 @@ def verify_one(
         report.add(
             f"gpu{i}.chain",
             group,
-            f"{group}: {_CHAIN_TITLE}",
+            _CHAIN_TITLE % {"number": i},
             FAIL,
             got=f"unreadable certificate: {type(error).__name__}",
             source="certificate",
@@ -158,10 +167,10 @@ def _no_chain(i: int, chain_pem: bytes, report: Report) -> None:
         report.add(
             f"gpu{i}.{name}",
             f"GPU {i}",
-            f"GPU {i}: {title}",
+            title % {"number": i},
             NOT_PROVIDED,
             got=reason if chain_pem else "empty",
-            detail="without the chain nothing in this evidence is authenticated",
+            detail=N_("without the chain nothing in this evidence is authenticated"),
             source="certificate",
         )
 
@@ -179,7 +188,7 @@ def _device(
     report.add(
         f"gpu{i}.chain",
         group,
-        f"{group}: {_CHAIN_TITLE}",
+        _CHAIN_TITLE % {"number": i},
         FAIL if problem else PASS,
         expected=f"root {context.anchors.nvidia}",
         got=problem or certificates.path(chain),
@@ -194,7 +203,7 @@ def _device(
     report.add(
         f"gpu{i}.sig",
         group,
-        f"{group}: {_SIGNATURE_TITLE}",
+        _SIGNATURE_TITLE % {"number": i},
         PASS if signed else FAIL,
         got=f"ECDSA-P384 over {len(transcript.signed)} bytes (request || response)",
         source="evidence and leaf certificate",
@@ -205,7 +214,8 @@ def _device(
         report.compare(
             f"gpu{i}.fwid",
             group,
-            f"{group}: firmware id in the certificate equals the one in the report",
+            N_("GPU %(number)s: firmware id in the certificate equals the one in the report")
+            % {"number": i},
             measured.hex(),
             certified.hex(),
             source="DICE TcbInfo and opaque data",
@@ -233,13 +243,13 @@ def _family(i: int, chain: list[x509.Certificate], claimed: str, report: Report)
     report.add(
         f"gpu{i}.family",
         f"GPU {i}",
-        f"GPU {i}: the device is a GPU of the claimed family",
+        N_("GPU %(number)s: the device is a GPU of the claimed family") % {"number": i},
         PASS if right else FAIL,
         expected=claimed or "/".join(FAMILIES),
         got=f"{leaf} under {provisioner} provisioner",
-        detail="one die for H100, H200 and H20: the model name is not attested"
+        detail=N_("one die for H100, H200 and H20: the model name is not attested")
         if right
-        else "not a GPU certificate of that family",
+        else N_("not a GPU certificate of that family"),
         source="leaf and provisioner certificate names",
     )
 
@@ -262,7 +272,7 @@ def _nonce(i: int, transcript: Transcript, nonces: Mapping[str, str], report: Re
     report.add(
         f"gpu{i}.nonce",
         f"GPU {i}",
-        f"GPU {i}: evidence was made for this quote",
+        N_("GPU %(number)s: evidence was made for this quote") % {"number": i},
         verdict,
         expected=" or ".join(f"{name}: {value}" for name, value in nonces.items()) or None,
         got=got,
@@ -292,7 +302,8 @@ def _copies(i: int, transcript: Transcript, claims: Mapping[str, Any], report: R
             report.compare(
                 f"gpu{i}.{name}",
                 f"GPU {i}",
-                f"GPU {i}: {name.replace('_', ' ')} is the signed one",
+                N_("GPU %(number)s: %(field)s is the signed one")
+                % {"number": i, "field": name.replace("_", " ")},
                 str(claims[name]).upper(),
                 got.upper(),
                 source="JSON field and signed opaque data",
@@ -307,7 +318,7 @@ def _together(count: int, report: Report) -> None:
         report.add(
             "gpu.distinct",
             GROUP,
-            "Every GPU is a different device",
+            N_("Every GPU is a different device"),
             PASS if distinct == count else FAIL,
             got=f"{distinct} distinct of {count}",
             source="leaf certificate serialNumber",
@@ -315,9 +326,9 @@ def _together(count: int, report: Report) -> None:
     report.add(
         "gpu.cpu_gpu",
         GROUP,
-        "CPU quote and GPU evidence come from one machine",
+        N_("CPU quote and GPU evidence come from one machine"),
         WARN,
         got="only a shared nonce",
-        detail="no hardware binding on Hopper: evidence can be spliced from another machine",
+        detail=N_("no hardware binding on Hopper: evidence can be spliced from another machine"),
         required=False,
     )

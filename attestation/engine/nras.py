@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from attestation.engine import certificates
 from attestation.engine.evidence import Context, excerpt, nested
 from attestation.engine.limits import MAX_GPUS, MAX_TOKEN_BYTES, check
-from attestation.engine.verdicts import FAIL, NOT_CHECKED, NOT_PROVIDED, PASS, Report
+from attestation.engine.verdicts import FAIL, N_, NOT_CHECKED, NOT_PROVIDED, PASS, Report
 
-GROUP = "NVIDIA service"
-_OVERALL_TITLE = "Overall token signed by NVIDIA and current"
+GROUP = N_("NVIDIA service")
+_OVERALL_TITLE = N_("Overall token signed by NVIDIA and current")
 _ALGORITHM = "ES384"
 CLOCK_SKEW_SECONDS = 300
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
@@ -35,7 +35,7 @@ def verify(
     `nonce`: the one the evidence was sent with; `gpus`: how many GPUs it named.
     """
     if not context.nras:
-        report.add("nras.token", GROUP, "NRAS token", NOT_PROVIDED)
+        report.add("nras.token", GROUP, N_("NRAS token"), NOT_PROVIDED)
         return
     keys = context.jwks.get("keys") if isinstance(context.jwks, dict) else None
     if not keys:
@@ -44,7 +44,7 @@ def verify(
             GROUP,
             _OVERALL_TITLE,
             NOT_CHECKED,
-            detail="no key set stored with this token (keys rotate about every 2 days)",
+            detail=N_("no key set stored with this token (keys rotate about every 2 days)"),
             source="NRAS JWKS",
         )
         return
@@ -64,13 +64,18 @@ def verify(
     )
     result = "x-nvidia-overall-att-result"
     report.compare(
-        "nras.result", GROUP, "NVIDIA's overall verdict", True, claims.get(result), source=result
+        "nras.result",
+        GROUP,
+        N_("NVIDIA's overall verdict"),
+        True,
+        claims.get(result),
+        source=result,
     )
     if nonce:
         report.compare(
             "nras.nonce",
             GROUP,
-            "Token is for our nonce",
+            N_("Token is for our nonce"),
             nonce.lower(),
             claims.get("eat_nonce"),
             source="eat_nonce",
@@ -147,7 +152,7 @@ def _submodules(named: Any, parts: dict[str, str], gpus: int | None, report: Rep
     report.add(
         "nras.submods",
         GROUP,
-        "Per-GPU tokens are the ones the overall token names",
+        N_("Per-GPU tokens are the ones the overall token names"),
         PASS if right else FAIL,
         expected=f"{gpus or len(parts)} GPU(s)",
         got=", ".join(sorted(parts)),
@@ -159,7 +164,9 @@ def _gpu(name: str, token: str, keys: Any, context: Context, report: Report) -> 
     try:
         claims, _ = _decode(token, keys, context)
     except _MALFORMED as error:
-        report.add(f"nras.{name}", GROUP, f"{name} token", FAIL, got=excerpt(error))
+        report.add(
+            f"nras.{name}", GROUP, N_("%(name)s token") % {"name": name}, FAIL, got=excerpt(error)
+        )
         return
     truths = {claim: value for claim, value in claims.items() if isinstance(value, bool)}
     for claim, value in claims.items():

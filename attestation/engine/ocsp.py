@@ -15,7 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from attestation.engine import certificates
 from attestation.engine.evidence import Context, excerpt
 from attestation.engine.limits import MAX_OCSP_ANSWERS
-from attestation.engine.verdicts import FAIL, NOT_CHECKED, PASS, WARN, Report, Verdict
+from attestation.engine.verdicts import FAIL, N_, NOT_CHECKED, PASS, WARN, Report, Verdict
 
 _Status = ocsp.OCSPCertStatus
 
@@ -33,14 +33,14 @@ class _Findings:
 
 def verify(i: int, chain: Sequence[x509.Certificate], context: Context, report: Report) -> None:
     """Add gpuN.revocation. The leaf is never asked about: NVIDIA answers "unauthorized"."""
-    title, group = f"GPU {i}: device chain is not revoked", f"GPU {i}"
+    title, group = N_("GPU %(number)s: device chain is not revoked") % {"number": i}, f"GPU {i}"
     if not context.ocsp:
         report.add(
             f"gpu{i}.revocation",
             group,
             title,
             NOT_CHECKED,
-            detail="needs answers of NVIDIA's OCSP service",
+            detail=N_("needs answers of NVIDIA's OCSP service"),
             source="NVIDIA OCSP",
             required=False,
         )

@@ -11,11 +11,11 @@ import json
 import dcap_qvl
 
 from attestation.engine.evidence import Context
-from attestation.engine.verdicts import ANCHOR_ROW, FAIL, PASS, WARN, Report, Verdict
+from attestation.engine.verdicts import ANCHOR_ROW, FAIL, N_, PASS, WARN, Report, Verdict
 from protocol.quotes import Quote
 
-GROUP = "Hardware"
-TITLE = "Independent verifier (dcap-qvl) agrees"
+GROUP = N_("Hardware")
+TITLE = N_("Independent verifier (dcap-qvl) agrees")
 _OURS_ALONE = (ANCHOR_ROW, "tdx.tcb_eval")
 
 
@@ -61,7 +61,7 @@ def _refused(words: str, failing: list[str], report: Report) -> None:
     service_td = "service TD" in words
     verdict: Verdict = WARN if service_td and not failing else FAIL
     explained = bool(failing) or service_td
-    detail = "" if explained else "our own steps all passed: treated as a fail"
+    detail = "" if explained else N_("our own steps all passed: treated as a fail")
     _add(report, verdict, words, detail, expected="verified")
 
 

@@ -29,10 +29,10 @@ from attestation.engine.evidence import (
     mapping,
     nested,
 )
-from attestation.engine.verdicts import FAIL, NOT_PROVIDED, PASS, Report
+from attestation.engine.verdicts import FAIL, N_, NOT_PROVIDED, PASS, Report
 from protocol.quotes import Quote
 
-GROUP = "Report"
+GROUP = N_("Report")
 _HEX_DIGITS = frozenset("0123456789abcdef")
 _PUBLIC_KEY_BYTES = (64, 65)
 
@@ -54,7 +54,7 @@ def verify(body: bytes, context: Context) -> Report:
         report.kind = shape(given)
         if report.kind == "unknown":
             got = ", ".join(map(str, list(given)[:8])) if isinstance(given, dict) else "no object"
-            report.add("report.shape", GROUP, "Report has a known shape", FAIL, got=got)
+            report.add("report.shape", GROUP, N_("Report has a known shape"), FAIL, got=got)
         elif report.kind == "near-gateway":
             raise Unreadable("a gateway's collection: verify each of its reports on its own")
         elif report.kind == "cryptopilot":
@@ -114,7 +114,7 @@ def _guarded(kind: str, context: Context, judge: Callable[[Report], None]) -> Re
         # A panic inside a Rust library is not an Exception, and no evidence may cause one here.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        report.add("report.readable", GROUP, "Report is readable", FAIL, got=excerpt(error))
+        report.add("report.readable", GROUP, N_("Report is readable"), FAIL, got=excerpt(error))
     return report
 
 
@@ -170,7 +170,7 @@ def _one_quote(given: dict[str, Any], quote: Quote, report: Report) -> None:
         report.add(
             "dstack.claim_quote",
             dstack.GROUP,
-            "Both copies of the quote are the same",
+            N_("Both copies of the quote are the same"),
             FAIL,
             expected="intel_quote",
             got="another quote",
@@ -225,13 +225,13 @@ def _gpu_count(vm_config: Any) -> int | None:
 
 def _gpu_only(given: dict[str, Any], context: Context, report: Report) -> None:
     """No quote: the GPU is judged, the key is not proven (provider-protocol.md, oldest form)."""
-    report.add("report.shape", GROUP, "Report has a known shape", PASS, got="GPU evidence only")
+    report.add("report.shape", GROUP, N_("Report has a known shape"), PASS, got="GPU evidence only")
     report.add(
         "tdx.parse",
         tdx.GROUP,
-        "Quote parses",
+        N_("Quote parses"),
         NOT_PROVIDED,
-        detail="this report form holds no quote",
+        detail=N_("this report form holds no quote"),
         source="quote bytes",
     )
     binding.unproven(str(given.get("signing_address") or ""), context, report)

@@ -25,7 +25,7 @@ from attestation.engine import certificates, spdm
 from attestation.engine.evidence import Context, excerpt
 from attestation.engine.limits import MAX_RIM_BYTES, check
 from attestation.engine.spdm import Transcript
-from attestation.engine.verdicts import FAIL, NOT_CHECKED, PASS, Report, Verdict
+from attestation.engine.verdicts import FAIL, N_, NOT_CHECKED, PASS, Report, Verdict
 
 SWID = "{http://standards.iso.org/iso/19770/-2/2015/schema.xsd}"
 HASH = "{http://www.w3.org/2001/04/xmlenc#sha384}Hash"
@@ -201,10 +201,11 @@ def verify(i: int, transcript: Transcript, context: Context, report: Report) -> 
         report.add(
             f"gpu{i}.rim",
             group,
-            f"{group}: firmware and driver match NVIDIA's golden measurements",
+            N_("GPU %(number)s: firmware and driver match NVIDIA's golden measurements")
+            % {"number": i},
             NOT_CHECKED,
             expected=" + ".join(ids),
-            detail="reference manifests not available",
+            detail=N_("reference manifests not available"),
             source="NVIDIA RIM service",
             required=False,
         )
@@ -227,7 +228,7 @@ def _manifest(
     manifest, got, detail = None, None, ""
     row: Verdict = NOT_CHECKED
     if not xml:
-        detail = "manifest not in the local store"
+        detail = N_("manifest not in the local store")
     else:
         try:
             manifest = load(xml, certificates.at(context.now), context.anchors.rim)
@@ -238,7 +239,8 @@ def _manifest(
     report.add(
         f"gpu{i}.rim_{kind}",
         f"GPU {i}",
-        f"GPU {i}: {kind} reference manifest signed by NVIDIA",
+        N_("GPU %(number)s: %(kind)s reference manifest signed by NVIDIA")
+        % {"number": i, "kind": kind},
         row,
         expected=version,
         got=got,
@@ -282,7 +284,7 @@ def _measurements(
     report.add(
         f"gpu{i}.measurements",
         f"GPU {i}",
-        f"GPU {i}: measurements equal NVIDIA's golden values",
+        N_("GPU %(number)s: measurements equal NVIDIA's golden values") % {"number": i},
         verdict,
         expected=f"{checked} active indices",
         got=f"mismatch at {', '.join(wrong)}" if wrong else f"{checked} match{only}",

@@ -15,14 +15,14 @@ from attestation.engine.collateral import Collateral
 from attestation.engine.evidence import Context, excerpt
 from attestation.engine.pck import Pck
 from attestation.engine.policy import TCB_WORDS
-from attestation.engine.verdicts import FAIL, PASS, WARN, Report, Verdict
+from attestation.engine.verdicts import FAIL, N_, PASS, WARN, Report, Verdict
 from net.errors import BadAnswer
 from protocol.quotes import Quote
 
-GROUP = "Hardware"
-TCB_INFO_TITLE = "TCB info signed by Intel and current"
-QE_IDENTITY_TITLE = "QE identity signed by Intel and current"
-TCB_TITLE = "Platform TCB status"
+GROUP = N_("Hardware")
+TCB_INFO_TITLE = N_("TCB info signed by Intel and current")
+QE_IDENTITY_TITLE = N_("QE identity signed by Intel and current")
+TCB_TITLE = N_("Platform TCB status")
 #: What a document of another form can raise on the way.
 _MALFORMED = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, BadAnswer)
 
@@ -101,7 +101,7 @@ def _judge(
         report.compare(
             "tdx.fmspc",
             GROUP,
-            "Collateral is for this platform family (FMSPC)",
+            N_("Collateral is for this platform family (FMSPC)"),
             pck.fmspc.hex().upper(),
             info["fmspc"].upper(),
             source="PCK certificate and TCB info",
@@ -150,7 +150,7 @@ def _quoting_enclave(quote: Quote, identity: Any, report: Report) -> Mapping[str
     report.add(
         "tdx.qe_match",
         GROUP,
-        "Quoting enclave is Intel's TD QE",
+        N_("Quoting enclave is Intel's TD QE"),
         PASS if known and level else FAIL,
         expected=f"mrsigner {identity['mrsigner']}, product {identity['isvprodid']}",
         got=f"mrsigner {enclave[128:160].hex()}, svn {svn}, "
@@ -214,7 +214,7 @@ def _module(quote: Quote, info: Any, report: Report) -> Mapping[str, Any] | None
     report.add(
         "tdx.module",
         GROUP,
-        "TDX module is Intel's",
+        N_("TDX module is Intel's"),
         PASS if right and (level or not version) else FAIL,
         expected=f"mrsigner {expected['mrsigner'] if expected else 'of a listed module'}",
         got=f"module TDX_{version:02X} svn {svn}, status {level['tcbStatus'] if level else None}",
@@ -242,7 +242,7 @@ def _evaluation(info: Any, identity: Any, context: Context, report: Report) -> N
     report.add(
         "tdx.tcb_eval",
         GROUP,
-        "Collateral is recent enough (TCB evaluation number)",
+        N_("Collateral is recent enough (TCB evaluation number)"),
         PASS if number >= least else FAIL,
         expected=f">= {least}",
         got=number,

@@ -17,6 +17,7 @@ from attestation.engine.evidence import Context
 from attestation.engine.pck import Pck
 from attestation.engine.verdicts import (
     FAIL,
+    N_,
     NOT_CHECKED,
     NOT_PROVIDED,
     PASS,
@@ -27,8 +28,8 @@ from attestation.engine.verdicts import (
 from protocol import quotes
 from protocol.quotes import Quote, QuoteError
 
-GROUP = "Hardware"
-MEASUREMENTS = "Measurements"
+GROUP = N_("Hardware")
+MEASUREMENTS = N_("Measurements")
 _DEBUG, _SEPT_VE_DISABLE, _MIGRATABLE, _PERFMON = 0, 28, 29, 63
 _RESERVED_UNTRUSTED = 0xFE
 
@@ -61,12 +62,14 @@ def _parse(raw: bytes, report: Report) -> Quote | None:
     try:
         quote = quotes.parse(raw)
     except QuoteError as error:
-        report.add("tdx.parse", GROUP, "Quote parses", FAIL, got=str(error), source="quote bytes")
+        report.add(
+            "tdx.parse", GROUP, N_("Quote parses"), FAIL, got=str(error), source="quote bytes"
+        )
         return None
     note = f"v{quote.version}, {len(raw)} bytes, {quote.trailing} trailing"
     if quote.trailing and any(raw[len(raw) - quote.trailing :]):
         note += " (non-zero, unsigned)"
-    report.add("tdx.parse", GROUP, "Quote parses", PASS, got=note, source="quote bytes")
+    report.add("tdx.parse", GROUP, N_("Quote parses"), PASS, got=note, source="quote bytes")
     return quote
 
 
@@ -79,7 +82,7 @@ def _header(quote: Quote, report: Report) -> None:
     report.add(
         "tdx.header",
         GROUP,
-        "TDX quote signed by Intel's quoting enclave with ECDSA-P256",
+        N_("TDX quote signed by Intel's quoting enclave with ECDSA-P256"),
         PASS if right else FAIL,
         expected=f"tee 0x81, key type 2, vendor {quotes.QE_VENDOR_INTEL.hex()}",
         got=f"tee {quote.tee_type:#x}, key type {quote.key_type}, vendor {quote.vendor.hex()}",
@@ -92,11 +95,11 @@ def _anchor(context: Context, report: Report) -> None:
     report.add(
         "tdx.root",
         GROUP,
-        "Trust anchor is Intel SGX Root CA",
+        N_("Trust anchor is Intel SGX Root CA"),
         FAIL if foreign else PASS,
         expected=INTEL_SGX_ROOT,
         got=context.anchors.intel,
-        detail="development root: nothing below proves real hardware" if foreign else "",
+        detail=N_("development root: nothing below proves real hardware") if foreign else "",
         source="pinned in our code",
         required=not foreign,
     )
@@ -105,7 +108,7 @@ def _anchor(context: Context, report: Report) -> None:
 
 def _chain(quote: Quote, context: Context, report: Report) -> Pck | None:
     """Rows of the PCK chain. None where its certificates cannot be read at all."""
-    title = "PCK chain reaches the pinned root, valid now, not revoked"
+    title = N_("PCK chain reaches the pinned root, valid now, not revoked")
     try:
         chain = certificates.load_pem(quote.pck_pem)
     except ValueError as error:
@@ -135,7 +138,7 @@ def _chain(quote: Quote, context: Context, report: Report) -> Pck | None:
         report.add(
             "tdx.pck_ext",
             GROUP,
-            "PCK certificate carries Intel's SGX extension",
+            N_("PCK certificate carries Intel's SGX extension"),
             FAIL,
             got=str(error),
             source="PCK certificate",
@@ -147,7 +150,7 @@ def _chain(quote: Quote, context: Context, report: Report) -> Pck | None:
     report.add(
         "tdx.qe_sig",
         GROUP,
-        "Quoting enclave report signed by the PCK key",
+        N_("Quoting enclave report signed by the PCK key"),
         PASS if signed else FAIL,
         source="QE report (384 bytes) and its signature",
     )
@@ -196,7 +199,7 @@ def _signatures(quote: Quote, report: Report) -> None:
     report.compare(
         "tdx.att_key",
         GROUP,
-        "Attestation key is the one the quoting enclave certified",
+        N_("Attestation key is the one the quoting enclave certified"),
         bound.hex(),
         quote.qe_report[320:384].hex() if quote.qe_report else None,
         source="QE report_data = sha256(attestation key || auth data)",
@@ -213,7 +216,7 @@ def _signatures(quote: Quote, report: Report) -> None:
     report.add(
         "tdx.sig",
         GROUP,
-        "Quote signature covers header and TD report",
+        N_("Quote signature covers header and TD report"),
         PASS if signed else FAIL,
         got=f"ECDSA-P256 over {quote.signed_bytes} bytes",
         source=f"quote[0:{quote.signed_bytes}]",
@@ -226,7 +229,7 @@ def _without_collateral(report: Report) -> None:
         ("tdx.qe_identity", tcb.QE_IDENTITY_TITLE),
         ("tdx.tcb", tcb.TCB_TITLE),
     ):
-        report.add(id, GROUP, title, NOT_CHECKED, detail="no Intel collateral available")
+        report.add(id, GROUP, title, NOT_CHECKED, detail=N_("no Intel collateral available"))
 
 
 def _attributes(quote: Quote, report: Report) -> None:
@@ -235,7 +238,7 @@ def _attributes(quote: Quote, report: Report) -> None:
     report.add(
         "tdx.debug",
         GROUP,
-        "TD is not in debug mode",
+        N_("TD is not in debug mode"),
         FAIL if bits >> _DEBUG & 1 else PASS,
         expected="bit 0 = 0",
         got=shown,
@@ -250,7 +253,7 @@ def _attributes(quote: Quote, report: Report) -> None:
     report.add(
         "tdx.attributes",
         GROUP,
-        "No profiling or migration, SEPT_VE_DISABLE set",
+        N_("No profiling or migration, SEPT_VE_DISABLE set"),
         FAIL if wrong else PASS,
         expected="SEPT_VE_DISABLE only",
         got=", ".join(wrong) or "as expected",
@@ -264,7 +267,7 @@ def _module_build(quote: Quote, context: Context, report: Report) -> None:
     report.add(
         "tdx.mrseam",
         GROUP,
-        "TDX module build is a known Intel release",
+        N_("TDX module build is a known Intel release"),
         PASS if label else WARN,
         expected="one of our list",
         got=f"{seam} ({label or 'unknown build'})",
@@ -277,11 +280,11 @@ def _module_build(quote: Quote, context: Context, report: Report) -> None:
     report.add(
         "tdx.service_td",
         GROUP,
-        "No service TD bound (TDX 1.5)",
+        N_("No service TD bound (TDX 1.5)"),
         WARN if any(service) else PASS,
         expected="00" * 48,
         got=service.hex(),
-        detail="dcap-qvl refuses such quotes ('Invalid MR service TD')" if any(service) else "",
+        detail=N_("dcap-qvl refuses such quotes ('Invalid MR service TD')") if any(service) else "",
         source="quote body +600",
     )
 
@@ -297,7 +300,7 @@ def _measurements(quote: Quote, context: Context, report: Report) -> None:
             verdict,
             expected=None if known is None else "known image",
             got=got if known is None else f"{got} ({known.get(got, 'not in our list')})",
-            detail="no reference value configured" if known is None else "",
+            detail=N_("no reference value configured") if known is None else "",
             source="quote body",
             required=False,
         )
