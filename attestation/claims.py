@@ -8,6 +8,10 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable
 
+from django.utils.dateformat import format as date_format
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
 from attestation.models import Endpoint, Verification
 
 #: Seconds. What was judged longer after its own moment was judged in the past.
@@ -24,63 +28,80 @@ def proven(run: Verification) -> Iterable[str]:
     genuine = answers.get("hardware") in ("pass", "warn", "partial")
     genuine = genuine and rows.get("tdx.sig") == rows.get("tdx.att_key") == "pass"
     if genuine and rows.get("tdx.pck_chain") == "pass":
-        status = facts.get("tcb_status")
-        level = f", at Intel’s level {status}" if status else ""
-        yield f"A genuine Intel TDX machine made this evidence{level}."
+        yield _genuine(facts.get("tcb_status"))
         if answers.get("key") in ("pass", "warn") and rows.get("bind.onchain") == "pass":
-            named = "that the chain names " if ours else ""
-            yield f"The key {run.attested_signer} {named}was in that machine’s hands."
+            yield _key(run.attested_signer, named=ours)
         if "pass" in (rows.get("dstack.compose"), rows.get("ccel.compose")):
-            yield "It was started with exactly the compose file shown below."
+            yield _("It was started with exactly the compose file shown below.")
         if rows.get("bind.nonce") == "pass" and ours:
-            yield "It answered a random number that we had chosen a moment before."
+            yield _("It answered a random number that we had chosen a moment before.")
     if answers.get("gpu") in ("pass", "warn") and rows.get("gpu.present") == "pass":
         count = len(run.gpu_serials)
         if count:
-            yield f"{count} GPU{'s are' if count > 1 else ' is'} genuine NVIDIA hardware."
+            yield ngettext(
+                "%(count)s GPU is genuine NVIDIA hardware.",
+                "%(count)s GPUs are genuine NVIDIA hardware.",
+                count,
+            ) % {"count": count}
+
+
+def _genuine(status: object) -> str:
+    if not status:
+        return _("A genuine Intel TDX machine made this evidence.")
+    return _("A genuine Intel TDX machine made this evidence, at Intel’s level %(status)s.") % {
+        "status": status
+    }
+
+
+def _key(signer: str, *, named: bool) -> str:
+    if named:
+        text = _("The key %(key)s that the chain names was in that machine’s hands.")
+    else:
+        text = _("The key %(key)s was in that machine’s hands.")
+    return text % {"key": signer}
 
 
 def unproven(run: Verification) -> Iterable[str]:
     """What one may not read into it."""
     answers, rows = run.questions, _verdicts(run)
     if run.development:
-        yield (
+        yield _(
             "Anything about real hardware: the roots of trust are this development network’s own."
         )
     if run.endpoint == Endpoint.UPLOAD:
         yield from _brought(run, rows)
     if answers.get("hardware") in ("fail", "not_provided"):
-        yield "That there is a trusted machine at all."
+        yield _("That there is a trusted machine at all.")
     if answers.get("key") not in ("pass", "warn"):
-        yield "That the key which signs answers lives in this machine."
+        yield _("That the key which signs answers lives in this machine.")
     if rows.get("gpu.present", "not_provided") == "not_provided":
-        yield "Which GPU ran the model: there is no NVIDIA evidence."
+        yield _("Which GPU ran the model: there is no NVIDIA evidence.")
     elif answers.get("gpu") in ("fail", "partial"):
-        yield "That the GPUs run measured, current firmware."
+        yield _("That the GPUs run measured, current firmware.")
     if "gpu.cpu_gpu" in rows:
-        yield "That GPU and CPU are in one machine: on this generation only a number ties them."
+        yield _("That GPU and CPU are in one machine: on this generation only a number ties them.")
     if answers.get("fresh") != "pass":
-        yield "When the evidence was made: an old report could have been shown again."
+        yield _("When the evidence was made: an old report could have been shown again.")
     if rows.get("dstack.images_pinned") == "warn":
-        yield "Which image runs under a tag: tags can be pointed elsewhere."
+        yield _("Which image runs under a tag: tags can be pointed elsewhere.")
     if run.declared == "centralized":
-        yield "Anything about the machine of the third party that runs the model."
-    yield "That the model’s weights are the ones its name promises."
-    yield "That the software keeps no copy of what you send: it is identified, not read."
+        yield _("Anything about the machine of the third party that runs the model.")
+    yield _("That the model’s weights are the ones its name promises.")
+    yield _("That the software keeps no copy of what you send: it is identified, not read.")
 
 
 def _brought(run: Verification, rows: dict[str, str]) -> Iterable[str]:
     """What only whoever brought it says: nobody here asked the chain or chose a number."""
     if rows.get("bind.onchain") == "pass":
-        yield "That the chain names this key: that was said by whoever brought the evidence."
+        yield _("That the chain names this key: that was said by whoever brought the evidence.")
     if rows.get("bind.nonce") == "pass":
-        yield "That it was made now: the number it answers came with it."
+        yield _("That it was made now: the number it answers came with it.")
     if run.finished_at.timestamp() - run.now_unix > _MOMENT:
         at = dt.datetime.fromtimestamp(run.now_unix, dt.UTC)
-        yield (
-            f"That it still holds: it was judged as of {at:%d %B %Y}, the time it was brought "
+        yield _(
+            "That it still holds: it was judged as of %(day)s, the time it was brought "
             "with, by documents of then."
-        )
+        ) % {"day": date_format(at, "d F Y")}
 
 
 def _verdicts(run: Verification) -> dict[str, str]:

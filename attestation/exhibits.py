@@ -27,6 +27,7 @@ from attestation.engine.evidence import (
     nested,
 )
 from attestation.engine.limits import MAX_GPUS
+from attestation.engine.verdicts import N_
 from protocol import quotes
 from protocol.quotes import RUNTIME_EVENT, RUNTIME_REGISTER, Quote, QuoteError
 
@@ -308,12 +309,12 @@ def _mark(line: str, marks: dict[str, str]) -> str:
 def _chains(report: _Report) -> Iterator[Chain]:
     if report.quote is not None:
         pem = report.quote.pck_pem
-        chain = _chain("Intel: the key that signs this machine's quotes", pem)
+        chain = _chain(N_("Intel: the key that signs this machine's quotes"), pem)
         if chain.certificates:
             yield chain
     for number, item in enumerate(report.gpus):
         found = _tried(lambda item=item: base64_or_pem(item.get("certificate")))  # type: ignore[misc]
-        chain = _chain(f"NVIDIA: GPU {number}", found or b"")
+        chain = _chain(N_("NVIDIA: GPU %(number)s") % {"number": number}, found or b"")
         if chain.certificates:
             yield chain
 
@@ -336,15 +337,15 @@ def _certificate(one: x509.Certificate) -> Certificate:
 def _raw(evidence: Evidence, report: _Report) -> Iterator[Raw]:
     quote = report.quote
     if quote is not None:
-        yield _bytes("TDX quote", quote.raw)
-        yield _bytes("Signed part of the quote (header and TD report)", _signed_part(quote))
-        yield _bytes("report_data: 64 bytes that the machine chose", quote.body["report_data"])
+        yield _bytes(N_("TDX quote"), quote.raw)
+        yield _bytes(N_("Signed part of the quote (header and TD report)"), _signed_part(quote))
+        yield _bytes(N_("report_data: 64 bytes that the machine chose"), quote.body["report_data"])
     for number, item in enumerate(report.gpus):
         given = item.get("evidence") or item.get("attestation_report")
         raw = _tried(lambda given=given: base64_or_pem(given))  # type: ignore[misc]
         if raw and _tried(lambda raw=raw: spdm.parse(raw)):  # type: ignore[misc]
-            yield _bytes(f"Measurements of GPU {number} (SPDM)", raw)
-    yield _bytes("Everything the provider sent", evidence.body)
+            yield _bytes(N_("Measurements of GPU %(number)s (SPDM)") % {"number": number}, raw)
+    yield _bytes(N_("Everything the provider sent"), evidence.body)
 
 
 def _signed_part(quote: Quote) -> bytes:

@@ -9,8 +9,12 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
+from django.utils.translation import ngettext
 
 from attestation import claims, exhibits, runs, values, words
 from attestation.engine.verdicts import NOTES, QUESTIONS, asks
@@ -26,7 +30,10 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class CheckRow:
-    """One stored row, ready to read; `open` where it has to be seen without a click."""
+    """One stored row, ready to read; `open` where it has to be seen without a click.
+
+    `detail_lang` is "en" where the detail stands as it was stored, in English.
+    """
 
     id: str
     title: str
@@ -34,6 +41,7 @@ class CheckRow:
     expected: values.Value | None
     got: values.Value | None
     detail: str
+    detail_lang: str
     source: str
     required: bool
     advice: str
@@ -44,8 +52,9 @@ class CheckRow:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows under one heading. `counts`: (verdict, how many), worst first."""
+    """Rows under one heading. `name`: as stored; `counts`: (verdict, how many), worst first."""
 
+    name: str
     title: str
     anchor: str
     rows: tuple[CheckRow, ...]
@@ -149,14 +158,14 @@ def report_page(
         shown=(EXPIRED if old else run.overall) or "never",
         development=run.development,
         judged=run.outcome == "judged",
-        about=words.ENDPOINTS.get(run.endpoint, run.endpoint),
-        why=words.TRIGGERS.get(run.trigger, run.trigger),
-        declared=words.DECLARED.get(run.declared, ""),
+        about=words.endpoint(run.endpoint),
+        why=words.trigger(run.trigger),
+        declared=words.declared(run.declared),
         questions=_questions(run) if run.overall else (),
         proven=tuple(claims.proven(run)),
         unproven=tuple(claims.unproven(run)) if run.overall else (),
         sections=tuple(_sections(run)),
-        exhibits=exhibits.of(evidence) if evidence else Exhibits(),
+        exhibits=_named(exhibits.of(evidence)) if evidence else Exhibits(),
         findings=view.findings,
         history=tuple(history),
         commands=_commands(run, site, bundle) if bundle else (),
@@ -164,6 +173,15 @@ def report_page(
         notes=tuple(_note(note) for note in run.notes),
         bundle=bundle,
         upload=upload,
+    )
+
+
+def _named(found: Exhibits) -> Exhibits:
+    """With titles in the reader's language: what is kept of the evidence is kept in English."""
+    return replace(
+        found,
+        chains=tuple(replace(chain, title=words.spoken(chain.title)) for chain in found.chains),
+        raw=tuple(replace(part, title=words.spoken(part.title)) for part in found.raw),
     )
 
 
@@ -185,7 +203,7 @@ def _question(run: Verification, name: Any, forced: bool) -> QuestionRow:
     dev = run.development and answer not in ("fail", "not_provided")
     return QuestionRow(
         name=name,
-        title=TITLES[name],
+        title=_(TITLES[name]),
         answer=answer,
         chip=f"dev-{answer}" if dev else answer,
         why=_why(rows, answer, forced and name in ("key", "software", "fresh")),
@@ -196,25 +214,32 @@ def _question(run: Verification, name: Any, forced: bool) -> QuestionRow:
 
 def _why(rows: Sequence[Mapping[str, Any]], answer: str, forced: bool) -> str:
     if forced and answer == "fail":
-        return "Hardware failed, so nothing that stands in the quote proves anything."
+        return _("Hardware failed, so nothing that stands in the quote proves anything.")
     if not rows or answer == "not_provided":
-        return "The provider handed over nothing that answers this."
+        return _("The provider handed over nothing that answers this.")
     open_rows = sorted(
         (row for row in rows if row["verdict"] != "pass"),
         key=lambda row: (_WORST.index(row["verdict"]), not row["required"]),
     )
     if not open_rows:
-        return "The one check passes." if len(rows) == 1 else f"All {len(rows)} checks pass."
-    said = [f"{_SAID[row['verdict']]}: “{row['title']}”" for row in open_rows[:_NAMED]]
+        if len(rows) == 1:
+            return _("The one check passes.")
+        return _("All %(count)s checks pass.") % {"count": len(rows)}
+    said = [
+        _(_SAID[row["verdict"]]) % {"check": words.spoken(row["title"])}
+        for row in open_rows[:_NAMED]
+    ]
     rest = len(open_rows) - _NAMED
-    return "; ".join(said) + (f"; and {rest} more" if rest > 0 else "") + "."
+    if rest > 0:
+        said.append(_("and %(count)s more") % {"count": rest})
+    return "; ".join(said) + "."
 
 
 _SAID = {
-    "fail": "Wrong",
-    "warn": "Weak",
-    "not_provided": "Not handed over",
-    "not_checked": "Not checked",
+    "fail": N_("Wrong: “%(check)s”"),
+    "warn": N_("Weak: “%(check)s”"),
+    "not_provided": N_("Not handed over: “%(check)s”"),
+    "not_checked": N_("Not checked: “%(check)s”"),
 }
 
 
@@ -230,12 +255,14 @@ def _fact(run: Verification, name: str) -> str:
         return values.ends(run.compose_hash)
     if name == "gpu":
         count = sum(key.startswith("gpu") and key[3:].isdigit() for key in facts)
-        return f"{count} GPU{'s' * (count != 1)}" if count else ""
+        if not count:
+            return ""
+        return ngettext("%(count)s GPU", "%(count)s GPUs", count) % {"count": count}
     return f"nonce {values.ends(run.nonce)}" if run.nonce else ""
 
 
 def _date(value: Any) -> str:
-    return f"TCB of {value[:10]}" if isinstance(value, str) else ""
+    return _("TCB of %(day)s") % {"day": value[:10]} if isinstance(value, str) else ""
 
 
 # --- rows -----------------------------------------------------------------------------------------
@@ -245,26 +272,27 @@ def _sections(run: Verification) -> Iterable[Section]:
     grouped: dict[str, list[CheckRow]] = {}
     for row in run.rows:
         grouped.setdefault(row["group"], []).append(check_row(row))
-    groups = [_group(title, rows) for title, rows in grouped.items()]
-    gpus = tuple(group for group in groups if _is_gpu(group.title))
+    groups = [_group(name, rows) for name, rows in grouped.items()]
+    gpus = tuple(group for group in groups if _is_gpu(group.name))
     shown = False
     for group in groups:
-        if not _is_gpu(group.title):
+        if not _is_gpu(group.name):
             yield Section(group.title, (group,))
         elif not shown:
             shown = True
-            yield Section("GPU" if len(gpus) == 1 else "GPUs, one by one", gpus, _alike(run, gpus))
+            title = _("GPU") if len(gpus) == 1 else _("GPUs, one by one")
+            yield Section(title, gpus, _alike(run, gpus))
 
 
-def _is_gpu(title: str) -> bool:
-    return title.startswith(_GPU) and title[len(_GPU) :].isdigit()
+def _is_gpu(name: str) -> bool:
+    return name.startswith(_GPU) and name[len(_GPU) :].isdigit()
 
 
 def _alike(run: Verification, gpus: Sequence[Group]) -> bool:
     """Whether every GPU got the same verdicts and runs the same firmware."""
 
     def likeness(group: Group) -> tuple[Any, ...]:
-        number = group.title[len(_GPU) :]
+        number = group.name[len(_GPU) :]
         facts = run.facts.get(f"gpu{number}")
         facts = facts if isinstance(facts, dict) else {}
         rows = tuple((row.id.partition(".")[2], row.verdict) for row in group.rows)
@@ -273,11 +301,12 @@ def _alike(run: Verification, gpus: Sequence[Group]) -> bool:
     return len({likeness(group) for group in gpus}) == 1
 
 
-def _group(title: str, rows: Sequence[CheckRow]) -> Group:
+def _group(name: str, rows: Sequence[CheckRow]) -> Group:
     verdicts = [row.verdict for row in rows]
     return Group(
-        title=title,
-        anchor="g-" + "".join(c if c.isalnum() else "-" for c in title.lower()),
+        name=name,
+        title=words.spoken(name),
+        anchor="g-" + "".join(c if c.isalnum() else "-" for c in name.lower()),
         rows=tuple(rows),
         counts=tuple((word, verdicts.count(word)) for word in _WORST if word in verdicts),
         open="fail" in verdicts,
@@ -287,13 +316,15 @@ def _group(title: str, rows: Sequence[CheckRow]) -> Group:
 def check_row(row: Mapping[str, Any]) -> CheckRow:
     """One stored row (asdict(Check))."""
     expected, got = values.pair(row["expected"], row["got"], marked=row["verdict"] == "fail")
+    detail = words.spoken(row["detail"])
     return CheckRow(
         id=row["id"],
-        title=row["title"],
+        title=words.spoken(row["title"]),
         verdict=row["verdict"],
         expected=expected,
         got=got,
-        detail=row["detail"],
+        detail=detail,
+        detail_lang="en" if detail == row["detail"] else "",
         source=row["source"],
         required=row["required"],
         advice=words.advice(row["id"], row["verdict"]),
@@ -310,18 +341,18 @@ def _commands(run: Verification, site: str, bundle: str) -> tuple[Command, ...]:
     file = f"evidence-{str(run.pk)[:8]}.zip"
     verify = f"./run exec -- python manage.py verify_bundle {file} --json"
     found = [
-        Command("Download the evidence", f"curl -fo {file} {site}{bundle}"),
+        Command(_("Download the evidence"), f"curl -fo {file} {site}{bundle}"),
         Command(
-            "Judge it offline, with the roots of this network, beside the running demo"
+            _("Judge it offline, with the roots of this network, beside the running demo")
             if run.development
-            else "Judge it offline, by the same rules, with a checkout of this site",
+            else _("Judge it offline, by the same rules, with a checkout of this site"),
             verify,
         ),
         Command(
-            "Read what this page was made from", f"curl -fs {site}/api/v1/verifications/{run.pk}"
+            _("Read what this page was made from"), f"curl -fs {site}/api/v1/verifications/{run.pk}"
         ),
     ]
     if run.provider:
         asked = f"./run exec -- python manage.py verify_service {run.provider} --kind {run.kind}"
-        found.append(Command("Ask the provider again yourself", asked))
+        found.append(Command(_("Ask the provider again yourself"), asked))
     return tuple(found)

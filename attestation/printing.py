@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 
-from attestation.engine.verdicts import Question, Report
+from attestation.engine.verdicts import N_, Question, Report
 
 QUESTIONS: dict[Question, str] = {
-    "hardware": "Is it genuine, current Intel TDX?",
-    "key": "Does that TD hold the key the chain pays?",
-    "software": "Is the software known and fixed?",
-    "gpu": "Are the GPUs genuine and measured?",
-    "fresh": "Was it made for us, now?",
+    "hardware": N_("Is it genuine, current Intel TDX?"),
+    "key": N_("Does that TD hold the key the chain pays?"),
+    "software": N_("Is the software known and fixed?"),
+    "gpu": N_("Are the GPUs genuine and measured?"),
+    "fresh": N_("Was it made for us, now?"),
 }
 _EXIT = {"pass": 0, "warn": 0, "fail": 1}
 _WIDTH = 120

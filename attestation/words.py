@@ -6,115 +6,219 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
+
 #: Words of `Verification.endpoint`.
-ENDPOINTS: Mapping[str, str] = {
-    "broker": "the broker’s machine",
-    "model": "the model’s machine",
-    "upload": "evidence that somebody brought",
+_ENDPOINTS: Mapping[str, str] = {
+    "broker": N_("the broker’s machine"),
+    "model": N_("the model’s machine"),
+    "upload": N_("evidence that somebody brought"),
 }
-TRIGGERS: Mapping[str, str] = {
-    "listed": "because the service was listed",
-    "changed": "because the listing changed",
-    "schedule": "on schedule",
-    "asked": "because somebody asked",
-    "upload": "because somebody brought it",
-    "command": "by an operator’s command",
+_TRIGGERS: Mapping[str, str] = {
+    "listed": N_("because the service was listed"),
+    "changed": N_("because the listing changed"),
+    "schedule": N_("on schedule"),
+    "asked": N_("because somebody asked"),
+    "upload": N_("because somebody brought it"),
+    "command": N_("by an operator’s command"),
 }
+#: The five questions by their names, as a history lists them.
+QUESTION_NAMES = (N_("hardware"), N_("key"), N_("software"), N_("gpu"), N_("fresh"))
 #: What a service declares about itself, where that decides what evidence can show.
-DECLARED: Mapping[str, str] = {
-    "separated": (
+_DECLARED: Mapping[str, str] = {
+    "separated": N_(
         "Broker and model run on two machines, which are judged apart: see the report of each."
     ),
-    "centralized": (
+    "centralized": N_(
         "The broker is attested. The model runs at a third party and is not: answers are routed, "
         "not private."
     ),
-    "standard": (
+    "standard": N_(
         "A standard provider: no trusted machine, nothing is signed or attested. "
         "It is not failed for what it never claimed."
     ),
-    "opml": "OpML is declared, and cannot be verified here yet.",
-    "zkml": "ZKML is declared, and cannot be verified here yet.",
+    "opml": N_("OpML is declared, and cannot be verified here yet."),
+    "zkml": N_("ZKML is declared, and cannot be verified here yet."),
 }
-FINDINGS: Mapping[str, tuple[str, str]] = {
+_FINDINGS: Mapping[str, tuple[str, str]] = {
     "regression": (
-        "An answer got worse",
-        "What was verified before no longer is. Hold back private data until the newest report "
-        "explains why.",
+        N_("An answer got worse"),
+        N_(
+            "What was verified before no longer is. Hold back private data until the newest report "
+            "explains why."
+        ),
     ),
     "same_ppid": (
-        "One machine behind two providers",
-        "Both handed over evidence of the same CPU package. Reselling is legitimate; comparing "
-        "them as two is not.",
+        N_("One machine behind two providers"),
+        N_(
+            "Both handed over evidence of the same CPU package. Reselling is legitimate; comparing "
+            "them as two is not."
+        ),
     ),
     "same_gpu": (
-        "One GPU behind two providers",
-        "Both handed over evidence of the same GPU. Reselling is legitimate; comparing them as "
-        "two is not.",
+        N_("One GPU behind two providers"),
+        N_(
+            "Both handed over evidence of the same GPU. Reselling is legitimate; comparing them as "
+            "two is not."
+        ),
     ),
     "signer_reused": (
-        "Two providers sign with one key",
-        "A signature does not tell which of them answered.",
+        N_("Two providers sign with one key"),
+        N_("A signature does not tell which of them answered."),
     ),
     "compose_changed": (
-        "The software changed",
-        "The measured compose file is another one than at the check before. "
-        "Compare the two reports.",
+        N_("The software changed"),
+        N_(
+            "The measured compose file is another one than at the check before. "
+            "Compare the two reports."
+        ),
     ),
     "identical_evidence": (
-        "The same evidence again",
-        "What was signed is what was handed over before: it was not made for this check.",
+        N_("The same evidence again"),
+        N_("What was signed is what was handed over before: it was not made for this check."),
     ),
     "url_changed_unacknowledged": (
-        "The endpoint moved without a new acknowledgement",
-        "The owner’s acknowledgement was for the earlier endpoint.",
+        N_("The endpoint moved without a new acknowledgement"),
+        N_("The owner’s acknowledgement was for the earlier endpoint."),
     ),
     "signer_differs": (
-        "The signer is another one than was acknowledged",
-        "Whoever accepted the earlier key has not accepted this one.",
+        N_("The signer is another one than was acknowledged"),
+        N_("Whoever accepted the earlier key has not accepted this one."),
     ),
 }
 
-_LEAVE = "Do not send private data, and retrieve what you hold there."
-#: What to do about a row that is wrong, by the longest beginning of its id.
-_FAILED: Mapping[str, str] = {
-    "report.": "What came is no report that can be read. Ask the operator for one; until then "
-    "nothing is known about this machine.",
-    "tdx.root": "Expected on a development network. On a real network treat it as forged.",
-    "tdx.": f"Genuine, current Intel hardware would not give this. {_LEAVE}",
-    "tdx.tcb": "The machine’s firmware has known weaknesses. The operator has to update it; "
-    "until then send nothing private.",
-    "tdx.debug": f"The host can read a debuggable machine’s memory. {_LEAVE}",
-    "tdx.attributes": f"These settings let the host look in or move the machine. {_LEAVE}",
-    "tdx.pck_chain": f"The key that signed is not vouched for by the pinned root. {_LEAVE}",
-    "dstack.": f"What runs is not what the evidence claims to run. {_LEAVE}",
-    "ccel.": f"What runs is not what the evidence claims to run. {_LEAVE}",
-    "bind.": f"The key that signs answers is not proven to live in this machine. {_LEAVE}",
-    "bind.onchain": "The chain names another key than this machine holds: signed answers prove "
-    f"nothing about it. {_LEAVE}",
-    "bind.ack": "The network’s owner has not accepted this key; the provider cannot settle. Wait "
-    "for the acknowledgement.",
-    "bind.nonce": "The evidence was made for somebody else’s question: it may be a recording. "
-    "Verify again; if it stays, do not rely on it.",
-    "bind.tls": "The connection ended somewhere else than in this machine. What you send may be "
-    "read on the way.",
-    "gpu": "Treat the GPU as unproven: text that reaches it may leave the protected memory.",
-    "nras.": "NVIDIA’s own service does not confirm these GPUs. Treat them as unproven.",
-    "service.": "Read what the service declares before you send anything private.",
+_LEAVE = N_("Do not send private data, and retrieve what you hold there.")
+#: What to do about a row that is wrong, in sentences, by the longest beginning of its id.
+_FAILED: Mapping[str, tuple[str, ...]] = {
+    "report.": (
+        N_(
+            "What came is no report that can be read. Ask the operator for one; until then "
+            "nothing is known about this machine."
+        ),
+    ),
+    "tdx.root": (N_("Expected on a development network. On a real network treat it as forged."),),
+    "tdx.": (N_("Genuine, current Intel hardware would not give this."), _LEAVE),
+    "tdx.tcb": (
+        N_(
+            "The machine’s firmware has known weaknesses. The operator has to update it; "
+            "until then send nothing private."
+        ),
+    ),
+    "tdx.debug": (N_("The host can read a debuggable machine’s memory."), _LEAVE),
+    "tdx.attributes": (N_("These settings let the host look in or move the machine."), _LEAVE),
+    "tdx.pck_chain": (
+        N_("The key that signed is not vouched for by the pinned root."),
+        _LEAVE,
+    ),
+    "dstack.": (N_("What runs is not what the evidence claims to run."), _LEAVE),
+    "ccel.": (N_("What runs is not what the evidence claims to run."), _LEAVE),
+    "bind.": (N_("The key that signs answers is not proven to live in this machine."), _LEAVE),
+    "bind.onchain": (
+        N_(
+            "The chain names another key than this machine holds: signed answers prove "
+            "nothing about it."
+        ),
+        _LEAVE,
+    ),
+    "bind.ack": (
+        N_(
+            "The network’s owner has not accepted this key; the provider cannot settle. Wait "
+            "for the acknowledgement."
+        ),
+    ),
+    "bind.nonce": (
+        N_(
+            "The evidence was made for somebody else’s question: it may be a recording. "
+            "Verify again; if it stays, do not rely on it."
+        ),
+    ),
+    "bind.tls": (
+        N_(
+            "The connection ended somewhere else than in this machine. What you send may be "
+            "read on the way."
+        ),
+    ),
+    "gpu": (N_("Treat the GPU as unproven: text that reaches it may leave the protected memory."),),
+    "nras.": (N_("NVIDIA’s own service does not confirm these GPUs. Treat them as unproven."),),
+    "service.": (N_("Read what the service declares before you send anything private."),),
 }
-_MISSING = "The provider did not hand this over. Only its operator can change that."
-_UNCHECKED = "Our gap, not the provider’s fault: it counts as unchecked, neither green nor red."
-_WEAK: Mapping[str, str] = {
-    "bind.nonce": "An old report could be shown again. Our challenge of the key, or a newer "
-    "broker, closes this.",
-    "dstack.images_pinned": "A tag can be pointed at another image without changing the measured "
-    "compose file. Ask the operator to pin images by digest.",
-    "dstack.key_provider": "Keys do not come from a key service that is itself attested.",
-    "gpu.cpu_gpu": "True of every machine of this generation. No question counts it.",
-    "tdx.tcb": "Genuine, but not at Intel’s newest level. Decide by the advisories named here.",
+_MISSING = N_("The provider did not hand this over. Only its operator can change that.")
+_UNCHECKED = N_("Our gap, not the provider’s fault: it counts as unchecked, neither green nor red.")
+_WEAK: Mapping[str, tuple[str, ...]] = {
+    "bind.nonce": (
+        N_(
+            "An old report could be shown again. Our challenge of the key, or a newer "
+            "broker, closes this."
+        ),
+    ),
+    "dstack.images_pinned": (
+        N_(
+            "A tag can be pointed at another image without changing the measured "
+            "compose file. Ask the operator to pin images by digest."
+        ),
+    ),
+    "dstack.key_provider": (N_("Keys do not come from a key service that is itself attested."),),
+    "gpu.cpu_gpu": (N_("True of every machine of this generation. No question counts it."),),
+    "tdx.tcb": (
+        N_("Genuine, but not at Intel’s newest level. Decide by the advisories named here."),
+    ),
 }
+#: Numbers and names that engine titles hold, as the messages have them (`engine`, `N_`).
+_PLACES = (
+    re.compile(r"\bGPU (?P<number>\d+)"),
+    re.compile(r"\bRTMR(?P<number>\d)\b"),
+    re.compile(r"(?P<kind>driver|vbios)(?= reference manifest)"),
+    re.compile(r": (?P<field>(?:driver|vbios) version)(?= is the signed one)"),
+    re.compile(r"^tcb_info\.(?P<claim>\w+)"),
+)
+
+
+def endpoint(name: str) -> str:
+    """Whose evidence a run judged."""
+    return _said(_ENDPOINTS, name)
+
+
+def trigger(name: str) -> str:
+    """Why a run was made."""
+    return _said(_TRIGGERS, name)
+
+
+def declared(word: str) -> str:
+    """What the service's own declaration means for evidence; "" where it changes nothing."""
+    return _(_DECLARED[word]) if word in _DECLARED else ""
+
+
+def finding(kind: str) -> tuple[str, str]:
+    """Title and explanation of a fact across the market (`attestation.models.Fact`)."""
+    if kind not in _FINDINGS:
+        return kind.replace("_", " "), ""
+    title, text = _FINDINGS[kind]
+    return _(title), _(text)
+
+
+def spoken(stored: str) -> str:
+    """A title or sentence of a stored row in the reader's language.
+
+    As it was stored where there is no translation: rows hold values and strangers' words, too.
+    """
+    if not stored:
+        return ""
+    message, values = stored.replace("%", "%%"), dict[str, str]()
+    for place in _PLACES:
+        found = place.search(message)
+        if found:
+            for name, value in found.groupdict().items():
+                start, end = found.span(name)
+                message = f"{message[:start]}%({name})s{message[end:]}"
+                values[name] = value
+    if not values:
+        return _(stored)
+    translated = _(message)
+    return stored if translated == message else translated % values
 
 
 def advice(id: str, verdict: str) -> str:
@@ -122,26 +226,34 @@ def advice(id: str, verdict: str) -> str:
     if verdict == "pass":
         return ""
     if verdict == "not_provided":
-        return _MISSING
+        return _(_MISSING)
     if verdict == "not_checked":
-        return _UNCHECKED
+        return _(_UNCHECKED)
     table = _WEAK if verdict == "warn" else _FAILED
     found = [start for start in table if id.startswith(start)]
-    return table[max(found, key=len)] if found else ""
+    return " ".join(_(text) for text in table[max(found, key=len)]) if found else ""
 
 
-#: Rows that need something besides the stored bytes: which, in words.
+#: Rows that need something besides the stored bytes: where the value came from, in words.
 _ONLINE: Mapping[str, str] = {
-    "bind.onchain": "this site, from the chain",
-    "bind.ack": "this site, from the chain",
-    "bind.tls": "this site, from the live connection",
+    "bind.onchain": N_(
+        "this site, from the chain; the value is stored, the moment cannot be repeated"
+    ),
+    "bind.ack": N_("this site, from the chain; the value is stored, the moment cannot be repeated"),
+    "bind.tls": N_(
+        "this site, from the live connection; the value is stored, the moment cannot be repeated"
+    ),
 }
 
 
 def who_checked(id: str) -> str:
     """Who did, and whether the stored bytes are enough to do it again."""
     if id in _ONLINE:
-        return f"{_ONLINE[id]}; the value is stored, the moment cannot be repeated"
+        return _(_ONLINE[id])
     if id.startswith("nras."):
-        return "NVIDIA, and this site its signature; repeatable offline"
-    return "this site; repeatable offline from the bundle"
+        return _("NVIDIA, and this site its signature; repeatable offline")
+    return _("this site; repeatable offline from the bundle")
+
+
+def _said(table: Mapping[str, str], name: str) -> str:
+    return _(table[name]) if name in table else name

@@ -40,7 +40,7 @@ def rows(found: Iterable[FindingView], provider: str) -> tuple[FindingRow, ...]:
 
 
 def _finding(view: FindingView, provider: str) -> FindingRow:
-    title, text = words.FINDINGS.get(view.kind, (view.kind.replace("_", " "), ""))
+    title, text = words.finding(view.kind)
     other = view.other_provider if view.provider == provider else view.provider
     other = "" if other == provider else other
     return FindingRow(

@@ -56,11 +56,11 @@ class StandingPanel:
 def standing_panel(view: StandingView) -> StandingPanel:
     return StandingPanel(
         view=view,
-        declared=words.DECLARED.get(view.declared, ""),
+        declared=words.declared(view.declared),
         answers=answers(view.questions, development=view.development),
         endpoints=tuple(
             EndpointPanel(
-                words.ENDPOINTS.get(one.endpoint, one.endpoint),
+                words.endpoint(one.endpoint),
                 one.overall or "never",
                 one.verification_id,
                 one.checked_at,

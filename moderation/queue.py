@@ -234,7 +234,7 @@ def _held(subject: Subject) -> tuple[int, int]:
 def _finding(about: Mapping[str, Any], address: str) -> Finding | None:
     if "fact" not in about:
         return None
-    title, text = words.FINDINGS.get(about["fact"], (about["fact"].replace("_", " "), ""))
+    title, text = words.finding(about["fact"])
     detail = about.get("detail") or {}
     return Finding(
         title=title,
