@@ -34,6 +34,7 @@ COPY marketplace marketplace
 COPY ops ops
 COPY docs docs
 COPY templates templates
+COPY locale locale
 COPY static static
 USER market
 # The key and the address are of this step only: collecting files reads no secret and no chain.

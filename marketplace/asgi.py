@@ -19,6 +19,7 @@ from inference.lifespan import lifespan  # noqa: E402
 from inference.openai.app import PREFIX, relay  # noqa: E402
 from inference.openai.reply import Receive, Scope, Send  # noqa: E402
 from marketplace import bodies, presence  # noqa: E402
+from marketplace.languages import Spoken  # noqa: E402
 from marketplace.origins import SameOrigin  # noqa: E402
 from marketplace.routing import websocket_urlpatterns  # noqa: E402
 
@@ -44,7 +45,9 @@ application = ProtocolTypeRouter(
         "lifespan": lifespan,
         "websocket": presence.Counted(
             AllowedHostsOriginValidator(
-                SameOrigin(AuthMiddlewareStack(EndsWithSession(URLRouter(websocket_urlpatterns))))
+                SameOrigin(
+                    Spoken(AuthMiddlewareStack(EndsWithSession(URLRouter(websocket_urlpatterns))))
+                )
             )
         ),
     }

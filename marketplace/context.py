@@ -9,6 +9,9 @@ from typing import Any
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.http import HttpRequest
+from django.utils import translation
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from chain import selectors as chain
 from ledger import reconcile
@@ -26,28 +29,28 @@ class NavLink:
 
 
 HEADER = (
-    ("Models", "/models", "box"),
-    ("Providers", "/providers", "server"),
-    ("Playground", "/playground/chat", "message-square"),
-    ("Fine-tuning", "/fine-tuning", "activity"),
-    ("Changes", "/changes", "activity"),
-    ("Funds", "/account", "wallet"),
+    (gettext_noop("Models"), "/models", "box"),
+    (gettext_noop("Providers"), "/providers", "server"),
+    (gettext_noop("Playground"), "/playground/chat", "message-square"),
+    (gettext_noop("Fine-tuning"), "/fine-tuning", "activity"),
+    (gettext_noop("Changes"), "/changes", "activity"),
+    (gettext_noop("Funds"), "/account", "wallet"),
 )
 FOOTER = (
-    ("Verify", "/verify", ""),
-    ("Network", "/network", ""),
-    ("Status", "/status", ""),
-    ("API", "/api/docs", ""),
-    ("Docs", "/docs", ""),
-    ("For operators", "/operator", ""),
-    ("Moderation log", "/moderation/log", ""),
-    ("Changelog", "/docs/changelog", ""),
-    ("Style guide", "/styleguide", ""),
+    (gettext_noop("Verify"), "/verify", ""),
+    (gettext_noop("Network"), "/network", ""),
+    (gettext_noop("Status"), "/status", ""),
+    (gettext_noop("API"), "/api/docs", ""),
+    (gettext_noop("Docs"), "/docs", ""),
+    (gettext_noop("For operators"), "/operator", ""),
+    (gettext_noop("Moderation log"), "/moderation/log", ""),
+    (gettext_noop("Changelog"), "/docs/changelog", ""),
+    (gettext_noop("Style guide"), "/styleguide", ""),
 )
 BOTTOM = (
-    ("Models", "/", "house"),
-    ("Chat", "/playground/chat", "message-square"),
-    ("Funds", "/account", "wallet"),
+    (gettext_noop("Models"), "/", "house"),
+    (gettext_noop("Chat"), "/playground/chat", "message-square"),
+    (gettext_noop("Funds"), "/account", "wallet"),
 )
 
 THEMES = ("light", "dark")
@@ -62,6 +65,8 @@ def site(request: HttpRequest) -> dict[str, Any]:
         "request_id": getattr(request, "request_id", ""),
         "freshness": fresh,
         "banner": freshness.banner(fresh) or drift_banner(request),
+        "language": translation.get_language() or settings.LANGUAGE_CODE,
+        "languages": settings.LANGUAGES,
         "theme": theme if theme in THEMES else "",
         "header_links": navigation(HEADER, request.path),
         "footer_links": navigation(FOOTER, request.path),
@@ -108,7 +113,7 @@ def navigation(entries: tuple[tuple[str, str, str], ...], here: str) -> list[Nav
         return here == path or (path != "/" and here.startswith(f"{section}/"))
 
     return [
-        NavLink(label, path, icon, current(label, path))
+        NavLink(_(label), path, icon, current(label, path))
         for label, path, icon in entries
         if links.exists(path)
     ]

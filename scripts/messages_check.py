@@ -1,0 +1,39 @@
+"""What can be wrong with a translation, as far as a program can tell."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+from babel.messages.catalog import Message
+
+#: `%(name)s` and `%s` of Python and templates, `{name}` of scripts, `%%`.
+_HOLES = re.compile(r"%\(\w+\)[sd]|%[sd%]|\{\w+\}")
+_TAGS = re.compile(r"</?[a-zA-Z][^<>]*>|&\w+;")
+_ENDS = ".:?!…"
+
+
+def faults(message: Message) -> Iterator[str]:
+    """One line for each thing wrong."""
+    ids = [message.id] if isinstance(message.id, str) else list(message.id)
+    said = message.string or ()
+    strings = [said] if isinstance(said, str) else list(said)
+    shown = repr(ids[0][:60])
+    if not all(strings) or len(strings) < len(ids):
+        yield f"{shown} is not translated"
+        return
+    if message.fuzzy:
+        yield f"{shown} is marked fuzzy"
+    for number, text in enumerate(strings):
+        source = ids[min(number, len(ids) - 1)]
+        for what, pattern in (("placeholders", _HOLES), ("markup", _TAGS)):
+            if Counter(pattern.findall(source)) != Counter(pattern.findall(text)):
+                yield f"{shown}: other {what} than the English"
+        if _edges(source) != _edges(text):
+            yield f"{shown}: begins or ends otherwise than the English (blanks, {_ENDS})"
+
+
+def _edges(text: str) -> tuple[bool, bool, str]:
+    last = text.rstrip()[-1:]
+    return text[:1].isspace(), text[-1:].isspace(), last if last in _ENDS else ""
