@@ -207,7 +207,7 @@ async def stream(
 async def _streamed(
     answer: Answer, record: Record, timeouts: Timeouts
 ) -> AsyncGenerator[Event, None]:
-    parser = wire.EventParser()
+    parser, reader = wire.EventParser(), wire.ChunkReader()
     length = 0
     done = False
     async with aclosing(answer.chunks()) as chunks:
@@ -215,7 +215,8 @@ async def _streamed(
             record.took(chunk)
             if done:
                 continue  # hashed, for the signature may cover it, but the answer has ended
-            pieces = _pieces(parser.feed(chunk))
+            # Nothing behind the closing mark: how the bytes were cut must not matter.
+            pieces = list(reader.read(parser.feed(chunk)))
             for event in _events(pieces, record):
                 if isinstance(event, Delta):
                     length += len(event.text) + len(event.reasoning)
@@ -224,22 +225,12 @@ async def _streamed(
                 yield event
                 if isinstance(event, Failed):
                     return
-            done = any(piece.done for piece in pieces)
+            done = bool(pieces) and pieces[-1].done
     record.complete = record.complete and (answer.delimited or done)
     if done or record.finish_reason:
         yield Finished(record.finish_reason)
     else:
         yield Failed(Failure("cut_off", "the answer ended without its closing mark"))
-
-
-def _pieces(events: list[bytes]) -> list[wire.Piece]:
-    """What the events say up to the closing mark: how the bytes were cut must not matter."""
-    pieces: list[wire.Piece] = []
-    for data in events:
-        pieces.append(wire.read_event(data))
-        if pieces[-1].done:
-            break
-    return pieces
 
 
 async def _next(

@@ -7,7 +7,7 @@ Format: OpenAI chat completions over server-sent events (provider-protocol.md 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -92,6 +92,9 @@ def request_body(
 
 
 _DONE = Piece(done=True)
+#: What learning the shape of a stream's chunks costs in chunks; earned by those that have it.
+_LEARNING = 4
+_PROBE = "a string that stands in no answer"
 
 
 class EventParser:
@@ -127,15 +130,25 @@ class EventParser:
             self._feed(data[:begun], events)
         end = data.rfind(b"\n\n", begun)
         if end >= begun and not self._line and not self._data:
-            for part in data[begun:end].split(b"\n\n"):
-                if part[:6] == b"data: " and len(part) <= MAX_EVENT_BYTES and b"\n" not in part:
-                    events.append(part[6:])
-                else:
-                    self._feed(part + b"\n\n", events)
+            self._cut(data[begun:end], events)
             begun = end + 2
         if begun < len(data):
             self._feed(data[begun:], events)
         return events
+
+    def _cut(self, data: bytes, events: list[bytes]) -> None:
+        """Whole events, without the blank line behind the last."""
+        parts = data.split(b"\n\ndata: ")
+        ends = 2 * (len(parts) - 1)
+        if data[:6] == b"data: " and len(data) <= MAX_EVENT_BYTES and data.count(b"\n") == ends:
+            parts[0] = parts[0][6:]
+            events += parts
+            return
+        for part in data.split(b"\n\n"):
+            if part[:6] == b"data: " and len(part) <= MAX_EVENT_BYTES and b"\n" not in part:
+                events.append(part[6:])
+            else:
+                self._feed(part + b"\n\n", events)
 
     def _feed(self, data: bytes, events: list[bytes]) -> None:
         if self._after_cr and data:
@@ -177,6 +190,69 @@ class EventParser:
         if self._data_size > MAX_EVENT_BYTES:
             raise BadStream("an event of the stream is too long")
         self._data.append(value)
+
+
+class ChunkReader:
+    """Reads the events of one stream: what `read_event` says of each, with the texts of neighbours
+    that say nothing else in one piece.
+
+    The chunks of a stream mostly differ in one string. What stands around it is learnt from a chunk
+    and proven by reading that chunk with another string in its place; of a chunk between the same
+    two ends, only the string is parsed. (Where it is not one whole JSON string, all is.)
+    """
+
+    def __init__(self) -> None:
+        self._start = self._end = b"\x00"  # begins no chunk
+        self._reasoning = False
+        self._credit = _LEARNING * 4
+
+    def read(self, events: list[bytes]) -> Iterator[Piece]:
+        """The pieces up to the closing mark, which is the last one. Raises BadStream."""
+        texts: list[str] = []
+        begun, ended = self._start, self._end
+        first, last, least = len(begun) - 1, len(ended) - 1, len(begun) + len(ended)
+        for data in events:
+            if data.startswith(begun) and data.endswith(ended) and len(data) >= least:
+                try:
+                    texts.append(orjson.loads(data[first : len(data) - last]))
+                    continue
+                except orjson.JSONDecodeError:
+                    pass
+            if texts:
+                yield self._said(texts)
+                texts = []
+            yield (piece := read_event(data))
+            if piece.done:
+                return
+            if self._credit >= _LEARNING and self._learn(data, piece):
+                begun, ended = self._start, self._end
+                first, last, least = len(begun) - 1, len(ended) - 1, len(begun) + len(ended)
+        if texts:
+            yield self._said(texts)
+
+    def _said(self, texts: list[str]) -> Piece:
+        self._credit += len(texts)
+        text = _clean("".join(texts))
+        return Piece(reasoning=text) if self._reasoning else Piece(text)
+
+    def _learn(self, data: bytes, piece: Piece) -> bool:
+        """Take over what stands around the string of a chunk that says nothing else, if it can be
+        proven.
+        """
+        text = piece.text or piece.reasoning
+        if not text or piece not in (Piece(text), Piece(reasoning=text)):
+            return False
+        self._credit -= _LEARNING
+        said = b'"%s"' % text.encode("utf-8", "replace")
+        at = data.find(said)
+        while at >= 0:
+            start, end = data[: at + 1], data[at + len(said) - 1 :]
+            found = read_event(start + _PROBE.encode() + end)
+            if found in (Piece(_PROBE), Piece(reasoning=_PROBE)):
+                self._start, self._end, self._reasoning = start, end, bool(found.reasoning)
+                return True
+            at = data.find(said, at + 1)
+        return False
 
 
 def read_event(data: bytes) -> Piece:

@@ -84,8 +84,7 @@ def of_stream(tail: Tail) -> Outcome:
     words: list[str] = []
     done = False
     try:
-        for event in wire.EventParser().feed(data):
-            piece = wire.read_event(event)
+        for piece in wire.ChunkReader().read(wire.EventParser().feed(data)):
             usage = piece.usage or usage
             reason = piece.finish_reason or reason
             error = error or piece.error

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import random
 import time
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -206,3 +207,76 @@ def test_the_quick_way_cuts_as_the_slow_one_does() -> None:
             at += step
         assert found == expected, data
         assert wire.EventParser().feed(b"\n" + data) == wire.EventParser().feed(b"\r" + data)
+
+
+@given(st.data())
+def test_the_quick_reader_says_what_the_slow_one_says(data: st.DataObject) -> None:
+    """Chunks of one shape with any string in them, written in any way JSON knows, and others."""
+    text = st.text(max_size=6)
+    shapes = (
+        lambda t, ascii: chunk(choices=[{"delta": {"content": t}, "index": 0}]),
+        lambda t, ascii: json.dumps(
+            {"choices": [{"delta": {"content": t}, "finish_reason": None}]}, ensure_ascii=ascii
+        ).encode(),
+        lambda t, ascii: json.dumps({"id": t, "choices": [{"delta": {"content": t}}]}).encode(),
+        lambda t, ascii: chunk(choices=[{"delta": {"reasoning_content": t}}]),
+        lambda t, ascii: chunk(choices=[{"delta": {"content": t}, "finish_reason": "stop"}]),
+        # What closes the string early, ends it late, or is no JSON at all.
+        lambda t, ascii: b'{"choices":[{"delta":{"content":"' + t.encode() + b'"},"index":0}]}',
+        lambda t, ascii: chunk(choices=[], usage={"prompt_tokens": 1, "completion_tokens": 2}),
+        lambda t, ascii: b"[DONE]",
+    )
+    ways = st.tuples(st.sampled_from(shapes), text, st.booleans())
+    # Mostly the same shape, as in a stream: only then is one learnt.
+    favourite = data.draw(st.sampled_from(shapes[:4]))
+    events = [
+        (shape if odd else favourite)(said, ascii)
+        for (shape, said, ascii), odd in data.draw(
+            st.lists(st.tuples(ways, st.sampled_from([False, False, True])), max_size=30)
+        )
+    ]
+    assert read_all(wire.ChunkReader().read, events) == read_all(slowly, events)
+
+
+def slowly(events: list[bytes]) -> Iterator[wire.Piece]:
+    for event in events:
+        yield (piece := wire.read_event(event))
+        if piece.done:
+            return
+
+
+def read_all(read: Callable[[list[bytes]], Iterator[wire.Piece]], events: list[bytes]) -> Any:
+    """Both texts, what else was said in its order, and whether it ended in an error."""
+    pieces: list[wire.Piece] = []
+    broken = False
+    try:
+        for piece in read(events):
+            pieces.append(piece)
+    except wire.BadStream:
+        broken = True
+    rest = [p._replace(text="", reasoning="") for p in pieces]
+    return (
+        "".join(p.text for p in pieces),
+        "".join(p.reasoning for p in pieces),
+        [p for p in rest if p != wire.Piece()],
+        broken,
+    )
+
+
+def test_a_shape_is_learnt_and_then_only_the_string_is_parsed() -> None:
+    events = [chunk(choices=[{"delta": {"content": word}}]) for word in ("one ", "two", ' "3"')]
+    assert list(wire.ChunkReader().read(events)) == [wire.Piece("one "), wire.Piece('two "3"')]
+
+
+def test_a_string_that_closes_itself_early_is_read_as_the_whole_chunk_says() -> None:
+    plain = b'{"choices":[{"delta":{"content":"%s"}}]}'
+    trick = plain % b'a","content":"b'
+    events = [plain % b"one", plain % b"two", trick, plain % b"\xff"]
+    reader = wire.ChunkReader().read(events)
+    assert [next(reader), next(reader), next(reader)] == [
+        wire.Piece("one"),
+        wire.Piece("two"),
+        wire.Piece("b"),
+    ]
+    with pytest.raises(wire.BadStream):
+        next(reader)
