@@ -201,6 +201,7 @@ TEMPLATES: list[dict[str, Any]] = [
                 "marketplace.context.site",
             ],
             "builtins": [
+                "django.templatetags.i18n",
                 "template_partials.templatetags.partials",
                 "marketplace.templatetags.kit",
                 "marketplace.templatetags.pieces",
