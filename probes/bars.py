@@ -1,4 +1,4 @@
-"""Uptime bars as shapes and words: pure.
+"""Uptime bars as shapes and, in the reader's language, words.
 
 One path per state keeps a list of bars small. States differ by shape as well as by colour: up
 fills the height, degraded two thirds of it, down one third; no data is a line at the foot.
@@ -12,12 +12,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
+from django.utils.translation import ngettext
+
 from probes.fold import NO_DATA, WORDS
 
 #: Units of the drawing: a cell and the gap after it, and the height.
 STEP, WIDTH, HEIGHT = 4, 3, 24
 _HEIGHTS = {"up": 24, "degraded": 16, "down": 8, NO_DATA: 2}
-SAID = {"up": "up", "degraded": "degraded", "down": "down", NO_DATA: "no data"}
+_COUNTS = {
+    "up": N_("%(count)s up"),
+    "degraded": N_("%(count)s degraded"),
+    "down": N_("%(count)s down"),
+    NO_DATA: N_("%(count)s no data"),
+}
 
 
 @dataclass(frozen=True)
@@ -30,12 +39,27 @@ class Shape:
 
 @dataclass(frozen=True)
 class Bar:
-    """`text` is the whole bar in words; `width` in units of the drawing."""
+    """`width` in units of the drawing; each cell stands for one `span`."""
 
     cells: tuple[str, ...] = ()
     shapes: tuple[Shape, ...] = ()
     width: int = 0
-    text: str = "no data"
+    span: dt.timedelta = dt.timedelta()
+
+    @property
+    def text(self) -> str:
+        """The whole bar in words."""
+        if not self.cells:
+            return _("no data")
+        counts = Counter(self.cells)
+        said = [
+            _(text) % {"count": counts[state]} for state, text in _COUNTS.items() if counts[state]
+        ]
+        return _("%(cells)s cells of %(span)s, oldest first: %(counts)s") % {
+            "cells": len(self.cells),
+            "span": _said(self.span),
+            "counts": ", ".join(said),
+        }
 
 
 NO_BAR = Bar()
@@ -49,13 +73,12 @@ def bar_of(letters: str, span: dt.timedelta) -> Bar:
 
 def bar(cells: Sequence[str], span: dt.timedelta) -> Bar:
     """The bar of states (up, degraded, down, none), oldest first."""
-    counts = Counter(cells)
-    said = ", ".join(f"{counts[state]} {SAID[state]}" for state in SAID if counts[state])
+    found = set(cells)
     return Bar(
         cells=tuple(cells),
-        shapes=tuple(Shape(state, _path(cells, state)) for state in _HEIGHTS if counts[state]),
+        shapes=tuple(Shape(state, _path(cells, state)) for state in _HEIGHTS if state in found),
         width=max(0, len(cells) * STEP - (STEP - WIDTH)),
-        text=f"{len(cells)} cells of {_said(span)}, oldest first: {said}" if cells else "no data",
+        span=span,
     )
 
 
@@ -70,8 +93,10 @@ def _path(cells: Sequence[str], state: str) -> str:
 
 def _said(span: dt.timedelta) -> str:
     minutes = int(span.total_seconds()) // 60
-    for unit, size in (("day", 1440), ("hour", 60), ("minute", 1)):
-        if minutes % size == 0:
-            number = minutes // size
-            return f"{number} {unit}{'' if number == 1 else 's'}"
-    raise ValueError(span)
+    if minutes % 1440 == 0:
+        days = minutes // 1440
+        return ngettext("%(count)s day", "%(count)s days", days) % {"count": days}
+    if minutes % 60 == 0:
+        hours = minutes // 60
+        return ngettext("%(count)s hour", "%(count)s hours", hours) % {"count": hours}
+    return ngettext("%(count)s minute", "%(count)s minutes", minutes) % {"count": minutes}

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from django.utils.translation import gettext as _
 
 #: Lines differ by dashes as well as by colour; SVG's stroke-dasharray by place in the chart.
 DASHES = ("", "7 4", "2 3", "10 3 2 3")
@@ -28,7 +30,7 @@ class Value:
     """`number`: in the chart's unit, decimal digits; "" draws a gap. `text`: for the table."""
 
     number: str = ""
-    text: str = "no data"
+    text: str = field(default_factory=lambda: _("no data"))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
 
 from ledger.records import Listing
 from probes import counting, fold, selectors
@@ -21,18 +23,23 @@ class Window:
     """`count` cells of `span` each, read from stored buckets of `source`."""
 
     name: str
-    label: str
+    said: str
     span: dt.timedelta
     count: int
     source: dt.timedelta
+
+    @property
+    def label(self) -> str:
+        """Its length in the reader's language."""
+        return _(self.said)
 
 
 WINDOWS: Mapping[str, Window] = {
     window.name: window
     for window in (
-        Window("24h", "24 hours", CELL, 96, CELL),
-        Window("7d", "7 days", 2 * HOUR, 84, HOUR),
-        Window("90d", "90 days", DAY, 90, DAY),
+        Window("24h", N_("24 hours"), CELL, 96, CELL),
+        Window("7d", N_("7 days"), 2 * HOUR, 84, HOUR),
+        Window("90d", N_("90 days"), DAY, 90, DAY),
     )
 }
 DEFAULT = "24h"

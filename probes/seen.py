@@ -1,24 +1,26 @@
-"""What a probe means: pure. The rules are written for people in `docs/how-we-measure.md`."""
+"""What a probe means. The rules are written for people in `docs/how-we-measure.md`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext_noop as N_
+
 #: Slower than this, an answer to the smallest question counts as degraded.
 SLOW_MS = 5_000
-#: `Probe.failure` in words. A down service has one of the first five.
+#: `Probe.failure` in words, translated where shown. A down service has one of the first five.
 FAILURES: dict[str, str] = {
-    "unreachable": "No connection",
-    "tls": "The secure connection could not be made",
-    "timeout": "No answer in time",
-    "broken": "The connection ended before the answer did",
-    "error": "Its server reports an error",
-    "address": "Its URL leads to no public address",
-    "odd": "It answers, but not as the protocol says",
-    "model": "Its own list does not name the model on chain",
-    "slow": "It answers slowly",
-    "speed": "It did not answer a small question",
+    "unreachable": N_("No connection"),
+    "tls": N_("The secure connection could not be made"),
+    "timeout": N_("No answer in time"),
+    "broken": N_("The connection ended before the answer did"),
+    "error": N_("Its server reports an error"),
+    "address": N_("Its URL leads to no public address"),
+    "odd": N_("It answers, but not as the protocol says"),
+    "model": N_("Its own list does not name the model on chain"),
+    "slow": N_("It answers slowly"),
+    "speed": N_("It did not answer a small question"),
 }
 _DOWN = frozenset({"unreachable", "tls", "timeout", "broken", "error", "address"})
 #: Entries of a stranger's model list that we read.

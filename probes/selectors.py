@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Count, Exists, F, IntegerField, Max, OuterRef, Q, Subquery
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from attestation.selectors import ServiceKey
 from probes import fold
@@ -111,7 +112,7 @@ def view(row: Health, now: dt.datetime) -> HealthView:
         since=row.since,
         checked_at=row.checked_at,
         failure=row.failure,
-        note=row.note,
+        note=_(row.note) if row.note else "",
         uptime={name: found for name in WINDOWS if (found := _uptime(row, name, silent))},
         answer=_spread(row, "answer", "p95") if recent else None,
         first_token=_spread(row, "first_token", "p95") if recent else None,

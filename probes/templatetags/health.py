@@ -8,6 +8,8 @@ from typing import Any
 
 from django import template
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from probes.bars import HEIGHT, WIDTH, Bar, bar
 from probes.fold import CELL
@@ -16,10 +18,6 @@ from probes.selectors import Spread, Uptime
 
 register = template.Library()
 
-_EXAMPLE = (
-    '<span class="badge warn" title="Made by seed_demo, measured nowhere">example data</span>'
-)
-
 
 @register.filter
 def window_label(name: str) -> str:
@@ -27,26 +25,23 @@ def window_label(name: str) -> str:
     return WINDOWS[name].label if name in WINDOWS else name
 
 
-#: What stands where nobody looked.
-_NO_DATA = mark_safe('<span class="sub">no data</span>')
+def _no_data() -> SafeString:
+    """What stands where nobody looked."""
+    return mark_safe(f'<span class="sub">{escape(_("no data"))}</span>')
 
 
 def _measured(shown: str, title: str) -> SafeString:
     """A number that we made, with what it was made of as its title."""
-    return mark_safe(f'<span class="nowrap" title="{title}">{shown}</span>')
-
-
-def _samples(n: int) -> str:
-    return f"{n:,} sample{'' if n == 1 else 's'}"
+    return mark_safe(f'<span class="nowrap" title="{escape(title)}">{shown}</span>')
 
 
 @register.simple_tag
-def uptime_bar(bar: Bar, label: str = "Uptime") -> SafeString:
+def uptime_bar(bar: Bar, label: str = "") -> SafeString:
     """The bar as a drawing whose text alternative counts its cells; no script, no style."""
     paths = "".join(f'<path class="{s.state}" d="{s.path}"></path>' for s in bar.shapes)
     return mark_safe(
         f'<svg class="uptime" viewBox="0 0 {bar.width} {HEIGHT}" preserveAspectRatio="none" '
-        f'role="img" aria-label="{escape(label)}: {escape(bar.text)}">{paths}</svg>'
+        f'role="img" aria-label="{escape(label or _("Uptime"))}: {escape(bar.text)}">{paths}</svg>'
     )
 
 
@@ -64,37 +59,49 @@ def uptime_sample(state: str) -> SafeString:
 def uptime(found: Uptime | None) -> SafeString:
     """`99.31 % of 96`: the share, cut, and the number of probes; or `no data`."""
     if found is None:
-        return _NO_DATA
-    periods = "period" if found.cells == 1 else "periods"
-    return _measured(
-        f'{found.text} <span class="sub">of {found.probes:,}</span>',
-        f"of {found.cells:,} measured {periods} of 15 minutes",
-    )
+        return _no_data()
+    title = ngettext(
+        "of %(count)s measured period of 15 minutes",
+        "of %(count)s measured periods of 15 minutes",
+        found.cells,
+    ) % {"count": f"{found.cells:,}"}
+    shown = _('%(share)s <span class="sub">of %(probes)s</span>')
+    return _measured(shown % {"share": found.text, "probes": f"{found.probes:,}"}, title)
 
 
 @register.simple_tag
 def milliseconds(found: Spread | None) -> SafeString:
     """The median of a spread of milliseconds with p95 and sample size in its title."""
     if found is None:
-        return _NO_DATA
-    return _measured(seconds(found.p50), f"p50; p95 {seconds(found.edge)}; {_samples(found.n)}")
+        return _no_data()
+    title = ngettext(
+        "p50; p95 %(edge)s; %(count)s sample", "p50; p95 %(edge)s; %(count)s samples", found.n
+    )
+    return _measured(
+        seconds(found.p50), title % {"edge": seconds(found.edge), "count": f"{found.n:,}"}
+    )
 
 
 @register.simple_tag
 def speed(found: Spread | None) -> SafeString:
     """The median of a spread of tokens per 10 s, per second."""
     if found is None:
-        return _NO_DATA
-    return _measured(
-        f'{tenths(found.p50)} <span class="sub">tok/s</span>',
-        f"p50; 19 of 20 answers faster than {tenths(found.edge)}; {_samples(found.n)}",
-    )
+        return _no_data()
+    title = ngettext(
+        "p50; 19 of 20 answers faster than %(edge)s; %(count)s sample",
+        "p50; 19 of 20 answers faster than %(edge)s; %(count)s samples",
+        found.n,
+    ) % {"edge": tenths(found.edge), "count": f"{found.n:,}"}
+    return _measured(f'{tenths(found.p50)} <span class="sub">{escape(_("tok/s"))}</span>', title)
 
 
 @register.simple_tag
 def example(is_example: object) -> SafeString:
     """The mark of numbers that nobody measured, empty for measured ones."""
-    return mark_safe(_EXAMPLE if is_example else "")
+    if not is_example:
+        return mark_safe("")
+    title, text = escape(_("Made by seed_demo, measured nowhere")), escape(_("example data"))
+    return mark_safe(f'<span class="badge warn" title="{title}">{text}</span>')
 
 
 @register.filter
