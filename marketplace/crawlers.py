@@ -12,7 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from marketplace import docs, links
+from marketplace import docs_library, links
 from marketplace.api import api
 
 #: Pages for one visitor, or without words of their own.
@@ -83,7 +83,7 @@ def _llms() -> str:
         for path, operations in schema["paths"].items()
         if "get" in operations and "{" in path
     ]
-    documents = [(f"/docs/{slug}.md", title) for slug, title in docs.titles().items()]
+    documents = [(f"/docs/{slug}.md", title) for slug, title in docs_library.titles().items()]
     return "\n".join(
         [
             "# 0G Market",

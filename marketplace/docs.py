@@ -1,100 +1,137 @@
-"""The documentation pages under `/docs`: the Markdown files of `docs/` and the changelog, rendered
-at the first read. Each has a twin at its address with `.md`: the file itself, for programs."""
+"""The documentation under `/docs`: an index with search, and a page for each Markdown file of the
+repository that is meant to be read. Each has a twin at its address with `.md`: the file itself."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
-from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
-from markdown_it import MarkdownIt
 
-#: Reading order; files not named here follow alphabetically.
-ORDER = (
-    "getting-started",
-    "how-money-moves",
-    "what-is-verified",
-    "chat",
-    "pictures-and-speech",
-    "fine-tuning",
-    "api",
-    "run-a-provider",
-    "operators",
-    "moderation",
-)
-CHANGELOG = "changelog"
+from marketplace import docs_html, docs_search
+from marketplace import docs_library as library
+from marketplace.docs_html import Heading
+from marketplace.docs_library import AUDIENCES, DECISIONS, SECTIONS, Document, Section
+
+#: A page with fewer headings needs no list of them.
+CONTENTS_FROM = 3
+KINDS = {".png": "image/png", ".svg": "image/svg+xml"}
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A section with its pages."""
+
+    section: Section
+    documents: tuple[Document, ...]
+    open: bool = True
+
+
+@dataclass(frozen=True)
+class Start:
+    """The first page for one audience."""
+
+    path: str
+    icon: str
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class DocsIndex:
+    """All pages, or what a question found. `every`: each result holds every word of it."""
+
+    q: str
+    starts: tuple[Start, ...]
+    shelves: tuple[Shelf, ...]
+    results: tuple[docs_search.Result, ...] = ()
+    every: bool = True
+    missing: str = ""
 
 
 @dataclass(frozen=True)
 class DocsPage:
-    """One page with the list of all; `html` comes from our own files, raw HTML in them is off."""
+    """One page between its neighbours; `html` comes from our own files, raw HTML in them is off."""
 
     slug: str
     title: str
+    path: str
+    section: Section
     html: str
-    pages: tuple[tuple[str, str], ...]
+    headings: tuple[Heading, ...]
+    shelves: tuple[Shelf, ...]
+    before: Document | None
+    after: Document | None
 
 
-def folder() -> Path:
-    return Path(settings.BASE_DIR) / "docs"
+def index(request: HttpRequest) -> HttpResponse:
+    """`/docs`: the pages by audience and section; with `?q=` the passages that answer it."""
+    q = request.GET.get("q", "").replace("\x00", "").strip()[: docs_search.LENGTH]
+    results, every = docs_search.find(q)
+    return render(
+        request, "docs/index.html", {"page": DocsIndex(q, _starts(), _shelves(), results, every)}
+    )
 
 
-@cache
-def sources() -> dict[str, str]:
-    """`slug -> Markdown` of every page, in reading order; the changelog comes last."""
-    files = {path.stem: path for path in folder().glob("*.md")}
-    known = [slug for slug in ORDER if slug in files]
-    order = [*known, *sorted(files.keys() - set(known))]
-    changelog = Path(settings.BASE_DIR) / "CHANGELOG.md"
-    return {slug: files[slug].read_text() for slug in order} | {CHANGELOG: changelog.read_text()}
-
-
-@cache
-def titles() -> dict[str, str]:
-    """`slug -> title` of every page, in reading order."""
-    firsts = ((slug, text.partition("\n")[0]) for slug, text in sources().items())
-    return {slug: first.removeprefix("# ").strip() for slug, first in firsts}
-
-
-@cache
-def html(slug: str) -> str:
-    """The rendered page without its title line; headings get ids, so that links can point at
-    them."""
-    source = sources()[slug].partition("\n")[2]
-    # Links between files on disk become links between pages.
-    source = re.sub(r"\]\((?:docs/)?([a-z-]+)\.md(#[a-z-]+)?\)", r"](/docs/\1\2)", source)
-    renderer = MarkdownIt("commonmark", {"html": False}).enable("table")
-    tokens = renderer.parse(source)
-    for position, token in enumerate(tokens):
-        if token.type == "heading_open":
-            token.attrSet("id", anchor(tokens[position + 1].content))
-    return str(renderer.renderer.render(tokens, renderer.options, {}))
-
-
-def anchor(heading: str) -> str:
-    """The name by which a link jumps to a heading."""
-    return re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-")
+def page(request: HttpRequest, slug: str) -> HttpResponse:
+    """`/docs/<slug>`; an address that does not exist leads to those that may have been meant."""
+    documents = library.documents()
+    if slug not in documents:
+        found = docs_search.suggestions(slug)
+        missing = DocsIndex("", _starts(), _shelves(), found, missing=slug[:80])
+        return render(request, "docs/index.html", {"page": missing}, status=404)
+    document, slugs = documents[slug], list(documents)
+    place = slugs.index(slug)
+    section = next(one for one in SECTIONS if one.slug == document.section)
+    headings = docs_html.headings(slug)
+    shown = DocsPage(
+        slug,
+        document.title,
+        document.path,
+        section,
+        docs_html.html(slug),
+        headings if len(headings) >= CONTENTS_FROM else (),
+        _shelves(document.section),
+        documents[slugs[place - 1]] if place else None,
+        documents[slugs[place + 1]] if place + 1 < len(slugs) else None,
+    )
+    return render(request, "docs/page.html", {"page": shown})
 
 
 def markdown(request: HttpRequest, slug: str) -> HttpResponse:
     """`/docs/<slug>.md`: the page as it was written."""
-    if slug not in sources():
+    document = library.documents().get(slug)
+    if document is None:
         raise Http404("There is no such documentation page.")
-    response = HttpResponse(sources()[slug], content_type="text/markdown; charset=utf-8")
+    response = HttpResponse(document.source, content_type="text/markdown; charset=utf-8")
     response["Cache-Control"] = "public, max-age=300"
     response["Link"] = f'</docs/{slug}>; rel="canonical"'
     return response
 
 
-def docs(request: HttpRequest, slug: str = "") -> HttpResponse:
-    """`/docs` shows the first page, `/docs/<slug>` each one."""
-    pages = titles()
-    slug = slug or next(iter(pages))
-    if slug not in pages:
-        raise Http404("There is no such documentation page.")
-    page = DocsPage(slug, pages[slug], html(slug), tuple(pages.items()))
-    return render(request, "docs/page.html", {"page": page})
+def image(request: HttpRequest, name: str) -> HttpResponse:
+    """`/docs/images/<name>`: a picture of a page."""
+    file = library.folder() / "images" / name
+    if not re.fullmatch(r"[a-z0-9-]+\.(?:png|svg)", name) or not file.is_file():
+        raise Http404("There is no such picture.")
+    response = HttpResponse(file.read_bytes(), content_type=KINDS[file.suffix])
+    response["Cache-Control"] = "public, max-age=3600"
+    return response
+
+
+def _starts() -> tuple[Start, ...]:
+    return tuple(Start(f"/docs/{slug}", *words) for slug, *words in AUDIENCES)
+
+
+def _shelves(current: str = "") -> tuple[Shelf, ...]:
+    """Every section; the many decisions are listed beside a page only where one of them is read."""
+    documents = library.documents().values()
+    return tuple(
+        Shelf(
+            section,
+            tuple(one for one in documents if one.section == section.slug),
+            not current or section.slug != DECISIONS or current == DECISIONS,
+        )
+        for section in SECTIONS
+    )

@@ -8,7 +8,6 @@ import re
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 
 from django.db.models import Q
 
@@ -17,7 +16,7 @@ from attestation.models import Verification
 from finetune.models import Task
 from ledger import selectors, statistics
 from ledger.models import SubAccount
-from marketplace import docs, links, parts
+from marketplace import docs_search, links, parts
 from marketplace.ranking import count_of
 
 #: Characters of a question that are read; results shown of each sort.
@@ -180,7 +179,7 @@ def _words(q: str) -> Found:
             services.count,
         ),
         _named("Pages", _own(words)),
-        _named("Documentation", _documents(words)),
+        _documents(q),
     )
     return Found(q, groups=tuple(group for group in groups if group.targets))
 
@@ -200,25 +199,16 @@ def _own(words: list[str]) -> Iterable[Target]:
             yield Target(label, path)
 
 
-def _documents(words: list[str]) -> Iterable[Target]:
-    """Pages whose title holds the words first, then single sections."""
-    titled = [(t, p, n) for t, p, n in _sections() if _all_in(words, t.lower())]
-    pages = {path for _, path, note in titled if not note}
-    for title, path, note in sorted(titled, key=lambda one: bool(one[2])):
-        if not note or path.partition("#")[0] not in pages:
-            yield Target(title, path, note)
+def _documents(q: str) -> Group:
+    """Passages of the documentation that hold every word."""
+    results, every = docs_search.find(q)
+    targets = tuple(
+        Target(one.heading or one.title, one.path, one.title if one.heading else "")
+        for one in results[: SHOWN if every else 0]
+    )
+    more = links.with_query("/docs", q=q) if every and len(results) > SHOWN else ""
+    return Group("Documentation", targets, more, len(results) if every else 0)
 
 
 def _all_in(words: list[str], text: str) -> bool:
     return all(word in text for word in words)
-
-
-@cache
-def _sections() -> tuple[tuple[str, str, str], ...]:
-    """Title, path and page of every heading of the documentation."""
-    found = []
-    for slug, title in docs.titles().items():
-        found.append((title, f"/docs/{slug}", ""))
-        for heading in re.findall(r"^##+ (.+)$", docs.sources()[slug], re.M):
-            found.append((heading, f"/docs/{slug}#{docs.anchor(heading)}", title))
-    return tuple(found)

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_safe
 
 from ledger import listed, selectors
 from ledger.models import Kind, Service
-from marketplace import docs, links
+from marketplace import docs_library, links
 from marketplace.crawlers import PAGES, text
 from marketplace.memo import at_listing
 from marketplace.parts import moment
@@ -38,7 +38,7 @@ class Section:
 
 def _site() -> list[Entry]:
     own = [path for path, _ in PAGES if links.exists(path)]
-    return [(path, None) for path in (*own, *(f"/docs/{slug}" for slug in docs.titles()))]
+    return [(path, None) for path in (*own, *(f"/docs/{slug}" for slug in docs_library.titles()))]
 
 
 def _services(start: int, end: int) -> Iterable[Entry]:

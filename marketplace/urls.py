@@ -6,8 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.i18n import set_language
 
-from marketplace import api_urls, crawlers, sitemap
-from marketplace.docs import docs, markdown
+from marketplace import api_urls, crawlers, docs, sitemap
 
 
 def healthz(request: HttpRequest) -> HttpResponse:
@@ -34,9 +33,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("operators.urls")),
     path("", include("ops.urls")),
     path("", include("ops.urls_admin")),
-    path("docs", docs, name="docs"),
-    path("docs/<slug:slug>.md", markdown, name="docs-markdown"),
-    path("docs/<slug:slug>", docs, name="docs-page"),
+    path("docs", docs.index, name="docs"),
+    path("docs/images/<str:name>", docs.image, name="docs-image"),
+    path("docs/<slug:slug>.md", docs.markdown, name="docs-markdown"),
+    path("docs/<slug:slug>", docs.page, name="docs-page"),
     path("", include("marketplace.urls_pages")),
     *api_urls.last_urlpatterns,
 ]
