@@ -4,11 +4,19 @@ every test."""
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from runner.valkey import EmbeddedValkey
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# As in `run`: byte code under .data where none may lie beside the sources. The tests start hundreds
+# of processes, and each would compile Django anew.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+    os.environ.setdefault("PYTHONPYCACHEPREFIX", str(ROOT / ".data" / "pycache"))
+    sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"]
+    sys.dont_write_bytecode = False
 
 # Playwright's sync API keeps an event loop running in the test thread.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
