@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from django.utils.translation import gettext as _
 from eth_utils.address import is_address, is_checksum_address, to_checksum_address
 
 from accounts.errors import Problem
@@ -23,27 +24,27 @@ LEDGER_ACTIONS = ("deposit", "deposit_for", "transfer", "retrieve", "withdraw", 
 def amount(value: Any) -> int:
     """Neuron as a decimal string (or an int); never a float."""
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError("must be an amount in neuron, as a string of digits")
+        raise ValueError(_("must be an amount in neuron, as a string of digits"))
     if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,78}", value):
-        raise ValueError("must be an amount in neuron, as a string of digits")
+        raise ValueError(_("must be an amount in neuron, as a string of digits"))
     if not 0 <= int(value) <= UINT256_MAX:
-        raise ValueError("is outside the range of a uint256")
+        raise ValueError(_("is outside the range of a uint256"))
     return int(value)
 
 
 def address(value: Any) -> str:
     """EIP-55; a mixed-case address with a wrong checksum is a typing error and refused."""
     if not isinstance(value, str) or len(value) != 42 or not is_address(value):
-        raise ValueError("must be an address: 0x and 40 hex digits")
+        raise ValueError(_("must be an address: 0x and 40 hex digits"))
     digits = value[2:]
     if digits not in (digits.lower(), digits.upper()) and not is_checksum_address(value):
-        raise ValueError("has a wrong checksum: check for a typing error")
+        raise ValueError(_("has a wrong checksum: check for a typing error"))
     return str(to_checksum_address(value))
 
 
 def addresses(value: Any) -> list[str]:
     if not isinstance(value, list) or not 1 <= len(value) <= 50:
-        raise ValueError("must be a list of 1 to 50 addresses")
+        raise ValueError(_("must be a list of 1 to 50 addresses"))
     return [address(item) for item in value]
 
 
@@ -55,25 +56,25 @@ def text(value: Any) -> str:
 
 def texts(value: Any) -> list[str]:
     if not isinstance(value, list) or len(value) > 100:
-        raise ValueError("must be a list of at most 100 texts")
+        raise ValueError(_("must be a list of at most 100 texts"))
     return [text(item) for item in value]
 
 
 def flag(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise ValueError("must be true or false")
+        raise ValueError(_("must be true or false"))
     return value
 
 
 def slot(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 255:
-        raise ValueError("must be a number from 0 to 255")
+        raise ValueError(_("must be a number from 0 to 255"))
     return value
 
 
 def slots(value: Any) -> list[int]:
     if not isinstance(value, list) or not 1 <= len(value) <= 256:
-        raise ValueError("must be a list of 1 to 256 numbers")
+        raise ValueError(_("must be a list of 1 to 256 numbers"))
     return [slot(item) for item in value]
 
 

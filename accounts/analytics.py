@@ -12,6 +12,9 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
 from accounts import own_use
 from accounts.preview_money import PROVIDER_RESERVE
 from ledger.models import Kind, Service
@@ -19,7 +22,12 @@ from ledger.records import Position
 from ledger.selectors import account
 from ledger.spending import Pair, charged
 
-WINDOWS = {"7": "7 days", "30": "30 days", "90": "90 days", "all": "All time"}
+WINDOWS = {
+    "7": gettext_noop("7 days"),
+    "30": gettext_noop("30 days"),
+    "90": gettext_noop("90 days"),
+    "all": gettext_noop("All time"),
+}
 #: The pace is that of the last week.
 PACE_DAYS = 7
 
@@ -100,7 +108,7 @@ def spending(user: str, window: str, now: dt.datetime) -> Spending:
     names: dict[str, tuple[int, int]] = {}
     for pair, (amount, count) in found.by_pair.items():
         _add(providers, pair[1], amount, count)
-        _add(names, models.get(pair, "no longer listed"), amount, count)
+        _add(names, models.get(pair, _("no longer listed")), amount, count)
     return Spending(
         window=window,
         total=found.total,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import Max
+from django.utils.translation import gettext as _
 
 from accounts import links, money, signers, trust
 from accounts.addresses import short
@@ -53,10 +54,10 @@ def _unlocked(held: list[Position], now_unix: int) -> list[Card]:
     amount = sum(position.unlocked(now_unix) for position in held)
     if not amount:
         return []
-    text = (
-        f"{money.short(amount)} 0G of refunds is unlocked. Until you collect it, it can be charged."
-    )
-    return [Card("refund_unlocked", text, "Collect all", "/account/refunds/collect")]
+    text = _("%(amount)s 0G of refunds is unlocked. Until you collect it, it can be charged.") % {
+        "amount": money.short(amount)
+    }
+    return [Card("refund_unlocked", text, _("Collect all"), "/account/refunds/collect")]
 
 
 def _low(held: list[Position]) -> list[Card]:
@@ -64,9 +65,12 @@ def _low(held: list[Position]) -> list[Card]:
     return [
         Card(
             "low_balance",
-            f"{money.short(p.spendable)} 0G is free, and providers keep 1 0G in reserve: "
-            "this one answers only above that.",
-            "Top up",
+            _(
+                "%(amount)s 0G is free, and providers keep 1 0G in reserve: "
+                "this one answers only above that."
+            )
+            % {"amount": money.short(p.spendable)},
+            _("Top up"),
             links.form("transfer", p),
             p.provider,
         )
@@ -90,8 +94,11 @@ def _idle(address: str, held: list[Position], now: datetime) -> list[Card]:
     for p in held:
         since = last.get((p.serving, p.provider))
         if p.spendable > 0 and since is not None and now - since > IDLE_FOR:
-            text = f"{money.short(p.spendable)} 0G has not moved for {(now - since).days} days."
-            found.append(Card("idle", text, "Retrieve", links.form("retrieve", p), p.provider))
+            text = _("%(amount)s 0G has not moved for %(days)s days.") % {
+                "amount": money.short(p.spendable),
+                "days": (now - since).days,
+            }
+            found.append(Card("idle", text, _("Retrieve"), links.form("retrieve", p), p.provider))
     return found
 
 
@@ -103,9 +110,12 @@ def _signers(user: User, held: list[Position]) -> list[Card]:
     return [
         Card(
             "signer_changed",
-            f"Its signing key was {short(key.then)} when you acknowledged it and is "
-            f"{short(key.now)} now. The contract lets the new key charge you all the same.",
-            "Retrieve what is free",
+            _(
+                "Its signing key was %(before)s when you acknowledged it and is "
+                "%(now)s now. The contract lets the new key charge you all the same."
+            )
+            % {"before": short(key.then), "now": short(key.now)},
+            _("Retrieve what is free"),
             links.form("retrieve", p),
             p.provider,
             grave=True,
@@ -128,15 +138,14 @@ def _evidence(held: list[Position], now: datetime) -> list[Card]:
         if finding.kind != Fact.REGRESSION or position is None:
             continue
         before, after = (trust.label(str(finding.detail.get(n, ""))) for n in ("from", "to"))
-        text = (
-            f"Its evidence became worse {trust.ago(now - finding.opened_at)} ago: it was "
-            f"“{before}” and is “{after}” now."
-        )
+        text = _(
+            "Its evidence became worse %(age)s ago: it was “%(before)s” and is “%(after)s” now."
+        ) % {"age": trust.ago(now - finding.opened_at), "before": before, "after": after}
         cards.append(
             Card(
                 "evidence_worse",
                 text,
-                "Retrieve what is free",
+                _("Retrieve what is free"),
                 links.form("retrieve", position),
                 position.provider,
                 grave=True,

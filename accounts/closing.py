@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
+from django.utils.translation import gettext as _
+
 from accounts import money
 from accounts.addresses import short
 from ledger.records import Account
@@ -32,23 +34,33 @@ def checklist(account: Account, now: int, lead: int = 0) -> tuple[Todo, ...]:
     available = account.ledger.available if account.ledger else 0
     retrieve = tuple(
         (
-            f"Retrieve {money.short(p.spendable)} 0G from {short(p.provider)}",
-            _form("retrieve", account=f"{p.service_name}:{p.provider}"),
+            _("Retrieve %(amount)s 0G from %(provider)s")
+            % {"amount": money.short(p.spendable), "provider": short(p.provider)},
+            _form(
+                "retrieve",
+                account=f"{p.service_name}:{p.provider}",
+            ),
         )
         for p in free
     )
     last = max((r.unlocks_at_unix for r in waiting), default=0)
-    collect = (("Collect all", "/account/refunds/collect"),) if unlocked else ()
-    everything = (("Withdraw everything", _form("withdraw", amount=money.exact(available))),)
+    collect = ((_("Collect all"), "/account/refunds/collect"),) if unlocked else ()
+    everything = ((_("Withdraw everything"), _form("withdraw", amount=money.exact(available))),)
     total = account.ledger.total if account.ledger else 0
     steps = (
-        (not free, "Retrieve everything from providers", "", retrieve, 0),
-        (not free and not waiting, "Wait until it is unlocked", "", (), last - lead if last else 0),
-        (not held, "Collect it", "", collect, 0),
+        (not free, _("Retrieve everything from providers"), "", retrieve, 0),
+        (
+            not free and not waiting,
+            _("Wait until it is unlocked"),
+            "",
+            (),
+            last - lead if last else 0,
+        ),
+        (not held, _("Collect it"), "", collect, 0),
         (
             not total,
-            "Withdraw everything",
-            "Taking out the last neuron closes the account by itself.",
+            _("Withdraw everything"),
+            _("Taking out the last neuron closes the account by itself."),
             everything if available and not held else (),
             0,
         ),

@@ -14,6 +14,9 @@ AccountsError
 
 from __future__ import annotations
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
 
 class AccountsError(Exception):
     """Base of everything raised here."""
@@ -48,9 +51,9 @@ class SignInFailed(Problem):
     """The signature, or the message it signs, does not prove the address."""
 
     def __init__(
-        self, code: str, title: str, fix: str = "Ask for a new message and sign it."
+        self, code: str, title: str, fix: str = gettext_noop("Ask for a new message and sign it.")
     ) -> None:
-        super().__init__(code, title, fix, status=401)
+        super().__init__(code, title, _(fix), status=401)
 
 
 class TooMany(Problem):
@@ -59,8 +62,8 @@ class TooMany(Problem):
     def __init__(self, retry_after: int) -> None:
         super().__init__(
             "too_many_requests",
-            "Too many requests.",
-            f"Try again in {retry_after} seconds.",
+            _("Too many requests."),
+            _("Try again in %(retry_after)s seconds.") % {"retry_after": retry_after},
             status=429,
         )
         self.retry_after = retry_after

@@ -14,7 +14,8 @@ from typing import Any
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Q
-from django.utils import timezone
+from django.utils import timezone, translation
+from django.utils.translation import gettext_noop
 
 from accounts import carriers, node, refusals
 from accounts.errors import NodeError, RpcError
@@ -136,7 +137,9 @@ def _mined(intent: Intent, receipt: dict[str, Any], found: dict[str, Any]) -> No
         "nonce": _nonce(intent, found),
     }
     if carriers.failed_inside(receipt, intent.user.address):
-        reason = "Your wallet carried it out and the call failed. Only gas was charged."
+        reason = gettext_noop(
+            "Your wallet carried it out and the call failed. Only gas was charged."
+        )
         move(intent, _OPEN, State.REVERTED, code="failed_inside", reason=reason, **facts)
         return
     if node.quantity(receipt.get("status")) != 1:
@@ -163,7 +166,7 @@ def _indexed(intent: Intent, block: int) -> None:
 
 #: Everything that a receipt may still change.
 _OPEN = (*FOLLOWED, *RECONSIDERED)
-_REORGANISED = "The chain reorganised; checking again."
+_REORGANISED = gettext_noop("The chain reorganised; checking again.")
 
 
 def _is_ours(intent: Intent, found: dict[str, Any]) -> bool:
@@ -203,9 +206,11 @@ def _why(intent: Intent, block: int) -> tuple[str, str]:
     refused = (abi.decode_error(o.data) for o in outcomes if isinstance(o, RpcError))
     decoded = next((error for error in refused if error), None)
     if decoded is None:
-        return "reverted", "The contract refused it. Only gas was charged."
-    title, fix = refusals.sentence(*decoded, intent.action)
-    return decoded[0], f"{title} {fix} Only gas was charged."
+        return "reverted", gettext_noop("The contract refused it. Only gas was charged.")
+    # Stored in English, whoever looks first; told again in the reader's language.
+    with translation.override("en"):
+        title, fix = refusals.sentence(*decoded, intent.action)
+    return decoded[0], f"{title} {fix} {refusals.ONLY_GAS}"
 
 
 # --- not in a block -------------------------------------------------------------------------------
@@ -220,7 +225,12 @@ def _waiting(intent: Intent, found: dict[str, Any]) -> None:
         Intent.objects.filter(pk=intent.pk).update(nonce=_nonce(intent, found))
         intent.refresh_from_db()
     elif intent.state == State.DROPPED:
-        move(intent, [State.DROPPED], State.SUBMITTED, reason="The network knows it again.")
+        move(
+            intent,
+            [State.DROPPED],
+            State.SUBMITTED,
+            reason=gettext_noop("The network knows it again."),
+        )
     else:
         _back_to_submitted(intent)
 
@@ -262,15 +272,19 @@ def _missing(intent: Intent, used: int) -> None:
             intent,
             [State.SUBMITTED],
             State.DROPPED,
-            reason="The network no longer knows this transaction. Nothing was charged. Should it "
-            "arrive after all within a day, it is shown here.",
+            reason=gettext_noop(
+                "The network no longer knows this transaction. Nothing was charged. Should it "
+                "arrive after all within a day, it is shown here."
+            ),
         )
 
 
-_OTHERS_SIGN = (
+_OTHERS_SIGN = gettext_noop(
     "Your wallet is a contract: its other owners may have to sign first. You can leave this page."
 )
-_NOT_CARRIED_OUT = "Your wallet did not carry it out within a day. Nothing was charged."
+_NOT_CARRIED_OUT = gettext_noop(
+    "Your wallet did not carry it out within a day. Nothing was charged."
+)
 
 
 def _find_replacement(intent: Intent, nonce: int, *, lost: bool) -> None:
@@ -303,7 +317,7 @@ def _sped_up(intent: Intent, tx_hash: str, nonce: int) -> bool:
                 tx_hash=tx_hash,
                 nonce=nonce,
                 checked_at=None,
-                reason="Sped up in your wallet; following the new transaction.",
+                reason=gettext_noop("Sped up in your wallet; following the new transaction."),
             )
     except IntegrityError:
         return False
@@ -313,8 +327,8 @@ def _sped_up(intent: Intent, tx_hash: str, nonce: int) -> bool:
 
 def _replaced(intent: Intent, code: str) -> None:
     reasons = {
-        "cancelled": "Cancelled in your wallet. Only gas was charged.",
-        "other": "Your wallet sent another transaction in its place.",
+        "cancelled": gettext_noop("Cancelled in your wallet. Only gas was charged."),
+        "other": gettext_noop("Your wallet sent another transaction in its place."),
     }
     move(intent, FOLLOWED, State.REPLACED, code=code, reason=reasons[code])
 

@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from django.utils.translation import gettext as _
+
 from accounts import actions, money, pages
 from accounts import pages_transaction as shown
 from accounts.addresses import short
@@ -41,7 +43,7 @@ def build(query: Mapping[str, str], account: Account, least: tuple[int, int] | N
     return pages.Form(
         action=action,
         links=tuple(
-            shown.Link(shown.FORMS[name], f"/account?action={name}", name == action)
+            shown.Link(_(shown.FORMS[name]), f"/account?action={name}", name == action)
             for name in tabs
         ),
         takes_amount=action in _AMOUNT,
@@ -136,14 +138,18 @@ def _hint(action: str, account: Account, least: tuple[int, int] | None) -> str:
     if least is None:
         return ""
     if action == "deposit" and account.ledger is None:
-        return f"Your first deposit opens the account: at least {money.exact(least[0])} 0G."
+        return _("Your first deposit opens the account: at least %(amount)s 0G.") % {
+            "amount": money.exact(least[0])
+        }
     if action == "transfer":
-        return (
-            f"At least {money.exact(least[1])} 0G opens an account at a provider. "
+        return _(
+            "At least %(amount)s 0G opens an account at a provider. "
             "Providers keep 1 0G in reserve, so hold more than that."
-        )
+        ) % {"amount": money.exact(least[1])}
     if action == "withdraw" and account.ledger is not None:
-        return f"Withdraw everything, or leave at least {money.exact(least[0])} 0G."
+        return _("Withdraw everything, or leave at least %(amount)s 0G.") % {
+            "amount": money.exact(least[0])
+        }
     return ""
 
 
@@ -157,10 +163,12 @@ def _presets(
         first = least[0] if account.ledger is None else least[1]
         amounts = [(f"{money.exact(a)} 0G", a) for a in dict.fromkeys((first, 5 * money.NEURON))]
     elif action == "withdraw" and account.ledger and account.ledger.available:
-        amounts = [("Everything", account.ledger.available)]
+        amounts = [(_("Everything"), account.ledger.available)]
         if least and account.ledger.available > least[0]:
             rest = account.ledger.available - least[0]
-            amounts.append((f"{money.short(rest)} 0G, leaving the minimum", rest))
+            amounts.append(
+                (_("%(amount)s 0G, leaving the minimum") % {"amount": money.short(rest)}, rest)
+            )
     return tuple(
         shown.Link(
             label, "/account?" + urlencode({"action": action, "amount": money.exact(a), **more})
@@ -194,7 +202,11 @@ def _choices(
         value = f"{position.service_name}:{position.provider}"
         held = money.short(position.balance)
         name = offered.get(value, position.service_name)
-        found[value] = f"{short(position.provider)} · {name} · {held} 0G held"
+        found[value] = _("%(provider)s · %(name)s · %(held)s 0G held") % {
+            "provider": short(position.provider),
+            "name": name,
+            "held": held,
+        }
     for value, name in offered.items():
         found.setdefault(value, f"{short(value.rpartition(':')[2])} · {name}")
     if not chosen and provider:
@@ -203,7 +215,7 @@ def _choices(
         chosen = chosen or next(iter(of_provider), ":" + provider[1])
     unlisted = _parsed(chosen) if chosen not in found else None
     if unlisted:
-        found[chosen] = f"{short(unlisted[1])} · not listed"
+        found[chosen] = _("%(provider)s · not listed") % {"provider": short(unlisted[1])}
     return tuple(pages.ProviderChoice(v, label, v == chosen) for v, label in found.items())
 
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 from urllib.parse import urlencode
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from accounts import (
     actions,
@@ -146,7 +148,8 @@ def _deposit_first(
         "then": transfer + ("&" + urlencode({"then": then}) if then else ""),
     }
     return shown.Link(
-        f"Step 1 of 2: deposit {money.short(missing)} 0G", "/account?" + urlencode(query)
+        _("Step 1 of 2: deposit %(amount)s 0G") % {"amount": money.short(missing)},
+        "/account?" + urlencode(query),
     )
 
 
@@ -169,11 +172,13 @@ def _blocked(problem: Problem) -> shown.Review:
     contract = isinstance(problem, Refused)
     return shown.Review(
         state=State.BLOCKED,
-        heading="Would be refused" if contract else _HEADINGS.get(problem.code, "Cannot be sent"),
-        title=_FIELD.sub(lambda field: "The " + field[1].replace("_", " "), problem.title),
+        heading=_("Would be refused")
+        if contract
+        else _(_HEADINGS.get(problem.code, gettext_noop("Cannot be sent"))),
+        title=_FIELD.sub(lambda field: _named(field[1]), problem.title),
         fix=problem.fix,
         code=problem.code,
-        fixes=_FIXES.get(problem.code, ()),
+        fixes=tuple(replace(link, label=_(link.label)) for link in _FIXES.get(problem.code, ())),
         arguments=problem.arguments if isinstance(problem, Refused) else (),
     )
 
@@ -182,7 +187,7 @@ def _unchecked(problem: Problem, action: str, params: Mapping[str, object]) -> s
     """Nobody could be asked: that says nothing about the transaction."""
     return shown.Review(
         state=State.DRAFT,
-        heading="Not checked",
+        heading=_("Not checked"),
         title=problem.title,
         fix=problem.fix,
         code=problem.code,
@@ -192,17 +197,31 @@ def _unchecked(problem: Problem, action: str, params: Mapping[str, object]) -> s
 
 #: How programs name a field; a form has its label.
 _FIELD = re.compile(r"`params\.(\w+)`")
+_NAMES = {
+    "amount": gettext_noop("The amount"),
+    "provider": gettext_noop("The provider"),
+    "recipient": gettext_noop("The recipient"),
+    "token_ids": gettext_noop("The token ids"),
+}
+
+
+def _named(field: str) -> str:
+    return _(_NAMES[field]) if field in _NAMES else "The " + field.replace("_", " ")
+
+
 _HEADINGS = {
-    "insufficient_wallet_balance": "Your wallet holds too little",
-    "invalid_request": "Not complete",
+    "insufficient_wallet_balance": gettext_noop("Your wallet holds too little"),
+    "invalid_request": gettext_noop("Not complete"),
 }
 
 
 _FIXES = {
-    "LedgerNotExists": (shown.Link("Create your account", "/account?action=deposit"),),
-    "InsufficientAvailableBalance": (
-        shown.Link("Deposit", "/account?action=deposit"),
-        shown.Link("Retrieve from providers", "/account?action=retrieve"),
+    "LedgerNotExists": (
+        shown.Link(gettext_noop("Create your account"), "/account?action=deposit"),
     ),
-    "TooManyRefunds": (shown.Link("See refunds", "/account/refunds"),),
+    "InsufficientAvailableBalance": (
+        shown.Link(gettext_noop("Deposit"), "/account?action=deposit"),
+        shown.Link(gettext_noop("Retrieve from providers"), "/account?action=retrieve"),
+    ),
+    "TooManyRefunds": (shown.Link(gettext_noop("See refunds"), "/account/refunds"),),
 }

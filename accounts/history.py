@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.db.models import Count, Q, QuerySet, Sum
+from django.utils.translation import gettext_noop
 
 from accounts import actions
 from ledger.models import Movement, SubAccount
@@ -18,18 +19,18 @@ from ledger.records import MovementEntry, Page
 from ledger.selectors import account, contracts, newest_first, paginate
 
 KINDS = {
-    "deposit": "Deposit",
-    "deposit_received": "Deposit by another wallet",
-    "withdraw": "Withdrawal",
-    "transfer": "Transfer",
-    "refund_requested": "Refund requested",
-    "refund_cancelled": "Refund cancelled",
-    "refund_paid": "Refund paid",
-    "settlement": "Charged by provider",
-    "account_deleted": "Account closed",
-    "opening": "Opening balance",
+    "deposit": gettext_noop("Deposit"),
+    "deposit_received": gettext_noop("Deposit by another wallet"),
+    "withdraw": gettext_noop("Withdrawal"),
+    "transfer": gettext_noop("Transfer"),
+    "refund_requested": gettext_noop("Refund requested"),
+    "refund_cancelled": gettext_noop("Refund cancelled"),
+    "refund_paid": gettext_noop("Refund paid"),
+    "settlement": gettext_noop("Charged by provider"),
+    "account_deleted": gettext_noop("Account closed"),
+    "opening": gettext_noop("Opening balance"),
 }
-BALANCES = {"available": "Available", "sub_account": "At providers"}
+BALANCES = {"available": gettext_noop("Available"), "sub_account": gettext_noop("At providers")}
 _MAX_PROVIDERS = 200
 
 
@@ -147,14 +148,14 @@ def statement(user: str, month: dt.date, today: dt.date) -> Statement:
     start, end = bounds(month)
     rows = Movement.objects.filter(user=user)
     before, during = _sums(rows.filter(at__lt=end), start)
-    opening = _line("Opening balance", before)
+    opening = _line(gettext_noop("Opening balance"), before)
     lines = tuple(
         _line(label, [sums for sums in during if sums["kind"] == kind])
         for kind, label in KINDS.items()
         if any(sums["kind"] == kind for sums in during)
     )
     closing = Line(
-        "Closing balance",
+        gettext_noop("Closing balance"),
         opening.available + sum(line.available for line in lines),
         opening.locked + sum(line.locked for line in lines),
         sum(line.count for line in lines),

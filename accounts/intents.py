@@ -17,6 +17,8 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.http import Http404
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from accounts import actions, services, trust
 from accounts.errors import Problem, Refused
@@ -103,8 +105,8 @@ def confirm(intent: Intent, *, again: bool = False) -> Intent:
     if not moved:
         raise Problem(
             "already_under_way",
-            "This transaction is already waiting in your wallet, or was sent.",
-            "Answer the open request; nothing was sent twice.",
+            _("This transaction is already waiting in your wallet, or was sent."),
+            _("Answer the open request; nothing was sent twice."),
             status=409,
         )
     return intent
@@ -129,8 +131,8 @@ def _has_twin(intent: Intent) -> bool:
 def _twin() -> Problem:
     return Problem(
         "same_under_way",
-        "Exactly this transaction waits in your wallet, or was sent a moment ago.",
-        "Answer that one, or wait until it is in a block. Nothing was sent twice.",
+        _("Exactly this transaction waits in your wallet, or was sent a moment ago."),
+        _("Answer that one, or wait until it is in a block. Nothing was sent twice."),
         status=409,
     )
 
@@ -150,9 +152,9 @@ def reject(intent: Intent, *, declined: bool = True) -> Intent:
         intent,
         [State.PRECHECKED, State.AWAITING_WALLET],
         State.REJECTED,
-        reason="You declined. Nothing was sent."
+        reason=gettext_noop("You declined. Nothing was sent.")
         if declined
-        else "It was not handed over. Nothing was sent.",
+        else gettext_noop("It was not handed over. Nothing was sent."),
     )
     return intent
 
@@ -177,10 +179,10 @@ def submitted(intent: Intent, tx_hash: str) -> Intent:
             )
     except IntegrityError:
         raise Problem(
-            "hash_known", "Another of your transactions has this hash.", status=409
+            "hash_known", _("Another of your transactions has this hash."), status=409
         ) from None
     if not done and intent.tx_hash != tx_hash:
-        raise Problem("already_sent", "This transaction was sent before.", status=409)
+        raise Problem("already_sent", _("This transaction was sent before."), status=409)
     return intent
 
 
@@ -202,8 +204,8 @@ def _columns(preview: Preview) -> dict[str, Any]:
 def _numbers_changed() -> Problem:
     return Problem(
         "numbers_changed",
-        "The numbers changed since you looked.",
-        "Look at the new review and confirm again.",
+        _("The numbers changed since you looked."),
+        _("Look at the new review and confirm again."),
         status=409,
     )
 

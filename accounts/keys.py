@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts import crypto, reading
 from accounts.errors import Problem, Refused
@@ -77,12 +78,14 @@ def store(user: User, provider: str, raw: str, signature: str, serving: str = ""
         )
     except ValueError as error:
         raise Problem(
-            "key_refused", f"This signature makes no key: {error}.", "Sign the request again."
+            "key_refused",
+            _("This signature makes no key: %(error)s.") % {"error": error},
+            _("Sign the request again."),
         ) from None
     age = now - datetime.fromtimestamp(fields.timestamp / 1000, UTC)
     if fields.address != user.address or not fields.ephemeral or not _recent(age):
         raise Problem(
-            "key_refused", "This key was made for another wallet or time.", "Make a new key."
+            "key_refused", _("This key was made for another wallet or time."), _("Make a new key.")
         )
     # One living key per provider is enough: the older one is forgotten (it still expires by
     # itself).

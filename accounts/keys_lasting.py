@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts import reading
 from accounts.errors import Problem, Refused
@@ -73,8 +74,8 @@ def _free_slot(user: User, provider: str, serving: str, generation: int, bitmap:
     if slot is None:
         raise Problem(
             "no_slot_left",
-            f"All {SLOTS} slots of this provider were used.",
-            "Revoke all keys of the provider: that frees every slot.",
+            _("All %(slots)s slots of this provider were used.") % {"slots": SLOTS},
+            _("Revoke all keys of the provider: that frees every slot."),
             status=409,
         )
     return slot
@@ -98,12 +99,14 @@ def create(user: User, raw: str, signature: str, serving: str, label: str) -> Ma
         )
     except ValueError as error:
         raise Problem(
-            "key_refused", f"This signature makes no key: {error}.", "Sign the request again."
+            "key_refused",
+            _("This signature makes no key: %(error)s.") % {"error": error},
+            _("Sign the request again."),
         ) from None
     made_at = datetime.fromtimestamp(fields.timestamp / 1000, UTC)
     if fields.address != user.address or fields.ephemeral or now - made_at > PREPARED_FOR:
         raise Problem(
-            "key_refused", "This key was made for another wallet or time.", "Make a new key."
+            "key_refused", _("This key was made for another wallet or time."), _("Make a new key.")
         )
     try:
         with transaction.atomic():
@@ -121,7 +124,10 @@ def create(user: User, raw: str, signature: str, serving: str, label: str) -> Ma
             )
     except IntegrityError:
         raise Problem(
-            "slot_taken", "This slot was given out a moment ago.", "Make a new key.", status=409
+            "slot_taken",
+            _("This slot was given out a moment ago."),
+            _("Make a new key."),
+            status=409,
         ) from None
     return Made(row, secret)
 

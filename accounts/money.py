@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import re
 
+from django.utils.translation import gettext as _
+
 NEURON = 10**18
 # Plain digits only: other scripts' digits look like other numbers to most readers.
 _WRITTEN = re.compile(r"([0-9]{1,12})(?:\.([0-9]{0,18}))?|\.([0-9]{1,18})")
@@ -19,10 +21,12 @@ def parse(text: str) -> int:
     match = _WRITTEN.fullmatch(written)
     if match is None:
         if "," in written:
-            raise ValueError("Write the amount with a point and no separators, for example 1250.5.")
+            raise ValueError(
+                _("Write the amount with a point and no separators, for example 1250.5.")
+            )
         if re.fullmatch(r"[0-9]*\.[0-9]{19,}", written):
-            raise ValueError("An amount has at most 18 decimals.")
-        raise ValueError("Write an amount in 0G, for example 2.5.")
+            raise ValueError(_("An amount has at most 18 decimals."))
+        raise ValueError(_("Write an amount in 0G, for example 2.5."))
     whole, fraction = match.group(1) or "0", match.group(2) or match.group(3) or ""
     return int(whole) * NEURON + int(fraction.ljust(18, "0"))
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from django.utils.translation import gettext as _
+
 from accounts.attention import Card
 from accounts.closing import Todo
 from accounts.pages_parts import MovementRow, Pager, tabs
@@ -52,9 +54,9 @@ def balances(account: Account, wallet: int | None) -> Balances:
     refunding = account.refunding
     locked = total - available - refunding
     named = (
-        ("Available", available, "balance-available"),
-        ("Locked at providers", locked, "balance-locked"),
-        ("Refunding", refunding, "balance-refunding"),
+        (_("Available"), available, "balance-available"),
+        (_("Locked at providers"), locked, "balance-locked"),
+        (_("Refunding"), refunding, "balance-refunding"),
     )
     parts, start = [], 0
     for label, neuron, testid in named:
@@ -105,7 +107,7 @@ class Form:
 
     @property
     def label(self) -> str:
-        return FORMS[self.action]
+        return _(FORMS[self.action])
 
     @property
     def way_back(self) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from accounts.history import KINDS
 from accounts.pages_transaction import Link
@@ -40,9 +43,9 @@ def pager(page: Page[Any], what: str, path: Callable[[int], str]) -> Pager:
 
 def tabs(current: str) -> tuple[Link, ...]:
     """The pages of an account."""
-    pages = (("Funds", "/account"), ("Refunds", "/account/refunds"))
-    more = (("Transactions", "/account/transactions"), ("Keys", "/account/keys"))
-    told = (("Analytics", "/account/analytics"), ("Alerts", "/account/alerts"))
+    pages = ((_("Funds"), "/account"), (_("Refunds"), "/account/refunds"))
+    more = ((_("Transactions"), "/account/transactions"), (_("Keys"), "/account/keys"))
+    told = ((_("Analytics"), "/account/analytics"), (_("Alerts"), "/account/alerts"))
     return tuple(Link(label, path, path == current) for label, path in (*pages, *more, *told))
 
 
@@ -70,6 +73,11 @@ class Option:
     selected: bool
 
 
+def named(table: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """The choices that a table of marked labels offers, in the reader's language."""
+    return tuple((value, _(label)) for value, label in table.items())
+
+
 def options(choices: Iterable[tuple[str, str]], chosen: str) -> tuple[Option, ...]:
     return tuple(Option(value, label, value == chosen) for value, label in choices)
 
@@ -81,10 +89,15 @@ class MovementRow:
     source: str
 
 
-_SOURCES = {"event": "chain event", "transaction": "your transaction", "view": "contract view"}
+_SOURCES = {
+    "event": gettext_noop("chain event"),
+    "transaction": gettext_noop("your transaction"),
+    "view": gettext_noop("contract view"),
+}
 
 
 def movement_rows(entries: Iterable[MovementEntry]) -> tuple[MovementRow, ...]:
     return tuple(
-        MovementRow(e, KINDS.get(e.kind, e.kind), _SOURCES.get(e.source, e.source)) for e in entries
+        MovementRow(e, _(KINDS.get(e.kind, e.kind)), _(_SOURCES.get(e.source, e.source)))
+        for e in entries
     )

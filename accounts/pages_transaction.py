@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,9 +11,11 @@ from urllib.parse import urlencode
 
 import orjson
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 from eth_utils.address import is_address
 
-from accounts import commands, money
+from accounts import commands, money, preview_words, refusals, retelling
 from accounts.models import Intent, State
 from accounts.services import Preview
 
@@ -20,15 +23,15 @@ from accounts.services import Preview
 SLOW = timedelta(seconds=60)
 #: action → label of its form on the funds page.
 FORMS = {
-    "deposit": "Deposit",
-    "transfer": "Transfer",
-    "retrieve": "Retrieve",
-    "withdraw": "Withdraw",
-    "deposit_for": "Deposit for another",
-    "acknowledge_signer": "Acknowledge a signing key",
-    "revoke_tokens": "Revoke keys",
-    "revoke_all_tokens": "Revoke all keys",
-    "delete_ledger": "Close the account",
+    "deposit": gettext_noop("Deposit"),
+    "transfer": gettext_noop("Transfer"),
+    "retrieve": gettext_noop("Retrieve"),
+    "withdraw": gettext_noop("Withdraw"),
+    "deposit_for": gettext_noop("Deposit for another"),
+    "acknowledge_signer": gettext_noop("Acknowledge a signing key"),
+    "revoke_tokens": gettext_noop("Revoke keys"),
+    "revoke_all_tokens": gettext_noop("Revoke all keys"),
+    "delete_ledger": gettext_noop("Close the account"),
 }
 #: Those that are always offered; the others are reached from where they belong.
 TABS = ("deposit", "transfer", "retrieve", "withdraw", "deposit_for")
@@ -43,18 +46,23 @@ class Link:
 
 
 _LABELS = {
-    "wallet": "Wallet",
-    "available": "Available",
-    "locked": "Locked at providers",
-    "refunding": "Refunding",
-    "sub_account": "Held at provider",
-    "stake": "Stake",
-    "gas": "Gas, about",
-    "signer_acknowledged": "Signing key acknowledged",
-    "refund_cancelled": "Pending refund",
-    "key_revoked": "Key revoked",
-    "service": "Service",
+    "wallet": gettext_noop("Wallet"),
+    "available": gettext_noop("Available"),
+    "locked": gettext_noop("Locked at providers"),
+    "refunding": gettext_noop("Refunding"),
+    "sub_account": gettext_noop("Held at provider"),
+    "stake": gettext_noop("Stake"),
+    "gas": gettext_noop("Gas, about"),
+    "signer_acknowledged": gettext_noop("Signing key acknowledged"),
+    "refund_cancelled": gettext_noop("Pending refund"),
+    "key_revoked": gettext_noop("Key revoked"),
+    "service": gettext_noop("Service"),
 }
+
+
+#: What `preview_trust` says of a service and of keys; in English, since a digest is made of it.
+_SERVICE = (gettext_noop("listed"), gettext_noop("not listed"))
+_GENERATION = re.compile(r"generation (\d+)")
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,7 @@ class EffectRow:
 def effect_rows(effects: Iterable[dict[str, Any]]) -> tuple[EffectRow, ...]:
     """Rows of stored effects (`Effect.to_json`), in their order, gas last."""
     return tuple(
-        EffectRow(e["what"], _LABELS[e["what"]], e.get("who", ""), *_values(e)) for e in effects
+        EffectRow(e["what"], _(_LABELS[e["what"]]), e.get("who", ""), *_values(e)) for e in effects
     )
 
 
@@ -87,7 +95,10 @@ def _values(effect: dict[str, Any]) -> tuple[int, int] | tuple[str, str]:
 
 
 def _word(value: Any) -> str:
-    words = {True: "yes", False: "no", None: "–"}
+    words: dict[Any, str] = {True: _("yes"), False: _("no"), None: "–"}
+    words |= {word: _(word) for word in _SERVICE}
+    if generation := _GENERATION.fullmatch(str(value)):
+        return _("generation %(number)s") % {"number": generation[1]}
     text = str(words.get(value, value))
     # Two of them stand side by side on a phone; the sentences below have them in full.
     return f"{text[:6]}…" if is_address(text) else text
@@ -134,7 +145,8 @@ def review(preview: Preview, params: dict[str, Any]) -> Review:
         title=title(preview.action, params),
         rows=effect_rows(e.to_json() for e in preview.effects),
         notes=tuple(
-            Note(text, "bad" if text in preview.grave else "") for text in preview.warnings
+            Note(_warning(text), "bad" if text in preview.grave else "")
+            for text in preview.warnings
         ),
         action=preview.action,
         params=orjson.dumps(params).decode(),
@@ -143,26 +155,30 @@ def review(preview: Preview, params: dict[str, Any]) -> Review:
     )
 
 
+def _warning(text: str) -> str:
+    return retelling.again(text, preview_words.SENTENCES)
+
+
 def title(action: str, params: dict[str, Any]) -> str:
     """`Deposit 5 0G`: what the transaction is, in a few words."""
     amount = f"{money.short(int(params['amount']))} 0G" if "amount" in params else ""
     words = {
-        "deposit": f"Deposit {amount}",
-        "deposit_for": f"Deposit {amount} for another account",
-        "transfer": f"Transfer {amount} to a provider",
-        "retrieve": "Retrieve from providers",
-        "withdraw": f"Withdraw {amount}",
-        "delete_ledger": "Close the account",
-        "acknowledge_signer": "Acknowledge a signing key"
+        "deposit": _("Deposit %(amount)s") % {"amount": amount},
+        "deposit_for": _("Deposit %(amount)s for another account") % {"amount": amount},
+        "transfer": _("Transfer %(amount)s to a provider") % {"amount": amount},
+        "retrieve": _("Retrieve from providers"),
+        "withdraw": _("Withdraw %(amount)s") % {"amount": amount},
+        "delete_ledger": _("Close the account"),
+        "acknowledge_signer": _("Acknowledge a signing key")
         if params.get("acknowledged", True)
-        else "Withdraw an acknowledgement",
-        "revoke_token": "Revoke a key",
-        "revoke_tokens": "Revoke keys",
-        "revoke_all_tokens": "Revoke all keys",
-        "acknowledge_deliverable": "Acknowledge a result",
-        "add_or_update_service": "Publish the service",
-        "add_or_update_finetune_service": "Publish the fine-tuning service",
-        "remove_service": "Remove the service",
+        else _("Withdraw an acknowledgement"),
+        "revoke_token": _("Revoke a key"),
+        "revoke_tokens": _("Revoke keys"),
+        "revoke_all_tokens": _("Revoke all keys"),
+        "acknowledge_deliverable": _("Acknowledge a result"),
+        "add_or_update_service": _("Publish the service"),
+        "add_or_update_finetune_service": _("Publish the fine-tuning service"),
+        "remove_service": _("Remove the service"),
     }
     return words[action]
 
@@ -178,16 +194,24 @@ _TONES = {
     State.FINAL: "ok",
 }
 _NOTES = {
-    State.PRECHECKED: "Checked against the contract. Nothing was sent yet.",
-    State.AWAITING_WALLET: "Confirm in your wallet. A request may be hidden behind this window; "
-    "open the wallet from the browser's toolbar.",
-    State.REJECTED: "You declined. Nothing was sent.",
-    State.SUBMITTED: "Sent. Waiting for a block. You can leave this page.",
-    State.INCLUDED: "In a block. Our index reads it next.",
-    State.INDEXED: "Confirmed. The numbers on this site include it.",
-    State.FINAL: "A reorganisation of the chain can no longer undo it.",
+    State.PRECHECKED: gettext_noop("Checked against the contract. Nothing was sent yet."),
+    State.AWAITING_WALLET: gettext_noop(
+        "Confirm in your wallet. A request may be hidden behind this window; "
+        "open the wallet from the browser's toolbar."
+    ),
+    State.REJECTED: gettext_noop("You declined. Nothing was sent."),
+    State.SUBMITTED: gettext_noop("Sent. Waiting for a block. You can leave this page."),
+    State.INCLUDED: gettext_noop("In a block. Our index reads it next."),
+    State.INDEXED: gettext_noop("Confirmed. The numbers on this site include it."),
+    State.FINAL: gettext_noop("A reorganisation of the chain can no longer undo it."),
 }
-_STEPS = ("Confirm in wallet", "Sent", "In a block", "Confirmed", "Final")
+_STEPS = (
+    gettext_noop("Confirm in wallet"),
+    gettext_noop("Sent"),
+    gettext_noop("In a block"),
+    gettext_noop("Confirmed"),
+    gettext_noop("Final"),
+)
 _REACHED = {
     State.SUBMITTED: 2,
     State.INCLUDED: 3,
@@ -219,6 +243,7 @@ class Transaction:
     poll: int
     path: str
     rows: tuple[EffectRow, ...]
+    warnings: tuple[str, ...]
 
     @property
     def may_send(self) -> bool:
@@ -251,8 +276,8 @@ class Transaction:
 def way_back(path: str) -> str:
     """The name of the place where money was missing; empty while another step of ours follows."""
     if path.startswith("/playground/"):
-        return "Back to the playground"
-    return "Back to fine-tuning" if path.startswith("/fine-tuning/") else ""
+        return _("Back to the playground")
+    return _("Back to fine-tuning") if path.startswith("/fine-tuning/") else ""
 
 
 def intent_path(intent: Intent) -> str:
@@ -297,22 +322,23 @@ def transaction(intent: Intent) -> Transaction:
         and intent.submitted_at is not None
         and timezone.now() - intent.submitted_at > SLOW
     )
-    note = intent.reason or _NOTES.get(state, "")
+    note = refusals.again(intent.code, intent.reason) or _(_NOTES.get(state, ""))
     if slow and not intent.reason:
-        note = (
+        note = _(
             "Taking longer than usual. You can leave this page, or speed it up or cancel it in "
             "your wallet."
         )
     return Transaction(
         intent=intent,
         title=title(intent.action, intent.params),
-        label=state.label,
+        label=_(state.label),
         tone=_TONES.get(state, ""),
         note=note,
         steps=_steps(state),
         poll=5 if slow else _POLL_SECONDS.get(state, 0),
         path=intent_path(intent),
         rows=effect_rows(intent.effects),
+        warnings=tuple(map(_warning, intent.warnings)),
     )
 
 
@@ -320,7 +346,7 @@ def _steps(state: State) -> tuple[Step, ...]:
     reached = _REACHED.get(state, 0)
     failed = state in (State.REVERTED, State.REPLACED, State.DROPPED)
     steps = []
-    for number, label in enumerate(_STEPS):
+    for number, label in enumerate(map(_, _STEPS)):
         if number < reached:
             steps.append(Step(label, "done"))
         elif number == reached:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from accounts import money
+from accounts import preview_words as words
 from accounts.facts import FINE_TUNING, Facts, Purse, Refund, SubAccount
 from accounts.preview_types import (
     Effect,
@@ -35,7 +36,7 @@ def deposit(params: dict[str, Any], facts: Facts) -> Plan:
     after = start(facts)
     purse = Purse(after.purse.available + amount, after.purse.total + amount)
     after = replace(after, wallet=after.wallet - amount, purse=purse)
-    warnings = [] if facts.purse else ["This opens your compute account."]
+    warnings = [] if facts.purse else [words.OPENS]
     return Plan(money_effects(facts, after), tuple(warnings))
 
 
@@ -52,13 +53,11 @@ def deposit_for(params: dict[str, Any], facts: Facts) -> Plan:
         Effect("wallet", facts.wallet, facts.wallet - amount),
         Effect("available", before, before + amount, who=recipient),
     )
-    warnings = ["The money belongs to the other account at once; you cannot take it back."]
+    warnings = [words.GIVEN_AWAY]
     if recipient in (facts.ledger, *(serving.address for serving in facts.servings)):
-        warnings.append(
-            "That address is one of the network's own contracts: nobody could ever take it out."
-        )
+        warnings.append(words.NOBODYS)
     if facts.recipient is None:
-        warnings.append("This opens a compute account for that address.")
+        warnings.append(words.OPENS_THERE)
     return Plan(effects, tuple(warnings))
 
 
@@ -73,18 +72,15 @@ def withdraw(params: dict[str, Any], facts: Facts) -> Plan:
     after = start(facts)
     left = Purse(rest, purse.total - amount)
     after = replace(after, wallet=after.wallet + amount, purse=left)
-    warnings = () if left.total else (_CLOSES,)
+    warnings = () if left.total else (words.CLOSES,)
     return Plan(money_effects(facts, after), warnings)
-
-
-_CLOSES = "This empties the account, so the contract deletes it with all its provider accounts."
 
 
 def delete_ledger(params: dict[str, Any], facts: Facts) -> Plan:
     purse = purse_of(facts)
     if purse.total:
         raise Predicted("MustWithdrawAllFundsFirst", purse.total)
-    return Plan((), (_CLOSES,))
+    return Plan((), (words.CLOSES,))
 
 
 def transfer(params: dict[str, Any], facts: Facts) -> Plan:
@@ -126,25 +122,16 @@ def _transfer_warnings(
     warnings: list[str] = []
     listing = facts.listings.get(provider)
     if cancelled:
-        warnings.append(
-            f"{money.short(cancelled)} 0G of this comes from your pending refund there, "
-            "which is cancelled."
-        )
+        warnings.append(words.FROM_REFUND.format(amount=money.short(cancelled)))
     if listing is None:
-        warnings.append("This address offers no service in this contract right now.")
+        warnings.append(words.NO_SERVICE)
     elif not listing.owner_acknowledged:
-        warnings.append(
-            "The owner of the 0G contract has not acknowledged this provider's signing key, "
-            "so it cannot charge you yet."
-        )
+        warnings.append(words.CANNOT_CHARGE)
     if account is None or not account.acknowledged:
-        signer = listing.signer if listing else "none registered"
-        warnings.append(f"Transferring also acknowledges its signing key ({signer}).")
+        signer = listing.signer if listing else words.NONE_REGISTERED
+        warnings.append(words.ACKNOWLEDGES.format(signer=signer))
     if held.free <= PROVIDER_RESERVE and facts.serving and facts.serving.contract != FINE_TUNING:
-        warnings.append(
-            "Providers keep 1 0G in reserve: they answer only while you hold more than that "
-            "with them."
-        )
+        warnings.append(words.RESERVE)
     return warnings
 
 
@@ -183,24 +170,18 @@ def retrieve(params: dict[str, Any], facts: Facts) -> Plan:
 def _retrieve_warnings(paid: int, requested: int, lock_time: int) -> list[str]:
     warnings: list[str] = []
     if paid:
-        warnings.append(
-            f"Now: {money.short(paid)} 0G that is already unlocked returns to your available "
-            "balance."
-        )
+        warnings.append(words.RETURNS_NOW.format(amount=money.short(paid)))
     if requested:
-        warnings.append(
-            f"Later: {money.short(requested)} 0G starts its lock and unlocks in about "
-            f"{_hours(lock_time)} "
-            "(this network's rule today; it can change). Until then the provider may still "
-            "charge it for requests already made."
-        )
+        warnings.append(_locks(money.short(requested), lock_time))
     if not paid and not requested:
-        warnings.append("Nothing is unlocked and nothing is free there: this would only cost gas.")
+        warnings.append(words.ONLY_COSTS)
     return warnings
 
 
-def _hours(seconds: int) -> str:
-    return f"{seconds // 3600} hours" if seconds >= 7200 else f"{seconds // 60} minutes"
+def _locks(amount: str, seconds: int) -> str:
+    if seconds >= 7200:
+        return words.LOCKS_HOURS.format(amount=amount, count=seconds // 3600)
+    return words.LOCKS_MINUTES.format(amount=amount, count=seconds // 60)
 
 
 def _process(account: SubAccount, now: int, lock_time: int) -> tuple[SubAccount, int]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from accounts import preview_words as words
 from accounts.facts import FINE_TUNING, Facts, Listing
 from accounts.preview_types import (
     Effect,
@@ -27,9 +28,7 @@ def acknowledge_signer(params: dict[str, Any], facts: Facts) -> Plan:
     listing = facts.listings.get(provider)
     warnings = []
     if acknowledged and (listing is None or not listing.owner_acknowledged):
-        warnings.append(
-            "The owner of the 0G contract has not acknowledged this provider's signing key."
-        )
+        warnings.append(words.NOT_ACKNOWLEDGED)
     effects = acknowledgement(provider, account.acknowledged, acknowledged)
     return Plan(effects, tuple(warnings))
 
@@ -50,9 +49,7 @@ def _revoked(provider: str, ids: list[int], facts: Facts) -> Plan:
     )
     warnings = []
     if 255 in ids:
-        warnings.append(
-            "Slot 255 is shared by all short-lived keys; providers ignore its revocation."
-        )
+        warnings.append(words.SHARED_SLOT)
     return Plan(effects, tuple(warnings))
 
 
@@ -62,8 +59,7 @@ def revoke_all_tokens(params: dict[str, Any], facts: Facts) -> Plan:
     effect = Effect(
         "key_revoked", f"generation {generation}", f"generation {generation + 1}", provider
     )
-    warning = "Every key for this provider stops working, short-lived ones too."
-    return Plan((effect,), (warning,))
+    return Plan((effect,), (words.REVOKES_ALL,))
 
 
 def acknowledge_deliverable(params: dict[str, Any], facts: Facts) -> Plan:
@@ -74,10 +70,8 @@ def acknowledge_deliverable(params: dict[str, Any], facts: Facts) -> Plan:
     if found.settled:
         raise Predicted("CannotAcknowledgeSettledDeliverable", identifier)
     if found.acknowledged:
-        return Plan((), ("You acknowledged this result before: this would only cost gas.",))
-    return Plan(
-        (), ("The provider can now charge the full fee and releases the key to the model.",)
-    )
+        return Plan((), (words.ACKNOWLEDGED_BEFORE,))
+    return Plan((), (words.CHARGES_IN_FULL,))
 
 
 def add_or_update(params: dict[str, Any], facts: Facts) -> Plan:
@@ -98,10 +92,7 @@ def add_or_update(params: dict[str, Any], facts: Facts) -> Plan:
         if not _resets(params, listing):
             return Plan(tuple(effects))
         effects += acknowledgement(facts.sender, True, False)
-    warning = (
-        "Users cannot be charged until the owner of the 0G contract acknowledges the signing key."
-    )
-    return Plan(tuple(effects), (warning,))
+    return Plan(tuple(effects), (words.NOT_CHARGEABLE,))
 
 
 #: Parameters whose change withdraws the owner's acknowledgement, as the view names them; a
@@ -134,7 +125,4 @@ def remove_service(params: dict[str, Any], facts: Facts) -> Plan:
             Effect("stake", facts.stake, 0),
             *effects,
         ]
-    warning = (
-        "Open accounts keep their money and can be charged again only after you register again."
-    )
-    return Plan(tuple(effects), (warning,))
+    return Plan(tuple(effects), (words.ACCOUNTS_STAY,))

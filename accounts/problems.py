@@ -10,6 +10,7 @@ import orjson
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.utils.translation import gettext as _
 
 from accounts.errors import NodeError, Problem, TooMany, WrongChain
 
@@ -51,12 +52,12 @@ def of_node(error: NodeError) -> Problem:
     """What a person needs to know when the chain node is the trouble."""
     if isinstance(error, WrongChain):
         return Problem(
-            "wrong_chain", str(error), "The operator has to fix CHAIN_RPC_URLS.", status=503
+            "wrong_chain", str(error), _("The operator has to fix CHAIN_RPC_URLS."), status=503
         )
     return Problem(
         "chain_unreachable",
-        "The chain does not answer right now, so this cannot be checked. Nothing was sent.",
-        "Try again in a minute.",
+        _("The chain does not answer right now, so this cannot be checked. Nothing was sent."),
+        _("Try again in a minute."),
         status=503,
     )
 
@@ -111,8 +112,8 @@ def signed_in(view: Door) -> Door:
                 request,
                 Problem(
                     "signed_out",
-                    "You are not signed in.",
-                    "Connect your wallet and sign in.",
+                    _("You are not signed in."),
+                    _("Connect your wallet and sign in."),
                     status=401,
                 ),
             )

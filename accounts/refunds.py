@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
+from django.utils.translation import gettext as _
+
 from accounts import money
 from accounts.models import Intent, State, User
 from ledger.models import Movement
@@ -37,11 +39,11 @@ class Reduction:
     @property
     def why(self) -> str:
         if self.eaten:
-            return (
+            return _(
                 "The provider charged for requests you had made, and the rest of your balance "
                 "there was not enough."
             )
-        return "Your top-up there took this money back before it took new money."
+        return _("Your top-up there took this money back before it took new money.")
 
 
 def reductions(user: str, limit: int = _SHOWN) -> tuple[Reduction, ...]:

@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from accounts import money
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
+
+from accounts import money, retelling
 
 #: Arguments that are amounts of 0G, per error name; all others are shown as they are.
 _AMOUNTS = {
@@ -20,199 +23,216 @@ _AMOUNTS = {
 #: name → (sentence, fix). `{argument}` is filled in.
 SENTENCES: dict[str, tuple[str, str]] = {
     # LedgerManager
-    "LedgerNotExists": ("You have no compute account yet.", "Create one with a first deposit."),
-    "LedgerExists": ("Your account already exists.", "Open it and deposit there."),
+    "LedgerNotExists": (
+        N_("You have no compute account yet."),
+        N_("Create one with a first deposit."),
+    ),
+    "LedgerExists": (N_("Your account already exists."), N_("Open it and deposit there.")),
     "LedgerLocked": (
-        "Another operation on your account is running.",
-        "Wait for its block, then try again.",
+        N_("Another operation on your account is running."),
+        N_("Wait for its block, then try again."),
     ),
     "InsufficientBalance": (
-        "The available balance is lower than this amount.",
-        "Refresh the numbers and enter less.",
+        N_("The available balance is lower than this amount."),
+        N_("Refresh the numbers and enter less."),
     ),
     "InsufficientAvailableBalance": (
-        "{required} 0G needed, {available} 0G available. The rest is locked at providers.",
-        "Deposit more, or retrieve money from providers.",
+        N_("{required} 0G needed, {available} 0G available. The rest is locked at providers."),
+        N_("Deposit more, or retrieve money from providers."),
     ),
     "MinimumDepositRequired": (
-        "At least {required} 0G is needed, you entered {provided}.",
-        "Enter {required} 0G or more.",
+        N_("At least {required} 0G is needed, you entered {provided}."),
+        N_("Enter {required} 0G or more."),
     ),
     "MustWithdrawAllFundsFirst": (
-        "{remainingBalance} 0G is still in the account.",
-        "Retrieve everything from providers, then withdraw all of it.",
+        N_("{remainingBalance} 0G is still in the account."),
+        N_("Retrieve everything from providers, then withdraw all of it."),
     ),
-    "ZeroAmountNotAllowed": ("The amount is zero.", "Enter an amount."),
+    "ZeroAmountNotAllowed": (N_("The amount is zero."), N_("Enter an amount.")),
     "ZeroAddressNotAllowed": (
-        "The recipient is the zero address.",
-        "Enter the address of the account to fund.",
+        N_("The recipient is the zero address."),
+        N_("Enter the address of the account to fund."),
     ),
     "AdditionalInfoTooLong": (
-        "The additional information is longer than 4096 bytes.",
-        "Shorten it; characters outside ASCII count more than one byte.",
+        N_("The additional information is longer than 4096 bytes."),
+        N_("Shorten it; characters outside ASCII count more than one byte."),
     ),
     "TooManyProviders": (
-        "Up to {maximum} providers fit into one transaction; you chose {requested}.",
-        "Send several transactions of at most {maximum} providers.",
+        N_("Up to {maximum} providers fit into one transaction; you chose {requested}."),
+        N_("Send several transactions of at most {maximum} providers."),
     ),
     "TooManyProvidersForService": (
-        "You have accounts at {maximum} providers, the limit.",
-        "Close your account and open it again to free unused places.",
+        N_("You have accounts at {maximum} providers, the limit."),
+        N_("Close your account and open it again to free unused places."),
     ),
     "CallFailed": (
-        "The provider contract refused the transfer.",
-        "Check the provider's address, or choose another provider.",
+        N_("The provider contract refused the transfer."),
+        N_("Check the provider's address, or choose another provider."),
     ),
     "TransferFailed": (
-        "The receiving address refused the payment.",
-        "Use a wallet that accepts plain transfers.",
+        N_("The receiving address refused the payment."),
+        N_("Use a wallet that accepts plain transfers."),
     ),
-    "DirectDepositsDisabled": ("Plain transfers to the contract are refused.", "Use Deposit."),
+    "DirectDepositsDisabled": (
+        N_("Plain transfers to the contract are refused."),
+        N_("Use Deposit."),
+    ),
     "CallerNotRegisteredService": (
-        "Only a registered service contract may do this.",
-        "Use the actions of this page.",
+        N_("Only a registered service contract may do this."),
+        N_("Use the actions of this page."),
     ),
     "ServiceNotFound": (
-        "This network has no service contract of that name.",
-        "Choose a provider from the list, or check the exact name.",
+        N_("This network has no service contract of that name."),
+        N_("Choose a provider from the list, or check the exact name."),
     ),
     "ServiceNotRegistered": (
-        "This service contract is not registered.",
-        "Choose a service from the list.",
+        N_("This service contract is not registered."),
+        N_("Choose a service from the list."),
     ),
     "NoRecommendedService": (
-        "The network recommends no contract for {serviceType}.",
-        "Name the service contract.",
+        N_("The network recommends no contract for {serviceType}."),
+        N_("Name the service contract."),
     ),
     "ServiceAlreadyRegistered": (
-        "This service contract is registered already.",
-        "Nothing is left to do.",
+        N_("This service contract is registered already."),
+        N_("Nothing is left to do."),
     ),
     "ServiceNameExists": (
-        "A service contract with the name {serviceName} exists.",
-        "Choose another version.",
+        N_("A service contract with the name {serviceName} exists."),
+        N_("Choose another version."),
     ),
     "ServiceMustImplementIServing": (
-        "The address is not a service contract.",
-        "Check the address.",
+        N_("The address is not a service contract."),
+        N_("Check the address."),
     ),
     "ServiceRegistryLimitReached": (
-        "The network holds its limit of {limit} service contracts.",
-        "Ask the owner of the contracts.",
+        N_("The network holds its limit of {limit} service contracts."),
+        N_("Ask the owner of the contracts."),
     ),
-    "ServiceTypeRequired": ("The service type is empty.", "Enter a service type."),
-    "VersionRequired": ("The version is empty.", "Enter a version."),
-    "InvalidServiceAddress": ("The service address is empty.", "Enter the contract's address."),
+    "ServiceTypeRequired": (N_("The service type is empty."), N_("Enter a service type.")),
+    "VersionRequired": (N_("The version is empty."), N_("Enter a version.")),
+    "InvalidServiceAddress": (
+        N_("The service address is empty."),
+        N_("Enter the contract's address."),
+    ),
     "InvalidServiceType": (
-        "The service type {serviceType} is not valid.",
-        "Choose one from the list.",
+        N_("The service type {serviceType} is not valid."),
+        N_("Choose one from the list."),
     ),
-    "AlreadyInitialized": ("The contract is set up already.", "Nothing is left to do."),
+    "AlreadyInitialized": (N_("The contract is set up already."), N_("Nothing is left to do.")),
     # Serving contracts
     "AccountNotExists": (
-        "You have no account at this provider.",
-        "Transfer to the provider first; that opens one.",
+        N_("You have no account at this provider."),
+        N_("Transfer to the provider first; that opens one."),
     ),
-    "AccountExists": ("You already have an account at this provider.", "Top it up instead."),
+    "AccountExists": (
+        N_("You already have an account at this provider."),
+        N_("Top it up instead."),
+    ),
     "TooManyRefunds": (
-        "5 refunds are already waiting at this provider, the limit.",
-        "Collect the ones that are unlocked, or wait until the oldest unlocks.",
+        N_("5 refunds are already waiting at this provider, the limit."),
+        N_("Collect the ones that are unlocked, or wait until the oldest unlocks."),
     ),
     "CannotRevokeWithNonZeroBalance": (
-        "You can withdraw your acknowledgement only when the balance at this provider is 0; it is "
-        "{balance} 0G.",
-        "Retrieve {balance} 0G first.",
+        N_(
+            "You can withdraw your acknowledgement only when the balance at this provider is 0; "
+            "it is {balance} 0G."
+        ),
+        N_("Retrieve {balance} 0G first."),
     ),
     "ProviderCannotBeUser": (
-        "This wallet is the provider, and a provider cannot be its own user.",
-        "Test with another wallet.",
+        N_("This wallet is the provider, and a provider cannot be its own user."),
+        N_("Test with another wallet."),
     ),
     "ServiceNotExist": (
-        "This address has no service in this contract.",
-        "Choose a provider from the list, or register first.",
+        N_("This address has no service in this contract."),
+        N_("Choose a provider from the list, or register first."),
     ),
     "InsufficientStake": (
-        "Registration needs {required} 0G stake; {provided} was attached.",
-        "Attach {required} 0G; it comes back when the service is removed.",
+        N_("Registration needs {required} 0G stake; {provided} was attached."),
+        N_("Attach {required} 0G; it comes back when the service is removed."),
     ),
     "CannotAddStakeWhenUpdating": (
-        "Stake cannot be attached to an update.",
-        "Send the update without value.",
+        N_("Stake cannot be attached to an update."),
+        N_("Send the update without value."),
     ),
-    "InvalidAddress": ("The address is empty.", "Enter an address."),
+    "InvalidAddress": (N_("The address is empty."), N_("Enter an address.")),
     "CallerNotLedger": (
-        "Only the main account contract may do this.",
-        "Use the actions of this page.",
+        N_("Only the main account contract may do this."),
+        N_("Use the actions of this page."),
     ),
-    "LimitTooLarge": ("Too many rows were asked for at once.", "Ask for at most 50."),
+    "LimitTooLarge": (N_("Too many rows were asked for at once."), N_("Ask for at most 50.")),
     "LockTimeOutOfRange": (
-        "The lock time must lie between one hour and seven days.",
-        "Choose a time between them.",
+        N_("The lock time must lie between one hour and seven days."),
+        N_("Choose a time between them."),
     ),
-    "BatchSizeTooLarge": ("Too many accounts were asked for at once.", "Ask for fewer."),
-    "NoSettlementsProvided": ("There is nothing to settle.", "Add at least one item."),
+    "BatchSizeTooLarge": (N_("Too many accounts were asked for at once."), N_("Ask for fewer.")),
+    "NoSettlementsProvided": (N_("There is nothing to settle."), N_("Add at least one item.")),
     "TooManySettlements": (
-        "A batch settles at most {max} items; this one has {count}.",
-        "Split the batch.",
+        N_("A batch settles at most {max} items; this one has {count}."),
+        N_("Split the batch."),
     ),
-    "InvalidTEESignature": ("The settlement's signature is not valid.", "Sign it again."),
+    "InvalidTEESignature": (N_("The settlement's signature is not valid."), N_("Sign it again.")),
     # Fine-tuning
     "DeliverableNotExists": (
-        "There is no result with the id {id}.",
-        "Check the id on the task's page.",
+        N_("There is no result with the id {id}."),
+        N_("Check the id on the task's page."),
     ),
-    "DeliverableAlreadyExists": ("A result with the id {id} exists.", "Use another id."),
+    "DeliverableAlreadyExists": (N_("A result with the id {id} exists."), N_("Use another id.")),
     "DeliverableIdInvalidLength": (
-        "A result's id has 1 to 256 bytes; this one has {length}.",
-        "Use a shorter id.",
+        N_("A result's id has 1 to 256 bytes; this one has {length}."),
+        N_("Use a shorter id."),
     ),
     "PreviousDeliverableNotAcknowledged": (
-        "The earlier result {id} is not acknowledged, so the provider cannot deliver the next.",
-        "Review and acknowledge {id}.",
+        N_("The earlier result {id} is not acknowledged, so the provider cannot deliver the next."),
+        N_("Review and acknowledge {id}."),
     ),
     "CannotAcknowledgeSettledDeliverable": (
-        "The result {id} is settled already and can no longer be acknowledged.",
-        "See the task's page for what was charged.",
+        N_("The result {id} is settled already and can no longer be acknowledged."),
+        N_("See the task's page for what was charged."),
     ),
     "CannotAbandonSettledDeliverable": (
-        "The result {id} is settled already and can no longer be abandoned.",
-        "Nothing is left to do.",
+        N_("The result {id} is settled already and can no longer be abandoned."),
+        N_("Nothing is left to do."),
     ),
     "CannotEvictUnsettledDeliverable": (
-        "20 results are kept, and the oldest, {id}, is not settled yet.",
-        "Settle or abandon {id} first.",
+        N_("20 results are kept, and the oldest, {id}, is not settled yet."),
+        N_("Settle or abandon {id} first."),
     ),
-    "DeliverableAlreadySettled": ("The result {id} is settled already.", "Nothing is left to do."),
+    "DeliverableAlreadySettled": (
+        N_("The result {id} is settled already."),
+        N_("Nothing is left to do."),
+    ),
     "InvalidVerifierInput": (
-        "The settlement was refused: {reason}.",
-        "Correct that and settle again.",
+        N_("The settlement was refused: {reason}."),
+        N_("Correct that and settle again."),
     ),
     "SecretShouldBeEmpty": (
-        "A result that was not acknowledged is settled without its key.",
-        "Leave the key out.",
+        N_("A result that was not acknowledged is settled without its key."),
+        N_("Leave the key out."),
     ),
     "SecretShouldNotBeEmpty": (
-        "An acknowledged result is settled with its key.",
-        "Attach the encrypted key.",
+        N_("An acknowledged result is settled with its key."),
+        N_("Attach the encrypted key."),
     ),
     "InvalidLedgerAddress": (
-        "The main account contract's address is not valid.",
-        "Check the address.",
+        N_("The main account contract's address is not valid."),
+        N_("Check the address."),
     ),
-    "PenaltyPercentageTooHigh": ("The penalty is above 100 %.", "Choose at most 100."),
+    "PenaltyPercentageTooHigh": (N_("The penalty is above 100 %."), N_("Choose at most 100.")),
     "TransferToLedgerFailed": (
-        "The money could not be paid back to the main account.",
-        "Try again; tell the operator if it repeats.",
+        N_("The money could not be paid back to the main account."),
+        N_("Try again; tell the operator if it repeats."),
     ),
     "ETHTransferFailed": (
-        "The receiving address refused the payment.",
-        "Use a wallet that accepts plain transfers.",
+        N_("The receiving address refused the payment."),
+        N_("Use a wallet that accepts plain transfers."),
     ),
     # Solidity's own
-    "Error": ("The contract refused: {message}.", "Check the action and try again."),
+    "Error": (N_("The contract refused: {message}."), N_("Check the action and try again.")),
     "Panic": (
-        "The contract stopped on an arithmetic check (code {code}).",
-        "Check the amounts and try again.",
+        N_("The contract stopped on an arithmetic check (code {code})."),
+        N_("Check the amounts and try again."),
     ),
 }
 
@@ -221,16 +241,28 @@ def sentence(name: str, arguments: Mapping[str, Any], action: str = "") -> tuple
     """(sentence, fix) of an error by name; an unknown name gets an honest general one."""
     if name == "MinimumDepositRequired" and action == "withdraw":
         rest, least = arguments["provided"], arguments["required"]
-        return (
-            f"You may withdraw all of it, or leave at least {money.short(least)} 0G. "
-            f"{money.short(rest)} would remain.",
-            f"Withdraw everything, or {money.exact(least - rest)} 0G less.",
-        )
-    if name not in SENTENCES:
-        return (f"The contract refused: {name}. Nothing was sent.", "Report this with its id.")
+        shown = {"least": money.short(least), "rest": money.short(rest)}
+        title, fix = _WITHDRAW
+        return _(title).format_map(shown), _(fix).format(less=money.exact(least - rest))
+    title, fix = SENTENCES.get(name, _UNKNOWN)
     shown = {key: _shown(key, value) for key, value in arguments.items()}
-    title, fix = SENTENCES[name]
-    return title.format_map(_Gaps(shown)), fix.format_map(_Gaps(shown))
+    if name not in SENTENCES:
+        shown = {"name": name}
+    return _(title).format_map(_Gaps(shown)), _(fix).format_map(_Gaps(shown))
+
+
+_WITHDRAW = (
+    N_("You may withdraw all of it, or leave at least {least} 0G. {rest} would remain."),
+    N_("Withdraw everything, or {less} 0G less."),
+)
+_UNKNOWN = (N_("The contract refused: {name}. Nothing was sent."), N_("Report this with its id."))
+ONLY_GAS = N_("Only gas was charged.")
+
+
+def again(code: str, told: str) -> str:
+    """A stored reason (English: `follow`) in the reader's language."""
+    known = (SENTENCES.get(code, _UNKNOWN), _WITHDRAW, _UNKNOWN)
+    return retelling.again(told, ((*sentences, ONLY_GAS) for sentences in known))
 
 
 class _Gaps(dict[str, str]):

@@ -15,6 +15,8 @@ from django.contrib.auth.models import AnonymousUser, Group
 from django.core.exceptions import PermissionDenied
 from django.db import models, transaction
 from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from accounts.models import User
 
@@ -23,9 +25,9 @@ class Role(models.TextChoices):
     """moderator decides about listings and reports; admin also changes roles and runs the site;
     auditor reads what both did and changes nothing."""
 
-    MODERATOR = "moderator", "Moderator"
-    ADMIN = "admin", "Admin"
-    AUDITOR = "auditor", "Auditor"
+    MODERATOR = "moderator", gettext_noop("Moderator")
+    ADMIN = "admin", gettext_noop("Admin")
+    AUDITOR = "auditor", gettext_noop("Auditor")
 
 
 NOBODY: frozenset[Role] = frozenset()
@@ -74,10 +76,19 @@ def require(
     return decorate
 
 
+_NAMES = {
+    Role.MODERATOR: gettext_noop("moderator"),
+    Role.ADMIN: gettext_noop("admin"),
+    Role.AUDITOR: gettext_noop("auditor"),
+}
+
+
 def needed(*wanted: Role) -> str:
     """Why the door is closed, as a sentence."""
-    words = " or ".join(str(role.label).lower() for role in wanted)
-    return f"This needs the role of {words}. Sign in with a wallet that has it."
+    words = _(" or ").join(_(_NAMES[role]) for role in wanted)
+    return _("This needs the role of %(words)s. Sign in with a wallet that has it.") % {
+        "words": words
+    }
 
 
 def give(user: User, role: Role) -> None:

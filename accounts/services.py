@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from django.utils.translation import gettext as _
 
 from accounts import actions, calls, money, node, preview, reading, refusals
 from accounts.errors import Problem, Refused, RpcError
@@ -79,9 +80,11 @@ def check(action: str, raw_params: Any, sender: str) -> Preview:
         # The contract accepts what our rules refuse: then our numbers would be wrong too.
         raise Problem(
             "preview_disagrees",
-            "Our rules and the contract disagree about this transaction, so its effects "
-            "cannot be shown.",
-            "Nothing was sent. Please report this.",
+            _(
+                "Our rules and the contract disagree about this transaction, so its effects "
+                "cannot be shown."
+            ),
+            _("Nothing was sent. Please report this."),
             status=500,
         )
     fee = gas * facts.gas_price
@@ -118,8 +121,8 @@ def _simulate(action: str, call: calls.Call, facts: Facts, predicted: Predicted 
             raise _refused_by_chain(action, estimate, call, facts)
         raise Problem(
             "cannot_estimate_gas",
-            "The node cannot estimate the gas of this transaction.",
-            "Check that your wallet holds enough 0G for the amount and its gas.",
+            _("The node cannot estimate the gas of this transaction."),
+            _("Check that your wallet holds enough 0G for the amount and its gas."),
         )
     return node.quantity(estimate) * (100 + GAS_HEADROOM_PERCENT) // 100
 
@@ -127,11 +130,11 @@ def _simulate(action: str, call: calls.Call, facts: Facts, predicted: Predicted 
 def _refused_by_chain(action: str, error: RpcError, call: calls.Call, facts: Facts) -> Problem:
     decoded = abi.decode_error(error.data)
     if decoded is None:
-        selector = error.data[:10] or "no reason"
+        selector = error.data[:10] or _("no reason")
         return Refused(
             "unknown_revert",
-            f"The contract refused: {selector}. Nothing was sent.",
-            "Report this with its id.",
+            _("The contract refused: %(selector)s. Nothing was sent.") % {"selector": selector},
+            _("Report this with its id."),
         )
     name, arguments = decoded
     if name == "CallFailed":
@@ -169,7 +172,8 @@ def refused(predicted: Predicted, action: str) -> Refused:
 def _too_poor(has: int, needs: int) -> Problem:
     return Problem(
         "insufficient_wallet_balance",
-        f"Your wallet holds {money.short(has)} 0G; this needs {money.short(needs)} 0G with gas.",
-        "Enter less, or send 0G to your wallet first.",
+        _("Your wallet holds %(held)s 0G; this needs %(needed)s 0G with gas.")
+        % {"held": money.short(has), "needed": money.short(needs)},
+        _("Enter less, or send 0G to your wallet first."),
         status=422,
     )

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.cache import cache
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts import sockets
 from accounts.errors import Problem
@@ -83,8 +84,8 @@ def require_fresh(request: HttpRequest) -> None:
     if not isinstance(proved, int) or time.time() - proved > FRESH_SECONDS:
         raise Problem(
             "step_up_required",
-            "This needs a signature that is at most 10 minutes old.",
-            "Sign in once more; you stay where you are.",
+            _("This needs a signature that is at most 10 minutes old."),
+            _("Sign in once more; you stay where you are."),
             status=403,
         )
 

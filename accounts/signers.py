@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.utils.translation import gettext as _
 
 from accounts.addresses import short
 from accounts.models import Intent, State
@@ -84,20 +85,20 @@ def of_position(address: str, position: Position) -> Acknowledged | None:
 def said(known: Acknowledged | None) -> tuple[str, str]:
     """(sentence, state) about what a person acknowledged; states as in the trust block."""
     if known is None:
-        return "Have not acknowledged it; a first transfer does that for you", "unknown"
+        return _("Have not acknowledged it; a first transfer does that for you"), "unknown"
     if not known.then:
         return (
-            "Acknowledged this provider's signer; which key it was then is not known here",
+            _("Acknowledged this provider's signer; which key it was then is not known here"),
             "unknown",
         )
-    when = f"at block {known.block:,}"
+    key = {"before": short(known.then), "now": short(known.now), "block": f"{known.block:,}"}
     if known.changed:
         return (
-            f"Signer was {short(known.then)} when you acknowledged it {when}, now "
-            f"{short(known.now)}",
+            _("Signer was %(before)s when you acknowledged it at block %(block)s, now %(now)s")
+            % key,
             "changed",
         )
-    return f"Acknowledged signer {short(known.then)} {when}", "yes"
+    return _("Acknowledged signer %(before)s at block %(block)s") % key, "yes"
 
 
 def _replaced_after(moments: dict[Pair, _Moment], providers: set[str]) -> dict[Pair, str]:

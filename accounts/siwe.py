@@ -14,6 +14,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import siwe
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 from eth_abi.abi import encode
 from eth_account import Account
 from eth_account.messages import _hash_eip191_message, encode_defunct
@@ -33,15 +35,27 @@ _CONTRACT_CHECK_SECONDS = 3.0
 _HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 
 _REASONS: dict[type[siwe.VerificationError], tuple[str, str]] = {
-    siwe.DomainMismatch: ("domain_mismatch", "The message was made for another site."),
-    siwe.UriMismatch: ("uri_mismatch", "The message was made for another address of this site."),
-    siwe.ChainIdMismatch: ("chain_mismatch", "The message was made for another chain."),
+    siwe.DomainMismatch: (
+        "domain_mismatch",
+        gettext_noop("The message was made for another site."),
+    ),
+    siwe.UriMismatch: (
+        "uri_mismatch",
+        gettext_noop("The message was made for another address of this site."),
+    ),
+    siwe.ChainIdMismatch: (
+        "chain_mismatch",
+        gettext_noop("The message was made for another chain."),
+    ),
     siwe.NonceMismatch: (
         "nonce_mismatch",
-        "The message was already used, or is not the one we sent.",
+        gettext_noop("The message was already used, or is not the one we sent."),
     ),
-    siwe.ExpiredMessage: ("message_expired", "The message is older than 5 minutes."),
-    siwe.NotYetValidMessage: ("message_not_yet_valid", "The message is not valid yet."),
+    siwe.ExpiredMessage: ("message_expired", gettext_noop("The message is older than 5 minutes.")),
+    siwe.NotYetValidMessage: (
+        "message_not_yet_valid",
+        gettext_noop("The message is not valid yet."),
+    ),
 }
 
 
@@ -93,11 +107,14 @@ def verify(
     except siwe.InvalidSignature:
         if not _contract_accepts(message.address, message.prepare_message(), raw):
             raise SignInFailed(
-                "invalid_signature", f"The signature does not belong to {message.address}."
+                "invalid_signature",
+                _("The signature does not belong to %(address)s.") % {"address": message.address},
             ) from None
     except siwe.VerificationError as error:
-        code, title = _REASONS.get(type(error), ("invalid_message", "The message is not valid."))
-        raise SignInFailed(code, title) from None
+        code, title = _REASONS.get(
+            type(error), ("invalid_message", gettext_noop("The message is not valid."))
+        )
+        raise SignInFailed(code, _(title)) from None
     else:
         _require_low_s(raw)
     return to_checksum_address(message.address)
@@ -111,7 +128,10 @@ def require(address: str, text: str, signature: str) -> None:
     if _signer(text, raw) == address:
         _require_low_s(raw)
     elif not _contract_accepts(address, text, raw):
-        raise SignInFailed("invalid_signature", f"The signature does not belong to {address}.")
+        raise SignInFailed(
+            "invalid_signature",
+            _("The signature does not belong to %(address)s.") % {"address": address},
+        )
 
 
 def _signer(text: str, raw: bytes) -> str:
@@ -127,19 +147,21 @@ def _signer(text: str, raw: bytes) -> str:
 def _require_low_s(raw: bytes) -> None:
     if int.from_bytes(raw[32:64], "big") > _HALF_ORDER:
         raise SignInFailed(
-            "malleable_signature", "The signature is not in its canonical form (high s)."
+            "malleable_signature", _("The signature is not in its canonical form (high s).")
         )
 
 
 def _signature_bytes(signature: str) -> bytes:
     if len(signature) > MAX_SIGNATURE_CHARACTERS:
-        raise SignInFailed("signature_too_long", "The signature is longer than any wallet makes.")
+        raise SignInFailed(
+            "signature_too_long", _("The signature is longer than any wallet makes.")
+        )
     try:
         if not signature.startswith("0x"):
             raise ValueError
         return bytes.fromhex(signature[2:])
     except ValueError:
-        raise SignInFailed("malformed_signature", "The signature is not 0x-hex.") from None
+        raise SignInFailed("malformed_signature", _("The signature is not 0x-hex.")) from None
 
 
 def _contract_accepts(address: str, text: str, signature: bytes) -> bool:
@@ -164,8 +186,10 @@ def _contract_accepts(address: str, text: str, signature: bytes) -> bool:
     except NodeError:
         raise SignInFailed(
             "wallet_check_unavailable",
-            "This is no plain signature, and the chain node that could ask a contract wallet "
-            "does not answer.",
-            "Try again in a minute.",
+            _(
+                "This is no plain signature, and the chain node that could ask a contract wallet "
+                "does not answer."
+            ),
+            _("Try again in a minute."),
         ) from None
     return isinstance(result, str) and result.lower() in ("0x01", "0x1")

@@ -14,6 +14,8 @@ from typing import Any
 from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from accounts import crypto, keys
 from accounts.models import ProviderKey, User
@@ -30,7 +32,7 @@ from net.limits import JsonLimits, Limits
 LIMITS = Limits(connect=2.0, first_byte=4.0, between=2.0, total=4.0, max_bytes=4096)
 _SHAPE = JsonLimits(max_depth=4, max_bytes=4096)
 _AMOUNT = re.compile(r"[0-9]{1,40}")
-_NO_AMOUNT = "The provider's answer is not an amount."
+_NO_AMOUNT = gettext_noop("The provider's answer is not an amount.")
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,12 @@ def of(user: User, position: Position) -> Spendable:
 def _ask(user: User, position: Position) -> Unsettled:
     services = [s for s in ledger.services_of(position.provider) if s.serving == position.serving]
     if not services or not services[0].url:
-        return Unsettled(None, "This provider lists no service, so there is nobody to ask.")
+        return Unsettled(None, _("This provider lists no service, so there is nobody to ask."))
     now = timezone.now()
     key = keys.usable(user, position.provider, now)
     if key is None:
         return Unsettled(
-            None, "It tells only who shows a key. Your first question to it makes a key."
+            None, _("It tells only who shows a key. Your first question to it makes a key.")
         )
     return _asked(services[0].url, user.address, key)
 
@@ -96,20 +98,22 @@ def _asked(url: str, address: str, key: ProviderKey) -> Unsettled:
     try:
         bearer = key.bearer()
     except crypto.Unreadable:
-        return Unsettled(None, "The stored key can no longer be read. Make a new one.")
+        return Unsettled(None, _("The stored key can no longer be read. Make a new one."))
     where = f"{url.rstrip('/')}/v1/user/{address}/unsettledfee"
     try:
         answer = async_to_sync(_fetch)(where, bearer)
     except BadStatus as error:
-        return Unsettled(None, f"The provider refused to say (status {error.status}).")
+        return Unsettled(
+            None, _("The provider refused to say (status %(status)s).") % {"status": error.status}
+        )
     except (BadAnswer, TooLarge):
-        return Unsettled(None, _NO_AMOUNT)
+        return Unsettled(None, _(_NO_AMOUNT))
     except NetError:
-        return Unsettled(None, "The provider did not answer in time.")
+        return Unsettled(None, _("The provider did not answer in time."))
     keys.touch(key, timezone.now())
     amount = answer.get("unsettledFee") if isinstance(answer, dict) else None
     if not isinstance(amount, str) or not _AMOUNT.fullmatch(amount):
-        return Unsettled(None, _NO_AMOUNT)
+        return Unsettled(None, _(_NO_AMOUNT))
     return Unsettled(int(amount))
 
 

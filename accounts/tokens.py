@@ -19,6 +19,7 @@ from django.db import connection, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Greatest
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts import actions, money
 from accounts.errors import Problem
@@ -60,17 +61,21 @@ class Wanted:
         """Settings as the page sends them. Raises Problem with the field's rule."""
         label = " ".join(_text(given, "label").replace("\0", "").split())
         if not 0 < len(label) <= 60:
-            raise _bad("label", "must have 1 to 60 characters.")
+            raise _bad("label", _("must have 1 to 60 characters."))
         asked = given.get("scopes")
         scopes = tuple(s for s in SCOPES if isinstance(asked, list) and s in asked)
         if not scopes:
-            raise _bad("scopes", "must name `inference`, `read` or both.")
+            raise _bad("scopes", _("must name `inference`, `read` or both."))
         days = given.get("days", DEFAULT_DAYS)
         if type(days) is not int or days not in DAYS:
-            raise _bad("days", f"must be one of {', '.join(map(str, DAYS))}.")
+            raise _bad("days", _("must be one of %(days)s.") % {"days": ", ".join(map(str, DAYS))})
         rate = given.get("per_minute", DEFAULT_PER_MINUTE)
         if type(rate) is not int or not 1 <= rate <= MOST_PER_MINUTE:
-            raise _bad("per_minute", f"must be a whole number from 1 to {MOST_PER_MINUTE}.")
+            raise _bad(
+                "per_minute",
+                _("must be a whole number from 1 to %(most_per_minute)s.")
+                % {"most_per_minute": MOST_PER_MINUTE},
+            )
         return cls(
             label=label,
             scopes=scopes,
@@ -101,8 +106,8 @@ def create(user: User, wanted: Wanted) -> Made:
         if living(user, now).count() >= MOST_TOKENS:
             raise Problem(
                 "too_many_tokens",
-                f"You have {MOST_TOKENS} tokens.",
-                "Revoke one that no program uses any more.",
+                _("You have %(most_tokens)s tokens.") % {"most_tokens": MOST_TOKENS},
+                _("Revoke one that no program uses any more."),
                 status=409,
             )
         row = user.access_tokens.create(
@@ -138,7 +143,7 @@ def rotate(user: User, token_id: int) -> Made:
         )
     )
     if not changed:
-        raise Problem("no_such_token", "There is no such token, or it has ended.", status=404)
+        raise Problem("no_such_token", _("There is no such token, or it has ended."), status=404)
     return Made(user.access_tokens.get(pk=token_id), secret)
 
 
@@ -263,7 +268,7 @@ def _bad(name: str, rule: str) -> Problem:
 def _text(given: Mapping[str, Any], name: str) -> str:
     value = given.get(name, "")
     if not isinstance(value, str) or len(value) > 10_000:
-        raise _bad(name, "must be a text.")
+        raise _bad(name, _("must be a text."))
     return value
 
 
@@ -273,23 +278,29 @@ def _limit(text: str) -> int | None:
     try:
         limit = money.parse(text)
     except ValueError as error:
-        raise _bad("spend_limit", f"cannot be read: {error}.") from None
+        raise _bad("spend_limit", _("cannot be read: %(error)s.") % {"error": error}) from None
     if limit <= 0:
-        raise _bad("spend_limit", "must be more than nothing; leave it empty for no limit.")
+        raise _bad("spend_limit", _("must be more than nothing; leave it empty for no limit."))
     return limit
 
 
 def _models(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
     if len(names) > MOST_LISTED or any(len(n) > MAX_MODEL_CHARS or "\0" in n for n in names):
-        raise _bad("models", f"must be up to {MOST_LISTED} names, one per line.")
+        raise _bad(
+            "models",
+            _("must be up to %(most_listed)s names, one per line.") % {"most_listed": MOST_LISTED},
+        )
     return names
 
 
 def _providers(text: str) -> tuple[str, ...]:
     words = text.replace(",", " ").split()
     if len(words) > MOST_LISTED:
-        raise _bad("providers", f"must be up to {MOST_LISTED} addresses.")
+        raise _bad(
+            "providers",
+            _("must be up to %(most_listed)s addresses.") % {"most_listed": MOST_LISTED},
+        )
     try:
         return tuple(dict.fromkeys(actions.address(word) for word in words))
     except ValueError as error:

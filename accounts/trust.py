@@ -13,6 +13,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop, npgettext, pgettext
 
 from accounts import signers
 from accounts.facts import FINE_TUNING, Facts
@@ -24,43 +26,53 @@ from ledger import selectors as ledger
 from ledger.models import Kind
 
 _LABELS = {
-    "pass": "verified",
-    "warn": "verified, with warnings",
-    "partial": "partly verified",
-    "fail": "failed",
-    "not_provided": "cannot be checked",
-    "not_checked": "not checked",
+    "pass": gettext_noop("verified"),
+    "warn": gettext_noop("verified, with warnings"),
+    "partial": gettext_noop("partly verified"),
+    "fail": gettext_noop("failed"),
+    "not_provided": gettext_noop("cannot be checked"),
+    "not_checked": gettext_noop("not checked"),
 }
 #: The five questions (attestation.md 10) as ends of "not proven: …".
 _QUESTIONS = {
-    "hardware": "genuine hardware",
-    "key": "that this key lives inside it",
-    "software": "the software",
-    "gpu": "the GPU",
-    "fresh": "that the evidence is fresh",
+    "hardware": gettext_noop("genuine hardware"),
+    "key": gettext_noop("that this key lives inside it"),
+    "software": gettext_noop("the software"),
+    "gpu": gettext_noop("the GPU"),
+    "fresh": gettext_noop("that the evidence is fresh"),
 }
 _NO_EVIDENCE = {
-    "standard": "This provider declares no trusted hardware, so there is no evidence to check.",
-    "opml": "This provider declares OpML, which nobody here can check yet.",
-    "zkml": "This provider declares ZKML, which nobody here can check yet.",
+    "standard": gettext_noop(
+        "This provider declares no trusted hardware, so there is no evidence to check."
+    ),
+    "opml": gettext_noop("This provider declares OpML, which nobody here can check yet."),
+    "zkml": gettext_noop("This provider declares ZKML, which nobody here can check yet."),
 }
 
 
 def label(overall: str) -> str:
     """A stored overall verdict in words."""
     word = overall.removeprefix(DEVELOPMENT)
-    shown = _LABELS.get(word, word or "not checked")
-    return f"{shown} (development evidence)" if overall != word else shown
+    shown = _(_LABELS.get(word, word or "not checked"))
+    return (
+        _("%(verdict)s (development evidence)") % {"verdict": shown} if overall != word else shown
+    )
 
 
 def ago(age: timedelta) -> str:
     """`12 minutes`, `3 hours`, `2 days`: cut, never rounded up."""
     seconds = max(0, int(age.total_seconds()))
-    for size, name in ((86_400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= size:
-            count = seconds // size
-            return f"{count} {name}{'s' if count > 1 else ''}"
-    return "less than a minute"
+    days, hours, minutes = seconds // 86_400, seconds // 3600, seconds // 60
+    # Said after "for" and before "ago", which some languages inflect.
+    if days:
+        text = npgettext("ago", "%(count)s day", "%(count)s days", days)
+    elif hours:
+        text = npgettext("ago", "%(count)s hour", "%(count)s hours", hours)
+    elif minutes:
+        text = npgettext("ago", "%(count)s minute", "%(count)s minutes", minutes)
+    else:
+        return pgettext("ago", "less than a minute")
+    return text % {"count": days or hours or minutes}
 
 
 def with_words(preview: Preview) -> Preview:
@@ -98,13 +110,18 @@ def _change(params: dict[str, Any], facts: Facts) -> Iterable[Word]:
     known = signers.of_position(facts.sender, position) if position else None
     if known is None or not known.then:
         yield Word(
-            "You acknowledged a signing key of this provider before; which one it was then is not "
-            "known here."
+            _(
+                "You acknowledged a signing key of this provider before; which one it was then is "
+                "not known here."
+            )
         )
     elif known.then != listing.signer:
         yield Word(
-            f"You acknowledged the signing key {known.then} (block {known.block:,}). It is "
-            f"{listing.signer} now, and this acknowledges the new one.",
+            _(
+                "You acknowledged the signing key %(before)s (block %(block)s). It is "
+                "%(now)s now, and this acknowledges the new one."
+            )
+            % {"before": known.then, "block": f"{known.block:,}", "now": listing.signer},
             grave=True,
             effect=Effect(
                 "signer_acknowledged",
@@ -138,49 +155,66 @@ def evidence(standing: StandingView, now: datetime, judged: str, signer: str) ->
     the verdict was about.
     """
     if standing.overall == NEVER or standing.checked_at is None:
-        return _NO_EVIDENCE.get(
-            standing.declared, "We have not checked the evidence behind its signing key."
+        return _(
+            _NO_EVIDENCE.get(
+                standing.declared,
+                gettext_noop("We have not checked the evidence behind its signing key."),
+            )
         )
     age = ago(now - standing.checked_at)
     if standing.overall == EXPIRED:
-        words = (
-            f"Our last check is {age} old and counts no more; it said: {label(standing.judged)}."
-        )
+        words = _("Our last check is %(age)s old and counts no more; it said: %(verdict)s.") % {
+            "age": age,
+            "verdict": label(standing.judged),
+        }
     elif judged and judged != signer:
-        words = (
-            f"Our last check, {age} ago, was of another signing key ({judged}). This one is not "
+        words = _(
+            "Our last check, %(age)s ago, was of another signing key (%(judged)s). This one is not "
             "checked yet."
-        )
+        ) % {"age": age, "judged": judged}
     else:
         words = _verdict(standing, age)
     if standing.unreachable_since:
         silent = ago(now - standing.unreachable_since)
-        words += f" The provider has not answered our checks for {silent}."
+        silence = _("The provider has not answered our checks for %(silent)s.")
+        words += " " + silence % {"silent": silent}
     return words
 
 
 def _verdict(standing: StandingView, age: str) -> str:
     word = standing.overall.removeprefix(DEVELOPMENT)
     if word == "fail":
-        return (
-            f"We checked its evidence {age} ago and it FAILED. Send it nothing private, and expect "
-            "that its answers prove nothing."
-        )
+        return _(
+            "We checked its evidence %(age)s ago and it FAILED. Send it nothing private, and "
+            "expect that its answers prove nothing."
+        ) % {"age": age}
     if word not in ("pass", "warn"):
         unproven = [
-            _QUESTIONS.get(q, q)
+            _(_QUESTIONS.get(q, q))
             for q, said in standing.questions.items()
             if said not in ("pass", "warn")
         ]
-        missing = f" Not proven: {', '.join(unproven)}." if unproven else ""
-        words = f"We checked its evidence {age} ago: {_LABELS.get(word, word)}.{missing}"
+        verdict = _(_LABELS.get(word, word))
+        words = _("We checked its evidence %(age)s ago: %(verdict)s.") % {
+            "age": age,
+            "verdict": verdict,
+        }
+        if unproven:
+            words += " " + _("Not proven: %(list)s.") % {"list": ", ".join(unproven)}
     else:
-        words = (
-            f"We verified {age} ago that this signing key lives inside attested hardware"
-            f"{', with warnings' if word == 'warn' else ''}."
+        proven = (
+            _("We verified %(age)s ago that this signing key lives inside attested hardware.")
+            if word == "pass"
+            else _(
+                "We verified %(age)s ago that this signing key lives inside attested hardware, "
+                "with warnings."
+            )
         )
+        words = proven % {"age": age}
     if standing.declared == "centralized":
-        words += " That is its broker's key: the model answers elsewhere, outside of it."
+        words += " " + _("That is its broker's key: the model answers elsewhere, outside of it.")
     if standing.development:
-        words += " It is development evidence: made for tests, it proves nothing about hardware."
+        words += " " + _(
+            "It is development evidence: made for tests, it proves nothing about hardware."
+        )
     return words

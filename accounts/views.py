@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
@@ -29,7 +30,7 @@ def account(request: HttpRequest) -> HttpResponse:
     a script.
     """
     if not request.user.is_authenticated:
-        return signed_out(request, "Funds")
+        return signed_out(request, _("Funds"))
     user = user_of(request)
     page = funds.page(user, {name: str(value) for name, value in request.GET.items()})
     target = request.headers.get("HX-Target", "")
@@ -45,9 +46,9 @@ def account(request: HttpRequest) -> HttpResponse:
 def spendable_now(request: HttpRequest) -> HttpResponse:
     """`/account/spendable?account=service:provider`: asks the provider what it has not settled."""
     if not request.user.is_authenticated:
-        return signed_out(request, "Spendable now")
+        return signed_out(request, _("Spendable now"))
     user = user_of(request)
-    name, _, provider = request.GET.get("account", "").rpartition(":")
+    name, _colon, provider = request.GET.get("account", "").rpartition(":")
     held = ledger.account(user.address).positions
     position = next((p for p in held if (p.service_name, p.provider) == (name, provider)), None)
     if position is None:
@@ -64,7 +65,7 @@ def spendable_now(request: HttpRequest) -> HttpResponse:
 def keys(request: HttpRequest) -> HttpResponse:
     """`/account/keys`: the stored provider keys, never their secrets."""
     if not request.user.is_authenticated:
-        return signed_out(request, "Keys")
+        return signed_out(request, _("Keys"))
     page = keyring.page(user_of(request), request.session.session_key)
     return render(request, "accounts/keys.html", {"page": page})
 
@@ -85,7 +86,7 @@ def public_account(request: HttpRequest, address: str) -> HttpResponse:
         rows=funds.position_rows(found.positions, clock.now_unix()),
         movements=pages_parts.movement_rows(moved.items),
         movements_pager=pages_parts.pager(
-            moved, "movements", lambda n: "?" + urlencode({"page": n})
+            moved, _("movements"), lambda n: "?" + urlencode({"page": n})
         ),
         freshness=chain.head(),
     )

@@ -8,6 +8,8 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
@@ -41,7 +43,7 @@ PER_PAGE = 25
 def transactions(request: HttpRequest) -> HttpResponse:
     """`/account/transactions`: what was sent from here, and every movement on the chain."""
     if not request.user.is_authenticated:
-        return signed_out(request, "Transactions")
+        return signed_out(request, _("Transactions"))
     user = user_of(request)
     for intent in selectors.intents_of(user).filter(state__in=FOLLOWED)[:5]:
         follow.look(intent)
@@ -54,16 +56,20 @@ def transactions(request: HttpRequest) -> HttpResponse:
     held = ((p, short(p)) for p in history.providers(user.address))
     page = pages_history.TransactionsPage(
         sent.items,
-        pages_parts.pager(sent, "transactions", lambda n: f"?page={n}"),
+        pages_parts.pager(sent, _("transactions"), lambda n: f"?page={n}"),
         pages_parts.movement_rows(moved.items),
-        pages_parts.pager(moved, "movements", lambda n: f"?{wanted.query(movements=n)}#movements"),
+        pages_parts.pager(
+            moved, _("movements"), lambda n: f"?{wanted.query(movements=n)}#movements"
+        ),
         address=user.address,
         filter=wanted,
-        kinds=pages_parts.options((("", "Any movement"), *history.KINDS.items()), wanted.kind),
-        balances=pages_parts.options(
-            (("", "Any balance"), *history.BALANCES.items()), wanted.balance
+        kinds=pages_parts.options(
+            (("", _("Any movement")), *pages_parts.named(history.KINDS)), wanted.kind
         ),
-        providers=pages_parts.options((("", "Any provider"), *held), wanted.provider),
+        balances=pages_parts.options(
+            (("", _("Any balance")), *pages_parts.named(history.BALANCES)), wanted.balance
+        ),
+        providers=pages_parts.options((("", _("Any provider")), *held), wanted.provider),
     )
     return render(request, "accounts/transactions.html", {"page": page})
 
@@ -73,11 +79,11 @@ def transactions(request: HttpRequest) -> HttpResponse:
 def statement(request: HttpRequest) -> HttpResponse:
     """`/account/statement?month=2026-05`: opening + movements = closing, by UTC months."""
     if not request.user.is_authenticated:
-        return signed_out(request, "Statement")
+        return signed_out(request, _("Statement"))
     user, today = user_of(request), timezone.now().date()
     months = history.months(user.address, today)
     month = history.month_of(request.GET.get("month", ""), months)
-    links = (shown.Link(f"{m:%B %Y}", f"?month={m:%Y-%m}", m == month) for m in months)
+    links = (shown.Link(date_format(m, "F Y"), f"?month={m:%Y-%m}", m == month) for m in months)
     page = pages_history.StatementPage(
         history.statement(user.address, month, today), tuple(links), user.address, chain.head()
     )
@@ -89,12 +95,12 @@ def statement(request: HttpRequest) -> HttpResponse:
 def spending(request: HttpRequest) -> HttpResponse:
     """`/account/analytics?window=30`: where the money went and how long the rest lasts."""
     if not request.user.is_authenticated:
-        return signed_out(request, "Analytics")
+        return signed_out(request, _("Analytics"))
     user, now = user_of(request), timezone.now()
     window = request.GET.get("window", "30")
     window = window if window in analytics.WINDOWS else "30"
     windows = (
-        shown.Link(label, f"?window={name}", name == window)
+        shown.Link(_(label), f"?window={name}", name == window)
         for name, label in analytics.WINDOWS.items()
     )
     spent = analytics.spending(user.address, window, now)
@@ -114,7 +120,7 @@ def spending(request: HttpRequest) -> HttpResponse:
 @json_door
 def transactions_csv(request: HttpRequest) -> HttpResponseBase:
     """`/account/transactions.csv`: the movements that the page with the same filters lists."""
-    user = _exporter(request, "Movements as CSV")
+    user = _exporter(request, _("Movements as CSV"))
     if not isinstance(user, User):
         return user
     wanted = history.Filter.of({name: str(value) for name, value in request.GET.items()})
@@ -126,7 +132,7 @@ def transactions_csv(request: HttpRequest) -> HttpResponseBase:
 @json_door
 def statement_csv(request: HttpRequest) -> HttpResponseBase:
     """`/account/statement.csv?month=2026-05`: the month line by line, between its balances."""
-    user = _exporter(request, "Statement as CSV")
+    user = _exporter(request, _("Statement as CSV"))
     if not isinstance(user, User):
         return user
     months = history.months(user.address, timezone.now().date())

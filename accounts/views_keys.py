@@ -6,6 +6,8 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 from django.views.decorators.http import require_POST
 
 from accounts import actions, keys, keys_lasting, limits, sessions
@@ -16,7 +18,9 @@ from protocol import keys as wire
 
 _PENDING = "provider_key"
 _LASTING = "lasting_key"
-SCOPE = "A key is good for the whole sub-account: whoever holds it can spend all you keep there."
+SCOPE = gettext_noop(
+    "A key is good for the whole sub-account: whoever holds it can spend all you keep there."
+)
 
 
 def _provider(body: dict[str, Any]) -> str:
@@ -50,13 +54,13 @@ def prepare(request: HttpRequest) -> HttpResponse:
             "ready": False,
             "digest": wanted.digest,
             "raw": wanted.raw,
-            "scope": SCOPE,
+            "scope": _(SCOPE),
             "fields": [
-                {"name": "For provider", "value": fields.provider},
-                {"name": "Pays from", "value": fields.address},
-                {"name": "Valid for", "value": "24 hours"},
-                {"name": "Slot", "value": "255 (short-lived)"},
-                {"name": "Generation", "value": str(fields.generation)},
+                {"name": _("For provider"), "value": fields.provider},
+                {"name": _("Pays from"), "value": fields.address},
+                {"name": _("Valid for"), "value": _("24 hours")},
+                {"name": _("Slot"), "value": _("255 (short-lived)")},
+                {"name": _("Generation"), "value": str(fields.generation)},
             ],
         }
     )
@@ -72,7 +76,9 @@ def store(request: HttpRequest) -> HttpResponse:
     provider, signature = _provider(body), text_of(body, "signature", limit=300)
     pending = request.session.pop(_PENDING, None)
     if pending is None or pending["provider"] != provider:
-        raise Problem("no_pending_key", "No key waits for a signature.", "Ask for a key again.")
+        raise Problem(
+            "no_pending_key", _("No key waits for a signature."), _("Ask for a key again.")
+        )
     key = keys.store(user, provider, pending["raw"], signature, pending["serving"])
     return answer({"ready": True, "expires_at": key.expires_at})
 
@@ -98,13 +104,20 @@ def prepare_lasting(request: HttpRequest) -> HttpResponse:
         {
             "digest": wanted.digest,
             "raw": wanted.raw,
-            "scope": SCOPE,
+            "scope": _(SCOPE),
             "fields": [
-                {"name": "For provider", "value": fields.provider},
-                {"name": "Pays from", "value": fields.address},
-                {"name": "Valid for", "value": f"{days} days" if days else "until revoked"},
-                {"name": "Slot", "value": f"{fields.token_id} of {keys_lasting.SLOTS}"},
-                {"name": "Generation", "value": str(fields.generation)},
+                {"name": _("For provider"), "value": fields.provider},
+                {"name": _("Pays from"), "value": fields.address},
+                {
+                    "name": _("Valid for"),
+                    "value": _("%(days)s days") % {"days": days} if days else _("until revoked"),
+                },
+                {
+                    "name": _("Slot"),
+                    "value": _("%(token_id)s of %(slots)s")
+                    % {"token_id": fields.token_id, "slots": keys_lasting.SLOTS},
+                },
+                {"name": _("Generation"), "value": str(fields.generation)},
             ],
         }
     )
@@ -121,7 +134,9 @@ def create_lasting(request: HttpRequest) -> HttpResponse:
     signature = text_of(body, "signature", limit=300)
     pending = request.session.pop(_LASTING, None)
     if pending is None:
-        raise Problem("no_pending_key", "No key waits for a signature.", "Ask for a key again.")
+        raise Problem(
+            "no_pending_key", _("No key waits for a signature."), _("Ask for a key again.")
+        )
     made = keys_lasting.create(
         user, pending["raw"], signature, pending["serving"], pending["label"]
     )

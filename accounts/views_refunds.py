@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
@@ -23,7 +24,7 @@ from ledger import selectors as ledger
 def refunds_page(request: HttpRequest) -> HttpResponse:
     """`/account/refunds`: every open entry with its countdown, and what made entries smaller."""
     if not request.user.is_authenticated:
-        return signed_out(request, "Refunds")
+        return signed_out(request, _("Refunds"))
     address, head = user_of(request).address, chain.head()
     positions, now = ledger.account(address).positions, clock.now_unix(head)
     rows = funds.refund_rows(positions, now, clock.lead_seconds(head))
@@ -49,7 +50,7 @@ def collect(request: HttpRequest) -> HttpResponse:
     and come back at any point.
     """
     if not request.user.is_authenticated:
-        return signed_out(request, "Collect all")
+        return signed_out(request, _("Collect all"))
     user, head = user_of(request), chain.head()
     positions = ledger.account(user.address).positions
     left = refunds.batches(positions, clock.now_unix(head))

@@ -12,6 +12,7 @@ from django.contrib.auth import login, logout
 from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 from eth_utils.address import is_address
 from pydantic import ValidationError
@@ -41,7 +42,7 @@ def prepare(request: HttpRequest) -> HttpResponse:
     limits.spend("sign-in", limits.caller(request), limit=60, seconds=60)
     address = text_of(body_of(request), "address", limit=42)
     if not is_address(address):
-        raise Problem("invalid_address", "This is not a wallet address.")
+        raise Problem("invalid_address", _("This is not a wallet address."))
     domain, uri = _origin(request)
     message = siwe.write(
         address=address, domain=domain, uri=uri, chain_id=settings.CHAIN_ID, now=datetime.now(UTC)
@@ -54,8 +55,11 @@ def prepare(request: HttpRequest) -> HttpResponse:
         {
             "address": message.address,
             "message": message.prepare_message(),
-            "notice": "A message, not a transaction. No cost. It proves you own "
-            f"{message.address} and opens a session for 7 days.",
+            "notice": _(
+                "A message, not a transaction. No cost. It proves you own "
+                "%(address)s and opens a session for 7 days."
+            )
+            % {"address": message.address},
         }
     )
 
@@ -71,11 +75,13 @@ def verify(request: HttpRequest) -> HttpResponse:
     signature = text_of(body_of(request), "signature", limit=siwe.MAX_SIGNATURE_CHARACTERS)
     # The session holds the message once; the cache makes "once" hold for parallel requests too.
     if pending is None or not cache.add(f"siwe:{pending['nonce']}", 1, timeout=600):
-        raise SignInFailed("no_pending_message", "There is no message waiting for a signature.")
+        raise SignInFailed("no_pending_message", _("There is no message waiting for a signature."))
     try:
         message = eip4361.SiweMessage(**pending["message"])
     except ValidationError:
-        raise SignInFailed("no_pending_message", "The waiting message is not readable.") from None
+        raise SignInFailed(
+            "no_pending_message", _("The waiting message is not readable.")
+        ) from None
     domain, uri = _origin(request)
     address = siwe.verify(
         message,
@@ -89,7 +95,7 @@ def verify(request: HttpRequest) -> HttpResponse:
     user = User.objects.for_address(address)
     if not user.is_active:
         raise SignInFailed(
-            "wallet_blocked", "This wallet may not sign in here.", "Write to the operator."
+            "wallet_blocked", _("This wallet may not sign in here."), _("Write to the operator.")
         )
     # `login` makes a new session key, and an empty session when another wallet was signed in.
     before = request.session.session_key

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
@@ -100,7 +101,7 @@ def status(request: HttpRequest, identifier: UUID) -> HttpResponse:
 def detail(request: HttpRequest, identifier: UUID) -> HttpResponse:
     """One transaction with everything that was reviewed."""
     if not request.user.is_authenticated:
-        return signed_out(request, "Transaction")
+        return signed_out(request, _("Transaction"))
     intent = follow.look(intents.of(user_of(request), identifier))
     page = pages_history.TransactionPage(shown.transaction(intent), selectors.contract_addresses())
     return render(request, "accounts/transaction.html", {"page": page})
@@ -111,7 +112,9 @@ def unusable(error: Exception) -> tuple[str, str]:
     if isinstance(error, Problem):
         return error.title, error.fix
     if isinstance(error, NodeError):
-        return "The chain does not answer right now.", "Nothing was sent. Try again in a minute."
+        return _("The chain does not answer right now."), _(
+            "Nothing was sent. Try again in a minute."
+        )
     raise error
 
 

@@ -1,0 +1,55 @@
+"""What a person should know before signing, as sentences with `{gaps}`. Pure.
+
+Plans hold them in English; `retelling` tells them in the reader's language.
+"""
+
+from __future__ import annotations
+
+
+def N_(text: str) -> str:
+    """Marks a text for translation."""
+    return text
+
+
+OPENS = N_("This opens your compute account.")
+GIVEN_AWAY = N_("The money belongs to the other account at once; you cannot take it back.")
+NOBODYS = N_("That address is one of the network's own contracts: nobody could ever take it out.")
+OPENS_THERE = N_("This opens a compute account for that address.")
+CLOSES = N_("This empties the account, so the contract deletes it with all its provider accounts.")
+FROM_REFUND = N_("{amount} 0G of this comes from your pending refund there, which is cancelled.")
+NO_SERVICE = N_("This address offers no service in this contract right now.")
+CANNOT_CHARGE = N_(
+    "The owner of the 0G contract has not acknowledged this provider's signing key, so it cannot "
+    "charge you yet."
+)
+ACKNOWLEDGES = N_("Transferring also acknowledges its signing key ({signer}).")
+NONE_REGISTERED = N_("none registered")
+RESERVE = N_(
+    "Providers keep 1 0G in reserve: they answer only while you hold more than that with them."
+)
+RETURNS_NOW = N_("Now: {amount} 0G that is already unlocked returns to your available balance.")
+LOCKS_HOURS = N_(
+    "Later: {amount} 0G starts its lock and unlocks in about {count} hours (this network's rule "
+    "today; it can change). Until then the provider may still charge it for requests already made."
+)
+LOCKS_MINUTES = N_(
+    "Later: {amount} 0G starts its lock and unlocks in about {count} minutes (this network's rule "
+    "today; it can change). Until then the provider may still charge it for requests already made."
+)
+ONLY_COSTS = N_("Nothing is unlocked and nothing is free there: this would only cost gas.")
+NOT_ACKNOWLEDGED = N_(
+    "The owner of the 0G contract has not acknowledged this provider's signing key."
+)
+SHARED_SLOT = N_("Slot 255 is shared by all short-lived keys; providers ignore its revocation.")
+REVOKES_ALL = N_("Every key for this provider stops working, short-lived ones too.")
+ACKNOWLEDGED_BEFORE = N_("You acknowledged this result before: this would only cost gas.")
+CHARGES_IN_FULL = N_("The provider can now charge the full fee and releases the key to the model.")
+NOT_CHARGEABLE = N_(
+    "Users cannot be charged until the owner of the 0G contract acknowledges the signing key."
+)
+ACCOUNTS_STAY = N_(
+    "Open accounts keep their money and can be charged again only after you register again."
+)
+SENTENCES = tuple(
+    (text,) for name, text in list(globals().items()) if name.isupper() and isinstance(text, str)
+)
