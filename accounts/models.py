@@ -51,18 +51,18 @@ class User(AbstractBaseUser, PermissionsMixin):
 class State(models.TextChoices):
     """Life of a transaction (ux.md 3); the names are `tx-state` of interfaces.md."""
 
-    DRAFT = "draft", "Draft"
-    PRECHECKED = "prechecked", "Checked, not sent"
-    BLOCKED = "blocked", "The contract would refuse"
-    AWAITING_WALLET = "awaiting_wallet", "Waiting for your wallet"
-    REJECTED = "rejected", "Declined"
-    SUBMITTED = "submitted", "Sent"
-    INCLUDED = "included", "In a block"
-    REVERTED = "reverted", "Reverted"
-    REPLACED = "replaced", "Replaced"
-    DROPPED = "dropped", "Dropped"
-    INDEXED = "indexed", "Confirmed"
-    FINAL = "final", "Final"
+    DRAFT = "draft", gettext_noop("Draft")
+    PRECHECKED = "prechecked", gettext_noop("Checked, not sent")
+    BLOCKED = "blocked", gettext_noop("The contract would refuse")
+    AWAITING_WALLET = "awaiting_wallet", gettext_noop("Waiting for your wallet")
+    REJECTED = "rejected", gettext_noop("Declined")
+    SUBMITTED = "submitted", gettext_noop("Sent")
+    INCLUDED = "included", gettext_noop("In a block")
+    REVERTED = "reverted", gettext_noop("Reverted")
+    REPLACED = "replaced", gettext_noop("Replaced")
+    DROPPED = "dropped", gettext_noop("Dropped")
+    INDEXED = "indexed", gettext_noop("Confirmed")
+    FINAL = "final", gettext_noop("Final")
 
 
 #: States that the server still follows on the chain.
