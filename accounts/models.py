@@ -9,6 +9,7 @@ from typing import ClassVar
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.db import models
+from django.utils.translation import gettext_noop
 
 from accounts import crypto
 from chain.fields import AddressField, HashField, NeuronField
