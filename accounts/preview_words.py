@@ -50,6 +50,10 @@ NOT_CHARGEABLE = N_(
 ACCOUNTS_STAY = N_(
     "Open accounts keep their money and can be charged again only after you register again."
 )
-SENTENCES = tuple(
-    (text,) for name, text in list(globals().items()) if name.isupper() and isinstance(text, str)
+#: `none registered` fills a gap and is none of them.
+SENTENCES = (
+    *(OPENS, GIVEN_AWAY, NOBODYS, OPENS_THERE, CLOSES, FROM_REFUND),
+    *(NO_SERVICE, CANNOT_CHARGE, ACKNOWLEDGES, RESERVE, RETURNS_NOW, LOCKS_HOURS),
+    *(LOCKS_MINUTES, ONLY_COSTS, NOT_ACKNOWLEDGED, SHARED_SLOT, REVOKES_ALL, ACKNOWLEDGED_BEFORE),
+    *(CHARGES_IN_FULL, NOT_CHARGEABLE, ACCOUNTS_STAY),
 )

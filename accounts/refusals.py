@@ -261,8 +261,8 @@ ONLY_GAS = N_("Only gas was charged.")
 
 def again(code: str, told: str) -> str:
     """A stored reason (English: `follow`) in the reader's language."""
-    known = (SENTENCES.get(code, _UNKNOWN), _WITHDRAW, _UNKNOWN)
-    return retelling.again(told, ((*sentences, ONLY_GAS) for sentences in known))
+    known = (*SENTENCES.get(code, ()), *_WITHDRAW, *_UNKNOWN, ONLY_GAS)
+    return retelling.again(told, known)
 
 
 class _Gaps(dict[str, str]):

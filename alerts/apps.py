@@ -7,7 +7,8 @@ class AlertsConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import crypto
-        from alerts import hooks
+        from alerts import hooks, personal
 
         if hooks.rotate not in crypto.ROTATIONS:
             crypto.ROTATIONS.append(hooks.rotate)
+        personal.register()

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 from accounts import links, money
 from accounts.addresses import short
 from accounts.models import Watch
+from alerts import words
 from alerts.kinds import CHANGES, Kind, moved
 from alerts.models import Rule
 from attestation.models import Fact, Finding
@@ -25,7 +26,7 @@ from ledger import selectors as ledger
 from ledger.models import Ledger, ServiceChange, ServingContract, SubAccount
 from ledger.records import Position
 from ledger.stored import fields, integer
-from moderation.models import Report
+from moderation.models import Outcome, Report
 from probes.models import Health
 from probes.models import State as Seen
 from protocol import tuning
@@ -34,15 +35,6 @@ from protocol import tuning
 MOST_CHANGES = 2_000
 #: One probe that failed is no news yet.
 FAILURES = 2
-FINDINGS = {
-    Fact.REGRESSION: "its verification became worse",
-    Fact.SAME_PPID: "it showed evidence of a machine that another provider shows too",
-    Fact.SAME_GPU: "it showed a GPU that another provider shows too",
-    Fact.SIGNER_REUSED: "its signing key is another provider's too",
-    Fact.COMPOSE_CHANGED: "it runs other software than before",
-    Fact.IDENTICAL_EVIDENCE: "it showed evidence that had been shown before",
-    Fact.SIGNER_DIFFERS: "its chain entry names another key than its evidence",
-}
 
 
 @dataclass(frozen=True)
@@ -107,8 +99,10 @@ def low_balance(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found
             Hit(
                 subject=f"{p.serving}:{p.provider}",
                 occurrence=f"{p.serving}:{p.provider}:{now.isoformat()}",
-                title=f"{money.short(p.spendable)} 0G left at {short(p.provider)}",
-                text=f"That is below your {money.exact(rule.threshold or 0)} 0G.",
+                title=words.LEFT_AT.format(
+                    amount=money.short(p.spendable), provider=short(p.provider)
+                ),
+                text=words.BELOW.format(amount=money.exact(rule.threshold or 0)),
                 path=links.form("transfer", p),
                 provider=p.provider,
             )
@@ -130,8 +124,8 @@ def low_available(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Fou
             Hit(
                 subject="available",
                 occurrence=f"available:{now.isoformat()}",
-                title=f"{money.short(available[rule.user.address])} 0G available",
-                text=f"That is below your {money.exact(rule.threshold or 0)} 0G.",
+                title=words.AVAILABLE.format(amount=money.short(available[rule.user.address])),
+                text=words.BELOW.format(amount=money.exact(rule.threshold or 0)),
                 path="/account?action=deposit",
             )
         ]
@@ -154,8 +148,8 @@ def provider_down(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Fou
             Hit(
                 subject=provider,
                 occurrence=f"{provider}:{int(down[provider].timestamp())}",
-                title=f"{short(provider)} does not answer",
-                text=f"By this site's probes since {down[provider]:%d %b %H:%M} UTC.",
+                title=words.SILENT.format(provider=short(provider)),
+                text=words.SILENT_SINCE.format(moment=f"{down[provider]:%d %b %H:%M}"),
                 path=f"/providers/{provider}",
                 provider=provider,
             )
@@ -167,11 +161,11 @@ def provider_down(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Fou
 
 def answering(providers: Iterable[str]) -> set[str]:
     """Those that were seen to answer by the newest probe of each of their services (1 query)."""
-    words: dict[str, set[str]] = defaultdict(set)
+    states: dict[str, set[str]] = defaultdict(set)
     rows = Health.objects.filter(provider__in=set(providers)).exclude(state="")
     for provider, state in rows.values_list("provider", "state"):
-        words[provider].add(state)
-    return {provider for provider, said in words.items() if Seen.DOWN not in said}
+        states[provider].add(state)
+    return {provider for provider, said in states.items() if Seen.DOWN not in said}
 
 
 # --- moments --------------------------------------------------------------------------------------
@@ -200,8 +194,8 @@ def _unlocked(p: Position, now_unix: int) -> Iterator[Hit]:
         yield Hit(
             subject=f"{p.serving}:{p.provider}:{moment}",
             occurrence=f"{p.serving}:{p.provider}:{moment}",
-            title=f"{money.short(amount)} 0G from {short(p.provider)} can be collected",
-            text="Until you collect it, the provider can still charge it.",
+            title=words.UNLOCKED.format(amount=money.short(amount), provider=short(p.provider)),
+            text=words.STILL_CHARGEABLE,
             path="/account/refunds/collect",
             provider=p.provider,
         )
@@ -214,8 +208,8 @@ def lock_time(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
         Hit(
             subject=contract.address,
             occurrence=f"{contract.address}:{contract.block}:{contract.lock_time_seconds}",
-            title=f"Refunds of {contract.service_name[:60]} now wait {_span(contract)}",
-            text="This counts for refunds that wait already, too.",
+            title=words.LOCK_TIME.format(service=contract.service_name[:60], span=_span(contract)),
+            text=words.LOCK_TIME_FOR_ALL,
             path="/account/refunds",
             value=str(contract.lock_time_seconds),
         )
@@ -238,7 +232,7 @@ def verification(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Foun
 def _findings(rules: Sequence[Rule], about: dict[int, set[str]], oldest: dt.datetime) -> Found:
     named = {provider for scope in about.values() for provider in scope}
     rows = Finding.objects.filter(
-        provider__in=named, kind__in=FINDINGS, opened_at__gt=oldest
+        provider__in=named, kind__in=words.FINDINGS, opened_at__gt=oldest
     ).order_by("-opened_at")[:MOST_CHANGES]
     by_provider: dict[str, list[Hit]] = defaultdict(list)
     for row in rows:
@@ -257,12 +251,14 @@ def _findings(rules: Sequence[Rule], about: dict[int, set[str]], oldest: dt.date
 def finding_hit(row: Finding) -> Hit:
     known = row.verification_id is not None
     worse = row.detail if row.kind == Fact.REGRESSION else {}
-    text = f"It was “{worse.get('from', '')}” and is “{worse.get('to', '')}”." if worse else ""
+    steps = {"before": worse.get("from", ""), "after": worse.get("to", "")}
     return Hit(
         subject=f"finding:{row.pk}",
         occurrence=f"finding:{row.pk}",
-        title=f"{short(row.provider)}: {FINDINGS[Fact(row.kind)]}",
-        text=text,
+        title=words.FINDING.format(
+            provider=short(row.provider), what=words.FINDINGS[Fact(row.kind)]
+        ),
+        text=words.WORSE.format(**steps) if worse else "",
         path=f"/verifications/{row.verification_id}" if known else f"/providers/{row.provider}",
         provider=row.provider,
         at=row.opened_at,
@@ -273,18 +269,13 @@ def finding_hit(row: Finding) -> Hit:
 
 #: Hours before the end at which somebody is reminded.
 REMINDERS = (24, 6, 1)
-_REACHED = {
-    tuning.DELIVERED: "is delivered: acknowledge it in time",
-    tuning.FINISHED: "is finished: the key is released",
-    tuning.FAILED: "failed",
-}
 
 
 def task(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
     """Stages that matter, as far as they were heard of since the rule was made (1 query)."""
     oldest = min(rule.created_at for rule in rules)
     rows = Passage.objects.filter(
-        task__user__in={rule.user_id for rule in rules}, stage__in=_REACHED, at__gt=oldest
+        task__user__in={rule.user_id for rule in rules}, stage__in=words.TASKS, at__gt=oldest
     ).select_related("task")
     by_user: dict[int, list[Passage]] = defaultdict(list)
     for row in rows.order_by("-at")[:MOST_CHANGES]:
@@ -294,7 +285,7 @@ def task(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
             Hit(
                 subject=f"{row.task_id}:{row.stage}",
                 occurrence=f"{row.task_id}:{row.stage}",
-                title=f"Fine-tuning of {row.task.model[:60]} {_REACHED[row.stage]}",
+                title=words.TASKS[row.stage].format(model=row.task.model[:60]),
                 text="",
                 path=f"/fine-tuning/tasks/{row.task_id}",
                 provider=row.task.provider,
@@ -322,12 +313,12 @@ def deadline(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
 
 
 def _reminder(row: Task, hours: int) -> Hit:
-    left = "1 hour" if hours == 1 else f"{hours} hours"
+    left = words.LAST_HOUR if hours == 1 else words.HOURS_LEFT
     return Hit(
         subject=f"{row.pk}:{hours}",
         occurrence=f"{row.pk}:{hours}",
-        title=f"Less than {left} to acknowledge the fine-tuning of {row.model[:60]}",
-        text="If you do not, you lose the model and still pay a part.",
+        title=left.format(hours=hours, model=row.model[:60]),
+        text=words.FORFEIT,
         path=f"/fine-tuning/tasks/{row.pk}",
         provider=row.provider,
     )
@@ -350,7 +341,7 @@ def report(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
             Hit(
                 subject=str(row.pk),
                 occurrence=f"report:{row.pk}",
-                title=f"Your report was answered: {row.get_outcome_display().lower()}",
+                title=words.ANSWERED.format(outcome=str(Outcome(row.outcome).label).lower()),
                 text=row.answer,
                 path="/account/reports",
                 provider=row.about.address,
@@ -411,20 +402,13 @@ def _grouped(kind: Kind, rows: list[ServiceChange]) -> list[Hit]:
 
 def change_hit(kind: Kind, group: list[ServiceChange]) -> Hit:
     row, who = group[-1], short(group[-1].provider)
-    titles = {
-        Kind.PRICE: f"{who} changed its price",
-        Kind.URL: f"{who} changed its URL",
-        Kind.SIGNER: f"{who} changed its signing key",
-        Kind.REMOVED: f"{who} removed its service",
-    }
-    title = titles[kind]
-    if row.change == "unacknowledged":
-        title = f"{who} lost the owner's acknowledgement of its key"
-    more = f" The last of {len(group)} such changes." if len(group) > 1 else ""
+    lost = row.change == "unacknowledged"
+    title = words.UNACKNOWLEDGED if lost else words.CHANGES[kind.value]
+    more = " " + words.LAST_OF.format(count=len(group)) if len(group) > 1 else ""
     return Hit(
         subject=f"{row.serving}:{row.provider}",
         occurrence=f"{row.change}:{row.serving}:{row.block}:{row.sequence}",
-        title=title,
+        title=title.format(provider=who),
         text=_said(kind, row) + more,
         path=f"/changes?{urlencode({'provider': row.provider})}",
         provider=row.provider,
@@ -436,18 +420,23 @@ def _said(kind: Kind, row: ServiceChange) -> str:
     if kind == Kind.PRICE:
         return " ".join(_price(name, was, now) for name, was, now in _prices(row) if was != now)
     if kind == Kind.REMOVED:
-        return "What you hold there stays yours: retrieve it."
+        return words.STAYS_YOURS
     if kind == Kind.URL:
-        return "The owner's acknowledgement survives this. Check it before you send more."
-    return "Your own acknowledgement survives a change of the key. Check it before you send more."
+        return words.OWNERS_SURVIVES
+    return words.YOURS_SURVIVES
 
 
 def _price(name: str, was: int, now: int) -> str:
     step = moved(was, now)
     whole, hundredths = divmod(abs(step or 0), 100)
     sign = "-" if (step or 0) < 0 else "+"
-    by = "" if step is None else f" ({sign}{whole}.{hundredths:02d} %)"
-    return f"{name.replace('_', ' ').capitalize()}: {was:,} → {now:,} neuron per unit{by}."
+    sentence = words.PRICE if step is None else words.PRICE_BY
+    return sentence.format(
+        name=name.replace("_", " ").capitalize(),
+        before=f"{was:,}",
+        after=f"{now:,}",
+        step=f"{sign}{whole}.{hundredths:02d}",
+    )
 
 
 def _prices(row: ServiceChange) -> list[tuple[str, int, int]]:

@@ -18,7 +18,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from accounts import crypto
-from alerts import hooks, signing
+from alerts import hooks, signing, words
 from alerts.models import Attempt, Channels, Delivery, Hook, Notification, State
 from net.client import Client
 from net.errors import BadStatus, NetError
@@ -127,7 +127,7 @@ async def _post(client: Client, row: Delivery) -> Outcome:
     try:
         secret = crypto.unseal(row.hook.sealed_secret)
     except crypto.Unreadable:
-        return outcome(False, None, "The secret cannot be read any more; make a new one.")
+        return outcome(False, None, words.SECRET_LOST)
     headers = {
         "Content-Type": "application/json",
         "webhook-id": name,
@@ -161,10 +161,10 @@ def _record_hook(row: Delivery, outcome: Outcome, now: dt.datetime) -> None:
         Hook.objects.filter(pk=row.hook.pk, failing_since=None).update(failing_since=now)
         wait = signing.next_wait(tried) if row.notification_id else None
         if outcome.status == 410:
-            _switch_off(row.hook, "It answered 410 Gone.")
+            _switch_off(row.hook, words.GONE)
             wait = None
         elif row.hook.failing_since and now - row.hook.failing_since > PATIENCE:
-            _switch_off(row.hook, f"It failed for {PATIENCE.days} days.")
+            _switch_off(row.hook, words.KEPT_FAILING.format(days=PATIENCE.days))
             wait = None
         if wait is None:
             _close(row, State.FAILED)
@@ -208,7 +208,7 @@ def _send_mails(now: dt.datetime) -> int:
 def _mail(way: Channels | None, rows: list[Delivery]) -> None:
     if way is None or way.email_verified_at is None or not mail_works():
         for row in rows:
-            _attempt(row, Outcome(False, None, "There is no proven mail address.", 0))
+            _attempt(row, Outcome(False, None, words.NO_ADDRESS, 0))
             _close(row, State.FAILED)
         return
     told = [row.notification for row in rows if row.notification is not None]
@@ -217,7 +217,7 @@ def _mail(way: Channels | None, rows: list[Delivery]) -> None:
     took = int((time.monotonic() - started) * 1000)
     Channels.objects.filter(pk=way.pk).update(email_error=error)
     for row in rows:
-        _attempt(row, Outcome(not error, None, error or "Handed to the mail server.", took))
+        _attempt(row, Outcome(not error, None, error or words.HANDED_OVER, took))
         if not error:
             _close(row, State.SENT)
         elif row.tried + 1 >= _MAIL_TRIES or row.notification is None:
@@ -254,7 +254,7 @@ def send_mail(to: str, subject: str, text: str) -> str:
         EmailMessage(subject, text, to=[to]).send()
     except OSError as error:  # smtplib's errors are OSErrors
         log.warning("a mail was not sent", extra={"error": repr(error)})
-        return f"The mail server did not take it ({type(error).__name__})."
+        return words.MAIL_REFUSED.format(error=type(error).__name__)
     return ""
 
 

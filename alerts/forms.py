@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypedDict
 
+from django.utils.translation import gettext as _
+
 from accounts import actions, money
 from accounts.errors import Problem
 from alerts.kinds import SORTS, Kind
@@ -43,7 +45,9 @@ def wish(form: Typed) -> Wish:
         try:
             provider = actions.address(provider)
         except ValueError as error:
-            raise Problem("invalid_provider", f"The provider {error}.") from None
+            raise Problem(
+                "invalid_provider", _("The provider %(error)s.") % {"error": error}
+            ) from None
     number = form["number"] or sort.default
     return Wish(
         kind=sort.kind,
@@ -61,7 +65,9 @@ def _amount(text: str) -> int:
     except ValueError as error:
         raise Problem("invalid_number", str(error)) from None
     if amount == 0:
-        raise Problem("invalid_number", "A balance is never below 0.", "Write an amount of 0G.")
+        raise Problem(
+            "invalid_number", _("A balance is never below 0."), _("Write an amount of 0G.")
+        )
     return amount
 
 
@@ -69,6 +75,8 @@ def _percent(text: str) -> int:
     text = text.removesuffix("%").strip()
     if not (text.isascii() and text.isdigit() and len(text) <= 4 and int(text) <= _MOST_PERCENT):
         raise Problem(
-            "invalid_number", f"Write a whole number of percent, from 0 to {_MOST_PERCENT}."
+            "invalid_number",
+            _("Write a whole number of percent, from 0 to %(most_percent)s.")
+            % {"most_percent": _MOST_PERCENT},
         )
     return int(text)

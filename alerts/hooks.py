@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts import crypto
 from accounts.errors import Problem
@@ -28,15 +29,23 @@ def create(user: User, url: str) -> tuple[Hook, str]:
     url = url.strip()
     try:
         if len(url) > _LONGEST:
-            raise Problem("invalid_url", f"A URL has at most {_LONGEST} characters.")
+            raise Problem(
+                "invalid_url", _("A URL has at most %(most)s characters.") % {"most": _LONGEST}
+            )
         addresses.parse(url, policy())
     except NetError as error:
-        fix = "Use a public https:// address."
-        raise Problem("invalid_url", f"This URL cannot be used: {error}.", fix) from None
+        fix = _("Use a public https:// address.")
+        raise Problem(
+            "invalid_url", _("This URL cannot be used: %(error)s.") % {"error": error}, fix
+        ) from None
     if user.hooks.filter(url=url).exists():
-        raise Problem("hook_exists", "There is a webhook with this URL already.")
+        raise Problem("hook_exists", _("There is a webhook with this URL already."))
     if user.hooks.count() >= MOST:
-        raise Problem("too_many_hooks", f"At most {MOST} webhooks.", "Delete one first.")
+        raise Problem(
+            "too_many_hooks",
+            _("At most %(most)s webhooks.") % {"most": MOST},
+            _("Delete one first."),
+        )
     secret = signing.new_secret()
     hook = Hook.objects.create(
         user=user, url=url, sealed_secret=crypto.seal(secret), created_at=timezone.now()

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
 
 class Kind(StrEnum):
     LOW_BALANCE = "low_balance"
@@ -41,91 +44,95 @@ SORTS: dict[Kind, Sort] = {
     for sort in (
         Sort(
             Kind.LOW_BALANCE,
-            "Balance at a provider is low",
-            "My balance at {where}, less what is being refunded, falls below {number} 0G",
-            "Providers keep 1 0G of it in reserve and answer only above that.",
+            gettext_noop("Balance at a provider is low"),
+            gettext_noop(
+                "My balance at {where}, less what is being refunded, falls below {number} 0G"
+            ),
+            gettext_noop("Providers keep 1 0G of it in reserve and answer only above that."),
             "0G",
             "1.5",
         ),
         Sort(
             Kind.LOW_AVAILABLE,
-            "Available balance is low",
-            "My available balance falls below {number} 0G",
-            "What is not at a provider yet.",
+            gettext_noop("Available balance is low"),
+            gettext_noop("My available balance falls below {number} 0G"),
+            gettext_noop("What is not at a provider yet."),
             "0G",
             "1",
             scoped=False,
         ),
         Sort(
             Kind.REFUND_UNLOCKED,
-            "A refund unlocked",
-            "A refund from {where} can be collected",
-            "Until you collect it, the provider can still charge it.",
+            gettext_noop("A refund unlocked"),
+            gettext_noop("A refund from {where} can be collected"),
+            gettext_noop("Until you collect it, the provider can still charge it."),
         ),
         Sort(
             Kind.PROVIDER_DOWN,
-            "A provider does not answer",
-            "{where} does not answer, and when it is back",
-            "By this site's own probes: two in a row that failed.",
+            gettext_noop("A provider does not answer"),
+            gettext_noop("{where} does not answer, and when it is back"),
+            gettext_noop("By this site's own probes: two in a row that failed."),
         ),
         Sort(
             Kind.PRICE,
-            "A price changed",
-            "A price of {where} changes by {number} % or more",
-            "0 tells every change. Read from final blocks.",
+            gettext_noop("A price changed"),
+            gettext_noop("A price of {where} changes by {number} % or more"),
+            gettext_noop("0 tells every change. Read from final blocks."),
             "%",
             "0",
         ),
         Sort(
             Kind.URL,
-            "The endpoint changed",
-            "{where} changes its URL",
-            "The owner's acknowledgement survives it, so nothing else would warn you.",
+            gettext_noop("The endpoint changed"),
+            gettext_noop("{where} changes its URL"),
+            gettext_noop(
+                "The owner's acknowledgement survives it, so nothing else would warn you."
+            ),
         ),
         Sort(
             Kind.SIGNER,
-            "The signing key changed",
-            "{where} changes its signing key, or loses its acknowledgement",
-            "Your own acknowledgement survives a change of the key.",
+            gettext_noop("The signing key changed"),
+            gettext_noop("{where} changes its signing key, or loses its acknowledgement"),
+            gettext_noop("Your own acknowledgement survives a change of the key."),
         ),
         Sort(
             Kind.VERIFICATION,
-            "Verification became worse",
-            "The verification of {where} becomes worse",
-            "Any verdict worse than the one before, or a finding across providers.",
+            gettext_noop("Verification became worse"),
+            gettext_noop("The verification of {where} becomes worse"),
+            gettext_noop("Any verdict worse than the one before, or a finding across providers."),
         ),
         Sort(
             Kind.REMOVED,
-            "A service was removed",
-            "{where} removes its service",
-            "What you hold there stays yours and can be retrieved.",
+            gettext_noop("A service was removed"),
+            gettext_noop("{where} removes its service"),
+            gettext_noop("What you hold there stays yours and can be retrieved."),
         ),
         Sort(
             Kind.LOCK_TIME,
-            "The lock time of refunds changed",
-            "The lock time of refunds changes",
-            "It counts for refunds that wait already, too.",
+            gettext_noop("The lock time of refunds changed"),
+            gettext_noop("The lock time of refunds changes"),
+            gettext_noop("It counts for refunds that wait already, too."),
             scoped=False,
         ),
         Sort(
             Kind.TASK,
-            "A fine-tuning task got somewhere",
-            "A fine-tuning task of mine is delivered, finished or failed",
-            "Asked for at its provider while nobody looks.",
+            gettext_noop("A fine-tuning task got somewhere"),
+            gettext_noop("A fine-tuning task of mine is delivered, finished or failed"),
+            gettext_noop("Asked for at its provider while nobody looks."),
             scoped=False,
         ),
         Sort(
             Kind.DEADLINE,
-            "A fine-tuning result must be acknowledged",
-            "Only 24, 6 or 1 hours are left to acknowledge a fine-tuning result",
-            "Whoever misses it pays a part and loses the model.",
+            gettext_noop("A fine-tuning result must be acknowledged"),
+            gettext_noop("Only 24, 6 or 1 hours are left to acknowledge a fine-tuning result"),
+            gettext_noop("Whoever misses it pays a part and loses the model."),
             scoped=False,
         ),
         Sort(
             Kind.REPORT,
-            "A report of mine was answered",
-            "Moderators answer a report of mine",
-            "What came of it stands under your reports, too.",
+            gettext_noop("A report of mine was answered"),
+            gettext_noop("Moderators answer a report of mine"),
+            gettext_noop("What came of it stands under your reports, too."),
             scoped=False,
         ),
     )
@@ -144,7 +151,7 @@ CHANGES: dict[Kind, tuple[str, ...]] = {
 
 def sentence(kind: str, where: str, number: str) -> str:
     """The rule in words; the first letter is a capital even where it is an address."""
-    text = SORTS[Kind(kind)].sentence.format(where=where, number=number)
+    text = _(SORTS[Kind(kind)].sentence).format(where=where, number=number)
     return text[:1].upper() + text[1:] if not text.startswith("0x") else text
 
 

@@ -10,6 +10,7 @@ import secrets
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts import limits
 from accounts.errors import Problem
@@ -24,13 +25,13 @@ _DIGITS = 6
 def ask(user: User, address: str) -> None:
     """Mail a code to `address`; nothing else is sent there before it came back. Raises Problem."""
     if not deliver.mail_works():
-        raise Problem("no_mail", "This site sends no mail.", "Use a webhook or the feed.")
+        raise Problem("no_mail", _("This site sends no mail."), _("Use a webhook or the feed."))
     limits.spend("mail-codes", user.address, limit=5, seconds=3600)
     address = address.strip()
     try:
         validate_email(address)
     except ValidationError:
-        raise Problem("invalid_email", "This is no mail address.") from None
+        raise Problem("invalid_email", _("This is no mail address.")) from None
     code = f"{secrets.randbelow(10**_DIGITS):0{_DIGITS}d}"
     way = services.channels_of(user)
     Channels.objects.filter(pk=way.pk).update(
@@ -47,7 +48,7 @@ def ask(user: User, address: str) -> None:
     )
     error = deliver.send_mail(address, "0G Market: your code", text)
     if error:
-        raise Problem("mail_failed", error, "Check the address, or try again later.", status=502)
+        raise Problem("mail_failed", error, _("Check the address, or try again later."), status=502)
 
 
 def prove(user: User, code: str) -> None:
@@ -56,7 +57,9 @@ def prove(user: User, code: str) -> None:
     way = services.channels_of(user)
     alive = way.code_sent_at is not None and timezone.now() - way.code_sent_at < CODE_LIVES
     if not alive or not hmac.compare_digest(way.code_digest, _digest(user, code.strip())):
-        raise Problem("wrong_code", "This is not the code, or it is too old.", "Ask for another.")
+        raise Problem(
+            "wrong_code", _("This is not the code, or it is too old."), _("Ask for another.")
+        )
     Channels.objects.filter(pk=way.pk).update(email_verified_at=timezone.now(), code_digest="")
 
 
@@ -72,7 +75,7 @@ def test(user: User) -> None:
     limits.spend("mail-tests", user.address, limit=5, seconds=3600)
     way = services.channels_of(user)
     if way.email_verified_at is None:
-        raise Problem("no_mail_address", "There is no proven mail address yet.")
+        raise Problem("no_mail_address", _("There is no proven mail address yet."))
     now = timezone.now()
     Delivery.objects.create(user=user, created_at=now, due_at=now)
     deliver.send_due(now)

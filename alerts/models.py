@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_noop
 
 from accounts.models import User
 from alerts.kinds import Kind
@@ -136,9 +137,9 @@ class Notification(models.Model):
 
 
 class State(models.TextChoices):
-    WAITING = "waiting", "Waiting"
-    SENT = "sent", "Delivered"
-    FAILED = "failed", "Given up"
+    WAITING = "waiting", gettext_noop("Waiting")
+    SENT = "sent", gettext_noop("Delivered")
+    FAILED = "failed", gettext_noop("Given up")
 
 
 class Delivery(models.Model):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass, field
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
 from accounts import money
 from accounts.addresses import short
 from accounts.pages_parts import Option, Pager, options, tabs
@@ -15,8 +18,8 @@ from alerts.forms import Typed
 from alerts.kinds import SORTS, Kind, sentence
 from alerts.models import Channels, Delivery, Hook, Notification, Rule
 
-EVERYWHERE = "each provider where I hold money"
-OR_WATCH = f"{EVERYWHERE} or that I watch"
+EVERYWHERE = gettext_noop("each provider where I hold money")
+OR_WATCH = gettext_noop("each provider where I hold money or that I watch")
 #: Kinds that are about the person's own money there: watching a listing does not matter to them.
 OWN = frozenset({Kind.LOW_BALANCE, Kind.REFUND_UNLOCKED})
 
@@ -30,12 +33,12 @@ class RuleRow:
 
 
 def rule_row(rule: Rule, now: dt.datetime) -> RuleRow:
-    everywhere = EVERYWHERE if rule.kind in OWN else OR_WATCH
+    everywhere = _(EVERYWHERE if rule.kind in OWN else OR_WATCH)
     where = short(rule.provider) if rule.provider else everywhere
     number = str(rule.percent) if rule.percent is not None else money.exact(rule.threshold or 0)
     said = sentence(rule.kind, where, number)
     quiet = rule.snoozed_until is not None and rule.snoozed_until > now
-    return RuleRow(rule, said, SORTS[Kind(rule.kind)].hint, quiet)
+    return RuleRow(rule, said, _(SORTS[Kind(rule.kind)].hint), quiet)
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class RuleForm:
 
 
 def kind_options(chosen: str) -> tuple[Option, ...]:
-    return options(((sort.kind.value, sort.label) for sort in SORTS.values()), chosen)
+    return options(((sort.kind.value, _(sort.label)) for sort in SORTS.values()), chosen)
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ class Bell:
 
     @property
     def label(self) -> str:
-        return f"Inbox, {self.shown} unread" if self.unread else "Inbox"
+        return _("Inbox, %(count)s unread") % {"count": self.shown} if self.unread else _("Inbox")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 from accounts.models import User
-from alerts import conditions
+from alerts import conditions, words
 from alerts.conditions import Hit
 from alerts.kinds import CHANGES, Kind
 from alerts.models import Rule
@@ -24,7 +24,7 @@ def hits(user: User, wish: Wish, now: dt.datetime) -> list[Hit] | None:
     since = now - WINDOW
     if wish.kind == Kind.VERIFICATION:
         found = Finding.objects.filter(
-            provider__in=providers, kind__in=conditions.FINDINGS, opened_at__gt=since
+            provider__in=providers, kind__in=words.FINDINGS, opened_at__gt=since
         ).order_by("-opened_at")
         return [conditions.finding_hit(row) for row in found[:MOST]]
     if wish.kind not in CHANGES:

@@ -13,13 +13,14 @@ from channels.layers import get_channel_layer
 from django.db import IntegrityError, transaction
 from django.db.models import Count, Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from redis.exceptions import RedisError
 
 from accounts import clock
 from accounts.addresses import short
 from accounts.errors import Problem
 from accounts.models import User
-from alerts import conditions, schedule
+from alerts import conditions, schedule, words
 from alerts.conditions import Found, Hit
 from alerts.kinds import CHANGES, LASTING, SORTS, Kind
 from alerts.models import Channels, Held, Notification, Rule
@@ -73,7 +74,11 @@ def add(user: User, wish: Wish) -> Rule:
     with transaction.atomic():
         User.objects.select_for_update().get(pk=user.pk)
         if user.alert_rules.filter(deleted_at=None).count() >= MOST_RULES:
-            raise Problem("too_many_rules", f"At most {MOST_RULES} rules.", "Delete one first.")
+            raise Problem(
+                "too_many_rules",
+                _("At most %(most)s rules.") % {"most": MOST_RULES},
+                _("Delete one first."),
+            )
         try:
             with transaction.atomic():
                 return Rule.objects.create(
@@ -88,9 +93,11 @@ def add(user: User, wish: Wish) -> Rule:
                     after_block=_final_block(),
                 )
         except IntegrityError:
-            said = SORTS[wish.kind].label
+            said = _(SORTS[wish.kind].label)
             raise Problem(
-                "rule_exists", f"There is a rule “{said}” for this already.", "Delete it first."
+                "rule_exists",
+                _("There is a rule “%(said)s” for this already.") % {"said": said},
+                _("Delete it first."),
             ) from None
 
 
@@ -107,7 +114,7 @@ def restore(rule: Rule) -> None:
     except IntegrityError:
         done = 0
     if not done:
-        raise Problem("too_late", "This rule cannot be brought back.", "Make it again.")
+        raise Problem("too_late", _("This rule cannot be brought back."), _("Make it again."))
 
 
 def snooze(rule: Rule, until: dt.datetime | None) -> None:
@@ -229,8 +236,8 @@ def _back(provider: str, row: Held) -> Hit:
     return Hit(
         subject=provider,
         occurrence=f"{provider}:back:{row.pk}",
-        title=f"{short(provider)} answers again",
-        text=f"You were told on {row.since:%d %b %H:%M} UTC that it did not.",
+        title=words.BACK.format(provider=short(provider)),
+        text=words.BACK_SINCE.format(moment=f"{row.since:%d %b %H:%M}"),
         path=f"/providers/{provider}",
         provider=provider,
     )
@@ -271,7 +278,7 @@ def _notify(rules: list[Rule], found: Found, now: dt.datetime) -> int:
 
 
 def _row(rule: Rule, hit: Hit, now: dt.datetime, *, last: bool) -> Notification:
-    more = f" This rule has told you {MOST_A_DAY} things today and is quiet for the rest of it."
+    more = " " + words.QUIET_TODAY.format(count=MOST_A_DAY)
     return Notification(
         user=rule.user,
         rule=rule,

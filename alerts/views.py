@@ -9,6 +9,7 @@ from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
@@ -36,7 +37,7 @@ USUAL = (Kind.LOW_BALANCE, Kind.REFUND_UNLOCKED, Kind.SIGNER, Kind.URL, Kind.VER
 def alerts(request: HttpRequest) -> HttpResponse:
     """`/account/alerts?kind=&provider=&number=&preview=1`: rules, and the form of a new one."""
     if not request.user.is_authenticated:
-        return signed_out(request, "Alerts")
+        return signed_out(request, _("Alerts"))
     user = user_of(request)
     fields = {name: str(value) for name, value in request.GET.items()}
     form = rule_form(user, fields, preview=fields.get("preview") == "1")
@@ -62,7 +63,7 @@ def rule_form(user: User, fields: dict[str, str], *, preview: bool) -> pages.Rul
     typed = forms.typed(fields)
     held = {p.provider for p in ledger.account(user.address).positions}
     held |= {typed["provider"]} if typed["provider"] else set()
-    choices = [("", "Each provider where I hold money or that I watch")]
+    choices = [("", _("Each provider where I hold money or that I watch"))]
     choices += [(provider, short(provider)) for provider in sorted(held)]
     made = pages.RuleForm(
         typed,
@@ -198,7 +199,7 @@ def new_feed(request: HttpRequest) -> HttpResponse:
 def inbox(request: HttpRequest) -> HttpResponse:
     """`/account/inbox?unread=1&page=2`."""
     if not request.user.is_authenticated:
-        return signed_out(request, "Inbox")
+        return signed_out(request, _("Inbox"))
     user = user_of(request)
     only = request.GET.get("unread") == "1"
     rows: Page[Notification] = ledger.paginate(
@@ -207,7 +208,7 @@ def inbox(request: HttpRequest) -> HttpResponse:
     more = "&unread=1" if only else ""
     page = pages.InboxPage(
         tuple(rows.items),
-        pages_parts.pager(rows, "messages", lambda n: f"?page={n}{more}"),
+        pages_parts.pager(rows, _("messages"), lambda n: f"?page={n}{more}"),
         selectors.unread(user),
         only,
     )

@@ -6,6 +6,8 @@ import uuid
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
@@ -16,7 +18,7 @@ from alerts import hooks, pages, selectors
 from alerts.models import Delivery, Hook
 from alerts.tasks import send_due
 
-TITLE = "New webhook"
+TITLE = gettext_noop("New webhook")
 
 
 @require_http_methods(["GET", "POST"])
@@ -24,12 +26,12 @@ TITLE = "New webhook"
 def new(request: HttpRequest) -> HttpResponse:
     """The form of a webhook, and the page that shows its secret once."""
     if not request.user.is_authenticated:
-        return signed_out(request, TITLE)
+        return signed_out(request, _(TITLE))
     user = user_of(request)
     try:
         sessions.require_fresh(request)
     except Problem as problem:
-        page = pages_parts.StepUp(TITLE, problem.title)
+        page = pages_parts.StepUp(_(TITLE), problem.title)
         return render(request, "alerts/step_up.html", {"page": page}, status=problem.status)
     url, error, status = "", "", 200
     if request.method == "POST":
@@ -58,7 +60,7 @@ def _shown(request: HttpRequest, hook: Hook, secret: str = "") -> HttpResponse:
 @never_cache
 def hook(request: HttpRequest, hook_id: uuid.UUID) -> HttpResponse:
     if not request.user.is_authenticated:
-        return signed_out(request, "Webhook")
+        return signed_out(request, _("Webhook"))
     return _shown(request, _hook(request, hook_id))
 
 
@@ -74,7 +76,7 @@ def act(request: HttpRequest, hook_id: uuid.UUID) -> HttpResponse:
         try:
             sessions.require_fresh(request)
         except Problem as problem:
-            page = pages_parts.StepUp("New secret", problem.title)
+            page = pages_parts.StepUp(_("New secret"), problem.title)
             return render(request, "alerts/step_up.html", {"page": page}, status=problem.status)
         return _shown(request, found, hooks.renew_secret(found))
     if wanted == "enable":

@@ -1,4 +1,5 @@
-"""`{% bell as page %}`: what the header's bell says; one query, none for visitors."""
+"""`{% bell as page %}`: what the header's bell says; one query, none for visitors.
+`{{ title|told }}`: a stored sentence in the reader's language."""
 
 from __future__ import annotations
 
@@ -7,10 +8,11 @@ from django.db import DatabaseError
 from django.template import Context
 
 from accounts.models import User
-from alerts import selectors
+from alerts import selectors, words
 from alerts.pages import Bell
 
 register = template.Library()
+register.filter("told", words.again)
 
 
 @register.simple_tag(takes_context=True)

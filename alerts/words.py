@@ -1,0 +1,82 @@
+"""What messages say, as sentences with `{gaps}`. The sweep makes them in English, as mails, feeds
+and webhooks are; a page tells them again in the reader's language.
+"""
+
+from __future__ import annotations
+
+from django.utils.translation import gettext_noop as N_
+
+from accounts import retelling
+from attestation.models import Fact
+from protocol import tuning
+
+LEFT_AT = N_("{amount} 0G left at {provider}")
+AVAILABLE = N_("{amount} 0G available")
+BELOW = N_("That is below your {amount} 0G.")
+SILENT = N_("{provider} does not answer")
+SILENT_SINCE = N_("By this site's probes since {moment} UTC.")
+BACK = N_("{provider} answers again")
+BACK_SINCE = N_("You were told on {moment} UTC that it did not.")
+UNLOCKED = N_("{amount} 0G from {provider} can be collected")
+STILL_CHARGEABLE = N_("Until you collect it, the provider can still charge it.")
+LOCK_TIME = N_("Refunds of {service} now wait {span}")
+LOCK_TIME_FOR_ALL = N_("This counts for refunds that wait already, too.")
+WORSE = N_("It was “{before}” and is “{after}”.")
+TASKS = {
+    tuning.DELIVERED: N_("Fine-tuning of {model} is delivered: acknowledge it in time"),
+    tuning.FINISHED: N_("Fine-tuning of {model} is finished: the key is released"),
+    tuning.FAILED: N_("Fine-tuning of {model} failed"),
+}
+LAST_HOUR = N_("Less than 1 hour to acknowledge the fine-tuning of {model}")
+HOURS_LEFT = N_("Less than {hours} hours to acknowledge the fine-tuning of {model}")
+FORFEIT = N_("If you do not, you lose the model and still pay a part.")
+ANSWERED = N_("Your report was answered: {outcome}")
+UNACKNOWLEDGED = N_("{provider} lost the owner's acknowledgement of its key")
+LAST_OF = N_("The last of {count} such changes.")
+STAYS_YOURS = N_("What you hold there stays yours: retrieve it.")
+OWNERS_SURVIVES = N_("The owner's acknowledgement survives this. Check it before you send more.")
+YOURS_SURVIVES = N_(
+    "Your own acknowledgement survives a change of the key. Check it before you send more."
+)
+PRICE = N_("{name}: {before} → {after} neuron per unit.")
+PRICE_BY = N_("{name}: {before} → {after} neuron per unit ({step} %).")
+QUIET_TODAY = N_("This rule has told you {count} things today and is quiet for the rest of it.")
+FINDING = "{provider}: {what}"
+FINDINGS = {
+    Fact.REGRESSION: N_("its verification became worse"),
+    Fact.SAME_PPID: N_("it showed evidence of a machine that another provider shows too"),
+    Fact.SAME_GPU: N_("it showed a GPU that another provider shows too"),
+    Fact.SIGNER_REUSED: N_("its signing key is another provider's too"),
+    Fact.COMPOSE_CHANGED: N_("it runs other software than before"),
+    Fact.IDENTICAL_EVIDENCE: N_("it showed evidence that had been shown before"),
+    Fact.SIGNER_DIFFERS: N_("its chain entry names another key than its evidence"),
+}
+CHANGES = {
+    "price": N_("{provider} changed its price"),
+    "url": N_("{provider} changed its URL"),
+    "signer": N_("{provider} changed its signing key"),
+    "removed": N_("{provider} removed its service"),
+}
+#: Names that fill a gap.
+_NAMES = (
+    *(N_("Input price"), N_("Output price"), N_("Price per token")),
+    *(N_("acted on"), N_("looked at, nothing to do"), N_("not a report")),
+)
+GONE = N_("It answered 410 Gone.")
+KEPT_FAILING = N_("It failed for {days} days.")
+NO_ADDRESS = N_("There is no proven mail address.")
+HANDED_OVER = N_("Handed to the mail server.")
+SECRET_LOST = N_("The secret cannot be read any more; make a new one.")
+MAIL_REFUSED = N_("The mail server did not take it ({error}).")
+_SENTENCES = (
+    *(LEFT_AT, AVAILABLE, BELOW, SILENT, SILENT_SINCE, BACK, BACK_SINCE, UNLOCKED),
+    *(STILL_CHARGEABLE, LOCK_TIME, LOCK_TIME_FOR_ALL, WORSE, *TASKS.values(), LAST_HOUR),
+    *(HOURS_LEFT, FORFEIT, ANSWERED, UNACKNOWLEDGED, LAST_OF, STAYS_YOURS, OWNERS_SURVIVES),
+    *(YOURS_SURVIVES, PRICE_BY, PRICE, QUIET_TODAY, *CHANGES.values()),
+    *(GONE, KEPT_FAILING, NO_ADDRESS, HANDED_OVER, SECRET_LOST, MAIL_REFUSED, FINDING),
+)
+
+
+def again(told: str) -> str:
+    """A stored title, text or outcome of a delivery in the reader's language."""
+    return retelling.again(told, _SENTENCES)
