@@ -5,6 +5,7 @@ cache.
 from __future__ import annotations
 
 import time
+from typing import cast
 
 from django.conf import settings
 from django.core.cache import cache
@@ -12,6 +13,7 @@ from django.http import HttpRequest
 
 from accounts.errors import TooMany
 from net import callers
+from net.cache import SharedRedisCache
 
 
 def address(request: HttpRequest) -> str:
@@ -32,7 +34,6 @@ def spend(name: str, who: str, *, limit: int, seconds: int) -> None:
     """Count one use of `name` by `who`; TooMany above `limit` uses per window of `seconds`."""
     window, into = divmod(int(time.time()), seconds)
     key = f"limit:{name}:{who}:{window}"
-    # `add` then `incr`: both atomic in Redis, and the key is only ever read inside its own window.
-    cache.add(key, 0, timeout=seconds + 5)
-    if cache.incr(key) > limit:
+    # Atomic in Redis; the key is only ever read inside its own window.
+    if cast(SharedRedisCache, cache).count(key, seconds + 5) > limit:
         raise TooMany(seconds - into)

@@ -8,6 +8,7 @@ Formulas are shown as their source: nothing of a model is ever run to draw one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import nh3
@@ -61,14 +62,20 @@ def top_level(text: str) -> list[tuple[str, int, int]]:
     return [(x.type, x.map[0], x.map[1]) for x in tokens if x.level == 0 and x.map]
 
 
+@cache
 def _engine() -> MarkdownIt:
-    # Depth bounds the work on nested quotes and lists; a fresh engine holds no state of others.
+    """The one engine: what it reads stands in `env`, never in it. Making one takes longer than most
+    texts.
+    """
+    # Depth bounds the work on nested quotes and lists.
     engine = MarkdownIt("commonmark", {"html": False, "maxNesting": 20})
     engine.enable(["table", "strikethrough"]).disable("html_inline").disable("html_block")
     engine.inline.ruler.before("escape", "math", _math)
     engine.validateLink = lambda url: url.partition(":")[0].strip().lower() in _LINK_SCHEMES  # type: ignore[method-assign]
     for name, rule in _RULES.items():
         engine.add_render_rule(name, rule)
+    # It sorts its rules at the first text, and is not to be seen by another thread half way.
+    engine.render("*a*")
     return engine
 
 

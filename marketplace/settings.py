@@ -295,7 +295,7 @@ def database(url: str, name: str = "DATABASE_URL") -> dict[str, Any]:
     pool = env.integer("DATABASE_POOL_SIZE", 8)
     pooling = {"min_size": 1, "max_size": pool, "timeout": 10}
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "net.postgres",
         "NAME": parts.path.strip("/"),
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),
@@ -345,6 +345,7 @@ SHUTDOWN_DELAY_SECONDS = env.integer("SHUTDOWN_DELAY_SECONDS", 0)
 #: Names of tasks (each app's `tasks.py`) and how often beat starts them, seconds.
 CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "follow-intents": {"task": "accounts.follow_intents", "schedule": 5.0},
+    "personal-data": {"task": "accounts.sweep_personal", "schedule": 30.0},
     "sweep-chats": {"task": "inference.sweep", "schedule": 30.0},
     "reconcile": {"task": "ledger.reconcile", "schedule": 600.0},
     "verify-services": {"task": "attestation.sweep", "schedule": 15.0},

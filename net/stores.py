@@ -127,7 +127,7 @@ class Pool(redis.sentinel.SentinelConnectionPool):
 def cache(url: str) -> dict[str, Any]:
     """Django's CACHES entry."""
     entry: dict[str, Any] = {
-        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "BACKEND": "net.cache.SharedRedisCache",
         "LOCATION": [url],
     }
     if parse(url).sentinels:
