@@ -8,6 +8,18 @@ import sys
 from runner.tree import ROOT
 
 
+def shared_out(arguments: list[str]) -> list[str]:
+    """pytest's options for several processes, for the whole suite and for folders of it.
+
+    Files and tests named, or a choice by words, run in one process: they are few, and each process
+    has to start a database first. Two per core: many tests wait for servers.
+    """
+    few = ("-n", "--numprocesses", "-k", "--co", "--collect-only", "--pdb", "-h", "--help")
+    if any(".py" in word or word.startswith(few) for word in arguments):
+        return []
+    return ["-n", str(min(8, 2 * (os.cpu_count() or 1)))]
+
+
 def main() -> int:
     command, arguments = sys.argv[1], sys.argv[2:]
     os.chdir(ROOT)
@@ -24,7 +36,9 @@ def main() -> int:
 
         return execute(arguments)
     if command == "test":
-        os.execv(sys.executable, [sys.executable, "-m", "pytest", *arguments])
+        os.execv(
+            sys.executable, [sys.executable, "-m", "pytest", *shared_out(arguments), *arguments]
+        )
     if command == "check":
         from runner.check import check
 

@@ -4,7 +4,6 @@ the real ASGI app."""
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import threading
 import time
@@ -16,6 +15,7 @@ import pytest
 
 from runner.postgres import EmbeddedPostgres
 from runner.processes import free_port as _free_port
+from tests import database
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -25,27 +25,31 @@ if TYPE_CHECKING:
     from devnet.deploy import Deployment
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Cheap tests first: pure, db, live, browser."""
-    order = {"pure": 0, "db": 1, "live": 2, "browser": 3}
-    items.sort(key=lambda item: order.get(Path(item.path).parent.name, 4))
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_blocker: Any) -> Iterator[None]:
+    """pytest-django calls this before it looks for the test database: the moment to boot a server
+    of this process's own, on a copy of the migrated cluster."""
+    from django.db import connections
+    from django.test import TransactionTestCase
+
+    with tempfile.TemporaryDirectory(prefix="zgm-test-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        with django_db_blocker.unblock():
+            database.migrated(folder / "pg")
+        with EmbeddedPostgres(folder / "pg") as server, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(TransactionTestCase, "_fixture_teardown", database.empty)
+            for connection in connections.all():
+                connection.settings_dict["HOST"] = str(server.socket_dir)
+                connection.settings_dict["PORT"] = ""
+            yield
+            connections.close_all()
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings() -> Iterator[None]:
-    """pytest-django calls this before it creates the test database: the moment to boot our
-    server."""
-    from django.db import connections
-
-    folder = Path(tempfile.mkdtemp(prefix="zgm-test-"))
-    folder.chmod(0o755)
-    server = EmbeddedPostgres(folder / "pg").start()
-    for connection in connections.all():
-        connection.settings_dict["HOST"] = str(server.socket_dir)
-        connection.settings_dict["PORT"] = ""
-    yield
-    server.stop()
-    shutil.rmtree(folder, ignore_errors=True)
+def django_db_keepdb() -> bool:
+    """The copy is migrated already, and goes with its server."""
+    return True
 
 
 @pytest.fixture

@@ -1,0 +1,88 @@
+"""How the tests are ordered and shared out among processes (CONTRIBUTING.md, "How the tests run").
+
+Loaded with `-p tests.parallel`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent
+ORDER = ("pure", "db", "live", "browser")
+#: Begun first, longest first, so that no process is left alone with one of them in the end.
+LONG = (
+    "live/test_run.py",
+    "browser/test_tuning.py",
+    "live/test_drill.py",
+    "live/test_official_sdk.py",
+    "browser/test_journey.py",
+    "live/test_provider_settlement.py",
+    "live/test_chat_load.py",
+    "live/test_provider_check.py",
+    "browser/test_pages.py",
+    "live/test_image.py",
+)
+#: Long files whose tests share nothing: each test may go to another process.
+SPREAD = ("live/test_chaos.py", "live/test_follow_faults.py", "live/test_run.py")
+
+
+def _file(nodeid: str) -> str:
+    return nodeid.partition("::")[0].removeprefix("tests/")
+
+
+def _cheap_first(item: pytest.Item) -> int:
+    folder = _file(item.nodeid).partition("/")[0]
+    return ORDER.index(folder) if folder in ORDER else len(ORDER)
+
+
+def _long_first(items: list[pytest.Item]) -> dict[str, tuple[int, float]]:
+    """For each file: the long ones as listed, then live, browser and db evenly mixed, since the
+    ones wait while the others compute; `pure` fills the gaps in the end."""
+    files = list(dict.fromkeys(_file(item.nodeid) for item in items))
+    places = {}
+    for folder in (*ORDER, ""):
+        ours = [name for name in files if name.partition("/")[0] == folder]
+        for number, name in enumerate(ours):
+            places[name] = (2, 0.0) if folder == "pure" else (1, number / len(ours))
+    return places | {name: (0, float(number)) for number, name in enumerate(LONG)}
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Alone, the cheap tests first: their failures are told soon. Among several, the long first."""
+    if hasattr(config, "workerinput"):
+        places = _long_first(items)
+        items.sort(key=lambda item: places.get(_file(item.nodeid), (1, 1.0)))
+    else:
+        items.sort(key=_cheap_first)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file stays in one process, for the fixtures that its tests share."""
+    from xdist.scheduler.loadscope import LoadScopeScheduling
+
+    class Files(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            name = _file(nodeid)
+            return nodeid if name in SPREAD else name
+
+    config.option.loadscopereorder = False
+    return Files(config, log)
+
+
+_seconds: dict[str, float] = defaultdict(float)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    _seconds[_file(report.nodeid).partition("/")[0]] += report.duration
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if len(_seconds) > 1:
+        parts = ", ".join(f"{folder} {_seconds[folder]:.0f}" for folder in sorted(_seconds))
+        terminalreporter.write_line(f"seconds in the tests of each folder: {parts}")
