@@ -12,6 +12,10 @@ from django.db import models
 from django.utils.translation import gettext_noop
 
 from accounts import crypto
+from accounts.models_personal import Erasure as Erasure
+from accounts.models_personal import Export as Export
+from accounts.models_personal import ExportPiece as ExportPiece
+from accounts.models_personal import ExportState as ExportState
 from chain.fields import AddressField, HashField, NeuronField
 from protocol import keys as wire
 

@@ -46,7 +46,9 @@ def tabs(current: str) -> tuple[Link, ...]:
     pages = ((_("Funds"), "/account"), (_("Refunds"), "/account/refunds"))
     more = ((_("Transactions"), "/account/transactions"), (_("Keys"), "/account/keys"))
     told = ((_("Analytics"), "/account/analytics"), (_("Alerts"), "/account/alerts"))
-    return tuple(Link(label, path, path == current) for label, path in (*pages, *more, *told))
+    own = ((_("Your data"), "/account/data"),)
+    entries = (*pages, *more, *told, *own)
+    return tuple(Link(label, path, path == current) for label, path in entries)
 
 
 @dataclass(frozen=True)

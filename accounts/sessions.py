@@ -90,6 +90,15 @@ def require_fresh(request: HttpRequest) -> None:
         )
 
 
+def is_fresh(request: HttpRequest) -> bool:
+    """Whether `require_fresh` would pass."""
+    try:
+        require_fresh(request)
+    except Problem:
+        return False
+    return True
+
+
 def _close(row: SignIn) -> None:
     """The session first: a socket that is told looks no more, one that connects now must fail."""
     _store(row.session_key).delete()

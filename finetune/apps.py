@@ -7,7 +7,8 @@ class FinetuneConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import crypto
-        from finetune import files
+        from finetune import files, personal
 
         if files.rotate not in crypto.ROTATIONS:
             crypto.ROTATIONS.append(files.rotate)
+        personal.register()

@@ -7,10 +7,11 @@ class InferenceConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import crypto, own_use
-        from inference import conversations, presets, spend
+        from inference import conversations, personal, presets, spend
 
         for rotate in (conversations.rotate, presets.rotate):
             if rotate not in crypto.ROTATIONS:
                 crypto.ROTATIONS.append(rotate)
         if spend.uses not in own_use.SOURCES:
             own_use.SOURCES.append(spend.uses)
+        personal.register()

@@ -306,16 +306,35 @@ async def alive(process: str) -> bool:
 
 async def ask_to_stop(process: str, turn: int) -> None:
     """Tell the owner of a turn that its person does not want any more of it."""
-    await client().publish(f"process:{process}:stop", str(turn))
+    await client().publish(_ear(process), str(turn))
 
 
 async def stop_requests(process: str) -> AsyncGenerator[int, None]:
     """Turns that some process asks this one to stop. Raises RedisError."""
     async with client().pubsub() as pubsub:
-        await pubsub.subscribe(f"process:{process}:stop")
+        await pubsub.subscribe(_ear(process))
         async for message in pubsub.listen():
             if message["type"] == "message" and message["data"].isdigit():
                 yield int(message["data"])
+
+
+def ask_all_to_stop(turns: Iterable[tuple[int, str]]) -> None:
+    """`ask_to_stop` of many (turn, process), from a worker without an event loop."""
+    with stores.client(settings.REDIS_URL, socket_timeout=5) as redis:
+        for turn, process in turns:
+            redis.publish(_ear(process), str(turn))
+
+
+def forget(turns: Iterable[int]) -> None:
+    """Delete what is still here of ended turns: their words are in clear."""
+    keys = [_key(turn) for turn in turns]
+    with stores.client(settings.REDIS_URL, socket_timeout=5) as redis:
+        for first in range(0, len(keys), _MOST_READ):
+            redis.delete(*keys[first : first + _MOST_READ])
+
+
+def _ear(process: str) -> str:
+    return f"process:{process}:stop"
 
 
 def _key(turn: int) -> str:

@@ -1,21 +1,26 @@
-"""What may be deleted because it is old, over all apps: `manage.py prune`, and daily by beat.
+"""How long things are kept: one table, which `manage.py prune` (and beat, daily), the page "Your
+data" and docs/reference.md read. A table of the database that is in no rule fails a test.
 
-Chain facts, verdicts on messages and the documents behind reports are not among it.
+Chain facts, verdicts on messages and the documents behind reports are kept for good.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.contrib.sessions.models import Session
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
-from accounts.models import SignIn
+from accounts.models import Erasure, Export, ProviderKey, SignIn
+from alerts.models import Delivery, Notification
 from attestation.models import (
     Finding,
     Identity,
@@ -24,14 +29,37 @@ from attestation.models import (
     VerdictChange,
     Verification,
 )
+from finetune.models import Dataset, DatasetState, StoredFile
 from inference import conversations
 from ledger.models import Reconciliation
 from probes import retention as probes
+from protocol.keys import EPHEMERAL_TOKEN_ID
 
 #: Comparisons of our rows with the contracts' are kept this long.
 KEPT_RECONCILIATIONS = dt.timedelta(days=90)
 #: Attempts that brought no evidence say little after a while.
 KEPT_SILENCE = dt.timedelta(days=90)
+KEPT_INBOX = dt.timedelta(days=365)
+KEPT_DELIVERIES = dt.timedelta(days=90)
+#: Keys of no use any more.
+KEPT_EXPIRED_KEYS = dt.timedelta(days=30)
+KEPT_UPLOADS = dt.timedelta(days=7)
+KEPT_LOOSE_FILES = dt.timedelta(days=1)
+KEPT_ERASURES = dt.timedelta(days=365)
+
+PRUNE, SWEEP = "marketplace.prune", "inference.sweep"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Rows of `models` (`app.model`) are kept as long as `kept` says; `job` is the Celery task that
+    deletes them, empty where nothing does. `old`: what `prune` deletes."""
+
+    what: str
+    models: tuple[str, ...]
+    kept: str
+    job: str = ""
+    old: Callable[[dt.datetime], QuerySet[Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,12 +81,52 @@ def prune(*, dry_run: bool = False, now: dt.datetime | None = None) -> tuple[Pru
 
 def old(now: dt.datetime) -> Iterator[tuple[str, QuerySet[Any]]]:
     """What may go, by name."""
-    yield from probes.old(now)
-    ended = Session.objects.filter(session_key=OuterRef("session_key"), expire_date__gt=now)
-    yield "sign-ins of ended sessions", SignIn.objects.exclude(Exists(ended))
-    yield "ended sessions", Session.objects.filter(expire_date__lt=now)
-    yield "reconciliations", Reconciliation.objects.filter(at__lt=now - KEPT_RECONCILIATIONS)
-    yield "verifications", _verifications(now)
+    for rule in RULES:
+        if rule.old is not None:
+            yield rule.what, rule.old(now)
+
+
+def words(model: type[Model]) -> str:
+    """How long rows of a model are kept, for a page in its language."""
+    label = model._meta.label_lower
+    found = (_(rule.kept) for rule in RULES if label in rule.models)
+    return "; ".join(dict.fromkeys(found))
+
+
+def covered() -> dict[type[Model], tuple[Rule, ...]]:
+    """The rules of every model that some rule names."""
+    found: dict[type[Model], tuple[Rule, ...]] = {}
+    for rule in RULES:
+        for label in rule.models:
+            model = apps.get_model(label)
+            found[model] = (*found.get(model, ()), rule)
+    return found
+
+
+# --- what prune deletes ---------------------------------------------------------------------------
+
+
+def _sign_ins(now: dt.datetime) -> QuerySet[Any]:
+    living = Session.objects.filter(session_key=OuterRef("session_key"), expire_date__gt=now)
+    return SignIn.objects.exclude(Exists(living))
+
+
+def _keys(now: dt.datetime) -> QuerySet[Any]:
+    """Of the site's own slot alone: rows of lasting keys remember which slots were given out."""
+    before = now - KEPT_EXPIRED_KEYS
+    return ProviderKey.objects.filter(token_id=EPHEMERAL_TOKEN_ID, expires_at__lt=before)
+
+
+def _uploads(now: dt.datetime) -> QuerySet[Any]:
+    return Dataset.objects.filter(
+        state=DatasetState.UPLOADING, created_at__lt=now - KEPT_UPLOADS, places=None
+    )
+
+
+def _loose_files(now: dt.datetime) -> QuerySet[Any]:
+    """Bytes that no dataset and no task knows of."""
+    loose = Q(dataset=None, task=None, part_of=None)
+    return StoredFile.objects.filter(loose, created_at__lt=now - KEPT_LOOSE_FILES)
 
 
 def _verifications(now: dt.datetime) -> QuerySet[Verification]:
@@ -82,3 +150,254 @@ def _gone(what: str, rows: QuerySet[Any], dry_run: bool) -> Pruned:
     for first in range(0, len(keys), 5_000):
         rows.model._default_manager.filter(pk__in=keys[first : first + 5_000]).delete()
     return Pruned(what, len(keys))
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+_YOURS = gettext_noop("until you delete it or erase your account")
+_FOR_GOOD = gettext_noop("for good")
+_REBUILT = gettext_noop("for good; it can be rebuilt from the chain")
+_REPLACED = gettext_noop("until a newer value replaces it")
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        gettext_noop("probes"),
+        ("probes.probe",),
+        gettext_noop("8 days"),
+        PRUNE,
+        probes.probes,
+    ),
+    Rule(
+        gettext_noop("buckets of probes"),
+        ("probes.bucket",),
+        gettext_noop("quarters of an hour 9 days, hours 35 days, days 3 years"),
+        PRUNE,
+        probes.buckets,
+    ),
+    Rule(
+        gettext_noop("health of removed services"),
+        ("probes.health",),
+        gettext_noop("90 days after the last probe"),
+        PRUNE,
+        probes.health,
+    ),
+    Rule(
+        gettext_noop("sign-ins of ended sessions"),
+        ("accounts.signin",),
+        gettext_noop("until the session ends: 7 days at most"),
+        PRUNE,
+        _sign_ins,
+    ),
+    Rule(
+        gettext_noop("ended sessions"),
+        ("sessions.session",),
+        gettext_noop("until the session ends: 7 days at most"),
+        PRUNE,
+        lambda now: Session.objects.filter(expire_date__lt=now),
+    ),
+    Rule(
+        gettext_noop("reconciliations"),
+        ("ledger.reconciliation",),
+        gettext_noop("90 days, the newest 100"),
+        PRUNE,
+        lambda now: Reconciliation.objects.filter(at__lt=now - KEPT_RECONCILIATIONS),
+    ),
+    Rule(
+        gettext_noop("verifications"),
+        ("attestation.verification",),
+        gettext_noop(
+            "reports for good, unless VERIFICATIONS_KEEP_DAYS is set; attempts without evidence "
+            "90 days"
+        ),
+        PRUNE,
+        _verifications,
+    ),
+    Rule(
+        gettext_noop("expired provider keys"),
+        ("accounts.providerkey",),
+        gettext_noop("30 days after it expires; a lasting key’s slot until you erase your account"),
+        PRUNE,
+        _keys,
+    ),
+    Rule(
+        gettext_noop("notifications"),
+        ("alerts.notification",),
+        gettext_noop("a year"),
+        PRUNE,
+        lambda now: Notification.objects.filter(at__lt=now - KEPT_INBOX),
+    ),
+    Rule(
+        gettext_noop("deliveries"),
+        ("alerts.delivery", "alerts.attempt"),
+        gettext_noop("90 days"),
+        PRUNE,
+        lambda now: Delivery.objects.filter(created_at__lt=now - KEPT_DELIVERIES).exclude(
+            state="waiting"
+        ),
+    ),
+    Rule(
+        gettext_noop("unfinished uploads"),
+        ("finetune.dataset",),
+        gettext_noop("unfinished uploads 7 days, datasets until you delete them"),
+        PRUNE,
+        _uploads,
+    ),
+    Rule(
+        gettext_noop("files of nothing"),
+        ("finetune.storedfile", "finetune.piece"),
+        gettext_noop("until you delete what they belong to"),
+        PRUNE,
+        _loose_files,
+    ),
+    Rule(
+        gettext_noop("personal files past their time"),
+        ("accounts.export", "accounts.exportpiece"),
+        gettext_noop("24 hours"),
+        PRUNE,
+        lambda now: Export.objects.filter(expires_at__lt=now),
+    ),
+    Rule(
+        gettext_noop("erasures that are done"),
+        ("accounts.erasure",),
+        gettext_noop("a year"),
+        PRUNE,
+        lambda now: Erasure.objects.filter(done_at__lt=now - KEPT_ERASURES),
+    ),
+    Rule(
+        gettext_noop("conversations"),
+        ("inference.chat", "inference.turn", "inference.file", "inference.job"),
+        gettext_noop(
+            "until you delete them, then a minute for an undo; those not kept end with the session"
+        ),
+        SWEEP,
+    ),
+    Rule(
+        gettext_noop("saved settings"),
+        ("inference.ownpreset",),
+        gettext_noop("until you delete them, then a minute for an undo"),
+        SWEEP,
+    ),
+    Rule(
+        gettext_noop("alert rules"),
+        ("alerts.rule", "alerts.held"),
+        gettext_noop("until you delete them, then 10 minutes for an undo"),
+        "alerts.sweep",
+    ),
+    Rule(
+        gettext_noop("requests for a run of checks"),
+        ("attestation.request",),
+        gettext_noop("until a worker takes it"),
+        "attestation.sweep",
+    ),
+    Rule(
+        gettext_noop("reviewed transactions"),
+        ("accounts.intent",),
+        gettext_noop("the newest 50 unsent; sent ones until you erase your account"),
+    ),
+    Rule(
+        gettext_noop("settings and drafts of an account"),
+        (
+            "accounts.accesstoken",
+            "accounts.watch",
+            "alerts.channels",
+            "alerts.hook",
+            "finetune.place",
+            "moderation.anyway",
+            "operators.listingdraft",
+            "operators.note",
+            "operators.profile",
+            "probes.sharer",
+        ),
+        _YOURS,
+    ),
+    Rule(
+        gettext_noop("fine-tuning drafts"),
+        ("finetune.draft",),
+        gettext_noop("the newest 20, until you delete or send them"),
+    ),
+    Rule(
+        gettext_noop("fine-tuning tasks"),
+        ("finetune.task", "finetune.passage", "finetune.logpart", "finetune.deployment"),
+        gettext_noop("until you erase your account"),
+    ),
+    Rule(
+        gettext_noop("runs of setup checks"),
+        ("operators.setuprun", "operators.selftest"),
+        gettext_noop("the newest 20"),
+    ),
+    Rule(
+        gettext_noop("reports of users"),
+        ("moderation.report",),
+        gettext_noop("until you erase your account"),
+    ),
+    Rule(
+        gettext_noop("accounts"),
+        ("accounts.user", "ops.passwordaccount"),
+        gettext_noop("until you erase your account"),
+    ),
+    Rule(
+        gettext_noop("failed background tasks"),
+        ("ops.failedtask",),
+        gettext_noop("the newest 1,000"),
+    ),
+    Rule(gettext_noop("commands of staff"), ("ops.job",), gettext_noop("the newest 200")),
+    Rule(
+        gettext_noop("decisions of staff"),
+        ("moderation.act", "moderation.effect", "moderation.item"),
+        gettext_noop("for good: a chain of hashes that nothing can be taken out of"),
+    ),
+    Rule(
+        gettext_noop("evidence and verdicts on services"),
+        (
+            "attestation.document",
+            "attestation.finding",
+            "attestation.identity",
+            "attestation.payment",
+            "attestation.retrieval",
+            "attestation.verdictchange",
+        ),
+        _FOR_GOOD,
+    ),
+    Rule(
+        gettext_noop("what stands now"),
+        (
+            "attestation.standing",
+            "chain.coverage",
+            "chain.head",
+            "chain.nodestate",
+            "finetune.providerfacts",
+            "ledger.projection",
+            "operators.debt",
+        ),
+        _REPLACED,
+    ),
+    Rule(
+        gettext_noop("facts of the chain"),
+        (
+            "chain.rawblock",
+            "chain.rawcall",
+            "chain.rawlog",
+            "chain.rawtransaction",
+            "ledger.ledger",
+            "ledger.movement",
+            "ledger.service",
+            "ledger.servicechange",
+            "ledger.servicetotal",
+            "ledger.servingcontract",
+            "ledger.settlement",
+            "ledger.subaccount",
+            "operators.batchgas",
+        ),
+        _REBUILT,
+    ),
+    Rule(
+        gettext_noop("names of roles and tables"),
+        (
+            "admin.logentry",
+            "auth.group",
+            "auth.permission",
+            "contenttypes.contenttype",
+        ),
+        gettext_noop("as long as the site runs; nothing is written there in daily use"),
+    ),
+)

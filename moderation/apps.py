@@ -7,6 +7,7 @@ class ModerationConfig(AppConfig):
 
     def ready(self) -> None:
         from ledger import listed
-        from moderation import selectors
+        from moderation import personal, selectors
 
         listed.leave_out(selectors.shown, selectors.version)
+        personal.register()

@@ -7,9 +7,11 @@ class OpsConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import crypto
+        from ops import personal
         from ops.failures import connect
         from ops.staff import rotate
 
         connect()
         if rotate not in crypto.ROTATIONS:
             crypto.ROTATIONS.append(rotate)
+        personal.register()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
 from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.utils import timezone
 
 from ledger.models import Service
 from probes.fold import CELL, DAY, HOUR
@@ -22,17 +20,23 @@ KEPT: dict[dt.timedelta, dt.timedelta] = {
 }
 
 
-def old(now: dt.datetime | None = None) -> Iterator[tuple[str, QuerySet[Any]]]:
-    """What may go, by name: probes and buckets past their time, health of services that are gone
-    and were not probed for 90 days."""
-    now = now or timezone.now()
-    yield "probes", Probe.objects.filter(at__lt=now - KEPT_PROBES)
+def probes(now: dt.datetime) -> QuerySet[Any]:
+    """Single looks past their time."""
+    return Probe.objects.filter(at__lt=now - KEPT_PROBES)
+
+
+def buckets(now: dt.datetime) -> QuerySet[Any]:
+    """Cells, hours and days past their time."""
     past = Q(pk__in=())
     for span, kept in KEPT.items():
         past |= Q(span=int(span.total_seconds()), start__lt=now - kept)
-    yield "buckets of probes", Bucket.objects.filter(past)
+    return Bucket.objects.filter(past)
+
+
+def health(now: dt.datetime) -> QuerySet[Any]:
+    """Of services that are gone and were not probed for 90 days."""
     listed = Service.current.filter(
         removed=False, serving=OuterRef("serving"), provider=OuterRef("provider")
     )
     silent = Health.objects.filter(updated_at__lt=now - dt.timedelta(days=90))
-    yield "health of removed services", silent.exclude(Exists(listed))
+    return silent.exclude(Exists(listed))

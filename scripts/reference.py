@@ -23,14 +23,14 @@ _COMMON = {
 }
 HEAD = """# Reference
 
-Every command, variable and endpoint of this version. Made from the code by
-`python -m scripts.reference`, and a test holds it to that.
+Every command, variable and endpoint of this version, and how long things are kept. Made from the
+code by `python -m scripts.reference`, and a test holds it to that.
 """
 
 
 def page() -> str:
     """The whole page as Markdown. Needs configured Django settings, no database."""
-    parts = (HEAD, runs(), commands(), variables(), endpoints())
+    parts = (HEAD, runs(), commands(), variables(), endpoints(), retention())
     return "\n".join(parts)
 
 
@@ -114,6 +114,18 @@ def endpoints() -> str:
         for method, about in methods.items()
     ]
     return _table("Endpoints of the JSON API", ("endpoint", "answers"), rows)
+
+
+def retention() -> str:
+    """How long what is kept."""
+    from marketplace.retention import RULES
+
+    rows = [
+        (rule.job, rule.what, rule.kept, ", ".join(sorted(rule.models)))
+        for rule in sorted(RULES, key=lambda rule: rule.what)
+    ]
+    head = ("deleted by", "what", "kept", "tables")
+    return _table("How long things are kept", head, rows)
 
 
 def _table(title: str, head: tuple[str, ...], rows: list[Any], code: int = 1) -> str:

@@ -16,7 +16,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
 from accounts import roles
-from accounts.models import AccessToken, Intent, SignIn, User
+from accounts.models import AccessToken, Erasure, Export, Intent, SignIn, User
 from accounts.roles import Role
 from alerts import services as alerts
 from alerts.models import Delivery, Hook, Notification, Rule
@@ -126,7 +126,14 @@ class World:
             expires_at=now + timedelta(days=1),
         )
         signed = SignIn.objects.create(user=self.alice, session_key="s", seen_at=now)
+        later = now + timedelta(days=1)
+        export = Export.objects.create(
+            user=self.alice, key_sealed="", state="done", expires_at=later
+        )
+        erasure = Erasure.objects.create(user=self.alice, asked_at=now, due_at=later)
         return {
+            "export_id": export.pk,
+            "erasure_id": erasure.pk,
             "account/transactions|identifier": intent.pk,
             "token_id": token.pk,
             "sign_in_id": signed.pk,

@@ -11,9 +11,12 @@ from django.contrib.sessions.models import Session
 from django.core.management import call_command
 from django.utils import timezone
 
-from accounts.models import SignIn, User
+from accounts.models import Erasure, Export, ProviderKey, SignIn, User
+from alerts.models import Attempt, Delivery, Notification, Rule
 from attestation.models import Standing, Verification
+from finetune.models import Dataset, DatasetState, Piece, StoredFile
 from ledger.models import Reconciliation
+from marketplace.retention import RULES
 from probes.models import Bucket, Health, Probe
 from tests.db import api_rows
 from tests.db.api_rows import INFERENCE, PAUL, PETRA
@@ -85,6 +88,8 @@ def test_old_rows_go_once_and_what_is_needed_stays(settings: Any) -> None:
         "reconciliations": 1,
         "verifications": 1,
     }
+    # Of everything else that has a rule there is nothing here.
+    expected = {rule.what: expected.get(rule.what, 0) for rule in RULES if rule.old}
     assert prune("--dry-run") == expected
     assert Probe.objects.count() == 2, "a dry run deletes nothing"
     assert prune() == {**expected, "deleted and unkept chats": 0}
@@ -97,3 +102,62 @@ def test_old_rows_go_once_and_what_is_needed_stays(settings: Any) -> None:
     settings.VERIFICATIONS_KEEP_DAYS = 30
     assert prune()["verifications"] == 1
     assert set(Verification.objects.all()) == {recent, relied_on}
+
+
+def test_what_is_somebodys_goes_when_its_time_is_over(settings: Any) -> None:
+    """One of each that is too old, and one that is not."""
+    now, day = timezone.now(), dt.timedelta(days=1)
+    user = User.objects.create(address=PETRA)
+
+    def aged(row: Any, field: str, age: dt.timedelta) -> Any:
+        type(row).objects.filter(pk=row.pk).update(**{field: now - age})
+        return row.pk
+
+    def made(number: int, old: dt.timedelta, young: dt.timedelta) -> None:
+        for place, age in enumerate((old, young)):
+            key = ProviderKey.objects.create(
+                user=user, provider=PETRA, serving=PAUL, sealed="x", token_id=255,
+                generation=number, created_at=now, expires_at=now - age,
+            )  # fmt: skip
+            assert key.pk and place < 2
+
+    made(1, 31 * day, day)
+    lasting = ProviderKey.objects.create(
+        user=user, provider=PETRA, serving=PAUL, sealed="", token_id=3, generation=1,
+        created_at=now, expires_at=now - 400 * day,
+    )  # fmt: skip
+    rule = Rule.objects.create(user=user, kind="signer", created_at=now, after_block=0)
+    for number, age in enumerate((366 * day, 364 * day)):
+        note = Notification.objects.create(
+            user=user, rule=rule, kind="signer", occurrence=str(number), title="t", path="/",
+            at=now - age,
+        )  # fmt: skip
+        for state in ("sent", "waiting"):
+            sent = Delivery.objects.create(
+                user=user, notification=note, created_at=now - 91 * day * (1 - number),
+                due_at=now, state=state,
+            )  # fmt: skip
+            Attempt.objects.create(delivery=sent, at=now, milliseconds=1)
+    for age in (8 * day, day / 2):
+        file = StoredFile.objects.create(user=user, key_sealed="", size=1)
+        Piece.objects.create(file=file, number=0, sealed=b"x")
+        aged(file, "created_at", age)
+        upload = Dataset.objects.create(
+            user=user, file=file, name="d", size=1, state=DatasetState.UPLOADING
+        )
+        aged(upload, "created_at", age)
+        Export.objects.create(user=user, key_sealed="", expires_at=now - age + day, state="done")
+        Erasure.objects.create(asked_at=now, due_at=now, done_at=now - age * 46)
+
+    gone = prune()
+    assert gone["expired provider keys"] == 1
+    assert ProviderKey.objects.filter(pk=lasting.pk).exists(), "its slot was given out"
+    assert (gone["notifications"], Notification.objects.count()) == (1, 1)
+    # With the notification went its deliveries, except none that still waits elsewhere.
+    assert set(Delivery.objects.values_list("notification__occurrence", flat=True)) == {"1"}
+    # An upload nobody finished goes, and at the same or the next time its bytes.
+    assert gone["unfinished uploads"] == 1
+    prune()
+    assert Dataset.objects.count() == StoredFile.objects.count() == Piece.objects.count() == 1
+    assert (gone["personal files past their time"], Export.objects.count()) == (1, 1)
+    assert (gone["erasures that are done"], Erasure.objects.count()) == (1, 1)

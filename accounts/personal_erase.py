@@ -1,0 +1,102 @@
+"""Forgetting a person: asked for and confirmed, due a day later, done category by category.
+
+Each category goes in one transaction with the note that it is gone, so a worker that dies takes
+nothing back and repeats little. The account itself goes last; what remains is a row of numbers.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from accounts import personal, roles, sessions
+from accounts.errors import Problem
+from accounts.models import Erasure, User
+from accounts.roles import Role
+
+log = logging.getLogger(__name__)
+
+#: Between the wish and the deed: long enough to notice a wish that was not one's own.
+WAIT = dt.timedelta(hours=24)
+#: What has to be typed.
+WORD = "ERASE"
+SILENT = dt.timedelta(seconds=60)
+
+
+def ask(user: User, typed: str, now: dt.datetime | None = None) -> Erasure:
+    """Plan it; a wish that exists stays as it is. Raises Problem."""
+    if typed.strip().upper() != WORD:
+        raise Problem("not_confirmed", f"Type {WORD} to confirm.", "Nothing was planned.")
+    if _last_admin(user):
+        raise Problem(
+            "last_admin",
+            "You are the only admin left.",
+            "Give somebody else the role first: the site would have nobody to run it.",
+            status=409,
+        )
+    now = now or timezone.now()
+    row, _ = Erasure.objects.get_or_create(
+        user=user, defaults={"asked_at": now, "due_at": now + WAIT}
+    )
+    return row
+
+
+def undo(user: User) -> bool:
+    """Take the wish back, as long as nothing was deleted; whether there was one."""
+    return bool(Erasure.objects.filter(user=user, began_at=None).delete()[0])
+
+
+def due(now: dt.datetime) -> list[str]:
+    """Ids of what has come, and of what a worker left (1 query)."""
+    idle = Q(beat_at=None) | Q(beat_at__lt=now - SILENT)
+    rows = Erasure.objects.filter(idle, due_at__lte=now, done_at=None)
+    return [str(pk) for pk in rows.values_list("pk", flat=True)[:50]]
+
+
+def run(erasure_id: str, now: dt.datetime | None = None) -> bool:
+    """Erase here and now what is due; whether everything is gone. Goes on where it was left."""
+    now = now or timezone.now()
+    with transaction.atomic():
+        row = Erasure.objects.select_for_update().filter(pk=erasure_id, done_at=None).first()
+        if row is None or str(row.pk) not in due(now):
+            return False
+        row.began_at = row.began_at or now
+        row.beat_at = now
+        row.save(update_fields=["began_at", "beat_at"])
+    user = row.user
+    if user is None:  # an admin deleted the account meanwhile
+        Erasure.objects.filter(pk=row.pk).update(done_at=timezone.now())
+        return True
+    # Nobody signs in, and no token or socket works, while rows are going.
+    User.objects.filter(pk=user.pk).update(is_active=False)
+    sessions.end_all(user)
+    try:
+        for category in personal.categories():
+            _forget(row, user, category)
+    except personal.NotYet as reason:
+        log.info("erasing goes on later: %s", reason)
+        Erasure.objects.filter(pk=row.pk).update(beat_at=None)
+        return False
+    with transaction.atomic():
+        user.delete()
+        Erasure.objects.filter(pk=row.pk).update(done_at=timezone.now(), beat_at=None)
+    return True
+
+
+def _forget(row: Erasure, user: User, category: personal.Category) -> None:
+    with transaction.atomic():
+        gone = category.erase(user)
+        row.done[category.key] = row.done.get(category.key, 0) + gone
+        row.beat_at = timezone.now()
+        row.save(update_fields=["done", "beat_at"])
+
+
+def _last_admin(user: User) -> bool:
+    if Role.ADMIN not in roles.of(user):
+        return False
+    admins = Q(is_superuser=True) | Q(groups__name=Role.ADMIN.value)
+    return not User.objects.filter(admins, is_active=True).exclude(pk=user.pk).exists()
