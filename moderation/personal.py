@@ -31,8 +31,8 @@ def register() -> None:
                 gettext_noop(
                     "The record of what staff did, with reasons, is one chain of hashes: "
                     "nothing can be taken out without breaking it, and it protects everybody from "
-                    "quiet changes. It names a wallet only where the decision was about it, or made "
-                    "by it."
+                    "quiet changes. It names a wallet only where the decision was about it or "
+                    "made by it."
                 ),
                 (Act, Effect, Item),
             ),
