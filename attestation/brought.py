@@ -7,6 +7,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
+
 from attestation.engine import gpu, reports
 from attestation.engine.evidence import KINDS, Evidence, Unreadable, document, nested
 from attestation.engine.limits import MAX_BODY_BYTES
@@ -27,7 +30,7 @@ _SPDM = b"\x11\xe0"
 _PEM = re.compile(
     rb"\s*(?:-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]*-----END CERTIFICATE-----\s*)*"
 )
-_NOT_KEPT = (
+_NOT_KEPT = N_(
     "This is no attestation report, GPU evidence or bundle that is known here, so it was neither "
     "stored nor published. A report is the JSON that a provider gives, with its quote."
 )
@@ -40,7 +43,7 @@ def kind_of(data: bytes, wanted: str = "") -> str:
     Raises BadUpload where nothing was brought, or nothing that is known.
     """
     if not data:
-        raise BadUpload("Choose a file or paste a report.")
+        raise BadUpload(_("Choose a file or paste a report."))
     if wanted in KINDS:
         return wanted
     if data.startswith(_ZIP):
@@ -50,7 +53,9 @@ def kind_of(data: bytes, wanted: str = "") -> str:
     try:
         given: Any = strictjson.loads(data, _SHAPE)
     except BadAnswer as error:
-        raise BadUpload(f"It begins like JSON, but cannot be read: {error}.") from None
+        raise BadUpload(
+            _("It begins like JSON, but cannot be read: %(error)s.") % {"error": error}
+        ) from None
     if isinstance(given, dict) and isinstance(given.get(_CONVERSATION), list):
         return "conversation"
     if isinstance(given, dict) and (
@@ -58,7 +63,7 @@ def kind_of(data: bytes, wanted: str = "") -> str:
     ):
         return "proofs"
     if len(data) > MAX_BODY_BYTES:
-        raise BadUpload(f"A report of more than {MAX_BODY_BYTES >> 20} MB.")
+        raise BadUpload(_("A report of more than %(size)s MB.") % {"size": MAX_BODY_BYTES >> 20})
     if isinstance(given, list) or any(name in given for name in _GPU_MEMBERS):
         return "gpu-payload"
     return "report"
@@ -71,9 +76,9 @@ def require_evidence(evidence: Evidence) -> None:
     except (Unreadable, ValueError):
         known = False
     if not known:
-        raise BadUpload(_NOT_KEPT)
+        raise BadUpload(_(_NOT_KEPT))
     if not _PEM.fullmatch(evidence.chain_pem):
-        raise BadUpload("The certificate chain holds something else than PEM certificates.")
+        raise BadUpload(_("The certificate chain holds something else than PEM certificates."))
 
 
 def _is_evidence(evidence: Evidence) -> bool:
@@ -84,7 +89,7 @@ def _is_evidence(evidence: Evidence) -> bool:
         return _is_payload(given)
     shape = reports.shape(given)
     if shape == "near-gateway":
-        raise BadUpload("This is a gateway's collection: bring each of its reports on its own.")
+        raise BadUpload(_("This is a gateway's collection: bring each of its reports on its own."))
     if shape == "gpu-only":
         return _is_payload(nested(given["nvidia_payload"]))
     names = {"cryptopilot": "evidence", "vllm-proxy": "intel_quote", "0g-broker": "quote"}

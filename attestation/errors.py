@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.utils.translation import gettext as _
+
 
 class NotVerified(Exception):
     """Base of everything that keeps a run from being made; the text is for people."""
@@ -18,9 +20,11 @@ class Busy(NotVerified):
 class TooSoon(NotVerified):
     """Somebody asked for this provider less than a minute ago, or one caller for too many."""
 
-    def __init__(self, retry_after: int, why: str = "This provider was checked just now") -> None:
+    def __init__(self, retry_after: int, why: str = "") -> None:
         self.retry_after = retry_after
-        super().__init__(f"{why}; ask again in {retry_after} s.")
+        why = why or _("This provider was checked just now")
+        text = _("%(why)s; ask again in %(seconds)s s.")
+        super().__init__(text % {"why": why, "seconds": retry_after})
 
 
 class QueueDown(NotVerified):

@@ -20,6 +20,7 @@ from celery import current_app
 from django.core.cache import cache
 from django.db import connection, transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from kombu.exceptions import OperationalError
 
 from attestation import brought, declared, evaluate, findings, leases, runs, standings, trust
@@ -101,7 +102,7 @@ def verify_now(key: ServiceKey, by: int | None = None) -> ServiceKey:
     except OperationalError as error:
         Request.objects.filter(**exact._asdict()).delete()
         cache.delete(name)
-        raise QueueDown("Background work cannot be queued at the moment; try again.") from error
+        raise QueueDown(_("Background work cannot be queued at the moment; try again.")) from error
     return exact
 
 
@@ -115,7 +116,7 @@ def bundle(run: Verification) -> bytes:
     """A zip that `verify_bundle` judges like the run. Raises NoEvidence."""
     evidence = runs.evidence_of(run)
     if evidence is None:
-        raise NoEvidence("The provider handed over nothing in this run.")
+        raise NoEvidence(_("The provider handed over nothing in this run."))
     return bundles.write(evidence, runs.context_of(run))
 
 
@@ -152,13 +153,16 @@ def judge_upload(upload: Upload, by: int | None = None) -> Verification:
 
 def _from_bundle(data: bytes) -> Draft:
     if len(data) > MAX_UPLOAD_BYTES:
-        raise BadUpload(f"A bundle of more than {MAX_UPLOAD_BYTES >> 20} MB.")
+        raise BadUpload(_("A bundle of more than %(size)s MB.") % {"size": MAX_UPLOAD_BYTES >> 20})
     try:
         evidence, context = bundles.read(data, trust.anchors())
     except bundles.BadBundle as error:
         raise BadUpload(
-            f"This ZIP is no bundle from a report page: {error}. It was not stored. Of an archive "
-            "of pictures, bring the JSON in it."
+            _(
+                "This ZIP is no bundle from a report page: %(error)s. It was not stored. "
+                "Of an archive of pictures, bring the JSON in it."
+            )
+            % {"error": error}
         ) from None
     _bounded(evidence, context)
     brought.require_evidence(evidence)
@@ -173,9 +177,9 @@ def _from_bundle(data: bytes) -> Draft:
 
 def _from_evidence(upload: Upload) -> Draft:
     if upload.kind not in KINDS:
-        raise BadUpload("Unknown kind of evidence.")
+        raise BadUpload(_("Unknown kind of evidence."))
     if not upload.body:
-        raise BadUpload("There is no evidence in it.")
+        raise BadUpload(_("There is no evidence in it."))
     evidence = Evidence(upload.kind, upload.body, upload.chain_pem)
     context = Context(
         now=int(time.time()),
@@ -208,18 +212,18 @@ def _uploaded(evidence: Evidence, context: Context) -> Draft:
 def _bounded(evidence: Evidence, context: Context) -> None:
     """Texts that fit our columns, bytes that fit our patience. Raises BadUpload."""
     if len(evidence.body) > MAX_BODY_BYTES or len(evidence.chain_pem) > MAX_CHAIN_BYTES:
-        raise BadUpload(f"Evidence of more than {MAX_BODY_BYTES >> 20} MB.")
+        raise BadUpload(_("Evidence of more than %(size)s MB.") % {"size": MAX_BODY_BYTES >> 20})
     if context.onchain_signer and not _ADDRESS.fullmatch(context.onchain_signer):
-        raise BadUpload("The signer on chain is not an address (0x and 40 hex digits).")
-    for what, text, most in (
-        ("nonce", context.nonce, 66),
-        ("TLS fingerprint", context.tls_fingerprint, 66),
-        ("body signature", context.body_signature, 200),
+        raise BadUpload(_("The signer on chain is not an address (0x and 40 hex digits)."))
+    for text, most, problem in (
+        (context.nonce, 66, _("The nonce is not hex of a known length.")),
+        (context.tls_fingerprint, 66, _("The TLS fingerprint is not hex of a known length.")),
+        (context.body_signature, 200, _("The body signature is not hex of a known length.")),
     ):
         if text and (len(text) > most or not _HEX.fullmatch(text)):
-            raise BadUpload(f"The {what} is not hex of a known length.")
+            raise BadUpload(problem)
     if not 0 <= context.now < 1 << 40:
-        raise BadUpload("The bundle's time is out of range.")
+        raise BadUpload(_("The bundle's time is out of range."))
 
 
 # --- one run --------------------------------------------------------------------------------------
@@ -228,13 +232,13 @@ def _bounded(evidence: Evidence, context: Context) -> None:
 def _listing(key: ServiceKey) -> Listing:
     listing = ledger.service(*key)
     if listing is None or len(listing.service_name) > MAX_SERVICE_NAME:
-        raise UnknownService("Nobody offers this service now.")
+        raise UnknownService(_("Nobody offers this service now."))
     return listing
 
 
 def _target(key: ServiceKey) -> tuple[Listing, Target]:
     """The listing with the block it was read at: the same before and after reading."""
-    for _ in range(5):
+    for _try in range(5):
         block = chain.head().indexed_block
         listing = _listing(key)
         if chain.head().indexed_block == block:
@@ -340,5 +344,5 @@ def _take(key: ServiceKey) -> str:
     """One run of a service at a time, over all processes. Raises Busy."""
     lease = leases.take(_lock(key))
     if lease is None:
-        raise Busy("This service is being verified at this moment.")
+        raise Busy(_("This service is being verified at this moment."))
     return lease

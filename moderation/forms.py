@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from django.utils.translation import gettext as _
+
 from accounts.errors import Problem
 from moderation.fold import Action
 from moderation.models import PUBLIC_TEXT, REASON
@@ -28,14 +30,14 @@ def typed(given: Mapping[str, str]) -> dict[str, str]:
 def decision(fields: Mapping[str, str]) -> Decision:
     """What a form asks for; `act` may carry a label or an outcome: `unlabel:beta`. Raises
     Problem."""
-    name, _, more = fields["act"].partition(":")
+    name, _colon, more = fields["act"].partition(":")
     try:
         action = Action(name)
     except ValueError:
-        raise Problem("no_act", "Choose what to do.") from None
+        raise Problem("no_act", _("Choose what to do.")) from None
     hours = fields["hours"]
     if hours and not (hours.isascii() and hours.isdigit() and len(hours) < 6):
-        raise Problem("wrong_end", "The end is a number of hours.")
+        raise Problem("wrong_end", _("The end is a number of hours."))
     return Decision(
         action=action,
         reason=fields["reason"],

@@ -15,12 +15,12 @@ from typing import Any, ClassVar
 
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy, pgettext_lazy
 
 from accounts.models import User
 from chain.fields import AddressField
-from moderation import entries
+from moderation import entries, phrases
 from moderation.entries import Entry
-from moderation.phrases import WORDS
 from moderation.subjects import Subject
 
 REASON, PUBLIC_TEXT = 2_000, 500
@@ -72,7 +72,17 @@ class Act(models.Model):
     @property
     def words(self) -> str:
         """The action in words."""
-        return WORDS.get(self.action, self.action.replace("_", " "))
+        return phrases.words(self.action)
+
+    @property
+    def clause(self) -> str:
+        """The action in words inside of a sentence."""
+        return phrases.clause(self.action)
+
+    @property
+    def told(self) -> str:
+        """The public text in the reader's language, as far as it is known."""
+        return phrases.public(self.public_text)
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -95,12 +105,12 @@ def spelled(at: dt.datetime | None) -> str | None:
 
 
 class EffectKind(models.TextChoices):
-    HIDDEN = "hidden", "Hidden"
-    FLAGGED = "flagged", "Flagged"
-    LABEL = "label", "Label"
-    APPROVED = "approved", "Looked at"
-    BLOCKED = "blocked", "Blocked from reporting"
-    PROPOSED = "proposed", "Waits for a second person"
+    HIDDEN = "hidden", gettext_lazy("Hidden")
+    FLAGGED = "flagged", gettext_lazy("Flagged")
+    LABEL = "label", gettext_lazy("Label")
+    APPROVED = "approved", gettext_lazy("Looked at")
+    BLOCKED = "blocked", gettext_lazy("Blocked from reporting")
+    PROPOSED = "proposed", gettext_lazy("Waits for a second person")
 
 
 class Effect(models.Model):
@@ -137,14 +147,14 @@ class Effect(models.Model):
 
 
 class ItemKind(models.TextChoices):
-    PROPOSAL = "proposal", "Waits for a second person"
-    APPEAL = "appeal", "Appeal"
-    URL = "url", "Moved without a new acknowledgement"
-    SIGNER = "signer", "Signing key changed"
-    HARDWARE = "hardware", "Shared or reused evidence"
-    REGRESSION = "regression", "Verification became worse"
-    REPORT = "report", "Report"
-    NEW = "new", "New listing"
+    PROPOSAL = "proposal", gettext_lazy("Waits for a second person")
+    APPEAL = "appeal", gettext_lazy("Appeal")
+    URL = "url", gettext_lazy("Moved without a new acknowledgement")
+    SIGNER = "signer", gettext_lazy("Signing key changed")
+    HARDWARE = "hardware", gettext_lazy("Shared or reused evidence")
+    REGRESSION = "regression", gettext_lazy("Verification became worse")
+    REPORT = "report", pgettext_lazy("of a user", "Report")
+    NEW = "new", gettext_lazy("New listing")
 
 
 class Item(models.Model):
@@ -197,20 +207,20 @@ class Anyway(models.Model):
 
 
 class Category(models.TextChoices):
-    WRONG_ANSWERS = "wrong_answers", "Answers are wrong, cut or somebody else’s"
-    NOT_THE_MODEL = "not_the_model", "It is not the model it claims"
-    PRIVACY = "privacy", "It leaks or keeps what I sent"
-    MONEY = "money", "It charges more than it says"
-    HARM = "harm", "Malware, phishing or other harm"
-    NAME = "name", "It pretends to be somebody else"
-    OTHER = "other", "Something else"
-    APPEAL = "appeal", "Appeal: a decision about my listing is wrong"
+    WRONG_ANSWERS = "wrong_answers", gettext_lazy("Answers are wrong, cut or somebody else’s")
+    NOT_THE_MODEL = "not_the_model", gettext_lazy("It is not the model it claims")
+    PRIVACY = "privacy", gettext_lazy("It leaks or keeps what I sent")
+    MONEY = "money", gettext_lazy("It charges more than it says")
+    HARM = "harm", gettext_lazy("Malware, phishing or other harm")
+    NAME = "name", gettext_lazy("It pretends to be somebody else")
+    OTHER = "other", gettext_lazy("Something else")
+    APPEAL = "appeal", gettext_lazy("Appeal: a decision about my listing is wrong")
 
 
 class Outcome(models.TextChoices):
-    UPHELD = "upheld", "Acted on"
-    DECLINED = "declined", "Looked at, nothing to do"
-    SPAM = "spam", "Not a report"
+    UPHELD = "upheld", gettext_lazy("Acted on")
+    DECLINED = "declined", gettext_lazy("Looked at, nothing to do")
+    SPAM = "spam", gettext_lazy("Not a report")
 
 
 class Report(models.Model):
@@ -243,6 +253,11 @@ class Report(models.Model):
 
     def __str__(self) -> str:
         return f"{self.category} about {self.subject_kind} {self.subject}"
+
+    @property
+    def told(self) -> str:
+        """The answer in the reader's language, as far as it is known."""
+        return phrases.public(self.answer)
 
     @property
     def about(self) -> Subject:

@@ -6,6 +6,9 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
+
 from accounts.pages_parts import Option, Pager
 from accounts.pages_transaction import Link
 from moderation.models import Act, Report
@@ -15,7 +18,12 @@ from moderation.reports import Allowance
 from moderation.selectors import Decided, Said
 
 #: How long a decision can hold, by the value of the choice; "" is until somebody lifts it.
-ENDS = (("", "until lifted"), ("24", "24 hours"), ("168", "7 days"), ("720", "30 days"))
+ENDS = (
+    ("", N_("until lifted")),
+    ("24", N_("24 hours")),
+    ("168", N_("7 days")),
+    ("720", N_("30 days")),
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,7 @@ class Form:
     @property
     def ends(self) -> tuple[Option, ...]:
         chosen = self.typed.get("hours", "")
-        return tuple(Option(value, label, value == chosen) for value, label in ENDS)
+        return tuple(Option(value, _(label), value == chosen) for value, label in ENDS)
 
     @property
     def templates(self) -> tuple[Template, ...]:

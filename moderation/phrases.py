@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
+
 
 @dataclass(frozen=True)
 class Template:
-    """`name` is its value in the form."""
+    """`name` is its value in the form. Reasons are kept in English, as the record is; of the
+    others the title is translated for staff, the public text for whoever reads it.
+    """
 
     name: str
     title: str
@@ -18,71 +23,93 @@ class Template:
 TEMPLATES = (
     Template(
         "fine",
-        "Nothing to object to",
+        N_("Nothing to object to"),
         "Looked at listing, endpoint and evidence: nothing to object to.",
         "",
     ),
     Template(
         "moved",
-        "Endpoint moved, not acknowledged anew",
+        N_("Endpoint moved, not acknowledged anew"),
         "The endpoint is another than the one that was acknowledged.",
-        "The endpoint changed after its signing key was acknowledged. Nobody has confirmed that "
-        "the same machine answers.",
+        N_(
+            "The endpoint changed after its signing key was acknowledged. Nobody has confirmed "
+            "that the same machine answers."
+        ),
     ),
     Template(
         "others",
-        "Returns other people’s text",
+        N_("Returns other people’s text"),
         "Reproduced: answers contain text of other people’s conversations.",
-        "The endpoint returned other people’s text.",
+        N_("The endpoint returned other people’s text."),
     ),
     Template(
         "model",
-        "Not the model it claims",
+        N_("Not the model it claims"),
         "Answers do not fit the model that the listing names.",
-        "Answers do not fit the model that the listing names.",
+        N_("Answers do not fit the model that the listing names."),
     ),
     Template(
         "shared",
-        "Evidence of another provider’s machine",
+        N_("Evidence of another provider’s machine"),
         "The evidence is of a machine that another provider shows too.",
-        "It shows evidence of a machine that another provider shows too.",
+        N_("It shows evidence of a machine that another provider shows too."),
     ),
     Template(
         "price",
-        "Charges more than it lists",
+        N_("Charges more than it lists"),
         "Settlements ask for more than prices and counted tokens give.",
-        "It asked for more than its listed prices.",
+        N_("It asked for more than its listed prices."),
     ),
     Template(
         "name",
-        "Pretends to be somebody else",
+        N_("Pretends to be somebody else"),
         "Name, model or links pretend to be somebody else’s.",
-        "It pretends to be somebody else’s service.",
+        N_("It pretends to be somebody else’s service."),
     ),
     Template(
         "harm",
-        "Malware or phishing",
+        N_("Malware or phishing"),
         "The endpoint or its links lead to malware or phishing.",
-        "Its links lead to harmful pages.",
+        N_("Its links lead to harmful pages."),
     ),
 )
 BY_NAME = {template.name: template for template in TEMPLATES}
 
 #: Acts in words, for the public log and the record.
 WORDS = {
-    "approve": "Looked at, nothing to object to",
-    "flag": "Flagged",
-    "unflag": "Flag lifted",
-    "label": "Label given",
-    "unlabel": "Label taken away",
-    "propose_hide": "Hiding proposed",
-    "hide": "Hidden",
-    "unhide": "Shown again",
-    "propose_block": "Blocking proposed",
-    "block": "Blocked from reporting",
-    "unblock": "May report again",
-    "decline": "Proposal declined",
-    "note": "Note",
-    "answer": "Reports answered",
-    "undo": "Undone",
+    "approve": N_("Looked at, nothing to object to"),
+    "flag": N_("Flagged"),
+    "unflag": N_("Flag lifted"),
+    "label": N_("Label given"),
+    "unlabel": N_("Label taken away"),
+    "propose_hide": N_("Hiding proposed"),
+    "hide": N_("Hidden"),
+    "unhide": N_("Shown again"),
+    "propose_block": N_("Blocking proposed"),
+    "block": N_("Blocked from reporting"),
+    "unblock": N_("May report again"),
+    "decline": N_("Proposal declined"),
+    "note": N_("Note"),
+    "answer": N_("Reports answered"),
+    "undo": N_("Undone"),
 }
+
+
+def words(action: str) -> str:
+    """An act in words."""
+    return _(WORDS[action]) if action in WORDS else action.replace("_", " ")
+
+
+def clause(action: str) -> str:
+    """The same inside of a sentence, as far as it is English: other languages' nouns stay tall."""
+    said = words(action)
+    return said.lower() if said == WORDS.get(action) else said
+
+
+_OFTEN_SAID = frozenset(one.public_text for one in TEMPLATES if one.public_text)
+
+
+def public(text: str) -> str:
+    """A public text in the reader's language where it is one that is often given; else as it was
+    typed."""
+    return _(text) if text in _OFTEN_SAID else text

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Q, QuerySet
+from django.utils.translation import gettext as _
 
 from accounts.addresses import short
 from attestation import selectors as attestation
@@ -56,6 +57,11 @@ class Row:
     tone: str
     claimed: bool
 
+    @property
+    def why(self) -> list[str]:
+        """The parts of its risk, in the reader's language."""
+        return [risk.spoken(part) for part in self.item.why]
+
 
 def rows(asked: Filter, who: str, now: dt.datetime) -> tuple[list[Row], int]:
     """The first of the queue by risk, then age, and how many there are (3 queries at most)."""
@@ -75,7 +81,7 @@ def row(item: Item, names: Mapping[Subject, str], now: dt.datetime) -> Row:
     return Row(
         item=item,
         title=names.get(item.concerns, ""),
-        kind=ItemKind(item.kind).label,
+        kind=str(ItemKind(item.kind).label),
         due=risk.due(item.opened_at, item.risk),
         tone="" if item.closed_at else risk.tone(item.opened_at, item.risk, now),
         claimed=bool(item.claimed_by) and fresh,
@@ -108,10 +114,14 @@ def titles(subjects: list[Subject]) -> dict[Subject, str]:
     for one in subjects:
         if one.kind == SubjectKind.SERVICE:
             model = str(models.get((one.serving, one.address), ""))[:80]
-            named[one] = f"{model or 'Service'} by {short(one.address)}"
+            named[one] = _("%(model)s by %(provider)s") % {
+                "model": model or _("Service"),
+                "provider": short(one.address),
+            }
         elif one.address:
-            what = "Provider" if one.kind == SubjectKind.PROVIDER else "Wallet"
-            named[one] = f"{what} {short(one.address)}"
+            provider = one.kind == SubjectKind.PROVIDER
+            text = _("Provider %(address)s") if provider else _("Wallet %(address)s")
+            named[one] = text % {"address": short(one.address)}
         else:
             named[one] = one.key[:80]
     return named

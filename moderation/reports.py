@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts import limits
 from accounts.errors import Problem
@@ -43,14 +44,18 @@ def allowance(user: User, now: dt.datetime | None = None) -> Allowance:
     """What a wallet may still report (3 queries)."""
     now = now or timezone.now()
     if selectors.is_blocked(user.address, now):
-        return Allowance(0, why="Moderators have blocked this wallet from reporting.")
+        return Allowance(0, why=_("Moderators have blocked this wallet from reporting."))
     spam = user.reports.filter(outcome=Outcome.SPAM, closed_at__gt=now - PAUSE).count()
     if spam >= MOST_SPAM:
-        said = f"{spam} reports of this wallet in 30 days were none. It can report again later."
-        return Allowance(0, why=said)
+        said = _(
+            "%(count)s reports of this wallet in 30 days were none. It can report again later."
+        )
+        return Allowance(0, why=said % {"count": spam})
     used = user.reports.filter(at__gt=now - _DAY).count()
     left = max(0, PER_WALLET - used)
-    return Allowance(left, why="" if left else f"{PER_WALLET} reports a day are the most.")
+    return Allowance(
+        left, why="" if left else _("%(count)s reports a day are the most.") % {"count": PER_WALLET}
+    )
 
 
 @dataclass(frozen=True)
@@ -64,18 +69,24 @@ class Wish:
     def checked(self, subject: Subject, user: User) -> Wish:
         """Itself, or Problem with what is missing."""
         if self.category not in Category.values:
-            raise Problem("no_category", "Say what is wrong.")
+            raise Problem("no_category", _("Say what is wrong."))
         if self.category == Category.APPEAL and subject.address != user.address:
             raise Problem(
-                "not_yours", "Only the provider can appeal.", "Sign in with the provider's wallet."
+                "not_yours",
+                _("Only the provider can appeal."),
+                _("Sign in with the provider's wallet."),
             )
         text = self.text.replace("\x00", "").strip()
         if not SHORTEST <= len(text) <= LONGEST:
-            raise Problem("wrong_length", f"Say it in {SHORTEST} to {LONGEST:,} characters.")
+            raise Problem(
+                "wrong_length",
+                _("Say it in %(least)s to %(most)s characters.")
+                % {"least": SHORTEST, "most": f"{LONGEST:,}"},
+            )
         evidence = self.evidence.strip()
         if evidence and not _LINK.fullmatch(evidence):
             raise Problem(
-                "wrong_evidence", "The evidence is a web address or the number of a message."
+                "wrong_evidence", _("The evidence is a web address or the number of a message.")
             )
         return Wish(self.category, text, evidence)
 
@@ -101,7 +112,7 @@ def submit(
     """A report, joined to the open item of the queue about the same. Raises Problem."""
     now = now or timezone.now()
     if not known(subject):
-        raise Problem("unknown_subject", "Nothing of that name is listed here.", status=404)
+        raise Problem("unknown_subject", _("Nothing of that name is listed here."), status=404)
     asked = wish.checked(subject, user)
     if request is not None:
         address = limits.address(request)
@@ -126,8 +137,8 @@ def submit(
         except IntegrityError:
             raise Problem(
                 "reported_already",
-                "You reported this already, and it is still being looked at.",
-                "See it under your reports.",
+                _("You reported this already, and it is still being looked at."),
+                _("See it under your reports."),
                 status=409,
             ) from None
         report.item = _item(report, now)

@@ -9,19 +9,22 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
+
 from moderation.models import ItemKind
 
 ONE = 10**18
 PROPOSAL = 90
 POINTS: dict[str, tuple[int, str]] = {
-    ItemKind.PROPOSAL: (PROPOSAL, "a colleague proposed it"),
-    ItemKind.APPEAL: (70, "the provider appeals"),
-    ItemKind.URL: (60, "it moved, and its acknowledgement is of before"),
-    ItemKind.SIGNER: (55, "another key signs its answers"),
-    ItemKind.HARDWARE: (50, "its evidence is another one’s too, or was shown before"),
-    ItemKind.REGRESSION: (45, "its verification became worse"),
-    ItemKind.REPORT: (40, "a user reported it"),
-    ItemKind.NEW: (20, "nobody looked at it yet"),
+    ItemKind.PROPOSAL: (PROPOSAL, N_("a colleague proposed it")),
+    ItemKind.APPEAL: (70, N_("the provider appeals")),
+    ItemKind.URL: (60, N_("it moved, and its acknowledgement is of before")),
+    ItemKind.SIGNER: (55, N_("another key signs its answers")),
+    ItemKind.HARDWARE: (50, N_("its evidence is another one’s too, or was shown before")),
+    ItemKind.REGRESSION: (45, N_("its verification became worse")),
+    ItemKind.REPORT: (40, N_("a user reported it")),
+    ItemKind.NEW: (20, N_("nobody looked at it yet")),
 }
 #: What users hold there, neuron, and the points of that.
 MONEY = ((1_000 * ONE, 15), (100 * ONE, 10), (ONE, 5))
@@ -30,10 +33,27 @@ EACH_REPORTER, MOST_REPORTERS = 8, 24
 DUE = ((60, 4), (40, 24), (0, 72))
 
 
+_HELD = N_("users hold %(amount)s 0G or more there")
+_REPORTERS = N_("%(count)s persons report it")
+
+
 @dataclass(frozen=True)
 class Risk:
+    """`why`: what each part is for, in English; kept so, and read by `spoken`."""
+
     points: int
     why: tuple[str, ...]
+
+
+def spoken(part: str) -> str:
+    """One of `Risk.why` in the reader's language."""
+    points, _colon, said = part.partition(": ")
+    for message, name in ((_HELD, "amount"), (_REPORTERS, "count")):
+        before, after = message.split(f"%({name})s")
+        if said.startswith(before) and said.endswith(after):
+            value = said.removeprefix(before).removesuffix(after)
+            return f"{points}: {_(message) % {name: value}}"
+    return f"{points}: {_(said)}" if said else part
 
 
 def of(kind: str, held: int, reporters: int = 0) -> Risk:
@@ -42,11 +62,11 @@ def of(kind: str, held: int, reporters: int = 0) -> Risk:
     parts = [(points, said)]
     for least, more in MONEY:
         if held >= least:
-            parts.append((more, f"users hold {least // ONE:,} 0G or more there"))
+            parts.append((more, _HELD % {"amount": f"{least // ONE:,}"}))
             break
     if reporters > 1:
         more = min(EACH_REPORTER * (reporters - 1), MOST_REPORTERS)
-        parts.append((more, f"{reporters} persons report it"))
+        parts.append((more, _REPORTERS % {"count": reporters}))
     total = min(100, sum(part for part, _ in parts))
     return Risk(total, tuple(f"{part}: {words}" for part, words in parts))
 

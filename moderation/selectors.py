@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from ledger.records import Listing
+from moderation import phrases
 from moderation.models import Anyway, Effect, EffectKind
 from moderation.subjects import SubjectKind
 
@@ -206,7 +207,7 @@ def _decided(rows: Sequence[Effect]) -> Decided:
         Said(
             kind=row.kind,
             label=row.label,
-            text=row.public_text,
+            text=phrases.public(row.public_text),
             at=row.at,
             until=row.until,
             by=row.actor,

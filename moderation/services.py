@@ -15,6 +15,8 @@ from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
 
 from accounts import roles
 from accounts.errors import Problem
@@ -87,19 +89,29 @@ class Decision:
     def checked(self, subject: Subject) -> Decision:
         """Itself, or Problem with what is missing."""
         if subject.kind not in ALLOWED.get(self.action, frozenset()):
-            raise Problem("not_for_this", "This cannot be decided about that.")
+            raise Problem("not_for_this", _("This cannot be decided about that."))
         if len(self.reason.strip()) < 3:
-            raise Problem("no_reason", "A reason is missing.", "Say why, for staff and auditors.")
+            raise Problem(
+                "no_reason", _("A reason is missing."), _("Say why, for staff and auditors.")
+            )
         if len(self.reason) > REASON or len(self.public_text) > PUBLIC_TEXT:
-            raise Problem("too_long", f"Reason: {REASON}, public text: {PUBLIC_TEXT} characters.")
+            raise Problem(
+                "too_long",
+                _("Reason: %(reason)s, public text: %(public)s characters.")
+                % {"reason": REASON, "public": PUBLIC_TEXT},
+            )
         if self.action in SAID and len(self.public_text.strip()) < 3:
-            raise Problem("no_public_text", "The public text is missing.", "It stands on the page.")
+            raise Problem(
+                "no_public_text", _("The public text is missing."), _("It stands on the page.")
+            )
         if self.hours is not None and not 1 <= self.hours <= MOST_HOURS:
-            raise Problem("wrong_end", f"It can hold for 1 to {MOST_HOURS} hours.")
+            raise Problem(
+                "wrong_end", _("It can hold for 1 to %(hours)s hours.") % {"hours": MOST_HOURS}
+            )
         if self.action in (Action.LABEL, Action.UNLABEL) and not label_word(self.label):
-            raise Problem("no_label", "A label is 2 to 40 letters, digits, spaces or -.")
+            raise Problem("no_label", _("A label is 2 to 40 letters, digits, spaces or -."))
         if self.action == Action.ANSWER and self.outcome not in Outcome.values:
-            raise Problem("no_outcome", "Say what came of the reports.")
+            raise Problem("no_outcome", _("Say what came of the reports."))
         return self
 
 
@@ -133,7 +145,7 @@ def decide(
     with transaction.atomic():
         lock()
         if item is not None and not Item.objects.filter(pk=item.pk, closed_at=None).exists():
-            raise Refused("closed", "Somebody decided this meanwhile.", "Open it anew.")
+            raise Refused("closed", _("Somebody decided this meanwhile."), _("Open it anew."))
         force = state.in_force(subject, now)
         label = label_word(wanted.label)
         _fits(action, force, label)
@@ -178,7 +190,9 @@ def confirm(
         _disinterested(actor, proposal.about)
         if proposal.actor == audit.name_of(actor):
             raise Refused(
-                "same_person", "Two persons decide this.", "Ask another moderator to confirm it."
+                "same_person",
+                _("Two persons decide this."),
+                _("Ask another moderator to confirm it."),
             )
         said = proposal.said
         hours = said.get("hours")
@@ -213,7 +227,7 @@ def decline(
     _require(actor)
     now = now or timezone.now()
     if len(reason.strip()) < 3:
-        raise Problem("no_reason", "A reason is missing.", "Say why, for staff and auditors.")
+        raise Problem("no_reason", _("A reason is missing."), _("Say why, for staff and auditors."))
     with transaction.atomic():
         lock()
         proposal, force = _waiting(number, now)
@@ -245,14 +259,16 @@ def undo(
         lock()
         act = Act.objects.filter(pk=number, area=state.AREA, actor=audit.name_of(actor)).first()
         if act is None or act.action == Action.UNDO:
-            raise Refused("not_yours", "Only your own acts can be undone.")
+            raise Refused("not_yours", _("Only your own acts can be undone."))
         if now - act.at > UNDO_FOR:
-            raise Refused("too_late", "It is too late to undo this.", "Decide anew instead.")
+            raise Refused("too_late", _("It is too late to undo this."), _("Decide anew instead."))
         later = Act.objects.filter(
             area=state.AREA, subject_kind=act.subject_kind, subject=act.subject, number__gt=number
         )
         if later.exclude(action=Action.NOTE).exists():
-            raise Refused("answered", "Something was decided after it.", "Decide anew instead.")
+            raise Refused(
+                "answered", _("Something was decided after it."), _("Decide anew instead.")
+            )
         done = _append(
             actor,
             Action.UNDO,
@@ -300,7 +316,7 @@ def _require(actor: User) -> None:
 def _disinterested(actor: User, subject: Subject) -> None:
     """Nobody judges what is their own, whatever their role; a note decides nothing."""
     if subject.address and subject.address == audit.name_of(actor):
-        raise Refused("own", "This is about your own wallet.", "Let a colleague decide it.")
+        raise Refused("own", _("This is about your own wallet."), _("Let a colleague decide it."))
 
 
 def lock() -> None:
@@ -310,10 +326,10 @@ def lock() -> None:
 
 
 _LIFTED_BY = {
-    Action.UNFLAG: "It is not flagged.",
-    Action.UNLABEL: "It has no such label.",
-    Action.UNHIDE: "It is not hidden.",
-    Action.UNBLOCK: "It is not blocked.",
+    Action.UNFLAG: N_("It is not flagged."),
+    Action.UNLABEL: N_("It has no such label."),
+    Action.UNHIDE: N_("It is not hidden."),
+    Action.UNBLOCK: N_("It is not blocked."),
 }
 
 
@@ -321,13 +337,15 @@ def _fits(action: Action, force: dict[tuple[str, str], Held], label: str) -> Non
     if action in _LIFTED_BY:
         place = (fold.LIFTS[action], label if action == Action.UNLABEL else "")
         if place not in force:
-            raise Refused("nothing_to_lift", _LIFTED_BY[action])
+            raise Refused("nothing_to_lift", _(_LIFTED_BY[action]))
     if action in fold.CONFIRMS.values():
         what = action.removeprefix("propose_")
         if ("proposed", what) in force:
-            raise Refused("proposed", "This is proposed already.", "A second person confirms it.")
+            raise Refused(
+                "proposed", _("This is proposed already."), _("A second person confirms it.")
+            )
         if (fold.PUTS[Action(what)], "") in force:
-            raise Refused("holds_already", "This holds already.")
+            raise Refused("holds_already", _("This holds already."))
 
 
 def _waiting(number: int, now: dt.datetime) -> tuple[Act, dict[tuple[str, str], Held]]:
@@ -335,11 +353,13 @@ def _waiting(number: int, now: dt.datetime) -> tuple[Act, dict[tuple[str, str], 
         pk=number, area=state.AREA, action__in=[a.value for a in fold.CONFIRMS.values()]
     ).first()
     if proposal is None:
-        raise Refused("no_proposal", "There is no such proposal.")
+        raise Refused("no_proposal", _("There is no such proposal."))
     force = state.in_force(proposal.about, now)
     held = force.get(("proposed", proposal.action.removeprefix("propose_")))
     if held is None or held.act.number != number:
-        raise Refused("answered", "This proposal was answered, or it ended.", "Propose it anew.")
+        raise Refused(
+            "answered", _("This proposal was answered, or it ended."), _("Propose it anew.")
+        )
     return proposal, force
 
 

@@ -10,6 +10,9 @@ from urllib.parse import urlencode
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
+from django.utils.translation import pgettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
@@ -18,7 +21,7 @@ from accounts.errors import Problem
 from accounts.http import user_of
 from accounts.pages_transaction import Link
 from accounts.roles import Role
-from moderation import audit, forms, pages, queue, services
+from moderation import audit, forms, pages, phrases, queue, services
 from moderation.models import Act, Item, ItemKind
 from moderation.selectors import Said
 from moderation.subjects import Subject
@@ -27,14 +30,14 @@ STAFF = (Role.MODERATOR, Role.ADMIN, Role.AUDITOR)
 DECIDING = (Role.MODERATOR, Role.ADMIN)
 HERE = "/moderation"
 TABS = (
-    (ItemKind.PROPOSAL, "Second person"),
-    (ItemKind.APPEAL, "Appeals"),
-    (ItemKind.URL, "Moved"),
-    (ItemKind.SIGNER, "Keys"),
-    (ItemKind.HARDWARE, "Evidence"),
-    (ItemKind.REGRESSION, "Regressions"),
-    (ItemKind.REPORT, "Reports"),
-    (ItemKind.NEW, "New"),
+    (ItemKind.PROPOSAL, N_("Second person")),
+    (ItemKind.APPEAL, N_("Appeals")),
+    (ItemKind.URL, N_("Moved")),
+    (ItemKind.SIGNER, N_("Keys")),
+    (ItemKind.HARDWARE, N_("Evidence")),
+    (ItemKind.REGRESSION, N_("Regressions")),
+    (ItemKind.REPORT, N_("Reports")),
+    (ItemKind.NEW, N_("New")),
 )
 _KEPT = ("kind", "mine", "closed")
 
@@ -94,15 +97,15 @@ def _tabs(asked: queue.Filter) -> tuple[Link, ...]:
     found = queue.counts()
     plain = not (asked.kind or asked.mine or asked.closed)
     kinds = (
-        Link(label, f"{HERE}?kind={kind}", asked.kind == kind, found.get(kind, 0))
+        Link(_(label), f"{HERE}?kind={kind}", asked.kind == kind, found.get(kind, 0))
         for kind, label in TABS
         if found.get(kind) or asked.kind == kind
     )
     return (
-        Link("Everything", HERE, plain, sum(found.values())),
+        Link(_("Everything"), HERE, plain, sum(found.values())),
         *kinds,
-        Link("Mine", f"{HERE}?mine=1", asked.mine),
-        Link("Done", f"{HERE}?closed=1", asked.closed),
+        Link(_("Mine"), f"{HERE}?mine=1", asked.mine),
+        Link(pgettext("items of a queue", "Done"), f"{HERE}?closed=1", asked.closed),
     )
 
 
@@ -143,7 +146,7 @@ def _preview(fields: Mapping[str, str], who: object) -> Said:
     hours = fields["hours"]
     counts = hours.isascii() and hours.isdigit() and len(hours) < 6
     until = now + dt.timedelta(hours=int(hours)) if counts else None
-    text = fields["public_text"] or "(no public text)"
+    text = phrases.public(fields["public_text"]) or _("(no public text)")
     return Said("hidden", "", text, now, until, str(who), 0, "service")
 
 

@@ -4,6 +4,7 @@ staff."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,6 +15,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils import timezone
 from django.utils.feedgenerator import Atom1Feed
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
@@ -23,10 +25,9 @@ from accounts.pages_parts import Option
 from accounts.pages_transaction import Link
 from ledger import selectors as ledger
 from ledger.models import Service
-from moderation import audit, entries, pages, queue, services, state
+from moderation import audit, entries, pages, phrases, queue, services, state
 from moderation.fold import Action
 from moderation.models import Act
-from moderation.phrases import WORDS
 from moderation.subjects import Subject, SubjectKind
 from moderation.views import STAFF
 
@@ -43,7 +44,7 @@ class Asked:
         given = request.GET.get("provider", "").replace("\x00", "").strip()[:80]
         self.typed = given
         self.provider = ledger.address_of(given) or "" if given else ""
-        self.wrong = "" if not given or self.provider else "This is no address."
+        self.wrong = "" if not given or self.provider else _("This is no address.")
 
     def rows(self) -> QuerySet[Act]:
         found = Act.objects.filter(public=True, area=state.AREA).order_by("-number")
@@ -69,12 +70,12 @@ def log(request: HttpRequest) -> HttpResponse:
     found = ledger.paginate(asked.rows(), number_of(request), PER_PAGE, lambda act: act)
     page = pages.LogPage(
         rows=tuple(_rows(found.items)),
-        pager=pages_parts.pager(found, "decisions", lambda number: asked.path(page=number)),
+        pager=pages_parts.pager(found, _("decisions"), lambda number: asked.path(page=number)),
         actions=tuple(
             Option(value, label, value == asked.action)
             for value, label in (
-                ("", "Any decision"),
-                *((a.value, WORDS[a]) for a in Action if a in services.PUBLIC),
+                ("", _("Any decision")),
+                *((a.value, phrases.words(a)) for a in Action if a in services.PUBLIC),
             )
         ),
         provider=asked.typed,
@@ -83,7 +84,7 @@ def log(request: HttpRequest) -> HttpResponse:
         head=audit.head(),
         twins=(
             Link("Atom", asked.path(f"{HERE}.atom")),
-            Link("JSON, provable", f"{HERE}.json"),
+            Link(_("JSON, provable"), f"{HERE}.json"),
             Link("CSV", asked.path(f"{HERE}.csv")),
         ),
         contact=settings.MODERATION_CONTACT,
@@ -214,8 +215,7 @@ def export(request: HttpRequest) -> HttpResponse:
 
 
 def _first(rows: Iterator[entries.Entry], count: int) -> Iterator[entries.Entry]:
-    for _, entry in zip(range(count), rows, strict=False):
-        yield entry
+    yield from islice(rows, count)
 
 
 COLUMNS = (
@@ -275,7 +275,7 @@ def record(request: HttpRequest) -> HttpResponse:
 
     page = pages.LogPage(
         rows=tuple(_rows(found.items)),
-        pager=pages_parts.pager(found, "acts", path),
+        pager=pages_parts.pager(found, _("acts"), path),
         actions=(),
         provider=actor,
         wrong="",
@@ -285,7 +285,7 @@ def record(request: HttpRequest) -> HttpResponse:
         contact="",
         whole=True,
         areas=(
-            Option("", "Any area", not area),
+            Option("", _("Any area"), not area),
             *(Option(name, name, name == area) for name in areas),
         ),
     )

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
@@ -35,7 +36,7 @@ def report(request: HttpRequest) -> HttpResponse:
     if subject is None or not reports.known(subject):
         raise Http404("nothing of that name is listed here")
     if not request.user.is_authenticated:
-        return signed_out(request, "Report a problem")
+        return signed_out(request, _("Report a problem"))
     user = user_of(request)
     fields = {name: str(given.get(name, "")) for name in _FIELDS}
     if request.method != "POST":
@@ -74,7 +75,7 @@ def _form(
         key=subject.key,
         title=queue.titles([subject])[subject],
         path=paths([subject]).get(subject, ""),
-        categories=tuple(Option(value, label, value == chosen) for value, label in choices),
+        categories=tuple(Option(value, str(label), value == chosen) for value, label in choices),
         typed=typed,
         allowance=reports.allowance(user),
         decide_path=f"/moderation?{about}" if services.may_decide(user) and not own else "",
@@ -99,7 +100,7 @@ def anyway(request: HttpRequest) -> HttpResponse:
     if subject is None:
         raise Http404("there is no such service")
     if not request.user.is_authenticated:
-        return signed_out(request, "Hidden by moderators")
+        return signed_out(request, _("Hidden by moderators"))
     user = user_of(request)
     if request.method == "POST":
         services.ask_anyway(user, subject.serving, subject.address)
@@ -117,7 +118,7 @@ def anyway(request: HttpRequest) -> HttpResponse:
 def mine(request: HttpRequest) -> HttpResponse:
     """`/account/reports`: one's own reports, newest first (7 queries)."""
     if not request.user.is_authenticated:
-        return signed_out(request, "Your reports")
+        return signed_out(request, _("Your reports"))
     user = user_of(request)
     found = list(user.reports.order_by("-at")[:100])
     subjects = [row.about for row in found]

@@ -9,6 +9,9 @@ import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
+
 from chain.models import NodeState
 from chain.selectors import Freshness
 from ledger.models import Reconciliation
@@ -32,6 +35,8 @@ ANCHORS = {
     "disk": "the-disk-is-nearly-full",
     "connections": "the-database-runs-out-of-connections",
 }
+#: States of a node that does not answer as it should.
+_BAD = (N_("resting"), N_("set aside"))
 QUEUE_DEEP = 200
 DISK_LOW_PERCENT = 10
 CONNECTIONS_PERCENT = 85
@@ -54,49 +59,71 @@ class Alarm:
 
 def of_index(head: Freshness, nodes: tuple[NodeState, ...]) -> Iterator[Alarm]:
     if head.halted:
-        yield Alarm("halted", f"The follower has halted: {head.error}", grave=True)
+        yield Alarm(
+            "halted", _("The follower has halted: %(error)s") % {"error": head.error}, grave=True
+        )
     elif head.state in ("stale", "never"):
-        age = formats.duration(round(head.lag_seconds)) if head.lag_seconds else "ever"
-        yield Alarm("stale", f"No agreement with the chain for {age}.", grave=True)
+        text = _("No agreement with the chain for ever.")
+        if head.lag_seconds:
+            age = formats.duration(round(head.lag_seconds))
+            text = _("No agreement with the chain for %(age)s.") % {"age": age}
+        yield Alarm("stale", text, grave=True)
     elif head.catching_up:
-        yield Alarm("behind", f"The index is {head.lag_blocks:,} blocks behind.")
-    bad = [node for node in nodes if node.state in ("resting", "set aside")]
+        text = _("The index is %(count)s blocks behind.") % {"count": f"{head.lag_blocks:,}"}
+        yield Alarm("behind", text)
+    bad = [node for node in nodes if node.state in _BAD]
     if nodes and len(bad) == len(nodes):
-        yield Alarm("no_node", "No node answers as it should.", grave=True)
+        yield Alarm("no_node", _("No node answers as it should."), grave=True)
     else:
         for node in bad:
-            yield Alarm("node", f"{node.name} is {node.state}: {node.reason or 'no reason given'}.")
+            text = _("%(node)s is %(state)s: %(reason)s.") % {
+                "node": node.name,
+                "state": _(node.state),
+                "reason": node.reason or _("no reason given"),
+            }
+            yield Alarm("node", text)
 
 
 def of_work(background: Background | None, failed: int) -> Iterator[Alarm]:
     if background is None:
-        yield Alarm("redis", "Redis does not answer: no queue, no live updates.", grave=True)
+        yield Alarm("redis", _("Redis does not answer: no queue, no live updates."), grave=True)
     else:
         if background.silent:
-            yield Alarm("worker", "No task of the timetable has run lately.", grave=True)
+            yield Alarm("worker", _("No task of the timetable has run lately."), grave=True)
         if background.queued > QUEUE_DEEP:
-            yield Alarm("queue", f"{background.queued:,} tasks wait in the queue.")
+            text = _("%(count)s tasks wait in the queue.") % {"count": f"{background.queued:,}"}
+            yield Alarm("queue", text)
     if failed:
-        yield Alarm("failures", f"{failed:,} failures of tasks are open.")
+        text = _("%(count)s failures of tasks are open.") % {"count": f"{failed:,}"}
+        yield Alarm("failures", text)
 
 
 def of_truth(last: Reconciliation | None, now: dt.datetime) -> Iterator[Alarm]:
     if last is not None and last.drift:
-        text = f"{last.drift:,} values differ from the contracts at block {last.block:,}."
+        text = _("%(count)s values differ from the contracts at block %(block)s.") % {
+            "count": f"{last.drift:,}",
+            "block": f"{last.block:,}",
+        }
         yield Alarm("drift", text, grave=True)
     if last is None or now - last.at > COMPARED_LATELY:
-        yield Alarm("compared", "No comparison with the contracts had a result in the last hour.")
+        yield Alarm(
+            "compared", _("No comparison with the contracts had a result in the last hour.")
+        )
 
 
 def of_measuring(found: Measuring, now: dt.datetime) -> Iterator[Alarm]:
     if found.probed_at is not None and now - found.probed_at > PROBED_LATELY:
-        yield Alarm("probes", f"The last probe was {formats.relative(found.probed_at, now)}.")
+        ago = formats.relative(found.probed_at, now)
+        yield Alarm("probes", _("The last probe was %(ago)s.") % {"ago": ago})
 
 
 def of_storage(found: Storage) -> Iterator[Alarm]:
     if found.free_percent < DISK_LOW_PERCENT:
-        text = f"{found.free_percent} % of the disk are free."
+        text = _("%(percent)s %% of the disk are free.") % {"percent": found.free_percent}
         yield Alarm("disk", text, grave=True)
     if found.connections * 100 > found.connections_most * CONNECTIONS_PERCENT:
-        text = f"{found.connections} of {found.connections_most} connections are in use."
+        text = _("%(used)s of %(most)s connections are in use.") % {
+            "used": found.connections,
+            "most": found.connections_most,
+        }
         yield Alarm("connections", text, grave=True)

@@ -17,6 +17,7 @@ from django.db import Error as DatabaseError
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from kombu.exceptions import OperationalError
 
 from accounts.errors import Problem
@@ -148,12 +149,12 @@ def retry(row: FailedTask, user: User) -> None:
     if not row.whole:
         raise Problem(
             "arguments_not_kept",
-            "One of its arguments may have been a secret and was not kept.",
-            "What started it can start it again.",
+            _("One of its arguments may have been a secret and was not kept."),
+            _("What started it can start it again."),
             status=409,
         )
     if row.name not in known_tasks():
-        raise Problem("unknown_task", "No task of that name exists any more.", status=409)
+        raise Problem("unknown_task", _("No task of that name exists any more."), status=409)
     _handle(row, user, FailureState.RETRIED)
     try:
         current_app.send_task(row.name, args=row.args, kwargs=row.kwargs, ignore_result=True)
@@ -162,7 +163,7 @@ def retry(row: FailedTask, user: User) -> None:
             state=FailureState.OPEN, handled_at=None, handled_by=None
         )
         raise Problem(
-            "queue_unreachable", "The queue does not answer.", "Try again.", status=503
+            "queue_unreachable", _("The queue does not answer."), _("Try again."), status=503
         ) from None
 
 
@@ -177,4 +178,4 @@ def _handle(row: FailedTask, user: User, state: FailureState) -> None:
         state=state, handled_at=timezone.now(), handled_by=user
     )
     if not handled:
-        raise Problem("handled_already", "Somebody was faster: this is done.", status=409)
+        raise Problem("handled_already", _("Somebody was faster: this is done."), status=409)

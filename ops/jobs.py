@@ -13,6 +13,8 @@ from django.core.management import CommandError, call_command
 from django.db import Error as DatabaseError
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
 from kombu.exceptions import OperationalError
 
 from accounts.errors import Problem
@@ -31,7 +33,10 @@ KEPT_JOBS = 200
 
 @dataclass(frozen=True)
 class Button:
-    """`typed`: the word that has to be typed before it starts; empty: nothing is changed by it."""
+    """`typed`: the word that has to be typed before it starts; empty: nothing is changed by it.
+
+    `label` and `text` are translated where they are shown.
+    """
 
     name: str
     label: str
@@ -50,48 +55,50 @@ BUTTONS = {
     for button in (
         Button(
             "doctor",
-            "Check surroundings",
-            "Database, cache, nodes and contracts, one line each.",
+            N_("Check surroundings"),
+            N_("Database, cache, nodes and contracts, one line each."),
             ("doctor",),
         ),
         Button(
             "check_index",
-            "Compare with the contracts",
-            "Every derived row against contract views at one block. Asks the node a lot.",
+            N_("Compare with the contracts"),
+            N_("Every derived row against contract views at one block. Asks the node a lot."),
             ("check_index",),
         ),
         Button(
             "reverify",
-            "Judge evidence again",
-            "Stored runs by today’s engine: says which verdicts would differ, changes nothing.",
+            N_("Judge evidence again"),
+            N_("Stored runs by today’s engine: says which verdicts would differ, changes nothing."),
             ("reverify",),
         ),
         Button(
             "probe",
-            "Probe what is due",
-            "Looks at every service whose next look is due.",
+            N_("Probe what is due"),
+            N_("Looks at every service whose next look is due."),
             ("probe",),
             writes=True,
         ),
         Button(
             "prune_dry_run",
-            "Count what is old",
-            "How many rows the next button would delete.",
+            N_("Count what is old"),
+            N_("How many rows the next button would delete."),
             ("prune", "--dry-run"),
         ),
         Button(
             "prune",
-            "Delete what is old",
-            "Measurements, sessions and logs older than they are kept. Cannot be undone.",
+            N_("Delete what is old"),
+            N_("Measurements, sessions and logs older than they are kept. Cannot be undone."),
             ("prune",),
             typed="prune",
             writes=True,
         ),
         Button(
             "replay",
-            "Rebuild the index",
-            "Empties every derived table and folds the stored facts again. Pages show an older "
-            "state until it is done; the follower waits.",
+            N_("Rebuild the index"),
+            N_(
+                "Empties every derived table and folds the stored facts again. Pages show an older "
+                "state until it is done; the follower waits."
+            ),
             ("replay",),
             typed="replay",
             writes=True,
@@ -104,12 +111,12 @@ def start(name: str, user: User, typed: str = "") -> Job:
     """Queue a command. Raises Problem: unknown, not confirmed, one is running, no queue."""
     button = BUTTONS.get(name)
     if button is None:
-        raise Problem("unknown_command", "There is no such button.", status=404)
+        raise Problem("unknown_command", _("There is no such button."), status=404)
     if button.typed and typed.strip() != button.typed:
         raise Problem(
             "not_confirmed",
-            f"Type “{button.typed}” to start this.",
-            "Nothing was started.",
+            _("Type “%(word)s” to start this.") % {"word": button.typed},
+            _("Nothing was started."),
             status=422,
         )
     bury()
@@ -118,7 +125,10 @@ def start(name: str, user: User, typed: str = "") -> Job:
             job = Job.objects.create(name=name, started_by=user, created_at=timezone.now())
     except IntegrityError:
         raise Problem(
-            "already_running", "This command is running already.", "Wait for its end.", status=409
+            "already_running",
+            _("This command is running already."),
+            _("Wait for its end."),
+            status=409,
         ) from None
     from ops.tasks import run_job
 
@@ -127,7 +137,7 @@ def start(name: str, user: User, typed: str = "") -> Job:
     except OperationalError:
         _end(job, JobState.FAILED, 1, "The queue does not answer, so no worker can be told.")
         raise Problem(
-            "queue_unreachable", "The queue does not answer.", "Try again.", status=503
+            "queue_unreachable", _("The queue does not answer."), _("Try again."), status=503
         ) from None
     old = list(Job.objects.order_by("-created_at").values_list("pk", flat=True)[KEPT_JOBS:])
     Job.objects.filter(pk__in=old).delete()

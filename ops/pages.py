@@ -5,6 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
+
 from chain import selectors as chain
 from ledger import reconcile
 from ledger.models import Reconciliation
@@ -21,7 +24,7 @@ _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 def size(number: int | None) -> str:
     """Bytes for people: `1.4 GB`."""
     if number is None:
-        return "unknown"
+        return _("unknown")
     value, unit = float(number), 0
     while value >= 1000 and unit < len(_UNITS) - 1:
         value, unit = value / 1000, unit + 1
@@ -147,17 +150,24 @@ def web_row(one: presence.Web) -> WebRow:
     return WebRow(one.pid, sum(one.sockets.values()), kinds, size(one.memory), one.ending)
 
 
+_STATES = {
+    JobState.WAITING: N_("waiting for a worker"),
+    JobState.RUNNING: N_("running"),
+    JobState.ENDED: N_("ended"),
+    JobState.FAILED: N_("failed"),
+    JobState.LOST: N_("lost"),
+}
+
+
 def job_row(job: Job, now: dt.datetime) -> JobRow:
     button = jobs.BUTTONS.get(job.name)
     lost = job.lost(now) or job.state == JobState.LOST
     if lost:
-        word, tone = (
-            "no worker took it" if job.began_at is None else "lost: its worker died",
-            "bad",
-        )
+        tone = "bad"
+        word = _("no worker took it") if job.began_at is None else _("lost: its worker died")
     elif job.state == JobState.FAILED:
-        word, tone = f"exit code {job.code}", "bad"
+        word, tone = _("exit code %(code)s") % {"code": job.code}, "bad"
     else:
-        word = JobState(job.state).label.lower()
+        word = _(_STATES[JobState(job.state)])
         tone = {JobState.ENDED: "ok", JobState.RUNNING: "accent"}.get(JobState(job.state), "")
-    return JobRow(job, button.label if button else job.name, word, tone, job.open and not lost)
+    return JobRow(job, _(button.label) if button else job.name, word, tone, job.open and not lost)

@@ -19,6 +19,7 @@ import redis
 from django.conf import settings
 from django.db import connection
 from django.db.models import Count, Max, Q
+from django.utils.translation import gettext as _
 
 from attestation.models import Finding, Outcome, Standing, Verification
 from ledger.project import VERSION
@@ -200,13 +201,13 @@ def _redis(field: str) -> Any:
 def versions() -> tuple[tuple[str, str], ...]:
     """What runs here, by name."""
     return (
-        ("Site", _own()),
-        ("Rules of the index", str(VERSION)),
+        (_("Site"), _own()),
+        (_("Rules of the index"), str(VERSION)),
         ("Python", platform.python_version()),
         ("Django", django.get_version()),
         ("Celery", str(celery.__version__)),
         ("PostgreSQL", _postgres()),
-        ("Redis or Valkey", str(_redis("redis_version") or "does not answer")),
+        (_("Redis or Valkey"), str(_redis("redis_version") or _("does not answer"))),
     )
 
 

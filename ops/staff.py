@@ -21,6 +21,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django_otp.oath import TOTP
 from eth_utils.address import to_checksum_address
 
@@ -124,9 +125,9 @@ def first_step(request: HttpRequest, name: str, password: str) -> PasswordAccoun
     known = account.user.password if account is not None else _nobody()
     good = check_password(password[:1_000], known)
     if account is None or not good or not account.user.is_active:
-        raise Problem("wrong", "Name or password is wrong.", status=403)
+        raise Problem("wrong", _("Name or password is wrong."), status=403)
     if not account.user.is_staff:
-        raise Problem("no_role", "This account has no role any more. Ask an admin.", status=403)
+        raise Problem("no_role", _("This account has no role any more. Ask an admin."), status=403)
     request.session.cycle_key()
     request.session[_PENDING] = {"account": account.pk, "at": int(time.time())}
     return account
@@ -200,7 +201,7 @@ def enrol(request: HttpRequest, account: PasswordAccount, code: str) -> tuple[st
     _count(account)
     held = request.session.get(_PENDING, {})
     if account.secret_sealed or "secret" not in held:
-        raise Problem("enrolled_already", "This account has an authenticator.", status=409)
+        raise Problem("enrolled_already", _("This account has an authenticator."), status=409)
     step = _step(crypto.unseal(held["secret"]), code, -1)
     if step is None:
         raise _wrong_code()
@@ -212,7 +213,7 @@ def enrol(request: HttpRequest, account: PasswordAccount, code: str) -> tuple[st
         recovery=[_digest(code) for code in codes],
     )
     if not done:
-        raise Problem("enrolled_already", "This account has an authenticator.", status=409)
+        raise Problem("enrolled_already", _("This account has an authenticator."), status=409)
     _open(request, account)
     return codes
 
@@ -221,7 +222,7 @@ def second_step(request: HttpRequest, account: PasswordAccount, code: str) -> bo
     """A code of the app, or a recovery code (True): opens the session. Raises Problem, TooMany."""
     _count(account)
     if not account.secret_sealed:
-        raise Problem("not_enrolled", "This account has no authenticator yet.", status=409)
+        raise Problem("not_enrolled", _("This account has no authenticator yet."), status=409)
     step = _step(crypto.unseal(account.secret_sealed), code, account.last_step)
     if step is not None:
         # Compare and set: of two requests with one code, one gets in.
@@ -240,7 +241,7 @@ def _count(account: PasswordAccount) -> None:
 
 
 def _wrong_code() -> Problem:
-    return Problem("wrong_code", "This code is wrong, or was used already.", status=403)
+    return Problem("wrong_code", _("This code is wrong, or was used already."), status=403)
 
 
 def _step(secret: str, code: str, last: int) -> int | None:

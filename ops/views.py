@@ -7,6 +7,7 @@ import uuid
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
@@ -67,7 +68,7 @@ def failure(request: HttpRequest, failure_id: int) -> HttpResponse:
     act = request.POST.get("act", "")
     handle = {"retry": failures.retry, "dismiss": failures.dismiss}.get(act)
     if handle is None:
-        raise Problem("unknown_act", "Retry or dismiss.", status=422)
+        raise Problem("unknown_act", _("Retry or dismiss."), status=422)
     handle(row, user)
     _record(request, f"failure_{act}", ("task", row.name), {"failure": row.pk, "times": row.times})
     return HttpResponseRedirect("/ops#failures")

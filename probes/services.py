@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F, OuterRef, Q, Subquery
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from attestation import leases, trust
 from ledger import selectors as ledger
@@ -60,7 +61,7 @@ def listings_of(provider: str) -> tuple[Listing, ...]:
     """What a provider offers now. Raises UnknownService."""
     listings = ledger.services_of(provider)
     if not listings:
-        raise UnknownService("This address offers no service now.")
+        raise UnknownService(_("This address offers no service now."))
     return listings
 
 

@@ -1,4 +1,6 @@
 // The moderators' desk by keyboard: j and k walk the queue, a letter prepares a decision, Ctrl+Enter does it.
+import { t } from "./words.js";
+
 const form = document.querySelector("[data-deciding]");
 const reason = form?.querySelector("[name=reason]");
 let chosen = null;
@@ -12,7 +14,7 @@ form?.querySelector("[name=template]").addEventListener("change", (event) => {
 
 function prepare(button) {
   chosen = button;
-  form.querySelector("[data-pending]").textContent = `${button.textContent}: say why, then press Ctrl and Enter.`;
+  form.querySelector("[data-pending]").textContent = t("{act}: say why, then press Ctrl and Enter.", { act: button.textContent });
   reason.focus();
 }
 
