@@ -6,6 +6,8 @@ import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+
 from accounts import trust
 from attestation.models import Fact
 from attestation.selectors import FindingView, ServiceKey, StandingView
@@ -31,13 +33,13 @@ def of_index(head: Freshness) -> tuple[Banner, ...]:
     if head.state == "fresh" and not head.catching_up:
         return ()
     if head.state == "never":
-        text = "The chain has not been read yet: nothing below is complete."
+        text = _("The chain has not been read yet: nothing below is complete.")
     else:
-        text = (
-            f"The index is behind: everything below is as of block {head.indexed_block:,}. "
+        text = _(
+            "The index is behind: everything below is as of block %(block)s. "
             "Settlements since then are missing."
-        )
-    return (Banner("stale", "warn", text, "Status", "/status"),)
+        ) % {"block": f"{head.indexed_block:,}"}
+    return (Banner("stale", "warn", text, _("Status"), "/status"),)
 
 
 def of_services(
@@ -65,37 +67,53 @@ def of_services(
 def _offline(name: str, one: Listing, health: HealthView, now: dt.datetime) -> list[Banner]:
     if health.state != "down":
         return []
-    since = f" for {trust.ago(now - health.since)}" if health.since else ""
-    text = f"{name} has not answered our probes{since}. Users and routers pass it by."
-    return [Banner("offline", "bad", text, "What the probes saw", f"{path(one)}/performance")]
+    if health.since:
+        text = _(
+            "%(name)s has not answered our probes for %(age)s. Users and routers pass it by."
+        ) % {"name": name, "age": trust.ago(now - health.since)}
+    else:
+        text = _("%(name)s has not answered our probes. Users and routers pass it by.") % {
+            "name": name
+        }
+    return [
+        Banner(
+            "offline",
+            "bad",
+            text,
+            _("What the probes saw"),
+            f"{path(one)}/performance",
+        )
+    ]
 
 
 def _signer(name: str, one: Listing, standing: StandingView, differs: bool) -> list[Banner]:
     if not differs and standing.questions.get("key") != "fail":
         return []
-    text = (
-        f"The key in the evidence of {name} is not the signer on chain: its answers and "
+    text = _(
+        "The key in the evidence of %(name)s is not the signer on chain: its answers and "
         "settlements will be refused as soon as they are signed with it."
-    )
-    return [Banner("signer", "bad", text, "The evidence", f"{path(one)}/verification")]
+    ) % {"name": name}
+    return [Banner("signer", "bad", text, _("The evidence"), f"{path(one)}/verification")]
 
 
 def _acknowledged(name: str, one: Listing) -> list[Banner]:
     if one.tee_signer_acknowledged:
         return []
-    text = (
-        f"The owner of {name} has not acknowledged your signer: every settlement is refused "
+    text = _(
+        "The owner of %(name)s has not acknowledged your signer: every settlement is refused "
         "until then, and you earn nothing."
-    )
-    return [Banner("unacknowledged", "bad", text, "What to do", "/docs/operators#not-acknowledged")]
+    ) % {"name": name}
+    return [
+        Banner("unacknowledged", "bad", text, _("What to do"), "/docs/operators#not-acknowledged")
+    ]
 
 
 def _moved(name: str, one: Listing) -> Banner:
-    text = (
-        f"The URL of {name} changed after the owner acknowledged it. You can settle as before, "
+    text = _(
+        "The URL of %(name)s changed after the owner acknowledged it. You can settle as before, "
         "but users see a warning until the owner acknowledges again."
-    )
-    return Banner("moved", "warn", text, "Changes", f"{path(one)}/changes")
+    ) % {"name": name}
+    return Banner("moved", "warn", text, _("Changes"), f"{path(one)}/changes")
 
 
 def path(one: Listing) -> str:

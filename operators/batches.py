@@ -9,6 +9,7 @@ from typing import Any
 
 from django.db.models import Count, IntegerField, Max, Q, QuerySet, Sum
 from django.db.models.functions import Cast
+from django.utils.translation import gettext_noop
 
 from accounts import actions
 from ledger import selectors
@@ -30,9 +31,9 @@ MOST_ITEMS = 500
 _PAID = Q(status__in=ACCEPTED)
 #: Groups of statuses as a URL names them.
 GROUPS: Mapping[str, tuple[str, Q]] = {
-    "full": ("Paid in full", _PAID & ~Q(status__in=("partial", "penalty"))),
-    "part": ("Paid in part", _PAID & Q(status__in=("partial", "penalty"))),
-    "refused": ("Refused", ~_PAID),
+    "full": (gettext_noop("Paid in full"), _PAID & ~Q(status__in=("partial", "penalty"))),
+    "part": (gettext_noop("Paid in part"), _PAID & Q(status__in=("partial", "penalty"))),
+    "refused": (gettext_noop("Refused"), ~_PAID),
 }
 
 

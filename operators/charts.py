@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
 from accounts import money
 from operators.earnings import Earnings, Sums
 from operators.market import Place
@@ -19,14 +23,21 @@ def by_day(found: Earnings, period: Period, today: dt.date) -> Chart:
     days = {dt.date.fromisoformat(part.id): part.sums for part in found.by_day}
     first, last = _ends(days, period, today)
     shown = [first + dt.timedelta(days=n) for n in range((last - first).days + 1)]
-    cut = ", the last 400 days" if len(shown) > MOST_DAYS else ""
+    note = (
+        _(
+            "0G per UTC day, the last 400 days. A day without settlements is 0: brokers settle in "
+            "batches."
+        )
+        if len(shown) > MOST_DAYS
+        else _("0G per UTC day. A day without settlements is 0: brokers settle in batches.")
+    )
     return Chart(
         id="by-day-chart",
         title=_finding(days),
         unit="0G",
-        series=series("Earned", "Asked for, not paid"),
+        series=series(_("Earned"), _("Asked for, not paid")),
         points=tuple(_point(day, days.get(day, Sums())) for day in shown[-MOST_DAYS:]),
-        note=f"0G per UTC day{cut}. A day without settlements is 0: brokers settle in batches.",
+        note=note,
         csv=f"/operator/earnings.csv?{period.query(by='day')}",
     )
 
@@ -41,10 +52,13 @@ def _ends(days: dict[dt.date, Sums], period: Period, today: dt.date) -> tuple[dt
 
 def _finding(days: dict[dt.date, Sums]) -> str:
     if not any(sums.earned for sums in days.values()):
-        return "Nothing was earned in this period"
+        return _("Nothing was earned in this period")
     best = max(days, key=lambda day: (days[day].earned, day))
     amount = money.short(days[best].earned)
-    return f"Most was earned on {best.day} {best:%b}: {amount} 0G"
+    return _("Most was earned on %(day)s: %(amount)s 0G") % {
+        "day": date_format(best, "j M"),
+        "amount": amount,
+    }
 
 
 def _point(day: dt.date, sums: Sums) -> Point:
@@ -52,8 +66,12 @@ def _point(day: dt.date, sums: Sums) -> Point:
         at=dt.datetime.combine(day, dt.time(), dt.UTC),
         values=(_amount(sums.earned), _amount(sums.missed)),
         href=f"/operator/settlements?since={day}&until={day}" if sums.items else "",
-        href_label=f"{sums.items:,} item{'' if sums.items == 1 else 's'}" if sums.items else "",
+        href_label=_items(sums.items) if sums.items else "",
     )
+
+
+def _items(count: int) -> str:
+    return ngettext("%(items)s item", "%(items)s items", count) % {"items": f"{count:,}"}
 
 
 def _amount(neuron: int) -> Value:
@@ -63,19 +81,18 @@ def _amount(neuron: int) -> Value:
 def demand(found: Place, number: int) -> Chart:
     """Settled per week: mine, and all who offer the same model."""
     now, before = found.weeks[-1], found.weeks[-2]
-    word = (
-        "rose" if now.everyone > before.everyone
-        else "fell" if now.everyone < before.everyone
-        else "stayed the same"
+    title = (
+        _("Demand rose in the last week") if now.everyone > before.everyone
+        else _("Demand fell in the last week") if now.everyone < before.everyone
+        else _("Demand stayed the same in the last week")
     )  # fmt: skip
-    title = f"Demand {word} in the last week"
     if not any(week.everyone for week in found.weeks):
-        title = "Nobody settled anything in these weeks"
+        title = _("Nobody settled anything in these weeks")
     return Chart(
         id=f"demand-{number}",
         title=title,
         unit="0G",
-        series=series("You", "All who offer it"),
+        series=series(_("You"), _("All who offer it")),
         points=tuple(
             Point(
                 dt.datetime.combine(week.start, dt.time(), dt.UTC),
@@ -83,5 +100,5 @@ def demand(found: Place, number: int) -> Chart:
             )
             for week in found.weeks
         ),
-        note="0G settled in seven days from each date on, UTC",
+        note=_("0G settled in seven days from each date on, UTC"),
     )

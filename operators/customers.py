@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection
+from django.utils.translation import gettext as _
 
 from accounts import money
 from accounts.preview_money import PROVIDER_RESERVE
@@ -138,25 +139,31 @@ def risk(position: Position, spend: Spend, acknowledged: set[str]) -> Risk:
     """What threatens the next fees of this customer, the gravest first. `acknowledged`: serving
     contracts where the owner has acknowledged the provider's signer."""
     if position.balance and not position.acknowledged:
-        return Risk(2, "Has not acknowledged your signer: nothing can be charged.")
+        return Risk(2, _("Has not acknowledged your signer: nothing can be charged."))
     if not position.balance:
-        text = "Ran out: the last settlement took the rest."
+        text = _("Ran out: the last settlement took the rest.")
         return Risk(2, text) if spend.ran_out else Risk()
     if position.balance and position.serving not in acknowledged:
-        why = "The service is removed, or the owner has not acknowledged your signer"
-        return Risk(2, f"{why}: nothing can be charged.")
+        text = _(
+            "The service is removed, or the owner has not acknowledged your signer: nothing can "
+            "be charged."
+        )
+        return Risk(2, text)
     if position.kind == Kind.INFERENCE:
         if position.spendable <= 0:
-            return Risk(1, "Everything is being refunded: settle before it unlocks.")
+            return Risk(1, _("Everything is being refunded: settle before it unlocks."))
         if position.spendable <= PROVIDER_RESERVE:
-            return Risk(1, "At or below the reserve of 1 0G: brokers refuse new requests.")
+            return Risk(1, _("At or below the reserve of 1 0G: brokers refuse new requests."))
         if position.spendable < 2 * PROVIDER_RESERVE:
-            return Risk(1, "Below two reserves (2 0G).")
+            return Risk(1, _("Below two reserves (2 0G)."))
     week = spend.week
     if week and position.spendable * PACE_DAYS < week * SOON_DAYS:
-        return Risk(1, f"Lasts less than {SOON_DAYS} days at the pace of this week.")
+        return Risk(
+            1,
+            _("Lasts less than %(days)s days at the pace of this week.") % {"days": SOON_DAYS},
+        )
     if position.pending_refund:
-        text = f"Takes {money.short(position.pending_refund)} 0G out."
+        text = _("Takes %(amount)s 0G out.") % {"amount": money.short(position.pending_refund)}
         return Risk(0, text)
     return Risk()
 

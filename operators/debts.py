@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from ledger.models import Kind
 from ledger.records import Listing
@@ -17,6 +18,7 @@ from net.addresses import Policy
 from net.client import Client
 from net.errors import BadStatus, NetError
 from net.limits import JsonLimits, Limits
+from operators import words
 from operators.models import Debt
 from probes.asking import user_agent
 from protocol import unsettled
@@ -55,15 +57,18 @@ def known(listings: Iterable[Listing], now: dt.datetime) -> Owed:
     found = {(row.provider, row.serving): row for row in rows}
     good, silent = [], []
     for key, listing in wanted.items():
-        row = found.get(key)
+        row, name = found.get(key), {"service": listing.service_name}
         if row is None:
-            silent.append(f"Your broker of {listing.service_name} was not asked yet.")
+            silent.append(_("Your broker of %(service)s was not asked yet.") % name)
         elif row.error == NOT_SHARED:
-            silent.append(f"Your broker of {listing.service_name} does not share this.")
+            silent.append(_("Your broker of %(service)s does not share this.") % name)
         elif row.error or row.counted_at is None:
-            silent.append(f"Your broker of {listing.service_name}: {row.error}")
+            silent.append(
+                _("Your broker of %(service)s: %(error)s")
+                % {**name, "error": words.again(row.error)}
+            )
         elif now - row.counted_at > STALE_AFTER:
-            silent.append(f"What your broker of {listing.service_name} said last is too old.")
+            silent.append(_("What your broker of %(service)s said last is too old.") % name)
         else:
             good.append(row)
     return Owed(
@@ -102,16 +107,18 @@ async def _one(client: Client, listing: Listing) -> Debt:
         )
         counted = dt.datetime.fromtimestamp(said.at, dt.UTC)
     except BadStatus as error:
-        row.error = NOT_SHARED if error.status == 404 else f"it answered {error.status}."
+        row.error = (
+            NOT_SHARED if error.status == 404 else words.ANSWERED_STATUS.format(status=error.status)
+        )
         return row
     except BadUnsettled as error:
-        row.error = f"what it says does not hold: {error}."
+        row.error = words.DOES_NOT_HOLD.format(error=error)
         return row
     except (NetError, ValueError, OverflowError, OSError):
-        row.error = "it gave no usable answer."
+        row.error = words.NO_USABLE
         return row
     if counted > row.asked_at + _AHEAD:
-        row.error = "its clock is ahead of ours."
+        row.error = words.CLOCK_AHEAD
         return row
     row.counted_at, row.fee, row.users = counted, said.fee, said.users
     row.at_risk_fee, row.at_risk_users = said.at_risk_fee, said.at_risk_users

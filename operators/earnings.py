@@ -15,6 +15,8 @@ from typing import Any
 
 from django.db import connection
 from django.db.models import Count, Q, Sum
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from ledger import selectors
 from ledger.models import ACCEPTED, Kind, ServiceChange, ServiceTotal, Settlement
@@ -141,9 +143,12 @@ def earnings(provider: str, period: Period, known: Mapping[str, Any] | None = No
     )
 
 
+#: What stands for a model that the chain does not name: of a training, and of others.
+UNNAMED = (gettext_noop("training, model not on chain"), gettext_noop("no model named"))
+
+
 def unnamed(kind: str) -> str:
-    """What stands for a model that the chain does not name."""
-    return "training, model not on chain" if kind == Kind.FINE_TUNING else "no model named"
+    return UNNAMED[0] if kind == Kind.FINE_TUNING else UNNAMED[1]
 
 
 def _plus(before: Sums | None, more: Sums) -> Sums:
@@ -227,7 +232,7 @@ class Window:
         if not self.before:
             return ""
         tenths = abs(self.change) * 1000 // self.before
-        return f"{tenths // 10:,}.{tenths % 10} %" if tenths < 10_000_000 else "many times"
+        return f"{tenths // 10:,}.{tenths % 10} %" if tenths < 10_000_000 else _("many times")
 
 
 @dataclass(frozen=True)
@@ -244,9 +249,9 @@ class Now:
 
 
 _SPANS = (
-    ("today", "Earned today", "the same hours of yesterday", 0),
-    ("7d", "Earned in 7 d", "the 7 d before", 7),
-    ("30d", "Earned in 30 d", "the 30 d before", 30),
+    ("today", gettext_noop("Earned today"), gettext_noop("the same hours of yesterday"), 0),
+    ("7d", gettext_noop("Earned in 7 d"), gettext_noop("the 7 d before"), 7),
+    ("30d", gettext_noop("Earned in 30 d"), gettext_noop("the 30 d before"), 30),
 )
 
 
@@ -255,7 +260,7 @@ def now(provider: str, at: dt.datetime) -> Now:
     at the same time of yesterday."""
     midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
     sums: dict[str, Any] = {}
-    for key, _, _, days in _SPANS:
+    for key, _label, _against, days in _SPANS:
         span = dt.timedelta(days=days or 1)
         start = at - span if days else midnight
         sums[f"w{key}"] = Sum("settled", filter=Q(at__gte=start))
@@ -275,8 +280,10 @@ def now(provider: str, at: dt.datetime) -> Now:
     )
     return Now(
         windows=tuple(
-            Window(key, label, against, int(found[f"w{key}"] or 0), int(found[f"b{key}"] or 0))
-            for key, label, against, _ in _SPANS
+            Window(
+                key, _(label), _(against), int(found[f"w{key}"] or 0), int(found[f"b{key}"] or 0)
+            )
+            for key, label, against, _days in _SPANS
         ),
         total=int(ever["earned"] or 0),
         missed=int(ever["part"] or 0) + int(ever["refused"] or 0),

@@ -7,6 +7,8 @@ from typing import Any
 
 from django.db import connection
 from django.db.models import Exists, OuterRef
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from accounts import node
 from accounts.errors import RpcError
@@ -145,21 +147,23 @@ class Economy:
         if not self.price or not self.paid:
             return ""
         if self.from_items is None:
-            return (
+            return _(
                 "At the newest gas price no batch pays its gas with your mean fee per item: let "
                 "fees grow longer before you settle."
             )
         if self.from_items > SIZES[-1]:
-            return (
-                f"At the newest gas price a batch of your mean fee would pay its gas from "
-                f"{self.from_items:,} users on, and the contract takes {SIZES[-1]}: let fees grow "
+            return _(
+                "At the newest gas price a batch of your mean fee would pay its gas from "
+                "%(count)s users on, and the contract takes %(most)s: let fees grow "
                 "longer before you settle."
-            )
-        users = "user" if self.from_items == 1 else "users"
-        return (
-            f"With your mean fee per item, a batch pays its gas from {self.from_items} {users} on "
-            "at the newest gas price."
-        )
+            ) % {"count": f"{self.from_items:,}", "most": SIZES[-1]}
+        return ngettext(
+            "With your mean fee per item, a batch pays its gas from %(count)s user on at the "
+            "newest gas price.",
+            "With your mean fee per item, a batch pays its gas from %(count)s users on at the "
+            "newest gas price.",
+            self.from_items,
+        ) % {"count": self.from_items}
 
 
 _ECONOMY = """

@@ -14,6 +14,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
 from accounts import actions, money
 from net import addresses, strictjson
 from net.addresses import Policy
@@ -41,24 +44,32 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     FINE_TUNING: ("url", "models", "price_per_token", "occupied", *QUOTA, "tee_signer"),
 }
 LABELS = {
-    "url": "URL",
-    "model": "Model",
-    "models": "Models",
-    "service_type": "Type",
-    "verifiability": "Verifiability",
-    "input_price": "Input price",
-    "output_price": "Output price",
-    "price_per_token": "Price",
-    "tee_signer": "Signer",
-    "additional_info": "Additional information",
-    "occupied": "Occupied",
-    "cpu_count": "CPU cores",
-    "node_memory": "Memory, GB",
-    "gpu_count": "GPUs",
-    "node_storage": "Storage, GB",
-    "gpu_type": "GPU type",
+    "url": gettext_noop("URL"),
+    "model": gettext_noop("Model"),
+    "models": gettext_noop("Models"),
+    "service_type": gettext_noop("Type"),
+    "verifiability": gettext_noop("Verifiability"),
+    "input_price": gettext_noop("Input price"),
+    "output_price": gettext_noop("Output price"),
+    "price_per_token": gettext_noop("Price"),
+    "tee_signer": gettext_noop("Signer"),
+    "additional_info": gettext_noop("Additional information"),
+    "occupied": gettext_noop("Occupied"),
+    "cpu_count": gettext_noop("CPU cores"),
+    "node_memory": gettext_noop("Memory, GB"),
+    "gpu_count": gettext_noop("GPUs"),
+    "node_storage": gettext_noop("Storage, GB"),
+    "gpu_type": gettext_noop("GPU type"),
 }
 Values = dict[str, Any]
+
+
+def inside(field: str) -> str:
+    """A field's label within a sentence: small in English, in other languages as they write it."""
+    said = _(LABELS[field])
+    return said.lower() if said == LABELS[field] else said
+
+
 _SHAPE = JsonLimits(max_depth=8, max_bytes=MAX_INFO_BYTES)
 _NEURON = re.compile(r"([0-9]{1,78})\s*neuron")
 #: More digits than this before the point are shown, and typed, in neuron.
@@ -75,15 +86,15 @@ class Unit:
     each: str
 
 
-TOKENS = Unit("0G per 1M tokens", MILLION, "token")
+TOKENS = Unit(gettext_noop("0G per 1M tokens"), MILLION, gettext_noop("token"))
 
 
 def unit_of(field: str, service_type: str) -> Unit:
     """The unit of a price field (provider-protocol.md 5.1; contracts.md 4)."""
     if field == "output_price" and service_type in IMAGES:
-        return Unit("0G per image", 1, "image")
+        return Unit(gettext_noop("0G per image"), 1, gettext_noop("image"))
     if field != "price_per_token" and service_type == SPEECH:
-        return Unit("0G per second", 1, "second")
+        return Unit(gettext_noop("0G per second"), 1, gettext_noop("second"))
     return TOKENS
 
 
@@ -153,7 +164,7 @@ _PRICES = ("input_price", "output_price", "price_per_token")
 
 def _parsed(name: str, text: str, service_type: str, policy: Policy) -> Any:
     if len(text) > MAX_TYPED:
-        raise ValueError("This is too long.")
+        raise ValueError(_("This is too long."))
     if name in _PRICES:
         return _price(text, unit_of(name, service_type))
     if name == "url":
@@ -168,41 +179,42 @@ def _price(text: str, unit: Unit) -> int:
     amount = money.parse(text)
     if amount % unit.scale:
         raise ValueError(
-            f"The contract holds whole neuron per {unit.each}: at most 12 decimals here."
+            _("The contract holds whole neuron per %(each)s: at most 12 decimals here.")
+            % {"each": _(unit.each)}
         )
     return amount // unit.scale
 
 
 def _url(text: str, policy: Policy) -> str:
     if not text:
-        raise ValueError("Enter the address that your broker answers at.")
+        raise ValueError(_("Enter the address that your broker answers at."))
     if text.endswith("/"):
-        raise ValueError("Leave the slash at the end away: clients append /v1/… themselves.")
+        raise ValueError(_("Leave the slash at the end away: clients append /v1/… themselves."))
     try:
         target = addresses.parse(text, policy)
     except (BadUrl, Refused) as error:
         said = str(error)
         raise ValueError(f"{said[:1].upper()}{said[1:]}.") from None
     if "?" in text:
-        raise ValueError("Leave the query away: clients append a path.")
+        raise ValueError(_("Leave the query away: clients append a path."))
     if target.scheme != "https" and not policy.allow_private:
-        raise ValueError("Use https://: browsers and most clients refuse anything else.")
+        raise ValueError(_("Use https://: browsers and most clients refuse anything else."))
     return text
 
 
 def _name(text: str) -> str:
     text = text.strip()
     if not text:
-        raise ValueError("Enter the name that requests are to carry.")
+        raise ValueError(_("Enter the name that requests are to carry."))
     return _clean(text)
 
 
 def _clean(text: str) -> str:
     """A short text of one line without characters that hide or reorder it."""
     if len(text) > MAX_TEXT:
-        raise ValueError(f"At most {MAX_TEXT} characters.")
+        raise ValueError(_("At most %(most)s characters.") % {"most": MAX_TEXT})
     if any(unicodedata.category(c) in _UNSEEN for c in text):
-        raise ValueError("It contains a control character or one that cannot be seen.")
+        raise ValueError(_("It contains a control character or one that cannot be seen."))
     return text
 
 
@@ -212,13 +224,13 @@ _UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 def _signer(text: str) -> str:
     text = text.strip()
     if not text:
-        raise ValueError("Enter the address of the key that signs answers.")
+        raise ValueError(_("Enter the address of the key that signs answers."))
     try:
         found = actions.address(text)
     except ValueError as error:
-        raise ValueError(f"It {error}.") from None
+        raise ValueError(_("It %(error)s.") % {"error": error}) from None
     if not int(found, 16):
-        raise ValueError("The zero address signs nothing: users could never be charged.")
+        raise ValueError(_("The zero address signs nothing: users could never be charged."))
     return found
 
 
@@ -226,23 +238,26 @@ def _info(text: str) -> str:
     """Text for additionalInfo: empty, or a JSON object as clients read it."""
     size = len(text.encode("utf-8", "replace"))
     if size > MAX_INFO_BYTES:
-        raise ValueError(f"The contract takes {MAX_INFO_BYTES:,} bytes; this has {size:,}.")
+        raise ValueError(
+            _("The contract takes %(most)s bytes; this has %(size)s.")
+            % {"most": f"{MAX_INFO_BYTES:,}", "size": f"{size:,}"}
+        )
     if not text.strip():
         return ""
     if "\0" in text or any(unicodedata.category(c) == "Cs" for c in text):
-        raise ValueError("It contains characters that no JSON has.")
+        raise ValueError(_("It contains characters that no JSON has."))
     try:
         value = strictjson.loads(text.encode(), _SHAPE)
     except BadAnswer:
         raise ValueError(_where(text)) from None
     if not isinstance(value, dict):
-        raise ValueError("Clients expect a JSON object: { … }.")
+        raise ValueError(_("Clients expect a JSON object: { … }."))
     if value.get("TargetSeparated") is True:
         try:
             actions.address(value.get("TargetTeeAddress"))
         except ValueError:
             raise ValueError(
-                "TargetSeparated needs TargetTeeAddress, the address of the model's own signer."
+                _("TargetSeparated needs TargetTeeAddress, the address of the model's own signer.")
             ) from None
     return text
 
@@ -251,25 +266,29 @@ def _where(text: str) -> str:
     try:
         json.loads(text)
     except json.JSONDecodeError as error:
-        return f"This is not JSON: line {error.lineno}, column {error.colno}: {error.msg}."
+        return _("This is not JSON: line %(line)s, column %(column)s: %(error)s.") % {
+            "line": error.lineno,
+            "column": error.colno,
+            "error": error.msg,
+        }
     except RecursionError:
         pass
-    return "This JSON is nested too deeply."
+    return _("This JSON is nested too deeply.")
 
 
 def _models(text: str) -> list[str]:
     found = [_clean(line.strip()) for line in text.splitlines() if line.strip()]
     if not found:
-        raise ValueError("Name at least one model, one on each line.")
+        raise ValueError(_("Name at least one model, one on each line."))
     if len(found) > 100 or len(set(found)) < len(found):
-        raise ValueError("At most 100 models, each once.")
+        raise ValueError(_("At most 100 models, each once."))
     return found
 
 
 def _number(text: str) -> int:
     text = text.strip()
     if not re.fullmatch(r"[0-9]{1,12}", text):
-        raise ValueError("Enter a whole number.")
+        raise ValueError(_("Enter a whole number."))
     return int(text)
 
 

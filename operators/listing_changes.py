@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
 from accounts import money
 from operators.listing import (
     FIELDS,
@@ -18,6 +21,7 @@ from operators.listing import (
     LABELS,
     QUOTA,
     Values,
+    inside,
     price_text,
     unit_of,
 )
@@ -63,13 +67,30 @@ class Customers:
     @property
     def text(self) -> str:
         if not self.count:
-            return "nobody holds money here yet"
-        people = "1 customer" if self.count == 1 else f"{self.count:,} customers"
-        return f"{people} with {money.short(self.held)} 0G"
+            return _("nobody holds money here yet")
+        said = ngettext(
+            "%(count)s customer with %(amount)s 0G",
+            "%(count)s customers with %(amount)s 0G",
+            self.count,
+        )
+        return self.fill(said)
 
-    def do(self, one: str, many: str) -> str:
-        """`1 customer with 2 0G is told`, `3 customers with 9 0G are told`."""
-        return f"{self.text} {one if self.count == 1 else many}"
+    def fill(self, sentence: str) -> str:
+        """`%(count)s` and `%(amount)s` of a sentence about them."""
+        return sentence % {"count": f"{self.count:,}", "amount": money.short(self.held)}
+
+    @property
+    def told(self) -> str:
+        """That they hear of a change; a sentence of its own."""
+        if not self.count:
+            return _("Nobody holds money here yet.")
+        return self.fill(
+            ngettext(
+                "%(count)s customer with %(amount)s 0G is told.",
+                "%(count)s customers with %(amount)s 0G are told.",
+                self.count,
+            )
+        )
 
 
 def differing(kind: str, before: Values | None, after: Values) -> tuple[str, ...]:
@@ -90,7 +111,7 @@ def changes(kind: str, before: Values | None, after: Values) -> tuple[Change, ..
             found += _info_changes(old.get(name), new[name], resets)
             continue
         then = _words(name, old[name], old) if before else None
-        found.append(Change(name, LABELS[name], then, _words(name, new[name], new), resets))
+        found.append(Change(name, _(LABELS[name]), then, _words(name, new[name], new), resets))
     return tuple(found)
 
 
@@ -101,16 +122,21 @@ def _flat(values: Values) -> Values:
 def _words(name: str, value: Any, values: Values) -> str:
     if name in PRICES:
         unit = unit_of(name, str(values.get("service_type", "")))
-        return f"{price_text(value, unit)} {unit.label} ({value:,} neuron per {unit.each})"
+        return _("%(price)s %(unit)s (%(neuron)s neuron per %(each)s)") % {
+            "price": price_text(value, unit),
+            "unit": _(unit.label),
+            "neuron": f"{value:,}",
+            "each": _(unit.each),
+        }
     if name == "occupied":
-        return "yes" if value else "no"
+        return _("yes") if value else _("no")
     if name == "models":
         return _cut(", ".join(value))
-    return _cut(str(value)) or "nothing"
+    return _cut(str(value)) or _("nothing")
 
 
 def _info_changes(before: str | None, after: str, resets: bool) -> Iterator[Change]:
-    label = LABELS["additional_info"]
+    label = _(LABELS["additional_info"])
     old, new = _object(before or "{}"), _object(after or "{}")
     if old is None or new is None:
         yield Change("additional_info", label, before and _cut(before), _cut(after), resets)
@@ -118,7 +144,11 @@ def _info_changes(before: str | None, after: str, resets: bool) -> Iterator[Chan
     keys = [key for key in {**old, **new} if old.get(key, _NONE) != new.get(key, _NONE)]
     if not keys and before is not None:
         yield Change(
-            "additional_info", label, "as it is spelled now", "the same, spelled otherwise", resets
+            "additional_info",
+            label,
+            _("as it is spelled now"),
+            _("the same, spelled otherwise"),
+            resets,
         )
     for key in keys:
         then = _json(old[key]) if key in old else None
@@ -169,16 +199,23 @@ def consequences(
 def _registration(kind: str, stake: int) -> tuple[Line, ...]:
     return (
         Line(
-            f"{money.short(stake)} 0G of stake leave your wallet, once. The contract returns all "
-            "of it when you remove the service; it is never cut."
+            _(
+                "%(amount)s 0G of stake leave your wallet, once. The contract returns all of it "
+                "when you remove the service; it is never cut."
+            )
+            % {"amount": money.short(stake)}
         ),
         Line(
-            "You earn nothing until the owner of the 0G contract acknowledges your signer.", "warn"
+            _("You earn nothing until the owner of the 0G contract acknowledges your signer."),
+            "warn",
         ),
         Line(
-            "This wallet cannot be its own customer"
-            + (" (ProviderCannotBeUser)" if kind == INFERENCE else "")
-            + ": try the service with another wallet."
+            _(
+                "This wallet cannot be its own customer (ProviderCannotBeUser): try the service "
+                "with another wallet."
+            )
+            if kind == INFERENCE
+            else _("This wallet cannot be its own customer: try the service with another wallet.")
         ),
     )
 
@@ -191,44 +228,63 @@ def _update(
     acknowledged: bool,
     customers: Customers,
 ) -> Iterator[Line]:
-    resetting = [LABELS[name].lower() for name in FIELDS[kind] if name in changed & RESETS[kind]]
+    resetting = [inside(name) for name in FIELDS[kind] if name in changed & RESETS[kind]]
     if resetting and acknowledged:
         yield Line(
-            f"Resets acknowledgement ({', '.join(resetting)}): you earn nothing until the owner of "
-            "the 0G contract acknowledges your signer again. Settle what is open first.",
+            _(
+                "Resets acknowledgement (%(fields)s): you earn nothing until the owner of the 0G "
+                "contract acknowledges your signer again. Settle what is open first."
+            )
+            % {"fields": ", ".join(resetting)},
             "bad",
         )
     elif resetting or not acknowledged:
         yield Line(
-            "Your signer is not acknowledged: you earn nothing until the owner of the 0G contract "
-            "does that.",
+            _(
+                "Your signer is not acknowledged: you earn nothing until the owner of the 0G "
+                "contract does that."
+            ),
             "warn",
         )
     else:
-        yield Line("Your signer stays acknowledged.")
-    told = (
-        f"{customers.do('is', 'are')} told." if customers.count else "nobody holds money here yet."
-    )
+        yield Line(_("Your signer stays acknowledged."))
     if changed & set(PRICES):
-        yield Line(f"The new price takes effect at once; {told}{_raise(before, after)}")
+        dearer = _raise(before, after)
+        yield Line(" ".join((_("The new price takes effect at once."), customers.told, *dearer)))
     if "url" in changed:
         yield Line(
-            f"Requests go to the new URL at once; {told} Keep the old one up for a while: answers "
-            "under way come from there. Our checks ask the new one from now on.",
+            " ".join(
+                (
+                    _("Requests go to the new URL at once."),
+                    customers.told,
+                    _(
+                        "Keep the old one up for a while: answers under way come from there. Our "
+                        "checks ask the new one from now on."
+                    ),
+                )
+            ),
             "warn",
         )
     if "tee_signer" in changed and customers.count:
         yield Line(
-            f"{customers.do('is', 'are')} shown that this is not the signer of before.",
+            customers.fill(
+                ngettext(
+                    "%(count)s customer with %(amount)s 0G is shown that this is not the signer "
+                    "of before.",
+                    "%(count)s customers with %(amount)s 0G are shown that this is not the signer "
+                    "of before.",
+                    customers.count,
+                )
+            ),
             "warn",
         )
     if "model" in changed or "models" in changed:
-        yield Line("Requests that name the old model may fail; " + told)
+        yield Line(f"{_('Requests that name the old model may fail.')} {customers.told}")
     if changed & {"occupied", *QUOTA}:
-        yield Line("Hardware and occupancy are your own word, and shown as such.")
+        yield Line(_("Hardware and occupancy are your own word, and shown as such."))
 
 
-def _raise(before: Values, after: Values) -> str:
+def _raise(before: Values, after: Values) -> Iterator[str]:
     """How much dearer the dearest change makes it."""
     most = max(
         (
@@ -238,30 +294,44 @@ def _raise(before: Values, after: Values) -> str:
         ),
         default=0,
     )
-    return f" Up to {most:,} % dearer than now." if most > 0 else ""
+    if most > 0:
+        yield _("Up to %(percent)s %% dearer than now.") % {"percent": f"{most:,}"}
 
 
 def removal(kind: str, stake: int, customers: Customers) -> tuple[Line, ...]:
     """What removing a service brings."""
     back = (
-        f"Your stake of {money.short(stake)} 0G returns to this wallet in the same transaction."
+        _("Your stake of %(amount)s 0G returns to this wallet in the same transaction.")
+        % {"amount": money.short(stake)}
         if stake
-        else "No stake is on file for this wallet, so none returns."
+        else _("No stake is on file for this wallet, so none returns.")
     )
     lines = [Line(back)]
     if customers.count:
         lines.append(
             Line(
-                f"{customers.do('keeps', 'keep')} the money and can retrieve it. What is owed "
-                "and not settled can be collected only after you register again: settle first.",
+                customers.fill(
+                    ngettext(
+                        "%(count)s customer with %(amount)s 0G keeps the money and can retrieve "
+                        "it.",
+                        "%(count)s customers with %(amount)s 0G keep the money and can retrieve "
+                        "it.",
+                        customers.count,
+                    )
+                )
+                + " "
+                + _(
+                    "What is owed and not settled can be collected only after you register again: "
+                    "settle first."
+                ),
                 "bad",
             )
         )
     else:
-        lines.append(Line("Nobody holds money here, so nobody loses anything."))
+        lines.append(Line(_("Nobody holds money here, so nobody loses anything.")))
     lines.append(
         Line(
-            "Registering again needs a new stake, and the owner's acknowledgement anew.",
+            _("Registering again needs a new stake, and the owner's acknowledgement anew."),
             "warn",
         )
     )

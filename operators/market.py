@@ -9,6 +9,8 @@ from typing import Any
 
 from django.db import connection
 from django.db.models import F
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from ledger.models import ACCEPTED, Service
 from ledger.records import Listing
@@ -38,14 +40,14 @@ class Standing:
     def word(self) -> str:
         """Where it stands, in words."""
         if self.of == 1:
-            return "the only one"
+            return _("the only one")
         if self.mine < self.p10:
-            return "below P10"
+            return _("below P10")
         if self.mine > self.p90:
-            return "above P90"
+            return _("above P90")
         if self.mine == self.median:
-            return "at the median"
-        return "below the median" if self.mine < self.median else "above the median"
+            return _("at the median")
+        return _("below the median") if self.mine < self.median else _("above the median")
 
     @property
     def tone(self) -> str:
@@ -110,8 +112,8 @@ def place(listing: Listing, now: dt.datetime) -> Place:
         values = sorted(others)
         prices.append(
             Standing(
-                label=name,
-                unit=unit,
+                label=_(name),
+                unit=_(unit),
                 mine=mine * scale,
                 p10=rank(values, 10) * scale,
                 median=rank(values, 50) * scale,
@@ -127,19 +129,19 @@ def place(listing: Listing, now: dt.datetime) -> Place:
 
 def _billed(listing: Listing) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if listing.is_fine_tuning:
-        return ("price_per_token",), ("Training",)
+        return ("price_per_token",), (gettext_noop("Training"),)
     if listing.service_type in ("text-to-image", "image-editing"):
-        return ("output_price",), ("Per image",)
-    return ("input_price", "output_price"), ("Input", "Output")
+        return ("output_price",), (gettext_noop("Per image"),)
+    return ("input_price", "output_price"), (gettext_noop("Input"), gettext_noop("Output"))
 
 
 def _unit(listing: Listing) -> tuple[str, int]:
     """What prices are written per, and how many of the contract's unit that is."""
     if listing.service_type in ("text-to-image", "image-editing"):
-        return "image", 1
+        return gettext_noop("image"), 1
     if listing.service_type == "speech-to-text":
         return "min", 60
-    return "1M tokens", MILLION
+    return gettext_noop("1M tokens"), MILLION
 
 
 _WEEKS = """

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from django.db import models
+from django.utils.translation import gettext_noop
 
 from accounts.models import User
 from attestation.models import MAX_SERVICE_NAME
@@ -35,10 +36,20 @@ class ListingDraft(models.Model):
 class JobState(models.TextChoices):
     """Of a run that a worker makes while its owner looks on."""
 
-    QUEUED = "queued", "Waiting for a worker"
-    RUNNING = "running", "Running"
-    DONE = "done", "Done"
-    FAILED = "failed", "Broken off"
+    QUEUED = "queued", gettext_noop("Waiting for a worker")
+    RUNNING = "running", gettext_noop("Running")
+    DONE = "done", gettext_noop("Done")
+    FAILED = "failed", gettext_noop("Broken off")
+
+    @property
+    def said(self) -> str:
+        """The same within a line."""
+        return {
+            JobState.QUEUED: gettext_noop("waiting for a worker"),
+            JobState.RUNNING: gettext_noop("running"),
+            JobState.DONE: gettext_noop("done"),
+            JobState.FAILED: gettext_noop("broken off"),
+        }[self]
 
 
 class Job(models.Model):
@@ -61,6 +72,10 @@ class Job(models.Model):
     @property
     def open(self) -> bool:
         return self.state in (JobState.QUEUED, JobState.RUNNING)
+
+    @property
+    def said(self) -> str:
+        return JobState(self.state).said
 
 
 class SetupRun(Job):
@@ -111,8 +126,8 @@ class Statement(models.Model):
 
 
 class NoteKind(models.TextChoices):
-    MAINTENANCE = "maintenance", "Maintenance"
-    INCIDENT = "incident", "Incident"
+    MAINTENANCE = "maintenance", gettext_noop("Maintenance")
+    INCIDENT = "incident", gettext_noop("Incident")
 
 
 class Note(Statement):
@@ -138,11 +153,11 @@ class Note(Statement):
 
 
 class DomainState(models.TextChoices):
-    NONE = "", "No domain named"
-    WAITING = "waiting", "Not looked at yet"
-    PROVEN = "proven", "Proven"
-    LOST = "lost", "No longer found"
-    MISSING = "missing", "Not found"
+    NONE = "", gettext_noop("No domain named")
+    WAITING = "waiting", gettext_noop("Not looked at yet")
+    PROVEN = "proven", gettext_noop("Proven")
+    LOST = "lost", gettext_noop("No longer found")
+    MISSING = "missing", gettext_noop("Not found")
 
 
 class Profile(Statement):

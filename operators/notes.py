@@ -11,6 +11,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts import limits
 from accounts.errors import Problem
@@ -44,7 +45,7 @@ def parse(typed: Mapping[str, str], now: dt.datetime) -> tuple[Written | None, d
     errors: dict[str, str] = {}
     kind = typed.get("kind", "")
     if kind not in NoteKind.values:
-        errors["kind"] = "Choose which it is."
+        errors["kind"] = _("Choose which it is.")
     begins = _moment(typed.get("starts_at", ""), "starts_at", errors, needed=True)
     ends = _moment(typed.get("ends_at", ""), "ends_at", errors, needed=False)
     text = ""
@@ -53,16 +54,20 @@ def parse(typed: Mapping[str, str], now: dt.datetime) -> tuple[Written | None, d
     except ValueError as error:
         errors["text"] = str(error)
     if begins is not None and not now - BACK <= begins <= now + AHEAD:
-        errors["starts_at"] = "It begins at most 90 days from now, or began in the last 30."
+        errors["starts_at"] = _("It begins at most 90 days from now, or began in the last 30.")
     if kind == NoteKind.INCIDENT and begins is not None and begins > now:
-        errors.setdefault("starts_at", "An incident has begun already; what is planned is not one.")
+        errors.setdefault(
+            "starts_at", _("An incident has begun already; what is planned is not one.")
+        )
     if kind == NoteKind.MAINTENANCE and ends is None:
-        errors.setdefault("ends_at", "Maintenance has a planned end.")
+        errors.setdefault("ends_at", _("Maintenance has a planned end."))
     if begins is not None and ends is not None:
         if ends <= begins:
-            errors.setdefault("ends_at", "It ends after it begins.")
+            errors.setdefault("ends_at", _("It ends after it begins."))
         elif ends - begins > LONGEST:
-            errors.setdefault("ends_at", "At most 60 days; a service that is away longer is gone.")
+            errors.setdefault(
+                "ends_at", _("At most 60 days; a service that is away longer is gone.")
+            )
     if errors or begins is None:
         return None, errors
     return Written(NoteKind(kind), begins, ends, text), errors
@@ -72,13 +77,13 @@ def _moment(text: str, field: str, errors: dict[str, str], *, needed: bool) -> d
     """A time as a browser's field gives it, taken as UTC."""
     if not text.strip():
         if needed:
-            errors[field] = "Enter a time."
+            errors[field] = _("Enter a time.")
         return None
     try:
         found = dt.datetime.fromisoformat(text.strip()[:32])
         return (found if found.tzinfo else found.replace(tzinfo=dt.UTC)).astimezone(dt.UTC)
     except (ValueError, OverflowError):
-        errors[field] = "Write it like 2026-05-01T12:00, in UTC."
+        errors[field] = _("Write it like 2026-05-01T12:00, in UTC.")
         return None
 
 
@@ -105,7 +110,9 @@ def _said(moment: dt.datetime) -> str:
 def _require_room(user: User) -> None:
     if open_notes([user.address]).count() >= MOST:
         raise Problem(
-            "too_many_notes", f"{MOST} notes of yours are open.", "Withdraw one that is over."
+            "too_many_notes",
+            _("%(most)s notes of yours are open.") % {"most": MOST},
+            _("Withdraw one that is over."),
         )
 
 
@@ -114,7 +121,7 @@ def publish(request: HttpRequest, user: User, signature: str) -> Note:
     found = profile_signing.signed(request, user, WHAT, signature)
     note, errors = parse(found.fields, found.at)
     if note is None:  # the rules changed since it was written
-        raise Problem("note_refused", " ".join(errors.values()), "Write it again.")
+        raise Problem("note_refused", " ".join(errors.values()), _("Write it again."))
     _require_room(user)
     row = Note(
         provider=user.address,
@@ -132,7 +139,7 @@ def publish(request: HttpRequest, user: User, signature: str) -> Note:
             row.save(force_insert=True)
     except IntegrityError:
         raise Problem(
-            "published_before", "This statement was published before.", status=409
+            "published_before", _("This statement was published before."), status=409
         ) from None
     profile_signing.done(request, WHAT)
     return row

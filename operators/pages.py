@@ -6,6 +6,9 @@ import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
 from accounts.pages_parts import Option, Pager
 from accounts.pages_transaction import Link
 from attestation.selectors import ServiceKey, StandingView
@@ -16,7 +19,7 @@ from operators.banners import Banner
 from operators.batches import Asked, Batch, Opened, Unpaid
 from operators.customers import Collectable, Customer
 from operators.debts import Owed
-from operators.earnings import Earnings, Now, Part, Sums
+from operators.earnings import UNNAMED, Earnings, Now, Part, Sums
 from operators.flows import Books
 from operators.gas import Economy
 from operators.market import Place
@@ -31,7 +34,7 @@ MOST_ROWS = 20
 def windows(at: str, period: Period, more: str = "") -> tuple[Link, ...]:
     """The preset periods, as links; `more` is kept in each."""
     return tuple(
-        Link(periods.LABELS[name], f"{at}?period={name}{more}", name == period.name)
+        Link(_(periods.LABELS[name]), f"{at}?period={name}{more}", name == period.name)
         for name in periods.PRESETS
     )
 
@@ -103,6 +106,8 @@ class Cut:
     name: str
     title: str
     head: str
+    caption: str
+    file: str
     rows: tuple[CutRow, ...]
     others: int
     rest: Sums
@@ -111,10 +116,22 @@ class Cut:
 
 
 _CUTS = {
-    "service": ("By service", "Service"),
-    "model": ("By model", "Model named on chain at the settlement"),
-    "user": ("By user", "User"),
-    "day": ("By day", "Day, UTC"),
+    "service": (
+        *(gettext_noop("By service"), gettext_noop("Service")),
+        *(gettext_noop("Earnings by service"), gettext_noop("By service as CSV, in neuron")),
+    ),
+    "model": (
+        *(gettext_noop("By model"), gettext_noop("Model named on chain at the settlement")),
+        *(gettext_noop("Earnings by model"), gettext_noop("By model as CSV, in neuron")),
+    ),
+    "user": (
+        *(gettext_noop("By user"), gettext_noop("User")),
+        *(gettext_noop("Earnings by user"), gettext_noop("By user as CSV, in neuron")),
+    ),
+    "day": (
+        *(gettext_noop("By day"), gettext_noop("Day, UTC")),
+        *(gettext_noop("Earnings by day"), gettext_noop("By day as CSV, in neuron")),
+    ),
 }
 
 
@@ -124,14 +141,16 @@ def cut(found: Earnings, name: str, period: Period) -> Cut:
     parts = tuple(reversed(parts)) if name == "day" else parts
     shown, hidden = parts[:MOST_ROWS], parts[MOST_ROWS:]
     largest = max((part.sums.earned for part in shown), default=0) or 1
-    title, head = _CUTS[name]
+    title, head, caption, file = map(_, _CUTS[name])
     return Cut(
         name=name,
         title=title,
         head=head,
+        caption=caption,
+        file=file,
         rows=tuple(
             CutRow(
-                label=part.id,
+                label=_(part.id) if name == "model" and part.id in UNNAMED else part.id,
                 sums=part.sums,
                 share=part.sums.earned * 10_000 // largest,
                 path=_rows_path(part, name, period),
@@ -149,8 +168,8 @@ def cut(found: Earnings, name: str, period: Period) -> Cut:
 def cuts(by: str, period: Period) -> tuple[Link, ...]:
     """The ways to cut, as links."""
     return tuple(
-        Link(title, f"/operator?{period.query(by=name)}#cuts", name == by)
-        for name, (title, _) in _CUTS.items()
+        Link(_(words[0]), f"/operator?{period.query(by=name)}#cuts", name == by)
+        for name, words in _CUTS.items()
     )
 
 

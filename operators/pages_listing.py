@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
 from accounts.pages_transaction import Link, Review, Transaction
 from operators import listing
 from operators.listing import LABELS, VERIFIABILITIES
@@ -40,20 +43,22 @@ class FormField:
 
 
 _HINTS = {
-    "url": "Public, https, without a slash at the end. Clients append /v1/proxy/… to it.",
-    "model": "As requests name it, for example qwen/qwen-2.5-7b-instruct.",
-    "models": "One on each line, as tasks name them.",
-    "tee_signer": "The address of the key that signs answers, not of your wallet.",
-    "additional_info": f"JSON, at most {listing.MAX_INFO_BYTES:,} bytes. Empty is allowed.",
-    "gpu_type": "For example H100.",
+    "url": gettext_noop(
+        "Public, https, without a slash at the end. Clients append /v1/proxy/… to it."
+    ),
+    "model": gettext_noop("As requests name it, for example qwen/qwen-2.5-7b-instruct."),
+    "models": gettext_noop("One on each line, as tasks name them."),
+    "tee_signer": gettext_noop("The address of the key that signs answers, not of your wallet."),
+    "additional_info": gettext_noop("JSON, at most 4,096 bytes. Empty is allowed."),
+    "gpu_type": gettext_noop("For example H100."),
 }
 _LABELED = {
-    "chatbot": "Chat",
-    "text-to-image": "Image",
-    "image-editing": "Image editing",
-    "speech-to-text": "Speech to text",
-    "TeeML": "TeeML: the answer is signed in trusted hardware",
-    "": "None declared",
+    "chatbot": gettext_noop("Chat"),
+    "text-to-image": gettext_noop("Image"),
+    "image-editing": gettext_noop("Image editing"),
+    "speech-to-text": gettext_noop("Speech to text"),
+    "TeeML": gettext_noop("TeeML: the answer is signed in trusted hardware"),
+    "": gettext_noop("None declared"),
 }
 _SHAPES = {
     "service_type": "select",
@@ -95,17 +100,20 @@ def _field(
     value, unit, exact = typed.get(name, ""), "", ""
     if name in PRICES:
         given = listing.unit_of(name, typed.get("service_type", ""))
-        unit = given.label
+        unit = _(given.label)
         if name in parsed.prices:
-            exact = f"{parsed.prices[name]:,} neuron per {given.each}"
+            exact = _("%(neuron)s neuron per %(each)s") % {
+                "neuron": f"{parsed.prices[name]:,}",
+                "each": _(given.each),
+            }
     return FormField(
         name=name,
-        label=LABELS[name],
+        label=_(LABELS[name]),
         value=value,
         shape=_SHAPES.get(name, "text"),
         # Nobody is told off for a field that they did not come to yet.
         error=parsed.errors.get(name, "") if value != before.get(name) or value else "",
-        hint=_HINTS.get(name, ""),
+        hint=_(_HINTS.get(name, "")),
         unit=unit,
         exact=exact,
         changed=value != before.get(name, ""),
@@ -117,7 +125,7 @@ def _options(name: str, chosen: str) -> tuple[Option, ...]:
     choices = list(_CHOICES[name])
     if chosen not in choices:
         choices.append(chosen)  # a word of the operator's own stays as it is
-    return tuple(Option(c, _LABELED.get(c, c), c == chosen) for c in choices)
+    return tuple(Option(c, _(_LABELED[c]) if c in _LABELED else c, c == chosen) for c in choices)
 
 
 @dataclass(frozen=True)
@@ -147,6 +155,21 @@ class ListingPage:
     tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/operator/listing"))
 
 
+#: To change, to register, to remove.
+_HEADINGS = {
+    listing.INFERENCE: (
+        gettext_noop("Change your inference service"),
+        gettext_noop("Register your inference service"),
+        gettext_noop("Remove your inference service"),
+    ),
+    listing.FINE_TUNING: (
+        gettext_noop("Change your fine-tuning service"),
+        gettext_noop("Register your fine-tuning service"),
+        gettext_noop("Remove your fine-tuning service"),
+    ),
+}
+
+
 @dataclass(frozen=True)
 class EditPage:
     """The form of one service with its difference, its consequences and its review."""
@@ -168,6 +191,10 @@ class EditPage:
     tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/operator/listing"))
 
     @property
+    def heading(self) -> str:
+        return _(_HEADINGS[self.kind][0 if self.registered else 1])
+
+    @property
     def registered(self) -> bool:
         return self.now.values is not None
 
@@ -187,3 +214,7 @@ class RemovePage:
     current: Transaction | None
     contracts: tuple[str, ...]
     tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/operator/listing"))
+
+    @property
+    def heading(self) -> str:
+        return _(_HEADINGS[self.kind][2])

@@ -6,20 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
 from accounts.pages_parts import Option
 from accounts.pages_transaction import Link
 from attestation import pages as reports
 from attestation.printing import QUESTIONS as TITLES
-from operators import setup_results
+from operators import setup_results, words
 from operators.models_listing import SelfTest, SetupRun
 from operators.tabs import tabs
 
 #: How a check's state is shown: what the style sheet calls it, and in a word.
 _SHOWN = {
-    "ok": ("yes", "good"),
-    "warn": ("no", "look at this"),
-    "bad": ("changed", "wrong"),
-    "not_checked": ("unknown", "not checked"),
+    "ok": ("yes", gettext_noop("good")),
+    "warn": ("no", gettext_noop("look at this")),
+    "bad": ("changed", gettext_noop("wrong")),
+    "not_checked": ("unknown", gettext_noop("not checked")),
 }
 
 
@@ -55,13 +58,13 @@ class SetupView:
     @property
     def tally(self) -> str:
         """`2 wrong, 1 to look at, 8 good`: what matters first."""
-        words = (("bad", "wrong"), ("warn", "to look at"), ("ok", "good"))
-        more = ("not_checked", "not checked")
+        first = (("bad", "wrong"), ("warn", gettext_noop("to look at")), ("ok", "good"))
+        more = ("not_checked", gettext_noop("not checked"))
         counted = [
             (sum(line.state == state for line in self.lines), word)
-            for state, word in (*words, more)
+            for state, word in (*first, more)
         ]
-        return ", ".join(f"{number} {word}" for number, word in counted if number)
+        return ", ".join(f"{number} {_(word)}" for number, word in counted if number)
 
 
 def setup_view(run: SetupRun) -> SetupView:
@@ -70,9 +73,19 @@ def setup_view(run: SetupRun) -> SetupView:
     for id, title in setup_results.TITLES.items():
         one = known.get(id, {})
         state = one.get("state", "")
-        shown, word = _SHOWN.get(state, ("unknown", "to come" if run.open else "not reached"))
+        shown, word = _SHOWN.get(
+            state, ("unknown", gettext_noop("to come") if run.open else gettext_noop("not reached"))
+        )
         lines.append(
-            CheckLine(id, title, state, shown, word, one.get("found", ""), one.get("fix", ""))
+            CheckLine(
+                id,
+                _(title),
+                state,
+                shown,
+                _(word),
+                words.again(one.get("found", "")),
+                _(one.get("fix", "")),
+            )
         )
     return SetupView(run, tuple(lines), f"/operator/setup/{run.pk}")
 
@@ -110,7 +123,7 @@ class SelfTestView:
     path: str
 
 
-_ENDPOINTS = {"broker": "Broker", "model": "Model’s own enclave"}
+_ENDPOINTS = {"broker": gettext_noop("Broker"), "model": gettext_noop("Model’s own enclave")}
 
 
 def self_test_view(run: SelfTest) -> SelfTestView:
@@ -123,15 +136,15 @@ def _endpoint(report: Mapping[str, Any]) -> TestedEndpoint:
     for row in report["rows"]:
         groups.setdefault(row["group"], []).append(reports.check_row(row))
     return TestedEndpoint(
-        endpoint=_ENDPOINTS.get(report["endpoint"], report["endpoint"]),
+        endpoint=_(_ENDPOINTS.get(report["endpoint"], report["endpoint"])),
         overall=report["overall"] or "not_checked",
         error=report["error"],
         questions=tuple(
-            Question(TITLES[name], answer)
+            Question(_(TITLES[name]), answer)
             for name, answer in report["questions"].items()
             if name in TITLES
         ),
-        groups=tuple((title, tuple(rows)) for title, rows in groups.items()),
+        groups=tuple((_(title), tuple(rows)) for title, rows in groups.items()),
     )
 
 

@@ -8,10 +8,19 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from django.db.models import Q
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 #: Days back from today, today included; 0: from the first settlement on.
 PRESETS: Mapping[str, int] = {"today": 1, "7d": 7, "30d": 30, "90d": 90, "all": 0}
-LABELS = {"today": "Today", "7d": "7 days", "30d": "30 days", "90d": "90 days", "all": "All time"}
+LABELS = {
+    "today": gettext_noop("Today"),
+    "7d": gettext_noop("7 days"),
+    "30d": gettext_noop("30 days"),
+    "90d": gettext_noop("90 days"),
+    "all": gettext_noop("All time"),
+}
 DEFAULT = "30d"
 
 
@@ -75,11 +84,18 @@ class Period:
     @property
     def said(self) -> str:
         """`30 Oct to 3 Nov 2026, UTC`: the days in words."""
-        if self.since is None and self.until is None:
-            return "all time"
-        first = _said(self.since) if self.since else "the first settlement"
-        last = _said(self.until) if self.until else "now"
-        return first if first == last else f"{first} to {last}"
+        if self.whole:
+            return _("all time")
+        first = _said(self.since) if self.since else _("the first settlement")
+        last = _said(self.until) if self.until else _("now")
+        return (
+            first if first == last else _("%(first)s to %(last)s") % {"first": first, "last": last}
+        )
+
+    @property
+    def whole(self) -> bool:
+        """Nothing is before it, and nothing after."""
+        return self.since is None and self.until is None
 
     @property
     def file_part(self) -> str:
@@ -90,7 +106,7 @@ class Period:
 
 
 def _said(day: dt.date) -> str:
-    return f"{day.day} {day:%b %Y}"
+    return date_format(day, "j M Y")
 
 
 def _day(text: str) -> dt.date | None:

@@ -13,6 +13,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from kombu.exceptions import OperationalError
 
 from accounts import limits
@@ -86,8 +87,8 @@ def _require_own_name(provider: str, name: str) -> None:
     if taken.exists():
         raise Problem(
             "name_taken",
-            "Another provider has this name, and a domain that vouches for it.",
-            "Choose another name.",
+            _("Another provider has this name, and a domain that vouches for it."),
+            _("Choose another name."),
         )
 
 
@@ -96,13 +97,13 @@ def publish(request: HttpRequest, user: User, signature: str) -> Profile:
     found = profile_signing.signed(request, user, WHAT, signature)
     values, errors = parse(found.fields)
     if errors:
-        raise Problem("profile_refused", " ".join(errors.values()), "Write it again.")
+        raise Problem("profile_refused", " ".join(errors.values()), _("Write it again."))
     _require_own_name(user.address, values["name"])
     try:
         with transaction.atomic():
             row = _write(user.address, found, signature, values)
     except IntegrityError:
-        raise Problem("published_before", "This was published before.", status=409) from None
+        raise Problem("published_before", _("This was published before."), status=409) from None
     look_soon(row)
     profile_signing.done(request, WHAT)
     return row

@@ -17,6 +17,7 @@ from attestation import trust
 from net.client import Client
 from net.errors import BadAnswer, BadStatus, NetError
 from net.limits import JsonLimits, Limits
+from operators import words
 from operators.models import Profile
 from operators.models_listing import DomainState
 from operators.profile import LOST_AFTER
@@ -51,18 +52,20 @@ async def look(domain: str, provider: str) -> Look:
             )
     except BadStatus as error:
         missing = 400 <= error.status < 500
-        return Look(False if missing else None, f"{PATH} answers with status {error.status}.")
+        return Look(
+            False if missing else None, words.DOMAIN_STATUS.format(path=PATH, status=error.status)
+        )
     except BadAnswer as error:
-        return Look(False, f"{PATH} cannot be read: {error}.")
+        return Look(False, words.DOMAIN_UNREADABLE.format(path=PATH, error=error))
     except NetError as error:
-        return Look(None, f"The domain could not be asked: {error}.")
+        return Look(None, words.DOMAIN_UNASKED.format(error=error))
     named = document.get("providers") if isinstance(document, dict) else None
     if not isinstance(named, list):
-        return Look(False, f'{PATH} has no list "providers".')
+        return Look(False, words.DOMAIN_NO_LIST.format(path=PATH))
     wanted = provider.lower()
     if any(isinstance(one, str) and one.strip().lower() == wanted for one in named[:1_000]):
         return Look(True)
-    return Look(False, f"{PATH} does not name {provider}.")
+    return Look(False, words.DOMAIN_OTHERS.format(path=PATH, provider=provider))
 
 
 def prove(row: Profile, now: dt.datetime | None = None) -> DomainState:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts import siwe
 from accounts.errors import Problem
@@ -46,8 +47,8 @@ def require_provider(user: User) -> None:
     if not ledger.services_of(user.address, include_removed=True):
         raise Problem(
             "no_listing",
-            "This wallet has never offered a service.",
-            "Register one first, or sign in with the wallet that did.",
+            _("This wallet has never offered a service."),
+            _("Register one first, or sign in with the wallet that did."),
             status=403,
         )
 
@@ -130,8 +131,8 @@ def signed(request: HttpRequest, user: User, what: str, signature: str) -> Prepa
     if found is None:
         raise Problem(
             "nothing_to_sign",
-            "No statement waits for a signature.",
-            "Write it again; what you typed is still in the form.",
+            _("No statement waits for a signature."),
+            _("Write it again; what you typed is still in the form."),
         )
     siwe.require(user.address, found.message, signature)
     return found

@@ -10,6 +10,8 @@ import re
 import unicodedata
 from urllib.parse import urlsplit
 
+from django.utils.translation import gettext as _
+
 MAX_NAME, MAX_CONTACT, MAX_NOTE, MAX_LINKS, MAX_URL = 40, 120, 500, 4, 200
 #: Scripts that a name may be written in.
 _SCRIPTS = {
@@ -40,23 +42,26 @@ def name(text: str) -> str:
     """A provider's name. Raises ValueError with a sentence for a person."""
     text = " ".join(unicodedata.normalize("NFC", text).split(" ")).strip()
     if not 2 <= len(text) <= MAX_NAME:
-        raise ValueError(f"A name has 2 to {MAX_NAME} characters.")
+        raise ValueError(_("A name has 2 to %(most)s characters.") % {"most": MAX_NAME})
     if unicodedata.normalize("NFKC", text) != text:
-        raise ValueError("Write it in ordinary letters: some of these only look like letters.")
+        raise ValueError(_("Write it in ordinary letters: some of these only look like letters."))
     scripts = {_script(c) for c in text if not (c in _PUNCTUATION or c in "0123456789")}
     if not scripts:
-        raise ValueError("A name needs letters.")
+        raise ValueError(_("A name needs letters."))
     if len(scripts) > 1 and not any(scripts <= those for those in _TOGETHER):
-        raise ValueError("A name is written in one script: mixed ones look like other names.")
+        raise ValueError(_("A name is written in one script: mixed ones look like other names."))
     letters = {c for c in text if _letter(c)}
     for script, alike in _LOOKALIKES.items():
         if scripts == {script} and letters <= alike:
-            raise ValueError("All of these letters look like Latin ones: write it in Latin.")
+            raise ValueError(_("All of these letters look like Latin ones: write it in Latin."))
     if "  " in text or _stacked(text):
-        raise ValueError("It has spaces or accents piled up.")
+        raise ValueError(_("It has spaces or accents piled up."))
     claim = _CLAIMS.search(text)
     if claim:
-        raise ValueError(f"“{claim[0]}” would say something about you that only others can say.")
+        raise ValueError(
+            _("“%(claim)s” would say something about you that only others can say.")
+            % {"claim": claim[0]}
+        )
     return text
 
 
@@ -71,10 +76,13 @@ def _script(c: str) -> str:
     kind = unicodedata.category(c)[0]
     if known not in _SCRIPTS or kind not in ("L", "M"):
         raise ValueError(
-            "Letters of one script, digits, spaces and . - & ' ( ) + , are what a name is made of."
+            _(
+                "Letters of one script, digits, spaces and . - & ' ( ) + , are what a name is made "
+                "of."
+            )
         )
     if known == "LATIN" and not (_ascii_below(c) or c in _LATIN):
-        raise ValueError("Write it in ordinary letters: some of these only look like letters.")
+        raise ValueError(_("Write it in ordinary letters: some of these only look like letters."))
     return known
 
 
@@ -95,11 +103,14 @@ def prose(text: str, most: int = MAX_NOTE) -> str:
     """A few sentences. Raises ValueError."""
     text = text.strip()
     if not text:
-        raise ValueError("Say in a few words what it is about.")
+        raise ValueError(_("Say in a few words what it is about."))
     if len(text) > most:
-        raise ValueError(f"At most {most} characters; this has {len(text)}.")
+        raise ValueError(
+            _("At most %(most)s characters; this has %(count)s.")
+            % {"most": most, "count": len(text)}
+        )
     if any(unicodedata.category(c) in _UNSEEN for c in text) or _stacked(text):
-        raise ValueError("It contains line breaks or characters that hide or reorder text.")
+        raise ValueError(_("It contains line breaks or characters that hide or reorder text."))
     return text
 
 
@@ -111,7 +122,7 @@ def contact(text: str) -> str:
     try:
         return link(text)
     except ValueError:
-        raise ValueError("Enter a mail address or an https:// address.") from None
+        raise ValueError(_("Enter a mail address or an https:// address.")) from None
 
 
 def link(text: str) -> str:
@@ -131,7 +142,9 @@ def link(text: str) -> str:
     except ValueError:
         fine = False
     if not fine:
-        raise ValueError(f"Enter an https:// address of at most {MAX_URL} plain characters.")
+        raise ValueError(
+            _("Enter an https:// address of at most %(most)s plain characters.") % {"most": MAX_URL}
+        )
     return text
 
 
@@ -139,7 +152,7 @@ def links(text: str) -> list[str]:
     """One address on each line. Raises ValueError."""
     found = [link(line) for line in text.splitlines() if line.strip()]
     if len(found) > MAX_LINKS:
-        raise ValueError(f"At most {MAX_LINKS} links.")
+        raise ValueError(_("At most %(most)s links.") % {"most": MAX_LINKS})
     return found
 
 
@@ -151,4 +164,4 @@ def domain(text: str, *, local: bool = False) -> str:
         return text
     if local and re.fullmatch(r"(?:127\.0\.0\.1|localhost):[0-9]{4,5}", text):
         return text
-    raise ValueError("Enter a plain host name, for example example.com.")
+    raise ValueError(_("Enter a plain host name, for example example.com."))

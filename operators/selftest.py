@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from asgiref.sync import async_to_sync
+from django.utils.translation import gettext as _
 
 from accounts import actions
 from accounts.errors import Problem
@@ -31,7 +32,7 @@ def start(user: User, kind: str, service_name: str, url: str = "", signer: str =
     else:
         found = listing_state.contract_of(kind, user.address, service_name)
         if found is None or kind not in listing.KINDS:
-            raise Problem("unknown_service", "This network has no contract for such services.")
+            raise Problem("unknown_service", _("This network has no contract for such services."))
         contract, values = found, _unpublished(user, kind, url.strip(), signer.strip())
     row = SelfTest(
         user=user,
@@ -50,14 +51,16 @@ def _unpublished(user: User, kind: str, url: str, signer: str) -> dict[str, Any]
         published = ledger.service(kind, user.address)
         signer = published.tee_signer if published else ""
     if not signer:
-        raise Problem("no_signer", "Enter the signer that the evidence has to name.")
+        raise Problem("no_signer", _("Enter the signer that the evidence has to name."))
     try:
         addresses.parse(url, listing_state.policy())
         known = actions.address(signer)
     except (BadUrl, Refused) as error:
-        raise Problem("bad_url", f"This URL cannot be asked: {error}.") from None
+        raise Problem(
+            "bad_url", _("This URL cannot be asked: %(error)s.") % {"error": error}
+        ) from None
     except ValueError as error:
-        raise Problem("bad_signer", f"The signer {error}.") from None
+        raise Problem("bad_signer", _("The signer %(error)s.") % {"error": error}) from None
     return {"url": url.rstrip("/"), "tee_signer": known, "verifiability": "TeeML"}
 
 

@@ -11,6 +11,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from celery import current_app
 from django.http import Http404
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from kombu.exceptions import OperationalError
 
 from accounts import limits
@@ -81,24 +82,24 @@ def wanted(user: User, kind: str, service_name: str, *, draft: bool) -> tuple[Co
     """The contract and the values that a run is about. Raises Problem where there is nothing."""
     contract = listing_state.contract_of(kind, user.address, service_name)
     if contract is None or kind not in listing.KINDS or contract.kind != kind:
-        raise Problem("unknown_service", "This network has no contract for such services.")
+        raise Problem("unknown_service", _("This network has no contract for such services."))
     now = listing_state.published(contract, user.address)
     if not draft:
         if now.listing is None:
             raise Problem(
                 "not_listed",
-                "This wallet has published no such service.",
-                "Check your draft instead, or register first.",
+                _("This wallet has published no such service."),
+                _("Check your draft instead, or register first."),
             )
         return contract, listing_state.of_listing(now.listing)
     typed = {**now.texts, **listing_state.draft(user, now)}
     parsed = listing.parse(kind, typed, listing_state.policy())
     if parsed.errors:
-        fields = ", ".join(listing.LABELS[name].lower() for name in parsed.errors)
+        fields = ", ".join(map(listing.inside, parsed.errors))
         raise Problem(
             "draft_incomplete",
-            f"The draft cannot be checked yet: {fields}.",
-            "Complete it in the form of the listing.",
+            _("The draft cannot be checked yet: %(fields)s.") % {"fields": fields},
+            _("Complete it in the form of the listing."),
         )
     return contract, parsed.values
 
@@ -126,10 +127,12 @@ def queued(row: Run, task: str) -> Run:
     since = timezone.now() - GIVEN_UP_AFTER
     under_way = rows.filter(state__in=[JobState.QUEUED, JobState.RUNNING], created_at__gt=since)
     if under_way.count() >= MOST_AT_ONCE:
-        raise Problem("busy", "Many checks are under way.", "Try again in a minute.", status=503)
+        raise Problem(
+            "busy", _("Many checks are under way."), _("Try again in a minute."), status=503
+        )
     if under_way.filter(user=row.user).exists():
         raise Problem(
-            "already_running", "A check of yours is under way.", "Wait until it has ended."
+            "already_running", _("A check of yours is under way."), _("Wait until it has ended.")
         )
     row.save(force_insert=True)
     try:
@@ -138,8 +141,8 @@ def queued(row: Run, task: str) -> Run:
         row.delete()
         raise Problem(
             "queue_down",
-            "Background work cannot be queued at the moment.",
-            "Try again in a minute.",
+            _("Background work cannot be queued at the moment."),
+            _("Try again in a minute."),
             status=503,
         ) from None
     old = own.order_by("-created_at").values_list("pk", flat=True)[KEPT : KEPT + 100]

@@ -15,6 +15,7 @@ from ipaddress import ip_address
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.utils.translation import gettext_noop
 
 from accounts import money
 from attestation import declared, trust
@@ -24,7 +25,7 @@ from net import addresses, strictjson
 from net.client import Client
 from net.errors import BadAnswer, BadUrl, Refused
 from net.limits import JsonLimits
-from operators import setup_evidence
+from operators import setup_evidence, words
 from operators.listing import MAX_INFO_BYTES
 from operators.setup_results import Result, State, Subject
 from probes import asking, seen
@@ -67,15 +68,18 @@ def stake(subject: Subject) -> Result:
     held = subject.listing.stake
     if not subject.published:
         return Result(
-            "stake", "not_checked", "This is not published yet.", "The registration pays the stake."
+            "stake",
+            "not_checked",
+            gettext_noop("This is not published yet."),
+            gettext_noop("The registration pays the stake."),
         )
     if held:
         return Result("stake", "ok", f"{money.short(held)} 0G.")
     return Result(
         "stake",
         "bad",
-        "Our index knows of no stake for this service.",
-        "Remove the service and register it again; the registration pays the stake.",
+        gettext_noop("Our index knows of no stake for this service."),
+        gettext_noop("Remove the service and register it again; the registration pays the stake."),
     )
 
 
@@ -84,48 +88,66 @@ def acknowledged(subject: Subject) -> Result:
         return Result(
             "acknowledged",
             "not_checked",
-            "This is not published yet.",
-            "After registering, ask the owner of the 0G contract to acknowledge your signer.",
+            gettext_noop("This is not published yet."),
+            gettext_noop(
+                "After registering, ask the owner of the 0G contract to acknowledge your signer."
+            ),
         )
     signer = subject.listing.tee_signer
     if subject.listing.tee_signer_acknowledged:
-        return Result("acknowledged", "ok", f"Signer {signer} is acknowledged.")
+        return Result("acknowledged", "ok", words.ACKNOWLEDGED.format(signer=signer))
     return Result(
         "acknowledged",
         "bad",
-        f"Signer {signer} is not acknowledged: nothing can be settled.",
-        "Ask the owner of the 0G contract. Changing model, type, verifiability, signer or "
-        "additional information withdraws it again.",
+        words.NOT_ACKNOWLEDGED.format(signer=signer),
+        gettext_noop(
+            "Ask the owner of the 0G contract. Changing model, type, verifiability, signer or "
+            "additional information withdraws it again."
+        ),
     )
 
 
 def info(listing: Listing) -> Result:
     if listing.is_fine_tuning:
-        return Result("info", "ok", "Fine-tuning listings have none.")
+        return Result("info", "ok", gettext_noop("Fine-tuning listings have none."))
     text = listing.additional_info
     if not text.strip():
         return Result(
             "info",
             "warn",
-            "It is empty: clients take you for a decentralized TEE provider.",
-            "Say at least TEEVerifier and ProviderType.",
+            gettext_noop("It is empty: clients take you for a decentralized TEE provider."),
+            gettext_noop("Say at least TEEVerifier and ProviderType."),
         )
     try:
         value = strictjson.loads(text.encode("utf-8", "replace"), _SHAPE)
     except BadAnswer as error:
-        return Result("info", "bad", f"It cannot be read: {error}.", "Publish a JSON object.")
+        return Result(
+            "info",
+            "bad",
+            words.UNREADABLE.format(error=error),
+            gettext_noop("Publish a JSON object."),
+        )
     if not isinstance(value, dict):
-        return Result("info", "bad", "It is JSON, but no object.", "Publish a JSON object: {…}.")
+        return Result(
+            "info",
+            "bad",
+            gettext_noop("It is JSON, but no object."),
+            gettext_noop("Publish a JSON object: {…}."),
+        )
     said = declared.of(listing.verifiability, text)
     if said.word == "separated" and not said.model_signer:
         return Result(
             "info",
             "bad",
-            "It says that the model runs in an enclave of its own, and not whose key that signs.",
-            "Add TargetTeeAddress.",
+            gettext_noop(
+                "It says that the model runs in an enclave of its own, and not whose key that "
+                "signs."
+            ),
+            gettext_noop("Add TargetTeeAddress."),
         )
     size = len(text.encode("utf-8", "replace"))
-    return Result("info", "ok", f"{len(value)} entries, {size:,} of {MAX_INFO_BYTES:,} bytes.")
+    said_of = words.ENTRIES.format(entries=len(value), size=f"{size:,}", most=f"{MAX_INFO_BYTES:,}")
+    return Result("info", "ok", said_of)
 
 
 def rivals(listing: Listing) -> tuple[int, ...]:
@@ -143,18 +165,22 @@ def price(listing: Listing, others: Sequence[int]) -> Result:
     """Against the median of others; a price 10x beside it is more often a slip than a decision."""
     own = listing.price_per_token if listing.is_fine_tuning else listing.output_price
     if not others:
-        return Result("price", "not_checked", "Nobody else offers this model, so nothing compares.")
+        return Result(
+            "price",
+            "not_checked",
+            gettext_noop("Nobody else offers this model, so nothing compares."),
+        )
     ordered = sorted(others)
     # The upper one of two in the middle: a whole neuron.
     median = ordered[len(ordered) // 2]
-    count = f"{len(others)} other offer{'s' if len(others) > 1 else ''}"
-    said = f"{own:,} neuron; the median of {count} is {median:,}."
+    sentence = words.AMONG if len(others) > 1 else words.AMONG_ONE
+    said = sentence.format(own=f"{own:,}", count=len(others), median=f"{median:,}")
     if own > RATIO * median or own * RATIO < median:
         return Result(
             "price",
             "warn",
             said,
-            "Check the unit: the contract holds neuron per token, not per million.",
+            gettext_noop("Check the unit: the contract holds neuron per token, not per million."),
         )
     return Result("price", "ok", said)
 
@@ -167,20 +193,20 @@ async def dns(url: str) -> Result:
     try:
         target = addresses.parse(url, trust.provider_policy())
     except (BadUrl, Refused) as error:
-        return Result("dns", "bad", f"{error}.", "Publish a public https URL.")
+        return Result("dns", "bad", f"{error}.", gettext_noop("Publish a public https URL."))
     if target.literal is not None:
         if trust.provider_policy().allow_private:
             return Result(
                 "dns",
                 "warn",
-                f"{target.host} is an address itself, as this development network allows.",
-                "Use a host name elsewhere.",
+                words.ADDRESS_ITSELF.format(host=target.host),
+                gettext_noop("Use a host name elsewhere."),
             )
         return Result(
             "dns",
             "warn",
-            f"{target.host} is an address, not a name.",
-            "Use a host name: certificates and moves need one.",
+            words.ADDRESS.format(host=target.host),
+            gettext_noop("Use a host name: certificates and moves need one."),
         )
     try:
         async with asyncio.timeout(_DNS_SECONDS):
@@ -194,15 +220,15 @@ async def dns(url: str) -> Result:
         return Result(
             "dns",
             "bad",
-            f"{target.host} does not resolve.",
-            "Create an A or AAAA record for it, and wait until it is known.",
+            words.UNRESOLVED.format(host=target.host),
+            gettext_noop("Create an A or AAAA record for it, and wait until it is known."),
         )
     except (Refused, ValueError) as error:
         return Result(
             "dns",
             "bad",
-            f"{error}: clients refuse such a provider.",
-            "Let the name lead to public addresses only.",
+            words.CLIENTS_REFUSE.format(error=error),
+            gettext_noop("Let the name lead to public addresses only."),
         )
     return Result("dns", "ok", f"{', '.join(named[:4])}.")
 
@@ -211,7 +237,12 @@ def unreachable(listing: Listing, why: str) -> tuple[Result, ...]:
     """Nobody was asked because nobody can be."""
     asked = ("tls", "models", "cors", "stream", "usage", "evidence", "signer")
     return tuple(
-        Result(name, "not_checked", f"Not asked: {why}", "Mend the host name first.")
+        Result(
+            name,
+            "not_checked",
+            words.NOT_ASKED.format(why=why),
+            gettext_noop("Mend the host name first."),
+        )
         for name in asked
     )
 
@@ -228,34 +259,50 @@ def tls(found: Found) -> Result:
         return Result(
             "tls",
             "bad",
-            "The secure connection could not be made.",
-            "Serve a certificate for this host name, with its whole chain, that has not ended.",
+            gettext_noop("The secure connection could not be made."),
+            gettext_noop(
+                "Serve a certificate for this host name, with its whole chain, that has not ended."
+            ),
         )
     if not url.startswith("https://"):
         if settings.ALLOW_PRIVATE_PROVIDERS:
             return Result(
-                "tls", "warn", "http, as this development network allows.", "Use https elsewhere."
+                "tls",
+                "warn",
+                gettext_noop("http, as this development network allows."),
+                gettext_noop("Use https elsewhere."),
             )
-        return Result("tls", "bad", "It is http.", "Serve https: browsers refuse anything else.")
+        return Result(
+            "tls",
+            "bad",
+            gettext_noop("It is http."),
+            gettext_noop("Serve https: browsers refuse anything else."),
+        )
     if listed.tls_days is None:
         return Result(
-            "tls", "not_checked", "No connection stood long enough to see it.", "See below."
+            "tls",
+            "not_checked",
+            gettext_noop("No connection stood long enough to see it."),
+            gettext_noop("See below."),
         )
-    left = f"{listed.tls_days} day{'s' if listed.tls_days != 1 else ''} left."
+    sentence = words.DAY_LEFT if listed.tls_days == 1 else words.DAYS_LEFT
+    left = sentence.format(count=listed.tls_days)
     if listed.tls_days < TLS_SOON:
-        return Result("tls", "warn", left, "Renew it, and let that happen by itself.")
+        return Result("tls", "warn", left, gettext_noop("Renew it, and let that happen by itself."))
     return Result("tls", "ok", left)
 
 
 #: What to do about each failure of a look (`probes.seen.FAILURES`).
 _FIXES = {
-    "unreachable": "Start the broker, and open its port to the world.",
-    "tls": "Mend the certificate first.",
-    "timeout": "Look at the broker's load and at what stands in front of it.",
-    "broken": "Look at the broker's log and at the proxy in front of it.",
-    "error": "Look at the broker's log.",
-    "address": "Let the name lead to public addresses only.",
-    "odd": "See that the URL is the broker's own, without a path that it does not serve.",
+    "unreachable": gettext_noop("Start the broker, and open its port to the world."),
+    "tls": gettext_noop("Mend the certificate first."),
+    "timeout": gettext_noop("Look at the broker's load and at what stands in front of it."),
+    "broken": gettext_noop("Look at the broker's log and at the proxy in front of it."),
+    "error": gettext_noop("Look at the broker's log."),
+    "address": gettext_noop("Let the name lead to public addresses only."),
+    "odd": gettext_noop(
+        "See that the URL is the broker's own, without a path that it does not serve."
+    ),
 }
 
 
@@ -270,71 +317,107 @@ def _models(found: Found) -> Result:
         status = f" (status {listed.status})" if listed.status else ""
         said = f"{seen.FAILURES[listed.failure]}{status}."
         state: State = "warn" if listed.failure == "odd" else "bad"
-        return Result("models", state, said, _FIXES.get(listed.failure, "Look at the broker."))
-    took = f"Answered in {listed.answer_ms} ms."
+        return Result(
+            "models", state, said, _FIXES.get(listed.failure, gettext_noop("Look at the broker."))
+        )
+    took = words.ANSWERED.format(milliseconds=listed.answer_ms)
     if listed.model_listed is False:
         return Result(
             "models",
             "bad",
-            f"{took} Its list does not name {listing.model[:80]!r}.",
-            "Publish the name that the list has, or have the broker list the published one.",
+            f"{took} {words.NOT_NAMED.format(model=repr(listing.model[:80]))}",
+            gettext_noop(
+                "Publish the name that the list has, or have the broker list the published one."
+            ),
         )
     if listed.answer_ms is not None and listed.answer_ms > seen.SLOW_MS:
-        return Result("models", "warn", took, "This is the cheapest question there is: find why.")
+        return Result(
+            "models",
+            "warn",
+            took,
+            gettext_noop("This is the cheapest question there is: find why."),
+        )
     return Result("models", "ok", took)
 
 
 def _cors(found: Found) -> Result:
     if found.target.listing.is_fine_tuning:
         return Result(
-            "cors", "not_checked", "Tasks are sent by servers, so browsers need not be let in."
+            "cors",
+            "not_checked",
+            gettext_noop("Tasks are sent by servers, so browsers need not be let in."),
         )
     if found.cors is None:
-        return Result("cors", "not_checked", "It gave no answer to read.", "Mend the answer first.")
+        return Result(
+            "cors",
+            "not_checked",
+            gettext_noop("It gave no answer to read."),
+            gettext_noop("Mend the answer first."),
+        )
     if found.cors:
-        return Result("cors", "ok", "A preflight from this site is answered as browsers want it.")
+        return Result(
+            "cors",
+            "ok",
+            gettext_noop("A preflight from this site is answered as browsers want it."),
+        )
     return Result(
         "cors",
         "bad",
-        "A preflight for POST with a key is refused: pages cannot ask it.",
-        "Answer OPTIONS with Allow-Origin, Allow-Methods POST and Allow-Headers authorization, "
-        "content-type; expose ZG-Res-Key.",
+        gettext_noop("A preflight for POST with a key is refused: pages cannot ask it."),
+        gettext_noop(
+            "Answer OPTIONS with Allow-Origin, Allow-Methods POST and Allow-Headers authorization, "
+            "content-type; expose ZG-Res-Key."
+        ),
     )
 
 
 def _speech(found: Found) -> tuple[Result, Result]:
     listing, spoken = found.target.listing, found.spoken
     if listing.service_type != asking.CHAT:
-        why = "Only chat services stream."
+        why = gettext_noop("Only chat services stream.")
         return Result("stream", "not_checked", why), Result("usage", "not_checked", why)
     if found.speed == Speed.NONE or spoken is None:
-        why = "Not checked: it needs a key, and this site has none that it may spend here."
-        fix = "Ask it from another wallet in the playground: your own cannot be its customer."
+        why = gettext_noop(
+            "Not checked: it needs a key, and this site has none that it may spend here."
+        )
+        fix = gettext_noop(
+            "Ask it from another wallet in the playground: your own cannot be its customer."
+        )
         return Result("stream", "not_checked", why, fix), Result("usage", "not_checked", why, fix)
     if spoken.failed:
         return (
-            Result("stream", "bad", "No word of an answer came.", "Look at the broker's log."),
-            Result("usage", "not_checked", "There was no answer.", "Mend the stream first."),
+            Result(
+                "stream",
+                "bad",
+                gettext_noop("No word of an answer came."),
+                gettext_noop("Look at the broker's log."),
+            ),
+            Result(
+                "usage",
+                "not_checked",
+                gettext_noop("There was no answer."),
+                gettext_noop("Mend the stream first."),
+            ),
         )
-    said = f"First word after {spoken.first_token_ms} ms."
+    said = words.FIRST_WORD.format(milliseconds=spoken.first_token_ms)
     stream = (
         Result("stream", "ok", said)
         if spoken.stream_ms is not None
         else Result(
             "stream",
             "warn",
-            f"{said} It came at once rather than piece by piece.",
-            "Switch buffering off in the proxy in front of the broker.",
+            f"{said} {words.AT_ONCE}",
+            gettext_noop("Switch buffering off in the proxy in front of the broker."),
         )
     )
     usage = (
-        Result("usage", "ok", "It does.")
+        Result("usage", "ok", gettext_noop("It does."))
         if spoken.usage_last
         else Result(
             "usage",
             "bad",
-            "It does not: clients cannot tell what an answer cost.",
-            "Have the model's server send usage (stream_options.include_usage).",
+            gettext_noop("It does not: clients cannot tell what an answer cost."),
+            gettext_noop("Have the model's server send usage (stream_options.include_usage)."),
         )
     )
     return stream, usage

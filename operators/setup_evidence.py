@@ -6,12 +6,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from django.utils.translation import gettext_noop
+
 from attestation import declared, evaluate
 from attestation.engine.verdicts import Report
 from attestation.models import Outcome, Trigger
 from attestation.runs import Draft
 from attestation.selectors import ServiceKey
 from net.client import Client
+from operators import words
 from operators.setup_results import Result, Subject
 
 
@@ -44,7 +47,7 @@ def evidence(subject: Subject, runs: Sequence[Draft]) -> tuple[Result, Result]:
         subject.listing.verifiability, subject.listing.additional_info
     ).endpoints
     if not declared_word:
-        why = "You declare no trusted hardware, so there is no evidence to check."
+        why = gettext_noop("You declare no trusted hardware, so there is no evidence to check.")
         return Result("evidence", "not_checked", why), Result("signer", "not_checked", why)
     return (
         min((_evidence(run) for run in runs), key=_rank),
@@ -60,17 +63,19 @@ def _rank(result: Result) -> int:
 
 
 def _evidence(run: Draft) -> Result:
-    at = f"{run.endpoint.value}: "
+    at = run.endpoint.value
     if run.outcome == Outcome.UNREACHABLE:
         said = str(run.columns.get("error", ""))[:200] or "no answer"
-        return Result("evidence", "bad", f"{at}{said}.", "See that /v1/quote answers.")
+        return Result(
+            "evidence", "bad", f"{at}: {said}.", gettext_noop("See that /v1/quote answers.")
+        )
     if run.outcome == Outcome.REFUSED:
         said = str(run.columns.get("error", ""))[:200]
         return Result(
             "evidence",
             "bad",
-            f"{at}nothing was handed over ({said}).",
-            "Run the broker in its TEE, or declare ProviderType standard.",
+            words.NOTHING_HANDED.format(endpoint=at, error=said),
+            gettext_noop("Run the broker in its TEE, or declare ProviderType standard."),
         )
     return _judged(at, run.report)
 
@@ -78,32 +83,37 @@ def _evidence(run: Draft) -> Result:
 def _judged(at: str, report: Report) -> Result:
     wrong = [row.title for row in report.checks if row.verdict == "fail" and row.required]
     word = report.overall
-    test = "See each row in the evidence self-test."
+    test = gettext_noop("See each row in the evidence self-test.")
     if word == "fail":
         named = "; ".join(wrong[:3])
-        return Result("evidence", "bad", f"{at}{len(wrong)} checks fail: {named}.", test)
+        found = words.FAIL.format(endpoint=at, count=len(wrong), names=named)
+        return Result("evidence", "bad", found, test)
     if word.removeprefix("dev-") != "pass":
-        return Result("evidence", "warn", f"{at}read, verdict {word}.", test)
-    made = " (development evidence, worth nothing elsewhere)" if word != "pass" else ""
-    return Result("evidence", "ok", f"{at}read and verified{made}.")
+        return Result("evidence", "warn", words.VERDICT.format(endpoint=at, verdict=word), test)
+    good = words.VERIFIED if word == "pass" else words.VERIFIED_IN_DEVELOPMENT
+    return Result("evidence", "ok", good.format(endpoint=at))
 
 
 def _signer(run: Draft, published: bool) -> Result:
     row = run.report.find("bind.onchain")
-    there = "on chain" if published else "in your draft"
     if row is None:
-        return Result("signer", "not_checked", "There was no evidence to compare with.")
+        return Result(
+            "signer", "not_checked", gettext_noop("There was no evidence to compare with.")
+        )
     if row.verdict == "pass":
         return Result("signer", "ok", f"{row.got}.")
-    said = f"evidence {_short(row.got)}, {there} {_short(row.expected)}"
+    both = {"found": _short(row.got), "expected": _short(row.expected)}
     if row.verdict == "fail":
         return Result(
             "signer",
             "bad",
-            f"They differ: {said}.",
-            "Publish the signer of the evidence, or start the broker with the published key.",
+            (words.DIFFER_ON_CHAIN if published else words.DIFFER_IN_DRAFT).format(**both),
+            gettext_noop(
+                "Publish the signer of the evidence, or start the broker with the published key."
+            ),
         )
-    return Result("signer", "warn", f"It could not be compared: {said}.", "See the self-test.")
+    unsure = words.UNCOMPARED_ON_CHAIN if published else words.UNCOMPARED_IN_DRAFT
+    return Result("signer", "warn", unsure.format(**both), gettext_noop("See the self-test."))
 
 
 def _short(value: Any) -> str:

@@ -6,23 +6,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from django.utils.translation import gettext_noop
+
 from ledger.records import Listing
 
 State = Literal["ok", "warn", "bad", "not_checked"]
 #: id → what is looked at, in the order it is shown; a run has one result for each.
 TITLES: Mapping[str, str] = {
-    "stake": "Stake is on chain",
-    "info": "Additional information can be read",
-    "price": "Price is within 10x of the market",
-    "dns": "The host name leads to public addresses",
-    "tls": "The certificate is valid",
-    "models": "The model list answers and names your model",
-    "cors": "Browsers may ask it",
-    "stream": "A question is answered as a stream",
-    "usage": "The last chunk says what was used",
-    "evidence": "Evidence is handed over and can be read",
-    "signer": "The signer in the evidence is the one on chain",
-    "acknowledged": "The owner of the 0G contract acknowledged the signer",
+    "stake": gettext_noop("Stake is on chain"),
+    "info": gettext_noop("Additional information can be read"),
+    "price": gettext_noop("Price is within 10x of the market"),
+    "dns": gettext_noop("The host name leads to public addresses"),
+    "tls": gettext_noop("The certificate is valid"),
+    "models": gettext_noop("The model list answers and names your model"),
+    "cors": gettext_noop("Browsers may ask it"),
+    "stream": gettext_noop("A question is answered as a stream"),
+    "usage": gettext_noop("The last chunk says what was used"),
+    "evidence": gettext_noop("Evidence is handed over and can be read"),
+    "signer": gettext_noop("The signer in the evidence is the one on chain"),
+    "acknowledged": gettext_noop("The owner of the 0G contract acknowledged the signer"),
 }
 
 

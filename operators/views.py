@@ -11,6 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
@@ -69,12 +70,12 @@ def file_for_owner(view: View) -> View:
     @wraps(view)
     def door(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponseBase:
         if not request.user.is_authenticated:
-            fix = "Connect your wallet and sign in."
-            raise Problem("signed_out", "You are not signed in.", fix, status=401)
+            fix = _("Connect your wallet and sign in.")
+            raise Problem("signed_out", _("You are not signed in."), fix, status=401)
         user = user_of(request)
         if not selectors.owns(user.address):
-            fix = "Sign in with the wallet that registered your service."
-            raise Problem("no_service", "This wallet never offered a service.", fix, status=403)
+            fix = _("Sign in with the wallet that registered your service.")
+            raise Problem("no_service", _("This wallet never offered a service."), fix, status=403)
         return view(request, user.address, *args, **kwargs)
 
     return json_door(never_cache(require_GET(door)))
@@ -136,12 +137,13 @@ def settlements(request: HttpRequest, address: str) -> HttpResponse:
         asked=asked,
         windows=pages.windows("/operator/settlements", asked.period),
         services=pages_parts.options(
-            (("", "Any service"), *((name, name) for name in dict.fromkeys(names))), asked.service
+            (("", _("Any service")), *((name, name) for name in dict.fromkeys(names))),
+            asked.service,
         ),
         statuses=pages_parts.options(_statuses(), asked.status),
         rows=found.items,
         pager=pages_parts.pager(
-            batches.bounded(found), "transactions", lambda n: f"?{asked.query(page=n)}"
+            batches.bounded(found), _("transactions"), lambda n: f"?{asked.query(page=n)}"
         ),
         sums=batches.sums(address, asked, known),
         books=_books(address, asked),
@@ -155,8 +157,8 @@ def settlements(request: HttpRequest, address: str) -> HttpResponse:
 
 
 def _statuses() -> tuple[tuple[str, str], ...]:
-    groups = tuple((key, label) for key, (label, _) in GROUPS.items())
-    return (("", "Any result"), *groups, *((s, of(s).label) for s in UNPAID if s != "partial"))
+    groups = tuple((key, _(label)) for key, (label, _where) in GROUPS.items())
+    return (("", _("Any result")), *groups, *((s, of(s).label) for s in UNPAID if s != "partial"))
 
 
 def _books(address: str, asked: Asked) -> flows.Books | None:
@@ -190,12 +192,16 @@ def customer_list(request: HttpRequest, address: str) -> HttpResponse:
         sums=found.sums,
         rows=found.page.items,
         pager=pages_parts.pager(
-            found.page, "customers", lambda n: f"?page={n}" + ("&only=risk" if only else "")
+            found.page, _("customers"), lambda n: f"?page={n}" + ("&only=risk" if only else "")
         ),
         more=found.more,
         views=(
-            Link("All", at, not only),
-            Link(f"At risk ({found.sums.at_risk:,})", f"{at}?only=risk", bool(only)),
+            Link(_("All"), at, not only),
+            Link(
+                _("At risk (%(count)s)") % {"count": f"{found.sums.at_risk:,}"},
+                f"{at}?only=risk",
+                bool(only),
+            ),
         ),
         owed=debts.known(listings, now),
         lead_seconds=clock.lead_seconds(head),

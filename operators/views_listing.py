@@ -9,6 +9,8 @@ from urllib.parse import urlencode
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.utils.cache import patch_vary_headers
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
@@ -24,7 +26,14 @@ from operators.models import ListingDraft
 from operators.pages import Outside
 from probes.selectors import health_of
 
-_TITLES = {"inference": "Inference service", "fine-tuning": "Fine-tuning service"}
+_TITLES = {
+    "inference": gettext_noop("Inference service"),
+    "fine-tuning": gettext_noop("Fine-tuning service"),
+}
+_REGISTER = {
+    "inference": gettext_noop("Register inference service"),
+    "fine-tuning": gettext_noop("Register fine-tuning service"),
+}
 _HERE = "/operator/listing"
 
 
@@ -59,20 +68,20 @@ def overview(request: HttpRequest) -> HttpResponse:
         offered=tuple(offered),
         gone=tuple(
             shown.Link(
-                f"{_TITLES[one.kind]}, {one.service_name}",
+                f"{_(_TITLES[one.kind])}, {one.service_name}",
                 f"/services/{one.kind}/{one.provider}",
             )
             for one in found
             if one.removed and one.serving not in listed and one.kind in _TITLES
         ),
         new=tuple(
-            shown.Link(f"Register {_TITLES[c.kind].lower()}", path_of(c.kind, "", "edit"))
+            shown.Link(_(_REGISTER[c.kind]), path_of(c.kind, "", "edit"))
             for c in filter(None, (ledger.recommended(kind, known) for kind in listing.KINDS))
             if not any(one.kind == c.kind and not one.removed for one in found)
         ),
         drafts=tuple(
             shown.Link(
-                f"{_TITLES.get(row.kind, row.kind)}, {row.service_name}",
+                f"{_(_TITLES.get(row.kind, row.kind))}, {row.service_name}",
                 path_of(row.kind, row.service_name, "edit"),
             )
             for row in drafts
@@ -88,7 +97,7 @@ def _offered(user: User, now: Published) -> pages_listing.Offered:
     named = now.values.get("model") or ", ".join(now.values.get("models", ())) if now.values else ""
     return pages_listing.Offered(
         now=now,
-        title=str(named) or _TITLES[now.kind],
+        title=str(named) or _(_TITLES[now.kind]),
         rows=rows,
         customers=held.text,
         health=health_of([key])[key],
@@ -160,7 +169,7 @@ def _edit_page(
     review = _review(user, now, parsed.values) if changed and current is None else None
     return pages_listing.EditPage(
         kind=now.kind,
-        title=_TITLES[now.kind],
+        title=_(_TITLES[now.kind]),
         path=path_of(now.kind, now.name, "edit"),
         now=now,
         fields=pages_listing.form_fields(
@@ -180,9 +189,7 @@ def _edit_page(
         review=review,
         current=current,
         contracts=listing_state.contract_addresses(),
-        missing=tuple(
-            listing.LABELS[name].lower() for name in parsed.errors if not typed.get(name)
-        ),
+        missing=tuple(listing.inside(name) for name in parsed.errors if not typed.get(name)),
         stale=not now.from_chain,
         setup_path="/operator/setup?"
         + urlencode({"kind": now.kind, "service_name": now.name, "draft": "1"}),
@@ -199,7 +206,7 @@ def _review(user: User, now: Published, values: dict[str, Any]) -> shown.Review:
 def _verb(now: Published, review: shown.Review) -> str:
     if not review.ready:
         return review.title
-    return "Change the service" if now.values else "Register the service"
+    return _("Change the service") if now.values else _("Register the service")
 
 
 def _wire(values: dict[str, Any]) -> dict[str, Any]:
@@ -234,7 +241,7 @@ def remove(request: HttpRequest, kind: str) -> HttpResponse:
     current = _under_way(user, "remove_service", now)
     page = pages_listing.RemovePage(
         kind=kind,
-        title=_TITLES[kind],
+        title=_(_TITLES[kind]),
         path=path_of(kind, now.name, "remove"),
         now=now,
         lines=listing_changes.removal(

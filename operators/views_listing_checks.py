@@ -7,6 +7,8 @@ import uuid
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.utils.cache import patch_vary_headers
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
@@ -20,7 +22,7 @@ from operators import listing, pages_setup, selftest, setup
 from operators.models import ListingDraft, SelfTest, SetupRun
 from operators.views_listing import outside
 
-_KINDS = {"inference": "Inference", "fine-tuning": "Fine-tuning"}
+_KINDS = {"inference": gettext_noop("Inference"), "fine-tuning": gettext_noop("Fine-tuning")}
 #: What a choice of the form says: kind, name of the contract, and `draft` for an unpublished one.
 _BETWEEN = ":"
 SHOWN = 6
@@ -29,7 +31,7 @@ SHOWN = 6
 def _choices(user: User, chosen: str, *, drafts: bool) -> tuple[Option, ...]:
     """Own services, then own drafts (3 queries)."""
     found = [
-        (_BETWEEN.join((one.kind, one.service_name)), f"{_KINDS[one.kind]}, {one.service_name}")
+        (_BETWEEN.join((one.kind, one.service_name)), f"{_(_KINDS[one.kind])}, {one.service_name}")
         for one in ledger.services_of(user.address)
         if one.kind in listing.KINDS
     ]
@@ -38,7 +40,8 @@ def _choices(user: User, chosen: str, *, drafts: bool) -> tuple[Option, ...]:
         found += [
             (
                 _BETWEEN.join((row.kind, row.service_name, "draft")),
-                f"Your draft: {_KINDS[row.kind]}, {row.service_name}",
+                _("Your draft: %(kind)s, %(service_name)s")
+                % {"kind": _(_KINDS[row.kind]), "service_name": row.service_name},
             )
             for row in rows
         ]
@@ -55,7 +58,7 @@ def _chosen(request: HttpRequest) -> str:
 
 
 def _parts(chosen: str) -> tuple[str, str, bool]:
-    kind, _, rest = chosen.partition(_BETWEEN)
+    kind, _between, rest = chosen.partition(_BETWEEN)
     draft = rest.endswith(f"{_BETWEEN}draft")
     return kind, rest.removesuffix(f"{_BETWEEN}draft") if draft else rest, draft
 
@@ -124,7 +127,7 @@ def self_test_page(request: HttpRequest) -> HttpResponse:
         return outside(request)
     user, chosen, problem, status = user_of(request), _chosen(request), "", 200
     if request.method == "POST":
-        kind, name, _ = _parts(chosen)
+        kind, name, _draft = _parts(chosen)
         url, signer = (request.POST.get(field, "")[:2_100] for field in ("url", "signer"))
         try:
             _spend(request)

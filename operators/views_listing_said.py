@@ -7,6 +7,7 @@ import uuid
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -75,7 +76,9 @@ def _notes(
     page = pages_said.NotesPage(
         may=_may(user),
         form=pages_said.fields(_NOTE_FIELDS, typed, errors or {}),
-        kinds=options(NoteKind.choices, typed.get("kind", NoteKind.MAINTENANCE)),
+        kinds=options(
+            [(one.value, _(one.label)) for one in NoteKind], typed.get("kind", NoteKind.MAINTENANCE)
+        ),
         waiting=waiting,
         notes=tuple(own[:SHOWN]),
         problem=problem,

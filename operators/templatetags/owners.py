@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from django import template
 from django.core.cache import cache
+from django.utils.translation import gettext as _
 
 from accounts.pages_transaction import Link
 from operators import selectors
@@ -22,7 +23,7 @@ def with_operator(tabs: Sequence[Link], user: object) -> tuple[Link, ...]:
     address = getattr(user, "address", "")
     if not address or not _owns(address):
         return tuple(tabs)
-    return (*tabs, Link("Operator", "/operator"))
+    return (*tabs, Link(_("Operator"), "/operator"))
 
 
 def _owns(address: str) -> bool:

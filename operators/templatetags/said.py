@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from django import template
 
-from operators import notes, profile
+from operators import notes, profile, words
 from operators.models import Note
 
 register = template.Library()
+register.filter("retold", words.again)
 #: The feed of changes shows so many of what is announced.
 ANNOUNCED = 10
 
