@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from marketplace import formats
 
 #: A declared context length: read by the same expression here and in the database, so that a
@@ -52,17 +54,17 @@ class Card:
     def facts(self) -> tuple[tuple[str, str], ...]:
         """Label and text of every fact, empty where the provider does not say."""
         return (
-            ("Context", _tokens(self.context)),
-            ("Longest answer", _tokens(self.max_output)),
-            ("Modalities", self.modalities),
-            ("Quantization", self.quantization),
-            ("Licence", self.licence),
-            ("Weights", self.weights),
+            (_("Context"), _tokens(self.context)),
+            (_("Longest answer"), _tokens(self.max_output)),
+            (_("Modalities"), self.modalities),
+            (_("Quantization"), self.quantization),
+            (_("Licence"), self.licence),
+            (_("Weights"), self.weights),
         )
 
 
 def _tokens(number: int | None) -> str:
-    return "" if number is None else f"{number:,} tokens"
+    return "" if number is None else _("%(n)s tokens") % {"n": f"{number:,}"}
 
 
 def context_of(additional_info: str) -> int | None:

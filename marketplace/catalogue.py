@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 
 from chain.selectors import Freshness as Head
 from ledger import selectors, statistics
@@ -37,13 +38,13 @@ def catalogue_page(filters: Filters, head: Head) -> pages_market.CataloguePage:
         choices=pages_market.Choices(
             types=facets.types(filters, known),
             models=facets.models(filters, known),
-            verdicts=facets.choices(filters, "verified", "Any verification", known),
-            proven=facets.choices(filters, "proven", "Proven or not", known),
-            declared=facets.choices(filters, "tee", "Any declared TEE", known),
-            uptimes=facets.choices(filters, "uptime", "Any uptime, 7 days", known),
-            contexts=facets.choices(filters, "context", "Any context", known),
-            stakes=facets.choices(filters, "stake", "Any stake", known),
-            labels=facets.choices(filters, "label", "Any label of moderators", known),
+            verdicts=facets.choices(filters, "verified", _("Any verification"), known),
+            proven=facets.choices(filters, "proven", _("Proven or not"), known),
+            declared=facets.choices(filters, "tee", _("Any declared TEE"), known),
+            uptimes=facets.choices(filters, "uptime", _("Any uptime, 7 days"), known),
+            contexts=facets.choices(filters, "context", _("Any context"), known),
+            stakes=facets.choices(filters, "stake", _("Any stake"), known),
+            labels=facets.choices(filters, "label", _("Any label of moderators"), known),
             sorts=facets.sorts(filters),
         ),
         more=sum(1 for name in filters.given if name in SELECTING and name not in _HELD),
@@ -54,7 +55,7 @@ def catalogue_page(filters: Filters, head: Head) -> pages_market.CataloguePage:
             found.items, filters.mine, lambda listing: ranking.monthly(listing, workload)
         ),
         count=found.count,
-        pager=parts.pager(found, "services", lambda number: filters.path(page=number), TARGET),
+        pager=parts.pager(found, _("services"), lambda number: filters.path(page=number), TARGET),
         nothing=""
         if found.count
         else "filtered"
@@ -62,11 +63,11 @@ def catalogue_page(filters: Filters, head: Head) -> pages_market.CataloguePage:
         else "empty"
         if head.indexed_block >= 0
         else "unindexed",
-        filters_said=" and ".join(active.values()),
+        filters_said=_(" and ").join(active.values()),
         ways_out=() if found.count else _ways_out(filters, version),
         views=tuple(
             Link(label, filters.path(view="" if name == "table" else name), filters.view == name)
-            for name, label in (("table", "Table"), ("cards", "Cards"))
+            for name, label in (("table", _("Table")), ("cards", _("Cards")))
         ),
         exact_path=filters.path(exact="" if filters.exact else "1"),
         twins=twins(filters),
@@ -110,16 +111,16 @@ def columns(filters: Filters) -> tuple[Column, ...]:
         return Column(label, number, replace(filters, page=1).path(sort=turned), state, key)
 
     return (
-        sortable("Model", "model"),
-        sortable("Provider", "provider"),
-        sortable("Input", "input_price", True),
-        sortable("Output", "output_price", True),
-        *((sortable("Your month", "cost", True),) if filters.workload is not None else ()),
-        sortable("First token", "ttft", True),
-        sortable("Speed", "speed", True, "-"),
-        sortable("Uptime 7 d", "uptime", True, "-"),
-        Column("Verification"),
-        sortable("Changed", "updated", True, "-"),
+        sortable(_("Model"), "model"),
+        sortable(_("Provider"), "provider"),
+        sortable(_("Input"), "input_price", True),
+        sortable(_("Output"), "output_price", True),
+        *((sortable(_("Your month"), "cost", True),) if filters.workload is not None else ()),
+        sortable(_("First token"), "ttft", True),
+        sortable(_("Speed"), "speed", True, "-"),
+        sortable(_("Uptime 7 d"), "uptime", True, "-"),
+        Column(_("Verification")),
+        sortable(_("Changed"), "updated", True, "-"),
     )
 
 
@@ -134,7 +135,7 @@ def models_page(q: str, number: int, version: str) -> pages_market.ModelsPage:
             for row in found.items
         ),
         pager=parts.pager(
-            found, "models", lambda number: links.with_query("/models", q=q, page=number)
+            found, _("models"), lambda number: links.with_query("/models", q=q, page=number)
         ),
         q=q,
     )
@@ -155,7 +156,9 @@ def model_page(
         title=parts.name(model),
         rows=labels.labelled(parts.rows(found.items, mine), ranks),
         pager=parts.pager(
-            found, "services", lambda number: links.with_query(links.model_path(model), page=number)
+            found,
+            _("services"),
+            lambda number: links.with_query(links.model_path(model), page=number),
         ),
         providers=found.count,
         rules=ranks.rules,

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
 from ledger.records import ChangeEntry
 from ledger.stored import fields, integer
 from marketplace import formats, links, verdicts
@@ -18,23 +21,23 @@ TEXT_LENGTH = 400
 
 #: What each kind of change is called, and how it should be read.
 CHANGES = {
-    "registered": ("Registered", "ok"),
-    "price": ("Price changed", ""),
-    "url": ("Endpoint URL changed", "warn"),
-    "model": ("Model changed", "warn"),
-    "type": ("Type changed", "warn"),
-    "verifiability": ("Declared verifiability changed", "warn"),
-    "signer": ("Signer changed", "warn"),
-    "additional_info": ("Additional information changed", ""),
-    "quota": ("Hardware changed", ""),
-    "models": ("Models changed", ""),
-    "acknowledged": ("Signer acknowledged by the contract’s owner", "ok"),
-    "unacknowledged": ("Owner’s acknowledgement withdrawn", "bad"),
-    "staked": ("Stake changed", ""),
-    "stake_returned": ("Stake returned", ""),
-    "removed": ("Removed", "bad"),
-    "verification_regressed": ("Verification became worse", "bad"),
-    "verification_recovered": ("Verified as before again", "ok"),
+    "registered": (gettext_noop("Registered"), "ok"),
+    "price": (gettext_noop("Price changed"), ""),
+    "url": (gettext_noop("Endpoint URL changed"), "warn"),
+    "model": (gettext_noop("Model changed"), "warn"),
+    "type": (gettext_noop("Type changed"), "warn"),
+    "verifiability": (gettext_noop("Declared verifiability changed"), "warn"),
+    "signer": (gettext_noop("Signer changed"), "warn"),
+    "additional_info": (gettext_noop("Additional information changed"), ""),
+    "quota": (gettext_noop("Hardware changed"), ""),
+    "models": (gettext_noop("Models changed"), ""),
+    "acknowledged": (gettext_noop("Signer acknowledged by the contract’s owner"), "ok"),
+    "unacknowledged": (gettext_noop("Owner’s acknowledgement withdrawn"), "bad"),
+    "staked": (gettext_noop("Stake changed"), ""),
+    "stake_returned": (gettext_noop("Stake returned"), ""),
+    "removed": (gettext_noop("Removed"), "bad"),
+    "verification_regressed": (gettext_noop("Verification became worse"), "bad"),
+    "verification_recovered": (gettext_noop("Verified as before again"), "ok"),
 }
 #: Checks named in one line.
 _CHECKS = 5
@@ -64,9 +67,10 @@ class ChangeRow:
 
         `service_type` decides the unit of prices; a snapshot brings its own.
         """
-        title, tone = CHANGES.get(entry.change, (name(entry.change), ""))
+        title, tone = CHANGES.get(entry.change, ("", ""))
+        title = _(title) or name(entry.change)
         if entry.change == "occupied":
-            title = "Now occupied" if fields(entry.after).get("occupied") else "Free again"
+            title = _("Now occupied") if fields(entry.after).get("occupied") else _("Free again")
         before, after = texts(entry.change, entry.before, entry.after, service_type)
         return cls(
             title=title,
@@ -108,8 +112,10 @@ def texts(change: str, before: Any, after: Any, service_type: str) -> tuple[str 
 def _verdict(fields: Mapping[str, Any]) -> str:
     """The word, and the checks that became worse."""
     worse = [str(check) for check in fields.get("checks") or ()]
-    more = f" and {len(worse) - _CHECKS} more" if len(worse) > _CHECKS else ""
-    said = f": {', '.join(worse[:_CHECKS])}{more}" if worse else ""
+    named = ", ".join(worse[:_CHECKS])
+    if len(worse) > _CHECKS:
+        named = _("%(names)s and %(n)s more") % {"names": named, "n": len(worse) - _CHECKS}
+    said = f": {named}" if worse else ""
     return f"{verdicts.word(str(fields.get('overall', ''))).text}{said}"
 
 
@@ -139,7 +145,7 @@ def _prices(fields: Mapping[str, Any], service_type: str) -> tuple[formats.Price
 
 
 def _price_text(price: formats.Price, of: int) -> str:
-    label = f"{price.label.lower()} " if of > 1 else ""
+    label = f"{formats.within(price.label)} " if of > 1 else ""
     return f"{label}{formats.amount(price.neuron)} 0G / {price.short_unit}"
 
 

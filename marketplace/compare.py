@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
 from attestation.selectors import DEVELOPMENT, ServiceKey, StandingView, standings
 from ledger.models import ServiceTotal
 from ledger.records import Listing
@@ -98,46 +101,48 @@ def gather(listings: Sequence[Listing], workload: Workload | None) -> tuple[One,
 
 def sections(found: Sequence[One], workload: Workload | None) -> tuple[Section, ...]:
     return (
-        Section("Prices", _prices(found, workload)),
-        Section("Measured by us, 7 days", _measured(found)),
-        Section("Evidence and trust", _trust(found)),
-        Section("Settlement record, all time", _record(found)),
-        Section("The model, as declared", _model(found)),
+        Section(_("Prices"), _prices(found, workload)),
+        Section(_("Measured by us, 7 days"), _measured(found)),
+        Section(_("Evidence and trust"), _trust(found)),
+        Section(_("Settlement record, all time"), _record(found)),
+        Section(_("The model, as declared"), _model(found)),
     )
 
 
 def _prices(found: Sequence[One], workload: Workload | None) -> tuple[Row, ...]:
     offers = [one.row.offer for one in found]
     rows = [
-        _priced("Input", [offer.input for offer in offers]),
-        _priced("Cached input", [offer.cached for offer in offers]),
-        _priced("Output", [offer.output for offer in offers]),
+        _priced(_("Input"), [offer.input for offer in offers]),
+        _priced(_("Cached input"), [offer.cached for offer in offers]),
+        _priced(_("Output"), [offer.output for offer in offers]),
     ]
     if workload is not None:
         months = [one.month for one in found]
         cells = [
-            Cell(neuron=month) if month is not None else Cell("not by tokens") for month in months
+            Cell(neuron=month) if month is not None else Cell(_("not by tokens"))
+            for month in months
         ]
-        rows.append(_row("Your month", cells, "the lowest wins", months, min))
-    tiers = [Cell(f"{len(offer.tiers)} tiers" if offer.tiers else "one price") for offer in offers]
-    return (*rows, Row("Long requests", tuple(tiers)))
+        rows.append(_row(_("Your month"), cells, _("the lowest wins"), months, min))
+    tiers = [
+        Cell(_("%(n)s tiers") % {"n": len(offer.tiers)} if offer.tiers else _("one price"))
+        for offer in offers
+    ]
+    return (*rows, Row(_("Long requests"), tuple(tiers)))
 
 
 def _priced(label: str, prices: Sequence[Price | None]) -> Row:
     cells = [
-        Cell(price=price, note=f"{price.each:,} neuron per {price.each_unit}")
-        if price is not None
-        else Cell(formats.UNKNOWN)
+        Cell(price=price, note=price.each_said) if price is not None else Cell(formats.UNKNOWN)
         for price in prices
     ]
     units = {price.unit for price in prices if price is not None}
     # Prices of different units are shown, and compared by nobody.
     values = [price.neuron if price is not None and len(units) == 1 else None for price in prices]
-    return _row(label, cells, "the lowest wins" if len(units) == 1 else "", values, min)
+    return _row(label, cells, _("the lowest wins") if len(units) == 1 else "", values, min)
 
 
 def _samples(one: Spread) -> str:
-    return f"{one.n:,} sample{'' if one.n == 1 else 's'}"
+    return ngettext("%(n)s sample", "%(n)s samples", one.n) % {"n": f"{one.n:,}"}
 
 
 def _measured(found: Sequence[One]) -> tuple[Row, ...]:
@@ -146,38 +151,38 @@ def _measured(found: Sequence[One]) -> tuple[Row, ...]:
     speeds = [one.health.tokens for one in found]
     return (
         _row(
-            "Uptime",
+            _("Uptime"),
             [
-                Cell(up.text, f"of {up.probes:,} probes", health=one.health)
+                Cell(up.text, _("of %(n)s probes") % {"n": f"{up.probes:,}"}, health=one.health)
                 if up
-                else Cell("no data", health=one.health)
+                else Cell(_("no data"), health=one.health)
                 for up, one in zip(ups, found, strict=True)
             ],
-            f"the highest of at least {LEAST_PROBES} probes wins",
+            _("the highest of at least %(n)s probes wins") % {"n": LEAST_PROBES},
             [up.share if up and up.probes >= LEAST_PROBES else None for up in ups],
             max,
         ),
         _row(
-            "First token, p50",
+            _("First token, p50"),
             [
                 Cell(f"{one.p50:,} ms", f"p95 {one.edge:,} ms, {_samples(one)}")
                 if one
-                else Cell("no data")
+                else Cell(_("no data"))
                 for one in firsts
             ],
-            f"the lowest of at least {LEAST_SAMPLES} samples wins",
+            _("the lowest of at least %(n)s samples wins") % {"n": LEAST_SAMPLES},
             [one.p50 if one and one.n >= LEAST_SAMPLES else None for one in firsts],
             min,
         ),
         _row(
-            "Speed, p50",
+            _("Speed, p50"),
             [
                 Cell(f"{one.p50 // 10:,}.{one.p50 % 10} tok/s", _samples(one))
                 if one
-                else Cell("no data")
+                else Cell(_("no data"))
                 for one in speeds
             ],
-            f"the highest of at least {LEAST_SAMPLES} samples wins",
+            _("the highest of at least %(n)s samples wins") % {"n": LEAST_SAMPLES},
             [one.p50 if one and one.n >= LEAST_SAMPLES else None for one in speeds],
             max,
         ),
@@ -189,26 +194,33 @@ def _trust(found: Sequence[One]) -> tuple[Row, ...]:
         word = str(one.standing.questions.get(question, ""))
         # What was proven of development evidence proves nothing about real hardware.
         shown = f"{DEVELOPMENT}{word}" if one.standing.development and word in _GOOD else word
-        return Cell(verdict=shown) if word else Cell("not checked")
+        return Cell(verdict=shown) if word else Cell(_("not checked"))
 
     stakes = [one.listing.stake for one in found]
+    yes, no = _("yes"), _("no")
     return (
-        Row("Our verdict", tuple(Cell(verdict=one.standing.overall) for one in found)),
-        Row("Hardware proven", tuple(answered(one, "hardware") for one in found)),
-        Row("GPU proven", tuple(answered(one, "gpu") for one in found)),
+        Row(_("Our verdict"), tuple(Cell(verdict=one.standing.overall) for one in found)),
+        Row(_("Hardware proven"), tuple(answered(one, "hardware") for one in found)),
+        Row(_("GPU proven"), tuple(answered(one, "gpu") for one in found)),
         Row(
-            "Signer acknowledged by the contract’s owner",
-            tuple(Cell("yes" if one.listing.tee_signer_acknowledged else "no") for one in found),
+            _("Signer acknowledged by the contract’s owner"),
+            tuple(Cell(yes if one.listing.tee_signer_acknowledged else no) for one in found),
         ),
         Row(
-            "Kind of TEE",
+            _("Kind of TEE"),
             tuple(
-                Cell(cards.verifier_of(one.listing.additional_info) or "not declared")
+                Cell(cards.verifier_of(one.listing.additional_info) or _("not declared"))
                 for one in found
             ),
             declared=True,
         ),
-        _row("Stake", [Cell(neuron=stake) for stake in stakes], "the highest wins", stakes, max),
+        _row(
+            _("Stake"),
+            [Cell(neuron=stake) for stake in stakes],
+            _("the highest wins"),
+            stakes,
+            max,
+        ),
     )
 
 
@@ -219,24 +231,24 @@ def _record(found: Sequence[One]) -> tuple[Row, ...]:
         for total in totals
     ]
     return (
-        Row("Settlements", tuple(Cell(f"{total.items:,}") for total in totals)),
+        Row(_("Settlements"), tuple(Cell(f"{total.items:,}") for total in totals)),
         Row(
-            "Paid in part or refused",
+            _("Paid in part or refused"),
             tuple(Cell(f"{total.in_part:,} / {total.refused:,}") for total in totals),
         ),
-        Row("Collected", tuple(Cell(neuron=int(total.settled)) for total in totals)),
-        Row("Share of what was asked", tuple(Cell(share) for share in shares)),
+        Row(_("Collected"), tuple(Cell(neuron=int(total.settled)) for total in totals)),
+        Row(_("Share of what was asked"), tuple(Cell(share) for share in shares)),
     )
 
 
 def _model(found: Sequence[One]) -> tuple[Row, ...]:
-    named = Row("Model", tuple(Cell(one.row.title) for one in found), declared=True)
+    named = Row(_("Model"), tuple(Cell(one.row.title) for one in found), declared=True)
     labels = [label for label, _ in found[0].card.facts] if found else []
     facts = [dict(one.card.facts) for one in found]
     return (
         named,
         *(
-            Row(label, tuple(Cell(said[label] or "unknown") for said in facts), declared=True)
+            Row(label, tuple(Cell(said[label] or _("unknown")) for said in facts), declared=True)
             for label in labels
         ),
     )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Count, Q
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from attestation.selectors import DEVELOPMENT
 from ledger import selectors, statistics
 from ledger.models import Kind
-from marketplace import conditions, formats, parts
+from marketplace import conditions, formats, parts, verdicts
 from marketplace import filters as given
 from marketplace.filters import Filters
 from marketplace.memo import at_listing
@@ -20,15 +22,15 @@ from moderation import selectors as moderation
 from probes import selectors as probes
 
 SORT_LABELS = {
-    "model": "Model, A to Z",
-    "price": "Price, lowest first",
-    "-price": "Price, highest first",
-    "-uptime": "Uptime, highest first",
-    "ttft": "First token, soonest first",
-    "-speed": "Speed, fastest first",
-    "-updated": "Last changed",
-    "-created": "Newest",
-    "-stake": "Stake, highest first",
+    "model": gettext_noop("Model, A to Z"),
+    "price": gettext_noop("Price, lowest first"),
+    "-price": gettext_noop("Price, highest first"),
+    "-uptime": gettext_noop("Uptime, highest first"),
+    "ttft": gettext_noop("First token, soonest first"),
+    "-speed": gettext_noop("Speed, fastest first"),
+    "-updated": gettext_noop("Last changed"),
+    "-created": gettext_noop("Newest"),
+    "-stake": gettext_noop("Stake, highest first"),
 }
 
 
@@ -85,9 +87,9 @@ def _at_least(filters: Filters) -> dict[str, dict[str, int]]:
     one for each that is."""
     measures = {
         "proven": {part: Q(**{part: True}) for part in conditions.PROVEN},
-        "uptime": {v: Q(up__gte=given.hundredths(v)) for v in given.UPTIME_LABELS},
-        "context": {v: Q(declared__gte=int(v)) for v in given.CONTEXT_LABELS},
-        "stake": {v: Q(stake__gte=int(v) * formats.ONE) for v in given.STAKE_LABELS},
+        "uptime": {v: Q(up__gte=given.hundredths(v)) for v in given.UPTIMES},
+        "context": {v: Q(declared__gte=int(v)) for v in given.CONTEXTS},
+        "stake": {v: Q(stake__gte=int(v) * formats.ONE) for v in given.STAKES},
     }
     columns: dict[str, dict[str, Any]] = {
         "proven": {part: conditions.proven(part) for part in conditions.PROVEN},
@@ -121,7 +123,8 @@ def _at_least(filters: Filters) -> dict[str, dict[str, int]]:
 def choices(filters: Filters, name: str, every: str, known: Counts) -> tuple[Option, ...]:
     """The choices of one filter with their counts; what is chosen stays a choice."""
     chosen = getattr(filters, name)
-    labels = dict(_LABELS.get(name, {}))
+    values, said = _LABELS.get(name, ((), str))
+    labels = {value: said(value) for value in values}
     found = known.by[name]
     if name == "tee":
         labels = {word: given.tee_label(word) for word in found}
@@ -140,12 +143,12 @@ def choices(filters: Filters, name: str, every: str, known: Counts) -> tuple[Opt
     )
 
 
-_LABELS: Mapping[str, Mapping[str, str]] = {
-    "verified": given.VERDICT_LABELS,
-    "proven": given.PROVEN_LABELS,
-    "uptime": given.UPTIME_LABELS,
-    "context": given.CONTEXT_LABELS,
-    "stake": given.STAKE_LABELS,
+_LABELS: Mapping[str, tuple[Iterable[str], Callable[[str], str]]] = {
+    "verified": (given.VERDICTS, lambda value: verdicts.word(value).text),
+    "proven": (given.PROVEN_LABELS, given.proven_label),
+    "uptime": (given.UPTIMES, given.uptime_label),
+    "context": (given.CONTEXTS, given.context_label),
+    "stake": (given.STAKES, given.stake_label),
 }
 
 
@@ -159,7 +162,7 @@ def types(filters: Filters, known: Counts) -> tuple[Option, ...]:
     counted.setdefault(filters.type, 0)
     counted.pop("", None)
     return (
-        Option("", "Any type", not filters.type),
+        Option("", _("Any type"), not filters.type),
         *(
             Option(value, f"{parts.type_label(value)} ({count:,})", value == filters.type)
             for value, count in counted.items()
@@ -172,7 +175,7 @@ def models(filters: Filters, known: Counts) -> tuple[Option, ...]:
     if filters.model:
         counted.setdefault(filters.model, 0)
     return (
-        Option("", "Any model", not filters.model),
+        Option("", _("Any model"), not filters.model),
         *(
             Option(
                 value, f"{formats.clip(parts.name(value), 40)} ({count:,})", value == filters.model
@@ -183,10 +186,12 @@ def models(filters: Filters, known: Counts) -> tuple[Option, ...]:
 
 
 def sorts(filters: Filters) -> tuple[Option, ...]:
-    labels = dict(SORT_LABELS)
+    labels = {key: _(text) for key, text in SORT_LABELS.items()}
     if filters.workload is not None:
-        labels["cost"] = "Your month, cheapest first"
-    labels.setdefault(filters.sort, f"By {filters.sort.removeprefix('-').replace('_', ' ')}")
+        labels["cost"] = _("Your month, cheapest first")
+    labels.setdefault(
+        filters.sort, _("By %(what)s") % {"what": filters.sort.removeprefix("-").replace("_", " ")}
+    )
     # The usual order is the one where nothing is said: a workload changes which one that is.
     usual = filters.default_sort
     return tuple(

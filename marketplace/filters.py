@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
 from attestation import selectors as attestation
 from ledger import selectors
 from ledger.models import Kind
@@ -21,17 +24,14 @@ from probes import selectors as probes
 
 MAX_QUERY = 200
 
-VERDICT_LABELS = {
-    word: verdicts.word(word).text
-    for word in ("pass", "warn", "partial", "fail", "not_provided", "expired", "never")
+VERDICTS = ("pass", "warn", "partial", "fail", "not_provided", "expired", "never")
+UPTIMES = ("99.9", "99", "95")
+CONTEXTS = ("8000", "32000", "128000", "500000")
+STAKES = ("100", "200", "1000")
+PROVEN_LABELS = {
+    "cpu": gettext_noop("Proven: Intel TDX"),
+    "gpu": gettext_noop("Proven: NVIDIA GPU"),
 }
-UPTIME_LABELS = {value: f"Up {value} % or more" for value in ("99.9", "99", "95")}
-CONTEXT_LABELS = {
-    value: f"Context {formats.count(int(value))} or more"
-    for value in ("8000", "32000", "128000", "500000")
-}
-STAKE_LABELS = {value: f"Stake {int(value):,} 0G or more" for value in ("100", "200", "1000")}
-PROVEN_LABELS = {"cpu": "Proven: Intel TDX", "gpu": "Proven: NVIDIA GPU"}
 #: `tee=` of services that declare no kind of evidence.
 NO_TEE = "none"
 VIEWS = ("table", "cards")
@@ -45,10 +45,10 @@ SELECTING = (
 )  # fmt: skip
 WORKLOAD = ("requests", "tokens_in", "tokens_out", "tokens_cached")
 WORKLOAD_LABELS = {
-    "tokens_in": "Tokens in",
-    "tokens_cached": "Tokens cached",
-    "tokens_out": "Tokens out",
-    "requests": "Requests",
+    "tokens_in": gettext_noop("Tokens in"),
+    "tokens_cached": gettext_noop("Tokens cached"),
+    "tokens_out": gettext_noop("Tokens out"),
+    "requests": gettext_noop("Requests"),
 }
 SORTS = (*selectors.SORTS, *probes.SORTS, "cost")
 
@@ -107,10 +107,10 @@ class Filters:
             type=text("type") or (kind if kind == Kind.FINE_TUNING else ""),
             # A model is matched whole; its name may be long.
             model=given.get("model", "").replace("\x00", ""),
-            verified=one_of("verified", (*VERDICT_LABELS, "not_checked")),
+            verified=one_of("verified", (*VERDICTS, "not_checked")),
             proven=one_of("proven", PROVEN_LABELS),
             tee=tee_text(text("tee")),
-            uptime=one_of("uptime", UPTIME_LABELS),
+            uptime=one_of("uptime", UPTIMES),
             max_in=price_text(text("max_in")),
             max_out=price_text(text("max_out")),
             context=number_text(text("context"), 10**9 - 1),
@@ -149,8 +149,12 @@ class Filters:
     def refused(self) -> tuple[str, ...]:
         """What was typed for a workload and is not counted, each in a sentence."""
         return tuple(
-            f"{WORKLOAD_LABELS[name]}: “{formats.clip(parts.name(text), 40)}” is not counted. "
-            f"Give a whole number, up to {MOST_PER_DAY:,}."
+            _("%(field)s: “%(text)s” is not counted. Give a whole number, up to %(most)s.")
+            % {
+                "field": _(WORKLOAD_LABELS[name]),
+                "text": formats.clip(parts.name(text), 40),
+                "most": f"{MOST_PER_DAY:,}",
+            }
             for name, text in self.unread
         )
 
@@ -236,24 +240,40 @@ class Filters:
             "type": parts.type_label(self.type),
             "model": parts.name(self.model),
             "verified": verdicts.word(self.verified).text,
-            "proven": PROVEN_LABELS.get(self.proven, ""),
+            "proven": proven_label(self.proven),
             "tee": tee_label(self.tee),
-            "uptime": UPTIME_LABELS.get(self.uptime, ""),
-            "max_in": f"Input up to {self.max_in} 0G",
-            "max_out": f"Output up to {self.max_out} 0G",
-            "context": f"Context {formats.count(int(self.context or 0))} or more",
-            "stake": f"Stake {int(self.stake or 0):,} 0G or more",
-            "acknowledged": "Signer acknowledged",
-            "free": "Free for fine-tuning",
+            "uptime": uptime_label(self.uptime),
+            "max_in": _("Input up to %(amount)s 0G") % {"amount": self.max_in},
+            "max_out": _("Output up to %(amount)s 0G") % {"amount": self.max_out},
+            "context": context_label(self.context),
+            "stake": stake_label(self.stake),
+            "acknowledged": _("Signer acknowledged"),
+            "free": _("Free for fine-tuning"),
             "label": label_said(self.label),
-            "watched": "Watched by you",
+            "watched": _("Watched by you"),
         }
         return {field: labels[field] for field in SELECTING if getattr(self, field)}
 
 
+def proven_label(part: str) -> str:
+    return _(PROVEN_LABELS.get(part, ""))
+
+
+def uptime_label(percent: str) -> str:
+    return _("Up %(percent)s %% or more") % {"percent": percent}
+
+
+def context_label(tokens: str) -> str:
+    return _("Context %(tokens)s or more") % {"tokens": formats.count(int(tokens or 0))}
+
+
+def stake_label(amount: str) -> str:
+    return _("Stake %(amount)s 0G or more") % {"amount": f"{int(amount or 0):,}"}
+
+
 def tee_label(word: str) -> str:
     """What a service declares, never what it has."""
-    return "Declares no TEE" if word == NO_TEE else f"Declares {word}"
+    return _("Declares no TEE") if word == NO_TEE else _("Declares %(what)s") % {"what": word}
 
 
 def label_text(text: str) -> str:
@@ -263,7 +283,9 @@ def label_text(text: str) -> str:
 
 def label_said(word: str) -> str:
     """What moderators declared, never what was checked."""
-    return "Flagged by moderators" if word == moderation.FLAGGED_WORD else f"Labelled “{word}”"
+    if word == moderation.FLAGGED_WORD:
+        return _("Flagged by moderators")
+    return _("Labelled “%(label)s”") % {"label": word}
 
 
 def page_number(text: str) -> int:

@@ -8,15 +8,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
 from attestation import selectors, words
 from attestation.selectors import FindingView
 from marketplace import links, verdicts
 
 _OTHER = {
-    "same_ppid": "The other one:",
-    "same_gpu": "The other one:",
-    "signer_reused": "The other one:",
-    "identical_evidence": "It came from",
+    "same_ppid": gettext_noop("The other one:"),
+    "same_gpu": gettext_noop("The other one:"),
+    "signer_reused": gettext_noop("The other one:"),
+    "identical_evidence": gettext_noop("It came from"),
 }
 
 
@@ -47,7 +50,7 @@ def _finding(view: FindingView, provider: str) -> FindingRow:
         kind=view.kind,
         title=title,
         text=_moved(view.detail) + text,
-        said=_OTHER.get(view.kind, "See"),
+        said=_(_OTHER.get(view.kind, "")) or _("See"),
         other=other,
         other_path=links.provider_path(other) if other else "",
         opened_at=view.opened_at,
@@ -61,7 +64,14 @@ def _moved(detail: Mapping[str, Any]) -> str:
     before, after = detail.get("from"), detail.get("to")
     if not isinstance(before, str) or not isinstance(after, str):
         return ""
-    return f"From “{verdicts.word(before).text}” to “{verdicts.word(after).text}”. "
+    return (
+        _("From “%(before)s” to “%(after)s”.")
+        % {
+            "before": verdicts.word(before).text,
+            "after": verdicts.word(after).text,
+        }
+        + " "
+    )
 
 
 def open_rows(provider: str) -> tuple[FindingRow, ...]:

@@ -15,6 +15,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils import dateformat
+from django.utils.translation import get_language
+from django.utils.translation import gettext as _
+
 ONE = 10**18
 MILLION = 10**6
 _DECIMALS = 18
@@ -78,11 +82,19 @@ class Price:
 
     @property
     def short_unit(self) -> str:
-        return self.unit.removesuffix(" tokens")
+        return _short(self.unit)
+
+    @property
+    def each_said(self) -> str:
+        return _("%(n)s neuron per %(unit)s") % {"n": f"{self.each:,}", "unit": self.each_unit}
 
     @property
     def exact(self) -> str:
-        return f"{self.each:,} neuron per {self.each_unit} = {exact(self.neuron)} 0G / {self.unit}"
+        return f"{self.each_said} = {exact(self.neuron)} 0G / {self.unit}"
+
+
+def _short(unit: str) -> str:
+    return "1M" if unit == _("1M tokens") else unit
 
 
 IMAGES = ("text-to-image", "image-editing")
@@ -97,19 +109,20 @@ def prices(service_type: str, input_price: int, output_price: int) -> tuple[Pric
     is shown: nobody pays more than he read.
     """
     if service_type in IMAGES:
-        return (Price(output_price, "image", "Per image", output_price, "image"),)
+        return (Price(output_price, _("image"), _("Per image"), output_price, _("image")),)
     if service_type == SPEECH:
         second = max(input_price, output_price)
-        return (Price(second * 60, "min", "Per minute", second, "second"),)
+        return (Price(second * 60, "min", _("Per minute"), second, _("second")),)
     return (
-        Price(input_price * MILLION, "1M tokens", "Input", input_price, "token"),
-        Price(output_price * MILLION, "1M tokens", "Output", output_price, "token"),
+        Price(input_price * MILLION, _("1M tokens"), _("Input"), input_price, _("token")),
+        Price(output_price * MILLION, _("1M tokens"), _("Output"), output_price, _("token")),
     )
 
 
 def training_price(price_per_token: int) -> Price:
     """A fine-tuning price per million tokens of one epoch."""
-    return Price(price_per_token * MILLION, "1M tokens", "Training", price_per_token, "token")
+    unit, each = _("1M tokens"), _("token")
+    return Price(price_per_token * MILLION, unit, _("Training"), price_per_token, each)
 
 
 # --- counts and shares ---------------------------------------------------------------------------
@@ -148,17 +161,32 @@ def shares(parts: list[int]) -> list[Share]:
 # --- time ----------------------------------------------------------------------------------------
 
 
+def far(then: dt.datetime, now: dt.datetime) -> bool:
+    """Whether `relative` says the day instead of how long ago."""
+    return abs(int((now - then).total_seconds())) > 7 * 86_400
+
+
 def relative(then: dt.datetime, now: dt.datetime) -> str:
     """`12 s ago`, `3 min ago`, `5 h ago`, `2 d ago`; after 7 days the UTC date. The future reads
     `in 3 min`."""
     seconds = int((now - then).total_seconds())
     size = abs(seconds)
-    if size > 7 * 86_400:
-        return then.astimezone(dt.UTC).strftime("%d %b %Y").lstrip("0")
+    if far(then, now):
+        return date(then.astimezone(dt.UTC))
     if size < 2:
-        return "now"
+        return _("now")
     text = duration(size)
-    return f"{text} ago" if seconds > 0 else f"in {text}"
+    return ago(text) if seconds > 0 else _("in %(time)s") % {"time": text}
+
+
+def ago(text: str) -> str:
+    """How long ago: `text` is a duration."""
+    return _("%(time)s ago") % {"time": text}
+
+
+def date(day: dt.date) -> str:
+    """`1 May 2026`."""
+    return dateformat.format(day, "j M Y")
 
 
 def duration(seconds: int) -> str:
@@ -178,7 +206,7 @@ def countdown(seconds: int) -> str:
         (left // 60 % 60, "min"),
         (left % 60, "s"),
     ]
-    for index, (value, _) in enumerate(parts):
+    for index, (value, unit) in enumerate(parts):
         if value:
             return " ".join(f"{v} {unit}" for v, unit in parts[index : index + 2] if v)
     return "0 s"
@@ -236,6 +264,11 @@ def plain(text: str) -> str:
     """A stranger's text with controls and reordering characters made visible (U+FFFD) and stacked
     accents cut."""
     return _COMBINING.sub(r"\1", _UNSAFE.sub("\ufffd", text))
+
+
+def within(text: str) -> str:
+    """A label in the middle of a sentence: in lower case where the language writes it so."""
+    return text.lower() if get_language() == "en" else text
 
 
 def clip(text: str, length: int) -> str:

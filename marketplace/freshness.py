@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
 from chain.selectors import Freshness as Head
 from marketplace import formats
 
@@ -31,24 +34,28 @@ class Freshness:
     @property
     def text(self) -> str:
         if self.block is None:
-            return "not indexed yet"
-        return f"indexed to block {self.block:,}" + (f" ({self.age})" if self.age else "")
+            return _("not indexed yet")
+        indexed = _("indexed to block %(number)s") % {"number": f"{self.block:,}"}
+        return indexed + (f" ({self.age})" if self.age else "")
 
     @property
     def age(self) -> str:
         """`1 behind, 4 s ago`: what stands under the indexed block."""
-        behind = f"{self.lag_blocks:,} behind" if self.lag_blocks else ""
-        age = f"{formats.duration(self.lag_seconds)} ago" if self.lag_seconds is not None else ""
-        return ", ".join(part for part in (behind, age) if part)
+        behind = _("%(n)s behind") % {"n": f"{self.lag_blocks:,}"} if self.lag_blocks else ""
+        return ", ".join(part for part in (behind, self._ago) if part)
+
+    @property
+    def _ago(self) -> str:
+        known = self.lag_seconds is not None
+        return formats.ago(formats.duration(self.lag_seconds or 0)) if known else ""
 
     @property
     def as_of(self) -> str:
         """`as of block N, 3 min ago`, for lists that are not fresh."""
         if self.block is None:
-            return "nothing is indexed yet"
-        return f"as of block {self.block:,}" + (
-            f", {formats.duration(self.lag_seconds)} ago" if self.lag_seconds is not None else ""
-        )
+            return _("nothing is indexed yet")
+        as_of = _("as of block %(number)s") % {"number": f"{self.block:,}"}
+        return ", ".join(part for part in (as_of, self._ago) if part)
 
     @property
     def is_stale(self) -> bool:
@@ -84,31 +91,35 @@ def banner(freshness: Freshness) -> Banner | None:
     if freshness.halted:
         return Banner(
             "bad",
-            f"Indexing has stopped and waits for the operator. Everything here is "
-            f"{freshness.as_of}.",
+            _("Indexing has stopped and waits for the operator. Everything here is %(as_of)s.")
+            % {"as_of": freshness.as_of},
         )
     if freshness.state == "unreachable":
         return Banner(
             "bad",
-            f"The chain cannot be reached. Everything here is {freshness.as_of}; new changes "
-            f"are missing.",
+            _("The chain cannot be reached. Everything here is %(as_of)s; new changes are missing.")
+            % {"as_of": freshness.as_of},
         )
     if freshness.state == "stale":
         return Banner(
             "warn",
-            f"The index is not running. Everything here is {freshness.as_of}; new changes "
-            f"are missing.",
+            _("The index is not running. Everything here is %(as_of)s; new changes are missing.")
+            % {"as_of": freshness.as_of},
         )
     if freshness.catching_up:
         return Banner(
             "warn",
-            f"The index is catching up: {freshness.lag_blocks:,} blocks behind. Newer "
-            f"changes are still missing.",
+            _("The index is catching up: %(n)s blocks behind. Newer changes are still missing.")
+            % {"n": f"{freshness.lag_blocks:,}"},
         )
     return None
 
 
 def drift(values: int, block: int) -> Banner:
     """For those who can do something about it."""
-    what = "1 of our values differs" if values == 1 else f"{values:,} of our values differ"
-    return Banner("bad", f"At block {block:,} {what} from the chain. See Status, then replay.")
+    text = ngettext(
+        "At block %(block)s %(n)s of our values differs from the chain. See Status, then replay.",
+        "At block %(block)s %(n)s of our values differ from the chain. See Status, then replay.",
+        values,
+    )
+    return Banner("bad", text % {"block": f"{block:,}", "n": f"{values:,}"})

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from django.db.models import Count, Max, Min
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from ledger import selectors
 from ledger.models import LISTED_PRICE
@@ -30,32 +31,32 @@ class Ranks:
     def rules(self) -> tuple[Label, ...]:
         """Those that were given here, with their rules."""
         given = (
-            (self.price, Label("cheapest", self._cheapest)),
-            (self.speed, Label("fastest", self._fastest)),
-            (self.uptime, Label("most reliable", self._reliable)),
+            (self.price, Label(_("cheapest"), self._cheapest)),
+            (self.speed, Label(_("fastest"), self._fastest)),
+            (self.uptime, Label(_("most reliable"), self._reliable)),
         )
         return tuple(label for value, label in given if value is not None)
 
     @property
     def _cheapest(self) -> str:
-        return (
-            f"Lowest sum of input and output price on chain, now, of the {self.services:,} "
-            "services that name this model."
-        )
+        return _(
+            "Lowest sum of input and output price on chain, now, of the %(n)s services that name "
+            "this model."
+        ) % {"n": f"{self.services:,}"}
 
     @property
     def _fastest(self) -> str:
-        return (
+        return _(
             "Highest median of tokens per second that we measured in the last 7 days, of services "
-            f"with at least {LEAST_SAMPLES} measured answers."
-        )
+            "with at least %(n)s measured answers."
+        ) % {"n": LEAST_SAMPLES}
 
     @property
     def _reliable(self) -> str:
-        return (
+        return _(
             "Highest share of the last 7 days in which our probes found it up, of services with "
-            f"at least {LEAST_PROBES} probes."
-        )
+            "at least %(n)s probes."
+        ) % {"n": LEAST_PROBES}
 
     def of(self, row: ServiceRow) -> tuple[Label, ...]:
         listing, health = row.listing, row.health
@@ -64,9 +65,9 @@ class Ranks:
         up = health.uptime_7d
         uptime = up.share if up and up.probes >= LEAST_PROBES else None
         held = (
-            (self.price, None if listing.is_fine_tuning else price, self._cheapest, "cheapest"),
-            (self.speed, speed, self._fastest, "fastest"),
-            (self.uptime, uptime, self._reliable, "most reliable"),
+            (self.price, None if listing.is_fine_tuning else price, self._cheapest, _("cheapest")),
+            (self.speed, speed, self._fastest, _("fastest")),
+            (self.uptime, uptime, self._reliable, _("most reliable")),
         )
         return tuple(
             Label(name, rule) for best, own, rule, name in held if best is not None and best == own

@@ -10,6 +10,8 @@ import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+
 from attestation.selectors import DEVELOPMENT, StandingView
 from ledger.models import ServiceChange
 from ledger.records import Listing
@@ -33,20 +35,21 @@ class Move:
 
     @property
     def text(self) -> str:
-        return (
-            f"The endpoint changed at block {self.block:,}, after the owner's last "
-            f"acknowledgement (block {self.acknowledged_block:,}). The acknowledgement was for "
-            "the earlier endpoint."
-        )
+        return _(
+            "The endpoint changed at block %(changed)s, after the owner's last acknowledgement "
+            "(block %(acknowledged)s). The acknowledgement was for the earlier endpoint."
+        ) % {"changed": f"{self.block:,}", "acknowledged": f"{self.acknowledged_block:,}"}
 
     def said(self, standing: StandingView) -> str:
         """The same with what it means now, and what to do."""
         if self.attested(standing):
-            return f"{self.text} We have verified the evidence of the new endpoint since."
-        return (
-            f"{self.text} Nobody has vouched for the new one yet: send nothing private, and do "
-            "not add funds before a check."
-        )
+            meaning = _("We have verified the evidence of the new endpoint since.")
+        else:
+            meaning = _(
+                "Nobody has vouched for the new one yet: send nothing private, and do not add "
+                "funds before a check."
+            )
+        return f"{self.text} {meaning}"
 
 
 def moved(listings: Iterable[Listing]) -> dict[tuple[str, str], Move]:

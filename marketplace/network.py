@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.db.models import Count, F, Q, Sum
 from django.db.models.functions import TruncDate
-from django.utils import timezone
+from django.utils import dateformat, timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from chain.selectors import Freshness as Head
 from ledger import records, selectors, statistics
@@ -49,11 +51,11 @@ class Results:
 
     @property
     def part_said(self) -> str:
-        return f"{formats.percentage(self.in_part, self.items)} of all"
+        return _("%(share)s of all") % {"share": formats.percentage(self.in_part, self.items)}
 
     @property
     def refused_said(self) -> str:
-        return f"{formats.percentage(self.refused, self.items)} of all"
+        return _("%(share)s of all") % {"share": formats.percentage(self.refused, self.items)}
 
 
 @dataclass(frozen=True)
@@ -89,11 +91,12 @@ class NetworkPage:
 
     @property
     def accounts_said(self) -> str:
-        return f"{self.totals.accounts:,} account{'' if self.totals.accounts == 1 else 's'}"
+        n = self.totals.accounts
+        return ngettext("%(n)s account", "%(n)s accounts", n) % {"n": f"{n:,}"}
 
     @property
     def payers_said(self) -> str:
-        return f"in {WINDOW_LABELS[self.window]}"
+        return _("in %(window)s") % {"window": _(WINDOW_LABELS[self.window])}
 
     @property
     def fine_tuning(self) -> int:
@@ -111,7 +114,7 @@ def page(head: Head, window: str) -> NetworkPage:
         spending=found,
         window=window,
         windows=tuple(
-            Link(WINDOW_LABELS[name], f"/network?window={name}", name == window) for name in DAYS
+            Link(_(WINDOW_LABELS[name]), f"/network?window={name}", name == window) for name in DAYS
         ),
         charts=charts(found, window, today),
         contracts=tuple(selectors.contracts().values()),
@@ -172,22 +175,24 @@ def charts(found: Spending, window: str, today: dt.date) -> tuple[Chart, ...]:
     return (
         Chart(
             id="spent",
-            title=f"{formats.amount(found.paid)} 0G paid in {days} days, most on {_said(most.date)}"
+            title=_("%(amount)s 0G paid in %(days)s days, most on %(day)s")
+            % {"amount": formats.amount(found.paid), "days": days, "day": _said(most.date)}
             if found.paid
-            else f"Nothing was paid in {days} days",
-            unit="0G per day",
-            series=series("Paid"),
+            else _("Nothing was paid in %(days)s days") % {"days": days},
+            unit=_("0G per day"),
+            series=series(_("Paid")),
             points=tuple(_point(day, (_amount(day.paid),)) for day in whole),
-            note="0G paid by settlements per UTC day",
+            note=_("0G paid by settlements per UTC day"),
             csv=csv,
         ),
         Chart(
             id="settlements",
-            title=f"{items:,} settlements in {days} days, most on {_said(busy.date)}"
+            title=_("%(n)s settlements in %(days)s days, most on %(day)s")
+            % {"n": f"{items:,}", "days": days, "day": _said(busy.date)}
             if items
-            else f"No settlements in {days} days",
-            unit="per day",
-            series=series("Settlements", "Users"),
+            else _("No settlements in %(days)s days") % {"days": days},
+            unit=_("per day"),
+            series=series(_("Settlements"), _("Users")),
             points=tuple(
                 _point(
                     day,
@@ -198,7 +203,7 @@ def charts(found: Spending, window: str, today: dt.date) -> tuple[Chart, ...]:
                 )
                 for day in whole
             ),
-            note="Accepted settlements and distinct users per UTC day",
+            note=_("Accepted settlements and distinct users per UTC day"),
             csv=csv,
         ),
     )
@@ -207,7 +212,7 @@ def charts(found: Spending, window: str, today: dt.date) -> tuple[Chart, ...]:
 def _point(day: Day, values: tuple[Value, ...]) -> Point:
     at = dt.datetime.combine(day.date, dt.time(), dt.UTC)
     path = Asked(status="paid", day=day.date).path(SETTLEMENTS) if day.items else ""
-    return Point(at, values, path, "Settlements")
+    return Point(at, values, path, _("Settlements"))
 
 
 def _count(number: int) -> Value:
@@ -220,7 +225,7 @@ def _amount(neuron: int) -> Value:
 
 
 def _said(date: dt.date) -> str:
-    return f"{date.day} {date:%b}"
+    return dateformat.format(date, "j M")
 
 
 # --- accounts -------------------------------------------------------------------------------------
@@ -258,7 +263,7 @@ def accounts_page(head: Head, sort: str, number: int) -> AccountsPage:
     size = min(found.count, MOST_PAGES * found.size)
     shown = parts.pager(
         Page(found.items, size, found.number, found.size),
-        "accounts",
+        _("accounts"),
         lambda number: links.with_query(
             ACCOUNTS, sort=sort if sort != "total" else "", page=number
         ),
@@ -267,8 +272,8 @@ def accounts_page(head: Head, sort: str, number: int) -> AccountsPage:
         rows=found.items,
         pager=Pager(**{**shown.__dict__, "count": found.count}),
         sorts=(
-            Link("By total", ACCOUNTS, sort == "total"),
-            Link("By what is locked at providers", f"{ACCOUNTS}?sort=locked", sort == "locked"),
+            Link(_("By total"), ACCOUNTS, sort == "total"),
+            Link(_("By what is locked at providers"), f"{ACCOUNTS}?sort=locked", sort == "locked"),
         ),
         totals=known,
     )

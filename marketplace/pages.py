@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop, ngettext
 
 from attestation.selectors import ServiceKey, StandingView, standing_of
 from ledger import records, statistics
@@ -58,22 +60,22 @@ class ProviderPage:
 # --- one service ---------------------------------------------------------------------------------
 
 TABS = (
-    ("", "Overview"),
-    ("performance", "Performance"),
-    ("verification", "Verification"),
-    ("changes", "Changes"),
-    ("settlements", "Settlements"),
-    ("use", "Use it"),
-    ("raw", "Raw"),
+    ("", gettext_noop("Overview")),
+    ("performance", gettext_noop("Performance")),
+    ("verification", gettext_noop("Verification")),
+    ("changes", gettext_noop("Changes")),
+    ("settlements", gettext_noop("Settlements")),
+    ("use", gettext_noop("Use it")),
+    ("raw", gettext_noop("Raw")),
 )
 
 
 #: Where the playground asks a service of a type, and what that does.
 _TRY = {
-    "chatbot": ("/playground/chat", "Chat", "message-square"),
-    "text-to-image": ("/playground/images", "Make a picture", "image"),
-    "image-editing": ("/playground/images", "Change a picture", "image"),
-    "speech-to-text": ("/playground/audio", "Transcribe", "mic"),
+    "chatbot": ("/playground/chat", gettext_noop("Chat"), "message-square"),
+    "text-to-image": ("/playground/images", gettext_noop("Make a picture"), "image"),
+    "image-editing": ("/playground/images", gettext_noop("Change a picture"), "image"),
+    "speech-to-text": ("/playground/audio", gettext_noop("Transcribe"), "mic"),
 }
 
 
@@ -124,9 +126,11 @@ def service_head(
         provider_path=links.provider_path(listing.provider),
         model_path=links.model_path(listing.model),
         try_path=links.with_query(path, provider=listing.provider) if can_try else "",
-        try_label=label,
+        try_label=_(label),
         try_icon=icon,
-        tabs=tuple(Link(label, service_path(listing, slug), slug == tab) for slug, label in TABS),
+        tabs=tuple(
+            Link(_(label), service_path(listing, slug), slug == tab) for slug, label in TABS
+        ),
         summary=_sentence(listing, known, health, payers_30d(listing.provider, listing.serving)),
         warning=move.said(known) if move else "",
         warning_tone="" if move and move.attested(known) else "bad",
@@ -141,18 +145,26 @@ def _sentence(
     """One line (ux.md 5): what we checked and measured, what it costs, who pays."""
     offered = listed_prices(listing)
     cost = (
-        " / ".join(formats.amount(price.neuron) for price in offered) + f" 0G per {offered[0].unit}"
+        _("%(amounts)s 0G per %(unit)s (in / out)")
+        if len(offered) == 2
+        else _("%(amounts)s 0G per %(unit)s")
     )
     parts = []
     if standing.checked_at is not None:
         checked = formats.relative(standing.checked_at, timezone.now())
-        parts.append(f"Evidence checked {checked}")
+        parts.append(_("Evidence checked %(when)s") % {"when": checked})
     if health.uptime_7d is not None:
-        made_up = " (example data)" if health.example else ""
-        parts.append(f"Up {health.uptime_7d.text} of the last 7 days{made_up}")
-    parts.append(f"{cost}{' (in / out)' if len(offered) == 2 else ''}")
-    parts.append(f"{payers:,} payer{'' if payers == 1 else 's'} in 30 days")
-    parts.append(f"Listed since block {listing.created_block:,}")
+        up = (
+            _("Up %(share)s of the last 7 days (example data)")
+            if health.example
+            else _("Up %(share)s of the last 7 days")
+        )
+        parts.append(up % {"share": health.uptime_7d.text})
+    amounts = " / ".join(formats.amount(price.neuron) for price in offered)
+    parts.append(cost % {"amounts": amounts, "unit": offered[0].unit})
+    paying = ngettext("%(n)s payer in 30 days", "%(n)s payers in 30 days", payers)
+    parts.append(paying % {"n": f"{payers:,}"})
+    parts.append(_("Listed since block %(number)s") % {"number": f"{listing.created_block:,}"})
     return ". ".join(parts) + "."
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop, ngettext
 
 from inference.timings import Timings
 from ledger.records import Listing
@@ -17,15 +21,13 @@ from probes.templatetags.health import seconds, tenths
 CHAT = "chatbot"
 #: A cell with fewer samples has a median only; a title says "19 of 20" from so many on.
 FEW, MANY = 5, 20
-_QUESTIONS = ("small question", "small questions")
-_QUARTERS = ("period of 15 minutes", "periods of 15 minutes")
 Spreads = tuple[tuple[Cell, Spread | None], ...]
 
 _STATES = {
-    "up": ("Up", "ok"),
-    "degraded": ("Degraded", "warn"),
-    "down": ("Down", "bad"),
-    "none": ("No data", ""),
+    "up": (gettext_noop("Up"), "ok"),
+    "degraded": (gettext_noop("Degraded"), "warn"),
+    "down": (gettext_noop("Down"), "bad"),
+    "none": (gettext_noop("No data"), ""),
 }
 
 
@@ -71,12 +73,12 @@ def performance(
     return PerformanceTab(
         service=service,
         history=history,
-        state=state,
+        state=_(state),
         tone=tone,
         title=_uptime_title(history),
         seen=tuple(_seen(history.now)),
         windows=tuple(
-            Link(window.label, window_path(listing, window.name), window == history.window)
+            Link(_(window.label), window_path(listing, window.name), window == history.window)
             for window in WINDOWS.values()
         ),
         charts=_charts(listing, history, csv),
@@ -103,43 +105,59 @@ def csv_path(listing: Listing, window: str) -> str:
 
 def _nothing(history: History) -> str:
     if history.now.opted_out:
-        return "Its provider asked us not to measure it."
+        return _("Its provider asked us not to measure it.")
     if history.now.checked_at is None:
-        return "It has not been probed yet. A new service is within a minute or so."
+        return _("It has not been probed yet. A new service is within a minute or so.")
     return ""
 
 
 def _unasked(listing: Listing, history: History) -> str:
     if listing.service_type != CHAT or history.first_token or history.now.first_token:
         return ""
-    return (
+    return _(
         "Time to first token and speed are not measured here: that takes a small question, which "
         "is asked where it costs nothing or where the operator of this site pays for it."
     )
 
 
 def _uptime_title(history: History) -> str:
-    window = history.window.label
+    window = _(history.window.label)
     if history.uptime is None:
-        return f"Not measured in the last {window}"
-    return f"Up {history.uptime.text} of the measured time in the last {window}"
+        return _("Not measured in the last %(window)s") % {"window": window}
+    text = _("Up %(share)s of the measured time in the last %(window)s")
+    return text % {"share": history.uptime.text, "window": window}
 
 
 def _seen(now: HealthView) -> list[Seen]:
     """What the newest probes found, in words."""
     rows = []
     if now.note and now.state != "up":
-        rows.append(Seen("Last probe", now.note, "bad" if now.state == "down" else "warn"))
+        rows.append(Seen(_("Last probe"), now.note, "bad" if now.state == "down" else "warn"))
     if now.tls_days is not None:
         tone = "ok" if now.tls_days > 14 else "warn" if now.tls_days > 0 else "bad"
-        days = f"{now.tls_days:,} day{'' if now.tls_days == 1 else 's'} left"
-        rows.append(Seen("Certificate", days, tone))
+        days = ngettext("%(n)s day left", "%(n)s days left", now.tls_days)
+        rows.append(Seen(_("Certificate"), days % {"n": f"{now.tls_days:,}"}, tone))
     elif now.checked_at is not None and now.state != "down":
-        rows.append(Seen("Certificate", "none: it is not asked over TLS", "warn"))
+        rows.append(Seen(_("Certificate"), _("none: it is not asked over TLS"), "warn"))
     for label, value, yes, no in (
-        ("Model list", now.model_listed, "names this model", "does not name this model"),
-        ("From browsers", now.cors, "may be used (CORS)", "cannot be used: CORS refuses"),
-        ("Final piece", now.usage_last, "says what was used", "does not say what was used"),
+        (
+            _("Model list"),
+            now.model_listed,
+            _("names this model"),
+            _("does not name this model"),
+        ),
+        (
+            _("From browsers"),
+            now.cors,
+            _("may be used (CORS)"),
+            _("cannot be used: CORS refuses"),
+        ),
+        (
+            _("Final piece"),
+            now.usage_last,
+            _("says what was used"),
+            _("does not say what was used"),
+        ),
     ):
         if value is not None:
             rows.append(Seen(label, yes if value else no, "ok" if value else "warn"))
@@ -153,9 +171,22 @@ def _charts(listing: Listing, history: History, csv: str) -> tuple[Chart, ...]:
     speeds = tuple((cell, cell.tokens) for cell in cells)
     first = Chart(
         id="first-token",
-        title=_within("Half of its answers begin", history.first_token, "time to first token"),
-        unit="milliseconds",
-        note=_basis("Time to first token, ms, from", history.first_token, *_QUESTIONS),
+        title=_within(
+            history.first_token,
+            _("No time to first token measured"),
+            _("Half of its answers begin within %(half)s"),
+            _("Half of its answers begin within %(half)s, 19 of 20 within %(edge)s"),
+            _("Half of its answers begin within %(half)s, the slowest within %(edge)s"),
+        ),
+        unit=_("milliseconds"),
+        note=_basis(
+            history.first_token,
+            lambda n: ngettext(
+                "Time to first token, ms, from %(n)s small question; UTC",
+                "Time to first token, ms, from %(n)s small questions; UTC",
+                n,
+            ),
+        ),
         series=_lines(firsts, "p95"),
         points=_points(firsts),
         csv=csv,
@@ -163,22 +194,31 @@ def _charts(listing: Listing, history: History, csv: str) -> tuple[Chart, ...]:
     )
     tokens = Chart(
         id="tokens",
-        title=f"It writes {tenths(history.tokens.p50)} tokens a second"
+        title=_("It writes %(n)s tokens a second") % {"n": tenths(history.tokens.p50)}
         if history.tokens
-        else "No writing speed measured",
-        unit="tokens per second",
-        note=_basis("Tokens a second after the first, from", history.tokens, "answer", "answers"),
+        else _("No writing speed measured"),
+        unit=_("tokens per second"),
+        note=_basis(
+            history.tokens,
+            lambda n: ngettext(
+                "Tokens a second after the first, from %(n)s answer; UTC",
+                "Tokens a second after the first, from %(n)s answers; UTC",
+                n,
+            ),
+        ),
         series=_lines(speeds, "p5"),
         points=_points(speeds, tenths_each=True),
         csv=csv,
         example=example,
     )
-    asked = "queue length" if listing.is_fine_tuning else "model list"
     answer = Chart(
         id="answer",
-        title=_within(f"Half of the time its {asked} comes", history.answer, f"{asked} time"),
-        unit="milliseconds",
-        note=_basis(f"Time of the {asked}, ms, from", history.answer, *_QUARTERS),
+        title=_of_queue(history.answer) if listing.is_fine_tuning else _of_list(history.answer),
+        unit=_("milliseconds"),
+        note=_basis(
+            history.answer,
+            _quarters_of_queue if listing.is_fine_tuning else _quarters_of_list,
+        ),
         series=_lines(answers, "p95"),
         points=_points(answers),
         csv=csv,
@@ -188,19 +228,53 @@ def _charts(listing: Listing, history: History, csv: str) -> tuple[Chart, ...]:
     return (first, tokens, answer) if spoken else (answer,)
 
 
-def _within(what: str, found: Spread | None, missing: str) -> str:
+def _of_list(found: Spread | None) -> str:
+    return _within(
+        found,
+        _("No model list time measured"),
+        _("Half of the time its model list comes within %(half)s"),
+        _("Half of the time its model list comes within %(half)s, 19 of 20 within %(edge)s"),
+        _("Half of the time its model list comes within %(half)s, the slowest within %(edge)s"),
+    )
+
+
+def _of_queue(found: Spread | None) -> str:
+    return _within(
+        found,
+        _("No queue length time measured"),
+        _("Half of the time its queue length comes within %(half)s"),
+        _("Half of the time its queue length comes within %(half)s, 19 of 20 within %(edge)s"),
+        _("Half of the time its queue length comes within %(half)s, the slowest within %(edge)s"),
+    )
+
+
+def _within(found: Spread | None, missing: str, half: str, most: str, slowest: str) -> str:
+    """The sentence that so many samples allow."""
     if found is None:
-        return f"No {missing} measured"
-    told = f"{what} within {seconds(found.p50)}"
-    if found.n < FEW:
-        return told
-    rest = "19 of 20" if found.n >= MANY else "the slowest"
-    return f"{told}, {rest} within {seconds(found.edge)}"
+        return missing
+    text = half if found.n < FEW else most if found.n >= MANY else slowest
+    return text % {"half": seconds(found.p50), "edge": seconds(found.edge)}
 
 
-def _basis(what: str, found: Spread | None, one: str, many: str) -> str:
+def _quarters_of_list(n: int) -> str:
+    return ngettext(
+        "Time of the model list, ms, from %(n)s period of 15 minutes; UTC",
+        "Time of the model list, ms, from %(n)s periods of 15 minutes; UTC",
+        n,
+    )
+
+
+def _quarters_of_queue(n: int) -> str:
+    return ngettext(
+        "Time of the queue length, ms, from %(n)s period of 15 minutes; UTC",
+        "Time of the queue length, ms, from %(n)s periods of 15 minutes; UTC",
+        n,
+    )
+
+
+def _basis(found: Spread | None, words: Callable[[int], str]) -> str:
     number = found.n if found else 0
-    return f"{what} {number:,} {one if number == 1 else many}; UTC"
+    return words(number) % {"n": f"{number:,}"}
 
 
 def _edge_tells(found: Spread | None) -> bool:

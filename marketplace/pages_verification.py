@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from html import escape
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from attestation import words
 from attestation.printing import QUESTIONS
 from attestation.selectors import HistoryEntry, StandingView
 from inference import words as message_words
 from inference.answers import Checked
+from marketplace import formats
 from marketplace.findings import FindingRow
 from marketplace.pages import ServiceHead
 from marketplace.parts import Link, Pager
@@ -116,11 +119,11 @@ class Badge:
 
 def badges(site: str, provider: str, page: str) -> tuple[Badge, ...]:
     """The verdict and the uptime; `site` and `page` are where links lead."""
-    named = (("Present verdict", ""), ("Present uptime", "?show=uptime"))
+    named = ((_("Present verdict"), ""), (_("Present uptime"), "?show=uptime"))
     found = []
     for label, query in named:
         path = f"/badge/{provider}.svg{query}"
-        alt = f"0G Market: {label.lower()}"
+        alt = f"0G Market: {formats.within(label)}"
         found.append(
             Badge(
                 label,
@@ -182,25 +185,28 @@ def answer_row(found: Checked, provider_path: str) -> AnswerRow:
     result = found.result
     said = message_words.verdict(result.reason)
     if found.verdict == "not_comparable" and not found.complete:
-        said = f"This answer was stopped or cut off. {message_words.verdict('not_received_whole')}"
+        cut = _("This answer was stopped or cut off.")
+        said = f"{cut} {message_words.verdict('not_received_whole')}"
     elif not found.verdict and found.bytes_held:
-        said = (
+        said = _(
             "The pictures in this archive have exactly the SHA-256 that the key which the chain "
             "names signed, and so has the request that belongs to them; its bytes are not in it."
         )
     elif not found.verdict:
-        said = (
+        said = _(
             "The key that the chain names signed exactly the two SHA-256 in this file. The bytes "
             "are not in it: what you read, see or hear is proven where its bytes have these hashes."
         )
     elif found.verdict == "not_comparable" and found.signer_ok:
-        said = (
+        said = _(
             "The key that the chain names signed an answer under this id. Bring request and answer "
             "to see whether they are what it signed."
         )
     return AnswerRow(
         verdict=found.verdict,
-        signed="Pictures as signed" if found.bytes_held else "Hashes signed, bytes not brought",
+        signed=_("Pictures as signed")
+        if found.bytes_held
+        else _("Hashes signed, bytes not brought"),
         words=said,
         provider=found.provider,
         provider_path=provider_path,
@@ -208,9 +214,9 @@ def answer_row(found: Checked, provider_path: str) -> AnswerRow:
         model=found.model,
         scheme=result.scheme,
         sides=(
-            _side("Request", found.our_request, result.signed_request),
-            _side("Answer", found.our_response, result.signed_response),
-            _side("Signer", result.expected_signer, result.signer, fold=True),
+            _side(gettext_noop("Request"), found.our_request, result.signed_request),
+            _side(gettext_noop("Answer"), found.our_response, result.signed_response),
+            _side(gettext_noop("Signer"), result.expected_signer, result.signer, fold=True),
         ),
     )
 
@@ -219,7 +225,7 @@ def _side(title: str, ours: str, signed: str, *, fold: bool = False) -> Side:
     known = bool(ours and signed)
     same = ours.lower() == signed.lower() if fold else ours == signed
     state = "unknown" if not known else "same" if same else "differs"
-    return Side(title, state, ours, signed, "not brought" if not ours else "not readable")
+    return Side(title, state, ours, signed, _("not brought") if not ours else _("not readable"))
 
 
 @dataclass(frozen=True)
@@ -235,6 +241,6 @@ class VerifyPage:
     def tabs(self) -> tuple[Link, ...]:
         answer = self.tab == "answer"
         return (
-            Link("A report or bundle", "/verify", not answer),
-            Link("One answer", "/verify?what=answer", answer),
+            Link(_("A report or bundle"), "/verify", not answer),
+            Link(_("One answer"), "/verify?what=answer", answer),
         )

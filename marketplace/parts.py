@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
 from attestation.selectors import ServiceKey, StandingView, standings
 from ledger import records
 from marketplace import formats, links, tariffs
@@ -22,11 +25,11 @@ from probes.selectors import HealthView, health_of
 
 #: What a service type is called on the site; anything else is shown in the provider's own word.
 TYPES = {
-    "chatbot": "Chat",
-    "text-to-image": "Image",
-    "image-editing": "Image editing",
-    "speech-to-text": "Speech",
-    "fine-tuning": "Fine-tuning",
+    "chatbot": gettext_noop("Chat"),
+    "text-to-image": gettext_noop("Image"),
+    "image-editing": gettext_noop("Image editing"),
+    "speech-to-text": gettext_noop("Speech"),
+    "fine-tuning": gettext_noop("Fine-tuning"),
 }
 NAME_LENGTH = 90
 
@@ -34,11 +37,11 @@ Item = TypeVar("Item")
 
 
 def type_label(name: str) -> str:
-    return TYPES.get(name) or formats.clip(formats.plain(name), 30) or "unknown type"
+    return _(TYPES.get(name, "")) or formats.clip(formats.plain(name), 30) or _("unknown type")
 
 
 def kind_label(kind: str) -> str:
-    return {"inference": "Inference", "fine-tuning": "Fine-tuning"}.get(kind) or type_label(kind)
+    return _("Inference") if kind == "inference" else type_label(kind)
 
 
 def name(text: str) -> str:
@@ -138,14 +141,17 @@ class Fact:
 
 #: What our own check says, and whether that speaks for the provider (`Fact.state`).
 _CHECKED = {
-    "pass": ("We verified its attestation", "yes"),
-    "warn": ("We verified its attestation, with warnings", "no"),
-    "partial": ("We could verify a part of its attestation", "no"),
-    "fail": ("Its attestation failed our check: send nothing private", "changed"),
-    "not_provided": ("It hands over no attestation that could be checked", "unknown"),
-    "not_checked": ("What it declares cannot be verified here yet", "unknown"),
-    "expired": ("Our last check is more than a day old, so it counts no more", "unknown"),
-    "never": ("We have not checked its attestation yet", "unknown"),
+    "pass": (gettext_noop("We verified its attestation"), "yes"),
+    "warn": (gettext_noop("We verified its attestation, with warnings"), "no"),
+    "partial": (gettext_noop("We could verify a part of its attestation"), "no"),
+    "fail": (gettext_noop("Its attestation failed our check: send nothing private"), "changed"),
+    "not_provided": (gettext_noop("It hands over no attestation that could be checked"), "unknown"),
+    "not_checked": (gettext_noop("What it declares cannot be verified here yet"), "unknown"),
+    "expired": (
+        gettext_noop("Our last check is more than a day old, so it counts no more"),
+        "unknown",
+    ),
+    "never": (gettext_noop("We have not checked its attestation yet"), "unknown"),
 }
 
 
@@ -153,11 +159,13 @@ def check_fact(standing: StandingView) -> Fact:
     """The third fact: what we found ourselves."""
     text, state = _CHECKED.get(standing.overall, ("", "unknown"))
     if standing.overall.startswith("dev-"):
-        text = "We checked development evidence, which proves nothing about real hardware"
+        text = gettext_noop(
+            "We checked development evidence, which proves nothing about real hardware"
+        )
     report = standing.verification_id if standing.checked_at else None
     return Fact(
         "0G Market",
-        text,
+        _(text),
         state,
         standing.checked_at,
         standing.overall,
@@ -257,9 +265,11 @@ def service_title(listing: records.Listing) -> str:
     if listing.is_fine_tuning:
         names = [name(model) for model in listing.models[:3] if model.strip()]
         more = len(listing.models) - len(names)
-        text = ", ".join(names) + (f" and {more} more" if more > 0 and names else "")
-        return formats.clip(text, NAME_LENGTH) or "No model listed"
-    return name(listing.model) or "No model named"
+        text = ", ".join(names)
+        if more > 0 and names:
+            text = _("%(names)s and %(n)s more") % {"names": text, "n": more}
+        return formats.clip(text, NAME_LENGTH) or _("No model listed")
+    return name(listing.model) or _("No model named")
 
 
 def service_type_label(listing: records.Listing) -> str:

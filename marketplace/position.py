@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from django.db.models import Count, Max, Q, Sum
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts import attention, clock, funds, signers
 from accounts import links as account_links
@@ -94,5 +95,6 @@ def _next(user: User, listing: Listing, position: Position, unix: int, now: dt.d
         return Act(card.text, card.action, card.path)
     if listing.service_type == "chatbot" and not listing.removed:
         path = links.with_query("/playground/chat", provider=listing.provider)
-        return Act("Enough for the next request.", "Chat", path)
-    return Act("Nothing needs you here.", "Top up", account_links.form("transfer", position))
+        return Act(_("Enough for the next request."), _("Chat"), path)
+    top_up = account_links.form("transfer", position)
+    return Act(_("Nothing needs you here."), _("Top up"), top_up)

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from ledger.records import ChangeEntry
 from marketplace import formats
 from probes import charts
@@ -77,19 +79,31 @@ def deltas(found: Sequence[Step], now: dt.datetime, days: int = 30) -> tuple[Del
     since = now - dt.timedelta(days=days)
     earlier = [step for step in found if step.at <= since and step.prices]
     first = earlier[-1] if earlier else next(step for step in found if step.prices)
-    window = f"in {days} d" if earlier else "since it was listed"
     said = []
     for old, new in zip(first.prices, found[-1].prices, strict=False):
         if old.unit != new.unit:
             continue
         if old.neuron == new.neuron:
-            said.append(Delta(new.label, "none", f"unchanged {window}", ""))
+            said.append(Delta(new.label, "none", _unchanged(days if earlier else None), ""))
             continue
         change = percent(old.neuron, new.neuron)
         title = f"{formats.exact(old.neuron)} → {formats.exact(new.neuron)} 0G / {new.unit}"
         direction = "up" if new.neuron > old.neuron else "down"
-        said.append(Delta(new.label, direction, f"{change} {window}", title))
+        said.append(Delta(new.label, direction, _since(change, days if earlier else None), title))
     return tuple(said)
+
+
+def _unchanged(days: int | None) -> str:
+    """`days`: None since it was listed."""
+    if days is None:
+        return _("unchanged since it was listed")
+    return _("unchanged in %(days)s d") % {"days": days}
+
+
+def _since(change: str, days: int | None) -> str:
+    if days is None:
+        return _("%(change)s since it was listed") % {"change": change}
+    return _("%(change)s in %(days)s d") % {"change": change, "days": days}
 
 
 #: Windows of the chart, days; "" is everything.
@@ -114,21 +128,23 @@ def chart(found: Sequence[Step], now: dt.datetime, window: str, csv: str) -> cha
             step.at,
             _values(step, units, step.moved),
             f"/tx/{step.tx_hash}" if step.tx_hash else "",
-            f"block {step.block:,}",
+            _("block %(number)s") % {"number": f"{step.block:,}"},
         )
         for step in inside
     ]
     last = (before + inside)[-1]
     if now > points[-1].at:
         points.append(charts.Point(now, _values(last, units)))
-    said = ", ".join(f"{one.label.lower()} {one.text}" for one in deltas(found, now))
+    said = ", ".join(f"{formats.within(one.label)} {one.text}" for one in deltas(found, now))
+    unit = units[0].unit
     return charts.Chart(
         id="prices-over-time",
-        title=f"Price: {said}" if said else "Price: not listed now",
-        unit=f"0G per {units[0].unit}",
+        title=_("Price: %(changes)s") % {"changes": said} if said else _("Price: not listed now"),
+        unit=_("0G per %(unit)s") % {"unit": unit},
         series=charts.series(*(price.label for price in units)),
         points=tuple(points),
-        note=f"0G per {units[0].unit}, UTC. A price holds until the next transaction changes it.",
+        note=_("0G per %(unit)s, UTC. A price holds until the next transaction changes it.")
+        % {"unit": unit},
         csv=csv,
         step=True,
     )
@@ -138,9 +154,9 @@ def _values(
     step: Step, units: Sequence[formats.Price], moved: Sequence[str] = ()
 ) -> tuple[charts.Value, ...]:
     if not step.prices:
-        return tuple(charts.Value("", "not listed") for _ in units)
+        return (charts.Value("", _("not listed")),) * len(units)
     if [price.unit for price in step.prices] != [price.unit for price in units]:
-        return tuple(charts.Value("", "another unit") for _ in units)
+        return (charts.Value("", _("another unit")),) * len(units)
     changes = moved or tuple("" for _ in step.prices)
     return tuple(
         charts.Value(
@@ -154,7 +170,7 @@ def _values(
 def percent(before: int, after: int) -> str:
     """`+4.2 %`, `−12 %`: cut to a tenth; a price that was nothing has no percentage."""
     if before <= 0:
-        return "was 0"
+        return _("was 0")
     tenths = abs(after - before) * 1000 // before
     sign = formats.MINUS if after < before else "+"
     if tenths == 0:

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.db.models import Q
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop, ngettext
 
 from accounts.addresses import short
 from attestation.models import Verification
@@ -27,27 +29,31 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.A
 
 #: Our own pages, with words by which people also look for them.
 PAGES = (
-    ("Services", "/", "listings catalogue marketplace home"),
-    ("Models", "/models", "llm"),
-    ("Providers", "/providers", "operators hosts"),
-    ("Changes", "/changes", "history feed atom prices news"),
-    ("Network", "/network", "statistics totals numbers contracts"),
-    ("Compare", "/compare", "side by side"),
-    ("Chat", "/playground/chat", "playground ask prompt"),
-    ("Images", "/playground/images", "playground pictures"),
-    ("Speech", "/playground/audio", "playground audio transcribe"),
-    ("Fine-tuning", "/fine-tuning", "train tasks"),
-    ("Funds", "/account", "balance deposit withdraw wallet money"),
-    ("Refunds", "/account/refunds", "retrieve collect unlock"),
-    ("Transactions", "/account/transactions", "history payments"),
-    ("Keys and tokens", "/account/keys", "api key secret"),
-    ("Alerts", "/account/alerts", "notifications rules webhook email"),
-    ("Verify", "/verify", "evidence attestation report signature"),
-    ("Status", "/status", "index health node lag"),
-    ("API", "/api/docs", "json openapi programs"),
-    ("Decisions of moderators", "/moderation/log", "hidden flagged labels appeal transparency"),
-    ("Your reports", "/account/reports", "report problem abuse"),
-    ("Style guide", "/styleguide", "design"),
+    (gettext_noop("Services"), "/", "listings catalogue marketplace home"),
+    (gettext_noop("Models"), "/models", "llm"),
+    (gettext_noop("Providers"), "/providers", "operators hosts"),
+    (gettext_noop("Changes"), "/changes", "history feed atom prices news"),
+    (gettext_noop("Network"), "/network", "statistics totals numbers contracts"),
+    (gettext_noop("Compare"), "/compare", "side by side"),
+    (gettext_noop("Chat"), "/playground/chat", "playground ask prompt"),
+    (gettext_noop("Images"), "/playground/images", "playground pictures"),
+    (gettext_noop("Speech"), "/playground/audio", "playground audio transcribe"),
+    (gettext_noop("Fine-tuning"), "/fine-tuning", "train tasks"),
+    (gettext_noop("Funds"), "/account", "balance deposit withdraw wallet money"),
+    (gettext_noop("Refunds"), "/account/refunds", "retrieve collect unlock"),
+    (gettext_noop("Transactions"), "/account/transactions", "history payments"),
+    (gettext_noop("Keys and tokens"), "/account/keys", "api key secret"),
+    (gettext_noop("Alerts"), "/account/alerts", "notifications rules webhook email"),
+    (gettext_noop("Verify"), "/verify", "evidence attestation report signature"),
+    (gettext_noop("Status"), "/status", "index health node lag"),
+    (gettext_noop("API"), "/api/docs", "json openapi programs"),
+    (
+        gettext_noop("Decisions of moderators"),
+        "/moderation/log",
+        "hidden flagged labels appeal transparency",
+    ),
+    (gettext_noop("Your reports"), "/account/reports", "report problem abuse"),
+    (gettext_noop("Style guide"), "/styleguide", "design"),
 )
 
 
@@ -92,15 +98,16 @@ def find(text: str) -> Found:
     """Everything a question leads to (at most 8 queries)."""
     q = clean(text)
     if not q:
-        own = tuple(Target(label, path) for label, path, _ in PAGES[:6] if links.exists(path))
-        return Found("", groups=(Group("Pages", own),))
+        own = tuple(Target(_(label), path) for label, path, also in PAGES[:6] if links.exists(path))
+        return Found("", groups=(Group(_("Pages"), own),))
     address = selectors.address_of(q)
     if address is not None:
         return _address(q, address)
     if q[:2] in ("0x", "0X") and len(q) == 42:
-        return Found(q, hint="This address is mistyped: its checksum does not fit.")
+        return Found(q, hint=_("This address is mistyped: its checksum does not fit."))
     if _HASH.fullmatch(q):
-        return Found(q, f"/tx/{q.lower()}", (_one("Transaction", q.lower(), f"/tx/{q.lower()}"),))
+        path = f"/tx/{q.lower()}"
+        return Found(q, path, (_one(_("Transaction"), q.lower(), path),))
     if _UUID.fullmatch(q):
         return _number(q, uuid.UUID(q))
     return _words(q)
@@ -116,18 +123,20 @@ def _address(q: str, address: str) -> Found:
     account = links.account_path(address)
     groups = []
     if listed:
-        groups.append(_one("Provider", address, links.provider_path(address)))
+        groups.append(_one(_("Provider"), address, links.provider_path(address)))
         shown = tuple(
             Target(
                 parts.service_title(one),
                 parts.service_path(one),
-                parts.service_type_label(one) + (", removed" if one.removed else ""),
+                _("%(type)s, removed") % {"type": parts.service_type_label(one)}
+                if one.removed
+                else parts.service_type_label(one),
             )
             for one in listed[:SHOWN]
         )
-        groups.append(Group("Services", shown, count=len(listed)))
+        groups.append(Group(_("Services"), shown, count=len(listed)))
     if account:
-        groups.append(_one("Account", address, account))
+        groups.append(_one(_("Account"), address, account))
     direct = links.provider_path(address) if listed or not account else account
     return Found(q, direct, tuple(groups))
 
@@ -136,16 +145,16 @@ def _number(q: str, number: uuid.UUID) -> Found:
     """A report of ours, or a fine-tuning task that some contract knows."""
     path = f"/verifications/{number}"
     if Verification.objects.filter(pk=number).exists():
-        return Found(q, path, (_one("Verification report", str(number), path),))
+        return Found(q, path, (_one(_("Verification report"), str(number), path),))
     task = Task.objects.filter(Q(pk=number) | Q(remote_id=number)).only("pk").first()
     held = SubAccount.current.filter(deliverables__contains=[{"id": str(number)}]).first()
     if task is not None:
         path = f"/fine-tuning/tasks/{task.pk}"
-        return Found(q, path, (_one("Fine-tuning task", str(number), path),))
+        return Found(q, path, (_one(_("Fine-tuning task"), str(number), path),))
     if held is not None:
         provider = links.provider_path(held.provider)
-        return Found(q, provider, (_one("Provider of this task", held.provider, provider),))
-    return Found(q, hint="No report and no fine-tuning task has this number.")
+        return Found(q, provider, (_one(_("Provider of this task"), held.provider, provider),))
+    return Found(q, hint=_("No report and no fine-tuning task has this number."))
 
 
 def _words(q: str) -> Found:
@@ -156,7 +165,7 @@ def _words(q: str) -> Found:
     models = statistics.models(q, page_size=SHOWN)
     groups = (
         Group(
-            "Models",
+            _("Models"),
             tuple(
                 Target(parts.name(row.model), links.model_path(row.model), _offers(row.providers))
                 for row in models.items
@@ -166,7 +175,7 @@ def _words(q: str) -> Found:
             models.count,
         ),
         Group(
-            "Services",
+            _("Services"),
             tuple(
                 Target(
                     parts.service_title(one),
@@ -178,14 +187,14 @@ def _words(q: str) -> Found:
             links.with_query("/", q=q) if services.count else "",
             services.count,
         ),
-        _named("Pages", _own(words)),
+        _named(_("Pages"), _own(words)),
         _documents(q),
     )
     return Found(q, groups=tuple(group for group in groups if group.targets))
 
 
 def _offers(providers: int) -> str:
-    return f"{providers} provider{'' if providers == 1 else 's'}"
+    return ngettext("%(n)s provider", "%(n)s providers", providers) % {"n": providers}
 
 
 def _named(title: str, found: Iterable[Target]) -> Group:
@@ -195,8 +204,8 @@ def _named(title: str, found: Iterable[Target]) -> Group:
 
 def _own(words: list[str]) -> Iterable[Target]:
     for label, path, also in PAGES:
-        if _all_in(words, f"{label} {also}".lower()) and links.exists(path):
-            yield Target(label, path)
+        if _all_in(words, f"{label} {_(label)} {also}".lower()) and links.exists(path):
+            yield Target(_(label), path)
 
 
 def _documents(q: str) -> Group:
@@ -207,7 +216,7 @@ def _documents(q: str) -> Group:
         for one in results[: SHOWN if every else 0]
     )
     more = links.with_query("/docs", q=q) if every and len(results) > SHOWN else ""
-    return Group("Documentation", targets, more, len(results) if every else 0)
+    return Group(_("Documentation"), targets, more, len(results) if every else 0)
 
 
 def _all_in(words: list[str], text: str) -> bool:

@@ -205,6 +205,7 @@ TEMPLATES: list[dict[str, Any]] = [
                 "template_partials.templatetags.partials",
                 "marketplace.templatetags.kit",
                 "marketplace.templatetags.pieces",
+                "marketplace.templatetags.moments",
                 "probes.templatetags.health",
             ],
         },

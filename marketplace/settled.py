@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
 from accounts.addresses import short
 from ledger import records
 from marketplace import links, parts, settlements
@@ -12,15 +15,15 @@ from marketplace.settlements import GROUPS, WINDOW_LABELS, Asked, Group
 
 #: Settlement statuses in words (contracts.md 6.4, 6.5).
 STATUSES = {
-    "success": ("Paid in full", "ok"),
-    "partial": ("Paid in part: the user ran out", "warn"),
-    "provider_mismatch": ("Refused: sent from another wallet", "bad"),
-    "no_tee_signer": ("Refused: signer not acknowledged", "bad"),
-    "invalid_nonce": ("Refused: sent twice", "bad"),
-    "invalid_signature": ("Refused: signature does not match the signer", "bad"),
-    "acknowledged": ("Result acknowledged, paid", "ok"),
-    "penalty": ("Result not acknowledged, penalty paid", "warn"),
-    "abandoned": ("Abandoned", "bad"),
+    "success": (gettext_noop("Paid in full"), "ok"),
+    "partial": (gettext_noop("Paid in part: the user ran out"), "warn"),
+    "provider_mismatch": (gettext_noop("Refused: sent from another wallet"), "bad"),
+    "no_tee_signer": (gettext_noop("Refused: signer not acknowledged"), "bad"),
+    "invalid_nonce": (gettext_noop("Refused: sent twice"), "bad"),
+    "invalid_signature": (gettext_noop("Refused: signature does not match the signer"), "bad"),
+    "acknowledged": (gettext_noop("Result acknowledged, paid"), "ok"),
+    "penalty": (gettext_noop("Result not acknowledged, penalty paid"), "warn"),
+    "abandoned": (gettext_noop("Abandoned"), "bad"),
 }
 
 
@@ -86,11 +89,11 @@ def table(asked: Asked, at: str) -> SettledTable:
             )
             for group in found.items
         )
-        pager = _pager(found, asked, at, "payers" if asked.by == "payer" else "days")
+        pager = _pager(found, asked, at, _("payers") if asked.by == "payer" else _("days"))
     else:
         entries = settlements.items(asked)
         rows = tuple(SettlementRow.of(entry) for entry in entries.items)
-        pager = _pager(entries, asked, at, "settlements")
+        pager = _pager(entries, asked, at, _("settlements"))
     return SettledTable(
         asked=asked,
         rows=rows,
@@ -98,23 +101,27 @@ def table(asked: Asked, at: str) -> SettledTable:
         pager=pager,
         views=tuple(
             Link(label, asked.path(at, by=by), asked.by == by)
-            for by, label in (("", "Items"), ("payer", "By payer"), ("day", "By day"))
+            for by, label in (("", _("Items")), ("payer", _("By payer")), ("day", _("By day")))
         ),
         statuses=(
             *(
-                (Link("All results", asked.path(at, status=""), not asked.status),)
+                (Link(_("All results"), asked.path(at, status=""), not asked.status),)
                 if asked.provider or asked.user
                 else ()
             ),
             *(
-                Link(label, asked.path(at, status=key), asked.status == key)
-                for key, (label, _) in GROUPS.items()
+                Link(_(group[0]), asked.path(at, status=key), asked.status == key)
+                for key, group in GROUPS.items()
             ),
         ),
         windows=(
-            Link("All time", asked.path(at, window="", day=""), not asked.window and not asked.day),
+            Link(
+                _("All time"),
+                asked.path(at, window="", day=""),
+                not asked.window and not asked.day,
+            ),
             *(
-                Link(label, asked.path(at, window=key, day=""), asked.window == key)
+                Link(_(label), asked.path(at, window=key, day=""), asked.window == key)
                 for key, label in WINDOW_LABELS.items()
             ),
         ),
@@ -127,9 +134,10 @@ def table(asked: Asked, at: str) -> SettledTable:
 def _chips(asked: Asked, at: str) -> list[Chip]:
     chips = []
     if asked.user:
-        chips.append(Chip(f"of {short(asked.user)}", asked.path(at, user="")))
+        chips.append(Chip(_("of %(who)s") % {"who": short(asked.user)}, asked.path(at, user="")))
     if asked.day:
-        chips.append(Chip(f"on {asked.day.isoformat()} UTC", asked.path(at, day="")))
+        text = _("on %(day)s UTC") % {"day": asked.day.isoformat()}
+        chips.append(Chip(text, asked.path(at, day="")))
     return chips
 
 

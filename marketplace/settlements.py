@@ -12,26 +12,33 @@ from dataclasses import dataclass, field
 from django.db.models import Count, Max, Q, QuerySet, Sum
 from django.db.models.functions import TruncDate
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from accounts.addresses import short
 from ledger import selectors
 from ledger.models import ACCEPTED, ServiceTotal, Settlement
 from ledger.records import Page, SettlementEntry
 from ledger.statistics import first_paid
-from marketplace import links
+from marketplace import formats, links
 from marketplace.filters import page_number
 
 #: As the indexes of `Settlement` spell it, so that they are used.
 _PAID = Q(status__in=ACCEPTED)
 #: Groups of statuses (contracts.md 6.4, 6.5), as the record counts them.
 GROUPS: Mapping[str, tuple[str, Q]] = {
-    "full": ("Paid in full", _PAID & ~Q(status="partial")),
-    "part": ("Paid in part", _PAID & Q(status="partial")),
-    "refused": ("Refused", ~_PAID),
-    "paid": ("Paid in full or in part", _PAID),
+    "full": (gettext_noop("Paid in full"), _PAID & ~Q(status="partial")),
+    "part": (gettext_noop("Paid in part"), _PAID & Q(status="partial")),
+    "refused": (gettext_noop("Refused"), ~_PAID),
+    "paid": (gettext_noop("Paid in full or in part"), _PAID),
 }
 WINDOWS = {"24h": dt.timedelta(hours=24), **{f"{n}d": dt.timedelta(days=n) for n in (7, 30, 90)}}
-WINDOW_LABELS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days", "90d": "90 days"}
+WINDOW_LABELS = {
+    "24h": gettext_noop("24 hours"),
+    "7d": gettext_noop("7 days"),
+    "30d": gettext_noop("30 days"),
+    "90d": gettext_noop("90 days"),
+}
 #: A list is read by people: nobody turns more pages than that, and no database has to.
 MOST_PAGES = 400
 
@@ -88,10 +95,12 @@ class Asked:
     def said(self) -> str:
         """The filters in words; empty without any."""
         parts = (
-            GROUPS[self.status][0].lower() if self.status else "",
-            f"of {short(self.user)}" if self.user else "",
-            f"on {self.day:%d %b %Y} (UTC)".replace("on 0", "on ") if self.day else "",
-            f"in the last {WINDOW_LABELS[self.window]}" if self.window else "",
+            formats.within(_(GROUPS[self.status][0])) if self.status else "",
+            _("of %(who)s") % {"who": short(self.user)} if self.user else "",
+            _("on %(day)s (UTC)") % {"day": formats.date(self.day)} if self.day else "",
+            _("in the last %(window)s") % {"window": _(WINDOW_LABELS[self.window])}
+            if self.window
+            else "",
         )
         return ", ".join(part for part in parts if part)
 

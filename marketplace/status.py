@@ -9,6 +9,8 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 from django.views.decorators.http import require_safe
 
 from chain import selectors as chain
@@ -19,13 +21,17 @@ from marketplace import context
 from marketplace.freshness import Freshness, judge
 
 EXPLANATIONS = {
-    "ok": "The index agrees with the chain.",
-    "late": "The last agreement with the chain is more than 30 seconds ago.",
-    "stale": "The last agreement with the chain is more than 5 minutes ago. Pages show an "
-    "older state.",
-    "unreachable": "The chain cannot be reached, or indexing has stopped. Pages show an "
-    "older state.",
-    "none": "Nothing is indexed yet. Lists fill as soon as the first blocks are read.",
+    "ok": gettext_noop("The index agrees with the chain."),
+    "late": gettext_noop("The last agreement with the chain is more than 30 seconds ago."),
+    "stale": gettext_noop(
+        "The last agreement with the chain is more than 5 minutes ago. Pages show an older state."
+    ),
+    "unreachable": gettext_noop(
+        "The chain cannot be reached, or indexing has stopped. Pages show an older state."
+    ),
+    "none": gettext_noop(
+        "Nothing is indexed yet. Lists fill as soon as the first blocks are read."
+    ),
 }
 #: A node's state that the follower has not confirmed for this long is no longer news (seconds).
 NODES_STALE = 60
@@ -87,10 +93,10 @@ class StatusPage:
     def drift_text(self) -> str:
         if self.last is None or not self.last.drift:
             return ""
-        return (
-            f"{self.last.drift:,} of our values differed from what the contracts answered at "
-            f"block {self.last.block:,}. Until that is cleared up, trust the contracts."
-        )
+        return _(
+            "%(n)s of our values differed from what the contracts answered at block %(number)s. "
+            "Until that is cleared up, trust the contracts."
+        ) % {"n": f"{self.last.drift:,}", "number": f"{self.last.block:,}"}
 
 
 @require_safe
@@ -133,10 +139,10 @@ def status_page(head: chain.Freshness) -> StatusPage:
 def _explanation(fresh: Freshness, last: Reconciliation | None) -> str:
     """One sentence above everything; it must not promise more than the parts below."""
     if fresh.state == "ok" and fresh.catching_up:
-        return "The index is catching up with the chain. Pages show an older state."
+        return _("The index is catching up with the chain. Pages show an older state.")
     if fresh.state == "ok" and last is not None and last.drift:
-        return "The index has reached the head of the chain, but not every value agrees."
-    return EXPLANATIONS[fresh.state]
+        return _("The index has reached the head of the chain, but not every value agrees.")
+    return _(EXPLANATIONS[fresh.state])
 
 
 def contract_lines(final_block: int) -> tuple[ContractLine, ...]:
@@ -158,10 +164,10 @@ def contract_lines(final_block: int) -> tuple[ContractLine, ...]:
 
 
 _NODES = {
-    "ok": ("answers", "ok"),
-    "resting": ("failing", "warn"),
-    "set aside": ("set aside", "bad"),
-    "untried": ("in reserve", ""),
+    "ok": (gettext_noop("answers"), "ok"),
+    "resting": (gettext_noop("failing"), "warn"),
+    "set aside": (gettext_noop("set aside"), "bad"),
+    "untried": (gettext_noop("in reserve"), ""),
 }
 
 
@@ -169,7 +175,7 @@ def node_line(node: NodeState) -> NodeLine:
     label, tone = _NODES.get(node.state, (node.state, ""))
     return NodeLine(
         name=node.name,
-        label=label,
+        label=_(label),
         tone=tone,
         reason=node.reason,
         head_block=node.head_block,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+
 from marketplace import formats
 from marketplace.formats import MILLION, Price
 from protocol import fees
@@ -81,7 +83,7 @@ def _cached(tariff: fees.Tariff) -> Price | None:
         return None
     whole = tariff.input_price * MILLION // tariff.cache_divisor
     each = tariff.input_price // tariff.cache_divisor
-    return Price(whole, "1M tokens", "Cached input", each, "token")
+    return Price(whole, _("1M tokens"), _("Cached input"), each, _("token"))
 
 
 # --- a workload -----------------------------------------------------------------------------------

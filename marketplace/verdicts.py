@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 
 @dataclass(frozen=True)
@@ -15,31 +18,37 @@ class Word:
     tone: str = ""
 
 
-NEVER = Word("Not checked yet", "circle-dashed")
+NEVER = Word(gettext_noop("Not checked yet"), "circle-dashed")
 
 #: Of a service or report, then of one answer (interfaces.md 3).
 WORDS: Mapping[str, Word] = {
-    "pass": Word("Verified", "shield-check", "ok"),
-    "warn": Word("Verified, with warnings", "shield-check", "warn"),
-    "partial": Word("Partly verified", "shield-half", "warn"),
-    "fail": Word("Failed", "shield-x", "bad"),
-    "not_provided": Word("Cannot be checked", "shield-minus"),
+    "pass": Word(gettext_noop("Verified"), "shield-check", "ok"),
+    "warn": Word(gettext_noop("Verified, with warnings"), "shield-check", "warn"),
+    "partial": Word(gettext_noop("Partly verified"), "shield-half", "warn"),
+    "fail": Word(gettext_noop("Failed"), "shield-x", "bad"),
+    "not_provided": Word(gettext_noop("Cannot be checked"), "shield-minus"),
     "not_checked": NEVER,
-    "expired": Word("Expired", "clock"),
+    "expired": Word(gettext_noop("Expired"), "clock"),
     "never": NEVER,
-    "dev-pass": Word("Verified development evidence", "shield-check", "dev"),
-    "dev-warn": Word("Development evidence, with warnings", "shield-check", "dev"),
-    "dev-partial": Word("Development evidence, partly verified", "shield-half", "dev"),
-    "dev-not_checked": Word("Development evidence, not checked", "circle-dashed", "dev"),
-    "pending": Word("Checking the signature", "clock"),
-    "verified": Word("Verified", "shield-check", "ok"),
-    "rewritten": Word("Answer signed, request rewritten", "shield-half", "warn"),
-    "altered": Word("Signed, but for different text", "shield-x", "bad"),
-    "not_comparable": Word("Cannot be compared", "shield-minus"),
-    "failed": Word("Failed", "shield-x", "bad"),
-    "unavailable": Word("Signature not available", "shield-minus"),
+    "dev-pass": Word(gettext_noop("Verified development evidence"), "shield-check", "dev"),
+    "dev-warn": Word(gettext_noop("Development evidence, with warnings"), "shield-check", "dev"),
+    "dev-partial": Word(
+        gettext_noop("Development evidence, partly verified"), "shield-half", "dev"
+    ),
+    "dev-not_checked": Word(
+        gettext_noop("Development evidence, not checked"), "circle-dashed", "dev"
+    ),
+    "pending": Word(gettext_noop("Checking the signature"), "clock"),
+    "verified": Word(gettext_noop("Verified"), "shield-check", "ok"),
+    "rewritten": Word(gettext_noop("Answer signed, request rewritten"), "shield-half", "warn"),
+    "altered": Word(gettext_noop("Signed, but for different text"), "shield-x", "bad"),
+    "not_comparable": Word(gettext_noop("Cannot be compared"), "shield-minus"),
+    "failed": Word(gettext_noop("Failed"), "shield-x", "bad"),
+    "unavailable": Word(gettext_noop("Signature not available"), "shield-minus"),
 }
 
 
 def word(verdict: str) -> Word:
-    return WORDS.get(verdict, NEVER)
+    """The word in the reader's language."""
+    found = WORDS.get(verdict, NEVER)
+    return replace(found, text=_(found.text))

@@ -7,6 +7,7 @@ from typing import Any
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.utils.cache import patch_vary_headers
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from ledger import selectors
@@ -39,8 +40,10 @@ def canonical(request: HttpRequest, address: str) -> str | HttpResponse:
     spelled = selectors.address_of(address)
     if spelled is None:
         raise Http404(
-            "This is not an address: 0x and 40 hex digits, with a right checksum if cases "
-            "are mixed."
+            _(
+                "This is not an address: 0x and 40 hex digits, with a right checksum if cases "
+                "are mixed."
+            )
         )
     if spelled != address:
         return HttpResponseRedirect(request.get_full_path().replace(address, spelled, 1))

@@ -6,6 +6,8 @@ from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 from django.views.decorators.http import require_safe
 
 from ledger import selectors
@@ -24,17 +26,17 @@ from marketplace.views_service import listing_of
 #: How many rows of the history a chart is made of at most.
 READ_STEPS = 500
 _LAST_PAGE = MAX_DEPTH // selectors.PAGE_SIZE
-_OCCUPIED = ("Occupancy changed", "")
+_OCCUPIED = (gettext_noop("Occupancy changed"), "")
 
 
 def sort_label(change: str) -> str:
-    return WORDS.get(change, _OCCUPIED)[0]
+    return _(WORDS.get(change, _OCCUPIED)[0])
 
 
 def sort_options(chosen: str, sorts: tuple[str, ...]) -> tuple[parts.Option, ...]:
     named = sorted((sort_label(change), change) for change in sorts)
     return (
-        parts.Option("", "Any change", not chosen),
+        parts.Option("", _("Any change"), not chosen),
         *(parts.Option(change, label, change == chosen) for label, change in named),
     )
 
@@ -73,16 +75,18 @@ def changes(request: HttpRequest) -> HttpResponse:
     }
     page = ChangesPage(
         rows=change_rows(found.items, alone=False),
-        pager=parts.pager(found, "changes", lambda number: path(page=number)),
+        pager=parts.pager(found, _("changes"), lambda number: path(page=number)),
         count=found.count,
         kinds=tuple(
-            parts.Link(parts.kind_label(one) if one else "All", path(kind=one), one == kind)
+            parts.Link(parts.kind_label(one) if one else _("All"), path(kind=one), one == kind)
             for one in ("", *selectors.KINDS)
         ),
         kind=kind,
         sorts=sort_options(change, FEED_CHANGES),
         provider=provider or asked,
-        wrong="" if provider or not asked else "This is not an address; all providers are shown.",
+        wrong=""
+        if provider or not asked
+        else _("This is not an address; all providers are shown."),
         chips=tuple(
             parts.Chip(label, path(**{name: ""})) for name, label in chips.items() if label
         ),
@@ -158,7 +162,7 @@ def service_changes(request: HttpRequest, kind: str, address: str) -> HttpRespon
         ),
         windows=tuple(
             parts.Link(
-                days.replace("d", " d") if days else "All",
+                days.replace("d", " d") if days else _("All"),
                 links.with_query(path, service_name=other, change=change, window=days or "all"),
                 days == window,
             )
@@ -167,7 +171,7 @@ def service_changes(request: HttpRequest, kind: str, address: str) -> HttpRespon
         rows=change_rows(found.items, alone=True),
         pager=parts.pager(
             found,
-            "changes",
+            _("changes"),
             lambda number: links.with_query(path, service_name=other, change=change, page=number),
         ),
         sorts=sort_options(change, CHANGES),

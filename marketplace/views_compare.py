@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from ledger.records import Listing
@@ -46,8 +47,8 @@ def compare(request: HttpRequest) -> HttpResponse:
         unknown=tuple(unknown),
         dropped=max(0, len(asked) - sides.MOST),
         views=(
-            Link("All rows", path(list(kept), False), not only),
-            Link("Only differences", path(list(kept), True), only),
+            Link(_("All rows"), path(list(kept), False), not only),
+            Link(_("Only differences"), path(list(kept), True), only),
         ),
         only=only,
         workload=filters.workload,

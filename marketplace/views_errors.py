@@ -10,6 +10,8 @@ from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.loader import render_to_string
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from marketplace import pages
 
@@ -17,31 +19,38 @@ log = logging.getLogger(__name__)
 
 _TEXTS = {
     400: (
-        "The request could not be understood",
-        "Something in it is malformed. Nothing was changed.",
+        gettext_noop("The request could not be understood"),
+        gettext_noop("Something in it is malformed. Nothing was changed."),
     ),
     403: (
-        "This is not yours to see",
-        "Sign in with the wallet it belongs to, then open the page again.",
+        gettext_noop("This is not yours to see"),
+        gettext_noop("Sign in with the wallet it belongs to, then open the page again."),
     ),
     404: (
-        "There is nothing at this address",
-        "The link may be old, or the address was mistyped. Services that were removed stay "
-        "reachable.",
+        gettext_noop("There is nothing at this address"),
+        gettext_noop(
+            "The link may be old, or the address was mistyped. Services that were removed stay "
+            "reachable."
+        ),
     ),
-    405: ("This page does not take that kind of request", "Nothing was changed."),
+    405: (
+        gettext_noop("This page does not take that kind of request"),
+        gettext_noop("Nothing was changed."),
+    ),
     429: (
-        "Too many requests",
-        "This site answers only so many requests from one visitor at a time.",
+        gettext_noop("Too many requests"),
+        gettext_noop("This site answers only so many requests from one visitor at a time."),
     ),
     500: (
-        "This page failed on our side",
-        "Your money and your account are not affected: they live on the chain. We have a "
-        "record of the failure.",
+        gettext_noop("This page failed on our side"),
+        gettext_noop(
+            "Your money and your account are not affected: they live on the chain. We have a "
+            "record of the failure."
+        ),
     ),
     503: (
-        "This part is not available right now",
-        "Nothing was changed. It usually returns within a minute.",
+        gettext_noop("This part is not available right now"),
+        gettext_noop("Nothing was changed. It usually returns within a minute."),
     ),
 }
 
@@ -58,7 +67,7 @@ def error(
     """The error page of a status; `text` replaces its explanation, `retry_seconds` becomes
     `Retry-After`."""
     title, explanation = _TEXTS.get(status) or _TEXTS[500 if status >= 500 else 400]
-    page = pages.ErrorPage(status, title, text or explanation, retry_seconds)
+    page = pages.ErrorPage(status, _(title), text or _(explanation), retry_seconds)
     body = render_to_string(
         "marketplace/error.html", {"page": page, "failed": status >= 500}, request
     )
@@ -81,8 +90,10 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     return error(
         request,
         403,
-        "The form was older than your session, so it was not accepted. Reload the page and "
-        "try again.",
+        _(
+            "The form was older than your session, so it was not accepted. Reload the page and "
+            "try again."
+        ),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from accounts import links as account_links
@@ -49,7 +50,7 @@ def model(request: HttpRequest, model: str) -> HttpResponse:
     number = page_number(request.GET.get("page", ""))
     page = model_page(model, number, watching.of(request), selectors.listings_version())
     if page is None:
-        raise Http404("No provider offers a model of this name.")
+        raise Http404(_("No provider offers a model of this name."))
     return render(request, "marketplace/model.html", {"page": page})
 
 
@@ -63,7 +64,7 @@ def providers(request: HttpRequest) -> HttpResponse:
     page = pages_market.ProvidersPage(
         rows=tuple(pages_market.ProviderEntry.of(row) for row in found.items),
         pager=parts.pager(
-            found, "providers", lambda number: links.with_query("/providers", page=number)
+            found, _("providers"), lambda number: links.with_query("/providers", page=number)
         ),
     )
     return render(request, "marketplace/providers.html", {"page": page})

@@ -7,6 +7,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
 from inference.timings import timings
@@ -46,7 +47,7 @@ def sharing(request: HttpRequest) -> HttpResponse:
     """`/sharing`: let the times of one's answers count (`share=yes`), or no longer; back to `next`,
     a page of ours."""
     if not request.user.is_authenticated:
-        raise PermissionDenied("Sign in to choose what counts.")
+        raise PermissionDenied(_("Sign in to choose what counts."))
     services.share(request.user.pk, request.POST.get("share") == "yes")
     back = request.POST.get("next", "")
     ours = url_has_allowed_host_and_scheme(back, {request.get_host()}) and back.startswith("/")

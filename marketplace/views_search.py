@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from accounts.history import KINDS
@@ -60,13 +61,15 @@ def transaction(request: HttpRequest, tx_hash: str) -> HttpResponse:
     """A chain that does not answer is said by the site's own page for that."""
     found = transactions.seen(tx_hash.lower())
     if found is None:
-        raise Http404("The chain knows no transaction with this hash.")
+        raise Http404(_("The chain knows no transaction with this hash."))
     page = TransactionPage(
         seen=found,
         changes=change_rows(found.changes, alone=False),
         settlements=tuple(map(SettlementRow.of, found.settlements)),
         movements=tuple(
-            MovementLine(user, links.account_path(user), KINDS.get(entry.kind, entry.kind), entry)
+            MovementLine(
+                user, links.account_path(user), _(KINDS.get(entry.kind, entry.kind)), entry
+            )
             for user, entry in found.movements
         ),
         sender_path=links.account_path(found.sender),

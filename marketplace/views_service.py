@@ -7,6 +7,8 @@ from typing import Any
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 from django.views.decorators.http import require_safe
 
 from accounts import signers
@@ -45,7 +47,7 @@ def listing_of(request: HttpRequest, kind: str, address: str) -> Listing | HttpR
     if kind in selectors.KINDS:
         found = selectors.service(kind, spelled, service_name, include_removed=True)
     if found is None:
-        raise Http404("This address offers no such service.")
+        raise Http404(_("This address offers no such service."))
     return found
 
 
@@ -82,7 +84,7 @@ def overview(request: HttpRequest, kind: str, address: str) -> HttpResponse:
         paid_share=formats.percentage(record.settled, record.settled + record.unsettled),
         activity=reputation.activity(listing),
         refusals=tuple(
-            (settled.STATUSES.get(one.status, (one.status, ""))[0], one.items)
+            (_(settled.STATUSES.get(one.status, (one.status, ""))[0]), one.items)
             for one in (reputation.refusals(listing) if record.refused else ())
         ),
         verdicts=reputation.verdicts(key),
@@ -105,27 +107,31 @@ def facts(
 ) -> tuple[parts.Fact, ...]:
     """Owner, visitor, our own check: three facts that say different things and are never merged
     (ux.md 5)."""
-    signer = short(listing.tee_signer) if listing.tee_signer else "no signer"
+    signer = short(listing.tee_signer) if listing.tee_signer else _("no signer")
+    whose = _("Owner of the 0G contract")
     entry = latest.get("acknowledged")
     if listing.tee_signer_acknowledged:
         owner = parts.Fact(
-            "Owner of the 0G contract",
-            f"Acknowledged signer {signer}",
+            whose,
+            _("Acknowledged signer %(signer)s") % {"signer": signer},
             "yes",
             entry.at if entry else None,
         )
     else:
         owner = parts.Fact(
-            "Owner of the 0G contract",
-            f"Has not acknowledged signer {signer}: this provider cannot settle, and most "
-            f"clients refuse it",
+            whose,
+            _(
+                "Has not acknowledged signer %(signer)s: this provider cannot settle, and most "
+                "clients refuse it"
+            )
+            % {"signer": signer},
             "no",
         )
     if not signed_in:
-        you = parts.Fact("You", "Sign in to see whether you acknowledged it", "unknown")
+        you = parts.Fact(_("You"), _("Sign in to see whether you acknowledged it"), "unknown")
     else:
         known = held.known if held is not None else None
-        you = parts.Fact("You", *signers.said(known), known.at if known else None)
+        you = parts.Fact(_("You"), *signers.said(known), known.at if known else None)
     return (owner, you, parts.check_fact(standing))
 
 
@@ -137,47 +143,50 @@ def price_notes(listing: Listing) -> tuple[str, ...]:
     if listing.service_type == formats.SPEECH:
         per_token = formats.amount(listing.input_price * formats.MILLION)
         notes.append(
-            f"Where the provider bills by tokens instead of seconds, input costs {per_token} "
-            f"0G per 1M tokens."
+            _(
+                "Where the provider bills by tokens instead of seconds, input costs %(amount)s 0G "
+                "per 1M tokens."
+            )
+            % {"amount": per_token}
         )
     if info.get("MultiModel") is True:
         notes.append(
-            "This provider serves several models; the model of a request decides its price."
+            _("This provider serves several models; the model of a request decides its price.")
         )
     return tuple(notes)
 
 
 _DECLARED = (
-    ("TEEVerifier", "Evidence format"),
-    ("TargetSeparated", "Model runs in its own enclave"),
-    ("TargetTeeAddress", "Signer of the model's enclave"),
-    ("ProviderType", "Provider type"),
-    ("ProviderIdentity", "Upstream host"),
-    ("ImageName", "Broker image"),
-    ("ImageDigest", "Image digest"),
-    ("VerifierURL", "Verifier image"),
+    ("TEEVerifier", gettext_noop("Evidence format")),
+    ("TargetSeparated", gettext_noop("Model runs in its own enclave")),
+    ("TargetTeeAddress", gettext_noop("Signer of the model's enclave")),
+    ("ProviderType", gettext_noop("Provider type")),
+    ("ProviderIdentity", gettext_noop("Upstream host")),
+    ("ImageName", gettext_noop("Broker image")),
+    ("ImageDigest", gettext_noop("Image digest")),
+    ("VerifierURL", gettext_noop("Verifier image")),
 )
 
 
 def declared(listing: Listing) -> tuple[tuple[str, str], ...]:
     """What the provider says about itself, as text: nothing here was checked."""
     info = formats.json_object(listing.additional_info)
-    found = [("Verifiability", listing.verifiability), ("Endpoint", listing.url)]
+    found = [(_("Verifiability"), listing.verifiability), (_("Endpoint"), listing.url)]
     if listing.quota is not None:
         quota = listing.quota
         found += [
             ("GPU", f"{quota.gpu_count} × {quota.gpu_type}"),
-            ("CPU cores", str(quota.cpu_count)),
-            ("Memory", f"{quota.node_memory} GB"),
-            ("Storage", f"{quota.node_storage} GB"),
-            ("Occupied", "yes" if listing.occupied else "no"),
+            (_("CPU cores"), str(quota.cpu_count)),
+            (_("Memory"), f"{quota.node_memory} GB"),
+            (_("Storage"), f"{quota.node_storage} GB"),
+            (_("Occupied"), _("yes") if listing.occupied else _("no")),
         ]
     for key, label in _DECLARED:
         value = info.get(key)
         if isinstance(value, bool):
-            found.append((label, "yes" if value else "no"))
+            found.append((_(label), _("yes") if value else _("no")))
         elif isinstance(value, (str, int)) and value != "":
-            found.append((label, str(value)))
+            found.append((_(label), str(value)))
     return tuple(
         (label, formats.clip(formats.plain(text), 300) or formats.UNKNOWN) for label, text in found
     )
@@ -245,6 +254,7 @@ def raw_fields(listing: Listing, latest: dict[str, ChangeEntry]) -> tuple[pages.
     def neuron(name: str, value: int, *changes: str, unit: str = "") -> pages.RawField:
         return field(name, f"{value:d}", *changes, note=f"{formats.exact(value)} 0G{unit}")
 
+    per_token = " " + _("per token")
     common = (
         field("provider", listing.provider),
         field("url", listing.url, "url"),
@@ -262,7 +272,7 @@ def raw_fields(listing: Listing, latest: dict[str, ChangeEntry]) -> tuple[pages.
         parts = quota.__dict__ if quota else {}
         return (
             *common,
-            neuron("pricePerToken", listing.price_per_token, "price", unit=" per token"),
+            neuron("pricePerToken", listing.price_per_token, "price", unit=per_token),
             field("occupied", str(listing.occupied).lower(), "occupied"),
             field("models", ", ".join(listing.models), "models"),
             *(field(f"quota.{name}", value, "quota") for name, value in parts.items()),
@@ -272,8 +282,8 @@ def raw_fields(listing: Listing, latest: dict[str, ChangeEntry]) -> tuple[pages.
         field("serviceType", listing.service_type, "type"),
         field("model", listing.model, "model"),
         field("verifiability", listing.verifiability, "verifiability"),
-        neuron("inputPrice", listing.input_price, "price", unit=" per token"),
-        neuron("outputPrice", listing.output_price, "price", unit=" per token"),
-        field("updatedAt", listing.updated_at_unix, note="unix seconds"),
+        neuron("inputPrice", listing.input_price, "price", unit=per_token),
+        neuron("outputPrice", listing.output_price, "price", unit=per_token),
+        field("updatedAt", listing.updated_at_unix, note=_("unix seconds")),
         field("additionalInfo", listing.additional_info, "additional_info"),
     )

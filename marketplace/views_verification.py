@@ -11,6 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.utils import timezone
 from django.utils.cache import get_conditional_response
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_safe
 
 from attestation import selectors, services
@@ -40,7 +41,7 @@ def report(request: HttpRequest, id: uuid.UUID) -> HttpResponse:
     """One stored run, for ever at this address (about 6 queries)."""
     view = selectors.report(id)
     if view is None:
-        raise Http404("There is no report of this number.")
+        raise Http404(_("There is no report of this number."))
     run = view.run
     key = ServiceKey(run.kind, run.provider, run.service_name)
     listing = ledger.service(*key, include_removed=True) if run.provider else None
@@ -73,7 +74,7 @@ def _ask(request: HttpRequest, listing: Listing) -> HttpResponse:
     decision = limits.take(ASKED, limits.caller(request))
     try:
         if not decision.allowed:
-            raise TooSoon(decision.retry_s, "You asked for many checks")
+            raise TooSoon(decision.retry_s, _("You asked for many checks"))
         services.verify_now(ServiceKey.of(listing), by)
     except NotVerified as error:
         answer = _shown(request, _tab(request, listing, problem=str(error)))
@@ -106,7 +107,7 @@ def _tab(request: HttpRequest, listing: Listing, problem: str = "") -> shown.Ver
         standing=shown.standing_panel(standing),
         findings=findings.rows(selectors.findings(listing.provider), listing.provider),
         entries=found.items,
-        pager=parts.pager(found, "checks", lambda page: _path(listing, page=page)),
+        pager=parts.pager(found, _("checks"), lambda page: _path(listing, page=page)),
         path=parts.service_path(listing, "verification"),
         poll=_path(listing, asked=since) if since else parts.service_path(listing, "verification"),
         badges=shown.badges(settings.SITE_URL, listing.provider, parts.service_path(listing)),

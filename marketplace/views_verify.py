@@ -12,6 +12,7 @@ from asgiref.sync import async_to_sync
 from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
+from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods
 
@@ -41,10 +42,12 @@ def verify(request: HttpRequest) -> HttpResponse:
         return _form(request, request.GET.dict())
     length = request.headers.get("Content-Length", "")
     if not length.isdigit() or int(length) > MAX_REQUEST_BYTES:
-        return _refused(request, 413, f"Up to {MAX_REQUEST_BYTES >> 20} MB at once.")
+        return _refused(request, 413, _("Up to %(n)s MB at once.") % {"n": MAX_REQUEST_BYTES >> 20})
     decision = _room(request, int(length))
     if not decision.allowed:
-        response = _refused(request, 429, "That was often, or much. Wait a while, then try again.")
+        response = _refused(
+            request, 429, _("That was often, or much. Wait a while, then try again.")
+        )
         response["Retry-After"] = decision.headers["Retry-After"]
         return response
     answer: HttpResponse = _judge(request)

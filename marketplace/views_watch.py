@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
 from accounts import limits, watching
@@ -38,9 +39,11 @@ def watch(request: HttpRequest) -> HttpResponse:
     on = "watch" in request.POST
     listing = listing_named(request.POST.get("watch" if on else "unwatch", ""))
     if listing is None:
-        return _refused(request, scripted, 400, "This service is not known.")
+        return _refused(request, scripted, 400, _("This service is not known."))
     if not watching.put(request, (listing.serving, listing.provider), on):
-        text = f"You watch {watching.MOST} services already; take one off the list first."
+        text = _("You watch %(n)s services already; take one off the list first.") % {
+            "n": watching.MOST
+        }
         return _refused(request, scripted, 400, text)
     if scripted:
         return HttpResponse(status=204)

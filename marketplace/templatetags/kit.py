@@ -13,6 +13,7 @@ from django.templatetags.static import static
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import get_language
 
 from accounts.addresses import short
 from marketplace import formats, links, verdicts
@@ -83,7 +84,8 @@ def price_per_million(neuron_per_token: int) -> str:
 def verdict_word(verdict: str) -> str:
     """A verdict in words, for the middle of a sentence: `verified, with warnings`."""
     text = verdicts.word(verdict).text
-    return text[:1].lower() + text[1:]
+    # Other languages begin words as they are, wherever they stand.
+    return text[:1].lower() + text[1:] if get_language() == "en" else text
 
 
 @register.simple_tag

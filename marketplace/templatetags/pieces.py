@@ -16,6 +16,7 @@ from typing import Protocol
 from django import template
 from django.utils import timezone
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext as _
 
 from accounts.addresses import short
 from marketplace import formats, verdicts
@@ -39,11 +40,11 @@ def identicon(address: str, large: object = False) -> SafeString:
 @register.simple_tag
 def copy(value: object, what: str) -> SafeString:
     """A button that copies `value`; `what` is its spoken name."""
-    what = escape(what)
+    said = escape(_("Copy %(what)s") % {"what": what})
     return mark_safe(
         f'<button class="copy" type="button" data-copy="{escape(str(value))}" '
-        f'title="Copy {what}">{icon("copy")}'
-        f'<span class="visually-hidden">Copy {what}</span></button>'
+        f'title="{said}">{icon("copy")}'
+        f'<span class="visually-hidden">{said}</span></button>'
     )
 
 
@@ -64,7 +65,7 @@ def address(
     else:
         body = shown if full else f'<span title="{spelled}">{shown}</span>'
     before = identicon(address) if picture else ""
-    after = "" if plain_row else copy(address, "address")
+    after = "" if plain_row else copy(address, _("address"))
     return mark_safe(f'<span class="address">{before}{body}{after}</span>')
 
 
@@ -73,13 +74,14 @@ def hash(hash: str, explorer: str | None = None) -> SafeString:
     """A transaction's hash, as a link where the network has an explorer."""
     whole, short = escape(hash), escape(formats.short_hash(hash))
     if explorer:
+        opens = f'<span class="visually-hidden"> {_("(opens explorer)")}</span>'
         body = (
             f'<a href="{escape(explorer)}/tx/{whole}" rel="noopener noreferrer" target="_blank" '
-            f'title="{whole}">{short}<span class="visually-hidden"> (opens explorer)</span></a>'
+            f'title="{whole}">{short}{opens}</a>'
         )
     else:
         body = f'<span title="{whole}">{short}</span>'
-    return mark_safe(f'<span class="address">{body}{copy(hash, "transaction hash")}</span>')
+    return mark_safe(f'<span class="address">{body}{copy(hash, _("transaction hash"))}</span>')
 
 
 @register.simple_tag
@@ -145,10 +147,11 @@ def price(price: formats.Price, short: object = False) -> SafeString:
 
 @register.simple_tag
 def time(moment: dt.datetime) -> SafeString:
-    """Relative in the text, absolute in the title."""
-    stamp = formats.absolute(moment)
-    said = formats.relative(moment, timezone.now())
-    return mark_safe(f'<time datetime="{stamp}" title="{stamp}">{said}</time>')
+    """Relative in the text, absolute in the title; a week away, the day (`templatetags.moments`)."""
+    stamp, now = formats.absolute(moment), timezone.now()
+    said = formats.relative(moment, now)
+    grain = ' data-at="day"' if formats.far(moment, now) else ""
+    return mark_safe(f'<time datetime="{stamp}" title="{stamp}"{grain}>{said}</time>')
 
 
 @register.simple_tag
@@ -159,7 +162,6 @@ def badge(label: object, tone: str | None = "", title: object = "") -> SafeStrin
 
 
 @register.simple_tag
-@lru_cache(maxsize=256)
 def verdict(verdict: str, testid: str = "") -> SafeString:
     """A verdict as icon, word and (by the style sheet) colour; never colour alone."""
     said = verdicts.word(verdict)
@@ -174,19 +176,21 @@ def verdict(verdict: str, testid: str = "") -> SafeString:
 def star(id: str, title: str, watched: object = False) -> SafeString:
     """The button that watches a listing or stops it; belongs to the page's form `watch`."""
     name = "unwatch" if watched else "watch"
+    said = escape(_("Watch %(title)s") % {"title": title})
     return mark_safe(
         f'<button class="star" type="submit" form="watch" name="{name}" value="{escape(id)}" '
-        f'aria-pressed="{"true" if watched else "false"}" title="Watch">{icon("star")}'
-        f'<span class="visually-hidden">Watch {escape(title)}</span></button>'
+        f'aria-pressed="{"true" if watched else "false"}" title="{_("Watch")}">{icon("star")}'
+        f'<span class="visually-hidden">{said}</span></button>'
     )
 
 
 @register.simple_tag
 def pick(id: str, title: str) -> SafeString:
     """The check box that takes a listing into the page's form `compare`."""
+    said = escape(_("Compare %(title)s") % {"title": title})
     return mark_safe(
-        f'<label class="pick" title="Compare"><input type="checkbox" form="compare" name="s" '
-        f'value="{escape(id)}"><span class="visually-hidden">Compare {escape(title)}</span></label>'
+        f'<label class="pick" title="{_("Compare")}"><input type="checkbox" form="compare" '
+        f'name="s" value="{escape(id)}"><span class="visually-hidden">{said}</span></label>'
     )
 
 
@@ -194,7 +198,7 @@ def pick(id: str, title: str) -> SafeString:
 def diff(before: str | None, after: str | None) -> SafeString:
     """Before and after of a change; None where there was or is nothing."""
     parts = []
-    for text, tag, said in ((before, "del", "before"), (after, "ins", "after")):
+    for text, tag, said in ((before, "del", _("before")), (after, "ins", _("after"))):
         if text is not None:
             spoken = f'<span class="visually-hidden">{said}: </span>'
             parts.append(f"<{tag}>{spoken}<bdi>{escape(text)}</bdi></{tag}>")

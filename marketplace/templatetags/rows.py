@@ -10,6 +10,8 @@ from html import escape
 
 from django import template
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from marketplace import formats
 from marketplace.parts import ServiceRow
@@ -18,25 +20,50 @@ from probes.templatetags.health import example, milliseconds, speed, uptime, upt
 
 register = template.Library()
 
-_NO_INPUT = '<span class="muted" title="this type is not billed by input">–</span>'
-_NO_MONTH = '<span class="muted" title="not billed by tokens">–</span>'
-_NO_CHANGE = '<span title="not recorded by this contract">–</span>'
-_TIERS = badge("tiers", title="Long requests cost otherwise: the service’s page has all tiers")
-_SILENT = badge("no answer", "warn", "The provider did not answer our last check")
-_ROUTED = badge("routed", "", "A third party runs the model: the verdict is about the broker only")
-_NO_GPU = badge(
-    "no GPU shown",
+#: Badges that say the same for every row that has them: word, tone and what it means.
+_TIERS = (
+    gettext_noop("tiers"),
     "",
-    "The evidence is of the machine’s CPU: nothing shows which GPU runs the model",
+    gettext_noop("Long requests cost otherwise: the service’s page has all tiers"),
 )
-_MOVED = badge(
-    "endpoint moved",
+_SILENT = (
+    gettext_noop("no answer"),
     "warn",
-    "The URL changed after the owner’s last acknowledgement; nobody has vouched for the new one",
+    gettext_noop("The provider did not answer our last check"),
 )
-_NOT_ACKNOWLEDGED = badge(
-    "not acknowledged", "warn", "The contract’s owner has not acknowledged this signer"
+_ROUTED = (
+    gettext_noop("routed"),
+    "",
+    gettext_noop("A third party runs the model: the verdict is about the broker only"),
 )
+_NO_GPU = (
+    gettext_noop("no GPU shown"),
+    "",
+    gettext_noop("The evidence is of the machine’s CPU: nothing shows which GPU runs the model"),
+)
+_MOVED = (
+    gettext_noop("endpoint moved"),
+    "warn",
+    gettext_noop(
+        "The URL changed after the owner’s last acknowledgement; nobody has vouched for the new one"
+    ),
+)
+_NOT_ACKNOWLEDGED = (
+    gettext_noop("not acknowledged"),
+    "warn",
+    gettext_noop("The contract’s owner has not acknowledged this signer"),
+)
+
+
+def _said(words: tuple[str, str, str]) -> SafeString:
+    label, tone, title = words
+    return badge(_(label), tone, _(title))
+
+
+def _nothing(why: str, classes: str = "") -> str:
+    """The dash of a cell without a value, and why there is none."""
+    given = f' class="{classes}"' if classes else ""
+    return f'<span{given} title="{why}">–</span>'
 
 
 @register.simple_tag
@@ -48,21 +75,25 @@ def service_row(
     listing = row.listing
     cells = (
         _named(row),
-        _cell("Provider", address(listing.provider, row.provider_path, "", True, True))
+        _cell(_("Provider"), address(listing.provider, row.provider_path, "", True, True))
         if provider
         else "",
-        _cell("Input", _input(row, exact), "number"),
-        _cell("Output", price(row.output, True) + _exact(row.output, exact), "number"),
-        _cell("Your month", _month(row), "number") if cost else "",
-        _cell("First token", milliseconds(row.health.first_token), "number"),
-        _cell("Speed", speed(row.health.tokens), "number"),
+        _cell(_("Input"), _input(row, exact), "number"),
+        _cell(_("Output"), price(row.output, True) + _exact(row.output, exact), "number"),
+        _cell(_("Your month"), _month(row), "number") if cost else "",
+        _cell(_("First token"), milliseconds(row.health.first_token), "number"),
+        _cell(_("Speed"), speed(row.health.tokens), "number"),
         _cell(
-            "Uptime 7 d",
+            _("Uptime 7 d"),
             uptime_bar(row.health.bar) + uptime(row.health.uptime_7d) + example(row.health.example),
             "number measured",
         ),
-        _cell("Verification", f'<span class="verification">{_verification(row)}</span>', "wide"),
-        _cell("Changed", time(row.updated) if row.updated else _NO_CHANGE, "number muted"),
+        _cell(_("Verification"), f'<span class="verification">{_verification(row)}</span>', "wide"),
+        _cell(
+            _("Changed"),
+            time(row.updated) if row.updated else _nothing(_("not recorded by this contract")),
+            "number muted",
+        ),
     )
     return mark_safe(
         f'<tr class="row" role="row" data-testid="service-row" data-provider="'
@@ -77,9 +108,9 @@ def _cell(label: str, body: str, classes: str = "") -> str:
 
 def _named(row: ServiceRow) -> str:
     listing = row.listing
-    badges = [badge("not final yet")] if listing.pending else []
+    badges = [badge(_("not final yet"))] if listing.pending else []
     if listing.occupied:
-        badges.append(badge("occupied", "warn"))
+        badges.append(badge(_("occupied"), "warn"))
     badges += [badge(label.text, "accent", label.rule) for label in row.labels]
     badges += _decided(row)
     return (
@@ -95,20 +126,21 @@ def _decided(row: ServiceRow) -> list[SafeString]:
     """What moderators declared, which is never a check."""
     decided, found = row.decided, []
     if decided.hidden:
-        found.append(badge("hidden by moderators", "bad", decided.hidden.text))
+        found.append(badge(_("hidden by moderators"), "bad", decided.hidden.text))
     if decided.flags:
-        found.append(badge("flagged", "warn", f"By moderators: {decided.flags[0].text}"))
-    return found + [badge(one.label, "", "Declared by moderators") for one in decided.labels]
+        flagged = _("By moderators: %(text)s")
+        found.append(badge(_("flagged"), "warn", flagged % {"text": decided.flags[0].text}))
+    return found + [badge(one.label, "", _("Declared by moderators")) for one in decided.labels]
 
 
 def _input(row: ServiceRow, exact: object) -> str:
     if row.input is None:
-        return _NO_INPUT
+        return _nothing(_("this type is not billed by input"), "muted")
     cached = row.offer.cached
     return (
         price(row.input, True)
-        + (f'<span class="sub">cached {price(cached, True)}</span>' if cached else "")
-        + (_TIERS if row.offer.tiers else "")
+        + (f'<span class="sub">{_("cached")} {price(cached, True)}</span>' if cached else "")
+        + (_said(_TIERS) if row.offer.tiers else "")
         + _exact(row.input, exact)
     )
 
@@ -120,15 +152,17 @@ def _exact(shown: formats.Price, exact: object) -> str:
 
 
 def _month(row: ServiceRow) -> str:
-    return _NO_MONTH if row.cost is None else amount(row.cost, "month-cost")
+    if row.cost is None:
+        return _nothing(_("not billed by tokens"), "muted")
+    return amount(row.cost, "month-cost")
 
 
 def _verification(row: ServiceRow) -> str:
     return (
         verdict(row.verdict, "service-verdict")
-        + (_SILENT if row.silent else "")
-        + (_ROUTED if row.routed else "")
-        + (_NO_GPU if row.gpu_unseen else "")
-        + (_MOVED if row.moved else "")
-        + ("" if row.listing.tee_signer_acknowledged else _NOT_ACKNOWLEDGED)
+        + (_said(_SILENT) if row.silent else "")
+        + (_said(_ROUTED) if row.routed else "")
+        + (_said(_NO_GPU) if row.gpu_unseen else "")
+        + (_said(_MOVED) if row.moved else "")
+        + ("" if row.listing.tee_signer_acknowledged else _said(_NOT_ACKNOWLEDGED))
     )
