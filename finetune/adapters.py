@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import orjson
+from django.utils.translation import gettext_noop as N_
 
 from finetune import broker
 from finetune.errors import BrokerRefused, BrokerSilent
@@ -20,10 +21,10 @@ from net.limits import JsonLimits, Limits
 _LIMITS = Limits(connect=5, first_byte=10, between=5, total=15, max_bytes=64 << 10)
 _ADAPTERS = "/v1/lora/adapters"
 #: Nobody handed it over yet, or ever will; the other words are the provider's.
-ABSENT, READY, ACTIVE, FAILED = "absent", "ready", "active", "failed"
+ABSENT, READY, ACTIVE, FAILED = "absent", N_("ready"), "active", N_("failed")
 STATES = (
-    *(ABSENT, "init", "pending", "downloading", READY, "loading", ACTIVE),
-    *("offloaded", "archived", FAILED),
+    *(ABSENT, N_("init"), N_("pending"), N_("downloading"), READY, N_("loading"), ACTIVE),
+    *(N_("offloaded"), N_("archived"), FAILED),
 )
 #: It is there and waits for its owner's word.
 DEPLOYABLE = (READY, "offloaded", "archived")
@@ -46,7 +47,7 @@ class Server:
                 return ABSENT, ""
             raise
         if not isinstance(found, dict) or found.get("state") not in STATES:
-            raise BrokerSilent("It names a state that does not exist.")
+            raise BrokerSilent(N_("It names a state that does not exist."))
         return str(found["state"]), broker.printable(str(found.get("error") or ""))
 
     async def deploy(self, name: str, task_id: str, base: str) -> None:

@@ -19,6 +19,7 @@ from uuid import UUID
 import orjson
 from channels.db import database_sync_to_async
 from django.conf import settings
+from django.utils.translation import gettext_noop as N_
 
 from finetune.errors import BrokerRefused, BrokerSilent
 from net import strictjson
@@ -81,7 +82,7 @@ class Broker:
         """Tasks that wait or run there."""
         text = (await self._get("/v1/task/pending")).decode("ascii", "replace").strip()
         if not re.fullmatch(r"[0-9]{1,9}", text):
-            raise BrokerSilent("It does not say how many tasks wait.")
+            raise BrokerSilent(N_("It does not say how many tasks wait."))
         return int(text)
 
     async def models(self) -> list[Model]:
@@ -104,7 +105,7 @@ class Broker:
         try:
             return UUID(str(found["id"]))
         except (TypeError, KeyError, ValueError):
-            raise BrokerSilent("It took the task and gave no id for it.") from None
+            raise BrokerSilent(N_("It took the task and gave no id for it.")) from None
 
     async def task(self, user: str, id_: UUID) -> Said:
         return _said(_json(await self._get(f"/v1/user/{user}/task/{id_}")))
@@ -154,7 +155,7 @@ class Broker:
             found = _json(await _read(answer))
         hash_ = found.get("datasetHash") if isinstance(found, dict) else None
         if not isinstance(hash_, str) or not tuning.is_hash(hash_.lower()):
-            raise BrokerSilent("It took the dataset and gave no hash for it.")
+            raise BrokerSilent(N_("It took the dataset and gave no hash for it."))
         return hash_.lower()
 
     @asynccontextmanager
@@ -269,14 +270,14 @@ def _model(raw: dict[str, Any]) -> Model:
 
 def _said(raw: Any) -> Said:
     if not isinstance(raw, dict):
-        raise BrokerSilent("What it says of the task is not an object.")
+        raise BrokerSilent(N_("What it says of the task is not an object."))
     progress = raw.get("progress")
     if progress not in (*tuning.STAGES, tuning.FAILED):
-        raise BrokerSilent("It names a stage that does not exist.")
+        raise BrokerSilent(N_("It names a stage that does not exist."))
     try:
         id_ = UUID(str(raw.get("id")))
     except ValueError:
-        raise BrokerSilent("What it says of the task has no id.") from None
+        raise BrokerSilent(N_("What it says of the task has no id.")) from None
     return Said(
         id=id_,
         progress=progress,

@@ -15,6 +15,8 @@ from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
 
 from accounts import keys
 from accounts.crypto import Unreadable
@@ -99,13 +101,15 @@ def want(task: Task, provider: str) -> Deployment:
     there (`look`). Raises Problem."""
     listing = ledger.service(Kind.INFERENCE, provider)
     if listing is None or listing.removed or listing.model != task.model:
-        raise Problem("unknown_service", "This provider does not serve the base model.")
+        raise Problem("unknown_service", _("This provider does not serve the base model."))
     if task.progress != tuning.FINISHED:
-        raise Problem("not_finished", "The result is not settled yet.", status=409)
+        raise Problem("not_finished", _("The result is not settled yet."), status=409)
     if keys.usable(task.user, listing.provider, timezone.now()) is None:
-        raise Problem("no_key", "You have no key for this provider.", "Make one first.", status=409)
+        raise Problem(
+            "no_key", _("You have no key for this provider."), _("Make one first."), status=409
+        )
     now = timezone.now()
-    row, _ = Deployment.objects.update_or_create(
+    row, _created = Deployment.objects.update_or_create(
         task=task,
         provider=listing.provider,
         defaults={
@@ -138,7 +142,7 @@ def look(row: Deployment) -> None:
     key = keys.usable(row.task.user, row.provider, now)
     try:
         if key is None:
-            raise BrokerRefused(401, "Your key for this provider has expired: ask once more")
+            raise BrokerRefused(401, N_("Your key for this provider has expired: ask once more"))
         told = async_to_sync(_ask)(row, key.bearer())
     except (BrokerError, Unreadable) as error:
         final = isinstance(error, BrokerRefused) and error.status in (401, 403)

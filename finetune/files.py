@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from django.utils.translation import gettext as _
 from eth_hash.auto import keccak
 
 from accounts import crypto
@@ -34,16 +35,18 @@ def create(user: User, size: int) -> StoredFile:
     if not 0 < size <= MAX_BYTES:
         raise Problem(
             "file_too_large" if size else "file_empty",
-            f"A file of 1 byte to {MAX_BYTES >> 20} MB can be kept here, this has {size:,} bytes.",
-            "Split it, or publish it in 0G storage yourself and use its root.",
+            _("A file of 1 byte to %(max_bytes)s MB can be kept here, this has %(size)s bytes.")
+            % {"max_bytes": MAX_BYTES >> 20, "size": f"{size:,}"},
+            _("Split it, or publish it in 0G storage yourself and use its root."),
             status=413,
         )
     held = sum(StoredFile.objects.filter(user=user).values_list("size", flat=True))
     if held + size > QUOTA_BYTES:
         raise Problem(
             "quota",
-            f"Your files here take {held >> 20} of {QUOTA_BYTES >> 20} MB.",
-            "Delete one that you do not need.",
+            _("Your files here take %(held)s of %(quota_bytes)s MB.")
+            % {"held": held >> 20, "quota_bytes": QUOTA_BYTES >> 20},
+            _("Delete one that you do not need."),
             status=413,
         )
     key = AESGCM.generate_key(bit_length=256)
@@ -70,7 +73,11 @@ def put(file: StoredFile, number: int, data: bytes) -> None:
     """Keep one piece; the same one twice is no harm. Raises Problem for a wrong place or size."""
     wanted = min(PIECE_BYTES, file.size - number * PIECE_BYTES)
     if not 0 <= number < piece_count(file) or len(data) != wanted:
-        raise Problem("wrong_piece", f"Piece {number} of this file has {max(wanted, 0)} bytes.")
+        raise Problem(
+            "wrong_piece",
+            _("Piece %(number)s of this file has %(wanted)s bytes.")
+            % {"number": number, "wanted": max(wanted, 0)},
+        )
     nonce = os.urandom(_NONCE)
     sealed = nonce + _cipher(file).encrypt(nonce, data, _place(file, number))
     Piece.objects.bulk_create(
@@ -89,12 +96,12 @@ def read(file: StoredFile, start: int = 0) -> Iterator[bytes]:
 def _open(file: StoredFile, cipher: AESGCM, number: int) -> bytes:
     sealed = Piece.objects.filter(file=file, number=number).values_list("sealed", flat=True).first()
     if sealed is None:
-        raise Unreadable(f"Piece {number} is missing.")
+        raise Unreadable(_("Piece %(number)s is missing.") % {"number": number})
     raw = bytes(sealed)
     try:
         return cipher.decrypt(raw[:_NONCE], raw[_NONCE:], _place(file, number))
     except InvalidTag:
-        raise Unreadable(f"Piece {number} was altered.") from None
+        raise Unreadable(_("Piece %(number)s was altered.") % {"number": number}) from None
 
 
 def lines(file: StoredFile, longest: int) -> Iterator[bytes]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 from django.conf import settings
+from django.utils.translation import gettext_noop as N_
 
 from finetune import broker
 from finetune.errors import StorageRefused, StorageSilent
@@ -50,7 +51,7 @@ class Gateway:
             return None
         segments, complete = found.get("uploadedSegNum"), found.get("finalized")
         if type(segments) is not int or not isinstance(complete, bool):
-            raise StorageSilent("What 0G storage says of the file is malformed.")
+            raise StorageSilent(N_("What 0G storage says of the file is malformed."))
         return Info(segments, complete)
 
     async def flow(self) -> str:
@@ -60,7 +61,7 @@ class Gateway:
             network = said["networkIdentity"]
             address, chain = abi.checksum(network["flowAddress"]), int(network["chainId"])
         except (TypeError, KeyError, ValueError):
-            raise StorageSilent("0G storage does not say where its contract is.") from None
+            raise StorageSilent(N_("0G storage does not say where its contract is.")) from None
         if chain != settings.CHAIN_ID:
             raise StorageSilent(f"This storage belongs to chain {chain}, not to this network.")
         return address
@@ -89,7 +90,7 @@ class Gateway:
         except NetError as error:
             raise StorageSilent(f"0G storage gives no answer: {error}.") from None
         if not isinstance(found, dict):
-            raise StorageSilent("0G storage’s answer is malformed.")
+            raise StorageSilent(N_("0G storage’s answer is malformed."))
         if found.get("code") == _NOT_FOUND:
             return None
         data = found.get("data")
@@ -102,6 +103,6 @@ class Gateway:
 async def connected() -> AsyncIterator[Gateway]:
     """The indexer of this site. Raises StorageSilent where there is none."""
     if not settings.STORAGE_INDEXER_URL:
-        raise StorageSilent("This site knows no storage indexer.")
+        raise StorageSilent(N_("This site knows no storage indexer."))
     async with Client(broker.policy(), _LIMITS) as client:
         yield Gateway(client, settings.STORAGE_INDEXER_URL)

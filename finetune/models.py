@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_noop as N_
 
 from accounts.models import User
 from chain.fields import AddressField, NeuronField
@@ -47,10 +48,10 @@ class Piece(models.Model):
 
 
 class DatasetState(models.TextChoices):
-    UPLOADING = "uploading", "Uploading"
-    CHECKING = "checking", "Being checked"
-    GOOD = "good", "Ready"
-    BAD = "bad", "Cannot be used"
+    UPLOADING = "uploading", N_("Uploading")
+    CHECKING = "checking", N_("Being checked")
+    GOOD = "good", N_("Ready")
+    BAD = "bad", N_("Cannot be used")
 
 
 class Dataset(models.Model):

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 
 from asgiref.sync import async_to_sync
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts.errors import Problem
 from finetune import broker
@@ -118,9 +119,11 @@ def usage(listing: Listing, model: str) -> bytes:
     try:
         raw = async_to_sync(_usage)(listing.url, model)
     except BrokerError as error:
-        raise Problem("provider_silent", f"The provider says: {error}", status=502) from None
+        raise Problem(
+            "provider_silent", _("The provider says: %(error)s") % {"error": error}, status=502
+        ) from None
     if not raw.startswith(_ZIP):
-        raise Problem("no_zip", "What the provider sent is no zip.", status=502)
+        raise Problem("no_zip", _("What the provider sent is no zip."), status=502)
     return raw
 
 

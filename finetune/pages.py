@@ -6,11 +6,14 @@ import datetime as dt
 from dataclasses import dataclass
 from decimal import Decimal
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
+
 from accounts.pages_parts import Option
 from accounts.pages_transaction import EffectRow, Link, Review, Transaction
 from attestation.selectors import StandingView
 from chain.selectors import Freshness
-from finetune import checking, deploying, reading, results
+from finetune import checking, deploying, problems, reading, results
 from finetune.models import Dataset, Draft, Place, PlaceState, Task
 from finetune.offers import Told
 from finetune.pricing import Price
@@ -19,24 +22,24 @@ from probes.charts import Chart
 from protocol import tuning
 
 STEPS = (
-    ("model", "Model"),
-    ("dataset", "Dataset"),
-    ("config", "Configuration"),
-    ("price", "Price"),
-    ("sign", "Sign"),
+    ("model", N_("Model")),
+    ("dataset", N_("Dataset")),
+    ("config", N_("Configuration")),
+    ("price", N_("Price")),
+    ("sign", N_("Sign")),
 )
 #: What a stage means for the person.
 STAGES = {
-    tuning.INIT: "Accepted; it waits for its turn.",
-    tuning.SETTING_UP: "The provider fetches dataset and model and counts tokens.",
-    tuning.SET_UP: "Everything is there; training is next.",
-    tuning.TRAINING: "The model is being trained.",
-    tuning.TRAINED: "Training is done; the result is packed.",
-    tuning.DELIVERING: "The result is encrypted and published.",
-    tuning.DELIVERED: "The result is there. Acknowledge it in time.",
-    tuning.USER_ACKNOWLEDGED: "Acknowledged; the provider settles and releases the key.",
-    tuning.FINISHED: "Settled. The key is on the chain, sealed for your wallet.",
-    tuning.FAILED: "The task failed.",
+    tuning.INIT: N_("Accepted; it waits for its turn."),
+    tuning.SETTING_UP: N_("The provider fetches dataset and model and counts tokens."),
+    tuning.SET_UP: N_("Everything is there; training is next."),
+    tuning.TRAINING: N_("The model is being trained."),
+    tuning.TRAINED: N_("Training is done; the result is packed."),
+    tuning.DELIVERING: N_("The result is encrypted and published."),
+    tuning.DELIVERED: N_("The result is there. Acknowledge it in time."),
+    tuning.USER_ACKNOWLEDGED: N_("Acknowledged; the provider settles and releases the key."),
+    tuning.FINISHED: N_("Settled. The key is on the chain, sealed for your wallet."),
+    tuning.FAILED: N_("The task failed."),
 }
 
 
@@ -122,8 +125,8 @@ class Bar:
 def bars(dataset: Dataset) -> tuple[Bar, ...]:
     counts = dataset.lengths.get("bars", [])
     most = max(counts, default=0)
-    labels = [f"up to {edge:,}" for edge in checking.EDGES]
-    labels.append(f"over {checking.EDGES[-1]:,}")
+    labels = [_("up to %(edge)s") % {"edge": f"{edge:,}"} for edge in checking.EDGES]
+    labels.append(_("over %(edge)s") % {"edge": f"{checking.EDGES[-1]:,}"})
     return tuple(
         Bar(label, count, count * 1000 // most if most else 0)
         for label, count in zip(labels, counts, strict=False)
@@ -136,6 +139,11 @@ class DatasetView:
     bars: tuple[Bar, ...]
     preview: tuple[tuple[str, str], ...]
     few: bool
+
+    @property
+    def problems(self) -> tuple[tuple[int, str], ...]:
+        """Lines with what is wrong there."""
+        return tuple((line, problems.of_row(text)) for line, text in self.dataset.problems)
 
 
 @dataclass(frozen=True)
@@ -150,20 +158,31 @@ class Field:
 
 
 _LABELS = {
-    "neftune_noise_alpha": ("NEFTune noise", "0 to 10. Noise on the input; 0 switches it off."),
-    "num_train_epochs": (
-        "Epochs",
-        "1 to 10, whole. How often the dataset is read; the price grows with it.",
+    "neftune_noise_alpha": (
+        N_("NEFTune noise"),
+        N_("0 to 10. Noise on the input; 0 switches it off."),
     ),
-    "per_device_train_batch_size": ("Batch size", "1 to 4, whole. Rows per step on each GPU."),
-    "learning_rate": ("Learning rate", "0.00001 to 0.001. Decimals only: write 0.0002, not 2e-4."),
-    "max_steps": ("Steps at most", "-1 for no limit, or a whole number from 1."),
+    "num_train_epochs": (
+        N_("Epochs"),
+        N_("1 to 10, whole. How often the dataset is read; the price grows with it."),
+    ),
+    "per_device_train_batch_size": (
+        N_("Batch size"),
+        N_("1 to 4, whole. Rows per step on each GPU."),
+    ),
+    "learning_rate": (
+        N_("Learning rate"),
+        N_("0.00001 to 0.001. Decimals only: write 0.0002, not 2e-4."),
+    ),
+    "max_steps": (N_("Steps at most"), N_("-1 for no limit, or a whole number from 1.")),
 }
 
 
 def fields(values: dict[str, str], errors: dict[str, str]) -> tuple[Field, ...]:
     return tuple(
-        Field(name, label, values.get(name, ""), hint, errors.get(name, ""))
+        Field(
+            name, _(label), values.get(name, ""), _(hint), problems.of_setting(errors.get(name, ""))
+        )
         for name, (label, hint) in _LABELS.items()
     )
 
@@ -194,7 +213,7 @@ class WizardPage:
 
     @property
     def next_path(self) -> str:
-        names = [name for name, _ in STEPS]
+        names = [name for name, _label in STEPS]
         at = names.index(self.step)
         following = names[min(at + 1, len(names) - 1)]
         return f"/fine-tuning/new/{self.draft.pk}/{following}"
@@ -286,13 +305,12 @@ def time_left(left: reading.Left | None, found: reading.Curve) -> str:
     """`step 120 of 900 - about 34-50 min left (based on the last 60 steps)`."""
     if not found.of:
         return ""
-    text = f"step {found.step:,} of {found.of:,}"
+    text = _("step %(step)s of %(of)s") % {"step": f"{found.step:,}", "of": f"{found.of:,}"}
     if left is None:
         return text
-    return (
-        f"{text} – about {_span(left.least)} to {_span(left.most)} left "
-        f"(by the pace of the last {left.steps} steps)"
-    )
+    return _(
+        "%(text)s – about %(least)s to %(most)s left (by the pace of the last %(steps)s steps)"
+    ) % {"text": text, "least": _span(left.least), "most": _span(left.most), "steps": left.steps}
 
 
 def _span(seconds: int) -> str:

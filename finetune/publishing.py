@@ -18,6 +18,8 @@ from asgiref.sync import async_to_sync
 from channels.db import database_sync_to_async
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
 
 from accounts import money, node
 from accounts.crypto import Unreadable
@@ -64,7 +66,7 @@ def known(dataset: Dataset) -> Info | None:
     try:
         return async_to_sync(_info)(dataset.root)
     except StorageError as error:
-        raise Problem("storage_silent", str(error), "Try again later.", status=502) from None
+        raise Problem("storage_silent", _(str(error)), _("Try again later."), status=502) from None
 
 
 async def _info(root: str) -> Info | None:
@@ -75,14 +77,19 @@ async def _info(root: str) -> Info | None:
 def announcement(dataset: Dataset, sender: str) -> Announcement:
     """What the wallet would send, simulated at the newest block. Raises Problem, NodeError."""
     if dataset.state != DatasetState.GOOD or dataset.file is None:
-        raise Problem("dataset_not_ready", "Only a dataset that is here and good can be published.")
+        raise Problem(
+            "dataset_not_ready", _("Only a dataset that is here and good can be published.")
+        )
     try:
         flow = async_to_sync(_flow)()
     except StorageError as error:
-        raise Problem("storage_silent", str(error), "Try again later.", status=502) from None
+        raise Problem("storage_silent", _(str(error)), _("Try again later."), status=502) from None
     fee = storage.padded_chunks(dataset.size) * _price(flow)
     if fee > MOST_FEE:
-        raise Problem("storage_fee", f"Storage asks {money.short(fee)} 0G for it: too much.")
+        raise Problem(
+            "storage_fee",
+            _("Storage asks %(fee)s 0G for it: too much.") % {"fee": money.short(fee)},
+        )
     nodes = [
         {"root": bytes.fromhex(root[2:]), "height": height} for root, height in _nodes(dataset)
     ]
@@ -101,7 +108,9 @@ def announcement(dataset: Dataset, sender: str) -> Announcement:
     if wallet < fee:
         raise _too_poor(wallet, fee)
     if isinstance(outcome, RpcError) or isinstance(estimate, RpcError):
-        raise Problem("storage_refuses", "The storage contract would refuse it. Nothing was sent.")
+        raise Problem(
+            "storage_refuses", _("The storage contract would refuse it. Nothing was sent.")
+        )
     gas = node.quantity(estimate) * (100 + GAS_HEADROOM_PERCENT) // 100
     found = Announcement(flow, data, fee, gas, gas * node.quantity(price), wallet)
     if wallet < fee + found.gas_cost:
@@ -125,7 +134,7 @@ def _price(flow: str) -> int:
         )
     except (abi.AbiError, RpcError):
         raise Problem(
-            "storage_contract", "What storage names as its contract does not answer like it."
+            "storage_contract", _("What storage names as its contract does not answer like it.")
         ) from None
 
 
@@ -140,8 +149,9 @@ def _nodes(dataset: Dataset) -> list[tuple[str, int]]:
 def _too_poor(has: int, needs: int) -> Problem:
     return Problem(
         "insufficient_wallet_balance",
-        f"Your wallet holds {money.short(has)} 0G; this needs {money.short(needs)} 0G with gas.",
-        "Send 0G to your wallet first.",
+        _("Your wallet holds %(has)s 0G; this needs %(needs)s 0G with gas.")
+        % {"has": money.short(has), "needs": money.short(needs)},
+        _("Send 0G to your wallet first."),
         status=422,
     )
 
@@ -155,8 +165,8 @@ def confirm(dataset: Dataset, sender: str, *, again: bool = False) -> Announceme
     if known(dataset) is not None:
         raise Problem(
             "already_announced",
-            "0G storage knows this file already. There is nothing to pay.",
-            "Load this page again.",
+            _("0G storage knows this file already. There is nothing to pay."),
+            _("Load this page again."),
             status=409,
         )
     found = announcement(dataset, sender)
@@ -169,8 +179,8 @@ def confirm(dataset: Dataset, sender: str, *, again: bool = False) -> Announceme
         if place.state not in free or _may_still_count(place):
             raise Problem(
                 "already_under_way",
-                "The announcement waits in your wallet, or was sent.",
-                "Answer the open request; nothing was sent twice.",
+                _("The announcement waits in your wallet, or was sent."),
+                _("Answer the open request; nothing was sent twice."),
                 status=409,
             )
         place.state, place.tx_hash, place.error = PlaceState.ASKING, "", ""
@@ -195,7 +205,7 @@ def submitted(dataset: Dataset, tx_hash: str) -> Place:
         raise Problem("invalid_request", "`tx_hash` must be 0x and 64 hex digits.")
     place = place_of(dataset)
     if place is None:
-        raise Problem("unknown", "Nothing was to be sent for this dataset.", status=409)
+        raise Problem("unknown", _("Nothing was to be sent for this dataset."), status=409)
     # A declined one too: a wallet may report a refusal and send after all.
     _begin(place, (PlaceState.ASKING, PlaceState.FAILED), tx_hash)
     return place
@@ -203,7 +213,7 @@ def submitted(dataset: Dataset, tx_hash: str) -> Place:
 
 def rejected(dataset: Dataset, *, declined: bool) -> None:
     """The person declined, or the wallet could not send it."""
-    why = "You declined. Nothing was sent." if declined else "It was not handed over."
+    why = N_("You declined. Nothing was sent.") if declined else N_("It was not handed over.")
     dataset.places.filter(way=Way.STORAGE, state=PlaceState.ASKING).update(
         state=PlaceState.FAILED, error=why
     )
@@ -214,7 +224,7 @@ def go_on(dataset: Dataset) -> Place | None:
     Problem."""
     if dataset.file is None or known(dataset) is None:
         return None
-    place, _ = Place.objects.get_or_create(
+    place, _created = Place.objects.get_or_create(
         dataset=dataset, way=Way.STORAGE, provider="", defaults={"state": _NOT_YET}
     )
     _begin(place, (PlaceState.ASKING, PlaceState.FAILED), place.tx_hash)
@@ -261,7 +271,11 @@ def _not_announced(place: Place) -> None:
     except NodeError:
         receipt = None
     if isinstance(receipt, dict) and receipt.get("status") != "0x1":
-        _end(place, PlaceState.FAILED, "The contract refused the announcement; only gas was paid.")
+        _end(
+            place,
+            PlaceState.FAILED,
+            N_("The contract refused the announcement; only gas was paid."),
+        )
     else:
         _later(place, "")
 
@@ -271,10 +285,10 @@ def _hand_over(place: Place, dataset: Dataset, info: Info) -> bool:
     if info.segments >= storage.segment_count(dataset.size):
         return False  # it has all, and is not done with them
     if dataset.file is None:
-        raise StorageRefused("Its bytes were deleted here before all were handed over.")
+        raise StorageRefused(N_("Its bytes were deleted here before all were handed over."))
     tree = storage.hash_file(files.read(dataset.file))
     if "0x" + tree.root.hex() != dataset.root:
-        raise StorageRefused("Its bytes are not what they were when they were checked.")
+        raise StorageRefused(N_("Its bytes are not what they were when they were checked."))
     return bool(async_to_sync(_put_all)(place, dataset.file, tree, info.segments))
 
 
@@ -312,7 +326,7 @@ def _sent(place: Place, sent: int) -> None:
 
 def _later(place: Place, why: str) -> None:
     if place.tx_at is None or timezone.now() - place.tx_at > GIVE_UP:
-        why = why or "0G storage has not heard of the announcement within an hour."
+        why = why or N_("0G storage has not heard of the announcement within an hour.")
         _end(place, PlaceState.FAILED, why)
     else:
         _end(place, PlaceState.WAITING, why)

@@ -14,6 +14,8 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
 
 from accounts.crypto import Unreadable
 from accounts.errors import Problem
@@ -70,14 +72,14 @@ def ask(task: Task, signature: str, signed_at: int) -> None:
     """Check the person's signature over `tuning.download_hash` and mark it to be fetched. Raises
     Problem."""
     if task.progress not in READY:
-        raise Problem("not_ready", "There is no result yet.", status=409)
+        raise Problem("not_ready", _("There is no result yet."), status=409)
     if not tuning.timely(signed_at, timezone.now().timestamp()):
-        raise Problem("signature_old", "The signature is too old.", "Sign once more.")
+        raise Problem("signature_old", _("The signature is too old."), _("Sign once more."))
     try:
         digest = tuning.download_hash(str(task.remote_id), signed_at)
         tuning.signed_by(task.user.address, digest, signature)
     except BadSignature:
-        raise Problem("wrong_signature", "This is not your wallet's signature.") from None
+        raise Problem("wrong_signature", _("This is not your wallet's signature.")) from None
     _begin(task)
 
 
@@ -85,7 +87,7 @@ def _begin(task: Task) -> None:
     with transaction.atomic():
         held = Task.objects.select_for_update().get(pk=task.pk)
         if held.result_state == State.FETCHING:
-            raise Problem("under_way", "It is being fetched already.", status=409)
+            raise Problem("under_way", _("It is being fetched already."), status=409)
         held.result_state, held.result_error = State.FETCHING, ""
         held.result_touched = timezone.now()
         held.save(update_fields=["result_state", "result_error", "result_touched"])
@@ -95,16 +97,16 @@ def give_up_lost(now: dt.datetime) -> None:
     """Fetches whose worker is gone: they say so; the next one goes on with what came."""
     lost = Q(result_touched__lt=now - LOST_AFTER) | Q(result_touched__isnull=True)
     Task.objects.filter(lost, result_state=State.FETCHING).update(
-        result_state=State.FAILED, result_error="It was cut off. Fetch it again to go on."
+        result_state=State.FAILED, result_error=N_("It was cut off. Fetch it again to go on.")
     )
 
 
 def ask_storage(task: Task) -> None:
     """The same from 0G storage by the root on the chain: nothing to sign. Raises Problem."""
     if not settings.STORAGE_INDEXER_URL:
-        raise Problem("no_storage", "This site knows no storage indexer.")
+        raise Problem("no_storage", _("This site knows no storage indexer."))
     if deliverable_of(task) is None:
-        raise Problem("not_delivered", "The chain names no result yet.", status=409)
+        raise Problem("not_delivered", _("The chain names no result yet."), status=409)
     _begin(task)
 
 
@@ -135,9 +137,9 @@ def judge(task: Task, file: StoredFile) -> None:
     named = deliverable_of(task)
     wanted = named.model_root_hash.lower() if named else ""
     if not problem and wanted not in (hashes.root, hashes.keccak):
-        problem = "Its bytes have another hash than the chain names."
+        problem = N_("Its bytes have another hash than the chain names.")
     if not problem and signer != task.tee_signer:
-        problem = "Its seals were signed by another key than the provider's."
+        problem = N_("Its seals were signed by another key than the provider's.")
     old = task.result
     Task.objects.filter(pk=task.pk).update(
         result=file,
@@ -178,7 +180,7 @@ def _part(task: Task) -> StoredFile | None:
 async def _fetch_storage(task: Task, user: User, start: int) -> StoredFile:
     named = await database_sync_to_async(deliverable_of)(task)
     if named is None:
-        raise BrokerSilent("The chain names no result yet.")
+        raise BrokerSilent(N_("The chain names no result yet."))
     url = f"{settings.STORAGE_INDEXER_URL}/file?root={named.model_root_hash}"
     # The operator names the indexer, so its address is no stranger's.
     async with (
@@ -186,7 +188,7 @@ async def _fetch_storage(task: Task, user: User, start: int) -> StoredFile:
         client.open("GET", url, headers=broker.from_byte(start), accept=(200, 206)) as answer,
     ):
         if "json" in answer.header("Content-Type"):
-            raise BrokerRefused(404, "0G storage has no file of this root")
+            raise BrokerRefused(404, N_("0G storage has no file of this root"))
         return await _keep(task, user, answer, start)
 
 
@@ -202,7 +204,7 @@ async def _keep(task: Task, user: User, answer: Answer, start: int) -> StoredFil
             del held[: files.PIECE_BYTES]
             number += 1
     if number * files.PIECE_BYTES + len(held) < size:
-        raise BrokerSilent("The result broke off. Fetch it again to go on.")
+        raise BrokerSilent(N_("The result broke off. Fetch it again to go on."))
     if held:
         await database_sync_to_async(_put)(task, file, number, bytes(held))
     return file
@@ -213,11 +215,11 @@ def _extent(answer: Answer, start: int) -> tuple[int, int]:
     if answer.status == 206:
         rest = _REST.fullmatch(answer.header("Content-Range"))
         if rest is None or int(rest[1]) != start:
-            raise BrokerSilent("It sends another part than was asked for.")
+            raise BrokerSilent(N_("It sends another part than was asked for."))
         return int(rest[2]), start
     length = answer.header("Content-Length")
     if not (length.isascii() and length.isdigit() and len(length) < 12):
-        raise BrokerSilent("It does not say how long the result is.")
+        raise BrokerSilent(N_("It does not say how long the result is."))
     return int(length), 0
 
 
@@ -229,7 +231,7 @@ def _room(task: Task, user: User, size: int, start: int) -> StoredFile:
     if part is not None:
         part.delete()
     if start:
-        raise BrokerSilent("Its size has changed. Fetch it again.")
+        raise BrokerSilent(N_("Its size has changed. Fetch it again."))
     file = files.create(user, size)
     Task.objects.filter(pk=task.pk).update(result_part=file, result_sent=0)
     return file

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 
 from accounts.models import User
 from attestation import selectors as attestation
@@ -101,7 +102,11 @@ def chart(task: Task, found: reading.Curve) -> Chart | None:
         if at % every == 0 or point.eval_loss or point is found.points[-1]
     ]
     evaluated = any(point.eval_loss for point in told)
-    lines = series("Training loss", "Evaluation loss") if evaluated else series("Training loss")
+    lines = (
+        series(_("Training loss"), _("Evaluation loss"))
+        if evaluated
+        else series(_("Training loss"))
+    )
     points = tuple(
         Point(
             point.at or task.created_at,
@@ -111,15 +116,19 @@ def chart(task: Task, found: reading.Curve) -> Chart | None:
         for point in told
     )
     first, last = told[0].loss, next((p.loss for p in reversed(told) if p.loss), "")
-    title = f"Loss {first} → {last}" if first and last else "Loss"
+    title = (
+        _("Loss %(first)s → %(last)s") % {"first": first, "last": last}
+        if first and last
+        else _("Loss")
+    )
     return Chart(
         id="loss",
         title=title,
         unit="loss",
         series=lines,
         points=points,
-        note="By step, as the provider’s log says",
-        axis="Step",
+        note=_("By step, as the provider’s log says"),
+        axis=_("Step"),
         csv=f"/fine-tuning/tasks/{task.pk}/loss.csv",
     )
 

@@ -10,6 +10,8 @@ import orjson
 from asgiref.sync import async_to_sync
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
 
 from accounts import crypto
 from accounts.errors import Problem
@@ -33,7 +35,9 @@ def begin(user: User, name: str, size: int) -> Dataset:
     """A dataset of `size` bytes that is about to come. Raises Problem."""
     if user.datasets.count() >= MOST_DATASETS:
         raise Problem(
-            "too_many_datasets", f"At most {MOST_DATASETS} datasets.", "Delete one first."
+            "too_many_datasets",
+            _("At most %(most_datasets)s datasets.") % {"most_datasets": MOST_DATASETS},
+            _("Delete one first."),
         )
     with transaction.atomic():
         User.objects.select_for_update().get(pk=user.pk)
@@ -50,7 +54,7 @@ def begin(user: User, name: str, size: int) -> Dataset:
 def put(dataset: Dataset, number: int, data: bytes) -> None:
     """One piece of it. Raises Problem."""
     if dataset.state != DatasetState.UPLOADING or dataset.file is None:
-        raise Problem("not_uploading", "This dataset is complete already.", status=409)
+        raise Problem("not_uploading", _("This dataset is complete already."), status=409)
     files.put(dataset.file, number, data)
 
 
@@ -60,7 +64,12 @@ def finish(dataset: Dataset) -> None:
         return
     rest = files.missing(dataset.file)
     if rest:
-        raise Problem("incomplete", f"{len(rest)} pieces are missing.", "Send them.", status=409)
+        raise Problem(
+            "incomplete",
+            _("%(rest)s pieces are missing.") % {"rest": len(rest)},
+            _("Send them."),
+            status=409,
+        )
     Dataset.objects.filter(pk=dataset.pk).update(state=DatasetState.CHECKING)
 
 
@@ -132,16 +141,16 @@ def send_to(dataset: Dataset, provider: str, url: str, signature: str, signed_at
     """Let a worker send it into a provider's machine, with a signature of its owner over
     `tuning.upload_hash`. Raises Problem."""
     if dataset.state != DatasetState.GOOD:
-        raise Problem("dataset_not_ready", "Only a dataset without problems can be sent.")
+        raise Problem("dataset_not_ready", _("Only a dataset without problems can be sent."))
     if not tuning.timely(signed_at, timezone.now().timestamp()):
-        raise Problem("signature_old", "The signature is too old.", "Sign once more.")
+        raise Problem("signature_old", _("The signature is too old."), _("Sign once more."))
     try:
         tuning.signed_by(
             dataset.user.address, tuning.upload_hash(dataset.user.address, signed_at), signature
         )
     except BadSignature:
-        raise Problem("wrong_signature", "This is not your wallet's signature.") from None
-    place, _ = Place.objects.update_or_create(
+        raise Problem("wrong_signature", _("This is not your wallet's signature.")) from None
+    place, _created = Place.objects.update_or_create(
         dataset=dataset,
         way=Way.TEE,
         provider=provider,
@@ -167,7 +176,7 @@ def send(place: Place) -> None:
         return
     dataset = place.dataset
     if dataset.file is None:
-        _failed(place, "Its bytes were deleted here.")
+        _failed(place, N_("Its bytes were deleted here."))
         return
     try:
         hash_ = async_to_sync(_upload)(place, dataset, dataset.user.address)
@@ -175,7 +184,7 @@ def send(place: Place) -> None:
         _failed(place, str(error))
         return
     if hash_ != dataset.keccak:
-        _failed(place, "The provider names another hash than these bytes have.")
+        _failed(place, N_("The provider names another hash than these bytes have."))
         return
     Place.objects.filter(pk=place.pk).update(
         state=PlaceState.THERE, sent=dataset.size, signature="", updated_at=timezone.now()
@@ -215,5 +224,5 @@ def give_up_lost(now: datetime) -> None:
     lost = Place.objects.filter(state=PlaceState.SENDING, updated_at__lt=now - LOST_AFTER)
     lost.filter(way=Way.STORAGE).update(state=PlaceState.WAITING, updated_at=now)
     lost.filter(way=Way.TEE).update(
-        state=PlaceState.FAILED, error="It was cut off. Send it again.", signature=""
+        state=PlaceState.FAILED, error=N_("It was cut off. Send it again."), signature=""
     )

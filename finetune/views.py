@@ -20,6 +20,8 @@ from django.http import (
 )
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, render
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
@@ -39,10 +41,10 @@ from ledger.records import Listing
 from protocol import tuning
 
 LEVELS = (
-    ("", "Every level"),
-    ("INFO", "Info and above"),
-    ("WARNING", "Warnings"),
-    ("ERROR", "Errors"),
+    ("", N_("Every level")),
+    ("INFO", N_("Info and above")),
+    ("WARNING", N_("Warnings")),
+    ("ERROR", N_("Errors")),
 )
 TOOL = "zg-decrypt.py"
 #: Of a log, the newest lines stand on the page.
@@ -120,7 +122,7 @@ def task_of(request: HttpRequest, task_id: UUID) -> Task:
 def task(request: HttpRequest, task_id: UUID) -> HttpResponse:
     """`/fine-tuning/tasks/{id}?level=WARNING`."""
     if not request.user.is_authenticated:
-        return signed_out(request, "Fine-tuning task")
+        return signed_out(request, _("Fine-tuning task"))
     page = _page(task_of(request, task_id), request.GET.get("level", ""))
     template = "finetune/task.html"
     if request.headers.get("HX-Request") and request.GET.get("part") == "body":
@@ -153,7 +155,7 @@ def _page(task: Task, level: str) -> pages.TaskPage:
         earlier_lines=max(0, len(wanted) - MOST_LINES),
         last_line=lines[-1].text if lines and task.progress == tuning.FAILED else "",
         level=level,
-        levels=pages_parts.options(LEVELS, level),
+        levels=pages_parts.options(tuple((value, _(label)) for value, label in LEVELS), level),
         chart=selectors.chart(task, curve),
         latest=curve.points[-1].loss if curve.points else "",
         left=pages.time_left(reading.left(curve) if running else None, curve),
@@ -243,7 +245,7 @@ def result(request: HttpRequest, task_id: UUID) -> HttpResponseBase:
     """The encrypted result, from any byte on (`Range: bytes=N-`)."""
     found = task_of(request, task_id)
     if found.result is None or found.result_state != results.State.HERE:
-        return HttpResponse("The result is not here.", status=404, content_type="text/plain")
+        return HttpResponse(_("The result is not here."), status=404, content_type="text/plain")
     size = found.result.size
     start = _start(request.headers.get("Range", ""), size)
     # Not wrapped by compression: what is hashed is what is sent.

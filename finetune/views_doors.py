@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts import limits
@@ -135,18 +136,20 @@ def _field(name: str, value: str) -> dict[str, str]:
 def prepare_upload(request: HttpRequest, draft: Draft) -> HttpResponse:
     """→ what is signed so that the provider takes the dataset: `{digest, timestamp, fields}`."""
     if draft.dataset is None:
-        raise Problem("no_dataset", "There is nothing to send: the provider reads it by its root.")
+        raise Problem(
+            "no_dataset", _("There is nothing to send: the provider reads it by its root.")
+        )
     now = int(time.time())
     return answer(
         {
             "digest": "0x" + tuning.upload_hash(draft.user.address, now).hex(),
             "timestamp": now,
             "raw": f"{draft.user.address}{now}",
-            "scope": "Lets this provider take one dataset from you within five minutes.",
+            "scope": _("Lets this provider take one dataset from you within five minutes."),
             "fields": [
-                _field("To provider", draft.provider),
-                _field("Dataset", draft.dataset.name),
-                _field("Signed by", draft.user.address),
+                _field(_("To provider"), draft.provider),
+                _field(_("Dataset"), draft.dataset.name),
+                _field(_("Signed by"), draft.user.address),
             ],
         }
     )
@@ -158,7 +161,9 @@ def upload(request: HttpRequest, draft: Draft) -> HttpResponse:
     body = body_of(request)
     listing = wizard.listing_of(draft)
     if draft.dataset is None or listing is None:
-        raise Problem("draft_changed", "The draft has changed since.", "Look at it once more.")
+        raise Problem(
+            "draft_changed", _("The draft has changed since."), _("Look at it once more.")
+        )
     signature = text_of(body, "signature", limit=_SIGNATURE)
     place = services.send_to(
         draft.dataset, draft.provider, listing.url, signature, _timestamp(body)
@@ -189,7 +194,7 @@ def sending(request: HttpRequest, draft_id: UUID) -> HttpResponse:
             "state": place.state,
             "sent": place.sent,
             "size": draft.dataset.size,
-            "error": place.error,
+            "error": _(place.error),
         }
     )
 
@@ -202,14 +207,16 @@ def prepare_task(request: HttpRequest, draft: Draft) -> HttpResponse:
         {
             "digest": wanted.digest,
             "raw": f"{draft.user.address}\nnonce {wanted.nonce}\ndataset {wanted.dataset_hash}",
-            "scope": "Creates one task. The fee is counted by the provider and charged when the "
-            "result is settled, from your fine-tuning balance there.",
+            "scope": _(
+                "Creates one task. The fee is counted by the provider and charged when the "
+                "result is settled, from your fine-tuning balance there."
+            ),
             "fields": [
-                _field("Provider", draft.provider),
-                _field("Model", draft.model),
-                _field("Dataset", wanted.dataset_hash),
-                _field("Nonce", str(wanted.nonce)),
-                _field("Settings (not signed)", " ".join(draft.parameters.split())),
+                _field(_("Provider"), draft.provider),
+                _field(_("Model"), draft.model),
+                _field(_("Dataset"), wanted.dataset_hash),
+                _field(_("Nonce"), str(wanted.nonce)),
+                _field(_("Settings (not signed)"), " ".join(draft.parameters.split())),
             ],
         }
     )
@@ -231,11 +238,11 @@ def prepare_cancel(request: HttpRequest, found: Task) -> HttpResponse:
         {
             "digest": "0x" + tuning.cancel_hash(str(found.remote_id)).hex(),
             "raw": found.remote_id.hex,
-            "scope": "Cancels this task. Nothing was charged yet and nothing will be.",
+            "scope": _("Cancels this task. Nothing was charged yet and nothing will be."),
             "fields": [
-                _field("Provider", found.provider),
-                _field("Task", str(found.remote_id)),
-                _field("Model", found.model),
+                _field(_("Provider"), found.provider),
+                _field(_("Task"), str(found.remote_id)),
+                _field(_("Model"), found.model),
             ],
         }
     )
@@ -248,9 +255,11 @@ def cancel(request: HttpRequest, found: Task) -> HttpResponse:
     try:
         follow.cancel(found, text_of(body, "signature", limit=_SIGNATURE))
     except BrokerRefused as error:
-        raise Problem("provider_refused", f"The provider says: {error}.", status=409) from None
+        raise Problem(
+            "provider_refused", _("The provider says: %(error)s.") % {"error": error}, status=409
+        ) from None
     except BrokerError as error:
-        raise Problem("provider_silent", str(error), "Try again.", status=502) from None
+        raise Problem("provider_silent", _(str(error)), _("Try again."), status=502) from None
     return answer({"url": f"/fine-tuning/tasks/{found.pk}"})
 
 
@@ -262,10 +271,12 @@ def prepare_fetch(request: HttpRequest, found: Task) -> HttpResponse:
             "digest": "0x" + tuning.download_hash(str(found.remote_id), now).hex(),
             "timestamp": now,
             "raw": f"{found.remote_id.hex}{now}",
-            "scope": "Lets the provider hand out this result, still encrypted, for five minutes.",
+            "scope": _(
+                "Lets the provider hand out this result, still encrypted, for five minutes."
+            ),
             "fields": [
-                _field("Provider", found.provider),
-                _field("Task", str(found.remote_id)),
+                _field(_("Provider"), found.provider),
+                _field(_("Task"), str(found.remote_id)),
             ],
         }
     )

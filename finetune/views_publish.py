@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
@@ -29,7 +30,7 @@ from finetune.views_doors import dataset_of, signing
 def publish(request: HttpRequest, dataset_id: UUID) -> HttpResponse:
     """The review, or how far it is (`part=state`). POST goes on with a file that storage knows."""
     if not request.user.is_authenticated:
-        return signed_out(request, "Publish a dataset")
+        return signed_out(request, _("Publish a dataset"))
     dataset = dataset_of(request, dataset_id)
     limits.spend("publish", dataset.user.address, limit=120, seconds=60)
     if request.method == "POST":

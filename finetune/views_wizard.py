@@ -8,6 +8,8 @@ from uuid import UUID
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
@@ -17,14 +19,14 @@ from accounts.http import signed_out, user_of
 from accounts.pages_transaction import Link
 from attestation import selectors as attestation
 from attestation.selectors import ServiceKey
-from finetune import offers, pages, selectors, wizard
+from finetune import offers, pages, problems, selectors, wizard
 from finetune.models import Draft, Place, Way
 from ledger import selectors as ledger
 from ledger.records import Listing, Position
 from protocol import tuning
 from protocol.tuning import BadParameters
 
-TITLE = "New fine-tuning"
+TITLE = N_("New fine-tuning")
 
 
 @require_GET
@@ -32,7 +34,7 @@ TITLE = "New fine-tuning"
 def new(request: HttpRequest) -> HttpResponse:
     """`/fine-tuning/new?provider=&model=`: a draft begins here."""
     if not request.user.is_authenticated:
-        return signed_out(request, TITLE)
+        return signed_out(request, _(TITLE))
     user = user_of(request)
     limits.spend("tuning-drafts", user.address, limit=60, seconds=600)
     provider = ledger.address_of(request.GET.get("provider", "")) or ""
@@ -55,7 +57,7 @@ def step(request: HttpRequest, draft_id: UUID, name: str) -> HttpResponse:
     if name not in wizard.STEPS:
         raise Http404("no such step")
     if not request.user.is_authenticated:
-        return signed_out(request, TITLE)
+        return signed_out(request, _(TITLE))
     rows = Draft.objects.select_related("user", "dataset")
     draft = get_object_or_404(rows, pk=draft_id, user=user_of(request))
     saved = ""
@@ -121,7 +123,7 @@ def _links(draft: Draft, current: str) -> tuple[Link, ...]:
     reach = wizard.STEPS.index(wizard.missing_step(draft))
     return tuple(
         Link(
-            label,
+            _(label),
             f"/fine-tuning/new/{draft.pk}/{name}" if at <= reach else "",
             name == current,
         )
@@ -132,7 +134,7 @@ def _links(draft: Draft, current: str) -> tuple[Link, ...]:
 def _words(problem: Problem | BadParameters | None) -> str:
     if isinstance(problem, Problem):
         return f"{problem.title} {problem.fix}".strip()
-    return problem.problems.get("", "") if problem is not None else ""
+    return problems.of_setting(problem.problems.get("", "")) if problem is not None else ""
 
 
 Refusal = Problem | BadParameters | None
@@ -162,7 +164,7 @@ def _show_config(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.
     as_json = request.POST.get("form") == "json" or request.GET.get("view") == "json"
     # A field says what is wrong with it itself; the text has no place for that.
     unplaced = [
-        f"{key}: {text}" if key else text
+        f"{key}: {problems.of_setting(text)}" if key else problems.of_setting(text)
         for key, text in errors.items()
         if as_json or key not in tuning.PARAMETERS
     ]

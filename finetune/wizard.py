@@ -11,6 +11,8 @@ from uuid import UUID
 from asgiref.sync import async_to_sync
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
 
 from accounts.errors import Problem
 from accounts.models import User
@@ -66,9 +68,9 @@ def choose_model(draft: Draft, provider: str, service_name: str, model: str) -> 
     """Step 1. Raises Problem for what is not offered."""
     listing = ledger.service(Kind.FINE_TUNING, provider, service_name)
     if listing is None or listing.removed:
-        raise Problem("unknown_service", "This provider offers no fine-tuning now.")
+        raise Problem("unknown_service", _("This provider offers no fine-tuning now."))
     if not model or len(model) > 200:
-        raise Problem("unknown_model", "Choose one of the provider's models.")
+        raise Problem("unknown_model", _("Choose one of the provider's models."))
     draft.provider, draft.serving = listing.provider, listing.serving
     draft.service_name, draft.model = listing.service_name, model
     draft.pending = None
@@ -79,9 +81,9 @@ def choose_dataset(draft: Draft, dataset: Dataset | None, root: str) -> None:
     """Step 2: one of the person's datasets, or the storage root of one. Raises Problem."""
     root = root.strip().lower()
     if dataset is None and not tuning.is_hash(root):
-        raise Problem("no_dataset", "Choose a dataset, or write a root: 0x and 64 hex digits.")
+        raise Problem("no_dataset", _("Choose a dataset, or write a root: 0x and 64 hex digits."))
     if dataset is not None and dataset.state != DatasetState.GOOD:
-        raise Problem("dataset_not_ready", "This dataset has problems or is not checked yet.")
+        raise Problem("dataset_not_ready", _("This dataset has problems or is not checked yet."))
     draft.dataset, draft.dataset_hash = dataset, "" if dataset is not None else root
     draft.pending = None
     draft.save()
@@ -162,7 +164,7 @@ def hash_of(draft: Draft) -> str:
         return draft.dataset_hash
     place = place_of(draft)
     if place is None:
-        raise Problem("dataset_not_sent", "The provider does not have the dataset yet.")
+        raise Problem("dataset_not_sent", _("The provider does not have the dataset yet."))
     return draft.dataset.keccak if place.way == Way.TEE else draft.dataset.root
 
 
@@ -170,11 +172,15 @@ def prepare(draft: Draft) -> Wanted:
     """What is to be signed now. Raises Problem."""
     step = missing_step(draft)
     if step != "sign":
-        raise Problem("draft_incomplete", f"The step “{step}” is not done yet.")
+        raise Problem(
+            "draft_incomplete", _("The step “%(step)s” is not done yet.") % {"step": step}
+        )
     held = position_of(draft)
     if held is None or held.spendable <= 0:
         raise Problem(
-            "no_account", "You hold nothing for fine-tuning at this provider.", "Transfer first."
+            "no_account",
+            _("You hold nothing for fine-tuning at this provider."),
+            _("Transfer first."),
         )
     nonce = max(int(time.time() * 1000) * 10_000 + _NONCE_TAIL, held.nonce + 1)
     dataset_hash = hash_of(draft)
@@ -188,13 +194,15 @@ def create(draft: Draft, signature: str) -> Task:
     """Hand the task in at the provider. Raises Problem; the draft stays as it was then."""
     listing, pending = listing_of(draft), draft.pending
     if listing is None or pending is None or missing_step(draft) != "sign":
-        raise Problem("draft_changed", "The draft has changed since.", "Look at it once more.")
+        raise Problem(
+            "draft_changed", _("The draft has changed since."), _("Look at it once more.")
+        )
     nonce, dataset_hash = int(pending["nonce"]), str(pending["dataset_hash"])
     digest = tuning.task_hash(draft.user.address, nonce, dataset_hash)
     try:
         tuning.signed_by(draft.user.address, digest, signature)
     except BadSignature:
-        raise Problem("wrong_signature", "This is not your wallet's signature.") from None
+        raise Problem("wrong_signature", _("This is not your wallet's signature.")) from None
     try:
         model_hash, remote = async_to_sync(_hand_in)(
             draft, draft.user.address, listing, nonce, dataset_hash, signature
@@ -202,7 +210,7 @@ def create(draft: Draft, signature: str) -> Task:
     except BrokerRefused as error:
         raise refusal(error) from None
     except BrokerError as error:
-        raise Problem("provider_silent", str(error), "Try again.", status=502) from None
+        raise Problem("provider_silent", _(str(error)), _("Try again."), status=502) from None
     return _written_down(draft, listing, nonce, dataset_hash, signature, model_hash, remote)
 
 
@@ -239,14 +247,14 @@ async def _hand_in(
 
 #: What brokers say, and what that means for the person (provider-protocol.md 6.3).
 _REFUSALS = (
-    ("unfinished task", "unfinished_task", "Wait for your other task there, or cancel it."),
-    ("in-progress tasks", "provider_busy", "Choose “queue” in the configuration, or wait."),
-    ("queue is full", "queue_full", "Try again later, or choose another provider."),
-    ("not acknowledge the provider", "not_acknowledged", "Acknowledge its signing key first."),
-    ("service not acknowledge", "service_unacknowledged", "Choose another provider for now."),
-    ("unsupported model", "unsupported_model", "Choose another model."),
-    ("nonce", "nonce", "Sign once more."),
-    ("insufficient balance", "insufficient", "Transfer more to this provider."),
+    ("unfinished task", "unfinished_task", N_("Wait for your other task there, or cancel it.")),
+    ("in-progress tasks", "provider_busy", N_("Choose “queue” in the configuration, or wait.")),
+    ("queue is full", "queue_full", N_("Try again later, or choose another provider.")),
+    ("not acknowledge the provider", "not_acknowledged", N_("Acknowledge its signing key first.")),
+    ("service not acknowledge", "service_unacknowledged", N_("Choose another provider for now.")),
+    ("unsupported model", "unsupported_model", N_("Choose another model.")),
+    ("nonce", "nonce", N_("Sign once more.")),
+    ("insufficient balance", "insufficient", N_("Transfer more to this provider.")),
 )
 
 
@@ -255,8 +263,12 @@ def refusal(error: BrokerRefused) -> Problem:
     words = str(error)
     for part, code, fix in _REFUSALS:
         if part in words:
-            return Problem(code, f"The provider says: {words}.", fix, status=409)
-    return Problem("provider_refused", f"The provider says: {words}.", status=409)
+            return Problem(
+                code, _("The provider says: %(words)s.") % {"words": words}, _(fix), status=409
+            )
+    return Problem(
+        "provider_refused", _("The provider says: %(words)s.") % {"words": words}, status=409
+    )
 
 
 def _written_down(

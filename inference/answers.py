@@ -15,6 +15,7 @@ from typing import Any
 
 from channels.db import database_sync_to_async
 from django.conf import settings
+from django.utils.translation import gettext as _
 
 from attestation import verify
 from attestation.verify import Exchange, ReplyVerdict, Signer
@@ -106,10 +107,15 @@ async def check(
     Raises Unusable.
     """
     if not _ID.fullmatch(answer_id):
-        raise Unusable("An answer id has up to 128 letters, digits, dots, dashes and underscores.")
+        raise Unusable(
+            _("An answer id has up to 128 letters, digits, dots, dashes and underscores.")
+        )
     for body in (request, response):
         if len(body.data) > MAX_BODY_BYTES:
-            raise Unusable(f"A request or an answer of more than {MAX_BODY_BYTES >> 20} MB.")
+            raise Unusable(
+                _("A request or an answer of more than %(max_body_bytes)s MB.")
+                % {"max_body_bytes": MAX_BODY_BYTES >> 20}
+            )
     listing, signer = await database_sync_to_async(_service)(provider)
     policy = Policy(allow_private=settings.ALLOW_PRIVATE_PROVIDERS)
     try:
@@ -117,11 +123,16 @@ async def check(
             document = await signatures.fetch(client, listing.url, answer_id, listing.model)
     except BadStatus as error:
         raise Unusable(
-            f"The provider has no signature for this id (status {error.status}). Providers keep "
-            "them for about 20 minutes."
+            _(
+                "The provider has no signature for this id (status %(status)s). Providers keep "
+                "them for about 20 minutes."
+            )
+            % {"status": error.status}
         ) from None
     except signatures.Later as error:
-        raise Unusable(f"The provider could not be asked: {error}.") from None
+        raise Unusable(
+            _("The provider could not be asked: %(error)s.") % {"error": error}
+        ) from None
     return _judged((listing, signer), answer_id, document, request, response, complete=complete)
 
 
@@ -132,14 +143,18 @@ def conversation(data: bytes) -> tuple[Checked, ...]:
     try:
         given = strictjson.loads(data, _FILE)
     except BadAnswer as error:
-        raise Unusable(f"This is no exported conversation: {error}.") from None
+        raise Unusable(
+            _("This is no exported conversation: %(error)s.") % {"error": error}
+        ) from None
     if not is_conversation(given):
-        raise Unusable("This is no conversation exported here as JSON.")
+        raise Unusable(_("This is no conversation exported here as JSON."))
     turns = [turn for turn in given["turns"] if isinstance(turn, dict)]
     if not any(turn.get("signature") for turn in turns):
-        raise Unusable("No answer in this file has a signature.")
+        raise Unusable(_("No answer in this file has a signature."))
     if len(turns) > MAX_ANSWERS:
-        raise Unusable(f"A file of more than {MAX_ANSWERS:,} answers.")
+        raise Unusable(
+            _("A file of more than %(max_answers)s answers.") % {"max_answers": f"{MAX_ANSWERS:,}"}
+        )
     known = Known()
     unpacker = _Unpacker()
     found = []
@@ -179,7 +194,10 @@ class _Unpacker:
     def _take(self, size: int) -> None:
         self._room -= size
         if self._room < 0:
-            raise Unusable(f"A file whose answers become more than {MAX_UNPACKED >> 20} MB.")
+            raise Unusable(
+                _("A file whose answers become more than %(max_unpacked)s MB.")
+                % {"max_unpacked": MAX_UNPACKED >> 20}
+            )
 
 
 def is_conversation(given: object) -> bool:
@@ -244,10 +262,10 @@ def _service(provider: str) -> tuple[Listing, Signer]:
     """The inference service of an address and its signer now. Raises Unusable."""
     address = ledger.address_of(provider.strip())
     if address is None:
-        raise Unusable("This is not an address: 0x and 40 hex digits.")
+        raise Unusable(_("This is not an address: 0x and 40 hex digits."))
     listing = ledger.service("inference", address)
     if listing is None:
-        raise Unusable("This address offers no inference service now.")
+        raise Unusable(_("This address offers no inference service now."))
     signer = verify.signer_of(
         tee_signer=listing.tee_signer,
         acknowledged=listing.tee_signer_acknowledged,

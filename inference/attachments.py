@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 from django.conf import settings
 from django.db import models, transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from PIL import Image
 
 from accounts.models import User
@@ -30,7 +31,6 @@ from inference.prompts import MAX_PICTURES
 MOST = MAX_PICTURES
 LONGEST_SIDE = 1536
 MAX_BYTES = 1 << 20
-RULE = f"Up to {MOST} pictures in one question and what goes along with it."
 #: A picture that was chosen and never sent goes after so long.
 UNSENT_FOR = timedelta(hours=1)
 #: Vision models count patches of 14 to 28 pixels; the finest is the most a picture can cost.
@@ -83,10 +83,12 @@ def keep(chat: Chat, data: bytes, name: str) -> File:
         used = rows.aggregate(sum=models.Sum("size"))["sum"] or 0
         if used + len(picture.data) > settings.MEDIA_QUOTA:
             full = settings.MEDIA_QUOTA >> 20
-            raise BadPrompt(f"Your files here fill their {full} MB. Delete some first.")
+            raise BadPrompt(
+                _("Your files here fill their %(full)s MB. Delete some first.") % {"full": full}
+            )
         unsent = File.objects.filter(chat=chat, role=Role.ASKED, turn=None)
         if unsent.count() >= 4 * MOST:
-            raise BadPrompt("Too many pictures were chosen and not sent. Wait a little.")
+            raise BadPrompt(_("Too many pictures were chosen and not sent. Wait a little."))
         return _stored(chat, None, 0, picture)
 
 
@@ -95,7 +97,7 @@ def _stored(chat: Chat, turn: Turn | None, number: int, picture: Picture) -> Fil
     try:
         sealed = chat.box.seal(f"file {pk}", picture.data)
     except seals.Unreadable:
-        raise BadPrompt("This conversation has ended. Begin a new one.") from None
+        raise BadPrompt(_("This conversation has ended. Begin a new one.")) from None
     return File.objects.create(
         pk=pk,
         chat=chat,
@@ -119,11 +121,14 @@ def wanted(chat: Chat, ids: Sequence[UUID], again: int | None) -> list[File]:
         return []
     chosen = {file.pk: file for file in _of(chat).filter(pk__in=ids, turn=None)}
     if len(chosen) != len(set(ids)):
-        raise BadPrompt("A picture is not there any more. Choose it again.")
+        raise BadPrompt(_("A picture is not there any more. Choose it again."))
     had = list(_of(chat).filter(turn=again)) if again is not None else []
     found = [*had, *(chosen[pk] for pk in dict.fromkeys(ids))]
     if len(found) > MOST:
-        raise BadPrompt(RULE)
+        raise BadPrompt(
+            _("Up to %(most)s pictures in one question and what goes along with it.")
+            % {"most": MOST}
+        )
     return found
 
 

@@ -9,6 +9,7 @@ import orjson
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts import crypto
 from accounts.models import User
@@ -52,7 +53,9 @@ def rename(chat: Chat, title: str) -> None:
     """Give a conversation another name. Raises BadPrompt for an empty or too long one."""
     title = " ".join(title.replace("\x00", "").split())
     if not title or len(title) > TITLE_CHARS:
-        raise BadPrompt(f"A name has 1 to {TITLE_CHARS} characters.")
+        raise BadPrompt(
+            _("A name has 1 to %(title_chars)s characters.") % {"title_chars": TITLE_CHARS}
+        )
     Chat.objects.filter(pk=chat.pk).update(title_sealed=chat.box.seal_text("title", title))
 
 
@@ -83,7 +86,7 @@ def delete_chat(chat: Chat) -> None:
     """
     with transaction.atomic():
         if chat.turns.select_for_update().filter(state=State.OPEN).exists():
-            raise Busy("Stop the answer first, then delete the conversation.")
+            raise Busy(_("Stop the answer first, then delete the conversation."))
         Chat.objects.filter(pk=chat.pk).update(deleted_at=timezone.now())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.utils.translation import gettext as _
+
 
 class ChatError(Exception):
     """A sentence for the person, a stable code for programs, and where to read on ("" nowhere)."""
@@ -29,8 +31,11 @@ class SignerChanged(NotReady):
     def __init__(self, before: str, signer: str) -> None:
         super().__init__(
             "signer_changed",
-            f"This provider’s signing key changed since your last question: it was {before}, "
-            f"now it is {signer}. Nothing was sent.",
+            _(
+                "This provider’s signing key changed since your last question: it was "
+                "%(before)s, now it is %(signer)s. Nothing was sent."
+            )
+            % {"before": before, "signer": signer},
         )
         self.signer = signer
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
+
 from attestation import assurance, verify
 from attestation.verify import Signer
 from inference.errors import NotReady
@@ -11,15 +14,15 @@ from ledger.records import Listing
 
 CODE = "not_verified"
 _WHY: Mapping[str, str] = {
-    "never": "its evidence has not been checked, or not for three days",
-    "expired": "its last check is more than a day old",
-    "fail": "its evidence failed our check",
-    "weak": "a required part of its evidence is missing or could not be checked",
-    "changed": "its listing changed since it was checked (address, model or signer)",
-    "other_signer": "the key that would sign is not the one inside the checked machine",
-    "index_behind": "this site cannot see at the moment which signer the chain names",
-    "no_signer": "it declares no signer at all",
-    "routed": "its machine only routes the question to another company, which reads it",
+    "never": N_("its evidence has not been checked, or not for three days"),
+    "expired": N_("its last check is more than a day old"),
+    "fail": N_("its evidence failed our check"),
+    "weak": N_("a required part of its evidence is missing or could not be checked"),
+    "changed": N_("its listing changed since it was checked (address, model or signer)"),
+    "other_signer": N_("the key that would sign is not the one inside the checked machine"),
+    "index_behind": N_("this site cannot see at the moment which signer the chain names"),
+    "no_signer": N_("it declares no signer at all"),
+    "routed": N_("its machine only routes the question to another company, which reads it"),
 }
 
 
@@ -36,8 +39,11 @@ def check(listing: Listing, signer: Signer | None) -> None:
     if why := doubt(listing, signer):
         raise NotReady(
             CODE,
-            f"Nothing was sent: you send only to verified providers, and {why}. "
-            "Look at its verification, choose another provider, or turn the option off.",
+            _(
+                "Nothing was sent: you send only to verified providers, and %(why)s. Look at its "
+                "verification, choose another provider, or turn the option off."
+            )
+            % {"why": _(why)},
             href=f"/services/{listing.kind}/{listing.provider}/verification",
         )
 

@@ -21,6 +21,7 @@ from weakref import WeakKeyDictionary
 from channels.db import database_sync_to_async
 from django.conf import settings
 from django.db import DatabaseError, DataError, IntegrityError
+from django.utils.translation import gettext as _
 from redis.exceptions import RedisError
 
 from inference import (
@@ -86,7 +87,7 @@ class Hub:
                 await turnlog.beat(self.process)
             except RedisError as error:
                 log.warning("chat cannot start: %s", error)
-                raise Unavailable("Chat is not available right now. Nothing was sent.") from None
+                raise Unavailable(_("Chat is not available right now. Nothing was sent.")) from None
             self._service = [spawn(self._keep_house()), spawn(self._listen())]
 
     async def ask(self, chat: Chat, text: str, **given: Any) -> services.Opened:
@@ -99,7 +100,7 @@ class Hub:
         """Do all of `opening`, even when whoever asked for it leaves. Raises Closing."""
         if self.closing:
             opening.close()
-            raise Closing("This server is restarting. Send it again in a few seconds.")
+            raise Closing(_("This server is restarting. Send it again in a few seconds."))
         asking = spawn(opening)
         self._asking.add(asking)
         asking.add_done_callback(self._asking.discard)
@@ -143,7 +144,7 @@ class Hub:
     def launch(self, turn_id: int, call: Call) -> None:
         """Write the answer of an open turn. Raises Closing when this process is about to end."""
         if self.closing:
-            raise Closing("This server is restarting. Send it again in a few seconds.")
+            raise Closing(_("This server is restarting. Send it again in a few seconds."))
         self._launch(turn_id, call)
 
     def _launch(self, turn_id: int, call: Call) -> None:

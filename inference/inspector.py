@@ -7,6 +7,8 @@ import re
 import shlex
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+
 from inference.models import Turn
 from inference.pages_turn import TurnView
 from inference.seals import Unreadable
@@ -56,7 +58,7 @@ def page(turn: Turn) -> InspectPage:
         turn=TurnView.of(turn),
         url=url,
         sent_headers=(
-            ("Authorization", "Bearer app-sk-… (never shown)"),
+            ("Authorization", _("Bearer app-sk-… (never shown)")),
             ("Content-Type", "application/json"),
             ("Accept", "text/event-stream"),
         ),
@@ -82,7 +84,13 @@ def _raw(text: str, size: int) -> Raw:
 def _pretty(body: bytes) -> str:
     try:
         text = json.dumps(json.loads(body), indent=2, ensure_ascii=False)
-        return _PICTURE.sub(lambda found: f"{found[1]}… ({len(found[2]):,} characters)", text)
+        return _PICTURE.sub(
+            lambda found: (
+                _("%(found)s… (%(found2)s characters)")
+                % {"found": found[1], "found2": f"{len(found[2]):,}"}
+            ),
+            text,
+        )
     except ValueError:
         return body.decode("utf-8", "replace")
 

@@ -10,10 +10,11 @@ import orjson
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Upper
+from django.utils.translation import gettext_noop as N_
 
 from accounts.models import AccessToken, User
 from chain.fields import AddressField, NeuronField
-from inference import seals
+from inference import seals, words
 from inference.media.models import File as File
 from inference.media.models import Job as Job
 from inference.options import Options
@@ -104,13 +105,13 @@ class OwnPreset(models.Model):
 
 
 class State(models.TextChoices):
-    """Every turn ends in exactly one of the last four."""
+    """Every turn ends in exactly one of the last four. The labels are translated where shown."""
 
-    OPEN = "open", "Writing"
-    ANSWERED = "answered", "Answered"
-    STOPPED = "stopped", "Stopped"
-    CUT_OFF = "cut_off", "Cut off"
-    FAILED = "failed", "Failed"
+    OPEN = "open", N_("Writing")
+    ANSWERED = "answered", N_("Answered")
+    STOPPED = "stopped", N_("Stopped")
+    CUT_OFF = "cut_off", N_("Cut off")
+    FAILED = "failed", N_("Failed")
 
 
 class FeeKind(models.TextChoices):
@@ -235,6 +236,10 @@ class Turn(models.Model):
 
     def __str__(self) -> str:
         return f"turn {self.pk} {self.state}"
+
+    @property
+    def quantity_words(self) -> str:
+        return words.quantity(self.quantity)
 
     @property
     def question(self) -> str:

@@ -9,6 +9,8 @@ from uuid import UUID, uuid4
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
 
 from accounts import crypto, keys, limits
 from accounts.errors import TooMany
@@ -44,14 +46,14 @@ MAX_TURNS = 1_000
 QUESTIONS_PER_MINUTE = 30
 
 NOT_READY = {
-    "no_service": "This provider offers no chat service any more. Choose another one.",
-    "signer_not_accepted": "The network's owner has not accepted this provider's signing key.",
-    "signed_out": "Sign in to chat.",
-    "hidden": "Moderators hid this provider. Read why and confirm, or choose another one.",
-    "no_ledger": "You have no compute account yet. Deposit first.",
-    "not_funded": "Your balance at this provider does not cover its reserve and one answer.",
-    "not_acknowledged": "You have not accepted this provider's signing key yet.",
-    "no_key": "You have no key for this provider, or it has expired. Your wallet makes one.",
+    "no_service": N_("This provider offers no chat service any more. Choose another one."),
+    "signer_not_accepted": N_("The network's owner has not accepted this provider's signing key."),
+    "signed_out": N_("Sign in to chat."),
+    "hidden": N_("Moderators hid this provider. Read why and confirm, or choose another one."),
+    "no_ledger": N_("You have no compute account yet. Deposit first."),
+    "not_funded": N_("Your balance at this provider does not cover its reserve and one answer."),
+    "not_acknowledged": N_("You have not accepted this provider's signing key yet."),
+    "no_key": N_("You have no key for this provider, or it has expired. Your wallet makes one."),
 }
 
 
@@ -71,7 +73,10 @@ def spend_limit(user: User) -> None:
     try:
         limits.spend("chat", user.address, limit=QUESTIONS_PER_MINUTE, seconds=60)
     except TooMany:
-        raise Busy(f"Up to {QUESTIONS_PER_MINUTE} questions a minute. Wait a little.") from None
+        raise Busy(
+            _("Up to %(questions_per_minute)s questions a minute. Wait a little.")
+            % {"questions_per_minute": QUESTIONS_PER_MINUTE}
+        ) from None
 
 
 def open_turn(
@@ -108,9 +113,9 @@ def open_turn(
     provider = ledger.address_of(provider or chat.provider) or ""
     known = facts.read(chat, prompt_key, provider, session or "")
     if known is None:
-        raise BadPrompt("This conversation has ended. Begin a new one.")
+        raise BadPrompt(_("This conversation has ended. Begin a new one."))
     if session is not None and not known.signed_in:
-        raise SignedOut("You are signed out. Nothing was sent.")
+        raise SignedOut(_("You are signed out. Nothing was sent."))
     if known.asked is not None:
         return Opened(known.asked, None)
     listing = known.listing
@@ -142,7 +147,7 @@ def open_turn(
         chat.owner, listing, size, options.max_tokens, picture_tokens, has=known.held
     )
     if listing is None or not state.ready:
-        raise NotReady(state.code, NOT_READY[state.code])
+        raise NotReady(state.code, _(NOT_READY[state.code]))
     _check_signer(known.signer, signer, accept_signer)
     header = _header(chat.owner, provider, known.key)
     turn = _turn(chat, question, body, listing, signer, model)
@@ -155,7 +160,7 @@ def open_turn(
     except IntegrityError:
         before = _asked_before(chat, prompt_key)
         if before is None:
-            raise Busy("An answer is still being written in this conversation.") from None
+            raise Busy(_("An answer is still being written in this conversation.")) from None
         return Opened(before, None)
     return Opened(turn.pk, Call(listing.url, header, body))
 
@@ -171,15 +176,17 @@ def _messages(
     """The conversation with its new question. Raises BadPrompt where nobody looks at pictures."""
     if files and not able.pictures:
         raise BadPrompt(
-            "This provider does not say that its model looks at pictures. Remove them, or choose "
-            "another provider."
+            _(
+                "This provider does not say that its model looks at pictures. Remove them, or "
+                "choose another provider."
+            )
         )
     try:
         parts = tuple(attachments.part(file) for file in files)
         room = attachments.MOST - len(parts) if able.pictures else 0
         said = context.messages(chat, parent, options, room)
     except seals.Unreadable:
-        raise BadPrompt("This conversation has ended. Begin a new one.") from None
+        raise BadPrompt(_("This conversation has ended. Begin a new one.")) from None
     return [*said, Message("user", question, parts)]
 
 
@@ -189,12 +196,15 @@ def _place(chat: Chat, text: str, again: int | None, parent: int | None) -> tupl
     if again is not None:
         old = chat.turns.filter(pk=again).first()
         if old is None:
-            raise BadPrompt("The question to ask again is not there any more.")
+            raise BadPrompt(_("The question to ask again is not there any more."))
         parent, question = old.parent_id, question or old.question
     if not question:
-        raise BadPrompt("Write a question first.")
+        raise BadPrompt(_("Write a question first."))
     if len(question) > MAX_PROMPT_CHARS:
-        raise BadPrompt(f"Questions may have up to {MAX_PROMPT_CHARS:,} characters.")
+        raise BadPrompt(
+            _("Questions may have up to %(max_prompt_chars)s characters.")
+            % {"max_prompt_chars": f"{MAX_PROMPT_CHARS:,}"}
+        )
     return parent, question
 
 
@@ -218,7 +228,7 @@ def _header(user: User, provider: str, key: ProviderKey | None) -> str:
             return key.bearer()
     except crypto.Unreadable:
         forget_key(user, provider)
-    raise NotReady("no_key", NOT_READY["no_key"])
+    raise NotReady("no_key", _(NOT_READY["no_key"]))
 
 
 def forget_key(user: User, provider: str) -> None:
@@ -248,7 +258,7 @@ def _turn(
             "request_sealed": chat.box.pack("request", body),
         }
     except seals.Unreadable:
-        raise BadPrompt("This conversation has ended. Begin a new one.") from None
+        raise BadPrompt(_("This conversation has ended. Begin a new one.")) from None
     return Turn(
         chat=chat,
         provider=listing.provider,
@@ -284,9 +294,15 @@ def _insert(
             most_open=MAX_OPEN_TURNS, most_turns=MAX_TURNS,
         )  # fmt: skip
         if open_turns >= MAX_OPEN_TURNS:
-            raise Busy(f"{MAX_OPEN_TURNS} answers are being written. Wait for one to end.")
+            raise Busy(
+                _("%(max_open_turns)s answers are being written. Wait for one to end.")
+                % {"max_open_turns": MAX_OPEN_TURNS}
+            )
         if turns >= MAX_TURNS:
-            raise BadPrompt(f"A conversation holds {MAX_TURNS:,} answers. Begin a new one.")
+            raise BadPrompt(
+                _("A conversation holds %(max_turns)s answers. Begin a new one.")
+                % {"max_turns": f"{MAX_TURNS:,}"}
+            )
         attachments.attach(turn, files)
     if goes_on:
         chat.provider, chat.asked, chat.leaf_id = turn.provider, True, turn.pk

@@ -11,6 +11,9 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Self
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
+
 from inference.errors import BadPrompt
 
 MAX_TOKENS = 1024
@@ -43,19 +46,21 @@ class Options:
 
         Raises BadPrompt with the field's rule.
         """
-        system = _text(given.get("system"), MAX_SYSTEM_CHARS, "The system prompt")
+        system = _text(given.get("system"), MAX_SYSTEM_CHARS, _("The system prompt"))
         stop = given.get("stop")
         stops = [line for line in stop.splitlines() if line] if isinstance(stop, str) else stop
         if not isinstance(stops, list | tuple | None) or len(stops or ()) > MAX_STOPS:
-            raise BadPrompt(f"Up to {MAX_STOPS} stop texts, one per line.")
+            raise BadPrompt(
+                _("Up to %(max_stops)s stop texts, one per line.") % {"max_stops": MAX_STOPS}
+            )
         return cls(
             system=system.strip(),
-            temperature=_number(given.get("temperature"), "Temperature", 2),
-            top_p=_number(given.get("top_p"), "Top p", 1),
-            max_tokens=_whole(given.get("max_tokens"), "The longest answer", 1, MOST_TOKENS)
+            temperature=_number(given.get("temperature"), _("Temperature"), 2),
+            top_p=_number(given.get("top_p"), _("Top p"), 1),
+            max_tokens=_whole(given.get("max_tokens"), _("The longest answer"), 1, MOST_TOKENS)
             or MAX_TOKENS,
-            seed=_whole(given.get("seed"), "The seed", 0, _MOST_SEED),
-            stop=tuple(_text(x, MAX_STOP_CHARS, "A stop text") for x in stops or ()),
+            seed=_whole(given.get("seed"), _("The seed"), 0, _MOST_SEED),
+            stop=tuple(_text(x, MAX_STOP_CHARS, _("A stop text")) for x in stops or ()),
             json=given.get("json") in (True, "on", "1", "true"),
             verified=given.get("verified") in (True, "on", "1", "true"),
         )
@@ -98,11 +103,11 @@ class Preset:
 
 
 PRESETS = (
-    Preset("Provider’s own", "nothing is sent, the provider decides"),
-    Preset("Precise", "the likeliest words", temperature="0.2"),
-    Preset("Balanced", "some variety", temperature="0.7", top_p="0.95"),
-    Preset("Creative", "much variety", temperature="1.2"),
-    Preset("JSON", "an answer that programs read", temperature="0", json=True),
+    Preset(N_("Provider’s own"), N_("nothing is sent, the provider decides")),
+    Preset(N_("Precise"), N_("the likeliest words"), temperature="0.2"),
+    Preset(N_("Balanced"), N_("some variety"), temperature="0.7", top_p="0.95"),
+    Preset(N_("Creative"), N_("much variety"), temperature="1.2"),
+    Preset(N_("JSON"), N_("an answer that programs read"), temperature="0", json=True),
 )
 
 
@@ -110,14 +115,18 @@ def _text(value: object, most: int, what: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str) or len(value) > most:
-        raise BadPrompt(f"{what} may have up to {most:,} characters.")
+        raise BadPrompt(
+            _("%(what)s may have up to %(most)s characters.") % {"what": what, "most": f"{most:,}"}
+        )
     return value.replace("\x00", "\ufffd")
 
 
 def _number(value: object, what: str, most: int) -> str:
     if value is None or value == "":
         return ""
-    rule = BadPrompt(f"{what} is a number from 0 to {most}, such as 0.7.")
+    rule = BadPrompt(
+        _("%(what)s is a number from 0 to %(most)s, such as 0.7.") % {"what": what, "most": most}
+    )
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise rule
     text = str(value).strip()
@@ -133,7 +142,10 @@ def _number(value: object, what: str, most: int) -> str:
 def _whole(value: object, what: str, least: int, most: int) -> int | None:
     if value is None or value == "":
         return None
-    rule = BadPrompt(f"{what} is a whole number from {least:,} to {most:,}.")
+    rule = BadPrompt(
+        _("%(what)s is a whole number from %(least)s to %(most)s.")
+        % {"what": what, "least": f"{least:,}", "most": f"{most:,}"}
+    )
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise rule
     text = str(value).strip()

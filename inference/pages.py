@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 
 from accounts import money
 from attestation.selectors import DEVELOPMENT, StandingView
@@ -93,9 +94,8 @@ class SidePage:
     @property
     def noun(self) -> str:
         """What such a provider offers."""
-        return {Medium.IMAGES: "pictures", Medium.SPEECH: "transcripts"}.get(
-            Medium(self.medium), "chat"
-        )
+        nouns = {Medium.IMAGES: _("pictures"), Medium.SPEECH: _("transcripts")}
+        return nouns.get(Medium(self.medium), _("chat"))
 
     @property
     def minute(self) -> int:

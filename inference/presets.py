@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts import crypto
 from accounts.models import User
@@ -55,7 +56,10 @@ def save(user: User, name: str, given: Mapping[str, Any], preset: int | None = N
     """
     name = " ".join(name.replace("\x00", "").split())
     if not name or len(name) > MAX_NAME_CHARS:
-        raise BadPrompt(f"A preset's name has 1 to {MAX_NAME_CHARS} characters.")
+        raise BadPrompt(
+            _("A preset's name has 1 to %(max_name_chars)s characters.")
+            % {"max_name_chars": MAX_NAME_CHARS}
+        )
     options = replace(Options.of(given), verified=False)
     sealed = crypto.seal(orjson.dumps({"name": name, "options": options.stored()}).decode())
     with transaction.atomic():
@@ -63,14 +67,14 @@ def save(user: User, name: str, given: Mapping[str, Any], preset: int | None = N
         known = of(user)
         same = next((own.id for own in known if own.name.casefold() == name.casefold()), None)
         if preset is not None and same not in (None, preset):
-            raise BadPrompt(f"You have another preset called “{name}”.")
+            raise BadPrompt(_("You have another preset called “%(name)s”.") % {"name": name})
         pk = preset if preset is not None else same
         if pk is None:
             if len(known) >= MOST:
-                raise BadPrompt(f"You have {MOST} presets. Delete one first.")
+                raise BadPrompt(_("You have %(most)s presets. Delete one first.") % {"most": MOST})
             pk = OwnPreset.objects.create(owner=user, sealed=sealed).pk
         elif not OwnPreset.objects.filter(pk=pk, owner=user, deleted_at=None).update(sealed=sealed):
-            raise BadPrompt("This preset is not there any more.")
+            raise BadPrompt(_("This preset is not there any more."))
     return Own(pk, name, options)
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 from uuid import UUID, uuid5
 
+from django.utils.translation import gettext as _
+
 from inference.errors import BadPrompt
 from inference.options import Options
 
@@ -46,13 +48,13 @@ class Prompt:
         """A prompt of a message or form. Raises Malformed, or BadPrompt for wrong options."""
         text, again, options = given.get("text"), given.get("again"), given.get("options")
         if not isinstance(text, str):
-            raise Malformed("A question is text.")
+            raise Malformed(_("A question is text."))
         if again is not None and (isinstance(again, bool) or not isinstance(again, int)):
-            raise Malformed("No such question.")
+            raise Malformed(_("No such question."))
         if again is not None and not 0 < again < 2**63:
-            raise Malformed("No such question.")
+            raise Malformed(_("No such question."))
         if options is not None and not isinstance(options, Mapping):
-            raise Malformed("The settings cannot be read.")
+            raise Malformed(_("The settings cannot be read."))
         provider, also = _address(given, "provider"), _address(given, "also")
         adapter = adapter_of(given.get("adapter"), provider)
         if adapter and given.get("beside") in (True, "on"):
@@ -109,7 +111,7 @@ def _address(given: Mapping[str, Any], name: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str) or len(value) > _MAX_ADDRESS_CHARS:
-        raise Malformed("Choose a provider that offers chat.")
+        raise Malformed(_("Choose a provider that offers chat."))
     return value
 
 
@@ -117,7 +119,9 @@ def _pictures(value: object) -> tuple[UUID, ...]:
     if value is None:
         return ()
     if not isinstance(value, list) or len(value) > MAX_PICTURES:
-        raise Malformed(f"Up to {MAX_PICTURES} pictures in one question.")
+        raise Malformed(
+            _("Up to %(max_pictures)s pictures in one question.") % {"max_pictures": MAX_PICTURES}
+        )
     return tuple(_uuid(item) for item in value)
 
 

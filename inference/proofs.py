@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from inference import answers
 from inference.answers import MAX_ANSWERS, MAX_FILE_BYTES, Body, Checked, Known, Unusable
 from net import strictjson
@@ -43,15 +45,19 @@ def judge(data: bytes) -> tuple[Checked, ...]:
     try:
         given = strictjson.loads(data, _FILE)
     except BadAnswer as error:
-        raise Unusable(f"This file cannot be read: {error}.") from None
+        raise Unusable(_("This file cannot be read: %(error)s.") % {"error": error}) from None
     requests = requests_of(given)
     if len(requests) > MAX_ANSWERS:
-        raise Unusable(f"A file of more than {MAX_ANSWERS:,} requests.")
+        raise Unusable(
+            _("A file of more than %(max_answers)s requests.") % {"max_answers": f"{MAX_ANSWERS:,}"}
+        )
     known = Known()
     found = [_judged(request, known, pictures="files" in given) for request in requests]
     judged = tuple(one for one in found if one is not None)
     if not judged:
-        raise Unusable("No request in this file has a signature of a provider that is listed now.")
+        raise Unusable(
+            _("No request in this file has a signature of a provider that is listed now.")
+        )
     return judged
 
 
@@ -78,15 +84,22 @@ def archive(data: bytes) -> tuple[Checked, ...]:
                 requests = requests_of(given)
                 found += _of_archive(given, requests, members, known) if requests else ()
                 if len(found) > MAX_ANSWERS:
-                    raise Unusable(f"An archive of more than {MAX_ANSWERS:,} requests.")
+                    raise Unusable(
+                        _("An archive of more than %(max_answers)s requests.")
+                        % {"max_answers": f"{MAX_ANSWERS:,}"}
+                    )
     except Unusable:
         raise
     except BadAnswer as error:
-        raise Unusable(f"A file in this archive cannot be read: {error}.") from None
+        raise Unusable(
+            _("A file in this archive cannot be read: %(error)s.") % {"error": error}
+        ) from None
     except _BROKEN:
-        raise Unusable("This archive is damaged, or no archive of pictures from here.") from None
+        raise Unusable(_("This archive is damaged, or no archive of pictures from here.")) from None
     if not found:
-        raise Unusable("No request in this file has a signature of a provider that is listed now.")
+        raise Unusable(
+            _("No request in this file has a signature of a provider that is listed now.")
+        )
     return tuple(found)
 
 
@@ -116,7 +129,10 @@ class _Members:
     def __init__(self, opened: zipfile.ZipFile) -> None:
         infos = opened.infolist()
         if len(infos) > MAX_MEMBERS:
-            raise Unusable(f"An archive of more than {MAX_MEMBERS:,} files.")
+            raise Unusable(
+                _("An archive of more than %(max_members)s files.")
+                % {"max_members": f"{MAX_MEMBERS:,}"}
+            )
         self.names = [info.filename for info in infos]
         self._opened = opened
         self._room = MAX_UNPACKED
@@ -126,7 +142,10 @@ class _Members:
             data = stream.read(self._room + 1)
         self._room -= len(data)
         if self._room < 0:
-            raise Unusable(f"An archive whose files become more than {MAX_UNPACKED >> 20} MB.")
+            raise Unusable(
+                _("An archive whose files become more than %(max_unpacked)s MB.")
+                % {"max_unpacked": MAX_UNPACKED >> 20}
+            )
         return data
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext_noop as N_
 
 from accounts import keys
 from accounts.models import User
@@ -46,10 +47,10 @@ SHOWN_TURNS = 100
 SHOWN_OTHERS = 2
 CHAT_TYPE = "chatbot"
 EXAMPLES = (
-    "How is an answer's signature checked?",
-    "What does a provider keep in reserve?",
-    "How do I get my money back?",
-    "What does this site never know about me?",
+    N_("How is an answer's signature checked?"),
+    N_("What does a provider keep in reserve?"),
+    N_("How do I get my money back?"),
+    N_("What does this site never know about me?"),
 )
 
 

@@ -13,6 +13,7 @@ from django.core.files.uploadedfile import UploadedFile
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.urls import Resolver404, resolve, reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
@@ -60,9 +61,9 @@ async def start(request: HttpRequest) -> HttpResponse:
     provider = ledger.address_of(request.POST.get("provider", "")) or ""
     service = await sync_to_async(readiness.chat_service)(provider) if provider else None
     if user is None:
-        return await _again(request, None, BadPrompt("Sign in to chat."))
+        return await _again(request, None, BadPrompt(_("Sign in to chat.")))
     if service is None:
-        return await _again(request, None, BadPrompt("Choose a provider that offers chat."))
+        return await _again(request, None, BadPrompt(_("Choose a provider that offers chat.")))
     kept = request.POST.get("keep") != "no"
     session = "" if kept else session_of(request) or ""
     try:
@@ -201,9 +202,12 @@ def _is_uuid(text: str) -> bool:
 
 def kept_picture(chat: Chat, file: UploadedFile[Any]) -> File:
     """An uploaded picture, kept for the next question. Raises BadPrompt."""
-    name = file.name or "The file"
+    name = file.name or _("The file")
     if (file.size or 0) > uploads.MAX_UPLOAD_BYTES:
-        raise BadPrompt(f"{name[-60:]} is too large; use {uploads.RULE}.")
+        raise BadPrompt(
+            _("%(name)s is too large; use %(rule)s.")
+            % {"name": name[-60:], "rule": _(uploads.RULE)}
+        )
     return attachments.keep(chat, file.read(), name)
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
@@ -54,12 +55,14 @@ def add(request: HttpRequest, chat: UUID) -> HttpResponse:
     try:
         limits.spend("pictures", found.owner.address, limit=PICTURES_PER_MINUTE, seconds=60)
         if file is None:
-            raise BadPrompt("No picture came.")
+            raise BadPrompt(_("No picture came."))
         kept = kept_picture(found, file)
     except BadPrompt as wrong:
         return JsonResponse({"title": wrong.sentence, "status": 400}, status=400)
     except TooMany:
-        sentence = f"Up to {PICTURES_PER_MINUTE} pictures a minute. Wait a little."
+        sentence = _("Up to %(pictures_per_minute)s pictures a minute. Wait a little.") % {
+            "pictures_per_minute": PICTURES_PER_MINUTE
+        }
         return JsonResponse({"title": sentence, "status": 429}, status=429)
     return JsonResponse(
         {

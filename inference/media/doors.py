@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 from django.core.files.uploadedfile import UploadedFile
 from django.http import Http404, HttpRequest
+from django.utils.translation import gettext as _
 
 from accounts.models import User
 from inference import access
@@ -23,7 +24,7 @@ def asker(request: HttpRequest, user: User, process: str) -> Ask:
     try:
         key = UUID(given.get("key", ""))
     except ValueError:
-        raise BadPrompt("This form is out of date. Load the page again.") from None
+        raise BadPrompt(_("This form is out of date. Load the page again.")) from None
     kept = given.get("keep") != "no"
     return Ask(
         user=user,
@@ -54,9 +55,11 @@ def upload(request: HttpRequest, name: str, most: int) -> tuple[bytes, str] | No
     found = request.FILES.get(name)
     if not isinstance(found, UploadedFile):
         return None
-    called = (found.name or "The file").replace("\x00", "")[-60:]
+    called = (found.name or _("The file")).replace("\x00", "")[-60:]
     if (found.size or 0) > most:
-        raise BadPrompt(f"{called} is larger than {most >> 20} MB.")
+        raise BadPrompt(
+            _("%(called)s is larger than %(most)s MB.") % {"called": called, "most": most >> 20}
+        )
     return found.read(), called
 
 

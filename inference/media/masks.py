@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import orjson
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
 
 from inference.errors import BadPrompt
 
 WHOLE = 1000
 MAX_SHAPES = 100
 MAX_POINTS = 5000
-_RULE = "The marked places cannot be read. Mark them again."
+_RULE = N_("The marked places cannot be read. Mark them again.")
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,15 @@ class Mask:
         try:
             rows = orjson.loads(given) if isinstance(given, str | bytes) else given
         except orjson.JSONDecodeError:
-            raise BadPrompt(_RULE) from None
+            raise BadPrompt(_(_RULE)) from None
         if not isinstance(rows, list) or len(rows) > MAX_SHAPES:
-            raise BadPrompt(_RULE)
+            raise BadPrompt(_(_RULE))
         shapes = tuple(_shape(row) for row in rows)
         if sum(len(x.points) for x in shapes if isinstance(x, Stroke)) > MAX_POINTS:
-            raise BadPrompt(f"A mask has up to {MAX_POINTS:,} points. Use fewer strokes.")
+            raise BadPrompt(
+                _("A mask has up to %(max_points)s points. Use fewer strokes.")
+                % {"max_points": f"{MAX_POINTS:,}"}
+            )
         return cls(shapes)
 
     @classmethod
@@ -84,19 +89,19 @@ def _shape(row: object) -> Rectangle | Stroke:
         (radius,) = _numbers([row.get("r")], 1)
         points = tuple((x, y) for x, y in (_numbers(point, 2) for point in row["p"]))
         return Stroke(max(1, radius), points)
-    raise BadPrompt(_RULE)
+    raise BadPrompt(_(_RULE))
 
 
 def _shape_of(row: list[Any]) -> Rectangle:
     left, top, width, height = _numbers(row, 4)
     if not width or not height:
-        raise BadPrompt("A rectangle needs a width and a height.")
+        raise BadPrompt(_("A rectangle needs a width and a height."))
     return Rectangle(left, top, min(width, WHOLE - left), min(height, WHOLE - top))
 
 
 def _numbers(row: object, count: int) -> tuple[int, ...]:
     if not isinstance(row, list) or len(row) != count:
-        raise BadPrompt(_RULE)
+        raise BadPrompt(_(_RULE))
     if not all(type(x) is int and 0 <= x <= WHOLE for x in row):
-        raise BadPrompt(_RULE)
+        raise BadPrompt(_(_RULE))
     return tuple(row)

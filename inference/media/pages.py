@@ -8,6 +8,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from django.urls import reverse
+from django.utils.translation import gettext as _
 
 from accounts.pages_parts import Pager
 from inference.media import transcripts, words
@@ -127,10 +128,10 @@ class Quota:
 
     @property
     def text(self) -> str:
-        most = f"{self.most // _MIB} MB used"
+        values = {"used": f"{self.used / _MIB:.1f}", "most": self.most // _MIB}
         if 0 < self.used < _MIB // 10:
-            return f"less than 0.1 of {most}"
-        return f"{self.used / _MIB:.1f} of {most}"
+            return _("less than 0.1 of %(most)s MB used") % values
+        return _("%(used)s of %(most)s MB used") % values
 
     @property
     def full(self) -> bool:

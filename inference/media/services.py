@@ -15,6 +15,8 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Sum
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
 
 from accounts import limits
 from accounts.errors import TooMany
@@ -40,9 +42,9 @@ REQUESTS_PER_MINUTE = 20
 _TYPES = {Medium.IMAGES: pictures.SERVICE_TYPES, Medium.SPEECH: (transcripts.SERVICE_TYPE,)}
 _NOT_READY = {
     **NOT_READY,
-    "no_service": "This provider does not offer this any more. Choose another one.",
-    "signed_out": "Sign in first.",
-    "not_funded": "Your balance at this provider does not cover its reserve and this request.",
+    "no_service": N_("This provider does not offer this any more. Choose another one."),
+    "signed_out": N_("Sign in first."),
+    "not_funded": N_("Your balance at this provider does not cover its reserve and this request."),
 }
 
 
@@ -103,7 +105,7 @@ def open_pictures(ask: Ask, wish: pictures.Wish, source: Picture | None = None) 
     if before is not None:
         if Turn.objects.select_related("chat").get(pk=before.turn).question != wish.prompt:
             # A page that was gone back to: its key has been used, for something else.
-            raise BadPrompt("This form was sent before, with other words. Send it again.")
+            raise BadPrompt(_("This form was sent before, with other words. Send it again."))
         return before
     listing = service(ask.provider, Medium.IMAGES)
     fee = pictures.most(listing.output_price, wish.count) if listing else 0
@@ -176,10 +178,10 @@ def _open_piece(ask: Ask, chat: Chat, wish: transcripts.Wish) -> Opened:
     with transaction.atomic():
         Chat.objects.select_for_update().get(pk=chat.pk)
         if chat.turns.filter(state=State.OPEN).exists():
-            raise Busy("This recording is being transcribed.")
+            raise Busy(_("This recording is being transcribed."))
         piece = next_piece(chat)
         if piece is None:
-            raise BadPrompt("All of this recording is transcribed.")
+            raise BadPrompt(_("All of this recording is transcribed."))
         listing = service(ask.provider, Medium.SPEECH)
         fee = most_of_speech(listing, piece.length_ms) if listing else 0
         checked = _checked(ask, listing, Medium.SPEECH, fee, verified=wish.verified)
@@ -187,7 +189,7 @@ def _open_piece(ask: Ask, chat: Chat, wish: transcripts.Wish) -> Opened:
         try:
             data = piece.data
         except seals.Unreadable:
-            raise BadPrompt("The recording cannot be read any more.") from None
+            raise BadPrompt(_("The recording cannot be read any more.")) from None
         parts = [Part(name, value.encode()) for name, value in wish.wire(turn.model).items()]
         parts.append(Part("file", data, "recording.wav", piece.media_type))
         call = _form_call(turn, checked, transcripts.PATH, parts, piece)
@@ -226,13 +228,16 @@ def _checked(
     try:
         limits.spend("media", ask.user.address, limit=REQUESTS_PER_MINUTE, seconds=60)
     except TooMany:
-        raise Busy(f"Up to {REQUESTS_PER_MINUTE} requests a minute. Wait a little.") from None
+        raise Busy(
+            _("Up to %(requests_per_minute)s requests a minute. Wait a little.")
+            % {"requests_per_minute": REQUESTS_PER_MINUTE}
+        ) from None
     signer = guard.signer_of(listing) if listing else None
     if listing and verified:
         guard.check(listing, signer)  # before anybody is asked to send money there
     state = readiness.check(ask.user, listing, fee=fee)
     if listing is None or not state.ready:
-        raise NotReady(state.code, _NOT_READY.get(state.code, "This cannot be asked now."))
+        raise NotReady(state.code, _(_NOT_READY.get(state.code, N_("This cannot be asked now."))))
     turns = Turn.objects.filter(
         chat__owner=ask.user, chat__medium=medium, provider=listing.provider
     ).exclude(state=State.FAILED)
@@ -254,10 +259,13 @@ def _admitted(ask: Ask, medium: Medium, size: int) -> Opened | None:
         return before
     rows = Turn.objects.filter(chat__owner=owner, state=State.OPEN, chat__medium__in=_TYPES)
     if rows.count() >= MAX_OPEN:
-        raise Busy(f"{MAX_OPEN} requests are under way. Wait for one to end.")
+        raise Busy(
+            _("%(max_open)s requests are under way. Wait for one to end.") % {"max_open": MAX_OPEN}
+        )
     if used(owner) + size > settings.MEDIA_QUOTA:
         raise BadPrompt(
-            f"Your files here fill their {settings.MEDIA_QUOTA >> 20} MB. Delete some first."
+            _("Your files here fill their %(media_quota)s MB. Delete some first.")
+            % {"media_quota": settings.MEDIA_QUOTA >> 20}
         )
     return None
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import orjson
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
 
 from inference.errors import BadPrompt
 from net import strictjson
@@ -33,13 +35,35 @@ FORMS = {
 }
 #: ISO 639-1, as OpenAI's API takes them, with their names.
 LANGUAGES = {
-    "ar": "Arabic", "zh": "Chinese", "cs": "Czech", "da": "Danish", "nl": "Dutch", "en": "English",
-    "fi": "Finnish", "fr": "French", "de": "German", "el": "Greek", "he": "Hebrew", "hi": "Hindi",
-    "hu": "Hungarian", "id": "Indonesian", "it": "Italian", "ja": "Japanese", "ko": "Korean",
-    "no": "Norwegian", "pl": "Polish", "pt": "Portuguese", "ro": "Romanian", "ru": "Russian",
-    "es": "Spanish", "sv": "Swedish", "th": "Thai", "tr": "Turkish", "uk": "Ukrainian",
-    "vi": "Vietnamese",
-}  # fmt: skip
+    "ar": N_("Arabic"),
+    "zh": N_("Chinese"),
+    "cs": N_("Czech"),
+    "da": N_("Danish"),
+    "nl": N_("Dutch"),
+    "en": N_("English"),
+    "fi": N_("Finnish"),
+    "fr": N_("French"),
+    "de": N_("German"),
+    "el": N_("Greek"),
+    "he": N_("Hebrew"),
+    "hi": N_("Hindi"),
+    "hu": N_("Hungarian"),
+    "id": N_("Indonesian"),
+    "it": N_("Italian"),
+    "ja": N_("Japanese"),
+    "ko": N_("Korean"),
+    "no": N_("Norwegian"),
+    "pl": N_("Polish"),
+    "pt": N_("Portuguese"),
+    "ro": N_("Romanian"),
+    "ru": N_("Russian"),
+    "es": N_("Spanish"),
+    "sv": N_("Swedish"),
+    "th": N_("Thai"),
+    "tr": N_("Turkish"),
+    "uk": N_("Ukrainian"),
+    "vi": N_("Vietnamese"),
+}
 _SHAPE = JsonLimits(max_depth=12, max_bytes=MAX_ANSWER_BYTES)
 
 
@@ -60,7 +84,7 @@ class Wish:
         """Raises BadPrompt."""
         language = str(given.get("language") or "")
         if language and language not in LANGUAGES:
-            raise BadPrompt("Choose a language from the list, or let the provider detect it.")
+            raise BadPrompt(_("Choose a language from the list, or let the provider detect it."))
         return cls(
             language=language,
             timed=given.get("timed") in (True, "on", "1"),

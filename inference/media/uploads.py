@@ -13,6 +13,8 @@ import threading
 import warnings
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
 from PIL import Image, ImageDraw, ImageOps
 
 from inference.errors import BadPrompt
@@ -26,7 +28,7 @@ MAX_SHOWN_PIXELS = 40_000_000
 LONGEST_SIDE = 1024
 LEAST_SIDE = 64
 TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
-RULE = "PNG, JPG or WEBP up to 10 MB"
+RULE = N_("PNG, JPG or WEBP up to 10 MB")
 
 #: Of pictures while they are worked on; what is kept is smaller.
 WORKING_SIDE = 2048
@@ -40,8 +42,8 @@ _SIGNS = (
     (b"MM\x00*", "TIFF"),
     (b"BM", "BMP"),
     (b"%PDF", "PDF"),
-    (b"PK\x03\x04", "a ZIP archive"),
-    (b"8BPS", "a Photoshop file"),
+    (b"PK\x03\x04", N_("a ZIP archive")),
+    (b"8BPS", N_("a Photoshop file")),
 )
 
 
@@ -68,11 +70,11 @@ def kind(data: bytes) -> str:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
     if data[4:8] == b"ftyp":
-        return "HEIC or AVIF" if data[8:11] in (b"hei", b"mif", b"avi") else "a video"
+        return _("HEIC or AVIF") if data[8:11] in (b"hei", b"mif", b"avi") else _("a video")
     start = data.lstrip()[:100].lower()
     if start.startswith((b"<!doctype", b"<html", b"<svg", b"<?xml")):
-        return "SVG" if b"<svg" in data[:1000].lower() else "a web page"
-    return next((name for sign, name in _SIGNS if data.startswith(sign)), "no picture")
+        return "SVG" if b"<svg" in data[:1000].lower() else _("a web page")
+    return next((name for sign, name in _SIGNS if data.startswith(sign)), _("no picture"))
 
 
 def measured(data: bytes) -> Picture:
@@ -94,8 +96,11 @@ def cleaned(data: bytes, name: str) -> Picture:
     picture = upright(data, name)
     picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
     if min(picture.size) < LEAST_SIDE:
-        name = name[-60:] or "The file"
-        raise BadPrompt(f"{name} is too narrow: each side needs {LEAST_SIDE} pixels or more.")
+        name = name[-60:] or _("The file")
+        raise BadPrompt(
+            _("%(name)s is too narrow: each side needs %(least_side)s pixels or more.")
+            % {"name": name, "least_side": LEAST_SIDE}
+        )
     bare = Image.new("RGBA", picture.size)
     bare.paste(picture)
     return _as_png(bare)
@@ -106,20 +111,31 @@ def upright(data: bytes, name: str) -> Image.Image:
 
     Raises BadPrompt, naming the file.
     """
-    name = name[-60:] or "The file"
+    name = name[-60:] or _("The file")
     if len(data) > MAX_UPLOAD_BYTES:
-        raise BadPrompt(f"{name} is larger than {MAX_UPLOAD_BYTES >> 20} MB; use {RULE}.")
+        raise BadPrompt(
+            _("%(name)s is larger than %(max_upload_bytes)s MB; use %(rule)s.")
+            % {"name": name, "max_upload_bytes": MAX_UPLOAD_BYTES >> 20, "rule": _(RULE)}
+        )
     found = kind(data)
     if found not in TYPES:
-        raise BadPrompt(f"{name} is {found}; use {RULE}.")
+        raise BadPrompt(
+            _("%(name)s is %(found)s; use %(rule)s.")
+            % {"name": name, "found": _(found), "rule": _(RULE)}
+        )
     try:
         with _AT_ONCE, _opened(data, found) as image:
             _check_size(image, name)
             return ImageOps.exif_transpose(_small(image)).convert("RGBA")
     except NoPicture as error:
-        raise BadPrompt(f"{name} is {error}; use {RULE}.") from None
+        raise BadPrompt(
+            _("%(name)s is %(error)s; use %(rule)s.")
+            % {"name": name, "error": error, "rule": _(RULE)}
+        ) from None
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError):
-        raise BadPrompt(f"{name} is damaged: its pixels cannot be read.") from None
+        raise BadPrompt(
+            _("%(name)s is damaged: its pixels cannot be read.") % {"name": name}
+        ) from None
 
 
 def _small(image: Image.Image) -> Image.Image:
@@ -161,9 +177,9 @@ def _opened(data: bytes, found: str) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             return Image.open(io.BytesIO(data), formats=(found,))
     except Image.DecompressionBombError:
-        raise NoPicture("a picture of far too many pixels") from None
+        raise NoPicture(_("a picture of far too many pixels")) from None
     except (OSError, ValueError, SyntaxError, EOFError):
-        raise NoPicture(f"a damaged {found}") from None
+        raise NoPicture(_("a damaged %(found)s") % {"found": found}) from None
 
 
 def _check_size(image: Image.Image, name: str) -> None:
@@ -171,10 +187,11 @@ def _check_size(image: Image.Image, name: str) -> None:
     if width * height > MAX_PIXELS:
         million = MAX_PIXELS // 10**6
         raise BadPrompt(
-            f"{name} has {width:,} x {height:,} pixels; up to {million} million are read."
+            _("%(name)s has %(width)s x %(height)s pixels; up to %(million)s million are read.")
+            % {"name": name, "width": f"{width:,}", "height": f"{height:,}", "million": million}
         )
     if getattr(image, "n_frames", 1) > 1:
-        raise BadPrompt(f"{name} is animated; use a still picture.")
+        raise BadPrompt(_("%(name)s is animated; use a still picture.") % {"name": name})
 
 
 def _as_png(image: Image.Image) -> Picture:

@@ -18,6 +18,7 @@ from django.http import (
 )
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
@@ -68,7 +69,7 @@ async def make(request: HttpRequest) -> HttpResponse:
     own = hub()
     try:
         if visit.user is None:
-            raise BadPrompt("Sign in to make pictures.")
+            raise BadPrompt(_("Sign in to make pictures."))
         ask = doors.asker(request, visit.user, own.process)
         wish = Wish.of({**request.POST.dict(), "mask": _mask(request)})
         source = await sync_to_async(_source)(request, visit)
@@ -99,7 +100,7 @@ def _mask(request: HttpRequest) -> object:
     if not all(sides) or "rect" not in request.POST:
         return None
     if not all(x.isascii() and x.isdecimal() and len(x) < 4 and int(x) <= 100 for x in sides):
-        raise BadPrompt("Each side of the rectangle is a whole number from 0 to 100.")
+        raise BadPrompt(_("Each side of the rectangle is a whole number from 0 to 100."))
     return Mask.rectangle(*(int(x) * WHOLE // 100 for x in sides)).stored()
 
 
@@ -113,8 +114,8 @@ def _source(request: HttpRequest, visit: Visit) -> Picture | None:
         return None
     file = selectors.file_of(visit, edit)
     if file is None or file.role not in (Role.MADE, Role.SOURCE):
-        raise BadPrompt("The picture to change is not there any more.")
-    return uploads.cleaned(file.data, "The picture")
+        raise BadPrompt(_("The picture to change is not there any more."))
+    return uploads.cleaned(file.data, _("The picture"))
 
 
 @never_cache

@@ -12,6 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.text import slugify
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
@@ -47,7 +48,7 @@ async def transcribe(request: HttpRequest) -> HttpResponse:
     own = hub()
     try:
         if visit.user is None:
-            raise BadPrompt("Sign in to transcribe.")
+            raise BadPrompt(_("Sign in to transcribe."))
         ask = doors.asker(request, visit.user, own.process)
         wish = Wish.of(request.POST.dict())
         pieces, name = await sync_to_async(_pieces)(request)
@@ -62,7 +63,7 @@ async def transcribe(request: HttpRequest) -> HttpResponse:
 def _pieces(request: HttpRequest) -> tuple[list[recordings.Piece], str]:
     given = doors.upload(request, "recording", recordings.MAX_BYTES)
     if given is None:
-        raise BadPrompt("Choose a recording, or make one.")
+        raise BadPrompt(_("Choose a recording, or make one."))
     data, called = given
     name = request.POST.get("name", "").strip().replace("\x00", "")[:80] or called
     with _AT_ONCE:

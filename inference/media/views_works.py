@@ -8,6 +8,7 @@ from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from inference import conversations, services
@@ -31,7 +32,7 @@ def delete(request: HttpRequest, chat: UUID, medium: Medium) -> HttpResponse:
 
 
 def _refused(request: HttpRequest, chat: Chat) -> HttpResponse:
-    error = Busy("It is still being made. Delete it when it has ended.")
+    error = Busy(_("It is still being made. Delete it when it has ended."))
     if chat.medium == Medium.IMAGES:
         page: object = selectors.images_page(visit_of(request), error=error)
         return render(request, "inference/images.html", {"page": page}, status=409)

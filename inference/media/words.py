@@ -6,42 +6,58 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from django.utils.translation import gettext_noop as N_
+
 from inference import words
 from inference.words import Explanation
 
-_MAY_CHARGE = "It may charge for this; that is known when it settles."
+_MAY_CHARGE = N_("It may charge for this; that is known when it settles.")
 _OWN: dict[str, Explanation] = {
     "too_long": Explanation(
-        "The provider finds the request too large",
-        "By the protocol nothing is due. Ask for less, or choose another provider.",
+        N_("The provider finds the request too large"),
+        N_("By the protocol nothing is due. Ask for less, or choose another provider."),
         "other",
     ),
     "slow_start": Explanation(
-        "The provider did not answer in time",
-        f"We stopped waiting. {_MAY_CHARGE}",
+        N_("The provider did not answer in time"),
+        N_("We stopped waiting. It may charge for this; that is known when it settles."),
         "retry",
     ),
     "stalled": Explanation(
-        "The answer stopped in the middle", f"Nothing of it is kept. {_MAY_CHARGE}", "retry"
+        N_("The answer stopped in the middle"),
+        N_("Nothing of it is kept. It may charge for this; that is known when it settles."),
+        "retry",
     ),
-    "cut_off": Explanation("The connection ended before the answer did", _MAY_CHARGE, "retry"),
+    "cut_off": Explanation(N_("The connection ended before the answer did"), _MAY_CHARGE, "retry"),
     "bad_answer": Explanation(
-        "The provider sent something else than was asked for",
-        f"It was thrown away unread. {_MAY_CHARGE}",
+        N_("The provider sent something else than was asked for"),
+        N_("It was thrown away unread. It may charge for this; that is known when it settles."),
         "other",
     ),
     "too_large": Explanation(
-        "The answer was larger than we take", f"It was thrown away. {_MAY_CHARGE}", "other"
+        N_("The answer was larger than we take"),
+        N_("It was thrown away. It may charge for this; that is known when it settles."),
+        "other",
     ),
     "interrupted": Explanation(
-        "This site was restarted while it waited",
-        "It was not sent again; the provider may charge for it.",
+        N_("This site was restarted while it waited"),
+        N_("It was not sent again; the provider may charge for it."),
         "retry",
     ),
     "provider_error": Explanation(
-        "The provider could not do it",
-        "Whether it charges for this is known when it settles.",
+        N_("The provider could not do it"),
+        N_("Whether it charges for this is known when it settles."),
         "retry",
+    ),
+}
+
+
+#: A chat's are about a question, and about what is read.
+_VERDICTS: dict[str, str] = {
+    "hashes_match": N_("The key the chain names signed exactly this request and this answer."),
+    "answer_differs": N_(
+        "The provider's key signed, but for different text: what you see is not what was "
+        "signed. Do not rely on this answer."
     ),
 }
 
@@ -53,7 +69,4 @@ def failure(kind: str) -> Explanation:
 
 
 def verdict(reason: str) -> str:
-    text = words.verdict(reason)
-    return text.replace("what you read is", "what you see is").replace(
-        "this question", "this request"
-    )
+    return _VERDICTS.get(reason) or words.verdict(reason)

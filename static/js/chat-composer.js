@@ -1,4 +1,6 @@
 // The composer at the bottom of the chat: what is written, to whom, how, and what stands in the way.
+import { t } from './words.js';
+
 export const form = document.getElementById('composer');
 export const input = form.elements.text;
 export const provider = form.elements.provider;
@@ -25,9 +27,9 @@ export function lost(yes) { offline.hidden = !yes; }
 export const ready = () => document.getElementById('gate').dataset.ready === 'yes';
 export const missing = () => {
   const gate = document.getElementById('gate');
-  if (gate.dataset.code !== 'not_verified') return 'One step is missing: see below.';
+  if (gate.dataset.code !== 'not_verified') return t('One step is missing: see below.');
   const [first, ...rest] = gate.querySelector('p').firstChild.textContent.trim();
-  return `Nothing was sent: ${first.toLowerCase()}${rest.join('')}`; // as the server says it
+  return t('Nothing was sent: {why}', { why: first.toLowerCase() + rest.join('') }); // as the server says it
 };
 
 // Ask the server again what is missing: money may have moved, a key may have gone.

@@ -1,6 +1,7 @@
 // What the question being written may cost at most. Only its size leaves the page, not its words.
 import { form, input, provider, tuned } from './chat-composer.js';
 import { ids } from './chat-pictures.js';
+import { t, tn } from './words.js';
 
 const PAUSE = 300;
 const root = document.getElementById('chat');
@@ -8,7 +9,7 @@ const line = form.querySelector('[data-estimate]');
 let timer = 0;
 let number = 0;
 
-const count = (number, noun) => `${number.toLocaleString('en')} ${noun}${number === 1 ? '' : 's'}`;
+const whole = (number) => number.toLocaleString('en');
 
 // Neuron (digits) as 0G with four significant digits: an upper bound is rounded up, what one has is cut.
 export function amount(digits, up = true) {
@@ -22,8 +23,29 @@ export function amount(digits, up = true) {
 
 // Where not even one word could be paid, only money helps.
 function missing({ shorter }, both) {
-  const where = both ? ' for each of the two' : '';
-  return shorter ? ` Not enough${where}: shorten the longest answer, or transfer more.` : ` Not enough${where}: transfer money to ${both ? 'them' : 'this provider'} first.`;
+  if (both) return shorter ? t('Not enough for each of the two: shorten the longest answer, or transfer more.') : t('Not enough for each of the two: transfer money to them first.');
+  return shorter ? t('Not enough: shorten the longest answer, or transfer more.') : t('Not enough: transfer money to this provider first.');
+}
+
+// How much is sent, what goes along included.
+function size({ tokens, turns, pictures, context }) {
+  const about = tn('About {n} token', 'About {n} tokens', tokens, { n: whole(tokens) });
+  const along = [
+    turns && tn('{n} earlier answer', '{n} earlier answers', turns, { n: whole(turns) }),
+    pictures && tn('{n} picture', '{n} pictures', pictures, { n: whole(pictures) }),
+  ].filter(Boolean);
+  const what = along.length ? t('{size}, {along} included', { size: about, along: along.join(t(' and ')) }) : about;
+  return context && tokens > context ? t('{size}: more than the {most} that this model reads.', { size: what, most: whole(context) }) : `${what}.`;
+}
+
+function cost(said, both) {
+  const most = amount(said.most);
+  if (said.free === null) return both ? t('Up to {most} 0G for both answers.', { most }) : t('Up to {most} 0G.', { most });
+  const values = { most, free: amount(said.free, false) };
+  const of = both
+    ? t('Up to {most} 0G for both answers of the {free} 0G that you may spend at these two providers.', values)
+    : t('Up to {most} 0G of the {free} 0G that you may spend here.', values);
+  return said.enough ? of : `${of} ${missing(said, both)}`;
 }
 
 async function update() {
@@ -37,12 +59,7 @@ async function update() {
   if (mine !== number) return;
   line.hidden = !said.most;
   if (!said.most) return;
-  const both = said.providers > 1;
-  const full = said.context && said.tokens > said.context;
-  const with_ = [said.turns && count(said.turns, 'earlier answer'), said.pictures && count(said.pictures, 'picture')].filter(Boolean).join(' and ');
-  line.textContent = `About ${count(said.tokens, 'token')}${with_ && `, ${with_} included`}${full ? `: more than the ${said.context.toLocaleString('en')} that this model reads` : ''}. Up to ${amount(said.most)} 0G${both ? ' for both answers' : ''}`
-    + (said.free === null ? '.' : ` of the ${amount(said.free, false)} 0G that you may spend ${both ? 'at these two providers' : 'here'}.`)
-    + (said.free === null || said.enough ? '' : missing(said, both));
+  line.textContent = `${size(said)} ${cost(said, said.providers > 1)}`;
 }
 
 const soon = () => { clearTimeout(timer); timer = setTimeout(update, PAUSE); };

@@ -1,6 +1,7 @@
 // Pictures for the next question: chosen, pasted or dropped; made smaller here, checked and bared of their metadata by
 // the server. Offered only where the provider says that its model looks at pictures.
 import { fail, form, input, provider } from './chat-composer.js';
+import { t } from './words.js';
 
 const MOST = 4;
 const LONGEST = 1536;
@@ -11,7 +12,7 @@ const list = box.querySelector('[data-pictures]');
 const note = box.querySelector('[data-attach-note]');
 const untaken = form.querySelector('[data-untaken]');
 const rule = note.textContent;
-const PARAMETERS = { temperature: 'temperature', top_p: 'top p', seed: 'seed', stop: 'stop texts', response_format: 'JSON' };
+const PARAMETERS = { temperature: t('temperature'), top_p: t('top p'), seed: t('seed'), stop: t('stop texts'), response_format: 'JSON' };
 let chosen = []; // {id, path, width, height, tokens, item}
 let under = 0;
 
@@ -29,9 +30,9 @@ export function back(taken) { for (const picture of taken) show(picture); }
 
 function show(picture) {
   const item = document.getElementById('picture').content.firstElementChild.cloneNode(true);
-  const name = `Picture ${picture.width} by ${picture.height}, about ${picture.tokens} tokens`;
+  const name = t('Picture {width} by {height}, about {tokens} tokens', picture);
   Object.assign(item.querySelector('img'), { src: picture.path, alt: name, title: name });
-  item.querySelector('[data-remove] span').textContent = `Remove ${name}`;
+  item.querySelector('[data-remove] span').textContent = t('Remove {name}', { name });
   item.querySelector('[data-remove]').addEventListener('click', () => {
     chosen = chosen.filter(({ id }) => id !== picture.id);
     item.remove();
@@ -59,9 +60,9 @@ async function smaller(file) {
 
 async function add(files, conversation) {
   for (const file of [...files].filter(({ type }) => type.startsWith('image/'))) {
-    if (chosen.length + under >= MOST) { note.textContent = `Up to ${MOST} pictures in one question.`; return; }
+    if (chosen.length + under >= MOST) { note.textContent = t('Up to {most} pictures in one question.', { most: MOST }); return; }
     under += 1;
-    note.textContent = 'Reading the picture…';
+    note.textContent = t('Reading the picture…');
     try {
       const body = new FormData();
       body.append('picture', await smaller(file), file.name);
@@ -70,7 +71,7 @@ async function add(files, conversation) {
         headers: { 'X-CSRFToken': form.elements.csrfmiddlewaretoken.value },
       });
       const said = await response.json().catch(() => ({}));
-      if (!response.ok) throw new Error(said.title ?? `The server answered ${response.status}.`);
+      if (!response.ok) throw new Error(said.title ?? t('The server answered {status}.', { status: response.status }));
       fail('');
       show(said);
       note.textContent = rule;
@@ -91,8 +92,8 @@ async function ask() {
   box.hidden = choose.hidden = !said.pictures;
   const missing = said.parameters ? Object.keys(PARAMETERS).filter((name) => !said.parameters.includes(name)) : [];
   untaken.hidden = !missing.length;
-  untaken.textContent = `By its own list this model does not take: ${missing.map((name) => PARAMETERS[name]).join(', ')}. That is not sent.`;
-  if (box.hidden && chosen.length) fail('This provider’s model does not look at pictures. Remove them, or choose another provider.');
+  untaken.textContent = t('By its own list this model does not take: {names}. That is not sent.', { names: missing.map((name) => PARAMETERS[name]).join(', ') });
+  if (box.hidden && chosen.length) fail(t('This provider’s model does not look at pictures. Remove them, or choose another provider.'));
   form.dispatchEvent(new Event('change'));
 }
 

@@ -1,11 +1,17 @@
 // One conversation's line to the server: a websocket that reconnects by itself; where a network lets none through, forms
 // to ask and server-sent events to watch. `onOpen` is told each time, so that nothing is lost or sent twice.
+import { t } from './words.js';
+
 const FIRST_DELAY = 400;
 const LONGEST_DELAY = 8000;
 const TRIES_BEFORE_PLAIN = 3;
 const TRIES = 20;
 // The server's final words: reconnecting would not help (see inference/consumers.py).
-const FINAL = { 4400: 'The server did not understand this page. Reload it.', 4401: 'You are signed out. Sign in again.', 4429: 'Too many messages. Wait a little, then reload.' };
+const FINAL = {
+  4400: t('The server did not understand this page. Reload it.'),
+  4401: t('You are signed out. Sign in again.'),
+  4429: t('Too many messages. Wait a little, then reload.'),
+};
 
 export class ChatSocket {
   constructor(base, { onOpen, onMessage, onLost, onEnd, token }) {
@@ -31,7 +37,7 @@ export class ChatSocket {
       if (!opened) this.refused += 1;
       // Never let in, from the first moment on: this network has no websockets.
       if (!this.opened && this.refused >= TRIES_BEFORE_PLAIN) { this.plain = new PlainLine(this); this.onOpen(); return; }
-      if (this.refused > TRIES) { this.onEnd('This page has no connection to the server. Reload it.'); return; }
+      if (this.refused > TRIES) { this.onEnd(t('This page has no connection to the server. Reload it.')); return; }
       this.onLost();
       setTimeout(() => this.open(chat), this.delay);
       this.delay = Math.min(this.delay * 2, LONGEST_DELAY);
@@ -65,7 +71,7 @@ class PlainLine {
     try {
       const response = await this.post(`${this.line.chat}/send`, Object.fromEntries(given));
       const said = await response.json().catch(() => ({}));
-      if (!response.ok) throw new Error(said.title ?? `The server answered ${response.status}.`, { cause: said });
+      if (!response.ok) throw new Error(said.title ?? t('The server answered {status}.', { status: response.status }), { cause: said });
       this.line.onMessage({ type: 'turn', key, turn: said.turns[0], turns: said.turns, refused: '' });
       for (const turn of said.turns) this.resume({ turn, after: 0 });
     } catch (error) {
@@ -85,7 +91,7 @@ class PlainLine {
       if (said.type === 'verdict') stream.close();
     });
     stream.addEventListener('error', () => {
-      if (stream.readyState === EventSource.CLOSED) this.line.onEnd('This page has no connection to the server. Reload it.');
+      if (stream.readyState === EventSource.CLOSED) this.line.onEnd(t('This page has no connection to the server. Reload it.'));
     });
   }
 }

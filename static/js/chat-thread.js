@@ -1,6 +1,7 @@
 // The turns on the page. While an answer streams, text is only ever appended: closed blocks as the server's HTML, the
 // tail behind them as text. At its end it is replaced by what the server stored.
 import { speak, whole } from './chat-reading.js';
+import { t } from './words.js';
 
 const WATCH_EVERY = 4000;
 const NEAR_BOTTOM = 160;
@@ -32,7 +33,7 @@ function countDown(element) {
     const tick = () => {
       if (!button.isConnected) return;
       button.disabled = left > 0;
-      button.lastChild.data = left > 0 ? `Ask again in ${left} s` : 'Ask again';
+      button.lastChild.data = left > 0 ? t('Ask again in {seconds} s', { seconds: left }) : t('Ask again');
       if (left > 0) setTimeout(tick, 1000);
       left -= 1;
     };
@@ -70,7 +71,7 @@ export class Thread {
     article.querySelector('[data-question]').textContent = question || old?.querySelector('.question').textContent || '';
     if (pictures.length) {
       const shown = Object.assign(document.createElement('div'), { className: 'pictures' });
-      shown.append(...pictures.map(({ path, width, height }) => Object.assign(new Image(width, height), { src: path, alt: 'Picture of your question' })));
+      shown.append(...pictures.map(({ path, width, height }) => Object.assign(new Image(width, height), { src: path, alt: t('Picture of your question') })));
       article.querySelector('[data-question]').before(shown);
     }
     article.replaced = [];

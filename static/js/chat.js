@@ -7,6 +7,7 @@ import { back, reading, startPictures, take } from './chat-pictures.js';
 import { speak } from './chat-reading.js';
 import { Thread } from './chat-thread.js';
 import { ensureKey } from './providerkey.js';
+import { t, tn } from './words.js';
 
 const root = document.getElementById('chat');
 const title = document.getElementById('chat-title');
@@ -15,6 +16,10 @@ const thread = new Thread();
 const owed = new Map(); // prompt key → {message, element}: asked, not yet confirmed
 let preparing = false;
 
+const ended = (state, tokens) => {
+  if (state !== 'answered') return t('The answer ended early.');
+  return tokens ? tn('Answer complete, {n} token.', 'Answer complete, {n} tokens.', tokens) : t('Answer complete.');
+};
 const writing = () => owed.size > 0 || thread.open().length > 0;
 const update = () => {
   show({ writing: writing(), preparing });
@@ -38,8 +43,9 @@ const handlers = {
     const entry = owed.get(key);
     owed.delete(key);
     if (entry) thread.begun(entry.element, turns);
-    fail(refused ? `The second provider was not asked: ${refused}` : '');
-    if (entry && title.textContent === 'Chat') {
+    fail(refused ? t('The second provider was not asked: {why}', { why: refused }) : '');
+    if (entry && 'untitled' in title.dataset) {
+      delete title.dataset.untitled;
       title.textContent = entry.message.text.trim().slice(0, 80);
       around();
     }
@@ -54,7 +60,7 @@ const handlers = {
     await thread.refresh(turn);
     update();
     if (writing()) return; // the other column announces the end
-    status.textContent = state === 'answered' ? `Answer complete${tokens ? `, ${tokens} token${tokens === 1 ? '' : 's'}` : ''}.` : 'The answer ended early.';
+    status.textContent = ended(state, tokens);
     refresh();
     estimate();
     around();
@@ -96,7 +102,7 @@ async function start(provider) {
     body: new URLSearchParams({ provider, keep: form.elements.keep?.checked ? 'no' : '' }),
   });
   const answer = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Error(answer.title ?? `The server answered ${response.status}.`);
+  if (!response.ok) throw new Error(answer.title ?? t('The server answered {status}.', { status: response.status }));
   root.dataset.chat = answer.id;
   form.elements.keep?.closest('label').remove();
   history.replaceState(null, '', answer.path);
@@ -111,9 +117,9 @@ async function conversation() {
 
 async function ask({ text, provider, also = '', again = null, options = null, adapter = null, beside = false }) {
   if (preparing || !(text.trim() || again)) return;
-  if (writing()) { fail('An answer is still being written. Wait for it, or stop it.'); return; }
+  if (writing()) { fail(t('An answer is still being written. Wait for it, or stop it.')); return; }
   if (!ready()) { fail(missing()); return; }
-  if (reading()) { fail('A picture is still being read. Wait a moment.'); return; }
+  if (reading()) { fail(t('A picture is still being read. Wait a moment.')); return; }
   fail('');
   preparing = true;
   update();

@@ -1,6 +1,7 @@
 // Pictures: the price on the button, the mask, before and after, and what has come while one looks.
 import { startMask } from './mask.js';
 import { og, startSending, unit } from './price.js';
+import { t } from './words.js';
 
 const form = document.getElementById('composer');
 
@@ -28,6 +29,6 @@ document.body.addEventListener('htmx:beforeSwap', ({ detail }) => {
   const before = detail.target?.dataset?.state;
   if (!['sending', 'queued', 'running'].includes(before)) return;
   const after = new DOMParser().parseFromString(detail.serverResponse, 'text/html').querySelector('[data-state]')?.dataset.state;
-  const text = { done: 'The pictures have come.', failed: 'The pictures did not come.' }[after];
+  const text = { done: t('The pictures have come.'), failed: t('The pictures did not come.') }[after];
   if (text) document.dispatchEvent(new CustomEvent('announce', { detail: { text } }));
 });

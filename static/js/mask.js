@@ -1,4 +1,6 @@
 // Where a picture is to be changed: a brush and rectangles, by pointer or keys. Thousandths of the picture, as the server reads them.
+import { t, tn } from './words.js';
+
 const WHOLE = 1000;
 const BRUSH = 35;
 const STEP = 2; // percent, for the arrow keys
@@ -45,8 +47,9 @@ export function startMask(form) {
   function update() {
     form.elements.mask.value = shapes.length ? JSON.stringify(shapes) : '';
     undo.disabled = clear.disabled = !shapes.length;
-    const many = shapes.length === 1 ? '1 place is' : `${shapes.length} places are`;
-    says.textContent = shapes.length ? `${many} marked: only there the picture is made anew.` : 'Nothing is marked: the whole picture is made anew.';
+    says.textContent = shapes.length
+      ? tn('{n} place is marked: only there the picture is made anew.', '{n} places are marked: only there the picture is made anew.', shapes.length)
+      : t('Nothing is marked: the whole picture is made anew.');
     draw();
   }
 

@@ -1,7 +1,9 @@
 // The microphone: asked for on click only, with its level and the time left; ends by itself at the longest length.
+import { t } from './words.js';
+
 const words = {
-  NotAllowedError: 'The browser does not let this page use the microphone. Allow it in the address bar, or choose a file.',
-  NotFoundError: 'No microphone was found. Connect one, or choose a file.',
+  NotAllowedError: t('The browser does not let this page use the microphone. Allow it in the address bar, or choose a file.'),
+  NotFoundError: t('No microphone was found. Connect one, or choose a file.'),
 };
 const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, '0')}`;
 
@@ -12,18 +14,18 @@ export function startRecorder(root, { most, onStart, onRecorded }) {
   let recorder = null;
 
   function shown(recording) {
-    label.textContent = recording ? 'Stop recording' : 'Record with the microphone';
+    label.textContent = recording ? t('Stop recording') : t('Record with the microphone');
     level.hidden = timer.hidden = !recording;
     button.toggleAttribute('data-recording', recording);
   }
 
   async function start() {
-    says.textContent = 'Waiting for the microphone…';
+    says.textContent = t('Waiting for the microphone…');
     let stream;
     try {
       stream = await navigator.mediaDevices.getUserMedia({ audio: true });
     } catch (error) {
-      says.textContent = words[error.name] ?? `The microphone cannot be used: ${error.message}`;
+      says.textContent = words[error.name] ?? t('The microphone cannot be used: {why}', { why: error.message });
       return;
     }
     onStart();
@@ -39,7 +41,7 @@ export function startRecorder(root, { most, onStart, onRecorded }) {
       analyser.getFloatTimeDomainData(wave);
       level.value = Math.min(100, Math.max(...wave.map(Math.abs)) * 100);
       const passed = (performance.now() - began) / 1000;
-      timer.textContent = `${clock(passed)} of ${clock(most)}`;
+      timer.textContent = t('{passed} of {most}', { passed: clock(passed), most: clock(most) });
       if (passed >= most) stop();
     }, 100);
     recorder.addEventListener('stop', () => {
@@ -47,13 +49,13 @@ export function startRecorder(root, { most, onStart, onRecorded }) {
       for (const track of stream.getTracks()) track.stop();
       context.close();
       shown(false);
-      says.textContent = 'Recorded. Listen to it before you send it.';
+      says.textContent = t('Recorded. Listen to it before you send it.');
       const when = new Date().toLocaleString('en-GB', { dateStyle: 'medium', timeStyle: 'short' });
-      onRecorded(new File(pieces, `Recording, ${when}`, { type: recorder.mimeType }));
+      onRecorded(new File(pieces, t('Recording, {when}', { when }), { type: recorder.mimeType }));
       recorder = null;
     });
     recorder.start();
-    says.textContent = 'Recording. Nothing leaves your browser yet.';
+    says.textContent = t('Recording. Nothing leaves your browser yet.');
     shown(true);
   }
 

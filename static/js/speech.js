@@ -2,6 +2,7 @@
 import { og, startSending, unit } from './price.js';
 import { startRecorder } from './recorder.js';
 import { seconds, toSamples, toWav } from './wav.js';
+import { t } from './words.js';
 
 const form = document.getElementById('composer');
 const field = form.elements.recording;
@@ -18,7 +19,7 @@ const clock = (value) => `${Math.floor(value / 60)}:${String(Math.floor(value % 
 
 function price() {
   const fee = unit(form, 'most') * BigInt(Math.max(1, Math.ceil(length)));
-  label.textContent = length ? `Transcribe ${clock(length)} – up to ${og(fee)} 0G` : 'Transcribe';
+  label.textContent = length ? t('Transcribe {length} – up to {fee} 0G', { length: clock(length), fee: og(fee) }) : t('Transcribe');
 }
 
 function forget() {
@@ -32,11 +33,11 @@ function forget() {
 
 async function take(file) {
   forget();
-  says.textContent = 'Reading the recording…';
+  says.textContent = t('Reading the recording…');
   try {
     const samples = await toSamples(file);
-    if (seconds(samples) > most) throw new Error(`${file.name} is ${clock(seconds(samples))} long; up to ${clock(most)} are taken.`);
-    if (!samples.length) throw new Error(`${file.name} is empty.`);
+    if (seconds(samples) > most) throw new Error(t('{name} is {length} long; up to {most} are taken.', { name: file.name, length: clock(seconds(samples)), most: clock(most) }));
+    if (!samples.length) throw new Error(t('{name} is empty.', { name: file.name }));
     const wav = toWav(samples);
     const files = new DataTransfer();
     files.items.add(new File([wav], 'recording.wav', { type: 'audio/wav' }));
@@ -44,7 +45,7 @@ async function take(file) {
     form.elements.name.value = file.name;
     length = seconds(samples);
     player.src = URL.createObjectURL(wav);
-    says.textContent = `${clock(length)}, as it will be sent: ${(wav.size / 2 ** 20).toFixed(1)} MB.`;
+    says.textContent = t('{length}, as it will be sent: {size} MB.', { length: clock(length), size: (wav.size / 2 ** 20).toFixed(1) });
   } catch (error) {
     trouble = error.message;
     says.textContent = trouble;
@@ -66,6 +67,6 @@ startRecorder(form.querySelector('[data-recorder]'), {
 startSending(form, async () => {
   await preparing;
   if (trouble) throw new Error(trouble);
-  if (!length) throw new Error('Choose a recording, or make one.');
+  if (!length) throw new Error(t('Choose a recording, or make one.'));
 });
 price();

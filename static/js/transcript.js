@@ -1,5 +1,6 @@
 // A transcript and its player: passages seek, and the one that is heard is marked.
 import { ensureKey } from './providerkey.js';
+import { t } from './words.js';
 
 const player = document.querySelector('[data-player]');
 const passages = () => [...document.querySelectorAll('[data-at]')];
@@ -20,7 +21,7 @@ player.addEventListener('timeupdate', () => {
 document.body.addEventListener('htmx:beforeSwap', ({ detail }) => {
   if (detail.target?.id !== 'transcript' || detail.target.dataset.state !== 'running') return;
   const after = new DOMParser().parseFromString(detail.serverResponse, 'text/html').querySelector('[data-state]')?.dataset.state;
-  const text = { done: 'The transcript is complete.', incomplete: 'A part of the transcript is missing.' }[after];
+  const text = { done: t('The transcript is complete.'), incomplete: t('A part of the transcript is missing.') }[after];
   if (text) document.dispatchEvent(new CustomEvent('announce', { detail: { text } }));
 });
 

@@ -1,6 +1,7 @@
 // The wizard's last page: send the dataset, then create the task.
 import { post } from "./wallet-http.js";
 import { signed } from "./tuning-wallet.js";
+import { t } from "./words.js";
 
 const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 
@@ -17,18 +18,18 @@ async function follow(say) {
   for (;;) {
     const found = await (await fetch(`${sending.dataset.send}/sending`, { headers: { Accept: "application/json" } })).json();
     if (found.state === "there") { location.reload(); return; }
-    if (found.state === "failed" || !found.state) { bar.hidden = true; say(found.error || "Nothing was sent."); return; }
+    if (found.state === "failed" || !found.state) { bar.hidden = true; say(found.error || t("Nothing was sent.")); return; }
     bar.hidden = false;
     bar.value = found.size ? found.sent / found.size : 0;
-    say(`On its way: ${Math.round(bar.value * 100)} %. It goes on if you leave this page.`);
+    say(t("On its way: {percent} %. It goes on if you leave this page.", { percent: Math.round(bar.value * 100) }));
     await pause(1000);
   }
 }
 
 const go = sending?.querySelector("[data-send-go]");
 go?.addEventListener("click", () => guarded(go, sending.querySelector("[data-send-status]"), async (say) => {
-  const proof = await signed(`${sending.dataset.send}/upload`, "Send this dataset to the provider", "Send it");
-  if (!proof) { say("You declined. Nothing was sent."); return; }
+  const proof = await signed(`${sending.dataset.send}/upload`, t("Send this dataset to the provider"), t("Send it"));
+  if (!proof) { say(t("You declined. Nothing was sent.")); return; }
   await post(`${sending.dataset.send}/upload`, proof);
   await follow(say);
 }));
@@ -42,7 +43,7 @@ function offer(queueing) { choice.hidden = !queueing; create.hidden = queueing; 
 let proof = null; // the settings are not signed, so a refused task can be queued with the same signature
 
 async function handIn(say, wait) {
-  say("The provider is asked…");
+  say(t("The provider is asked…"));
   offer(false);
   try {
     location.assign((await post(creating.dataset.create, { signature: proof.signature, wait })).url);
@@ -53,9 +54,9 @@ async function handIn(say, wait) {
 }
 const line = creating?.querySelector("[data-create-status]");
 create?.addEventListener("click", () => guarded(create, line, async (say) => {
-  proof = await signed(creating.dataset.create, "Create this task", "Create the task");
-  if (!proof) { say("You declined. No task was created."); return; }
+  proof = await signed(creating.dataset.create, t("Create this task"), t("Create the task"));
+  if (!proof) { say(t("You declined. No task was created.")); return; }
   await handIn(say, false);
 }));
 choice?.querySelector("[data-queue]").addEventListener("click", (event) => guarded(event.currentTarget, line, (say) => handIn(say, true)));
-choice?.querySelector("[data-leave]").addEventListener("click", () => { offer(false); line.textContent = "No task was created. The draft stays."; });
+choice?.querySelector("[data-leave]").addEventListener("click", () => { offer(false); line.textContent = t("No task was created. The draft stays."); });

@@ -2,6 +2,7 @@
 import { post } from "./wallet-http.js";
 import { ensureKey } from "./providerkey.js";
 import { signed } from "./tuning-wallet.js";
+import { t } from "./words.js";
 
 const page = document.getElementById("task");
 const here = `/fine-tuning/tasks/${page.dataset.task}`;
@@ -23,7 +24,7 @@ async function refresh() {
   const [end, top] = [atEnd(log), log?.scrollTop ?? 0];
   const next = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("task-body");
   const [before, after] = [body, next].map((part) => part.querySelector("[data-testid=task-progress]").dataset.progress);
-  if (before !== after) document.dispatchEvent(new CustomEvent("announce", { detail: { text: `The task is at ${after}` } }));
+  if (before !== after) document.dispatchEvent(new CustomEvent("announce", { detail: { text: t("The task is at {stage}", { stage: after }) } }));
   // A review, a chart or buttons that were not there come with the whole page.
   if (before !== after || (!body.querySelector(".chart") && next.querySelector(".chart"))) {
     if (page.dataset.busy === "no") { location.reload(); return; }
@@ -60,8 +61,8 @@ page.addEventListener("click", (event) => {
   const fetcher = event.target.closest("[data-fetch]");
   if (fetcher) {
     act(page.querySelector("[data-fetch-status]"), async (say) => {
-      const proof = fetcher.dataset.fetch === "storage" ? { from: "storage" } : await signed(`${here}/fetch`, "Fetch this result", "Fetch it");
-      if (!proof) { say("You declined. Nothing was fetched."); return; }
+      const proof = fetcher.dataset.fetch === "storage" ? { from: "storage" } : await signed(`${here}/fetch`, t("Fetch this result"), t("Fetch it"));
+      if (!proof) { say(t("You declined. Nothing was fetched.")); return; }
       await post(`${here}/fetch`, proof);
       await refresh();
     });
@@ -71,15 +72,15 @@ page.addEventListener("click", (event) => {
     act(page.querySelector("[data-deploy-status]"), async (say) => {
       const { deploy: provider, service } = deployer.dataset;
       await ensureKey(provider, service);
-      say("The provider is asked…");
+      say(t("The provider is asked…"));
       await post(`${here}/deploy`, { provider });
       await refresh();
     });
   }
   if (event.target.closest("[data-cancel]")) {
     act(page.querySelector("[data-act-status]"), async (say) => {
-      const proof = await signed(`${here}/cancel`, "Cancel this task", "Cancel the task");
-      if (!proof) { say("You declined. The task goes on."); return; }
+      const proof = await signed(`${here}/cancel`, t("Cancel this task"), t("Cancel the task"));
+      if (!proof) { say(t("You declined. The task goes on.")); return; }
       await post(`${here}/cancel`, { signature: proof.signature });
       location.reload();
     });

@@ -1,5 +1,7 @@
 // A dataset: checked in a worker, then sent piece by piece. An upload that was cut off goes on with the same file.
 import { post } from "./wallet-http.js";
+import { said } from "./tuning-problems.js";
+import { t } from "./words.js";
 
 const box = document.querySelector("[data-upload]");
 const REMEMBERED = "tuning-upload";
@@ -19,7 +21,7 @@ function progress(share) {
 function problems(list) {
   box.querySelector("[data-upload-problems]").replaceChildren(...list.map(([line, text]) => {
     const item = document.createElement("li");
-    item.textContent = line ? `line ${line}: ${text}` : text;
+    item.textContent = line ? t("line {line}: {problem}", { line, problem: said(text) }) : said(text);
     return item;
   }));
 }
@@ -32,7 +34,7 @@ function checked(file) {
       worker.terminate();
       resolve(data);
     });
-    worker.addEventListener("error", () => { worker.terminate(); reject(new Error("This file cannot be read.")); });
+    worker.addEventListener("error", () => { worker.terminate(); reject(new Error(t("This file cannot be read."))); });
     worker.postMessage(file);
   });
 }
@@ -43,7 +45,7 @@ async function put(url, body) {
       const answer = await fetch(url, { method: "PUT", body, headers: { "X-CSRFToken": csrf(), "Content-Type": "application/octet-stream" } });
       if (answer.ok) return;
       const problem = await answer.json().catch(() => ({}));
-      if (answer.status < 500 && answer.status !== 429) throw Object.assign(new Error(problem.title ?? `The server answered ${answer.status}.`), { final: true });
+      if (answer.status < 500 && answer.status !== 429) throw Object.assign(new Error(problem.title ?? t("The server answered {status}.", { status: answer.status })), { final: true });
     } catch (error) {
       if (error.final || attempt >= TRIES) throw error;
     }
@@ -70,14 +72,14 @@ async function send(file) {
   let left = upload.missing.length;
   for (const number of upload.missing) {
     const from = number * upload.piece_bytes;
-    say(`Sending: ${all - left} of ${all} MB. You may close this page and go on later with the same file.`);
+    say(t("Sending: {sent} of {all} MB. You may close this page and go on later with the same file.", { sent: all - left, all }));
     await put(`${here}/pieces/${number}`, file.slice(from, from + upload.piece_bytes));
     left -= 1;
     progress((all - left) / all);
   }
   await post(`${here}/finish`);
   localStorage.removeItem(REMEMBERED);
-  say("It is here. Being checked once more…");
+  say(t("It is here. Being checked once more…"));
   for (let tries = 0; tries < 600; tries += 1) {
     await pause(1000);
     const found = await (await fetch(here, { headers: { Accept: "application/json" } })).json();
@@ -92,13 +94,13 @@ field?.addEventListener("change", async () => {
   button.hidden = true;
   problems([]);
   if (!file) return;
-  say("Being checked in this browser…");
+  say(t("Being checked in this browser…"));
   try {
     const found = await checked(file);
     progress(null);
     problems(found.problems);
-    if (found.count) { say(`${found.rows} good rows, ${found.count} problems. Mend the file and choose it again.`); return; }
-    say(`${found.rows} rows, no problems.${found.rows < 10 ? " Ten and more are advised." : ""}`);
+    if (found.count) { say(t("{rows} good rows, {count} problems. Mend the file and choose it again.", found)); return; }
+    say(found.rows < 10 ? t("{rows} rows, no problems. Ten and more are advised.", found) : t("{rows} rows, no problems.", found));
     button.hidden = false;
   } catch (error) { progress(null); say(error.message); }
 });
@@ -106,6 +108,6 @@ field?.addEventListener("change", async () => {
 if (field?.files.length) field.dispatchEvent(new Event("change"));
 button?.addEventListener("click", async () => {
   button.disabled = true;
-  try { await send(field.files[0]); } catch (error) { say(`${error.message} Press Upload to go on.`); }
+  try { await send(field.files[0]); } catch (error) { say(t("{why} Press Upload to go on.", { why: error.message })); }
   button.disabled = false;
 });

@@ -1,4 +1,6 @@
 // Any sound the browser can play, as WAV: one channel, 16 kHz, 16 bit. Nothing else of the file goes along.
+import { t } from './words.js';
+
 const RATE = 16000;
 
 export async function toSamples(blob) {
@@ -8,7 +10,7 @@ export async function toSamples(blob) {
   try {
     sound = await context.decodeAudioData(await blob.arrayBuffer());
   } catch {
-    throw new Error(`${blob.name || 'The recording'} is not a sound that this browser can play. Try WAV, MP3, M4A, Ogg or WebM.`);
+    throw new Error(t('{name} is not a sound that this browser can play. Try WAV, MP3, M4A, Ogg or WebM.', { name: blob.name || t('The recording') }));
   }
   const mixed = new Float32Array(sound.length);
   for (let channel = 0; channel < sound.numberOfChannels; channel += 1) {
