@@ -1,6 +1,7 @@
 // Money pages.
 // The withdrawal line: it stops only at amounts the contract takes (everything, or what leaves the minimum), and the
 // field beside it keeps the exact amount. Neuron are BigInt: a float would lose some.
+import { t } from './words.js';
 const NEURON = 10n ** 18n;
 const STEPS = 1000n;
 
@@ -21,7 +22,7 @@ if (field) {
   const line = field.querySelector('input');
   const amount = document.getElementById('tx-amount');
   const [available, legal] = [BigInt(field.dataset.available), BigInt(field.dataset.legal)];
-  const tell = (neuron) => line.setAttribute('aria-valuetext', neuron === available ? `everything, ${written(neuron)} 0G` : `${written(neuron)} 0G`);
+  const tell = (neuron) => line.setAttribute('aria-valuetext', neuron === available ? t('everything, {amount} 0G', { amount: written(neuron) }) : `${written(neuron)} 0G`);
   const [whole, rest] = /^\d+(\.\d*)?$/.test(amount.value) ? amount.value.split('.') : ['0'];
   const typed = BigInt(whole) * NEURON + BigInt((rest ?? '').padEnd(18, '0').slice(0, 18));
   line.value = String(typed >= available ? STEPS : (typed * STEPS) / available);
@@ -45,7 +46,7 @@ if (field) {
 document.addEventListener('countdown:done', (event) => {
   const cell = event.target.closest('tr')?.querySelector('[data-collect-at]');
   if (!cell) return;
-  const link = Object.assign(document.createElement('a'), { className: 'button small', href: cell.dataset.collectAt, textContent: 'Collect' });
+  const link = Object.assign(document.createElement('a'), { className: 'button small', href: cell.dataset.collectAt, textContent: t('Collect') });
   link.dataset.testid = 'refund-collect';
   cell.replaceChildren(link);
 });

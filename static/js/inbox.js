@@ -1,4 +1,5 @@
 // The bell: /ws/inbox says how many messages are unread; nothing else travels there.
+import { t } from "./words.js";
 const LONGEST_WAIT = 60000;
 const SIGNED_OUT = 4401;
 const MOST = 100;
@@ -9,8 +10,8 @@ function show(bell, unread) {
   const shown = unread >= MOST ? `${MOST - 1}+` : String(unread || "");
   bell.dataset.unread = unread;
   bell.querySelector(".tally").textContent = shown;
-  bell.setAttribute("aria-label", unread ? `Inbox, ${shown} unread` : "Inbox");
-  if (more) document.dispatchEvent(new CustomEvent("announce", { detail: { text: `${shown} unread in your inbox` } }));
+  bell.setAttribute("aria-label", unread ? t("Inbox, {shown} unread", { shown }) : t("Inbox"));
+  if (more) document.dispatchEvent(new CustomEvent("announce", { detail: { text: t("{shown} unread in your inbox", { shown }) } }));
 }
 
 function connect(bell) {

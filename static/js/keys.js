@@ -4,22 +4,23 @@ import { openSignIn, sessionWallet } from './wallet-signin.js';
 import { post } from './wallet-http.js';
 import { ask } from './providerkey.js';
 import { reveal } from './reveal.js';
+import { t } from './words.js';
 
 async function run(form, say) {
   const fields = new FormData(form);
   const label = String(fields.get('label')).trim();
-  if (!label) { say('Give the key a name first.'); form.elements.label.focus(); return; }
+  if (!label) { say(t('Give the key a name first.')); form.elements.label.focus(); return; }
   try {
     await sessionWallet();
     const wanted = await post('/account/keys/new', { provider: fields.get('provider'), label, days: Number(fields.get('days')) });
-    if (!await ask(wanted)) { say('You declined. No key was made.'); return; }
+    if (!await ask(wanted)) { say(t('You declined. No key was made.')); return; }
     const signature = await prompt('personal_sign', [wanted.digest, account()]);
     const made = await post('/account/keys/create', { signature });
-    reveal({ title: 'Your key', note: `Slot ${made.slot}. This is the only time it is shown; it is not kept here.`, secret: made.key, testid: 'key' });
+    reveal({ title: t('Your key'), note: t('Slot {slot}. This is the only time it is shown; it is not kept here.', { slot: made.slot }), secret: made.key, testid: 'key' });
     say('');
   } catch (error) {
     if (error.reason === 'step_up_required') { say(error.message); await openSignIn(); return; }
-    say(declined(error) ? 'You declined. No key was made.' : error.message);
+    say(declined(error) ? t('You declined. No key was made.') : error.message);
   }
 }
 

@@ -1,5 +1,6 @@
 // The form of a listing: fields that write the JSON beside them, and the JSON that fills the fields. What is published
 // is the text; keys that no field knows stay where they are.
+import { t } from './words.js';
 const area = document.querySelector('[data-info]');
 
 // Errors come below their field as one types; the field itself has to say that it is wrong, too.
@@ -55,7 +56,7 @@ if (area) {
   const fields = [...box.querySelectorAll('[data-key]')];
   const count = () => {
     const bytes = new TextEncoder().encode(area.value).length;
-    size.textContent = `${bytes.toLocaleString('en')} of 4,096 bytes`;
+    size.textContent = t('{bytes} of 4,096 bytes', { bytes: bytes.toLocaleString('en') });
     size.hidden = bytes < 2048;
   };
   const fill = () => {

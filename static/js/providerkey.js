@@ -3,6 +3,7 @@
 import { account, declined, prompt, walletName } from './wallet-provider.js';
 import { sessionWallet } from './wallet-signin.js';
 import { post } from './wallet-http.js';
+import { t } from './words.js';
 
 const make = (tag, text = '', name = '') => Object.assign(document.createElement(tag), { textContent: text, className: name });
 
@@ -17,7 +18,7 @@ function pairs(fields) {
 }
 
 // Show what the signature means and wait for the person: resolves true to go on, false when they leave.
-export function ask(wanted, heading = 'Make a key for this provider', confirm = 'Make the key') {
+export function ask(wanted, heading = t('Make a key for this provider'), confirm = t('Make the key')) {
   const dialog = make('dialog', '', 'dialog');
   const head = make('header');
   head.setAttribute('role', 'none');
@@ -26,12 +27,12 @@ export function ask(wanted, heading = 'Make a key for this provider', confirm = 
   dialog.setAttribute('aria-labelledby', title.id);
   head.append(title);
   const body = make('div');
-  const bytes = make('pre', `${wanted.raw}\n\nsigned as ${wanted.digest}`, 'message');
+  const bytes = make('pre', `${wanted.raw}\n\n${t('signed as {digest}', { digest: wanted.digest })}`, 'message');
   bytes.tabIndex = 0;
-  body.append(make('p', 'A signature, not a transaction. No cost. The provider asks for it before it answers.'), pairs(wanted.fields), make('p', wanted.scope, 'note'), bytes);
+  body.append(make('p', t('A signature, not a transaction. No cost. The provider asks for it before it answers.')), pairs(wanted.fields), make('p', wanted.scope, 'note'), bytes);
   const foot = make('footer');
   foot.setAttribute('role', 'none');
-  const leave = make('button', 'Not now', 'button');
+  const leave = make('button', t('Not now'), 'button');
   const go = make('button', confirm, 'button primary');
   go.dataset.testid = 'key-confirm';
   foot.append(leave, go);
@@ -50,11 +51,11 @@ export function ask(wanted, heading = 'Make a key for this provider', confirm = 
 export async function ensureKey(provider, serviceName = '') {
   const held = await post('/account/keys/prepare', { provider, service_name: serviceName });
   if (held.ready) return held;
-  const refuse = () => Object.assign(new Error('You declined. No key was made.'), { declined: true });
+  const refuse = () => Object.assign(new Error(t('You declined. No key was made.')), { declined: true });
   if (!await ask(held)) throw refuse();
   try {
     await sessionWallet();
-    document.dispatchEvent(new CustomEvent('announce', { detail: { text: `Confirm in ${walletName()}.` } }));
+    document.dispatchEvent(new CustomEvent('announce', { detail: { text: t('Confirm in {wallet}.', { wallet: walletName() }) } }));
     const signature = await prompt('personal_sign', [held.digest, account()]);
     return { ...await post('/account/keys/store', { provider, signature }), made: true };
   } catch (error) {

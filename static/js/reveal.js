@@ -1,4 +1,5 @@
 // A secret that is shown once: the page lets go of it only when the person says that it is stored.
+import { t } from './words.js';
 const make = (tag, text = '', name = '') => Object.assign(document.createElement(tag), { textContent: text, className: name });
 
 export function reveal({ title, note, secret, testid }) {
@@ -17,15 +18,15 @@ export function reveal({ title, note, secret, testid }) {
   body.append(make('p', note), shown);
   const foot = make('footer');
   foot.setAttribute('role', 'none');
-  const copy = make('button', 'Copy', 'button');
+  const copy = make('button', t('Copy'), 'button');
   copy.dataset.copy = secret;
-  const stored = make('button', 'I have stored it', 'button primary');
+  const stored = make('button', t('I have stored it'), 'button primary');
   stored.dataset.testid = `${testid}-stored`;
   foot.append(copy, stored);
   dialog.append(head, body, foot);
   document.body.append(dialog);
   dialog.addEventListener('cancel', (event) => event.preventDefault()); // Esc must not lose it
-  copy.addEventListener('click', () => { copy.textContent = 'Copied'; });
+  copy.addEventListener('click', () => { copy.textContent = t('Copied'); });
   stored.addEventListener('click', () => { dialog.remove(); location.reload(); });
   dialog.showModal();
 }

@@ -3,6 +3,7 @@
 import { account, declined, prompt } from './wallet-provider.js';
 import { sessionWallet } from './wallet-signin.js';
 import { post, toHex } from './wallet-http.js';
+import { t } from './words.js';
 
 const button = document.querySelector('[data-statement]');
 if (button) {
@@ -14,13 +15,13 @@ if (button) {
     button.setAttribute('aria-busy', 'true');
     try {
       await sessionWallet();
-      say('Confirm in your wallet. It is a message, not a transaction.');
+      say(t('Confirm in your wallet. It is a message, not a transaction.'));
       const message = document.getElementById('statement').textContent;
       const signature = await prompt('personal_sign', [toHex(message), account()]);
       location.assign((await post(button.dataset.statement, { signature })).url);
       return;
     } catch (error) {
-      say(declined(error) ? 'You declined. Nothing was published.' : error.message);
+      say(declined(error) ? t('You declined. Nothing was published.') : error.message);
     }
     button.disabled = false;
     button.removeAttribute('aria-busy');

@@ -2,6 +2,7 @@
 import { post } from './wallet-http.js';
 import { openSignIn } from './wallet-signin.js';
 import { reveal } from './reveal.js';
+import { t } from './words.js';
 
 const form = document.querySelector('[data-token-form]');
 const line = form?.querySelector('[data-token-message]');
@@ -24,7 +25,7 @@ function wanted() {
 async function secretOf(path, body, note) {
   try {
     const made = await post(path, body);
-    reveal({ title: 'Your token', note, secret: made.token, testid: 'token' });
+    reveal({ title: t('Your token'), note, secret: made.token, testid: 'token' });
     line.textContent = '';
   } catch (error) {
     line.textContent = error.message;
@@ -35,14 +36,14 @@ async function secretOf(path, body, note) {
 form?.addEventListener('submit', async (event) => {
   event.preventDefault();
   const body = wanted();
-  if (!body.label) { line.textContent = 'Say what it is for first.'; form.elements.label.focus(); return; }
-  if (!body.scopes.length) { line.textContent = 'Choose what it may do.'; form.elements.scopes[0].focus(); return; }
+  if (!body.label) { line.textContent = t('Say what it is for first.'); form.elements.label.focus(); return; }
+  if (!body.scopes.length) { line.textContent = t('Choose what it may do.'); form.elements.scopes[0].focus(); return; }
   const button = form.querySelector('[type="submit"]');
   button.disabled = true;
-  await secretOf('/account/tokens/create', body, 'This is the only time it is shown; what is kept here cannot be turned back into it.');
+  await secretOf('/account/tokens/create', body, t('This is the only time it is shown; what is kept here cannot be turned back into it.'));
   button.disabled = false;
 });
 
 for (const button of document.querySelectorAll('[data-token-rotate]')) {
-  button.addEventListener('click', () => secretOf(button.dataset.tokenRotate, {}, 'A new secret for the same token, shown once. The old one works for another 24 hours, then it ends.'));
+  button.addEventListener('click', () => secretOf(button.dataset.tokenRotate, {}, t('A new secret for the same token, shown once. The old one works for another 24 hours, then it ends.')));
 }

@@ -3,6 +3,7 @@
 import { account, chainNow, config, declined, ensureChain, prompt, read, same } from './wallet-provider.js';
 import { sessionWallet } from './wallet-signin.js';
 import { post } from './wallet-http.js';
+import { t } from './words.js';
 
 const CENTRE = '/account/transactions';
 const path = (id, verb, base = CENTRE) => `${base}/${id}/${verb}`;
@@ -31,7 +32,7 @@ async function report(id, hash, base) {
       forget(id);
       return answer;
     } catch (error) {
-      if (error.status === 401) throw new Error(`It was sent as ${hash}, but you are signed out. Sign in again to follow it; do not send it twice.`);
+      if (error.status === 401) throw new Error(t('It was sent as {hash}, but you are signed out. Sign in again to follow it; do not send it twice.', { hash }));
       if (final(error)) forget(id);
       if (wait > 16000 || final(error)) throw error;
       await pause(wait);
@@ -57,10 +58,10 @@ document.addEventListener('session:ended', (event) => {
 
 // The last look before the wallet opens; wallets change while pages wait.
 async function verify(transaction, allowed) {
-  if (!allowed.includes(transaction.to.toLowerCase())) throw new Error('This transaction would go to an address outside the network’s contracts. Nothing was sent.');
+  if (!allowed.includes(transaction.to.toLowerCase())) throw new Error(t('This transaction would go to an address outside the network’s contracts. Nothing was sent.'));
   const [now] = await read('eth_accounts');
-  if (!same(now, transaction.from) || !same(account(), config.session)) throw new Error(`Your wallet shows ${now ?? 'no account'}, but you are signed in as ${config.session}. Nothing was sent.`);
-  if (await chainNow() !== config.chainId) throw new Error(`Your wallet is on another chain. Switch it to ${config.chain.chainName}; nothing was sent.`);
+  if (!same(now, transaction.from) || !same(account(), config.session)) throw new Error(t('Your wallet shows {now}, but you are signed in as {session}. Nothing was sent.', { now: now ?? t('no account'), session: config.session }));
+  if (await chainNow() !== config.chainId) throw new Error(t('Your wallet is on another chain. Switch it to {chain}; nothing was sent.', { chain: config.chain.chainName }));
 }
 
 // `what`: {start: {action, params, seen}} for a new one, or {id, again} for a stored one; `base`: where its doors are, if
@@ -75,11 +76,11 @@ export async function send(what, means) {
 
 async function attempt(what, { allowed, show, tell }) {
   try {
-    tell('Asking your wallet for its account…');
+    tell(t('Asking your wallet for its account…'));
     await sessionWallet();
     await ensureChain();
   } catch (error) {
-    throw declined(error) ? new Error('You declined. Nothing was sent.') : error;
+    throw declined(error) ? new Error(t('You declined. Nothing was sent.')) : error;
   }
   const id = what.id ?? (await post('/account/transactions/start', what.start)).id;
   const { transaction } = await post(path(id, 'confirm', what.base), { again: Boolean(what.again) });
@@ -92,7 +93,7 @@ async function attempt(what, { allowed, show, tell }) {
     await post(path(id, 'rejected', what.base), { declined: declined(error) });
     await show(id);
     if (declined(error)) return;
-    throw new Error(error.message || 'The wallet could not send it. Nothing was sent.');
+    throw new Error(error.message || t('The wallet could not send it. Nothing was sent.'));
   }
   await report(id, hash, what.base);
   await show(id);

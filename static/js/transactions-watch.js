@@ -1,4 +1,5 @@
 // Follow shown transactions: ask the server as often as it says (`data-poll` seconds) and stop when it says 0.
+import { t } from './words.js';
 const watched = new Set();
 const BACKOFF = 5000;
 const title = document.title;
@@ -51,7 +52,7 @@ document.addEventListener('live:news', (event) => {
   if (!document.querySelector('[data-refresh]') || (!watched.size && deciding())) return;
   event.preventDefault();
   refresh();
-  if (!watched.size) document.dispatchEvent(new CustomEvent('announce', { detail: { text: 'Your balances changed on chain.' } }));
+  if (!watched.size) document.dispatchEvent(new CustomEvent('announce', { detail: { text: t('Your balances changed on chain.') } }));
 });
 // What was not final when it was shown may be so now.
 document.addEventListener('live:block', ({ detail }) => {

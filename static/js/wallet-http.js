@@ -1,9 +1,10 @@
 // Requests to our own server: JSON with the CSRF token; a refusal becomes an Error with its code and sentences.
+import { t } from './words.js';
 const csrf = () => document.getElementById('wallet').dataset.csrf;
 
 export class Refusal extends Error {
   constructor(problem, status) {
-    super([problem.title, problem.fix].filter(Boolean).join(' ') || `The server answered ${status}.`);
+    super([problem.title, problem.fix].filter(Boolean).join(' ') || t('The server answered {status}.', { status }));
     Object.assign(this, { refusal: true, reason: problem.code ?? '', status, problem });
   }
 }
@@ -18,7 +19,7 @@ export async function post(url, body = {}) {
       body: JSON.stringify(body),
     });
   } catch {
-    throw new Refusal({ code: 'offline', title: 'This page cannot reach the server.', fix: 'Check your connection and try again.' }, 0);
+    throw new Refusal({ code: 'offline', title: t('This page cannot reach the server.'), fix: t('Check your connection and try again.') }, 0);
   }
   const answer = await response.json().catch(() => ({}));
   if (!response.ok) throw new Refusal(answer, response.status);

@@ -1,5 +1,6 @@
 // The wallets of this browser (EIP-6963) and the one in use. Nothing is requested from a wallet until the person acts:
 // finding wallets is an event, and listening for changes asks for nothing.
+import { t } from './words.js';
 const element = document.getElementById('wallet');
 const chain = JSON.parse(element.dataset.chain);
 export const config = { session: element.dataset.session, chain, chainId: Number(chain.chainId) };
@@ -10,7 +11,7 @@ let prompts = Promise.resolve();
 
 export const same = (a, b) => (a || '').toLowerCase() === (b || '').toLowerCase();
 export const account = () => state.account;
-export const walletName = () => state.wallet?.name ?? 'your wallet';
+export const walletName = () => state.wallet?.name ?? t('your wallet');
 export const declined = (error) => error?.code === 4001 || error?.code === 'ACTION_REJECTED';
 
 
@@ -49,7 +50,7 @@ export function discover() {
 
 // Wallets found so far; one that only injects `window.ethereum` is offered when none announced itself.
 export function found() {
-  if (!wallets.size && window.ethereum) announce({ info: { rdns: 'injected', name: 'Browser wallet' }, provider: window.ethereum });
+  if (!wallets.size && window.ethereum) announce({ info: { rdns: 'injected', name: t('Browser wallet') }, provider: window.ethereum });
   return [...wallets.values()];
 }
 
@@ -66,7 +67,7 @@ export async function connect(wallet) {
   use(wallet);
   const accounts = await prompt('eth_requestAccounts');
   state.account = String(accounts?.[0] ?? '');
-  if (!/^0x[0-9a-fA-F]{40}$/.test(state.account)) throw new Error('The wallet shares no account with this page.');
+  if (!/^0x[0-9a-fA-F]{40}$/.test(state.account)) throw new Error(t('The wallet shares no account with this page.'));
   localStorage.setItem(REMEMBERED, wallet.id);
   changed();
   return state.account;
@@ -89,5 +90,5 @@ export async function ensureChain() {
     await prompt('wallet_addEthereumChain', [config.chain]);
     if (await chainNow() !== config.chainId) await prompt('wallet_switchEthereumChain', [{ chainId }]);
   }
-  if (await chainNow() !== config.chainId) throw new Error(`The wallet is still on another chain. Switch it to ${config.chain.chainName}.`);
+  if (await chainNow() !== config.chainId) throw new Error(t('The wallet is still on another chain. Switch it to {chain}.', { chain: config.chain.chainName }));
 }

@@ -1,6 +1,7 @@
 // The dialog: choose a wallet, see the message, sign it. The message is the server's; only the signature goes back.
 import { account, chainNow, config, connect, declined, ensureChain, found, mismatch, prompt, usual, walletName } from './wallet-provider.js';
 import { post, toHex } from './wallet-http.js';
+import { t } from './words.js';
 
 const root = document.getElementById('wallet');
 const dialog = document.getElementById('wallet-dialog');
@@ -11,7 +12,7 @@ let connected = () => openSignIn();
 
 function pane(name) {
   for (const element of dialog.querySelectorAll('[data-pane]')) element.hidden = element.dataset.pane !== name;
-  document.getElementById('wallet-dialog-title').textContent = name === 'sign' ? 'Sign in' : 'Connect a wallet';
+  document.getElementById('wallet-dialog-title').textContent = name === 'sign' ? t('Sign in') : t('Connect a wallet');
 }
 
 function option(wallet) {
@@ -41,12 +42,12 @@ export function openChooser(next = () => openSignIn()) {
 }
 
 async function choose(wallet) {
-  say(`Waiting for ${wallet.name}…`);
+  say(t('Waiting for {wallet}…', { wallet: wallet.name }));
   try {
     await connect(wallet);
     await connected();
   } catch (error) {
-    say(declined(error) ? 'You declined. You can still browse.' : error.message);
+    say(declined(error) ? t('You declined. You can still browse.') : error.message);
   }
 }
 
@@ -56,9 +57,9 @@ export async function sessionWallet() {
   if (wallet) await connect(wallet);
   else await new Promise((resolve, reject) => {
     openChooser(() => { dialog.close(); resolve(); });
-    dialog.addEventListener('close', () => reject(Object.assign(new Error('No wallet was chosen.'), { code: 4001 })), { once: true });
+    dialog.addEventListener('close', () => reject(Object.assign(new Error(t('No wallet was chosen.')), { code: 4001 })), { once: true });
   });
-  if (mismatch()) throw new Error(`Your wallet shows ${account()}, but you are signed in as ${config.session}. Nothing was sent.`);
+  if (mismatch()) throw new Error(t('Your wallet shows {now}, but you are signed in as {session}. Nothing was sent.', { now: account(), session: config.session }));
   return account();
 }
 
@@ -82,12 +83,12 @@ export async function openSignIn() {
 async function showChain() {
   const chain = await chainNow().catch(() => config.chainId);
   at('chain').hidden = chain === config.chainId;
-  at('chain-text').textContent = `Your wallet is on chain ${chain}. Reading works; to pay, switch.`;
+  at('chain-text').textContent = t('Your wallet is on chain {chain}. Reading works; to pay, switch.', { chain });
 }
 
 async function sign() {
   at('sign').disabled = true;
-  say(`Confirm in ${walletName()}. It is a message, not a transaction.`);
+  say(t('Confirm in {wallet}. It is a message, not a transaction.', { wallet: walletName() }));
   try {
     const signature = await prompt('personal_sign', [toHex(pending.message), pending.address]);
     await post(root.dataset.verify, { signature });
@@ -95,10 +96,10 @@ async function sign() {
   } catch (error) {
     // A message is good for one try: declining keeps it, a refusal by the server needs a new one.
     if (error.refusal) await openSignIn();
-    say(declined(error) ? 'You declined. You can still browse.' : error.message);
+    say(declined(error) ? t('You declined. You can still browse.') : error.message);
     at('sign').disabled = false;
   }
 }
 
 at('sign').addEventListener('click', sign);
-at('switch').addEventListener('click', () => ensureChain().then(showChain).catch((error) => say(declined(error) ? 'You stayed on the other chain.' : error.message)));
+at('switch').addEventListener('click', () => ensureChain().then(showChain).catch((error) => say(declined(error) ? t('You stayed on the other chain.') : error.message)));
