@@ -272,9 +272,6 @@ class State:
         self.services.absorb(above.services)
         self.available, self.surplus = above.available, above.surplus
 
-    def forget_rows(self) -> None:
-        self.movements, self.settlements, self.changes = [], [], []
-
     @property
     def expected_balance(self) -> int:
         """What the ledger contract's native balance must be (contracts.md 2)."""

@@ -7,7 +7,6 @@ there is no second copy of the numbers.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from django.utils.translation import gettext as _
@@ -94,7 +93,3 @@ def measured(number: int | None, text: str = "", tenths: bool = False) -> Value:
         return Value()
     digits = f"{number // 10}.{number % 10}" if tenths else str(number)
     return Value(digits, text or digits)
-
-
-def has_any(values: Sequence[int | None]) -> bool:
-    return any(value is not None for value in values)

@@ -140,18 +140,6 @@ def speech_words_fee(output_price: int, text: str) -> int:
     return output_price * (2 * len(text.split()) or DEFAULT_SPEECH_UNITS)
 
 
-def fine_tuning_fee(
-    *, tokens: int, price_per_token: int, epochs: int, coefficient: int, storage_fee: int
-) -> int:
-    """Neuron for a fine-tuning task (provider-protocol.md 6)."""
-    return tokens * price_per_token * epochs * coefficient + storage_fee
-
-
-def penalty_fee(task_fee: int, penalty_percent: int) -> int:
-    """Neuron charged where the user never acknowledged the deliverable (contracts.md 6.5)."""
-    return task_fee * penalty_percent // 100
-
-
 def shortfall(
     *,
     balance: int,

@@ -104,11 +104,6 @@ def decrypt(source: BinaryIO, size: int, *, key: bytes, signer: str) -> Iterator
             raise BadModelFile("wrong key, or the file was changed") from error
 
 
-def plaintext_bytes(size: int) -> int:
-    """How long the plaintext of an encrypted file of `size` bytes is. Raises BadModelFile."""
-    return sum(end - start - TAG_BYTES for start, end in _chunks(size))
-
-
 def _chunks(size: int) -> list[tuple[int, int]]:
     """Where each chunk starts and ends, tag included."""
     if size < HEAD_BYTES:

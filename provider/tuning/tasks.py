@@ -147,16 +147,6 @@ class Tasks:
         """Tasks that ended before a unix time, whose files may go."""
         return self._find("progress IN ('Finished', 'Failed') AND updated < ?", moment)
 
-    def uses_dataset(self, user: str, dataset_hash: str) -> bool:
-        """Whether a task that is not ended needs this dataset."""
-        return bool(
-            self._find(
-                "user = ? AND dataset_hash = ? AND progress NOT IN ('Finished', 'Failed')",
-                user,
-                dataset_hash,
-            )
-        )
-
     def advance(self, id_: str, come_from: tuple[str, ...], to: str, **changes: Any) -> Task | None:
         """Move a task, if it is at one of `come_from`; None where it is not any more.
 

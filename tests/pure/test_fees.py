@@ -68,17 +68,6 @@ def test_the_other_examples() -> None:
         expected = example["fee_neuron"]
         assert fees.speech_duration_fee(tariff, length) == int(expected["broker_source_read"])
         assert fees.speech_duration_fee(tariff, length, "sdk") == int(expected["sdk_0_9_0_rule"])
-    for name in ("fine_tuning_docs_example", "fine_tuning_32b"):
-        task = inputs(name)
-        fee = fees.fine_tuning_fee(
-            tokens=task["tokens"],
-            price_per_token=int(task["pricePerToken"]),
-            epochs=task["epochs"],
-            coefficient=task["coefficient"],
-            storage_fee=int(task["storageFee"]),
-        )
-        assert fee == int(BY_NAME[name]["fee_neuron"])
-    assert fees.penalty_fee(25_000_000_000_000_000, 30) == 7_500_000_000_000_000
 
 
 @pytest.mark.parametrize("case", VECTORS["balance_checks"], ids=lambda c: c["name"])

@@ -140,7 +140,6 @@ def test_model_files_are_the_sdks_and_one_changed_byte_is_noticed(case: dict[str
     nonce = as_bytes(case["first_nonce12"])
     assert encrypted(plain, key, as_bytes(case["tee_private_key"]), nonce) == raw
     assert model_file.signer_of(io.BytesIO(raw), len(raw)) == signer
-    assert model_file.plaintext_bytes(len(raw)) == len(plain)
     empty_nonce = range(65, 77) if not plain else ()  # nothing was encrypted with it
     for at in set(range(len(raw))) - set(empty_nonce):
         changed = raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]
