@@ -75,7 +75,7 @@ def test_every_page_is_on_the_index_between_its_neighbours(client: Client) -> No
 @pytest.mark.parametrize(
     ("question", "path"),
     [
-        ("How long does a refund take?", "/docs/how-money-moves#getting-money-back"),
+        ("How long does a refund take?", "/docs/contract-rules#refunds"),
         ("refunds lock", "/docs/how-money-moves#getting-money-back"),
         ("the verdict under an answer", "/docs/what-is-verified#the-verdict-under-each-answer"),
         ("webhook-signature", "/docs/alerts#webhooks"),
