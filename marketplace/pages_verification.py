@@ -79,7 +79,7 @@ def answers(questions: Mapping[str, str], *, development: bool) -> tuple[Answer,
         return f"dev-{answer}" if development and answer not in ("fail", "not_provided") else answer
 
     return tuple(
-        Answer(name, title, chip(questions[name]))
+        Answer(name, _(title), chip(questions[name]))
         for name, title in QUESTIONS.items()
         if name in questions
     )
