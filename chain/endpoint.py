@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import base64
 import http.client
+import io
+import socket
 import ssl
 import threading
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from ipaddress import ip_address
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from chain.errors import ChainError, Halt, RangeTooWide, RateLimited, Retry, Unavailable
@@ -31,6 +35,39 @@ LAST_BATCH_PATIENCE = 5_000
 LAST_WAIT_SECONDS = 120.0
 #: A node that contradicted us is looked at again after this long.
 ASIDE_SECONDS = 300.0
+
+
+class _Patient(io.RawIOBase):
+    """A connection's bytes until `deadline` (monotonic): a limit for each read would never end with
+    a node that sends one byte after the other."""
+
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self._sock = sock
+        self._raw = sock.makefile("rb", buffering=0)
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self._sock.settimeout(left)
+        return self._raw.readinto(into)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    """Reads by a deadline: status and headers too."""
+
+    def __init__(self, deadline: float, sock: socket.socket, **given: Any) -> None:
+        super().__init__(sock, **given)
+        self.fp.close()
+        self.fp = io.BufferedReader(_Patient(sock, deadline))
 
 
 @dataclass
@@ -198,7 +235,7 @@ class Endpoint:
             raise
 
     def _post(self, body: bytes, deadline: float) -> bytes:
-        connection, response = self._sent(body)
+        connection, response = self._sent(body, deadline)
         try:
             content = self._content(response, deadline)
         except BaseException:
@@ -211,7 +248,9 @@ class Endpoint:
             raise Unavailable(f"{self.name}: HTTP {response.status}")
         return content
 
-    def _sent(self, body: bytes) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+    def _sent(
+        self, body: bytes, deadline: float
+    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         """The connection that `body` went over, and the beginning of the answer."""
         parts = urlsplit(self.url)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -220,6 +259,10 @@ class Endpoint:
                 connection, fresh = self._free.pop(), False
             except IndexError:
                 connection, fresh = self._connect(), True
+            if connection.sock is not None:
+                connection.sock.settimeout(self.timeout)
+            reading: Any = partial(_Response, deadline)
+            connection.response_class = reading
             try:
                 connection.request("POST", path, body, self.headers)
                 return connection, connection.getresponse()

@@ -31,6 +31,18 @@ MISSES = 3
 SLICE = 0.2
 
 
+def session() -> aiohttp.ClientSession:
+    """Goes where it was sent and nowhere else: a node's redirect could lead into our own network,
+    and aiohttp has no other way to say that a websocket follows none."""
+    trace = aiohttp.TraceConfig()
+    trace.on_request_redirect.append(_refuse)
+    return aiohttp.ClientSession(trace_configs=[trace])
+
+
+async def _refuse(*_: object) -> None:
+    raise aiohttp.ClientError("a redirect")
+
+
 def websocket_url(url: str) -> str:
     """Where nodes that serve both listen: the same place, `http` replaced by `ws`."""
     return "ws" + url.removeprefix("http") if url.startswith("http") else url
@@ -92,11 +104,11 @@ class Heads:
     async def _run(self) -> None:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
         pause = FIRST_PAUSE
-        async with aiohttp.ClientSession() as session:
+        async with session() as found:
             while not self._stop.is_set():
                 heard = False
                 for url in self.urls:
-                    heard = await self._listen(session, url) or heard
+                    heard = await self._listen(found, url) or heard
                 pause = FIRST_PAUSE if heard else min(LAST_PAUSE, pause * 2)
                 await asyncio.sleep(pause)
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import socket
-import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -29,6 +28,7 @@ from yarl import URL
 
 from net import addresses, strictjson
 from net.addresses import Policy, Target
+from net.decoding import decoder
 from net.errors import (
     BadAnswer,
     BadRedirect,
@@ -38,12 +38,12 @@ from net.errors import (
     InsecureConnection,
     NetError,
     Refused,
-    Stage,
     TimedOut,
     TooLarge,
     Unreachable,
 )
 from net.limits import JsonLimits, Limits
+from net.patience import ENDED, NO_HTTP, Patience, noticed_end, within
 
 _MAX_HEADER_BYTES = 8190
 _MAX_HEADERS = 100
@@ -127,6 +127,8 @@ class Client:
                 if method == "GET" and raw.status in _REDIRECTS:
                     target = self._redirect(target, answer)
                     continue
+                if raw.status < 200:  # nobody asked to change the protocol
+                    raise BadAnswer(NO_HTTP)
                 if raw.status not in accept:
                     raise BadStatus(
                         raw.status, await answer.beginning(_ERROR_BODY_BYTES), _retry_after(answer)
@@ -168,7 +170,7 @@ class Client:
         # exception.
         own = {"Accept-Encoding": "identity", "User-Agent": "0g-market", **headers}
         try:
-            async with _within("first_byte", limits.first_byte, deadline):
+            async with within("first_byte", limits.first_byte, deadline, limits.total):
                 return await self._session.request(
                     method,
                     # Sent as it was checked: no second parser gets to change it.
@@ -248,10 +250,13 @@ class Answer:
         """The body as it arrives, never empty pieces. Raises TooLarge, TimedOut, BrokenOff,
         BadAnswer.
         """
-        decode = _decoder(self._raw.headers.get("Content-Encoding", ""))
+        decode = decoder(self._raw.headers.get("Content-Encoding", ""))
         most, seen = self._limits.max_bytes, 0
         read = self._raw.content.readany
-        with _Patience(self._raw.content, self._limits.between, self._deadline) as patience:
+        with (
+            Patience(self._raw.content, self._limits, self._deadline) as patience,
+            noticed_end(self._raw),
+        ):
             while True:
                 try:
                     patience.waits()
@@ -292,49 +297,6 @@ class Answer:
         except NetError:
             pass
         return bytes(body[:most])
-
-
-class _Patience:
-    """Time limits of many reads with one timer: a timeout for each read would cost more than the
-    read. Only waiting counts, not what the caller does in between.
-    """
-
-    def __init__(
-        self, content: aiohttp.StreamReader, between: float, deadline: float | None
-    ) -> None:
-        self._content = content
-        self._between = between
-        self._deadline = deadline
-        self._loop = asyncio.get_running_loop()
-        self._since: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
-
-    def __enter__(self) -> Self:
-        self._look()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def waits(self) -> None:
-        self._since = self._loop.time()
-
-    def rests(self) -> None:
-        self._since = None
-
-    def _look(self) -> None:
-        """End the read that waits too long, or look again when it could have."""
-        now = self._loop.time()
-        if self._deadline is not None and now >= self._deadline:
-            self._content.set_exception(TimedOut("total", self._between))
-            return
-        until = (now if self._since is None else self._since) + self._between
-        if self._since is not None and now >= until:
-            self._content.set_exception(TimedOut("between", self._between))
-            return
-        until = until if self._deadline is None else min(until, self._deadline)
-        self._timer = self._loop.call_at(until, self._look)
 
 
 class _Peer:
@@ -393,24 +355,6 @@ class _GuardedResolver(AbstractResolver):
         return None
 
 
-@asynccontextmanager
-async def _within(stage: Stage, seconds: float, deadline: float | None) -> AsyncIterator[None]:
-    """Raise TimedOut(stage) after `seconds`, or TimedOut("total") at `deadline` (loop time) when
-    that comes first.
-    """
-    loop = asyncio.get_running_loop()
-    until = loop.time() + seconds
-    if deadline is not None and deadline < until:
-        stage, until = "total", deadline
-    try:
-        async with asyncio.timeout_at(until):
-            yield
-    except TimeoutError as error:
-        if isinstance(error, aiohttp.ClientError):
-            raise
-        raise TimedOut(stage, seconds) from None
-
-
 def _translated(error: Exception) -> NetError:
     """Our name for what aiohttp or the system raised."""
     cause: BaseException | None = error
@@ -425,11 +369,11 @@ def _translated(error: Exception) -> NetError:
             return Unreachable("no connection")
         # Whatever breaks a connection that stood may have come after the request arrived.
         case aiohttp.ClientPayloadError() | aiohttp.ClientConnectionError() | ConnectionError():
-            return BrokenOff("the connection ended before the answer did")
+            return BrokenOff(ENDED)
         case aiohttp.ClientResponseError() if "Got more than" in str(error):
             return TooLarge("the answer's headers are too large")
         case aiohttp.ClientResponseError():
-            return BadAnswer("the answer is not valid HTTP")
+            return BadAnswer(NO_HTTP)
         case aiohttp.InvalidURL() | ValueError():
             return BadUrl("the URL or a header cannot be sent")
     return Unreachable("no connection")
@@ -438,43 +382,3 @@ def _translated(error: Exception) -> NetError:
 def _retry_after(answer: Answer) -> int:
     text = answer.header("Retry-After")
     return min(int(text), 3600) if text.isdecimal() and text.isascii() and len(text) < 6 else 0
-
-
-class _Inflate:
-    """Undoes gzip or deflate in bounded pieces, so that a bomb meets the size limit and not the
-    memory.
-    """
-
-    _PIECE = 64 << 10
-
-    def __init__(self, window: int) -> None:
-        self._engine = zlib.decompressobj(window)
-
-    def __call__(self, data: bytes) -> Iterable[bytes]:
-        try:
-            if not data:
-                if not self._engine.eof:
-                    raise BrokenOff("the compressed answer ends in the middle")
-                return
-            while data:
-                yield self._engine.decompress(data, self._PIECE)
-                data = self._engine.unconsumed_tail
-                if self._engine.unused_data:
-                    raise BadAnswer("bytes after the end of a compressed answer")
-        except zlib.error:
-            raise BadAnswer("the compressed answer cannot be read") from None
-
-
-def _identity(data: bytes) -> Iterable[bytes]:
-    return (data,)
-
-
-def _decoder(encoding: str) -> Any:
-    match encoding.strip().lower():
-        case "" | "identity":
-            return _identity
-        case "gzip" | "x-gzip":
-            return _Inflate(16 + zlib.MAX_WBITS)
-        case "deflate":
-            return _Inflate(zlib.MAX_WBITS)
-    raise BadAnswer("the answer uses a compression that was not asked for")

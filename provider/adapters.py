@@ -234,8 +234,12 @@ class Adapters:
                 timeout=aiohttp.ClientTimeout(total=LOOK_SECONDS),
                 allow_redirects=False,
             ) as reply:
-                listed = orjson.loads(await reply.content.read(MAX_LIST_BYTES))["data"]
-                known = {str(entry["id"]) for entry in listed}
+                raw = b""  # it may come in pieces
+                while len(raw) < MAX_LIST_BYTES and (
+                    part := await reply.content.read(MAX_LIST_BYTES - len(raw))
+                ):
+                    raw += part
+            known = {str(entry["id"]) for entry in orjson.loads(raw)["data"]}
         except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
             log.warning("the upstream does not list its models: %r", error)
             return

@@ -80,6 +80,7 @@ async def _clock(subject: Subject, session: aiohttp.ClientSession, node: Node) -
             subject.rpc,
             json={"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []},
             timeout=aiohttp.ClientTimeout(total=10),
+            allow_redirects=False,
         ) as reply:
             told = parsedate_to_datetime(reply.headers.get("date", ""))
             now = dt.datetime.now(dt.UTC)

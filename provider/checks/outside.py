@@ -64,7 +64,11 @@ def _timeout() -> aiohttp.ClientTimeout:
 
 
 async def _read(reply: aiohttp.ClientResponse) -> bytes:
-    return await reply.content.read(MAX_BYTES)
+    """The body, at most MAX_BYTES of it: it may come in pieces."""
+    raw = b""
+    while len(raw) < MAX_BYTES and (part := await reply.content.read(MAX_BYTES - len(raw))):
+        raw += part
+    return raw
 
 
 async def _models(config: Config, session: aiohttp.ClientSession) -> Finding:
@@ -134,8 +138,13 @@ async def _stream(config: Config, session: aiohttp.ClientSession) -> Finding:
         ) as reply:
             kind = reply.headers.get("content-type", "")
             async with asyncio.timeout(SECONDS):
-                while not meter.done and (part := await reply.content.readany()):
+                size = 0
+                while not meter.done and size <= MAX_BYTES:
+                    part = await reply.content.readany()
+                    if not part:
+                        break
                     meter.feed(part)
+                    size += len(part)
     except NETWORK as error:
         return Finding(name, "fail", f"breaks ({type(error).__name__})", "see the upstream's log")
     if reply.status != 200 or not kind.startswith("text/event-stream"):

@@ -26,6 +26,8 @@ FLOW = "Flow"
 MAX_REPLY_BYTES = 256 * 1024
 CALL_SECONDS = 60
 SILENT_SECONDS = 30
+#: For a whole file: a gateway that sends one byte after the other is never silent.
+FILE_SECONDS = 1_800
 FINAL_SECONDS = 120
 POLL_SECONDS = 0.5
 _PIECE = 256 * 1024
@@ -87,7 +89,9 @@ class Gateway:
         headers = {"Accept-Encoding": "identity"}
         if have:
             headers["Range"] = f"bytes={have}-"
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=SILENT_SECONDS)
+        timeout = aiohttp.ClientTimeout(
+            total=FILE_SECONDS, sock_connect=10, sock_read=SILENT_SECONDS
+        )
         try:
             async with self._session.get(
                 url, headers=headers, timeout=timeout, allow_redirects=False

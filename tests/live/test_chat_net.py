@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from net.addresses import Policy
-from net.client import Client, _Inflate
+from net.client import Client
+from net.decoding import Inflate
 from net.errors import (
     BadAnswer,
     BadRedirect,
@@ -233,7 +234,7 @@ async def test_compression_that_was_not_asked_for() -> None:
 
 
 def test_a_compression_bomb_is_undone_in_small_pieces() -> None:
-    pieces = (len(piece) for piece in _Inflate(16 + zlib.MAX_WBITS)(BOMB))
+    pieces = (len(piece) for piece in Inflate(16 + zlib.MAX_WBITS)(BOMB))
     assert sum(size for size in pieces if size <= 64 << 10) == 50_000_000
 
 
