@@ -4,9 +4,11 @@ import { startCountdowns } from "./countdown.js";
 import { startLive } from "./live.js";
 import { startPalette } from "./palette.js";
 import { startTheme } from "./theme.js";
+import { startTime } from "./time.js";
 import { startToasts } from "./toast.js";
 
 startTheme();
+startTime();
 startCopying();
 startCountdowns();
 startLive();

@@ -1,5 +1,6 @@
 // Draws charts from their own tables (templates/ui/chart.html): what is drawn, read out and shown as a table is one set of numbers.
 import { startReading } from "./chart-reading.js";
+import { inDays, local } from "./time.js";
 
 const resolved = (element, property) => getComputedStyle(element).getPropertyValue(property).trim();
 
@@ -24,13 +25,15 @@ function lines(figure) {
   }));
 }
 
-const format = (options) => new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", ...options });
-const clock = format({ hour: "2-digit", minute: "2-digit" });
-const day = format({ day: "numeric", month: "short" });
-
-// UTC, 24 hours; midnight is written as its day.
-const moments = (_, splits, axis, space, step) =>
-  splits.map((unix) => (step < 86400 && unix % 86400 ? clock : day).format(unix * 1000));
+// 24 hours, in the zone that the table's moments stand in; midnight is written as its day.
+function moments(timeZone) {
+  const format = (options) => new Intl.DateTimeFormat("en-GB", { timeZone, ...options });
+  const clock = format({ hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+  const day = format({ day: "numeric", month: "short" });
+  return (_, splits, axis, space, step) =>
+    splits.map((unix) => (step < 86400 && clock.format(unix * 1000) !== "00:00" ? clock : day).format(unix * 1000));
+}
+const zoneOf = (figure) => (local() && !inDays(figure) ? Intl.DateTimeFormat().resolvedOptions().timeZone : "Etc/UTC");
 
 // Small amounts have as many digits as big ones, and the axis the room for them.
 const amounts = new Intl.NumberFormat("en-GB", { maximumSignificantDigits: 6 });
@@ -50,17 +53,18 @@ function draw(figure) {
   const first = rows[0].at;
   const last = rows.at(-1).at;
   const alone = first === last;
+  const zone = zoneOf(figure);
   const chart = new window.uPlot(
     {
       width: plot.clientWidth,
       height: plot.clientHeight,
-      tzDate: (unix) => window.uPlot.tzDate(new Date(unix * 1000), "Etc/UTC"),
+      tzDate: (unix) => window.uPlot.tzDate(new Date(unix * 1000), zone),
       legend: { show: false },
       select: { show: false },
       cursor: { drag: { x: false, y: false }, y: false, points: { size: 7 } },
       scales: { x: { time: !figure.dataset.axis, range: alone ? [first - 1, last + 1] : [first, last] }, y: { range: (_, low, high) => [0, (high || 1) * 1.1] } },
       series: [{}, ...lines(figure)],
-      axes: [figure.dataset.axis ? { ...axis, label: figure.dataset.axis, labelFont: font, labelSize: 18 } : { ...axis, values: moments, ...(alone ? { splits: () => [first] } : {}) }, { ...axis, values: (_, splits) => splits.map(amounts.format), size: room, label: figure.dataset.unit, labelFont: font, labelSize: 18 }],
+      axes: [figure.dataset.axis ? { ...axis, label: figure.dataset.axis, labelFont: font, labelSize: 18 } : { ...axis, values: moments(zone), ...(alone ? { splits: () => [first] } : {}) }, { ...axis, values: (_, splits) => splits.map(amounts.format), size: room, label: figure.dataset.unit, labelFont: font, labelSize: 18 }],
     },
     [rows.map((row) => row.at), ...rows[0].values.map((_, n) => rows.map((row) => row.values[n]))],
     plot,

@@ -14,7 +14,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 CSS = ROOT / "static/css"
 COMMON = ("tokens.css", "base.css", "kit.css", "pages.css")
 AREAS = tuple(f"areas/{path.name}" for path in sorted((CSS / "areas").iterdir()))
-SHEETS = COMMON + AREAS
+#: For paper alone: browsers fetch it behind everything that the first paint needs, so it is not in
+#: the weight of a page; it has a weight of its own.
+PRINT = "print.css"
+SHEETS = (*COMMON, *AREAS, PRINT)
 COMMENT = re.compile(r"/\*.*?\*/", re.S)
 
 COLOUR = re.compile(
@@ -34,7 +37,10 @@ def declarations(name: str) -> str:
 
 
 def test_what_a_page_loads_and_its_weight() -> None:
-    assert sorted(path.name for path in CSS.iterdir() if path.is_file()) == sorted(COMMON)
+    assert {path.name for path in CSS.iterdir() if path.is_file()} == {*COMMON, PRINT}
+    assert (CSS / PRINT).stat().st_size < 5_000
+    base = (ROOT / "templates/base.html").read_text()
+    assert [line for line in base.splitlines() if PRINT in line and 'media="print"' in line]
     common = sum((CSS / name).stat().st_size for name in COMMON)
     used: set[str] = set()
     for path in (ROOT / "templates").rglob("*.html"):
