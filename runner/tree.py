@@ -18,7 +18,8 @@ from runner.processes import Child, stop_all
 from runner.valkey import EmbeddedValkey, ValkeyError
 
 ROOT = Path(__file__).resolve().parent.parent
-DATA = ROOT / ".data"
+# The tests run beside whatever the developer runs, in folders of their own.
+DATA = Path(os.environ.get("RUN_DATA") or ROOT / ".data")
 RUN_FILE = DATA / "run.json"
 
 

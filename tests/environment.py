@@ -4,7 +4,9 @@ every test."""
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from runner.valkey import EmbeddedValkey
@@ -36,9 +38,15 @@ for _name in (
     os.environ.pop(_name, None)
 os.environ["PATH"] = os.pathsep.join((str(ROOT / "node_modules" / ".bin"), os.environ["PATH"]))
 
+# Where a `./run` that a test starts keeps its data: no other run is in the way.
+_data = Path(tempfile.mkdtemp(prefix="zgm-run-"))
+_data.chmod(0o755)  # PostgreSQL may run as another user
+os.environ["RUN_DATA"] = str(_data)
+
 valkey = EmbeddedValkey().start()
 os.environ["REDIS_URL"] = valkey.url
 
 
 def pytest_unconfigure() -> None:
     valkey.stop()
+    shutil.rmtree(_data, ignore_errors=True)

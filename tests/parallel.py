@@ -27,7 +27,7 @@ LONG = (
     "live/test_image.py",
 )
 #: Long files whose tests share nothing: each test may go to another process.
-SPREAD = ("live/test_chaos.py", "live/test_follow_faults.py", "live/test_run.py")
+SPREAD = ("live/test_chaos.py",)
 
 
 def _file(nodeid: str) -> str:
