@@ -214,7 +214,7 @@ def check(areas: Sequence[str]) -> int:
                 catalog = read(area, language, domain)
                 path = po_path(area, language, domain)
                 name = path.relative_to(ROOT)
-                for message in catalog:
+                for message in filter(complete, catalog):
                     key = (message.context, message.id)
                     first = said.setdefault(key, (area, message.string))
                     if message.id and area in areas and first[1] != message.string:
