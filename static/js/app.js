@@ -6,6 +6,7 @@ import { startPalette } from "./palette.js";
 import { startTheme } from "./theme.js";
 import { startTime } from "./time.js";
 import { startToasts } from "./toast.js";
+import { t } from "./words.js";
 
 startTheme();
 startTime();
@@ -56,7 +57,7 @@ for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) 
   document.body.addEventListener(failure, (event) => {
     if (event.detail.elt?.id === "freshness") return;
     const id = event.detail.xhr?.getResponseHeader?.("X-Request-ID");
-    const text = "This part could not be refreshed; what you see is the earlier state." + (id ? ` Request id ${id}.` : "");
+    const text = t("This part could not be refreshed; what you see is the earlier state.") + (id ? ` ${t("Request id {id}.", { id })}` : "");
     document.dispatchEvent(new CustomEvent("toast", { detail: { tone: "bad", text } }));
   });
 }

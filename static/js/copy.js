@@ -1,4 +1,6 @@
 // Copy buttons: <button data-copy="text">. Says "Copied" to eye and ear.
+import { t } from "./words.js";
+
 async function write(text) {
   if (navigator.clipboard && window.isSecureContext) return navigator.clipboard.writeText(text);
   const area = document.createElement("textarea");
@@ -20,15 +22,15 @@ export function startCopying() {
     try {
       await write(button.dataset.copy);
     } catch {
-      document.dispatchEvent(new CustomEvent("toast", { detail: { tone: "bad", text: "The browser refused to copy." } }));
+      document.dispatchEvent(new CustomEvent("toast", { detail: { tone: "bad", text: t("The browser refused to copy.") } }));
       return;
     }
     button.dataset.copied = "";
     const use = button.querySelector("use");
     const icon = use?.getAttribute("href");
     use?.setAttribute("href", icon.replace(/#.*/, "#check"));
-    if (label) label.textContent = "Copied";
-    document.dispatchEvent(new CustomEvent("announce", { detail: { text: "Copied" } }));
+    if (label) label.textContent = t("Copied");
+    document.dispatchEvent(new CustomEvent("announce", { detail: { text: t("Copied") } }));
     setTimeout(() => {
       delete button.dataset.copied;
       use?.setAttribute("href", icon);

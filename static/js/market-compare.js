@@ -1,4 +1,6 @@
 // What was ticked to compare survives pages and filters of this tab; four at most, and that is said.
+import { t } from "./words.js";
+
 const KEY = "compare";
 const MOST = 4;
 
@@ -23,7 +25,7 @@ export function startCompare() {
       box.disabled = !box.checked && chosen.length >= MOST;
     }
     count.textContent = String(chosen.length);
-    note.textContent = chosen.length >= MOST ? "Four is the most." : chosen.length < 2 ? "Tick two to four." : "";
+    note.textContent = chosen.length >= MOST ? t("Four is the most.") : chosen.length < 2 ? t("Tick two to four.") : "";
     try {
       sessionStorage.setItem(KEY, JSON.stringify(chosen));
     } catch {

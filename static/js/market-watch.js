@@ -1,4 +1,6 @@
 // A star is a form that works without script; with it the page stays where it is.
+import { t } from "./words.js";
+
 export function startWatch() {
   document.addEventListener("submit", async (event) => {
     const star = event.submitter;
@@ -16,9 +18,9 @@ export function startWatch() {
       const on = star.name === "watch";
       star.name = on ? "unwatch" : "watch";
       star.setAttribute("aria-pressed", String(on));
-      document.dispatchEvent(new CustomEvent("announce", { detail: { text: on ? "Watched" : "No longer watched" } }));
+      document.dispatchEvent(new CustomEvent("announce", { detail: { text: on ? t("Watched") : t("No longer watched") } }));
     } catch (error) {
-      const text = error.message || "This could not be saved. Try again in a moment.";
+      const text = error.message || t("This could not be saved. Try again in a moment.");
       document.dispatchEvent(new CustomEvent("toast", { detail: { tone: "bad", text } }));
     }
     star.removeAttribute("aria-busy");

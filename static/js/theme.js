@@ -1,13 +1,15 @@
 // The colour scheme: the system's until the visitor chooses; kept in a cookie so that the server can
 // render it without a flash of the other one.
+import { t } from "./words.js";
+
 const next = { "": "light", light: "dark", dark: "" };
-const words = { "": "System colours", light: "Light colours", dark: "Dark colours" };
+const words = { "": t("System colours"), light: t("Light colours"), dark: t("Dark colours") };
 const icons = { "": "monitor", light: "sun", dark: "moon" };
 
 function show(button, theme) {
   const use = button.querySelector("use");
   use.setAttribute("href", use.getAttribute("href").replace(/#.*/, `#${icons[theme]}`));
-  button.querySelector(".visually-hidden").textContent = `${words[theme]}. Change colour scheme`;
+  button.querySelector(".visually-hidden").textContent = `${words[theme]}. ${t("Change colour scheme")}`;
   button.title = words[theme];
 }
 

@@ -1,5 +1,7 @@
 // Toasts: document.dispatchEvent(new CustomEvent("toast", {detail: {tone: "ok" | "bad" | "", text}})).
 // At most three; six seconds, paused while looked at; errors stay until dismissed.
+import { t } from "./words.js";
+
 const SECONDS = 6;
 
 function build(region, { tone = "", text }) {
@@ -10,7 +12,7 @@ function build(region, { tone = "", text }) {
   const close = document.createElement("button");
   close.className = "button quiet small";
   close.type = "button";
-  close.textContent = "Dismiss";
+  close.textContent = t("Dismiss");
   close.addEventListener("click", () => toast.remove());
   toast.append(words, close);
   region.append(toast);
