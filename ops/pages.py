@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
+from django.utils.translation import pgettext_lazy
 
 from chain import selectors as chain
 from ledger import reconcile
@@ -18,6 +19,13 @@ from ops.alarms import Alarm
 from ops.models import FailedTask, Job, JobState
 from ops.staff import Enrolment
 
+_FRESHNESS = {
+    "fresh": pgettext_lazy("of the index", "fresh"),
+    "late": pgettext_lazy("of the index", "late"),
+    "stale": pgettext_lazy("of the index", "stale"),
+    "never": pgettext_lazy("of the index", "never"),
+    "halted": pgettext_lazy("of the index", "halted"),
+}
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
@@ -82,6 +90,11 @@ class OpsPage:
     versions: tuple[tuple[str, str], ...]
     buttons: tuple[jobs.Button, ...]
     jobs: tuple[JobRow, ...]
+
+    @property
+    def head_said(self) -> str:
+        """How fresh the index is, in a word."""
+        return str(_FRESHNESS.get(self.head.state, self.head.state))
 
     @property
     def grave(self) -> bool:
