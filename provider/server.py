@@ -62,7 +62,14 @@ async def serve_app(app: object, sock: socket.socket, ready: str) -> None:
 
 async def serve_beside(app: object, sock: socket.socket) -> None:
     """Serve `app` on `sock` until cancelled."""
-    await _Beside(_options(app)).serve(sockets=[sock])
+    server = _Beside(_options(app))
+    try:
+        await server.serve(sockets=[sock])
+    finally:
+        # Cancelled, uvicorn leaves the loop watching a socket that somebody closes, and who gets
+        # its number next is never told of a connection.
+        for listening in getattr(server, "servers", []):
+            listening.close()
 
 
 def _options(app: object) -> uvicorn.Config:
