@@ -1,4 +1,8 @@
-"""`python -m bench [NAME [OPTIONS]]`: one benchmark, or without a name the quick set."""
+"""`python -m bench [--quick]`: every benchmark as one table; `python -m bench NAME [OPTIONS]`: one.
+
+In the table each benchmark runs in a process of its own, with a time limit. One that fails leaves
+a row that says so, and the others go on.
+"""
 
 from __future__ import annotations
 
@@ -9,36 +13,34 @@ from collections.abc import Callable, Sequence
 
 import django
 
-from bench.measure import Result, show
-
-#: Names and what the quick set passes to each; `bench.NAME.NAME` measures.
-BENCHMARKS: dict[str, tuple[str, ...]] = {
-    "attestation": (),
-    "decode": (),
-    "head": ("--times", "20"),
-    "index": ("--repeats", "1"),
-    "load": ("--seconds", "4"),
-    "pages": ("--events", "50000", "--times", "15"),
-    "streaming": ("--repeats", "1"),
-}
+from bench.measure import Result, show, write
+from bench.table import BENCHMARKS, HANDED_OVER, table
 
 
 def main(arguments: Sequence[str]) -> int:
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "marketplace.settings")
-    django.setup()
-    name, *options = arguments or ("",)
-    if name and name not in BENCHMARKS:
+    quick = "--quick" in arguments
+    name, *options = [word for word in arguments if word != "--quick"] or ("",)
+    if not name:
+        return table(quick)
+    if name not in BENCHMARKS:
         print(f"./run bench: no benchmark {name!r}; there are: {', '.join(BENCHMARKS)}")
         return 2
-    results: list[Result] = []
-    for known, quick in BENCHMARKS.items():
-        if name in ("", known):
-            print(f"== {known}", flush=True)
-            module = importlib.import_module(f"bench.{known}")
-            measure: Callable[[Sequence[str]], list[Result]] = getattr(module, known)
-            results += measure(options if name else quick)
-    show(results)
+    results = measured(name, [*(BENCHMARKS[name].quick if quick else ()), *options])
+    if handed_over := os.environ.get(HANDED_OVER):
+        write(results, handed_over)
+    else:
+        show(results)
     return 0
+
+
+def measured(name: str, options: Sequence[str]) -> list[Result]:
+    """`bench.NAME.NAME` with its own options."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "marketplace.settings")
+    django.setup()
+    measure: Callable[[Sequence[str]], list[Result]] = getattr(
+        importlib.import_module(f"bench.{name}"), name
+    )
+    return measure(options)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ RESULTS = Path(__file__).resolve().parent / "results.json"
 
 @dataclass(frozen=True)
 class Result:
-    """One comparison. `ratio` = ours / baseline in `unit`; `goal` says what we want, `met`
-    whether."""
+    """One comparison. `ratio` = ours / baseline in `unit`; `goal` says what `issue` wants, `met`
+    whether (None: it is told, and nothing was asked)."""
 
     name: str
     baseline: str
@@ -24,6 +24,7 @@ class Result:
     theirs: float
     goal: str
     met: bool | None = None
+    issue: int = 0
 
     @property
     def ratio(self) -> float:
@@ -52,9 +53,10 @@ def p95_ms(call: Callable[[], object], *, times: int = 60) -> float:
 
 
 def show(results: list[Result]) -> None:
-    """Print the table and write `bench/results.json`."""
+    """Print the table; with the issue's number where results of several are in it."""
     rows = [
         (
+            f"#{r.issue}" if r.issue else "",
             r.name,
             f"{r.ours:,.1f}",
             f"{r.theirs:,.1f}",
@@ -66,12 +68,20 @@ def show(results: list[Result]) -> None:
         )
         for r in results
     ]
-    head = ("what", "ours", "baseline", "unit", "ratio", "baseline is", "goal", "")
+    head = ("", "what", "ours", "baseline", "unit", "ratio", "baseline is", "goal", "")
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     for row in [head, *rows]:
-        print(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        )
-    RESULTS.write_text(
-        json.dumps([{**asdict(r), "ratio": round(r.ratio, 3)} for r in results], indent=1) + "\n"
-    )
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width]
+        print("  ".join(cells).rstrip())
+
+
+def write(results: list[Result], path: str | Path = RESULTS) -> None:
+    """The results as JSON, by default into `bench/results.json`."""
+    rows = [{**asdict(r), "ratio": round(r.ratio, 3)} for r in results]
+    Path(path).write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def read(path: Path) -> list[Result]:
+    """What `write` wrote."""
+    rows = json.loads(path.read_text())
+    return [Result(**{name: row[name] for name in row if name != "ratio"}) for row in rows]

@@ -30,7 +30,7 @@ def served(database: str, **changed: str) -> Iterator[tuple[int, int]]:
     url = f"http://127.0.0.1:{port}"
     command = ["-m", "uvicorn", "marketplace.asgi:application", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--lifespan", "on", "--ws", "websockets-sansio"]
-    command += ["--log-level", "error", "--no-proxy-headers"]
+    command += ["--log-level", "error", "--no-access-log", "--no-proxy-headers"]
     given = {"DATABASE_URL": database, "DATABASE_POOL_SIZE": "4", "SITE_URL": url, **changed}
     with child(command, **given) as process:
         _until_up(process, port)
