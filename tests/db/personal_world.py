@@ -53,6 +53,7 @@ from probes.models import Sharer
 from protocol import fees
 from tests import factories
 from tests.db.chat_world import make_key
+from tests.db.permission_world import PARAMETERS
 
 NOWHERE = "http://127.0.0.1:9"
 #: A picture's bytes and a dataset's, which must come back as they were.
@@ -195,7 +196,7 @@ def _tuning(user: User, canary: str) -> None:
     task = Task.objects.create(
         user=user, remote_id=uuid.uuid4(), provider=factories.PETRA,
         serving=factories.FINE_TUNING, service_name="f", url=NOWHERE, model="m", model_hash="",
-        dataset=dataset, dataset_hash="", parameters="{}", price_per_token=1, nonce=2**200,
+        dataset=dataset, dataset_hash="", parameters=PARAMETERS, price_per_token=1, nonce=2**200,
         signature="0x", tee_signer=factories.PETRA, created_at=now,
     )  # fmt: skip
     Passage.objects.create(task=task, stage="Init", at=now)
