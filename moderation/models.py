@@ -145,6 +145,11 @@ class Effect(models.Model):
     def about(self) -> Subject:
         return Subject(self.subject_kind, self.subject)
 
+    @property
+    def told(self) -> str:
+        """The public text in the reader's language, as far as it is known."""
+        return phrases.public(self.public_text)
+
 
 class ItemKind(models.TextChoices):
     PROPOSAL = "proposal", gettext_lazy("Waits for a second person")
