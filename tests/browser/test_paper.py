@@ -1,4 +1,4 @@
-"""Reports and statements on paper: ink on white, whole addresses, heads on every sheet, a source."""
+"""Reports and statements on paper: ink on white, whole addresses, heads on each sheet, a source."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ def on_white(page: Page) -> None:
     assert dark == [], "ink that cannot be read on white"
     cut = page.evaluate(
         """(width) => [...document.querySelectorAll("main *")].filter((one) => {
-            if (!one.checkVisibility() || one.closest(".visually-hidden, svg, .chart")) return false;
+            const aside = one.closest(".visually-hidden, svg, .chart");
+            if (!one.checkVisibility() || aside) return false;
             const box = one.getBoundingClientRect(), style = getComputedStyle(one);
             const hides = ["hidden", "clip", "auto", "scroll"].includes(style.overflowX);
             return box.right > width + 1 || (hides && one.scrollWidth > one.clientWidth + 1);
