@@ -10,6 +10,8 @@ import json
 import shlex
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+
 from marketplace import formats
 
 #: Environment variables of the samples: a personal token, a provider key.
@@ -188,7 +190,7 @@ def _sdk(service_type: str, model: str, provider: str) -> Snippet:
             "const answer = await fetch(`${endpoint}/audio/transcriptions`, "
             '{ method: "POST", headers, body: form });\nconsole.log((await answer.json()).text);'
         )
-        return Snippet("Official SDK", head + call)
+        return Snippet(_("Official SDK"), head + call)
     path, body = "chat/completions", _chat_body(model)
     if service_type in formats.IMAGES:
         path, body = "images/generations", _image_body(model)
@@ -201,4 +203,4 @@ def _sdk(service_type: str, model: str, provider: str) -> Snippet:
         'const id = answer.headers.get("ZG-Res-Key");\n'
         "console.log(await broker.inference.processResponse(provider, id));"
     )
-    return Snippet("Official SDK", head + call)
+    return Snippet(_("Official SDK"), head + call)

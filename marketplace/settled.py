@@ -37,7 +37,8 @@ class SettlementRow:
 
     @classmethod
     def of(cls, entry: records.SettlementEntry) -> SettlementRow:
-        label, tone = STATUSES.get(entry.status, (name(entry.status), ""))
+        label, tone = STATUSES.get(entry.status, ("", ""))
+        label = _(label) or name(entry.status)
         return cls(
             entry,
             label,

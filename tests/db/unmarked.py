@@ -1,0 +1,76 @@
+"""Finds the words of a page that no catalogue can reach: read in a language whose every message is
+`⟦message⟧`, they stand outside of the brackets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.utils.translation import trans_real
+from lxml import html
+
+#: Code, drawings, and what strangers wrote.
+_SKIPPED = frozenset({"script", "style", "code", "pre", "kbd", "bdi", "textarea", "svg"})
+_ATTRIBUTES = ("aria-label", "title", "placeholder", "alt", "data-label", "data-done-text")
+_MESSAGE = re.compile(r"⟦[^⟦⟧]*⟧")
+_WORD = re.compile(r"[A-Za-z]{3,}")
+#: Addresses, links, numbers with letters, names of models and of fields.
+_DATA = re.compile(r"0x\S+|\S*[/_@.{}:]\S+|\S*\d\S*|\S+…\S*|[a-z]+[A-Z]\w*")
+#: The same in every language: our name, units, formats, names of products and of header fields.
+NAMES = frozenset(
+    _WORD.findall(
+        "0G Market Local devnet MetaMask JSON CSV Atom UTC min neuron Deutsch API Python "
+        "JavaScript curl Django Celery Redis PostgreSQL Intel TDX NVIDIA GPU LedgerManager "
+        "TEEVerifier Authorization Content-Type Accept png jpeg webp"
+    )
+)
+
+
+class Bracketed(trans_real.DjangoTranslation):
+    """Every message of the site, marked."""
+
+    def gettext(self, message: str) -> str:
+        return f"⟦{message.rpartition(chr(4))[2]}⟧"
+
+    def ngettext(self, msgid1: str, msgid2: str, n: int) -> str:
+        return self.gettext(msgid1 if n == 1 else msgid2)
+
+
+@contextmanager
+def bracketed(language: str) -> Iterator[None]:
+    """While it lasts, `language` reads so."""
+    before = trans_real.translation(language)
+    known: dict[str, Any] = trans_real._translations
+    known[language] = Bracketed(language)
+    try:
+        yield
+    finally:
+        known[language] = before
+
+
+def words(page: str, data: frozenset[str] = frozenset()) -> set[str]:
+    """The texts of a page that stand in no message; `data`: words that are somebody's, not ours."""
+    while (less := _MESSAGE.sub(" ", page)) != page:
+        page = less
+    return {
+        text
+        for text in _texts(html.fromstring(page))
+        if not (NAMES | data).issuperset(_WORD.findall(_DATA.sub(" ", text)))
+    }
+
+
+def _texts(element: Any) -> Iterator[str]:
+    """What is read or heard, except in parts that are written in English for everybody."""
+    if not isinstance(element.tag, str) or element.get("lang") == "en":
+        return
+    if element.get("translate") == "no":
+        return
+    yield from (value for name in _ATTRIBUTES if (value := element.get(name)))
+    if element.tag in _SKIPPED:
+        return
+    yield " ".join((element.text or "").split())
+    for child in element:
+        yield from _texts(child)
+        yield " ".join((child.tail or "").split())
