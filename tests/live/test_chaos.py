@@ -14,11 +14,13 @@ from tests.live.chaos.examples import EXAMPLES
 from tests.live.chaos.plan import Plan
 from tests.live.chaos.simulator import run_seed
 
-SEEDS = range(1, 26)
+#: Each fault several times; the examples are run under their names.
+SEEDS = range(1, 14)
+FOUND = {seed for seed, _ in EXAMPLES.values()}
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", sorted(set(SEEDS) - FOUND))
 def test_a_seed(seed: int) -> None:
     check(seed)
 
