@@ -55,6 +55,10 @@ PATHS: tuple[Callable[[], str], ...] = (
     lambda: "/account",
     lambda: f"/accounts/{factories.CHARLIE}",
     lambda: "/docs",
+    lambda: "/docs?q=refund",
+    lambda: "/docs/how-money-moves",
+    lambda: "/docs/start-developer",
+    lambda: "/docs/broker",
     lambda: "/api/docs",
 )
 
