@@ -46,6 +46,8 @@ _SIGNS = (
     (b"8BPS", N_("a Photoshop file")),
 )
 
+_DAMAGED = {"PNG": N_("a damaged PNG"), "JPEG": N_("a damaged JPEG"), "WEBP": N_("a damaged WEBP")}
+
 
 class NoPicture(ValueError):
     """The bytes are not a picture that is shown here; the text says what they are."""
@@ -70,11 +72,11 @@ def kind(data: bytes) -> str:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
     if data[4:8] == b"ftyp":
-        return _("HEIC or AVIF") if data[8:11] in (b"hei", b"mif", b"avi") else _("a video")
+        return N_("HEIC or AVIF") if data[8:11] in (b"hei", b"mif", b"avi") else N_("a video")
     start = data.lstrip()[:100].lower()
     if start.startswith((b"<!doctype", b"<html", b"<svg", b"<?xml")):
-        return "SVG" if b"<svg" in data[:1000].lower() else _("a web page")
-    return next((name for sign, name in _SIGNS if data.startswith(sign)), _("no picture"))
+        return "SVG" if b"<svg" in data[:1000].lower() else N_("a web page")
+    return next((name for sign, name in _SIGNS if data.startswith(sign)), N_("no picture"))
 
 
 def measured(data: bytes) -> Picture:
@@ -130,7 +132,7 @@ def upright(data: bytes, name: str) -> Image.Image:
     except NoPicture as error:
         raise BadPrompt(
             _("%(name)s is %(error)s; use %(rule)s.")
-            % {"name": name, "error": error, "rule": _(RULE)}
+            % {"name": name, "error": _(str(error)), "rule": _(RULE)}
         ) from None
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError):
         raise BadPrompt(
@@ -177,9 +179,9 @@ def _opened(data: bytes, found: str) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             return Image.open(io.BytesIO(data), formats=(found,))
     except Image.DecompressionBombError:
-        raise NoPicture(_("a picture of far too many pixels")) from None
+        raise NoPicture(N_("a picture of far too many pixels")) from None
     except (OSError, ValueError, SyntaxError, EOFError):
-        raise NoPicture(_("a damaged %(found)s") % {"found": found}) from None
+        raise NoPicture(_DAMAGED[found]) from None
 
 
 def _check_size(image: Image.Image, name: str) -> None:
