@@ -31,6 +31,7 @@ CHECKS: tuple[tuple[str, tuple[str, ...], dict[str, str]], ...] = (
     ("migrations", (PYTHON, "manage.py", "makemigrations", "--check", "--dry-run"), OFFLINE),
     ("deployment", (PYTHON, "manage.py", "check", "--deploy", "--fail-level", "WARNING"), DEPLOYED),
     ("templates", ("djlint", "templates", "--lint", "--quiet"), {}),
+    ("words", (PYTHON, "-m", "scripts.messages", "check"), {}),
     (
         "compose files",
         ("check-jsonschema", "--builtin-schema", "vendor.compose-spec", *COMPOSE),

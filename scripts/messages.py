@@ -15,6 +15,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from io import BytesIO
 from json import dumps
 from pathlib import Path
@@ -98,6 +99,7 @@ def po_path(area: str, language: str, domain: str) -> Path:
     return ROOT / "locale" / area / language / "LC_MESSAGES" / f"{domain}.po"
 
 
+@cache
 def read(area: str, language: str, domain: str) -> Catalog:
     path = po_path(area, language, domain)
     if not path.exists():
@@ -193,6 +195,7 @@ def extract(areas: Sequence[str]) -> int:
                     continue
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(po_bytes(catalog))
+                read.cache_clear()
                 missing = sum(1 for one in catalog if one.id and not complete(one))
                 print(f"{path.relative_to(ROOT)}: {len(catalog)} messages, {missing} to translate")
     return 0
