@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,8 @@ from bench.measure import Result, read, show, write
 
 #: Names the file to which a benchmark of the table hands its results over.
 HANDED_OVER = "BENCH_RESULTS"
+#: Of what a failed benchmark said last.
+LINES = 20
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ def _measured(name: str, bench: Bench, options: Sequence[str]) -> tuple[list[Res
                 return [], f"not done after {max(5.0, 3 * bench.minutes):g} minutes"
         if code or not file.exists():
             said = log.read_text(errors="replace").strip().splitlines()
+            print(textwrap.indent("\n".join(said[-LINES:]), "   | "), flush=True)
             return [], said[-1][:160] if said else f"exit code {code}"
         found = read(file)
         return found, "" if found else "nothing to compare with here"
