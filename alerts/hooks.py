@@ -6,7 +6,7 @@ from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from accounts import crypto
+from accounts import crypto, url_words
 from accounts.errors import Problem
 from accounts.models import User
 from alerts import signing
@@ -36,7 +36,9 @@ def create(user: User, url: str) -> tuple[Hook, str]:
     except NetError as error:
         fix = _("Use a public https:// address.")
         raise Problem(
-            "invalid_url", _("This URL cannot be used: %(error)s.") % {"error": error}, fix
+            "invalid_url",
+            _("This URL cannot be used: %(error)s.") % {"error": url_words.again(error)},
+            fix,
         ) from None
     if user.hooks.filter(url=url).exists():
         raise Problem("hook_exists", _("There is a webhook with this URL already."))

@@ -17,7 +17,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from accounts import actions, money
+from accounts import actions, money, url_words
 from net import addresses, strictjson
 from net.addresses import Policy
 from net.errors import BadAnswer, BadUrl, Refused
@@ -193,7 +193,7 @@ def _url(text: str, policy: Policy) -> str:
     try:
         target = addresses.parse(text, policy)
     except (BadUrl, Refused) as error:
-        said = str(error)
+        said = url_words.again(error)
         raise ValueError(f"{said[:1].upper()}{said[1:]}.") from None
     if "?" in text:
         raise ValueError(_("Leave the query away: clients append a path."))

@@ -9,7 +9,7 @@ from typing import Any
 from asgiref.sync import async_to_sync
 from django.utils.translation import gettext as _
 
-from accounts import actions
+from accounts import actions, url_words
 from accounts.errors import Problem
 from accounts.models import User
 from attestation import runs, trust
@@ -57,7 +57,7 @@ def _unpublished(user: User, kind: str, url: str, signer: str) -> dict[str, Any]
         known = actions.address(signer)
     except (BadUrl, Refused) as error:
         raise Problem(
-            "bad_url", _("This URL cannot be asked: %(error)s.") % {"error": error}
+            "bad_url", _("This URL cannot be asked: %(error)s.") % {"error": url_words.again(error)}
         ) from None
     except ValueError as error:
         raise Problem("bad_signer", _("The signer %(error)s.") % {"error": error}) from None
