@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -41,21 +42,42 @@ NEAR = Knobs(
 )
 
 
-@pytest.fixture
-def node() -> Iterator[Anvil]:
+@contextmanager
+def history() -> Iterator[tuple[Anvil, Deployment]]:
+    """A node with a short history, some of it through a contract wallet."""
     with Anvil(args=("--slots-in-an-epoch", str(FINALITY // 2))) as anvil:
+        deployment = deploy(anvil.url)
+        run(7, 40, deployment, anvil.url)
+        chain = World(7, deployment, anvil.url)
+        for _ in range(5):
+            chain.through_wallet()
+        yield anvil, deployment
+
+
+@pytest.fixture(scope="module")
+def common() -> Iterator[tuple[Anvil, Deployment]]:
+    with history() as made:
+        yield made
+
+
+@pytest.fixture
+def node(common: tuple[Anvil, Deployment]) -> Iterator[Anvil]:
+    """The node that the tests share, as it was found afterwards."""
+    anvil, _ = common
+    with Chain(anvil.url).rollback():
         yield anvil
 
 
 @pytest.fixture
-def world(node: Anvil) -> Deployment:
-    """A short history, some of it through a contract wallet."""
-    deployment = deploy(node.url)
-    run(7, 40, deployment, node.url)
-    chain = World(7, deployment, node.url)
-    for _ in range(5):
-        chain.through_wallet()
-    return deployment
+def alone() -> Iterator[Anvil]:
+    """A node for the test that breaks what was final."""
+    with history() as (anvil, _):
+        yield anvil
+
+
+@pytest.fixture
+def world(common: tuple[Anvil, Deployment]) -> Deployment:
+    return common[1]
 
 
 @pytest.fixture
@@ -353,15 +375,15 @@ def test_finality_without_a_usable_tag(
 
 
 def test_a_reorganisation_below_finality_stops_and_the_site_stays(
-    node: Anvil, world: Deployment, client: Client, followers: list[Follower]
+    alone: Anvil, client: Client, followers: list[Follower]
 ) -> None:
     """Exit code 2 and one sentence; every page still answers, and says that it is old."""
-    Chain(node.url).mine(10)
-    followers.append(Follower.start(database(), (node.url,), NEAR))
-    until(lambda: indexed(node), followers)
+    Chain(alone.url).mine(10)
+    followers.append(Follower.start(database(), (alone.url,), NEAR))
+    until(lambda: indexed(alone), followers)
     before = demands.rows()
     final = Head.objects.get().final_block
-    node.rpc.call("anvil_reorg", FINALITY + 5, [])
+    alone.rpc.call("anvil_reorg", FINALITY + 5, [])
     followers[0].process.join(60)
     assert followers[0].process.exitcode == 2, followers[0].said()
     said = followers[0].said().splitlines()[-1]
@@ -375,7 +397,7 @@ def test_a_reorganisation_below_finality_stops_and_the_site_stays(
         answer = client.get(path, follow=True)
         assert answer.status_code == 200, path
         assert "Indexing has stopped" in answer.content.decode(), path
-    again, said = once(node.url)
+    again, said = once(alone.url)
     assert again == 2, said
 
 
