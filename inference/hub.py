@@ -21,6 +21,7 @@ from weakref import WeakKeyDictionary
 from channels.db import database_sync_to_async
 from django.conf import settings
 from django.db import DatabaseError, DataError, IntegrityError
+from django.utils import translation
 from django.utils.translation import gettext as _
 from redis.exceptions import RedisError
 
@@ -101,7 +102,7 @@ class Hub:
         if self.closing:
             opening.close()
             raise Closing(_("This server is restarting. Send it again in a few seconds."))
-        asking = spawn(opening)
+        asking = spawn(opening, translation.get_language())
         self._asking.add(asking)
         asking.add_done_callback(self._asking.discard)
         return await asyncio.shield(asking)
@@ -375,8 +376,11 @@ def _open_turns(processes: list[str]) -> list[int]:
     return list(rows.values_list("pk", flat=True))
 
 
-def spawn(work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
+def spawn(work: Coroutine[Any, Any, Result], language: str | None = None) -> asyncio.Task[Result]:
     """A task with a context of its own: a request's context ends with the request, and database
-    calls bound to it would fail.
+    calls bound to it would fail. It speaks English, or the `language` of whoever is told about it.
     """
-    return asyncio.get_running_loop().create_task(work, context=contextvars.Context())
+    context = contextvars.Context()
+    if language is not None:
+        context.run(translation.activate, language)
+    return asyncio.get_running_loop().create_task(work, context=context)

@@ -308,6 +308,25 @@ def test_every_state_is_sound(alice: Page, asgi_server: str, chat: Chat) -> None
     pagecheck.sound(alice, f"{asgi_server}/playground/chat", schemes=("light",))
 
 
+def test_page_script_and_socket_speak_one_language(
+    alice: Page, asgi_server: str, chat: Chat
+) -> None:
+    """A German reader gets no English from any of the three; the last refusal is the socket's."""
+    alice.context.add_cookies([{"name": "django_language", "value": "de", "url": asgi_server}])
+    alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
+    alice.get_by_test_id("chat-input").fill("What is a ledger?")
+    expect(alice.get_by_test_id("chat-estimate")).to_contain_text("Etwa")
+    alice.get_by_test_id("chat-send").click()
+    expect(alice.get_by_test_id("message-verdict")).to_have_text("Verifiziert")
+    expect(alice.locator("[data-status]")).to_contain_text("Antwort vollständig")
+    ask(alice, "refuse")
+    expect(alice.locator("[data-failure]")).to_contain_text("Nach dem Protokoll wird nichts fällig")
+    expect(alice.get_by_test_id("chat-send")).to_be_visible()
+    SubAccount.objects.update(acknowledged=False)
+    ask(alice, "And now?")
+    expect(alice.locator("[data-error]")).to_contain_text("Signaturschlüssel")
+
+
 def test_strangers_see_nothing(alice: Page, asgi_server: str, chat: Chat) -> None:
     bob = User.objects.for_address(factories.BOB)
     sign_in(alice, asgi_server, bob)
