@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from django.utils.translation import gettext as _
 
 from accounts.errors import Problem
+from moderation.decisions import Decision
 from moderation.fold import Action
 from moderation.models import PUBLIC_TEXT, REASON
 from moderation.phrases import BY_NAME
-from moderation.services import Decision
 
 FIELDS = ("act", "reason", "public_text", "hours", "label", "template")
 

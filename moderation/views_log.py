@@ -25,7 +25,7 @@ from accounts.pages_parts import Option
 from accounts.pages_transaction import Link
 from ledger import selectors as ledger
 from ledger.models import Service
-from moderation import audit, entries, pages, phrases, queue, services, state
+from moderation import audit, decisions, entries, pages, phrases, queue, state
 from moderation.fold import Action
 from moderation.models import Act
 from moderation.subjects import Subject, SubjectKind
@@ -40,7 +40,7 @@ class Asked:
 
     def __init__(self, request: HttpRequest) -> None:
         action = request.GET.get("action", "")
-        self.action = action if action in services.PUBLIC else ""
+        self.action = action if action in decisions.PUBLIC else ""
         given = request.GET.get("provider", "").replace("\x00", "").strip()[:80]
         self.typed = given
         self.provider = ledger.address_of(given) or "" if given else ""
@@ -75,7 +75,7 @@ def log(request: HttpRequest) -> HttpResponse:
             Option(value, label, value == asked.action)
             for value, label in (
                 ("", _("Any decision")),
-                *((a.value, phrases.words(a)) for a in Action if a in services.PUBLIC),
+                *((a.value, phrases.words(a)) for a in Action if a in decisions.PUBLIC),
             )
         ),
         provider=asked.typed,

@@ -33,9 +33,9 @@ from ledger import selectors as ledger
 from ledger import statistics
 from ledger.models import Service
 from moderation import looking, reports, selectors, services
+from moderation.decisions import Decision
 from moderation.fold import Action
 from moderation.models import Act, Category, Effect, Item, ItemKind, Outcome, Report
-from moderation.services import Decision
 from moderation.subjects import Subject
 from tests import factories
 from tests.factories import ALICE, BOB, CHARLIE, INFERENCE, PETRA

@@ -24,9 +24,9 @@ from attestation.models import Trigger
 from chain.models import RawLog
 from ledger import selectors as ledger
 from moderation import audit, reports, selectors, services
+from moderation.decisions import Decision
 from moderation.fold import Action
 from moderation.models import Act, Report
-from moderation.services import Decision
 from moderation.subjects import Subject
 from operators import flows, profile, profile_domain, setup_checks, setup_results
 from operators.models import Profile
