@@ -17,8 +17,7 @@ from django.utils import timezone
 
 from attestation.models import Document, Finding, Standing, Verification
 from ledger import selectors as ledger
-from ledger.models import Movement, ServiceChange, SubAccount
-from ledger.records import Contract, Listing, Page
+from ledger.records import Listing, Page
 
 EXPIRED_AFTER = dt.timedelta(hours=24)
 DROPPED_AFTER = dt.timedelta(hours=72)
@@ -327,12 +326,6 @@ def findings_for(providers: Iterable[str]) -> dict[str, tuple[FindingView, ...]]
     return {provider: tuple(views) for provider, views in wanted.items()}
 
 
-def open_findings(page: int = 1, page_size: int = ledger.PAGE_SIZE) -> Page[FindingView]:
-    """Everything that holds now, newest first: the moderators' queue (2 queries)."""
-    rows = Finding.objects.filter(closed_at__isnull=True).order_by("-opened_at", "-pk")
-    return ledger.paginate(rows, page, page_size, _finding)
-
-
 def _closed(view: FindingView) -> bool:
     return view.closed_at is not None
 
@@ -353,71 +346,4 @@ def _finding(row: Finding) -> FindingView:
         opened_at=row.opened_at,
         closed_at=row.closed_at,
         detail=row.detail,
-    )
-
-
-@dataclass(frozen=True)
-class SignerChange:
-    """Somebody's money lies at a provider whose key became another after it was put there."""
-
-    provider: str
-    serving: str
-    kind: str
-    service_name: str
-    before: str
-    after: str
-    block: int
-
-
-def signers_changed(user: str) -> tuple[SignerChange, ...]:
-    """Where the signer on chain differs from the one this user acknowledged (4 queries).
-
-    Every transfer to a pair acknowledges its signer of that moment (contracts.md 6.6); where no
-    transfer is known, which key was meant is unknown and nothing is said.
-    """
-    held = {
-        (row.serving, row.provider)
-        for row in SubAccount.current.filter(user=user, live=True, acknowledged=True)
-        if row.balance
-    }
-    if not held:
-        return ()
-    providers = {provider for _, provider in held}
-    newest: dict[tuple[str, str], ServiceChange] = {}
-    for row in ServiceChange.objects.filter(provider__in=providers, change="signer").order_by(
-        "block", "sequence", "pk"
-    ):
-        newest[(row.serving, row.provider)] = row
-    moved: dict[tuple[str, str], tuple[int, int]] = {}
-    rows = Movement.objects.filter(user=user, kind="transfer", provider__in=providers)
-    for serving, provider, block, sequence in rows.values_list(
-        "serving", "provider", "block", "sequence"
-    ):
-        pair = (str(serving), str(provider))
-        moved[pair] = max(moved.get(pair, (-1, -1)), (block, sequence))
-    known = ledger.contracts()
-    return tuple(
-        _signer_change(newest[pair], known.get(pair[0]))
-        for pair in sorted(held & newest.keys() & moved.keys())
-        if moved[pair] < (newest[pair].block, newest[pair].sequence)
-        and int(signers(newest[pair])["before"] or "0", 16)
-    )
-
-
-def signers(row: ServiceChange) -> dict[str, str]:
-    """Both signers of a `signer` row of the timeline; "" where it holds none."""
-    return {
-        when: str((value or {}).get("tee_signer") or "")
-        for when, value in (("before", row.before), ("after", row.after))
-    }
-
-
-def _signer_change(row: ServiceChange, contract: Contract | None) -> SignerChange:
-    return SignerChange(
-        provider=row.provider,
-        serving=row.serving,
-        kind=contract.kind if contract else "",
-        service_name=contract.service_name if contract else "",
-        block=row.block,
-        **signers(row),
     )
