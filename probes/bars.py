@@ -1,4 +1,4 @@
-"""Uptime bars as shapes and, in the reader's language, words.
+"""Uptime bars as shapes: pure; their words are `templatetags.health.bar_text`.
 
 One path per state keeps a list of bars small. States differ by shape as well as by colour: up
 fills the height, degraded two thirds of it, down one third; no data is a line at the foot.
@@ -7,26 +7,15 @@ fills the height, degraded two thirds of it, down one third; no data is a line a
 from __future__ import annotations
 
 import datetime as dt
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-
-from django.utils.translation import gettext as _
-from django.utils.translation import gettext_noop as N_
-from django.utils.translation import ngettext
 
 from probes.fold import NO_DATA, WORDS
 
 #: Units of the drawing: a cell and the gap after it, and the height.
 STEP, WIDTH, HEIGHT = 4, 3, 24
 _HEIGHTS = {"up": 24, "degraded": 16, "down": 8, NO_DATA: 2}
-_COUNTS = {
-    "up": N_("%(count)s up"),
-    "degraded": N_("%(count)s degraded"),
-    "down": N_("%(count)s down"),
-    NO_DATA: N_("%(count)s no data"),
-}
 
 
 @dataclass(frozen=True)
@@ -45,21 +34,6 @@ class Bar:
     shapes: tuple[Shape, ...] = ()
     width: int = 0
     span: dt.timedelta = dt.timedelta()
-
-    @property
-    def text(self) -> str:
-        """The whole bar in words."""
-        if not self.cells:
-            return _("no data")
-        counts = Counter(self.cells)
-        said = [
-            _(text) % {"count": counts[state]} for state, text in _COUNTS.items() if counts[state]
-        ]
-        return _("%(cells)s cells of %(span)s, oldest first: %(counts)s") % {
-            "cells": len(self.cells),
-            "span": _said(self.span),
-            "counts": ", ".join(said),
-        }
 
 
 NO_BAR = Bar()
@@ -89,14 +63,3 @@ def _path(cells: Sequence[str], state: str) -> str:
         for n, found in enumerate(cells)
         if found == state
     )
-
-
-def _said(span: dt.timedelta) -> str:
-    minutes = int(span.total_seconds()) // 60
-    if minutes % 1440 == 0:
-        days = minutes // 1440
-        return ngettext("%(count)s day", "%(count)s days", days) % {"count": days}
-    if minutes % 60 == 0:
-        hours = minutes // 60
-        return ngettext("%(count)s hour", "%(count)s hours", hours) % {"count": hours}
-    return ngettext("%(count)s minute", "%(count)s minutes", minutes) % {"count": minutes}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections import Counter
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -9,14 +11,21 @@ from typing import Any
 from django import template
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
 from django.utils.translation import ngettext
 
 from probes.bars import HEIGHT, WIDTH, Bar, bar
-from probes.fold import CELL
+from probes.fold import CELL, NO_DATA
 from probes.history import WINDOWS
 from probes.selectors import Spread, Uptime
 
 register = template.Library()
+_COUNTS = {
+    "up": N_("%(count)s up"),
+    "degraded": N_("%(count)s degraded"),
+    "down": N_("%(count)s down"),
+    NO_DATA: N_("%(count)s no data"),
+}
 
 
 @register.filter
@@ -35,13 +44,38 @@ def _measured(shown: str, title: str) -> SafeString:
     return mark_safe(f'<span class="nowrap" title="{escape(title)}">{shown}</span>')
 
 
+def bar_text(bar: Bar) -> str:
+    """The whole bar in words."""
+    if not bar.cells:
+        return _("no data")
+    counts = Counter(bar.cells)
+    said = [_(text) % {"count": counts[state]} for state, text in _COUNTS.items() if counts[state]]
+    return _("%(cells)s cells of %(span)s, oldest first: %(counts)s") % {
+        "cells": len(bar.cells),
+        "span": _span(bar.span),
+        "counts": ", ".join(said),
+    }
+
+
+def _span(span: dt.timedelta) -> str:
+    minutes = int(span.total_seconds()) // 60
+    if minutes % 1440 == 0:
+        days = minutes // 1440
+        return ngettext("%(count)s day", "%(count)s days", days) % {"count": days}
+    if minutes % 60 == 0:
+        hours = minutes // 60
+        return ngettext("%(count)s hour", "%(count)s hours", hours) % {"count": hours}
+    return ngettext("%(count)s minute", "%(count)s minutes", minutes) % {"count": minutes}
+
+
 @register.simple_tag
 def uptime_bar(bar: Bar, label: str = "") -> SafeString:
     """The bar as a drawing whose text alternative counts its cells; no script, no style."""
     paths = "".join(f'<path class="{s.state}" d="{s.path}"></path>' for s in bar.shapes)
+    said = escape(f"{label or _('Uptime')}: {bar_text(bar)}")
     return mark_safe(
         f'<svg class="uptime" viewBox="0 0 {bar.width} {HEIGHT}" preserveAspectRatio="none" '
-        f'role="img" aria-label="{escape(label or _("Uptime"))}: {escape(bar.text)}">{paths}</svg>'
+        f'role="img" aria-label="{said}">{paths}</svg>'
     )
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from probes import bars, fold
 from probes.fold import CELL, DAY, HOUR, Seen, Tally
+from probes.templatetags.health import bar_text
 
 NOON = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
 STATES = st.sampled_from(["up", "degraded", "down"])
@@ -70,7 +71,9 @@ def test_a_bar_ages_into_no_data() -> None:
 
 def test_a_bar_says_in_shape_and_words_what_it_says_in_colour() -> None:
     bar = bars.bar_of("uugd--", dt.timedelta(hours=6))
-    assert bar.text == ("6 cells of 6 hours, oldest first: 2 up, 1 degraded, 1 down, 2 no data")
+    assert bar_text(bar) == (
+        "6 cells of 6 hours, oldest first: 2 up, 1 degraded, 1 down, 2 no data"
+    )
     shapes = {shape.state: shape.path for shape in bar.shapes}
     assert shapes["up"] == "M0 0h3v24h-3zM4 0h3v24h-3z"
     assert shapes["none"].count("M") == 2
