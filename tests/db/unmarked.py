@@ -42,7 +42,7 @@ class Bracketed(trans_real.DjangoTranslation):
 def bracketed(language: str) -> Iterator[None]:
     """While it lasts, `language` reads so."""
     before = trans_real.translation(language)
-    known: dict[str, Any] = trans_real._translations
+    known: dict[str, Any] = trans_real._translations  # type: ignore[attr-defined]
     known[language] = Bracketed(language)
     try:
         yield
