@@ -26,10 +26,12 @@ class Kept:
 
 @dataclass(frozen=True)
 class PersonalPage:
-    """`stays`: (title, why) of what is not erased. `fresh`: the signature is new enough for files
-    and erasing; `signs`: with a wallet, else with a password."""
+    """`nothing`: titles of categories without an entry; `stays`: (title, why) of what is kept.
+    `fresh`: the signature is new enough for files and erasing; `signs`: with a wallet, else with a
+    password."""
 
     rows: tuple[Kept, ...]
+    nothing: tuple[str, ...]
     stays: tuple[tuple[str, str], ...]
     export: Export | None
     erasure: Erasure | None

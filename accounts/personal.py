@@ -112,6 +112,8 @@ class Stays:
 
 
 _categories: dict[str, Category] = {}
+#: Keys as each app brought them.
+_groups: list[tuple[str, ...]] = []
 _stays: dict[str, Stays] = {}
 #: Model → why no row of it is about a person.
 _apart: dict[type[Model], str] = {}
@@ -124,6 +126,9 @@ def register(
 ) -> None:
     """Called by each app as it starts; again, it changes nothing."""
     _categories.update((category.key, category) for category in found)
+    keys = tuple(category.key for category in found)
+    if keys not in _groups:
+        _groups.append(keys)
     _stays.update((entry.title, entry) for entry in stays)
     _apart.update(apart or {})
 
@@ -135,8 +140,13 @@ def ask_of_retention(words: Callable[[type[Model]], str]) -> None:
 
 
 def categories() -> tuple[Category, ...]:
-    """In the order of the page; what comes first is erased first."""
+    """In the order of erasing: the apps above first, whose rows point at those below."""
     return tuple(_categories.values())
+
+
+def shown() -> tuple[Category, ...]:
+    """In the order of the page: the account itself first, staff last."""
+    return tuple(_categories[key] for keys in reversed(_groups) for key in keys)
 
 
 def stays() -> tuple[Stays, ...]:

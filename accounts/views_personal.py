@@ -119,10 +119,11 @@ def _page(request: HttpRequest, problem: Problem | None = None) -> HttpResponse:
     user = user_of(request)
     rows = tuple(
         pages_personal.Kept(x.key, x.title, x.what, x.why, x.count(user), _kept(x))
-        for x in personal.categories()
+        for x in personal.shown()
     )
     page = pages_personal.PersonalPage(
-        rows=rows,
+        rows=tuple(row for row in rows if row.count),
+        nothing=tuple(row.title for row in rows if not row.count),
         stays=tuple((entry.title, entry.why) for entry in personal.stays()),
         export=Export.objects.filter(user=user).order_by("-created_at").first(),
         erasure=Erasure.objects.filter(user=user).first(),
