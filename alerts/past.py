@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 from accounts.models import User
-from alerts import conditions, words
+from alerts import conditions, listing_changes, words
 from alerts.conditions import Hit
 from alerts.kinds import CHANGES, Kind
 from alerts.models import Rule
@@ -32,5 +32,5 @@ def hits(user: User, wish: Wish, now: dt.datetime) -> list[Hit] | None:
     rows = ServiceChange.objects.filter(
         pending=False, change__in=CHANGES[wish.kind], provider__in=providers, at__gt=since
     ).order_by("-block", "-sequence")
-    counted = [row for row in rows[: MOST * 10] if conditions.counts(rule, row)]
-    return [conditions.change_hit(wish.kind, [row]) for row in counted[:MOST]]
+    counted = [row for row in rows[: MOST * 10] if listing_changes.counts(rule, row)]
+    return [listing_changes.change_hit(wish.kind, [row]) for row in counted[:MOST]]

@@ -20,7 +20,7 @@ from accounts import clock
 from accounts.addresses import short
 from accounts.errors import Problem
 from accounts.models import User
-from alerts import conditions, schedule, words
+from alerts import conditions, listing_changes, schedule, words
 from alerts.conditions import Found, Hit
 from alerts.kinds import CHANGES, LASTING, SORTS, Kind
 from alerts.models import Channels, Held, Notification, Rule
@@ -193,7 +193,7 @@ def _tell_changes(kind: Kind, rules: list[Rule], now: dt.datetime, final: int) -
     if not behind:
         return 0
     after = min(rule.after_block for rule in behind)
-    found, upto = conditions.changes(kind, behind, after, final)
+    found, upto = listing_changes.changes(kind, behind, after, final)
     with transaction.atomic():
         told = _notify(behind, found, now)
         Rule.objects.filter(pk__in=[r.pk for r in behind], after_block__lt=upto).update(
