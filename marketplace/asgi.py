@@ -21,16 +21,20 @@ from inference.openai.reply import Receive, Scope, Send  # noqa: E402
 from marketplace import bodies, presence  # noqa: E402
 from marketplace.languages import Spoken  # noqa: E402
 from marketplace.origins import SameOrigin  # noqa: E402
+from marketplace.relayed import Tagged  # noqa: E402
 from marketplace.routing import websocket_urlpatterns  # noqa: E402
 
 if presence.tell not in CHORES:
     CHORES.append(presence.tell)
 
 
+tagged = Tagged(relay)
+
+
 async def web(scope: Scope, receive: Receive, send: Send) -> None:
     """The relay stands beside Django: its streams pass no middleware."""
     if scope["path"].startswith(PREFIX):
-        await relay(scope, receive, send)
+        await tagged(scope, receive, send)
         return
     limit = bodies.most(scope["path"])
     if bodies.declared(scope) > limit:

@@ -102,5 +102,11 @@ def configuration(kind: str, level: str) -> dict[str, Any]:
             # The server's own lines take our shape, too; it brought handlers of its own.
             "uvicorn": {"handlers": [], "propagate": True},
             "uvicorn.error": {"handlers": [], "propagate": True},
+            # Its line per request has whole paths and no id: for whoever looks for a fault.
+            "uvicorn.access": {
+                "handlers": [],
+                "propagate": True,
+                "level": "INFO" if level == "DEBUG" else "WARNING",
+            },
         },
     }

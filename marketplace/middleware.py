@@ -22,13 +22,18 @@ type_sync = Callable[[HttpRequest], HttpResponse]
 type_async = Callable[[HttpRequest], Awaitable[HttpResponse]]
 
 
-def _tag(request: HttpRequest) -> str:
-    """The caller's X-Request-ID where it is harmless, else a fresh one; error pages and problem
-    documents show it."""
-    given = request.headers.get("X-Request-ID", "")
+def identifier_of(given: str) -> str:
+    """The caller's X-Request-ID where it is harmless, else a fresh one; from here on it stands on
+    each line of the log."""
     identifier = given if _GIVEN.fullmatch(given) else secrets.token_hex(8)
-    request.request_id = identifier  # type: ignore[attr-defined]
     logs.current.set(identifier)
+    return identifier
+
+
+def _tag(request: HttpRequest) -> str:
+    """The id that error pages and problem documents show."""
+    identifier = identifier_of(request.headers.get("X-Request-ID", ""))
+    request.request_id = identifier  # type: ignore[attr-defined]
     return identifier
 
 

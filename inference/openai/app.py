@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import re
 import secrets
 import time
 from collections import Counter
@@ -50,7 +49,6 @@ READS_PER_MINUTE = 600
 #: Tokens that one network address may have looked up; each is remembered for a moment.
 LOOK_UPS_PER_MINUTE = 600
 WINDOW_SECONDS = 60
-_GIVEN_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
 
 @dataclass
@@ -105,8 +103,7 @@ class Relay:
             given = raw.decode("latin-1")
             before = f"{headers[given]}," if given in headers else ""
             headers[given] = before + value.decode("latin-1")
-        wished = headers.get("x-request-id", "")
-        name = wished if _GIVEN_ID.fullmatch(wished) else secrets.token_hex(8)
+        name = str(scope.get("request_id") or secrets.token_hex(8))
         reply = Reply(send, {"x-request-id": name})
         path = str(scope["path"])[len(PREFIX) :].rstrip("/")
         remote = str((scope.get("client") or ("",))[0])

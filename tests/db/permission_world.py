@@ -189,7 +189,7 @@ class World:
             for medium in (Medium.IMAGES, Medium.SPEECH)
         }
         for each in made.values():
-            self._turn(each)
+            self.turn_of(each)
         file = File(
             chat=made[Medium.IMAGES],
             turn=made[Medium.IMAGES].turns.get(),
@@ -210,7 +210,7 @@ class World:
             "preset": preset.pk,
         }
 
-    def _turn(self, chat: Chat) -> Turn:
+    def turn_of(self, chat: Chat) -> Turn:
         turn = Turn.objects.create(
             chat=chat,
             prompt_key=uuid.uuid4(),

@@ -95,11 +95,12 @@ async def transcript(url: str) -> str:
 
 @call(
     "inference/media/asking.py:_look",
-    megabytes=192,
+    megabytes=320,  # several pictures as text, read whole
     patient=True,
     **{
         **_FAILURES,
         "slow": _kinds("slow_start", "stalled"),
+        "large": _kinds("too_large", "bad_answer", "slow_start"),
         "broken": _kinds("bad_answer", "cut_off", "slow_start"),
         "elsewhere": _kinds("bad_answer"),
     },
