@@ -1,6 +1,6 @@
 // Draws charts from their own tables (templates/ui/chart.html): what is drawn, read out and shown as a table is one set of numbers.
 import { startReading } from "./chart-reading.js";
-import { inDays, local } from "./time.js";
+import { inDays, local, locale } from "./time.js";
 
 const resolved = (element, property) => getComputedStyle(element).getPropertyValue(property).trim();
 
@@ -27,7 +27,7 @@ function lines(figure) {
 
 // 24 hours, in the zone that the table's moments stand in; midnight is written as its day.
 function moments(timeZone) {
-  const format = (options) => new Intl.DateTimeFormat("en-GB", { timeZone, ...options });
+  const format = (options) => new Intl.DateTimeFormat(locale, { timeZone, ...options });
   const clock = format({ hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
   const day = format({ day: "numeric", month: "short" });
   return (_, splits, axis, space, step) =>

@@ -5,7 +5,7 @@ import { t } from "./words.js";
 
 const DAY = 86400;
 const lang = document.documentElement.lang || "en";
-const locale = lang === "en" ? "en-GB" : lang;
+export const locale = lang === "en" ? "en-GB" : lang;
 
 export const local = () => /(?:^|; )zone=local(?:;|$)/.test(document.cookie);
 const format = (options) => new Intl.DateTimeFormat(locale, options);
