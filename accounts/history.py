@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.db.models import Count, Q, QuerySet, Sum
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop, pgettext
 
 from accounts import actions
 from ledger.models import Movement, SubAccount
@@ -30,6 +31,17 @@ KINDS = {
     "account_deleted": gettext_noop("Account closed"),
     "opening": gettext_noop("Opening balance"),
 }
+
+
+def kind(name: str) -> str:
+    """What a movement is, in the reader's language: a noun, which some tell from the act."""
+    nouns = {
+        "deposit": pgettext("movement", "Deposit"),
+        "transfer": pgettext("movement", "Transfer"),
+    }
+    return nouns.get(name) or _(KINDS.get(name, name))
+
+
 BALANCES = {"available": gettext_noop("Available"), "sub_account": gettext_noop("At providers")}
 _MAX_PROVIDERS = 200
 
@@ -148,14 +160,14 @@ def statement(user: str, month: dt.date, today: dt.date) -> Statement:
     start, end = bounds(month)
     rows = Movement.objects.filter(user=user)
     before, during = _sums(rows.filter(at__lt=end), start)
-    opening = _line(gettext_noop("Opening balance"), before)
+    opening = _line(_("Opening balance"), before)
     lines = tuple(
-        _line(label, [sums for sums in during if sums["kind"] == kind])
-        for kind, label in KINDS.items()
-        if any(sums["kind"] == kind for sums in during)
+        _line(kind(name), [sums for sums in during if sums["kind"] == name])
+        for name in KINDS
+        if any(sums["kind"] == name for sums in during)
     )
     closing = Line(
-        gettext_noop("Closing balance"),
+        _("Closing balance"),
         opening.available + sum(line.available for line in lines),
         opening.locked + sum(line.locked for line in lines),
         sum(line.count for line in lines),

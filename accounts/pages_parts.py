@@ -9,7 +9,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from accounts.history import KINDS
+from accounts.history import kind
 from accounts.pages_transaction import Link
 from ledger.records import MovementEntry, Page
 
@@ -99,7 +99,4 @@ _SOURCES = {
 
 
 def movement_rows(entries: Iterable[MovementEntry]) -> tuple[MovementRow, ...]:
-    return tuple(
-        MovementRow(e, _(KINDS.get(e.kind, e.kind)), _(_SOURCES.get(e.source, e.source)))
-        for e in entries
-    )
+    return tuple(MovementRow(e, kind(e.kind), _(_SOURCES.get(e.source, e.source))) for e in entries)

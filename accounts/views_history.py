@@ -64,7 +64,8 @@ def transactions(request: HttpRequest) -> HttpResponse:
         address=user.address,
         filter=wanted,
         kinds=pages_parts.options(
-            (("", _("Any movement")), *pages_parts.named(history.KINDS)), wanted.kind
+            (("", _("Any movement")), *((name, history.kind(name)) for name in history.KINDS)),
+            wanted.kind,
         ),
         balances=pages_parts.options(
             (("", _("Any balance")), *pages_parts.named(history.BALANCES)), wanted.balance

@@ -6,7 +6,7 @@ import datetime as dt
 from dataclasses import dataclass, field
 
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_noop
+from django.utils.translation import pgettext
 
 from accounts import money
 from accounts.addresses import short
@@ -18,8 +18,6 @@ from alerts.forms import Typed
 from alerts.kinds import SORTS, Kind, sentence
 from alerts.models import Channels, Delivery, Hook, Notification, Rule
 
-EVERYWHERE = gettext_noop("each provider where I hold money")
-OR_WATCH = gettext_noop("each provider where I hold money or that I watch")
 #: Kinds that are about the person's own money there: watching a listing does not matter to them.
 OWN = frozenset({Kind.LOW_BALANCE, Kind.REFUND_UNLOCKED})
 
@@ -32,9 +30,17 @@ class RuleRow:
     quiet: bool
 
 
+def _everywhere(kind: Kind) -> str:
+    """As the sentence needs it: some languages tell who acts from whom something is about."""
+    if kind in OWN:
+        return _("each provider where I hold money")
+    if SORTS[kind].sentence.startswith("{where}"):
+        return pgettext("who acts", "each provider where I hold money or that I watch")
+    return _("each provider where I hold money or that I watch")
+
+
 def rule_row(rule: Rule, now: dt.datetime) -> RuleRow:
-    everywhere = _(EVERYWHERE if rule.kind in OWN else OR_WATCH)
-    where = short(rule.provider) if rule.provider else everywhere
+    where = short(rule.provider) if rule.provider else _everywhere(Kind(rule.kind))
     number = str(rule.percent) if rule.percent is not None else money.exact(rule.threshold or 0)
     said = sentence(rule.kind, where, number)
     quiet = rule.snoozed_until is not None and rule.snoozed_until > now

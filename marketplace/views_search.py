@@ -9,7 +9,7 @@ from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
-from accounts.history import KINDS
+from accounts.history import kind as movement_kind
 from ledger.records import MovementEntry
 from marketplace import links, transactions
 from marketplace.changes import ChangeRow
@@ -67,9 +67,7 @@ def transaction(request: HttpRequest, tx_hash: str) -> HttpResponse:
         changes=change_rows(found.changes, alone=False),
         settlements=tuple(map(SettlementRow.of, found.settlements)),
         movements=tuple(
-            MovementLine(
-                user, links.account_path(user), _(KINDS.get(entry.kind, entry.kind)), entry
-            )
+            MovementLine(user, links.account_path(user), movement_kind(entry.kind), entry)
             for user, entry in found.movements
         ),
         sender_path=links.account_path(found.sender),
