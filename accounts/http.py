@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
+
+from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIRequest
+from django.db import connection
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 
@@ -30,3 +35,23 @@ def number_of(request: HttpRequest, name: str = "page") -> int:
 
 
 _DIGITS = len(str(MAX_PAGE)) - 1
+
+
+def in_pieces(
+    request: HttpRequest, parts: Iterator[bytes]
+) -> Iterator[bytes] | AsyncIterator[bytes]:
+    """Content for a StreamingHttpResponse that is never whole in memory. Between pieces no database
+    connection is held: a slow reader costs us nothing."""
+
+    def step() -> bytes | None:
+        part = next(parts, None)
+        if not connection.in_atomic_block:
+            connection.close()
+        return part
+
+    async def pieces() -> AsyncIterator[bytes]:
+        while (part := await sync_to_async(step)()) is not None:
+            yield part
+
+    # Each protocol streams its own kind of iterator; the other would be read into memory first.
+    return pieces() if isinstance(request, ASGIRequest) else parts

@@ -23,7 +23,7 @@ from kombu.exceptions import OperationalError
 
 from accounts import limits, pages_personal, personal, personal_erase, personal_export, sessions
 from accounts.errors import Problem
-from accounts.http import signed_out, user_of
+from accounts.http import in_pieces, signed_out, user_of
 from accounts.models import Erasure, Export
 from accounts.tasks import export_person
 from chain import selectors as chain
@@ -73,7 +73,8 @@ def download(request: HttpRequest, export_id: UUID) -> HttpResponseBase:
         limits.spend("exports", user.address, limit=20, seconds=60)
     except Problem as problem:
         return _page(request, problem)
-    answer = StreamingHttpResponse(personal_export.read(row), content_type="application/zip")
+    parts = in_pieces(request, personal_export.read(row))
+    answer = StreamingHttpResponse(parts, content_type="application/zip")
     name = f"my-data-{row.created_at:%Y-%m-%d}-{user.address}.zip"
     answer["Content-Disposition"] = f'attachment; filename="{name}"'
     answer["Content-Length"] = str(row.size)

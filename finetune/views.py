@@ -29,7 +29,7 @@ from accounts import funds, limits, pages_parts
 from accounts import pages_transaction as shown
 from accounts import selectors as accounts
 from accounts.errors import Problem
-from accounts.http import signed_out, user_of
+from accounts.http import in_pieces, signed_out, user_of
 from accounts.models import User
 from chain import selectors as chain
 from finetune import deploying, files, follow, offers, pages, pricing, reading, results, selectors
@@ -250,7 +250,8 @@ def result(request: HttpRequest, task_id: UUID) -> HttpResponseBase:
     start = _start(request.headers.get("Range", ""), size)
     # Not wrapped by compression: what is hashed is what is sent.
     answer = StreamingHttpResponse(
-        files.read(found.result, start), content_type="application/octet-stream"
+        in_pieces(request, files.read(found.result, start)),
+        content_type="application/octet-stream",
     )
     answer["Content-Disposition"] = f'attachment; filename="{found.remote_id}.bin"'
     answer["Content-Length"] = str(size - start)
