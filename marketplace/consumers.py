@@ -12,8 +12,10 @@ from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import DatabaseError
 from eth_utils.address import is_checksum_address
+from redis.exceptions import RedisError
 
 from chain import selectors as chain
+from inference import turnlog
 from ledger import selectors, topics
 from marketplace import limits
 
@@ -26,8 +28,11 @@ LIFETIME = 3_600.0
 #: The one message a page may send: what it shows, and as of which block.
 MOST_CHARACTERS, MOST_SHOWN = 16_384, 200
 
-#: Close codes: not understood, come back, too many.
-NOT_UNDERSTOOD, COME_BACK, TOO_MANY = 4400, 4408, 4429
+#: How often the way of the messages is tried, for all sockets of this process at once (seconds).
+WATCH_SECONDS = 5.0
+
+#: Close codes: not understood, come back, too many, nothing can be told now.
+NOT_UNDERSTOOD, COME_BACK, TOO_MANY, TRY_AGAIN = 4400, 4408, 4429, 1012
 
 
 class Doors:
@@ -52,6 +57,40 @@ class Doors:
 doors = Doors()
 
 
+class Watch:
+    """Closes the sockets of this process while Redis is away: an open one looks as if there were
+    no news, and a page that cannot come back says that live updates are off."""
+
+    def __init__(self) -> None:
+        self._sockets: set[LiveConsumer] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def enter(self, socket: LiveConsumer) -> None:
+        self._sockets.add(socket)
+        here = asyncio.get_running_loop()
+        if self._task is None or self._task.done() or self._task.get_loop() is not here:
+            self._task = here.create_task(self._look())
+
+    def leave(self, socket: LiveConsumer) -> None:
+        self._sockets.discard(socket)
+
+    async def _look(self) -> None:
+        """Until nobody listens any more."""
+        while self._sockets:
+            await asyncio.sleep(WATCH_SECONDS)
+            try:
+                async with asyncio.timeout(WATCH_SECONDS):
+                    await turnlog.client().ping()
+            except (RedisError, OSError) as error:  # a timeout is an OSError
+                log.warning("live updates are off: %s", error)
+                for socket in list(self._sockets):
+                    self.leave(socket)
+                    await socket.close(TRY_AGAIN, "try again")
+
+
+watch = Watch()
+
+
 class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has no types
     """Relays the follower's messages (`ledger.topics`); everything in them is public."""
 
@@ -69,6 +108,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
         if not self.inside:
             await self.close(TOO_MANY, "too many")
             return
+        watch.enter(self)
         loop = asyncio.get_running_loop()
         self.timer = loop.call_later(LIFETIME, lambda: loop.create_task(self.close(COME_BACK)))
 
@@ -77,6 +117,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
             self.timer.cancel()
         if self.inside:
             self.inside = False
+            watch.leave(self)
             doors.leave(self.who)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:

@@ -6,8 +6,10 @@ Paths under `/api/` answer with problem documents instead; `marketplace.api` doe
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any
 
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
@@ -107,8 +109,32 @@ def too_many_requests(request: HttpRequest, retry_seconds: int) -> HttpResponse:
     return error(request, 429, retry_seconds=retry_seconds)
 
 
+#: PostgreSQL's word for a disk without room.
+_DISK_FULL = "53100"
+_DATABASE_SECONDS = 10
+
+
+def database_away(request: HttpRequest, failure: Exception) -> HttpResponse:
+    """The database is away for a moment, or takes nothing more: a page says so, and when to come
+    back. What was asked for was rolled back, so nothing is half done."""
+    if getattr(failure.__cause__, "sqlstate", "") == _DISK_FULL:
+        text = _(
+            "This site has run out of room, so nothing was changed. Reading still works; "
+            "whoever hosts it has to make room."
+        )
+    else:
+        text = _(
+            "The database does not answer just now, so nothing was changed. It usually returns "
+            "within a minute."
+        )
+    return error(request, 503, text, retry_seconds=_DATABASE_SECONDS)
+
+
 def server_error(request: HttpRequest, *args: Any) -> HttpResponse:
+    failure = sys.exc_info()[1]
     try:
+        if isinstance(failure, InterfaceError | OperationalError):
+            return database_away(request, failure)
         return error(request, 500)
     except Exception:  # the outermost frame: an error page must not fail (architecture.md 4-D)
         log.exception(

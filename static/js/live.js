@@ -1,4 +1,4 @@
-// Live pages: /ws/live says which providers changed; the page then offers to show it. Rows never jump by themselves.
+// Live pages: /ws/live says which providers changed; the page offers to show it. Rows never jump by themselves.
 // Messages carry no facts (ledger/topics.py); the footer is asked again, at most every three seconds.
 // On opening, the page says as of which block it shows what: changes since then are told at once.
 const SETTLE = 1000;
@@ -6,11 +6,15 @@ const FOOTER_EVERY = 3000;
 const LONGEST_WAIT = 60000;
 const SIGNED_OUT = 4401;
 const TOO_MANY = 4429;
+const TRY_AGAIN = 1012;
 const MOST_SHOWN = 200;
+// One connection that fails may be a server that begins anew; more of them are worth a word.
+const FAILURES = 2;
 
 let seen = -1;
 let wait = 1000;
 let footerAt = 0;
+let failures = 0;
 
 function refreshFooter() {
   if (document.visibilityState !== "visible" || Date.now() - footerAt < FOOTER_EVERY) return;
@@ -18,9 +22,7 @@ function refreshFooter() {
   window.htmx?.trigger("#freshness", "live");
 }
 
-function shown() {
-  return new Set([...document.querySelectorAll("[data-provider]")].map((row) => row.dataset.provider));
-}
+const shown = () => new Set([...document.querySelectorAll("[data-provider]")].map((row) => row.dataset.provider));
 
 function hear(message) {
   seen = Math.max(seen, message.block);
@@ -46,14 +48,23 @@ function greet(socket) {
   socket.send(JSON.stringify({ block: seen, providers: [...shown()].slice(0, MOST_SHOWN), users }));
 }
 
+function count(number) {
+  failures = number;
+  for (const banner of document.querySelectorAll("[data-live-off]")) banner.hidden = failures < FAILURES;
+}
+
 function connect() {
   if (document.visibilityState !== "visible") {
     document.addEventListener("visibilitychange", connect, { once: true });
     return;
   }
-  const scheme = location.protocol === "https:" ? "wss" : "ws";
-  const socket = new WebSocket(`${scheme}://${location.host}/ws/live`);
-  socket.addEventListener("open", () => greet(socket));
+  const socket = new WebSocket(`${location.origin.replace("http", "ws")}/ws/live`);
+  let opened = false;
+  socket.addEventListener("open", () => {
+    opened = true;
+    count(0);
+    greet(socket);
+  });
   socket.addEventListener("message", (event) => {
     wait = 1000;
     hear(JSON.parse(event.data));
@@ -61,9 +72,9 @@ function connect() {
   socket.addEventListener("close", (event) => {
     // Signed out elsewhere: what this page shows is no longer for whoever looks at it.
     if (event.code === SIGNED_OUT) {
-      if (document.dispatchEvent(new CustomEvent("session:ended", { cancelable: true }))) location.reload();
-      return;
+      return document.dispatchEvent(new CustomEvent("session:ended", { cancelable: true })) && location.reload();
     }
+    if (!opened || event.code === TRY_AGAIN) count(failures + 1);
     if (event.code === TOO_MANY) wait = LONGEST_WAIT;
     setTimeout(connect, wait);
     wait = Math.min(wait * 2, LONGEST_WAIT);

@@ -1,0 +1,192 @@
+"""Fault drills: what a person sees while a part of the site is away, and that nothing is lost.
+
+docs/faults.md has the whole table; faults that have a test of their own elsewhere are not here.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import requests
+from playwright.sync_api import Page, expect
+
+from runner.postgres import EmbeddedPostgres
+from runner.processes import die_with_parent, free_port
+from runner.valkey import EmbeddedValkey
+from tests import database, factories
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+LIVE_OFF = "Live updates are off"
+AWAY = "The database does not answer just now, so nothing was changed."
+WORLD = """
+import django
+django.setup()
+from tests import factories
+factories.market()
+"""
+
+
+class Site:
+    """The site as a host runs it: a web process of its own, its own database and Redis."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.chmod(0o755)
+        database.migrated(folder / "pg")
+        self.postgres = EmbeddedPostgres(folder / "pg", database=database.NAME).start()
+        self.valkey = EmbeddedValkey().start()
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self.env = {
+            **{**os.environ, "NETWORK": "devnet", "SITE_URL": self.url},
+            **{"DATABASE_URL": self.postgres.dsn, "REDIS_URL": self.valkey.url},
+            **{"DATABASE_POOL_SIZE": "4", "CHAIN_RPC_URLS": "http://127.0.0.1:9"},
+            **{"DJANGO_SETTINGS_MODULE": "marketplace.settings", "PYTHONPATH": str(ROOT)},
+        }
+        self.python("-c", WORLD)
+        self.web = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "uvicorn", "marketplace.asgi:application"),
+                *("--host", "127.0.0.1", "--port", str(port), "--ws", "websockets-sansio"),
+                *("--lifespan", "on", "--log-level", "warning"),
+            ],
+            cwd=ROOT,
+            env=self.env,
+            preexec_fn=die_with_parent(),
+        )
+        until(lambda: self.get("/").status_code == 200)
+
+    def python(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env={**self.env, "DATABASE_POOL_SIZE": "0"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def get(self, path: str) -> requests.Response:
+        return requests.get(self.url + path, headers={"Accept": "text/html"}, timeout=60)
+
+    def stop(self) -> None:
+        self.web.terminate()
+        self.web.wait()
+        self.valkey.stop()
+        self.postgres.stop()
+
+
+def until(look: Callable[[], Any]) -> Any:
+    """What `look` finds, as soon as it does; the bound only ends a hopeless wait."""
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        try:
+            if found := look():
+                return found
+        except requests.ConnectionError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError("it never happened")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    site = Site(tmp_path)
+    try:
+        yield site
+    finally:
+        site.stop()
+
+
+PAGES = ("/", "/providers", "/models", "/changes", "/network", "/docs", "/verify", "/search?q=qwen")
+
+
+def test_without_redis_pages_are_read_and_say_that_live_updates_are_off(
+    site: Site, page: Page
+) -> None:
+    page.goto(f"{site.url}/")
+    banner = page.locator("[data-live-off]")
+    expect(banner).to_be_hidden()
+    site.valkey.stop()
+    for path in PAGES:
+        answer = site.get(path)
+        assert answer.status_code == 200, path
+    assert site.get("/healthz").status_code == 200
+    # The page that was open, and one that is opened now.
+    expect(banner).to_be_visible(timeout=60_000)
+    expect(banner).to_contain_text(LIVE_OFF)
+    page.goto(f"{site.url}/providers/{factories.address(0)}")
+    expect(banner).to_be_visible(timeout=60_000)
+
+
+def test_while_the_database_restarts_pages_say_so_and_every_answer_was_kept(site: Site) -> None:
+    """Readers and writers go on all the time. Whatever was answered with success is there after."""
+    seen: list[tuple[int, str, str]] = []
+    stored: list[str] = []
+    going = threading.Event()
+    going.set()
+
+    def read() -> None:
+        while going.is_set():
+            answer = site.get("/providers")
+            seen.append((answer.status_code, answer.text, answer.headers.get("Retry-After", "")))
+
+    def write() -> None:
+        session = requests.Session()
+        while going.is_set():
+            asked = {"address": "0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65"}
+            answer = session.post(f"{site.url}/account/sign-in/prepare", json=asked, timeout=60)
+            if answer.status_code == 200:
+                stored.append(session.cookies.get("sessionid") or "")
+            session.cookies.clear()
+
+    readers = [threading.Thread(target=work, daemon=True) for work in (read, read, write)]
+    for reader in readers:
+        reader.start()
+    until(lambda: any(status == 200 for status, *_ in seen))
+    site.postgres.stop()
+    until(lambda: any(status == 503 for status, *_ in seen))
+    site.postgres.start()
+    count = len(seen)
+    until(lambda: any(status == 200 for status, *_ in seen[count + 2 :]))
+    going.clear()
+    for reader in readers:
+        reader.join()
+    assert {status for status, *_ in seen} == {200, 503}
+    for status, text, retry in seen:
+        if status == 503:
+            assert AWAY in unescape(text) and "Request id" in text and int(retry) > 0
+            assert "Traceback" not in text and 'class="panel error"' in text
+    with psycopg.connect(site.postgres.dsn) as connection:
+        kept = {key for (key,) in connection.execute("SELECT session_key FROM django_session")}
+    assert [key for key in stored if key and key not in kept] == []
+
+
+def test_a_disk_without_room_refuses_writes_and_is_still_read(
+    rf: Any, db: None, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL itself says it: its error for a full disk, raised by its own function."""
+    from django.db import OperationalError, connection
+
+    from marketplace import views_errors
+
+    request = rf.post("/account/alerts/add")
+    request.request_id = "full-disk"
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'disk_full'; END $$")
+    except OperationalError:
+        answer = views_errors.server_error(request)
+    assert answer.status_code == 503 and int(answer["Retry-After"]) > 0
+    assert "This site has run out of room, so nothing was changed." in answer.content.decode()
