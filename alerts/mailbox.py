@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from accounts import limits
 from accounts.errors import Problem
 from accounts.models import User
-from alerts import deliver, services
+from alerts import deliver, services, words
 from alerts.models import Channels, Delivery
 
 CODE_LIVES = dt.timedelta(minutes=30)
@@ -48,7 +48,12 @@ def ask(user: User, address: str) -> None:
     )
     error = deliver.send_mail(address, "0G Market: your code", text)
     if error:
-        raise Problem("mail_failed", error, _("Check the address, or try again later."), status=502)
+        raise Problem(
+            "mail_failed",
+            words.again(error),
+            _("Check the address, or try again later."),
+            status=502,
+        )
 
 
 def prove(user: User, code: str) -> None:
