@@ -1,5 +1,5 @@
-"""What is wrong with a setting or with a row of a dataset, in the reader’s language. `protocol`
-says it in English and knows no languages; what it says of rows is kept so, too.
+"""What is kept in English, in the reader’s language: what is wrong with a setting or with a row
+(`protocol` knows no languages), and why a worker got no further.
 """
 
 from __future__ import annotations
@@ -53,6 +53,37 @@ _ROWS = (
     (re.compile(r"(?P<key>\w+): expected a text"), N_("%(key)s: expected a text")),
     (re.compile(r"(?P<key>\w+): is empty"), N_("%(key)s: is empty")),
 )
+#: What a worker says of a provider or of storage; the rest is the network's or the provider's word.
+_TOLD = (
+    (
+        re.compile(r"The provider's answer broke off: (?P<why>.+)\.", re.DOTALL),
+        N_("The provider's answer broke off: %(why)s."),
+    ),
+    (
+        re.compile(r"The provider's answer cannot be read: (?P<why>.+)\.", re.DOTALL),
+        N_("The provider's answer cannot be read: %(why)s."),
+    ),
+    (
+        re.compile(r"The provider gives no answer: (?P<why>.+)\.", re.DOTALL),
+        N_("The provider gives no answer: %(why)s."),
+    ),
+    (
+        re.compile(r"The provider says: (?P<error>.+)\.", re.DOTALL),
+        N_("The provider says: %(error)s."),
+    ),
+    (
+        re.compile(r"0G storage gives no answer: (?P<why>.+)\.", re.DOTALL),
+        N_("0G storage gives no answer: %(why)s."),
+    ),
+    (
+        re.compile(r"This storage belongs to chain (?P<chain>\d+), not to this network\."),
+        N_("This storage belongs to chain %(chain)s, not to this network."),
+    ),
+    (
+        re.compile(r"It is no encrypted model: (?P<why>.+)\.", re.DOTALL),
+        N_("It is no encrypted model: %(why)s."),
+    ),
+)
 
 
 def of_setting(text: str) -> str:
@@ -62,10 +93,19 @@ def of_setting(text: str) -> str:
 
 
 def of_row(text: str) -> str:
-    for rule, words in _ROWS:
+    return _said(text, _ROWS)
+
+
+def told(text: str) -> str:
+    """Why something failed, as a worker wrote it down or an error says it."""
+    return _said(text, _TOLD)
+
+
+def _said(text: str, rules: tuple[tuple[re.Pattern[str], str], ...]) -> str:
+    for rule, words in rules:
         if found := rule.fullmatch(text):
             values = found.groupdict()
             if "problem" in values:
-                values["problem"] = of_row(values["problem"])
+                values["problem"] = _said(values["problem"], rules)
             return _(words) % values
     return _(text)

@@ -25,7 +25,7 @@ from accounts import money, node
 from accounts.crypto import Unreadable
 from accounts.errors import NodeError, Problem, RpcError
 from accounts.services import GAS_HEADROOM_PERCENT
-from finetune import files, gateway
+from finetune import files, gateway, problems
 from finetune.errors import StorageError, StorageRefused, StorageSilent
 from finetune.gateway import Info
 from finetune.models import Dataset, DatasetState, Place, PlaceState, StoredFile, Way
@@ -66,7 +66,9 @@ def known(dataset: Dataset) -> Info | None:
     try:
         return async_to_sync(_info)(dataset.root)
     except StorageError as error:
-        raise Problem("storage_silent", _(str(error)), _("Try again later."), status=502) from None
+        raise Problem(
+            "storage_silent", problems.told(str(error)), _("Try again later."), status=502
+        ) from None
 
 
 async def _info(root: str) -> Info | None:
@@ -83,7 +85,9 @@ def announcement(dataset: Dataset, sender: str) -> Announcement:
     try:
         flow = async_to_sync(_flow)()
     except StorageError as error:
-        raise Problem("storage_silent", _(str(error)), _("Try again later."), status=502) from None
+        raise Problem(
+            "storage_silent", problems.told(str(error)), _("Try again later."), status=502
+        ) from None
     fee = storage.padded_chunks(dataset.size) * _price(flow)
     if fee > MOST_FEE:
         raise Problem(

@@ -17,7 +17,7 @@ from accounts import limits
 from accounts.errors import Problem
 from accounts.http import user_of
 from accounts.problems import answer, body_of, json_door, signed_in, text_of
-from finetune import deploying, files, follow, results, services, tasks, wizard
+from finetune import deploying, files, follow, problems, results, services, tasks, wizard
 from finetune.errors import BrokerError, BrokerRefused
 from finetune.models import Dataset, Draft, Place, Task, Way
 from finetune.views import task_of
@@ -194,7 +194,7 @@ def sending(request: HttpRequest, draft_id: UUID) -> HttpResponse:
             "state": place.state,
             "sent": place.sent,
             "size": draft.dataset.size,
-            "error": _(place.error),
+            "error": problems.told(place.error),
         }
     )
 
@@ -259,7 +259,9 @@ def cancel(request: HttpRequest, found: Task) -> HttpResponse:
             "provider_refused", _("The provider says: %(error)s.") % {"error": error}, status=409
         ) from None
     except BrokerError as error:
-        raise Problem("provider_silent", _(str(error)), _("Try again."), status=502) from None
+        raise Problem(
+            "provider_silent", problems.told(str(error)), _("Try again."), status=502
+        ) from None
     return answer({"url": f"/fine-tuning/tasks/{found.pk}"})
 
 

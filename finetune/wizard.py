@@ -18,7 +18,7 @@ from accounts.errors import Problem
 from accounts.models import User
 from attestation import selectors as attestation
 from attestation.selectors import ServiceKey
-from finetune import broker, pricing
+from finetune import broker, pricing, problems
 from finetune.errors import BrokerError, BrokerRefused
 from finetune.models import Dataset, DatasetState, Draft, Passage, Place, PlaceState, Task, Way
 from finetune.pricing import Price
@@ -210,7 +210,9 @@ def create(draft: Draft, signature: str) -> Task:
     except BrokerRefused as error:
         raise refusal(error) from None
     except BrokerError as error:
-        raise Problem("provider_silent", _(str(error)), _("Try again."), status=502) from None
+        raise Problem(
+            "provider_silent", problems.told(str(error)), _("Try again."), status=502
+        ) from None
     return _written_down(draft, listing, nonce, dataset_hash, signature, model_hash, remote)
 
 

@@ -5,15 +5,26 @@ from __future__ import annotations
 from django.utils.translation import gettext as _
 
 
+def N_(text: str) -> str:
+    """Marks a text of a pure core for translation; `ChatError.sentence` translates it."""
+    return text
+
+
 class ChatError(Exception):
     """A sentence for the person, a stable code for programs, and where to read on ("" nowhere)."""
 
     code = "chat_error"
     href = ""
 
-    def __init__(self, sentence: str) -> None:
-        super().__init__(sentence)
-        self.sentence = sentence
+    def __init__(self, words: str, **values: object) -> None:
+        super().__init__(words % values if values else words)
+        self._words, self._values = words, values
+
+    @property
+    def sentence(self) -> str:
+        """In the language of whoever reads it, words among the values too."""
+        said = {k: _(v) if isinstance(v, str) else v for k, v in self._values.items()}
+        return _(self._words) % said if said else _(self._words)
 
 
 class NotReady(ChatError):

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import orjson
-from django.utils.translation import gettext as _
-from django.utils.translation import gettext_noop as N_
 
-from inference.errors import BadPrompt
+from inference.errors import N_, BadPrompt
 
 WHOLE = 1000
 MAX_SHAPES = 100
@@ -58,14 +56,14 @@ class Mask:
         try:
             rows = orjson.loads(given) if isinstance(given, str | bytes) else given
         except orjson.JSONDecodeError:
-            raise BadPrompt(_(_RULE)) from None
+            raise BadPrompt(_RULE) from None
         if not isinstance(rows, list) or len(rows) > MAX_SHAPES:
-            raise BadPrompt(_(_RULE))
+            raise BadPrompt(_RULE)
         shapes = tuple(_shape(row) for row in rows)
         if sum(len(x.points) for x in shapes if isinstance(x, Stroke)) > MAX_POINTS:
             raise BadPrompt(
-                _("A mask has up to %(max_points)s points. Use fewer strokes.")
-                % {"max_points": f"{MAX_POINTS:,}"}
+                N_("A mask has up to %(max_points)s points. Use fewer strokes."),
+                max_points=f"{MAX_POINTS:,}",
             )
         return cls(shapes)
 
@@ -89,19 +87,19 @@ def _shape(row: object) -> Rectangle | Stroke:
         (radius,) = _numbers([row.get("r")], 1)
         points = tuple((x, y) for x, y in (_numbers(point, 2) for point in row["p"]))
         return Stroke(max(1, radius), points)
-    raise BadPrompt(_(_RULE))
+    raise BadPrompt(_RULE)
 
 
 def _shape_of(row: list[Any]) -> Rectangle:
     left, top, width, height = _numbers(row, 4)
     if not width or not height:
-        raise BadPrompt(_("A rectangle needs a width and a height."))
+        raise BadPrompt(N_("A rectangle needs a width and a height."))
     return Rectangle(left, top, min(width, WHOLE - left), min(height, WHOLE - top))
 
 
 def _numbers(row: object, count: int) -> tuple[int, ...]:
     if not isinstance(row, list) or len(row) != count:
-        raise BadPrompt(_(_RULE))
+        raise BadPrompt(_RULE)
     if not all(type(x) is int and 0 <= x <= WHOLE for x in row):
-        raise BadPrompt(_(_RULE))
+        raise BadPrompt(_RULE)
     return tuple(row)

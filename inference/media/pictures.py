@@ -15,9 +15,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 import orjson
-from django.utils.translation import gettext as _
 
-from inference.errors import BadPrompt
+from inference.errors import N_, BadPrompt
 from inference.media.masks import Mask
 from net import strictjson
 from net.errors import BadAnswer
@@ -62,21 +61,21 @@ class Wish:
         """A checked wish of a form's or a stored one's fields. Raises BadPrompt with the rule."""
         prompt = str(given.get("prompt") or "").strip().replace("\x00", "\ufffd")
         if not prompt:
-            raise BadPrompt(_("Say what the picture should show."))
+            raise BadPrompt(N_("Say what the picture should show."))
         if len(prompt) > MAX_PROMPT_CHARS:
             raise BadPrompt(
-                _("A description may have up to %(max_prompt_chars)s characters.")
-                % {"max_prompt_chars": f"{MAX_PROMPT_CHARS:,}"}
+                N_("A description may have up to %(max_prompt_chars)s characters."),
+                max_prompt_chars=f"{MAX_PROMPT_CHARS:,}",
             )
         size, output = str(given.get("size") or ""), str(given.get("output") or "")
         if size not in SIZES or output not in FORMATS:
-            raise BadPrompt(_("Choose a size and a format from the lists."))
+            raise BadPrompt(N_("Choose a size and a format from the lists."))
         return cls(
             prompt=prompt,
-            count=_whole(given.get("count"), _("The number of pictures"), 1, MOST) or 1,
+            count=_whole(given.get("count"), N_("The number of pictures"), 1, MOST) or 1,
             size=size,
-            seed=_whole(given.get("seed"), _("The seed"), 0, _MOST_SEED),
-            steps=_whole(given.get("steps"), _("Steps"), 1, MAX_STEPS),
+            seed=_whole(given.get("seed"), N_("The seed"), 0, _MOST_SEED),
+            steps=_whole(given.get("steps"), N_("Steps"), 1, MAX_STEPS),
             output=output,
             verified=given.get("verified") in (True, "on", "1"),
             mask=Mask.of(given.get("mask")),
@@ -195,8 +194,10 @@ def _whole(value: object, what: str, least: int, greatest: int) -> int | None:
     if value is None or value == "":
         return None
     rule = BadPrompt(
-        _("%(what)s is a whole number from %(least)s to %(greatest)s.")
-        % {"what": what, "least": f"{least:,}", "greatest": f"{greatest:,}"}
+        N_("%(what)s is a whole number from %(least)s to %(greatest)s."),
+        what=what,
+        least=f"{least:,}",
+        greatest=f"{greatest:,}",
     )
     text = str(value).strip()
     if isinstance(value, bool) or not (text.isascii() and text.isdecimal() and len(text) < 17):

@@ -13,9 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from django.utils.translation import gettext as _
-
-from inference.errors import BadPrompt
+from inference.errors import N_, BadPrompt
 
 MAX_SECONDS = 20 * 60
 MAX_BYTES = 40 << 20
@@ -27,6 +25,8 @@ LEEWAY = 0.1
 #: What is compared for quiet: windows of this length, seconds.
 WINDOW = 0.05
 RATES = range(8000, 48001)
+#: MAX_SECONDS and MAX_BYTES in words.
+RULE = N_("WAV (PCM, 16 bit), up to 20 minutes and 40 MB")
 
 
 @dataclass(frozen=True)
@@ -57,30 +57,32 @@ class Piece:
 
 def read(data: bytes, name: str) -> Recording:
     """The samples of a WAV file. Raises BadPrompt, naming the file and the rule."""
-    name = name[-60:] or _("The file")
+    name = name[-60:] or N_("The file")
     if len(data) > MAX_BYTES:
         raise BadPrompt(
-            _("%(name)s is larger than %(max_bytes)s MB; use %(rule)s.")
-            % {"name": name, "max_bytes": MAX_BYTES >> 20, "rule": rule()}
+            N_("%(name)s is larger than %(max_bytes)s MB; use %(rule)s."),
+            name=name,
+            max_bytes=MAX_BYTES >> 20,
+            rule=RULE,
         )
     if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
         raise BadPrompt(
-            _("%(name)s is %(data)s; without JavaScript only WAV can be read. Use %(rule)s.")
-            % {"name": name, "data": kind(data), "rule": rule()}
+            N_("%(name)s is %(data)s; without JavaScript only WAV can be read. Use %(rule)s."),
+            name=name,
+            data=kind(data),
+            rule=RULE,
         )
     form, samples = _chunks(data)
     if form is None or len(form) < 16 or samples is None:
         raise BadPrompt(
-            _("%(name)s is damaged: it has no samples. Use %(rule)s.")
-            % {"name": name, "rule": rule()}
+            N_("%(name)s is damaged: it has no samples. Use %(rule)s."), name=name, rule=RULE
         )
     tag, channels, rate, _speed, _align, bits = struct.unpack_from("<HHIIHH", form)
     # 0xFFFE names the real format in its extension; PCM is 1 there too.
     plain = tag == 1 or (tag == 0xFFFE and form[24:26] == b"\x01\x00")
     if not plain or bits != 16 or channels not in (1, 2) or rate not in RATES:
         raise BadPrompt(
-            _("%(name)s is a WAV that is not read here; use %(rule)s.")
-            % {"name": name, "rule": rule()}
+            N_("%(name)s is a WAV that is not read here; use %(rule)s."), name=name, rule=RULE
         )
     whole = len(samples) // (2 * channels) * 2 * channels
     made = array("h", samples[:whole])
@@ -88,21 +90,14 @@ def read(data: bytes, name: str) -> Recording:
         made.byteswap()
     recording = Recording(made, rate, channels)
     if not recording.ms:
-        raise BadPrompt(_("%(name)s is empty.") % {"name": name})
+        raise BadPrompt(N_("%(name)s is empty."), name=name)
     if recording.ms > MAX_SECONDS * 1000:
         raise BadPrompt(
-            _("%(name)s is longer than %(max_seconds)s minutes.")
-            % {"name": name, "max_seconds": MAX_SECONDS // 60}
+            N_("%(name)s is longer than %(max_seconds)s minutes."),
+            name=name,
+            max_seconds=MAX_SECONDS // 60,
         )
     return recording
-
-
-def rule() -> str:
-    """What can be read without a script, for the end of a sentence."""
-    return _("WAV (PCM, 16 bit), up to %(minutes)s minutes and %(size)s MB") % {
-        "minutes": MAX_SECONDS // 60,
-        "size": MAX_BYTES >> 20,
-    }
 
 
 def _chunks(data: bytes) -> tuple[bytes | None, bytes | None]:
@@ -132,7 +127,7 @@ def kind(data: bytes) -> str:
     )
     if data[4:8] == b"ftyp":
         return "MP4 audio"
-    return next((name for sign, name in known if data.startswith(sign)), _("no recording"))
+    return next((name for sign, name in known if data.startswith(sign)), N_("no recording"))
 
 
 def cuts(recording: Recording, longest: int) -> list[int]:

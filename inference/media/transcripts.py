@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import orjson
-from django.utils.translation import gettext as _
-from django.utils.translation import gettext_noop as N_
 
-from inference.errors import BadPrompt
+from inference.errors import N_, BadPrompt
 from net import strictjson
 from net.errors import BadAnswer
 from net.limits import JsonLimits
@@ -84,7 +82,7 @@ class Wish:
         """Raises BadPrompt."""
         language = str(given.get("language") or "")
         if language and language not in LANGUAGES:
-            raise BadPrompt(_("Choose a language from the list, or let the provider detect it."))
+            raise BadPrompt(N_("Choose a language from the list, or let the provider detect it."))
         return cls(
             language=language,
             timed=given.get("timed") in (True, "on", "1"),

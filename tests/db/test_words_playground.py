@@ -11,17 +11,17 @@ import pytest
 from django.core.cache import cache
 from django.test import Client
 from django.urls import reverse
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.translation import trans_real
 
 from accounts.models import User
-from finetune import results, wizard
+from finetune import problems, results, wizard
 from finetune.models import Dataset, DatasetState, Draft, LogPart, Passage, Task
 from inference import conversations, presets, words
 from inference.media.models import File, Job
 from inference.media.models import Role as FileRole
 from inference.models import Chat, FeeKind, Medium, State, Turn
-from protocol import tuning
+from protocol import datasets, tuning
 from tests import factories
 from tests.db import chat_world, pseudo
 
@@ -257,7 +257,7 @@ def test_fine_tuning(alice: Client, chat: Chat) -> None:
     wrong = alice.post(f"/fine-tuning/new/{draft.pk}/config", {"learning_rate": "2e-4"})
     shown.append(pseudo.unmarked(main(wrong.content.decode()), *DATA))
     for progress in tuning.STAGES:
-        made = task(user, progress=progress, error="It does not say how many tasks wait.")
+        made = task(user, progress=progress, error="The provider gives no answer: refused.")
         shown.append(left(alice, reverse("finetune:task", args=[made.pk])))
     for result in results.State:
         made = task(
@@ -272,3 +272,29 @@ def test_fine_tuning(alice: Client, chat: Chat) -> None:
         shown.append(left(alice, reverse("finetune:task", args=[made.pk])))
     shown.append(left(alice, index))
     assert [line for lines in shown for line in lines] == []
+
+
+def test_what_is_kept_in_english_is_read_in_the_readers_language() -> None:
+    lines = (
+        *(b"\xff", b"oops", b'{"a":', b"[]", b"{}", b'{"text": " "}', b'{"text": 1}', b"x" * 2**21),
+        *(b'{"messages": []}', b'{"messages": [1]}', b'{"messages": [{"role": "x"}]}'),
+        b'{"messages": [{"role": "user", "content": ""}]}',
+        b'{"messages": [{"role": "assistant", "content": "a"}]}',
+        b'{"messages": [{"role": "user", "content": "a"}]}',
+        *(b'{"text": "a"}', b'{"instruction": "a", "output": "b"}', b'{"instruction": "a"}'),
+    )
+    report = datasets.Report(100)
+    assert sum(1 for _ in report.rows_of(lines)) == 1
+    empty = datasets.Report(1)
+    assert not list(empty.rows_of([b" "]))
+    said = [problem.text for problem in (*report.problems, *empty.problems)]
+    assert len(said) == 17
+    wrong = '{"learning_rate": 2e-4, "num_train_epochs": 1.5, "max_steps": 0, "a": 1}'
+    with pytest.raises(tuning.BadParameters) as refused:
+        tuning.parse_parameters(wrong)
+    told = ("The provider gives no answer: refused.", "It was cut off. Send it again.")
+    with translation.override("de"):
+        read = [problems.of_row(text) for text in said]
+        read += [problems.of_setting(text) for text in refused.value.problems.values()]
+        read += [problems.told(text) for text in told]
+    assert [text for text in read if not text.startswith("⟦")] == []
