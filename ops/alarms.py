@@ -23,6 +23,7 @@ ANCHORS = {
     "halted": "the-follower-has-halted",
     "stale": "the-index-is-stale",
     "behind": "the-index-is-behind",
+    "clock": "the-clock-is-wrong",
     "node": "a-node-fails",
     "no_node": "no-node-answers",
     "queue": "the-queue-is-deep",
@@ -40,6 +41,8 @@ _BAD = (N_("resting"), N_("set aside"))
 QUEUE_DEEP = 200
 DISK_LOW_PERCENT = 10
 CONNECTIONS_PERCENT = 85
+#: A block may be so far ahead of an honest clock.
+CLOCK_SLACK = dt.timedelta(minutes=1)
 COMPARED_LATELY = dt.timedelta(hours=1)
 PROBED_LATELY = dt.timedelta(hours=1)
 
@@ -82,6 +85,14 @@ def of_index(head: Freshness, nodes: tuple[NodeState, ...]) -> Iterator[Alarm]:
                 "reason": node.reason or _("no reason given"),
             }
             yield Alarm("node", text)
+
+
+def of_clock(head: Freshness, now: dt.datetime) -> Iterator[Alarm]:
+    """Only this way is certain: an old block may be an idle chain's."""
+    if head.indexed_at is not None and head.indexed_at - now > CLOCK_SLACK:
+        age = formats.duration(round((head.indexed_at - now).total_seconds()))
+        text = _("This machine’s clock is %(age)s behind the chain’s newest block.") % {"age": age}
+        yield Alarm("clock", text, grave=True)
 
 
 def of_work(background: Background | None, failed: int) -> Iterator[Alarm]:

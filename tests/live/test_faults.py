@@ -6,6 +6,8 @@ docs/faults.md has the whole table; faults that have a test of their own elsewhe
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -18,12 +20,17 @@ from typing import Any
 import psycopg
 import pytest
 import requests
+from django.utils import timezone
 from playwright.sync_api import Page, expect
 
+from accounts.roles import Role
+from devnet import accounts as cast
 from runner.postgres import EmbeddedPostgres
 from runner.processes import die_with_parent, free_port
 from runner.valkey import EmbeddedValkey
 from tests import database, factories
+from tests.db.test_keys_lasting import signed_in
+from tests.db.test_ops import member
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LIVE_OFF = "Live updates are off"
@@ -190,3 +197,39 @@ def test_a_disk_without_room_refuses_writes_and_is_still_read(
         answer = views_errors.server_error(request)
     assert answer.status_code == 503 and int(answer["Retry-After"]) > 0
     assert "This site has run out of room, so nothing was changed." in answer.content.decode()
+
+
+def test_a_clock_beside_the_chain_keeps_nobody_out_and_is_told_to_the_host(
+    db: None, client: Any
+) -> None:
+    """Ten minutes behind the chain: its newest block is of the future."""
+    ahead = int(timezone.now().timestamp()) + 600
+    factories.head(indexed_timestamp=ahead)
+    factories.contract()
+    factories.service()
+    page = client.get("/").content.decode()
+    assert (
+        "qwen/qwen-2.5-7b-instruct" in page and "-600" not in page and "in the future" not in page
+    )
+    person = signed_in(cast.user(1))  # message, signature and session by one clock
+    assert cast.user(1).address[:6] in person.get("/account").content.decode()
+    host = member(Role.ADMIN, "host")
+    client.force_login(host)
+    alarms = unescape(client.get("/ops").content.decode())
+    assert 'data-alarm="clock"' in alarms
+    assert re.search(r"This machine’s clock is (10|9) min behind the chain’s newest block", alarms)
+    factories.head()
+    assert 'data-alarm="clock"' not in client.get("/ops").content.decode()
+
+
+def test_a_disk_that_is_nearly_full_is_told_to_the_host_before_writes_fail(
+    db: None, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is the system's: its answer is replaced, nothing of ours."""
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(total=100, used=97, free=3))
+    factories.head()
+    client.force_login(member(Role.ADMIN, "host"))
+    page = client.get("/ops").content.decode()
+    assert 'data-alarm="disk"' in page and "3 % of the disk are free." in page
+    assert client.get("/status").status_code == 200 and client.get("/").status_code == 200
