@@ -206,6 +206,6 @@ def test_without_a_key_or_a_public_address_nobody_is_asked(
     assert "term-unsettled-unknown" in html and asked == []
     assert alice.get("/account/spendable?account=x:y").status_code == 404
     assert Client().get(f"/account/spendable?{NAME}").status_code == 200
-    # The foot's forms (language, times) lead back to this very address.
+    # What is printed and the foot's forms (language, times) name this very address.
     html = Client().get(f"/account/spendable?{NAME}").content.decode()
-    assert PETRA not in html.partition("<footer")[0]
+    assert PETRA not in html.partition("<main")[2].partition("</main>")[0]

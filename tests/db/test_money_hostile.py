@@ -222,8 +222,9 @@ def test_what_is_missing_is_offered_as_the_first_of_two_steps(contracts: Contrac
     path = html_lib.unescape(html.split("Step 1 of 2")[0].rsplit('href="', 1)[1].split('"')[0])
     assert 'data-testid="two-steps"' in client.get(path).content.decode()
     html = client.get("/account?action=deposit&amount=2&then=https://evil.example").content.decode()
-    # The foot's forms (language, times) lead back to this very address.
-    assert "two-steps" not in html and "evil" not in html.partition("<footer")[0]
+    # What is printed and the foot's forms (language, times) name this very address.
+    main = html.partition("<main")[2].partition("</main>")[0]
+    assert "two-steps" not in main and "evil" not in main
 
 
 def test_money_for_a_contract_of_the_network_would_be_lost_and_that_is_said(
