@@ -71,8 +71,8 @@ def test_what_comes_later_is_german_too(asgi_server: str, german: Page) -> None:
     expect(footer).to_contain_text("indexiert bis Block 4,512,331")
     factories.head(indexed_block=4_512_340)
     with socket.value.expect_event("framereceived"), ThreadPoolExecutor(1) as pool:
-        told = (4_512_340, 4_512_330, [], [factories.address(0)])
-        pool.submit(topics.publish_ledger, *told).result()
+        touched = [factories.address(0)]
+        pool.submit(topics.publish_ledger, 4_512_340, 4_512_330, [], touched).result()
     notice = german.get_by_text("Etwas hier Gezeigtes hat sich auf der Chain geändert.")
     expect(notice).to_be_visible()
     expect(footer).to_contain_text("indexiert bis Block 4,512,340")
