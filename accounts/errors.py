@@ -57,9 +57,10 @@ class SignInFailed(Problem):
 
 
 class TooMany(Problem):
-    """More requests than the limit allows; try again after `retry_after` seconds."""
+    """More requests than the limit allows; try again after `retry_after` seconds. `allowance`: so
+    many requests in so many seconds, by the limit's name."""
 
-    def __init__(self, retry_after: int) -> None:
+    def __init__(self, retry_after: int, allowance: tuple[str, int, int] = ("", 0, 0)) -> None:
         super().__init__(
             "too_many_requests",
             _("Too many requests."),
@@ -67,6 +68,17 @@ class TooMany(Problem):
             status=429,
         )
         self.retry_after = retry_after
+        self.allowance = allowance
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """As `marketplace.limits` says it: nothing is left, all is back in `t` seconds."""
+        headers = {"Retry-After": str(self.retry_after)}
+        name, limit, seconds = self.allowance
+        if limit:
+            headers["RateLimit-Policy"] = f'"{name}";q={limit};w={seconds}'
+            headers["RateLimit"] = f'"{name}";r=0;t={self.retry_after}'
+        return headers
 
 
 class NodeError(AccountsError):

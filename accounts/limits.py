@@ -36,4 +36,4 @@ def spend(name: str, who: str, *, limit: int, seconds: int) -> None:
     key = f"limit:{name}:{who}:{window}"
     # Atomic in Redis; the key is only ever read inside its own window.
     if cast(SharedRedisCache, cache).count(key, seconds + 5) > limit:
-        raise TooMany(seconds - into)
+        raise TooMany(seconds - into, (name.split(":")[0], limit, seconds))

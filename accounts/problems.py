@@ -44,7 +44,8 @@ def problem(request: HttpRequest, error: Problem) -> HttpResponse:
     )
     response["Cache-Control"] = "no-store"
     if isinstance(error, TooMany):
-        response["Retry-After"] = str(error.retry_after)
+        for name, value in error.headers.items():
+            response[name] = value
     return response
 
 

@@ -139,7 +139,10 @@ def _page_of(request: HttpRequest, exception: Exception) -> HttpResponse | None:
     if isinstance(exception, NodeError):
         exception = of_node(exception)
     if isinstance(exception, TooMany):
-        return views_errors.too_many_requests(request, exception.retry_after)
+        page = views_errors.too_many_requests(request, exception.retry_after)
+        for name, value in exception.headers.items():
+            page[name] = value
+        return page
     if isinstance(exception, Problem):
         return views_errors.error(
             request, exception.status, f"{exception.title} {exception.fix}".strip()

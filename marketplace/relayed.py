@@ -1,4 +1,4 @@
-"""What Django's middleware does for pages, for the relay beside it: an id, and a line in the log."""
+"""For the relay what Django's middleware does for pages: an id, and a line in the log."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
+from redis.exceptions import RedisError
 
 from marketplace import pages
 
@@ -111,7 +112,7 @@ def too_many_requests(request: HttpRequest, retry_seconds: int) -> HttpResponse:
 
 #: PostgreSQL's word for a disk without room.
 _DISK_FULL = "53100"
-_DATABASE_SECONDS = 10
+_AWAY_SECONDS = 10
 
 
 def database_away(request: HttpRequest, failure: Exception) -> HttpResponse:
@@ -127,7 +128,7 @@ def database_away(request: HttpRequest, failure: Exception) -> HttpResponse:
             "The database does not answer just now, so nothing was changed. It usually returns "
             "within a minute."
         )
-    return error(request, 503, text, retry_seconds=_DATABASE_SECONDS)
+    return error(request, 503, text, retry_seconds=_AWAY_SECONDS)
 
 
 def server_error(request: HttpRequest, *args: Any) -> HttpResponse:
@@ -135,6 +136,8 @@ def server_error(request: HttpRequest, *args: Any) -> HttpResponse:
     try:
         if isinstance(failure, InterfaceError | OperationalError):
             return database_away(request, failure)
+        if isinstance(failure, RedisError):
+            return error(request, 503, retry_seconds=_AWAY_SECONDS)
         return error(request, 500)
     except Exception:  # the outermost frame: an error page must not fail (architecture.md 4-D)
         log.exception(

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,21 @@ class Site:
     def get(self, path: str) -> requests.Response:
         return requests.get(self.url + path, headers={"Accept": "text/html"}, timeout=60)
 
+    @cached_property
+    def token(self) -> str:
+        """What forms and scripts of a page send along."""
+        return str(self.get("/").cookies["csrftoken"])
+
+    def sign_in(self) -> requests.Response:
+        """A new visitor asks for a message to sign: it is kept in a session, which is a row."""
+        return requests.post(
+            f"{self.url}/account/sign-in/prepare",
+            json={"address": cast.user(1).address},
+            headers={"X-CSRFToken": self.token},
+            cookies={"csrftoken": self.token},
+            timeout=60,
+        )
+
     def stop(self) -> None:
         self.web.terminate()
         self.web.wait()
@@ -125,11 +141,15 @@ def test_without_redis_pages_are_read_and_say_that_live_updates_are_off(
     page.goto(f"{site.url}/")
     banner = page.locator("[data-live-off]")
     expect(banner).to_be_hidden()
+    assert site.sign_in().status_code == 200
     site.valkey.stop()
     for path in PAGES:
         answer = site.get(path)
         assert answer.status_code == 200, path
     assert site.get("/healthz").status_code == 200
+    # What has to count somebody is refused, and says when to come back.
+    refused = site.sign_in()
+    assert (refused.status_code, int(refused.headers["Retry-After"]) > 0) == (503, True)
     # The page that was open, and one that is opened now.
     expect(banner).to_be_visible(timeout=60_000)
     expect(banner).to_contain_text(LIVE_OFF)
@@ -150,18 +170,16 @@ def test_while_the_database_restarts_pages_say_so_and_every_answer_was_kept(site
             seen.append((answer.status_code, answer.text, answer.headers.get("Retry-After", "")))
 
     def write() -> None:
-        session = requests.Session()
         while going.is_set():
-            asked = {"address": "0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65"}
-            answer = session.post(f"{site.url}/account/sign-in/prepare", json=asked, timeout=60)
+            answer = site.sign_in()
             if answer.status_code == 200:
-                stored.append(session.cookies.get("sessionid") or "")
-            session.cookies.clear()
+                stored.append(answer.cookies["sessionid"])
 
+    assert site.token
     readers = [threading.Thread(target=work, daemon=True) for work in (read, read, write)]
     for reader in readers:
         reader.start()
-    until(lambda: any(status == 200 for status, *_ in seen))
+    until(lambda: stored and any(status == 200 for status, *_ in seen))
     site.postgres.stop()
     until(lambda: any(status == 503 for status, *_ in seen))
     site.postgres.start()
@@ -177,7 +195,7 @@ def test_while_the_database_restarts_pages_say_so_and_every_answer_was_kept(site
             assert "Traceback" not in text and 'class="panel error"' in text
     with psycopg.connect(site.postgres.dsn) as connection:
         kept = {key for (key,) in connection.execute("SELECT session_key FROM django_session")}
-    assert [key for key in stored if key and key not in kept] == []
+    assert stored and [key for key in stored if key not in kept] == []
 
 
 def test_a_disk_without_room_refuses_writes_and_is_still_read(

@@ -1,0 +1,93 @@
+"""Limits hold when everybody comes at once, for each wallet and each address by itself, and every
+refusal says what the limit is and when to come back."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from django.test import Client
+
+from accounts.errors import TooMany
+from accounts.limits import spend
+from inference.openai import app
+from inference.openai.errors import ApiError
+from inference.openai.reply import Reply
+from marketplace import limits
+from tests import factories
+
+AT_ONCE, ALLOWED = 50, 17
+
+
+def everybody(one: Any) -> int:
+    """How many of so many that come together were let in."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return sum(pool.map(one, range(AT_ONCE)))
+
+
+def test_a_window_lets_in_exactly_its_number_of_each_caller() -> None:
+    name = secrets.token_hex(8)
+
+    def spent(who: str) -> bool:
+        try:
+            spend(name, who, limit=ALLOWED, seconds=86_400)
+        except TooMany as refused:
+            assert refused.headers["RateLimit-Policy"] == f'"{name}";q={ALLOWED};w=86400'
+            assert 0 < int(refused.headers["Retry-After"]) <= 86_400
+            return False
+        return True
+
+    for who in (factories.ALICE, factories.BOB, "192.0.2.1", "2001:db8::/64"):
+        assert everybody(lambda _, who=who: spent(who)) == ALLOWED, who
+
+
+def test_a_bucket_lets_in_exactly_its_burst() -> None:
+    # One comes back in a month: none while the test runs.
+    limit = limits.Limit(secrets.token_hex(8), per_minute=1, burst=ALLOWED)
+    slow = limits.Limit(limit.name, 1, ALLOWED)
+    for who in ("192.0.2.1", "192.0.2.2"):
+        seen = []
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            seen = list(pool.map(lambda _, who=who: limits.take(slow, who), range(AT_ONCE)))
+        # A unit flows back each minute.
+        assert sum(one.allowed for one in seen) in (ALLOWED, ALLOWED + 1)
+        refused = next(one for one in seen if not one.allowed)
+        assert {"RateLimit", "RateLimit-Policy", "Retry-After"} <= set(refused.headers)
+
+
+async def test_the_relay_lets_in_exactly_its_number() -> None:
+    who = secrets.token_hex(8)
+
+    async def ask() -> tuple[bool, dict[str, str]]:
+        async def send(_: object) -> None: ...
+
+        reply = Reply(send, {})
+        try:
+            await app._count(reply, who, ALLOWED)
+        except ApiError as refused:
+            assert refused.status == 429 and int(refused.headers["retry-after"]) > 0
+            return False, reply._headers
+        return True, reply._headers
+
+    seen = await asyncio.gather(*(ask() for _ in range(AT_ONCE)))
+    # The minute may end between two of them.
+    assert ALLOWED <= sum(good for good, _ in seen) <= 2 * ALLOWED
+    assert all(said["x-ratelimit-limit-requests"] == str(ALLOWED) for _, said in seen)
+
+
+def test_every_refusal_says_what_the_limit_is(db: None, client: Client) -> None:
+    asked = {"address": factories.ALICE}
+    for _ in range(1_000):
+        answer: Any = client.post(
+            "/account/sign-in/prepare",
+            asked,
+            content_type="application/json",
+            REMOTE_ADDR="198.51.100.77",
+        )
+        if answer.status_code == 429:
+            break
+    assert answer.status_code == 429 and answer.json()["code"] == "too_many_requests"
+    assert int(answer["Retry-After"]) > 0
+    assert ";q=" in answer["RateLimit-Policy"] and ";r=0;t=" in answer["RateLimit"]
