@@ -34,31 +34,40 @@ def _file(nodeid: str) -> str:
     return nodeid.partition("::")[0].removeprefix("tests/")
 
 
-def _cheap_first(item: pytest.Item) -> int:
-    folder = _file(item.nodeid).partition("/")[0]
-    return ORDER.index(folder) if folder in ORDER else len(ORDER)
+def _with_browser(items: list[pytest.Item]) -> set[str]:
+    """Files that start a browser. They come last in every process: Playwright's sync API leaves its
+    event loop running in the thread, and no other could run beside it."""
+    return {_file(i.nodeid) for i in items if "playwright" in getattr(i, "fixturenames", ())}
+
+
+def _cheap_first(items: list[pytest.Item]) -> dict[str, tuple[int, float]]:
+    late = _with_browser(items)
+    return {
+        name: (ORDER.index("browser" if name in late else name.partition("/")[0]), 0.0)
+        for name in {_file(item.nodeid) for item in items}
+    }
 
 
 def _long_first(items: list[pytest.Item]) -> dict[str, tuple[int, float]]:
-    """For each file: the long ones as listed, then live, browser and db evenly mixed, since the
-    ones wait while the others compute; `pure` fills the gaps in the end."""
-    files = list(dict.fromkeys(_file(item.nodeid) for item in items))
+    """The long ones as listed, then live and db evenly mixed, since the ones wait while the others
+    compute; `pure` fills the gaps, and browsers end it."""
+    late, files = _with_browser(items), list(dict.fromkeys(_file(item.nodeid) for item in items))
     places = {}
-    for folder in (*ORDER, ""):
+    for folder in ORDER:
         ours = [name for name in files if name.partition("/")[0] == folder]
         for number, name in enumerate(ours):
             places[name] = (2, 0.0) if folder == "pure" else (1, number / len(ours))
-    return places | {name: (0, float(number)) for number, name in enumerate(LONG)}
+    places |= {name: (0, float(number)) for number, name in enumerate(LONG)}
+    return places | {
+        name: (3, 100 * places[name][0] + places[name][1]) for name in files if name in late
+    }
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Alone, the cheap tests first: their failures are told soon. Among several, the long first."""
-    if hasattr(config, "workerinput"):
-        places = _long_first(items)
-        items.sort(key=lambda item: places.get(_file(item.nodeid), (1, 1.0)))
-    else:
-        items.sort(key=_cheap_first)
+    places = _long_first(items) if hasattr(config, "workerinput") else _cheap_first(items)
+    items.sort(key=lambda item: places[_file(item.nodeid)])
 
 
 @pytest.hookimpl(optionalhook=True)

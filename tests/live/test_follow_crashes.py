@@ -30,18 +30,33 @@ from tests.live.test_follow_faults import (
     NEAR,
     assert_right,
     followers,
+    history,
     indexed,
-    node,
     once,
     until,
-    world,
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
-__all__ = ["followers", "node", "world"]
+__all__ = ["followers"]
 ROOT = Path(__file__).resolve().parents[2]
 #: More points than any step has.
 TOO_MANY = 2000
+
+
+@pytest.fixture
+def made() -> Iterator[tuple[Anvil, Deployment]]:
+    with history() as found:
+        yield found
+
+
+@pytest.fixture
+def node(made: tuple[Anvil, Deployment]) -> Anvil:
+    return made[0]
+
+
+@pytest.fixture
+def world(made: tuple[Anvil, Deployment]) -> Deployment:
+    return made[1]
 
 
 # --- kill -9 at every statement ------------------------------------------------------------------
