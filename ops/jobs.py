@@ -107,6 +107,12 @@ BUTTONS = {
 }
 
 
+def destroys(name: str, typed: str) -> bool:
+    """Whether this press would start a command that cannot be taken back."""
+    button = BUTTONS.get(name)
+    return button is not None and bool(button.typed) and typed.strip() == button.typed
+
+
 def start(name: str, user: User, typed: str = "") -> Job:
     """Queue a command. Raises Problem: unknown, not confirmed, one is running, no queue."""
     button = BUTTONS.get(name)

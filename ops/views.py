@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from accounts import limits, roles
+from accounts import limits, roles, sessions
 from accounts.errors import Problem
 from accounts.models import User
 from accounts.roles import Role
@@ -39,8 +39,11 @@ def start(request: HttpRequest) -> HttpResponse:
     user = _user(request)
     name = request.POST.get("name", "")[:40]
     limits.spend("ops", user.address, limit=30, seconds=60)
+    typed = request.POST.get("typed", "")[:40]
     try:
-        job = jobs.start(name, user, request.POST.get("typed", "")[:40])
+        if jobs.destroys(name, typed):
+            sessions.require_fresh(request)
+        job = jobs.start(name, user, typed)
     except Problem as problem:
         _record(request, "command_refused", ("command", name), {"why": problem.code})
         raise

@@ -159,6 +159,20 @@ def test_what_destroys_wants_its_name_typed(
     assert Act.objects.get().action == "command_refused"
 
 
+def test_what_destroys_wants_a_fresh_signature(client: Client, admin: User, queued: None) -> None:
+    """A browser that was left open, or a session that was taken, is not enough."""
+    press = {"name": "replay", "typed": "replay"}
+    session = client.session
+    session["proved_at"] = int(time.time()) - 601
+    session.save()
+    answer = client.post("/ops/jobs", press)
+    assert answer.status_code == 403 and "at most 10 minutes old" in answer.content.decode()
+    assert not Job.objects.exists() and Act.objects.get().action == "command_refused"
+    session["proved_at"] = int(time.time())
+    session.save()
+    assert client.post("/ops/jobs", press).status_code == 302 and Job.objects.get().name == "replay"
+
+
 def test_a_command_that_fails_says_so_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(*_: Any, stdout: Any, **__: Any) -> None:
         stdout.write("asking https://user:pass@node.example/v1/key\n" + "x" * jobs.MOST_OUTPUT)
