@@ -7,6 +7,7 @@ Format: OpenAI chat completions over server-sent events (provider-protocol.md 1.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -94,7 +95,10 @@ def request_body(
 _DONE = Piece(done=True)
 #: What learning the shape of a stream's chunks costs in chunks; earned by those that have it.
 _LEARNING = 4
-_PROBE = "a string that stands in no answer"
+#: Chunks beyond this are not learnt from, and of the places where a chunk's text may stand only so
+#: many are tried: every try reads the whole chunk again, and a stranger chooses how many there are.
+_LEARNT_BYTES = 16 << 10
+_TRIES = 4
 
 
 class EventParser:
@@ -197,8 +201,9 @@ class ChunkReader:
     that say nothing else in one piece.
 
     The chunks of a stream mostly differ in one string. What stands around it is learnt from a chunk
-    and proven by reading that chunk with another string in its place; of a chunk between the same
-    two ends, only the string is parsed. (Where it is not one whole JSON string, all is.)
+    and proven by reading that chunk with another string in its place, one that nobody can have put
+    anywhere else: the chunk's digest. Of a chunk between the same two ends, only the string is
+    parsed. (Where it is not one whole JSON string, or empty, all is.)
     """
 
     def __init__(self) -> None:
@@ -214,10 +219,13 @@ class ChunkReader:
         for data in events:
             if data.startswith(begun) and data.endswith(ended) and len(data) >= least:
                 try:
-                    texts.append(orjson.loads(data[first : len(data) - last]))
-                    continue
+                    text = orjson.loads(data[first : len(data) - last])
                 except orjson.JSONDecodeError:
-                    pass
+                    text = ""
+                # Beside an empty text another field may count (`reasoning`).
+                if text:
+                    texts.append(text)
+                    continue
             if texts:
                 yield self._said(texts)
                 texts = []
@@ -243,15 +251,20 @@ class ChunkReader:
         if not text or piece not in (Piece(text), Piece(reasoning=text)):
             return False
         self._credit -= _LEARNING
+        if len(data) > _LEARNT_BYTES:
+            return False
+        probe = hashlib.sha256(data).hexdigest()
         said = b'"%s"' % text.encode("utf-8", "replace")
-        at = data.find(said)
-        while at >= 0:
+        at = -1
+        for _ in range(_TRIES):
+            at = data.find(said, at + 1)
+            if at < 0:
+                return False
             start, end = data[: at + 1], data[at + len(said) - 1 :]
-            found = read_event(start + _PROBE.encode() + end)
-            if found in (Piece(_PROBE), Piece(reasoning=_PROBE)):
+            found = read_event(start + probe.encode() + end)
+            if found in (Piece(probe), Piece(reasoning=probe)):
                 self._start, self._end, self._reasoning = start, end, bool(found.reasoning)
                 return True
-            at = data.find(said, at + 1)
         return False
 
 

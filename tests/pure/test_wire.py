@@ -280,3 +280,47 @@ def test_a_string_that_closes_itself_early_is_read_as_the_whole_chunk_says() -> 
     ]
     with pytest.raises(wire.BadStream):
         next(reader)
+
+
+@pytest.mark.parametrize(
+    ("shape", "texts"),
+    [
+        # A key in the place of the text: what counts stands beside it.
+        ('{"reasoning": "PROBE", "TEXT": "reasoning_content"}', ("reasoning_content", "a", "b")),
+        ('{"content": "PROBE", "TEXT": "content"}', ("content", "a", "b")),
+        ('{"content": "PROBE", "content": "TEXT", "TEXT": 1}', ("content", "a", "content")),
+        # An empty text, beside which another field counts.
+        ('{"reasoning": "other", "reasoning_content": "TEXT"}', ("a", "", "b", "")),
+    ],
+)
+def test_a_shape_made_to_mislead_is_read_as_its_chunks_say(
+    shape: str, texts: tuple[str, ...]
+) -> None:
+    """Also with whatever string the reader was ever known to try."""
+    for probe in ("a string that stands in no answer", "", "0" * 64):
+        events = [
+            shape.replace("PROBE", probe)
+            .replace("TEXT", text)
+            .join(('{"choices": [{"delta": ', "}]}"))
+            .encode()
+            for text in texts
+        ]
+        assert read_all(wire.ChunkReader().read, events) == read_all(slowly, events)
+
+
+@pytest.mark.parametrize("repeated", [200, 40_000])
+def test_a_text_that_stands_everywhere_is_looked_for_in_few_places(
+    repeated: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each try reads the chunk again: counted, because a machine may be slow."""
+    reads: list[int] = []
+    read = wire.read_event
+
+    def counted(data: bytes) -> wire.Piece:
+        reads.append(len(data))
+        return read(data)
+
+    monkeypatch.setattr(wire, "read_event", counted)
+    data = chunk(x=["a"] * repeated, choices=[{"delta": {"content": "a"}}])
+    assert list(wire.ChunkReader().read([data]))
+    assert len(reads) <= 6
