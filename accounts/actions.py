@@ -17,8 +17,6 @@ from protocol import abi
 UINT256_MAX = 2**256 - 1
 MAX_TEXT_BYTES = 16_384
 Parser = Callable[[Any], Any]
-#: Which contract an action calls: the LedgerManager or the serving contract it names.
-LEDGER_ACTIONS = ("deposit", "deposit_for", "transfer", "retrieve", "withdraw", "delete_ledger")
 
 
 def amount(value: Any) -> int:

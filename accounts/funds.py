@@ -56,7 +56,6 @@ def page(user: User, query: Mapping[str, str]) -> pages.FundsPage:
         review=review,
         current=shown.transaction(follow.look(current)) if current else None,
         freshness=head,
-        least_deposit=least[0] if least else None,
         contracts=selectors.contract_addresses(),
         closing=closing.checklist(found, now, clock.lead_seconds(head))
         if form.action == "delete_ledger"

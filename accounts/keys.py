@@ -117,10 +117,6 @@ def usable(user: User, provider: str, now: datetime) -> ProviderKey | None:
     return key
 
 
-#: The name features.md uses for the same question.
-key_for = usable
-
-
 def _revoked(key: ProviderKey, user: User) -> bool:
     """By the index: a later generation kills all keys, a bit of the bitmap one (slot 255 never,
     contracts.md 4.4).

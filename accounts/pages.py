@@ -141,7 +141,6 @@ class FundsPage:
     review: Review | None
     current: Transaction | None
     freshness: Freshness
-    least_deposit: int | None
     contracts: tuple[str, ...]
     cards: tuple[Card, ...] = ()
     closing: tuple[Todo, ...] = ()

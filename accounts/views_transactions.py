@@ -4,7 +4,6 @@ poll.
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
@@ -15,7 +14,6 @@ from django.views.decorators.http import require_GET, require_POST
 
 from accounts import follow, forms, intents, limits, pages_history, selectors
 from accounts import pages_transaction as shown
-from accounts.errors import NodeError, Problem
 from accounts.http import signed_out, user_of
 from accounts.models import Intent
 from accounts.problems import answer, body_of, json_door, signed_in, text_of
@@ -105,17 +103,3 @@ def detail(request: HttpRequest, identifier: UUID) -> HttpResponse:
     intent = follow.look(intents.of(user_of(request), identifier))
     page = pages_history.TransactionPage(shown.transaction(intent), selectors.contract_addresses())
     return render(request, "accounts/transaction.html", {"page": page})
-
-
-def unusable(error: Exception) -> tuple[str, str]:
-    """(sentence, fix) of anything a review can run into."""
-    if isinstance(error, Problem):
-        return error.title, error.fix
-    if isinstance(error, NodeError):
-        return _("The chain does not answer right now."), _(
-            "Nothing was sent. Try again in a minute."
-        )
-    raise error
-
-
-Params = dict[str, Any]

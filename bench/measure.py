@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -38,18 +37,6 @@ def rate(work: Callable[[], int], *, seconds: float = 1.0) -> float:
     while (passed := time.perf_counter() - started) < seconds:
         done += work()
     return done / passed
-
-
-def p95_ms(call: Callable[[], object], *, times: int = 60) -> float:
-    """The 95th percentile of the duration of `call`, in milliseconds, after a warm-up."""
-    for _ in range(5):
-        call()
-    samples = []
-    for _ in range(times):
-        started = time.perf_counter()
-        call()
-        samples.append((time.perf_counter() - started) * 1000)
-    return statistics.quantiles(samples, n=20)[18]
 
 
 def show(results: list[Result]) -> None:

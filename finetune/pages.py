@@ -13,7 +13,7 @@ from accounts.pages_parts import Option
 from accounts.pages_transaction import EffectRow, Link, Review, Transaction
 from attestation.selectors import StandingView
 from chain.selectors import Freshness
-from finetune import checking, deploying, problems, reading, results
+from finetune import checking, deploying, problems, reading
 from finetune.models import Dataset, Draft, Place, PlaceState, Task
 from finetune.offers import Told
 from finetune.pricing import Price
@@ -256,25 +256,11 @@ class TaskPage:
     review: Review | None = None
     current: Transaction | None = None
     contracts: tuple[str, ...] = ()
-    older_contract: bool = False
     earlier_lines: int = 0
     last_line: str = ""
     queue: int | None = None
     places: tuple[deploying.Place, ...] = ()
     cli: str = ""
-
-    @property
-    def result_word(self) -> str:
-        return (
-            {
-                results.State.FETCHING: "being fetched",
-                results.State.HERE: "verified",
-                results.State.WRONG: "not what the chain names",
-                results.State.FAILED: "not fetched",
-            }.get(results.State(self.task.result_state), "")
-            if self.task.result_state
-            else ""
-        )
 
 
 @dataclass(frozen=True)

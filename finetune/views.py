@@ -168,7 +168,6 @@ def _page(task: Task, level: str) -> pages.TaskPage:
         review=review,
         current=current,
         contracts=accounts.contract_addresses(),
-        older_contract=older,
         queue=_queue(task, listing),
         places=deploying.places(task) if over else (),
         cli=ACKNOWLEDGE.format(task=task) if older else "",

@@ -164,11 +164,6 @@ def part(file: File) -> wire.Picture:
     return wire.Picture(url, most_tokens(file.width, file.height))
 
 
-def involved(chat: Chat) -> bool:
-    """Whether a question in this conversation may hold pictures."""
-    return bool(_of(chat).exists())
-
-
 def purge() -> int:
     """Delete pictures that were chosen and never sent."""
     before = timezone.now() - UNSENT_FOR

@@ -83,7 +83,6 @@ class Web:
     sockets: dict[str, int]
     memory: int
     ending: bool
-    age_seconds: int
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,7 @@ def web() -> tuple[Web, ...]:
         found.append(
             Web(
                 name.decode(),
-                *(said["pid"], said["sockets"], said["memory"], said["ending"], age),
+                *(said["pid"], said["sockets"], said["memory"], said["ending"]),
             )
         )
     return tuple(sorted(found, key=lambda one: one.pid))

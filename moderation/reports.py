@@ -26,7 +26,7 @@ PER_WALLET, PER_ADDRESS = 5, 20
 #: So many reports that were none within 30 days pause the next for as long.
 MOST_SPAM = 3
 PAUSE = dt.timedelta(days=30)
-SHORTEST, LONGEST, LINK = 20, 2_000, 500
+SHORTEST, LONGEST = 20, 2_000
 _DAY = dt.timedelta(days=1)
 _LINK = re.compile(r"https?://[\x21-\x7e]{3,490}|[0-9]{1,18}")
 

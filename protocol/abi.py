@@ -31,7 +31,6 @@ FINE_TUNING_SERVING = "FineTuningServing"
 CONTRACTS = (LEDGER_MANAGER, INFERENCE_SERVING, FINE_TUNING_SERVING)
 ARTIFACTS = Path(__file__).resolve().parent.parent / "contracts" / "artifacts"
 ZERO_ADDRESS = "0x" + "00" * 20
-ZERO_HASH = "0x" + "00" * 32
 
 
 class AbiError(ValueError):

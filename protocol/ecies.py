@@ -18,8 +18,6 @@ PUBLIC_KEY_BYTES = 65
 NONCE_BYTES = 16
 TAG_BYTES = 16
 OVERHEAD_BYTES = PUBLIC_KEY_BYTES + NONCE_BYTES + TAG_BYTES
-#: A sealed model key: 32 bytes and the overhead.
-SEALED_KEY_BYTES = 32 + OVERHEAD_BYTES
 
 
 class CannotOpen(ValueError):

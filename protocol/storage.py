@@ -18,7 +18,6 @@ SEGMENT_CHUNKS = 1024
 SEGMENT_BYTES = CHUNK_BYTES * SEGMENT_CHUNKS
 #: The Go client splits larger files into several roots, which nothing in compute uses.
 MAX_FILE_BYTES = 4 * 1024**3
-HASH_BYTES = 32
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,7 @@ def price(price: formats.Price, short: object = False) -> SafeString:
 
 @register.simple_tag
 def time(moment: dt.datetime) -> SafeString:
-    """Relative in the text, absolute in the title; a week away, the day (`templatetags.moments`)."""
+    """Relative in the text, absolute in the title; after a week, a day (`templatetags.moments`)."""
     stamp, now = formats.absolute(moment), timezone.now()
     said = formats.relative(moment, now)
     grain = ' data-at="day"' if formats.far(moment, now) else ""
