@@ -99,14 +99,6 @@ class Chain(Node):
             revoked_bitmap=found["revokedBitmap"],
         )
 
-    async def service(self) -> dict[str, Any] | None:
-        """Our own service as registered, or None."""
-        try:
-            found: dict[str, Any] = await self.view("getService", self.provider)
-        except Reverted:
-            return None
-        return found
-
     async def preview(self, items: Sequence[SignedItem]) -> dict[str, Outcome]:
         """What would happen to each user's item now; users that would simply pay are left out."""
         failed, reasons, partial, unsettled = await self.view(

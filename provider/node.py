@@ -23,6 +23,7 @@ from provider.errors import ChainError, Reverted, TooDear
 CALL_SECONDS = 10
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 RECEIPT_POLL_SECONDS = 0.1
+RECEIPT_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,14 @@ class Node:
             raise ChainError(
                 f"{function}: {self.contract} does not answer like {self.kind}"
             ) from error
+
+    async def service(self) -> dict[str, Any] | None:
+        """Our own service as registered, or None."""
+        try:
+            found: dict[str, Any] = await self.view("getService", self.provider)
+        except Reverted:
+            return None
+        return found
 
     async def sign_call(
         self,
@@ -182,6 +191,20 @@ class Node:
                 return found
             await asyncio.sleep(RECEIPT_POLL_SECONDS)
         return None
+
+    async def send_and_wait(self, what: str, transaction: Transaction) -> str:
+        """Send it and wait until it is mined; its hash.
+
+        Raises Reverted for one that failed, ChainError where nobody knows.
+        """
+        await self.send(transaction)
+        tx_hash = transaction.hash
+        receipt = await self.wait(tx_hash, RECEIPT_SECONDS)
+        if receipt is None:
+            raise ChainError(f"{what}: {tx_hash} was not mined in time")
+        if receipt.get("status") != "0x1":
+            raise Reverted(f"{what}: {tx_hash} was reverted")
+        return tx_hash
 
 
 def _problem(method: str, error: object) -> ChainError:

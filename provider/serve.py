@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Coroutine
 
 import aiohttp
 
@@ -27,9 +25,9 @@ from provider.gate import Gate
 from provider.jobs import Jobs
 from provider.metrics import Metrics
 from provider.pictures import Pictures
-from provider.register import check_network, register
+from provider.register import check_network, check_state, register
 from provider.relay import Relay
-from provider.server import listen, serve_app, serve_beside
+from provider.server import background, listen, serve_app, serve_beside
 from provider.settle import Settler
 from provider.sharing import Sharing
 from provider.shelf import Shelf
@@ -82,7 +80,7 @@ async def _run(
 ) -> None:
     chain = Chain(node, config.network.rpc, config.network.inference, config.wallet_key)
     chain_id = await check_network(chain, config)
-    await _check_state(store, chain, config, chain_id)
+    await check_state(store, chain, chain_id, state=config.state, holds="debts")
     tee = tees.load(config.tee, config.state)
     await register(chain, config.service, url=url, signer=tee.address)
     book, metrics, switch = Book(store.owed()), Metrics(), Switch(store)
@@ -142,7 +140,7 @@ async def _run(
         )
         admin = AdminApp(guard, metrics=metrics, switch=switch, settler=settler, status=status)
         work.append(serve_beside(admin, listen(config.admin.host, config.admin.port, "admin")))
-    async with _background(*work):
+    async with background(*work):
         await serve_app(app, sock, f"provider READY {url} {config.provider}")
         await app.finish(LAST_WORDS_SECONDS)
     if config.settlement.at_shutdown:
@@ -174,30 +172,6 @@ def _adapters(
         upstream=config.upstream,
         model=config.service.model,
     )
-
-
-async def _check_state(store: Store, chain: Chain, config: Config, chain_id: int) -> None:
-    """Debts of one chain, contract and provider must not be asked for at another."""
-    genesis = await chain.rpc("eth_getBlockByNumber", "0x0", False)
-    start = genesis.get("hash") if isinstance(genesis, dict) else None
-    identity = f"{chain_id} {start} {chain.inference} {chain.provider}"
-    if not await asyncio.to_thread(store.belongs_to, identity):
-        raise ConfigError(
-            f"state: {config.state} holds the debts of another chain, contract or provider: "
-            "choose another folder"
-        )
-
-
-@contextlib.asynccontextmanager
-async def _background(*work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Settlement, jobs and housekeeping, as long as the server runs."""
-    tasks = [asyncio.create_task(each) for each in work]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _prune(store: Store, shelf: Shelf) -> None:

@@ -7,7 +7,7 @@ import secrets
 import ssl
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -103,16 +103,22 @@ def _question(config: Config, *, stream: bool) -> dict[str, object]:
     return asked
 
 
+def _asked(
+    config: Config, session: aiohttp.ClientSession, *, stream: bool
+) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+    return session.post(
+        f"{config.upstream.url}/chat/completions",
+        json=_question(config, stream=stream),
+        headers={**_key(config), "accept-encoding": "identity"},
+        timeout=_timeout(),
+        allow_redirects=False,
+    )
+
+
 async def _answer(config: Config, session: aiohttp.ClientSession) -> Finding:
     name, meter = "upstream answer", AnswerMeter()
     try:
-        async with session.post(
-            f"{config.upstream.url}/chat/completions",
-            json=_question(config, stream=False),
-            headers={**_key(config), "accept-encoding": "identity"},
-            timeout=_timeout(),
-            allow_redirects=False,
-        ) as reply:
+        async with _asked(config, session, stream=False) as reply:
             raw = await _read(reply)
     except NETWORK as error:
         said = f"no answer to a short question ({type(error).__name__})"
@@ -129,13 +135,7 @@ async def _answer(config: Config, session: aiohttp.ClientSession) -> Finding:
 async def _stream(config: Config, session: aiohttp.ClientSession) -> Finding:
     name, meter = "upstream stream", AnswerMeter()
     try:
-        async with session.post(
-            f"{config.upstream.url}/chat/completions",
-            json=_question(config, stream=True),
-            headers={**_key(config), "accept-encoding": "identity"},
-            timeout=_timeout(),
-            allow_redirects=False,
-        ) as reply:
+        async with _asked(config, session, stream=True) as reply:
             kind = reply.headers.get("content-type", "")
             async with asyncio.timeout(SECONDS):
                 size = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +10,9 @@ import aiohttp
 
 from protocol.abi import FINE_TUNING_SERVING
 from provider.errors import ChainError, ConfigError, Reverted
-from provider.node import Node, Transaction
+from provider.node import Node
+from provider.register import put
 from provider.tuning.options import Options
-
-RECEIPT_SECONDS = 60
-
-log = logging.getLogger("provider.tuning.chain")
 
 
 @dataclass(frozen=True)
@@ -76,14 +72,6 @@ class TuningChain(Node):
             unacknowledged=_unacknowledged(found["deliverables"]),
         )
 
-    async def service(self) -> dict[str, Any] | None:
-        """Our own service as registered, or None."""
-        try:
-            found: dict[str, Any] = await self.view("getService", self.provider)
-        except Reverted:
-            return None
-        return found
-
     async def deliverable(self, user: str, id_: str) -> Deliverable | None:
         """One delivered result, or None where it was not delivered (or its account is gone)."""
         try:
@@ -112,23 +100,13 @@ class TuningChain(Node):
         """
         async with self._sending:
             transaction = await self.sign_call(function, *args, value=value)
-            return await self._mined(function, transaction)
+            return await self.send_and_wait(function, transaction)
 
     async def pay(self, to: str, data: str, value: int) -> str:
         """Send a transaction to another contract and wait until it is mined; its hash."""
         async with self._sending:
             transaction = await self.sign_transaction(to, data, value=value)
-            return await self._mined("payment", transaction)
-
-    async def _mined(self, what: str, transaction: Transaction) -> str:
-        await self.send(transaction)
-        tx_hash = transaction.hash
-        receipt = await self.wait(tx_hash, RECEIPT_SECONDS)
-        if receipt is None:
-            raise ChainError(f"{what}: {tx_hash} was not mined in time")
-        if receipt.get("status") != "0x1":
-            raise Reverted(f"{what}: {tx_hash} was reverted")
-        return tx_hash
+            return await self.send_and_wait("payment", transaction)
 
     async def other_view(self, to: str, data: str) -> str:
         """The raw 0x-hex result of a view of another contract."""
@@ -189,28 +167,11 @@ async def register(chain: TuningChain, options: Options, *, url: str, signer: st
     Raises ConfigError where the wallet cannot, ChainError where the node does not.
     """
     wanted = listing(options, url=url, signer=signer)
-    known = await chain.service()
-    if known is not None and all(known[name] == value for name, value in wanted.items()):
-        _tell_acknowledgement(known)
-        return
-    value = 0 if known is not None else options.stake
-    balance = await chain.number("eth_getBalance", chain.provider, "latest")
-    if balance <= value:
-        raise ConfigError(
-            f"wallet_key: {chain.provider} holds {balance} neuron and needs more than {value} "
-            "for stake and gas: fund it"
-        )
-    try:
-        await chain.transact("addOrUpdateService", *wanted.values(), value=value)
-    except Reverted as error:
-        raise ConfigError(f"tuning: the contract refuses the registration ({error})") from error
-    log.info("service %s on chain", "updated" if known is not None else "registered")
-    _tell_acknowledgement(await chain.service() or {})
-
-
-def _tell_acknowledgement(service: dict[str, Any]) -> None:
-    if not service.get("teeSignerAcknowledged"):
-        log.warning(
-            "the contract owner has not acknowledged signer %s yet: tasks will be refused",
-            service.get("teeSignerAddress"),
-        )
+    await put(
+        chain,
+        wanted,
+        tuple(wanted.values()),
+        stake=options.stake,
+        section="tuning",
+        refused="tasks",
+    )

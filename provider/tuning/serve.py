@@ -7,13 +7,13 @@ import logging
 import socket
 import sqlite3
 import time
-from collections.abc import Coroutine
 
 import aiohttp
 
 from provider import tee as tees
 from provider.errors import ConfigError
-from provider.server import listen, serve_app
+from provider.register import check_state
+from provider.server import background, listen, serve_app
 from provider.store import Store
 from provider.tuning.app import App
 from provider.tuning.chain import TuningChain, check_network, register
@@ -62,7 +62,7 @@ async def _run(
 ) -> None:
     chain = TuningChain(node, options.rpc, options.fine_tuning, options.wallet_key)
     chain_id = await check_network(chain, options)
-    await _check_state(store, chain, options, chain_id)
+    await check_state(store, chain, chain_id, state=options.state, holds="tasks")
     tee = tees.load(options.tee, options.state)
     await register(chain, options, url=url, signer=tee.address)
     tasks, folders = Tasks(store), Folders(options.state)
@@ -80,26 +80,8 @@ async def _run(
     )
     desk = Desk(options, tasks=tasks, folders=folders, chain=chain, work=work)
     app = App(options, desk=desk, tasks=tasks, tee=tee)
-    loops: list[Coroutine[None, None, None]] = [*work.loops(), _sweep(options, tasks, folders)]
-    running = [asyncio.create_task(each) for each in loops]
-    try:
+    async with background(*work.loops(), _sweep(options, tasks, folders)):
         await serve_app(app, sock, f"provider READY {url} {options.provider}")
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-
-
-async def _check_state(store: Store, chain: TuningChain, options: Options, chain_id: int) -> None:
-    """Tasks of one chain, contract and provider must not be settled at another."""
-    genesis = await chain.rpc("eth_getBlockByNumber", "0x0", False)
-    start = genesis.get("hash") if isinstance(genesis, dict) else None
-    identity = f"{chain_id} {start} {chain.contract} {chain.provider}"
-    if not await asyncio.to_thread(store.belongs_to, identity):
-        raise ConfigError(
-            f"state: {options.state} holds the tasks of another chain, contract or provider: "
-            "choose another folder"
-        )
 
 
 async def _sweep(options: Options, tasks: Tasks, folders: Folders) -> None:
