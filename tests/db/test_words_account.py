@@ -15,7 +15,6 @@ from django.conf import settings
 from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone, translation
-from django.utils.translation import trans_real
 
 from accounts import pages_transaction, preview_words, refusals, retelling, tokens, url_words
 from accounts.models import AccessToken, Intent, ProviderKey, State, User
@@ -35,7 +34,7 @@ from operators.models import Debt, ListingDraft, Note, Profile, SelfTest, SetupR
 from operators.models_listing import JobState
 from probes.models import Health
 from tests import factories
-from tests.db import pseudo, test_money_hostile
+from tests.db import test_money_hostile, unmarked
 from tests.db.operator_world import World
 from tests.factories import ALICE, BOB, CHARLIE, INFERENCE, ONE, PETRA
 
@@ -55,9 +54,10 @@ GAP = re.compile(r"\{(\w+)\}")
 
 
 @pytest.fixture(autouse=True)
-def brackets(monkeypatch: pytest.MonkeyPatch) -> None:
+def brackets() -> Iterator[None]:
     cache.clear()
-    monkeypatch.setattr(trans_real, "_translations", pseudo.use())
+    with unmarked.bracketed("de"):
+        yield
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def reader(address: str) -> Client:
     return client
 
 
-def left(client: Client, *urls: str) -> dict[str, list[str]]:
+def left(client: Client, *urls: str) -> dict[str, set[str]]:
     """By page: what stands outside of brackets and is no data."""
     found = {}
     for url in urls:
@@ -89,9 +89,9 @@ def left(client: Client, *urls: str) -> dict[str, list[str]]:
     return {url: lines for url, lines in found.items() if lines}
 
 
-def bare(page: str) -> list[str]:
+def bare(page: str) -> set[str]:
     body = re.search(r"<main.*</main>", page, re.DOTALL)
-    return pseudo.unmarked(body[0] if body else page, *DATA)
+    return unmarked.words(body[0] if body else page, frozenset(), *DATA)
 
 
 def funded() -> User:
@@ -280,7 +280,7 @@ def test_why_a_url_is_refused_is_told_in_the_readers_language(german: None) -> N
     for url in (*wrong, *more):
         with pytest.raises(NetError) as refused:
             addresses.parse(url, policy)
-        assert pseudo.unmarked(url_words.again(refused.value), *DATA) == [], url
+        assert bare(url_words.again(refused.value)) == set(), url
 
 
 def test_an_operators_books(alone: None) -> None:
@@ -378,6 +378,6 @@ def test_what_an_operator_says(alone: None) -> None:
         )
         assert left(client, "/operator/notes", "/operator/profile") == {}
     wrong = client.post("/operator/notes", {"kind": "", "starts_at": "x", "text": ""})
-    assert bare(wrong.content.decode()) == []
+    assert bare(wrong.content.decode()) == set()
     wrong = client.post("/operator/profile", {"name": "0G", "contact": "x", "links": "x"})
-    assert bare(wrong.content.decode()) == []
+    assert bare(wrong.content.decode()) == set()

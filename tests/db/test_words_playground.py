@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +13,6 @@ from django.core.cache import cache
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone, translation
-from django.utils.translation import trans_real
 
 from accounts.models import User
 from finetune import problems, results, wizard
@@ -23,7 +23,7 @@ from inference.media.models import Role as FileRole
 from inference.models import Chat, FeeKind, Medium, State, Turn
 from protocol import datasets, tuning
 from tests import factories
-from tests.db import chat_world, pseudo
+from tests.db import chat_world, unmarked
 
 pytestmark = pytest.mark.django_db
 NOWHERE = "http://127.0.0.1:9"
@@ -39,9 +39,10 @@ DATA = (
 
 
 @pytest.fixture(autouse=True)
-def brackets(monkeypatch: pytest.MonkeyPatch) -> None:
+def brackets() -> Iterator[None]:
     cache.clear()
-    monkeypatch.setattr(trans_real, "_translations", pseudo.use())
+    with unmarked.bracketed("de"):
+        yield
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def alice(chat: Chat) -> Client:
 def left(client: Client, path: str, *data: str) -> list[str]:
     answer = client.get(path)
     assert answer.status_code == 200, path
-    return pseudo.unmarked(main(answer.content.decode()), *DATA, *data)
+    return sorted(unmarked.words(main(answer.content.decode()), frozenset(), *DATA, *data))
 
 
 def main(page: str) -> str:
@@ -255,7 +256,7 @@ def test_fine_tuning(alice: Client, chat: Chat) -> None:
             shown.append(left(alice, f"/fine-tuning/new/{draft.pk}/{step}"))
     shown.append(left(alice, f"/fine-tuning/new/{draft.pk}/config?view=json"))
     wrong = alice.post(f"/fine-tuning/new/{draft.pk}/config", {"learning_rate": "2e-4"})
-    shown.append(pseudo.unmarked(main(wrong.content.decode()), *DATA))
+    shown.append(sorted(unmarked.words(main(wrong.content.decode()), frozenset(), *DATA)))
     for progress in tuning.STAGES:
         made = task(user, progress=progress, error="The provider gives no answer: refused.")
         shown.append(left(alice, reverse("finetune:task", args=[made.pk])))

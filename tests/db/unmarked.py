@@ -32,7 +32,7 @@ class Bracketed(trans_real.DjangoTranslation):
     """Every message of the site, marked."""
 
     def gettext(self, message: str) -> str:
-        return f"⟦{message.rpartition(chr(4))[2]}⟧"
+        return f"⟦{message.rpartition(chr(4))[2]}⟧" if message else message
 
     def ngettext(self, msgid1: str, msgid2: str, n: int) -> str:
         return self.gettext(msgid1 if n == 1 else msgid2)
@@ -50,15 +50,21 @@ def bracketed(language: str) -> Iterator[None]:
         known[language] = before
 
 
-def words(page: str, data: frozenset[str] = frozenset()) -> set[str]:
-    """The texts of a page that stand in no message; `data`: words that are somebody's, not ours."""
+def words(page: str, data: frozenset[str] = frozenset(), *patterns: str) -> set[str]:
+    """The texts of a page that stand in no message. Somebody's, not ours: words of `data`, and
+    what matches one of `patterns`."""
     while (less := _MESSAGE.sub(" ", page)) != page:
         page = less
-    return {
-        text
-        for text in _texts(html.fromstring(page))
-        if not (NAMES | data).issuperset(_WORD.findall(_DATA.sub(" ", text)))
-    }
+    if not page.strip():
+        return set()
+    found = set()
+    for text in _texts(html.fromstring(page)):
+        left = text
+        for pattern in (*patterns, _DATA):
+            left = re.sub(pattern, " ", left)
+        if not (NAMES | data).issuperset(_WORD.findall(left)):
+            found.add(text)
+    return found
 
 
 def _texts(element: Any) -> Iterator[str]:
