@@ -110,6 +110,7 @@ SECTIONS = (
             "playground-claims",
             "tuning-claims",
             "operators-claims",
+            "production-claims",
             CHANGELOG,
         ),
     ),
