@@ -6,7 +6,6 @@ import asyncio
 import io
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +14,6 @@ from PIL import Image
 
 from accounts import keys
 from accounts.models import User
-from devnet.anvil import Anvil
-from devnet.deploy import connect, deploy
 from inference import attachments, conversations, services
 from inference.errors import NotReady
 from inference.hub import Hub
@@ -29,13 +26,6 @@ from tests.live.provider_lab import INPUT_PRICE, ONE, OUTPUT_PRICE, Broker, Lab,
 from tests.live.provider_lab import Upstream as Model
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Anvil() as node:
-        contracts = connect(node.url, deploy(node.url))
-        yield Lab(contracts, node.url, Path(tmp_path_factory.mktemp("brokers")))
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import openai
@@ -15,8 +14,6 @@ import pytest
 
 from accounts import tokens
 from accounts.models import AccessToken
-from devnet.anvil import Anvil
-from devnet.deploy import connect, deploy
 from inference.models import Turn
 from inference.openai import app
 from tests.live.media_upstream import MediaUpstream
@@ -27,15 +24,6 @@ from tests.live.test_openai_relay import ended
 from tests.live.test_provider_media import PICTURE_PRICE, SECOND_PRICE, started
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Anvil() as node:
-        contracts = connect(node.url, deploy(node.url))
-        made = Lab(contracts, node.url, Path(tmp_path_factory.mktemp("brokers")))
-        yield made
-        made.close()
 
 
 @pytest.fixture(scope="module")

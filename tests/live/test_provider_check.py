@@ -13,23 +13,12 @@ from typing import Any
 
 import pytest
 
-from devnet.anvil import Anvil
-from devnet.deploy import connect, deploy
 from provider.checks import look
 from provider.checks.findings import Finding
 from runner.processes import free_port
 from tests.live.provider_lab import ROOT, Broker, Lab, Upstream, served
 
 EMPTY = "0x" + "22" * 20
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Anvil() as node:
-        contracts = connect(node.url, deploy(node.url))
-        made = Lab(contracts, node.url, tmp_path_factory.mktemp("brokers"))
-        yield made
-        made.close()
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,6 @@ from uuid import UUID
 import pytest
 import requests
 
-from devnet.anvil import Anvil
-from devnet.deploy import connect, deploy
 from protocol import replies
 from tests.live.media_upstream import MediaUpstream, drawn, picture
 from tests.live.provider_lab import MODEL, ONE, Broker, Lab, Person, served
@@ -26,15 +24,6 @@ GENERATIONS, EDITS, JOBS = (
     "/v1/async/images/edits",
     "/v1/async/jobs",
 )
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Anvil() as node:
-        contracts = connect(node.url, deploy(node.url))
-        made = Lab(contracts, node.url, tmp_path_factory.mktemp("brokers"))
-        yield made
-        made.close()
 
 
 @pytest.fixture

@@ -14,8 +14,6 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from devnet.anvil import Anvil
-from devnet.deploy import connect, deploy
 from protocol import fees, media, replies
 from protocol.fees import Tariff
 from tests.live.media_upstream import TRANSCRIPTS, MediaUpstream, drawn, picture
@@ -27,15 +25,6 @@ GENERATIONS, EDITS = "/v1/proxy/images/generations", "/v1/proxy/images/edits"
 TRANSCRIPTIONS = "/v1/proxy/audio/transcriptions"
 BOUNDARY = "----WebKitFormBoundaryx7"
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Anvil() as node:
-        contracts = connect(node.url, deploy(node.url))
-        made = Lab(contracts, node.url, tmp_path_factory.mktemp("brokers"))
-        yield made
-        made.close()
 
 
 @pytest.fixture(scope="module")

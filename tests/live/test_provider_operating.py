@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 import requests
 
-from devnet.anvil import Anvil
-from devnet.deploy import connect, deploy
 from protocol import unsettled
 from runner.processes import free_port
 from tests.live.provider_lab import (
@@ -26,15 +24,6 @@ from tests.live.provider_lab import (
     served,
     until,
 )
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Anvil() as node:
-        contracts = connect(node.url, deploy(node.url))
-        made = Lab(contracts, node.url, tmp_path_factory.mktemp("brokers"))
-        yield made
-        made.close()
 
 
 @pytest.fixture(scope="module")

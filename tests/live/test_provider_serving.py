@@ -16,8 +16,6 @@ import openai
 import pytest
 import requests
 
-from devnet.anvil import Anvil
-from devnet.deploy import connect, deploy
 from protocol import fees, replies
 from protocol.fees import Tariff, Usage
 from tests.live.provider_lab import (
@@ -48,15 +46,6 @@ PRIVATE_HEADERS = (
     "Origin",
 )
 WORDS_FEE = fees.words_fee(OUTPUT_PRICE, "seven words are in this short answer")
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Anvil() as node:
-        contracts = connect(node.url, deploy(node.url))
-        made = Lab(contracts, node.url, tmp_path_factory.mktemp("brokers"))
-        yield made
-        made.close()
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,7 @@ import pytest
 from eth_utils.crypto import keccak
 
 from devnet import accounts
-from devnet.anvil import Anvil
 from devnet.client import Receipt
-from devnet.deploy import connect, deploy
 from protocol.abi import INFERENCE_SERVING, encode_call
 from protocol.digests import Settlement, settlement_digest, sign
 from provider import aftermath
@@ -47,15 +45,6 @@ from tests.live.provider_lab import (
 
 SOON = {"interval_seconds": 0.3}
 NEVER = {"interval_seconds": 3600}
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Anvil() as node:
-        contracts = connect(node.url, deploy(node.url))
-        made = Lab(contracts, node.url, tmp_path_factory.mktemp("brokers"))
-        yield made
-        made.close()
 
 
 @pytest.fixture(scope="module")
@@ -329,11 +318,8 @@ def test_power_cut_around_the_sending_charges_once(lab: Lab, broker: Broker, whe
     assert lab.account(user, broker.address) == account
 
 
-def test_power_cut_before_the_transaction_is_written(lab: Lab, broker: Broker) -> None:
-    """The item is signed and on disk, no transaction exists: the same item goes out later."""
-    user = customer(lab, broker)
-    debt = buy(broker, user, 1)
-    broker.stop()
+def killed_with_a_signed_item(lab: Lab, broker: Broker) -> None:
+    """Start the broker and kill it between signing the item and making a transaction of it."""
     chaos = ChaosRpc(lab.rpc)
 
     def cut(method: str) -> None:
@@ -347,9 +333,17 @@ def test_power_cut_before_the_transaction_is_written(lab: Lab, broker: Broker) -
         broker.set("settlement", **SOON)
         broker.start()
         broker.wait_dead()
+    broker.set("chain", rpc=lab.rpc)
+
+
+def test_power_cut_before_the_transaction_is_written(lab: Lab, broker: Broker) -> None:
+    """The item is signed and on disk, no transaction exists: the same item goes out later."""
+    user = customer(lab, broker)
+    debt = buy(broker, user, 1)
+    broker.stop()
+    killed_with_a_signed_item(lab, broker)
     assert rows(broker, "SELECT count(*) FROM batch") == [(0,)]
     ((nonce,),) = rows(broker, "SELECT nonce FROM item")
-    broker.set("chain", rpc=lab.rpc)
     broker.start()
     until(lambda: broker.owes(user) == 0)
     account = lab.account(user, broker.address)
@@ -359,20 +353,7 @@ def test_power_cut_before_the_transaction_is_written(lab: Lab, broker: Broker) -
 def open_item(lab: Lab, broker: Broker, user: Person) -> dict[str, Any]:
     """Stop the broker with a signed item that was never sent, and read it from the disk."""
     broker.stop()
-    chaos = ChaosRpc(lab.rpc)
-
-    def cut(method: str) -> None:
-        if method == "eth_estimateGas":
-            assert broker.process is not None
-            os.kill(broker.process.pid, signal.SIGKILL)
-
-    chaos.before = cut
-    with served(chaos) as url:
-        broker.set("chain", rpc=url)
-        broker.set("settlement", **SOON)
-        broker.start()
-        broker.wait_dead()
-    broker.set("chain", rpc=lab.rpc)
+    killed_with_a_signed_item(lab, broker)
     names = "user, provider, total_fee, requests_hash, nonce, signature"
     ((user_, provider, fee, requests_hash, nonce, signature),) = rows(
         broker, f"SELECT {names} FROM item WHERE user = '{user.address}'"

@@ -9,8 +9,6 @@ import openai
 import pytest
 import requests
 
-from devnet.anvil import Anvil
-from devnet.deploy import connect, deploy
 from protocol import media, replies
 from provider.answerer import paint, png
 from provider.answerer.app import AnswererApp
@@ -21,15 +19,6 @@ from tests.live.provider_lab import MODEL, ONE, ROOT, Broker, Lab, Person, serve
 from tests.pure import signals
 
 PICTURE_PRICE, SECOND_PRICE = 10**15, 10**13
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Anvil() as node:
-        contracts = connect(node.url, deploy(node.url))
-        made = Lab(contracts, node.url, tmp_path_factory.mktemp("brokers"))
-        yield made
-        made.close()
 
 
 @pytest.fixture(scope="module")
