@@ -12,6 +12,7 @@ import logging
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts import personal, roles, sessions
 from accounts.errors import Problem
@@ -30,16 +31,17 @@ SILENT = dt.timedelta(seconds=60)
 def ask(user: User, typed: str, now: dt.datetime | None = None) -> Erasure:
     """Plan it; a wish that exists stays as it is. Raises Problem."""
     if typed.strip().upper() != WORD:
-        raise Problem("not_confirmed", f"Type {WORD} to confirm.", "Nothing was planned.")
+        title = _("Type %(word)s to confirm.") % {"word": WORD}
+        raise Problem("not_confirmed", title, _("Nothing was planned."))
     if _last_admin(user):
         raise Problem(
             "last_admin",
-            "You are the only admin left.",
-            "Give somebody else the role first: the site would have nobody to run it.",
+            _("You are the only admin left."),
+            _("Give somebody else the role first: the site would have nobody to run it."),
             status=409,
         )
     now = now or timezone.now()
-    row, _ = Erasure.objects.get_or_create(
+    row, _made = Erasure.objects.get_or_create(
         user=user, defaults={"asked_at": now, "due_at": now + WAIT}
     )
     return row
@@ -99,4 +101,6 @@ def _last_admin(user: User) -> bool:
     if Role.ADMIN not in roles.of(user):
         return False
     admins = Q(is_superuser=True) | Q(groups__name=Role.ADMIN.value)
-    return not User.objects.filter(admins, is_active=True).exclude(pk=user.pk).exists()
+    # Another who has asked to be forgotten, too, will be gone by then.
+    others = User.objects.filter(admins, is_active=True, erasure=None)
+    return not others.exclude(pk=user.pk).exists()

@@ -18,7 +18,7 @@ import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from accounts import crypto, limits, personal
@@ -49,6 +49,10 @@ them in a file), and what everybody can read: the chain, and this site's pages a
 
 class TooLarge(Exception):
     """The file would exceed MOST_BYTES."""
+
+
+class Superseded(Exception):
+    """The file was begun again by another worker, or is not wanted any more."""
 
 
 def ask(user: User) -> Export:
@@ -104,20 +108,25 @@ def make(export_id: str) -> ExportState | None:
     pieces = _Pieces(row)
     try:
         _write(row.user, pieces)
+        pieces.finish()
     except TooLarge:
+        _end(row, ExportState.FAILED)
         row.parts.all().delete()
-        return _end(row, ExportState.FAILED)
-    pieces.close()
+        return ExportState.FAILED
+    except Superseded:
+        return None
     done = timezone.now()
-    Export.objects.filter(pk=row.pk, state=ExportState.RUNNING).update(
-        size=pieces.size, pieces=pieces.number, done_at=done, expires_at=done + KEPT
-    )
-    return _end(row, ExportState.DONE)
+    found = {"size": pieces.size, "pieces": pieces.number, "done_at": done}
+    return _end(row, ExportState.DONE, **found, expires_at=done + KEPT)
 
 
-def _end(row: Export, state: ExportState) -> ExportState:
-    Export.objects.filter(pk=row.pk, state=ExportState.RUNNING).update(state=state)
-    return state
+def _mine(row: Export) -> QuerySet[Export]:
+    """The row, as long as no other try was begun: a worker may only have been slow, not dead."""
+    return Export.objects.filter(pk=row.pk, state=ExportState.RUNNING, tries=row.tries)
+
+
+def _end(row: Export, state: ExportState, **found: Any) -> ExportState | None:
+    return state if _mine(row).update(state=state, **found) else None
 
 
 def read(row: Export) -> Iterator[bytes]:
@@ -229,18 +238,21 @@ class _Pieces(io.RawIOBase):
             del self._held[:PIECE_BYTES]
         return len(data)
 
-    def close(self) -> None:
-        if not self.closed and self._held:
+    def finish(self) -> None:
+        """What is left. Not done by `close`, which a stream that was given up is sent, too."""
+        if self._held:
             self._store(bytes(self._held))
             self._held.clear()
-        super().close()
 
     def _store(self, data: bytes) -> None:
         nonce = os.urandom(_NONCE)
         sealed = nonce + self._cipher.encrypt(nonce, data, _place(self._row, self.number))
-        ExportPiece.objects.create(export=self._row, number=self.number, sealed=sealed)
+        with transaction.atomic():
+            # Holds the row: whoever begins again waits, and deletes this piece with the others.
+            if not _mine(self._row).update(beat_at=timezone.now()):
+                raise Superseded
+            ExportPiece.objects.create(export=self._row, number=self.number, sealed=sealed)
         self.number += 1
-        Export.objects.filter(pk=self._row.pk).update(beat_at=timezone.now())
 
 
 def _place(row: Export, number: int) -> bytes:

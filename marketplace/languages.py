@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, parse_cookie
 from django.utils import translation
 from django.utils.cache import patch_vary_headers
 from django.utils.decorators import sync_and_async_middleware
@@ -86,9 +85,7 @@ class Spoken:
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         headers = {key.lower(): value.decode("latin-1") for key, value in scope["headers"]}
-        try:
-            cookies = {k: v.value for k, v in SimpleCookie(headers.get(b"cookie", "")).items()}
-        except CookieError:
-            cookies = {}
+        # As Django reads them: Python's own reader stops at the first cookie that it cannot read.
+        cookies = parse_cookie(headers.get(b"cookie", ""))
         with translation.override(of(scope["path"], cookies, headers.get(b"accept-language", ""))):
             await self.application(scope, receive, send)

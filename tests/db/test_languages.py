@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import translation
 
-from marketplace import links
+from marketplace import languages, links
 from tests import factories
 from tests.browser import pagecheck
 from tests.db import unmarked
@@ -141,6 +142,19 @@ def test_browsers_ask_for_languages_in_every_way(
 ) -> None:
     answer = client.get("/status", headers={"accept-language": accepted})
     assert answer["Content-Language"] == spoken
+
+
+async def test_a_socket_speaks_as_its_page_does() -> None:
+    """Other cookies of the browser, which nobody here wrote, may look like anything."""
+    heard = []
+
+    async def consumer(scope: Any, receive: Any, send: Any) -> None:
+        heard.append(translation.get_language())
+
+    for cookie in ('odd={"a": [1]}; django_language=de', "a b; \xff=\xfe;django_language=de;=", ""):
+        scope = {"path": "/ws/head", "headers": [(b"cookie", cookie.encode("latin-1"))]}
+        await languages.Spoken(consumer)(scope, None, None)
+    assert heard == ["de", "de", "en"]
 
 
 def test_numbers_are_written_in_one_way(client: Client) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.apps import apps
+from django.core.cache import cache
 from django.db.models import ForeignKey
 from django.test import Client
 from django.utils import timezone
@@ -44,6 +45,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def alice(db: None) -> User:
+    cache.clear()  # limits count from nothing
     factories.head()
     factories.contract()
     factories.contract(kind="fine-tuning", address=factories.FINE_TUNING)
@@ -170,6 +172,52 @@ def test_a_file_survives_its_worker_and_is_sealed(alice: User) -> None:
     assert personal_export.make(str(row.pk)) == ExportState.FAILED
 
 
+def test_a_worker_that_was_only_slow_does_not_write_into_the_next_ones_file(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It wakes up while the file that replaces its own is being made."""
+    monkeypatch.setattr(personal_export, "PIECE_BYTES", 64)
+    row = personal_export.ask(alice)
+    store = personal_export._Pieces._store
+    woken: list[Any] = []
+
+    def slow(pieces: Any, data: bytes) -> None:
+        if pieces.number == 3 and not woken:
+            woken.append(pieces)
+            ago = timezone.now() - personal_export.SILENT * 2
+            Export.objects.filter(pk=row.pk).update(beat_at=ago)
+            assert personal_export.make(str(row.pk)) == ExportState.DONE
+        store(pieces, data)
+
+    monkeypatch.setattr(personal_export._Pieces, "_store", slow)
+    assert personal_export.make(str(row.pk)) is None, "the other has made it"
+    made = Export.objects.get(pk=row.pk)
+    assert (made.state, made.tries, made.parts.count()) == (ExportState.DONE, 2, made.pieces)
+    with opened(made) as archive:
+        assert archive.testzip() is None
+
+
+def test_nothing_is_left_of_a_file_that_is_too_large_or_not_wanted_any_more(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(personal_export, "PIECE_BYTES", 64)
+    with monkeypatch.context() as patched:
+        patched.setattr(personal_export, "MOST_BYTES", 1_000)
+        row = personal_export.ask(alice)
+        assert personal_export.make(str(row.pk)) == ExportState.FAILED
+    assert not ExportPiece.objects.filter(export=row).exists()
+    row = personal_export.ask(alice)
+    store = personal_export._Pieces._store
+
+    def erased(pieces: Any, data: bytes) -> None:
+        Export.objects.filter(pk=row.pk).delete()
+        store(pieces, data)
+
+    monkeypatch.setattr(personal_export._Pieces, "_store", erased)
+    assert personal_export.make(str(row.pk)) is None
+    assert not ExportPiece.objects.filter(export=row.pk).exists()
+
+
 # --- erasing --------------------------------------------------------------------------------------
 
 
@@ -273,8 +321,14 @@ def test_the_last_admin_stays(alice: User) -> None:
     roles.give(alice, roles.Role.ADMIN)
     with pytest.raises(Problem, match="only admin"):
         personal_erase.ask(alice, "erase")
-    roles.give(User.objects.for_address(factories.BOB), roles.Role.ADMIN)
+    bob = User.objects.for_address(factories.BOB)
+    roles.give(bob, roles.Role.ADMIN)
     assert personal_erase.ask(alice, "erase").user == alice
+    # She will be gone by then: of two who ask, one stays.
+    with pytest.raises(Problem, match="only admin"):
+        personal_erase.ask(bob, "erase")
+    assert personal_erase.undo(alice)
+    assert personal_erase.ask(bob, "erase").user == bob
 
 
 async def forever(reply: Reply, asked: Asked) -> None:
