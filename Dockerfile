@@ -16,7 +16,7 @@ RUN useradd --system --uid 10001 --create-home market \
  && install -d -o market -g market /srv/static /var/lib/market
 WORKDIR /srv/market
 COPY --from=packages /venv /venv
-COPY manage.py CHANGELOG.md ./
+COPY manage.py ARCHITECTURE.md CHANGELOG.md CONTRIBUTING.md SECURITY.md ./
 COPY contracts/artifacts contracts/artifacts
 COPY protocol protocol
 COPY net net

@@ -337,10 +337,13 @@ show(
 show(moderation.Effect, "at kind subject_kind subject until actor", search="=provider =subject")
 show(moderation.Item, "opened_at kind subject_kind subject risk claimed_by", search="=subject")
 
-#: Tables that are not shown at all: people's own words, files, ways to reach them, and rows that
-#: only join others.
+#: Tables that are not shown at all: people's own words, files, what they ask to take away or erase,
+#: ways to reach them, and rows that only join others.
 ABSENT: frozenset[type[models.Model]] = frozenset(
     {
+        accounts.Erasure,
+        accounts.Export,
+        accounts.ExportPiece,
         accounts.Watch,
         alerts.Channels,
         alerts.Held,
