@@ -5,6 +5,8 @@ How they begin is `inference.opening`, writes of whole conversations `inference.
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.utils import timezone
 
 from attestation import verify
@@ -41,11 +43,7 @@ def end_turn(turn_id: int, state: State, record: Record, failure: Failure | None
         failure=failure,
         maximum=costs.most(tariff, turn.text_bytes, turn.max_tokens, turn.picture_tokens),
     )
-    usage = record.usage
-    # Nobody is left to ask for a signature, and there would be nothing whole to compare it with.
-    interrupted = failure is not None and failure.kind == "interrupted"
     reasoned = any(record.reasoning)
-    verdict = Verdict.NOT_COMPARABLE if interrupted else Verdict.PENDING
     changed = Turn.objects.filter(pk=turn_id, state=State.OPEN).update(
         state=state,
         **_sealed(turn.chat, record, failure),
@@ -56,22 +54,38 @@ def end_turn(turn_id: int, state: State, record: Record, failure: Failure | None
         complete=record.complete,
         answer_id=record.answer_id,
         finish_reason=record.finish_reason,
-        prompt_tokens=usage.prompt_tokens if usage else None,
-        completion_tokens=usage.completion_tokens if usage else None,
-        cached_tokens=usage.cached_tokens if usage else 0,
-        fee=cost.fee,
-        fee_kind=FeeKind(cost.kind),
-        first_token_ms=_ms(record.first_token_seconds),
-        reasoning_ms=_ms(record.first_text_seconds or record.seconds) if reasoned else 0,
-        total_ms=_ms(record.seconds),
-        failure=failure.kind if failure else "",
-        failure_status=failure.status if failure else 0,
-        retry_after=failure.retry_after if failure else 0,
-        verdict=verdict,
-        verdict_reason="not_received_whole" if interrupted else "",
-        ended_at=timezone.now(),
+        first_token_ms=milliseconds(record.first_token_seconds),
+        reasoning_ms=milliseconds(record.first_text_seconds or record.seconds) if reasoned else 0,
+        total_ms=milliseconds(record.seconds),
+        **spent(record.usage, cost),
+        **ending(failure),
     )
     return bool(changed)
+
+
+def spent(usage: fees.Usage | None, cost: costs.Cost) -> dict[str, Any]:
+    """The columns of an ended turn that say what it used (tokens) and cost (neuron)."""
+    return {
+        "prompt_tokens": usage.prompt_tokens if usage else None,
+        "completion_tokens": usage.completion_tokens if usage else None,
+        "cached_tokens": usage.cached_tokens if usage else 0,
+        "fee": cost.fee,
+        "fee_kind": FeeKind(cost.kind),
+    }
+
+
+def ending(failure: Failure | None) -> dict[str, Any]:
+    """The columns of a turn that ends now: why, where it failed, and what its verdict waits for."""
+    # Nobody is left to ask for a signature, and there would be nothing whole to compare it with.
+    interrupted = failure is not None and failure.kind == "interrupted"
+    return {
+        "failure": failure.kind if failure else "",
+        "failure_status": failure.status if failure else 0,
+        "retry_after": failure.retry_after if failure else 0,
+        "verdict": Verdict.NOT_COMPARABLE if interrupted else Verdict.PENDING,
+        "verdict_reason": "not_received_whole" if interrupted else "",
+        "ended_at": timezone.now(),
+    }
 
 
 def _sealed(chat: Chat, record: Record, failure: Failure | None) -> dict[str, bytes]:
@@ -146,5 +160,5 @@ def reopen_verdict(turn: Turn) -> bool:
     return turn.can_be_asked_again and bool(rows.update(verdict=Verdict.PENDING))
 
 
-def _ms(seconds: float | None) -> int:
+def milliseconds(seconds: float | None) -> int:
     return 0 if seconds is None else max(1, round(seconds * 1000))

@@ -15,8 +15,8 @@ from inference.media import forms, pictures, services, transcripts
 from inference.media.asking import Call, Outcome
 from inference.media.forms import Part
 from inference.media.models import Role
-from inference.models import Chat, FeeKind, State, Turn, Verdict
-from inference.services import authorization, forget_key, storable
+from inference.models import Chat, FeeKind, State, Turn
+from inference.services import authorization, ending, forget_key, storable
 from protocol import fees, media
 
 
@@ -64,7 +64,6 @@ def end(turn_id: int, outcome: Outcome) -> bool:
     if failure is not None and failure.kind == "key_rejected":
         forget_key(turn.chat.owner, turn.provider)
     fee, kind, quantity = _cost(turn, outcome)
-    interrupted = failure is not None and failure.kind == "interrupted"
     with transaction.atomic():
         rows = Turn.objects.select_for_update().filter(pk=turn_id, state=State.OPEN)
         if not rows.exists():
@@ -82,12 +81,7 @@ def end(turn_id: int, outcome: Outcome) -> bool:
             fee=fee,
             fee_kind=kind,
             total_ms=max(1, round((timezone.now() - turn.created_at).total_seconds() * 1000)),
-            failure=failure.kind if failure else "",
-            failure_status=failure.status if failure else 0,
-            retry_after=failure.retry_after if failure else 0,
-            verdict=Verdict.NOT_COMPARABLE if interrupted else Verdict.PENDING,
-            verdict_reason="not_received_whole" if interrupted else "",
-            ended_at=timezone.now(),
+            **ending(failure),
         )
         try:
             for number, (picture, seed) in enumerate(outcome.pictures):

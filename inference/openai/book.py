@@ -16,7 +16,7 @@ from accounts import keys, tokens
 from accounts.models import AccessToken, User
 from inference import costs, rows, services, signatures
 from inference.failures import Failure
-from inference.models import FeeKind, State, Turn, Verdict
+from inference.models import State, Turn
 from inference.openai import outcome
 from inference.openai.asks import USUAL_MAX_TOKENS, Ask
 from inference.openai.choose import Grant
@@ -124,8 +124,6 @@ def end_row(
     """
     if failure is not None and failure.kind == "key_rejected":
         keys.forget(User.objects.get(pk=grant.owner), grant.listing.provider)
-    interrupted = failure is not None and failure.kind == "interrupted"
-    usage = answered.usage
     changed = Turn.objects.filter(pk=opened.turn, state=State.OPEN).update(
         state=state,
         response_headers=services.storable(answered.headers),
@@ -134,26 +132,13 @@ def end_row(
         complete=answered.complete,
         answer_id=answered.answer_id,
         finish_reason=answered.finish_reason,
-        prompt_tokens=usage.prompt_tokens if usage else None,
-        completion_tokens=usage.completion_tokens if usage else None,
-        cached_tokens=usage.cached_tokens if usage else 0,
         quantity=answered.quantity,
-        fee=cost.fee,
-        fee_kind=FeeKind(cost.kind),
-        first_token_ms=_ms(answered.first_seconds),
-        total_ms=_ms(answered.seconds),
-        failure=failure.kind if failure else "",
-        failure_status=failure.status if failure else 0,
-        retry_after=failure.retry_after if failure else 0,
-        verdict=Verdict.NOT_COMPARABLE if interrupted else Verdict.PENDING,
-        verdict_reason="not_received_whole" if interrupted else "",
-        ended_at=timezone.now(),
+        first_token_ms=services.milliseconds(answered.first_seconds),
+        total_ms=services.milliseconds(answered.seconds),
+        **services.spent(answered.usage, cost),
+        **services.ending(failure),
     )
     if not changed:
         return None
     tokens.correct(grant.token, opened.reserved, cost.fee)
     return signatures.reused(opened.turn, grant.listing.provider, answered.answer_id)
-
-
-def _ms(seconds: float | None) -> int:
-    return 0 if seconds is None else max(1, round(seconds * 1000))
