@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-
-from django.db import connection
 from playwright.sync_api import Page, expect
 
 from accounts.models import User
 from alerts import services
-from devnet import accounts as cast
 from devnet.deploy import Contracts
+from tests.browser.money import ALICE, caught_up, funded
 from tests.browser.pagecheck import sound
-from tests.browser.test_money import caught_up
+from tests.browser.threads import in_thread
 from tests.browser.wallet import Wallet, sign_in
-
-ALICE = cast.user(1)
-NEURON = 10**18
-
-
-def in_thread(work: Callable[[], object]) -> None:
-    """As a worker would do it: the browser's own loop runs in this thread."""
-
-    def run() -> None:
-        work()
-        connection.close()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join(30)
 
 
 def test_an_alert_is_chosen_found_told_at_once_and_read(
@@ -41,8 +22,7 @@ def test_an_alert_is_chosen_found_told_at_once_and_read(
     page: Page,
     errors: list[str],
 ) -> None:
-    contracts.ledger.send(ALICE, "depositFund", value=10 * NEURON)
-    contracts.ledger.send(ALICE, "transferFund", petra, "inference-v1.0", 2 * NEURON)
+    funded(contracts, petra, moved=2)
     caught_up(contracts)
     page.emulate_media(reduced_motion="reduce")
     sign_in(page, asgi_server)

@@ -8,15 +8,11 @@ from typing import Any
 from playwright.sync_api import Page, expect
 
 from accounts.models import ProviderKey
-from devnet import accounts as cast
 from devnet.deploy import Contracts
 from protocol import keys as wire
+from tests.browser.money import caught_up, funded, held
 from tests.browser.pagecheck import inaccessible, sound
-from tests.browser.test_money import caught_up, held
 from tests.browser.wallet import Wallet, sign_in, to_final
-
-ALICE = cast.user(1)
-NEURON = 10**18
 
 
 def test_a_lasting_key_is_shown_once_and_revoked_on_the_chain(
@@ -28,8 +24,7 @@ def test_a_lasting_key_is_shown_once_and_revoked_on_the_chain(
     page: Page,
     errors: list[str],
 ) -> None:
-    contracts.ledger.send(ALICE, "depositFund", value=10 * NEURON)
-    contracts.ledger.send(ALICE, "transferFund", petra, "inference-v1.0", 4 * NEURON)
+    funded(contracts, petra)
     caught_up(contracts)
     page.emulate_media(reduced_motion="reduce")
     sign_in(page, asgi_server)
@@ -78,8 +73,7 @@ def test_an_old_sign_in_is_renewed_before_a_key_is_made(
     settings: Any,
     monkeypatch: Any,
 ) -> None:
-    contracts.ledger.send(ALICE, "depositFund", value=10 * NEURON)
-    contracts.ledger.send(ALICE, "transferFund", petra, "inference-v1.0", 4 * NEURON)
+    funded(contracts, petra)
     caught_up(contracts)
     sign_in(page, asgi_server)
     page.goto(f"{asgi_server}/account/keys")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import threading
 
 import pytest
-from django.db import connection
 from playwright.sync_api import BrowserContext, Page, expect
 
 from devnet import accounts as cast
@@ -14,13 +12,13 @@ from devnet.deploy import Contracts
 from devnet.owner import acknowledge_signer
 from operators import tasks
 from operators.models import Note, SetupRun
+from tests.browser.money import caught_up
 from tests.browser.pagecheck import sound
-from tests.browser.test_money import caught_up
 from tests.browser.test_operator import SHOTS, shots
+from tests.browser.threads import in_thread
 from tests.browser.wallet import Wallet, sign_in, to_final
 from tests.db.probe_world import peer
 
-NEURON = 10**18
 SELLER, SIGNER = cast.provider(1), cast.signer(1)
 EDIT = "/operator/listing/inference/edit"
 
@@ -28,18 +26,6 @@ EDIT = "/operator/listing/inference/edit"
 @pytest.fixture
 def wallet(contracts: Contracts, context: BrowserContext) -> Wallet:
     return Wallet(SELLER, contracts.chain.rpc.url).install(context)
-
-
-def worker(identifier: str) -> None:
-    """The task in a thread of its own: this one has the browser's event loop."""
-
-    def work() -> None:
-        tasks.check_setup(identifier)
-        connection.close()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
 
 
 def fill(page: Page, **typed: str) -> None:
@@ -110,7 +96,7 @@ def test_an_operator_registers_changes_and_says_something(
         page.get_by_test_id("setup-start").click()
         run = page.get_by_test_id("setup-run")
         expect(run).to_have_attribute("data-state", "queued")
-        worker(str(SetupRun.objects.get().pk))
+        in_thread(lambda: tasks.check_setup(str(SetupRun.objects.get().pk)))
         expect(run).to_have_attribute("data-state", "done")
     wrong = page.locator('[data-check="models"]')
     expect(wrong).to_have_attribute("data-result", "bad")

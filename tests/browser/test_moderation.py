@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-import threading
-from collections.abc import Callable
 
 from django.conf import settings
-from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from playwright.sync_api import Browser, BrowserContext, Page, expect
@@ -19,25 +16,12 @@ from devnet import accounts as cast
 from devnet.deploy import Contracts
 from moderation import looking
 from moderation.models import Effect
+from tests.browser.money import NEURON, caught_up, funded, held
 from tests.browser.pagecheck import sound
-from tests.browser.test_money import caught_up, held
+from tests.browser.threads import in_thread
 from tests.browser.wallet import Wallet, sign_in, to_final
 
-ALICE = cast.user(1)
-NEURON, NAME = 10**18, "inference-v1.0"
 SAID = "The endpoint returned other people’s text."
-
-
-def in_thread(work: Callable[[], object]) -> None:
-    """As a worker would do it: the browser's own loop runs in this thread."""
-
-    def run() -> None:
-        work()
-        connection.close()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join(30)
 
 
 def desk(browser: Browser, url: str, number: int, kept: list[BrowserContext]) -> Page:
@@ -69,8 +53,7 @@ def test_from_a_report_to_a_decision_and_back(
     browser: Browser,
     errors: list[str],
 ) -> None:
-    contracts.ledger.send(ALICE, "depositFund", value=10 * NEURON)
-    contracts.ledger.send(ALICE, "transferFund", petra, NAME, 4 * NEURON)
+    funded(contracts, petra)
     contracts.chain.rpc.call("anvil_mine", "0x80")
     caught_up(contracts)
     in_thread(looking.sweep)

@@ -3,42 +3,19 @@
 from __future__ import annotations
 
 import re
-import time
 from typing import Any
 
 from django.core.cache import cache
 from playwright.sync_api import Page, expect
 
-from chain.selectors import head
 from devnet import accounts as cast
-from devnet import signatures
 from devnet.deploy import Contracts
 from devnet.owner import upgrade
+from tests.browser.money import ALICE, NAME, NEURON, caught_up, funded, held, ledger, settle
 from tests.browser.pagecheck import sound
 from tests.browser.wallet import Wallet, shows, sign_in, to_final
 
-ALICE = cast.user(1)
-NEURON = 10**18
-NAME = "inference-v1.0"
 LEFT = "5.000000000000000001"
-ITEM = ("user", "provider", "totalFee", "requestsHash", "nonce", "signature")
-
-
-def caught_up(contracts: Contracts) -> None:
-    """The index has read what the chain says now."""
-    newest = int(contracts.chain.rpc.call("eth_blockNumber"), 16)
-    until = time.monotonic() + 20
-    while head().indexed_block < newest:
-        assert time.monotonic() < until, "the index does not follow"
-        time.sleep(0.1)
-
-
-def ledger(contracts: Contracts) -> Any:
-    return contracts.ledger.view("getLedger", ALICE.address)
-
-
-def held(contracts: Contracts, provider: str) -> Any:
-    return contracts.inference.view("getAccount", ALICE.address, provider)
 
 
 def test_a_refund_is_collected_after_a_skipped_day(
@@ -50,8 +27,7 @@ def test_a_refund_is_collected_after_a_skipped_day(
     page: Page,
     errors: list[str],
 ) -> None:
-    contracts.ledger.send(ALICE, "depositFund", value=10 * NEURON)
-    contracts.ledger.send(ALICE, "transferFund", petra, NAME, 4 * NEURON)
+    funded(contracts, petra)
     contracts.ledger.send(ALICE, "retrieveFund", [petra], NAME)
     caught_up(contracts)
     sign_in(page, asgi_server)
@@ -81,8 +57,7 @@ def test_a_refund_that_unlocks_while_one_watches_can_be_collected(
     page: Page,
     errors: list[str],
 ) -> None:
-    contracts.ledger.send(ALICE, "depositFund", value=10 * NEURON)
-    contracts.ledger.send(ALICE, "transferFund", petra, NAME, 4 * NEURON)
+    funded(contracts, petra)
     contracts.ledger.send(ALICE, "retrieveFund", [petra], NAME)
     sign_in(page, asgi_server)
     entry = held(contracts, petra)["refunds"][0]
@@ -107,8 +82,7 @@ def test_collect_all_pays_out_and_offers_to_keep_what_it_locks(
     errors: list[str],
 ) -> None:
     quiet = cast.provider(2).address
-    contracts.ledger.send(ALICE, "depositFund", value=20 * NEURON)
-    contracts.ledger.send(ALICE, "transferFund", petra, NAME, 4 * NEURON)
+    funded(contracts, petra, deposit=20)
     contracts.ledger.send(ALICE, "transferFund", quiet, NAME, 2 * NEURON)
     contracts.ledger.send(ALICE, "retrieveFund", [petra], NAME)
     # The second request of the same pair: cancelling 1 of 4 leaves a refund of 3 and 1 free.
@@ -155,8 +129,7 @@ def test_a_settlement_eats_a_pending_refund_while_the_page_is_open(
     page: Page,
     errors: list[str],
 ) -> None:
-    contracts.ledger.send(ALICE, "depositFund", value=10 * NEURON)
-    contracts.ledger.send(ALICE, "transferFund", petra, NAME, 4 * NEURON)
+    funded(contracts, petra)
     contracts.ledger.send(ALICE, "retrieveFund", [petra], NAME)
     caught_up(contracts)
     sign_in(page, asgi_server)
@@ -166,18 +139,7 @@ def test_a_settlement_eats_a_pending_refund_while_the_page_is_open(
     row = page.get_by_test_id("refund-row")
     expect(row).to_have_attribute("data-amount", str(4 * NEURON))
     fee = NEURON + 3
-    item = signatures.settlement(
-        signatures.Domain(contracts.chain.chain_id, contracts.inference.address),
-        cast.signer(1),
-        user=ALICE.address,
-        provider=petra,
-        fee=fee,
-        nonce=1,
-        requests_hash=b"\1" * 32,
-    )
-    contracts.inference.send(
-        cast.provider(1), "settleFeesWithTEE", [tuple(item[name] for name in ITEM)]
-    )
+    settle(contracts, petra, fee)
     # The open page says that something changed, and shows it when asked.
     page.locator("[data-live-reload]").click(timeout=20_000)
     expect(row).to_have_attribute("data-amount", str(4 * NEURON - fee))

@@ -10,8 +10,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from devnet import accounts as cast
 from devnet.deploy import Contracts
-from tests.browser.test_money import ALICE, NAME, NEURON, caught_up, held, ledger
-from tests.browser.test_money_live import settle
+from tests.browser.money import ALICE, NAME, NEURON, caught_up, funded, held, ledger, settle
 from tests.browser.wallet import Wallet, shows, sign_in, to_final
 
 BOB = cast.user(2)
@@ -81,8 +80,7 @@ def test_trust_is_withdrawn_and_given_again(
     page: Page,
     errors: list[str],
 ) -> None:
-    contracts.ledger.send(ALICE, "depositFund", value=10 * NEURON)
-    contracts.ledger.send(ALICE, "transferFund", petra, NAME, 4 * NEURON)
+    funded(contracts, petra)
     caught_up(contracts)
     sign_in(page, asgi_server)
     at = f"{asgi_server}/account?action=acknowledge_signer&account={NAME}:{petra}"
@@ -118,8 +116,7 @@ def test_some_and_then_all_keys_are_revoked(
     page: Page,
     errors: list[str],
 ) -> None:
-    contracts.ledger.send(ALICE, "depositFund", value=10 * NEURON)
-    contracts.ledger.send(ALICE, "transferFund", petra, NAME, 4 * NEURON)
+    funded(contracts, petra)
     caught_up(contracts)
     sign_in(page, asgi_server)
     page.goto(f"{asgi_server}/account?action=revoke_tokens&provider={petra}")
@@ -147,8 +144,7 @@ def test_an_account_whose_money_is_all_spent_is_closed(
     page: Page,
     errors: list[str],
 ) -> None:
-    contracts.ledger.send(ALICE, "depositFund", value=3 * NEURON)
-    contracts.ledger.send(ALICE, "transferFund", petra, NAME, 3 * NEURON)
+    funded(contracts, petra, deposit=3, moved=3)
     caught_up(contracts)
     sign_in(page, asgi_server)
     page.goto(f"{asgi_server}/account?action=delete_ledger")
@@ -174,8 +170,7 @@ def test_a_file_follows_the_fresh_signature_it_asked_for(
     page: Page,
     monkeypatch: Any,
 ) -> None:
-    contracts.ledger.send(ALICE, "depositFund", value=10 * NEURON)
-    contracts.ledger.send(ALICE, "transferFund", petra, NAME, 4 * NEURON)
+    funded(contracts, petra)
     caught_up(contracts)
     sign_in(page, asgi_server)
     page.goto(f"{asgi_server}/account/transactions?kind=transfer")

@@ -13,7 +13,8 @@ from accounts import sessions
 from accounts.models import Intent, State, User
 from devnet import accounts as cast
 from devnet.deploy import Contracts
-from tests.browser.test_money import ALICE, NEURON, ledger
+from tests.browser.money import ALICE, NEURON, ledger
+from tests.browser.threads import in_thread
 from tests.browser.wallet import Wallet, sign_in
 
 SENT = re.compile("submitted|included|indexed|final")
@@ -95,14 +96,6 @@ def test_a_session_that_ends_under_the_open_wallet_does_not_lose_the_transaction
     page.wait_for_function("localStorage.getItem('transactions') === null")
     assert ledger(contracts)["availableBalance"] == 5 * NEURON
     assert wallet.methods().count("eth_sendTransaction") == 1
-
-
-def in_thread(work: Callable[[], Any]) -> None:
-    """Django refuses the database inside Playwright's loop."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(work).result()
 
 
 def test_an_account_that_changes_while_the_review_is_open_sends_nothing(

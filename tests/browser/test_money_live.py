@@ -5,27 +5,11 @@ from __future__ import annotations
 from playwright.sync_api import Page, expect
 
 from devnet import accounts as cast
-from devnet import signatures
 from devnet.deploy import Contracts
-from tests.browser.test_money import ALICE, ITEM, NAME, NEURON, caught_up, held
+from tests.browser.money import ALICE, NAME, NEURON, caught_up, funded, held, settle
 from tests.browser.wallet import Wallet, shows, sign_in
 
 BOB = cast.user(2)
-
-
-def settle(contracts: Contracts, provider: str, fee: int) -> None:
-    item = signatures.settlement(
-        signatures.Domain(contracts.chain.chain_id, contracts.inference.address),
-        cast.signer(1),
-        user=ALICE.address,
-        provider=provider,
-        fee=fee,
-        nonce=1,
-        requests_hash=b"\1" * 32,
-    )
-    contracts.inference.send(
-        cast.provider(1), "settleFeesWithTEE", [tuple(item[name] for name in ITEM)]
-    )
 
 
 def test_a_settlement_is_told_on_the_funds_page_and_what_was_typed_stays(
@@ -37,8 +21,7 @@ def test_a_settlement_is_told_on_the_funds_page_and_what_was_typed_stays(
     page: Page,
     errors: list[str],
 ) -> None:
-    contracts.ledger.send(ALICE, "depositFund", value=10 * NEURON)
-    contracts.ledger.send(ALICE, "transferFund", petra, NAME, 4 * NEURON)
+    funded(contracts, petra)
     contracts.ledger.send(ALICE, "retrieveFund", [petra], NAME)
     caught_up(contracts)
     sign_in(page, asgi_server)

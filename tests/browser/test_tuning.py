@@ -17,21 +17,18 @@ import pytest
 from django.db import connection
 from playwright.sync_api import Page, expect
 
-from devnet import accounts as cast
 from devnet.deploy import Contracts
 from devnet.owner import acknowledge_signer
 from finetune import tasks
 from marketplace.celery import app as celery
 from provider.smallmodel import MODEL_NAME
+from tests.browser.money import ALICE, NEURON, caught_up
 from tests.browser.pagecheck import sound
-from tests.browser.test_money import caught_up
 from tests.browser.wallet import Wallet, sign_in
 from tests.live import official_sdk
 from tests.live.test_official_tuning import GARDEN, configs
 from tests.live.tuning_lab import SERVICE
 
-ALICE = cast.user(1)
-NEURON = 10**18
 TOOL = Path(__file__).resolve().parent.parent.parent / "static/tools/zg-decrypt.py"
 
 

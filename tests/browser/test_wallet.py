@@ -10,6 +10,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 from accounts.models import Intent, ProviderKey, State
 from devnet import accounts as cast
 from devnet.deploy import Contracts
+from tests.browser.money import funded
 from tests.browser.pagecheck import inaccessible, sound
 from tests.browser.wallet import Wallet, neuron, shows, sign_in, to_final
 
@@ -298,8 +299,7 @@ def test_a_reload_while_it_is_sent_goes_on_where_it_was(
 def test_the_pages_of_an_account_are_sound(
     asgi_server: str, index: None, petra: str, wallet: Wallet, contracts: Contracts, page: Page
 ) -> None:
-    contracts.ledger.send(ALICE, "depositFund", value=10 * NEURON)
-    contracts.ledger.send(ALICE, "transferFund", petra, "inference-v1.0", 4 * NEURON)
+    funded(contracts, petra)
     contracts.ledger.send(ALICE, "retrieveFund", [petra], "inference-v1.0")
     sound(page, f"{asgi_server}/account")
     sign_in(page, asgi_server)
@@ -385,8 +385,7 @@ def test_a_provider_key_is_explained_signed_and_kept_on_the_server(
         "error: You have no account at this provider. Transfer to the provider first; that opens "
         "one."
     )
-    contracts.ledger.send(ALICE, "depositFund", value=10 * NEURON)
-    contracts.ledger.send(ALICE, "transferFund", petra, "inference-v1.0", 2 * NEURON)
+    funded(contracts, petra, moved=2)
     make_key(page, petra)
     dialog = page.get_by_role("dialog", name="Make a key for this provider")
     expect(dialog).to_contain_text(petra)
