@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 from django.db.models import Count, Max, Min, Q, QuerySet, Sum
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts.models import User
 from accounts.pages_parts import Pager, pager
@@ -145,7 +146,7 @@ def page(user: User, session_key: str | None, wanted: Filter, number: int) -> Re
     named = everything.order_by()
     return RequestsPage(
         rows=found.items,
-        pager=pager(found, "requests", lambda n: f"{PATH}?{wanted.query(n)}"),
+        pager=pager(found, _("requests"), lambda n: f"{PATH}?{wanted.query(n)}"),
         filter=wanted,
         narrows=bool(wanted.query()),
         export=f"{PATH}.csv?{wanted.query()}".rstrip("?"),

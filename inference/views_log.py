@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
@@ -60,7 +61,7 @@ def request_body(request: HttpRequest, turn: int) -> HttpResponse:
     try:
         body = turn_of(request, turn).request
     except Unreadable:
-        raise Http404("the conversation's key is gone") from None
+        raise Http404(_("Its key is gone: nobody can read it any more.")) from None
     answer = HttpResponse(body, content_type="application/json")
     answer["Content-Disposition"] = 'attachment; filename="request.json"'
     return answer

@@ -102,8 +102,10 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     said = exception.args[0] if isinstance(exception, Http404) and exception.args else ""
-    # A resolver's 404 carries a debug structure, ours a sentence.
-    return error(request, 404, said if isinstance(said, str) else "")
+    # A resolver's 404 carries a debug structure, get_object_or_404 and some of ours a note for
+    # programmers; readers get whole sentences, which are translated where they are raised.
+    told = isinstance(said, str) and said.endswith(".") and not said.endswith("given query.")
+    return error(request, 404, said if told else "")
 
 
 def too_many_requests(request: HttpRequest, retry_seconds: int) -> HttpResponse:

@@ -34,7 +34,7 @@ def report(request: HttpRequest) -> HttpResponse:
     given = request.POST if request.method == "POST" else request.GET
     subject = Subject.parse(str(given.get("about", "")), str(given.get("key", "")))
     if subject is None or not reports.known(subject):
-        raise Http404("nothing of that name is listed here")
+        raise Http404(_("Nothing of that name is listed here."))
     if not request.user.is_authenticated:
         return signed_out(request, _("Report a problem"))
     user = user_of(request)

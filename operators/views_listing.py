@@ -122,7 +122,7 @@ def edit(request: HttpRequest, kind: str) -> HttpResponse:
     """The form of one service. A POST keeps what was typed and shows what it means; nothing is sent
     before the wallet confirms the review."""
     if kind not in listing.KINDS:
-        raise Http404("There is no such kind of service.")
+        raise Http404(_("There is no such kind of service."))
     if not request.user.is_authenticated:
         return outside(request)
     user = user_of(request)
@@ -148,7 +148,7 @@ def _published(request: HttpRequest, kind: str, user: User) -> Published:
     name = request.GET.get("service_name", "").replace("\0", "")[:200]
     contract = listing_state.contract_of(kind, user.address, name)
     if contract is None or contract.kind != kind:
-        raise Http404("This network has no contract for such services.")
+        raise Http404(_("This network has no contract for such services."))
     return listing_state.published(contract, user.address)
 
 
@@ -233,7 +233,7 @@ def _under_way(user: User, action: str, now: Published) -> shown.Transaction | N
 def remove(request: HttpRequest, kind: str) -> HttpResponse:
     """What removing the service brings, and its review."""
     if kind not in listing.KINDS:
-        raise Http404("There is no such kind of service.")
+        raise Http404(_("There is no such kind of service."))
     if not request.user.is_authenticated:
         return outside(request)
     user = user_of(request)

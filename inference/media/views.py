@@ -147,7 +147,7 @@ def file(request: HttpRequest, file: UUID) -> HttpResponse:
     try:
         data = found.data
     except seals.Unreadable:
-        raise Http404("the file's key is gone") from None
+        raise Http404(_("Its key is gone: nobody can read it any more.")) from None
     answer = HttpResponse(data, content_type=found.media_type)
     for name, value in {"ETag": tag, **_FILE_HEADERS}.items():
         answer[name] = value

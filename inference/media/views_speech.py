@@ -126,7 +126,7 @@ def download(request: HttpRequest, chat: UUID, form: str) -> HttpResponse:
         raise Http404("no such form")
     heard = selectors.heard_of(found)
     if form in ("srt", "vtt") and not heard.segments:
-        raise Http404("the provider gave no times")
+        raise Http404(_("The provider gave no times, so there are no subtitles."))
     facts = {"name": found.title, "requests": selectors.facts_of(found.turns.all())}
     made = transcripts.render(heard, form, facts)
     answer = HttpResponse(made, content_type=transcripts.FORMS[form])
@@ -142,7 +142,7 @@ def recording(request: HttpRequest, chat: UUID) -> HttpResponse:
     try:
         data = selectors.recording_of(found)
     except seals.Unreadable:
-        raise Http404("the recording's key is gone") from None
+        raise Http404(_("Its key is gone: nobody can read it any more.")) from None
     match = _RANGE.fullmatch(request.headers.get("Range", ""))
     start = int(match[1]) if match else 0
     end = min(int(match[2]) if match and match[2] else len(data) - 1, len(data) - 1)

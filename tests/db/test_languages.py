@@ -10,6 +10,7 @@ import pytest
 from django.test import Client
 from django.utils import translation
 
+from accounts.models import User
 from marketplace import languages, links
 from tests import factories
 from tests.browser import pagecheck
@@ -164,3 +165,17 @@ def test_numbers_are_written_in_one_way(client: Client) -> None:
     english = number.findall(client.get("/").content.decode())
     german = number.findall(client.get("/", headers={"accept-language": "de"}).content.decode())
     assert english == german and len(english) > 10
+
+
+def test_what_is_not_there_is_said_to_readers(client: Client) -> None:
+    """Notes for programmers, ours and Django's, stay off the page."""
+    client.force_login(User.objects.for_address(factories.ALICE))
+    conversation = "/playground/chat/00000000-0000-0000-0000-000000000000"
+    report = "/moderation/report?about=service&key=x"
+    missing = (conversation, report, "/account/transactions/1", "/operator/listing/x/edit")
+    with unmarked.bracketed("de"):
+        for path in missing:
+            answer = client.get(path, headers={"accept-language": "de"})
+            body = re.search(r"<main.*</main>", answer.content.decode(), re.DOTALL)
+            assert answer.status_code == 404 and body, path
+            assert unmarked.words(body[0]) == set(), path

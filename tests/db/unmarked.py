@@ -17,7 +17,7 @@ _ATTRIBUTES = ("aria-label", "title", "placeholder", "alt", "data-label", "data-
 _MESSAGE = re.compile(r"⟦[^⟦⟧]*⟧")
 _WORD = re.compile(r"[A-Za-z]{3,}")
 #: Addresses, links, numbers with letters, names of models and of fields.
-_DATA = re.compile(r"0x\S+|\S*[/_@.{}:]\S+|\S*\d\S*|\S+…\S*|[a-z]+[A-Z]\w*")
+_DATA = r"0x\S+|\S*[/_@.{}:]\S+|\S*\d\S*|\S+…\S*|[a-z]+[A-Z]\w*"
 #: The same in every language: our name, units, formats, names of products and of header fields.
 NAMES = frozenset(
     _WORD.findall(
