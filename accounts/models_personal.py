@@ -73,7 +73,8 @@ class ExportPiece(models.Model):
 
 class Erasure(models.Model):
     """Somebody wants to be forgotten: not before `due_at`, so that it can be undone (the row then
-    goes). Once done it names nobody: `user` is null, and `done` holds numbers of rows."""
+    goes). Once done it names nobody: `user` is null, and `done` holds numbers of rows. (Of a wallet
+    that staff had `blocked`, the block outlives it: an empty account.)"""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.OneToOneField(
@@ -82,6 +83,7 @@ class Erasure(models.Model):
     asked_at = models.DateTimeField()
     due_at = models.DateTimeField()
     began_at = models.DateTimeField(null=True, help_text="from then on it cannot be undone")
+    blocked = models.BooleanField(default=False, help_text="might not sign in as it began")
     beat_at = models.DateTimeField(null=True, help_text="the worker lived")
     done = models.JSONField(default=dict, help_text="{category: rows} of those that are gone")
     done_at = models.DateTimeField(null=True)

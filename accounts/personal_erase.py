@@ -66,10 +66,11 @@ def run(erasure_id: str, now: dt.datetime | None = None) -> bool:
         row = Erasure.objects.select_for_update().filter(pk=erasure_id, done_at=None).first()
         if row is None or str(row.pk) not in due(now):
             return False
-        row.began_at = row.began_at or now
+        user = row.user
+        if row.began_at is None and user is not None:
+            row.began_at, row.blocked = now, not user.is_active
         row.beat_at = now
-        row.save(update_fields=["began_at", "beat_at"])
-    user = row.user
+        row.save(update_fields=["began_at", "beat_at", "blocked"])
     if user is None:  # an admin deleted the account meanwhile
         Erasure.objects.filter(pk=row.pk).update(done_at=timezone.now())
         return True
@@ -85,6 +86,9 @@ def run(erasure_id: str, now: dt.datetime | None = None) -> bool:
         return False
     with transaction.atomic():
         user.delete()
+        if row.blocked:  # else a wish made in time would be the way out of every block
+            User.objects.for_address(user.address)
+            User.objects.filter(address=user.address).update(is_active=False)
         Erasure.objects.filter(pk=row.pk).update(done_at=timezone.now(), beat_at=None)
     return True
 

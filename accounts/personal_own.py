@@ -156,6 +156,13 @@ STAYS = (
         gettext_noop("One row with the day and numbers of rows. It names nobody."),
         (Erasure,),
     ),
+    Stays(
+        gettext_noop("That a wallet may not sign in"),
+        gettext_noop(
+            "Where staff had blocked a wallet, its address stays with the block and nothing else."
+        ),
+        (),
+    ),
 )
 
 APART = {

@@ -331,6 +331,16 @@ def test_the_last_admin_stays(alice: User) -> None:
     assert personal_erase.ask(bob, "erase").user == bob
 
 
+def test_a_block_outlives_the_account(alice: User) -> None:
+    row = personal_erase.ask(alice, "erase")
+    User.objects.filter(pk=alice.pk).update(is_active=False)  # by an admin, in the day between
+    assert personal_erase.run(str(row.pk), row.due_at)
+    assert found_in_database("canary-of-alice") == set()
+    left = User.objects.get(address=alice.address)
+    assert (left.is_active, left.last_login, left.pk == alice.pk) == (False, None, False)
+    assert not any(x.count(left) for x in personal.categories())
+
+
 async def forever(reply: Reply, asked: Asked) -> None:
     await reply.start("id-1")
     await reply.tokens(*["canary-tick "] * 4_000, pause=0.02)
