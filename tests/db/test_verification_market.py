@@ -6,7 +6,6 @@ import datetime as dt
 import json
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,21 +41,12 @@ from tests.db.verification_world import (
     listed,
     provider,
     run,
-    vendors,
 )
+from tests.db.verification_world import market as market  # a fixture
 from tests.pure.attestation_lab import ADDRESS
 
 pytestmark = pytest.mark.django_db
 PAULS = ServiceKey("inference", PAUL, "inference-v1.0")
-
-
-@pytest.fixture(autouse=True)
-def market(db: None, settings: Any, tmp_path: Path) -> Iterator[None]:
-    cache.clear()
-    api_rows.head()
-    api_rows.contracts()
-    with vendors(settings, tmp_path):
-        yield
 
 
 @pytest.fixture

@@ -5,13 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import json
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from celery import current_app
-from django.core.cache import cache
 from django.db import connection
 from django.test import override_settings
 
@@ -23,7 +20,6 @@ from attestation.selectors import ServiceKey, standing_of
 from ledger.models import Service
 from net.limits import Limits
 from provider.tee.development.report import Machine
-from tests.db import api_rows
 from tests.db.api_rows import INFERENCE, PETRA, address
 from tests.db.verification_world import (
     KEY,
@@ -34,21 +30,12 @@ from tests.db.verification_world import (
     listed,
     provider,
     run,
-    vendors,
     words,
 )
+from tests.db.verification_world import market as market  # a fixture
 from tests.pure.attestation_lab import ADDRESS
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def market(db: None, settings: Any, tmp_path: Path) -> Iterator[None]:
-    cache.clear()
-    api_rows.head()
-    api_rows.contracts()
-    with vendors(settings, tmp_path):
-        yield
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from asgiref.sync import async_to_sync
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from django.core.cache import cache
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
@@ -34,7 +33,6 @@ from net.addresses import Policy
 from net.client import Client
 from provider.tee.development.intel import DEBUG_ATTRIBUTES
 from provider.tee.development.report import Machine
-from tests.db import api_rows
 from tests.db.api_rows import PETRA, address
 from tests.db.verification_world import (
     LAB,
@@ -44,23 +42,14 @@ from tests.db.verification_world import (
     listed,
     provider,
     run,
-    vendors,
     words,
 )
+from tests.db.verification_world import market as market  # a fixture
 from tests.pure.attestation_lab import ADDRESS
 
 pytestmark = pytest.mark.django_db
 #: A report by its form, with nothing good in it.
 BROKEN = json.dumps({"quote": "00" * 64}).encode()
-
-
-@pytest.fixture(autouse=True)
-def market(db: None, settings: Any, tmp_path: Path) -> Iterator[None]:
-    cache.clear()
-    api_rows.head()
-    api_rows.contracts()
-    with vendors(settings, tmp_path):
-        yield
 
 
 # --- uploads --------------------------------------------------------------------------------------

@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
+from django.core.cache import cache
+
 from attestation import services
 from attestation.models import Trigger, Verification
 from attestation.selectors import ServiceKey
@@ -107,6 +110,16 @@ def vendors(settings: Any, folder: Path) -> Iterator[None]:
     with Server(Services(SEED)) as server:
         for name, value in server.environment.items():
             setattr(settings, name, value)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def market(db: None, settings: Any, tmp_path: Path) -> Iterator[None]:
+    """An index with its contracts and no listing, and vendors that answer as they do."""
+    cache.clear()
+    api_rows.head()
+    api_rows.contracts()
+    with vendors(settings, tmp_path):
         yield
 
 
