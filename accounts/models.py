@@ -83,7 +83,7 @@ class Intent(models.Model):
     never loses it.
 
     Everything that was shown for review is kept as it was shown (`effects`, `warnings`). State
-    changes are compare-and-swap (`accounts.services.move`), never `save()`.
+    changes are compare-and-swap (`accounts.intents.move`), never `save()`.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

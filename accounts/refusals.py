@@ -2,7 +2,7 @@
 contracts.md 3.3, 4.3, 5).
 
 A sentence may name the error's arguments as the ABI names them; amounts are shown in 0G.
-`tests/pure/test_errors.py` asserts that no error of our artifacts is missing.
+`tests/pure/test_errors_accounts.py` asserts that no error of our artifacts is missing.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 badge, change.
 
 A page of 25 rows holds two hundred of them, so they are written here and not as templates (an
-include costs ten times as much); `templates/ui/` has a template for each, which only calls the tag.
+include costs ten times as much); `templates/ui/` has a template for most, which only calls the tag.
 What is not ours to write is escaped, always; numbers of our own need no escaping.
 """
 
