@@ -12,12 +12,18 @@ from functools import lru_cache
 
 from django.utils.translation import gettext as _
 
+#: No sentence of ours is longer with its gaps filled; what a stranger said may be, and looking for
+#: several gaps in it takes the square of its length.
+LONGEST = 1_000
+
 
 def again(told: str, sentences: Iterable[str]) -> str:
     """`told` in the reader's language, where it is one of `sentences` (messages with `{gaps}`), or
     several of them one after the other; else as it is. What fills a gap is translated too where it
     is a message.
     """
+    if len(told) > LONGEST:
+        return _(told)
     known = tuple(sentences)
     for sentence in known:
         if found := _filled(sentence, r"\Z").match(told):

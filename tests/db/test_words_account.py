@@ -260,6 +260,13 @@ def test_a_stored_sentence_is_told_again(german: None, sentences: tuple[str, ...
     assert retelling.again("what nobody wrote here", sentences) == "⟦what nobody wrote here⟧"
 
 
+def test_what_is_too_long_for_a_sentence_is_not_taken_apart(german: None) -> None:
+    """What strangers said stands in gaps; to look for several takes the square of its length."""
+    short, long = (alert_words.FINDING.format(provider="x" * n, what="y") for n in (900, 90_000))
+    assert retelling.again(short, [alert_words.FINDING]) != f"⟦{short}⟧"
+    assert retelling.again(long, [alert_words.FINDING]) == f"⟦{long}⟧"
+
+
 def test_why_a_url_is_refused_is_told_in_the_readers_language(german: None) -> None:
     policy = Policy(allow_private=False)
     wrong = (
