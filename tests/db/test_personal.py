@@ -373,7 +373,7 @@ def test_the_page_and_its_doors(alice: User) -> None:
     page = client.get("/account/data").content.decode()
     counts = dict(re.findall(r'data-key="(\w+)" data-count="(\d+)"', page))
     assert set(counts) == {category.key for category in personal.categories()}
-    assert list(counts)[0] == "sessions" and list(counts)[-1] == "commands"
+    assert next(iter(counts)) == "sessions" and next(reversed(counts)) == "commands"
     assert counts["conversations"] == "3" and all(int(n) for n in counts.values())
     assert 'data-testid="personal-stale"' in page and "erase-confirm" not in page
     assert client.post("/account/data/export").status_code == 403
