@@ -119,6 +119,32 @@ class Lab:
         return found
 
 
+def spawned(config: Path) -> subprocess.Popen[str]:
+    """A broker's process; its log is beside `config`."""
+    with (config.parent / "log").open("a") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "provider", "--verbose", "--config", str(config)],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+
+
+def ready(process: subprocess.Popen[str], config: Path) -> str:
+    """Its first line, which says where it is. Raises RuntimeError with the end of the log."""
+    assert process.stdout is not None
+    watchdog = threading.Timer(START_SECONDS, process.kill)
+    watchdog.start()
+    line = process.stdout.readline().strip()
+    watchdog.cancel()
+    if not line:
+        log = (config.parent / "log").read_text()
+        raise RuntimeError(f"the broker did not start:\n{log[-2000:]}")
+    return line
+
+
 class Broker:
     """One broker process; its files survive `kill`."""
 
@@ -174,22 +200,8 @@ class Broker:
         self.config.write_text(yaml.safe_dump(document))
 
     def start(self) -> Broker:
-        with (self.folder / "log").open("a") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "provider", "--verbose", "--config", str(self.config)],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                cwd=ROOT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            )
-        assert self.process.stdout is not None
-        watchdog = threading.Timer(START_SECONDS, self.process.kill)
-        watchdog.start()
-        self.ready = self.process.stdout.readline().strip()
-        watchdog.cancel()
-        if not self.ready:
-            raise RuntimeError(f"the broker did not start:\n{self.log[-2000:]}")
+        self.process = spawned(self.config)
+        self.ready = ready(self.process, self.config)
         return self
 
     def stop(self, number: int = signal.SIGTERM) -> float:

@@ -6,11 +6,9 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 import zipfile
 from collections.abc import Callable
@@ -27,7 +25,7 @@ from devnet.deploy import Contracts
 from protocol import ecies, model_file, tuning
 from protocol.digests import personal_digest, sign
 from protocol.storage import SEGMENT_BYTES, hash_file
-from tests.live.provider_lab import ONE, ROOT, START_SECONDS, Person
+from tests.live.provider_lab import ONE, Person, ready, spawned
 
 MODEL, MODEL_HASH = "lab-model", "0x" + "5a" * 32
 PRICE, STORAGE_FEE = 5 * 10**11, 10**16
@@ -48,23 +46,8 @@ class Broker:
     process: subprocess.Popen[str] | None = None
 
     def start(self) -> Broker:
-        with (self.config.parent / "log").open("a") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "provider", "--verbose", "--config", str(self.config)],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                cwd=ROOT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            )
-        assert self.process.stdout is not None
-        watchdog = threading.Timer(START_SECONDS, self.process.kill)
-        watchdog.start()
-        words = self.process.stdout.readline().split()
-        watchdog.cancel()
-        if not words:
-            raise RuntimeError((self.config.parent / "log").read_text()[-2000:])
-        self.url = words[2]
+        self.process = spawned(self.config)
+        self.url = ready(self.process, self.config).split()[2]
         return self
 
     def stop(self, number: int = signal.SIGKILL) -> None:
