@@ -252,7 +252,7 @@ class TaskPage:
     fetchable: bool
     from_storage: bool
     settlement: str
-    blocked_by: str
+    blocked_by: Deliverable | None
     review: Review | None = None
     current: Transaction | None = None
     contracts: tuple[str, ...] = ()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
-from typing import Any
 
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
@@ -145,13 +144,17 @@ def shown_lines(lines: Iterable[reading.Line], level: str) -> tuple[reading.Line
     )
 
 
-def blocked_by(task: Task, held: Position | None) -> str:
-    """The id of an earlier result at the same provider that stops every later delivery: neither
-    acknowledged nor settled (contracts.md 5)."""
-    named: list[Any] = [] if held is None else list(held.deliverables)
-    for one in named:
-        if one.id == str(task.remote_id):
-            return ""
-        if not one.acknowledged and not one.settled:
-            return str(one.id)
-    return ""
+def blocked_by(task: Task, held: Position | None) -> Deliverable | None:
+    """The result that stops this task's delivery (contracts.md 5): the newest of the pair, not
+    acknowledged. Settled so, it stops every later one for good.
+    """
+    named = () if held is None else held.deliverables
+    if any(one.id == str(task.remote_id) for one in named):
+        return None
+    return refusing(held)
+
+
+def refusing(held: Position | None) -> Deliverable | None:
+    """The result beside which the contract takes no further one of this pair."""
+    newest = held.deliverables[-1] if held is not None and held.deliverables else None
+    return newest if newest is not None and not newest.acknowledged else None

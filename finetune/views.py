@@ -164,7 +164,7 @@ def _page(task: Task, level: str) -> pages.TaskPage:
         fetchable=task.progress in results.READY,
         from_storage=bool(settings.STORAGE_INDEXER_URL) and named is not None,
         settlement=(paid.tx_hash or "") if paid else "",
-        blocked_by=selectors.blocked_by(task, held) if not task.ended else "",
+        blocked_by=selectors.blocked_by(task, held) if not task.ended else None,
         review=review,
         current=current,
         contracts=accounts.contract_addresses(),

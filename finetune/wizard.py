@@ -18,7 +18,7 @@ from accounts.errors import Problem
 from accounts.models import User
 from attestation import selectors as attestation
 from attestation.selectors import ServiceKey
-from finetune import broker, pricing, problems
+from finetune import broker, pricing, problems, selectors
 from finetune.errors import BrokerError, BrokerRefused
 from finetune.models import Dataset, DatasetState, Draft, Passage, Place, PlaceState, Task, Way
 from finetune.pricing import Price
@@ -181,6 +181,16 @@ def prepare(draft: Draft) -> Wanted:
             "no_account",
             _("You hold nothing for fine-tuning at this provider."),
             _("Transfer first."),
+        )
+    stuck = selectors.refusing(held)
+    if stuck is not None and stuck.settled:
+        raise Problem(
+            "results_refused",
+            _(
+                "Your last result at this provider was settled without your acknowledgement. The "
+                "contract takes no further result of you from it: the model would be lost."
+            ),
+            _("Choose another provider, or close your compute account and open it anew."),
         )
     nonce = max(int(time.time() * 1000) * 10_000 + _NONCE_TAIL, held.nonce + 1)
     dataset_hash = hash_of(draft)

@@ -176,10 +176,11 @@ ATTESTATION = Drawing(
 INDEX = Drawing(
     "index",
     "From a log to a page",
-    "The follower asks several nodes for block ranges, checks that headers connect and that "
-    "nothing is missing, and stores the raw facts. In the same transaction they are folded into "
-    "final rows; blocks that are not final yet become pending rows on top. Pages and the API read "
-    "both. Every ten minutes rows are compared with views of the contracts.",
+    "The follower asks a node for block ranges, another where it fails; near the head it checks "
+    "that headers connect and that no log is missing. It stores the raw facts. In the same "
+    "transaction they are folded into final rows; blocks that are not final yet become pending "
+    "rows on top. Pages and the API read both. Every ten minutes rows are compared with views of "
+    "the contracts.",
     380,
     (
         Box(10, 20, 150, 60, "Nodes", ("RPC and websocket",)),

@@ -268,6 +268,10 @@ def test_a_missed_deadline_costs_the_penalty_and_the_model(lab: TuningLab) -> No
     left = lab.account(person, broker)["balance"]
     assert task.fee is not None
     assert ONE - left == tuning.penalty(task.fee, 30)
+    # From here on the contract refuses every result of this pair (contracts.md 5), so nothing that
+    # would be lost is signed.
+    again = alice.draft(broker, dataset)
+    assert alice.post(f"{again}/task/prepare", status=400)["code"] == "results_refused"
     # Made elsewhere: found by asking the provider.
     Task.objects.all().delete()
     alice.client.post("/fine-tuning/adopt", {"provider": broker.address})
