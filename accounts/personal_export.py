@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts import crypto, limits, personal
 from accounts.errors import Problem
@@ -72,7 +73,7 @@ def ask(user: User) -> Export:
     except IntegrityError:  # two presses at once
         found = _open(user)
         if found is None:
-            raise Problem("try_again", "Try again.", status=409) from None
+            raise Problem("try_again", _("Try again."), status=409) from None
         return found
     return row
 

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db.models import Count, Q, QuerySet, Sum
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts.pages_parts import Pager, pager
 from attestation import selectors as attestation
@@ -133,7 +134,7 @@ def images_page(
     return ImagesPage(
         form=form(visit, Medium.IMAGES, wish or {"count": 1}, error),
         works=works(found.items),
-        pager=_pager(found, "requests", reverse("inference:images"), visit.provider),
+        pager=_pager(found, _("requests"), reverse("inference:images"), visit.provider),
         source=FileView.of(source) if source else None,
         sizes=pictures.SIZES[1:],
         formats=pictures.FORMATS[1:],
@@ -245,7 +246,7 @@ def audio_page(
     return AudioPage(
         form=form(visit, Medium.SPEECH, wish or {"timed": True}, error),
         lines=tuple(lines),
-        pager=_pager(found, "transcripts", reverse("inference:audio"), visit.provider),
+        pager=_pager(found, _("transcripts"), reverse("inference:audio"), visit.provider),
         languages=tuple(sorted(transcripts.LANGUAGES.items(), key=lambda x: x[1])),
         max_seconds=recordings.MAX_SECONDS,
         max_bytes=recordings.MAX_BYTES,
