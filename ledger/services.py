@@ -167,6 +167,7 @@ def follow_alone(
         began = time.monotonic()
         try:
             with only_one(_after_one_try(stopping, done)) as held:
+                met = True
                 if not held:
                     return None
                 last = follow(once=once, to_block=to_block, stopping=pausing, on_step=on_step)

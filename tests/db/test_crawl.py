@@ -24,6 +24,8 @@ pytestmark = pytest.mark.django_db
 ORIGIN = "http://testserver"
 #: How many addresses of one kind are followed: rows of a list differ in their data only.
 OF_A_KIND = 2
+#: Guides lead whoever works there to doors that are shut for others.
+STAFF = ("/moderation", "/ops")
 _DATA = re.compile(r"0x[0-9a-fA-F]{40}|[0-9a-f]{8}-[0-9a-f-]{27}|\d+")
 
 
@@ -91,6 +93,8 @@ def crawl(client: Client) -> tuple[set[str], list[str]]:
         if response.status_code in (301, 302):
             waiting.append((urljoin(address, response["Location"]), address))
             continue
+        if response.status_code == 403 and address in STAFF and source.startswith("/docs/"):
+            continue  # a guide for those who may
         if response.status_code != 200:
             wrong.append(f"{address} on {source}: {response.status_code}")
             continue

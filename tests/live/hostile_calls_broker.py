@@ -187,7 +187,7 @@ async def check_models(url: str) -> str:
 
 
 @call(
-    "provider/checks/outside.py:_answer",
+    "provider/checks/outside.py:_asked",
     **same("no answer to a short question|status [1-5]|without usage"),
 )
 async def check_answer(url: str) -> str:
@@ -195,7 +195,7 @@ async def check_answer(url: str) -> str:
         return str(await outside._answer(_config(url), session))
 
 
-@call("provider/checks/outside.py:_stream", **same("breaks|status [1-5]|without"))
+@call("provider/checks/outside.py:_asked", **same("breaks|status [1-5]|without"))
 async def check_stream(url: str) -> str:
     async with _session() as session:
         return str(await outside._stream(_config(url), session))
