@@ -21,7 +21,7 @@ from devnet.anvil import DEVNET_ARGS, Anvil, AnvilError
 from devnet.deploy import Deployment, connect, deploy
 from provider.smallmodel import MODEL_NAME, model_hash
 from runner import past
-from runner.processes import Child, free_port
+from runner.processes import Child, free_port, hold_port
 from runner.serve import PASSED_ON, site_processes, stopped
 from runner.tree import DATA, ROOT, Stop, Tree
 
@@ -131,11 +131,13 @@ def demo(arguments: Sequence[str]) -> int:
 
 def start(tree: Tree, history_services: int = 0) -> Anvil:
     """All processes in order of need; returns the chain, which the caller stops last."""
-    port = free_port(int(tree.env.get("PORT") or SITE_PORT))
+    # The site starts some seconds from now; another demo may look for a port meanwhile.
+    held = hold_port(int(tree.env.get("PORT") or SITE_PORT))
+    port = held.getsockname()[1]
     site = f"http://127.0.0.1:{port}"
     demo_environment(tree, site)
     clock = history.args(past.DAYS) if history_services else DEVNET_ARGS
-    chain = Anvil(port=free_port(CHAIN_PORT), args=clock).start()
+    chain = start_chain(clock)
     try:
         tree.env["CHAIN_RPC_URLS"] = chain.url
         tree.start_stores(durable=False)
@@ -152,6 +154,7 @@ def start(tree: Tree, history_services: int = 0) -> Anvil:
         if not history_services:
             tree.finished(migration, "preparing the database")
         tree.until(lambda: said(fleet.log, "attestation READY"), "the attestation services")
+        held.close()
         site_processes(tree, port)
         logs = [tree.data / "logs" / f"provider-{n}.log" for n in range(1, TUNER + 1)]
         tree.until(lambda: all(said(log, "provider READY") for log in logs), "the providers")
@@ -179,10 +182,21 @@ def start(tree: Tree, history_services: int = 0) -> Anvil:
         tree.finished(seed, "seeding the history")
         tree.say("history seeded and indexed")
     except BaseException:
+        held.close()
         chain.stop()
         raise
     greet(tree, chain, site)
     return chain
+
+
+def start_chain(args: Sequence[str]) -> Anvil:
+    """On CHAIN_PORT, unless something is there, were it another demo that begins just now."""
+    try:
+        return Anvil(port=free_port(CHAIN_PORT), args=args).start()
+    except AnvilError as error:
+        if "in use" not in str(error):
+            raise
+        return Anvil(port=0, args=args).start()
 
 
 def demo_environment(tree: Tree, site: str) -> None:

@@ -47,6 +47,22 @@ def free_port(preferred: int | None = None) -> int:
         return port
 
 
+def hold_port(preferred: int) -> socket.socket:
+    """`free_port`, kept from others that look for one until the socket is closed: whoever starts a
+    server there later closes it right before."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        held.bind(("127.0.0.1", preferred))
+        held.listen()
+    except OSError:
+        held.close()
+        held = socket.socket()
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+    return held
+
+
 class Child:
     """One process in its own session; its output goes to a log file."""
 
