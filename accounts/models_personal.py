@@ -17,6 +17,10 @@ class ExportState(models.TextChoices):
     FAILED = "failed", "Failed"
 
 
+#: Being made, or about to be.
+OPEN = (ExportState.WAITING, ExportState.RUNNING)
+
+
 class Export(models.Model):
     """One ZIP of what is kept about a person, in sealed pieces under a key of its own: as secret as
     what it was made of. Gone at `expires_at`, and with the person."""
@@ -37,7 +41,7 @@ class Export(models.Model):
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(
                 fields=["user"],
-                condition=Q(state__in=(ExportState.WAITING, ExportState.RUNNING)),
+                condition=Q(state__in=OPEN),
                 name="one_export_at_a_time",
             )
         ]
@@ -48,7 +52,7 @@ class Export(models.Model):
 
     @property
     def open(self) -> bool:
-        return self.state in (ExportState.WAITING, ExportState.RUNNING)
+        return self.state in OPEN
 
     def ready(self, now: datetime) -> bool:
         """Whether it can be fetched."""

@@ -25,6 +25,7 @@ from django.utils.translation import gettext as _
 from accounts import crypto, limits, personal
 from accounts.errors import Problem
 from accounts.models import Export, ExportPiece, ExportState, User
+from accounts.models_personal import OPEN
 
 FORMAT, VERSION = "0g-market-personal-data", 1
 #: A file can be fetched for this long, and is then deleted.
@@ -66,7 +67,7 @@ def ask(user: User) -> Export:
     try:
         with transaction.atomic():
             # One at a time: the new one replaces what was made before.
-            Export.objects.filter(user=user).exclude(state__in=_OPEN).delete()
+            Export.objects.filter(user=user).exclude(state__in=OPEN).delete()
             row = Export.objects.create(
                 user=user, key_sealed=crypto.seal(key.hex()), expires_at=timezone.now() + KEPT
             )
@@ -78,11 +79,8 @@ def ask(user: User) -> Export:
     return row
 
 
-_OPEN = (ExportState.WAITING, ExportState.RUNNING)
-
-
 def _open(user: User) -> Export | None:
-    return Export.objects.filter(user=user, state__in=_OPEN).first()
+    return Export.objects.filter(user=user, state__in=OPEN).first()
 
 
 def due(now: dt.datetime) -> list[str]:

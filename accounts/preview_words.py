@@ -5,11 +5,7 @@ Plans hold them in English; `retelling` tells them in the reader's language.
 
 from __future__ import annotations
 
-
-def N_(text: str) -> str:
-    """Marks a text for translation."""
-    return text
-
+from net.marks import N_
 
 OPENS = N_("This opens your compute account.")
 GIVEN_AWAY = N_("The money belongs to the other account at once; you cannot take it back.")

@@ -17,12 +17,13 @@ from attestation.cache import StoredAnswers
 from attestation.challenge import challenge
 from attestation.declared import Declared, EndpointName
 from attestation.engine.evidence import Context, Evidence
-from attestation.engine.verdicts import FAIL, N_, NOT_CHECKED, NOT_PROVIDED, WARN, Report, Verdict
+from attestation.engine.verdicts import FAIL, NOT_CHECKED, NOT_PROVIDED, WARN, Report, Verdict
 from attestation.models import Endpoint, Outcome, Trigger
 from attestation.runs import Draft
 from attestation.selectors import ServiceKey
 from attestation.sources.collect import Gathered, collect
 from net.client import Client
+from net.marks import N_
 
 ZERO_ADDRESS = "0x" + "0" * 40
 #: Services without evidence that we could judge: the verdict's word, and why.

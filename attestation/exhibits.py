@@ -27,7 +27,7 @@ from attestation.engine.evidence import (
     nested,
 )
 from attestation.engine.limits import MAX_GPUS
-from attestation.engine.verdicts import N_
+from net.marks import N_
 from protocol import quotes
 from protocol.quotes import RUNTIME_EVENT, RUNTIME_REGISTER, Quote, QuoteError
 

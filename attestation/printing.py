@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from attestation.engine.verdicts import N_, Question, Report
+from attestation.engine.verdicts import Question, Report
+from net.marks import N_
 
 QUESTIONS: dict[Question, str] = {
     "hardware": N_("Is it genuine, current Intel TDX?"),

@@ -21,9 +21,10 @@ from eth_utils.address import to_checksum_address
 from attestation import trust
 from attestation.engine import policy
 from attestation.engine.evidence import Context, Evidence
-from attestation.engine.verdicts import N_, NOT_PROVIDED, Check, Report
+from attestation.engine.verdicts import NOT_PROVIDED, Check, Report
 from attestation.models import Document, Endpoint, Outcome, Trigger, Verification
 from attestation.sources.records import Note, Reference
+from net.marks import N_
 
 #: Bump when the engine's rules change: a stored verdict names the rules it was made by.
 ENGINE = f"2 dcap-qvl {dcap_qvl.__version__}"

@@ -5,11 +5,6 @@ from __future__ import annotations
 from django.utils.translation import gettext as _
 
 
-def N_(text: str) -> str:
-    """Marks a text of a pure core for translation; `ChatError.sentence` translates it."""
-    return text
-
-
 class ChatError(Exception):
     """A sentence for the person, a stable code for programs, and where to read on ("" nowhere)."""
 

@@ -32,10 +32,10 @@ class SharedRedisCache(RedisCache):
             return _clients[servers]
 
     def count(self, key: str, seconds: int) -> int:
-        """Add one to a number that is forgotten after `seconds`; what it is now. One step of the
-        server, and one round trip.
+        """Add one to a number that is forgotten `seconds` after its first one; what it is now. One
+        step of the server, and one round trip.
         """
         name = self.make_and_validate_key(key)
         steps = self._cache.get_client(name, write=True).pipeline()
-        found, _ = steps.incr(name).expire(name, seconds).execute()
+        found, _ = steps.incr(name).expire(name, seconds, nx=True).execute()
         return int(found)

@@ -10,6 +10,7 @@ import secrets
 import time
 from base64 import b32encode
 from dataclasses import dataclass
+from typing import cast
 from urllib.parse import quote
 
 import segno
@@ -29,6 +30,7 @@ from accounts import crypto, limits, roles, sessions
 from accounts.errors import Problem
 from accounts.models import User
 from accounts.roles import Role
+from net.cache import SharedRedisCache
 from ops.models import PasswordAccount
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -141,12 +143,7 @@ def named(name: str) -> PasswordAccount | None:
 def refused(name: str) -> None:
     """Count a refused sign-in, until the next good one or for a month; of any name, so that the
     time it takes tells none."""
-    key = _refusals(name)
-    cache.add(key, 0, timeout=REFUSALS_SECONDS)
-    try:
-        cache.incr(key)
-    except ValueError:  # it ended in this very moment
-        return
+    cast(SharedRedisCache, cache).count(_refusals(name), REFUSALS_SECONDS)
 
 
 def refusals(account: PasswordAccount) -> int:

@@ -12,16 +12,8 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from attestation.engine.evidence import Context
-from attestation.engine.verdicts import (
-    FAIL,
-    N_,
-    NOT_CHECKED,
-    NOT_PROVIDED,
-    PASS,
-    WARN,
-    Report,
-    Verdict,
-)
+from attestation.engine.verdicts import FAIL, NOT_CHECKED, NOT_PROVIDED, PASS, WARN, Report, Verdict
+from net.marks import N_
 from protocol.digests import BadSignature, personal_digest, recover
 
 GROUP = N_("Binding")

@@ -11,16 +11,8 @@ from typing import Any
 from attestation.engine import composefile
 from attestation.engine.evidence import Context, excerpt
 from attestation.engine.limits import MAX_CCEL_BYTES, MAX_EVENTS, check
-from attestation.engine.verdicts import (
-    FAIL,
-    N_,
-    NOT_CHECKED,
-    NOT_PROVIDED,
-    PASS,
-    WARN,
-    Report,
-    Verdict,
-)
+from attestation.engine.verdicts import FAIL, NOT_CHECKED, NOT_PROVIDED, PASS, WARN, Report, Verdict
+from net.marks import N_
 from protocol import quotes
 from protocol.quotes import Quote
 

@@ -13,16 +13,8 @@ from typing import Any
 from attestation.engine import composefile
 from attestation.engine.evidence import Context, Unreadable, nested
 from attestation.engine.limits import MAX_EVENTS, check
-from attestation.engine.verdicts import (
-    FAIL,
-    N_,
-    NOT_CHECKED,
-    NOT_PROVIDED,
-    PASS,
-    WARN,
-    Report,
-    Verdict,
-)
+from attestation.engine.verdicts import FAIL, NOT_CHECKED, NOT_PROVIDED, PASS, WARN, Report, Verdict
+from net.marks import N_
 from protocol import quotes
 from protocol.quotes import RUNTIME_EVENT, RUNTIME_REGISTER, Quote
 

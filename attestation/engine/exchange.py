@@ -12,16 +12,8 @@ from typing import Any
 
 from attestation.engine.binding import GROUP, Binding
 from attestation.engine.evidence import Context
-from attestation.engine.verdicts import (
-    FAIL,
-    N_,
-    NOT_CHECKED,
-    NOT_PROVIDED,
-    PASS,
-    WARN,
-    Report,
-    Verdict,
-)
+from attestation.engine.verdicts import FAIL, NOT_CHECKED, NOT_PROVIDED, PASS, WARN, Report, Verdict
+from net.marks import N_
 from protocol import replies
 
 ID = "bind.challenge"

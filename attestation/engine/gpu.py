@@ -15,16 +15,8 @@ from attestation.engine import certificates, ocsp, rim, spdm
 from attestation.engine.evidence import Context, Unreadable, base64_or_pem, nested
 from attestation.engine.limits import MAX_GPUS
 from attestation.engine.spdm import EvidenceError, Transcript
-from attestation.engine.verdicts import (
-    FAIL,
-    N_,
-    NOT_CHECKED,
-    NOT_PROVIDED,
-    PASS,
-    WARN,
-    Report,
-    Verdict,
-)
+from attestation.engine.verdicts import FAIL, NOT_CHECKED, NOT_PROVIDED, PASS, WARN, Report, Verdict
+from net.marks import N_
 
 GROUP = N_("GPUs")
 #: Evidence shipped with NVIDIA's SDK: genuine GPU, genuine signature; `no_gpu_mode` replays it.

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from attestation.engine import certificates
 from attestation.engine.evidence import Context, excerpt, nested
 from attestation.engine.limits import MAX_GPUS, MAX_TOKEN_BYTES, check
-from attestation.engine.verdicts import FAIL, N_, NOT_CHECKED, NOT_PROVIDED, PASS, Report
+from attestation.engine.verdicts import FAIL, NOT_CHECKED, NOT_PROVIDED, PASS, Report
+from net.marks import N_
 
 GROUP = N_("NVIDIA service")
 _OVERALL_TITLE = N_("Overall token signed by NVIDIA and current")

@@ -15,7 +15,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from attestation.engine import certificates
 from attestation.engine.evidence import Context, excerpt
 from attestation.engine.limits import MAX_OCSP_ANSWERS
-from attestation.engine.verdicts import FAIL, N_, NOT_CHECKED, PASS, WARN, Report, Verdict
+from attestation.engine.verdicts import FAIL, NOT_CHECKED, PASS, WARN, Report, Verdict
+from net.marks import N_
 
 _Status = ocsp.OCSPCertStatus
 

@@ -11,7 +11,8 @@ import json
 import dcap_qvl
 
 from attestation.engine.evidence import Context
-from attestation.engine.verdicts import ANCHOR_ROW, FAIL, N_, PASS, WARN, Report, Verdict
+from attestation.engine.verdicts import ANCHOR_ROW, FAIL, PASS, WARN, Report, Verdict
+from net.marks import N_
 from protocol.quotes import Quote
 
 GROUP = N_("Hardware")

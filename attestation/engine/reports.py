@@ -29,7 +29,8 @@ from attestation.engine.evidence import (
     mapping,
     nested,
 )
-from attestation.engine.verdicts import FAIL, N_, NOT_PROVIDED, PASS, Report
+from attestation.engine.verdicts import FAIL, NOT_PROVIDED, PASS, Report
+from net.marks import N_
 from protocol.quotes import Quote
 
 GROUP = N_("Report")

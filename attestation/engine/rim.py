@@ -25,7 +25,8 @@ from attestation.engine import certificates, spdm
 from attestation.engine.evidence import Context, excerpt
 from attestation.engine.limits import MAX_RIM_BYTES, check
 from attestation.engine.spdm import Transcript
-from attestation.engine.verdicts import FAIL, N_, NOT_CHECKED, PASS, Report, Verdict
+from attestation.engine.verdicts import FAIL, NOT_CHECKED, PASS, Report, Verdict
+from net.marks import N_
 
 SWID = "{http://standards.iso.org/iso/19770/-2/2015/schema.xsd}"
 HASH = "{http://www.w3.org/2001/04/xmlenc#sha384}Hash"

@@ -15,8 +15,9 @@ from attestation.engine.collateral import Collateral
 from attestation.engine.evidence import Context, excerpt
 from attestation.engine.pck import Pck
 from attestation.engine.policy import TCB_WORDS
-from attestation.engine.verdicts import FAIL, N_, PASS, WARN, Report, Verdict
+from attestation.engine.verdicts import FAIL, PASS, WARN, Report, Verdict
 from net.errors import BadAnswer
+from net.marks import N_
 from protocol.quotes import Quote
 
 GROUP = N_("Hardware")

@@ -15,16 +15,8 @@ from attestation.engine import certificates, collateral, pck, qvl, tcb
 from attestation.engine.anchors import INTEL_SGX_ROOT
 from attestation.engine.evidence import Context
 from attestation.engine.pck import Pck
-from attestation.engine.verdicts import (
-    FAIL,
-    N_,
-    NOT_CHECKED,
-    NOT_PROVIDED,
-    PASS,
-    WARN,
-    Report,
-    Verdict,
-)
+from attestation.engine.verdicts import FAIL, NOT_CHECKED, NOT_PROVIDED, PASS, WARN, Report, Verdict
+from net.marks import N_
 from protocol import quotes
 from protocol.quotes import Quote, QuoteError
 

@@ -30,11 +30,6 @@ FRESHNESS = frozenset({"bind.nonce", "bind.challenge"})
 _GPU_ROW = re.compile(r"gpu\d*\.|nras\.")
 
 
-def N_(text: str) -> str:
-    """Mark a constant text of a row for translation where it is shown; stored as it stands here."""
-    return text
-
-
 @dataclass
 class Check:
     """One row: what was expected, what was there, and which bytes say so.

@@ -11,7 +11,8 @@ from typing import Any, Self
 
 import orjson
 
-from inference.errors import N_, BadPrompt
+from inference.errors import BadPrompt
+from net.marks import N_
 
 WHOLE = 1000
 MAX_SHAPES = 100

@@ -16,11 +16,12 @@ from typing import Any, Self
 
 import orjson
 
-from inference.errors import N_, BadPrompt
+from inference.errors import BadPrompt
 from inference.media.masks import Mask
 from net import strictjson
 from net.errors import BadAnswer
 from net.limits import JsonLimits
+from net.marks import N_
 from protocol import fees
 
 GENERATIONS, EDITS = "/images/generations", "/images/edits"

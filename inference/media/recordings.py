@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from inference.errors import N_, BadPrompt
+from inference.errors import BadPrompt
+from net.marks import N_
 
 MAX_SECONDS = 20 * 60
 MAX_BYTES = 40 << 20

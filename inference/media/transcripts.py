@@ -14,10 +14,11 @@ from typing import Any, Self
 
 import orjson
 
-from inference.errors import N_, BadPrompt
+from inference.errors import BadPrompt
 from net import strictjson
 from net.errors import BadAnswer
 from net.limits import JsonLimits
+from net.marks import N_
 from protocol import fees
 
 PATH = "/audio/transcriptions"
