@@ -109,14 +109,15 @@ def of_work(background: Background | None, failed: int) -> Iterator[Alarm]:
         yield Alarm("failures", text)
 
 
-def of_truth(last: Reconciliation | None, now: dt.datetime) -> Iterator[Alarm]:
+def of_truth(last: Reconciliation | None, since: dt.datetime, now: dt.datetime) -> Iterator[Alarm]:
+    """`since`: when the site was set up; the first comparison has as long from then on."""
     if last is not None and last.drift:
         text = _("%(count)s values differ from the contracts at block %(block)s.") % {
             "count": f"{last.drift:,}",
             "block": f"{last.block:,}",
         }
         yield Alarm("drift", text, grave=True)
-    if last is None or now - last.at > COMPARED_LATELY:
+    if now - (last.at if last is not None else since) > COMPARED_LATELY:
         yield Alarm(
             "compared", _("No comparison with the contracts had a result in the last hour.")
         )

@@ -130,7 +130,7 @@ def ops_page(now: dt.datetime, *, may_act: bool) -> OpsPage:
     found = (
         *alarms.of_index(head, nodes),
         *alarms.of_work(background, failed),
-        *alarms.of_truth(last, now),
+        *alarms.of_truth(last, selectors.set_up(now), now),
         *alarms.of_clock(head, now),
         *alarms.of_measuring(measuring, now),
         *alarms.of_storage(storage),

@@ -13,6 +13,7 @@ import pytest
 from celery import shared_task
 from django.conf import settings as site
 from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
@@ -22,6 +23,7 @@ from accounts.models import User
 from accounts.roles import Role
 from chain.models import Head, NodeState
 from inference import lifespan
+from ledger.models import Reconciliation
 from marketplace import api_readiness, presence
 from moderation.models import Act
 from ops import alarms, failures, jobs
@@ -73,12 +75,23 @@ def test_the_page_says_what_is_wrong_and_where_to_read_on(client: Client, admin:
     failures.keep("probes.sweep", "1", ValueError("no"), [], {})
     html = client.get("/ops").content.decode()
     shown = set(re.findall(r'data-alarm="(\w+)"', html))
-    assert {"halted", "no_node", "worker", "failures", "compared"} <= shown
+    assert {"halted", "no_node", "worker", "failures"} <= shown
     assert "two&lt;/b&gt; parents" in html
     presence.ran("probes.sweep", 12, True)
     part = client.get("/ops?part=live", headers={"HX-Request": "true"}).content.decode()
     assert 'data-alarm="worker"' not in part and "12 ms" in part
     assert "<html" not in part and "on time" in part
+
+
+def test_nothing_is_overdue_on_the_day_a_site_is_made(client: Client, admin: User) -> None:
+    factories.head()
+    tables = MigrationRecorder.Migration.objects
+    tables.update(applied=timezone.now() - timedelta(minutes=50))
+    assert 'data-alarm="compared"' not in client.get("/ops").content.decode()
+    tables.update(applied=timezone.now() - timedelta(minutes=70))
+    assert 'data-alarm="compared"' in client.get("/ops").content.decode()
+    Reconciliation.objects.create(at=timezone.now(), scope=Reconciliation.SAMPLE, block=7)
+    assert 'data-alarm="compared"' not in client.get("/ops").content.decode()
 
 
 def test_every_alarm_has_its_place_in_the_runbook() -> None:
