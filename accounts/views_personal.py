@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.http import (
@@ -19,7 +17,6 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
-from kombu.exceptions import OperationalError
 
 from accounts import limits, pages_personal, personal, personal_erase, personal_export, sessions
 from accounts.errors import Problem
@@ -27,11 +24,8 @@ from accounts.http import in_pieces, signed_out, user_of
 from accounts.models import Erasure, Export
 from accounts.tasks import export_person
 from chain import selectors as chain
+from net import queue
 
-if TYPE_CHECKING:
-    from celery import Task
-
-log = logging.getLogger(__name__)
 HERE = "/account/data"
 
 
@@ -54,7 +48,7 @@ def export(request: HttpRequest) -> HttpResponse:
         row = personal_export.ask(user)
     except Problem as problem:
         return _page(request, problem)
-    _send(export_person, row.pk)
+    queue.put(export_person, str(row.pk))  # where it is down, beat finds what waits
     return HttpResponseRedirect(f"{HERE}#export")
 
 
@@ -141,11 +135,3 @@ def _page(request: HttpRequest, problem: Problem | None = None) -> HttpResponse:
 def _kept(category: personal.Category) -> str:
     """How long: the rule of the table that is counted."""
     return personal.kept(category.tables[0].model)
-
-
-def _send(task: Task[..., None], identifier: UUID) -> None:
-    """Tell a worker now; where the queue is down, beat finds what waits."""
-    try:
-        task.delay(str(identifier))
-    except OperationalError as error:
-        log.warning("no worker could be told of personal data: %s", error)

@@ -17,6 +17,7 @@ from accounts.http import signed_out, user_of
 from alerts import hooks, pages, selectors
 from alerts.models import Delivery, Hook
 from alerts.tasks import send_due
+from net import queue
 
 TITLE = gettext_noop("New webhook")
 
@@ -83,7 +84,7 @@ def act(request: HttpRequest, hook_id: uuid.UUID) -> HttpResponse:
         hooks.enable(found)
     if wanted == "test":
         hooks.test(found)
-        send_due.delay()
+        queue.put(send_due)
     return HttpResponseRedirect(f"/account/alerts/hooks/{found.pk}")
 
 
@@ -99,5 +100,5 @@ def again(request: HttpRequest, delivery_id: uuid.UUID) -> HttpResponse:
         hook__isnull=False,
     )
     hooks.replay(row)
-    send_due.delay()
+    queue.put(send_due)
     return HttpResponseRedirect(f"/account/alerts/hooks/{row.hook_id}")

@@ -16,12 +16,10 @@ from datetime import datetime
 from typing import Any
 
 from asgiref.sync import async_to_sync, sync_to_async
-from celery import current_app
 from django.core.cache import cache
 from django.db import connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from kombu.exceptions import OperationalError
 
 from attestation import brought, declared, evaluate, findings, leases, runs, standings, trust
 from attestation import bundle as bundles
@@ -45,6 +43,7 @@ from attestation.selectors import ServiceKey
 from chain import selectors as chain
 from ledger import selectors as ledger
 from ledger.records import Listing
+from net import queue
 from net.client import Client
 
 #: Name of the background task that takes what was asked for.
@@ -97,12 +96,10 @@ def verify_now(key: ServiceKey, by: int | None = None) -> ServiceKey:
         raise TooSoon(max(1, round(ASKED_EVERY_SECONDS - since)))
     request = Request(**exact._asdict(), requested_by=by, at=timezone.now())
     Request.objects.bulk_create([request], ignore_conflicts=True)
-    try:
-        current_app.send_task(TASK, expires=ASKED_EVERY_SECONDS)
-    except OperationalError as error:
+    if not queue.put(TASK, expires=ASKED_EVERY_SECONDS):
         Request.objects.filter(**exact._asdict()).delete()
         cache.delete(name)
-        raise QueueDown(_("Background work cannot be queued at the moment; try again.")) from error
+        raise QueueDown(_("Background work cannot be queued at the moment; try again."))
     return exact
 
 

@@ -112,6 +112,9 @@ class Place(models.Model):
     signed_at = models.BigIntegerField(default=0, help_text="unix seconds, as signed")
     tx_hash = models.CharField(max_length=66, default="", help_text="announcement on the chain")
     tx_at = models.DateTimeField(null=True, help_text="since when it is under way")
+    unknown_looks = models.PositiveSmallIntegerField(
+        db_default=0, default=0, help_text="looks in a row at which no node knew `tx_hash`"
+    )
     state = models.CharField(max_length=7, choices=PlaceState.choices)
     sent = models.BigIntegerField(default=0, help_text="bytes")
     error = models.TextField(default="")

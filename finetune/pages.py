@@ -261,6 +261,7 @@ class TaskPage:
     queue: int | None = None
     places: tuple[deploying.Place, ...] = ()
     cli: str = ""
+    readable: bool = True
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,9 @@
 
 from __future__ import annotations
 
-import re
-
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
+
+from accounts import retelling
 
 #: All that `protocol.tuning` and `protocol.datasets` say without values, so that it is translated.
 KNOWN = (
@@ -26,86 +25,42 @@ KNOWN = (
     N_("messages: nobody is the user"),
     N_("messages: the last one is not the assistant's"),
 )
-_RANGE = re.compile(r"expected ([0-9.]+) to ([0-9.]+)")
-#: With the names of what varies; the first that fits is it.
+_SETTINGS = (N_("expected %(low)s to %(high)s"),)
+_FIELDS = (
+    N_("%(key)s: expected a text"),
+    N_("%(key)s: is empty"),
+    N_("%(key)s: holds half a character (a lone surrogate)"),
+)
+#: The first that fits is it: what holds another one comes last.
 _ROWS = (
-    (re.compile(r"not UTF-8 at byte (?P<byte>\d+)"), N_("not UTF-8 at byte %(byte)s")),
-    (
-        re.compile(r"not valid JSON: (?P<why>.+) at character (?P<place>\d+)"),
-        N_("not valid JSON: %(why)s at character %(place)s"),
-    ),
-    (
-        re.compile(r"a (?P<row>\w+) row in a file of (?P<file>\w+) rows"),
-        N_("a %(row)s row in a file of %(file)s rows"),
-    ),
-    (
-        re.compile(r"messages: the (?P<number>\d+)\. is not an object"),
-        N_("messages: the %(number)s. is not an object"),
-    ),
-    (
-        re.compile(r"messages: the (?P<number>\d+)\. has no known role"),
-        N_("messages: the %(number)s. has no known role"),
-    ),
-    (
-        re.compile(r"messages: the (?P<number>\d+)\. (?P<problem>.+)"),
-        N_("messages: the %(number)s. %(problem)s"),
-    ),
-    (re.compile(r"(?P<key>\w+): expected a text"), N_("%(key)s: expected a text")),
-    (re.compile(r"(?P<key>\w+): is empty"), N_("%(key)s: is empty")),
+    N_("not UTF-8 at byte %(byte)s"),
+    N_("not valid JSON: %(why)s at character %(place)s"),
+    N_("a %(row)s row in a file of %(file)s rows"),
+    N_("messages: the %(number)s. is not an object"),
+    N_("messages: the %(number)s. has no known role"),
+    N_("messages: the %(number)s. %(problem)s"),
+    *_FIELDS,
 )
 #: What a worker says of a provider or of storage; the rest is the network's or the provider's word.
 _TOLD = (
-    (
-        re.compile(r"The provider's answer broke off: (?P<why>.+)\.", re.DOTALL),
-        N_("The provider's answer broke off: %(why)s."),
-    ),
-    (
-        re.compile(r"The provider's answer cannot be read: (?P<why>.+)\.", re.DOTALL),
-        N_("The provider's answer cannot be read: %(why)s."),
-    ),
-    (
-        re.compile(r"The provider gives no answer: (?P<why>.+)\.", re.DOTALL),
-        N_("The provider gives no answer: %(why)s."),
-    ),
-    (
-        re.compile(r"The provider says: (?P<error>.+)\.", re.DOTALL),
-        N_("The provider says: %(error)s."),
-    ),
-    (
-        re.compile(r"0G storage gives no answer: (?P<why>.+)\.", re.DOTALL),
-        N_("0G storage gives no answer: %(why)s."),
-    ),
-    (
-        re.compile(r"This storage belongs to chain (?P<chain>\d+), not to this network\."),
-        N_("This storage belongs to chain %(chain)s, not to this network."),
-    ),
-    (
-        re.compile(r"It is no encrypted model: (?P<why>.+)\.", re.DOTALL),
-        N_("It is no encrypted model: %(why)s."),
-    ),
+    N_("The provider's answer broke off: %(why)s."),
+    N_("The provider's answer cannot be read: %(why)s."),
+    N_("The provider gives no answer: %(why)s."),
+    N_("The provider says: %(error)s."),
+    N_("0G storage gives no answer: %(why)s."),
+    N_("This storage belongs to chain %(chain)s, not to this network."),
+    N_("It is no encrypted model: %(why)s."),
 )
 
 
 def of_setting(text: str) -> str:
-    if found := _RANGE.fullmatch(text):
-        return _("expected %(low)s to %(high)s") % {"low": found[1], "high": found[2]}
-    return _(text)
+    return retelling.again(text, _SETTINGS)
 
 
 def of_row(text: str) -> str:
-    return _said(text, _ROWS)
+    return retelling.again(text, _ROWS, _FIELDS)
 
 
 def told(text: str) -> str:
     """Why something failed, as a worker wrote it down or an error says it."""
-    return _said(text, _TOLD)
-
-
-def _said(text: str, rules: tuple[tuple[re.Pattern[str], str], ...]) -> str:
-    for rule, words in rules:
-        if found := rule.fullmatch(text):
-            values = found.groupdict()
-            if "problem" in values:
-                values["problem"] = _said(values["problem"], rules)
-            return _(words) % values
-    return _(text)
+    return retelling.again(text, _TOLD)

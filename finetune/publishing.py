@@ -11,8 +11,9 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from asgiref.sync import async_to_sync
 from channels.db import database_sync_to_async
@@ -37,6 +38,9 @@ FLOW = "Flow"
 MOST_FEE = 10**17
 #: Since the hash was told: then nobody waits any more for a block or for storage.
 GIVE_UP = dt.timedelta(hours=1)
+#: Looks of a worker (one every five seconds) at which no node knows the hash that was told. A
+#: wallet's node may be ahead of ours, but not for minutes.
+UNKNOWN_LOOKS = 24
 #: How a place begins, and what it goes back to when nothing came of a try.
 _NOT_YET = PlaceState.FAILED
 _HASH = re.compile(r"0x[0-9a-f]{64}")
@@ -198,7 +202,10 @@ def _may_still_count(place: Place) -> bool:
         return False
     receipt = node.call("eth_getTransactionReceipt", place.tx_hash)
     if isinstance(receipt, dict):
-        return bool(receipt.get("status") == "0x1")
+        try:
+            return not _wrong(receipt)
+        except StorageError:
+            return receipt.get("status") == "0x1"
     return node.known_anywhere(place.tx_hash)
 
 
@@ -211,7 +218,11 @@ def submitted(dataset: Dataset, tx_hash: str) -> Place:
     if place is None:
         raise Problem("unknown", _("Nothing was to be sent for this dataset."), status=409)
     # A declined one too: a wallet may report a refusal and send after all.
-    _begin(place, (PlaceState.ASKING, PlaceState.FAILED), tx_hash)
+    free = [PlaceState.ASKING, PlaceState.FAILED]
+    if place.state == PlaceState.WAITING and place.tx_hash != tx_hash:
+        # A hash that the chain does not know holds the place for nobody else's.
+        free += [] if _may_still_count(place) else [PlaceState.WAITING]
+    _begin(place, free, tx_hash)
     return place
 
 
@@ -235,11 +246,12 @@ def go_on(dataset: Dataset) -> Place | None:
     return place
 
 
-def _begin(place: Place, before: tuple[PlaceState, ...], tx_hash: str) -> None:
-    Place.objects.filter(pk=place.pk, state__in=before).update(
+def _begin(place: Place, before: Sequence[PlaceState], tx_hash: str) -> None:
+    Place.objects.filter(pk=place.pk, state__in=before, tx_hash=place.tx_hash).update(
         state=PlaceState.WAITING,
         tx_hash=tx_hash,
         tx_at=timezone.now(),
+        unknown_looks=0,
         error="",
         updated_at=timezone.now(),
     )
@@ -270,18 +282,38 @@ def send(place: Place) -> None:
 
 
 def _not_announced(place: Place) -> None:
+    """Storage has not heard of it: because it is too early, or because the transaction that was
+    told announces nothing. A silent node or storage proves neither."""
+    if not place.tx_hash:
+        _later(place, "")
+        return
     try:
-        receipt = node.call("eth_getTransactionReceipt", place.tx_hash) if place.tx_hash else None
-    except NodeError:
-        receipt = None
-    if isinstance(receipt, dict) and receipt.get("status") != "0x1":
-        _end(
-            place,
-            PlaceState.FAILED,
-            N_("The contract refused the announcement; only gas was paid."),
-        )
+        receipt = node.call("eth_getTransactionReceipt", place.tx_hash)
+        unknown = not isinstance(receipt, dict) and not node.known_anywhere(place.tx_hash)
+        wrong = _wrong(receipt) if isinstance(receipt, dict) else ""
+    except (NodeError, StorageError):
+        unknown, wrong = False, ""
+    looks = place.unknown_looks + 1 if unknown else 0
+    Place.objects.filter(pk=place.pk).update(unknown_looks=looks)
+    if looks >= UNKNOWN_LOOKS:
+        wrong = N_("The chain does not know this transaction. Nothing was announced.")
+    if wrong:
+        _end(place, PlaceState.FAILED, wrong)
     else:
         _later(place, "")
+
+
+def _wrong(receipt: dict[str, Any]) -> str:
+    """Why a transaction in a block announces nothing; "" where it may. Raises StorageError."""
+    if receipt.get("status") != "0x1":
+        return N_("The contract refused the announcement; only gas was paid.")
+    flow = async_to_sync(_flow)().lower()
+    logs = receipt.get("logs")
+    # Whoever it was sent to (a wallet may be a contract): the storage contract itself must speak.
+    spoke = isinstance(logs, list) and any(
+        str(entry.get("address")).lower() == flow for entry in logs if isinstance(entry, dict)
+    )
+    return "" if spoke else N_("This transaction is another one: it announces nothing.")
 
 
 def _hand_over(place: Place, dataset: Dataset, info: Info) -> bool:

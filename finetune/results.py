@@ -93,6 +93,18 @@ def _begin(task: Task) -> None:
         held.save(update_fields=["result_state", "result_error", "result_touched"])
 
 
+def not_begun(task: Task) -> Problem:
+    """What to raise where no worker could be told of it; it can be asked for again at once."""
+    problem = Problem(
+        "queue_down",
+        _("Background work cannot be queued at the moment."),
+        _("Try again in a minute."),
+        status=503,
+    )
+    _end(task, State.FAILED, N_("Background work cannot be queued at the moment."))
+    return problem
+
+
 def give_up_lost(now: dt.datetime) -> None:
     """Fetches whose worker is gone: they say so; the next one goes on with what came."""
     lost = Q(result_touched__lt=now - LOST_AFTER) | Q(result_touched__isnull=True)
@@ -211,7 +223,15 @@ async def _keep(task: Task, user: User, answer: Answer, start: int) -> StoredFil
 
 
 def _extent(answer: Answer, start: int) -> tuple[int, int]:
-    """The whole size, and where this answer begins. Raises BrokerSilent."""
+    """The whole size, and where this answer begins. Raises BrokerSilent.
+
+    The sizes that HTTP names are those of what is sent: of a packed answer they say nothing about
+    the file, and a part of it is no part of the file.
+    """
+    if answer.header("Content-Encoding").strip().lower() not in ("", "identity"):
+        raise BrokerSilent(
+            N_("It sends the file compressed, and was asked for it as it is. Nothing was kept.")
+        )
     if answer.status == 206:
         rest = _REST.fullmatch(answer.header("Content-Range"))
         if rest is None or int(rest[1]) != start:

@@ -143,6 +143,7 @@ def _page(task: Task, level: str) -> pages.TaskPage:
     listing = follow.listing_of(task)
     wanted = selectors.shown_lines(lines, level)
     over = task.progress == tuning.FINISHED and named is not None and named.acknowledged
+    parameters = _parameters(task)
     return pages.TaskPage(
         task=task,
         means=pages.STAGES.get(task.progress, ""),
@@ -159,7 +160,8 @@ def _page(task: Task, level: str) -> pages.TaskPage:
         chart=selectors.chart(task, curve),
         latest=curve.points[-1].loss if curve.points else "",
         left=pages.time_left(reading.left(curve) if running else None, curve),
-        price=_price(task),
+        price=_price(task, parameters),
+        readable=parameters is not None,
         cancellable=task.progress in tuning.CANCELLABLE,
         fetchable=task.progress in results.READY,
         from_storage=bool(settings.STORAGE_INDEXER_URL) and named is not None,
@@ -197,13 +199,22 @@ def _acknowledgement(task: Task) -> tuple[shown.Transaction | None, shown.Review
     return None, funds.reviewed(task.user, "acknowledge_deliverable", params)
 
 
-def _price(task: Task) -> pricing.Price | None:
-    if task.dataset is None:
+def _parameters(task: Task) -> tuning.Parameters | None:
+    """None where they cannot be read: of a task that was found at its provider they are its
+    words."""
+    try:
+        return tuning.parse_parameters(task.parameters)
+    except tuning.BadParameters:
+        return None
+
+
+def _price(task: Task, parameters: tuning.Parameters | None) -> pricing.Price | None:
+    if task.dataset is None or parameters is None:
         return None
     return pricing.price(
         model=task.model,
         tokens=task.dataset.tokens,
-        epochs=tuning.parse_parameters(task.parameters).num_train_epochs,
+        epochs=parameters.num_train_epochs,
         each=task.price_per_token,
         free=0,
     )

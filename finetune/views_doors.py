@@ -22,6 +22,7 @@ from finetune.errors import BrokerError, BrokerRefused
 from finetune.models import Dataset, Draft, Place, Task, Way
 from finetune.views import task_of
 from ledger import selectors as ledger
+from net import queue
 from protocol import tuning
 
 _SIGNATURE = 300
@@ -89,7 +90,7 @@ def piece(request: HttpRequest, dataset_id: UUID, number: int) -> HttpResponse:
 def finish(request: HttpRequest, dataset_id: UUID) -> HttpResponse:
     dataset = dataset_of(request, dataset_id)
     services.finish(dataset)
-    tasks.check.delay(str(dataset.pk))
+    queue.put(tasks.check, str(dataset.pk))
     dataset.refresh_from_db()
     return answer(_upload(dataset))
 
@@ -168,7 +169,7 @@ def upload(request: HttpRequest, draft: Draft) -> HttpResponse:
     place = services.send_to(
         draft.dataset, draft.provider, listing.url, signature, _timestamp(body)
     )
-    tasks.send.delay(place.pk)
+    queue.put(tasks.send, place.pk)
     return answer({"state": place.state})
 
 
@@ -294,7 +295,9 @@ def fetch(request: HttpRequest, found: Task) -> HttpResponse:
     else:
         signature, signed_at = text_of(body, "signature", limit=_SIGNATURE), _timestamp(body)
         results.ask(found, signature, signed_at)
-    tasks.fetch.delay(str(found.pk), signature, signed_at)
+    # Beat knows no signature: what no worker hears of now has not begun.
+    if not queue.put(tasks.fetch, str(found.pk), signature, signed_at):
+        raise results.not_begun(found)
     return answer({"state": results.State.FETCHING})
 
 
@@ -305,7 +308,7 @@ def deploy(request: HttpRequest, found: Task) -> HttpResponse:
     if provider is None:
         raise Problem("invalid_request", "`provider` must be an address.")
     row = deploying.want(found, provider)
-    tasks.deploy.delay(row.pk)
+    queue.put(tasks.deploy, row.pk)
     return answer({"state": row.state})
 
 

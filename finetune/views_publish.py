@@ -23,6 +23,7 @@ from accounts.problems import answer, body_of, of_node, text_of
 from finetune import pages, publishing, tasks
 from finetune.models import Dataset, PlaceState
 from finetune.views_doors import dataset_of, signing
+from net import queue
 
 
 @require_http_methods(["GET", "POST"])
@@ -39,7 +40,7 @@ def publish(request: HttpRequest, dataset_id: UUID) -> HttpResponse:
         except Problem as problem:
             return _render(request, dataset, problem, status=problem.status)
         if place is not None:
-            tasks.send.delay(place.pk)
+            queue.put(tasks.send, place.pk)
         return HttpResponseRedirect(request.get_full_path())
     return _render(request, dataset, None)
 
@@ -111,7 +112,7 @@ def confirm(request: HttpRequest, dataset: Dataset) -> HttpResponse:
 def submitted(request: HttpRequest, dataset: Dataset) -> HttpResponse:
     """`{tx_hash}`: the wallet has sent it, and a worker hands the segments over."""
     place = publishing.submitted(dataset, text_of(body_of(request), "tx_hash", limit=66))
-    tasks.send.delay(place.pk)
+    queue.put(tasks.send, place.pk)
     return answer({"state": place.state})
 
 

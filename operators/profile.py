@@ -7,18 +7,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from celery import current_app
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from kombu.exceptions import OperationalError
 
 from accounts import limits
 from accounts.errors import Problem
 from accounts.models import User
+from net import queue
 from operators import notes, profile_signing, profile_words
 from operators.models import Note, Profile
 from operators.models_listing import DomainState
@@ -133,10 +132,7 @@ def withdraw(user: User) -> None:
 def look_soon(row: Profile) -> None:
     """Have the worker look at the domain; beat does it anyway."""
     if row.domain:
-        try:
-            current_app.send_task(PROVE_TASK, args=[row.pk], expires=300)
-        except OperationalError:
-            return
+        queue.put(PROVE_TASK, row.pk, expires=300)
 
 
 def ask_again(user: User) -> None:

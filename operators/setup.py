@@ -8,11 +8,9 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from asgiref.sync import async_to_sync, sync_to_async
-from celery import current_app
 from django.http import Http404
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from kombu.exceptions import OperationalError
 
 from accounts import limits
 from accounts.errors import Problem
@@ -20,6 +18,7 @@ from accounts.models import User
 from chain import selectors as chain
 from ledger import selectors as ledger
 from ledger.records import Contract, Listing, Quota
+from net import queue
 from operators import listing, listing_state, setup_checks
 from operators.listing import FINE_TUNING, Values
 from operators.models import SetupRun
@@ -135,16 +134,14 @@ def queued(row: Run, task: str) -> Run:
             "already_running", _("A check of yours is under way."), _("Wait until it has ended.")
         )
     row.save(force_insert=True)
-    try:
-        current_app.send_task(task, args=[str(row.pk)], expires=GIVEN_UP_AFTER.total_seconds())
-    except OperationalError:
+    if not queue.put(task, str(row.pk), expires=GIVEN_UP_AFTER.total_seconds()):
         row.delete()
         raise Problem(
             "queue_down",
             _("Background work cannot be queued at the moment."),
             _("Try again in a minute."),
             status=503,
-        ) from None
+        )
     old = own.order_by("-created_at").values_list("pk", flat=True)[KEPT : KEPT + 100]
     type(row)._default_manager.filter(pk__in=list(old)).delete()
     return row

@@ -10,10 +10,10 @@ from asgiref.sync import async_to_sync
 from celery import shared_task
 from django.core.cache import cache
 from django.utils import timezone
-from kombu.exceptions import OperationalError
 
 from accounts.errors import NodeError
 from ledger import selectors
+from net import queue
 from operators import debts, gas, profile, profile_domain, selftest, setup
 from operators.models import Profile
 
@@ -36,11 +36,8 @@ def refresh(provider: str) -> int:
 def refresh_soon(provider: str) -> None:
     """Have the worker do it, unless it did a moment ago. Nothing depends on it being done: without
     a queue a page says what it does not know yet."""
-    try:
-        if cache.add(f"operators:refresh:{provider}", 1, timeout=EVERY):
-            refresh.apply_async((provider,), retry=False)
-    except OperationalError as error:
-        logger.warning("not queued", extra={"reason": str(error)[:200]})
+    if cache.add(f"operators:refresh:{provider}", 1, timeout=EVERY):
+        queue.put(refresh, provider)
 
 
 @shared_task(name=setup.SETUP_TASK, ignore_result=True)

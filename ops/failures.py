@@ -18,11 +18,11 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from kombu.exceptions import OperationalError
 
 from accounts.errors import Problem
 from accounts.models import User
 from marketplace import presence, scrub
+from net import queue
 from ops.models import FailedTask, FailureState
 
 log = logging.getLogger(__name__)
@@ -156,15 +156,13 @@ def retry(row: FailedTask, user: User) -> None:
     if row.name not in known_tasks():
         raise Problem("unknown_task", _("No task of that name exists any more."), status=409)
     _handle(row, user, FailureState.RETRIED)
-    try:
-        current_app.send_task(row.name, args=row.args, kwargs=row.kwargs, ignore_result=True)
-    except OperationalError:
+    if not queue.put(row.name, *row.args, kwargs=row.kwargs):
         FailedTask.objects.filter(pk=row.pk).update(
             state=FailureState.OPEN, handled_at=None, handled_by=None
         )
         raise Problem(
             "queue_unreachable", _("The queue does not answer."), _("Try again."), status=503
-        ) from None
+        )
 
 
 def dismiss(row: FailedTask, user: User) -> None:

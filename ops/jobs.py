@@ -15,11 +15,11 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
-from kombu.exceptions import OperationalError
 
 from accounts.errors import Problem
 from accounts.models import User
 from marketplace import scrub
+from net import queue
 from ops.models import Job, JobState
 
 log = logging.getLogger(__name__)
@@ -138,13 +138,11 @@ def start(name: str, user: User, typed: str = "") -> Job:
         ) from None
     from ops.tasks import run_job
 
-    try:
-        run_job.delay(str(job.pk))
-    except OperationalError:
+    if not queue.put(run_job, str(job.pk)):
         _end(job, JobState.FAILED, 1, "The queue does not answer, so no worker can be told.")
         raise Problem(
             "queue_unreachable", _("The queue does not answer."), _("Try again."), status=503
-        ) from None
+        )
     old = list(Job.objects.order_by("-created_at").values_list("pk", flat=True)[KEPT_JOBS:])
     Job.objects.filter(pk__in=old).delete()
     return job

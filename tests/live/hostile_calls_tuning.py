@@ -110,9 +110,9 @@ _RESULT = {
     "patient": True,
     "costly": True,
     "slow": "no answer within|how long the result is|no file of this root",
-    "large": "how long the result is|not valid HTTP|too large|has [0-9]+ bytes|status 500"
-    "|^failed: .?A{20}|no file of this root|\\{.data",
-    "broken": "not valid HTTP|not asked for|cannot be read|ended before|no file of this root",
+    "large": "how long the result is|not valid HTTP|too large|compressed|has [0-9]+ bytes"
+    "|status 500|^failed: .?A{20}|no file of this root|\\{.data",
+    "broken": "not valid HTTP|compressed|cannot be read|ended before|no file of this root",
 }
 
 

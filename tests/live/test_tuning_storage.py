@@ -16,7 +16,7 @@ import pytest
 import requests
 from django.utils import timezone
 
-from finetune import files, follow, offers, results, services
+from finetune import files, follow, offers, publishing, results, services
 from finetune.models import Dataset, Place, PlaceState, Task, Way
 from ledger.models import ServingContract
 from protocol import tuning
@@ -84,8 +84,23 @@ def test_a_dataset_is_published_found_by_its_root_and_needed_here_no_more(lab: T
     # The wallet says that it has sent it before it is in a block: the worker waits.
     alice.post(f"{here}/submitted", {"tx_hash": "0x" + "12" * 32})
     assert step(dataset).state == PlaceState.WAITING
-    Place.objects.update(state=PlaceState.ASKING)
-    alice.post(f"{here}/submitted", {"tx_hash": pay(lab, person, asked)})
+    # One that no node ever hears of frees the place after so many looks, not after an hour.
+    for _look in range(2, publishing.UNKNOWN_LOOKS):
+        assert step(dataset).state == PlaceState.WAITING
+    assert "does not know this transaction" in step(dataset).error
+    assert place_of(dataset).state == PlaceState.FAILED
+    # A real one that says nothing to storage's contract: seen at the first look.
+    other = lab.contracts.chain.send(person.wallet, person.address, b"", value=0).tx_hash
+    alice.post(f"{here}/submitted", {"tx_hash": other})
+    assert "announces nothing" in step(dataset).error
+    asked = alice.post(f"{here}/confirm")["transaction"]
+    # And while a hash is waited for that means nothing, the real one takes its place.
+    alice.post(f"{here}/submitted", {"tx_hash": "0x" + "13" * 32})
+    paying = pay(lab, person, asked)
+    alice.post(f"{here}/submitted", {"tx_hash": paying})
+    assert (place_of(dataset).tx_hash, place_of(dataset).unknown_looks) == (paying, 0)
+    alice.post(f"{here}/submitted", {"tx_hash": "0x" + "14" * 32})  # which nothing takes from it
+    assert place_of(dataset).tx_hash == paying
     assert paid - lab.contracts.chain.balance(person.address) >= fee
     # A worker died after the first segment: the next one goes on.
     proof = tree.proof(0)

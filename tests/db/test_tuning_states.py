@@ -1,0 +1,156 @@
+"""Fine-tuning where a provider, or our own queue, does what the pages did not expect."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from celery import Celery
+from celery.app import app_or_default
+from django.core.cache import cache
+from django.utils import timezone
+
+from accounts.models import User
+from devnet import accounts as cast
+from finetune import results
+from finetune.models import Dataset, DatasetState, Piece, Task
+from net import queue
+from protocol import tuning
+from tests import factories
+from tests.db.test_keys_lasting import signed_in
+
+pytestmark = pytest.mark.django_db
+HASH = "0x" + "ab" * 32
+
+
+@pytest.fixture(autouse=True)
+def chain(settings: Any) -> None:
+    cache.clear()
+    settings.ALLOW_PRIVATE_PROVIDERS = True
+    factories.head()
+    factories.contract(kind="fine-tuning", address=factories.FINE_TUNING)
+
+
+@pytest.fixture
+def alice() -> User:
+    return User.objects.for_address(cast.user(1).address)
+
+
+def made(user: User, **more: Any) -> Task:
+    """A task whose result the chain names."""
+    values: dict[str, Any] = {
+        "provider": factories.PETRA,
+        "serving": factories.FINE_TUNING,
+        "service_name": "fine-tuning-v1.0",
+        "url": "http://127.0.0.1:1",
+        "model": "m",
+        "parameters": "{}",
+        "progress": tuning.DELIVERED,
+        **more,
+    }
+    now = timezone.now()
+    task = Task.objects.create(
+        user=user, remote_id=uuid4(), price_per_token=1, nonce=1, created_at=now, **values
+    )
+    named = {"id": str(task.remote_id), "model_root_hash": HASH, "acknowledged": False}
+    factories.sub_account(
+        user=user.address,
+        provider=task.provider,
+        serving=task.serving,
+        deliverables=[{**named, "settled": False, "timestamp": int(now.timestamp())}],
+    )
+    return task
+
+
+@pytest.mark.parametrize("said", ["", "[]", '{"num_train_epochs": 1e999}', "{" * 5_000])
+def test_settings_that_cannot_be_read_are_shown_as_such(alice: User, said: str) -> None:
+    """What a provider says of a task that was made with another program."""
+    held = Dataset.objects.create(user=alice, name="d", size=1, tokens=7, state=DatasetState.GOOD)
+    task = made(alice, parameters=said, dataset=held)
+    answer = signed_in(cast.user(1)).get(f"/fine-tuning/tasks/{task.pk}")
+    text = answer.content.decode()
+    assert answer.status_code == 200 and 'data-testid="settings-unreadable"' in text
+    assert "our estimate" not in text and "not counted yet" in text
+
+
+# --- a result that is sent packed -----------------------------------------------------------------
+
+
+class _Packing(BaseHTTPRequestHandler):
+    """A provider (or what stands before it) that packs what was asked for as it is."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = gzip.compress(b"x" * 3_000_000)
+        self.send_response(200)
+        self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@pytest.fixture
+def packing() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Packing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_packed_result_is_refused_by_that_name(alice: User, packing: str) -> None:
+    task = made(alice, url=packing)
+    results.fetch(task, "0x00", 1)
+    task.refresh_from_db()
+    assert task.result_state == results.State.FAILED
+    assert "sends the file compressed" in task.result_error
+    assert not Piece.objects.exists()
+
+
+# --- without a queue ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_queue() -> Iterator[None]:
+    """Celery whose broker is a port at which nobody listens."""
+    real = app_or_default()
+    Celery("dead", broker="redis://127.0.0.1:1/0").set_current()
+    yield
+    real.set_current()
+
+
+def test_a_dead_queue_is_an_answer(alice: User, no_queue: None, settings: Any) -> None:
+    from finetune.tasks import sweep
+
+    assert queue.put("finetune.sweep") is False and queue.put(sweep) is False
+    # Beat has no signature and begins no fetch: the door says so, and nothing seems under way.
+    settings.STORAGE_INDEXER_URL = "http://127.0.0.1:1"
+    task = made(alice)
+    client = signed_in(cast.user(1))
+    door, body = f"/fine-tuning/tasks/{task.pk}/fetch", json.dumps({"from": "storage"})
+    answer = client.post(door, body, content_type=JSON)
+    assert answer.status_code == 503 and answer.json()["code"] == "queue_down"
+    task.refresh_from_db()
+    assert task.result_state == results.State.FAILED
+    # A dataset that waits to be read is found by beat: nobody has to know.
+    answer = client.post(
+        "/fine-tuning/datasets", json.dumps({"name": "d", "size": 1}), content_type=JSON
+    )
+    here = f"/fine-tuning/datasets/{answer.json()['id']}"
+    client.put(f"{here}/pieces/0", b"{", "application/octet-stream")
+    finished = client.post(f"{here}/finish", "{}", content_type=JSON)
+    assert finished.status_code == 200 and finished.json()["state"] == DatasetState.CHECKING
+
+
+JSON = "application/json"
