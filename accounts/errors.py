@@ -37,14 +37,21 @@ class Problem(AccountsError):
 
 class Refused(Problem):
     """The contract would refuse this; `code` is its error name and `arguments` its arguments
-    (contracts.md 3.3-5).
+    (contracts.md 3.3-5). `stored`: the title in English, which is kept (`refusals.again`).
     """
 
     def __init__(
-        self, code: str, title: str, fix: str = "", *, arguments: tuple[object, ...] = ()
+        self,
+        code: str,
+        title: str,
+        fix: str = "",
+        *,
+        arguments: tuple[object, ...] = (),
+        stored: str = "",
     ) -> None:
         super().__init__(code, title, fix, status=422)
         self.arguments = arguments
+        self.stored = stored or title
 
 
 class SignInFailed(Problem):

@@ -72,7 +72,7 @@ def start(user: User, action: str, params: Any, seen: str, then: str = "") -> In
     try:
         preview = trust.with_words(services.check(action, checked_params, user.address))
     except Refused as refused:
-        move(intent, [State.DRAFT], State.BLOCKED, code=refused.code, reason=refused.title)
+        move(intent, [State.DRAFT], State.BLOCKED, code=refused.code, reason=refused.stored)
         raise
     except Exception:
         intent.delete()

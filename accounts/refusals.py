@@ -247,7 +247,7 @@ def sentence(name: str, arguments: Mapping[str, Any], action: str = "") -> tuple
     title, fix = SENTENCES.get(name, _UNKNOWN)
     shown = {key: _shown(key, value) for key, value in arguments.items()}
     if name not in SENTENCES:
-        shown = {"name": name}
+        shown = {"name": _(name)}
     return _(title).format_map(_Gaps(shown)), _(fix).format_map(_Gaps(shown))
 
 
@@ -260,8 +260,10 @@ ONLY_GAS = N_("Only gas was charged.")
 
 
 def again(code: str, told: str) -> str:
-    """A stored reason (English: `follow`) in the reader's language."""
+    """A stored reason (English: `follow`, `Refused.stored`) in the reader's language."""
     known = (*SENTENCES.get(code, ()), *_WITHDRAW, *_UNKNOWN, ONLY_GAS)
+    if code == "CallFailed":  # with the sentence of the contract that it called
+        known += tuple(title for title, _fix in SENTENCES.values())
     return retelling.again(told, known)
 
 

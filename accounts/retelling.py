@@ -17,38 +17,45 @@ from django.utils.translation import gettext as _
 LONGEST = 1_000
 
 
-def again(told: str, sentences: Iterable[str]) -> str:
-    """`told` in the reader's language, where it is one of `sentences` (messages with `{gaps}`), or
+#: What a message leaves open: `{name}`, or `%(name)s`.
+_GAP = re.compile(r"\{(\w+)\}|%\((\w+)\)s")
+
+
+def again(told: str, sentences: Iterable[str], within: tuple[str, ...] = ()) -> str:
+    """`told` in the reader's language, where it is one of `sentences` (messages with gaps), or
     several of them one after the other; else as it is. What fills a gap is translated too where it
-    is a message.
+    is a message, and told again where it is one of `within`.
     """
     if len(told) > LONGEST:
         return _(told)
     known = tuple(sentences)
     for sentence in known:
         if found := _filled(sentence, r"\Z").match(told):
-            return _again(sentence, found)
+            return _again(sentence, found, within)
     parts, rest = [], told
     while rest:
         heads = ((sentence, _filled(sentence, r"(?: |\Z)").match(rest)) for sentence in known)
         sentence, head = next(((s, m) for s, m in heads if m), ("", None))
         if head is None:
             return _(told)
-        parts.append(_again(sentence, head))
+        parts.append(_again(sentence, head, within))
         rest = rest[head.end() :]
     return " ".join(parts)
 
 
-def _again(sentence: str, found: re.Match[str]) -> str:
-    return _(sentence).format_map({name: _(text) for name, text in found.groupdict().items()})
+def _again(sentence: str, found: re.Match[str], within: tuple[str, ...]) -> str:
+    values = {name: again(text, within) for name, text in found.groupdict().items()}
+    return _(sentence) % values if "%(" in sentence else _(sentence).format_map(values)
 
 
 @lru_cache(maxsize=1024)
 def _filled(sentence: str, end: str) -> re.Pattern[str]:
     """What a sentence reads like with its gaps filled in; the same gap has the same text."""
-    pattern, known = "", set[str]()
-    for text, name in re.findall(r"([^{]*)(?:\{(\w+)\})?", sentence):
-        gap = f"(?P={name})" if name in known else f"(?P<{name}>.*?)"
-        pattern += re.escape(text) + (gap if name else "")
+    pattern, known, place = "", set[str](), 0
+    for gap in _GAP.finditer(sentence):
+        name = gap[1] or gap[2]
+        pattern += re.escape(sentence[place : gap.start()])
+        pattern += f"(?P={name})" if name in known else f"(?P<{name}>.*?)"
         known.add(name)
-    return re.compile(pattern + end, re.DOTALL)
+        place = gap.end()
+    return re.compile(pattern + re.escape(sentence[place:]) + end, re.DOTALL)

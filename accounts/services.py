@@ -5,11 +5,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from django.utils import translation
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from accounts import actions, calls, money, node, preview, reading, refusals
 from accounts.errors import Problem, Refused, RpcError
@@ -130,24 +133,19 @@ def _simulate(action: str, call: calls.Call, facts: Facts, predicted: Predicted 
 def _refused_by_chain(action: str, error: RpcError, call: calls.Call, facts: Facts) -> Problem:
     decoded = abi.decode_error(error.data)
     if decoded is None:
-        selector = error.data[:10] or _("no reason")
-        return Refused(
-            "unknown_revert",
-            _("The contract refused: %(selector)s. Nothing was sent.") % {"selector": selector},
-            _("Report this with its id."),
-        )
+        selector = error.data[:10] or gettext_noop("no reason")
+        return _in_words("unknown_revert", lambda: refusals.sentence(selector, {}))
     name, arguments = decoded
     if name == "CallFailed":
         return _inner_refusal(call, facts, arguments)
-    title, fix = refusals.sentence(name, arguments, action)
-    return Refused(name, title, fix, arguments=tuple(arguments.values()))
+    told = tuple(arguments.values())
+    return _in_words(name, lambda: refusals.sentence(name, arguments, action), told)
 
 
 def _inner_refusal(call: calls.Call, facts: Facts, arguments: dict[str, Any]) -> Problem:
     """`transferFund` hides why the serving contract refused (contracts.md 11.20): ask that contract
     as the ledger does.
     """
-    title, fix = refusals.sentence("CallFailed", arguments)
     called = abi.decode_call(abi.LEDGER_MANAGER, call.data)
     if called is not None and facts.serving is not None and facts.serving.contract:
         provider = called[1]["provider"]
@@ -156,17 +154,34 @@ def _inner_refusal(call: calls.Call, facts: Facts, arguments: dict[str, Any]) ->
         (outcome,) = node.call_many([("eth_call", [request, hex(facts.block)])])
         inner = abi.decode_error(outcome.data) if isinstance(outcome, RpcError) else None
         if inner is not None:
-            reason, hint = refusals.sentence(*inner)
-            return Refused("CallFailed", f"{title} {reason}", hint)
-    return Refused("CallFailed", title, fix)
+            return _in_words("CallFailed", lambda: _both(arguments, *inner))
+    return _in_words("CallFailed", lambda: refusals.sentence("CallFailed", arguments))
+
+
+def _both(arguments: Mapping[str, Any], inner: str, given: Mapping[str, Any]) -> tuple[str, str]:
+    """That the transfer is refused, and why; what to do about the latter."""
+    reason, fix = refusals.sentence(inner, given)
+    return f"{refusals.sentence('CallFailed', arguments)[0]} {reason}", fix
+
+
+def _in_words(
+    code: str, said: Callable[[], tuple[str, str]], arguments: tuple[object, ...] = ()
+) -> Refused:
+    """In the reader's language, and in English for what is kept."""
+    with translation.override("en"):
+        stored, _fix = said()
+    return Refused(code, *said(), arguments=arguments, stored=stored)
 
 
 def refused(predicted: Predicted, action: str) -> Refused:
     """The problem of a predicted refusal, in the contract's words."""
     shape = next(e for e in abi.errors().values() if e.name == predicted.name)
     named = dict(zip((a.name for a in shape.inputs), predicted.arguments_, strict=False))
-    title, fix = refusals.sentence(predicted.name, named, action)
-    return Refused(predicted.name, title, fix, arguments=predicted.arguments_)
+    return _in_words(
+        predicted.name,
+        lambda: refusals.sentence(predicted.name, named, action),
+        predicted.arguments_,
+    )
 
 
 def _too_poor(has: int, needs: int) -> Problem:

@@ -11,6 +11,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
+from ledger import words
 from ledger.records import ChangeEntry
 from ledger.stored import fields, integer
 from marketplace import formats, links, verdicts
@@ -19,25 +20,26 @@ from marketplace.parts import kind_label, name
 
 TEXT_LENGTH = 400
 
+_VERDICTS = {
+    "verification_regressed": gettext_noop("Verification became worse"),
+    "verification_recovered": gettext_noop("Verified as before again"),
+}
+_TONES = {
+    "registered": "ok",
+    "url": "warn",
+    "model": "warn",
+    "type": "warn",
+    "verifiability": "warn",
+    "signer": "warn",
+    "acknowledged": "ok",
+    "unacknowledged": "bad",
+    "removed": "bad",
+    "verification_regressed": "bad",
+    "verification_recovered": "ok",
+}
 #: What each kind of change is called, and how it should be read.
 CHANGES = {
-    "registered": (gettext_noop("Registered"), "ok"),
-    "price": (gettext_noop("Price changed"), ""),
-    "url": (gettext_noop("Endpoint URL changed"), "warn"),
-    "model": (gettext_noop("Model changed"), "warn"),
-    "type": (gettext_noop("Type changed"), "warn"),
-    "verifiability": (gettext_noop("Declared verifiability changed"), "warn"),
-    "signer": (gettext_noop("Signer changed"), "warn"),
-    "additional_info": (gettext_noop("Additional information changed"), ""),
-    "quota": (gettext_noop("Hardware changed"), ""),
-    "models": (gettext_noop("Models changed"), ""),
-    "acknowledged": (gettext_noop("Signer acknowledged by the contract’s owner"), "ok"),
-    "unacknowledged": (gettext_noop("Owner’s acknowledgement withdrawn"), "bad"),
-    "staked": (gettext_noop("Stake changed"), ""),
-    "stake_returned": (gettext_noop("Stake returned"), ""),
-    "removed": (gettext_noop("Removed"), "bad"),
-    "verification_regressed": (gettext_noop("Verification became worse"), "bad"),
-    "verification_recovered": (gettext_noop("Verified as before again"), "ok"),
+    sort: (title, _TONES.get(sort, "")) for sort, title in {**words.CHANGES, **_VERDICTS}.items()
 }
 #: Checks named in one line.
 _CHECKS = 5
@@ -68,9 +70,7 @@ class ChangeRow:
         `service_type` decides the unit of prices; a snapshot brings its own.
         """
         title, tone = CHANGES.get(entry.change, ("", ""))
-        title = _(title) or name(entry.change)
-        if entry.change == "occupied":
-            title = _("Now occupied") if fields(entry.after).get("occupied") else _("Free again")
+        title = words.change(entry.change, entry.after) or _(title) or name(entry.change)
         before, after = texts(entry.change, entry.before, entry.after, service_type)
         return cls(
             title=title,

@@ -89,7 +89,7 @@ def current_freshness(request: HttpRequest) -> freshness.Freshness:
     try:
         return freshness.judge(head_of(request))
     except DatabaseError:
-        return freshness.Freshness("none")
+        return freshness.Freshness("unknown")
 
 
 def drift_banner(request: HttpRequest) -> freshness.Banner | None:

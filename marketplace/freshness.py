@@ -16,8 +16,8 @@ WORDS = {"never": "none", "fresh": "ok", "late": "late"}
 
 @dataclass(frozen=True)
 class Freshness:
-    """`state`: `ok`, `late`, `stale`, `unreachable` or `none` (nothing indexed yet). Lags in
-    blocks and seconds.
+    """`state`: `ok`, `late`, `stale`, `unreachable`, `none` (nothing indexed yet) or `unknown` (our
+    own database cannot be read). Lags in blocks and seconds.
 
     Seconds count from the last agreement with the node's head, not from the age of a block: an
     idle chain is fresh.
@@ -33,6 +33,8 @@ class Freshness:
 
     @property
     def text(self) -> str:
+        if self.state == "unknown":
+            return _("the database cannot be read right now")
         if self.block is None:
             return _("not indexed yet")
         indexed = _("indexed to block %(number)s") % {"number": f"{self.block:,}"}

@@ -11,6 +11,7 @@ from django.utils.translation import gettext_noop as N_
 
 from accounts.pages_parts import Option, Pager
 from accounts.pages_transaction import Link
+from moderation import phrases
 from moderation.models import Act, Report
 from moderation.phrases import TEMPLATES, Template
 from moderation.queue import Evidence, Row
@@ -80,6 +81,20 @@ class LogRow:
     def answers(self) -> int | None:
         found = self.act.said.get("answers")
         return found if isinstance(found, int) else None
+
+    @property
+    def area(self) -> str:
+        return phrases.area(self.act.area)
+
+    @property
+    def about(self) -> str:
+        """What sort of thing it is about."""
+        return phrases.sort(self.act.subject_kind)
+
+    @property
+    def role(self) -> str:
+        """What gave its actor the right; empty for a command of the machine's own shell."""
+        return phrases.held(self.act.role)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
 
+from accounts.roles import Role
+
 
 @dataclass(frozen=True)
 class Template:
@@ -92,12 +94,52 @@ WORDS = {
     "note": N_("Note"),
     "answer": N_("Reports answered"),
     "undo": N_("Undone"),
+    # Of other areas: `ops.admin_users`, `ops.views`, `ops.views_staff` and their commands.
+    "roles_changed": N_("Roles changed"),
+    "access_changed": N_("Access changed"),
+    "account_made": N_("Password account made"),
+    "password_changed": N_("Password changed"),
+    "authenticator_forgotten": N_("Authenticator forgotten"),
+    "authenticator_enrolled": N_("Authenticator enrolled"),
+    "signed_in": N_("Signed in by password"),
+    "code_refused": N_("Code refused at sign-in"),
+    "command_started": N_("Command started"),
+    "command_refused": N_("Command refused"),
+    "failure_retry": N_("Failed task queued again"),
+    "failure_dismiss": N_("Failed task dismissed"),
+}
+AREAS = {"moderation": N_("Moderation"), "admin": N_("Accounts of staff"), "ops": N_("Operation")}
+SUBJECTS = {
+    "service": N_("Service"),
+    "provider": N_("Provider"),
+    "model": N_("Model"),
+    "user": N_("Wallet"),
+    "report": N_("A user’s report"),
+    "account": N_("Password account"),
+    "command": N_("Command"),
+    "task": N_("Task"),
 }
 
 
 def words(action: str) -> str:
     """An act in words."""
     return _(WORDS[action]) if action in WORDS else action.replace("_", " ")
+
+
+def area(name: str) -> str:
+    """A part of the site in words."""
+    return _(AREAS[name]) if name in AREAS else name
+
+
+def sort(kind: str) -> str:
+    """What sort of thing an act is about."""
+    return _(SUBJECTS[kind]) if kind in SUBJECTS else kind
+
+
+def held(role: str) -> str:
+    """The roles of whoever acted (`Act.role`: names with commas between) in words."""
+    labels = {one.value: one.label for one in Role}
+    return ", ".join(_(str(labels.get(name, name))) for name in role.split(",") if name)
 
 
 def clause(action: str) -> str:

@@ -18,6 +18,7 @@ from attestation import selectors as attestation
 from attestation import words
 from attestation.selectors import ServiceKey, StandingView
 from ledger import selectors as ledger
+from ledger import words as ledger_words
 from ledger.models import Service, SubAccount
 from ledger.records import ChangeEntry, Listing
 from moderation import risk, selectors, state
@@ -141,6 +142,18 @@ class Offered:
 
 
 @dataclass(frozen=True)
+class Changed:
+    """A line of a listing's history on chain. `words`: what changed, in the reader's language."""
+
+    words: str
+    entry: ChangeEntry
+
+    @classmethod
+    def of(cls, entry: ChangeEntry) -> Changed:
+        return cls(ledger_words.change(entry.change, entry.after) or entry.change, entry)
+
+
+@dataclass(frozen=True)
 class Finding:
     title: str
     text: str
@@ -164,7 +177,7 @@ class Evidence:
     offers: tuple[Offered, ...]
     held: int
     holders: int
-    changes: tuple[ChangeEntry, ...]
+    changes: tuple[Changed, ...]
     acts: tuple[Act, ...]
     force: tuple[Effect, ...]
     others: tuple[Row, ...]
@@ -201,7 +214,7 @@ def evidence(subject: Subject, item: Item | None, now: dt.datetime) -> Evidence:
         offers=found,
         held=held,
         holders=holders,
-        changes=changes.items if changes else (),
+        changes=tuple(map(Changed.of, changes.items)) if changes else (),
         acts=tuple(acts_of(subject)[:SHOWN_ACTS]),
         force=tuple(force.exclude(kind="approved").order_by("-number")),
         others=tuple(row(one, names, now) for one in waiting[:10]),

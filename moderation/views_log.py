@@ -286,7 +286,7 @@ def record(request: HttpRequest) -> HttpResponse:
         whole=True,
         areas=(
             Option("", _("Any area"), not area),
-            *(Option(name, name, name == area) for name in areas),
+            *(Option(name, phrases.area(name), name == area) for name in areas),
         ),
     )
     return render(request, "moderation/record.html", {"page": page})

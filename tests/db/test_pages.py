@@ -233,6 +233,9 @@ def test_a_failing_page_does_not_fail_twice(
     assert response["X-Request-ID"] in text
     assert "closed the connection" not in text
     assert "<main" in text, "the designed page, not the last resort"
+    assert "the database cannot be read right now" in text and "not indexed yet" not in text
+    with connection.execute_wrapper(broken):
+        assert "the database cannot be read" in client.get("/freshness").content.decode()
 
 
 def test_a_form_from_elsewhere_is_refused_in_words() -> None:

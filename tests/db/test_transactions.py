@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.test import Client
-from django.utils import timezone
+from django.utils import timezone, translation
 from eth_account.signers.local import LocalAccount
 
-from accounts import follow, intents, services
+from accounts import follow, intents, pages_transaction, services
 from accounts.errors import Problem, Refused
 from accounts.models import Intent, State, User
 from accounts.tasks import follow_intents
@@ -133,11 +133,15 @@ def test_a_silent_node_changes_nothing(chain: Chain, settings: Any, free_port: i
 
 
 def test_what_the_contract_refuses_is_kept_as_blocked(chain: Chain) -> None:
-    with pytest.raises(Refused) as caught:
+    with translation.override("de"), pytest.raises(Refused) as caught:
         intents.start(person(ALICE), "deposit", {"amount": str(NEURON)}, "")
     assert caught.value.code == "MinimumDepositRequired"
     intent = Intent.objects.get()
     assert (intent.state, intent.code) == (State.BLOCKED, "MinimumDepositRequired")
+    assert intent.reason == "At least 3 0G is needed, you entered 1."
+    with translation.override("de"):  # whoever reads it later, in whatever language
+        assert caught.value.title == pages_transaction.transaction(intent).note
+        assert caught.value.title.startswith("Mindestens 3 0G")
 
 
 def test_numbers_that_changed_since_the_review_must_be_looked_at_again(chain: Chain) -> None:

@@ -260,6 +260,14 @@ def test_a_stored_sentence_is_told_again(german: None, sentences: tuple[str, ...
     assert retelling.again("what nobody wrote here", sentences) == "⟦what nobody wrote here⟧"
 
 
+def test_a_refusal_inside_of_a_refusal_is_told_again(german: None) -> None:
+    outer, inner = (refusals.SENTENCES[name][0] for name in ("CallFailed", "AccountExists"))
+    assert refusals.again("CallFailed", f"{outer} {inner}") == f"⟦{outer}⟧ ⟦{inner}⟧"
+    unknown = "The contract refused: no reason. Nothing was sent."
+    told = refusals.again("unknown_revert", unknown)
+    assert told == "⟦The contract refused: ⟦no reason⟧. Nothing was sent.⟧"
+
+
 def test_what_is_too_long_for_a_sentence_is_not_taken_apart(german: None) -> None:
     """What strangers said stands in gaps; to look for several takes the square of its length."""
     short, long = (alert_words.FINDING.format(provider="x" * n, what="y") for n in (900, 90_000))

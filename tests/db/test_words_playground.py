@@ -17,7 +17,7 @@ from django.utils import timezone, translation
 from accounts.models import User
 from finetune import problems, results, wizard
 from finetune.models import Dataset, DatasetState, Draft, LogPart, Passage, Task
-from inference import conversations, presets, words
+from inference import conversations, presets, shares, words
 from inference.media.models import File, Job
 from inference.media.models import Role as FileRole
 from inference.models import Chat, FeeKind, Medium, State, Turn
@@ -128,6 +128,9 @@ def test_every_verdict_and_the_request_log(alice: Client, chat: Chat) -> None:
     shown = left(alice, reverse("inference:chat", args=[chat.pk]))
     for query in ("", "?state=failed&model=other"):
         shown += left(alice, reverse("inference:requests") + query)
+    link = chat.box.text("share", shares.create(chat, "7").token_sealed)
+    shown += left(alice, reverse("inference:shared", args=[link]))
+    shown += left(alice, reverse("inference:share", args=[chat.pk]))
     assert shown == []
 
 
@@ -298,4 +301,6 @@ def test_what_is_kept_in_english_is_read_in_the_readers_language() -> None:
         read = [problems.of_row(text) for text in said]
         read += [problems.of_setting(text) for text in refused.value.problems.values()]
         read += [problems.told(text) for text in told]
+        nested = problems.of_row("messages: the 2. content: is empty")
     assert [text for text in read if not text.startswith("⟦")] == []
+    assert nested == "⟦messages: the 2. ⟦content: is empty⟧⟧"
