@@ -32,8 +32,10 @@ _LONGEST = 200
 
 def of(path: str, cookies: Mapping[str, str], accepted: str) -> str:
     """The code of one of `settings.LANGUAGES` for a request to `path`."""
-    if _PROGRAMS.match(path):
-        return settings.LANGUAGE_CODE
+    return settings.LANGUAGE_CODE if _PROGRAMS.match(path) else _chosen(cookies, accepted)
+
+
+def _chosen(cookies: Mapping[str, str], accepted: str) -> str:
     known = dict(settings.LANGUAGES)
     chosen = cookies.get(settings.LANGUAGE_COOKIE_NAME, "")
     if chosen in known:
@@ -44,12 +46,15 @@ def of(path: str, cookies: Mapping[str, str], accepted: str) -> str:
     return settings.LANGUAGE_CODE
 
 
-def _of_request(request: HttpRequest) -> str:
-    return of(request.path_info, request.COOKIES, request.headers.get("Accept-Language", ""))
+def _asked(request: HttpRequest) -> str:
+    """The language of a page's reader; empty for what programs read."""
+    if _PROGRAMS.match(request.path_info):
+        return ""
+    return _chosen(request.COOKIES, request.headers.get("Accept-Language", ""))
 
 
-def _told(request: HttpRequest, response: HttpResponse, language: str) -> HttpResponse:
-    if not _PROGRAMS.match(request.path_info):
+def _told(response: HttpResponse, language: str) -> HttpResponse:
+    if language:
         response.headers.setdefault("Content-Language", language)
         patch_vary_headers(response, ("Accept-Language", "Cookie"))
     return response
@@ -63,16 +68,16 @@ def spoken(
     if iscoroutinefunction(get_response):
 
         async def asynchronous(request: HttpRequest) -> HttpResponse:
-            language = _of_request(request)
-            with translation.override(language):
-                return _told(request, await get_response(request), language)
+            language = _asked(request)
+            with translation.override(language or settings.LANGUAGE_CODE):
+                return _told(await get_response(request), language)
 
         return asynchronous
 
     def synchronous(request: HttpRequest) -> HttpResponse:
-        language = _of_request(request)
-        with translation.override(language):
-            return _told(request, get_response(request), language)
+        language = _asked(request)
+        with translation.override(language or settings.LANGUAGE_CODE):
+            return _told(get_response(request), language)
 
     return synchronous
 
