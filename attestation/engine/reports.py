@@ -34,6 +34,7 @@ from net.marks import N_
 from protocol.quotes import Quote
 
 GROUP = N_("Report")
+_UNNAMED = N_("GPUs: not checked. The report names none and does not say that there are none.")
 _HEX_DIGITS = frozenset("0123456789abcdef")
 _PUBLIC_KEY_BYTES = (64, 65)
 
@@ -153,13 +154,13 @@ def _dstack(given: dict[str, Any], body: bytes, context: Context, report: Report
     if payload.items or (count or 0) > 0:
         nonces = binding.gpu_nonces(quote.body["report_data"], bound)
         gpu.verify_all(payload, nonces, context, report, expected=count or None)
+    elif count == 0:
+        words = "broker-only node: the model runs elsewhere"
+        gpu.missing(report, "vm_config.num_gpus = 0", words, required=False)
     else:
-        gpu.missing(
-            report,
-            f"vm_config.num_gpus = {count}",
-            "broker-only node: the model runs elsewhere" if count == 0 else "",
-            required=False,
-        )
+        # Only a report that says that it has none may be whole without: leaving a number out must
+        # not make a better verdict than naming one.
+        gpu.missing(report, f"vm_config.num_gpus = {count}", _UNNAMED, required=True)
     if context.nras:
         nras.verify(context, report, nonce=payload.nonce, gpus=len(payload.items) or None)
 

@@ -146,3 +146,22 @@ def test_the_oldest_form_judges_the_gpu_and_proves_no_key() -> None:
     assert (report.overall, report.questions()["key"]) == ("dev-partial", "partial")
     lying = reports.verify(json.dumps(body).encode(), replace(context, onchain_signer=STRANGER))
     assert failing(lying) == {"bind.onchain"}
+
+
+def test_a_report_that_says_nothing_of_gpus_is_not_whole() -> None:
+    """Leaving the number out must not make a better verdict than naming one."""
+
+    def without_evidence(vm_config: dict[str, Any]) -> Report:
+        body = json.loads(lab().body(MACHINE))
+        del body["nvidia_payload"]
+        body["vm_config"] = json.dumps(vm_config)
+        return reports.verify(json.dumps(body).encode(), lab().context(MACHINE, nras=None))
+
+    rest = {"spec_version": 1, "os_image_hash": "33" * 32}
+    assert without_evidence({**rest, "num_gpus": 0}).overall == "dev-pass"
+    for more in ({"num_gpus": 2}, {"num_gpus": -1}, {}):
+        report = without_evidence({**rest, **more})
+        row = report.find("gpu.present")
+        assert row is not None and row.required and row.verdict == "not_provided"
+        assert (report.overall, report.questions()["gpu"]) == ("dev-partial", "not_provided")
+    assert "not checked" in row.detail
