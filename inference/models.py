@@ -276,3 +276,23 @@ class Turn(models.Model):
     def can_be_asked_again(self) -> bool:
         """Whether the provider may by now have a signature that it did not have before."""
         return self.verdict == Verdict.UNAVAILABLE and self.verdict_reason == "not_found"
+
+
+class Share(models.Model):
+    """A link by which others read a conversation up to `leaf` (`inference.shares`)."""
+
+    id = models.BigAutoField(primary_key=True)
+    chat = models.ForeignKey(Chat, on_delete=models.CASCADE, related_name="shares")
+    leaf = models.ForeignKey(
+        Turn, on_delete=models.CASCADE, related_name="+", help_text="the last turn that is shown"
+    )
+    digest = models.CharField(max_length=64, unique=True, help_text="SHA-256 of the address")
+    token_sealed = models.BinaryField(help_text="the address, for its owner")
+    created_at = models.DateTimeField(auto_now_add=True)
+    ends_at = models.DateTimeField()
+
+    class Meta:
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["ends_at"])]
+
+    def __str__(self) -> str:
+        return f"share {self.pk}"

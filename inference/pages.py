@@ -20,6 +20,7 @@ from inference.pages_turn import Asked
 from inference.presets import Own
 from inference.prompts import MAX_PICTURES
 from inference.readiness import Readiness
+from inference.shares import Link
 from inference.tuned import Tuned
 from ledger.records import Listing
 from protocol import fees
@@ -207,3 +208,17 @@ class PresetsPage:
     error: str = ""
     failed: int = 0
     deleted: int = 0
+
+
+@dataclass(frozen=True)
+class SharePage:
+    """The links of one conversation. `answers`: how many a link made now would show; `lifetimes`:
+    days and their words."""
+
+    chat: Chat
+    links: tuple[Link, ...]
+    answers: int
+    lifetimes: tuple[tuple[int, str], ...]
+    usual: int
+    site_url: str
+    error: str = ""

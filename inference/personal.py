@@ -14,7 +14,7 @@ from accounts import personal
 from accounts.models import User
 from accounts.personal import Archive, Category, NotYet, Table
 from inference import export, presets, seals, turnlog
-from inference.models import Chat, File, Job, Medium, OwnPreset, State, Turn
+from inference.models import Chat, File, Job, Medium, OwnPreset, Share, State, Turn
 
 
 def _words(user: User, archive: Archive) -> None:
@@ -75,6 +75,7 @@ def register() -> None:
                 Table(Turn, "chat__owner"),
                 Table(File, "chat__owner"),
                 Table(Job, "turn__chat__owner"),
+                Table(Share, "chat__owner", secret=("digest",)),
             ),
             more=_words,
             forget=_forget,

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from inference import attachments, conversations, hub, presets, signatures, turnlog
+from inference import attachments, conversations, hub, presets, shares, signatures, turnlog
 from inference.models import State, Turn, Verdict
 from net.addresses import Policy
 from net.client import Client
@@ -70,7 +70,7 @@ def sweep() -> dict[str, int]:
     what is past its time.
     """
     ended: int = async_to_sync(_reap)()
-    purged = conversations.purge() + presets.purge() + attachments.purge()
+    purged = conversations.purge() + presets.purge() + attachments.purge() + shares.purge()
     rows = Turn.objects.filter(verdict=Verdict.PENDING, ended_at__lt=timezone.now() - LEFT_ALONE)
     pending = list(rows.exclude(state=State.OPEN).values_list("pk", flat=True)[:BATCH])
     for turn_id in pending:

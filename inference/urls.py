@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
-from inference import views, views_chats, views_log, views_pictures, views_presets, views_turns
+from inference import (
+    views,
+    views_chats,
+    views_log,
+    views_pictures,
+    views_presets,
+    views_shares,
+    views_turns,
+)
 
 app_name = "inference"
 
@@ -24,6 +32,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(f"{_CHAT}/rename", views_chats.rename, name="rename"),
     path(f"{_CHAT}/delete", views_chats.delete, name="delete"),
     path(f"{_CHAT}/undo", views_chats.undo, name="undo"),
+    path(f"{_CHAT}/share", views_shares.share, name="share"),
+    path("playground/shares/<int:share>/end", views_shares.end, name="share_end"),
+    path("shared/<str:token>", views_shares.shared, name="shared"),
     re_path(
         r"^playground/chat/(?P<chat>[0-9a-f-]{36})\.(?P<form>json|md)$",
         views_chats.download,

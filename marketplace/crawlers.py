@@ -16,7 +16,15 @@ from marketplace import docs_library, links
 from marketplace.api import api
 
 #: Pages for one visitor, or without words of their own.
-NOT_FOR_ROBOTS = ("/account", "/playground/", "/search", "/freshness", "/palette", "/metrics")
+NOT_FOR_ROBOTS = (
+    "/account",
+    "/playground/",
+    "/shared/",
+    "/search",
+    "/freshness",
+    "/palette",
+    "/metrics",
+)
 #: RFC 9116 wants an end less than a year away; it moves on while the site is looked after.
 SECURITY_DAYS = 180
 

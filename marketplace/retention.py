@@ -272,6 +272,12 @@ RULES: tuple[Rule, ...] = (
         SWEEP,
     ),
     Rule(
+        gettext_noop("links to conversations"),
+        ("inference.share",),
+        gettext_noop("until they end, you end them, or you delete the conversation"),
+        SWEEP,
+    ),
+    Rule(
         gettext_noop("saved settings"),
         ("inference.ownpreset",),
         gettext_noop("until you delete them, then a minute for an undo"),

@@ -245,6 +245,7 @@ show(
     "prompt_tokens completion_tokens fee fee_kind first_token_ms total_ms failure failure_status "
     "verdict verdict_reason scheme signature_tries created_at ended_at",
 )
+show(inference.Share, "created_at ends_at", only="id created_at ends_at")
 show(media.File, "made_at role media_type size", only="id role media_type size made_at")
 show(media.Job, "pk path count working_since", only="path count working_since")
 show(

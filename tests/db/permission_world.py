@@ -22,7 +22,7 @@ from alerts import services as alerts
 from alerts.models import Delivery, Hook, Notification, Rule
 from attestation.models import Endpoint, Outcome, Trigger, Verification
 from finetune.models import Dataset, DatasetState, Draft, Task
-from inference import conversations, services
+from inference import conversations, services, shares
 from inference.media.models import File, Job
 from inference.media.models import Role as FileRole
 from inference.models import Chat, Medium, OwnPreset, State, Turn
@@ -201,7 +201,11 @@ class World:
         file.sealed = file.chat.box.seal(f"file {file.pk}", b"x")
         file.save()
         preset = OwnPreset.objects.create(owner=self.alice, sealed="")
+        chat.refresh_from_db()
+        share = shares.create(chat, "1")
         return {
+            "share": share.pk,
+            "shared|token": chat.box.text("share", share.token_sealed),
             "playground/chat|chat": chat.pk,
             "playground/images|chat": made[Medium.IMAGES].pk,
             "playground/audio|chat": made[Medium.SPEECH].pk,

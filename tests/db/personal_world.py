@@ -32,7 +32,7 @@ from finetune.models import (
     Task,
     Way,
 )
-from inference import conversations, presets, services
+from inference import conversations, presets, services, shares
 from inference.media.models import File, Job
 from inference.media.models import Role as FileRole
 from inference.models import Chat, Medium, State, Turn
@@ -178,6 +178,8 @@ def _chats(user: User, canary: str) -> None:
     file.sealed = drawn.box.seal(f"file {file.pk}", PICTURE + canary.encode())
     file.save()
     presets.save(user, "mine", {"system": canary})
+    chat.refresh_from_db()
+    shares.create(chat, "7")
 
 
 def _tuning(user: User, canary: str) -> None:

@@ -20,7 +20,7 @@ TABLE = Path(__file__).with_name("permissions.txt")
 ELSEWHERE = "-"
 # Its lines WS and V1 (websockets and the relay) are read by tests/live/test_permission_doors.py.
 #: Whoever knows such an address may read there: the address is the secret.
-CAPABILITIES = {"account/feed/<str:token>.atom"}
+CAPABILITIES = {"account/feed/<str:token>.atom", "shared/<str:token>"}
 
 
 def table() -> dict[tuple[str, str], tuple[str, ...]]:

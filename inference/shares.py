@@ -1,0 +1,179 @@
+"""Links by which somebody without an account reads a conversation: the branch that was shown when
+the link was made, as it was then. Whoever has the link may read until it ends or its owner ends it.
+
+The address is the secret. Only its hash can be looked up; its owner finds it again sealed with the
+conversation's key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
+from django.utils.translation import ngettext
+
+from accounts.models import User
+from inference import attachments, conversations
+from inference.errors import BadPrompt
+from inference.models import Chat, Share, State, Turn
+from inference.pages_turn import TurnView
+
+#: What can be chosen: days, and how that is called.
+LIFETIMES: dict[int, str] = {1: N_("a day"), 7: N_("a week"), 30: N_("30 days")}
+USUAL_DAYS = 7
+#: Links that one conversation has at the same time.
+MOST = 10
+#: The newest answers that a link shows.
+SHOWN_TURNS = 100
+
+
+@dataclass(frozen=True)
+class Link:
+    """One link as its owner sees it. `path` is the address, "" where its key is gone."""
+
+    id: int
+    path: str
+    answers: int
+    created_at: datetime
+    ends_at: datetime
+
+
+@dataclass(frozen=True)
+class SharedTurn:
+    """A question with its answer. `pictures`: how many it came with, which are not shown."""
+
+    turn: TurnView
+    pictures: int
+
+    @property
+    def pictures_words(self) -> str:
+        return ngettext(
+            "%(n)s picture came with this question. It is not shared.",
+            "%(n)s pictures came with this question. They are not shared.",
+            self.pictures,
+        ) % {"n": self.pictures}
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What a reader gets; `earlier`: older answers that are not shown."""
+
+    title: str
+    turns: tuple[SharedTurn, ...]
+    earlier: int
+    created_at: datetime
+    ends_at: datetime
+
+
+def shareable(chat: Chat) -> list[int]:
+    """The turns that a link made now would show: the branch on the page, without an answer that is
+    still being written."""
+    path = conversations.tree_of(chat).path(chat.leaf_id)
+    writing = set(chat.turns.filter(state=State.OPEN).values_list("pk", flat=True))
+    # An open turn is the newest of its branch.
+    return [pk for pk in path if pk not in writing]
+
+
+def create(chat: Chat, days: str) -> Share:
+    """A new link. Raises BadPrompt where there is nothing to read, or too many links."""
+    if days not in map(str, LIFETIMES):
+        raise BadPrompt(_("Choose how long the link lives."))
+    if not chat.kept:
+        raise BadPrompt(_("This conversation is not kept, so nobody else can read it."))
+    path = shareable(chat)
+    if not path:
+        raise BadPrompt(_("There is no answer to share yet."))
+    token = secrets.token_urlsafe(24)
+    now = timezone.now()
+    with transaction.atomic():
+        Chat.objects.select_for_update().get(pk=chat.pk)  # one at a time, so that MOST holds
+        if Share.objects.filter(chat=chat, ends_at__gt=now).count() >= MOST:
+            raise BadPrompt(
+                _("This conversation has %(most)s links. End one first.") % {"most": MOST}
+            )
+        return Share.objects.create(
+            chat=chat,
+            leaf_id=path[-1],
+            digest=_digest(token),
+            token_sealed=chat.box.seal_text("share", token),
+            ends_at=now + timedelta(days=int(days)),
+        )
+
+
+def links(chat: Chat) -> tuple[Link, ...]:
+    """The living links of a conversation, newest first (2 queries)."""
+    tree = conversations.tree_of(chat)
+    rows = Share.objects.filter(chat=chat, ends_at__gt=timezone.now()).order_by("-pk")
+    return tuple(
+        Link(
+            row.pk,
+            _path(chat.box.text("share", row.token_sealed)),
+            len(tree.path(row.leaf_id)),
+            row.created_at,
+            row.ends_at,
+        )
+        for row in rows
+    )
+
+
+def end(user: User, share: int) -> Chat:
+    """End a link; it answers nobody from now on. Raises Share.DoesNotExist."""
+    row = Share.objects.select_related("chat").get(pk=share, chat__owner=user)
+    row.delete()
+    return row.chat
+
+
+def end_by_token(token: str) -> bool:
+    """End a link by its address, whoever made it: the host's way (`manage.py end_share`)."""
+    return bool(Share.objects.filter(digest=_digest(token)).delete()[0])
+
+
+def read(token: str) -> Shared:
+    """What a link shows (4 queries). Raises Share.DoesNotExist for one that ended, whose
+    conversation was deleted, or that never was."""
+    row = Share.objects.select_related("chat").get(
+        digest=_digest(token), ends_at__gt=timezone.now(), chat__deleted_at=None
+    )
+    chat = row.chat
+    path = conversations.tree_of(chat).path(row.leaf_id)
+    shown = path[-SHOWN_TURNS:]
+    rows = chat.turns.filter(pk__in=shown).defer("request_sealed", "response_sealed")
+    turns = {turn.pk: turn for turn in rows}
+    pictures = attachments.of_turns(chat, shown)
+    return Shared(
+        title=chat.title,
+        turns=tuple(
+            SharedTurn(_public(turns[pk], chat), len(pictures.get(pk, ())))
+            for pk in shown
+            if pk in turns
+        ),
+        earlier=len(path) - len(shown),
+        created_at=row.created_at,
+        ends_at=row.ends_at,
+    )
+
+
+def purge() -> int:
+    """Delete links that have ended."""
+    return int(Share.objects.filter(ends_at__lte=timezone.now()).delete()[0])
+
+
+def _public(turn: Turn, chat: Chat) -> TurnView:
+    """An answer without what is its owner's: no thinking, no cost, no provider's error, no act."""
+    turn.chat = chat
+    view = TurnView.of(turn)
+    return replace(view, reasoning="", fee=0, failure_detail="", can_recheck=False)
+
+
+def _path(token: str) -> str:
+    return f"/shared/{token}" if token.isascii() and " " not in token else ""
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()

@@ -1,0 +1,140 @@
+"""Links to conversations: what a reader gets and what not, how they end, whose they are."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import User
+from inference import conversations, services, shares
+from inference.errors import BadPrompt
+from inference.models import Chat, Share, State, Turn, Verdict
+from inference.relay import Record
+from tests import factories
+from tests.db.chat_world import world
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def chat(db: None) -> Chat:
+    return world("http://127.0.0.1:9")
+
+
+@pytest.fixture
+def alice(chat: Chat) -> Client:
+    client = Client()
+    client.force_login(chat.owner)
+    return client
+
+
+def said(chat: Chat, question: str, answer: str, **options: Any) -> Turn:
+    opened = services.open_turn(chat, question, process="p", **options)
+    record = Record(complete=True)
+    record.text.append(answer)
+    record.reasoning.append("a secret thought")
+    assert services.end_turn(opened.turn, State.ANSWERED, record)
+    chat.refresh_from_db()
+    return Turn.objects.select_related("chat").get(pk=opened.turn)
+
+
+def link_of(page: bytes) -> str:
+    token: str = page.decode().split("/shared/")[1].split("<")[0].split('"')[0]
+    return f"/shared/{token}"
+
+
+def test_a_reader_gets_the_words_and_the_proof_and_nothing_of_the_person(
+    chat: Chat, alice: Client, client: Client, settings: Any
+) -> None:
+    turn = said(chat, "Is it *so*? <script>x</script>", "It is **so**.")
+    Turn.objects.filter(pk=turn.pk).update(
+        verdict=Verdict.VERIFIED, signer="0x" + "a" * 40, signed_request="b" * 64, fee=12345
+    )
+    made = alice.post(f"/playground/chat/{chat.pk}/share", {"days": "7"}, follow=True)
+    link = link_of(made.content)
+    assert f"{settings.SITE_URL}{link}" in made.content.decode()
+    later = said(chat, "And what I asked later?", "Also mine alone.")
+
+    seen = client.get(link)
+    body = seen.content.decode()
+    assert seen.status_code == 200
+    assert "<strong>so</strong>" in body and "&lt;script&gt;x" in body
+    assert 'data-testid="message-verdict"' in body and "b" * 64 in body
+    for private in (
+        chat.owner.address,
+        chat.owner.address.lower(),
+        "a secret thought",
+        "12345",
+        str(chat.pk),
+        "asked later",
+        f"turns/{turn.pk}",
+        f"turns/{later.pk}",
+    ):
+        assert private not in body, private
+    assert "noindex" in seen["X-Robots-Tag"] and seen["Referrer-Policy"] == "no-referrer"
+    assert "no-store" in seen["Cache-Control"] and "/shared/" in client.get("/robots.txt").text
+    # the address is nowhere in the database
+    row = Share.objects.get()
+    token = link.removeprefix("/shared/")
+    assert token not in f"{Share.objects.values().get()}" and row.leaf_id == turn.pk
+
+
+def test_a_link_ends_by_its_owner_by_time_by_the_host_and_with_the_conversation(
+    chat: Chat, alice: Client, client: Client
+) -> None:
+    said(chat, "Hello?", "Yes.")
+    path = f"/playground/chat/{chat.pk}/share"
+
+    def fresh() -> str:
+        alice.post(path, {"days": "1"})
+        return link_of(alice.get(path).content)
+
+    link = fresh()
+    other = Client()
+    other.force_login(User.objects.for_address(factories.BOB))
+    share = Share.objects.get()
+    assert other.post(f"/playground/shares/{share.pk}/end").status_code == 404
+    assert other.get(path).status_code == 404 and other.post(path).status_code == 404
+    assert client.get(link).status_code == 200
+    assert alice.post(f"/playground/shares/{share.pk}/end").status_code == 302
+    assert client.get(link).status_code == 404
+
+    link = fresh()
+    Share.objects.update(ends_at=timezone.now() - timedelta(seconds=1))
+    assert client.get(link).status_code == 404 and b"/shared/" not in alice.get(path).content
+    assert shares.purge() == 1
+
+    link = fresh()
+    call_command("end_share", f"https://example.org{link}?utm=1")
+    assert client.get(link).status_code == 404
+    with pytest.raises(CommandError, match="ended already"):
+        call_command("end_share", link)
+
+    link = fresh()
+    conversations.delete_chat(chat)
+    assert client.get(link).status_code == 404
+    conversations.bring_back(chat)
+    assert client.get(link).status_code == 200
+
+
+def test_only_what_can_be_read_can_be_shared(chat: Chat, alice: Client) -> None:
+    path = f"/playground/chat/{chat.pk}/share"
+    assert b"no answer to share" in alice.post(path, {"days": "7"}).content
+    first = said(chat, "Hello?", "Yes.")
+    services.open_turn(chat, "Still being answered?", process="p")
+    chat.refresh_from_db()
+    assert shares.shareable(chat) == [first.pk]
+    for wrong in ("", "2", "x", "-1", "0001", "99999999999999999999"):
+        assert alice.post(path, {"days": wrong}).status_code == 400
+    for _ in range(shares.MOST):
+        shares.create(chat, "1")
+    with pytest.raises(BadPrompt, match="End one first"):
+        shares.create(chat, "1")
+    unkept = conversations.create_chat(chat.owner, factories.PETRA, session_key="s")
+    with pytest.raises(BadPrompt, match="not kept"):
+        shares.create(unkept, "1")
