@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from marketplace import docs_html, docs_search
+from marketplace import docs_html, docs_search, limits
 from marketplace import docs_library as library
 from marketplace.docs_html import Heading
 from marketplace.docs_library import AUDIENCES, DECISIONS, SECTIONS, Document, Section
@@ -68,6 +68,8 @@ class DocsPage:
 def index(request: HttpRequest) -> HttpResponse:
     """`/docs`: the pages by audience and section; with `?q=` the passages that answer it."""
     q = request.GET.get("q", "").replace("\x00", "").strip()[: docs_search.LENGTH]
+    if q:
+        limits.spend(limits.SEARCH, request)
     results, every = docs_search.find(q)
     return render(
         request, "docs/index.html", {"page": DocsIndex(q, _starts(), _shelves(), results, every)}
@@ -78,6 +80,7 @@ def page(request: HttpRequest, slug: str) -> HttpResponse:
     """`/docs/<slug>`; an address that does not exist leads to those that may have been meant."""
     documents = library.documents()
     if slug not in documents:
+        limits.spend(limits.SEARCH, request)
         found = docs_search.suggestions(slug)
         missing = DocsIndex("", _starts(), _shelves(), found, missing=slug[:80])
         return render(request, "docs/index.html", {"page": missing}, status=404)

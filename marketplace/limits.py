@@ -19,6 +19,7 @@ import redis
 from django.conf import settings
 from django.http import HttpRequest
 
+from accounts.errors import TooMany
 from accounts.limits import address
 from net import callers, stores
 
@@ -42,6 +43,9 @@ class Limit:
 #: a transaction's preview `PREVIEW_COST`.
 API = Limit("api", per_minute=600, burst=600)
 CSV_COST = 20
+#: Questions to the search, its palette and the documentation, per network address: each reads every
+#: passage of the documentation, and the first two a dozen tables.
+SEARCH = Limit("search", per_minute=300, burst=300)
 #: Opening `/ws/live`, per network address: a page opens one and comes back after a pause.
 LIVE = Limit("live", per_minute=120, burst=120)
 #: A preview asks the chain node about ten questions; the node's own limit is shared by everybody.
@@ -114,6 +118,13 @@ def take(limit: Limit, who: str, cost: int = 1) -> Decision:
         math.ceil(reset_ms / 1000),
         math.ceil(retry_ms / 1000),
     )
+
+
+def spend(limit: Limit, request: HttpRequest) -> None:
+    """Spend one unit of a page's reader. Raises TooMany."""
+    decision = take(limit, caller(request))
+    if not decision.allowed:
+        raise TooMany(max(1, decision.retry_s), (limit.name, limit.per_minute, 60))
 
 
 def caller(request: HttpRequest) -> str:

@@ -11,10 +11,10 @@ from django.views.decorators.http import require_safe
 
 from accounts.history import kind as movement_kind
 from ledger.records import MovementEntry
-from marketplace import links, transactions
+from marketplace import limits, links, transactions
 from marketplace.changes import ChangeRow
 from marketplace.pages_changes import change_rows
-from marketplace.search import find
+from marketplace.search import Found, find
 from marketplace.settled import SettlementRow
 
 
@@ -23,7 +23,7 @@ def search(request: HttpRequest) -> HttpResponse:
     """`/search?q=`: an address, transaction, report or task leads on; words list what they mean.
     Without a question it is a field for one, which small screens have no room for in their header.
     """
-    found = find(request.GET.get("q", ""))
+    found = _find(request)
     if found.direct:
         return HttpResponseRedirect(found.direct)
     return render(request, "marketplace/search.html", {"page": found})
@@ -32,9 +32,16 @@ def search(request: HttpRequest) -> HttpResponse:
 @require_safe
 def palette(request: HttpRequest) -> HttpResponse:
     """The same as a part of a page, for the palette."""
-    response = render(request, "marketplace/found.html", {"page": find(request.GET.get("q", ""))})
+    response = render(request, "marketplace/found.html", {"page": _find(request)})
     response["Cache-Control"] = "private, max-age=10"
     return response
+
+
+def _find(request: HttpRequest) -> Found:
+    q = request.GET.get("q", "")
+    if q.strip():
+        limits.spend(limits.SEARCH, request)
+    return find(q)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import secrets
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 from django.test import Client
 
 from accounts.errors import TooMany
@@ -91,3 +92,18 @@ def test_every_refusal_says_what_the_limit_is(db: None, client: Client) -> None:
     assert answer.status_code == 429 and answer.json()["code"] == "too_many_requests"
     assert int(answer["Retry-After"]) > 0
     assert ";q=" in answer["RateLimit-Policy"] and ";r=0;t=" in answer["RateLimit"]
+
+
+@pytest.mark.parametrize("path", ["/search?q=fee", "/palette?q=fee", "/docs?q=fee"])
+def test_questions_have_a_limit_of_their_own(db: None, client: Client, path: str) -> None:
+    who = f"198.51.100.{secrets.randbelow(256)}"
+    for _ in range(100):  # one comes back every moment: until the door finds none left
+        while limits.take(limits.SEARCH, who).allowed:
+            pass
+        answer = client.get(path, REMOTE_ADDR=who)
+        if answer.status_code == 429:
+            break
+    assert answer.status_code == 429 and int(answer["Retry-After"]) > 0
+    assert answer["RateLimit-Policy"] == '"search";q=300;w=60' and "r=0" in answer["RateLimit"]
+    assert client.get(path.partition("?")[0], REMOTE_ADDR=who).status_code == 200, "reading is free"
+    assert client.get(path, REMOTE_ADDR="203.0.113.9").status_code == 200, "so are others"
