@@ -9,7 +9,6 @@ import os
 import secrets
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -38,13 +37,15 @@ from provider.chain import Chain
 from provider.settle import Settler
 from provider.store import Store
 from runner.processes import free_port
+from tests import forks
 
 ROOT = Path(__file__).resolve().parents[2]
 ONE = 10**18
 INPUT_PRICE, OUTPUT_PRICE = 100_000_000_000, 400_000_000_000
 MODEL = "lab-model"
 SERVICE = "inference-v1.0"
-START_SECONDS = 20
+#: Ends a hopeless wait; how long things take is not what the tests are about.
+START_SECONDS = 120
 #: What the scripted upstream's plain answer costs.
 FEE = fees.chat_fee(Tariff(INPUT_PRICE, OUTPUT_PRICE), Usage(11, 7))
 
@@ -119,20 +120,18 @@ class Lab:
         return found
 
 
-def spawned(config: Path) -> subprocess.Popen[str]:
+def spawned(config: Path) -> forks.Forked:
     """A broker's process; its log is beside `config`."""
     with (config.parent / "log").open("a") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "provider", "--verbose", "--config", str(config)],
+        return forks.PROVIDER.start(
+            *("provider", "--verbose", "--config", str(config)),
+            env=os.environ,
             stdout=subprocess.PIPE,
             stderr=log,
-            text=True,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
 
 
-def ready(process: subprocess.Popen[str], config: Path) -> str:
+def ready(process: forks.Forked, config: Path) -> str:
     """Its first line, which says where it is. Raises RuntimeError with the end of the log."""
     assert process.stdout is not None
     watchdog = threading.Timer(START_SECONDS, process.kill)
@@ -177,7 +176,7 @@ class Broker:
             document[section] = {**document.get(section, {}), **values}
         self.config = self.folder / "provider.yaml"
         self.config.write_text(yaml.safe_dump(document))
-        self.process: subprocess.Popen[str] | None = None
+        self.process: forks.Forked | None = None
         self.ready = ""
         lab.brokers.append(self)
 
@@ -209,13 +208,13 @@ class Broker:
         assert self.process is not None and self.process.stdout is not None
         started = time.monotonic()
         self.process.send_signal(number)
-        self.process.wait(30)
+        self.process.wait(START_SECONDS)
         self.process.stdout.close()
         return time.monotonic() - started
 
     def wait_dead(self) -> None:
         assert self.process is not None and self.process.stdout is not None
-        self.process.wait(20)
+        self.process.wait(START_SECONDS)
         self.process.stdout.close()
 
     @property
@@ -279,7 +278,7 @@ def buy(broker: Broker, user: Person, answers: int) -> int:
     return answers * FEE
 
 
-def until(condition: Callable[[], bool], seconds: float = 15) -> None:
+def until(condition: Callable[[], bool], seconds: float = START_SECONDS) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -7,7 +7,6 @@ import base64
 import io
 import json
 import signal
-import subprocess
 import sys
 import time
 import zipfile
@@ -25,6 +24,7 @@ from devnet.deploy import Contracts
 from protocol import ecies, model_file, tuning
 from protocol.digests import personal_digest, sign
 from protocol.storage import SEGMENT_BYTES, hash_file
+from tests.forks import Forked
 from tests.live.provider_lab import ONE, Person, ready, spawned
 
 MODEL, MODEL_HASH = "lab-model", "0x" + "5a" * 32
@@ -43,7 +43,7 @@ class Broker:
     config: Path
     address: str
     url: str = ""
-    process: subprocess.Popen[str] | None = None
+    process: Forked | None = None
 
     def start(self) -> Broker:
         self.process = spawned(self.config)
@@ -53,7 +53,7 @@ class Broker:
     def stop(self, number: int = signal.SIGKILL) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
-            self.process.wait(10)
+            self.process.wait(60)
             assert self.process.stdout is not None
             self.process.stdout.close()
 

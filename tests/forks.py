@@ -1,0 +1,215 @@
+"""Python programs of the tests that start in milliseconds: forked from a process that has imported
+already what they need, since the tests start hundreds and each import costs a processor second.
+
+`PROVIDER.start("provider", "--config", path)` is `python -m provider --config path`: the program
+runs from its first line, in a process of its own, with the environment, arguments and files given.
+Only modules that are the same whatever the environment says are shared: all of the provider's, and
+of the site's what is not ours, since ours read the settings.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+ROOT = Path(__file__).resolve().parent.parent
+#: Together with a program's arguments and environment, bytes.
+LONGEST_REQUEST = 1 << 17
+
+
+class Forked:
+    """A started program: what the tests use of `subprocess.Popen`."""
+
+    def __init__(self, pid: int, status: int, stdout: IO[str] | None) -> None:
+        self.pid = pid
+        self.stdout = stdout
+        self.returncode: int | None = None
+        self._status = status
+        self._reading = threading.Lock()
+        weakref.finalize(self, os.close, status)
+
+    def poll(self) -> int | None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit code, negative for a signal. Raises subprocess.TimeoutExpired."""
+        if self.returncode is None:
+            if not select.select([self._status], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
+            with self._reading:
+                if self.returncode is None:  # no other thread was quicker
+                    said = os.read(self._status, 16)
+                    # Nothing said: the server is gone, and its children with it.
+                    self.returncode = int(said or -signal.SIGKILL)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+class Server:
+    """A process that has imported `modules`; it starts with the first program and ends with us."""
+
+    def __init__(self, *modules: str) -> None:
+        self.modules = modules
+        self._line: socket.socket | None = None
+        self._asking = threading.Lock()
+
+    def start(
+        self,
+        *command: str,
+        env: Mapping[str, str],
+        stdout: int | IO[Any] = subprocess.DEVNULL,
+        stderr: int | IO[Any] = subprocess.DEVNULL,
+    ) -> Forked:
+        """`python -m` `command` in the checkout. `stdout` may be subprocess.PIPE."""
+        done, done_end = os.pipe()
+        reader: IO[str] | None = None
+        with contextlib.ExitStack() as stack:
+            stack.callback(os.close, done_end)
+            null = stack.enter_context(Path(os.devnull).open("r+b"))
+            if stdout == subprocess.PIPE:
+                ours, theirs = os.pipe()
+                stack.callback(os.close, theirs)
+                reader = os.fdopen(ours)
+            else:
+                theirs = _number(stdout, null)
+            files = [null.fileno(), theirs, _number(stderr, null), done_end]
+            request = json.dumps({"command": command, "env": dict(env)}).encode()
+            with self._asking:
+                line = self._line or self._begin()
+                socket.send_fds(line, [request], files)
+                pid = int(line.recv(16))
+        return Forked(pid, done, reader)
+
+    def _begin(self) -> socket.socket:
+        self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-m", __name__, str(theirs.fileno()), *self.modules],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                pass_fds=[theirs.fileno()],
+            )
+        atexit.register(_end, self._line, process)
+        return self._line
+
+
+def _number(file: int | IO[Any], null: IO[Any]) -> int:
+    if file == subprocess.DEVNULL:
+        return null.fileno()
+    return file if isinstance(file, int) else file.fileno()
+
+
+def _end(line: socket.socket, process: subprocess.Popen[bytes]) -> None:
+    line.close()
+    process.wait(10)
+
+
+# --- in the server -------------------------------------------------------------------------------
+
+
+def _serve(line: socket.socket) -> tuple[list[str], dict[str, str]]:
+    """Fork whatever is asked for; returns in the child, with its command and environment."""
+    running: dict[int, tuple[int, int]] = {}  # by pidfd: pid, where its end is told
+    watched = selectors.DefaultSelector()
+    watched.register(line, selectors.EVENT_READ)
+    while True:
+        for key, _ in watched.select():
+            if key.fileobj is not line:
+                pid, done = running.pop(key.fd)
+                watched.unregister(key.fd)
+                os.close(key.fd)
+                _tell(done, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+                continue
+            request, files, *_ = socket.recv_fds(line, LONGEST_REQUEST, 4)
+            if not request:
+                _give_up([pid for pid, _ in running.values()])
+            pid = os.fork()
+            if pid == 0:
+                watched.close()
+                line.close()
+                for watch, (_, done) in running.items():
+                    os.close(watch)
+                    os.close(done)
+                _wear(files)
+                asked = json.loads(request)
+                return asked["command"], asked["env"]
+            for number in files[:3]:
+                os.close(number)
+            watch = os.pidfd_open(pid)
+            running[watch] = pid, files[3]
+            watched.register(watch, selectors.EVENT_READ)
+            line.send(str(pid).encode())
+
+
+def _tell(done: int, code: int) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        os.write(done, str(code).encode())
+    os.close(done)
+
+
+def _give_up(pids: Sequence[int]) -> NoReturn:
+    """The tests have ended: so does everything that they left running."""
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    sys.exit(0)
+
+
+def _wear(files: Sequence[int]) -> None:
+    """The child's own streams."""
+    for place, number in enumerate(files[:3]):
+        os.dup2(number, place)
+    for number in files:
+        os.close(number)
+
+
+def main() -> None:
+    with socket.socket(fileno=int(sys.argv[1])) as line:
+        line.set_inheritable(False)
+        for module in sys.argv[2:]:
+            importlib.import_module(module)
+        # An interrupt of the tests is theirs to deal with.
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        gc.freeze()
+        (module, *arguments), env = _serve(line)
+    signal.signal(signal.SIGINT, handler)
+    os.environ.clear()
+    os.environ.update(env)
+    if "TZ" in env:
+        time.tzset()
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+PROVIDER = Server("provider.serve", "provider.tuning.serve", "provider.tuning.options")
+
+if __name__ == "__main__":
+    main()
