@@ -5,15 +5,17 @@ No message from outside is ever parsed: the grammar of the library is quadratic 
 (stack.md 1). The library checks the fields; signatures of plain accounts must be canonical (low s),
 and contract wallets are asked through the chain node (EIP-1271, and EIP-6492 before they are
 deployed).
+
+The library brings all of web3 with it: a quarter of the site's imports. So it is imported by who
+signs in first, and not by every worker and command.
 """
 
 from __future__ import annotations
 
 import secrets
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import siwe
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 from eth_abi.abi import encode
@@ -22,10 +24,12 @@ from eth_account.messages import _hash_eip191_message, encode_defunct
 from eth_keys.exceptions import BadSignature
 from eth_utils.address import to_checksum_address
 from eth_utils.exceptions import ValidationError
-from siwe.siwe import EIP6492_VALIDATOR_BYTECODE
 
 from accounts import node
 from accounts.errors import NodeError, RpcError, SignInFailed
+
+if TYPE_CHECKING:
+    import siwe
 
 MESSAGE_LIFETIME = timedelta(minutes=5)
 STATEMENT = "Sign in to 0G Market. This is a message, not a transaction, and costs nothing."
@@ -34,25 +38,26 @@ MAX_SIGNATURE_CHARACTERS = 2 + 2 * 8192
 _CONTRACT_CHECK_SECONDS = 3.0
 _HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 
-_REASONS: dict[type[siwe.VerificationError], tuple[str, str]] = {
-    siwe.DomainMismatch: (
+#: By the name of the library's error.
+_REASONS = {
+    "DomainMismatch": (
         "domain_mismatch",
         gettext_noop("The message was made for another site."),
     ),
-    siwe.UriMismatch: (
+    "UriMismatch": (
         "uri_mismatch",
         gettext_noop("The message was made for another address of this site."),
     ),
-    siwe.ChainIdMismatch: (
+    "ChainIdMismatch": (
         "chain_mismatch",
         gettext_noop("The message was made for another chain."),
     ),
-    siwe.NonceMismatch: (
+    "NonceMismatch": (
         "nonce_mismatch",
         gettext_noop("The message was already used, or is not the one we sent."),
     ),
-    siwe.ExpiredMessage: ("message_expired", gettext_noop("The message is older than 5 minutes.")),
-    siwe.NotYetValidMessage: (
+    "ExpiredMessage": ("message_expired", gettext_noop("The message is older than 5 minutes.")),
+    "NotYetValidMessage": (
         "message_not_yet_valid",
         gettext_noop("The message is not valid yet."),
     ),
@@ -63,6 +68,8 @@ def write(*, address: str, domain: str, uri: str, chain_id: int, now: datetime) 
     """A fresh message with a fresh nonce, valid for five minutes from `now` (aware). Raises
     ValueError on a bad address.
     """
+    import siwe
+
     return siwe.SiweMessage(
         domain=domain,
         address=to_checksum_address(address),
@@ -74,6 +81,13 @@ def write(*, address: str, domain: str, uri: str, chain_id: int, now: datetime) 
         expiration_time=siwe.ISO8601Datetime.from_datetime(now + MESSAGE_LIFETIME),
         statement=STATEMENT,
     )
+
+
+def kept(fields: dict[str, Any]) -> siwe.SiweMessage:
+    """The message of `write`, from its `model_dump`. Raises pydantic.ValidationError."""
+    import siwe
+
+    return siwe.SiweMessage(**fields)
 
 
 def verify(
@@ -92,6 +106,8 @@ def verify(
     A signature of a plain account is 65 bytes r‖s‖v with low s; anything else is put to the
     contract at the address.
     """
+    import siwe
+
     raw = _signature_bytes(signature)
     try:
         message.verify(
@@ -112,7 +128,7 @@ def verify(
             ) from None
     except siwe.VerificationError as error:
         code, title = _REASONS.get(
-            type(error), ("invalid_message", gettext_noop("The message is not valid."))
+            type(error).__name__, ("invalid_message", gettext_noop("The message is not valid."))
         )
         raise SignInFailed(code, _(title)) from None
     else:
@@ -172,6 +188,8 @@ def _contract_accepts(address: str, text: str, signature: bytes) -> bool:
     A plain account without code whose signature did not match gets a recover there too, and fails
     again.
     """
+    from siwe.siwe import EIP6492_VALIDATOR_BYTECODE
+
     digest = _hash_eip191_message(encode_defunct(text=text))
     arguments = encode(
         ["address", "bytes32", "bytes"], [to_checksum_address(address), digest, signature]

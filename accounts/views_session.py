@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-import siwe as eip4361
 from django.conf import settings
 from django.contrib.auth import login, logout
 from django.core.cache import cache
@@ -77,7 +76,7 @@ def verify(request: HttpRequest) -> HttpResponse:
     if pending is None or not cache.add(f"siwe:{pending['nonce']}", 1, timeout=600):
         raise SignInFailed("no_pending_message", _("There is no message waiting for a signature."))
     try:
-        message = eip4361.SiweMessage(**pending["message"])
+        message = siwe.kept(pending["message"])
     except ValidationError:
         raise SignInFailed(
             "no_pending_message", _("The waiting message is not readable.")

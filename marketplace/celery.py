@@ -11,6 +11,8 @@ from celery.signals import task_postrun, task_prerun
 from marketplace import logs
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "marketplace.settings")
+# Celery runs Django's checks and does not look at what they say; they import the whole site.
+os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 app = Celery("marketplace")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()

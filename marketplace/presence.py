@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import psutil
@@ -21,9 +21,10 @@ import redis
 from django.conf import settings
 
 from inference import turnlog
-from inference.hub import Hub
-from inference.lifespan import ENDING
 from net import stores
+
+if TYPE_CHECKING:
+    from inference.hub import Hub
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,8 @@ class Counted:
 
 async def tell(hub: Hub) -> None:
     """One of `inference.hub.CHORES`: this process, as it is now."""
+    from inference.lifespan import ENDING  # with the hub: workers and commands need neither
+
     said = {
         "at": time.time(),
         "pid": os.getpid(),

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import cast
 from urllib.parse import quote
 
-import segno
 from django.contrib.auth import login
 from django.contrib.auth.hashers import check_password, make_password
 from django.contrib.auth.password_validation import validate_password
@@ -181,6 +180,8 @@ def pending(request: HttpRequest) -> PasswordAccount | None:
 
 def enrolment(request: HttpRequest, account: PasswordAccount) -> Enrolment:
     """The secret that this sign-in offers; the same one until a code proves that it arrived."""
+    import segno  # of all pages one draws with it
+
     held = request.session[_PENDING]
     if "secret" not in held:
         held["secret"] = crypto.seal(secrets.token_hex(20))

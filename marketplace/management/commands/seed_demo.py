@@ -15,6 +15,7 @@ class Command(BaseCommand):
     help = (
         "Give the local devnet a little real history (deposits, questions, a refund). Idempotent."
     )
+    requires_system_checks = ()  # they import the whole site
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
