@@ -30,10 +30,14 @@ def caller(request: HttpRequest) -> str:
     return address(request)
 
 
+def key(name: str, who: str, window: int) -> str:
+    """Where uses of one window are counted; it tells nobody who `who` is."""
+    return f"limit:{name}:{callers.tag(who, settings.SECRET_KEY)}:{window}"
+
+
 def spend(name: str, who: str, *, limit: int, seconds: int) -> None:
     """Count one use of `name` by `who`; TooMany above `limit` uses per window of `seconds`."""
     window, into = divmod(int(time.time()), seconds)
-    key = f"limit:{name}:{who}:{window}"
     # Atomic in Redis; the key is only ever read inside its own window.
-    if cast(SharedRedisCache, cache).count(key, seconds + 5) > limit:
+    if cast(SharedRedisCache, cache).count(key(name, who, window), seconds + 5) > limit:
         raise TooMany(seconds - into, (name.split(":")[0], limit, seconds))

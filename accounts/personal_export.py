@@ -45,7 +45,8 @@ Conversations are there twice: to read (.md), and with the bytes and signatures 
 answer (.json, see /docs/verification). Times are UTC. Amounts are neuron; 10^18 neuron are 1 0G.
 
 Left out: secrets (keys, tokens, passwords are kept sealed or as digests, and nobody should have
-them in a file), and what everybody can read: the chain, and this site's pages about your address.
+them in a file), the words of conversations that you do not keep, and what everybody can read: the
+chain, and this site's pages about your address.
 """
 
 

@@ -91,6 +91,7 @@ class SidePage:
     reserve: int = fees.MINIMUM_RESERVE
     medium: str = Medium.CHAT.value
     back: str = ""
+    why: str = ""
 
     @property
     def noun(self) -> str:

@@ -18,10 +18,11 @@ from inference.models import Chat, File, Job, Medium, OwnPreset, Share, State, T
 
 
 def _words(user: User, archive: Archive) -> None:
-    """Conversations to read and to check, and files as they were; what is deleted is not."""
-    for chat in Chat.objects.filter(owner=user, deleted_at=None).order_by("pk").iterator():
-        if isinstance(chat.box, seals.LostBox):
-            continue  # not kept, and its session is over: nobody can read it
+    """Conversations to read and to check, and files as they were; not what is deleted, nor what is
+    not kept."""
+    chats = Chat.objects.filter(owner=user, deleted_at=None)
+    # What is not kept ends with its session, and a file with its words would outlive that.
+    for chat in chats.filter(session_key="").order_by("pk").iterator():
         folder = f"conversations/{chat.medium}/{chat.pk}"
         if chat.medium != Medium.RELAY:  # programs' requests are rows without words
             archive.stream(f"{folder}.json", [export.document(chat)])

@@ -19,6 +19,7 @@ from inference import (
     abilities,
     access,
     attachments,
+    choosing,
     context,
     conversations,
     costs,
@@ -29,6 +30,7 @@ from inference import (
     tuned,
 )
 from inference.branches import Tree
+from inference.choosing import Chosen
 from inference.errors import ChatError, SignerChanged
 from inference.models import Chat, Medium, State, Turn
 from inference.options import Options
@@ -75,9 +77,9 @@ def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -
     """
     wanted = visit.provider or (chat.provider if chat else "")
     listings = chat_listings(also=wanted)
-    service = next((x for x in listings if x.provider == wanted), None)
-    if service is None and not wanted and listings:
-        service = listings[0]
+    named = Chosen(next((x for x in listings if x.provider == wanted), None))
+    choice = named if wanted else choosing.first(visit.user, listings)
+    service = choice.service
     lines, more, found = _conversations(visit, chat)
     asked, earlier, left_out = _thread(chat, listings)
     settings = chat.options if chat else Options(verified=_wants_verified(visit.user))
@@ -103,6 +105,7 @@ def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -
             service,
             verified=settings.verified,
             back=reverse("inference:chat", args=[chat.pk]) if chat else "",
+            why=choice.why,
         ),
         max_prompt=MAX_PROMPT_CHARS,
         examples=EXAMPLES,
@@ -269,9 +272,11 @@ def side_page(
     fee: int | None = None,
     verified: bool = False,
     back: str = "",
+    why: str = "",
 ) -> SidePage:
     """What depends on the provider chosen (8 queries, and 4 where only verified ones are asked);
-    `fee` as for `readiness.check`; `back` is the path of the open conversation.
+    `fee` as for `readiness.check`; `back` is the path of the open conversation; `why` it stands
+    chosen where nobody chose.
     """
     position = (
         ledger.position(user.address, service.provider, service.serving)
@@ -290,6 +295,7 @@ def side_page(
         spendable=position.spendable if position else 0,
         medium=medium.value,
         back=back,
+        why=why,
     )
 
 

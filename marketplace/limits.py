@@ -103,10 +103,11 @@ def _client(url: str) -> redis.Redis:
 
 def take(limit: Limit, who: str, cost: int = 1) -> Decision:
     """Spend `cost` units of `who`. While Redis is away reads stay possible: all are allowed."""
+    tag = callers.tag(who, settings.SECRET_KEY)
     arguments = (limit.interval_ms, limit.burst, min(cost, limit.burst))
     try:
         allowed, remaining, reset_ms, retry_ms = _client(settings.REDIS_URL).eval(
-            _SCRIPT, 1, f"limit:{limit.name}:{who}", *arguments
+            _SCRIPT, 1, f"limit:{limit.name}:{tag}", *arguments
         )
     except redis.RedisError as error:
         log.warning("rate limit not checked: %s", error)

@@ -18,7 +18,8 @@ from django.utils.translation import gettext as _
 from accounts.pages_parts import Pager, pager
 from attestation import selectors as attestation
 from attestation.selectors import ServiceKey
-from inference import access, seals, selectors
+from inference import access, choosing, seals, selectors
+from inference.choosing import Chosen
 from inference.errors import ChatError, SignerChanged
 from inference.media import pictures, recordings, services, transcripts
 from inference.media.models import File, Role
@@ -80,12 +81,18 @@ def form(
 ) -> Form:
     """The form of a page (about 13 queries)."""
     choices = listings(medium, visit.provider)
-    service = next((x for x in choices if x.provider == visit.provider), None)
-    if service is None and not visit.provider and choices:
-        service = choices[0]
+    choice = Chosen(next((x for x in choices if x.provider == visit.provider), None))
+    if not visit.provider:
+        choice = choosing.first(visit.user, choices, lambda x: services.usual_fee(x, medium))
+    service = choice.service
     fee = services.usual_fee(service, medium) if service else None
     side = selectors.side_page(
-        visit.user, service, medium=medium, fee=fee, verified=bool(wish.get("verified"))
+        visit.user,
+        service,
+        medium=medium,
+        fee=fee,
+        verified=bool(wish.get("verified")),
+        why=choice.why,
     )
     undo = "inference:images_undo" if medium == Medium.IMAGES else "inference:audio_undo"
     used = services.used(visit.user) if visit.user else 0

@@ -24,7 +24,7 @@ from django.conf import settings
 from django.db import DatabaseError
 from redis.exceptions import RedisError
 
-from accounts import tokens
+from accounts import limits, tokens
 from accounts.errors import Problem
 from accounts.models import AccessToken
 from inference import turnlog
@@ -310,7 +310,7 @@ async def _count(reply: Reply, who: str, limit: int) -> None:
     While Redis is away nothing can be counted; a started hub saw it a moment ago.
     """
     window, into = divmod(int(time.time()), WINDOW_SECONDS)
-    key = f"limit:v1:{who}:{window}"
+    key = limits.key("v1", who, window)
     try:
         counted = await turnlog.pipe().send(("INCR", key), ("EXPIRE", key, WINDOW_SECONDS + 5))
         used = int(counted[0])

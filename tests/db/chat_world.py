@@ -16,7 +16,7 @@ from django.core.cache import cache
 from django.utils import timezone
 from eth_account import Account
 
-from accounts import crypto
+from accounts import crypto, limits
 from accounts.models import ProviderKey, User
 from inference import conversations, services
 from inference.hub import Hub
@@ -73,7 +73,7 @@ def world(url: str, **service: Any) -> Chat:
     alice = User.objects.for_address(factories.ALICE)
     # Every test is Alice's first minute.
     window = int(time.time()) // 60
-    cache.delete_many([f"limit:chat:{alice.address}:{window + step}" for step in (0, 1)])
+    cache.delete_many([limits.key("chat", alice.address, window + step) for step in (0, 1)])
     make_key(alice)
     return conversations.create_chat(alice, factories.PETRA)
 

@@ -19,6 +19,7 @@ from django.core.cache import cache
 from django.db import connection
 from PIL import Image
 
+from accounts import limits
 from accounts.models import User
 from inference.hub import Hub
 from inference.media import recordings, studio, transcripts
@@ -47,7 +48,7 @@ def world(url: str, kind: str = "text-to-image", **service: Any) -> User:
     factories.sub_account(acknowledged=True)
     alice = User.objects.for_address(factories.ALICE)
     window = int(time.time()) // 60
-    cache.delete_many([f"limit:media:{alice.address}:{window + step}" for step in (0, 1)])
+    cache.delete_many([limits.key("media", alice.address, window + step) for step in (0, 1)])
     make_key(alice)
     return alice
 

@@ -133,7 +133,9 @@ def test_the_file_holds_everything_readable_and_no_secret(alice: User) -> None:
     proofs = [
         json.loads(body) for name, body in files.items() if "chat/" in name and "json" in name
     ]
-    assert "canary-of-alice unkept" in {turn["question"] for x in proofs for turn in x["turns"]}
+    assert "canary-of-alice asked" in {turn["question"] for x in proofs for turn in x["turns"]}
+    # What is not kept ends with its session: a file for a day would keep it.
+    assert b"canary-of-alice unkept" not in b"".join(files.values())
     assert PICTURE + b"canary-of-alice" in files.values()
     assert DATASET + b"canary-of-alice" in files.values()
     assert b"canary-of-alice" in files["presets/presets.json"]

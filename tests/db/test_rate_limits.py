@@ -6,9 +6,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import redis
 from django.test import Client
 
 from accounts.errors import TooMany
@@ -17,6 +19,7 @@ from inference.openai import app
 from inference.openai.errors import ApiError
 from inference.openai.reply import Reply
 from marketplace import limits
+from net import callers
 from tests import factories
 
 AT_ONCE, ALLOWED = 50, 17
@@ -107,3 +110,22 @@ def test_questions_have_a_limit_of_their_own(db: None, client: Client, path: str
     assert answer["RateLimit-Policy"] == '"search";q=300;w=60' and "r=0" in answer["RateLimit"]
     assert client.get(path.partition("?")[0], REMOTE_ADDR=who).status_code == 200, "reading is free"
     assert client.get(path, REMOTE_ADDR="203.0.113.9").status_code == 200, "so are others"
+
+
+async def test_counters_name_nobody(settings: Any) -> None:
+    """Who is counted stands in the store as a keyed hash: of an address, for a day at most."""
+    who = f"198.51.100.{secrets.randbelow(256)}"
+    name = secrets.token_hex(8)
+    await asyncio.to_thread(spend, name, who, limit=1, seconds=86_400)
+    assert limits.take(limits.Limit(name, 60, 10), who).remaining == 9
+    assert limits.take(limits.Limit(name, 60, 10), f"{who}1").remaining == 9
+    reply: Any = SimpleNamespace(add=lambda _: None)
+    await app._count(reply, who, 10)
+    with redis.Redis.from_url(settings.REDIS_URL) as store:
+        keys = [key.decode() for key in store.scan_iter("*limit:*", count=1_000)]
+    assert len([key for key in keys if name in key]) == 3 and any(
+        "limit:v1:" in key for key in keys
+    )
+    assert not [key for key in keys if who in key]
+    tags = {callers.tag(text, secret) for text in (who, f"{who}1") for secret in ("a", "b")}
+    assert len(tags) == 4

@@ -1,0 +1,57 @@
+"""Which service stands chosen where nobody has chosen one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from django.utils.translation import gettext as _
+
+from accounts.models import User
+from attestation import assurance
+from attestation import selectors as attestation
+from attestation.selectors import DEVELOPMENT, ServiceKey
+from inference import readiness
+from inference.readiness import Held
+from ledger import selectors as ledger
+from ledger.records import Listing
+
+Fee = Callable[[Listing], int | None]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """`why` is a sentence for the person, "" where there is nothing to say."""
+
+    service: Listing | None
+    why: str = ""
+
+
+def first(user: User | None, listings: Sequence[Listing], fee: Fee = lambda _: None) -> Chosen:
+    """Of services in the order of their price: where the person's money pays for a request now,
+    else the first whose evidence passed our check, else the first (4 queries). `fee`: as for
+    `readiness.check`, of each.
+    """
+    funded = _funded(user, listings, fee) if user else None
+    if funded is not None:
+        return Chosen(funded, _("Chosen because you have a balance there."))
+    known = attestation.standings([ServiceKey.of(x) for x in listings])
+    for listing in listings:
+        word = known[ServiceKey.of(listing)].overall.removeprefix(DEVELOPMENT)
+        if listing.tee_signer_acknowledged and word in assurance.ENOUGH:
+            return Chosen(listing, _("Chosen as the cheapest whose evidence passed our check."))
+    return Chosen(listings[0] if listings else None)
+
+
+def _funded(user: User, listings: Sequence[Listing], fee: Fee) -> Listing | None:
+    positions = {(x.provider, x.serving): x for x in ledger.account(user.address).positions}
+    for listing in listings:
+        held = positions.get((listing.provider, listing.serving))
+        if held is None:
+            continue
+        has = Held(0, held.spendable, acknowledged=held.acknowledged)
+        # A key that is yet to be accepted costs nothing but a signature: the money is there.
+        found = readiness.check(user, listing, fee=fee(listing), has=has)
+        if found.code in ("ready", "not_acknowledged"):
+            return listing
+    return None

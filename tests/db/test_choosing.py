@@ -1,0 +1,67 @@
+"""Which provider stands chosen in the playground before anybody chose: where the money is, else the
+cheapest that is verified."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import User
+from attestation.models import Standing
+from ledger.models import SubAccount
+from protocol.fees import NEURON_PER_0G
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+CHEAP, SOUND, HELD = (factories.address(name) for name in ("cheap", "sound", "held"))
+
+
+@pytest.fixture(params=["/playground/chat", "/playground/images"])
+def path(request: pytest.FixtureRequest) -> str:
+    factories.head()
+    factories.contract()
+    kind = "chatbot" if "chat" in request.param else "text-to-image"
+    for provider, price in ((CHEAP, 1), (SOUND, 2), (HELD, 3)):
+        prices = {"input_price": price * 10**11, "output_price": price * 10**11}
+        factories.service(provider, service_type=kind, **prices)
+    for provider, word in ((CHEAP, "fail"), (SOUND, "dev-warn"), (HELD, "dev-pass")):
+        Standing.objects.create(
+            provider=provider,
+            kind="inference",
+            service_name="inference-v1.0",
+            overall=word,
+            checked_at=timezone.now(),
+        )
+    return str(request.param)
+
+
+def chosen(client: Client, path: str) -> tuple[str, str]:
+    """The provider that is selected, and why the page says it is."""
+    page = client.get(path).content.decode()
+    option = re.search(r'<option value="(0x\w+)"[^>]* selected>', page)
+    why = re.search(r'data-testid="chosen-why">([^<]*)<', page)
+    return option[1] if option else "", why[1] if why else ""
+
+
+def test_money_comes_before_a_verdict_and_a_verdict_before_a_price(path: str) -> None:
+    client = Client()
+    assert chosen(client, path) == (
+        SOUND,
+        "Chosen as the cheapest whose evidence passed our check.",
+    )
+    alice = User.objects.for_address(factories.ALICE)
+    client.force_login(alice, backend="django.contrib.auth.backends.ModelBackend")
+    factories.purse()
+    assert chosen(client, path)[0] == SOUND
+    # What is only its reserve pays for nothing; what is being refunded neither.
+    factories.sub_account(provider=CHEAP, balance=NEURON_PER_0G)
+    factories.sub_account(provider=HELD, acknowledged=False)
+    assert chosen(client, path) == (HELD, "Chosen because you have a balance there.")
+    # Who chose is told nothing, and gets what was chosen.
+    assert chosen(client, f"{path}?provider={CHEAP}") == (CHEAP, "")
+    SubAccount.objects.all().delete()
+    Standing.objects.all().delete()
+    assert chosen(client, path) == (CHEAP, "")
