@@ -13,6 +13,7 @@ from marketplace import (
     api_changes,
     api_health,
     api_network,
+    api_notes,
     api_own,
     api_providers,
     api_services,
@@ -85,4 +86,5 @@ api.add_router("", api_verifications.router)
 api.add_router("/accounts", api_accounts.router)
 api.add_router("/me", api_own.router)
 api.add_router("/providers", api_providers.router)
+api.add_router("/notes", api_notes.router)
 api.add_router("", api_transactions.router)

@@ -14,8 +14,14 @@ from ninja.decorators import decorate_view
 
 from ledger.records import ChangeEntry
 from marketplace import api_csv, feeds, history, schemas
-from marketplace.api_lists import PROBLEMS, envelope, revalidated_with_verdicts
+from marketplace.api_lists import (
+    PROBLEMS,
+    envelope,
+    revalidated_as_feed,
+    revalidated_with_verdicts,
+)
 from marketplace.schemas_changes import ChangesIn, FeedIn, NetworkChange
+from operators import notes
 
 router = Router(tags=["Changes"])
 
@@ -69,12 +75,14 @@ def list_changes(request: HttpRequest, query: Query[ChangesIn]) -> dict[str, Any
         }
     },
 )
-@decorate_view(revalidated_with_verdicts)
+@decorate_view(revalidated_as_feed)
 def feed_changes(request: HttpRequest, query: Query[FeedIn]) -> HttpResponse:
-    """For feed readers; the same filters as `/changes`. Also served as `/changes.atom`."""
+    """For feed readers; the same filters as `/changes`, and without `kind` and `change` also what
+    providers announced. Also served as `/changes.atom`."""
     page = history.changes(query.asked, 1, feeds.LENGTH)
     title = f"Changes on {settings.NETWORK.label}"
-    return feeds.answer(feeds.Feed(title, "/changes", request.get_full_path()), page.items)
+    said = () if query.change or query.kind else notes.told(query.provider or "")[: feeds.LENGTH]
+    return feeds.answer(feeds.Feed(title, "/changes", request.get_full_path()), page.items, said)
 
 
 @router.get(

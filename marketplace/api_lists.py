@@ -22,6 +22,7 @@ from ledger import selectors as ledger
 from ledger.models import Projection
 from ledger.records import Listing, Page
 from marketplace import problems, schemas
+from operators import notes
 from probes import selectors as probes
 
 Item = TypeVar("Item")
@@ -92,6 +93,12 @@ def _revalidated_by(*states: Callable[[], tuple[Any, ...]]) -> Callable[[Operati
 revalidated = _revalidated_by()
 #: A read that also shows verdicts on evidence.
 revalidated_with_verdicts = _revalidated_by(attestation.state)
+#: A read that shows what providers announced.
+revalidated_with_notes = _revalidated_by(notes.state)
+#: The feed of changes: verdicts that turned, and notes.
+revalidated_as_feed = _revalidated_by(attestation.state, notes.state)
+#: A provider with its services and notes.
+revalidated_as_provider = _revalidated_by(attestation.state, probes.state, notes.state)
 #: A read that shows verdicts and what our probes measured.
 revalidated_with_health = _revalidated_by(attestation.state, probes.state)
 

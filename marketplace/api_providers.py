@@ -19,12 +19,14 @@ from marketplace.api_lists import (
     PROBLEMS_404,
     envelope,
     revalidated,
-    revalidated_with_health,
+    revalidated_as_provider,
 )
+from marketplace.api_notes import note_body
 from marketplace.api_services import bodies
 from marketplace.memo import at_block
 from marketplace.problems import not_found
 from marketplace.schemas_providers import EarningsOut, ProviderOut, SettlementOut
+from operators import notes
 
 router = Router(tags=["Providers"])
 
@@ -49,14 +51,15 @@ def settlement_body(entry: SettlementEntry) -> dict[str, Any]:
     operation_id="get_provider",
     summary="One provider over all serving contracts",
 )
-@decorate_view(revalidated_with_health)
+@decorate_view(revalidated_as_provider)
 def get_provider(request: HttpRequest, address: schemas.AddressIn) -> dict[str, Any]:
     """What it lists now and what settlements say of it, as its page shows. A provider that removed
     all its services keeps its sums; an address that never was one is not found."""
     found = statistics.provider(address)
     if not found.services and not selectors.timeline(address, page_size=1).count:
         raise not_found("This provider")
-    return {**vars(found), "services": bodies(found.services)}
+    said = [note_body(note) for note in notes.open_notes([address])]
+    return {**vars(found), "services": bodies(found.services), "notes": said}
 
 
 @router.get(

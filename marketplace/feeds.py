@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpResponse
@@ -13,6 +15,7 @@ from marketplace import links
 from marketplace.changes import ChangeRow
 from marketplace.history import VerdictEntry
 from marketplace.selectors import service_types
+from operators.models import Note
 
 LENGTH = 50
 MEDIA = "application/atom+xml; charset=utf-8"
@@ -39,6 +42,9 @@ WORDS = {
 }
 
 
+NOTES = {"maintenance": "maintenance", "incident": "an incident"}
+
+
 @dataclass(frozen=True)
 class Feed:
     """What a feed is about: its title, and the paths of its page and of itself."""
@@ -48,37 +54,57 @@ class Feed:
     path: str
 
 
-def answer(feed: Feed, entries: tuple[ChangeEntry, ...]) -> HttpResponse:
-    return HttpResponse(atom(feed, entries), content_type=MEDIA)
+def answer(feed: Feed, entries: tuple[ChangeEntry, ...], said: Iterable[Note] = ()) -> HttpResponse:
+    return HttpResponse(atom(feed, entries, said), content_type=MEDIA)
 
 
-def atom(feed: Feed, entries: tuple[ChangeEntry, ...]) -> str:
-    """An Atom document (2 queries). Ids are tag URIs of chain facts, so that a reader sees an entry
-    once, on any host and in any feed.
+def atom(feed: Feed, entries: tuple[ChangeEntry, ...], said: Iterable[Note] = ()) -> str:
+    """An Atom document (2 queries), what providers `said` among the changes, newest first. Ids are
+    tag URIs of facts, so that a reader sees an entry once, on any host and in any feed.
     """
     site = settings.SITE_URL
     made = feedgenerator.Atom1Feed(
         title=xml_text(feed.title),
         link=f"{site}{feed.page}",
         feed_url=f"{site}{feed.path}",
-        description="On-chain changes of listings, and verdicts on their evidence that turned.",
+        description="On-chain changes of listings, verdicts on their evidence that turned, and "
+        "what providers announced.",
         language="en",
     )
     types = service_types({entry.provider for entry in entries})
-    for entry in entries:
-        kind = types.get((entry.provider, entry.service_name), "")
-        row = ChangeRow.of(entry, kind, alone=True)
-        said = " → ".join(text for text in (row.before, row.after) if text is not None)
-        made.add_item(
-            title=f"{entry.provider} {WORDS.get(entry.change, entry.change)}",
-            link=f"{site}{_path(entry)}",
-            description=xml_text(f"{row.title}. {said}"),
-            pubdate=entry.at,
-            updateddate=entry.at,
-            unique_id=_id(entry),
-            categories=(entry.change,),
-        )
+    items = [(entry.at, _change(entry, types)) for entry in entries]
+    announced = [(note.signed_at, _note(note)) for note in said]
+    if announced:  # without any, the order is the chain's
+        items = sorted(items + announced, key=lambda one: one[0], reverse=True)[:LENGTH]
+    for at, item in items:
+        made.add_item(pubdate=at, updateddate=at, **item)
     return str(made.writeString("utf-8"))
+
+
+def _change(entry: ChangeEntry, types: Mapping[tuple[str, str], str]) -> dict[str, Any]:
+    kind = types.get((entry.provider, entry.service_name), "")
+    row = ChangeRow.of(entry, kind, alone=True)
+    said = " → ".join(text for text in (row.before, row.after) if text is not None)
+    return {
+        "title": f"{entry.provider} {WORDS.get(entry.change, entry.change)}",
+        "link": f"{settings.SITE_URL}{_path(entry)}",
+        "description": xml_text(f"{row.title}. {said}"),
+        "unique_id": _id(entry),
+        "categories": (entry.change,),
+    }
+
+
+def _note(note: Note) -> dict[str, Any]:
+    """Maintenance or an incident, as its provider signed it."""
+    until = f"{note.ends_at:%Y-%m-%d %H:%M} UTC" if note.ends_at else "an end not known yet"
+    when = f"From {note.starts_at:%Y-%m-%d %H:%M} UTC to {until}"
+    return {
+        "title": f"{note.provider} announced {NOTES[note.kind]}",
+        "link": f"{settings.SITE_URL}{links.provider_path(note.provider)}",
+        "description": xml_text(f"{when}. {note.text}"),
+        "unique_id": f"tag:0g-market,2026:{settings.CHAIN_ID}/note/{note.pk}",
+        "categories": (note.kind,),
+    }
 
 
 def _path(entry: ChangeEntry) -> str:

@@ -6,6 +6,7 @@ import datetime as dt
 
 from ninja import Schema
 
+from marketplace.api_notes import NoteOut
 from marketplace.schemas import Address, Hash, Instant, Neuron
 from marketplace.schemas_listings import ServiceOut
 
@@ -13,11 +14,13 @@ from marketplace.schemas_listings import ServiceOut
 class ProviderOut(Schema):
     """One provider over all serving contracts; sums in neuron, payers and users are counted once.
 
-    `services`: what it lists now. `deposited`: what lies in sub-accounts for its services.
+    `services`: what it lists now. `deposited`: what lies in sub-accounts for its services. `notes`:
+    maintenance and incidents as its page shows them; `/notes` has the past ones too.
     """
 
     address: Address
     services: list[ServiceOut]
+    notes: list[NoteOut]
     stake: Neuron
     users: int
     deposited: Neuron

@@ -14,7 +14,7 @@ from ledger import selectors
 from ledger.models import ServiceChange
 from ledger.records import ChangeEntry, Listing
 from marketplace import feeds, history, links, pages, parts, pricehistory
-from marketplace.api_lists import revalidated_with_verdicts
+from marketplace.api_lists import revalidated_as_feed
 from marketplace.changes import CHANGES as WORDS
 from marketplace.pages_changes import ChangesPage, ChangesTab, change_rows
 from marketplace.schemas import MAX_DEPTH
@@ -22,6 +22,7 @@ from marketplace.schemas_changes import CHANGES, FEED_CHANGES
 from marketplace.twins import twinned
 from marketplace.views import canonical
 from marketplace.views_service import listing_of
+from operators import notes
 
 #: How many rows of the history a chart is made of at most.
 READ_STEPS = 500
@@ -103,7 +104,7 @@ def twin_links(path: str) -> tuple[parts.Link, ...]:
 
 
 @require_safe
-@revalidated_with_verdicts
+@revalidated_as_feed
 def feed(request: HttpRequest) -> HttpResponse:
     """`/changes.atom`, the address people subscribe to; a filter that means nothing is a 404."""
     kind, change = request.GET.get("kind", ""), request.GET.get("change", "")
@@ -117,11 +118,12 @@ def feed(request: HttpRequest) -> HttpResponse:
     query = links.with_query("", kind=kind, change=change, provider=provider or "")
     title = f"Changes on {settings.NETWORK.label}" + (f" of {provider}" if provider else "")
     about = feeds.Feed(title, f"/changes{query}", f"/changes.atom{query}")
-    return feeds.answer(about, found.items)
+    said = () if change or kind else notes.told(provider or "")[: feeds.LENGTH]
+    return feeds.answer(about, found.items, said)
 
 
 @require_safe
-@revalidated_with_verdicts
+@revalidated_as_feed
 def provider_feed(request: HttpRequest, address: str) -> HttpResponse:
     """`/providers/{address}/changes.atom`: one provider over all contracts."""
     spelled = canonical(request, address)
@@ -130,7 +132,7 @@ def provider_feed(request: HttpRequest, address: str) -> HttpResponse:
     found = history.changes(history.Asked(provider=spelled), 1, feeds.LENGTH)
     page = links.provider_path(spelled)
     about = feeds.Feed(f"Changes of provider {spelled}", page, f"{page}/changes.atom")
-    return feeds.answer(about, found.items)
+    return feeds.answer(about, found.items, notes.told(spelled)[: feeds.LENGTH])
 
 
 _TIMELINE = "/api/v1/services/{kind}/{address}/timeline"

@@ -6,9 +6,10 @@ import datetime as dt
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Max, Q, QuerySet
 from django.http import Http404, HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -154,9 +155,7 @@ def withdraw(user: User, identifier: uuid.UUID) -> None:
 
 def open_notes(providers: Iterable[str], now: dt.datetime | None = None) -> QuerySet[Note]:
     """Notes that are to be shown: current, planned, and ended a moment ago, newest first."""
-    now = now or timezone.now()
-    fresh = Q(ends_at__gt=now - SHOWN_AFTER) | Q(ends_at=None, starts_at__gt=now - LONGEST)
-    rows = Note.objects.filter(fresh, provider__in=list(providers), withdrawn_at=None)
+    rows = Note.objects.filter(_shown(now), provider__in=list(providers), withdrawn_at=None)
     return rows.order_by("-starts_at", "pk")
 
 
@@ -165,3 +164,32 @@ def all_open(now: dt.datetime | None = None) -> QuerySet[Note]:
     now = now or timezone.now()
     fresh = Q(ends_at__gt=now) | Q(ends_at=None, starts_at__gt=now - LONGEST)
     return Note.objects.filter(fresh, withdrawn_at=None).order_by("starts_at", "pk")
+
+
+def told(provider: str = "") -> QuerySet[Note]:
+    """Everything that was announced and not withdrawn, newest first; past notes too. `provider`
+    "": by anybody."""
+    rows = Note.objects.filter(withdrawn_at=None)
+    rows = rows.filter(provider=provider) if provider else rows
+    return rows.order_by("-signed_at", "pk")
+
+
+def state() -> tuple[Any, ...]:
+    """Changes whenever a note is published, withdrawn, or its time to be shown is over (1
+    query)."""
+    found = (
+        told()
+        .order_by()
+        .aggregate(
+            n=Count("pk"),
+            at=Max("signed_at"),
+            shown=Count("pk", filter=_shown()),
+            shown_at=Max("signed_at", filter=_shown()),
+        )
+    )
+    return tuple(found.values())
+
+
+def _shown(now: dt.datetime | None = None) -> Q:
+    now = now or timezone.now()
+    return Q(ends_at__gt=now - SHOWN_AFTER) | Q(ends_at=None, starts_at__gt=now - LONGEST)

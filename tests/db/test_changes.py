@@ -20,6 +20,8 @@ from attestation.selectors import StandingView
 from ledger import selectors
 from ledger.models import ServiceChange
 from marketplace import history, moves
+from operators.models import Note
+from operators.models_listing import NoteKind
 from tests import factories
 from tests.db import report_world
 from tests.factories import BOB, PETRA, address
@@ -234,3 +236,53 @@ def test_a_moved_endpoint_is_on_every_tab_and_in_lists(client: Client) -> None:
     text = client.get(base).content.decode()
     assert "We have verified the evidence of the new endpoint since" in text
     assert "endpoint moved" not in client.get("/").content.decode()
+
+
+def announced(text: str, nonce: str, **given: object) -> Note:
+    now = timezone.now()
+    values = {
+        "kind": NoteKind.MAINTENANCE,
+        "starts_at": now,
+        "ends_at": now + dt.timedelta(hours=2),
+        "signed_at": now,
+        "message": f"I say: {text}",
+        "signature": "0x12",
+    }
+    return Note.objects.create(provider=PETRA, text=text, nonce=nonce, **{**values, **given})
+
+
+def test_what_providers_announce_stands_in_feeds_and_api(client: Client) -> None:
+    world()
+    before = client.get("/changes.atom")
+    tag = before["ETag"]
+    same = client.get("/changes.atom", headers={"If-None-Match": tag})
+    assert same.status_code == 304
+    note = announced(EVIL, "n1")
+    past = announced(
+        "New disks", "n2", kind=NoteKind.INCIDENT, ends_at=None,
+        signed_at=timezone.now() - dt.timedelta(days=100),
+        starts_at=timezone.now() - dt.timedelta(days=100),
+    )  # fmt: skip
+    announced("Never mind", "n3", withdrawn_at=timezone.now())
+    for path in ("/changes.atom", "/api/v1/changes.atom", f"/providers/{PETRA}/changes.atom"):
+        answer = client.get(path, headers={"If-None-Match": tag})
+        feed = ElementTree.fromstring(answer.content)
+        titles = [str(entry.findtext(f"{ATOM}title")) for entry in feed.findall(f"{ATOM}entry")]
+        assert titles[0] == f"{PETRA} announced maintenance"
+        assert f"{PETRA} announced an incident" in titles
+        assert "Never mind" not in answer.content.decode()
+        assert f"/note/{note.pk}" in answer.content.decode()
+    for narrowed in ("?change=price", "?kind=inference", f"?provider={BOB}"):
+        assert b"announced" not in client.get(f"/changes.atom{narrowed}").content.replace(
+            b"what providers announced.", b""
+        )
+
+    found = client.get("/api/v1/notes").json()
+    assert [item["id"] for item in found["items"]] == [str(note.pk), str(past.pk)]
+    assert found["items"][0]["text"] == EVIL and found["items"][0]["signature"] == "0x12"
+    assert client.get(f"/api/v1/notes?provider={BOB}").json()["count"] == 0
+    provider = client.get(f"/api/v1/providers/{PETRA}")
+    assert [item["id"] for item in provider.json()["notes"]] == [str(note.pk)]
+    Note.objects.filter(pk=note.pk).update(withdrawn_at=timezone.now())
+    again = client.get(f"/api/v1/providers/{PETRA}", headers={"If-None-Match": provider["ETag"]})
+    assert again.status_code == 200 and again.json()["notes"] == []
