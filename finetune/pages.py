@@ -221,15 +221,22 @@ class WizardPage:
 
 @dataclass(frozen=True)
 class Deadline:
-    """Until when a result can be acknowledged, and what missing it costs in neuron."""
+    """Until when a result can be acknowledged, and what missing it costs in neuron. `lead`: seconds
+    by which the chain's clock is ahead of this machine's."""
 
     at: dt.datetime
     cost: int
     percent: int
+    lead: int = 0
 
     @property
     def unix(self) -> int:
         return int(self.at.timestamp())
+
+    @property
+    def ticks_to(self) -> int:
+        """When it is over by this machine's clock: providers look at the chain's."""
+        return self.unix - self.lead
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
+from accounts import clock
 from accounts.models import User
 from attestation import selectors as attestation
 from attestation.selectors import ServiceKey
@@ -76,8 +77,8 @@ def deadline(task: Task, named: Deliverable | None) -> Deadline | None:
         return None
     window = min(LONGEST_WINDOW, dt.timedelta(seconds=contract.lock_time_seconds // 2))
     delivered = dt.datetime.fromtimestamp(named.timestamp_unix, dt.UTC)
-    percent = contract.penalty_percentage or 0
-    return Deadline(delivered + window, tuning.penalty(task.fee or 0, percent), percent)
+    percent, lead = contract.penalty_percentage or 0, clock.lead_seconds()
+    return Deadline(delivered + window, tuning.penalty(task.fee or 0, percent), percent, lead)
 
 
 def settlement(task: Task) -> Settlement | None:

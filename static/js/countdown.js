@@ -1,4 +1,7 @@
-// Countdowns: <span data-countdown="unix seconds" data-done-text="...">. Two units, never negative.
+// Countdowns: <span data-countdown data-left="seconds" data-done-text="...">. Two units, never negative.
+// How much is left is the server's word, which knows the chain's clock: the browser's may be wrong by days
+// and only measures what has passed since.
+const ends = new WeakMap();
 const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
 
 export function left(seconds) {
@@ -13,10 +16,14 @@ export function left(seconds) {
   return parts.slice(first, first + 2).filter(([value]) => value > 0).map(([value, unit]) => `${value} ${unit}`).join(" ");
 }
 
+function end(element) {
+  if (!ends.has(element)) ends.set(element, Date.now() + 1000 * Number(element.dataset.left));
+  return ends.get(element);
+}
+
 function tick() {
-  const now = Math.floor(Date.now() / 1000);
   for (const element of document.querySelectorAll("[data-countdown]:not([data-done])")) {
-    const seconds = Number(element.dataset.countdown) - now;
+    const seconds = Math.ceil((end(element) - Date.now()) / 1000);
     element.textContent = seconds > 0 ? left(seconds) : element.dataset.doneText;
     if (seconds <= 0) {
       element.dataset.done = "";
