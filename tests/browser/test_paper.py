@@ -84,9 +84,10 @@ def folded(page: Page) -> list[str]:
               (one) => !one.matches(".twin, .raw-parts .whole"));
             closed.forEach((one) => { one.open = true; });
             const texts = closed.map((one) => {
-              const inside = [...one.querySelectorAll(":scope > :not(summary), :scope > :not(summary) *")];
-              const shown = inside.filter((part) => part.checkVisibility() && part.closest("details") === one);
-              const said = shown.map((part) => part.children.length ? "" : part.textContent.trim());
+              const inside = [...one.querySelectorAll("*")].filter((part) => !part.children.length
+                && part.checkVisibility() && part.closest("details") === one
+                && !part.closest("summary"));
+              const said = inside.map((part) => part.textContent.trim());
               return said.reduce((a, b) => (b.length > a.length ? b : a), "");
             });
             closed.forEach((one) => { one.open = false; });
