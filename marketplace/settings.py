@@ -343,7 +343,8 @@ METRICS_TOKEN = env.text("METRICS_TOKEN")
 #: taking connections for SHUTDOWN_DELAY_SECONDS, for load balancers that have yet to notice.
 DRAIN_SECONDS = env.integer("DRAIN_SECONDS", 4)
 SHUTDOWN_DELAY_SECONDS = env.integer("SHUTDOWN_DELAY_SECONDS", 0)
-#: Names of tasks (each app's `tasks.py`) and how often beat starts them, seconds.
+#: Names of tasks (each app's `tasks.py`) and how often beat starts them, seconds. Often, because
+#: beat counts from its own start: what is due less often, the task itself knows.
 CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "follow-intents": {"task": "accounts.follow_intents", "schedule": 5.0},
     "personal-data": {"task": "accounts.sweep_personal", "schedule": 30.0},
@@ -351,12 +352,12 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "reconcile": {"task": "ledger.reconcile", "schedule": 600.0},
     "verify-services": {"task": "attestation.sweep", "schedule": 15.0},
     "probe-services": {"task": "probes.sweep", "schedule": 15.0},
-    "prune": {"task": "marketplace.prune", "schedule": 24 * 3600.0},
+    "prune": {"task": "marketplace.prune", "schedule": 600.0},
     "follow-tuning": {"task": "finetune.sweep", "schedule": 5.0},
     "look-for-moderators": {"task": "moderation.sweep", "schedule": 60.0},
     "look-for-alerts": {"task": "alerts.sweep", "schedule": 15.0},
     "deliver-alerts": {"task": "alerts.deliver", "schedule": 10.0},
-    "prove-domains": {"task": "operators.prove_domains", "schedule": 3600.0},
+    "prove-domains": {"task": "operators.prove_domains", "schedule": 600.0},
 }
 
 STATIC_URL = "/static/"

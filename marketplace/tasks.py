@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from celery import shared_task
+from django.core.cache import cache
 
 from marketplace import retention
 
+#: Seconds between two runs, and where the last one is noted. Beat asks every few minutes: its own
+#: clock begins anew in every container, and of one that is replaced daily no day would ever end.
+DAY, LAST_PRUNED = 24 * 3600, "marketplace:last-pruned"
 
-@shared_task(name="marketplace.prune", ignore_result=True, expires=3600)
+
+@shared_task(name="marketplace.prune", ignore_result=True, expires=600)
 def prune() -> int:
-    """Daily by beat; returns how many rows went."""
-    return sum(found.rows for found in retention.prune())
+    """Once a day, however often beat asks and restarts; returns how many rows went."""
+    if cache.get(LAST_PRUNED):
+        return 0
+    gone = sum(found.rows for found in retention.prune())
+    # After it: a worker that died in the middle has not pruned. Two at once do no harm.
+    cache.set(LAST_PRUNED, 1, timeout=DAY)
+    return gone

@@ -65,9 +65,9 @@ def prove_domain(pk: int) -> None:
         profile_domain.prove(row)
 
 
-@shared_task(name="operators.prove_domains", ignore_result=True, expires=3000)
+@shared_task(name="operators.prove_domains", ignore_result=True, expires=500)
 def prove_domains() -> int:
-    """Hourly by beat: the domains that nobody looked at for a day; returns how many."""
+    """Every ten minutes by beat: the domains that nobody looked at for a day; returns how many."""
     began, done = time.monotonic(), 0
     for row in profile.due(timezone.now())[:DOMAINS]:
         if time.monotonic() - began > ROUND_SECONDS:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.contrib.sessions.models import Session
+from django.core.cache import cache
 from django.core.management import call_command
 from django.utils import timezone
 
@@ -16,6 +17,7 @@ from alerts.models import Attempt, Delivery, Notification, Rule
 from attestation.models import Standing, Verification
 from finetune.models import Dataset, DatasetState, Piece, StoredFile
 from ledger.models import Reconciliation
+from marketplace import tasks
 from marketplace.retention import RULES
 from probes.models import Bucket, Health, Probe
 from tests.db import api_rows
@@ -161,3 +163,17 @@ def test_what_is_somebodys_goes_when_its_time_is_over(settings: Any) -> None:
     assert Dataset.objects.count() == StoredFile.objects.count() == Piece.objects.count() == 1
     assert (gone["personal files past their time"], Export.objects.count()) == (1, 1)
     assert (gone["erasures that are done"], Erasure.objects.count()) == (1, 1)
+
+
+def test_a_day_passes_even_if_beat_restarts_every_hour(settings: Any) -> None:
+    """Beat's own timer begins anew with every container; the task knows when it ran last."""
+    every = {entry["task"]: entry["schedule"] for entry in settings.CELERY_BEAT_SCHEDULE.values()}
+    assert max(every.values()) <= 600, "a longer one never comes to its end"
+    cache.delete(tasks.LAST_PRUNED)
+    old = {"expire_date": timezone.now() - dt.timedelta(days=400), "session_data": ""}
+    Session.objects.create(session_key="first", **old)
+    assert tasks.prune() >= 1 and not Session.objects.exists()
+    Session.objects.create(session_key="second", **old)
+    assert tasks.prune() == 0 and Session.objects.exists(), "not twice a day"
+    cache.delete(tasks.LAST_PRUNED)  # a day later
+    assert tasks.prune() >= 1 and not Session.objects.exists()
