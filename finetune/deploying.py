@@ -64,10 +64,15 @@ class Place:
         return "/account?" + urlencode({"action": "transfer", "account": account})
 
     @property
+    def asked_as(self) -> str:
+        """What a program writes as `model` (docs/relay.md)."""
+        return f"{self.name}@{self.listing.provider}"
+
+    @property
     def chat(self) -> str:
         """The chat with the tuned model and its base model side by side."""
         provider = self.listing.provider
-        query = {"provider": provider, "adapter": f"{self.name}@{provider}"}
+        query = {"provider": provider, "adapter": self.asked_as}
         return "/playground/chat?" + urlencode(query)
 
 

@@ -10,7 +10,8 @@ from inference.pages_turn import Asked
 from inference.prompts import adapter_of
 from ledger.records import Listing
 
-_PREFIX = "ft-"
+#: What names of tuned models begin with (`protocol.tuning.adapter_name`).
+PREFIX = "ft-"
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def offered(
     base = service.model if service is not None else ""  # it may be called like a tuned one
     for question in reversed(asked):
         for turn in question.answers:
-            if turn.model.startswith(_PREFIX) and turn.model != base:
+            if turn.model.startswith(PREFIX) and turn.model != base:
                 going_on = chat is not None and turn.id == chat.leaf_id
                 return Tuned(turn.model, turn.provider, going_on, len(question.answers) > 1)
     return None
@@ -56,5 +57,5 @@ def wanted(chat: Chat, said: str | None, listing: Listing | None, before: int | 
         return ""
     if said is None and before is not None:
         rows = chat.turns.filter(pk=before, provider=listing.provider)
-        said = rows.filter(model__startswith=_PREFIX).values_list("model", flat=True).first()
+        said = rows.filter(model__startswith=PREFIX).values_list("model", flat=True).first()
     return said or listing.model

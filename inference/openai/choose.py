@@ -21,7 +21,7 @@ from accounts.crypto import Unreadable
 from accounts.errors import Problem
 from accounts.models import AccessToken, User
 from attestation import assurance, verify
-from inference import guard, readiness, seals
+from inference import guard, readiness, seals, tuned
 from inference.errors import NotReady
 from inference.models import Chat, Medium
 from inference.openai import asks
@@ -204,6 +204,9 @@ def _service(token: AccessToken, ask: Ask) -> Listing:
         for listing in found:
             if listing.provider == pinned:
                 return listing
+        beside = _tuned_beside(ask, pinned)
+        if beside is not None:
+            return beside
         raise ApiError(
             404,
             "model_not_found",
@@ -212,6 +215,13 @@ def _service(token: AccessToken, ask: Ask) -> Listing:
             more={"choices": [_choice(x) for x in found[:MOST_CHOICES]]},
         )
     if not found:
+        if ask.model.startswith(tuned.PREFIX):
+            raise ApiError(
+                404,
+                "model_not_found",
+                "A tuned model is asked where it is loaded: write `model@0x…` or name the provider "
+                "in the header X-Provider.",
+            )
         raise ApiError(
             404, "model_not_found", "No provider offers this model. GET /v1/models lists them."
         )
@@ -230,6 +240,16 @@ def _service(token: AccessToken, ask: Ask) -> Listing:
         "header X-Provider. `choices` lists them, cheapest first.",
         more={"choices": choices},
     )
+
+
+def _tuned_beside(ask: Ask, provider: str | None) -> Listing | None:
+    """The chat service beside whose base model a provider may have loaded this tuned one. Whose it
+    is, the provider checks (provider-protocol.md 1.6)."""
+    if ask.endpoint != asks.CHAT or provider is None or not ask.model.startswith(tuned.PREFIX):
+        return None
+    listing = readiness.chat_service(provider)
+    fits = listing is not None and listing.service_type in asks.TYPES[asks.CHAT]
+    return listing if fits and listing and listing.tee_signer_acknowledged else None
 
 
 def _said(known: Sequence[assurance.Assurance]) -> str:

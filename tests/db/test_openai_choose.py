@@ -77,6 +77,22 @@ def test_a_plain_name_means_the_only_verified_provider(token: AccessToken) -> No
     assert refused(token, ask(f"{MODEL}@{factories.PETRA}")).code == "provider_not_allowed"
 
 
+def test_a_tuned_model_is_asked_beside_the_base_model_of_the_provider_that_is_named(
+    token: AccessToken,
+) -> None:
+    found = grant(token, ask(f"ft-mine-1234@{factories.PETRA}"))
+    assert (found.listing.provider, found.listing.model) == (factories.PETRA, MODEL)
+    assert "where it is loaded" in refused(token, ask("ft-mine-1234")).message
+    assert refused(token, ask(f"mine@{factories.PETRA}")).code == "model_not_found"
+    token.model_names = [MODEL]
+    with_limit = refused(token, ask(f"ft-mine-1234@{factories.PETRA}"))
+    assert with_limit.code == "model_not_allowed"
+    token.model_names, token.providers = ["ft-mine-1234"], [factories.PETRA]
+    assert grant(token, ask(f"ft-mine-1234@{factories.PETRA}")).listing.model == MODEL
+    Service.objects.update(tee_signer_acknowledged=False)
+    assert refused(token, ask(f"ft-mine-1234@{factories.PETRA}")).code == "model_not_found"
+
+
 def test_how_many_are_verified_is_said_as_the_pages_say_it() -> None:
     def said(*words: str) -> str:
         reasons = {"fail": "fail", "never": "never"}

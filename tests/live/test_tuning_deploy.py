@@ -7,13 +7,16 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import requests
 from django.core.cache import cache
 from django.utils import timezone
 from eth_account import Account
 from eth_account.messages import encode_defunct
 
+from accounts import tokens
 from finetune import deploying
 from finetune.models import Deployment, Task
+from inference.openai import app
 from ledger.models import Kind, ServingContract
 from protocol import tuning
 from provider.smallmodel import MODEL_NAME, model_hash
@@ -65,10 +68,27 @@ def looked(row: Deployment) -> Deployment:
     return row
 
 
+def asked_by_program(site: str, browser: Browser, model: str) -> int:
+    """The status of a question through `/v1`."""
+    secret = tokens.create(browser.user, tokens.Wanted(model[:20], ("inference",))).secret
+    answer = requests.post(
+        f"{site}/v1/chat/completions",
+        json={
+            "model": model,
+            "messages": [{"role": "user", "content": "What?"}],
+            "max_tokens": 3,
+        },
+        headers={"Authorization": f"Bearer {secret}"},
+        timeout=60,
+    )
+    return answer.status_code
+
+
 def test_a_tuned_model_is_deployed_for_its_owner(
-    world: World, good: dict[str, bytes], settings: Any
+    world: World, good: dict[str, bytes], settings: Any, asgi_server: str
 ) -> None:
     cache.clear()
+    app.relay.forget()
     settings.CHAIN_RPC_URLS = (world.lab.rpc,)
     settings.ALLOW_PRIVATE_PROVIDERS = True
     person, broker = world.customer(), world.broker
@@ -103,6 +123,8 @@ def test_a_tuned_model_is_deployed_for_its_owner(
         assert place.chat == (
             f"/playground/chat?provider={provider}&adapter={world.name(NUMBER)}%40{provider}"
         )
+        assert asked_by_program(asgi_server, alice, place.asked_as) == 200
+        assert asked_by_program(asgi_server, alice, f"ft-other@{provider}") == 400
         page = alice.client.get(place.chat).content.decode()
         assert f'value="{world.name(NUMBER)}@{provider}"' in page
     # Revoked keys, silence: said, and what was known stays.
