@@ -1,6 +1,7 @@
-"""Websockets end with the session that opened them, whatever they are for.
+"""Websockets know who opened them, and end with the session that did, whatever they are for.
 
-An ASGI layer between the session's middleware and the consumers. Ending a session tells its open
+`signed` is what stands around the consumers: channels' own layers, but for what they would do to
+each frame that is sent. Ending a session tells its open
 sockets at once through the channel layer; because such a message can be lost, and because a
 session also expires and a wallet can be blocked, each socket asks the database now and then.
 """
@@ -16,13 +17,14 @@ from importlib import import_module
 from typing import Any
 
 from asgiref.sync import async_to_sync
+from channels.auth import AuthMiddleware
 from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
+from channels.sessions import CookieMiddleware
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
+from django.utils import timezone
 from redis.exceptions import RedisError
-
-from accounts.models import User
 
 Event = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]
@@ -53,8 +55,28 @@ def _group(session_key: str) -> str:
     return "session." + hashlib.sha256(session_key.encode()).hexdigest()[:40]
 
 
+def signed(application: Application) -> Application:
+    """Gives a websocket's `scope` its session and user, and ends it with that session."""
+    found: Application = CookieMiddleware(WithSession(AuthMiddleware(EndsWithSession(application))))
+    return found
+
+
+class WithSession:
+    """The session of the cookie. A frame can carry no cookie back, so, other than channels' layer
+    of this kind, it does not look at each: that costs as much as sending one.
+    """
+
+    def __init__(self, application: Application) -> None:
+        self.application = application
+        self._store = import_module(settings.SESSION_ENGINE).SessionStore
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        session = self._store(scope["cookies"].get(settings.SESSION_COOKIE_NAME))
+        await self.application({**scope, "session": session}, receive, send)
+
+
 class EndsWithSession:
-    """Stands inside `AuthMiddlewareStack`; sockets without a signed-in session pass untouched."""
+    """Stands inside the two; sockets without a signed-in session pass untouched."""
 
     def __init__(self, application: Application) -> None:
         self.application = application
@@ -141,12 +163,19 @@ class _Guard:
         self._end()
 
 
+# A session's key is never another person's: signing in makes a new one.
+_LIVES = """
+SELECT EXISTS (SELECT FROM django_session WHERE session_key = %s AND expire_date > %s)
+    AND EXISTS (SELECT FROM accounts_user WHERE id = %s AND is_active)
+"""
+
+
 def _lives(session_key: str, user_id: int) -> bool:
     """False only for what is known to be over: a database that does not answer ends nobody."""
     try:
-        store = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
-        known = store.get("_auth_user_id") == str(user_id)
-        return known and User.objects.filter(pk=user_id, is_active=True).exists()
+        with connection.cursor() as cursor:
+            cursor.execute(_LIVES, [session_key, timezone.now(), user_id])
+            return bool(cursor.fetchone()[0])
     except DatabaseError as error:
         log.warning("a socket's session could not be checked", extra={"error": str(error)})
         return True

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 #: A watcher who is further behind reads the stream again: a slow browser must not fill memory.
 MOST_HELD = 512
-_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, _Turn]] = WeakKeyDictionary()
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, Voice]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,10 @@ class Ear:
 
     def __init__(self, live: bool = False, behind: bool = False) -> None:
         self.live, self.behind = live, behind
+        self._loop = asyncio.get_running_loop()
         self._held: list[Entry] = []
         self._waiting: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def hear(self, *entries: Entry) -> None:
         self.live = True
@@ -65,78 +67,89 @@ class Ear:
         # With a gap in front they are read from the stream, all together.
         return found if found and found[0].seq == seq + 1 else []
 
+    def close(self) -> None:
+        """Nobody listens any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
     async def _wait(self, seconds: float) -> None:
-        # One is spared a task and a context manager for each token.
-        loop = asyncio.get_running_loop()
-        self._waiting = loop.create_future()
-        timer = loop.call_later(seconds, self._wake)
+        # One is spared a task and a context manager for each token; and a timer, for one that runs
+        # out early does no more than have the stream read once.
+        self._waiting = self._loop.create_future()
+        if self._timer is None:
+            self._timer = self._loop.call_later(seconds, self._over)
         try:
             await self._waiting
         finally:
-            timer.cancel()
             self._waiting = None
+
+    def _over(self) -> None:
+        self._timer = None
+        self._wake()
 
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
 
-@dataclass
-class _Turn:
-    """Who listens to a turn, and the last number that its writer told; None: none is here."""
+class Voice:
+    """What a turn's writer tells, and who listens to it in its process. `told`: the last number
+    that was told; None: no writer is here.
+    """
 
-    ears: set[Ear] = field(default_factory=set)
-    told: int | None = None
+    def __init__(self, turn: int, among: dict[int, Voice]) -> None:
+        self.ears: set[Ear] = set()
+        self.told: int | None = None
+        self._turn = turn
+        self._among = among
+
+    def tell(self, entries: list[Entry]) -> None:
+        """What its writer has written."""
+        if self.told is not None:
+            self.told = entries[-1].seq
+        for ear in self.ears:
+            ear.hear(*entries)
+
+    def lose(self) -> None:
+        """Its writer could not write."""
+        for ear in self.ears:
+            ear.lose()
+        self.end()
+
+    def end(self) -> None:
+        """Its writer writes nothing more."""
+        self.told = None
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Nobody needs to find it where nobody listens or tells."""
+        if not self.ears and self.told is None and self._among.get(self._turn) is self:
+            del self._among[self._turn]
 
 
-def _of(turn: int) -> _Turn:
-    return _turns.setdefault(asyncio.get_running_loop(), {}).setdefault(turn, _Turn())
-
-
-def _tidy(turn: int) -> None:
-    known = _of(turn)
-    if not known.ears and known.told is None:
-        del _turns[asyncio.get_running_loop()][turn]
+def _of(turn: int) -> Voice:
+    among = _turns.setdefault(asyncio.get_running_loop(), {})
+    if turn not in among:
+        among[turn] = Voice(turn, among)
+    return among[turn]
 
 
 @contextmanager
 def listening(turn: int, after: int = 0) -> Iterator[Ear]:
     """An ear for one turn of this event loop, of which entries up to `after` are known."""
-    known = _of(turn)
-    ear = Ear(known.told is not None, known.told is not None and known.told > after)
-    known.ears.add(ear)
+    voice = _of(turn)
+    ear = Ear(voice.told is not None, voice.told is not None and voice.told > after)
+    voice.ears.add(ear)
     try:
         yield ear
     finally:
-        _of(turn).ears.discard(ear)
-        _tidy(turn)
+        ear.close()
+        voice.ears.discard(ear)
+        voice.tidy()
 
 
-def begin(turn: int) -> None:
+def begin(turn: int) -> Voice:
     """A turn's writer is here, from the first entry on."""
-    _of(turn).told = 0
-
-
-def tell(turn: int, entries: list[Entry]) -> None:
-    """What its writer has written."""
-    known = _of(turn)
-    if known.told is not None:
-        known.told = entries[-1].seq
-    for ear in known.ears:
-        ear.hear(*entries)
-    _tidy(turn)
-
-
-def lose(turn: int) -> None:
-    """Its writer could not write."""
-    known = _of(turn)
-    known.told = None
-    for ear in known.ears:
-        ear.lose()
-    _tidy(turn)
-
-
-def end(turn: int) -> None:
-    """Its writer writes nothing more."""
-    _of(turn).told = None
-    _tidy(turn)
+    voice = _of(turn)
+    voice.told = 0
+    return voice

@@ -4,10 +4,11 @@ before the row is there (decision 3).
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
@@ -287,7 +288,9 @@ def _insert(
     """Store a new turn. Raises Busy, or IntegrityError where its key or lane is taken."""
     goes_on = not turn.lane  # the first column does, until another is chosen
     sealed = conversations.sealed_options(chat, options)
-    with transaction.atomic():
+    # A turn without files is one statement's work, which needs no transaction around it.
+    whole = bool(files) or connection.in_atomic_block
+    with transaction.atomic() if whole else nullcontext():
         open_turns, turns = rows.open_chat_turn(
             chat, turn, now=timezone.now(), key=key.pk if key else None, goes_on=goes_on,
             options=sealed, title=chat.box.seal_text("title", _title(question)),

@@ -32,23 +32,27 @@ PAUSES = (0.05, 0.2, 0.5, 1.0)
 
 
 class Pipe:
-    """One connection of a pool. Commands of one call stay in order, and calls among each other."""
+    """One connection of a pool, for one event loop. Commands of one call stay in order, and calls
+    among each other.
+    """
 
     def __init__(self, pool: ConnectionPool) -> None:
         self._pool = pool
         self._connection: AbstractConnection | None = None
+        self._loop = asyncio.get_running_loop()
         self._waiting: list[_Call] = []
         self._task: asyncio.Task[None] | None = None
+        self._since = 0.0
+        self._watch: asyncio.TimerHandle | None = None
 
     def send(self, *commands: Command) -> asyncio.Future[Replies]:
         """The replies, once they are there; fails with RedisError where one of them is an error or
         Redis is away. What was sent is sent, also when nobody waits for it any more.
         """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Replies] = loop.create_future()
+        future: asyncio.Future[Replies] = self._loop.create_future()
         self._waiting.append((commands, future))
         if self._task is None:
-            self._task = loop.create_task(self._run(), context=contextvars.Context())
+            self._task = self._loop.create_task(self._run(), context=contextvars.Context())
         return future
 
     async def _run(self) -> None:
@@ -59,21 +63,23 @@ class Pipe:
                 await self._through(batch)
         finally:
             self._task = None
+            lost, self._waiting = [*batch, *self._waiting], []
+            _fail(lost, Lost("the connection was closed"))
             if batch:  # answers may still come that nobody reads: never on this connection
                 await self._drop()
-            _fail([*batch, *self._waiting], Lost("the connection was closed"))
-            self._waiting = []
 
     async def _through(self, batch: deque[_Call]) -> None:
         """Have all of `batch` answered, or failed. One that hangs is not tried again."""
         for pause in (*PAUSES, None):
+            self._since = self._loop.time()
+            if self._watch is None:
+                self._look()
             try:
-                async with asyncio.timeout(SECONDS):
-                    await self._exchange(batch)
+                await self._exchange(batch)
                 return
             except (RedisError, OSError) as error:
                 await self._drop()
-                if pause is None or isinstance(error, TimeoutError):
+                if pause is None:
                     _fail(batch, error)
                     batch.clear()
                     return
@@ -106,6 +112,15 @@ class Pipe:
                 future.set_exception(refused)
             else:
                 future.set_result(replies)
+
+    def _look(self) -> None:
+        """End an exchange that hangs. One timer for all: a timeout costs as much as a command."""
+        self._watch = None
+        late = self._since + SECONDS
+        if self._task is not None and self._loop.time() >= late:
+            self._task.cancel()
+        elif self._task is not None:
+            self._watch = self._loop.call_at(late, self._look)
 
     async def _connected(self) -> AbstractConnection:
         if self._connection is None:

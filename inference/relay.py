@@ -7,7 +7,6 @@ signature must cover (provider-protocol.md 3.1).
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import time
 import zlib
@@ -30,6 +29,7 @@ from net.errors import (
     Unreachable,
 )
 from net.limits import Limits
+from net.patience import Progress
 from protocol import fees
 
 MAX_ANSWER_BYTES = 16 << 20
@@ -210,10 +210,12 @@ async def _streamed(
     parser, reader = wire.EventParser(), wire.ChunkReader()
     length = 0
     done = False
-    async with aclosing(answer.chunks()) as chunks:
-        while chunk := await _next(chunks, record, timeouts, done):
+    progress = _progress(record, timeouts)
+    async with aclosing(answer.chunks(progress)) as chunks:
+        while chunk := await _next(chunks, record, done):
             record.took(chunk)
             if done:
+                progress.until = time.monotonic() + timeouts.after_done
                 continue  # hashed, for the signature may cover it, but the answer has ended
             # Nothing behind the closing mark: how the bytes were cut must not matter.
             pieces = list(reader.read(parser.feed(chunk)))
@@ -225,7 +227,12 @@ async def _streamed(
                 yield event
                 if isinstance(event, Failed):
                     return
-            done = bool(pieces) and pieces[-1].done
+            if record.last_progress:
+                progress.stage, progress.seconds = "between", timeouts.between_tokens
+                progress.until = record.last_progress + timeouts.between_tokens
+            if pieces and pieces[-1].done:
+                done = True
+                progress.until = time.monotonic() + timeouts.after_done
     record.complete = record.complete and (answer.delimited or done)
     if done or record.finish_reason:
         yield Finished(record.finish_reason)
@@ -233,17 +240,14 @@ async def _streamed(
         yield Failed(Failure("cut_off", "the answer ended without its closing mark"))
 
 
-async def _next(
-    chunks: AsyncGenerator[bytes, None], record: Record, timeouts: Timeouts, done: bool
-) -> bytes:
+async def _next(chunks: AsyncGenerator[bytes, None], record: Record, done: bool) -> bytes:
     """The next bytes, or nothing at the end. After the closing mark no failure matters any more."""
     try:
-        async with asyncio.timeout(_patience(record, timeouts, done)):
-            chunk = await anext(chunks, b"")
-    except (TimeoutError, NetError) as error:
+        chunk = await anext(chunks, b"")
+    except NetError:
         if done:
             return b""
-        raise _silence(record, timeouts) if isinstance(error, TimeoutError) else error from None
+        raise
     record.complete = not chunk
     return chunk
 
@@ -251,8 +255,8 @@ async def _next(
 async def _whole(answer: Answer, record: Record, timeouts: Timeouts) -> AsyncGenerator[Event, None]:
     """A provider that answers in one JSON document although we asked for a stream."""
     body = bytearray()
-    async with aclosing(answer.chunks()) as chunks:
-        while chunk := await _next(chunks, record, timeouts, False):
+    async with aclosing(answer.chunks(_progress(record, timeouts))) as chunks:
+        while chunk := await _next(chunks, record, False):
             record.took(chunk)
             body += chunk
     piece = wire.read_body(bytes(body))
@@ -297,19 +301,10 @@ def _events(pieces: list[wire.Piece], record: Record) -> list[Event]:
     return events
 
 
-def _patience(record: Record, timeouts: Timeouts, done: bool) -> float:
-    """Seconds to wait for the next bytes."""
-    if done:
-        return timeouts.after_done
-    if record.first_token_seconds is None:
-        return record.started + timeouts.first_token - time.monotonic()
-    return record.last_progress + timeouts.between_tokens - time.monotonic()
-
-
-def _silence(record: Record, timeouts: Timeouts) -> TimedOut:
-    if record.first_token_seconds is None:
-        return TimedOut("first_byte", timeouts.first_token)
-    return TimedOut("between", timeouts.between_tokens)
+def _progress(record: Record, timeouts: Timeouts) -> Progress:
+    """How long the first text may take."""
+    first = timeouts.first_token
+    return Progress("first_byte", first, record.started + first)
 
 
 def failure_of(error: NetError | wire.BadStream, *, began: bool, sent: bool) -> Failure:

@@ -27,9 +27,10 @@ def values(turn: Turn) -> dict[str, Any]:
 
 
 # The owner's row orders concurrent prompts of one person, so the limits are exact: it is locked by
-# a statement of its own, for a statement sees what was there when it began.
-_LOCK = "SELECT 1 FROM accounts_user WHERE id = %(owner)s FOR UPDATE"
+# a statement of its own, for a statement sees what was there when it began. Both go to the server
+# as one message, which makes them one transaction: all that is waited for is one round trip.
 _OPEN = f"""
+SELECT 1 FROM accounts_user WHERE id = %(owner)s FOR UPDATE;
 WITH room AS (
     SELECT
         (SELECT count(*) FROM inference_turn JOIN inference_chat c ON c.id = chat_id
@@ -50,15 +51,14 @@ SELECT open, turns, (SELECT id FROM asked) FROM room
 
 
 def open_chat_turn(chat: Chat, turn: Turn, **given: Any) -> tuple[int, int]:
-    """Store a chat's new turn, in a transaction: it is the end of the shown branch where `goes_on`.
+    """Store a chat's new turn: it is the end of the shown branch where `goes_on`.
     Gives how many open turns its owner, and how many turns the chat had; where that is too many
     (`most_open`, `most_turns`) nothing is stored and `turn.pk` stays None. Raises IntegrityError
     where its key or lane is taken.
     """
-    owner = {"owner": chat.owner_id}
     with connection.cursor() as cursor:
-        cursor.execute(_LOCK, owner)
-        cursor.execute(_OPEN, {**values(turn), **owner, "chat": chat.pk, **given})
+        cursor.execute(_OPEN, {**values(turn), "owner": chat.owner_id, "chat": chat.pk, **given})
+        cursor.nextset()
         found: tuple[int, int, int | None] = cursor.fetchone()
     if found[2] is not None:
         turn.pk, turn._state.adding, turn._state.db = found[2], False, "default"

@@ -90,17 +90,18 @@ class Writer:
     live is lost, and that is logged once.
     """
 
-    def __init__(self, turn: int, seq: int = 0) -> None:
+    def __init__(self, turn: int) -> None:
         self._turn = turn
-        self._seq = seq
+        self._key = _key(turn)
+        self._seq = 0
         self._pieces: list[_Piece] = []
         self._chars = 0
         self._must = False
         self._writing = False
         self._broken = False
         self._written: asyncio.Future[None] | None = None
-        if not seq:
-            ears.begin(turn)
+        self._pipe = pipe()
+        self._voice = ears.begin(turn)
 
     def text(self, text: str) -> None:
         self._add("delta", text)
@@ -137,7 +138,7 @@ class Writer:
 
     def close(self) -> None:
         """Nothing more is written from here."""
-        ears.end(self._turn)
+        self._voice.end()
 
     def _add(self, kind: str, text: str) -> None:
         if self._pieces and self._pieces[-1].kind == kind:
@@ -158,10 +159,10 @@ class Writer:
         pieces, self._pieces, self._chars, self._must = self._pieces, [], 0, False
         commands, entries = self._commands(pieces)
         self._writing = True
-        pipe().send(*commands).add_done_callback(lambda done: self._wrote(entries, done))
+        self._pipe.send(*commands).add_done_callback(lambda done: self._wrote(entries, done))
 
     def _commands(self, pieces: list[_Piece]) -> tuple[list[Command], list[Entry]]:
-        key = _key(self._turn)
+        key = self._key
         commands: list[Command] = []
         entries: list[Entry] = []
         for piece in pieces:
@@ -180,10 +181,10 @@ class Writer:
         self._writing = False
         error = "cancelled" if done.cancelled() else done.exception()
         if error is None:
-            ears.tell(self._turn, entries)
+            self._voice.tell(entries)
         else:
             self._broken = True
-            ears.lose(self._turn)
+            self._voice.lose()
             log.warning("turn %s cannot be watched live any more: %s", self._turn, error)
         self._write()
         if self._written is not None and not self._written.done():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 from django.core.asgi import get_asgi_application
@@ -13,7 +12,7 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "marketplace.settings")
 http: Any = get_asgi_application()
 
-from accounts.sockets import EndsWithSession  # noqa: E402  (models need a configured Django)
+from accounts.sockets import signed  # noqa: E402  (models need a configured Django)
 from inference.hub import CHORES  # noqa: E402
 from inference.lifespan import lifespan  # noqa: E402
 from inference.openai.app import PREFIX, relay  # noqa: E402
@@ -49,9 +48,7 @@ application = ProtocolTypeRouter(
         "lifespan": lifespan,
         "websocket": presence.Counted(
             AllowedHostsOriginValidator(
-                SameOrigin(
-                    Spoken(AuthMiddlewareStack(EndsWithSession(URLRouter(websocket_urlpatterns))))
-                )
+                SameOrigin(Spoken(signed(URLRouter(websocket_urlpatterns))))
             )
         ),
     }

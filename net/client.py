@@ -43,7 +43,7 @@ from net.errors import (
     Unreachable,
 )
 from net.limits import JsonLimits, Limits
-from net.patience import ENDED, NO_HTTP, Patience, noticed_end, within
+from net.patience import ENDED, NO_HTTP, Patience, Progress, noticed_end, within
 
 _MAX_HEADER_BYTES = 8190
 _MAX_HEADERS = 100
@@ -246,15 +246,15 @@ class Answer:
             or "chunked" in self._raw.headers.get("Transfer-Encoding", "").lower()
         )
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """The body as it arrives, never empty pieces. Raises TooLarge, TimedOut, BrokenOff,
-        BadAnswer.
+    async def chunks(self, progress: Progress | None = None) -> AsyncGenerator[bytes, None]:
+        """The body as it arrives, never empty pieces; `progress` may end the wait for it sooner
+        than the limits do. Raises TooLarge, TimedOut, BrokenOff, BadAnswer.
         """
         decode = decoder(self._raw.headers.get("Content-Encoding", ""))
         most, seen = self._limits.max_bytes, 0
         read = self._raw.content.readany
         with (
-            Patience(self._raw.content, self._limits, self._deadline) as patience,
+            Patience(self._raw.content, self._limits, self._deadline, progress) as patience,
             noticed_end(self._raw),
         ):
             while True:

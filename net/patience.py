@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import Any, Self
 
 import aiohttp
@@ -65,21 +67,38 @@ def noticed_end(raw: aiohttp.ClientResponse) -> Iterator[None]:
         reading = False
 
 
+@dataclass
+class Progress:
+    """The reader's own limit: bytes that say nothing are none. It moves `until` (monotonic seconds)
+    as it gets on; whoever waits then for more bytes gets TimedOut(stage, seconds).
+    """
+
+    stage: Stage = "between"
+    seconds: float = math.inf
+    until: float = math.inf
+
+
 class Patience:
     """Time limits of many reads with one timer: a timeout for each read would cost more than the
     read. Only waiting counts, not what the caller does in between.
     """
 
     def __init__(
-        self, content: aiohttp.StreamReader, limits: Limits, deadline: float | None
+        self,
+        content: aiohttp.StreamReader,
+        limits: Limits,
+        deadline: float | None,
+        progress: Progress | None = None,
     ) -> None:
         self._content = content
+        self._progress = progress or Progress()
         self._between = limits.between
         self._total = limits.total or 0.0
         self._deadline = deadline
         self._loop = asyncio.get_running_loop()
         self._since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._looks_at = math.inf
 
     def __enter__(self) -> Self:
         self._look()
@@ -91,6 +110,8 @@ class Patience:
 
     def waits(self) -> None:
         self._since = self._loop.time()
+        if self._progress.until < self._looks_at:
+            self._look_at(self._progress.until)
 
     def rests(self) -> None:
         self._since = None
@@ -102,8 +123,19 @@ class Patience:
             self._content.set_exception(TimedOut("total", self._total))
             return
         until = (now if self._since is None else self._since) + self._between
+        progress = self._progress
         if self._since is not None and now >= until:
             self._content.set_exception(TimedOut("between", self._between))
             return
+        if self._since is not None and now >= progress.until:
+            self._content.set_exception(TimedOut(progress.stage, progress.seconds))
+            return
         until = until if self._deadline is None else min(until, self._deadline)
-        self._timer = self._loop.call_at(until, self._look)
+        # Where it is over while nobody waits, the next wait looks again.
+        self._look_at(min(until, progress.until) if now < progress.until else until)
+
+    def _look_at(self, moment: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._looks_at = moment
+        self._timer = self._loop.call_at(moment, self._look)

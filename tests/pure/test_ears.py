@@ -17,8 +17,9 @@ def entry(seq: int) -> Entry:
 async def test_entries_are_heard_once_in_order_and_only_without_a_gap() -> None:
     with ears.listening(7) as ear, ears.listening(7) as other:
         assert not ear.live
+        voice = ears.begin(7)
         for seq in (1, 2, 3):
-            ears.tell(7, [entry(seq)])
+            voice.tell([entry(seq)])
         assert ear.live
         assert [e.seq for e in await ear.after(1, SOON)] == [2, 3]
         assert await ear.after(3, SOON) == []
@@ -26,21 +27,21 @@ async def test_entries_are_heard_once_in_order_and_only_without_a_gap() -> None:
         assert await ear.after(3, SOON) == [], "4 to 8 have to be read from the stream"
         assert await ear.after(9, SOON) == [], "and 9 with them"
         assert [e.seq for e in await other.after(0, SOON)] == [1, 2, 3]
-        ears.lose(7)
+        voice.lose()
         assert not ear.live and not other.live
     assert not held()
 
 
 async def test_who_comes_while_nothing_is_missing_need_not_ask_redis() -> None:
-    ears.begin(8)
+    voice = ears.begin(8)
     with ears.listening(8) as first:
         assert first.live and not first.behind
-        ears.tell(8, [entry(1), entry(2)])
+        voice.tell([entry(1), entry(2)])
         with ears.listening(8) as late, ears.listening(8, 2) as back:
             assert late.live and late.behind and not back.behind, (
                 "two entries are missing to the one, none to the other"
             )
-    ears.end(8)
+    voice.end()
     with ears.listening(8) as after:
         assert not after.live
     assert not held()
