@@ -11,15 +11,18 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from inference import failures, relay, wire
 from inference.failures import Failure
 from inference.media import pictures, transcripts, uploads
 from inference.media.pictures import NoPictures, Remote, Sent
+from inference.media.sieve import Sieve
 from inference.media.transcripts import Heard, NoTranscript
 from inference.media.uploads import NoPicture, Picture
+from net import strictjson
 from net.client import Answer, Client
 from net.errors import (
     BadAnswer,
@@ -135,8 +138,18 @@ async def _at_once(
     client: Client, call: Call, outcome: Outcome, patience: Patience
 ) -> tuple[Sent, ...]:
     path = f"/v1/proxy{call.path}"
-    body = await _post(client, call, path, outcome, patience, pictures.MAX_ANSWER_BYTES)
-    return await asyncio.to_thread(pictures.read_answer, body)
+    most = pictures.MAX_ANSWER_BYTES
+    async with _posted(client, call, path, outcome, patience, most) as answer:
+        sifted = await _sifted(answer)
+    return pictures.sent(sifted.document(), sifted)
+
+
+async def _sifted(answer: Answer) -> Sieve:
+    """An answer that may hold pictures; at no time is it whole in memory."""
+    sieve = pictures.sieve()
+    async for piece in answer.chunks():
+        sieve.feed(piece)
+    return sieve
 
 
 async def _job(
@@ -149,10 +162,11 @@ async def _job(
     await told(job)
     pause = patience.first_look
     while True:
-        seen = await _look(client, call, job.id, outcome)
-        if seen is not None:
+        looked = await _look(client, call, job.id, outcome)
+        if looked is not None:
+            seen, sifted = looked
             if seen.state == "completed":
-                return await asyncio.to_thread(pictures.of_document, seen.data)
+                return pictures.sent(seen.data, sifted)
             if seen.state == "failed":
                 raise _JobFailed(seen.error or "the provider gave no reason")
             if seen.state != job.state:
@@ -171,11 +185,14 @@ async def _submit(client: Client, call: Call, patience: Patience) -> Remote:
         if error.status in (404, 405, 501) or "async processing is not enabled" in words:
             raise _NoJobs from None
         raise
-    return pictures.read_remote(body)
+    return pictures.remote(strictjson.loads(body))
 
 
-async def _look(client: Client, call: Call, job: str, outcome: Outcome) -> Remote | None:
-    """The job as it stands; None where the provider could not say just now."""
+async def _look(
+    client: Client, call: Call, job: str, outcome: Outcome
+) -> tuple[Remote, Sieve] | None:
+    """The job as it stands, and what its pictures come out of; None where the provider could not
+    say just now."""
     limits = Limits(first_byte=30, between=30, total=120, max_bytes=pictures.MAX_ANSWER_BYTES)
     url = f"{call.url.rstrip('/')}/v1/async/jobs/{job}"
     try:
@@ -183,8 +200,8 @@ async def _look(client: Client, call: Call, job: str, outcome: Outcome) -> Remot
             "GET", url, headers={"Authorization": call.authorization}, limits=limits
         ) as answer:
             _note(outcome, answer)
-            body = await answer.read()
-            return await asyncio.to_thread(pictures.read_remote, body)
+            sifted = await _sifted(answer)
+            return pictures.remote(sifted.document()), sifted
     except BadStatus as error:
         if error.status not in (408, 425, 429) and error.status < 500:
             raise
@@ -198,6 +215,15 @@ async def _post(
     client: Client, call: Call, path: str, outcome: Outcome, patience: Patience, most: int
 ) -> bytes:
     """The body of the answer. Raises NetError."""
+    async with _posted(client, call, path, outcome, patience, most) as answer:
+        return await answer.read()
+
+
+@asynccontextmanager
+async def _posted(
+    client: Client, call: Call, path: str, outcome: Outcome, patience: Patience, most: int
+) -> AsyncIterator[Answer]:
+    """The answer, of `most` bytes. Raises NetError."""
     async with client.open(
         "POST",
         call.url.rstrip("/") + path,
@@ -217,7 +243,7 @@ async def _post(
         accept=(200, 202),
     ) as answer:
         _note(outcome, answer)
-        return await answer.read()
+        yield answer
 
 
 async def _picture(client: Client, call: Call, sent: Sent) -> Picture:

@@ -8,7 +8,6 @@ whatever the provider calls it.
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -18,9 +17,8 @@ import orjson
 
 from inference.errors import BadPrompt
 from inference.media.masks import Mask
-from net import strictjson
-from net.errors import BadAnswer
-from net.limits import JsonLimits
+from inference.media.sieve import Sieve
+from net.errors import TooLarge
 from net.marks import N_
 from protocol import fees
 
@@ -36,7 +34,6 @@ MAX_ANSWER_BYTES = 48 << 20
 MAX_PICTURE_BYTES = 16 << 20
 MAX_STEPS = 150
 _MOST_SEED = 2**53 - 1
-_SHAPE = JsonLimits(max_depth=12, max_bytes=MAX_ANSWER_BYTES)
 _JOB = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -127,34 +124,35 @@ def most(output_price: int, count: int) -> int:
     return min(fees.image_fee(output_price, count), 2**256 - 1)
 
 
-def read_answer(body: bytes) -> tuple[Sent, ...]:
-    """The pictures of a whole answer. Raises NoPictures."""
-    try:
-        return of_document(strictjson.loads(body, _SHAPE))
-    except BadAnswer as error:
-        raise NoPictures(str(error)) from None
+def sieve() -> Sieve:
+    """What an answer with pictures is read through."""
+    return Sieve(MAX_PICTURE_BYTES)
 
 
-def of_document(document: object) -> tuple[Sent, ...]:
-    """The entries of `data[]`, at most MOST. Raises NoPictures."""
+def sent(document: object, sifted: Sieve) -> tuple[Sent, ...]:
+    """The entries of `data[]` of an answer, at most MOST, each taken out of the sieve that the
+    document came from. Raises NoPictures."""
     rows = document.get("data") if isinstance(document, dict) else None
     if not isinstance(rows, list) or not rows:
         raise NoPictures("the answer holds no pictures")
     if len(rows) > MOST:
         raise NoPictures(f"the answer holds {len(rows):,} pictures")
-    return tuple(_entry(row) for row in rows)
+    return tuple(_entry(row, sifted) for row in rows)
 
 
-def _entry(row: object) -> Sent:
+def _entry(row: object, sifted: Sieve) -> Sent:
     row = row if isinstance(row, dict) else {}
     text, url, seed = row.get("b64_json"), row.get("url"), row.get("seed")
     kept = str(seed) if type(seed) is int and 0 <= seed < 10**18 else ""
     if isinstance(text, str) and text:
-        if len(text) > MAX_PICTURE_BYTES * 4 // 3 + 4:
-            raise NoPictures(f"a picture of more than {MAX_PICTURE_BYTES >> 20} MB")
         try:
-            return Sent(base64.b64decode(text, validate=True), seed=kept)
-        except (binascii.Error, ValueError):
+            data = sifted.picture(text)
+            if data is None:  # a small one
+                data = base64.b64decode(text, validate=True)
+            return Sent(data, seed=kept)
+        except TooLarge:
+            raise NoPictures(f"a picture of more than {MAX_PICTURE_BYTES >> 20} MB") from None
+        except ValueError:
             raise NoPictures("a picture that is no base64") from None
     if isinstance(url, str) and 0 < len(url) <= 2000:
         return Sent(url=url, seed=kept)
@@ -170,12 +168,8 @@ def own_address(service_url: str, url: str) -> bool:
     return rest != url and re.fullmatch(r"[A-Za-z0-9_-]{1,128}/[0-9]{1,3}", rest) is not None
 
 
-def read_remote(body: bytes) -> Remote:
+def remote(document: object) -> Remote:
     """What a provider says of a job, on taking it and when asked. Raises NoPictures."""
-    try:
-        document = strictjson.loads(body, _SHAPE)
-    except BadAnswer as error:
-        raise NoPictures(str(error)) from None
     document = document if isinstance(document, dict) else {}
     id_, state, why = (document.get(name) for name in ("jobId", "status", "errorMessage"))
     if not isinstance(id_, str) or not _JOB.fullmatch(id_):

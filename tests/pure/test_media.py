@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import random
 from array import array
 from itertools import pairwise
 from typing import Any
@@ -13,8 +15,10 @@ from attestation.verify import Exchange, Signer, reply
 from inference.errors import BadPrompt
 from inference.media import forms, masks, pictures, recordings, transcripts
 from inference.media.forms import Part
+from inference.media.pictures import NoPictures
 from inference.media.recordings import Recording
 from inference.media.transcripts import Heard, NoTranscript, Segment
+from net.errors import BadAnswer
 from protocol import replies
 from provider.forms import read_form
 from tests.live.chat_upstream import SIGNER, SIGNER_KEY
@@ -184,3 +188,43 @@ def test_masks_are_whole_thousandths_inside_the_picture() -> None:
             masks.Mask.of(bad)
     with pytest.raises(BadPrompt):
         masks.Mask.of([[1, 1, 1, 1]] * 101)
+
+
+def test_pictures_taken_out_of_an_answer_are_those_that_are_in_it() -> None:
+    """Cut anywhere, escaped as JSON allows, beside strings that look like them."""
+    rng = random.Random(11)
+    for _ in range(12):
+        raws = [rng.randbytes(rng.choice((10, 49_152, 49_155, 90_001))) for _ in range(3)]
+        rows = [{"b64_json": base64.b64encode(raw).decode(), "seed": 1} for raw in raws]
+        document = {"a": 'quote " and \\', "data": rows, "long": "\u00e4" * 70_000, "z": [None, ""]}
+        text = json.dumps(document)
+        text = text.replace("/", "\\/") if rng.random() < 0.5 else text
+        body, at, sieve = text.encode(), 0, pictures.sieve()
+        while at < len(body):
+            step = rng.choice((1, 2, 3, 1_000, 65_536))
+            sieve.feed(body[at : at + step])
+            at += step
+        found = sieve.document()
+        assert [one.data for one in pictures.sent(found, sieve)] == raws
+        assert (found["a"], found["z"]) == (document["a"], document["z"])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"data": [{"b64_json": "%s"}]}' % ("A" * 70_001), "no base64"),
+        ('{"data": [{"b64_json": "%s"}]}' % ("AA==" * 20_000), "no base64"),
+        ('{"data": [{"b64_json": "%s"}]}' % ("A" * 70_000 + "\\u0041" * 4), "no base64"),
+        ('{"data": [{"b64_json": "%s"}]}' % ("A" * (24 << 20)), "more than 16 MB"),
+        ('{"data": [{"b64_json": "%s"' % ("A" * 70_000), "not JSON"),
+        ('{"data": [{"b64_json": "%s' % ("A" * 70_000), "not JSON"),
+        ('{"data": [%s]}' % ("1," * 600_000), "beside its pictures"),
+        ("[" * 50, "deeper"),
+    ],
+)
+def test_what_is_no_answer_with_pictures_is_told_by_the_sieve(text: str, words: str) -> None:
+    sieve = pictures.sieve()
+    with pytest.raises((NoPictures, BadAnswer), match=words):
+        for at in range(0, len(text), 65_536):
+            sieve.feed(text[at : at + 65_536].encode())
+        pictures.sent(sieve.document(), sieve)
