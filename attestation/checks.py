@@ -1,30 +1,11 @@
-"""What has to be right before the site starts: the anchors it believes, the wallet it pays with."""
+"""What has to be right before the site starts: the wallet it pays with."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register
-
-from attestation import trust
-from attestation.engine.anchors import BadAnchors
-
-
-@register
-def anchors_can_be_read(**_: Any) -> list[CheckMessage]:
-    """ATTESTATION_ANCHORS names a file that holds anchors (settings refuse it off the devnet)."""
-    try:
-        trust.anchors()
-    except OSError as error:
-        problem = error.strerror or "unreadable"
-    except BadAnchors as error:
-        problem = str(error)
-    else:
-        return []
-    hint = "Write the file again (`python -m devnet.attestation --anchors`), or use `vendor`."
-    message = f"ATTESTATION_ANCHORS cannot be used: {problem}"
-    return [Error(message, hint=hint, id="attestation.E001")]
+from django.core.checks import CheckMessage, Warning, register
 
 
 @register(deploy=True)

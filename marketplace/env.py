@@ -27,6 +27,16 @@ class Mail:
 
 #: Schemes of EMAIL_URL and the port each has by custom.
 _MAIL_PORTS = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
+_HOST = re.compile(r"\*|\.?[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:.]+\]")
+
+
+def _places(url: str) -> bool:
+    """Whether host and port of a URL can be told."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 class Env:
@@ -98,14 +108,59 @@ class Env:
         """`kinds`: `http`, or `http|ws` where websocket URLs may stand among them."""
         values = self.items(name, default)
         for value in values:
-            if not re.match(rf"(?:{kinds})s?://[^\s/]+", value):
+            if not re.match(rf"(?:{kinds})s?://[^\s/]+", value) or not _places(value):
                 wanted = kinds.replace("|", "(s) or ")
                 raise ImproperlyConfigured(f"{name}: {value!r} is not an {wanted}(s) URL; fix it")
         return values
 
     def base_url(self, name: str, default: str) -> str:
         """One URL without a slash at its end."""
-        return self.urls(name, (default,))[0].rstrip("/")
+        values = self.urls(name, (default,))
+        if len(values) > 1:
+            raise ImproperlyConfigured(f"{name} takes one URL, not {len(values)}; keep one of them")
+        return values[0].rstrip("/")
+
+    def origin(self, name: str, default: str) -> str:
+        """`http(s)://host[:port]`: what browsers compare, with nothing behind it."""
+        value = self.base_url(name, default)
+        parts = urlsplit(value)
+        if value != f"{parts.scheme}://{parts.netloc}" or "@" in parts.netloc:
+            raise ImproperlyConfigured(
+                f"{name}={value!r} must be scheme, host and port only, like https://market.example"
+            )
+        return value
+
+    def hosts(self, name: str, default: tuple[str, ...]) -> list[str]:
+        """Host names and addresses as Django compares them: without scheme and port, `.name` for
+        all below it, `*` for all."""
+        values = self.items(name, default)
+        for value in values:
+            if not _HOST.fullmatch(value):
+                raise ImproperlyConfigured(
+                    f"{name}: {value!r} is not a host name; write it without scheme, port and "
+                    "path, like market.example"
+                )
+        return list(values)
+
+    def anchors(self, name: str) -> str:
+        """`vendor`, or the path of a file with other trust anchors (interfaces.md 1)."""
+        value = self.text(name, "vendor")
+        if value == "vendor":
+            return value
+        from attestation.engine import anchors
+
+        try:
+            anchors.load(Path(value).read_bytes())
+        except OSError as error:
+            problem = error.strerror or "unreadable"
+        except anchors.BadAnchors as error:
+            problem = str(error)
+        else:
+            return value
+        raise ImproperlyConfigured(
+            f"{name} cannot be used: {problem}; write the file again "
+            "(python -m devnet.fleet --seed-file F --anchors FILE), or use vendor"
+        )
 
     def subset(self, name: str, options: tuple[str, ...]) -> frozenset[str]:
         """Any of the options, comma separated; none by default."""

@@ -71,12 +71,12 @@ if ALLOW_PRIVATE_PROVIDERS and not IS_DEVNET:
         "ALLOW_PRIVATE_PROVIDERS is for a local devnet only; unset it or set NETWORK=devnet"
     )
 
-ATTESTATION_ANCHORS = env.text("ATTESTATION_ANCHORS", "vendor")
-if ATTESTATION_ANCHORS != "vendor" and not IS_DEVNET:
+if env.text("ATTESTATION_ANCHORS", "vendor") != "vendor" and not IS_DEVNET:
     raise ImproperlyConfigured(
         "ATTESTATION_ANCHORS names other trust anchors, which is for a local devnet only; "
         "unset it or set NETWORK=devnet"
     )
+ATTESTATION_ANCHORS = env.anchors("ATTESTATION_ANCHORS")
 PCS_URL = env.base_url("PCS_URL", "https://api.trustedservices.intel.com")
 RIM_URL = env.base_url("RIM_URL", "https://rim.attestation.nvidia.com")
 OCSP_URL = env.base_url("OCSP_URL", "https://ocsp.ndis.nvidia.com")
@@ -111,11 +111,13 @@ _DEVELOPMENT_SECRET = "only-for-a-devnet-on-this-machine-" + "x" * 32
 SECRET_KEY = env.text("SECRET_KEY", _DEVELOPMENT_SECRET if IS_DEVNET else "")
 if not SECRET_KEY:
     raise ImproperlyConfigured("SECRET_KEY is missing; set it to 50 or more random characters")
+if len(SECRET_KEY) < 50 and not IS_DEVNET:
+    raise ImproperlyConfigured("SECRET_KEY is too short; set it to 50 or more random characters")
 DEBUG = False
-SITE_URL = (env.urls("SITE_URL", ("http://127.0.0.1:8000",)))[0].rstrip("/")
-ALLOWED_HOSTS = list(
-    env.items("ALLOWED_HOSTS", tuple({urlsplit(SITE_URL).hostname or "", "127.0.0.1", "localhost"}))
-)
+SITE_URL = env.origin("SITE_URL", "http://127.0.0.1:8000")
+_own_host = urlsplit(SITE_URL).hostname or ""
+_own_host = f"[{_own_host}]" if ":" in _own_host else _own_host
+ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS", tuple({_own_host, "127.0.0.1", "localhost"}))
 CSRF_TRUSTED_ORIGINS = [SITE_URL]
 CSRF_FAILURE_VIEW = "marketplace.views_errors.csrf_failure"
 ROOT_URLCONF = "marketplace.urls"
@@ -286,7 +288,11 @@ if not FIELD_KEYS:
 def database(url: str, name: str = "DATABASE_URL") -> dict[str, Any]:
     """Django's DATABASES entry of a `postgresql://user:password@host:port/name?host=/socket/dir`
     URL, which the variable `name` holds."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = str(parts.port or "")
+    except ValueError:
+        parts, port = urlsplit(""), ""
     if parts.scheme not in ("postgresql", "postgres") or not parts.path.strip("/"):
         raise ImproperlyConfigured(
             f"{name} must look like postgresql://user:password@host:5432/name"
@@ -301,7 +307,7 @@ def database(url: str, name: str = "DATABASE_URL") -> dict[str, Any]:
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),
         "HOST": host,
-        "PORT": str(parts.port or ""),
+        "PORT": port,
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {**query, **({"pool": pooling} if pool else {})},
     }

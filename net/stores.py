@@ -58,6 +58,10 @@ def parse(url: str) -> Store:
     if not colon or scheme not in (*_PLAIN, SENTINEL):
         raise ValueError(f"not a Redis URL; {_SHAPE}")
     if scheme != SENTINEL:
+        try:
+            _ = urlsplit(url).port
+        except ValueError:
+            raise ValueError(f"the port is not a number; {_SHAPE}") from None
         return Store(url)
     place, _, query = rest.partition("?")
     authority, _, path = place.partition("/")

@@ -21,6 +21,7 @@ from devnet.anvil import DEVNET_ARGS, Anvil, AnvilError
 from devnet.deploy import Deployment, connect, deploy
 from provider.smallmodel import MODEL_NAME, model_hash
 from runner import past
+from runner.environment import port_of
 from runner.processes import Child, free_port, hold_port
 from runner.serve import PASSED_ON, site_processes, stopped
 from runner.tree import DATA, ROOT, Stop, Tree
@@ -132,7 +133,7 @@ def demo(arguments: Sequence[str]) -> int:
 def start(tree: Tree, history_services: int = 0) -> Anvil:
     """All processes in order of need; returns the chain, which the caller stops last."""
     # The site starts some seconds from now; another demo may look for a port meanwhile.
-    held = hold_port(int(tree.env.get("PORT") or SITE_PORT))
+    held = hold_port(port_of(tree.env, SITE_PORT))
     port = held.getsockname()[1]
     site = f"http://127.0.0.1:{port}"
     demo_environment(tree, site)

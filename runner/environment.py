@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
 from runner.tree import ROOT, Stop
@@ -29,6 +30,14 @@ def dotenv(path: Path = ROOT / ".env") -> dict[str, str]:
             value = value[1:-1]
         values[name.strip()] = value
     return values
+
+
+def port_of(env: Mapping[str, str], default: int) -> int:
+    """PORT: where the site listens, unless it is taken. Raises Stop for what is no port."""
+    raw = env.get("PORT") or str(default)
+    if not raw.isdecimal() or not 0 < int(raw) < 2**16:
+        raise Stop(f"configuration: PORT={raw!r} is no port; use a number up to 65535", code=2)
+    return int(raw)
 
 
 def secrets_of(folder: Path) -> dict[str, str]:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from runner.environment import dotenv, secrets_of
+from runner.environment import dotenv, port_of, secrets_of
 from runner.processes import free_port
 from runner.tree import DATA, ROOT, Stop, Tree, read_run_file
 
@@ -107,9 +107,8 @@ def serve(arguments: Sequence[str]) -> int:
     tree = Tree(DATA / "serve")
     try:
         prepare(tree)
+        port = free_port(port_of(tree.env, 8000))
         locked(tree.data)
-        wanted = int(tree.env.get("PORT", "8000"))
-        port = free_port(wanted)
         url = tree.env.setdefault("SITE_URL", f"http://127.0.0.1:{port}")
         tree.start_stores(durable=True)
         migrate(tree)

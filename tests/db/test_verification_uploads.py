@@ -19,7 +19,6 @@ from asgiref.sync import async_to_sync
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 
@@ -29,6 +28,7 @@ from attestation.errors import BadUpload
 from attestation.models import Document, Standing, Trigger, Verification
 from attestation.services import Upload
 from marketplace.env import Env
+from marketplace.settings import database
 from net.addresses import Policy
 from net.client import Client
 from provider.tee.development.intel import DEBUG_ATTRIBUTES
@@ -241,16 +241,15 @@ def test_the_command_says_in_one_line_what_cannot_be_done(server: Provider) -> N
 # --- settings -------------------------------------------------------------------------------------
 
 
-def test_anchors_that_cannot_be_read_stop_the_start(settings: Any, tmp_path: Path) -> None:
-    assert checks.anchors_can_be_read() == []
+def test_anchors_that_cannot_be_read_stop_the_start(tmp_path: Path) -> None:
+    assert Env({}).anchors("ANCHORS") == Env({"ANCHORS": "vendor"}).anchors("ANCHORS") == "vendor"
     for name, content in (("absent", None), ("empty", b""), ("wrong", b'{"intel": "%%"}')):
         file = tmp_path / name
         if content is not None:
             file.write_bytes(content)
-        settings.ATTESTATION_ANCHORS = str(file)
-        (found,) = checks.anchors_can_be_read()
-        assert found.id == "attestation.E001"
-        assert found in run_checks()
+        with pytest.raises(ImproperlyConfigured, match=r"^ANCHORS cannot be used: .+") as refused:
+            Env({"ANCHORS": str(file)}).anchors("ANCHORS")
+        assert "\n" not in str(refused.value)
 
 
 def test_a_wallet_is_bounded(settings: Any) -> None:
@@ -265,7 +264,11 @@ def test_a_wallet_is_bounded(settings: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [("PCS_URL", "intel"), ("KEY", "0x12"), ("KEY", "secret" * 20), ("LIST", "0x12"),
-     ("AMOUNT", "-1"), ("AMOUNT", "1e9"), ("AMOUNT", "9" * 78), ("SUBSET", "broker,all")],
+     ("AMOUNT", "-1"), ("AMOUNT", "1e9"), ("AMOUNT", "9" * 78), ("SUBSET", "broker,all"),
+     ("PCS_URL", "https://a.example:port"), ("PCS_URL", "https://a.example,https://b.example"),
+     ("ORIGIN", "https://a.example/site"), ("ORIGIN", "https://user@a.example"),
+     ("HOSTS", "https://a.example"), ("HOSTS", "a.example:80"), ("HOSTS", "a.example,two words"),
+     ("DATABASE", "postgresql://user:secret@host:port/name")],
 )  # fmt: skip
 def test_wrong_values_stop_the_start_with_the_name_of_the_variable(name: str, value: str) -> None:
     env = Env({name: value})
@@ -275,6 +278,9 @@ def test_wrong_values_stop_the_start_with_the_name_of_the_variable(name: str, va
         "LIST": lambda: env.addresses(name),
         "AMOUNT": lambda: env.neuron(name, 1),
         "SUBSET": lambda: env.subset(name, ("broker", "model")),
+        "ORIGIN": lambda: env.origin(name, "https://a.example"),
+        "HOSTS": lambda: env.hosts(name, ()),
+        "DATABASE": lambda: database(value, name),
     }
     with pytest.raises(ImproperlyConfigured) as refused:
         readers[name]()
@@ -291,6 +297,10 @@ def test_right_values() -> None:
     assert (env.subset("Z", ("broker",)), env.addresses("Z")) == (frozenset(), frozenset())
     assert (env.private_key("D"), env.private_key("Z")) == ("ab" * 32, "")
     assert env.neuron("Z", 10**17) == 10**17
+    origins = ("https://a.example", "http://127.0.0.1:8000", "http://[::1]:8000")
+    assert [Env({"A": f"{one}/"}).origin("A", "") for one in origins] == list(origins)
+    names = ["a.example", ".a.example", "*", "127.0.0.1", "[::1]", "web"]
+    assert Env({"H": ",".join(names)}).hosts("H", ()) == names
 
 
 # --- the connection -------------------------------------------------------------------------------

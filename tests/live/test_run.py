@@ -52,6 +52,7 @@ def test_exec_returns_the_exit_code_and_keeps_data_between_runs() -> None:
         ({"NETWORK": "galileo", "ALLOW_PRIVATE_PROVIDERS": "1"}, "ALLOW_PRIVATE_PROVIDERS"),
         ({"NETWORK": "galileo", "ATTESTATION_ANCHORS": "x.json"}, "ATTESTATION_ANCHORS"),
         ({"DATABASE_URL": "mysql://x/y"}, "DATABASE_URL"),
+        ({"NETWORK": "galileo", "SECRET_KEY": "short"}, "SECRET_KEY"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_it(env: dict[str, str], variable: str) -> None:
@@ -60,6 +61,14 @@ def test_a_wrong_setting_is_one_line_that_names_it(env: dict[str, str], variable
     lines = [line for line in result.stderr.splitlines() if line.strip()]
     assert len(lines) == 1, result.stderr
     assert variable in lines[0]
+
+
+def test_what_is_no_port_is_said_in_one_line() -> None:
+    for command in ("demo", "serve"):
+        result = run(command, NETWORK="galileo", PORT="eight thousand")
+        assert result.returncode == 2
+        (line,) = result.stderr.splitlines()
+        assert "PORT='eight thousand'" in line
 
 
 def test_follow_says_in_one_line_that_the_database_is_unreachable() -> None:

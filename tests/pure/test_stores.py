@@ -46,6 +46,7 @@ def test_sentinels_are_taken_apart() -> None:
         "",
         "localhost:6379",
         "http://host/0",
+        "redis://u:secret@host:port/0",
         "redis+sentinel://",
         "redis+sentinel://host",
         "redis+sentinel://host/",
