@@ -1,8 +1,9 @@
 """Python programs of the tests that start in milliseconds: forked from a process that has imported
 already what they need, since the tests start hundreds and each import costs a processor second.
 
-`PROVIDER.start("provider", "--config", path)` is `python -m provider --config path`: the program
-runs from its first line, in a process of its own, with the environment, arguments and files given.
+`PROVIDER.start("provider", "--config", path)` is `python -m provider --config path`, and
+`SITE.run("manage", "check")` is `python manage.py check`: the program runs from its first line, in
+a process of its own, with the environment, arguments and files given.
 Only modules that are the same whatever the environment says are shared: all of the provider's, and
 of the site's what is not ours, since ours read the settings.
 """
@@ -86,22 +87,24 @@ class Server:
         self,
         *command: str,
         env: Mapping[str, str],
-        stdout: int | IO[Any] = subprocess.DEVNULL,
-        stderr: int | IO[Any] = subprocess.DEVNULL,
+        stdout: int | IO[Any] = 1,
+        stderr: int | IO[Any] = 2,
     ) -> Forked:
-        """`python -m` `command` in the checkout. `stdout` may be subprocess.PIPE."""
+        """`python -m` `command` in the checkout, on our own streams unless others are named.
+        `stdout` may be subprocess.PIPE, `stderr` then subprocess.STDOUT."""
         done, done_end = os.pipe()
         reader: IO[str] | None = None
         with contextlib.ExitStack() as stack:
             stack.callback(os.close, done_end)
-            null = stack.enter_context(Path(os.devnull).open("r+b"))
+            null = stack.enter_context(Path(os.devnull).open("rb"))
             if stdout == subprocess.PIPE:
                 ours, theirs = os.pipe()
                 stack.callback(os.close, theirs)
                 reader = os.fdopen(ours)
             else:
-                theirs = _number(stdout, null)
-            files = [null.fileno(), theirs, _number(stderr, null), done_end]
+                theirs = _number(stdout)
+            errors = theirs if stderr == subprocess.STDOUT else _number(stderr)
+            files = [null.fileno(), theirs, errors, done_end]
             request = json.dumps({"command": command, "env": dict(env)}).encode()
             with self._asking:
                 line = self._line or self._begin()
@@ -109,22 +112,32 @@ class Server:
                 pid = int(line.recv(16))
         return Forked(pid, done, reader)
 
+    def run(self, *command: str, env: Mapping[str, str]) -> tuple[int, str]:
+        """The exit code of `python -m` `command` and all that it said."""
+        process = self.start(*command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert process.stdout is not None
+        with process.stdout as reader:
+            said = reader.read()
+        return process.wait(), said
+
     def _begin(self) -> socket.socket:
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             process = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(theirs.fileno()), *self.modules],
                 cwd=ROOT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**_without_settings(), "PYTHONUNBUFFERED": "1"},
                 pass_fds=[theirs.fileno()],
             )
         atexit.register(_end, self._line, process)
         return self._line
 
 
-def _number(file: int | IO[Any], null: IO[Any]) -> int:
-    if file == subprocess.DEVNULL:
-        return null.fileno()
+def _without_settings() -> dict[str, str]:
+    return {name: v for name, v in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+
+
+def _number(file: int | IO[Any]) -> int:
     return file if isinstance(file, int) else file.fileno()
 
 
@@ -209,6 +222,21 @@ def main() -> None:
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
+#: Not what reads Django's settings when it is imported.
+_LIBRARIES = """
+    aiohttp celery.app.amqp celery.app.base celery.signals channels.layers channels.routing
+    channels_redis.pubsub coincurve Crypto.Hash.keccak cryptography.x509.ocsp
+    django.contrib.admin.options django.contrib.postgres.indexes django.contrib.postgres.search
+    django.core.cache.backends.redis django.core.management django.core.serializers.json
+    django.db.backends.postgresql.base django.db.migrations.operations
+    django.template.defaultfilters django.test.client django.urls django.views.generic
+    eth_abi.abi eth_account eth_utils jwt kombu.transport.redis lxml.etree markdown_it orjson
+    PIL.Image PIL.ImageDraw PIL.ImageFont PIL.ImageOps prometheus_client psutil psycopg
+    psycopg_pool pydantic pygments.lexers redis.asyncio requests uvicorn.lifespan.on
+    uvicorn.main uvicorn.protocols.http.auto uvicorn.protocols.websockets.websockets_sansio_impl
+    websockets.asyncio.client yaml
+"""
+SITE = Server(*_LIBRARIES.split())
 PROVIDER = Server("provider.serve", "provider.tuning.serve", "provider.tuning.options")
 
 if __name__ == "__main__":

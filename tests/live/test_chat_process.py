@@ -6,12 +6,9 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -26,11 +23,11 @@ from django.db import connection
 
 from inference.models import Chat, State, Turn
 from tests.db.chat_world import world
+from tests.forks import SITE, Forked
 from tests.live.chat_upstream import Asked, Reply, ThreadedUpstream, Upstream
 from tests.live.test_chat_socket import cookie
 
 pytestmark = pytest.mark.django_db(transaction=True)
-ROOT = Path(__file__).resolve().parents[2]
 
 
 async def endless(reply: Reply, asked: Asked) -> None:
@@ -54,26 +51,19 @@ def chat(transactional_db: None, upstream: Upstream) -> Chat:
 
 
 @contextmanager
-def web(port: int, **more: str) -> Iterator[subprocess.Popen[bytes]]:
+def web(port: int, **more: str) -> Iterator[Forked]:
     """The site as `./run serve` starts it, on the test's stores; `more` variables."""
     values = connection.settings_dict
     database = (
         f"postgresql://{values['USER']}@/{values['NAME']}?host={quote(values['HOST'], safe='')}"
     )
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "uvicorn", "marketplace.asgi:application"),
-            *("--host", "127.0.0.1", "--port", str(port), "--lifespan", "on"),
-            *("--ws", "websockets-sansio", "--log-level", "warning"),
-            *("--timeout-graceful-shutdown", "5"),
-        ],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "DATABASE_URL": database,
-            "SITE_URL": f"http://127.0.0.1:{port}",
-            **more,
-        },
+    site = {"DATABASE_URL": database, "SITE_URL": f"http://127.0.0.1:{port}"}
+    process = SITE.start(
+        *("uvicorn", "marketplace.asgi:application"),
+        *("--host", "127.0.0.1", "--port", str(port), "--lifespan", "on"),
+        *("--ws", "websockets-sansio", "--log-level", "warning"),
+        *("--timeout-graceful-shutdown", "5"),
+        env={**os.environ, **site, **more},
     )
     try:
         deadline = time.monotonic() + 120
@@ -87,7 +77,7 @@ def web(port: int, **more: str) -> Iterator[subprocess.Popen[bytes]]:
         yield process
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(60)
 
 
 async def ask(port: int, chat: Chat, text: str = "Hi") -> tuple[int, str]:
@@ -97,10 +87,10 @@ async def ask(port: int, chat: Chat, text: str = "Hi") -> tuple[int, str]:
     url = f"ws://127.0.0.1:{port}/ws/chat/{chat.pk}"
     async with websockets.connect(url, additional_headers=header, proxy=None) as socket:
         await socket.send(json.dumps({"type": "prompt", "key": str(uuid4()), "text": text}))
-        turn = json.loads(await asyncio.wait_for(socket.recv(), 15))["turn"]
+        turn = json.loads(await asyncio.wait_for(socket.recv(), 60))["turn"]
         seen = ""
         while "word9 " not in seen:
-            seen += json.loads(await asyncio.wait_for(socket.recv(), 15)).get("text", "")
+            seen += json.loads(await asyncio.wait_for(socket.recv(), 60)).get("text", "")
     return turn, seen
 
 
@@ -127,7 +117,7 @@ def test_told_to_end(chat: Chat, upstream: Upstream, free_port: int) -> None:
     with web(free_port) as process:
         turn_id, seen = asyncio.run(ask(free_port, chat))
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) in (0, -signal.SIGTERM)
+        assert process.wait(60) in (0, -signal.SIGTERM)
         check(Turn.objects.get(pk=turn_id), seen, upstream)
 
 
@@ -137,7 +127,7 @@ def test_told_to_end_it_lets_short_answers_end(
     with web(free_port) as process:
         turn_id, seen = asyncio.run(ask(free_port, chat, "Briefly"))
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) in (0, -signal.SIGTERM)
+        assert process.wait(60) in (0, -signal.SIGTERM)
     turn = Turn.objects.select_related("chat").get(pk=turn_id)
     assert turn.state == State.ANSWERED and turn.answer.startswith(seen)
     assert turn.answer.split()[-1] == "word59" and turn.fee_kind == "known"
@@ -147,7 +137,7 @@ def test_killed_and_replaced(chat: Chat, upstream: Upstream, free_port: int) -> 
     with web(free_port) as process:
         turn_id, seen = asyncio.run(ask(free_port, chat))
         process.kill()
-        process.wait(10)
+        process.wait(60)
     assert Turn.objects.get(pk=turn_id).state == State.OPEN
     store: Any = redis.Redis.from_url(settings.REDIS_URL)
     owner = Turn.objects.get(pk=turn_id).process
@@ -155,4 +145,4 @@ def test_killed_and_replaced(chat: Chat, upstream: Upstream, free_port: int) -> 
     store.delete(f"process:{owner}")
     store.close()
     with web(free_port):
-        check(ended(turn_id, 15), seen, upstream)
+        check(ended(turn_id, 60), seen, upstream)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -17,13 +18,13 @@ from devnet import accounts as cast
 from devnet.deploy import Deployment, connect
 from runner.postgres import EmbeddedPostgres, find_binaries
 from runner.valkey import EmbeddedValkey
+from tests import database
+from tests.forks import SITE
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = (ROOT / "docs/deploy.md").read_text()
 ALICE, BOB = cast.user(1), cast.user(2)
 OURS = """
-import django
-django.setup()
 from accounts import tokens
 from accounts.models import User, Watch
 user = User.objects.for_address("{user}")
@@ -31,10 +32,8 @@ wanted = tokens.Wanted.of({{"label": "job", "scopes": ["inference"]}})
 print(tokens.create(user, wanted).secret)
 """
 KNOWN = """
-import django, sys
-django.setup()
 from accounts import tokens
-print(tokens.find(sys.argv[1], "inference").user.address)
+print(tokens.find("{secret}", "inference").user.address)
 """
 #: Every derived row as text, without the number of its row.
 DERIVED = """
@@ -63,28 +62,31 @@ class Site:
         }
 
     def sh(self, script: str) -> str:
-        script = f"set -e\n{script}".replace("manage.py", str(ROOT / "manage.py"))
-        done = subprocess.run(
-            ["sh", "-c", script],
-            cwd=self.folder,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        """What a script prints, line by line; commands of the site are forked."""
+        said = ""
+        for line in filter(None, map(str.strip, script.splitlines())):
+            words = shlex.split(line)
+            if words[:2] == ["python", "manage.py"]:
+                code, text = SITE.run("manage", *words[2:], env=self.env)
+            else:
+                done = subprocess.run(
+                    ["sh", "-c", line],
+                    cwd=self.folder,
+                    env=self.env,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    check=False,
+                )
+                code, text = done.returncode, done.stdout
+            assert code == 0, f"{line}\n{text}"
+            said += text
+        return said
 
-    def python(self, source: str, *arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-c", source, *arguments],
-            env=self.env,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+    def python(self, source: str) -> str:
+        code, said = SITE.run("manage", "shell", "--no-imports", "-c", source, env=self.env)
+        assert code == 0, said
+        return said.strip()
 
     def derived(self) -> dict[str, Any]:
         with psycopg.connect(self.database.dsn) as connection:
@@ -99,6 +101,12 @@ class Site:
             }
 
 
+def migrated(folder: Path) -> EmbeddedPostgres:
+    """A server with the site's tables and no rows."""
+    database.migrated(folder)
+    return EmbeddedPostgres(folder, database=database.NAME)
+
+
 @pytest.fixture
 def deposits(anvil: Any, devnet: Deployment) -> Any:
     contracts = connect(anvil.url, devnet)
@@ -107,28 +115,29 @@ def deposits(anvil: Any, devnet: Deployment) -> Any:
         yield contracts
 
 
+@pytest.mark.usefixtures("django_db_setup")
 def test_the_drills_of_the_page(anvil: Any, deposits: Any, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     with EmbeddedValkey() as cache:
-        with EmbeddedPostgres(tmp_path / "lost") as server:
+        with migrated(tmp_path / "lost") as server:
             lost = Site(server, cache.url, anvil.url, tmp_path)
-            lost.sh("python manage.py migrate --noinput && python manage.py follow --once")
+            lost.sh("python manage.py follow --once")
             secret = lost.python(OURS.format(user=ALICE.address))
             lost.sh(commands("backup"))
         deposits.ledger.send(BOB, "depositFund", value=7 * 10**18)
         with (
             EmbeddedPostgres(tmp_path / "new") as server,
-            EmbeddedPostgres(tmp_path / "empty") as other,
+            migrated(tmp_path / "empty") as other,
         ):
             site = Site(server, cache.url, anvil.url, tmp_path)
             site.sh(commands("restore"))
-            assert site.python(KNOWN, secret) == ALICE.address
+            assert site.python(KNOWN.format(secret=secret)) == ALICE.address
             restored = site.derived()
             assert BOB.address.lower() in str(restored["ledger_ledger"]).lower()
             site.sh(commands("rebuild"))
             assert site.derived() == restored
 
             fresh = Site(other, cache.url, anvil.url, tmp_path)
-            fresh.sh("python manage.py migrate --noinput && python manage.py follow --once")
+            fresh.sh("python manage.py follow --once")
             fresh.sh("python manage.py check_index")
             assert fresh.derived() == restored

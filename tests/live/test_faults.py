@@ -8,8 +8,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,18 +25,17 @@ from playwright.sync_api import Page, expect
 from accounts.roles import Role
 from devnet import accounts as cast
 from runner.postgres import EmbeddedPostgres
-from runner.processes import die_with_parent, free_port
+from runner.processes import free_port
 from runner.valkey import EmbeddedValkey
 from tests import database, factories
 from tests.db.test_keys_lasting import signed_in
 from tests.db.test_ops import member
+from tests.forks import SITE
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LIVE_OFF = "Live updates are off"
 AWAY = "The database does not answer just now, so nothing was changed."
 WORLD = """
-import django
-django.setup()
 from tests import factories
 factories.market()
 """
@@ -60,30 +57,19 @@ class Site:
             **{"DATABASE_POOL_SIZE": "4", "CHAIN_RPC_URLS": "http://127.0.0.1:9"},
             **{"DJANGO_SETTINGS_MODULE": "marketplace.settings", "PYTHONPATH": str(ROOT)},
         }
-        self.python("-c", WORLD)
-        self.web = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "uvicorn", "marketplace.asgi:application"),
-                *("--host", "127.0.0.1", "--port", str(port), "--ws", "websockets-sansio"),
-                *("--lifespan", "on", "--log-level", "warning"),
-            ],
-            cwd=ROOT,
+        self.manage("shell", "--no-imports", "-c", WORLD)
+        self.web = SITE.start(
+            *("uvicorn", "marketplace.asgi:application"),
+            *("--host", "127.0.0.1", "--port", str(port), "--ws", "websockets-sansio"),
+            *("--lifespan", "on", "--log-level", "warning"),
             env=self.env,
-            preexec_fn=die_with_parent(),
         )
         until(lambda: self.get("/").status_code == 200)
 
-    def python(self, *arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=ROOT,
-            env={**self.env, "DATABASE_POOL_SIZE": "0"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+    def manage(self, *command: str) -> str:
+        code, said = SITE.run("manage", *command, env=self.env)
+        assert code == 0, said
+        return said
 
     def get(self, path: str) -> requests.Response:
         return requests.get(self.url + path, headers={"Accept": "text/html"}, timeout=60)
@@ -196,25 +182,6 @@ def test_while_the_database_restarts_pages_say_so_and_every_answer_was_kept(site
     with psycopg.connect(site.postgres.dsn) as connection:
         kept = {key for (key,) in connection.execute("SELECT session_key FROM django_session")}
     assert stored and [key for key in stored if key not in kept] == []
-
-
-def test_a_disk_without_room_refuses_writes_and_is_still_read(
-    rf: Any, db: None, client: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """PostgreSQL itself says it: its error for a full disk, raised by its own function."""
-    from django.db import OperationalError, connection
-
-    from marketplace import views_errors
-
-    request = rf.post("/account/alerts/add")
-    request.request_id = "full-disk"
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'disk_full'; END $$")
-    except OperationalError:
-        answer = views_errors.server_error(request)
-    assert answer.status_code == 503 and int(answer["Retry-After"]) > 0
-    assert "This site has run out of room, so nothing was changed." in answer.content.decode()
 
 
 def test_a_clock_beside_the_chain_keeps_nobody_out_and_is_told_to_the_host(

@@ -18,13 +18,12 @@ from accounts.models import User
 from devnet.deploy import Deployment
 from inference.openai import app, listing
 from provider import config
-from runner.postgres import EmbeddedPostgres
 from runner.valkey import EmbeddedValkey
 from tests import factories
 from tests.db import api_rows
 from tests.db.chat_world import world
 from tests.live.chat_upstream import ThreadedUpstream
-from tests.live.test_drill import Site
+from tests.live.test_drill import Site, migrated
 from tests.live.test_openai_relay import provider
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -82,11 +81,12 @@ def test_developers_get_what_the_guide_and_the_recipes_promise(
     assert "nothing new 304" in changes and "inference" in checked
 
 
+@pytest.mark.usefixtures("django_db_setup")
 def test_hosts_get_what_the_guide_promises(anvil: Any, devnet: Deployment, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
-    with EmbeddedValkey() as cache, EmbeddedPostgres(tmp_path / "pg") as database:
+    with EmbeddedValkey() as cache, migrated(tmp_path / "pg") as database:
         site = Site(database, cache.url, anvil.url, tmp_path)
-        site.sh("python manage.py migrate --noinput && python manage.py follow --once")
+        site.sh("python manage.py follow --once")
         said = "".join(site.sh(text) for _, text in blocks("start-host"))
     assert said.count("ok ") >= 5 and "no drift" in said and "wrong" not in said
     for words in ("admin", "moderator"):

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
 
 from runner.postgres import EmbeddedPostgres
 from runner.valkey import EmbeddedValkey
+from tests.forks import SITE
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 LOOK = """
-import django
-django.setup()
 from django.db import transaction
 from chain.models import Coverage
 from marketplace import replica
@@ -53,7 +49,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Embedded
             yield primary, standby
 
 
-def python(primary: str, replica: str, cache: str, *arguments: str) -> str:
+def manage(primary: str, replica: str, cache: str, *command: str) -> str:
     env = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "marketplace.settings",
@@ -62,11 +58,9 @@ def python(primary: str, replica: str, cache: str, *arguments: str) -> str:
         "REDIS_URL": cache,
         "NETWORK": "devnet",
     }
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
+    code, said = SITE.run("manage", *command, env=env)
+    assert code == 0, said
+    return said
 
 
 def test_a_standby_is_read_and_its_death_is_survived(
@@ -74,8 +68,9 @@ def test_a_standby_is_read_and_its_death_is_survived(
 ) -> None:
     primary, standby = servers
     with EmbeddedValkey() as cache:
+        shell = ("shell", "--no-imports", "-c", LOOK)
         urls = (primary.dsn, standby.dsn, cache.url)
-        python(*urls, "manage.py", "migrate")  # migrates the primary alone; the standby follows
+        manage(*urls, "migrate")  # migrates the primary alone; the standby follows
         with psycopg.connect(primary.dsn) as direct, psycopg.connect(standby.dsn) as other:
             assert other.execute("select pg_is_in_recovery()").fetchone() == (True,)
             place = direct.execute("select pg_current_wal_lsn()").fetchone()
@@ -83,13 +78,13 @@ def test_a_standby_is_read_and_its_death_is_survived(
             reached = "select pg_last_wal_replay_lsn() >= %s"
             while other.execute(reached, place).fetchone() != (True,):
                 other.rollback()
-        assert python(*urls, "-c", LOOK).splitlines() == [
+        assert manage(*urls, *shell).splitlines() == [
             "0 replica",
             "0 default",
             "default default",
         ]
         standby.stop()
-        said = python(*urls, "-c", LOOK).splitlines()
+        said = manage(*urls, *shell).splitlines()
         assert [line for line in said if line[0] in "0d"] == [
             "0 default",
             "0 default",
