@@ -19,6 +19,7 @@ from ledger import reconcile, selectors
 from ledger.models import Reconciliation
 from marketplace import context
 from marketplace.freshness import Freshness, judge
+from marketplace.room import room
 
 EXPLANATIONS = {
     "ok": gettext_noop("The index agrees with the chain."),
@@ -88,6 +89,7 @@ class StatusPage:
     nodes_stale: bool
     last: Reconciliation | None
     runs: tuple[Reconciliation, ...]
+    room_low: bool
 
     @property
     def drift_text(self) -> str:
@@ -133,6 +135,7 @@ def status_page(head: chain.Freshness) -> StatusPage:
         and (timezone.now() - nodes_at).total_seconds() > NODES_STALE,
         last=last,
         runs=tuple(Reconciliation.objects.order_by("-pk")[:RUNS_SHOWN]),
+        room_low=room().low,
     )
 
 

@@ -39,7 +39,6 @@ ANCHORS = {
 #: States of a node that does not answer as it should.
 _BAD = (N_("resting"), N_("set aside"))
 QUEUE_DEEP = 200
-DISK_LOW_PERCENT = 10
 CONNECTIONS_PERCENT = 85
 #: A block may be so far ahead of an honest clock.
 CLOCK_SLACK = dt.timedelta(minutes=1)
@@ -130,8 +129,8 @@ def of_measuring(found: Measuring, now: dt.datetime) -> Iterator[Alarm]:
 
 
 def of_storage(found: Storage) -> Iterator[Alarm]:
-    if found.free_percent < DISK_LOW_PERCENT:
-        text = _("%(percent)s %% of the disk are free.") % {"percent": found.free_percent}
+    if found.disk.low:
+        text = _("%(percent)s %% of the disk are free.") % {"percent": found.disk.percent}
         yield Alarm("disk", text, grave=True)
     if found.connections * 100 > found.connections_most * CONNECTIONS_PERCENT:
         text = _("%(used)s of %(most)s connections are in use.") % {

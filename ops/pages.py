@@ -150,7 +150,7 @@ def ops_page(now: dt.datetime, *, may_act: bool) -> OpsPage:
         failed=failed,
         database=size(storage.database),
         redis=size(storage.redis),
-        disk=size(storage.disk_free),
+        disk=size(storage.disk.free),
         storage=storage,
         tables=tuple(TableRow(t.name, size(t.size), t.rows) for t in storage.tables),
         versions=selectors.versions(),

@@ -6,7 +6,6 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import platform
-import shutil
 import tomllib
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +24,7 @@ from django.utils.translation import gettext as _
 from attestation.models import Finding, Outcome, Standing, Verification
 from ledger.project import VERSION
 from marketplace import presence
+from marketplace.room import Room, room
 from ops.models import FailedTask, FailureState, Job
 from probes import selectors as probes
 from probes.models import Probe
@@ -159,12 +159,7 @@ class Storage:
     connections: int
     connections_most: int
     redis: int | None
-    disk_free: int
-    disk_total: int
-
-    @property
-    def free_percent(self) -> int:
-        return self.disk_free * 100 // self.disk_total if self.disk_total else 0
+    disk: Room
 
 
 _SIZES = """
@@ -180,15 +175,13 @@ ORDER BY size DESC LIMIT %s
 
 
 def storage() -> Storage:
-    """SQL: two queries over the catalogue, not over rows. The disk is the one that the site's own
-    folder is on."""
+    """SQL: two queries over the catalogue, not over rows."""
     with connection.cursor() as cursor:
         cursor.execute(_SIZES)
         database, used, most = cursor.fetchone()
         cursor.execute(_TABLES, [TABLES_SHOWN])
         tables = tuple(Table(n, size, rows if rows >= 0 else None) for n, size, rows in cursor)
-    disk = shutil.disk_usage(settings.BASE_DIR)
-    return Storage(database, tables, used, most, _redis("used_memory"), disk.free, disk.total)
+    return Storage(database, tables, used, most, _redis("used_memory"), room())
 
 
 def _redis(field: str) -> Any:

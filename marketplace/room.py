@@ -1,0 +1,32 @@
+"""Room on the disk of the site: less than a tenth is told to its host and to whoever looks."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+
+from django.conf import settings
+
+LOW_PERCENT = 10
+
+
+@dataclass(frozen=True)
+class Room:
+    """Bytes of the disk that the site's own folder is on."""
+
+    free: int
+    total: int
+
+    @property
+    def percent(self) -> int:
+        """Of the disk that is free, whole percents."""
+        return self.free * 100 // self.total if self.total else 0
+
+    @property
+    def low(self) -> bool:
+        return self.percent < LOW_PERCENT
+
+
+def room() -> Room:
+    found = shutil.disk_usage(settings.BASE_DIR)
+    return Room(found.free, found.total)
