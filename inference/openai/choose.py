@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.db import IntegrityError
 from django.utils import timezone
@@ -21,8 +21,9 @@ from accounts.crypto import Unreadable
 from accounts.errors import Problem
 from accounts.models import AccessToken, User
 from attestation import assurance, verify
-from inference import guard, readiness, seals, tuned
+from inference import facts, guard, readiness, seals, tuned
 from inference.errors import NotReady
+from inference.facts import Standing
 from inference.models import Chat, Medium
 from inference.openai import asks
 from inference.openai.asks import Ask
@@ -60,7 +61,8 @@ _WHY = {
 @dataclass(frozen=True)
 class Grant:
     """What one token may ask of one service; `authorization` is the whole header of the stored
-    provider key, `bounded`: the token has a spend limit.
+    provider key, `bounded`: the token has a spend limit; `version` of what the provider lists, ""
+    where more than that decided.
     """
 
     token: int
@@ -74,6 +76,7 @@ class Grant:
     authorization: str
     tariff: fees.Tariff
     until: float
+    version: str = ""
 
 
 class Grants:
@@ -89,9 +92,15 @@ class Grants:
         return found if found is not None and found.until > time.monotonic() else None
 
     def find(self, digest: str, token: AccessToken, ask: Ask, site: str) -> Grant:
-        """Read a grant (about 14 queries). Raises ApiError."""
-        found = _grant(digest, token, ask, time.monotonic() + self._seconds, site)
+        """Read a grant (7 to about 14 queries), or what may have changed of one that is known (2
+        queries). Raises ApiError.
+        """
         key = _key(digest, ask)
+        until = time.monotonic() + self._seconds
+        _check_allowed(token, ask)
+        before = self._known.pop(key, None)
+        found = before and _renewed(before, token, until, site)
+        found = found or _grant(digest, token, ask, until, site)
         self._known[key] = found
         self._known.move_to_end(key)
         while len(self._known) > MOST_CACHED:
@@ -118,9 +127,18 @@ def of_problem(problem: Problem) -> ApiError:
     return ApiError(problem.status, problem.code, f"{problem.title} {problem.fix}".strip())
 
 
-def _grant(digest: str, token: AccessToken, ask: Ask, until: float, site: str) -> Grant:
+def _check_allowed(token: AccessToken, ask: Ask) -> None:
     if token.model_names and ask.model not in token.model_names:
         raise ApiError(403, "model_not_allowed", "This token may not ask that model.")
+    if ask.pin and token.providers and ledger.address_of(ask.pin) not in token.providers:
+        raise ApiError(403, "provider_not_allowed", "This token may not ask that provider.")
+
+
+def _grant(digest: str, token: AccessToken, ask: Ask, until: float, site: str) -> Grant:
+    # What an older version is written beside is read anew the next time; the other way round a
+    # change in between would never be seen.
+    provider = ledger.address_of(ask.pin) if ask.pin and not token.verified_only else None
+    before = facts.standing(token.user_id, provider) if provider else None
     listing = _service(token, ask)
     signer = _signer(listing)
     if token.verified_only:
@@ -128,7 +146,7 @@ def _grant(digest: str, token: AccessToken, ask: Ask, until: float, site: str) -
             guard.check(listing, signer)
         except NotReady as error:
             raise ApiError(403, error.code, error.sentence) from None
-    _require_ready(token.user, listing, site)
+    stands = before or facts.standing(token.user_id, listing.provider)
     return Grant(
         token=token.pk,
         digest=digest,
@@ -138,8 +156,28 @@ def _grant(digest: str, token: AccessToken, ask: Ask, until: float, site: str) -
         chat=relay_chat(token.user),
         listing=listing,
         signer=signer,
-        authorization=_authorization(token.user, listing, site),
+        authorization=_authorization(token.user, listing, stands, site),
         tariff=fees.tariff(listing.input_price, listing.output_price, listing.additional_info),
+        until=until,
+        version=before.version if before else "",
+    )
+
+
+def _renewed(grant: Grant, token: AccessToken, until: float, site: str) -> Grant | None:
+    """The grant for another moment, where the provider was named and what it lists has not changed.
+    None where everything has to be read: to choose, and to see what is verified, rests on more.
+    """
+    listing = grant.listing
+    if not grant.version or token.verified_only:
+        return None
+    stands = facts.standing(grant.owner, listing.provider, grant.chat.pk)
+    if stands is None or not stands.chat or stands.version != grant.version:
+        return None
+    return replace(
+        grant,
+        per_minute=token.per_minute,
+        bounded=token.spend_limit is not None,
+        authorization=_authorization(token.user, listing, stands, site),
         until=until,
     )
 
@@ -199,8 +237,6 @@ def _service(token: AccessToken, ask: Ask) -> Listing:
     found = candidates(ask.model, ask.endpoint, token.providers, everything=bool(ask.pin))
     if ask.pin:
         pinned = ledger.address_of(ask.pin)
-        if token.providers and pinned not in token.providers:
-            raise ApiError(403, "provider_not_allowed", "This token may not ask that provider.")
         for listing in found:
             if listing.provider == pinned:
                 return listing
@@ -284,13 +320,6 @@ def _signer(listing: Listing) -> verify.Signer | None:
 # --- what the person has there --------------------------------------------------------------------
 
 
-def _require_ready(user: User, listing: Listing, site: str) -> None:
-    """Raises ApiError where the provider would surely refuse; its own count decides in the end."""
-    state = readiness.check(user, listing, 1, 0, named=True)
-    if not state.ready:
-        raise not_ready(state.code, listing, site)
-
-
 def not_ready(code: str, listing: Listing, site: str) -> ApiError:
     where = f"{site}/playground/chat?provider={listing.provider}"
     if code in ("no_ledger", "not_funded"):
@@ -300,8 +329,15 @@ def not_ready(code: str, listing: Listing, site: str) -> ApiError:
     )
 
 
-def _authorization(user: User, listing: Listing, site: str) -> str:
-    key = keys.usable(user, listing.provider, timezone.now())
+def _authorization(user: User, listing: Listing, stands: Standing | None, site: str) -> str:
+    """The header of the person's key. Raises ApiError where the provider would surely refuse; its
+    own count decides in the end.
+    """
+    has = stands.held(listing.serving) if stands else None
+    state = readiness.check(user, listing, 1, 0, has=has, named=True)
+    if not state.ready:
+        raise not_ready(state.code, listing, site)
+    key = stands.key if stands else None
     try:
         if key is not None:
             keys.touch(key, timezone.now())

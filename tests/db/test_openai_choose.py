@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from django.db import connection
+from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -23,7 +26,7 @@ from inference.openai import asks, book, choose, outcome
 from inference.openai.asks import Ask
 from inference.openai.choose import Grant, Grants
 from inference.openai.errors import ApiError
-from ledger.models import Service
+from ledger.models import Service, SubAccount
 from tests import factories
 from tests.db import report_world
 from tests.db.chat_world import make_key, world
@@ -117,6 +120,43 @@ def test_what_is_missing_is_named_with_the_page_that_helps(token: AccessToken) -
     assert grant(token, ask()).authorization.startswith("Bearer app-sk-")
     Service.objects.update(tee_signer_acknowledged=False)
     assert refused(token, ask()).code == "model_not_found"
+
+
+def test_the_grant_of_a_named_provider_is_renewed_and_sees_whatever_changed(
+    token: AccessToken,
+) -> None:
+    grants, named = Grants(), ask(f"{MODEL}@{factories.PETRA}")
+
+    def find() -> Grant:
+        return grants.find(token.digest, token, named, "http://site")
+
+    def why() -> str:
+        with pytest.raises(ApiError) as error:
+            find()
+        return error.value.code
+
+    first = find()
+    with CaptureQueriesContext(connection) as captured:
+        assert find() == replace(first, until=ANY)
+    assert len(captured) == 2, "what may have changed, and that the key was used"
+    Service.objects.update(output_price=F("output_price") + 1)
+    assert find().listing.output_price == first.listing.output_price + 1
+    assert find().tariff.output_price == first.tariff.output_price + 1
+    token.per_minute += 1
+    assert find().per_minute == token.per_minute
+    first.chat.delete()
+    assert find().chat.pk != first.chat.pk
+    SubAccount.objects.update(balance=0)
+    assert why() == "not_funded"
+    SubAccount.objects.update(balance=100 * 10**18, generation=1)
+    assert why() == "no_key", "a later generation kills the keys of before"
+    ProviderKey.objects.update(generation=1)
+    assert find().authorization == first.authorization
+    token.verified_only = True
+    Standing.objects.all().delete()
+    assert why() == "not_verified"
+    token.providers = [factories.BOB]
+    assert why() == "provider_not_allowed"
 
 
 def test_a_grant_is_read_once_and_a_request_costs_one_statement(token: AccessToken) -> None:
