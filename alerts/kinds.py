@@ -23,6 +23,10 @@ class Kind(StrEnum):
     TASK = "task"
     DEADLINE = "deadline"
     REPORT = "report"
+    CERTIFICATE = "certificate"
+    UNPAID = "unpaid"
+    LOW_GAS = "low_gas"
+    UNSETTLED = "unsettled"
 
 
 @dataclass(frozen=True)
@@ -135,11 +139,54 @@ SORTS: dict[Kind, Sort] = {
             gettext_noop("What came of it stands under your reports, too."),
             scoped=False,
         ),
+        Sort(
+            Kind.CERTIFICATE,
+            gettext_noop("My service: its certificate ends soon"),
+            gettext_noop("The certificate of a service of mine ends within 14 days"),
+            gettext_noop("As this site's probes see it; once more when 3 days are left."),
+            scoped=False,
+        ),
+        Sort(
+            Kind.UNPAID,
+            gettext_noop("My service: fees were not paid"),
+            gettext_noop("A settlement of mine does not pay all that it asks for"),
+            gettext_noop("Read from final blocks; once for each transaction."),
+            scoped=False,
+        ),
+        Sort(
+            Kind.LOW_GAS,
+            gettext_noop("My service: little is left for gas"),
+            gettext_noop("My own wallet falls below {number} 0G"),
+            gettext_noop("Settlements are sent from it; without gas you earn nothing."),
+            "0G",
+            "0.5",
+            scoped=False,
+        ),
+        Sort(
+            Kind.UNSETTLED,
+            gettext_noop("My service: much is not settled"),
+            gettext_noop("My broker counts more than {number} 0G that is not settled"),
+            gettext_noop("By your broker's own word, where it shares it."),
+            "0G",
+            "5",
+            scoped=False,
+        ),
     )
 }
 
 #: Kinds that hold for a while; the others happen at a block or a moment.
-LASTING = frozenset({Kind.LOW_BALANCE, Kind.LOW_AVAILABLE, Kind.PROVIDER_DOWN})
+LASTING = frozenset(
+    {
+        Kind.LOW_BALANCE,
+        Kind.LOW_AVAILABLE,
+        Kind.PROVIDER_DOWN,
+        Kind.CERTIFICATE,
+        Kind.LOW_GAS,
+        Kind.UNSETTLED,
+    }
+)
+#: About a service of one's own: offered to those who have one.
+OPERATORS = frozenset({Kind.CERTIFICATE, Kind.UNPAID, Kind.LOW_GAS, Kind.UNSETTLED})
 #: The `change` values of `ledger.ServiceChange` each kind of event reads.
 CHANGES: dict[Kind, tuple[str, ...]] = {
     Kind.PRICE: ("price",),

@@ -15,7 +15,7 @@ from accounts.pages_transaction import Link
 from alerts import deliver, selectors
 from alerts.conditions import Hit
 from alerts.forms import Typed
-from alerts.kinds import SORTS, Kind, sentence
+from alerts.kinds import OPERATORS, SORTS, Kind, sentence
 from alerts.models import Channels, Delivery, Hook, Notification, Rule
 
 #: Kinds that are about the person's own money there: watching a listing does not matter to them.
@@ -60,8 +60,9 @@ class RuleForm:
     past: tuple[Hit, ...] | None = None
 
 
-def kind_options(chosen: str) -> tuple[Option, ...]:
-    return options(((sort.kind.value, _(sort.label)) for sort in SORTS.values()), chosen)
+def kind_options(chosen: str, *, operator: bool = False) -> tuple[Option, ...]:
+    shown = [s for s in SORTS.values() if operator or s.kind not in OPERATORS or s.kind == chosen]
+    return options(((sort.kind.value, _(sort.label)) for sort in shown), chosen)
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ class AlertsPage:
     deliveries: tuple[Delivery, ...]
     feed_url: str
     undo: int | None = None
+    #: The person offers a service, and has no rule about it yet.
+    operator: bool = False
     tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account/alerts"))
     mail_works: bool = field(default_factory=deliver.mail_works)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 from accounts.models import User
-from alerts import conditions, listing_changes, words
+from alerts import conditions, listing_changes, own_service, words
 from alerts.conditions import Hit
 from alerts.kinds import CHANGES, Kind
 from alerts.models import Rule
@@ -27,6 +27,8 @@ def hits(user: User, wish: Wish, now: dt.datetime) -> list[Hit] | None:
             provider__in=providers, kind__in=words.FINDINGS, opened_at__gt=since
         ).order_by("-opened_at")
         return [conditions.finding_hit(row) for row in found[:MOST]]
+    if wish.kind == Kind.UNPAID:
+        return own_service.unpaid_since([user.address], since).get(user.address, [])[:MOST]
     if wish.kind not in CHANGES:
         return None
     rows = ServiceChange.objects.filter(

@@ -20,7 +20,7 @@ from accounts import clock
 from accounts.addresses import short
 from accounts.errors import Problem
 from accounts.models import User
-from alerts import conditions, listing_changes, schedule, words
+from alerts import conditions, listing_changes, own_service, schedule, words
 from alerts.conditions import Found, Hit
 from alerts.kinds import CHANGES, LASTING, SORTS, Kind
 from alerts.models import Channels, Held, Notification, Rule
@@ -47,6 +47,10 @@ READERS: dict[Kind, Reader] = {
     Kind.TASK: conditions.task,
     Kind.DEADLINE: conditions.deadline,
     Kind.REPORT: conditions.report,
+    Kind.CERTIFICATE: own_service.certificate,
+    Kind.UNPAID: own_service.unpaid,
+    Kind.LOW_GAS: own_service.low_gas,
+    Kind.UNSETTLED: own_service.unsettled,
 }
 
 

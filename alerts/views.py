@@ -18,8 +18,8 @@ from accounts.addresses import short
 from accounts.errors import Problem
 from accounts.http import number_of, signed_out, user_of
 from accounts.models import User
-from alerts import forms, mailbox, pages, past, selectors, services
-from alerts.kinds import Kind
+from alerts import forms, mailbox, own_service, pages, past, selectors, services
+from alerts.kinds import OPERATORS, Kind
 from alerts.models import Notification, Rule
 from ledger import selectors as ledger
 from ledger.records import Page
@@ -30,6 +30,11 @@ HERE = "/account/alerts"
 QUIET = {"day": dt.timedelta(days=1), "week": dt.timedelta(days=7)}
 #: What most people want to know, offered in one go.
 USUAL = (Kind.LOW_BALANCE, Kind.REFUND_UNLOCKED, Kind.SIGNER, Kind.URL, Kind.VERIFICATION)
+#: The same for who offers a service: the first three are about the own one.
+USUAL_OF_OPERATORS = (
+    *(Kind.PROVIDER_DOWN, Kind.SIGNER, Kind.VERIFICATION),
+    *(Kind.CERTIFICATE, Kind.UNPAID, Kind.LOW_GAS),
+)
 
 
 @require_GET
@@ -47,14 +52,17 @@ def alerts(request: HttpRequest) -> HttpResponse:
 def _page(user: User, form: pages.RuleForm, fields: dict[str, str]) -> pages.AlertsPage:
     now, way = timezone.now(), services.channels_of(user)
     undo = fields.get("undo", "")
+    rules = selectors.rules(user)
+    covered = any(r.kind in OPERATORS or r.provider == user.address for r in rules)
     return pages.AlertsPage(
-        rules=tuple(pages.rule_row(rule, now) for rule in selectors.rules(user)),
+        rules=tuple(pages.rule_row(rule, now) for rule in rules),
         form=form,
         channels=way,
         hooks=tuple(selectors.hooks(user)),
         deliveries=tuple(selectors.deliveries(user)),
         feed_url=f"{settings.SITE_URL}/account/feed/{way.feed_token}.atom",
         undo=int(undo) if undo.isascii() and undo.isdigit() and len(undo) < 16 else None,
+        operator=not covered and own_service.offers(user.address),
     )
 
 
@@ -63,11 +71,13 @@ def rule_form(user: User, fields: dict[str, str], *, preview: bool) -> pages.Rul
     typed = forms.typed(fields)
     held = {p.provider for p in ledger.account(user.address).positions}
     held |= {typed["provider"]} if typed["provider"] else set()
+    operator = own_service.offers(user.address)
+    held |= {user.address} if operator else set()
     choices = [("", _("Each provider where I hold money or that I watch"))]
     choices += [(provider, short(provider)) for provider in sorted(held)]
     made = pages.RuleForm(
         typed,
-        pages.kind_options(typed["kind"]),
+        pages.kind_options(typed["kind"], operator=operator),
         pages_parts.options(choices, typed["provider"]),
     )
     if not preview:
@@ -116,12 +126,15 @@ def add(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def add_usual(request: HttpRequest) -> HttpResponse:
-    """The rules that most people want; what there is already stays as it is."""
+    """The rules that most people want, or (`for=operator`) most who offer a service; what there is
+    already stays as it is."""
     user = user_of(request)
     limits.spend("alert-rules", user.address, limit=60, seconds=600)
-    for kind in USUAL:
+    own = request.POST.get("for") == "operator"
+    for kind in USUAL_OF_OPERATORS if own else USUAL:
+        fields = {"kind": kind.value, "provider": user.address if own else ""}
         try:
-            services.add(user, forms.wish(forms.typed({"kind": kind.value})))
+            services.add(user, forms.wish(forms.typed(fields)))
         except Problem as problem:
             if problem.code != "rule_exists":
                 break

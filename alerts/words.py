@@ -62,6 +62,15 @@ _NAMES = (
     *(N_("Input price"), N_("Output price"), N_("Price per token")),
     *(N_("acted on"), N_("looked at, nothing to do"), N_("not a report")),
 )
+CERTIFICATE = N_("The certificate of your {service} ends in {days} d")
+CERTIFICATE_ENDED = N_("The certificate of your {service} has ended")
+RENEW = N_("Renew it: without one, browsers and programs refuse to connect.")
+UNPAID = N_("{amount} 0G of your fees were not paid")
+WHY_UNPAID = N_("The page of the settlement says why, and what to do.")
+GAS = N_("{amount} 0G left in your wallet {wallet}")
+GAS_ENDS = N_("Settlements are sent from it.")
+UNSETTLED = N_("{amount} 0G is not settled yet, says your broker")
+ABOVE = N_("That is above your {amount} 0G.")
 GONE = N_("It answered 410 Gone.")
 KEPT_FAILING = N_("It failed for {days} days.")
 NO_ADDRESS = N_("There is no proven mail address.")
@@ -72,6 +81,7 @@ _SENTENCES = (
     *(LEFT_AT, AVAILABLE, BELOW, SILENT, SILENT_SINCE, BACK, BACK_SINCE, UNLOCKED),
     *(STILL_CHARGEABLE, LOCK_TIME, LOCK_TIME_FOR_ALL, WORSE, *TASKS.values(), LAST_HOUR),
     *(HOURS_LEFT, FORFEIT, ANSWERED, UNACKNOWLEDGED, LAST_OF, STAYS_YOURS, OWNERS_SURVIVES),
+    *(CERTIFICATE, CERTIFICATE_ENDED, RENEW, UNPAID, WHY_UNPAID, GAS, GAS_ENDS, UNSETTLED, ABOVE),
     *(YOURS_SURVIVES, PRICE_BY, PRICE, QUIET_TODAY, *CHANGES.values()),
     *(GONE, KEPT_FAILING, NO_ADDRESS, HANDED_OVER, SECRET_LOST, MAIL_REFUSED, FINDING),
 )

@@ -270,11 +270,11 @@ def test_looking_costs_the_same_for_few_and_for_many(
 
     rules(2)
     services.sweep()
-    with django_assert_max_num_queries(80) as few:
+    with django_assert_max_num_queries(100) as few:
         services.sweep()
     rules(12)
     services.sweep()
-    with django_assert_max_num_queries(80) as many:
+    with django_assert_max_num_queries(100) as many:
         services.sweep()
     assert len(many) == len(few)
 
