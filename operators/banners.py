@@ -7,13 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
-from accounts import trust
+from accounts import money, trust
 from attestation.models import Fact
 from attestation.selectors import FindingView, ServiceKey, StandingView
 from chain.selectors import Freshness
 from ledger.models import ServiceChange
 from ledger.records import Listing
+from operators.wallets import FEW, Wallet
 from probes.selectors import HealthView
 
 
@@ -62,6 +64,25 @@ def of_services(
         if (one.serving, one.provider) in moved:
             found.append(_moved(name, one))
     return tuple(sorted(found, key=lambda banner: banner.tone != "bad"))
+
+
+def of_wallet(listings: Iterable[Listing], wallet: Wallet | None) -> tuple[Banner, ...]:
+    """Gas for settlements is about to end; said only while something is listed."""
+    if wallet is None or wallet.settlements >= FEW or all(one.removed for one in listings):
+        return ()
+    has = money.short(wallet.balance)
+    if not wallet.settlements:
+        text = _(
+            "Your wallet holds %(has)s 0G, which does not pay the gas of one settlement: what you "
+            "served stays unpaid until you send 0G to it."
+        ) % {"has": has}
+        return (Banner("gas", "bad", text, _("Gas against revenue"), "/operator#gas"),)
+    text = ngettext(
+        "Your wallet holds %(has)s 0G: at the present gas price that pays %(count)s settlement.",
+        "Your wallet holds %(has)s 0G: at the present gas price that pays %(count)s settlements.",
+        wallet.settlements,
+    ) % {"has": has, "count": wallet.settlements}
+    return (Banner("gas", "warn", text, _("Gas against revenue"), "/operator#gas"),)
 
 
 def _offline(name: str, one: Listing, health: HealthView, now: dt.datetime) -> list[Banner]:

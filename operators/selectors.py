@@ -12,7 +12,7 @@ from chain.selectors import Freshness
 from ledger import selectors as ledger
 from ledger.models import Service
 from ledger.records import Listing
-from operators import banners
+from operators import banners, wallets
 from operators.banners import Banner
 from probes import selectors as probes
 from probes.selectors import HealthView
@@ -39,7 +39,7 @@ class Condition:
 
 
 def condition(listings: Sequence[Listing], head: Freshness, now: dt.datetime) -> Condition:
-    """4 queries, whatever the number of services."""
+    """6 queries, whatever the number of services."""
     keys = [ServiceKey.of(one) for one in listings]
     health, standings = probes.health_of(keys, now), attestation.standings(keys, now)
     provider = listings[0].provider if listings else ""
@@ -49,6 +49,7 @@ def condition(listings: Sequence[Listing], head: Freshness, now: dt.datetime) ->
         standings,
         (
             *banners.of_index(head),
+            *banners.of_wallet(listings, wallets.known(provider)),
             *banners.of_services(listings, health, standings, findings, now),
         ),
     )

@@ -14,7 +14,7 @@ from django.utils import timezone
 from accounts.errors import NodeError
 from ledger import selectors
 from net import queue
-from operators import debts, gas, profile, profile_domain, selftest, setup
+from operators import debts, gas, profile, profile_domain, selftest, setup, wallets
 from operators.models import Profile
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,7 @@ def refresh(provider: str) -> int:
     """What an operator's pages miss; returns how many receipts were read."""
     debts.keep(async_to_sync(debts.ask)(selectors.services_of(provider)))
     try:
+        wallets.look(provider)
         return gas.read(provider)
     except NodeError as error:
         logger.warning("gas not read", extra={"reason": str(error)[:200]})
