@@ -10,7 +10,7 @@ from accounts.models import User
 from inference import abilities, attachments, context, costs, readiness
 from inference.media.models import File
 from inference.models import Chat
-from inference.options import MAX_TOKENS, MOST_TOKENS
+from inference.options import MAX_TOKENS, MOST_TOKENS, Options
 from ledger import selectors as ledger
 from ledger.records import Listing
 from protocol import fees
@@ -49,7 +49,8 @@ def estimate(
     leaf = edited.parent_id if edited else chat.leaf_id if chat else None
     going = context.context(chat, leaf).turns if chat else ()
     said = sum(len(x.question.encode()) + len(x.answer.encode()) for x in going)
-    system = len(chat.options.system.encode()) if chat else 0
+    options = chat.options if chat else Options()
+    system = len(options.system.encode()) + len(options.schema.encode())
     size = question_bytes + said + system + _MESSAGE_BYTES * (2 * len(going) + 1) + _REQUEST_BYTES
     turns = [turn.pk for turn in going] + ([edited.pk] if edited else [])
     files = _pictures(chat, turns, pictures) if chat else []

@@ -11,24 +11,31 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Self
 
+import orjson
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
 
 from inference.errors import BadPrompt
+from net import strictjson
+from net.errors import BadAnswer
+from net.limits import JsonLimits
 
 MAX_TOKENS = 1024
 MOST_TOKENS = 32_768
 MAX_SYSTEM_CHARS = 8_000
 MAX_STOPS = 4
 MAX_STOP_CHARS = 64
+MAX_SCHEMA_CHARS = 8_000
 _MOST_SEED = 2**53 - 1
+_SCHEMA_SHAPE = JsonLimits(max_depth=24, max_bytes=4 * MAX_SCHEMA_CHARS)
 
 
 @dataclass(frozen=True)
 class Options:
     """`temperature` and `top_p` are decimal strings ("" = the provider's own), `stop` up to four
-    texts, `max_tokens` bounds the answer and with it the cost. `verified`: nothing is sent to a
-    service that is not (`inference.guard`).
+    texts, `max_tokens` bounds the answer and with it the cost. `schema` is a JSON schema of the
+    answer as it was written; with one, `json` asks for nothing more. `verified`: nothing is sent to
+    a service that is not (`inference.guard`).
     """
 
     system: str = ""
@@ -38,6 +45,7 @@ class Options:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     json: bool = False
+    schema: str = ""
     verified: bool = False
 
     @classmethod
@@ -62,6 +70,7 @@ class Options:
             seed=_whole(given.get("seed"), _("The seed"), 0, _MOST_SEED),
             stop=tuple(_text(x, MAX_STOP_CHARS, _("A stop text")) for x in stops or ()),
             json=given.get("json") in (True, "on", "1", "true"),
+            schema=_schema(given.get("schema")),
             verified=given.get("verified") in (True, "on", "1", "true"),
         )
 
@@ -78,8 +87,15 @@ class Options:
             **({"top_p": float(self.top_p)} if self.top_p else {}),
             **({"seed": self.seed} if self.seed is not None else {}),
             **({"stop": list(self.stop)} if self.stop else {}),
-            **({"response_format": {"type": "json_object"}} if self.json else {}),
+            **self._form(),
         }
+
+    def _form(self) -> dict[str, Any]:
+        """What the answer is to look like."""
+        if self.schema:
+            asked = {"name": "answer", "schema": orjson.loads(self.schema)}
+            return {"response_format": {"type": "json_schema", "json_schema": asked}}
+        return {"response_format": {"type": "json_object"}} if self.json else {}
 
     def stored(self) -> dict[str, Any]:
         return asdict(self)
@@ -119,6 +135,20 @@ def _text(value: object, most: int, what: str) -> str:
             _("%(what)s may have up to %(most)s characters.") % {"what": what, "most": f"{most:,}"}
         )
     return value.replace("\x00", "\ufffd")
+
+
+def _schema(value: object) -> str:
+    written = _text(value, MAX_SCHEMA_CHARS, _("The JSON schema")).strip()
+    text = written.encode("utf-8", "replace").decode()  # without lone surrogates
+    if not text:
+        return ""
+    try:
+        document = strictjson.loads(text.encode(), _SCHEMA_SHAPE)
+    except BadAnswer:
+        document = None
+    if not isinstance(document, dict):
+        raise BadPrompt(_("The JSON schema has to be a JSON object."))
+    return text
 
 
 def _number(value: object, what: str, most: int) -> str:

@@ -5,7 +5,7 @@ export const form = document.getElementById('composer');
 export const input = form.elements.text;
 export const provider = form.elements.provider;
 
-const SETTINGS = ['system', 'temperature', 'top_p', 'max_tokens', 'seed', 'stop'];
+const SETTINGS = ['system', 'temperature', 'top_p', 'max_tokens', 'seed', 'stop', 'schema'];
 const sendButton = form.querySelector('[data-send]');
 const stopButton = form.querySelector('[data-stop]');
 const acceptBox = form.querySelector('[data-accept]');
@@ -87,7 +87,7 @@ function presets() {
     form.elements.top_p.value = given.topP;
     form.elements.json.checked = Boolean(given.json);
     if (!('system' in given)) return;
-    for (const name of ['system', 'seed', 'stop']) form.elements[name].value = given[name];
+    for (const name of ['system', 'seed', 'stop', 'schema']) form.elements[name].value = given[name];
     form.elements.max_tokens.value = given.maxTokens;
   });
   form.addEventListener('keydown', (event) => {

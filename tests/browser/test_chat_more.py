@@ -251,6 +251,7 @@ def test_presets_and_how_answers_are_read(alice: Page, asgi_server: str, chat: C
     alice.get_by_label("System prompt").fill("Be brief.\nBe <kind>.")
     alice.get_by_label("Stop at any of these").fill("END\nSTOP")
     alice.get_by_label("Seed").fill("0")
+    alice.get_by_test_id("chat-schema").fill('{"type": "object"}')
     alice.get_by_placeholder("Name").fill("Short & kind")
     alice.get_by_placeholder("Name").press("Enter")
     expect(alice.locator("#own-presets")).to_contain_text("Saved as “Short & kind”.")
@@ -272,6 +273,7 @@ def test_presets_and_how_answers_are_read(alice: Page, asgi_server: str, chat: C
     sent = json.loads(Turn.objects.select_related("chat").get().request)
     assert sent["messages"][0] == {"role": "system", "content": "Be brief.\nBe <kind>."}
     assert (sent["seed"], sent["stop"]) == (0, ["END", "STOP"])
+    assert sent["response_format"]["json_schema"]["schema"] == {"type": "object"}
     alice.get_by_label("While an answer is written").select_option("whole")
     ask(alice, "Count slowly")
     expect(alice.locator('[data-state="open"]')).to_have_count(1)

@@ -139,6 +139,13 @@ def test_settings_are_sent_kept_and_checked(chat: Chat) -> None:
     assert b"brief" not in bytes(chat.options_sealed)
     plain = json.loads(said(chat, "Plain", "x", options=Options()).request)
     assert not {"temperature", "top_p", "seed", "stop", "response_format"} & plain.keys()
+    shaped = Options.of({"schema": ' {"type": "object"} ', "json": "on"})
+    wanted = {"name": "answer", "schema": {"type": "object"}}
+    assert json.loads(said(chat, "By a form", "{}", options=shaped).request)["response_format"] == {
+        "type": "json_schema",
+        "json_schema": wanted,
+    }
+    assert Options.of(shaped.stored()) == shaped and shaped.wire(("seed",)) == {}
 
 
 @pytest.mark.parametrize(
@@ -149,7 +156,9 @@ def test_settings_are_sent_kept_and_checked(chat: Chat) -> None:
         {"temperature": "0,7"}, {"top_p": "1.01"}, {"max_tokens": "0"}, {"max_tokens": "1.5"},
         {"max_tokens": str(MOST_TOKENS + 1)}, {"max_tokens": "٣"}, {"seed": "-1"},
         {"seed": 2**53}, {"seed": True}, {"stop": ["a"] * 5}, {"stop": ["x" * 65]},
-        {"stop": {"a": 1}}, {"system": "x" * 8001}, {"system": 5},
+        {"stop": {"a": 1}}, {"system": "x" * 8001}, {"system": 5}, {"schema": "[1]"},
+        {"schema": "{"}, {"schema": '{"a":' * 30 + "1" + "}" * 30}, {"schema": {"type": "object"}},
+        {"schema": f'{{"a": "{"x" * 8000}"}}'},
     ],
 )  # fmt: skip
 def test_wrong_settings_are_told_by_their_rule(wrong: dict[str, Any]) -> None:
