@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 from axe_playwright_python.base import AXE_SCRIPT
@@ -91,8 +92,90 @@ if (!window.catchUp) {
 """
 
 
-#: axe's rules about colours.
+_SHAPE = """
+() => [
+  document.querySelectorAll("h1").length, document.querySelectorAll("main").length, document.title,
+  [...document.querySelectorAll("[data-testid=freshness]")].map((line) => [
+    line.innerText.trim(), line.getAttribute("data-block"), line.getAttribute("data-lag-seconds"),
+  ]),
+]
+"""
+_OVERFLOW = """
+(width) => document.documentElement.scrollWidth <= width ? null
+  : [...document.body.querySelectorAll("*")]
+    .filter((e) => e.getBoundingClientRect().right > width + 1)
+    .filter((e) => !e.closest("pre, .table-wrap, .tabs"))
+    .slice(0, 4)
+    .map((e) => `${e.tagName.toLowerCase()}.${e.className}`)
+"""
+#: Pieces that are wider than the cell, list item or section they stand in.
+_STICKING_OUT = """
+() => {
+  const folded = "details:not([open]) > :not(summary)"; // has no place of its own
+  return [...document.querySelectorAll(
+      "main :is(.verdict, .badge, .button, .amount, .address, .chip)")]
+    .map((piece) => [piece, piece.closest("td, th, li, dd, section")])
+    .filter(([piece, held]) => held && piece.offsetParent && held !== piece)
+    .filter(([piece]) => !piece.closest("pre, .visually-hidden, " + folded))
+    .filter(([piece, held]) => {
+      const [inner, outer] = [piece.getBoundingClientRect(), held.getBoundingClientRect()];
+      return inner.width && outer.width
+        && (inner.right > outer.right + 1 || inner.left < outer.left - 1);
+    })
+    .slice(0, 4)
+    .map(([piece, held]) => `${piece.className} “${piece.innerText.slice(0, 30)}” in `
+      + `${held.tagName.toLowerCase()}.${held.className} ${held.dataset.label ?? ""}`);
+}
+"""
+
+#: axe's rules about colours: most of its time, and the only ones that depend on the scheme.
 COLOURS = ("color-contrast", "link-in-text-block")
+#: What decides whether a text can be read: its own and its parent's look, and what is painted
+#: below. A table of forty rows has the kinds of one row; three elements stand for each kind.
+#: Left out is what axe never judges: what nobody sees, drawings, boxes to tick.
+_KINDS = """
+() => {
+  const layers = new Map([[null, ""]]);
+  const below = (element) => {
+    if (!layers.has(element)) {
+      const look = getComputedStyle(element);
+      const own = [look.backgroundColor, look.backgroundImage, look.opacity, look.filter].join();
+      const bare = own === "rgba(0, 0, 0, 0),none,1,none";
+      layers.set(element, below(element.parentElement) + (bare ? "" : `|${own}`));
+    }
+    return layers.get(element);
+  };
+  const look = (element) => {
+    const { color, fontSize, fontWeight, position, textDecorationLine } = getComputedStyle(element);
+    return [element.localName, element.className.baseVal ?? element.className, color, fontSize,
+      fontWeight, position, textDecorationLine].join();
+  };
+  const unjudged = ".visually-hidden, .skip, svg, input:is([type=checkbox], [type=radio])";
+  const text = (node) => node.nodeType === Node.TEXT_NODE && node.data.trim();
+  window.kinds = new Map();
+  for (const element of document.body.querySelectorAll("*")) {
+    const field = element.matches("input, select, textarea");
+    if (!field && ![...element.childNodes].some(text)) continue;
+    if (!element.checkVisibility({ visibilityProperty: true })) continue;
+    if (element.closest(unjudged)) continue;
+    const kind = `${look(element)} in ${look(element.parentElement)} on ${below(element)}`;
+    const like = window.kinds.get(kind) ?? [];
+    if (like.length < 3) window.kinds.set(kind, [...like, element]);
+  }
+  return [...window.kinds.keys()];
+}
+"""
+#: axe on the fresh kinds of text: what is wrong, and the kinds that passed.
+_READ = """
+({ fresh, ...options }) => axe.run({ include: fresh.flatMap((kind) => window.kinds.get(kind)) },
+    options).then(({ violations, passes }) => {
+  const passed = new Set(passes.filter((rule) => rule.id === "color-contrast")
+    .flatMap((rule) => rule.nodes.map((node) => node.element)));
+  return [violations, fresh.filter((kind) => window.kinds.get(kind).some((e) => passed.has(e)))];
+})
+"""
+#: Kinds of text that axe has found readable, on any page of this session.
+_readable: set[str] = set()
 
 
 @dataclass
@@ -164,14 +247,12 @@ def sound(
         faults += shape(page)
         for number, scheme in enumerate(schemes):
             page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
-            rules = COLOURS if number else ()  # nothing else depends on the scheme
-            faults += [f"{scheme}: {fault}" for fault in inaccessible(page, rules)]
-        for width in (320, 390, 768):
+            found = unreadable(page) if number else inaccessible(page)
+            faults += [f"{scheme}: {fault}" for fault in found]
+        for width in (768, 390, 320):
             page.evaluate("window.heldBack = true")
             page.set_viewport_size({"width": width, "height": 844})
-            faults += overflow(page, width)
-            page.evaluate("window.catchUp()")
-            faults += overflow(page, width) + sticking_out(page, width)
+            faults += _fits(page, width)
         if schemes:
             faults += [f"narrow: {fault}" for fault in inaccessible(page)]
         faults += [
@@ -185,69 +266,86 @@ def sound(
 
 def shape(page: Page) -> list[str]:
     """One title, one heading, one main, and the freshness line."""
+    headings, mains, title, freshness = page.evaluate(_SHAPE)
     faults = []
-    if page.locator("h1").count() != 1:
-        faults.append(f"{page.locator('h1').count()} first-level headings")
-    if page.locator("main").count() != 1 or not page.title().endswith("· 0G Market"):
+    if headings != 1:
+        faults.append(f"{headings} first-level headings")
+    if mains != 1 or not title.endswith("· 0G Market"):
         faults.append("main or title is missing")
-    freshness = page.get_by_test_id("freshness")
-    if freshness.count() != 1 or not freshness.inner_text().strip():
+    if len(freshness) != 1 or not freshness[0][0]:
         faults.append("the freshness line is missing")
     else:
-        for name in ("data-block", "data-lag-seconds"):
-            value = freshness.get_attribute(name)
+        for name, value in zip(("data-block", "data-lag-seconds"), freshness[0][1:], strict=True):
             if value is None or not (value == "" or value.isdigit()):
                 faults.append(f"freshness {name} is {value!r}")
     return faults
 
 
-def inaccessible(page: Page, rules: tuple[str, ...] = ()) -> list[str]:
-    """axe-core's findings, of all rules or of `rules`."""
+def inaccessible(page: Page) -> list[str]:
+    """axe-core's findings."""
+    _load_axe(page)
+    others = {"rules": {name: {"enabled": False} for name in COLOURS}}
+    violations = page.evaluate(
+        "options => axe.run(document, options).then(found => found.violations)",
+        {**others, "resultTypes": ["violations"], "performanceTimer": False},
+    )
+    return _said(violations) + unreadable(page)
+
+
+def unreadable(page: Page) -> list[str]:
+    """axe-core's findings about colours, of the kinds of text that have not passed before."""
+    fresh = [kind for kind in page.evaluate(_KINDS) if kind not in _readable]
+    if not fresh:
+        return []
+    _load_axe(page)
+    violations, passed = page.evaluate(
+        _READ,
+        {
+            "fresh": fresh,
+            "runOnly": {"type": "rule", "values": COLOURS},
+            "resultTypes": ["violations", "passes"],
+            "elementRef": True,
+            "performanceTimer": False,
+        },
+    )
+    if not violations:
+        _readable.update(passed)
+    return _said(violations)
+
+
+def _load_axe(page: Page) -> None:
     if page.evaluate("typeof axe === 'undefined'"):
         page.evaluate(AXE_SCRIPT)  # half a megabyte: once per page
-    options: dict[str, object] = {"resultTypes": ["violations"]}
-    if rules:
-        options["runOnly"] = {"type": "rule", "values": rules}
-    found = page.evaluate(
-        "options => axe.run(document, options).then(found => found.violations)", options
-    )
+
+
+def _said(violations: list[dict[str, Any]]) -> list[str]:
     return [
         f"{rule['id']}: {node['target']} {node.get('failureSummary', '').splitlines()[1:2]}"
-        for rule in found
+        for rule in violations
         for node in rule["nodes"][:3]
     ]
 
 
 def overflow(page: Page, width: int) -> list[str]:
     """Elements that make the page scroll sideways (scrolling boxes of their own may)."""
-    found = page.evaluate(
-        """(width) => document.documentElement.scrollWidth <= width ? null
-            : [...document.body.querySelectorAll("*")]
-            .filter((e) => e.getBoundingClientRect().right > width + 1)
-            .filter((e) => !e.closest("pre, .table-wrap, .tabs"))
-            .slice(0, 4)
-            .map((e) => `${e.tagName.toLowerCase()}.${e.className}`)""",
+    return _too_wide(width, page.evaluate(_OVERFLOW, width))
+
+
+def _fits(page: Page, width: int) -> list[str]:
+    """Before and after the scripts learn of the new width, in one question: a dozen of them at
+    each page cost more than the answers."""
+    early, late, out = page.evaluate(
+        f"""(width) => {{
+          const [overflow, out] = [{_OVERFLOW}, {_STICKING_OUT}];
+          const early = overflow(width);
+          window.catchUp();
+          return [early, overflow(width), out()];
+        }}""",
         width,
     )
+    faults = _too_wide(width, early) + _too_wide(width, late)
+    return faults + [f"sticks out at {width} px: {name}" for name in out]
+
+
+def _too_wide(width: int, found: list[str] | None) -> list[str]:
     return [] if found is None else [f"scrolls sideways at {width} px: {found}"]
-
-
-def sticking_out(page: Page, width: int) -> list[str]:
-    """Pieces that are wider than the cell, list item or section they stand in."""
-    found = page.evaluate(
-        """() => { const folded = "details:not([open]) > :not(summary)"; // has no place of its own
-          return [...document.querySelectorAll(
-              "main :is(.verdict, .badge, .button, .amount, .address, .chip)")]
-            .map((piece) => [piece, piece.closest("td, th, li, dd, section")])
-            .filter(([piece, held]) => held && piece.offsetParent && held !== piece)
-            .filter(([piece]) => !piece.closest("pre, .visually-hidden, " + folded))
-            .filter(([piece, held]) => {
-              const [inner, outer] = [piece.getBoundingClientRect(), held.getBoundingClientRect()];
-              return inner.width && outer.width
-                && (inner.right > outer.right + 1 || inner.left < outer.left - 1);
-            })
-            .slice(0, 4)
-            .map(([piece, held]) => `${piece.className} “${piece.innerText.slice(0, 30)}” in `
-              + `${held.tagName.toLowerCase()}.${held.className} ${held.dataset.label ?? ""}`); }"""
-    )
-    return [f"sticks out at {width} px: {name}" for name in found]

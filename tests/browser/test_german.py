@@ -26,7 +26,7 @@ def german(browser: Browser) -> Iterator[Page]:
 
 def test_every_page_is_sound_in_german(asgi_server: str, german: Page) -> None:
     """German words are longer: nothing scrolls sideways or leaves its cell."""
-    factories.market(40)
+    factories.market(27)
     factories.verdict_change(factories.address(0))
     faults = []
     for path in (path() for path in pagecheck.PATHS):

@@ -34,9 +34,29 @@ def existing() -> list[str]:
 
 
 def test_every_page_is_sound(asgi_server: str, page: Page) -> None:
-    factories.market(40)
+    factories.market(27)  # two pages
     factories.verdict_change(factories.address(0))
     all_sound(page, asgi_server, existing())
+
+
+def test_the_check_itself_finds_what_is_wrong(page: Page) -> None:
+    """Kinds of text that passed are not judged again; one that failed is, wherever it stands."""
+    table = "<tr><td class=%s>neuron</td></tr>"
+    row, grey = table % "good", table % "bad"
+    style = ".good { color: #000 } .bad { color: #bbb } img { width: 500px; height: 9px }"
+    dark = "@media (prefers-color-scheme: dark) { body { background: #111 } }"
+    page.set_content(f"<style>{style}{dark}</style><table>{row * 30}{grey}</table><img src=data:,>")
+    page.emulate_media(color_scheme="light")
+    for _ in range(2):
+        assert [fault.split(":")[0] for fault in pagecheck.unreadable(page)] == ["color-contrast"]
+    assert "image-alt" in {fault.split(":")[0] for fault in pagecheck.inaccessible(page)}
+    page.emulate_media(color_scheme="dark")
+    assert "good" in str(pagecheck.unreadable(page))
+    page.set_viewport_size({"width": 320, "height": 640})
+    assert pagecheck.overflow(page, 320) == ["scrolls sideways at 320 px: ['img.']"]
+    page.emulate_media(color_scheme="light")
+    page.locator(".bad").evaluate("one => one.closest('tr').remove()")
+    assert pagecheck.unreadable(page) == []
 
 
 def test_every_list_is_sound_when_nothing_is_there(asgi_server: str, page: Page) -> None:
@@ -82,12 +102,15 @@ def test_errors_have_the_look_and_a_request_id(asgi_server: str, page: Page) -> 
 
 
 HOSTILE = {
-    "tag": "<script>window.pwned=1</script><h1>owned</h1>",
-    "attribute": '"><img src=x onerror="window.pwned=1">{{ request }} {% csrf_token %} ${7*7}',
+    "markup": '"><img src=x onerror="window.pwned=1"><script>window.pwned=1</script><h1>owned</h1>'
+    "{{ request }} {% csrf_token %} ${7*7}",
     "link": "javascript:window.pwned=1\r\nSet-Cookie: x=1\n\n<b>",
     "long": "A" * 4096,
-    "unbroken": "\u4e00" * 2000,
-    "odd": "gnp.\u202etxet\u2066 hidden\u200b" + "👩‍🔬🇺🇳" * 40 + "z" + "\u0335" * 300,
+    "odd": "gnp.\u202etxet\u2066 hidden\u200b"
+    + "👩‍🔬🇺🇳" * 40
+    + "z"
+    + "\u0335" * 300
+    + "\u4e00" * 2000,
 }
 
 
