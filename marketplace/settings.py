@@ -398,6 +398,7 @@ EMAIL_HOST, EMAIL_PORT = _mail.host, _mail.port
 EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail.user, _mail.password
 EMAIL_USE_TLS, EMAIL_USE_SSL = _mail.starttls, _mail.tls
 EMAIL_TIMEOUT = 10
+EMAIL_BACKEND = "net.smtp.Backend"
 DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", f"0G Market <no-reply@{urlsplit(SITE_URL).hostname}>")
 
 # --- logging --------------------------------------------------------------------------------------

@@ -102,7 +102,7 @@ def receiver(settings: Any) -> Iterator[Receiver]:
 @pytest.fixture
 def post(settings: Any) -> Iterator[Post]:
     found = Post()
-    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_BACKEND = "net.smtp.Backend"
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", found.server.server_address[1]
     yield found
     found.server.shutdown()

@@ -87,7 +87,7 @@ def _media_call(url: str, **given: Any) -> media.Call:
 async def _told(_: object) -> None: ...
 
 
-@call("inference/media/asking.py:_post", patient=True, **_FAILURES)
+@call("inference/media/asking.py:_posted", patient=True, **_FAILURES)
 async def transcript(url: str) -> str:
     async with Client(policy()) as client:
         return _outcome(await media.transcribe(client, _media_call(url, length_ms=1_000)))
@@ -95,7 +95,6 @@ async def transcript(url: str) -> str:
 
 @call(
     "inference/media/asking.py:_look",
-    megabytes=320,  # several pictures as text, read whole
     patient=True,
     **{
         **_FAILURES,
