@@ -37,15 +37,19 @@ class Demo:
                 start_new_session=True,
             )
 
-    def ready(self, seconds: float = 90) -> str:
+    def ready(self) -> str:
+        return self.until(r"^READY (http://127\.0\.0\.1:\d+)$")[1]
+
+    def until(self, pattern: str, seconds: float = 300) -> re.Match[str]:
+        """What it has printed, once that matches; the bound only ends a hopeless wait."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            found = re.search(r"^READY (http://127\.0\.0\.1:\d+)$", self.text, re.MULTILINE)
+            found = re.search(pattern, self.text, re.MULTILINE)
             if found:
-                return found[1]
+                return found
             assert self.process.poll() is None, self.text
             time.sleep(0.1)
-        raise AssertionError(f"not ready after {seconds} s:\n{self.text}")
+        raise AssertionError(f"no {pattern!r} after {seconds} s:\n{self.text}")
 
     @property
     def text(self) -> str:

@@ -115,7 +115,7 @@ def deposits(anvil: Any, devnet: Deployment) -> Any:
         yield contracts
 
 
-@pytest.mark.usefixtures("django_db_setup")
+@pytest.mark.usefixtures("django_db_modify_db_settings")
 def test_the_drills_of_the_page(anvil: Any, deposits: Any, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     with EmbeddedValkey() as cache:

@@ -81,7 +81,7 @@ def test_developers_get_what_the_guide_and_the_recipes_promise(
     assert "nothing new 304" in changes and "inference" in checked
 
 
-@pytest.mark.usefixtures("django_db_setup")
+@pytest.mark.usefixtures("django_db_modify_db_settings")
 def test_hosts_get_what_the_guide_promises(anvil: Any, devnet: Deployment, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     with EmbeddedValkey() as cache, migrated(tmp_path / "pg") as database:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import psutil
 import pytest
 
 from devnet.rpc import Rpc
+from tests import database
 from tests.demo import ROOT, Demo, clean_environment
 
 NO_SERVER = "http://127.0.0.1:9"  # the discard port: nothing listens there
@@ -27,16 +29,33 @@ def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         env=clean_environment(**env),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
 
 
-def test_exec_returns_the_exit_code_and_keeps_data_between_runs() -> None:
-    assert run("exec", "--", sys.executable, "-c", "raise SystemExit(7)").returncode == 7
-    first = run("exec", "--", sys.executable, "manage.py", "migrate", "--check")
-    assert first.returncode == 0, first.stderr
-    missing = run("exec", "--", "no-such-command-here")
+@pytest.fixture
+def stores(django_db_modify_db_settings: None) -> dict[str, str]:
+    """A migrated database and a cache that run already: `./run` starts and migrates none."""
+    from django.db import connection
+
+    place = f"postgresql://app@/{database.NAME}?host={connection.settings_dict['HOST']}"
+    return {"DATABASE_URL": place, "REDIS_URL": os.environ["REDIS_URL"]}
+
+
+def test_exec_returns_the_exit_code_and_keeps_data_between_runs(stores: dict[str, str]) -> None:
+    def sql(statement: str) -> str:
+        return (
+            "import os, psycopg\nwith psycopg.connect(os.environ['DATABASE_URL']) as db:"
+            f"\n  print(db.execute({statement!r}).rowcount)\nraise SystemExit(7)"
+        )
+
+    first = run("exec", "--", sys.executable, "-c", sql("CREATE TABLE kept AS SELECT 1 AS one"))
+    assert first.returncode == 7, first.stderr
+    query = sql("SELECT * FROM kept, django_migrations WHERE app = 'ledger'")
+    second = run("exec", "--", sys.executable, "-c", query)
+    assert second.returncode == 7 and int(second.stdout) > 5, second.stderr
+    missing = run("exec", "--", "no-such-command-here", **stores)
     assert missing.returncode == 127
     assert "no-such-command-here" in missing.stderr
 
@@ -82,11 +101,12 @@ def test_follow_says_in_one_line_that_the_database_is_unreachable() -> None:
     assert "DATABASE_URL" in result.stderr
 
 
-def test_follow_says_in_one_line_that_the_node_is_unreachable() -> None:
+def test_follow_says_in_one_line_that_the_node_is_unreachable(stores: dict[str, str]) -> None:
     result = run(
         *("exec", "--", sys.executable, "manage.py", "follow", "--once"),
         NETWORK="devnet",
         CHAIN_RPC_URLS=NO_SERVER,
+        **stores,
     )
     assert result.returncode != 0
     assert "Traceback" not in result.stderr, result.stderr
@@ -113,7 +133,7 @@ def test_without_npm_the_set_up_says_what_to_install(tmp_path: Path) -> None:
     assert (copy / ".venv" / "bin" / "python").exists()
 
 
-def all_gone(processes: list[psutil.Process], seconds: float = 15) -> list[psutil.Process]:
+def all_gone(processes: list[psutil.Process], seconds: float = 60) -> list[psutil.Process]:
     _, alive = psutil.wait_procs(processes, timeout=seconds)
     return [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
 
@@ -126,7 +146,7 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
 
 
 def fetch(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=10) as response:
+    with urllib.request.urlopen(url, timeout=60) as response:
         body: bytes = response.read()
         return body
 
@@ -134,29 +154,29 @@ def fetch(url: str) -> bytes:
 def test_demos_run_beside_each_other_and_leave_nothing_behind(demo: Demo, tmp_path: Path) -> None:
     others = [Demo(tmp_path / "killed.log")]
     try:
-        site, other = demo.ready(), others[0].ready()
-        assert other != site
-        for url in (site, other):
-            assert json.loads(fetch(f"{url}/api/v1/services"))["count"] >= 3
-        assert json.loads(fetch(f"{site}/api/v1/status"))["chain_id"] == 31337
-        # What was killed starts again in the same folder.
+        others[0].until(r"contracts deployed")
         tree = others[0].tree()
         others[0].process.kill()
         others[0].process.wait(10)
         assert all_gone(tree) == []
+        # What was killed starts again in the same folder.
         again = Demo(tmp_path / "again.log")
         others.append(again)
-        again.ready()
+        site, other = demo.ready(), again.ready()
+        assert other != site
+        for url in (site, other):
+            assert json.loads(fetch(f"{url}/api/v1/services"))["count"] >= 3
+        assert json.loads(fetch(f"{site}/api/v1/status"))["chain_id"] == 31337
         tree = again.tree()
         again.process.send_signal(signal.SIGINT)
-        assert again.process.wait(20) == 0, again.text
+        assert again.process.wait(60) == 0, again.text
         assert all_gone(tree) == []
     finally:
         for started in others:
             started.end()
     # A chain that takes back what was final stops the follower, not the site.
     Rpc(demo.said(r"^Chain +(http://\S+)")).call("anvil_reorg", 20, [])
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not json.loads(fetch(f"{site}/api/v1/status"))["halted"] or "follow stopped" not in (
         demo.text
     ):
@@ -167,12 +187,12 @@ def test_demos_run_beside_each_other_and_leave_nothing_behind(demo: Demo, tmp_pa
     tree = demo.tree()
     web = next(p for p in tree if "uvicorn" in " ".join(p.cmdline()))
     web.kill()
-    assert demo.process.wait(20) == 1
+    assert demo.process.wait(60) == 1
     assert "web ended" in demo.text
     assert all_gone(tree) == []
 
 
-def test_doctor_names_each_thing_that_is_wrong() -> None:
+def test_doctor_names_each_thing_that_is_wrong(stores: dict[str, str]) -> None:
     result = run(
         *("exec", "--", sys.executable, "manage.py", "doctor"),
         NETWORK="custom",
@@ -180,6 +200,7 @@ def test_doctor_names_each_thing_that_is_wrong() -> None:
         LEDGER_ADDRESS="0x" + "11" * 20,
         CHAIN_RPC_URLS=NO_SERVER,
         SECRET_KEY="x" * 60,
+        **stores,
     )
     assert result.returncode == 1, result.stderr
     assert "ok    database: answers" in result.stdout
@@ -187,8 +208,9 @@ def test_doctor_names_each_thing_that_is_wrong() -> None:
     assert "WRONG node 127.0.0.1: does not answer; correct CHAIN_RPC_URLS" in result.stdout
 
 
-def test_serve_stops_in_one_line_without_its_cache() -> None:
-    result = run("serve", NETWORK="galileo", REDIS_URL="redis://127.0.0.1:9/0")
+def test_serve_stops_in_one_line_without_its_cache(stores: dict[str, str]) -> None:
+    away = "redis://127.0.0.1:9/0"
+    result = run("serve", NETWORK="galileo", DATABASE_URL=stores["DATABASE_URL"], REDIS_URL=away)
     assert result.returncode == 2
     assert "READY" not in result.stdout
     assert "correct REDIS_URL" in result.stderr, result.stderr
