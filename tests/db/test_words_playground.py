@@ -263,6 +263,13 @@ def test_fine_tuning(alice: Client, chat: Chat) -> None:
     for progress in tuning.STAGES:
         made = task(user, progress=progress, error="The provider gives no answer: refused.")
         shown.append(left(alice, reverse("finetune:task", args=[made.pk])))
+    newest = Task.objects.order_by("-created_at")[:2]
+    LogPart.objects.create(task=newest[0], offset=99, text="step 1/2 loss: 2.0\n")
+    for picked in (newest, newest[:1]):
+        query = "&".join(f"task={one.pk}" for one in picked)
+        shown.append(
+            left(alice, f"/fine-tuning/compare?{query}", *tuning.Parameters.__dataclass_fields__)
+        )
     for result in results.State:
         made = task(
             user,

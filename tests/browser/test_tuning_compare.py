@@ -1,0 +1,39 @@
+"""Runs of fine-tuning beside each other: two lines of one chart, a table, and choosing."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from accounts.models import User
+from tests import factories
+from tests.browser import pagecheck
+from tests.browser.test_chat import sign_in
+from tests.db.test_tuning_compare import losses, run
+
+pytestmark = pytest.mark.django_db(transaction=True)
+#: A folder for pictures of the page.
+SHOTS = os.environ.get("SHOTS", "")
+
+
+def test_runs_are_chosen_and_their_losses_drawn(page: Page, asgi_server: str) -> None:
+    factories.head()
+    alice = User.objects.for_address(factories.ALICE)
+    run(alice, losses("2.5", "1.5", "1.25"))
+    run(alice, losses("2.5", "1.75"), epochs=2, minutes=3)
+    sign_in(page, asgi_server, alice)
+    page.goto(f"{asgi_server}/fine-tuning")
+    page.get_by_test_id("tuning-compare").click()
+    boxes = page.locator("main").get_by_role("checkbox")
+    boxes.nth(0).check()
+    boxes.nth(1).check()
+    page.get_by_test_id("compare-go").click()
+    expect(page.locator("[data-plot] canvas")).to_be_visible()
+    expect(page.get_by_test_id("compare-runs")).to_contain_text("lowest")
+    expect(page.locator("tr[data-differs]").filter(has_text="num_train_epochs")).to_have_count(1)
+    pagecheck.sound(page, page.url)
+    if SHOTS:
+        page.set_viewport_size({"width": 1200, "height": 1000})
+        page.screenshot(path=f"{SHOTS}/compare.png", full_page=True)
