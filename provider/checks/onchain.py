@@ -72,26 +72,37 @@ async def _service(node: Node) -> dict[str, Any] | None:
 
 async def _clock(subject: Subject, session: aiohttp.ClientSession, node: Node) -> Finding:
     """Nonces of settlements and the life of keys are told by this machine's clock."""
+    skew = max(await _behind_block(node), await _beside_node(subject.rpc, session))
+    if skew > SKEW_SECONDS:
+        said = f"this machine's clock differs by {skew:.0f} seconds from the node's"
+        state: State = "fail" if skew > BAD_SKEW_SECONDS else "warn"
+        return Finding("clock", state, said, "let NTP set the clock (timedatectl set-ntp true)")
+    return Finding("clock", "ok", "agrees with the node's")
+
+
+async def _behind_block(node: Node) -> float:
+    """Seconds by which the newest block is of the future. Raises ChainError."""
     block = await node.rpc("eth_getBlockByNumber", "latest", False)
-    ahead = int(block["timestamp"], 16) - time.time() if isinstance(block, dict) else 0.0
-    skew = max(ahead, 0.0)
+    try:
+        return max(0.0, int(block["timestamp"], 16) - time.time())
+    except (TypeError, KeyError, ValueError, OverflowError) as error:
+        raise ChainError("eth_getBlockByNumber: the block has no time") from error
+
+
+async def _beside_node(rpc: str, session: aiohttp.ClientSession) -> float:
+    """Seconds between our clock and the `Date` of the node's answer; 0 where it tells none."""
     try:
         async with session.post(
-            subject.rpc,
+            rpc,
             json={"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []},
             timeout=aiohttp.ClientTimeout(total=10),
             allow_redirects=False,
         ) as reply:
             told = parsedate_to_datetime(reply.headers.get("date", ""))
             now = dt.datetime.now(dt.UTC)
-            skew = max(skew, abs((told - now).total_seconds()) - 1)  # told in whole seconds
+            return abs((told - now).total_seconds()) - 1  # told in whole seconds
     except (aiohttp.ClientError, TimeoutError, ValueError, TypeError):
-        pass
-    if skew > SKEW_SECONDS:
-        said = f"this machine's clock differs by {skew:.0f} seconds from the node's"
-        state: State = "fail" if skew > BAD_SKEW_SECONDS else "warn"
-        return Finding("clock", state, said, "let NTP set the clock (timedatectl set-ntp true)")
-    return Finding("clock", "ok", "agrees with the node's")
+        return 0.0
 
 
 async def _stake(subject: Subject, node: Node, *, registered: bool) -> Finding:

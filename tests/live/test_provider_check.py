@@ -9,16 +9,23 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import aiohttp
 import pytest
 
-from provider.checks import look
+from devnet import accounts as cast
+from devnet.anvil import Anvil
+from devnet.client import Chain
+from provider.checks import look, onchain
 from provider.checks.findings import Finding
+from provider.node import Node
 from runner.processes import free_port
 from tests.live.provider_lab import ROOT, Broker, Lab, Upstream, served
 
 EMPTY = "0x" + "22" * 20
+KEY = bytes(cast.provider(1).key)
 
 
 @pytest.fixture(scope="module")
@@ -160,3 +167,17 @@ def test_the_command_prints_and_exits(broker: Broker, tmp_path: Path) -> None:
     assert (done.returncode, told["ok"]) == (1, False)
     (finding,) = told["findings"]
     assert finding["said"].endswith("listen.hots: unknown setting (did you mean host?)")
+
+
+@pytest.mark.parametrize(("ahead", "state"), [(0, "ok"), (30, "warn"), (7_200, "fail")])
+async def test_a_chain_whose_clock_is_ahead_is_told(ahead: int, state: str) -> None:
+    """Of a node of its own: its time cannot be turned back."""
+    with Anvil() as anvil:
+        chain = Chain(anvil.url)
+        if ahead:
+            chain.travel(ahead)
+        subject: Any = SimpleNamespace(rpc=anvil.url)
+        async with aiohttp.ClientSession() as session:
+            node = Node(session, anvil.url, kind="InferenceServing", contract=EMPTY, wallet_key=KEY)
+            found = await onchain._clock(subject, session, node)
+    assert found.state == state and ("differs by" in found.said) == bool(ahead)
