@@ -297,8 +297,9 @@ def test_two_writers_do_not_mix(node: Anvil, contracts: Deployment) -> None:
 
 def test_a_wrong_row_is_found(node: Anvil, contracts: Deployment, capsys: Any) -> None:
     """check_index says which value differs, and exits with 1."""
-    with pytest.raises(CommandError, match="nothing is indexed"):
+    with pytest.raises(CommandError, match="nothing is indexed") as refused:
         call_command("check_index")
+    assert refused.value.returncode == 2
     run(41, 60, contracts, node.url)
     services.follow(once=True)
     call_command("check_index", "--json")

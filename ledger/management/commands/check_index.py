@@ -19,7 +19,10 @@ from ledger.models import Reconciliation
 
 
 class Command(BaseCommand):
-    help = "Compare every derived row with contract views at one block. Exit 0 equal, 1 drift."
+    help = (
+        "Compare every derived row with contract views at one block. "
+        "Exit 0 equal, 1 drift, 2 not compared."
+    )
     requires_system_checks = ()  # they import the whole site
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -30,7 +33,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not Head.objects.filter(chain_id=settings.CHAIN_ID, indexed_block__gte=0).exists():
-            raise CommandError("nothing is indexed yet; run manage.py follow --once first")
+            sentence = "nothing is indexed yet; run manage.py follow --once first"
+            raise CommandError(sentence, returncode=2)
         began = time.monotonic()
         try:
             with Rpc(settings.CHAIN_RPC_URLS, settings.CHAIN_ID) as rpc:
@@ -60,6 +64,6 @@ class Command(BaseCommand):
         self.stdout.write(f"block {report.block}: compared {counts}")
         for d in report.differences:
             self.stdout.write(f"{d.what} {d.key}: {d.field} is {d.ours!r}, the chain {d.chain!r}")
-        self.stdout.write(
-            f"{len(report.differences)} differences" if report.differences else "no drift"
-        )
+        found = len(report.differences)
+        counted = f"{found} difference{'' if found == 1 else 's'}"
+        self.stdout.write(counted if found else "no drift")
