@@ -22,6 +22,7 @@ from contextlib import aclosing
 from typing import Any
 
 import orjson
+from channels.consumer import get_handler_name
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 from redis.exceptions import RedisError
@@ -82,6 +83,12 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
             await self.hub.start()
         except Unavailable:
             await self.close(TRY_AGAIN, "try again")
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """As channels does, without a visit of the database's thread before each message: whoever
+        asks the database here closes what is old (`database_sync_to_async`).
+        """
+        await getattr(self, get_handler_name(message))(message)
 
     async def disconnect(self, code: int) -> None:
         """The answers go on: they belong to the server, and the provider bills them anyway.

@@ -288,25 +288,32 @@ class Hub:
             verdict = Verdict.NOT_COMPARABLE
             if not (failure and failure.kind == "interrupted"):
                 waits = signatures.AT_ONCE if record.complete else signatures.AT_ONCE[:1]
-                verdict = await signatures.settle(self.client, turn_id, waits=waits)
+                verdict = await self._judge(turn_id, ended, waits)
             writer.event({"type": "verdict", "verdict": str(verdict)})
             await writer.flush()
         finally:
             writer.close()
             self._why.pop(turn_id, None)
 
+    async def _judge(
+        self, turn_id: int, ended: services.Ended | bool, waits: tuple[float, ...]
+    ) -> Verdict:
+        if isinstance(ended, bool):
+            return await signatures.settle(self.client, turn_id, waits=waits)
+        asked = signatures.Asked(turn_id, ended.url, ended.answer_id, ended.exchange.model)
+        return await signatures.judge(self.client, asked, ended.exchange, ended.signer, waits=waits)
+
     async def _store_end(
         self, turn_id: int, state: State, record: Record, failure: Failure | None
-    ) -> bool:
+    ) -> services.Ended | bool:
         """End the turn's row, whatever it takes: one that stays open would block its conversation
         for as long as this process lives. What cannot be stored as it was is kept as cut off.
         """
-        ended: bool
+        end_turn = database_sync_to_async(services.end_turn)
+        ended: services.Ended | bool
         while True:
             try:
-                ended = await database_sync_to_async(services.end_turn)(
-                    turn_id, state, record, failure
-                )
+                ended = await end_turn(turn_id, state, record, failure) or False
             except (DataError, IntegrityError):
                 log.exception("the end of turn %s cannot be stored", turn_id)
                 kept = "".join(record.text), "".join(record.reasoning)

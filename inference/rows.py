@@ -1,10 +1,12 @@
-"""New turns as SQL. What a person waits for before the first word is mostly the number of
-statements and what the ORM spends on making each, so a turn and all that changes with it is one.
+"""Turns as SQL, as they begin and as they end. What a person waits for before the first word is
+mostly the number of statements and what the ORM spends on making each, their own and those of
+whoever is served before; so a turn and all that changes with it is one.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from django.db import connection
 
@@ -82,3 +84,68 @@ def open_relay_turn(turn: Turn, digest: str) -> bool:
     if found is not None:
         turn.pk, turn._state.adding, turn._state.db = found[0], False, "default"
     return found is not None
+
+
+class Going(NamedTuple):
+    """What ending a turn rests on, as it was written when it began."""
+
+    provider: str
+    url: str
+    model: str
+    input_price: int
+    output_price: int
+    additional_info: str
+    text_bytes: int
+    picture_tokens: int
+    max_tokens: int
+    expected_signer: str
+    signer_acknowledged: bool
+    routing_proof: bool
+    chat: UUID
+    key_sealed: str
+    owner: int
+
+
+_GOING = """
+SELECT t.provider, t.url, t.model, t.input_price, t.output_price, t.additional_info,
+    t.request_bytes - t.picture_bytes, t.picture_tokens, t.max_tokens, t.expected_signer,
+    t.signer_acknowledged, t.routing_proof, c.id, c.key_sealed, c.owner_id
+FROM inference_turn t JOIN inference_chat c ON c.id = t.chat_id WHERE t.id = %s
+"""
+
+
+def going(turn: int) -> Going:
+    """A chat's turn. Raises Turn.DoesNotExist."""
+    with connection.cursor() as cursor:
+        cursor.execute(_GOING, [turn])
+        row = cursor.fetchone()
+    if row is None:
+        raise Turn.DoesNotExist(turn)
+    found = Going(*row)
+    prices = int(found.input_price), int(found.output_price)
+    return found._replace(input_price=prices[0], output_price=prices[1])
+
+
+_BY_NAME = {field.name: field for field in _FIELDS}
+_END = """
+UPDATE inference_turn SET {} WHERE id = %(turn)s AND state = 'open'
+RETURNING answer_id <> '' AND EXISTS (
+    SELECT FROM inference_turn before
+    WHERE before.provider = inference_turn.provider
+        AND UPPER(before.answer_id::text) = UPPER(%(answer_id)s) AND before.id < %(turn)s
+)
+"""
+
+
+def end(turn: int, **changed: Any) -> bool | None:
+    """Store how an open turn ended (fields of `Turn`, `answer_id` among them); says whether that id
+    was used before, as `inference.signatures.reused` does. None where it had ended already.
+    """
+    columns = ", ".join(f'"{_BY_NAME[name].column}" = %({name})s' for name in changed)
+    given = {
+        name: _BY_NAME[name].get_db_prep_save(value, connection) for name, value in changed.items()
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_END.format(columns), {**given, "turn": turn})
+        row: tuple[bool] | None = cursor.fetchone()
+    return None if row is None else row[0]

@@ -5,14 +5,17 @@ How they begin is `inference.opening`, writes of whole conversations `inference.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+from django.db.models import F
 from django.utils import timezone
 
+from accounts.models import User
 from attestation import verify
-from inference import costs, seals
+from inference import costs, rows, seals
 from inference.failures import Failure
-from inference.models import Chat, FeeKind, State, Turn, Verdict
+from inference.models import FeeKind, State, Turn, Verdict
 from inference.opening import MAX_OPEN_TURNS as MAX_OPEN_TURNS
 from inference.opening import MAX_PROMPT_CHARS as MAX_PROMPT_CHARS
 from inference.opening import MAX_TURNS as MAX_TURNS
@@ -27,12 +30,25 @@ from inference.relay import Record
 from protocol import fees
 
 
-def end_turn(turn_id: int, state: State, record: Record, failure: Failure | None = None) -> bool:
-    """Store how an open turn ended. False if somebody else had ended it before (given up)."""
-    turns = Turn.objects.defer("request_sealed", "question_sealed")
-    turn = turns.select_related("chat__owner").get(pk=turn_id)
+@dataclass(frozen=True)
+class Ended:
+    """What the verdict on an ended turn rests on, beside what the provider signed."""
+
+    url: str
+    answer_id: str
+    exchange: verify.Exchange
+    signer: verify.Signer
+
+
+def end_turn(
+    turn_id: int, state: State, record: Record, failure: Failure | None = None
+) -> Ended | None:
+    """Store how a chat's open turn ended (2 queries). None if somebody else had ended it before
+    (given up).
+    """
+    turn = rows.going(turn_id)
     if failure is not None and failure.kind == "key_rejected":
-        forget_key(turn.chat.owner, turn.provider)
+        forget_key(User.objects.get(pk=turn.owner), turn.provider)
     text = "".join(record.text)
     tariff = fees.tariff(turn.input_price, turn.output_price, turn.additional_info)
     cost = costs.of_answer(
@@ -44,9 +60,10 @@ def end_turn(turn_id: int, state: State, record: Record, failure: Failure | None
         maximum=costs.most(tariff, turn.text_bytes, turn.max_tokens, turn.picture_tokens),
     )
     reasoned = any(record.reasoning)
-    changed = Turn.objects.filter(pk=turn_id, state=State.OPEN).update(
+    used = rows.end(
+        turn_id,
         state=state,
-        **_sealed(turn.chat, record, failure),
+        **_sealed(seals.box(turn.chat, turn.key_sealed), record, failure),
         response_headers=storable(record.headers),
         request_sha256=record.request_sha256,
         response_sha256=record.response_sha256,
@@ -60,7 +77,17 @@ def end_turn(turn_id: int, state: State, record: Record, failure: Failure | None
         **spent(record.usage, cost),
         **ending(failure),
     )
-    return bool(changed)
+    if used is None:
+        return None
+    exchange = verify.Exchange(
+        record.request_sha256,
+        record.response_sha256,
+        complete=record.complete,
+        reused=used,
+        model=turn.model,
+    )
+    signer = verify.Signer(turn.expected_signer, turn.signer_acknowledged, turn.routing_proof)
+    return Ended(turn.url, record.answer_id, exchange, signer)
 
 
 def spent(usage: fees.Usage | None, cost: costs.Cost) -> dict[str, Any]:
@@ -88,16 +115,16 @@ def ending(failure: Failure | None) -> dict[str, Any]:
     }
 
 
-def _sealed(chat: Chat, record: Record, failure: Failure | None) -> dict[str, bytes]:
+def _sealed(box: seals.Box, record: Record, failure: Failure | None) -> dict[str, bytes]:
     """What was said, for the database; nothing where the conversation's key is gone (its session
     ended meanwhile, and with it everybody who could read this).
     """
     try:
         return {
-            "answer_sealed": chat.box.seal_text("answer", "".join(record.text)),
-            "reasoning_sealed": chat.box.seal_text("reasoning", "".join(record.reasoning)),
-            "detail_sealed": chat.box.seal_text("detail", failure.detail if failure else ""),
-            "response_sealed": chat.box.seal("response", record.packed()),
+            "answer_sealed": box.seal_text("answer", "".join(record.text)),
+            "reasoning_sealed": box.seal_text("reasoning", "".join(record.reasoning)),
+            "detail_sealed": box.seal_text("detail", failure.detail if failure else ""),
+            "response_sealed": box.seal("response", record.packed()),
         }
     except seals.Unreadable:
         return {}
@@ -114,7 +141,7 @@ def cut_off(turn_id: int, text: str, reasoning: str = "") -> bool:
     record = Record(text=[text], reasoning=[reasoning])
     changed = Turn.objects.filter(pk=turn_id, state=State.OPEN).update(
         state=State.CUT_OFF,
-        **_sealed(turn.chat, record, None),
+        **_sealed(turn.chat.box, record, None),
         # What a program's request can cost was counted against its token when it was opened.
         fee=turn.fee or costs.most(tariff, turn.text_bytes, turn.max_tokens, turn.picture_tokens),
         fee_kind=FeeKind.UNKNOWN,
@@ -126,9 +153,12 @@ def cut_off(turn_id: int, text: str, reasoning: str = "") -> bool:
     return bool(changed)
 
 
-def store_verdict(turn_id: int, result: verify.ReplyVerdict, document: object | None) -> None:
-    """Keep a verdict and the signature it rests on, for ever."""
+def store_verdict(
+    turn_id: int, result: verify.ReplyVerdict, document: object | None, *, asked: bool = False
+) -> None:
+    """Keep a verdict and the signature it rests on, for ever; `asked`: that the provider was."""
     Turn.objects.filter(pk=turn_id).update(
+        signature_tries=F("signature_tries") + int(asked),
         verdict=Verdict(result.verdict),
         verdict_reason=result.reason,
         signature=storable(document),

@@ -128,8 +128,7 @@ def _look_up(turn_id: int) -> tuple[Turn, bool]:
 
 
 def _keep(turn_id: int, result: verify.ReplyVerdict, document: object | None) -> None:
-    _count_tries(turn_id)
-    services.store_verdict(turn_id, result, document)
+    services.store_verdict(turn_id, result, document, asked=True)
 
 
 def reused(turn_id: int, provider: str, answer_id: str) -> bool:

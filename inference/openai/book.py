@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from accounts import keys, tokens
 from accounts.models import AccessToken, User
-from inference import costs, rows, services, signatures
+from inference import costs, rows, services
 from inference.failures import Failure
 from inference.models import State, Turn
 from inference.openai import outcome
@@ -124,7 +124,8 @@ def end_row(
     """
     if failure is not None and failure.kind == "key_rejected":
         keys.forget(User.objects.get(pk=grant.owner), grant.listing.provider)
-    changed = Turn.objects.filter(pk=opened.turn, state=State.OPEN).update(
+    used = rows.end(
+        opened.turn,
         state=state,
         response_headers=services.storable(answered.headers),
         response_sha256=answered.response_sha256,
@@ -138,7 +139,6 @@ def end_row(
         **services.spent(answered.usage, cost),
         **services.ending(failure),
     )
-    if not changed:
-        return None
-    tokens.correct(grant.token, opened.reserved, cost.fee)
-    return signatures.reused(opened.turn, grant.listing.provider, answered.answer_id)
+    if used is not None:
+        tokens.correct(grant.token, opened.reserved, cost.fee)
+    return used
