@@ -156,36 +156,39 @@ def test_closed_blocks_appear_while_the_answer_streams(
     picture(alice, "answer")
 
 
-@pytest.mark.parametrize(("width", "height"), ((320, 640), (390, 844), (768, 1024), (1280, 900)))
 def test_an_answer_is_read_on_a_window_of_any_size(
-    alice: Page, asgi_server: str, chat: Chat, width: int, height: int
+    alice: Page, asgi_server: str, chat: Chat
 ) -> None:
     """An empty chat shows its whole invitation; a conversation opens at its newest answer, and the
     composer leaves the larger part of the window to it.
     """
+    sizes = ((320, 640), (390, 844), (768, 1024), (1280, 900))
     Service.objects.update(model="vision")
-    alice.set_viewport_size({"width": width, "height": height})
-    alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
     edges = "e => { const b = e.getBoundingClientRect(); return [b.top, b.bottom]; }"
     composer = alice.locator("#composer")
-    assert alice.locator("#nothing-yet").evaluate(edges)[1] <= composer.evaluate(edges)[0], (
-        "the composer covers no part of the invitation"
-    )
-    if PICTURES:
-        alice.screenshot(path=Path(PICTURES) / f"empty-{width}.png")
+    for width, height in sizes:
+        alice.set_viewport_size({"width": width, "height": height})
+        alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
+        assert alice.locator("#nothing-yet").evaluate(edges)[1] <= composer.evaluate(edges)[0], (
+            f"the composer covers no part of the invitation at {width} px"
+        )
+        if PICTURES:
+            alice.screenshot(path=Path(PICTURES) / f"empty-{width}.png")
     ask(alice, "What is a ledger?")
     expect(alice.get_by_test_id("message-verdict")).to_have_attribute("data-verdict", "verified")
     alice.goto(f"{asgi_server}/playground/chat")
     alice.get_by_test_id("chat-input").fill("Not sent yet")
-    alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
-    verdict = alice.get_by_test_id("message-verdict").last
-    expect(verdict).to_be_in_viewport()
-    top, bottom = composer.evaluate(edges)
-    assert verdict.evaluate(edges)[1] <= top and top >= height / 2 + 20
-    bar = alice.locator(".bottom-bar")
-    assert bottom <= (bar.evaluate(edges)[0] if bar.is_visible() else height) + 1
-    if PICTURES:
-        alice.screenshot(path=Path(PICTURES) / f"opened-{width}.png")
+    for width, height in sizes:
+        alice.set_viewport_size({"width": width, "height": height})
+        alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
+        verdict = alice.get_by_test_id("message-verdict").last
+        expect(verdict).to_be_in_viewport()
+        top, bottom = composer.evaluate(edges)
+        assert verdict.evaluate(edges)[1] <= top and top >= height / 2 + 20, width
+        bar = alice.locator(".bottom-bar")
+        assert bottom <= (bar.evaluate(edges)[0] if bar.is_visible() else height) + 1, width
+        if PICTURES:
+            alice.screenshot(path=Path(PICTURES) / f"opened-{width}.png")
     # what was written elsewhere waits there, once
     alice.goto(f"{asgi_server}/playground/chat")
     expect(alice.get_by_test_id("chat-input")).to_have_value("Not sent yet")

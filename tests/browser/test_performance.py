@@ -4,6 +4,7 @@ say the same as their tables."""
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,15 @@ def colour(page: Page) -> list[int]:
     return found
 
 
+def comes_true(page: Page, said: Callable[[], bool]) -> None:
+    """What no attribute tells: asked until it is so."""
+    for _ in range(200):
+        if said():
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError("it never came true")
+
+
 def test_charts_say_what_their_tables_say(measured: str, page: Page, errors: list[str]) -> None:
     path = f"{measured}/services/inference/{factories.PETRA}/performance?window=7d"
     sound(page, path)
@@ -87,12 +97,13 @@ def test_charts_say_what_their_tables_say(measured: str, page: Page, errors: lis
     expect(page.locator("#uptime .mark")).to_have_attribute("x", "0")
 
     # The drawing follows the colour scheme while the page is open.
-    page.emulate_media(color_scheme="light")
-    page.wait_for_timeout(200)
-    light = colour(page)
     page.emulate_media(color_scheme="dark")
-    page.wait_for_timeout(200)
-    assert colour(page) != light
+    page.reload()
+    dark = colour(page)
+    page.emulate_media(color_scheme="light")
+    comes_true(page, lambda: colour(page) != dark)
+    page.emulate_media(color_scheme="dark")
+    comes_true(page, lambda: colour(page) == dark)
 
     # Nothing measured is a gap, and never zero.
     tables = page.locator("figure[data-chart=line] td[data-value]")
