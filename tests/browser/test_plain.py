@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests import factories
@@ -129,13 +130,14 @@ def test_more_contrast_for_those_who_ask_for_it(asgi_server: str, page: Page) ->
     too_pale: list[str] = []
     for path in ("/", f"/services/inference/{factories.address(0)}", report_world.path(run)):
         for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme, contrast="more")  # type: ignore[arg-type]
+            page.emulate_media(color_scheme=scheme, contrast="more")
             page.goto(asgi_server + path)
             # WCAG's enhanced contrast (1.4.6), which nobody is held to otherwise: 7 to 1
-            page.evaluate(pagecheck.AXE_SCRIPT)
+            page.evaluate(AXE_SCRIPT)
             too_pale += page.evaluate(
                 """async () => (await axe.run(document, {
                     runOnly: {type: "rule", values: ["color-contrast-enhanced"]},
-                })).violations.flatMap((rule) => rule.nodes.map((one) => `${one.html.slice(0, 160)} ${one.any[0]?.message}`))"""
+                })).violations.flatMap((rule) => rule.nodes.map(
+                    (one) => `${one.html.slice(0, 160)} ${one.any[0]?.message}`))"""
             )
     assert too_pale == [], "\n".join(sorted(set(too_pale)))
