@@ -121,13 +121,16 @@ def test_from_an_empty_wallet_page_to_a_verified_and_an_altered_answer(
     expect(page.get_by_test_id("balance-locked")).not_to_have_attribute(
         "data-neuron", str(4 * NEURON), timeout=60_000
     )
-    page.wait_for_timeout(3000)
-    page.reload()
-    ledger = contracts.ledger.view("getLedger", NEWCOMER.address)
-    held = [
-        contracts.inference.view("getAccount", NEWCOMER.address, provider)["balance"]
-        for provider in (honest, liar)
-    ]
+    for _ in range(60):  # both settle, each in its own time, and the page reads a moment later
+        page.reload()
+        ledger = contracts.ledger.view("getLedger", NEWCOMER.address)
+        held = [
+            contracts.inference.view("getAccount", NEWCOMER.address, provider)["balance"]
+            for provider in (honest, liar)
+        ]
+        if held[0] != 2 * NEURON and neuron(page, "locked") == sum(held):
+            break
+        page.wait_for_timeout(1000)
     assert (
         neuron(page, "locked") == sum(held) == ledger["totalBalance"] - ledger["availableBalance"]
     )
