@@ -17,9 +17,9 @@ import pytest
 import requests
 import yaml
 
-from runner.postgres import EmbeddedPostgres
 from runner.processes import die_with_parent, free_port
 from runner.valkey import EmbeddedValkey
+from tests.live.test_drill import migrated
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -57,10 +57,11 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(home, ignore_errors=True)
 
 
+@pytest.mark.usefixtures("django_db_modify_db_settings")
 def test_the_image_holds_all_that_the_site_needs(image: Path) -> None:
     app, python = image / "app", image / "venv/bin/python"
     port = free_port()
-    with EmbeddedPostgres(image / "pg") as postgres, EmbeddedValkey() as cache:
+    with migrated(image / "pg") as postgres, EmbeddedValkey() as cache:
         env = {
             "PATH": f"{image / 'venv/bin'}:{os.environ['PATH']}",
             "NETWORK": "galileo",
@@ -78,23 +79,23 @@ def test_the_image_holds_all_that_the_site_needs(image: Path) -> None:
         command[command.index("--host") + 1] = "127.0.0.1"
         web = subprocess.Popen(command, cwd=app, env=env, preexec_fn=die_with_parent())
         try:
-            end = time.monotonic() + 60
+            end = time.monotonic() + 240
             while True:
                 try:
-                    if requests.get(f"{env['SITE_URL']}/healthz", timeout=5).ok:
+                    if requests.get(f"{env['SITE_URL']}/healthz", timeout=60).ok:
                         break
                 except requests.ConnectionError:
                     assert web.poll() is None and time.monotonic() < end
                     time.sleep(0.1)
-            page = requests.get(f"{env['SITE_URL']}/docs", timeout=30)
+            page = requests.get(f"{env['SITE_URL']}/docs", timeout=60)
             assert page.ok
             sheet = re.search(r'href="(/static/css/tokens\.[0-9a-f]{12}\.css)"', page.text)
             assert sheet
-            kept = requests.get(env["SITE_URL"] + sheet[1], timeout=10).headers["cache-control"]
+            kept = requests.get(env["SITE_URL"] + sheet[1], timeout=60).headers["cache-control"]
             assert "immutable" in kept
         finally:
             web.terminate()
-            assert web.wait(40) in (0, -15)  # uvicorn ends, then lets the signal speak
+            assert web.wait(120) in (0, -15)  # uvicorn ends, then lets the signal speak
         assert "software" in passes(
             python, "-m", "celery", "-A", "marketplace", "report", cwd=app, env=env
         )
