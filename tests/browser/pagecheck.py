@@ -165,14 +165,19 @@ _KINDS = """
   return [...window.kinds.keys()];
 }
 """
-#: axe on the fresh kinds of text: what is wrong, and the kinds that passed.
-_READ = """
-({ fresh, ...options }) => axe.run({ include: fresh.flatMap((kind) => window.kinds.get(kind)) },
-    options).then(({ violations, passes }) => {
+#: axe on fresh kinds of text: what is wrong, and the kinds that passed. They are looked up again,
+#: since a page that lives may have drawn itself anew since they were named.
+_READ = f"""
+async ({{ fresh, ...options }}) => {{
+  ({_KINDS})();
+  const like = (kind) => window.kinds.get(kind) ?? [];
+  const include = fresh.flatMap(like);
+  if (!include.length) return [[], []];
+  const {{ violations, passes }} = await axe.run({{ include }}, options);
   const passed = new Set(passes.filter((rule) => rule.id === "color-contrast")
     .flatMap((rule) => rule.nodes.map((node) => node.element)));
-  return [violations, fresh.filter((kind) => window.kinds.get(kind).some((e) => passed.has(e)))];
-})
+  return [violations, fresh.filter((kind) => like(kind).some((e) => passed.has(e)))];
+}}
 """
 #: Kinds of text that axe has found readable, on any page of this session.
 _readable: set[str] = set()
@@ -305,6 +310,7 @@ def unreadable(page: Page) -> list[str]:
             "runOnly": {"type": "rule", "values": COLOURS},
             "resultTypes": ["violations", "passes"],
             "elementRef": True,
+            "preload": False,
             "performanceTimer": False,
         },
     )
