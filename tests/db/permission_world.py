@@ -85,6 +85,7 @@ class World:
         self.given |= {**self._of_tuning(), **self._of_staff()}
         self.clients = {name: self._client(name) for name in VISITORS}
         self.cookies = {name: copy.deepcopy(self.clients[name].cookies) for name in VISITORS}
+        self.read = ""
 
     def _client(self, name: str) -> Client:
         client = Client(raise_request_exception=False)
@@ -93,10 +94,15 @@ class World:
         return client
 
     def ask(self, visitor: str, method: str, route: str) -> tuple[int, bytes]:
-        """Status and body; nothing stays of what the request did, the session of a sign-out too."""
+        """Status and body; nothing stays of what the request did, the session of a sign-out too.
+
+        Visitors who read the same page after each other share the caches: none may get another's.
+        """
         client = self.clients[visitor]
         client.cookies = copy.deepcopy(self.cookies[visitor])
-        cache.clear()  # limits count from nothing
+        if method != "GET" or route != self.read:
+            cache.clear()  # limits count from nothing
+        self.read = route if method == "GET" else ""
         saved = transaction.savepoint()
         try:
             answer: Any = getattr(client, method.lower())(self.path(route))

@@ -4,7 +4,6 @@ second failure."""
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
@@ -185,35 +184,6 @@ def test_htmx_gets_the_part_and_everybody_else_the_page(client: Client) -> None:
     assert "HX-Request" in part["Vary"]
     restored = client.get("/", headers={"HX-Request": "true", "HX-History-Restore-Request": "true"})
     assert "<html" in restored.content.decode()
-
-
-class Links(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: set[str] = set()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        for name in ("href", "action", "hx-get"):
-            if (target := given.get(name)) and target.startswith("/"):
-                self.found.add(target)
-
-
-def test_no_page_links_to_a_page_that_is_not_there(client: Client) -> None:
-    factories.market(30)
-    reader = Links()
-    client.raise_request_exception = False
-    for path in PATHS:
-        reader.feed(client.get(path).content.decode())
-    dead = [
-        target
-        for target in sorted(reader.found)
-        # A transaction's page asks the chain, which is not here (tests/live/test_transaction_page).
-        if not target.startswith(("/static/", "/tx/"))
-        and client.get(target, follow=True).status_code >= 400
-    ]
-    assert dead == []
-    assert len(reader.found) > 40
 
 
 def test_a_failing_page_does_not_fail_twice(

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone, translation
 
@@ -39,6 +38,7 @@ from tests.db.operator_world import World
 from tests.factories import ALICE, BOB, CHARLIE, INFERENCE, ONE, PETRA
 
 contracts = test_money_hostile.contracts
+brackets = unmarked.brackets
 pytestmark = pytest.mark.django_db
 #: Values and names, the same in every language; what people typed and chains hold is theirs.
 DATA = (
@@ -51,13 +51,6 @@ DATA = (
 )
 #: A gap may hold anything; what fills it is no message.
 GAP = re.compile(r"\{(\w+)\}")
-
-
-@pytest.fixture(autouse=True)
-def brackets() -> Iterator[None]:
-    cache.clear()
-    with unmarked.bracketed("de"):
-        yield
 
 
 @pytest.fixture

@@ -4,12 +4,11 @@ whoever reads them in a language of brackets finds nothing outside of the bracke
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from io import StringIO
 
 import pytest
 from django.conf import settings
-from django.core.cache import cache
 from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone, translation
@@ -35,6 +34,7 @@ from tests.db.test_admin import PASSWORD
 from tests.db.test_moderation import HIDE, MODERATORS, signed_in, staff
 from tests.pure.attestation_lab import lab
 
+brackets = unmarked.brackets
 pytestmark = pytest.mark.django_db
 SERVICE = Subject.service(factories.INFERENCE, factories.PETRA)
 #: Names and values, the same in every language; what people typed.
@@ -47,13 +47,6 @@ DATA = frozenset(
     )
 )
 _SECRET = re.compile(r'(?<=data-testid="staff-secret">)[^<]+')
-
-
-@pytest.fixture(autouse=True)
-def brackets() -> Iterator[None]:
-    cache.clear()
-    with unmarked.bracketed("de"):
-        yield
 
 
 @pytest.fixture

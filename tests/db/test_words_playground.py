@@ -5,11 +5,9 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.core.cache import cache
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone, translation
@@ -25,6 +23,7 @@ from protocol import datasets, tuning
 from tests import factories
 from tests.db import chat_world, unmarked
 
+brackets = unmarked.brackets
 pytestmark = pytest.mark.django_db
 NOWHERE = "http://127.0.0.1:9"
 #: Names, units and words of the protocols: data in every language.
@@ -36,13 +35,6 @@ DATA = (
     r"output_model/\S+|\bsubmit\b|image/png|\b(png|jpeg|webp)\b|· text\b",
     r"\b(Authorization|Content-Type|Accept)\b|\{ \"neftune_noise_alpha.*\}",
 )
-
-
-@pytest.fixture(autouse=True)
-def brackets() -> Iterator[None]:
-    cache.clear()
-    with unmarked.bracketed("de"):
-        yield
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+from django.core.cache import cache
 from django.utils.translation import trans_real
 from lxml import html
 
@@ -48,6 +50,14 @@ def bracketed(language: str) -> Iterator[None]:
         yield
     finally:
         known[language] = before
+
+
+@pytest.fixture(autouse=True)
+def brackets() -> Iterator[None]:
+    """Every test of a module that names it reads German so."""
+    cache.clear()
+    with bracketed("de"):
+        yield
 
 
 def words(page: str, data: frozenset[str] = frozenset(), *patterns: str) -> set[str]:
