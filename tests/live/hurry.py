@@ -3,8 +3,8 @@ are really set.
 
 Everything that measures with `time.monotonic` and every timer of asyncio hurries; sockets,
 databases and other processes do not. So while somebody waits for Redis, which is ours and has its
-second only, the clock does not hurry: on a busy machine it takes its time. Nothing of ours is
-replaced.
+second only, or for a connection, which nobody here refuses, the clock does not hurry: on a busy
+machine they take their time. Nothing of ours is replaced.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import selectors
 import threading
 import time
+from asyncio.selector_events import BaseSelectorEventLoop
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -75,6 +76,8 @@ def hurry(factor: float) -> Iterator[None]:
         for owner, name in (
             (redis_.Redis, "execute_command"),
             (redis_.client.Pipeline, "execute"),
+            (BaseSelectorEventLoop, "sock_connect"),
+            (BaseSelectorEventLoop, "create_connection"),
         ):
             patch.setattr(owner, name, clock.counted(getattr(owner, name)))
         yield
