@@ -25,7 +25,8 @@ document.addEventListener("click", (event) => {
   if (opener) {
     const dialog = document.getElementById(opener.dataset.opens);
     dialog?.showModal();
-    dialog?.addEventListener("close", () => opener.focus(), { once: true });
+    // Browsers do so themselves, but not where a click gives a button no focus (Safari). "close" comes late: who went on by then stays.
+    dialog?.addEventListener("close", () => document.activeElement === document.body && opener.focus(), { once: true });
   }
   event.target.closest?.("[data-closes]")?.closest("dialog")?.close();
 });
