@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -29,38 +31,40 @@ def die_with_parent(sig: int = signal.SIGTERM) -> Callable[[], None]:
     return prctl
 
 
+#: Below those that the kernel gives to outgoing connections, which else take a port between its
+#: choice and its server's start.
+_PORTS = range(20_000, 32_000)
+
+
 def free_port(preferred: int | None = None) -> int:
-    """A TCP port on loopback that is free now: `preferred` where it is free, else one the kernel
-    picks."""
-    for port in [preferred] if preferred else []:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        assert isinstance(port, int)
+    """A TCP port on loopback that is free now: `preferred` where it is free, else any other.
+    Raises OSError where there is none."""
+    with _listening(preferred) as found:
+        port: int = found.getsockname()[1]
         return port
 
 
 def hold_port(preferred: int) -> socket.socket:
     """`free_port`, kept from others that look for one until the socket is closed: whoever starts a
     server there later closes it right before."""
-    held = socket.socket()
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        held.bind(("127.0.0.1", preferred))
-        held.listen()
-    except OSError:
-        held.close()
-        held = socket.socket()
-        held.bind(("127.0.0.1", 0))
-        held.listen()
-    return held
+    return _listening(preferred)
+
+
+def _listening(preferred: int | None) -> socket.socket:
+    others = (secrets.choice(_PORTS) for _ in _PORTS)
+    for port in itertools.chain([preferred] if preferred else (), others):
+        probe = socket.socket()
+        # A server that has just ended leaves its port waiting; the next may have it. Of two that
+        # bind the same port so, one can listen.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+            probe.listen()
+        except OSError:
+            probe.close()
+            continue
+        return probe
+    raise OSError("no free port on loopback")
 
 
 class Child:

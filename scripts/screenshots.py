@@ -14,6 +14,7 @@ import argparse
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -160,8 +161,9 @@ def main() -> None:
         parser.error("no demo runs in this checkout: start ./run demo first")
     options.to.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
+        found = os.environ.get("CHROMIUM") or shutil.which("chromium")
         browser = playwright.chromium.launch(
-            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=["--no-sandbox"]
+            executable_path=found or shutil.which("chromium-headless-shell"), args=["--no-sandbox"]
         )
         demo = Demo(browser, running["site_url"], running["rpc"])
         make(demo, wanted, options.to, lambda file: print(options.to / file, flush=True))

@@ -141,6 +141,7 @@ def asgi_server(
 def chromium() -> str:
     for candidate in (
         os.environ.get("CHROMIUM", ""),
+        "/usr/bin/chromium-headless-shell",
         "/usr/bin/chromium",
         "/usr/bin/google-chrome",
     ):

@@ -15,16 +15,19 @@ ROOT = Path(__file__).resolve().parent
 ORDER = ("pure", "db", "live", "browser")
 #: Begun first, longest first, so that no process is left alone with one of them in the end.
 LONG = (
+    "browser/test_pages.py",
     "live/test_run.py",
     "browser/test_tuning.py",
-    "live/test_drill.py",
-    "live/test_official_sdk.py",
     "browser/test_journey.py",
-    "live/test_provider_settlement.py",
-    "live/test_chat_load.py",
+    "live/test_official_sdk.py",
+    "live/test_chaos.py",
+    "live/test_index.py",
+    "db/test_permissions.py",
+    "browser/test_chat_more.py",
+    "browser/test_german.py",
     "live/test_provider_check.py",
-    "browser/test_pages.py",
     "live/test_image.py",
+    "browser/test_listing.py",
 )
 #: Long files whose tests share nothing: each test may go to another process.
 SPREAD = ("live/test_chaos.py",)
