@@ -18,7 +18,8 @@ from tests import factories
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_little_gas_is_told_and_a_silent_node_is_no_end_of_it(devnet: Any, settings: Any) -> None:
+def test_little_gas_is_told_and_a_silent_node_is_no_end_of_it(anvil: Any, settings: Any) -> None:
+    settings.CHAIN_RPC_URLS = (anvil.url,)
     cache.clear()
     petra = User.objects.for_address(factories.PETRA)
     balance = node.balance(petra.address)
