@@ -254,11 +254,11 @@ def sound(
             page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
             found = unreadable(page) if number else inaccessible(page)
             faults += [f"{scheme}: {fault}" for fault in found]
-        for width in (320, 390, 768):
+        for width in (768, 390, 320):
             page.evaluate("window.heldBack = true")
             page.set_viewport_size({"width": width, "height": 844})
             faults += _fits(page, width)
-        if schemes:
+        if schemes:  # at the width where most has to scroll or is folded away
             faults += [f"narrow: {fault}" for fault in inaccessible(page)]
         faults += [
             f"content security policy: {text}" for text in page.evaluate("window.violations")

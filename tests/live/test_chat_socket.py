@@ -26,6 +26,11 @@ from tests.live.chat_upstream import SIGNER, Asked, Reply, ThreadedUpstream, Ups
 
 async def provider(reply: Reply, asked: Asked) -> None:
     await reply.start("id-1")
+    if b"three and no more" in asked.body:
+        await reply.tokens(*["tick "] * 3)
+        await asyncio.Event().wait()
+    while b"without end" in asked.body:
+        await reply.tokens("tick ", pause=0.02)
     if b"slowly" in asked.body:
         await reply.tokens(*["tick "] * 500, pause=0.02)
     await reply.tokens("One ", "two ", "three", pause=0.02)
@@ -100,22 +105,28 @@ async def test_ask_watch_and_resume(asgi_server: str, chat: Chat) -> None:
     assert await Turn.objects.acount() == 1
 
 
+@pytest.mark.parametrize("question", ["without end", "three and no more"])
 async def test_stop_takes_effect_while_the_answer_streams(
-    asgi_server: str, chat: Chat, upstream: Upstream
+    asgi_server: str, chat: Chat, upstream: Upstream, question: str
 ) -> None:
+    """At once: in the middle of a stream of tokens, and when the provider sends no other one."""
     async with opened(asgi_server, chat, chat.owner) as socket:
-        await socket.say(type="prompt", key=str(uuid4()), text="slowly")
+        await socket.say(type="prompt", key=str(uuid4()), text=question)
         turn = (await socket.hear())["turn"]
-        for _ in range(3):
-            assert (await socket.hear())["type"] == "delta"
+        shown = ""
+        while len(shown) < len("tick tick tick "):
+            shown += (await socket.hear()).get("text", "")
         await socket.say(type="stop", turn=turn)
-        rest = await socket.until("end")
-    assert rest[-1]["state"] == "stopped"
-    assert len(rest) <= 4, "stop waits for one token at most"
-    for _ in range(50):
-        if upstream.closed_early:
-            break
-        await asyncio.sleep(0.02)
+        *late, end = await socket.until("end")
+    assert end["state"] == "stopped"
+    shown += "".join(message.get("text", "") for message in late)
+    kept = await Turn.objects.select_related("chat").aget(pk=turn)
+    assert (kept.answer, kept.state) == (shown, "stopped")
+    if question == "three and no more":
+        assert shown == "tick tick tick ", "stop waits for no further token"
+    async with asyncio.timeout(30):
+        while not upstream.closed_early:  # the provider learns that nobody reads on
+            await asyncio.sleep(0.02)
     assert upstream.closed_early == 1
 
 
