@@ -28,7 +28,12 @@ _TAGS = {
     "p", "br", "hr", "em", "strong", "s", "code", "pre", "blockquote", "ul", "ol", "li", "a",
     "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td", "div", "span",
 }  # fmt: skip
-_ATTRIBUTES: dict[str, set[str]] = {"a": {"href", "title"}, "ol": {"start"}, "div": {"tabindex"}}
+_ATTRIBUTES: dict[str, set[str]] = {
+    "a": {"href", "title"},
+    "ol": {"start"},
+    "div": {"tabindex"},
+    "pre": {"tabindex"},
+}
 _CLASSES = {"span": highlight.CLASSES, "div": {"codeblock"}, "code": {"math"}}
 #: A formula longer than this is none.
 _MAX_FORMULA = 2_000
@@ -40,7 +45,7 @@ def render(text: str, env: dict[str, Any] | None = None) -> SafeString:
     from one part of an answer to the next.
     """
     if len(text) > MAX_CHARS:
-        return format_html("<pre>{}</pre>", text)
+        return format_html('<pre tabindex="0">{}</pre>', text)
     html = _engine().render(text, {} if env is None else env)
     clean = nh3.clean(
         html,
@@ -130,7 +135,7 @@ def _fence(
     """Code scrolls sideways, so the keyboard must reach it."""
     token = tokens[index]
     code = highlight.highlight(token.content, token.info.partition(" ")[0])
-    return f'<div class="codeblock" tabindex="0"><pre><code>{code}</code></pre></div>\n'
+    return f'<div class="codeblock"><pre tabindex="0"><code>{code}</code></pre></div>\n'
 
 
 def _table_open(

@@ -293,7 +293,7 @@ def _insert(
     with transaction.atomic() if whole else nullcontext():
         open_turns, turns = rows.open_chat_turn(
             chat, turn, now=timezone.now(), key=key.pk if key else None, goes_on=goes_on,
-            options=sealed, title=chat.box.seal_text("title", _title(question)),
+            options=sealed, title=chat.box.seal_text("title", title_of(question)),
             most_open=MAX_OPEN_TURNS, most_turns=MAX_TURNS,
         )  # fmt: skip
         if open_turns >= MAX_OPEN_TURNS:
@@ -312,6 +312,7 @@ def _insert(
         chat.options_sealed = sealed
 
 
-def _title(question: str) -> str:
+def title_of(question: str) -> str:
+    """What a conversation is called after its first question."""
     line = " ".join(question.split())
     return line if len(line) <= TITLE_CHARS else line[: TITLE_CHARS - 1].rstrip() + "…"

@@ -19,7 +19,7 @@ from django.utils.translation import gettext_noop as N_
 from django.utils.translation import ngettext
 
 from accounts.models import User
-from inference import attachments, conversations
+from inference import attachments, conversations, opening
 from inference.errors import BadPrompt
 from inference.models import Chat, Share, State, Turn
 from inference.pages_turn import TurnView
@@ -62,7 +62,9 @@ class SharedTurn:
 
 @dataclass(frozen=True)
 class Shared:
-    """What a reader gets; `earlier`: older answers that are not shown."""
+    """What a reader gets; `title`: of the first question here; `earlier`: older answers that are
+    not shown.
+    """
 
     title: str
     turns: tuple[SharedTurn, ...]
@@ -146,13 +148,15 @@ def read(token: str) -> Shared:
     rows = chat.turns.filter(pk__in=shown).defer("request_sealed", "response_sealed")
     turns = {turn.pk: turn for turn in rows}
     pictures = attachments.of_turns(chat, shown)
+    said = tuple(
+        SharedTurn(_public(turns[pk], chat), len(pictures.get(pk, ())))
+        for pk in shown
+        if pk in turns
+    )
     return Shared(
-        title=chat.title,
-        turns=tuple(
-            SharedTurn(_public(turns[pk], chat), len(pictures.get(pk, ())))
-            for pk in shown
-            if pk in turns
-        ),
+        # The conversation is called after its very first question, which may have been edited away.
+        title=opening.title_of(said[0].turn.question) if said else "",
+        turns=said,
         earlier=len(path) - len(shown),
         created_at=row.created_at,
         ends_at=row.ends_at,

@@ -60,3 +60,14 @@ async def test_a_redis_that_hangs_or_is_away_fails_what_waits_and_nothing_later(
         with pytest.raises(RedisError):
             await away.send(("ECHO", "lost"))
     await nobody.aclose()
+
+
+async def test_a_timer_of_long_ago_ends_nothing_that_has_yet_to_begin(pipe: Pipe) -> None:
+    await pipe.send(("ECHO", "before"))
+    while pipe._task is not None:
+        await asyncio.sleep(0)
+    pipe._since -= pipes.SECONDS
+    reply = pipe.send(("ECHO", "mine"))
+    pipe._look()  # as the loop may, between the question and the first step of its task
+    assert pipe._task is not None and not pipe._task.cancelling()
+    assert await reply == [b"mine"]

@@ -122,6 +122,17 @@ def test_a_link_ends_by_its_owner_by_time_by_the_host_and_with_the_conversation(
     assert client.get(link).status_code == 200
 
 
+def test_a_question_that_was_edited_away_does_not_name_the_link(
+    chat: Chat, alice: Client, client: Client
+) -> None:
+    edited = said(chat, "Write to my boss Ida", "Dear Ida.")
+    said(chat, "Write to somebody", "Dear somebody.", again=edited.pk)
+    made = alice.post(f"/playground/chat/{chat.pk}/share", {"days": "7"}, follow=True)
+    assert "Ida" in made.content.decode()  # its owner knows it by that name
+    body = client.get(link_of(made.content)).content.decode()
+    assert "Dear somebody." in body and "Ida" not in body
+
+
 def test_only_what_can_be_read_can_be_shared(chat: Chat, alice: Client) -> None:
     path = f"/playground/chat/{chat.pk}/share"
     assert b"no answer to share" in alice.post(path, {"days": "7"}).content

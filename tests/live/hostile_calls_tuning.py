@@ -112,7 +112,8 @@ _RESULT = {
     "slow": "no answer within|how long the result is|no file of this root",
     "large": "how long the result is|not valid HTTP|too large|compressed|has [0-9]+ bytes"
     "|status 500|^failed: .?A{20}|no file of this root|\\{.data",
-    "broken": "not valid HTTP|compressed|cannot be read|ended before|no file of this root|how long the",
+    "broken": "not valid HTTP|compressed|cannot be read|ended before|no file of this root"
+    "|how long the",
 }
 
 
