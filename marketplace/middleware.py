@@ -9,6 +9,8 @@ import time
 from collections.abc import Awaitable, Callable
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
+from django.conf import settings
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponse
 from django.utils.decorators import sync_and_async_middleware
 
@@ -98,6 +100,22 @@ def permissions(get_response: type_sync | type_async) -> type_sync | type_async:
         return response
 
     return synchronous
+
+
+class Sessions(SessionMiddleware):
+    """Sessions whose cookie goes only with the request that ended them.
+
+    Whoever signs in as another account gets a new session, and the page of before may still be
+    asking for something with the old one. Django's answer to that would take the cookie away, which
+    is the new one by then, and nobody would be signed in.
+    """
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        gone = not request.session.modified
+        answer: HttpResponse = super().process_response(request, response)
+        if gone and request.session.is_empty():
+            answer.cookies.pop(settings.SESSION_COOKIE_NAME, None)
+        return answer
 
 
 @sync_and_async_middleware

@@ -180,7 +180,7 @@ MIDDLEWARE = [
     "csp.middleware.CSPMiddleware",
     "marketplace.middleware.permissions",
     "marketplace.languages.spoken",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "marketplace.middleware.Sessions",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.test import Client
 from eth_account import Account
 from eth_account.messages import _hash_eip191_message, encode_defunct
@@ -265,6 +266,19 @@ def test_two_people_in_one_browser_never_share_a_session(client: Client) -> None
     verify(client, sign(BOB, prepare(client, BOB.address)))
     assert client.session.session_key != first
     assert "of_alice" not in client.session
+
+
+def test_a_page_of_before_takes_nobody_out_of_the_new_session(client: Client) -> None:
+    """A page may be asking for something with the session that a sign-in has just replaced."""
+    verify(client, sign(ALICE, prepare(client)))
+    late = Client()
+    late.cookies.update(client.cookies)
+    verify(client, sign(BOB, prepare(client, BOB.address)))
+    answer = late.get("/account")
+    assert answer.context["user"].is_anonymous
+    assert settings.SESSION_COOKIE_NAME not in answer.cookies  # it would be Bob's by now
+    ended = client.post("/account/sign-out")
+    assert ended.cookies[settings.SESSION_COOKIE_NAME]["max-age"] == 0
 
 
 @pytest.mark.parametrize("body", [{}, {"address": 5}, {"address": "0x12"}, {"address": "x" * 5000}])

@@ -177,7 +177,6 @@ def test_a_stored_risk_is_read_in_the_readers_language() -> None:
 def test_operations(client: Client, market: None) -> None:
     factories.head(halted=True, error="boom")
     failures.keep("probes.sweep", "1", ValueError("boom"), [], {})
-    NodeState.objects.all().delete()
     NodeState.objects.create(
         chain_id=settings.CHAIN_ID,
         position=0,

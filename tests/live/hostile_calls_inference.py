@@ -137,9 +137,10 @@ async def relayed(url: str) -> str:
         sent.extend(message.get("body", b""))
 
     grant = await database_sync_to_async(_grant)(url)
-    opened = await database_sync_to_async(book.open_row)(grant, ask, own.process, "00" * 32)
+    # Before there is a row, as in the relay itself: the hubs beside it end rows of dead processes.
     await own.start()
     try:
+        opened = await database_sync_to_async(book.open_row)(grant, ask, own.process, "00" * 32)
         await Carrier(own, grant, ask, opened, Reply(send, {}), "00" * 32).run()
     finally:
         await own.close()

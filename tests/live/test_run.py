@@ -35,8 +35,9 @@ def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def stores(django_db_modify_db_settings: None) -> dict[str, str]:
-    """A migrated database and a cache that run already: `./run` starts and migrates none."""
+def stores(transactional_db: None) -> dict[str, str]:
+    """A migrated database and a cache that run already: `./run` starts and migrates none. What is
+    written there is gone after the test."""
     from django.db import connection
 
     place = f"postgresql://app@/{database.NAME}?host={connection.settings_dict['HOST']}"
