@@ -21,7 +21,9 @@ LONG = 64 << 10
 #: Of what is left of an answer without its long strings; bytes.
 MOST_REST = 1 << 20
 _SHAPE = JsonLimits(max_depth=12, max_bytes=2 * MOST_REST)
-_STOP = re.compile(rb'["\\]')
+# A string up to its end, or to a backslash that ends the piece. Not one step of ours for each
+# escape: a provider may send nothing else, and everybody waits meanwhile.
+_INSIDE = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 
 
 class Sieve:
@@ -74,16 +76,15 @@ class Sieve:
             self._escaped = False
             self._add(b"\\" + piece[at : at + 1])
             return at + 1
-        found = _STOP.search(piece, at)
-        if found is None:
-            self._add(piece[at:])
-            return len(piece)
-        self._add(piece[at : found.start()])
-        if found[0] == b'"':
-            self._close()
-        else:
-            self._escaped = True
-        return found.end()
+        found = _INSIDE.match(piece, at)
+        assert found is not None  # it may be empty
+        self._add(found[0])
+        match piece[found.end() : found.end() + 1]:
+            case b'"':
+                self._close()
+            case b"\\":
+                self._escaped = True
+        return found.end() + 1
 
     def _add(self, part: bytes) -> None:
         assert self._text is not None
@@ -111,7 +112,7 @@ class _Long:
     def __init__(self, most: int) -> None:
         self._most, self._size = most, 0
         self._parts: list[bytes] = []
-        self._left = b""
+        self._left = bytearray()
         self._ended = False
         self._wrong: Exception | None = None
 
@@ -119,13 +120,15 @@ class _Long:
         if self._wrong:
             return
         # JSON may write a slash as `\/`; base64 has no other letter that needs an escape.
-        text = self._left + part.replace(b"\\/", b"/")
-        whole = len(text) // 4 * 4
-        self._left = text[whole:]
-        if whole:
-            self._decode(text[:whole])
+        self._left += part.replace(b"\\/", b"/")
+        # Gathered before: a part kept for each few bytes that arrive would cost many times as much.
+        if len(self._left) >= LONG:
+            self._decode(len(self._left) // 4 * 4)
 
-    def _decode(self, text: bytes) -> None:
+    def _decode(self, length: int) -> None:
+        """The first so many characters of what is left."""
+        text = bytes(self._left[:length])
+        del self._left[:length]
         try:
             if self._ended:
                 raise ValueError("base64 goes on after its end")
@@ -141,12 +144,14 @@ class _Long:
             self._parts.append(data)
 
     def _drop(self, why: Exception) -> None:
-        self._wrong, self._left = why, b""
+        self._wrong, self._left = why, bytearray()
         self._parts.clear()
 
     def end(self) -> None:
-        if self._left:
+        if len(self._left) % 4:
             self._drop(ValueError("base64 ends in the middle"))
+        elif self._left:
+            self._decode(len(self._left))
 
     def taken(self) -> bytes:
         """Its bytes, which are not kept here any longer. Raises ValueError, TooLarge."""

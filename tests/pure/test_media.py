@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import tracemalloc
 from array import array
 from itertools import pairwise
 from typing import Any
@@ -17,6 +18,7 @@ from inference.media import forms, masks, pictures, recordings, transcripts
 from inference.media.forms import Part
 from inference.media.pictures import NoPictures
 from inference.media.recordings import Recording
+from inference.media.sieve import Sieve
 from inference.media.transcripts import Heard, NoTranscript, Segment
 from net.errors import BadAnswer
 from protocol import replies
@@ -207,6 +209,34 @@ def test_pictures_taken_out_of_an_answer_are_those_that_are_in_it() -> None:
         found = sieve.document()
         assert [one.data for one in pictures.sent(found, sieve)] == raws
         assert (found["a"], found["z"]) == (document["a"], document["z"])
+
+
+def test_escapes_and_crumbs_cost_the_sieve_no_more_than_other_pictures() -> None:
+    """A provider may write each slash as two characters, and send four of them at a time."""
+
+    class Counted(Sieve):
+        steps = 0
+
+        def _add(self, part: bytes) -> None:
+            self.steps += 1
+            super()._add(part)
+
+    sieve = Counted(pictures.MAX_PICTURE_BYTES)
+    sieve.feed(b'{"data":[{"b64_json":"')
+    tracemalloc.start()
+    try:
+        for _ in range(16):
+            sieve.feed(b"\\/" * 32_768)
+        assert sieve.steps <= 32
+        for _ in range(32_768):
+            sieve.feed(b"////")
+        held, _peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    sieve.feed(b'"}]}')
+    (found,) = pictures.sent(sieve.document(), sieve)
+    assert found.data == b"\xff" * (3 * (16 * 32_768 // 4 + 32_768))
+    assert held < 2 * len(found.data), held
 
 
 @pytest.mark.parametrize(
