@@ -36,7 +36,8 @@ from inference.prompts import Malformed, Prompt
 
 log = logging.getLogger(__name__)
 
-MAX_FRAME_CHARS = 48_000
+#: The longest question with the longest settings, each character of them escaped.
+MAX_FRAME_CHARS = 100_000
 MAX_WATCHED = 4
 #: Messages one socket may send per window of seconds; a person never comes near.
 MESSAGES, WINDOW_SECONDS = 40, 20.0

@@ -17,12 +17,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accounts.models import User
-from inference import context, conversations, requests, services
+from inference import consumers, context, conversations, requests, services
 from inference.branches import Node, Tree
 from inference.errors import BadPrompt
 from inference.failures import Failure
 from inference.models import Chat, State, Turn
-from inference.options import MOST_TOKENS, Options
+from inference.opening import MAX_PROMPT_CHARS
+from inference.options import (
+    MAX_SCHEMA_CHARS,
+    MAX_STOP_CHARS,
+    MAX_STOPS,
+    MAX_SYSTEM_CHARS,
+    MOST_TOKENS,
+    Options,
+)
+from inference.prompts import MAX_PICTURES, Prompt
 from inference.relay import Record
 from ledger.models import Settlement
 from protocol import fees
@@ -165,6 +174,25 @@ def test_wrong_settings_are_told_by_their_rule(wrong: dict[str, Any]) -> None:
     with pytest.raises(BadPrompt) as caught:
         Options.of(wrong)
     assert len(caught.value.sentence) > 15
+
+
+def test_the_longest_question_with_the_longest_settings_is_one_message() -> None:
+    """Code is full of quotes and ends of lines, which take two characters each on the way."""
+    schema = f'{{"a" : "{chr(92) * (MAX_SCHEMA_CHARS - 10)}"}}'
+    settings = {
+        "system": '"' * MAX_SYSTEM_CHARS,
+        "schema": schema,
+        "stop": "\n".join(['"' * MAX_STOP_CHARS] * MAX_STOPS),
+    }
+    message = {
+        "type": "prompt", "key": str(uuid4()), "text": "\n" * MAX_PROMPT_CHARS, "again": 2**62,
+        "provider": factories.PETRA, "also": factories.BOB, "accept_signer": factories.BOB,
+        "options": settings, "pictures": [str(uuid4())] * MAX_PICTURES,
+        "adapter": f"ft-{'a' * 100}@{factories.PETRA}",
+    }  # fmt: skip
+    prompt = Prompt.of(consumers._message(json.dumps(message)))
+    assert prompt.options is not None and len(prompt.options.schema) == MAX_SCHEMA_CHARS
+    assert len(prompt.text) == MAX_PROMPT_CHARS
 
 
 @pytest.mark.django_db
