@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models.functions import Length
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
@@ -29,8 +30,9 @@ LIFETIMES: dict[int, str] = {1: N_("a day"), 7: N_("a week"), 30: N_("30 days")}
 USUAL_DAYS = 7
 #: Links that one conversation has at the same time.
 MOST = 10
-#: The newest answers that a link shows.
-SHOWN_TURNS = 100
+#: The newest answers that a link shows, as far as they are not longer together: whoever has it can
+#: have them laid out again and again.
+SHOWN_TURNS, SHOWN_BYTES = 100, 250_000
 
 
 @dataclass(frozen=True)
@@ -137,14 +139,18 @@ def end_by_token(token: str) -> bool:
 
 
 def read(token: str) -> Shared:
-    """What a link shows (4 queries). Raises Share.DoesNotExist for one that ended, whose
-    conversation was deleted, or that never was."""
+    """What a link shows (5 queries). Raises Share.DoesNotExist for one that ended, whose
+    conversation was deleted, or that never was; and while its owner may not sign in, who could not
+    end it."""
     row = Share.objects.select_related("chat").get(
-        digest=_digest(token), ends_at__gt=timezone.now(), chat__deleted_at=None
+        digest=_digest(token),
+        ends_at__gt=timezone.now(),
+        chat__deleted_at=None,
+        chat__owner__is_active=True,
     )
     chat = row.chat
     path = conversations.tree_of(chat).path(row.leaf_id)
-    shown = path[-SHOWN_TURNS:]
+    shown = newest(chat, path)
     rows = chat.turns.filter(pk__in=shown).defer("request_sealed", "response_sealed")
     turns = {turn.pk: turn for turn in rows}
     pictures = attachments.of_turns(chat, shown)
@@ -161,6 +167,20 @@ def read(token: str) -> Shared:
         created_at=row.created_at,
         ends_at=row.ends_at,
     )
+
+
+def newest(chat: Chat, path: list[int]) -> list[int]:
+    """The end of a branch that is shown; at least its last turn (1 query)."""
+    last = path[-SHOWN_TURNS:]
+    size = Length("answer_sealed") + Length("question_sealed")
+    sizes = dict(chat.turns.filter(pk__in=last).values_list("pk", size))
+    left, count = SHOWN_BYTES, 0
+    for pk in reversed(last):
+        left -= sizes.get(pk, 0)
+        if left < 0:
+            break
+        count += 1
+    return last[-max(count, 1) :]
 
 
 def purge() -> int:

@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from accounts import limits
 from inference import shares
 from inference.errors import BadPrompt
 from inference.models import Share
@@ -34,7 +35,7 @@ def share(request: HttpRequest, chat: UUID) -> HttpResponse:
     page = SharePage(
         chat=found,
         links=shares.links(found),
-        answers=len(shares.shareable(found)),
+        answers=len(shares.newest(found, shares.shareable(found))),
         lifetimes=tuple((days, _(text)) for days, text in shares.LIFETIMES.items()),
         usual=shares.USUAL_DAYS,
         error=error,
@@ -56,11 +57,16 @@ def end(request: HttpRequest, share: int) -> HttpResponse:
     return HttpResponseRedirect(reverse("inference:share", args=[chat.pk]))
 
 
+#: Conversations that one network address may open in a minute.
+READ_PER_MINUTE = 60
+
+
 @never_cache
 @require_safe
 def shared(request: HttpRequest, token: str) -> HttpResponse:
     """A conversation for whoever has its link. Nobody is told where they came from, and no search
-    engine keeps it."""
+    engine keeps it. Raises TooMany."""
+    limits.spend("shared", limits.address(request), limit=READ_PER_MINUTE, seconds=60)
     try:
         page = shares.read(token)
     except Share.DoesNotExist:

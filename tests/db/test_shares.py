@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from inference import conversations, services, shares
+from inference import conversations, services, shares, views_shares
 from inference.errors import BadPrompt
 from inference.models import Chat, Share, State, Turn, Verdict
 from inference.relay import Record
@@ -121,6 +121,10 @@ def test_a_link_ends_by_its_owner_by_time_by_the_host_and_with_the_conversation(
     conversations.bring_back(chat)
     assert client.get(link).status_code == 200
 
+    # who may not sign in any more cannot end it
+    User.objects.filter(pk=chat.owner_id).update(is_active=False)
+    assert client.get(link).status_code == 404
+
 
 def test_a_question_that_was_edited_away_does_not_name_the_link(
     chat: Chat, alice: Client, client: Client
@@ -131,6 +135,24 @@ def test_a_question_that_was_edited_away_does_not_name_the_link(
     assert "Ida" in made.content.decode()  # its owner knows it by that name
     body = client.get(link_of(made.content)).content.decode()
     assert "Dear somebody." in body and "Ida" not in body
+
+
+def test_a_reader_has_little_laid_out_at_a_time(
+    chat: Chat, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        said(chat, f"Question {number}?", f"answer{number} " * 1_000)
+    token = chat.box.text("share", shares.create(chat, "1").token_sealed)
+    monkeypatch.setattr(shares, "SHOWN_BYTES", 20_000)
+    body = client.get(f"/shared/{token}").content.decode()
+    assert "Question 0?" not in body and "1 earlier answer not shown" in body
+    assert "answer1" in body and "answer2" in body
+    monkeypatch.setattr(shares, "SHOWN_BYTES", 10)
+    seen = shares.read(token)
+    assert len(seen.turns) == 1 and seen.earlier == 2 and seen.title == "Question 2?"
+    monkeypatch.setattr(views_shares, "READ_PER_MINUTE", 0)
+    refused = client.get(f"/shared/{token}")
+    assert refused.status_code == 429 and int(refused["Retry-After"]) > 0
 
 
 def test_only_what_can_be_read_can_be_shared(chat: Chat, alice: Client) -> None:
