@@ -59,8 +59,9 @@ def answer(feed: Feed, entries: tuple[ChangeEntry, ...], said: Iterable[Note] = 
 
 
 def atom(feed: Feed, entries: tuple[ChangeEntry, ...], said: Iterable[Note] = ()) -> str:
-    """An Atom document (2 queries), what providers `said` among the changes, newest first. Ids are
-    tag URIs of facts, so that a reader sees an entry once, on any host and in any feed.
+    """An Atom document (2 queries), what providers `said` among the changes, newest first: however
+    much that is, it displaces no change. Ids are tag URIs of facts, so that a reader sees an entry
+    once, on any host and in any feed.
     """
     site = settings.SITE_URL
     made = feedgenerator.Atom1Feed(
@@ -75,7 +76,7 @@ def atom(feed: Feed, entries: tuple[ChangeEntry, ...], said: Iterable[Note] = ()
     items = [(entry.at, _change(entry, types)) for entry in entries]
     announced = [(note.signed_at, _note(note)) for note in said]
     if announced:  # without any, the order is the chain's
-        items = sorted(items + announced, key=lambda one: one[0], reverse=True)[:LENGTH]
+        items = sorted(items + announced, key=lambda one: one[0], reverse=True)
     for at, item in items:
         made.add_item(pubdate=at, updateddate=at, **item)
     return str(made.writeString("utf-8"))

@@ -19,7 +19,7 @@ from attestation.models import Turn, VerdictChange
 from attestation.selectors import StandingView
 from ledger import selectors
 from ledger.models import ServiceChange
-from marketplace import history, moves
+from marketplace import feeds, history, moves
 from operators.models import Note
 from operators.models_listing import NoteKind
 from tests import factories
@@ -251,7 +251,9 @@ def announced(text: str, nonce: str, **given: object) -> Note:
     return Note.objects.create(provider=PETRA, text=text, nonce=nonce, **{**values, **given})
 
 
-def test_what_providers_announce_stands_in_feeds_and_api(client: Client) -> None:
+def test_what_providers_announce_stands_in_feeds_and_api(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world()
     before = client.get("/changes.atom")
     tag = before["ETag"]
@@ -276,6 +278,10 @@ def test_what_providers_announce_stands_in_feeds_and_api(client: Client) -> None
         assert b"announced" not in client.get(f"/changes.atom{narrowed}").content.replace(
             b"what providers announced.", b""
         )
+
+    monkeypatch.setattr(feeds, "LENGTH", 2)  # however much is said, no change goes for it
+    said = client.get("/changes.atom").content.decode()
+    assert said.count("<entry>") == 4 and said.count(" announced ") == 2
 
     found = client.get("/api/v1/notes").json()
     assert [item["id"] for item in found["items"]] == [str(note.pk), str(past.pk)]
