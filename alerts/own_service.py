@@ -151,17 +151,20 @@ def _balances(addresses: set[str]) -> dict[str, int]:
 
 
 def unsettled(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
-    """Brokers that count more than their rule says, by their own word (2 queries)."""
+    """Brokers that count more than their rule says, by their own word (3 queries)."""
     owners = {rule.user.address for rule in rules}
+    listed = Service.current.filter(provider__in=owners, removed=False)
+    offering = set(listed.values_list("provider", flat=True))
     rows: dict[str, list[Debt]] = defaultdict(list)
     for row in Debt.objects.filter(provider__in=owners):
         rows[row.provider].append(row)
     before = _as_told(rules)
     found: dict[int, Sequence[Hit]] = {}
+    for owner in offering:  # of others there is nobody to ask
+        if cache.add(f"alerts:debts:{owner}", 1, timeout=_DEBTS_SECONDS):
+            tasks.refresh_soon(owner)
     for rule in rules:
         mine = rows[rule.user.address]
-        if cache.add(f"alerts:debts:{rule.user.address}", 1, timeout=_DEBTS_SECONDS):
-            tasks.refresh_soon(rule.user.address)
         fresh = [row for row in mine if _said_lately(row, now)]
         owed = sum(row.fee for row in fresh)
         if not fresh:

@@ -99,7 +99,10 @@ def test_what_a_broker_owes_is_told_by_its_own_word_and_silence_changes_nothing(
     debt = Debt.objects.create(
         provider=PETRA, serving=INFERENCE, asked_at=now, counted_at=now, fee=6 * ONE
     )
+    services.add(User.objects.for_address(BOB), Wish(Kind.UNSETTLED, threshold=ONE))
     assert services.sweep() == 1 and services.sweep() == 0
+    # nobody's node and workers are kept busy for a wallet that offers nothing
+    assert cache.get(f"alerts:debts:{PETRA}") and not cache.get(f"alerts:debts:{BOB}")
     assert told(petra) == ["6 0G is not settled yet, says your broker"]
     Debt.objects.filter(pk=debt.pk).update(error="no answer")
     assert services.sweep() == 0 and Held.objects.count() == 1
