@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ninja import NinjaAPI
 from ninja.openapi.schema import OpenAPISchema
@@ -29,12 +29,23 @@ class MarketApi(NinjaAPI):
     whoever has the answer already, and what is left of the limit.
     """
 
-    def get_openapi_schema(self, **given: Any) -> OpenAPISchema:
-        schema = super().get_openapi_schema(**given)
-        for methods in schema["paths"].values():
-            for method, operation in methods.items():
-                _honest(method, operation["responses"])
-        return schema
+    _documents: ClassVar[dict[str, OpenAPISchema]] = {}
+
+    def get_openapi_schema(
+        self,
+        *,
+        path_prefix: str | None = None,
+        path_params: dict[str, Any] | None = None,
+    ) -> OpenAPISchema:
+        """Made once per process and prefix, 0.15 s of work that anybody may ask for: read it,
+        leave it as it is."""
+        if path_prefix is None:
+            path_prefix = self.get_root_path(path_params or {})
+        if path_prefix not in self._documents:
+            self._documents[path_prefix] = _honest(
+                super().get_openapi_schema(path_prefix=path_prefix)
+            )
+        return self._documents[path_prefix]
 
 
 _HEADERS = {
@@ -45,7 +56,14 @@ _HEADERS = {
 _ETAG = {"ETag": "names this answer; send it back as `If-None-Match`"}
 
 
-def _honest(method: str, responses: dict[Any, Any]) -> None:
+def _honest(schema: OpenAPISchema) -> OpenAPISchema:
+    for methods in schema["paths"].values():
+        for method, operation in methods.items():
+            _answers(method, operation["responses"])
+    return schema
+
+
+def _answers(method: str, responses: dict[Any, Any]) -> None:
     for status, response in responses.items():
         content = response.get("content", {})
         if int(status) >= 400 and "application/json" in content:
