@@ -64,7 +64,7 @@ def _certificate(row: Health, days: int, now: dt.datetime) -> Hit:
         subject=subject,
         occurrence=f"{subject}:{now.isoformat()}",
         title=words.CERTIFICATE.format(service=row.service_name[:60], days=days)
-        if days > 0
+        if days >= 0  # whole days: with none left it is still good today
         else ended,
         text=words.RENEW,
         path=f"/services/{row.kind}/{row.provider}/performance",

@@ -56,7 +56,9 @@ def test_a_certificate_that_ends_is_told_twice_and_after_it_was_renewed_anew(pet
         (3, ["The certificate of your inference-v1.0 ends in 3 d"]),
         (-1, []),
         (90, []),
-        (0, ["The certificate of your inference-v1.0 has ended"]),
+        (0, ["The certificate of your inference-v1.0 ends in 0 d"]),
+        (90, []),
+        (-1, ["The certificate of your inference-v1.0 has ended"]),
     ):
         Health.objects.update(tls_days=days)
         services.sweep()
