@@ -166,7 +166,7 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[s
             "--disable-dev-shm-usage",
             "--disable-background-networking",
             "--disable-component-update",
-            # Where LANG is unset Chromium's own is "en-US@posix", which no script can use.
-            "--lang=en-US",
         ],
+        # Where LANG is unset, Chromium may call its language "en-US@posix", which no script can use.
+        "env": {**os.environ, "LANG": "en_US.UTF-8", "LC_ALL": "en_US.UTF-8"},
     }

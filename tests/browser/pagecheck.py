@@ -65,6 +65,8 @@ PATHS: tuple[Callable[[], str], ...] = (
 
 #: A visitor's own console is allowed to say that a page answered 404, where the test asked for one.
 _STATUS_NOISE = "Failed to load resource: the server responded with a status of"
+#: Chromium says so of a font that is on every page where a busy machine has not drawn it in seconds.
+_SLOW_NOISE = "was preloaded using link preload but not used within a few seconds"
 
 _VIOLATIONS = """
 window.violations = [];
@@ -202,7 +204,8 @@ def watching(page: Page, url: str) -> Iterator[Watch]:
 
     def heard(message: object) -> None:
         kind, text = getattr(message, "type", ""), getattr(message, "text", "")
-        if kind in ("error", "warning") and not text.startswith(_STATUS_NOISE):
+        noise = text.startswith(_STATUS_NOISE) or _SLOW_NOISE in text
+        if kind in ("error", "warning") and not noise:
             watch.messages.append(f"{kind}: {text}")
 
     def asked(request: object) -> None:
