@@ -81,7 +81,8 @@ def feed_changes(request: HttpRequest, query: Query[FeedIn]) -> HttpResponse:
     providers announced. Also served as `/changes.atom`."""
     page = history.changes(query.asked, 1, feeds.LENGTH)
     title = f"Changes on {settings.NETWORK.label}"
-    said = () if query.change or query.kind else notes.told(query.provider or "")[: feeds.LENGTH]
+    narrowed = query.change or query.kind
+    said = () if narrowed else notes.of_feed(query.provider or "", feeds.LENGTH)
     return feeds.answer(feeds.Feed(title, "/changes", request.get_full_path()), page.items, said)
 
 

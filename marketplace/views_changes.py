@@ -118,7 +118,7 @@ def feed(request: HttpRequest) -> HttpResponse:
     query = links.with_query("", kind=kind, change=change, provider=provider or "")
     title = f"Changes on {settings.NETWORK.label}" + (f" of {provider}" if provider else "")
     about = feeds.Feed(title, f"/changes{query}", f"/changes.atom{query}")
-    said = () if change or kind else notes.told(provider or "")[: feeds.LENGTH]
+    said = () if change or kind else notes.of_feed(provider or "", feeds.LENGTH)
     return feeds.answer(about, found.items, said)
 
 
@@ -132,7 +132,7 @@ def provider_feed(request: HttpRequest, address: str) -> HttpResponse:
     found = history.changes(history.Asked(provider=spelled), 1, feeds.LENGTH)
     page = links.provider_path(spelled)
     about = feeds.Feed(f"Changes of provider {spelled}", page, f"{page}/changes.atom")
-    return feeds.answer(about, found.items, notes.told(spelled)[: feeds.LENGTH])
+    return feeds.answer(about, found.items, notes.of_feed(spelled, feeds.LENGTH))
 
 
 _TIMELINE = "/api/v1/services/{kind}/{address}/timeline"

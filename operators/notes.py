@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import Count, Max, Q, QuerySet
+from django.db.models import Count, Max, Q, QuerySet, Window
+from django.db.models.functions import RowNumber
 from django.http import Http404, HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -172,6 +173,16 @@ def told(provider: str = "") -> QuerySet[Note]:
     rows = Note.objects.filter(withdrawn_at=None)
     rows = rows.filter(provider=provider) if provider else rows
     return rows.order_by("-signed_at", "pk")
+
+
+def of_feed(provider: str, most: int) -> QuerySet[Note]:
+    """The newest `most` of `told`; without a `provider` MOST of each, so that nobody who announces
+    much takes the place of others."""
+    rows = told(provider)
+    if not provider:
+        place = Window(RowNumber(), partition_by="provider", order_by=("-signed_at", "pk"))
+        rows = rows.annotate(place=place).filter(place__lte=MOST)
+    return rows[:most]
 
 
 def state() -> tuple[Any, ...]:

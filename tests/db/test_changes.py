@@ -20,6 +20,7 @@ from attestation.selectors import StandingView
 from ledger import selectors
 from ledger.models import ServiceChange
 from marketplace import feeds, history, moves
+from operators import notes
 from operators.models import Note
 from operators.models_listing import NoteKind
 from tests import factories
@@ -248,7 +249,8 @@ def announced(text: str, nonce: str, **given: object) -> Note:
         "message": f"I say: {text}",
         "signature": "0x12",
     }
-    return Note.objects.create(provider=PETRA, text=text, nonce=nonce, **{**values, **given})
+    values |= {"provider": PETRA, **given}
+    return Note.objects.create(text=text, nonce=nonce, **values)
 
 
 def test_what_providers_announce_stands_in_feeds_and_api(
@@ -282,6 +284,13 @@ def test_what_providers_announce_stands_in_feeds_and_api(
     monkeypatch.setattr(feeds, "LENGTH", 2)  # however much is said, no change goes for it
     said = client.get("/changes.atom").content.decode()
     assert said.count("<entry>") == 4 and said.count(" announced ") == 2
+    for number in range(notes.MOST):  # nor what another one has to say
+        announced("Spam", f"s{number}", signed_at=timezone.now() + dt.timedelta(minutes=1))
+    announced("Fire", "n4", provider=BOB, signed_at=timezone.now() - dt.timedelta(days=1))
+    monkeypatch.setattr(feeds, "LENGTH", notes.MOST + 1)
+    said = client.get("/changes.atom").content.decode()
+    assert said.count(". Spam<") == notes.MOST and "Fire" in said and str(note.pk) not in said
+    Note.objects.exclude(pk__in=[note.pk, past.pk]).delete()
 
     found = client.get("/api/v1/notes").json()
     assert [item["id"] for item in found["items"]] == [str(note.pk), str(past.pk)]
