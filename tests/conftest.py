@@ -167,6 +167,6 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[s
             "--disable-background-networking",
             "--disable-component-update",
         ],
-        # Where LANG is unset, Chromium may call its language "en-US@posix", which no script can use.
+        # Where LANG is unset, Chromium may call its language "en-US@posix": no script can use it.
         "env": {**os.environ, "LANG": "en_US.UTF-8", "LC_ALL": "en_US.UTF-8"},
     }

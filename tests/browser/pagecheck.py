@@ -65,7 +65,7 @@ PATHS: tuple[Callable[[], str], ...] = (
 
 #: A visitor's own console is allowed to say that a page answered 404, where the test asked for one.
 _STATUS_NOISE = "Failed to load resource: the server responded with a status of"
-#: Chromium says so of a font that is on every page where a busy machine has not drawn it in seconds.
+#: Chromium says so of the font of every page where a busy machine has not drawn it in seconds.
 _SLOW_NOISE = "was preloaded using link preload but not used within a few seconds"
 
 _VIOLATIONS = """
