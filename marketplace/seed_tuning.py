@@ -7,7 +7,8 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from http.client import HTTPResponse
 from typing import Any
 
 from eth_typing import Hash32
@@ -142,20 +143,29 @@ class _Customer:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while (found := self._call("GET", path)["progress"]) != stage:
             if found == tuning.FAILED or time.monotonic() > deadline:
-                raise SeedError(f"{self._url}{path} is at {found}, not {stage}")
+                log: bytes = self._call("GET", f"{path}/log", read=HTTPResponse.read)
+                last = log.decode(errors="replace").strip().rpartition("\n")[2]
+                raise SeedError(f"{self._url}{path} is at {found}, not {stage}; it said: {last}")
             time.sleep(0.5)
 
     def _sign(self, hash_: bytes) -> str:
         signed = self._user.account.unsafe_sign_hash(Hash32(personal_digest(hash_)))
         return "0x" + bytes(signed.signature).hex()
 
-    def _call(self, method: str, path: str, body: bytes | None = None, kind: str = "") -> Any:
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        kind: str = "",
+        read: Callable[[HTTPResponse], Any] = json.load,
+    ) -> Any:
         request = urllib.request.Request(
             self._url + path, body, {"Content-Type": kind} if kind else {}, method=method
         )
         try:
             with urllib.request.urlopen(request, timeout=60) as response:
-                return json.load(response)
+                return read(response)
         except urllib.error.HTTPError as error:
             text = error.read(500).decode(errors="replace")
             raise SeedError(f"{self._url}{path}: {text}") from None

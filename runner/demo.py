@@ -323,7 +323,7 @@ def tuner_config(
 def seed_tuning(tree: Tree) -> None:
     """One model fine-tuned for a user of the seeded history; the demo works already meanwhile."""
     child = tree.python("seed-tuning", "manage.py", "seed_demo", "--tuning")
-    tree.ended(child, "fine-tuning a first model", seconds=900)
+    tree.wait(child)  # it loses patience by itself
     tree.say(f"fine-tuning failed:\n{child.tail(5)}" if child.code else "a first model fine-tuned")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import subprocess
@@ -171,7 +172,10 @@ def run_in_foreground(command: Sequence[str], tree: Tree) -> int:
         print(f"./run exec: cannot start {command[0]!r}: {error.strerror}", file=sys.stderr)
         return 127
     try:
-        return process.wait()
+        while True:
+            tree.heed()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(0.5)
     except Stop:
         process.terminate()
         try:

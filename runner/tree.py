@@ -47,6 +47,7 @@ class Tree:
         self.postgres: EmbeddedPostgres | None = None
         self.valkey: EmbeddedValkey | None = None
         self.started = float(os.environ.get("RUN_STARTED", time.time()))
+        self._asked: Stop | None = None
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
 
@@ -54,7 +55,15 @@ class Tree:
         # A second signal while we are stopping must not interrupt the stopping.
         for again in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(again, signal.SIG_IGN)
-        raise Stop(code=0 if number == signal.SIGINT else 128 + number)
+        self._asked = Stop(code=0 if number == signal.SIGINT else 128 + number)
+        raise self._asked
+
+    def heed(self) -> None:
+        """Raise the Stop of a signal that has arrived, once more: where the interpreter can raise
+        nothing (between a fork's two sides, in a finalizer) the first is lost.
+        """
+        if self._asked is not None:
+            raise self._asked
 
     def say(self, text: str) -> None:
         print(f"[{time.time() - self.started:5.1f} s] {text}", flush=True)
@@ -116,7 +125,8 @@ class Tree:
             raise Stop(f"{what} failed (exit code {child.code}):\n{last}")
 
     def check(self, ignore: Child | None = None) -> None:
-        """Raise Stop when a child has died."""
+        """Raise Stop when a child has died, or a signal has arrived."""
+        self.heed()
         for child in self.children:
             if child is not ignore and child.code is not None:
                 raise Stop(
@@ -142,14 +152,18 @@ class Tree:
     def until_http(self, url: str, what: str, seconds: float = 60) -> None:
         self.until(lambda: answers(url), what, seconds)
 
-    def wait(self) -> None:
-        """Until a signal arrives or a child dies; a follower that stopped by itself is let go."""
-        while True:
+    def wait(self, short: Child | None = None) -> None:
+        """Until a signal arrives, a child dies, or the `short`-lived one has ended, well or not.
+
+        A follower that stopped by itself is let go.
+        """
+        while short is None or short.code is None:
             for child in [c for c in self.children if (c.name, c.code) == ("follow", HALTED)]:
                 self.say(f"follow stopped; the site goes on and says so:\n{child.tail(3)}")
                 self.children.remove(child)
-            self.check()
+            self.check(ignore=short)
             time.sleep(0.25)
+        self.children.remove(short)
 
     def stop(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

@@ -49,7 +49,14 @@ class Demo:
                 return found
             assert self.process.poll() is None, self.text
             time.sleep(0.1)
-        raise AssertionError(f"no {pattern!r} after {seconds} s:\n{self.text}")
+        raise AssertionError(f"no {pattern!r} after {seconds} s:\n{self.text}\n{self._logs()}")
+
+    def _logs(self) -> str:
+        """The last words of each of its processes."""
+        found = re.search(r"^Logs +(\S+)", self.text, re.MULTILINE)
+        logs = sorted((ROOT / found[1]).glob("*.log")) if found else []
+        ends = ((log.name, log.read_text(errors="replace")[-500:]) for log in logs)
+        return "\n".join(f"{name}: {end}" for name, end in ends if end)
 
     @property
     def text(self) -> str:

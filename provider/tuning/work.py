@@ -347,8 +347,12 @@ class Work:
         return await asyncio.to_thread(self._tasks.advance, task.id, come_from, to, **changes)
 
     async def _fail(self, task: Task, text: str) -> None:
+        current = await asyncio.to_thread(self._tasks.get, task.id)
+        if current is None or current.progress not in _OPEN:
+            return
+        # Before the stage: whoever sees that it failed, and asks once more, reads why.
+        self._log(task).error(text)
         if await self._move(task, _OPEN, tuning.FAILED):
-            self._log(task).error(text)
             log.warning("%s failed: %s", task.id, text)
             await asyncio.to_thread(self._folders.drop_plaintext, task.id)
 
