@@ -1,5 +1,6 @@
 // The wizard's last page: send the dataset, then create the task.
 import { post } from "./wallet-http.js";
+import { reload } from "./reload.js";
 import { signed } from "./tuning-wallet.js";
 import { t } from "./words.js";
 
@@ -17,7 +18,7 @@ async function follow(say) {
   const bar = sending.querySelector("[data-send-progress]");
   for (;;) {
     const found = await (await fetch(`${sending.dataset.send}/sending`, { headers: { Accept: "application/json" } })).json();
-    if (found.state === "there") { location.reload(); return; }
+    if (found.state === "there") { reload(); return; }
     if (found.state === "failed" || !found.state) { bar.hidden = true; say(found.error || t("Nothing was sent.")); return; }
     bar.hidden = false;
     bar.value = found.size ? found.sent / found.size : 0;

@@ -1,6 +1,7 @@
 // A task's page: news come by /ws/tasks/ID and are fetched as they are shown; acts are signed by the wallet.
 import { post } from "./wallet-http.js";
 import { ensureKey } from "./providerkey.js";
+import { reload } from "./reload.js";
 import { signed } from "./tuning-wallet.js";
 import { t } from "./words.js";
 
@@ -27,7 +28,7 @@ async function refresh() {
   if (before !== after) document.dispatchEvent(new CustomEvent("announce", { detail: { text: t("The task is at {stage}", { stage: after }) } }));
   // A review, a chart or buttons that were not there come with the whole page.
   if (before !== after || (!body.querySelector(".chart") && next.querySelector(".chart"))) {
-    if (page.dataset.busy === "no") { location.reload(); return; }
+    if (page.dataset.busy === "no") reload();
   }
   const chart = body.querySelector(".chart");
   if (chart && next.querySelector(".chart")) next.querySelector(".chart").replaceWith(chart);
@@ -88,7 +89,7 @@ page.addEventListener("click", (event) => {
 });
 
 document.addEventListener("visibilitychange", () => { if (stale) refresh(); });
-document.addEventListener("tx:changed", (event) => { if (["indexed", "final"].includes(event.detail.state)) location.reload(); });
+document.addEventListener("tx:changed", (event) => { if (["indexed", "final"].includes(event.detail.state)) reload(); });
 const log = page.querySelector(".log");
 if (log) log.scrollTop = log.scrollHeight;
 if (page.dataset.ended === "no" || page.querySelector("[data-fetch-status], [data-deploy-status]")) connect();

@@ -1,6 +1,7 @@
 // A dataset: checked in a worker, then sent piece by piece. An upload that was cut off goes on with the same file.
 import { post } from "./wallet-http.js";
 import { said } from "./tuning-problems.js";
+import { reload } from "./reload.js";
 import { t } from "./words.js";
 
 const box = document.querySelector("[data-upload]");
@@ -83,7 +84,7 @@ async function send(file) {
   for (let tries = 0; tries < 600; tries += 1) {
     await pause(1000);
     const found = await (await fetch(here, { headers: { Accept: "application/json" } })).json();
-    if (found.state !== "checking") { location.reload(); return; }
+    if (found.state !== "checking") { reload(); return; }
   }
 }
 
