@@ -369,6 +369,7 @@ def _later(place: Place, why: str) -> None:
 
 
 def _end(place: Place, state: PlaceState, why: str, **more: int) -> None:
-    Place.objects.filter(pk=place.pk).update(
-        state=state, error=why[:400], updated_at=timezone.now(), **more
-    )
+    rows = Place.objects.filter(pk=place.pk)
+    if state == PlaceState.FAILED:  # of this transaction: another may have been told since
+        rows = rows.filter(tx_hash=place.tx_hash)
+    rows.update(state=state, error=why[:400], updated_at=timezone.now(), **more)

@@ -8,6 +8,7 @@ from importlib import import_module
 import orjson
 from django.conf import settings
 from django.db import transaction
+from django.db.models.functions import Length
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -78,6 +79,22 @@ def remember_all(chat: Chat) -> None:
 
 def tree_of(chat: Chat) -> Tree:
     return Tree.of(chat.turns.values_list("pk", "parent_id", "batch"))
+
+
+def newest(chat: Chat, path: list[int], *, turns: int, size: int) -> list[int]:
+    """The end of a branch: so many turns and bytes of questions and answers at most, and at least
+    the last turn (1 query). What models wrote takes seconds to lay out where it is long.
+    """
+    last = path[-turns:]
+    length = Length("answer_sealed") + Length("question_sealed")
+    sizes = dict(chat.turns.filter(pk__in=last).values_list("pk", length))
+    left, count = size, 0
+    for pk in reversed(last):
+        left -= sizes.get(pk, 0)
+        if left < 0:
+            break
+        count += 1
+    return last[-max(count, 1) :]
 
 
 def delete_chat(chat: Chat) -> None:

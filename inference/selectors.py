@@ -45,7 +45,7 @@ from ledger.selectors import ServiceQuery
 from protocol import fees
 
 SHOWN_CONVERSATIONS = 50
-SHOWN_TURNS = 100
+SHOWN_TURNS, SHOWN_BYTES = 100, 500_000
 SHOWN_OTHERS = 2
 CHAT_TYPE = "chatbot"
 EXAMPLES = (
@@ -170,7 +170,7 @@ def _thread(chat: Chat | None, listings: list[Listing]) -> tuple[tuple[Asked, ..
         return (), 0, 0
     tree = conversations.tree_of(chat)
     path = tree.path(chat.leaf_id)
-    shown = path[-SHOWN_TURNS:]
+    shown = conversations.newest(chat, path, turns=SHOWN_TURNS, size=SHOWN_BYTES)
     places = {pk: tree.place(pk) for pk in shown}
     turns = _turns(chat, {pk for place in places.values() for pk in place.columns})
     pictures = attachments.of_turns(chat, shown)

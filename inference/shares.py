@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models.functions import Length
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
@@ -171,16 +170,7 @@ def read(token: str) -> Shared:
 
 def newest(chat: Chat, path: list[int]) -> list[int]:
     """The end of a branch that is shown; at least its last turn (1 query)."""
-    last = path[-SHOWN_TURNS:]
-    size = Length("answer_sealed") + Length("question_sealed")
-    sizes = dict(chat.turns.filter(pk__in=last).values_list("pk", size))
-    left, count = SHOWN_BYTES, 0
-    for pk in reversed(last):
-        left -= sizes.get(pk, 0)
-        if left < 0:
-            break
-        count += 1
-    return last[-max(count, 1) :]
+    return conversations.newest(chat, path, turns=SHOWN_TURNS, size=SHOWN_BYTES)
 
 
 def purge() -> int:

@@ -74,14 +74,14 @@ def test_an_edited_question_is_another_branch_and_nothing_is_lost(chat: Chat) ->
     assert sent(three) == ["one", "1", "two", "2", "three"]
     other = said(chat, "two, otherwise", "2b", again=two.pk)
     assert sent(other) == ["one", "1", "two, otherwise"]
-    again = said(chat, "", "2c", again=two.pk)
+    again = said(chat, "", "the second again", again=two.pk)
     assert (again.question, again.parent_id) == ("two", one.pk)
     page = alice().get(f"/playground/chat/{chat.pk}").content.decode()
-    assert ">3/3<" in page.replace(" ", "") and "2c" in page and ">three<" not in page
+    assert ">3/3<" in page.replace(" ", "") and "the second again" in page and ">three<" not in page
     # back to the first version: its own continuation is there
     alice().post(f"/playground/chat/turns/{two.pk}/show")
     page = alice().get(f"/playground/chat/{chat.pk}").content.decode()
-    assert "1/3" in page and ">three<" in page and "2c" not in page
+    assert "1/3" in page and ">three<" in page and "the second again" not in page
     four = said(Chat.objects.get(pk=chat.pk), "four", "4")
     assert four.parent_id == three.pk
     with pytest.raises(BadPrompt):

@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from inference import conversations, services, shares, views_shares
+from inference import conversations, selectors, services, shares, views_shares
 from inference.errors import BadPrompt
 from inference.models import Chat, Share, State, Turn, Verdict
 from inference.relay import Record
@@ -134,7 +134,7 @@ def test_a_question_that_was_edited_away_does_not_name_the_link(
     made = alice.post(f"/playground/chat/{chat.pk}/share", {"days": "7"}, follow=True)
     assert "Ida" in made.content.decode()  # its owner knows it by that name
     body = client.get(link_of(made.content)).content.decode()
-    assert "Dear somebody." in body and "Ida" not in body
+    assert "Dear somebody." in body and "my boss" not in body
 
 
 def test_a_reader_has_little_laid_out_at_a_time(
@@ -153,6 +153,15 @@ def test_a_reader_has_little_laid_out_at_a_time(
     monkeypatch.setattr(views_shares, "READ_PER_MINUTE", 0)
     refused = client.get(f"/shared/{token}")
     assert refused.status_code == 429 and int(refused["Retry-After"]) > 0
+
+
+def test_nor_has_its_owner(chat: Chat, alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        said(chat, f"Question {number}?", f"answer{number} " * 1_000)
+    monkeypatch.setattr(selectors, "SHOWN_BYTES", 20_000)
+    body = alice.get(f"/playground/chat/{chat.pk}").content.decode()
+    assert "answer0" not in body and "1 earlier answer not shown" in body
+    assert "answer1" in body and "answer2" in body
 
 
 def test_only_what_can_be_read_can_be_shared(chat: Chat, alice: Client) -> None:
