@@ -7,11 +7,11 @@ import dataclasses
 import re
 import time
 from collections import Counter
-from html.parser import HTMLParser
 from urllib.parse import parse_qs, unquote, urljoin, urlsplit
 
 import pytest
 from django.test import Client
+from lxml import etree, html
 
 from accounts.models import User
 from ledger.models import Service
@@ -28,22 +28,17 @@ STAFF = ("/moderation", "/ops")
 _DATA = re.compile(r"0x[0-9a-fA-F]{40}|[0-9a-f]{8}-[0-9a-f-]{27}|\d+")
 
 
-class Links(HTMLParser):
+def links(body: str) -> tuple[set[str], set[str]]:
     """Everything on a page that a browser may ask for with GET, and the names it can jump to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: set[str] = set()
-        self.names: set[str] = set()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attrs}
-        self.names.add(given.get("id", ""))
-        for name in ("href", "src", "hx-get"):
-            if name in given and tag != "use":
-                self.found.add(given[name])
-        if tag == "form" and given.get("method", "get").lower() == "get":
-            self.found.add(given.get("action", ""))
+    found, names = set(), {""}
+    for element in html.document_fromstring(body).iter(etree.Element):
+        given = element.attrib
+        names.add(given.get("id", ""))
+        if element.tag == "form" and given.get("method", "get").lower() == "get":
+            found.add(given.get("action", ""))
+        if element.tag != "use":
+            found.update(str(given[name]) for name in ("href", "src", "hx-get") if name in given)
+    return found, names
 
 
 def world() -> None:
@@ -61,12 +56,12 @@ def world() -> None:
     factories.sub_account(ALICE, PETRA)
 
 
-def features(address: str) -> set[tuple[str, str]]:
+def features(address: str, alike: tuple[str, ...]) -> set[tuple[str, str]]:
     """What an address has to offer: its path, and each of its parameters there. Combinations of
     parameters are as many as there are filters; each of them alone must lead somewhere."""
     parts = urlsplit(address)
     path = _DATA.sub("#", parts.path)
-    path = "/models/#" if path.startswith("/models/") else path
+    path = next((f"{start}#" for start in alike if path.startswith(start)), path)
     told = ("type", "kind", "verified", "sort", "window", "action")
     found = {(path, "")}
     for key, values in parse_qs(parts.query).items():
@@ -75,9 +70,11 @@ def features(address: str) -> set[tuple[str, str]]:
     return found
 
 
-def crawl(client: Client, *starts: str, of_a_kind: int) -> tuple[set[str], list[str]]:
+def crawl(
+    client: Client, *starts: str, of_a_kind: int, alike: tuple[str, ...]
+) -> tuple[set[str], list[str]]:
     """Visited addresses, and what is wrong with links. Of addresses of one kind so many are
-    followed: rows of a list differ in their data only."""
+    followed: rows of a list differ in their data only. Those that begin `alike` are of one kind."""
     waiting, visited, wrong = [(start, "") for start in starts], set(), []
     seen: Counter[tuple[str, str]] = Counter()
     while waiting:
@@ -85,7 +82,7 @@ def crawl(client: Client, *starts: str, of_a_kind: int) -> tuple[set[str], list[
         if address in visited:
             continue
         visited.add(address)
-        offered = features(address)
+        offered = features(address, alike)
         if all(seen[one] >= of_a_kind for one in offered):
             continue
         seen.update(offered)
@@ -100,11 +97,10 @@ def crawl(client: Client, *starts: str, of_a_kind: int) -> tuple[set[str], list[
             continue
         if not response.get("Content-Type", "").startswith("text/html"):
             continue
-        links = Links()
-        links.feed(response.content.decode())
-        for link in sorted(links.found):
+        found, names = links(response.content.decode())
+        for link in sorted(found):
             target = urlsplit(urljoin(ORIGIN + address, link))
-            if link.startswith("#") and len(link) > 1 and unquote(link[1:]) not in links.names:
+            if link.startswith("#") and len(link) > 1 and unquote(link[1:]) not in names:
                 wrong.append(f"{link} on {address}: nothing of this name")
             if target.scheme not in ("http", "https"):
                 wrong.append(f"{link} on {address}: not a web address")
@@ -128,10 +124,10 @@ def test_no_link_is_dead(client: Client, who: str, monkeypatch: pytest.MonkeyPat
         session = client.session
         session["proved_at"] = int(time.time())  # as if signed just now: exports ask for that
         session.save()
-        # What everybody reads was followed twice as far by who is signed out.
-        visited, wrong = crawl(client, "/", of_a_kind=1)
+        # What everybody reads was followed twice as far by who is signed out, and each guide.
+        visited, wrong = crawl(client, "/", of_a_kind=1, alike=("/models/", "/docs/"))
     else:
-        visited, wrong = crawl(client, "/", *PATHS[1:], of_a_kind=2)
+        visited, wrong = crawl(client, "/", *PATHS[1:], of_a_kind=2, alike=("/models/",))
     assert wrong == []
     paths = {urlsplit(address).path for address in visited}
     expected = {"/models", "/providers", "/changes", "/network", "/status", "/api/docs", "/docs"}
