@@ -53,10 +53,12 @@ def load_list(der: bytes) -> x509.CertificateRevocationList:
     return found
 
 
+@lru_cache(maxsize=128)
 def _whole(load: Callable[[bytes], x509.Certificate], data: bytes) -> x509.Certificate:
     """A certificate whose every part can be read: the library parses keys and extensions late.
 
-    Raises ValueError.
+    Remembered by its bytes (at most 8 MiB together), as one report brings the same few several
+    times, and so does every report of a vendor. Raises ValueError.
     """
     try:
         certificate = load(data)

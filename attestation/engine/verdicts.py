@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from attestation.engine.limits import MAX_ROW_TEXT
@@ -179,7 +179,7 @@ class Report:
             "overall": self.overall,
             "questions": self.questions(),
             "facts": self.facts,
-            "checks": [asdict(row) for row in self.checks],
+            "checks": [{**vars(row)} for row in self.checks],
         }
 
 
