@@ -93,7 +93,13 @@ class World:
             client.force_login(self.users[name])
         return client
 
-    def ask(self, visitor: str, method: str, route: str) -> tuple[int, bytes]:
+    def refuses(self, visitor: str, method: str, route: str) -> bool:
+        """Whether the method is none of this door's, asked as a program: no page is drawn that
+        says so (tests/db/test_page_errors.py looks at that one)."""
+        status, body = self.ask(visitor, method, route, accept="application/json")
+        return status == 405 and CANARY.encode() not in body
+
+    def ask(self, visitor: str, method: str, route: str, accept: str = "*/*") -> tuple[int, bytes]:
         """Status and body; nothing stays of what the request did, the session of a sign-out too.
 
         Visitors who read the same page after each other share the caches: none may get another's.
@@ -105,7 +111,9 @@ class World:
         self.read = route if method == "GET" else ""
         saved = transaction.savepoint()
         try:
-            answer: Any = getattr(client, method.lower())(self.path(route))
+            answer: Any = getattr(client, method.lower())(
+                self.path(route), headers={"accept": accept}
+            )
             if not answer.streaming:
                 return answer.status_code, answer.content
             return answer.status_code, b"" if answer.is_async else b"".join(answer)
