@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from typing import Any
+from functools import cache
+from typing import Any, TypeVar
 
 from django.conf import settings
+from django.db.models import Model
 from django.utils import timezone
 from eth_utils.address import to_checksum_address
 
@@ -29,8 +31,10 @@ INFERENCE = "0x0165878A594ca255338adfa4d48449f69242Eb8F"
 FINE_TUNING = "0x610178dA211FEF7D417bC0e6FeD39F05609AD788"
 
 ONE = 10**18
+Row = TypeVar("Row", bound=Model)
 
 
+@cache
 def address(seed: int | str) -> str:
     """An EIP-55 address that depends on the seed alone."""
     return str(
@@ -40,6 +44,11 @@ def address(seed: int | str) -> str:
 
 def tx_hash(seed: int | str) -> str:
     return "0x" + hashlib.sha256(f"transaction {seed}".encode()).hexdigest()
+
+
+def _kept(row: Row) -> Row:
+    row.save(force_insert=True)
+    return row
 
 
 def head(**given: Any) -> Head:
@@ -77,6 +86,10 @@ def contract(**given: Any) -> ServingContract:
 
 def service(provider: str = PETRA, **given: Any) -> Service:
     """A chat service with an acknowledged signer, at 0.42 and 1.2 0G per million tokens."""
+    return _kept(_service(provider, **given))
+
+
+def _service(provider: str = PETRA, **given: Any) -> Service:
     kind = given.get("kind", "inference")
     values: dict[str, Any] = {
         "serving": FINE_TUNING if kind == "fine-tuning" else INFERENCE,
@@ -108,10 +121,14 @@ def service(provider: str = PETRA, **given: Any) -> Service:
                 "gpu_type": "H100",
             },
         }
-    return Service.objects.create(**{**values, **given})
+    return Service(**{**values, **given})
 
 
 def change(provider: str = PETRA, **given: Any) -> ServiceChange:
+    return _kept(_change(provider, **given))
+
+
+def _change(provider: str = PETRA, **given: Any) -> ServiceChange:
     values: dict[str, Any] = {
         "serving": INFERENCE,
         "provider": provider,
@@ -123,7 +140,7 @@ def change(provider: str = PETRA, **given: Any) -> ServiceChange:
         "tx_hash": tx_hash(f"change {provider}"),
         "log_index": 1,
     }
-    return ServiceChange.objects.create(**{**values, **given})
+    return ServiceChange(**{**values, **given})
 
 
 def verdict_change(provider: str = PETRA, **given: Any) -> VerdictChange:
@@ -154,6 +171,10 @@ def verdict_change(provider: str = PETRA, **given: Any) -> VerdictChange:
 
 
 def settlement(provider: str = PETRA, user: str = ALICE, **given: Any) -> Settlement:
+    return _kept(_settlement(provider, user, **given))
+
+
+def _settlement(provider: str = PETRA, user: str = ALICE, **given: Any) -> Settlement:
     values: dict[str, Any] = {
         "serving": INFERENCE,
         "provider": provider,
@@ -166,7 +187,7 @@ def settlement(provider: str = PETRA, user: str = ALICE, **given: Any) -> Settle
         "tx_hash": tx_hash(f"settlement {provider}"),
         "log_index": 3,
     }
-    return Settlement.objects.create(**{**values, **given})
+    return Settlement(**{**values, **given})
 
 
 def purse(user: str = ALICE, **given: Any) -> Ledger:
@@ -203,21 +224,26 @@ def market(services: int = 12) -> None:
         ("speech-to-text", "openai/whisper-large-v3", 100, 800_000),
         ("chatbot", "meta-llama/Llama-3.3-70B-Instruct", 700, 2_100),
     )
+    listed: list[Service] = []
+    changes: list[ServiceChange] = []
+    settled: list[Settlement] = []
     for index in range(services):
         provider = address(index)
         if index % 6 == 5:
-            service(provider, kind="fine-tuning", created_block=1_000 + index)
+            listed.append(_service(provider, kind="fine-tuning", created_block=1_000 + index))
             continue
         kind, model, given, answered = offers[index % 6]
-        service(
-            provider,
-            service_type=kind,
-            model=model,
-            input_price=given * 10**9,
-            output_price=answered * 10**9,
-            tee_signer_acknowledged=index % 7 != 3,
-            created_block=1_000 + index,
-            updated_at_unix=int(timezone.now().timestamp()) - 4_000 * (index + 1) ** 2,
+        listed.append(
+            _service(
+                provider,
+                service_type=kind,
+                model=model,
+                input_price=given * 10**9,
+                output_price=answered * 10**9,
+                tee_signer_acknowledged=index % 7 != 3,
+                created_block=1_000 + index,
+                updated_at_unix=int(timezone.now().timestamp()) - 4_000 * (index + 1) ** 2,
+            )
         )
         snapshot = {
             "model": model,
@@ -226,10 +252,20 @@ def market(services: int = 12) -> None:
             "output_price": str(answered * 10**9),
         }
         signed = {"tee_signer": address(f"signer of {provider}")}
-        change(provider, change="registered", before=None, after=snapshot, block=1_000 + index)
-        change(provider, change="acknowledged", before=None, after=signed, block=1_200 + index)
-        change(provider)
-        settlement(provider, address(f"user {index % 3}"), settled=10**15 * (index + 3))
-        settlement(
-            provider, address("poor"), status="partial", settled=10**14, unsettled=3 * 10**14
-        )
+        changes += [
+            _change(
+                provider, change="registered", before=None, after=snapshot, block=1_000 + index
+            ),
+            _change(
+                provider, change="acknowledged", before=None, after=signed, block=1_200 + index
+            ),
+            _change(provider),
+        ]
+        poor: dict[str, Any] = {"status": "partial", "settled": 10**14, "unsettled": 3 * 10**14}
+        settled += [
+            _settlement(provider, address(f"user {index % 3}"), settled=10**15 * (index + 3)),
+            _settlement(provider, address("poor"), **poor),
+        ]
+    Service.objects.bulk_create(listed)
+    ServiceChange.objects.bulk_create(changes)
+    Settlement.objects.bulk_create(settled)
