@@ -76,7 +76,6 @@ def world() -> list[Service]:
         service.additional_info = json.dumps(info) if number % 11 else "no JSON at all {"
         service.stake = chance.choice([100, 150, 250, 5_000]) * factories.ONE
         service.input_price *= chance.choice([1, 2, 3])
-        service.save()
         if number % 3:
             up = chance.choice([10_000, 9_920, 9_600, 4_000])
             health(service, uptime_7d=up, first_token_p50=chance.randint(90, 900), first_token_n=50)
@@ -85,6 +84,7 @@ def world() -> list[Service]:
             word = chance.choice(["dev-pass", "dev-warn", "fail"])
             asked = {"hardware": "pass", "gpu": chance.choice(["pass", "fail"])}
             report_world.stand(key, run, overall=word, questions=asked)
+    Service.objects.bulk_update(found, ["additional_info", "stake", "input_price"])
     return found
 
 
