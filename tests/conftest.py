@@ -166,6 +166,8 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[s
             "--disable-dev-shm-usage",
             "--disable-background-networking",
             "--disable-component-update",
+            # Pages that live for seconds: to optimize their scripts takes longer than it spares.
+            "--js-flags=--no-opt --no-maglev",
         ],
         # Where LANG is unset, Chromium may call its language "en-US@posix": no script can use it.
         "env": {**os.environ, "LANG": "en_US.UTF-8", "LC_ALL": "en_US.UTF-8"},

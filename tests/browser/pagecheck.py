@@ -132,8 +132,9 @@ _STICKING_OUT = """
 
 #: axe's rules about colours: most of its time, and the only ones that depend on the scheme.
 COLOURS = ("color-contrast", "link-in-text-block")
-#: What decides whether a text can be read: its own and its parent's look, and what is painted
-#: below. A table of forty rows has the kinds of one row; three elements stand for each kind.
+#: What decides whether a text can be read: its colour, size, weight and shadow, whether it can be
+#: used, and what is painted below; of a link also all that tells it from the words around it.
+#: A table of forty rows has the kinds of one row; three elements stand for each kind.
 #: Left out is what axe never judges: what nobody sees, drawings, boxes to tick.
 _KINDS = """
 () => {
@@ -148,19 +149,28 @@ _KINDS = """
     return layers.get(element);
   };
   const look = (element) => {
-    const { color, fontSize, fontWeight, position, textDecorationLine } = getComputedStyle(element);
-    return [element.localName, element.className.baseVal ?? element.className, color, fontSize,
-      fontWeight, position, textDecorationLine].join();
+    const { color, fontSize, fontWeight, position, textShadow } = getComputedStyle(element);
+    const unused = element.closest(":disabled, [aria-disabled=true]") ? "unused" : "";
+    return [color, fontSize, fontWeight, position, textShadow, unused].join();
   };
+  const words = (element) => {
+    const name = [element.localName, element.className.baseVal ?? element.className];
+    return [...name, look(element), getComputedStyle(element).textDecorationLine].join();
+  };
+  const link = (element) =>
+    element.closest("a, [role=link]") ? `${words(element)} in ${words(element.parentElement)}` : "";
   const unjudged = ".visually-hidden, .skip, svg, input:is([type=checkbox], [type=radio])";
-  const text = (node) => node.nodeType === Node.TEXT_NODE && node.data.trim();
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const found = new Set(document.body.querySelectorAll("input, select, textarea"));
+  while (texts.nextNode()) {
+    if (texts.currentNode.data.trim()) found.add(texts.currentNode.parentElement);
+  }
+  found.delete(document.body);
   window.kinds = new Map();
-  for (const element of document.body.querySelectorAll("*")) {
-    const field = element.matches("input, select, textarea");
-    if (!field && ![...element.childNodes].some(text)) continue;
+  for (const element of found) {
     if (!element.checkVisibility({ visibilityProperty: true })) continue;
     if (element.closest(unjudged)) continue;
-    const kind = `${look(element)} in ${look(element.parentElement)} on ${below(element)}`;
+    const kind = `${look(element)} ${link(element)} on ${below(element)}`;
     const like = window.kinds.get(kind) ?? [];
     if (like.length < 3) window.kinds.set(kind, [...like, element]);
   }
@@ -313,6 +323,7 @@ def unreadable(page: Page) -> list[str]:
             "runOnly": {"type": "rule", "values": COLOURS},
             "resultTypes": ["violations", "passes"],
             "elementRef": True,
+            "selectors": False,  # to find one for all that passed takes longer than to judge it
             "preload": False,
             "performanceTimer": False,
         },
@@ -329,7 +340,8 @@ def _load_axe(page: Page) -> None:
 
 def _said(violations: list[dict[str, Any]]) -> list[str]:
     return [
-        f"{rule['id']}: {node['target']} {node.get('failureSummary', '').splitlines()[1:2]}"
+        f"{rule['id']}: {node.get('target', node['html'])} "
+        f"{node.get('failureSummary', '').splitlines()[1:2]}"
         for rule in violations
         for node in rule["nodes"][:3]
     ]
