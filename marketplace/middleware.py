@@ -8,11 +8,11 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 
-from asgiref.sync import iscoroutinefunction, sync_to_async
+from asgiref.sync import iscoroutinefunction
 from django.conf import settings
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponse
-from django.utils.decorators import sync_and_async_middleware
+from django.utils.decorators import sync_and_async_middleware, sync_only_middleware
 
 from accounts.errors import NodeError, Problem, TooMany
 from accounts.problems import of_node
@@ -118,13 +118,19 @@ class Sessions(SessionMiddleware):
         return answer
 
 
-@sync_and_async_middleware
-def designed_errors(get_response: type_sync | type_async) -> type_sync | type_async:
+@sync_only_middleware
+def designed_errors(get_response: type_sync) -> type_sync:
     """Pages for a method that a page does not take, and for what a page raised instead of
     answering: a rate limit, a silent chain. Stands next to the views; programs get theirs from
-    their own doors."""
+    their own doors.
 
-    def designed(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    Being the innermost, it makes all others run in the one thread of the request. Static files need
+    that thread anyway; with an asynchronous middleware inside, each step of Django's own would
+    leave it and come back (2 ms of every request, tests/db/test_page_errors.py).
+    """
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
         for_people = request.accepts("text/html") and not request.path.startswith("/api/")
         if response.status_code != 405 or response.content or not for_people:
             return response
@@ -132,23 +138,7 @@ def designed_errors(get_response: type_sync | type_async) -> type_sync | type_as
         page["Allow"] = response.headers["Allow"]
         return page
 
-    middleware: type_sync | type_async
-    if iscoroutinefunction(get_response):
-
-        async def asynchronous(request: HttpRequest) -> HttpResponse:
-            response: HttpResponse = await get_response(request)
-            if response.status_code != 405:
-                return response
-            return await sync_to_async(designed)(request, response)
-
-        middleware = asynchronous
-    else:
-
-        def synchronous(request: HttpRequest) -> HttpResponse:
-            return designed(request, get_response(request))  # type: ignore[arg-type]
-
-        middleware = synchronous
-    middleware.process_exception = _page_of  # type: ignore[union-attr]
+    middleware.process_exception = _page_of  # type: ignore[attr-defined]
     return middleware
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from asgiref.sync import SyncToAsync
+from asgiref.testing import ApplicationCommunicator
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
 
 from accounts.errors import NodeUnavailable, Problem, TooMany
+from marketplace.asgi import http
 from marketplace.middleware import designed_errors
 from tests import factories
 
@@ -54,3 +57,32 @@ def test_what_a_page_raises_becomes_a_page(raised: Exception, status: int, said:
 def test_a_failure_stays_a_failure() -> None:
     middleware: Any = designed_errors(lambda request: HttpResponse())
     assert middleware.process_exception(RequestFactory().get("/x"), ValueError("bug")) is None
+
+
+async def test_no_middleware_leaves_the_thread_of_its_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each of Django's own would, twice per request, if the innermost were asynchronous."""
+    hops: list[str] = []
+    hop = SyncToAsync.__call__
+
+    async def counted(self: SyncToAsync[..., Any], *args: Any, **kwargs: Any) -> Any:
+        hops.append(getattr(self.func, "__qualname__", ""))
+        return await hop(self, *args, **kwargs)
+
+    monkeypatch.setattr(SyncToAsync, "__call__", counted)
+    scope: dict[str, Any] = {
+        "type": "http",
+        "method": "GET",
+        "path": "/robots.txt",
+        "query_string": b"",
+    }
+    scope["headers"] = [(b"host", b"testserver")]
+    asked: Any = ApplicationCommunicator(http, scope)  # type: ignore[no-untyped-call]
+    await asked.send_input({"type": "http.request", "body": b""})
+    assert (await asked.receive_output(None))["status"] == 200
+    await asked.receive_output(None)
+    await asked.wait(None)
+    assert "robots" in hops
+    # A step before the view is taken in the loop that calls the view.
+    assert [name for name in hops if "Middleware" in name] == ["CsrfViewMiddleware.process_view"]
