@@ -87,6 +87,17 @@ def test_deploying_twice_finds_the_first_deployment_and_a_used_chain_is_refused(
             deploy(other.url)
 
 
+def test_a_client_outlives_its_node() -> None:
+    """Its connection is kept from call to call, and made anew where the node went."""
+    with Anvil() as node:
+        chain = Chain(node.url)
+        chain.mine(3)
+    with pytest.raises(requests.ConnectionError):
+        chain.block_number()
+    with Anvil(port=node.port):
+        assert chain.block_number() < 3
+
+
 def test_snapshots_and_time_travel() -> None:
     with Anvil() as node:
         contracts = connect(node.url, deploy(node.url))
