@@ -320,7 +320,9 @@ def test_page_script_and_socket_speak_one_language(
     alice.get_by_test_id("chat-send").click()
     expect(alice.get_by_test_id("message-verdict")).to_have_text("Verifiziert")
     expect(alice.locator("[data-status]")).to_contain_text("Antwort vollständig")
-    ask(alice, "refuse")
+    # After each answer the page asks what is missing now; it would refuse before the socket could.
+    with alice.expect_response(re.compile("/playground/chat/side")):
+        ask(alice, "refuse")
     expect(alice.locator("[data-failure]")).to_contain_text("Nach dem Protokoll wird nichts fällig")
     expect(alice.get_by_test_id("chat-send")).to_be_visible()
     SubAccount.objects.update(acknowledged=False)
