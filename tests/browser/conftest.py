@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import BrowserContext, Page, expect
 
 from devnet import accounts as cast
 from devnet.deploy import Contracts, connect
@@ -17,6 +17,8 @@ from ledger import services
 from tests.browser.wallet import Wallet
 
 NEURON = 10**18
+# A guard and no measure: a machine that is busy may be slow, what never comes still fails.
+expect.set_options(timeout=20_000)
 
 
 @pytest.fixture
