@@ -282,6 +282,12 @@ def sound(
     assert not faults, f"{url}\n  " + "\n  ".join(faults)
 
 
+def drawn(page: Page) -> None:
+    """Wait until the page is loaded and was drawn: before, Chromium drops what is typed."""
+    page.wait_for_load_state("load")
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
 def shape(page: Page) -> list[str]:
     """One title, one heading, one main, and the freshness line."""
     headings, mains, title, freshness = page.evaluate(_SHAPE)

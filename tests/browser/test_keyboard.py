@@ -14,6 +14,7 @@ from playwright.sync_api import Locator, Page, expect
 from devnet import accounts as cast
 from devnet.deploy import Contracts
 from devnet.owner import acknowledge_signer
+from tests.browser import pagecheck
 from tests.browser.conftest import NEURON
 from tests.browser.wallet import Wallet
 from tests.live.chat_upstream import SIGNER, Asked, Reply, ThreadedUpstream, Upstream
@@ -124,6 +125,7 @@ def test_from_home_to_a_verdict_and_out_with_keys_alone(
             break
         page.wait_for_timeout(250)
     page.goto(asgi_server)
+    pagecheck.drawn(page)
 
     # Past the navigation in one step.
     keys.tab()

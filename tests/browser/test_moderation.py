@@ -17,7 +17,7 @@ from devnet.deploy import Contracts
 from moderation import looking
 from moderation.models import Effect
 from tests.browser.money import NEURON, caught_up, funded, held
-from tests.browser.pagecheck import sound
+from tests.browser.pagecheck import drawn, sound
 from tests.browser.threads import in_thread
 from tests.browser.wallet import Wallet, sign_in, to_final
 
@@ -82,12 +82,15 @@ def test_from_a_report_to_a_decision_and_back(
     expect(one.get_by_test_id("report-text")).to_contain_text("somebody else’s conversation")
     keys = one.locator("[data-keys]")  # seen once the new page's script listens
     expect(keys).to_be_visible()
+    drawn(one)
     one.keyboard.press("j")
     expect(rows.nth(1)).to_have_class("current")
     expect(keys).to_be_visible()
+    drawn(one)
     one.keyboard.press("k")
     expect(rows.first).to_have_class("current")
     expect(keys).to_be_visible()
+    drawn(one)
     one.keyboard.press("?")
     expect(one.get_by_role("dialog", name="Keys of the queue")).to_be_visible()
     one.keyboard.press("Escape")

@@ -283,6 +283,7 @@ def test_copy_theme_and_search_keys(asgi_server: str, page: Page) -> None:
     page.get_by_role("button", name="Change colour scheme").click()
     page.reload()
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    pagecheck.drawn(page)
     page.keyboard.press("/")
     page.keyboard.type(factories.address(0).lower())
     page.keyboard.press("Enter")

@@ -93,6 +93,7 @@ def test_eight_equal_gpus_open_by_keyboard(site: str, page: Page) -> None:
     fold = page.locator("details", has=page.get_by_role("heading", name="8 of 8 GPUs agree"))
     row = page.locator('[data-check="gpu7.sig"]')
     expect(row).to_be_hidden()
+    pagecheck.drawn(page)
     fold.first.locator("> summary").focus()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")

@@ -4,6 +4,7 @@ and `V1` of tests/db/permissions.txt, and what each socket does with noise."""
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 from urllib.parse import unquote
 
@@ -186,7 +187,11 @@ def test_what_the_relay_writes_into_the_log_carries_the_id_of_its_answer(
         answer = requests.post(
             f"{asgi_server}/v1/chat/completions", json=body, headers=headers, timeout=20
         )
+        line = f"POST /v1/chat/completions {answer.status_code}"
+        deadline = time.monotonic() + 20  # it is written when the answer is out
+        while line not in caplog.messages and time.monotonic() < deadline:
+            time.sleep(0.01)
     assert answer.headers["x-request-id"] == "mine-and-only"
     said = {r.getMessage(): vars(r)["request_id"] for r in caplog.records}
-    assert said[f"POST /v1/chat/completions {answer.status_code}"] == "mine-and-only"
+    assert said[line] == "mine-and-only"
     assert not any("Bearer" in line or "zgm_" in line for line in said)
