@@ -17,20 +17,30 @@ ORDER = ("pure", "db", "live", "browser")
 LONG = (
     "browser/test_pages.py",
     "live/test_run.py",
-    "browser/test_tuning.py",
-    "browser/test_journey.py",
-    "live/test_official_sdk.py",
-    "live/test_chaos.py",
-    "live/test_index.py",
     "db/test_permissions.py",
     "browser/test_chat_more.py",
+    "live/test_official_sdk.py",
+    "browser/test_tuning.py",
+    "live/test_hostile_providers.py",
+    "browser/test_money_actions.py",
+    "browser/test_chat.py",
+    "browser/test_wallet.py",
+    "browser/test_money.py",
+    "db/test_api_fuzz.py",
+    "browser/test_journey.py",
+    "browser/test_media.py",
+    "live/test_chaos.py",
+    "live/test_follow_faults.py",
+    "db/test_crawl.py",
+    "live/test_follow_crashes.py",
     "browser/test_german.py",
-    "live/test_provider_check.py",
-    "live/test_image.py",
     "browser/test_listing.py",
+    "browser/test_plain.py",
+    "live/test_image.py",
+    "live/test_faults.py",
 )
 #: Long files whose tests share nothing: each test may go to another process.
-SPREAD = ("live/test_chaos.py",)
+SPREAD = ("live/test_chaos.py", "browser/test_pages.py", "browser/test_wallet.py")
 
 
 def _file(nodeid: str) -> str:
