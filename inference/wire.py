@@ -261,7 +261,10 @@ class ChunkReader:
             if at < 0:
                 return False
             start, end = data[: at + 1], data[at + len(said) - 1 :]
-            found = read_event(start + probe.encode() + end)
+            try:
+                found = read_event(start + probe.encode() + end)
+            except BadStream:
+                continue  # it stood between two strings: the word "," does in most chunks
             if found in (Piece(probe), Piece(reasoning=probe)):
                 self._start, self._end, self._reasoning = start, end, bool(found.reasoning)
                 return True

@@ -268,6 +268,18 @@ def test_a_shape_is_learnt_and_then_only_the_string_is_parsed() -> None:
     assert list(wire.ChunkReader().read(events)) == [wire.Piece("one "), wire.Piece('two "3"')]
 
 
+@pytest.mark.parametrize("word", [",", ", ", ":", ": "])
+def test_a_word_that_also_parts_the_fields_breaks_nothing(word: str) -> None:
+    """What Hypothesis found: the place it was looked for at first was between two fields."""
+    spaced = {",": (",", ":"), ":": (",", ":")}.get(word, (", ", ": "))
+    chunks = [
+        {"id": text, "object": "chunk", "choices": [{"delta": {"content": text}}]}
+        for text in (word, "and", word)
+    ]
+    events = [json.dumps(one, separators=spaced).encode() for one in chunks]
+    assert read_all(wire.ChunkReader().read, events) == (f"{word}and{word}", "", [], False)
+
+
 def test_a_string_that_closes_itself_early_is_read_as_the_whole_chunk_says() -> None:
     plain = b'{"choices":[{"delta":{"content":"%s"}}]}'
     trick = plain % b'a","content":"b'
