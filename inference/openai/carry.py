@@ -257,10 +257,12 @@ class Carrier:
     async def _end(self, failure: Failure | None) -> None:
         """Whatever happened: the row is ended and the program has an answer."""
         if not self._stored:
-            stopped = failure is None
-            state = State.STOPPED if stopped else self._state(failure)
-            self._answered.complete = False
             found = outcome.of_stream(self._tail)
+            if failure is None and found.error:
+                # The program left because of what the provider said: that is no stop.
+                failure = Failure("provider_error", found.error)
+            state = State.STOPPED if failure is None else self._state(failure)
+            self._answered.complete = False
             await self._store(state, found, b"", failure)
             if not (failure and failure.kind == "interrupted"):
                 await self._verdict()

@@ -65,6 +65,8 @@ PATHS: tuple[Callable[[], str], ...] = (
 
 #: A visitor's own console is allowed to say that a page answered 404, where the test asked for one.
 _STATUS_NOISE = "Failed to load resource: the server responded with a status of"
+#: A search that the next letter replaced; what failed is said as `htmx:sendError` too.
+_REPLACED = ("htmx:afterRequest", "htmx:sendAbort")
 #: Chromium says so of the font of every page where a busy machine has not drawn it in seconds.
 _SLOW_NOISE = "was preloaded using link preload but not used within a few seconds"
 
@@ -214,7 +216,7 @@ def watching(page: Page, url: str) -> Iterator[Watch]:
 
     def heard(message: object) -> None:
         kind, text = getattr(message, "type", ""), getattr(message, "text", "")
-        noise = text.startswith(_STATUS_NOISE) or _SLOW_NOISE in text
+        noise = text.startswith((_STATUS_NOISE, *_REPLACED)) or _SLOW_NOISE in text
         if kind in ("error", "warning") and not noise:
             watch.messages.append(f"{kind}: {text}")
 
