@@ -34,15 +34,16 @@ def in_force(now: dt.datetime | None = None) -> QuerySet[Effect]:
 
 def shown(now: dt.datetime | None = None) -> Q:
     """The condition on `ledger.models.Service` for lists: nobody hid it (`ledger.listed`)."""
-    return ~Q(_about_row(EffectKind.HIDDEN, now))
+    # Each by itself: two anti-joins with a short list. "Not this or that" asks per service.
+    whole, one = _about_row(EffectKind.HIDDEN, now)
+    return Q(~Exists(whole)) & Q(~Exists(one))
 
 
-def _about_row(kind: str, now: dt.datetime | None, **more: Any) -> Q:
-    """Whether an effect is in force about a row's service or its whole provider."""
+def _about_row(kind: str, now: dt.datetime | None, **more: Any) -> tuple[QuerySet[Effect], ...]:
+    """Effects in force about a row's whole provider, and about its service."""
     rows = in_force(now).filter(kind=kind, provider=OuterRef("provider"), **more)
-    # Two plain equalities: PostgreSQL then looks once at a short list, not once per service.
-    whole, one = rows.filter(serving=""), rows.filter(serving=OuterRef("serving"))
-    return Q(Exists(whole)) | Q(Exists(one))
+    # Plain equalities: PostgreSQL then looks once at a short list, not once per service.
+    return rows.filter(serving=""), rows.filter(serving=OuterRef("serving"))
 
 
 def version(now: dt.datetime | None = None) -> tuple[str, Sequence[dt.datetime]]:
@@ -74,9 +75,8 @@ class Labelled:
 
     def q(self) -> Q:
         if self.word == FLAGGED_WORD:
-            return _about_row(EffectKind.FLAGGED, None) | _of_model(EffectKind.FLAGGED)
-        said = {"label": self.word}
-        return _about_row(EffectKind.LABEL, None, **said) | _of_model(EffectKind.LABEL, **said)
+            return _any(EffectKind.FLAGGED)
+        return _any(EffectKind.LABEL, label=self.word)
 
 
 #: `label=` of what moderators flagged; no label is spelled with an underscore.
@@ -89,6 +89,12 @@ def label_word(text: str) -> str:
     word = " ".join(text.lower().split())
     fits = 2 <= len(word) <= 40 and all(c.isascii() and (c.isalnum() or c in " -") for c in word)
     return word if fits else ""
+
+
+def _any(kind: str, **more: Any) -> Q:
+    """Whether an effect is in force about a row's provider, service or model."""
+    whole, one = _about_row(kind, None, **more)
+    return Q(Exists(whole)) | Q(Exists(one)) | _of_model(kind, **more)
 
 
 def _of_model(kind: str, **more: Any) -> Q:
