@@ -55,8 +55,7 @@ def list_services(request: HttpRequest, query: Query[FilteredIn]) -> dict[str, A
     hid are in no list; asked for by address they are there, with the reason.
     """
     filters = query.filters
-    # What is kept by the listings' version pays for its asking only where all of them are ranked.
-    version = selectors.listings_version() if filters.workload else ""
+    version = selectors.listings_version()
     page = ranking.services(filters, version, query.page_size, beyond=True)
     found = iter(bodies(page.items))
     return envelope(request, page, lambda _: next(found))
