@@ -106,7 +106,7 @@ def test_a_list_costs_the_same_however_long_it_is(client: Client) -> None:
         standing(address(number), "pass")
     assert (cost("/services?page_size=100"), cost("/services?verified=pass")) == one
     # Head, folds, states of verdicts, health, decisions; contracts, count, rows, standings, health.
-    assert one == (10, 11)
+    assert one == (11, 12)
     with CaptureQueriesContext(connection) as asked:
         standings(ServiceKey("inference", address(n), "inference-v1.0") for n in range(40))
     assert len(asked) == 1
