@@ -138,10 +138,8 @@ class Carrier:
         self.over = True
         self._answered.complete = answer.delimited or tail.done()
         found = outcome.of_stream(tail)
-        failure = None
-        if found.error:
-            failure = Failure("provider_error", found.error)
-        elif not tail.done() and not found.finish_reason:
+        failure = _said(found)
+        if failure is None and not tail.done() and not found.finish_reason:
             failure = Failure("cut_off", "the answer ended without its closing mark")
         cost = await self._store(self._state(failure), found, tail.bytes(), failure)
         verdict = await self._verdict()
@@ -169,7 +167,7 @@ class Carrier:
         self._answered.complete = answer.delimited
         chat = self._ask.endpoint == "chat/completions"
         found = outcome.of_chat(body) if chat else Outcome(done=True)
-        failure = Failure("provider_error", found.error) if found.error else None
+        failure = _said(found)
         cost = await self._store(self._state(failure), found, body, failure)
         verdict = await self._verdict()
         headers = {
@@ -258,9 +256,8 @@ class Carrier:
         """Whatever happened: the row is ended and the program has an answer."""
         if not self._stored:
             found = outcome.of_stream(self._tail)
-            if failure is None and found.error:
-                # The program left because of what the provider said: that is no stop.
-                failure = Failure("provider_error", found.error)
+            # A program that left because of what the provider said has not stopped anything.
+            failure = failure or _said(found)
             state = State.STOPPED if failure is None else self._state(failure)
             self._answered.complete = False
             await self._store(state, found, b"", failure)
@@ -284,6 +281,11 @@ class Carrier:
             "cost": {"neuron": str(cost.fee), "kind": cost.kind},
         }
         return b": " + orjson.dumps(said) + b"\n\n"
+
+
+def _said(found: Outcome) -> Failure | None:
+    """The error that a provider put into its answer."""
+    return Failure("provider_error", found.error) if found.error else None
 
 
 def _error_event(failure: Failure | None) -> bytes:
