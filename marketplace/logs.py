@@ -19,10 +19,23 @@ current: ContextVar[str] = ContextVar("request_id", default="-")
 requests = logging.getLogger("site.requests")
 
 #: Attributes every record has; others came with `extra=`.
-_USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "request_id"}
+_USUAL = frozenset(vars(logging.makeLogRecord({}))) | {
+    *("message", "asctime", "request_id"),
+    "color_message",  # uvicorn: the message again, with a terminal's orders
+}
 
 
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(9), *range(10, 32), *range(127, 160))}
+
+
+def _beside(record: logging.LogRecord) -> dict[str, str | float | None]:
+    """What `extra=` brought. Objects (Django adds the whole request) would say more than anybody
+    asked for."""
+    return {
+        name: value
+        for name, value in vars(record).items()
+        if name not in _USUAL and (value is None or isinstance(value, str | int | float))
+    }
 
 
 class WithRequest(logging.Filter):
@@ -41,8 +54,11 @@ class Line(logging.Formatter):
         return scrub.text(super().format(record))
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """One line whatever a stranger's words hold: no second line, no terminal's orders."""
-        return super().formatMessage(record).translate(_CONTROLS)
+        """One line whatever a stranger's words hold: no second line, no terminal's orders. What
+        `extra=` brought follows the message: `waiting for the node (error: HTTP 502)`."""
+        beside = ", ".join(f"{name}: {value}" for name, value in _beside(record).items())
+        line = super().formatMessage(record) + (f" ({beside})" if beside else "")
+        return line.translate(_CONTROLS)
 
 
 class Json(logging.Formatter):
@@ -57,14 +73,8 @@ class Json(logging.Formatter):
             "request_id": record.__dict__.get("request_id", "-"),
             "message": scrub.text(record.getMessage()),
         }
-        for name, value in vars(record).items():
-            if name in _USUAL or name in line:
-                continue
-            # Others (Django adds the whole request) would say more than anybody asked for.
-            if value is None or isinstance(value, bool | int | float):
-                line[name] = value
-            elif isinstance(value, str):
-                line[name] = scrub.text(value)
+        for name, value in _beside(record).items():
+            line.setdefault(name, scrub.text(value) if isinstance(value, str) else value)
         if record.exc_info:
             line["exception"] = scrub.text(self.formatException(record.exc_info))
         if record.stack_info:

@@ -76,6 +76,7 @@ _TRY = {
     "text-to-image": ("/playground/images", gettext_noop("Make a picture"), "image"),
     "image-editing": ("/playground/images", gettext_noop("Change a picture"), "image"),
     "speech-to-text": ("/playground/audio", gettext_noop("Transcribe"), "mic"),
+    "fine-tuning": ("/fine-tuning/new", gettext_noop("New fine-tuning"), "activity"),
 }
 
 
@@ -113,8 +114,11 @@ def service_head(
     queries, 4 with `standing`)."""
     key = ServiceKey.of(listing)
     known, health = standing or standing_of(key), health_of([key])[key]
-    path, label, icon = _TRY.get(listing.service_type, ("", "", ""))
+    kind = "fine-tuning" if listing.is_fine_tuning else listing.service_type
+    path, label, icon = _TRY.get(kind, ("", "", ""))
     can_try = path and not listing.removed and links.exists(path)
+    # A fine-tuning begins with a model: named where there is no choice.
+    model = listing.models[0] if len(listing.models) == 1 else ""
     move = moved([listing]).get((listing.serving, listing.provider))
     return ServiceHead(
         listing=listing,
@@ -125,7 +129,7 @@ def service_head(
         standing=known,
         provider_path=links.provider_path(listing.provider),
         model_path=links.model_path(listing.model),
-        try_path=links.with_query(path, provider=listing.provider) if can_try else "",
+        try_path=links.with_query(path, provider=listing.provider, model=model) if can_try else "",
         try_label=_(label),
         try_icon=icon,
         tabs=tuple(

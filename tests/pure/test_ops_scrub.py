@@ -64,6 +64,13 @@ def test_strangers_write_no_lines_of_their_own() -> None:
     assert said == "it said: a\\x0d\\x0aERROR forged\\x1b[2J\\x85\nat\nb"
 
 
+def test_a_line_of_text_says_why() -> None:
+    said = {"error": "node 1:\nHTTP 502", "tries": 3, "request": object(), "color_message": "\x1b["}
+    record = logging.makeLogRecord({"msg": "waiting for the node", **said})
+    line = logs.Line("%(message)s").format(record)
+    assert line == "waiting for the node (error: node 1:\\x0aHTTP 502, tries: 3)"
+
+
 def test_what_an_operator_needs_stays() -> None:
     for line in (
         "block 4512332 has two parents",
