@@ -16,8 +16,12 @@ startLive();
 startPalette();
 startToasts();
 
-// Tabs that do not fit scroll; the one that is open should be seen.
-document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+// Tabs that do not fit scroll; the one that is open should be seen. Not by scrollIntoView: in newer
+// browsers the first Tab would begin there, and pass over the link to the content.
+for (const tab of document.querySelectorAll(".tabs [aria-current]")) {
+  const beyond = tab.getBoundingClientRect().right - tab.parentElement.getBoundingClientRect().right;
+  if (beyond > 0) tab.parentElement.scrollLeft += beyond;
+}
 
 // Native dialogs: open, close, and give the focus back.
 document.addEventListener("click", (event) => {

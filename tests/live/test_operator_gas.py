@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from html import unescape
 from typing import Any
 
@@ -13,14 +14,22 @@ from django.test import Client
 
 from accounts.models import User
 from devnet.anvil import Anvil
+from devnet.client import Chain
 from ledger.models import Service
 from operators import gas, wallets
 from operators.models import BatchGas
 from tests import factories
 from tests.factories import ALICE, PETRA
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("as_found")]
 ONE_ITEM = gas.FIXED_GAS + gas.ITEM_GAS
+
+
+@pytest.fixture
+def as_found(anvil: Anvil) -> Iterator[None]:
+    """The other tests of this process find their wallets as full as before."""
+    with Chain(anvil.url).rollback():
+        yield
 
 
 def test_low_gas_is_told_from_what_settlements_really_cost(anvil: Anvil, settings: Any) -> None:
