@@ -9,6 +9,8 @@ const at = (name) => dialog.querySelector(`[data-wallet-${name}]`);
 const say = (text) => { at('status').textContent = text; };
 let pending = null;
 let connected = () => openSignIn();
+let answering = false;
+let ended = false;
 
 function pane(name) {
   for (const element of dialog.querySelectorAll('[data-pane]')) element.hidden = element.dataset.pane !== name;
@@ -91,9 +93,12 @@ async function sign() {
   say(t('Confirm in {wallet}. It is a message, not a transaction.', { wallet: walletName() }));
   try {
     const signature = await prompt('personal_sign', [toHex(pending.message), pending.address]);
+    answering = true;
     await post(root.dataset.verify, { signature });
     location.reload();
   } catch (error) {
+    answering = false;
+    if (ended) return location.reload();
     // A message is good for one try: declining keeps it, a refusal by the server needs a new one.
     if (error.refusal) await openSignIn();
     say(declined(error) ? t('You declined. You can still browse.') : error.message);
@@ -101,5 +106,11 @@ async function sign() {
   }
 }
 
+// Signing in as another account ends the session of before, and its pages hear of it: perhaps sooner than this one has the
+// answer with the new session. A reload then would throw the answer away, and nobody would be signed in.
+document.addEventListener('session:ended', (event) => {
+  if (answering) event.preventDefault();
+  ended = answering;
+});
 at('sign').addEventListener('click', sign);
 at('switch').addEventListener('click', () => ensureChain().then(showChain).catch((error) => say(declined(error) ? t('You stayed on the other chain.') : error.message)));
