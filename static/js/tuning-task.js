@@ -1,7 +1,7 @@
 // A task's page: news come by /ws/tasks/ID and are fetched as they are shown; acts are signed by the wallet.
 import { post } from "./wallet-http.js";
 import { ensureKey } from "./providerkey.js";
-import { reload } from "./reload.js";
+import { acting, reload } from "./reload.js";
 import { signed } from "./tuning-wallet.js";
 import { t } from "./words.js";
 
@@ -55,7 +55,7 @@ function connect() {
 }
 
 async function act(line, work) {
-  try { await work((text) => { line.textContent = text; }); } catch (error) { line.textContent = error.message; }
+  try { await acting(() => work((text) => { line.textContent = text; })); } catch (error) { line.textContent = error.message; }
 }
 
 page.addEventListener("click", (event) => {

@@ -33,6 +33,18 @@ from tests.live.tuning_lab import SERVICE
 TOOL = Path(__file__).resolve().parent.parent.parent / "static/tools/zg-decrypt.py"
 
 
+_NEWS = "document.dispatchEvent(new CustomEvent('tx:changed', {detail: {state: 'final'}}))"
+_NEWS_WHILE_ASKED = f"""
+(door) => {{
+  const ask = window.fetch;
+  window.fetch = (url, ...rest) => {{
+    if (String(url).endsWith(door)) setTimeout(() => {_NEWS}, 30);
+    return ask(url, ...rest);
+  }};
+}}
+"""
+
+
 @dataclass(frozen=True)
 class Town:
     """A storage, a fine-tuning provider, and the inference provider that it hands models to."""
@@ -178,7 +190,9 @@ def test_dataset_to_decrypted_adapter_to_chat(
         "output_model/tokenizer.json",
         "output_model/tokenizer_config.json",
     }
-    # At the provider that serves the base model: deployed with a key of one signature.
+    # At the provider that serves the base model: deployed with a key of one signature. News that
+    # come meanwhile do not cut the request off.
+    page.evaluate(_NEWS_WHILE_ASKED, "/deploy")
     page.get_by_test_id("deploy-go").click()
     expect(page.get_by_role("dialog")).to_contain_text(town.server)
     page.get_by_test_id("key-confirm").click()
@@ -226,7 +240,6 @@ def test_dataset_to_decrypted_adapter_to_chat(
     expect(page).to_have_url(re.compile(r"/fine-tuning/new/[0-9a-f-]+/dataset"))
     # News for a page that somebody is just leaving do not hold them back.
     page.goto(task)
-    news = "document.dispatchEvent(new CustomEvent('tx:changed', {detail: {state: 'final'}}))"
-    page.evaluate(f"addEventListener('beforeunload', () => setTimeout(() => {news}))")
+    page.evaluate(f"addEventListener('beforeunload', () => setTimeout(() => {_NEWS}))")
     page.get_by_role("link", name="Decrypt the file").click()
     expect(page).to_have_url(re.compile(r"/fine-tuning/decrypt\?task="))
