@@ -6,7 +6,6 @@ Loaded with `-p tests.parallel`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +53,6 @@ def _with_browser(items: list[pytest.Item]) -> set[str]:
     return {_file(i.nodeid) for i in items if "playwright" in getattr(i, "fixturenames", ())}
 
 
-def _first_browser(scopes: Iterable[str]) -> str | None:
-    return next((scope for scope in scopes if "browser/" in scope), None)
-
-
 def _cheap_first(items: list[pytest.Item]) -> dict[str, tuple[int, float]]:
     late = _with_browser(items)
     return {
@@ -90,29 +85,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """A file stays in one process, for the fixtures that its tests share. Of four processes or more
-    the first one has browsers only: they compute while the tests of the others wait."""
+    """A file stays in one process, for the fixtures that its tests share."""
     from xdist.scheduler.loadscope import LoadScopeScheduling
 
     class Files(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             name = _file(nodeid)
             return nodeid if name in SPREAD else name
-
-        def _assign_work_unit(self, node: Any) -> None:
-            if self._draws(node) and (browser := _first_browser(self.workqueue)):
-                self.workqueue.move_to_end(browser, last=False)
-            super()._assign_work_unit(node)
-
-        def _reschedule(self, node: Any) -> None:
-            begun = _first_browser(self.assigned_work.get(node, ()))
-            if self._draws(node) and begun and not _first_browser(self.workqueue):
-                node.shutdown()  # nothing else can run in it any more
-            else:
-                super()._reschedule(node)
-
-        def _draws(self, node: Any) -> bool:
-            return len(self.nodes) >= 4 and node is self.nodes[0]
 
     config.option.loadscopereorder = False
     return Files(config, log)
