@@ -41,9 +41,9 @@ async function report(id, hash, base) {
 }
 
 // Hashes of this account that an earlier page could not tell.
-export async function reportKept() {
+export async function reportKept(told = () => {}) {
   for (const [id, { hash, of, base }] of Object.entries(kept())) {
-    if (config.session && same(of, config.session)) await report(id, hash, base).catch(() => {});
+    if (config.session && same(of, config.session)) await report(id, hash, base).then(() => told(id)).catch(() => {});
   }
 }
 

@@ -68,25 +68,38 @@ document.addEventListener('live:show', (event) => {
   if (!document.querySelector('#review [data-tx]')) document.querySelector('[data-tx-form]')?.requestSubmit();
 });
 
+const shown = (id) => document.querySelector(`[data-tx="${id}"]`);
+const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
+
+// Show a transaction as it is now. False where this page has nothing to show of it any more.
+async function look(id) {
+  const before = shown(id)?.querySelector('[data-testid="tx-state"]')?.dataset.state;
+  const response = await fetch(`/account/transactions/${id}/status`, { credentials: 'same-origin' }).catch(() => null);
+  if (response?.status === 404) return false; // signed out meanwhile: this account's data is not ours to show
+  if (!response?.ok) { await pause(BACKOFF); return true; }
+  const fresh = document.createRange().createContextualFragment(await response.text());
+  const current = shown(id);
+  if (!current) return false;
+  const next = fresh.querySelector('[data-tx]');
+  // Replacing equal markup would steal the focus from a button inside it.
+  if (next.outerHTML !== current.outerHTML) current.replaceWith(next);
+  announce(next.isConnected ? next : current, before);
+  return true;
+}
+
 async function follow(id) {
   for (;;) {
-    const section = document.querySelector(`[data-tx="${id}"]`);
-    const seconds = Number(section?.dataset.poll ?? 0);
+    const seconds = Number(shown(id)?.dataset.poll ?? 0);
     if (!seconds) break;
-    await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
-    const before = section.querySelector('[data-testid="tx-state"]')?.dataset.state;
-    const response = await fetch(`/account/transactions/${id}/status`, { credentials: 'same-origin' }).catch(() => null);
-    if (response?.status === 404) break; // signed out meanwhile: this account's data is not ours to show
-    if (!response?.ok) { await new Promise((resolve) => setTimeout(resolve, BACKOFF)); continue; }
-    const fresh = document.createRange().createContextualFragment(await response.text());
-    const current = document.querySelector(`[data-tx="${id}"]`);
-    if (!current) break;
-    const next = fresh.querySelector('[data-tx]');
-    // Replacing equal markup would steal the focus from a button inside it.
-    if (next.outerHTML !== current.outerHTML) current.replaceWith(next);
-    announce(next.isConnected ? next : current, before);
+    await pause(seconds * 1000);
+    if (!await look(id)) break;
   }
   count(() => watched.delete(id));
+}
+
+// What the server has just heard of a transaction that this page may show.
+export async function told(id) {
+  if (shown(id) && await look(id)) watch(document);
 }
 
 export function watch(root) {

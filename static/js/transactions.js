@@ -2,7 +2,7 @@
 import { reportKept, send } from './transactions-send.js';
 import './funds.js';
 import './transactions-next.js';
-import { watch } from './transactions-watch.js';
+import { told, watch } from './transactions-watch.js';
 
 const area = () => document.getElementById('review');
 const say = (text, near) => {
@@ -56,7 +56,7 @@ document.addEventListener('click', (event) => {
 });
 
 watch(document);
-reportKept();
+reportKept(told);
 
 // What was typed before the page had loaded (or the browser has filled in again) is reviewed too.
 addEventListener('load', () => {

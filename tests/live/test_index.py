@@ -35,6 +35,7 @@ from ledger.models import (
     Settlement,
     SubAccount,
 )
+from tests.live.branches import reorganise
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ROOT = Path(__file__).resolve().parents[2]
@@ -221,8 +222,7 @@ def test_a_reorganised_window_is_absorbed(node: Anvil, contracts: Deployment) ->
     follower.step()
     seen = Head.objects.get()
     assert seen.indexed_block > final
-    depth = seen.indexed_block - seen.final_block
-    ask(node, "anvil_reorg", depth, [])
+    reorganise(node.rpc, seen.final_block + 1)
     follower.step()
     assert Head.objects.get().indexed_hash != seen.indexed_hash
     assert differences() == [], chr(10).join(differences())
@@ -247,7 +247,7 @@ def test_a_reorganisation_below_finality_stops(node: Anvil, contracts: Deploymen
     mine(node, 3)
     services.follow(once=True)
     snapshot = final_rows()
-    ask(node, "anvil_reorg", 8, [])
+    reorganise(node.rpc, Head.objects.get().indexed_block - 7)
     with pytest.raises((FinalityViolated, NodeBehind)):
         services.make_follower().step()
     with pytest.raises(SystemExit) as stopped:

@@ -21,6 +21,7 @@ from devnet.deploy import Deployment
 from devnet.scenario import run
 from ledger import services
 from tests.db.test_chain_rpc import ADDRESS, Node, error, log, nodes
+from tests.live.branches import reorganise
 from tests.live.test_index import ask, contracts, differences, mine, node
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -216,7 +217,7 @@ def test_all_nodes_on_another_branch_stop_us(
     run(94, 20, contracts, node.url)
     mine(node, 3)
     services.follow(once=True)
-    ask(node, "anvil_reorg", 8, [])
+    reorganise(node.rpc, Head.objects.get().indexed_block - 7)
     with pytest.raises(SystemExit) as stopped:
         for _ in range(5):
             call_command("follow", "--once")
@@ -271,13 +272,14 @@ def test_without_eip_1898(front: Front, node: Anvil, contracts: Deployment, sett
     assert Head.objects.get().indexed_block > Head.objects.get().final_block
     assert differences() == []
     assert refused
-    hashes = [ask(node, "eth_getBlockByNumber", tag, False)["hash"] for tag in ("latest", "0x1")]
+    blocks = [ask(node, "eth_getBlockByNumber", tag, False) for tag in ("latest", "0x1")]
+    hashes = [block["hash"] for block in blocks]
     with Rpc([front.url], 31337) as rpc:
         call = Call(contracts.ledger, "balance")
         now, then = (rpc.views(h, [call])[0] for h in hashes)
         assert int(now, 16) > int(then, 16) == 0
         assert rpc.balances(contracts.ledger, hashes) == [int(now, 16), 0]
-        ask(node, "anvil_reorg", 2, [])
+        reorganise(node.rpc, int(blocks[0]["number"], 16))
         with pytest.raises(NodeBehind, match="not part of"):
             rpc.views(hashes[0], [call])
 

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 from devnet.rpc import Rpc
 from tests import database
 from tests.demo import ROOT, Demo, clean_environment
+from tests.live.branches import reorganise
 
 NO_SERVER = "http://127.0.0.1:9"  # the discard port: nothing listens there
 
@@ -152,18 +152,6 @@ def fetch(url: str) -> bytes:
         return body
 
 
-def take_back(node: Rpc, depth: int) -> None:
-    """Replace the last blocks by empty ones, on a chain that is still: of one that mines meanwhile
-    anvil loses blocks for good, and a follower waits for a block that is not there."""
-    node.call("evm_setAutomine", False)
-    node.call("evm_setIntervalMining", 0)
-    heads: list[str] = []
-    while len(heads) < 3 or len(set(heads[-3:])) > 1:
-        heads.append(node.call("eth_blockNumber"))
-        time.sleep(0.1)
-    node.call("anvil_reorg", depth, [])
-
-
 def test_demos_run_beside_each_other_and_leave_nothing_behind(demo: Demo, tmp_path: Path) -> None:
     others = [Demo(tmp_path / "killed.log")]
     try:
@@ -190,7 +178,8 @@ def test_demos_run_beside_each_other_and_leave_nothing_behind(demo: Demo, tmp_pa
     tuned = demo.until(r"a first model fine-tuned|fine-tuning failed:\n.*")
     assert tuned[0] == "a first model fine-tuned", demo.text
     # A chain that takes back what was final stops the follower, not the site.
-    take_back(Rpc(demo.said(r"^Chain +(http://\S+)")), 20)
+    chain = Rpc(demo.said(r"^Chain +(http://\S+)"))
+    reorganise(chain, int(chain.call("eth_blockNumber"), 16) - 19)
     demo.until(r"follow stopped; the site goes on")
     assert json.loads(fetch(f"{site}/api/v1/status"))["halted"]
     assert b"indexing has stopped" in fetch(f"{site}/").lower()
