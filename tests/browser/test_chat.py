@@ -317,11 +317,13 @@ def test_page_script_and_socket_speak_one_language(
     alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
     alice.get_by_test_id("chat-input").fill("What is a ledger?")
     expect(alice.get_by_test_id("chat-estimate")).to_contain_text("Etwa")
-    alice.get_by_test_id("chat-send").click()
-    expect(alice.get_by_test_id("message-verdict")).to_have_text("Verifiziert")
-    expect(alice.locator("[data-status]")).to_contain_text("Antwort vollständig")
     # After each answer the page asks what is missing now; it would refuse before the socket could.
-    with alice.expect_response(re.compile("/playground/chat/side")):
+    side = re.compile("/playground/chat/side")
+    with alice.expect_response(side):
+        alice.get_by_test_id("chat-send").click()
+        expect(alice.get_by_test_id("message-verdict")).to_have_text("Verifiziert")
+    expect(alice.locator("[data-status]")).to_contain_text("Antwort vollständig")
+    with alice.expect_response(side):
         ask(alice, "refuse")
     expect(alice.locator("[data-failure]")).to_contain_text("Nach dem Protokoll wird nichts fällig")
     expect(alice.get_by_test_id("chat-send")).to_be_visible()
