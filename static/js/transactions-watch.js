@@ -69,11 +69,12 @@ document.addEventListener('live:show', (event) => {
 });
 
 const shown = (id) => document.querySelector(`[data-tx="${id}"]`);
+const state = (id) => shown(id)?.querySelector('[data-testid="tx-state"]')?.dataset.state;
 const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 
-// Show a transaction as it is now. False where this page has nothing to show of it any more.
-async function look(id) {
-  const before = shown(id)?.querySelector('[data-testid="tx-state"]')?.dataset.state;
+// Show a transaction as it is now, and say so where that is not `before`. False where this page has nothing to show of it
+// any more.
+async function look(id, before) {
   const response = await fetch(`/account/transactions/${id}/status`, { credentials: 'same-origin' }).catch(() => null);
   if (response?.status === 404) return false; // signed out meanwhile: this account's data is not ours to show
   if (!response?.ok) { await pause(BACKOFF); return true; }
@@ -91,15 +92,16 @@ async function follow(id) {
   for (;;) {
     const seconds = Number(shown(id)?.dataset.poll ?? 0);
     if (!seconds) break;
+    const before = state(id); // others may show it anew meanwhile, and say nothing
     await pause(seconds * 1000);
-    if (!await look(id)) break;
+    if (!await look(id, before)) break;
   }
   count(() => watched.delete(id));
 }
 
 // What the server has just heard of a transaction that this page may show.
 export async function told(id) {
-  if (shown(id) && await look(id)) watch(document);
+  if (shown(id) && await look(id, state(id))) watch(document);
 }
 
 export function watch(root) {
