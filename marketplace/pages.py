@@ -22,6 +22,7 @@ from marketplace.parts import (
     listed_prices,
     service_path,
     service_title,
+    service_type,
     service_type_label,
 )
 from marketplace.position import Mine
@@ -114,8 +115,7 @@ def service_head(
     queries, 4 with `standing`)."""
     key = ServiceKey.of(listing)
     known, health = standing or standing_of(key), health_of([key])[key]
-    kind = "fine-tuning" if listing.is_fine_tuning else listing.service_type
-    path, label, icon = _TRY.get(kind, ("", "", ""))
+    path, label, icon = _TRY.get(service_type(listing), ("", "", ""))
     can_try = path and not listing.removed and links.exists(path)
     # A fine-tuning begins with a model: named where there is no choice.
     model = listing.models[0] if len(listing.models) == 1 else ""

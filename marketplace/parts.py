@@ -272,8 +272,13 @@ def service_title(listing: records.Listing) -> str:
     return name(listing.model) or _("No model named")
 
 
+def service_type(listing: records.Listing) -> str:
+    """What a service is for: its type on the chain, or `fine-tuning`, which has none there."""
+    return "fine-tuning" if listing.is_fine_tuning else listing.service_type
+
+
 def service_type_label(listing: records.Listing) -> str:
-    return type_label("fine-tuning" if listing.is_fine_tuning else listing.service_type)
+    return type_label(service_type(listing))
 
 
 def offer_of(listing: records.Listing) -> tariffs.Offer:

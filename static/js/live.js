@@ -1,6 +1,8 @@
 // Live pages: /ws/live says which providers changed; the page offers to show it. Rows never jump by themselves.
 // Messages carry no facts (ledger/topics.py); the footer is asked again, at most every three seconds.
 // On opening, the page says as of which block it shows what: changes since then are told at once.
+import { sessionEnded } from "./ending.js";
+
 const SETTLE = 1000;
 const FOOTER_EVERY = 3000;
 const LONGEST_WAIT = 60000;
@@ -71,9 +73,7 @@ function connect() {
   });
   socket.addEventListener("close", (event) => {
     // Signed out elsewhere: what this page shows is no longer for whoever looks at it.
-    if (event.code === SIGNED_OUT) {
-      return document.dispatchEvent(new CustomEvent("session:ended", { cancelable: true })) && location.reload();
-    }
+    if (event.code === SIGNED_OUT) return sessionEnded();
     if (!opened || event.code === TRY_AGAIN) count(failures + 1);
     if (event.code === TOO_MANY) wait = LONGEST_WAIT;
     setTimeout(connect, wait);

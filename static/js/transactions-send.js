@@ -1,6 +1,7 @@
 // From a review to a hash: store it, hand it to the wallet, report what became of it. Nothing is sent to an address
 // outside the page's closed list, on another chain, or from another account than the one that signed in.
 import { account, chainNow, config, declined, ensureChain, prompt, read, same } from './wallet-provider.js';
+import { beforeEnding } from './ending.js';
 import { sessionWallet } from './wallet-signin.js';
 import { post } from './wallet-http.js';
 import { t } from './words.js';
@@ -47,15 +48,6 @@ export async function reportKept(told = () => {}) {
   }
 }
 
-// A page whose session ended is emptied by a reload, but not while its wallet is open (live.js).
-let sending = 0;
-let ended = false;
-document.addEventListener('session:ended', (event) => {
-  if (!sending) return;
-  event.preventDefault();
-  ended = true;
-});
-
 // The last look before the wallet opens; wallets change while pages wait.
 async function verify(transaction, allowed) {
   if (!allowed.includes(transaction.to.toLowerCase())) throw new Error(t('This transaction would go to an address outside the network’s contracts. Nothing was sent.'));
@@ -66,13 +58,7 @@ async function verify(transaction, allowed) {
 
 // `what`: {start: {action, params, seen}} for a new one, or {id, again} for a stored one; `base`: where its doors are, if
 // not in the transaction centre.
-export async function send(what, means) {
-  sending += 1;
-  try { await attempt(what, means); } finally {
-    sending -= 1;
-    if (ended && !sending) setTimeout(() => location.reload(), 5000);
-  }
-}
+export const send = (what, means) => beforeEnding(() => attempt(what, means), 5000);
 
 async function attempt(what, { allowed, show, tell }) {
   try {

@@ -1,5 +1,6 @@
 // The dialog: choose a wallet, see the message, sign it. The message is the server's; only the signature goes back.
 import { account, chainNow, config, connect, declined, ensureChain, found, mismatch, prompt, usual, walletName } from './wallet-provider.js';
+import { beforeEnding } from './ending.js';
 import { post, toHex } from './wallet-http.js';
 import { t } from './words.js';
 
@@ -9,8 +10,6 @@ const at = (name) => dialog.querySelector(`[data-wallet-${name}]`);
 const say = (text) => { at('status').textContent = text; };
 let pending = null;
 let connected = () => openSignIn();
-let answering = false;
-let ended = false;
 
 function pane(name) {
   for (const element of dialog.querySelectorAll('[data-pane]')) element.hidden = element.dataset.pane !== name;
@@ -93,12 +92,10 @@ async function sign() {
   say(t('Confirm in {wallet}. It is a message, not a transaction.', { wallet: walletName() }));
   try {
     const signature = await prompt('personal_sign', [toHex(pending.message), pending.address]);
-    answering = true;
-    await post(root.dataset.verify, { signature });
+    // Signing in as another account ends the session of before, and this page may hear of that before it has the new one.
+    await beforeEnding(() => post(root.dataset.verify, { signature }));
     location.reload();
   } catch (error) {
-    answering = false;
-    if (ended) return location.reload();
     // A message is good for one try: declining keeps it, a refusal by the server needs a new one.
     if (error.refusal) await openSignIn();
     say(declined(error) ? t('You declined. You can still browse.') : error.message);
@@ -106,11 +103,5 @@ async function sign() {
   }
 }
 
-// Signing in as another account ends the session of before, and its pages hear of it: perhaps sooner than this one has the
-// answer with the new session. A reload then would throw the answer away, and nobody would be signed in.
-document.addEventListener('session:ended', (event) => {
-  if (answering) event.preventDefault();
-  ended = answering;
-});
 at('sign').addEventListener('click', sign);
 at('switch').addEventListener('click', () => ensureChain().then(showChain).catch((error) => say(declined(error) ? t('You stayed on the other chain.') : error.message)));

@@ -1,0 +1,18 @@
+// A page whose session ended (live.js) is emptied by a reload, but not while its wallet is open, nor while it waits for the
+// answer that a reload would throw away.
+let open = 0;
+let ended = false;
+
+export function sessionEnded() {
+  ended = true;
+  if (!open) location.reload();
+}
+
+// What the page says at the end of `work` can be read for `rest` milliseconds.
+export async function beforeEnding(work, rest = 0) {
+  open += 1;
+  try { return await work(); } finally {
+    open -= 1;
+    if (ended && !open) setTimeout(() => location.reload(), rest);
+  }
+}
