@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import Count, Max, Q, QuerySet, Window
+from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet, Window
 from django.db.models.functions import RowNumber
 from django.http import Http404, HttpRequest
 from django.utils import timezone
@@ -18,6 +18,9 @@ from django.utils.translation import gettext as _
 from accounts import limits
 from accounts.errors import Problem
 from accounts.models import User
+from ledger import listed
+from moderation import selectors as moderation
+from moderation.models import EffectKind
 from operators import profile_signing, profile_words
 from operators.models import Note
 from operators.models_listing import NoteKind
@@ -110,7 +113,8 @@ def _said(moment: dt.datetime) -> str:
 
 
 def _require_room(user: User) -> None:
-    if open_notes([user.address]).count() >= MOST:
+    own = Note.objects.filter(_shown(), provider=user.address, withdrawn_at=None)
+    if own.count() >= MOST:
         raise Problem(
             "too_many_notes",
             _("%(most)s notes of yours are open.") % {"most": MOST},
@@ -154,23 +158,32 @@ def withdraw(user: User, identifier: uuid.UUID) -> None:
         raise Http404("no such note")
 
 
+def heard(now: dt.datetime | None = None) -> Q:
+    """The condition on statements of providers for everybody's eyes: moderators did not hide their
+    provider, nor every service that it still lists. Its owner goes on seeing them."""
+    decided = moderation.in_force(now).filter(kind=EffectKind.HIDDEN, provider=OuterRef("provider"))
+    offered = listed.rows().filter(provider=OuterRef("provider"))
+    return ~Q(Exists(decided)) | Q(Exists(offered))
+
+
 def open_notes(providers: Iterable[str], now: dt.datetime | None = None) -> QuerySet[Note]:
     """Notes that are to be shown: current, planned, and ended a moment ago, newest first."""
-    rows = Note.objects.filter(_shown(now), provider__in=list(providers), withdrawn_at=None)
-    return rows.order_by("-starts_at", "pk")
+    own = Note.objects.filter(_shown(now), provider__in=list(providers), withdrawn_at=None)
+    return own.filter(heard(now)).order_by("-starts_at", "pk")
 
 
 def all_open(now: dt.datetime | None = None) -> QuerySet[Note]:
     """Over all providers (for the feed of changes): those that are going on or planned."""
     now = now or timezone.now()
     fresh = Q(ends_at__gt=now) | Q(ends_at=None, starts_at__gt=now - LONGEST)
-    return Note.objects.filter(fresh, withdrawn_at=None).order_by("starts_at", "pk")
+    rows = Note.objects.filter(fresh, heard(now), withdrawn_at=None)
+    return rows.order_by("starts_at", "pk")
 
 
 def told(provider: str = "") -> QuerySet[Note]:
-    """Everything that was announced and not withdrawn, newest first; past notes too. `provider`
-    "": by anybody."""
-    rows = Note.objects.filter(withdrawn_at=None)
+    """Everything that was announced and neither withdrawn nor hidden, newest first; past notes
+    too. `provider` "": by anybody."""
+    rows = Note.objects.filter(heard(), withdrawn_at=None)
     rows = rows.filter(provider=provider) if provider else rows
     return rows.order_by("-signed_at", "pk")
 
@@ -186,7 +199,7 @@ def of_feed(provider: str, most: int) -> QuerySet[Note]:
 
 
 def state() -> tuple[Any, ...]:
-    """Changes whenever a note is published, withdrawn, or its time to be shown is over (1
+    """Changes whenever a note is published, withdrawn, hidden, or its time to be shown is over (1
     query)."""
     found = (
         told()

@@ -32,7 +32,8 @@ EVERY, LOST_AFTER = dt.timedelta(hours=24), dt.timedelta(days=3)
 
 @dataclass(frozen=True)
 class Said:
-    """What is shown of a provider's own words; `profile` None where it said nothing."""
+    """What is shown of a provider's own words; `profile` None where it said nothing, or
+    nobody is to hear it (`notes.heard`)."""
 
     profile: Profile | None = None
     notes: tuple[Note, ...] = ()
@@ -40,7 +41,7 @@ class Said:
 
 def said(provider: str, now: dt.datetime | None = None) -> Said:
     """A provider's profile and its notes of now (2 queries)."""
-    found = Profile.objects.filter(provider=provider, withdrawn_at=None).first()
+    found = Profile.objects.filter(notes.heard(now), provider=provider, withdrawn_at=None).first()
     return Said(found, tuple(notes.open_notes([provider], now)[: notes.MOST]))
 
 

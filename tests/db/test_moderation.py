@@ -37,6 +37,7 @@ from moderation.decisions import Decision
 from moderation.fold import Action
 from moderation.models import Act, Category, Effect, Item, ItemKind, Outcome, Report
 from moderation.subjects import Subject
+from operators.models import Note, Profile
 from tests import factories
 from tests.factories import ALICE, BOB, CHARLIE, INFERENCE, PETRA
 
@@ -122,6 +123,38 @@ def test_hidden_leaves_every_list_and_stays_by_link(one: User, two: User) -> Non
     assert f'data-number="{act.number}"' in log and 'data-action="propose_hide"' not in log
     services.decide(one, SERVICE, Decision(Action.UNHIDE, "fixed"))
     assert [path for path in paths if not listed(path)] == []
+
+
+WORDS = (
+    *(f"/providers/{PETRA}", f"/services/inference/{PETRA}", "/changes", "/changes.atom"),
+    *(f"/providers/{PETRA}/changes.atom", "/api/v1/notes", f"/api/v1/providers/{PETRA}"),
+)
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["its service", "the provider"])
+def test_what_a_hidden_provider_says_about_itself_is_heard_nowhere(
+    one: User, two: User, whole: bool
+) -> None:
+    now = timezone.now()
+    said = {"provider": PETRA, "message": "m", "signature": "0x12", "signed_at": now}
+    Note.objects.create(
+        kind="incident", text="Buy my coin", starts_at=now, ends_at=None, nonce="n1", **said
+    )
+    Profile.objects.create(name="Coin Cloud", nonce="n2", **said)
+
+    def heard() -> dict[str, str]:
+        return {path: Client().get(path).content.decode() for path in WORDS}
+
+    assert all("Buy my coin" in page for page in heard().values())
+    about = Subject.provider_of(PETRA) if whole else SERVICE
+    services.confirm(two, services.decide(one, about, HIDE).number)
+    for path, page in heard().items():
+        assert "Buy my coin" not in page and "Coin Cloud" not in page, path
+    factories.service(PETRA, kind="fine-tuning")  # a second one, which nobody hid
+    told = [path for path, page in heard().items() if "Buy my coin" in page]
+    assert told == ([] if whole else [path for path in WORDS if path != WORDS[1]])
+    services.decide(one, about, Decision(Action.UNHIDE, "fixed"))
+    assert all("Buy my coin" in page for page in heard().values())
 
 
 def test_a_decision_ends_by_the_clock_of_its_reader(one: User, two: User) -> None:
