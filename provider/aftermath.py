@@ -15,7 +15,7 @@ from collections.abc import Sequence, Set
 from typing import Any
 
 from provider.book import Book
-from provider.chain import INVALID_NONCE, PARTIAL, SUCCESS, Chain, Outcome
+from provider.chain import PARTIAL, SUCCESS, Chain, Outcome
 from provider.config import Settlement as SettlementOptions
 from provider.errors import ChainError, TooDear
 from provider.metrics import Metrics
@@ -189,18 +189,25 @@ class Aftermath:
             if account is None or account.nonce < settlement.nonce:
                 continue
             outcome = await self._chain.find_outcome(settlement, item.since_block)
-            if outcome is None:
-                # Nothing can ever be paid under this nonce again. To ask anew for what may have
-                # been paid would be a double charge, so the user gets the benefit of the doubt.
-                log.error(
-                    "%s: nonce %d was used by an unknown transaction, %d neuron written off",
-                    settlement.user,
-                    settlement.nonce,
-                    settlement.total_fee,
-                )
-                outcome = Outcome(INVALID_NONCE, 0)
-                await self.drop_paid(settlement.user, account.nonce)
-            await self._judge(item, outcome)
+            if outcome is not None:
+                await self._judge(item, outcome)
+                continue
+            await self.drop_paid(settlement.user, account.nonce)
+            await self._write_off(item)
+
+    async def _write_off(self, item: OpenItem) -> None:
+        """Nothing can ever be paid under this nonce again. To ask anew for what may have been paid
+        would be a double charge, so the user gets the benefit of the doubt. It is no income."""
+        settlement = item.signed.item
+        if await asyncio.to_thread(self._store.write_off, item):
+            self._book.settled(settlement.user, settlement.total_fee)
+            self._metrics.written_off.inc(settlement.total_fee)
+            log.error(
+                "%s: nonce %d was used by an unknown transaction, %d neuron written off",
+                settlement.user,
+                settlement.nonce,
+                settlement.total_fee,
+            )
 
     async def drop_paid(self, user: str, nonce: int) -> None:
         """Somebody settled with our keys and another store: ours may be an old copy of that one,
@@ -208,6 +215,7 @@ class Aftermath:
         dropped = await asyncio.to_thread(self._store.explain_nonce, user, nonce)
         if dropped:
             self._book.settled(user, dropped)
+            self._metrics.written_off.inc(dropped)
             log.error(
                 "%s: a settlement that is not in this store used nonce %d, %d neuron from before "
                 "it written off",

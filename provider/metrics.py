@@ -56,6 +56,9 @@ class Metrics:
             f"{PREFIX}_settlement_items", "Items, by outcome", ["outcome"], registry=registry
         )
         self.settled = Counter(f"{PREFIX}_settled_neuron", "Fees paid", registry=registry)
+        self.written_off = Counter(
+            f"{PREFIX}_written_off_neuron", "Debts given up, no income", registry=registry
+        )
         self.gas_spent = Counter(
             f"{PREFIX}_gas_spent_neuron", "Gas of settlements", registry=registry
         )

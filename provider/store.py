@@ -26,6 +26,9 @@ from provider.chain import SignedItem
 from provider.node import Transaction
 from provider.schema import migrate
 
+#: In place of a SettlementStatus of the contract: nobody will ever know what was paid.
+WRITTEN_OFF = -1
+
 
 @dataclass(frozen=True)
 class Charge:
@@ -362,6 +365,18 @@ class Store:
                 rest = Charge(signed.user, unsettled, signed.requests_hash)
                 _insert_charge(db, rest, time.time(), source=item.id)
         return True
+
+    def write_off(self, item: OpenItem) -> bool:
+        """The item is not asked for again, and paid nothing that we know of.
+
+        False if it was judged already.
+        """
+        with self.transaction() as db:
+            cursor = db.execute(
+                "UPDATE item SET status = ?, settled = '0' WHERE id = ? AND settled IS NULL",
+                (WRITTEN_OFF, item.id),
+            )
+            return bool(cursor.rowcount)
 
 
 def record_answer(db: sqlite3.Connection, charge: Charge, receipt: Receipt | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from eth_utils.crypto import keccak
 
 from devnet import accounts
@@ -25,7 +27,8 @@ from protocol.abi import INFERENCE_SERVING, encode_call
 from protocol.digests import Settlement, settlement_digest, sign
 from provider import aftermath
 from provider.chain import SignedItem
-from provider.store import Charge, Store
+from provider.store import WRITTEN_OFF, Charge, Store
+from runner.processes import free_port
 from tests.live.provider_lab import (
     FEE,
     MODEL,
@@ -413,16 +416,25 @@ def test_a_nonce_used_up_without_trace_is_written_off(lab: Lab, broker: Broker) 
     rival = item_by_hand(broker, user, 0, item["nonce"] + 86_400_000)
     assert send_by_hand(broker, rival).ok
     sent = transactions(broker)
+    port = free_port()
+    broker.set("admin", port=port)
     broker.start()
     until(lambda: broker.owes(user) == 0)
     assert lab.account(user, broker.address)["balance"] == 2 * ONE
-    assert "written off" in broker.log
+    # A loss is not counted as income, in the log, the store or the metrics.
+    assert f"{2 * FEE} neuron written off" in broker.log and "settled" not in broker.log
+    metrics = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+    counted = dict(re.findall(r"^zg_broker_(\w+)_neuron_total (\S+)$", metrics, re.MULTILINE))
+    assert (float(counted["written_off"]), float(counted["settled"])) == (2 * FEE, 0)
     # New debts take nonces above the rival's and are paid.
     buy(broker, user, 1)
     until(lambda: broker.owes(user) == 0)
     account = lab.account(user, broker.address)
     assert (account["balance"], account["nonce"]) == (2 * ONE - FEE, rival["nonce"] + 1)
     assert transactions(broker) == sent + 1
+    broker.stop()
+    judged = rows(broker, "SELECT status, settled FROM item ORDER BY id")
+    assert judged == [(WRITTEN_OFF, "0"), (0, str(FEE))]
 
 
 def test_an_old_copy_of_the_state_asks_for_nothing_twice(lab: Lab, broker: Broker) -> None:
