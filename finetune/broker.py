@@ -38,6 +38,9 @@ _FETCHING = Limits(
     connect=10, first_byte=60, between=60, total=1_800, max_bytes=200 << 20, max_redirects=0
 )
 _MOST_MODELS = 50
+#: Of a log only the beginning is taken: what is decoded at a time may reach beyond it.
+MOST_LOG_BYTES = 4 << 20
+_LOG = Limits(connect=5, first_byte=15, between=10, total=60, max_bytes=8 << 20, max_redirects=0)
 _WORDS = 300
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
@@ -116,7 +119,15 @@ class Broker:
         return [_said(one) for one in found[:100]] if isinstance(found, list) else []
 
     async def log(self, user: str, id_: UUID) -> bytes:
-        return await self._get(f"/v1/user/{user}/task/{id_}/log")
+        """Its log from the beginning, at most MOST_LOG_BYTES of it; the rest is not asked for."""
+        path, raw = f"/v1/user/{user}/task/{id_}/log", bytearray()
+        async with self._open("GET", path, None, {}, _LOG) as answer:
+            # Not `beginning`: a log that broke off must not look like one that became shorter.
+            async for part in answer.chunks():
+                raw += part
+                if len(raw) >= MOST_LOG_BYTES:
+                    break
+        return bytes(raw[:MOST_LOG_BYTES])
 
     async def cancel(self, user: str, id_: UUID, signature: str) -> None:
         body = orjson.dumps({"signature": signature})

@@ -41,7 +41,7 @@ DEVNET = dt.timedelta(seconds=3)
 #: A look belongs to whoever took it up for so long.
 CLAIM = dt.timedelta(seconds=60)
 BATCH = 20
-MOST_LOG_BYTES = 4 << 20
+_NO_LOG = "Its log cannot be read."
 #: After the end: how long the log may still grow.
 _AFTERWARDS = dt.timedelta(minutes=2)
 
@@ -62,7 +62,7 @@ def look(task: Task) -> None:
     """Ask its provider once and write down what was said."""
     now = timezone.now()
     try:
-        said, raw = async_to_sync(_ask)(task, task.user.address)
+        said, raw, unread = async_to_sync(_ask)(task, task.user.address)
     except BrokerRefused as error:
         _unanswered(task, f"The provider says: {error}.", now)
         return
@@ -72,18 +72,29 @@ def look(task: Task) -> None:
     with transaction.atomic():
         held = Task.objects.select_for_update().get(pk=task.pk)
         changed = _write(held, said, now)
-        changed = _append(held, raw) or changed
-        held.looked_at, held.failures, held.error = now, 0, ""
+        if raw is not None:
+            changed = _append(held, raw) or changed
+        changed = changed or held.error != unread
+        held.looked_at, held.failures, held.error = now, 0, unread[:400]
         held.look_next = _next(held, now)
         held.save()
     if changed:
         tell(task)
 
 
-async def _ask(task: Task, user: str) -> tuple[Said, bytes]:
+async def _ask(task: Task, user: str) -> tuple[Said, bytes | None, str]:
+    """What it says of the task, its log, and why there is none: reminders of deadlines rest on how
+    far the task is, so a log that cannot be read costs nothing but itself."""
     async with broker.connected(task.url) as connection:
         said = await connection.task(user, task.remote_id)
-        return said, await connection.log(user, task.remote_id)
+        try:
+            return said, await connection.log(user, task.remote_id), ""
+        except BrokerRefused as error:
+            # There may be no log before there is something to tell.
+            nothing = error.status == 404 and not task.log_bytes
+            return said, None, "" if nothing else f"{_NO_LOG} The provider says: {error}."
+        except BrokerError as error:
+            return said, None, f"{_NO_LOG} {error}"
 
 
 def _write(task: Task, said: Said, now: dt.datetime) -> bool:
@@ -118,7 +129,6 @@ def _passed(before: str, now: str) -> list[str]:
 
 def _append(task: Task, raw: bytes) -> bool:
     """Keep what the log has grown by. One that no longer begins as it did begins anew, marked."""
-    raw = raw[:MOST_LOG_BYTES]
     begins = hashlib.sha256(raw[: task.log_bytes])
     anew = bool(task.log_bytes) and begins.hexdigest() != task.log_sha256
     if anew:

@@ -43,6 +43,7 @@ _ROWS = (
 )
 #: What a worker says of a provider or of storage; the rest is the network's or the provider's word.
 _TOLD = (
+    N_("Its log cannot be read."),
     N_("The provider's answer broke off: %(why)s."),
     N_("The provider's answer cannot be read: %(why)s."),
     N_("The provider gives no answer: %(why)s."),

@@ -6,6 +6,7 @@ import gzip
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from uuid import uuid4
@@ -18,7 +19,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from devnet import accounts as cast
-from finetune import results
+from finetune import broker, follow, results
 from finetune.models import Dataset, DatasetState, Piece, Task
 from net import queue
 from protocol import tuning
@@ -101,21 +102,66 @@ class _Packing(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def packing() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Packing) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+def answering() -> Iterator[Any]:
+    """Serves with a handler; the server and its address."""
+    with ExitStack() as stack:
+
+        def serve(handler: type[BaseHTTPRequestHandler]) -> tuple[ThreadingHTTPServer, str]:
+            server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), handler))
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            stack.callback(server.shutdown)
+            return server, f"http://127.0.0.1:{server.server_port}"
+
+        yield serve
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_packed_result_is_refused_by_that_name(alice: User, packing: str) -> None:
-    task = made(alice, url=packing)
+def test_a_packed_result_is_refused_by_that_name(alice: User, answering: Any) -> None:
+    task = made(alice, url=answering(_Packing)[1])
     results.fetch(task, "0x00", 1)
     task.refresh_from_db()
     assert task.result_state == results.State.FAILED
     assert "sends the file compressed" in task.result_error
     assert not Piece.objects.exists()
+
+
+# --- a log that cannot be had ------------------------------------------------------------------
+
+
+class _Logging(BaseHTTPRequestHandler):
+    """A provider of a training task whose log is `server.log`; None: it refuses to tell it."""
+
+    def do_GET(self) -> None:
+        found = self.server.log if self.path.endswith("/log") else self.server.told  # type: ignore[attr-defined]
+        self.send_response(500 if found is None else 200)
+        self.end_headers()
+        self.wfile.write(found or b'{"error": "disk full"}')
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_task_goes_on_whatever_becomes_of_its_log(alice: User, answering: Any) -> None:
+    """Reminders of the deadline rest on how far a task is."""
+    server, url = answering(_Logging)
+    task = made(alice, progress=tuning.TRAINING, url=url)
+    said = {"id": str(task.remote_id), "progress": tuning.DELIVERED, "fee": "7"}
+    server.told, server.log = json.dumps(said).encode(), None
+    follow.look(task)
+    task.refresh_from_db()
+    assert task.progress == tuning.DELIVERED and task.fee == 7 and task.failures == 0
+    assert task.error == "Its log cannot be read. The provider says: disk full."
+    # A long one is read as far as it is kept, and no further.
+    server.log = b"x" * (broker.MOST_LOG_BYTES + (1 << 20))
+    follow.look(task)
+    task.refresh_from_db()
+    assert task.log_bytes == broker.MOST_LOG_BYTES and not task.error
+    # One that breaks off is not one that became shorter.
+    server.log = None
+    follow.look(task)
+    task.refresh_from_db()
+    assert task.log_bytes == broker.MOST_LOG_BYTES and not task.log_restarted
 
 
 # --- without a queue ------------------------------------------------------------------------------
