@@ -123,7 +123,7 @@ class Carrier:
 
     async def _stream(self, answer: Answer) -> Failure | None:
         """Pass a stream on; then its row, its signature, and a comment that says both."""
-        tail, send = self._tail, self._reply.data
+        tail, send, ended = self._tail, self._reply.data, True
         await self._reply.start(200, {**self._headers(answer), "x-accel-buffering": "no"})
         async with aclosing(answer.chunks()) as chunks:
             async for chunk in chunks:
@@ -131,24 +131,24 @@ class Carrier:
                     self._answered.first_seconds = time.monotonic() - self._began
                 tail.took(chunk)
                 await send(chunk)
-                if tail.done():
+                if tail.done:
                     self.over = True
-                    await self._rest(chunks)
+                    ended = await self._rest(chunks)
                     break
         self.over = True
-        self._answered.complete = answer.delimited or tail.done()
+        self._answered.complete = ended and (answer.delimited or tail.done)
         found = outcome.of_stream(tail)
         failure = _said(found)
-        if failure is None and not tail.done() and not found.finish_reason:
+        if failure is None and not tail.done and not found.finish_reason:
             failure = Failure("cut_off", "the answer ended without its closing mark")
         cost = await self._store(self._state(failure), found, tail.bytes(), failure)
         verdict = await self._verdict()
         await self._reply.end(_error_event(failure) + self._comment(verdict, cost))
         return failure
 
-    async def _rest(self, chunks: AsyncIterator[bytes]) -> None:
+    async def _rest(self, chunks: AsyncIterator[bytes]) -> bool:
         """What a provider sends behind the closing mark: the signature may cover it, nobody waits
-        long for it, and no failure matters any more.
+        long for it, and no failure matters any more. Returns whether all of it came.
         """
         try:
             async with asyncio.timeout(AFTER_DONE_SECONDS):
@@ -156,7 +156,8 @@ class Carrier:
                     self._tail.took(chunk)
                     await self._reply.data(chunk)
         except (TimeoutError, NetError):
-            pass
+            return False
+        return True
 
     async def _whole(self, answer: Answer) -> None:
         """Read a whole answer, so that its headers can say what was proven and what it cost."""

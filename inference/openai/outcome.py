@@ -8,6 +8,7 @@ whole, which those up to TAIL_BYTES can be.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import deque
 from dataclasses import dataclass
 
@@ -18,7 +19,10 @@ from inference.openai.asks import Ask
 from protocol import fees, media
 
 TAIL_BYTES = 256 << 10
-_DONE = b"data: [DONE]"
+#: A line of its own: an answer may speak of the mark, and inside JSON no line begins.
+_DONE = re.compile(rb"[\r\n]data: ?\[DONE\][ \t]*(?=[\r\n]|\Z)")
+#: What of the mark may have come before the rest of it.
+_DONE_BYTES = len(b"\rdata: [DONE]") - 1
 _MOST = 2**256 - 1
 
 
@@ -29,7 +33,10 @@ class Tail:
         self._hash = hashlib.sha256()
         self._kept: deque[bytes] = deque()
         self._kept_bytes = 0
+        self._last = b"\n"
         self.size = 0
+        #: Whether the closing mark of a stream has come.
+        self.done = False
 
     def took(self, data: bytes) -> None:
         self._hash.update(data)
@@ -39,6 +46,10 @@ class Tail:
         self._kept_bytes += length
         while self._kept_bytes - len(self._kept[0]) >= TAIL_BYTES:
             self._kept_bytes -= len(self._kept.popleft())
+        if not self.done:
+            seen = self._last + data
+            self.done = b"[DONE]" in seen and _DONE.search(seen) is not None
+            self._last = seen[-_DONE_BYTES:]
 
     @property
     def sha256(self) -> str:
@@ -48,13 +59,6 @@ class Tail:
     def whole(self) -> bool:
         """Whether nothing was let go."""
         return self.size == self._kept_bytes
-
-    def done(self) -> bool:
-        """Whether the closing mark of a stream has come."""
-        end = self._kept[-1] if self._kept else b""
-        if len(end) < 64 and len(self._kept) > 1:
-            end = self._kept[-2][-64:] + end
-        return _DONE in end[-64:]
 
     def bytes(self) -> bytes:
         return b"".join(self._kept)
