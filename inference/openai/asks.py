@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from email.message import Message
-from email.parser import BytesParser
-from email.policy import HTTP
 from typing import Any
 
 import orjson
@@ -44,6 +41,21 @@ _SHAPE = JsonLimits(max_depth=64, max_bytes=JSON_BYTES)
 _PINNED = re.compile(r"(.+)@(0x[0-9a-fA-F]{40})", re.DOTALL)
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _MAX_MODEL_CHARS = 200
+#: Of a form: fields and files, the headers of each, and the content of a field.
+MAX_PARTS, MAX_HEAD_BYTES, MAX_FIELD_BYTES = 200, 4096, 100_000
+# As clients write them, and no more: every other form of a name, twice, in parts, escaped or coded,
+# is read differently by different servers.
+_BOUNDARY = re.compile(
+    r"""multipart/form-data\s*;\s*boundary=("?)([0-9A-Za-z'()+_,./:=?-]{1,200})\1\s*""", re.I
+)
+_HEADER = re.compile(rb"[A-Za-z-]+")
+_NAMED = re.compile(
+    rb'form-data; *name=("[^"\\;=?*]+"|[A-Za-z0-9_.-]+)((?:; *filename="(?:[^"\\]|\\.)*")?'
+    rb"(?:; *filename\*=[^;\"\s]+)?)",
+    re.I,
+)
+#: The fields that this site reads.
+_READ = ("model", "n", "stream", "response_format")
 
 
 @dataclass(frozen=True)
@@ -135,38 +147,69 @@ def _form(endpoint: str, content_type: str, body: bytes, pin: str) -> Ask:
             raise _bad("invalid_request", "Name the provider in the X-Provider header instead.")
         body = body.replace(part % given.encode(), part % name.encode())
     count = fields.get("n", "") or "1"
-    if not (count.isascii() and count.isdigit() and 0 < int(count[:4]) <= MOST_CHOICES):
+    if not re.fullmatch("[1-9][0-9]?", count, re.ASCII) or int(count) > MOST_CHOICES:
         raise _bad("invalid_request", f"`n` must be a whole number from 1 to {MOST_CHOICES}.")
     by_url = fields.get("response_format") == "url"
     return Ask(endpoint, content_type, body, name, pin, count=int(count), by_url=by_url)
 
 
 def form_fields(content_type: str, body: bytes) -> dict[str, str]:
-    """The text fields of a form (files are left out), the first of each name; what providers do
-    with a repeated one is not ours to guess, so that is an error. Raises ApiError 400.
+    """The text fields of a form; files are left out.
+
+    What a provider makes of a form that can be read in two ways is not ours to guess: a `model`
+    that it alone sees would pass by what a token may ask for. Such forms raise ApiError 400.
     """
-    boundary = _headers(b"Content-Type: " + content_type.encode("latin-1", "replace")).get_param(
-        "boundary"
-    )
-    if not isinstance(boundary, str) or not 0 < len(boundary) <= 200:
-        raise _bad("invalid_request", "The form has no boundary.")
+    match = _BOUNDARY.fullmatch(content_type)
+    if match is None:
+        raise _bad("invalid_request", "The form has no boundary that can be used.")
     fields: dict[str, str] = {}
-    for part in body.split(b"--" + boundary.encode("latin-1", "replace"))[1:200]:
-        head, found, data = part.partition(b"\r\n\r\n")
-        if not found or len(head) > 4096:
+    named: set[str] = set()
+    _, *parts, last = body.split(b"--" + match[2].encode())
+    if not last.startswith(b"--") or last[2:].strip():
+        raise _bad("invalid_request", "The form does not end with its boundary.")
+    if len(parts) > MAX_PARTS:
+        raise _bad("invalid_request", f"A form may have up to {MAX_PARTS} fields.")
+    for part in parts:
+        name, file, data = _part(part)
+        # Lists are sent as `name[]`, or as several files.
+        if name in named and not (name.endswith("[]") or (file and name not in _READ)):
+            raise _bad("invalid_request", f"The field `{name[:100]}` of the form appears twice.")
+        named.add(name)
+        if file:
+            if name in _READ:
+                raise _bad("invalid_request", f"The field `{name}` of the form is a file.")
             continue
-        headers = _headers(head.strip())
-        name = headers.get_param("name", header="content-disposition")
-        if not isinstance(name, str) or headers.get_filename() is not None or len(data) > 100_000:
-            continue
-        if name in fields:
-            raise _bad("invalid_request", "A field of the form appears twice.")
-        fields[name[:100]] = data.removesuffix(b"\r\n").decode("utf-8", "replace")
+        if len(data) > MAX_FIELD_BYTES:
+            raise _bad(
+                "invalid_request",
+                f"The field `{name[:100]}` of the form is longer than {MAX_FIELD_BYTES} bytes.",
+            )
+        fields[name] = data.decode("utf-8", "replace")
     return fields
 
 
-def _headers(head: bytes) -> Message:
-    return BytesParser(policy=HTTP).parsebytes(head + b"\r\n\r\n", headersonly=True)
+def _part(part: bytes) -> tuple[str, bool, bytes]:
+    """(name, whether it is a file, content) of what stands between two boundaries."""
+    head, found, data = part.partition(b"\r\n\r\n")
+    lines = head.split(b"\r\n")
+    whole = found and data.endswith(b"\r\n") and not lines[0].strip()
+    if not whole or b"\n" in b"".join(lines) or len(head) > MAX_HEAD_BYTES:
+        raise _bad("invalid_request", "A field of the form cannot be read.")
+    headers: dict[bytes, bytes] = {}
+    for line in lines[1:]:
+        key, colon, value = line.partition(b":")
+        if not colon or not _HEADER.fullmatch(key) or key.lower() in headers:
+            raise _bad("invalid_request", "A field of the form cannot be read.")
+        headers[key.lower()] = value.strip()
+    match = _NAMED.fullmatch(headers.get(b"content-disposition", b""))
+    coded = headers.get(b"content-transfer-encoding", b"binary").lower()
+    if match is None or coded not in (b"binary", b"7bit", b"8bit"):
+        raise _bad("invalid_request", "A field of the form has no name that can be used.")
+    return (
+        match[1].strip(b'"').decode("utf-8", "replace"),
+        bool(match[2]),
+        data.removesuffix(b"\r\n"),
+    )
 
 
 def _model(given: object, pin: str) -> tuple[str, str]:

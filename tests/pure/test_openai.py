@@ -1,0 +1,90 @@
+"""What `/v1` reads of requests and answers, without a server."""
+
+from __future__ import annotations
+
+import pytest
+
+from inference.openai import asks
+from inference.openai.errors import ApiError
+from inference.openai.outcome import Tail
+
+_TYPE = "multipart/form-data; boundary=b"
+
+
+def part(content: bytes, head: bytes = b'name="model"') -> bytes:
+    return b"--b\r\nContent-Disposition: form-data; " + head + b"\r\n\r\n" + content + b"\r\n"
+
+
+def form(*parts: bytes) -> bytes:
+    return b"".join(parts) + b"--b--\r\n"
+
+
+MODEL = part(b"m")
+GRAIN = part(b"word", b'name="timestamp_granularities[]"')
+FILE = part(b"--\r\nbytes\r\n", 'name="file"; filename="grüß;.wav"'.encode() + b"\r\nX-A: b")
+
+
+@pytest.mark.parametrize("mark", [b"\ndata: [DONE]\n\n", b"\r\ndata:[DONE]\r\n", b"\ndata: [DONE]"])
+def test_the_end_of_a_stream_is_a_line_of_its_own_however_it_is_cut(mark: bytes) -> None:
+    said = b'data: {"choices":[{"delta":{"content":"it ends with\\ndata: [DONE]"}}]}\n'
+    for size in (1, 5, len(said)):
+        tail = Tail()
+        for at in range(0, len(said), size):
+            tail.took(said[at : at + size])
+        assert not tail.done, "the answer speaks of the mark"
+        for at in range(0, len(mark), size):
+            tail.took(mark[at : at + size])
+        tail.took(b": what stands behind it\n" * 9)
+        assert tail.done
+    alone = Tail()
+    alone.took(b"data: [DONE]\n\n" + b":\n" * 99)
+    assert alone.done
+
+
+@pytest.mark.parametrize("count", ["0001" + "0" * 5000, "00641", "0", "65", "٣", "1\n"])
+def test_the_number_of_pictures_in_a_form_is_bounded(count: str) -> None:
+    body = form(MODEL, part(count.encode(), b'name="n"'))
+    with pytest.raises(ApiError, match="from 1 to 64"):
+        asks.read(asks.EDITS, _TYPE, body)
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        part(b"other"),
+        part(b"other", b'name="model"; filename="x"'),
+        part(b"other", b'name="model"\r\nX-Long: ' + b"x" * 5000),
+        part(b"other" + b" " * 200_000),
+        part(b"other", b"name*=utf-8''model"),
+        part(b"other", b'name="mod\\el"'),
+        part(b"other", b'name="model'),
+        part(b"other", b'name="=?utf-8?q?model?="'),
+        part(b"other", b'name="x"; name="model"'),
+        part(b"other", b'x="a"; name="model"'),
+        part(b"other", b'name="x"\r\nContent-Disposition: form-data; name="model"'),
+        part(b"other", b'name="x"\r\n folded: y'),
+        part(b"b3RoZXI=", b'name="x"\r\nContent-Transfer-Encoding: base64'),
+        b'--b\nContent-Disposition: form-data; name="model"\n\nother\r\n',
+        b"".join(part(b"", b'name="x%d"' % x) for x in range(200)),
+        b"--b--\r\n" + part(b"other", b'name="x"'),
+    ],
+)
+def test_no_model_can_be_hidden_in_a_form(hidden: bytes) -> None:
+    with pytest.raises(ApiError, match="form"):
+        asks.read(asks.TRANSCRIPTIONS, _TYPE, form(MODEL, FILE, hidden))
+
+
+def test_the_forms_of_ordinary_clients_are_read() -> None:
+    body = form(MODEL, FILE, part(b"", b'name="language"\r\nContent-Type: text/plain; name=x'))
+    for kind in (_TYPE, 'Multipart/form-data;boundary="b"'):
+        ask = asks.read(asks.TRANSCRIPTIONS, kind, body)
+        assert (ask.model, ask.body, ask.count) == ("m", body, 1)
+    pictures = part(b"1", b'name="image[]"; filename="a.png"') * 2
+    assert (
+        asks.read(
+            asks.EDITS, _TYPE, form(pictures, GRAIN, GRAIN, part(b"64", b"name=n"), MODEL)
+        ).count
+        == 64
+    )
+    with pytest.raises(ApiError, match="boundary"):
+        asks.read(asks.EDITS, _TYPE + "; boundary=c", body)
