@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop, pgettext
 
 from accounts import actions
+from accounts.days import day_of, end_of, start_of
 from ledger.models import Movement, SubAccount
 from ledger.records import MovementEntry, Page
 from ledger.selectors import account, contracts, newest_first, paginate
@@ -64,8 +65,8 @@ class Filter:
             kind=kind if kind in KINDS else "",
             balance=balance if balance in BALANCES else "",
             provider=_address(query.get("provider", "")),
-            since=_date(query.get("since", "")),
-            until=_date(query.get("until", "")),
+            since=day_of(query.get("since", "")),
+            until=day_of(query.get("until", "")),
         )
 
     def query(self, **more: object) -> str:
@@ -83,9 +84,9 @@ class Filter:
             if value := getattr(self, name):
                 found &= Q(**{name: value})
         if self.since:
-            found &= Q(at__gte=_midnight(self.since))
-        if self.until and self.until < dt.date.max:
-            found &= Q(at__lt=_midnight(self.until + dt.timedelta(days=1)))
+            found &= Q(at__gte=start_of(self.since))
+        if self.until:
+            found &= Q(at__lt=end_of(self.until))
         return found
 
 
@@ -107,17 +108,6 @@ def _address(text: str) -> str:
         return actions.address(text)
     except ValueError:
         return ""
-
-
-def _date(text: str) -> dt.date | None:
-    try:
-        return dt.date.fromisoformat(text) if len(text) == 10 else None
-    except ValueError:
-        return None
-
-
-def _midnight(day: dt.date) -> dt.datetime:
-    return dt.datetime.combine(day, dt.time(), dt.UTC)
 
 
 # --- the statement of a month --------------------------------------------------------------------
@@ -215,7 +205,7 @@ def _line(label: str, sums: Sums) -> Line:
 
 def bounds(month: dt.date) -> tuple[dt.datetime, dt.datetime]:
     """First instant of a UTC month and of the next one."""
-    return _midnight(month), _midnight(_next(month))
+    return start_of(month), start_of(_next(month))
 
 
 def balances_at(rows: QuerySet[Movement], end: dt.datetime) -> list[Movement]:

@@ -12,6 +12,7 @@ from django.db.models import Count, Max, Min, Q, QuerySet, Sum
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from accounts.days import day_of, end_of, start_of
 from accounts.models import User
 from accounts.pages_parts import Pager, pager
 from inference import access
@@ -59,8 +60,8 @@ class Filter:
             model=given.get("model", "").replace("\x00", "")[:200],
             state=state if state in State.values else "",
             verdict=verdict if verdict in Verdict.values else "",
-            since=_day(given.get("since", "")),
-            until=_day(given.get("until", "")),
+            since=day_of(given.get("since", "")),
+            until=day_of(given.get("until", "")),
         )
 
     def query(self, page: int = 1) -> str:
@@ -77,9 +78,9 @@ class Filter:
         if self.verdict:
             rows = rows.filter(_CAME, verdict=self.verdict)
         if self.since:
-            rows = rows.filter(created_at__gte=_midnight(self.since))
+            rows = rows.filter(created_at__gte=start_of(self.since))
         if self.until:
-            rows = rows.filter(created_at__lt=_midnight(self.until) + dt.timedelta(days=1))
+            rows = rows.filter(created_at__lt=end_of(self.until))
         return rows.only(*_LISTED)
 
 
@@ -226,14 +227,3 @@ def csv_rows(rows: QuerySet[Turn]) -> Iterator[list[Any]]:
     for turn in rows.iterator(chunk_size=500):
         values = {**turn.__dict__, "asked_at": turn.created_at, "fee_neuron": turn.fee}
         yield [values[name] for name in COLUMNS]
-
-
-def _day(text: str) -> dt.date | None:
-    try:
-        return dt.date.fromisoformat(text) if len(text) == 10 else None
-    except ValueError:
-        return None
-
-
-def _midnight(day: dt.date) -> dt.datetime:
-    return timezone.make_aware(dt.datetime.combine(day, dt.time()), dt.UTC)

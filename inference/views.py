@@ -111,7 +111,7 @@ async def _ask(request: HttpRequest, chat: Chat) -> list[int]:
             "adapter": given.get("adapter"),
             "beside": given.get("beside"),
             "accept_signer": given.get("accept_signer", ""),
-            "again": int(given["again"]) if given.get("again", "").isdecimal() else None,
+            "again": number_of(given.get("again")) or None,
             # The form without its settings (a retry button) asks as before.
             "options": settings if "max_tokens" in given else None,
             "pictures": chosen,
@@ -174,18 +174,19 @@ def estimate(request: HttpRequest) -> HttpResponse:
             user,
             chat,
             provider=ledger.address_of(given.get("provider", "")) or "",
-            question_bytes=_number(given.get("bytes")),
-            max_tokens=_number(given.get("max_tokens")),
+            question_bytes=number_of(given.get("bytes")),
+            max_tokens=number_of(given.get("max_tokens")),
             pictures=_ids(given.get("pictures", ""))[:MAX_PICTURES],
             also=ledger.address_of(given.get("also", "")) or "",
-            again=_number(given.get("again")),
+            again=number_of(given.get("again")),
             beside=given.get("beside") == "on",
         )
     )
 
 
-def _number(text: str | None) -> int:
-    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 9 else 0
+def number_of(text: str | None) -> int:
+    """The number that a field or an address names; 0 where it names none that a row could have."""
+    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 19 else 0
 
 
 def _ids(text: str) -> tuple[UUID, ...]:
@@ -234,8 +235,8 @@ def visit_of(request: HttpRequest) -> Visit:
         draft=given.get("text", "") if request.method == "POST" else given.get("draft", "")[:2000],
         words=request.GET.get("q", "").replace("\x00", "").strip()[:MAX_WORDS_CHARS],
         deleted=UUID(deleted) if _is_uuid(deleted) else None,
-        again=_number(again),
-        preset=_number(request.GET.get("preset")),
+        again=number_of(again),
+        preset=number_of(request.GET.get("preset")),
         adapter=given.get("adapter", "")[:150],
     )
 

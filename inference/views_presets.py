@@ -13,7 +13,7 @@ from inference import presets
 from inference.errors import BadPrompt
 from inference.options import Options
 from inference.pages import PresetsPage
-from inference.views import user_of
+from inference.views import number_of, user_of
 
 
 @never_cache
@@ -26,12 +26,11 @@ def own(request: HttpRequest) -> HttpResponse:
     if user is None:
         return render(request, "inference/presets.html", {"page": None})
     error, given = "", request.POST
-    wanted = given.get("preset_id", "")
+    wanted = number_of(given.get("preset_id"))
     if request.method == "POST":
         options = {name: given[name] for name in Options.__dataclass_fields__ if name in given}
-        number = int(wanted) if wanted.isascii() and wanted.isdecimal() else None
         try:
-            presets.save(user, given.get("preset_name", ""), options, number)
+            presets.save(user, given.get("preset_name", ""), options, wanted or None)
         except BadPrompt as wrong:
             error = wrong.sentence
         else:
@@ -41,12 +40,11 @@ def own(request: HttpRequest) -> HttpResponse:
         saved = "" if error else given.get("preset_name", "")
         told = {"presets": presets.of(user), "error": error, "saved": saved}
         return render(request, "inference/preset_choice.html", told)
-    deleted = request.GET.get("deleted", "")
     page = PresetsPage(
         presets=presets.of(user),
         error=error,
-        failed=int(wanted) if error and wanted.isascii() and wanted.isdecimal() else 0,
-        deleted=int(deleted) if deleted.isascii() and deleted.isdecimal() else 0,
+        failed=wanted if error else 0,
+        deleted=number_of(request.GET.get("deleted")),
     )
     return render(request, "inference/presets.html", {"page": page}, status=400 if error else 200)
 

@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from accounts.addresses import short
+from accounts.days import day_of, end_of, start_of
 from ledger import selectors
 from ledger.models import ACCEPTED, ServiceTotal, Settlement
 from ledger.records import Page, SettlementEntry
@@ -68,7 +69,7 @@ class Asked:
         return cls(
             status=status if status in GROUPS else default,
             user=user,
-            day=_day(given.get("day", "")),
+            day=day_of(given.get("day", "")),
             window=window if window in WINDOWS else "",
             by=by if by in ("payer", "day") else "",
             page=min(page_number(given.get("page", "")), MOST_PAGES),
@@ -112,21 +113,13 @@ class Asked:
         if self.status:
             rows = rows.filter(GROUPS[self.status][1])
         if self.day is not None:
-            start = dt.datetime.combine(self.day, dt.time(), dt.UTC)
-            rows = rows.filter(at__gte=start, at__lt=start + dt.timedelta(days=1))
+            rows = rows.filter(at__gte=start_of(self.day), at__lt=end_of(self.day))
         if self.window:
             since = self.now - WINDOWS[self.window]
             rows = rows.filter(at__gte=since)
             if self.status in ("full", "part", "paid"):
                 rows = rows.filter(block__gte=first_paid(since))
         return rows
-
-
-def _day(text: str) -> dt.date | None:
-    try:
-        return dt.date.fromisoformat(text) if len(text) == 10 and text.isascii() else None
-    except ValueError:
-        return None
 
 
 def items(asked: Asked) -> Page[SettlementEntry]:

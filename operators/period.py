@@ -12,6 +12,8 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
+from accounts.days import day_of, end_of, start_of
+
 #: Days back from today, today included; 0: from the first settlement on.
 PRESETS: Mapping[str, int] = {"today": 1, "7d": 7, "30d": 30, "90d": 90, "all": 0}
 LABELS = {
@@ -36,7 +38,7 @@ class Period:
     @classmethod
     def parse(cls, given: Mapping[str, str], today: dt.date) -> Period:
         """Never an error: what makes no sense was not asked for; days in the wrong order turn."""
-        since, until = (_day(given.get(name, "")) for name in ("since", "until"))
+        since, until = (day_of(given.get(name, "")) for name in ("since", "until"))
         if since or until:
             if since and until and since > until:
                 since, until = until, since
@@ -51,14 +53,12 @@ class Period:
 
     @property
     def start(self) -> dt.datetime | None:
-        return _midnight(self.since) if self.since else None
+        return start_of(self.since) if self.since else None
 
     @property
     def end(self) -> dt.datetime | None:
         """The first moment after it."""
-        if self.until is None or self.until == dt.date.max:
-            return None
-        return _midnight(self.until + dt.timedelta(days=1))
+        return end_of(self.until) if self.until else None
 
     def where(self) -> Q:
         """The condition on rows with an `at`."""
@@ -107,14 +107,3 @@ class Period:
 
 def _said(day: dt.date) -> str:
     return date_format(day, "j M Y")
-
-
-def _day(text: str) -> dt.date | None:
-    try:
-        return dt.date.fromisoformat(text) if len(text) == 10 and text.isascii() else None
-    except ValueError:
-        return None
-
-
-def _midnight(day: dt.date) -> dt.datetime:
-    return dt.datetime.combine(day, dt.time(), dt.UTC)

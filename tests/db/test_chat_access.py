@@ -176,7 +176,7 @@ def test_asking_by_form_says_what_is_missing(chat: Chat) -> None:
     page = answer.content.decode()
     assert "You have no key for this provider" in page
     assert "My &lt;question&gt;</textarea>" in page, "what was written is not lost"
-    answer = alice.post(f"/playground/chat/{chat.pk}/send", {"text": " "})
+    answer = alice.post(f"/playground/chat/{chat.pk}/send", {"text": " ", "again": "9" * 5000})
     assert answer.status_code == 400
     answer = alice.post("/playground/chat/start", {"provider": factories.BOB, "text": "x"})
     assert answer.status_code == 400

@@ -276,6 +276,9 @@ def test_the_log_filters_counts_and_exports_facts_alone(chat: Chat) -> None:
     assert filtered.count('data-testid="request-row"') == 1
     for odd in ({"state": "x"}, {"since": "2026-99-99"}, {"page": "9" * 6}, {"model": "\x00"}):
         assert alice().get("/playground/requests", odd).status_code == 200
+    for path in ("/playground/requests", "/playground/requests.csv"):
+        last = alice().get(path, {"since": "0001-01-01", "until": "9999-12-31"})
+        assert last.status_code == 200 and b"stopped" in last.content.lower()
     none = alice().get("/playground/requests", {"until": "2001-01-01"}).content.decode()
     assert "No request matches" in none
     body = alice().get("/playground/requests.csv").content.decode()

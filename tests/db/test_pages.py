@@ -46,6 +46,7 @@ PATHS = (
     "/network/settlements",
     "/network/settlements?by=payer&window=30d",
     "/network/settlements?by=day",
+    "/network/settlements?day=9999-12-31",
     "/network/accounts",
     f"/services/inference/{PROVIDER}/settlements?status=part&by=payer",
     "/status",

@@ -69,6 +69,9 @@ def test_strangers_reach_nothing(alice: User, bob: User, client: Client) -> None
     assert b"walrus" not in client.get("/playground/presets").content
     client.force_login(alice)
     assert b"walrus" in client.get("/playground/presets").content
+    long = {"preset_id": "9" * 5000, "preset_name": "Mine", "temperature": "11"}
+    assert client.post("/playground/presets", long).status_code == 400
+    assert client.get("/playground/presets", {"deleted": "9" * 5000}).status_code == 200
     assert client.post(path).status_code == 302 and presets.of(alice) == ()
     assert client.post(f"/playground/presets/{own.id}/undo").status_code == 302
     assert presets.of(alice) == (own,)

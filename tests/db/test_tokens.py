@@ -171,6 +171,7 @@ def test_what_is_ones_own_is_read_with_a_token_and_by_nobody_else(alice: User) -
     assert listed["items"][0] | {"id": str(turn.pk), "token": "reader"} == listed["items"][0]
     assert listed["items"][0]["fee"] == "1" + "0" * 20
     assert get("/requests?state=failed", token.secret).json()["count"] == 0
+    assert get("/requests?until=9999-12-31", token.secret).json()["count"] == listed["count"]
     bob = User.objects.for_address(BOB.address)
     theirs = tokens.create(bob, wanted(scopes=["read"]))
     assert get("/requests", theirs.secret).json()["count"] == 0

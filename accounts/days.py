@@ -1,0 +1,25 @@
+"""Days as addresses say them: whole, in UTC. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+
+def day_of(text: str) -> dt.date | None:
+    """The day `YYYY-MM-DD`; None for whatever is none."""
+    try:
+        return dt.date.fromisoformat(text) if len(text) == 10 and text.isascii() else None
+    except ValueError:
+        return None
+
+
+def start_of(day: dt.date) -> dt.datetime:
+    """Its first moment."""
+    return dt.datetime.combine(day, dt.time(), dt.UTC)
+
+
+def end_of(day: dt.date) -> dt.datetime:
+    """The first moment after it; of the calendar's last day its last one, since none follows."""
+    if day == dt.date.max:
+        return dt.datetime.max.replace(tzinfo=dt.UTC)
+    return start_of(day + dt.timedelta(days=1))
