@@ -54,7 +54,11 @@ def pictures(visit: Visit) -> Iterator[bytes]:
     pipe = _Pipe()
     chats = access.chats_of(visit.user, visit.session_key, Medium.IMAGES)
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as archive:
-        for chat in chats.order_by("created_at").iterator(chunk_size=50):
+        # One at a time, by its id: no cursor outlives what the reader takes in one piece.
+        for number in list(chats.order_by("created_at").values_list("pk", flat=True)):
+            chat = chats.filter(pk=number).first()
+            if chat is None:
+                continue  # deleted meanwhile
             names = []
             for file in chat.files.exclude(role=Role.MASK).order_by("role", "number"):
                 file.chat = chat

@@ -22,6 +22,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
+from accounts.http import in_pieces
 from inference import seals
 from inference.errors import BadPrompt, ChatError
 from inference.hub import hub
@@ -162,7 +163,8 @@ def everything(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     visit = visit_of(request)
     if visit.user is None:
         return HttpResponseRedirect(reverse("inference:images"))
-    answer = StreamingHttpResponse(archive.pictures(visit), content_type="application/zip")
+    parts = in_pieces(request, archive.pictures(visit))
+    answer = StreamingHttpResponse(parts, content_type="application/zip")
     answer["Content-Disposition"] = 'attachment; filename="pictures.zip"'
     return answer
 
