@@ -1,6 +1,7 @@
 // What every page shares. Each piece is found by a data- attribute and works on content that htmx swaps in later.
 import { startCopying } from "./copy.js";
 import { startCountdowns } from "./countdown.js";
+import { startFreshness } from "./freshness.js";
 import { startLive } from "./live.js";
 import { startPalette } from "./palette.js";
 import { startTheme } from "./theme.js";
@@ -12,6 +13,7 @@ startTheme();
 startTime();
 startCopying();
 startCountdowns();
+startFreshness();
 startLive();
 startPalette();
 startToasts();
@@ -57,7 +59,7 @@ document.body.addEventListener("htmx:configRequest", (event) => {
   }
 });
 
-// A fragment that could not be fetched is said in words; what was shown stays.
+// A fragment that could not be fetched is said in words; what was shown stays. The footer says its own (freshness.js).
 for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
   document.body.addEventListener(failure, (event) => {
     if (event.detail.elt?.id === "freshness") return;

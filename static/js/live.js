@@ -32,10 +32,12 @@ function hear(message) {
   document.dispatchEvent(new CustomEvent("live:block", { detail: message }));
   const here = shown();
   const touched = message.more || message.providers?.some((provider) => here.has(provider));
+  // Sums of the whole network change with every row.
+  const any = message.more || message.users?.length || message.providers?.length;
   for (const notice of document.querySelectorAll("[data-live]")) {
     // One account's page: what happens to others at the same providers is not its news.
     const account = notice.dataset.account;
-    if (account ? message.more || message.users?.includes(account) : touched) tell(notice);
+    if (account ? message.more || message.users?.includes(account) : touched || (any && "every" in notice.dataset)) tell(notice);
   }
 }
 

@@ -89,6 +89,25 @@ def test_a_chain_out_of_reach_keeps_the_list_and_dates_it(asgi_server: str, page
     )
 
 
+def test_a_site_that_answers_no_more_is_said_on_every_page(asgi_server: str, page: Page) -> None:
+    factories.market(1)
+    factories.head()
+    page.goto(f"{asgi_server}/network")
+    line, banner = page.get_by_test_id("freshness"), page.locator("[data-no-answer]")
+    ask = "htmx.trigger('#freshness', 'live')"
+    page.route("**/freshness", lambda route: route.abort())
+    page.evaluate(ask)
+    expect(line).to_contain_text(re.compile(r"block 4,512,331 .* · not refreshed for \d+ s"))
+    expect(banner).to_be_hidden()
+    page.evaluate(ask)
+    expect(banner).to_contain_text("This site does not answer")
+    expect(line).to_have_text(re.compile("^(?:(?!not refreshed).)*not refreshed for[^·]*$"))
+    page.unroute("**/freshness")
+    page.evaluate(ask)
+    expect(banner).to_be_hidden()
+    expect(line).not_to_contain_text("not refreshed")
+
+
 def test_errors_have_the_look_and_a_request_id(asgi_server: str, page: Page) -> None:
     factories.head()
     for path in (
@@ -318,6 +337,12 @@ def test_a_change_on_chain_is_offered_not_forced(asgi_server: str, page: Page) -
     expect(row).to_contain_text("0.39 0G / 1M")
     expect(notice).to_be_hidden()
     assert watch.messages == []
+    # The network's numbers are everybody's: anybody's change is their news.
+    with page.expect_websocket(lambda one: one.url.endswith("/ws/live")) as socket:
+        page.goto(f"{asgi_server}/network")
+    expect(notice).to_be_hidden()
+    publish(factories.CHARLIE)
+    expect(notice).to_be_visible()
 
 
 def test_a_change_before_the_socket_opens_is_offered_too(asgi_server: str, page: Page) -> None:
