@@ -108,6 +108,15 @@ for (const figure of document.querySelectorAll("figure[data-chart]")) {
   else if (window.uPlot) charts.push(draw(figure));
 }
 
+// A figure that a page has put into the place of a drawn one.
+document.addEventListener("chart:new", ({ target }) => {
+  for (const chart of charts.splice(0)) {
+    if (chart.root.isConnected) charts.push(chart);
+    else chart.destroy();
+  }
+  if (window.uPlot && target.querySelector("tbody tr")) charts.push(draw(target));
+});
+
 const redraw = () => requestAnimationFrame(() => charts.forEach((chart) => chart.redraw(false, true)));
 new MutationObserver(redraw).observe(document.documentElement, { attributeFilter: ["data-theme"] });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);

@@ -1,6 +1,6 @@
 // From a review to a hash: store it, hand it to the wallet, report what became of it. Nothing is sent to an address
 // outside the page's closed list, on another chain, or from another account than the one that signed in.
-import { account, chainNow, config, declined, ensureChain, prompt, read, same } from './wallet-provider.js';
+import { account, chainNow, config, declined, ensureChain, prompt, read, recall, remember, same } from './wallet-provider.js';
 import { beforeEnding } from './ending.js';
 import { sessionWallet } from './wallet-signin.js';
 import { post } from './wallet-http.js';
@@ -13,14 +13,11 @@ const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, mil
 // A hash must reach the server even when the connection hiccups or the session ends meanwhile: the money may already
 // be moving. It is kept here until the server has it, and told again by the next page that is signed in.
 const KEPT = 'transactions';
-function kept() {
-  try { return JSON.parse(localStorage.getItem(KEPT)) ?? {}; } catch { return {}; }
-}
-const keep = (id, hash, base) => localStorage.setItem(KEPT, JSON.stringify({ ...kept(), [id]: { hash, of: config.session, base } }));
+const kept = () => recall(KEPT) ?? {};
+const keep = (id, hash, base) => remember(KEPT, { ...kept(), [id]: { hash, of: config.session, base } });
 function forget(id) {
   const { [id]: _, ...rest } = kept();
-  if (Object.keys(rest).length) localStorage.setItem(KEPT, JSON.stringify(rest));
-  else localStorage.removeItem(KEPT);
+  remember(KEPT, Object.keys(rest).length ? rest : null);
 }
 
 const final = (error) => error.status >= 400 && error.status < 500 && error.status !== 429;

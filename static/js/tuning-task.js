@@ -30,12 +30,15 @@ async function refresh() {
   if (before !== after || (!body.querySelector(".chart") && next.querySelector(".chart"))) {
     if (page.dataset.busy === "no") reload();
   }
-  const chart = body.querySelector(".chart");
-  if (chart && next.querySelector(".chart")) next.querySelector(".chart").replaceWith(chart);
+  // A chart that is drawn already stays, unless there is more to draw.
+  const [drawn, chart] = [body, next].map((part) => part.querySelector(".chart"));
+  const more = drawn && chart && drawn.querySelector("tbody").textContent !== chart.querySelector("tbody").textContent;
+  if (drawn && chart && !more) chart.replaceWith(drawn);
   for (const open of body.querySelectorAll("details[open] > summary")) {
     [...next.querySelectorAll("summary")].find((one) => one.textContent === open.textContent)?.parentElement.setAttribute("open", "");
   }
   body.replaceWith(next);
+  if (more) chart.dispatchEvent(new CustomEvent("chart:new", { bubbles: true }));
   const now = next.querySelector(".log");
   if (now) now.scrollTop = end ? now.scrollHeight : top;
   window.htmx?.process(next);

@@ -1,5 +1,6 @@
 // A dataset: checked in a worker, then sent piece by piece. An upload that was cut off goes on with the same file.
 import { post } from "./wallet-http.js";
+import { recall, remember } from "./wallet-provider.js";
 import { said } from "./tuning-problems.js";
 import { reload } from "./reload.js";
 import { t } from "./words.js";
@@ -55,14 +56,14 @@ async function put(url, body) {
 }
 
 async function begun(file) {
-  const known = JSON.parse(localStorage.getItem(REMEMBERED) ?? "null");
+  const known = recall(REMEMBERED);
   if (known?.file === nameOf(file)) {
     const answer = await fetch(`${box.dataset.begin}/${known.id}`, { headers: { Accept: "application/json" } });
     const found = answer.ok ? await answer.json() : null;
     if (found?.state === "uploading") return found;
   }
   const made = await post(box.dataset.begin, { name: file.name, size: file.size });
-  localStorage.setItem(REMEMBERED, JSON.stringify({ file: nameOf(file), id: made.id }));
+  remember(REMEMBERED, { file: nameOf(file), id: made.id });
   return made;
 }
 
@@ -79,7 +80,7 @@ async function send(file) {
     progress((all - left) / all);
   }
   await post(`${here}/finish`);
-  localStorage.removeItem(REMEMBERED);
+  remember(REMEMBERED, null);
   say(t("It is here. Being checked once more…"));
   for (let tries = 0; tries < 600; tries += 1) {
     await pause(1000);

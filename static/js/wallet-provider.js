@@ -4,10 +4,24 @@ import { t } from './words.js';
 const element = document.getElementById('wallet');
 const chain = JSON.parse(element.dataset.chain);
 export const config = { session: element.dataset.session, chain, chainId: Number(chain.chainId) };
-const REMEMBERED = 'wallet';
+const [REMEMBERED, USED] = ['wallet', 'wallets'];
+const MOST = 10;
 const wallets = new Map();
 const state = { wallet: null, account: '' };
 let prompts = Promise.resolve();
+
+// What this browser remembers between pages. A storage that is full or blocked remembers nothing and stops nobody.
+export function recall(key) {
+  try { return JSON.parse(localStorage.getItem(key)); } catch { return null; }
+}
+export function remember(key, value) {
+  try {
+    if (value === null) localStorage.removeItem(key);
+    else localStorage.setItem(key, JSON.stringify(value));
+  } catch { /* no storage in this browser */ }
+}
+// Names of wallets, the last used first; they outlive a session, unlike the one in use.
+const used = () => [recall(USED) ?? []].flat().map(String);
 
 export const same = (a, b) => (a || '').toLowerCase() === (b || '').toLowerCase();
 export const account = () => state.account;
@@ -26,7 +40,7 @@ function announce({ info, provider }) {
   const icon = String(info.icon || '');
   const wallet = { id, provider, name: String(info.name || 'Wallet').slice(0, 40), icon: icon.startsWith('data:image/') ? icon : '' };
   wallets.set(id, wallet);
-  if (id === localStorage.getItem(REMEMBERED)) use(wallet);
+  if (id === recall(REMEMBERED)) use(wallet);
   dispatchEvent(new CustomEvent('wallet:found', { detail: wallet }));
 }
 
@@ -48,10 +62,12 @@ export function discover() {
   dispatchEvent(new Event('eip6963:requestProvider'));
 }
 
-// Wallets found so far; one that only injects `window.ethereum` is offered when none announced itself.
+// Wallets found so far, the last used first; one that only injects `window.ethereum` is offered when none announced itself.
 export function found() {
   if (!wallets.size && window.ethereum) announce({ info: { rdns: 'injected', name: t('Browser wallet') }, provider: window.ethereum });
-  return [...wallets.values()];
+  const order = used();
+  const place = ({ id }) => (order.includes(id) ? order.indexOf(id) : MOST);
+  return [...wallets.values()].sort((a, b) => place(a) - place(b));
 }
 
 export const read = (method, params = []) => state.wallet.provider.request({ method, params });
@@ -68,14 +84,15 @@ export async function connect(wallet) {
   const accounts = await prompt('eth_requestAccounts');
   state.account = String(accounts?.[0] ?? '');
   if (!/^0x[0-9a-fA-F]{40}$/.test(state.account)) throw new Error(t('The wallet shares no account with this page.'));
-  localStorage.setItem(REMEMBERED, wallet.id);
+  remember(REMEMBERED, wallet.id);
+  remember(USED, [wallet.id, ...used().filter((id) => id !== wallet.id)].slice(0, MOST));
   changed();
   return state.account;
 }
 
 // The remembered wallet, or the only one there is; null when the person must choose.
 export const usual = () => state.wallet ?? (found().length === 1 ? found()[0] : null);
-export function forget() { localStorage.removeItem(REMEMBERED); state.wallet = null; state.account = ''; }
+export function forget() { remember(REMEMBERED, null); state.wallet = null; state.account = ''; }
 
 export const chainNow = async () => Number(await read('eth_chainId'));
 

@@ -97,6 +97,11 @@ def test_two_wallets_are_both_offered_and_the_chosen_one_is_asked(
     address = page.get_by_test_id("wallet-address")
     expect(address).to_have_attribute("data-address", BOB.address)
     assert wallet.calls == [] and "personal_sign" in other.methods()
+    # Who comes back is offered the wallet of last time first, and chooses all the same.
+    page.locator("[data-sign-out] button").click()
+    page.goto(asgi_server + "/account")
+    page.get_by_test_id("connect-wallet").click()
+    expect(page.get_by_test_id("wallet-option")).to_have_text(["<b>Other</b>", "Test Wallet"])
 
 
 def test_a_wallet_on_another_chain_is_told_and_switched_or_taught(
