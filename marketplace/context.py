@@ -3,7 +3,7 @@ around."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.conf import settings
@@ -15,7 +15,7 @@ from django.utils.translation import gettext_noop
 
 from chain import selectors as chain
 from ledger import reconcile
-from marketplace import freshness, links
+from marketplace import freshness, links, releases
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def site(request: HttpRequest) -> dict[str, Any]:
         "languages": settings.LANGUAGES,
         "theme": theme if theme in THEMES else "",
         "header_links": navigation(HEADER, request.path),
-        "footer_links": navigation(FOOTER, request.path),
+        "footer_links": footer(request.path),
         "bottom_links": navigation(BOTTOM, request.path),
     }
 
@@ -103,6 +103,16 @@ def drift_banner(request: HttpRequest) -> freshness.Banner | None:
     except DatabaseError:
         return None
     return freshness.drift(last.drift, last.block) if last is not None and last.drift else None
+
+
+def footer(here: str) -> list[NavLink]:
+    """The links at the foot; the changelog's names the version that runs here."""
+    return [
+        replace(link, label=f"{link.label} {releases.version()}")
+        if link.path == releases.PAGE
+        else link
+        for link in navigation(FOOTER, here)
+    ]
 
 
 def navigation(entries: tuple[tuple[str, str, str], ...], here: str) -> list[NavLink]:

@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.i18n import set_language
 
-from marketplace import api_urls, crawlers, docs, sitemap
+from marketplace import api_urls, crawlers, docs, releases, sitemap
 
 
 def healthz(request: HttpRequest) -> HttpResponse:
@@ -35,6 +35,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("ops.urls_admin")),
     path("docs", docs.index, name="docs"),
     path("docs/images/<str:name>", docs.image, name="docs-image"),
+    path("docs/changelog.atom", releases.feed, name="docs-changelog-atom"),
     path("docs/<slug:slug>.md", docs.markdown, name="docs-markdown"),
     path("docs/<slug:slug>", docs.page, name="docs-page"),
     path("", include("marketplace.urls_pages")),

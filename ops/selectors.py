@@ -6,10 +6,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import platform
-import tomllib
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import celery
@@ -23,7 +20,7 @@ from django.utils.translation import gettext as _
 
 from attestation.models import Finding, Outcome, Standing, Verification
 from ledger.project import VERSION
-from marketplace import presence
+from marketplace import presence, releases
 from marketplace.room import Room, room
 from ops.models import FailedTask, FailureState, Job
 from probes import selectors as probes
@@ -195,7 +192,7 @@ def _redis(field: str) -> Any:
 def versions() -> tuple[tuple[str, str], ...]:
     """What runs here, by name."""
     return (
-        (_("Site"), _own()),
+        (_("Site"), releases.version()),
         (_("Rules of the index"), str(VERSION)),
         ("Python", platform.python_version()),
         ("Django", django.get_version()),
@@ -209,15 +206,6 @@ def _postgres() -> str:
     with connection.cursor() as cursor:
         cursor.execute("SHOW server_version")
         return str(cursor.fetchone()[0])
-
-
-@cache
-def _own() -> str:
-    try:
-        with (Path(settings.BASE_DIR) / "pyproject.toml").open("rb") as file:
-            return str(tomllib.load(file)["project"]["version"])
-    except (OSError, KeyError, tomllib.TOMLDecodeError):
-        return "unknown"
 
 
 def set_up(now: dt.datetime) -> dt.datetime:

@@ -4,13 +4,14 @@ is found."""
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 from django.test import Client
 from django.urls import resolve
 
-from marketplace import docs_html, docs_search
+from marketplace import docs_html, docs_search, releases
 from marketplace import docs_library as library
 
 pytestmark = pytest.mark.django_db
@@ -35,8 +36,10 @@ def leads_somewhere(link: str, path: Path) -> bool:
     if name.startswith("/"):
         slug = name.removeprefix("/docs/")
         resolve(name.partition("?")[0])
-        return slug == name or (
-            slug in library.documents() and (not anchor or anchor in anchors(slug))
+        return (
+            slug == name
+            or bool(Path(slug).suffix)
+            or (slug in library.documents() and (not anchor or anchor in anchors(slug)))
         )
     file = (path.parent / name).resolve() if name else path
     slug = library.by_path().get(file.relative_to(ROOT).as_posix(), "")
@@ -120,3 +123,26 @@ def test_a_page_can_be_jumped_to_copied_and_read_as_it_was_written(client: Clien
     names = re.findall(r'\bid="([^"]+)"', page)
     assert len(names) == len(set(names))
     assert client.get("/docs/chat.md").content.decode() == (ROOT / "docs/chat.md").read_text()
+
+
+def test_the_changelog_is_a_feed_of_versions_and_the_foot_names_the_newest(client: Client) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    known = releases.releases()
+    assert releases.version() == project["version"] == known[0].version
+    days = [one.day for one in known]
+    assert days == sorted(days, reverse=True)
+    # Every section is dated: what is not would be missing in the feed.
+    assert [one.anchor for one in known] == anchors_in_order("changelog")
+    feed = client.get("/docs/changelog.atom")
+    assert feed["Content-Type"].startswith("application/atom+xml")
+    text = feed.content.decode()
+    assert text.count("<entry>") == len(known) and f"0G Market {known[-1].version}" in text
+    assert f'/docs/changelog#{known[0].anchor}"' in text and 'href="/' not in text
+    page = client.get("/docs/changelog").content.decode()
+    assert f">Changelog {known[0].version}</a>" in page
+    assert 'type="application/atom+xml"' in page
+    assert client.get("/docs/chat").content.decode().count("application/atom+xml") == 0
+
+
+def anchors_in_order(slug: str) -> list[str]:
+    return [heading.anchor for heading in docs_html.headings(slug) if heading.level == 2]

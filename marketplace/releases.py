@@ -1,0 +1,75 @@
+"""Versions of this site as CHANGELOG.md tells them: the number at the foot of each page, and
+`/docs/changelog.atom`."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from dataclasses import dataclass
+from functools import cache
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.utils import feedgenerator, translation
+from django.views.decorators.http import require_safe
+
+from marketplace import docs_html, feeds
+from marketplace import docs_library as library
+
+PAGE = f"/docs/{library.CHANGELOG}"
+_HEADING = re.compile(r"(\d+\.\d+\.\d+), (\d{4}-\d\d-\d\d)")
+
+
+@dataclass(frozen=True)
+class Release:
+    """One version; `html` comes from our own file, its links lead to this site's pages."""
+
+    version: str
+    day: dt.date
+    anchor: str
+    html: str
+
+
+@cache
+def releases() -> tuple[Release, ...]:
+    """Every dated section of the changelog, the newest first as it stands there."""
+    with translation.override("en"):
+        parts = re.split(r"(?=<h2 )", docs_html.html(library.CHANGELOG))[1:]
+    found = []
+    for heading, part in zip(docs_html.headings(library.CHANGELOG), parts, strict=True):
+        if named := _HEADING.fullmatch(heading.text):
+            html = part.partition("</h2>")[2].strip().replace('"/', f'"{settings.SITE_URL}/')
+            day = dt.date.fromisoformat(named[2])
+            found.append(Release(named[1], day, heading.anchor, html))
+    return tuple(found)
+
+
+def version() -> str:
+    """What runs here: the newest version that the changelog names."""
+    return next((one.version for one in releases()), "")
+
+
+@require_safe
+def feed(request: HttpRequest) -> HttpResponse:
+    """`/docs/changelog.atom`: an entry for each version."""
+    site = settings.SITE_URL
+    made = feedgenerator.Atom1Feed(
+        title="0G Market: versions",
+        link=f"{site}{PAGE}",
+        feed_url=f"{site}{PAGE}.atom",
+        description="What whoever uses, hosts or serves through the site notices.",
+        language="en",
+    )
+    for one in releases():
+        at = dt.datetime.combine(one.day, dt.time(), dt.UTC)
+        made.add_item(
+            title=f"0G Market {one.version}",
+            link=f"{site}{PAGE}#{one.anchor}",
+            description=feeds.xml_text(one.html),
+            unique_id=f"tag:0g-market,2026:version/{one.version}",
+            pubdate=at,
+            updateddate=at,
+        )
+    response = HttpResponse(made.writeString("utf-8"), content_type=feeds.MEDIA)
+    response["Cache-Control"] = "public, max-age=300"
+    return response
