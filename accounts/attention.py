@@ -1,15 +1,17 @@
-"""What needs its owner: keys that changed since they were acknowledged, evidence that became worse,
-refunds that can be collected, balances too small to call with, money that lies idle (ux.md 9).
+"""What needs its owner: fine-tuning results to acknowledge in time, keys that changed since they
+were acknowledged, endpoints that moved, evidence that became worse, refunds that can be collected,
+balances too small to call with, money that lies idle (ux.md 9).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import Max
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from accounts import links, money, signers, trust
 from accounts.addresses import short
@@ -17,11 +19,17 @@ from accounts.models import User
 from accounts.preview_money import PROVIDER_RESERVE
 from attestation import selectors as attestation
 from attestation.models import Fact
-from attestation.selectors import ServiceKey
-from ledger.models import Kind, Movement
+from attestation.selectors import DEVELOPMENT, FindingView, ServiceKey
+from ledger.models import Kind, Movement, ServiceChange
 from ledger.records import Position
+from protocol import tuning
 
 IDLE_FOR = timedelta(days=30)
+#: Words of a verdict that speak for the endpoint it was made at.
+_GOOD = ("pass", "warn")
+#: Pages of a person's fine-tuning tasks by provider and its name for the task, from the app above
+#: that has them (`finetune.apps`).
+TASK_PAGES: list[Callable[[User], Mapping[tuple[str, str], str]]] = []
 
 
 @dataclass(frozen=True)
@@ -39,9 +47,11 @@ class Card:
 def cards(
     user: User, positions: Iterable[Position], now_unix: int, now: datetime
 ) -> tuple[Card, ...]:
-    """The gravest first. `now_unix` is the chain's clock, `now` ours (6 queries at most)."""
-    held = [p for p in positions if p.balance]
+    """The gravest first. `now_unix` is the chain's clock, `now` ours (9 queries at most)."""
+    known = list(positions)
+    held = [p for p in known if p.balance]
     return (
+        *_results(user, known, now_unix),
         *_signers(user, held),
         *_evidence(held, now),
         *_unlocked(held, now_unix),
@@ -102,6 +112,44 @@ def _idle(address: str, held: list[Position], now: datetime) -> list[Card]:
     return found
 
 
+# --- results -------------------------------------------------------------------------------------
+
+
+def _results(user: User, positions: list[Position], now_unix: int) -> list[Card]:
+    """For each provider the fine-tuning result that must be acknowledged soonest."""
+    waiting: dict[Position, list[tuple[int, str]]] = {}
+    for p in positions:
+        window = tuning.acknowledge_within(p.lock_time_seconds)
+        for result in p.deliverables:
+            left = result.timestamp_unix + window - now_unix
+            if left > 0 and not result.acknowledged and not result.settled:
+                waiting.setdefault(p, []).append((left, result.id))
+    pages = {key: at for told in TASK_PAGES if waiting for key, at in told(user).items()}
+    return [
+        Card(
+            "result",
+            _result(min(found)[0] // 3600),
+            _("See the result"),
+            pages.get((p.provider, min(found)[1]), "/fine-tuning"),
+            p.provider,
+            grave=True,
+        )
+        for p, found in waiting.items()
+    ]
+
+
+def _result(hours: int) -> str:
+    if hours < 1:
+        left = _("Less than 1 hour is left to acknowledge a fine-tuning result.")
+    else:
+        left = ngettext(
+            "%(hours)s hour is left to acknowledge a fine-tuning result.",
+            "%(hours)s hours are left to acknowledge a fine-tuning result.",
+            hours,
+        ) % {"hours": hours}
+    return f"{left} {_('If you do not, you lose the model and still pay a part.')}"
+
+
 # --- signers -------------------------------------------------------------------------------------
 
 
@@ -129,26 +177,55 @@ def _signers(user: User, held: list[Position]) -> list[Card]:
 
 
 def _evidence(held: list[Position], now: datetime) -> list[Card]:
-    """Verdicts that became worse at providers where money lies."""
+    """Verdicts that became worse, and endpoints that moved, at providers where money lies."""
     at = {ServiceKey(p.kind, p.provider, p.service_name): p for p in held}
     found = attestation.findings_for({p.provider for p in held})
+    about = [f for views in found.values() for f in views if f.service in at]
+    moved = _moved([f for f in about if f.kind == Fact.URL_CHANGED], at)
     cards = []
-    for finding in (f for views in found.values() for f in views):
-        position = at.get(finding.service)
-        if finding.kind != Fact.REGRESSION or position is None:
+    for finding in about:
+        if finding.kind == Fact.REGRESSION:
+            kind, text = "evidence_worse", _worse(finding, now)
+        elif finding.kind == Fact.URL_CHANGED and finding.service in moved:
+            kind = "endpoint_moved"
+            text = _(
+                "Its endpoint changed %(age)s ago without a new acknowledgement: nobody has "
+                "vouched for what answers there now."
+            ) % {"age": trust.ago(now - moved[finding.service])}
+        else:
             continue
-        before, after = (trust.label(str(finding.detail.get(n, ""))) for n in ("from", "to"))
-        text = _(
-            "Its evidence became worse %(age)s ago: it was “%(before)s” and is “%(after)s” now."
-        ) % {"age": trust.ago(now - finding.opened_at), "before": before, "after": after}
-        cards.append(
-            Card(
-                "evidence_worse",
-                text,
-                _("Retrieve what is free"),
-                links.form("retrieve", position),
-                position.provider,
-                grave=True,
-            )
-        )
+        p = at[finding.service]
+        action, path = _("Retrieve what is free"), links.form("retrieve", p)
+        cards.append(Card(kind, text, action, path, p.provider, grave=True))
     return cards
+
+
+def _worse(finding: FindingView, now: datetime) -> str:
+    before, after = (trust.label(str(finding.detail.get(n, ""))) for n in ("from", "to"))
+    return _(
+        "Its evidence became worse %(age)s ago: it was “%(before)s” and is “%(after)s” now."
+    ) % {"age": trust.ago(now - finding.opened_at), "before": before, "after": after}
+
+
+def _moved(
+    findings: list[FindingView], at: Mapping[ServiceKey, Position]
+) -> dict[ServiceKey, datetime]:
+    """When each endpoint moved, but for those whose evidence we found good since (2 queries)."""
+    if not findings:
+        return {}
+    keys = {(at[f.service].serving, f.provider): f.service for f in findings}
+    rows = ServiceChange.objects.filter(
+        change="url", provider__in={provider for _serving, provider in keys}
+    )
+    last = rows.values("serving", "provider").annotate(last=Max("at")).order_by()
+    standings = attestation.standings(keys.values())
+    moved = {}
+    for row in last:
+        service = keys.get((row["serving"], row["provider"]))
+        if service is None:
+            continue
+        known = standings[service]
+        good = known.overall.removeprefix(DEVELOPMENT) in _GOOD
+        if not (good and known.checked_at is not None and known.checked_at > row["last"]):
+            moved[service] = row["last"]
+    return moved

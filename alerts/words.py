@@ -49,6 +49,7 @@ FINDINGS = {
     Fact.SIGNER_REUSED: N_("its signing key is another provider's too"),
     Fact.COMPOSE_CHANGED: N_("it runs other software than before"),
     Fact.IDENTICAL_EVIDENCE: N_("it showed evidence that had been shown before"),
+    Fact.URL_CHANGED: N_("its endpoint moved without a new acknowledgement"),
     Fact.SIGNER_DIFFERS: N_("its chain entry names another key than its evidence"),
 }
 CHANGES = {

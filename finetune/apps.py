@@ -6,9 +6,11 @@ class FinetuneConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from accounts import crypto
-        from finetune import files, personal
+        from accounts import attention, crypto
+        from finetune import files, personal, selectors
 
         if files.rotate not in crypto.ROTATIONS:
             crypto.ROTATIONS.append(files.rotate)
+        if selectors.task_pages not in attention.TASK_PAGES:
+            attention.TASK_PAGES.append(selectors.task_pages)
         personal.register()

@@ -23,9 +23,6 @@ from probes.charts import Chart, Point, Value, series
 from protocol import datasets, tuning
 
 MOST_OFFERS = 50
-#: The window to acknowledge is the provider's configuration; brokers use at most half of the
-#: refund lock time (provider-protocol.md 6.3), and never more than this.
-LONGEST_WINDOW = dt.timedelta(hours=48)
 _TABLE_POINTS = 400
 
 
@@ -47,6 +44,12 @@ def offers() -> tuple[OfferRow, ...]:
 
 def tasks(user: User) -> QuerySet[Task]:
     return user.tuning_tasks.order_by("-created_at")
+
+
+def task_pages(user: User) -> dict[tuple[str, str], str]:
+    """Pages of the user's tasks by provider and its name for the task (1 query)."""
+    rows = user.tuning_tasks.values_list("provider", "remote_id", "pk")
+    return {(provider, str(remote)): f"/fine-tuning/tasks/{pk}" for provider, remote, pk in rows}
 
 
 def dataset_views(user: User) -> tuple[DatasetView, ...]:
@@ -75,7 +78,7 @@ def deadline(task: Task, named: Deliverable | None) -> Deadline | None:
     contract = ServingContract.current.filter(address=task.serving).first()
     if contract is None:
         return None
-    window = min(LONGEST_WINDOW, dt.timedelta(seconds=contract.lock_time_seconds // 2))
+    window = dt.timedelta(seconds=tuning.acknowledge_within(contract.lock_time_seconds))
     delivered = dt.datetime.fromtimestamp(named.timestamp_unix, dt.UTC)
     percent, lead = contract.penalty_percentage or 0, clock.lead_seconds()
     return Deadline(delivered + window, tuning.penalty(task.fee or 0, percent), percent, lead)

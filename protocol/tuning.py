@@ -232,6 +232,12 @@ def task_fee(
     return tokens * price * epochs * coefficient + storage_fee
 
 
+def acknowledge_within(lock_time_seconds: int) -> int:
+    """Seconds after its delivery in which a result can be acknowledged: the provider's setting, of
+    which brokers use at most half of the refund lock time (6.3), and never more than 48 hours."""
+    return min(48 * 3600, lock_time_seconds // 2)
+
+
 def penalty(fee: int, percentage: int) -> int:
     """Neuron for a result that its user did not acknowledge in time (contracts.md 6.5)."""
     return fee * percentage // 100

@@ -189,8 +189,17 @@ def test_a_changed_lock_time_and_a_worse_verification(alice: User) -> None:
         opened_at=timezone.now() + dt.timedelta(seconds=1),
         detail={"from": "pass", "to": "fail"},
     )
-    assert services.sweep() == 2 and services.sweep() == 0
+    Finding.objects.create(
+        kind=Fact.URL_CHANGED,
+        provider=PETRA,
+        service_kind="inference",
+        service_name="inference-v1.0",
+        subject="https://elsewhere.example",
+        opened_at=timezone.now() + dt.timedelta(seconds=1),
+    )
+    assert services.sweep() == 3 and services.sweep() == 0
     assert {"Refunds of inference-v1.0 now wait 2 h"} < set(titles(alice))
+    assert any("endpoint moved without a new acknow" in title for title in titles(alice))
 
 
 def test_a_task_that_got_somewhere_and_reminders_before_its_deadline(alice: User) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.test import Client
@@ -15,11 +16,13 @@ from django.utils import timezone
 
 from accounts import attention, crypto, signers
 from accounts.models import Intent, State, User
+from attestation.models import Fact, Finding, Standing
+from finetune.models import Task
 from ledger.models import Service, SubAccount
 from ledger.selectors import account
 from tests import factories
 from tests.db.test_refunds import DAY, moved, pair
-from tests.factories import ALICE, INFERENCE, ONE, PETRA
+from tests.factories import ALICE, FINE_TUNING, INFERENCE, ONE, PETRA
 
 pytestmark = pytest.mark.django_db
 NAME = f"account=inference-v1.0:{PETRA}"
@@ -100,6 +103,67 @@ def test_an_acknowledgement_from_here_counts_and_a_way_back_is_no_change(user: U
     Intent.objects.filter(pk=intent.pk).update(state=State.REVERTED)
     Service.objects.update(tee_signer=first)
     assert kinds(user) == []
+
+
+def test_an_endpoint_that_moved_is_told_until_its_evidence_was_good(user: User) -> None:
+    factories.service()
+    pair(PETRA, free=5 * ONE)
+    moved("transfer", "a", amount=ONE, at=timezone.now())
+    long_ago, hour = timezone.now() - dt.timedelta(hours=3), dt.timedelta(hours=1)
+    factories.change(change="url", before={"url": "a"}, after={"url": "b"}, at=long_ago)
+    found = Finding.objects.create(
+        kind=Fact.URL_CHANGED,
+        provider=PETRA,
+        service_kind="inference",
+        service_name="inference-v1.0",
+        subject="b",
+        opened_at=timezone.now(),
+    )
+    assert kinds(user) == ["endpoint_moved"]
+    (card,) = attention.cards(user, account(ALICE).positions, 0, timezone.now())
+    assert card.grave and "changed 3 hours ago" in card.text and "retrieve" in card.path
+    standing = Standing.objects.create(
+        provider=PETRA,
+        kind="inference",
+        service_name="inference-v1.0",
+        overall="pass",
+        checked_at=long_ago - hour,
+    )
+    assert kinds(user) == ["endpoint_moved"], "what was good was the one before"
+    Standing.objects.filter(pk=standing.pk).update(checked_at=long_ago + hour)
+    assert kinds(user) == []
+    Standing.objects.filter(pk=standing.pk).update(overall="fail")
+    assert kinds(user) == ["endpoint_moved"]
+    Finding.objects.filter(pk=found.pk).update(closed_at=timezone.now())
+    assert kinds(user) == []
+
+
+def test_a_result_to_acknowledge_is_the_first_thing_told_with_the_time_left(
+    user: User, alice: Client
+) -> None:
+    factories.contract(kind="fine-tuning", address=FINE_TUNING)
+    now = int(timezone.now().timestamp())
+    names = [str(uuid4()) for _ in range(2)]
+    results = [
+        {"id": name, "model_root_hash": "0x00", "acknowledged": False, "settled": False,
+         "timestamp": now - age}
+        for name, age in zip(names, (3_000, 40_000), strict=True)
+    ]  # fmt: skip
+    pair(PETRA, (ONE, DAY + 1))
+    factories.sub_account(serving=FINE_TUNING, deliverables=results)
+    card = attention.cards(user, account(ALICE).positions, now, timezone.now())[0]
+    assert (card.kind, card.grave, card.path) == ("result", True, "/fine-tuning")
+    assert "Less than 1 hour is left" in card.text, "of the one with less left"
+    task = Task.objects.create(
+        user=user, provider=PETRA, remote_id=names[1], serving=FINE_TUNING,
+        service_name="fine-tuning-v1.0", url="http://127.0.0.1:1", model="m", parameters="{}",
+        price_per_token=1, nonce=1, progress="Delivered", created_at=timezone.now(),
+    )  # fmt: skip
+    html = alice.get("/account").content.decode()
+    assert f'href="/fine-tuning/tasks/{task.pk}">See the result' in html
+    for change in ({"acknowledged": True}, {"settled": True}, {"timestamp": now - DAY}):
+        SubAccount.objects.update(deliverables=[{**one, **change} for one in results])
+        assert "result" not in kinds(user), change
 
 
 # --- spendable now -------------------------------------------------------------------------------
