@@ -14,9 +14,10 @@ from typing import ClassVar, Self, TypeVar
 from django.db import models
 from django.db.models import Case, F, Q, TextField, Value, When
 from django.db.models.fields.json import KT
-from django.db.models.functions import Cast, Concat, Left, Lower, NullIf
+from django.db.models.functions import Cast, Concat, Greatest, Left, Lower, NullIf
 
 from chain.fields import AddressField, HashField, NeuronField
+from protocol.fees import IMAGES, SPEECH
 
 
 def _marks(name: str, *, layered: bool = True) -> list[models.Index]:
@@ -149,9 +150,27 @@ SORTED_LENGTH = 100
 #: Characters of each of a stranger's texts that a search looks at.
 SEARCHED_LENGTH = 300
 
-#: The price one compares by: both directions of inference, the token price of fine-tuning.
+#: What a price is the price of: a token, a picture, a second, a token of training. Prices of
+#: different units are never in one order.
+LISTED_UNIT = Case(
+    When(kind=Kind.FINE_TUNING.value, then=Value(3)),
+    When(service_type__in=IMAGES, then=Value(1)),
+    When(service_type=SPEECH, then=Value(2)),
+    default=Value(0),
+    output_field=models.IntegerField(),
+)
+#: Neuron of that unit, as the Output column shows it; of speech the dearer one counts.
+LISTED_OUTPUT = Case(
+    When(kind=Kind.FINE_TUNING.value, then=F("price_per_token")),
+    When(service_type=SPEECH, then=Greatest("input_price", "output_price")),
+    default=F("output_price"),
+    output_field=NeuronField(),
+)
+#: The price one compares by: of what is billed by tokens both directions.
 LISTED_PRICE = Case(
     When(kind=Kind.FINE_TUNING.value, then=F("price_per_token")),
+    When(service_type__in=IMAGES, then=F("output_price")),
+    When(service_type=SPEECH, then=Greatest("input_price", "output_price")),
     default=F("input_price") + F("output_price"),
     output_field=NeuronField(),
 )
@@ -253,17 +272,17 @@ class Service(Layered):
             # prices are often all the same.
             *(
                 models.Index(
-                    column,
+                    *columns,
                     "kind",
                     "provider",
                     "serving",
                     name=f"service_order_{name}",
                     condition=Q(shadowed=False, removed=False),
                 )
-                for name, column in (
-                    ("price", LISTED_PRICE),
-                    ("input", F("input_price")),
-                    ("output", F("output_price")),
+                for name, *columns in (
+                    ("of_price", LISTED_UNIT, LISTED_PRICE),
+                    ("of_input", LISTED_UNIT, F("input_price")),
+                    ("of_output", LISTED_UNIT, LISTED_OUTPUT),
                     ("stake", F("stake")),
                     ("change", F("updated_at_unix")),
                     ("creation", F("created_block")),

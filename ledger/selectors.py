@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from django.db import connection
-from django.db.models import F, Model, Q, QuerySet, Sum, Value
+from django.db.models import F, Model, OrderBy, Q, QuerySet, Sum, Value
 from django.db.models.functions import Left, Lower
 from eth_utils.address import is_checksum_address, is_hex_address, to_checksum_address
 
@@ -21,7 +21,9 @@ from ledger import listed
 from ledger.cursors import Place, older
 from ledger.models import (
     LISTED_MODEL,
+    LISTED_OUTPUT,
     LISTED_PRICE,
+    LISTED_UNIT,
     SORTED_LENGTH,
     Kind,
     Ledger,
@@ -56,6 +58,7 @@ MAX_PAGE_SIZE = 200
 MAX_PAGE = 1_000_000
 
 #: `sort=` values and their columns; ties break by provider, a leading `-` turns all of it round.
+#: Prices are ordered within their unit: tokens, pictures, seconds, tokens of training, either way.
 SORTS: dict[str, str] = {
     "model": "model",
     "price": "price",
@@ -67,6 +70,7 @@ SORTS: dict[str, str] = {
     "provider": "provider",
     "type": "service_type",
 }
+_PRICES = {"price": LISTED_PRICE, "input_price": F("input_price"), "output_price": LISTED_OUTPUT}
 
 
 def address_of(text: str) -> str | None:
@@ -192,10 +196,11 @@ def services(
     name = SORTS.get(query.sort.removeprefix("-"), "model")
     # Texts are a stranger's, of any length.
     texts = {"model": LISTED_MODEL, "service_type": Left("service_type", SORTED_LENGTH)}
-    column = texts.get(name, F(name))
+    column = texts.get(name, _PRICES.get(name, F(name)))
     ties = (F("kind"), F("provider"), F("serving"))
-    rows = matching(query).defer("search").annotate(price=LISTED_PRICE).order_by(column, *ties)
-    rows = rows.reverse() if descending else rows
+    order: list[Any] = [OrderBy(part, descending=descending) for part in (column, *ties)]
+    units = [LISTED_UNIT] if name in _PRICES else []
+    rows = matching(query).defer("search").order_by(*units, *order)
     known = contracts()
     return paginate(rows, page, page_size, lambda row: Listing.of(row, known), count)
 

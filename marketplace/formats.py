@@ -19,6 +19,8 @@ from django.utils import dateformat
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
+from protocol import fees
+
 ONE = 10**18
 MILLION = 10**6
 _DECIMALS = 18
@@ -97,8 +99,7 @@ def _short(unit: str) -> str:
     return "1M" if unit == _("1M tokens") else unit
 
 
-IMAGES = ("text-to-image", "image-editing")
-SPEECH = "speech-to-text"
+IMAGES, SPEECH = fees.IMAGES, fees.SPEECH
 
 
 def prices(service_type: str, input_price: int, output_price: int) -> tuple[Price, ...]:

@@ -9,8 +9,9 @@ from django.db.models import Count, Max, Min
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from ledger import selectors
+from ledger import records, selectors
 from ledger.models import LISTED_PRICE
+from marketplace import formats
 from marketplace.compare import LEAST_PROBES, LEAST_SAMPLES
 from marketplace.conditions import health_of_row
 from marketplace.parts import Label, ServiceRow
@@ -60,7 +61,7 @@ class Ranks:
 
     def of(self, row: ServiceRow) -> tuple[Label, ...]:
         listing, health = row.listing, row.health
-        price = listing.input_price + listing.output_price
+        price = listed_price(listing)
         speed = health.tokens.p50 if health.tokens and health.tokens.n >= LEAST_SAMPLES else None
         up = health.uptime_7d
         uptime = up.share if up and up.probes >= LEAST_PROBES else None
@@ -72,6 +73,15 @@ class Ranks:
         return tuple(
             Label(name, rule) for best, own, rule, name in held if best is not None and best == own
         )
+
+
+def listed_price(listing: records.Listing) -> int:
+    """`ledger.models.LISTED_PRICE` of an inference listing."""
+    if listing.service_type in formats.IMAGES:
+        return listing.output_price
+    if listing.service_type == formats.SPEECH:
+        return max(listing.input_price, listing.output_price)
+    return listing.input_price + listing.output_price
 
 
 def ranks(query: selectors.ServiceQuery) -> Ranks:

@@ -17,6 +17,8 @@ NEURON_PER_0G = 10**18
 MINIMUM_RESERVE = NEURON_PER_0G
 MAX_COUNT = 2**53
 MAX_TIERS = 32
+#: Service types that are billed by the picture, and by the second.
+IMAGES, SPEECH = ("text-to-image", "image-editing"), "speech-to-text"
 DEFAULT_SPEECH_UNITS = 100
 
 DurationRule = Literal["broker", "sdk"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import random
 import re
@@ -201,6 +202,33 @@ def test_only_what_no_task_occupies_is_free(client: Client) -> None:
     (item,) = client.get("/api/v1/services?free=1").json()["items"]
     assert item["provider"] == free.provider
     assert "Free for fine-tuning" in client.get("/?free=1").content.decode()
+
+
+@pytest.mark.parametrize(("sort", "column"), [("output_price", "output"), ("input_price", "input")])
+def test_prices_are_ordered_within_their_unit_as_they_are_shown(sort: str, column: str) -> None:
+    factories.market(24)
+    # The dearer of both prices of a second is shown, and counts.
+    Service.objects.filter(pk=Service.current.filter(service_type="speech-to-text")[0].pk).update(
+        input_price=10**15, output_price=1
+    )
+
+    def shown(sort: str) -> list[tuple[str, int]]:
+        page = catalogue.catalogue_page(Filters.parse({"sort": sort}), head())
+        prices = [getattr(row.offer, column) for row in page.rows]
+        return [(price.unit, price.neuron) if price else ("", 0) for price in prices]
+
+    up, down = shown(sort), shown(f"-{sort}")
+    assert len(up) == 24 and up[0][0] == down[0][0] == "1M tokens"
+    for units, turned in ((up, False), (down, True)):
+        runs = [
+            (unit, [n for _, n in run]) for unit, run in itertools.groupby(units, lambda p: p[0])
+        ]
+        names = (
+            ["1M tokens", "image", "min", "1M tokens"] if column == "output" else ["1M tokens", ""]
+        )
+        assert [unit for unit, _ in runs] == names
+        for _unit, amounts in runs:
+            assert amounts == sorted(amounts, reverse=turned)
 
 
 def test_what_makes_no_sense_is_ignored_by_the_page_and_refused_by_the_api(client: Client) -> None:
