@@ -6,12 +6,12 @@ from collections.abc import Callable
 from uuid import UUID, uuid4
 
 from django.core.files.uploadedfile import UploadedFile
-from django.http import Http404, HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.utils.translation import gettext as _
 
 from accounts.models import User
 from inference import access
-from inference.errors import BadPrompt
+from inference.errors import BadPrompt, ChatError, SignerChanged
 from inference.media.services import Ask
 from inference.models import Chat, Medium
 from inference.views import session_of, user_of
@@ -61,6 +61,24 @@ def upload(request: HttpRequest, name: str, most: int) -> tuple[bytes, str] | No
             _("%(called)s is larger than %(most)s MB.") % {"called": called, "most": most >> 20}
         )
     return found.read(), called
+
+
+def stays(request: HttpRequest) -> bool:
+    """Whether the page itself asks, and stays where it is when it is refused."""
+    return request.get_preferred_type(["text/html", "application/json"]) == "application/json"
+
+
+def taken(request: HttpRequest, path: str) -> HttpResponse:
+    """Where what was asked for appears."""
+    return JsonResponse({"href": path}) if stays(request) else HttpResponseRedirect(path)
+
+
+def refusal(error: ChatError, status: int) -> JsonResponse:
+    """What stood in the way, for a page that stays."""
+    said = {"title": error.sentence, "status": status, "code": error.code, "href": error.href}
+    if isinstance(error, SignerChanged):
+        said["signer"] = error.signer
+    return JsonResponse(said, status=status)
 
 
 def work_of(request: HttpRequest, chat: UUID, medium: Medium) -> Chat:

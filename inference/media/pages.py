@@ -147,7 +147,9 @@ class Deleted:
 
 @dataclass(frozen=True)
 class Form:
-    """What both forms hold: whom one may ask, what stands in the way, and what was wrong before."""
+    """What both forms hold: whom one may ask, what stands in the way, and what was wrong before.
+    `file_again`: a file came with it, which a form that is filled anew cannot hold.
+    """
 
     side: SidePage
     choices: tuple[ServiceOption, ...]
@@ -157,6 +159,7 @@ class Form:
     error: str = ""
     error_href: str = ""
     new_signer: str = ""
+    file_again: bool = False
     deleted: Deleted | None = None
 
     @property

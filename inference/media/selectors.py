@@ -78,6 +78,7 @@ def form(
     medium: Medium,
     wish: dict[str, Any],
     error: ChatError | None = None,
+    file_again: bool = False,
 ) -> Form:
     """The form of a page (about 13 queries)."""
     choices = listings(medium, visit.provider)
@@ -105,6 +106,7 @@ def form(
         error=error.sentence if error else "",
         error_href=error.href if error else "",
         new_signer=error.signer if isinstance(error, SignerChanged) else "",
+        file_again=file_again,
         deleted=Deleted(reverse(undo, args=[visit.deleted])) if visit.deleted else None,
     )
 
@@ -134,12 +136,13 @@ def images_page(
     wish: dict[str, Any] | None = None,
     edit: UUID | None = None,
     error: ChatError | None = None,
+    file_again: bool = False,
 ) -> ImagesPage:
     """The gallery and its form, filled with `wish`, for the picture `edit` where given."""
     found = ledger.paginate(_works(visit, Medium.IMAGES), number, PAGE_SIZE, lambda chat: chat)
     source = file_of(visit, edit) if edit else None
     return ImagesPage(
-        form=form(visit, Medium.IMAGES, wish or {"count": 1}, error),
+        form=form(visit, Medium.IMAGES, wish or {"count": 1}, error, file_again),
         works=works(found.items),
         pager=_pager(found, _("requests"), reverse("inference:images"), visit.provider),
         source=FileView.of(source) if source else None,
@@ -233,6 +236,7 @@ def audio_page(
     *,
     wish: dict[str, Any] | None = None,
     error: ChatError | None = None,
+    file_again: bool = False,
 ) -> AudioPage:
     """The list of transcripts and its form."""
     done = Q(turns__state=State.ANSWERED)
@@ -251,7 +255,7 @@ def audio_page(
         pieces, length = sizes.get(chat.pk, (0, 0))
         lines.append(Line.of(chat, length, pieces, chat.answered, bool(chat.writing)))
     return AudioPage(
-        form=form(visit, Medium.SPEECH, wish or {"timed": True}, error),
+        form=form(visit, Medium.SPEECH, wish or {"timed": True}, error, file_again),
         lines=tuple(lines),
         pager=_pager(found, _("transcripts"), reverse("inference:audio"), visit.provider),
         languages=tuple(sorted(transcripts.LANGUAGES.items(), key=lambda x: x[1])),

@@ -78,9 +78,11 @@ async def make(request: HttpRequest) -> HttpResponse:
         opened = await studio.draw(own, ask, wish, source)
     except ChatError as error:
         status = 400 if isinstance(error, BadPrompt) else 409
+        if doors.stays(request):
+            return doors.refusal(error, status)
         return await sync_to_async(_again)(request, visit, error, status)
     path = reverse("inference:images")
-    return HttpResponseRedirect(f"{path}?from={opened.chat}#work-{opened.chat}")
+    return doors.taken(request, f"{path}?from={opened.chat}#work-{opened.chat}")
 
 
 def _again(request: HttpRequest, visit: Visit, error: ChatError, status: int) -> HttpResponse:
@@ -89,7 +91,8 @@ def _again(request: HttpRequest, visit: Visit, error: ChatError, status: int) ->
     count = str(wish.get("count") or "")
     wish["count"] = int(count) if count.isascii() and count.isdecimal() and len(count) < 3 else 1
     edit = _edited(request.POST.get("edit", ""))
-    page = selectors.images_page(visit, wish=wish, edit=edit, error=error)
+    file = bool(request.FILES)
+    page = selectors.images_page(visit, wish=wish, edit=edit, error=error, file_again=file)
     return render(request, "inference/images.html", {"page": page}, status=status)
 
 

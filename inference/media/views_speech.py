@@ -56,8 +56,10 @@ async def transcribe(request: HttpRequest) -> HttpResponse:
         opened = await studio.transcribe(own, ask, wish, pieces, name)
     except ChatError as error:
         status = 400 if isinstance(error, BadPrompt) else 409
+        if doors.stays(request):
+            return doors.refusal(error, status)
         return await sync_to_async(_again)(request, visit, error, status)
-    return HttpResponseRedirect(reverse("inference:transcript", args=[opened.chat]))
+    return doors.taken(request, reverse("inference:transcript", args=[opened.chat]))
 
 
 def _pieces(request: HttpRequest) -> tuple[list[recordings.Piece], str]:
@@ -72,7 +74,7 @@ def _pieces(request: HttpRequest) -> tuple[list[recordings.Piece], str]:
 
 def _again(request: HttpRequest, visit: Visit, error: ChatError, status: int) -> HttpResponse:
     wish: dict[str, Any] = {**request.POST.dict(), "timed": request.POST.get("timed") == "on"}
-    page = selectors.audio_page(visit, wish=wish, error=error)
+    page = selectors.audio_page(visit, wish=wish, error=error, file_again=bool(request.FILES))
     answer = render(request, "inference/audio.html", {"page": page}, status=status)
     return _with_microphone(answer)
 

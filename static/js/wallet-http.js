@@ -1,4 +1,4 @@
-// Requests to our own server: JSON with the CSRF token; a refusal becomes an Error with its code and sentences.
+// Requests to our own server: JSON (or a form as it is) with the CSRF token; a refusal becomes an Error with its code and sentences.
 import { t } from './words.js';
 const csrf = () => document.getElementById('wallet').dataset.csrf;
 
@@ -10,13 +10,14 @@ export class Refusal extends Error {
 }
 
 export async function post(url, body = {}) {
+  const form = body instanceof FormData;
   let response;
   try {
     response = await fetch(url, {
       method: 'POST',
       credentials: 'same-origin',
-      headers: { 'Content-Type': 'application/json', Accept: 'application/json', 'X-CSRFToken': csrf() },
-      body: JSON.stringify(body),
+      headers: { ...(form ? {} : { 'Content-Type': 'application/json' }), Accept: 'application/json', 'X-CSRFToken': csrf() },
+      body: form ? body : JSON.stringify(body),
     });
   } catch {
     throw new Refusal({ code: 'offline', title: t('This page cannot reach the server.'), fix: t('Check your connection and try again.') }, 0);

@@ -65,6 +65,7 @@ learn({
 "Nothing was sent.": "Nichts wurde gesendet.",
 "Nothing was sent: {why}": "Nichts wurde gesendet: {why}",
 "On its way: {percent} %. It goes on if you leave this page.": "Unterwegs: {percent} %. Es geht weiter, wenn Sie diese Seite verlassen.",
+"One step is missing: see above the form.": "Ein Schritt fehlt: siehe über dem Formular.",
 "One step is missing: see below.": "Ein Schritt fehlt: siehe unten.",
 "Picture of your question": "Bild Ihrer Frage",
 "Picture {width} by {height}, about {tokens} tokens": "Bild {width} mal {height}, etwa {tokens} Token",

@@ -21,9 +21,9 @@ from ledger.models import SubAccount
 from provider.answerer.app import AnswererApp
 from provider.answerer.corpus import load
 from provider.answerer.search import Index
+from runner.chromium import chromium
 from tests.browser import pagecheck
 from tests.browser.wallet import Wallet, sign_in
-from tests.conftest import chromium
 from tests.live.provider_lab import ONE, ROOT, Broker, Lab, Person, served
 from tests.pure import signals
 
@@ -234,6 +234,13 @@ def test_speech_from_a_file_and_from_the_microphone(
     page.get_by_role("button", name="Stop recording").click()
     expect(page.get_by_test_id("audio-preview")).to_be_visible()
     expect(page.get_by_test_id("audio-make")).to_contain_text("Transcribe 0:0")
+    # what the server refuses is not lost: the recording is there to be sent again
+    key = page.locator("[name=key]")
+    key.evaluate("e => { e.dataset.was = e.value; e.value = 'old'; }")
+    page.get_by_test_id("audio-make").click()
+    expect(page.get_by_text("This form is out of date.")).to_be_visible()
+    expect(page.get_by_test_id("audio-preview")).to_be_visible()
+    key.evaluate("e => { e.value = e.dataset.was; }")
     page.get_by_test_id("audio-make").click()
     expect(page.get_by_test_id("transcript")).to_have_attribute(
         "data-state", "done", timeout=30_000
@@ -249,4 +256,5 @@ def test_speech_from_a_file_and_from_the_microphone(
     pagecheck.sound(page, f"{asgi_server}/playground/audio")
     page.context.clear_cookies()
     pagecheck.sound(page, f"{asgi_server}/playground/audio")
-    assert seen == []
+    refused = "Failed to load resource: the server responded with a status of 400 (Bad Request)"
+    assert seen == [refused]

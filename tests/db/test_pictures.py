@@ -404,3 +404,7 @@ def test_a_form_without_javascript(client: Client) -> None:
     given |= {"rect_width": "1", "rect_height": "1"}
     answered = client.post("/playground/images/make", given)
     assert "from 0 to 100" in answered.content.decode()
+    assert 'name="rect_left" inputmode="numeric" maxlength="3" value="a"' in str(answered.content)
+    wanted = {"Accept": "application/json"}
+    answered = client.post("/playground/images/make", given, headers=wanted)
+    assert "from 0 to 100" in answered.json()["title"]

@@ -220,6 +220,13 @@ def test_forms_name_the_file_and_the_rule(client: Client) -> None:
         answered = client.post("/playground/audio/transcribe", {**given, "recording": upload})
         assert answered.status_code == 400
         assert words in answered.content.decode()
+        assert "Choose the file again: it was not kept." in answered.content.decode()
     answered = client.post("/playground/audio/transcribe", given)
     assert "Choose a recording, or make one." in answered.content.decode()
+    assert "Choose the file again" not in answered.content.decode()
+    # the page itself stays where it is, with its recording
+    wanted = {"Accept": "application/json"}
+    answered = client.post("/playground/audio/transcribe", given, headers=wanted)
+    assert (answered.status_code, answered["Content-Type"]) == (400, "application/json")
+    assert answered.json()["title"] == "Choose a recording, or make one."
     assert not Chat.objects.exists()
