@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from asgiref.sync import async_to_sync
-from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
@@ -20,10 +19,10 @@ from django.utils.translation import gettext_noop
 from accounts import crypto, keys
 from accounts.models import ProviderKey, User
 from accounts.preview_money import PROVIDER_RESERVE
+from attestation import trust
 from ledger import selectors as ledger
 from ledger.models import Kind
 from ledger.records import Position
-from net.addresses import Policy
 from net.client import Client
 from net.errors import BadAnswer, BadStatus, NetError, TooLarge
 from net.limits import JsonLimits, Limits
@@ -118,6 +117,6 @@ def _asked(url: str, address: str, key: ProviderKey) -> Unsettled:
 
 
 async def _fetch(url: str, bearer: str) -> Any:
-    policy = Policy(allow_private=settings.ALLOW_PRIVATE_PROVIDERS)
+    policy = trust.provider_policy()
     async with Client(policy, LIMITS) as client:
         return await client.get_json(url, headers={"Authorization": bearer}, shape=_SHAPE)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,8 +18,6 @@ import orjson
 
 from chain import facts
 from chain.errors import Unavailable
-
-logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS, HEARTBEAT_SECONDS = 5.0, 20.0
 FIRST_PAUSE, LAST_PAUSE = 1.0, 60.0

@@ -60,11 +60,6 @@ def replace_asked(first: int, final: Sequence[Block], *, seen: Sequence[Block]) 
         _drop_empty(cursor, first - 1, final[-1].header.number - 1)
 
 
-def _same(block: Block, other: Block) -> bool:
-    """Whether nothing but answers was added to a block."""
-    return block.logs is other.logs and block.transactions is other.transactions
-
-
 Add = Callable[[type[Model], Sequence[str], Sequence[Sequence[Any]]], None]
 
 

@@ -46,7 +46,6 @@ ROLES: MappingProxyType[str, int] = MappingProxyType(
     }
 )
 _FIRST_MODEL_SIGNER = 200
-USERS = 4
 #: That scenarios play with; the demo has more.
 PROVIDERS = 5
 

@@ -18,9 +18,9 @@ from uuid import UUID
 
 import orjson
 from channels.db import database_sync_to_async
-from django.conf import settings
 from django.utils.translation import gettext_noop as N_
 
+from attestation import trust
 from finetune.errors import BrokerRefused, BrokerSilent
 from net import strictjson
 from net.addresses import Policy
@@ -224,7 +224,7 @@ def from_byte(start: int) -> dict[str, str]:
 
 def policy() -> Policy:
     """Where a provider may be."""
-    return Policy(allow_private=settings.ALLOW_PRIVATE_PROVIDERS)
+    return trust.provider_policy()
 
 
 @asynccontextmanager

@@ -14,17 +14,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from channels.db import database_sync_to_async
-from django.conf import settings
 from django.utils.translation import gettext as _
 
-from attestation import verify
+from attestation import trust, verify
 from attestation.verify import Exchange, ReplyVerdict, Signer
 from inference import signatures
 from inference.export import FORMAT
 from ledger import selectors as ledger
 from ledger.records import Listing
 from net import strictjson
-from net.addresses import Policy
 from net.client import Client
 from net.errors import BadAnswer, BadStatus
 from net.limits import JsonLimits
@@ -117,7 +115,7 @@ async def check(
                 % {"max_body_bytes": MAX_BODY_BYTES >> 20}
             )
     listing, signer = await database_sync_to_async(_service)(provider)
-    policy = Policy(allow_private=settings.ALLOW_PRIVATE_PROVIDERS)
+    policy = trust.provider_policy()
     try:
         async with Client(policy, connections=2) as client:
             document = await signatures.fetch(client, listing.url, answer_id, listing.model)

@@ -19,12 +19,12 @@ from typing import Any, Literal, TypeVar
 from weakref import WeakKeyDictionary
 
 from channels.db import database_sync_to_async
-from django.conf import settings
 from django.db import DatabaseError, DataError, IntegrityError
 from django.utils import translation
 from django.utils.translation import gettext as _
 from redis.exceptions import RedisError
 
+from attestation import trust
 from inference import (
     abilities,
     blocks,
@@ -38,7 +38,6 @@ from inference.failures import Failure
 from inference.models import Chat, Medium, State, Turn, Verdict
 from inference.prompts import Prompt
 from inference.relay import Call, Delta, Failed, Finished, Record, Usage
-from net.addresses import Policy
 from net.client import Client
 
 log = logging.getLogger(__name__)
@@ -221,7 +220,7 @@ class Hub:
     @property
     def client(self) -> Client:
         if self._client is None:
-            self._client = Client(Policy(allow_private=settings.ALLOW_PRIVATE_PROVIDERS))
+            self._client = Client(trust.provider_policy())
         return self._client
 
     def _cancel(self, turn_id: int, why: Why) -> None:

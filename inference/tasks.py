@@ -9,13 +9,12 @@ from datetime import timedelta
 
 from asgiref.sync import async_to_sync
 from celery import shared_task
-from django.conf import settings
 from django.utils import timezone
 from redis.exceptions import RedisError
 
+from attestation import trust
 from inference import attachments, conversations, hub, presets, shares, signatures, turnlog
 from inference.models import State, Turn, Verdict
-from net.addresses import Policy
 from net.client import Client
 
 log = logging.getLogger(__name__)
@@ -51,7 +50,7 @@ def check_reply(turn_id: int) -> str:
 
 
 async def _settle(turn_id: int) -> Verdict:
-    async with Client(Policy(allow_private=settings.ALLOW_PRIVATE_PROVIDERS)) as client:
+    async with Client(trust.provider_policy()) as client:
         verdict = await signatures.settle(client, turn_id)
     try:
         # Its process may have died between the answer's end and this: whoever watches still waits.

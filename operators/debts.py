@@ -11,10 +11,10 @@ from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from attestation import trust
 from ledger.models import Kind
 from ledger.records import Listing
 from net import strictjson
-from net.addresses import Policy
 from net.client import Client
 from net.errors import BadStatus, NetError
 from net.limits import JsonLimits, Limits
@@ -89,7 +89,7 @@ def _asked(listing: Listing) -> bool:
 
 async def ask(listings: Iterable[Listing]) -> list[Debt]:
     """Ask the brokers of these listings; never raises for what they do. The rows are not saved."""
-    async with Client(Policy(allow_private=settings.ALLOW_PRIVATE_PROVIDERS), _LIMITS) as client:
+    async with Client(trust.provider_policy(), _LIMITS) as client:
         return [await _one(client, listing) for listing in listings if _asked(listing)]
 
 

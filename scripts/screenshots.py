@@ -14,7 +14,6 @@ import argparse
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -30,6 +29,7 @@ from PIL import Image  # noqa: E402
 from playwright.sync_api import Browser, Page, expect, sync_playwright  # noqa: E402
 
 from devnet import accounts  # noqa: E402
+from runner.chromium import chromium  # noqa: E402
 from tests.browser.wallet import Wallet, sign_in  # noqa: E402
 
 HONEST, LIAR = accounts.provider(1).address, accounts.provider(3).address
@@ -161,10 +161,7 @@ def main() -> None:
         parser.error("no demo runs in this checkout: start ./run demo first")
     options.to.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
-        found = os.environ.get("CHROMIUM") or shutil.which("chromium")
-        browser = playwright.chromium.launch(
-            executable_path=found or shutil.which("chromium-headless-shell"), args=["--no-sandbox"]
-        )
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         demo = Demo(browser, running["site_url"], running["rpc"])
         make(demo, wanted, options.to, lambda file: print(options.to / file, flush=True))
         browser.close()

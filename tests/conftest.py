@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import pytest
 
+from runner.chromium import chromium
 from runner.postgres import EmbeddedPostgres
 from runner.processes import free_port as _free_port
 from tests import database
@@ -143,18 +144,6 @@ def asgi_server(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-
-
-def chromium() -> str:
-    for candidate in (
-        os.environ.get("CHROMIUM", ""),
-        "/usr/bin/chromium-headless-shell",
-        "/usr/bin/chromium",
-        "/usr/bin/google-chrome",
-    ):
-        if candidate and Path(candidate).exists():
-            return candidate
-    raise RuntimeError("no Chromium: ./run test installs it, or set CHROMIUM to its path")
 
 
 @pytest.fixture(scope="session")
