@@ -122,6 +122,8 @@ class Facts:
     pairs: int = 0
     recipient: Purse | None = None
     stake: int = 0
+    #: The wallet is a contract: it sends transactions and signs no provider key.
+    contract_wallet: bool = False
 
     @property
     def available(self) -> int:

@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 
 from accounts import crypto, reading
 from accounts.errors import Problem, Refused
+from accounts.facts import Facts
 from accounts.models import ProviderKey, User
 from accounts.refusals import sentence
 from ledger.models import SubAccount
@@ -54,6 +55,7 @@ def prepare(user: User, provider: str, service: str = "") -> KeyRequest:
     account = facts.accounts.get(provider)
     if account is None or facts.serving is None:
         raise Refused("AccountNotExists", *sentence("AccountNotExists", {}))
+    require_plain(facts)
     now = timezone.now()
     fields = wire.build(
         address=user.address,
@@ -66,6 +68,22 @@ def prepare(user: User, provider: str, service: str = "") -> KeyRequest:
     )
     raw = wire.raw_message(fields)
     return KeyRequest(raw, "0x" + wire.message_hash(raw).hex(), fields, facts.serving.address)
+
+
+def require_plain(facts: Facts) -> None:
+    """Raises Problem for a wallet that is a contract: providers recover the signer of a key
+    (provider-protocol.md 2.1), and nothing that a contract accepts recovers to its address."""
+    if facts.contract_wallet:
+        raise contract_wallet()
+
+
+def contract_wallet() -> Problem:
+    return Problem(
+        "contract_wallet",
+        _("Your wallet is a contract, and only a plain account can sign this."),
+        _("Sign in with a plain account; what a contract holds at providers can be taken back."),
+        status=422,
+    )
 
 
 def store(user: User, provider: str, raw: str, signature: str, serving: str = "") -> ProviderKey:

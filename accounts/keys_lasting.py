@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 
 from accounts import reading
 from accounts.errors import Problem, Refused
-from accounts.keys import PREPARED_FOR, KeyRequest
+from accounts.keys import PREPARED_FOR, KeyRequest, require_plain
 from accounts.models import ProviderKey, User
 from accounts.refusals import sentence
 from ledger.models import Kind
@@ -49,6 +49,7 @@ def prepare(user: User, provider: str, days: int) -> KeyRequest:
     account = facts.accounts.get(provider)
     if account is None or facts.serving is None:
         raise Refused("AccountNotExists", *sentence("AccountNotExists", {}))
+    require_plain(facts)
     serving, generation = facts.serving.address, account.generation
     fields = wire.build(
         address=user.address,

@@ -52,6 +52,12 @@ def is_contract(address: str) -> bool:
     return call("eth_getCode", address, "latest") not in ("0x", "", None)
 
 
+def signs_with_code(code: object) -> bool:
+    """Whether this `eth_getCode` answer is that of a contract, which has no key of its own. A plain
+    account that lends itself a contract's code (EIP-7702) signs as ever."""
+    return isinstance(code, str) and code not in ("", "0x") and not code.startswith("0xef0100")
+
+
 def known_anywhere(tx_hash: str, *, timeout: float = TIMEOUT_SECONDS) -> bool:
     """Whether any of the configured nodes knows a transaction; a silent one knows nothing."""
     request = rpc.Request("eth_getTransactionByHash", (tx_hash,))

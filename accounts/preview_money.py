@@ -36,8 +36,12 @@ def deposit(params: dict[str, Any], facts: Facts) -> Plan:
     after = start(facts)
     purse = Purse(after.purse.available + amount, after.purse.total + amount)
     after = replace(after, wallet=after.wallet - amount, purse=purse)
-    warnings = [] if facts.purse else [words.OPENS]
+    warnings = _of_wallet(facts) + ([] if facts.purse else [words.OPENS])
     return Plan(money_effects(facts, after), tuple(warnings))
+
+
+def _of_wallet(facts: Facts) -> list[str]:
+    return [words.CONTRACT_WALLET] if facts.contract_wallet else []
 
 
 def deposit_for(params: dict[str, Any], facts: Facts) -> Plan:
@@ -119,7 +123,7 @@ def transfer(params: dict[str, Any], facts: Facts) -> Plan:
 def _transfer_warnings(
     provider: str, facts: Facts, account: SubAccount | None, held: SubAccount, cancelled: int
 ) -> list[str]:
-    warnings: list[str] = []
+    warnings = _of_wallet(facts)
     listing = facts.listings.get(provider)
     if cancelled:
         warnings.append(words.FROM_REFUND.format(amount=money.short(cancelled)))

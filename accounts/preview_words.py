@@ -8,6 +8,11 @@ from __future__ import annotations
 from net.marks import N_
 
 OPENS = N_("This opens your compute account.")
+CONTRACT_WALLET = N_(
+    "Your wallet is a contract. Providers answer only to keys that a plain account has signed, and "
+    "a contract signs none: this money could be held and taken back, but would pay for no request "
+    "and no fine-tuning."
+)
 GIVEN_AWAY = N_("The money belongs to the other account at once; you cannot take it back.")
 NOBODYS = N_("That address is one of the network's own contracts: nobody could ever take it out.")
 OPENS_THERE = N_("This opens a compute account for that address.")
@@ -46,9 +51,11 @@ NOT_CHARGEABLE = N_(
 ACCOUNTS_STAY = N_(
     "Open accounts keep their money and can be charged again only after you register again."
 )
+#: Not to be overlooked.
+GRAVE = frozenset({CONTRACT_WALLET})
 #: `none registered` fills a gap and is none of them.
 SENTENCES = (
-    *(OPENS, GIVEN_AWAY, NOBODYS, OPENS_THERE, CLOSES, FROM_REFUND),
+    *(CONTRACT_WALLET, OPENS, GIVEN_AWAY, NOBODYS, OPENS_THERE, CLOSES, FROM_REFUND),
     *(NO_SERVICE, CANNOT_CHARGE, ACKNOWLEDGES, RESERVE, RETURNS_NOW, LOCKS_HOURS),
     *(LOCKS_MINUTES, ONLY_COSTS, NOT_ACKNOWLEDGED, SHARED_SLOT, REVOKES_ALL, ACKNOWLEDGED_BEFORE),
     *(CHARGES_IN_FULL, NOT_CHARGEABLE, ACCOUNTS_STAY),

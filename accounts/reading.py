@@ -40,11 +40,12 @@ _Call = tuple[str, str, str, tuple[Any, ...]]
 
 def facts(action: str, params: dict[str, Any], sender: str) -> Facts:
     """Everything a plan for `sender` needs, at the newest block. Raises NodeError."""
-    newest, price, nonce = node.call_many(
+    newest, price, nonce, code = node.call_many(
         [
             ("eth_getBlockByNumber", ["latest", False]),
             ("eth_gasPrice", []),
             ("eth_getTransactionCount", [sender, "pending"]),
+            ("eth_getCode", [sender, "latest"]),
         ]
     )
     if not isinstance(newest, dict):
@@ -59,6 +60,7 @@ def facts(action: str, params: dict[str, Any], sender: str) -> Facts:
         gas_price=node.quantity(price),
         next_nonce=node.quantity(nonce),
         ledger=settings.LEDGER_ADDRESS,
+        contract_wallet=node.signs_with_code(code),
         **{**base, **_positions(action, params, sender, base["servings"], serving, block)},
     )
 

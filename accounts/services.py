@@ -14,7 +14,7 @@ from django.utils import translation
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from accounts import actions, calls, money, node, preview, reading, refusals
+from accounts import actions, calls, money, node, preview, preview_words, reading, refusals
 from accounts.errors import Problem, Refused, RpcError
 from accounts.facts import Facts
 from accounts.preview import Effect, Plan, Predicted
@@ -94,7 +94,8 @@ def check(action: str, raw_params: Any, sender: str) -> Preview:
     if facts.wallet < call.value + fee:
         raise _too_poor(facts.wallet, call.value + fee)
     effects = (*plan.effects, Effect("gas", 0, fee))
-    return Preview(action, params, call, gas, fee, effects, plan.warnings, facts)
+    grave = preview_words.GRAVE & set(plan.warnings)
+    return Preview(action, params, call, gas, fee, effects, plan.warnings, facts, grave)
 
 
 def _planned(

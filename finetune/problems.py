@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
 
-from accounts import retelling
+from accounts import keys, node, retelling
+from accounts.errors import NodeError, Problem
 
 #: All that `protocol.tuning` and `protocol.datasets` say without values, so that it is translated.
 KNOWN = (
@@ -65,3 +67,15 @@ def of_row(text: str) -> str:
 def told(text: str) -> str:
     """Why something failed, as a worker wrote it down or an error says it."""
     return retelling.again(text, _TOLD)
+
+
+def wrong_signature(address: str) -> Problem:
+    """What `address` has not signed; why, where it is a contract, whose signatures providers cannot
+    check."""
+    try:
+        contract = node.signs_with_code(node.call("eth_getCode", address, "latest"))
+    except NodeError:
+        contract = False
+    if contract:
+        return keys.contract_wallet()
+    return Problem("wrong_signature", _("This is not your wallet's signature."))

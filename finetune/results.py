@@ -21,7 +21,7 @@ from accounts.crypto import Unreadable
 from accounts.errors import Problem
 from accounts.models import User
 from attestation import leases
-from finetune import broker, files, follow
+from finetune import broker, files, follow, problems
 from finetune.errors import BrokerError, BrokerRefused, BrokerSilent
 from finetune.models import StoredFile, Task
 from ledger import selectors as ledger
@@ -79,7 +79,7 @@ def ask(task: Task, signature: str, signed_at: int) -> None:
         digest = tuning.download_hash(str(task.remote_id), signed_at)
         tuning.signed_by(task.user.address, digest, signature)
     except BadSignature:
-        raise Problem("wrong_signature", _("This is not your wallet's signature.")) from None
+        raise problems.wrong_signature(task.user.address) from None
     _begin(task)
 
 

@@ -17,7 +17,7 @@ from accounts import crypto
 from accounts.errors import Problem
 from accounts.models import User
 from attestation import leases
-from finetune import broker, checking, files, publishing
+from finetune import broker, checking, files, problems, publishing
 from finetune.errors import BrokerError
 from finetune.models import Dataset, DatasetState, Place, PlaceState, StoredFile, Way
 from protocol import datasets, tuning
@@ -149,7 +149,7 @@ def send_to(dataset: Dataset, provider: str, url: str, signature: str, signed_at
             dataset.user.address, tuning.upload_hash(dataset.user.address, signed_at), signature
         )
     except BadSignature:
-        raise Problem("wrong_signature", _("This is not your wallet's signature.")) from None
+        raise problems.wrong_signature(dataset.user.address) from None
     place, _created = Place.objects.update_or_create(
         dataset=dataset,
         way=Way.TEE,

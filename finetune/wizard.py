@@ -212,7 +212,7 @@ def create(draft: Draft, signature: str) -> Task:
     try:
         tuning.signed_by(draft.user.address, digest, signature)
     except BadSignature:
-        raise Problem("wrong_signature", _("This is not your wallet's signature.")) from None
+        raise problems.wrong_signature(draft.user.address) from None
     try:
         model_hash, remote = async_to_sync(_hand_in)(
             draft, draft.user.address, listing, nonce, dataset_hash, signature

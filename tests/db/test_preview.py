@@ -11,14 +11,18 @@ import pytest
 from django.test import Client
 from eth_account.signers.local import LocalAccount
 
-from accounts import actions, calls, preview, reading, services
+from accounts import actions, calls, keys, keys_lasting, preview, reading, services
+from accounts import preview_words as words
 from accounts.errors import Problem, Refused
 from accounts.facts import Facts
+from accounts.models import User
 from accounts.preview import Predicted
 from devnet import accounts as cast
 from devnet.anvil import Anvil
 from devnet.client import Reverted
 from devnet.deploy import Contracts, connect, deploy
+from finetune import problems
+from tests.contract_wallets import owned_by
 
 NEURON = 10**18
 ALICE, BOB, CHARLIE = (cast.user(number) for number in (1, 2, 3))
@@ -404,3 +408,30 @@ def test_a_node_of_another_chain_is_not_believed(client: Client, settings: Any) 
     settings.CHAIN_ID = 16661
     answer = ask(client, {"action": "delete_ledger", "from": ALICE.address, "params": {}})
     assert (answer.status_code, answer.json()["code"]) == (503, "wrong_chain")
+
+
+@pytest.mark.django_db
+def test_a_wallet_that_is_a_contract_hears_what_its_money_cannot_do(contracts: Contracts) -> None:
+    """Before it moves any: providers recover who signed a key, and a contract signs none."""
+    perform(contracts, ALICE, "deposit", amount=str(5 * NEURON))
+    perform(contracts, ALICE, "transfer", provider=PETRA, amount=str(NEURON))
+    user = User.objects.for_address(ALICE.address)
+
+    def grave(action: str, **params: Any) -> bool:
+        return words.CONTRACT_WALLET in services.check(action, params, ALICE.address).grave
+
+    moves = ({"action": "deposit"}, {"action": "transfer", "provider": PETRA})
+    # A plain account that lends itself a contract's code (EIP-7702) signs as ever.
+    for code, told in ((owned_by(BOB.address), True), ("0xef0100" + PAUL[2:], False)):
+        contracts.chain.rpc.call("anvil_setCode", ALICE.address, code)
+        assert [grave(amount=str(NEURON), **move) for move in moves] == [told, told]
+        assert not grave("retrieve", providers=[PETRA])
+        if not told:
+            assert keys.prepare(user, PETRA).digest
+            assert problems.wrong_signature(ALICE.address).code == "wrong_signature"
+            continue
+        with pytest.raises(Problem, match="Your wallet is a contract"):
+            keys.prepare(user, PETRA)
+        with pytest.raises(Problem, match="Your wallet is a contract"):
+            keys_lasting.prepare(user, PETRA, 1)
+        assert problems.wrong_signature(ALICE.address).code == "contract_wallet"
