@@ -200,9 +200,25 @@ def _send_mails(now: dt.datetime) -> int:
     for row in _claim(now, hooks=False):
         by_user.setdefault(row.user_id, []).append(row)
     ways = {c.user_id: c for c in Channels.objects.filter(user__in=by_user)}
-    for user_id, rows in by_user.items():
-        _mail(ways.get(user_id), rows)
-    return len(by_user)
+    sent = 0
+    for user_id, claimed in by_user.items():
+        if rows := _renewed(claimed):
+            _mail(ways.get(user_id), rows)
+            sent += 1
+    return sent
+
+
+def _renewed(rows: Iterable[Delivery]) -> list[Delivery]:
+    """Those that are still ours, for another `CLAIM`: mails before this one may have taken longer
+    than a claim lasts, and then somebody else has taken these up."""
+    until = timezone.now() + CLAIM
+    return [
+        row
+        for row in rows
+        if Delivery.objects.filter(pk=row.pk, state=State.WAITING, due_at=row.due_at).update(
+            due_at=until
+        )
+    ]
 
 
 def _mail(way: Channels | None, rows: list[Delivery]) -> None:

@@ -21,8 +21,10 @@ from accounts.models import User
 from alerts import forms, mailbox, own_service, pages, past, selectors, services
 from alerts.kinds import OPERATORS, Kind
 from alerts.models import Notification, Rule
+from alerts.tasks import send_due
 from ledger import selectors as ledger
 from ledger.records import Page
+from net import queue
 
 PER_PAGE = 25
 HERE = "/account/alerts"
@@ -192,6 +194,7 @@ def mail(request: HttpRequest) -> HttpResponse:
             type(way).objects.filter(pk=way.pk).update(digest=act == "daily")
         elif act == "test":
             mailbox.test(user)
+            queue.put(send_due)
     except Problem as problem:
         return _say(request, problem)
     return HttpResponseRedirect(f"{HERE}#mail")

@@ -17,14 +17,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from django.core import mail
 from django.core.cache import cache
+from django.core.mail.backends.locmem import EmailBackend as LocMemBackend
 from django.utils import timezone
 
 from accounts.errors import Problem
 from accounts.models import User
 from alerts import deliver, hooks, mailbox, services
 from alerts.kinds import Kind
-from alerts.models import Attempt, Delivery, Hook, Notification, State
+from alerts.models import Attempt, Channels, Delivery, Hook, Notification, State
 from alerts.services import Wish
 from devnet import accounts as cast
 from ledger.models import Projection
@@ -240,6 +242,47 @@ def test_mail_goes_only_where_a_code_came_back(alice: User, post: Post) -> None:
     assert row.title in text and "/account/alerts" in text
     assert set(Delivery.objects.values_list("state", flat=True)) == {State.SENT}
     assert told_again.pk
+
+
+class Slow(LocMemBackend):
+    """A mail server so slow with the first letter that meanwhile the claim on what is left ends,
+    and another worker takes it up."""
+
+    def send_messages(self, messages: Any) -> int:
+        sent = int(super().send_messages(messages))
+        if len(mail.outbox) > 1:
+            return sent
+        others = Delivery.objects.filter(state=State.WAITING).exclude(
+            user__alert_channels__email=messages[0].to[0]
+        )
+        others.update(due_at=timezone.now())
+        deliver.send_due()
+        return sent
+
+
+def test_a_mail_that_another_worker_took_up_meanwhile_is_sent_once(
+    alice: User, settings: Any, mailoutbox: list[Any]
+) -> None:
+    settings.EMAIL_BACKEND, settings.EMAIL_HOST = f"{__name__}.Slow", "127.0.0.1"
+    now = timezone.now()
+    for number in range(4):
+        user = User.objects.for_address(factories.address(f"reader {number}"))
+        Channels.objects.create(user=user, email=f"{number}@example.org", email_verified_at=now)
+        Delivery.objects.create(user=user, created_at=now, due_at=now)
+    assert deliver.send_due() == 1  # by this worker: the others took up the rest
+    assert sorted(letter.to[0][0] for letter in mailoutbox) == ["0", "1", "2", "3"]
+    assert Attempt.objects.count() == 4
+    assert set(Delivery.objects.values_list("state", flat=True)) == {State.SENT}
+
+
+def test_a_test_mail_is_sent_by_a_worker_and_not_while_its_page_waits(
+    alice: User, post: Post
+) -> None:
+    way = services.channels_of(alice)
+    Channels.objects.filter(pk=way.pk).update(email="a@b.org", email_verified_at=timezone.now())
+    answer = signed_in(cast.user(1)).post("/account/alerts/mail", {"act": "test"})
+    assert answer.status_code == 302 and not post.letters
+    assert deliver.send_due() == 1 and b"the test mail" in post.letters[0]
 
 
 def test_a_mail_server_that_refuses_is_shown_and_tried_again(alice: User, post: Post) -> None:
