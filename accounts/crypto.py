@@ -5,10 +5,12 @@ adding in front).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.db.models import QuerySet
 
 #: What else is sealed with FIELD_KEYS, in apps above this one: each seals its rows again with the
 #: newest key and says (done, unreadable). Filled by their `AppConfig.ready`.
@@ -50,9 +52,15 @@ def unseal(sealed: str) -> str:
         raise Unreadable("No key in FIELD_KEYS opens this field.") from None
 
 
-def reseal(sealed: str) -> str:
-    """The same secret under the newest key (rotation). Raises Unreadable."""
-    try:
-        return _box().rotate(sealed.encode()).decode()
-    except InvalidToken:
-        raise Unreadable("No key in FIELD_KEYS opens this field.") from None
+def reseal_all(rows: QuerySet[Any], field: str) -> tuple[int, int]:
+    """Seal `field` of every row again, under the newest key: (done, unreadable with any of them).
+    What was replaced meanwhile stays as it is: it has the newest key already."""
+    done = unreadable = 0
+    for pk, sealed in rows.exclude(**{field: ""}).values_list("pk", field).iterator():
+        try:
+            again = _box().rotate(sealed.encode()).decode()
+        except InvalidToken:
+            unreadable += 1
+            continue
+        done += rows.filter(pk=pk, **{field: sealed}).update(**{field: again})
+    return done, unreadable

@@ -162,13 +162,4 @@ def touch(key: ProviderKey, now: datetime) -> None:
 
 def rotate() -> tuple[int, int]:
     """Seal every key with the newest of FIELD_KEYS: (done, unreadable with any of them)."""
-    done = unreadable = 0
-    for key in ProviderKey.objects.exclude(sealed="").iterator():
-        try:
-            sealed = crypto.reseal(key.sealed)
-        except crypto.Unreadable:
-            unreadable += 1
-            continue
-        # Only if nobody replaced the key meanwhile.
-        done += ProviderKey.objects.filter(pk=key.pk, sealed=key.sealed).update(sealed=sealed)
-    return done, unreadable
+    return crypto.reseal_all(ProviderKey.objects.all(), "sealed")

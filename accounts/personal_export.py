@@ -143,15 +143,7 @@ def read(row: Export) -> Iterator[bytes]:
 
 def rotate() -> tuple[int, int]:
     """`accounts.crypto.ROTATIONS`: (done, unreadable)."""
-    done = unreadable = 0
-    for pk, sealed in Export.objects.values_list("pk", "key_sealed"):
-        try:
-            again = crypto.reseal(sealed)
-        except crypto.Unreadable:
-            unreadable += 1
-            continue
-        done += Export.objects.filter(pk=pk, key_sealed=sealed).update(key_sealed=again)
-    return done, unreadable
+    return crypto.reseal_all(Export.objects.all(), "key_sealed")
 
 
 # --- the file -------------------------------------------------------------------------------------

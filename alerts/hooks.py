@@ -87,13 +87,4 @@ def replay(delivery: Delivery) -> Delivery:
 
 def rotate() -> tuple[int, int]:
     """Seal every secret with the newest of FIELD_KEYS: (done, unreadable)."""
-    done = unreadable = 0
-    for hook in Hook.objects.only("sealed_secret").iterator():
-        try:
-            sealed = crypto.reseal(hook.sealed_secret)
-        except crypto.Unreadable:
-            unreadable += 1
-            continue
-        Hook.objects.filter(pk=hook.pk).update(sealed_secret=sealed)
-        done += 1
-    return done, unreadable
+    return crypto.reseal_all(Hook.objects.all(), "sealed_secret")

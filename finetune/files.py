@@ -184,16 +184,7 @@ class Source(io.RawIOBase):
 
 def rotate() -> tuple[int, int]:
     """Seal every file's key with the newest of FIELD_KEYS: (done, unreadable)."""
-    done = unreadable = 0
-    for file in StoredFile.objects.only("key_sealed").iterator():
-        try:
-            sealed = crypto.reseal(file.key_sealed)
-        except Unreadable:
-            unreadable += 1
-            continue
-        StoredFile.objects.filter(pk=file.pk).update(key_sealed=sealed)
-        done += 1
-    return done, unreadable
+    return crypto.reseal_all(StoredFile.objects.all(), "key_sealed")
 
 
 def _cipher(file: StoredFile) -> AESGCM:

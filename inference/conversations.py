@@ -139,14 +139,4 @@ def purge() -> int:
 
 def rotate() -> tuple[int, int]:
     """Seal every conversation's key with the newest of FIELD_KEYS: (done, unreadable)."""
-    done = unreadable = 0
-    for pk, sealed in (
-        Chat.objects.exclude(key_sealed="").values_list("pk", "key_sealed").iterator()
-    ):
-        try:
-            again = crypto.reseal(sealed)
-        except crypto.Unreadable:
-            unreadable += 1
-            continue
-        done += Chat.objects.filter(pk=pk, key_sealed=sealed).update(key_sealed=again)
-    return done, unreadable
+    return crypto.reseal_all(Chat.objects.all(), "key_sealed")

@@ -96,15 +96,7 @@ def purge() -> int:
 
 def rotate() -> tuple[int, int]:
     """Seal every preset with the newest of FIELD_KEYS: (done, unreadable)."""
-    done = unreadable = 0
-    for pk, sealed in OwnPreset.objects.values_list("pk", "sealed").iterator():
-        try:
-            again = crypto.reseal(sealed)
-        except crypto.Unreadable:
-            unreadable += 1
-            continue
-        done += OwnPreset.objects.filter(pk=pk, sealed=sealed).update(sealed=again)
-    return done, unreadable
+    return crypto.reseal_all(OwnPreset.objects.all(), "sealed")
 
 
 def _own(row: OwnPreset) -> Own | None:

@@ -96,16 +96,7 @@ def forget_authenticator(account: PasswordAccount) -> None:
 
 def rotate() -> tuple[int, int]:
     """`accounts.crypto.ROTATIONS`: (done, unreadable)."""
-    done = unreadable = 0
-    for account in PasswordAccount.objects.exclude(secret_sealed=""):
-        try:
-            sealed = crypto.reseal(account.secret_sealed)
-        except crypto.Unreadable:
-            unreadable += 1
-            continue
-        PasswordAccount.objects.filter(pk=account.pk).update(secret_sealed=sealed)
-        done += 1
-    return done, unreadable
+    return crypto.reseal_all(PasswordAccount.objects.all(), "secret_sealed")
 
 
 # --- first step -----------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html as html_lib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl
@@ -18,12 +18,16 @@ from django.utils import timezone
 from accounts import crypto, keys, pages
 from accounts.errors import Problem, Refused
 from accounts.models import ProviderKey, User
+from alerts import hooks
+from alerts.models import Hook
 from chain.models import Head
 from devnet import accounts as cast
 from devnet.anvil import Anvil
 from devnet.deploy import Contracts, connect, deploy
 from ledger.models import Ledger, ServingContract, SubAccount
 from ledger.selectors import account
+from ops import staff
+from ops.models import PasswordAccount
 from protocol import keys as wire
 from tests import factories
 
@@ -402,3 +406,36 @@ def test_sealed_fields_survive_a_new_key_and_not_the_loss_of_the_old(settings: A
     settings.FIELD_KEYS = [new, "short"]
     with pytest.raises(ImproperlyConfigured, match="FIELD_KEYS: key 2"):
         crypto.require_keys()
+
+
+class _Meanwhile(list[str]):
+    """FIELD_KEYS during whose first use something else happens."""
+
+    def __init__(self, found: list[str], other: Callable[[], object]) -> None:
+        super().__init__(found)
+        self._others = [other]
+
+    def __iter__(self) -> Iterator[str]:
+        if self._others:
+            self._others.pop()()
+        return super().__iter__()
+
+
+@pytest.mark.django_db
+def test_what_is_replaced_while_keys_are_turned_over_stays_replaced(settings: Any) -> None:
+    user = User.objects.for_address(ALICE.address)
+    now, old = timezone.now(), crypto.seal("old")
+    hook = Hook.objects.create(user=user, url="https://a", sealed_secret=old, created_at=now)
+    account = PasswordAccount.objects.create(user=user, name="rosa", secret_sealed=old)
+
+    def rotated(rotate: Callable[[], tuple[int, int]], other: Callable[[], object]) -> Any:
+        settings.FIELD_KEYS = _Meanwhile(list(settings.FIELD_KEYS), other)
+        return rotate()
+
+    new: list[str] = []
+    assert rotated(hooks.rotate, lambda: new.append(hooks.renew_secret(hook))) == (0, 0)
+    hook.refresh_from_db()
+    assert crypto.unseal(hook.sealed_secret) == new[0]
+    assert rotated(staff.rotate, lambda: staff.forget_authenticator(account)) == (0, 0)
+    account.refresh_from_db()
+    assert account.secret_sealed == ""
