@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
@@ -32,7 +32,7 @@ def first(user: User | None, listings: Sequence[Listing], fee: Fee = lambda _: N
     else the first whose evidence passed our check, else the first (4 queries). `fee`: as for
     `readiness.check`, of each.
     """
-    funded = _funded(user, listings, fee) if user else None
+    funded = next(paid_for(user, listings, fee), None) if user else None
     if funded is not None:
         return Chosen(funded, _("Chosen because you have a balance there."))
     known = attestation.standings([ServiceKey.of(x) for x in listings])
@@ -43,7 +43,8 @@ def first(user: User | None, listings: Sequence[Listing], fee: Fee = lambda _: N
     return Chosen(listings[0] if listings else None)
 
 
-def _funded(user: User, listings: Sequence[Listing], fee: Fee) -> Listing | None:
+def paid_for(user: User, listings: Sequence[Listing], fee: Fee) -> Iterator[Listing]:
+    """Those where the person's money pays for a request now (2 queries)."""
     positions = {(x.provider, x.serving): x for x in ledger.account(user.address).positions}
     for listing in listings:
         held = positions.get((listing.provider, listing.serving))
@@ -53,5 +54,4 @@ def _funded(user: User, listings: Sequence[Listing], fee: Fee) -> Listing | None
         # A key that is yet to be accepted costs nothing but a signature: the money is there.
         found = readiness.check(user, listing, fee=fee(listing), has=has)
         if found.code in ("ready", "not_acknowledged"):
-            return listing
-    return None
+            yield listing

@@ -191,6 +191,7 @@ class ChatPage:
     deleted: UUID | None = None
     draft: str = ""
     again: int = 0
+    also: str = ""
     error: str = ""
     error_href: str = ""
     new_signer: str = ""

@@ -57,7 +57,8 @@ class Proof:
 @dataclass(frozen=True)
 class Other:
     """A provider that could answer the same question: the most it could cost, the difference to the
-    first one (neuron, signed), and what is known about its machine.
+    first one (neuron, signed), what is known about its machine, and whether the person's balance
+    there pays for it.
     """
 
     provider: str
@@ -65,6 +66,7 @@ class Other:
     most: int
     difference: int
     verdict: str
+    funded: bool
 
     @property
     def cheaper(self) -> int:

@@ -57,7 +57,7 @@ class Prompt:
             raise Malformed(_("The settings cannot be read."))
         provider, also = _address(given, "provider"), _address(given, "also")
         adapter = adapter_of(given.get("adapter"), provider)
-        if adapter and given.get("beside") in (True, "on"):
+        if adapter and given.get("beside") in (True, "on", "true"):
             also = provider
         return cls(
             key=_uuid(given.get("key")),

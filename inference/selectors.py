@@ -46,7 +46,7 @@ from protocol import fees
 
 SHOWN_CONVERSATIONS = 50
 SHOWN_TURNS, SHOWN_BYTES = 100, 500_000
-SHOWN_OTHERS = 2
+SHOWN_OTHERS, LOOKED_AT_OTHERS = 2, 6
 CHAT_TYPE = "chatbot"
 EXAMPLES = (
     N_("How is an answer's signature checked?"),
@@ -69,6 +69,8 @@ class Visit:
     again: int = 0
     preset: int = 0
     adapter: str = ""
+    also: str = ""
+    settings: Options | None = None
 
 
 def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -> ChatPage:
@@ -82,7 +84,9 @@ def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -
     service = choice.service
     lines, more, found = _conversations(visit, chat)
     asked, earlier, left_out = _thread(chat, listings)
-    settings = chat.options if chat else Options(verified=_wants_verified(visit.user))
+    settings = visit.settings or (
+        chat.options if chat else Options(verified=_wants_verified(visit.user))
+    )
     saved = presets.of(visit.user)
     chosen = next((own.options for own in saved if own.id == visit.preset), None)
     if chosen is not None:
@@ -112,6 +116,7 @@ def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -
         deleted=visit.deleted,
         draft=visit.draft or _question(chat, visit.again),
         again=visit.again,
+        also=visit.also,
         error=error.sentence if error else "",
         error_href=error.href if error else "",
         new_signer=error.signer if isinstance(error, SignerChanged) else "",
@@ -231,8 +236,10 @@ def _oldest(turn: Turn) -> tuple[Turn, ...]:
 
 
 def alternatives(turn: Turn, listings: list[Listing]) -> tuple[Other, ...]:
-    """Whom else one could ask after an answer that did not come: the same model first, then by
-    price, with what each would cost at most and what is known about its machine (1 query).
+    """Whom else one could ask after an answer that did not come: where the person's money pays for
+    it, then the same model, then by price, with what each would cost at most and what is known
+    about its machine; only verified ones where those alone are asked (3 queries, and up to 24
+    there).
     """
     if turn.state not in (State.FAILED, State.CUT_OFF):
         return ()
@@ -241,7 +248,12 @@ def alternatives(turn: Turn, listings: list[Listing]) -> tuple[Other, ...]:
     if turn.picture_tokens:
         found = [x for x in found if abilities.known(x).pictures]
     prices = {x.provider: _most(_tariff(x), turn) for x in found}
-    found.sort(key=lambda x: (x.model != turn.model, prices[x.provider]))
+    funded = {
+        x.provider for x in choosing.paid_for(turn.chat.owner, found, lambda x: prices[x.provider])
+    }
+    found.sort(key=lambda x: (x.provider not in funded, x.model != turn.model, prices[x.provider]))
+    if turn.chat.options.verified:
+        found = [x for x in found[:LOOKED_AT_OTHERS] if not guard.doubt(x, guard.signer_of(x))]
     found = found[:SHOWN_OTHERS]
     known = attestation.standings([ServiceKey.of(x) for x in found])
     return tuple(
@@ -251,6 +263,7 @@ def alternatives(turn: Turn, listings: list[Listing]) -> tuple[Other, ...]:
             most=prices[x.provider],
             difference=prices[x.provider] - maximum,
             verdict=known[ServiceKey.of(x)].overall,
+            funded=x.provider in funded,
         )
         for x in found
     )

@@ -10,7 +10,14 @@ from uuid import UUID, uuid4
 
 from asgiref.sync import sync_to_async
 from django.core.files.uploadedfile import UploadedFile
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseRedirect,
+    JsonResponse,
+    QueryDict,
+)
 from django.shortcuts import render
 from django.urls import Resolver404, resolve, reverse
 from django.utils.translation import gettext as _
@@ -101,7 +108,7 @@ async def _ask(request: HttpRequest, chat: Chat) -> list[int]:
     chosen = [str(pk) for pk in _ids(given.get("pictures", ""))]
     for file in request.FILES.getlist("pictures")[: MAX_PICTURES + 1]:
         chosen.append(str((await sync_to_async(kept_picture)(chat, file)).pk))
-    settings = {name: given[name] for name in Options.__dataclass_fields__ if name in given}
+    settings = _settings(given)
     prompt = Prompt.of(
         {
             "key": given.get("key") or str(uuid4()),
@@ -112,12 +119,17 @@ async def _ask(request: HttpRequest, chat: Chat) -> list[int]:
             "beside": given.get("beside"),
             "accept_signer": given.get("accept_signer", ""),
             "again": number_of(given.get("again")) or None,
-            # The form without its settings (a retry button) asks as before.
-            "options": settings if "max_tokens" in given else None,
+            "options": settings or None,
             "pictures": chosen,
         }
     )
     return [opened.turn for opened in await own.ask_all(chat, prompt)]
+
+
+def _settings(given: QueryDict) -> dict[str, str]:
+    """How a form wants its question asked; empty where it says nothing of it (asked as before)."""
+    names = Options.__dataclass_fields__ if "max_tokens" in given else ()
+    return {name: str(given[name]) for name in names if name in given}
 
 
 async def _again(request: HttpRequest, chat: Chat | None, error: ChatError) -> HttpResponse:
@@ -238,7 +250,19 @@ def visit_of(request: HttpRequest) -> Visit:
         again=number_of(again),
         preset=number_of(request.GET.get("preset")),
         adapter=given.get("adapter", "")[:150],
+        also=ledger.address_of(given.get("also", "")) or "",
+        settings=_shown_again(_settings(request.POST)),
     )
+
+
+def _shown_again(given: dict[str, str]) -> Options | None:
+    """The settings of a form that was refused: the next try is to be asked like this one."""
+    if not given:
+        return None
+    try:
+        return Options.of(given)
+    except BadPrompt:  # one of them is why; the wish is not lost with it
+        return Options(verified="verified" in given)
 
 
 def chat_of(request: HttpRequest, chat: UUID) -> Chat:

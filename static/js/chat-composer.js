@@ -23,8 +23,12 @@ export function fail(sentence, href = '') {
 
 export function lost(yes) { offline.hidden = !yes; }
 
-// Whether everything that can be done before asking is done (the server's word, refreshed by htmx).
-export const ready = () => document.getElementById('gate').dataset.ready === 'yes';
+// Whether everything that can be done before asking is done (the server's word about the chosen provider, refreshed by htmx;
+// about any other it is heard when the question arrives there).
+export const ready = (other) => {
+  const gate = document.getElementById('gate').dataset;
+  return gate.ready === 'yes' || gate.provider !== other;
+};
 export const missing = () => {
   const gate = document.getElementById('gate');
   if (gate.dataset.code !== 'not_verified') return t('One step is missing: see below.');
@@ -34,6 +38,15 @@ export const missing = () => {
 
 // Ask the server again what is missing: money may have moved, a key may have gone.
 export const refresh = () => window.htmx?.trigger(provider, 'refresh');
+
+// From here on another provider stands chosen, and what is missing there is known before anything is sent.
+export async function choose(other) {
+  if (![...provider.options].some(({ value }) => value === other)) return;
+  provider.value = other;
+  const heard = window.htmx && new Promise((done) => { provider.addEventListener('htmx:afterRequest', done, { once: true }); });
+  provider.dispatchEvent(new Event('change', { bubbles: true }));
+  await heard;
+}
 
 // Send becomes Stop in the same place while an answer is written.
 export function show({ writing, preparing }) {
@@ -56,7 +69,7 @@ export function acceptedSigner() {
 }
 
 // How the next question is asked; the server checks every value.
-export function settings() {
+function settings() {
   const chosen = Object.fromEntries(SETTINGS.map((name) => [name, form.elements[name].value]));
   return { ...chosen, json: form.elements.json.checked, verified: form.elements.verified.checked };
 }
@@ -70,11 +83,14 @@ export function edit(turn, text = '') {
 
 // Which of the provider's models is asked: its base model, or (where the page offers one) the person's tuned one.
 export function tuned() {
-  const { adapter, beside } = form.elements;
-  return adapter?.checked ? { adapter: adapter.value, beside: beside.checked } : { adapter: 'base', beside: false };
+  const adapter = form.querySelector('[type="checkbox"][name="adapter"]');
+  return adapter?.checked ? { adapter: adapter.value, beside: form.elements.beside.checked } : { adapter: 'base', beside: false };
 }
 
-export const edited = () => Number(form.elements.again.value) || null;
+// What is set on the page holds however a question is sent: written, edited, asked again, or continued.
+export const how = () => ({ also: form.elements.also.value, options: settings(), ...tuned() });
+
+const edited = () => Number(form.elements.again.value) || null;
 
 // Presets fill in the fields; the server's own set the sampling, a person's everything they saved.
 function presets() {
@@ -103,7 +119,7 @@ export function listen({ onAsk, onStop, onEditLast, onEdit }) {
   form.addEventListener('submit', (event) => {
     if (event.submitter?.hasAttribute('formaction')) return;
     event.preventDefault();
-    onAsk({ text: input.value, provider: provider.value, also: form.elements.also.value, again: edited(), options: settings(), ...tuned() });
+    onAsk({ text: input.value, again: edited(), written: true });
   });
   stopButton.addEventListener('click', onStop);
   editing.querySelector('[data-unedit]').addEventListener('click', () => { edit(0); input.value = ''; input.dispatchEvent(new Event('input', { bubbles: true })); input.focus(); });
@@ -125,6 +141,6 @@ export function listen({ onAsk, onStop, onEditLast, onEdit }) {
     if (!event.target.matches('[data-again]')) return;
     event.preventDefault();
     const given = event.target.elements;
-    onAsk({ text: given.text?.value ?? '', provider: given.provider?.value ?? provider.value, again: Number(given.again?.value) || null });
+    onAsk({ text: given.draft?.value ?? '', again: Number(given.edit?.value) || null, at: given.provider?.value });
   });
 }

@@ -1,5 +1,5 @@
 // The playground's chat: composer, key, socket and thread put together. Everything shown comes from the server.
-import { acceptedSigner, edit, fail, form, input, listen, lost, missing, offerSigner, provider, ready, refresh, show } from './chat-composer.js';
+import { acceptedSigner, choose, edit, fail, form, how, input, listen, lost, missing, offerSigner, provider, ready, refresh, show } from './chat-composer.js';
 import { startEstimates } from './chat-estimate.js';
 import { startDraft } from './chat-draft.js';
 import { ChatSocket } from './chat-socket.js';
@@ -115,20 +115,23 @@ async function conversation() {
   return root.dataset.chat;
 }
 
-async function ask({ text, provider, also = '', again = null, options = null, adapter = null, beside = false }) {
+// `at`: the provider that is asked, the chosen one where none is named; `written`: in the composer.
+async function ask({ text, again = null, at = provider.value, written = false }) {
   if (preparing || !(text.trim() || again)) return;
   if (writing()) { fail(t('An answer is still being written. Wait for it, or stop it.')); return; }
-  if (!ready()) { fail(missing()); return; }
   if (reading()) { fail(t('A picture is still being read. Wait a moment.')); return; }
   fail('');
   preparing = true;
   update();
   try {
-    if ((await ensureKey(provider)).made) refresh(); // the note that a key is needed is old now
-    if (also) await ensureKey(also);
+    if (at !== provider.value) await choose(at);
+    if (!ready(at)) throw new Error(missing());
+    if ((await ensureKey(at)).made) refresh(); // the note that a key is needed is old now
+    const { also } = how();
+    if (also && also !== at) await ensureKey(also);
     await conversation();
-    const pictures = options ? take() : []; // asking once more takes the pictures along by itself
-    const message = { type: 'prompt', key: crypto.randomUUID(), text, provider, also, again, options, adapter, beside, accept_signer: acceptedSigner(), pictures: pictures.map(({ id }) => id) };
+    const pictures = written ? take() : []; // asking once more takes the pictures along by itself
+    const message = { type: 'prompt', key: crypto.randomUUID(), text, provider: at, again, ...how(), accept_signer: acceptedSigner(), pictures: pictures.map(({ id }) => id) };
     owed.set(message.key, { message, pictures, element: thread.begin(text, again, pictures) });
     if (input.value === text) input.value = '';
     edit(0);

@@ -206,8 +206,13 @@ def test_edit_regenerate_and_go_back(alice: Page, asgi_server: str, chat: Chat) 
     alice.get_by_test_id("chat-input").press("Enter")
     expect(alice.get_by_test_id("chat-version")).to_have_text("2/2")
     expect(alice.locator(".question")).to_have_text("Edited question")
+    # what is set on the page holds for asking again too
+    alice.locator(".settings > summary").click()
+    alice.get_by_label("Temperature").fill("0.3")
     alice.get_by_role("button", name="Regenerate").click()
     expect(alice.get_by_test_id("chat-version")).to_have_text("3/3")
+    request = Turn.objects.select_related("chat").latest("pk").request
+    assert json.loads(request)["temperature"] == 0.3
     expect(answers(alice)).to_have_count(1)
     picture(alice, "versions")
     alice.get_by_role("button", name="Version before").click()
@@ -379,6 +384,18 @@ def test_failures_offer_the_next_step(alice: Page, asgi_server: str, chat: Chat)
     expect(ending.get_by_role("button", name="Ask again in ")).to_be_disabled()
     expect(ending.get_by_role("button", name="Ask again", exact=True)).to_be_enabled(timeout=40_000)
     picture(alice, "failed")
+    # what is set now holds for whoever is asked instead, who then stands chosen
+    alice.get_by_test_id("chat-verified").check()
+    ending.get_by_test_id("chat-other").get_by_role("button").click()
+    expect(alice.locator("[data-error]")).to_contain_text("you send only to verified providers")
+    expect(alice.get_by_test_id("chat-provider")).to_have_value(factories.CHARLIE)
+    assert Turn.objects.count() == 1
+    alice.get_by_test_id("chat-verified").uncheck()
+    expect(alice.locator("#gate")).to_have_attribute("data-ready", "yes")
+    ending.get_by_test_id("chat-other").get_by_role("button").click()
+    expect(alice.get_by_test_id("chat-version")).to_have_text("2/2")
+    assert Turn.objects.latest("pk").provider == factories.CHARLIE
+    alice.get_by_test_id("chat-provider").select_option(factories.PETRA)
     ask(alice, "What is a ledger?")
     expect(alice.get_by_test_id("message-verdict")).to_have_count(1)
     expect(alice.get_by_test_id("chat-send")).to_be_visible()

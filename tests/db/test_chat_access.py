@@ -178,6 +178,16 @@ def test_asking_by_form_says_what_is_missing(chat: Chat) -> None:
     assert "My &lt;question&gt;</textarea>" in page, "what was written is not lost"
     answer = alice.post(f"/playground/chat/{chat.pk}/send", {"text": " ", "again": "9" * 5000})
     assert answer.status_code == 400
+    # what was set holds for the next try too
+    factories.service(factories.CHARLIE, url="http://127.0.0.1:8")
+    wish = {"verified": "on", "temperature": "0.3", "max_tokens": "", "also": factories.CHARLIE}
+    for wrong in ({}, {"seed": "x"}):
+        answer = alice.post(f"/playground/chat/{chat.pk}/send", {"text": "Hi", **wish, **wrong})
+        assert answer.status_code == (400 if wrong else 409)
+        page = answer.content.decode()
+        assert 'data-testid="chat-verified" data-verified checked' in page
+        assert ('value="0.3"' in page) is not bool(wrong)
+        assert page.count(f'<option value="{factories.CHARLIE}" selected') == 1
     answer = alice.post("/playground/chat/start", {"provider": factories.BOB, "text": "x"})
     assert answer.status_code == 400
     answer = client(None).post(

@@ -250,15 +250,29 @@ def test_the_estimate_counts_the_branch_that_is_sent_and_everybody_asked(chat: C
 @pytest.mark.django_db
 def test_another_provider_is_offered_with_price_and_verdict_and_never_asked(chat: Chat) -> None:
     factories.service(factories.CHARLIE, url="http://127.0.0.1:8", input_price=10**13)
+    factories.service(factories.BOB, url="http://127.0.0.1:7", input_price=10**12)
     failed = said(chat, "Hello", state=State.FAILED, failure=Failure("busy", "no", 503, 8))
     page = alice().get(f"/playground/chat/{chat.pk}").content.decode()
-    offer = page.split('data-testid="chat-other"', 1)[1].split("</form>", 1)[0]
-    assert factories.CHARLIE in offer and "0G more" in offer and "data-verdict=" in offer
+    offers = [x.split("</form>", 1)[0] for x in page.split('data-testid="chat-other"')[1:]]
+    assert factories.BOB in offers[0] and "0G more, needs a transfer first" in offers[0]
+    assert factories.CHARLIE in offers[1] and "data-verdict=" in offers[1]
+    # without a script the question stands in the composer, with what is missing there
+    asked: Any = {"edit": failed.pk, "provider": factories.CHARLIE}
+    page = alice().get(f"/playground/chat/{chat.pk}", asked).content.decode()
+    assert "Hello</textarea>" in page and f'<option value="{factories.CHARLIE}" selected' in page
+    assert f'data-code="not_funded" data-provider="{factories.CHARLIE}"' in page
+    page = alice().get(f"/playground/chat/{chat.pk}").content.decode()
     assert 'data-failure="busy"' in page and "It asks to wait 8" in page
     assert Turn.objects.count() == 1
     make_key(chat.owner, factories.CHARLIE)
     factories.sub_account(provider=factories.CHARLIE, acknowledged=True)
-    moved = said(chat, "", "Here", again=failed.pk, provider=factories.CHARLIE)
+    page = alice().get(f"/playground/chat/{chat.pk}").content.decode()
+    offers = [x.split("</form>", 1)[0] for x in page.split('data-testid="chat-other"')[1:]]
+    assert factories.CHARLIE in offers[0] and "transfer" not in offers[0]
+    chat.options_sealed = conversations.sealed_options(chat, Options(verified=True))
+    chat.save()
+    assert b"chat-other" not in alice().get(f"/playground/chat/{chat.pk}").content
+    moved = said(chat, "", "Here", again=failed.pk, provider=factories.CHARLIE, options=Options())
     assert (moved.provider, moved.question) == (factories.CHARLIE, "Hello")
     assert 'data-testid="chat-other"' not in (
         alice().get(f"/playground/chat/{chat.pk}").content.decode()
