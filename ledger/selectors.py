@@ -198,7 +198,8 @@ def services(
     texts = {"model": LISTED_MODEL, "service_type": Left("service_type", SORTED_LENGTH)}
     column = texts.get(name, _PRICES.get(name, F(name)))
     ties = (F("kind"), F("provider"), F("serving"))
-    order: list[Any] = [OrderBy(part, descending=descending) for part in (column, *ties)]
+    parts: tuple[Any, ...] = (column, *ties)
+    order: list[Any] = [OrderBy(part, descending=descending) for part in parts]
     units = [LISTED_UNIT] if name in _PRICES else []
     rows = matching(query).defer("search").order_by(*units, *order)
     known = contracts()

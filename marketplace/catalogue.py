@@ -10,7 +10,6 @@ from django.utils.translation import gettext as _
 from chain.selectors import Freshness as Head
 from ledger import selectors, statistics
 from marketplace import facets, labels, links, models_of, pages_market, parts, ranking
-from marketplace.conditions import Listed
 from marketplace.filters import SELECTING, Filters
 from marketplace.memo import at_block, at_listing
 from marketplace.parts import Column, Link
@@ -141,28 +140,29 @@ def models_page(q: str, number: int, version: str) -> pages_market.ModelsPage:
     )
 
 
-def model_page(
-    model: str, number: int, mine: frozenset[Listed], version: str
-) -> pages_market.ModelPage | None:
-    """Everybody who offers a model, the cheapest first (8 queries); None where nobody does."""
-    query = selectors.ServiceQuery(model=model, sort="price")
-    count = ranking.count_of(query, version)
-    found = selectors.services(query, number, count=count)
+def model_page(filters: Filters, version: str) -> pages_market.ModelPage | None:
+    """Everybody who offers a model, the cheapest first: by their prices, or by what a workload
+    costs there (8 queries, 9 with a workload); None where nobody does."""
+    sort = filters.default_sort if filters.workload is not None else "price"
+    filters, model = replace(filters, sort=sort), filters.model
+    query, workload = filters.query, filters.workload
+    found = ranking.services(filters, version)
     if not found.count:
         return None
     ranks = at_listing.get(version, ("ranks", model), lambda: labels.ranks(query))
     inference = [listing for listing in found.items if not listing.is_fine_tuning]
+    rows = parts.rows(found.items, filters.mine, lambda listing: ranking.monthly(listing, workload))
+    path, given = links.model_path(model), filters.workload_given
     return pages_market.ModelPage(
         title=parts.name(model),
-        rows=labels.labelled(parts.rows(found.items, mine), ranks),
+        rows=labels.labelled(rows, ranks),
         pager=parts.pager(
-            found,
-            _("services"),
-            lambda number: links.with_query(links.model_path(model), page=number),
+            found, _("services"), lambda number: links.with_query(path, **given, page=number)
         ),
         providers=found.count,
         rules=ranks.rules,
         facts=models_of.facts(inference),
         described=len(inference),
-        list_path=Filters(model=model).path(),
+        list_path=Filters(model=model).path(**given),
+        filters=filters,
     )

@@ -16,6 +16,7 @@ from attestation.selectors import DEVELOPMENT, ServiceKey, StandingView, standin
 from ledger.models import ServiceTotal
 from ledger.records import Listing
 from marketplace import cards, formats, parts, ranking
+from marketplace.filters import Filters
 from marketplace.formats import Price
 from marketplace.parts import Link, ServiceRow
 from marketplace.tariffs import Workload
@@ -274,7 +275,8 @@ def _row(
 
 @dataclass(frozen=True)
 class ComparePage:
-    """`/compare`. `unknown`: names that no listing has; `dropped`: more than four were asked."""
+    """`/compare`. `unknown`: names that no listing has; `dropped`: more than four were asked.
+    `filters`: the workload; `kept`: what else the address says."""
 
     services: tuple[ServiceRow, ...]
     sections: tuple[Section, ...]
@@ -283,7 +285,8 @@ class ComparePage:
     dropped: int
     views: tuple[Link, ...]
     only: bool
-    workload: Workload | None
+    filters: Filters
+    kept: tuple[tuple[str, str], ...]
 
 
 def only_differences(found: tuple[Section, ...]) -> tuple[Section, ...]:

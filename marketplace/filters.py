@@ -146,6 +146,11 @@ class Filters:
         return {**{name: getattr(self, name) for name in WORKLOAD}, **dict(self.unread)}
 
     @property
+    def workload_given(self) -> dict[str, str]:
+        """A workload as a URL says it."""
+        return {name: self.given[name] for name in WORKLOAD if name in self.given}
+
+    @property
     def refused(self) -> tuple[str, ...]:
         """What was typed for a workload and is not counted, each in a sentence."""
         return tuple(

@@ -126,6 +126,7 @@ class ModelPage:
     facts: tuple[Said, ...]
     described: int
     list_path: str
+    filters: Filters
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponse
@@ -11,7 +12,7 @@ from django.views.decorators.http import require_safe
 
 from ledger.records import Listing
 from marketplace import compare as sides
-from marketplace.filters import WORKLOAD, Filters
+from marketplace.filters import Filters
 from marketplace.parts import Link
 from marketplace.views_watch import listing_named
 
@@ -33,11 +34,13 @@ def compare(request: HttpRequest) -> HttpResponse:
         else:
             kept.setdefault(id, listing)
     found = sides.gather(tuple(kept.values()), filters.workload)
-    workload = {name: filters.given[name] for name in WORKLOAD if name in filters.given}
+
+    def said(ids: Iterable[str], differences: bool) -> list[tuple[str, str]]:
+        return [*(("s", id) for id in ids), *([("only", "differences")] if differences else [])]
 
     def path(ids: list[str], differences: bool) -> str:
-        extra = [*workload.items(), *([("only", "differences")] if differences else [])]
-        return f"/compare?{urlencode([*(('s', id) for id in ids), *extra])}"
+        asked = [*said(ids, differences), *filters.workload_given.items()]
+        return f"/compare?{urlencode(asked)}"
 
     every = sides.sections(found, filters.workload) if len(found) > 1 else ()
     page = sides.ComparePage(
@@ -51,6 +54,7 @@ def compare(request: HttpRequest) -> HttpResponse:
             Link(_("Only differences"), path(list(kept), True), only),
         ),
         only=only,
-        workload=filters.workload,
+        filters=filters,
+        kept=tuple(said(kept, only)),
     )
     return render(request, "marketplace/compare.html", {"page": page})

@@ -14,7 +14,7 @@ from ledger import selectors, statistics
 from marketplace import findings, history, links, pages, pages_market, parts
 from marketplace.catalogue import catalogue_page, model_page, models_page
 from marketplace.context import head_of
-from marketplace.filters import Filters, page_number
+from marketplace.filters import WORKLOAD, Filters, page_number
 from marketplace.memo import at_listing
 from marketplace.pages_changes import change_rows
 from marketplace.twins import twinned
@@ -47,8 +47,9 @@ def models(request: HttpRequest) -> HttpResponse:
     atom=_OF_MODEL.format("/services.atom"),
 )
 def model(request: HttpRequest, model: str) -> HttpResponse:
-    number = page_number(request.GET.get("page", ""))
-    page = model_page(model, number, watching.of(request), selectors.listings_version())
+    asked = {name: request.GET.get(name, "") for name in (*WORKLOAD, "page")}
+    filters = Filters.parse({**asked, "model": model}, watching.of(request))
+    page = model_page(filters, selectors.listings_version())
     if page is None:
         raise Http404(_("No provider offers a model of this name."))
     return render(request, "marketplace/model.html", {"page": page})

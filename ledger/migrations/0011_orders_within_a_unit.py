@@ -1,5 +1,7 @@
 """Prices in order within what they are the price of: a token, a picture, a second, training."""
 
+from typing import Any
+
 import chain.fields
 from django.db import migrations, models
 from django.db.models import Case, F, Q, Value, When
@@ -27,7 +29,7 @@ PRICE = Case(
     default=F("input_price") + F("output_price"),
     output_field=chain.fields.NeuronField(),
 )
-ORDERS = {"price": PRICE, "input": F("input_price"), "output": OUTPUT}
+ORDERS: dict[str, Any] = {"price": PRICE, "input": F("input_price"), "output": OUTPUT}
 
 
 class Migration(migrations.Migration):

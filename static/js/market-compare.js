@@ -3,6 +3,7 @@ import { t } from "./words.js";
 
 const KEY = "compare";
 const MOST = 4;
+const WORKLOAD = ["tokens_in", "tokens_cached", "tokens_out", "requests"];
 
 function kept() {
   try {
@@ -44,6 +45,9 @@ export function startCompare() {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const query = new URLSearchParams(chosen.map((id) => ["s", id]));
+    // The workload of the rows as they are now: the form is older than what htmx has replaced since.
+    const now = new URLSearchParams(location.search);
+    for (const name of WORKLOAD) if (now.get(name)) query.set(name, now.get(name));
     location.assign(`${form.getAttribute("action")}?${query}`);
   });
   document.body.addEventListener("htmx:afterSettle", show);

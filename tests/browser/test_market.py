@@ -85,8 +85,13 @@ def test_stars_and_comparison(asgi_server: str, page: Page) -> None:
         boxes.nth(0).check()
         expect(page.get_by_text("Four is the most.")).to_be_visible()
         expect(boxes.nth(1)).to_be_disabled()
+        # What the list was asked meanwhile goes along, whatever its form was loaded with.
+        page.get_by_test_id("more-filters").locator("summary").click()
+        page.get_by_label("Tokens in").fill("5000")
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("columnheader", name="Your month")).to_be_visible()
         page.get_by_role("button", name="Compare").click()
-        expect(page).to_have_url(re.compile(r"/compare\?s=.+&s=.+&s=.+&s="))
+        expect(page).to_have_url(re.compile(r"/compare\?s=.+&s=.+&s=.+&s=.+&tokens_in=5000"))
         expect(page.get_by_role("columnheader")).to_have_count(5)
     assert watch.messages == []
 

@@ -11,6 +11,7 @@ import random
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 import pytest
@@ -381,7 +382,7 @@ def test_labels_follow_their_rules_and_stay_away_without_a_contest() -> None:
     )
     seldom.probes_7d, seldom.tokens_n = 96, 20
     seldom.save()
-    page = catalogue.model_page("m", 1, frozenset(), "")
+    page = catalogue.model_page(Filters(model="m"), "")
     assert page is not None
     given = {row.listing.provider: [label.text for label in row.labels] for row in page.rows}
     assert given == {
@@ -436,6 +437,34 @@ def test_a_comparison_is_its_url(client: Client) -> None:
     hostile = client.get("/compare", {"s": ["<b>x", ids[0], "inference/0x"]}).content.decode()
     assert "No service is called <bdi>&lt;b&gt;x</bdi>" in hostile and "<b>x" not in hostile
     assert "Tick two to four" in client.get("/compare").content.decode()
+
+
+def test_a_workload_reaches_the_comparison_and_a_models_page(client: Client) -> None:
+    factories.market(24)
+    work = {"tokens_in": "2,000,000", "tokens_out": "500000"}
+    # A list's form takes it along; without a script, too.
+    listed = client.get("/", work).content.decode()
+    form = listed[listed.index('<form id="compare"') :].split("</form>")[0]
+    assert 'name="tokens_in" value="2000000"' in form and "requests" not in form
+    chats = [s for s in Service.current.order_by("created_block") if s.service_type == "chatbot"]
+    model, ids = chats[0].model, [named(service) for service in chats[:2]]
+    compared = client.get("/compare", {"s": ids, "only": "differences", **work}).content.decode()
+    form = compared[compared.index('data-testid="workload"') :].split("</form>")[0]
+    assert all(f'name="s" value="{id}"' in form for id in ids) and 'value="differences"' in form
+    assert 'value="2000000"' in form and "Your month" in compared
+    # The model's page ranks by it, and stays ranked on its other pages.
+    Service.objects.filter(pk=chats[1].pk).update(
+        model=model, input_price=chats[0].input_price + 10**9, output_price=1
+    )
+    page = client.get(f"/models/{model}").content.decode()
+    assert "Your month" not in page
+    ranked = client.get(f"/models/{model}", {**work, "tokens_cached": "lots"}).content.decode()
+    months = [
+        int(n) for n in re.findall(r'data-neuron="(\d+)"[^>]*data-testid="month-cost"', ranked)
+    ]
+    assert len(months) > 2 and months == sorted(months) and len(set(months)) > 1
+    assert "of these cached" in ranked and "“lots” is not counted" in ranked
+    assert f"/?model={quote(model, safe='')}&amp;tokens_in=2000000&amp;tokens_out=500000" in ranked
 
 
 def test_every_filter_survives_the_way_through_the_url() -> None:
