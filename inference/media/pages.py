@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from accounts.pages_parts import Pager
 from inference.media import transcripts, words
 from inference.media.models import File
-from inference.media.transcripts import Heard
+from inference.media.transcripts import Heard, Segment
 from inference.models import Chat, Medium, State, Turn, Verdict
 from inference.pages import ServiceOption, SidePage
 from inference.pages_turn import TurnView
@@ -238,11 +238,22 @@ class AudioPage:
 
 @dataclass(frozen=True)
 class Spoken:
-    """A segment as a button: `at` seconds into the recording."""
+    """A segment as a button: `at` seconds into the recording. `bits` are its text in pieces, with
+    the time of those that are timed words ("" else).
+    """
 
     at: str
     clock: str
-    text: str
+    bits: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, said: Segment) -> Self:
+        bits = tuple(("" if ms is None else _seconds(ms), text) for ms, text in said.bits)
+        return cls(_seconds(said.start_ms), transcripts.clock(said.start_ms), bits)
+
+
+def _seconds(ms: int) -> str:
+    return f"{ms / 1000:.3f}"
 
 
 @dataclass(frozen=True)

@@ -284,10 +284,7 @@ def transcript_page(chat: Chat, error: ChatError | None = None) -> TranscriptPag
         kept=chat.kept,
         created_at=chat.created_at,
         heard=heard,
-        segments=tuple(
-            Spoken(f"{x.start_ms / 1000:.3f}", transcripts.clock(x.start_ms), x.text)
-            for x in heard.segments
-        ),
+        segments=tuple(Spoken.of(x) for x in heard.segments),
         pieces=tuple(Asking.of(turn, now) for turn in turns),
         count=len(pieces),
         done=sum(turn.state == State.ANSWERED for turn in turns),

@@ -32,7 +32,7 @@ from inference.media.models import File, Job, Role
 from inference.media.recordings import Piece
 from inference.media.uploads import Picture
 from inference.models import Chat, Medium, State, Turn
-from inference.services import NOT_READY, authorization
+from inference.opening import NOT_READY, authorization
 from ledger import selectors as ledger
 from ledger.models import Kind
 from ledger.records import Listing
@@ -190,7 +190,7 @@ def _open_piece(ask: Ask, chat: Chat, wish: transcripts.Wish) -> Opened:
             data = piece.data
         except seals.Unreadable:
             raise BadPrompt(_("The recording cannot be read any more.")) from None
-        parts = [Part(name, value.encode()) for name, value in wish.wire(turn.model).items()]
+        parts = [Part(name, value.encode()) for name, value in wish.wire(turn.model)]
         parts.append(Part("file", data, "recording.wav", piece.media_type))
         call = _form_call(turn, checked, transcripts.PATH, parts, piece)
         turn.job.save()

@@ -8,8 +8,9 @@ stranger's: times are held inside their piece, texts are bounded, and nothing ca
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import orjson
@@ -25,6 +26,11 @@ PATH = "/audio/transcriptions"
 SERVICE_TYPE = "speech-to-text"
 MAX_ANSWER_BYTES = 4 << 20
 MAX_SEGMENTS = 20_000
+MAX_WORDS = 50_000
+#: Of passages that are put together from words.
+PAUSE_MS, PASSAGE_WORDS = 1000, 14
+#: How far ahead in a passage a word is looked for: long lists are a stranger's too.
+GAP_CHARS = 200
 MAX_TEXT_CHARS = 400_000
 FORMS = {
     "txt": "text/plain; charset=utf-8",
@@ -72,10 +78,13 @@ class NoTranscript(ValueError):
 
 @dataclass(frozen=True)
 class Wish:
-    """What is wanted; `language` "" lets the provider detect it, `timed` asks for segments."""
+    """What is wanted; `language` "" lets the provider detect it, `timed` asks for segments, `words`
+    for the times of words too.
+    """
 
     language: str = ""
     timed: bool = True
+    words: bool = False
     verified: bool = False
 
     @classmethod
@@ -87,28 +96,56 @@ class Wish:
         return cls(
             language=language,
             timed=given.get("timed") in (True, "on", "1"),
+            words=given.get("words") in (True, "on", "1"),
             verified=given.get("verified") in (True, "on", "1"),
         )
 
     def stored(self) -> dict[str, Any]:
-        return {"language": self.language, "timed": self.timed, "verified": self.verified}
+        return asdict(self)
 
-    def wire(self, model: str) -> dict[str, str]:
-        """The plain fields of the request."""
-        return {
-            "model": model,
-            "response_format": "verbose_json" if self.timed else "json",
-            **({"language": self.language} if self.language else {}),
-        }
+    def wire(self, model: str) -> list[tuple[str, str]]:
+        """The plain fields of the request. Passages are what every provider that gives times gives
+        unasked; who asks for words has to ask for both.
+        """
+        timed = self.timed or self.words
+        grains = ("word", "segment") if self.words else ()
+        return [
+            ("model", model),
+            ("response_format", "verbose_json" if timed else "json"),
+            *([("language", self.language)] if self.language else []),
+            *(("timestamp_granularities[]", grain) for grain in grains),
+        ]
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Some words and when they were said."""
+    """Some words and when they were said; a single one has no `words` of its own."""
 
     start_ms: int
     end_ms: int
     text: str
+    words: tuple[Segment, ...] = ()
+
+    def later(self, ms: int) -> Segment:
+        words = tuple(word.later(ms) for word in self.words)
+        return Segment(self.start_ms + ms, self.end_ms + ms, self.text, words)
+
+    @property
+    def bits(self) -> tuple[tuple[int | None, str], ...]:
+        """Its text in pieces, with the time of those that are words. Providers leave signs or
+        capitals out of their lists of words: what is read is the text.
+        """
+        found: list[tuple[int | None, str]] = []
+        at = 0
+        for word in self.words:
+            begin = self.text.find(word.text, at, at + len(word.text) + GAP_CHARS)
+            if begin < 0:
+                continue
+            if begin > at:
+                found.append((None, self.text[at:begin]))
+            at = begin + len(word.text)
+            found.append((word.start_ms, word.text))
+        return (*found, (None, self.text[at:])) if at < len(self.text) else tuple(found)
 
 
 #: "No linguistic content" of ISO 639-2: what a provider says where it heard no words.
@@ -138,26 +175,56 @@ def read_answer(body: bytes, length_ms: int) -> Heard:
         raise NoTranscript("the answer holds no text")
     if len(text) > MAX_TEXT_CHARS:
         raise NoTranscript(f"a text of more than {MAX_TEXT_CHARS:,} characters")
-    rows = document.get("segments")
-    rows = rows if isinstance(rows, list) else []
-    if len(rows) > MAX_SEGMENTS:
-        raise NoTranscript(f"more than {MAX_SEGMENTS:,} segments")
-    segments: list[Segment] = []
-    for row in rows:
-        segment = _segment(row, length_ms, segments[-1].start_ms if segments else 0)
-        if segment is not None:
-            segments.append(segment)
+    segments = _segments(document.get("segments"), "text", length_ms, MAX_SEGMENTS)
+    words = _segments(document.get("words"), "word", length_ms, MAX_WORDS)
     language = document.get("language")
     named = _line(language)[:40] if isinstance(language, str) else ""
-    return Heard(text.replace("\x00", "\ufffd").strip(), tuple(segments), named)
+    passages = _with_words(segments, words) if segments else _passages(words)
+    return Heard(text.replace("\x00", "\ufffd").strip(), passages, named)
 
 
-def _segment(row: object, length_ms: int, after: int) -> Segment | None:
+def _segments(rows: object, key: str, length_ms: int, most: int) -> list[Segment]:
+    rows = rows if isinstance(rows, list) else []
+    if len(rows) > most:
+        raise NoTranscript(f"more than {most:,} {key}s with times")
+    found: list[Segment] = []
+    for row in rows:
+        segment = _segment(row, key, length_ms, found[-1].start_ms if found else 0)
+        if segment is not None:
+            found.append(segment)
+    return found
+
+
+def _with_words(segments: list[Segment], words: list[Segment]) -> tuple[Segment, ...]:
+    """Each word goes to the last passage that had begun with it."""
+    starts = [segment.start_ms for segment in segments]
+    own: list[list[Segment]] = [[] for _ in segments]
+    for word in words:
+        own[max(bisect_right(starts, word.start_ms) - 1, 0)].append(word)
+    return tuple(replace(x, words=tuple(said)) for x, said in zip(segments, own, strict=True))
+
+
+def _passages(words: list[Segment]) -> tuple[Segment, ...]:
+    """Passages of a provider that times only words: up to a full stop, a pause or some words."""
+    found: list[list[Segment]] = []
+    for word in words:
+        last = found[-1] if found else []
+        paused = not last or word.start_ms - last[-1].end_ms > PAUSE_MS
+        if paused or len(last) >= PASSAGE_WORDS or last[-1].text.endswith((".", "?", "!", "。")):
+            found.append([])
+        found[-1].append(word)
+    return tuple(
+        Segment(x[0].start_ms, x[-1].end_ms, " ".join(word.text for word in x), tuple(x))
+        for x in found
+    )
+
+
+def _segment(row: object, key: str, length_ms: int, after: int) -> Segment | None:
     """One segment, its times in order and inside the piece; None without words or times."""
-    if not isinstance(row, dict) or not isinstance(row.get("text"), str):
+    if not isinstance(row, dict) or not isinstance(row.get(key), str):
         return None
     start, end = fees.seconds(row.get("start")), fees.seconds(row.get("end"))
-    text = _line(row["text"])
+    text = _line(row[key])
     if start is None or end is None or not text:
         return None
     first = min(max(int(start * 1000), after), length_ms)
@@ -171,11 +238,7 @@ def _line(text: str) -> str:
 
 def together(parts: Sequence[tuple[int, Heard]]) -> Heard:
     """The transcript of a whole recording, of its pieces' (start in ms, transcript)."""
-    moved = tuple(
-        Segment(start + x.start_ms, start + x.end_ms, x.text)
-        for start, heard in parts
-        for x in heard.segments
-    )
+    moved = tuple(x.later(start) for start, heard in parts for x in heard.segments)
     languages = dict.fromkeys(heard.language for _, heard in parts if heard.language)
     if len(languages) > 1:
         languages.pop(NO_SPEECH, None)
@@ -199,10 +262,20 @@ def render(heard: Heard, form: str, facts: Mapping[str, Any]) -> bytes:
             for x in heard.segments
         ]
         return "\n".join(["WEBVTT\n", *cues]).encode("utf-8", "replace")
-    rows = [{"start": x.start_ms / 1000, "end": x.end_ms / 1000, "text": x.text} for x in
-            heard.segments]  # fmt: skip
-    document = {"text": heard.text, "language": heard.language, "segments": rows, **facts}
+    rows = [_row(x, "text") for x in heard.segments]
+    words = [_row(word, "word") for x in heard.segments for word in x.words]
+    document = {
+        "text": heard.text,
+        "language": heard.language,
+        "segments": rows,
+        **({"words": words} if words else {}),
+        **facts,
+    }
     return orjson.dumps(document, option=orjson.OPT_INDENT_2)
+
+
+def _row(said: Segment, key: str) -> dict[str, Any]:
+    return {"start": said.start_ms / 1000, "end": said.end_ms / 1000, key: said.text}
 
 
 def clock(ms: int, point: str = "") -> str:

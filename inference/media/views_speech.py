@@ -73,7 +73,8 @@ def _pieces(request: HttpRequest) -> tuple[list[recordings.Piece], str]:
 
 
 def _again(request: HttpRequest, visit: Visit, error: ChatError, status: int) -> HttpResponse:
-    wish: dict[str, Any] = {**request.POST.dict(), "timed": request.POST.get("timed") == "on"}
+    on = {name: request.POST.get(name) == "on" for name in ("timed", "words")}
+    wish: dict[str, Any] = {**request.POST.dict(), **on}
     page = selectors.audio_page(visit, wish=wish, error=error, file_again=bool(request.FILES))
     answer = render(request, "inference/audio.html", {"page": page}, status=status)
     return _with_microphone(answer)

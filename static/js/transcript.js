@@ -1,21 +1,34 @@
-// A transcript and its player: passages seek, and the one that is heard is marked.
+// A transcript and its player: passages and words seek, and those that are heard are marked.
 import { ensureKey } from './providerkey.js';
 import { t } from './words.js';
 
 const player = document.querySelector('[data-player]');
 const passages = () => [...document.querySelectorAll('[data-at]')];
+const seek = (seconds) => { player.currentTime = Number(seconds); player.play(); };
 
 document.addEventListener('click', ({ target }) => {
   const passage = target.closest?.('[data-at]');
   if (!passage) return;
-  player.currentTime = Number(passage.dataset.at);
-  player.play();
+  seek(target.closest('[data-word]')?.dataset.word ?? passage.dataset.at);
+});
+
+// The words of a passage are no buttons of their own, or there would be thousands: the arrow keys go from one to the next.
+document.addEventListener('keydown', (event) => {
+  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  const words = step ? [...(event.target.closest?.('[data-at]')?.querySelectorAll('[data-word]') ?? [])] : [];
+  if (!words.length) return;
+  event.preventDefault();
+  const now = words.filter((word) => Number(word.dataset.word) <= player.currentTime + 0.05).length - 1;
+  seek(words[Math.min(words.length - 1, Math.max(0, now + step))].dataset.word);
 });
 
 player.addEventListener('timeupdate', () => {
   const now = player.currentTime + 0.05;
   const heard = passages().filter((passage) => Number(passage.dataset.at) <= now).pop();
   for (const passage of passages()) passage === heard ? passage.setAttribute('aria-current', 'true') : passage.removeAttribute('aria-current');
+  const word = [...(heard?.querySelectorAll('[data-word]') ?? [])].filter((one) => Number(one.dataset.word) <= now).pop();
+  for (const one of document.querySelectorAll('[data-heard]')) if (one !== word) one.removeAttribute('data-heard');
+  word?.setAttribute('data-heard', '');
 });
 
 document.body.addEventListener('htmx:beforeSwap', ({ detail }) => {

@@ -205,6 +205,7 @@ def test_speech_from_a_file_and_from_the_microphone(
     expect(page.get_by_test_id("audio-preview")).to_be_visible()
     expect(page.locator("[data-listen-says]")).to_contain_text("as it will be sent: 0.1 MB")
     expect(page.get_by_test_id("audio-make")).to_have_text("Transcribe 0:03 – up to 0.00004 0G")
+    page.locator("[name=words]").check()
     page.get_by_test_id("audio-make").click()
     make_key(page)
     transcript = page.get_by_test_id("transcript")
@@ -220,6 +221,15 @@ def test_speech_from_a_file_and_from_the_microphone(
     expect(segments.nth(1)).to_have_attribute("aria-current", "true")
     moved = page.get_by_test_id("audio-player").evaluate("e => e.currentTime")
     assert moved >= float(segments.nth(1).get_attribute("data-at") or "0") > 2
+    # so does each of its words, by pointer and by keys
+    words = segments.nth(1).locator("[data-word]")
+    expect(words).to_have_text(["4", "5", "6"])
+    words.nth(2).click()
+    expect(words.nth(2)).to_have_attribute("data-heard", "")
+    page.get_by_test_id("audio-player").evaluate("e => e.pause()")
+    segments.nth(0).focus()
+    page.keyboard.press("ArrowRight")
+    expect(segments.nth(0).locator("[data-word]").nth(2)).to_have_attribute("data-heard", "")
     chat = Chat.objects.get()
     here = f"{asgi_server}/playground/audio/{chat.pk}"
     srt = page.request.get(f"{here}.srt").text()

@@ -107,6 +107,14 @@ def test_times_of_a_piece_are_held_inside_it_and_moved_to_where_it_was_said() ->
     first = transcripts.read_answer(said(segments=rows, language="en\n\n1"), 3000)
     assert first.text == "hello" and first.language == "en 1"
     assert first.segments == (Segment(500, 1250, "one two"), Segment(500, 3000, "late"))
+    timed = [{"word": x, "start": n, "end": n + 0.5} for n, x in enumerate(("one", "mo", "two"))]
+    worded = transcripts.read_answer(said(segments=rows[:1], words=[{}, *timed]), 3000)
+    assert worded.segments[0].bits == ((0, "one"), (None, " "), (2000, "two"))
+    later = transcripts.together([(0, worded), (3000, worded)])
+    assert later.segments[1].bits[0] == (3000, "one")
+    assert json.loads(transcripts.render(later, "json", {}))["words"][3]["start"] == 3
+    alone = transcripts.read_answer(said(words=timed), 3000).segments
+    assert alone == (Segment(0, 2500, "one mo two", alone[0].words),)
     whole = transcripts.together([(0, first), (3000, first)])
     assert [x.start_ms for x in whole.segments] == [500, 500, 3500, 3500]
     assert whole.text == "hello\nhello" and whole.language == "en 1"
