@@ -12,6 +12,8 @@ from protocol import abi
 
 INFERENCE = abi.INFERENCE_SERVING
 FINE_TUNING = abi.FINE_TUNING_SERVING
+#: Active refund entries that a pair may have (contracts.md 6.2).
+MAX_REFUNDS = 5
 
 
 @dataclass(frozen=True)

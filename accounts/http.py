@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
@@ -32,6 +33,14 @@ def number_of(request: HttpRequest, name: str = "page") -> int:
     """The page number in the address bar, 1 where it means nothing."""
     text = request.GET.get(name, "1")
     return int(text) if text.isascii() and text.isdigit() and 0 < len(text) <= _DIGITS else 1
+
+
+def uuid_of(text: str) -> UUID | None:
+    """The id that somebody wrote into an address; None for anything else."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
 
 
 _DIGITS = len(str(MAX_PAGE)) - 1

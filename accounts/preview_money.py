@@ -9,7 +9,7 @@ from typing import Any
 
 from accounts import money
 from accounts import preview_words as words
-from accounts.facts import FINE_TUNING, Facts, Purse, Refund, SubAccount
+from accounts.facts import FINE_TUNING, MAX_REFUNDS, Facts, Purse, Refund, SubAccount
 from accounts.preview_types import (
     Effect,
     Plan,
@@ -22,7 +22,6 @@ from accounts.preview_types import (
 )
 from protocol import abi
 
-MAX_REFUNDS = 5
 #: What providers keep in reserve before they accept a request (provider-protocol.md 5.2).
 PROVIDER_RESERVE = money.NEURON
 

@@ -12,13 +12,12 @@ from urllib.parse import urlencode
 from django.utils.translation import gettext as _
 
 from accounts import money
+from accounts.facts import MAX_REFUNDS
 from accounts.models import Intent, State, User
 from ledger.models import Movement
 from ledger.records import Position
 from ledger.selectors import newest_first
 
-#: Active entries a pair may have (contracts.md 6.2).
-MAX_ENTRIES = 5
 #: Providers one `retrieveFund` takes (contracts.md 3.1 `MAX_PROVIDERS_PER_BATCH`).
 CHUNK = 20
 _SHOWN = 20
@@ -90,7 +89,7 @@ def full_queues(positions: Iterable[Position], now: int) -> tuple[FullQueue, ...
     return tuple(
         FullQueue(p.provider, p.service_name, min(r.unlocks_at_unix for r in p.refunds))
         for p in positions
-        if len(p.refunds) >= MAX_ENTRIES and not p.unlocked(now)
+        if len(p.refunds) >= MAX_REFUNDS and not p.unlocked(now)
     )
 
 

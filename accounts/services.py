@@ -77,7 +77,7 @@ def check(action: str, raw_params: Any, sender: str) -> Preview:
     if call is None:
         raise refused(predicted or Predicted("ServiceNotFound", abi.ZERO_ADDRESS), action)
     if facts.wallet < call.value:
-        raise _too_poor(facts.wallet, call.value)
+        raise too_poor(facts.wallet, call.value)
     gas = _simulate(action, call, facts, predicted)
     if plan is None:
         # The contract accepts what our rules refuse: then our numbers would be wrong too.
@@ -92,7 +92,7 @@ def check(action: str, raw_params: Any, sender: str) -> Preview:
         )
     fee = gas * facts.gas_price
     if facts.wallet < call.value + fee:
-        raise _too_poor(facts.wallet, call.value + fee)
+        raise too_poor(facts.wallet, call.value + fee)
     effects = (*plan.effects, Effect("gas", 0, fee))
     grave = preview_words.GRAVE & set(plan.warnings)
     return Preview(action, params, call, gas, fee, effects, plan.warnings, facts, grave)
@@ -185,11 +185,12 @@ def refused(predicted: Predicted, action: str) -> Refused:
     )
 
 
-def _too_poor(has: int, needs: int) -> Problem:
+def too_poor(has: int, needs: int, fix: str = "") -> Problem:
+    """A wallet that holds less than a transaction takes, in neuron."""
     return Problem(
         "insufficient_wallet_balance",
         _("Your wallet holds %(held)s 0G; this needs %(needed)s 0G with gas.")
         % {"held": money.short(has), "needed": money.short(needs)},
-        _("Enter less, or send 0G to your wallet first."),
+        fix or _("Enter less, or send 0G to your wallet first."),
         status=422,
     )

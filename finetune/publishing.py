@@ -25,7 +25,7 @@ from django.utils.translation import gettext_noop as N_
 from accounts import money, node
 from accounts.crypto import Unreadable
 from accounts.errors import NodeError, Problem, RpcError
-from accounts.services import GAS_HEADROOM_PERCENT
+from accounts.services import GAS_HEADROOM_PERCENT, too_poor
 from finetune import files, gateway, problems
 from finetune.errors import StorageError, StorageRefused, StorageSilent
 from finetune.gateway import Info
@@ -114,7 +114,7 @@ def announcement(dataset: Dataset, sender: str) -> Announcement:
     )
     wallet = node.quantity(balance)
     if wallet < fee:
-        raise _too_poor(wallet, fee)
+        raise too_poor(wallet, fee, _("Send 0G to your wallet first."))
     if isinstance(outcome, RpcError) or isinstance(estimate, RpcError):
         raise Problem(
             "storage_refuses", _("The storage contract would refuse it. Nothing was sent.")
@@ -122,7 +122,7 @@ def announcement(dataset: Dataset, sender: str) -> Announcement:
     gas = node.quantity(estimate) * (100 + GAS_HEADROOM_PERCENT) // 100
     found = Announcement(flow, data, fee, gas, gas * node.quantity(price), wallet)
     if wallet < fee + found.gas_cost:
-        raise _too_poor(wallet, fee + found.gas_cost)
+        raise too_poor(wallet, fee + found.gas_cost, _("Send 0G to your wallet first."))
     return found
 
 
@@ -152,16 +152,6 @@ def _nodes(dataset: Dataset) -> list[tuple[str, int]]:
         dataset.nodes = list(files.hashes(dataset.file).nodes)
         dataset.save(update_fields=["nodes"])
     return [(str(root), int(height)) for root, height in dataset.nodes]
-
-
-def _too_poor(has: int, needs: int) -> Problem:
-    return Problem(
-        "insufficient_wallet_balance",
-        _("Your wallet holds %(has)s 0G; this needs %(needs)s 0G with gas.")
-        % {"has": money.short(has), "needs": money.short(needs)},
-        _("Send 0G to your wallet first."),
-        status=422,
-    )
 
 
 # --- the wallet -----------------------------------------------------------------------------------

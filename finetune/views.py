@@ -29,7 +29,7 @@ from accounts import funds, limits, pages_parts
 from accounts import pages_transaction as shown
 from accounts import selectors as accounts
 from accounts.errors import Problem
-from accounts.http import in_pieces, signed_out, user_of
+from accounts.http import in_pieces, signed_out, user_of, uuid_of
 from accounts.models import User
 from chain import selectors as chain
 from finetune import deploying, files, follow, offers, pages, pricing, reading, results, selectors
@@ -289,9 +289,9 @@ def _tool() -> tuple[bytes, str]:
 @require_GET
 def decrypt(request: HttpRequest) -> HttpResponse:
     """How a result becomes a model, on one's own machine."""
-    named = request.GET.get("task", "")
+    named = uuid_of(request.GET.get("task", ""))
     mine = user_of(request).tuning_tasks if named and request.user.is_authenticated else None
-    found = mine.filter(pk=named).first() if mine is not None and _is_uuid(named) else None
+    found = mine.filter(pk=named).first() if mine is not None and named else None
     page = pages.DecryptPage(
         name=TOOL,
         sha256=_tool()[1],
@@ -319,13 +319,6 @@ def _told(task: Task | None) -> dict[str, str]:
 
 def _model(task: Task | None) -> str:
     return task.model if task and _SAFE.fullmatch(task.model) else "BASE_MODEL"
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        return bool(UUID(text))
-    except ValueError:
-        return False
 
 
 @require_GET

@@ -17,7 +17,7 @@ from django.views.decorators.http import require_http_methods
 from accounts import limits
 from accounts import pages_transaction as shown
 from accounts.errors import NodeError, Problem
-from accounts.http import signed_out
+from accounts.http import signed_out, uuid_of
 from accounts.models import User
 from accounts.problems import answer, body_of, of_node, text_of
 from finetune import pages, publishing, tasks
@@ -49,8 +49,8 @@ def _render(
     request: HttpRequest, dataset: Dataset, problem: Problem | None, status: int = 200
 ) -> HttpResponse:
     page = _page(dataset, dataset.user, problem)
-    draft = request.GET.get("draft", "")
-    owned = dataset.user.tuning_drafts.filter(pk=draft).exists() if _is_uuid(draft) else False
+    draft = uuid_of(request.GET.get("draft", ""))
+    owned = draft is not None and dataset.user.tuning_drafts.filter(pk=draft).exists()
     context = {"page": page, "back": f"/fine-tuning/new/{draft}/sign" if owned else ""}
     part = "#state" if request.GET.get("part") == "state" else ""
     return render(request, f"finetune/publish.html{part}", context, status=status)
@@ -81,13 +81,6 @@ def _page(dataset: Dataset, user: User, problem: Problem | None) -> pages.Publis
     return pages.PublishPage(
         dataset, place, flow=found.to, fee=found.fee, rows=shown.effect_rows(effects)
     )
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        return bool(UUID(text))
-    except ValueError:
-        return False
 
 
 @signing(dataset_of)

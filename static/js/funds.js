@@ -6,7 +6,7 @@ const NEURON = 10n ** 18n;
 const STEPS = 1000n;
 
 // Neuron for a position of the line; past the last legal partial amount the nearer of the two neighbours.
-export function snapped(position, available, legal) {
+function snapped(position, available, legal) {
   const wanted = (available * BigInt(position)) / STEPS;
   if (wanted <= legal) return wanted;
   return wanted - legal < available - wanted ? legal : available;

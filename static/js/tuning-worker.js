@@ -21,7 +21,7 @@ function conversation(messages) {
   return "messages";
 }
 
-export function kindOf(text) {
+function kindOf(text) {
   let row;
   try { row = JSON.parse(text); } catch { throw new Error("not valid JSON"); }
   if (typeof row !== "object" || row === null || Array.isArray(row)) throw new Error("expected a JSON object");
