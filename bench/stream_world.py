@@ -15,7 +15,7 @@ from django.utils import timezone
 from accounts import crypto, tokens
 from accounts.models import ProviderKey, User
 from bench.rows import INFERENCE, PROVIDER, fill
-from inference import conversations, services
+from inference import conversations, opening
 from inference.models import Chat, Medium, Turn
 from ledger.models import Ledger, Service, SubAccount
 from protocol import keys as wire
@@ -88,7 +88,7 @@ def chats(world: World, count: int) -> list[tuple[Chat, str]]:
     for pattern in ("limit:*", ":1:limit:*", "turn:*"):
         for key in store.scan_iter(pattern):
             store.delete(key)
-    if -(-count // len(world.people)) > services.QUESTIONS_PER_MINUTE:
+    if -(-count // len(world.people)) > opening.QUESTIONS_PER_MINUTE:
         raise RuntimeError("more streams than people may ask for")
     spread = [world.people[number % len(world.people)] for number in range(count)]
     return [(conversations.create_chat(user, PROVIDER), cookie) for user, cookie in spread]

@@ -39,7 +39,7 @@ def estimate(
 
     With `also` a second provider is asked the same: `most` and `free` are of both together, and
     `enough` holds only where it does at each. With `again` what goes along is what came before that
-    turn, as `services.open_turn` sends it. `beside`: a tuned model and its base model are asked.
+    turn, as `opening.open_turn` sends it. `beside`: a tuned model and its base model are asked.
     """
     wanted = dict.fromkeys(name for name in (provider, also) if name)
     listings = [x for x in map(readiness.chat_service, wanted) if x is not None]

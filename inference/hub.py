@@ -28,6 +28,7 @@ from attestation import trust
 from inference import (
     abilities,
     blocks,
+    opening,
     relay,
     services,
     signatures,
@@ -90,8 +91,8 @@ class Hub:
                 raise Unavailable(_("Chat is not available right now. Nothing was sent.")) from None
             self._service = [spawn(self._keep_house()), spawn(self._listen())]
 
-    async def ask(self, chat: Chat, text: str, **given: Any) -> services.Opened:
-        """Open a turn (`services.open_turn`) and begin its answer, as one step: a page that leaves
+    async def ask(self, chat: Chat, text: str, **given: Any) -> opening.Opened:
+        """Open a turn (`opening.open_turn`) and begin its answer, as one step: a page that leaves
         in between must not leave an open turn that nobody writes. Raises ChatError.
         """
         return await self.whole(self._ask(chat, text, given))
@@ -106,9 +107,9 @@ class Hub:
         asking.add_done_callback(self._asking.discard)
         return await asyncio.shield(asking)
 
-    async def _ask(self, chat: Chat, text: str, given: dict[str, Any]) -> services.Opened:
-        open_turn = database_sync_to_async(services.open_turn)
-        opened: services.Opened
+    async def _ask(self, chat: Chat, text: str, given: dict[str, Any]) -> opening.Opened:
+        open_turn = database_sync_to_async(opening.open_turn)
+        opened: opening.Opened
         try:
             opened = await open_turn(chat, text, process=self.process, look=True, **given)
         except abilities.Unknown as unknown:
@@ -123,12 +124,12 @@ class Hub:
 
     async def ask_all(
         self, chat: Chat, prompt: Prompt, session: str | None = None
-    ) -> list[services.Opened]:
+    ) -> list[opening.Opened]:
         """Ask every provider that a prompt names, as long as the `session` lives. Raises ChatError
         where the first cannot be asked; where only the second cannot, the first answers alone and
         the error is its `refused`.
         """
-        opened: list[services.Opened] = []
+        opened: list[opening.Opened] = []
         for given in prompt.questions():
             given["session"] = session
             if opened:

@@ -228,13 +228,9 @@ def _header(user: User, provider: str, key: ProviderKey | None) -> str:
         if key is not None:
             return key.bearer()
     except crypto.Unreadable:
-        forget_key(user, provider)
+        # The next question makes another one.
+        keys.forget(user, provider)
     raise NotReady("no_key", _(NOT_READY["no_key"]))
-
-
-def forget_key(user: User, provider: str) -> None:
-    """Drop stored keys that the provider does not take, so that the next question makes one."""
-    keys.forget(user, provider)
 
 
 def _check_signer(before: str, signer: verify.Signer | None, accepted: str) -> None:

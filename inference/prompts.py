@@ -72,7 +72,7 @@ class Prompt:
         )
 
     def questions(self) -> list[dict[str, Any]]:
-        """The keyword arguments of `services.open_turn`, one for each provider asked."""
+        """The keyword arguments of `opening.open_turn`, one for each provider asked."""
         first = {
             "prompt_key": self.key,
             "provider": self.provider,

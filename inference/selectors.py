@@ -33,11 +33,11 @@ from inference.branches import Tree
 from inference.choosing import Chosen
 from inference.errors import ChatError, SignerChanged
 from inference.models import Chat, Medium, State, Turn
+from inference.opening import MAX_PROMPT_CHARS
 from inference.options import Options
 from inference.pages import ChatPage, Conversation, Search, ServiceOption, SidePage
 from inference.pages_turn import Asked, Other
 from inference.readiness import Readiness
-from inference.services import MAX_PROMPT_CHARS
 from ledger import selectors as ledger
 from ledger.models import Kind
 from ledger.records import Listing

@@ -11,21 +11,15 @@ from typing import Any
 from django.db.models import F
 from django.utils import timezone
 
+from accounts import keys
 from accounts.models import User
 from attestation import verify
 from inference import costs, rows, seals
 from inference.failures import Failure
 from inference.models import FeeKind, State, Turn, Verdict
-from inference.opening import MAX_OPEN_TURNS as MAX_OPEN_TURNS
-from inference.opening import MAX_PROMPT_CHARS as MAX_PROMPT_CHARS
-from inference.opening import MAX_TURNS as MAX_TURNS
 from inference.opening import NOT_READY as NOT_READY
-from inference.opening import QUESTIONS_PER_MINUTE as QUESTIONS_PER_MINUTE
-from inference.opening import Opened as Opened
 from inference.opening import authorization as authorization
-from inference.opening import forget_key as forget_key
 from inference.opening import open_turn as open_turn
-from inference.opening import spend_limit as spend_limit
 from inference.relay import Record
 from protocol import fees
 
@@ -48,7 +42,7 @@ def end_turn(
     """
     turn = rows.going(turn_id)
     if failure is not None and failure.kind == "key_rejected":
-        forget_key(User.objects.get(pk=turn.owner), turn.provider)
+        keys.forget(User.objects.get(pk=turn.owner), turn.provider)
     text = "".join(record.text)
     tariff = fees.tariff(turn.input_price, turn.output_price, turn.additional_info)
     cost = costs.of_answer(

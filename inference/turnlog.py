@@ -240,7 +240,7 @@ async def follow(turn: int, after: int = 0) -> AsyncGenerator[Entry, None]:
     """Entries after number `after`, as they come, until the turn's verdict; then it ends.
 
     Never ends for a turn whose process died before anybody noticed: the caller bounds that with
-    `services.reap`. Raises RedisError.
+    `hub.reap`. Raises RedisError.
     """
     async with aclosing(batches(turn, after)) as found:
         async for entries in found:

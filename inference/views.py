@@ -25,7 +25,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.models import User
-from inference import access, attachments, conversations, estimates, readiness, selectors, services
+from inference import access, attachments, conversations, estimates, opening, readiness, selectors
 from inference.errors import BadPrompt, ChatError
 from inference.hub import hub
 from inference.media import services as media
@@ -74,7 +74,7 @@ async def start(request: HttpRequest) -> HttpResponse:
     kept = request.POST.get("keep") != "no"
     session = "" if kept else session_of(request) or ""
     try:
-        await sync_to_async(services.spend_limit)(user)
+        await sync_to_async(opening.spend_limit)(user)
         made = await sync_to_async(conversations.create_chat)(user, provider, session_key=session)
         if request.POST.get("text", ""):
             await _ask(request, made)

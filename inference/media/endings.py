@@ -8,6 +8,7 @@ import orjson
 from django.db import transaction
 from django.utils import timezone
 
+from accounts import keys
 from inference import failures, seals
 from inference.errors import NotReady
 from inference.failures import Failure
@@ -16,7 +17,8 @@ from inference.media.asking import Call, Outcome
 from inference.media.forms import Part
 from inference.media.models import Role
 from inference.models import Chat, FeeKind, State, Turn
-from inference.services import authorization, ending, forget_key, storable
+from inference.opening import authorization
+from inference.services import ending, storable
 from protocol import fees, media
 
 
@@ -62,7 +64,7 @@ def end(turn_id: int, outcome: Outcome) -> bool:
     turn = Turn.objects.select_related("chat__owner", "job__piece").get(pk=turn_id)
     failure = outcome.failure
     if failure is not None and failure.kind == "key_rejected":
-        forget_key(turn.chat.owner, turn.provider)
+        keys.forget(turn.chat.owner, turn.provider)
     fee, kind, quantity = _cost(turn, outcome)
     with transaction.atomic():
         rows = Turn.objects.select_for_update().filter(pk=turn_id, state=State.OPEN)

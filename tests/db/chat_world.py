@@ -18,7 +18,7 @@ from eth_account import Account
 
 from accounts import crypto, limits
 from accounts.models import ProviderKey, User
-from inference import conversations, services
+from inference import conversations, opening
 from inference.hub import Hub
 from inference.models import Chat, State, Turn, Verdict
 from inference.relay import Timeouts
@@ -89,7 +89,7 @@ class Stage:
     async def ask(
         self, text: str = "Hello?", key: UUID | None = None, accept_signer: str = ""
     ) -> int:
-        opened = await in_db(services.open_turn)(
+        opened = await in_db(opening.open_turn)(
             self.chat, text, process=self.hub.process, prompt_key=key, accept_signer=accept_signer
         )
         if opened.call is not None:

@@ -32,7 +32,7 @@ from finetune.models import (
     Task,
     Way,
 )
-from inference import conversations, presets, services, shares
+from inference import conversations, opening, presets, services, shares
 from inference.media.models import File, Job
 from inference.media.models import Role as FileRole
 from inference.models import Chat, Medium, State, Turn
@@ -153,13 +153,13 @@ def _chats(user: User, canary: str) -> None:
     factories.purse(user=user.address)
     factories.sub_account(user=user.address, acknowledged=True)
     chat = conversations.create_chat(user, factories.PETRA)
-    opened = services.open_turn(chat, f"{canary} asked", process="p")
+    opened = opening.open_turn(chat, f"{canary} asked", process="p")
     record = Record(request_sha256="a" * 64, answer_id=canary, complete=True)
     record.text.append(f"{canary} answered")
     record.usage = fees.Usage(1_024, 310)
     assert services.end_turn(opened.turn, State.ANSWERED, record)
     unkept = conversations.create_chat(user, factories.PETRA, session_key="gone")
-    assert services.open_turn(unkept, f"{canary} unkept", process="p").turn
+    assert opening.open_turn(unkept, f"{canary} unkept", process="p").turn
     services.end_turn(unkept.turns.get().pk, State.ANSWERED, Record(complete=True))
     drawn = Chat.objects.create(
         owner=user, provider=factories.PETRA, medium=Medium.IMAGES, asked=True

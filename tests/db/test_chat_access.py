@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from accounts import forms
 from accounts.models import User
-from inference import conversations, services
+from inference import conversations, opening, services
 from inference.models import Chat, State, Turn, Verdict
 from inference.relay import Record
 from ledger.models import Ledger, Service, SubAccount
@@ -43,7 +43,7 @@ def client(address: str | None) -> Client:
 
 def answered(chat: Chat, text: str = "An answer", **fields: Any) -> Turn:
     """A turn that ended well."""
-    opened = services.open_turn(chat, "A question", process="p")
+    opened = opening.open_turn(chat, "A question", process="p")
     record = Record(request_sha256="a" * 64, answer_id="id-1", complete=True)
     record.text.append(text)
     record.usage = fees.Usage(1_024, 310)

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accounts.models import User
-from inference import consumers, context, conversations, requests, services
+from inference import consumers, context, conversations, opening, requests, services
 from inference.branches import Node, Tree
 from inference.errors import BadPrompt
 from inference.failures import Failure
@@ -55,7 +55,7 @@ def alice() -> Client:
 def said(chat: Chat, question: str, answer: str = "", **more: Any) -> Turn:
     """A turn that ended: well, or with `failure`."""
     failure, state = more.pop("failure", None), more.pop("state", State.ANSWERED)
-    opened = services.open_turn(chat, question, process="p", **more)
+    opened = opening.open_turn(chat, question, process="p", **more)
     record = Record(complete=True, usage=fees.Usage(10, 5) if answer else None)
     record.text.append(answer)
     assert services.end_turn(opened.turn, state, record, failure)
@@ -85,10 +85,10 @@ def test_an_edited_question_is_another_branch_and_nothing_is_lost(chat: Chat) ->
     four = said(Chat.objects.get(pk=chat.pk), "four", "4")
     assert four.parent_id == three.pk
     with pytest.raises(BadPrompt):
-        services.open_turn(chat, "x", process="p", again=10**9)
+        opening.open_turn(chat, "x", process="p", again=10**9)
     stranger = conversations.create_chat(User.objects.for_address(factories.BOB), factories.PETRA)
     with pytest.raises(BadPrompt):
-        services.open_turn(stranger, "", process="p", again=one.pk)
+        opening.open_turn(stranger, "", process="p", again=one.pk)
 
 
 @given(st.lists(st.integers(0, 30), max_size=30), st.data())
@@ -363,6 +363,6 @@ def test_the_inspector_shows_the_bytes_and_commands_that_send_them(chat: Chat) -
 def test_a_resent_question_of_a_branch_is_the_same_turn(chat: Chat) -> None:
     one = said(chat, "one", "1")
     key = uuid4()
-    first = services.open_turn(chat, "two", process="p", prompt_key=key, again=one.pk)
-    assert services.open_turn(chat, "two", process="p", prompt_key=key, again=one.pk).call is None
+    first = opening.open_turn(chat, "two", process="p", prompt_key=key, again=one.pk)
+    assert opening.open_turn(chat, "two", process="p", prompt_key=key, again=one.pk).call is None
     assert Turn.objects.count() == 2 and first.turn != one.pk

@@ -24,7 +24,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from attestation import verify
-from inference import answers, conversations, seals, services
+from inference import answers, conversations, opening, seals, services
 from inference.models import Chat, State, Turn
 from inference.relay import Record
 from tests import factories
@@ -48,7 +48,7 @@ def signed_in(user: User) -> Client:
 
 def said(chat: Chat, question: str, answer: str, **again: Any) -> Turn:
     """A turn that ended well."""
-    opened = services.open_turn(chat, question, process="p", **again)
+    opened = opening.open_turn(chat, question, process="p", **again)
     record = Record(complete=True)
     record.text.append(answer)
     record.reasoning.append("because " + answer)
@@ -119,7 +119,7 @@ def test_a_new_field_key_takes_over_and_a_lost_one_takes_no_page_down(
 @pytest.mark.django_db
 def test_a_question_that_never_left_has_no_verdict(chat: Chat) -> None:
     said(chat, "The question", "The answer")
-    never = services.open_turn(chat, "Nobody hears", process="p").turn
+    never = opening.open_turn(chat, "Nobody hears", process="p").turn
     assert services.cut_off(never, "")
     Turn.objects.exclude(pk=never).update(verdict="altered")
     alice = signed_in(chat.owner)
@@ -218,7 +218,7 @@ def test_signing_out_ends_what_is_not_kept(chat: Chat) -> None:
 @pytest.mark.django_db
 def test_what_was_begun_and_never_asked_goes_after_a_session(chat: Chat) -> None:
     empty = conversations.create_chat(chat.owner, factories.PETRA)
-    services.open_turn(chat, "One question", process="p")
+    opening.open_turn(chat, "One question", process="p")
     Chat.objects.update(updated_at=timezone.now() - timedelta(days=6))
     assert conversations.purge() == 0
     Chat.objects.update(updated_at=timezone.now() - timedelta(days=8))
@@ -265,6 +265,8 @@ async def test_an_export_proves_itself_without_us_however_long(tmp_path: Path) -
         text = (await in_db(alice.get)(f"/playground/chat/{chat.pk}.md")).content.decode()
         checked = await in_db(answers.conversation)(answer.content)
     assert "attachment" in answer["Content-Disposition"]
+    said = printed(answer.content, tmp_path)
+    assert said.count(" True\n") == 12 and said.count(" signed: True\n") == 6, said
     exported = json.loads(answer.content)
     assert len(exported["turns"]) == len(checked) == 6
     assert {one.verdict for one in checked} == {"verified"}

@@ -20,7 +20,16 @@ from django.utils import timezone
 from PIL import Image
 
 from accounts.models import User
-from inference import abilities, attachments, context, conversations, costs, export, services
+from inference import (
+    abilities,
+    attachments,
+    context,
+    conversations,
+    costs,
+    export,
+    opening,
+    services,
+)
 from inference.errors import BadPrompt
 from inference.media.models import File
 from inference.models import Chat, State, Turn
@@ -132,9 +141,9 @@ def test_sent_in_parts_kept_encrypted_and_billed_by_size(chat: Chat) -> None:
     file = attachments.keep(chat, photo(), "p.jpg")
     assert bytes(file.sealed)[:3] != b"\xff\xd8\xff"
     with pytest.raises(BadPrompt, match="does not say"):
-        services.open_turn(chat, "What is this?", process="p", pictures=(file.pk,))
+        opening.open_turn(chat, "What is this?", process="p", pictures=(file.pk,))
     declare(parameters=["temperature"])
-    opened = services.open_turn(
+    opened = opening.open_turn(
         chat, "What is this?", process="p", pictures=(file.pk,), options=Options(seed=4)
     )
     turn = Turn.objects.select_related("chat").get(pk=opened.turn)
@@ -160,18 +169,18 @@ def test_sent_in_parts_kept_encrypted_and_billed_by_size(chat: Chat) -> None:
 def test_pictures_follow_versions_and_the_conversation(chat: Chat) -> None:
     declare()
     kept = [attachments.keep(chat, drawing(), f"{i}.png") for i in range(3)]
-    first = services.open_turn(
+    first = opening.open_turn(
         chat, "One", process="p", pictures=tuple(file.pk for file in kept)
     ).turn
     end(first)
     with pytest.raises(BadPrompt, match="not there any more"):
-        services.open_turn(chat, "Again", process="p", pictures=(kept[0].pk,))
-    again = services.open_turn(chat, "", process="p", again=first).turn
+        opening.open_turn(chat, "Again", process="p", pictures=(kept[0].pk,))
+    again = opening.open_turn(chat, "", process="p", again=first).turn
     assert len(sent(again)[0]["content"]) == 4
     assert File.objects.filter(turn=again).count() == File.objects.filter(turn=first).count() == 3
     end(again)
     new = [attachments.keep(chat, drawing(), "n.png").pk for _ in range(2)]
-    second = services.open_turn(chat, "Two", process="p", pictures=tuple(new)).turn
+    second = opening.open_turn(chat, "Two", process="p", pictures=tuple(new)).turn
     before, _, now = sent(second)
     assert len(now["content"]) == 3
     assert [part["type"] for part in before["content"]] == ["text", "image_url", "image_url"]
@@ -179,7 +188,7 @@ def test_pictures_follow_versions_and_the_conversation(chat: Chat) -> None:
     end(second)
     # a model that takes none is told that there were some
     cache.clear()
-    third = services.open_turn(chat, "Three", process="p").turn
+    third = opening.open_turn(chat, "Three", process="p").turn
     assert [x["content"] for x in sent(third) if x["role"] == "user"] == [
         "One\n\n[not sent again: 3 pictures]",
         "Two\n\n[not sent again: 2 pictures]",
@@ -215,7 +224,7 @@ def test_limits_and_strangers(chat: Chat, client: Client) -> None:
     declare()
     mine = File.objects.filter(chat=chat).values_list("pk", flat=True)
     with pytest.raises(BadPrompt, match="not there any more"):
-        services.open_turn(other, "Hm", process="p", pictures=(mine[0],))
+        opening.open_turn(other, "Hm", process="p", pictures=(mine[0],))
     with pytest.raises(Malformed):
         Prompt.of({"key": str(mine[0]), "text": "x", "pictures": ["1"] * 5})
     assert attachments.purge() == 0

@@ -23,7 +23,7 @@ from accounts.errors import Problem
 from accounts.models import Erasure, Export, ExportPiece, ExportState, User
 from accounts.tasks import sweep_personal
 from chain.fields import AddressField
-from inference import services, turnlog
+from inference import opening, services, turnlog
 from inference.models import Chat, State, Turn
 from inference.relay import Record
 from marketplace import retention
@@ -418,7 +418,7 @@ def test_the_page_and_its_doors(alice: User) -> None:
 def test_a_stopped_turn_is_no_reason_to_wait(alice: User) -> None:
     """A turn whose process died is ended by the sweep of chats; until then nothing is lost."""
     chat = Chat.objects.filter(owner=alice, medium="chat").exclude(key_sealed="").get()
-    opened_turn = services.open_turn(chat, "still open", process="dead").turn
+    opened_turn = opening.open_turn(chat, "still open", process="dead").turn
     row = personal_erase.ask(alice, "erase")
     with Redis.from_url(_redis()) as redis, redis.pubsub() as ears:
         ears.subscribe("process:dead:stop")

@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from inference import conversations, selectors, services, shares, views_shares
+from inference import conversations, opening, selectors, services, shares, views_shares
 from inference.errors import BadPrompt
 from inference.models import Chat, Share, State, Turn, Verdict
 from inference.relay import Record
@@ -34,7 +34,7 @@ def alice(chat: Chat) -> Client:
 
 
 def said(chat: Chat, question: str, answer: str, **options: Any) -> Turn:
-    opened = services.open_turn(chat, question, process="p", **options)
+    opened = opening.open_turn(chat, question, process="p", **options)
     record = Record(complete=True)
     record.text.append(answer)
     record.reasoning.append("a secret thought")
@@ -168,7 +168,7 @@ def test_only_what_can_be_read_can_be_shared(chat: Chat, alice: Client) -> None:
     path = f"/playground/chat/{chat.pk}/share"
     assert b"no answer to share" in alice.post(path, {"days": "7"}).content
     first = said(chat, "Hello?", "Yes.")
-    services.open_turn(chat, "Still being answered?", process="p")
+    opening.open_turn(chat, "Still being answered?", process="p")
     chat.refresh_from_db()
     assert shares.shareable(chat) == [first.pk]
     for wrong in ("", "2", "x", "-1", "0001", "99999999999999999999"):

@@ -13,7 +13,7 @@ from channels.db import database_sync_to_async
 from django.test import AsyncClient
 from django.utils import timezone
 
-from inference import access, conversations, services, tasks, turnlog
+from inference import access, conversations, opening, services, tasks, turnlog
 from inference import hub as hubs
 from inference.errors import Busy, ChatError, NotReady, SignerChanged
 from inference.hub import Hub
@@ -122,7 +122,7 @@ async def test_the_same_prompt_is_the_same_turn() -> None:
 async def test_a_prompt_sent_twice_at_the_same_moment_is_asked_once() -> None:
     async with stage(polite) as s:
         key = uuid4()
-        open_turn = database_sync_to_async(services.open_turn, thread_sensitive=False)
+        open_turn = database_sync_to_async(opening.open_turn, thread_sensitive=False)
         opened = await asyncio.gather(
             *(open_turn(s.chat, "once", process=s.hub.process, prompt_key=key) for _ in range(6))
         )
@@ -267,7 +267,7 @@ async def test_gates_in_the_order_in_which_they_can_be_solved() -> None:
         assert await code() == "signer_not_accepted"
         await in_db(Service.objects.update)(removed=True)
         assert await code() == "no_service"
-        for bad in ("", "   ", "x" * (services.MAX_PROMPT_CHARS + 1)):
+        for bad in ("", "   ", "x" * (opening.MAX_PROMPT_CHARS + 1)):
             with pytest.raises(ChatError):
                 await s.ask(bad)
         assert s.upstream.chats == []
@@ -428,8 +428,8 @@ async def test_long_answers_in_single_letters_stay_bounded(monkeypatch: pytest.M
 
 async def test_questions_per_minute_are_limited() -> None:
     async with stage(polite) as s:
-        for _ in range(services.QUESTIONS_PER_MINUTE):
-            await in_db(services.spend_limit)(s.chat.owner)
+        for _ in range(opening.QUESTIONS_PER_MINUTE):
+            await in_db(opening.spend_limit)(s.chat.owner)
         with pytest.raises(Busy):
             await s.ask()
         assert s.upstream.chats == []

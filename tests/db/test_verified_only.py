@@ -14,7 +14,7 @@ from attestation import assurance
 from attestation.engine.evidence import Evidence
 from attestation.models import Standing, Verification
 from chain.models import Head
-from inference import conversations, services
+from inference import conversations, opening
 from inference.errors import NotReady
 from inference.models import Chat, Turn
 from inference.options import Options
@@ -48,8 +48,8 @@ def basis() -> dict[str, Any]:
     return {name: getattr(row, name) for name in (*names, "tee_signer_acknowledged")}
 
 
-def ask(chat: Chat, options: Options = WANTED) -> services.Opened:
-    return services.open_turn(chat, "Is anybody there?", process="p", options=options)
+def ask(chat: Chat, options: Options = WANTED) -> opening.Opened:
+    return opening.open_turn(chat, "Is anybody there?", process="p", options=options)
 
 
 def refused(chat: Chat) -> str:

@@ -25,7 +25,7 @@ import websockets
 from accounts.models import User
 from inference import conversations, requests, tasks
 from inference.models import Chat, State, Turn, Verdict
-from inference.services import MAX_OPEN_TURNS
+from inference.opening import MAX_OPEN_TURNS
 from protocol import fees
 from runner.processes import free_port
 from tests import factories
