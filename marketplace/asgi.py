@@ -17,14 +17,15 @@ from inference.hub import CHORES  # noqa: E402
 from inference.lifespan import lifespan  # noqa: E402
 from inference.openai.app import PREFIX, relay  # noqa: E402
 from inference.openai.reply import Receive, Scope, Send  # noqa: E402
-from marketplace import bodies, presence  # noqa: E402
+from marketplace import bodies, presence, traffic  # noqa: E402
 from marketplace.languages import Spoken  # noqa: E402
 from marketplace.origins import SameOrigin  # noqa: E402
 from marketplace.relayed import Tagged  # noqa: E402
 from marketplace.routing import websocket_urlpatterns  # noqa: E402
 
-if presence.tell not in CHORES:
-    CHORES.append(presence.tell)
+for chore in (presence.tell, traffic.tell):
+    if chore not in CHORES:
+        CHORES.append(chore)
 
 
 tagged = Tagged(relay)

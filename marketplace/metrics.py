@@ -7,6 +7,7 @@ hold API keys).
 
 from __future__ import annotations
 
+import datetime as dt
 import secrets
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
@@ -20,13 +21,14 @@ from django.views.decorators.http import require_safe
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from attestation.models import Standing
 from chain import selectors as chain
 from ledger import reconcile
 from ledger.models import ServiceTotal
-from marketplace import presence, problems
+from marketplace import presence, problems, traffic
 from probes import selectors as probes
 
 #: Headers by which a reverse proxy shows itself: then the address is the proxy's, not the caller's.
@@ -39,10 +41,8 @@ def metrics(request: HttpRequest) -> HttpResponse:
     if not _may_read(request):
         return problems.of_status(request, 403, {})
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Index())
-    registry.register(Probing())
-    registry.register(Outcomes())
-    registry.register(Work())
+    for collector in COLLECTORS:
+        registry.register(collector())
     response = HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
     response["Cache-Control"] = "no-store"
     return response
@@ -59,6 +59,10 @@ def _may_read(request: HttpRequest) -> bool:
         return ip_address(request.META.get("REMOTE_ADDR", "")).is_loopback
     except ValueError:
         return False
+
+
+def _age(at: dt.datetime) -> float:
+    return (timezone.now() - at).total_seconds()
 
 
 class Index(Collector):
@@ -81,6 +85,10 @@ class Index(Collector):
             "final_block": ("The newest final block indexed", head.final_block),
             "lag_blocks": ("Blocks behind the node's head", head.lag_blocks),
             "lag_seconds": ("Seconds since the last agreement with the head", head.lag_seconds),
+            "block_age_seconds": (
+                "Age of the newest indexed block; negative: this machine's clock is behind",
+                None if head.indexed_at is None else _age(head.indexed_at),
+            ),
             "halted": ("1: stopped on a fact that must not be guessed", int(head.halted)),
             "events_per_second": ("Events indexed per second, lately", head.events_per_second),
             "blocks_per_second": ("Blocks indexed per second, lately", head.blocks_per_second),
@@ -126,14 +134,15 @@ class Index(Collector):
         last = reconcile.latest()
         if last is None:
             return
-        age = (timezone.now() - last.at).total_seconds()
         yield GaugeMetricFamily(
             "index_drift",
             "Values that differed from the contracts in the last comparison",
             last.drift,
         )
         yield GaugeMetricFamily(
-            "index_reconciliation_age_seconds", "Since the last comparison with a result", age
+            "index_reconciliation_age_seconds",
+            "Since the last comparison with a result",
+            _age(last.at),
         )
 
 
@@ -152,8 +161,9 @@ class Probing(Collector):
             services.add_metric([state], number)
         yield services
         if totals.newest is not None:
-            age = (timezone.now() - totals.newest).total_seconds()
-            yield GaugeMetricFamily("probes_age_seconds", "Since the newest probe", age)
+            yield GaugeMetricFamily(
+                "probes_age_seconds", "Since the newest probe", _age(totals.newest)
+            )
 
 
 class Outcomes(Collector):
@@ -181,15 +191,16 @@ class Outcomes(Collector):
 
 
 class Work(Collector):
-    """The queue and open websockets, as Redis knows them; nothing while it is away."""
+    """The queue, open websockets and requests, as Redis knows them; nothing while it is away."""
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
         return ()
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         try:
             queued, taken = presence.waiting()
             web, ran = presence.web(), presence.tasks()
+            traffics = tuple(traffic.families())
         except redis.RedisError:
             return
         yield GaugeMetricFamily("queue_waiting", "Background tasks in the queue", queued)
@@ -203,3 +214,8 @@ class Work(Collector):
         for one in ran.values():
             last.add_metric([one.name], one.at)
         yield last
+        yield from traffics
+
+
+#: What a scrape asks; `ops` adds its own.
+COLLECTORS: list[type[Collector]] = [Index, Probing, Outcomes, Work]

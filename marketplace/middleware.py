@@ -16,7 +16,7 @@ from django.utils.decorators import sync_and_async_middleware, sync_only_middlew
 
 from accounts.errors import NodeError, Problem, TooMany
 from accounts.problems import of_node
-from marketplace import logs, views_errors
+from marketplace import logs, traffic, views_errors
 
 _GIVEN = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
@@ -40,8 +40,9 @@ def _tag(request: HttpRequest) -> str:
 
 
 def _said(request: HttpRequest, response: HttpResponse, began: float) -> None:
-    """One line per request where those are wanted: the route's pattern, because paths name people's
-    addresses and queries what they look for."""
+    """Counted, and one line per request where those are wanted: the route's pattern, because paths
+    name people's addresses and queries what they look for."""
+    traffic.count(request.path, response.status_code, began)
     if logs.requests.isEnabledFor(logging.INFO):
         route = getattr(request.resolver_match, "route", "") if request.resolver_match else ""
         logs.requests.info(

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from inference.openai.reply import Receive, Scope, Send
-from marketplace import logs
+from marketplace import logs, traffic
 from marketplace.middleware import identifier_of
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -32,6 +32,7 @@ class Tagged:
         try:
             await self.application({**scope, "request_id": identifier}, receive, noted)
         finally:
+            traffic.count(scope["path"], status, began)
             said(scope, status, began)
 
 

@@ -1,4 +1,8 @@
-"""Room on the disk of the site: less than a tenth is told to its host and to whoever looks."""
+"""Room on the disk of the site: less than a tenth is told to its host and to whoever looks.
+
+That is the disk of this web process. PostgreSQL's is the same one in the compose file and on one
+machine; elsewhere only its own machine can see it, and we see how large the database is.
+"""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def of_measuring(found: Measuring, now: dt.datetime) -> Iterator[Alarm]:
 
 def of_storage(found: Storage) -> Iterator[Alarm]:
     if found.disk.low:
-        text = _("%(percent)s %% of the disk are free.") % {"percent": found.disk.percent}
+        text = _("%(percent)s %% of the web processes’ disk are free.") % {"percent": found.disk.percent}
         yield Alarm("disk", text, grave=True)
     if found.connections * 100 > found.connections_most * CONNECTIONS_PERCENT:
         text = _("%(used)s of %(most)s connections are in use.") % {

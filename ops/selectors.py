@@ -173,12 +173,35 @@ ORDER BY size DESC LIMIT %s
 
 def storage() -> Storage:
     """SQL: two queries over the catalogue, not over rows."""
+    database, used, most = _sizes()
     with connection.cursor() as cursor:
-        cursor.execute(_SIZES)
-        database, used, most = cursor.fetchone()
         cursor.execute(_TABLES, [TABLES_SHOWN])
         tables = tuple(Table(n, size, rows if rows >= 0 else None) for n, size, rows in cursor)
     return Storage(database, tables, used, most, _redis("used_memory"), room())
+
+
+@dataclass(frozen=True)
+class RoomLeft:
+    """What runs out some day: bytes, connections, and failures that nobody handled."""
+
+    failed: int
+    database: int
+    connections: int
+    connections_most: int
+    disk: Room
+
+
+def room_left() -> RoomLeft:
+    """SQL: two queries."""
+    failed = FailedTask.objects.filter(state=FailureState.OPEN).count()
+    return RoomLeft(failed, *_sizes(), room())
+
+
+def _sizes() -> tuple[int, int, int]:
+    with connection.cursor() as cursor:
+        cursor.execute(_SIZES)
+        database, used, most = cursor.fetchone()
+    return database, used, most
 
 
 def _redis(field: str) -> Any:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
+import yaml
+from django.conf import settings as site
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
@@ -13,7 +20,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from accounts.models import User
 from chain.models import Coverage, Head, NodeState, RawLog
+from inference.hub import Hub
 from ledger.models import Reconciliation
+from marketplace import docs_html, presence, traffic
+from ops import alarms
+from probes.models import Health
 from tests.db import api_rows as rows
 
 pytestmark = pytest.mark.django_db
@@ -72,6 +83,10 @@ def test_every_number_is_the_stored_one(client: Client) -> None:
     assert found["index_lag_blocks", ""] == 1
     assert found["index_events_per_second", ""] == 12.5
     assert found["index_drift", ""] == 2
+    assert found["tasks_failed_open", ""] == 0
+    assert 0 < found["disk_free_bytes", ""] < found["disk_total_bytes", ""]
+    assert found["database_bytes", ""] > 1_000_000
+    assert 0 < found["database_connections", ""] < found["database_connections_most", ""]
     assert 90 <= found["index_reconciliation_age_seconds", ""] < 120
     assert found["rpc_up", "https://one.example"] == 1
     assert found["rpc_latency_seconds", "https://one.example"] == 0.25
@@ -152,3 +167,71 @@ def test_a_large_store_is_estimated_and_says_so(client: Client, monkeypatch: Any
 def stored(client: Client) -> str:
     page = client.get("/status").content.decode()
     return page.split("<dt>Events stored</dt><dd>")[1].split("<")[0].strip()
+
+
+def told() -> None:
+    asyncio.run(traffic.tell(Hub()))
+
+
+def test_requests_are_counted_by_door_and_answer_and_told_once(client: Client) -> None:
+    presence.client().delete(traffic.KEY)
+    told()
+    presence.client().delete(traffic.KEY)
+    client.get("/status")
+    client.get("/status")
+    client.get("/api/v1/nothing-here")
+    traffic.count("/v1/chat/completions", 0, time.perf_counter() - 3)
+    assert "http_requests_total" not in {name for name, _ in scrape(client)}, "told by nobody yet"
+    told()
+    told()
+    text = client.get("/metrics").content.decode()
+    assert 'http_requests_total{door="page",status="2xx"} 2.0' in text
+    assert 'http_requests_total{door="api",status="4xx"} 1.0' in text
+    assert 'http_requests_total{door="relay",status="gone"} 1.0' in text
+    assert 'http_request_seconds_bucket{door="relay",le="2.5"} 0.0' in text
+    assert 'http_request_seconds_bucket{door="relay",le="5.0"} 1.0' in text
+    assert 'http_request_seconds_count{door="page"} 2.0' in text
+    assert "nothing-here" not in text, "no label is a visitor's word"
+
+
+def test_what_redis_did_not_take_is_told_later(client: Client, settings: Any) -> None:
+    presence.client().delete(traffic.KEY)
+    traffic.count("/status", 200, time.perf_counter())
+    url, settings.REDIS_URL = settings.REDIS_URL, "redis://127.0.0.1:1/0"
+    with pytest.raises(redis.RedisError):
+        told()
+    settings.REDIS_URL = url
+    told()
+    assert ("http_requests_total", "") in scrape(client)
+
+
+def test_alert_rules_name_only_series_that_exist_and_cover_every_alarm(client: Client) -> None:
+    folder = Path(site.BASE_DIR) / "deploy" / "site"
+    rows.head(100)
+    node(0, "https://one.example", state="ok", head_block=101)
+    reconciliation(drift=0)
+    Health.objects.create(
+        serving=rows.INFERENCE, provider=rows.ALICE, checked_at=timezone.now(), state="up"
+    )
+    presence.ran("probes.sweep", 12, True)
+    traffic.count("/status", 200, time.perf_counter())
+    told()
+    text = client.get("/metrics").content.decode()
+    known = set(re.findall(r"^([a-z_0-9]+?)(?:\{| )", text, re.MULTILINE)) | {"up"}
+    rules = yaml.safe_load((folder / "alerts.yml").read_text())["groups"][0]["rules"]
+    named = set()
+    for rule in rules:
+        expr = re.sub(r"\{[^}]*\}|\[[^]]*\]|by \(le\)|on\(\)", "", rule["expr"])
+        words = set(re.findall(r"\b[a-z_]+\b(?!\()", expr)) - {"and", "or", "sum", "by"}
+        assert words <= known, f"{rule['alert']}: {words - known}"
+        named |= words
+        assert rule["labels"]["severity"] in ("page", "notice") and rule["annotations"]["summary"]
+    assert len(named) > 15
+    led = {rule["annotations"].get("runbook", "").partition("#")[2] for rule in rules}
+    assert set(alarms.ANCHORS.values()) <= led
+    headings = (Path(site.BASE_DIR) / "docs/runbook.md").read_text()
+    anchors = {docs_html.anchor(name) for name in re.findall(r"(?m)^#+ (.+)$", headings)}
+    assert led - {""} <= anchors
+    config = yaml.safe_load((folder / "prometheus.yml").read_text())
+    assert config["rule_files"] == ["alerts.yml"]
+    assert config["scrape_configs"][0]["job_name"] == "site"

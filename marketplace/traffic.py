@@ -1,0 +1,100 @@
+"""How many requests were answered, how, and how fast, for `/metrics`.
+
+A process counts in its memory, which costs a request a microsecond, and adds to Redis every few
+seconds what came since; so one process answers a scrape for all, and the sums outlive each of them.
+What an ending process had not told yet is lost, and an empty Redis begins again at zero, as
+Prometheus expects of counters.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import redis
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+
+from inference import turnlog
+from marketplace import presence
+
+if TYPE_CHECKING:
+    from inference.hub import Hub
+
+KEY = "presence:traffic"
+#: Upper ends of a histogram's steps (seconds), to the first byte of an answer.
+STEPS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+#: By how the path begins; everything else is `page`. Nothing that a stranger chooses is a label.
+DOORS = (
+    ("/static/", "static"),
+    ("/api/", "api"),
+    ("/v1/", "relay"),
+    ("/ops", "staff"),
+    ("/admin", "staff"),
+    ("/freshness", "poll"),
+    ("/healthz", "poll"),
+    ("/readyz", "poll"),
+    ("/metrics", "poll"),
+)
+
+_lock = Lock()
+#: `door|status|2xx`, `door|step|3` and `door|microseconds`, since they were last told.
+_since: Counter[str] = Counter()
+
+
+def door(path: str) -> str:
+    return next((name for start, name in DOORS if path.startswith(start)), "page")
+
+
+def count(path: str, status: int, began: float) -> None:
+    """One answer; `began` on the clock of `time.perf_counter`, `status` 0 for who left before."""
+    took, name = time.perf_counter() - began, door(path)
+    word = f"{status // 100}xx" if status else "gone"
+    with _lock:
+        _since[f"{name}|status|{word}"] += 1
+        _since[f"{name}|step|{bisect_left(STEPS, took)}"] += 1
+        _since[f"{name}|microseconds"] += round(took * 1_000_000)
+
+
+async def tell(hub: Hub) -> None:
+    """One of `inference.hub.CHORES`: what came since the last time."""
+    global _since
+    with _lock:
+        told, _since = _since, Counter()
+    if not told:
+        return
+    client: Any = turnlog.client()
+    try:
+        async with client.pipeline(transaction=True) as pipe:
+            for name, number in told.items():
+                pipe.hincrby(KEY, name, number)
+            pipe.expire(KEY, presence.KEPT_SECONDS)
+            await pipe.execute()
+    except redis.RedisError:
+        with _lock:
+            _since.update(told)
+        raise
+
+
+def families() -> Iterator[CounterMetricFamily | HistogramMetricFamily]:
+    """What all processes counted. Raises RedisError."""
+    raw: Any = presence.client().hgetall(KEY)
+    kept = {tuple(name.decode().split("|")): int(number) for name, number in raw.items()}
+    answered = CounterMetricFamily("http_requests", "Requests answered", labels=["door", "status"])
+    for (name, kind, *word), number in sorted(kept.items()):
+        if kind == "status":
+            answered.add_metric([name, *word], number)
+    yield answered
+    took = HistogramMetricFamily(
+        "http_request_seconds", "Time to the beginning of an answer", labels=["door"]
+    )
+    for name in sorted({name for name, *_ in kept}):
+        buckets, sofar = [], 0
+        for step, end in enumerate((*map(str, STEPS), "+Inf")):
+            sofar += kept.get((name, "step", str(step)), 0)
+            buckets.append((end, sofar))
+        took.add_metric([name], buckets, kept.get((name, "microseconds"), 0) / 1_000_000)
+    yield took

@@ -1,0 +1,30 @@
+"""What `/metrics` says about this installation beside the market: failures, database, disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from ops import selectors
+
+
+class Host(Collector):
+    """Gauges of what runs out. SQL: two queries."""
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        return ()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        found = selectors.room_left()
+        values = {
+            "tasks_failed_open": ("Failures of background tasks nobody handled", found.failed),
+            "database_bytes": ("Size of our PostgreSQL database", found.database),
+            "database_connections": ("Connections to it", found.connections),
+            "database_connections_most": ("Connections it takes", found.connections_most),
+            "disk_free_bytes": ("Free where this web process has its files", found.disk.free),
+            "disk_total_bytes": ("Size of that disk", found.disk.total),
+        }
+        for name, (text, value) in values.items():
+            yield GaugeMetricFamily(name, text, value)
