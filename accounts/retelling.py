@@ -29,18 +29,26 @@ def again(told: str, sentences: Iterable[str], within: tuple[str, ...] = ()) -> 
     if len(told) > LONGEST:
         return _(told)
     known = tuple(sentences)
+    # Several sentences before one of them: the gap of one could hold all that follows it.
+    if (parts := _parts(told, known)) is not None:
+        return " ".join(_again(sentence, found, within) for sentence, found in parts)
     for sentence in known:
         if found := _filled(sentence, r"\Z").match(told):
             return _again(sentence, found, within)
-    parts, rest = [], told
-    while rest:
-        heads = ((sentence, _filled(sentence, r"(?: |\Z)").match(rest)) for sentence in known)
+    return _(told)
+
+
+def _parts(told: str, known: tuple[str, ...]) -> list[tuple[str, re.Match[str]]] | None:
+    """The sentences that `told` consists of, one after the other; None where some of it is none."""
+    parts = []
+    while told:
+        heads = ((sentence, _filled(sentence, r"(?: |\Z)").match(told)) for sentence in known)
         sentence, head = next(((s, m) for s, m in heads if m), ("", None))
         if head is None:
-            return _(told)
-        parts.append(_again(sentence, head, within))
-        rest = rest[head.end() :]
-    return " ".join(parts)
+            return None
+        parts.append((sentence, head))
+        told = told[head.end() :]
+    return parts
 
 
 def _again(sentence: str, found: re.Match[str], within: tuple[str, ...]) -> str:

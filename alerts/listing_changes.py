@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import urlencode
 
 from accounts.addresses import short
@@ -11,8 +11,12 @@ from alerts import words
 from alerts.conditions import MOST_CHANGES, Found, Hit, scopes
 from alerts.kinds import CHANGES, Kind, moved
 from alerts.models import Rule
-from ledger.models import ServiceChange
+from ledger.models import Service, ServiceChange
 from ledger.stored import fields, integer
+from operators.listing import price_texts, unit_of
+
+#: Service types by serving contract and provider.
+Types = Mapping[tuple[str, str], str]
 
 
 def changes(kind: Kind, rules: Sequence[Rule], after: int, upto: int) -> tuple[Found, int]:
@@ -35,13 +39,21 @@ def changes(kind: Kind, rules: Sequence[Rule], after: int, upto: int) -> tuple[F
     if len(rows) == MOST_CHANGES and rows[-1].block > rows[0].block:
         upto = rows[-1].block - 1
         rows = [row for row in rows if row.block <= upto]
+    types = service_types(rows) if kind == Kind.PRICE else {}
     found: dict[int, list[Hit]] = {}
     for rule in rules:
         mine = [
             row for row in rows if row.provider in about[rule.pk] and row.block > rule.after_block
         ]
-        found[rule.pk] = _grouped(kind, [row for row in mine if counts(rule, row)])
+        found[rule.pk] = _grouped(kind, [row for row in mine if counts(rule, row)], types)
     return found, upto
+
+
+def service_types(rows: Iterable[ServiceChange]) -> Types:
+    """What the services of these changes are billed by, as they are listed now (1 query)."""
+    named = Service.current.filter(provider__in={row.provider for row in rows})
+    found = named.values_list("serving", "provider", "service_type")
+    return {(serving, provider): sort for serving, provider, sort in found}
 
 
 def counts(rule: Rule, row: ServiceChange) -> bool:
@@ -51,14 +63,15 @@ def counts(rule: Rule, row: ServiceChange) -> bool:
     return any(step is None or abs(step) >= rule.percent * 100 for step in steps)
 
 
-def _grouped(kind: Kind, rows: list[ServiceChange]) -> list[Hit]:
+def _grouped(kind: Kind, rows: list[ServiceChange], types: Types) -> list[Hit]:
     by_listing: dict[tuple[str, str], list[ServiceChange]] = defaultdict(list)
     for row in rows:
         by_listing[row.serving, row.provider].append(row)
-    return [change_hit(kind, group) for group in by_listing.values()]
+    return [change_hit(kind, group, types) for group in by_listing.values()]
 
 
-def change_hit(kind: Kind, group: list[ServiceChange]) -> Hit:
+def change_hit(kind: Kind, group: list[ServiceChange], types: Types) -> Hit:
+    """What is told of changes of one listing, the newest last."""
     row, who = group[-1], short(group[-1].provider)
     lost = row.change == "unacknowledged"
     title = words.UNACKNOWLEDGED if lost else words.CHANGES[kind.value]
@@ -67,16 +80,18 @@ def change_hit(kind: Kind, group: list[ServiceChange]) -> Hit:
         subject=f"{row.serving}:{row.provider}",
         occurrence=f"{row.change}:{row.serving}:{row.block}:{row.sequence}",
         title=title.format(provider=who),
-        text=_said(kind, row) + more,
+        text=_said(kind, row, types) + more,
         path=f"/changes?{urlencode({'provider': row.provider})}",
         provider=row.provider,
         at=row.at,
     )
 
 
-def _said(kind: Kind, row: ServiceChange) -> str:
+def _said(kind: Kind, row: ServiceChange, types: Types) -> str:
     if kind == Kind.PRICE:
-        return " ".join(_price(name, was, now) for name, was, now in _prices(row) if was != now)
+        sort = types.get((row.serving, row.provider), "")
+        moves = [(name, was, now) for name, was, now in _prices(row) if was != now]
+        return " ".join(_price(*move, sort) for move in moves)
     if kind == Kind.REMOVED:
         return words.STAYS_YOURS
     if kind == Kind.URL:
@@ -84,15 +99,18 @@ def _said(kind: Kind, row: ServiceChange) -> str:
     return words.YOURS_SURVIVES
 
 
-def _price(name: str, was: int, now: int) -> str:
+def _price(name: str, was: int, now: int, service_type: str) -> str:
+    unit = unit_of(name, service_type)
     step = moved(was, now)
     whole, hundredths = divmod(abs(step or 0), 100)
     sign = "-" if (step or 0) < 0 else "+"
     sentence = words.PRICE if step is None else words.PRICE_BY
+    (before, after), named = price_texts((was, now), unit)
     return sentence.format(
         name=name.replace("_", " ").capitalize(),
-        before=f"{was:,}",
-        after=f"{now:,}",
+        before=before,
+        after=after,
+        unit=named,
         step=f"{sign}{whole}.{hundredths:02d}",
     )
 

@@ -18,7 +18,7 @@ MOST = 20
 
 
 def hits(user: User, wish: Wish, now: dt.datetime) -> list[Hit] | None:
-    """Newest first, at most `MOST`; None for kinds whose past cannot be told (4 queries)."""
+    """Newest first, at most `MOST`; None for kinds whose past cannot be told (5 queries)."""
     rule = Rule(pk=0, user=user, kind=wish.kind, provider=wish.provider, percent=wish.percent)
     providers = conditions.scopes([rule])[0]
     since = now - WINDOW
@@ -35,4 +35,5 @@ def hits(user: User, wish: Wish, now: dt.datetime) -> list[Hit] | None:
         pending=False, change__in=CHANGES[wish.kind], provider__in=providers, at__gt=since
     ).order_by("-block", "-sequence")
     counted = [row for row in rows[: MOST * 10] if listing_changes.counts(rule, row)]
-    return [listing_changes.change_hit(wish.kind, [row]) for row in counted[:MOST]]
+    types = listing_changes.service_types(counted) if wish.kind == Kind.PRICE else {}
+    return [listing_changes.change_hit(wish.kind, [row], types) for row in counted[:MOST]]

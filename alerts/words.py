@@ -38,8 +38,8 @@ OWNERS_SURVIVES = N_("The owner's acknowledgement survives this. Check it before
 YOURS_SURVIVES = N_(
     "Your own acknowledgement survives a change of the key. Check it before you send more."
 )
-PRICE = N_("{name}: {before} → {after} neuron per unit.")
-PRICE_BY = N_("{name}: {before} → {after} neuron per unit ({step} %).")
+PRICE = N_("{name}: {before} → {after} {unit}.")
+PRICE_BY = N_("{name}: {before} → {after} {unit} ({step} %).")
 QUIET_TODAY = N_("This rule has told you {count} things today and is quiet for the rest of it.")
 FINDING = "{provider}: {what}"
 FINDINGS = {

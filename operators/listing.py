@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,6 +86,7 @@ class Unit:
     each: str
 
 
+NEURON_EACH = gettext_noop("neuron per unit")
 TOKENS = Unit(gettext_noop("0G per 1M tokens"), MILLION, gettext_noop("token"))
 
 
@@ -105,6 +106,13 @@ def price_text(neuron: int, unit: Unit) -> str:
     """The exact price in its unit: `0.42`; beyond what an amount may be, in neuron."""
     whole = neuron * unit.scale
     return f"{neuron} neuron" if whole >= _MOST_WHOLE * money.NEURON else money.exact(whole)
+
+
+def price_texts(prices: Sequence[int], unit: Unit) -> tuple[list[str], str]:
+    """Several exact prices, and the unit of all of them: neuron where one is beyond an amount."""
+    if max(prices, default=0) * unit.scale >= _MOST_WHOLE * money.NEURON:
+        return [f"{price:,}" for price in prices], NEURON_EACH
+    return [price_text(price, unit) for price in prices], unit.label
 
 
 def texts(kind: str, values: Values) -> dict[str, str]:

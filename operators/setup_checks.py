@@ -26,7 +26,7 @@ from net.client import Client
 from net.errors import BadAnswer, BadUrl, Refused
 from net.limits import JsonLimits
 from operators import setup_evidence, words
-from operators.listing import MAX_INFO_BYTES
+from operators.listing import MAX_INFO_BYTES, price_texts, unit_of
 from operators.setup_results import Result, State, Subject
 from probes import asking, seen
 from probes.asking import Found
@@ -174,7 +174,10 @@ def price(listing: Listing, others: Sequence[int]) -> Result:
     # The upper one of two in the middle: a whole neuron.
     median = ordered[len(ordered) // 2]
     sentence = words.AMONG if len(others) > 1 else words.AMONG_ONE
-    said = sentence.format(own=f"{own:,}", count=len(others), median=f"{median:,}")
+    field = "price_per_token" if listing.is_fine_tuning else "output_price"
+    unit = unit_of(field, listing.service_type)
+    (mine, middle), named = price_texts((own, median), unit)
+    said = sentence.format(own=mine, unit=named, count=len(others), median=middle)
     if own > RATIO * median or own * RATIO < median:
         return Result(
             "price",

@@ -12,11 +12,11 @@ import pytest
 from django.core.cache import cache
 from django.db import connection
 from django.test import Client
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from accounts.errors import Problem
 from accounts.models import User
-from alerts import services, tasks
+from alerts import services, tasks, words
 from alerts.kinds import Kind
 from alerts.models import Held, Notification, Rule
 from alerts.services import Wish
@@ -98,18 +98,31 @@ def test_changes_are_read_from_final_blocks_once_and_only_from_where_money_lies(
     services.add(carol, Wish(Kind.URL))
     factories.change(block=4_000_000)  # before the rule was made
     factories.change(block=4_100_001, pending=True)
-    prices = {"input_price": "100", "output_price": "100"}
-    factories.change(block=4_100_002, before=prices, after={**prices, "input_price": "119"})
+    each = 10**9  # neuron per token: 0.001 0G per million
+    prices = {"input_price": str(100 * each), "output_price": str(100 * each)}
+    factories.change(
+        block=4_100_002, before=prices, after={**prices, "input_price": str(119 * each)}
+    )
     advance(4_100_002)
     assert services.sweep() == 0
-    factories.change(block=4_100_003, before=prices, after={**prices, "input_price": "80"})
+    after = {"input_price": str(80 * each), "output_price": str(150 * each)}
+    factories.change(block=4_100_003, before=prices, after=after)
     for block in (4_100_004, 4_100_005):
         factories.change(block=block, change="url", before={"url": "a"}, after={"url": f"{block}"})
     advance(4_100_005)
     assert services.sweep() == 3 and services.sweep() == 0
     assert carol.notifications.count() == 1
     texts = set(alice.notifications.values_list("text", flat=True))
-    assert any("100 → 80 neuron per unit (-20.00 %)" in text for text in texts)
+    price = next(text for text in texts if text.startswith("Input price"))
+    assert price == (
+        "Input price: 0.1 → 0.08 0G per 1M tokens (-20.00 %). "
+        "Output price: 0.1 → 0.15 0G per 1M tokens (+50.00 %)."
+    )
+    with translation.override("de"):
+        assert words.again(price) == (
+            "Eingabepreis: 0.1 → 0.08 0G pro 1 Mio. Token (-20.00 %). "
+            "Ausgabepreis: 0.1 → 0.15 0G pro 1 Mio. Token (+50.00 %)."
+        )
     assert any("The last of 2 such changes" in text for text in texts)
     assert not bob.notifications.exists()
 
