@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import orjson
+
 from accounts.models import User
-from inference import abilities, attachments, context, costs, readiness
+from inference import abilities, attachments, context, costs, readiness, wire
 from inference.media.models import File
 from inference.models import Chat
 from inference.options import MAX_TOKENS, MOST_TOKENS, Options
@@ -15,9 +17,8 @@ from ledger import selectors as ledger
 from ledger.records import Listing
 from protocol import fees
 
-#: Around the words of one message and of the request: JSON's own signs.
-_MESSAGE_BYTES = 30
-_REQUEST_BYTES = 160
+#: Around the words of one message, quotes included, a picture of it, and the form of an answer.
+_MESSAGE_BYTES, _PICTURE_BYTES, _FORM_BYTES = 34, 100, 100
 
 
 def estimate(
@@ -31,6 +32,7 @@ def estimate(
     also: str = "",
     again: int = 0,
     beside: bool = False,
+    settings_bytes: int | None = None,
 ) -> dict[str, Any]:
     """`tokens` (about), `most` and `free` (neuron as decimal strings; free is what may be spent
     beyond the reserve, None for a visitor), `enough`, whether a `shorter` answer would be, the
@@ -40,6 +42,7 @@ def estimate(
     With `also` a second provider is asked the same: `most` and `free` are of both together, and
     `enough` holds only where it does at each. With `again` what goes along is what came before that
     turn, as `opening.open_turn` sends it. `beside`: a tuned model and its base model are asked.
+    `question_bytes` and `settings_bytes` (None: those stored) are as in JSON, without its quotes.
     """
     wanted = dict.fromkeys(name for name in (provider, also) if name)
     listings = [x for x in map(readiness.chat_service, wanted) if x is not None]
@@ -48,19 +51,20 @@ def estimate(
     edited = chat.turns.filter(pk=again).first() if chat and again else None
     leaf = edited.parent_id if edited else chat.leaf_id if chat else None
     going = context.context(chat, leaf).turns if chat else ()
-    said = sum(len(x.question.encode()) + len(x.answer.encode()) for x in going)
-    options = chat.options if chat else Options()
-    system = len(options.system.encode()) + len(options.schema.encode())
-    size = question_bytes + said + system + _MESSAGE_BYTES * (2 * len(going) + 1) + _REQUEST_BYTES
+    said = sum(_bytes(x.question) + _bytes(x.answer) for x in going)
+    if settings_bytes is None:
+        settings_bytes = _settings_bytes(chat.options if chat else Options())
+    words = question_bytes + said + settings_bytes
     turns = [turn.pk for turn in going] + ([edited.pk] if edited else [])
     files = _pictures(chat, turns, pictures) if chat else []
     longest = min(max_tokens or MAX_TOKENS, MOST_TOKENS)
+    form = _MESSAGE_BYTES + _FORM_BYTES if settings_bytes else 0
+    size = words + form + _MESSAGE_BYTES * (2 * len(going) + 1) + _PICTURE_BYTES * len(files)
     answers = 2 if beside else 1
     asked = [_Asked.of(user, x, size, longest, files, answers) for x in listings]
     shown = asked[0].shown
     return {
-        "tokens": costs.tokens(question_bytes + said + system)
-        + sum(attachments.tokens(x.width, x.height) for x in shown),
+        "tokens": costs.tokens(words) + sum(attachments.tokens(x.width, x.height) for x in shown),
         "most": str(sum(x.most for x in asked)),
         "free": str(sum(x.free for x in asked)) if user else None,
         "enough": all(x.free >= x.most for x in asked),
@@ -94,6 +98,8 @@ class _Asked:
         answers: int,
     ) -> _Asked:
         tariff = fees.tariff(listing.input_price, listing.output_price, listing.additional_info)
+        bare = wire.request_body(model=listing.model, messages=(), max_tokens=longest)
+        size += len(bare)
         shown = files[: attachments.MOST] if abilities.known(listing).pictures else []
         drawn = sum(attachments.most_tokens(x.width, x.height) for x in shown)
         found = ledger.position(user.address, listing.provider, listing.serving) if user else None
@@ -103,6 +109,20 @@ class _Asked:
             free=max(0, found.spendable - fees.MINIMUM_RESERVE) if found else 0,
             shown=shown,
         )
+
+
+def _bytes(text: str) -> int:
+    """Of a text in JSON, without its quotes; what has no JSON counts as it is."""
+    try:
+        return len(orjson.dumps(text)) - 2
+    except orjson.JSONEncodeError:
+        return len(text.encode("utf-8", "replace"))
+
+
+def _settings_bytes(options: Options) -> int:
+    """Of what goes along with every question, as `chat-estimate.js` counts what is set there."""
+    found = {**({"system": options.system} if options.system else {}), **options.wire()}
+    return len(orjson.dumps(found)) - 2
 
 
 def _pictures(chat: Chat, turns: list[int], chosen: tuple[UUID, ...]) -> list[File]:

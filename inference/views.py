@@ -192,6 +192,7 @@ def estimate(request: HttpRequest) -> HttpResponse:
             also=ledger.address_of(given.get("also", "")) or "",
             again=number_of(given.get("again")),
             beside=given.get("beside") == "on",
+            settings_bytes=number_of(given["settings"]) if "settings" in given else None,
         )
     )
 

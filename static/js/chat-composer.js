@@ -102,9 +102,11 @@ function presets() {
     form.elements.temperature.value = given.temperature;
     form.elements.top_p.value = given.topP;
     form.elements.json.checked = Boolean(given.json);
-    if (!('system' in given)) return;
-    for (const name of ['system', 'seed', 'stop', 'schema']) form.elements[name].value = given[name];
-    form.elements.max_tokens.value = given.maxTokens;
+    if ('system' in given) {
+      for (const name of ['system', 'seed', 'stop', 'schema']) form.elements[name].value = given[name];
+      form.elements.max_tokens.value = given.maxTokens;
+    }
+    form.dispatchEvent(new Event('change')); // what is sent, and with it its cost, is another
   });
   form.addEventListener('keydown', (event) => {
     if (event.key !== 'Enter' || event.target.name !== 'preset_name') return;

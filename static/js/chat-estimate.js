@@ -1,5 +1,5 @@
 // What the question being written may cost at most. Only its size leaves the page, not its words.
-import { form, input, provider, tuned } from './chat-composer.js';
+import { form, how, input, provider, tuned } from './chat-composer.js';
 import { ids } from './chat-pictures.js';
 import { t, tn } from './words.js';
 
@@ -48,12 +48,16 @@ function cost(said, both) {
   return said.enough ? of : `${of} ${missing(said, both)}`;
 }
 
+// The bytes of a value in a request, which is JSON, without its outer signs.
+const bytesOf = (value) => new TextEncoder().encode(JSON.stringify(value)).length - 2;
+const set = () => Object.fromEntries(Object.entries(how().options).filter(([name, value]) => value && name !== 'max_tokens' && name !== 'verified'));
+
 async function update() {
   const mine = (number += 1);
-  const bytes = new TextEncoder().encode(input.value).length;
+  const bytes = bytesOf(input.value);
   line.hidden = !bytes;
   if (!bytes) return;
-  const query = new URLSearchParams({ provider: provider.value, chat: root.dataset.chat, bytes, max_tokens: form.elements.max_tokens.value, pictures: ids(), also: form.elements.also.value, again: form.elements.again.value, beside: tuned().beside ? 'on' : '' });
+  const query = new URLSearchParams({ provider: provider.value, chat: root.dataset.chat, bytes, settings: bytesOf(set()), max_tokens: form.elements.max_tokens.value, pictures: ids(), also: form.elements.also.value, again: form.elements.again.value, beside: tuned().beside ? 'on' : '' });
   const response = await fetch(`${root.dataset.estimates}?${query}`, { credentials: 'same-origin' }).catch(() => null);
   const said = response?.ok ? await response.json() : {};
   if (mine !== number) return;

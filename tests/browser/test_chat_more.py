@@ -233,6 +233,8 @@ def test_settings_estimate_and_two_columns(alice: Page, asgi_server: str, chat: 
     alice.get_by_test_id("chat-input").fill("Compare them")
     expect(alice.get_by_test_id("chat-estimate")).to_contain_text("0G for both answers of the")
     expect(alice.get_by_test_id("chat-provider")).to_contain_text("not checked yet")
+    alice.get_by_label("System prompt").fill("Be brief. " * 100)  # what is being set counts
+    expect(alice.get_by_test_id("chat-estimate")).to_contain_text(re.compile("About 26. tokens"))
     picture(alice, "settings")
     pagecheck.sound(alice, alice.url)
     alice.locator(".settings").evaluate("e => { e.open = true }")

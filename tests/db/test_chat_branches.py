@@ -197,10 +197,10 @@ def test_the_longest_question_with_the_longest_settings_is_one_message() -> None
 
 @pytest.mark.django_db
 def test_the_estimate_bounds_what_is_then_charged_at_most(chat: Chat) -> None:
-    said(chat, "What is a ledger?" * 20, "It holds money. " * 50)
+    said(chat, "What is a ledger?\n" * 20, 'It holds "money".\n' * 50)
     chat.refresh_from_db()
     question = "Ünïcode? " * 30
-    size = len(question.encode())
+    size = len(json.dumps(question, ensure_ascii=False).encode()) - 2
     query: dict[str, Any] = {
         "chat": chat.pk,
         "provider": factories.PETRA,
@@ -212,6 +212,17 @@ def test_the_estimate_bounds_what_is_then_charged_at_most(chat: Chat) -> None:
     assert turn.fee_kind == "unknown"
     assert turn.fee <= int(told["most"]) <= turn.fee * 11 // 10, "a bound, and a close one"
     assert told["turns"] == 1 and told["enough"] is True
+    # what is being set counts, not what was set the last time
+    schema = json.dumps({"properties": {f"name{n}": {"type": "string"} for n in range(100)}})
+    wish = Options(system='Speak as a "walrus".\n' * 200, schema=schema, max_tokens=100)
+    given = {"system": wish.system, "schema": schema}
+    query["settings"] = len(json.dumps(given, ensure_ascii=False).encode()) - 2
+    told = alice().get("/playground/chat/estimate", query).json()
+    turn = said(chat, question, again=turn.pk, options=wish, state=State.STOPPED)
+    assert turn.fee <= int(told["most"]) <= turn.fee * 11 // 10
+    kept = {name: value for name, value in query.items() if name != "settings"}
+    chat.refresh_from_db()
+    assert turn.fee <= int(alice().get("/playground/chat/estimate", kept).json()["most"])
     poor = {**query, "max_tokens": MOST_TOKENS, "bytes": 99_999_999}
     assert alice().get("/playground/chat/estimate", poor).json()["enough"] is False
     assert alice().get("/playground/chat/estimate").json() == {}
