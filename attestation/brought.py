@@ -18,9 +18,11 @@ from net import strictjson
 from net.errors import BadAnswer
 from net.limits import JsonLimits
 
-#: Conversations carry whole answers, so they may be larger than a report.
-_SHAPE = JsonLimits(max_depth=64, max_bytes=4 << 20)
+#: Conversations carry whole requests with their pictures, so they may be larger than a report.
+_SHAPE = JsonLimits(max_depth=64, max_bytes=12 << 20, max_marks=1_000_000)
 _ZIP = b"PK\x03\x04"
+#: Listing what is in an archive takes many times its size.
+_ZIP_BYTES = 4 << 20
 _CONVERSATION = "turns"
 _GPU_MEMBERS = ("evidence_list", "evidences")
 #: Bytes as hex or base64, of the length of a short quote at least: no words that people write.
@@ -47,6 +49,8 @@ def kind_of(data: bytes, wanted: str = "") -> str:
     if wanted in KINDS:
         return wanted
     if data.startswith(_ZIP):
+        if len(data) > _ZIP_BYTES:
+            raise BadUpload(_("An archive of more than %(size)s MB.") % {"size": _ZIP_BYTES >> 20})
         return "bundle"
     if data.lstrip()[:1] not in (b"{", b"["):
         return "gpu"

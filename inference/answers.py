@@ -27,12 +27,13 @@ from net.client import Client
 from net.errors import BadAnswer, BadStatus
 from net.limits import JsonLimits
 
-MAX_BODY_BYTES = 1 << 20
-MAX_FILE_BYTES = 4 << 20
+#: A question brings up to four pictures of 1 MB, and each repeats those of its conversation.
+MAX_BODY_BYTES = 8 << 20
+MAX_FILE_BYTES = 12 << 20
 MAX_ANSWERS = 1_000
 #: What all packed bytes of a file may become.
 MAX_UNPACKED = 64 << 20
-_FILE = JsonLimits(max_depth=32, max_bytes=MAX_FILE_BYTES)
+FILE = JsonLimits(max_depth=32, max_bytes=MAX_FILE_BYTES, max_marks=1_000_000)
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -139,7 +140,7 @@ def conversation(data: bytes) -> tuple[Checked, ...]:
     the chain names now. Raises Unusable.
     """
     try:
-        given = strictjson.loads(data, _FILE)
+        given = strictjson.loads(data, FILE)
     except BadAnswer as error:
         raise Unusable(
             _("This is no exported conversation: %(error)s.") % {"error": error}

@@ -18,12 +18,10 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from inference import answers
-from inference.answers import MAX_ANSWERS, MAX_FILE_BYTES, Body, Checked, Known, Unusable
+from inference.answers import FILE, MAX_ANSWERS, Body, Checked, Known, Unusable
 from net import strictjson
 from net.errors import BadAnswer
-from net.limits import JsonLimits
 
-_FILE = JsonLimits(max_depth=32, max_bytes=MAX_FILE_BYTES)
 #: One hash, or one for each picture with commas between, as they are signed.
 _HASHES = re.compile(r"[0-9a-f]{64}(?:,[0-9a-f]{64}){0,9}")
 #: What one request's facts are called in an archive (`inference.media.archive`).
@@ -43,7 +41,7 @@ def judge(data: bytes) -> tuple[Checked, ...]:
     Raises Unusable.
     """
     try:
-        given = strictjson.loads(data, _FILE)
+        given = strictjson.loads(data, FILE)
     except BadAnswer as error:
         raise Unusable(_("This file cannot be read: %(error)s.") % {"error": error}) from None
     requests = requests_of(given)
@@ -80,7 +78,7 @@ def archive(data: bytes) -> tuple[Checked, ...]:
         with zipfile.ZipFile(io.BytesIO(data)) as opened:
             members = _Members(opened)
             for name in filter(_FACTS.fullmatch, members.names):
-                given = strictjson.loads(members.read(name), _FILE)
+                given = strictjson.loads(members.read(name), FILE)
                 requests = requests_of(given)
                 found += _of_archive(given, requests, members, known) if requests else ()
                 if len(found) > MAX_ANSWERS:

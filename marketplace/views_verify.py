@@ -25,7 +25,7 @@ from marketplace import limits, links
 from marketplace import pages_verification as shown
 
 #: The whole request, bytes; above it nothing is read.
-MAX_REQUEST_BYTES = 5 << 20
+MAX_REQUEST_BYTES = 13 << 20
 CHECKS = limits.Limit("verify", per_minute=10, burst=10)
 #: Reports stay for ever at their address, so what may come in is bounded, in kB: of one address,
 #: and of everybody together (about 290 MB a day).

@@ -7,6 +7,7 @@ import hashlib
 import html
 import io
 import json
+import random
 import re
 import zipfile
 import zlib
@@ -167,6 +168,17 @@ def test_an_exported_conversation_is_checked_answer_by_answer(client: Client) ->
     for broken in made:
         given = SimpleUploadedFile("chat.json", json.dumps(broken).encode())
         assert client.post("/verify", {"file": given}).status_code in (200, 400)
+    # with the pictures of one question; and with more values than an export has
+    pictures = REQUEST + base64.b64encode(random.Random(7).randbytes(4 << 20))
+    large = base64.b64encode(zlib.compress(pictures)).decode()
+    whole = {
+        "request_packed": large,
+        "response_packed": base64.b64encode(zlib.compress(ANSWER)).decode(),
+        "signature": signature(pictures, ANSWER),
+    }
+    for turns, words in (([turn(**whole)], 'data-verdict="verified"'), ([{}] * 600_000, "values")):
+        file = SimpleUploadedFile("chat.json", json.dumps({**document, "turns": turns}).encode())
+        assert words in client.post("/verify", {"file": file}).content.decode()
 
 
 def test_a_stopped_answer_accuses_nobody(client: Client) -> None:
@@ -316,4 +328,4 @@ def test_forms_of_a_pasted_text_hold_the_original() -> None:
     for original in (b"a\nb", b"a\nb\n", b"a\nb\n\n"):
         assert original in Body(original.replace(b"\n", b"\r\n"), typed=True).forms()
     assert Body(b"a\r\n").forms() == (b"a\r\n",)
-    assert answers.MAX_BODY_BYTES == 1 << 20
+    assert answers.MAX_BODY_BYTES == 8 << 20

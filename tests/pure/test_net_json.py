@@ -69,6 +69,10 @@ def test_limits() -> None:
         loads(b'"' + b"x" * 100 + b'"', limits)
     with pytest.raises(BadAnswer):
         loads(b"[" * 500_000, JsonLimits())
+    marks = JsonLimits(max_marks=3)
+    assert loads(b"[1,2,3]", marks) == [1, 2, 3]
+    with pytest.raises(BadAnswer, match="more than 3 values"):
+        loads(b"[1,2,3,4]", marks)
 
 
 def test_a_string_that_never_ends_costs_linear_time() -> None:
