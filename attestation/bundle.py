@@ -1,8 +1,9 @@
 """Evidence in a zip: everything that a verdict depends on, so that anybody can judge it again.
 
-    manifest.json     format, kind, now, and what we knew: nonce, chain values, headers
+    manifest.json     format, kind, now, and what we knew: nonce, chain values
     report.json       the body as received (evidence.bin and chain.pem for one GPU)
     collateral.json   rims/<RIM id>.xml   ocsp.json   nras.json   jwks.json   challenge.json
+    published.json    what the site published about it, with its hash: compared, never believed
 
 Trust anchors and policy are never in it: whoever judges brings their own. Pure: bytes in and out.
 """
@@ -37,7 +38,7 @@ _FIELDS: Mapping[str, tuple[type, ...]] = {
 _RIM = re.compile(r"rims/([A-Za-z0-9._-]{1,120})\.xml")
 _NAMES = {
     *("manifest.json", "report.json", "evidence.bin", "chain.pem", "collateral.json"),
-    *("ocsp.json", "nras.json", "jwks.json", "challenge.json"),
+    *("ocsp.json", "nras.json", "jwks.json", "challenge.json", "published.json"),
 }
 #: Others let a small file ask for gigabytes of working memory.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -53,8 +54,10 @@ class BadBundle(ValueError):
     """The file is not an evidence bundle, or larger than one may be."""
 
 
-def write(evidence: Evidence, context: Context) -> bytes:
-    """The zip; equal inputs give equal bytes."""
+def write(
+    evidence: Evidence, context: Context, published: Mapping[str, Any] | None = None
+) -> bytes:
+    """The zip; equal inputs give equal bytes. `published`: see `attestation.published`."""
     manifest = {"format": FORMAT, "kind": evidence.kind, "now": context.now}
     files = {
         "manifest.json": _json(manifest | {name: getattr(context, name) for name in _FIELDS}),
@@ -66,6 +69,8 @@ def write(evidence: Evidence, context: Context) -> bytes:
         value = getattr(context, name)
         if value is not None:
             files[f"{name}.json"] = _json(dict(value) if isinstance(value, Mapping) else value)
+    if published is not None:
+        files["published.json"] = _json(published)
     if context.ocsp:
         files["ocsp.json"] = _json([answer.hex() for answer in context.ocsp])
     files |= {f"rims/{id}.xml": xml for id, xml in (context.rims or {}).items()}
@@ -88,6 +93,15 @@ def read(data: bytes, anchors: Anchors) -> tuple[Evidence, Context]:
         raise BadBundle(f"the bundle lacks {error}") from None
     except (Unreadable, TypeError, ValueError) as error:
         raise BadBundle(f"the bundle is damaged: {error}") from None
+
+
+def published(data: bytes) -> dict[str, Any] | None:
+    """What the bundle says was published about it; None in those without. Raises BadBundle."""
+    try:
+        found: dict[str, Any] | None = _optional(_files(data), "published.json", dict)
+    except Unreadable as error:
+        raise BadBundle(f"the bundle is damaged: {error}") from None
+    return found
 
 
 def _parse(manifest: Any, files: Mapping[str, bytes], anchors: Anchors) -> tuple[Evidence, Context]:

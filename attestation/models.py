@@ -188,8 +188,9 @@ class Verification(models.Model):
     engine_version = models.CharField(max_length=40, default="")
     policy_version = models.IntegerField(default=0)
     content_hash = models.CharField(
-        max_length=64, default="", help_text="SHA-256 of evidence, documents, time and result"
+        max_length=64, default="", help_text="SHA-256 of all that is published: `published`"
     )
+    hash_version = models.PositiveSmallIntegerField(default=1, help_text="of `content_hash`")
 
     ppid = models.CharField(max_length=64, default="", help_text="hex: which CPU package")
     gpu_serials = models.JSONField(default=list)

@@ -16,9 +16,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
 from django.utils.translation import ngettext
 
-from attestation import claims, exhibits, runs, values, words
+from attestation import claims, exhibits, fields, published, runs, values, words
 from attestation.engine.verdicts import NOTES, QUESTIONS, asks
 from attestation.exhibits import Exhibits
+from attestation.fields import FieldGroup, Key
 from attestation.models import Verification
 from attestation.printing import QUESTIONS as TITLES
 from attestation.selectors import EXPIRED, EXPIRED_AFTER, FindingView, HistoryEntry, ReportView
@@ -26,6 +27,8 @@ from attestation.selectors import EXPIRED, EXPIRED_AFTER, FindingView, HistoryEn
 _WORST = ("fail", "warn", "not_provided", "not_checked", "pass")
 _GPU = "GPU "
 _NAMED = 3
+#: The row that names Intel's advisories.
+_ADVISED = ("tdx.tcb", "warn")
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,23 @@ class Command:
 
 
 @dataclass(frozen=True)
+class Since:
+    """What is known of the same machine after the run: no part of it, nor of its hash.
+
+    `newer`: the newest verdict after this one; `newest`: this one is the newest.
+    """
+
+    expired: bool
+    newer: HistoryEntry | None
+    newest: bool
+
+
+@dataclass(frozen=True)
 class ReportPage:
-    """`overall` is the run's own word; `shown` says `expired` where it is older than a day."""
+    """`overall` is the run's own word; `shown` says `expired` where it is older than a day.
+
+    `permalink`: the address that holds the start of the content hash, too.
+    """
 
     run: Verification
     overall: str
@@ -113,8 +131,11 @@ class ReportPage:
     questions: tuple[QuestionRow, ...]
     proven: tuple[str, ...]
     unproven: tuple[str, ...]
+    keys: tuple[Key, ...]
     sections: tuple[Section, ...]
     exhibits: Exhibits
+    fields: tuple[FieldGroup, ...]
+    since: Since | None
     findings: tuple[FindingView, ...]
     history: tuple[HistoryEntry, ...]
     commands: tuple[Command, ...]
@@ -122,6 +143,7 @@ class ReportPage:
     notes: tuple[str, ...]
     bundle: str
     upload: bool
+    permalink: str
 
     @property
     def id(self) -> uuid.UUID:
@@ -144,9 +166,17 @@ class ReportPage:
 
 
 def report_page(
-    view: ReportView, history: Sequence[HistoryEntry], *, now: dt.datetime, site: str
+    view: ReportView,
+    history: Sequence[HistoryEntry],
+    *,
+    now: dt.datetime,
+    site: str,
+    answered: str | None = None,
 ) -> ReportPage:
-    """The page of one run; `site` is this installation's origin, for the commands."""
+    """The page of one run; `site` is this installation's origin, for the commands.
+
+    `answered`: see `fields.keys`.
+    """
     run = view.run
     evidence = runs.evidence_of(run)
     upload = run.endpoint == "upload"
@@ -164,8 +194,11 @@ def report_page(
         questions=_questions(run) if run.overall else (),
         proven=tuple(claims.proven(run)),
         unproven=tuple(claims.unproven(run)) if run.overall else (),
+        keys=fields.keys(run, answered),
         sections=tuple(_sections(run)),
         exhibits=_named(exhibits.of(evidence)) if evidence else Exhibits(),
+        fields=fields.groups(run),
+        since=None if upload else _since(run, history, old),
         findings=view.findings,
         history=tuple(history),
         commands=_commands(run, site, bundle) if bundle else (),
@@ -173,7 +206,17 @@ def report_page(
         notes=tuple(_note(note) for note in run.notes),
         bundle=bundle,
         upload=upload,
+        permalink=f"/verifications/{run.pk}-{run.content_hash[: published.ADDRESS_CHARS]}",
     )
+
+
+def _since(run: Verification, history: Sequence[HistoryEntry], old: bool) -> Since | None:
+    """None where there is nothing to say. `history` may leave out older runs, never newer ones."""
+    newest = next((one for one in history if one.endpoint == run.endpoint and one.overall), None)
+    if newest is not None and newest.id == run.pk:
+        return Since(old, None, newest=True)
+    newer = newest if newest is not None and newest.finished_at > run.finished_at else None
+    return Since(old, newer, newest=False) if newer or old else None
 
 
 def _named(found: Exhibits) -> Exhibits:
@@ -247,7 +290,7 @@ def _fact(run: Verification, name: str) -> str:
     """The one value that an answer turns on, "" where there is none."""
     facts = run.facts
     if name == "hardware":
-        found = (facts.get("tcb_status"), _date(facts.get("tcb_date")))
+        found = (facts.get("tcb_status"), _date(facts.get("tcb_date")), _advisories(facts))
         return " · ".join(str(part) for part in found if part)
     if name == "key":
         return str(run.attested_signer or facts.get("signer") or "")
@@ -263,6 +306,11 @@ def _fact(run: Verification, name: str) -> str:
 
 def _date(value: Any) -> str:
     return _("TCB of %(day)s") % {"day": value[:10]} if isinstance(value, str) else ""
+
+
+def _advisories(facts: Mapping[str, Any]) -> str:
+    named = facts.get("advisory_ids")
+    return ", ".join(map(str, named)) if isinstance(named, list) else ""
 
 
 # --- rows -----------------------------------------------------------------------------------------
@@ -330,7 +378,8 @@ def check_row(row: Mapping[str, Any]) -> CheckRow:
         advice=words.advice(row["id"], row["verdict"]),
         who=words.who_checked(row["id"]),
         note=row["id"] in NOTES,
-        open=row["verdict"] == "fail",
+        # Advisories decide whether a warning matters to somebody: they are what it says.
+        open=row["verdict"] == "fail" or (row["id"], row["verdict"]) == _ADVISED,
     )
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 from attestation.engine.verdicts import Question, Report
 from net.marks import N_
+
+if TYPE_CHECKING:
+    from attestation.comparison import Comparison
 
 QUESTIONS: dict[Question, str] = {
     "hardware": N_("Is it genuine, current Intel TDX?"),
@@ -23,10 +27,11 @@ def exit_code(report: Report) -> int:
     return _EXIT.get(report.overall, 2)
 
 
-def render(report: Report, *, as_json: bool) -> str:
-    """One JSON document, or lines for people."""
+def render(report: Report, *, as_json: bool, published: Comparison | None = None) -> str:
+    """One JSON document, or lines for people; with how it compares with what was published."""
     if as_json:
-        return json.dumps(report.summary())
+        said = {} if published is None else {"published": published.summary()}
+        return json.dumps(report.summary() | said)
     lines = [f"{report.overall} ({report.kind})", ""]
     lines += [f"{QUESTIONS[name]:44} {answer}" for name, answer in report.questions().items()]
     order = list(dict.fromkeys(row.group for row in report.checks))
@@ -39,6 +44,8 @@ def render(report: Report, *, as_json: bool) -> str:
             printable(text) for text in (row.got, row.detail) if text not in (None, "")
         )
         lines.append(f"  {row.verdict:13} {row.id:24} {note}"[:_WIDTH])
+    if published is not None:
+        lines += [printable(line) for line in published.lines()]
     return "\n".join(lines)
 
 

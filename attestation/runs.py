@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -18,7 +17,7 @@ from typing import Any
 import dcap_qvl
 from eth_utils.address import to_checksum_address
 
-from attestation import trust
+from attestation import published, trust
 from attestation.engine import policy
 from attestation.engine.evidence import Context, Evidence
 from attestation.engine.verdicts import NOT_PROVIDED, Check, Report
@@ -41,6 +40,7 @@ _REFERENCES = {
 }
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _HEX = re.compile(r"[0-9a-f]*")
+_NEVER = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,12 @@ def store(draft: Draft) -> Verification:
         started_at=draft.started_at,
         finished_at=draft.finished_at,
         outcome=draft.outcome,
+        hash_version=published.HASH_VERSION,
         **clean(dict(draft.columns)),  # headers and words of a stranger are among them
     )
     _context_columns(run, draft.context)
-    _keep_documents(run, draft)
+    # Content-addressed: most of them are there already.
+    Document.keep_all(_input_columns(run, draft.context, draft.evidence))
     for column, sources in _REFERENCES.items():
         setattr(run, column, [r for r in draft.references if r["source"] in sources])
     run.notes = clean(list(draft.notes))
@@ -128,19 +130,23 @@ def context_of(run: Verification) -> Context:
 
 
 def content_hash(run: Verification) -> str:
-    """SHA-256 over a canonical JSON of what was judged, by what, and the result.
+    """SHA-256 over what is published about the run, by the version it was stored with."""
+    return published.hash_of(published.document(run))
 
-    Keys sorted, no spaces, ASCII; documents stand in it by their own SHA-256.
-    """
-    names = (
-        "kind", "provider", "service_name", "endpoint", "evidence_kind", "url", "nonce",
-        "accepts_nonce", "tls_fingerprint", "signs_body", "body_signature", "block",
-        "onchain_signer", "acknowledged", "now_unix", "inputs", "outcome", "overall", "questions",
-        "rows", "engine_version", "policy_version",
-    )  # fmt: skip
-    content = {name: getattr(run, name) for name in names}
-    content |= {"body": run.body_id, "chain_pem": run.chain_pem_id}
-    return hashlib.sha256(_canonical(content)).hexdigest()
+
+def document(run: Verification) -> dict[str, Any]:
+    """What is published about a stored run, with its hash."""
+    return {**published.document(run), published.HASH: run.content_hash}
+
+
+def unstored(evidence: Evidence, context: Context, report: Report) -> Verification:
+    """A run's columns for a verdict made here, never written: to compare with a published one."""
+    run = Verification(started_at=_NEVER, finished_at=_NEVER, outcome=Outcome.JUDGED)
+    _context_columns(run, context)
+    _input_columns(run, context, evidence)
+    _result_columns(run, report)
+    run.overall = report.overall
+    return run
 
 
 def clean(value: Any) -> Any:
@@ -162,7 +168,9 @@ class _Cleaner:
             case bool() | int() | None:
                 return value
             case float():
-                return value if math.isfinite(value) else str(value)
+                # As text: a database and other languages write the same number in other ways, and
+                # the content hash has to be the same for all.
+                return str(value)
             case bytes():
                 return value.hex()
             case Mapping():
@@ -190,16 +198,18 @@ def _context_columns(run: Verification, context: Context) -> None:
     run.body_signature = _text(context.body_signature or "")[:200]
 
 
-def _keep_documents(run: Verification, draft: Draft) -> None:
-    """Evidence and inputs, content-addressed: most of them are there already."""
-    context, bodies = draft.context, list[bytes]()
+def _input_columns(
+    run: Verification, context: Context, evidence: Evidence | None
+) -> tuple[bytes, ...]:
+    """Set the hashes of evidence and inputs; what they are the hashes of."""
+    bodies = list[bytes]()
 
     def kept(body: bytes) -> str:
         bodies.append(body)
         return hashlib.sha256(body).hexdigest()
 
     def json_kept(value: Any) -> str | None:
-        return None if value is None else kept(_canonical(value))
+        return None if value is None else kept(published.canonical(value))
 
     rims = context.rims
     run.inputs = {
@@ -210,12 +220,12 @@ def _keep_documents(run: Verification, draft: Draft) -> None:
         "jwks": json_kept(context.jwks),
         "challenge": json_kept(None if context.challenge is None else dict(context.challenge)),
     }
-    if draft.evidence is not None:
-        run.evidence_kind = draft.evidence.kind
-        run.body_id = kept(draft.evidence.body)
-        if draft.evidence.chain_pem:
-            run.chain_pem_id = kept(draft.evidence.chain_pem)
-    Document.keep_all(bodies)
+    if evidence is not None:
+        run.evidence_kind = evidence.kind
+        run.body_id = kept(evidence.body)
+        if evidence.chain_pem:
+            run.chain_pem_id = kept(evidence.chain_pem)
+    return tuple(bodies)
 
 
 def _result_columns(run: Verification, report: Report) -> None:
@@ -261,10 +271,6 @@ def _gpu_serials(report: Report) -> set[str]:
 def _hex(value: Any, most: int) -> str:
     whole = isinstance(value, str) and len(value) <= most and _HEX.fullmatch(value)
     return value if whole else ""
-
-
-def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
 def row(id: str, title: str, verdict: Any, *, got: str = "", detail: str = "") -> Check:

@@ -114,7 +114,7 @@ def bundle(run: Verification) -> bytes:
     evidence = runs.evidence_of(run)
     if evidence is None:
         raise NoEvidence(_("The provider handed over nothing in this run."))
-    return bundles.write(evidence, runs.context_of(run))
+    return bundles.write(evidence, runs.context_of(run), runs.document(run))
 
 
 # --- uploads --------------------------------------------------------------------------------------

@@ -30,13 +30,18 @@ def ends(text: str) -> str:
     return text if len(text) <= SHORT else f"{text[:HEAD]}…{text[-TAIL:]}"
 
 
+def one(text: str) -> Value | None:
+    """A value that stands alone; None where there is none."""
+    return _value(text, None)
+
+
 def pair(expected: Any, got: Any, *, marked: bool) -> tuple[Value | None, Value | None]:
     """Both sides of a row; `marked` shows where they differ."""
     left, right = _shown(expected), _shown(got)
     if not (marked and left and right):
         return _value(left, None), _value(right, None)
-    one, other = _compared(left, right)
-    return _value(left, one), _value(right, other)
+    ours, theirs = _compared(left, right)
+    return _value(left, ours), _value(right, theirs)
 
 
 def _shown(value: Any) -> str:

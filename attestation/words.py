@@ -192,6 +192,11 @@ def declared(word: str) -> str:
     return _(_DECLARED[word]) if word in _DECLARED else ""
 
 
+def other_hash() -> str:
+    """Where an address holds a hash that its report does not have."""
+    return _("The report of this number has another content hash.")
+
+
 def finding(kind: str) -> tuple[str, str]:
     """Title and explanation of a fact across the market (`attestation.models.Fact`)."""
     if kind not in _FINDINGS:

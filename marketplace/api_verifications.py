@@ -10,7 +10,7 @@ from django.utils.http import http_date
 from ninja import Query, Router
 from ninja.decorators import decorate_view
 
-from attestation import selectors, services
+from attestation import runs, selectors, services
 from attestation.errors import NoEvidence
 from attestation.models import Verification
 from attestation.selectors import HistoryEntry, ServiceKey, StandingView
@@ -53,24 +53,7 @@ def entry_body(entry: HistoryEntry) -> dict[str, Any]:
 
 
 def report_body(run: Verification) -> dict[str, Any]:
-    same = (
-        "kind", "provider", "service_name", "endpoint", "trigger", "declared", "outcome", "error",
-        "started_at", "finished_at", "now_unix", "url", "status", "nonce", "tls_fingerprint",
-        "overall", "development", "questions", "facts", "notes", "engine_version",
-        "policy_version", "content_hash",
-    )  # fmt: skip
-    return {
-        **{name: getattr(run, name) for name in same},
-        "id": run.pk,
-        "chain": {
-            "block": run.block,
-            "tee_signer": run.onchain_signer or None,
-            "tee_signer_acknowledged": run.acknowledged,
-        },
-        "evidence_sha256": run.body_id,
-        "checks": run.rows,
-        "references": [*run.collateral, *(run.rims or []), *run.ocsp, *run.nras, *run.jwks],
-    }
+    return runs.document(run)
 
 
 @router.get(
@@ -102,7 +85,8 @@ def list_verifications(
 def get_verification(request: HttpRequest, response: HttpResponse, id: uuid.UUID) -> dict[str, Any]:
     """A stored report for ever stays what it was.
 
-    `content_hash` is the SHA-256 over what was judged, by what, and the result.
+    `content_hash` (of `hash_version` 2) is the SHA-256 of this answer without it, as JSON with
+    sorted keys, no spaces and ASCII only. The page's address can hold its first 16 digits or more.
     """
     found = Verification.objects.filter(pk=id).first()
     run = known_or_404("This verification", found)

@@ -67,6 +67,7 @@ class ChainValues(Schema):
     block: int | None
     tee_signer: Address | None
     tee_signer_acknowledged: bool | None
+    additional_info: str
 
 
 class VerificationOut(Schema):
@@ -86,17 +87,34 @@ class VerificationOut(Schema):
     now_unix: int = Field(description="the moment that every validity window was judged at")
     url: str
     status: int = Field(description="HTTP status; 0 = no answer came")
+    http_date: Instant | None
     nonce: str
+    accepts_nonce: bool = Field(description="the endpoint is known to put our nonce into evidence")
     tls_fingerprint: str
+    signs_body: bool = Field(description="a signature over the whole body was asked for")
+    body_signature: str
     chain: ChainValues
+    evidence_kind: str = Field(description="report, gpu or gpu-payload")
     evidence_sha256: Sha256 | None
+    chain_pem_sha256: Sha256 | None
+    inputs: dict[str, Any] = Field(
+        description="documents it was judged with, by the SHA-256 of their bytes or canonical JSON"
+    )
+    report_kind: str = Field(description="shape of the report")
     overall: str
     development: bool
     questions: dict[str, str]
     checks: list[CheckOut]
     facts: dict[str, Any]
+    attested_signer: str
+    ppid: str
+    gpu_serials: list[str]
+    compose_hash: str
+    mr_td: str
+    signed_range_hash: str
     references: list[ReferenceOut]
     notes: list[NoteOut]
     engine_version: str
     policy_version: int
+    hash_version: int = Field(description="1: checks and inputs; 2: this whole answer but the hash")
     content_hash: Sha256

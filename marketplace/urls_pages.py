@@ -38,6 +38,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(f"{_SERVICE}/raw", views_service.raw, name="service-raw"),
     path("sharing", views_performance.sharing, name="sharing"),
     path("verifications/<uuid:id>", views_verification.report, name="verification"),
+    path("verifications/<uuid:id>-<str:digest>", views_verification.report, name="permalink"),
     path("verify", views_verify.verify, name="verify"),
     path("badge/<str:address>.svg", views_verification.badge, name="badge"),
     path("network", views_network.network, name="network"),

@@ -14,10 +14,12 @@ from django.utils.cache import get_conditional_response
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_safe
 
-from attestation import selectors, services
+from attestation import published, selectors, services, words
 from attestation.errors import NotVerified, QueueDown, TooSoon
+from attestation.models import Verification
 from attestation.pages import report_page
 from attestation.selectors import ServiceKey
+from inference.signed import newest_signer
 from ledger import selectors as ledger
 from ledger.records import Listing
 from marketplace import badge as badges
@@ -37,16 +39,24 @@ _STATUS: dict[type[NotVerified], int] = {TooSoon: 429, QueueDown: 503}
 
 
 @require_safe
-def report(request: HttpRequest, id: uuid.UUID) -> HttpResponse:
-    """One stored run, for ever at this address (about 6 queries)."""
+def report(request: HttpRequest, id: uuid.UUID, digest: str = "") -> HttpResponse:
+    """One stored run, for ever at this address (about 6 queries).
+
+    An address with the start of the content hash leads to nothing but what has this hash.
+    """
     view = selectors.report(id)
     if view is None:
         raise Http404(_("There is no report of this number."))
     run = view.run
+    short = len(digest) < published.ADDRESS_CHARS
+    if digest and (short or not run.content_hash.startswith(digest)):
+        raise Http404(words.other_hash())
     key = ServiceKey(run.kind, run.provider, run.service_name)
     listing = ledger.service(*key, include_removed=True) if run.provider else None
     history = selectors.history(key, page_size=SHOWN_HISTORY).items if run.provider else ()
-    page = report_page(view, history, now=timezone.now(), site=settings.SITE_URL)
+    page = report_page(
+        view, history, now=timezone.now(), site=settings.SITE_URL, answered=_answered(run)
+    )
     verify = parts.service_path(listing, "verification") if listing else ""
     context = {
         "page": page,
@@ -56,6 +66,16 @@ def report(request: HttpRequest, id: uuid.UUID) -> HttpResponse:
         "findings": findings.rows(page.findings, run.provider),
     }
     return render(request, "attestation/report.html", context)
+
+
+def _answered(run: Verification) -> str | None:
+    """Who signs this machine's answers; None where another machine signs them, or there are none.
+
+    Of two machines the model's signs; a separated model's key is what its own report attests.
+    """
+    signs = run.endpoint == "model" or run.declared != "separated"
+    asked = run.kind == "inference" and run.declared not in ("standard", "opml", "zkml")
+    return newest_signer(run.provider) if run.provider and asked and signs else None
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

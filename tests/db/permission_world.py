@@ -303,6 +303,7 @@ class World:
             finished_at=now,
             outcome=Outcome.UNREACHABLE,
             now_unix=int(now.timestamp()),
+            content_hash="ab" * 32,
         )
         note = Note.objects.create(
             provider=factories.PETRA,
@@ -323,6 +324,7 @@ class World:
             "job_id": OpsJob.objects.create(name="doctor", created_at=now).pk,
             "failure_id": failures.keep("a.task", "1", ValueError("no"), [], {}).pk,
             "id": run_of_evidence.pk,
+            "digest": run_of_evidence.content_hash[:16],
             # What is no private thing.
             "address": factories.PETRA,
             "provider": factories.PETRA,

@@ -19,12 +19,15 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from attestation import published, runs
 from attestation.models import Standing, Verification
 from attestation.selectors import ServiceKey, standing_of, standings
+from provider.tee.development.report import Machine
 from tests.db import api_rows
 from tests.db.api_rows import BOB, INFERENCE, PAUL, PETRA, address
 from tests.db.test_api import get
 from tests.db.verification_world import KEY, always, evidence, listed, provider, run, vendors
+from tests.pure.attestation_lab import ADDRESS
 
 pytestmark = pytest.mark.django_db
 
@@ -163,6 +166,104 @@ def test_reports_and_history_are_what_was_stored(client: Client) -> None:
                   f"/services/inference/{PAUL}/verifications"):  # fmt: skip
         answer = client.get(f"/api/v1{wrong}")
         assert (answer.status_code, answer["Content-Type"]) == (404, "application/problem+json")
+
+
+def test_anybody_recomputes_the_hash_from_the_answer(client: Client) -> None:
+    with provider(always(evidence())) as server:
+        listed(server.url)
+        stored = run()
+    body = client.get(f"/api/v1/verifications/{stored.pk}").json()
+    assert (body["hash_version"], body["content_hash"]) == (2, stored.content_hash)
+
+    def hashed(document: dict[str, Any]) -> str:
+        rest = {name: value for name, value in document.items() if name != "content_hash"}
+        text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    assert hashed(body) == stored.content_hash
+    shown = ("facts", "declared", "development", "finished_at", "notes", "inputs", "evidence_kind",
+             "accepts_nonce", "signs_body", "body_signature", "chain_pem_sha256", "trigger",
+             "attested_signer", "references", "error", "checks", "questions")  # fmt: skip
+    for name in shown:
+        assert hashed(body | {name: "other"}) != stored.content_hash, name
+    # A row of the time before keeps the hash that it was given.
+    stored.hash_version = 1
+    first = runs.content_hash(stored)
+    Verification.objects.update(hash_version=1, content_hash=first)
+    body = client.get(f"/api/v1/verifications/{stored.pk}").json()
+    assert published.hash_of(body) == first == body["content_hash"]
+    assert published.hash_of(body | {"facts": {}}) == first
+    assert published.hash_of(body | {"checks": []}) != first
+    with pytest.raises(ValueError, match="not known"):
+        published.hash_of(body | {"hash_version": 3})
+
+
+def test_numbers_of_a_stranger_are_hashed_as_they_come_back(client: Client) -> None:
+    machine = Machine(ADDRESS)
+    body = json.loads(evidence(machine))
+    config = (
+        json.loads(body["vm_config"]) if isinstance(body["vm_config"], str) else body["vm_config"]
+    )
+    body["vm_config"] = config | {"odd": [1e22, -0.0, 1.10, 2**70]}
+    with provider(always(json.dumps(body).encode())) as server:
+        listed(server.url)
+        kept = run()
+    stored = Verification.objects.get(pk=kept.pk)
+    assert runs.content_hash(stored) == stored.content_hash
+    answer = client.get(f"/api/v1/verifications/{stored.pk}").json()
+    assert published.hash_of(answer) == stored.content_hash
+
+
+def test_a_bundle_says_whether_it_is_what_was_published(
+    client: Client, tmp_path: Path, settings: Any
+) -> None:
+    with provider(always(evidence())) as server:
+        listed(server.url)
+        stored = run()
+    whole = client.get(f"/api/v1/verifications/{stored.pk}/bundle").content
+
+    def judged(*changes: tuple[str, Any]) -> dict[str, Any]:
+        file, output = tmp_path / "b.zip", io.StringIO()
+        with zipfile.ZipFile(io.BytesIO(whole)) as old, zipfile.ZipFile(file, "w") as new:
+            for name in old.namelist():
+                data = old.read(name)
+                for changed, change in changes:
+                    if name == changed:
+                        document = change(json.loads(data))
+                        data = json.dumps(document).encode()
+                new.writestr(name, data)
+        with pytest.raises(SystemExit):
+            call_command("verify_bundle", str(file), "--json", stdout=output)
+        found: dict[str, Any] = json.loads(output.getvalue())["published"]
+        return found
+
+    def rehashed(document: dict[str, Any]) -> dict[str, Any]:
+        return document | {"content_hash": published.hash_of(document)}
+
+    same = judged()
+    assert same == {
+        "same": True, "content_hash": stored.content_hash, "hash_fits": True, "different": [],
+        "published_by": "",
+    }  # fmt: skip
+    lie = judged(("published.json", lambda d: d | {"overall": "pass"}))
+    assert (lie["same"], lie["hash_fits"], lie["different"]) == (False, False, ["overall"])
+    fitting = judged(("published.json", lambda d: rehashed(d | {"development": False})))
+    assert (fitting["same"], fitting["hash_fits"]) == (False, True)
+    assert fitting["different"] == ["development"]
+
+    def weaker(document: dict[str, Any]) -> dict[str, Any]:
+        rows = document["checks"]
+        return rehashed(document | {"checks": [rows[0] | {"verdict": "fail"}, *rows[1:]]})
+
+    assert judged(("published.json", weaker))["different"] == [f"checks.{stored.rows[0]['id']}"]
+    older = judged(("published.json", lambda d: rehashed(d | {"engine_version": "1", "facts": {}})))
+    assert older["different"] == ["facts"] and "engine 1" in older["published_by"]
+    swapped = judged(("manifest.json", lambda d: d | {"acknowledged": False}))
+    assert {"chain", "checks.bind.ack"} <= set(swapped["different"])
+    swapped = judged(("jwks.json", lambda d: {"keys": []}))
+    assert "inputs" in swapped["different"]
+    assert judged(("published.json", lambda d: {}))["same"] is False
+    assert judged(("published.json", lambda d: {"checks": [1], "hash_version": 2}))["same"] is False
 
 
 def test_a_downloaded_bundle_is_judged_the_same_offline(

@@ -8,6 +8,7 @@ import html
 import io
 import json
 import re
+import uuid
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,17 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from accounts.models import User
 from attestation import services
 from attestation.engine.evidence import Evidence
 from attestation.models import Finding, Outcome, Request, Standing, Verification
 from attestation.selectors import ServiceKey
+from inference.models import Chat, Turn
 from marketplace import badge as badges
 from tests import factories
 from tests.db import report_world as world
 from tests.db.report_world import KEY, development, machine, path, stored, unreachable
-from tests.pure.attestation_lab import lab
+from tests.pure.attestation_lab import ADDRESS, lab
 
 pytestmark = pytest.mark.django_db
 
@@ -61,6 +64,24 @@ def attributes(page: str, testid: str, *names: str) -> list[tuple[str, ...]]:
 def _attribute(tag: str, name: str) -> str:
     found = re.search(rf'{name}="([^"]*)"', tag)
     return html.unescape(found[1]) if found else ""
+
+
+def finding(run: Verification, kind: str) -> Finding:
+    return Finding.objects.create(
+        kind=kind, provider=factories.PETRA, other_provider=factories.BOB,
+        service_kind="inference", service_name=KEY.service_name, subject="ab" * 16,
+        verification=run, opened_at=timezone.now(),
+    )  # fmt: skip
+
+
+def answered(signer: str) -> Turn:
+    """An answer of Petra's that was checked: signed by this key."""
+    owner = User.objects.get_or_create(address=factories.ALICE)[0]
+    return Turn.objects.create(
+        chat=Chat.objects.create(owner=owner), provider=factories.PETRA, prompt_key=uuid.uuid4(),
+        process="test", state="answered", verdict="verified", signer=signer, url="https://p.example",
+        model="m", serving=factories.INFERENCE, input_price=1, output_price=1, max_tokens=10,
+    )  # fmt: skip
 
 
 # --- one report -----------------------------------------------------------------------------------
@@ -209,6 +230,7 @@ def test_a_page_costs_the_same_for_many_gpus_and_a_long_history(client: Client) 
 
     first = development(machine(gpus=1))
     cost("/")  # what is counted once per block is kept from here on
+    cost(path(first))  # and who signed the newest answer
     few = cost(path(first)), cost(TAB), cost("/")
     for hours in range(1, 9):
         development(machine(gpus=4), age=hours * HOUR)
@@ -216,6 +238,82 @@ def test_a_page_costs_the_same_for_many_gpus_and_a_long_history(client: Client) 
     cost("/")  # what is counted once per verdict, too
     assert (cost(path(last)), cost(TAB), cost("/")) == few
     assert max(few) <= 20
+
+
+def test_the_address_with_the_hash_leads_to_nothing_else(client: Client) -> None:
+    run = development()
+    hashed = f"{path(run)}-{run.content_hash[:16]}"
+    for address in (path(run), hashed, f"{path(run)}-{run.content_hash}"):
+        page = shown(client, address)
+        assert f'rel="canonical" href="http://127.0.0.1:8000{hashed}"' in page
+        assert f"/og/verifications/{run.pk}.png" in page
+        assert attributes(page, "permalink", "href") == [(hashed,)]
+    other = "0" * 16 if run.content_hash[0] != "0" else "1" * 16
+    for wrong in (other, run.content_hash[:15], run.content_hash + "0", "x" * 16):
+        shown(client, f"{path(run)}-{wrong}", 404)
+
+
+def test_what_came_later_stands_apart_from_what_the_hash_covers(client: Client) -> None:
+    def since(page: str) -> str:
+        start = page.index('data-testid="since"')
+        return page[start : page.index("</section>", start)]
+
+    run = development(age=2 * HOUR)
+    finding(run, "same_ppid")
+    part = since(shown(client, path(run)))
+    assert "not covered by its hash" in part and 'data-finding="same_ppid"' in part
+    assert "No newer verdict" in part
+    assert "never changed" in shown(client, path(run))
+    later = development(age=HOUR)
+    part = since(shown(client, path(run)))
+    assert "Checked again" in part and path(later) in part and "No newer" not in part
+    Verification.objects.update(finished_at=timezone.now() - 25 * HOUR)
+    assert "older than a day" in since(shown(client, path(later)))
+    Verification.objects.filter(pk=run.pk).update(hash_version=1)
+    assert "of the older kind" in shown(client, path(run))
+
+
+def test_the_keys_are_compared_in_words(client: Client) -> None:
+    def keys(run: Verification) -> list[tuple[str, ...]]:
+        page = shown(client, path(run))
+        start = page.index('data-testid="keys"')
+        part = page[start : page.index("</section>", start)]
+        return [
+            (found[0], re.sub("<svg.*?</svg>|<[^>]*>", "", found[1]))
+            for found in re.findall(r'data-verdict="(\w+)".*?class="mark">(.*?)</span>', part, re.S)
+        ]
+
+    equal, different = "Equal to the attested key.", "Different from the attested key"
+    run = development()
+    assert keys(run)[1:] == [
+        ("pass", equal), ("not_checked", "No signed answer of this service was checked here yet.")
+    ]  # fmt: skip
+    for signer, word, said in ((ADDRESS, "pass", equal), (factories.ALICE, "fail", different)):
+        cache.clear()
+        factories.head()
+        answered(signer)
+        assert keys(run)[2][0] == word and said in keys(run)[2][1]
+    made = machine()
+    other = stored(
+        Evidence("report", lab().body(made)),
+        lab().context(made, onchain_signer=factories.ALICE),
+        declared="separated",
+    )
+    assert keys(other)[1][0] == "fail" and different in keys(other)[1][1]
+    assert len(keys(other)) == 2, "the broker of a separated model signs no answers"
+
+
+def test_parsed_fields_of_quote_and_gpus_are_shown(client: Client) -> None:
+    run = development(machine(gpus=2))
+    run.facts["gpu1"]["driver"] = HOSTILE
+    Verification.objects.filter(pk=run.pk).update(facts=run.facts)
+    page = shown(client, path(run))
+    page = page[page.index('data-testid="fields"') :]
+    for fact in ("vbios", "board", "ueid", "leaf"):
+        assert run.facts["gpu0"][fact] and run.facts["gpu0"][fact] in page
+    for fact in ("mr_td", "rtmr0", "ppid", "fmspc", "report_data"):
+        assert run.facts[fact] in page
+    assert "&lt;script&gt;alert(1)" in page and "<script>alert" not in page
 
 
 def test_reports_that_never_were_are_404(client: Client) -> None:
@@ -275,13 +373,8 @@ def test_silence_keeps_the_verdict_and_says_since_when(client: Client) -> None:
 
 
 def test_findings_are_told_on_both_sides(client: Client) -> None:
-    run = development()
     factories.service(factories.BOB)
-    Finding.objects.create(
-        kind="same_ppid", provider=factories.PETRA, other_provider=factories.BOB,
-        service_kind="inference", service_name=KEY.service_name, subject="ab" * 16,
-        verification=run, opened_at=timezone.now(),
-    )  # fmt: skip
+    finding(development(), "same_ppid")
     for provider, other in ((factories.PETRA, factories.BOB), (factories.BOB, factories.PETRA)):
         page = shown(client, f"/services/inference/{provider}/verification")
         assert "One machine behind two providers" in page

@@ -1,4 +1,6 @@
-"""`manage.py verify_bundle`: judge a bundle from a report page offline (interfaces.md 1)."""
+"""`manage.py verify_bundle`: judge a bundle from a report page offline (interfaces.md 1), and say
+whether the result is what was published.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,15 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from attestation import bundle, printing, verify
+from attestation import bundle, comparison, printing, verify
 from attestation.engine import anchors
 
 
 class Command(BaseCommand):
     help = (
         "Verify a downloaded evidence bundle: no network, no clock, anchors of the settings. "
-        "Exit 0 pass or warn, 1 fail, 2 not fully judged or under development anchors."
+        "Exit 0 pass or warn, 1 fail, 2 not fully judged, under development anchors, or other than "
+        "the bundle says was published."
     )
     requires_system_checks = ()
 
@@ -28,6 +31,7 @@ class Command(BaseCommand):
         try:
             data = Path(options["file"]).read_bytes()
             evidence, context = bundle.read(data, _anchors())
+            given = bundle.published(data)
         except OSError as error:
             raise CommandError(
                 f"cannot read {options['file']}: {error.strerror}", returncode=2
@@ -35,8 +39,10 @@ class Command(BaseCommand):
         except (bundle.BadBundle, anchors.BadAnchors) as error:
             raise CommandError(str(error), returncode=2) from error
         report = verify.judge(evidence, context)
-        self.stdout.write(printing.render(report, as_json=options["json"]))
-        sys.exit(printing.exit_code(report))
+        found = None if given is None else comparison.compare(given, evidence, context, report)
+        self.stdout.write(printing.render(report, as_json=options["json"], published=found))
+        code = printing.exit_code(report)
+        sys.exit(2 if code == 0 and found is not None and not found.same else code)
 
 
 def _anchors() -> anchors.Anchors:

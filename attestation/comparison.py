@@ -1,0 +1,106 @@
+"""Whether a bundle's `published.json` is what its evidence gives when it is judged here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from attestation import published, runs
+from attestation.engine.evidence import Context, Evidence
+from attestation.engine.verdicts import Report
+
+#: Members that only the site knows: when it asked whom, and which answers it had to hand.
+_OF_THE_SITE = frozenset(
+    {
+        *("id", "hash_version", "kind", "provider", "service_name", "endpoint", "trigger"),
+        *("declared", "outcome", "error", "started_at", "finished_at", "http_date", "url"),
+        *("status", "references", "notes", "engine_version", "policy_version"),
+    }
+)
+_CHAIN = ("tee_signer", "tee_signer_acknowledged")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`different`: members and checks that are not the same. `whole`: the document has the hash
+    that it names. `rules`: engine and policy it was published under, "" where they are ours.
+    """
+
+    content_hash: str
+    whole: bool
+    different: tuple[str, ...]
+    rules: str
+
+    @property
+    def same(self) -> bool:
+        return self.whole and not self.different
+
+    def summary(self) -> dict[str, Any]:
+        return {
+            "same": self.same,
+            "content_hash": self.content_hash,
+            "hash_fits": self.whole,
+            "different": list(self.different),
+            "published_by": self.rules,
+        }
+
+    def lines(self) -> list[str]:
+        """The same for people; what stands in a file names no page, an address does."""
+        if not self.whole:
+            said = "published.json was changed: it does not have the hash that it names"
+        elif self.different:
+            said = "not the same as published: " + ", ".join(self.different)
+        else:
+            said = "the same as published"
+        if self.rules and not self.same:
+            said += f" (published by {self.rules})"
+        return ["", f"{said}; content hash {self.content_hash}"]
+
+
+def compare(
+    given: Mapping[str, Any], evidence: Evidence, context: Context, report: Report
+) -> Comparison:
+    """Hold a published document against what was judged. Never raises: it is a stranger's."""
+    ours = runs.document(runs.unstored(evidence, context, report))
+    try:
+        whole = published.hash_of(given) == given.get(published.HASH)
+    except (KeyError, TypeError, ValueError, RecursionError):
+        whole = False
+    made = [f"engine {given.get('engine_version')}", f"policy {given.get('policy_version')}"]
+    here = [f"engine {ours['engine_version']}", f"policy {ours['policy_version']}"]
+    return Comparison(
+        content_hash=str(given.get(published.HASH, ""))[:64],
+        whole=whole,
+        different=tuple(_different(given, ours)),
+        rules="" if made == here else ", ".join(made)[:120],
+    )
+
+
+def _different(given: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[str]:
+    for name in ours:
+        if name in _OF_THE_SITE or name == published.HASH:
+            continue
+        one, other = given.get(name), ours[name]
+        if name == "chain":
+            one, other = _signer(one), _signer(other)
+        if one == other:
+            continue
+        if name != "checks" or not isinstance(one, list):
+            yield name
+            continue
+        theirs, found = _by_id(one), _by_id(other)
+        changed = [id for id in {**theirs, **found} if theirs.get(id) != found.get(id)]
+        yield from (f"checks.{id}" for id in changed or ("order",))
+
+
+def _signer(chain: Any) -> Any:
+    return [chain.get(name) for name in _CHAIN] if isinstance(chain, dict) else None
+
+
+def _by_id(rows: list[Any]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for row in rows:
+        id = str(row.get("id"))[:60] if isinstance(row, dict) else "?"
+        found.setdefault(id, []).append(row)
+    return found
