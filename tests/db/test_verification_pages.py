@@ -29,6 +29,7 @@ from attestation.models import Finding, Outcome, Request, Standing, Verification
 from attestation.selectors import ServiceKey
 from inference.models import Chat, Turn
 from marketplace import badge as badges
+from marketplace.views_verify import MAX_REQUEST_BYTES
 from tests import factories
 from tests.db import report_world as world
 from tests.db.report_world import KEY, development, machine, path, stored, unreachable
@@ -480,7 +481,7 @@ def test_a_zip_bomb_and_a_flood_are_refused_before_they_are_read(client: Client)
     bomb.seek(0)
     bomb.name = "bomb.zip"
     assert client.post("/verify", {"file": bomb}).status_code == 400
-    flood = client.post("/verify", data=b"x" * (6 << 20), content_type=FORM)
+    flood = client.post("/verify", data=bytes(MAX_REQUEST_BYTES + 1), content_type=FORM)
     assert flood.status_code == 413
     assert Client(enforce_csrf_checks=True).post("/verify", {"text": "{}"}).status_code == 403
     for _ in range(12):
