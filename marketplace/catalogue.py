@@ -45,6 +45,7 @@ def catalogue_page(filters: Filters, head: Head) -> pages_market.CataloguePage:
             stakes=facets.choices(filters, "stake", _("Any stake"), known),
             labels=facets.choices(filters, "label", _("Any label of moderators"), known),
             sorts=facets.sorts(filters),
+            ticks=facets.ticks(filters, known, version),
         ),
         more=sum(1 for name in filters.given if name in SELECTING and name not in _HELD),
         chips=tuple(parts.Chip(label, filters.lifted(field)) for field, label in active.items()),

@@ -79,6 +79,16 @@ class All:
         return reduce(and_, (part.q() for part in self.parts), Q())
 
 
+@dataclass(frozen=True)
+class AnyOf:
+    """At least one of these."""
+
+    parts: tuple[Condition, ...]
+
+    def q(self) -> Q:
+        return reduce(or_, (part.q() for part in self.parts))
+
+
 def every(parts: tuple[Condition, ...]) -> Condition | None:
     return All(parts) if parts else None
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from django.db.models import Count, Q
+from django.db.models import Case, Count, Q, When
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from attestation.selectors import DEVELOPMENT
 from ledger import selectors, statistics
 from ledger.models import Kind
-from marketplace import conditions, formats, parts, verdicts
+from marketplace import conditions, formats, parts, ranking
 from marketplace import filters as given
 from marketplace.filters import Filters
 from marketplace.memo import at_listing
@@ -55,7 +55,6 @@ def _counted(filters: Filters) -> Counts:
         by={
             "verified": _verdicts(filters),
             "tee": _declared(filters),
-            "label": _labels(),
             **_at_least(filters),
         },
     )
@@ -68,6 +67,7 @@ def _verdicts(filters: Filters) -> dict[str, int]:
     for word, number in found.order_by():
         plain = word.removeprefix(DEVELOPMENT)
         counted[plain] = counted.get(plain, 0) + number
+    counted[given.SOUND] = sum(counted.get(word, 0) for word in given.SOUND.split(","))
     return counted
 
 
@@ -77,25 +77,28 @@ def _declared(filters: Filters) -> dict[str, int]:
     return {said or given.NO_TEE: number for said, number in found.order_by("-n", "said")[:12]}
 
 
-def _labels() -> dict[str, int]:
-    """Words in force (1 query). How many listings each would show is not counted: there are few."""
-    return dict.fromkeys((*moderation.words(), moderation.FLAGGED_WORD), 0)
-
-
 def _at_least(filters: Filters) -> dict[str, dict[str, int]]:
     """Counts of choices that are a condition each: one query for all filters that are not in use,
     one for each that is."""
+    words = (*moderation.words(), moderation.FLAGGED_WORD)
+    labels = {word: f"labelled_{number}" for number, word in enumerate(words)}
     measures = {
         "proven": {part: Q(**{part: True}) for part in conditions.PROVEN},
         "uptime": {v: Q(up__gte=given.hundredths(v)) for v in given.UPTIMES},
         "context": {v: Q(declared__gte=int(v)) for v in given.CONTEXTS},
         "stake": {v: Q(stake__gte=int(v) * formats.ONE) for v in given.STAKES},
+        "acknowledged": {"1": conditions.Acknowledged().q()},
+        "free": {"1": conditions.Free().q()},
+        "label": {word: Q(**{column: True}) for word, column in labels.items()},
     }
     columns: dict[str, dict[str, Any]] = {
         "proven": {part: conditions.proven(part) for part in conditions.PROVEN},
         "uptime": {"up": probes.measured("uptime")},
         "context": {"declared": conditions.CONTEXT},
-        "stake": {},
+        "label": {
+            column: Case(When(moderation.Labelled(word, ()).q(), then=True), default=False)
+            for word, column in labels.items()
+        },
     }
     alike: dict[selectors.ServiceQuery, list[str]] = {}
     for name in measures:
@@ -104,7 +107,7 @@ def _at_least(filters: Filters) -> dict[str, dict[str, int]]:
     for query, names in alike.items():
         rows = selectors.matching(query)
         for name in names:
-            rows = rows.annotate(**columns[name])
+            rows = rows.annotate(**columns.get(name, {}))
         wanted = {
             f"{name}_{number}": Count("pk", filter=condition)
             for name in names
@@ -115,6 +118,17 @@ def _at_least(filters: Filters) -> dict[str, dict[str, int]]:
             numbered = enumerate(measures[name])
             counted[name] = {value: found[f"{name}_{number}"] for number, value in numbered}
     return counted
+
+
+def ticks(filters: Filters, known: Counts, version: str) -> dict[str, int]:
+    """How many services each box shows that can be ticked. What somebody watches is counted for
+    them alone (1 query where they watch anything)."""
+    query = filters.query_without("watched")
+    parts = (query.where, conditions.Watched(filters.mine))
+    query = replace(query, where=conditions.every(tuple(part for part in parts if part)))
+    watched = ranking.count_of(query, version) if filters.mine else 0
+    counted = {name: known.by[name]["1"] for name in ("acknowledged", "free")}
+    return {**counted, "watched": watched}
 
 
 # --- as choices -----------------------------------------------------------------------------------
@@ -129,7 +143,7 @@ def choices(filters: Filters, name: str, every: str, known: Counts) -> tuple[Opt
     if name == "tee":
         labels = {word: given.tee_label(word) for word in found}
     if name == "label":
-        labels, found = {word: given.label_said(word) for word in found}, {}
+        labels = {word: given.label_said(word) for word in found}
     if chosen and chosen not in labels:
         labels[chosen] = given.tee_label(chosen) if name == "tee" else filters.active[name]
     return (
@@ -144,7 +158,7 @@ def choices(filters: Filters, name: str, every: str, known: Counts) -> tuple[Opt
 
 
 _LABELS: Mapping[str, tuple[Iterable[str], Callable[[str], str]]] = {
-    "verified": (given.VERDICTS, lambda value: verdicts.word(value).text),
+    "verified": (("pass", given.SOUND, *given.VERDICTS[1:]), given.verdict_label),
     "proven": (given.PROVEN_LABELS, given.proven_label),
     "uptime": (given.UPTIMES, given.uptime_label),
     "context": (given.CONTEXTS, given.context_label),

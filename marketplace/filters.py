@@ -25,6 +25,8 @@ from probes import selectors as probes
 MAX_QUERY = 200
 
 VERDICTS = ("pass", "warn", "partial", "fail", "not_provided", "expired", "never")
+#: Two verdicts that many ask for together; any others can be joined by a comma as well.
+SOUND = "pass,warn"
 UPTIMES = ("99.9", "99", "95")
 CONTEXTS = ("8000", "32000", "128000", "500000")
 STAKES = ("100", "200", "1000")
@@ -44,7 +46,10 @@ SELECTING = (
     "context", "stake", "acknowledged", "free", "label", "watched",
 )  # fmt: skip
 WORKLOAD = ("requests", "tokens_in", "tokens_out", "tokens_cached")
-WORKLOAD_LABELS = {
+PRICES = ("max_in", "max_out")
+FIELD_LABELS = {
+    "max_in": gettext_noop("Input up to"),
+    "max_out": gettext_noop("Output up to"),
     "tokens_in": gettext_noop("Tokens in"),
     "tokens_cached": gettext_noop("Tokens cached"),
     "tokens_out": gettext_noop("Tokens out"),
@@ -60,7 +65,7 @@ class Filters:
     `type` is a service type or `fine-tuning`; `max_in`, `max_out` are 0G in the unit of their
     column; `context` tokens, `uptime` percent of 7 days, `stake` 0G; `requests` and `tokens_*` are
     a workload per day. `mine`: the listings that `watched` stands for. `unread`: what was typed
-    for a workload and is no number of a day, by name.
+    as a price and is none, or for a workload and is no number of a day, by name.
     """
 
     q: str = ""
@@ -107,7 +112,7 @@ class Filters:
             type=text("type") or (kind if kind == Kind.FINE_TUNING else ""),
             # A model is matched whole; its name may be long.
             model=given.get("model", "").replace("\x00", ""),
-            verified=one_of("verified", (*VERDICTS, "not_checked")),
+            verified=verdicts_text(text("verified")),
             proven=one_of("proven", PROVEN_LABELS),
             tee=tee_text(text("tee")),
             uptime=one_of("uptime", UPTIMES),
@@ -127,10 +132,17 @@ class Filters:
             exact="1" if text("exact") == "1" else "",
             page=page_number(given.get("page", "")),
             mine=mine,
-            unread=tuple(
-                (name, text(name))
-                for name in WORKLOAD
-                if text(name) and not _is_number(text(name), MOST_PER_DAY)
+            unread=(
+                *(
+                    (name, text(name))
+                    for name in PRICES
+                    if text(name) and not price_text(text(name))
+                ),
+                *(
+                    (name, text(name))
+                    for name in WORKLOAD
+                    if text(name) and not _is_number(text(name), MOST_PER_DAY)
+                ),
             ),
         )
         sort = text("sort")
@@ -142,8 +154,8 @@ class Filters:
 
     @property
     def typed(self) -> dict[str, str]:
-        """A workload as it stands in its fields, also what cannot be read."""
-        return {**{name: getattr(self, name) for name in WORKLOAD}, **dict(self.unread)}
+        """Prices and a workload as they stand in their fields, also what cannot be read."""
+        return {**{name: getattr(self, name) for name in PRICES + WORKLOAD}, **dict(self.unread)}
 
     @property
     def workload_given(self) -> dict[str, str]:
@@ -152,11 +164,15 @@ class Filters:
 
     @property
     def refused(self) -> tuple[str, ...]:
-        """What was typed for a workload and is not counted, each in a sentence."""
+        """What was typed and is not counted, each in a sentence."""
+        said = {
+            True: _("%(field)s: “%(text)s” is not counted. Give 0G with a point, like 0.5."),
+            False: _("%(field)s: “%(text)s” is not counted. Give a whole number, up to %(most)s."),
+        }
         return tuple(
-            _("%(field)s: “%(text)s” is not counted. Give a whole number, up to %(most)s.")
+            said[name in PRICES]
             % {
-                "field": _(WORKLOAD_LABELS[name]),
+                "field": _(FIELD_LABELS[name]),
                 "text": formats.clip(parts.name(text), 40),
                 "most": f"{MOST_PER_DAY:,}",
             }
@@ -181,7 +197,7 @@ class Filters:
     def _conditions(self) -> dict[str, Condition]:
         """By filter (at most 4 queries: what the named apps know changes without the chain)."""
         found: dict[str, Condition | None] = {
-            "verified": attestation.verified(self.verified),
+            "verified": _verified(self.verified),
             "proven": conditions.Proven(self.proven, attestation.state()) if self.proven else None,
             "tee": conditions.Declares("" if self.tee == NO_TEE else self.tee)
             if self.tee
@@ -244,7 +260,7 @@ class Filters:
             "kind": parts.kind_label(self.kind),
             "type": parts.type_label(self.type),
             "model": parts.name(self.model),
-            "verified": verdicts.word(self.verified).text,
+            "verified": verdict_label(self.verified),
             "proven": proven_label(self.proven),
             "tee": tee_label(self.tee),
             "uptime": uptime_label(self.uptime),
@@ -258,6 +274,28 @@ class Filters:
             "watched": _("Watched by you"),
         }
         return {field: labels[field] for field in SELECTING if getattr(self, field)}
+
+
+def _verified(words: str) -> Condition | None:
+    """Any of these verdicts (1 query)."""
+    first, *more = words.split(",")
+    one = attestation.verified(first)
+    if one is None or not more:
+        return one
+    return conditions.AnyOf((one, *(replace(one, word=word) for word in more)))
+
+
+def verdicts_text(text: str) -> str:
+    """Words of our verdicts, joined by commas in the order of the page; empty for anything else."""
+    asked = set(text.split(","))
+    known = (*VERDICTS, "not_checked")
+    return ",".join(word for word in known if word in asked) if asked <= set(known) else ""
+
+
+def verdict_label(words: str) -> str:
+    if words == SOUND:
+        return _("Verified, also with warnings")
+    return _(" or ").join(verdicts.word(word).text for word in words.split(","))
 
 
 def proven_label(part: str) -> str:

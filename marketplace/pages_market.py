@@ -4,6 +4,7 @@ sees as `page`."""
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ledger import statistics
@@ -41,6 +42,7 @@ class Choices:
     stakes: tuple[Option, ...]
     labels: tuple[Option, ...]
     sorts: tuple[Option, ...]
+    ticks: Mapping[str, int]
 
 
 @dataclass(frozen=True)

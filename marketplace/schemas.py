@@ -99,11 +99,6 @@ AddressIn = Annotated[str, Field(max_length=64), AfterValidator(_address), WithJ
 #: A short text in a request.
 TextIn = Annotated[str, Field(max_length=200), AfterValidator(_text)]
 KindIn = Annotated[ServiceKind | None, EMPTY]
-VerdictIn = Annotated[
-    Literal["pass", "warn", "partial", "fail", "not_provided", "not_checked", "expired", "never"]
-    | None,
-    EMPTY,
-]
 
 
 class PageIn(Schema):

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from marketplace import filters
-from marketplace.schemas import EMPTY, KindIn, PageIn, TextIn, VerdictIn
+from marketplace.schemas import EMPTY, KindIn, PageIn, TextIn
 from marketplace.tariffs import MOST_PER_DAY
 
 SORTS = tuple(sign + name for name in filters.SORTS for sign in ("", "-"))
@@ -36,6 +36,22 @@ def _tee(value: str | None) -> str | None:
     return value
 
 
+def _verdicts(value: str | None) -> str | None:
+    if value is not None and not filters.verdicts_text(value):
+        known = ", ".join((*filters.VERDICTS, "not_checked"))
+        raise PydanticCustomError(
+            "unknown_verdict", "not a verdict: {known}; several joined by commas", {"known": known}
+        )
+    return value
+
+
+VERDICT = "(" + "|".join((*filters.VERDICTS, "not_checked")) + ")"
+VerdictsIn = Annotated[
+    str | None,
+    AfterValidator(_verdicts),
+    WithJsonSchema({"type": "string", "pattern": f"^{VERDICT}(,{VERDICT})*$"}),
+    EMPTY,
+]
 SortIn = Annotated[
     str | None,
     AfterValidator(_sort),
@@ -70,7 +86,9 @@ class FilteredIn(PageIn):
     type: TextIn = Field("", description="service type, exact, e.g. `chatbot`, or `fine-tuning`")
     q: TextIn = Field("", description="words that all occur in model, provider, URL or type")
     model: str = Field("", max_length=10_000, description="model name, exact")
-    verified: VerdictIn = Field(None, description="our verdict on the provider's evidence")
+    verified: VerdictsIn = Field(
+        None, description="our verdict on the provider's evidence; any of several: `pass,warn`"
+    )
     proven: ProvenIn = Field(None, description="that part of its machine was proven genuine")
     tee: TeeIn = Field(None, description="the TEE verifier it declares; `none`: declares none")
     uptime: UptimeIn = Field(None, description="at least so many percent of 7 days, by our probes")

@@ -3,6 +3,8 @@ one `page`."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
@@ -48,8 +50,9 @@ def models(request: HttpRequest) -> HttpResponse:
 )
 def model(request: HttpRequest, model: str) -> HttpResponse:
     asked = {name: request.GET.get(name, "") for name in (*WORKLOAD, "page")}
-    filters = Filters.parse({**asked, "model": model}, watching.of(request))
-    page = model_page(filters, selectors.listings_version())
+    filters = Filters.parse(asked, watching.of(request))
+    # As it stands in the address: a name is matched whole, and one with a NUL is nobody's.
+    page = model_page(replace(filters, model=model), selectors.listings_version())
     if page is None:
         raise Http404(_("No provider offers a model of this name."))
     return render(request, "marketplace/model.html", {"page": page})

@@ -27,6 +27,8 @@ from ledger.models import Service
 from marketplace import cards, catalogue, compare, conditions, facets, labels, ranking
 from marketplace.filters import SELECTING, Filters
 from marketplace.tariffs import Workload
+from moderation.models import Effect, EffectKind
+from moderation.subjects import SubjectKind
 from probes.models import Health
 from protocol import fees
 from tests import factories
@@ -87,6 +89,17 @@ def world() -> list[Service]:
             asked = {"hardware": "pass", "gpu": chance.choice(["pass", "fail"])}
             report_world.stand(key, run, overall=word, questions=asked)
     Service.objects.bulk_update(found, ["additional_info", "stake", "input_price"])
+    for service in (*found[:3], found[11]):
+        Effect.objects.create(
+            subject_kind=SubjectKind.PROVIDER,
+            subject=service.provider,
+            provider=service.provider,
+            kind=EffectKind.LABEL,
+            label="dubious",
+            number=1,
+            at=timezone.now(),
+            actor="m",
+        )
     return found
 
 
@@ -122,7 +135,8 @@ def test_a_choices_count_is_what_choosing_it_shows(
                 continue
             assert len(shown(**{**other, name: value})) == count, (name, value)
             asked += 1
-    assert asked > 15
+    assert asked > 18 and "dubious" in offered["label"] and "pass,warn" in offered["verified"]
+    assert other or (offered["label"]["dubious"] == 4 and offered["free"]["1"])
 
 
 def test_the_database_reads_declarations_as_the_page_does(world: list[Service]) -> None:
@@ -242,10 +256,28 @@ def test_what_makes_no_sense_is_ignored_by_the_page_and_refused_by_the_api(clien
 def test_a_workload_that_cannot_be_read_is_kept_and_said(client: Client) -> None:
     factories.market(3)
     page = client.get("/?tokens_in=a+lot&tokens_out=0&requests=2,000").content.decode()
-    assert page.count('data-testid="workload-refused"') == 1
+    assert page.count('data-testid="refused"') == 1
     assert "Tokens in: “a lot” is not counted." in page
     assert 'value="a lot"' in page and 'value="2000"' in page
     assert page.count('data-testid="service-row"') == 3
+
+
+def test_a_price_that_cannot_be_read_is_kept_and_said(client: Client) -> None:
+    factories.market(3)
+    page = client.get("/?max_in=0,5&max_out=1.5").content.decode()
+    assert "Input up to: “0,5” is not counted. Give 0G with a point, like 0.5." in page
+    assert page.count('data-testid="refused"') == 1
+    assert 'value="0,5"' in page and 'value="1.5"' in page
+
+
+def test_verdicts_can_be_asked_for_together(world: list[Service], client: Client) -> None:
+    both = set(shown(verified="pass")) | set(shown(verified="warn"))
+    assert len(both) > 2 and set(shown(verified="warn,pass")) == both
+    page = client.get("/?verified=warn,pass").content.decode()
+    assert f'<option value="pass,warn" selected>Verified, also with warnings ({len(both)})' in page
+    assert "Failed or Not checked yet" in client.get("/?verified=fail,never").content.decode()
+    assert client.get("/api/v1/services?verified=pass,warn").json()["count"] == len(both)
+    assert client.get("/api/v1/services?verified=pass,soul").status_code == 422
 
 
 def test_names_are_ordered_as_they_are_shown(client: Client) -> None:
