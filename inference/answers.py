@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 
 from attestation import trust, verify
 from attestation.verify import Exchange, ReplyVerdict, Signer
-from inference import signatures
+from inference import guard, signatures
 from inference.export import FORMAT
 from ledger import selectors as ledger
 from ledger.records import Listing
@@ -265,12 +265,7 @@ def _service(provider: str) -> tuple[Listing, Signer]:
     listing = ledger.service("inference", address)
     if listing is None:
         raise Unusable(_("This address offers no inference service now."))
-    signer = verify.signer_of(
-        tee_signer=listing.tee_signer,
-        acknowledged=listing.tee_signer_acknowledged,
-        verifiability=listing.verifiability,
-        additional_info=listing.additional_info,
-    )
+    signer = guard.signer_of(listing)
     if signer is None:
         raise Unusable(
             "This provider declares that it signs nothing, so there is nothing to check."

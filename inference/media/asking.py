@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from inference import failures, relay, wire
+from inference import relay, wire
 from inference.failures import Failure
 from inference.media import pictures, transcripts, uploads
 from inference.media.pictures import NoPictures, Remote, Sent
@@ -25,13 +25,9 @@ from inference.media.uploads import NoPicture, Picture
 from net import strictjson
 from net.client import Answer, Client
 from net.errors import (
-    BadAnswer,
     BadStatus,
-    BadUrl,
     NetError,
-    Refused,
     TimedOut,
-    TooLarge,
     Unreachable,
 )
 from net.limits import Limits
@@ -267,21 +263,7 @@ def _note(outcome: Outcome, answer: Answer) -> None:
 
 
 def _failure(error: Exception) -> Failure:
-    match error:
-        case BadStatus():
-            return failures.of_status(error.status, wire.read_error(error.body), error.retry_after)
-        case TimedOut(stage="connect"):
-            return Failure("unreachable", str(error))
-        case TimedOut(stage="first_byte"):
-            return Failure("slow_start", str(error))
-        case TimedOut():
-            return Failure("stalled", str(error))
-        case BadUrl() | Refused():
-            return Failure("blocked_address", str(error))
-        case Unreachable():
-            return Failure("unreachable", str(error))
-        case TooLarge():
-            return Failure("too_large", str(error))
-        case BadAnswer() | NoPictures() | NoPicture() | NoTranscript():
-            return Failure("bad_answer", str(error))
-    return Failure("cut_off", str(error))
+    if not isinstance(error, NetError):
+        return Failure("bad_answer", str(error))
+    waited = isinstance(error, TimedOut) and error.stage == "first_byte"
+    return relay.failure_of(error, began=not waited, sent=False)

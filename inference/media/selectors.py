@@ -21,7 +21,7 @@ from attestation.selectors import ServiceKey
 from inference import access, choosing, seals, selectors
 from inference.choosing import Chosen
 from inference.errors import ChatError, SignerChanged
-from inference.media import pictures, recordings, services, transcripts
+from inference.media import pictures, quota, recordings, services, transcripts
 from inference.media.models import File, Role
 from inference.media.pages import (
     Asking,
@@ -96,7 +96,7 @@ def form(
         why=choice.why,
     )
     undo = "inference:images_undo" if medium == Medium.IMAGES else "inference:audio_undo"
-    used = services.used(visit.user) if visit.user else 0
+    used = quota.used(visit.user) if visit.user else 0
     return Form(
         side=side,
         choices=selectors.options(choices, service),

@@ -13,7 +13,6 @@ from uuid import UUID, uuid4
 import orjson
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Sum
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
@@ -23,16 +22,15 @@ from accounts.errors import TooMany
 from accounts.models import User
 from attestation import verify
 from inference import guard, readiness, seals
-from inference.conversations import TITLE_CHARS
 from inference.errors import BadPrompt, Busy, NotReady, SignerChanged
-from inference.media import forms, pictures, recordings, transcripts, uploads
+from inference.media import forms, pictures, quota, recordings, transcripts, uploads
 from inference.media.asking import Call
 from inference.media.forms import Part
 from inference.media.models import File, Job, Role
 from inference.media.recordings import Piece
 from inference.media.uploads import Picture
 from inference.models import Chat, Medium, State, Turn
-from inference.opening import NOT_READY, authorization
+from inference.opening import NOT_READY, authorization, title_of
 from ledger import selectors as ledger
 from ledger.models import Kind
 from ledger.records import Listing
@@ -262,18 +260,8 @@ def _admitted(ask: Ask, medium: Medium, size: int) -> Opened | None:
         raise Busy(
             _("%(max_open)s requests are under way. Wait for one to end.") % {"max_open": MAX_OPEN}
         )
-    if used(owner) + size > settings.MEDIA_QUOTA:
-        raise BadPrompt(
-            _("Your files here fill their %(media_quota)s MB. Delete some first.")
-            % {"media_quota": settings.MEDIA_QUOTA >> 20}
-        )
+    quota.require(owner, size)
     return None
-
-
-def used(user: User) -> int:
-    """Bytes of a person's files."""
-    rows = File.objects.filter(chat__owner=user, chat__deleted_at=None)
-    return rows.aggregate(sum=Sum("size"))["sum"] or 0
 
 
 def _new_chat(ask: Ask, medium: Medium, title: str, wish: bytes) -> Chat:
@@ -289,9 +277,7 @@ def _new_chat(ask: Ask, medium: Medium, title: str, wish: bytes) -> Chat:
         seals.lend_key(chat.pk, key, timedelta(seconds=settings.SESSION_COOKIE_AGE))
     else:
         chat.key_sealed = seals.seal_key(key)
-    line = " ".join(title.replace("\x00", "\ufffd").split())
-    short = line if len(line) <= TITLE_CHARS else line[: TITLE_CHARS - 1].rstrip() + "…"
-    chat.title_sealed = chat.box.seal_text("title", short)
+    chat.title_sealed = chat.box.seal_text("title", title_of(title.replace("\x00", "\ufffd")))
     chat.options_sealed = chat.box.seal("options", wish)
     chat.save(force_insert=True)
     return chat

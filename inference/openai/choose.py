@@ -28,6 +28,7 @@ from inference.models import Chat, Medium
 from inference.openai import asks
 from inference.openai.asks import Ask
 from inference.openai.errors import ApiError
+from inference.opening import NOT_READY
 from ledger import selectors as ledger
 from ledger.models import Kind
 from ledger.records import Listing
@@ -49,12 +50,9 @@ _STATUS = {
     guard.CODE: 403,
 }
 _WHY = {
+    **NOT_READY,
     "no_service": "This provider offers no such service any more.",
-    "signer_not_accepted": "The network's owner has not accepted this provider's signing key.",
-    "no_ledger": "You have no compute account yet. Deposit first.",
     "not_funded": "Your balance at this provider does not cover its reserve and this request.",
-    "not_acknowledged": "You have not accepted this provider's signing key yet.",
-    "no_key": "You have no key for this provider, or it has expired. Your wallet makes one.",
 }
 
 
@@ -140,7 +138,7 @@ def _grant(digest: str, token: AccessToken, ask: Ask, until: float, site: str) -
     provider = ledger.address_of(ask.pin) if ask.pin and not token.verified_only else None
     before = facts.standing(token.user_id, provider) if provider else None
     listing = _service(token, ask)
-    signer = _signer(listing)
+    signer = guard.signer_of(listing)
     if token.verified_only:
         try:
             guard.check(listing, signer)
@@ -229,7 +227,7 @@ def verified(listing: Listing) -> bool:
 
 
 def _assurance(listing: Listing) -> assurance.Assurance:
-    signer = _signer(listing)
+    signer = guard.signer_of(listing)
     return assurance.of(listing, signer.address if signer else "")
 
 
@@ -306,15 +304,6 @@ def _choice(listing: Listing) -> dict[str, object]:
         "input_price": str(listing.input_price),
         "output_price": str(listing.output_price),
     }
-
-
-def _signer(listing: Listing) -> verify.Signer | None:
-    return verify.signer_of(
-        tee_signer=listing.tee_signer,
-        acknowledged=listing.tee_signer_acknowledged,
-        verifiability=listing.verifiability,
-        additional_info=listing.additional_info,
-    )
 
 
 # --- what the person has there --------------------------------------------------------------------

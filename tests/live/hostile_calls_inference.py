@@ -47,9 +47,6 @@ async def signature(url: str) -> str:
     return f"{TAKEN}: {str(found)[:100]}"
 
 
-_CHAT = "slow_start|stalled|unreachable|cut_off|bad_answer|too_large|provider_error|refused"
-
-
 def _kinds(*given: str) -> str:
     return "|".join(f"^{kind}\\b" for kind in given)
 
