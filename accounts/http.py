@@ -31,8 +31,13 @@ def signed_out(request: HttpRequest, title: str) -> HttpResponse:
 
 def number_of(request: HttpRequest, name: str = "page") -> int:
     """The page number in the address bar, 1 where it means nothing."""
-    text = request.GET.get(name, "1")
-    return int(text) if text.isascii() and text.isdigit() and 0 < len(text) <= _DIGITS else 1
+    return page_number(request.GET.get(name, ""))
+
+
+def page_number(text: str) -> int:
+    """The page that `text` names, from 1 to MAX_PAGE; 1 where it means nothing."""
+    fine = text.isascii() and text.isdigit() and 0 < len(text) <= _DIGITS
+    return max(1, int(text)) if fine else 1
 
 
 def uuid_of(text: str) -> UUID | None:

@@ -10,6 +10,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
 from accounts import csv_files
+from accounts.http import number_of
 from inference import access, inspector, requests
 from inference.media.views_works import path_of
 from inference.models import Medium, Turn
@@ -28,13 +29,8 @@ def log(request: HttpRequest) -> HttpResponse:
     user = user_of(request)
     if user is None:
         return render(request, "inference/requests.html", {"page": None})
-    number = request.GET.get("page", "")
-    page = requests.page(
-        user,
-        session_of(request),
-        Filter.of(request.GET.dict()),
-        int(number) if number.isascii() and number.isdecimal() and len(number) < 7 else 1,
-    )
+    asked = Filter.of(request.GET.dict())
+    page = requests.page(user, session_of(request), asked, number_of(request))
     return render(request, "inference/requests.html", {"page": page})
 
 

@@ -11,11 +11,12 @@ from functools import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
+from accounts.http import page_number
 from attestation import selectors as attestation
 from ledger import selectors
 from ledger.models import Kind
 from ledger.selectors import Condition, ServiceQuery
-from marketplace import conditions, formats, links, parts, verdicts
+from marketplace import conditions, formats, links, names, parts, verdicts
 from marketplace.conditions import Listed
 from marketplace.tariffs import MOST_PER_DAY, Workload
 from moderation import selectors as moderation
@@ -214,22 +215,27 @@ class Filters:
         }
         return {name: condition for name, condition in found.items() if condition is not None}
 
+    @cached_property
+    def _known_as(self) -> tuple[tuple[str, ...], ...]:
+        return names.known_as(self.q)
+
     @property
     def query(self) -> ServiceQuery:
         return self.query_without()
 
-    def query_without(self, *names: str) -> ServiceQuery:
+    def query_without(self, *lifted: str) -> ServiceQuery:
         """The query with these filters lifted."""
         own = ("q", "kind", "type", "model")
-        text = {name: "" if name in names else getattr(self, name) for name in own}
+        text = {name: "" if name in lifted else getattr(self, name) for name in own}
         fine_tuning = text["type"] == Kind.FINE_TUNING and text["kind"] != Kind.INFERENCE
-        kept = tuple(part for name, part in self._conditions.items() if name not in names)
+        kept = tuple(part for name, part in self._conditions.items() if name not in lifted)
         return ServiceQuery(
             kind=text["kind"] or (Kind.FINE_TUNING.value if fine_tuning else ""),
             type="" if fine_tuning else text["type"],
             q=text["q"],
             model=text["model"],
             where=conditions.every(kept),
+            known_as=self._known_as if text["q"] else (),
             sort=self.sort if self.sort.removeprefix("-") in selectors.SORTS else "model",
         )
 
@@ -329,10 +335,6 @@ def label_said(word: str) -> str:
     if word == moderation.FLAGGED_WORD:
         return _("Flagged by moderators")
     return _("Labelled “%(label)s”") % {"label": word}
-
-
-def page_number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 8 and int(text) else 1
 
 
 def number_text(text: str, most: int) -> str:

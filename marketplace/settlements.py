@@ -17,12 +17,12 @@ from django.utils.translation import gettext_noop
 
 from accounts.addresses import short
 from accounts.days import day_of, end_of, start_of
+from accounts.http import page_number
 from ledger import selectors
 from ledger.models import ACCEPTED, ServiceTotal, Settlement
 from ledger.records import Page, SettlementEntry
 from ledger.statistics import first_paid
 from marketplace import formats, links
-from marketplace.filters import page_number
 
 #: As the indexes of `Settlement` spell it, so that they are used.
 _PAID = Q(status__in=ACCEPTED)

@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 from django.views.decorators.http import require_safe
 
+from accounts.http import number_of
 from ledger import selectors
 from ledger.models import ServiceChange
 from ledger.records import ChangeEntry, Listing
@@ -43,9 +44,7 @@ def sort_options(chosen: str, sorts: tuple[str, ...]) -> tuple[parts.Option, ...
 
 
 def page_of(request: HttpRequest) -> int:
-    text = request.GET.get("page", "")
-    number = int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 1
-    return min(max(1, number), _LAST_PAGE)
+    return min(number_of(request), _LAST_PAGE)
 
 
 def chosen_sort(request: HttpRequest, sorts: tuple[str, ...]) -> str:

@@ -12,11 +12,12 @@ from django.views.decorators.http import require_safe
 
 from accounts import links as account_links
 from accounts import watching
+from accounts.http import number_of
 from ledger import selectors, statistics
 from marketplace import findings, history, links, pages, pages_market, parts
 from marketplace.catalogue import catalogue_page, model_page, models_page
 from marketplace.context import head_of
-from marketplace.filters import WORKLOAD, Filters, page_number
+from marketplace.filters import WORKLOAD, Filters
 from marketplace.memo import at_listing
 from marketplace.pages_changes import change_rows
 from marketplace.twins import twinned
@@ -37,7 +38,7 @@ def catalogue(request: HttpRequest) -> HttpResponse:
 @require_safe
 def models(request: HttpRequest) -> HttpResponse:
     q = request.GET.get("q", "").replace("\x00", "").strip()[:200]
-    number = page_number(request.GET.get("page", ""))
+    number = number_of(request)
     page = models_page(q, number, selectors.listings_version())
     return render(request, "marketplace/models.html", {"page": page})
 
@@ -60,7 +61,7 @@ def model(request: HttpRequest, model: str) -> HttpResponse:
 
 @require_safe
 def providers(request: HttpRequest) -> HttpResponse:
-    number = page_number(request.GET.get("page", ""))
+    number = number_of(request)
     offering = at_listing.get(
         selectors.listings_version(), ("providers", number), lambda: statistics.offering(number)
     )

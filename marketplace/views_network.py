@@ -8,11 +8,11 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from accounts.csv_files import lines
+from accounts.http import number_of
 from ledger import selectors
 from marketplace import network as numbers
 from marketplace import settled
 from marketplace.context import head_of
-from marketplace.filters import page_number
 from marketplace.settlements import Asked
 
 
@@ -48,6 +48,6 @@ def settlements(request: HttpRequest) -> HttpResponse:
 @require_safe
 def accounts(request: HttpRequest) -> HttpResponse:
     sort = "locked" if request.GET.get("sort") == "locked" else "total"
-    number = page_number(request.GET.get("page", ""))
+    number = number_of(request)
     page = numbers.accounts_page(head_of(request), sort, number)
     return render(request, "marketplace/network_accounts.html", {"page": page})

@@ -14,6 +14,7 @@ from django.utils.cache import get_conditional_response
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_safe
 
+from accounts.http import number_of
 from attestation import published, selectors, services, words
 from attestation.errors import NotVerified, QueueDown, TooSoon
 from attestation.models import Verification
@@ -25,7 +26,6 @@ from ledger.records import Listing
 from marketplace import badge as badges
 from marketplace import findings, limits, links, pages, parts
 from marketplace import pages_verification as shown
-from marketplace.filters import page_number
 from marketplace.views import canonical, partial
 from marketplace.views_service import listing_of
 from probes.selectors import health_of
@@ -118,7 +118,7 @@ def _path(listing: Listing, **values: int) -> str:
 
 def _tab(request: HttpRequest, listing: Listing, problem: str = "") -> shown.VerificationTab:
     key = ServiceKey.of(listing)
-    found = selectors.history(key, page_number(request.GET.get("page", "")))
+    found = selectors.history(key, number_of(request))
     standing = selectors.standing_of(key)
     asked = request.GET.get("asked", "")
     since = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 12 else 0

@@ -98,8 +98,3 @@ def _found(request: HttpRequest, chat: UUID, medium: Medium, read: Callable[...,
     except Chat.DoesNotExist:
         pass
     raise Http404("no such request")
-
-
-def page_number(request: HttpRequest) -> int:
-    number = request.GET.get("page", "")
-    return int(number) if number.isascii() and number.isdecimal() and len(number) < 7 else 1

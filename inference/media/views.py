@@ -22,7 +22,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from accounts.http import in_pieces
+from accounts.http import in_pieces, number_of
 from inference import seals
 from inference.errors import BadPrompt, ChatError
 from inference.hub import hub
@@ -58,7 +58,7 @@ def images(request: HttpRequest) -> HttpResponse:
     elif visit.draft:
         wish = {"prompt": visit.draft, "count": 1}
     page = selectors.images_page(
-        visit, doors.page_number(request), wish=wish, edit=_edited(request.GET.get("edit", ""))
+        visit, number_of(request), wish=wish, edit=_edited(request.GET.get("edit", ""))
     )
     return render(request, "inference/images.html", {"page": page})
 

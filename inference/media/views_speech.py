@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
+from accounts.http import number_of
 from inference import seals
 from inference.errors import BadPrompt, ChatError
 from inference.hub import hub
@@ -37,7 +38,7 @@ _RANGE = re.compile(r"bytes=(\d{1,12})-(\d{0,12})")
 @require_GET
 def audio(request: HttpRequest) -> HttpResponse:
     """Form and list of transcripts."""
-    page = selectors.audio_page(visit_of(request), doors.page_number(request))
+    page = selectors.audio_page(visit_of(request), number_of(request))
     return _with_microphone(render(request, "inference/audio.html", {"page": page}))
 
 
