@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -45,10 +46,11 @@ STAGES = {
 
 @dataclass(frozen=True)
 class Step:
-    """For the kit's stepper."""
+    """For the kit's stepper; `at`: when it was reached, where that is known."""
 
     label: str
     state: str
+    at: dt.datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class OfferRow:
 class TaskRow:
     task: Task
     means: str
+    deadline: Deadline | None = None
 
 
 @dataclass(frozen=True)
@@ -240,6 +243,15 @@ class Deadline:
 
 
 @dataclass(frozen=True)
+class Blocked:
+    """The result that stops another one's delivery; `task`: whose page can acknowledge it, None
+    where it was made elsewhere and has no page here yet."""
+
+    result: Deliverable
+    task: Task | None
+
+
+@dataclass(frozen=True)
 class TaskPage:
     task: Task
     means: str
@@ -259,7 +271,11 @@ class TaskPage:
     fetchable: bool
     from_storage: bool
     settlement: str
-    blocked_by: Deliverable | None
+    blocked_by: Blocked | None
+    #: Neuron that its settlement took; None where there was none.
+    charged: int | None = None
+    #: Where its service can be reported, once it failed.
+    report: str = ""
     review: Review | None = None
     current: Transaction | None = None
     contracts: tuple[str, ...] = ()
@@ -269,6 +285,11 @@ class TaskPage:
     places: tuple[deploying.Place, ...] = ()
     cli: str = ""
     readable: bool = True
+
+    @property
+    def settings_hash(self) -> str:
+        """SHA-256 of the settings, byte for byte as the provider has them."""
+        return hashlib.sha256(self.task.parameters.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -284,14 +305,14 @@ class DecryptPage:
 
 def steps(task: Task) -> tuple[Step, ...]:
     """The whole way, with where it stands; a failed task shows how far it came."""
-    passed = {passage.stage for passage in task.passages.all()}
+    passed = {passage.stage: passage.said or passage.at for passage in task.passages.all()}
     last = max((tuning.STAGES.index(s) for s in passed if s in tuning.STAGES), default=0)
     found = []
     for at, stage in enumerate(tuning.STAGES):
         state = "done" if at < last or task.progress == tuning.FINISHED else "next"
         if at == last and task.progress != tuning.FINISHED:
             state = "failed" if task.progress == tuning.FAILED else "current"
-        found.append(Step(stage, state))
+        found.append(Step(stage, state, passed.get(stage)))
     return tuple(found)
 
 

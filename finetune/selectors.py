@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
+from uuid import UUID
 
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
@@ -15,7 +16,7 @@ from attestation.selectors import ServiceKey
 from finetune import offers as offered
 from finetune import reading, services
 from finetune.models import Dataset, Task
-from finetune.pages import DatasetView, Deadline, OfferRow, bars
+from finetune.pages import STAGES, DatasetView, Deadline, OfferRow, TaskRow, bars
 from ledger import selectors as ledger
 from ledger.models import Kind, ServingContract, Settlement
 from ledger.records import Deliverable, Position
@@ -71,27 +72,50 @@ def log_text(task: Task) -> str:
 
 
 def deadline(task: Task, named: Deliverable | None) -> Deadline | None:
-    """Until when to acknowledge: half of the refund lock time of today after the delivery, as the
-    chain says, and what missing it costs by the contract's penalty."""
+    """Until when to acknowledge (1 query)."""
     if named is None or named.acknowledged or named.settled:
         return None
     contract = ServingContract.current.filter(address=task.serving).first()
-    if contract is None:
-        return None
+    return _deadline(task, named, contract) if contract else None
+
+
+def task_rows(user: User, most: int) -> tuple[TaskRow, ...]:
+    """The newest tasks of a person, with what is left to acknowledge those that wait for it (at
+    most 5 queries)."""
+    found = list(tasks(user).select_related("dataset")[:most])
+    waiting = [task for task in found if task.progress == tuning.DELIVERED]
+    positions = ledger.account(user.address).positions if waiting else ()
+    named = {(p.provider, p.serving, one.id): one for p in positions for one in p.deliverables}
+    contracts = {one.address: one for one in ServingContract.current.all()} if waiting else {}
+    left: dict[UUID, Deadline] = {}
+    for task in waiting:
+        result = named.get((task.provider, task.serving, str(task.remote_id)))
+        contract = contracts.get(task.serving)
+        if result and contract and not result.acknowledged and not result.settled:
+            left[task.pk] = _deadline(task, result, contract)
+    return tuple(TaskRow(task, STAGES.get(task.progress, ""), left.get(task.pk)) for task in found)
+
+
+def _deadline(task: Task, named: Deliverable, contract: ServingContract) -> Deadline:
+    """Half of the refund lock time of today after the delivery, as the chain says, and what missing
+    it costs by the contract's penalty."""
     window = dt.timedelta(seconds=tuning.acknowledge_within(contract.lock_time_seconds))
     delivered = dt.datetime.fromtimestamp(named.timestamp_unix, dt.UTC)
     percent, lead = contract.penalty_percentage or 0, clock.lead_seconds()
     return Deadline(delivered + window, tuning.penalty(task.fee or 0, percent), percent, lead)
 
 
-def settlement(task: Task) -> Settlement | None:
-    """The settlement that paid for it: the first at or after its delivery (1 query)."""
+def settlement(task: Task, named: Deliverable | None) -> Settlement | None:
+    """The settlement that paid for it, in full or the penalty alone: the first after its delivery,
+    since the contract settles each result once (1 query)."""
+    if task.fee is None or named is None or not named.settled:
+        return None
+    delivered = dt.datetime.fromtimestamp(named.timestamp_unix, dt.UTC)
     rows = Settlement.objects.filter(
         user=task.user.address, provider=task.provider, serving=task.serving
     )
-    if task.fee is None or task.progress != tuning.FINISHED:
-        return None
-    return rows.filter(settled__lte=task.fee).order_by("-block").first()
+    paid = rows.filter(settled__lte=task.fee, at__gte=delivered)
+    return paid.order_by("block", "log_index").first()
 
 
 def chart(task: Task, found: reading.Curve) -> Chart | None:

@@ -8,6 +8,7 @@ import io
 import re
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.conf import settings
@@ -37,7 +38,7 @@ from finetune.errors import BrokerError
 from finetune.models import Task
 from ledger import selectors as ledger
 from ledger.models import Kind
-from ledger.records import Listing
+from ledger.records import Listing, Position
 from protocol import tuning
 
 LEVELS = (
@@ -49,6 +50,8 @@ LEVELS = (
 TOOL = "zg-decrypt.py"
 #: Of a log, the newest lines stand on the page.
 MOST_LINES = 1_000
+#: Of one's tasks, the newest stand in the list.
+MOST_TASKS = 50
 ACKNOWLEDGE = (
     "0g-compute-cli fine-tuning acknowledge-deliverable --provider {task.provider} "
     "--task-id {task.remote_id} --fine-tuning-ca {task.serving}"
@@ -82,10 +85,7 @@ def index(request: HttpRequest) -> HttpResponse:
     mine = request.user if isinstance(request.user, User) else None
     page = pages.IndexPage(
         offers=selectors.offers(),
-        tasks=tuple(
-            pages.TaskRow(task, pages.STAGES.get(task.progress, ""))
-            for task in (selectors.tasks(mine)[:50] if mine else ())
-        ),
+        tasks=selectors.task_rows(mine, MOST_TASKS) if mine else (),
         datasets=tuple(mine.datasets.order_by("-created_at") if mine else ()),
         drafts=tuple(mine.tuning_drafts.order_by("-updated_at")[:5] if mine else ()),
         freshness=chain.head(),
@@ -135,7 +135,7 @@ def _page(task: Task, level: str) -> pages.TaskPage:
     curve = reading.curve(lines)
     held = results.position_of(task)
     named = results.named_by(held, task)
-    paid = selectors.settlement(task)
+    paid = selectors.settlement(task, named)
     running = task.progress == tuning.TRAINING
     current, review, older = None, None, _is_older(task)
     if named is not None and not named.acknowledged and not named.settled and not older:
@@ -166,7 +166,9 @@ def _page(task: Task, level: str) -> pages.TaskPage:
         fetchable=task.progress in results.READY,
         from_storage=bool(settings.STORAGE_INDEXER_URL) and named is not None,
         settlement=(paid.tx_hash or "") if paid else "",
-        blocked_by=selectors.blocked_by(task, held) if not task.ended else None,
+        charged=paid.settled if paid else None,
+        blocked_by=_blocked_by(task, held),
+        report=_report(listing) if task.progress == tuning.FAILED else "",
         review=review,
         current=current,
         contracts=accounts.contract_addresses(),
@@ -174,6 +176,22 @@ def _page(task: Task, level: str) -> pages.TaskPage:
         places=deploying.places(task) if over else (),
         cli=ACKNOWLEDGE.format(task=task) if older else "",
     )
+
+
+def _blocked_by(task: Task, held: Position | None) -> pages.Blocked | None:
+    found = selectors.blocked_by(task, held) if not task.ended else None
+    if found is None:
+        return None
+    named = uuid_of(found.id)
+    own = task.user.tuning_tasks.filter(provider=task.provider, remote_id=named) if named else None
+    return pages.Blocked(found, own.first() if own is not None else None)
+
+
+def _report(listing: Listing | None) -> str:
+    if listing is None:
+        return ""
+    key = f"{listing.serving}:{listing.provider}"
+    return "/moderation/report?" + urlencode({"about": "service", "key": key})
 
 
 def _is_older(task: Task) -> bool:

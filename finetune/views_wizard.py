@@ -61,6 +61,8 @@ def step(request: HttpRequest, draft_id: UUID, name: str) -> HttpResponse:
     rows = Draft.objects.select_related("user", "dataset")
     draft = get_object_or_404(rows, pk=draft_id, user=user_of(request))
     saved = ""
+    if request.method == "POST" and name == "config" and "view" in request.POST:
+        return _turned(request, draft)
     if request.method == "POST" and name in _SAVE:
         try:
             _SAVE[name](request, draft)
@@ -95,13 +97,30 @@ def _save_dataset(request: HttpRequest, draft: Draft) -> None:
 
 
 def _save_config(request: HttpRequest, draft: Draft) -> None:
+    draft.parameters, draft.wait = _written(request), request.POST.get("wait") == "on"
+    wizard.configure(draft, draft.parameters, wait=draft.wait)
+
+
+def _written(request: HttpRequest) -> str:
+    """The settings as they were typed, in fields or as text."""
     if request.POST.get("form") == "json":
-        text = request.POST.get("text", "").replace("\r\n", "\n")[: tuning.MAX_PARAMETER_CHARS + 1]
-    else:
-        values = {key: request.POST.get(key, "").strip()[:40] for key in tuning.PARAMETERS}
-        text = wizard.as_text({key: value or "null" for key, value in values.items()})
-    draft.parameters = text
-    wizard.configure(draft, text, wait=request.POST.get("wait") == "on")
+        text = request.POST.get("text", "").replace("\r\n", "\n")
+        return text[: tuning.MAX_PARAMETER_CHARS + 1]
+    values = {key: request.POST.get(key, "").strip()[:40] for key in tuning.PARAMETERS}
+    return wizard.as_text({key: value or "null" for key, value in values.items()})
+
+
+def _turned(request: HttpRequest, draft: Draft) -> HttpResponse:
+    """What was typed, written the other way. Nothing is saved or lost: text that has no
+    fields stays as it is."""
+    draft.parameters, draft.wait = _written(request), request.POST.get("wait") == "on"
+    problem = None
+    if request.POST["view"] != "json":
+        try:
+            wizard.fields_of(draft.parameters)
+        except BadParameters as error:
+            problem = error
+    return _render(request, draft, "config", problem)
 
 
 _SAVE: dict[str, Callable[[HttpRequest, Draft], None]] = {
@@ -160,8 +179,13 @@ def _show_dataset(request: HttpRequest, draft: Draft, problem: Refusal) -> pages
 def _show_config(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.WizardPage:
     errors = problem.problems if isinstance(problem, BadParameters) else {}
     typed = {key: request.POST.get(key, "")[:40] for key in tuning.PARAMETERS}
-    values = typed if problem is not None else wizard.values_of(draft.parameters)
-    as_json = request.POST.get("form") == "json" or request.GET.get("view") == "json"
+    turned = request.POST.get("view", "") if problem is None else ""
+    if turned == "fields":
+        values = wizard.fields_of(draft.parameters)
+    else:
+        values = typed if problem is not None else wizard.values_of(draft.parameters)
+    asked = turned or request.POST.get("form") or request.GET.get("view")
+    as_json = asked == "json"
     # A field says what is wrong with it itself; the text has no place for that.
     unplaced = [
         f"{key}: {problems.of_setting(text)}" if key else problems.of_setting(text)

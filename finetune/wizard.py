@@ -106,6 +106,19 @@ def values_of(text: str) -> dict[str, str]:
     return {key: found.get(key, "") for key in tuning.PARAMETERS}
 
 
+def fields_of(text: str) -> dict[str, str]:
+    """The same, with what is wrong in a number left for its field to say. Raises BadParameters
+    where something of `text` has no field."""
+    try:
+        tuning.parse_parameters(text)
+    except BadParameters as error:
+        if error.problems.keys() - tuning.PARAMETERS.keys():
+            raise
+    found = json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
+    written = {key: found.get(key) for key in tuning.PARAMETERS}
+    return {key: "" if one is None else str(one)[:40] for key, one in written.items()}
+
+
 def position_of(draft: Draft) -> Position | None:
     return ledger.position(draft.user.address, draft.provider, draft.serving)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 import random
 from typing import Any
@@ -138,6 +139,16 @@ def test_a_draft_is_saved_step_by_step_and_typed_text_is_kept(alice: User) -> No
     good = {**wrong, "learning_rate": "0.00002"}
     assert mine.post(f"{base}/config", good)["Location"] == f"{base}/price"
     assert '"learning_rate": 0.00002' in Draft.objects.get().parameters
+    assert "0.00002" in mine.get(f"{base}/config").content.decode()
+    # Written the other way, what was typed goes along, and nothing is saved by that.
+    typed = {**good, "learning_rate": "9", "wait": "on"}
+    turned = mine.post(f"{base}/config", {**typed, "view": "json"}).content.decode()
+    text = html.unescape(turned.partition("<textarea")[2].partition(">")[2].partition("</")[0])
+    assert json.loads(text)["learning_rate"] == 9 and 'name="wait" checked' in turned
+    back = mine.post(f"{base}/config", {"form": "json", "text": text, "view": "fields"})
+    assert 'value="9"' in back.content.decode() and "<textarea" not in back.content.decode()
+    stays = mine.post(f"{base}/config", {"form": "json", "text": '{"a": 1}', "view": "fields"})
+    assert "&quot;a&quot;: 1" in stays.content.decode() and stays.status_code == 400
     assert "0.00002" in mine.get(f"{base}/config").content.decode()
     as_json = mine.post(f"{base}/config", {"form": "json", "text": '{"learning_rate": 1}'})
     assert as_json.status_code == 400 and "is missing" in as_json.content.decode()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from uuid import uuid4
@@ -20,7 +22,8 @@ from django.utils import timezone
 from accounts.models import User
 from devnet import accounts as cast
 from finetune import broker, follow, results
-from finetune.models import Dataset, DatasetState, Piece, Task
+from finetune.models import Dataset, DatasetState, Passage, Piece, Task
+from ledger.models import SubAccount
 from net import queue
 from protocol import tuning
 from tests import factories
@@ -43,8 +46,8 @@ def alice() -> User:
     return User.objects.for_address(cast.user(1).address)
 
 
-def made(user: User, **more: Any) -> Task:
-    """A task whose result the chain names."""
+def made(user: User, *, named: bool = True, **more: Any) -> Task:
+    """A task whose result the chain names, or not yet."""
     values: dict[str, Any] = {
         "provider": factories.PETRA,
         "serving": factories.FINE_TUNING,
@@ -59,14 +62,22 @@ def made(user: User, **more: Any) -> Task:
     task = Task.objects.create(
         user=user, remote_id=uuid4(), price_per_token=1, nonce=1, created_at=now, **values
     )
-    named = {"id": str(task.remote_id), "model_root_hash": HASH, "acknowledged": False}
-    factories.sub_account(
-        user=user.address,
-        provider=task.provider,
-        serving=task.serving,
-        deliverables=[{**named, "settled": False, "timestamp": int(now.timestamp())}],
-    )
+    result = {"id": str(task.remote_id), "model_root_hash": HASH, "acknowledged": False}
+    if named:
+        factories.sub_account(
+            user=user.address,
+            provider=task.provider,
+            serving=task.serving,
+            deliverables=[{**result, "settled": False, "timestamp": int(now.timestamp())}],
+        )
     return task
+
+
+def settle(settled: bool) -> None:
+    """The one result on the chain is paid for, or not."""
+    held = SubAccount.objects.get()
+    held.deliverables = [{**one, "settled": settled} for one in held.deliverables]
+    held.save()
 
 
 @pytest.mark.parametrize("said", ["", "[]", '{"num_train_epochs": 1e999}', "{" * 5_000])
@@ -78,6 +89,64 @@ def test_settings_that_cannot_be_read_are_shown_as_such(alice: User, said: str) 
     text = answer.content.decode()
     assert answer.status_code == 200 and 'data-testid="settings-unreadable"' in text
     assert "our estimate" not in text and "not counted yet" in text
+
+
+# --- what stands in a result's way, and what it cost ------------------------------------------
+
+
+def test_what_blocks_a_result_has_a_way_out(alice: User) -> None:
+    older = made(alice)
+    task = made(alice, progress=tuning.DELIVERING, named=False)
+    client = signed_in(cast.user(1))
+
+    def banner() -> str:
+        text = client.get(f"/fine-tuning/tasks/{task.pk}").content.decode()
+        return text.partition('data-testid="blocked-by"')[2].partition("<section")[0]
+
+    assert (
+        f'href="/fine-tuning/tasks/{older.pk}"' in banner() and "Acknowledge it there" in banner()
+    )
+    # The list says until when, and of which data.
+    held = Dataset.objects.create(user=alice, name="wine", size=1, state=DatasetState.GOOD)
+    Task.objects.filter(pk=older.pk).update(dataset=held)
+    row = client.get("/fine-tuning").content.decode().partition(f"/tasks/{older.pk}")[2]
+    assert "wine" in row and "data-countdown" in row.partition("</tr>")[0]
+    page = client.get(f"/fine-tuning/tasks/{older.pk}").content.decode()
+    assert "account/alerts?kind=deadline" in page
+    settle(True)
+    assert "action=delete_ledger" in banner()
+    # Made with another program: its page comes by asking the provider.
+    settle(False)
+    older.delete()
+    assert 'action="/fine-tuning/adopt"' in banner() and task.provider in banner()
+
+
+def test_a_failed_task_says_what_it_cost_and_can_be_reported(alice: User) -> None:
+    task = made(alice, fee=10**16, progress=tuning.FAILED)
+    Passage.objects.create(task=task, stage=tuning.TRAINING, at=task.created_at)
+    factories.service(kind="fine-tuning", serving=factories.FINE_TUNING, provider=task.provider)
+    client = signed_in(cast.user(1))
+
+    def shown() -> str:
+        return client.get(f"/fine-tuning/tasks/{task.pk}").content.decode()
+
+    assert "Nothing was charged." in shown() and 'data-testid="task-report"' in shown()
+    assert hashlib.sha256(b"{}").hexdigest() in shown()
+    stepper = shown().partition('class="stepper"')[2].partition("</ol>")[0]
+    assert stepper.count("<time") == 1
+    # A settlement of before its delivery paid for another one.
+    for at, settled in ((timezone.now() - timedelta(hours=1), 5), (timezone.now(), 3 * 10**15)):
+        factories.settlement(
+            provider=task.provider,
+            user=alice.address,
+            serving=task.serving,
+            at=at,
+            settled=settled,
+            log_index=settled % 97,
+        )
+    settle(True)
+    assert f'data-testid="task-charged" data-neuron="{3 * 10**15}"' in shown()
+    assert "Nothing was charged." not in shown()
 
 
 # --- a result that is sent packed -----------------------------------------------------------------
