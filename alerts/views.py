@@ -31,7 +31,10 @@ HERE = "/account/alerts"
 #: How long a rule can be told to be quiet, by the value of the button.
 QUIET = {"day": dt.timedelta(days=1), "week": dt.timedelta(days=7)}
 #: What most people want to know, offered in one go.
-USUAL = (Kind.LOW_BALANCE, Kind.REFUND_UNLOCKED, Kind.SIGNER, Kind.URL, Kind.VERIFICATION)
+USUAL = (
+    *(Kind.LOW_BALANCE, Kind.REFUND_UNLOCKED, Kind.DEADLINE),
+    *(Kind.SIGNER, Kind.URL, Kind.VERIFICATION),
+)
 #: The same for who offers a service: the first three are about the own one.
 USUAL_OF_OPERATORS = (
     *(Kind.PROVIDER_DOWN, Kind.SIGNER, Kind.VERIFICATION),

@@ -306,7 +306,7 @@ def test_pages_belong_to_their_owner_and_forms_work_without_a_script(alice: User
     anonymous = Client()
     assert "Sign in" in anonymous.get("/account/alerts").content.decode()
     mine.post("/account/alerts/usual")
-    assert alice.alert_rules.count() == 5
+    assert alice.alert_rules.count() == 6
     rule = alice.alert_rules.get(kind=Kind.URL)
     factories.change(block=4_100_001, change="url", before={"url": "a"}, after={"url": "b"})
     advance(4_100_001)
@@ -328,7 +328,7 @@ def test_pages_belong_to_their_owner_and_forms_work_without_a_script(alice: User
     assert answer.status_code == 400 and "whole number of percent" in answer.content.decode()
     past = mine.get("/account/alerts?kind=url&preview=1").content.decode()
     assert "this would have told you" in past and "changed its URL" in past
-    assert alice.alert_rules.count() == 5  # a preview makes no rule
+    assert alice.alert_rules.count() == 6  # a preview makes no rule
 
 
 @pytest.mark.django_db(transaction=True)
