@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-from django.conf import settings
 from django.db import models, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -22,7 +21,7 @@ from PIL import Image
 from accounts.models import User
 from inference import seals, wire
 from inference.errors import BadPrompt
-from inference.media import uploads
+from inference.media import quota, uploads
 from inference.media.models import File, Role
 from inference.media.uploads import Picture
 from inference.models import Chat, Turn
@@ -79,13 +78,7 @@ def keep(chat: Chat, data: bytes, name: str) -> File:
     picture = prepared(data, name)
     with transaction.atomic():
         owner = User.objects.select_for_update().get(pk=chat.owner_id)
-        rows = File.objects.filter(chat__owner=owner, chat__deleted_at=None)
-        used = rows.aggregate(sum=models.Sum("size"))["sum"] or 0
-        if used + len(picture.data) > settings.MEDIA_QUOTA:
-            full = settings.MEDIA_QUOTA >> 20
-            raise BadPrompt(
-                _("Your files here fill their %(full)s MB. Delete some first.") % {"full": full}
-            )
+        quota.require(owner, len(picture.data))
         unsent = File.objects.filter(chat=chat, role=Role.ASKED, turn=None)
         if unsent.count() >= 4 * MOST:
             raise BadPrompt(_("Too many pictures were chosen and not sent. Wait a little."))
@@ -113,17 +106,22 @@ def _stored(chat: Chat, turn: Turn | None, number: int, picture: Picture) -> Fil
     )
 
 
-def wanted(chat: Chat, ids: Sequence[UUID], again: int | None) -> list[File]:
+def wanted(
+    chat: Chat, ids: Sequence[UUID], again: int | None, had: Sequence[UUID] | None = None
+) -> list[File]:
     """The pictures of a new question: those just chosen, and for another version of a question the
-    ones it had. Raises BadPrompt.
+    ones it had, or those of them that are in `had`. Raises BadPrompt.
     """
     if not ids and again is None:
         return []
     chosen = {file.pk: file for file in _of(chat).filter(pk__in=ids, turn=None)}
     if len(chosen) != len(set(ids)):
         raise BadPrompt(_("A picture is not there any more. Choose it again."))
-    had = list(_of(chat).filter(turn=again)) if again is not None else []
-    found = [*had, *(chosen[pk] for pk in dict.fromkeys(ids))]
+    old = list(_of(chat).filter(turn=again)) if again is not None else []
+    found = [
+        *(file for file in old if had is None or file.pk in had),
+        *(chosen[pk] for pk in dict.fromkeys(ids)),
+    ]
     if len(found) > MOST:
         raise BadPrompt(
             _("Up to %(most)s pictures in one question and what goes along with it.")

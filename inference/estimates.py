@@ -33,6 +33,7 @@ def estimate(
     again: int = 0,
     beside: bool = False,
     settings_bytes: int | None = None,
+    had: tuple[UUID, ...] | None = None,
 ) -> dict[str, Any]:
     """`tokens` (about), `most` and `free` (neuron as decimal strings; free is what may be spent
     beyond the reserve, None for a visitor), `enough`, whether a `shorter` answer would be, the
@@ -43,6 +44,7 @@ def estimate(
     `enough` holds only where it does at each. With `again` what goes along is what came before that
     turn, as `opening.open_turn` sends it. `beside`: a tuned model and its base model are asked.
     `question_bytes` and `settings_bytes` (None: those stored) are as in JSON, without its quotes.
+    `had`: as for `opening.open_turn`.
     """
     wanted = dict.fromkeys(name for name in (provider, also) if name)
     listings = [x for x in map(readiness.chat_service, wanted) if x is not None]
@@ -57,6 +59,8 @@ def estimate(
     words = question_bytes + said + settings_bytes
     turns = [turn.pk for turn in going] + ([edited.pk] if edited else [])
     files = _pictures(chat, turns, pictures) if chat else []
+    if edited and had is not None:
+        files = [x for x in files if x.turn_id != edited.pk or x.pk in had]
     longest = min(max_tokens or MAX_TOKENS, MOST_TOKENS)
     form = _MESSAGE_BYTES + _FORM_BYTES if settings_bytes else 0
     size = words + form + _MESSAGE_BYTES * (2 * len(going) + 1) + _PICTURE_BYTES * len(files)

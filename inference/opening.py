@@ -93,6 +93,7 @@ def open_turn(
     batch: UUID | None = None,
     lane: int = 0,
     pictures: tuple[UUID, ...] = (),
+    had: tuple[UUID, ...] | None = None,
     adapter: str | None = None,
     session: str | None = None,
     look: bool = False,
@@ -101,8 +102,8 @@ def open_turn(
 
     The same `prompt_key` in the same chat is the same turn, whoever sends it again. The turn
     follows the shown branch; with `again` it is another version of that turn instead (with its
-    question, where `text` is empty, and its pictures). `pictures` were kept before
-    (`inference.attachments`) and go to models only that say they take some.
+    question, where `text` is empty, and its pictures: those of `had`, None: all). `pictures` were
+    kept before (`inference.attachments`) and go to models only that say they take some.
     Turns asked side by side share a `batch` and differ in `lane`. `adapter` names a tuned model of
     the provider, "" its base model; None: whichever the turn before was asked (or `again`).
     When the provider's signer changed within the chat, `accept_signer` must name the new one. The
@@ -128,7 +129,7 @@ def open_turn(
     parent, question = _place(chat, text, again, known.leaf)
     spend_limit(chat.owner)
     options = options or chat.options
-    files = attachments.wanted(chat, pictures, again)
+    files = attachments.wanted(chat, pictures, again, had)
     model = tuned.wanted(chat, adapter, listing, again or parent)
     messages = _messages(chat, parent, question, files, options, able)
     body = wire.request_body(
@@ -178,8 +179,8 @@ def _messages(
     if files and not able.pictures:
         raise BadPrompt(
             _(
-                "This provider does not say that its model looks at pictures. Remove them, or "
-                "choose another provider."
+                "This provider does not say that its model looks at pictures. Remove them (“Edit” "
+                "shows those of a question that was asked), or choose another provider."
             )
         )
     try:

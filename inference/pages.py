@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from accounts import money
 from attestation.selectors import DEVELOPMENT, StandingView
 from inference.abilities import NOTHING, Abilities
+from inference.media.models import File
 from inference.models import Chat, Medium
 from inference.options import PRESETS, Options, Preset
 from inference.pages_turn import Asked
@@ -163,6 +164,14 @@ class SidePage:
 
 
 @dataclass(frozen=True)
+class Had:
+    """A picture of a question that is being edited; `kept`: it is sent again."""
+
+    file: File
+    kept: bool
+
+
+@dataclass(frozen=True)
 class Search:
     """What was looked for in how many turns, and how many conversations hold it."""
 
@@ -191,6 +200,7 @@ class ChatPage:
     deleted: UUID | None = None
     draft: str = ""
     again: int = 0
+    had: tuple[Had, ...] = ()
     also: str = ""
     error: str = ""
     error_href: str = ""

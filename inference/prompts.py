@@ -28,9 +28,9 @@ class Malformed(BadPrompt):
 class Prompt:
     """`key` is the page's own id of it: the same key is the same question. `again` names the turn
     of which this is another version, `also` a second provider, `pictures` what was kept for it
-    (`inference.attachments`). `options` None: as the last time. `adapter` is the provider's tuned
-    model to ask, "" its base model, None: as the last time; with `also` the provider itself, its
-    base model is asked beside.
+    (`inference.attachments`), `had` which pictures of `again` are sent once more (None: all).
+    `options` None: as the last time. `adapter` is the provider's tuned model to ask, "" its base
+    model, None: as the last time; with `also` the provider itself, its base model is asked beside.
     """
 
     key: UUID
@@ -41,6 +41,7 @@ class Prompt:
     again: int | None = None
     options: Options | None = None
     pictures: tuple[UUID, ...] = ()
+    had: tuple[UUID, ...] | None = None
     adapter: str | None = None
 
     @classmethod
@@ -68,6 +69,7 @@ class Prompt:
             again=again,
             options=None if options is None else Options.of(options),
             pictures=_pictures(given.get("pictures")),
+            had=None if given.get("had") is None else _pictures(given["had"]),
             adapter=adapter,
         )
 
@@ -80,6 +82,7 @@ class Prompt:
             "again": self.again,
             "options": self.options,
             "pictures": self.pictures,
+            "had": self.had,
             "adapter": self.adapter,
         }
         if not self.also:
@@ -88,6 +91,7 @@ class Prompt:
         second = {
             **first,
             "pictures": (),
+            "had": None,
             "prompt_key": uuid5(self.key, "also"),
             "provider": self.also,
             "adapter": "",

@@ -72,6 +72,8 @@ class Held:
     acknowledged: bool | None
     #: Moderators hid the service, and the person has not said to ask it all the same.
     hidden: bool = False
+    #: All that the sub-account holds, the reserve included.
+    balance: int = 0
 
 
 def held(user: User, listing: Listing) -> Held:
@@ -82,7 +84,7 @@ def held(user: User, listing: Listing) -> Held:
     available = None if purse is None else purse.available
     if position is None:
         return Held(available, 0, None, hidden)
-    return Held(available, position.spendable, position.acknowledged, hidden)
+    return Held(available, position.spendable, position.acknowledged, hidden, position.balance)
 
 
 def check(

@@ -35,9 +35,9 @@ from inference.errors import ChatError, SignerChanged
 from inference.models import Chat, Medium, State, Turn
 from inference.opening import MAX_PROMPT_CHARS
 from inference.options import Options
-from inference.pages import ChatPage, Conversation, Search, ServiceOption, SidePage
+from inference.pages import ChatPage, Conversation, Had, Search, ServiceOption, SidePage
 from inference.pages_turn import Asked, Other
-from inference.readiness import Readiness
+from inference.readiness import Held, Readiness
 from ledger import selectors as ledger
 from ledger.models import Kind
 from ledger.records import Listing
@@ -71,6 +71,7 @@ class Visit:
     adapter: str = ""
     also: str = ""
     settings: Options | None = None
+    had: tuple[UUID, ...] | None = None
 
 
 def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -> ChatPage:
@@ -116,6 +117,7 @@ def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -
         deleted=visit.deleted,
         draft=visit.draft or _question(chat, visit.again),
         again=visit.again,
+        had=_had(chat, visit),
         also=visit.also,
         error=error.sentence if error else "",
         error_href=error.href if error else "",
@@ -151,6 +153,15 @@ def _question(chat: Chat | None, turn_id: int) -> str:
     """What was asked in a turn that is about to be edited without JavaScript."""
     turn = chat.turns.filter(pk=turn_id).first() if chat and turn_id else None
     return turn.question if turn else ""
+
+
+def _had(chat: Chat | None, visit: Visit) -> tuple[Had, ...]:
+    """The pictures of the question that is being edited."""
+    files = attachments.of_turns(chat, [visit.again]) if chat and visit.again else {}
+    return tuple(
+        Had(file, kept=visit.had is None or file.pk in visit.had)
+        for file in files.get(visit.again, ())
+    )
 
 
 def _conversations(
@@ -287,25 +298,21 @@ def side_page(
     back: str = "",
     why: str = "",
 ) -> SidePage:
-    """What depends on the provider chosen (8 queries, and 4 where only verified ones are asked);
+    """What depends on the provider chosen (6 queries, and 4 where only verified ones are asked);
     `fee` as for `readiness.check`; `back` is the path of the open conversation; `why` it stands
     chosen where nobody chose.
     """
-    position = (
-        ledger.position(user.address, service.provider, service.serving)
-        if user and service
-        else None
-    )
+    has = readiness.held(user, service) if user and service else None
     return SidePage(
         service=service,
         standing=standing_of(ServiceKey.of(service)) if service else UNKNOWN,
-        readiness=_readiness(user, service, verified, fee),
+        readiness=_readiness(user, service, verified, fee, has),
         signed_in=user is not None,
         has_key=bool(
             user and service and keys.usable(user, service.provider, timezone.now()) is not None
         ),
-        balance=position.balance if position else 0,
-        spendable=position.spendable if position else 0,
+        balance=has.balance if has else 0,
+        spendable=has.spendable if has else 0,
         medium=medium.value,
         back=back,
         why=why,
@@ -313,14 +320,18 @@ def side_page(
 
 
 def _readiness(
-    user: User | None, service: Listing | None, verified: bool, fee: int | None
+    user: User | None,
+    service: Listing | None,
+    verified: bool,
+    fee: int | None,
+    has: Held | None,
 ) -> Readiness:
     """What stands in the way; a wish for verified providers comes before money."""
     if verified and service is not None and service.tee_signer_acknowledged:
         why = guard.doubt(service, guard.signer_of(service))
         if why:
             return Readiness("not_verified", why=why)
-    return readiness.check(user, service, fee=fee)
+    return readiness.check(user, service, fee=fee, has=has)
 
 
 def chat_listings(service_type: str = CHAT_TYPE, also: str = "") -> list[Listing]:

@@ -121,9 +121,15 @@ async def _ask(request: HttpRequest, chat: Chat) -> list[int]:
             "again": number_of(given.get("again")) or None,
             "options": settings or None,
             "pictures": chosen,
+            "had": [str(pk) for pk in _had(given)] if "had" in given else None,
         }
     )
     return [opened.turn for opened in await own.ask_all(chat, prompt)]
+
+
+def _had(given: QueryDict) -> tuple[UUID, ...]:
+    """Which pictures of an edited question a form sends again: as a list, or a box for each."""
+    return _ids(",".join(given.getlist("had")))
 
 
 def _settings(given: QueryDict) -> dict[str, str]:
@@ -192,6 +198,7 @@ def estimate(request: HttpRequest) -> HttpResponse:
             also=ledger.address_of(given.get("also", "")) or "",
             again=number_of(given.get("again")),
             beside=given.get("beside") == "on",
+            had=_ids(given["had"]) if "had" in given else None,
             settings_bytes=number_of(given["settings"]) if "settings" in given else None,
         )
     )
@@ -252,6 +259,7 @@ def visit_of(request: HttpRequest) -> Visit:
         preset=number_of(request.GET.get("preset")),
         adapter=given.get("adapter", "")[:150],
         also=ledger.address_of(given.get("also", "")) or "",
+        had=_had(request.POST) if "had" in request.POST else None,
         settings=_shown_again(_settings(request.POST)),
     )
 

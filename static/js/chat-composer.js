@@ -77,6 +77,7 @@ function settings() {
 // Another version of question `turn` is being written, or (0) a new question.
 export function edit(turn, text = '') {
   form.elements.again.value = turn || '';
+  form.dispatchEvent(new Event('unedit')); // pictures of a question that was being edited go with it
   editing.hidden = !turn;
   if (turn) { input.value = text; input.focus(); input.dispatchEvent(new Event('input', { bubbles: true })); }
 }

@@ -1,6 +1,6 @@
 // What the question being written may cost at most. Only its size leaves the page, not its words.
 import { form, how, input, provider, tuned } from './chat-composer.js';
-import { ids } from './chat-pictures.js';
+import { named } from './chat-pictures.js';
 import { t, tn } from './words.js';
 
 const PAUSE = 300;
@@ -57,7 +57,8 @@ async function update() {
   const bytes = bytesOf(input.value);
   line.hidden = !bytes;
   if (!bytes) return;
-  const query = new URLSearchParams({ provider: provider.value, chat: root.dataset.chat, bytes, settings: bytesOf(set()), max_tokens: form.elements.max_tokens.value, pictures: ids(), also: form.elements.also.value, again: form.elements.again.value, beside: tuned().beside ? 'on' : '' });
+  const { pictures, had } = named();
+  const query = new URLSearchParams({ provider: provider.value, chat: root.dataset.chat, bytes, settings: bytesOf(set()), max_tokens: form.elements.max_tokens.value, pictures, ...(had && { had }), also: form.elements.also.value, again: form.elements.again.value, beside: tuned().beside ? 'on' : '' });
   const response = await fetch(`${root.dataset.estimates}?${query}`, { credentials: 'same-origin' }).catch(() => null);
   const said = response?.ok ? await response.json() : {};
   if (mine !== number) return;

@@ -13,10 +13,15 @@ const note = box.querySelector('[data-attach-note]');
 const untaken = form.querySelector('[data-untaken]');
 const rule = note.textContent;
 const PARAMETERS = { temperature: t('temperature'), top_p: t('top p'), seed: t('seed'), stop: t('stop texts'), response_format: 'JSON' };
-let chosen = []; // {id, path, width, height, tokens, item}
+let chosen = []; // {id, path, width, height, tokens, item}; `had`: of the question that is being edited
 let under = 0;
 
-export const ids = () => chosen.map(({ id }) => id);
+// What was chosen for the next question, and (null: nothing is being edited) what of an edited one's goes along again.
+const idsOf = (pictures) => pictures.map(({ id }) => id);
+export const named = (pictures = chosen) => ({
+  pictures: idsOf(pictures.filter(({ had }) => !had)),
+  had: form.elements.again.value ? idsOf(pictures.filter(({ had }) => had)) : null,
+});
 export const reading = () => under > 0;
 
 // Hand out what was chosen for a question; `back` puts it there again when it was refused.
@@ -24,23 +29,42 @@ export function take() {
   const taken = chosen;
   chosen = [];
   list.replaceChildren();
+  offer();
   return taken;
 }
 export function back(taken) { for (const picture of taken) show(picture); }
 
+// The pictures of a question that is being edited, from where the page shows them.
+export function had(images) {
+  for (const image of images) {
+    const [width, height] = [image.getAttribute('width'), image.getAttribute('height')].map(Number);
+    show({ id: new URL(image.src).pathname.split('/').at(-1), path: image.src, width, height, tokens: 0, had: true });
+  }
+  offer();
+}
+
+let looks = !box.hidden;
+// Where the model looks at no pictures, none can be added; what is there can be taken away.
+function offer() {
+  box.hidden = !looks && !chosen.length;
+  choose.hidden = !looks;
+}
+
 function show(picture) {
   const item = document.getElementById('picture').content.firstElementChild.cloneNode(true);
-  const name = t('Picture {width} by {height}, about {tokens} tokens', picture);
+  const name = picture.had ? t('Picture {width} by {height} of the first version', picture) : t('Picture {width} by {height}, about {tokens} tokens', picture);
   Object.assign(item.querySelector('img'), { src: picture.path, alt: name, title: name });
   item.querySelector('[data-remove] span').textContent = t('Remove {name}', { name });
   item.querySelector('[data-remove]').addEventListener('click', () => {
     chosen = chosen.filter(({ id }) => id !== picture.id);
     item.remove();
+    if (!chosen.length) fail('');
+    offer();
     input.focus();
     form.dispatchEvent(new Event('change'));
   });
   list.append(item);
-  chosen.push(picture);
+  chosen.push({ ...picture, item });
 }
 
 // Large photographs are drawn smaller before they travel; what cannot be drawn goes as it is, and the server says why not.
@@ -89,20 +113,29 @@ async function ask() {
   const response = await fetch(`${form.dataset.able}?provider=${wanted}`, { credentials: 'same-origin' }).catch(() => null);
   const said = response?.ok ? await response.json() : {};
   if (wanted !== provider.value) return;
-  box.hidden = choose.hidden = !said.pictures;
+  looks = Boolean(said.pictures);
+  offer();
   const missing = said.parameters ? Object.keys(PARAMETERS).filter((name) => !said.parameters.includes(name)) : [];
   untaken.hidden = !missing.length;
   untaken.textContent = t('By its own list this model does not take: {names}. That is not sent.', { names: missing.map((name) => PARAMETERS[name]).join(', ') });
-  if (box.hidden && chosen.length) fail(t('This provider’s model does not look at pictures. Remove them, or choose another provider.'));
+  if (!looks && chosen.length) fail(t('This provider’s model does not look at pictures. Remove them, or choose another provider.'));
   form.dispatchEvent(new Event('change'));
 }
 
 export function startPictures(conversation) {
   if (!form.isConnected || !document.querySelector('[data-session]')?.dataset.session) return;
-  const take = (event, files) => { if (box.hidden || !files?.length) return; event.preventDefault(); add(files, conversation); };
+  const take = (event, files) => { if (!looks || !files?.length) return; event.preventDefault(); add(files, conversation); };
+  form.addEventListener('unedit', () => {
+    for (const { item } of chosen.filter((picture) => picture.had)) item.remove();
+    chosen = chosen.filter((picture) => !picture.had);
+    offer();
+  });
+  const boxes = box.querySelector('[data-had]'); // as the page shows them without a script
+  boxes?.remove();
+  had([...(boxes?.querySelectorAll('img') ?? [])].filter((image) => image.closest('label').querySelector('input').checked));
   form.elements.pictures.addEventListener('change', ({ target }) => { add([...target.files], conversation); target.value = ''; });
   input.addEventListener('paste', (event) => take(event, event.clipboardData?.files));
-  form.addEventListener('dragover', (event) => { if (!box.hidden) { event.preventDefault(); form.dataset.over = ''; } });
+  form.addEventListener('dragover', (event) => { if (looks) { event.preventDefault(); form.dataset.over = ''; } });
   for (const name of ['dragleave', 'drop']) form.addEventListener(name, () => { delete form.dataset.over; });
   form.addEventListener('drop', (event) => take(event, event.dataTransfer?.files));
   provider.addEventListener('change', ask);

@@ -197,6 +197,10 @@ export class Thread {
     return document.getElementById(`asked-${id}`)?.querySelector('.question')?.textContent ?? '';
   }
 
+  pictures(id) {
+    return document.querySelectorAll(`#asked-${id} > .said > .pictures img`);
+  }
+
   last() {
     return Number([...root.querySelectorAll('[data-asked]')].at(-1)?.dataset.asked) || 0;
   }

@@ -3,7 +3,7 @@ import { acceptedSigner, choose, edit, fail, form, how, input, listen, lost, mis
 import { startEstimates } from './chat-estimate.js';
 import { startDraft } from './chat-draft.js';
 import { ChatSocket } from './chat-socket.js';
-import { back, reading, startPictures, take } from './chat-pictures.js';
+import { back, had, named, reading, startPictures, take } from './chat-pictures.js';
 import { speak } from './chat-reading.js';
 import { Thread } from './chat-thread.js';
 import { ensureKey } from './providerkey.js';
@@ -69,10 +69,13 @@ const handlers = {
   error({ key, code, sentence, signer, href }) {
     const entry = owed.get(key);
     owed.delete(key);
-    if (entry) { thread.undo(entry.element); back(entry.pictures); }
-    if (entry && !input.value) {
-      input.value = entry.message.text;
-      if (entry.message.again && entry.message.text) edit(entry.message.again, entry.message.text);
+    if (entry) {
+      thread.undo(entry.element);
+      const { text, again } = entry.message;
+      const edits = again && text && !input.value;
+      if (!input.value) input.value = text;
+      if (edits) edit(again, text);
+      back(entry.pictures.filter((picture) => edits || !picture.had));
     }
     offerSigner(signer);
     fail(sentence, href);
@@ -131,7 +134,7 @@ async function ask({ text, again = null, at = provider.value, written = false })
     if (also && also !== at) await ensureKey(also);
     await conversation();
     const pictures = written ? take() : []; // asking once more takes the pictures along by itself
-    const message = { type: 'prompt', key: crypto.randomUUID(), text, provider: at, again, ...how(), accept_signer: acceptedSigner(), pictures: pictures.map(({ id }) => id) };
+    const message = { type: 'prompt', key: crypto.randomUUID(), text, provider: at, again, ...how(), accept_signer: acceptedSigner(), ...(written ? named(pictures) : {}) };
     owed.set(message.key, { message, pictures, element: thread.begin(text, again, pictures) });
     if (input.value === text) input.value = '';
     edit(0);
@@ -147,7 +150,11 @@ async function ask({ text, again = null, at = provider.value, written = false })
 
 function stop() { for (const [turn] of thread.open()) socket.send({ type: 'stop', turn }); }
 
-function editTurn(turn) { if (turn && !writing()) edit(turn, thread.question(turn)); }
+function editTurn(turn) {
+  if (!turn || writing()) return;
+  edit(turn, thread.question(turn));
+  had(thread.pictures(turn));
+}
 
 listen({ onAsk: ask, onStop: stop, onEdit: editTurn, onEditLast: () => editTurn(thread.last()) });
 startDraft();

@@ -68,6 +68,7 @@ learn({
 "One step is missing: see above the form.": "Ein Schritt fehlt: siehe über dem Formular.",
 "One step is missing: see below.": "Ein Schritt fehlt: siehe unten.",
 "Picture of your question": "Bild Ihrer Frage",
+"Picture {width} by {height} of the first version": "Bild {width} mal {height} der ersten Fassung",
 "Picture {width} by {height}, about {tokens} tokens": "Bild {width} mal {height}, etwa {tokens} Token",
 "Reading the picture…": "Das Bild wird gelesen…",
 "Reading the recording…": "Die Aufnahme wird gelesen…",

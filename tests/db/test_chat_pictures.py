@@ -11,6 +11,7 @@ import json
 import zlib
 from datetime import timedelta
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from django.core.cache import cache
@@ -195,6 +196,34 @@ def test_pictures_follow_versions_and_the_conversation(chat: Chat) -> None:
         "Three",
     ]
     assert len(context.messages(chat, third, Options())) == 4  # the third has no answer yet
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_edited_question_takes_along_what_is_left_of_its_pictures(
+    chat: Chat, client: Client
+) -> None:
+    declare()
+    client.force_login(chat.owner)
+    path = f"/playground/chat/{chat.pk}"
+    kept = [str(attachments.keep(chat, drawing(), f"{i}.png").pk) for i in range(3)]
+    first = opening.open_turn(chat, "One", process="p", pictures=tuple(map(UUID, kept))).turn
+    end(first)
+    page = client.get(f"{path}?edit={first}").content.decode()
+    assert page.count(" checked> <img") == page.count('type="checkbox" name="had"') == 3
+    form: Any = {"text": "Two", "again": first, "had": ["", kept[1]], "provider": factories.BOB}
+    page = client.post(f"{path}/send", form).content.decode()  # refused: nobody offers that
+    assert page.count('type="checkbox" name="had"') == 3 and page.count(" checked> <img") == 1
+    assert f'value="{kept[1]}" checked' in page
+    told: Any = {"chat": chat.pk, "provider": factories.PETRA, "bytes": 3, "again": first}
+    for had, counted in (({}, 3), ({"had": kept[1]}, 1), ({"had": ""}, 0)):
+        estimated = client.get("/playground/chat/estimate", {**told, **had}).json()
+        assert estimated["pictures"] == counted
+    (given,) = Prompt.of(
+        {**form, "key": str(uuid4()), "provider": "", "had": kept[1:2]}
+    ).questions()
+    edited = opening.open_turn(chat, "Two", process="p", **given).turn
+    assert [part["type"] for part in sent(edited)[0]["content"]] == ["text", "image_url"]
+    assert File.objects.get(turn=edited).sha256 == File.objects.get(pk=kept[1]).sha256
 
 
 @pytest.mark.django_db
