@@ -7,7 +7,7 @@ export const config = { session: element.dataset.session, chain, chainId: Number
 const [REMEMBERED, USED] = ['wallet', 'wallets'];
 const MOST = 10;
 const wallets = new Map();
-const state = { wallet: null, account: '' };
+const state = { wallet: null, account: '', chain: 0 };
 let prompts = Promise.resolve();
 
 // What this browser remembers between pages. A storage that is full or blocked remembers nothing and stops nobody.
@@ -32,6 +32,9 @@ export const declined = (error) => error?.code === 4001 || error?.code === 'ACTI
 // True when the wallet shows another account than the one that signed in: nothing may be sent then.
 export const mismatch = () => Boolean(config.session && state.account && !same(state.account, config.session));
 
+// The chain that the wallet was seen on, where it is not ours: reading goes on, paying needs a switch. 0: ours, or not known.
+export const strayed = () => (config.session && state.chain !== config.chainId ? state.chain : 0);
+
 const changed = () => dispatchEvent(new CustomEvent('wallet:changed'));
 
 function announce({ info, provider }) {
@@ -53,7 +56,7 @@ function use(wallet) {
     state.account = accounts?.[0] ?? '';
     changed();
   });
-  wallet.provider.on?.('chainChanged', changed);
+  wallet.provider.on?.('chainChanged', (chain) => { if (state.wallet === wallet) on(Number(chain)); });
   wallet.provider.on?.('disconnect', () => { state.account = ''; changed(); });
 }
 
@@ -92,9 +95,17 @@ export async function connect(wallet) {
 
 // The remembered wallet, or the only one there is; null when the person must choose.
 export const usual = () => state.wallet ?? (found().length === 1 ? found()[0] : null);
-export function forget() { remember(REMEMBERED, null); state.wallet = null; state.account = ''; }
+export function forget() { remember(REMEMBERED, null); Object.assign(state, { wallet: null, account: '', chain: 0 }); }
 
-export const chainNow = async () => Number(await read('eth_chainId'));
+function on(chain) {
+  if (chain === state.chain) return;
+  state.chain = chain;
+  changed();
+}
+export async function chainNow() {
+  on(Number(await read('eth_chainId')));
+  return state.chain;
+}
 
 // Switch the wallet to our chain, adding it where the wallet does not know it (error 4902). Throws when it stays elsewhere.
 export async function ensureChain() {

@@ -1,10 +1,11 @@
 // The wallet button: Connect → Sign in → 0x1234…abcd, and the banner when wallet and session disagree.
-import { account, config, discover, forget, mismatch, walletName } from './wallet-provider.js';
+import { account, config, declined, discover, ensureChain, forget, mismatch, strayed, walletName } from './wallet-provider.js';
 import { listWallets, openChooser, openSignIn, sessionWallet } from './wallet-signin.js';
 import { t } from './words.js';
 
 const root = document.getElementById('wallet');
 const banner = document.getElementById('wallet-banner');
+const chainBanner = document.getElementById('chain-banner');
 const button = root.querySelector('[data-wallet-connect]');
 const brief = (address) => `${address.slice(0, 6)}…${address.slice(-4)}`;
 
@@ -20,6 +21,9 @@ function show() {
   offer();
   const fact = root.querySelector('[data-wallet-fact]');
   if (fact && now) fact.textContent = t('Connected: {wallet} shows {account}.', { wallet: walletName(), account: brief(now) });
+  const chain = strayed();
+  chainBanner.hidden = !chain;
+  if (chain) chainBanner.querySelector('[data-chain-text]').textContent = t('Your wallet is on chain {chain}. Reading works; to pay, switch.', { chain });
   banner.hidden = !mismatch();
   if (banner.hidden) return;
   banner.querySelector('[data-wallet-mismatch]').textContent = t('You are signed in as {session}, your wallet shows {now}.', { session: brief(config.session), now: brief(now) });
@@ -27,8 +31,12 @@ function show() {
   banner.querySelector('[data-wallet-keep]').textContent = t('Keep {session}, read only', { session: brief(config.session) });
 }
 
-// The banner belongs above the page, not into the header where its markup lies.
-document.querySelector('main')?.before(banner);
+// The banners belong above the page, not into the header where their markup lies.
+document.querySelector('main')?.before(chainBanner, banner);
+chainBanner.querySelector('[data-chain-switch]').addEventListener('click', () => ensureChain().catch((error) => {
+  chainBanner.querySelector('[data-chain-text]').textContent = declined(error) ? t('You stayed on the other chain.') : error.message;
+}));
+chainBanner.querySelector('[data-chain-keep]').addEventListener('click', () => { chainBanner.hidden = true; });
 banner.querySelector('[data-wallet-sign-other]').addEventListener('click', () => openSignIn());
 banner.querySelector('[data-wallet-keep]').addEventListener('click', () => { banner.hidden = true; });
 document.addEventListener('click', (event) => {

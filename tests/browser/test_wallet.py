@@ -193,6 +193,16 @@ def test_a_wallet_on_another_chain_is_switched_before_anything_is_sent(
     asgi_server: str, wallet: Wallet, contracts: Contracts, page: Page
 ) -> None:
     sign_in(page, asgi_server)
+    # Told as soon as it happens; reading goes on, and one button leads back.
+    wallet.switch_chain(page, 1)
+    banner = page.locator("#chain-banner")
+    expect(banner).to_contain_text("Your wallet is on chain 1. Reading works; to pay, switch.")
+    wallet.reject = {"wallet_switchEthereumChain"}
+    banner.get_by_role("button", name="Switch to").click()
+    expect(banner).to_contain_text("You stayed on the other chain.")
+    wallet.reject = set()
+    banner.get_by_role("button", name="Switch to").click()
+    expect(banner).to_be_hidden()
     wallet.chain_id = 1
     page.get_by_test_id("tx-amount").fill("5")
     page.get_by_test_id("tx-confirm").click()
@@ -290,33 +300,6 @@ def test_deposit_transfer_and_retrieve_until_the_numbers_equal_the_contracts(
     page.goto(f"{asgi_server}/account/transactions")
     expect(page.get_by_test_id("tx-row")).to_have_count(3)
     expect(page.locator('[data-testid="movement-row"][data-kind="deposit"]')).to_have_count(1)
-
-
-def test_a_reload_while_it_is_sent_goes_on_where_it_was(
-    asgi_server: str,
-    index: None,
-    wallet: Wallet,
-    contracts: Contracts,
-    page: Page,
-    errors: list[str],
-) -> None:
-    contracts.chain.rpc.call("anvil_setIntervalMining", 0)
-    contracts.chain.rpc.call("evm_setAutomine", False)
-    try:
-        sign_in(page, asgi_server)
-        page.get_by_test_id("tx-amount").fill("5")
-        page.get_by_test_id("tx-confirm").click()
-        state = page.get_by_test_id("tx-state")
-        expect(state).to_have_attribute("data-state", "submitted")
-        page.reload()
-        expect(page.get_by_text("Continue where you left off")).to_be_visible()
-        expect(page).to_have_title(re.compile(r"^\(1\) Funds"))
-        expect(state).to_have_attribute("data-state", "submitted")
-    finally:
-        contracts.chain.rpc.call("evm_setAutomine", True)
-        contracts.chain.rpc.call("anvil_setIntervalMining", 1)
-    expect(state).to_have_attribute("data-state", "final", timeout=30_000)
-    shows(page, "available", 5 * NEURON)
 
 
 # --- every page of an account, held to the rules of all pages ----------------------------------

@@ -94,6 +94,14 @@ class Wallet:
             [self._config["slot"], account.address],
         )
 
+    def switch_chain(self, page: Page, chain_id: int) -> None:
+        """The person picks another network in the extension."""
+        self.chain_id = chain_id
+        page.evaluate(
+            "([slot, id]) => window['__wallet_' + slot]('chainChanged', id)",
+            [self._config["slot"], hex(chain_id)],
+        )
+
     def handle(self, raw: str) -> str:
         request = json.loads(raw)
         method, params = request["method"], request["params"]
