@@ -171,7 +171,9 @@ class Chain:
         return found
 
     def restore(self, snapshot: str) -> None:
-        """Back to a snapshot, which is used up by it."""
+        """Back to a snapshot, which is used up by it. What waits to be mined is dropped: it would
+        be mined afterwards."""
+        self.rpc.call("anvil_dropAllTransactions")
         if self.rpc.call("evm_revert", snapshot) is not True:
             raise RpcError(0, f"no snapshot {snapshot}")
 

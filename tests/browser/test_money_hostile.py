@@ -38,42 +38,6 @@ def wallet(contracts: Contracts, context: BrowserContext, anvil: Any) -> Slow:
     return slow
 
 
-def by_hand(contracts: Contracts) -> None:
-    contracts.chain.rpc.call("anvil_setIntervalMining", 0)
-    contracts.chain.rpc.call("evm_setAutomine", False)
-
-
-def by_itself(contracts: Contracts) -> None:
-    contracts.chain.rpc.call("evm_setAutomine", True)
-    contracts.chain.rpc.call("anvil_setIntervalMining", 1)
-
-
-def test_neither_a_double_click_nor_another_tab_nor_the_way_back_sends_twice(
-    asgi_server: str, wallet: Slow, contracts: Contracts, context: BrowserContext, page: Page
-) -> None:
-    sign_in(page, asgi_server)
-    review = f"{asgi_server}/account?action=deposit&amount=5"
-    second = context.new_page()
-    second.goto(review)
-    second.get_by_test_id("tx-confirm").wait_for()
-    by_hand(contracts)
-    try:
-        page.goto(review)
-        page.get_by_test_id("tx-confirm").dblclick()
-        expect(page.get_by_test_id("tx-state")).to_have_attribute("data-state", "submitted")
-        second.get_by_test_id("tx-confirm").click()
-        message = second.locator("#review [data-tx-message]")
-        expect(message).to_contain_text("Exactly this transaction waits in your wallet")
-        page.goto(f"{asgi_server}/account/transactions")
-        page.go_back()
-        page.goto(review)
-        page.get_by_test_id("tx-confirm").click()
-        expect(page.locator("#review [data-tx-message]")).to_contain_text("Nothing was sent twice")
-    finally:
-        by_itself(contracts)
-    assert wallet.methods().count("eth_sendTransaction") == 1
-
-
 def test_a_session_that_ends_under_the_open_wallet_does_not_lose_the_transaction(
     asgi_server: str, index: None, wallet: Slow, contracts: Contracts, page: Page
 ) -> None:
@@ -127,35 +91,3 @@ def test_an_account_that_changes_while_the_review_is_open_sends_nothing(
     page.get_by_test_id("tx-confirm").click()
     expect(page.locator("#review [data-tx-message]")).to_contain_text("Nothing was sent")
     assert "eth_sendTransaction" not in wallet.methods()
-
-
-def test_a_sped_up_transaction_is_followed_to_its_end(
-    asgi_server: str, index: None, wallet: Slow, contracts: Contracts, page: Page
-) -> None:
-    rpc = contracts.chain.rpc
-    by_hand(contracts)
-    try:
-        sign_in(page, asgi_server)
-        page.get_by_test_id("tx-amount").fill("5")
-        page.get_by_test_id("tx-confirm").click()
-        state = page.get_by_test_id("tx-state")
-        expect(state).to_have_attribute("data-state", "submitted")
-        waiting = rpc.call("eth_getTransactionByHash", Intent.objects.get().tx_hash)
-        faster = {
-            "type": 2,
-            "chainId": 31337,
-            "nonce": int(waiting["nonce"], 16),
-            "to": Intent.objects.get().to,
-            "data": waiting["input"],
-            "value": int(waiting["value"], 16),
-            "gas": int(waiting["gas"], 16),
-            "maxFeePerGas": 10 * int(waiting["maxFeePerGas"], 16),
-            "maxPriorityFeePerGas": 5 * int(waiting["maxFeePerGas"], 16),
-        }
-        raw = bytes(ALICE.sign_transaction(faster).raw_transaction)
-        rpc.call("eth_sendRawTransaction", "0x" + raw.hex())
-    finally:
-        by_itself(contracts)
-    expect(state).to_have_attribute("data-state", "final", timeout=30_000)
-    assert Intent.objects.get().tx_hash != waiting["hash"]
-    assert ledger(contracts)["availableBalance"] == 5 * NEURON

@@ -44,7 +44,6 @@ def chain(contracts: Contracts, settings: Any) -> Iterator[Chain]:
     settings.CHAIN_RPC_URLS = (contracts.chain.rpc.url,)
     with contracts.chain.rollback():
         yield contracts.chain
-    contracts.chain.rpc.call("anvil_dropAllTransactions")
 
 
 def person(wallet: LocalAccount) -> User:

@@ -1,0 +1,145 @@
+"""Transactions that wait in the node's pool. Anvil cannot go back to how the session's chain mines
+(at once, and every second) when it was told to stand still: each of these has a chain of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from accounts.models import Intent
+from devnet.anvil import Anvil
+from devnet.deploy import Contracts, Deployment, deploy
+from tests.browser.money import ALICE, NEURON, ledger
+from tests.browser.wallet import Wallet, shows, sign_in
+
+
+@pytest.fixture
+def anvil() -> Iterator[Anvil]:
+    with Anvil() as node:
+        yield node
+
+
+@pytest.fixture
+def devnet(anvil: Anvil) -> Deployment:
+    return deploy(anvil.url)
+
+
+@contextmanager
+def still(contracts: Contracts) -> Iterator[None]:
+    """No block comes meanwhile; afterwards one every second."""
+    contracts.chain.rpc.call("anvil_setIntervalMining", 0)
+    contracts.chain.rpc.call("evm_setAutomine", False)
+    try:
+        yield
+    finally:
+        contracts.chain.rpc.call("anvil_setIntervalMining", 1)
+
+
+def test_neither_a_double_click_nor_another_tab_nor_the_way_back_sends_twice(
+    asgi_server: str, wallet: Wallet, contracts: Contracts, context: BrowserContext, page: Page
+) -> None:
+    sign_in(page, asgi_server)
+    review = f"{asgi_server}/account?action=deposit&amount=5"
+    second = context.new_page()
+    second.goto(review)
+    second.get_by_test_id("tx-confirm").wait_for()
+    with still(contracts):
+        page.goto(review)
+        page.get_by_test_id("tx-confirm").dblclick()
+        expect(page.get_by_test_id("tx-state")).to_have_attribute("data-state", "submitted")
+        second.get_by_test_id("tx-confirm").click()
+        message = second.locator("#review [data-tx-message]")
+        expect(message).to_contain_text("Exactly this transaction waits in your wallet")
+        page.goto(f"{asgi_server}/account/transactions")
+        page.go_back()
+        page.goto(review)
+        page.get_by_test_id("tx-confirm").click()
+        expect(page.locator("#review [data-tx-message]")).to_contain_text("Nothing was sent twice")
+    assert wallet.methods().count("eth_sendTransaction") == 1
+
+
+def test_a_reload_while_it_is_sent_goes_on_where_it_was(
+    asgi_server: str,
+    index: None,
+    wallet: Wallet,
+    contracts: Contracts,
+    page: Page,
+    errors: list[str],
+) -> None:
+    with still(contracts):
+        sign_in(page, asgi_server)
+        page.get_by_test_id("tx-amount").fill("5")
+        page.get_by_test_id("tx-confirm").click()
+        state = page.get_by_test_id("tx-state")
+        expect(state).to_have_attribute("data-state", "submitted")
+        page.reload()
+        expect(page.get_by_text("Continue where you left off")).to_be_visible()
+        expect(page).to_have_title(re.compile(r"^\(1\) Funds"))
+        expect(state).to_have_attribute("data-state", "submitted")
+    expect(state).to_have_attribute("data-state", "final", timeout=30_000)
+    shows(page, "available", 5 * NEURON)
+
+
+def test_a_transaction_cancelled_in_the_wallet_is_told_as_such(
+    asgi_server: str, wallet: Wallet, contracts: Contracts, page: Page, errors: list[str]
+) -> None:
+    rpc = contracts.chain.rpc
+    with still(contracts):
+        sign_in(page, asgi_server)
+        page.get_by_test_id("tx-amount").fill("5")
+        page.get_by_test_id("tx-confirm").click()
+        state = page.get_by_test_id("tx-state")
+        expect(state).to_have_attribute("data-state", "submitted")
+        waiting = rpc.call("eth_getTransactionByHash", Intent.objects.get().tx_hash)
+        # What a wallet does on "Cancel": the same nonce, to itself, with a higher price.
+        price = 10 * int(waiting["maxFeePerGas"], 16)
+        cancel: dict[str, Any] = {
+            "type": 2,
+            "chainId": 31337,
+            "nonce": int(waiting["nonce"], 16),
+            "to": ALICE.address,
+            "value": 0,
+            "gas": 21_000,
+            "maxFeePerGas": price,
+            "maxPriorityFeePerGas": price // 2,
+        }
+        raw = bytes(ALICE.sign_transaction(cancel).raw_transaction)
+        rpc.call("eth_sendRawTransaction", "0x" + raw.hex())
+    expect(state).to_have_attribute("data-state", "replaced", timeout=30_000)
+    expect(page.locator("[data-tx-message]")).to_contain_text("Cancelled in your wallet")
+    expect(page.get_by_role("link", name="Fix and retry")).to_be_visible()
+
+
+def test_a_sped_up_transaction_is_followed_to_its_end(
+    asgi_server: str, index: None, wallet: Wallet, contracts: Contracts, page: Page
+) -> None:
+    rpc = contracts.chain.rpc
+    with still(contracts):
+        sign_in(page, asgi_server)
+        page.get_by_test_id("tx-amount").fill("5")
+        page.get_by_test_id("tx-confirm").click()
+        state = page.get_by_test_id("tx-state")
+        expect(state).to_have_attribute("data-state", "submitted")
+        waiting = rpc.call("eth_getTransactionByHash", Intent.objects.get().tx_hash)
+        faster = {
+            "type": 2,
+            "chainId": 31337,
+            "nonce": int(waiting["nonce"], 16),
+            "to": Intent.objects.get().to,
+            "data": waiting["input"],
+            "value": int(waiting["value"], 16),
+            "gas": int(waiting["gas"], 16),
+            "maxFeePerGas": 10 * int(waiting["maxFeePerGas"], 16),
+            "maxPriorityFeePerGas": 5 * int(waiting["maxFeePerGas"], 16),
+        }
+        raw = bytes(ALICE.sign_transaction(faster).raw_transaction)
+        rpc.call("eth_sendRawTransaction", "0x" + raw.hex())
+    expect(state).to_have_attribute("data-state", "final", timeout=30_000)
+    assert Intent.objects.get().tx_hash != waiting["hash"]
+    assert ledger(contracts)["availableBalance"] == 5 * NEURON
