@@ -142,7 +142,8 @@ class ServiceQuery:
 
     `q`: words that must all occur in model, provider address, URL, type or trained models (the
     first `SEARCHED_LENGTH` characters of each, in any case). `where`: a condition of a layer above
-    (`attestation.selectors.verified`). `sort`: a key of `SORTS`, with `-` for descending.
+    (`attestation.selectors.verified`). `known_as`: for each word of `q` the providers that a layer
+    above knows by it. `sort`: a key of `SORTS`, with `-` for descending.
     `everything`: also what lists leave out (`ledger.listed`).
     """
 
@@ -151,6 +152,7 @@ class ServiceQuery:
     q: str = ""
     model: str = ""
     where: Condition | None = None
+    known_as: tuple[tuple[str, ...], ...] = ()
     sort: str = "model"
     everything: bool = False
 
@@ -181,9 +183,12 @@ def matching(query: ServiceQuery) -> QuerySet[Service]:
         rows = rows.filter(service_type=query.type)
     if query.model:
         rows = rows.filter(Q(model=query.model) | Q(model_list__contains=[query.model]))
-    for word in query.q.split()[:8]:
+    words = query.q.split()[:8]
+    for number, word in enumerate(words):
+        named = query.known_as[number] if number < len(query.known_as) else ()
         # Lower-cased by the database, as the column was.
-        rows = rows.filter(search__contains=Lower(Value(word)))
+        found = Q(search__contains=Lower(Value(word)))
+        rows = rows.filter(found | Q(provider__in=named) if named else found)
     return rows
 
 
@@ -238,6 +243,11 @@ def services_of(provider: str, *, include_removed: bool = False) -> tuple[Listin
     if not include_removed:
         rows = rows.filter(removed=False)
     return tuple(Listing.of(row, known) for row in rows)
+
+
+def offers(provider: str) -> bool:
+    """Whether an address offers or ever offered a service (1 query)."""
+    return Service.current.filter(provider=provider).exists()
 
 
 # --- histories, newest first --------------------------------------------------------------------

@@ -18,6 +18,7 @@ from attestation.selectors import ServiceKey, StandingView, standings
 from ledger import records
 from marketplace import formats, links, tariffs
 from marketplace.moves import Move, moved
+from marketplace.names import Named, names_of
 from moderation import selectors as moderation
 from moderation.selectors import NOTHING, Decided
 from probes.selectors import UNKNOWN as NOT_MEASURED
@@ -180,7 +181,7 @@ class ServiceRow:
     model, whatever the broker's verdict; `gpu_unseen`: the verdict says nothing about a GPU.
     `cost`: neuron a month for the asked workload. `labels`: ranks with their rules. `moved`: its
     endpoint is another than the one that was acknowledged, and nobody looked at it since.
-    `decided`: by moderators."""
+    `decided`: by moderators. `said`: what the provider calls itself."""
 
     listing: records.Listing
     id: str
@@ -200,6 +201,7 @@ class ServiceRow:
     labels: tuple[Label, ...] = ()
     moved: bool = False
     decided: Decided = NOTHING
+    said: Named | None = None
 
     @property
     def input(self) -> formats.Price | None:
@@ -219,6 +221,7 @@ class ServiceRow:
         watched: bool = False,
         move: Move | None = None,
         decided: Decided = NOTHING,
+        said: Named | None = None,
     ) -> ServiceRow:
         return cls(
             listing=listing,
@@ -238,6 +241,7 @@ class ServiceRow:
             watched=watched,
             moved=move is not None and not move.attested(standing),
             decided=decided,
+            said=said,
         )
 
 
@@ -306,12 +310,13 @@ def rows(
     mine: frozenset[tuple[str, str]] = frozenset(),
     cost: Callable[[records.Listing], int | None] = lambda listing: None,
 ) -> tuple[ServiceRow, ...]:
-    """Rows with what is known about each service's evidence, health and moves, and what moderators
-    decided (4 queries); `mine` are the watched listings by serving contract and provider."""
+    """Rows with what is known about each service's evidence, health and moves, what moderators
+    decided and what its provider calls itself (5 queries); `mine` are the watched
+    listings by serving contract and provider."""
     listed = tuple(listings)
     keys = [ServiceKey.of(listing) for listing in listed]
     known, measured, moves = standings(keys), health_of(keys), moved(listed)
-    decided = moderation.of_listings(listed)
+    decided, said = moderation.of_listings(listed), names_of(key.provider for key in keys)
     return tuple(
         ServiceRow.of(
             listing,
@@ -321,6 +326,7 @@ def rows(
             (listing.serving, listing.provider) in mine,
             moves.get((listing.serving, listing.provider)),
             decided[listing.serving, listing.provider],
+            said.get(listing.provider),
         )
         for listing, key in zip(listed, keys, strict=True)
     )

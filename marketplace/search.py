@@ -18,7 +18,7 @@ from attestation.models import Verification
 from finetune.models import Task
 from ledger import selectors, statistics
 from ledger.models import SubAccount
-from marketplace import docs_search, links, parts
+from marketplace import docs_search, links, names, parts
 from marketplace.ranking import count_of
 
 #: Characters of a question that are read; results shown of each sort.
@@ -27,8 +27,9 @@ LENGTH, SHOWN = 200, 5
 _HASH = re.compile(r"0[xX][0-9a-fA-F]{64}", re.ASCII)
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 
+Pages = tuple[tuple[str, str, str], ...]
 #: Our own pages, with words by which people also look for them.
-PAGES = (
+PAGES: Pages = (
     (gettext_noop("Services"), "/", "listings catalogue marketplace home"),
     (gettext_noop("Models"), "/models", "llm"),
     (gettext_noop("Providers"), "/providers", "operators hosts"),
@@ -44,6 +45,12 @@ PAGES = (
     (gettext_noop("Transactions"), "/account/transactions", "history payments"),
     (gettext_noop("Keys and tokens"), "/account/keys", "api key secret"),
     (gettext_noop("Alerts"), "/account/alerts", "notifications rules webhook email"),
+    (gettext_noop("Inbox"), "/account/inbox", "notifications messages unread bell"),
+    (gettext_noop("Requests"), "/playground/requests", "log history calls answers export"),
+    (gettext_noop("Analytics"), "/account/analytics", "spending usage costs statistics"),
+    (gettext_noop("Your data"), "/account/data", "privacy export erase delete gdpr"),
+    (gettext_noop("For operators"), "/operator", "earnings settlements customers run provider"),
+    (gettext_noop("Your listing"), "/operator/listing", "register service price remove operator"),
     (gettext_noop("Verify"), "/verify", "evidence attestation report signature"),
     (gettext_noop("Status"), "/status", "index health node lag"),
     (gettext_noop("API"), "/api/docs", "json openapi programs"),
@@ -54,6 +61,10 @@ PAGES = (
     ),
     (gettext_noop("Your reports"), "/account/reports", "report problem abuse"),
     (gettext_noop("Style guide"), "/styleguide", "design"),
+)
+#: Those that open for whoever hosts the site alone.
+STAFF_PAGES: Pages = (
+    (gettext_noop("Operations"), "/ops", "health queue tasks failures storage commands"),
 )
 
 
@@ -94,8 +105,8 @@ def clean(text: str) -> str:
     return text.replace("\x00", "").strip()[:LENGTH]
 
 
-def find(text: str) -> Found:
-    """Everything a question leads to (at most 8 queries)."""
+def find(text: str, *, staff: bool = False) -> Found:
+    """Everything a question leads to (at most 10 queries). `staff`: also pages for them alone."""
     q = clean(text)
     if not q:
         own = tuple(Target(_(label), path) for label, path, also in PAGES[:6] if links.exists(path))
@@ -110,7 +121,7 @@ def find(text: str) -> Found:
         return Found(q, path, (_one(_("Transaction"), q.lower(), path),))
     if _UUID.fullmatch(q):
         return _number(q, uuid.UUID(q))
-    return _words(q)
+    return _words(q, PAGES + STAFF_PAGES if staff else PAGES)
 
 
 def _one(title: str, label: str, path: str) -> Group:
@@ -157,10 +168,11 @@ def _number(q: str, number: uuid.UUID) -> Found:
     return Found(q, hint=_("No report and no fine-tuning task has this number."))
 
 
-def _words(q: str) -> Found:
+def _words(q: str, pages: Pages) -> Found:
     words = q.lower().split()[:8]
     version = selectors.listings_version()
-    query = selectors.ServiceQuery(q=q)
+    named = names.known_as(q)
+    query = selectors.ServiceQuery(q=q, known_as=named)
     services = selectors.services(query, page_size=SHOWN, count=count_of(query, version))
     models = statistics.models(q, page_size=SHOWN)
     groups = (
@@ -174,6 +186,7 @@ def _words(q: str) -> Found:
             links.with_query("/models", q=q) if models.count > SHOWN else "",
             models.count,
         ),
+        _providers(names.all_in(named)),
         Group(
             _("Services"),
             tuple(
@@ -187,10 +200,29 @@ def _words(q: str) -> Found:
             links.with_query("/", q=q) if services.count else "",
             services.count,
         ),
-        _named(_("Pages"), _own(words)),
+        _named(_("Pages"), _own(words, pages)),
         _documents(q),
     )
     return Found(q, groups=tuple(group for group in groups if group.targets))
+
+
+def _providers(addresses: list[str]) -> Group:
+    """Those that call themselves so (1 query where there are any)."""
+    shown = addresses[:SHOWN]
+    known = names.names_of(shown) if shown else {}
+    targets = tuple(
+        Target(
+            known[address].name,
+            links.provider_path(address),
+            _("%(domain)s vouches for %(address)s")
+            % {"domain": known[address].domain, "address": short(address)}
+            if known[address].domain
+            else _("self-declared name of %(address)s") % {"address": short(address)},
+        )
+        for address in shown
+        if address in known
+    )
+    return Group(_("Providers"), targets, count=len(addresses))
 
 
 def _offers(providers: int) -> str:
@@ -202,8 +234,8 @@ def _named(title: str, found: Iterable[Target]) -> Group:
     return Group(title, targets[:SHOWN], count=len(targets))
 
 
-def _own(words: list[str]) -> Iterable[Target]:
-    for label, path, also in PAGES:
+def _own(words: list[str], pages: Pages) -> Iterable[Target]:
+    for label, path, also in pages:
         if _all_in(words, f"{label} {_(label)} {also}".lower()) and links.exists(path):
             yield Target(_(label), path)
 

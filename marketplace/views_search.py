@@ -9,6 +9,7 @@ from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
+from accounts import roles
 from accounts.history import kind as movement_kind
 from ledger.records import MovementEntry
 from marketplace import limits, links, transactions
@@ -41,7 +42,7 @@ def _find(request: HttpRequest) -> Found:
     q = request.GET.get("q", "")
     if q.strip():
         limits.spend(limits.SEARCH, request)
-    return find(q)
+    return find(q, staff=not roles.of(request.user).isdisjoint(roles.STAFF))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from django.template import Context
 
 from accounts import roles
 from accounts.addresses import short
+from ledger import selectors as ledger
 from protocol.networks import Network
 
 register = template.Library()
@@ -21,7 +22,8 @@ _METAMASK = "https://metamask.app.link/dapp/"
 class WalletButton:
     """`address` is the session's wallet or empty; `chain` is JSON for `wallet_addEthereumChain`
     (EIP-3085); `mobile` opens this page in a phone's wallet, empty where no phone can reach us.
-    `staff`: holds some role of the site; `host`: one that opens `/ops`.
+    `operator`: ever offered a service; `staff`: holds some role of the site; `host`: one that opens
+    `/ops`.
     """
 
     address: str
@@ -30,6 +32,7 @@ class WalletButton:
     chain: str
     next: str
     mobile: str
+    operator: bool
     staff: bool
     host: bool
 
@@ -74,6 +77,7 @@ def wallet(context: Context) -> WalletButton:
         chain=orjson.dumps(chain_parameters(settings.NETWORK, urls)).decode(),
         next=request.path if request is not None else "/",
         mobile=mobile_link(str(settings.SITE_URL), request.path if request is not None else "/"),
+        operator=bool(address) and ledger.offers(address),
         staff=bool(held),
         host=not held.isdisjoint(roles.STAFF),
     )

@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from marketplace import formats
+from marketplace.names import Named
 from marketplace.parts import ServiceRow
 from marketplace.templatetags.pieces import address, amount, badge, pick, price, star, time, verdict
 from probes.templatetags.health import example, milliseconds, speed, uptime, uptime_bar
@@ -75,7 +76,10 @@ def service_row(
     listing = row.listing
     cells = (
         _named(row),
-        _cell(_("Provider"), address(listing.provider, row.provider_path, "", True, True))
+        _cell(
+            _("Provider"),
+            address(listing.provider, row.provider_path, "", True, True) + named(row.said),
+        )
         if provider
         else "",
         _cell(_("Input"), _input(row, exact), "number"),
@@ -98,6 +102,21 @@ def service_row(
     return mark_safe(
         f'<tr class="row" role="row" data-testid="service-row" data-provider="'
         f'{escape(listing.provider)}" data-kind="{escape(listing.kind)}">{"".join(cells)}</tr>'
+    )
+
+
+@register.simple_tag
+def named(said: Named | None) -> SafeString:
+    """What a provider calls itself, in quotation marks, and who vouches for it."""
+    if said is None:
+        return SafeString("")
+    why = (
+        _("%(domain)s names the provider’s address") % {"domain": said.domain}
+        if said.domain
+        else _("Signed by the provider’s wallet; nobody checked it")
+    )
+    return mark_safe(
+        f'<span class="sub" title="{escape(why)}">“<bdi>{escape(said.name)}</bdi>”</span>'
     )
 
 

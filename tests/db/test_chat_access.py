@@ -5,6 +5,7 @@ words.
 from __future__ import annotations
 
 import html as html_lib
+import re
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 from uuid import uuid4
@@ -18,7 +19,7 @@ from django.utils import timezone
 
 from accounts import forms
 from accounts.models import User
-from inference import conversations, opening, services
+from inference import conversations, opening, selectors, services
 from inference.models import Chat, State, Turn, Verdict
 from inference.relay import Record
 from ledger.models import Ledger, Service, SubAccount
@@ -149,7 +150,46 @@ def test_the_query_count_does_not_grow(chat: Chat) -> None:
     Chat.objects.filter(pk=chat.pk).update(leaf=turn)
     with CaptureQueriesContext(connection) as many:
         alice.get(path)
-    assert len(many) == len(few) <= 28
+    assert len(many) == len(few) <= 29
+
+
+def test_what_is_older_can_be_read_on(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selectors, "SHOWN_TURNS", 2)
+    monkeypatch.setattr(selectors, "SHOWN_CONVERSATIONS", 2)
+    turns = [answered(chat, answer_id=f"id-{n}").pk for n in range(5)]
+    alice = client(factories.ALICE)
+    for _ in range(4):
+        conversations.create_chat(chat.owner, factories.PETRA)
+    Chat.objects.update(asked=True)
+
+    def shown(page: str) -> list[int]:
+        return [int(number) for number in re.findall(r'data-asked="(\d+)"', page)]
+
+    path = f"/playground/chat/{chat.pk}"
+    seen: list[int] = []
+    page = alice.get(path).content.decode()
+    assert "js/chat.js" in page and 'id="composer"' in page and "Show 3 earlier answers" in page
+    while True:
+        seen[:0] = shown(page)
+        older = re.search(r'href="(\?before=\d+)" data-testid="chat-earlier"', page)
+        if older is None:
+            break
+        page = alice.get(path + older[1]).content.decode()
+        # to read: what is asked goes under the newest
+        assert "js/chat.js" not in page and "go on to the newest" in page
+    assert seen == turns
+    for odd in ("before=99999999999", "before=x", f"before={turns[0]}"):
+        assert shown(alice.get(f"{path}?{odd}").content.decode()) == turns[-2:]
+
+    listed: list[str] = []
+    for number in (1, 2, 3):
+        page = alice.get(f"{path}?older={number}").content.decode()
+        links = re.findall(r'href="/playground/chat/([0-9a-f-]{36})"(?: aria|>)', page)
+        listed += [link for link in links if link not in listed]
+        assert ("Older conversations" in page) is (number < 3)
+        assert ("Newer conversations" in page) is (number > 1)
+    assert len(listed) == 5
+    assert "Newer conversations" in alice.get("/playground/chat?older=9").content.decode()
 
 
 def test_strangers_words_stay_words(chat: Chat) -> None:

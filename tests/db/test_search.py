@@ -8,8 +8,13 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
+from accounts import roles
+from accounts.models import User
+from accounts.roles import Role
 from marketplace import links, search
+from operators.models import Profile
 from tests import factories
 from tests.db import report_world
 from tests.factories import ALICE, BOB, PETRA
@@ -43,6 +48,47 @@ def test_a_number_leads_to_its_page(client: Client) -> None:
     mistyped = PETRA.replace("A", "a", 1)
     assert "mistyped" in client.get("/search", {"q": mistyped}).content.decode()
     assert "has this number" in client.get("/search", {"q": str(uuid.uuid4())}).content.decode()
+
+
+def test_providers_are_found_by_what_they_call_themselves(client: Client) -> None:
+    factories.market(12)
+    provider = factories.address(1)
+    profile = Profile.objects.create(
+        provider=provider,
+        name="Glacier <i>Compute</i>",
+        nonce="n",
+        message="m",
+        signature="0x",
+        signed_at=timezone.now(),
+    )
+    assert paths("glacier compute")[:2] == [
+        f"/providers/{provider}",
+        f"/services/inference/{provider}",
+    ]
+    assert "self-declared name of 0x" in client.get("/search?q=glacier").content.decode()
+    # In the list beside words of the listing itself, in its twins, and in its rows.
+    for query, count in (("glacier", 1), ("GLACIER+deepseek", 1), ("glacier+qwen-2.5", 0)):
+        assert client.get(f"/api/v1/services?q={query}").json()["count"] == count, query
+    text = client.get("/").content.decode()
+    assert text.count("“<bdi>Glacier &lt;i&gt;Compute&lt;/i&gt;</bdi>”") == 1
+    assert "glacier" in client.get("/?q=glacier").content.decode()
+    profile.withdrawn_at = timezone.now()
+    profile.save()
+    assert paths("glacier") == [] and "Glacier" not in client.get("/").content.decode()
+
+
+def test_pages_of_operators_and_staff_are_for_them(client: Client) -> None:
+    factories.market(1)
+    assert "/operator" in paths("earnings") and "/account/data" in paths("privacy")
+    assert "/playground/requests" in paths("requests") and "/ops" not in paths("operations")
+    user = User.objects.for_address(factories.address(0))
+    roles.give(user, Role.ADMIN)
+    client.force_login(user)
+    assert 'href="/ops"' in client.get("/palette?q=operations").content.decode()
+    menu = client.get("/docs").content.decode()
+    assert 'href="/operator">Operator</a>' in menu and 'href="/account/data">Your data</a>' in menu
+    client.force_login(User.objects.for_address(ALICE))
+    assert 'href="/operator">Operator</a>' not in client.get("/docs").content.decode()
 
 
 def test_words_find_models_services_pages_and_chapters(client: Client) -> None:
@@ -82,4 +128,4 @@ def test_words_find_models_services_pages_and_chapters(client: Client) -> None:
     few = cost()
     for number in range(80):
         factories.service(factories.address(f"more {number}"), model=f"qwen a b {number}")
-    assert cost() <= few + 2 and few <= 10  # a model was found: its types are read
+    assert cost() <= few + 2 and few <= 11  # a model was found: its types are read
