@@ -187,10 +187,13 @@ class ChatPage:
 
     conversations: tuple[Conversation, ...]
     more_conversations: bool
+    #: Which part of them is shown, from 1.
+    older: int
     search: Search | None
     chat: Chat | None
     asked: tuple[Asked, ...]
     earlier_turns: int
+    later_turns: int
     left_out: int
     settings: Options
     choices: tuple[ServiceOption, ...]
@@ -210,6 +213,14 @@ class ChatPage:
     abilities: Abilities = NOTHING
     most_pictures: int = MAX_PICTURES
     tuned: Tuned | None = None
+
+    @property
+    def newer(self) -> int:
+        return self.older - 1
+
+    @property
+    def next_older(self) -> int:
+        return self.older + 1
 
 
 @dataclass(frozen=True)

@@ -48,11 +48,12 @@ SHOWN_CONVERSATIONS = 50
 SHOWN_TURNS, SHOWN_BYTES = 100, 500_000
 SHOWN_OTHERS, LOOKED_AT_OTHERS = 2, 6
 CHAT_TYPE = "chatbot"
+#: What a model can answer: of this site and of anybody's money here it knows nothing.
 EXAMPLES = (
-    N_("How is an answer's signature checked?"),
-    N_("What does a provider keep in reserve?"),
-    N_("How do I get my money back?"),
-    N_("What does this site never know about me?"),
+    N_("Explain a hash tree to a child"),
+    N_("Compare proof of stake with proof of work"),
+    N_("Write a regular expression for dates like 2026-05-31"),
+    N_("Draft a friendly mail that declines a meeting"),
 )
 
 
@@ -72,6 +73,8 @@ class Visit:
     also: str = ""
     settings: Options | None = None
     had: tuple[UUID, ...] | None = None
+    older: int = 1
+    before: int = 0
 
 
 def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -> ChatPage:
@@ -84,7 +87,8 @@ def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -
     choice = named if wanted else choosing.first(visit.user, listings)
     service = choice.service
     lines, more, found = _conversations(visit, chat)
-    asked, earlier, left_out = _thread(chat, listings)
+    thread = _thread(chat, listings, visit.before)
+    asked = thread.asked
     settings = visit.settings or (
         chat.options if chat else Options(verified=_wants_verified(visit.user))
     )
@@ -95,11 +99,13 @@ def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -
     return ChatPage(
         conversations=lines,
         more_conversations=more,
+        older=visit.older,
         search=found,
         chat=chat,
         asked=asked,
-        earlier_turns=earlier,
-        left_out=left_out,
+        earlier_turns=thread.earlier,
+        later_turns=thread.later,
+        left_out=thread.left_out,
         settings=settings,
         own_presets=saved,
         abilities=abilities.known(service),
@@ -173,20 +179,32 @@ def _conversations(
         hits, found = search.search(visit.user, visit.session_key, visit.words)
         return tuple(Conversation.of(hit.chat, chat, hit.excerpt) for hit in hits), False, found
     rows = access.chats_of(visit.user, visit.session_key).filter(asked=True)
-    newest = list(rows[: SHOWN_CONVERSATIONS + 1])
+    first = SHOWN_CONVERSATIONS * (visit.older - 1)
+    newest = list(rows[first : first + SHOWN_CONVERSATIONS + 1])
     lines = tuple(Conversation.of(x, chat) for x in newest[:SHOWN_CONVERSATIONS])
     return lines, len(newest) > SHOWN_CONVERSATIONS, None
 
 
-def _thread(chat: Chat | None, listings: list[Listing]) -> tuple[tuple[Asked, ...], int, int]:
-    """The shown branch, how many older turns are not shown, how many of those shown are not
-    sent.
+@dataclass(frozen=True)
+class _Thread:
+    """What is shown of the branch, how many turns are before and after that, and how many of those
+    shown are not sent.
     """
+
+    asked: tuple[Asked, ...] = ()
+    earlier: int = 0
+    later: int = 0
+    left_out: int = 0
+
+
+def _thread(chat: Chat | None, listings: list[Listing], before: int) -> _Thread:
+    """The end of the shown branch, or what is before one of its turns."""
     if chat is None:
-        return (), 0, 0
+        return _Thread()
     tree = conversations.tree_of(chat)
     path = tree.path(chat.leaf_id)
-    shown = conversations.newest(chat, path, turns=SHOWN_TURNS, size=SHOWN_BYTES)
+    until = path.index(before) if before in path[1:] else len(path)
+    shown = conversations.newest(chat, path[:until], turns=SHOWN_TURNS, size=SHOWN_BYTES)
     places = {pk: tree.place(pk) for pk in shown}
     turns = _turns(chat, {pk for place in places.values() for pk in place.columns})
     pictures = attachments.of_turns(chat, shown)
@@ -212,7 +230,7 @@ def _thread(chat: Chat | None, listings: list[Listing]) -> tuple[tuple[Asked, ..
         for pk in shown
         if pk in turns
     )
-    return asked, len(path) - len(shown), left_out
+    return _Thread(asked, until - len(shown), len(path) - until, left_out)
 
 
 def _turns(chat: Chat, wanted: set[int]) -> dict[int, Turn]:

@@ -38,6 +38,9 @@ from inference.search import MAX_WORDS_CHARS
 from inference.selectors import Visit
 from ledger import selectors as ledger
 
+#: So often one may ask for older conversations; search finds what is older still.
+MAX_OLDER = 1_000
+
 
 def home(request: HttpRequest) -> HttpResponse:
     return HttpResponseRedirect(reverse("inference:new"))
@@ -259,6 +262,8 @@ def visit_of(request: HttpRequest) -> Visit:
         preset=number_of(request.GET.get("preset")),
         adapter=given.get("adapter", "")[:150],
         also=ledger.address_of(given.get("also", "")) or "",
+        older=min(number_of(request.GET.get("older")) or 1, MAX_OLDER),
+        before=number_of(request.GET.get("before")),
         had=_had(request.POST) if "had" in request.POST else None,
         settings=_shown_again(_settings(request.POST)),
     )

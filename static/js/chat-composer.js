@@ -116,6 +116,10 @@ function presets() {
   });
 }
 
+// Where fingers write, Enter makes a new line: their keyboard has no other key for it, and the button is at hand.
+const fingers = matchMedia('(hover: none) and (pointer: coarse)');
+const sends = ({ key, shiftKey, ctrlKey, metaKey }) => key === 'Enter' && (ctrlKey || metaKey || !(shiftKey || fingers.matches));
+
 // Enter sends, Shift and Enter makes a new line, the up arrow edits the last question, Escape stops.
 export function listen({ onAsk, onStop, onEditLast, onEdit }) {
   presets();
@@ -128,7 +132,7 @@ export function listen({ onAsk, onStop, onEditLast, onEdit }) {
   editing.querySelector('[data-unedit]').addEventListener('click', () => { edit(0); input.value = ''; input.dispatchEvent(new Event('input', { bubbles: true })); input.focus(); });
   input.addEventListener('keydown', (event) => {
     if (event.isComposing) return;
-    if (event.key === 'Enter' && !event.shiftKey) { event.preventDefault(); form.requestSubmit(); }
+    if (sends(event)) { event.preventDefault(); form.requestSubmit(); }
     if (event.key === 'ArrowUp' && !input.value) { event.preventDefault(); onEditLast(); }
   });
   document.addEventListener('keydown', (event) => {

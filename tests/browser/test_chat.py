@@ -127,6 +127,18 @@ def test_on_a_phone_the_end_of_the_answer_is_in_view(alice: Page, asgi_server: s
     verdict = alice.get_by_test_id("message-verdict")
     expect(verdict).to_have_attribute("data-verdict", "verified")
     expect(verdict).to_be_in_viewport()
+    # where fingers write, Enter makes a new line, as no other key there does
+    pointer = alice.context.new_cdp_session(alice)
+    pointer.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    field = alice.get_by_test_id("chat-input")
+    field.fill("One")
+    field.press("Enter")
+    field.press_sequentially("Two")
+    expect(field).to_have_value("One\nTwo")
+    field.press("Control+Enter")
+    expect(alice.get_by_test_id("message-verdict")).to_have_count(2)
+    assert Turn.objects.select_related("chat").latest("pk").question == "One\nTwo"
+    verdict = alice.get_by_test_id("message-verdict").last
     # The answer is shown anew with its end and with its verdict: where it is, is asked in one go.
     below = "e => e.getBoundingClientRect().bottom <= composer.getBoundingClientRect().top"
     assert verdict.evaluate(below)
