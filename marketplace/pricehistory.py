@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.utils.translation import gettext as _
 
 from ledger.records import ChangeEntry
-from marketplace import formats
+from marketplace import formats, tariffs
 from probes import charts
 
-#: The changes that say something about prices; `type` decides their unit.
-KINDS = ("registered", "price", "type", "removed")
+#: The changes that say something about prices; `type` decides their unit, the additional
+#: information what cached input costs, and long requests.
+KINDS = ("registered", "price", "type", "additional_info", "removed")
 _FIELDS = ("input_price", "output_price", "price_per_token")
 
 
@@ -42,7 +43,8 @@ def steps(changes: Iterable[ChangeEntry], service_type: str) -> tuple[Step, ...]
     entries = list(changes)
     found: list[Step] = []
     known: dict[str, int] = {}
-    kind = _first_type(entries, service_type)
+    kind = _first("type", "service_type", entries, service_type)
+    info = _first("additional_info", "additional_info", entries, "")
     for entry in entries:
         before, after = _object(entry.before), _object(entry.after)
         prices: tuple[formats.Price, ...] = ()
@@ -50,9 +52,10 @@ def steps(changes: Iterable[ChangeEntry], service_type: str) -> tuple[Step, ...]
             known = {}
         else:
             kind = str(after.get("service_type") or kind)
+            info = str(after.get("additional_info", info))
             known |= _prices(before) if not known else {}
             known |= _prices(after)
-            prices = _in_units(kind, known)
+            prices = _in_units(kind, known, info)
             if found and prices == found[-1].prices:
                 continue
         last = found[-1].prices if found else ()
@@ -80,8 +83,9 @@ def deltas(found: Sequence[Step], now: dt.datetime, days: int = 30) -> tuple[Del
     earlier = [step for step in found if step.at <= since and step.prices]
     first = earlier[-1] if earlier else next(step for step in found if step.prices)
     said = []
-    for old, new in zip(first.prices, found[-1].prices, strict=False):
-        if old.unit != new.unit:
+    pairs = _pairs(first.prices, found[-1].prices)
+    for old, new in pairs:
+        if old is None or old.unit != new.unit:
             continue
         if old.neuron == new.neuron:
             said.append(Delta(new.label, "none", _unchanged(days if earlier else None), ""))
@@ -90,7 +94,20 @@ def deltas(found: Sequence[Step], now: dt.datetime, days: int = 30) -> tuple[Del
         title = f"{formats.exact(old.neuron)} → {formats.exact(new.neuron)} 0G / {new.unit}"
         direction = "up" if new.neuron > old.neuron else "down"
         said.append(Delta(new.label, direction, _since(change, days if earlier else None), title))
+    # What had a price of its own and has none costs what its neighbour does.
+    present = {new.label for _, new in pairs}
+    if any(old is not None and old.unit == new.unit for old, new in pairs):
+        gone = (old.label for old in first.prices if old.label not in present)
+        said += [Delta(label, "none", _("no longer of its own"), "") for label in gone]
     return tuple(said)
+
+
+def _pairs(
+    before: Sequence[formats.Price], after: Sequence[formats.Price]
+) -> list[tuple[formats.Price | None, formats.Price]]:
+    """Each price with the earlier one of the same name."""
+    known = {price.label: price for price in before}
+    return [(known.get(price.label), price) for price in after]
 
 
 def _unchanged(days: int | None) -> str:
@@ -155,16 +172,18 @@ def _values(
 ) -> tuple[charts.Value, ...]:
     if not step.prices:
         return (charts.Value("", _("not listed")),) * len(units)
-    if [price.unit for price in step.prices] != [price.unit for price in units]:
+    if step.prices[0].unit != units[0].unit or step.prices[0].label != units[0].label:
         return (charts.Value("", _("another unit")),) * len(units)
     changes = moved or tuple("" for _ in step.prices)
-    return tuple(
-        charts.Value(
+    values = {
+        price.label: charts.Value(
             formats.exact(price.neuron).replace(",", ""),
             f"{formats.amount(price.neuron)} 0G" + (f" ({change})" if change else ""),
         )
         for price, change in zip(step.prices, changes, strict=True)
-    )
+    }
+    none = charts.Value("", _("no price of its own"))
+    return tuple(values.get(price.label, none) for price in units)
 
 
 def percent(before: int, after: int) -> str:
@@ -179,11 +198,12 @@ def percent(before: int, after: int) -> str:
     return f"{sign}{whole:,}{f'.{rest}' if rest else ''} %"
 
 
-def _first_type(entries: Sequence[ChangeEntry], service_type: str) -> str:
+def _first(change: str, field: str, entries: Sequence[ChangeEntry], now: str) -> str:
+    """What a field was before its first change that is known."""
     for entry in entries:
-        if entry.change == "type":
-            return str(_object(entry.before).get("service_type") or service_type)
-    return service_type
+        if entry.change == change:
+            return str(_object(entry.before).get(field) or now)
+    return now
 
 
 def _object(value: Any) -> Mapping[str, Any]:
@@ -198,18 +218,25 @@ def _prices(fields: Mapping[str, Any]) -> dict[str, int]:
     }
 
 
-def _in_units(kind: str, known: Mapping[str, int]) -> tuple[formats.Price, ...]:
+def _in_units(kind: str, known: Mapping[str, int], info: str) -> tuple[formats.Price, ...]:
+    """What lists show, then what cached input costs, and the longest requests; each named once."""
     if "price_per_token" in known:
         return (formats.training_price(known["price_per_token"]),)
     if not known:
         return ()
-    return formats.prices(kind, known.get("input_price", 0), known.get("output_price", 0))
+    offer = tariffs.offer(kind, known.get("input_price", 0), known.get("output_price", 0), info)
+    found = [*offer.prices, *([offer.cached] if offer.cached else [])]
+    if len(offer.tiers) > 1:
+        last = offer.tiers[-1]
+        found.append(replace(last.input, label=_("Input of the longest requests")))
+        found.append(replace(last.output, label=_("Output of the longest requests")))
+    return tuple(found)
 
 
 def _moved(last: Sequence[formats.Price], prices: Sequence[formats.Price]) -> tuple[str, ...]:
-    if [price.unit for price in last] != [price.unit for price in prices]:
-        return tuple("" for _ in prices)
     return tuple(
-        percent(old.neuron, new.neuron) if old.neuron != new.neuron else ""
-        for old, new in zip(last, prices, strict=True)
+        percent(old.neuron, new.neuron)
+        if old is not None and old.unit == new.unit and old.neuron != new.neuron
+        else ""
+        for old, new in _pairs(last, prices)
     )

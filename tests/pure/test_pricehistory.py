@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json as json_text
 from typing import Any
 
 import pytest
@@ -90,6 +91,39 @@ def test_a_change_of_type_changes_the_unit_and_compares_nothing() -> None:
     assert [price.each for price in late[0].prices] == [7, 12]
 
 
+def test_cached_input_and_long_requests_are_prices_too() -> None:
+    def info(divisor: int, dear: int) -> dict[str, str]:
+        tiers = [{"maxInputTokens": 500}, {"maxInputTokens": 0, "inputMultiplier": dear}]
+        billing = {"cacheTokenBilling": {"divisor": divisor}, "tieredPricing": {"tiers": tiers}}
+        return {"additional_info": json_text.dumps(billing)}
+
+    plain = {"additional_info": "{}"}
+    found = steps(
+        [
+            change(90, "registered", None, prices(500, 1000, service_type="chatbot", model="m")),
+            change(80, "additional_info", plain, info(10, 2)),
+            change(20, "additional_info", info(10, 2), info(5, 4)),
+        ],
+        "chatbot",
+    )
+    assert [len(step.prices) for step in found] == [2, 5, 5]
+    assert found[2].moved == ("", "", "+100 %", "+100 %", "")
+    said = {delta.label: delta.text for delta in deltas(found, NOW)}
+    assert said["Input"] == "unchanged in 30 d" and said["Cached input"] == "+100 % in 30 d"
+    assert said["Input of the longest requests"] == "+100 % in 30 d"
+    drawn = pricehistory.chart(found, NOW, "", "/x.csv")
+    assert drawn is not None and len(drawn.series) == 5
+    assert drawn.points[0].values[2].text == "no price of its own"
+    ended = steps(
+        [change(40, "price", None, prices(5, 9)), change(9, "additional_info", info(5, 4), plain)],
+        "",
+    )
+    assert [(d.label, d.text) for d in deltas(ended, NOW)][2] == (
+        "Cached input",
+        "no longer of its own",
+    )
+
+
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
@@ -105,12 +139,10 @@ def test_percentages_are_cut_never_rounded(before: int, after: int, said: str) -
     assert percent(before, after) == said
 
 
+FIELDS = ["input_price", "output_price", "service_type", "additional_info"]
 json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["input_price", "output_price", "service_type"]), inner)
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS), inner),
     max_leaves=6,
 )
 
