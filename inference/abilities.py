@@ -1,4 +1,4 @@
-"""What a chat service says about its model: whether it looks at pictures, how much it reads at
+"""What a service says about its model: whether it looks at pictures, how much it reads at
 once, which parameters it knows. From the provider's own list of models (provider-protocol.md 1.7),
 a stranger's word: it only decides what this site offers and sends, never what something costs.
 """
@@ -33,13 +33,14 @@ _LONGEST_CONTEXT = 100_000_000
 @dataclass(frozen=True)
 class Abilities:
     """`context` tokens (0: not said); `parameters` None where none are listed; `said`: the provider
-    has this model in its list.
+    has this model in its list; `inputs`: and says there what goes in.
     """
 
     pictures: bool = False
     context: int = 0
     parameters: tuple[str, ...] | None = None
     said: bool = False
+    inputs: bool = False
 
 
 #: What is known about a service that was not asked.
@@ -65,6 +66,7 @@ def read(document: object, model: str) -> Abilities:
         context=context if context <= _LONGEST_CONTEXT else 0,
         parameters=tuple(sorted(x[:40] for x in words)) if words else None,
         said=True,
+        inputs=isinstance(taken, list),
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import orjson
 
+from inference.abilities import Abilities
 from inference.errors import BadPrompt
 from inference.media.masks import Mask
 from inference.media.sieve import Sieve
@@ -24,7 +25,11 @@ from protocol import fees
 
 GENERATIONS, EDITS = "/images/generations", "/images/edits"
 #: Types of services that draw, as providers declare them on chain.
-SERVICE_TYPES = ("text-to-image", "image-editing")
+EDITING = "image-editing"
+SERVICE_TYPES = ("text-to-image", EDITING)
+#: What may be left to the provider, by the names of the protocol.
+OPTIONS = ("size", "seed", "num_inference_steps", "output_format")
+_PICTURE_WORDS = frozenset({*OPTIONS, "prompt", "quality"} - {"seed"})
 MOST = 4
 MAX_PROMPT_CHARS = 4000
 SIZES = ("", "512x512", "768x768", "1024x1024", "1024x576", "576x1024")
@@ -39,6 +44,29 @@ _JOB = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 class NoPictures(ValueError):
     """The answer does not hold pictures; the text says what it holds instead."""
+
+
+@dataclass(frozen=True)
+class Takes:
+    """What a service takes beside words; `edits`: pictures to change."""
+
+    options: frozenset[str] = frozenset(OPTIONS)
+    edits: bool = True
+
+    @classmethod
+    def of(cls, service_type: str, said: Abilities) -> Self:
+        """By the provider's own list of models. Where that says nothing, every option may be tried,
+        but only a service that is listed for it gets pictures.
+        """
+        listed = frozenset(said.parameters or ())
+        # Some list what chat models take, for every model.
+        options = listed & frozenset(OPTIONS) if listed & _PICTURE_WORDS else frozenset(OPTIONS)
+        edits = said.pictures if said.inputs else service_type == EDITING
+        return cls(options, edits)
+
+
+#: For a service that was not asked.
+ANYTHING = Takes()
 
 
 @dataclass(frozen=True)
@@ -82,7 +110,17 @@ class Wish:
     def stored(self) -> dict[str, Any]:
         return {**asdict(self), "mask": self.mask.stored()}
 
-    def wire(self, model: str) -> dict[str, Any]:
+    @property
+    def options(self) -> dict[str, Any]:
+        """What was chosen of OPTIONS, by the names of the protocol."""
+        return {
+            **({"size": self.size} if self.size else {}),
+            **({"seed": self.seed} if self.seed is not None else {}),
+            **({"num_inference_steps": self.steps} if self.steps is not None else {}),
+            **({"output_format": self.output} if self.output else {}),
+        }
+
+    def wire(self, model: str, takes: Takes = ANYTHING) -> dict[str, Any]:
         """The fields of the request. Pictures are asked for as bytes: an address of the provider's
         would be one more thing to distrust.
         """
@@ -90,10 +128,7 @@ class Wish:
             "model": model,
             "prompt": self.prompt,
             "n": self.count,
-            **({"size": self.size} if self.size else {}),
-            **({"seed": self.seed} if self.seed is not None else {}),
-            **({"num_inference_steps": self.steps} if self.steps is not None else {}),
-            **({"output_format": self.output} if self.output else {}),
+            **{name: x for name, x in self.options.items() if name in takes.options},
             "response_format": "b64_json",
         }
 

@@ -95,7 +95,12 @@ def most_of_speech(listing: Listing | Turn, length_ms: int) -> int:
 # --- pictures -------------------------------------------------------------------------------------
 
 
-def open_pictures(ask: Ask, wish: pictures.Wish, source: Picture | None = None) -> Opened:
+def open_pictures(
+    ask: Ask,
+    wish: pictures.Wish,
+    source: Picture | None = None,
+    takes: pictures.Takes = pictures.ANYTHING,
+) -> Opened:
     """Write down a wish for pictures (changes of `source` where given) as an open turn, and say
     what to send for it. Raises BadPrompt, NotReady, SignerChanged or Busy.
     """
@@ -106,6 +111,8 @@ def open_pictures(ask: Ask, wish: pictures.Wish, source: Picture | None = None) 
             raise BadPrompt(_("This form was sent before, with other words. Send it again."))
         return before
     listing = service(ask.provider, Medium.IMAGES)
+    if listing and source is not None and not takes.edits:
+        raise BadPrompt(_("This service makes pictures from words only. Choose another one."))
     fee = pictures.most(listing.output_price, wish.count) if listing else 0
     checked = _checked(ask, listing, Medium.IMAGES, fee, verified=wish.verified)
     mask = uploads.drawn(wish.mask, source.width, source.height) if source and wish.mask else None
@@ -119,7 +126,7 @@ def open_pictures(ask: Ask, wish: pictures.Wish, source: Picture | None = None) 
         for role, picture in files.items():
             if picture is not None:
                 keep(chat, turn, role, 0, picture)
-        fields = wish.wire(turn.model)
+        fields = wish.wire(turn.model, takes)
         if source is None:
             call = _call(turn, checked, pictures.GENERATIONS, pictures.body(fields))
         else:

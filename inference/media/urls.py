@@ -13,6 +13,7 @@ _SPEECH = {"medium": Medium.SPEECH}
 urlpatterns: list[URLPattern | URLResolver] = [
     path("playground/images", views.images, name="images"),
     path("playground/images/make", views.make, name="images_make"),
+    path("playground/images/able", views.able, name="images_able"),
     path("playground/images.zip", views.everything, name="images_zip"),
     path("playground/images/<uuid:chat>", views.work, name="work"),
     path("playground/images/<uuid:chat>/card", views.card, name="card"),

@@ -14,6 +14,7 @@ from django.http import (
     HttpRequest,
     HttpResponse,
     HttpResponseRedirect,
+    JsonResponse,
     StreamingHttpResponse,
 )
 from django.shortcuts import render
@@ -26,14 +27,15 @@ from accounts.http import in_pieces, number_of
 from inference import seals
 from inference.errors import BadPrompt, ChatError
 from inference.hub import hub
-from inference.media import archive, doors, selectors, studio, uploads
+from inference.media import archive, doors, pictures, selectors, studio, uploads
 from inference.media.masks import WHOLE, Mask
 from inference.media.models import Role
 from inference.media.pictures import Wish
 from inference.media.uploads import Picture
 from inference.models import Medium
 from inference.selectors import Visit
-from inference.views import visit_of
+from inference.views import user_of, visit_of
+from ledger import selectors as ledger
 
 #: A picture is only ever shown as the picture it was found to be, and can do nothing else.
 _FILE_HEADERS = {
@@ -83,6 +85,17 @@ async def make(request: HttpRequest) -> HttpResponse:
         return await sync_to_async(_again)(request, visit, error, status)
     path = reverse("inference:images")
     return doors.taken(request, f"{path}?from={opened.chat}#work-{opened.chat}")
+
+
+@never_cache
+@require_GET
+async def able(request: HttpRequest) -> JsonResponse:
+    """What `provider` takes beside words, by the provider's own word; asked for members only."""
+    takes = pictures.ANYTHING
+    provider = ledger.address_of(request.GET.get("provider", "")) or ""
+    if provider and await sync_to_async(user_of)(request) is not None:
+        takes = await studio.taken(hub().client, provider)
+    return JsonResponse({"options": sorted(takes.options), "edits": takes.edits})
 
 
 def _again(request: HttpRequest, visit: Visit, error: ChatError, status: int) -> HttpResponse:

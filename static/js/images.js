@@ -11,11 +11,29 @@ function price() {
   label.textContent = `${label.dataset.verb} ${count} – ${og(unit(form, 'output') * BigInt(count))} 0G`;
 }
 
+const OPTIONS = { size: t('size'), seed: t('seed'), num_inference_steps: t('steps'), output_format: t('format') };
+
+// What the chosen provider takes, by its own word. A picture that was chosen already stays to be seen.
+async function able() {
+  const { provider, edit, picture } = form.elements;
+  const wanted = provider.value;
+  const answer = wanted && await fetch(`${form.dataset.able}?provider=${wanted}`, { credentials: 'same-origin' }).catch(() => null);
+  const said = answer?.ok ? await answer.json() : { options: Object.keys(OPTIONS), edits: true };
+  if (wanted !== provider.value) return;
+  const missing = Object.keys(OPTIONS).filter((name) => !said.options.includes(name)).map((name) => OPTIONS[name]);
+  form.querySelector('[data-untaken]').textContent = missing.length ? t('By its own list this model does not take: {names}. That is not sent.', { names: missing.join(', ') }) : '';
+  const changing = Boolean(edit.value || picture.files.length);
+  form.querySelector('[data-editing]').hidden = !said.edits && !changing;
+  form.querySelector('[data-no-edits]').hidden = said.edits || !changing;
+}
+
 if (form) {
   startMask(form);
   startSending(form);
   form.addEventListener('change', price);
+  form.elements.provider.addEventListener('change', able);
   price();
+  able();
 }
 
 // Before and after: the slider moves the edge of the upper picture.

@@ -15,11 +15,13 @@ from PIL import Image
 
 from accounts.models import User
 from inference import seals
+from inference.abilities import Abilities
 from inference.errors import BadPrompt, ChatError, SignerChanged
-from inference.hub import Hub
+from inference.hub import Hub, hub
 from inference.media import endings, pictures, studio, uploads
 from inference.media.masks import Mask
 from inference.media.models import File, Job
+from inference.media.pictures import ANYTHING, Takes
 from inference.models import Chat, FeeKind, State, Turn
 from ledger.models import Service, SubAccount
 from tests import factories
@@ -251,7 +253,7 @@ async def test_an_edit_sends_bare_pixels_and_the_mask_and_can_be_built_again() -
     source = uploads.cleaned(photo, "home.jpg")
     assert (source.width, source.height) == (614, 1024)
     assert b"GPS" not in source.data and b"eXIf" not in source.data
-    async with stage(at_once) as s:
+    async with stage(at_once, "image-editing") as s:
         mask = {"mask": [[250, 250, 500, 500], {"r": 20, "p": [[0, 0], [1000, 1000]]}]}
         opened = await s.draw("a cat", source, wish=mask)
         turn = await s.ended(opened.turn)
@@ -266,6 +268,36 @@ async def test_an_edit_sends_bare_pixels_and_the_mask_and_can_be_built_again() -
     assert places == [0, 0, 255]
     assert await in_db(endings.request_body)(turn) == asked.body
     assert turn.verdict == "verified"
+
+
+async def test_a_service_is_sent_what_it_says_it_takes() -> None:
+    said: dict[str, Any] = {
+        "id": "painter",
+        "supported_parameters": ["prompt", "n", "size"],
+        "architecture": {"input_modalities": ["text"]},
+    }
+
+    async def picky(reply: Reply, asked: Asked) -> None:
+        if asked.path == "/v1/models":
+            await reply.whole(json.dumps({"data": [said]}).encode())
+        else:
+            await at_once(reply, asked)
+
+    async with stage(picky, model="painter") as s:
+        wish = {"size": "512x512", "seed": "7", "output": "png"}
+        turn = await s.ended((await s.draw(wish=wish)).turn)
+        body = json.loads(await in_db(endings.request_body)(turn))
+        assert body.keys() == {"model", "prompt", "n", "size", "response_format"}
+        with pytest.raises(BadPrompt, match="from words only"):
+            await s.draw("a cat", uploads.cleaned(RED, "red.png"))
+        client = AsyncClient()
+        path = f"/playground/images/able?provider={factories.PETRA}"
+        assert (await client.get(path)).json()["edits"], "strangers have nobody asked"
+        await client.aforce_login(s.alice)
+        assert (await client.get(path)).json() == {"options": ["size"], "edits": False}
+        await hub().close()
+    silent = Takes.of("image-editing", Abilities(said=True, parameters=("seed", "temperature")))
+    assert silent == ANYTHING and not Takes.of("text-to-image", Abilities()).edits
 
 
 def test_uploads_are_what_they_are_not_what_they_say() -> None:
@@ -312,6 +344,7 @@ async def test_limits_money_and_signers_are_checked_before_anything_is_sent(
             await s.draw(wish={"verified": "on"})
         assert doubtful.value.code == "not_verified"
         await in_db(SubAccount.objects.update)(balance=3 * factories.ONE)
+        await in_db(Service.objects.update)(service_type="image-editing")
         settings.MEDIA_QUOTA = 100
         with pytest.raises(BadPrompt, match="fill their"):
             await s.draw("x", uploads.cleaned(RED, "a.png"))
@@ -319,7 +352,7 @@ async def test_limits_money_and_signers_are_checked_before_anything_is_sent(
         with pytest.raises(ChatError) as gone:
             await s.draw()
         assert gone.value.code == "no_service"
-        assert len(s.upstream.asked) == sent
+        assert len([x for x in s.upstream.asked if x.path != "/v1/models"]) == sent
         assert await in_db(Chat.objects.count)() == 2
 
 
