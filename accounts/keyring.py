@@ -19,8 +19,12 @@ from protocol import keys as wire
 _SHOWN = 300
 
 
-def page(user: User, session_key: str | None) -> pages_keys.KeysPage:
-    """Everything on `/account/keys`; no secret is among it."""
+def page(user: User, session_key: str | None, changing: str = "") -> pages_keys.KeysPage:
+    """Everything on `/account/keys`; no secret is among it. `changing`: the number of the token
+    whose settings are asked for."""
+    chosen = (
+        int(changing) if changing.isascii() and changing.isdigit() and len(changing) < 16 else 0
+    )
     now = timezone.now()
     held = list(user.provider_keys.order_by("provider", "-generation", "token_id")[:_SHOWN])
     positions = {
@@ -56,6 +60,7 @@ def page(user: User, session_key: str | None) -> pages_keys.KeysPage:
         sessions=tuple(
             pages_keys.SessionRow(row, row.session_key == session_key) for row in sessions.of(user)
         ),
+        changing=tokens.living(user, now).filter(pk=chosen).first() if chosen else None,
         tokens=tuple(
             pages_keys.TokenRow(
                 token,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from accounts import browsers, money
 from accounts.keys_lasting import Slots
 from accounts.models import AccessToken, ProviderKey, SignIn
 from accounts.pages_parts import tabs
@@ -39,6 +40,10 @@ class SessionRow:
     sign_in: SignIn
     here: bool
 
+    @property
+    def name(self) -> str:
+        return browsers.name(self.sign_in.agent)
+
 
 @dataclass(frozen=True)
 class TokenRow:
@@ -69,8 +74,23 @@ class KeysPage:
     slots: tuple[Slots, ...]
     sessions: tuple[SessionRow, ...]
     tokens: tuple[TokenRow, ...] = ()
+    #: Whose settings are being changed.
+    changing: AccessToken | None = None
     token_days: tuple[int, ...] = DAYS
     token_rate: int = DEFAULT_PER_MINUTE
     token_rate_most: int = MOST_PER_MINUTE
     token_default_days: int = DEFAULT_DAYS
     tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account/keys"))
+
+    @property
+    def changing_limit(self) -> str:
+        limit = self.changing.spend_limit if self.changing else None
+        return "" if limit is None else money.exact(limit)
+
+    @property
+    def changing_models(self) -> str:
+        return "\n".join(self.changing.model_names) if self.changing else ""
+
+    @property
+    def changing_providers(self) -> str:
+        return "\n".join(self.changing.providers) if self.changing else ""

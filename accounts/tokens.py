@@ -44,6 +44,40 @@ _HINT_CHARS = 8
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What can be changed of a token, checked: its name and what holds it."""
+
+    label: str
+    spend_limit: int | None
+    per_minute: int
+    model_names: tuple[str, ...]
+    providers: tuple[str, ...]
+    verified_only: bool
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """Settings as the page sends them. Raises Problem with the field's rule."""
+        label = " ".join(_text(given, "label").replace("\0", "").split())
+        if not 0 < len(label) <= 60:
+            raise _bad("label", _("must have 1 to 60 characters."))
+        rate = given.get("per_minute", DEFAULT_PER_MINUTE)
+        if type(rate) is not int or not 1 <= rate <= MOST_PER_MINUTE:
+            raise _bad(
+                "per_minute",
+                _("must be a whole number from 1 to %(most_per_minute)s.")
+                % {"most_per_minute": MOST_PER_MINUTE},
+            )
+        return cls(
+            label=label,
+            spend_limit=_limit(_text(given, "spend_limit")),
+            per_minute=rate,
+            model_names=_models(_text(given, "models")),
+            providers=_providers(_text(given, "providers")),
+            verified_only=given.get("verified_only") is True,
+        )
+
+
+@dataclass(frozen=True)
 class Wanted:
     """Checked settings of a new token."""
 
@@ -59,9 +93,7 @@ class Wanted:
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
         """Settings as the page sends them. Raises Problem with the field's rule."""
-        label = " ".join(_text(given, "label").replace("\0", "").split())
-        if not 0 < len(label) <= 60:
-            raise _bad("label", _("must have 1 to 60 characters."))
+        limits = Limits.of(given)
         asked = given.get("scopes")
         scopes = tuple(s for s in SCOPES if isinstance(asked, list) and s in asked)
         if not scopes:
@@ -69,23 +101,7 @@ class Wanted:
         days = given.get("days", DEFAULT_DAYS)
         if type(days) is not int or days not in DAYS:
             raise _bad("days", _("must be one of %(days)s.") % {"days": ", ".join(map(str, DAYS))})
-        rate = given.get("per_minute", DEFAULT_PER_MINUTE)
-        if type(rate) is not int or not 1 <= rate <= MOST_PER_MINUTE:
-            raise _bad(
-                "per_minute",
-                _("must be a whole number from 1 to %(most_per_minute)s.")
-                % {"most_per_minute": MOST_PER_MINUTE},
-            )
-        return cls(
-            label=label,
-            scopes=scopes,
-            days=days,
-            spend_limit=_limit(_text(given, "spend_limit")),
-            per_minute=rate,
-            model_names=_models(_text(given, "models")),
-            providers=_providers(_text(given, "providers")),
-            verified_only=given.get("verified_only") is True,
-        )
+        return cls(scopes=scopes, days=days, **vars(limits))
 
 
 @dataclass(frozen=True)
@@ -126,6 +142,15 @@ def create(user: User, wanted: Wanted) -> Made:
     return Made(row, secret)
 
 
+def change(user: User, token_id: int, limits: Limits) -> None:
+    """New settings for the same secret; what it has spent stays counted. Raises Problem
+    `no_such_token`."""
+    values = {**vars(limits), "model_names": list(limits.model_names)}
+    values["providers"] = list(limits.providers)
+    if not living(user, timezone.now()).filter(pk=token_id).update(**values):
+        raise _gone()
+
+
 def rotate(user: User, token_id: int) -> Made:
     """A new secret for the same token: settings, counts and expiry stay, and the old secret ends
     after OVERLAP (at once if it had itself been replaced). Raises Problem `no_such_token`.
@@ -143,7 +168,7 @@ def rotate(user: User, token_id: int) -> Made:
         )
     )
     if not changed:
-        raise Problem("no_such_token", _("There is no such token, or it has ended."), status=404)
+        raise _gone()
     return Made(user.access_tokens.get(pk=token_id), secret)
 
 
@@ -255,6 +280,10 @@ def digest_of(secret: str) -> str:
 
 def _secret() -> str:
     return PREFIX + secrets.token_urlsafe(32)
+
+
+def _gone() -> Problem:
+    return Problem("no_such_token", _("There is no such token, or it has ended."), status=404)
 
 
 def _unknown(fix: str) -> Problem:

@@ -55,6 +55,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("account/keys/prepare", views_keys.prepare, name="key_prepare"),
     path("account/keys/store", views_keys.store, name="key_store"),
     path("account/tokens/create", views_tokens.create, name="token_create"),
+    path("account/tokens/<int:token_id>/change", views_tokens.change, name="token_change"),
     path("account/tokens/<int:token_id>/rotate", views_tokens.rotate, name="token_rotate"),
     path("account/tokens/<int:token_id>/revoke", views_tokens.revoke, name="token_revoke"),
     path("account/data", views_personal.data, name="data"),

@@ -1,4 +1,4 @@
-"""Doors for personal access tokens: make, replace the secret, revoke."""
+"""Doors for personal access tokens: make, change, replace the secret, revoke."""
 
 from __future__ import annotations
 
@@ -35,6 +35,21 @@ def rotate(request: HttpRequest, token_id: int) -> HttpResponse:
     sessions.require_fresh(request)
     made = tokens.rotate(user, token_id)
     return answer({"id": made.row.pk, "token": made.secret})
+
+
+@require_POST
+@signed_in
+@json_door
+def change(request: HttpRequest, token_id: int) -> HttpResponse:
+    """`{label, per_minute, spend_limit?, models?, providers?, verified_only?}`: all of them anew,
+    for the same secret. Needs a fresh signature: a limit may become wider.
+    """
+    user = user_of(request)
+    limits.spend("tokens", user.address, limit=30, seconds=60)
+    wanted = tokens.Limits.of(body_of(request))
+    sessions.require_fresh(request)
+    tokens.change(user, token_id, wanted)
+    return answer({"id": token_id})
 
 
 @require_POST

@@ -23,11 +23,14 @@ function wanted() {
 }
 
 async function secretOf(path, body, note) {
-  try {
-    const made = await post(path, body);
+  await tried(path, body, (made) => {
     reveal({ title: t('Your token'), note, secret: made.token, testid: 'token' });
     line.textContent = '';
-  } catch (error) {
+  });
+}
+
+async function tried(path, body, done) {
+  try { done(await post(path, body)); } catch (error) {
     line.textContent = error.message;
     if (error.reason === 'step_up_required') await openSignIn();
   }
@@ -37,10 +40,12 @@ form?.addEventListener('submit', async (event) => {
   event.preventDefault();
   const body = wanted();
   if (!body.label) { line.textContent = t('Say what it is for first.'); form.elements.label.focus(); return; }
-  if (!body.scopes.length) { line.textContent = t('Choose what it may do.'); form.elements.scopes[0].focus(); return; }
+  const changed = form.dataset.tokenChange;
+  if (!changed && !body.scopes.length) { line.textContent = t('Choose what it may do.'); form.elements.scopes[0].focus(); return; }
   const button = form.querySelector('[type="submit"]');
   button.disabled = true;
-  await secretOf('/account/tokens/create', body, t('This is the only time it is shown; what is kept here cannot be turned back into it.'));
+  if (changed) await tried(changed, body, () => location.replace('/account/keys#tokens'));
+  else await secretOf('/account/tokens/create', body, t('This is the only time it is shown; what is kept here cannot be turned back into it.'));
   button.disabled = false;
 });
 

@@ -59,6 +59,16 @@ def test_a_token_is_shown_once_replaced_and_revoked(
     expect(row).to_contain_text("old secret until")
     assert newer != secret
     assert models(asgi_server, secret) == models(asgi_server, newer) == 200
+    page.get_by_test_id("token-change").click()
+    expect(form.get_by_label("Spend limit, 0G")).to_have_value("1.5")
+    form.get_by_label("Spend limit, 0G").fill("2.5")
+    form.get_by_label("What it is for").fill("nightly script")
+    page.get_by_test_id("token-new").click()
+    expect(row).to_contain_text("nightly script")
+    expect(row).to_contain_text("of 2.5 0G")
+    # Ended for good: asked once more.
     page.get_by_test_id("token-revoke").click()
+    expect(row).to_have_attribute("data-state", "active")
+    page.get_by_test_id("token-revoke-go").click()
     expect(row).to_have_attribute("data-state", "revoked")
     assert models(asgi_server, secret) == models(asgi_server, newer) == 401

@@ -215,8 +215,10 @@ def opens(client: Client) -> bool:
 
 
 def test_sessions_are_listed_and_ended_from_another_browser(user: User) -> None:
-    here, there, bobs = signed_in(), signed_in(agent="<i>Other</i>"), signed_in(BOB)
-    html = here.get("/account/keys").content.decode()
+    firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:150.0) Gecko/20100101 Firefox/150.0"
+    here, there = signed_in(agent=firefox), signed_in(agent="<i>Other</i>")
+    bobs, html = signed_in(BOB), here.get("/account/keys").content.decode()
+    assert ">Firefox on Linux</span>" in html
     assert html.count('data-testid="session-row"') == 2 and "&lt;i&gt;Other&lt;/i&gt;" in html
     other = SignIn.objects.get(user=user, agent="<i>Other</i>")
     bobs.post(f"/account/sessions/{other.pk}/end")

@@ -73,6 +73,34 @@ def test_the_doors_show_a_secret_once_and_want_a_fresh_signature(
     assert refusal(secret) == "token_unknown"
 
 
+def test_what_holds_a_token_is_changed_by_its_owner_alone(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tokens.create(alice, wanted(models="a\nb", spend_limit="1"))
+    AccessToken.objects.update(spent=10**18)
+    client, other, asked = signed_in(ALICE), signed_in(BOB), f"/account/keys?token={made.row.pk}"
+    page = client.get(asked).content.decode()
+    assert "a\nb</textarea>" in page and "data-token-change" in page and 'value="1"' in page
+    assert 'data-state="spent"' in page
+    assert "data-token-change" not in other.get(asked).content.decode()
+    path = f"/account/tokens/{made.row.pk}/change"
+    body = {"label": "night", "spend_limit": "2", "per_minute": 5, "models": "", "providers": ""}
+
+    def changed(client: Client, **given: Any) -> Any:
+        return client.post(path, {**body, **given}, content_type="application/json")
+
+    assert changed(other).status_code == 404 and changed(client, per_minute=0).status_code == 400
+    assert changed(client).status_code == 200
+    row = tokens.find(made.secret)  # the same secret, and what it has spent stays counted
+    assert (row.label, row.spend_limit, row.per_minute) == ("night", 2 * 10**18, 5)
+    assert (row.model_names, row.spent, row.scopes) == ([], 10**18, ("inference",))
+    assert tokens.state(row, timezone.now()) == "active"
+    tokens.revoke(alice, row.pk)
+    assert changed(client).status_code == 404
+    monkeypatch.setattr("accounts.sessions.FRESH_SECONDS", -1)
+    assert changed(client).json()["code"] == "step_up_required"
+
+
 def test_settings_are_checked(alice: User) -> None:
     wrong: tuple[dict[str, Any], ...] = (
         {"label": ""}, {"label": "x" * 61}, {"scopes": []}, {"scopes": ["x"]}, {"scopes": "read"},
@@ -171,6 +199,8 @@ def test_what_is_ones_own_is_read_with_a_token_and_by_nobody_else(alice: User) -
     assert listed["items"][0] | {"id": str(turn.pk), "token": "reader"} == listed["items"][0]
     assert listed["items"][0]["fee"] == "1" + "0" * 20
     assert get("/requests?state=failed", token.secret).json()["count"] == 0
+    assert get("/requests?sort=cost&cost=100", token.secret).json()["count"] == 1
+    assert get("/requests?cost=100.1", token.secret).json()["count"] == 0
     assert get("/requests?until=9999-12-31", token.secret).json()["count"] == listed["count"]
     bob = User.objects.for_address(BOB.address)
     theirs = tokens.create(bob, wanted(scopes=["read"]))
