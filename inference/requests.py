@@ -9,9 +9,12 @@ from typing import Any, Self
 from urllib.parse import urlencode
 
 from django.db.models import Count, Max, Min, Q, QuerySet, Sum
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
+from accounts import money
 from accounts.days import day_of, end_of, start_of
 from accounts.models import User
 from accounts.pages_parts import Pager, pager
@@ -28,8 +31,16 @@ _COUNTED = (FeeKind.KNOWN, FeeKind.ESTIMATED)
 COLUMNS = (
     "asked_at", "provider", "model", "state", "failure", "prompt_tokens", "completion_tokens",
     "fee_neuron", "fee_kind", "first_token_ms", "total_ms", "verdict", "verdict_reason",
-    "request_sha256", "response_sha256", "answer_id", "signer", "quantity",
+    "request_sha256", "response_sha256", "answer_id", "signer", "quantity", "token_label",
 )  # fmt: skip
+#: Orders beside the newest first, each from the most.
+SORTS: Mapping[str, tuple[str, str]] = {
+    "cost": (gettext_noop("Costliest first"), "-fee"),
+    "tokens": (gettext_noop("Most tokens first"), "-counted_tokens"),
+    "first": (gettext_noop("Slowest first token first"), "-first_token_ms"),
+}
+#: What is asked of a number; in the address it is written with so many digits at most.
+_DIGITS = 12
 
 
 #: Whether anything came back that could be signed: without it no verdict says anything.
@@ -51,10 +62,18 @@ class Filter:
     verdict: str = ""
     since: dt.date | None = None
     until: dt.date | None = None
+    #: The program's token that asked; 0: any, and the playground.
+    token: int = 0
+    #: At least so much: 0G as it is written, tokens in and out, milliseconds to the first token.
+    cost: str = ""
+    tokens: int = 0
+    first: int = 0
+    sort: str = ""
 
     @classmethod
     def of(cls, given: Mapping[str, str]) -> Self:
         state, verdict = given.get("state", ""), given.get("verdict", "")
+        least = _neuron(given.get("cost", ""))
         return cls(
             provider=ledger.address_of(given.get("provider", "")) or "",
             model=given.get("model", "").replace("\x00", "")[:200],
@@ -62,7 +81,17 @@ class Filter:
             verdict=verdict if verdict in Verdict.values else "",
             since=day_of(given.get("since", "")),
             until=day_of(given.get("until", "")),
+            token=_whole(given.get("token", "")),
+            cost=money.exact(least) if least else "",
+            tokens=_whole(given.get("tokens", "")),
+            first=_whole(given.get("first", "")),
+            sort=given.get("sort", "") if given.get("sort") in SORTS else "",
         )
+
+    @property
+    def narrows(self) -> bool:
+        """Whether some requests are left out."""
+        return self != type(self)(sort=self.sort)
 
     def query(self, page: int = 1) -> str:
         """The same filter as an address's query."""
@@ -72,8 +101,13 @@ class Filter:
     def rows(self, user: User, session_key: str | None) -> QuerySet[Turn]:
         """The turns that match, newest first; conversations that are not kept are not listed."""
         rows = access.turns_of(user, session_key).exclude(chat__key_sealed="")
-        rows = rows.annotate(came=_CAME)
-        exact = {"provider": self.provider, "model": self.model, "state": self.state}
+        counted = Coalesce("prompt_tokens", 0) + Coalesce("completion_tokens", 0)
+        rows = rows.annotate(came=_CAME, counted_tokens=counted).select_related("token")
+        exact = {
+            "provider": self.provider, "model": self.model, "state": self.state,
+            "token": self.token, "fee__gte": _neuron(self.cost),
+            "counted_tokens__gte": self.tokens, "first_token_ms__gte": self.first,
+        }  # fmt: skip
         rows = rows.filter(**{name: value for name, value in exact.items() if value})
         if self.verdict:
             rows = rows.filter(_CAME, verdict=self.verdict)
@@ -81,6 +115,8 @@ class Filter:
             rows = rows.filter(created_at__gte=start_of(self.since))
         if self.until:
             rows = rows.filter(created_at__lt=end_of(self.until))
+        if self.sort:
+            rows = rows.order_by(SORTS[self.sort][1], "-pk")
         return rows.only(*_LISTED)
 
 
@@ -88,8 +124,22 @@ _LISTED = (
     "chat__owner", "chat__key_sealed", "created_at", "ended_at", "provider", "model", "state",
     "failure", "prompt_tokens", "completion_tokens", "fee", "fee_kind", "first_token_ms",
     "total_ms", "verdict", "verdict_reason", "request_sha256", "response_sha256", "answer_id",
-    "signer", "quantity",
+    "signer", "quantity", "token__label",
 )  # fmt: skip
+
+
+def _whole(text: str) -> int:
+    """A number of a filter; 0 where it is none."""
+    good = text.isascii() and text.isdecimal() and len(text) <= _DIGITS
+    return int(text) if good else 0
+
+
+def _neuron(text: str) -> int:
+    """An amount of a filter, written in 0G; 0 where it is none."""
+    try:
+        return money.parse(text) if len(text) < 3 * _DIGITS else 0
+    except ValueError:
+        return 0
 
 
 @dataclass(frozen=True)
@@ -137,11 +187,13 @@ class RequestsPage:
     models: tuple[str, ...]
     states: tuple[tuple[str, str], ...]
     verdicts: tuple[str, ...]
+    tokens: tuple[tuple[int, str], ...]
+    sorts: tuple[tuple[str, str], ...]
     reconciled: tuple[Reconciled, ...]
 
 
 def page(user: User, session_key: str | None, wanted: Filter, number: int) -> RequestsPage:
-    """One page of the log (9 queries)."""
+    """One page of the log (10 queries)."""
     everything = Filter().rows(user, session_key)
     found = ledger.paginate(wanted.rows(user, session_key), number, PAGE_SIZE, lambda row: row)
     named = everything.order_by()
@@ -149,12 +201,19 @@ def page(user: User, session_key: str | None, wanted: Filter, number: int) -> Re
         rows=found.items,
         pager=pager(found, _("requests"), lambda n: f"{PATH}?{wanted.query(n)}"),
         filter=wanted,
-        narrows=bool(wanted.query()),
+        narrows=wanted.narrows,
         export=f"{PATH}.csv?{wanted.query()}".rstrip("?"),
         providers=_distinct(named, "provider"),
         models=_distinct(named, "model"),
         states=tuple(State.choices),
         verdicts=tuple(Verdict.values),
+        tokens=tuple(
+            named.exclude(token=None)
+            .values_list("token_id", "token__label")
+            .distinct()
+            .order_by("token__label", "token_id")[:100]
+        ),
+        sorts=tuple((name, label) for name, (label, _order) in SORTS.items()),
         reconciled=reconcile(user, session_key),
     )
 
@@ -225,5 +284,9 @@ def csv_rows(rows: QuerySet[Turn]) -> Iterator[list[Any]]:
     """The log as rows of COLUMNS. What was said is not among them."""
     yield list(COLUMNS)
     for turn in rows.iterator(chunk_size=500):
-        values = {**turn.__dict__, "asked_at": turn.created_at, "fee_neuron": turn.fee}
+        label = turn.token.label if turn.token else ""
+        values = {
+            **turn.__dict__, "asked_at": turn.created_at, "fee_neuron": turn.fee,
+            "token_label": label,
+        }  # fmt: skip
         yield [values[name] for name in COLUMNS]

@@ -93,6 +93,11 @@ class RequestsIn(schemas.PageIn):
     verdict: str = ""
     since: str = ""
     until: str = ""
+    token: str = ""
+    cost: str = ""
+    tokens: str = ""
+    first: str = ""
+    sort: str = ""
 
 
 def _token(request: HttpRequest) -> AccessToken:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shlex
 from datetime import timedelta
 from typing import Any
@@ -16,7 +17,7 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accounts.models import User
+from accounts.models import AccessToken, User
 from inference import consumers, context, conversations, opening, requests, services
 from inference.branches import Node, Tree
 from inference.errors import BadPrompt
@@ -304,12 +305,34 @@ def test_the_log_filters_counts_and_exports_facts_alone(chat: Chat) -> None:
     for path in ("/playground/requests", "/playground/requests.csv"):
         last = alice().get(path, {"since": "0001-01-01", "until": "9999-12-31"})
         assert last.status_code == 200 and b"stopped" in last.content.lower()
+    token = AccessToken.objects.create(
+        user=chat.owner, label="Nightly <b>", digest="d", expires_at=timezone.now()
+    )
+    some = {"prompt_tokens": None, "completion_tokens": 3, "first_token_ms": 900}
+    Turn.objects.filter(pk=stopped.pk).update(token=token, **some)
+
+    def listed(**query: Any) -> list[str]:
+        page = alice().get("/playground/requests", query).content.decode()
+        return re.findall(r"/turns/(\d+)/inspect", page)
+
+    first = str(Turn.objects.earliest("pk").pk)
+    both = [str(stopped.pk), first]
+    assert listed() == both and listed(sort="tokens") == both[::-1]
+    assert listed(sort="cost") == listed(sort="first") == listed(sort="x") == both
+    for narrow in ({"token": token.pk}, {"cost": "2.5"}, {"first": 900}):
+        assert listed(**narrow) == both[:1]
+    assert listed(tokens=15) == both[1:] and listed(tokens=16) == listed(cost="99999") == []
+    for odd in ({"token": "9" * 5000}, {"cost": "9" * 5000}, {"first": "9" * 12}, {"tokens": "-"}):
+        assert listed(**odd) == ([] if "first" in odd else both)
+    page = alice().get("/playground/requests", {"cost": "2.50"}).content.decode()
+    assert "by token <bdi>Nightly &lt;b&gt;</bdi>" in page and "requests.csv?cost=2.5" in page
     none = alice().get("/playground/requests", {"until": "2001-01-01"}).content.decode()
     assert "No request matches" in none
     body = alice().get("/playground/requests.csv").content.decode()
     rows = list(csv.DictReader(io.StringIO(body)))
     assert tuple(rows[0]) == requests.COLUMNS and len(rows) == 2
     assert rows[0]["fee_neuron"] == str(3 * ONE) and "secret" not in body
+    assert [row["token_label"] for row in rows] == ["Nightly <b>", ""]
     other = Client()
     other.force_login(User.objects.for_address(factories.BOB))
     assert "No requests yet" in other.get("/playground/requests").content.decode()
