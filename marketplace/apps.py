@@ -7,6 +7,8 @@ class MarketplaceConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import personal
-        from marketplace import retention
+        from marketplace import models, retention
 
         personal.ask_of_retention(retention.words)
+        site = (models.Look, models.ComponentDay, models.Announcement, models.Update)
+        personal.register(apart=dict.fromkeys(site, "how the site was, and what was said about it"))

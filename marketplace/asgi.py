@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import Any
 
@@ -17,7 +18,7 @@ from inference.hub import CHORES  # noqa: E402
 from inference.lifespan import lifespan  # noqa: E402
 from inference.openai.app import PREFIX, relay  # noqa: E402
 from inference.openai.reply import Receive, Scope, Send  # noqa: E402
-from marketplace import bodies, presence, traffic  # noqa: E402
+from marketplace import bodies, components, presence, traffic  # noqa: E402
 from marketplace.languages import Spoken  # noqa: E402
 from marketplace.origins import SameOrigin  # noqa: E402
 from marketplace.relayed import Tagged  # noqa: E402
@@ -43,10 +44,19 @@ async def web(scope: Scope, receive: Receive, send: Send) -> None:
         await http(scope, bodies.bounded(receive, limit), send)
 
 
+async def living(scope: Scope, receive: Receive, send: Send) -> None:
+    """While the process lives it looks at the site's parts."""
+    watching = asyncio.create_task(components.keep_watch())
+    try:
+        await lifespan(scope, receive, send)
+    finally:
+        watching.cancel()
+
+
 application = ProtocolTypeRouter(
     {
         "http": web,
-        "lifespan": lifespan,
+        "lifespan": living,
         "websocket": presence.Counted(
             AllowedHostsOriginValidator(
                 SameOrigin(Spoken(signed(URLRouter(websocket_urlpatterns))))

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_noop
 
 from chain import selectors as chain
 from ledger import reconcile
-from marketplace import freshness, links, releases
+from marketplace import announcements, freshness, links, releases
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def site(request: HttpRequest) -> dict[str, Any]:
         "site_url": settings.SITE_URL,
         "request_id": getattr(request, "request_id", ""),
         "freshness": fresh,
-        "banner": freshness.banner(fresh) or drift_banner(request),
+        "banner": freshness.banner(fresh) or announcements.banner() or drift_banner(request),
         "language": translation.get_language() or settings.LANGUAGE_CODE,
         "languages": settings.LANGUAGES,
         "theme": theme if theme in THEMES else "",

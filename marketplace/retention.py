@@ -32,6 +32,7 @@ from attestation.models import (
 from finetune.models import Dataset, DatasetState, StoredFile
 from inference import conversations
 from ledger.models import Reconciliation
+from marketplace.models import ComponentDay, Look
 from probes import retention as probes
 from protocol.keys import EPHEMERAL_TOKEN_ID
 
@@ -46,6 +47,7 @@ KEPT_EXPIRED_KEYS = dt.timedelta(days=30)
 KEPT_UPLOADS = dt.timedelta(days=7)
 KEPT_LOOSE_FILES = dt.timedelta(days=1)
 KEPT_ERASURES = dt.timedelta(days=365)
+KEPT_LOOKS, KEPT_COMPONENT_DAYS = dt.timedelta(days=8), dt.timedelta(days=400)
 
 PRUNE, SWEEP = "marketplace.prune", "inference.sweep"
 
@@ -340,6 +342,25 @@ RULES: tuple[Rule, ...] = (
         gettext_noop("accounts"),
         ("accounts.user", "ops.passwordaccount"),
         gettext_noop("until you erase your account"),
+    ),
+    Rule(
+        gettext_noop("looks at the site’s parts"),
+        ("marketplace.look",),
+        gettext_noop("8 days"),
+        PRUNE,
+        lambda now: Look.objects.filter(at__lt=now - KEPT_LOOKS),
+    ),
+    Rule(
+        gettext_noop("days of the site’s parts"),
+        ("marketplace.componentday",),
+        gettext_noop("400 days"),
+        PRUNE,
+        lambda now: ComponentDay.objects.filter(day__lt=(now - KEPT_COMPONENT_DAYS).date()),
+    ),
+    Rule(
+        gettext_noop("incidents and maintenance of the site"),
+        ("marketplace.announcement", "marketplace.update"),
+        _FOR_GOOD,
     ),
     Rule(
         gettext_noop("failed background tasks"),

@@ -77,6 +77,8 @@ if env.text("ATTESTATION_ANCHORS", "vendor") != "vendor" and not IS_DEVNET:
         "unset it or set NETWORK=devnet"
     )
 ATTESTATION_ANCHORS = env.anchors("ATTESTATION_ANCHORS")
+#: A file of published measurements, compose files and images to compare with; "": none.
+ATTESTATION_REFERENCES = env.references("ATTESTATION_REFERENCES")
 PCS_URL = env.base_url("PCS_URL", "https://api.trustedservices.intel.com")
 RIM_URL = env.base_url("RIM_URL", "https://rim.attestation.nvidia.com")
 OCSP_URL = env.base_url("OCSP_URL", "https://ocsp.ndis.nvidia.com")
@@ -358,6 +360,7 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "reconcile": {"task": "ledger.reconcile", "schedule": 600.0},
     "verify-services": {"task": "attestation.sweep", "schedule": 15.0},
     "probe-services": {"task": "probes.sweep", "schedule": 15.0},
+    "watch": {"task": "marketplace.watch", "schedule": 60.0},
     "prune": {"task": "marketplace.prune", "schedule": 600.0},
     "follow-tuning": {"task": "finetune.sweep", "schedule": 5.0},
     "look-for-moderators": {"task": "moderation.sweep", "schedule": 60.0},

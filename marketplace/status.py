@@ -17,8 +17,9 @@ from chain import selectors as chain
 from chain.models import NodeState
 from ledger import reconcile, selectors
 from ledger.models import Reconciliation
-from marketplace import context
+from marketplace import announcements, components, context, releases
 from marketplace.freshness import Freshness, judge
+from marketplace.models import Announcement, AnnouncementKind, Update
 from marketplace.room import room
 
 EXPLANATIONS = {
@@ -37,6 +38,7 @@ EXPLANATIONS = {
 #: A node's state that the follower has not confirmed for this long is no longer news (seconds).
 NODES_STALE = 60
 RUNS_SHOWN = 10
+TROUBLES_SHOWN = 30
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,36 @@ class NodeLine:
     websocket: bool
 
 
+_ANNOUNCED = {
+    "planned": (gettext_noop("planned"), "accent"),
+    "open": (gettext_noop("open"), "bad"),
+    "over": (gettext_noop("over"), ""),
+}
+
+
+@dataclass(frozen=True)
+class Announced:
+    """An incident or a maintenance with its updates, the newest first."""
+
+    row: Announcement
+    kind: str
+    label: str
+    tone: str
+    updates: tuple[Update, ...]
+
+    @classmethod
+    def of(cls, row: Announcement, now: dt.datetime) -> Announced:
+        label, tone = _ANNOUNCED[row.state(now)]
+        incident = row.kind == AnnouncementKind.INCIDENT
+        return cls(
+            row,
+            _("Incident") if incident else _("Maintenance"),
+            _(label),
+            "warn" if tone == "bad" and not incident else tone,
+            tuple(row.updates.all()),
+        )
+
+
 @dataclass(frozen=True)
 class StatusPage:
     """Blocks are None before the first one; `eta_seconds` None when nothing moves."""
@@ -90,6 +122,10 @@ class StatusPage:
     last: Reconciliation | None
     runs: tuple[Reconciliation, ...]
     room_low: bool
+    parts: tuple[components.Line, ...]
+    troubles: tuple[components.Trouble, ...]
+    announced: tuple[Announced, ...]
+    version: str
 
     @property
     def drift_text(self) -> str:
@@ -109,8 +145,10 @@ def status(request: HttpRequest) -> HttpResponse:
 
 
 def status_page(head: chain.Freshness) -> StatusPage:
-    """SQL: six queries, whatever the size of the index."""
+    """SQL: ten queries, whatever the size of the index."""
+    now = timezone.now()
     fresh = judge(head)
+    parts = components.lines(now)
     last = reconcile.latest()
     nodes = chain.nodes()
     nodes_at = max((n.updated_at for n in nodes), default=None)
@@ -131,11 +169,14 @@ def status_page(head: chain.Freshness) -> StatusPage:
         contracts=contract_lines(head.final_block),
         nodes=tuple(node_line(node) for node in nodes),
         nodes_at=nodes_at,
-        nodes_stale=nodes_at is not None
-        and (timezone.now() - nodes_at).total_seconds() > NODES_STALE,
+        nodes_stale=nodes_at is not None and (now - nodes_at).total_seconds() > NODES_STALE,
         last=last,
         runs=tuple(Reconciliation.objects.order_by("-pk")[:RUNS_SHOWN]),
         room_low=room().low,
+        parts=parts,
+        troubles=components.troubles(parts)[:TROUBLES_SHOWN],
+        announced=tuple(Announced.of(row, now) for row in announcements.shown(now)),
+        version=releases.version(),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 from django.core.cache import cache
 
-from marketplace import retention
+from marketplace import announcements, components, retention
 
 #: Seconds between two runs, and where the last one is noted. Beat asks every few minutes: its own
 #: clock begins anew in every container, and of one that is replaced daily no day would ever end.
@@ -21,3 +21,11 @@ def prune() -> int:
     # After it: a worker that died in the middle has not pruned. Two at once do no harm.
     cache.set(LAST_PRUNED, 1, timeout=DAY)
     return gone
+
+
+@shared_task(name="marketplace.watch", ignore_result=True, expires=60)
+def watch() -> bool:
+    """Look at the parts of this site, once in each period; what is announced is told again to an
+    emptied Redis."""
+    announcements.tell()
+    return components.watch()

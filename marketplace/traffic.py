@@ -79,6 +79,15 @@ async def tell(hub: Hub) -> None:
         raise
 
 
+def sums() -> tuple[int, int]:
+    """(answered requests, those that failed here), of all doors but the relay's, whose failures
+    are mostly its providers'. Raises RedisError."""
+    raw: Any = presence.client().hgetall(KEY)
+    kept = {name.decode(): int(number) for name, number in raw.items() if b"|status|" in name}
+    own = {name: number for name, number in kept.items() if not name.startswith("relay|")}
+    return sum(own.values()), sum(n for name, n in own.items() if name.endswith("|5xx"))
+
+
 def families() -> Iterator[CounterMetricFamily | HistogramMetricFamily]:
     """What all processes counted. Raises RedisError."""
     raw: Any = presence.client().hgetall(KEY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import URLPattern, URLResolver, path, re_path
 
 from marketplace import (
+    announcements,
     metrics,
     status,
     views,
@@ -46,6 +47,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("network/settlements", views_network.settlements, name="network-settlements"),
     path("network/accounts", views_network.accounts, name="network-accounts"),
     path("status", status.status, name="status"),
+    path("status.atom", announcements.feed, name="status-atom"),
     path("metrics", metrics.metrics, name="metrics"),
     path("styleguide", views.styleguide, name="styleguide"),
 ]

@@ -107,6 +107,11 @@ WORDS = {
     "command_refused": N_("Command refused"),
     "failure_retry": N_("Failed task queued again"),
     "failure_dismiss": N_("Failed task dismissed"),
+    "failures_retry": N_("Failed tasks queued again"),
+    "failures_dismiss": N_("Failed tasks dismissed"),
+    "announced": N_("Incident or maintenance announced"),
+    "announcement_updated": N_("Announcement continued"),
+    "announcement_ended": N_("Announcement ended"),
 }
 AREAS = {"moderation": N_("Moderation"), "admin": N_("Accounts of staff"), "ops": N_("Operation")}
 SUBJECTS = {
@@ -118,6 +123,7 @@ SUBJECTS = {
     "account": N_("Password account"),
     "command": N_("Command"),
     "task": N_("Task"),
+    "announcement": N_("Announcement"),
 }
 
 

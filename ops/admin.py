@@ -26,6 +26,7 @@ from finetune import models as finetune
 from inference import models as inference
 from inference.media import models as media
 from ledger import models as ledger
+from marketplace import models as market
 from moderation import models as moderation
 from operators import models as operators
 from operators import models_listing as listings
@@ -320,6 +321,10 @@ show(listings.SelfTest, "created_at user kind state", only="id user kind state c
 
 # --- what staff does ------------------------------------------------------------------------------
 
+show(market.Look, "at states answered failed database")
+show(market.ComponentDay, "day component up degraded down", filters="component")
+show(market.Announcement, "starts_at ends_at kind title", filters="kind")
+show(market.Update, "at announcement text")
 show(ops.FailedTask, "last_at name error times state", search="name error", filters="state")
 show(ops.Job, "created_at name state code started_by", filters="state name")
 show(

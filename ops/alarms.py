@@ -16,7 +16,8 @@ from chain.models import NodeState
 from chain.selectors import Freshness
 from ledger.models import Reconciliation
 from marketplace import formats
-from ops.selectors import Background, Measuring, Storage
+from marketplace.timetable import Background
+from ops.selectors import Measuring, Storage
 
 #: Anchor in the runbook by alarm; every alarm below is one of these.
 ANCHORS = {
@@ -130,7 +131,9 @@ def of_measuring(found: Measuring, now: dt.datetime) -> Iterator[Alarm]:
 
 def of_storage(found: Storage) -> Iterator[Alarm]:
     if found.disk.low:
-        text = _("%(percent)s %% of the web processes’ disk are free.") % {"percent": found.disk.percent}
+        text = _("%(percent)s %% of the web processes’ disk are free.") % {
+            "percent": found.disk.percent
+        }
         yield Alarm("disk", text, grave=True)
     if found.connections * 100 > found.connections_most * CONNECTIONS_PERCENT:
         text = _("%(used)s of %(most)s connections are in use.") % {

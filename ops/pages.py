@@ -12,7 +12,7 @@ from django.utils.translation import pgettext_lazy
 from chain import selectors as chain
 from ledger import reconcile
 from ledger.models import Reconciliation
-from marketplace import presence
+from marketplace import components, presence, timetable
 from marketplace.status import NodeLine, node_line
 from ops import alarms, jobs, selectors
 from ops.alarms import Alarm
@@ -26,6 +26,8 @@ _FRESHNESS = {
     "never": pgettext_lazy("of the index", "never"),
     "halted": pgettext_lazy("of the index", "halted"),
 }
+#: Days over which the database's growth is told.
+WEEK = 7
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
@@ -75,7 +77,7 @@ class OpsPage:
     alarms: tuple[Alarm, ...]
     head: chain.Freshness
     nodes: tuple[NodeLine, ...]
-    background: selectors.Background | None
+    background: timetable.Background | None
     web: tuple[WebRow, ...] | None
     sockets: int | None
     measuring: selectors.Measuring
@@ -83,6 +85,7 @@ class OpsPage:
     failures: tuple[FailedTask, ...]
     failed: int
     database: str
+    grown: str
     redis: str
     disk: str
     storage: selectors.Storage
@@ -123,9 +126,10 @@ class SignInPage:
 def ops_page(now: dt.datetime, *, may_act: bool) -> OpsPage:
     """SQL: about 20 queries, whatever the tables hold."""
     head, nodes = chain.head(now), chain.nodes()
-    background, last = selectors.background(now), reconcile.latest()
+    background, last = timetable.background(now), reconcile.latest()
     measuring, storage = selectors.measuring(now), selectors.storage()
     failures, failed = selectors.failures()
+    grown = components.growth(now, WEEK)
     web = selectors.web()
     found = (
         *alarms.of_index(head, nodes),
@@ -149,6 +153,7 @@ def ops_page(now: dt.datetime, *, may_act: bool) -> OpsPage:
         failures=failures,
         failed=failed,
         database=size(storage.database),
+        grown=size(grown) if grown and grown > 0 else "",
         redis=size(storage.redis),
         disk=size(storage.disk.free),
         storage=storage,

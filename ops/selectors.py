@@ -12,7 +12,6 @@ from typing import Any
 import celery
 import django
 import redis
-from django.conf import settings
 from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.db.models import Count, Max, Min, Q
@@ -32,63 +31,6 @@ TABLES_SHOWN = 8
 FAILURES_SHOWN = 50
 JOBS_SHOWN = 10
 HOUR = dt.timedelta(hours=1)
-
-
-@dataclass(frozen=True)
-class Scheduled:
-    """A task of the timetable; `every` in seconds, `at` None where no run is known."""
-
-    name: str
-    every: int
-    at: dt.datetime | None
-    milliseconds: int
-    ok: bool
-    overdue: bool
-
-
-@dataclass(frozen=True)
-class Background:
-    """The queue and the timetable."""
-
-    queued: int
-    taken: int
-    tasks: tuple[Scheduled, ...]
-
-    @property
-    def silent(self) -> bool:
-        """Nothing ran for so long that worker or beat are down, or stuck."""
-        return all(task.overdue for task in self.tasks)
-
-
-#: A task is overdue after so many of its periods, but never before LEAST (a worker restarts).
-PERIODS, LEAST = 3, 120.0
-
-
-def background(now: dt.datetime) -> Background | None:
-    """None while Redis does not answer."""
-    try:
-        queued, taken = presence.waiting()
-        ran = presence.tasks()
-    except redis.RedisError as error:
-        log.warning("the queue cannot be read: %s", error)
-        return None
-    tasks = []
-    for entry in settings.CELERY_BEAT_SCHEDULE.values():
-        name, every = str(entry["task"]), round(float(entry["schedule"]))
-        last = ran.get(name)
-        at = dt.datetime.fromtimestamp(last.at, dt.UTC) if last else None
-        age = (now - at).total_seconds() if at else None
-        tasks.append(
-            Scheduled(
-                name=name,
-                every=every,
-                at=at,
-                milliseconds=last.milliseconds if last else 0,
-                ok=last.ok if last else True,
-                overdue=age is None or age > max(LEAST, PERIODS * every),
-            )
-        )
-    return Background(queued, taken, tuple(sorted(tasks, key=lambda task: task.name)))
 
 
 def web() -> tuple[presence.Web, ...] | None:

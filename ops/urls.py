@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from ops import views, views_staff
+from ops import views, views_announcements, views_staff
 
 app_name = "ops"
 
@@ -13,6 +13,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("ops/jobs", views.start, name="start"),
     path("ops/jobs/<uuid:job_id>", views.job, name="job"),
     path("ops/failures/<int:failure_id>", views.failure, name="failure"),
+    path("ops/announcements", views_announcements.page, name="announcements"),
+    path(
+        "ops/announcements/<int:announcement_id>", views_announcements.update, name="announcement"
+    ),
     path("ops/sign-in", views_staff.sign_in, name="sign_in"),
     path("ops/sign-in/code", views_staff.code, name="code"),
 ]

@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from base64 import b32decode
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from accounts.models import User
 from accounts.roles import Role
 from chain.models import NodeState
 from ledger.models import Reconciliation
+from marketplace.models import Announcement, ComponentDay, Update
 from ops import failures, jobs, staff
 from ops.models import Job
 from tests import factories
@@ -114,6 +116,21 @@ def work(stop: threading.Event) -> None:
 
 def test_operations(page: Page, context: BrowserContext, rows: str) -> None:
     admin(context, rows)
+    now = timezone.now()
+    for back in range(1, 9):
+        day = (now - timedelta(days=back)).date()
+        ComponentDay.objects.create(component="index", day=day, up=280, down=back % 3)
+    told = Announcement.objects.create(
+        kind="incident", title="The chat stops <b>early</b>", starts_at=now
+    )
+    Update.objects.create(announcement=told, at=now, text="Since noon.\nWe look into it.")
+    Announcement.objects.create(
+        kind="maintenance", title="A new disk", starts_at=now - timedelta(9), ends_at=now
+    )
+    sound(page, f"{rows}/ops/announcements")
+    looks(page, "announcements")
+    sound(page, f"{rows}/status")
+    looks(page, "status")
     sound(page, f"{rows}/ops")
     looks(page, "ops")
     page.set_viewport_size({"width": 1280, "height": 900})

@@ -28,6 +28,7 @@ from inference.media.models import Role as FileRole
 from inference.models import Chat, Medium, OwnPreset, State, Turn
 from inference.relay import Record
 from ledger.models import Service
+from marketplace.models import Announcement
 from moderation import audit
 from moderation.models import Item, ItemKind
 from operators.models_listing import Note, NoteKind, SelfTest, SetupRun
@@ -322,6 +323,7 @@ class World:
             "item_id": item.pk,
             "moderation|number": act.number,
             "job_id": OpsJob.objects.create(name="doctor", created_at=now).pk,
+            "announcement_id": Announcement.objects.create(kind="incident", starts_at=now).pk,
             "failure_id": failures.keep("a.task", "1", ValueError("no"), [], {}).pk,
             "id": run_of_evidence.pk,
             "digest": run_of_evidence.content_hash[:16],

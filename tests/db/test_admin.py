@@ -88,6 +88,8 @@ def test_no_secret_has_a_name_on_any_page() -> None:
         ),
         *(
             "ops.FailedTask.text",
+            "marketplace.Announcement.title",
+            "marketplace.Update.text",
             "moderation.Act.public_text",
             "moderation.Act.reason",
             "moderation.Effect.label",
