@@ -4,8 +4,11 @@
     report.json       the body as received (evidence.bin and chain.pem for one GPU)
     collateral.json   rims/<RIM id>.xml   ocsp.json   nras.json   jwks.json   challenge.json
     published.json    what the site published about it, with its hash: compared, never believed
+    references.json   the file of published values that the site compared with, if it has one
+    quote.bin  nras-request.json   parts of the report, ready for the verifiers of others
 
-Trust anchors and policy are never in it: whoever judges brings their own. Pure: bytes in and out.
+Trust anchors and policy are never taken from it: whoever judges brings their own, and has to name
+`references.json` on purpose to judge by the site's. Pure: bytes in and out.
 """
 
 from __future__ import annotations
@@ -17,10 +20,14 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from attestation.engine.anchors import Anchors
 from attestation.engine.evidence import KINDS, Context, Evidence, Unreadable, document
+from attestation.engine.policy import DEFAULT, Policy
+from attestation.engine.reviewed import MAX_DECLARED
+from attestation.sources import needs
 
 FORMAT = "zg-market evidence 1"
 MAX_FILES = 64
@@ -35,10 +42,12 @@ _FIELDS: Mapping[str, tuple[type, ...]] = {
     "tls_fingerprint": (str, type(None)),
     "body_signature": (str, type(None)),
 }
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _RIM = re.compile(r"rims/([A-Za-z0-9._-]{1,120})\.xml")
 _NAMES = {
     *("manifest.json", "report.json", "evidence.bin", "chain.pem", "collateral.json"),
     *("ocsp.json", "nras.json", "jwks.json", "challenge.json", "published.json"),
+    "references.json",
 }
 #: Others let a small file ask for gigabytes of working memory.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -58,7 +67,8 @@ def write(
     evidence: Evidence, context: Context, published: Mapping[str, Any] | None = None
 ) -> bytes:
     """The zip; equal inputs give equal bytes. `published`: see `attestation.published`."""
-    manifest = {"format": FORMAT, "kind": evidence.kind, "now": context.now}
+    manifest: dict[str, Any] = {"format": FORMAT, "kind": evidence.kind, "now": context.now}
+    manifest["declared_images"] = list(context.declared_images)
     files = {
         "manifest.json": _json(manifest | {name: getattr(context, name) for name in _FIELDS}),
         "evidence.bin" if evidence.kind == "gpu" else "report.json": evidence.body,
@@ -69,6 +79,11 @@ def write(
         value = getattr(context, name)
         if value is not None:
             files[f"{name}.json"] = _json(dict(value) if isinstance(value, Mapping) else value)
+    quote, request = needs.outside(evidence, context.anchors)
+    files |= {"quote.bin": quote} if quote else {}
+    files |= {"nras-request.json": request} if request else {}
+    if context.policy.references is not None:
+        files["references.json"] = context.policy.references.body
     if published is not None:
         files["published.json"] = _json(published)
     if context.ocsp:
@@ -83,12 +98,16 @@ def write(
     return buffer.getvalue()
 
 
-def read(data: bytes, anchors: Anchors) -> tuple[Evidence, Context]:
-    """Evidence and context of a bundle, to be judged under `anchors`. Raises BadBundle."""
+def read(data: bytes, anchors: Anchors, policy: Policy = DEFAULT) -> tuple[Evidence, Context]:
+    """Evidence and context of a bundle, to be judged under `anchors` and `policy`.
+
+    Raises BadBundle.
+    """
     files = _files(data)
     try:
         manifest = document(files["manifest.json"])
-        return _parse(manifest, files, anchors)
+        evidence, context = _parse(manifest, files, anchors)
+        return evidence, replace(context, policy=policy)
     except KeyError as error:
         raise BadBundle(f"the bundle lacks {error}") from None
     except (Unreadable, TypeError, ValueError) as error:
@@ -113,6 +132,11 @@ def _parse(manifest: Any, files: Mapping[str, bytes], anchors: Anchors) -> tuple
     for name, types in _FIELDS.items():
         if not isinstance(manifest[name], types):
             raise BadBundle(f"the manifest's {name} is of the wrong type")
+    images = manifest.get("declared_images", [])
+    if not isinstance(images, list) or len(images) > MAX_DECLARED:
+        raise BadBundle("the manifest's declared_images is no short list")
+    if not all(isinstance(one, str) and _SHA256.fullmatch(one) for one in images):
+        raise BadBundle("the manifest's declared_images are no SHA-256")
     if kind == "gpu":
         evidence = Evidence(kind, files["evidence.bin"], files["chain.pem"])
     else:
@@ -127,6 +151,7 @@ def _parse(manifest: Any, files: Mapping[str, bytes], anchors: Anchors) -> tuple
         nras=_optional(files, "nras.json", list),
         jwks=_optional(files, "jwks.json", dict),
         challenge=_optional(files, "challenge.json", dict),
+        declared_images=tuple(images),
         **{name: manifest[name] for name in _FIELDS},
     )
     return evidence, context

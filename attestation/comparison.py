@@ -24,7 +24,7 @@ _CHAIN = ("tee_signer", "tee_signer_acknowledged")
 @dataclass(frozen=True)
 class Comparison:
     """`different`: members and checks that are not the same. `whole`: the document has the hash
-    that it names. `rules`: engine and policy it was published under, "" where they are ours.
+    that it names. `rules`: engine, policy and references of the site, "" where they are ours.
     """
 
     content_hash: str
@@ -67,13 +67,23 @@ def compare(
         whole = published.hash_of(given) == given.get(published.HASH)
     except (KeyError, TypeError, ValueError, RecursionError):
         whole = False
-    made = [f"engine {given.get('engine_version')}", f"policy {given.get('policy_version')}"]
-    here = [f"engine {ours['engine_version']}", f"policy {ours['policy_version']}"]
+    made, here = _rules(given), _rules(ours)
     return Comparison(
         content_hash=str(given.get(published.HASH, ""))[:64],
         whole=whole,
         different=tuple(_different(given, ours)),
-        rules="" if made == here else ", ".join(made)[:120],
+        rules="" if made == here else made,
+    )
+
+
+def _rules(document: Mapping[str, Any]) -> str:
+    """Engine, policy and reference file that a verdict was made by."""
+    inputs = document.get("inputs")
+    references = inputs.get("references") if isinstance(inputs, dict) else None
+    return (
+        f"engine {str(document.get('engine_version'))[:40]}, "
+        f"policy {str(document.get('policy_version'))[:12]}, "
+        f"references {str(references or 'none')[:64]}"
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from attestation.engine.reviewed import MAX_DECLARED
 from net import strictjson
 from net.errors import BadAnswer
 from net.limits import JsonLimits
@@ -21,6 +22,8 @@ Word = Literal["tee", "separated", "centralized", "standard", "opml", "zkml"]
 EndpointName = Literal["broker", "model"]
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+#: Alone or after `sha256:`; several may be named.
+_DIGEST = re.compile(r"(?<![0-9a-z])[0-9a-f]{64}(?![0-9a-z])")
 _SHAPE = JsonLimits(max_depth=8, max_bytes=64 << 10)
 
 
@@ -49,6 +52,13 @@ def of(verifiability: str, additional_info: str) -> Declared:
         known = isinstance(signer, str) and _ADDRESS.fullmatch(signer) and int(signer, 16)
         return Declared("separated", ("broker", "model"), str(signer) if known else "")
     return Declared("tee", ("broker",))
+
+
+def images(additional_info: str) -> tuple[str, ...]:
+    """SHA-256 (hex, lower case) of the images that a listing declares for its broker."""
+    given = _object(additional_info).get("ImageDigest")
+    found = _DIGEST.findall(given.lower()) if isinstance(given, str) else []
+    return tuple(dict.fromkeys(found))[:MAX_DECLARED]
 
 
 def _object(text: str) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from attestation import asking, runs, trust, verify
+from attestation import asking, declared, runs, trust, verify
 from attestation.asking import Asked
 from attestation.cache import StoredAnswers
 from attestation.challenge import challenge
@@ -144,12 +144,15 @@ def _known(target: Target, endpoint: EndpointName, asked: Asked) -> Context:
     return Context(
         now=int(time.time()),
         anchors=trust.anchors(),
+        policy=trust.policy(),
         onchain_signer=target.onchain_signer(endpoint),
         acknowledged=target.acknowledged,
         nonce=asked.nonce,
         accepts_nonce=endpoint in settings.ATTESTATION_NONCE_ENDPOINTS,
         tls_fingerprint=asked.tls_fingerprint or None,
         body_signature=asked.body_signature if endpoint == "broker" else None,
+        # Declared of the broker: a separated model's machine runs something else.
+        declared_images=declared.images(target.additional_info) if endpoint == "broker" else (),
     )
 
 

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from cryptography import x509
 
+from attestation import registries
 from attestation.engine import ccel, certificates, composefile, dstack, gpu, reports, spdm
 from attestation.engine.evidence import (
     Evidence,
@@ -78,6 +79,7 @@ class Compose:
     pinned: int
     mutable: int
     total: int
+    images: tuple[registries.Image, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -292,6 +294,9 @@ def _compose(text: str) -> Compose:
         pinned=sum(mark == "pinned" for mark in marks.values()),
         mutable=sum(mark == "mutable" for mark in marks.values()),
         total=len(lines),
+        images=tuple(
+            dict.fromkeys(found for ref in marks if (found := registries.image(ref)) is not None)
+        ),
     )
 
 

@@ -16,13 +16,15 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
 from django.utils.translation import ngettext
 
-from attestation import claims, exhibits, fields, published, runs, values, words
+from attestation import claims, exhibits, fields, published, runs, trust, values, words, yourself
 from attestation.engine.verdicts import NOTES, QUESTIONS, asks
 from attestation.exhibits import Exhibits
 from attestation.fields import FieldGroup, Key
 from attestation.models import Verification
 from attestation.printing import QUESTIONS as TITLES
 from attestation.selectors import EXPIRED, EXPIRED_AFTER, FindingView, HistoryEntry, ReportView
+from attestation.sources import needs
+from attestation.yourself import Command
 
 _WORST = ("fail", "warn", "not_provided", "not_checked", "pass")
 _GPU = "GPU "
@@ -96,12 +98,6 @@ class QuestionRow:
 
 
 @dataclass(frozen=True)
-class Command:
-    title: str
-    text: str
-
-
-@dataclass(frozen=True)
 class Since:
     """What is known of the same machine after the run: no part of it, nor of its hash.
 
@@ -139,6 +135,9 @@ class ReportPage:
     findings: tuple[FindingView, ...]
     history: tuple[HistoryEntry, ...]
     commands: tuple[Command, ...]
+    outside: tuple[Command, ...]
+    quote_page: str
+    published_by: Mapping[str, Any] | None
     references: tuple[Mapping[str, Any], ...]
     notes: tuple[str, ...]
     bundle: str
@@ -179,6 +178,9 @@ def report_page(
     """
     run = view.run
     evidence = runs.evidence_of(run)
+    # Others know the vendors' roots only.
+    known = evidence is not None and not run.development
+    quote, nras = needs.outside(evidence, trust.anchors()) if evidence and known else (b"", b"")
     upload = run.endpoint == "upload"
     old = bool(run.overall) and not upload and now - run.finished_at >= EXPIRED_AFTER
     bundle = f"/api/v1/verifications/{run.pk}/bundle" if evidence else ""
@@ -201,7 +203,10 @@ def report_page(
         since=None if upload else _since(run, history, old),
         findings=view.findings,
         history=tuple(history),
-        commands=_commands(run, site, bundle) if bundle else (),
+        commands=yourself.commands(run, site, bundle) if bundle else (),
+        outside=tuple(yourself.outside(run, quote, nras)),
+        quote_page=yourself.quote_page(quote),
+        published_by=yourself.references(run),
         references=(*run.collateral, *(run.rims or ()), *run.ocsp, *run.nras, *run.jwks),
         notes=tuple(_note(note) for note in run.notes),
         bundle=bundle,
@@ -381,27 +386,3 @@ def check_row(row: Mapping[str, Any]) -> CheckRow:
         # Advisories decide whether a warning matters to somebody: they are what it says.
         open=row["verdict"] == "fail" or (row["id"], row["verdict"]) == _ADVISED,
     )
-
-
-# --- check it yourself ----------------------------------------------------------------------------
-
-
-def _commands(run: Verification, site: str, bundle: str) -> tuple[Command, ...]:
-    file = f"evidence-{str(run.pk)[:8]}.zip"
-    verify = f"./run exec -- python manage.py verify_bundle {file} --json"
-    found = [
-        Command(_("Download the evidence"), f"curl -fo {file} {site}{bundle}"),
-        Command(
-            _("Judge it offline, with the roots of this network, beside the running demo")
-            if run.development
-            else _("Judge it offline, by the same rules, with a checkout of this site"),
-            verify,
-        ),
-        Command(
-            _("Read what this page was made from"), f"curl -fs {site}/api/v1/verifications/{run.pk}"
-        ),
-    ]
-    if run.provider:
-        asked = f"./run exec -- python manage.py verify_service {run.provider} --kind {run.kind}"
-        found.append(Command(_("Ask the provider again yourself"), asked))
-    return tuple(found)

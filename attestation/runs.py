@@ -18,7 +18,7 @@ import dcap_qvl
 from eth_utils.address import to_checksum_address
 
 from attestation import published, trust
-from attestation.engine import policy
+from attestation.engine import policy, references
 from attestation.engine.evidence import Context, Evidence
 from attestation.engine.verdicts import NOT_PROVIDED, Check, Report
 from attestation.models import Document, Endpoint, Outcome, Trigger, Verification
@@ -26,7 +26,7 @@ from attestation.sources.records import Note, Reference
 from net.marks import N_
 
 #: Bump when the engine's rules change: a stored verdict names the rules it was made by.
-ENGINE = f"2 dcap-qvl {dcap_qvl.__version__}"
+ENGINE = f"3 dcap-qvl {dcap_qvl.__version__}"
 #: A stranger's values in `facts` beyond this many are cut: they are for the page, nothing rests
 #: on them.
 MAX_VALUES = 20_000
@@ -100,7 +100,7 @@ def context_of(run: Verification) -> Context:
     """What it was judged with, under the anchors of this installation (1 query)."""
     inputs = run.inputs
     rims = inputs.get("rims")
-    names = ("collateral", "nras", "jwks", "challenge")
+    names = ("collateral", "nras", "jwks", "challenge", "references")
     single = [inputs[name] for name in names if inputs.get(name)]
     hashes = {*single, *inputs.get("ocsp", ()), *(rims or {}).values()}
     bodies = {
@@ -108,18 +108,22 @@ def context_of(run: Verification) -> Context:
         for sha256, body in Document.objects.filter(pk__in=hashes).values_list("sha256", "body")
     }
 
+    published_by = inputs.get("references")
+
     def parsed(name: str) -> Any:
         return json.loads(bodies[inputs[name]]) if inputs.get(name) else None
 
     return Context(
         now=run.now_unix,
         anchors=trust.anchors(),
+        policy=references.load(bodies[published_by]) if published_by else policy.DEFAULT,
         collateral=parsed("collateral"),
         rims=None if rims is None else {id: bodies[sha256] for id, sha256 in rims.items()},
         ocsp=[bodies[sha256] for sha256 in inputs.get("ocsp", ())],
         nras=parsed("nras"),
         jwks=parsed("jwks"),
         challenge=parsed("challenge"),
+        declared_images=tuple(inputs.get("declared_images") or ()),
         onchain_signer=run.onchain_signer or None,
         acknowledged=run.acknowledged,
         nonce=run.nonce or None,
@@ -220,6 +224,11 @@ def _input_columns(
         "jwks": json_kept(context.jwks),
         "challenge": json_kept(None if context.challenge is None else dict(context.challenge)),
     }
+    # Named only where there are any, so that runs without are what they always were.
+    if context.policy.references is not None:
+        run.inputs["references"] = kept(context.policy.references.body)
+    if context.declared_images:
+        run.inputs["declared_images"] = list(context.declared_images)
     if evidence is not None:
         run.evidence_kind = evidence.kind
         run.body_id = kept(evidence.body)

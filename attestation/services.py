@@ -152,7 +152,7 @@ def _from_bundle(data: bytes) -> Draft:
     if len(data) > MAX_UPLOAD_BYTES:
         raise BadUpload(_("A bundle of more than %(size)s MB.") % {"size": MAX_UPLOAD_BYTES >> 20})
     try:
-        evidence, context = bundles.read(data, trust.anchors())
+        evidence, context = bundles.read(data, trust.anchors(), trust.policy())
     except bundles.BadBundle as error:
         raise BadUpload(
             _(
@@ -181,6 +181,7 @@ def _from_evidence(upload: Upload) -> Draft:
     context = Context(
         now=int(time.time()),
         anchors=trust.anchors(),
+        policy=trust.policy(),
         onchain_signer=upload.onchain_signer or None,
         acknowledged=upload.acknowledged,
         nonce=upload.nonce or None,

@@ -148,6 +148,14 @@ _FAILED: Mapping[str, tuple[str, ...]] = {
 }
 _MISSING = N_("The provider did not hand this over. Only its operator can change that.")
 _UNCHECKED = N_("Our gap, not the provider’s fault: it counts as unchecked, neither green nor red.")
+_UNPUBLISHED = N_(
+    "It is measured, but not among the published values that this site compares with: either its "
+    "list is behind, or something else runs."
+)
+_DECLARED_ELSE = N_(
+    "What the provider says about its image is not what the machine measured. "
+    "Go by what is measured."
+)
 _WEAK: Mapping[str, tuple[str, ...]] = {
     "bind.nonce": (
         N_(
@@ -161,6 +169,17 @@ _WEAK: Mapping[str, tuple[str, ...]] = {
             "compose file. Ask the operator to pin images by digest."
         ),
     ),
+    "tdx.mr_td": (_UNPUBLISHED,),
+    "tdx.rtmr": (_UNPUBLISHED,),
+    "dstack.compose_known": (_UNPUBLISHED,),
+    "dstack.images_known": (_UNPUBLISHED,),
+    "dstack.running_image": (_UNPUBLISHED,),
+    "ccel.compose_known": (_UNPUBLISHED,),
+    "ccel.images_known": (_UNPUBLISHED,),
+    "ccel.load_config": (_UNPUBLISHED,),
+    "ccel.fde_rootfs_hash": (_UNPUBLISHED,),
+    "dstack.declared_image": (_DECLARED_ELSE,),
+    "ccel.declared_image": (_DECLARED_ELSE,),
     "dstack.key_provider": (N_("Keys do not come from a key service that is itself attested."),),
     "gpu.cpu_gpu": (N_("True of every machine of this generation. No question counts it."),),
     "tdx.tcb": (

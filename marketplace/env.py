@@ -162,6 +162,25 @@ class Env:
             "(python -m devnet.fleet --seed-file F --anchors FILE), or use vendor"
         )
 
+    def references(self, name: str) -> str:
+        """The path of a file with published values (attestation.engine.references), or ""."""
+        value = self.text(name)
+        if not value:
+            return ""
+        from attestation.engine import references
+
+        try:
+            references.load(Path(value).read_bytes())
+        except OSError as error:
+            problem = error.strerror or "unreadable"
+        except references.BadReferences as error:
+            problem = str(error)
+        else:
+            return value
+        raise ImproperlyConfigured(
+            f"{name} cannot be used: {problem}; mend the file (docs/attestation.md), or unset it"
+        )
+
     def subset(self, name: str, options: tuple[str, ...]) -> frozenset[str]:
         """Any of the options, comma separated; none by default."""
         found = frozenset(self.items(name))

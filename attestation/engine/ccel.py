@@ -8,7 +8,7 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from attestation.engine import composefile
+from attestation.engine import composefile, reviewed
 from attestation.engine.evidence import Context, excerpt
 from attestation.engine.limits import MAX_CCEL_BYTES, MAX_EVENTS, check
 from attestation.engine.verdicts import FAIL, NOT_CHECKED, NOT_PROVIDED, PASS, WARN, Report, Verdict
@@ -127,7 +127,7 @@ def verify(
     _cryptpilot(found, context, report)
     apps = _apps(found, report)
     if compose:
-        _compose(compose, apps, report)
+        _compose(compose, apps, context, report)
 
 
 def _registers(quote: Quote, events: list[Event], report: Report) -> None:
@@ -185,7 +185,7 @@ def _cryptpilot(found: list[Record], context: Context, report: Report) -> None:
             (r.content for r in found if (r.domain, r.operation) == (_CRYPTPILOT, operation)), None
         )
         wanted = context.policy.cryptopilot.get(operation)
-        verdict: Verdict = PASS if wanted and got in wanted else FAIL
+        verdict: Verdict = PASS if wanted and got in wanted else WARN
         if got is None:
             verdict = NOT_PROVIDED
         elif wanted is None:
@@ -224,7 +224,7 @@ def _apps(found: list[Record], report: Report) -> list[dict[str, str]]:
     return apps
 
 
-def _compose(compose: str, apps: list[dict[str, str]], report: Report) -> None:
+def _compose(compose: str, apps: list[dict[str, str]], context: Context, report: Report) -> None:
     """The report has to be the last start of its app; other apps share the trust boundary."""
     title = N_("Compose content is the one last started for its app")
     try:
@@ -247,6 +247,12 @@ def _compose(compose: str, apps: list[dict[str, str]], report: Report) -> None:
         else "no start_app record has this hash",
         source="compose_content and RTMR3 start_app",
     )
+    reviewed.compose("ccel", GROUP, calculated, context, report)
+    images = composefile.images(json.dumps({"docker_compose_file": compose}))
+    reviewed.images("ccel", GROUP, images, context, report)
+    measured = composefile.digests(str(image["ref"]) for image in images) if right else None
+    whole = all(image["digest"] for image in images)
+    reviewed.declared("ccel", GROUP, measured, whole, context, report)
     others = sorted({app["app_id"] for app in apps} - {mine})
     if starts and others:
         report.add(

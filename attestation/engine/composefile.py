@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -27,6 +28,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _IMAGE_LINE = re.compile(
     r"^[ \t]*(?:-[ \t]+)?[\"']?image[\"']?[ \t]*:[ \t]*[\"']?([^\s\"'#]+)", re.M
 )
+_DIGEST = re.compile(r"@sha256:([0-9a-f]{64})(?![0-9a-zA-Z])")
 _MAX_IMAGES = 200
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
@@ -50,6 +52,11 @@ def images(app_compose: str) -> list[dict[str, str | None]]:
         {"ref": ref, "digest": ref.split("@", 1)[1] if "@sha256:" in ref else None}
         for ref in found[:_MAX_IMAGES]
     ]
+
+
+def digests(references: Iterable[str]) -> list[str]:
+    """SHA-256 (hex) of the images that name one, in order."""
+    return [found[1] for ref in references if (found := _DIGEST.search(ref))]
 
 
 def tapp_hash(compose: str) -> str:

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from attestation.engine import composefile
+from attestation.engine import composefile, reviewed
 from attestation.engine.evidence import Context, Unreadable, nested
 from attestation.engine.limits import MAX_EVENTS, check
 from attestation.engine.verdicts import FAIL, NOT_CHECKED, NOT_PROVIDED, PASS, WARN, Report, Verdict
@@ -94,13 +94,14 @@ def verify(quote: Quote, given: Deployment, context: Context, report: Report) ->
     logged = _boot_value(events, "compose-hash") if events else None
     _compose(calculated, logged, replayed, trusted, report)
     _mrconfig(quote, calculated or logged, report)
-    _reviewed(calculated or logged, context, report)
+    reviewed.compose("dstack", GROUP, calculated or logged, context, report)
     if events:
         _key_provider(events, replayed, context, report)
         _boot_facts(events, report)
         _ledger(events, trusted, context, report)
     if given.app_compose:
-        _images(given.app_compose, report)
+        _images(given.app_compose, context, report)
+    _declared(trusted, context, report)
     _claims(quote, given.claimed, report)
     _os_image(given.vm_config, report)
 
@@ -224,21 +225,6 @@ def _mrconfig(quote: Quote, compose_hash: str | None, report: Report) -> None:
     )
 
 
-def _reviewed(compose_hash: str | None, context: Context, report: Report) -> None:
-    known = context.policy.composes
-    if known is None or not compose_hash:
-        return
-    report.add(
-        "dstack.compose_known",
-        GROUP,
-        N_("Compose file is one we reviewed"),
-        PASS if compose_hash in known else WARN,
-        expected="reviewed list",
-        got=f"{compose_hash} ({known.get(compose_hash, 'not reviewed')})",
-        required=False,
-    )
-
-
 def _key_provider(events: list[Event], trusted: bool, context: Context, report: Report) -> None:
     payload = _boot_value(events, "key-provider")
     if not payload:
@@ -253,7 +239,8 @@ def _key_provider(events: list[Event], trusted: bool, context: Context, report: 
     known = context.policy.kms_keys
     verdict: Verdict = FAIL
     if trusted:
-        verdict = PASS if name == "kms" else WARN
+        listed = known is None or key.lower() in known
+        verdict = PASS if name == "kms" and listed else WARN
     report.add(
         "dstack.key_provider",
         GROUP,
@@ -261,7 +248,7 @@ def _key_provider(events: list[Event], trusted: bool, context: Context, report: 
         verdict,
         expected="kms" if known is None else "kms in our list",
         got=f"{name} {key}",
-        detail="" if known is None else known.get(key, "unknown KMS key"),
+        detail="" if known is None else str(known.get(key.lower(), "unknown KMS key")),
         source="RTMR3 event key-provider",
         required=False,
     )
@@ -288,9 +275,12 @@ def _ledger(events: list[Event], trusted: bool, context: Context, report: Report
     report.facts["ledger"] = dict(zip(names, words, strict=False))
     accepted = context.policy.images
     verdict: Verdict = FAIL
+    detail = N_("no list of accepted images configured") if accepted is None else ""
     if trusted and "@sha256:" in reference:
         digest = reference.split("@")[1]
         verdict = NOT_CHECKED if accepted is None else PASS if digest in accepted else WARN
+        if accepted is not None and digest in accepted:
+            detail = f"published: {accepted[digest]}"
     report.add(
         "dstack.running_image",
         GROUP,
@@ -298,12 +288,12 @@ def _ledger(events: list[Event], trusted: bool, context: Context, report: Report
         verdict,
         expected="accepted digest",
         got=reference,
-        detail=N_("no list of accepted images configured") if accepted is None else "",
+        detail=detail,
         source="last zg-image-update after system-ready",
     )
 
 
-def _images(app_compose: str, report: Report) -> None:
+def _images(app_compose: str, context: Context, report: Report) -> None:
     found = composefile.images(app_compose)
     report.facts["images"] = found
     loose = [str(image["ref"]) for image in found if not image["digest"]]
@@ -319,6 +309,21 @@ def _images(app_compose: str, report: Report) -> None:
         source="docker_compose_file",
         required=False,
     )
+    reviewed.images("dstack", GROUP, found, context, report)
+
+
+def _declared(trusted: bool, context: Context, report: Report) -> None:
+    """The ledger's image where it names one, else those of the measured compose file."""
+    running = str(report.facts.get("ledger", {}).get("ref", ""))
+    images = report.facts.get("images") or []
+    if trusted and "@sha256:" in running:
+        measured, whole = composefile.digests([running]), True
+    elif report.passed("dstack.compose"):
+        measured = composefile.digests(str(image["ref"]) for image in images)
+        whole = all(image["digest"] for image in images)
+    else:
+        measured, whole = None, False
+    reviewed.declared("dstack", GROUP, measured, whole, context, report)
 
 
 def _claims(quote: Quote, claimed: dict[str, Any], report: Report) -> None:

@@ -42,6 +42,7 @@ class Context:
     nonce             hex, the one we sent; `accepts_nonce`: the endpoint documents the parameter
     tls_fingerprint   of the live connection, hex
     body_signature    ZG-Quote-Signature: "" asked for and absent, None not applicable
+    declared_images   SHA-256 (hex) of images that the listing declares: claims, to be compared
     challenge       an exchange with the key (engine.exchange), or {"missing": why}; None: no row
     """
 
@@ -59,6 +60,7 @@ class Context:
     accepts_nonce: bool = True
     tls_fingerprint: str | None = None
     body_signature: str | None = None
+    declared_images: Sequence[str] = ()
     challenge: Mapping[str, Any] | None = None
 
 

@@ -35,23 +35,62 @@ TCB_WORDS = (
 )
 
 
+#: Registers that a reference file can name, in the order of a boot.
+REGISTERS = ("mr_td", "rtmr0", "rtmr1", "rtmr2")
+
+
+@dataclass(frozen=True)
+class Known:
+    """Whose word a reference value is, and where it was published ("" where nobody says)."""
+
+    label: str
+    source: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.label}, {self.source}" if self.source else self.label
+
+
+@dataclass(frozen=True)
+class Boot:
+    """Registers of one published guest image, together: half of one and half of another is none.
+
+    rtmr0 depends on the machine's shape, so an entry may leave it out (attestation.md 6.3).
+    """
+
+    about: Known
+    registers: Mapping[str, str]
+
+    def is_of(self, measured: Mapping[str, str]) -> bool:
+        return all(measured.get(name) == value for name, value in self.registers.items())
+
+
+@dataclass(frozen=True)
+class References:
+    """The file that the lists of a policy come from, as it was read."""
+
+    about: Known
+    sha256: str
+    body: bytes
+
+
 @dataclass(frozen=True)
 class Policy:
     """`tcb_pass` and `tcb_warn` are words of attestation.md 5; every other word fails.
 
-    `measurements` maps mr_td, rtmr0, rtmr1 and rtmr2 to {hex: label}; `images`, `composes` and
-    `kms_keys` map digests to labels; None means that we keep no such list, so nothing is judged by
-    it. `cryptopilot` maps load_config and fde_rootfs_hash to accepted texts.
+    `boots`, `images`, `composes` and `kms_keys` (by digest) are published values; None means that
+    we keep no such list, so nothing is judged by it. `cryptopilot` maps load_config and
+    fde_rootfs_hash to accepted texts. All of them come from `references` (engine.references).
     """
 
     tcb_pass: tuple[str, ...] = TCB_WORDS[:1]
     tcb_warn: tuple[str, ...] = TCB_WORDS[1:-1]
     min_tcb_evaluation: int | None = None
     tdx_modules: Mapping[str, str] = field(default_factory=lambda: TDX_MODULES)
-    measurements: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    composes: Mapping[str, str] | None = None
-    kms_keys: Mapping[str, str] | None = None
-    images: Mapping[str, str] | None = None
+    references: References | None = None
+    boots: tuple[Boot, ...] | None = None
+    composes: Mapping[str, Known] | None = None
+    kms_keys: Mapping[str, Known] | None = None
+    images: Mapping[str, Known] | None = None
     cryptopilot: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 

@@ -110,6 +110,12 @@ def shape(given: Any) -> str:
 
 def _guarded(kind: str, context: Context, judge: Callable[[Report], None]) -> Report:
     report = Report(kind, development=context.anchors.development)
+    references = context.policy.references
+    if references is not None:
+        label, source = references.about.label, references.about.source
+        report.facts["references"] = {
+            "label": label, "source": source, "sha256": references.sha256
+        }  # fmt: skip
     try:
         judge(report)
     except BaseException as error:

@@ -6,6 +6,7 @@ Steps and rules: attestation.md 4, 5 and 10 (rows 3 to 18).
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -15,6 +16,7 @@ from attestation.engine import certificates, collateral, pck, qvl, tcb
 from attestation.engine.anchors import INTEL_SGX_ROOT
 from attestation.engine.evidence import Context
 from attestation.engine.pck import Pck
+from attestation.engine.policy import REGISTERS, Boot
 from attestation.engine.verdicts import FAIL, NOT_CHECKED, NOT_PROVIDED, PASS, WARN, Report, Verdict
 from net.marks import N_
 from protocol import quotes
@@ -282,20 +284,42 @@ def _module_build(quote: Quote, context: Context, report: Report) -> None:
 
 
 def _measurements(quote: Quote, context: Context, report: Report) -> None:
-    for name in ("mr_td", "rtmr0", "rtmr1", "rtmr2"):
-        known, got = context.policy.measurements.get(name), quote.body[name].hex()
-        verdict: Verdict = NOT_CHECKED if known is None else PASS if got in known else WARN
+    """Firmware, kernel and command line against published images, each image as a whole."""
+    measured = {name: quote.body[name].hex() for name in REGISTERS}
+    boots = context.policy.boots
+    right = [boot for boot in boots or () if boot.is_of(measured)]
+    for name, got in measured.items():
+        named = [boot for boot in boots or () if name in boot.registers]
+        verdict: Verdict = NOT_CHECKED
+        expected, detail = None, N_("no reference value configured")
+        if named:
+            verdict, expected, detail = _compared(name, got, named, right, measured)
         report.add(
             f"tdx.{name}",
             MEASUREMENTS,
             name.upper().replace("_", ""),
             verdict,
-            expected=None if known is None else "known image",
-            got=got if known is None else f"{got} ({known.get(got, 'not in our list')})",
-            detail=N_("no reference value configured") if known is None else "",
+            expected=expected,
+            got=got,
+            detail=detail,
             source="quote body",
             required=False,
         )
+
+
+def _compared(
+    name: str, got: str, named: list[Boot], right: list[Boot], measured: Mapping[str, str]
+) -> tuple[Verdict, str, str]:
+    """Verdict, published value and words for one register that some references name."""
+    fitting = [boot for boot in right if name in boot.registers]
+    if fitting:
+        return PASS, got, f"published: {fitting[0].about}"
+    # What comes nearest is what it should have been.
+    nearest = max(named, key=lambda boot: sum(measured[n] == v for n, v in boot.registers.items()))
+    words = "not among the published values; the nearest is of"
+    if nearest.registers[name] == got:
+        words = "equal here, but other registers are not those of"
+    return WARN, nearest.registers[name], f"{words} {nearest.about}"
 
 
 def _facts(quote: Quote, values: Pck, report: Report) -> None:

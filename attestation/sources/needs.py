@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from cryptography import x509
@@ -106,6 +107,15 @@ def of(evidence: Evidence, anchors: Anchors) -> Needs:
         nras=_token_request(payload, devices, notes) if len(trusted) == len(devices) else None,
         notes=tuple(notes),
     )
+
+
+@lru_cache(maxsize=16)
+def outside(evidence: Evidence, anchors: Anchors) -> tuple[bytes, bytes]:
+    """The quote, and the request to NVIDIA about the GPUs, for others' verifiers; b"" where there
+    is none. Never raises. Remembered: anybody may read a page again and again.
+    """
+    quote, _payload, _found = _parts(evidence)
+    return quote, of(evidence, anchors).nras or b""
 
 
 def _parts(evidence: Evidence) -> tuple[bytes, Payload, list[_Device]]:

@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from attestation import published, runs
+from attestation import published, runs, verify
+from attestation.engine import references
 from attestation.models import Standing, Verification
 from attestation.selectors import ServiceKey, standing_of, standings
 from provider.tee.development.report import Machine
@@ -264,6 +265,61 @@ def test_a_bundle_says_whether_it_is_what_was_published(
     assert "inputs" in swapped["different"]
     assert judged(("published.json", lambda d: {}))["same"] is False
     assert judged(("published.json", lambda d: {"checks": [1], "hash_version": 2}))["same"] is False
+
+
+def test_what_a_run_compared_with_is_kept_and_reproduces_it(
+    client: Client, tmp_path: Path, settings: Any
+) -> None:
+    list_file, other = tmp_path / "references.json", tmp_path / "other.json"
+    digest = "ab" * 32  # of the image in the development compose file
+    head = {"format": references.FORMAT, "label": "release list", "source": "https://list.example"}
+    list_file.write_text(
+        json.dumps(head | {"images": [{"label": "broker", "digest": f"sha256:{digest}"}]})
+    )
+    other.write_text(json.dumps(head | {"images": []}))
+    settings.ATTESTATION_REFERENCES = str(list_file)
+    info = json.dumps({"ImageDigest": f"sha256:{digest}"})
+    with provider(always(evidence())) as server:
+        listed(server.url, additional_info=info)
+        stored = run()
+    verdicts = {row["id"]: row["verdict"] for row in stored.rows}
+    assert verdicts["dstack.images_known"] == verdicts["dstack.declared_image"] == "pass"
+    sha256 = hashlib.sha256(list_file.read_bytes()).hexdigest()
+    body = client.get(f"/api/v1/verifications/{stored.pk}").json()
+    assert body["inputs"]["references"] == body["facts"]["references"]["sha256"] == sha256
+    assert body["inputs"]["declared_images"] == [digest]
+    page = client.get(f"/verifications/{stored.pk}").content.decode()
+    assert "release list" in page and "--references references.json" in page
+    # The site's list may change: a stored run stays what it was.
+    settings.ATTESTATION_REFERENCES = ""
+    again = Verification.objects.get(pk=stored.pk)
+    judged = verify.judge(runs.evidence_of(again), runs.context_of(again))  # type: ignore[arg-type]
+    assert [runs.clean(vars(row)) for row in judged.checks] == stored.rows
+    file = tmp_path / "b.zip"
+    file.write_bytes(client.get(f"/api/v1/verifications/{stored.pk}/bundle").content)
+    with zipfile.ZipFile(file) as archive:
+        assert archive.read("references.json") == list_file.read_bytes()
+
+    def offline(*options: str) -> dict[str, Any]:
+        output = io.StringIO()
+        with pytest.raises(SystemExit):
+            call_command("verify_bundle", str(file), "--json", *options, stdout=output)
+        found: dict[str, Any] = json.loads(output.getvalue())
+        return found
+
+    same = offline("--references", str(list_file))
+    assert same["published"]["same"] and same["checks"] == verdicts
+    # A bundle's own list counts only where it is named.
+    bare = offline()
+    assert "dstack.images_known" not in bare["checks"]
+    assert {"inputs", "checks.dstack.images_known"} <= set(bare["published"]["different"])
+    assert sha256 in bare["published"]["published_by"]
+    assert offline("--references", str(other))["checks"]["dstack.images_known"] == "warn"
+    settings.ATTESTATION_REFERENCES = str(list_file)
+    assert offline()["published"]["same"]
+    for wrong in (tmp_path / "none.json", file):
+        with pytest.raises(CommandError, match=r"none\.json|references"):
+            call_command("verify_bundle", str(file), "--references", str(wrong))
 
 
 def test_a_downloaded_bundle_is_judged_the_same_offline(

@@ -4,6 +4,7 @@ script."""
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import html
 import io
 import json
@@ -33,6 +34,7 @@ from marketplace.views_verify import MAX_REQUEST_BYTES
 from tests import factories
 from tests.db import report_world as world
 from tests.db.report_world import KEY, development, machine, path, stored, unreachable
+from tests.pure.attestation_cases import Case
 from tests.pure.attestation_lab import ADDRESS, lab
 
 pytestmark = pytest.mark.django_db
@@ -302,6 +304,31 @@ def test_the_keys_are_compared_in_words(client: Client) -> None:
     )
     assert keys(other)[1][0] == "fail" and different in keys(other)[1][1]
     assert len(keys(other)) == 2, "the broker of a separated model signs no answers"
+
+
+def test_others_verifiers_are_asked_with_what_the_bundle_holds(
+    client: Client, shared: Path, settings: Any
+) -> None:
+    case = Case("real/near-direct-8gpu")
+    run = stored(case.evidence, case.context())
+    page = html.unescape(shown(client, path(run)))
+    with zipfile.ZipFile(io.BytesIO(services.bundle(run))) as archive:
+        quote, request = archive.read("quote.bin"), json.loads(archive.read("nras-request.json"))
+    given = json.loads(case.evidence.body)
+    assert quote.hex() == given["intel_quote"]
+    assert request["nonce"] and len(request["evidence_list"]) == 8
+    assert f"https://proof.t16z.com/reports/{hashlib.sha256(quote).hexdigest()}" in page
+    for part, address in (
+        ("quote.bin", "https://cloud-api.phala.com/api/v1/attestations/verify"),
+        ("nras-request.json", "https://nras.attestation.nvidia.com/v3/attest/gpu"),
+    ):
+        assert f"unzip -p evidence-{str(run.pk)[:8]}.zip {part} | curl -fsS" in page
+        assert address in page
+    digest = re.findall("sha256:([0-9a-f]{64})", page)[0]
+    assert f"https://search.sigstore.dev/?hash=sha256:{digest}" in page
+    assert "this site had no list of them" in page
+    # Outside verifiers know no development roots.
+    assert "unzip -p" not in shown(client, path(development()))
 
 
 def test_parsed_fields_of_quote_and_gpus_are_shown(client: Client) -> None:

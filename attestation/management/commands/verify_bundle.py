@@ -12,7 +12,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from attestation import bundle, comparison, printing, verify
-from attestation.engine import anchors
+from attestation.engine import anchors, references
+from attestation.engine.policy import DEFAULT, Policy
 
 
 class Command(BaseCommand):
@@ -25,24 +26,37 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", metavar="FILE.zip")
+        parser.add_argument(
+            "--references",
+            metavar="FILE",
+            help="published values to compare with (default: ATTESTATION_REFERENCES)",
+        )
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             data = Path(options["file"]).read_bytes()
-            evidence, context = bundle.read(data, _anchors())
+            evidence, context = bundle.read(data, _anchors(), _policy(options["references"]))
             given = bundle.published(data)
         except OSError as error:
             raise CommandError(
-                f"cannot read {options['file']}: {error.strerror}", returncode=2
+                f"cannot read {error.filename}: {error.strerror}", returncode=2
             ) from error
-        except (bundle.BadBundle, anchors.BadAnchors) as error:
+        except (bundle.BadBundle, anchors.BadAnchors, references.BadReferences) as error:
             raise CommandError(str(error), returncode=2) from error
         report = verify.judge(evidence, context)
         found = None if given is None else comparison.compare(given, evidence, context, report)
         self.stdout.write(printing.render(report, as_json=options["json"], published=found))
         code = printing.exit_code(report)
         sys.exit(2 if code == 0 and found is not None and not found.same else code)
+
+
+def _policy(file: str | None) -> Policy:
+    """With the reference file that is named, else with this installation's: a bundle's own copy
+    counts only where it is named.
+    """
+    path = settings.ATTESTATION_REFERENCES if file is None else file
+    return references.load(Path(path).read_bytes()) if path else DEFAULT
 
 
 def _anchors() -> anchors.Anchors:

@@ -10,8 +10,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from attestation import printing, verify
-from attestation.engine import anchors, collateral
+from attestation.engine import anchors, collateral, references
 from attestation.engine.evidence import KINDS, Context, Evidence
+from attestation.engine.policy import DEFAULT, Policy
 from net.errors import BadAnswer
 
 _UNUSABLE = 2
@@ -42,6 +43,7 @@ class Command(BaseCommand):
         add("--body-signature", metavar="HEX", help="ZG-Quote-Signature ('' if it was absent)")
         add("--tls-fingerprint", metavar="HEX", help="of the connection the report came over")
         add("--anchors", metavar="vendor|FILE", default="vendor")
+        add("--references", metavar="F", help="published values to compare with (default: none)")
         add("--json", action="store_true", help="print one JSON document")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -57,6 +59,7 @@ def _context(options: dict[str, Any]) -> Context:
     return Context(
         now=_now(options["now"], given),
         anchors=_anchors(options["anchors"]),
+        policy=_policy(options["references"]),
         collateral=given,
         rims=_rims(options["rims"]),
         ocsp=_answers(options["ocsp"]),
@@ -119,6 +122,13 @@ def _rims(folder: str | None) -> dict[str, bytes] | None:
     if not Path(folder).is_dir():
         raise CommandError(f"{folder} is not a folder", returncode=_UNUSABLE)
     return {path.stem: path.read_bytes() for path in sorted(Path(folder).glob("*.xml"))}
+
+
+def _policy(path: str | None) -> Policy:
+    try:
+        return references.load(_bytes(path)) if path else DEFAULT
+    except references.BadReferences as error:
+        raise CommandError(str(error), returncode=_UNUSABLE) from error
 
 
 def _anchors(choice: str) -> anchors.Anchors:
