@@ -19,6 +19,7 @@ from inference.lifespan import lifespan  # noqa: E402
 from inference.openai.app import PREFIX, relay  # noqa: E402
 from inference.openai.reply import Receive, Scope, Send  # noqa: E402
 from marketplace import bodies, components, presence, traffic  # noqa: E402
+from marketplace.assets import Assets  # noqa: E402
 from marketplace.languages import Spoken  # noqa: E402
 from marketplace.origins import SameOrigin  # noqa: E402
 from marketplace.relayed import Tagged  # noqa: E402
@@ -55,7 +56,7 @@ async def living(scope: Scope, receive: Receive, send: Send) -> None:
 
 application = ProtocolTypeRouter(
     {
-        "http": web,
+        "http": Assets(web),
         "lifespan": living,
         "websocket": presence.Counted(
             AllowedHostsOriginValidator(

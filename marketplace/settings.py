@@ -178,7 +178,6 @@ MIDDLEWARE = [
     "marketplace.middleware.request_id",
     "marketplace.api_gate.api_gate",
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "marketplace.middleware.permissions",
     "marketplace.languages.spoken",
