@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 
 from marketplace import formats
 
+EMBEDDING = "embedding"
 #: Environment variables of the samples: a personal token, a provider key.
 TOKEN, KEY = "ZGM_TOKEN", "ZG_KEY"
 
@@ -51,6 +52,8 @@ def _snippets(service_type: str, to: To) -> tuple[Snippet, ...]:
         return _images(to)
     if service_type == formats.SPEECH:
         return _speech(to)
+    if service_type == EMBEDDING:
+        return _embeddings(to)
     return _chat(to)
 
 
@@ -93,6 +96,10 @@ def _json_body(value: object) -> tuple[str, str]:
 def _chat_body(model: str) -> dict[str, object]:
     messages = [{"role": "user", "content": "Hello"}]
     return {"model": model, "messages": messages, "max_tokens": 256}
+
+
+def _embedding_body(model: str) -> dict[str, object]:
+    return {"model": model, "input": ["Hello!", "Good day!"]}
 
 
 def _image_body(model: str) -> dict[str, object]:
@@ -169,6 +176,23 @@ def _speech(to: To) -> tuple[Snippet, ...]:
     )
 
 
+def _embeddings(to: To) -> tuple[Snippet, ...]:
+    body = _embedding_body(to.model)
+    arguments = f"model={_literal(to.model)}, input={_literal(body['input'])}"
+    return (
+        _curl(to, "/embeddings", *_json_body(body)),
+        _python(
+            to,
+            f"answer = client.embeddings.create({arguments})\nprint(answer.data[0].embedding[:8])",
+        ),
+        _javascript(
+            to,
+            f"const answer = await client.embeddings.create({_literal(body)});\n"
+            "console.log(answer.data[0].embedding.slice(0, 8));",
+        ),
+    )
+
+
 def _sdk(service_type: str, model: str, provider: str) -> Snippet:
     """The official SDK (0.9): it makes the key from a wallet's secret, and checks who signed."""
     speech = service_type == formats.SPEECH
@@ -194,12 +218,18 @@ def _sdk(service_type: str, model: str, provider: str) -> Snippet:
     path, body = "chat/completions", _chat_body(model)
     if service_type in formats.IMAGES:
         path, body = "images/generations", _image_body(model)
+    if service_type == EMBEDDING:
+        path, body = "embeddings", _embedding_body(model)
     call = (
         f"const answer = await fetch(`${{endpoint}}/{path}`, {{\n"
         '  method: "POST",\n  headers: { "Content-Type": "application/json", ...headers },\n'
         f"  body: JSON.stringify({_literal(body)}),\n}});\n"
-        "console.log(await answer.json());\n"
-        "// true: signed by the key that the chain names; what was signed it does not compare\n"
+        "console.log(await answer.json());"
+    )
+    if service_type == EMBEDDING:
+        return Snippet(_("Official SDK"), head + call)  # it knows no rule for these answers
+    call += (
+        "\n// true: signed by the key that the chain names; what was signed it does not compare\n"
         'const id = answer.headers.get("ZG-Res-Key");\n'
         "console.log(await broker.inference.processResponse(provider, id));"
     )

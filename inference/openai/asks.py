@@ -22,13 +22,16 @@ CHAT = "chat/completions"
 GENERATIONS = "images/generations"
 EDITS = "images/edits"
 TRANSCRIPTIONS = "audio/transcriptions"
-ENDPOINTS = (CHAT, GENERATIONS, EDITS, TRANSCRIPTIONS)
+#: Only newer brokers have it (provider-protocol.md 1.1).
+EMBEDDINGS = "embeddings"
+ENDPOINTS = (CHAT, GENERATIONS, EDITS, TRANSCRIPTIONS, EMBEDDINGS)
 #: Types of services (provider-protocol.md 1.1) that answer each.
 TYPES = {
     CHAT: ("chatbot",),
     GENERATIONS: ("text-to-image", "image-editing"),
     EDITS: ("image-editing", "text-to-image"),
     TRANSCRIPTIONS: ("speech-to-text",),
+    EMBEDDINGS: ("embedding",),
 }
 JSON_BYTES = 8 << 20
 #: What providers take (provider-protocol.md 1.2).
@@ -78,6 +81,11 @@ class Ask:
     def pictures(self) -> bool:
         return self.endpoint.startswith("images/")
 
+    @property
+    def writes(self) -> bool:
+        """Whether the answer is text, which costs by its length."""
+        return not self.pictures and self.endpoint != EMBEDDINGS
+
 
 def most_bytes(endpoint: str) -> int:
     return FORM_BYTES if endpoint in (EDITS, TRANSCRIPTIONS) else JSON_BYTES
@@ -121,7 +129,7 @@ def _json(endpoint: str, body: bytes, pin: str, bounded: bool) -> Ask:
         if stream and wanted.get("include_usage") is not True:
             changed["stream_options"] = {**wanted, "include_usage": True}
     elif stream:
-        raise _bad("invalid_request", "Pictures are not streamed.")
+        raise _bad("invalid_request", "Only chat is streamed.")
     return Ask(
         endpoint=endpoint,
         content_type="application/json",

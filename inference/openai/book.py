@@ -70,7 +70,7 @@ def open_row(grant: Grant, ask: Ask, process: str, request_sha256: str) -> Opene
         input_price=listing.input_price,
         output_price=listing.output_price,
         additional_info=listing.additional_info,
-        max_tokens=ask.max_tokens or (0 if ask.pictures else USUAL_MAX_TOKENS),
+        max_tokens=ask.max_tokens or (USUAL_MAX_TOKENS if ask.writes else 0),
         request_bytes=len(ask.body),
         request_sha256=request_sha256,
         fee=reserved,

@@ -21,7 +21,7 @@ from inference.failures import Failure
 from inference.hub import Hub, spawn
 from inference.models import State, Turn, Verdict
 from inference.openai import book, errors, outcome
-from inference.openai.asks import Ask
+from inference.openai.asks import CHAT, EMBEDDINGS, Ask
 from inference.openai.book import Answered, Opened
 from inference.openai.choose import Grant
 from inference.openai.errors import ApiError
@@ -39,7 +39,8 @@ CONNECT_SECONDS = 5.0
 FIRST_SECONDS, BETWEEN_SECONDS = 30.0, 60.0
 WHOLE_SECONDS = 900.0
 AFTER_DONE_SECONDS = 3.0
-CHAT_BYTES, PICTURE_BYTES = 16 << 20, 64 << 20
+#: Of texts, and of pictures or embeddings.
+CHAT_BYTES, LARGE_BYTES = 16 << 20, 64 << 20
 #: Seconds before each question for the signature while the program waits for it.
 WAITS = (0.0, 0.25)
 _TYPES = (
@@ -49,6 +50,9 @@ _TYPES = (
     "text/vtt",
     "application/x-subrip",
 )
+
+
+_READERS = {CHAT: outcome.of_chat, EMBEDDINGS: outcome.of_embeddings}
 
 
 class Carrier:
@@ -111,7 +115,7 @@ class Carrier:
                 first_byte=WHOLE_SECONDS if slow else FIRST_SECONDS,
                 between=BETWEEN_SECONDS,
                 total=WHOLE_SECONDS,
-                max_bytes=PICTURE_BYTES if ask.pictures else CHAT_BYTES,
+                max_bytes=CHAT_BYTES if ask.writes else LARGE_BYTES,
                 max_redirects=0,
             ),
         ) as answer:
@@ -166,8 +170,8 @@ class Carrier:
         self._tail.took(body)
         self._answered.first_seconds = time.monotonic() - self._began
         self._answered.complete = answer.delimited
-        chat = self._ask.endpoint == "chat/completions"
-        found = outcome.of_chat(body) if chat else Outcome(done=True)
+        read = _READERS.get(self._ask.endpoint)
+        found = read(body) if read else Outcome(done=True)
         failure = _said(found)
         cost = await self._store(self._state(failure), found, body, failure)
         verdict = await self._verdict()

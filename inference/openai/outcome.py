@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import orjson
 
 from inference import costs, wire
-from inference.openai.asks import Ask
+from inference.openai.asks import EMBEDDINGS, Ask
 from protocol import fees, media
 
 TAIL_BYTES = 256 << 10
@@ -24,6 +24,8 @@ _DONE = re.compile(rb"[\r\n]data: ?\[DONE\][ \t]*(?=[\r\n]|\Z)")
 #: What of the mark may have come before the rest of it.
 _DONE_BYTES = len(b"\rdata: [DONE]") - 1
 _MOST = 2**256 - 1
+_USAGE = re.compile(rb'"usage"\s*:\s*(\{[^{}]{0,500}\})')
+_END_BYTES = 4096
 
 
 class Tail:
@@ -119,6 +121,21 @@ def of_pictures(body: bytes) -> tuple[str, ...] | None:
     return None if found is None else tuple(hashlib.sha256(x).hexdigest() for x in found)
 
 
+def of_embeddings(body: bytes) -> Outcome:
+    """What an answer with embeddings says. Only the count of tokens is read of it, which stands
+    before the numbers or behind them: those may be many megabytes.
+    """
+    ends = body if len(body) <= 2 * _END_BYTES else body[:_END_BYTES] + b"\n" + body[-_END_BYTES:]
+    for text in reversed(_USAGE.findall(ends)):
+        try:
+            tokens = fees.count(orjson.loads(text).get("prompt_tokens"))
+        except orjson.JSONDecodeError:
+            continue
+        if tokens is not None:
+            return Outcome(fees.Usage(tokens, 0), done=True)
+    return Outcome(done=True, readable=False)
+
+
 # --- money ----------------------------------------------------------------------------------------
 
 
@@ -129,6 +146,9 @@ def most(ask: Ask, tariff: fees.Tariff, max_tokens: int) -> int:
     elif ask.endpoint == "audio/transcriptions":
         seconds = -(-len(ask.body) // _SPEECH_BYTES_PER_SECOND)
         fee = max(tariff.output_price, tariff.input_price) * max(seconds, 1)
+    elif ask.endpoint == EMBEDDINGS:
+        # Texts may come as numbers of tokens, each of two bytes at least.
+        fee = fees.chat_fee(tariff, fees.Usage(-(-len(ask.body) // 2), 0))
     else:
         return costs.most(tariff, len(ask.body), (ask.max_tokens or max_tokens) * ask.count)
     return min(fee, _MOST)
@@ -150,6 +170,10 @@ def cost(ask: Ask, tariff: fees.Tariff, body: bytes, outcome: Outcome, maximum: 
         return costs.Cost(min(fee, _MOST), "estimated")
     if outcome.usage is None and not outcome.readable:
         return costs.Cost(maximum, "unknown")
+    if ask.endpoint == EMBEDDINGS and outcome.usage is not None:
+        # No source has a rule for these; it is what every price by tokens means.
+        fee = fees.chat_fee(tariff, outcome.usage)
+        return costs.Cost(min(fee, _MOST), "estimated")
     return costs.of_answer(
         tariff,
         usage=outcome.usage,

@@ -37,6 +37,13 @@ WORDS = ("One ", "two ", "three")
 
 
 async def provider(reply: Reply, asked: Asked) -> None:
+    if asked.path.endswith("/embeddings"):
+        rows = [{"object": "embedding", "index": 0, "embedding": [0.5] * 4000}]
+        usage = {"prompt_tokens": 3, "total_tokens": 3}
+        body = json.dumps({"object": "list", "data": rows, "model": "m", "usage": usage}).encode()
+        reply.upstream.sign("vector", asked, body)
+        await reply.whole(body, ZG_Res_Key="vector", Content_Type="application/json")
+        return
     wanted = json.loads(asked.body)["messages"][0]["content"]
     name = f"id-{len(reply.upstream.chats)}"
     if wanted.startswith("status "):
@@ -141,6 +148,28 @@ def test_the_openai_client_gets_whole_answers_with_proof_and_price(
     theirs = {"Authorization": f"Bearer {secret(other, scopes=['inference', 'read'])}"}
     path = f"{asgi_server}/v1/verifications/{turn.pk}"
     assert requests.get(path, headers=theirs, timeout=9).status_code == 404
+
+
+def test_embeddings_are_passed_on_where_a_service_is_registered_for_them(
+    asgi_server: str, alice: User
+) -> None:
+    own = client(asgi_server, secret(alice))
+
+    def ask() -> Any:
+        asking = own.embeddings.with_raw_response
+        return asking.create(model=NAME, input="three short words", encoding_format="float")
+
+    with pytest.raises(openai.NotFoundError):
+        ask()  # of a service that chats
+    Service.objects.update(service_type="embedding")
+    app.relay.forget()
+    raw = ask()
+    assert len(raw.parse().data[0].embedding) == 4000
+    turn = ended()
+    told = raw.headers
+    assert told["x-verification"] == turn.verdict == "verified"
+    assert (told["x-cost-neuron"], told["x-cost-kind"]) == (str(3 * turn.input_price), "estimated")
+    assert (turn.endpoint, turn.prompt_tokens, turn.max_tokens) == ("embeddings", 3, 0)
 
 
 def test_a_stream_is_passed_on_byte_by_byte_and_proven_at_its_end(

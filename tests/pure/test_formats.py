@@ -224,7 +224,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("model", HOSTILE)
-@pytest.mark.parametrize("kind", ["chatbot", "text-to-image", "speech-to-text"])
+@pytest.mark.parametrize("kind", ["chatbot", "text-to-image", "speech-to-text", "embedding"])
 def test_samples_quote_a_hostile_model(kind: str, model: str) -> None:
     provider = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
     relayed = samples.relayed(kind, "https://site.example", model, provider)
@@ -238,6 +238,7 @@ def test_samples_quote_a_hostile_model(kind: str, model: str) -> None:
             assert json.loads(words[words.index("-d") + 1])["model"] == name
         strings = [node.value for node in _constants(python.text)]
         assert name in strings
+        assert ("embeddings" in python.text) == (kind == "embedding")
         for script in others:
             assert json.dumps(name) in script.text
             assert script.text.isascii() and python.text.isascii()
