@@ -18,7 +18,7 @@ from inference import seals
 from inference.abilities import Abilities
 from inference.errors import BadPrompt, ChatError, SignerChanged
 from inference.hub import Hub, hub
-from inference.media import endings, pictures, studio, uploads
+from inference.media import doors, endings, pictures, studio, uploads
 from inference.media.masks import Mask
 from inference.media.models import File, Job
 from inference.media.pictures import ANYTHING, Takes
@@ -441,3 +441,5 @@ def test_a_form_without_javascript(client: Client) -> None:
     wanted = {"Accept": "application/json"}
     answered = client.post("/playground/images/make", given, headers=wanted)
     assert "from 0 to 100" in answered.json()["title"]
+    changed = json.loads(doors.refusal(SignerChanged("0xa", "0xb"), 409).content)
+    assert changed["signer"] == "0xb" and "0xb" in changed["title"]
