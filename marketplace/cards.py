@@ -35,6 +35,7 @@ _SAID: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("modality", ("modality", "modalities")),
     ("quantization", ("quantization", "quantisation", "precision", "dtype")),
     ("licence", ("license", "licence")),
+    ("hub", ("huggingface", "huggingfaceid", "hfrepo")),
     ("weights", ("huggingface", "huggingfaceid", "hfrepo", "canonicalid")),
 )
 
@@ -49,6 +50,8 @@ class Card:
     quantization: str = ""
     licence: str = ""
     weights: str = ""
+    #: The same where its key says that it is of Hugging Face.
+    hub: str = ""
 
     @property
     def facts(self) -> tuple[tuple[str, str], ...]:
@@ -61,6 +64,23 @@ class Card:
             (_("Licence"), self.licence),
             (_("Weights"), self.weights),
         )
+
+
+#: Where a stranger's link to weights may lead: model hubs, whose addresses say what they are.
+_HUBS = re.compile(
+    r"https://(?:huggingface\.co|modelscope\.cn|www\.modelscope\.cn|github\.com)"
+    r"/[A-Za-z0-9_.~%/-]{1,200}"
+)
+
+_NAMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9][A-Za-z0-9_.-]{0,95}")
+
+
+def linked(card: Card) -> tuple[tuple[str, str, str], ...]:
+    """Each fact with where it leads, empty but for weights on a model hub."""
+    leads = card.weights if _HUBS.fullmatch(card.weights) else ""
+    if card.hub == card.weights and _NAMED.fullmatch(card.hub):
+        leads = f"https://huggingface.co/{card.hub}"
+    return tuple((label, text, leads if text == card.weights else "") for label, text in card.facts)
 
 
 def _tokens(number: int | None) -> str:
@@ -91,6 +111,7 @@ def card(additional_info: str) -> Card:
         quantization=said.get("quantization", ""),
         licence=said.get("licence", ""),
         weights=said.get("weights", ""),
+        hub=said.get("hub", ""),
     )
 
 

@@ -20,6 +20,7 @@ from marketplace.parts import (
     ServiceRow,
     kind_label,
     listed_prices,
+    service_id,
     service_path,
     service_title,
     service_type,
@@ -83,11 +84,15 @@ _TRY = {
 
 @dataclass(frozen=True)
 class ServiceHead:
-    """What all tabs of a service share. `try_path` is empty where the playground cannot ask it;
-    `warning` is set where the endpoint moved after the owner's last acknowledgement. `decided`: by
-    moderators; `report_key` names it in a report to them."""
+    """What all tabs of a service share. `id` names it in `/compare` and `/watch`; `others_path`
+    lists what it could be compared with; `json_path` is the same for programs. `try_path` is empty
+    where the playground cannot ask it; `warning` is set where the endpoint moved after the owner's
+    last acknowledgement. `decided`: by moderators; `report_key` names it in a report to them."""
 
     listing: records.Listing
+    id: str
+    others_path: str
+    json_path: str
     title: str
     type_label: str
     kind_label: str
@@ -122,6 +127,11 @@ def service_head(
     move = moved([listing]).get((listing.serving, listing.provider))
     return ServiceHead(
         listing=listing,
+        id=service_id(listing),
+        others_path=links.with_query("/", type="fine-tuning")
+        if listing.is_fine_tuning
+        else links.with_query("/", model=listing.model),
+        json_path=_json_path(listing),
         title=service_title(listing),
         type_label=service_type_label(listing),
         kind_label=kind_label(listing.kind),
@@ -141,6 +151,12 @@ def service_head(
         decided=moderation.of_listing(listing),
         report_key=Subject.service(listing.serving, listing.provider).key,
     )
+
+
+def _json_path(listing: records.Listing) -> str:
+    path = links.service_path(listing.kind, listing.provider)
+    other = "" if listing.recommended else listing.service_name
+    return links.with_query(f"{path}.json", service_name=other)
 
 
 def _sentence(
@@ -174,13 +190,14 @@ def _sentence(
 
 @dataclass(frozen=True)
 class OverviewPage:
-    """`card`: what the provider declares about its model, empty where it says nothing; `refusals`:
+    """`card`: what the provider declares about its model, empty where it says nothing, and where a
+    text leads; `refusals`:
     why items were refused."""
 
     service: ServiceHead
     offer: Offer
     price_notes: tuple[str, ...]
-    card: tuple[tuple[str, str], ...]
+    card: tuple[tuple[str, str, str], ...]
     declared: tuple[tuple[str, str], ...]
     facts: tuple[Fact, ...]
     findings: tuple[FindingRow, ...]
@@ -241,10 +258,11 @@ class UseTab:
 @dataclass(frozen=True)
 class RawField:
     """One field as the contract holds it; block and transaction are those of its last change we
-    know of."""
+    know of. `exact`: to copy, empty where `value` says it already or it is too long."""
 
     name: str
     value: str
+    exact: str
     note: str
     block: int
     tx_hash: str | None

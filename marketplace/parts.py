@@ -130,7 +130,8 @@ def pager(
 
 @dataclass(frozen=True)
 class Fact:
-    """One line of the trust block: who says what. `state`: yes, no, changed, unknown."""
+    """One line of the trust block: who says what. `state`: yes, no, changed, unknown; `tx`: the
+    transaction that said so."""
 
     who: str
     text: str
@@ -138,6 +139,7 @@ class Fact:
     at: dt.datetime | None = None
     verdict: str = ""
     href: str = ""
+    tx: str = ""
 
 
 #: What our own check says, and whether that speaks for the provider (`Fact.state`).

@@ -35,6 +35,9 @@ from marketplace.settlements import Asked
 from marketplace.twins import twinned
 from marketplace.views import canonical
 
+#: Characters of a raw value that a button copies; the JSON twin has all of it.
+MOST_COPIED = 20_000
+
 
 def listing_of(request: HttpRequest, kind: str, address: str) -> Listing | HttpResponse:
     """The service a path names (removed ones stay reachable), or the redirect to its right
@@ -72,7 +75,7 @@ def overview(request: HttpRequest, kind: str, address: str) -> HttpResponse:
         service=pages.service_head(listing, "", standing=standing),
         offer=parts.offer_of(listing),
         price_notes=price_notes(listing),
-        card=() if listing.is_fine_tuning else cards.card(listing.additional_info).facts,
+        card=() if listing.is_fine_tuning else cards.linked(cards.card(listing.additional_info)),
         declared=declared(listing),
         facts=facts(listing, latest, user is not None, held, standing),
         findings=tuple(
@@ -116,6 +119,7 @@ def facts(
             _("Acknowledged signer %(signer)s") % {"signer": signer},
             "yes",
             entry.at if entry else None,
+            tx=f"/tx/{entry.tx_hash}" if entry and entry.tx_hash else "",
         )
     else:
         owner = parts.Fact(
@@ -248,8 +252,9 @@ def raw_fields(listing: Listing, latest: dict[str, ChangeEntry]) -> tuple[pages.
         entries = [latest[change] for change in (*changes, "registered") if change in latest]
         entry = max(entries, key=lambda found: (found.block, found.log_index or 0), default=None)
         text = formats.clip(formats.plain(str(value)), 4200)
+        exact = str(value) if len(str(value)) <= MOST_COPIED else ""
         block = entry.block if entry else listing.created_block
-        return pages.RawField(name, text, note, block, entry.tx_hash if entry else None)
+        return pages.RawField(name, text, exact, note, block, entry.tx_hash if entry else None)
 
     def neuron(name: str, value: int, *changes: str, unit: str = "") -> pages.RawField:
         return field(name, f"{value:d}", *changes, note=f"{formats.exact(value)} 0G{unit}")

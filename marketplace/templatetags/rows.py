@@ -9,10 +9,13 @@ from __future__ import annotations
 from html import escape
 
 from django import template
+from django.template import Context
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
+from accounts import watching
+from ledger.records import Listing
 from marketplace import formats
 from marketplace.names import Named
 from marketplace.parts import ServiceRow
@@ -118,6 +121,12 @@ def named(said: Named | None) -> SafeString:
     return mark_safe(
         f'<span class="sub" title="{escape(why)}">“<bdi>{escape(said.name)}</bdi>”</span>'
     )
+
+
+@register.simple_tag(takes_context=True)
+def watches(context: Context, listing: Listing) -> bool:
+    """Whether the visitor keeps an eye on a listing (1 query; none without a session)."""
+    return (listing.serving, listing.provider) in watching.of(context["request"])
 
 
 def _cell(label: str, body: str, classes: str = "") -> str:

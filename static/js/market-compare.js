@@ -53,3 +53,20 @@ export function startCompare() {
   document.body.addEventListener("htmx:afterSettle", show);
   show();
 }
+
+// From a service's own page it joins what is ticked already; alone it leads to the list in which others can be ticked.
+export function startAdding() {
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.("[data-compare-add]");
+    if (!link || event.button || event.metaKey || event.ctrlKey || event.shiftKey) return;
+    const id = link.dataset.compareAdd;
+    const chosen = [...kept().filter((other) => typeof other === "string" && other !== id).slice(1 - MOST), id];
+    try {
+      sessionStorage.setItem(KEY, JSON.stringify(chosen));
+    } catch {
+      return; // The link says what to do.
+    }
+    event.preventDefault();
+    location.assign(chosen.length > 1 ? `/compare?${new URLSearchParams(chosen.map((one) => ["s", one]))}` : link.dataset.list);
+  });
+}

@@ -93,6 +93,13 @@ def test_stars_and_comparison(asgi_server: str, page: Page) -> None:
         page.get_by_role("button", name="Compare").click()
         expect(page).to_have_url(re.compile(r"/compare\?s=.+&s=.+&s=.+&s=.+&tokens_in=5000"))
         expect(page.get_by_role("columnheader")).to_have_count(5)
+        # From its own page a service joins the newest of them, and is kept in sight.
+        page.goto(f"{asgi_server}/services/inference/{factories.address(8)}")
+        watch_it = page.get_by_test_id("watch")
+        watch_it.click()
+        expect(watch_it).to_have_attribute("aria-pressed", "true")
+        page.get_by_role("main").get_by_role("link", name="Compare").click()
+        expect(page).to_have_url(re.compile(rf"/compare\?s=.+&s=.+&s=.+{factories.address(8)}$"))
     assert watch.messages == []
 
 

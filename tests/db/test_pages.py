@@ -3,7 +3,9 @@ second failure."""
 
 from __future__ import annotations
 
+import json
 import re
+from html import escape
 from typing import Any
 
 import pytest
@@ -185,6 +187,40 @@ def test_htmx_gets_the_part_and_everybody_else_the_page(client: Client) -> None:
     assert "HX-Request" in part["Vary"]
     restored = client.get("/", headers={"HX-Request": "true", "HX-History-Restore-Request": "true"})
     assert "<html" in restored.content.decode()
+
+
+def test_a_service_can_be_kept_compared_passed_on_and_read_by_programs(client: Client) -> None:
+    factories.market(2)
+    info = '{"hugging_face_id": "qwen/qwen-2.5", "a": "\u202e"}'
+    Service.objects.filter(provider=PROVIDER).update(additional_info=info)
+    id, path = f"inference/{PROVIDER}", f"/services/inference/{PROVIDER}"
+    text = client.get(f"{path}/use").content.decode()
+    assert f'name="watch" value="{id}" aria-pressed="false"' in text
+    assert f'data-compare-add="{id}"' in text and re.search(
+        f'data-copy="http[^"]+{path}/use"', text
+    )
+    assert client.post("/watch", {"watch": id, "next": path})["Location"] == path
+    text = client.get(path).content.decode()
+    assert f'name="unwatch" value="{id}" aria-pressed="true"' in text
+    assert (
+        f'<a href="{path}.json">JSON</a>' in text and client.get(f"{path}.json").status_code == 302
+    )
+    assert f'<a href="/tx/{factories.tx_hash("change " + PROVIDER)}">See the transaction' in text
+    assert '<a href="https://huggingface.co/qwen/qwen-2.5" rel="nofollow ugc' in text
+    raw = client.get(f"{path}/raw").content.decode()
+    assert f'data-copy="{escape(info)}"' in raw and 'data-copy="420000000000"' in raw
+    for other in ("https://huggingface.co.evil.example/x", "javascript:alert(1)", "http://a b"):
+        Service.objects.filter(provider=PROVIDER).update(
+            additional_info=json.dumps({"canonical_id": other})
+        )
+        assert f'href="{other}' not in client.get(path).content.decode()
+    provider = client.get(f"/providers/{PROVIDER}").content.decode()
+    for link in (
+        f"/changes?provider={PROVIDER}",
+        f"/providers/{PROVIDER}.json",
+        f"/providers/{PROVIDER}/changes.atom",
+    ):
+        assert f'href="{link}"' in provider and client.get(link).status_code in (200, 302)
 
 
 def test_a_failing_page_does_not_fail_twice(
