@@ -17,6 +17,9 @@ from marketplace import formats
 EMBEDDING = "embedding"
 #: Environment variables of the samples: a personal token, a provider key.
 TOKEN, KEY = "ZGM_TOKEN", "ZG_KEY"
+#: The type that changes a picture it is given.
+EDITING = "image-editing"
+_CHANGE = "Make it night"
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ def direct(service_type: str, url: str, model: str, provider: str) -> tuple[Snip
 
 
 def _snippets(service_type: str, to: To) -> tuple[Snippet, ...]:
+    if service_type == EDITING:
+        return _edits(to)
     if service_type in formats.IMAGES:
         return _images(to)
     if service_type == formats.SPEECH:
@@ -151,6 +156,36 @@ def _images(to: To) -> tuple[Snippet, ...]:
     )
 
 
+def _edits(to: To) -> tuple[Snippet, ...]:
+    return (
+        _curl(
+            to,
+            "/images/edits",
+            "-F image=@picture.png",
+            f"--form-string {shlex.quote('model=' + to.model)}",
+            f"--form-string {shlex.quote('prompt=' + _CHANGE)}",
+            "--form-string response_format=b64_json",
+        ),
+        _python(
+            to,
+            'with open("picture.png", "rb") as picture:\n'
+            f"    image = client.images.edit(model={_literal(to.model)}, image=picture, "
+            f'prompt={_literal(_CHANGE)}, response_format="b64_json")\n'
+            "print(image.data[0].b64_json[:80])",
+        ),
+        _javascript(
+            to,
+            'import fs from "node:fs";\nimport { toFile } from "openai";\n'
+            'const picture = fs.createReadStream("picture.png");\n'
+            "const image = await client.images.edit({\n"
+            f"  model: {_literal(to.model)},\n  prompt: {_literal(_CHANGE)},\n"
+            '  image: await toFile(picture, "picture.png", { type: "image/png" }),\n'
+            '  response_format: "b64_json",\n});\n'
+            "console.log(image.data[0].b64_json.slice(0, 80));",
+        ),
+    )
+
+
 def _speech(to: To) -> tuple[Snippet, ...]:
     # --form-string: with -F a model called "@/etc/passwd" would upload that file.
     return (
@@ -195,9 +230,10 @@ def _embeddings(to: To) -> tuple[Snippet, ...]:
 
 def _sdk(service_type: str, model: str, provider: str) -> Snippet:
     """The official SDK (0.9): it makes the key from a wallet's secret, and checks who signed."""
-    speech = service_type == formats.SPEECH
+    speech, editing = service_type == formats.SPEECH, service_type == EDITING
     head = (
-        ('import fs from "node:fs";\n' if speech else "") + 'import { ethers } from "ethers";\n'
+        ('import fs from "node:fs";\n' if speech or editing else "")
+        + 'import { ethers } from "ethers";\n'
         'import { createZGComputeNetworkBroker } from "@0gfoundation/0g-compute-ts-sdk";\n\n'
         "const node = new ethers.JsonRpcProvider(process.env.RPC_URL);\n"
         "const wallet = new ethers.Wallet(process.env.PRIVATE_KEY, node);\n"
@@ -215,6 +251,24 @@ def _sdk(service_type: str, model: str, provider: str) -> Snippet:
             '{ method: "POST", headers, body: form });\nconsole.log((await answer.json()).text);'
         )
         return Snippet(_("Official SDK"), head + call)
+    signed = (
+        "\n// true: signed by the key that the chain names; what was signed it does not compare\n"
+        'const id = answer.headers.get("ZG-Res-Key");\n'
+        "console.log(await broker.inference.processResponse(provider, id));"
+    )
+    if editing:
+        call = (
+            "const form = new FormData();\n"
+            f'form.append("model", {_literal(model)});\n'
+            f'form.append("prompt", {_literal(_CHANGE)});\n'
+            'form.append("response_format", "b64_json");\n'
+            'const picture = new Blob([fs.readFileSync("picture.png")], { type: "image/png" });\n'
+            'form.append("image", picture, "picture.png");\n'
+            "const answer = await fetch(`${endpoint}/images/edits`, "
+            '{ method: "POST", headers, body: form });\n'
+            "console.log((await answer.json()).data[0].b64_json.slice(0, 80));"
+        )
+        return Snippet(_("Official SDK"), head + call + signed)
     path, body = "chat/completions", _chat_body(model)
     if service_type in formats.IMAGES:
         path, body = "images/generations", _image_body(model)
@@ -228,9 +282,4 @@ def _sdk(service_type: str, model: str, provider: str) -> Snippet:
     )
     if service_type == EMBEDDING:
         return Snippet(_("Official SDK"), head + call)  # it knows no rule for these answers
-    call += (
-        "\n// true: signed by the key that the chain names; what was signed it does not compare\n"
-        'const id = answer.headers.get("ZG-Res-Key");\n'
-        "console.log(await broker.inference.processResponse(provider, id));"
-    )
-    return Snippet(_("Official SDK"), head + call)
+    return Snippet(_("Official SDK"), head + call + signed)

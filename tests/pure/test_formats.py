@@ -224,7 +224,9 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("model", HOSTILE)
-@pytest.mark.parametrize("kind", ["chatbot", "text-to-image", "speech-to-text", "embedding"])
+@pytest.mark.parametrize(
+    "kind", ["chatbot", "text-to-image", "image-editing", "speech-to-text", "embedding"]
+)
 def test_samples_quote_a_hostile_model(kind: str, model: str) -> None:
     provider = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
     relayed = samples.relayed(kind, "https://site.example", model, provider)
@@ -232,7 +234,8 @@ def test_samples_quote_a_hostile_model(kind: str, model: str) -> None:
     for name, (curl, python, *others) in ((f"{model}@{provider}", relayed), (model, direct)):
         words = shlex.split(curl.text)
         assert words[0] == "curl"
-        if kind == "speech-to-text":
+        assert ("images/edits" in curl.text) == (kind == "image-editing")
+        if kind in ("speech-to-text", "image-editing"):
             assert words[words.index("--form-string") + 1] == f"model={name}"
         else:
             assert json.loads(words[words.index("-d") + 1])["model"] == name
