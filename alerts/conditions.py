@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from accounts import links, money
 from accounts.addresses import short
-from accounts.models import Watch
+from accounts.models import AccessToken, Watch
 from alerts import words
 from alerts.models import Rule
 from attestation.models import Fact, Finding
@@ -23,7 +23,6 @@ from finetune.models import Passage, Task
 from ledger import selectors as ledger
 from ledger.models import Ledger, ServingContract, SubAccount
 from ledger.records import Position
-from moderation.models import Outcome, Report
 from probes.models import Health
 from probes.models import State as Seen
 from protocol import tuning
@@ -93,43 +92,54 @@ def low_balance(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found
     held = positions(rules)
     return {
         rule.pk: [
-            Hit(
-                subject=f"{p.serving}:{p.provider}",
-                occurrence=f"{p.serving}:{p.provider}:{now.isoformat()}",
-                title=words.LEFT_AT.format(
-                    amount=money.short(p.spendable), provider=short(p.provider)
-                ),
-                text=words.BELOW.format(amount=money.exact(rule.threshold or 0)),
-                path=links.form("transfer", p),
-                provider=p.provider,
-            )
+            low_at(p, p.spendable, rule, now)
             for p in held.get(rule.user.address, ())
             if (not rule.provider or p.provider == rule.provider)
-            and p.spendable < (rule.threshold or 0)
-            # What was retrieved on purpose is not "low".
-            and (p.spendable > 0 or (rule.provider and not p.pending_refund))
+            and is_low(rule, p.spendable, p.pending_refund)
         ]
         for rule in rules
     }
+
+
+def is_low(rule: Rule, spendable: int, pending_refund: int) -> bool:
+    """Whether this much at a provider is what the rule is about, neuron."""
+    # What was retrieved on purpose is not "low".
+    retrieved = spendable <= 0 and (not rule.provider or pending_refund)
+    return spendable < (rule.threshold or 0) and not retrieved
+
+
+def low_at(p: Position, spendable: int, rule: Rule, at: dt.datetime) -> Hit:
+    return Hit(
+        subject=f"{p.serving}:{p.provider}",
+        occurrence=f"{p.serving}:{p.provider}:{at.isoformat()}",
+        title=words.LEFT_AT.format(amount=money.short(spendable), provider=short(p.provider)),
+        text=words.BELOW.format(amount=money.exact(rule.threshold or 0)),
+        path=links.form("transfer", p),
+        provider=p.provider,
+        at=at,
+    )
 
 
 def low_available(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
     purses = Ledger.current.filter(user__in={rule.user.address for rule in rules}, exists=True)
     available = dict(purses.values_list("user", "available"))
     return {
-        rule.pk: [
-            Hit(
-                subject="available",
-                occurrence=f"available:{now.isoformat()}",
-                title=words.AVAILABLE.format(amount=money.short(available[rule.user.address])),
-                text=words.BELOW.format(amount=money.exact(rule.threshold or 0)),
-                path="/account?action=deposit",
-            )
-        ]
+        rule.pk: [low_purse(available[rule.user.address], rule, now)]
         if available.get(rule.user.address, rule.threshold or 0) < (rule.threshold or 0)
         else []
         for rule in rules
     }
+
+
+def low_purse(available: int, rule: Rule, at: dt.datetime) -> Hit:
+    return Hit(
+        subject="available",
+        occurrence=f"available:{at.isoformat()}",
+        title=words.AVAILABLE.format(amount=money.short(available)),
+        text=words.BELOW.format(amount=money.exact(rule.threshold or 0)),
+        path="/account?action=deposit",
+        at=at,
+    )
 
 
 def provider_down(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
@@ -142,18 +152,22 @@ def provider_down(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Fou
     down = {provider: since for provider, since in rows if since is not None}
     return {
         rule.pk: [
-            Hit(
-                subject=provider,
-                occurrence=f"{provider}:{int(down[provider].timestamp())}",
-                title=words.SILENT.format(provider=short(provider)),
-                text=words.SILENT_SINCE.format(moment=f"{down[provider]:%d %b %H:%M}"),
-                path=f"/providers/{provider}",
-                provider=provider,
-            )
-            for provider in sorted(about[rule.pk] & down.keys())
+            silent(provider, down[provider]) for provider in sorted(about[rule.pk] & down.keys())
         ]
         for rule in rules
     }
+
+
+def silent(provider: str, since: dt.datetime) -> Hit:
+    return Hit(
+        subject=provider,
+        occurrence=f"{provider}:{int(since.timestamp())}",
+        title=words.SILENT.format(provider=short(provider)),
+        text=words.SILENT_SINCE.format(moment=f"{since:%d %b %H:%M}"),
+        path=f"/providers/{provider}",
+        provider=provider,
+        at=since,
+    )
 
 
 def answering(providers: Iterable[str]) -> set[str]:
@@ -188,14 +202,19 @@ def _unlocked(p: Position, now_unix: int) -> Iterator[Hit]:
         if refund.unlocks_at_unix <= now_unix:
             by_moment[refund.created_at_unix] += refund.amount
     for moment, amount in by_moment.items():
-        yield Hit(
-            subject=f"{p.serving}:{p.provider}:{moment}",
-            occurrence=f"{p.serving}:{p.provider}:{moment}",
-            title=words.UNLOCKED.format(amount=money.short(amount), provider=short(p.provider)),
-            text=words.STILL_CHARGEABLE,
-            path="/account/refunds/collect",
-            provider=p.provider,
-        )
+        yield unlocked(p.serving, p.provider, moment, amount)
+
+
+def unlocked(serving: str, provider: str, asked_at_unix: int, amount: int) -> Hit:
+    name = f"{serving}:{provider}:{asked_at_unix}"
+    return Hit(
+        subject=name,
+        occurrence=name,
+        title=words.UNLOCKED.format(amount=money.short(amount), provider=short(provider)),
+        text=words.STILL_CHARGEABLE,
+        path="/account/refunds/collect",
+        provider=provider,
+    )
 
 
 def lock_time(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
@@ -271,14 +290,25 @@ REMINDERS = (24, 6, 1)
 def task(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
     """Stages that matter, as far as they were heard of since the rule was made (1 query)."""
     oldest = min(rule.created_at for rule in rules)
-    rows = Passage.objects.filter(
-        task__user__in={rule.user_id for rule in rules}, stage__in=words.TASKS, at__gt=oldest
-    ).select_related("task")
-    by_user: dict[int, list[Passage]] = defaultdict(list)
-    for row in rows.order_by("-at")[:MOST_CHANGES]:
-        by_user[row.task.user_id].append(row)
+    found = tasks_since({rule.user_id for rule in rules}, oldest)
     return {
         rule.pk: [
+            hit
+            for hit in found.get(rule.user_id, ())
+            if hit.at is not None and hit.at > rule.created_at
+        ]
+        for rule in rules
+    }
+
+
+def tasks_since(users: Iterable[int], since: dt.datetime) -> Mapping[int, list[Hit]]:
+    """The same by user, newest first (1 query)."""
+    rows = Passage.objects.filter(
+        task__user__in=set(users), stage__in=words.TASKS, at__gt=since
+    ).select_related("task")
+    found: dict[int, list[Hit]] = defaultdict(list)
+    for row in rows.order_by("-at")[:MOST_CHANGES]:
+        found[row.task.user_id].append(
             Hit(
                 subject=f"{row.task_id}:{row.stage}",
                 occurrence=f"{row.task_id}:{row.stage}",
@@ -288,11 +318,8 @@ def task(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
                 provider=row.task.provider,
                 at=row.at,
             )
-            for row in by_user.get(rule.user_id, ())
-            if row.at > rule.created_at
-        ]
-        for rule in rules
-    }
+        )
+    return found
 
 
 def deadline(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
@@ -321,31 +348,30 @@ def _reminder(row: Task, hours: int) -> Hit:
     )
 
 
-# --- reports ------------------------------------------------------------------------------------
+# --- access tokens ------------------------------------------------------------------------------
+
+#: Days before its end at which somebody is told, and percent of its limit.
+TOKEN_DAYS, TOKEN_PERCENTS = (7, 1), (90, 100)
 
 
-def report(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
-    """Reports that moderators answered since the rule was made (1 query)."""
-    oldest = min(rule.created_at for rule in rules)
-    rows = Report.objects.filter(
-        reporter__in={rule.user_id for rule in rules}, closed_at__gt=oldest
-    ).exclude(outcome="")
-    by_user: dict[int, list[Report]] = defaultdict(list)
-    for row in rows.order_by("-closed_at")[:MOST_CHANGES]:
-        by_user[row.reporter_id].append(row)
-    return {
-        rule.pk: [
-            Hit(
-                subject=str(row.pk),
-                occurrence=f"report:{row.pk}",
-                title=words.ANSWERED.format(outcome=str(Outcome(row.outcome).label).lower()),
-                text=row.answer,
-                path="/account/reports",
-                provider=row.about.address,
-                at=row.closed_at,
-            )
-            for row in by_user.get(rule.user_id, ())
-            if row.closed_at and row.closed_at > rule.created_at
-        ]
-        for rule in rules
-    }
+def token(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
+    """The latest mark that each living token has passed, of its time and of its limit (1 query)."""
+    users = {rule.user_id for rule in rules}
+    rows = AccessToken.objects.filter(user__in=users, revoked_at=None, expires_at__gt=now)
+    by_user: dict[int, list[Hit]] = defaultdict(list)
+    for row in rows.order_by("expires_at"):
+        by_user[row.user_id] += _token(row, now)
+    return {rule.pk: by_user.get(rule.user_id, []) for rule in rules}
+
+
+def _token(row: AccessToken, now: dt.datetime) -> Iterator[Hit]:
+    left, path = row.expires_at - now, "/account/keys#tokens"
+    if days := [mark for mark in TOKEN_DAYS if left <= dt.timedelta(days=mark)]:
+        subject = f"token:{row.pk}:{row.expires_at:%Y%m%d%H%M}:{min(days)}"
+        title = words.EXPIRES.format(label=row.label, moment=f"{row.expires_at:%d %b %H:%M}")
+        yield Hit(subject, subject, title, words.EXPIRES_MEANS, path)
+    limit = row.spend_limit or 0
+    if spent := [mark for mark in TOKEN_PERCENTS if limit and row.spent * 100 >= limit * mark]:
+        subject = f"token:{row.pk}:{limit}:{max(spent)}%"
+        title = words.SPENT.format(label=row.label, percent=max(spent), amount=money.exact(limit))
+        yield Hit(subject, subject, title, words.SPENT_MEANS, path)

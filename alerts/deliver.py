@@ -18,8 +18,8 @@ from django.db.models import F
 from django.utils import timezone
 
 from accounts import crypto
-from alerts import hooks, signing, words
-from alerts.models import Attempt, Channels, Delivery, Hook, Notification, State
+from alerts import hooks, signing, unsubscribing, words
+from alerts.models import Attempt, Channels, Delivery, Format, Hook, Notification, State
 from net.client import Client
 from net.errors import BadStatus, NetError
 from net.limits import Limits
@@ -34,6 +34,8 @@ CLAIM = dt.timedelta(seconds=90)
 PATIENCE = dt.timedelta(days=5)
 _LIMITS = Limits(connect=5, first_byte=15, between=10, total=20, max_bytes=1 << 20, max_redirects=0)
 _KEPT = 500
+#: Discord takes 2,000 characters, and shows no preview of links with this flag.
+_MOST_SAID, _NO_EMBEDS = 1_500, 4
 _ACCEPTED = tuple(range(200, 300))
 #: Mails to one person: at most so many lines in one, so many tries.
 _MOST_LINES = 50
@@ -70,26 +72,30 @@ def _claim(now: dt.datetime, *, hooks: bool) -> list[Delivery]:
 
 
 def body_of(delivery: Delivery) -> bytes:
-    """What is posted: `{type, timestamp, data}`; the same bytes at every try."""
+    """What is posted, by the webhook's format; the same bytes at every try."""
     row = delivery.notification
-    if row is None:
-        data = {"title": "This is a test", "text": "Your webhook works.", "url": _url("/account")}
-        return orjson.dumps(
-            {"type": "test", "timestamp": delivery.created_at.isoformat(), "data": data}
-        )
-    return orjson.dumps(
-        {
-            "type": row.kind,
-            "timestamp": row.at.isoformat(),
-            "data": {
-                "title": row.title,
-                "text": row.text,
-                "url": _url(row.path),
-                "provider": row.provider or None,
-                "network": settings.NETWORK.name,
-            },
-        }
-    )
+    title = row.title if row else "This is a test"
+    text = row.text if row else "Your webhook works."
+    url = _url(row.path if row else "/account")
+    if delivery.hook is not None and delivery.hook.format != Format.SIGNED:
+        return orjson.dumps(_message(delivery.hook.format, title, text, url))
+    data: dict[str, str | None] = {"title": title, "text": text, "url": url}
+    if row is not None:
+        data |= {"provider": row.provider or None, "network": settings.NETWORK.name}
+    at = row.at if row else delivery.created_at
+    kind = row.kind if row else "test"
+    return orjson.dumps({"type": kind, "timestamp": at.isoformat(), "data": data})
+
+
+def _message(form: str, title: str, text: str, url: str) -> dict[str, object]:
+    """The same for the incoming webhooks of a chat, which hold what strangers wrote: it must call
+    nobody and be no link."""
+    said = f"{title}\n{text}".strip()[:_MOST_SAID]
+    if form == Format.SLACK:
+        for sign, shown in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+            said = said.replace(sign, shown)
+        return {"text": f"{said}\n{url}", "mrkdwn": False, "unfurl_links": False}
+    return {"content": f"{said}\n{url}", "allowed_mentions": {"parse": []}, "flags": _NO_EMBEDS}
 
 
 def message_id(delivery: Delivery) -> str:
@@ -229,7 +235,8 @@ def _mail(way: Channels | None, rows: list[Delivery]) -> None:
         return
     told = [row.notification for row in rows if row.notification is not None]
     started = time.monotonic()
-    error = send_mail(way.email, *letter(told)) if told else send_mail(way.email, *_TEST)
+    said = letter(told) if told else _TEST
+    error = send_mail(way.email, *said, headers=unsubscribing.headers(way))
     took = int((time.monotonic() - started) * 1000)
     Channels.objects.filter(pk=way.pk).update(email_error=error)
     for row in rows:
@@ -264,10 +271,10 @@ def mail_works() -> bool:
     return bool(settings.EMAIL_HOST)
 
 
-def send_mail(to: str, subject: str, text: str) -> str:
+def send_mail(to: str, subject: str, text: str, headers: dict[str, str] | None = None) -> str:
     """Hand one mail to the server; "" or what went wrong, for the person's eyes."""
     try:
-        EmailMessage(subject, text, to=[to]).send()
+        EmailMessage(subject, text, to=[to], headers=headers).send()
     except OSError as error:  # smtplib's errors are OSErrors
         log.warning("a mail was not sent", extra={"error": repr(error)})
         return words.MAIL_REFUSED.format(error=type(error).__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -10,7 +11,7 @@ from accounts import crypto, url_words
 from accounts.errors import Problem
 from accounts.models import User
 from alerts import signing
-from alerts.models import Delivery, Hook
+from alerts.models import Delivery, Format, Hook
 from net import addresses
 from net.addresses import Policy
 from net.errors import NetError
@@ -24,9 +25,11 @@ def policy() -> Policy:
     return Policy(allow_private=settings.ALLOW_PRIVATE_PROVIDERS)
 
 
-def create(user: User, url: str) -> tuple[Hook, str]:
+def create(user: User, url: str, form: str = Format.SIGNED) -> tuple[Hook, str]:
     """A webhook and its secret, which is not shown again. Raises Problem."""
     url = url.strip()
+    if form not in Format.values:
+        raise Problem("invalid_format", _("There is no such format."))
     try:
         if len(url) > _LONGEST:
             raise Problem(
@@ -40,18 +43,24 @@ def create(user: User, url: str) -> tuple[Hook, str]:
             _("This URL cannot be used: %(error)s.") % {"error": url_words.again(error)},
             fix,
         ) from None
-    if user.hooks.filter(url=url).exists():
-        raise Problem("hook_exists", _("There is a webhook with this URL already."))
-    if user.hooks.count() >= MOST:
-        raise Problem(
-            "too_many_hooks",
-            _("At most %(most)s webhooks.") % {"most": MOST},
-            _("Delete one first."),
+    with transaction.atomic():
+        User.objects.select_for_update().get(pk=user.pk)  # one at a time: a click may be two
+        if user.hooks.filter(url=url).exists():
+            raise Problem("hook_exists", _("There is a webhook with this URL already."))
+        if user.hooks.count() >= MOST:
+            raise Problem(
+                "too_many_hooks",
+                _("At most %(most)s webhooks.") % {"most": MOST},
+                _("Delete one first."),
+            )
+        secret = signing.new_secret()
+        hook = Hook.objects.create(
+            user=user,
+            url=url,
+            format=form,
+            sealed_secret=crypto.seal(secret),
+            created_at=timezone.now(),
         )
-    secret = signing.new_secret()
-    hook = Hook.objects.create(
-        user=user, url=url, sealed_secret=crypto.seal(secret), created_at=timezone.now()
-    )
     return hook, secret
 
 

@@ -15,14 +15,20 @@ class Kind(StrEnum):
     REFUND_UNLOCKED = "refund_unlocked"
     PROVIDER_DOWN = "provider_down"
     PRICE = "price"
+    PRICE_BELOW = "price_below"
+    PRICE_ABOVE = "price_above"
     URL = "url"
     SIGNER = "signer"
+    ACKNOWLEDGED = "acknowledged"
     VERIFICATION = "verification"
     REMOVED = "removed"
+    NOTE = "note"
     LOCK_TIME = "lock_time"
     TASK = "task"
     DEADLINE = "deadline"
     REPORT = "report"
+    TOKEN = "token"
+    DECIDED = "decided"
     CERTIFICATE = "certificate"
     UNPAID = "unpaid"
     LOW_GAS = "low_gas"
@@ -86,6 +92,20 @@ SORTS: dict[Kind, Sort] = {
             "0",
         ),
         Sort(
+            Kind.PRICE_BELOW,
+            gettext_noop("A price falls below mine"),
+            gettext_noop("The output price of {where} falls below {number} 0G"),
+            gettext_noop("For 1M tokens, an image or a second, as the service bills."),
+            "0G",
+        ),
+        Sort(
+            Kind.PRICE_ABOVE,
+            gettext_noop("A price rises above mine"),
+            gettext_noop("The output price of {where} rises above {number} 0G"),
+            gettext_noop("For 1M tokens, an image or a second, as the service bills."),
+            "0G",
+        ),
+        Sort(
             Kind.URL,
             gettext_noop("The endpoint changed"),
             gettext_noop("{where} changes its URL"),
@@ -100,6 +120,12 @@ SORTS: dict[Kind, Sort] = {
             gettext_noop("Your own acknowledgement survives a change of the key."),
         ),
         Sort(
+            Kind.ACKNOWLEDGED,
+            gettext_noop("The signing key was acknowledged"),
+            gettext_noop("The owner acknowledges the signing key of {where}"),
+            gettext_noop("Without it no settlement is accepted."),
+        ),
+        Sort(
             Kind.VERIFICATION,
             gettext_noop("Verification became worse"),
             gettext_noop("The verification of {where} becomes worse"),
@@ -110,6 +136,12 @@ SORTS: dict[Kind, Sort] = {
             gettext_noop("A service was removed"),
             gettext_noop("{where} removes its service"),
             gettext_noop("What you hold there stays yours and can be retrieved."),
+        ),
+        Sort(
+            Kind.NOTE,
+            gettext_noop("A provider announces something"),
+            gettext_noop("{where} announces maintenance or tells of an incident"),
+            gettext_noop("In its own words, signed by its wallet."),
         ),
         Sort(
             Kind.LOCK_TIME,
@@ -137,6 +169,20 @@ SORTS: dict[Kind, Sort] = {
             gettext_noop("A report of mine was answered"),
             gettext_noop("Moderators answer a report of mine"),
             gettext_noop("What came of it stands under your reports, too."),
+            scoped=False,
+        ),
+        Sort(
+            Kind.TOKEN,
+            gettext_noop("An access token of mine ends"),
+            gettext_noop("An access token of mine expires, or has spent its limit"),
+            gettext_noop("7 days and 1 day before it expires; at 90 % and 100 % of its limit."),
+            scoped=False,
+        ),
+        Sort(
+            Kind.DECIDED,
+            gettext_noop("My service: moderators decided about it"),
+            gettext_noop("Moderators flag, label or hide a service of mine, or lift that"),
+            gettext_noop("With what the public reads; the message leads to your appeal."),
             scoped=False,
         ),
         Sort(
@@ -186,12 +232,17 @@ LASTING = frozenset(
     }
 )
 #: About a service of one's own: offered to those who have one.
-OPERATORS = frozenset({Kind.CERTIFICATE, Kind.UNPAID, Kind.LOW_GAS, Kind.UNSETTLED})
+OPERATORS = frozenset({Kind.DECIDED, Kind.CERTIFICATE, Kind.UNPAID, Kind.LOW_GAS, Kind.UNSETTLED})
+#: Kinds whose message says how prices moved.
+PRICES = frozenset({Kind.PRICE, Kind.PRICE_BELOW, Kind.PRICE_ABOVE})
 #: The `change` values of `ledger.ServiceChange` each kind of event reads.
 CHANGES: dict[Kind, tuple[str, ...]] = {
     Kind.PRICE: ("price",),
+    Kind.PRICE_BELOW: ("price",),
+    Kind.PRICE_ABOVE: ("price",),
     Kind.URL: ("url",),
     Kind.SIGNER: ("signer", "unacknowledged"),
+    Kind.ACKNOWLEDGED: ("acknowledged",),
     Kind.REMOVED: ("removed",),
 }
 

@@ -9,11 +9,11 @@ from urllib.parse import urlencode
 from accounts.addresses import short
 from alerts import words
 from alerts.conditions import MOST_CHANGES, Found, Hit, scopes
-from alerts.kinds import CHANGES, Kind, moved
+from alerts.kinds import CHANGES, PRICES, Kind, moved
 from alerts.models import Rule
 from ledger.models import Service, ServiceChange
 from ledger.stored import fields, integer
-from operators.listing import price_texts, unit_of
+from operators.listing import SPEECH, price_texts, unit_of
 
 #: Service types by serving contract and provider.
 Types = Mapping[tuple[str, str], str]
@@ -39,13 +39,13 @@ def changes(kind: Kind, rules: Sequence[Rule], after: int, upto: int) -> tuple[F
     if len(rows) == MOST_CHANGES and rows[-1].block > rows[0].block:
         upto = rows[-1].block - 1
         rows = [row for row in rows if row.block <= upto]
-    types = service_types(rows) if kind == Kind.PRICE else {}
+    types = service_types(rows) if kind in PRICES else {}
     found: dict[int, list[Hit]] = {}
     for rule in rules:
         mine = [
             row for row in rows if row.provider in about[rule.pk] and row.block > rule.after_block
         ]
-        found[rule.pk] = _grouped(kind, [row for row in mine if counts(rule, row)], types)
+        found[rule.pk] = _grouped(kind, [row for row in mine if counts(rule, row, types)], types)
     return found, upto
 
 
@@ -56,11 +56,26 @@ def service_types(rows: Iterable[ServiceChange]) -> Types:
     return {(serving, provider): sort for serving, provider, sort in found}
 
 
-def counts(rule: Rule, row: ServiceChange) -> bool:
+def counts(rule: Rule, row: ServiceChange, types: Types) -> bool:
+    """Whether a change is as large, or crosses the price, that a rule names."""
+    if rule.kind in (Kind.PRICE_BELOW, Kind.PRICE_ABOVE):
+        was, now = _compared(row, types.get((row.serving, row.provider), ""))
+        limit = rule.threshold or 0
+        return now < limit <= was if rule.kind == Kind.PRICE_BELOW else was <= limit < now
     if rule.kind != Kind.PRICE or not rule.percent:
         return True
     steps = [moved(before, after) for _, before, after in _prices(row)]
     return any(step is None or abs(step) >= rule.percent * 100 for step in steps)
+
+
+def _compared(row: ServiceChange, service_type: str) -> tuple[int, int]:
+    """Before and after of the price that services are compared by, neuron of what people name it
+    for; of speech the dearer one, as which of the two is a second's depends on the broker."""
+    moves = {name: (was, now) for name, was, now in _prices(row)}
+    name = "price_per_token" if "price_per_token" in moves else "output_price"
+    compared = list(moves.values()) if service_type == SPEECH else [moves.get(name, (0, 0))]
+    scale = unit_of(name, service_type).scale
+    return max(was for was, _ in compared) * scale, max(now for _, now in compared) * scale
 
 
 def _grouped(kind: Kind, rows: list[ServiceChange], types: Types) -> list[Hit]:
@@ -88,12 +103,14 @@ def change_hit(kind: Kind, group: list[ServiceChange], types: Types) -> Hit:
 
 
 def _said(kind: Kind, row: ServiceChange, types: Types) -> str:
-    if kind == Kind.PRICE:
+    if kind in PRICES:
         sort = types.get((row.serving, row.provider), "")
         moves = [(name, was, now) for name, was, now in _prices(row) if was != now]
         return " ".join(_price(*move, sort) for move in moves)
     if kind == Kind.REMOVED:
         return words.STAYS_YOURS
+    if kind == Kind.ACKNOWLEDGED:
+        return words.ACCEPTED
     if kind == Kind.URL:
         return words.OWNERS_SURVIVES
     return words.YOURS_SURVIVES

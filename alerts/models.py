@@ -41,12 +41,24 @@ class Channels(models.Model):
         return f"channels of {self.user_id}"
 
 
+class Format(models.TextChoices):
+    """What a webhook is sent; the labels are translated where shown."""
+
+    SIGNED = "signed", gettext_noop("Signed JSON, for a program of yours")
+    SLACK = "slack", gettext_noop("A message in Slack")
+    DISCORD = "discord", gettext_noop("A message in Discord")
+
+
 class Hook(models.Model):
-    """An address of the person's own that gets a signed POST (Standard Webhooks)."""
+    """An address of the person's own that gets a POST, signed (Standard Webhooks) or as the chat
+    behind it reads it."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="hooks")
     url = models.TextField()
+    format = models.CharField(
+        max_length=10, choices=Format.choices, default=Format.SIGNED, db_default=Format.SIGNED
+    )
     sealed_secret = models.TextField(help_text="`whsec_…`, encrypted with FIELD_KEYS")
     enabled = models.BooleanField(default=True)
     disabled_why = models.TextField(default="", blank=True)

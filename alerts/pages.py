@@ -28,6 +28,9 @@ class RuleRow:
     sentence: str
     hint: str
     quiet: bool
+    #: Of its number, with the number as somebody would type it; "" for a rule that has none.
+    unit: str = ""
+    number: str = ""
 
 
 def _everywhere(kind: Kind) -> str:
@@ -44,7 +47,8 @@ def rule_row(rule: Rule, now: dt.datetime) -> RuleRow:
     number = str(rule.percent) if rule.percent is not None else money.exact(rule.threshold or 0)
     said = sentence(rule.kind, where, number)
     quiet = rule.snoozed_until is not None and rule.snoozed_until > now
-    return RuleRow(rule, said, _(SORTS[Kind(rule.kind)].hint), quiet)
+    sort = SORTS[Kind(rule.kind)]
+    return RuleRow(rule, said, _(sort.hint), quiet, sort.unit, number if sort.unit else "")
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,10 @@ class HookPage:
     secret: str = ""
     tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account/alerts"))
 
+    @property
+    def delete(self) -> str:
+        return f"/account/alerts/hooks/{self.hook.pk}/act"
+
 
 @dataclass(frozen=True)
 class InboxPage:
@@ -120,5 +128,12 @@ class Bell:
 @dataclass(frozen=True)
 class HookForm:
     url: str
+    formats: tuple[Option, ...]
     error: str
     tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account/alerts"))
+
+
+@dataclass(frozen=True)
+class UnsubscribePage:
+    email: str
+    ended: bool

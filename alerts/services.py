@@ -20,7 +20,7 @@ from accounts import clock
 from accounts.addresses import short
 from accounts.errors import Problem
 from accounts.models import User
-from alerts import conditions, listing_changes, own_service, schedule, words
+from alerts import conditions, listing_changes, others, own_service, schedule, words
 from alerts.conditions import Found, Hit
 from alerts.kinds import CHANGES, LASTING, SORTS, Kind
 from alerts.models import Channels, Held, Notification, Rule
@@ -46,7 +46,10 @@ READERS: dict[Kind, Reader] = {
     Kind.LOCK_TIME: conditions.lock_time,
     Kind.TASK: conditions.task,
     Kind.DEADLINE: conditions.deadline,
-    Kind.REPORT: conditions.report,
+    Kind.REPORT: others.report,
+    Kind.DECIDED: others.decided,
+    Kind.NOTE: others.note,
+    Kind.TOKEN: conditions.token,
     Kind.CERTIFICATE: own_service.certificate,
     Kind.UNPAID: own_service.unpaid,
     Kind.LOW_GAS: own_service.low_gas,
@@ -128,6 +131,14 @@ def snooze(rule: Rule, until: dt.datetime | None) -> None:
 
 def send_by(rule: Rule, *, email: bool, hook: bool) -> None:
     Rule.objects.filter(pk=rule.pk).update(by_email=email, by_hook=hook)
+
+
+def renumber(rule: Rule, wish: Wish) -> None:
+    """Another number for the same rule. What holds by both is no news; what holds only by the new
+    one is."""
+    Rule.objects.filter(pk=rule.pk, deleted_at=None).update(
+        threshold=wish.threshold, percent=wish.percent
+    )
 
 
 def read(user: User, notification: str | None = None) -> int:

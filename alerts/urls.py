@@ -20,6 +20,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("account/alerts/hooks/<uuid:hook_id>/act", views_hooks.act, name="hook_act"),
     path("account/alerts/deliveries/<uuid:delivery_id>", views_hooks.again, name="again"),
     path("account/feed/<str:token>.atom", feeds.atom, name="feed"),
+    path("account/unsubscribe/<str:token>", views.unsubscribe, name="unsubscribe"),
     path("account/inbox", views.inbox, name="inbox"),
     path("account/inbox/read", views.read_all, name="read_all"),
     path("account/inbox/bell", views.bell, name="bell"),

@@ -11,14 +11,15 @@ from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts import limits, pages_parts
 from accounts.addresses import short
 from accounts.errors import Problem
 from accounts.http import number_of, signed_out, user_of
 from accounts.models import User
-from alerts import forms, mailbox, own_service, pages, past, selectors, services
+from alerts import forms, mailbox, own_service, pages, past, selectors, services, unsubscribing
 from alerts.kinds import OPERATORS, Kind
 from alerts.models import Notification, Rule
 from alerts.tasks import send_due
@@ -35,10 +36,10 @@ USUAL = (
     *(Kind.LOW_BALANCE, Kind.REFUND_UNLOCKED, Kind.DEADLINE),
     *(Kind.SIGNER, Kind.URL, Kind.VERIFICATION),
 )
-#: The same for who offers a service: the first three are about the own one.
+#: The same for who offers a service: the first four are about the own one.
 USUAL_OF_OPERATORS = (
-    *(Kind.PROVIDER_DOWN, Kind.SIGNER, Kind.VERIFICATION),
-    *(Kind.CERTIFICATE, Kind.UNPAID, Kind.LOW_GAS),
+    *(Kind.PROVIDER_DOWN, Kind.SIGNER, Kind.VERIFICATION, Kind.ACKNOWLEDGED),
+    *(Kind.DECIDED, Kind.CERTIFICATE, Kind.UNPAID, Kind.LOW_GAS),
 )
 
 
@@ -152,7 +153,7 @@ def _rule(request: HttpRequest, rule_id: int) -> Rule:
 
 @require_POST
 def change(request: HttpRequest, rule_id: int) -> HttpResponse:
-    """One button of a rule's row: `act` is delete, restore, day, week, wake, or ways."""
+    """One button of a rule's row: `act` is delete, restore, day, week, wake, ways, or number."""
     rule, act = _rule(request, rule_id), request.POST.get("act", "")
     if act == "delete":
         services.delete(rule)
@@ -164,6 +165,12 @@ def change(request: HttpRequest, rule_id: int) -> HttpResponse:
             return _say(request, problem)
     elif act == "ways":
         services.send_by(rule, email="email" in request.POST, hook="hook" in request.POST)
+    elif act == "number":
+        typed = {"kind": rule.kind, "number": request.POST.get("number", "")}
+        try:
+            services.renumber(rule, forms.wish(forms.typed(typed)))
+        except Problem as problem:
+            return _say(request, problem)
     elif act in QUIET:
         services.snooze(rule, timezone.now() + QUIET[act])
     elif act == "wake":
@@ -201,6 +208,23 @@ def mail(request: HttpRequest) -> HttpResponse:
     except Problem as problem:
         return _say(request, problem)
     return HttpResponseRedirect(f"{HERE}#mail")
+
+
+@csrf_exempt  # a mail program has no session; the address itself is the permission
+@require_http_methods(["GET", "POST"])
+@never_cache
+def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
+    """`/account/unsubscribe/{token}` of a mail: GET asks, POST ends mails and forgets the address;
+    404 for a token that ends nothing (any more)."""
+    way = unsubscribing.way_of(token)
+    if way is None:
+        raise Http404("no such address")
+    page = pages.UnsubscribePage(way.email, ended=request.method == "POST")
+    if page.ended:
+        mailbox.forget(way.user)
+    answer = render(request, "alerts/unsubscribe.html", {"page": page})
+    answer["Referrer-Policy"] = "no-referrer"
+    return answer
 
 
 @require_POST

@@ -15,7 +15,7 @@ from accounts import limits, pages_parts, sessions
 from accounts.errors import Problem
 from accounts.http import signed_out, user_of
 from alerts import hooks, pages, selectors
-from alerts.models import Delivery, Hook
+from alerts.models import Delivery, Format, Hook
 from alerts.tasks import send_due
 from net import queue
 
@@ -34,16 +34,17 @@ def new(request: HttpRequest) -> HttpResponse:
     except Problem as problem:
         page = pages_parts.StepUp(_(TITLE), problem.title)
         return render(request, "alerts/step_up.html", {"page": page}, status=problem.status)
-    url, error, status = "", "", 200
+    url, error, status, format_ = "", "", 200, Format.SIGNED.value
     if request.method == "POST":
         limits.spend("hooks", user.address, limit=20, seconds=600)
-        url = request.POST.get("url", "")
+        url, format_ = request.POST.get("url", ""), request.POST.get("format", format_)
         try:
-            hook, secret = hooks.create(user, url)
+            hook, secret = hooks.create(user, url, format_)
             return _shown(request, hook, secret)
         except Problem as problem:
             error, status = f"{problem.title} {problem.fix}".strip(), problem.status
-    form = pages.HookForm(url[:500], error)
+    formats = pages_parts.options(((f.value, _(f.label)) for f in Format), format_)
+    form = pages.HookForm(url[:500], formats, error)
     return render(request, "alerts/hook_new.html", {"page": form}, status=status)
 
 
@@ -53,7 +54,8 @@ def _hook(request: HttpRequest, hook_id: uuid.UUID) -> Hook:
 
 def _shown(request: HttpRequest, hook: Hook, secret: str = "") -> HttpResponse:
     rows = tuple(selectors.deliveries(hook.user, hook))
-    page = pages.HookPage(hook, rows, secret)
+    # A chat checks no signature: there is nothing to keep.
+    page = pages.HookPage(hook, rows, secret if hook.format == Format.SIGNED else "")
     return render(request, "alerts/hook.html", {"page": page})
 
 

@@ -8,6 +8,8 @@ from django.utils.translation import gettext_noop as N_
 
 from accounts import retelling
 from attestation.models import Fact
+from moderation.fold import Action
+from operators.models_listing import NoteKind
 from protocol import tuning
 
 LEFT_AT = N_("{amount} 0G left at {provider}")
@@ -54,10 +56,33 @@ FINDINGS = {
 }
 CHANGES = {
     "price": N_("{provider} changed its price"),
+    "price_below": N_("{provider} asks less than your price"),
+    "price_above": N_("{provider} asks more than your price"),
     "url": N_("{provider} changed its URL"),
     "signer": N_("{provider} changed its signing key"),
+    "acknowledged": N_("The owner acknowledged the signing key of {provider}"),
     "removed": N_("{provider} removed its service"),
 }
+ACCEPTED = N_("Settlements that this key signs are accepted from now on.")
+ANNOUNCED = {
+    NoteKind.MAINTENANCE: N_("{provider} announces maintenance"),
+    NoteKind.INCIDENT: N_("{provider} tells of an incident"),
+}
+FROM_TO = N_("From {start} to {end} UTC: {text}")
+FROM = N_("From {start} UTC, end not known: {text}")
+EXPIRES = N_("Your access token “{label}” expires on {moment} UTC")
+EXPIRES_MEANS = N_("Programs that use it are refused from then on: make another one in time.")
+SPENT = N_("Your access token “{label}” has spent {percent} % of its {amount} 0G")
+SPENT_MEANS = N_("Open requests count with what they may cost. Beyond the limit it is refused.")
+DECIDED = {
+    Action.FLAG: N_("Moderators flagged {what}"),
+    Action.UNFLAG: N_("Moderators took back their flag on {what}"),
+    Action.LABEL: N_("Moderators labelled {what}: {label}"),
+    Action.UNLABEL: N_("Moderators took a label from {what}: {label}"),
+    Action.HIDE: N_("Moderators hid {what}"),
+    Action.UNHIDE: N_("Moderators show {what} again"),
+}
+YOUR_SERVICE, YOUR_SERVICES = N_("your service {service}"), N_("all your services")
 #: Names that fill a gap.
 _NAMES = (
     *(N_("Input price"), N_("Output price"), N_("Price per token")),
@@ -83,6 +108,8 @@ _SENTENCES = (
     *(STILL_CHARGEABLE, LOCK_TIME, LOCK_TIME_FOR_ALL, WORSE, *TASKS.values(), LAST_HOUR),
     *(HOURS_LEFT, FORFEIT, ANSWERED, UNACKNOWLEDGED, LAST_OF, STAYS_YOURS, OWNERS_SURVIVES),
     *(CERTIFICATE, CERTIFICATE_ENDED, RENEW, UNPAID, WHY_UNPAID, GAS, GAS_ENDS, UNSETTLED, ABOVE),
+    *(ACCEPTED, *ANNOUNCED.values(), FROM_TO, FROM, EXPIRES, EXPIRES_MEANS, SPENT, SPENT_MEANS),
+    *DECIDED.values(),
     *(YOURS_SURVIVES, PRICE_BY, PRICE, QUIET_TODAY, *CHANGES.values()),
     *(GONE, KEPT_FAILING, NO_ADDRESS, HANDED_OVER, SECRET_LOST, MAIL_REFUSED, FINDING),
 )
@@ -90,4 +117,4 @@ _SENTENCES = (
 
 def again(told: str) -> str:
     """A stored title, text or outcome of a delivery in the reader's language."""
-    return retelling.again(told, _SENTENCES)
+    return retelling.again(told, _SENTENCES, within=(YOUR_SERVICE,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -15,6 +16,9 @@ from attestation.selectors import FindingView, ServiceKey, StandingView
 from chain.selectors import Freshness
 from ledger.models import ServiceChange
 from ledger.records import Listing
+from moderation.models import EffectKind
+from moderation.selectors import Decided, Said
+from moderation.subjects import Subject
 from operators.wallets import FEW, Wallet
 from probes.selectors import HealthView
 
@@ -64,6 +68,34 @@ def of_services(
         if (one.serving, one.provider) in moved:
             found.append(_moved(name, one))
     return tuple(sorted(found, key=lambda banner: banner.tone != "bad"))
+
+
+def of_decisions(
+    listings: Iterable[Listing], decided: Mapping[tuple[str, str], Decided]
+) -> tuple[Banner, ...]:
+    """What moderators decided about listed services; once where it is about all of them."""
+    found: dict[int, Banner] = {}
+    for one in listings:
+        holds = decided[one.serving, one.provider]
+        for said in (holds.hidden, *holds.flags):
+            if said is not None and not one.removed:
+                found[said.number] = _decided(one, said)
+    return tuple(sorted(found.values(), key=lambda banner: banner.tone != "bad"))
+
+
+def _decided(one: Listing, said: Said) -> Banner:
+    if said.kind == EffectKind.HIDDEN:
+        text = _(
+            "Moderators hid %(name)s: it has left lists and search. Users reach it by its address, "
+            "and settlements go on. The reason: %(reason)s"
+        )
+    else:
+        text = _("Moderators flagged %(name)s, and everybody reads why: %(reason)s")
+    subject = Subject.service(one.serving, one.provider)
+    appeal = "/moderation/report?" + urlencode({"about": subject.kind, "key": subject.key})
+    tone = "bad" if said.kind == EffectKind.HIDDEN else "warn"
+    filled = text % {"name": one.service_name, "reason": said.text}
+    return Banner("decided", tone, filled, _("Appeal"), appeal)
 
 
 def of_wallet(listings: Iterable[Listing], wallet: Wallet | None) -> tuple[Banner, ...]:

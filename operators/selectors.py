@@ -12,6 +12,7 @@ from chain.selectors import Freshness
 from ledger import selectors as ledger
 from ledger.models import Service
 from ledger.records import Listing
+from moderation import selectors as moderation
 from operators import banners, wallets
 from operators.banners import Banner
 from probes import selectors as probes
@@ -39,7 +40,7 @@ class Condition:
 
 
 def condition(listings: Sequence[Listing], head: Freshness, now: dt.datetime) -> Condition:
-    """6 queries, whatever the number of services."""
+    """7 queries, whatever the number of services."""
     keys = [ServiceKey.of(one) for one in listings]
     health, standings = probes.health_of(keys, now), attestation.standings(keys, now)
     provider = listings[0].provider if listings else ""
@@ -49,6 +50,7 @@ def condition(listings: Sequence[Listing], head: Freshness, now: dt.datetime) ->
         standings,
         (
             *banners.of_index(head),
+            *banners.of_decisions(listings, moderation.of_listings(listings)),
             *banners.of_wallet(listings, wallets.known(provider)),
             *banners.of_services(listings, health, standings, findings, now),
         ),

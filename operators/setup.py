@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from asgiref.sync import async_to_sync, sync_to_async
+from django.db import transaction
 from django.http import Http404
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -38,7 +39,8 @@ Run = TypeVar("Run", bound=Job)
 
 
 def subject_values(values: Values) -> dict[str, Any]:
-    """Values of a listing as JSON holds them: amounts as texts."""
+    """Values of a listing as JSON holds them and programs give them: amounts as texts, since huge
+    numbers are no JSON integers."""
     return {
         name: str(value) if isinstance(value, int) and not isinstance(value, bool) else value
         for name, value in values.items()
@@ -129,11 +131,15 @@ def queued(row: Run, task: str) -> Run:
         raise Problem(
             "busy", _("Many checks are under way."), _("Try again in a minute."), status=503
         )
-    if under_way.filter(user=row.user).exists():
-        raise Problem(
-            "already_running", _("A check of yours is under way."), _("Wait until it has ended.")
-        )
-    row.save(force_insert=True)
+    with transaction.atomic():
+        User.objects.select_for_update().get(pk=row.user_id)  # one at a time: a click may be two
+        if under_way.filter(user=row.user).exists():
+            raise Problem(
+                "already_running",
+                _("A check of yours is under way."),
+                _("Wait until it has ended."),
+            )
+        row.save(force_insert=True)
     if not queue.put(task, str(row.pk), expires=GIVEN_UP_AFTER.total_seconds()):
         row.delete()
         raise Problem(

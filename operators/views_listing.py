@@ -20,7 +20,7 @@ from accounts.http import user_of
 from accounts.models import Intent, State, User
 from attestation.selectors import ServiceKey
 from ledger import selectors as ledger
-from operators import listing, listing_changes, listing_state, pages_listing
+from operators import listing, listing_changes, listing_state, pages_listing, setup
 from operators.listing_state import Published
 from operators.models import ListingDraft
 from operators.pages import Outside
@@ -198,7 +198,9 @@ def _edit_page(
 
 def _review(user: User, now: Published, values: dict[str, Any]) -> shown.Review:
     action = listing.ACTIONS[now.kind]
-    params = actions.jsonable(actions.parse(action, {**_wire(values), "service_name": now.name}))
+    params = actions.jsonable(
+        actions.parse(action, {**setup.subject_values(values), "service_name": now.name})
+    )
     review = funds.reviewed(user, action, params)
     return replace(review, title=_verb(now, review))
 
@@ -207,14 +209,6 @@ def _verb(now: Published, review: shown.Review) -> str:
     if not review.ready:
         return review.title
     return _("Change the service") if now.values else _("Register the service")
-
-
-def _wire(values: dict[str, Any]) -> dict[str, Any]:
-    """Amounts as texts, as programs give them: huge numbers are no JSON integers."""
-    return {
-        name: str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-        for name, value in values.items()
-    }
 
 
 def _under_way(user: User, action: str, now: Published) -> shown.Transaction | None:

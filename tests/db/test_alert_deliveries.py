@@ -20,6 +20,8 @@ import pytest
 from django.core import mail
 from django.core.cache import cache
 from django.core.mail.backends.locmem import EmailBackend as LocMemBackend
+from django.db import connection
+from django.test import Client
 from django.utils import timezone
 
 from accounts.errors import Problem
@@ -332,3 +334,74 @@ def test_the_secret_needs_a_fresh_signature_and_is_shown_once(
     late = browser.post("/account/alerts/hooks/new", {"url": receiver.url + "2"})
     assert late.status_code == 403 and alice.hooks.count() == 1
     assert signed_in(cast.user(2)).get(f"/account/alerts/hooks/{hook.pk}").status_code == 404
+
+
+@pytest.mark.parametrize("form", ["slack", "discord"])
+def test_a_chat_gets_a_message_that_calls_nobody(
+    alice: User, receiver: Receiver, form: str
+) -> None:
+    browser = signed_in(cast.user(1))
+    made = browser.post("/account/alerts/hooks/new", {"url": receiver.url, "format": form})
+    assert "whsec_" not in made.content.decode(), "a chat checks no signature"
+    row = told(alice, by_hook=True)
+    Notification.objects.filter(pk=row.pk).update(title="<!channel> @everyone & <https://evil>")
+    hooks.test(alice.hooks.get())
+    assert deliver.send_due() == 2
+    news, test = sorted((json.loads(body) for _, body in receiver.got), key=str)
+    said = news["text" if form == "slack" else "content"]
+    assert said.endswith(row.path) and "below your 4 0G" in said
+    if form == "slack":
+        assert (
+            said.startswith("&lt;!channel&gt; @everyone &amp; &lt;https") and "test" in test["text"]
+        )
+    else:
+        assert news["allowed_mentions"] == {"parse": []} and "test" in test["content"]
+    refused = browser.post("/account/alerts/hooks/new", {"url": receiver.url + "2", "format": "x"})
+    assert refused.status_code == 400
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_click_may_be_two(alice: User) -> None:
+    for number in range(hooks.MOST - 1):
+        hooks.create(alice, f"https://example.org/{number}")
+    barrier, outcomes = threading.Barrier(4), []
+
+    def click(url: str) -> None:
+        barrier.wait()
+        try:
+            hooks.create(alice, url)
+            outcomes.append("made")
+        except Problem as problem:
+            outcomes.append(problem.code)
+        connection.close()
+
+    names = ("twice", "twice", "other", "third")
+    threads = [
+        threading.Thread(target=click, args=(f"https://example.org/{name}",)) for name in names
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert outcomes.count("made") == 1 and len(outcomes) == 4, outcomes
+    assert alice.hooks.count() == hooks.MOST
+
+
+def test_every_mail_can_be_ended_without_signing_in(alice: User, post: Post, settings: Any) -> None:
+    settings.SITE_URL = "https://market.example"
+    way = services.channels_of(alice)
+    Channels.objects.filter(pk=way.pk).update(email="a@b.org", email_verified_at=timezone.now())
+    mailbox.test(alice)
+    deliver.send_due()
+    letter = email.message_from_bytes(post.letters[0], policy=email.policy.default)
+    assert letter["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    path = str(letter["List-Unsubscribe"]).strip(" <>").removeprefix(settings.SITE_URL)
+    outside = Client(enforce_csrf_checks=True)
+    asked = outside.get(path)
+    assert "a@b.org" in asked.content.decode() and asked["Referrer-Policy"] == "no-referrer"
+    assert services.channels_of(alice).email == "a@b.org", "a look ends nothing"
+    assert outside.post(path[:-1] + "AB"[path.endswith("A")]).status_code == 404
+    done = outside.post(path, {"List-Unsubscribe": "One-Click"})
+    assert done.status_code == 200 and services.channels_of(alice).email == ""
+    Channels.objects.filter(pk=way.pk).update(email="new@b.org", email_verified_at=timezone.now())
+    assert outside.post(path).status_code == 404, "it was about another address"

@@ -112,7 +112,7 @@ def test_what_a_broker_owes_is_told_by_its_own_word_and_silence_changes_nothing(
     assert services.sweep() == 0 and not Held.objects.exists()
 
 
-def test_only_operators_are_offered_these_and_six_come_in_one_go(
+def test_only_operators_are_offered_these_and_eight_come_in_one_go(
     petra: User, client: Client
 ) -> None:
     alice = User.objects.for_address(ALICE)
@@ -123,7 +123,7 @@ def test_only_operators_are_offered_these_and_six_come_in_one_go(
     page = client.get("/account/alerts").content.decode()
     assert 'value="low_gas"' in page and "rules-operator" in page
     client.post("/account/alerts/usual", {"for": "operator"})
-    assert Rule.objects.filter(user=petra).count() == 6
+    assert Rule.objects.filter(user=petra).count() == 8
     assert Rule.objects.get(kind=Kind.PROVIDER_DOWN).provider == PETRA
     page = client.get("/account/alerts").content.decode()
     assert "rules-operator" not in page and "My own wallet falls below 0.5 0G" in page

@@ -14,13 +14,14 @@ from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from accounts import roles
 from accounts.errors import Problem
 from accounts.models import User
 from accounts.roles import Role
 from alerts import services as alerts
+from alerts import words
 from alerts.kinds import Kind
 from alerts.services import Wish
 from attestation.models import Fact, Finding
@@ -549,3 +550,39 @@ def test_the_inbox_tells_what_came_of_a_report(one: User) -> None:
     alerts.sweep()
     (told,) = alice.notifications.all()
     assert "nothing to do" in told.title and told.text == fine.public_text
+
+
+def test_the_provider_is_told_what_was_decided_about_its_service(one: User, two: User) -> None:
+    petra = User.objects.for_address(PETRA)
+    factories.service(CHARLIE, model=MODEL)
+    for user in (petra, User.objects.for_address(CHARLIE)):
+        alerts.add(user, Wish(Kind.DECIDED))
+    flag = Decision(Action.FLAG, "looked", "It asked for more than its listed prices.")
+    undone = services.decide(one, SERVICE, flag)
+    services.undo(one, undone.number)
+    services.decide(one, SERVICE, Decision(Action.NOTE, "for colleagues"))
+    services.decide(one, SERVICE, flag)
+    hide(one, two)
+    services.decide(one, Subject.provider_of(PETRA), Decision(Action.LABEL, "new", label="beta"))
+    assert alerts.sweep() == 0, "whoever decided may still take it back"
+    later = timezone.now() + services.UNDO_FOR
+    assert alerts.sweep(later) == 3 and alerts.sweep(later) == 0
+    told = {row.title: row for row in petra.notifications.all()}
+    hidden = told["Moderators hid your service inference-v1.0"]
+    assert hidden.text == HIDE.public_text and "reproduced" not in str(vars(hidden))
+    assert hidden.path.startswith("/moderation/report?about=service&key=")
+    assert "Moderators flagged your service inference-v1.0" in told
+    assert "Moderators labelled all your services: beta" in told
+    mine = signed_in(petra)
+    assert "category" in mine.get(hidden.path).content.decode(), "the appeal"
+    with translation.override("de"):
+        assert (
+            words.again(hidden.title)
+            == "Moderatoren haben Ihren Dienst inference-v1.0 ausgeblendet"
+        )
+    page = mine.get("/operator").content.decode()
+    banners = re.findall(r'data-kind="decided"(.*?)</div>', page, re.DOTALL)
+    assert len(banners) == 2 and "Moderators hid inference-v1.0" in banners[0]
+    assert HIDE.public_text.replace("’", "’") in banners[0]
+    past = mine.get("/account/alerts?kind=decided&preview=1").content.decode()
+    assert "this would have told you nothing" in past, "not before it can be taken back no more"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 from base64 import b32decode
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.core.cache import cache
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from django_otp.oath import TOTP
@@ -28,8 +30,8 @@ from moderation.decisions import Decision
 from moderation.fold import Action
 from moderation.models import Act, Report
 from moderation.subjects import Subject
-from operators import flows, profile, profile_domain, setup_checks, setup_results
-from operators.models import Profile
+from operators import flows, profile, profile_domain, setup, setup_checks, setup_results
+from operators.models import Profile, SetupRun
 from operators.period import Period
 from ops import staff
 from ops.models import PasswordAccount
@@ -194,6 +196,29 @@ def test_a_price_is_compared_in_the_unit_people_read() -> None:
     assert (found.state, setup_checks.price(row, (10**10,)).state) == ("ok", "warn")
     absurd = setup_checks.price(row, (10**40,)).found
     assert absurd.startswith("1,200,000,000,000 neuron per unit; the median of 1 other")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_click_may_be_two_and_begins_one_check() -> None:
+    user = User.objects.for_address(PETRA)
+    barrier, outcomes = threading.Barrier(4), []
+
+    def click() -> None:
+        barrier.wait()
+        try:
+            row = SetupRun(user=user, kind="inference", url="https://provider.example")
+            setup.queued(row, setup.SETUP_TASK)
+            outcomes.append("made")
+        except Problem as problem:
+            outcomes.append(problem.code)
+        connection.close()
+
+    threads = [threading.Thread(target=click) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(outcomes) == ["already_running"] * 3 + ["made"]
 
 
 def test_silent_hosts_do_not_stand_before_everybody_elses_domains() -> None:

@@ -1,0 +1,156 @@
+"""What others said that somebody is told of: moderators about a report or a service of theirs,
+providers about maintenance and incidents. Reads only, as in `conditions`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from urllib.parse import urlencode
+
+from accounts.addresses import short
+from alerts import words
+from alerts.conditions import MOST_CHANGES, Found, Hit, scopes
+from alerts.models import Rule
+from ledger import selectors as ledger
+from ledger.records import Contract
+from moderation import services as moderation
+from moderation.fold import Action
+from moderation.models import Act, Outcome, Report
+from moderation.state import AREA
+from moderation.subjects import Subject, SubjectKind
+from operators import notes
+from operators.models import Note
+from operators.models_listing import NoteKind
+
+# --- reports ------------------------------------------------------------------------------------
+
+
+def report(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
+    """Reports that moderators answered since the rule was made (1 query)."""
+    found = reports_since({rule.user_id for rule in rules}, _oldest(rules))
+    return {rule.pk: _after(rule, found.get(rule.user_id, ())) for rule in rules}
+
+
+def reports_since(users: Iterable[int], since: dt.datetime) -> Mapping[int, list[Hit]]:
+    """Answers by their reader, newest first (1 query)."""
+    rows = Report.objects.filter(reporter__in=set(users), closed_at__gt=since)
+    found: dict[int, list[Hit]] = defaultdict(list)
+    for row in rows.exclude(outcome="").order_by("-closed_at")[:MOST_CHANGES]:
+        found[row.reporter_id].append(
+            Hit(
+                subject=str(row.pk),
+                occurrence=f"report:{row.pk}",
+                title=words.ANSWERED.format(outcome=str(Outcome(row.outcome).label).lower()),
+                text=row.answer,
+                path="/account/reports",
+                provider=row.about.address,
+                at=row.closed_at,
+            )
+        )
+    return found
+
+
+# --- decisions about one's own services -----------------------------------------------------------
+
+
+def decided(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
+    """Decisions since the rule was made whose author can no longer take them back (2 queries)."""
+    owners = {rule.user.address for rule in rules}
+    found = decided_since(owners, _oldest(rules), now)
+    return {rule.pk: _after(rule, found.get(rule.user.address, ())) for rule in rules}
+
+
+def decided_since(
+    owners: Iterable[str], since: dt.datetime, now: dt.datetime
+) -> Mapping[str, list[Hit]]:
+    """What moderators did about services and wallets of these owners, newest first (2 queries)."""
+    known = ledger.contracts()
+    wallets = set(owners)
+    keys = wallets | {Subject.service(at, owner).key for at in known for owner in wallets}
+    rows = Act.objects.filter(
+        area=AREA,
+        subject_kind__in=(SubjectKind.SERVICE, SubjectKind.PROVIDER),
+        subject__in=keys,
+        action__in=(*words.DECIDED, Action.UNDO),
+        at__gt=since,
+    )
+    acts = list(rows.order_by("-number")[:MOST_CHANGES])
+    undone = {act.said.get("answers") for act in acts if act.action == Action.UNDO}
+    found: dict[str, list[Hit]] = defaultdict(list)
+    for act in acts:
+        settled = act.at <= now - moderation.UNDO_FOR
+        if act.action != Action.UNDO and act.number not in undone and settled:
+            found[act.about.address].append(_decided(act, known))
+    return found
+
+
+def _decided(act: Act, known: Mapping[str, Contract]) -> Hit:
+    about = act.about
+    appeal = "/moderation/report?" + urlencode({"about": about.kind, "key": about.key})
+    contract = known.get(about.serving)
+    name = contract.service_name[:60] if contract else about.serving
+    what = words.YOUR_SERVICE.format(service=name) if about.serving else words.YOUR_SERVICES
+    sentence = words.DECIDED[Action(act.action)]
+    return Hit(
+        subject=f"act:{act.number}",
+        occurrence=f"act:{act.number}",
+        title=sentence.format(what=what, label=str(act.said.get("label", ""))[:60]),
+        text=act.public_text,
+        path=appeal if act.action in (Action.FLAG, Action.HIDE) else "/moderation/log",
+        provider=about.address,
+        at=act.at,
+    )
+
+
+# --- what providers announce ----------------------------------------------------------------------
+
+
+def note(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
+    """Notes that were published since the rule was made (4 queries)."""
+    about = scopes(rules)
+    named = {provider for scope in about.values() for provider in scope}
+    found: dict[str, list[Hit]] = defaultdict(list)
+    for hit in announced_since(named, _oldest(rules)):
+        found[hit.provider].append(hit)
+    return {
+        rule.pk: [
+            hit
+            for provider in sorted(about[rule.pk])
+            for hit in _after(rule, found.get(provider, ()))
+        ]
+        for rule in rules
+    }
+
+
+def announced_since(providers: Iterable[str], since: dt.datetime) -> list[Hit]:
+    """What these providers announced and did not withdraw, newest first (1 query)."""
+    rows = notes.told().filter(provider__in=set(providers), signed_at__gt=since)
+    return [_announced(row) for row in rows[:MOST_CHANGES]]
+
+
+def _announced(row: Note) -> Hit:
+    sentence = words.FROM_TO if row.ends_at else words.FROM
+    end = f"{row.ends_at:%d %b %H:%M}" if row.ends_at else ""
+    return Hit(
+        subject=str(row.pk),
+        occurrence=f"note:{row.pk}",
+        title=words.ANNOUNCED[NoteKind(row.kind)].format(provider=short(row.provider)),
+        text=sentence.format(start=f"{row.starts_at:%d %b %H:%M}", end=end, text=row.text),
+        path=f"/providers/{row.provider}",
+        provider=row.provider,
+        at=row.signed_at,
+    )
+
+
+# --- parts ----------------------------------------------------------------------------------------
+
+
+def _oldest(rules: Iterable[Rule]) -> dt.datetime:
+    return min(rule.created_at for rule in rules)
+
+
+def _after(rule: Rule, hits: Iterable[Hit]) -> list[Hit]:
+    """Those that happened since the rule was made."""
+    return [hit for hit in hits if hit.at is not None and hit.at > rule.created_at]
