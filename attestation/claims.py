@@ -6,16 +6,21 @@ A sentence stands under "proves" only where every row that it rests on passed.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from django.utils.dateformat import format as date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from attestation import words
+from attestation.engine.verdicts import ANCHOR_ROW
 from attestation.models import Endpoint, Verification
 
 #: Seconds. What was judged longer after its own moment was judged in the past.
 _MOMENT = 3600
+_UNSEEN = ("not_provided", "not_checked")
+_NAMED = 4
 
 
 def proven(run: Verification) -> Iterable[str]:
@@ -88,6 +93,40 @@ def unproven(run: Verification) -> Iterable[str]:
         yield _("Anything about the machine of the third party that runs the model.")
     yield _("That the model’s weights are the ones its name promises.")
     yield _("That the software keeps no copy of what you send: it is identified, not read.")
+
+
+def warnings(run: Verification) -> Iterable[str]:
+    """What "with warnings" stands for; nothing under every other word (decision 21)."""
+    if run.overall.removeprefix("dev-") != "warn":
+        return
+    if run.endpoint != Endpoint.UPLOAD:
+        yield _stopped([row for row in run.rows if row["required"] and row["verdict"] in _UNSEEN])
+    for row in run.rows:
+        if row["id"] == "tdx.tcb" and row["verdict"] == "warn":
+            yield _behind(run.facts)
+        elif row["verdict"] == ("warn" if row["required"] else "fail") and row["id"] != ANCHOR_ROW:
+            yield _("Weaker than best: “%(check)s”.") % {"check": words.spoken(row["title"])}
+
+
+def _stopped(unseen: Sequence[Mapping[str, Any]]) -> str:
+    """What a warning means for sending: it outranks what is missing in the one word (11)."""
+    if not unseen:
+        return _("Nothing required is missing: these alone do not stop “Only send if verified”.")
+    named = ", ".join(f"“{words.spoken(row['title'])}”" for row in unseen[:_NAMED])
+    return _("Required, but not seen: %(checks)s. “Only send if verified” sends nothing there.") % {
+        "checks": named
+    }
+
+
+def _behind(facts: Mapping[str, Any]) -> str:
+    """Firmware with known weaknesses, by Intel's own word for its level."""
+    status, advisories = str(facts.get("tcb_status") or "?"), facts.get("advisory_ids")
+    if not isinstance(advisories, list) or not advisories:
+        return _("The machine is not at Intel’s newest level: %(status)s.") % {"status": status}
+    return _(
+        "The machine is not at Intel’s newest level: %(status)s. What Intel describes in "
+        "%(advisories)s may work against it."
+    ) % {"status": status, "advisories": ", ".join(map(str, advisories))}
 
 
 def _brought(run: Verification, rows: dict[str, str]) -> Iterable[str]:

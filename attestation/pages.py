@@ -127,6 +127,7 @@ class ReportPage:
     questions: tuple[QuestionRow, ...]
     proven: tuple[str, ...]
     unproven: tuple[str, ...]
+    warnings: tuple[str, ...]
     keys: tuple[Key, ...]
     sections: tuple[Section, ...]
     exhibits: Exhibits
@@ -196,6 +197,7 @@ def report_page(
         questions=_questions(run) if run.overall else (),
         proven=tuple(claims.proven(run)),
         unproven=tuple(claims.unproven(run)) if run.overall else (),
+        warnings=tuple(claims.warnings(run)),
         keys=fields.keys(run, answered),
         sections=tuple(_sections(run)),
         exhibits=_named(exhibits.of(evidence)) if evidence else Exhibits(),

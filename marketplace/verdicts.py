@@ -23,7 +23,7 @@ NEVER = Word(gettext_noop("Not checked yet"), "circle-dashed")
 #: Of a service or report, then of one answer (interfaces.md 3).
 WORDS: Mapping[str, Word] = {
     "pass": Word(gettext_noop("Verified"), "shield-check", "ok"),
-    "warn": Word(gettext_noop("Verified, with warnings"), "shield-check", "warn"),
+    "warn": Word(gettext_noop("Verified, with warnings"), "triangle-alert", "warn"),
     "partial": Word(gettext_noop("Partly verified"), "shield-half", "warn"),
     "fail": Word(gettext_noop("Failed"), "shield-x", "bad"),
     "not_provided": Word(gettext_noop("Cannot be checked"), "shield-minus"),
@@ -31,7 +31,7 @@ WORDS: Mapping[str, Word] = {
     "expired": Word(gettext_noop("Expired"), "clock"),
     "never": NEVER,
     "dev-pass": Word(gettext_noop("Verified development evidence"), "shield-check", "dev"),
-    "dev-warn": Word(gettext_noop("Development evidence, with warnings"), "shield-check", "dev"),
+    "dev-warn": Word(gettext_noop("Development evidence, with warnings"), "triangle-alert", "dev"),
     "dev-partial": Word(
         gettext_noop("Development evidence, partly verified"), "shield-half", "dev"
     ),

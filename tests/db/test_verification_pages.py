@@ -331,6 +331,29 @@ def test_others_verifiers_are_asked_with_what_the_bundle_holds(
     assert "unzip -p" not in shown(client, path(development()))
 
 
+def test_firmware_that_is_behind_is_said_and_shown_without_a_check_mark(
+    client: Client, shared: Path
+) -> None:
+    case = Case("real/0g-llm")
+    run = stored(case.evidence, case.context())
+    page = shown(client, path(run))
+    verdict = re.search(r'<span[^>]*data-testid="verdict-overall".*?</span>', page, re.S)
+    assert run.overall == "warn" and verdict is not None
+    assert "triangle-alert" in verdict[0] and "shield-check" not in verdict[0]
+    part = page[page.index('data-testid="warnings"') :]
+    part = part[: part.index("</ul>")]
+    assert "OutOfDate" in part and "INTEL-SA-01036" in part
+    assert "Required, but not seen" in part and "sends nothing there" in part
+    row = page[page.index('data-check="tdx.tcb"') :]
+    assert "<details open>" in row[: row.index("</summary>")], "the advisories need no click"
+    assert 'data-testid="warnings"' not in shown(client, path(development()))
+    for row in run.rows:
+        if row["verdict"] in ("not_provided", "not_checked"):
+            row["verdict"] = "pass"
+    Verification.objects.filter(pk=run.pk).update(rows=run.rows)
+    assert "these alone do not stop" in shown(client, path(run))
+
+
 def test_parsed_fields_of_quote_and_gpus_are_shown(client: Client) -> None:
     run = development(machine(gpus=2))
     run.facts["gpu1"]["driver"] = HOSTILE
