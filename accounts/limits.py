@@ -5,6 +5,8 @@ cache.
 from __future__ import annotations
 
 import time
+from collections import Counter
+from threading import Lock
 from typing import cast
 
 from django.conf import settings
@@ -35,9 +37,29 @@ def key(name: str, who: str, window: int) -> str:
     return f"limit:{name}:{callers.tag(who, settings.SECRET_KEY)}:{window}"
 
 
+#: Refusals of this process by the limit's name, since `marketplace.traffic` last took them.
+_hits: Counter[str] = Counter()
+_lock = Lock()
+
+
+def hit(name: str) -> None:
+    """Somebody was refused: counted for the host, without who."""
+    with _lock:
+        _hits[name.split(":")[0]] += 1
+
+
+def take_hits() -> Counter[str]:
+    """What was counted since the last time."""
+    with _lock:
+        taken = _hits.copy()
+        _hits.clear()
+    return taken
+
+
 def spend(name: str, who: str, *, limit: int, seconds: int) -> None:
     """Count one use of `name` by `who`; TooMany above `limit` uses per window of `seconds`."""
     window, into = divmod(int(time.time()), seconds)
     # Atomic in Redis; the key is only ever read inside its own window.
     if cast(SharedRedisCache, cache).count(key(name, who, window), seconds + 5) > limit:
+        hit(name)
         raise TooMany(seconds - into, (name.split(":")[0], limit, seconds))

@@ -20,7 +20,7 @@ from django.conf import settings
 from django.http import HttpRequest
 
 from accounts.errors import TooMany
-from accounts.limits import address
+from accounts.limits import address, hit
 from net import callers, stores
 
 log = logging.getLogger(__name__)
@@ -112,6 +112,8 @@ def take(limit: Limit, who: str, cost: int = 1) -> Decision:
     except redis.RedisError as error:
         log.warning("rate limit not checked: %s", error)
         return Decision(True, limit, limit.burst, 0, 0)
+    if not allowed:
+        hit(limit.name)
     return Decision(
         bool(allowed),
         limit,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 
+from accounts import limits
 from inference import turnlog
 from marketplace import presence
 
@@ -25,11 +26,12 @@ if TYPE_CHECKING:
     from inference.hub import Hub
 
 KEY = "presence:traffic"
+#: Refusals by a limit, for each hour (unix hours) of the last day.
+HITS, HITS_HOURS = "presence:limits:", 24
 #: Upper ends of a histogram's steps (seconds), to the first byte of an answer.
 STEPS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 #: By how the path begins; everything else is `page`. Nothing that a stranger chooses is a label.
 DOORS = (
-    ("/static/", "static"),
     ("/api/", "api"),
     ("/v1/", "relay"),
     ("/ops", "staff"),
@@ -64,19 +66,38 @@ async def tell(hub: Hub) -> None:
     global _since
     with _lock:
         told, _since = _since, Counter()
+    hits = limits.take_hits()
+    told.update({f"limit|hit|{name}": number for name, number in hits.items()})
     if not told:
         return
     client: Any = turnlog.client()
+    hour = f"{HITS}{int(time.time()) // 3600}"
     try:
         async with client.pipeline(transaction=True) as pipe:
             for name, number in told.items():
                 pipe.hincrby(KEY, name, number)
             pipe.expire(KEY, presence.KEPT_SECONDS)
+            for name, number in hits.items():
+                pipe.hincrby(hour, name, number)
+            if hits:
+                pipe.expire(hour, (HITS_HOURS + 1) * 3600)
             await pipe.execute()
     except redis.RedisError:
         with _lock:
             _since.update(told)
         raise
+
+
+def limits_hit() -> dict[str, int]:
+    """Refusals of the last day by the limit's name, the most first. Raises RedisError."""
+    now = int(time.time()) // 3600
+    with presence.client().pipeline(transaction=False) as pipe:
+        for hour in range(now - HITS_HOURS + 1, now + 1):
+            pipe.hgetall(f"{HITS}{hour}")
+        found: Counter[str] = Counter()
+        for hours in pipe.execute():
+            found.update({name.decode(): int(number) for name, number in hours.items()})
+    return dict(found.most_common())
 
 
 def sums() -> tuple[int, int]:
@@ -97,10 +118,15 @@ def families() -> Iterator[CounterMetricFamily | HistogramMetricFamily]:
         if kind == "status":
             answered.add_metric([name, *word], number)
     yield answered
+    refused = CounterMetricFamily("limits_hit", "Refusals by a limit", labels=["limit"])
+    for (_, kind, *word), number in sorted(kept.items()):
+        if kind == "hit":
+            refused.add_metric(word, number)
+    yield refused
     took = HistogramMetricFamily(
         "http_request_seconds", "Time to the beginning of an answer", labels=["door"]
     )
-    for name in sorted({name for name, *_ in kept}):
+    for name in sorted({name for name, kind, *_ in kept if kind == "step"}):
         buckets, sofar = [], 0
         for step, end in enumerate((*map(str, STEPS), "+Inf")):
             sofar += kept.get((name, "step", str(step)), 0)

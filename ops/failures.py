@@ -7,6 +7,7 @@ import logging
 import re
 import time
 import traceback
+from datetime import datetime
 from types import TracebackType
 from typing import Any
 
@@ -15,7 +16,7 @@ from celery import current_app
 from celery.signals import task_failure, task_postrun, task_prerun
 from django.db import Error as DatabaseError
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -168,6 +169,33 @@ def retry(row: FailedTask, user: User) -> None:
 def dismiss(row: FailedTask, user: User) -> None:
     """Take a failure off the list without doing anything. Raises Problem."""
     _handle(row, user, FailureState.DISMISSED)
+
+
+def all_open(seen: datetime) -> QuerySet[FailedTask]:
+    """Open failures that nothing was added to after `seen`, when somebody read the list."""
+    return FailedTask.objects.filter(state=FailureState.OPEN, last_at__lte=seen)
+
+
+def retry_all(user: User, seen: datetime) -> int:
+    """Queue again every one that can be; returns how many. Raises Problem where the queue does not
+    answer: those before are queued."""
+    known, done = known_tasks(), 0
+    for row in all_open(seen).filter(whole=True, name__in=known).order_by("last_at", "pk"):
+        try:
+            retry(row, user)
+        except Problem as problem:
+            if problem.code == "handled_already":
+                continue
+            raise
+        done += 1
+    return done
+
+
+def dismiss_all(user: User, seen: datetime) -> int:
+    """Take every one off the list; returns how many."""
+    return all_open(seen).update(
+        state=FailureState.DISMISSED, handled_at=timezone.now(), handled_by=user
+    )
 
 
 def _handle(row: FailedTask, user: User, state: FailureState) -> None:

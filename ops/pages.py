@@ -80,10 +80,12 @@ class OpsPage:
     background: timetable.Background | None
     web: tuple[WebRow, ...] | None
     sockets: int | None
+    limits: dict[str, int] | None
     measuring: selectors.Measuring
     last: Reconciliation | None
     failures: tuple[FailedTask, ...]
     failed: int
+    retriable: int
     database: str
     grown: str
     redis: str
@@ -128,7 +130,7 @@ def ops_page(now: dt.datetime, *, may_act: bool) -> OpsPage:
     head, nodes = chain.head(now), chain.nodes()
     background, last = timetable.background(now), reconcile.latest()
     measuring, storage = selectors.measuring(now), selectors.storage()
-    failures, failed = selectors.failures()
+    failures, failed, retriable = selectors.failures()
     grown = components.growth(now, WEEK)
     web = selectors.web()
     found = (
@@ -148,10 +150,12 @@ def ops_page(now: dt.datetime, *, may_act: bool) -> OpsPage:
         background=background,
         web=None if web is None else tuple(web_row(one) for one in web),
         sockets=None if web is None else sum(sum(one.sockets.values()) for one in web),
+        limits=selectors.limits_hit(),
         measuring=measuring,
         last=last,
         failures=failures,
         failed=failed,
+        retriable=retriable,
         database=size(storage.database),
         grown=size(grown) if grown and grown > 0 else "",
         redis=size(storage.redis),

@@ -19,8 +19,9 @@ from django.utils.translation import gettext as _
 
 from attestation.models import Finding, Outcome, Standing, Verification
 from ledger.project import VERSION
-from marketplace import presence, releases
+from marketplace import presence, releases, traffic
 from marketplace.room import Room, room
+from ops.failures import known_tasks
 from ops.models import FailedTask, FailureState, Job
 from probes import selectors as probes
 from probes.models import Probe
@@ -39,6 +40,15 @@ def web() -> tuple[presence.Web, ...] | None:
         return presence.web()
     except redis.RedisError as error:
         log.warning("web processes cannot be read: %s", error)
+        return None
+
+
+def limits_hit() -> dict[str, int] | None:
+    """Refusals of the last day by limit; None while Redis does not answer."""
+    try:
+        return traffic.limits_hit()
+    except redis.RedisError as error:
+        log.warning("refusals cannot be read: %s", error)
         return None
 
 
@@ -179,10 +189,13 @@ def set_up(now: dt.datetime) -> dt.datetime:
     return found or now
 
 
-def failures() -> tuple[tuple[FailedTask, ...], int]:
-    """(the newest open failures, how many are open). SQL: two queries."""
+def failures() -> tuple[tuple[FailedTask, ...], int, int]:
+    """(the newest open failures, how many are open, how many of them can be queued again). SQL:
+    two queries."""
     rows = FailedTask.objects.filter(state=FailureState.OPEN).order_by("-last_at", "-pk")
-    return tuple(rows[:FAILURES_SHOWN]), rows.count()
+    again = Q(whole=True, name__in=known_tasks())
+    counts = rows.aggregate(all=Count("pk"), whole=Count("pk", filter=again))
+    return tuple(rows[:FAILURES_SHOWN]), counts["all"], counts["whole"]
 
 
 def jobs() -> tuple[Job, ...]:

@@ -12,6 +12,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("ops", views.ops, name="ops"),
     path("ops/jobs", views.start, name="start"),
     path("ops/jobs/<uuid:job_id>", views.job, name="job"),
+    path("ops/failures", views.all_failures, name="all_failures"),
     path("ops/failures/<int:failure_id>", views.failure, name="failure"),
     path("ops/announcements", views_announcements.page, name="announcements"),
     path(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import uuid
+from datetime import UTC, datetime
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
@@ -74,6 +76,21 @@ def failure(request: HttpRequest, failure_id: int) -> HttpResponse:
         raise Problem("unknown_act", _("Retry or dismiss."), status=422)
     handle(row, user)
     _record(request, f"failure_{act}", ("task", row.name), {"failure": row.pk, "times": row.times})
+    return HttpResponseRedirect("/ops#failures")
+
+
+@require_POST
+@roles.require(Role.ADMIN)
+def all_failures(request: HttpRequest) -> HttpResponse:
+    """`act`: `retry` or `dismiss` every failure that was open at `seen` (unix seconds)."""
+    user = _user(request)
+    limits.spend("ops", user.address, limit=30, seconds=60)
+    act, given = request.POST.get("act", ""), request.POST.get("seen", "")
+    handle = {"retry": failures.retry_all, "dismiss": failures.dismiss_all}.get(act)
+    if handle is None or not re.fullmatch(r"[0-9]{1,10}", given):
+        raise Problem("unknown_act", _("Retry or dismiss."), status=422)
+    number = handle(user, datetime.fromtimestamp(int(given) + 1, UTC))
+    _record(request, f"failures_{act}", ("task", "*"), {"number": number})
     return HttpResponseRedirect("/ops#failures")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from datetime import timedelta
@@ -18,13 +19,15 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from accounts import roles
+from accounts import limits, roles
+from accounts.errors import TooMany
 from accounts.models import User
 from accounts.roles import Role
 from chain.models import Head, NodeState
 from inference import lifespan
+from inference.hub import Hub
 from ledger.models import Reconciliation
-from marketplace import api_readiness, presence
+from marketplace import api_readiness, presence, traffic
 from moderation.models import Act
 from ops import alarms, failures, jobs
 from ops.models import FailedTask, FailureState, Job, JobState
@@ -250,6 +253,43 @@ def test_a_failure_is_queued_again_once(client: Client, admin: User, queued: Non
     assert client.post(f"/ops/failures/{again.pk}", {"act": "dismiss"}).status_code == 302
     unknown = failures.keep("os.system", "1", ValueError("no"), [], {})
     assert client.post(f"/ops/failures/{unknown.pk}", {"act": "retry"}).status_code == 409
+
+
+def test_all_failures_are_handled_at_once_but_none_that_nobody_saw(
+    client: Client, admin: User, queued: None
+) -> None:
+    factories.head()
+    for number in range(3):
+        failures.keep("probes.sweep", str(number), ValueError("no"), [number], {})
+    failures.keep("alerts.sweep", "9", ValueError("no"), ["a secret, perhaps"], {})
+    failures.keep("gone.task", "9", ValueError("no"), [], {})
+    html = client.get("/ops").content.decode()
+    assert "Retry all 3 that can be" in html and "Dismiss all 5" in html
+    seen = int(re.search(r'name="seen" value="(\d+)"', html)[1])  # type: ignore[index]
+    later = failures.keep("probes.sweep", "8", ValueError("later"), [], {})
+    FailedTask.objects.filter(pk=later.pk).update(last_at=timezone.now() + timedelta(seconds=5))
+    assert client.post("/ops/failures", {"act": "retry", "seen": seen}).status_code == 302
+    assert in_queue() == ["probes.sweep"] * 3
+    assert client.post("/ops/failures", {"act": "dismiss", "seen": seen}).status_code == 302
+    assert [row.pk for row in FailedTask.objects.filter(state=FailureState.OPEN)] == [later.pk]
+    acts = list(Act.objects.order_by("number").values_list("action", "after"))
+    assert acts == [("failures_retry", '{"number":3}'), ("failures_dismiss", '{"number":2}')]
+    for wrong in ({"act": "retry"}, {"act": "erase", "seen": seen}, {"act": "retry", "seen": "٣"}):
+        assert client.post("/ops/failures", wrong).status_code == 422
+
+
+def test_limits_that_were_hit_are_counted_without_who(client: Client, admin: User) -> None:
+    factories.head()
+    presence.client().delete(traffic.KEY, *presence.client().keys(f"{traffic.HITS}*"))
+    limits.take_hits()
+    for _ in range(3):
+        with pytest.raises(TooMany):
+            limits.spend(f"chat:{admin.address}", admin.address, limit=-1, seconds=60)
+    asyncio.run(traffic.tell(Hub()))
+    part = client.get("/ops?part=live", headers={"HX-Request": "true"}).content.decode()
+    assert re.search(r'<dt class="mono">chat</dt>\s*<dd>3</dd>', part)
+    metrics = client.get("/metrics").content.decode()
+    assert 'limits_hit_total{limit="chat"} 3.0' in metrics and admin.address not in metrics
 
 
 def test_failures_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
