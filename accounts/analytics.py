@@ -3,7 +3,7 @@
 The source is the chain's settlements, so the sums equal what providers were paid to the neuron. A
 settlement is one sum per provider: the chain does not say which key or which model it was for. The
 model is therefore the one the provider lists now; of keys only this site's own can be told from the
-others, by what its conversations cost (`accounts.own_use`).
+others, by what its conversations cost (`accounts.own_use`), and that use by the token that asked.
 """
 
 from __future__ import annotations
@@ -72,6 +72,12 @@ class ByKey:
     at_most: int
     answers: int
     unsure: int
+    #: The same use by who asked: each access token, and the playground. Settled or not.
+    by_token: tuple[own_use.Use, ...] = ()
+
+    @property
+    def has_tokens(self) -> bool:
+        return any(use.token for use in self.by_token)
 
 
 @dataclass(frozen=True)
@@ -124,7 +130,8 @@ def spending(user: str, window: str, now: dt.datetime) -> Spending:
     )
 
 
-def _by_key(settled: dict[own_use.Pair, int], used: dict[own_use.Pair, own_use.Use]) -> ByKey:
+def _by_key(settled: dict[own_use.Pair, int], found: list[own_use.Use]) -> ByKey:
+    used = own_use.by_pair(found)
     own = {pair: min(settled.get(pair, 0), use.counted) for pair, use in used.items()}
     uses = used.values()
     return ByKey(
@@ -135,6 +142,7 @@ def _by_key(settled: dict[own_use.Pair, int], used: dict[own_use.Pair, own_use.U
         at_most=sum(use.at_most for use in uses),
         answers=sum(use.answers for use in uses),
         unsure=sum(use.unsure for use in uses),
+        by_token=tuple(own_use.by_token(found)),
     )
 
 
@@ -163,7 +171,13 @@ def runways(user: str, pace: Mapping[Pair, int]) -> tuple[Runway, ...]:
         if position.kind != Kind.INFERENCE or not position.balance:
             continue
         week = pace.get((position.serving, position.provider), 0)
-        free = max(0, position.spendable - PROVIDER_RESERVE)
-        days = free * PACE_DAYS // week if week else None
-        found.append(Runway(position, week // PACE_DAYS, days))
+        found.append(Runway(position, week // PACE_DAYS, lasts(position, week)))
     return tuple(found)
+
+
+def lasts(position: Position, week: int) -> int | None:
+    """Whole days that an inference sub-account lasts where a week costs `week` neuron; None where
+    nothing can be said."""
+    if position.kind != Kind.INFERENCE or not week:
+        return None
+    return max(0, position.spendable - PROVIDER_RESERVE) * PACE_DAYS // week

@@ -15,14 +15,17 @@ from django.utils.translation import gettext as _
 from accounts import actions, money, pages
 from accounts import pages_transaction as shown
 from accounts.addresses import short
+from accounts.preview_money import PROVIDER_RESERVE
 from ledger import selectors as ledger
 from ledger.records import Account
+from ledger.spending import Pair
 
 _MAX_CHOICES = 200
 _MAX_PATH = 400
 _FIELDS = ("action", "account", "provider", "amount", "recipient", "slots", "trust")
 _MAX_TYPED = 60
 _MAX_SLOTS_TYPED = 1000
+_HUNDREDTH = money.NEURON // 100
 _SLOTS = re.compile(r"(\d{1,3})(?:\s*[-–]\s*(\d{1,3}))?")
 _CHAT = re.compile(r"/playground/(?:chat(?:/[0-9a-f-]{36})?|images|audio)")
 _TUNING = re.compile(r"/fine-tuning/(?:new/[0-9a-f-]{36}/(?:price|sign)|tasks/[0-9a-f-]{36})")
@@ -31,15 +34,25 @@ _AMOUNT = ("deposit", "transfer", "withdraw", "deposit_for")
 _PROVIDER = ("transfer", "retrieve", "acknowledge_signer", "revoke_tokens", "revoke_all_tokens")
 
 
-def build(query: Mapping[str, str], account: Account, least: tuple[int, int] | None) -> pages.Form:
+def build(
+    query: Mapping[str, str],
+    account: Account,
+    least: tuple[int, int] | None,
+    week: Mapping[Pair, int],
+) -> pages.Form:
     """The form `query` asks for: action, amount, account (`service:provider`) or provider,
-    recipient, trust. `least` are the contract's minimums (first deposit, first transfer).
+    recipient, trust. `least` are the contract's minimums (first deposit, first transfer), `week`
+    what each sub-account was charged in seven days.
     """
     action = query.get("action", "transfer" if "provider" in query else "deposit")
     if action not in shown.FORMS:
         action = "deposit"
     tabs = [name for name in shown.FORMS if name in shown.TABS or name == action]
     typed = query.get("amount", "")[:_MAX_TYPED]
+    choices = _choices(action, query, account) if action in _PROVIDER else ()
+    chosen = next((choice.value for choice in choices if choice.selected), "")
+    then = next_step(query.get("then", ""))
+    amounts = _amounts(action, account, least, week, chosen)
     return pages.Form(
         action=action,
         links=tuple(
@@ -54,9 +67,9 @@ def build(query: Mapping[str, str], account: Account, least: tuple[int, int] | N
         recipient=query.get("recipient", "")[:_MAX_TYPED],
         slots=query.get("slots", "")[:_MAX_SLOTS_TYPED] if action == "revoke_tokens" else "",
         trust=query.get("trust") != "no",
-        then=next_step(query.get("then", "")),
-        choices=_choices(action, query, account) if action in _PROVIDER else (),
-        presets=_presets(action, account, least, next_step(query.get("then", ""))),
+        then=then,
+        choices=choices,
+        presets=_presets(action, amounts, chosen, then),
         slider=_slider(action, account, least),
     )
 
@@ -153,26 +166,70 @@ def _hint(action: str, account: Account, least: tuple[int, int] | None) -> str:
     return ""
 
 
+def _amounts(
+    action: str,
+    account: Account,
+    least: tuple[int, int] | None,
+    week: Mapping[Pair, int],
+    chosen: str,
+) -> list[tuple[str, int]]:
+    """Amounts that are legal and usual, in words and neuron: by the contract's rules, by what the
+    last week cost, and all there is.
+    """
+    available = account.ledger.available if account.ledger else 0
+    if least is None:
+        return [(_("Everything"), available)] if action == "withdraw" and available else []
+    if action == "deposit":
+        # Only the first one has a minimum.
+        lowest = 0 if account.ledger else least[0]
+        usual = [*dict.fromkeys((lowest or least[1], 5 * money.NEURON))]
+        weeks = [_round(sum(week.values()) * times) for times in (1, 4)]
+        return [
+            *((f"{money.exact(amount)} 0G", amount) for amount in usual),
+            *(one for one in _paces(weeks) if one[1] >= lowest and one[1] not in usual),
+        ]
+    if action == "transfer" and chosen and available:
+        held = {
+            f"{p.service_name}:{p.provider}": (p.serving, p.provider) for p in account.positions
+        }
+        weeks = [
+            _round(week.get(held[chosen], 0) * times if chosen in held else 0) for times in (1, 4)
+        ]
+        kept = 0 if chosen in held or chosen.startswith("fine-tuning") else PROVIDER_RESERVE
+        first = least[1] + kept
+        found = [(f"{money.exact(first)} 0G", first), *_paces(weeks)]
+        fit = [one for one in found if one[1] < available]
+        return [*fit, (_("All that is available"), available)]
+    if action == "withdraw" and available:
+        rest = available - least[0]
+        partly = _("%(amount)s 0G, leaving the minimum") % {"amount": money.short(rest)}
+        return [(_("Everything"), available), *([(partly, rest)] if rest > 0 else [])]
+    return []
+
+
+def _paces(weeks: list[int]) -> list[tuple[str, int]]:
+    """What one week and four cost at the pace of the last; nothing where it cost nothing."""
+    labels = (_("1 week ≈ %(amount)s 0G"), _("4 weeks ≈ %(amount)s 0G"))
+    return [
+        (label % {"amount": money.exact(amount)}, amount)
+        for label, amount in zip(labels, weeks, strict=True)
+        if amount
+    ]
+
+
+def _round(neuron: int) -> int:
+    """Up to a hundredth of 0G."""
+    return -(-neuron // _HUNDREDTH) * _HUNDREDTH
+
+
 def _presets(
-    action: str, account: Account, least: tuple[int, int] | None, then: str
+    action: str, amounts: list[tuple[str, int]], chosen: str, then: str
 ) -> tuple[shown.Link, ...]:
-    """Amounts that are legal and usual, as links that fill the form."""
+    """The same as links that fill the form."""
+    fields = {"action": action, **({"account": chosen} if chosen else {})}
     more = {"then": then} if then else {}
-    amounts: list[tuple[str, int]] = []
-    if least and action == "deposit":
-        first = least[0] if account.ledger is None else least[1]
-        amounts = [(f"{money.exact(a)} 0G", a) for a in dict.fromkeys((first, 5 * money.NEURON))]
-    elif action == "withdraw" and account.ledger and account.ledger.available:
-        amounts = [(_("Everything"), account.ledger.available)]
-        if least and account.ledger.available > least[0]:
-            rest = account.ledger.available - least[0]
-            amounts.append(
-                (_("%(amount)s 0G, leaving the minimum") % {"amount": money.short(rest)}, rest)
-            )
     return tuple(
-        shown.Link(
-            label, "/account?" + urlencode({"action": action, "amount": money.exact(a), **more})
-        )
+        shown.Link(label, "/account?" + urlencode({**fields, "amount": money.exact(a), **more}))
         for label, a in amounts
     )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
+from types import MappingProxyType
 from urllib.parse import urlencode
 
 from django.utils import timezone
@@ -13,6 +15,7 @@ from django.utils.translation import gettext_noop
 
 from accounts import (
     actions,
+    analytics,
     attention,
     clock,
     closing,
@@ -36,6 +39,7 @@ from attestation.selectors import ServiceKey
 from chain import selectors as chain
 from ledger import selectors as ledger
 from ledger.records import Position
+from ledger.spending import Pair, charged
 
 
 def page(user: User, query: Mapping[str, str]) -> pages.FundsPage:
@@ -44,14 +48,15 @@ def page(user: User, query: Mapping[str, str]) -> pages.FundsPage:
     """
     found, head = ledger.account(user.address), chain.head()
     least, now = selectors.limits(), clock.now_unix(head)
-    form = forms.build(query, found, least)
+    week = _week(user) if found.positions else {}
+    form = forms.build(query, found, least, week)
     review = None if form.error else _review(user, form, least)
     current = None if review else selectors.under_way(user)
     return pages.FundsPage(
         address=user.address,
         balances=pages.balances(found, selectors.wallet_balance(user.address)),
         has_account=found.ledger is not None,
-        rows=position_rows(found.positions, now),
+        rows=position_rows(found.positions, now, week),
         form=form,
         review=review,
         current=shown.transaction(follow.look(current)) if current else None,
@@ -64,7 +69,15 @@ def page(user: User, query: Mapping[str, str]) -> pages.FundsPage:
     )
 
 
-def position_rows(positions: Sequence[Position], now: int) -> tuple[pages.PositionRow, ...]:
+def _week(user: User) -> dict[Pair, int]:
+    """Neuron that each sub-account was charged in the last seven days (1 query)."""
+    since = timezone.now() - timedelta(days=analytics.PACE_DAYS)
+    return charged(user.address, since, since).recent
+
+
+def position_rows(
+    positions: Sequence[Position], now: int, week: Mapping[Pair, int] = MappingProxyType({})
+) -> tuple[pages.PositionRow, ...]:
     """Sub-accounts with what our checks say about each service (1 query)."""
     words = attestation.standings(map(_key, positions))
     return tuple(
@@ -78,6 +91,8 @@ def position_rows(positions: Sequence[Position], now: int) -> tuple[pages.Positi
             unlocked=position.unlocked(now),
             spendable=links.spendable(position),
             verdict=words[_key(position)].overall,
+            week=week.get((position.serving, position.provider), 0),
+            days=analytics.lasts(position, week.get((position.serving, position.provider), 0)),
         )
         for position in positions
     )
@@ -160,15 +175,20 @@ def reviewed(user: User, action: str, params: Mapping[str, object]) -> shown.Rev
     except TooMany as problem:
         return _unchecked(problem, action, params)
     except Problem as problem:
-        return _blocked(problem)
+        return _blocked(problem, action, params)
     except NodeError as error:
         return _unchecked(of_node(error), action, params)
     return shown.review(checked, actions.jsonable(checked.params))
 
 
-def _blocked(problem: Problem) -> shown.Review:
+def _blocked(problem: Problem, action: str, params: Mapping[str, object]) -> shown.Review:
     """It is known to fail, and why."""
     contract = isinstance(problem, Refused)
+    fixes = tuple(replace(link, label=_(link.label)) for link in _FIXES.get(problem.code, ()))
+    at = {name: params[name] for name in ("provider", "service_name") if name in params}
+    if problem.code in _AT_PROVIDER and "provider" in at:
+        label, form = _AT_PROVIDER[problem.code]
+        fixes = (shown.Link(_(label), shown.form_path(form, at)),)
     return shown.Review(
         state=State.BLOCKED,
         heading=_("Would be refused")
@@ -177,9 +197,18 @@ def _blocked(problem: Problem) -> shown.Review:
         title=_FIELD.sub(lambda field: _named(field[1]), problem.title),
         fix=problem.fix,
         code=problem.code,
-        fixes=tuple(replace(link, label=_(link.label)) for link in _FIXES.get(problem.code, ())),
+        fixes=fixes,
+        # The contract is in the middle of another call for this account: a block later it is not.
+        retry=shown.form_path(action, params) if problem.code == "LedgerLocked" else "",
         arguments=problem.arguments if isinstance(problem, Refused) else (),
     )
+
+
+#: Refusals that another action at the same provider mends.
+_AT_PROVIDER = {
+    "CannotRevokeWithNonZeroBalance": (gettext_noop("Retrieve from this provider"), "retrieve"),
+    "AccountNotExists": (gettext_noop("Transfer to this provider"), "transfer"),
+}
 
 
 def _unchecked(problem: Problem, action: str, params: Mapping[str, object]) -> shown.Review:
@@ -214,7 +243,7 @@ _HEADINGS = {
 }
 
 
-_FIXES = {
+_FIXES: dict[str, tuple[shown.Link, ...]] = {
     "LedgerNotExists": (
         shown.Link(gettext_noop("Create your account"), "/account?action=deposit"),
     ),
@@ -223,4 +252,16 @@ _FIXES = {
         shown.Link(gettext_noop("Retrieve from providers"), "/account?action=retrieve"),
     ),
     "TooManyRefunds": (shown.Link(gettext_noop("See refunds"), "/account/refunds"),),
+    "TooManyProvidersForService": (
+        shown.Link(gettext_noop("Close the account"), "/account?action=delete_ledger"),
+    ),
+    "MustWithdrawAllFundsFirst": (
+        shown.Link(gettext_noop("Withdraw"), "/account?action=withdraw"),
+        shown.Link(gettext_noop("Retrieve from providers"), "/account?action=retrieve"),
+    ),
+    "LedgerExists": (shown.Link(gettext_noop("Deposit"), "/account?action=deposit"),),
+    "ProviderCannotBeUser": (shown.Link(gettext_noop("Find another provider"), "/"),),
+    "PreviousDeliverableNotAcknowledged": (
+        shown.Link(gettext_noop("See your tasks"), "/fine-tuning#tasks"),
+    ),
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 #: (serving, provider)
 Pair = tuple[str, str]
@@ -29,6 +29,9 @@ class Use:
     at_most: int = 0
     answers: int = 0
     unsure: int = 0
+    #: The access token that asked, by number and name; 0: the playground.
+    token: int = 0
+    label: str = ""
 
     @property
     def counted(self) -> int:
@@ -51,11 +54,23 @@ Source = Callable[[str, dt.datetime | None], Iterable[Use]]
 SOURCES: list[Source] = []
 
 
-def of(address: str, since: dt.datetime | None) -> dict[Pair, Use]:
-    """All sources together, by pair (1 query each)."""
+def of(address: str, since: dt.datetime | None) -> list[Use]:
+    """All sources together, by pair and token (1 query each)."""
+    return [use for source in SOURCES for use in source(address, since)]
+
+
+def by_pair(uses: Iterable[Use]) -> dict[Pair, Use]:
     found: dict[Pair, Use] = {}
-    for source in SOURCES:
-        for use in source(address, since):
-            pair = (use.serving, use.provider)
-            found[pair] = found[pair] + use if pair in found else use
+    for use in uses:
+        pair = (use.serving, use.provider)
+        found[pair] = found[pair] + use if pair in found else use
     return found
+
+
+def by_token(uses: Iterable[Use]) -> list[Use]:
+    """What each token used, and what the playground did, the dearest first; of no one pair."""
+    found: dict[int, Use] = {}
+    for use in uses:
+        before = found.get(use.token, Use("", ""))
+        found[use.token] = replace(before + use, token=use.token, label=use.label)
+    return sorted(found.values(), key=lambda use: -use.counted)

@@ -125,6 +125,9 @@ class PositionRow:
     unlocked: int
     spendable: str
     verdict: str
+    #: Neuron charged in the last seven days, and for how many days the rest is enough at this pace.
+    week: int = 0
+    days: int | None = None
 
     @property
     def provider_path(self) -> str:

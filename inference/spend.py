@@ -12,7 +12,7 @@ from inference.models import FeeKind, State, Turn
 
 
 def uses(address: str, since: dt.datetime | None) -> Iterator[Use]:
-    """Costs of the ended answers that are still stored, by pair (1 query).
+    """Costs of the ended answers that are still stored, by pair and token (1 query).
 
     A conversation that its owner deleted is gone with its costs.
     """
@@ -20,7 +20,8 @@ def uses(address: str, since: dt.datetime | None) -> Iterator[Use]:
     rows = rows.exclude(state=State.OPEN).exclude(fee_kind=FeeKind.NONE)
     if since is not None:
         rows = rows.filter(ended_at__gte=since)
-    sums = rows.values("serving", "provider", "fee_kind").annotate(sum=Sum("fee"), n=Count("pk"))
+    parts = ("serving", "provider", "fee_kind", "token", "token__label")
+    sums = rows.values(*parts).annotate(sum=Sum("fee"), n=Count("pk"))
     for row in sums.order_by():
         fee, count = int(row["sum"]), int(row["n"])
         unsure = row["fee_kind"] == FeeKind.UNKNOWN
@@ -32,4 +33,6 @@ def uses(address: str, since: dt.datetime | None) -> Iterator[Use]:
             at_most=fee if unsure else 0,
             answers=count,
             unsure=count if unsure else 0,
+            token=row["token"] or 0,
+            label=row["token__label"] or "",
         )

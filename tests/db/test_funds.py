@@ -24,7 +24,7 @@ from chain.models import Head
 from devnet import accounts as cast
 from devnet.anvil import Anvil
 from devnet.deploy import Contracts, connect, deploy
-from ledger.models import Ledger, ServingContract, SubAccount
+from ledger.models import Ledger, Movement, ServingContract, SubAccount
 from ledger.selectors import account
 from ops import staff
 from ops.models import PasswordAccount
@@ -34,7 +34,7 @@ from tests import factories
 pytestmark = pytest.mark.django_db
 NEURON = 10**18
 ALICE, BOB = cast.user(1), cast.user(2)
-PETRA = cast.provider(1).address
+PETRA, PAUL = (cast.provider(number).address for number in (1, 2))
 PAGES = ("/account", "/account/refunds", "/account/transactions", "/account/keys")
 
 
@@ -251,6 +251,60 @@ def test_every_form_has_its_page_and_its_verdict(
         ("action=deposit_for&recipient=nobody&amount=3", "must be an address"),
     ):
         assert words in alice.get(f"/account?{query}").content.decode(), query
+    # What is refused leads to what mends it.
+    here = f"account=inference-v1.0%3A{PETRA}"
+    for query, way in (
+        (f"action=acknowledge_signer&{at}&trust=no", f"action=retrieve&amp;{here}"),
+        (f"action=revoke_all_tokens&provider={PAUL}", f"action=transfer&amp;provider={PAUL}"),
+        ("action=delete_ledger", "action=withdraw"),
+    ):
+        html = alice.get(f"/account?{query}").content.decode()
+        assert f'class="button" href="/account?{way}' in html, query
+
+
+def test_amounts_and_rows_go_by_what_a_week_cost(
+    alice: Client, contracts: Contracts, site: None
+) -> None:
+    hold(contracts)
+    for days, amount in ((1, NEURON // 3), (9, 50 * NEURON)):
+        Movement.objects.create(
+            user=ALICE.address,
+            provider=PETRA,
+            serving=contracts.inference.address,
+            kind="settlement",
+            balance="sub_account",
+            amount=-amount,
+            balance_after=0,
+            block=10 - days,
+            at=timezone.now() - timedelta(days=days),
+            tx_hash=factories.tx_hash(days),
+            source="event",
+        )
+
+    def presets(query: str) -> dict[str, str]:
+        html = alice.get(f"/account?{query}").content.decode()
+        line = html.partition('class="presets">')[2].partition("</p>")[0]
+        found = re.findall(r'href="([^"]+)">([^<]+)<', line)
+        return {words: dict(parse_qsl(html_lib.unescape(to)[9:]))["amount"] for to, words in found}
+
+    assert presets("action=deposit") == {
+        "1 0G": "1",
+        "5 0G": "5",
+        "1 week ≈ 0.34 0G": "0.34",
+        "4 weeks ≈ 1.34 0G": "1.34",
+    }
+    # At a provider: its own week, and never more than there is.
+    assert presets(f"action=transfer&account=inference-v1.0:{PETRA}") == {
+        "1 0G": "1",
+        "1 week ≈ 0.34 0G": "0.34",
+        "4 weeks ≈ 1.34 0G": "1.34",
+        "All that is available": "5.999999999999999997",
+    }
+    assert "2 0G" in presets(f"action=transfer&provider={PAUL}")  # above the reserve
+    html = alice.get("/account").content.decode()
+    row = html.partition('data-testid="position-week"')[2].partition("</td>")[0]
+    # 2.99… 0G are free, 1 of it is kept in reserve.
+    assert f'data-neuron="{NEURON // 3}"' in row and "lasts 42 days" in row
 
 
 def test_anybodys_account_can_be_read(contracts: Contracts) -> None:
@@ -267,7 +321,7 @@ def test_the_funds_page_costs_the_same_for_few_and_many_accounts(
     alice: Client, contracts: Contracts, site: None, django_assert_max_num_queries: Any
 ) -> None:
     hold(contracts)
-    with django_assert_max_num_queries(20):
+    with django_assert_max_num_queries(21):
         alice.get("/account")
     for number in range(40):
         SubAccount.objects.create(
@@ -277,7 +331,7 @@ def test_the_funds_page_costs_the_same_for_few_and_many_accounts(
             balance=NEURON,
             block=6,
         )
-    with django_assert_max_num_queries(20):
+    with django_assert_max_num_queries(21):
         alice.get("/account")
 
 

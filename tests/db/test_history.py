@@ -16,7 +16,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from accounts import analytics, history
+from accounts import analytics, history, tokens
 from accounts.models import User
 from inference import conversations
 from inference.models import Chat, FeeKind, Turn
@@ -237,6 +237,18 @@ def test_spend_by_key_splits_the_settled_total_and_claims_no_more(alice: Client)
     html = alice.get("/account/analytics?window=7").content.decode()
     for name, amount in (("own", 85), ("others", 65), ("total", 150), ("ahead", 30)):
         assert re.search(rf'data-neuron="{amount}"[^>]*data-testid="key-{name}"', html), name
+    # By who asked, where a program did.
+    assert "by-token" not in html
+    job = tokens.create(user, tokens.Wanted("<i>job</i>", ("inference",))).row
+    Turn.objects.filter(chat=chat, fee__in=(80, 5)).update(token=job)
+    told = analytics.spending(ALICE, "7", timezone.now()).by_key
+    assert [(use.label, use.counted, use.answers) for use in told.by_token] == [
+        ("<i>job</i>", 85, 2),
+        ("", 30, 2),
+    ]
+    assert (told.own, told.others, told.ahead) == (split.own, split.others, split.ahead)
+    html = alice.get("/account/analytics?window=7").content.decode()
+    assert "&lt;i&gt;job&lt;/i&gt;" in html.partition('data-testid="by-token"')[2]
     Chat.objects.update(deleted_at=timezone.now())
     split = analytics.spending(ALICE, "7", timezone.now()).by_key
     assert (split.own, split.others, split.answers) == (0, 150, 0)
