@@ -6,6 +6,8 @@ import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
@@ -32,11 +34,16 @@ MOST_ROWS = 20
 
 
 def windows(at: str, period: Period, more: str = "") -> tuple[Link, ...]:
-    """The preset periods, as links; `more` is kept in each."""
-    return tuple(
+    """The preset periods and the last months, as links; `more` is kept in each."""
+    presets = (
         Link(_(periods.LABELS[name]), f"{at}?period={name}{more}", name == period.name)
         for name in periods.PRESETS
     )
+    months = (
+        Link(date_format(month.since or "", "F Y"), f"{at}?{month.query()}{more}", month == period)
+        for month in periods.months(timezone.now().date())
+    )
+    return (*presets, *months)
 
 
 @dataclass(frozen=True)

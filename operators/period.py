@@ -24,6 +24,8 @@ LABELS = {
     "all": gettext_noop("All time"),
 }
 DEFAULT = "30d"
+#: Whole calendar months that are offered besides the present one.
+MONTHS = 2
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,17 @@ class Period:
         if self.name:
             return self.name
         return "_".join(str(day) for day in (self.since, self.until) if day)
+
+
+def months(today: dt.date) -> tuple[Period, ...]:
+    """The present calendar month and the `MONTHS` before it, as books are kept; the newest first.
+    Their days stand in the address, so that it means the same for ever."""
+    found, first = [], today.replace(day=1)
+    for _month in range(MONTHS + 1):
+        last = (first + dt.timedelta(days=31)).replace(day=1) - dt.timedelta(days=1)
+        found.append(Period("", first, last))
+        first = (first - dt.timedelta(days=1)).replace(day=1)
+    return tuple(found)
 
 
 def _said(day: dt.date) -> str:

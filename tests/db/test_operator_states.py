@@ -25,7 +25,7 @@ from ledger import selectors as ledger
 from ledger.models import Service, Settlement
 from operators import customers, debts, earnings, gas, market
 from operators.models import BatchGas, Debt
-from operators.period import Period
+from operators.period import Period, months
 from probes.models import Health
 from protocol.unsettled import Unsettled
 from tests import factories
@@ -112,6 +112,20 @@ def test_windows_compare_with_the_same_span_before() -> None:
 
 
 # --- customers ------------------------------------------------------------------------------------
+
+
+def test_months_of_the_calendar_are_offered_with_their_days_in_the_address(petra: Client) -> None:
+    first, before, third = months(dt.date(2028, 3, 31))
+    assert (first.since, first.until) == (dt.date(2028, 3, 1), dt.date(2028, 3, 31))
+    assert (before.since, before.until) == (dt.date(2028, 2, 1), dt.date(2028, 2, 29))
+    assert (third.since, third.until) == (dt.date(2028, 1, 1), dt.date(2028, 1, 31))
+    assert months(dt.date(2026, 1, 1))[1].since == dt.date(2025, 12, 1)
+    offered = months(timezone.now().date())[1]
+    for at in ("/operator", "/operator/settlements"):
+        page = petra.get(f"{at}?{offered.query()}").content.decode()
+        link = rf'href="{at}\?{offered.query()}'.replace("&", "&amp;")
+        assert re.search(rf'{link}[^"]*" aria-current="true">{offered.since:%B %Y}<', page), at
+        assert page.count('aria-current="true">') >= 1 and ">7 days<" in page
 
 
 def test_customers_at_risk_come_first_and_sums_are_whole(petra: Client) -> None:
