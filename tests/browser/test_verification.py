@@ -98,7 +98,7 @@ def test_eight_equal_gpus_open_by_keyboard(site: str, page: Page) -> None:
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     expect(page.locator("summary:focus")).to_contain_text("GPU 0")
-    page.get_by_text("GPU 7", exact=True).click()
+    fold.get_by_text("GPU 7", exact=True).click()
     expect(row).to_be_visible()
 
 
