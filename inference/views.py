@@ -189,7 +189,8 @@ def estimate(request: HttpRequest) -> HttpResponse:
     """
     user = user_of(request)
     given = request.GET
-    chat = chat_of(request, UUID(given["chat"])) if _is_uuid(given.get("chat", "")) else None
+    named = uuid_of(given.get("chat", ""))
+    chat = chat_of(request, named) if named else None
     return JsonResponse(
         estimates.estimate(
             user,
@@ -214,14 +215,7 @@ def number_of(text: str | None) -> int:
 
 def _ids(text: str) -> tuple[UUID, ...]:
     """The ids in a list with commas; what is none is left out."""
-    return tuple(UUID(word) for word in text.split(",")[:20] if _is_uuid(word))
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        return bool(UUID(text))
-    except ValueError:
-        return False
+    return tuple(found for word in text.split(",")[:20] if (found := uuid_of(word)))
 
 
 def kept_picture(chat: Chat, file: UploadedFile[Any]) -> File:
@@ -257,7 +251,7 @@ def visit_of(request: HttpRequest) -> Visit:
         provider=ledger.address_of(given.get("provider", "")) or "",
         draft=given.get("text", "") if request.method == "POST" else given.get("draft", "")[:2000],
         words=request.GET.get("q", "").replace("\x00", "").strip()[:MAX_WORDS_CHARS],
-        deleted=UUID(deleted) if _is_uuid(deleted) else None,
+        deleted=uuid_of(deleted),
         again=number_of(again),
         preset=number_of(request.GET.get("preset")),
         adapter=given.get("adapter", "")[:150],
