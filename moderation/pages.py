@@ -14,7 +14,7 @@ from accounts.pages_transaction import Link
 from moderation import phrases
 from moderation.models import Act, Report
 from moderation.phrases import TEMPLATES, Template
-from moderation.queue import Evidence, Row
+from moderation.queue import Evidence, Filter, Row
 from moderation.reports import Allowance
 from moderation.selectors import Decided, Said
 
@@ -52,6 +52,8 @@ class QueuePage:
     tabs: tuple[Link, ...]
     rows: tuple[Row, ...]
     count: int
+    pager: Pager
+    asked: Filter
     filtered: bool
     closed: bool
     query: str

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.utils.translation import gettext as _
 
 from accounts.addresses import short
@@ -20,22 +20,26 @@ from attestation.selectors import ServiceKey, StandingView
 from ledger import selectors as ledger
 from ledger import words as ledger_words
 from ledger.models import Service, SubAccount
-from ledger.records import ChangeEntry, Listing
+from ledger.records import ChangeEntry, Listing, Page
 from moderation import risk, selectors, state
 from moderation.models import Act, Effect, Item, ItemKind, Report
 from moderation.subjects import Subject, SubjectKind
 from probes.selectors import HealthView, health_of
 
 SHOWN, SHOWN_ACTS, SHOWN_CHANGES = 50, 30, 8
+#: Letters of a search, and services whose model has them.
+MOST_TYPED, MOST_NAMED = 80, 1_000
 
 
 @dataclass(frozen=True)
 class Filter:
-    """What of the queue is asked for; empty means any."""
+    """What of the queue is asked for; empty means any. `text`: a part of an address, or of what a
+    model is called."""
 
     kind: str = ""
     mine: bool = False
     closed: bool = False
+    text: str = ""
 
     @classmethod
     def parse(cls, given: Mapping[str, str]) -> Filter:
@@ -44,6 +48,7 @@ class Filter:
             kind if kind in ItemKind.values else "",
             given.get("mine") == "1",
             given.get("closed") == "1",
+            given.get("q", "").replace("\0", "").strip()[:MOST_TYPED],
         )
 
 
@@ -64,17 +69,27 @@ class Row:
         return [risk.spoken(part) for part in self.item.why]
 
 
-def rows(asked: Filter, who: str, now: dt.datetime) -> tuple[list[Row], int]:
-    """The first of the queue by risk, then age, and how many there are (3 queries at most)."""
+def rows(asked: Filter, who: str, now: dt.datetime, page: int = 1) -> Page[Row]:
+    """One page of the queue by risk, then age (4 queries at most)."""
     found = Item.objects.filter(closed_at__isnull=not asked.closed)
     if asked.kind:
         found = found.filter(kind=asked.kind)
     if asked.mine:
         found = found.filter(claimed_by=who)
+    if asked.text:
+        found = found.filter(_about(asked.text))
     order = ("-closed_at", "-pk") if asked.closed else ("-risk", "opened_at", "pk")
-    items = list(found.order_by(*order)[:SHOWN])
-    names = titles([item.concerns for item in items])
-    return [row(item, names, now) for item in items], found.count()
+    items: Page[Item] = ledger.paginate(found.order_by(*order), page, SHOWN, lambda item: item)
+    names = titles([item.concerns for item in items.items])
+    shown = tuple(row(item, names, now) for item in items.items)
+    return Page(shown, items.count, items.number, items.size)
+
+
+def _about(text: str) -> Q:
+    """Items whose subject is called like this: an address, a model, a service by its model."""
+    named = Service.current.filter(model__icontains=text).values_list("serving", "provider")
+    keys = [Subject.service(*pair).key for pair in named[:MOST_NAMED]]
+    return Q(subject__icontains=text) | Q(subject_kind=SubjectKind.SERVICE, subject__in=keys)
 
 
 def row(item: Item, names: Mapping[Subject, str], now: dt.datetime) -> Row:
@@ -95,10 +110,8 @@ CLAIM_FOR = dt.timedelta(hours=4)
 
 def counts() -> dict[str, int]:
     """Open items by kind (1 query)."""
-    found: dict[str, int] = {}
-    for kind in Item.objects.filter(closed_at=None).values_list("kind", flat=True):
-        found[kind] = found.get(kind, 0) + 1
-    return found
+    open_ones = Item.objects.filter(closed_at=None).order_by()
+    return dict(open_ones.values_list("kind").annotate(n=Count("pk")))
 
 
 def titles(subjects: list[Subject]) -> dict[Subject, str]:

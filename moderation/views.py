@@ -4,7 +4,7 @@ JavaScript."""
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode
 
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -18,7 +18,8 @@ from django.views.decorators.http import require_POST, require_safe
 
 from accounts import limits, roles
 from accounts.errors import Problem
-from accounts.http import user_of
+from accounts.http import page_number, user_of
+from accounts.pages_parts import pager
 from accounts.pages_transaction import Link
 from accounts.roles import Role
 from moderation import audit, forms, pages, phrases, queue, services
@@ -39,7 +40,7 @@ TABS = (
     (ItemKind.REPORT, N_("Reports")),
     (ItemKind.NEW, N_("New")),
 )
-_KEPT = ("kind", "mine", "closed")
+_KEPT = ("kind", "mine", "closed", "q")
 
 
 @require_safe
@@ -56,15 +57,18 @@ def _show(
 ) -> HttpResponse:
     user, now = user_of(request), timezone.now()
     asked = queue.Filter.parse(given)
-    rows, count = queue.rows(asked, audit.name_of(user), now)
-    item, subject = _chosen(given, rows)
+    rows = queue.rows(asked, audit.name_of(user), now, page_number(given.get("page", "")))
+    item, subject = _chosen(given, rows.items)
+    kept = _kept(given)
     page = pages.QueuePage(
         tabs=_tabs(asked),
-        rows=tuple(rows),
-        count=count,
-        filtered=bool(asked.kind or asked.mine),
+        rows=rows.items,
+        count=rows.count,
+        pager=pager(rows, _("items"), lambda n: f"?{urlencode({**kept, 'page': n})}"),
+        asked=asked,
+        filtered=bool(asked.kind or asked.mine or asked.text),
         closed=asked.closed,
-        query=_kept(given),
+        query=urlencode({**kept, **({"page": rows.number} if rows.number > 1 else {})}),
         evidence=queue.evidence(subject, item, now) if subject else None,
         form=form,
         can_decide=services.may_decide(user),
@@ -76,7 +80,9 @@ def _show(
     return render(request, "moderation/queue.html", {"page": page}, status=status)
 
 
-def _chosen(given: Mapping[str, str], rows: list[queue.Row]) -> tuple[Item | None, Subject | None]:
+def _chosen(
+    given: Mapping[str, str], rows: Sequence[queue.Row]
+) -> tuple[Item | None, Subject | None]:
     """The item or subject that an address names, else the first of the list."""
     number = given.get("item", "")
     if number.isascii() and number.isdigit() and len(number) < 16:
@@ -88,14 +94,14 @@ def _chosen(given: Mapping[str, str], rows: list[queue.Row]) -> tuple[Item | Non
     return first, first.concerns if first else None
 
 
-def _kept(given: Mapping[str, str]) -> str:
-    """The list's own filters, as the end of an address."""
-    return urlencode({name: given[name] for name in _KEPT if given.get(name)})
+def _kept(given: Mapping[str, str]) -> dict[str, str]:
+    """The list's own filters, as its addresses have them."""
+    return {name: given[name][: queue.MOST_TYPED] for name in _KEPT if given.get(name)}
 
 
 def _tabs(asked: queue.Filter) -> tuple[Link, ...]:
     found = queue.counts()
-    plain = not (asked.kind or asked.mine or asked.closed)
+    plain = not (asked.kind or asked.mine or asked.closed or asked.text)
     kinds = (
         Link(_(label), f"{HERE}?kind={kind}", asked.kind == kind, found.get(kind, 0))
         for kind, label in TABS

@@ -33,7 +33,7 @@ from inference.opening import open_turn
 from ledger import selectors as ledger
 from ledger import statistics
 from ledger.models import Service
-from moderation import looking, reports, selectors, services
+from moderation import looking, queue, reports, selectors, services
 from moderation.decisions import Decision
 from moderation.fold import Action
 from moderation.models import Act, Category, Effect, Item, ItemKind, Outcome, Report
@@ -405,6 +405,31 @@ def test_queries_do_not_grow(one: User) -> None:
 # --- reports --------------------------------------------------------------------------------------
 
 TEXT = "It answered with somebody else’s conversation, twice today."
+
+
+def test_the_queue_has_pages_and_a_search(one: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "SHOWN", 2)
+    looking.sweep()
+    mine, seen = signed_in(one), list[str]()
+    count = Item.objects.count()
+    assert count > 3
+    for number in range(1, (count + 1) // 2 + 1):
+        page = mine.get(f"/moderation?page={number}").content.decode()
+        rows = re.findall(r'href="/moderation\?([^"]*)item=(\d+)#evidence"', page)
+        assert {kept for kept, _ in rows} == {"" if number == 1 else f"page={number}&amp;"}
+        seen += [item for _, item in rows]
+    assert sorted(map(int, seen)) == sorted(Item.objects.values_list("pk", flat=True))
+    monkeypatch.setattr(queue, "SHOWN", 50)
+    for text, found in (
+        ("their-MODEL", {PETRA}),
+        (PETRA[:20].lower(), {PETRA}),
+        ("nobody's", set()),
+        ("\0nobody", set()),
+    ):
+        shown = mine.get("/moderation", {"q": text, "kind": "new"})
+        assert {row.item.concerns.address for row in shown.context["page"].rows} == found, text
+        assert 'name="kind" value="new"' in shown.content.decode()
+    assert "Nothing like this is here" in mine.get("/moderation?q=nothing").content.decode()
 
 
 def test_reports_are_merged_answered_and_limited(one: User) -> None:
