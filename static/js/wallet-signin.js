@@ -92,6 +92,8 @@ async function sign() {
   say(t('Confirm in {wallet}. It is a message, not a transaction.', { wallet: walletName() }));
   try {
     const signature = await prompt('personal_sign', [toHex(pending.message), pending.address]);
+    // What a contract signs may be as long as it likes, and its node is asked whether it is good.
+    say(signature.length === 132 ? t('Checking the signature…') : t('Your wallet is a contract; its signature is checked on the chain…'));
     // Signing in as another account ends the session of before, and this page may hear of that before it has the new one.
     await beforeEnding(() => post(root.dataset.verify, { signature }));
     location.reload();

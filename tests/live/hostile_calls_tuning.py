@@ -49,6 +49,13 @@ async def tuning_task(url: str) -> str:
         return await _told_by(connection.task(factories.ALICE, TASK))
 
 
+@call("finetune/broker.py:_open", **{**_TUNING, "large": f"{TAKEN}|{_TUNING['large']}"})
+async def tuning_log(url: str) -> str:
+    """Read as far as it is kept, whatever comes after."""
+    async with broker.connected(url) as connection:
+        return await _told_by(connection.log(factories.ALICE, TASK))
+
+
 @call("finetune/broker.py:_open", **_TUNING)
 async def tuning_create(url: str) -> str:
     async with broker.connected(url) as connection:
