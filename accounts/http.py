@@ -11,7 +11,8 @@ from django.db import connection
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from accounts import pages_parts, sessions
+from accounts import limits, pages_parts, sessions
+from accounts.errors import Problem
 from accounts.models import User
 from ledger.selectors import MAX_PAGE
 
@@ -27,6 +28,24 @@ def user_of(request: HttpRequest) -> User:
 def signed_out(request: HttpRequest, title: str) -> HttpResponse:
     """The page for somebody without a session."""
     return render(request, "accounts/signed_out.html", {"page": pages_parts.SignedOut(title)})
+
+
+def taker(
+    request: HttpRequest, title: str, back: str = "/account/transactions"
+) -> User | HttpResponse:
+    """The person who may take a file away now (features.md F8), or the page that says what is
+    missing, with a way `back`. Raises TooMany.
+    """
+    if not request.user.is_authenticated:
+        return signed_out(request, title)
+    user = user_of(request)
+    try:
+        sessions.require_fresh(request)
+    except Problem as problem:
+        page = pages_parts.StepUp(title, problem.title, back)
+        return render(request, "accounts/step_up.html", {"page": page}, status=problem.status)
+    limits.spend("exports", user.address, limit=20, seconds=60)
+    return user
 
 
 def number_of(request: HttpRequest, name: str = "page") -> int:

@@ -64,6 +64,7 @@ class StepUp:
 
     title: str
     why: str
+    back: str = "/account"
 
 
 @dataclass(frozen=True)

@@ -18,17 +18,14 @@ from accounts import (
     exports,
     follow,
     history,
-    limits,
     links,
     pages_history,
     pages_parts,
     selectors,
-    sessions,
 )
 from accounts import pages_transaction as shown
 from accounts.addresses import short
-from accounts.errors import Problem
-from accounts.http import number_of, signed_out, user_of
+from accounts.http import number_of, signed_out, taker, user_of
 from accounts.models import FOLLOWED, User
 from accounts.problems import json_door
 from chain import selectors as chain
@@ -121,7 +118,7 @@ def spending(request: HttpRequest) -> HttpResponse:
 @json_door
 def transactions_csv(request: HttpRequest) -> HttpResponseBase:
     """`/account/transactions.csv`: the movements that the page with the same filters lists."""
-    user = _exporter(request, _("Movements as CSV"))
+    user = taker(request, _("Movements as CSV"))
     if not isinstance(user, User):
         return user
     wanted = history.Filter.of({name: str(value) for name, value in request.GET.items()})
@@ -133,23 +130,9 @@ def transactions_csv(request: HttpRequest) -> HttpResponseBase:
 @json_door
 def statement_csv(request: HttpRequest) -> HttpResponseBase:
     """`/account/statement.csv?month=2026-05`: the month line by line, between its balances."""
-    user = _exporter(request, _("Statement as CSV"))
+    user = taker(request, _("Statement as CSV"))
     if not isinstance(user, User):
         return user
     months = history.months(user.address, timezone.now().date())
     month = history.month_of(request.GET.get("month", ""), months)
     return exports.statement(request, user.address, month)
-
-
-def _exporter(request: HttpRequest, title: str) -> User | HttpResponse:
-    """The person who may take a file away now, or the page that says what is missing."""
-    if not request.user.is_authenticated:
-        return signed_out(request, title)
-    user = user_of(request)
-    try:
-        sessions.require_fresh(request)
-    except Problem as problem:
-        page = pages_parts.StepUp(title, problem.title)
-        return render(request, "accounts/step_up.html", {"page": page}, status=problem.status)
-    limits.spend("exports", user.address, limit=20, seconds=60)
-    return user

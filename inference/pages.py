@@ -245,3 +245,5 @@ class SharePage:
     usual: int
     site_url: str
     error: str = ""
+    #: Whether the person's signature is new enough to make a link.
+    fresh: bool = False

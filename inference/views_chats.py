@@ -8,9 +8,12 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.text import slugify
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
+from accounts.http import taker
+from accounts.models import User
 from inference import access, conversations, export, selectors
 from inference.errors import ChatError
 from inference.models import Chat
@@ -56,8 +59,13 @@ def undo(request: HttpRequest, chat: UUID) -> HttpResponse:
 @never_cache
 @require_GET
 def download(request: HttpRequest, chat: UUID, form: str) -> HttpResponse:
-    """The whole conversation as `json` (every byte, hash and signature) or `md` (to read)."""
+    """The whole conversation as `json` (every byte, hash and signature) or `md` (to read).
+    Needs a fresh signature. Raises TooMany.
+    """
     found = chat_of(request, chat)
+    user = taker(request, _("Conversation as a file"), reverse("inference:chat", args=[chat]))
+    if not isinstance(user, User):
+        return user
     made = export.document(found) if form == "json" else export.markdown(found).encode()
     kind = "application/json" if form == "json" else "text/markdown; charset=utf-8"
     answer = HttpResponse(made, content_type=kind)

@@ -10,7 +10,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
 from accounts import csv_files
-from accounts.http import number_of
+from accounts.http import number_of, taker
+from accounts.models import User
 from inference import access, inspector, requests
 from inference.media.views_works import path_of
 from inference.models import Medium, Turn
@@ -37,10 +38,12 @@ def log(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_GET
 def log_csv(request: HttpRequest) -> HttpResponse:
-    """The requests that the page with the same filters lists; facts only, nothing that was said."""
-    user = user_of(request)
-    if user is None:
-        return HttpResponseRedirect(reverse("inference:requests"))
+    """The requests that the page with the same filters lists; facts only, nothing that was said.
+    Needs a fresh signature. Raises TooMany.
+    """
+    user = taker(request, _("Requests as CSV"), reverse("inference:requests"))
+    if not isinstance(user, User):
+        return user
     rows = Filter.of(request.GET.dict()).rows(user, session_of(request))[:MAX_ROWS]
     answer = HttpResponse(
         csv_files.lines(list(requests.csv_rows(rows))),

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from accounts import limits
+from accounts import limits, sessions
 from inference import shares
 from inference.errors import BadPrompt
 from inference.models import Share
@@ -23,9 +23,12 @@ from inference.views import chat_of, user_of
 @never_cache
 @require_http_methods(["GET", "POST"])
 def share(request: HttpRequest, chat: UUID) -> HttpResponse:
-    """The links of one's own conversation; POST makes one."""
+    """The links of one's own conversation; POST makes one, which needs a fresh signature: a link
+    carries the conversation away.
+    """
     found, error = chat_of(request, chat), ""
-    if request.method == "POST":
+    fresh = sessions.is_fresh(request)
+    if request.method == "POST" and fresh:
         try:
             shares.create(found, request.POST.get("days", ""))
         except BadPrompt as wrong:
@@ -40,8 +43,10 @@ def share(request: HttpRequest, chat: UUID) -> HttpResponse:
         usual=shares.USUAL_DAYS,
         error=error,
         site_url=settings.SITE_URL,
+        fresh=fresh,
     )
-    return render(request, "inference/share.html", {"page": page}, status=400 if error else 200)
+    status = 403 if request.method == "POST" and not fresh else 400 if error else 200
+    return render(request, "inference/share.html", {"page": page}, status=status)
 
 
 @require_POST

@@ -17,6 +17,7 @@ from ledger.models import Service, SubAccount
 from tests import factories
 from tests.browser import pagecheck
 from tests.db.chat_world import world
+from tests.db.personal_world import sign_in as prove_fresh
 from tests.live.chat_upstream import Asked, Reply, ThreadedUpstream, Upstream
 
 ANSWER = "A **ledger** holds your money.\n\n- deposit\n- transfer\n"
@@ -70,7 +71,7 @@ def alice(asgi_server: str, chat: Chat, page: Page) -> Page:
 
 def sign_in(page: Page, url: str, user: User) -> None:
     client = Client()
-    client.force_login(user)
+    prove_fresh(client, user)
     cookie = client.cookies["sessionid"]
     page.context.add_cookies([{"name": "sessionid", "value": cookie.value, "url": url}])
 

@@ -26,6 +26,7 @@ from ledger.models import Ledger, Service, SubAccount
 from protocol import fees
 from tests import factories
 from tests.db.chat_world import world
+from tests.db.personal_world import sign_in
 
 pytestmark = pytest.mark.django_db
 
@@ -38,7 +39,7 @@ def chat(db: None) -> Chat:
 def client(address: str | None) -> Client:
     made = Client()
     if address:
-        made.force_login(User.objects.for_address(address))
+        sign_in(made, User.objects.for_address(address))
     return made
 
 

@@ -38,6 +38,7 @@ from ledger.models import Settlement
 from protocol import fees
 from tests import factories
 from tests.db.chat_world import make_key, world
+from tests.db.personal_world import prove, sign_in
 
 ONE = 10**18
 
@@ -49,7 +50,7 @@ def chat(db: None) -> Chat:
 
 def alice() -> Client:
     client = Client()
-    client.force_login(User.objects.for_address(factories.ALICE))
+    sign_in(client, User.objects.for_address(factories.ALICE))
     return client
 
 
@@ -334,11 +335,14 @@ def test_the_log_filters_counts_and_exports_facts_alone(chat: Chat) -> None:
     assert rows[0]["fee_neuron"] == str(3 * ONE) and "secret" not in body
     assert [row["token_label"] for row in rows] == ["Nightly <b>", ""]
     other = Client()
-    other.force_login(User.objects.for_address(factories.BOB))
+    sign_in(other, User.objects.for_address(factories.BOB))
     assert "No requests yet" in other.get("/playground/requests").content.decode()
     assert len(other.get("/playground/requests.csv").content.decode().splitlines()) == 1
     assert "Sign in" in Client().get("/playground/requests").content.decode()
-    assert Client().get("/playground/requests.csv").status_code == 302
+    assert "Sign in" in Client().get("/playground/requests.csv").content.decode()
+    prove(other, 601)
+    stale = other.get("/playground/requests.csv")
+    assert stale.status_code == 403 and 'href="/playground/requests"' in stale.content.decode()
 
 
 @pytest.mark.django_db

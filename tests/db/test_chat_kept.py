@@ -30,6 +30,7 @@ from inference.relay import Record
 from tests import factories
 from tests.conftest import ROOT
 from tests.db.chat_world import in_db, stage, world
+from tests.db.personal_world import prove, sign_in
 from tests.live.chat_upstream import Asked, Reply
 
 SECRET = "the walrus keeps its pin code"
@@ -42,7 +43,7 @@ def chat(db: None) -> Chat:
 
 def signed_in(user: User) -> Client:
     client = Client()
-    client.force_login(user)
+    sign_in(client, user)
     return client
 
 
@@ -261,9 +262,14 @@ async def test_an_export_proves_itself_without_us_however_long(tmp_path: Path) -
             turn = await s.ended(await s.ask(f"What is a ledger? {SECRET} {number}"))
         chat = turn.chat
         alice = await in_db(signed_in)(await in_db(lambda: chat.owner)())
+        await in_db(prove)(alice, 601)
+        stale = await in_db(alice.get)(f"/playground/chat/{chat.pk}.json")
+        await in_db(prove)(alice, 0)
         answer = await in_db(alice.get)(f"/playground/chat/{chat.pk}.json")
         text = (await in_db(alice.get)(f"/playground/chat/{chat.pk}.md")).content.decode()
         checked = await in_db(answers.conversation)(answer.content)
+    assert stale.status_code == 403 and b"step-up" in stale.content
+    assert SECRET.encode() not in stale.content
     assert "attachment" in answer["Content-Disposition"]
     said = printed(answer.content, tmp_path)
     assert said.count(" True\n") == 12 and said.count(" signed: True\n") == 6, said

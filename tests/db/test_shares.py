@@ -17,6 +17,7 @@ from inference.models import Chat, Share, State, Turn, Verdict
 from inference.relay import Record
 from tests import factories
 from tests.db.chat_world import world
+from tests.db.personal_world import prove, sign_in
 
 pytestmark = pytest.mark.django_db
 
@@ -29,7 +30,7 @@ def chat(db: None) -> Chat:
 @pytest.fixture
 def alice(chat: Chat) -> Client:
     client = Client()
-    client.force_login(chat.owner)
+    sign_in(client, chat.owner)
     return client
 
 
@@ -160,7 +161,7 @@ def test_nor_has_its_owner(chat: Chat, alice: Client, monkeypatch: pytest.Monkey
         said(chat, f"Question {number}?", f"answer{number} " * 1_000)
     monkeypatch.setattr(selectors, "SHOWN_BYTES", 20_000)
     body = alice.get(f"/playground/chat/{chat.pk}").content.decode()
-    assert "answer0" not in body and "1 earlier answer not shown" in body
+    assert "answer0" not in body and "Show 1 earlier answer" in body
     assert "answer1" in body and "answer2" in body
 
 
@@ -171,6 +172,12 @@ def test_only_what_can_be_read_can_be_shared(chat: Chat, alice: Client) -> None:
     opening.open_turn(chat, "Still being answered?", process="p")
     chat.refresh_from_db()
     assert shares.shareable(chat) == [first.pk]
+    # a link carries the conversation away, so the person signs for it
+    prove(alice, 601)
+    stale = alice.post(path, {"days": "7"})
+    assert stale.status_code == 403 and b"data-step-up" in stale.content
+    assert b"share-create" not in stale.content and not Share.objects.exists()
+    prove(alice, 0)
     for wrong in ("", "2", "x", "-1", "0001", "99999999999999999999"):
         assert alice.post(path, {"days": wrong}).status_code == 400
     for _ in range(shares.MOST):
