@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.utils.safestring import SafeString
 
-from inference import markdown, words
+from inference import costs, markdown, words
 from inference.branches import Place
 from inference.media.models import File
 from inference.models import FeeKind, State, Turn, Verdict
@@ -133,6 +133,11 @@ class TurnView:
     def ttft(self) -> str:
         """`420 ms`, or `1.2 s` from a second on."""
         return _duration(self.first_token_ms)
+
+    @property
+    def reasoning_tokens(self) -> int:
+        """About how many; providers count them with those of the answer, if at all."""
+        return costs.tokens(len(self.reasoning.encode()))
 
     @property
     def thought(self) -> str:

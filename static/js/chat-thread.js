@@ -5,6 +5,8 @@ import { t } from './words.js';
 
 const WATCH_EVERY = 4000;
 const NEAR_BOTTOM = 160;
+const TELL_EVERY = 500;
+const USUAL_LENGTH = 4; // letters of a token, as the server estimates it (inference/costs.py)
 
 const root = document.getElementById('turns');
 const below = document.querySelector('[data-below]');
@@ -67,6 +69,7 @@ export class Thread {
   begin(question, again, pictures = []) {
     document.getElementById('nothing-yet')?.remove();
     const article = document.getElementById('new-turn').content.firstElementChild.cloneNode(true);
+    article.sent = performance.now();
     const old = again && document.getElementById(`asked-${again}`);
     article.querySelector('[data-question]').textContent = question || old?.querySelector('.question').textContent || '';
     if (pictures.length) {
@@ -96,7 +99,7 @@ export class Thread {
     const first = answers.firstElementChild;
     while (answers.children.length < ids.length) answers.append(first.cloneNode(true));
     answers.toggleAttribute('data-columns', ids.length > 1);
-    ids.forEach((id, index) => this.adopt(id, answers.children[index]));
+    ids.forEach((id, index) => { this.adopt(id, answers.children[index]).sent = article.sent; });
     article.dataset.asked = ids[0];
     article.id = `asked-${ids[0]}`;
   }
@@ -113,6 +116,21 @@ export class Thread {
     return turn;
   }
 
+  // How fast an answer comes that was asked here, until the server's own numbers take the place. (One that was being
+  // written before comes in one piece up to now.)
+  pace(turn, text) {
+    if (!turn.sent) return;
+    const now = performance.now();
+    turn.first ??= now;
+    turn.letters = (turn.letters ?? 0) + text.length;
+    if (now - (turn.told ?? 0) < TELL_EVERY) return;
+    turn.told = now;
+    const seconds = ((turn.first - turn.sent) / 1000).toFixed(1);
+    const speed = Math.round(turn.letters / USUAL_LENGTH / ((now - turn.first) / 1000));
+    const line = turn.element.querySelector('[data-live]');
+    if (line) line.textContent = now > turn.first ? t('First token after {seconds} s, about {speed} tok/s', { seconds, speed }) : t('First token after {seconds} s', { seconds });
+  }
+
   append(turn, change) {
     const follow = bottom();
     change();
@@ -122,6 +140,7 @@ export class Thread {
   delta(id, seq, text) {
     const turn = this.next(id, seq);
     if (!turn) return;
+    this.pace(turn, text);
     speak(id, text);
     if (whole()) return; // shown at its end
     this.append(turn, () => {
@@ -155,6 +174,7 @@ export class Thread {
 
   reasoning(id, seq, text) {
     const turn = this.next(id, seq);
+    if (turn) this.pace(turn, text);
     const box = turn?.element.querySelector('[data-reasoning]');
     if (!box || whole()) return;
     box.hidden = false;

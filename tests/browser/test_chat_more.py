@@ -134,6 +134,8 @@ def test_closed_blocks_appear_while_the_answer_streams(
     expect(streaming).to_have_attribute("aria-busy", "true")
     expect(streaming.locator("[data-reasoning]")).to_contain_text("Thinking")
     expect(streaming.locator("[data-text]")).not_to_contain_text("How a refund works")
+    live = re.compile(r"First token after \d+\.\d s, about \d+ tok/s")
+    expect(streaming.locator("[data-live]")).to_have_text(live)
     expect(streaming.locator("[data-blocks] ol li")).to_have_count(2, timeout=15_000)
     picture(alice, "streaming")
     # another window sees the same, from the stream
@@ -149,7 +151,9 @@ def test_closed_blocks_appear_while_the_answer_streams(
     expect(answer.locator("table td")).to_have_count(6)
     expect(answer.locator(".math")).to_have_count(1)
     expect(answer.locator(".prose img, .prose script")).to_have_count(0)
-    expect(answer.locator("details.reasoning summary")).to_contain_text("Thought for")
+    expect(answer.locator("details.reasoning summary")).to_contain_text(
+        re.compile(r"Thought for .*s, about 7 tokens")
+    )
     expect(alice.locator("[data-status]")).to_have_text("Answer complete, 7 tokens.")
     code = answer.locator(".codeblock .copy")
     assert "return tokens * price" in (code.get_attribute("data-copy") or "")
