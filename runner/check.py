@@ -29,6 +29,7 @@ CHECKS: tuple[tuple[str, tuple[str, ...], dict[str, str]], ...] = (
     ("types", (PYTHON, "-m", "mypy"), {}),
     ("import rules", ("lint-imports", "--no-cache"), {}),
     ("migrations", (PYTHON, "manage.py", "makemigrations", "--check", "--dry-run"), OFFLINE),
+    ("migration locks", (PYTHON, "-m", "scripts.migration_check"), OFFLINE),
     ("deployment", (PYTHON, "manage.py", "check", "--deploy", "--fail-level", "WARNING"), DEPLOYED),
     ("templates", ("djlint", "templates", "--lint", "--quiet"), {}),
     ("words", (PYTHON, "-m", "scripts.messages", "check"), {}),

@@ -1,13 +1,20 @@
-"""`manage.py migrate` does not queue for a table in use: everybody behind it would wait, too."""
+"""`manage.py migrate` does not queue for a table in use: everybody behind it would wait, too; and
+what would hold a lock for long is refused before it is committed."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from django.contrib.postgres.operations import AddConstraintNotValid, AddIndexConcurrently
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, migrations, models
+from django.db.migrations.operations.base import Operation
+from django.db.migrations.state import ModelState, ProjectState
 from django.db.models.signals import post_migrate
 
-from marketplace.management.commands.migrate import LOCK_TIMEOUT
+from marketplace.management.commands.migrate import LOCK_TIMEOUT, Command
+from scripts import migration_check
 
 
 @pytest.mark.django_db
@@ -27,3 +34,86 @@ def test_it_waits_for_a_lock_for_five_seconds_only() -> None:
     assert seen == {LOCK_TIMEOUT} == {"5s"}
     limit()
     assert seen == {"5s", "0"}
+
+
+@pytest.mark.django_db
+def test_what_is_built_beside_the_work_waits_for_old_transactions() -> None:
+    command = Command()
+    command.verbosity, command.using = 0, "default"
+    for atomic, limit in ((False, "0"), (True, LOCK_TIMEOUT)):
+        migration = type("Migration", (migrations.Migration,), {"atomic": atomic})("x", "ledger")
+        command.migration_progress_callback("apply_start", migration)
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW lock_timeout")
+            assert cursor.fetchone()[0] == limit
+
+
+def faults(*operations: Operation, atomic: bool = True, **small: str) -> list[str]:
+    """What the check says of a migration of a table with a name, a number and a note."""
+    state = ProjectState()
+    fields: list[tuple[str, Any]] = [
+        ("id", models.BigAutoField(primary_key=True)),
+        ("name", models.CharField(max_length=20)),
+        ("number", models.IntegerField(null=True)),
+    ]
+    state.add_model(ModelState("ledger", "Fact", fields))
+    given = {"operations": list(operations), "atomic": atomic}
+    migration = type("Migration", (migrations.Migration,), given)("0099_test", "ledger")
+    named = {f"ledger.{name}": why for name, why in small.items()}
+    return list(migration_check.faults(migration, state, named))
+
+
+INDEX = models.Index(fields=["name"], name="fact_name")
+CHECK = models.CheckConstraint(condition=models.Q(number__gt=0), name="fact_number")
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        migrations.AddIndex("fact", INDEX),
+        migrations.AddConstraint("fact", CHECK),
+        migrations.AddField(
+            "fact", "code", models.CharField(max_length=9, default="", unique=True)
+        ),
+        migrations.AddField("fact", "day", models.DateField(null=True, db_index=True)),
+        migrations.AlterField("fact", "number", models.BigIntegerField(null=True)),
+        migrations.AlterField("fact", "number", models.IntegerField(default=0)),
+        migrations.AlterField("fact", "name", models.CharField(max_length=10)),
+        migrations.AlterField("fact", "name", models.CharField(max_length=20, db_index=True)),
+        migrations.AlterUniqueTogether("fact", {("name", "number")}),
+        migrations.RenameField("fact", "name", "title"),
+        migrations.RunSQL("create unique index a on ledger_fact (name)"),
+        migrations.RunSQL("ALTER TABLE ledger_fact ALTER COLUMN number TYPE bigint"),
+        migrations.SeparateDatabaseAndState([migrations.AddIndex("fact", INDEX)], []),
+    ],
+    ids=lambda one: f"{type(one).__name__} {one.describe()}"[:60],
+)
+def test_what_locks_a_table_for_long_is_refused(operation: Operation) -> None:
+    assert len(faults(operation)) == 1
+
+
+def test_what_locks_nothing_for_long_is_taken() -> None:
+    assert not faults(
+        migrations.AddField("fact", "code", models.CharField(max_length=9, default="")),
+        migrations.AlterField("fact", "name", models.CharField(max_length=40)),
+        migrations.AlterField("fact", "name", models.TextField(help_text="any")),
+        AddConstraintNotValid("fact", CHECK),
+        migrations.CreateModel("New", [("id", models.BigAutoField(primary_key=True))]),
+        migrations.AddIndex("new", models.Index(fields=["id"], name="new_id")),
+        migrations.RunSQL("CREATE INDEX CONCURRENTLY a ON ledger_fact (name)"),
+        migrations.RunSQL("-- small: ten rows\nCREATE INDEX a ON ledger_fact (name)"),
+    )
+    beside = AddIndexConcurrently("fact", INDEX)
+    assert not faults(beside, atomic=False)
+    alter = migrations.AlterField("fact", "number", models.BigIntegerField(null=True))
+    assert len(faults(alter, atomic=False)) == 2, "outside of a transaction nothing else"
+
+
+def test_a_small_table_says_why_it_stays_small() -> None:
+    index = migrations.AddIndex("fact", INDEX)
+    assert not faults(index, fact="one row for each chain")
+    assert len(faults(index, fact=" ")) == 1 and len(faults(index, other="ten rows")) == 1
+
+
+def test_every_migration_of_this_checkout_passes() -> None:
+    assert migration_check.main() == 0
