@@ -24,6 +24,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
+from accounts.http import uuid_of
 from accounts.models import User
 from inference import access, attachments, conversations, estimates, opening, readiness, selectors
 from inference.errors import BadPrompt, ChatError
