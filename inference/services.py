@@ -17,9 +17,6 @@ from attestation import verify
 from inference import costs, rows, seals
 from inference.failures import Failure
 from inference.models import FeeKind, State, Turn, Verdict
-from inference.opening import NOT_READY as NOT_READY
-from inference.opening import authorization as authorization
-from inference.opening import open_turn as open_turn
 from inference.relay import Record
 from protocol import fees
 

@@ -22,7 +22,7 @@ from alerts import services as alerts
 from alerts.models import Delivery, Hook, Notification, Rule
 from attestation.models import Endpoint, Outcome, Trigger, Verification
 from finetune.models import Dataset, DatasetState, Draft, Task
-from inference import conversations, services, shares
+from inference import conversations, opening, services, shares
 from inference.media.models import File, Job
 from inference.media.models import Role as FileRole
 from inference.models import Chat, Medium, OwnPreset, State, Turn
@@ -188,7 +188,7 @@ class World:
 
     def _of_chats(self) -> dict[str, Any]:
         chat = conversations.create_chat(self.alice, factories.PETRA)
-        opened = services.open_turn(chat, f"{CANARY} asked", process="p")
+        opened = opening.open_turn(chat, f"{CANARY} asked", process="p")
         record = Record(request_sha256="a" * 64, answer_id="id-1", complete=True)
         record.text.append(f"{CANARY} answered")
         record.usage = fees.Usage(1_024, 310)
