@@ -56,7 +56,7 @@ def number_of(request: HttpRequest, name: str = "page") -> int:
 def page_number(text: str) -> int:
     """The page that `text` names, from 1 to MAX_PAGE; 1 where it means nothing."""
     fine = text.isascii() and text.isdigit() and 0 < len(text) <= _DIGITS
-    return max(1, int(text)) if fine else 1
+    return min(max(1, int(text)), MAX_PAGE) if fine else 1
 
 
 def uuid_of(text: str) -> UUID | None:
@@ -67,7 +67,7 @@ def uuid_of(text: str) -> UUID | None:
         return None
 
 
-_DIGITS = len(str(MAX_PAGE)) - 1
+_DIGITS = len(str(MAX_PAGE))
 
 
 def in_pieces(
