@@ -6,10 +6,12 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
+from django.utils import timezone
 from ninja import Router
 
 from chain import selectors as chain
 from ledger import reconcile, selectors
+from marketplace import announcements, components, releases
 from marketplace.api_lists import PROBLEMS
 from marketplace.schemas_status import Status
 
@@ -20,7 +22,7 @@ router = Router(tags=["Network"])
     "/status",
     response={200: Status, **PROBLEMS},
     operation_id="get_status",
-    summary="How far the index is",
+    summary="How far the index is, and how this site is",
 )
 def get_status(request: HttpRequest) -> dict[str, Any]:
     """Blocks are null until the first one was indexed.
@@ -45,6 +47,7 @@ def get_status(request: HttpRequest) -> dict[str, Any]:
     ]
     known = head.indexed_block >= 0
     last = reconcile.latest()
+    now = timezone.now()
     return {
         "network": settings.NETWORK.name,
         "chain_id": settings.CHAIN_ID,
@@ -66,4 +69,27 @@ def get_status(request: HttpRequest) -> dict[str, Any]:
         }
         if last is not None
         else None,
+        "version": releases.version(),
+        "parts": [
+            {
+                "name": part.name,
+                "label": part.label,
+                "state": part.state or None,
+                "not_down": part.well,
+                "looks": part.looks,
+            }
+            for part in components.lines(now)
+        ],
+        "announcements": [
+            {
+                "id": row.pk,
+                "kind": row.kind,
+                "title": row.title,
+                "state": row.state(now),
+                "starts_at": row.starts_at,
+                "ends_at": row.ends_at,
+                "updates": [{"at": one.at, "text": one.text} for one in row.updates.all()],
+            }
+            for row in announcements.shown(now)
+        ],
     }

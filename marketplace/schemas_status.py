@@ -23,8 +23,37 @@ class ReconciliationOut(Schema):
     drift: int
 
 
+class PartOut(Schema):
+    """A part of this site. `state` is up, degraded or down, null where nobody looked lately;
+    `not_down` the share of looks of the last 90 days in 1/10000, null without any."""
+
+    name: str
+    label: str
+    state: str | None
+    not_down: int | None
+    looks: int
+
+
+class UpdateOut(Schema):
+    at: Instant
+    text: str
+
+
+class AnnouncementOut(Schema):
+    """An incident or a maintenance of this site: `state` is planned, open or over."""
+
+    id: int
+    kind: str
+    title: str
+    state: str
+    starts_at: Instant
+    ends_at: Instant | None
+    updates: list[UpdateOut]
+
+
 class Status(Schema):
-    """How far the index is. `lag_seconds` is the time since we last agreed with the node's head."""
+    """How far the index is, and how this site is. `lag_seconds` is the time since we last agreed
+    with the node's head; announcements are those of the last 90 days, newest first."""
 
     network: str
     chain_id: int
@@ -39,3 +68,6 @@ class Status(Schema):
     blocks_per_second: float
     events_per_second: float
     reconciliation: ReconciliationOut | None
+    version: str
+    parts: list[PartOut]
+    announcements: list[AnnouncementOut]

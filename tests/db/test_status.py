@@ -198,6 +198,21 @@ def test_an_incident_is_said_everywhere_until_it_ends(client: Client, admin: Use
     assert acts == ["announced", "announcement_updated", "announcement_ended"]
 
 
+def test_programs_read_the_same_as_people(client: Client) -> None:
+    rows.head(100)
+    Look.objects.create(at=components.period(timezone.now()), states={"index": "down"})
+    ComponentDay.objects.create(component="index", day=timezone.now().date(), up=2, down=1)
+    announced("Slow")
+    said = client.get("/api/v1/status").json()
+    parts = {part.pop("name"): part for part in said["parts"]}
+    assert parts.keys() == components.COMPONENTS.keys()
+    known = {"label": "Index of the chain", "state": "down", "not_down": 6666, "looks": 3}
+    assert parts["index"] == known and parts["alerts"]["state"] is None
+    (one,) = said["announcements"]
+    assert (one["kind"], one["title"], one["state"]) == ("incident", "Slow", "open")
+    assert one["updates"][0]["text"] == "We look into it." and said["version"]
+
+
 def test_only_admins_announce(client: Client) -> None:
     user = User.objects.for_address(factories.address("auditor"))
     roles.give(user, Role.AUDITOR)
