@@ -5,6 +5,7 @@ from __future__ import annotations
 import html as html_lib
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl
@@ -153,6 +154,13 @@ def test_first_steps_are_told_with_the_contracts_own_minimum(alice: Client, site
     html = alice.get("/account").content.decode()
     assert "Your first deposit opens the account: at least 3 0G." in html
     assert "No compute account yet" in html
+
+
+def test_only_a_test_network_has_a_faucet(alice: Client, site: None, settings: Any) -> None:
+    assert "faucet" not in alice.get("/account").content.decode()
+    settings.NETWORK = replace(settings.NETWORK, faucet_url="https://faucet.example")
+    assert 'href="https://faucet.example"' in alice.get("/account").content.decode()
+    assert "faucet" not in alice.get("/account?action=withdraw").content.decode()
 
 
 def test_a_silent_chain_leaves_the_page_readable(
