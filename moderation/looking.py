@@ -23,6 +23,8 @@ from moderation.subjects import Subject, SubjectKind
 MOST = 500
 #: So many listings that nobody looked at wait at most: a queue is for people.
 MOST_NEW = 2_000
+#: Of what a provider said, kept with the item.
+MOST_WORDS = 1_500
 #: Changes of a key older than this are history.
 RECENT = dt.timedelta(days=30)
 FINDINGS: Mapping[str, ItemKind] = {
@@ -59,6 +61,29 @@ def _item(
         about=about,
         opened_at=at,
     )
+
+
+def published(provider: str, name: str, version: str, before: str, after: str) -> None:
+    """A provider says something new about itself: somebody should read it. `name` is of what it
+    said, `version` of this time; while nobody looked, a newer one takes the place of the last."""
+    subject, named = Subject.provider_of(provider), f"{name}:{provider}:"
+    waiting = Item.objects.filter(kind=ItemKind.WORDS, occurrence__startswith=named, closed_at=None)
+    after = after[:MOST_WORDS]
+    with transaction.atomic():
+        row = waiting.select_for_update().first()
+        if row is not None:
+            row.about = {**row.about, "after": after}
+            row.save(update_fields=["about"])
+            return
+        about = {"before": before[:MOST_WORDS], "after": after}
+        made = _item(ItemKind.WORDS, subject, named + version, timezone.now(), about)
+        Item.objects.bulk_create([made], ignore_conflicts=True)
+
+
+def withdrawn(provider: str, name: str) -> None:
+    """What nobody sees any more needs nobody."""
+    waiting = Item.objects.filter(kind=ItemKind.WORDS, closed_at=None)
+    waiting.filter(occurrence__startswith=f"{name}:{provider}:").update(closed_at=timezone.now())
 
 
 _NEW = Concat(

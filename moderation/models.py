@@ -159,6 +159,7 @@ class ItemKind(models.TextChoices):
     HARDWARE = "hardware", gettext_lazy("Shared or reused evidence")
     REGRESSION = "regression", gettext_lazy("Verification became worse")
     REPORT = "report", pgettext_lazy("of a user", "Report")
+    WORDS = "words", gettext_lazy("A provider’s own words")
     NEW = "new", gettext_lazy("New listing")
 
 

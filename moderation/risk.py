@@ -24,6 +24,7 @@ POINTS: dict[str, tuple[int, str]] = {
     ItemKind.HARDWARE: (50, N_("its evidence is another one’s too, or was shown before")),
     ItemKind.REGRESSION: (45, N_("its verification became worse")),
     ItemKind.REPORT: (40, N_("a user reported it")),
+    ItemKind.WORDS: (30, N_("it says something new about itself")),
     ItemKind.NEW: (20, N_("nobody looked at it yet")),
 }
 #: What users hold there, neuron, and the points of that.

@@ -38,6 +38,7 @@ TABS = (
     (ItemKind.HARDWARE, N_("Evidence")),
     (ItemKind.REGRESSION, N_("Regressions")),
     (ItemKind.REPORT, N_("Reports")),
+    (ItemKind.WORDS, N_("Own words")),
     (ItemKind.NEW, N_("New")),
 )
 _KEPT = ("kind", "mine", "closed", "q")

@@ -19,6 +19,7 @@ from accounts import limits
 from accounts.errors import Problem
 from accounts.models import User
 from ledger import listed
+from moderation import looking
 from moderation import selectors as moderation
 from moderation.models import EffectKind
 from operators import profile_signing, profile_words
@@ -143,6 +144,7 @@ def publish(request: HttpRequest, user: User, signature: str) -> Note:
     try:
         with transaction.atomic():
             row.save(force_insert=True)
+            looking.published(user.address, f"{WHAT}:{row.pk}", "", "", row.text)
     except IntegrityError:
         raise Problem(
             "published_before", _("This statement was published before."), status=409
@@ -156,6 +158,7 @@ def withdraw(user: User, identifier: uuid.UUID) -> None:
     own = Note.objects.filter(pk=identifier, provider=user.address, withdrawn_at=None)
     if not own.update(withdrawn_at=timezone.now()):
         raise Http404("no such note")
+    looking.withdrawn(user.address, f"{WHAT}:{identifier}")
 
 
 def heard(now: dt.datetime | None = None) -> Q:

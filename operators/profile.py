@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 from accounts import limits
 from accounts.errors import Problem
 from accounts.models import User
+from moderation import looking
 from net import queue
 from operators import notes, profile_signing, profile_words
 from operators.models import Note, Profile
@@ -101,12 +102,20 @@ def publish(request: HttpRequest, user: User, signature: str) -> Profile:
     _require_own_name(user.address, values["name"])
     try:
         with transaction.atomic():
+            before = Profile.objects.filter(provider=user.address, withdrawn_at=None).first()
+            shown = _line(before) if before else ""
             row = _write(user.address, found, signature, values)
+            looking.published(user.address, WHAT, row.nonce, shown, _line(row))
     except IntegrityError:
         raise Problem("published_before", _("This was published before."), status=409) from None
     look_soon(row)
     profile_signing.done(request, WHAT)
     return row
+
+
+def _line(row: Profile) -> str:
+    """What is shown of it, for those who look at what providers say."""
+    return "\n".join(filter(None, (row.name, row.contact, *row.links, row.domain)))
 
 
 def _write(provider: str, found: Prepared, signature: str, values: dict[str, Any]) -> Profile:
@@ -128,6 +137,7 @@ def withdraw(user: User) -> None:
     """Show nothing of it any more."""
     own = Profile.objects.filter(provider=user.address, withdrawn_at=None)
     own.update(withdrawn_at=timezone.now())
+    looking.withdrawn(user.address, WHAT)
 
 
 def look_soon(row: Profile) -> None:

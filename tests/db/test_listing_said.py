@@ -13,7 +13,15 @@ from django.test import Client
 from django.utils import timezone
 from eth_account.messages import encode_defunct
 
+from accounts import roles
+from accounts.models import User
+from accounts.roles import Role
 from devnet import accounts as cast
+from moderation import looking, services
+from moderation.decisions import Decision
+from moderation.fold import Action
+from moderation.models import Item, ItemKind
+from moderation.subjects import Subject
 from operators import profile, profile_domain, profile_words, tasks
 from operators.models import Note, Profile
 from tests import factories
@@ -191,3 +199,35 @@ def test_a_profile_is_only_words_until_its_domain_vouches(operator: Client) -> N
     assert profile_domain.prove(row, later + profile.LOST_AFTER) == "lost"
     operator.post(f"{PROFILE}/act", {"act": "withdraw"})
     assert "Nordic GPUs" not in Client().get(at).content.decode()
+
+
+def test_what_a_provider_says_waits_for_a_moderator_until_it_is_withdrawn(operator: Client) -> None:
+    def say(name: str) -> None:
+        operator.post(PROFILE, {"name": name, "contact": "", "links": "", "domain": ""})
+        assert sign(operator, PROFILE, waiting(operator, PROFILE)).status_code == 200
+
+    def told() -> list[tuple[str, str]]:
+        rows = Item.objects.filter(kind=ItemKind.WORDS, closed_at=None).order_by("pk")
+        return [(row.about["before"], row.about["after"]) for row in rows]
+
+    say("Nordic GPUs")
+    say("Baltic GPUs")
+    assert told() == [("", "Baltic GPUs")], "one for whoever looks, however often it changed"
+    moderator = User.objects.for_address(MALLORY.address)
+    roles.give(moderator, Role.MODERATOR)
+    looking.sweep()
+    item = Item.objects.get(kind=ItemKind.WORDS)
+    assert item.risk >= 30 and item.concerns == Subject.provider_of(SELLER.address)
+    page = signed_in(MALLORY).get(f"/moderation?item={item.pk}").content.decode()
+    assert "Baltic GPUs" in page and "own words" in page
+    services.decide(moderator, item.concerns, Decision(Action.APPROVE, "fine"), item=item)
+    assert told() == []
+    say("Buy my coin")
+    operator.post(NOTES, note())
+    assert sign(operator, NOTES, waiting(operator, NOTES)).status_code == 200
+    assert told() == [("Baltic GPUs", "Buy my coin"), ("", note()["text"])]
+    operator.post(f"{NOTES}/{Note.objects.get().pk}/withdraw")
+    operator.post(f"{PROFILE}/act", {"act": "withdraw"})
+    assert told() == []
+    say("Baltic GPUs")
+    assert told() == [("", "Baltic GPUs")]
