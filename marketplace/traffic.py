@@ -1,6 +1,6 @@
 """How many requests were answered, how, and how fast, for `/metrics`.
 
-A process counts in its memory, which costs a request a microsecond, and adds to Redis every few
+A process counts in its memory, some microseconds of a request, and adds to Redis every few
 seconds what came since; so one process answers a scrape for all, and the sums outlive each of them.
 What an ending process had not told yet is lost, and an empty Redis begins again at zero, as
 Prometheus expects of counters.
