@@ -118,7 +118,7 @@ def test_reports_and_statements_are_printed_whole(
     signed_in(context, site, petra)
     folds = 0
     wanted = {
-        "report": (report_world.path(run), (petra, run.onchain_signer, str(run.content_hash)), 20),
+        "report": (report_world.path(run), (petra, run.onchain_signer, str(run.content_hash)), 22),
         "settlements": ("/operator/settlements?period=all", (str(batch.tx_hash),), 16),
         "batch": (f"/operator/settlements/{batch.tx_hash}", (factories.ALICE, factories.BOB), 4),
         "analytics": ("/operator?period=all", (), 10),
