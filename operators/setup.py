@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from asgiref.sync import async_to_sync, sync_to_async
+from django.core.cache import cache
 from django.db import transaction
 from django.http import Http404
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from accounts import limits
+from accounts import crypto, limits
 from accounts.errors import Problem
 from accounts.models import User
 from chain import selectors as chain
@@ -25,6 +27,7 @@ from operators.listing import FINE_TUNING, Values
 from operators.models import SetupRun
 from operators.models_listing import Job, JobState
 from operators.setup_results import Subject
+from protocol import keys
 
 SETUP_TASK, SELF_TEST_TASK = "operators.setup", "operators.selftest"
 #: A run that has not ended by then never will: its worker is gone.
@@ -105,9 +108,12 @@ def wanted(user: User, kind: str, service_name: str, *, draft: bool) -> tuple[Co
     return contract, parsed.values
 
 
-def start(user: User, kind: str, service_name: str, *, draft: bool) -> SetupRun:
-    """Queue a pass over one's own listing or draft. Raises Problem."""
+def start(user: User, kind: str, service_name: str, *, draft: bool, key: str = "") -> SetupRun:
+    """Queue a pass over one's own listing or draft; `key`: an `app-sk-…` of a customer of it, which
+    pays one small question. Raises Problem."""
     contract, values = wanted(user, kind, service_name, draft=draft)
+    if key:
+        _require_own(key, user)
     row = SetupRun(
         user=user,
         kind=kind,
@@ -117,7 +123,33 @@ def start(user: User, kind: str, service_name: str, *, draft: bool) -> SetupRun:
         published=not draft,
         values=subject_values(values),
     )
+    if key:  # for its worker alone, sealed, and no longer than it may take
+        cache.set(_key_of(row), crypto.seal(key), timeout=int(GIVEN_UP_AFTER.total_seconds()))
     return queued(row, SETUP_TASK)
+
+
+def _key_of(row: SetupRun) -> str:
+    return f"operators:setup:key:{row.pk}"
+
+
+def _taken_key(row: SetupRun) -> str:
+    """The key that was given with a run, once."""
+    sealed = cache.get(_key_of(row), "")
+    cache.delete(_key_of(row))
+    try:
+        return crypto.unseal(sealed) if sealed else ""
+    except crypto.Unreadable:
+        return ""
+
+
+def _require_own(key: str, user: User) -> None:
+    """A key spends a whole sub-account: one for another provider has no business here."""
+    try:
+        named = keys.parse(key).fields.provider
+    except keys.KeyRejected:
+        raise Problem("invalid_key", _("This is no provider key (app-sk-…).")) from None
+    if named.lower() != user.address.lower():
+        raise Problem("foreign_key", _("This key is for another provider, not for yours."))
 
 
 def queued(row: Run, task: str) -> Run:
@@ -202,7 +234,8 @@ def run(identifier: str) -> None:
     if row is None:
         return
     try:
-        async_to_sync(_run)(row, subject_of(row, row.values))
+        subject = replace(subject_of(row, row.values), key=_taken_key(row))
+        async_to_sync(_run)(row, subject)
     except Exception:
         end(row, JobState.FAILED)
         raise

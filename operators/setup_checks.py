@@ -253,7 +253,8 @@ def unreachable(listing: Listing, why: str) -> tuple[Result, ...]:
 def _target(subject: Subject) -> asking.Target:
     """The look of a probe, as of nobody's service: what somebody asks for is never paid for by the
     site's own wallet (`attestation.challenge`)."""
-    return asking.Target(replace(subject.listing, provider=ZERO_ADDRESS), thorough=True)
+    nobodys = replace(subject.listing, provider=ZERO_ADDRESS)
+    return asking.Target(nobodys, thorough=True, key=subject.key)
 
 
 def tls(found: Found) -> Result:
@@ -380,11 +381,15 @@ def _speech(found: Found) -> tuple[Result, Result]:
         why = gettext_noop("Only chat services stream.")
         return Result("stream", "not_checked", why), Result("usage", "not_checked", why)
     if found.speed == Speed.NONE or spoken is None:
+        if found.target.key:
+            why = gettext_noop("It refused the key that you gave.")
+            fix = gettext_noop("Has that wallet money here, and does the key hold still?")
+            return Result("stream", "bad", why, fix), Result("usage", "not_checked", why, fix)
         why = gettext_noop(
             "Not checked: it needs a key, and this site has none that it may spend here."
         )
         fix = gettext_noop(
-            "Ask it from another wallet in the playground: your own cannot be its customer."
+            "Give a key of another wallet with the check: your own cannot be its customer."
         )
         return Result("stream", "not_checked", why, fix), Result("usage", "not_checked", why, fix)
     if spoken.failed:

@@ -48,8 +48,9 @@ class Result:
 @dataclass(frozen=True)
 class Subject:
     """What is checked: a listing as the index has it, or (not `published`) one that somebody is
-    about to publish. `block`: of the index."""
+    about to publish. `block`: of the index. `key`: of a wallet that pays one question to it."""
 
     listing: Listing
     published: bool
     block: int
+    key: str = ""

@@ -57,6 +57,10 @@ def _chosen(request: HttpRequest) -> str:
     return given.replace("\0", "")[:300]
 
 
+#: Letters of a provider key that are read.
+_LONGEST_KEY = 8_000
+
+
 def _parts(chosen: str) -> tuple[str, str, bool]:
     kind, _between, rest = chosen.partition(_BETWEEN)
     draft = rest.endswith(f"{_BETWEEN}draft")
@@ -83,7 +87,8 @@ def setup_page(request: HttpRequest) -> HttpResponse:
         kind, name, draft = _parts(chosen)
         try:
             _spend(request)
-            run = setup.start(user, kind, name, draft=draft)
+            key = request.POST.get("key", "")[:_LONGEST_KEY].strip()
+            run = setup.start(user, kind, name, draft=draft, key=key)
             return HttpResponseRedirect(f"/operator/setup/{run.pk}")
         except Problem as error:
             problem, status = _refused(error)

@@ -50,11 +50,13 @@ _UNASKED = Listed()
 
 @dataclass(frozen=True)
 class Target:
-    """A service to look at; `thorough`: with CORS and speed, `ask_rules`: with its robots.txt."""
+    """A service to look at; `thorough`: with CORS and speed, `ask_rules`: with its robots.txt;
+    `key`: somebody's own, that pays the question about speed."""
 
     listing: Listing
     thorough: bool = False
     ask_rules: bool = False
+    key: str = ""
 
     @property
     def pair(self) -> tuple[str, str]:
@@ -102,7 +104,7 @@ async def look(client: Client, target: Target) -> Found:
     cors, speed, spoken = None, Speed.NONE, None
     if target.thorough and seen.judged(listed, None)[0] != "down":
         cors = await _cors(client, target.listing)
-        speed, spoken = await _spoken(client, target.listing)
+        speed, spoken = await _spoken(client, target)
     return Found(target, at, listed, cors, speed, spoken, forbidden)
 
 
@@ -209,15 +211,16 @@ async def _cors(client: Client, listing: Listing) -> bool | None:
         return None
 
 
-async def _spoken(client: Client, listing: Listing) -> tuple[Speed, Spoken | None]:
-    """A small question, streamed: paid by the site's wallet where that may, or unpaid where the
-    service costs nothing; not asked anywhere else."""
+async def _spoken(client: Client, target: Target) -> tuple[Speed, Spoken | None]:
+    """A small question, streamed: paid by the key at hand, by the site's wallet where that may, or
+    unpaid where the service costs nothing; not asked anywhere else."""
+    listing = target.listing
     if listing.service_type != CHAT:
         return Speed.NONE, None
     body = _request(listing.model)
     headers, speed = _headers(Content_Type="application/json"), Speed.PAID
     try:
-        key = await challenge.paying_key(vars(listing), body)
+        key = target.key or await challenge.paying_key(vars(listing), body)
         headers["Authorization"] = keys.authorization(key)
     except NotChallenged:
         if listing.input_price or listing.output_price:

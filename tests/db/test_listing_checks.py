@@ -21,6 +21,7 @@ from ledger.models import Service
 from operators import selftest, setup, setup_results, tasks
 from operators.models import ListingDraft, SelfTest, SetupRun
 from probes.models import Health, Probe
+from protocol import keys
 from tests import factories
 from tests.db import probe_world, verification_world
 from tests.db.probe_world import Peer
@@ -128,6 +129,45 @@ def test_each_fault_is_named_at_its_check(petra: User) -> None:
         assert (again["stream"], again["usage"]) == ("not_checked", "not_checked")
     down = checked(petra)
     assert (down["models"], down["evidence"], down["dns"]) == ("bad", "bad", "warn")
+    untouched()
+
+
+def customers_key(provider: str) -> str:
+    fields = keys.KeyFields(BOB, provider, 1, 2, "nonce", 0, 255)
+    return keys.encode(keys.raw_message(fields), "0x" + "12" * 65)
+
+
+def test_a_customers_key_pays_the_one_question_about_streams_and_is_forgotten(petra: User) -> None:
+    key = customers_key(PETRA)
+    at, given = "/operator/setup", {"service": f"inference:{NAME}", "key": key}
+    browser = Client()
+    browser.force_login(petra)
+    with broker(verification_world.evidence()) as server:
+        offer(server.url, input_price=5, output_price=5)
+
+        def states() -> tuple[str, str]:
+            answer = browser.post(at, given)
+            assert answer.status_code == 302, answer.content.decode()
+            run = SetupRun.objects.latest("created_at")
+            tasks.check_setup(str(run.pk))
+            run.refresh_from_db()
+            assert key not in str(vars(run)) and not cache.get(setup._key_of(run))
+            assert key not in browser.get(f"{at}/{run.pk}").content.decode()
+            found = {one["id"]: one["state"] for one in run.checks}
+            return found["stream"], found["usage"]
+
+        assert states() == ("ok", "ok")
+        paid = [asked for *_, asked in server.asked if asked.get("Authorization")]
+        assert [asked["Authorization"] for asked in paid] == [f"Bearer {key}"]
+        server.manners.chat_status = 401
+        assert states() == ("bad", "not_checked")
+        others = customers_key(BOB)
+        for wrong, why in ((others, "another provider"), ("app-sk-x", "no provider key")):
+            refused = browser.post(at, {**given, "key": wrong})
+            page = refused.content.decode()
+            assert refused.status_code == 400 and why in page and wrong not in page
+        given["key"] = ""
+        assert states() == ("not_checked", "not_checked")
     untouched()
 
 
