@@ -12,6 +12,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from attestation import bundle
+from attestation.engine import references
 from tests.pure.attestation_cases import (
     DEV_ISSUER,
     VECTORS,
@@ -100,6 +101,25 @@ def test_a_bundle_never_brings_its_own_anchors(tmp_path: Path) -> None:
     assert case.context().anchors == development_anchors()
     file.write_bytes(bundle.write(case.evidence, case.context()))
     assert run("verify_bundle", str(file))[1]["overall"] == "fail"
+
+
+def test_published_values_are_compared_only_where_they_are_named(tmp_path: Path) -> None:
+    case = Case("real/0g-broker")
+    given = ["--report", str(case.report_file), "--now", str(case.fields["now"])]
+    facts = case.judge().facts
+    boot = {"label": "dstack", **{name: facts[name] for name in ("mr_td", "rtmr1", "rtmr2")}}
+    file = tmp_path / "references.json"
+    for changed, word in (({}, "pass"), ({"rtmr2": "00" * 48}, "warn")):
+        file.write_text(
+            json.dumps({"format": references.FORMAT, "label": "x", "boots": [boot | changed]})
+        )
+        checks = run("verify_evidence", *given, "--references", str(file))[1]["checks"]
+        assert [checks[f"tdx.{name}"] for name in ("mr_td", "rtmr1", "rtmr2")] == [word] * 3
+        assert checks["tdx.rtmr0"] == "not_checked"
+    assert run("verify_evidence", *given)[1]["checks"]["tdx.mr_td"] == "not_checked"
+    file.write_text("{}")
+    with pytest.raises(CommandError, match="format"):
+        call_command("verify_evidence", *given, "--references", str(file))
 
 
 def test_without_a_time_the_collateral_gives_it_never_the_clock() -> None:

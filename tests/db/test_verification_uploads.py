@@ -23,6 +23,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 
 from attestation import bundle, checks, claims, services
+from attestation.engine import references
 from attestation.engine.anchors import VENDOR
 from attestation.errors import BadUpload
 from attestation.models import Document, Standing, Trigger, Verification
@@ -249,6 +250,20 @@ def test_anchors_that_cannot_be_read_stop_the_start(tmp_path: Path) -> None:
             file.write_bytes(content)
         with pytest.raises(ImproperlyConfigured, match=r"^ANCHORS cannot be used: .+") as refused:
             Env({"ANCHORS": str(file)}).anchors("ANCHORS")
+        assert "\n" not in str(refused.value)
+
+
+def test_published_values_that_cannot_be_read_stop_the_start(tmp_path: Path) -> None:
+    good = tmp_path / "good"
+    good.write_text(json.dumps({"format": references.FORMAT, "label": "ours"}))
+    assert Env({}).references("LIST") == ""
+    assert Env({"LIST": str(good)}).references("LIST") == str(good)
+    for name, content in (("absent", None), ("empty", b""), ("wrong", b'{"boots": []}')):
+        file = tmp_path / name
+        if content is not None:
+            file.write_bytes(content)
+        with pytest.raises(ImproperlyConfigured, match=r"^LIST cannot be used: .+") as refused:
+            Env({"LIST": str(file)}).references("LIST")
         assert "\n" not in str(refused.value)
 
 
