@@ -1,4 +1,4 @@
-"""Sums and groups over the ledger: earnings, network totals, providers, models, facet counts.
+"""Sums and groups over the ledger: earnings, network totals, one provider, facet counts.
 
 Money is summed by PostgreSQL in `numeric`, exactly; parts and totals that belong together come
 from one statement, hence from one snapshot, so that parts always add up to the total, to the
@@ -8,23 +8,30 @@ neuron.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 from django.db import connection
-from django.db.models import BigIntegerField, Count, Max, Min, Q, QuerySet, Subquery, Sum
+from django.db.models import (
+    BigIntegerField,
+    Count,
+    Q,
+    QuerySet,
+    Subquery,
+    Sum,
+)
 from django.utils import timezone
 
 from ledger import listed as on_lists
 from ledger import selectors
-from ledger.models import ACCEPTED, Kind, Ledger, Service, ServiceTotal, Settlement, SubAccount
-from ledger.records import Listing, Page
-
-
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(row)
-
+from ledger.models import (
+    ACCEPTED,
+    Kind,
+    Ledger,
+    ServiceTotal,
+    Settlement,
+    SubAccount,
+)
+from ledger.records import Listing
 
 # --- earnings -----------------------------------------------------------------------------------
 
@@ -252,136 +259,7 @@ def first_paid(since: dt.datetime) -> Subquery:
     return Subquery(accepted.order_by("at").values("block")[:1], output_field=BigIntegerField())
 
 
-@dataclass(frozen=True)
-class ProviderRow:
-    """A line of the providers list."""
-
-    address: str
-    services: int
-    kinds: tuple[str, ...]
-    acknowledged: int
-    stake: int
-    since_block: int
-    earned: int
-
-
-def providers(page: int = 1, page_size: int = selectors.PAGE_SIZE) -> Page[ProviderRow]:
-    """Providers with a listed service, those there longest first (3 queries)."""
-    return with_earnings(offering(page, page_size))
-
-
-def with_earnings(page: Page[ProviderRow]) -> Page[ProviderRow]:
-    """The same rows with what each provider was paid until now (1 query)."""
-    earned: dict[str, int] = dict(
-        ServiceTotal.objects.filter(provider__in=[row.address for row in page.items])
-        .values_list("provider")
-        .annotate(Sum("settled"))
-    )
-    rows = tuple(replace(row, earned=earned.get(row.address, 0)) for row in page.items)
-    return replace(page, items=rows)
-
-
-def offering(page: int = 1, page_size: int = selectors.PAGE_SIZE) -> Page[ProviderRow]:
-    """The same without earnings: as long as no listing changes, so do these (2 queries)."""
-    groups = (
-        on_lists.rows()
-        .values("provider")
-        .annotate(
-            services=Count("pk"),
-            inference=Count("pk", filter=Q(kind=Kind.INFERENCE)),
-            acknowledged=Count("pk", filter=Q(tee_signer_acknowledged=True)),
-            staked=Sum("stake"),
-            since=Min("created_block"),
-        )
-        .order_by("since", "provider")
-    )
-    shown = selectors.paginate(groups, page, page_size, _plain)
-    rows = tuple(
-        ProviderRow(
-            address=row["provider"],
-            services=row["services"],
-            kinds=tuple(
-                kind
-                for kind, listed in (
-                    (Kind.INFERENCE.value, row["inference"]),
-                    (Kind.FINE_TUNING.value, row["services"] - row["inference"]),
-                )
-                if listed
-            ),
-            acknowledged=row["acknowledged"],
-            stake=row["staked"] or 0,
-            since_block=row["since"],
-            earned=0,
-        )
-        for row in shown.items
-    )
-    return Page(rows, shown.count, shown.number, shown.size)
-
-
-# --- models and facets --------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ModelRow:
-    """Inference services that name the same model; prices are the lowest on offer, neuron per
-    token.
-    """
-
-    model: str
-    types: tuple[str, ...]
-    providers: int
-    acknowledged: int
-    input_price: int
-    output_price: int
-    updated_at_unix: int
-
-
-def models(q: str = "", page: int = 1, page_size: int = selectors.PAGE_SIZE) -> Page[ModelRow]:
-    """Models offered for inference, those with most providers first (3 queries)."""
-    named = selectors.matching(selectors.ServiceQuery(kind=Kind.INFERENCE.value, q=q))
-    named = named.exclude(model="")
-    count = named.values("model").distinct().count()
-    size = min(max(1, page_size), selectors.MAX_PAGE_SIZE)
-    number = min(max(1, page), selectors.MAX_PAGE)
-    groups = _model_groups(named, size, (number - 1) * size)
-    types: dict[str, set[str]] = {}
-    offered = named.filter(model__in=[group[0] for group in groups])
-    for model, kind in offered.values_list("model", "service_type").distinct():
-        types.setdefault(model, set()).add(kind)
-    rows = tuple(
-        ModelRow(
-            model=model,
-            types=tuple(sorted(types.get(model, ()))),
-            providers=providers,
-            acknowledged=int(acknowledged),
-            input_price=int(given),
-            output_price=int(answered),
-            updated_at_unix=updated,
-        )
-        for model, providers, acknowledged, given, answered, updated in groups
-    )
-    return Page(rows, count, number, size)
-
-
-# By model and provider first, in hash tables: COUNT(DISTINCT provider) would sort every listing.
-_MODEL_GROUPS = """
-SELECT model, COUNT(*), SUM(acknowledged), MIN(given), MIN(answered), MAX(updated)
-FROM ({offers}) AS offers GROUP BY model ORDER BY 2 DESC, 1 LIMIT %s OFFSET %s
-"""
-
-
-def _model_groups(named: QuerySet[Service], limit: int, offset: int) -> list[tuple[Any, ...]]:
-    """Model, providers, acknowledged, least input and output price, latest change (1 query)."""
-    offers = named.values("model", "provider").annotate(
-        acknowledged=Count("pk", filter=Q(tee_signer_acknowledged=True)),
-        given=Min("input_price"),
-        answered=Min("output_price"),
-        updated=Max("updated_at_unix"),
-    )
-    sql, given = offers.query.sql_with_params()
-    with connection.cursor() as cursor:
-        cursor.execute(_MODEL_GROUPS.format(offers=sql), [*given, limit, offset])
-        return list(cursor.fetchall())
+# --- facets -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

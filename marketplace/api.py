@@ -14,6 +14,7 @@ from marketplace import (
     api_health,
     api_network,
     api_notes,
+    api_overviews,
     api_own,
     api_providers,
     api_services,
@@ -97,6 +98,7 @@ api = MarketApi(
 problems.install(api)
 api.add_router("", api_network.router)
 api.add_router("", api_catalogue.router)
+api.add_router("", api_overviews.router)
 api.add_router("/services", api_services.router)
 api.add_router("", api_changes.router)
 api.add_router("/services", api_health.router)

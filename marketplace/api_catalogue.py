@@ -23,7 +23,7 @@ from marketplace import api_csv, cards, formats, parts, ranking, schemas, verdic
 from marketplace.api_lists import (
     PROBLEMS,
     envelope,
-    revalidated_with_health,
+    revalidated_as_list,
 )
 from marketplace.api_services import bodies
 from marketplace.feeds import xml_text
@@ -43,7 +43,7 @@ FEED_LENGTH = 50
     operation_id="list_services",
     summary="All listed services",
 )
-@decorate_view(revalidated_with_health)
+@decorate_view(revalidated_as_list)
 def list_services(request: HttpRequest, query: Query[FilteredIn]) -> dict[str, Any]:
     """Every service providers offer now, in every serving contract, filtered and sorted.
 
@@ -161,7 +161,7 @@ def _line(
 
 
 @require_safe
-@revalidated_with_health
+@revalidated_as_list
 def site_feed(request: HttpRequest) -> HttpResponse:
     """`/services.atom`: the services that the filters select, those changed last first; what makes
     no sense is what nobody asked for, as on the page."""

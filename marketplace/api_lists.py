@@ -21,7 +21,7 @@ from ledger import listed
 from ledger import selectors as ledger
 from ledger.models import Projection
 from ledger.records import Listing, Page
-from marketplace import problems, schemas
+from marketplace import names, problems, schemas
 from operators import notes
 from probes import selectors as probes
 
@@ -99,6 +99,8 @@ revalidated_with_notes = _revalidated_by(notes.state)
 revalidated_as_feed = _revalidated_by(attestation.state, notes.state)
 #: A provider with its services and notes.
 revalidated_as_provider = _revalidated_by(attestation.state, probes.state, notes.state)
+#: A list with verdicts and measurements, in which providers are found by their names.
+revalidated_as_list = _revalidated_by(attestation.state, probes.state, names.state)
 #: A read that shows verdicts and what our probes measured.
 revalidated_with_health = _revalidated_by(attestation.state, probes.state)
 

@@ -9,7 +9,16 @@ from django.utils.translation import gettext as _
 
 from chain.selectors import Freshness as Head
 from ledger import selectors, statistics
-from marketplace import facets, labels, links, models_of, pages_market, parts, ranking
+from marketplace import (
+    facets,
+    labels,
+    links,
+    models_of,
+    overviews,
+    pages_market,
+    parts,
+    ranking,
+)
 from marketplace.filters import SELECTING, Filters
 from marketplace.memo import at_block, at_listing
 from marketplace.parts import Column, Link
@@ -124,20 +133,26 @@ def columns(filters: Filters) -> tuple[Column, ...]:
     )
 
 
-def models_page(q: str, number: int, version: str) -> pages_market.ModelsPage:
-    """`/models` (4 queries, one while no listing changes)."""
-    found = at_listing.get(version, ("models", q, number), lambda: statistics.models(q, number))
-    names = tuple(row.model for row in found.items)
-    known = at_listing.get(version, ("measured", names), lambda: models_of.measured(names))
+def models_page(asked: overviews.ModelsAsked, version: str) -> pages_market.ModelsPage:
+    """`/models` (6 queries, one while no listing changes)."""
+    found = overviews.models(asked, version)
     return pages_market.ModelsPage(
-        rows=tuple(
-            pages_market.ModelEntry.of(row, known.get(row.model, models_of.Measured()))
-            for row in found.items
-        ),
-        pager=parts.pager(
-            found, _("models"), lambda number: links.with_query("/models", q=q, page=number)
-        ),
-        q=q,
+        rows=tuple(pages_market.ModelEntry.of(line.row, line.measured) for line in found.items),
+        pager=parts.pager(found, _("models"), lambda number: asked.path(page=number)),
+        asked=asked,
+        types=overviews.types(asked, version),
+        count=found.count,
+    )
+
+
+def providers_page(asked: overviews.ProvidersAsked, version: str) -> pages_market.ProvidersPage:
+    """`/providers` (6 queries)."""
+    found = overviews.providers(asked, version)
+    return pages_market.ProvidersPage(
+        rows=found.items,
+        pager=parts.pager(found, _("providers"), lambda number: asked.path(page=number)),
+        asked=asked,
+        count=found.count,
     )
 
 

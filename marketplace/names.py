@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
+from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Max, Q, QuerySet
 
 from marketplace import formats
 from operators import notes
@@ -40,6 +41,12 @@ def names_of(providers: Iterable[str]) -> dict[str, Named]:
     """Of those providers that gave themselves a name (1 query)."""
     rows = _heard().filter(provider__in=set(providers))
     return {row.provider: Named.of(row) for row in rows}
+
+
+def state() -> tuple[Any, ...]:
+    """Changes whenever a name may change (1 query)."""
+    rows = Profile.objects.aggregate(Max("signed_at"), Max("withdrawn_at"), Count("pk"))
+    return tuple(rows.values())
 
 
 def known_as(q: str) -> tuple[tuple[str, ...], ...]:

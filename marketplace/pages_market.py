@@ -7,10 +7,11 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ledger import statistics
+from ledger import groups, statistics
 from marketplace import formats, links
 from marketplace.filters import Filters
 from marketplace.models_of import Measured, Said
+from marketplace.overviews import ModelsAsked, ProviderLine, ProvidersAsked
 from marketplace.parts import (
     Chip,
     Column,
@@ -19,7 +20,6 @@ from marketplace.parts import (
     Option,
     Pager,
     ServiceRow,
-    kind_label,
     moment,
     name,
     type_label,
@@ -91,7 +91,7 @@ class ModelEntry:
     measured: Measured
 
     @classmethod
-    def of(cls, row: statistics.ModelRow, measured: Measured) -> ModelEntry:
+    def of(cls, row: groups.ModelRow, measured: Measured) -> ModelEntry:
         offered = formats.prices(
             row.types[0] if len(row.types) == 1 else "", row.input_price, row.output_price
         )
@@ -112,7 +112,9 @@ class ModelEntry:
 class ModelsPage:
     rows: tuple[ModelEntry, ...]
     pager: Pager
-    q: str
+    asked: ModelsAsked
+    types: tuple[Option, ...]
+    count: int
 
 
 @dataclass(frozen=True)
@@ -132,19 +134,8 @@ class ModelPage:
 
 
 @dataclass(frozen=True)
-class ProviderEntry:
-    row: statistics.ProviderRow
-    path: str
-    kinds: str
-
-    @classmethod
-    def of(cls, row: statistics.ProviderRow) -> ProviderEntry:
-        return cls(
-            row, links.provider_path(row.address), ", ".join(kind_label(kind) for kind in row.kinds)
-        )
-
-
-@dataclass(frozen=True)
 class ProvidersPage:
-    rows: tuple[ProviderEntry, ...]
+    rows: tuple[ProviderLine, ...]
     pager: Pager
+    asked: ProvidersAsked
+    count: int

@@ -16,7 +16,8 @@ from django.utils.translation import gettext_noop, ngettext
 from accounts.addresses import short
 from attestation.models import Verification
 from finetune.models import Task
-from ledger import selectors, statistics
+from ledger import groups as grouped
+from ledger import selectors
 from ledger.models import SubAccount
 from marketplace import docs_search, links, names, parts
 from marketplace.ranking import count_of
@@ -174,8 +175,9 @@ def _words(q: str, pages: Pages) -> Found:
     named = names.known_as(q)
     query = selectors.ServiceQuery(q=q, known_as=named)
     services = selectors.services(query, page_size=SHOWN, count=count_of(query, version))
-    models = statistics.models(q, page_size=SHOWN)
+    models = grouped.models(query, page_size=SHOWN)
     groups = (
+        _providers(names.all_in(named)),
         Group(
             _("Models"),
             tuple(
@@ -186,7 +188,6 @@ def _words(q: str, pages: Pages) -> Found:
             links.with_query("/models", q=q) if models.count > SHOWN else "",
             models.count,
         ),
-        _providers(names.all_in(named)),
         Group(
             _("Services"),
             tuple(

@@ -12,13 +12,12 @@ from django.views.decorators.http import require_safe
 
 from accounts import links as account_links
 from accounts import watching
-from accounts.http import number_of
 from ledger import selectors, statistics
-from marketplace import findings, history, links, pages, pages_market, parts
-from marketplace.catalogue import catalogue_page, model_page, models_page
+from marketplace import findings, history, links, pages, parts
+from marketplace.catalogue import catalogue_page, model_page, models_page, providers_page
 from marketplace.context import head_of
 from marketplace.filters import WORKLOAD, Filters
-from marketplace.memo import at_listing
+from marketplace.overviews import ModelsAsked, ProvidersAsked
 from marketplace.pages_changes import change_rows
 from marketplace.twins import twinned
 from marketplace.views import canonical, partial
@@ -36,10 +35,10 @@ def catalogue(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
+@twinned(json="/api/v1/models", csv="/api/v1/models.csv")
 def models(request: HttpRequest) -> HttpResponse:
-    q = request.GET.get("q", "").replace("\x00", "").strip()[:200]
-    number = number_of(request)
-    page = models_page(q, number, selectors.listings_version())
+    asked = ModelsAsked.parse(request.GET.dict())
+    page = models_page(asked, selectors.listings_version())
     return render(request, "marketplace/models.html", {"page": page})
 
 
@@ -60,18 +59,10 @@ def model(request: HttpRequest, model: str) -> HttpResponse:
 
 
 @require_safe
+@twinned(json="/api/v1/providers", csv="/api/v1/providers.csv")
 def providers(request: HttpRequest) -> HttpResponse:
-    number = number_of(request)
-    offering = at_listing.get(
-        selectors.listings_version(), ("providers", number), lambda: statistics.offering(number)
-    )
-    found = statistics.with_earnings(offering)
-    page = pages_market.ProvidersPage(
-        rows=tuple(pages_market.ProviderEntry.of(row) for row in found.items),
-        pager=parts.pager(
-            found, _("providers"), lambda number: links.with_query("/providers", page=number)
-        ),
-    )
+    asked = ProvidersAsked.parse(request.GET.dict())
+    page = providers_page(asked, selectors.listings_version())
     return render(request, "marketplace/providers.html", {"page": page})
 
 

@@ -438,6 +438,60 @@ def side(*services: Service, **work: int) -> dict[str, compare.Row]:
     return {row.label: row for section in sections for row in section.rows}
 
 
+@pytest.mark.parametrize(
+    "query", ["", "q=qwen", "type=chatbot&sort=output", "sort=input", "sort=-x&type=no-such"]
+)
+def test_models_are_one_list_in_every_form(
+    world: list[Service], client: Client, query: str
+) -> None:
+    html = client.get(f"/models?{query}").content.decode()
+    shown = re.findall(r'data-testid="model-row">\s*<td role="cell"><a [^>]*><bdi>([^<]+)', html)
+    answer = client.get(f"/api/v1/models?{query.replace('sort=-x&', '')}").json()
+    assert [item["model"] for item in answer["items"]] == shown
+    assert answer["count"] == len(shown) == html.count('data-testid="model-row"')
+    lines = read_csv(client, f"/models.csv?{query.replace('sort=-x&', '')}")
+    assert [line["model"] for line in lines] == shown
+    assert [line["verified"] for line in lines] == [str(i["verified"]) for i in answer["items"]]
+    if "input" in query:
+        # A picture's model has no input price: behind those of tokens.
+        assert shown[-1] != shown[0] and answer["items"][0]["types"] == ["chatbot"]
+
+
+@pytest.mark.parametrize("sort", ["", "services", "stake", "earned", "updated"])
+def test_providers_are_found_ordered_and_one_list_in_every_form(
+    world: list[Service], client: Client, sort: str
+) -> None:
+    def listed(query: str) -> list[dict[str, Any]]:
+        return list(client.get(f"/api/v1/providers?page_size=200&{query}").json()["items"])
+
+    every = listed(f"sort={sort}")
+    assert len(every) == 60
+    by = {"stake": "stake", "earned": "earned", "services": "services"}.get(sort, "updated_at_unix")
+    order = [int(item[by]) for item in every]
+    assert sort == "" or order == sorted(order, reverse=True)
+    html = client.get(f"/providers?sort={sort}").content.decode()
+    rows = re.findall(r'data-testid="provider-row" data-provider="(\w+)"', html)
+    assert (rows == [item["address"] for item in every[:25]] and f"sort={sort}" in html) or not sort
+    lines = read_csv(client, f"/providers.csv?sort={sort}")
+    assert [line["address"] for line in lines] == [item["address"] for item in every]
+    measured = {health.provider: health.uptime_7d for health in Health.objects.all()}
+    for item in every:
+        up = measured.get(item["address"])
+        assert item["uptime_7d_percent"] == (None if up is None else f"{up // 100}.{up % 100:02d}")
+    good = {item["address"] for item in every if item["verified"]}
+    assert good == set(shown(verified="pass"))
+    assert {i["address"] for i in listed("kind=fine-tuning")} == set(shown(type="fine-tuning"))
+    (one,) = listed(f"q={world[7].provider[-9:].lower()}")
+    assert one["address"] == world[7].provider
+    assert "No provider matches this search" in client.get("/providers?q=zzz").content.decode()
+
+
+def read_csv(client: Client, path: str) -> list[dict[str, str]]:
+    answer = client.get(client.get(path)["Location"])
+    text = b"".join(answer.streaming_content).decode()  # type: ignore[attr-defined]
+    return list(csv.DictReader(io.StringIO(text)))
+
+
 def test_a_row_is_won_by_its_rule_or_by_nobody() -> None:
     factories.head()
     factories.contract()

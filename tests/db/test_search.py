@@ -61,10 +61,8 @@ def test_providers_are_found_by_what_they_call_themselves(client: Client) -> Non
         signature="0x",
         signed_at=timezone.now(),
     )
-    assert paths("glacier compute")[:2] == [
-        f"/providers/{provider}",
-        f"/services/inference/{provider}",
-    ]
+    found = paths("glacier compute")
+    assert found[0] == f"/providers/{provider}" and f"/services/inference/{provider}" in found
     assert "self-declared name of 0x" in client.get("/search?q=glacier").content.decode()
     # In the list beside words of the listing itself, in its twins, and in its rows.
     for query, count in (("glacier", 1), ("GLACIER+deepseek", 1), ("glacier+qwen-2.5", 0)):

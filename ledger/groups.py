@@ -1,0 +1,197 @@
+"""Listings by who offers them, and by the model they name: the lines of two lists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from django.db import connection
+from django.db.models import Count, Max, Min, OuterRef, Q, QuerySet, Subquery, Sum, Value
+from django.db.models.functions import Coalesce
+
+from chain.fields import NeuronField
+from ledger import listed, selectors
+from ledger.models import LISTED_OUTPUT, LISTED_UNIT, Kind, Service, ServiceTotal
+from ledger.records import Page
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(row)
+
+
+@dataclass(frozen=True)
+class ProviderRow:
+    """A line of the providers list."""
+
+    address: str
+    services: int
+    kinds: tuple[str, ...]
+    acknowledged: int
+    stake: int
+    since_block: int
+    updated_at_unix: int
+    earned: int
+
+
+def providers(page: int = 1, page_size: int = selectors.PAGE_SIZE) -> Page[ProviderRow]:
+    """Providers with a listed service, those there longest first (3 queries)."""
+    return with_earnings(offering(page, page_size))
+
+
+def with_earnings(page: Page[ProviderRow]) -> Page[ProviderRow]:
+    """The same rows with what each provider was paid until now (1 query)."""
+    earned: dict[str, int] = dict(
+        ServiceTotal.objects.filter(provider__in=[row.address for row in page.items])
+        .values_list("provider")
+        .annotate(Sum("settled"))
+    )
+    rows = tuple(replace(row, earned=earned.get(row.address, 0)) for row in page.items)
+    return replace(page, items=rows)
+
+
+#: Orders of the providers list; ties break by who is there longest.
+_PROVIDERS_BY: dict[str, tuple[str, ...]] = {
+    "since": (),
+    "services": ("-services",),
+    "stake": ("-staked",),
+    "updated": ("-updated",),
+    "earned": ("-paid",),
+}
+
+
+def offering(
+    page: int = 1,
+    page_size: int = selectors.PAGE_SIZE,
+    query: selectors.ServiceQuery | None = None,
+    sort: str = "since",
+) -> Page[ProviderRow]:
+    """The same without earnings: as long as no listing changes, so do these, unless they are in the
+    order of what was earned (2 queries). `query`: those with a service that it selects."""
+    rows = listed.rows()
+    if query is not None and query != selectors.ServiceQuery():
+        rows = rows.filter(provider__in=selectors.matching(query).values("provider"))
+    paid = ServiceTotal.objects.filter(provider=OuterRef("provider")).values("provider")
+    if sort == "earned":
+        sums = Subquery(paid.annotate(all=Sum("settled")).values("all"))
+        rows = rows.annotate(paid=Coalesce(sums, Value(0), output_field=NeuronField()))
+    grouped = ("provider", "paid") if sort == "earned" else ("provider",)
+    groups = (
+        rows.values(*grouped)
+        .annotate(
+            services=Count("pk"),
+            inference=Count("pk", filter=Q(kind=Kind.INFERENCE)),
+            acknowledged=Count("pk", filter=Q(tee_signer_acknowledged=True)),
+            staked=Sum("stake"),
+            since=Min("created_block"),
+            updated=Max("updated_at_unix"),
+        )
+        .order_by(*_PROVIDERS_BY.get(sort, ()), "since", "provider")
+    )
+    shown = selectors.paginate(groups, page, page_size, _plain)
+    found = tuple(
+        ProviderRow(
+            address=row["provider"],
+            services=row["services"],
+            kinds=tuple(
+                kind
+                for kind, listed in (
+                    (Kind.INFERENCE.value, row["inference"]),
+                    (Kind.FINE_TUNING.value, row["services"] - row["inference"]),
+                )
+                if listed
+            ),
+            acknowledged=row["acknowledged"],
+            stake=row["staked"] or 0,
+            since_block=row["since"],
+            updated_at_unix=row["updated"],
+            earned=0,
+        )
+        for row in shown.items
+    )
+    return Page(found, shown.count, shown.number, shown.size)
+
+
+# --- models -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """Inference services that name the same model; prices are the lowest on offer, neuron per
+    token.
+    """
+
+    model: str
+    types: tuple[str, ...]
+    providers: int
+    acknowledged: int
+    input_price: int
+    output_price: int
+    updated_at_unix: int
+
+
+def models(
+    query: selectors.ServiceQuery | None = None,
+    page: int = 1,
+    page_size: int = selectors.PAGE_SIZE,
+    sort: str = "providers",
+) -> Page[ModelRow]:
+    """Models offered for inference that a query selects, those with most providers first unless
+    `sort` is another key of `MODELS_BY` (3 queries)."""
+    asked = query or selectors.ServiceQuery()
+    named = selectors.matching(replace(asked, kind=Kind.INFERENCE.value)).exclude(model="")
+    count = named.values("model").distinct().count()
+    size = min(max(1, page_size), selectors.MAX_PAGE_SIZE)
+    number = min(max(1, page), selectors.MAX_PAGE)
+    groups = _model_groups(named, sort, size, (number - 1) * size)
+    types: dict[str, set[str]] = {}
+    offered = named.filter(model__in=[group[0] for group in groups])
+    for model, kind in offered.values_list("model", "service_type").distinct():
+        types.setdefault(model, set()).add(kind)
+    rows = tuple(
+        ModelRow(
+            model=model,
+            types=tuple(sorted(types.get(model, ()))),
+            providers=providers,
+            acknowledged=int(acknowledged),
+            input_price=int(given),
+            output_price=int(answered),
+            updated_at_unix=updated,
+        )
+        for model, providers, acknowledged, given, answered, updated in groups
+    )
+    return Page(rows, count, number, size)
+
+
+# By model and provider first, in hash tables: COUNT(DISTINCT provider) would sort every listing.
+_MODEL_GROUPS = """
+SELECT model, COUNT(*), SUM(acknowledged), MIN(given), MIN(answered), MAX(updated)
+FROM ({offers}) AS offers GROUP BY model ORDER BY {order}, 1 LIMIT %s OFFSET %s
+"""
+#: Orders of the models list; prices within what they are the price of.
+MODELS_BY = {
+    "providers": "2 DESC",
+    "model": "LOWER(model)",
+    "input": "MIN(unit), 4",
+    "output": "MIN(unit), MIN(shown)",
+    "updated": "6 DESC",
+}
+
+
+def _model_groups(
+    named: QuerySet[Service], sort: str, limit: int, offset: int
+) -> list[tuple[Any, ...]]:
+    """Model, providers, acknowledged, least input and output price, latest change (1 query)."""
+    offers = named.values("model", "provider").annotate(
+        acknowledged=Count("pk", filter=Q(tee_signer_acknowledged=True)),
+        given=Min("input_price"),
+        answered=Min("output_price"),
+        updated=Max("updated_at_unix"),
+        unit=Min(LISTED_UNIT),
+        shown=Min(LISTED_OUTPUT),
+    )
+    order = MODELS_BY.get(sort, MODELS_BY["providers"])
+    sql, given = offers.query.sql_with_params()
+    with connection.cursor() as cursor:
+        cursor.execute(_MODEL_GROUPS.format(offers=sql, order=order), [*given, limit, offset])
+        return list(cursor.fetchall())

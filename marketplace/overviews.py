@@ -1,0 +1,230 @@
+"""What `/models` and `/providers` may be asked, and their lines, which pages and API share."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from django.db.models import Count, Min, Q
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
+from accounts.http import page_number
+from attestation.selectors import DEVELOPMENT
+from ledger import groups, selectors, statistics
+from ledger.records import Page
+from marketplace import conditions, links, names, parts
+from marketplace.filters import MAX_QUERY
+from marketplace.memo import at_listing
+from marketplace.models_of import Measured, measured
+from marketplace.names import Named
+from marketplace.parts import Option
+from probes import selectors as probes
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question as its URL says it, each in its canonical text; empty means any. `only`: a type of
+    service, or a kind of contract."""
+
+    q: str = ""
+    only: str = ""
+    sort: str = ""
+    page: int = 1
+
+    PATH: ClassVar[str]
+    ONLY: ClassVar[str]
+    SORTS: ClassVar[Mapping[str, str]]
+
+    @classmethod
+    def parse(cls, given: Mapping[str, str]) -> Self:
+        """Never an error: what makes no sense is what a visitor did not ask for."""
+
+        def text(name: str) -> str:
+            return given.get(name, "").replace("\x00", "").strip()[:MAX_QUERY]
+
+        sort = text("sort")
+        return cls(
+            q=text("q"),
+            only=cls.known(text(cls.ONLY)),
+            sort=sort if sort in list(cls.SORTS)[1:] else "",
+            page=page_number(given.get("page", "")),
+        )
+
+    @classmethod
+    def known(cls, only: str) -> str:
+        return only
+
+    def path(self, at: str = "", **changed: str | int) -> str:
+        """The page or a twin with this question, some of it changed; the first page unless that is
+        given."""
+        asked = {"q": self.q, self.ONLY: self.only, "sort": self.sort}
+        return links.with_query(at or self.PATH, **{**asked, **changed})
+
+    @property
+    def order(self) -> str:
+        return self.sort or next(iter(self.SORTS))
+
+    @property
+    def narrowed(self) -> bool:
+        return bool(self.q or self.only)
+
+    @property
+    def sorts(self) -> tuple[Option, ...]:
+        usual = next(iter(self.SORTS))
+        return tuple(
+            Option("" if key == usual else key, _(label), key == self.order)
+            for key, label in self.SORTS.items()
+        )
+
+    @property
+    def twins(self) -> tuple[parts.Link, ...]:
+        return (
+            parts.Link("JSON", self.path(f"/api/v1{self.PATH}")),
+            parts.Link("CSV", self.path(f"/api/v1{self.PATH}.csv")),
+        )
+
+
+class ModelsAsked(Asked):
+    PATH, ONLY = "/models", "type"
+    SORTS: ClassVar[Mapping[str, str]] = {
+        "providers": gettext_noop("Most providers"),
+        "model": gettext_noop("Model, A to Z"),
+        "input": gettext_noop("Input, lowest first"),
+        "output": gettext_noop("Output, lowest first"),
+        "updated": gettext_noop("Last changed"),
+    }
+
+    @property
+    def query(self) -> selectors.ServiceQuery:
+        return selectors.ServiceQuery(
+            kind="inference", type=self.only, q=self.q, known_as=names.known_as(self.q)
+        )
+
+
+class ProvidersAsked(Asked):
+    PATH, ONLY = "/providers", "kind"
+    SORTS: ClassVar[Mapping[str, str]] = {
+        "since": gettext_noop("There longest"),
+        "services": gettext_noop("Most services"),
+        "stake": gettext_noop("Stake, highest first"),
+        "earned": gettext_noop("Earned, most first"),
+        "updated": gettext_noop("Last changed"),
+    }
+
+    @classmethod
+    def known(cls, only: str) -> str:
+        return only if only in selectors.KINDS else ""
+
+    @property
+    def query(self) -> selectors.ServiceQuery:
+        return selectors.ServiceQuery(kind=self.only, q=self.q, known_as=names.known_as(self.q))
+
+    @property
+    def kinds(self) -> tuple[Option, ...]:
+        return (
+            Option("", _("Any kind"), not self.only),
+            *(Option(kind, parts.kind_label(kind), kind == self.only) for kind in selectors.KINDS),
+        )
+
+
+# --- models ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ModelLine:
+    row: groups.ModelRow
+    measured: Measured
+
+
+def models(asked: ModelsAsked, version: str, size: int = selectors.PAGE_SIZE) -> Page[ModelLine]:
+    """One page of models with the best of what we measured (4 queries, 1 more with words; none but
+    that while no listing changes)."""
+    query = asked.query
+    found = at_listing.get(
+        version,
+        ("models", query, asked.order, asked.page, size),
+        lambda: groups.models(query, asked.page, size, asked.order),
+    )
+    wanted = tuple(row.model for row in found.items)
+    known = at_listing.get(version, ("measured", wanted), lambda: measured(wanted))
+    lines = tuple(ModelLine(row, known.get(row.model, Measured())) for row in found.items)
+    return Page(lines, found.count, found.number, found.size)
+
+
+def types(asked: ModelsAsked, version: str) -> tuple[Option, ...]:
+    """Types of service that name a model, the most frequent first."""
+    every = selectors.ServiceQuery(kind="inference")
+    facets = at_listing.get(version, ("types", every), lambda: statistics.facets(every))
+    found = {facet.value: None for facet in facets.types if facet.value}
+    found.setdefault(asked.only, None)
+    found.pop("", None)
+    return (
+        Option("", _("Any type"), not asked.only),
+        *(Option(one, parts.type_label(one), one == asked.only) for one in found),
+    )
+
+
+# --- providers ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ProviderLine:
+    """`verified`: services that pass our check now; `uptime`: of the least reliable one in 7 days,
+    1/10000, None without data."""
+
+    row: groups.ProviderRow
+    verified: int
+    uptime: int | None
+    said: Named | None
+
+    @property
+    def path(self) -> str:
+        return links.provider_path(self.row.address)
+
+    @property
+    def kinds(self) -> str:
+        return ", ".join(parts.kind_label(kind) for kind in self.row.kinds)
+
+    @property
+    def updated(self) -> dt.datetime | None:
+        return parts.moment(self.row.updated_at_unix)
+
+    @property
+    def uptime_text(self) -> str:
+        return Measured(uptime=self.uptime).uptime_text
+
+
+def providers(
+    asked: ProvidersAsked, version: str, size: int = selectors.PAGE_SIZE
+) -> Page[ProviderLine]:
+    """One page of providers (5 queries, 1 more with words)."""
+    query = asked.query
+
+    def make() -> Page[groups.ProviderRow]:
+        return groups.offering(asked.page, size, query, asked.order)
+
+    # What was earned moves with settlements, not with listings.
+    key = ("providers", query, asked.order, asked.page, size)
+    offering = make() if asked.order == "earned" else at_listing.get(version, key, make)
+    found = groups.with_earnings(offering)
+    addresses = [row.address for row in found.items]
+    known, said = _measured(addresses), names.names_of(addresses)
+    lines = tuple(
+        ProviderLine(row, *known.get(row.address, (0, None)), said.get(row.address))
+        for row in found.items
+    )
+    return Page(lines, found.count, found.number, found.size)
+
+
+def _measured(providers: list[str]) -> dict[str, tuple[int, int | None]]:
+    """Of each: verified services and the least uptime (1 query)."""
+    since = timezone.now() - probes.WINDOWS["7d"]
+    rows = selectors.matching(selectors.ServiceQuery()).filter(provider__in=providers)
+    rows = rows.annotate(up=conditions.health_of_row("uptime_7d", since), word=conditions.word())
+    good = Q(word__in=("pass", f"{DEVELOPMENT}pass"))
+    found = rows.values("provider").annotate(least=Min("up"), good=Count("pk", filter=good))
+    return {row["provider"]: (row["good"], row["least"]) for row in found.order_by()}
