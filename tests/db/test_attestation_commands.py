@@ -110,9 +110,8 @@ def test_published_values_are_compared_only_where_they_are_named(tmp_path: Path)
     boot = {"label": "dstack", **{name: facts[name] for name in ("mr_td", "rtmr1", "rtmr2")}}
     file = tmp_path / "references.json"
     for changed, word in (({}, "pass"), ({"rtmr2": "00" * 48}, "warn")):
-        file.write_text(
-            json.dumps({"format": references.FORMAT, "label": "x", "boots": [boot | changed]})
-        )
+        head = {"format": references.FORMAT, "label": "x", "source": "https://x.example"}
+        file.write_text(json.dumps({**head, "boots": [boot | changed]}))
         checks = run("verify_evidence", *given, "--references", str(file))[1]["checks"]
         assert [checks[f"tdx.{name}"] for name in ("mr_td", "rtmr1", "rtmr2")] == [word] * 3
         assert checks["tdx.rtmr0"] == "not_checked"

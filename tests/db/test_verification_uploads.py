@@ -255,7 +255,7 @@ def test_anchors_that_cannot_be_read_stop_the_start(tmp_path: Path) -> None:
 
 def test_published_values_that_cannot_be_read_stop_the_start(tmp_path: Path) -> None:
     good = tmp_path / "good"
-    good.write_text(json.dumps({"format": references.FORMAT, "label": "ours"}))
+    good.write_text(json.dumps({"format": references.FORMAT, "label": "ours", "source": "us"}))
     assert Env({}).references("LIST") == ""
     assert Env({"LIST": str(good)}).references("LIST") == str(good)
     for name, content in (("absent", None), ("empty", b""), ("wrong", b'{"boots": []}')):
