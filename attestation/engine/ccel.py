@@ -247,9 +247,9 @@ def _compose(compose: str, apps: list[dict[str, str]], context: Context, report:
         else "no start_app record has this hash",
         source="compose_content and RTMR3 start_app",
     )
-    reviewed.compose("ccel", GROUP, calculated, context, report)
+    reviewed.compose("ccel", GROUP, calculated, right, context, report)
     images = composefile.images(json.dumps({"docker_compose_file": compose}))
-    reviewed.images("ccel", GROUP, images, context, report)
+    reviewed.images("ccel", GROUP, images, right, context, report)
     measured = composefile.digests(str(image["ref"]) for image in images) if right else None
     whole = all(image["digest"] for image in images)
     reviewed.declared("ccel", GROUP, measured, whole, context, report)

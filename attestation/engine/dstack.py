@@ -94,7 +94,8 @@ def verify(quote: Quote, given: Deployment, context: Context, report: Report) ->
     logged = _boot_value(events, "compose-hash") if events else None
     _compose(calculated, logged, replayed, trusted, report)
     _mrconfig(quote, calculated or logged, report)
-    reviewed.compose("dstack", GROUP, calculated or logged, context, report)
+    measured = _measured(report)
+    reviewed.compose("dstack", GROUP, calculated or logged, measured, context, report)
     if events:
         _key_provider(events, replayed, context, report)
         _boot_facts(events, report)
@@ -309,7 +310,14 @@ def _images(app_compose: str, context: Context, report: Report) -> None:
         source="docker_compose_file",
         required=False,
     )
-    reviewed.images("dstack", GROUP, found, context, report)
+    reviewed.images("dstack", GROUP, found, _measured(report), context, report)
+
+
+def _measured(report: Report) -> bool:
+    """Whether the compose file as it was sent is the measured one: MRCONFIGID is signed directly,
+    so it settles that where no log is (attestation.md 6.2).
+    """
+    return report.passed("dstack.compose") or report.passed("dstack.mrconfig")
 
 
 def _declared(trusted: bool, context: Context, report: Report) -> None:
@@ -318,7 +326,7 @@ def _declared(trusted: bool, context: Context, report: Report) -> None:
     images = report.facts.get("images") or []
     if trusted and "@sha256:" in running:
         measured, whole = composefile.digests([running]), True
-    elif report.passed("dstack.compose"):
+    elif _measured(report):
         measured = composefile.digests(str(image["ref"]) for image in images)
         whole = all(image["digest"] for image in images)
     else:

@@ -11,47 +11,61 @@ from net.marks import N_
 #: Digests that a listing may declare; the rest is not looked at.
 MAX_DECLARED = 8
 _NAMED = 10
+_NOT_MEASURED = N_("this file is not measured, so it says nothing about what runs")
 
 
-def compose(prefix: str, group: str, found: str | None, context: Context, report: Report) -> None:
-    """Whether the compose file is one of the references; no row where they name none."""
+def compose(
+    prefix: str, group: str, found: str | None, measured: bool, context: Context, report: Report
+) -> None:
+    """Whether the compose file is one of the references; no row where they name none.
+
+    `measured`: the registers vouch for this file; of any other its hash says nothing.
+    """
     known = context.policy.composes
     if known is None or not found:
         return
     about = known.get(found)
+    verdict: Verdict = PASS if about else WARN
+    detail = f"published: {about}" if about else N_("not in the reference file")
+    if not measured:
+        verdict, detail = NOT_CHECKED, _NOT_MEASURED
     report.add(
         f"{prefix}.compose_known",
         group,
         N_("Compose file is one of the published ones"),
-        PASS if about else WARN,
+        verdict,
         expected="a hash of the reference file",
         got=found,
-        detail=f"published: {about}" if about else N_("not in the reference file"),
+        detail=detail,
         source="reference file of whoever judges",
         required=False,
     )
 
 
 def images(
-    prefix: str, group: str, references: Iterable[dict[str, str | None]], context: Context,
+    prefix: str,
+    group: str,
+    references: Iterable[dict[str, str | None]],
+    measured: bool,
+    context: Context,
     report: Report,
-) -> None:  # fmt: skip
+) -> None:
     """Whether every image of the compose file is one of the references."""
     known = context.policy.images
-    listed = list(references)
+    listed = [(str(image["ref"]), image["digest"] or "") for image in references]
     if known is None or not listed:
         return
-    strange = [str(image["ref"]) for image in listed if (image["digest"] or "") not in known]
-    labels = sorted({str(known[image["digest"] or ""]) for image in listed
-                     if (image["digest"] or "") in known})  # fmt: skip
+    strange = [name for name, digest in listed if digest not in known]
+    labels = sorted({str(known[digest]) for _name, digest in listed if digest in known})
+    verdict: Verdict = WARN if strange else PASS
     report.add(
         f"{prefix}.images_known",
         group,
         N_("Every container image is one of the published ones"),
-        WARN if strange else PASS,
+        verdict if measured else NOT_CHECKED,
         expected="digests of the reference file",
         got=", ".join(strange) or f"{len(listed)} known",
-        detail="; ".join(labels[:_NAMED]),
+        detail="; ".join(labels[:_NAMED]) if measured else _NOT_MEASURED,
         source="docker_compose_file and the reference file of whoever judges",
         required=False,
     )

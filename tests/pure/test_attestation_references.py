@@ -153,11 +153,20 @@ def test_the_declared_image_is_held_against_the_measured_one(
 
 def test_a_declared_image_is_compared_with_nothing_that_is_not_measured() -> None:
     body = json.loads(lab().body(MACHINE))
-    body["tcb_info"] = json.dumps({"app_compose": MACHINE.app_compose + " "})
-    context = lab().context(MACHINE, declared_images=(RUNNING,))
+    compose = MACHINE.app_compose + " "
+    body["tcb_info"] = json.dumps({"app_compose": compose})
+    known = {
+        "composes": [{"label": "x", "hash": hashlib.sha256(compose.encode()).hexdigest()}],
+        "images": [{"label": "x", "digest": f"sha256:{RUNNING}"}],
+    }
+    context = lab().context(
+        MACHINE, declared_images=(RUNNING,), policy=references.load(file(**known))
+    )
     report = reports.verify(json.dumps(body).encode(), context)
     assert row(report, "dstack.compose").verdict == "fail"
-    assert row(report, "dstack.declared_image").verdict == "not_checked"
+    # Published or not: this is not the file that was measured.
+    ids = ("dstack.declared_image", "dstack.compose_known", "dstack.images_known")
+    assert verdicts(report, *ids) == ["not_checked"] * 3
     tapp = lab().tapp_body(f"services:\n  a:\n    image: x/y@sha256:{RUNNING}\n")
     for digest, verdict in ((RUNNING, "pass"), (OTHER, "warn")):
         report = reports.verify(tapp, lab().context(MACHINE, declared_images=(digest,)))
