@@ -210,6 +210,8 @@ class ChatPage:
     new_signer: str = ""
     presets: tuple[Preset, ...] = PRESETS
     own_presets: tuple[Own, ...] = ()
+    #: The one of them that the address names.
+    preset: int = 0
     abilities: Abilities = NOTHING
     most_pictures: int = MAX_PICTURES
     tuned: Tuned | None = None

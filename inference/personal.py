@@ -54,7 +54,10 @@ def _forget(user: User) -> int:
 
 
 def _presets(user: User, archive: Archive) -> None:
-    rows = ({"name": own.name, "options": own.options.stored()} for own in presets.of(user))
+    rows = (
+        {"name": own.name, "options": own.options.stored(), "body": own.body}
+        for own in presets.of(user)
+    )
     archive.stream("presets/presets.json", [orjson.dumps(list(rows))])
 
 

@@ -1,4 +1,5 @@
-"""Settings that a person saved under a name: system prompt and parameters, to be used again.
+"""Settings that a person saved under a name: system prompt and parameters, to be used again, and
+the question itself where it is asked again and again, with `{{names}}` for what differs.
 
 They are the person's words, so they are kept like conversations: encrypted, for their owner alone.
 A preset does not say whether only verified providers are asked: no accident may change that wish.
@@ -24,17 +25,21 @@ from inference.options import Options
 
 MOST = 40
 MAX_NAME_CHARS = 40
+MAX_BODY_CHARS = 8_000
 #: A deleted preset can be brought back for so long.
 UNDO_FOR = timedelta(seconds=60)
 
 
 @dataclass(frozen=True)
 class Own:
-    """One preset, readable."""
+    """One preset, readable. `body`: its question, "" where it has none; what its `{{names}}` stand
+    for is filled in by the page (`chat-fill.js`), so that it leaves the browser with the question.
+    """
 
     id: int
     name: str
     options: Options
+    body: str = ""
 
 
 def of(user: User | None) -> tuple[Own, ...]:
@@ -52,7 +57,8 @@ def get(user: User | None, preset: int) -> Own | None:
 
 def save(user: User, name: str, given: Mapping[str, Any], preset: int | None = None) -> Own:
     """Keep settings under a name: in place of `preset`, else of the one with that name, else as a
-    new one. Raises BadPrompt with the rule that was broken.
+    new one. `body` is the question; not given, one that is replaced keeps its own. Raises BadPrompt
+    with the rule that was broken.
     """
     name = " ".join(name.replace("\x00", "").split())
     if not name or len(name) > MAX_NAME_CHARS:
@@ -61,7 +67,7 @@ def save(user: User, name: str, given: Mapping[str, Any], preset: int | None = N
             % {"max_name_chars": MAX_NAME_CHARS}
         )
     options = replace(Options.of(given), verified=False)
-    sealed = crypto.seal(orjson.dumps({"name": name, "options": options.stored()}).decode())
+    body = _body(given.get("body"))
     with transaction.atomic():
         User.objects.select_for_update().get(pk=user.pk)  # one at a time, so that names are unique
         known = of(user)
@@ -69,13 +75,29 @@ def save(user: User, name: str, given: Mapping[str, Any], preset: int | None = N
         if preset is not None and same not in (None, preset):
             raise BadPrompt(_("You have another preset called “%(name)s”.") % {"name": name})
         pk = preset if preset is not None else same
+        if body is None:
+            body = next((own.body for own in known if own.id == pk), "")
+        document = {"name": name, "options": options.stored(), "body": body}
+        sealed = crypto.seal(orjson.dumps(document).decode())
         if pk is None:
             if len(known) >= MOST:
                 raise BadPrompt(_("You have %(most)s presets. Delete one first.") % {"most": MOST})
             pk = OwnPreset.objects.create(owner=user, sealed=sealed).pk
         elif not OwnPreset.objects.filter(pk=pk, owner=user, deleted_at=None).update(sealed=sealed):
             raise BadPrompt(_("This preset is not there any more."))
-    return Own(pk, name, options)
+    return Own(pk, name, options, body)
+
+
+def _body(given: object) -> str | None:
+    if given is None:
+        return None
+    body = given.strip().replace("\x00", "\ufffd") if isinstance(given, str) else ""
+    if len(body) > MAX_BODY_CHARS:
+        raise BadPrompt(
+            _("A preset's question has up to %(most)s characters.")
+            % {"most": f"{MAX_BODY_CHARS:,}"}
+        )
+    return body.replace("\r\n", "\n")
 
 
 def delete(user: User, preset: int) -> bool:
@@ -102,6 +124,7 @@ def rotate() -> tuple[int, int]:
 def _own(row: OwnPreset) -> Own | None:
     try:
         document = orjson.loads(crypto.unseal(row.sealed))
-        return Own(row.pk, str(document["name"]), Options.of(document["options"]))
+        body = str(document.get("body", ""))  # older ones have none
+        return Own(row.pk, str(document["name"]), Options.of(document["options"]), body)
     except (crypto.Unreadable, ValueError, KeyError, BadPrompt):
         return None

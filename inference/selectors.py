@@ -93,9 +93,9 @@ def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -
         chat.options if chat else Options(verified=_wants_verified(visit.user))
     )
     saved = presets.of(visit.user)
-    chosen = next((own.options for own in saved if own.id == visit.preset), None)
+    chosen = next((own for own in saved if own.id == visit.preset), None)
     if chosen is not None:
-        settings = replace(chosen, verified=settings.verified)
+        settings = replace(chosen.options, verified=settings.verified)
     return ChatPage(
         conversations=lines,
         more_conversations=more,
@@ -121,7 +121,8 @@ def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -
         max_prompt=MAX_PROMPT_CHARS,
         examples=EXAMPLES,
         deleted=visit.deleted,
-        draft=visit.draft or _question(chat, visit.again),
+        preset=chosen.id if chosen else 0,
+        draft=visit.draft or _question(chat, visit.again) or (chosen.body if chosen else ""),
         again=visit.again,
         had=_had(chat, visit),
         also=visit.also,

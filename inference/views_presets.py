@@ -28,9 +28,13 @@ def own(request: HttpRequest) -> HttpResponse:
     error, given = "", request.POST
     wanted = number_of(given.get("preset_id"))
     if request.method == "POST":
-        options = {name: given[name] for name in Options.__dataclass_fields__ if name in given}
+        kept = {name: given[name] for name in Options.__dataclass_fields__ if name in given}
+        if "body" in given:
+            kept["body"] = given["body"]
+        elif given.get("preset_body"):  # the composer's: with the question being written
+            kept["body"] = given.get("text", "")
         try:
-            presets.save(user, given.get("preset_name", ""), options, wanted or None)
+            presets.save(user, given.get("preset_name", ""), kept, wanted or None)
         except BadPrompt as wrong:
             error = wrong.sentence
         else:

@@ -118,6 +118,7 @@ function presets() {
 
 // Where fingers write, Enter makes a new line: their keyboard has no other key for it, and the button is at hand.
 const fingers = matchMedia('(hover: none) and (pointer: coarse)');
+form.querySelector('[data-keys]').hidden = fingers.matches;
 const sends = ({ key, shiftKey, ctrlKey, metaKey }) => key === 'Enter' && (ctrlKey || metaKey || !(shiftKey || fingers.matches));
 
 // Enter sends, Shift and Enter makes a new line, the up arrow edits the last question, Escape stops.

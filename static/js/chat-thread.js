@@ -128,7 +128,9 @@ export class Thread {
     const seconds = ((turn.first - turn.sent) / 1000).toFixed(1);
     const speed = Math.round(turn.letters / USUAL_LENGTH / ((now - turn.first) / 1000));
     const line = turn.element.querySelector('[data-live]');
-    if (line) line.textContent = now > turn.first ? t('First token after {seconds} s, about {speed} tok/s', { seconds, speed }) : t('First token after {seconds} s', { seconds });
+    if (!line) return;
+    line.hidden = false;
+    line.textContent = now > turn.first ? t('First token after {seconds} s, about {speed} tok/s', { seconds, speed }) : t('First token after {seconds} s', { seconds });
   }
 
   append(turn, change) {

@@ -2,6 +2,7 @@
 import { acceptedSigner, choose, edit, fail, form, how, input, listen, lost, missing, offerSigner, provider, ready, refresh, show } from './chat-composer.js';
 import { startEstimates } from './chat-estimate.js';
 import { startDraft } from './chat-draft.js';
+import { startFilling } from './chat-fill.js';
 import { ChatSocket } from './chat-socket.js';
 import { back, had, named, reading, startPictures, take } from './chat-pictures.js';
 import { speak } from './chat-reading.js';
@@ -160,6 +161,7 @@ listen({ onAsk: ask, onStop: stop, onEdit: editTurn, onEditLast: () => editTurn(
 startDraft();
 const estimate = startEstimates();
 startPictures(conversation);
+startFilling();
 // A deleted conversation can be brought back for a few seconds.
 const undo = document.querySelector('[data-undo]');
 if (undo) setTimeout(() => undo.remove(), 8000);

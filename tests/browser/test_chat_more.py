@@ -312,8 +312,26 @@ def test_presets_and_how_answers_are_read(alice: Page, asgi_server: str, chat: C
     card.get_by_role("button", name="Delete").click()
     expect(alice.get_by_test_id("preset")).to_have_count(0)
     alice.get_by_role("button", name="Undo").click()
+    card.get_by_text("Edit", exact=True).click()
+    card.get_by_label("Question, if it is").fill("Say {{what}} to {{whom}}, {{what}}!")
+    card.get_by_role("button", name="Save").click()
     card.get_by_role("link", name="Use in a new conversation").click()
     expect(alice.get_by_label("Temperature")).to_have_value("0.3")
+    # its question asks for what differs, until one goes on by hand
+    field = alice.get_by_test_id("chat-input")
+    alice.get_by_label("what", exact=True).fill("hello $&")
+    expect(field).to_have_value("Say hello $& to {{whom}}, hello $&!")
+    alice.get_by_label("whom").fill("{{what}}")
+    expect(field).to_have_value("Say hello $& to {{what}}, hello $&!")
+    picture(alice, "fill")
+    pagecheck.sound(alice, alice.url)
+    alice.locator(".settings").evaluate("e => { e.open = true }")
+    alice.get_by_role("link", name="Kind").click()  # again from the start
+    expect(field).to_have_value("Say {{what}} to {{whom}}, {{what}}!")
+    field.press_sequentially("x")
+    expect(alice.locator("[data-fill]")).to_be_hidden()
+    alice.get_by_role("link", name="Kind").click()
+    expect(field).to_have_value(re.compile(r"^Say \{\{what.*!\n\n.*x"))
 
 
 def picture_file(folder: Path, kind: str = "JPEG") -> Path:
@@ -432,7 +450,7 @@ def test_search_rename_delete_undo_and_the_log(alice: Page, asgi_server: str, ch
     expect(alice.get_by_test_id("message-verdict")).to_have_count(1)
     alice.locator(".delete > summary").click()  # without a reload
     picture(alice, "menu")
-    alice.get_by_label("Name").fill("About walruses")
+    alice.get_by_label("Name", exact=True).fill("About walruses")
     alice.get_by_role("button", name="Rename").click()
     expect(alice.locator("#chat-title")).to_have_text("About walruses")
     alice.get_by_label("Search your conversations").fill("REFUND")

@@ -49,6 +49,35 @@ def test_one_per_name_encrypted_and_without_the_wish_for_verified(alice: User) -
     assert [own.name for own in presets.of(alice)] == ["sea animal"]
 
 
+def test_a_question_is_kept_with_its_open_places(alice: User, client: Client) -> None:
+    asked = "Translate {{text}}\r\ninto {{language}}. \x00"
+    own = presets.save(alice, "Translate", {**GIVEN, "body": asked})
+    assert own.body == "Translate {{text}}\ninto {{language}}. \ufffd"
+    assert presets.of(alice) == (own,) and "Translate" not in OwnPreset.objects.get().sealed
+    # settings alone leave it, what is emptied goes
+    assert presets.save(alice, "translate", {"temperature": "1"}).body == own.body
+    with pytest.raises(BadPrompt, match="up to 8,000"):
+        presets.save(alice, "Long", {"body": "x" * (presets.MAX_BODY_CHARS + 1)})
+    factories.head()
+    factories.contract()
+    factories.service()
+    client.force_login(alice)
+    page = client.get("/playground/chat", {"preset": own.id}).content.decode()
+    assert "Translate {{text}}\ninto {{language}}. \ufffd</textarea>" in page
+    assert f'href="?preset={own.id}" aria-current="true" data-body="Translate {{{{text' in page
+    page = client.get(f"/playground/chat?preset={own.id}&draft=Mine").content.decode()
+    assert "Mine</textarea>" in page
+    saved = {"preset_name": "From the chat", "preset_body": "on", "text": "What is {{it}}?"}
+    htmx = {"HX-Request": "true"}
+    answer = client.post("/playground/presets", saved, headers=htmx)
+    assert 'data-body="What is {{it}}?"' in answer.content.decode()
+    del saved["preset_body"]
+    client.post("/playground/presets", {**saved, "preset_name": "Settings"}, headers=htmx)
+    bodies = {one.name: one.body for one in presets.of(alice)}
+    assert bodies == {"From the chat": "What is {{it}}?", "Settings": "", "translate": own.body}
+    assert presets.save(alice, "translate", {"body": " "}).body == ""
+
+
 def test_there_is_a_most(alice: User) -> None:
     for number in range(presets.MOST):
         presets.save(alice, f"n{number}", {})
