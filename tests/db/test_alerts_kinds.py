@@ -1,0 +1,166 @@
+"""Rules about prices, tokens and announcements; another number; what a rule would have told."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from accounts.models import AccessToken, User
+from alerts import past, services
+from alerts.kinds import Kind
+from alerts.models import Held, Notification, Rule
+from alerts.services import Wish
+from devnet import accounts as cast
+from ledger.models import Movement
+from operators.models import Note
+from probes.models import Probe
+from tests import factories
+from tests.db.test_alerts import advance, alice, titles
+from tests.db.test_keys_lasting import signed_in
+from tests.factories import ALICE, BOB, INFERENCE, ONE, PETRA
+
+pytestmark = pytest.mark.django_db
+__all__ = ["alice"]
+
+
+def test_prices_that_cross_ones_own_and_keys_that_are_acknowledged(alice: User) -> None:
+    services.add(alice, Wish(Kind.PRICE_BELOW, provider=PETRA, threshold=ONE // 2))
+    services.add(alice, Wish(Kind.PRICE_ABOVE, provider=PETRA, threshold=ONE // 2))
+    services.add(alice, Wish(Kind.ACKNOWLEDGED, provider=PETRA))
+    each, block = ONE // 10**6, 4_100_000  # neuron per token of 1 0G per million
+    for was, now, told in (
+        (each, each // 2, []),  # not below it yet
+        (each // 2, each // 3, ["asks less than your price"]),
+        (each // 3, each // 4, []),
+        (each // 4, each // 2, []),
+        (each // 2, each, ["asks more than your price"]),
+    ):
+        block += 1
+        before, after = ({"input_price": "1", "output_price": str(n)} for n in (was, now))
+        factories.change(block=block, before=before, after=after)
+        advance(block)
+        assert services.sweep() == len(told)
+        assert [title.split(" ", 1)[1] for title in titles(alice)] == told
+        texts = alice.notifications.values_list("text", flat=True)
+        assert all("0G per 1M tokens" in text for text in texts)
+        Notification.objects.all().delete()
+    factories.change(block=block + 1, change="acknowledged", before={}, after={})
+    advance(block + 1)
+    assert services.sweep() == 1
+    assert titles(alice)[0].startswith("The owner acknowledged the signing key of 0x")
+
+
+def test_a_token_that_ends_is_told_at_each_mark_of_its_time_and_limit(alice: User) -> None:
+    services.add(alice, Wish(Kind.TOKEN))
+    bob = User.objects.for_address(BOB)
+    now = timezone.now()
+    made = {"expires_at": now + dt.timedelta(days=8), "label": "my <agent>"}
+    token = alice.access_tokens.create(digest="a", hint="zgm_a", spend_limit=10 * ONE, **made)
+    bob.access_tokens.create(digest="b", hint="zgm_b", **{**made, "expires_at": now})
+    assert services.sweep() == 0
+    AccessToken.objects.filter(pk=token.pk).update(spent=9 * ONE)
+    assert services.sweep() == 1 and services.sweep() == 0
+    AccessToken.objects.filter(pk=token.pk).update(spent=8 * ONE)  # an open request cost less
+    assert services.sweep() == 0
+    AccessToken.objects.filter(pk=token.pk).update(spent=10 * ONE)
+    assert services.sweep() == 1
+    for days in (1.5, 1.6, 7.5, 9):
+        services.sweep(now + dt.timedelta(days=days))
+    assert [title.split("“my <agent>” ")[1].split(" on ")[0] for title in titles(alice)] == [
+        "has spent 90 % of its 10 0G",
+        "has spent 100 % of its 10 0G",
+        "expires",
+        "expires",
+    ]
+
+
+def test_what_a_provider_announces_reaches_who_holds_money_there(alice: User) -> None:
+    services.add(alice, Wish(Kind.NOTE))
+    now = timezone.now()
+    for number, (provider, ends) in enumerate(((PETRA, now), (PETRA, None), (BOB, now))):
+        Note.objects.create(
+            provider=provider, kind="maintenance" if ends else "incident", text="New <b>disks",
+            starts_at=now, ends_at=ends, nonce=str(number), message="m", signature="0x",
+            signed_at=timezone.now(),
+        )  # fmt: skip
+    assert services.sweep() == 2 and services.sweep() == 0
+    assert {title.split(" ", 1)[1] for title in titles(alice)} == {
+        "announces maintenance",
+        "tells of an incident",
+    }
+    page = signed_in(cast.user(1)).get("/account/inbox").content.decode()
+    assert "end not known: New &lt;b&gt;disks" in page
+
+
+def test_a_rule_gets_another_number_and_keeps_what_it_told(alice: User) -> None:
+    mine = signed_in(cast.user(1))
+    rule = services.add(alice, Wish(Kind.LOW_BALANCE, threshold=4 * ONE))
+    assert services.sweep() == 1
+    page = mine.get("/account/alerts").content.decode()
+    assert page.count('data-testid="rule-change"') == 1 and 'value="4"' in page
+    path = f"/account/alerts/rules/{rule.pk}"
+    assert mine.post(path, {"act": "number", "number": "-1"}).status_code == 400
+    mine.post(path, {"act": "number", "number": "3.5"})
+    assert services.sweep() == 0, "it held before"
+    mine.post(path, {"act": "number", "number": "2"})
+    assert services.sweep() == 0 and not Held.objects.exists()
+    mine.post(path, {"act": "number", "number": "3.5"})
+    assert services.sweep() == 1
+    Rule.objects.filter(pk=rule.pk).update(deleted_at=timezone.now())
+    mine.post(path, {"act": "number", "number": "9"})
+    rule.refresh_from_db()
+    assert rule.threshold == ONE * 7 // 2
+
+
+def test_the_past_of_balances_refunds_outages_and_tasks(alice: User) -> None:
+    now = timezone.now()
+    days = [now - dt.timedelta(days=n) for n in range(40)]
+
+    def moved(
+        at: dt.datetime, amount: int, after: int, kind: str = "settlement", **more: Any
+    ) -> None:
+        Movement.objects.create(
+            **{
+                "user": ALICE, "serving": INFERENCE, "provider": PETRA, "kind": kind, "at": at,
+                "balance": "sub_account", "amount": amount, "balance_after": after,
+                "block": 4_000_000 - (now - at).days, "source": "event", **more,
+            }
+        )  # fmt: skip
+
+    moved(days[35], -ONE, 9 * ONE)
+    moved(days[20], -8 * ONE, ONE)  # falls below 2
+    moved(days[19], -1, ONE - 1)
+    moved(days[10], 5 * ONE, 6 * ONE, "transfer")
+    moved(days[9], 0, 6 * ONE, "refund_requested", pending_change=5 * ONE)  # falls below 2 again
+    moved(days[5], 0, 6 * ONE, "refund_cancelled", pending_change=-3 * ONE)
+    moved(days[4], -2 * ONE, 4 * ONE, "refund_paid", pending_change=-2 * ONE)
+    moved(days[3], -ONE, 3 * ONE)
+    for at, after in ((days[8], 3 * ONE), (days[7], ONE // 2)):
+        moved(at, -ONE, after, "transfer", balance="available", serving=None, provider=None)
+    Probe.objects.bulk_create(
+        Probe(
+            serving=INFERENCE, provider=PETRA, kind="inference", service_name="inference-v1.0",
+            at=days[6] + dt.timedelta(minutes=n), url="u", state=state,
+        )
+        for n, state in enumerate(("down", "down", "up", "down", "up", "down", "down", "down"))
+    )  # fmt: skip
+
+    def told(kind: Kind, **wish: Any) -> list[tuple[str, Any]]:
+        found = past.hits(alice, Wish(kind, **wish), now)
+        assert found is not None
+        return [(hit.title.split(" 0x")[0], hit.at) for hit in found]
+
+    assert told(Kind.LOW_BALANCE, threshold=2 * ONE) == [
+        ("1 0G left at", days[9]),
+        ("1 0G left at", days[20]),
+    ]
+    assert told(Kind.LOW_AVAILABLE, threshold=ONE) == [("0.5 0G available", days[7])]
+    assert told(Kind.REFUND_UNLOCKED) == [("5 0G from", days[9] + dt.timedelta(days=1))]
+    assert [at for _, at in told(Kind.PROVIDER_DOWN, provider=PETRA)] == [
+        days[6] + dt.timedelta(minutes=5)
+    ]
+    assert told(Kind.TASK) == told(Kind.REPORT) == told(Kind.NOTE) == []
+    assert past.hits(alice, Wish(Kind.TOKEN), now) is None
