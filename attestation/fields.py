@@ -144,11 +144,11 @@ def _attested(attested: str, claimed: str) -> Key:
 
 
 def _chain(run: Verification, attested: str) -> Key:
-    # Of evidence that somebody brought, the "chain" is that somebody's word.
-    brought = run.endpoint == Endpoint.UPLOAD
-    title = (
-        _("On chain, as it was brought") if brought else _("On chain: the signer of the service")
-    )
+    title = _("On chain: the signer of the service")
+    if run.endpoint == Endpoint.UPLOAD:  # that somebody's word
+        title = _("On chain, as it was brought")
+    elif run.endpoint == Endpoint.MODEL:
+        title = _("On chain: the model’s key, as the listing declares it")
     onchain = run.onchain_signer
     if not onchain:
         return Key(title, "", "", _("Not compared: no signer on chain is known here."))

@@ -26,7 +26,7 @@ from django.utils import timezone
 from accounts.models import User
 from attestation import services
 from attestation.engine.evidence import Evidence
-from attestation.models import Finding, Outcome, Request, Standing, Verification
+from attestation.models import Endpoint, Finding, Outcome, Request, Standing, Verification
 from attestation.selectors import ServiceKey
 from inference.models import Chat, Turn
 from marketplace import badge as badges
@@ -304,6 +304,9 @@ def test_the_keys_are_compared_in_words(client: Client) -> None:
     )
     assert keys(other)[1][0] == "fail" and different in keys(other)[1][1]
     assert len(keys(other)) == 2, "the broker of a separated model signs no answers"
+    model = development(made, endpoint=Endpoint.MODEL, declared="separated")
+    assert len(keys(model)) == 3, "the model does"
+    assert "as the listing declares it" in shown(client, path(model))
 
 
 def test_others_verifiers_are_asked_with_what_the_bundle_holds(
