@@ -41,6 +41,7 @@ FOOTER = (
     (gettext_noop("Network"), "/network", ""),
     (gettext_noop("Status"), "/status", ""),
     (gettext_noop("API"), "/api/docs", ""),
+    (gettext_noop("Data"), "/data", ""),
     (gettext_noop("Docs"), "/docs", ""),
     (gettext_noop("For operators"), "/operator", ""),
     (gettext_noop("Moderation log"), "/moderation/log", ""),

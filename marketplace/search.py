@@ -53,8 +53,13 @@ PAGES: Pages = (
     (gettext_noop("For operators"), "/operator", "earnings settlements customers run provider"),
     (gettext_noop("Your listing"), "/operator/listing", "register service price remove operator"),
     (gettext_noop("Verify"), "/verify", "evidence attestation report signature"),
-    (gettext_noop("Status"), "/status", "index health node lag"),
+    (
+        gettext_noop("Status"),
+        "/status",
+        "index health node lag incident maintenance uptime version",
+    ),
     (gettext_noop("API"), "/api/docs", "json openapi programs"),
+    (gettext_noop("Data"), "/data", "dump csv export download research tables"),
     (
         gettext_noop("Decisions of moderators"),
         "/moderation/log",
@@ -66,6 +71,7 @@ PAGES: Pages = (
 #: Those that open for whoever hosts the site alone.
 STAFF_PAGES: Pages = (
     (gettext_noop("Operations"), "/ops", "health queue tasks failures storage commands"),
+    (gettext_noop("Announcements"), "/ops/announcements", "incident maintenance banner status"),
 )
 
 

@@ -105,6 +105,8 @@ if SITE_WALLET_KEY and not SITE_WALLET_PROVIDERS:
 PROBE_INTERVAL_SECONDS = env.integer("PROBE_INTERVAL_SECONDS", 300, least=5)
 PROBE_OPT_OUT = env.addresses("PROBE_OPT_OUT")
 #: `manage.py prune` deletes runs older than this; 0: reports stay for good, links to them too.
+#: Where the public data dumps lie; empty: none are made.
+DATA_DIR = env.text("DATA_DIR")
 VERIFICATIONS_KEEP_DAYS = env.integer("VERIFICATIONS_KEEP_DAYS", 0)
 
 # --- Django ---------------------------------------------------------------------------------------
@@ -360,6 +362,7 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "verify-services": {"task": "attestation.sweep", "schedule": 15.0},
     "probe-services": {"task": "probes.sweep", "schedule": 15.0},
     "watch": {"task": "marketplace.watch", "schedule": 60.0},
+    "dump": {"task": "marketplace.dump", "schedule": 600.0},
     "prune": {"task": "marketplace.prune", "schedule": 600.0},
     "follow-tuning": {"task": "finetune.sweep", "schedule": 5.0},
     "look-for-moderators": {"task": "moderation.sweep", "schedule": 60.0},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 from django.core.cache import cache
 
-from marketplace import announcements, components, retention
+from marketplace import announcements, components, dumps, retention
 
 #: Seconds between two runs, and where the last one is noted. Beat asks every few minutes: its own
 #: clock begins anew in every container, and of one that is replaced daily no day would ever end.
@@ -29,3 +29,9 @@ def watch() -> bool:
     emptied Redis."""
     announcements.tell()
     return components.watch()
+
+
+@shared_task(name="marketplace.dump", ignore_result=True, expires=600, time_limit=dumps.ABANDONED)
+def dump() -> bool:
+    """The public data dump of this day, if this site makes any and it is not there."""
+    return dumps.make() is not None

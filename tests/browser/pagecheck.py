@@ -43,6 +43,7 @@ PATHS: tuple[Callable[[], str], ...] = (
     lambda: f"/services/fine-tuning/{factories.address(5)}/raw",
     lambda: "/changes",
     lambda: "/network",
+    lambda: "/data",
     lambda: "/network/settlements",
     lambda: "/network/settlements?by=day",
     lambda: "/network/accounts",
