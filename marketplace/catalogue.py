@@ -61,7 +61,7 @@ def catalogue_page(filters: Filters, head: Head) -> pages_market.CataloguePage:
         clear=filters.path(**dict.fromkeys(active, "")),
         columns=columns(filters),
         rows=parts.rows(
-            found.items, filters.mine, lambda listing: ranking.monthly(listing, workload)
+            found.items, filters.mine, lambda listing: ranking.monthly(listing, workload), version
         ),
         count=found.count,
         pager=parts.pager(found, _("services"), lambda number: filters.path(page=number), TARGET),

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import reduce
-from operator import or_
 from typing import Any
 
-from django.db.models import Count, Max, Q, QuerySet
+from django.db import connection
 
+from ledger import selectors
 from marketplace import formats
+from marketplace.memo import Memo
 from operators import notes
 from operators.models import Profile
 
@@ -33,33 +33,54 @@ class Named:
         return cls(name, row.domain if row.proven else "")
 
 
-def _heard() -> QuerySet[Profile]:
-    return Profile.objects.filter(notes.heard(), withdrawn_at=None)
-
-
-def names_of(providers: Iterable[str]) -> dict[str, Named]:
-    """Of those providers that gave themselves a name (1 query)."""
-    rows = _heard().filter(provider__in=set(providers))
-    return {row.provider: Named.of(row) for row in rows}
-
-
 def state() -> tuple[Any, ...]:
-    """Changes whenever a name may change (1 query)."""
-    rows = Profile.objects.aggregate(Max("signed_at"), Max("withdrawn_at"), Count("pk"))
-    return tuple(rows.values())
+    """Changes whenever a profile does; begins with their number (1 query)."""
+    with connection.cursor() as cursor:
+        cursor.execute(_STATE)
+        return tuple(cursor.fetchone())
 
 
-def known_as(q: str) -> tuple[tuple[str, ...], ...]:
+_STATE = """
+SELECT COUNT(*), MAX(signed_at), MAX(withdrawn_at), MAX(domain_checked_at) FROM operators_profile
+"""
+_kept = Memo()
+
+
+def _all(version: str | None) -> dict[str, Named]:
+    """Every name that is heard (1 query; 1 more without the listings' `version`, and 1 where
+    something changed): every list shows some of them, so they are read together."""
+    found = state()
+    if not found[0]:
+        return {}
+    listings = selectors.listings_version() if version is None else version
+    return _kept.get(f"{listings}/{found}", "names", _read)
+
+
+def _read() -> dict[str, Named]:
+    rows = Profile.objects.filter(notes.heard(), withdrawn_at=None)
+    return {row.provider: Named.of(row) for row in rows.only(*_COLUMNS)}
+
+
+_COLUMNS = ("provider", "name", "domain", "domain_state")
+
+
+def names_of(providers: Iterable[str], version: str | None = None) -> dict[str, Named]:
+    """Of those providers that gave themselves a name; `version`: the listings', where the caller
+    knows it (`ledger.selectors.listings_version`)."""
+    wanted = list(providers)
+    known = _all(version) if wanted else {}
+    return {provider: known[provider] for provider in wanted if provider in known}
+
+
+def known_as(q: str, version: str | None = None) -> tuple[tuple[str, ...], ...]:
     """For each word of a question the providers whose name has it (`ServiceQuery.known_as`); empty
-    where no name has any (1 query)."""
+    where no name has any."""
     words = [word.lower() for word in q.replace("\x00", "").split()[:WORDS]]
     if not words:
         return ()
-    having = reduce(or_, (Q(name__icontains=word) for word in words))
-    names = dict(_heard().filter(having).values_list("provider", "name")[:MOST])
+    names = [(address, said.name.lower()) for address, said in _all(version).items()]
     found = tuple(
-        tuple(sorted(address for address, name in names.items() if word in name.lower()))
-        for word in words
+        tuple(sorted(address for address, name in names if word in name)[:MOST]) for word in words
     )
     return found if any(found) else ()
 

@@ -212,7 +212,7 @@ def providers(
     offering = make() if asked.order == "earned" else at_listing.get(version, key, make)
     found = groups.with_earnings(offering)
     addresses = [row.address for row in found.items]
-    known, said = _measured(addresses), names.names_of(addresses)
+    known, said = _measured(addresses), names.names_of(addresses, version)
     lines = tuple(
         ProviderLine(row, *known.get(row.address, (0, None)), said.get(row.address))
         for row in found.items

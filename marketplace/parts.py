@@ -311,14 +311,18 @@ def rows(
     listings: Iterable[records.Listing],
     mine: frozenset[tuple[str, str]] = frozenset(),
     cost: Callable[[records.Listing], int | None] = lambda listing: None,
+    version: str | None = None,
 ) -> tuple[ServiceRow, ...]:
     """Rows with what is known about each service's evidence, health and moves, what moderators
     decided and what its provider calls itself (5 queries); `mine` are the watched
-    listings by serving contract and provider."""
+    listings by serving contract and provider, `version` the listings', where it is known."""
     listed = tuple(listings)
     keys = [ServiceKey.of(listing) for listing in listed]
     known, measured, moves = standings(keys), health_of(keys), moved(listed)
-    decided, said = moderation.of_listings(listed), names_of(key.provider for key in keys)
+    decided, said = (
+        moderation.of_listings(listed),
+        names_of((key.provider for key in keys), version),
+    )
     return tuple(
         ServiceRow.of(
             listing,

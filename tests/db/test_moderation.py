@@ -98,7 +98,7 @@ def listed(path: str) -> bool:
     marks = (
         f"/services/inference/{PETRA}", f"/providers/{PETRA}", f'data-provider="{PETRA}"',
         f'"provider": "{PETRA}"', f'"provider":"{PETRA}"', f"inference,{PETRA}", f'"{MODEL}"',
-        "/models/somebody",
+        "/models/somebody", f'"address": "{PETRA}"', f'"address":"{PETRA}"',
     )  # fmt: skip
     return any(mark in body.decode() for mark in marks)
 
