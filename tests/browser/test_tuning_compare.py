@@ -57,4 +57,4 @@ def test_the_chart_of_a_training_grows_with_its_log(page: Page, asgi_server: str
     expect(title).to_have_text("Loss 2.5 → 1.25")
     expect(page.locator(".chart tbody tr")).to_have_count(3)  # open as before, with the new row
     expect(page.locator("[data-plot] canvas")).to_have_count(1)
-    assert drawn is not None and not drawn.evaluate("one => one.isConnected")
+    assert not drawn.evaluate("one => one.isConnected")
