@@ -64,6 +64,13 @@ def create(user: User, url: str, form: str = Format.SIGNED) -> tuple[Hook, str]:
     return hook, secret
 
 
+def delete(hook: Hook) -> None:
+    """With its log; rules that told it alone tell no webhook any more, rather than all."""
+    with transaction.atomic():
+        hook.rules.update(by_hook=False, hook=None)
+        hook.delete()
+
+
 def renew_secret(hook: Hook) -> str:
     """A new secret, valid from now; the old one signs nothing any more."""
     secret = signing.new_secret()

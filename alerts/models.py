@@ -84,6 +84,9 @@ class Rule(models.Model):
     percent = models.IntegerField(null=True, help_text="of kinds that compare a price")
     by_email = models.BooleanField(default=False)
     by_hook = models.BooleanField(default=False)
+    hook = models.ForeignKey(
+        Hook, on_delete=models.SET_NULL, null=True, related_name="rules", help_text="null: all"
+    )
     created_at = models.DateTimeField()
     snoozed_until = models.DateTimeField(null=True)
     deleted_at = models.DateTimeField(null=True, help_text="kept for a while, for an undo")

@@ -29,7 +29,8 @@ def deliveries(rows: Iterable[Notification], rules: Mapping[int, Rule], now: dt.
             due = _next_digest(now) if way.digest else now
             made.append(_delivery(row, None, now, due))
         if rule.by_hook:
-            made += [_delivery(row, hook, now, now) for hook in hooks.get(row.user_id, ())]
+            chosen = (h for h in hooks.get(row.user_id, ()) if rule.hook_id in (None, h.pk))
+            made += [_delivery(row, hook, now, now) for hook in chosen]
     Delivery.objects.bulk_create(made)
 
 

@@ -23,7 +23,7 @@ from accounts.models import User
 from alerts import conditions, listing_changes, others, own_service, schedule, words
 from alerts.conditions import Found, Hit
 from alerts.kinds import CHANGES, LASTING, SORTS, Kind
-from alerts.models import Channels, Held, Notification, Rule
+from alerts.models import Channels, Held, Hook, Notification, Rule
 from ledger.models import Projection
 
 log = logging.getLogger(__name__)
@@ -129,8 +129,9 @@ def snooze(rule: Rule, until: dt.datetime | None) -> None:
     Rule.objects.filter(pk=rule.pk).update(snoozed_until=until)
 
 
-def send_by(rule: Rule, *, email: bool, hook: bool) -> None:
-    Rule.objects.filter(pk=rule.pk).update(by_email=email, by_hook=hook)
+def send_by(rule: Rule, *, email: bool, hook: bool, only: Hook | None = None) -> None:
+    """`only`: one webhook of theirs instead of all."""
+    Rule.objects.filter(pk=rule.pk).update(by_email=email, by_hook=hook, hook=only)
 
 
 def renumber(rule: Rule, wish: Wish) -> None:

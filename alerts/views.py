@@ -21,7 +21,7 @@ from accounts.http import number_of, signed_out, user_of
 from accounts.models import User
 from alerts import forms, mailbox, own_service, pages, past, selectors, services, unsubscribing
 from alerts.kinds import OPERATORS, Kind
-from alerts.models import Notification, Rule
+from alerts.models import Hook, Notification, Rule
 from alerts.tasks import send_due
 from ledger import selectors as ledger
 from ledger.records import Page
@@ -151,6 +151,14 @@ def _rule(request: HttpRequest, rule_id: int) -> Rule:
     return get_object_or_404(Rule, pk=rule_id, user=user_of(request))
 
 
+def _hook(request: HttpRequest, named: str) -> Hook:
+    """One of their own webhooks; 404 for anything else."""
+    try:
+        return get_object_or_404(Hook, pk=uuid.UUID(named), user=user_of(request))
+    except ValueError:
+        raise Http404("no such webhook") from None
+
+
 @require_POST
 def change(request: HttpRequest, rule_id: int) -> HttpResponse:
     """One button of a rule's row: `act` is delete, restore, day, week, wake, ways, or number."""
@@ -164,7 +172,9 @@ def change(request: HttpRequest, rule_id: int) -> HttpResponse:
         except Problem as problem:
             return _say(request, problem)
     elif act == "ways":
-        services.send_by(rule, email="email" in request.POST, hook="hook" in request.POST)
+        named = request.POST.get("hook", "")
+        only = _hook(request, named) if named not in ("", "on") else None
+        services.send_by(rule, email="email" in request.POST, hook=bool(named), only=only)
     elif act == "number":
         typed = {"kind": rule.kind, "number": request.POST.get("number", "")}
         try:

@@ -73,7 +73,7 @@ def act(request: HttpRequest, hook_id: uuid.UUID) -> HttpResponse:
     found, wanted = _hook(request, hook_id), request.POST.get("act", "")
     limits.spend("hook-acts", found.user.address, limit=60, seconds=600)
     if wanted == "delete":
-        found.delete()
+        hooks.delete(found)
         return HttpResponseRedirect("/account/alerts#hooks")
     if wanted == "secret":
         try:

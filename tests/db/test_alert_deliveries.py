@@ -336,6 +336,35 @@ def test_the_secret_needs_a_fresh_signature_and_is_shown_once(
     assert signed_in(cast.user(2)).get(f"/account/alerts/hooks/{hook.pk}").status_code == 404
 
 
+def test_a_rule_tells_one_webhook_of_several_and_never_more_when_that_is_gone(
+    alice: User, receiver: Receiver
+) -> None:
+    first, second = (hooks.create(alice, f"{receiver.url}/{n}")[0] for n in range(2))
+    mine, browser = alice.alert_rules, signed_in(cast.user(1))
+    services.add(alice, Wish(Kind.LOW_BALANCE, threshold=4 * ONE, by_hook=True))
+    services.add(alice, Wish(Kind.LOW_AVAILABLE, threshold=4 * ONE, by_hook=True))
+    rule = mine.get(kind=Kind.LOW_BALANCE)
+    path = f"/account/alerts/rules/{rule.pk}"
+    foreign, _ = hooks.create(User.objects.for_address(factories.BOB), receiver.url)
+    for wrong in (foreign.pk, "nonsense"):
+        assert browser.post(path, {"act": "ways", "hook": wrong}).status_code == 404
+    browser.post(path, {"act": "ways", "hook": second.pk})
+    page = browser.get("/account/alerts").content.decode()
+    assert page.count(f'value="{second.pk}" selected') == 1 and "all webhooks" in page
+    factories.purse(available=1)
+    assert services.sweep() == 2
+    told_by = sorted(Delivery.objects.values_list("notification__kind", "hook"), key=str)
+    wanted = [("low_available", first.pk), ("low_available", second.pk), ("low_balance", second.pk)]
+    assert told_by == sorted(wanted, key=str)
+    browser.post(f"/account/alerts/hooks/{second.pk}/act", {"act": "delete"})
+    rule.refresh_from_db()
+    assert not rule.by_hook and rule.hook_id is None, "not the other one instead"
+    assert mine.get(kind=Kind.LOW_AVAILABLE).by_hook
+    browser.post(path, {"act": "ways", "hook": "on"})
+    rule.refresh_from_db()
+    assert rule.by_hook and rule.hook_id is None
+
+
 @pytest.mark.parametrize("form", ["slack", "discord"])
 def test_a_chat_gets_a_message_that_calls_nobody(
     alice: User, receiver: Receiver, form: str
