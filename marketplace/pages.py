@@ -115,11 +115,14 @@ def service_head(
     listing: records.Listing,
     tab: str,
     standing: StandingView | None = None,
+    payers: int | None = None,
 ) -> ServiceHead:
     """The head with verdict, health, payers and what moderators decided as they are now (5
-    queries, 4 with `standing`)."""
+    queries, one less with `standing`, and with `payers` of 30 days)."""
     key = ServiceKey.of(listing)
     known, health = standing or standing_of(key), health_of([key])[key]
+    if payers is None:
+        payers = payers_30d(listing.provider, listing.serving)
     path, label, icon = _TRY.get(service_type(listing), ("", "", ""))
     can_try = path and not listing.removed and links.exists(path)
     # A fine-tuning begins with a model: named where there is no choice.
@@ -145,7 +148,7 @@ def service_head(
         tabs=tuple(
             Link(_(label), service_path(listing, slug), slug == tab) for slug, label in TABS
         ),
-        summary=_sentence(listing, known, health, payers_30d(listing.provider, listing.serving)),
+        summary=_sentence(listing, known, health, payers),
         warning=move.said(known) if move else "",
         warning_tone="" if move and move.attested(known) else "bad",
         decided=moderation.of_listing(listing),

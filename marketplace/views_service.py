@@ -72,7 +72,7 @@ def overview(request: HttpRequest, kind: str, address: str) -> HttpResponse:
     held = position.mine(user, listing, head_of(request), settlements) if user else None
     standing = standing_of(key)
     page = pages.OverviewPage(
-        service=pages.service_head(listing, "", standing=standing),
+        service=pages.service_head(listing, "", standing, record.payers_30d),
         offer=parts.offer_of(listing),
         price_notes=price_notes(listing),
         card=() if listing.is_fine_tuning else cards.linked(cards.card(listing.additional_info)),

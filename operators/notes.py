@@ -169,6 +169,18 @@ def heard(now: dt.datetime | None = None) -> Q:
     return ~Q(Exists(decided)) | Q(Exists(offered))
 
 
+def is_heard(provider: str, now: dt.datetime | None = None) -> bool:
+    """`heard` of one provider (at most 2 queries)."""
+    decided = moderation.in_force(now).filter(kind=EffectKind.HIDDEN, provider=provider)
+    return not decided.exists() or listed.rows().filter(provider=provider).exists()
+
+
+def open_of(provider: str, now: dt.datetime | None = None) -> QuerySet[Note]:
+    """A provider's notes as `open_notes` has them, heard or not."""
+    own = Note.objects.filter(_shown(now), provider=provider, withdrawn_at=None)
+    return own.order_by("-starts_at", "pk")
+
+
 def open_notes(providers: Iterable[str], now: dt.datetime | None = None) -> QuerySet[Note]:
     """Notes that are to be shown: current, planned, and ended a moment ago, newest first."""
     own = Note.objects.filter(_shown(now), provider__in=list(providers), withdrawn_at=None)

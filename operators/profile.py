@@ -41,9 +41,12 @@ class Said:
 
 
 def said(provider: str, now: dt.datetime | None = None) -> Said:
-    """A provider's profile and its notes of now (2 queries)."""
-    found = Profile.objects.filter(notes.heard(now), provider=provider, withdrawn_at=None).first()
-    return Said(found, tuple(notes.open_notes([provider], now)[: notes.MOST]))
+    """A provider's profile and its notes of now (2 queries; 2 more where it said anything: whether
+    that is heard is asked then only, since most say nothing)."""
+    found = Profile.objects.filter(provider=provider, withdrawn_at=None).first()
+    open_notes = tuple(notes.open_of(provider, now)[: notes.MOST])
+    told = (found is not None or open_notes) and notes.is_heard(provider, now)
+    return Said(found, open_notes) if told else Said()
 
 
 def parse(typed: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
