@@ -144,5 +144,14 @@ def test_the_changelog_is_a_feed_of_versions_and_the_foot_names_the_newest(clien
     assert client.get("/docs/chat").content.decode().count("application/atom+xml") == 0
 
 
+#: Lines of versions that are closed.
+CLOSED = {"0.1.0": 35}
+
+
+def test_a_closed_version_gets_no_more_lines() -> None:
+    found = {one.version: one.html.count("<li>") for one in releases.releases()}
+    assert CLOSED.items() <= found.items(), "a new line stands at the top, in the newest version"
+
+
 def anchors_in_order(slug: str) -> list[str]:
     return [heading.anchor for heading in docs_html.headings(slug) if heading.level == 2]
