@@ -227,7 +227,9 @@ class ChatPage:
 
 @dataclass(frozen=True)
 class PresetsPage:
-    """A person's presets. `error` is of the one `failed` (0: new); `deleted` can come back."""
+    """A person's presets. `error` is of the one `failed` (0: new, -1: of a file); `deleted` can
+    come back.
+    """
 
     presets: tuple[Own, ...]
     error: str = ""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import mimetypes
 
-import orjson
 from django.utils.translation import gettext_noop
 
 from accounts import personal
@@ -54,11 +53,7 @@ def _forget(user: User) -> int:
 
 
 def _presets(user: User, archive: Archive) -> None:
-    rows = (
-        {"name": own.name, "options": own.options.stored(), "body": own.body}
-        for own in presets.of(user)
-    )
-    archive.stream("presets/presets.json", [orjson.dumps(list(rows))])
+    archive.stream("presets/presets.json", [presets.document(user)])
 
 
 def register() -> None:

@@ -22,10 +22,16 @@ from accounts.models import User
 from inference.errors import BadPrompt
 from inference.models import OwnPreset
 from inference.options import Options
+from net import strictjson
+from net.errors import BadAnswer
+from net.limits import JsonLimits
 
 MOST = 40
 MAX_NAME_CHARS = 40
 MAX_BODY_CHARS = 8_000
+#: Of a file with presets; each of MOST may have a long system prompt, schema and question.
+MAX_FILE_BYTES = 1 << 20
+_FILE = JsonLimits(max_depth=6, max_bytes=MAX_FILE_BYTES)
 #: A deleted preset can be brought back for so long.
 UNDO_FOR = timedelta(seconds=60)
 
@@ -60,7 +66,7 @@ def save(user: User, name: str, given: Mapping[str, Any], preset: int | None = N
     new one. `body` is the question; not given, one that is replaced keeps its own. Raises BadPrompt
     with the rule that was broken.
     """
-    name = " ".join(name.replace("\x00", "").split())
+    name = _tidy(name)
     if not name or len(name) > MAX_NAME_CHARS:
         raise BadPrompt(
             _("A preset's name has 1 to %(max_name_chars)s characters.")
@@ -98,6 +104,51 @@ def _body(given: object) -> str | None:
             % {"most": f"{MAX_BODY_CHARS:,}"}
         )
     return body.replace("\r\n", "\n")
+
+
+def document(user: User, preset: int | None = None) -> bytes:
+    """A person's presets, or one of them, as a file that `take_in` reads."""
+    found = [own for own in of(user) if preset is None or own.id == preset]
+    rows = [{"name": own.name, "options": own.options.stored(), "body": own.body} for own in found]
+    return orjson.dumps({"presets": rows}, option=orjson.OPT_INDENT_2)
+
+
+def take_in(user: User, data: bytes) -> int:
+    """Keep the presets of such a file, whoever made it; one whose name is taken gets another. How
+    many. Raises BadPrompt, and then keeps none.
+    """
+    wrong = BadPrompt(_("This is no file of presets."))
+    try:
+        given = strictjson.loads(data, _FILE)
+    except BadAnswer:
+        raise wrong from None
+    rows = given.get("presets") if isinstance(given, dict) else None
+    if not isinstance(rows, list) or not 0 < len(rows) <= MOST:
+        raise wrong
+    with transaction.atomic():
+        for row in rows:
+            options = row.get("options") if isinstance(row, dict) else None
+            name = row.get("name") if isinstance(row, dict) else None
+            if not isinstance(options, dict) or not isinstance(name, str):
+                raise wrong
+            taken = {own.name.casefold() for own in of(user)}
+            save(user, _free(name, taken), {**options, "body": row.get("body", "")})
+    return len(rows)
+
+
+def _tidy(name: str) -> str:
+    return " ".join(name.replace("\x00", "").split())
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """The name, or where it is taken the same with a number."""
+    name, tried = _tidy(name), 1
+    found = name
+    while found.casefold() in taken:
+        tried += 1
+        end = f" {tried}"
+        found = name[: MAX_NAME_CHARS - len(end)].rstrip() + end
+    return found
 
 
 def delete(user: User, preset: int) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from accounts.http import taker
 from accounts.models import User
 from inference import presets
 from inference.errors import BadPrompt
@@ -51,6 +53,37 @@ def own(request: HttpRequest) -> HttpResponse:
         deleted=number_of(request.GET.get("deleted")),
     )
     return render(request, "inference/presets.html", {"page": page}, status=400 if error else 200)
+
+
+@never_cache
+@require_GET
+def file(request: HttpRequest) -> HttpResponse:
+    """The person's presets, or one (`preset`), as JSON: to keep, or to give to others. Needs a
+    fresh signature. Raises TooMany.
+    """
+    user = taker(request, _("Presets as a file"), reverse("inference:presets"))
+    if not isinstance(user, User):
+        return user
+    answer = HttpResponse(
+        presets.document(user, number_of(request.GET.get("preset")) or None),
+        content_type="application/json",
+    )
+    answer["Content-Disposition"] = 'attachment; filename="presets.json"'
+    return answer
+
+
+@require_POST
+def take_in(request: HttpRequest) -> HttpResponse:
+    """Keep the presets of an uploaded `file`."""
+    user, given = _user(request), request.FILES.get("file")
+    try:
+        if given is None or (given.size or 0) > presets.MAX_FILE_BYTES:
+            raise BadPrompt(_("Choose a file of presets, of one megabyte at most."))
+        presets.take_in(user, given.read())
+    except BadPrompt as wrong:
+        page = PresetsPage(presets=presets.of(user), error=wrong.sentence, failed=-1)
+        return render(request, "inference/presets.html", {"page": page}, status=400)
+    return HttpResponseRedirect(reverse("inference:presets"))
 
 
 @require_POST

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
+import orjson
 import pytest
 from cryptography.fernet import Fernet
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.utils import timezone
 
@@ -14,6 +17,7 @@ from inference import presets
 from inference.errors import BadPrompt
 from inference.models import OwnPreset
 from tests import factories
+from tests.db.personal_world import prove, sign_in
 
 pytestmark = pytest.mark.django_db
 
@@ -76,6 +80,52 @@ def test_a_question_is_kept_with_its_open_places(alice: User, client: Client) ->
     bodies = {one.name: one.body for one in presets.of(alice)}
     assert bodies == {"From the chat": "What is {{it}}?", "Settings": "", "translate": own.body}
     assert presets.save(alice, "translate", {"body": " "}).body == ""
+
+
+def test_a_file_gives_presets_to_others(alice: User, bob: User, client: Client) -> None:
+    presets.save(alice, "Translate", {**GIVEN, "stop": "A\nB", "body": "Say {{it}}"})
+    presets.save(alice, "x" * 40, {"seed": "7"})
+    client.force_login(alice)
+    stale = client.get("/playground/presets.json")
+    assert stale.status_code == 403 and b"walrus" not in stale.content
+    prove(client, 0)
+    file = client.get("/playground/presets.json").content
+    one = client.get("/playground/presets.json", {"preset": presets.of(alice)[0].id}).content
+    assert alice.address.lower() not in file.decode().lower() and b'verified": true' not in file
+
+    def take_in(data: bytes) -> int:
+        given = {"file": SimpleUploadedFile("presets.json", data)}
+        return client.post("/playground/presets/import", given).status_code
+
+    sign_in(client, bob)
+    assert take_in(file) == 302 and take_in(one) == take_in(one) == 302
+    shown = [(own.name, own.options, own.body) for own in presets.of(bob)]
+    first = presets.of(alice)[0]
+    told = (first.options, first.body)
+    assert shown[:3] == [(name, *told) for name in ("Translate", "Translate 2", "Translate 3")]
+    assert take_in(file) == 302
+    assert {"x" * 40, "x" * 38 + " 2"} < {own.name for own in presets.of(bob)}
+    # all or nothing, and whatever strangers put into a file
+    before = presets.of(bob)
+    good = orjson.loads(one)["presets"][0]
+    wrong: Any = ({"options": {"temperature": 9}}, {"name": ""}, {"name": 1}, {"options": []})
+    for rows in ([], [good, 1], [good] * 41, *([good, {**good, **part}] for part in wrong)):
+        assert take_in(orjson.dumps({"presets": rows})) == 400
+    for data in (b"", b"[]", b"\xff", b"[" * 99_999, b"{}", b" " * (presets.MAX_FILE_BYTES + 1)):
+        assert take_in(data) == 400
+    assert client.post("/playground/presets/import").status_code == 400
+    assert presets.of(bob) == before
+    hostile = {"name": "<b>\x00", "options": {"system": "<script>", "seed": "9" * 99}, "body": 7}
+    assert take_in(orjson.dumps({"presets": [hostile]})) == 400
+    del hostile["options"]["seed"]  # type: ignore[attr-defined]
+    assert take_in(orjson.dumps({"presets": [hostile]})) == 302
+    taken = {**good, "name": "Trans\x00late", "body": "Not mine"}
+    assert take_in(orjson.dumps({"presets": [taken]})) == 302
+    assert {own.body for own in presets.of(bob) if own.name == "Translate"} == {"Say {{it}}"}
+    page = client.get("/playground/presets").content.decode()
+    assert "&lt;script&gt;" in page and "<script>" not in page.split("<main")[1]
+    client.logout()
+    assert take_in(file) == 404
 
 
 def test_there_is_a_most(alice: User) -> None:
