@@ -9,6 +9,7 @@ What is not ours to write is escaped, always; numbers of our own need no escapin
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from functools import lru_cache
 from html import escape
 from typing import Protocol
@@ -192,6 +193,57 @@ def pick(id: str, title: str) -> SafeString:
         f'<label class="pick" title="{_("Compare")}"><input type="checkbox" form="compare" '
         f'name="s" value="{escape(id)}"><span class="visually-hidden">{said}</span></label>'
     )
+
+
+class Choice(Protocol):
+    """An option of a select: `parts.Option`, or whatever an area has instead."""
+
+    @property
+    def value(self) -> object: ...
+    @property
+    def label(self) -> object: ...
+    @property
+    def selected(self) -> object: ...
+
+
+@register.simple_tag
+def options(choices: Iterable[Choice]) -> SafeString:
+    """The options of a select: the catalogue has eighty."""
+    return mark_safe(
+        "\n".join(
+            f'<option value="{escape(str(one.value))}"{" selected" if one.selected else ""}>'
+            f"{escape(str(one.label))}</option>"
+            for one in choices
+        )
+    )
+
+
+class Way(Protocol):
+    """A link of the site's own navigation (`context.NavLink`)."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def icon(self) -> str: ...
+    @property
+    def current(self) -> bool: ...
+
+
+@register.simple_tag
+def ways(links: Iterable[Way], icons: object = False) -> SafeString:
+    """Links of the site's own navigation, which every page has five lists of."""
+    return mark_safe(
+        "".join(
+            f'<a href="{escape(one.path)}"{_HERE if one.current else ""}>'
+            f"{icon(one.icon) if icons else ''}{escape(one.label)}</a>"
+            for one in links
+        )
+    )
+
+
+_HERE = ' aria-current="page"'
 
 
 @register.simple_tag
