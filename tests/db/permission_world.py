@@ -334,6 +334,7 @@ class World:
             "model": quote(Service.objects.get(provider=factories.PETRA).model, safe=""),
             "tx_hash": "0x" + "12" * 32,
             "slug": "getting-started",
+            "day": "2026-05-01",
             "section": "pages",
             "number": 1,
             "name": "model",

@@ -216,5 +216,5 @@ def test_a_disk_that_is_nearly_full_is_told_to_the_host_before_writes_fail(
     factories.head()
     client.force_login(member(Role.ADMIN, "host"))
     page = client.get("/ops").content.decode()
-    assert 'data-alarm="disk"' in page and "3 % of the disk are free." in page
+    assert 'data-alarm="disk"' in page and "3 % of the web processes’ disk are free." in page
     assert client.get("/status").status_code == 200 and client.get("/").status_code == 200
