@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import ClassVar, Self, TypeVar
 
 from django.db import models
-from django.db.models import Case, F, Q, TextField, Value, When
+from django.db.models import Case, F, OrderBy, Q, TextField, Value, When
 from django.db.models.fields.json import KT
 from django.db.models.functions import Cast, Concat, Greatest, Left, Lower, NullIf
 
@@ -287,6 +287,23 @@ class Service(Layered):
                     ("change", F("updated_at_unix")),
                     ("creation", F("created_block")),
                     ("type", Left("service_type", SORTED_LENGTH)),
+                )
+            ),
+            # Downwards a price turns within its unit, and the units stay where they are.
+            *(
+                models.Index(
+                    LISTED_UNIT,
+                    *(
+                        OrderBy(F(one) if isinstance(one, str) else one, descending=True)
+                        for one in (column, "kind", "provider", "serving")
+                    ),
+                    name=f"service_down_{name}",
+                    condition=Q(shadowed=False, removed=False),
+                )
+                for name, column in (
+                    ("price", LISTED_PRICE),
+                    ("input", F("input_price")),
+                    ("output", LISTED_OUTPUT),
                 )
             ),
             models.Index(fields=["block"], name="service_block"),

@@ -10,6 +10,7 @@ import pytest
 from django.db import connection
 from django.db.models import Count, Q, Sum
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from ledger import selectors
 from ledger.models import ACCEPTED, Service, ServiceChange, ServiceTotal, Settlement
@@ -128,7 +129,18 @@ def test_a_search_goes_by_the_word_index() -> None:
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE ledger_service")
         plan = selectors.matching(ServiceQuery(q="model-77")).explain()
-    assert "service_words" in plan
+        assert "service_words" in plan
+        # Orders of prices either way, which keep the units where they are, sort nothing.
+        with CaptureQueriesContext(connection) as asked:
+            for name in ("price", "input_price", "output_price"):
+                for sort in (name, f"-{name}"):
+                    selectors.services(ServiceQuery(sort=sort), count=2_999)
+        orders = [query["sql"] for query in asked if "ORDER BY CASE" in query["sql"]]
+        assert len(orders) == 6
+        for order in orders:
+            cursor.execute(f"EXPLAIN {order}")
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+            assert "Sort" not in plan and "Index Scan using service_" in plan, plan
 
 
 def test_what_is_kept_of_the_listings_goes_when_one_changes(client: Client) -> None:
