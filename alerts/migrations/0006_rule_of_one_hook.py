@@ -4,6 +4,9 @@ import django.db.models.deletion
 from django.db import migrations, models
 
 
+SMALL = {'alerts.rule': 'at most some dozens a person, who wrote each by hand'}
+
+
 class Migration(migrations.Migration):
 
     dependencies = [

@@ -251,7 +251,7 @@ async def preflight(url: str) -> str:
 )
 async def speed(url: str) -> str:
     async with Client(policy()) as client:
-        return str(await probes._spoken(client, listing(url)))
+        return str(await probes._spoken(client, probes.Target(listing(url))))
 
 
 _CHECKS = (
