@@ -1,0 +1,92 @@
+"""Presets, with their questions, and how answers come to their reader, in Chromium."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from playwright.sync_api import Page, expect
+
+from inference.models import Chat, Turn
+from tests.browser import pagecheck
+from tests.browser.test_chat import answers, ask
+from tests.browser.test_chat_more import alice as alice
+from tests.browser.test_chat_more import chat as chat
+from tests.browser.test_chat_more import picture
+from tests.browser.test_chat_more import upstream as upstream
+
+
+def test_presets_and_how_answers_are_read(alice: Page, asgi_server: str, chat: Chat) -> None:
+    path = f"{asgi_server}/playground/chat/{chat.pk}"
+    alice.goto(path)
+    alice.locator(".settings > summary").click()
+    alice.get_by_label("System prompt").fill("Be brief.\nBe <kind>.")
+    alice.get_by_label("Stop at any of these").fill("END\nSTOP")
+    alice.get_by_label("Seed").fill("0")
+    alice.get_by_test_id("chat-schema").fill('{"type": "object"}')
+    alice.get_by_placeholder("Name").fill("Short & kind")
+    alice.get_by_placeholder("Name").press("Enter")
+    expect(alice.locator("#own-presets")).to_contain_text("Saved as “Short & kind”.")
+    assert not Turn.objects.exists()
+    alice.get_by_label("While an answer is written").select_option("sentences")
+    alice.reload()
+    expect(alice.locator(".settings")).to_have_attribute("open", "")  # as it was left
+    expect(alice.get_by_label("System prompt")).to_have_value("")
+    alice.get_by_role("link", name="Short & kind").click()
+    expect(alice.get_by_label("System prompt")).to_have_value("Be brief.\nBe <kind>.")
+    expect(alice.get_by_label("Stop at any of these")).to_have_value("END\nSTOP")
+    expect(alice.get_by_label("Seed")).to_have_value("0")
+    ask(alice, "What is a ledger?")
+    expect(alice.get_by_test_id("message-verdict")).to_have_count(1)
+    spoken = alice.locator("[data-sentences] p")
+    expect(spoken.filter(has_text="Request").first).to_be_attached()
+    assert spoken.count() > 3
+    expect(alice.locator("#turns")).to_have_attribute("aria-busy", "false")
+    sent = json.loads(Turn.objects.select_related("chat").get().request)
+    assert sent["messages"][0] == {"role": "system", "content": "Be brief.\nBe <kind>."}
+    assert (sent["seed"], sent["stop"]) == (0, ["END", "STOP"])
+    assert sent["response_format"]["json_schema"]["schema"] == {"type": "object"}
+    alice.get_by_label("While an answer is written").select_option("whole")
+    ask(alice, "Count slowly")
+    expect(alice.locator('[data-state="open"]')).to_have_count(1)
+    alice.wait_for_timeout(700)
+    assert alice.locator('[data-state="open"] [data-text]').inner_text() == ""
+    alice.keyboard.press("Escape")
+    expect(answers(alice).last).to_contain_text("word1 word2")
+    # the page of presets: change, delete, bring back
+    alice.get_by_role("link", name="Edit your presets").click()
+    pagecheck.sound(alice, alice.url)
+    picture(alice, "presets")
+    card = alice.get_by_test_id("preset")
+    card.get_by_text("Edit", exact=True).click()
+    card.get_by_label("Name").fill("Kind")
+    card.get_by_label("Temperature").fill("9")
+    card.get_by_role("button", name="Save").click()
+    expect(card.get_by_role("alert")).to_contain_text("Temperature is a number from 0 to 2")
+    card.get_by_label("Name").fill("Kind")
+    card.get_by_label("Temperature").fill("0.3")
+    card.get_by_role("button", name="Save").click()
+    expect(card.get_by_role("heading")).to_have_text("Kind")
+    card.get_by_role("button", name="Delete").click()
+    expect(alice.get_by_test_id("preset")).to_have_count(0)
+    alice.get_by_role("button", name="Undo").click()
+    card.get_by_text("Edit", exact=True).click()
+    card.get_by_label("Question, if it is").fill("Say {{what}} to {{whom}}, {{what}}!")
+    card.get_by_role("button", name="Save").click()
+    card.get_by_role("link", name="Use in a new conversation").click()
+    expect(alice.get_by_label("Temperature")).to_have_value("0.3")
+    # its question asks for what differs, until one goes on by hand
+    field = alice.get_by_test_id("chat-input")
+    alice.get_by_label("what", exact=True).fill("hello $&")
+    expect(field).to_have_value("Say hello $& to {{whom}}, hello $&!")
+    alice.get_by_label("whom").fill("{{what}}")
+    expect(field).to_have_value("Say hello $& to {{what}}, hello $&!")
+    picture(alice, "fill")
+    pagecheck.sound(alice, alice.url)
+    alice.locator(".settings").evaluate("e => { e.open = true }")
+    alice.get_by_role("link", name="Kind").click()  # again from the start
+    expect(field).to_have_value("Say {{what}} to {{whom}}, {{what}}!")
+    field.press_sequentially("x")
+    expect(alice.locator("[data-fill]")).to_be_hidden()
+    alice.get_by_role("link", name="Kind").click()
+    expect(field).to_have_value(re.compile(r"^Say \{\{what.*!\n\n.*x"))
