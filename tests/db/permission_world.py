@@ -304,7 +304,7 @@ class World:
             finished_at=now,
             outcome=Outcome.UNREACHABLE,
             now_unix=int(now.timestamp()),
-            content_hash="ab" * 32,
+            content_hash="a1" * 32,
         )
         note = Note.objects.create(
             provider=factories.PETRA,
