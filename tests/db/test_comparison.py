@@ -1,0 +1,197 @@
+"""Lists of models and providers, ranks by their rules, comparisons that are their addresses."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from django.test import Client
+
+from ledger import selectors
+from ledger.models import Service
+from marketplace import catalogue, compare, labels
+from marketplace.filters import SELECTING, Filters
+from marketplace.tariffs import Workload
+from probes.models import Health
+from tests import factories
+from tests.db.test_discovery import health, named, shown, world
+
+__all__ = ["world"]
+
+pytestmark = pytest.mark.django_db
+
+
+def test_labels_follow_their_rules_and_stay_away_without_a_contest() -> None:
+    factories.head()
+    factories.contract()
+    query = selectors.ServiceQuery(model="m")
+    one = factories.service(factories.ALICE, model="m", input_price=5, output_price=5)
+    health(one, tokens_p50=500, tokens_n=40)
+    assert labels.ranks(query).rules == ()
+    two = factories.service(factories.BOB, model="m", input_price=1, output_price=5)
+    seldom = health(two, uptime_7d=10_000, probes_7d=95, tokens_p50=900, tokens_n=19)
+    alone = labels.ranks(query)
+    assert [rule.text for rule in alone.rules] == ["cheapest"], (
+        "too few samples compete with nobody"
+    )
+    seldom.probes_7d, seldom.tokens_n = 96, 20
+    seldom.save()
+    page = catalogue.model_page(Filters(model="m"), "")
+    assert page is not None
+    given = {row.listing.provider: [label.text for label in row.labels] for row in page.rows}
+    assert given == {
+        factories.BOB: ["cheapest", "fastest", "most reliable"],
+        factories.ALICE: [],
+    }
+    assert all(label.rule for row in page.rows for label in row.labels)
+    two.service_type = "text-to-image"
+    two.save()
+    assert labels.ranks(query).price is None, "prices of two units are no contest"
+
+
+def side(*services: Service, **work: int) -> dict[str, compare.Row]:
+    listings = [
+        listing
+        for service in services
+        if (listing := selectors.service(service.kind, service.provider)) is not None
+    ]
+    workload = Workload(1000, 1000) if work else None
+    sections = compare.sections(compare.gather(listings, workload), workload)
+    return {row.label: row for section in sections for row in section.rows}
+
+
+@pytest.mark.parametrize(
+    "query", ["", "q=qwen", "type=chatbot&sort=output", "sort=input", "sort=-x&type=no-such"]
+)
+def test_models_are_one_list_in_every_form(
+    world: list[Service], client: Client, query: str
+) -> None:
+    html = client.get(f"/models?{query}").content.decode()
+    shown = re.findall(r'data-testid="model-row">\s*<td role="cell"><a [^>]*><bdi>([^<]+)', html)
+    answer = client.get(f"/api/v1/models?{query.replace('sort=-x&', '')}").json()
+    assert [item["model"] for item in answer["items"]] == shown
+    assert answer["count"] == len(shown) == html.count('data-testid="model-row"')
+    lines = read_csv(client, f"/models.csv?{query.replace('sort=-x&', '')}")
+    assert [line["model"] for line in lines] == shown
+    assert [line["verified"] for line in lines] == [str(i["verified"]) for i in answer["items"]]
+    if "input" in query:
+        # A picture's model has no input price: behind those of tokens.
+        assert shown[-1] != shown[0] and answer["items"][0]["types"] == ["chatbot"]
+
+
+@pytest.mark.parametrize("sort", ["", "services", "stake", "earned", "updated"])
+def test_providers_are_found_ordered_and_one_list_in_every_form(
+    world: list[Service], client: Client, sort: str
+) -> None:
+    def listed(query: str) -> list[dict[str, Any]]:
+        return list(client.get(f"/api/v1/providers?page_size=200&{query}").json()["items"])
+
+    every = listed(f"sort={sort}")
+    assert len(every) == 60
+    by = {"stake": "stake", "earned": "earned", "services": "services"}.get(sort, "updated_at_unix")
+    order = [int(item[by]) for item in every]
+    assert sort == "" or order == sorted(order, reverse=True)
+    html = client.get(f"/providers?sort={sort}").content.decode()
+    rows = re.findall(r'data-testid="provider-row" data-provider="(\w+)"', html)
+    assert (rows == [item["address"] for item in every[:25]] and f"sort={sort}" in html) or not sort
+    lines = read_csv(client, f"/providers.csv?sort={sort}")
+    assert [line["address"] for line in lines] == [item["address"] for item in every]
+    measured = {health.provider: health.uptime_7d for health in Health.objects.all()}
+    for item in every:
+        up = measured.get(item["address"])
+        assert item["uptime_7d_percent"] == (None if up is None else f"{up // 100}.{up % 100:02d}")
+    good = {item["address"] for item in every if item["verified"]}
+    assert good == set(shown(verified="pass"))
+    assert {i["address"] for i in listed("kind=fine-tuning")} == set(shown(type="fine-tuning"))
+    (one,) = listed(f"q={world[7].provider[-9:].lower()}")
+    assert one["address"] == world[7].provider
+    assert "No provider matches this search" in client.get("/providers?q=zzz").content.decode()
+
+
+def read_csv(client: Client, path: str) -> list[dict[str, str]]:
+    answer = client.get(client.get(path)["Location"])
+    text = b"".join(answer.streaming_content).decode()  # type: ignore[attr-defined]
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_a_row_is_won_by_its_rule_or_by_nobody() -> None:
+    factories.head()
+    factories.contract()
+    one = factories.service(factories.ALICE, input_price=5, output_price=9)
+    two = factories.service(factories.BOB, input_price=4, output_price=9, stake=7)
+    image = factories.service(factories.CHARLIE, service_type="text-to-image", output_price=1)
+    health(one, uptime_7d=9_000, first_token_p50=100, first_token_n=19)
+    health(two, uptime_7d=9_500, first_token_p50=300, first_token_n=20)
+    rows = side(one, two)
+    won = {label: [cell.wins for cell in row.cells] for label, row in rows.items()}
+    assert won["Input"] == [False, True] and won["Output"] == [False, False]
+    assert won["Uptime"] == [False, True] and won["Stake"] == [True, False]
+    assert won["First token, p50"] == [False, False], "one of them has too few samples"
+    assert rows["Input"].differs and not rows["Output"].differs
+    assert not any(cell.wins for cell in side(one, image)["Output"].cells), "two units"
+    assert [cell.wins for cell in side(one, two, work=1)["Your month"].cells] == [False, True]
+
+
+def test_a_comparison_is_its_url(client: Client) -> None:
+    factories.market(8)
+    ids = [named(service) for service in Service.current.order_by("created_block")[:6]]
+    page = client.get("/compare", {"s": ids[:3]})
+    text = page.content.decode()
+    assert text.count('data-testid="compare-row"') > 15 and "wins" in text
+    fewer = client.get("/compare", {"s": ids[:3], "only": "differences"}).content.decode()
+    assert 0 < fewer.count("compare-row") < text.count("compare-row")
+    assert fewer.count("compare-row") == fewer.count("data-differs")
+    assert "Four is the most" in client.get("/compare", {"s": ids}).content.decode()
+    hostile = client.get("/compare", {"s": ["<b>x", ids[0], "inference/0x"]}).content.decode()
+    assert "No service is called <bdi>&lt;b&gt;x</bdi>" in hostile and "<b>x" not in hostile
+    assert "Tick two to four" in client.get("/compare").content.decode()
+
+
+def test_a_workload_reaches_the_comparison_and_a_models_page(client: Client) -> None:
+    factories.market(24)
+    work = {"tokens_in": "2,000,000", "tokens_out": "500000"}
+    # A list's form takes it along; without a script, too.
+    listed = client.get("/", work).content.decode()
+    form = listed[listed.index('<form id="compare"') :].split("</form>")[0]
+    assert 'name="tokens_in" value="2000000"' in form and "requests" not in form
+    chats = [s for s in Service.current.order_by("created_block") if s.service_type == "chatbot"]
+    model, ids = chats[0].model, [named(service) for service in chats[:2]]
+    compared = client.get("/compare", {"s": ids, "only": "differences", **work}).content.decode()
+    form = compared[compared.index('data-testid="workload"') :].split("</form>")[0]
+    assert all(f'name="s" value="{id}"' in form for id in ids) and 'value="differences"' in form
+    assert 'value="2000000"' in form and "Your month" in compared
+    # The model's page ranks by it, and stays ranked on its other pages.
+    Service.objects.filter(pk=chats[1].pk).update(
+        model=model, input_price=chats[0].input_price + 10**9, output_price=1
+    )
+    page = client.get(f"/models/{model}").content.decode()
+    assert "Your month" not in page
+    ranked = client.get(f"/models/{model}", {**work, "tokens_cached": "lots"}).content.decode()
+    months = [
+        int(n) for n in re.findall(r'data-neuron="(\d+)"[^>]*data-testid="month-cost"', ranked)
+    ]
+    assert len(months) > 2 and months == sorted(months) and len(set(months)) > 1
+    assert "of these cached" in ranked and "“lots” is not counted" in ranked
+    assert f"/?model={quote(model, safe='')}&amp;tokens_in=2000000&amp;tokens_out=500000" in ranked
+
+
+def test_every_filter_survives_the_way_through_the_url() -> None:
+    from urllib.parse import parse_qsl, urlsplit
+
+    given = {
+        "q": "a b&c=d", "kind": "inference", "type": "chatbot", "model": "x/y?z#", "uptime": "99",
+        "verified": "warn", "proven": "gpu", "tee": "dstack", "max_in": "0.5", "max_out": "2",
+        "context": "8000", "stake": "100", "acknowledged": "1", "free": "1", "label": "official",
+        "watched": "1", "requests": "5",
+        "tokens_in": "1000", "tokens_out": "10", "tokens_cached": "7", "view": "cards",
+        "exact": "1", "sort": "-cost", "page": "3",
+    }  # fmt: skip
+    filters = Filters.parse(given)
+    assert set(SELECTING) <= set(given), "a new filter belongs into this test"
+    assert all(str(getattr(filters, name)) == value for name, value in given.items())
+    again = Filters.parse(dict(parse_qsl(urlsplit(filters.path(page=3)).query)))
+    assert again == filters
