@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -34,6 +35,10 @@ def die_with_parent(sig: int = signal.SIGTERM) -> Callable[[], None]:
 #: Below those that the kernel gives to outgoing connections, which else take a port between its
 #: choice and its server's start.
 _PORTS = range(20_000, 32_000)
+#: The ports this process chose last: as long as one is claimed here, under the same number of
+#: another protocol, no other process of ours chooses it, though its server does not listen yet.
+_claims: deque[socket.socket] = deque()
+_MOST_CLAIMS = 64
 
 
 def free_port(preferred: int | None = None) -> int:
@@ -53,16 +58,22 @@ def hold_port(preferred: int) -> socket.socket:
 def _listening(preferred: int | None) -> socket.socket:
     others = (secrets.choice(_PORTS) for _ in _PORTS)
     for port in itertools.chain([preferred] if preferred else (), others):
-        probe = socket.socket()
+        claim, probe = socket.socket(type=socket.SOCK_DGRAM), socket.socket()
         # A server that has just ended leaves its port waiting; the next may have it. Of two that
         # bind the same port so, one can listen.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
+            if port != preferred:
+                claim.bind(("127.0.0.1", port))
             probe.bind(("127.0.0.1", port))
             probe.listen()
         except OSError:
             probe.close()
+            claim.close()
             continue
+        _claims.append(claim)
+        if len(_claims) > _MOST_CLAIMS:
+            _claims.popleft().close()
         return probe
     raise OSError("no free port on loopback")
 

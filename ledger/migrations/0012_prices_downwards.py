@@ -3,6 +3,7 @@
 from typing import Any
 
 import chain.fields
+from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import migrations, models
 from django.db.models import Case, F, OrderBy, Q, Value, When
 from django.db.models.functions import Greatest
@@ -34,10 +35,11 @@ TIES = (F("kind"), F("provider"), F("serving"))
 
 
 class Migration(migrations.Migration):
+    atomic = False
     dependencies = [("ledger", "0011_orders_within_a_unit")]
 
     operations = [
-        migrations.AddIndex(
+        AddIndexConcurrently(
             "service",
             models.Index(
                 UNIT,

@@ -34,11 +34,11 @@ def test_an_alert_is_chosen_found_told_at_once_and_read(
     page.get_by_test_id("rules-usual").click()
     expect(page.get_by_test_id("rule-row")).to_have_count(6)
     page.get_by_label("Tell me when").select_option("low_available")
-    page.get_by_label("Number").fill("1,5")
+    page.get_by_label("Number", exact=True).fill("1,5")
     page.get_by_test_id("rule-add").click()
     expect(page.get_by_role("alert").filter(has_text="with a point")).to_be_visible()
-    expect(page.get_by_label("Number")).to_have_value("1,5")  # nothing typed is lost
-    page.get_by_label("Number").fill("9")
+    expect(page.get_by_label("Number", exact=True)).to_have_value("1,5")  # nothing typed is lost
+    page.get_by_label("Number", exact=True).fill("9")
     page.get_by_test_id("rule-preview").click()
     expect(page.get_by_test_id("rule-past")).to_contain_text("falls below 9 0G")
     page.get_by_test_id("rule-add").click()
