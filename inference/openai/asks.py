@@ -53,8 +53,8 @@ _BOUNDARY = re.compile(
 )
 _HEADER = re.compile(rb"[A-Za-z-]+")
 _NAMED = re.compile(
-    rb'form-data; *name=("[^"\\;=?*]+"|[A-Za-z0-9_.-]+)((?:; *filename="(?:[^"\\]|\\.)*")?'
-    rb"(?:; *filename\*=[^;\"\s]+)?)",
+    rb'form-data; *name=("[^"\\;=?*]+"|[A-Za-z0-9_.-]+)'
+    rb'((?:; *filename=(?:"(?:[^"\\]|\\.)*"|[^"\\;\s]+))?(?:; *filename\*=[^;"\s]+)?)',
     re.I,
 )
 #: The fields that this site reads.

@@ -53,6 +53,8 @@ def test_the_number_of_pictures_in_a_form_is_bounded(count: str) -> None:
     [
         part(b"other"),
         part(b"other", b'name="model"; filename="x"'),
+        part(b"other", b"name=model; filename=x"),
+        part(b"other", b'name="x"; filename=x; name="model"'),
         part(b"other", b'name="model"\r\nX-Long: ' + b"x" * 5000),
         part(b"other" + b" " * 200_000),
         part(b"other", b"name*=utf-8''model"),
@@ -79,6 +81,8 @@ def test_the_forms_of_ordinary_clients_are_read() -> None:
     for kind in (_TYPE, 'Multipart/form-data;boundary="b"'):
         ask = asks.read(asks.TRANSCRIPTIONS, kind, body)
         assert (ask.model, ask.body, ask.count) == ("m", body, 1)
+    bare = part(b"bytes", b"name=file; filename=a.wav; filename*=utf-8''a.wav")  # .NET's
+    assert asks.read(asks.TRANSCRIPTIONS, _TYPE, form(bare, MODEL)).model == "m"
     pictures = part(b"1", b'name="image[]"; filename="a.png"') * 2
     assert (
         asks.read(
