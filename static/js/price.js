@@ -24,11 +24,19 @@ const fail = (form, sentence, { href = '', signer = '' } = {}) => {
   if (sentence) box.scrollIntoView({ block: 'nearest' });
 };
 
+// What a form asks for, to tell whether it was changed. (A field without a file makes up a new empty one each time.)
+const asked = (form) => JSON.stringify([...new FormData(form)]
+  .filter(([name]) => name !== 'key' && name !== 'accept_signer')
+  .map(([name, value]) => [name, value instanceof File ? value.size && [value.name, value.size, value.lastModified] : value]));
+
 // Sending: what stands in the way is said, the wallet makes a key where one is missing, then the form goes as it is,
 // and only when it was taken the page is left: what the server refuses (a recording just made, a mask) is still here.
+// The same sent again keeps its key, as its answer alone may have been lost: it is paid once. What was changed is another request.
 // `prepare` may finish the form, or throw what is wrong with it.
 export function startSending(form, prepare = () => {}) {
   const button = form.querySelector('[data-send]');
+  const renew = () => { form.elements.key.value = crypto.randomUUID(); };
+  let sent = '';
   form.addEventListener('submit', async (event) => {
     event.preventDefault();
     if (button.getAttribute('aria-busy') === 'true') return;
@@ -38,10 +46,14 @@ export function startSending(form, prepare = () => {}) {
     try {
       await prepare();
       await ensureKey(form.elements.provider.value);
+      const now = asked(form);
+      if (sent && sent !== now) renew();
+      sent = now;
       const answer = await post(form.action, new FormData(form));
       if (!answer.href) throw new Refusal(answer, 200);
       location.assign(answer.href);
     } catch (error) {
+      if (error.reason === 'bad_prompt') renew(); // not taken under this key, which may have been used for something else
       fail(form, error.message, error.problem);
       button.removeAttribute('aria-busy');
     }
@@ -49,7 +61,7 @@ export function startSending(form, prepare = () => {}) {
   // Back from the next page: the button must not still look busy, and what is sent now is another request.
   addEventListener('pageshow', ({ persisted }) => {
     button.removeAttribute('aria-busy');
-    if (persisted) form.elements.key.value = crypto.randomUUID();
+    if (persisted) renew();
   });
   const undo = document.querySelector('[data-undo]');
   if (undo) setTimeout(() => undo.remove(), 8000);

@@ -28,6 +28,7 @@ from tests.live.provider_lab import ONE, ROOT, Broker, Lab, Person, served
 from tests.pure import signals
 
 PRICE, SECOND = 10**15, 10**13
+MAKE = "**/playground/images/make"
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +159,20 @@ def test_pictures_from_a_service_to_a_verified_file(
     failed = page.get_by_test_id("image-work").first
     expect(failed.locator(".ending")).to_contain_text("output_format must be png", timeout=20_000)
     pagecheck.sound(page, f"{asgi_server}/playground/images")
+    # an answer is lost on its way: the same again is the same request, other words are another
+    earlier = Turn.objects.count()
+    page.goto(f"{asgi_server}/playground/images")
+    page.get_by_test_id("image-prompt").fill("a lost harbour")
+    page.route(MAKE, lambda route: [route.fetch(), route.fulfill(json={})], times=2)
+    for _ in range(2):
+        with page.expect_response(MAKE):
+            page.get_by_test_id("image-make").click()
+        expect(page.get_by_text("The server answered 200.")).to_be_visible()
+    assert Turn.objects.count() == earlier + 1
+    page.get_by_test_id("image-prompt").fill("a found harbour")
+    page.get_by_test_id("image-make").click()
+    expect(page.get_by_test_id("image-work").first).to_contain_text("a found harbour")
+    assert Turn.objects.count() == earlier + 2
     page.context.clear_cookies()
     pagecheck.sound(page, f"{asgi_server}/playground/images")
 
