@@ -6,6 +6,7 @@ export const input = form.elements.text;
 export const provider = form.elements.provider;
 
 const SETTINGS = ['system', 'temperature', 'top_p', 'max_tokens', 'seed', 'stop', 'schema'];
+const LONGEST_HEARING = 5000;
 const sendButton = form.querySelector('[data-send]');
 const stopButton = form.querySelector('[data-stop]');
 const acceptBox = form.querySelector('[data-accept]');
@@ -39,11 +40,18 @@ export const missing = () => {
 // Ask the server again what is missing: money may have moved, a key may have gone.
 export const refresh = () => window.htmx?.trigger(provider, 'refresh');
 
+// Until the gate speaks of `other`: what is heard first may answer an earlier request. No longer than a while.
+const heardOf = (other) => new Promise((done) => {
+  const over = AbortSignal.timeout(LONGEST_HEARING);
+  over.addEventListener('abort', done);
+  provider.addEventListener('htmx:afterRequest', () => { if (document.getElementById('gate').dataset.provider === other) done(); }, { signal: over });
+});
+
 // From here on another provider stands chosen, and what is missing there is known before anything is sent.
 export async function choose(other) {
   if (![...provider.options].some(({ value }) => value === other)) return;
   provider.value = other;
-  const heard = window.htmx && new Promise((done) => { provider.addEventListener('htmx:afterRequest', done, { once: true }); });
+  const heard = window.htmx && heardOf(other);
   provider.dispatchEvent(new Event('change', { bubbles: true }));
   await heard;
 }

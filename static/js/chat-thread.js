@@ -127,7 +127,7 @@ export class Thread {
     turn.told = now;
     const seconds = ((turn.first - turn.sent) / 1000).toFixed(1);
     const speed = Math.round(turn.letters / USUAL_LENGTH / ((now - turn.first) / 1000));
-    const line = turn.element.querySelector('[data-live]');
+    const line = turn.element.querySelector('[data-pace]');
     if (!line) return;
     line.hidden = false;
     line.textContent = now > turn.first ? t('First token after {seconds} s, about {speed} tok/s', { seconds, speed }) : t('First token after {seconds} s', { seconds });

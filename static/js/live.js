@@ -24,7 +24,8 @@ function refreshFooter() {
   window.htmx?.trigger("#freshness", "live");
 }
 
-const shown = () => new Set([...document.querySelectorAll("[data-provider]")].map((row) => row.dataset.provider));
+// Where none is chosen, the name is empty.
+const shown = () => new Set([...document.querySelectorAll("[data-provider]")].map((row) => row.dataset.provider).filter(Boolean));
 
 function hear(message) {
   seen = Math.max(seen, message.block);
