@@ -248,11 +248,11 @@ def _compose(compose: str, apps: list[dict[str, str]], context: Context, report:
         source="compose_content and RTMR3 start_app",
     )
     reviewed.compose("ccel", GROUP, calculated, right, context, report)
-    images = composefile.images(json.dumps({"docker_compose_file": compose}))
-    reviewed.images("ccel", GROUP, images, right, context, report)
+    images, read = composefile.listed(json.dumps({"docker_compose_file": compose}))
+    reviewed.images("ccel", GROUP, images, read, right, context, report)
     measured = composefile.digests(str(image["ref"]) for image in images) if right else None
     whole = all(image["digest"] for image in images)
-    reviewed.declared("ccel", GROUP, measured, whole, context, report)
+    reviewed.declared("ccel", GROUP, measured, read, whole, context, report)
     others = sorted({app["app_id"] for app in apps} - {mine})
     if starts and others:
         report.add(

@@ -34,24 +34,31 @@ _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
 def images(app_compose: str) -> list[dict[str, str | None]]:
-    """Every image of a dstack app-compose as `{"ref", "digest"}`; [] where none can be read.
+    """The images of a dstack app-compose as `{"ref", "digest"}`; [] where none can be read."""
+    return listed(app_compose)[0]
+
+
+def listed(app_compose: str) -> tuple[list[dict[str, str | None]], bool]:
+    """Its images, and whether these are all: not where some are cut or the YAML cannot be read.
 
     Found by line and by YAML, so that neither flow style nor a broken document hides one.
     """
     try:
         outer = document(app_compose.encode())
     except (Unreadable, UnicodeEncodeError):
-        return []
+        return [], False
     text = outer.get("docker_compose_file") if isinstance(outer, dict) else None
     if not isinstance(text, str):
-        return []
-    found = list(_IMAGE_LINE.findall(text))
+        return [], False
+    found, read = list(_IMAGE_LINE.findall(text)), False
     with suppress(ValueError):
         found += [ref for ref in _image_values(load(text)) if ref not in found]
-    return [
+        read = True
+    images: list[dict[str, str | None]] = [
         {"ref": ref, "digest": ref.split("@", 1)[1] if "@sha256:" in ref else None}
         for ref in found[:_MAX_IMAGES]
     ]
+    return images, read and len(found) <= _MAX_IMAGES
 
 
 def digests(references: Iterable[str]) -> list[str]:

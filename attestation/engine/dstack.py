@@ -100,9 +100,8 @@ def verify(quote: Quote, given: Deployment, context: Context, report: Report) ->
         _key_provider(events, replayed, context, report)
         _boot_facts(events, report)
         _ledger(events, trusted, context, report)
-    if given.app_compose:
-        _images(given.app_compose, context, report)
-    _declared(trusted, context, report)
+    read = _images(given.app_compose, context, report) if given.app_compose else True
+    _declared(trusted, read, context, report)
     _claims(quote, given.claimed, report)
     _os_image(given.vm_config, report)
 
@@ -294,11 +293,15 @@ def _ledger(events: list[Event], trusted: bool, context: Context, report: Report
     )
 
 
-def _images(app_compose: str, context: Context, report: Report) -> None:
-    found = composefile.images(app_compose)
+def _images(app_compose: str, context: Context, report: Report) -> bool:
+    """Whether all images of the file were read."""
+    found, read = composefile.listed(app_compose)
     report.facts["images"] = found
     loose = [str(image["ref"]) for image in found if not image["digest"]]
-    verdict: Verdict = WARN if loose else PASS if found else NOT_CHECKED
+    verdict: Verdict = WARN if loose else PASS if found and read else NOT_CHECKED
+    detail = "" if read else reviewed.UNREAD
+    if loose:
+        detail = N_("a tag can be re-pointed without changing compose-hash")
     report.add(
         "dstack.images_pinned",
         GROUP,
@@ -306,11 +309,12 @@ def _images(app_compose: str, context: Context, report: Report) -> None:
         verdict,
         expected="@sha256:…",
         got=", ".join(loose) or f"{len(found)} pinned",
-        detail=N_("a tag can be re-pointed without changing compose-hash") if loose else "",
+        detail=detail,
         source="docker_compose_file",
         required=False,
     )
-    reviewed.images("dstack", GROUP, found, _measured(report), context, report)
+    reviewed.images("dstack", GROUP, found, read, _measured(report), context, report)
+    return read
 
 
 def _measured(report: Report) -> bool:
@@ -320,18 +324,18 @@ def _measured(report: Report) -> bool:
     return report.passed("dstack.compose") or report.passed("dstack.mrconfig")
 
 
-def _declared(trusted: bool, context: Context, report: Report) -> None:
+def _declared(trusted: bool, read: bool, context: Context, report: Report) -> None:
     """The ledger's image where it names one, else those of the measured compose file."""
     running = str(report.facts.get("ledger", {}).get("ref", ""))
     images = report.facts.get("images") or []
     if trusted and "@sha256:" in running:
-        measured, whole = composefile.digests([running]), True
+        measured, read, whole = composefile.digests([running]), True, True
     elif _measured(report):
         measured = composefile.digests(str(image["ref"]) for image in images)
         whole = all(image["digest"] for image in images)
     else:
         measured, whole = None, False
-    reviewed.declared("dstack", GROUP, measured, whole, context, report)
+    reviewed.declared("dstack", GROUP, measured, read, whole, context, report)
 
 
 def _claims(quote: Quote, claimed: dict[str, Any], report: Report) -> None:

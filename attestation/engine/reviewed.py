@@ -12,6 +12,7 @@ from net.marks import N_
 MAX_DECLARED = 8
 _NAMED = 10
 _NOT_MEASURED = N_("this file is not measured, so it says nothing about what runs")
+UNREAD = N_("the compose file may name more images than could be read")
 
 
 def compose(
@@ -46,11 +47,15 @@ def images(
     prefix: str,
     group: str,
     references: Iterable[dict[str, str | None]],
+    read: bool,
     measured: bool,
     context: Context,
     report: Report,
 ) -> None:
-    """Whether every image of the compose file is one of the references."""
+    """Whether every image of the compose file is one of the references.
+
+    `read`: the file names no others than these.
+    """
     known = context.policy.images
     listed = [(str(image["ref"]), image["digest"] or "") for image in references]
     if known is None or not listed:
@@ -58,14 +63,19 @@ def images(
     strange = [name for name, digest in listed if digest not in known]
     labels = sorted({str(known[digest]) for _name, digest in listed if digest in known})
     verdict: Verdict = WARN if strange else PASS
+    detail = "; ".join(labels[:_NAMED])
+    if not measured:
+        verdict, detail = NOT_CHECKED, _NOT_MEASURED
+    elif not read and not strange:
+        verdict, detail = NOT_CHECKED, UNREAD
     report.add(
         f"{prefix}.images_known",
         group,
         N_("Every container image is one of the published ones"),
-        verdict if measured else NOT_CHECKED,
+        verdict,
         expected="digests of the reference file",
         got=", ".join(strange) or f"{len(listed)} known",
-        detail="; ".join(labels[:_NAMED]) if measured else _NOT_MEASURED,
+        detail=detail,
         source="docker_compose_file and the reference file of whoever judges",
         required=False,
     )
@@ -75,6 +85,7 @@ def declared(
     prefix: str,
     group: str,
     measured: Sequence[str] | None,
+    read: bool,
     whole: bool,
     context: Context,
     report: Report,
@@ -82,8 +93,9 @@ def declared(
     """The image that the listing declares beside those that were measured.
 
     `measured`: digests (hex) that the registers vouch for, None where they vouch for no image;
-    `whole`: nothing else can run. A claim proves nothing (attestation.md, decision 6): the row can
-    show that it differs, and no more than a warning that no overall word counts.
+    `read`: the file names no others; `whole`: nothing else can run. A claim proves nothing
+    (attestation.md, decision 6): the row can show that it differs, and no more than a warning that
+    no overall word counts.
     """
     claimed = tuple(context.declared_images)
     if not claimed:
@@ -91,8 +103,12 @@ def declared(
     verdict: Verdict = NOT_CHECKED
     if measured is None:
         detail = N_("no image is measured here that it could be compared with")
-    elif set(claimed) & set(measured):
+    elif set(claimed) <= set(measured):
         verdict, detail = PASS, N_("the claim is true; it proves nothing more")
+        if not (read and whole and set(claimed) == set(measured)):
+            detail = N_("true: it is among the measured images; it proves nothing more")
+    elif not read:
+        detail = UNREAD
     elif whole and measured:
         verdict, detail = WARN, N_("the listing declares another image than is measured")
     else:

@@ -73,6 +73,11 @@ def test_registers_are_compared_one_by_one_and_as_one_image() -> None:
         "label": "test list", "source": "https://list.example",
         "sha256": hashlib.sha256(file(boots=[right])).hexdigest(),
     }  # fmt: skip
+    # Nor does another image's RTMR0 judge a machine that is wholly this one.
+    other = {"label": "guest 2", **got, "mr_td": "00" * 48, "rtmr0": "00" * 48}
+    report = judged(file(boots=[right, other]))
+    assert verdicts(report, *ids) == ["pass", "not_checked", "pass", "pass"]
+    assert row(report, "tdx.rtmr0").expected is None
     # Half of one image and half of another is none.
     mixed = [
         {"label": "one", "mr_td": got["mr_td"], "rtmr1": "00" * 48},
@@ -132,7 +137,8 @@ def _ledger(machine: Machine) -> Machine:
     ("claimed", "compose", "verdict"),
     [
         ((RUNNING,), f"image: a/b@sha256:{RUNNING}", "pass"),
-        ((OTHER, RUNNING), f"image: a/b@sha256:{RUNNING}", "pass"),
+        ((RUNNING,), f"image: a/b@sha256:{RUNNING}\n    image: c/d@sha256:{OTHER}", "pass"),
+        ((OTHER, RUNNING), f"image: a/b@sha256:{RUNNING}", "warn"),
         ((OTHER,), f"image: a/b@sha256:{RUNNING}", "warn"),
         ((OTHER,), f"image: a/b@sha256:{RUNNING}\n    image: c/d:latest", "not_checked"),
         ((OTHER,), "image: a/b:latest", "not_checked"),
@@ -149,6 +155,32 @@ def test_the_declared_image_is_held_against_the_measured_one(
     assert row(report, "dstack.declared_image").verdict == verdict
     # A claim of the provider's own proves nothing and fails nothing (attestation.md, decision 6).
     assert report.overall == plain.overall
+
+
+PADDING = f"  image: x@sha256:{RUNNING}\n" * 200
+PADDED = f"note: |\n{PADDING}services: {{s: {{image: evil:latest}}}}\n"
+
+
+@pytest.mark.parametrize(
+    "compose",
+    [
+        PADDED,
+        f"image: x@sha256:{RUNNING}\nservices: {{s: {{image: evil:latest}}}}\nz: !unknown 1",
+    ],
+    ids=["cut", "unreadable"],
+)
+def test_images_that_could_not_be_read_are_not_called_known(compose: str) -> None:
+    known = {"images": [{"label": "x", "digest": f"sha256:{RUNNING}"}]}
+    machine = Machine(ADDRESS, app_compose=json.dumps({"docker_compose_file": compose}))
+    report = judged(file(**known), machine, declared_images=(OTHER,))
+    ids = ("dstack.images_known", "dstack.images_pinned", "dstack.declared_image")
+    assert verdicts(report, *ids) == ["not_checked"] * 3
+    assert len({row(report, id).detail for id in ids}) == 1
+    context = lab().context(
+        MACHINE, policy=references.load(file(**known)), declared_images=(OTHER,)
+    )
+    report = reports.verify(lab().tapp_body(PADDED), context)
+    assert verdicts(report, "ccel.images_known", "ccel.declared_image") == ["not_checked"] * 2
 
 
 def test_a_declared_image_is_compared_with_nothing_that_is_not_measured() -> None:
