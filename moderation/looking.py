@@ -65,18 +65,19 @@ def _item(
 
 def published(provider: str, name: str, version: str, before: str, after: str) -> None:
     """A provider says something new about itself: somebody should read it. `name` is of what it
-    said, `version` of this time; while nobody looked, a newer one takes the place of the last."""
+    said, `version` of this time; while nobody decided, a newer one takes the place of the last, as
+    another item: whoever reads the last one must not approve the newer one unread."""
     subject, named = Subject.provider_of(provider), f"{name}:{provider}:"
     waiting = Item.objects.filter(kind=ItemKind.WORDS, occurrence__startswith=named, closed_at=None)
-    after = after[:MOST_WORDS]
+    now = timezone.now()
+    about = {"before": before[:MOST_WORDS], "after": after[:MOST_WORDS]}
+    made = _item(ItemKind.WORDS, subject, named + version, now, about)
     with transaction.atomic():
-        row = waiting.select_for_update().first()
-        if row is not None:
-            row.about = {**row.about, "after": after}
-            row.save(update_fields=["about"])
-            return
-        about = {"before": before[:MOST_WORDS], "after": after}
-        made = _item(ItemKind.WORDS, subject, named + version, timezone.now(), about)
+        last = waiting.exclude(occurrence=made.occurrence)
+        row = last.select_for_update().order_by("opened_at").first()
+        if row is not None:  # it waits since then, and what was approved is what was before
+            made.opened_at, about["before"] = row.opened_at, row.about["before"]
+            last.update(closed_at=now)
         Item.objects.bulk_create([made], ignore_conflicts=True)
 
 

@@ -65,8 +65,7 @@ def decide(
         _disinterested(actor, subject)
     with transaction.atomic():
         lock()
-        if item is not None and not Item.objects.filter(pk=item.pk, closed_at=None).exists():
-            raise Refused("closed", _("Somebody decided this meanwhile."), _("Open it anew."))
+        _require_open(item)
         force = state.in_force(subject, now)
         label = label_word(wanted.label)
         _fits(action, force, label)
@@ -238,6 +237,17 @@ def _disinterested(actor: User, subject: Subject) -> None:
     """Nobody judges what is their own, whatever their role; a note decides nothing."""
     if subject.address and subject.address == audit.name_of(actor):
         raise Refused("own", _("This is about your own wallet."), _("Let a colleague decide it."))
+
+
+def _require_open(item: Item | None) -> None:
+    """What was read still waits: nobody decided it, and its author says it still."""
+    if item is None or Item.objects.filter(pk=item.pk, closed_at=None).exists():
+        return
+    decided = Item.objects.filter(pk=item.pk, closed_by__isnull=False).exists()
+    if item.kind == ItemKind.WORDS and not decided:
+        changed = _("The provider replaced or withdrew these words after you opened them.")
+        raise Refused("changed", changed, _("Read what waits now."))
+    raise Refused("closed", _("Somebody decided this meanwhile."), _("Open it anew."))
 
 
 def lock() -> None:

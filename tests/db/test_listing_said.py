@@ -20,7 +20,7 @@ from devnet import accounts as cast
 from moderation import looking, services
 from moderation.decisions import Decision
 from moderation.fold import Action
-from moderation.models import Item, ItemKind
+from moderation.models import Act, Item, ItemKind
 from moderation.subjects import Subject
 from operators import profile, profile_domain, profile_words, tasks
 from operators.models import Note, Profile
@@ -216,16 +216,23 @@ def test_what_a_provider_says_waits_for_a_moderator_until_it_is_withdrawn(operat
     moderator = User.objects.for_address(MALLORY.address)
     roles.give(moderator, Role.MODERATOR)
     looking.sweep()
-    item = Item.objects.get(kind=ItemKind.WORDS)
+    item = Item.objects.get(kind=ItemKind.WORDS, closed_at=None)
     assert item.risk >= 30 and item.concerns == Subject.provider_of(SELLER.address)
     page = signed_in(MALLORY).get(f"/moderation?item={item.pk}").content.decode()
     assert "Baltic GPUs" in page and "own words" in page
+    say("Win a prize")  # while the moderator reads
+    asked = {"item": item.pk, "act": "approve", "reason": "fine"}
+    refused = signed_in(MALLORY).post("/moderation/decide", asked)
+    assert refused.status_code == 409 and "replaced or withdrew these" in refused.content.decode()
+    assert told() == [("", "Win a prize")], "nobody read it yet"
+    since, item = item.opened_at, Item.objects.get(kind=ItemKind.WORDS, closed_at=None)
+    assert item.opened_at == since and not Act.objects.exists()
     services.decide(moderator, item.concerns, Decision(Action.APPROVE, "fine"), item=item)
     assert told() == []
     say("Buy my coin")
     operator.post(NOTES, note())
     assert sign(operator, NOTES, waiting(operator, NOTES)).status_code == 200
-    assert told() == [("Baltic GPUs", "Buy my coin"), ("", note()["text"])]
+    assert told() == [("Win a prize", "Buy my coin"), ("", note()["text"])]
     operator.post(f"{NOTES}/{Note.objects.get().pk}/withdraw")
     operator.post(f"{PROFILE}/act", {"act": "withdraw"})
     assert told() == []
