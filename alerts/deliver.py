@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -36,6 +37,10 @@ _LIMITS = Limits(connect=5, first_byte=15, between=10, total=20, max_bytes=1 << 
 _KEPT = 500
 #: Discord takes 2,000 characters, and shows no preview of links with this flag.
 _MOST_SAID, _NO_EMBEDS = 1_500, 4
+#: What chats make a link of, with or without a scheme; amounts such as 1.5 are none.
+_DOT = re.compile(r"(?<=\S)[.。．｡](?=\w)(?!(?<=\d.)\d)")
+#: What Discord reads as Markdown.
+_MARKDOWN = re.compile(r"[\\`*_~|<>#\[\]()]")
 _ACCEPTED = tuple(range(200, 300))
 #: Mails to one person: at most so many lines in one, so many tries.
 _MOST_LINES = 50
@@ -89,12 +94,13 @@ def body_of(delivery: Delivery) -> bytes:
 
 def _message(form: str, title: str, text: str, url: str) -> dict[str, object]:
     """The same for the incoming webhooks of a chat, which hold what strangers wrote: it must call
-    nobody and be no link."""
-    said = f"{title}\n{text}".strip()[:_MOST_SAID]
+    nobody and be no link: example.org is shown as example[.]org, and the last line alone links."""
+    said = _DOT.sub("[.]", f"{title}\n{text}".strip().replace("://", "[:]//"))[:_MOST_SAID]
     if form == Format.SLACK:
         for sign, shown in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
             said = said.replace(sign, shown)
         return {"text": f"{said}\n{url}", "mrkdwn": False, "unfurl_links": False}
+    said = _MARKDOWN.sub(r"\\\g<0>", said)[:_MOST_SAID].rstrip("\\")
     return {"content": f"{said}\n{url}", "allowed_mentions": {"parse": []}, "flags": _NO_EMBEDS}
 
 

@@ -373,17 +373,23 @@ def test_a_chat_gets_a_message_that_calls_nobody(
     made = browser.post("/account/alerts/hooks/new", {"url": receiver.url, "format": form})
     assert "whsec_" not in made.content.decode(), "a chat checks no signature"
     row = told(alice, by_hook=True)
-    Notification.objects.filter(pk=row.pk).update(title="<!channel> @everyone & <https://evil>")
+    Notification.objects.filter(pk=row.pk).update(
+        title="<!channel> @everyone & <https://evil> [0G](https://a.example/x) www.b.example 1.5"
+    )
     hooks.test(alice.hooks.get())
     assert deliver.send_due() == 2
-    news, test = sorted((json.loads(body) for _, body in receiver.got), key=str)
+    bodies = [json.loads(body) for _, body in receiver.got]
+    news, test = sorted(bodies, key=lambda body: "This is a test" in str(body))
     said = news["text" if form == "slack" else "content"]
     assert said.endswith(row.path) and "below your 4 0G" in said
+    theirs = said.removesuffix(said.rpartition("\n")[2])
+    assert "://" not in theirs and ".example" not in theirs and " 1.5\n" in theirs
     if form == "slack":
         assert (
             said.startswith("&lt;!channel&gt; @everyone &amp; &lt;https") and "test" in test["text"]
         )
     else:
+        assert said.startswith(r"\<!channel\> @everyone & \<https") and r"\[0G\]\(https" in said
         assert news["allowed_mentions"] == {"parse": []} and "test" in test["content"]
     refused = browser.post("/account/alerts/hooks/new", {"url": receiver.url + "2", "format": "x"})
     assert refused.status_code == 400
