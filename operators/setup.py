@@ -125,7 +125,11 @@ def start(user: User, kind: str, service_name: str, *, draft: bool, key: str = "
     )
     if key:  # for its worker alone, sealed, and no longer than it may take
         cache.set(_key_of(row), crypto.seal(key), timeout=int(GIVEN_UP_AFTER.total_seconds()))
-    return queued(row, SETUP_TASK)
+    try:
+        return queued(row, SETUP_TASK)
+    except Exception:  # no worker will come for it
+        cache.delete(_key_of(row))
+        raise
 
 
 def _key_of(row: SetupRun) -> str:

@@ -38,6 +38,9 @@ RATIO = 10
 ZERO_ADDRESS = "0x" + "0" * 40
 _SHAPE = JsonLimits(max_depth=8, max_bytes=64 << 10)
 _DNS_SECONDS = 5.0
+#: Statuses that are about the key that came with the question.
+_KEY_REFUSED = (401, 402, 403)
+_LOOK_AT_LOG = gettext_noop("Look at the broker's log.")
 
 
 async def results(subject: Subject) -> AsyncIterator[Result]:
@@ -380,7 +383,18 @@ def _speech(found: Found) -> tuple[Result, Result]:
     if listing.service_type != asking.CHAT:
         why = gettext_noop("Only chat services stream.")
         return Result("stream", "not_checked", why), Result("usage", "not_checked", why)
+    refused = spoken.refused if spoken else None
+    if refused is not None and refused not in _KEY_REFUSED:
+        why, fix = words.QUESTION_STATUS.format(status=refused), _LOOK_AT_LOG
+        state: State = "not_checked" if refused == 429 else "bad"
+        return Result("stream", state, why, fix), Result("usage", "not_checked", why, fix)
     if found.speed == Speed.NONE or spoken is None:
+        if found.target.key and refused is None:  # nobody was shown the key
+            why = gettext_noop("It gave no answer to read.")
+            fix = gettext_noop("Mend the answer first.")
+            return Result("stream", "not_checked", why, fix), Result(
+                "usage", "not_checked", why, fix
+            )
         if found.target.key:
             why = gettext_noop("It refused the key that you gave.")
             fix = gettext_noop("Has that wallet money here, and does the key hold still?")
@@ -398,7 +412,7 @@ def _speech(found: Found) -> tuple[Result, Result]:
                 "stream",
                 "bad",
                 gettext_noop("No word of an answer came."),
-                gettext_noop("Look at the broker's log."),
+                _LOOK_AT_LOG,
             ),
             Result(
                 "usage",

@@ -26,6 +26,7 @@ DAYS_LEFT = N_("{count} days left.")
 ANSWERED = N_("Answered in {milliseconds} ms.")
 NOT_NAMED = N_("Its list does not name {model}.")
 FIRST_WORD = N_("First word after {milliseconds} ms.")
+QUESTION_STATUS = N_("A small question was answered with status {status}.")
 AT_ONCE = N_("It came at once rather than piece by piece.")
 NOTHING_HANDED = N_("{endpoint}: nothing was handed over ({error}).")
 FAIL = N_("{endpoint}: {count} checks fail: {names}.")
@@ -41,7 +42,8 @@ UNCOMPARED_IN_DRAFT = N_("It could not be compared: evidence {found}, in your dr
 _CHECKS = (
     *(ACKNOWLEDGED, NOT_ACKNOWLEDGED, UNREADABLE, ENTRIES, AMONG_ONE, AMONG, ADDRESS_ITSELF),
     *(ADDRESS, UNRESOLVED, CLIENTS_REFUSE, NOT_ASKED, DAY_LEFT, DAYS_LEFT, ANSWERED, NOT_NAMED),
-    *(FIRST_WORD, AT_ONCE, NOTHING_HANDED, FAIL, VERIFIED_IN_DEVELOPMENT, VERIFIED),
+    *(FIRST_WORD, QUESTION_STATUS, AT_ONCE, NOTHING_HANDED, FAIL),
+    *(VERIFIED_IN_DEVELOPMENT, VERIFIED),
     *(VERDICT, DIFFER_ON_CHAIN, DIFFER_IN_DRAFT, UNCOMPARED_ON_CHAIN, UNCOMPARED_IN_DRAFT),
 )
 

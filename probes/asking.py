@@ -233,8 +233,8 @@ async def _spoken(client: Client, target: Target) -> tuple[Speed, Spoken | None]
             async for piece in answer.chunks():
                 meter.feed(piece, _ms(began))
     except BadStatus as error:
-        if error.status < 500:  # it wants a key, an account, a pause: says nothing about speed
-            return Speed.NONE, None
+        if error.status < 500:
+            return Speed.NONE, Spoken(refused=error.status)
         return speed, Spoken(failed=True)
     except NetError:
         return speed, Spoken(failed=True)

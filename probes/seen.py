@@ -43,9 +43,11 @@ class Listed:
 
 @dataclass(frozen=True)
 class Spoken:
-    """The answer to a small question; None where it was not measured or cannot be."""
+    """The answer to a small question; None where it was not measured or cannot be. `refused`: the
+    status of an answer that says nothing about speed: it wants a key, an account, a pause."""
 
     failed: bool = False
+    refused: int | None = None
     first_token_ms: int | None = None
     tokens: int | None = None
     stream_ms: int | None = None

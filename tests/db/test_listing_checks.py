@@ -156,11 +156,21 @@ def test_a_customers_key_pays_the_one_question_about_streams_and_is_forgotten(pe
             found = {one["id"]: one["state"] for one in run.checks}
             return found["stream"], found["usage"]
 
+        def said() -> str:
+            checks = SetupRun.objects.latest("created_at").checks
+            return next(str(one["found"]) for one in checks if one["id"] == "stream")
+
         assert states() == ("ok", "ok")
         paid = [asked for *_, asked in server.asked if asked.get("Authorization")]
         assert [asked["Authorization"] for asked in paid] == [f"Bearer {key}"]
         server.manners.chat_status = 401
-        assert states() == ("bad", "not_checked")
+        assert states() == ("bad", "not_checked") and "refused the key" in said()
+        for status, state in ((404, "bad"), (429, "not_checked")):
+            server.manners.chat_status = status
+            assert states() == (state, "not_checked") and f"with status {status}." in said()
+        server.manners.status = 503
+        assert states() == ("not_checked", "not_checked") and "no answer to read" in said()
+        server.manners.status, server.manners.chat_status = 200, 401
         others = customers_key(BOB)
         for wrong, why in ((others, "another provider"), ("app-sk-x", "no provider key")):
             refused = browser.post(at, {**given, "key": wrong})
@@ -202,11 +212,15 @@ def test_a_draft_can_be_checked_before_it_is_published(petra: User) -> None:
         assert found["stake"] == found["acknowledged"] == "not_checked"
 
 
-def test_runs_are_private_bounded_and_never_hang(petra: User) -> None:
+def test_runs_are_private_bounded_and_never_hang(
+    petra: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
     offer("http://127.0.0.1:4004")
     run = setup.start(petra, "inference", NAME, draft=False)
-    with pytest.raises(Problem, match="under way"):
-        setup.start(petra, "inference", NAME, draft=False)
+    with monkeypatch.context() as patched, pytest.raises(Problem, match="under way"):
+        patched.setattr(setup, "_key_of", lambda row: "the-key")
+        setup.start(petra, "inference", NAME, draft=False, key=customers_key(PETRA))
+    assert cache.get("the-key") is None, "no worker would take it"
     mine, theirs = Client(), Client()
     mine.force_login(petra)
     theirs.force_login(User.objects.for_address(BOB))
