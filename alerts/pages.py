@@ -53,7 +53,8 @@ def rule_row(rule: Rule, now: dt.datetime) -> RuleRow:
 
 @dataclass(frozen=True)
 class RuleForm:
-    """The form as it was typed; `past` is what the rule would have told, None: cannot be told."""
+    """The form as it was typed; `past` is what the rule would have told in the last `days`, None:
+    cannot be told."""
 
     typed: Typed
     kinds: tuple[Option, ...]
@@ -62,6 +63,7 @@ class RuleForm:
     previewed: bool = False
     says: str = ""
     past: tuple[Hit, ...] | None = None
+    days: int = 0
 
 
 def kind_options(chosen: str, *, operator: bool = False) -> tuple[Option, ...]:

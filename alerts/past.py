@@ -1,4 +1,4 @@
-"""What a rule would have told in the last 30 days, where the past is kept."""
+"""What a rule would have told in the last 30 days, or as far back as the past is kept."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from ledger import selectors as ledger
 from ledger.models import Movement, ServiceChange
 from ledger.records import Position
 from probes.models import Probe, State
+from probes.retention import KEPT_PROBES
 
 WINDOW = dt.timedelta(days=30)
 MOST = 20
@@ -28,6 +29,11 @@ MOST = 20
 _MOST_ROWS = 5_000
 #: Providers whose probes are looked through.
 _MOST_PROBED = 20
+
+
+def window(kind: str) -> dt.timedelta:
+    """How far back the past of a kind is looked through."""
+    return min(WINDOW, KEPT_PROBES) if kind == Kind.PROVIDER_DOWN else WINDOW
 
 
 def hits(user: User, wish: Wish, now: dt.datetime) -> list[Hit] | None:
@@ -40,7 +46,7 @@ def hits(user: User, wish: Wish, now: dt.datetime) -> list[Hit] | None:
         threshold=wish.threshold,
         percent=wish.percent,
     )
-    found = _found(rule, now - WINDOW, now)
+    found = _found(rule, now - window(wish.kind), now)
     if found is None:
         return None
     never = dt.datetime.min.replace(tzinfo=dt.UTC)

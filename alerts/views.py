@@ -108,6 +108,7 @@ def rule_form(user: User, fields: dict[str, str], *, preview: bool) -> pages.Rul
         previewed=True,
         says=pages.rule_row(rule, now).sentence,
         past=None if found is None else tuple(found),
+        days=past.window(wish.kind).days,
     )
 
 

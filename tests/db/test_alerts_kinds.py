@@ -17,6 +17,7 @@ from devnet import accounts as cast
 from ledger.models import Movement
 from operators.models import Note
 from probes.models import Probe
+from probes.retention import KEPT_PROBES
 from tests import factories
 from tests.db.test_alerts import advance, alice, titles
 from tests.db.test_keys_lasting import signed_in
@@ -147,6 +148,10 @@ def test_the_past_of_balances_refunds_outages_and_tasks(alice: User) -> None:
         )
         for n, state in enumerate(("down", "down", "up", "down", "up", "down", "down", "down"))
     )  # fmt: skip
+    page = (
+        signed_in(cast.user(1)).get("/account/alerts?kind=provider_down&preview=1").content.decode()
+    )
+    assert f"In the last {KEPT_PROBES.days} days" in page, "single probes are kept no longer"
 
     def told(kind: Kind, **wish: Any) -> list[tuple[str, Any]]:
         found = past.hits(alice, Wish(kind, **wish), now)
