@@ -199,6 +199,8 @@ def _amounts(
         first = least[1] + kept
         found = [(f"{money.exact(first)} 0G", first), *_paces(weeks)]
         fit = [one for one in found if one[1] < available]
+        if chosen not in held and available < least[1]:
+            return fit  # the contract refuses a first transfer of less
         return [*fit, (_("All that is available"), available)]
     if action == "withdraw" and available:
         rest = available - least[0]

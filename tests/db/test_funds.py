@@ -301,6 +301,12 @@ def test_amounts_and_rows_go_by_what_a_week_cost(
         "All that is available": "5.999999999999999997",
     }
     assert "2 0G" in presets(f"action=transfer&provider={PAUL}")  # above the reserve
+    # The contract refuses a first transfer of less than its minimum, and takes a later one.
+    Ledger.objects.update(available=NEURON // 2)
+    assert presets(f"action=transfer&provider={PAUL}") == {}
+    held = presets(f"action=transfer&account=inference-v1.0:{PETRA}")
+    assert held["All that is available"] == "0.5"
+    Ledger.objects.update(available=6 * NEURON - 3)
     html = alice.get("/account").content.decode()
     row = html.partition('data-testid="position-week"')[2].partition("</td>")[0]
     # 2.99… 0G are free, 1 of it is kept in reserve.
