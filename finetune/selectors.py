@@ -72,11 +72,11 @@ def log_text(task: Task) -> str:
 
 
 def deadline(task: Task, named: Deliverable | None) -> Deadline | None:
-    """Until when to acknowledge (1 query)."""
+    """Until when to acknowledge (2 queries)."""
     if named is None or named.acknowledged or named.settled:
         return None
     contract = ServingContract.current.filter(address=task.serving).first()
-    return _deadline(task, named, contract) if contract else None
+    return _deadline(task, named, contract, clock.lead_seconds()) if contract else None
 
 
 def task_rows(user: User, most: int) -> tuple[TaskRow, ...]:
@@ -87,21 +87,22 @@ def task_rows(user: User, most: int) -> tuple[TaskRow, ...]:
     positions = ledger.account(user.address).positions if waiting else ()
     named = {(p.provider, p.serving, one.id): one for p in positions for one in p.deliverables}
     contracts = {one.address: one for one in ServingContract.current.all()} if waiting else {}
+    lead = clock.lead_seconds() if waiting else 0
     left: dict[UUID, Deadline] = {}
     for task in waiting:
         result = named.get((task.provider, task.serving, str(task.remote_id)))
         contract = contracts.get(task.serving)
         if result and contract and not result.acknowledged and not result.settled:
-            left[task.pk] = _deadline(task, result, contract)
+            left[task.pk] = _deadline(task, result, contract, lead)
     return tuple(TaskRow(task, STAGES.get(task.progress, ""), left.get(task.pk)) for task in found)
 
 
-def _deadline(task: Task, named: Deliverable, contract: ServingContract) -> Deadline:
+def _deadline(task: Task, named: Deliverable, contract: ServingContract, lead: int) -> Deadline:
     """Half of the refund lock time of today after the delivery, as the chain says, and what missing
-    it costs by the contract's penalty."""
+    it costs by the contract's penalty. `lead`: how far its clock is ahead of ours, in seconds."""
     window = dt.timedelta(seconds=tuning.acknowledge_within(contract.lock_time_seconds))
     delivered = dt.datetime.fromtimestamp(named.timestamp_unix, dt.UTC)
-    percent, lead = contract.penalty_percentage or 0, clock.lead_seconds()
+    percent = contract.penalty_percentage or 0
     return Deadline(delivered + window, tuning.penalty(task.fee or 0, percent), percent, lead)
 
 

@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from devnet import accounts as cast
-from finetune import broker, follow, results
+from finetune import broker, follow, results, selectors
 from finetune.models import Dataset, DatasetState, Passage, Piece, Task
 from ledger.models import SubAccount
 from net import queue
@@ -92,6 +92,16 @@ def test_settings_that_cannot_be_read_are_shown_as_such(alice: User, said: str) 
 
 
 # --- what stands in a result's way, and what it cost ------------------------------------------
+
+
+def test_a_list_of_results_costs_the_same_for_few_and_many(
+    alice: User, django_assert_max_num_queries: Any
+) -> None:
+    for provider in (factories.PETRA, factories.address("two"), factories.address("three")):
+        made(alice, provider=provider)
+        with django_assert_max_num_queries(6):
+            rows = selectors.task_rows(alice, 20)
+        assert all(row.deadline for row in rows)
 
 
 def test_what_blocks_a_result_has_a_way_out(alice: User) -> None:
