@@ -102,11 +102,11 @@ def _save_config(request: HttpRequest, draft: Draft) -> None:
 
 
 def _written(request: HttpRequest) -> str:
-    """The settings as they were typed, in fields or as text."""
+    """The settings as they were typed, in fields or as text, whole: a request's size bounds them,
+    and `tuning` says what is too long."""
     if request.POST.get("form") == "json":
-        text = request.POST.get("text", "").replace("\r\n", "\n")
-        return text[: tuning.MAX_PARAMETER_CHARS + 1]
-    values = {key: request.POST.get(key, "").strip()[:40] for key in tuning.PARAMETERS}
+        return request.POST.get("text", "").replace("\r\n", "\n")
+    values = {key: request.POST.get(key, "").strip() for key in tuning.PARAMETERS}
     return wizard.as_text({key: value or "null" for key, value in values.items()})
 
 
@@ -178,7 +178,7 @@ def _show_dataset(request: HttpRequest, draft: Draft, problem: Refusal) -> pages
 
 def _show_config(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.WizardPage:
     errors = problem.problems if isinstance(problem, BadParameters) else {}
-    typed = {key: request.POST.get(key, "")[:40] for key in tuning.PARAMETERS}
+    typed = {key: request.POST.get(key, "") for key in tuning.PARAMETERS}
     turned = request.POST.get("view", "") if problem is None else ""
     if turned == "fields":
         values = wizard.fields_of(draft.parameters)

@@ -116,7 +116,7 @@ def fields_of(text: str) -> dict[str, str]:
             raise
     found = json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
     written = {key: found.get(key) for key in tuning.PARAMETERS}
-    return {key: "" if one is None else str(one)[:40] for key, one in written.items()}
+    return {key: "" if one is None else str(one) for key, one in written.items()}
 
 
 def position_of(draft: Draft) -> Position | None:

@@ -152,6 +152,16 @@ def test_a_draft_is_saved_step_by_step_and_typed_text_is_kept(alice: User) -> No
     assert "0.00002" in mine.get(f"{base}/config").content.decode()
     as_json = mine.post(f"{base}/config", {"form": "json", "text": '{"learning_rate": 1}'})
     assert as_json.status_code == 400 and "is missing" in as_json.content.decode()
+    # However long it is: nothing that was typed is cut.
+    long = "7" * 5_000
+    for given in ({"form": "json", "text": long}, {**good, "learning_rate": long}):
+        for view in ({}, {"view": "json"}, {"view": "fields"}):
+            said = mine.post(f"{base}/config", {**given, **view})
+            assert long in said.content.decode(), (given, view)
+            assert said.status_code == (200 if "json" in view.values() else 400)
+    text = text.replace(": 9", f": 0.{'1' * 60}")
+    back = mine.post(f"{base}/config", {"form": "json", "text": text, "view": "fields"})
+    assert f'value="0.{"1" * 60}"' in back.content.decode()
 
 
 def test_a_log_is_kept_by_offset_and_begins_anew_when_its_past_changes(alice: User) -> None:
