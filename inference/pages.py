@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -227,13 +228,14 @@ class ChatPage:
 
 @dataclass(frozen=True)
 class PresetsPage:
-    """A person's presets. `error` is of the one `failed` (0: new, -1: of a file); `deleted` can
-    come back.
+    """A person's presets. `error` is of the one `failed` (0: new, -1: of a file), whose form said
+    `typed`; `deleted` can come back.
     """
 
     presets: tuple[Own, ...]
     error: str = ""
     failed: int = 0
+    typed: Mapping[str, Any] | None = None
     deleted: int = 0
 
 

@@ -29,8 +29,9 @@ from net.limits import JsonLimits
 MOST = 40
 MAX_NAME_CHARS = 40
 MAX_BODY_CHARS = 8_000
-#: Of a file with presets; each of MOST may have a long system prompt, schema and question.
-MAX_FILE_BYTES = 1 << 20
+#: Of a file with presets; each of MOST may have a long system prompt, schema and question, of up to
+#: four bytes a character.
+MAX_FILE_BYTES = 4 << 20
 _FILE = JsonLimits(max_depth=6, max_bytes=MAX_FILE_BYTES)
 #: A deleted preset can be brought back for so long.
 UNDO_FOR = timedelta(seconds=60)
@@ -97,13 +98,13 @@ def save(user: User, name: str, given: Mapping[str, Any], preset: int | None = N
 def _body(given: object) -> str | None:
     if given is None:
         return None
-    body = given.strip().replace("\x00", "\ufffd") if isinstance(given, str) else ""
+    body = given.replace("\r\n", "\n").strip() if isinstance(given, str) else ""
     if len(body) > MAX_BODY_CHARS:
         raise BadPrompt(
             _("A preset's question has up to %(most)s characters.")
             % {"most": f"{MAX_BODY_CHARS:,}"}
         )
-    return body.replace("\r\n", "\n")
+    return body.replace("\x00", "\ufffd")
 
 
 def document(user: User, preset: int | None = None) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
@@ -27,14 +29,16 @@ def own(request: HttpRequest) -> HttpResponse:
     user = user_of(request)
     if user is None:
         return render(request, "inference/presets.html", {"page": None})
-    error, given = "", request.POST
+    error, given = "", request.POST.dict()
     wanted = number_of(given.get("preset_id"))
     if request.method == "POST":
+        # A form sends a line break as two characters; its fields count one.
+        given = {name: text.replace("\r\n", "\n") for name, text in given.items()}
         kept = {name: given[name] for name in Options.__dataclass_fields__ if name in given}
         if "body" in given:
             kept["body"] = given["body"]
-        elif given.get("preset_body"):  # the composer's: with the question being written
-            kept["body"] = given.get("text", "")
+        elif given.get("preset_body") and given.get("text", "").strip():  # of the composer
+            kept["body"] = given["text"]
         try:
             presets.save(user, given.get("preset_name", ""), kept, wanted or None)
         except BadPrompt as wrong:
@@ -46,10 +50,13 @@ def own(request: HttpRequest) -> HttpResponse:
         saved = "" if error else given.get("preset_name", "")
         told = {"presets": presets.of(user), "error": error, "saved": saved}
         return render(request, "inference/preset_choice.html", told)
+    found = presets.of(user)
+    failed = wanted if error and any(own.id == wanted for own in found) else 0
     page = PresetsPage(
-        presets=presets.of(user),
+        presets=found,
         error=error,
-        failed=wanted if error else 0,
+        failed=failed,
+        typed=_typed(failed, given) if error else None,
         deleted=number_of(request.GET.get("deleted")),
     )
     return render(request, "inference/presets.html", {"page": page}, status=400 if error else 200)
@@ -78,7 +85,7 @@ def take_in(request: HttpRequest) -> HttpResponse:
     user, given = _user(request), request.FILES.get("file")
     try:
         if given is None or (given.size or 0) > presets.MAX_FILE_BYTES:
-            raise BadPrompt(_("Choose a file of presets, of one megabyte at most."))
+            raise BadPrompt(_("Choose a file of presets, of four megabytes at most."))
         presets.take_in(user, given.read())
     except BadPrompt as wrong:
         page = PresetsPage(presets=presets.of(user), error=wrong.sentence, failed=-1)
@@ -100,6 +107,17 @@ def undo(request: HttpRequest, preset: int) -> HttpResponse:
     if not presets.bring_back(_user(request), preset):
         raise Http404("no such preset")
     return HttpResponseRedirect(reverse("inference:presets"))
+
+
+def _typed(preset: int, given: dict[str, str]) -> dict[str, Any]:
+    """What a refused form said, as its template reads a preset."""
+    options = {
+        **{name: given.get(name, "") for name in Options.__dataclass_fields__},
+        "stop": given.get("stop", "").splitlines(),
+        "json": "json" in given,
+    }
+    name, body = given.get("preset_name", ""), given.get("body", "")
+    return {"id": preset, "name": name, "body": body, "options": options}
 
 
 def _user(request: HttpRequest) -> User:

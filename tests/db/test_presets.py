@@ -62,6 +62,10 @@ def test_a_question_is_kept_with_its_open_places(alice: User, client: Client) ->
     assert presets.save(alice, "translate", {"temperature": "1"}).body == own.body
     with pytest.raises(BadPrompt, match="up to 8,000"):
         presets.save(alice, "Long", {"body": "x" * (presets.MAX_BODY_CHARS + 1)})
+    # a form sends a line break as two characters, its field counts one
+    lines = "\r\n".join(["x" * 79] * 100)
+    assert len(presets.save(alice, "Lines", {"body": lines}).body) == presets.MAX_BODY_CHARS - 1
+    presets.delete(alice, presets.save(alice, "Lines", {}).id)
     factories.head()
     factories.contract()
     factories.service()
@@ -79,7 +83,54 @@ def test_a_question_is_kept_with_its_open_places(alice: User, client: Client) ->
     client.post("/playground/presets", {**saved, "preset_name": "Settings"}, headers=htmx)
     bodies = {one.name: one.body for one in presets.of(alice)}
     assert bodies == {"From the chat": "What is {{it}}?", "Settings": "", "translate": own.body}
+    # nothing is being written: the question that is kept stays
+    empty = {"preset_name": "From the chat", "preset_body": "on", "text": " "}
+    answer = client.post("/playground/presets", empty, headers=htmx)
+    assert 'data-body="What is {{it}}?"' in answer.content.decode()
     assert presets.save(alice, "translate", {"body": " "}).body == ""
+
+
+def test_a_refused_form_keeps_what_was_typed(alice: User, client: Client) -> None:
+    own = presets.save(alice, "Mine", {**GIVEN, "body": "Stored"})
+    client.force_login(alice)
+    typed = {
+        "preset_name": "Yours",
+        "system": "\r\n".join(["s" * 79] * 100),
+        "body": "Typed\r\n{{it}} <b>",
+        "temperature": "11",
+        "max_tokens": "many",
+        "stop": "A\r\nB",
+        "schema": "{",
+        "json": "on",
+    }
+
+    def form(preset: int, given: int) -> str:
+        answer = client.post("/playground/presets", {**typed, "preset_id": given})
+        assert answer.status_code == 400
+        page = answer.content.decode()
+        assert (
+            page.split("<main")[1].count('class="notice bad"') == 1
+            and page.count("Typed\n{{it}} &lt;b&gt;") == 1
+        )
+        return page.partition(f'for="name-{preset}"')[2].partition("</form>")[0]
+
+    for preset, given in ((own.id, own.id), (0, 0), (0, own.id + 999)):  # the last is gone
+        shown = form(preset, given)
+        for value in ('value="Yours"', 'value="11"', 'value="many"', ">A\nB\n<", ">{<"):
+            assert value in shown, value
+        assert "Typed" in shown and 'name="json" checked' in shown
+    typed.update(temperature="1", max_tokens="", schema="")
+    client.post("/playground/presets", {**typed, "preset_id": own.id})
+    (kept,) = presets.of(alice)
+    assert (kept.name, len(kept.options.system)) == ("Yours", presets.MAX_BODY_CHARS - 1)
+
+
+def test_ones_own_file_is_never_too_large(alice: User, bob: User) -> None:
+    long = "\U0001f9ad" * presets.MAX_BODY_CHARS
+    schema = '{"a":"' + "\U0001f9ad" * (8_000 - 8) + '"}'
+    for number in range(presets.MOST):
+        presets.save(alice, f"n{number}", {"system": long, "body": long, "schema": schema})
+    assert presets.take_in(bob, presets.document(alice)) == presets.MOST
 
 
 def test_a_file_gives_presets_to_others(alice: User, bob: User, client: Client) -> None:
