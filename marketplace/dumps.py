@@ -1,8 +1,9 @@
 """What the chain says and what we verified, as files for whoever wants all of it: made once a day,
 each whole and of one moment, with a schema and checksums, kept for a week under DATA_DIR.
 
-Only final rows, and nothing of any account of this site. Listings that moderators hide are left out
-with their changes, as on pages; money is whole, whoever it is about.
+Only final rows, and nothing of any account of this site. Listings that were hidden by moderators
+when a dump was made are left out of it with their changes; what is hidden later stays in dumps of
+before until these go. Money is whole, whoever it is about.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 import hashlib
+import json
 import logging
 import re
 import shutil
@@ -203,7 +205,7 @@ def _write_all(making: Path, now: dt.datetime) -> None:
         "chain_id": settings.CHAIN_ID,
         "final_block": final,
         "csv": "UTF-8, a header line, CRLF; a text that a spreadsheet would run begins with a '",
-        "left_out": "listings that moderators hide, with their changes",
+        "left_out": "listings that were hidden by moderators when it was made, with their changes",
         "tables": tables,
     }
     (making / SCHEMA).write_bytes(orjson.dumps(schema, option=orjson.OPT_INDENT_2))
@@ -243,9 +245,10 @@ def _batches(rows: QuerySet[Any, Any]) -> Iterator[tuple[Any, ...]]:
 
 
 def _plain(value: Any) -> Any:
-    """JSON as JSON, truth as JSON says it, everything else as in other CSV files."""
+    """JSON as JSON, truth as JSON says it, everything else as in other CSV files. Numbers of any
+    length: a stranger's uint256 is one, and orjson ends at 64 bits."""
     if isinstance(value, (dict, list)):
-        return orjson.dumps(value).decode()
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     if isinstance(value, bool):
         return str(value).lower()
     return value

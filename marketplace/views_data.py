@@ -43,8 +43,8 @@ def page(request: HttpRequest) -> HttpResponseBase:
 
 @require_safe
 def file(request: HttpRequest, day: str, name: str) -> HttpResponseBase:
-    """A file of a dump, under the name that SHA256SUMS calls it by. It never changes: a dump is
-    made once."""
+    """A file of a dump, under the name that SHA256SUMS calls it by. It is made once, and
+    kept elsewhere for an hour at most: what a dump should not show is soon gone with it."""
     limits.spend("data", limits.address(request), limit=PER_MINUTE, seconds=60)
     path = dumps.path_of(day, name)
     if path is None:
@@ -57,7 +57,7 @@ def file(request: HttpRequest, day: str, name: str) -> HttpResponseBase:
     else:
         response = FileResponse(path.open("rb"), as_attachment=True, filename=name)
     response["Content-Type"] = TYPES.get(path.suffix, "text/plain; charset=utf-8")
-    response["Cache-Control"] = "public, max-age=86400, immutable"
+    response["Cache-Control"] = "public, max-age=3600"
     return response
 
 

@@ -45,6 +45,7 @@ def test_a_dump_is_whole_final_checkable_and_without_what_is_hidden(
     rows.contracts()
     rows.service(rows.PETRA, model='=cmd|"x"', additional_info='{"a":1}', input_price=rows.HUGE)
     rows.service(rows.PAUL)
+    rows.tuning(rows.PETRA, quota={"cpuCount": 2**64, "type": "ü"})
     Service.objects.filter(provider=rows.PETRA).update(pending=False)
     Ledger.objects.create(user=rows.ALICE, available=7, total=9, exists=True, block=3)
     Ledger.objects.create(user=rows.ALICE, available=8, total=9, exists=True, block=4, pending=True)
@@ -58,7 +59,8 @@ def test_a_dump_is_whole_final_checkable_and_without_what_is_hidden(
     )  # fmt: skip
     made = dumps.make(NOW)
     assert made is not None and made.day == "2026-05-01" and made.final_block == 98
-    (petra,) = table(folder, "services")
+    petra, tuning = table(folder, "services")
+    assert tuning["quota"] == '{"type":"ü","cpuCount":18446744073709551616}', "as long as it is"
     assert petra["provider"] == rows.PETRA and petra["input_price"] == str(rows.HUGE)
     assert petra["model"] == '\'=cmd|"x"' and petra["removed"] == "false"
     assert [row["available"] for row in table(folder, "ledgers")] == ["7"], "final rows only"
@@ -75,11 +77,13 @@ def test_a_dump_is_whole_final_checkable_and_without_what_is_hidden(
     there = {path.name for path in (folder / made.day).iterdir()}
     assert there == {"SHA256SUMS", *sums} and len(sums) == len(dumps.TABLES) + 1
     page = client.get("/data").content.decode()
+    assert "were hidden by moderators when it was made" in page, "others may be hidden since"
     assert "Dump of 2026-05-01" in page and "/data/2026-05-01/settlements.csv.gz" in page
     answer = client.get("/data/2026-05-01/settlements.csv.gz")
     body = b"".join(answer.streaming_content)  # type: ignore[attr-defined]
     assert hashlib.sha256(body).hexdigest() == sums["settlements.csv.gz"]
     assert answer["Content-Type"] == "application/gzip"
+    assert answer["Cache-Control"] == "public, max-age=3600"
     assert answer["Content-Disposition"] == 'attachment; filename="settlements.csv.gz"'
     # Once a day, whoever asks.
     assert dumps.make(NOW + dt.timedelta(hours=20)) is None
