@@ -65,7 +65,7 @@ def site(request: HttpRequest) -> dict[str, Any]:
         "site_url": settings.SITE_URL,
         "request_id": getattr(request, "request_id", ""),
         "freshness": fresh,
-        "banner": freshness.banner(fresh) or announcements.banner() or drift_banner(request),
+        "banner": banner_of(request, fresh),
         "language": translation.get_language() or settings.LANGUAGE_CODE,
         "languages": settings.LANGUAGES,
         "theme": theme if theme in THEMES else "",
@@ -91,6 +91,15 @@ def current_freshness(request: HttpRequest) -> freshness.Freshness:
         return freshness.judge(head_of(request))
     except DatabaseError:
         return freshness.Freshness("unknown")
+
+
+def banner_of(request: HttpRequest, fresh: freshness.Freshness) -> freshness.Banner | None:
+    """The one notice above every page. An announced incident goes before what we see of the index,
+    which it often explains; the footer says how old the rows are either way."""
+    announced = announcements.banner()
+    if announced is not None and announced.tone == "bad":
+        return announced
+    return freshness.banner(fresh) or announced or drift_banner(request)
 
 
 def drift_banner(request: HttpRequest) -> freshness.Banner | None:

@@ -25,10 +25,12 @@ def prune() -> int:
 
 @shared_task(name="marketplace.watch", ignore_result=True, expires=60)
 def watch() -> bool:
-    """Look at the parts of this site, once in each period; what is announced is told again to an
-    emptied Redis."""
-    announcements.tell()
-    return components.watch()
+    """Look at the parts of this site, once in each period, also while the database is away; what is
+    announced is told again to an emptied Redis."""
+    try:
+        return components.watch()
+    finally:
+        announcements.tell()
 
 
 @shared_task(name="marketplace.dump", ignore_result=True, expires=600, time_limit=dumps.ABANDONED)

@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts import roles
 from accounts.models import User
 from accounts.roles import Role
-from marketplace import announcements, components, presence, traffic
+from marketplace import announcements, components, context, freshness, presence, traffic
 from marketplace.models import Announcement, ComponentDay, Look
+from marketplace.tasks import watch
 from moderation.models import Act
 from tests import factories
 from tests.db import api_rows as rows
@@ -77,6 +78,16 @@ def test_what_was_seen_while_the_database_was_away_is_written_later() -> None:
     assert "index" not in found[0].states, "what cannot be read is not judged"
     day = ComponentDay.objects.get(component="database")
     assert (day.day, day.up, day.down) == (NOON.date(), 1, 2)
+
+
+def test_the_task_looks_before_it_asks_a_database_that_is_away() -> None:
+    def away(execute: Any, sql: str, *given: Any) -> Any:
+        raise OperationalError("the database does not answer")
+
+    with connection.execute_wrapper(away), pytest.raises(OperationalError):
+        watch()
+    (seen,) = components._held.values()
+    assert seen.states["database"] == "down"
 
 
 def test_without_redis_only_what_needs_it_is_unknown(settings: Any) -> None:
@@ -250,6 +261,21 @@ def test_maintenance_is_said_a_day_ahead_and_ends_by_itself() -> None:
     assert near is not None and near.tone == "warn" and "A new disk. More on Status." in near.text
     late = now + dt.timedelta(hours=32)
     assert announcements.banner(late) is None and row.state(late) == "over"
+
+
+def test_an_incident_goes_before_what_we_see_of_the_index(rf: RequestFactory) -> None:
+    def said(state: str) -> str:
+        shown = context.banner_of(rf.get("/"), freshness.Freshness(state))
+        return shown.text if shown else ""
+
+    announced("The node is away")
+    announcements.tell()
+    assert said("stale") == said("unreachable") == "Incident: The node is away. More on Status."
+    soon = timezone.now() + dt.timedelta(hours=1)
+    begin, end = (f"{soon + dt.timedelta(hours=n):%Y-%m-%dT%H:%M}" for n in range(2))
+    announced("A new disk", kind="maintenance", starts_at=begin, ends_at=end)
+    announcements.tell()
+    assert "cannot be reached" in said("unreachable") and "A new disk" in said("ok")
 
 
 def test_pages_stand_without_redis_and_ask_it_seldom(client: Client, settings: Any) -> None:
