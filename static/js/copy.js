@@ -1,4 +1,4 @@
-// Copy buttons: <button data-copy="text">. Says "Copied" to eye and ear.
+// Copy buttons: <button data-copy="text">, shown here where they are `hidden` without a script. Says "Copied" to eye and ear.
 import { t } from "./words.js";
 
 async function write(text) {
@@ -13,6 +13,7 @@ async function write(text) {
 }
 
 export function startCopying() {
+  for (const button of document.querySelectorAll("[data-copy][hidden]")) button.hidden = false;
   document.addEventListener("click", async (event) => {
     const button = event.target.closest?.("[data-copy]");
     if (!button) return;

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from ledger import selectors
 from ledger.models import Service
@@ -81,6 +82,23 @@ def test_models_are_one_list_in_every_form(
     if "input" in query:
         # A picture's model has no input price: behind those of tokens.
         assert shown[-1] != shown[0] and answer["items"][0]["types"] == ["chatbot"]
+
+
+def test_an_answer_with_a_new_tag_has_what_was_measured_since(
+    world: list[Service], client: Client
+) -> None:
+    first = client.get("/api/v1/models")
+    Health.objects.update(uptime_7d=1_234, updated_at=timezone.now())
+    second = client.get("/api/v1/models")
+    assert first["ETag"] != second["ETag"]
+    was, now = ({i["uptime_7d_percent"] for i in one.json()["items"]} for one in (first, second))
+    assert "12.34" not in was and "12.34" in now
+
+
+def test_a_button_that_needs_a_script_waits_for_it(world: list[Service], client: Client) -> None:
+    page = client.get(f"/services/inference/{world[0].provider}", follow=True).content.decode()
+    button = re.search(r"<button [^>]*>(?=<svg(?:(?!</button>).)*Copy link</button>)", page)
+    assert button is not None and button[0].endswith(" hidden>")
 
 
 @pytest.mark.parametrize("sort", ["", "services", "stake", "earned", "updated"])
