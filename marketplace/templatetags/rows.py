@@ -119,7 +119,8 @@ def named(said: Named | None) -> SafeString:
         else _("Signed by the provider’s wallet; nobody checked it")
     )
     return mark_safe(
-        f'<span class="sub" title="{escape(why)}">“<bdi>{escape(said.name)}</bdi>”</span>'
+        f'<span class="sub" title="{escape(why)}">“<bdi>{escape(said.name)}</bdi>”'
+        f'<span class="visually-hidden">, {escape(why)}</span></span>'
     )
 
 

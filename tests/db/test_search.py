@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 
 import pytest
@@ -69,6 +70,11 @@ def test_providers_are_found_by_what_they_call_themselves(client: Client) -> Non
         assert client.get(f"/api/v1/services?q={query}").json()["count"] == count, query
     text = client.get("/").content.decode()
     assert text.count("“<bdi>Glacier &lt;i&gt;Compute&lt;/i&gt;</bdi>”") == 1
+    # Not in a title alone, which neither fingers nor most screen readers reach.
+    unchecked = ">, Signed by the provider’s wallet; nobody checked it</span>"
+    every = client.get("/providers").content.decode()
+    assert unchecked in text and unchecked in every
+    assert re.search(r">, \d+ acknowledged by the contract’s owner</span></td>", every)
     assert "glacier" in client.get("/?q=glacier").content.decode()
     profile.withdrawn_at = timezone.now()
     profile.save()
