@@ -104,9 +104,9 @@ if SITE_WALLET_KEY and not SITE_WALLET_PROVIDERS:
 #: Seconds between two looks at a service that is up (`probes`); providers that are never probed.
 PROBE_INTERVAL_SECONDS = env.integer("PROBE_INTERVAL_SECONDS", 300, least=5)
 PROBE_OPT_OUT = env.addresses("PROBE_OPT_OUT")
-#: `manage.py prune` deletes runs older than this; 0: reports stay for good, links to them too.
 #: Where the public data dumps lie; empty: none are made.
 DATA_DIR = env.text("DATA_DIR")
+#: `manage.py prune` deletes runs older than this; 0: reports stay for good, links to them too.
 VERIFICATIONS_KEEP_DAYS = env.integer("VERIFICATIONS_KEEP_DAYS", 0)
 
 # --- Django ---------------------------------------------------------------------------------------

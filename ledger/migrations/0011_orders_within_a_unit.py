@@ -32,6 +32,9 @@ PRICE = Case(
 ORDERS: dict[str, Any] = {"price": PRICE, "input": F("input_price"), "output": OUTPUT}
 
 
+SMALL = {"ledger.service": "a row for each listing, which costs its provider a stake: thousands"}
+
+
 class Migration(migrations.Migration):
     dependencies = [("ledger", "0010_refused_of_a_listing")]
 
