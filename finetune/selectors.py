@@ -81,7 +81,7 @@ def deadline(task: Task, named: Deliverable | None) -> Deadline | None:
 
 def task_rows(user: User, most: int) -> tuple[TaskRow, ...]:
     """The newest tasks of a person, with what is left to acknowledge those that wait for it (at
-    most 5 queries)."""
+    most 6 queries)."""
     found = list(tasks(user).select_related("dataset")[:most])
     waiting = [task for task in found if task.progress == tuning.DELIVERED]
     positions = ledger.account(user.address).positions if waiting else ()
