@@ -41,6 +41,10 @@ export function startFilling() {
   fields.addEventListener('input', (event) => { event.stopPropagation(); put(); });
   fields.addEventListener('keydown', (event) => { event.stopPropagation(); });
   box.querySelector('[data-fill-close]').addEventListener('click', () => { close(); input.focus(); });
+  // A preset keeps the open places, not what was filled in.
+  form.addEventListener('htmx:configRequest', ({ target, detail }) => {
+    if (!box.hidden && target.closest('#own-presets')) detail.parameters.text = body;
+  });
   // Whoever writes into the question itself goes on by hand.
   input.addEventListener('input', (event) => { if (event.isTrusted) close(); });
   form.addEventListener('click', (event) => {

@@ -12,7 +12,11 @@ let prompts = Promise.resolve();
 
 // What this browser remembers between pages. A storage that is full or blocked remembers nothing and stops nobody.
 export function recall(key) {
-  try { return JSON.parse(localStorage.getItem(key)); } catch { return null; }
+  let kept = null;
+  try {
+    kept = localStorage.getItem(key);
+    return JSON.parse(kept);
+  } catch { return kept; } // as it stands: the wallet's id was kept bare once
 }
 export function remember(key, value) {
   try {
