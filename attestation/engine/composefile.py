@@ -61,6 +61,21 @@ def listed(app_compose: str) -> tuple[list[dict[str, str | None]], bool]:
     return images, read and len(found) <= _MAX_IMAGES
 
 
+def started(app_compose: str) -> list[str]:
+    """The references that its services start, by YAML; [] where it cannot be read. A line that
+    looks like one may stand in a text that starts nothing.
+    """
+    try:
+        outer = document(app_compose.encode())
+        inner = load(str(outer["docker_compose_file"])) if isinstance(outer, dict) else None
+    except (ValueError, KeyError):
+        return []
+    services = inner.get("services") if isinstance(inner, dict) else None
+    held = list(services.values()) if isinstance(services, dict) else []
+    found = [service.get("image") for service in held if isinstance(service, dict)]
+    return [image for image in found if isinstance(image, str)][:_MAX_IMAGES]
+
+
 def digests(references: Iterable[str]) -> list[str]:
     """SHA-256 (hex) of the images that name one, in order."""
     return [found[1] for ref in references if (found := _DIGEST.search(ref))]

@@ -101,7 +101,7 @@ def verify(quote: Quote, given: Deployment, context: Context, report: Report) ->
         _boot_facts(events, report)
         _ledger(events, trusted, context, report)
     read = _images(given.app_compose, context, report) if given.app_compose else True
-    _declared(trusted, read, context, report)
+    _declared(given.app_compose or "", trusted, read, context, report)
     _claims(quote, given.claimed, report)
     _os_image(given.vm_config, report)
 
@@ -324,14 +324,16 @@ def _measured(report: Report) -> bool:
     return report.passed("dstack.compose") or report.passed("dstack.mrconfig")
 
 
-def _declared(trusted: bool, read: bool, context: Context, report: Report) -> None:
+def _declared(
+    app_compose: str, trusted: bool, read: bool, context: Context, report: Report
+) -> None:
     """The ledger's image where it names one, else those of the measured compose file."""
     running = str(report.facts.get("ledger", {}).get("ref", ""))
     images = report.facts.get("images") or []
     if trusted and "@sha256:" in running:
         measured, read, whole = composefile.digests([running]), True, True
     elif _measured(report):
-        measured = composefile.digests(str(image["ref"]) for image in images)
+        measured = composefile.digests(composefile.started(app_compose))
         whole = all(image["digest"] for image in images)
     else:
         measured, whole = None, False

@@ -137,10 +137,14 @@ def _ledger(machine: Machine) -> Machine:
     ("claimed", "compose", "verdict"),
     [
         ((RUNNING,), f"image: a/b@sha256:{RUNNING}", "pass"),
-        ((RUNNING,), f"image: a/b@sha256:{RUNNING}\n    image: c/d@sha256:{OTHER}", "pass"),
+        (
+            (RUNNING,),
+            f"image: a/b@sha256:{RUNNING}\n  side:\n    image: c/d@sha256:{OTHER}",
+            "pass",
+        ),
         ((OTHER, RUNNING), f"image: a/b@sha256:{RUNNING}", "warn"),
         ((OTHER,), f"image: a/b@sha256:{RUNNING}", "warn"),
-        ((OTHER,), f"image: a/b@sha256:{RUNNING}\n    image: c/d:latest", "not_checked"),
+        ((OTHER,), f"image: a/b@sha256:{RUNNING}\n  side:\n    image: c/d:latest", "not_checked"),
         ((OTHER,), "image: a/b:latest", "not_checked"),
     ],
 )
@@ -181,6 +185,20 @@ def test_images_that_could_not_be_read_are_not_called_known(compose: str) -> Non
     )
     report = reports.verify(lab().tapp_body(PADDED), context)
     assert verdicts(report, "ccel.images_known", "ccel.declared_image") == ["not_checked"] * 2
+
+
+def test_a_text_that_names_an_image_starts_none() -> None:
+    """Padding in a scalar, or beside the services, must not make a claim true."""
+    decoy = f"x@sha256:{RUNNING}"
+    compose = f"note: |\n  image: {decoy}\nx-a: {{image: '{decoy}'}}\n"
+    compose += f"services: {{s: {{image: 'y@sha256:{OTHER}'}}}}\n"
+    machine = Machine(ADDRESS, app_compose=json.dumps({"docker_compose_file": compose}))
+    for claimed, verdict in ((RUNNING, "warn"), (OTHER, "pass")):
+        report = lab().judge(machine, declared_images=(claimed,))
+        assert row(report, "dstack.declared_image").verdict == verdict
+        context = lab().context(MACHINE, declared_images=(claimed,))
+        report = reports.verify(lab().tapp_body(compose), context)
+        assert row(report, "ccel.declared_image").verdict == verdict
 
 
 def test_a_declared_image_is_compared_with_nothing_that_is_not_measured() -> None:
