@@ -335,6 +335,8 @@ def test_pictures_in_a_question(alice: Page, asgi_server: str, chat: Chat, tmp_p
 
 def test_failures_offer_the_next_step(alice: Page, asgi_server: str, chat: Chat) -> None:
     second_provider(chat)
+    frames: list[str] = []
+    alice.on("websocket", lambda s: s.on("framesent", lambda text: frames.append(str(text))))
     alice.goto(f"{asgi_server}/playground/chat/{chat.pk}?provider={factories.PETRA}")
     ask(alice, "busy")
     ending = alice.locator('[data-failure="busy"]')
@@ -350,7 +352,8 @@ def test_failures_offer_the_next_step(alice: Page, asgi_server: str, chat: Chat)
     ending.get_by_test_id("chat-other").get_by_role("button").click()
     expect(alice.get_by_test_id("chat-provider")).to_have_value(factories.CHARLIE)
     held[0].continue_()
-    expect(alice.locator("[data-error]")).to_contain_text("Nothing was sent: you send only to ver")
+    expect(alice.locator("[data-error]")).to_contain_text("you send only to verified providers")
+    assert sum('"prompt"' in frame for frame in frames) == 1, "known before anything is sent"
     expect(alice.get_by_test_id("chat-provider")).to_have_value(factories.CHARLIE)
     assert Turn.objects.count() == 1
     alice.get_by_test_id("chat-verified").uncheck()
