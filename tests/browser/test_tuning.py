@@ -192,7 +192,9 @@ def test_dataset_to_decrypted_adapter_to_chat(
     }
     # At the provider that serves the base model: deployed with a key of one signature. News that
     # come meanwhile do not cut the request off.
-    page.evaluate(_NEWS_WHILE_ASKED, "/deploy")
+    # (In every load of the page from here on: it may just be loading itself anew.)
+    page.add_init_script(f"({_NEWS_WHILE_ASKED})('/deploy')")
+    page.goto(task)
     page.get_by_test_id("deploy-go").click()
     expect(page.get_by_role("dialog")).to_contain_text(town.server)
     page.get_by_test_id("key-confirm").click()
