@@ -248,10 +248,9 @@ def _compose(compose: str, apps: list[dict[str, str]], context: Context, report:
         source="compose_content and RTMR3 start_app",
     )
     reviewed.compose("ccel", GROUP, calculated, right, context, report)
-    app = json.dumps({"docker_compose_file": compose})
-    images, read = composefile.listed(app)
+    images, read, started = composefile.listed(json.dumps({"docker_compose_file": compose}))
     reviewed.images("ccel", GROUP, images, read, right, context, report)
-    measured = composefile.digests(composefile.started(app)) if right else None
+    measured = composefile.digests(started) if right else None
     whole = all(image["digest"] for image in images)
     reviewed.declared("ccel", GROUP, measured, read, whole, context, report)
     others = sorted({app["app_id"] for app in apps} - {mine})

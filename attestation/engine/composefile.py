@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from yaml.events import CollectionEndEvent, CollectionStartEvent
@@ -33,47 +33,50 @@ _MAX_IMAGES = 200
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
+class Compose(NamedTuple):
+    """`images`: every image it names, by line and by YAML, so that neither flow style nor a broken
+    document hides one; `read`: these are all, so none was cut and the YAML could be read;
+    `started`: the references of its services, by YAML alone, since a line that looks like one may
+    stand in a text that starts nothing.
+    """
+
+    images: list[dict[str, str | None]]
+    read: bool = False
+    started: tuple[str, ...] = ()
+
+
 def images(app_compose: str) -> list[dict[str, str | None]]:
     """The images of a dstack app-compose as `{"ref", "digest"}`; [] where none can be read."""
-    return listed(app_compose)[0]
+    return listed(app_compose).images
 
 
-def listed(app_compose: str) -> tuple[list[dict[str, str | None]], bool]:
-    """Its images, and whether these are all: not where some are cut or the YAML cannot be read.
-
-    Found by line and by YAML, so that neither flow style nor a broken document hides one.
-    """
+def listed(app_compose: str) -> Compose:
+    """What a dstack app-compose names and starts; nothing where it cannot be read."""
     try:
         outer = document(app_compose.encode())
     except (Unreadable, UnicodeEncodeError):
-        return [], False
+        return Compose([])
     text = outer.get("docker_compose_file") if isinstance(outer, dict) else None
     if not isinstance(text, str):
-        return [], False
+        return Compose([])
     found, read = list(_IMAGE_LINE.findall(text)), False
+    started: tuple[str, ...] = ()
     with suppress(ValueError):
-        found += [ref for ref in _image_values(load(text)) if ref not in found]
-        read = True
+        inner = load(text)
+        found += [ref for ref in _image_values(inner) if ref not in found]
+        read, started = True, _started(inner)
     images: list[dict[str, str | None]] = [
         {"ref": ref, "digest": ref.split("@", 1)[1] if "@sha256:" in ref else None}
         for ref in found[:_MAX_IMAGES]
     ]
-    return images, read and len(found) <= _MAX_IMAGES
+    return Compose(images, read and len(found) <= _MAX_IMAGES, started)
 
 
-def started(app_compose: str) -> list[str]:
-    """The references that its services start, by YAML; [] where it cannot be read. A line that
-    looks like one may stand in a text that starts nothing.
-    """
-    try:
-        outer = document(app_compose.encode())
-        inner = load(str(outer["docker_compose_file"])) if isinstance(outer, dict) else None
-    except (ValueError, KeyError):
-        return []
+def _started(inner: Any) -> tuple[str, ...]:
     services = inner.get("services") if isinstance(inner, dict) else None
     held = list(services.values()) if isinstance(services, dict) else []
     found = [service.get("image") for service in held if isinstance(service, dict)]
-    return [image for image in found if isinstance(image, str)][:_MAX_IMAGES]
+    return tuple([image for image in found if isinstance(image, str)][:_MAX_IMAGES])
 
 
 def digests(references: Iterable[str]) -> list[str]:

@@ -100,8 +100,11 @@ def verify(quote: Quote, given: Deployment, context: Context, report: Report) ->
         _key_provider(events, replayed, context, report)
         _boot_facts(events, report)
         _ledger(events, trusted, context, report)
-    read = _images(given.app_compose, context, report) if given.app_compose else True
-    _declared(given.app_compose or "", trusted, read, context, report)
+    read = True
+    started: tuple[str, ...] = ()
+    if given.app_compose:
+        read, started = _images(given.app_compose, context, report)
+    _declared(started, trusted, read, context, report)
     _claims(quote, given.claimed, report)
     _os_image(given.vm_config, report)
 
@@ -293,9 +296,9 @@ def _ledger(events: list[Event], trusted: bool, context: Context, report: Report
     )
 
 
-def _images(app_compose: str, context: Context, report: Report) -> bool:
-    """Whether all images of the file were read."""
-    found, read = composefile.listed(app_compose)
+def _images(app_compose: str, context: Context, report: Report) -> tuple[bool, tuple[str, ...]]:
+    """Whether all images of the file were read, and those that its services start."""
+    found, read, started = composefile.listed(app_compose)
     report.facts["images"] = found
     loose = [str(image["ref"]) for image in found if not image["digest"]]
     verdict: Verdict = WARN if loose else PASS if found and read else NOT_CHECKED
@@ -314,7 +317,7 @@ def _images(app_compose: str, context: Context, report: Report) -> bool:
         required=False,
     )
     reviewed.images("dstack", GROUP, found, read, _measured(report), context, report)
-    return read
+    return read, started
 
 
 def _measured(report: Report) -> bool:
@@ -325,7 +328,7 @@ def _measured(report: Report) -> bool:
 
 
 def _declared(
-    app_compose: str, trusted: bool, read: bool, context: Context, report: Report
+    started: tuple[str, ...], trusted: bool, read: bool, context: Context, report: Report
 ) -> None:
     """The ledger's image where it names one, else those of the measured compose file."""
     running = str(report.facts.get("ledger", {}).get("ref", ""))
@@ -333,7 +336,7 @@ def _declared(
     if trusted and "@sha256:" in running:
         measured, read, whole = composefile.digests([running]), True, True
     elif _measured(report):
-        measured = composefile.digests(composefile.started(app_compose))
+        measured = composefile.digests(started)
         whole = all(image["digest"] for image in images)
     else:
         measured, whole = None, False

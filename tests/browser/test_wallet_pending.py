@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from accounts.models import Intent
 from devnet.anvil import Anvil
@@ -39,6 +39,16 @@ def still(contracts: Contracts) -> Iterator[None]:
         yield
     finally:
         contracts.chain.rpc.call("anvil_setIntervalMining", 1)
+
+
+def submitted(page: Page, site: str) -> Locator:
+    """The state of a deposit of 5 that waits in the pool."""
+    sign_in(page, site)
+    page.get_by_test_id("tx-amount").fill("5")
+    page.get_by_test_id("tx-confirm").click()
+    state = page.get_by_test_id("tx-state")
+    expect(state).to_have_attribute("data-state", "submitted")
+    return state
 
 
 def test_neither_a_double_click_nor_another_tab_nor_the_way_back_sends_twice(
@@ -73,11 +83,7 @@ def test_a_reload_while_it_is_sent_goes_on_where_it_was(
     errors: list[str],
 ) -> None:
     with still(contracts):
-        sign_in(page, asgi_server)
-        page.get_by_test_id("tx-amount").fill("5")
-        page.get_by_test_id("tx-confirm").click()
-        state = page.get_by_test_id("tx-state")
-        expect(state).to_have_attribute("data-state", "submitted")
+        state = submitted(page, asgi_server)
         page.reload()
         expect(page.get_by_text("Continue where you left off")).to_be_visible()
         expect(page).to_have_title(re.compile(r"^\(1\) Funds"))
@@ -91,11 +97,7 @@ def test_a_transaction_cancelled_in_the_wallet_is_told_as_such(
 ) -> None:
     rpc = contracts.chain.rpc
     with still(contracts):
-        sign_in(page, asgi_server)
-        page.get_by_test_id("tx-amount").fill("5")
-        page.get_by_test_id("tx-confirm").click()
-        state = page.get_by_test_id("tx-state")
-        expect(state).to_have_attribute("data-state", "submitted")
+        state = submitted(page, asgi_server)
         waiting = rpc.call("eth_getTransactionByHash", Intent.objects.get().tx_hash)
         # What a wallet does on "Cancel": the same nonce, to itself, with a higher price.
         price = 10 * int(waiting["maxFeePerGas"], 16)
@@ -121,11 +123,7 @@ def test_a_sped_up_transaction_is_followed_to_its_end(
 ) -> None:
     rpc = contracts.chain.rpc
     with still(contracts):
-        sign_in(page, asgi_server)
-        page.get_by_test_id("tx-amount").fill("5")
-        page.get_by_test_id("tx-confirm").click()
-        state = page.get_by_test_id("tx-state")
-        expect(state).to_have_attribute("data-state", "submitted")
+        state = submitted(page, asgi_server)
         waiting = rpc.call("eth_getTransactionByHash", Intent.objects.get().tx_hash)
         faster = {
             "type": 2,
