@@ -19,14 +19,12 @@ from accounts.models import User
 from accounts.preview_money import PROVIDER_RESERVE
 from attestation import selectors as attestation
 from attestation.models import Fact
-from attestation.selectors import DEVELOPMENT, FindingView, ServiceKey
+from attestation.selectors import FindingView, ServiceKey
 from ledger.models import Kind, Movement, ServiceChange
 from ledger.records import Position
 from protocol import tuning
 
 IDLE_FOR = timedelta(days=30)
-#: Words of a verdict that speak for the endpoint it was made at.
-_GOOD = ("pass", "warn")
 #: Pages of a person's fine-tuning tasks by provider and its name for the task, from the app above
 #: that has them (`finetune.apps`).
 TASK_PAGES: list[Callable[[User], Mapping[tuple[str, str], str]]] = []
@@ -225,7 +223,6 @@ def _moved(
         if service is None:
             continue
         known = standings[service]
-        good = known.overall.removeprefix(DEVELOPMENT) in _GOOD
-        if not (good and known.checked_at is not None and known.checked_at > row["last"]):
+        if not (known.good and known.checked_at is not None and known.checked_at > row["last"]):
             moved[service] = row["last"]
     return moved

@@ -239,16 +239,21 @@ def _span(contract: ServingContract) -> str:
     return f"{hours} h" if not rest else f"{contract.lock_time_seconds:,} s"
 
 
+def oldest(rules: Iterable[Rule]) -> dt.datetime:
+    """When the first of them was made."""
+    return min(rule.created_at for rule in rules)
+
+
+def since_made(rule: Rule, hits: Iterable[Hit]) -> list[Hit]:
+    """Those that happened since the rule was made."""
+    return [hit for hit in hits if hit.at is not None and hit.at > rule.created_at]
+
+
 def verification(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
     about = scopes(rules)
-    oldest = min(rule.created_at for rule in rules)
-    return _findings(rules, about, oldest)
-
-
-def _findings(rules: Sequence[Rule], about: dict[int, set[str]], oldest: dt.datetime) -> Found:
     named = {provider for scope in about.values() for provider in scope}
     rows = Finding.objects.filter(
-        provider__in=named, kind__in=words.FINDINGS, opened_at__gt=oldest
+        provider__in=named, kind__in=words.FINDINGS, opened_at__gt=oldest(rules)
     ).order_by("-opened_at")[:MOST_CHANGES]
     by_provider: dict[str, list[Hit]] = defaultdict(list)
     for row in rows:
@@ -257,8 +262,7 @@ def _findings(rules: Sequence[Rule], about: dict[int, set[str]], oldest: dt.date
         rule.pk: [
             hit
             for provider in sorted(about[rule.pk])
-            for hit in by_provider.get(provider, ())
-            if hit.at is not None and hit.at > rule.created_at
+            for hit in since_made(rule, by_provider.get(provider, ()))
         ]
         for rule in rules
     }
@@ -289,16 +293,8 @@ REMINDERS = (24, 6, 1)
 
 def task(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
     """Stages that matter, as far as they were heard of since the rule was made (1 query)."""
-    oldest = min(rule.created_at for rule in rules)
-    found = tasks_since({rule.user_id for rule in rules}, oldest)
-    return {
-        rule.pk: [
-            hit
-            for hit in found.get(rule.user_id, ())
-            if hit.at is not None and hit.at > rule.created_at
-        ]
-        for rule in rules
-    }
+    found = tasks_since({rule.user_id for rule in rules}, oldest(rules))
+    return {rule.pk: since_made(rule, found.get(rule.user_id, ())) for rule in rules}
 
 
 def tasks_since(users: Iterable[int], since: dt.datetime) -> Mapping[int, list[Hit]]:

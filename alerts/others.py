@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from accounts.addresses import short
 from alerts import words
-from alerts.conditions import MOST_CHANGES, Found, Hit, scopes
+from alerts.conditions import MOST_CHANGES, Found, Hit, oldest, scopes, since_made
 from alerts.models import Rule
 from ledger import selectors as ledger
 from ledger.records import Contract
@@ -29,8 +29,8 @@ from operators.models_listing import NoteKind
 
 def report(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
     """Reports that moderators answered since the rule was made (1 query)."""
-    found = reports_since({rule.user_id for rule in rules}, _oldest(rules))
-    return {rule.pk: _after(rule, found.get(rule.user_id, ())) for rule in rules}
+    found = reports_since({rule.user_id for rule in rules}, oldest(rules))
+    return {rule.pk: since_made(rule, found.get(rule.user_id, ())) for rule in rules}
 
 
 def reports_since(users: Iterable[int], since: dt.datetime) -> Mapping[int, list[Hit]]:
@@ -58,8 +58,8 @@ def reports_since(users: Iterable[int], since: dt.datetime) -> Mapping[int, list
 def decided(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
     """Decisions since the rule was made whose author can no longer take them back (2 queries)."""
     owners = {rule.user.address for rule in rules}
-    found = decided_since(owners, _oldest(rules), now)
-    return {rule.pk: _after(rule, found.get(rule.user.address, ())) for rule in rules}
+    found = decided_since(owners, oldest(rules), now)
+    return {rule.pk: since_made(rule, found.get(rule.user.address, ())) for rule in rules}
 
 
 def decided_since(
@@ -112,13 +112,13 @@ def note(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
     about = scopes(rules)
     named = {provider for scope in about.values() for provider in scope}
     found: dict[str, list[Hit]] = defaultdict(list)
-    for hit in announced_since(named, _oldest(rules)):
+    for hit in announced_since(named, oldest(rules)):
         found[hit.provider].append(hit)
     return {
         rule.pk: [
             hit
             for provider in sorted(about[rule.pk])
-            for hit in _after(rule, found.get(provider, ()))
+            for hit in since_made(rule, found.get(provider, ()))
         ]
         for rule in rules
     }
@@ -142,15 +142,3 @@ def _announced(row: Note) -> Hit:
         provider=row.provider,
         at=row.signed_at,
     )
-
-
-# --- parts ----------------------------------------------------------------------------------------
-
-
-def _oldest(rules: Iterable[Rule]) -> dt.datetime:
-    return min(rule.created_at for rule in rules)
-
-
-def _after(rule: Rule, hits: Iterable[Hit]) -> list[Hit]:
-    """Those that happened since the rule was made."""
-    return [hit for hit in hits if hit.at is not None and hit.at > rule.created_at]

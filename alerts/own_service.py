@@ -17,7 +17,7 @@ from accounts import money, node
 from accounts.addresses import short
 from accounts.errors import NodeError
 from alerts import words
-from alerts.conditions import MOST_CHANGES, Found, Hit
+from alerts.conditions import MOST_CHANGES, Found, Hit, oldest, since_made
 from alerts.models import Held, Rule
 from ledger.models import ACCEPTED, Service, Settlement
 from operators import debts, tasks
@@ -75,16 +75,8 @@ def _certificate(row: Health, days: int, now: dt.datetime) -> Hit:
 
 def unpaid(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
     """Final settlements since a rule was made that did not pay all that was asked (1 query)."""
-    oldest = min(rule.created_at for rule in rules)
-    found = unpaid_since({rule.user.address for rule in rules}, oldest)
-    return {
-        rule.pk: [
-            hit
-            for hit in found.get(rule.user.address, ())
-            if hit.at is not None and hit.at > rule.created_at
-        ]
-        for rule in rules
-    }
+    found = unpaid_since({rule.user.address for rule in rules}, oldest(rules))
+    return {rule.pk: since_made(rule, found.get(rule.user.address, ())) for rule in rules}
 
 
 def unpaid_since(providers: Iterable[str], since: dt.datetime) -> Mapping[str, list[Hit]]:

@@ -70,13 +70,17 @@ class StandingView:
     endpoints: tuple[EndpointView, ...] = ()
 
     @property
+    def good(self) -> bool:
+        """Passed, with warnings too; of development evidence also."""
+        return self.overall.removeprefix(DEVELOPMENT) in ("pass", "warn")
+
+    @property
     def gpu_unseen(self) -> bool:
         """A good word that says nothing about a GPU: a broker alone, or evidence without one.
 
         It must not hide behind the CPU's (features.md C2).
         """
-        good = self.overall.removeprefix(DEVELOPMENT) in ("pass", "warn")
-        return good and self.questions.get("gpu") not in ("pass", "warn")
+        return self.good and self.questions.get("gpu") not in ("pass", "warn")
 
 
 #: What is said about a service that nobody has looked at.
