@@ -13,6 +13,7 @@ from ledger import topics
 from marketplace import links
 from tests import factories
 from tests.browser import pagecheck
+from tests.browser.live import listening
 
 MAIN = ("/", "/models", "/status", "/verify", "/playground/chat", "/account")
 
@@ -65,12 +66,12 @@ def test_the_language_is_chosen_without_script(asgi_server: str, browser: Browse
 def test_what_comes_later_is_german_too(asgi_server: str, german: Page) -> None:
     """What a socket announced, what the footer asks again, and what scripts say."""
     factories.market(3)
-    with german.expect_websocket(lambda one: one.url.endswith("/ws/live")) as socket:
+    with listening(german) as sockets:
         german.goto(asgi_server)
     footer = german.get_by_test_id("freshness")
     expect(footer).to_contain_text("indexiert bis Block 4,512,331")
     factories.head(indexed_block=4_512_340)
-    with socket.value.expect_event("framereceived"), ThreadPoolExecutor(1) as pool:
+    with sockets[0].expect_event("framereceived"), ThreadPoolExecutor(1) as pool:
         touched = [factories.address(0)]
         pool.submit(topics.publish_ledger, 4_512_340, 4_512_330, [], touched).result()
     notice = german.get_by_text("Etwas hier Gezeigtes hat sich auf der Chain geändert.")

@@ -17,6 +17,7 @@ from ledger.models import Service
 from marketplace import links
 from tests import factories
 from tests.browser import pagecheck
+from tests.browser.live import listening
 
 
 def all_sound(page: Page, server: str, paths: list[str], **options: object) -> None:
@@ -314,7 +315,7 @@ def test_a_change_on_chain_is_offered_not_forced(asgi_server: str, page: Page) -
     row = page.get_by_test_id("service-row").filter(has_text="qwen/qwen")
     with (
         pagecheck.watching(page, asgi_server) as watch,
-        page.expect_websocket(lambda one: one.url.endswith("/ws/live")) as socket,
+        listening(page) as sockets,
     ):
         page.goto(asgi_server)
     expect(row).to_contain_text("0.42 0G / 1M")
@@ -326,10 +327,10 @@ def test_a_change_on_chain_is_offered_not_forced(asgi_server: str, page: Page) -
             pool.submit(topics.publish_ledger, 4_512_340, 4_512_330, [], list(providers)).result()
 
     notice = page.get_by_text("Something shown here changed on chain.")
-    with socket.value.expect_event("framereceived"):
+    with sockets[0].expect_event("framereceived"):
         publish(factories.CHARLIE)
     expect(notice).to_be_hidden()
-    with socket.value.expect_event("framereceived"):
+    with sockets[0].expect_event("framereceived"):
         publish(factories.CHARLIE, factories.address(0))
     expect(notice).to_be_visible()
     expect(row).to_contain_text("0.42 0G / 1M")
@@ -338,7 +339,7 @@ def test_a_change_on_chain_is_offered_not_forced(asgi_server: str, page: Page) -
     expect(notice).to_be_hidden()
     assert watch.messages == []
     # The network's numbers are everybody's: anybody's change is their news.
-    with page.expect_websocket(lambda one: one.url.endswith("/ws/live")) as socket:
+    with listening(page):
         page.goto(f"{asgi_server}/network")
     expect(notice).to_be_hidden()
     publish(factories.CHARLIE)

@@ -10,6 +10,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 from accounts.models import Intent, ProviderKey, State
 from devnet import accounts as cast
 from devnet.deploy import Contracts
+from tests.browser.live import listening
 from tests.browser.money import funded
 from tests.browser.pagecheck import inaccessible, sound
 from tests.browser.wallet import Wallet, neuron, shows, sign_in, to_final
@@ -127,9 +128,8 @@ def test_another_account_in_the_wallet_changes_nothing_but_a_banner(
     asgi_server: str, wallet: Wallet, page: Page, errors: list[str]
 ) -> None:
     sign_in(page, asgi_server)
-    with page.expect_websocket(lambda one: one.url.endswith("/ws/live")) as socket:
+    with listening(page) as sockets:
         page.reload()
-    socket.value.wait_for_event("framesent")
     wallet.switch_account(page, BOB)
     banner = page.locator("#wallet-banner")
     expect(banner).to_contain_text("You are signed in as")
@@ -143,7 +143,7 @@ def test_another_account_in_the_wallet_changes_nothing_but_a_banner(
     # reloaded itself now would throw that answer away.
     page.evaluate(_LATE, "/sign-in/verify")
     page.get_by_role("button", name=re.compile("^Sign in as")).click()
-    with socket.value.expect_event("close"):
+    with sockets[0].expect_event("close"):
         page.get_by_test_id("sign-in").click()
     page.wait_for_timeout(500)
     assert page.evaluate("window.late")
