@@ -110,7 +110,8 @@ def service_row(
 
 @register.simple_tag
 def named(said: Named | None) -> SafeString:
-    """What a provider calls itself, in quotation marks, and who vouches for it."""
+    """What a provider calls itself, in quotation marks, and who vouches for it: a word that is seen
+    without a pointer that rests on it, and the sentence for who asks or listens."""
     if said is None:
         return SafeString("")
     why = (
@@ -118,8 +119,9 @@ def named(said: Named | None) -> SafeString:
         if said.domain
         else _("Signed by the provider’s wallet; nobody checked it")
     )
+    by = f"<bdi>{escape(said.domain)}</bdi>" if said.domain else _("self-declared")
     return mark_safe(
-        f'<span class="sub" title="{escape(why)}">“<bdi>{escape(said.name)}</bdi>”'
+        f'<span class="sub" title="{escape(why)}">“<bdi>{escape(said.name)}</bdi>”, {by}'
         f'<span class="visually-hidden">, {escape(why)}</span></span>'
     )
 

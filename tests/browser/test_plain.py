@@ -52,6 +52,7 @@ def test_everything_can_be_read_without_javascript(
     fits(page)
     page.get_by_test_id("service-row").first.get_by_role("link").first.click()
     expect(page).to_have_url(re.compile(r"/services/"))
+    assert page.locator(".copy").count() and not page.locator(".copy:visible").count()
     for tab in ("Verification", "Changes", "Settlements", "Use it", "Raw"):
         link = page.get_by_role("navigation", name="Service").get_by_role("link", name=tab)
         link.click()

@@ -69,8 +69,8 @@ def test_providers_are_found_by_what_they_call_themselves(client: Client) -> Non
     for query, count in (("glacier", 1), ("GLACIER+deepseek", 1), ("glacier+qwen-2.5", 0)):
         assert client.get(f"/api/v1/services?q={query}").json()["count"] == count, query
     text = client.get("/").content.decode()
-    assert text.count("“<bdi>Glacier &lt;i&gt;Compute&lt;/i&gt;</bdi>”") == 1
     # Not in a title alone, which neither fingers nor most screen readers reach.
+    assert text.count("“<bdi>Glacier &lt;i&gt;Compute&lt;/i&gt;</bdi>”, self-declared<") == 1
     unchecked = ">, Signed by the provider’s wallet; nobody checked it</span>"
     every = client.get("/providers").content.decode()
     assert unchecked in text and unchecked in every
