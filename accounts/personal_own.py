@@ -178,6 +178,7 @@ APART = {
         "evidence about services, from their providers and the vendors of their hardware",
     ),
     **dict.fromkeys((probes.Probe, probes.Bucket, probes.Health), _SITE),
+    probes.ExchangeRate: "what 0G cost by the word of an outside source",
     attestation.Payment: "what the site's own wallet spent",
     chain.Coverage: "which blocks were read",
     chain.Head: "how far the index is",

@@ -38,6 +38,7 @@ from inference.prompts import MAX_PICTURES, Prompt
 from inference.search import MAX_WORDS_CHARS
 from inference.selectors import Visit
 from ledger import selectors as ledger
+from probes import exchange
 
 #: So often one may ask for older conversations; search finds what is older still.
 MAX_OLDER = 1_000
@@ -185,28 +186,29 @@ def _open(request: HttpRequest) -> str:
 @never_cache
 @require_GET
 def estimate(request: HttpRequest) -> HttpResponse:
-    """What a question of `bytes` bytes may cost at most, before it is sent; the words themselves
-    stay in the browser.
+    """What a question of `bytes` bytes may cost at most, before it is sent, in `dollars` too where
+    they are shown; the words themselves stay in the browser.
     """
     user = user_of(request)
     given = request.GET
     named = uuid_of(given.get("chat", ""))
     chat = chat_of(request, named) if named else None
-    return JsonResponse(
-        estimates.estimate(
-            user,
-            chat,
-            provider=ledger.address_of(given.get("provider", "")) or "",
-            question_bytes=number_of(given.get("bytes")),
-            max_tokens=number_of(given.get("max_tokens")),
-            pictures=_ids(given.get("pictures", ""))[:MAX_PICTURES],
-            also=ledger.address_of(given.get("also", "")) or "",
-            again=number_of(given.get("again")),
-            beside=given.get("beside") == "on",
-            had=_ids(given["had"]) if "had" in given else None,
-            settings_bytes=number_of(given["settings"]) if "settings" in given else None,
-        )
+    found = estimates.estimate(
+        user,
+        chat,
+        provider=ledger.address_of(given.get("provider", "")) or "",
+        question_bytes=number_of(given.get("bytes")),
+        max_tokens=number_of(given.get("max_tokens")),
+        pictures=_ids(given.get("pictures", ""))[:MAX_PICTURES],
+        also=ledger.address_of(given.get("also", "")) or "",
+        again=number_of(given.get("again")),
+        beside=given.get("beside") == "on",
+        had=_ids(given["had"]) if "had" in given else None,
+        settings_bytes=number_of(given["settings"]) if "settings" in given else None,
     )
+    if dollars := exchange.said(int(found.get("most", 0))):
+        found["dollars"] = dollars
+    return JsonResponse(found)
 
 
 def number_of(text: str | None) -> int:

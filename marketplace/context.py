@@ -9,13 +9,14 @@ from typing import Any
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.http import HttpRequest
-from django.utils import translation
+from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from chain import selectors as chain
 from ledger import reconcile
 from marketplace import announcements, freshness, links, releases
+from probes import exchange
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ THEMES = ("light", "dark")
 def site(request: HttpRequest) -> dict[str, Any]:
     fresh = current_freshness(request)
     theme = request.COOKIES.get("theme", "")
+    price = exchange.current()
     return {
         "network": settings.NETWORK,
         "site_url": settings.SITE_URL,
@@ -69,6 +71,9 @@ def site(request: HttpRequest) -> dict[str, Any]:
         "language": translation.get_language() or settings.LANGUAGE_CODE,
         "languages": settings.LANGUAGES,
         "theme": theme if theme in THEMES else "",
+        "dollars": price,
+        "dollars_shown": exchange.shown() is not None,
+        "dollars_late": price is not None and price.late(timezone.now()),
         "header_links": navigation(HEADER, request.path),
         "footer_links": footer(request.path),
         "bottom_links": navigation(BOTTOM, request.path),

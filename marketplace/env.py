@@ -120,6 +120,29 @@ class Env:
             raise ImproperlyConfigured(f"{name} takes one URL, not {len(values)}; keep one of them")
         return values[0].rstrip("/")
 
+    def price_url(self, name: str, *, insecure: bool) -> str:
+        """One https URL, or nothing; `insecure`: http too. The value is never repeated: its query
+        may hold a key."""
+        value = self.text(name)
+        secure = re.fullmatch(r"https?://[^\s/]+\S*" if insecure else r"https://[^\s/]+\S*", value)
+        if value and not (secure and _places(value)):
+            raise ImproperlyConfigured(
+                f"{name} must look like https://api.example/simple/price?ids=…; fix or unset it"
+            )
+        return value
+
+    def header(self, name: str) -> dict[str, str]:
+        """One HTTP header, `name: value`, or none. Its value is never repeated: it may be a key."""
+        value = self.text(name)
+        if not value:
+            return {}
+        found = re.fullmatch(r"([A-Za-z0-9-]+): *([\x21-\x7e][\x20-\x7e]*)", value)
+        if found is None:
+            raise ImproperlyConfigured(
+                f"{name} must look like x-cg-demo-api-key: KEY; fix or unset it"
+            )
+        return {found[1]: found[2]}
+
     def origin(self, name: str, default: str) -> str:
         """`http(s)://host[:port]`: what browsers compare, with nothing behind it."""
         value = self.base_url(name, default)

@@ -17,6 +17,7 @@ from django.utils.decorators import sync_and_async_middleware, sync_only_middlew
 from accounts.errors import NodeError, Problem, TooMany
 from accounts.problems import of_node
 from marketplace import logs, traffic, views_errors
+from probes import exchange
 
 _GIVEN = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
@@ -140,6 +141,19 @@ def designed_errors(get_response: type_sync) -> type_sync:
         return page
 
     middleware.process_exception = _page_of  # type: ignore[attr-defined]
+    return middleware
+
+
+@sync_only_middleware
+def dollars(get_response: type_sync) -> type_sync:
+    """Amounts in US dollars beside those in 0G, where the host has a source of the price
+    (`probes.exchange`), unless the reader switched them off in the footer (`static/js/dollars.js`).
+    """
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        with exchange.wanted(request.COOKIES.get("dollars") != "off"):
+            return get_response(request)
+
     return middleware
 
 

@@ -184,6 +184,13 @@ RULES: tuple[Rule, ...] = (
         probes.health,
     ),
     Rule(
+        gettext_noop("prices of 0G in dollars"),
+        ("probes.exchangerate",),
+        gettext_noop("30 days"),
+        PRUNE,
+        probes.rates,
+    ),
+    Rule(
         gettext_noop("sign-ins of ended sessions"),
         ("accounts.signin",),
         gettext_noop("until the session ends: 7 days at most"),

@@ -104,6 +104,10 @@ if SITE_WALLET_KEY and not SITE_WALLET_PROVIDERS:
 #: Seconds between two looks at a service that is up (`probes`); providers that are never probed.
 PROBE_INTERVAL_SECONDS = env.integer("PROBE_INTERVAL_SECONDS", 300, least=5)
 PROBE_OPT_OUT = env.addresses("PROBE_OPT_OUT")
+#: Who says what 0G costs in US dollars, and a header that it wants, which may be a key; empty: no
+#: amount is said in dollars. Over TLS, as anybody on the way could write another price.
+USD_PRICE_URL = env.price_url("USD_PRICE_URL", insecure=IS_DEVNET)
+USD_PRICE_HEADER = env.header("USD_PRICE_HEADER")
 #: Where the public data dumps lie; empty: none are made.
 DATA_DIR = env.text("DATA_DIR")
 #: `manage.py prune` deletes runs older than this; 0: reports stay for good, links to them too.
@@ -191,6 +195,7 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "marketplace.middleware.designed_errors",
+    "marketplace.middleware.dollars",
 ]
 
 TEMPLATES: list[dict[str, Any]] = [
@@ -370,6 +375,8 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "deliver-alerts": {"task": "alerts.deliver", "schedule": 10.0},
     "prove-domains": {"task": "operators.prove_domains", "schedule": 600.0},
 }
+if USD_PRICE_URL:
+    CELERY_BEAT_SCHEDULE["exchange-rate"] = {"task": "probes.exchange", "schedule": 60.0}
 
 STATIC_URL = "/static/"
 _collected = env.text("STATIC_ROOT")

@@ -201,6 +201,7 @@ show(attestation.Request, "at provider kind", search="=provider", without="reque
 show(probes.Probe, "at provider kind state failure answer_ms", search="=provider")
 show(probes.Health, "provider kind state since checked_at failures next_at", search="=provider")
 show(probes.Bucket, "start span provider probes answered", search="=provider")
+show(probes.ExchangeRate, "quoted_at source micro at")
 
 # --- people's own rows: that they exist, never what is in them ------------------------------------
 

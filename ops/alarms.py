@@ -17,7 +17,7 @@ from chain.selectors import Freshness
 from ledger.models import Reconciliation
 from marketplace import formats
 from marketplace.timetable import Background
-from ops.selectors import Measuring, Storage
+from ops.selectors import Dollars, Measuring, Storage
 
 #: Anchor in the runbook by alarm; every alarm below is one of these.
 ANCHORS = {
@@ -34,6 +34,7 @@ ANCHORS = {
     "drift": "rows-differ-from-the-contracts",
     "compared": "nothing-was-compared-lately",
     "probes": "nothing-was-probed-lately",
+    "dollars": "the-price-in-dollars-is-old",
     "disk": "the-disk-is-nearly-full",
     "connections": "the-database-runs-out-of-connections",
 }
@@ -127,6 +128,22 @@ def of_measuring(found: Measuring, now: dt.datetime) -> Iterator[Alarm]:
     if found.probed_at is not None and now - found.probed_at > PROBED_LATELY:
         ago = formats.relative(found.probed_at, now)
         yield Alarm("probes", _("The last probe was %(ago)s.") % {"ago": ago})
+
+
+def of_dollars(found: Dollars | None, now: dt.datetime) -> Iterator[Alarm]:
+    if found is None:
+        return
+    why = found.problem or _("no worker asked")
+    if found.price is not None and found.price.late(now):
+        text = _("The newest price of 0G in US dollars is from %(ago)s; %(source)s: %(why)s.") % {
+            "ago": formats.relative(found.price.at, now),
+            "source": found.source,
+            "why": why,
+        }
+        yield Alarm("dollars", text)
+    elif found.price is None and found.problem:
+        text = _("There is no price of 0G in US dollars; %(source)s: %(why)s.")
+        yield Alarm("dollars", text % {"source": found.source, "why": why})
 
 
 def of_storage(found: Storage) -> Iterator[Alarm]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from django.utils import timezone
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from ops import selectors
+from probes import exchange
 
 
 class Host(Collector):
@@ -26,5 +28,8 @@ class Host(Collector):
             "disk_free_bytes": ("Free where this web process has its files", found.disk.free),
             "disk_total_bytes": ("Size of that disk", found.disk.total),
         }
+        if (price := exchange.newest()) is not None:
+            age = round((timezone.now() - price.at).total_seconds())
+            values["exchange_rate_age_seconds"] = ("Since the price of 0G in US dollars", age)
         for name, (text, value) in values.items():
             yield GaugeMetricFamily(name, text, value)

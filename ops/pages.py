@@ -139,6 +139,7 @@ def ops_page(now: dt.datetime, *, may_act: bool) -> OpsPage:
         *alarms.of_truth(last, selectors.set_up(now), now),
         *alarms.of_clock(head, now),
         *alarms.of_measuring(measuring, now),
+        *alarms.of_dollars(selectors.in_dollars(), now),
         *alarms.of_storage(storage),
     )
     return OpsPage(

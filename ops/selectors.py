@@ -23,7 +23,9 @@ from marketplace import presence, releases, traffic
 from marketplace.room import Room, room
 from ops.failures import known_tasks
 from ops.models import FailedTask, FailureState, Job
+from probes import exchange
 from probes import selectors as probes
+from probes.dollars import Price
 from probes.models import Probe
 
 log = logging.getLogger(__name__)
@@ -88,6 +90,25 @@ def measuring(now: dt.datetime) -> Measuring:
         standings=standing["number"],
         findings=Finding.objects.filter(closed_at=None).count(),
     )
+
+
+@dataclass(frozen=True)
+class Dollars:
+    """The host's source of the price in US dollars: what it said last, and why it did not since."""
+
+    source: str
+    price: Price | None
+    problem: str
+
+
+def in_dollars() -> Dollars | None:
+    """None without a source. SQL: one query a minute at most."""
+    if not (source := exchange.source()):
+        return None
+    try:
+        return Dollars(source, exchange.newest(), exchange.problem())
+    except redis.RedisError:
+        return None  # it has an alarm of its own
 
 
 @dataclass(frozen=True)

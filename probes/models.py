@@ -2,7 +2,7 @@
 
 A `Probe` is never rewritten. `Bucket` and `Health` are derived: `probes.services` makes them again
 from what is stored. Rows with `example` were made by `seed_demo --history` and measured nobody;
-whatever shows them says so.
+whatever shows them says so. `ExchangeRate` is what an outside source says about 0G.
 """
 
 from __future__ import annotations
@@ -162,6 +162,24 @@ class Health(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.provider} {self.state or 'no data'}"
+
+
+class ExchangeRate(models.Model):
+    """What 1 0G cost in US dollars, by the word of one source; append-only (`probes.exchange`)."""
+
+    source = models.CharField(max_length=253, help_text="host that was asked")
+    quoted_at = models.DateTimeField(help_text="of which moment it says so")
+    micro = models.BigIntegerField(help_text="millionths of a US dollar")
+    at = models.DateTimeField(auto_now_add=True, help_text="when it was asked")
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            # Its index leads to the newest of a source too.
+            models.UniqueConstraint(fields=["source", "quoted_at"], name="rate_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.source} {self.quoted_at:%Y-%m-%d %H:%M}"
 
 
 class Sharer(models.Model):

@@ -9,10 +9,12 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from ledger.models import Service
 from probes.fold import CELL, DAY, HOUR
-from probes.models import Bucket, Health, Probe
+from probes.models import Bucket, ExchangeRate, Health, Probe
 
 #: Pages show single probes of a day, cells of two, hours of a week and days of a quarter.
 KEPT_PROBES = dt.timedelta(days=8)
+#: Only the newest is shown; the others say where a wrong one came from.
+KEPT_RATES = dt.timedelta(days=30)
 KEPT: dict[dt.timedelta, dt.timedelta] = {
     CELL: dt.timedelta(days=9),
     HOUR: dt.timedelta(days=35),
@@ -40,3 +42,8 @@ def health(now: dt.datetime) -> QuerySet[Any]:
     )
     silent = Health.objects.filter(updated_at__lt=now - dt.timedelta(days=90))
     return silent.exclude(Exists(listed))
+
+
+def rates(now: dt.datetime) -> QuerySet[Any]:
+    """Prices of 0G past their time; what is that old is not shown any more."""
+    return ExchangeRate.objects.filter(at__lt=now - KEPT_RATES)

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from attestation import leases
 from ledger.records import Listing
-from probes import services
+from probes import exchange, services
 from probes.asking import Found, Target
 
 #: Services of one round, and of one host in it: the rest come next, the longest waiting first.
@@ -44,6 +44,12 @@ def sweep() -> int:
 async def _kept_busy(lease: str, targets: list[Target]) -> tuple[Found, ...]:
     async with leases.renewed(_SLOT, lease):
         return await services.look_at(targets)
+
+
+@shared_task(name="probes.exchange", ignore_result=True, expires=60)
+def ask_exchange() -> bool:
+    """The price of 0G in dollars, when it is due."""
+    return exchange.ask()
 
 
 def _few_of_a_host(listings: list[Listing]) -> list[Listing]:

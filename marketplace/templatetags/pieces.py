@@ -22,6 +22,7 @@ from django.utils.translation import gettext as _
 from accounts.addresses import short
 from marketplace import formats, verdicts
 from marketplace.templatetags.kit import icon
+from probes import exchange
 
 register = template.Library()
 
@@ -143,6 +144,21 @@ def price(price: formats.Price, short: object = False) -> SafeString:
         f'<span class="amount" data-neuron="{price.neuron:d}" title="{escape(price.exact)}">'
         f'{escape(formats.amount(price.neuron))} <span class="unit">0G / {escape(unit)}</span>'
         "</span>"
+    )
+
+
+@register.simple_tag
+def dollars(neuron: int | None, below: object = False) -> SafeString:
+    """About how much an amount is in US dollars, to stand behind or `below` it; nothing where there
+    is no source, or who reads does not want it (`probes.exchange`)."""
+    rate = exchange.shown()
+    said = rate.of(neuron or 0) if rate is not None else ""
+    if rate is None or not said:
+        return SafeString("")
+    source = escape(f"1 0G = {rate.text}, {rate.source}, {formats.absolute(rate.at)}")
+    return mark_safe(
+        f"{'<br>' if below else ' '}"
+        f'<span class="sub" data-testid="dollars" title="{source}">{escape(said)}</span>'
     )
 
 

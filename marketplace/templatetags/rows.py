@@ -19,7 +19,17 @@ from ledger.records import Listing
 from marketplace import formats
 from marketplace.names import Named
 from marketplace.parts import ServiceRow
-from marketplace.templatetags.pieces import address, amount, badge, pick, price, star, time, verdict
+from marketplace.templatetags.pieces import (
+    address,
+    amount,
+    badge,
+    dollars,
+    pick,
+    price,
+    star,
+    time,
+    verdict,
+)
 from probes.templatetags.health import example, milliseconds, speed, uptime, uptime_bar
 
 register = template.Library()
@@ -86,7 +96,11 @@ def service_row(
         if provider
         else "",
         _cell(_("Input"), _input(row, exact), "number"),
-        _cell(_("Output"), price(row.output, True) + _exact(row.output, exact), "number"),
+        _cell(
+            _("Output"),
+            price(row.output, True) + dollars(row.output.neuron) + _exact(row.output, exact),
+            "number",
+        ),
         _cell(_("Your month"), _month(row), "number") if cost else "",
         _cell(_("First token"), milliseconds(row.health.first_token), "number"),
         _cell(_("Speed"), speed(row.health.tokens), "number"),
@@ -170,6 +184,7 @@ def _input(row: ServiceRow, exact: object) -> str:
     cached = row.offer.cached
     return (
         price(row.input, True)
+        + dollars(row.input.neuron)
         + (f'<span class="sub">{_("cached")} {price(cached, True)}</span>' if cached else "")
         + (_said(_TIERS) if row.offer.tiers else "")
         + _exact(row.input, exact)
@@ -185,7 +200,7 @@ def _exact(shown: formats.Price, exact: object) -> str:
 def _month(row: ServiceRow) -> str:
     if row.cost is None:
         return _nothing(_("not billed by tokens"), "muted")
-    return amount(row.cost, "month-cost")
+    return amount(row.cost, "month-cost") + dollars(row.cost)
 
 
 def _verification(row: ServiceRow) -> str:

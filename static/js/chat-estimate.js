@@ -64,7 +64,8 @@ async function update() {
   if (mine !== number) return;
   line.hidden = !said.most;
   if (!said.most) return;
-  line.textContent = `${size(said)} ${cost(said, said.providers > 1)}`;
+  const dollars = said.dollars ? ` ${t('At most {dollars}.', said)}` : '';
+  line.textContent = `${size(said)} ${cost(said, said.providers > 1)}${dollars}`;
 }
 
 const soon = () => { clearTimeout(timer); timer = setTimeout(update, PAUSE); };

@@ -14,6 +14,7 @@ learn({
 "Ask again": "Noch einmal fragen",
 "Ask again in {seconds} s": "Noch einmal fragen in {seconds} s",
 "Asking your wallet for its account…": "Ihre Wallet wird nach ihrem Konto gefragt…",
+"At most {dollars}.": "Höchstens {dollars}.",
 "Being checked in this browser…": "Wird in diesem Browser geprüft…",
 "Browser wallet": "Browser-Wallet",
 "By its own list this model does not take: {names}. That is not sent.": "Nach seiner eigenen Liste nimmt dieses Modell nicht an: {names}. Das wird nicht gesendet.",

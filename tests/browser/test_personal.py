@@ -6,6 +6,7 @@ import datetime as dt
 import re
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -15,6 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 from accounts import personal_export
 from accounts.models import Erasure, Export
 from moderation.models import Effect
+from probes.models import ExchangeRate
 from tests import factories
 from tests.browser import pagecheck
 from tests.db.personal_world import person, sign_in
@@ -68,8 +70,8 @@ def test_what_is_kept_can_be_taken_away_and_erased(
     assert not Erasure.objects.exists()
 
 
-def test_times_are_utc_until_the_reader_chooses_their_own(
-    asgi_server: str, browser: Browser
+def test_times_are_utc_until_the_reader_chooses_their_own_and_dollars_shown_until_not(
+    asgi_server: str, browser: Browser, settings: Any
 ) -> None:
     factories.market(1)
     # Long ago, so that the day is said, and so late that it is another day in Tokyo.
@@ -111,6 +113,18 @@ def test_times_are_utc_until_the_reader_chooses_their_own(
     page.get_by_test_id("time-zone").click()
     expect(page.get_by_test_id("time-zone")).to_have_text("Times: UTC")
     expect(moment).to_have_text("31 Jan 2026")
+    # Amounts in dollars, beside it, where the host has a source.
+    dollars = page.get_by_test_id("dollars-toggle")
+    expect(dollars).to_have_count(0)
+    settings.USD_PRICE_URL = "https://prices.example/"
+    ExchangeRate.objects.create(source="prices.example", quoted_at=timezone.now(), micro=500_000)
+    page.reload()
+    expect(page.get_by_test_id("dollars-source")).to_contain_text("1 0G = $0.50, prices.example")
+    dollars.click()
+    expect(dollars).to_have_text("Show US dollars")
+    expect(page.get_by_test_id("dollars-source")).to_have_count(0)
+    dollars.click()
+    expect(dollars).to_have_text("Hide US dollars")
     context.close()
     plain = browser.new_context(java_script_enabled=False, timezone_id="Asia/Tokyo")
     plain.add_cookies([{"name": "zone", "value": "local", "url": asgi_server}])

@@ -24,7 +24,7 @@ from inference.hub import Hub
 from ledger.models import Reconciliation
 from marketplace import docs_html, presence, traffic
 from ops import alarms
-from probes.models import Health
+from probes.models import ExchangeRate, Health
 from tests.db import api_rows as rows
 
 pytestmark = pytest.mark.django_db
@@ -205,7 +205,11 @@ def test_what_redis_did_not_take_is_told_later(client: Client, settings: Any) ->
     assert ("http_requests_total", "") in scrape(client)
 
 
-def test_alert_rules_name_only_series_that_exist_and_cover_every_alarm(client: Client) -> None:
+def test_alert_rules_name_only_series_that_exist_and_cover_every_alarm(
+    client: Client, settings: Any
+) -> None:
+    settings.USD_PRICE_URL = "https://prices.example/"
+    ExchangeRate.objects.create(source="prices.example", quoted_at=timezone.now(), micro=1)
     folder = Path(site.BASE_DIR) / "deploy" / "site"
     rows.head(100)
     node(0, "https://one.example", state="ok", head_block=101)

@@ -283,7 +283,9 @@ def test_a_wallet_is_bounded(settings: Any) -> None:
      ("PCS_URL", "https://a.example:port"), ("PCS_URL", "https://a.example,https://b.example"),
      ("ORIGIN", "https://a.example/site"), ("ORIGIN", "https://user@a.example"),
      ("HOSTS", "https://a.example"), ("HOSTS", "a.example:80"), ("HOSTS", "a.example,two words"),
-     ("DATABASE", "postgresql://user:secret@host:port/name")],
+     ("DATABASE", "postgresql://user:secret@host:port/name"), ("PRICE", "http://a.example/secret"),
+     ("PRICE", "https://"), ("PRICE", "https://a b/"), ("HEADER", "secret"),
+     ("HEADER", "a: b\nc: d")],
 )  # fmt: skip
 def test_wrong_values_stop_the_start_with_the_name_of_the_variable(name: str, value: str) -> None:
     env = Env({name: value})
@@ -296,6 +298,8 @@ def test_wrong_values_stop_the_start_with_the_name_of_the_variable(name: str, va
         "ORIGIN": lambda: env.origin(name, "https://a.example"),
         "HOSTS": lambda: env.hosts(name, ()),
         "DATABASE": lambda: database(value, name),
+        "PRICE": lambda: env.price_url(name, insecure=False),
+        "HEADER": lambda: env.header(name),
     }
     with pytest.raises(ImproperlyConfigured) as refused:
         readers[name]()
@@ -316,6 +320,11 @@ def test_right_values() -> None:
     assert [Env({"A": f"{one}/"}).origin("A", "") for one in origins] == list(origins)
     names = ["a.example", ".a.example", "*", "127.0.0.1", "[::1]", "web"]
     assert Env({"H": ",".join(names)}).hosts("H", ()) == names
+    url = "https://a.example/price?ids=a,b&x=1"
+    assert Env({"A": url}).price_url("A", insecure=False) == url
+    assert Env({"A": "http://[::1]:8"}).price_url("A", insecure=True) == "http://[::1]:8"
+    assert Env({"A": "x-key: a b"}).header("A") == {"x-key": "a b"}
+    assert (env.price_url("Z", insecure=False), env.header("Z")) == ("", {})
 
 
 # --- the connection -------------------------------------------------------------------------------

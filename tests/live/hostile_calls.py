@@ -34,6 +34,7 @@ from net.errors import BadStatus, NetError
 from operators import debts, profile_domain, setup_checks
 from operators.setup_results import Subject
 from probes import asking as probes
+from probes import dollars, exchange
 from tests import factories
 
 JSON = "application/json"
@@ -252,6 +253,14 @@ async def preflight(url: str) -> str:
 async def speed(url: str) -> str:
     async with Client(policy()) as client:
         return str(await probes._spoken(client, probes.Target(listing(url))))
+
+
+@call("probes/exchange.py:_fetched", chosen=True)
+async def dollars_of(url: str) -> str:
+    async def price() -> dollars.Price:
+        return dollars.read(await exchange._fetched(url), "a.example", timezone.now())
+
+    return await words(price())
 
 
 _CHECKS = (
