@@ -1,11 +1,14 @@
 """`/ws/chat/{id}`: a thin reader and writer of one conversation. Answers belong to the hub.
 
 In:  {"type": "prompt", "key": uuid, "text", "provider"?, "also"?, "accept_signer"?, "again"?,
-      "options"?, "pictures"?, "had"?} (`inference.prompts`, `inference.options`) ·
+      "called"?, "results"?, "options"?, "pictures"?, "had"?} (`inference.prompts`,
+      `inference.options`) ·
      {"type": "stop", "turn"} ·
      {"type": "resume", "turn", "after"} (also as {"resume": turn, "after": seq})
 Out: {"type": "turn", "key", "turn", "turns", "refused"} ·
      {"type": "delta", "turn", "seq", "text"} ·
+     {"type": "call", "turn", "seq", "id", "name"}, of whose arguments more comes as
+     {"type": "arguments", "turn", "seq", "text"} ·
      {"type": "end", "turn", "seq", "state"} · {"type": "verdict", "turn", "seq", "verdict"} ·
      {"type": "reasoning", "turn", "seq", "text"} · {"type": "fence", "turn", "seq"} (ignore it) ·
      {"type": "block", "turn", "seq", "upto", "html"} ·
@@ -37,7 +40,7 @@ from inference.prompts import Malformed, Prompt
 log = logging.getLogger(__name__)
 
 #: The longest question with the longest settings, each character of them escaped.
-MAX_FRAME_CHARS = 100_000
+MAX_FRAME_CHARS = 140_000
 MAX_WATCHED = 4
 #: Messages one socket may send per window of seconds; a person never comes near.
 MESSAGES, WINDOW_SECONDS = 40, 20.0

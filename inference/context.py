@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from inference import attachments, conversations
+from inference import attachments, conversations, tools
 from inference.models import Chat, State, Turn
 from inference.options import Options
+from inference.tools import ToolResult
 from inference.wire import Message, Picture
 
 MAX_CONTEXT_CHARS = 96_000
@@ -23,18 +24,77 @@ class Context:
     left_out: int
 
 
-def messages(chat: Chat, parent: int | None, options: Options, pictures: int = 0) -> list[Message]:
-    """Everything before the new question, system prompt first, with at most so many pictures: the
-    newest. Where one was left out, the model is told so.
+@dataclass(frozen=True)
+class Asked:
+    """A new question: its words ("" where it only gives results), its pictures, and the results of
+    the calls of the turn before it.
+    """
+
+    words: str
+    pictures: tuple[Picture, ...] = ()
+    results: tuple[ToolResult, ...] = ()
+
+
+def messages(
+    chat: Chat,
+    parent: int | None,
+    options: Options,
+    asked: Asked,
+    *,
+    pictures: int = 0,
+    functions: bool = True,
+) -> list[Message]:
+    """The whole conversation, system prompt first and the new question last, with at most so many
+    pictures of before: the newest. Where one was left out, the model is told so.
+
+    Calls of functions and their results go along as such where `functions` may be sent, and are
+    told in words where not.
     """
     said = [Message("system", options.system)] if options.system else []
     turns = context(chat, parent).turns
     going = _going(chat, turns, pictures)
+    before: Turn | None = None
     for turn in turns:
         files, left_out = going.get(turn.pk, ((), 0))
         words = turn.question + (f"\n\n[not sent again: {left_out} pictures]" if left_out else "")
-        said += [Message("user", words, files), Message("assistant", turn.answer)]
-    return said
+        said += _questions(before, Asked(words, files, turn.results), functions)
+        said.append(_answer(turn, functions))
+        before = turn
+    return [*said, *_questions(before, asked, functions)]
+
+
+def _answer(turn: Turn, functions: bool) -> Message:
+    calls = turn.calls
+    if not calls or _callable(turn, functions):
+        return Message("assistant", turn.answer, calls=calls)
+    words = [turn.answer, *(call.words for call in calls)]
+    return Message("assistant", "\n\n".join(filter(None, words)))
+
+
+def _questions(before: Turn | None, asked: Asked, functions: bool) -> list[Message]:
+    """What is said after the answer `before`: its calls get their results first, for servers refuse
+    a call without any.
+    """
+    calls = before.calls if before is not None else ()
+    if before is not None and calls and _callable(before, functions):
+        contents = [x.content for x in asked.results] or [tools.NO_RESULT] * len(calls)
+        given = zip(calls, contents, strict=True)
+        said = [Message("tool", content, result_of=call.id) for call, content in given]
+        if asked.words or asked.pictures:
+            said.append(Message("user", asked.words, asked.pictures))
+        return said
+    words = [*(result.words for result in asked.results), asked.words]
+    return [Message("user", "\n\n".join(filter(None, words)), asked.pictures)]
+
+
+def _callable(turn: Turn, functions: bool) -> bool:
+    """Whether the answer's calls can be told as calls: whole, and in the format's own form."""
+    return functions and turn.state == State.ANSWERED and all(x.sound for x in turn.calls)
+
+
+def said_something(turn: Turn) -> bool:
+    """Whether an answer is part of the conversation; what failed is not."""
+    return bool(turn.answer_sealed or turn.calls_sealed) and turn.state != State.FAILED
 
 
 def _going(
@@ -56,12 +116,14 @@ def context(chat: Chat, parent: int | None) -> Context:
         return Context((), 0)
     path = conversations.tree_of(chat).path(parent)
     after = [turn for turn in path if turn > chat.forgotten]
-    rows = chat.turns.filter(pk__in=after[-MAX_CONTEXT_TURNS:]).exclude(answer_sealed=b"")
+    rows = chat.turns.filter(pk__in=after[-MAX_CONTEXT_TURNS:])
+    rows = rows.exclude(answer_sealed=b"", calls_sealed=b"")
     rows = rows.exclude(state__in=(State.OPEN, State.FAILED)).order_by("-pk")
     taken: list[Turn] = []
     room = MAX_CONTEXT_CHARS
     for turn in rows.defer("request_sealed", "response_sealed", "reasoning_sealed"):
         room -= len(turn.question) + len(turn.answer)
+        room -= len(turn.calls_sealed) + len(turn.results_sealed)
         if room < 0:
             break
         taken.append(turn)

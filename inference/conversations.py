@@ -87,6 +87,7 @@ def newest(chat: Chat, path: list[int], *, turns: int, size: int) -> list[int]:
     """
     last = path[-turns:]
     length = Length("answer_sealed") + Length("question_sealed")
+    length += Length("calls_sealed") + Length("results_sealed")
     sizes = dict(chat.turns.filter(pk__in=last).values_list("pk", length))
     left, count = size, 0
     for pk in reversed(last):

@@ -9,7 +9,7 @@ from uuid import UUID
 import orjson
 
 from accounts.models import User
-from inference import abilities, attachments, context, costs, readiness, wire
+from inference import abilities, attachments, context, costs, readiness, tools, wire
 from inference.media.models import File
 from inference.models import Chat
 from inference.options import MAX_TOKENS, MOST_TOKENS, Options
@@ -54,6 +54,7 @@ def estimate(
     leaf = edited.parent_id if edited else chat.leaf_id if chat else None
     going = context.context(chat, leaf).turns if chat else ()
     said = sum(_bytes(x.question) + _bytes(x.answer) for x in going)
+    said += sum(tools.size(x.calls, x.results) for x in going)
     if settings_bytes is None:
         settings_bytes = _settings_bytes(chat.options if chat else Options())
     words = question_bytes + said + settings_bytes

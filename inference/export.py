@@ -12,6 +12,7 @@ import base64
 import hashlib
 import zlib
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -75,8 +76,10 @@ def entry(
             {"sha256": x.sha256, "type": x.media_type, "width": x.width, "height": x.height}
             for x in pictures
         ],
+        "results": [asdict(result) for result in turn.results],
         "reasoning": turn.reasoning,
         "answer": turn.answer,
+        "calls": [asdict(call) for call in turn.calls],
         "provider": turn.provider,
         "serving_contract": turn.serving,
         "url": turn.url,
@@ -150,8 +153,17 @@ def _section(turn: Turn, pictures: Sequence[File]) -> str:
         ("Signer on chain", turn.expected_signer),
     ]
     lines = [f"- {name}: `{_plain(value)}`" for name, value in facts if value]
-    question = "\n".join(f"> {line}" for line in turn.question.splitlines())
-    return f"{question}\n\n{turn.answer}\n\n" + "\n".join(lines) + "\n\n---\n"
+    said = [f"Result of {_plain(x.name)}:\n\n{_indented(x.content)}" for x in turn.results]
+    asked = "\n\n".join(filter(None, (*said, turn.question)))
+    question = "\n".join(f"> {line}" for line in asked.splitlines())
+    called = [f"Calls `{_plain(x.name)}`:\n\n{_indented(x.shown)}" for x in turn.calls]
+    answer = "\n\n".join(filter(None, (turn.answer, *called)))
+    return f"{question}\n\n{answer}\n\n" + "\n".join(lines) + "\n\n---\n"
+
+
+def _indented(text: str) -> str:
+    """As Markdown's code, which no text can end."""
+    return "\n".join(f"    {line}" for line in text.splitlines())
 
 
 def _plain(value: object) -> str:

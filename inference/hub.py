@@ -38,7 +38,7 @@ from inference.errors import ChatError, Closing, Unavailable
 from inference.failures import Failure
 from inference.models import Chat, Medium, State, Turn, Verdict
 from inference.prompts import Prompt
-from inference.relay import Call, Delta, Failed, Finished, Record, Usage
+from inference.relay import Call, Calling, Delta, Failed, Finished, Record, Usage
 from net.client import Client
 
 log = logging.getLogger(__name__)
@@ -234,7 +234,7 @@ class Hub:
         record = Record()
         writer = turnlog.Writer(turn_id)
         closer = blocks.Closer(self._pace)
-        state, failure = State.CUT_OFF, None
+        state, failure, newest = State.CUT_OFF, None, 0
         try:
             events = relay.stream(self.client, call, record, self._timeouts)
             async with aclosing(events):
@@ -250,13 +250,24 @@ class Hub:
                                     writer.event({"type": "block", **vars(block)})
                             if writer.full:
                                 await writer.room()
+                        case Calling():
+                            if event.name:
+                                newest = event.number
+                                called = {"id": event.id, "name": event.name}
+                                writer.event({"type": "call", **called})
+                            # More of an older one than the newest is told with the end.
+                            if event.arguments and event.number == newest:
+                                writer.arguments(event.arguments)
+                            if writer.full:
+                                await writer.room()
                         case Usage():
                             pass  # told with the end
                         case Finished():
                             state = State.ANSWERED
                         case Failed():
                             failure = event.failure
-                            state = State.CUT_OFF if any(record.text) else State.FAILED
+                            said = any(record.text) or len(record.calls)
+                            state = State.CUT_OFF if said else State.FAILED
         except asyncio.CancelledError:
             if self._why.get(turn_id) == "stop":
                 state = State.STOPPED
@@ -284,7 +295,8 @@ class Hub:
             if not ended:
                 return
             tokens = record.usage.completion_tokens if record.usage else 0
-            writer.event({"type": "end", "state": str(state), "tokens": tokens})
+            calls = len(record.calls)
+            writer.event({"type": "end", "state": str(state), "tokens": tokens, "calls": calls})
             verdict = Verdict.NOT_COMPARABLE
             if not (failure and failure.kind == "interrupted"):
                 waits = signatures.AT_ONCE if record.complete else signatures.AT_ONCE[:1]
@@ -316,7 +328,7 @@ class Hub:
                 ended = await end_turn(turn_id, state, record, failure) or False
             except (DataError, IntegrityError):
                 log.exception("the end of turn %s cannot be stored", turn_id)
-                kept = "".join(record.text), "".join(record.reasoning)
+                kept = "".join(record.text), "".join(record.reasoning), record.calls
                 ended = await database_sync_to_async(services.cut_off)(turn_id, *kept)
             except DatabaseError as error:
                 if self.closing:
@@ -364,10 +376,10 @@ async def reap() -> int:
         await turnlog.append_after(turn_id, {"type": "fence"})
         said = await turnlog.text_of(turn_id)
         count += await database_sync_to_async(services.cut_off)(turn_id, *said)
-        turn = await database_sync_to_async(Turn.objects.get)(pk=turn_id)
+        turn = await database_sync_to_async(Turn.objects.select_related("chat").get)(pk=turn_id)
         await turnlog.append_after(
             turn_id,
-            {"type": "end", "state": turn.state, "tokens": 0},
+            {"type": "end", "state": turn.state, "tokens": 0, "calls": len(turn.calls)},
             {"type": "verdict", "verdict": turn.verdict},
         )
     return count

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_noop as N_
 
 from accounts.models import AccessToken, User
 from chain.fields import AddressField, NeuronField
-from inference import seals, words
+from inference import seals, tools, words
 from inference.media.models import File as File
 from inference.media.models import Job as Job
 from inference.options import Options
@@ -161,6 +161,12 @@ class Turn(models.Model):
     question_sealed = models.BinaryField(default=b"")
     answer_sealed = models.BinaryField(default=b"")
     reasoning_sealed = models.BinaryField(default=b"")
+    calls_sealed = models.BinaryField(
+        db_default=b"", default=b"", help_text="functions the answer calls"
+    )
+    results_sealed = models.BinaryField(
+        db_default=b"", default=b"", help_text="of the calls of the turn before, as given"
+    )
 
     provider = AddressField()
     serving = AddressField()
@@ -252,6 +258,22 @@ class Turn(models.Model):
     @property
     def reasoning(self) -> str:
         return self.chat.box.text("reasoning", self.reasoning_sealed)
+
+    @property
+    def calls(self) -> tuple[tools.ToolCall, ...]:
+        """Functions that the answer asks to have called; none where they cannot be read."""
+        return tools.calls(self._opened("calls", self.calls_sealed))
+
+    @property
+    def results(self) -> tuple[tools.ToolResult, ...]:
+        """What was given as the results of `parent`'s calls; none where that cannot be read."""
+        return tools.results(self._opened("results", self.results_sealed))
+
+    def _opened(self, name: str, sealed: bytes | memoryview) -> bytes:
+        try:
+            return self.chat.box.open(name, sealed)
+        except seals.Unreadable:
+            return b""
 
     @property
     def failure_detail(self) -> str:

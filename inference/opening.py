@@ -27,16 +27,19 @@ from inference import (
     readiness,
     rows,
     seals,
+    tools,
     tuned,
     wire,
 )
 from inference.abilities import Abilities
+from inference.context import Asked
 from inference.conversations import TITLE_CHARS
 from inference.errors import BadPrompt, Busy, NotReady, SignedOut, SignerChanged
 from inference.media.models import File
-from inference.models import Chat, Turn
+from inference.models import Chat, State, Turn
 from inference.options import Options
 from inference.relay import Call
+from inference.tools import ToolResult
 from inference.wire import Message
 from ledger import selectors as ledger
 from ledger.records import Listing
@@ -89,6 +92,8 @@ def open_turn(
     provider: str = "",
     accept_signer: str = "",
     again: int | None = None,
+    called: int | None = None,
+    results: tuple[str, ...] = (),
     options: Options | None = None,
     batch: UUID | None = None,
     lane: int = 0,
@@ -102,8 +107,10 @@ def open_turn(
 
     The same `prompt_key` in the same chat is the same turn, whoever sends it again. The turn
     follows the shown branch; with `again` it is another version of that turn instead (with its
-    question, where `text` is empty, and its pictures: those of `had`, None: all). `pictures` were
-    kept before (`inference.attachments`) and go to models only that say they take some.
+    question, where `text` is empty, the results it gave, and its pictures: those of `had`, None:
+    all). With `called` it follows that turn and gives `results`, one for each function that its
+    answer calls. `pictures` were kept before (`inference.attachments`) and go to models only that
+    say they take some.
     Turns asked side by side share a `batch` and differ in `lane`. `adapter` names a tuned model of
     the provider, "" its base model; None: whichever the turn before was asked (or `again`).
     When the provider's signer changed within the chat, `accept_signer` must name the new one. The
@@ -126,12 +133,12 @@ def open_turn(
         raise abilities.Unknown(listing)
     able = able or abilities.NOTHING
     # The shown branch as it is now: another tab may have asked, or turned to another version.
-    parent, question = _place(chat, text, again, known.leaf)
+    parent, question, given = _place(chat, text, again, called, results, known.leaf)
     spend_limit(chat.owner)
     options = options or chat.options
     files = attachments.wanted(chat, pictures, again, had)
     model = tuned.wanted(chat, adapter, listing, again or parent)
-    messages = _messages(chat, parent, question, files, options, able)
+    messages = _messages(chat, parent, question, given, files, options, able)
     body = wire.request_body(
         model=model,
         messages=messages,
@@ -152,7 +159,7 @@ def open_turn(
         raise NotReady(state.code, _(NOT_READY[state.code]))
     _check_signer(known.signer, signer, accept_signer)
     header = _header(chat.owner, provider, known.key)
-    turn = _turn(chat, question, body, listing, signer, model)
+    turn = _turn(chat, question, given, body, listing, signer, model)
     turn.process, turn.prompt_key = process, prompt_key
     turn.parent_id = parent
     turn.max_tokens, turn.batch, turn.lane = options.max_tokens, batch, lane
@@ -171,6 +178,7 @@ def _messages(
     chat: Chat,
     parent: int | None,
     question: str,
+    results: tuple[ToolResult, ...],
     files: list[File],
     options: Options,
     able: Abilities,
@@ -186,28 +194,58 @@ def _messages(
     try:
         parts = tuple(attachments.part(file) for file in files)
         room = attachments.MOST - len(parts) if able.pictures else 0
-        said = context.messages(chat, parent, options, room)
+        return context.messages(
+            chat, parent, options, Asked(question, parts, results), pictures=room,
+            functions=able.parameters is None or "tools" in able.parameters,
+        )  # fmt: skip
     except seals.Unreadable:
         raise BadPrompt(_("This conversation has ended. Begin a new one.")) from None
-    return [*said, Message("user", question, parts)]
 
 
-def _place(chat: Chat, text: str, again: int | None, parent: int | None) -> tuple[int | None, str]:
-    """The parent and the question of a new turn. Raises BadPrompt."""
+def _place(
+    chat: Chat,
+    text: str,
+    again: int | None,
+    called: int | None,
+    results: tuple[str, ...],
+    parent: int | None,
+) -> tuple[int | None, str, tuple[ToolResult, ...]]:
+    """The parent of a new turn, its question, and the results that it gives. Raises BadPrompt."""
     question = text.strip().replace("\x00", "\ufffd")
+    given: tuple[ToolResult, ...] = ()
     if again is not None:
         old = chat.turns.filter(pk=again).first()
         if old is None:
             raise BadPrompt(_("The question to ask again is not there any more."))
-        parent, question = old.parent_id, question or old.question
-    if not question:
+        parent, question, given = old.parent_id, question or old.question, old.results
+    elif called is not None:
+        parent, given = called, _results(chat.turns.filter(pk=called).first(), results)
+    if not question and not given:
         raise BadPrompt(_("Write a question first."))
     if len(question) > MAX_PROMPT_CHARS:
         raise BadPrompt(
             _("Questions may have up to %(max_prompt_chars)s characters.")
             % {"max_prompt_chars": f"{MAX_PROMPT_CHARS:,}"}
         )
-    return parent, question
+    return parent, question, given
+
+
+def _results(turn: Turn | None, texts: tuple[str, ...]) -> tuple[ToolResult, ...]:
+    """What is given for the functions that the answer of `turn` calls. Raises BadPrompt."""
+    calls = turn.calls if turn is not None and turn.state == State.ANSWERED else ()
+    if not calls:
+        raise BadPrompt(_("The function call to answer is not there any more."))
+    if len(texts) != len(calls) or not all(text.strip() for text in texts):
+        raise BadPrompt(_("Give a result for each function call."))
+    if sum(map(len, texts)) > MAX_PROMPT_CHARS:
+        raise BadPrompt(
+            _("Results may have up to %(most)s characters together.")
+            % {"most": f"{MAX_PROMPT_CHARS:,}"}
+        )
+    pairs = zip(calls, texts, strict=True)
+    return tuple(
+        ToolResult(call.id, call.name, text.replace("\x00", "\ufffd")) for call, text in pairs
+    )
 
 
 def _asked_before(chat: Chat, prompt_key: UUID) -> int | None:
@@ -244,6 +282,7 @@ def _check_signer(before: str, signer: verify.Signer | None, accepted: str) -> N
 def _turn(
     chat: Chat,
     question: str,
+    results: tuple[ToolResult, ...],
     body: bytes,
     listing: Listing,
     signer: verify.Signer | None,
@@ -253,6 +292,7 @@ def _turn(
     try:
         sealed = {
             "question_sealed": chat.box.seal_text("question", question),
+            "results_sealed": chat.box.seal("results", tools.pack(results)),
             "request_sealed": chat.box.pack("request", body),
         }
     except seals.Unreadable:

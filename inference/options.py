@@ -15,6 +15,7 @@ import orjson
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
 
+from inference import tools
 from inference.errors import BadPrompt
 from net import strictjson
 from net.errors import BadAnswer
@@ -26,16 +27,23 @@ MAX_SYSTEM_CHARS = 8_000
 MAX_STOPS = 4
 MAX_STOP_CHARS = 64
 MAX_SCHEMA_CHARS = 8_000
+MAX_TOOLS = 64
+MAX_TOOLS_CHARS = 16_000
+#: Ways to choose a function; any other choice names one of them.
+CHOICES = ("auto", "none", "required")
 _MOST_SEED = 2**53 - 1
 _SCHEMA_SHAPE = JsonLimits(max_depth=24, max_bytes=4 * MAX_SCHEMA_CHARS)
+_TOOLS_SHAPE = JsonLimits(max_depth=28, max_bytes=4 * MAX_TOOLS_CHARS)
 
 
 @dataclass(frozen=True)
 class Options:
     """`temperature` and `top_p` are decimal strings ("" = the provider's own), `stop` up to four
     texts, `max_tokens` bounds the answer and with it the cost. `schema` is a JSON schema of the
-    answer as it was written; with one, `json` asks for nothing more. `verified`: nothing is sent to
-    a service that is not (`inference.guard`).
+    answer as it was written; with one, `json` asks for nothing more. `tools` are the functions that
+    the model may call, as they were written (OpenAI's list), `tool_choice` how: one of CHOICES, the
+    name of one, or "" for the provider's own. `verified`: nothing is sent to a service that is not
+    (`inference.guard`).
     """
 
     system: str = ""
@@ -46,6 +54,8 @@ class Options:
     stop: tuple[str, ...] = ()
     json: bool = False
     schema: str = ""
+    tools: str = ""
+    tool_choice: str = ""
     verified: bool = False
 
     @classmethod
@@ -61,6 +71,7 @@ class Options:
             raise BadPrompt(
                 _("Up to %(max_stops)s stop texts, one per line.") % {"max_stops": MAX_STOPS}
             )
+        written, names = _tools(given.get("tools"))
         return cls(
             system=system.strip(),
             temperature=_number(given.get("temperature"), _("Temperature"), 2),
@@ -71,6 +82,8 @@ class Options:
             stop=tuple(_text(x, MAX_STOP_CHARS, _("A stop text")) for x in stops or ()),
             json=given.get("json") in (True, "on", "1", "true"),
             schema=_schema(given.get("schema")),
+            tools=written,
+            tool_choice=_choice(given.get("tool_choice"), names),
             verified=given.get("verified") in (True, "on", "1", "true"),
         )
 
@@ -79,7 +92,10 @@ class Options:
         `taken` where the provider says which parameters its model knows.
         """
         wanted = self._wanted()
-        return {k: v for k, v in wanted.items() if taken is None or k in taken}
+        found = {k: v for k, v in wanted.items() if taken is None or k in taken}
+        if "tools" not in found:
+            found.pop("tool_choice", None)  # of nothing
+        return found
 
     def _wanted(self) -> dict[str, Any]:
         return {
@@ -88,6 +104,7 @@ class Options:
             **({"seed": self.seed} if self.seed is not None else {}),
             **({"stop": list(self.stop)} if self.stop else {}),
             **self._form(),
+            **self._functions(),
         }
 
     def _form(self) -> dict[str, Any]:
@@ -96,6 +113,15 @@ class Options:
             asked = {"name": "answer", "schema": orjson.loads(self.schema)}
             return {"response_format": {"type": "json_schema", "json_schema": asked}}
         return {"response_format": {"type": "json_object"}} if self.json else {}
+
+    def _functions(self) -> dict[str, Any]:
+        """What the model may call."""
+        if not self.tools:
+            return {}
+        named = {"type": "function", "function": {"name": self.tool_choice}}
+        chosen = self.tool_choice if self.tool_choice in CHOICES else named
+        offered: dict[str, Any] = {"tools": orjson.loads(self.tools)}
+        return {**offered, "tool_choice": chosen} if self.tool_choice else offered
 
     def stored(self) -> dict[str, Any]:
         return asdict(self)
@@ -149,6 +175,67 @@ def _schema(value: object) -> str:
     if not isinstance(document, dict):
         raise BadPrompt(_("The JSON schema has to be a JSON object."))
     return text
+
+
+def _tools(value: object) -> tuple[str, list[str]]:
+    """The list as it was written, and the names of its functions."""
+    written = _text(value, MAX_TOOLS_CHARS, _("The list of functions")).strip()
+    text = written.encode("utf-8", "replace").decode()  # without lone surrogates
+    if not text:
+        return "", []
+    try:
+        document = strictjson.loads(text.encode(), _TOOLS_SHAPE)
+    except BadAnswer:
+        document = None
+    if not isinstance(document, list) or not 0 < len(document) <= MAX_TOOLS:
+        raise BadPrompt(
+            _("Functions are a JSON list of 1 to %(most)s entries.") % {"most": MAX_TOOLS}
+        )
+    names = [_tool(entry, at + 1) for at, entry in enumerate(document)]
+    if len(set(names)) < len(names):
+        raise BadPrompt(_("Each function needs a name of its own."))
+    return text, names
+
+
+def _tool(entry: object, number: int) -> str:
+    """The name of one of them. What is misspelt is told here: a provider would leave it out."""
+    form = _(
+        'Function %(number)s has to be {"type": "function", "function": {"name": …, '
+        '"description": …, "parameters": …}}.'
+    ) % {"number": number}
+    if not isinstance(entry, dict) or set(entry) != {"type", "function"}:
+        raise BadPrompt(form)
+    function = entry["function"]
+    if entry["type"] != "function" or not isinstance(function, dict):
+        raise BadPrompt(form)
+    if not {"name"} <= set(function) <= {"name", "description", "parameters", "strict"}:
+        raise BadPrompt(form)
+    name = function["name"]
+    if not isinstance(name, str) or not tools.NAME.fullmatch(name):
+        raise BadPrompt(
+            _("The name of function %(number)s has 1 to 64 letters (a to z), digits, _ and -.")
+            % {"number": number}
+        )
+    if not isinstance(function.get("description", ""), str):
+        raise BadPrompt(_("The description of “%(name)s” has to be text.") % {"name": name})
+    if not isinstance(function.get("parameters", {}), dict):
+        raise BadPrompt(
+            _("The parameters of “%(name)s” have to be a JSON schema.") % {"name": name}
+        )
+    if not isinstance(function.get("strict", False), bool | None):
+        raise BadPrompt(_("“strict” of “%(name)s” is true or false.") % {"name": name})
+    return name
+
+
+def _choice(value: object, names: list[str]) -> str:
+    chosen = _text(value, 64, _("The choice of a function")).strip()
+    if not names or not chosen:
+        return ""
+    if chosen not in CHOICES and chosen not in names:
+        raise BadPrompt(
+            _("Which function is called: auto, none, required, or the name of one of them.")
+        )
+    return chosen
 
 
 def _number(value: object, what: str, most: int) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Self
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from inference import costs, markdown, words
 from inference.branches import Place
 from inference.media.models import File
 from inference.models import FeeKind, State, Turn, Verdict
+from inference.tools import ToolResult
 from inference.words import Explanation
 
 LIMITED_SECONDS = 10
@@ -74,8 +76,19 @@ class Other:
 
 
 @dataclass(frozen=True)
+class CallView:
+    """A function that an answer calls; `typed` is a result of it that was refused."""
+
+    name: str
+    arguments: str
+    typed: str = ""
+
+
+@dataclass(frozen=True)
 class TurnView:
-    """One answer, its cost and proof. `answer` is the raw text, `html` is safe."""
+    """One answer, its cost and proof. `answer` is the raw text, `html` is safe; `results` are those
+    of the calls of the turn before.
+    """
 
     id: int
     chat: UUID
@@ -107,6 +120,8 @@ class TurnView:
     #: Questions that could be left out of the next request, and the turn up to which.
     oldest: tuple[str, ...] = ()
     forget_until: int = 0
+    calls: tuple[CallView, ...] = ()
+    results: tuple[ToolResult, ...] = ()
 
     @property
     def open(self) -> bool:
@@ -120,7 +135,17 @@ class TurnView:
     @property
     def sent(self) -> bool:
         """Whether anything came back that could be signed."""
-        return bool(self.answer) or self.state in (State.ANSWERED, State.STOPPED)
+        said = bool(self.answer or self.calls)
+        return said or self.state in (State.ANSWERED, State.STOPPED)
+
+    @property
+    def takes_results(self) -> bool:
+        """Whether the functions it calls are all there, so that their results can be given."""
+        return bool(self.calls) and self.state == State.ANSWERED
+
+    @property
+    def refused_results(self) -> bool:
+        return any(call.typed for call in self.calls)
 
     @property
     def wait(self) -> int:
@@ -150,7 +175,14 @@ class TurnView:
         return cut and bool(self.answer)
 
     @classmethod
-    def of(cls, turn: Turn, others: tuple[Other, ...] = (), oldest: tuple[Turn, ...] = ()) -> Self:
+    def of(
+        cls,
+        turn: Turn,
+        others: tuple[Other, ...] = (),
+        oldest: tuple[Turn, ...] = (),
+        typed: Sequence[str] = (),
+    ) -> Self:
+        """`typed`: results of its calls that were refused."""
         ending = None
         if turn.state == State.STOPPED:
             ending = words.STOPPED
@@ -198,13 +230,23 @@ class TurnView:
                 fetched_at=turn.signature_at,
             ),
             others=others,
-            oldest=tuple(x.question for x in oldest),
+            oldest=tuple(x.question or _names(x) for x in oldest),
             forget_until=oldest[-1].pk if oldest else 0,
+            calls=tuple(
+                CallView(call.name, call.shown, typed[at] if at < len(typed) else "")
+                for at, call in enumerate(turn.calls)
+            ),
+            results=turn.results,
         )
 
 
 def _duration(ms: int) -> str:
     return f"{ms} ms" if ms < 1000 else f"{ms // 1000}.{ms % 1000 // 100} s"
+
+
+def _names(turn: Turn) -> str:
+    """Of a turn that asks nothing: whose results it gives."""
+    return ", ".join(result.name for result in turn.results)
 
 
 def _speed(turn: Turn) -> int | None:
@@ -229,6 +271,7 @@ class Asked:
     cut: bool
     last: bool
     pictures: tuple[File, ...] = ()
+    results: tuple[ToolResult, ...] = ()
 
     @classmethod
     def of(
@@ -242,8 +285,11 @@ class Asked:
         others: tuple[Other, ...] = (),
         oldest: tuple[Turn, ...] = (),
         pictures: tuple[File, ...] = (),
+        typed: Mapping[int, Sequence[str]] = MappingProxyType({}),
     ) -> Self:
-        """`columns` holds the turns of `place.columns` by id."""
+        """`columns` holds the turns of `place.columns` by id, `typed` results of their calls that
+        were refused.
+        """
         shown = [columns[pk] for pk in place.columns if pk in columns] or [turn]
         return cls(
             id=turn.pk,
@@ -251,11 +297,15 @@ class Asked:
             question=turn.question,
             place=place,
             answers=tuple(
-                TurnView.of(x, others, oldest) if x.pk == turn.pk else TurnView.of(x) for x in shown
+                TurnView.of(x, others, oldest, typed.get(x.pk, ()))
+                if x.pk == turn.pk
+                else TurnView.of(x, typed=typed.get(x.pk, ()))
+                for x in shown
             ),
             cut=cut,
             last=last,
             pictures=pictures,
+            results=turn.results,
         )
 
     @property

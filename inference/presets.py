@@ -29,9 +29,9 @@ from net.limits import JsonLimits
 MOST = 40
 MAX_NAME_CHARS = 40
 MAX_BODY_CHARS = 8_000
-#: Of a file with presets; each of MOST may have a long system prompt, schema and question, of up to
-#: four bytes a character.
-MAX_FILE_BYTES = 4 << 20
+#: Of a file with presets; each of MOST may have a long system prompt, schema, list of functions and
+#: question, of up to four bytes a character.
+MAX_FILE_BYTES = 8 << 20
 _FILE = JsonLimits(max_depth=6, max_bytes=MAX_FILE_BYTES)
 #: A deleted preset can be brought back for so long.
 UNDO_FOR = timedelta(seconds=60)

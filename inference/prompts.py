@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 
 from inference.errors import BadPrompt
 from inference.options import Options
+from inference.tools import MAX_CALLS
 
 MAX_PICTURES = 4
 _MAX_ADDRESS_CHARS = 42
@@ -27,7 +28,8 @@ class Malformed(BadPrompt):
 @dataclass(frozen=True)
 class Prompt:
     """`key` is the page's own id of it: the same key is the same question. `again` names the turn
-    of which this is another version, `also` a second provider, `pictures` what was kept for it
+    of which this is another version; `called` one whose answer calls functions, each of which has a
+    text in `results`. `also` is a second provider, `pictures` what was kept for it
     (`inference.attachments`), `had` which pictures of `again` are sent once more (None: all).
     `options` None: as the last time. `adapter` is the provider's tuned model to ask, "" its base
     model, None: as the last time; with `also` the provider itself, its base model is asked beside.
@@ -39,6 +41,8 @@ class Prompt:
     also: str = ""
     accept_signer: str = ""
     again: int | None = None
+    called: int | None = None
+    results: tuple[str, ...] = ()
     options: Options | None = None
     pictures: tuple[UUID, ...] = ()
     had: tuple[UUID, ...] | None = None
@@ -47,13 +51,9 @@ class Prompt:
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
         """A prompt of a message or form. Raises Malformed, or BadPrompt for wrong options."""
-        text, again, options = given.get("text"), given.get("again"), given.get("options")
+        text, options = given.get("text"), given.get("options")
         if not isinstance(text, str):
             raise Malformed(_("A question is text."))
-        if again is not None and (isinstance(again, bool) or not isinstance(again, int)):
-            raise Malformed(_("No such question."))
-        if again is not None and not 0 < again < 2**63:
-            raise Malformed(_("No such question."))
         if options is not None and not isinstance(options, Mapping):
             raise Malformed(_("The settings cannot be read."))
         provider, also = _address(given, "provider"), _address(given, "also")
@@ -66,7 +66,9 @@ class Prompt:
             provider=provider,
             also="" if also.lower() == provider.lower() and not adapter else also,
             accept_signer=_address(given, "accept_signer"),
-            again=again,
+            again=_turn(given, "again"),
+            called=_turn(given, "called"),
+            results=_results(given.get("results")),
             options=None if options is None else Options.of(options),
             pictures=_pictures(given.get("pictures")),
             had=None if given.get("had") is None else _pictures(given["had"]),
@@ -80,6 +82,8 @@ class Prompt:
             "provider": self.provider,
             "accept_signer": self.accept_signer,
             "again": self.again,
+            "called": self.called,
+            "results": self.results,
             "options": self.options,
             "pictures": self.pictures,
             "had": self.had,
@@ -87,9 +91,12 @@ class Prompt:
         }
         if not self.also:
             return [first]
-        # The first one's pictures are the second's too, as for any other version of a question.
+        # The first one's pictures and results are the second's too, as for any other version of a
+        # question.
         second = {
             **first,
+            "called": None,
+            "results": (),
             "pictures": (),
             "had": None,
             "prompt_key": uuid5(self.key, "also"),
@@ -117,6 +124,25 @@ def _address(given: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str) or len(value) > _MAX_ADDRESS_CHARS:
         raise Malformed(_("Choose a provider that offers chat."))
     return value
+
+
+def _turn(given: Mapping[str, Any], name: str) -> int | None:
+    value = given.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**63:
+        raise Malformed(_("No such question."))
+    return value
+
+
+def _results(value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or len(value) > MAX_CALLS:
+        raise Malformed(_("Results are a list of texts."))
+    if not all(isinstance(text, str) for text in value):
+        raise Malformed(_("Results are a list of texts."))
+    return tuple(value)
 
 
 def _pictures(value: object) -> tuple[UUID, ...]:

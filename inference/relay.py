@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from inference import failures, wire
+from inference import failures, tools, wire
 from inference.failures import Failure
 from net.client import Answer, Client
 from net.errors import (
@@ -79,6 +79,7 @@ class Record:
     headers: dict[str, str] = field(default_factory=dict)
     text: list[str] = field(default_factory=list)
     reasoning: list[str] = field(default_factory=list)
+    calls: tools.Calls = field(default_factory=tools.Calls)
     usage: fees.Usage | None = None
     finish_reason: str = ""
     complete: bool = False
@@ -136,6 +137,18 @@ class Delta:
 
 
 @dataclass(frozen=True)
+class Calling:
+    """More of a function that the answer calls, its `number`th from 1; `id` and `name` are said
+    where it begins.
+    """
+
+    number: int
+    arguments: str
+    id: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True)
 class Usage:
     """Tokens the provider counted."""
 
@@ -158,7 +171,7 @@ class Failed:
     failure: Failure
 
 
-Event = Delta | Usage | Finished | Failed
+Event = Delta | Calling | Usage | Finished | Failed
 
 
 async def stream(
@@ -222,8 +235,7 @@ async def _streamed(
             for event in _events(pieces, record):
                 if isinstance(event, Delta):
                     length += len(event.text) + len(event.reasoning)
-                    if length > MAX_ANSWER_CHARS:
-                        raise TooLarge(f"an answer of more than {MAX_ANSWER_CHARS} characters")
+                _bounded(length, record)
                 yield event
                 if isinstance(event, Failed):
                     return
@@ -264,30 +276,42 @@ async def _whole(answer: Answer, record: Record, timeouts: Timeouts) -> AsyncGen
         raise TooLarge(f"an answer of more than {MAX_ANSWER_CHARS} characters")
     record.complete = record.complete and answer.delimited
     for event in _events([piece], record):
+        _bounded(len(piece.text) + len(piece.reasoning), record)
         yield event
         if isinstance(event, Failed):
             return
     yield Finished(record.finish_reason)
 
 
+def _bounded(length: int, record: Record) -> None:
+    """Raises TooLarge; `length`: of text and reasoning."""
+    if length + record.calls.chars > MAX_ANSWER_CHARS:
+        raise TooLarge(f"an answer of more than {MAX_ANSWER_CHARS} characters")
+    if len(record.calls) > tools.MAX_CALLS:
+        raise TooLarge(f"an answer that calls more than {tools.MAX_CALLS} functions")
+
+
 def _events(pieces: list[wire.Piece], record: Record) -> list[Event]:
-    """The events of one read: all its text as one Delta, then usage, then a failure told inside the
-    stream.
+    """The events of one read: all its text as one Delta, then functions called, then usage, then a
+    failure told inside the stream.
     """
     events: list[Event] = []
     text = "".join([piece.text for piece in pieces])
     reasoning = "".join([piece.reasoning for piece in pieces])
-    if text or reasoning:
+    calling = [x for piece in pieces for part in piece.calls if (x := _calling(part, record))]
+    if text or reasoning or calling:
         now = time.monotonic()
         if record.first_token_seconds is None:
             record.first_token_seconds = now - record.started
         record.last_progress = now
         record.seconds = now - record.started
+    if text or reasoning:
         record.text.append(text)
         record.reasoning.append(reasoning)
         if text and record.first_text_seconds is None:
             record.first_text_seconds = now - record.started
         events.append(Delta(text, reasoning))
+    events += calling
     for piece in pieces:
         if not piece.finish_reason and piece.usage is None and not piece.error:
             continue
@@ -299,6 +323,14 @@ def _events(pieces: list[wire.Piece], record: Record) -> list[Event]:
             events.append(Failed(Failure("provider_error", piece.error)))
             break
     return events
+
+
+def _calling(part: tools.Part, record: Record) -> Calling | None:
+    """None for what says nothing: a provider that sends only that is silent."""
+    number, began = record.calls.take(part)
+    if began:
+        return Calling(number, part.arguments, *record.calls.called(number))
+    return Calling(number, part.arguments) if number and part.arguments else None
 
 
 def _progress(record: Record, timeouts: Timeouts) -> Progress:

@@ -48,6 +48,7 @@ _CAME = (
     Q(state=State.ANSWERED)
     | ~Q(answer_id="")
     | ~Q(answer_sealed=b"")
+    | ~Q(calls_sealed=b"")
     | Q(state=State.STOPPED, response_bytes__gt=0)
 )
 

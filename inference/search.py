@@ -26,14 +26,14 @@ class Hit:
 
 
 def search(user: User, session_key: str | None, words: str) -> tuple[list[Hit], Search]:
-    """Conversations whose name, questions or answers contain `words` (letter case ignored), newest
-    first, among the newest LOOKED_AT turns (1 query).
+    """Conversations whose name, questions or answers, with functions called and their results,
+    contain `words` (letter case ignored), newest first, among the newest LOOKED_AT turns (1 query).
     """
     wanted = words.casefold()
     rows = access.turns_of(user, session_key).filter(chat__medium=Medium.CHAT)
     rows = rows.only(
-        "question_sealed", "answer_sealed", "chat__owner", "chat__key_sealed", "chat__title_sealed",
-        "chat__updated_at", "chat__session_key",
+        "question_sealed", "answer_sealed", "calls_sealed", "results_sealed", "chat__owner",
+        "chat__key_sealed", "chat__title_sealed", "chat__updated_at", "chat__session_key",
     )  # fmt: skip
     turns = list(rows[: LOOKED_AT + 1])
     chats: dict[object, Chat] = {}
@@ -43,7 +43,8 @@ def search(user: User, session_key: str | None, words: str) -> tuple[list[Hit], 
         turn.chat = chats.setdefault(turn.chat_id, turn.chat)
         if turn.chat_id in found:
             continue
-        for text in (turn.chat.title, turn.question, turn.answer):
+        called = [x.words for x in turn.results] + [x.words for x in turn.calls]
+        for text in (turn.chat.title, turn.question, turn.answer, *called):
             at = text.casefold().find(wanted)
             if at >= 0:
                 found[turn.chat_id] = Hit(turn.chat, _excerpt(text, at, len(words)))

@@ -73,6 +73,8 @@ class Visit:
     also: str = ""
     settings: Options | None = None
     had: tuple[UUID, ...] | None = None
+    called: int = 0
+    results: tuple[str, ...] = ()
     older: int = 1
     before: int = 0
 
@@ -87,7 +89,7 @@ def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -
     choice = named if wanted else choosing.first(visit.user, listings)
     service = choice.service
     lines, more, found = _conversations(visit, chat)
-    thread = _thread(chat, listings, visit.before)
+    thread = _thread(chat, listings, visit)
     asked = thread.asked
     settings = visit.settings or (
         chat.options if chat else Options(verified=_wants_verified(visit.user))
@@ -198,8 +200,9 @@ class _Thread:
     left_out: int = 0
 
 
-def _thread(chat: Chat | None, listings: list[Listing], before: int) -> _Thread:
+def _thread(chat: Chat | None, listings: list[Listing], visit: Visit) -> _Thread:
     """The end of the shown branch, or what is before one of its turns."""
+    before = visit.before
     if chat is None:
         return _Thread()
     tree = conversations.tree_of(chat)
@@ -213,9 +216,7 @@ def _thread(chat: Chat | None, listings: list[Listing], before: int) -> _Thread:
     sent = {turn.pk for turn in going.turns}
     first_sent = min(sent, default=next((pk for pk in path if pk > chat.forgotten), 0))
     left_out = sum(
-        pk < first_sent and turns[pk].answer_sealed != b"" and turns[pk].state != State.FAILED
-        for pk in shown
-        if pk in turns
+        pk < first_sent and context.said_something(turns[pk]) for pk in shown if pk in turns
     )
     asked = tuple(
         Asked.of(
@@ -227,6 +228,7 @@ def _thread(chat: Chat | None, listings: list[Listing], before: int) -> _Thread:
             others=alternatives(turns[pk], listings) if pk == path[-1] else (),
             oldest=_oldest(turns[pk]) if pk == path[-1] else (),
             pictures=tuple(pictures.get(pk, ())),
+            typed={visit.called: visit.results},
         )
         for pk in shown
         if pk in turns

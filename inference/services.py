@@ -14,7 +14,7 @@ from django.utils import timezone
 from accounts import keys
 from accounts.models import User
 from attestation import verify
-from inference import costs, rows, seals
+from inference import costs, rows, seals, tools
 from inference.failures import Failure
 from inference.models import FeeKind, State, Turn, Verdict
 from inference.relay import Record
@@ -114,6 +114,7 @@ def _sealed(box: seals.Box, record: Record, failure: Failure | None) -> dict[str
         return {
             "answer_sealed": box.seal_text("answer", "".join(record.text)),
             "reasoning_sealed": box.seal_text("reasoning", "".join(record.reasoning)),
+            "calls_sealed": box.seal("calls", tools.pack(record.calls.found)),
             "detail_sealed": box.seal_text("detail", failure.detail if failure else ""),
             "response_sealed": box.seal("response", record.packed()),
         }
@@ -121,7 +122,7 @@ def _sealed(box: seals.Box, record: Record, failure: Failure | None) -> dict[str
         return {}
 
 
-def cut_off(turn_id: int, text: str, reasoning: str = "") -> bool:
+def cut_off(turn_id: int, text: str, reasoning: str = "", calls: tools.Calls | None = None) -> bool:
     """End a turn whose process died, with the exact prefix that reached the stream.
 
     What the process had hashed is lost with it, so nothing can be compared. Its cost is unknown
@@ -129,7 +130,7 @@ def cut_off(turn_id: int, text: str, reasoning: str = "") -> bool:
     """
     turn = Turn.objects.select_related("chat").get(pk=turn_id)
     tariff = fees.tariff(turn.input_price, turn.output_price, turn.additional_info)
-    record = Record(text=[text], reasoning=[reasoning])
+    record = Record(text=[text], reasoning=[reasoning], calls=calls or tools.Calls())
     changed = Turn.objects.filter(pk=turn_id, state=State.OPEN).update(
         state=State.CUT_OFF,
         **_sealed(turn.chat.box, record, None),

@@ -22,7 +22,7 @@ import orjson
 from django.conf import settings
 from redis.asyncio import Redis
 
-from inference import ears
+from inference import ears, tools
 from inference.ears import Entry as Entry
 from inference.pipe import Command, Pipe, Replies
 from net import stores
@@ -108,6 +108,10 @@ class Writer:
 
     def reasoning(self, text: str) -> None:
         self._add("reasoning", text)
+
+    def arguments(self, text: str) -> None:
+        """More of the newest function called, which a `call` event began."""
+        self._add("arguments", text)
 
     def event(self, event: dict[str, Any]) -> None:
         self._must = True
@@ -200,13 +204,19 @@ async def append_after(turn: int, *events: dict[str, Any]) -> None:
     await client().expire(key, OVER_SECONDS)
 
 
-async def text_of(turn: int) -> tuple[str, str]:
-    """All answer and reasoning that reached the stream: the exact prefix of an answer whose process
-    died.
+async def text_of(turn: int) -> tuple[str, str, tools.Calls]:
+    """All answer, reasoning and calls that reached the stream: the exact prefix of an answer whose
+    process died.
     """
     entries: Any = await client().xrange(_key(turn))
     events = [orjson.loads(fields[b"e"]) for _, fields in entries]
-    return _joined(events, "delta"), _joined(events, "reasoning")
+    calls = tools.Calls()
+    for event in events:
+        if event["type"] == "call":
+            calls.take(tools.Part(len(calls), event["id"], event["name"], ""))
+        elif event["type"] == "arguments":
+            calls.take(tools.Part(len(calls) - 1, "", "", event["text"]))
+    return _joined(events, "delta"), _joined(events, "reasoning"), calls
 
 
 def _joined(events: list[dict[str, Any]], kind: str) -> str:

@@ -124,6 +124,9 @@ async def _ask(request: HttpRequest, chat: Chat) -> list[int]:
             "beside": given.get("beside"),
             "accept_signer": given.get("accept_signer", ""),
             "again": number_of(given.get("again")) or None,
+            "called": number_of(given.get("called")) or None,
+            # A form sends a line break as two characters.
+            "results": [text.replace("\r\n", "\n") for text in given.getlist("result")],
             "options": settings or None,
             "pictures": chosen,
             "had": [str(pk) for pk in _had(given)] if "had" in given else None,
@@ -262,6 +265,8 @@ def visit_of(request: HttpRequest) -> Visit:
         older=min(number_of(request.GET.get("older")) or 1, MAX_OLDER),
         before=number_of(request.GET.get("before")),
         had=_had(request.POST) if "had" in request.POST else None,
+        called=number_of(request.POST.get("called")),
+        results=tuple(request.POST.getlist("result")),
         settings=_shown_again(_settings(request.POST)),
     )
 

@@ -85,7 +85,7 @@ def take_in(request: HttpRequest) -> HttpResponse:
     user, given = _user(request), request.FILES.get("file")
     try:
         if given is None or (given.size or 0) > presets.MAX_FILE_BYTES:
-            raise BadPrompt(_("Choose a file of presets, of four megabytes at most."))
+            raise BadPrompt(_("Choose a file of presets, of eight megabytes at most."))
         presets.take_in(user, given.read())
     except BadPrompt as wrong:
         page = PresetsPage(presets=presets.of(user), error=wrong.sentence, failed=-1)

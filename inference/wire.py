@@ -14,12 +14,13 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
+from inference import tools
 from net import strictjson
 from net.errors import BadAnswer
 from net.limits import JsonLimits
 from protocol import fees
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 
 MAX_EVENT_BYTES = 256 << 10
 MAX_ERROR_CHARS = 500
@@ -41,11 +42,24 @@ class Picture:
 
 @dataclass(frozen=True)
 class Message:
-    """One message of a conversation; with pictures it is sent in parts."""
+    """One message of a conversation; with pictures it is sent in parts. `calls` are functions that
+    the assistant called, `result_of` the id of the one whose result a tool's message is.
+    """
 
     role: Role
     content: str
     pictures: tuple[Picture, ...] = ()
+    calls: tuple[tools.ToolCall, ...] = ()
+    result_of: str = ""
+
+    @property
+    def document(self) -> dict[str, Any]:
+        if self.calls:
+            called = [call.wire() for call in self.calls]
+            return {"role": self.role, "content": self.content or None, "tool_calls": called}
+        if self.result_of:
+            return {"role": self.role, "tool_call_id": self.result_of, "content": self.content}
+        return {"role": self.role, "content": self.parts}
 
     @property
     def parts(self) -> str | list[dict[str, Any]]:
@@ -66,6 +80,7 @@ class Piece(NamedTuple):
     usage: fees.Usage | None = None
     error: str = ""
     done: bool = False
+    calls: tuple[tools.Part, ...] = ()
 
 
 def request_body(
@@ -83,7 +98,7 @@ def request_body(
     """
     document: dict[str, Any] = {
         "model": model,
-        "messages": [{"role": m.role, "content": m.parts} for m in messages],
+        "messages": [m.document for m in messages],
         **(options or {}),
         "max_tokens": max_tokens,
         "stream": True,
@@ -319,11 +334,13 @@ def _piece(document: dict[str, Any], where: str) -> Piece:
     content = content if isinstance(content, dict) else {}
     reasoning = content.get("reasoning_content") or content.get("reasoning")
     reason = choice.get("finish_reason")
+    called = content.get("tool_calls")
     return Piece(
         _text(content.get("content")),
         _text(reasoning) if reasoning is not None else "",
         _text(reason)[:40] if reason is not None else "",
         usage,
+        calls=tools.parts(called, whole=where == "message") if called else (),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from provider.answerer.calls import Call, Offer, check_results, choose, quoted, read_offer
 from provider.answerer.compose import Turn, answer, tokens
 from provider.answerer.search import Index
 from provider.answerer.sight import MAX_PICTURES, Seen, look
@@ -22,6 +23,7 @@ from provider.http import Answer, ClientGone, Receive, Request, Scope, Send
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 MAX_ANSWER_TOKENS = 4096
+BYTES_PER_TOKEN = 4
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Ask:
     with_usage: bool
     max_tokens: int
     picture_tokens: int
+    offer: Offer
 
 
 class AnswererApp:
@@ -89,10 +92,16 @@ class AnswererApp:
         return {**entry, "owned_by": "this project"}
 
     async def _complete(self, ask: Ask, request: Request, reply: Answer) -> None:
-        text = await asyncio.to_thread(answer, self._index, ask.turns)
+        call = choose(ask.offer, ask.turns)
+        if call is None:
+            text = quoted(ask.turns) or await asyncio.to_thread(answer, self._index, ask.turns)
+        else:
+            text = call.arguments
         pieces = tokens(text)
         kept = pieces[: ask.max_tokens]
         prompt = sum(len(tokens(turn.content)) for turn in ask.turns) + ask.picture_tokens
+        prompt += ask.offer.size // BYTES_PER_TOKEN
+        ended = "stop" if call is None else "tool_calls"
         completion = _Completion(
             head={
                 "id": f"chatcmpl-{self._started:x}-{next(self._ids)}",
@@ -100,7 +109,8 @@ class AnswererApp:
                 "model": ask.model,
             },
             pieces=kept,
-            finish="stop" if len(kept) == len(pieces) else "length",
+            finish=ended if len(kept) == len(pieces) else "length",
+            call=call,
             usage={
                 "prompt_tokens": prompt,
                 "completion_tokens": len(kept),
@@ -134,15 +144,19 @@ class AnswererApp:
 
 @dataclass(frozen=True)
 class _Completion:
-    """One answer, able to be sent whole or in chunks."""
+    """One answer, able to be sent whole or in chunks; of a `call` the pieces are the arguments."""
 
     head: dict[str, Any]
     pieces: list[str]
     finish: str
     usage: dict[str, int]
+    call: Call | None = None
 
     def whole(self) -> dict[str, Any]:
-        message = {"role": "assistant", "content": "".join(self.pieces)}
+        said = "".join(self.pieces)
+        message: dict[str, Any] = {"role": "assistant", "content": said}
+        if self.call is not None:
+            message = {"role": "assistant", "content": None, "tool_calls": [self._called(said)]}
         return {
             **self.head,
             "object": "chat.completion",
@@ -153,17 +167,28 @@ class _Completion:
     def chunks(self, *, with_usage: bool) -> Iterator[bytes]:
         head = {**self.head, "object": "chat.completion.chunk"}
 
-        def chunk(delta: dict[str, str], finish: str | None = None) -> bytes:
+        def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
             choice = {"index": 0, "delta": delta, "finish_reason": finish}
             return orjson.dumps({**head, "choices": [choice]})
 
-        yield chunk({"role": "assistant", "content": ""})
-        for piece in self.pieces:
-            yield chunk({"content": piece})
+        if self.call is None:
+            yield chunk({"role": "assistant", "content": ""})
+            for piece in self.pieces:
+                yield chunk({"content": piece})
+        else:
+            begun = {"index": 0, **self._called("")}
+            yield chunk({"role": "assistant", "content": None, "tool_calls": [begun]})
+            for piece in self.pieces:
+                yield chunk({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]})
         yield chunk({}, self.finish)
         if with_usage:
             yield orjson.dumps({**head, "choices": [], "usage": self.usage})
         yield b"[DONE]"
+
+    def _called(self, arguments: str) -> dict[str, Any]:
+        name = self.call.name if self.call else ""
+        made = {"name": name, "arguments": arguments}
+        return {"id": f"call-{self.head['id']}", "type": "function", "function": made}
 
 
 def read_ask(body: bytes, model: str) -> Ask:
@@ -178,6 +203,7 @@ def read_ask(body: bytes, model: str) -> Ask:
     limit = MAX_ANSWER_TOKENS if limit is None else limit
     if type(limit) is not int or limit < 1:
         raise Refused(400, "max_tokens must be a whole number above zero")
+    check_results(document["messages"])
     options = document.get("stream_options")
     name = document.get("model")
     room = MAX_PICTURES
@@ -195,6 +221,7 @@ def read_ask(body: bytes, model: str) -> Ask:
         stream=document.get("stream") is True,
         with_usage=isinstance(options, dict) and options.get("include_usage") is True,
         max_tokens=min(limit, MAX_ANSWER_TOKENS),
+        offer=read_offer(document),
     )
 
 

@@ -5,7 +5,7 @@ export const form = document.getElementById('composer');
 export const input = form.elements.text;
 export const provider = form.elements.provider;
 
-const SETTINGS = ['system', 'temperature', 'top_p', 'max_tokens', 'seed', 'stop', 'schema'];
+const SETTINGS = ['system', 'temperature', 'top_p', 'max_tokens', 'seed', 'stop', 'schema', 'tools', 'tool_choice'];
 const LONGEST_HEARING = 5000;
 const sendButton = form.querySelector('[data-send]');
 const stopButton = form.querySelector('[data-stop]');
@@ -112,7 +112,8 @@ function presets() {
     form.elements.top_p.value = given.topP;
     form.elements.json.checked = Boolean(given.json);
     if ('system' in given) {
-      for (const name of ['system', 'seed', 'stop', 'schema']) form.elements[name].value = given[name];
+      for (const name of ['system', 'seed', 'stop', 'schema', 'tools']) form.elements[name].value = given[name];
+      form.elements.tool_choice.value = given.toolChoice;
       form.elements.max_tokens.value = given.maxTokens;
     }
     form.dispatchEvent(new Event('change')); // what is sent, and with it its cost, is another
@@ -154,9 +155,12 @@ export function listen({ onAsk, onStop, onEditLast, onEdit }) {
     onEdit(Number(link.dataset.edit));
   });
   document.addEventListener('submit', (event) => {
-    if (!event.target.matches('[data-again]')) return;
+    if (!event.target.matches('[data-again], [data-results]')) return;
     event.preventDefault();
     const given = event.target.elements;
-    onAsk({ text: given.draft?.value ?? '', again: Number(given.edit?.value) || null, at: given.provider?.value });
+    if (given.called) {
+      const results = [...event.target.querySelectorAll('[name="result"]')].map(({ value }) => value);
+      onAsk({ text: '', called: Number(given.called.value), results, at: given.provider.value });
+    } else onAsk({ text: given.draft?.value ?? '', again: Number(given.edit?.value) || null, at: given.provider?.value });
   });
 }

@@ -66,10 +66,10 @@ class PlainLine {
     });
   }
 
-  async prompt({ key, options, type, ...message }) {
+  async prompt({ key, options, type, results = [], ...message }) {
     const given = Object.entries({ ...message, key }).filter(([, value]) => value !== null && value !== false && value !== '');
     try {
-      const response = await this.post(`${this.line.chat}/send`, { ...options, ...Object.fromEntries(given) }); // an emptied setting is one too
+      const response = await this.post(`${this.line.chat}/send`, [...Object.entries({ ...options, ...Object.fromEntries(given) }), ...results.map((text) => ['result', text])]); // an emptied setting is one too
       const said = await response.json().catch(() => ({}));
       if (!response.ok) throw new Error(said.title ?? t('The server answered {status}.', { status: response.status }), { cause: said });
       this.line.onMessage({ type: 'turn', key, turn: said.turns[0], turns: said.turns, refused: '' });

@@ -65,24 +65,32 @@ export class Thread {
     return turn;
   }
 
-  // A question that is on its way, in place of the version it replaces; the server's numbers follow with `begun`.
-  begin(question, again, pictures = []) {
+  // A question that is on its way, in place of the version it replaces; the server's numbers follow with `begun`. Results of
+  // the functions that turn `called` asks for stand in place of what came after it.
+  begin(question, again, pictures = [], called = null, results = []) {
     document.getElementById('nothing-yet')?.remove();
     const article = document.getElementById('new-turn').content.firstElementChild.cloneNode(true);
     article.sent = performance.now();
     const old = again && document.getElementById(`asked-${again}`);
-    article.querySelector('[data-question]').textContent = question || old?.querySelector('.question').textContent || '';
+    const asked = article.querySelector('[data-question]');
+    asked.textContent = question || results.join('\n') || old?.querySelector('.question').textContent || '';
+    asked.hidden = !asked.textContent;
+    asked.before(...[...(old?.querySelectorAll('[data-given]') ?? [])].map((given) => given.cloneNode(true)));
+    const answered = called && document.getElementById(`turn-${called}`);
+    article.form = answered?.querySelector('[data-results]').parentElement;
+    if (article.form) article.form.open = false;
     if (pictures.length) {
       const shown = Object.assign(document.createElement('div'), { className: 'pictures' });
       shown.append(...pictures.map(({ path, width, height }) => Object.assign(new Image(width, height), { src: path, alt: t('Picture of your question') })));
       article.querySelector('[data-question]').before(shown);
     }
     article.replaced = [];
-    while (old && old.parentElement === root) {
+    const from = old || answered?.closest('.turn').nextElementSibling;
+    while (from && from.parentElement === root) {
       const next = root.lastElementChild;
       article.replaced.unshift(next);
       next.remove();
-      if (next === old) break;
+      if (next === from) break;
     }
     root.append(article);
     toBottom();
@@ -92,6 +100,7 @@ export class Thread {
   // The server refused: what was there before comes back.
   undo(article) {
     article.replaceWith(...(article.replaced ?? []));
+    if (article.form) article.form.open = true;
   }
 
   begun(article, ids) {
@@ -182,6 +191,24 @@ export class Thread {
     box.hidden = false;
     turn.element.querySelector('[data-waiting]')?.remove();
     this.append(turn, () => box.querySelector('p').append(text));
+  }
+
+  // The answer calls a function, whose arguments follow.
+  call(id, seq, name) {
+    const turn = this.next(id, seq);
+    if (turn) this.pace(turn, name);
+    const place = turn?.element.querySelector('[data-calls]');
+    if (!place || whole()) return;
+    turn.element.querySelector('[data-waiting]')?.remove();
+    const title = Object.assign(document.createElement('p'), { className: 'note', textContent: t('Calls the function {name}', { name }) });
+    turn.called = Object.assign(document.createElement('p'), { className: 'streaming mono' });
+    this.append(turn, () => place.append(title, turn.called));
+  }
+
+  argument(id, seq, text) {
+    const turn = this.next(id, seq);
+    if (turn) this.pace(turn, text);
+    if (turn?.called) this.append(turn, () => turn.called.append(text));
   }
 
   // Replace the turn by what the server stored. One at a time, so that an older answer never wins.

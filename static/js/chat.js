@@ -17,8 +17,9 @@ const thread = new Thread();
 const owed = new Map(); // prompt key → {message, element}: asked, not yet confirmed
 let preparing = false;
 
-const ended = (state, tokens) => {
+const ended = (state, tokens, calls) => {
   if (state !== 'answered') return t('The answer ended early.');
+  if (calls) return tn('The answer calls {n} function: give its result, or ask on in words.', 'The answer calls {n} functions: give their results, or ask on in words.', calls);
   return tokens ? tn('Answer complete, {n} token.', 'Answer complete, {n} tokens.', tokens) : t('Answer complete.');
 };
 const writing = () => owed.size > 0 || thread.open().length > 0;
@@ -56,12 +57,14 @@ const handlers = {
   delta({ turn, seq, text }) { thread.delta(turn, seq, text); },
   block({ turn, seq, upto, html }) { thread.block(turn, seq, upto, html); },
   reasoning({ turn, seq, text }) { thread.reasoning(turn, seq, text); },
-  async end({ turn, state, tokens }) {
+  call({ turn, seq, name }) { thread.call(turn, seq, name); },
+  arguments({ turn, seq, text }) { thread.argument(turn, seq, text); },
+  async end({ turn, state, tokens, calls }) {
     speak(turn, '', true);
     await thread.refresh(turn);
     update();
     if (writing()) return; // the other column announces the end
-    status.textContent = ended(state, tokens);
+    status.textContent = ended(state, tokens, calls);
     refresh();
     estimate();
     around();
@@ -119,9 +122,10 @@ async function conversation() {
   return root.dataset.chat;
 }
 
-// `at`: the provider that is asked, the chosen one where none is named; `written`: in the composer.
-async function ask({ text, again = null, at = provider.value, written = false }) {
-  if (preparing || !(text.trim() || again)) return;
+// `at`: the provider that is asked, the chosen one where none is named; `written`: in the composer; `results`: of the functions
+// that turn `called` asks for.
+async function ask({ text, again = null, called = null, results = [], at = provider.value, written = false }) {
+  if (preparing || !(text.trim() || again || called)) return;
   if (writing()) { fail(t('An answer is still being written. Wait for it, or stop it.')); return; }
   if (reading()) { fail(t('A picture is still being read. Wait a moment.')); return; }
   fail('');
@@ -135,8 +139,8 @@ async function ask({ text, again = null, at = provider.value, written = false })
     if (also && also !== at) await ensureKey(also);
     await conversation();
     const pictures = written ? take() : []; // asking once more takes the pictures along by itself
-    const message = { type: 'prompt', key: crypto.randomUUID(), text, provider: at, again, ...how(), accept_signer: acceptedSigner(), ...(written ? named(pictures) : {}) };
-    owed.set(message.key, { message, pictures, element: thread.begin(text, again, pictures) });
+    const message = { type: 'prompt', key: crypto.randomUUID(), text, provider: at, again, ...(called && { called, results }), ...how(), accept_signer: acceptedSigner(), ...(written ? named(pictures) : {}) };
+    owed.set(message.key, { message, pictures, element: thread.begin(text, again, pictures, called, results) });
     if (input.value === text) input.value = '';
     edit(0);
     estimate();

@@ -198,7 +198,7 @@ async def test_a_killed_process_loses_no_prefix_and_sends_nothing_again() -> Non
         task = s.hub._turns[turn_id]
         assert await hubs.reap() == 0, "it lives"
         await turnlog.gone(s.hub.process)
-        prefix, _ = await turnlog.text_of(turn_id)
+        prefix, *_ = await turnlog.text_of(turn_id)
         assert await hubs.reap() == 1
         turn = await s.turn(turn_id)
         assert (turn.state, turn.failure, turn.verdict) == (
