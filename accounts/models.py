@@ -6,6 +6,7 @@ import uuid
 from datetime import datetime
 from typing import ClassVar
 
+from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.db import models
@@ -36,6 +37,13 @@ class User(AbstractBaseUser, PermissionsMixin):
     address = AddressField(unique=True)
     created_at = models.DateTimeField(auto_now_add=True)
     is_active = models.BooleanField(default=True)
+    language = models.CharField(
+        max_length=10,
+        default="",
+        db_default="",
+        blank=True,
+        help_text="empty: unknown",
+    )
 
     USERNAME_FIELD = "address"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
@@ -44,6 +52,11 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     def __str__(self) -> str:
         return self.address
+
+    @property
+    def reads(self) -> str:
+        """The language of what is sent to them."""
+        return self.language or settings.LANGUAGE_CODE
 
     @property
     def is_staff(self) -> bool:

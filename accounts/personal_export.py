@@ -159,6 +159,7 @@ def _write(user: User, pieces: _Pieces) -> None:
             "address": user.address,
             "first_signed_in": user.created_at.isoformat(),
             "last_signed_in": user.last_login.isoformat() if user.last_login else None,
+            "language": user.language or None,
             "roles": sorted(user.groups.values_list("name", flat=True)),
         }
         for category in personal.categories():

@@ -1,4 +1,6 @@
-"""Sending what is due: signed POSTs to webhooks, and mails. Every try is written down."""
+"""Sending what is due: signed POSTs to webhooks, messages of the bot, and mails. Every try is
+written down. What programs read is English; a mail and the bot speak the person's language.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,12 @@ from django.conf import settings
 from django.core.mail import EmailMessage
 from django.db import transaction
 from django.db.models import F
-from django.utils import timezone
+from django.utils import timezone, translation
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from accounts import crypto
-from alerts import hooks, signing, unsubscribing, words
+from alerts import hooks, signing, telegram, unsubscribing, words
 from alerts.models import Attempt, Channels, Delivery, Format, Hook, Notification, State
 from net.client import Client
 from net.errors import BadStatus, NetError
@@ -35,7 +39,7 @@ CLAIM = dt.timedelta(seconds=90)
 PATIENCE = dt.timedelta(days=5)
 _LIMITS = Limits(connect=5, first_byte=15, between=10, total=20, max_bytes=1 << 20, max_redirects=0)
 _KEPT = 500
-#: Discord takes 2,000 characters, and shows no preview of links with this flag.
+#: Discord takes 2,000 characters (Telegram 4,096), and shows no preview of links with this flag.
 _MOST_SAID, _NO_EMBEDS = 1_500, 4
 #: What chats make a link of, with or without a scheme; amounts such as 1.5 are none.
 _DOT = re.compile(r"(?<=\S)[.。．｡](?=\w)(?!(?<=\d.)\d)")
@@ -54,6 +58,8 @@ class Outcome:
     status: int | None
     said: str
     milliseconds: int
+    #: Seconds that whoever answered asks us to wait.
+    wait: int = 0
 
 
 def send_due(now: dt.datetime | None = None) -> int:
@@ -95,13 +101,28 @@ def body_of(delivery: Delivery) -> bytes:
 def _message(form: str, title: str, text: str, url: str) -> dict[str, object]:
     """The same for the incoming webhooks of a chat, which hold what strangers wrote: it must call
     nobody and be no link: example.org is shown as example[.]org, and the last line alone links."""
-    said = _DOT.sub("[.]", f"{title}\n{text}".strip().replace("://", "[:]//"))[:_MOST_SAID]
+    said = _harmless(title, text)
     if form == Format.SLACK:
         for sign, shown in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
             said = said.replace(sign, shown)
         return {"text": f"{said}\n{url}", "mrkdwn": False, "unfurl_links": False}
     said = _MARKDOWN.sub(r"\\\g<0>", said)[:_MOST_SAID].rstrip("\\")
     return {"content": f"{said}\n{url}", "allowed_mentions": {"parse": []}, "flags": _NO_EMBEDS}
+
+
+def _harmless(title: str, text: str) -> str:
+    """No link of what strangers wrote, and no more than any chat takes."""
+    return _DOT.sub("[.]", f"{title}\n{text}".strip().replace("://", "[:]//"))[:_MOST_SAID]
+
+
+def chat_text(delivery: Delivery) -> str:
+    """The same of the bot, as plain text in which `@name` leads nowhere either."""
+    row = delivery.notification
+    with translation.override(delivery.user.reads):
+        title = words.again(row.title) if row else _("This is a test")
+        text = words.again(row.text) if row else _("The alerts that you choose come here.")
+    said = _harmless(title, text).replace("@", "[@]")[:_MOST_SAID]
+    return f"{said}\n{_url(row.path if row else '/account')}"
 
 
 def message_id(delivery: Delivery) -> str:
@@ -124,8 +145,33 @@ def _send_hooks(now: dt.datetime) -> int:
 
 
 async def _post_all(rows: Iterable[Delivery]) -> list[Outcome]:
-    async with Client(hooks.policy(), _LIMITS) as client:
-        return list(await asyncio.gather(*(_post(client, row) for row in rows)))
+    guarded = Client(hooks.policy(), _LIMITS)
+    async with guarded, Client(telegram.POLICY, telegram.LIMITS) as chosen:
+        tries = (
+            _tell(chosen, row)
+            if row.hook is not None and row.hook.format == Format.TELEGRAM
+            else _post(guarded, row)
+            for row in rows
+        )
+        return list(await asyncio.gather(*tries))
+
+
+async def _tell(client: Client, row: Delivery) -> Outcome:
+    assert row.hook is not None
+    started = time.monotonic()
+
+    def outcome(ok: bool, status: int | None, said: str, wait: int = 0) -> Outcome:
+        return Outcome(ok, status, said, int((time.monotonic() - started) * 1000), wait)
+
+    if not telegram.works():
+        return outcome(False, None, words.NO_BOT)
+    try:
+        await telegram.send(client, crypto.unseal(row.hook.sealed_secret), chat_text(row))
+    except crypto.Unreadable:
+        return outcome(False, None, words.SECRET_LOST)
+    except telegram.Refusal as refusal:
+        return outcome(False, refusal.status, str(refusal), refusal.wait)
+    return outcome(True, 200, "")
 
 
 async def _post(client: Client, row: Delivery) -> Outcome:
@@ -172,16 +218,22 @@ def _record_hook(row: Delivery, outcome: Outcome, now: dt.datetime) -> None:
             return
         Hook.objects.filter(pk=row.hook.pk, failing_since=None).update(failing_since=now)
         wait = signing.next_wait(tried) if row.notification_id else None
-        if outcome.status == 410:
-            _switch_off(row.hook, words.GONE)
+        chat = row.hook.format == Format.TELEGRAM
+        if outcome.status == (403 if chat else 410):
+            _switch_off(row.hook, words.BLOCKED if chat else words.GONE)
             wait = None
         elif row.hook.failing_since and now - row.hook.failing_since > PATIENCE:
             _switch_off(row.hook, words.KEPT_FAILING.format(days=PATIENCE.days))
             wait = None
+        until = timezone.now() + dt.timedelta(seconds=outcome.wait)
+        if outcome.wait:  # it is the bot that has to be quiet, for everybody
+            waiting = Delivery.objects.filter(state=State.WAITING, due_at__lt=until)
+            waiting.filter(hook__format=Format.TELEGRAM).update(due_at=until)
         if wait is None:
             _close(row, State.FAILED)
         else:
-            Delivery.objects.filter(pk=row.pk).update(due_at=timezone.now() + wait)
+            due = max(timezone.now() + wait, until)
+            Delivery.objects.filter(pk=row.pk).update(due_at=due)
 
 
 def _switch_off(hook: Hook, why: str) -> None:
@@ -241,7 +293,8 @@ def _mail(way: Channels | None, rows: list[Delivery]) -> None:
         return
     told = [row.notification for row in rows if row.notification is not None]
     started = time.monotonic()
-    said = letter(told) if told else _TEST
+    with translation.override(rows[0].user.reads):
+        said = letter(told) if told else _test()
     error = send_mail(way.email, *said, headers=unsubscribing.headers(way))
     took = int((time.monotonic() - started) * 1000)
     Channels.objects.filter(pk=way.pk).update(email_error=error)
@@ -255,21 +308,37 @@ def _mail(way: Channels | None, rows: list[Delivery]) -> None:
             Delivery.objects.filter(pk=row.pk).update(due_at=timezone.now() + _MAIL_WAIT)
 
 
-_TEST = ("0G Market: a test", "This is the test mail that you asked for. Mails reach you here.\n")
+def _test() -> tuple[str, str]:
+    return (
+        _("0G Market: a test"),
+        _("This is the test mail that you asked for. Mails reach you here.") + "\n",
+    )
 
 
 def letter(told: list[Notification]) -> tuple[str, str]:
-    """Subject and text of a mail about these notifications."""
+    """Subject and text of a mail about these notifications, in the language that is active."""
     # A name from the chain may hold anything; a header takes one line.
-    first = " ".join(told[0].title.split())
-    more = f" and {len(told) - 1} more" if len(told) > 1 else ""
-    lines = [f"{row.title}\n{row.text}\n{_url(row.path)}\n" for row in told[:_MOST_LINES]]
-    if len(told) > _MOST_LINES:
-        lines.append(
-            f"… and {len(told) - _MOST_LINES} more in your inbox: {_url('/account/inbox')}\n"
+    first, more = " ".join(words.again(told[0].title).split())[:150], len(told) - 1
+    subject = first
+    if more:
+        subject = ngettext("%(first)s and %(more)d more", "%(first)s and %(more)d more", more) % {
+            "first": first,
+            "more": more,
+        }
+    lines = [
+        f"{words.again(row.title)}\n{words.again(row.text)}\n{_url(row.path)}\n"
+        for row in told[:_MOST_LINES]
+    ]
+    if (rest := len(told) - _MOST_LINES) > 0:
+        inbox = ngettext(
+            "… and %(more)d more in your inbox: %(url)s",
+            "… and %(more)d more in your inbox: %(url)s",
+            rest,
         )
-    lines.append(f"You made a rule for this. Change it: {_url('/account/alerts')}\n")
-    return f"0G Market: {first[:150]}{more}", "\n".join(lines)
+        lines.append(inbox % {"more": rest, "url": _url("/account/inbox")} + "\n")
+    why = _("You made a rule for this. Change it: %(url)s") % {"url": _url("/account/alerts")}
+    lines.append(f"{why}\n")
+    return f"0G Market: {subject}", "\n".join(lines)
 
 
 def mail_works() -> bool:

@@ -17,6 +17,8 @@ from net.addresses import Policy
 from net.errors import NetError
 
 MOST = 5
+#: What may be POSTed to an address; a chat with the site's bot is connected (`alerts.telegram`).
+FORMATS = (Format.SIGNED, Format.SLACK, Format.DISCORD)
 _LONGEST = 500
 
 
@@ -28,7 +30,7 @@ def policy() -> Policy:
 def create(user: User, url: str, form: str = Format.SIGNED) -> tuple[Hook, str]:
     """A webhook and its secret, which is not shown again. Raises Problem."""
     url = url.strip()
-    if form not in Format.values:
+    if form not in FORMATS:
         raise Problem("invalid_format", _("There is no such format."))
     try:
         if len(url) > _LONGEST:
@@ -44,15 +46,9 @@ def create(user: User, url: str, form: str = Format.SIGNED) -> tuple[Hook, str]:
             fix,
         ) from None
     with transaction.atomic():
-        User.objects.select_for_update().get(pk=user.pk)  # one at a time: a click may be two
+        room(user, url)
         if user.hooks.filter(url=url).exists():
             raise Problem("hook_exists", _("There is a webhook with this URL already."))
-        if user.hooks.count() >= MOST:
-            raise Problem(
-                "too_many_hooks",
-                _("At most %(most)s webhooks.") % {"most": MOST},
-                _("Delete one first."),
-            )
         secret = signing.new_secret()
         hook = Hook.objects.create(
             user=user,
@@ -62,6 +58,18 @@ def create(user: User, url: str, form: str = Format.SIGNED) -> tuple[Hook, str]:
             created_at=timezone.now(),
         )
     return hook, secret
+
+
+def room(user: User, url: str) -> None:
+    """Hold the person's webhooks, in a transaction: a click may be two. Raises Problem where there
+    is no room for one with this URL."""
+    User.objects.select_for_update().get(pk=user.pk)
+    if user.hooks.exclude(url=url).count() >= MOST:
+        raise Problem(
+            "too_many_hooks",
+            _("At most %(most)s webhooks.") % {"most": MOST},
+            _("Delete one first."),
+        )
 
 
 def delete(hook: Hook) -> None:

@@ -9,7 +9,7 @@ import secrets
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
 from accounts import limits
@@ -41,12 +41,18 @@ def ask(user: User, address: str) -> None:
         code_sent_at=timezone.now(),
         email_error="",
     )
-    text = (
-        f"Your code is {code}. It is good for 30 minutes.\n\n"
-        f"The wallet {user.address} asked to be told by mail at this address.\n"
-        "If that was not you, do nothing: nothing more is sent.\n"
+    # The page on which they ask is the newest that is known of what they read.
+    User.objects.filter(pk=user.pk).update(language=translation.get_language())
+    text = "\n".join(
+        (
+            _("Your code is %(code)s. It is good for 30 minutes.") % {"code": code},
+            "",
+            _("The wallet %(wallet)s asked to be told by mail at this address.")
+            % {"wallet": user.address},
+            _("If that was not you, do nothing: nothing more is sent.") + "\n",
+        )
     )
-    error = deliver.send_mail(address, "0G Market: your code", text)
+    error = deliver.send_mail(address, _("0G Market: your code"), text)
     if error:
         raise Problem(
             "mail_failed",

@@ -47,11 +47,12 @@ class Format(models.TextChoices):
     SIGNED = "signed", gettext_noop("Signed JSON, for a program of yours")
     SLACK = "slack", gettext_noop("A message in Slack")
     DISCORD = "discord", gettext_noop("A message in Discord")
+    TELEGRAM = "telegram", gettext_noop("A message of this site’s bot on Telegram")
 
 
 class Hook(models.Model):
     """An address of the person's own that gets a POST, signed (Standard Webhooks) or as the chat
-    behind it reads it."""
+    behind it reads it; or their chat with this site's bot, whose address `url` is then."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="hooks")
@@ -59,7 +60,9 @@ class Hook(models.Model):
     format = models.CharField(
         max_length=10, choices=Format.choices, default=Format.SIGNED, db_default=Format.SIGNED
     )
-    sealed_secret = models.TextField(help_text="`whsec_…`, encrypted with FIELD_KEYS")
+    sealed_secret = models.TextField(
+        help_text="`whsec_…`, of Telegram the chat’s number: encrypted with FIELD_KEYS"
+    )
     enabled = models.BooleanField(default=True)
     disabled_why = models.TextField(default="", blank=True)
     created_at = models.DateTimeField()

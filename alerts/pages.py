@@ -12,11 +12,12 @@ from accounts import money
 from accounts.addresses import short
 from accounts.pages_parts import Option, Pager, options, tabs
 from accounts.pages_transaction import Link
-from alerts import deliver, selectors
+from alerts import deliver, selectors, telegram
 from alerts.conditions import Hit
 from alerts.forms import Typed
 from alerts.kinds import OPERATORS, SORTS, Kind, sentence
 from alerts.models import Channels, Delivery, Hook, Notification, Rule
+from alerts.telegram import Invitation
 
 #: Kinds that are about the person's own money there: watching a listing does not matter to them.
 OWN = frozenset({Kind.LOW_BALANCE, Kind.REFUND_UNLOCKED})
@@ -84,6 +85,7 @@ class AlertsPage:
     operator: bool = False
     tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account/alerts"))
     mail_works: bool = field(default_factory=deliver.mail_works)
+    telegram_works: bool = field(default_factory=telegram.works)
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,16 @@ class HookForm:
     url: str
     formats: tuple[Option, ...]
     error: str
+    tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account/alerts"))
+
+
+@dataclass(frozen=True)
+class TelegramPage:
+    """`invitation` once a code was asked for."""
+
+    invitation: Invitation | None = None
+    error: str = ""
+    minutes: int = int(telegram.CODE_LIVES.total_seconds()) // 60
     tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account/alerts"))
 
 

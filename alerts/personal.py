@@ -20,8 +20,11 @@ def register() -> None:
         ),
         Category(
             "channels",
-            gettext_noop("Mail address and webhooks"),
-            gettext_noop("Where alerts go besides the inbox; a webhook’s secret is sealed."),
+            gettext_noop("Mail address, webhooks and Telegram"),
+            gettext_noop(
+                "Where alerts go besides the inbox; a webhook’s secret and the number of your chat "
+                "with the bot are sealed."
+            ),
             gettext_noop("To reach you outside the site, only where you set it up."),
             (
                 Table(Hook),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from alerts import feeds, views, views_hooks
+from alerts import feeds, views, views_hooks, views_telegram
 
 app_name = "alerts"
 
@@ -18,6 +18,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("account/alerts/hooks/new", views_hooks.new, name="hook_new"),
     path("account/alerts/hooks/<uuid:hook_id>", views_hooks.hook, name="hook"),
     path("account/alerts/hooks/<uuid:hook_id>/act", views_hooks.act, name="hook_act"),
+    path("account/alerts/telegram", views_telegram.connect, name="telegram"),
     path("account/alerts/deliveries/<uuid:delivery_id>", views_hooks.again, name="again"),
     path("account/feed/<str:token>.atom", feeds.atom, name="feed"),
     path("account/unsubscribe/<str:token>", views.unsubscribe, name="unsubscribe"),

@@ -98,6 +98,8 @@ GAS_ENDS = N_("Settlements are sent from it.")
 UNSETTLED = N_("{amount} 0G is not settled yet, says your broker")
 ABOVE = N_("That is above your {amount} 0G.")
 GONE = N_("It answered 410 Gone.")
+BLOCKED = N_("You blocked the bot, or the chat is gone.")
+NO_BOT = N_("This site has no bot on Telegram any more.")
 KEPT_FAILING = N_("It failed for {days} days.")
 NO_ADDRESS = N_("There is no proven mail address.")
 HANDED_OVER = N_("Handed to the mail server.")
@@ -111,7 +113,8 @@ _SENTENCES = (
     *(ACCEPTED, *ANNOUNCED.values(), FROM_TO, FROM, EXPIRES, EXPIRES_MEANS, SPENT, SPENT_MEANS),
     *DECIDED.values(),
     *(YOURS_SURVIVES, PRICE_BY, PRICE, QUIET_TODAY, *CHANGES.values()),
-    *(GONE, KEPT_FAILING, NO_ADDRESS, HANDED_OVER, SECRET_LOST, MAIL_REFUSED, FINDING),
+    *(GONE, BLOCKED, NO_BOT, KEPT_FAILING, NO_ADDRESS, HANDED_OVER, SECRET_LOST, MAIL_REFUSED),
+    FINDING,
 )
 
 

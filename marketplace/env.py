@@ -224,6 +224,16 @@ class Env:
             raise ImproperlyConfigured(f"{name} is not 64 hex digits; fix or unset it")
         return value
 
+    def bot_token(self, name: str) -> str:
+        """What @BotFather gave for a bot of Telegram, or nothing. A wrong value is never repeated:
+        it may be nearly right."""
+        value = self.text(name)
+        if value and not re.fullmatch(r"[0-9]{1,20}:[A-Za-z0-9_-]{30,100}", value):
+            raise ImproperlyConfigured(
+                f"{name} must look like 123456:ABC-DEF…, as @BotFather gives it; fix or unset it"
+            )
+        return value
+
     def mail(self, name: str) -> Mail:
         """`smtp://`, `smtp+tls://` (STARTTLS) or `smtps://`, with `user:password@host:port`. The
         value is never repeated: it holds a password."""

@@ -413,6 +413,12 @@ EMAIL_TIMEOUT = 10
 EMAIL_BACKEND = "net.smtp.Backend"
 DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", f"0G Market <no-reply@{urlsplit(SITE_URL).hostname}>")
 
+#: The bot of alerts by Telegram, and where its API is asked; without one the site has none.
+TELEGRAM_BOT_TOKEN = env.bot_token("TELEGRAM_BOT_TOKEN")
+TELEGRAM_API_URL = env.base_url("TELEGRAM_API_URL", "https://api.telegram.org")
+if TELEGRAM_BOT_TOKEN:
+    CELERY_BEAT_SCHEDULE["hear-telegram"] = {"task": "alerts.telegram", "schedule": 5.0}
+
 # --- logging --------------------------------------------------------------------------------------
 
 LOG_FORMAT = env.choice("LOG_FORMAT", ("text", "json"), "text")

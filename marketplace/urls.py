@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver, include, path
-from django.views.i18n import set_language
 
-from marketplace import api_urls, crawlers, docs, releases, sitemap
+from marketplace import api_urls, crawlers, docs, releases, sitemap, views
 
 
 def healthz(request: HttpRequest) -> HttpResponse:
@@ -16,7 +15,7 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", healthz, name="healthz"),
-    path("language", set_language, name="language"),
+    path("language", views.language, name="language"),
     path("robots.txt", crawlers.robots, name="robots"),
     path("llms.txt", crawlers.llms, name="llms"),
     path(".well-known/security.txt", crawlers.security, name="security"),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
+from django.views.i18n import set_language
 
+from accounts.models import User
 from ledger import selectors
 from marketplace import specimens
 
@@ -48,6 +51,16 @@ def canonical(request: HttpRequest, address: str) -> str | HttpResponse:
     if spelled != address:
         return HttpResponseRedirect(request.get_full_path().replace(address, spelled, 1))
     return spelled
+
+
+def language(request: HttpRequest) -> HttpResponse:
+    """Django's own door, which keeps the choice in a cookie; what is sent to whoever is signed in
+    speaks the same from then on."""
+    answer = set_language(request)
+    chosen = answer.cookies.get(settings.LANGUAGE_COOKIE_NAME)
+    if chosen is not None and isinstance(request.user, User):
+        User.objects.filter(pk=request.user.pk).update(language=chosen.value)
+    return answer
 
 
 @require_safe

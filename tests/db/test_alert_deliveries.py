@@ -13,6 +13,7 @@ import re
 import socketserver
 import threading
 from collections.abc import Iterator
+from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -37,6 +38,7 @@ from tests.db.test_keys_lasting import signed_in
 from tests.factories import ALICE, ONE
 
 pytestmark = pytest.mark.django_db
+GERMAN = {"accept-language": "de"}
 
 
 class Receiver:
@@ -92,6 +94,11 @@ class Post:
 
         self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Session)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+def letter_of(post: Post) -> EmailMessage:
+    """The newest."""
+    return email.message_from_bytes(post.letters[-1], policy=email.policy.default)
 
 
 @pytest.fixture
@@ -285,6 +292,22 @@ def test_a_test_mail_is_sent_by_a_worker_and_not_while_its_page_waits(
     answer = signed_in(cast.user(1)).post("/account/alerts/mail", {"act": "test"})
     assert answer.status_code == 302 and not post.letters
     assert deliver.send_due() == 1 and b"the test mail" in post.letters[0]
+
+
+def test_mails_are_in_the_language_that_their_reader_chose(alice: User, post: Post) -> None:
+    browser = signed_in(cast.user(1))
+    browser.post("/account/alerts/mail", {"act": "ask", "email": "a@b.org"}, headers=GERMAN)
+    code = re.search(r"Code lautet (\d{6})", letter_of(post).get_content())
+    assert code is not None
+    mailbox.prove(alice, code[1])
+    told(alice, by_email=True)
+    deliver.send_due()
+    letter = letter_of(post)
+    assert "Noch 3 0G bei" in letter["Subject"] and "Regel" in letter.get_content()
+    browser.post("/language", {"language": "en"})
+    mailbox.test(alice)
+    deliver.send_due()
+    assert "the test mail" in letter_of(post).get_content()
 
 
 def test_a_mail_server_that_refuses_is_shown_and_tried_again(alice: User, post: Post) -> None:

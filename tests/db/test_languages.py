@@ -119,6 +119,11 @@ def test_whoever_chose_a_language_reads_it(client: Client) -> None:
     assert chosen["Location"] == "/models?q=x"
     page = client.get("/")
     assert page["Content-Language"] == "en" and "words-de.js" not in page.content.decode()
+    alice = User.objects.for_address(factories.ALICE)
+    client.force_login(alice)
+    client.post("/language", {"language": "de"})
+    alice.refresh_from_db()
+    assert alice.language == alice.reads == "de", "what is sent to her follows"
     # Another site's address is not gone to, a language that is not there not spoken.
     chosen = client.post("/language", {"language": "fr", "next": "https://elsewhere.example/"})
     assert chosen["Location"] == "/"

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from accounts import crypto, spendable
 from accounts.models import ProviderKey
-from alerts import deliver, signing
+from alerts import deliver, signing, telegram
 from alerts.models import Delivery, Hook
 from attestation import challenge, declared, evaluate, trust
 from attestation.models import Trigger
@@ -163,6 +163,15 @@ async def webhook(url: str) -> str:
         found = await deliver._post(client, delivery)
     assert len(found.said.encode()) <= 4 * deliver._KEPT
     return f"{TAKEN}: {found.said}" if found.ok else f"status {found.status}: {found.said}"
+
+
+@call("alerts/telegram.py:_ask", chosen=True, broken=f"{Call.broken}|not JSON")
+async def telegram_bot(url: str) -> str:
+    try:
+        async with Client(telegram.POLICY, telegram.LIMITS) as client:
+            return f"{TAKEN}: {await telegram._ask(client, url, text='hello')!r:.300}"
+    except telegram.Refusal as refusal:
+        return f"status {refusal.status}: {refusal}"
 
 
 # --- attestation ----------------------------------------------------------------------------------

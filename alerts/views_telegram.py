@@ -1,0 +1,42 @@
+"""The door of a chat with the site's bot: like a webhook it carries news away, so making a code for
+one needs a fresh signature of the wallet."""
+
+from __future__ import annotations
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+
+from accounts import pages_parts, sessions
+from accounts.errors import Problem
+from accounts.http import signed_out, user_of
+from alerts import pages, telegram
+
+TITLE = gettext_noop("Telegram chat")
+
+
+@require_http_methods(["GET", "POST"])
+@never_cache
+def connect(request: HttpRequest) -> HttpResponse:
+    """What a chat is for; POST makes the code that connects one. 404 where the site has no bot."""
+    if not request.user.is_authenticated:
+        return signed_out(request, _(TITLE))
+    user = user_of(request)
+    try:
+        sessions.require_fresh(request)
+    except Problem as problem:
+        page = pages_parts.StepUp(_(TITLE), problem.title)
+        return render(request, "alerts/step_up.html", {"page": page}, status=problem.status)
+    if not telegram.works():
+        raise Http404("no bot")
+    shown, status = pages.TelegramPage(), 200
+    if request.method == "POST":
+        try:
+            shown = pages.TelegramPage(telegram.invite(user))
+        except Problem as problem:
+            shown = pages.TelegramPage(error=f"{problem.title} {problem.fix}".strip())
+            status = problem.status
+    return render(request, "alerts/telegram.html", {"page": shown}, status=status)
