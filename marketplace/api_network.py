@@ -14,6 +14,7 @@ from ledger import reconcile, selectors
 from marketplace import announcements, components, releases
 from marketplace.api_lists import PROBLEMS
 from marketplace.schemas_status import Status
+from probes import exchange
 
 router = Router(tags=["Network"])
 
@@ -47,7 +48,7 @@ def get_status(request: HttpRequest) -> dict[str, Any]:
     ]
     known = head.indexed_block >= 0
     last = reconcile.latest()
-    now = timezone.now()
+    now, rate = timezone.now(), exchange.current()
     return {
         "network": settings.NETWORK.name,
         "chain_id": settings.CHAIN_ID,
@@ -92,4 +93,5 @@ def get_status(request: HttpRequest) -> dict[str, Any]:
             }
             for row in announcements.shown(now)
         ],
+        "exchange_rate": {"source": rate.source, "usd": rate.usd, "at": rate.at} if rate else None,
     }

@@ -51,9 +51,18 @@ class AnnouncementOut(Schema):
     updates: list[UpdateOut]
 
 
+class ExchangeRateOut(Schema):
+    """What 1 0G cost in US dollars (a decimal) by the word of the host `source`, at that moment."""
+
+    source: str
+    usd: str
+    at: Instant
+
+
 class Status(Schema):
     """How far the index is, and how this site is. `lag_seconds` is the time since we last agreed
-    with the node's head; announcements are those of the last 90 days, newest first."""
+    with the node's head; announcements are those of the last 90 days, newest first;
+    `exchange_rate` is null where no source is named or it was silent for a day."""
 
     network: str
     chain_id: int
@@ -71,3 +80,4 @@ class Status(Schema):
     version: str
     parts: list[PartOut]
     announcements: list[AnnouncementOut]
+    exchange_rate: ExchangeRateOut | None

@@ -42,10 +42,14 @@ class Price:
     source: str
 
     @property
-    def text(self) -> str:
-        """All digits, at least two of them after the point: `$0.557195`."""
+    def usd(self) -> str:
+        """All digits, at least two of them after the point: `0.557195`."""
         whole, rest = divmod(self.micro, _MICRO)
-        return f"${whole:,}.{f'{rest:06d}'.rstrip('0'):0<2}"
+        return f"{whole}.{f'{rest:06d}'.rstrip('0'):0<2}"
+
+    @property
+    def text(self) -> str:
+        return f"${self.usd}"
 
     def late(self, now: dt.datetime) -> bool:
         return now - self.at > LATE

@@ -137,8 +137,10 @@ def test_prices_are_said_in_dollars_with_source_and_time(
     assert foot is not None and f"1 0G = $0.50, {HOST}, <time" in foot[1] and "ago" not in foot[1]
     assert f'title="1 0G = $0.50, {HOST}, 20' in html and "secret" not in html
     assert "Hide US dollars" in html
-    path = re.search(r'class="row-link title" href="([^"]+)"', html)
-    assert path is not None and len(said(page(client, path[1]))) == 2
+    paths = re.findall(r'class="row-link title" href="([^"]+)"', html)
+    assert len(said(page(client, paths[0]))) == 2
+    ids = [path.removeprefix("/services/") for path in paths[:2]]
+    assert len(said(page(client, f"/compare?s={ids[0]}&s={ids[1]}"))) >= 4
     assert said(page(client, "/models"))
     with exchange.wanted(True):  # the smallest amount is not nothing, and what says so is no tag
         assert "&lt;\u00a0$0.000001<" in pieces.dollars(1)
@@ -177,8 +179,15 @@ def test_a_price_costs_a_page_no_query(client: Client, rate: ExchangeRate) -> No
     assert len(with_it) == len(without)
 
 
-def test_programs_and_statements_know_0g_alone(client: Client, rate: ExchangeRate) -> None:
+def test_programs_know_0g_and_read_the_price_in_one_place(
+    client: Client, rate: ExchangeRate
+) -> None:
     factories.market(3)
+    told = client.get("/api/v1/status").json()["exchange_rate"]
+    assert (told["source"], told["usd"]) == (HOST, "0.50") and told["at"].startswith("20")
+    aged(rate, hours=25)
+    assert client.get("/api/v1/status").json()["exchange_rate"] is None
+    aged(rate, hours=1)
     for path in ("/api/v1/services", "/services.csv"):
         assert "$" not in client.get(path).content.decode()
 

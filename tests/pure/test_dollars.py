@@ -32,7 +32,7 @@ def test_an_answer_is_read_to_the_last_digit() -> None:
     assert found == Price(557_195, NOW - dt.timedelta(seconds=90), "a.example")
     assert found.text == "$0.557195"
     assert [price(n).text for n in (100, 420_000, 1_000_000, 1_234_500_000)] == [
-        *("$0.0001", "$0.42", "$1.00", "$1,234.50")
+        *("$0.0001", "$0.42", "$1.00", "$1234.50")
     ]
     # A number that no float holds.
     sent = answer(0).replace(b'"usd": 0', b'"usd": 0.30000049999999999999999')
