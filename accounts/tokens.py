@@ -48,11 +48,11 @@ class Limits:
     """What can be changed of a token, checked: its name and what holds it."""
 
     label: str
-    spend_limit: int | None
-    per_minute: int
-    model_names: tuple[str, ...]
-    providers: tuple[str, ...]
-    verified_only: bool
+    spend_limit: int | None = None
+    per_minute: int = DEFAULT_PER_MINUTE
+    model_names: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+    verified_only: bool = False
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
@@ -78,17 +78,11 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Checked settings of a new token."""
+class Wanted(Limits):
+    """Checked settings of a new token: what cannot be changed as well."""
 
-    label: str
-    scopes: tuple[str, ...]
+    scopes: tuple[str, ...] = ()
     days: int = DEFAULT_DAYS
-    spend_limit: int | None = None
-    per_minute: int = DEFAULT_PER_MINUTE
-    model_names: tuple[str, ...] = ()
-    providers: tuple[str, ...] = ()
-    verified_only: bool = False
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:

@@ -53,7 +53,7 @@ def build(upstream: str) -> World:
         user = User.objects.for_address(position.user)
         _key(user)
         people.append((user, _cookie(user)))
-    wanted = tokens.Wanted("bench", ("inference",), per_minute=tokens.MOST_PER_MINUTE)
+    wanted = tokens.Wanted("bench", scopes=("inference",), per_minute=tokens.MOST_PER_MINUTE)
     secrets = [tokens.create(user, wanted).secret for user, _ in people[:PROGRAMS]]
     return World(people, secrets)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,10 +13,6 @@ from chain.fields import NeuronField
 from ledger import listed, selectors
 from ledger.models import LISTED_OUTPUT, LISTED_UNIT, Kind, Service, ServiceTotal
 from ledger.records import Page
-
-
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(row)
 
 
 @dataclass(frozen=True)
@@ -88,7 +83,7 @@ def offering(
         )
         .order_by(*_PROVIDERS_BY.get(sort, ()), "since", "provider")
     )
-    shown = selectors.paginate(groups, page, page_size, _plain)
+    shown = selectors.paginate(groups, page, page_size, dict)
     found = tuple(
         ProviderRow(
             address=row["provider"],

@@ -239,7 +239,7 @@ def test_spend_by_key_splits_the_settled_total_and_claims_no_more(alice: Client)
         assert re.search(rf'data-neuron="{amount}"[^>]*data-testid="key-{name}"', html), name
     # By who asked, where a program did.
     assert "by-token" not in html
-    job = tokens.create(user, tokens.Wanted("<i>job</i>", ("inference",))).row
+    job = tokens.create(user, tokens.Wanted("<i>job</i>", scopes=("inference",))).row
     Turn.objects.filter(chat=chat, fee__in=(80, 5)).update(token=job)
     told = analytics.spending(ALICE, "7", timezone.now()).by_key
     assert [(use.label, use.counted, use.answers) for use in told.by_token] == [

@@ -45,7 +45,7 @@ def token(db: None) -> AccessToken:
     made = report_world.machine()
     report_world.stored(Evidence("report", lab().body(made)), lab().context(made))
     Standing.objects.update(basis=basis())
-    return tokens.create(chat.owner, tokens.Wanted("job", ("inference",))).row
+    return tokens.create(chat.owner, tokens.Wanted("job", scopes=("inference",))).row
 
 
 def ask(model: str = MODEL, **more: Any) -> Ask:
@@ -176,7 +176,8 @@ def test_a_grant_is_read_once_and_a_request_costs_one_statement(token: AccessTok
 @pytest.mark.django_db(transaction=True)
 def test_a_request_whose_process_died_ends_at_its_highest_cost() -> None:
     chat = world("http://127.0.0.1:9", model=MODEL)
-    row = tokens.create(chat.owner, tokens.Wanted("job", ("inference",), spend_limit=10**18)).row
+    asked = tokens.Wanted("job", scopes=("inference",), spend_limit=10**18)
+    row = tokens.create(chat.owner, asked).row
     wanted = ask(f"{MODEL}@{factories.PETRA}", max_tokens=100)
     found = grant(row, wanted)
     opened = book.open_row(found, wanted, "a process that is gone", "00")

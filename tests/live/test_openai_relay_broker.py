@@ -48,7 +48,7 @@ def test_chat_pictures_and_speech_are_verified_and_counted_as_the_broker_does(
     alice = lab.person()
     for broker in brokers:
         user = ready(lab, alice, broker)
-    wanted = tokens.Wanted("all", ("inference",), spend_limit=10**18, per_minute=600)
+    wanted = tokens.Wanted("all", scopes=("inference",), spend_limit=10**18, per_minute=600)
     key = tokens.create(user, wanted).secret
     own = openai.OpenAI(base_url=f"{asgi_server}/v1", api_key=key, timeout=30, max_retries=0)
 

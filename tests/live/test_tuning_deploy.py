@@ -70,7 +70,7 @@ def looked(row: Deployment) -> Deployment:
 
 def asked_by_program(site: str, browser: Browser, model: str) -> int:
     """The status of a question through `/v1`."""
-    secret = tokens.create(browser.user, tokens.Wanted(model[:20], ("inference",))).secret
+    secret = tokens.create(browser.user, tokens.Wanted(model[:20], scopes=("inference",))).secret
     answer = requests.post(
         f"{site}/v1/chat/completions",
         json={
