@@ -14,7 +14,9 @@ from inference import markdown
 #: A tail longer than this is no longer looked at: it is shown as text until the answer ends.
 MAX_TAIL_CHARS = 16_000
 #: Blocks that end where a blank line follows; lists and indented code may go on behind one.
-_END_AT_BLANK = {"paragraph_open", "heading_open", "fence", "hr", "table_open", "blockquote_open"}
+_END_AT_BLANK = {
+    "paragraph_open", "heading_open", "fence", "hr", "table_open", "blockquote_open", "math_block",
+}  # fmt: skip
 
 
 @dataclass
@@ -89,6 +91,9 @@ def closed(text: str) -> int:
     if not tops:
         return 0
     kind, start, end = tops[-1]
+    if kind == markdown.HALF_FORMULA and len(tops) > 1 and tops[-2][2] == start:
+        # If it turns out to be none, it is more of what stands before it.
+        start = tops[-2][1]
     if kind in _END_AT_BLANK and end < len(lines):
         start = len(lines)
     return sum(map(len, lines[:start]))

@@ -2,13 +2,15 @@
 script or style, links only to http, https and mailto, and never followed by search engines.
 
 Two independent walls: markdown-it-py with HTML off, then an allow-list (nh3) over its output.
-Formulas are shown as their source: nothing of a model is ever run to draw one.
+Formulas become MathML, which the browser draws; with each goes its source, so that a copy has it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
+from html import escape
 from typing import Any
 
 import nh3
@@ -16,10 +18,11 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
+from markdown_it.rules_block import StateBlock
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
-from inference import highlight
+from inference import formulas, highlight
 
 #: Longer answers are shown as plain text: rendering time must stay bounded.
 MAX_CHARS = 200_000
@@ -28,42 +31,53 @@ _TAGS = {
     "p", "br", "hr", "em", "strong", "s", "code", "pre", "blockquote", "ul", "ol", "li", "a",
     "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td", "div", "span",
 }  # fmt: skip
-_ATTRIBUTES: dict[str, set[str]] = {
-    "a": {"href", "title"},
-    "ol": {"start"},
-    "div": {"tabindex"},
-    "pre": {"tabindex"},
-}
-_CLASSES = {"span": highlight.CLASSES, "div": {"codeblock"}, "code": {"math"}}
-#: A formula longer than this is none.
-_MAX_FORMULA = 2_000
+_SCROLLS = {"tabindex": {"0"}}
+_CLEANER = nh3.Cleaner(
+    tags=_TAGS | formulas.TAGS.keys(),
+    attributes={"a": {"href", "title"}, "ol": {"start"}},
+    tag_attribute_values={
+        **formulas.TAGS,
+        "div": _SCROLLS,
+        "pre": _SCROLLS,
+        "span": {**_SCROLLS, "aria-hidden": {"true"}},
+    },
+    allowed_classes={
+        **formulas.CLASSES,
+        "span": {*highlight.CLASSES, "math"},
+        "div": {"codeblock"},
+        "code": {"math"},
+    },
+    url_schemes=_LINK_SCHEMES,
+    link_rel="nofollow noopener noreferrer",
+    strip_comments=True,
+)
 _FORMULAS = (("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("$", "$"))
+_DISPLAYED = dict(_FORMULAS[:2])
+#: What `env` knows beside link definitions: what formulas have cost so far, and whether the text
+#: may go on.
+_SPENT = "formulas"
+_GOES_ON = "goes on"
+_WORDS = re.compile(r" [^\W\d_]{3,}(?: |$)|^[^\W\d_]{3,} ")
+#: The kind of block that is a formula so far; what stands right before it may yet go on in it.
+HALF_FORMULA = "half_formula"
 
 
 def render(text: str, env: dict[str, Any] | None = None) -> SafeString:
-    """Safe HTML of Markdown (CommonMark, tables, strikethrough). `env` carries link definitions
-    from one part of an answer to the next.
+    """Safe HTML of Markdown (CommonMark, tables, strikethrough, formulas). `env` carries link
+    definitions, and how much of formulas there was, from one part of an answer to the next.
     """
     if len(text) > MAX_CHARS:
         return format_html('<pre tabindex="0">{}</pre>', text)
-    html = _engine().render(text, {} if env is None else env)
-    clean = nh3.clean(
-        html,
-        tags=_TAGS,
-        attributes=_ATTRIBUTES,
-        allowed_classes=_CLASSES,
-        url_schemes=_LINK_SCHEMES,
-        link_rel="nofollow noopener noreferrer",
-        strip_comments=True,
-    )
-    return mark_safe(clean)
+    return mark_safe(_CLEANER.clean(_engine().render(text, {} if env is None else env)))
 
 
 def top_level(text: str) -> list[tuple[str, int, int]]:
-    """The outermost blocks: kind, first line, line behind the last; link definitions are none."""
+    """The outermost blocks of a text that may go on: kind, first line, line behind the last; link
+    definitions are none.
+    """
     tokens: list[Token] = []
     engine = _engine()
-    engine.block.parse(text, engine, {}, tokens)
+    engine.block.parse(text, engine, {_GOES_ON: True}, tokens)
     return [(x.type, x.map[0], x.map[1]) for x in tokens if x.level == 0 and x.map]
 
 
@@ -76,6 +90,12 @@ def _engine() -> MarkdownIt:
     engine = MarkdownIt("commonmark", {"html": False, "maxNesting": 20})
     engine.enable(["table", "strikethrough"]).disable("html_inline").disable("html_block")
     engine.inline.ruler.before("escape", "math", _math)
+    engine.block.ruler.before(
+        "fence",
+        "math_block",
+        _math_block,
+        {"alt": ["paragraph", "reference", "blockquote", "list"]},
+    )
     engine.validateLink = lambda url: url.partition(":")[0].strip().lower() in _LINK_SCHEMES  # type: ignore[method-assign]
     for name, rule in _RULES.items():
         engine.add_render_rule(name, rule)
@@ -86,31 +106,101 @@ def _engine() -> MarkdownIt:
 
 def _math(state: StateInline, silent: bool) -> bool:
     """`$$…$$`, `\\[…\\]`, `\\(…\\)` and `$…$`; a single dollar only where it is no price (no blank
-    inside its ends, no digit behind).
+    inside its ends, no digit behind, no letter before) and holds no words.
     """
     for opening, closing in _FORMULAS:
         if not state.src.startswith(opening, state.pos):
             continue
         start = state.pos + len(opening)
-        end = state.src.find(closing, start, min(state.posMax, start + _MAX_FORMULA))
+        most = min(state.posMax, start + formulas.MAX_CHARS)
+        end = state.src.find(closing, start, most)
+        while opening == "$" and end > start and state.src[end - 1] == "\\":
+            end = state.src.find(closing, end + 1, most)
         if end <= start:
             continue
         source = state.src[start:end]
-        after = state.src[end + 1 : end + 2]
-        if opening == "$" and (source != source.strip() or after.isdigit() or "\n" in source):
+        if opening == "$" and (
+            source != source.strip()
+            or "\n" in source
+            or ("\\" not in source and _WORDS.search(source))
+            or state.src[end + 1 : end + 2].isdigit()
+            or state.src[max(0, state.pos - 1) : state.pos].isalnum()
+        ):
             continue
         if not silent:
-            token = state.push("math", "code", 0)
-            token.content = state.src[state.pos : end + len(closing)]
+            token = state.push("math", "math", 0)
+            token.markup, token.content = opening, source
         state.pos = end + len(closing)
         return True
     return False
 
 
+def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """`$$` or `\\[` at the start of a line, up to its closing at the end of one: what is between is
+    no list and no heading. No blank line: TeX takes none, and a lone `$$` would eat the answer.
+    """
+    first = state.bMarks[start] + state.tShift[start]
+    opening = state.src[first : first + 2]
+    if opening not in _DISPLAYED or state.is_code_block(start):
+        return False
+    closing = _DISPLAYED[opening]
+    lines: list[str] = []
+    length = 0
+    for number in range(start, end):
+        if number > start and (state.isEmpty(number) or state.sCount[number] < state.blkIndent):
+            return False
+        at = state.bMarks[number] + state.tShift[number] + (2 if number == start else 0)
+        line = state.src[at : state.eMarks[number]].rstrip()
+        lines.append(line)
+        length += len(line)
+        if closing in line:
+            break
+        # Looking no further than the next opening bounds the work on a text of nothing else.
+        if opening in line or length > formulas.MAX_CHARS:
+            return False
+    else:
+        # It may close yet, and must not be taken apart before.
+        if not state.env.get(_GOES_ON):
+            return False
+        if not silent:
+            state.line = end
+            state.push(HALF_FORMULA, "", 0).map = [start, end]
+        return True
+    latex, _, behind = "\n".join(lines).partition(closing)
+    if behind or not latex.strip():
+        return False
+    if not silent:
+        state.line = number + 1
+        token = state.push("math_block", "math", 0)
+        token.markup, token.content = opening, latex
+        token.map = [start, state.line]
+    return True
+
+
 def _formula(
     renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any
 ) -> str:
-    return f'<code class="math">{nh3.clean_text(tokens[index].content)}</code>'
+    """A formula with its source, which is what is copied: of the drawing nobody could paste
+    anything. One with a line of its own scrolls, so the keyboard must reach it.
+    """
+    opening, latex = tokens[index].markup, tokens[index].content
+    source = f"{opening}{latex}{dict(_FORMULAS)[opening]}"
+    env[_SPENT] = env.get(_SPENT, 0) + formulas.cost(latex)
+    if env[_SPENT] > formulas.MAX_ANSWER:
+        return f'<code class="math">{escape(source)}</code>'
+    displayed = opening in _DISPLAYED
+    drawn = formulas.mathml(latex, display=displayed)
+    if drawn is None:
+        return f'<code class="math">{escape(source)}</code>'
+    scrolls = ' tabindex="0"' if displayed else ""
+    kept = f'<span aria-hidden="true">{escape(source)}</span>'
+    return f'<span class="math"{scrolls}>{kept}{drawn}</span>'
+
+
+def _formula_block(
+    renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any
+) -> str:
+    return f"<p>{_formula(renderer, tokens, index, options, env)}</p>\n"
 
 
 def _image(
@@ -152,6 +242,7 @@ def _table_close(
 
 _RULES = {
     "math": _formula,
+    "math_block": _formula_block,
     "image": _image,
     "heading_open": _heading,
     "heading_close": _heading,

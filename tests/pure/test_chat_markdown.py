@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from html import escape
 from html.parser import HTMLParser
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from inference import blocks, highlight, markdown
+from inference import blocks, formulas, highlight, markdown
 from inference.markdown import render
 
 ALLOWED = {
@@ -36,11 +37,17 @@ class Inspector(HTMLParser):
 def inspect(text: str) -> list[tuple[str, dict[str, str | None]]]:
     tags = Inspector(render(text)).tags
     for tag, attributes in tags:
+        if tag in formulas.TAGS:
+            for name, value in attributes.items():
+                if name == "class":
+                    assert set((value or "").split()) <= formulas.CLASSES[tag]
+                else:
+                    assert value in formulas.TAGS[tag][name], (tag, name, value)
+            continue
         assert tag in ALLOWED, (tag, text)
-        assert set(attributes) <= {"href", "title", "start", "rel", "tabindex", "class"}, (
-            tag,
-            attributes,
-        )
+        assert set(attributes) <= {
+            *("href", "title", "start", "rel", "tabindex", "class", "aria-hidden")
+        }, (tag, attributes)
         assert set((attributes.get("class") or "codeblock").split()) <= CLASSES
         if "href" in attributes:
             assert re.match(r"(https?|mailto):", attributes["href"] or "", re.I)
@@ -86,6 +93,10 @@ def test_ordinary_answers() -> None:
         "&lt;script&gt;alert(1)&lt;/script&gt;",
         "$<script>alert(1)</script>$",
         "\\(<img src=x onerror=alert(1)>\\) $$\n<style>\n$$",
+        "$\\text{<style><img src=x onerror=alert(1)>}$",
+        "$\\text{</math></span><script>alert(1)</script>}$",
+        "$\\href{javascript:alert(1)}{x}$ $\\style{position:fixed}{x}$ $\\class{button}{x}$",
+        "$\\unicode{x3c}script\\unicode{x3e}$ $\\text{&\\#x3c;b>}$",
         '```python\nx = "</code></pre><script>alert(1)</script>"\n```',
         "```html\n<script>alert(1)</script>\n```",
         '```py" onclick=alert(1) class="composer\nx\n```',
@@ -119,6 +130,10 @@ def test_no_text_gets_through_the_walls(text: str) -> None:
         "$" * 50_000,
         "$a" * 50_000,
         "\\(" * 50_000,
+        "$$\n" * 50_000,
+        "\\[\nx\n" * 20_000,
+        "\\[\n" + "x\n" * 400 + "\\] y\n" * 20_000,
+        "$a$ " * 50_000,
         *(
             f"```{name}\n{text}\n```\n" * 6
             for name in ("c", "java", "ts", "diff", "python")
@@ -141,28 +156,47 @@ def test_the_allow_list_holds_where_the_first_wall_falls(monkeypatch: pytest.Mon
         "[a](javascript:alert(1)) [b](data:text/html,x) ![c](http://evil.example/p.png)\n\n"
         "<script>alert(1)</script><style>p{}</style><p onclick=alert(1) style=x:y id=z>d</p>"
         "<iframe src=//evil.example></iframe><form action=/account/sign-out><input></form>"
+        "<math><mtext><style><img src=x onerror=alert(1)></style></mtext></math>"
+        "<math><annotation-xml encoding=text/html><script>alert(1)</script></annotation-xml></math>"
+        "<math><mtext><table><mglyph><style><!--</style><img title='--&gt;&lt;img src=1&gt;'>"
+        "</table></mtext><maction actiontype=statusline xlink:href=javascript:alert(1)>x</maction>"
+        "<mi style=position:fixed id=z href=javascript:alert(1) mathvariant=normal>x</mi>"
+        "<mspace width=9999em></mspace><mtd class='left button'></mtd></math>"
     )
     for tag, attributes in Inspector(html).tags:
-        assert tag in ALLOWED
-        assert attributes.keys() <= {"href", "title", "rel"}
+        assert tag in ALLOWED or tag in formulas.TAGS
+        if tag in formulas.TAGS:
+            assert set(attributes.items()) <= {("mathvariant", "normal"), ("class", "left")}
+        else:
+            assert attributes.keys() <= {"href", "title", "rel"}
         assert not (attributes.get("href") or "").startswith(("javascript", "data"))
     assert "alert(1)</script" not in html
 
 
-def test_code_is_marked_and_formulas_are_their_source() -> None:
+def test_code_is_marked() -> None:
     html = render("```python\ndef f(x): return '<b>' # y\n```")
     assert '<span class="hk">def</span>' in html and '<span class="hc"># y</span>' in html
     assert "&lt;b&gt;" in html.replace("&#39;", "'")
     assert render("```brainf\n+[-]\n```").count("<span") == 0
-    for source in (
-        "$$a^2$$",
-        "\\(a_1*b\\)",
-        "$x_1*y*$",
-        "\\[ \\frac{1}{2} \\]",
+
+
+@pytest.mark.parametrize(
+    "source", ["$$a^2$$", "\\(a_1*b\\)", "$x_1*y*$", "\\[ \\frac{1}{2} \\]", "$\\$5$", "$x<y$"]
+)
+def test_a_formula_is_drawn_and_its_source_is_what_is_copied(source: str) -> None:
+    html = render(f"so {source}.")
+    assert f'<span aria-hidden="true">{escape(source)}</span><math' in html
+    displayed = source[:2] in ("$$", "\\[")
+    assert ('<span class="math" tabindex="0">' in html) == displayed
+    assert ('<math display="block">' in html) == displayed
+
+
+def test_what_is_no_formula_stays_text() -> None:
+    for price in (
+        *("It costs $5 or $10.", "from $ 5 to 6 $", "\\$x$", "US$5$", "$5 and A$"),
+        *("`$x$`", "```\n$$\nx\n$$\n```", "$$\n\n$$", "$$\nx\n\ny\n$$", "$x\ny$"),
     ):
-        assert f'<code class="math">{source}</code>' in render(f"so {source}.")
-    for price in ("It costs $5 or $10.", "from $ 5 to 6 $", "\\$x$"):
-        assert "math" not in render(price)
+        assert "math" not in render(price), price
 
 
 LINES = st.sampled_from(
@@ -170,6 +204,7 @@ LINES = st.sampled_from(
         "", "", "word", "# head", "- item", "  more", "    code", "1. one", "> quote", "***", "---",
         "===", "```", "```py", "~~~", "| a | b |", "|---|---|", "| 1 | 2 |", "**b** `c` $x$", "\tt",
         "[l](http://x.y)", "* * *", "+ plus", "<b>", "\\(x\\)", "2) two", "   three",
+        "$$", "$$ x", "x $$", "$$x$$", "$$x$$ y", "\\[", "\\]", "> $$", "  $$", "- $$", "\\[ x",
     ]
 )  # fmt: skip
 
@@ -201,6 +236,11 @@ def test_blocks_close_as_soon_as_nothing_can_change_them() -> None:
     assert blocks.closed("- a\n\nb\n") == len("- a\n\n")
     assert blocks.closed("```\ncode\n\n") == 0
     assert blocks.closed("```\ncode\n```\n\n") == len("```\ncode\n```\n\n")
+    assert blocks.closed("$$\nx\n- b\n") == 0, "no list: the formula goes on"
+    assert blocks.closed("So\n$$\nx\n") == 0, "it may be no formula, but more of the paragraph"
+    assert blocks.closed("So\n$$\nx\n- b\n$$\n") == len("So\n")
+    assert blocks.closed("$$\nx\n$$\n\n") == len("$$\nx\n$$\n\n")
+    assert blocks.closed("$$ and\n\nb\n") == len("$$ and\n\n"), "no formula holds a blank line"
 
 
 def test_rendering_while_streaming_keeps_to_its_share_of_time() -> None:
