@@ -137,6 +137,8 @@ def test_prices_are_said_in_dollars_with_source_and_time(
     assert foot is not None and f"1 0G = $0.50, {HOST}, <time" in foot[1] and "ago" not in foot[1]
     assert f'title="1 0G = $0.50, {HOST}, 20' in html and "secret" not in html
     assert "Hide US dollars" in html
+    # On paper, which has no foot, too.
+    assert f"UTC · ≈ in US dollars: 1 0G = $0.50, {HOST}" in html
     paths = re.findall(r'class="row-link title" href="([^"]+)"', html)
     assert len(said(page(client, paths[0]))) == 2
     ids = [path.removeprefix("/services/") for path in paths[:2]]
