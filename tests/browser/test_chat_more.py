@@ -42,6 +42,11 @@ def fee(tokens: int, price: int = 420) -> int:
 | request | you | now |
 | unlock | contract | 2 h |
 
+$$
+\\frac{t \\cdot p}{2}
+- 1
+$$
+
 So the cost is \\(c = t \\cdot p\\). More: <https://0g.ai> ![x](https://evil.example/x.png)
 
 <script>alert(1)</script> stays text.
@@ -149,7 +154,13 @@ def test_closed_blocks_appear_while_the_answer_streams(
     answer = answers(alice)
     expect(answer.locator(".prose .hk").first).to_have_text("def")
     expect(answer.locator("table td")).to_have_count(6)
-    expect(answer.locator(".math")).to_have_count(1)
+    expect(answer.locator(".math math")).to_have_count(2)
+    fraction = answer.locator(".math[tabindex] mfrac")
+    assert fraction.evaluate("f => f.getBoundingClientRect().height") > 24, "drawn, not written"
+    select = "prose => { getSelection().selectAllChildren(prose); return `${getSelection()}`; }"
+    copied = answer.locator(".prose").evaluate(select)
+    assert "cost is \\(c = t \\cdot p\\)" in copied and copied.count("frac") == 1
+    assert pagecheck.inaccessible(alice) == []
     expect(answer.locator(".prose img, .prose script")).to_have_count(0)
     expect(answer.locator("details.reasoning summary")).to_contain_text(
         re.compile(r"Thought for .*s, about 7 tokens")
