@@ -143,7 +143,7 @@ def open_turn(
         model=model,
         messages=messages,
         max_tokens=options.max_tokens,
-        options=options.wire(able.parameters),
+        options=options.wire(able.parameters, results=bool(given)),
     )
     shown = [picture for message in messages for picture in message.pictures]
     picture_bytes = sum(len(picture.url) for picture in shown)

@@ -87,11 +87,16 @@ class Options:
             verified=given.get("verified") in (True, "on", "1", "true"),
         )
 
-    def wire(self, taken: tuple[str, ...] | None = None) -> dict[str, Any]:
+    def wire(
+        self, taken: tuple[str, ...] | None = None, *, results: bool = False
+    ) -> dict[str, Any]:
         """What goes into the request besides model, messages and max_tokens; of it only what is
-        `taken` where the provider says which parameters its model knows.
+        `taken` where the provider says which parameters its model knows. With the `results` of
+        functions none is required again: the model would never come to its answer.
         """
         wanted = self._wanted()
+        if results and self.tool_choice != "none":
+            wanted.pop("tool_choice", None)
         found = {k: v for k, v in wanted.items() if taken is None or k in taken}
         if "tools" not in found:
             found.pop("tool_choice", None)  # of nothing

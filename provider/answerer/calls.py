@@ -76,7 +76,7 @@ def check_results(messages: Sequence[Any]) -> None:
         role = message.get("role") if isinstance(message, dict) else None
         if role == "tool":
             name = message.get("tool_call_id")
-            if name not in waiting:
+            if not isinstance(name, str) or name not in waiting:
                 raise Refused(400, "a tool message must follow the call that it answers")
             waiting.remove(name)
             continue

@@ -77,8 +77,8 @@ export class Thread {
     asked.hidden = !asked.textContent;
     asked.before(...[...(old?.querySelectorAll('[data-given]') ?? [])].map((given) => given.cloneNode(true)));
     const answered = called && document.getElementById(`turn-${called}`);
-    article.form = answered?.querySelector('[data-results]').parentElement;
-    if (article.form) article.form.open = false;
+    article.folded = [...root.querySelectorAll('details[open]:has(> [data-results])')];
+    for (const form of article.folded) form.open = false; // it is the last answer's to be open
     if (pictures.length) {
       const shown = Object.assign(document.createElement('div'), { className: 'pictures' });
       shown.append(...pictures.map(({ path, width, height }) => Object.assign(new Image(width, height), { src: path, alt: t('Picture of your question') })));
@@ -100,7 +100,7 @@ export class Thread {
   // The server refused: what was there before comes back.
   undo(article) {
     article.replaceWith(...(article.replaced ?? []));
-    if (article.form) article.form.open = true;
+    for (const form of article.folded ?? []) form.open = true;
   }
 
   begun(article, ids) {

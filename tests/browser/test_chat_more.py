@@ -21,6 +21,7 @@ from tests import factories
 from tests.browser import pagecheck
 from tests.browser.test_chat import answers, ask, sign_in
 from tests.db.chat_world import make_key, world
+from tests.db.test_chat_tools import calling
 from tests.live.chat_upstream import SIGNER, Asked, Reply, ThreadedUpstream, Upstream
 
 #: Pictures for people to look at, where a folder is named.
@@ -69,6 +70,9 @@ async def provider(reply: Reply, asked: Asked) -> None:
     question = asked.body
     if asked.path == "/v1/models":
         await reply.whole(json.dumps(MODELS).encode(), Content_Type="application/json")
+        return
+    if b'"tools":' in question:
+        await calling(reply, asked)
         return
     answer_id = f"id-{len(reply.upstream.chats)}"
     if b"overlong" in question and b"ledger" in question:

@@ -1,4 +1,4 @@
-"""Presets, with their questions, and how answers come to their reader, in Chromium."""
+"""Presets, with their questions, functions, and how answers come to their reader, in Chromium."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tests.browser.test_chat_more import alice as alice
 from tests.browser.test_chat_more import chat as chat
 from tests.browser.test_chat_more import picture
 from tests.browser.test_chat_more import upstream as upstream
+from tests.pure.test_tools import WEATHER
 
 
 def test_presets_and_how_answers_are_read(alice: Page, asgi_server: str, chat: Chat) -> None:
@@ -90,3 +91,49 @@ def test_presets_and_how_answers_are_read(alice: Page, asgi_server: str, chat: C
     expect(alice.locator("[data-fill]")).to_be_hidden()
     alice.get_by_role("link", name="Kind").click()
     expect(field).to_have_value(re.compile(r"^Say \{\{what.*!\n\n.*x"))
+
+
+def test_functions_are_offered_called_and_answered(
+    alice: Page, asgi_server: str, chat: Chat
+) -> None:
+    path = f"{asgi_server}/playground/chat/{chat.pk}"
+    alice.goto(path)
+    alice.locator(".settings > summary").click()
+    alice.get_by_test_id("chat-tools").fill(json.dumps([WEATHER]))
+    alice.get_by_test_id("chat-tool-choice").fill("get_wether")
+    ask(alice, "How is the weather in Bonn?")
+    expect(alice.locator("[data-error]")).to_contain_text("auto, none, required, or the name")
+    alice.get_by_test_id("chat-tool-choice").fill("get_weather")
+    alice.get_by_test_id("chat-send").click()
+    expect(alice.get_by_test_id("message-verdict")).to_have_count(1)
+    calls = alice.get_by_test_id("chat-calls")
+    expect(calls).to_contain_text('"town": "Bonn <b>"')
+    expect(alice.locator("[data-status]")).to_have_text(
+        "The answer calls 2 functions: give their results, or ask on in words."
+    )
+    alice.locator(".settings").evaluate("e => { e.open = false }")
+    picture(alice, "calls")
+    pagecheck.sound(alice, path)
+    # in place of what was asked instead, which stays as another version
+    ask(alice, "Never mind")
+    expect(answers(alice)).to_have_count(2)
+    expect(alice.get_by_test_id("message-verdict")).to_have_count(2)
+    first = calls.first
+    first.get_by_text("Give the result", exact=True).click()
+    first.get_by_label("Result of get_weather").fill("12 degrees")
+    first.get_by_label("Result of get-time").fill("noon")
+    first.get_by_test_id("chat-results").click()
+    expect(answers(alice).last).to_contain_text("It rains.")
+    expect(answers(alice)).to_have_count(2)
+    expect(alice.get_by_test_id("chat-version")).to_have_text("2/2")
+    expect(alice.locator("[data-given]").first).to_contain_text("12 degrees")
+    expect(first.get_by_label("Result of get-time")).to_be_hidden()
+    alice.get_by_role("button", name="Regenerate").last.click()
+    expect(alice.get_by_test_id("chat-version")).to_have_text("3/3")
+    expect(alice.locator("[data-given]")).to_have_count(2)
+    newest = Turn.objects.select_related("chat").latest("pk")
+    assert [x["role"] for x in json.loads(newest.request)["messages"]] == [
+        "user", "assistant", "tool", "tool",
+    ]  # fmt: skip
+    picture(alice, "results")
+    pagecheck.sound(alice, path)

@@ -8,11 +8,16 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
 import requests
-from openai.types.chat import ChatCompletionUserMessageParam
+from openai.types.chat import (
+    ChatCompletionFunctionToolParam,
+    ChatCompletionMessageFunctionToolCall,
+    ChatCompletionUserMessageParam,
+)
 
 from provider.answerer.compose import tokens
 
@@ -72,6 +77,37 @@ def test_max_tokens_cuts_and_says_so(client: openai.OpenAI) -> None:
     cut = client.chat.completions.create(model="x", messages=[QUESTION], max_tokens=5)
     assert cut.choices[0].finish_reason == "length"
     assert cut.usage is not None and cut.usage.completion_tokens == 5
+
+
+def test_functions_are_called_whole_and_streamed(client: openai.OpenAI) -> None:
+    tool: ChatCompletionFunctionToolParam = {
+        "type": "function",
+        "function": {
+            "name": "get_weather",
+            "parameters": {"type": "object", "properties": {"town": {"type": "string"}}},
+        },
+    }
+    asked: ChatCompletionUserMessageParam = {"role": "user", "content": "get_weather in Bonn"}
+    whole = client.chat.completions.create(model="x", messages=[asked], tools=[tool])
+    call = (whole.choices[0].message.tool_calls or [])[0]
+    assert isinstance(call, ChatCompletionMessageFunctionToolCall)
+    assert whole.choices[0].finish_reason == "tool_calls"
+    assert whole.choices[0].message.content is None
+    with client.chat.completions.stream(model="x", messages=[asked], tools=[tool]) as stream:
+        streamed = stream.get_final_completion().choices[0]
+    same = (streamed.message.tool_calls or [])[0]
+    assert (same.function.name, same.function.arguments) == (
+        call.function.name,
+        call.function.arguments,
+    )
+    assert call.function.arguments == '{"town":"get_weather in Bonn"}'
+    said = whole.choices[0].message.model_dump(exclude_none=True)
+    given = {"role": "tool", "tool_call_id": call.id, "content": "12 degrees"}
+    messages: Any = [asked, said, given]
+    done = client.chat.completions.create(model="x", messages=messages, tools=[tool])
+    assert "> 12 degrees" in (done.choices[0].message.content or "")
+    with pytest.raises(openai.BadRequestError, match="result"):
+        client.chat.completions.create(model="x", messages=[*messages[:2], asked])
 
 
 @pytest.mark.parametrize(

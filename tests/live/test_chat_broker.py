@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,12 +19,14 @@ from inference import attachments, conversations, opening
 from inference.errors import NotReady
 from inference.hub import Hub
 from inference.models import State, Turn, Verdict
+from inference.options import Options
 from ledger import services as index
 from protocol.digests import sign
 from protocol.keys import signing_digest
 from tests.db.chat_world import in_db
 from tests.live.provider_lab import INPUT_PRICE, ONE, OUTPUT_PRICE, Broker, Lab, Person, served
 from tests.live.provider_lab import Upstream as Model
+from tests.pure.test_tools import WEATHER
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -130,6 +133,26 @@ async def test_an_honest_broker_is_verified_and_costs_what_it_says(
         assert (turn.fee_kind, turn.verdict) == ("estimated", "verified")
         owed, before = await sync_to_async(broker.owes)(alice), owed
         assert owed - before == turn.fee
+
+
+async def test_functions_and_their_results_pass_through_untouched(
+    lab: Lab, broker: Broker, alice: Person
+) -> None:
+    user = await sync_to_async(ready)(lab, alice, broker)
+    offer = Options.of({"tools": json.dumps([WEATHER]), "tool_choice": "required"})
+    async with hub() as own:
+        chat = await in_db(conversations.create_chat)(user, broker.address)
+        opened = await own.ask(chat, "calling please", options=offer)
+        turn = await ended(opened.turn)
+        opened = await own.ask(chat, "", called=turn.pk, results=("plain rain",))
+        done = await ended(opened.turn)
+    assert (turn.state, turn.verdict, turn.finish_reason) == ("answered", "verified", "tool_calls")
+    assert [(x.name, x.arguments) for x in turn.calls] == [("get_weather", '{"town":"Bonn"}')]
+    assert turn.fee == 11 * INPUT_PRICE + 7 * OUTPUT_PRICE
+    # signed is what was sent: the broker changed neither functions nor results
+    assert (done.verdict, done.answer) == ("verified", "seven words are in this short answer")
+    assert done.signed_request == done.request_sha256
+    assert b'"tool_calls"' in done.request and b"plain rain" in done.request
 
 
 async def test_a_lying_broker_is_altered(lab: Lab, liar: Broker, alice: Person) -> None:

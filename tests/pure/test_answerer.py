@@ -14,9 +14,11 @@ from PIL import Image
 
 from provider.answerer import compose, corpus
 from provider.answerer.app import read_ask
+from provider.answerer.calls import choose, quoted
 from provider.answerer.compose import Turn
 from provider.answerer.search import Index, stem, words
 from provider.answerer.sight import MAX_PICTURES
+from provider.errors import Refused
 
 GUIDE = """# Guide
 
@@ -156,3 +158,71 @@ def test_pictures_are_measured_and_nothing_is_made_up(project: Path) -> None:
         text, tokens = ask_with(bad)
         assert why in text and tokens == 0
     assert ask_with(*[shown("PNG")] * 20)[0].count("640 × 480") == MAX_PICTURES
+
+
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "get_weather",
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "town": {"type": "string"}, "days": {"type": "integer"},
+                    "unit": {"enum": ["kelvin", "celsius"]}, "wind": {"type": "boolean"},
+                },
+                "required": ["town", "days", "unit"],
+            },
+        },
+    },
+    {"type": "function", "function": {"name": "get_time"}},
+]  # fmt: skip
+
+
+def called(question: str, choice: object = None, *more: object) -> object:
+    messages: list[object] = [{"role": "user", "content": question}, *more]
+    document = {"messages": messages, "tools": TOOLS, "tool_choice": choice}
+    ask = read_ask(orjson.dumps(document), "m")
+    call = choose(ask.offer, ask.turns)
+    return call and (call.name, orjson.loads(call.arguments))
+
+
+def test_functions_are_called_by_a_rule_that_can_be_foreseen() -> None:
+    assert called("How are refunds?") is None and called("get_weather", "none") is None
+    question = "get_weather in Bonn for 3 days, Celsius"
+    told = ("get_weather", {"town": question, "days": 3, "unit": "celsius"})
+    assert called(question) == told == called(question, "required")
+    assert called("Hello", "required") == (
+        "get_weather",
+        {"town": "Hello", "days": 0, "unit": "kelvin"},
+    )
+    named = {"type": "function", "function": {"name": "get_time"}}
+    assert called(question, named) == ("get_time", {})
+    # its result is quoted, whatever is required
+    call = {"id": "a", "type": "function", "function": {"name": "get_time", "arguments": "{}"}}
+    said = [
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "a", "content": "noon\nsharp"},
+    ]
+    assert called(question, "required", *said) is None
+    assert "> noon\n> sharp" in quoted([Turn("user", "x"), Turn("tool", "noon\nsharp")])
+    assert called("And get_time?", None, *said, {"role": "user", "content": "get_time"})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"tools": []}, {"tools": {}}, {"tools": [{"type": "function"}]}, {"tools": [1]},
+        {"tools": TOOLS, "tool_choice": "get_time"},
+        {"tools": TOOLS, "tool_choice": {"function": {"name": "other"}}},
+        {"messages": [{"role": "tool", "tool_call_id": "a", "content": "x"}]},
+        {"messages": [{"role": "assistant", "tool_calls": [{"id": "a"}]}]},
+        {"messages": [{"role": "assistant", "tool_calls": [{"id": "a"}]},
+                      {"role": "user", "content": "x"}]},
+        {"messages": [{"role": "assistant", "tool_calls": [{"id": "a"}]},
+                      {"role": "tool", "tool_call_id": ["a"], "content": "x"}]},
+    ],
+)  # fmt: skip
+def test_what_other_servers_refuse_of_functions_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(Refused):
+        read_ask(orjson.dumps({"messages": [], **wrong}), "m")

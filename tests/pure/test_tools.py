@@ -40,6 +40,10 @@ def test_a_list_of_functions_goes_out_as_it_was_written() -> None:
     assert named.wire(("tool_choice",)) == {} and "tool_choice" not in named.wire(("tools",))
     assert Options.of(named.stored()) == named and named.changed == 2
     assert Options.of({"tools": "", "tool_choice": "get-time"}) == Options()
+    # whoever gives a result wants an answer, not the same call for ever
+    assert named.wire(results=True) == plain.wire()
+    never = Options.of({"tools": written, "tool_choice": "none"})
+    assert never.wire(results=True)["tool_choice"] == "none"
 
 
 def changed(**function: Any) -> str:
