@@ -104,6 +104,18 @@ class OwnPreset(models.Model):
         return f"preset {self.pk}"
 
 
+class PresetVersion(models.Model):
+    """What a preset said before it was saved again; never changed, the newest few are kept."""
+
+    id = models.BigAutoField(primary_key=True)
+    preset = models.ForeignKey(OwnPreset, on_delete=models.CASCADE, related_name="versions")
+    sealed = models.TextField(help_text="as the preset's")
+    until = models.DateTimeField(help_text="when something else took its place")
+
+    def __str__(self) -> str:
+        return f"version of preset {self.preset_id}"
+
+
 class State(models.TextChoices):
     """Every turn ends in exactly one of the last four. The labels are translated where shown."""
 

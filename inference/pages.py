@@ -19,7 +19,7 @@ from inference.media.models import File
 from inference.models import Chat, Medium
 from inference.options import PRESETS, Options, Preset
 from inference.pages_turn import Asked
-from inference.presets import Own
+from inference.presets import Own, Version
 from inference.prompts import MAX_PICTURES
 from inference.readiness import Readiness
 from inference.shares import Link
@@ -237,6 +237,17 @@ class PresetsPage:
     failed: int = 0
     typed: Mapping[str, Any] | None = None
     deleted: int = 0
+    #: Which of them said something else before.
+    changed: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class VersionsPage:
+    """A preset and what it said before; `error` of one that cannot be taken up again."""
+
+    preset: Own
+    versions: tuple[Version, ...]
+    error: str = ""
 
 
 @dataclass(frozen=True)

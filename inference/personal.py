@@ -13,7 +13,17 @@ from accounts import personal
 from accounts.models import User
 from accounts.personal import Archive, Category, NotYet, Table
 from inference import export, presets, seals, turnlog
-from inference.models import Chat, File, Job, Medium, OwnPreset, Share, State, Turn
+from inference.models import (
+    Chat,
+    File,
+    Job,
+    Medium,
+    OwnPreset,
+    PresetVersion,
+    Share,
+    State,
+    Turn,
+)
 
 
 def _words(user: User, archive: Archive) -> None:
@@ -54,6 +64,7 @@ def _forget(user: User) -> int:
 
 def _presets(user: User, archive: Archive) -> None:
     archive.stream("presets/presets.json", [presets.document(user)])
+    archive.stream("presets/earlier.json", [presets.earlier(user)])
 
 
 def register() -> None:
@@ -82,9 +93,12 @@ def register() -> None:
         Category(
             "presets",
             gettext_noop("Saved settings"),
-            gettext_noop("Names, system prompts and parameters you saved, sealed."),
+            gettext_noop(
+                "Names, system prompts, questions and parameters you saved, and what they said "
+                "before, sealed."
+            ),
             gettext_noop("So that you can use them again."),
-            (Table(OwnPreset, "owner"),),
+            (Table(OwnPreset, "owner"), Table(PresetVersion, "preset__owner")),
             more=_presets,
         ),
     )

@@ -2,6 +2,8 @@
 the question itself where it is asked again and again, with `{{names}}` for what differs.
 
 They are the person's words, so they are kept like conversations: encrypted, for their owner alone.
+Saved again, one keeps what it said before (`PresetVersion`): the newest is used, an earlier one can
+be taken up again, which appends it once more.
 A preset does not say whether only verified providers are asked: no accident may change that wish.
 """
 
@@ -9,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
@@ -20,13 +22,15 @@ from django.utils.translation import gettext as _
 from accounts import crypto
 from accounts.models import User
 from inference.errors import BadPrompt
-from inference.models import OwnPreset
+from inference.models import OwnPreset, PresetVersion
 from inference.options import Options
 from net import strictjson
 from net.errors import BadAnswer
 from net.limits import JsonLimits
 
 MOST = 40
+#: Earlier texts of one preset; the oldest goes for the newest.
+MOST_VERSIONS = 20
 MAX_NAME_CHARS = 40
 MAX_BODY_CHARS = 8_000
 #: Of a file with presets; each of MOST may have a long system prompt, schema, list of functions and
@@ -47,6 +51,24 @@ class Own:
     name: str
     options: Options
     body: str = ""
+
+
+@dataclass(frozen=True)
+class Version:
+    """What a preset said `until` then."""
+
+    id: int
+    until: datetime
+    own: Own
+
+    @property
+    def settings(self) -> str:
+        """Its parameters by the protocol's names, one a line; "" where all are the usual ones."""
+        usual = Options().stored()
+        named = self.own.options.stored()
+        del named["system"]
+        changed = {name: value for name, value in named.items() if value != usual[name]}
+        return "\n".join(f"{name}: {orjson.dumps(v).decode()}" for name, v in changed.items())
 
 
 def of(user: User | None) -> tuple[Own, ...]:
@@ -90,9 +112,49 @@ def save(user: User, name: str, given: Mapping[str, Any], preset: int | None = N
             if len(known) >= MOST:
                 raise BadPrompt(_("You have %(most)s presets. Delete one first.") % {"most": MOST})
             pk = OwnPreset.objects.create(owner=user, sealed=sealed).pk
-        elif not OwnPreset.objects.filter(pk=pk, owner=user, deleted_at=None).update(sealed=sealed):
-            raise BadPrompt(_("This preset is not there any more."))
+        else:
+            before = OwnPreset.objects.filter(pk=pk, owner=user, deleted_at=None).first()
+            if before is None:
+                raise BadPrompt(_("This preset is not there any more."))
+            made = Own(pk, name, options, body)
+            if _own(before) != made:
+                OwnPreset.objects.filter(pk=pk).update(sealed=sealed)
+                _append(before)
     return Own(pk, name, options, body)
+
+
+def _append(before: OwnPreset) -> None:
+    """Keep what a preset said until now; what no key opens any more is no text to go back to."""
+    if _own(before) is None:
+        return
+    before.versions.create(sealed=before.sealed, until=timezone.now())
+    newest = before.versions.order_by("-pk").values_list("pk", flat=True)[:MOST_VERSIONS]
+    before.versions.exclude(pk__in=list(newest)).delete()
+
+
+def with_versions(user: User) -> frozenset[int]:
+    """The presets that said something else before (1 query)."""
+    rows = PresetVersion.objects.filter(preset__owner=user, preset__deleted_at=None)
+    return frozenset(rows.values_list("preset", flat=True).distinct())
+
+
+def versions(user: User, preset: int) -> tuple[Version, ...]:
+    """Earlier texts of a preset, the newest first (1 query)."""
+    rows = PresetVersion.objects.filter(
+        preset=preset, preset__owner=user, preset__deleted_at=None
+    ).order_by("-pk")
+    found = ((row, _opened(preset, row.sealed)) for row in rows)
+    return tuple(Version(row.pk, row.until, own) for row, own in found if own is not None)
+
+
+def restore(user: User, preset: int, version: int) -> bool:
+    """Save an earlier text once more, as the newest; whether it is there. Raises BadPrompt where
+    its name is another preset's by now."""
+    own = next((one.own for one in versions(user, preset) if one.id == version), None)
+    if own is None:
+        return False
+    save(user, own.name, {**own.options.stored(), "body": own.body}, preset)
+    return True
 
 
 def _body(given: object) -> str | None:
@@ -112,6 +174,22 @@ def document(user: User, preset: int | None = None) -> bytes:
     found = [own for own in of(user) if preset is None or own.id == preset]
     rows = [{"name": own.name, "options": own.options.stored(), "body": own.body} for own in found]
     return orjson.dumps({"presets": rows}, option=orjson.OPT_INDENT_2)
+
+
+def earlier(user: User) -> bytes:
+    """Every earlier text, for the person's own archive."""
+    found = [(own.name, version) for own in of(user) for version in versions(user, own.id)]
+    rows = [
+        {
+            "preset": name,
+            "until": version.until.isoformat(),
+            "name": version.own.name,
+            "options": version.own.options.stored(),
+            "body": version.own.body,
+        }
+        for name, version in found
+    ]
+    return orjson.dumps({"versions": rows}, option=orjson.OPT_INDENT_2)
 
 
 def take_in(user: User, data: bytes) -> int:
@@ -170,13 +248,19 @@ def purge() -> int:
 
 def rotate() -> tuple[int, int]:
     """Seal every preset with the newest of FIELD_KEYS: (done, unreadable)."""
-    return crypto.reseal_all(OwnPreset.objects.all(), "sealed")
+    done, unreadable = crypto.reseal_all(OwnPreset.objects.all(), "sealed")
+    more, lost = crypto.reseal_all(PresetVersion.objects.all(), "sealed")
+    return done + more, unreadable + lost
 
 
 def _own(row: OwnPreset) -> Own | None:
+    return _opened(row.pk, row.sealed)
+
+
+def _opened(preset: int, sealed: str) -> Own | None:
     try:
-        document = orjson.loads(crypto.unseal(row.sealed))
+        document = orjson.loads(crypto.unseal(sealed))
         body = str(document.get("body", ""))  # older ones have none
-        return Own(row.pk, str(document["name"]), Options.of(document["options"]), body)
+        return Own(preset, str(document["name"]), Options.of(document["options"]), body)
     except (crypto.Unreadable, ValueError, KeyError, BadPrompt):
         return None

@@ -51,6 +51,16 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("playground/presets.json", views_presets.file, name="presets_file"),
     path("playground/presets/import", views_presets.take_in, name="presets_import"),
     path("playground/presets/<int:preset>/delete", views_presets.delete, name="preset_delete"),
+    path(
+        "playground/presets/<int:preset>/versions",
+        views_presets.versions,
+        name="preset_versions",
+    ),
+    path(
+        "playground/presets/<int:preset>/versions/<int:version>",
+        views_presets.restore,
+        name="preset_restore",
+    ),
     path("playground/presets/<int:preset>/undo", views_presets.undo, name="preset_undo"),
     path("playground/requests", views_log.log, name="requests"),
     path("playground/requests.csv", views_log.log_csv, name="requests_csv"),

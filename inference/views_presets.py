@@ -1,4 +1,4 @@
-"""Doors of presets: list, save, delete, bring back."""
+"""Doors of presets: list, save, delete, bring back, earlier texts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from accounts.models import User
 from inference import presets
 from inference.errors import BadPrompt
 from inference.options import Options
-from inference.pages import PresetsPage
+from inference.pages import PresetsPage, VersionsPage
 from inference.views import number_of, user_of
 
 
@@ -58,6 +58,7 @@ def own(request: HttpRequest) -> HttpResponse:
         failed=failed,
         typed=_typed(failed, given) if error else None,
         deleted=number_of(request.GET.get("deleted")),
+        changed=presets.with_versions(user),
     )
     return render(request, "inference/presets.html", {"page": page}, status=400 if error else 200)
 
@@ -88,7 +89,12 @@ def take_in(request: HttpRequest) -> HttpResponse:
             raise BadPrompt(_("Choose a file of presets, of eight megabytes at most."))
         presets.take_in(user, given.read())
     except BadPrompt as wrong:
-        page = PresetsPage(presets=presets.of(user), error=wrong.sentence, failed=-1)
+        page = PresetsPage(
+            presets=presets.of(user),
+            error=wrong.sentence,
+            failed=-1,
+            changed=presets.with_versions(user),
+        )
         return render(request, "inference/presets.html", {"page": page}, status=400)
     return HttpResponseRedirect(reverse("inference:presets"))
 
@@ -107,6 +113,34 @@ def undo(request: HttpRequest, preset: int) -> HttpResponse:
     if not presets.bring_back(_user(request), preset):
         raise Http404("no such preset")
     return HttpResponseRedirect(reverse("inference:presets"))
+
+
+@never_cache
+@require_GET
+def versions(request: HttpRequest, preset: int) -> HttpResponse:
+    """What a preset said before it was saved again."""
+    return _versions(request, preset)
+
+
+@require_POST
+def restore(request: HttpRequest, preset: int, version: int) -> HttpResponse:
+    """Take an earlier text up again; what is there now stays among the earlier ones."""
+    try:
+        if not presets.restore(_user(request), preset, version):
+            raise Http404("no such version")
+    except BadPrompt as wrong:
+        return _versions(request, preset, wrong.sentence)
+    return HttpResponseRedirect(reverse("inference:preset_versions", args=[preset]))
+
+
+def _versions(request: HttpRequest, preset: int, error: str = "") -> HttpResponse:
+    user = _user(request)
+    own = presets.get(user, preset)
+    if own is None:
+        raise Http404("no such preset")
+    page = VersionsPage(own, presets.versions(user, preset), error)
+    status = 400 if error else 200
+    return render(request, "inference/preset_versions.html", {"page": page}, status=status)
 
 
 def _typed(preset: int, given: dict[str, str]) -> dict[str, Any]:

@@ -288,8 +288,10 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         gettext_noop("saved settings"),
-        ("inference.ownpreset",),
-        gettext_noop("until you delete them, then a minute for an undo"),
+        ("inference.ownpreset", "inference.presetversion"),
+        gettext_noop(
+            "until you delete them, then a minute for an undo; the last 20 earlier texts of each"
+        ),
         SWEEP,
     ),
     Rule(

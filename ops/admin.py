@@ -359,6 +359,7 @@ ABSENT: frozenset[type[models.Model]] = frozenset(
         finetune.LogPart,
         finetune.Piece,
         inference.OwnPreset,
+        inference.PresetVersion,
         listings.ListingDraft,
         moderation.Anyway,
         moderation.Report,

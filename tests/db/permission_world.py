@@ -22,10 +22,10 @@ from alerts import services as alerts
 from alerts.models import Delivery, Hook, Notification, Rule
 from attestation.models import Endpoint, Outcome, Trigger, Verification
 from finetune.models import Dataset, DatasetState, Draft, Task
-from inference import conversations, opening, services, shares
+from inference import conversations, opening, presets, services, shares
 from inference.media.models import File, Job
 from inference.media.models import Role as FileRole
-from inference.models import Chat, Medium, OwnPreset, State, Turn
+from inference.models import Chat, Medium, State, Turn
 from inference.relay import Record
 from ledger.models import Service
 from marketplace.models import Announcement
@@ -215,7 +215,8 @@ class World:
         )
         file.sealed = file.chat.box.seal(f"file {file.pk}", b"x")
         file.save()
-        preset = OwnPreset.objects.create(owner=self.alice, sealed="")
+        preset = presets.save(self.alice, CANARY, {"system": f"{CANARY} told"})
+        presets.save(self.alice, CANARY, {})
         chat.refresh_from_db()
         share = shares.create(chat, "1")
         return {
@@ -226,7 +227,8 @@ class World:
             "playground/audio|chat": made[Medium.SPEECH].pk,
             "turn": opened.turn,
             "file": file.pk,
-            "preset": preset.pk,
+            "preset": preset.id,
+            "version": presets.versions(self.alice, preset.id)[0].id,
         }
 
     def turn_of(self, chat: Chat) -> Turn:

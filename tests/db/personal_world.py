@@ -178,6 +178,7 @@ def _chats(user: User, canary: str) -> None:
     file.sealed = drawn.box.seal(f"file {file.pk}", PICTURE + canary.encode())
     file.save()
     presets.save(user, "mine", {"system": canary})
+    presets.save(user, "mine", {"system": f"{canary} again"})
     chat.refresh_from_db()
     shares.create(chat, "7")
 

@@ -15,7 +15,7 @@ from django.utils import timezone
 from accounts.models import User
 from inference import presets
 from inference.errors import BadPrompt
-from inference.models import OwnPreset
+from inference.models import OwnPreset, PresetVersion
 from tests import factories
 from tests.db.personal_world import prove, sign_in
 
@@ -88,6 +88,52 @@ def test_a_question_is_kept_with_its_open_places(alice: User, client: Client) ->
     answer = client.post("/playground/presets", empty, headers=htmx)
     assert 'data-body="What is {{it}}?"' in answer.content.decode()
     assert presets.save(alice, "translate", {"body": " "}).body == ""
+
+
+def test_what_it_said_before_is_kept_and_can_be_taken_up_again(
+    alice: User, bob: User, client: Client
+) -> None:
+    own = presets.save(alice, "Walrus", {**GIVEN, "body": "What is {{it}}?"})
+    presets.save(alice, "walrus", {**GIVEN, "body": "What is {{it}}?"})  # its name is part of it
+    presets.save(alice, "walrus", {**GIVEN, "body": "What is {{it}}?"})
+    assert len(presets.versions(alice, own.id)) == 1, "the same again is no version"
+    presets.save(alice, "walrus", {"system": "Answer as a seal.", "body": ""})
+    newest, first = presets.versions(alice, own.id)
+    assert (newest.own.name, first.own.name) == ("walrus", "Walrus")
+    assert newest.settings == 'temperature: "0.5"' and newest.own.body == "What is {{it}}?"
+    assert "walrus" not in str(PresetVersion.objects.values_list("sealed"))
+    assert b"a walrus" not in presets.document(alice) and b"seal." in presets.document(alice)
+    client.force_login(alice)
+    here = f"/playground/presets/{own.id}/versions"
+    assert here in client.get("/playground/presets").content.decode()
+    page = client.get(here).content.decode()
+    assert page.count('data-testid="preset-version"') == 2 and "Answer as a walrus." in page
+    client.force_login(bob)
+    assert client.get(here).status_code == 404
+    assert client.post(f"{here}/{first.id}").status_code == 404
+    client.force_login(alice)
+    assert client.post(f"{here}/{first.id}").status_code == 302
+    (again,) = presets.of(alice)
+    assert (again.name, again.options.system) == ("Walrus", "Answer as a walrus.")
+    assert again.body == "What is {{it}}?"
+    assert [one.own.options.system[10:] for one in presets.versions(alice, own.id)] == [
+        "a seal.",
+        "a walrus.",
+        "a walrus.",
+    ]
+    # its name may be another's by now, and then nothing changes
+    presets.save(alice, "Otter", {}, own.id)
+    presets.save(alice, "Walrus", {})
+    refused = client.post(f"{here}/{first.id}")
+    assert refused.status_code == 400 and "another preset" in refused.content.decode()
+    for number in range(presets.MOST_VERSIONS + 2):
+        presets.save(alice, "Otter", {"temperature": "1", "seed": number}, own.id)
+    kept = presets.versions(alice, own.id)
+    assert len(kept) == presets.MOST_VERSIONS and kept[0].own.options.seed == number - 1
+    other = presets.save(bob, "Otter", {})
+    assert client.post(f"/playground/presets/{other.id}/versions/{kept[0].id}").status_code == 404
+    presets.delete(alice, own.id)
+    assert client.get(here).status_code == 404 and presets.versions(alice, own.id) == ()
 
 
 def test_a_refused_form_keeps_what_was_typed(alice: User, client: Client) -> None:
@@ -210,12 +256,13 @@ def test_strangers_reach_nothing(alice: User, bob: User, client: Client) -> None
 def test_what_was_deleted_goes_and_keys_turn_over(alice: User, settings: object) -> None:
     kept, gone = presets.save(alice, "Kept", GIVEN), presets.save(alice, "Gone", GIVEN)
     before = OwnPreset.objects.get(pk=kept.id).sealed
+    assert presets.save(alice, "Gone", {}).id == gone.id
     old = settings.FIELD_KEYS  # type: ignore[attr-defined]
     settings.FIELD_KEYS = (Fernet.generate_key().decode(), *old)  # type: ignore[attr-defined]
-    assert presets.rotate() == (2, 0)
+    assert presets.rotate() == (3, 0), "two, and what one said before"
     assert OwnPreset.objects.get(pk=kept.id).sealed != before
     presets.delete(alice, gone.id)
     assert presets.purge() == 0
     OwnPreset.objects.filter(pk=gone.id).update(deleted_at=timezone.now() - timedelta(minutes=2))
-    assert presets.purge() == 1
+    assert presets.purge() == 2 and not PresetVersion.objects.exists()
     assert presets.of(alice) == (kept,)
