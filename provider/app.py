@@ -17,7 +17,7 @@ from provider import proof
 from provider.adapters import Adapters
 from provider.amounts import in_0g
 from provider.book import Book
-from provider.config import CHAT, EDITING, IMAGES, SPEECH, Config
+from provider.config import CHAT, EDITING, EMBEDDING, IMAGES, SPEECH, Config
 from provider.errors import Refused
 from provider.gate import Gate
 from provider.http import Answer, ClientGone, Receive, Request, Scope, Send, cors
@@ -47,6 +47,7 @@ _MODALITIES = {
     IMAGES: (["text", "image"], ["image"]),
     EDITING: (["text", "image"], ["image"]),
     SPEECH: (["audio"], ["text"]),
+    EMBEDDING: (["text"], ["embeddings"]),
 }
 
 Door = Callable[[Request, Answer], Awaitable[None]]
@@ -226,6 +227,8 @@ class App:
         service = self._config.service
         if self._makes_pictures:
             pricing = {"image": in_0g(service.output_price)}
+        elif service.type == EMBEDDING:
+            pricing = {"prompt": in_0g(service.input_price)}
         else:
             pricing = {
                 "prompt": in_0g(service.input_price),
@@ -258,6 +261,7 @@ def _doors(kind: str, relay: Relay, pictures: Pictures) -> dict[str, Door]:
     doors: dict[str, dict[str, Door]] = {
         CHAT: {"chat/completions": relay.chat},
         SPEECH: {"audio/transcriptions": relay.transcription},
+        EMBEDDING: {"embeddings": relay.embeddings},
         IMAGES: {"images/generations": pictures.generation, "images/edits": pictures.edit},
     }
     chosen = doors[IMAGES if kind == EDITING else kind]

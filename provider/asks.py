@@ -13,16 +13,19 @@ from typing import Any
 import orjson
 
 from protocol import fees, media
-from protocol.fees import DurationRule, Tariff
+from protocol.fees import DurationRule, Tariff, Usage
 from provider.errors import Refused
 from provider.forms import is_form, read_form
-from provider.meter import read_prompt
+from provider.meter import BYTES_PER_TOKEN, read_prompt
 from provider.strict import strict_object
 
 CHAT_PATH = "/chat/completions"
 GENERATIONS_PATH, EDITS_PATH = "/images/generations", "/images/edits"
 TRANSCRIPTIONS_PATH = "/audio/transcriptions"
+EMBEDDINGS_PATH = "/embeddings"
 MAX_PICTURES = 10
+#: As OpenAI's API has it.
+MAX_INPUTS = 2048
 # For recordings whose header does not say: 32 kbit/s, a low rate for speech. Only a guess for the
 # reserve; charged is what the upstream measures.
 SPEECH_BYTES_PER_SECOND = 4000
@@ -109,6 +112,33 @@ def read_transcription(raw: bytes, content_type: str, terms: Terms) -> Ask:
     seconds = _guessed_seconds(form.data(recording))
     estimate = fees.speech_duration_fee(terms.tariff, seconds, terms.speech_rule)
     return Ask(TRANSCRIPTIONS_PATH, content_type, body, _sha256(body), estimate)
+
+
+def read_embeddings(raw: bytes, content_type: str, terms: Terms) -> Ask:
+    """Vectors from texts, or from texts as numbers of tokens. Raises Refused 400."""
+    document = strict_object(raw)
+    given = document.get("input")
+    texts: list[Any] = given if isinstance(given, list) and not _tokens(given) else [given]
+    if not 0 < len(texts) <= MAX_INPUTS:
+        raise Refused(400, f"validate request: input must be 1 to {MAX_INPUTS} texts")
+    if not all(_tokens(text) or (isinstance(text, str) and text) for text in texts):
+        raise Refused(400, "validate request: input must be a text or a list of texts")
+    if document.get("encoding_format") not in (None, "float", "base64"):
+        raise Refused(400, "validate request: encoding_format must be float or base64")
+    body = raw
+    if document.get("model") != terms.sent_model:
+        body = orjson.dumps({**document, "model": terms.sent_model})
+    tokens = sum(
+        len(text) if isinstance(text, list) else len(text.encode()) // BYTES_PER_TOKEN + 1
+        for text in texts
+    )
+    estimate = fees.chat_fee(terms.tariff, Usage(tokens, 0))
+    return Ask(EMBEDDINGS_PATH, "application/json", body, _sha256(body), estimate)
+
+
+def _tokens(text: object) -> bool:
+    """Whether this is a text as numbers of tokens."""
+    return isinstance(text, list) and bool(text) and all(type(x) is int for x in text)
 
 
 def _pictures_by_json(path: str, raw: bytes, terms: Terms) -> PictureAsk:

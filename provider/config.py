@@ -19,7 +19,8 @@ from provider.section import Notes, SecretPlace, Section
 
 MAX_INFO_BYTES = 4096
 CHAT, IMAGES, EDITING, SPEECH = "chatbot", "text-to-image", "image-editing", "speech-to-text"
-SERVICE_TYPES = (CHAT, IMAGES, EDITING, SPEECH)
+EMBEDDING = "embedding"
+SERVICE_TYPES = (CHAT, IMAGES, EDITING, SPEECH, EMBEDDING)
 
 TCB_WORDS = ("UpToDate", "OutOfDate")
 LAYOUTS = ("legacy", "v1")
@@ -239,7 +240,8 @@ def _service(section: Section) -> Service:
 def _check_prices(section: Section, service: Service) -> None:
     """A service may be free, but not by giving the price that nobody is charged."""
     charged = "output_price"
-    if service.type == SPEECH and service.speech_rule == "sdk":
+    by_sdk = service.type == SPEECH and service.speech_rule == "sdk"
+    if by_sdk or service.type == EMBEDDING:
         charged = "input_price"
     zero = not getattr(service, charged)
     if service.type != CHAT and zero and service.input_price + service.output_price:

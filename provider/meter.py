@@ -93,6 +93,9 @@ def _choices(document: dict[str, Any]) -> int:
 class Meter(ABC):
     """Follows an answer, whole or streamed, and says what it costs at any moment."""
 
+    #: Whether an answer may come as events.
+    streams = True
+
     def __init__(self) -> None:
         self.done = False
         self._line = b""
@@ -208,3 +211,34 @@ class SpeechMeter(Meter):
         if kind == "transcript.text.done":
             self._usage = media.speech_usage(document)
             self.done = True
+
+
+class VectorMeter(Meter):
+    """The meter of embeddings: the upstream's count of input tokens. Without one nothing could be
+    billed, so such an answer is none."""
+
+    streams = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._tokens = 0
+
+    def fee(self, tariff: Tariff) -> int:
+        """Every token at the input price; no source has a rule of its own for these."""
+        return fees.chat_fee(tariff, Usage(self._tokens, 0))
+
+    def whole(self, body: bytes) -> bool:
+        try:
+            document = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return False
+        if not isinstance(document, dict) or not isinstance(document.get("data"), list):
+            return False
+        self.read(document)
+        return self.done
+
+    def read(self, document: dict[str, Any]) -> None:
+        usage = document.get("usage")
+        counted = fees.count(usage.get("prompt_tokens")) if isinstance(usage, dict) else None
+        if counted is not None:
+            self._tokens, self.done = counted, True

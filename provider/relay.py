@@ -16,11 +16,11 @@ from dataclasses import replace
 import aiohttp
 
 from provider.adapters import Adapters, adapter_of
-from provider.asks import Ask, Terms, read_chat, read_transcription
+from provider.asks import Ask, Terms, read_chat, read_embeddings, read_transcription
 from provider.counter import Counter, Order, Reader
 from provider.errors import Refused
 from provider.http import Answer, Request
-from provider.meter import AnswerMeter, Meter, SpeechMeter
+from provider.meter import AnswerMeter, Meter, SpeechMeter, VectorMeter
 from provider.store import Charge
 from provider.till import Till
 from provider.upstream import FAILURES, Broken, Upstream, content_type, pass_on
@@ -33,7 +33,7 @@ log = logging.getLogger("provider.relay")
 
 
 class Relay:
-    """Answers chat completions and transcriptions."""
+    """Answers chat completions, transcriptions and requests for embeddings."""
 
     def __init__(
         self,
@@ -70,6 +70,10 @@ class Relay:
         meter = SpeechMeter(self._counter.terms.speech_rule)
         await self._relay(request, answer, read_transcription, meter)
 
+    async def embeddings(self, request: Request, answer: Answer) -> None:
+        """Texts as vectors. Raises Refused before anything was answered."""
+        await self._relay(request, answer, read_embeddings, VectorMeter())
+
     async def _relay(
         self,
         request: Request,
@@ -101,7 +105,7 @@ class Relay:
     ) -> None:
         if reply.status != 200:
             await pass_on(self._upstream, reply, answer)
-        elif content_type(reply).startswith("text/event-stream"):
+        elif meter.streams and content_type(reply).startswith("text/event-stream"):
             await self._stream(order, meter, reply, request, answer)
         else:
             await self._whole(order, meter, reply, answer)

@@ -1,5 +1,5 @@
 """The answerer over HTTP, as OpenAI's API: chat completions, whole or streamed at a human pace,
-images and transcriptions."""
+images, transcriptions and embeddings."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from provider.answerer.compose import Turn, answer, tokens
 from provider.answerer.search import Index
 from provider.answerer.sight import MAX_PICTURES, Seen, look
 from provider.answerer.studio import LISTENER, PAINTER, Studio
+from provider.answerer.vectors import HASHER, Vectors
 from provider.errors import Refused
 from provider.http import Answer, ClientGone, Receive, Request, Scope, Send
 
@@ -50,6 +51,7 @@ class AnswererApp:
         self._started = int(time.time())
         self._ids = count(1)
         self._studio = Studio()
+        self._vectors = Vectors()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -72,7 +74,7 @@ class AnswererApp:
         ):
             raise Refused(401, "a valid API key is required")
         if door == ("GET", "/v1/models"):
-            names = (self._model, PAINTER, LISTENER)
+            names = (self._model, PAINTER, LISTENER, HASHER)
             await reply.json(200, {"object": "list", "data": [self._entry(n) for n in names]})
         elif door == ("POST", "/v1/chat/completions"):
             body = await request.body(MAX_BODY_BYTES, "the request is too large")
@@ -84,6 +86,8 @@ class AnswererApp:
             await self._studio.edit(request, reply)
         elif door == ("POST", "/v1/audio/transcriptions"):
             await self._studio.transcription(request, reply)
+        elif door == ("POST", "/v1/embeddings"):
+            await self._vectors.embeddings(request, reply)
         else:
             raise Refused(404, f"no such endpoint: {request.method} {request.path}")
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator
+from typing import Any
 
 import openai
 import pytest
 import requests
 
 from protocol import media, replies
-from provider.answerer import paint, png
+from provider.answerer import paint, png, vectors
 from provider.answerer.app import AnswererApp
 from provider.answerer.corpus import load
 from provider.answerer.png import Picture
@@ -18,7 +20,7 @@ from provider.answerer.search import Index
 from tests.live.provider_lab import MODEL, ONE, ROOT, Broker, Lab, Person, served
 from tests.pure import signals
 
-PICTURE_PRICE, SECOND_PRICE = 10**15, 10**13
+PICTURE_PRICE, SECOND_PRICE, TOKEN_PRICE = 10**15, 10**13, 10**11
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,13 @@ def painter(lab: Lab, answerer: str) -> Iterator[Broker]:
 @pytest.fixture(scope="module")
 def listener(lab: Lab, answerer: str) -> Iterator[Broker]:
     made = started(lab, answerer, "speech-to-text", SECOND_PRICE)
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def embedder(lab: Lab, answerer: str) -> Iterator[Broker]:
+    made = started(lab, answerer, "embedding", TOKEN_PRICE)
     yield made
     made.stop()
 
@@ -225,3 +234,41 @@ def test_recordings_it_cannot_read(lab: Lab, listener: Broker) -> None:
             model=MODEL, file=("a.webm", b"\x1aE\xdf\xa3" + bytes(500))
         )
     assert listener.owes(user) == 0
+
+
+@pytest.mark.parametrize(
+    "form", ["float", openai.omit], ids=["floats", "as the library asks: base64"]
+)
+def test_embeddings_by_the_openai_library(lab: Lab, embedder: Broker, form: Any) -> None:
+    user, client = customer(lab, embedder)
+    texts = ["a lighthouse at dusk", "a lighthouse at dawn"]
+    with client:
+        raw = client.embeddings.with_raw_response.create(
+            model=MODEL, input=texts, encoding_format=form
+        )
+        found = raw.parse()
+        refused = {"": "input must be a text or a list of texts", " ": "more than spaces"}
+        for wrong, said in refused.items():
+            with pytest.raises(openai.BadRequestError) as error:
+                client.embeddings.create(model=MODEL, input=wrong)
+            assert said in error.value.response.text
+    assert [row.embedding for row in found.data] == [
+        pytest.approx(vectors.vector(text), abs=1e-6) for text in texts
+    ]
+    assert json.loads(raw.content)["about"].endswith("no AI model")
+    chat_id = raw.headers["ZG-Res-Key"]
+    assert verified(embedder, chat_id, raw.http_request.content, raw.content)
+    # what was refused costs nothing
+    assert embedder.owes(user) == found.usage.prompt_tokens * TOKEN_PRICE == 10 * TOKEN_PRICE
+
+
+def test_an_embedding_service_says_what_it_takes_and_has_no_other_door(
+    lab: Lab, embedder: Broker
+) -> None:
+    user, _client = customer(lab, embedder)
+    (entry,) = requests.get(f"{embedder.url}/v1/models", timeout=10).json()["data"]
+    assert (entry["type"], entry["architecture"]["modality"]) == ("embedding", "text->embeddings")
+    assert entry["pricing"] == {"prompt": "0.0000001"}
+    key = user.provider_key(embedder.address)
+    answer = embedder.ask(key, b"{}", path="/v1/proxy/chat/completions")
+    assert (answer.status_code, "unsupported endpoint" in answer.text) == (400, True)

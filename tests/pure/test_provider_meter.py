@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.fees import Tariff, Usage
+from provider.asks import MAX_INPUTS, Terms, read_embeddings
 from provider.errors import Refused
-from provider.meter import PICTURE_TOKENS, AnswerMeter, read_prompt
+from provider.meter import PICTURE_TOKENS, AnswerMeter, VectorMeter, read_prompt
 
 TARIFF = Tariff(3, 5)
 STREAM = (
@@ -167,3 +168,54 @@ def test_pictures_are_reserved_for_by_their_number_and_not_by_their_bytes() -> N
     for odd in (7, [7], [{"image_url": 7}], [{"image_url": {"url": ["data:"]}}], None):
         body = {"model": "m", "messages": [{"role": "user", "content": odd}, 7]}
         assert read_prompt(json.dumps(body).encode(), "m", "").expected.prompt_tokens < 100
+
+
+TERMS = Terms("m", "", TARIFF, "sdk")
+
+
+def texts(given: Any, **more: Any) -> bytes:
+    return json.dumps({"model": "m", "input": given, **more}, indent=1).encode()
+
+
+@pytest.mark.parametrize(
+    ("given", "tokens"),
+    [("four", 2), (["four", "eight888"], 2 + 3), ([7, 8, 9], 3), ([[7, 8], [9]], 3)],
+)
+def test_texts_go_on_as_they_came_and_are_reserved_by_their_tokens(given: Any, tokens: int) -> None:
+    raw = texts(given, encoding_format="base64")
+    ask = read_embeddings(raw, "", TERMS)
+    assert (ask.body, ask.estimate) == (raw, 3 * tokens)
+    renamed = read_embeddings(texts(given, model="other"), "", TERMS)
+    assert json.loads(renamed.body) == {"model": "m", "input": given}
+
+
+@pytest.mark.parametrize(
+    "given", [None, "", [], [""], ["a", 7], [[]], [[1], 2.5], [True], {"a": 1}, ["a"] * 2049]
+)
+def test_what_is_no_text_is_refused(given: Any) -> None:
+    assert MAX_INPUTS == 2048
+    with pytest.raises(Refused, match="input must be"):
+        read_embeddings(texts(given), "", TERMS)
+    with pytest.raises(Refused, match="encoding_format"):
+        read_embeddings(texts("a", encoding_format="int8"), "", TERMS)
+
+
+def test_embeddings_cost_the_input_tokens_that_were_counted() -> None:
+    meter = VectorMeter()
+    usage = {"prompt_tokens": 7, "total_tokens": 900, "completion_tokens": 900}
+    assert meter.whole(json.dumps({"data": [], "usage": usage}).encode())
+    assert meter.fee(TARIFF) == 7 * 3
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b'{"data":[]}',
+        b'{"data":[],"usage":{"prompt_tokens":-1}}',
+        b'{"usage":{"prompt_tokens":1}}',
+    ],
+)
+def test_embeddings_without_a_count_are_no_answer(body: bytes) -> None:
+    assert not VectorMeter().whole(body)

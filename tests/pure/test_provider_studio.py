@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol import media
-from provider.answerer import hearing, paint, png, transcript, wav
+from provider.answerer import hearing, paint, png, transcript, vectors, wav
 from provider.answerer.hearing import Segment, Word
 from provider.answerer.png import BadPng, Picture
 from provider.answerer.wav import BadRecording
@@ -295,3 +295,29 @@ def test_a_streamed_transcript_adds_up_to_the_whole() -> None:
     *deltas, done, end = transcript.events(SEGMENTS, 2)
     text = "".join(json.loads(delta)["delta"] for delta in deltas)
     assert text == json.loads(done)["text"] and end == b"[DONE]"
+
+
+# ---- vectors -------------------------------------------------------------------------------
+
+
+def closeness(one: str, other: str) -> float:
+    pairs = zip(vectors.vector(one), vectors.vector(other), strict=True)
+    return sum(a * b for a, b in pairs)
+
+
+def test_texts_with_words_in_common_point_the_same_way() -> None:
+    lamp = "The lighthouse keeper lit the lamp"
+    assert closeness(lamp, lamp.upper()) == pytest.approx(1, abs=1e-4)
+    assert closeness(lamp, "A keeper of the lighthouse") > 0.3
+    assert abs(closeness(lamp, "quarterly invoices")) < 0.3
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(min_size=1, max_size=60).filter(str.strip), st.integers(16, 1024))
+def test_a_vector_has_its_size_and_length_one(text: str, size: int) -> None:
+    try:
+        found = vectors.vector(text, size)
+    except UnicodeEncodeError:
+        return  # a lone surrogate, which no request can hold
+    assert len(found) == size
+    assert sum(value * value for value in found) == pytest.approx(1, abs=0.01)
