@@ -31,6 +31,7 @@ def estimate(
     pictures: tuple[UUID, ...] = (),
     also: str = "",
     again: int = 0,
+    called: int = 0,
     beside: bool = False,
     settings_bytes: int | None = None,
     had: tuple[UUID, ...] | None = None,
@@ -42,7 +43,8 @@ def estimate(
 
     With `also` a second provider is asked the same: `most` and `free` are of both together, and
     `enough` holds only where it does at each. With `again` what goes along is what came before that
-    turn, as `opening.open_turn` sends it. `beside`: a tuned model and its base model are asked.
+    turn, as `opening.open_turn` sends it; with `called` that turn and what came before it.
+    `beside`: a tuned model and its base model are asked.
     `question_bytes` and `settings_bytes` (None: those stored) are as in JSON, without its quotes.
     `had`: as for `opening.open_turn`.
     """
@@ -51,10 +53,11 @@ def estimate(
     if not provider or not listings or listings[0].provider != provider:
         return {}
     edited = chat.turns.filter(pk=again).first() if chat and again else None
-    leaf = edited.parent_id if edited else chat.leaf_id if chat else None
+    leaf = edited.parent_id if edited else called or chat.leaf_id if chat else None
     going = context.context(chat, leaf).turns if chat else ()
     said = sum(_bytes(x.question) + _bytes(x.answer) for x in going)
     said += sum(tools.size(x.calls, x.results) for x in going)
+    said += tools.size((), edited.results) if edited else 0
     if settings_bytes is None:
         settings_bytes = _settings_bytes(chat.options if chat else Options())
     words = question_bytes + said + settings_bytes

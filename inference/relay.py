@@ -305,11 +305,11 @@ def _events(pieces: list[wire.Piece], record: Record) -> list[Event]:
             record.first_token_seconds = now - record.started
         record.last_progress = now
         record.seconds = now - record.started
+        if (text or calling) and record.first_text_seconds is None:
+            record.first_text_seconds = now - record.started
     if text or reasoning:
         record.text.append(text)
         record.reasoning.append(reasoning)
-        if text and record.first_text_seconds is None:
-            record.first_text_seconds = now - record.started
         events.append(Delta(text, reasoning))
     events += calling
     for piece in pieces:

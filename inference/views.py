@@ -205,6 +205,7 @@ def estimate(request: HttpRequest) -> HttpResponse:
         pictures=_ids(given.get("pictures", ""))[:MAX_PICTURES],
         also=ledger.address_of(given.get("also", "")) or "",
         again=number_of(given.get("again")),
+        called=number_of(given.get("called")),
         beside=given.get("beside") == "on",
         had=_ids(given["had"]) if "had" in given else None,
         settings_bytes=number_of(given["settings"]) if "settings" in given else None,

@@ -6,8 +6,8 @@ import { t, tn } from './words.js';
 const PAUSE = 300;
 const root = document.getElementById('chat');
 const line = form.querySelector('[data-estimate]');
+const newest = new WeakMap(); // line → what it was last asked for
 let timer = 0;
-let number = 0;
 
 const whole = (number) => number.toLocaleString('en');
 
@@ -52,26 +52,41 @@ function cost(said, both) {
 const bytesOf = (value) => new TextEncoder().encode(JSON.stringify(value)).length - 2;
 const set = () => Object.fromEntries(Object.entries(how().options).filter(([name, value]) => value && name !== 'max_tokens' && name !== 'verified'));
 
-async function update() {
-  const mine = (number += 1);
-  const bytes = bytesOf(input.value);
-  line.hidden = !bytes;
+async function tell(place, bytes, more) {
+  const mine = {};
+  newest.set(place, mine);
+  place.hidden = !bytes;
   if (!bytes) return;
-  const { pictures, had } = named();
-  const query = new URLSearchParams({ provider: provider.value, chat: root.dataset.chat, bytes, settings: bytesOf(set()), max_tokens: form.elements.max_tokens.value, pictures, ...(had && { had }), also: form.elements.also.value, again: form.elements.again.value, beside: tuned().beside ? 'on' : '' });
+  const query = new URLSearchParams({ chat: root.dataset.chat, bytes, settings: bytesOf(set()), max_tokens: form.elements.max_tokens.value, also: form.elements.also.value, beside: tuned().beside ? 'on' : '', ...more });
   const response = await fetch(`${root.dataset.estimates}?${query}`, { credentials: 'same-origin' }).catch(() => null);
   const said = response?.ok ? await response.json() : {};
-  if (mine !== number) return;
-  line.hidden = !said.most;
+  if (newest.get(place) !== mine) return;
+  place.hidden = !said.most;
   if (!said.most) return;
   const dollars = said.dollars ? ` ${t('At most {dollars}.', said)}` : '';
-  line.textContent = `${size(said)} ${cost(said, said.providers > 1)}${dollars}`;
+  place.textContent = `${size(said)} ${cost(said, said.providers > 1)}${dollars}`;
+}
+
+function update() {
+  const { pictures, had } = named();
+  tell(line, bytesOf(input.value), { provider: provider.value, pictures, ...(had && { had }), again: form.elements.again.value });
+}
+
+// The same of results that are given for the functions which an answer calls.
+function given({ target }) {
+  const results = target.closest?.('[data-results]');
+  if (!results) return;
+  const { called, provider: asked } = results.elements;
+  const bytes = [...results.querySelectorAll('[name="result"]')].reduce((sum, { value }) => sum + bytesOf(value), 0);
+  clearTimeout(timer);
+  timer = setTimeout(() => tell(results.querySelector('[data-estimate]'), bytes, { provider: asked.value, called: called.value }), PAUSE);
 }
 
 const soon = () => { clearTimeout(timer); timer = setTimeout(update, PAUSE); };
 
 export function startEstimates() {
   for (const name of ['input', 'change']) form.addEventListener(name, soon);
+  document.addEventListener('input', given);
   if (input.value) soon();
   return soon;
 }

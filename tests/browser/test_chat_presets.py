@@ -122,6 +122,7 @@ def test_functions_are_offered_called_and_answered(
     first.get_by_text("Give the result", exact=True).click()
     first.get_by_label("Result of get_weather").fill("12 degrees")
     first.get_by_label("Result of get-time").fill("noon")
+    expect(first.locator("[data-estimate]")).to_contain_text("1 earlier answer included. Up to")
     first.get_by_test_id("chat-results").click()
     expect(answers(alice).last).to_contain_text("It rains.")
     expect(answers(alice)).to_have_count(2)
@@ -137,3 +138,13 @@ def test_functions_are_offered_called_and_answered(
     ]  # fmt: skip
     picture(alice, "results")
     pagecheck.sound(alice, path)
+    alice.locator(".settings").evaluate("e => { e.open = true }")
+    expect(alice.get_by_test_id("chat-tool-choice")).to_have_value("get_weather")  # as kept
+    alice.get_by_placeholder("Name").fill("With weather")
+    alice.get_by_placeholder("Name").press("Enter")
+    expect(alice.locator("#own-presets")).to_contain_text("Saved as “With weather”.")
+    alice.get_by_test_id("chat-tools").fill("")
+    alice.get_by_test_id("chat-tool-choice").fill("")
+    alice.get_by_role("link", name="With weather").click()
+    expect(alice.get_by_test_id("chat-tools")).to_have_value(json.dumps([WEATHER]))
+    expect(alice.get_by_test_id("chat-tool-choice")).to_have_value("get_weather")

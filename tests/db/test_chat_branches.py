@@ -29,6 +29,7 @@ from inference.options import (
     MAX_STOP_CHARS,
     MAX_STOPS,
     MAX_SYSTEM_CHARS,
+    MAX_TOOLS_CHARS,
     MOST_TOKENS,
     Options,
 )
@@ -181,9 +182,12 @@ def test_wrong_settings_are_told_by_their_rule(wrong: dict[str, Any]) -> None:
 def test_the_longest_question_with_the_longest_settings_is_one_message() -> None:
     """Code is full of quotes and ends of lines, which take two characters each on the way."""
     schema = f'{{"a" : "{chr(92) * (MAX_SCHEMA_CHARS - 10)}"}}'
+    described = "\\\\" * (MAX_TOOLS_CHARS // 2 - 40)
+    functions = f'[{{"type":"function","function":{{"name":"f","description":"{described}"}}}}]'
     settings = {
         "system": '"' * MAX_SYSTEM_CHARS,
         "schema": schema,
+        "tools": functions,
         "stop": "\n".join(['"' * MAX_STOP_CHARS] * MAX_STOPS),
     }
     message = {

@@ -265,11 +265,18 @@ def test_calls_are_found_exported_shared_and_bounded_by_the_estimate(chat: Chat)
     assert TOWN in json.loads(inspector.page(given).request.text)["messages"][1]["tool_calls"][0][
         "function"
     ]["arguments"]  # fmt: skip
-    told = estimates.estimate(
-        chat.owner, chat, provider=factories.PETRA, question_bytes=4, max_tokens=1024
-    )
-    after = said(chat, "next", state=State.STOPPED)
-    assert after.fee <= int(told["most"]) <= after.fee * 11 // 10
+
+    def most(size: int, **more: Any) -> int:
+        told = estimates.estimate(
+            chat.owner, chat, provider=factories.PETRA, question_bytes=size, max_tokens=1024, **more
+        )
+        return int(told["most"])
+
+    bounds = most(4), most(3, called=one.pk), most(6, again=given.pk)
+    asked: list[dict[str, Any]] = [{}, {"called": one.pk, "results": ("wet",)}, {"again": given.pk}]
+    for bound, text, more in zip(bounds, ("next", "", "Kelvin"), asked, strict=True):
+        after = said(chat, text, state=State.STOPPED, **more)
+        assert after.fee <= bound <= after.fee * 11 // 10, text
     alice = Client()
     sign_in(alice, chat.owner)
     prove(alice, 0)
