@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django.conf import settings
-from django.core.cache import cache
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
@@ -13,6 +12,7 @@ from accounts import node, reading
 from accounts.errors import NodeError
 from accounts.models import RESUMABLE, Intent, State, User
 from ledger import selectors as ledger
+from net.cache import keep, recall
 from protocol import abi
 
 _MANAGER = abi.LEDGER_MANAGER
@@ -51,6 +51,13 @@ def under_way(user: User) -> Intent | None:
     return None if later and found.updated_at < now - SHOWN_AFTER else found
 
 
+def waiting(user: User) -> int:
+    """How many transactions the wallet has sent that no block holds yet (1 query)."""
+    return Intent.objects.filter(
+        user=user, chain_id=settings.CHAIN_ID, state=State.SUBMITTED
+    ).count()
+
+
 def contract_addresses() -> tuple[str, ...]:
     """The closed list of addresses that a transaction of ours may go to: the ledger and its serving
     contracts.
@@ -73,7 +80,7 @@ def limits() -> tuple[int, int] | None:
     Kept for a minute: constants are code and change only with an upgrade (contracts.md 9).
     """
     key = f"ledger-limits:{settings.CHAIN_ID}:{settings.LEDGER_ADDRESS}"
-    known: tuple[int, int] | None = cache.get(key)
+    known: tuple[int, int] | None = recall(key)
     if known is None:
         try:
             block = node.quantity(node.call("eth_blockNumber"))
@@ -86,5 +93,5 @@ def limits() -> tuple[int, int] | None:
         if any(value is None for value in found):
             return None
         known = (found[0], found[1])
-        cache.set(key, known, timeout=60)
+        keep(key, known, 60)
     return known

@@ -28,6 +28,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("account/devnet/skip", views_refunds.skip_time, name="skip_time"),
     path("account/transactions", views_history.transactions, name="transactions"),
     path("account/transactions.csv", views_history.transactions_csv, name="transactions_csv"),
+    path("account/transactions/waiting", views_history.waiting, name="waiting"),
     path("account/transactions/start", views_transactions.start, name="start"),
     path("account/transactions/<uuid:identifier>", views_transactions.detail, name="transaction"),
     path("account/transactions/<uuid:identifier>/status", views_transactions.status),

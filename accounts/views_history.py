@@ -26,7 +26,7 @@ from accounts import (
 from accounts import pages_transaction as shown
 from accounts.addresses import short
 from accounts.http import number_of, signed_out, taker, user_of
-from accounts.models import FOLLOWED, User
+from accounts.models import FOLLOWED, State, User
 from accounts.problems import json_door
 from chain import selectors as chain
 from ledger import selectors as ledger
@@ -111,6 +111,19 @@ def spending(request: HttpRequest) -> HttpResponse:
 
 
 # --- files ---------------------------------------------------------------------------------------
+
+
+@require_GET
+@never_cache
+def waiting(request: HttpRequest) -> HttpResponse:
+    """The header's number of transactions that wait for a block; nothing for visitors, so that a
+    page whose session has ended stops asking."""
+    if not request.user.is_authenticated:
+        return HttpResponse()
+    user = user_of(request)
+    for intent in selectors.intents_of(user).filter(state=State.SUBMITTED)[:5]:
+        follow.look(intent)
+    return render(request, "accounts/waiting.html", {"count": selectors.waiting(user)})
 
 
 @require_GET

@@ -9,8 +9,9 @@ from django import template
 from django.conf import settings
 from django.template import Context
 
-from accounts import roles
+from accounts import roles, selectors
 from accounts.addresses import short
+from accounts.models import User
 from ledger import selectors as ledger
 from protocol.networks import Network
 
@@ -21,9 +22,9 @@ _METAMASK = "https://metamask.app.link/dapp/"
 @dataclass(frozen=True)
 class WalletButton:
     """`address` is the session's wallet or empty; `chain` is JSON for `wallet_addEthereumChain`
-    (EIP-3085); `mobile` opens this page in a phone's wallet, empty where no phone can reach us.
-    `operator`: ever offered a service; `staff`: holds some role of the site; `host`: one that opens
-    `/ops`.
+    (EIP-3085); `mobile` opens this page in a phone's wallet, empty where no phone can reach us;
+    `waiting`: transactions sent that no block holds yet. `operator`: ever offered a service;
+    `staff`: holds some role of the site; `host`: one that opens `/ops`.
     """
 
     address: str
@@ -32,6 +33,7 @@ class WalletButton:
     chain: str
     next: str
     mobile: str
+    waiting: int
     operator: bool
     staff: bool
     host: bool
@@ -77,6 +79,7 @@ def wallet(context: Context) -> WalletButton:
         chain=orjson.dumps(chain_parameters(settings.NETWORK, urls)).decode(),
         next=request.path if request is not None else "/",
         mobile=mobile_link(str(settings.SITE_URL), request.path if request is not None else "/"),
+        waiting=selectors.waiting(user) if isinstance(user, User) else 0,
         operator=bool(address) and ledger.offers(address),
         staff=bool(held),
         host=not held.isdisjoint(roles.STAFF),

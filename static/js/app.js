@@ -61,10 +61,10 @@ document.body.addEventListener("htmx:configRequest", (event) => {
   }
 });
 
-// A fragment that could not be fetched is said in words; what was shown stays. The footer says its own (freshness.js).
+// A fragment that could not be fetched is said in words; what was shown stays. The footer says its own (freshness.js); the header asks again.
 for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
   document.body.addEventListener(failure, (event) => {
-    if (event.detail.elt?.id === "freshness") return;
+    if (["freshness", "waiting"].includes(event.detail.elt?.id)) return;
     const id = event.detail.xhr?.getResponseHeader?.("X-Request-ID");
     const text = t("This part could not be refreshed; what you see is the earlier state.") + (id ? ` ${t("Request id {id}.", { id })}` : "");
     document.dispatchEvent(new CustomEvent("toast", { detail: { tone: "bad", text } }));

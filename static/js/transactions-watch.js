@@ -1,13 +1,13 @@
 // Follow shown transactions: ask the server as often as it says (`data-poll` seconds) and stop when it says 0.
+import { count } from './waiting.js';
 import { t } from './words.js';
 const watched = new Set();
 const BACKOFF = 5000;
-const title = document.title;
 
-// The tab says how many transactions are still under way.
-function count(change) {
-  change();
-  document.title = (watched.size ? `(${watched.size}) ` : '') + title;
+// The tab says how many transactions are still under way, and the header which of them no block holds yet.
+function counted() {
+  count(watched.size);
+  document.dispatchEvent(new CustomEvent('tx:counted'));
 }
 
 function announce(section, before) {
@@ -96,7 +96,8 @@ async function follow(id) {
     await pause(seconds * 1000);
     if (!await look(id, before)) break;
   }
-  count(() => watched.delete(id));
+  watched.delete(id);
+  counted();
 }
 
 // What the server has just heard of a transaction that this page may show.
@@ -108,7 +109,8 @@ export function watch(root) {
   for (const section of root.querySelectorAll('[data-tx]')) {
     const id = section.dataset.tx;
     if (watched.has(id) || !Number(section.dataset.poll)) continue;
-    count(() => watched.add(id));
+    watched.add(id);
+    counted();
     follow(id);
   }
 }

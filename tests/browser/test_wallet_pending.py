@@ -84,10 +84,19 @@ def test_a_reload_while_it_is_sent_goes_on_where_it_was(
 ) -> None:
     with still(contracts):
         state = submitted(page, asgi_server)
+        expect(page.get_by_test_id("tx-waiting")).to_have_attribute("data-count", "1")
         page.reload()
         expect(page.get_by_text("Continue where you left off")).to_be_visible()
         expect(page).to_have_title(re.compile(r"^\(1\) Funds"))
         expect(state).to_have_attribute("data-state", "submitted")
+        # Every other page says so too, until a block holds it.
+        page.goto(f"{asgi_server}/models")
+        expect(page).to_have_title(re.compile(r"^\(1\) Models"))
+        header = page.get_by_role("link", name="1 transaction waits for a block")
+        expect(header).to_have_attribute("href", "/account/transactions")
+    expect(header).to_be_hidden(timeout=15_000)
+    expect(page).to_have_title(re.compile(r"^Models"))
+    page.goto(f"{asgi_server}/account")
     expect(state).to_have_attribute("data-state", "final", timeout=30_000)
     shows(page, "available", 5 * NEURON)
 

@@ -116,10 +116,20 @@ def test_a_transaction_goes_from_review_to_final(chain: Chain) -> None:
 
 def test_the_worker_follows_when_nobody_looks(chain: Chain) -> None:
     intent = sent(chain, ALICE)
+    client, path = Client(), "/account/transactions/waiting"
+    assert client.get(path).content == b""
+    assert "tx-waiting" not in client.get("/models").content.decode()
+    client.force_login(person(BOB))
+    assert ' data-count="0"' in client.get("/models").content.decode()
+    client.force_login(person(ALICE))
+    for shown in (client.get("/models"), client.get(path)):
+        assert ">1 transaction waits for a block</span>" in shown.content.decode()
+    Intent.objects.update(checked_at=None)  # the page has just asked the chain
     chain.mine()
     follow_intents()
     intent.refresh_from_db()
     assert intent.state == State.INCLUDED
+    assert ' data-count="0"' in client.get(path).content.decode()
 
 
 def test_a_silent_node_changes_nothing(chain: Chain, settings: Any, free_port: int) -> None:
