@@ -135,8 +135,8 @@ def named(said: Named | None) -> SafeString:
     )
     by = f"<bdi>{escape(said.domain)}</bdi>" if said.domain else _("self-declared")
     return mark_safe(
-        f'<span class="sub" title="{escape(why)}">“<bdi>{escape(said.name)}</bdi>”, {by}'
-        f'<span class="visually-hidden">, {escape(why)}</span></span>'
+        f' <span class="sub" title="{escape(why)}">“<bdi>{escape(said.name)}</bdi>”</span> '
+        f'<span class="sub">{by}<span class="visually-hidden">, {escape(why)}</span></span>'
     )
 
 

@@ -70,7 +70,10 @@ def test_providers_are_found_by_what_they_call_themselves(client: Client) -> Non
         assert client.get(f"/api/v1/services?q={query}").json()["count"] == count, query
     text = client.get("/").content.decode()
     # Not in a title alone, which neither fingers nor most screen readers reach.
-    assert text.count("“<bdi>Glacier &lt;i&gt;Compute&lt;/i&gt;</bdi>”, self-declared<") == 1
+    shown = (
+        '“<bdi>Glacier &lt;i&gt;Compute&lt;/i&gt;</bdi>”</span> <span class="sub">self-declared<'
+    )
+    assert text.count(shown) == 1
     unchecked = ">, Signed by the provider’s wallet; nobody checked it</span>"
     every = client.get("/providers").content.decode()
     assert unchecked in text and unchecked in every
