@@ -8,7 +8,6 @@ from importlib import import_module
 from typing import Any
 
 from django.conf import settings
-from django.core.cache import cache
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -16,6 +15,7 @@ from django.utils.translation import gettext as _
 from accounts import sockets
 from accounts.errors import Problem
 from accounts.models import SignIn, User
+from net.cache import first
 
 #: A dangerous act needs a wallet signature at most this old (features.md F8).
 FRESH_SECONDS = 600
@@ -45,7 +45,7 @@ def opened(request: HttpRequest, user: User, before: str | None) -> None:
 def seen(request: HttpRequest) -> None:
     """Remember that a session was used, at most every five minutes."""
     key = request.session.session_key
-    if key and cache.add(f"seen:{key}", 1, timeout=_SEEN_EVERY_SECONDS):
+    if key and first(f"seen:{key}", _SEEN_EVERY_SECONDS):
         SignIn.objects.filter(session_key=key).update(seen_at=timezone.now())
 
 

@@ -44,6 +44,7 @@ from chain import selectors as chain
 from ledger import selectors as ledger
 from ledger.records import Listing
 from net import queue
+from net.cache import recall
 from net.client import Client
 
 #: Name of the background task that takes what was asked for.
@@ -106,7 +107,7 @@ def verify_now(key: ServiceKey, by: int | None = None) -> ServiceKey:
 def is_running(key: ServiceKey) -> bool:
     """Whether a run of this service is under way, or asked for (at most 1 query)."""
     waiting = Request.objects.filter(**key._asdict())
-    return cache.get(_lock(key)) is not None or waiting.exists()
+    return recall(_lock(key)) is not None or waiting.exists()
 
 
 def bundle(run: Verification) -> bytes:

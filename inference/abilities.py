@@ -14,6 +14,7 @@ from django.core.cache import cache
 
 from ledger.records import Listing
 from net import strictjson
+from net.cache import recall
 from net.client import Client
 from net.errors import NetError
 from net.limits import JsonLimits, Limits
@@ -85,7 +86,7 @@ def known(listing: Listing | None) -> Abilities:
 
 def heard(listing: Listing | None) -> Abilities | None:
     """The same, None where it was not asked."""
-    found = cache.get(_name(listing)) if listing else None
+    found = recall(_name(listing)) if listing else None
     return Abilities(**found) if found else None
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from django.core.cache import cache
-
 from inference.models import Turn
+from net.cache import keep, recall
 
 #: Verdicts about an answer whose signature was read: each names who signed.
 _JUDGED = ("verified", "rewritten", "altered", "not_comparable", "failed")
@@ -17,9 +16,9 @@ def newest_signer(provider: str) -> str:
     there is none (at most 1 query). It says nothing of whose answer it was, nor when.
     """
     key = f"inference:signer:{provider}"
-    known = cache.get(key)
+    known = recall(key)
     if known is None:
         signed = Turn.objects.filter(provider=provider, verdict__in=_JUDGED).exclude(signer="")
         known = signed.order_by("-pk").values_list("signer", flat=True).first() or ""
-        cache.set(key, known, _KEPT_SECONDS)
+        keep(key, known, _KEPT_SECONDS)
     return str(known)

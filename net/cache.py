@@ -6,11 +6,18 @@ short task means to connect, say hello and leave again for one value. The pool i
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
+from django.core.cache import cache
 from django.core.cache.backends.redis import RedisCache
 from django.utils.functional import cached_property
+from redis.exceptions import RedisError
+
+log = logging.getLogger(__name__)
 
 _clients: dict[tuple[str, ...], Any] = {}
 _making = threading.Lock()
@@ -39,3 +46,41 @@ class SharedRedisCache(RedisCache):
         steps = self._cache.get_client(name, write=True).pipeline()
         found, _ = steps.incr(name).expire(name, seconds, nx=True).execute()
         return int(found)
+
+
+# --- what a page can do without -------------------------------------------------------------------
+
+#: After Redis did not answer, pages do without it for this long (seconds): each try costs seconds.
+PAUSE = 5.0
+_asked_again = 0.0
+
+
+def recall(key: str) -> Any:
+    """What `keep` kept; None where nothing is, and while Redis is away: for what a page finds out
+    anew, or does not need.
+    """
+    return _tried(lambda: cache.get(key), None)
+
+
+def keep(key: str, value: Any, seconds: int) -> None:
+    """Keep what can be found out anew; while Redis is away it is not kept."""
+    _tried(lambda: cache.set(key, value, timeout=seconds), None)
+
+
+def first(key: str, seconds: int) -> bool:
+    """Whether this is the first time in so many seconds; False while Redis is away: for what is not
+    missed when it is left out, never for a lock.
+    """
+    return bool(_tried(lambda: cache.add(key, 1, timeout=seconds), False))
+
+
+def _tried(step: Callable[[], Any], without: Any) -> Any:
+    global _asked_again
+    if time.monotonic() < _asked_again:
+        return without
+    try:
+        return step()
+    except RedisError as error:
+        _asked_again = time.monotonic() + PAUSE
+        log.warning("pages do without Redis: %s", error)
+        return without

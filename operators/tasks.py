@@ -8,12 +8,12 @@ import time
 
 from asgiref.sync import async_to_sync
 from celery import shared_task
-from django.core.cache import cache
 from django.utils import timezone
 
 from accounts.errors import NodeError
 from ledger import selectors
 from net import queue
+from net.cache import first
 from operators import debts, gas, profile, profile_domain, selftest, setup, wallets
 from operators.models import Profile
 
@@ -37,7 +37,7 @@ def refresh(provider: str) -> int:
 def refresh_soon(provider: str) -> None:
     """Have the worker do it, unless it did a moment ago. Nothing depends on it being done: without
     a queue a page says what it does not know yet."""
-    if cache.add(f"operators:refresh:{provider}", 1, timeout=EVERY):
+    if first(f"operators:refresh:{provider}", EVERY):
         queue.put(refresh, provider)
 
 

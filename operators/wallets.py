@@ -3,18 +3,15 @@ background, kept for minutes, and said only where it is known."""
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 from django.core.cache import cache
-from redis.exceptions import RedisError
 
 from accounts import node
 from ledger.models import Settlement
+from net.cache import recall
 from operators.gas import FIXED_GAS, ITEM_GAS
 from operators.models import BatchGas
-
-log = logging.getLogger(__name__)
 
 #: Below so many settlements an operator is told.
 FEW = 5
@@ -48,11 +45,7 @@ def look(provider: str) -> None:
 
 def known(provider: str) -> Wallet | None:
     """None where nobody looked lately, or another wallet pays for its settlements (2 queries)."""
-    try:
-        found = cache.get(_name(provider))
-    except RedisError as error:
-        log.warning("no wallet is known", extra={"error": str(error)[:200]})
-        return None
+    found = recall(_name(provider))
     gas = _gas(provider) if found else None
     if not found or gas is None:
         return None

@@ -18,6 +18,7 @@ from django.db import Error as DatabaseError
 from django.utils import timezone
 
 from net.addresses import Policy
+from net.cache import recall
 from net.client import Client
 from net.errors import NetError
 from net.limits import Limits
@@ -107,7 +108,7 @@ def forget() -> None:
 
 def problem() -> str:
     """Why the source could not be read the last time, in our words; "" where it could."""
-    return str(cache.get(_PROBLEM) or "")
+    return str(recall(_PROBLEM) or "")
 
 
 def current() -> Price | None:

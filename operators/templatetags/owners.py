@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from django import template
-from django.core.cache import cache
 from django.utils.translation import gettext as _
 
 from accounts.pages_transaction import Link
+from net.cache import keep, recall
 from operators import selectors
 
 register = template.Library()
@@ -28,8 +28,8 @@ def with_operator(tabs: Sequence[Link], user: object) -> tuple[Link, ...]:
 
 def _owns(address: str) -> bool:
     key = f"operators:owns:{address}"
-    known = cache.get(key)
+    known = recall(key)
     if known is None:
         known = selectors.owns(address)
-        cache.set(key, known, timeout=KEPT_SECONDS)
+        keep(key, known, KEPT_SECONDS)
     return bool(known)

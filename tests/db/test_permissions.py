@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from accounts.models import AccessToken, ProviderKey, SignIn
+from net import stores
 from tests.db.permission_world import CANARY, VISITORS, World, routes
 
 pytestmark = pytest.mark.django_db
@@ -36,6 +40,20 @@ def table() -> dict[tuple[str, str], tuple[str, ...]]:
             assert (method, route) not in found, f"twice: {line}"
             found[method, route] = statuses
     return found
+
+
+#: Whose pages are full below an address; elsewhere Alice's.
+KEEPERS = {"operator": "operator", "ops": "admin", "moderation": "moderator"}
+#: What reads count and end at a limit: refused where nobody can count.
+COUNTED = {
+    "fine-tuning/datasets/<uuid:dataset_id>/publish",
+    "moderation/log.json",
+    "operator/earnings.csv",
+    "operator/listing/<slug:kind>/remove",
+    "operator/settlements.csv",
+    "operator/settlements.json",
+    "shared/<str:token>",
+}
 
 
 @pytest.fixture
@@ -123,3 +141,23 @@ def test_admin_pages_send_everybody_but_staff_away(world: World) -> None:
             assert answer.status_code in (302, 404), (visitor, path)
             if answer.status_code == 302:
                 assert answer["Location"].startswith(("/admin/login/", "/ops/sign-in", "/admin/"))
+
+
+def test_what_can_be_read_is_read_while_redis_is_away(
+    world: World, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Docs/faults.md: money and conversations are in PostgreSQL, so their pages need no Redis."""
+    away = "redis://127.0.0.1:1/0"
+    at_once = {"retry": Retry(NoBackoff(), 0)}  # a try costs seconds, and here are hundreds
+    settings.REDIS_URL = away
+    settings.CACHES = {"default": {**stores.cache(away), "OPTIONS": at_once}}
+    monkeypatch.setattr("net.cache.PAUSE", 0.0)  # every page asks again by itself
+    monkeypatch.setattr("tests.db.permission_world.cache", Mock())  # nothing to clear
+    refused = set()
+    for (method, route), line in table().items():
+        visitor = KEEPERS.get(route.partition("/")[0], "user")
+        if method == "GET" and line[VISITORS.index(visitor)] == "200":
+            seen, _ = world.ask(visitor, method, "" if route == "(home)" else route)
+            if seen != 200:
+                refused.add(route)
+    assert refused == COUNTED | {"readyz"}  # which is there to say so
