@@ -112,13 +112,19 @@ _BESIDE_OR_BELOW = {"msub": "munder", "msup": "mover", "msubsup": "munderover"}
 _LARGE = set("∑∏∐⋂⋃⋀⋁⨀⨁⨂⨄⨆") | {name[1:] for name in commands.LIMIT}
 #: Signs that stand for something, where the converter takes them for operators with room around.
 _THINGS = set("∞∅∀∃∄∠∡∢∂∇∆⊤")
-_ACCENTS = set("´˘ˇ˙¨`^˚~→¯_\u20db\u20dc")
-#: A bar of text does not grow; these do.
-_BARS = {"mover": "¯", "munder": "_"}
+_ACCENTS = set("´˘ˇ˙¨`^˚~→¯‾_\u0302\u20db\u20dc")
+#: Signs of text do not grow; these do.
+_GROWING = {"―": "‾", "^": "\u0302"}
 _ALPHABETS = {
-    "bold": "mbf", "bold-italic": "mbfit", "double-struck": "Bbb", "script": "mscr",
-    "fraktur": "mfrak", "sans-serif": "msans", "sans-serif-italic": "mitsans", "monospace": "mtt",
+    "bold": "bf", "bold-italic": "bfit", "double-struck": "bb", "script": "cal", "fraktur": "frak",
+    "sans-serif": "sf", "sans-serif-italic": "sfit", "monospace": "tt",
 }  # fmt: skip
+#: Greek letters, with the place of their slanted form; the bold ones are as far before and behind.
+_GREEK = {
+    chr(int(unicodedata.decomposition(chr(slanted)).removeprefix("<font> "), 16)): slanted
+    for slanted in range(0x1D6E2, 0x1D71C)
+}
+_GREEK_STEPS = {"bf": -0x3A, "bfit": 0x3A}
 
 
 class _Unreadable(Exception):
@@ -215,11 +221,9 @@ def _operates(sign: str) -> bool:
 
 def _styled(letter: str, alphabet: str) -> str:
     """The letter of another alphabet (𝐱, ℝ, 𝛉)."""
-    plain = unicodedata.normalize("NFKC", letter)
-    if not (plain.isascii() and plain.isalpha()):
-        name = unicodedata.name(plain, "").rpartition(" ")[2]
-        plain = name.capitalize() if plain.isupper() else name.lower()
-    found = SYMBOLS.get(f"\\{alphabet}{plain}")
+    if letter in _GREEK:
+        return chr(_GREEK[letter] + _GREEK_STEPS[alphabet]) if alphabet in _GREEK_STEPS else letter
+    found = SYMBOLS.get(f"\\math{alphabet}{{{letter}}}")
     return chr(int(found, 16)) if found else letter
 
 
@@ -240,7 +244,7 @@ def _drawn(element: Element, depth: int = 0) -> str:
         raise _Unreadable
     if tag in _BESIDE_OR_BELOW and _movable(element[0]):
         tag = _BESIDE_OR_BELOW[tag]
-    elif tag in _BARS:
+    elif tag in ("mover", "munder"):
         _make_accent(tag, element)
     elif tag == "mo" and "lspace" not in element.attrib and _NAME.match(text):
         tag = "mi"
@@ -297,8 +301,9 @@ def _movable(element: Element) -> bool:
 
 def _make_accent(tag: str, element: Element) -> None:
     sign = element[1]
-    if sign.text == "―":
-        sign.text = _BARS[tag]
+    # A hat of one letter's width the converter calls an accent, a wide one it does not.
+    if sign.text in _GROWING and "accent" not in element.attrib:
+        sign.text = _GROWING[sign.text] if tag == "mover" else "_"
         sign.set("stretchy", "true")
     if sign.tag == "mo" and sign.text in _ACCENTS:
         element.set("accent" if tag == "mover" else "accentunder", "true")

@@ -2,7 +2,9 @@
 committed, so nothing else needs npm.
 
     npm install --ignore-scripts --prefix DIR lucide-static@1.62.0 \
-        @fontsource-variable/geist @fontsource/geist-mono uplot@1.6.32
+        @fontsource-variable/geist @fontsource/geist-mono @fontsource/stix-two-math@5.3.0 \
+        uplot@1.6.32
+    pip install fonttools
     python scripts/vendor_assets.py DIR
 """
 
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -20,6 +23,22 @@ FONTS = {
     # One weight: addresses and code are never bold, and all weights weigh 13 KB more.
     "geist-mono.woff2": "@fontsource/geist-mono/files/geist-mono-latin-400-normal.woff2",
 }
+
+FORMULAS = "@fontsource/stix-two-math/files/stix-two-math-latin-400-normal.woff2"
+#: What formulas are mostly made of, an eighth of the font, with the larger forms of each. For the
+#: rest a reader's machine has a font, or none.
+FORMULAS_HAVE = (
+    *("20-7e", "a0", "a8", "af-b1", "b4", "b7", "d7", "f7", "2c7", "2d8", "2d9", "302"),
+    *("391-3c9", "3d1", "3d5", "3d6", "3f1", "3f5"),  # Greek
+    *("2016", "2020", "2022", "2026", "2032-2034", "203e", "2057", "20d7"),
+    *("210e", "210f", "2111", "2113", "2118", "211c", "2135", "2190-2194", "21a6", "21d0-21d4"),
+    *("2200-222e", "2234", "2235", "223c", "2243", "2245", "2248", "2260-2265", "226a", "226b"),
+    *("2282-2287", "2295-2299", "22a4", "22a5", "22c0-22c6", "22ee-22f1"),
+    *("2308-230b", "23de", "23df", "25a1", "2713", "27e8", "27e9", "27f5-27fa"),
+    *("1d434-1d467", "1d6e2-1d71b", "1d400-1d433", "1d736-1d74f", "1d7ce-1d7d9"),  # bold
+    *("2102", "210d", "2115", "2119", "211a", "211d", "2124", "1d538-1d551"),  # ℝ
+    *("210b", "2110", "2112", "211b", "212c", "2130", "2131", "2133", "1d49c-1d4b5"),  # ℒ
+)
 
 #: Loaded by pages with charts alone (`templates/ui/chart.html`).
 CHARTS = {
@@ -90,6 +109,16 @@ def main(modules: Path) -> None:
     for target, source in FONTS.items():
         shutil.copyfile(modules / source, STATIC / "fonts" / target)
     shutil.copyfile(modules / "@fontsource-variable/geist/LICENSE", STATIC / "fonts/OFL.txt")
+    shutil.copyfile(modules / "@fontsource/stix-two-math/LICENSE", STATIC / "fonts/OFL-stix.txt")
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "fontTools.subset", str(modules / FORMULAS), "--flavor=woff2"),
+            *("--layout-features=ssty,dtls,flac", "--no-hinting", "--drop-tables+=GPOS"),
+            f"--unicodes={','.join(FORMULAS_HAVE)}",
+            f"--output-file={STATIC / 'fonts/formulas.woff2'}",
+        ],
+        check=True,
+    )
     icons = modules / "lucide-static"
     symbols = "\n".join(symbol(name, (icons / f"icons/{name}.svg").read_text()) for name in ICONS)
     (STATIC / "icons/sprite.svg").write_text(
