@@ -14,11 +14,12 @@ REMOVED = "[removed]"
 MOST = 300
 
 _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
-    # `app-sk-` keys of providers, our personal tokens, webhook secrets, Fernet tokens.
+    # `app-sk-` keys of providers, our personal tokens, webhook secrets, Fernet tokens, bots.
     (re.compile(r"app-sk-[\w+/=|.-]+"), REMOVED),
     (re.compile(r"\bzgm_[\w-]{8,}"), REMOVED),
     (re.compile(r"\bwhsec_[\w+/=-]+"), REMOVED),
     (re.compile(r"\bgAAAA[\w-]{20,}={0,2}"), REMOVED),
+    (re.compile(r"(?<!\d)\d{6,20}:[\w-]{30,}+"), REMOVED),
     (re.compile(r"(?i)\b(bearer|basic)\s+[^\s'\",]+"), rf"\1 {REMOVED}"),
     (
         re.compile(

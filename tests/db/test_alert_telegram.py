@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
 from accounts import crypto
@@ -20,6 +21,7 @@ from accounts.models import User
 from alerts import deliver, hooks, tasks, telegram
 from alerts.models import Attempt, Delivery, Format, Notification, State
 from devnet import accounts as cast
+from marketplace.env import Env
 from tests.db.test_alert_deliveries import alice as alice  # the same person, a fixture
 from tests.db.test_alert_deliveries import due_now, told
 from tests.db.test_keys_lasting import signed_in
@@ -188,6 +190,14 @@ def test_a_code_of_yesterday_and_a_full_list_connect_nothing(alice: User, bot: B
     telegram.invite(alice)
     bot.hears(f"/start {late}")
     assert tasks.hear_telegram() == 0 and not alice.hooks.exists()
+
+
+def test_a_wrong_token_stops_the_start_and_is_not_repeated() -> None:
+    assert Env({}).bot_token("BOT") == "" and Env({"BOT": TOKEN}).bot_token("BOT") == TOKEN
+    for wrong in (TOKEN.replace(":", ""), f"bot{TOKEN}", f"{TOKEN}/", "123456:short"):
+        with pytest.raises(ImproperlyConfigured, match="@BotFather") as told_so:
+            Env({"BOT": wrong}).bot_token("BOT")
+        assert wrong not in str(told_so.value)
 
 
 def test_a_site_without_a_bot_says_nothing_of_one_and_a_broken_one_is_said(

@@ -16,6 +16,7 @@ SECRETS = {
     "provider key": "app-sk-eyJhIjoxfHwweDEyMw==",
     "personal token": "zgm_" + "Ab-_" * 11,
     "webhook": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    "bot": "123456:" + "Ab-_5" * 7,
     "sealed": "gAAAAABm" + "x" * 80 + "==",
     "password in a URL": "hunter2@db.example",
     "signature": "0x" + "12" * 65,
