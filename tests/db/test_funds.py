@@ -327,7 +327,7 @@ def test_the_funds_page_costs_the_same_for_few_and_many_accounts(
     alice: Client, contracts: Contracts, site: None, django_assert_max_num_queries: Any
 ) -> None:
     hold(contracts)
-    with django_assert_max_num_queries(21):
+    with django_assert_max_num_queries(22):
         alice.get("/account")
     for number in range(40):
         SubAccount.objects.create(
@@ -337,5 +337,5 @@ def test_the_funds_page_costs_the_same_for_few_and_many_accounts(
             balance=NEURON,
             block=6,
         )
-    with django_assert_max_num_queries(21):
+    with django_assert_max_num_queries(22):
         alice.get("/account")
