@@ -155,8 +155,9 @@ def _readable(latex: str) -> str:
     text = " ".join(latex.split())
     if not text or len(text) > MAX_CHARS or not text.isprintable():
         raise _Unreadable
-    for pattern, other in _ALIASES:
-        text = pattern.sub(other, text)
+    if "\\" in text:
+        for pattern, other in _ALIASES:
+            text = pattern.sub(other, text)
     if _RUN.search(text) or _UNNAMED.search(text):
         raise _Unreadable
     opened: list[str] = []
