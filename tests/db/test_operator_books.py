@@ -250,7 +250,7 @@ def test_a_page_costs_the_same_for_short_and_long_histories(
     own = Settlement.objects.filter(provider=PETRA).latest("block")
     paths = {
         "/operator?period=all": 25,
-        "/operator/settlements?period=all": 20,
+        "/operator/settlements?period=all": 21,
         "/operator/customers": 16,
         "/operator/market": 14,
         f"/operator/settlements/{own.tx_hash}": 16,
