@@ -5,12 +5,14 @@ from __future__ import annotations
 from playwright.sync_api import Page, expect
 
 from accounts.models import User
-from alerts import services
+from alerts import services, tasks
 from devnet.deploy import Contracts
 from tests.browser.money import ALICE, caught_up, funded
 from tests.browser.pagecheck import sound
 from tests.browser.threads import in_thread
 from tests.browser.wallet import Wallet, sign_in
+from tests.db.test_alert_telegram import Bot
+from tests.db.test_alert_telegram import bot as bot
 
 
 def test_an_alert_is_chosen_found_told_at_once_and_read(
@@ -21,6 +23,7 @@ def test_an_alert_is_chosen_found_told_at_once_and_read(
     contracts: Contracts,
     page: Page,
     errors: list[str],
+    bot: Bot,
 ) -> None:
     funded(contracts, petra, moved=2)
     caught_up(contracts)
@@ -55,8 +58,19 @@ def test_an_alert_is_chosen_found_told_at_once_and_read(
     expect(page.get_by_test_id("hook-secret")).to_contain_text("whsec_")
     page.get_by_test_id("hook-test").click()
     expect(page.locator("main")).to_contain_text("Deliveries")
-    for path in ("/account/alerts", "/account/inbox"):
+    for path in ("/account/alerts", "/account/alerts/telegram", "/account/inbox"):
         sound(page, f"{asgi_server}{path}")
+    page.goto(f"{asgi_server}/account/alerts")
+    page.get_by_test_id("telegram-new").click()
+    page.get_by_test_id("telegram-ask").click()
+    code = (page.get_by_test_id("telegram-open").get_attribute("href") or "").partition("=")[2]
+    expect(page.get_by_test_id("telegram-code")).to_contain_text(f"/start {code}")
+    sound(page, page.url)  # which asks anew: the form
+    bot.hears(f"/start {code}")
+    in_thread(tasks.hear_telegram)
+    page.goto(f"{asgi_server}/account/alerts")
+    expect(page.get_by_test_id("hook-row").filter(has_text="t.me/market_bot")).to_be_visible()
+    page.goto(f"{asgi_server}/account/inbox")
     page.get_by_test_id("inbox-row").get_by_role("link").click()
     expect(page).to_have_url(f"{asgi_server}/account?action=deposit")
     expect(bell).to_have_attribute("data-unread", "0")

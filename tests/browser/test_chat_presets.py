@@ -74,6 +74,17 @@ def test_presets_and_how_answers_are_read(alice: Page, asgi_server: str, chat: C
     card.get_by_text("Edit", exact=True).click()
     card.get_by_label("Question, if it is").fill("Say {{what}} to {{whom}}, {{what}}!")
     card.get_by_role("button", name="Save").click()
+    # what it said before its last two changes, and back to it
+    card.get_by_test_id("preset-versions").click()
+    expect(alice.get_by_test_id("preset-version")).to_have_count(2)
+    pagecheck.sound(alice, alice.url)
+    earlier = alice.get_by_test_id("preset-version").filter(has_text="Short & kind")
+    earlier.get_by_role("button", name="Use this text again").click()
+    expect(alice.get_by_role("heading", level=1)).to_contain_text("Short & kind")
+    alice.get_by_role("button", name="Use this text again").first.click()
+    expect(alice.get_by_role("heading", level=1)).to_contain_text("Kind")
+    expect(alice.get_by_test_id("preset-version")).to_have_count(4)
+    alice.get_by_role("link", name="All presets").click()
     card.get_by_role("link", name="Use in a new conversation").click()
     expect(alice.get_by_label("Temperature")).to_have_value("0.3")
     # its question asks for what differs, until one goes on by hand
