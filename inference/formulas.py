@@ -97,7 +97,12 @@ _TOKEN = re.compile(r"\\(begin|end) ?\{([a-zA-Z]+\*?)\}|\\[a-zA-Z]+|\\.|[{}&%$#]
 _NEVER = {"\\begin", "\\end", "\\", "%", "$", "#"}
 _CLOSING = {"{": "}", "\\left": "\\right", "\\begin": "\\end"}
 #: Nesting without braces: `\hat\hat…`, `^^…`.
-_UNNAMED = re.compile(r"\\operatorname(?!\*? ?\{[a-zA-Z ]+\})")
+#: What the converter would take for something else: names, columns and text of another shape.
+_MISTAKEN = re.compile(
+    r"\\operatorname(?!\*? ?\{[a-zA-Z ]+\})"
+    r"|\\begin ?\{array\}(?! ?\{[lcr| ]+\})"
+    r"|\\text[a-z]* ?\{[^{}]*\{"
+)
 _RUN = re.compile(r"(?:(?:\\[a-zA-Z]+|[\^_]) ?){30}")
 
 _CODE_POINT = re.compile(r"&#x([0-9A-Fa-f]{2,6});")
@@ -158,7 +163,7 @@ def _readable(latex: str) -> str:
     if "\\" in text:
         for pattern, other in _ALIASES:
             text = pattern.sub(other, text)
-    if _RUN.search(text) or _UNNAMED.search(text):
+    if _RUN.search(text) or _MISTAKEN.search(text):
         raise _Unreadable
     opened: list[str] = []
     loose = False
@@ -201,8 +206,12 @@ def _mend(element: Element) -> None:
         _mark_cells(element)
     elif tag == "mtext":
         text = _ESCAPED.sub(r"\1", text)
+        if "\\" in text or text == "⧸":  # that is what it makes of a \not it does not know
+            raise _Unreadable
     elif text == "&" or (text.startswith("\\") and len(text) > 1):
-        raise _Unreadable
+        if text not in SYMBOLS:
+            raise _Unreadable
+        text = chr(int(SYMBOLS[text], 16))
     elif tag == "mo" and text in _THINGS:
         element.tag = "mi"
         element.set("mathvariant", "normal")
