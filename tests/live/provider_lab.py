@@ -333,9 +333,9 @@ def completion(text: str, usage: Any) -> dict[str, Any]:
     return {**found, "choices": [choice], **({} if usage is None else {"usage": usage})}
 
 
-def chunk(text: str | None, usage: Any = None, choices: Any = None) -> bytes:
+def chunk(text: str | None, usage: Any = None) -> bytes:
     found: dict[str, Any] = {"id": "x", "object": "chat.completion.chunk", "created": 1}
-    delta = choices or ([] if text is None else [{"index": 0, "delta": {"content": text}}])
+    delta = [] if text is None else [{"index": 0, "delta": {"content": text}}]
     found |= {"model": MODEL, "choices": delta, **({} if usage is None else {"usage": usage})}
     return b"data: " + json.dumps(found).encode() + b"\n\n"
 
@@ -397,18 +397,6 @@ class Upstream:
         if usage is not None:
             await self._body(send, chunk(None, usage), more=True)
         await self._body(send, b"data: [DONE]\n\n")
-
-    async def do_calling(self, send: Any, stream: bool) -> None:
-        """A function, its arguments in pieces."""
-        await self._start(send, 200, "text/event-stream")
-        begun = {"id": "call-1", "type": "function", "function": {"name": "get_weather"}}
-        parts: list[dict[str, Any]] = [begun]
-        parts += [{"function": {"arguments": x}} for x in ('{"town":', '"Bonn"}')]
-        for part in parts:
-            choice = {"index": 0, "delta": {"tool_calls": [{"index": 0, **part}]}}
-            await self._body(send, chunk(None, choices=[choice]), more=True)
-        ended = [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]
-        await self._body(send, chunk(None, USAGE, choices=ended) + b"data: [DONE]\n\n")
 
     async def do_nousage(self, send: Any, stream: bool) -> None:
         await self.do_plain(send, stream, None)

@@ -23,6 +23,8 @@ from inference.options import Options
 from ledger import services as index
 from protocol.digests import sign
 from protocol.keys import signing_digest
+from provider.answerer.app import AnswererApp
+from provider.answerer.search import Index
 from tests.db.chat_world import in_db
 from tests.live.provider_lab import INPUT_PRICE, ONE, OUTPUT_PRICE, Broker, Lab, Person, served
 from tests.live.provider_lab import Upstream as Model
@@ -56,6 +58,13 @@ def fresh(lab: Lab, model: str) -> Iterator[Broker]:
 @pytest.fixture
 def seeing(lab: Lab, model: str) -> Iterator[Broker]:
     yield from started(Broker(lab, lab.person(), model, service={"takes_pictures": True}))
+
+
+@pytest.fixture
+def quoting(lab: Lab) -> Iterator[Broker]:
+    """One in front of the demo's model."""
+    with served(AnswererApp(Index([]), model="lab-model", rate=500)) as url:
+        yield from started(Broker(lab, lab.person(), url + "/v1"))
 
 
 def started(broker: Broker) -> Iterator[Broker]:
@@ -136,23 +145,26 @@ async def test_an_honest_broker_is_verified_and_costs_what_it_says(
 
 
 async def test_functions_and_their_results_pass_through_untouched(
-    lab: Lab, broker: Broker, alice: Person
+    lab: Lab, quoting: Broker, alice: Person
 ) -> None:
-    user = await sync_to_async(ready)(lab, alice, broker)
+    user = await sync_to_async(ready)(lab, alice, quoting)
     offer = Options.of({"tools": json.dumps([WEATHER]), "tool_choice": "required"})
     async with hub() as own:
-        chat = await in_db(conversations.create_chat)(user, broker.address)
-        opened = await own.ask(chat, "calling please", options=offer)
+        chat = await in_db(conversations.create_chat)(user, quoting.address)
+        opened = await own.ask(chat, "Rain in Bonn?", options=offer)
         turn = await ended(opened.turn)
-        opened = await own.ask(chat, "", called=turn.pk, results=("plain rain",))
+        opened = await own.ask(chat, "", called=turn.pk, results=("All day.",))
         done = await ended(opened.turn)
+        opened = await own.ask(chat, "And in Rome?")
+        again = await ended(opened.turn)
     assert (turn.state, turn.verdict, turn.finish_reason) == ("answered", "verified", "tool_calls")
-    assert [(x.name, x.arguments) for x in turn.calls] == [("get_weather", '{"town":"Bonn"}')]
-    assert turn.fee == 11 * INPUT_PRICE + 7 * OUTPUT_PRICE
+    (call,) = turn.calls
+    assert (call.name, json.loads(call.arguments)) == ("get_weather", {"town": "Rain in Bonn?"})
+    assert turn.fee_kind == "known" and turn.completion_tokens
     # signed is what was sent: the broker changed neither functions nor results
-    assert (done.verdict, done.answer) == ("verified", "seven words are in this short answer")
+    assert done.verdict == "verified" and "> All day." in done.answer and not done.calls
     assert done.signed_request == done.request_sha256
-    assert b'"tool_calls"' in done.request and b"plain rain" in done.request
+    assert again.verdict == "verified" and len(again.calls) == 1, "required, as the settings say"
 
 
 async def test_a_lying_broker_is_altered(lab: Lab, liar: Broker, alice: Person) -> None:
