@@ -331,10 +331,14 @@ def recording_of(chat: Chat) -> bytes:
 
 
 def facts_of(turns: QuerySet[Turn]) -> list[dict[str, Any]]:
-    """What is known about each request, for files that people take along."""
+    """What is known about each request, for files that people take along: enough to judge its
+    signature without us.
+    """
     return [
         {
             "asked_at": turn.created_at.isoformat(),
+            "chain_id": settings.CHAIN_ID,
+            "serving_contract": turn.serving,
             "provider": turn.provider,
             "model": turn.model,
             "fee_neuron": str(turn.fee),
@@ -346,7 +350,11 @@ def facts_of(turns: QuerySet[Turn]) -> list[dict[str, Any]]:
             "complete": turn.complete,
             "answer_id": turn.answer_id,
             "expected_signer": turn.expected_signer,
+            "signer_acknowledged": turn.signer_acknowledged,
             "signature": turn.signature,
+            "signature_fetched_at": turn.signature_at and turn.signature_at.isoformat(),
+            "signer": turn.signer,
+            "scheme": turn.scheme,
         }
         for turn in turns.order_by("pk")
     ]

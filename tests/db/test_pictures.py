@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import json
 import zlib
@@ -11,6 +12,8 @@ from uuid import uuid4
 
 import pytest
 from django.test import AsyncClient, Client
+from eth_account import Account
+from eth_account.messages import encode_defunct
 from PIL import Image
 
 from accounts.models import User
@@ -420,8 +423,17 @@ async def test_all_pictures_as_one_archive() -> None:
     facts = json.loads(archive.read(next(name for name in names if name.endswith(".json"))))
     made = next(x["name"] for x in facts["files"] if x["seed"] == "0")
     assert archive.read(made) == RED
-    assert facts["requests"][0]["verdict"] == "verified"
-    assert facts["requests"][0]["signature"]["text"].count(",") == 1
+    asked = facts["requests"][0]
+    assert asked["verdict"] == "verified" and asked["chain_id"] == 31337
+    # As docs/pictures-and-speech.md says: with nothing but the archive and a wallet library.
+    signed = asked["signature"]
+    sent, drawn = signed["text"].split(":")[:2]
+    who = Account.recover_message(
+        encode_defunct(text=signed["text"]), signature=signed["signature"]
+    )
+    assert who == asked["expected_signer"] == asked["signer"] and asked["signer_acknowledged"]
+    assert sent == asked["request_sha256"] and drawn.count(",") == 1
+    assert hashlib.sha256(archive.read(made)).hexdigest() == drawn.split(",")[0]
 
 
 def test_a_form_without_javascript(client: Client) -> None:
