@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from accounts.models import User
 from inference.models import Chat, Turn
 from ledger.models import Service, SubAccount
+from probes.models import ExchangeRate
 from tests import factories
 from tests.browser import pagecheck
 from tests.db.chat_world import world
@@ -323,13 +325,18 @@ def test_every_state_is_sound(alice: Page, asgi_server: str, chat: Chat) -> None
 
 
 def test_page_script_and_socket_speak_one_language(
-    alice: Page, asgi_server: str, chat: Chat
+    alice: Page, asgi_server: str, chat: Chat, settings: Any
 ) -> None:
     """A German reader gets no English from any of the three; the last refusal is the socket's."""
+    settings.USD_PRICE_URL = "https://prices.example/"
+    ExchangeRate.objects.create(source="prices.example", quoted_at=timezone.now(), micro=500_000)
     alice.context.add_cookies([{"name": "django_language", "value": "de", "url": asgi_server}])
     alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
     alice.get_by_test_id("chat-input").fill("What is a ledger?")
     expect(alice.get_by_test_id("chat-estimate")).to_contain_text("Etwa")
+    expect(alice.get_by_test_id("chat-estimate")).to_contain_text(
+        re.compile("Höchstens [≈<]\\s\\$0")
+    )
     # After each answer the page asks what is missing now; it would refuse before the socket could.
     side = re.compile("/playground/chat/side")
     with alice.expect_response(side):
