@@ -1,0 +1,66 @@
+"""What mails say: in their reader's language, and how to end them."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import re
+from email.message import EmailMessage
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import User
+from alerts import deliver, mailbox, services
+from alerts.models import Channels
+from devnet import accounts as cast
+from tests.db.test_alert_deliveries import Post, told
+from tests.db.test_alert_deliveries import alice as alice
+from tests.db.test_alert_deliveries import post as post
+from tests.db.test_keys_lasting import signed_in
+
+pytestmark = pytest.mark.django_db
+GERMAN = {"accept-language": "de"}
+
+
+def letter_of(post: Post) -> EmailMessage:
+    """The newest."""
+    return email.message_from_bytes(post.letters[-1], policy=email.policy.default)
+
+
+def test_mails_are_in_the_language_that_their_reader_chose(alice: User, post: Post) -> None:
+    browser = signed_in(cast.user(1))
+    browser.post("/account/alerts/mail", {"act": "ask", "email": "a@b.org"}, headers=GERMAN)
+    code = re.search(r"Code lautet (\d{6})", letter_of(post).get_content())
+    assert code is not None
+    mailbox.prove(alice, code[1])
+    told(alice, by_email=True)
+    deliver.send_due()
+    letter = letter_of(post)
+    assert "Noch 3 0G bei" in letter["Subject"] and "Regel" in letter.get_content()
+    browser.post("/language", {"language": "en"})
+    mailbox.test(alice)
+    deliver.send_due()
+    assert "the test mail" in letter_of(post).get_content()
+
+
+def test_every_mail_can_be_ended_without_signing_in(alice: User, post: Post, settings: Any) -> None:
+    settings.SITE_URL = "https://market.example"
+    way = services.channels_of(alice)
+    Channels.objects.filter(pk=way.pk).update(email="a@b.org", email_verified_at=timezone.now())
+    mailbox.test(alice)
+    deliver.send_due()
+    letter = email.message_from_bytes(post.letters[0], policy=email.policy.default)
+    assert letter["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    path = str(letter["List-Unsubscribe"]).strip(" <>").removeprefix(settings.SITE_URL)
+    outside = Client(enforce_csrf_checks=True)
+    asked = outside.get(path)
+    assert "a@b.org" in asked.content.decode() and asked["Referrer-Policy"] == "no-referrer"
+    assert services.channels_of(alice).email == "a@b.org", "a look ends nothing"
+    assert outside.post(path[:-1] + "AB"[path.endswith("A")]).status_code == 404
+    done = outside.post(path, {"List-Unsubscribe": "One-Click"})
+    assert done.status_code == 200 and services.channels_of(alice).email == ""
+    Channels.objects.filter(pk=way.pk).update(email="new@b.org", email_verified_at=timezone.now())
+    assert outside.post(path).status_code == 404, "it was about another address"
