@@ -274,7 +274,13 @@ def _choices(
         chosen = chosen or next(iter(of_provider), ":" + provider[1])
     unlisted = _parsed(chosen) if chosen not in found else None
     if unlisted:
-        found[chosen] = _("%(provider)s · not listed") % {"provider": short(unlisted[1])}
+        # Only a transfer may go to a provider that holds nothing yet.
+        said = (
+            _("%(provider)s · not listed")
+            if action == "transfer"
+            else _("%(provider)s · holds nothing of yours")
+        )
+        found[chosen] = said % {"provider": short(unlisted[1])}
     return tuple(pages.ProviderChoice(v, label, v == chosen) for v, label in found.items())
 
 

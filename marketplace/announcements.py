@@ -34,6 +34,7 @@ from marketplace.models import Announcement, AnnouncementKind, Update
 log = logging.getLogger(__name__)
 
 KEY = "marketplace:announced"
+PAGE = "/status"
 #: A process believes what it read for this long (seconds).
 BELIEVED = 5.0
 #: Maintenance is said above every page this long before it begins.
@@ -150,10 +151,11 @@ def unfinished(now: dt.datetime) -> QuerySet[Announcement]:
 
 
 def shown(now: dt.datetime) -> tuple[Announcement, ...]:
-    """What is planned, open, or ended lately, the newest first. SQL: two queries."""
+    """What is open, planned, or ended lately, in this order, the newest first. SQL: two queries."""
     late = Q(ends_at=None) | Q(ends_at__gt=now - SHOWN)
     rows = Announcement.objects.filter(late).order_by("-starts_at", "-pk")
-    return tuple(rows.prefetch_related("updates")[:MOST_SHOWN])
+    found = rows.prefetch_related("updates")[:MOST_SHOWN]
+    return tuple(sorted(found, key=lambda row: ("open", "planned", "over").index(row.state(now))))
 
 
 # --- above every page -----------------------------------------------------------------------------
@@ -192,12 +194,12 @@ def banner(now: dt.datetime | None = None) -> Banner | None:
         if ends and ends <= now:
             continue
         if row["kind"] == "incident":
-            text = _("Incident: %(title)s. More on Status.") % {"title": row["title"].rstrip(".")}
-            return Banner("bad", text)
+            text = _("Incident: %(title)s.") % {"title": row["title"].rstrip(".")}
+            return Banner("bad", text, PAGE)
         if starts - AHEAD <= now:
-            text = _("Maintenance from %(start)s to %(end)s: %(title)s. More on Status.")
+            text = _("Maintenance from %(start)s to %(end)s: %(title)s.")
             said = {"start": _said(starts), "end": _said(ends), "title": row["title"].rstrip(".")}
-            return Banner("warn", text % said)
+            return Banner("warn", text % said, PAGE)
     return None
 
 

@@ -66,10 +66,11 @@ class Freshness:
 
 @dataclass(frozen=True)
 class Banner:
-    """The one global notice a page may carry; `tone` is `warn` or `bad`."""
+    """The one global notice a page may carry; `tone` is `warn` or `bad`; `more`: where more is."""
 
     tone: str
     text: str
+    more: str = ""
 
 
 def judge(head: Head) -> Freshness:

@@ -109,7 +109,7 @@ class ModelsAsked(Asked):
 class ProvidersAsked(Asked):
     PATH, ONLY = "/providers", "kind"
     SORTS: ClassVar[Mapping[str, str]] = {
-        "since": gettext_noop("There longest"),
+        "since": gettext_noop("Listed longest"),
         "services": gettext_noop("Most services"),
         "stake": gettext_noop("Stake, highest first"),
         "earned": gettext_noop("Earned, most first"),

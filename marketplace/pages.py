@@ -8,7 +8,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop, ngettext
 
-from attestation.selectors import ServiceKey, StandingView, standing_of
+from attestation.selectors import DEVELOPMENT, ServiceKey, StandingView, standing_of
 from ledger import records, statistics
 from marketplace import formats, links
 from marketplace.changes import ChangeRow
@@ -78,6 +78,7 @@ _TRY = {
     "text-to-image": ("/playground/images", gettext_noop("Make a picture"), "image"),
     "image-editing": ("/playground/images", gettext_noop("Change a picture"), "image"),
     "speech-to-text": ("/playground/audio", gettext_noop("Transcribe"), "mic"),
+    "embedding": ("/playground/embeddings", gettext_noop("Embed texts"), "box"),
     "fine-tuning": ("/fine-tuning/new", gettext_noop("New fine-tuning"), "activity"),
 }
 
@@ -175,7 +176,9 @@ def _sentence(
     parts = []
     if standing.checked_at is not None:
         checked = formats.relative(standing.checked_at, timezone.now())
-        parts.append(_("Evidence checked %(when)s") % {"when": checked})
+        passed = standing.overall.removeprefix(DEVELOPMENT) != "fail"
+        text = _("Evidence checked %(when)s") if passed else _("Evidence failed our check %(when)s")
+        parts.append(text % {"when": checked})
     if health.uptime_7d is not None:
         up = (
             _("Up %(share)s of the last 7 days (example data)")

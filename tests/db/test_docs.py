@@ -101,7 +101,8 @@ def test_a_passage_shows_what_was_asked_for_and_runs_nothing(client: Client) -> 
     assert {"penalty", "acknowledgement"} & {piece.text for piece in first.text if piece.hit}
     page = client.get("/docs", {"q": "<script>alert(1)</script> refund"}).content.decode()
     assert "<script>alert" not in page and "&lt;script&gt;alert" in page
-    assert "Nothing here says" in client.get("/docs?q=zzzzzz").content.decode()
+    nothing = client.get("/docs?q=zzzzzz").content.decode()
+    assert "Nothing here says" in nothing and '<a href="/docs">all pages</a>' in nothing
     some = client.get("/docs?q=refund+zzzzzz").content.decode()
     assert "No passage has all words" in some
     for q in ("", "%00", "x" * 3_000, "%F0%9F%92%A9", "((((", "the+of"):

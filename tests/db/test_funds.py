@@ -311,6 +311,10 @@ def test_amounts_and_rows_go_by_what_a_week_cost(
     row = html.partition('data-testid="position-week"')[2].partition("</td>")[0]
     # 2.99… 0G are free, 1 of it is kept in reserve.
     assert f'data-neuron="{NEURON // 3}"' in row and "lasts 42 days" in row
+    # One cheap week tells nothing of decades.
+    SubAccount.objects.update(balance=400 * NEURON)
+    html = alice.get("/account").content.decode()
+    assert "lasts more than a year" in html.partition('data-testid="position-week"')[2]
 
 
 def test_anybodys_account_can_be_read(contracts: Contracts) -> None:

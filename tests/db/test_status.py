@@ -191,7 +191,8 @@ def test_an_incident_is_said_everywhere_until_it_ends(client: Client, admin: Use
     assert client.post("/ops/announcements", typed).status_code == 302
     row = Announcement.objects.get()
     page = everybody.get("/providers").content.decode()
-    assert "Incident: Chat &lt;b&gt;stops&lt;/b&gt;. More on Status." in page
+    assert "Incident: Chat &lt;b&gt;stops&lt;/b&gt;." in page
+    assert '<a class="button small" href="/status">Status</a>' in page
     html = everybody.get("/status").content.decode()
     assert f'id="announcement-{row.pk}"' in html and "We look<br>at it." in html
     say = {"act": "say", "text": "The cause is known."}
@@ -258,7 +259,8 @@ def test_maintenance_is_said_a_day_ahead_and_ends_by_itself() -> None:
     now = timezone.now()
     assert announcements.banner(now) is None and row.state(now) == "planned"
     near = announcements.banner(now + dt.timedelta(hours=7))
-    assert near is not None and near.tone == "warn" and "A new disk. More on Status." in near.text
+    assert near is not None and near.tone == "warn" and near.more == "/status"
+    assert near.text.endswith("A new disk.")
     late = now + dt.timedelta(hours=32)
     assert announcements.banner(late) is None and row.state(late) == "over"
 
@@ -270,7 +272,7 @@ def test_an_incident_goes_before_what_we_see_of_the_index(rf: RequestFactory) ->
 
     announced("The node is away")
     announcements.tell()
-    assert said("stale") == said("unreachable") == "Incident: The node is away. More on Status."
+    assert said("stale") == said("unreachable") == "Incident: The node is away."
     soon = timezone.now() + dt.timedelta(hours=1)
     begin, end = (f"{soon + dt.timedelta(hours=n):%Y-%m-%dT%H:%M}" for n in range(2))
     announced("A new disk", kind="maintenance", starts_at=begin, ends_at=end)

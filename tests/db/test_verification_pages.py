@@ -406,8 +406,11 @@ def test_a_good_word_does_not_hide_that_no_gpu_was_shown(client: Client) -> None
     development(machine(gpus=0))
     for url in places:
         assert "no GPU shown" in shown(client, url), url
+    assert "Evidence checked" in shown(client, places[1])
     Standing.objects.update(overall="fail")
     assert not any("no GPU shown" in shown(client, url) for url in places)
+    # The sentence at the head of the page does not say less than its badge.
+    assert "Evidence failed our check" in shown(client, places[1])
 
 
 def test_three_facts_stay_three(client: Client) -> None:
