@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from attestation import published, runs
 from attestation.engine.evidence import Context, Evidence
@@ -18,6 +20,9 @@ _OF_THE_SITE = frozenset(
         *("status", "references", "notes", "engine_version", "policy_version"),
     }
 )
+#: What a member or a check may be called on a public page, and how many are.
+_NAME = re.compile(r"[a-z][a-z0-9_.]{0,40}")
+MOST_NAMED = 8
 _CHAIN = ("tee_signer", "tee_signer_acknowledged")
 
 
@@ -56,6 +61,21 @@ class Comparison:
         if self.rules and not self.same:
             said += f" (published by {self.rules})"
         return ["", f"{said}; content hash {self.content_hash}"]
+
+    def note(self, ours: UUID | None) -> str:
+        """One line for a public page, in our words only; `ours`: the report of this site that has
+        this hash.
+        """
+        if not self.whole:
+            return "was changed: it does not have the hash that it names"
+        whose = "nothing here says who made it" if ours is None else f"it is our report {ours}"
+        if self.same:
+            return f"says what was found here; {whose}"
+        known = [name for name in self.different if _NAME.fullmatch(name)][:MOST_NAMED]
+        left = len(self.different) - len(known)
+        named = ", ".join([*known, *([f"{left} more"] if left else [])])
+        rules = ", by other rules or published values" if self.rules else ""
+        return f"differs from what was found here in {named}{rules}; {whose}"
 
 
 def compare(

@@ -10,7 +10,7 @@ import hashlib
 import re
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -21,7 +21,18 @@ from django.db import connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from attestation import brought, declared, evaluate, findings, leases, runs, standings, trust
+from attestation import (
+    brought,
+    comparison,
+    declared,
+    evaluate,
+    findings,
+    leases,
+    published,
+    runs,
+    standings,
+    trust,
+)
 from attestation import bundle as bundles
 from attestation import verify as engine
 from attestation.engine.evidence import KINDS, Context, Evidence
@@ -40,6 +51,7 @@ from attestation.models import (
 )
 from attestation.runs import Draft
 from attestation.selectors import ServiceKey
+from attestation.sources.records import Note
 from chain import selectors as chain
 from ledger import selectors as ledger
 from ledger.records import Listing
@@ -154,6 +166,7 @@ def _from_bundle(data: bytes) -> Draft:
         raise BadUpload(_("A bundle of more than %(size)s MB.") % {"size": MAX_UPLOAD_BYTES >> 20})
     try:
         evidence, context = bundles.read(data, trust.anchors(), trust.policy())
+        given = bundles.published(data)
     except bundles.BadBundle as error:
         raise BadUpload(
             _(
@@ -165,12 +178,22 @@ def _from_bundle(data: bytes) -> Draft:
     _bounded(evidence, context)
     brought.require_evidence(evidence)
     draft = _uploaded(evidence, context)
-    return replace(
-        draft,
-        outcome=Outcome.JUDGED,
-        report=engine.judge(evidence, context),
-        finished_at=timezone.now(),
-    )
+    report = engine.judge(evidence, context)
+    if given is not None:
+        found = comparison.compare(given, evidence, context, report)
+        text = found.note(_ours(given))
+        draft = replace(draft, notes=(Note(source="bundle", key="published.json", text=text),))
+    return replace(draft, outcome=Outcome.JUDGED, report=report, finished_at=timezone.now())
+
+
+def _ours(given: Mapping[str, Any]) -> uuid.UUID | None:
+    """The report of this site that a published document is (1 query)."""
+    try:
+        number = uuid.UUID(str(given.get("id")))
+    except ValueError:
+        return None
+    stored = Verification.objects.filter(pk=number).values_list("content_hash", flat=True).first()
+    return number if stored is not None and stored == given.get(published.HASH) else None
 
 
 def _from_evidence(upload: Upload) -> Draft:

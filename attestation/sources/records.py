@@ -94,7 +94,7 @@ class Reference(TypedDict):
 
 
 class Note(TypedDict):
-    """What could not be had, and why, in one line for people."""
+    """What could not be had, and why, or what a document says, in one line for people."""
 
     source: str
     key: str

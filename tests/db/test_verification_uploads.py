@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 
-from attestation import bundle, checks, claims, services
+from attestation import bundle, checks, claims, published, services
 from attestation.engine import references
 from attestation.engine.anchors import VENDOR
 from attestation.errors import BadUpload
@@ -53,6 +53,16 @@ pytestmark = pytest.mark.django_db
 BROKEN = json.dumps({"quote": "00" * 64}).encode()
 
 
+def swapped(data: bytes, said: dict[str, Any]) -> bytes:
+    """A bundle with another `published.json`."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(made, "w") as new:
+        for name in old.namelist():
+            body = json.dumps(said).encode() if name == "published.json" else old.read(name)
+            new.writestr(name, body)
+    return made.getvalue()
+
+
 # --- uploads --------------------------------------------------------------------------------------
 
 
@@ -66,10 +76,24 @@ def test_an_uploaded_report_is_judged_now_with_our_documents() -> None:
     other = services.judge_upload(Upload(body=evidence(), onchain_signer=address(1)))
     assert other.overall == "fail"
     assert not Standing.objects.exists(), "an upload is nobody's evidence"
-    again = services.judge_upload(Upload(bundle=services.bundle(stored)))
+    taken = services.bundle(stored)
+    again = services.judge_upload(Upload(bundle=taken))
     assert (again.overall, again.rows, again.now_unix) == (
         stored.overall, stored.rows, stored.now_unix
     )  # fmt: skip
+    assert again.notes[0]["text"] == f"says what was found here; it is our report {stored.pk}"
+    # What a stranger made fit is nobody's word, and what they call things is not repeated.
+    said = bundle.published(taken)
+    assert said is not None
+    said |= {"overall": "pass", "checks": [{"id": "<b>Buy"}, *said["checks"]]}
+    said[published.HASH] = published.hash_of(said)
+    note = services.judge_upload(Upload(bundle=swapped(taken, said))).notes[0]["text"]
+    assert note == (
+        "differs from what was found here in overall, 1 more; nothing here says who made it"
+    )
+    said["overall"] = "fail"
+    note = services.judge_upload(Upload(bundle=swapped(taken, said))).notes[0]["text"]
+    assert note == "was changed: it does not have the hash that it names"
 
 
 def test_a_gpu_alone_and_a_payload() -> None:
