@@ -21,13 +21,14 @@ from inference.options import Options
 
 
 class Medium(models.TextChoices):
-    """What a conversation is made of; IMAGES and SPEECH are `inference.media`. RELAY gathers what a
-    person's programs asked (`inference.openai`): no words, one per person.
+    """What a conversation is made of; IMAGES, SPEECH and EMBED are `inference.media`. RELAY gathers
+    what a person's programs asked (`inference.openai`): no words, one per person.
     """
 
     CHAT = "chat", "Chat"
     IMAGES = "images", "Images"
     SPEECH = "speech", "Speech"
+    EMBED = "embed", "Embeddings"
     RELAY = "relay", "Relay"
 
 

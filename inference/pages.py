@@ -70,6 +70,7 @@ _PAGES = {
     Medium.CHAT: "/playground/chat",
     Medium.IMAGES: "/playground/images",
     Medium.SPEECH: "/playground/audio",
+    Medium.EMBED: "/playground/embeddings",
 }
 
 
@@ -98,7 +99,11 @@ class SidePage:
     @property
     def noun(self) -> str:
         """What such a provider offers."""
-        nouns = {Medium.IMAGES: _("pictures"), Medium.SPEECH: _("transcripts")}
+        nouns = {
+            Medium.IMAGES: _("pictures"),
+            Medium.SPEECH: _("transcripts"),
+            Medium.EMBED: _("embeddings"),
+        }
         return nouns.get(Medium(self.medium), _("chat"))
 
     @property
@@ -110,7 +115,11 @@ class SidePage:
     @property
     def all_path(self) -> str:
         """The catalogue of such services."""
-        types = {Medium.IMAGES: "text-to-image", Medium.SPEECH: "speech-to-text"}
+        types = {
+            Medium.IMAGES: "text-to-image",
+            Medium.SPEECH: "speech-to-text",
+            Medium.EMBED: "embedding",
+        }
         return f"/?type={types.get(Medium(self.medium), 'chatbot')}"
 
     @property

@@ -13,6 +13,7 @@ from accounts import csv_files
 from accounts.http import number_of, taker
 from accounts.models import User
 from inference import access, inspector, requests
+from inference.media.services import TYPES
 from inference.media.views_works import path_of
 from inference.models import Medium, Turn
 from inference.requests import Filter
@@ -69,10 +70,10 @@ def request_body(request: HttpRequest, turn: int) -> HttpResponse:
 @never_cache
 @require_GET
 def inspect(request: HttpRequest, turn: int) -> HttpResponse:
-    """One request as it went over the wire; pictures and transcripts have pages of their own."""
+    """One request as it went over the wire; what is no chat has pages of its own."""
     user = user_of(request)
     made = access.turns_of(user, session_of(request)) if user else Turn.objects.none()
-    made = made.filter(pk=turn, chat__medium__in=(Medium.IMAGES, Medium.SPEECH))
+    made = made.filter(pk=turn, chat__medium__in=TYPES)
     if (found := made.first()) is not None:
         return HttpResponseRedirect(path_of(found.chat))
     mine = access.turns_of(user, session_of(request)) if user else Turn.objects.none()

@@ -162,14 +162,16 @@ STORED = (
     *(N_("open"), N_("answered"), N_("stopped"), N_("cut_off"), N_("failed")),
     *(N_("known"), N_("estimated"), N_("unknown"), N_("none")),
 )
-_PICTURES = re.compile(r"(\d{1,9}) pictures?")
+_COUNTED = re.compile(r"(\d{1,9}) (picture|text)s?")
 
 
 def quantity(stored: str) -> str:
     """What a request was for, in the reader's language: `Turn.quantity` is stored in English."""
-    if (pictures := _PICTURES.fullmatch(stored)) is None:
+    if (counted := _COUNTED.fullmatch(stored)) is None:
         return stored
-    count = int(pictures[1])
+    count = int(counted[1])
+    if counted[2] == "text":
+        return ngettext("%(n)s text", "%(n)s texts", count) % {"n": count}
     return ngettext("%(n)s picture", "%(n)s pictures", count) % {"n": count}
 
 

@@ -30,6 +30,7 @@ TYPES = {
     "text-to-image": gettext_noop("Image"),
     "image-editing": gettext_noop("Image editing"),
     "speech-to-text": gettext_noop("Speech"),
+    "embedding": gettext_noop("Embeddings"),
     "fine-tuning": gettext_noop("Fine-tuning"),
 }
 NAME_LENGTH = 90

@@ -40,6 +40,7 @@ PAGES: Pages = (
     (gettext_noop("Chat"), "/playground/chat", "playground ask prompt"),
     (gettext_noop("Images"), "/playground/images", "playground pictures"),
     (gettext_noop("Speech"), "/playground/audio", "playground audio transcribe"),
+    (gettext_noop("Embeddings"), "/playground/embeddings", "playground vectors similarity"),
     (gettext_noop("Fine-tuning"), "/fine-tuning", "train tasks"),
     (gettext_noop("Funds"), "/account", "balance deposit withdraw wallet money"),
     (gettext_noop("Refunds"), "/account/refunds", "retrieve collect unlock"),

@@ -57,6 +57,7 @@ _LABELED = {
     "text-to-image": gettext_noop("Image"),
     "image-editing": gettext_noop("Image editing"),
     "speech-to-text": gettext_noop("Speech to text"),
+    "embedding": gettext_noop("Embeddings"),
     "TeeML": gettext_noop("TeeML: the answer is signed in trusted hardware"),
     "": gettext_noop("None declared"),
 }

@@ -1,5 +1,5 @@
-"""One request for pictures or for a transcript, from sending it to what came back. Knows the
-provider's protocol (provider-protocol.md 1.1, 1.3, 1.5); knows no Django and no browser.
+"""One request for pictures, a transcript or embeddings, from sending it to what came back. Knows
+the provider's protocol (provider-protocol.md 1.1, 1.3, 1.5); knows no Django and no browser.
 
 Pictures are made as a job at the provider where it has jobs: the connection may then break, and so
 may this process, without anything being lost or asked for twice.
@@ -17,11 +17,12 @@ from dataclasses import dataclass, field
 
 from inference import relay, wire
 from inference.failures import Failure
-from inference.media import pictures, transcripts, uploads
+from inference.media import pictures, transcripts, uploads, vectors
 from inference.media.pictures import NoPictures, Remote, Sent
 from inference.media.sieve import Sieve
 from inference.media.transcripts import Heard, NoTranscript
 from inference.media.uploads import NoPicture, Picture
+from inference.media.vectors import Embedded, NoVectors
 from net import strictjson
 from net.client import Answer, Client
 from net.errors import (
@@ -50,6 +51,8 @@ class Call:
     body: bytes
     remote: str = ""
     length_ms: int = 0
+    #: Texts in it.
+    count: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class Outcome:
     body: bytes = b""
     pictures: tuple[tuple[Picture, str], ...] = ()
     heard: Heard | None = None
+    embedded: Embedded | None = None
     failure: Failure | None = None
     seconds: float = 0.0
 
@@ -115,16 +119,39 @@ async def draw(client: Client, call: Call, told: Told, patience: Patience | None
 
 async def transcribe(client: Client, call: Call, patience: Patience | None = None) -> Outcome:
     """Have a piece of a recording written down. Always ends with an Outcome unless cancelled."""
+
+    def read(outcome: Outcome) -> None:
+        outcome.heard = transcripts.read_answer(outcome.body, call.length_ms)
+
+    return await _whole(client, call, transcripts.MAX_ANSWER_BYTES, read, patience)
+
+
+async def embed(client: Client, call: Call, patience: Patience | None = None) -> Outcome:
+    """Have texts embedded. Always ends with an Outcome unless cancelled."""
+
+    def read(outcome: Outcome) -> None:
+        outcome.embedded = vectors.read_answer(outcome.body, call.count)
+
+    return await _whole(client, call, vectors.MAX_ANSWER_BYTES, read, patience)
+
+
+async def _whole(
+    client: Client,
+    call: Call,
+    most: int,
+    read: Callable[[Outcome], None],
+    patience: Patience | None,
+) -> Outcome:
+    """One request whose answer, of `most` bytes, is kept whole and `read` in a thread."""
     patience = patience or Patience()
     outcome = Outcome(request_sha256=hashlib.sha256(call.body).hexdigest())
     started = time.monotonic()
     try:
-        most = transcripts.MAX_ANSWER_BYTES
         outcome.body = await _post(client, call, f"/v1/proxy{call.path}", outcome, patience, most)
         outcome.response_sha256 = hashlib.sha256(outcome.body).hexdigest()
         outcome.response_bytes = len(outcome.body)
-        outcome.heard = transcripts.read_answer(outcome.body, call.length_ms)
-    except (NetError, NoTranscript) as error:
+        await asyncio.to_thread(read, outcome)
+    except (NetError, NoTranscript, NoVectors) as error:
         outcome.failure = _failure(error)
     outcome.seconds = time.monotonic() - started
     return outcome

@@ -1,5 +1,5 @@
-"""How requests for pictures and transcripts end, and how they are gone on with: every later change
-of their turns, and their bytes again.
+"""How requests for pictures, transcripts and embeddings end, and how they are gone on with: every
+later change of their turns, and their bytes again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from accounts import keys
 from inference import failures, seals
 from inference.errors import NotReady
 from inference.failures import Failure
-from inference.media import forms, pictures, services, transcripts
+from inference.media import forms, pictures, services, transcripts, vectors
 from inference.media.asking import Call, Outcome
 from inference.media.forms import Part
 from inference.media.models import Role
@@ -66,6 +66,8 @@ def end(turn_id: int, outcome: Outcome) -> bool:
     if failure is not None and failure.kind == "key_rejected":
         keys.forget(turn.chat.owner, turn.provider)
     fee, kind, quantity = _cost(turn, outcome)
+    embedded = outcome.embedded
+    counted = embedded.tokens if embedded and failure is None else None
     with transaction.atomic():
         rows = Turn.objects.select_for_update().filter(pk=turn_id, state=State.OPEN)
         if not rows.exists():
@@ -80,6 +82,8 @@ def end(turn_id: int, outcome: Outcome) -> bool:
             complete=failure is None,
             answer_id=outcome.answer_id,
             quantity=quantity,
+            prompt_tokens=counted,
+            completion_tokens=None if counted is None else 0,
             fee=fee,
             fee_kind=kind,
             total_ms=max(1, round((timezone.now() - turn.created_at).total_seconds() * 1000)),
@@ -114,7 +118,11 @@ def _cost(turn: Turn, outcome: Outcome) -> tuple[int, FeeKind, str]:
             return 0, FeeKind.NONE, ""
         if turn.job.path == transcripts.PATH:
             return services.most_of_speech(turn, length), FeeKind.UNKNOWN, ""
+        if turn.job.path == vectors.PATH:
+            return _most_of_texts(turn), FeeKind.UNKNOWN, ""
         return pictures.most(turn.output_price, turn.job.count), FeeKind.UNKNOWN, ""
+    if turn.job.path == vectors.PATH:
+        return _cost_of_texts(turn, outcome)
     if turn.job.path != transcripts.PATH:
         count = len(outcome.pictures)
         fee = pictures.most(turn.output_price, min(count, turn.job.count))
@@ -126,6 +134,23 @@ def _cost(turn: Turn, outcome: Outcome) -> tuple[int, FeeKind, str]:
     # by each of them is known, all else is told by the settlement.
     kind = FeeKind.KNOWN if counted and fee == other else FeeKind.ESTIMATED
     return min(fee, 2**256 - 1), kind, f"{round(length / 100) / 10:g} s"
+
+
+def _cost_of_texts(turn: Turn, outcome: Outcome) -> tuple[int, FeeKind, str]:
+    count = turn.job.count
+    quantity = f"{count} text{'' if count == 1 else 's'}"
+    tokens = outcome.embedded.tokens if outcome.embedded else None
+    if tokens is None:
+        return _most_of_texts(turn), FeeKind.UNKNOWN, quantity
+    tariff = fees.tariff(turn.input_price, turn.output_price, turn.additional_info)
+    # No source has a rule for these; it is what every price by tokens means.
+    fee = fees.chat_fee(tariff, fees.Usage(tokens, 0))
+    return min(fee, 2**256 - 1), FeeKind.ESTIMATED, quantity
+
+
+def _most_of_texts(turn: Turn) -> int:
+    """By the size of the request, which holds the texts and is never smaller."""
+    return services.most_of_texts(turn, turn.request_bytes, turn.job.count)
 
 
 def interrupted(reason: str) -> Outcome:

@@ -1,4 +1,4 @@
-"""One frozen dataclass per page or fragment of pictures and speech."""
+"""One frozen dataclass per page or fragment of pictures, speech and embeddings."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from accounts.pages_parts import Pager
-from inference.media import transcripts, words
+from inference.media import transcripts, vectors, words
 from inference.media.models import File
 from inference.media.transcripts import Heard, Segment
+from inference.media.vectors import Embedded
 from inference.models import Chat, Medium, State, Turn, Verdict
 from inference.pages import ServiceOption, SidePage
 from inference.pages_turn import TurnView
@@ -164,12 +165,14 @@ class Form:
 
     @property
     def per_unit(self) -> int:
-        """Neuron for one picture, or for one second of speech, at the chosen service."""
+        """Neuron for one picture, a second of speech or a token, at the chosen service."""
         listing = self.side.service
         if listing is None:
             return 0
         if self.side.medium == Medium.IMAGES:
             return listing.output_price
+        if self.side.medium == Medium.EMBED:
+            return listing.input_price
         return max(listing.input_price, listing.output_price)
 
     @property
@@ -307,3 +310,105 @@ class TranscriptPage:
         )  # fmt: skip
         found = {x.view.verdict for x in self.pieces if x.stage == "done"}
         return next((str(v.value) for v in order if v in found), "")
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Some embedded texts in the list. `stage` as in Asking."""
+
+    id: UUID
+    title: str
+    kept: bool
+    created_at: dt.datetime
+    count: int
+    stage: str
+
+    @classmethod
+    def of(cls, chat: Chat, turn: Turn) -> Self:
+        stage = {State.ANSWERED: "done", State.OPEN: "running"}.get(State(turn.state), "failed")
+        return cls(chat.pk, chat.title, chat.kept, chat.created_at, turn.job.count, stage)
+
+
+@dataclass(frozen=True)
+class EmbeddingsPage:
+    """The form and the list of what was embedded."""
+
+    form: Form
+    lines: tuple[Texts, ...]
+    pager: Pager | None
+    max_texts: int
+    max_chars: int
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """How alike two texts are. `level` from 0 (nothing in common, or less) to 4, "own" for a text
+    and itself, "none" where one has no direction; `closest`: no other is more like the row's.
+    """
+
+    text: str
+    level: str
+    closest: bool
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """A row of the matrix: text `number` beside all."""
+
+    number: int
+    text: str
+    cells: tuple[Cosine, ...]
+    closest: int | None
+
+
+@dataclass(frozen=True)
+class EmbeddedPage:
+    """Some texts and their vectors; `found` None where there are none, or none that can be read.
+    `size`: of the request in bytes.
+    """
+
+    id: UUID
+    kept: bool
+    created_at: dt.datetime
+    asking: Asking
+    texts: tuple[str, ...]
+    found: Embedded | None
+    wish: dict[str, Any]
+    size: int
+    total_ms: int
+    can_recheck: bool
+    lost: bool
+    error: str = ""
+    others: tuple[Elsewhere, ...] = ()
+
+    @property
+    def watched(self) -> bool:
+        return self.asking.pending
+
+    @property
+    def overcounted(self) -> bool:
+        """Whether the provider counts more tokens than the request has bytes."""
+        tokens = self.found.tokens if self.found else None
+        return tokens is not None and tokens > vectors.most_tokens(self.size, len(self.texts))
+
+    @property
+    def rows(self) -> tuple[Likeness, ...]:
+        """The matrix. A screen needs two digits; the files have them all."""
+        if self.found is None:
+            return ()
+        made = []
+        matrix = vectors.cosines(self.found.vectors)
+        for i, row in enumerate(matrix):
+            near = vectors.closest(row, i)
+            cells = tuple(_cosine(value, i == j, near == j) for j, value in enumerate(row))
+            text = self.texts[i] if i < len(self.texts) else ""
+            made.append(Likeness(i + 1, text, cells, None if near is None else near + 1))
+        return tuple(made)
+
+
+def _cosine(value: float | None, own: bool, closest: bool) -> Cosine:
+    if value is None:
+        return Cosine("–", "none", False)
+    # Minus zero is zero.
+    text = f"{round(value, 2) + 0:.2f}".replace("-", "−")
+    return Cosine(text, "own" if own else str(max(0, min(4, int(value * 5)))), closest)

@@ -1,9 +1,10 @@
-"""Reads of the pages of pictures and speech. Requests come from `inference.access`, so everything
-here is the owner's.
+"""Reads of the pages of pictures, speech and embeddings. Requests come from `inference.access`, so
+everything here is the owner's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
@@ -21,24 +22,28 @@ from attestation.selectors import ServiceKey
 from inference import access, choosing, seals, selectors
 from inference.choosing import Chosen
 from inference.errors import ChatError, SignerChanged
-from inference.media import pictures, quota, recordings, services, transcripts
+from inference.media import pictures, quota, recordings, services, transcripts, vectors
 from inference.media.models import File, Role
 from inference.media.pages import (
     Asking,
     AudioPage,
     Deleted,
     Elsewhere,
+    EmbeddedPage,
+    EmbeddingsPage,
     FileView,
     Form,
     ImagesPage,
     Line,
     Quota,
     Spoken,
+    Texts,
     TranscriptPage,
     Work,
     WorkPage,
 )
 from inference.media.transcripts import Heard
+from inference.media.vectors import Embedded
 from inference.models import Chat, FeeKind, Medium, State, Turn
 from inference.selectors import Visit
 from ledger import selectors as ledger
@@ -51,20 +56,26 @@ _HEAVY = ("request_sealed", "response_sealed")
 
 def listings(medium: Medium, also: str = "") -> list[Listing]:
     """Services one can choose for a medium, in the chat's order; `also`: as in the chat."""
-    types = pictures.SERVICE_TYPES if medium == Medium.IMAGES else (transcripts.SERVICE_TYPE,)
+    types = services.TYPES[medium]
     return [listing for kind in types for listing in selectors.chat_listings(kind, also)]
 
 
-def elsewhere(medium: Medium, provider: str, units: int) -> tuple[Elsewhere, ...]:
-    """Up to two other services for a request of so many pictures or seconds, cheapest first (2
-    queries): what failed is offered there, with price and verdict, and never sent by itself.
+def home_of(medium: Medium) -> str:
+    """The page with the form of a medium, and its list."""
+    return reverse(f"inference:{_HOMES[medium]}")
+
+
+_HOMES = {Medium.IMAGES: "images", Medium.SPEECH: "audio", Medium.EMBED: "embeddings"}
+
+
+def elsewhere(
+    medium: Medium, provider: str, fee: Callable[[Listing], int]
+) -> tuple[Elsewhere, ...]:
+    """Up to two other services for a request that costs `fee` at each, cheapest first (2 queries):
+    what failed is offered there, with price and verdict, and never sent by itself.
     """
     found = [x for x in listings(medium) if x.provider != provider and x.tee_signer_acknowledged]
-    prices = {
-        x.provider: units
-        * (x.output_price if medium == Medium.IMAGES else max(x.input_price, x.output_price))
-        for x in found
-    }
+    prices = {x.provider: fee(x) for x in found}
     found = sorted(found, key=lambda x: prices[x.provider])[:2]
     known = attestation.standings([ServiceKey.of(x) for x in found])
     return tuple(
@@ -95,7 +106,7 @@ def form(
         verified=bool(wish.get("verified")),
         why=choice.why,
     )
-    undo = "inference:images_undo" if medium == Medium.IMAGES else "inference:audio_undo"
+    undo = f"inference:{_HOMES[medium]}_undo"
     used = quota.used(visit.user) if visit.user else 0
     return Form(
         side=side,
@@ -165,7 +176,10 @@ def works(chats: tuple[Chat, ...]) -> tuple[Work, ...]:
     newest = next((turns[chat.pk] for chat in chats if chat.pk in turns), None)
     others: tuple[Elsewhere, ...] = ()
     if newest is not None and newest.state == State.FAILED:
-        others = elsewhere(Medium.IMAGES, newest.provider, newest.job.count)
+        count = newest.job.count
+        others = elsewhere(
+            Medium.IMAGES, newest.provider, lambda x: pictures.most(x.output_price, count)
+        )
     return tuple(
         _work(
             chat,
@@ -276,8 +290,10 @@ def transcript_page(chat: Chat, error: ChatError | None = None) -> TranscriptPag
     last = turns[-1] if turns else None
     others: tuple[Elsewhere, ...] = ()
     if last is not None and last.state == State.FAILED and last.job.piece is not None:
-        seconds = -(-last.job.piece.length_ms // 1000)
-        others = elsewhere(Medium.SPEECH, last.provider, seconds)
+        length = last.job.piece.length_ms
+        others = elsewhere(
+            Medium.SPEECH, last.provider, lambda x: services.most_of_speech(x, length)
+        )
     return TranscriptPage(
         id=chat.pk,
         title=chat.title,
@@ -328,6 +344,70 @@ def recording_of(chat: Chat) -> bytes:
         piece.chat = chat
         found.append(piece.data)
     return recordings.joined(found)
+
+
+# --- embeddings -----------------------------------------------------------------------------------
+
+
+def embeddings_page(
+    visit: Visit,
+    number: int = 1,
+    *,
+    wish: dict[str, Any] | None = None,
+    error: ChatError | None = None,
+) -> EmbeddingsPage:
+    """The list of what was embedded, and its form."""
+    works = _works(visit, Medium.EMBED)
+    found = ledger.paginate(works, number, PAGE_SIZE, lambda chat: chat)
+    turns = Turn.objects.filter(chat__in=found.items).select_related("job")
+    by_chat = {turn.chat_id: turn for turn in turns.defer(*_HEAVY)}
+    return EmbeddingsPage(
+        form=form(visit, Medium.EMBED, wish or {}, error),
+        lines=tuple(Texts.of(chat, by_chat[chat.pk]) for chat in found.items if chat.pk in by_chat),
+        pager=_pager(found, _("requests"), home_of(Medium.EMBED), visit.provider),
+        max_texts=vectors.MAX_TEXTS,
+        max_chars=vectors.MAX_TEXT_CHARS,
+    )
+
+
+def embedded_page(chat: Chat, error: ChatError | None = None) -> EmbeddedPage:
+    """Some texts with their vectors, and how alike each two are."""
+    turn = chat.turns.select_related("job").defer("request_sealed").get()
+    turn.chat = chat
+    found, texts = embedded_of(turn)
+    others: tuple[Elsewhere, ...] = ()
+    wish = wish_of(chat)
+    if turn.state == State.FAILED:
+        size, count = sum(len(text.encode()) for text in texts), len(texts)
+        others = elsewhere(
+            Medium.EMBED, turn.provider, lambda x: services.most_of_texts(x, size, count)
+        )
+    return EmbeddedPage(
+        id=chat.pk,
+        kept=chat.kept,
+        created_at=chat.created_at,
+        asking=Asking.of(turn, timezone.now()),
+        texts=texts,
+        found=found,
+        wish=wish,
+        size=turn.request_bytes,
+        total_ms=turn.total_ms,
+        can_recheck=turn.can_be_asked_again,
+        lost=isinstance(chat.box, seals.LostBox),
+        error=error.sentence if error else "",
+        others=others,
+    )
+
+
+def embedded_of(turn: Turn) -> tuple[Embedded | None, tuple[str, ...]]:
+    """The vectors of a turn, read anew from what the provider sent, and the texts."""
+    texts = tuple(turn.question.split("\n")) if turn.question else ()
+    if turn.state != State.ANSWERED:
+        return None, texts
+    try:
+        return vectors.read_answer(turn.response, turn.job.count), texts
+    except (seals.Unreadable, vectors.NoVectors):
+        return None, texts
 
 
 def facts_of(turns: QuerySet[Turn]) -> list[dict[str, Any]]:

@@ -1,12 +1,12 @@
-"""Writes of pictures and transcripts: what is asked for, until it is under way. How it ends is
-`inference.media.endings`.
+"""Writes of pictures, transcripts and embeddings: what is asked for, until it is under way. How it
+ends is `inference.media.endings`.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -23,7 +23,7 @@ from accounts.models import User
 from attestation import verify
 from inference import guard, readiness, seals
 from inference.errors import BadPrompt, Busy, NotReady, SignerChanged
-from inference.media import forms, pictures, quota, recordings, transcripts, uploads
+from inference.media import forms, pictures, quota, recordings, transcripts, uploads, vectors
 from inference.media.asking import Call
 from inference.media.forms import Part
 from inference.media.models import File, Job, Role
@@ -34,10 +34,16 @@ from inference.opening import NOT_READY, authorization, title_of
 from ledger import selectors as ledger
 from ledger.models import Kind
 from ledger.records import Listing
+from protocol import fees
 
 MAX_OPEN = 6
 REQUESTS_PER_MINUTE = 20
-_TYPES = {Medium.IMAGES: pictures.SERVICE_TYPES, Medium.SPEECH: (transcripts.SERVICE_TYPE,)}
+#: The services that can be asked for a medium, by their types on chain.
+TYPES = {
+    Medium.IMAGES: pictures.SERVICE_TYPES,
+    Medium.SPEECH: (transcripts.SERVICE_TYPE,),
+    Medium.EMBED: (vectors.SERVICE_TYPE,),
+}
 _NOT_READY = {
     **NOT_READY,
     "no_service": N_("This provider does not offer this any more. Choose another one."),
@@ -72,17 +78,19 @@ class Ask:
 def service(provider: str, medium: Medium) -> Listing | None:
     """The service of a provider, if it is one for this medium."""
     listing = ledger.service(Kind.INFERENCE.value, provider) if provider else None
-    return listing if listing and listing.service_type in _TYPES[medium] else None
+    return listing if listing and listing.service_type in TYPES[medium] else None
 
 
 def usual_fee(listing: Listing, medium: Medium) -> int | None:
-    """What an ordinary request costs at most, before one is written: one picture, or a piece of a
-    recording. None for a chat.
+    """What an ordinary request costs at most, before one is written: one picture, a piece of a
+    recording, or some sentences. None for a chat.
     """
     if medium == Medium.IMAGES:
         return pictures.most(listing.output_price, 1)
     if medium == Medium.SPEECH:
         return most_of_speech(listing, recordings.PIECE_SECONDS * 1000)
+    if medium == Medium.EMBED:
+        return most_of_texts(listing, vectors.USUAL_BYTES, vectors.USUAL_TEXTS)
     return None
 
 
@@ -90,6 +98,12 @@ def most_of_speech(listing: Listing | Turn, length_ms: int) -> int:
     """Neuron at most: brokers and the SDK round differently and by different prices (5.1)."""
     seconds = -(-length_ms // 1000)
     return min(max(1, seconds) * max(listing.input_price, listing.output_price), 2**256 - 1)
+
+
+def most_of_texts(listing: Listing | Turn, size: int, texts: int) -> int:
+    """Neuron at most for so many texts of `size` bytes together."""
+    tariff = fees.tariff(listing.input_price, listing.output_price, listing.additional_info)
+    return vectors.most(tariff, size, texts)
 
 
 # --- pictures -------------------------------------------------------------------------------------
@@ -208,7 +222,33 @@ def next_piece(chat: Chat) -> File | None:
     return chat.files.filter(role=Role.SPOKEN).exclude(pk__in=done).order_by("number").first()
 
 
-# --- what both share ------------------------------------------------------------------------------
+# --- embeddings -----------------------------------------------------------------------------------
+
+
+def open_texts(ask: Ask, wish: vectors.Wish) -> Opened:
+    """Open the turn of some texts. Raises as `open_pictures` does."""
+    said = "\n".join(wish.texts)
+    before = _asked_before(ask, Medium.EMBED)
+    if before is not None:
+        if Turn.objects.select_related("chat").get(pk=before.turn).question != said:
+            raise BadPrompt(_("This form was sent before, with other words. Send it again."))
+        return before
+    listing = service(ask.provider, Medium.EMBED)
+    fee = most_of_texts(listing, wish.size, len(wish.texts)) if listing else 0
+    checked = _checked(ask, listing, Medium.EMBED, fee, verified=wish.verified)
+    with transaction.atomic():
+        before = _admitted(ask, Medium.EMBED, 0)
+        if before is not None:
+            return before
+        chat = _new_chat(ask, Medium.EMBED, said, orjson.dumps(wish.stored()))
+        turn = _new_turn(ask, chat, checked, said)
+        call = _call(turn, checked, vectors.PATH, wish.body(turn.model))
+        turn.job.count = len(wish.texts)
+        turn.job.save()
+    return Opened(chat.pk, turn.pk, replace(call, count=turn.job.count))
+
+
+# --- what all share -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -262,7 +302,7 @@ def _admitted(ask: Ask, medium: Medium, size: int) -> Opened | None:
     before = _asked_before(ask, medium)
     if before is not None:
         return before
-    rows = Turn.objects.filter(chat__owner=owner, state=State.OPEN, chat__medium__in=_TYPES)
+    rows = Turn.objects.filter(chat__owner=owner, state=State.OPEN, chat__medium__in=TYPES)
     if rows.count() >= MAX_OPEN:
         raise Busy(
             _("%(max_open)s requests are under way. Wait for one to end.") % {"max_open": MAX_OPEN}

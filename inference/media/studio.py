@@ -1,5 +1,5 @@
-"""The pictures and transcripts that this process is waiting for: one task each, owned by the
-process's hub, not by a page.
+"""The pictures, transcripts and embeddings that this process is waiting for: one task each, owned
+by the process's hub, not by a page.
 
 When the process is told to end, a request that is a job at the provider stays open: the next
 process that looks takes it over and goes on asking. Anything else was lost with the connection and
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from channels.db import database_sync_to_async
@@ -20,7 +20,7 @@ from inference import abilities, signatures, turnlog
 from inference import hub as hubs
 from inference.errors import ChatError
 from inference.hub import BEAT_SECONDS, Hub
-from inference.media import asking, endings, pictures, services, transcripts
+from inference.media import asking, endings, pictures, services, transcripts, vectors
 from inference.media.asking import Call, Outcome
 from inference.media.pictures import Remote
 from inference.media.recordings import Piece
@@ -76,6 +76,23 @@ async def _transcribe(own: Hub, ask: Ask, wish: transcripts.Wish, *recording: An
     return opened
 
 
+async def embed(own: Hub, ask: Ask, wish: vectors.Wish) -> Opened:
+    """Begin to have texts embedded. Raises ChatError."""
+    return await own.whole(_embed(own, ask, wish))
+
+
+async def _embed(own: Hub, ask: Ask, wish: vectors.Wish) -> Opened:
+    opened: Opened = await _in_db(services.open_texts)(ask, wish)
+    if opened.call is not None:
+        own.work(opened.turn, _texts(own, opened.turn, opened.call))
+    return opened
+
+
+async def _texts(own: Hub, turn_id: int, call: Call) -> None:
+    outcome = await _outcome(turn_id, asking.embed(own.client, call))
+    await asyncio.shield(hubs.spawn(_end(own, turn_id, outcome)))
+
+
 async def _pictures(own: Hub, turn_id: int, call: Call) -> None:
     remote = [call.remote]
 
@@ -97,16 +114,22 @@ async def _pictures(own: Hub, turn_id: int, call: Call) -> None:
 
 
 async def _piece(own: Hub, opened: Opened, call: Call, ask: Ask, wish: transcripts.Wish) -> None:
-    try:
-        outcome = await asking.transcribe(own.client, call)
-    except asyncio.CancelledError:
-        outcome = endings.interrupted(RESTARTED)
-    except Exception:
-        log.exception("turn %s failed", opened.turn)
-        outcome = endings.interrupted("an error of this site")
+    outcome = await _outcome(opened.turn, asking.transcribe(own.client, call))
     await asyncio.shield(hubs.spawn(_end(own, opened.turn, outcome)))
     if outcome.failure is None and not own.closing:
         await _go_on(own, opened, ask, wish)
+
+
+async def _outcome(turn_id: int, asked: Coroutine[Any, Any, Outcome]) -> Outcome:
+    """What came of a request that is lost with its connection."""
+    try:
+        return await asked
+    except asyncio.CancelledError:
+        return endings.interrupted(RESTARTED)
+    except Exception:
+        # The outermost frame: whatever it was, the row must not stay open.
+        log.exception("turn %s failed", turn_id)
+        return endings.interrupted("an error of this site")
 
 
 async def _go_on(own: Hub, opened: Opened, ask: Ask, wish: transcripts.Wish) -> None:
@@ -153,8 +176,7 @@ async def take_over(own: Hub) -> None:
 
 
 def _open() -> list[tuple[int, str]]:
-    media = (Medium.IMAGES, Medium.SPEECH)
-    rows = Turn.objects.filter(state=State.OPEN, chat__medium__in=media).order_by("pk")
+    rows = Turn.objects.filter(state=State.OPEN, chat__medium__in=services.TYPES).order_by("pk")
     return list(rows.values_list("pk", "process"))
 
 

@@ -1,14 +1,15 @@
-"""Paths of pictures and speech (interfaces.md 4)."""
+"""Paths of pictures, speech and embeddings (interfaces.md 4)."""
 
 from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from inference.media import views, views_speech, views_works
+from inference.media import views, views_speech, views_vectors, views_works
 from inference.models import Medium
 
 _IMAGES = {"medium": Medium.IMAGES}
 _SPEECH = {"medium": Medium.SPEECH}
+_EMBED = {"medium": Medium.EMBED}
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("playground/images", views.images, name="images"),
@@ -38,5 +39,30 @@ urlpatterns: list[URLPattern | URLResolver] = [
         "playground/audio/<uuid:chat>.<slug:form>",
         views_speech.download,
         name="transcript_download",
+    ),
+    path("playground/embeddings", views_vectors.embeddings, name="embeddings"),
+    path("playground/embeddings/embed", views_vectors.embed, name="embeddings_make"),
+    path("playground/embeddings/estimate", views_vectors.estimate, name="embeddings_estimate"),
+    path("playground/embeddings/<uuid:chat>", views_vectors.embedded, name="embedded"),
+    path("playground/embeddings/<uuid:chat>/body", views_vectors.body, name="embedded_body"),
+    path(
+        "playground/embeddings/<uuid:chat>/delete",
+        views_works.delete,
+        _EMBED,
+        name="embeddings_delete",
+    ),
+    path(
+        "playground/embeddings/<uuid:chat>/undo", views_works.undo, _EMBED, name="embeddings_undo"
+    ),
+    path(
+        "playground/embeddings/<uuid:chat>/recheck",
+        views_works.recheck,
+        _EMBED,
+        name="embeddings_recheck",
+    ),
+    path(
+        "playground/embeddings/<uuid:chat>.<slug:form>",
+        views_vectors.download,
+        name="embedded_download",
     ),
 ]

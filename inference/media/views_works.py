@@ -1,4 +1,4 @@
-"""Doors of requests for pictures and of recordings alike: delete, bring back, judge again."""
+"""Doors that pictures, recordings and embeddings share: delete, bring back, judge again."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ def delete(request: HttpRequest, chat: UUID, medium: Medium) -> HttpResponse:
         conversations.delete_chat(found)
     except Busy:
         return _refused(request, found)
-    name = "images" if medium == Medium.IMAGES else "audio"
-    return HttpResponseRedirect(f"{reverse(f'inference:{name}')}?deleted={found.pk}")
+    return HttpResponseRedirect(f"{selectors.home_of(medium)}?deleted={found.pk}")
 
 
 def _refused(request: HttpRequest, chat: Chat) -> HttpResponse:
@@ -36,6 +35,9 @@ def _refused(request: HttpRequest, chat: Chat) -> HttpResponse:
     if chat.medium == Medium.IMAGES:
         page: object = selectors.images_page(visit_of(request), error=error)
         return render(request, "inference/images.html", {"page": page}, status=409)
+    if chat.medium == Medium.EMBED:
+        page = selectors.embedded_page(chat, error)
+        return render(request, "inference/embedded.html", {"page": page}, status=409)
     page = selectors.transcript_page(chat, error)
     return render(request, "inference/transcript.html", {"page": page}, status=409)
 
@@ -64,5 +66,5 @@ def _reopened(chat: Chat) -> list[int]:
 
 def path_of(chat: Chat) -> str:
     """The page of a request."""
-    name = "work" if chat.medium == Medium.IMAGES else "transcript"
-    return reverse(f"inference:{name}", args=[chat.pk])
+    names = {Medium.IMAGES: "work", Medium.SPEECH: "transcript", Medium.EMBED: "embedded"}
+    return reverse(f"inference:{names[Medium(chat.medium)]}", args=[chat.pk])

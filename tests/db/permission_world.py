@@ -201,7 +201,7 @@ class World:
                 asked=True,
                 key_sealed=chat.key_sealed,
             )
-            for medium in (Medium.IMAGES, Medium.SPEECH)
+            for medium in (Medium.IMAGES, Medium.SPEECH, Medium.EMBED)
         }
         for each in made.values():
             self.turn_of(each)
@@ -225,6 +225,7 @@ class World:
             "playground/chat|chat": chat.pk,
             "playground/images|chat": made[Medium.IMAGES].pk,
             "playground/audio|chat": made[Medium.SPEECH].pk,
+            "playground/embeddings|chat": made[Medium.EMBED].pk,
             "turn": opened.turn,
             "file": file.pk,
             "preset": preset.id,
@@ -248,7 +249,11 @@ class World:
             complete=True,
             verdict="verified",
         )
-        path = "images/generations" if chat.medium == Medium.IMAGES else "audio/transcriptions"
+        path = {
+            Medium.IMAGES: "images/generations",
+            Medium.SPEECH: "audio/transcriptions",
+            Medium.EMBED: "embeddings",
+        }[Medium(chat.medium)]
         Job.objects.create(turn=turn, path=path, content_type="application/json")
         return turn
 

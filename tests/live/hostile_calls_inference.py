@@ -1,4 +1,5 @@
-"""What the site asks of inference providers: answers, pictures, transcripts, signatures."""
+"""What the site asks of inference providers: answers, pictures, transcripts, embeddings,
+signatures."""
 
 from __future__ import annotations
 
@@ -88,6 +89,12 @@ async def _told(_: object) -> None: ...
 async def transcript(url: str) -> str:
     async with Client(policy()) as client:
         return _outcome(await media.transcribe(client, _media_call(url, length_ms=1_000)))
+
+
+@call("inference/media/asking.py:_posted", patient=True, **_FAILURES)
+async def embedded(url: str) -> str:
+    async with Client(policy()) as client:
+        return _outcome(await media.embed(client, _media_call(url, count=1)))
 
 
 @call(

@@ -1,0 +1,202 @@
+"""Embeddings: which texts are sent, what a provider answers, and how alike its vectors are. Pure.
+
+The numbers of a vector are a stranger's floats and never money. An answer is taken only if it holds
+one vector for each text, all of the same length and of finite numbers.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import mul
+from typing import Any, Self
+
+import orjson
+
+from accounts import csv_files
+from inference.errors import BadPrompt
+from net import strictjson
+from net.errors import BadAnswer
+from net.limits import JsonLimits
+from net.marks import N_
+from protocol import fees
+
+PATH = "/embeddings"
+SERVICE_TYPE = "embedding"
+#: More would be a matrix that nobody reads, and an answer of many megabytes.
+MAX_TEXTS = 20
+MAX_TEXT_CHARS = 2000
+MAX_DIMENSION = 8192
+MAX_ANSWER_BYTES = 6 << 20
+#: Larger ones (and no model's are) would leave the range of doubles when they are multiplied.
+MAX_NUMBER = 1e100
+#: A token is a byte at least; some tokenizers add a few that begin and end a text.
+EXTRA_TOKENS = 4
+#: What stands for a request before one is written: a few sentences.
+USUAL_BYTES, USUAL_TEXTS = 1000, 5
+FORMS = {"csv": "text/csv; charset=utf-8; header=present", "json": "application/json"}
+_SHAPE = JsonLimits(
+    max_depth=8, max_bytes=MAX_ANSWER_BYTES, max_marks=MAX_TEXTS * (MAX_DIMENSION + 20)
+)
+
+
+class NoVectors(ValueError):
+    """The answer does not hold the vectors; the text says what it holds instead."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is wanted: each text becomes a vector."""
+
+    texts: tuple[str, ...]
+    verified: bool = False
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """A checked wish of a form's or a stored one's fields. Raises BadPrompt with the rule."""
+        said = given.get("texts") or ""
+        lines = said.splitlines() if isinstance(said, str) else [str(line) for line in said]
+        texts = tuple(_clean(line) for line in lines if line.strip())
+        if not texts:
+            raise BadPrompt(N_("Write at least one text; each line is one."))
+        if len(texts) > MAX_TEXTS:
+            raise BadPrompt(
+                N_("These are %(count)s texts; up to %(most)s are sent at once."),
+                count=f"{len(texts):,}",
+                most=MAX_TEXTS,
+            )
+        for number, text in enumerate(texts, 1):
+            if len(text) > MAX_TEXT_CHARS:
+                raise BadPrompt(
+                    N_("Text %(number)s is longer than %(most)s characters."),
+                    number=number,
+                    most=f"{MAX_TEXT_CHARS:,}",
+                )
+        return cls(texts, given.get("verified") in (True, "on", "1"))
+
+    def stored(self) -> dict[str, Any]:
+        return {"texts": list(self.texts), "verified": self.verified}
+
+    @property
+    def size(self) -> int:
+        """Bytes of the texts."""
+        return sum(len(text.encode()) for text in self.texts)
+
+    def body(self, model: str) -> bytes:
+        """The request."""
+        return orjson.dumps({"model": model, "input": self.texts, "encoding_format": "float"})
+
+
+def _clean(line: str) -> str:
+    """Without what could not be stored: NUL, and half a character, which a form may hold."""
+    return line.strip().replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def most(tariff: fees.Tariff, size: int, texts: int) -> int:
+    """Neuron at most for `texts` texts of so many bytes together."""
+    tokens = most_tokens(size, texts)
+    return min(fees.chat_fee(tariff, fees.Usage(tokens, 0)), 2**256 - 1)
+
+
+def most_tokens(size: int, texts: int) -> int:
+    return size + EXTRA_TOKENS * texts
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Vectors in the order of their texts; `tokens` None where the provider counted none."""
+
+    vectors: tuple[tuple[float, ...], ...]
+    tokens: int | None = None
+
+    @property
+    def dimension(self) -> int:
+        return len(self.vectors[0]) if self.vectors else 0
+
+
+def read_answer(body: bytes, count: int) -> Embedded:
+    """The vectors of `count` texts. Raises NoVectors."""
+    try:
+        document = strictjson.loads(body, _SHAPE)
+    except BadAnswer as error:
+        raise NoVectors(str(error)) from None
+    rows = document.get("data") if isinstance(document, dict) else None
+    if not isinstance(rows, list):
+        raise NoVectors("the answer holds no list of vectors")
+    if len(rows) != count:
+        raise NoVectors(f"{len(rows):,} vectors for {count} texts")
+    placed: dict[int, tuple[float, ...]] = {}
+    for place, row in enumerate(rows):
+        at = row.get("index", place) if isinstance(row, dict) else None
+        if type(at) is not int or not 0 <= at < count or at in placed:
+            raise NoVectors("vectors that are not numbered as the texts are")
+        placed[at] = _numbers(row.get("embedding"), at + 1)
+    vectors = tuple(placed[at] for at in range(count))
+    if len({len(vector) for vector in vectors}) > 1:
+        raise NoVectors("vectors of different lengths")
+    usage = document.get("usage")
+    counted = fees.count(usage.get("prompt_tokens")) if isinstance(usage, dict) else None
+    return Embedded(vectors, counted)
+
+
+def _numbers(given: object, number: int) -> tuple[float, ...]:
+    if not isinstance(given, list) or not given:
+        raise NoVectors(f"vector {number} is no list of numbers")
+    if len(given) > MAX_DIMENSION:
+        raise NoVectors(f"vector {number} has more than {MAX_DIMENSION:,} numbers")
+    # Not isinstance: true and false would count as numbers.
+    if not all(type(value) in (int, float) and abs(value) <= MAX_NUMBER for value in given):
+        raise NoVectors(f"vector {number} holds something else than numbers")
+    return tuple(float(value) for value in given)
+
+
+def cosines(vectors: Sequence[Sequence[float]]) -> tuple[tuple[float | None, ...], ...]:
+    """How alike each two are: 1 the same direction, 0 nothing in common, -1 opposite. None for a
+    vector of zeros, which has no direction.
+    """
+    units = [_unit(vector) for vector in vectors]
+    rows: list[list[float | None]] = [[None] * len(units) for _ in units]
+    for i, one in enumerate(units):
+        for j in range(i + 1):
+            other = units[j]
+            if one is not None and other is not None:
+                found = min(1.0, max(-1.0, sum(map(mul, one, other))))
+                rows[i][j] = rows[j][i] = 1.0 if i == j else found
+    return tuple(tuple(row) for row in rows)
+
+
+def _unit(vector: Sequence[float]) -> tuple[float, ...] | None:
+    # By the largest first: squares of tiny numbers would all be zero.
+    largest = max(map(abs, vector))
+    if not largest:
+        return None
+    scaled = [value / largest for value in vector]
+    length = math.sqrt(math.fsum(value * value for value in scaled))
+    return tuple(value / length for value in scaled)
+
+
+def closest(row: Sequence[float | None], own: int) -> int | None:
+    """The place of the text that is most like the one at `own`."""
+    others = [(value, -at) for at, value in enumerate(row) if at != own and value is not None]
+    return -max(others)[1] if others else None
+
+
+def render(texts: Sequence[str], found: Embedded, form: str, facts: Mapping[str, Any]) -> bytes:
+    """The vectors as one of FORMS; `facts` go along in the JSON."""
+    if form == "json":
+        rows = [
+            {"text": text, "embedding": vector}
+            for text, vector in zip(texts, found.vectors, strict=True)
+        ]
+        document = {"dimension": found.dimension, "vectors": rows, **facts}
+        return orjson.dumps(document)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow(["text", *range(1, found.dimension + 1)])
+    for text, vector in zip(texts, found.vectors, strict=True):
+        # Only texts can be formulas: a negative number must stay one.
+        writer.writerow([csv_files.cell(text), *map(repr, vector)])
+    return out.getvalue().encode("utf-8", "replace")

@@ -1,0 +1,23 @@
+// Embeddings: what the texts cost at most is said on the button while they are written. Only their number and size are asked with.
+import { startSending } from './price.js';
+
+const form = document.getElementById('composer');
+const label = form.querySelector('[data-price-label]');
+let waiting = 0;
+let asked = 0;
+
+async function say() {
+  const number = ++asked;
+  const texts = form.elements.texts.value.split(/[\r\n]+/).map((line) => line.trim()).filter(Boolean);
+  const bytes = texts.reduce((sum, text) => sum + new TextEncoder().encode(text).length, 0);
+  const query = new URLSearchParams({ provider: form.elements.provider.value, bytes, texts: texts.length });
+  try {
+    const answer = await fetch(`${form.dataset.estimate}?${query}`);
+    if (answer.ok && number === asked) label.textContent = (await answer.json()).label;
+  } catch { /* without it the button says what it does, not what it costs */ }
+}
+
+form.elements.texts.addEventListener('input', () => { clearTimeout(waiting); waiting = setTimeout(say, 250); });
+form.elements.provider.addEventListener('change', say);
+startSending(form);
+say();
