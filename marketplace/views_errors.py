@@ -26,7 +26,7 @@ _TEXTS = {
         gettext_noop("Something in it is malformed. Nothing was changed."),
     ),
     403: (
-        gettext_noop("This is not yours to see"),
+        gettext_noop("You have no access to this page"),
         gettext_noop("Sign in with the wallet it belongs to, then open the page again."),
     ),
     404: (

@@ -44,6 +44,9 @@ def test_everything_can_be_read_without_javascript(
     page = plain.new_page()
     provider = factories.address(0)
     page.goto(asgi_server)
+    # Nothing offers what only a script could do.
+    assert page.locator("[type=button]").count()
+    assert not page.locator("[type=button]:visible").count()
     # Filters are a form, sorting and pages are links.
     page.get_by_test_id("filter-q").fill("qwen")
     page.get_by_role("button", name="Apply").click()
