@@ -80,9 +80,11 @@ def delete(hook: Hook) -> None:
 
 
 def renew_secret(hook: Hook) -> str:
-    """A new secret, valid from now; the old one signs nothing any more."""
+    """A new secret, valid from now; the old one signs nothing any more. What is kept of a chat with
+    the bot is its number, which stays."""
     secret = signing.new_secret()
-    Hook.objects.filter(pk=hook.pk).update(sealed_secret=crypto.seal(secret))
+    others = Hook.objects.exclude(format=Format.TELEGRAM)
+    others.filter(pk=hook.pk).update(sealed_secret=crypto.seal(secret))
     return secret
 
 

@@ -39,10 +39,12 @@ log = logging.getLogger(__name__)
 CODE_LIVES = dt.timedelta(minutes=15)
 #: Whoever hosts the site chose the place (TELEGRAM_API_URL): it may be a server of their own.
 POLICY = Policy(allow_private=True)
-LIMITS = Limits(connect=5, first_byte=15, between=10, total=20, max_bytes=1 << 20, max_redirects=0)
-_SHAPE = JsonLimits(max_bytes=1 << 20)
-#: Messages of one answer (Telegram's most), and answers of one look: strangers write to a bot, too.
-_MOST, _ANSWERS = 100, 10
+#: Of bytes, and what comes of it: _MOST messages are less, however long (4,096 characters, each
+#: written as six bytes or more, their marks, and the message that they reply to).
+LIMITS = Limits(connect=5, first_byte=15, between=10, total=20, max_bytes=8 << 20, max_redirects=0)
+_SHAPE = JsonLimits(max_bytes=LIMITS.max_bytes)
+#: Messages of one answer, and answers of one look: strangers write to a bot, too.
+_MOST, _ANSWERS = 10, 100
 #: Telegram holds a question open for so long, until somebody writes.
 _HELD_OPEN = 3
 #: The longest wait that Telegram can ask for (429).
@@ -208,7 +210,7 @@ def started(update: Any) -> tuple[int, str] | None:
 
 
 def _connected(bot: str, update: Any) -> bool:
-    """Whether this message proved a chat: its code was open, and is so no more. Raises Refusal."""
+    """Whether this message proved a chat: its code was open, and is so no more."""
     if (found := started(update)) is None:
         return False
     chat, code = found
@@ -228,7 +230,10 @@ def _connected(bot: str, update: Any) -> bool:
             }
         except Problem as problem:
             said = f"{problem.title} {problem.fix}".strip()
-    _now("sendMessage", chat_id=chat, text=said, link_preview_options={"is_disabled": True})
+    try:
+        _now("sendMessage", chat_id=chat, text=said, link_preview_options={"is_disabled": True})
+    except Refusal as refusal:  # who blocked the bot at once must not end the look for all others
+        log.warning("a Telegram chat was not told", extra={"error": str(refusal)[:200]})
     return True
 
 

@@ -43,7 +43,7 @@ def new(request: HttpRequest) -> HttpResponse:
             return _shown(request, hook, secret)
         except Problem as problem:
             error, status = f"{problem.title} {problem.fix}".strip(), problem.status
-    formats = pages_parts.options(((f.value, _(f.label)) for f in Format), format_)
+    formats = pages_parts.options(((f.value, _(f.label)) for f in hooks.FORMATS), format_)
     form = pages.HookForm(url[:500], formats, error)
     return render(request, "alerts/hook_new.html", {"page": form}, status=status)
 

@@ -42,6 +42,7 @@ class Bot:
         self.sent: list[dict[str, Any]] = []
         self.asked: list[str] = []
         self.refusal: dict[str, Any] | None = None
+        self.blocked = 0
         bot = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -69,6 +70,8 @@ class Bot:
             return 200, {"ok": True, "result": self.updates[: fields["limit"]]}
         if self.refusal is not None:
             return self.refusal["error_code"], self.refusal
+        if fields["chat_id"] == self.blocked:
+            return refused(403, "Forbidden: bot was blocked by the user")
         self.sent.append(fields)
         return 200, {"ok": True, "result": {"message_id": 1, "chat": {"id": fields["chat_id"]}}}
 
@@ -190,6 +193,27 @@ def test_a_code_of_yesterday_and_a_full_list_connect_nothing(alice: User, bot: B
     telegram.invite(alice)
     bot.hears(f"/start {late}")
     assert tasks.hear_telegram() == 0 and not alice.hooks.exists()
+
+
+def test_nobody_keeps_others_from_being_connected(alice: User, bot: Bot) -> None:
+    """By messages that are long, by a code and a block at once, or by a secret for a chat."""
+    mallory = User.objects.create(address=cast.user(2).address)
+    theirs, ours = telegram.invite(mallory).code, telegram.invite(alice).code
+    bot.blocked = 666
+    bot.hears(f"/start {theirs}", chat=666)
+    for _number in range(60):
+        bot.hears("\U0001f9ad" * 2_048, chat=666)  # 4,096 units, each written as six bytes
+    bot.hears(f"/start {ours}")
+    assert tasks.hear_telegram() == 2
+    assert alice.hooks.count() == 1 and [one["chat_id"] for one in bot.sent] == [CHAT]
+    browser = signed_in(cast.user(2))
+    hook = mallory.hooks.get()
+    page = browser.post(f"/account/alerts/hooks/{hook.pk}/act", {"act": "secret"})
+    assert "whsec_" not in page.content.decode()
+    hook.refresh_from_db()
+    assert crypto.unseal(hook.sealed_secret) == "666"
+    form = browser.get("/account/alerts/hooks/new").content.decode()
+    assert 'value="discord"' in form and 'value="telegram"' not in form
 
 
 def test_a_wrong_token_stops_the_start_and_is_not_repeated() -> None:
