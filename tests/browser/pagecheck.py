@@ -54,6 +54,7 @@ PATHS: tuple[Callable[[], str], ...] = (
     lambda: "/playground/chat",
     lambda: "/playground/images",
     lambda: "/playground/audio",
+    lambda: "/playground/embeddings",
     lambda: "/account",
     lambda: f"/accounts/{factories.CHARLIE}",
     lambda: "/docs",

@@ -1,5 +1,5 @@
-"""Pictures and speech in Chromium, with our own broker and stand-ins: a wallet, money, a key, and
-what comes back; then every state held to the rules of all pages."""
+"""Pictures, speech and embeddings in Chromium, with our own broker and stand-ins: a wallet, money,
+a key, and what comes back; then every state held to the rules of all pages."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import io
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from tests.browser.wallet import Wallet, sign_in
 from tests.live.provider_lab import ONE, ROOT, Broker, Lab, Person, served
 from tests.pure import signals
 
-PRICE, SECOND = 10**15, 10**13
+PRICE, SECOND, TOKEN = 10**15, 10**13, 10**11
 MAKE = "**/playground/images/make"
 
 
@@ -283,3 +284,45 @@ def test_speech_from_a_file_and_from_the_microphone(
     pagecheck.sound(page, f"{asgi_server}/playground/audio")
     refused = "Failed to load resource: the server responded with a status of 400 (Bad Request)"
     assert seen == [refused]
+
+
+def test_embeddings_from_lines_to_a_matrix(
+    lab: Lab, answerer: str, index: None, asgi_server: str, wallet: Wallet, page: Page,
+    errors: list[str],
+) -> None:  # fmt: skip
+    broker = offered(lab, answerer, "embedding", TOKEN)
+    sign_in(page, asgi_server)
+    listed(page, asgi_server, broker.address)
+    page.get_by_role("link", name="Embed texts").click()
+    button = page.get_by_test_id("embed-make")
+    expect(button).to_have_text("Embed")
+    texts = ["The lighthouse keeper lit the lamp", "A keeper of a lighthouse", "Taxes are due <b>"]
+    page.get_by_test_id("embed-texts").fill("\n\n".join(texts))
+    most = (sum(map(len, texts)) + 3 * 4) * TOKEN
+    said = f"{Decimal(most).scaleb(-18):f}".rstrip("0")
+    expect(button).to_have_text(f"Embed 3 texts – up to {said} 0G")
+    button.click()
+    make_key(page)
+    found = page.get_by_test_id("embedded")
+    expect(found).to_have_attribute("data-state", "done", timeout=30_000)
+    expect(found.get_by_test_id("message-verdict")).to_have_attribute(
+        "data-verdict", "verified", timeout=15_000
+    )
+    expect(found.get_by_test_id("dimension")).to_have_text("dimension 256")
+    turn = Turn.objects.get()
+    tokens = turn.prompt_tokens
+    assert tokens
+    expect(found.get_by_test_id("message-cost")).to_have_attribute(
+        "data-neuron", str(tokens * TOKEN)
+    )
+    # the two about the keeper are the closest, and the row says so in a number
+    row = found.get_by_test_id("likeness").get_by_role("row").nth(1)
+    expect(row.get_by_role("cell").last).to_have_text("2")
+    here = f"{asgi_server}/playground/embeddings/{turn.chat_id}"
+    table = page.request.get(f"{here}.csv").text().splitlines()
+    assert len(table) == 4 and table[3].startswith("Taxes are due <b>,")
+    pagecheck.sound(page, here)
+    page.get_by_role("link", name="Use these texts again").click()
+    expect(page.get_by_test_id("embed-texts")).to_have_value("\n".join(texts))
+    expect(page.get_by_test_id("embed-make")).to_contain_text("Embed 3 texts – up to")
+    pagecheck.sound(page, f"{asgi_server}/playground/embeddings")

@@ -12,6 +12,7 @@ import pytest
 from django.test import AsyncClient, Client
 
 from accounts.models import User
+from inference import proofs
 from inference.errors import BadPrompt
 from inference.media import endings, studio
 from inference.media.services import Opened
@@ -62,7 +63,8 @@ async def test_texts_are_sent_once_judged_and_set_beside_each_other() -> None:
         here = f"{PATH}/{opened.chat}"
         page = (await owner.get(here)).content.decode()
         table = (await owner.get(f"{here}.csv")).content.decode()
-        document = (await owner.get(f"{here}.json")).json()
+        file = (await owner.get(f"{here}.json")).content
+        (judged,) = await in_db(proofs.judge)(file)
         listed = (await owner.get(PATH)).content.decode()
         again = (await owner.get(f"{PATH}?from={opened.chat}")).content.decode()
         log = (await owner.get("/playground/requests")).content.decode()
@@ -80,6 +82,12 @@ async def test_texts_are_sent_once_judged_and_set_beside_each_other() -> None:
     assert table.splitlines() == [
         "text,1,2", "a lighthouse,1.0,0.0", "a lamp,0.8,0.6", "'=SUM(A1),0.0,-1.0"
     ]  # fmt: skip
+    document = json.loads(file)
+    # /verify takes the file, and finds the same
+    assert (judged.our_response, judged.result.verdict) == (turn.response_sha256, "verified")
+    document = json.loads(file)
+    # by hashes without bytes: they are what was signed
+    assert (judged.our_response, judged.result.verdict) == (turn.response_sha256, "")
     assert document["vectors"][1] == {"text": "a lamp", "embedding": [0.8, 0.6]}
     assert document["requests"][0]["signature"]["text"].endswith(turn.response_sha256)
     assert "a lighthouse a lamp" in listed and "3 texts" in listed

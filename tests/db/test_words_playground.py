@@ -16,6 +16,7 @@ from accounts.models import User
 from finetune import problems, results, wizard
 from finetune.models import Dataset, DatasetState, Draft, LogPart, Passage, Task
 from inference import conversations, presets, shares, words
+from inference.media import selectors
 from inference.media.models import File, Job
 from inference.media.models import Role as FileRole
 from inference.models import Chat, FeeKind, Medium, State, Turn
@@ -133,8 +134,9 @@ def test_what_stands_between_a_person_and_an_answer(alice: Client, chat: Chat) -
     shown = [left(stranger, new), left(alice, new), left(alice, new + "?preset=0&q=nothing")]
     presets.save(chat.owner, "a-preset", {"system": "what-alice-saved"})
     shown.append(left(alice, reverse("inference:presets")))
-    for page in ("inference:images", "inference:audio", "inference:requests"):
-        shown += [left(stranger, reverse(page)), left(alice, reverse(page))]
+    for page in ("images", "audio", "embeddings", "requests"):
+        path = reverse(f"inference:{page}")
+        shown += [left(stranger, path), left(alice, path)]
     chat.owner.provider_keys.all().delete()
     shown.append(left(alice, new))
     alice.get(new)
@@ -149,12 +151,17 @@ def test_what_stands_between_a_person_and_an_answer(alice: Client, chat: Chat) -
     [
         (Medium.IMAGES, "inference:work", "images/generations"),
         (Medium.SPEECH, "inference:transcript", "audio/transcriptions"),
+        (Medium.EMBED, "inference:embedded", "embeddings"),
     ],
 )
 def test_pictures_and_transcripts(
     alice: Client, chat: Chat, medium: Medium, shows: str, path: str
 ) -> None:
-    for name, kind in (("painter", "text-to-image"), ("ear", "speech-to-text")):
+    for name, kind in (
+        ("painter", "text-to-image"),
+        ("ear", "speech-to-text"),
+        ("space", "embedding"),
+    ):
         factories.service(
             factories.address(name), url=NOWHERE, service_type=kind, model="model-of-x"
         )
@@ -185,8 +192,13 @@ def test_pictures_and_transcripts(
         file.save()
         if medium == Medium.SPEECH:
             Job.objects.filter(turn=asked).update(piece=file)
+        if medium == Medium.EMBED:
+            asked.question_sealed = made.box.seal_text("question", "")
+            body = b'{"data":[{"embedding":[1]},{"embedding":[2]}],"usage":{"prompt_tokens":9999}}'
+            asked.response_sealed = made.box.pack("response", body)
+            asked.save()
         shown.append(left(alice, reverse(shows, args=[made.pk])))
-    shown += [left(alice, reverse("inference:images")), left(alice, reverse("inference:audio"))]
+    shown += [left(alice, selectors.home_of(medium))]
     assert [line for lines in shown for line in lines] == []
 
 
