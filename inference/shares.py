@@ -88,7 +88,7 @@ def create(chat: Chat, days: str) -> Share:
     if days not in map(str, LIFETIMES):
         raise BadPrompt(_("Choose how long the link lives."))
     if not chat.kept:
-        raise BadPrompt(_("This conversation is not kept, so nobody else can read it."))
+        raise BadPrompt(_("This conversation is not kept, so there is nothing to share."))
     path = shareable(chat)
     if not path:
         raise BadPrompt(_("There is no answer to share yet."))
