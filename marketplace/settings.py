@@ -194,8 +194,8 @@ MIDDLEWARE = [
     "ops.middleware.AdminMessages",
     "django_htmx.middleware.HtmxMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "marketplace.middleware.designed_errors",
     "marketplace.middleware.dollars",
+    "marketplace.middleware.designed_errors",
 ]
 
 TEMPLATES: list[dict[str, Any]] = [

@@ -133,7 +133,7 @@ def of_measuring(found: Measuring, now: dt.datetime) -> Iterator[Alarm]:
 def of_dollars(found: Dollars | None, now: dt.datetime) -> Iterator[Alarm]:
     if found is None:
         return
-    why = found.problem or _("no worker asked")
+    why = found.problem or _("it said nothing newer, or no worker asked")
     if found.price is not None and found.price.late(now):
         text = _("The newest price of 0G in US dollars is from %(ago)s; %(source)s: %(why)s.") % {
             "ago": formats.relative(found.price.at, now),

@@ -115,6 +115,11 @@ def test_a_source_that_fails_changes_nothing_and_is_told_to_the_host(
     html = page(client, "/ops")
     assert 'data-alarm="dollars"' in html and "2 h ago" in html and "no price between" in html
     assert "secret" not in html and "/v1/models" not in html
+    # A source may also answer, and stand still.
+    cache.delete(exchange._ASKED)
+    says(source, 0.5, age=7_000)
+    assert tasks.ask_exchange() is True and not exchange.problem()
+    assert "it said nothing newer, or no worker asked" in page(client, "/ops")
 
 
 def test_without_a_source_nobody_is_asked_and_nothing_is_shown(client: Client) -> None:
@@ -137,6 +142,7 @@ def test_prices_are_said_in_dollars_with_source_and_time(
     assert foot is not None and f"1 0G = $0.50, {HOST}, <time" in foot[1] and "ago" not in foot[1]
     assert f'title="1 0G = $0.50, {HOST}, 20' in html and "secret" not in html
     assert "Hide US dollars" in html
+    assert "Hide US dollars" in client.post("/").content.decode(), "also where a page is refused"
     # On paper, which has no foot, too.
     assert f"UTC · ≈ in US dollars: 1 0G = $0.50, {HOST}" in html
     paths = re.findall(r'class="row-link title" href="([^"]+)"', html)
