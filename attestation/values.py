@@ -63,12 +63,15 @@ def _is_long_hex(text: str) -> bool:
 
 def _compared(expected: str, got: str) -> tuple[tuple[Segment, ...], tuple[Segment, ...]]:
     """Both texts with what is not the same marked: place by place where they are equally long,
-    else the middle between a common beginning and a common end.
+    else the middle between a common beginning and a common end. Nothing is marked of two sentences
+    that only share some letters: there is no place where they differ.
     """
     if len(expected) == len(got):
         return _by_place(expected, got), _by_place(got, expected)
     start = _common(expected, got)
     end = _common(expected[start:][::-1], got[start:][::-1])
+    if 2 * (start + end) < min(len(expected), len(got)):
+        return (Segment(expected),), (Segment(got),)
     return _middle(expected, start, end), _middle(got, start, end)
 
 

@@ -91,6 +91,7 @@ def test_nothing_a_stranger_sends_raises() -> None:
         ("", "x", None, "x"),
         ("same", "same", "same", "same"),
         ("aaa", "aa", "aa[a]", "aa"),
+        ("verified", "Debug mode is enabled", "verified", "Debug mode is enabled"),
     ],
 )
 def test_differences_are_marked_and_no_character_is_lost(
