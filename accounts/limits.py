@@ -56,10 +56,13 @@ def take_hits() -> Counter[str]:
     return taken
 
 
-def spend(name: str, who: str, *, limit: int, seconds: int) -> None:
-    """Count one use of `name` by `who`; TooMany above `limit` uses per window of `seconds`."""
+def spend(name: str, who: str, *, limit: int, seconds: int, uses: int = 1) -> None:
+    """Count one use of `name` by `who`, or as many as it costs; TooMany above `limit` uses per
+    window of `seconds`.
+    """
     window, into = divmod(int(time.time()), seconds)
     # Atomic in Redis; the key is only ever read inside its own window.
-    if cast(SharedRedisCache, cache).count(key(name, who, window), seconds + 5) > limit:
+    counted = cast(SharedRedisCache, cache).count(key(name, who, window), seconds + 5, uses)
+    if counted > limit:
         hit(name)
         raise TooMany(seconds - into, (name.split(":")[0], limit, seconds))

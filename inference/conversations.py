@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from importlib import import_module
+from types import MappingProxyType
 
 import orjson
 from django.conf import settings
@@ -81,17 +83,27 @@ def tree_of(chat: Chat) -> Tree:
     return Tree.of(chat.turns.values_list("pk", "parent_id", "batch"))
 
 
-def newest(chat: Chat, path: list[int], *, turns: int, size: int) -> list[int]:
+def newest(
+    chat: Chat,
+    path: list[int],
+    *,
+    turns: int,
+    size: int,
+    beside: Mapping[int, Collection[int]] = MappingProxyType({}),
+) -> list[int]:
     """The end of a branch: so many turns and bytes of questions and answers at most, and at least
-    the last turn (1 query). What models wrote takes seconds to lay out where it is long.
+    the last turn (1 query). What models wrote takes seconds to lay out where it is long. `beside`:
+    the turns that are shown with one of the branch, itself included.
     """
     last = path[-turns:]
+    shown = {pk: beside.get(pk, (pk,)) for pk in last}
     length = Length("answer_sealed") + Length("question_sealed")
     length += Length("calls_sealed") + Length("results_sealed")
-    sizes = dict(chat.turns.filter(pk__in=last).values_list("pk", length))
+    rows = chat.turns.filter(pk__in={one for all_of in shown.values() for one in all_of})
+    sizes = dict(rows.values_list("pk", length))
     left, count = size, 0
     for pk in reversed(last):
-        left -= sizes.get(pk, 0)
+        left -= sum(sizes.get(one, 0) for one in shown[pk])
         if left < 0:
             break
         count += 1

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import dataclass
 from html import escape
 from xml.etree.ElementTree import Element
 
@@ -20,8 +21,8 @@ from latex2mathml.symbols_parser import SYMBOLS
 
 #: A formula longer than this is none.
 MAX_CHARS = 2_000
-#: The most of one answer, by `cost`: what is behind stays LaTeX.
-MAX_ANSWER = 20_000
+#: The most of one answer, and of all that one page shows, by `cost`: what is beyond stays LaTeX.
+MAX_ANSWER, MAX_PAGE = 20_000, 40_000
 _MAX_DEPTH = 24
 
 _BOOL = {"true", "false"}
@@ -139,6 +140,17 @@ class _Unreadable(Exception):
 def cost(latex: str) -> int:
     """What converting it takes of MAX_ANSWER: about its characters, and something to begin with."""
     return len(latex) + 20
+
+
+@dataclass
+class Room:
+    """What the formulas of a page may still take: many short answers cost what a long one does."""
+
+    left: int = MAX_PAGE
+
+    def takes(self, latex: str) -> bool:
+        self.left -= cost(latex)
+        return self.left >= 0
 
 
 def mathml(latex: str, *, display: bool) -> str | None:

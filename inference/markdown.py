@@ -53,22 +53,27 @@ _CLEANER = nh3.Cleaner(
 )
 _FORMULAS = (("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("$", "$"))
 _DISPLAYED = dict(_FORMULAS[:2])
-#: What `env` knows beside link definitions: what formulas have cost so far, and whether the text
-#: may go on.
-_SPENT = "formulas"
+#: What `env` knows beside link definitions: what formulas have cost so far, what those of the page
+#: may still, and whether the text may go on.
+_SPENT, _ROOM = "formulas", "formulas of the page"
 _GOES_ON = "goes on"
 _WORDS = re.compile(r" [^\W\d_]{3,}(?: |$)|^[^\W\d_]{3,} ")
 #: The kind of block that is a formula so far; what stands right before it may yet go on in it.
 HALF_FORMULA = "half_formula"
 
 
-def render(text: str, env: dict[str, Any] | None = None) -> SafeString:
+def render(
+    text: str, env: dict[str, Any] | None = None, *, room: formulas.Room | None = None
+) -> SafeString:
     """Safe HTML of Markdown (CommonMark, tables, strikethrough, formulas). `env` carries link
-    definitions, and how much of formulas there was, from one part of an answer to the next.
+    definitions, and how much of formulas there was, from one part of an answer to the next; `room`
+    is for the formulas of all answers of a page.
     """
     if len(text) > MAX_CHARS:
         return format_html('<pre tabindex="0">{}</pre>', text)
-    return mark_safe(_CLEANER.clean(_engine().render(text, {} if env is None else env)))
+    known = {} if env is None else env
+    known[_ROOM] = room
+    return mark_safe(_CLEANER.clean(_engine().render(text, known)))
 
 
 def top_level(text: str) -> list[tuple[str, int, int]]:
@@ -186,7 +191,8 @@ def _formula(
     opening, latex = tokens[index].markup, tokens[index].content
     source = f"{opening}{latex}{dict(_FORMULAS)[opening]}"
     env[_SPENT] = env.get(_SPENT, 0) + formulas.cost(latex)
-    if env[_SPENT] > formulas.MAX_ANSWER:
+    room = env[_ROOM]
+    if env[_SPENT] > formulas.MAX_ANSWER or (room is not None and not room.takes(latex)):
         return f'<code class="math">{escape(source)}</code>'
     displayed = opening in _DISPLAYED
     drawn = formulas.mathml(latex, display=displayed)

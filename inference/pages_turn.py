@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 
 from inference import costs, markdown, words
 from inference.branches import Place
+from inference.formulas import Room
 from inference.media.models import File
 from inference.models import FeeKind, State, Turn, Verdict
 from inference.tools import ToolResult
@@ -181,8 +182,10 @@ class TurnView:
         others: tuple[Other, ...] = (),
         oldest: tuple[Turn, ...] = (),
         typed: Sequence[str] = (),
+        room: Room | None = None,
     ) -> Self:
-        """`typed`: results of its calls that were refused."""
+        """`typed`: results of its calls that were refused; `room`: what is left for formulas on its
+        page."""
         ending = None
         if turn.state == State.STOPPED:
             ending = words.STOPPED
@@ -194,7 +197,7 @@ class TurnView:
             state=turn.state,
             question=turn.question,
             answer=turn.answer,
-            html=None if turn.state == State.OPEN else markdown.render(turn.answer),
+            html=None if turn.state == State.OPEN else markdown.render(turn.answer, room=room),
             reasoning=turn.reasoning,
             reasoning_ms=turn.reasoning_ms,
             model=turn.model,
@@ -286,9 +289,10 @@ class Asked:
         oldest: tuple[Turn, ...] = (),
         pictures: tuple[File, ...] = (),
         typed: Mapping[int, Sequence[str]] = MappingProxyType({}),
+        room: Room | None = None,
     ) -> Self:
         """`columns` holds the turns of `place.columns` by id, `typed` results of their calls that
-        were refused.
+        were refused; `room` as for `TurnView.of`.
         """
         shown = [columns[pk] for pk in place.columns if pk in columns] or [turn]
         return cls(
@@ -297,9 +301,9 @@ class Asked:
             question=turn.question,
             place=place,
             answers=tuple(
-                TurnView.of(x, others, oldest, typed.get(x.pk, ()))
+                TurnView.of(x, others, oldest, typed.get(x.pk, ()), room)
                 if x.pk == turn.pk
-                else TurnView.of(x, typed=typed.get(x.pk, ()))
+                else TurnView.of(x, typed=typed.get(x.pk, ()), room=room)
                 for x in shown
             ),
             cut=cut,

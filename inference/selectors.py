@@ -32,6 +32,7 @@ from inference import (
 from inference.branches import Tree
 from inference.choosing import Chosen
 from inference.errors import ChatError, SignerChanged
+from inference.formulas import Room
 from inference.models import Chat, Medium, State, Turn
 from inference.opening import MAX_PROMPT_CHARS
 from inference.options import Options
@@ -45,7 +46,9 @@ from ledger.selectors import ServiceQuery
 from protocol import fees
 
 SHOWN_CONVERSATIONS = 50
-SHOWN_TURNS, SHOWN_BYTES = 100, 500_000
+#: Of one page, as far as they are not longer together: laying out a tenth of a megabyte can take a
+#: second.
+SHOWN_TURNS, SHOWN_BYTES = 100, 200_000
 SHOWN_OTHERS, LOOKED_AT_OTHERS = 2, 6
 CHAT_TYPE = "chatbot"
 #: What a model can answer: of this site and of anybody's money here it knows nothing.
@@ -208,9 +211,12 @@ def _thread(chat: Chat | None, listings: list[Listing], visit: Visit) -> _Thread
     tree = conversations.tree_of(chat)
     path = tree.path(chat.leaf_id)
     until = path.index(before) if before in path[1:] else len(path)
-    shown = conversations.newest(chat, path[:until], turns=SHOWN_TURNS, size=SHOWN_BYTES)
-    places = {pk: tree.place(pk) for pk in shown}
-    turns = _turns(chat, {pk for place in places.values() for pk in place.columns})
+    places = {pk: tree.place(pk) for pk in path[:until][-SHOWN_TURNS:]}
+    shown = conversations.newest(
+        chat, path[:until], turns=SHOWN_TURNS, size=SHOWN_BYTES,
+        beside={pk: place.columns for pk, place in places.items()},
+    )  # fmt: skip
+    turns = _turns(chat, {one for pk in shown for one in places[pk].columns})
     pictures = attachments.of_turns(chat, shown)
     going = context.context(chat, chat.leaf_id)
     sent = {turn.pk for turn in going.turns}
@@ -218,7 +224,8 @@ def _thread(chat: Chat | None, listings: list[Listing], visit: Visit) -> _Thread
     left_out = sum(
         pk < first_sent and context.said_something(turns[pk]) for pk in shown if pk in turns
     )
-    asked = tuple(
+    room = Room()
+    newest_first = [
         Asked.of(
             turns[pk],
             places[pk],
@@ -229,11 +236,12 @@ def _thread(chat: Chat | None, listings: list[Listing], visit: Visit) -> _Thread
             oldest=_oldest(turns[pk]) if pk == path[-1] else (),
             pictures=tuple(pictures.get(pk, ())),
             typed={visit.called: visit.results},
+            room=room,
         )
-        for pk in shown
+        for pk in reversed(shown)
         if pk in turns
-    )
-    return _Thread(asked, until - len(shown), len(path) - until, left_out)
+    ]
+    return _Thread(tuple(reversed(newest_first)), until - len(shown), len(path) - until, left_out)
 
 
 def _turns(chat: Chat, wanted: set[int]) -> dict[int, Turn]:

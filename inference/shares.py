@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -21,6 +22,7 @@ from django.utils.translation import ngettext
 from accounts.models import User
 from inference import attachments, conversations, opening
 from inference.errors import BadPrompt
+from inference.formulas import Room
 from inference.models import Chat, Share, State, Turn
 from inference.pages_turn import TurnView
 
@@ -31,7 +33,7 @@ USUAL_DAYS = 7
 MOST = 10
 #: The newest answers that a link shows, as far as they are not longer together: whoever has it can
 #: have them laid out again and again.
-SHOWN_TURNS, SHOWN_BYTES = 100, 250_000
+SHOWN_TURNS, SHOWN_BYTES = 100, 150_000
 
 
 @dataclass(frozen=True)
@@ -137,10 +139,11 @@ def end_by_token(token: str) -> bool:
     return bool(Share.objects.filter(digest=_digest(token)).delete()[0])
 
 
-def read(token: str) -> Shared:
-    """What a link shows (5 queries). Raises Share.DoesNotExist for one that ended, whose
-    conversation was deleted, or that never was; and while its owner may not sign in, who could not
-    end it."""
+def read(token: str, pay: Callable[[int], None] = lambda size: None) -> Shared:
+    """What a link shows (5 queries); `pay` is told how many bytes, before they are laid out. Raises
+    Share.DoesNotExist for one that ended, whose conversation was deleted, or that never was; and
+    while its owner may not sign in, who could not end it.
+    """
     row = Share.objects.select_related("chat").get(
         digest=_digest(token),
         ends_at__gt=timezone.now(),
@@ -152,12 +155,15 @@ def read(token: str) -> Shared:
     shown = newest(chat, path)
     rows = chat.turns.filter(pk__in=shown).defer("request_sealed", "response_sealed")
     turns = {turn.pk: turn for turn in rows}
+    pay(sum(len(x.answer_sealed) + len(x.calls_sealed) for x in turns.values()))
     pictures = attachments.of_turns(chat, shown)
-    said = tuple(
-        SharedTurn(_public(turns[pk], chat), len(pictures.get(pk, ())))
-        for pk in shown
+    room = Room()
+    newest_first = [
+        SharedTurn(_public(turns[pk], chat, room), len(pictures.get(pk, ())))
+        for pk in reversed(shown)
         if pk in turns
-    )
+    ]
+    said = tuple(reversed(newest_first))
     return Shared(
         # The conversation is called after its very first question, which may have been edited away.
         title=opening.title_of(said[0].turn.question) if said else "",
@@ -178,10 +184,10 @@ def purge() -> int:
     return int(Share.objects.filter(ends_at__lte=timezone.now()).delete()[0])
 
 
-def _public(turn: Turn, chat: Chat) -> TurnView:
+def _public(turn: Turn, chat: Chat, room: Room) -> TurnView:
     """An answer without what is its owner's: no thinking, no cost, no provider's error, no act."""
     turn.chat = chat
-    view = TurnView.of(turn)
+    view = TurnView.of(turn, room=room)
     return replace(view, reasoning="", fee=0, failure_detail="", can_recheck=False)
 
 

@@ -62,8 +62,9 @@ def end(request: HttpRequest, share: int) -> HttpResponse:
     return HttpResponseRedirect(reverse("inference:share", args=[chat.pk]))
 
 
-#: Conversations that one network address may open in a minute.
-READ_PER_MINUTE = 60
+#: Conversations that one network address may open in a minute; each LARGE bytes of answers count as
+#: another one, since laying them out takes the time.
+READ_PER_MINUTE, LARGE = 60, 20_000
 
 
 @never_cache
@@ -71,9 +72,14 @@ READ_PER_MINUTE = 60
 def shared(request: HttpRequest, token: str) -> HttpResponse:
     """A conversation for whoever has its link. Nobody is told where they came from, and no search
     engine keeps it. Raises TooMany."""
-    limits.spend("shared", limits.address(request), limit=READ_PER_MINUTE, seconds=60)
+
+    def pay(uses: int) -> None:
+        who = limits.address(request)
+        limits.spend("shared", who, limit=READ_PER_MINUTE, seconds=60, uses=uses)
+
+    pay(1)
     try:
-        page = shares.read(token)
+        page = shares.read(token, lambda size: pay(size // LARGE))
     except Share.DoesNotExist:
         raise Http404("This link has ended, or never was.") from None
     response = render(request, "inference/shared.html", {"page": page})

@@ -38,13 +38,13 @@ class SharedRedisCache(RedisCache):
                 _clients[servers] = self._class(self._servers, **self._options)
             return _clients[servers]
 
-    def count(self, key: str, seconds: int) -> int:
-        """Add one to a number that is forgotten `seconds` after its first one; what it is now. One
-        step of the server, and one round trip.
+    def count(self, key: str, seconds: int, by: int = 1) -> int:
+        """Add to a number that is forgotten `seconds` after its first one; what it is now. One step
+        of the server, and one round trip.
         """
         name = self.make_and_validate_key(key)
         steps = self._cache.get_client(name, write=True).pipeline()
-        found, _ = steps.incr(name).expire(name, seconds, nx=True).execute()
+        found, _ = steps.incr(name, by).expire(name, seconds, nx=True).execute()
         return int(found)
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from django.core.cache import cache
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from inference import conversations, opening, selectors, services, shares, views_shares
+from inference import conversations, formulas, opening, selectors, services, shares, views_shares
 from inference.errors import BadPrompt
 from inference.models import Chat, Share, State, Turn, Verdict
 from inference.relay import Record
@@ -151,6 +153,13 @@ def test_a_reader_has_little_laid_out_at_a_time(
     monkeypatch.setattr(shares, "SHOWN_BYTES", 10)
     seen = shares.read(token)
     assert len(seen.turns) == 1 and seen.earlier == 2 and seen.title == "Question 2?"
+    # a long one counts as several
+    cache.clear()
+    monkeypatch.setattr(shares, "SHOWN_BYTES", 20_000)
+    monkeypatch.setattr(views_shares, "LARGE", 5_000)
+    monkeypatch.setattr(views_shares, "READ_PER_MINUTE", 10)
+    statuses = [client.get(f"/shared/{token}").status_code for _ in range(4)]
+    assert statuses == [200, 200, 429, 429]
     monkeypatch.setattr(views_shares, "READ_PER_MINUTE", 0)
     refused = client.get(f"/shared/{token}")
     assert refused.status_code == 429 and int(refused["Retry-After"]) > 0
@@ -160,9 +169,32 @@ def test_nor_has_its_owner(chat: Chat, alice: Client, monkeypatch: pytest.Monkey
     for number in range(3):
         said(chat, f"Question {number}?", f"answer{number} " * 1_000)
     monkeypatch.setattr(selectors, "SHOWN_BYTES", 20_000)
-    body = alice.get(f"/playground/chat/{chat.pk}").content.decode()
+    path = f"/playground/chat/{chat.pk}"
+    body = alice.get(path).content.decode()
     assert "answer0" not in body and "Show 1 earlier answer" in body
     assert "answer1" in body and "answer2" in body
+    # what was asked side by side is laid out side by side
+    newest = chat.turns.order_by("-pk")[0]
+    batch = uuid4()
+    Turn.objects.filter(pk=newest.pk).update(batch=batch)
+    said(chat, "", "beside " * 1_500, again=newest.pk, batch=batch, lane=1)
+    body = alice.get(path).content.decode()
+    assert "answer1" not in body and "answer2" in body and "beside" in body
+
+
+def test_many_short_answers_cost_no_more_than_a_long_one(
+    chat: Chat, alice: Client, client: Client
+) -> None:
+    """What formulas of a page may cost is theirs together, the newest first."""
+    for number in range(9):
+        said(chat, f"Question {number}?", f"$q_{number}$ " + "$a$ " * 300)
+    token = chat.box.text("share", shares.create(chat, "1").token_sealed)
+    paths = {alice: f"/playground/chat/{chat.pk}", client: f"/shared/{token}"}
+    for who, path in paths.items():
+        body = who.get(path).content.decode()
+        assert "Question 0?" in body
+        assert body.count("<math") <= formulas.MAX_PAGE // formulas.cost("a")
+        assert "<mn>8</mn>" in body and "<mn>0</mn>" not in body
 
 
 def test_only_what_can_be_read_can_be_shared(chat: Chat, alice: Client) -> None:
