@@ -100,6 +100,13 @@ def test_the_numbers_are_the_rows_and_their_parts_sum_to_the_neuron(
     shown = pages.balances(account(ALICE.address), None)
     assert sum(part.share.width for part in shown.parts) == 10_000
     assert 'data-testid="position-row"' in html
+    # Each part leads to its rows.
+    for rows in (
+        "/account/transactions?balance=available#movements",
+        "#providers",
+        "/account/refunds",
+    ):
+        assert f'</i><a href="{rows}">' in html
 
 
 def test_a_refund_shows_when_it_unlocks_by_todays_lock_time(
