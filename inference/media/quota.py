@@ -1,4 +1,4 @@
-"""How much of files one person may keep here: pictures and recordings, made, brought or sent."""
+"""How much one person may keep here: pictures and recordings, made, brought or sent; vectors."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from django.utils.translation import gettext as _
 from accounts.models import User
 from inference.errors import BadPrompt
 from inference.media.models import File
+from inference.models import Medium, Turn
 
 
 def used(user: User) -> int:
-    """Bytes of a person's files."""
-    rows = File.objects.filter(chat__owner=user, chat__deleted_at=None)
-    return rows.aggregate(sum=Sum("size"))["sum"] or 0
+    """Bytes of a person's files, and of answers that hold vectors: those are no smaller."""
+    own = {"chat__owner": user, "chat__deleted_at": None}
+    files = File.objects.filter(**own).aggregate(sum=Sum("size"))["sum"] or 0
+    answers = Turn.objects.filter(**own, chat__medium=Medium.EMBED)
+    return files + (answers.aggregate(sum=Sum("response_bytes"))["sum"] or 0)
 
 
 def require(user: User, size: int) -> None:

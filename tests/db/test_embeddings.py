@@ -12,7 +12,7 @@ import pytest
 from django.test import AsyncClient, Client
 
 from accounts.models import User
-from inference import proofs
+from inference import conversations, proofs
 from inference.errors import BadPrompt
 from inference.media import endings, studio
 from inference.media.services import Opened
@@ -123,6 +123,16 @@ async def test_only_the_owner_reads_and_what_is_deleted_comes_back() -> None:
         assert (await owner.get(here)).status_code == 404
         assert (await owner.post(here + "/undo"))["Location"] == here
         assert (await owner.get(here)).status_code == 200
+
+
+async def test_vectors_fill_what_one_person_may_keep(settings: Any) -> None:
+    async with stage(embeds, **WITH) as s:
+        turn = await s.ended((await embed(s)).turn)
+        settings.MEDIA_QUOTA = turn.response_bytes - 1
+        with pytest.raises(BadPrompt, match="Delete some first"):
+            await embed(s)
+        await in_db(conversations.delete_chat)(turn.chat)
+        assert (await embed(s)).call is not None
 
 
 HERE = ("NaN", "deep", "too few", "base64", "strings", "lengths", "huge", "large")

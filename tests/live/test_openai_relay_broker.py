@@ -1,5 +1,5 @@
-"""The relay in front of real brokers on a real chain: chat, pictures and speech with the `openai`
-client, each answer verified and counted as the broker counts it.
+"""The relay in front of real brokers on a real chain: chat, pictures, speech and embeddings with
+the `openai` client, each answer verified and counted as the broker counts it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from accounts import tokens
 from accounts.models import AccessToken
 from inference.models import Turn
 from inference.openai import app
+from provider.answerer.app import AnswererApp
+from provider.answerer.search import Index
 from tests.live.media_upstream import MediaUpstream
 from tests.live.provider_lab import INPUT_PRICE, MODEL, OUTPUT_PRICE, Broker, Lab, served
 from tests.live.provider_lab import Upstream as Model
@@ -27,24 +29,26 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(scope="module")
-def brokers(lab: Lab) -> Iterator[tuple[Broker, Broker, Broker]]:
-    with served(Model()) as words, served(MediaUpstream()) as media:
+def brokers(lab: Lab) -> Iterator[tuple[Broker, ...]]:
+    program = AnswererApp(Index([]), model=MODEL, rate=1000)
+    with served(Model()) as words, served(MediaUpstream()) as media, served(program) as space:
         found = (
             started(lab, words + "/v1", "chatbot", (INPUT_PRICE, OUTPUT_PRICE)),
             started(lab, media + "/v1", "text-to-image", (0, PICTURE_PRICE)),
             started(lab, media + "/v1", "speech-to-text", (SECOND_PRICE, 1)),
+            started(lab, space + "/v1", "embedding", (INPUT_PRICE, OUTPUT_PRICE)),
         )
         yield found
         for broker in found:
             broker.stop()
 
 
-def test_chat_pictures_and_speech_are_verified_and_counted_as_the_broker_does(
-    asgi_server: str, lab: Lab, brokers: tuple[Broker, Broker, Broker], settings: Any
+def test_everything_is_verified_and_counted_as_the_broker_does(
+    asgi_server: str, lab: Lab, brokers: tuple[Broker, ...], settings: Any
 ) -> None:
     settings.CHAIN_RPC_URLS = (lab.rpc,)
     app.relay.forget()
-    chat, painter, listener = brokers
+    chat, painter, listener, embedder = brokers
     alice = lab.person()
     for broker in brokers:
         user = ready(lab, alice, broker)
@@ -60,7 +64,7 @@ def test_chat_pictures_and_speech_are_verified_and_counted_as_the_broker_does(
         return turn
 
     listed = {m.id: m for m in own.models.list().data}
-    assert len(listed) == 3
+    assert len(listed) == 4
     asked = f"{MODEL}@{chat.address}"
     question: Any = [{"role": "user", "content": "plain question"}]
     answer = own.chat.completions.with_raw_response.create(model=asked, messages=question)
@@ -94,6 +98,9 @@ def test_chat_pictures_and_speech_are_verified_and_counted_as_the_broker_does(
     heard = own.audio.transcriptions.create(model=f"{MODEL}@{listener.address}", file=sound)
     assert heard.text == "hello"
     assert last(listener).fee == listener.owes(alice) == 7 * SECOND_PRICE
+    found = own.embeddings.create(model=f"{MODEL}@{embedder.address}", input=["a lamp", "lamps"])
+    assert [len(row.embedding) for row in found.data] == [256, 256]
+    assert last(embedder).fee == embedder.owes(alice) == found.usage.prompt_tokens * INPUT_PRICE
     total = sum(Turn.objects.values_list("fee", flat=True))
     assert AccessToken.objects.get().spent == total
 
