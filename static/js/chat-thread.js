@@ -226,8 +226,13 @@ export class Thread {
       const said = fresh.querySelector('.turn > .said');
       const focused = article?.contains(document.activeElement);
       if (said && article && !focused && !this.writing(article, id)) article.querySelector(':scope > .said').replaceWith(said);
+      // What is being written as a result stays: the verdict may come minutes after the calls.
+      const form = turn.element.querySelector('[data-results]')?.parentElement;
+      const field = form?.contains(document.activeElement) && document.activeElement;
+      if (form) answer.querySelector('[data-results]')?.parentElement.replaceWith(form);
       turn.element.replaceWith(answer);
       turn.element = answer;
+      if (field) field.focus({ preventScroll: true });
       copyButtons(answer);
       countDown(answer);
       window.htmx?.process(answer);

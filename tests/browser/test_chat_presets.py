@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from inference.models import Chat, Turn
 from tests.browser import pagecheck
@@ -115,10 +115,29 @@ def test_functions_are_offered_called_and_answered(
     ask(alice, "How is the weather in Bonn?")
     expect(alice.locator("[data-error]")).to_contain_text("auto, none, required, or the name")
     alice.get_by_test_id("chat-tool-choice").fill("get_weather")
+    looks: list[Route] = []
+
+    def late(route: Route) -> None:
+        """The answer as it ended, and its verdict only once a result is being written."""
+        looks.append(route)
+        if len(looks) != 2:
+            route.continue_()
+
+    alice.route(re.compile(r"/chat/turns/\d+$"), late)
     alice.get_by_test_id("chat-send").click()
-    expect(alice.get_by_test_id("message-verdict")).to_have_count(1)
     calls = alice.get_by_test_id("chat-calls")
     expect(calls).to_contain_text('"town": "Bonn <b>"')
+    field = calls.get_by_label("Result of get_weather")
+    field.fill("12")
+    expect(calls.locator("[data-estimate]")).to_contain_text("1 earlier answer included. Up to")
+    with alice.expect_response(lambda response: "/chat/turns/" in response.url):
+        looks[1].continue_()
+    expect(alice.locator('[data-testid="message-verdict"][data-verdict="verified"]')).to_have_count(
+        1
+    )
+    expect(field).to_have_value("12")
+    expect(field).to_be_focused()
+    alice.unroute_all()
     expect(alice.locator("[data-status]")).to_have_text(
         "The answer calls 2 functions: give their results, or ask on in words."
     )
@@ -133,7 +152,6 @@ def test_functions_are_offered_called_and_answered(
     first.get_by_text("Give the result", exact=True).click()
     first.get_by_label("Result of get_weather").fill("12 degrees")
     first.get_by_label("Result of get-time").fill("noon")
-    expect(first.locator("[data-estimate]")).to_contain_text("1 earlier answer included. Up to")
     first.get_by_test_id("chat-results").click()
     expect(answers(alice).last).to_contain_text("It rains.")
     expect(answers(alice)).to_have_count(2)
