@@ -43,7 +43,8 @@ def search(user: User, session_key: str | None, words: str) -> tuple[list[Hit], 
         turn.chat = chats.setdefault(turn.chat_id, turn.chat)
         if turn.chat_id in found:
             continue
-        called = [x.words for x in turn.results] + [x.words for x in turn.calls]
+        called = [text for x in turn.calls for text in (x.name, x.arguments)]
+        called += [text for x in turn.results for text in (x.name, x.content)]
         for text in (turn.chat.title, turn.question, turn.answer, *called):
             at = text.casefold().find(wanted)
             if at >= 0:

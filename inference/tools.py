@@ -25,6 +25,9 @@ NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 MAX_NAME_CHARS = 200
 #: What a model is told of a call whose result nobody gave: servers refuse one without any.
 NO_RESULT = "[no result was given]"
+#: Laid out, arguments may be so many times as long, and so many characters longer: the lines of a
+#: deep list are mostly indent.
+_TIMES, _MORE = 4, 1_000
 _ARGUMENTS = JsonLimits(max_depth=24, max_bytes=1 << 20)
 #: Of a call and its result in a request, what is neither their words nor their names.
 _AROUND = 150
@@ -49,8 +52,9 @@ class ToolCall:
 
     @property
     def shown(self) -> str:
-        """The arguments with lines and indents, where that changes nothing else of them: of a name
-        that is there twice, or a number in an odd form, all is shown as it was written.
+        """The arguments with lines and indents, where that changes nothing else of them (of a name
+        that is there twice, or a number in an odd form, all is shown as it was written) and does
+        not blow them up.
         """
         try:
             document = strictjson.loads(self.arguments.encode("utf-8", "replace"), _ARGUMENTS)
@@ -63,7 +67,8 @@ class ToolCall:
         )
         if self.arguments.strip() not in forms:
             return self.arguments
-        return json.dumps(document, ensure_ascii=False, indent=2)
+        laid = json.dumps(document, ensure_ascii=False, indent=2)
+        return laid if len(laid) <= _TIMES * len(self.arguments) + _MORE else self.arguments
 
     @property
     def words(self) -> str:

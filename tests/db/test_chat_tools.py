@@ -256,6 +256,7 @@ def test_calls_are_found_exported_shared_and_bounded_by_the_estimate(chat: Chat)
     given = said(chat, "", "dry", called=one.pk, results=("4 degrees\n```",))
     for words in ("get_weather", "bonn", "4 DEGREES"):
         assert len(search.search(chat.owner, None, words)[0]) == 1, words
+    assert not search.search(chat.owner, None, "result of")[0], "words of this site"
     exported = json.loads(export.document(chat))["turns"]
     assert exported[0]["calls"] == [{"id": "id-0", "name": "get_weather", "arguments": TOWN}]
     assert exported[1]["results"][0]["content"] == "4 degrees\n```"

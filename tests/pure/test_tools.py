@@ -167,6 +167,13 @@ def test_endless_calls_are_bounded() -> None:
     assert read([part(2**63, id="x", name="f")], [part(-1, id="y", name="g")])[1].name == "g"
 
 
+def test_a_deep_list_is_not_blown_up() -> None:
+    """A provider would have two hundred thousand characters become millions, for every reader."""
+    written = '{"a":' + "[" * 22 + ",".join(["1"] * 9_000) + "]" * 22 + "}"
+    assert ToolCall("a", "f", written).shown == written
+    assert ToolCall("a", "f", '{"a":[[[[1]]]]}').shown.count("\n") == 10
+
+
 @pytest.mark.parametrize(
     ("written", "shown"),
     [
