@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django.conf import settings
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from accounts import node, reading
@@ -56,6 +56,12 @@ def waiting(user: User) -> int:
     return Intent.objects.filter(
         user=user, chain_id=settings.CHAIN_ID, state=State.SUBMITTED
     ).count()
+
+
+def next_waiting(user: User) -> Intent | None:
+    """Of these the one that was not looked at for longest (1 query)."""
+    sent = intents_of(user).filter(state=State.SUBMITTED)
+    return sent.order_by(F("checked_at").asc(nulls_first=True)).first()
 
 
 def contract_addresses() -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from accounts import (
 from accounts import pages_transaction as shown
 from accounts.addresses import short
 from accounts.http import number_of, signed_out, taker, user_of
-from accounts.models import FOLLOWED, State, User
+from accounts.models import FOLLOWED, User
 from accounts.problems import json_door
 from chain import selectors as chain
 from ledger import selectors as ledger
@@ -117,11 +117,12 @@ def spending(request: HttpRequest) -> HttpResponse:
 @never_cache
 def waiting(request: HttpRequest) -> HttpResponse:
     """The header's number of transactions that wait for a block; nothing for visitors, so that a
-    page whose session has ended stops asking."""
+    page whose session has ended stops asking. Looks at one of them, the longest not looked at: a
+    silent node costs seconds for each, and the worker looks at all."""
     if not request.user.is_authenticated:
         return HttpResponse()
     user = user_of(request)
-    for intent in selectors.intents_of(user).filter(state=State.SUBMITTED)[:5]:
+    if intent := selectors.next_waiting(user):
         follow.look(intent)
     return render(request, "accounts/waiting.html", {"count": selectors.waiting(user)})
 

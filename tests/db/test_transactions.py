@@ -132,6 +132,19 @@ def test_the_worker_follows_when_nobody_looks(chain: Chain) -> None:
     assert ' data-count="0"' in client.get(path).content.decode()
 
 
+def test_the_header_asks_the_chain_for_one_transaction_at_a_time(chain: Chain) -> None:
+    """A silent node costs seconds for each, on every open page."""
+    for number in range(3):
+        intent = opened(person(ALICE), params={"amount": str((5 + number) * NEURON)})
+        intents.confirm(intent)
+        intents.submitted(intent, f"0x{number:064x}")
+    client = client_of(ALICE)
+    for asked in (1, 2, 3):
+        page = client.get("/account/transactions/waiting").content.decode()
+        assert ">3 transactions wait for a block</span>" in page
+        assert Intent.objects.exclude(checked_at=None).count() == asked
+
+
 def test_a_silent_node_changes_nothing(chain: Chain, settings: Any, free_port: int) -> None:
     intent = sent(chain, ALICE)
     settings.CHAIN_RPC_URLS = (f"http://127.0.0.1:{free_port}",)
