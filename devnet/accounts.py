@@ -34,6 +34,7 @@ ROLES: MappingProxyType[str, int] = MappingProxyType(
         "site": 13,
         "provider 9": 14,
         "storage": 15,
+        "provider 10": 16,
         "signer 1": 105,
         "signer 2": 106,
         "signer 3": 107,
@@ -43,6 +44,7 @@ ROLES: MappingProxyType[str, int] = MappingProxyType(
         "signer 7": 111,
         "signer 8": 112,
         "signer 9": 113,
+        "signer 10": 114,
     }
 )
 _FIRST_MODEL_SIGNER = 200
@@ -74,12 +76,12 @@ def user(number: int) -> LocalAccount:
 
 
 def provider(number: int) -> LocalAccount:
-    """Provider 1..9."""
+    """Provider 1..10."""
     return role(f"provider {number}")
 
 
 def signer(number: int) -> LocalAccount:
-    """The TEE signer of provider 1..9."""
+    """The TEE signer of provider 1..10."""
     return role(f"signer {number}")
 
 

@@ -53,8 +53,8 @@ class Offer:
 #: Two whose development evidence is complete (the second one's model has a machine to itself), one
 #: whose operator can look into its machine and who signs answers for other text than it sends, and
 #: one whose hardware lacks its latest updates; then one that draws and one that listens, and one
-#: that is down half of the time, a minute in turn, and says so in its name; at last a model so
-#: small that it can be fine-tuned here.
+#: that is down half of the time, a minute in turn, and says so in its name; a model so small
+#: that it can be fine-tuned here; and one that turns texts into vectors.
 OFFERS = (
     Offer("zg-docs-reader", 100_000_000_000, 400_000_000_000, pictures=True),
     Offer("zg-docs-reader", 150_000_000_000, 600_000_000_000, machine={"gpus": 2}, separated=True),
@@ -71,6 +71,7 @@ OFFERS = (
     Offer("zg-listener", 10**13, 10**13, type="speech-to-text"),
     Offer("zg-docs-reader-flaky", 200_000_000_000, 800_000_000_000, outages=True),
     Offer(MODEL_NAME, 10_000_000_000, 10_000_000_000, tuned=True),
+    Offer("zg-ngrams", 20_000_000_000, 0, type="embedding"),
 )
 #: The provider that fine-tunes, after those of OFFERS; neuron per token and for each result.
 TUNER = len(OFFERS) + 1
