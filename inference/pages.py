@@ -261,8 +261,8 @@ class VersionsPage:
 
 @dataclass(frozen=True)
 class SharePage:
-    """The links of one conversation. `answers`: how many a link made now would show; `lifetimes`:
-    days and their words."""
+    """The links of one conversation. `answers`: how many a link made now would show, `results`:
+    whether results of functions are among that; `lifetimes`: days and their words."""
 
     chat: Chat
     links: tuple[Link, ...]
@@ -273,3 +273,4 @@ class SharePage:
     error: str = ""
     #: Whether the person's signature is new enough to make a link.
     fresh: bool = False
+    results: bool = False

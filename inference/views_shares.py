@@ -35,10 +35,12 @@ def share(request: HttpRequest, chat: UUID) -> HttpResponse:
             error = wrong.sentence
         else:
             return HttpResponseRedirect(reverse("inference:share", args=[chat]))
+    shown = shares.newest(found, shares.shareable(found))
     page = SharePage(
         chat=found,
         links=shares.links(found),
-        answers=len(shares.newest(found, shares.shareable(found))),
+        answers=len(shown),
+        results=found.turns.filter(pk__in=shown).exclude(results_sealed=b"").exists(),
         lifetimes=tuple((days, _(text)) for days, text in shares.LIFETIMES.items()),
         usual=shares.USUAL_DAYS,
         error=error,

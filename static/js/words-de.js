@@ -180,6 +180,7 @@ learn({
 "temperature": "Temperatur",
 "the file holds no rows": "die Datei enthält keine Zeilen",
 "top p": "Top p",
+"which function is called": "welche Funktion aufgerufen wird",
 "your wallet": "Ihrer Wallet",
 "{act}: say why, then press Ctrl and Enter.": "{act}: bitte angeben warum, dann Strg und Enter drücken.",
 "{bytes} of 4,096 bytes": "{bytes} von 4,096 Bytes",

@@ -314,7 +314,9 @@ def test_pictures_in_a_question(alice: Page, asgi_server: str, chat: Chat, tmp_p
     alice.get_by_role("button", name="Remove Picture 300 by 200").click()
     expect(chosen).to_have_count(1)
     alice.locator(".settings > summary").click()
-    expect(alice.locator("[data-untaken]")).to_contain_text("does not take: top p, seed, JSON")
+    expect(alice.locator("[data-untaken]")).to_contain_text(
+        "does not take: top p, seed, JSON, functions, which function is called"
+    )
     alice.get_by_test_id("chat-send").click()
     expect(alice.get_by_test_id("message-verdict")).to_have_attribute("data-verdict", "verified")
     expect(chosen).to_have_count(0)

@@ -281,7 +281,16 @@ def test_calls_are_found_exported_shared_and_bounded_by_the_estimate(chat: Chat)
     alice = Client()
     sign_in(alice, chat.owner)
     prove(alice, 0)
-    made = alice.post(f"/playground/chat/{chat.pk}/share", {"days": "7"}, follow=True).content
+    share, told = f"/playground/chat/{chat.pk}/share", b"the results of functions"
+    Chat.objects.filter(pk=chat.pk).update(leaf_id=one.pk)
+    assert told not in alice.get(share).content
+    Chat.objects.filter(pk=chat.pk).update(leaf_id=after.pk)
+    made = alice.post(share, {"days": "7"}, follow=True).content
+    assert told in made
+    # without a script: what only gave results can be asked again without more words
+    composer = alice.get(f"/playground/chat/{chat.pk}?edit={given.pk}").content.decode()
+    written = composer.split('id="chat-input"')[1].split("</textarea>")[0]
+    assert "required" not in written and 'name="again" value="' in composer
     link = made.decode().split("/shared/")[1].split("<")[0].split('"')[0]
     shown = unescape(Client().get(f"/shared/{link}").content.decode())
     assert "Calls the function" in shown and "4 degrees" in shown and 'name="result"' not in shown
