@@ -55,11 +55,12 @@ def canonical(request: HttpRequest, address: str) -> str | HttpResponse:
 
 def language(request: HttpRequest) -> HttpResponse:
     """Django's own door, which keeps the choice in a cookie; what is sent to whoever is signed in
-    speaks the same from then on."""
+    speaks the same from then on. Django takes any language that it has itself."""
     answer = set_language(request)
     chosen = answer.cookies.get(settings.LANGUAGE_COOKIE_NAME)
-    if chosen is not None and isinstance(request.user, User):
-        User.objects.filter(pk=request.user.pk).update(language=chosen.value)
+    spoken = chosen.value if chosen is not None else ""
+    if spoken in dict(settings.LANGUAGES) and isinstance(request.user, User):
+        User.objects.filter(pk=request.user.pk).update(language=spoken)
     return answer
 
 

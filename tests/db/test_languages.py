@@ -127,6 +127,8 @@ def test_whoever_chose_a_language_reads_it(client: Client) -> None:
     # Another site's address is not gone to, a language that is not there not spoken.
     chosen = client.post("/language", {"language": "fr", "next": "https://elsewhere.example/"})
     assert chosen["Location"] == "/"
+    alice.refresh_from_db()
+    assert alice.language == "de", "nor written to her"
     assert client.get("/")["Content-Language"] == "de"
 
 
