@@ -12,6 +12,8 @@ from babel.messages.catalog import Message
 _HOLES = re.compile(r"%\(\w+\)[sd]|%[sd%]|\{\w+\}")
 _TAGS = re.compile(r"</?[a-zA-Z][^<>]*>|&\w+;")
 _ENDS = ".:?!…"
+#: A sentence that begins without a blank: two lines of a catalogue were put together.
+_GLUED = re.compile(r"[a-zäöüß][.?!][A-ZÄÖÜ]")
 
 
 def faults(message: Message) -> Iterator[str]:
@@ -32,6 +34,8 @@ def faults(message: Message) -> Iterator[str]:
                 yield f"{shown}: other {what} than the English"
         if _edges(source) != _edges(text):
             yield f"{shown}: begins or ends otherwise than the English (blanks, {_ENDS})"
+        if _GLUED.search(text) and not _GLUED.search(source):
+            yield f"{shown}: a sentence begins without a blank"
 
 
 def _edges(text: str) -> tuple[bool, bool, str]:

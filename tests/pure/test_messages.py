@@ -57,6 +57,7 @@ def test_scripts_are_read_inside_of_template_strings_too() -> None:
         ("Ends.", "Endet", 1),
         ("Lead ", "Vorne", 1),
         ("Missing", "", 1),
+        ("Said once.", "Einmal gesagt.Einmal gesagt.", 1),
         (("%(n)s row", "%(n)s rows"), ("%(n)s Zeile", ""), 1),
     ],
 )
