@@ -55,7 +55,7 @@ class Projector:
         #: Final blocks folded but not stored yet: the pending ones come after them.
         self.unstored: list[Block] = []
         #: Users and providers whose rows the last `write` changed for the first time.
-        self.touched: tuple[set[str], set[str]] = (set(), set())
+        self.touched: tuple[set[str], set[str], set[str]] = (set(), set(), set())
 
     # --- what to read ----------------------------------------------------------------------------
 
@@ -375,18 +375,21 @@ class Projector:
 
     # --- what changed ----------------------------------------------------------------------------
 
-    def _touched(self, above: int) -> tuple[set[str], set[str]]:
-        """Users and providers whose rows changed in blocks after `above`."""
+    def _touched(self, above: int) -> tuple[set[str], set[str], set[str]]:
+        """Users and providers whose rows changed in blocks after `above`, and those providers whose
+        listings did.
+        """
         users: set[str] = set()
         providers: set[str] = set()
+        listed: set[str] = set()
         for state in (self.final, self.pending):
             users |= {x.user for x in state.ledgers.own.values() if x.block > above}
             for account in state.accounts.own.values():
                 if account.block > above:
                     users.add(account.user)
                     providers.add(account.provider)
-            providers |= {s.provider for s in state.services.own.values() if s.block > above}
-        return users, providers
+            listed |= {s.provider for s in state.services.own.values() if s.block > above}
+        return users, providers | listed, listed
 
 
 def _read_whole(blocks: list[Block], numbers: list[int], read: Reader) -> list[Block]:

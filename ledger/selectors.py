@@ -394,6 +394,12 @@ def changed_since(
     return changed.intersection(mine), serving.intersection(theirs)
 
 
+def listed_since(block: int, most: int) -> list[str]:
+    """Providers whose services changed after a block, `most` of them (1 query)."""
+    changed = Service.objects.filter(block__gt=block).order_by("provider")
+    return list(changed.values_list("provider", flat=True).distinct()[:most])
+
+
 # --- helpers ------------------------------------------------------------------------------------
 
 

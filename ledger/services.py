@@ -280,8 +280,7 @@ def wait_for_head(heads: Heads, last: Step, stopping: Callable[[], bool]) -> Non
 def tell(follower: Follower, step: Step) -> None:
     projector = follower.projection
     if isinstance(projector, Projector):
-        users, providers = projector.touched
-        topics.publish_ledger(step.indexed_block, step.final_block, users, providers)
+        topics.publish_ledger(step.indexed_block, step.final_block, *projector.touched)
 
 
 def _sleep(seconds: float, stopping: Callable[[], bool]) -> None:

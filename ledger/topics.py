@@ -3,18 +3,21 @@
 One Channels group, `live`. Each message is
 `{"type": "live.message", "topic": TOPIC, …}` with one of these topics:
 
-| topic    | sent                                | fields                                       |
-|----------|-------------------------------------|----------------------------------------------|
-| `ledger` | after a block's rows became visible | `block`, `final_block`, `users`, `providers` |
+| topic    | sent                                | fields                                        |
+|----------|-------------------------------------|-----------------------------------------------|
+| `ledger` | after a block's rows became visible | `block`, `final_block`, `users`, `providers`, |
+|          |                                     | `listings`                                    |
 
-`users` and `providers` are the EIP-55 addresses whose rows changed, at most `MAX_ADDRESSES` of
-each; `more` is true when some were left out (a page then refreshes in any case). Messages carry no
-facts: a page that hears one asks the server again. A lost message costs one poll interval.
+`users` and `providers` are the EIP-55 addresses whose rows changed, `listings` those providers
+whose services did, at most `MAX_ADDRESSES` of each; `more` is true when some were left out (a page
+then refreshes in any case). Messages carry no facts: a page that hears one asks the server again. A
+lost message costs one poll interval.
 
 A page may send one message of its own, first: `{"block", "providers", "users"}`, the block that it
-shows and the EIP-55 addresses of its rows (200 of each at most). Where rows of these changed after
-that block, it is answered at once with a `ledger` message about them: nothing that happens between
-the rendering of a page and its socket is missed. Anything else closes the socket (4400).
+shows and the EIP-55 addresses of its rows (200 of each at most); a page of every listing adds
+`"listings": true`. Where rows of these changed after that block, it is answered at once with a
+`ledger` message about them: nothing that happens between the rendering of a page and its socket is
+missed. Anything else closes the socket (4400).
 
 A socket is closed after an hour (4408: come back), and where an address or everybody together has
 too many (4429: wait).
@@ -37,7 +40,11 @@ logger = logging.getLogger(__name__)
 
 
 def ledger_message(
-    block: int, final_block: int, users: Collection[str], providers: Collection[str]
+    block: int,
+    final_block: int,
+    users: Collection[str],
+    providers: Collection[str],
+    listings: Collection[str] = (),
 ) -> dict[str, Any]:
     """A message of topic `ledger`."""
     return {
@@ -46,12 +53,17 @@ def ledger_message(
         "final_block": final_block,
         "users": sorted(users)[:MAX_ADDRESSES],
         "providers": sorted(providers)[:MAX_ADDRESSES],
-        "more": max(len(users), len(providers)) > MAX_ADDRESSES,
+        "listings": sorted(listings)[:MAX_ADDRESSES],
+        "more": max(len(users), len(providers), len(listings)) > MAX_ADDRESSES,
     }
 
 
 def publish_ledger(
-    block: int, final_block: int, users: Collection[str], providers: Collection[str]
+    block: int,
+    final_block: int,
+    users: Collection[str],
+    providers: Collection[str],
+    listings: Collection[str] = (),
 ) -> None:
     """Tell open pages that rows up to `block` are visible; never fails the follower."""
     layer = get_channel_layer()
@@ -59,7 +71,7 @@ def publish_ledger(
         return
     message = {
         "type": "live.message",
-        **ledger_message(block, final_block, users, providers),
+        **ledger_message(block, final_block, users, providers, listings),
     }
     try:
         async_to_sync(layer.group_send)(GROUP, message)

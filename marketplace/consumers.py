@@ -143,10 +143,12 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
 
 
 class Shown:
-    """What a page shows: rows of these providers and users, as of `block`."""
+    """What a page shows: rows of these providers and users, or of every listing, as of `block`."""
 
-    def __init__(self, block: int, providers: frozenset[str], users: frozenset[str]) -> None:
-        self.block, self.providers, self.users = block, providers, users
+    def __init__(
+        self, block: int, providers: frozenset[str], users: frozenset[str], listings: bool
+    ) -> None:
+        self.block, self.providers, self.users, self.listings = block, providers, users, listings
 
     @classmethod
     def parse(cls, text: str) -> Shown | None:
@@ -157,7 +159,10 @@ class Shown:
             said = orjson.loads(text)
         except orjson.JSONDecodeError:
             return None
-        if not isinstance(said, dict) or set(said) != {"block", "providers", "users"}:
+        if not isinstance(said, dict):
+            return None
+        listings = said.pop("listings", False)
+        if type(listings) is not bool or set(said) != {"block", "providers", "users"}:
             return None
         block, names = said["block"], (said["providers"], said["users"])
         if type(block) is not int or not -1 <= block < 2**63:
@@ -167,15 +172,17 @@ class Shown:
                 return None
             if not all(isinstance(name, str) and is_checksum_address(name) for name in listed):
                 return None
-        return cls(block, frozenset(names[0]), frozenset(names[1]))
+        return cls(block, frozenset(names[0]), frozenset(names[1]), listings)
 
     def missed(self) -> dict[str, Any] | None:
         """The message about what changed since, as if it were sent now; None when nothing did
-        (4 queries)."""
+        (5 queries)."""
         head = chain.head()
         if head.indexed_block <= self.block:
             return None
         users, providers = selectors.changed_since(self.block, self.users, self.providers)
-        if not users and not providers:
+        most = topics.MAX_ADDRESSES + 1
+        listed = selectors.listed_since(self.block, most) if self.listings else []
+        if not users and not providers and not listed:
             return None
-        return topics.ledger_message(head.indexed_block, head.final_block, users, providers)
+        return topics.ledger_message(head.indexed_block, head.final_block, users, providers, listed)

@@ -38,7 +38,8 @@ function hear(message) {
   for (const notice of document.querySelectorAll("[data-live]")) {
     // One account's page: what happens to others at the same providers is not its news.
     const account = notice.dataset.account;
-    if (account ? message.more || message.users?.includes(account) : touched || (any && "every" in notice.dataset)) tell(notice);
+    const listed = "listings" in notice.dataset && message.listings?.length;
+    if (account ? message.more || message.users?.includes(account) : touched || listed || (any && "every" in notice.dataset)) tell(notice);
   }
 }
 
@@ -50,7 +51,8 @@ function tell(notice) {
 function greet(socket) {
   const accounts = [...document.querySelectorAll("[data-live][data-account]")].map((notice) => notice.dataset.account);
   const users = [...new Set(accounts)].slice(0, MOST_SHOWN);
-  socket.send(JSON.stringify({ block: seen, providers: [...shown()].slice(0, MOST_SHOWN), users }));
+  const listings = Boolean(document.querySelector("[data-live][data-listings]"));
+  socket.send(JSON.stringify({ block: seen, providers: [...shown()].slice(0, MOST_SHOWN), users, listings }));
 }
 
 function count(number) {

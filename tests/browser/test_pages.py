@@ -7,6 +7,7 @@ import datetime as dt
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from django.utils import timezone
@@ -321,10 +322,11 @@ def test_a_change_on_chain_is_offered_not_forced(asgi_server: str, page: Page) -
     expect(row).to_contain_text("0.42 0G / 1M")
     Service.objects.filter(provider=factories.address(0)).update(input_price=390_000_000_000)
 
-    def publish(*providers: str) -> None:
+    def publish(*providers: str, listings: tuple[str, ...] = ()) -> None:
         # Playwright's loop runs in this thread: the follower's call needs one of its own.
+        said = partial(topics.publish_ledger, 4_512_340, 4_512_330, [], providers, listings)
         with ThreadPoolExecutor(1) as pool:
-            pool.submit(topics.publish_ledger, 4_512_340, 4_512_330, [], list(providers)).result()
+            pool.submit(said).result()
 
     notice = page.get_by_text("Something shown here changed on chain.")
     with sockets[0].expect_event("framereceived"):
@@ -343,6 +345,15 @@ def test_a_change_on_chain_is_offered_not_forced(asgi_server: str, page: Page) -
         page.goto(f"{asgi_server}/network")
     expect(notice).to_be_hidden()
     publish(factories.CHARLIE)
+    expect(notice).to_be_visible()
+    # A list of every listing: news are those of listings, not of who holds money where.
+    notice = page.get_by_text("Listings changed on chain.")
+    with listening(page) as sockets:
+        page.goto(f"{asgi_server}/changes")
+    with sockets[0].expect_event("framereceived"):
+        publish(factories.CHARLIE)
+    expect(notice).to_be_hidden()
+    publish(factories.CHARLIE, listings=(factories.CHARLIE,))
     expect(notice).to_be_visible()
 
 

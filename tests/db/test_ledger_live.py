@@ -18,14 +18,14 @@ async def test_pages_hear_of_new_blocks() -> None:
     for page in pages:
         await layer.group_add(topics.GROUP, page)
     many = {f"0x{i:040x}" for i in range(topics.MAX_ADDRESSES + 5)}
-    await sync_to_async(topics.publish_ledger)(7, 5, many, {"0xB"})
+    await sync_to_async(topics.publish_ledger)(7, 5, many, {"0xB"}, {"0xB"})
     for page in pages:
         message = await asyncio.wait_for(layer.receive(page), 5)
         assert (message["type"], message["topic"]) == ("live.message", "ledger")
         assert (message["block"], message["final_block"]) == (7, 5)
         assert len(message["users"]) == topics.MAX_ADDRESSES
         assert message["more"] is True
-        assert message["providers"] == ["0xB"]
+        assert message["providers"] == message["listings"] == ["0xB"]
 
 
 async def test_publishing_survives_a_missing_broker(settings: Any) -> None:

@@ -82,6 +82,7 @@ def test_contract_wallets_are_followed_exactly(node: Anvil, contracts: Deploymen
     user, provider = Wallet(chain, 1), Wallet(chain, 2)
     eoa = accounts.user(2)
     follower = services.make_follower()
+    projector: Any = follower.projection
 
     def after(step: Callable[[], object]) -> None:
         step()
@@ -92,9 +93,14 @@ def test_contract_wallets_are_followed_exactly(node: Anvil, contracts: Deploymen
     after(lambda: user.does(ledger, "addLedger", "of a contract", value=6 * ONE))
     after(lambda: user.does(ledger, "depositFundFor", eoa.address, value=5 * ONE))
     stake = 100 * ONE + 7
-    after(lambda: provider.does(inference, "addOrUpdateService", SERVICE, value=stake))
+    provider.does(inference, "addOrUpdateService", SERVICE, value=stake)
+    follower.step()
+    assert projector.touched == (set(), {provider.address}, {provider.address})
     after(lambda: inference.send(accounts.owner(), "acknowledgeTEESignerByOwner", provider.address))
-    after(lambda: user.does(ledger, "transferFund", provider.address, NAME, 2 * ONE))
+    user.does(ledger, "transferFund", provider.address, NAME, 2 * ONE)
+    follower.step()
+    # Whoever holds money at a provider changes no listing.
+    assert projector.touched == ({user.address}, {provider.address}, set())
     after(lambda: ledger.send(eoa, "transferFund", provider.address, NAME, ONE))
     after(
         lambda: settle(

@@ -44,19 +44,30 @@ async def told(socket: Any, **said: Any) -> dict[str, Any] | None:
 
 
 @pytest.mark.parametrize(
-    ("said", "providers", "users"),
+    ("said", "providers", "users", "listings"),
     [
-        ({"block": 99, "providers": [PETRA, PAUL]}, [PETRA], []),
-        ({"block": 49, "providers": [PETRA, PAUL], "users": [BOB]}, sorted([PAUL, PETRA]), [BOB]),
-        ({"block": 49, "users": [ALICE]}, [], [ALICE]),
-        ({"block": 60, "providers": [PAUL], "users": [BOB]}, None, None),
-        ({"block": 100, "providers": [PETRA]}, None, None),
-        ({"block": 300, "providers": [PETRA]}, None, None),
-        ({"block": -1}, None, None),
+        ({"block": 99, "providers": [PETRA, PAUL]}, [PETRA], [], []),
+        (
+            {"block": 49, "providers": [PETRA, PAUL], "users": [BOB]},
+            sorted([PAUL, PETRA]),
+            [BOB],
+            [],
+        ),
+        ({"block": 49, "users": [ALICE]}, [], [ALICE], []),
+        ({"block": 60, "providers": [PAUL], "users": [BOB]}, None, None, None),
+        ({"block": 100, "providers": [PETRA]}, None, None, None),
+        ({"block": 300, "providers": [PETRA]}, None, None, None),
+        ({"block": -1}, None, None, None),
+        ({"block": 99, "listings": True}, [], [], [PETRA]),
+        ({"block": 100, "listings": True}, None, None, None),
     ],
 )
 async def test_a_page_hears_what_changed_since_its_block(
-    asgi_server: str, said: dict[str, Any], providers: list[str] | None, users: list[str] | None
+    asgi_server: str,
+    said: dict[str, Any],
+    providers: list[str] | None,
+    users: list[str] | None,
+    listings: list[str] | None,
 ) -> None:
     await database_sync_to_async(world)(120)
     async with opened(asgi_server) as socket:
@@ -66,6 +77,7 @@ async def test_a_page_hears_what_changed_since_its_block(
     else:
         assert answer is not None and (answer["topic"], answer["block"]) == ("ledger", 120)
         assert (answer["providers"], answer["users"], answer["more"]) == (providers, users, False)
+        assert answer["listings"] == listings
 
 
 @pytest.mark.parametrize(
@@ -85,6 +97,7 @@ async def test_a_page_hears_what_changed_since_its_block(
         '{"block": 1, "providers": ["0x"], "users": []}',
         json.dumps({"block": 1, "providers": [PETRA.lower()], "users": []}),
         json.dumps({"block": 1, "providers": [PETRA], "users": [], "more": 1}),
+        json.dumps({"block": 1, "providers": [PETRA], "users": [], "listings": 1}),
         json.dumps({"block": 1, "providers": [PETRA] * 201, "users": []}),
         json.dumps({"block": 1, "providers": [], "users": [ALICE, None]}),
         "[" * 10_000,
