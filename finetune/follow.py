@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 from accounts.models import User
 from attestation import selectors as attestation
 from attestation.selectors import ServiceKey
-from finetune import broker
+from finetune import broker, offers
 from finetune.broker import Said
 from finetune.errors import BrokerError, BrokerRefused
 from finetune.models import LogPart, Passage, Task
@@ -191,7 +191,9 @@ async def _cancel(task: Task, user: str, signature: str) -> None:
 def adopt(user: User, listing: Listing) -> int:
     """Take in what the person has made at this provider with other programs; how many tasks."""
     found = async_to_sync(_tasks)(user.address, listing.url)
-    names = {hash_: name for name, hash_ in tuning.MODEL_HASHES.items()}
+    told = offers.told([listing]).get((listing.provider, listing.serving))
+    names = {model.hash: model.name for model in told.own if model.hash} if told else {}
+    names |= {hash_: name for name, hash_ in tuning.MODEL_HASHES.items()}
     made = 0
     for said in found:
         task, new = Task.objects.get_or_create(

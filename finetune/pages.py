@@ -256,7 +256,7 @@ class TaskPage:
     task: Task
     means: str
     steps: tuple[Step, ...]
-    passages: tuple[tuple[str, dt.datetime], ...]
+    passages: tuple[tuple[str, dt.datetime | None], ...]
     listing: Listing | None
     deliverable: Deliverable | None
     deadline: Deadline | None
@@ -303,9 +303,24 @@ class DecryptPage:
     task: Task | None = None
 
 
+def times(task: Task) -> tuple[tuple[str, dt.datetime | None], ...]:
+    """Each stage that was passed, in their order, and when; None where we heard of it only after a
+    later one was over by the provider's own time.
+    """
+    found: list[tuple[str, dt.datetime | None]] = []
+    after: dt.datetime | None = None
+    order = (*tuning.STAGES, tuning.FAILED)
+    for one in sorted(task.passages.all(), key=lambda one: order.index(one.stage), reverse=True):
+        at = one.said or one.at
+        late = after is not None and at > after
+        found.append((one.stage, None if late else at))
+        after = after if late else at
+    return tuple(reversed(found))
+
+
 def steps(task: Task) -> tuple[Step, ...]:
     """The whole way, with where it stands; a failed task shows how far it came."""
-    passed = {passage.stage: passage.said or passage.at for passage in task.passages.all()}
+    passed = dict(times(task))
     last = max((tuning.STAGES.index(s) for s in passed if s in tuning.STAGES), default=0)
     found = []
     for at, stage in enumerate(tuning.STAGES):

@@ -148,7 +148,7 @@ def _page(task: Task, level: str) -> pages.TaskPage:
         task=task,
         means=pages.STAGES.get(task.progress, ""),
         steps=pages.steps(task),
-        passages=tuple((p.stage, p.said or p.at) for p in task.passages.order_by("at")),
+        passages=pages.times(task),
         listing=listing,
         deliverable=named,
         deadline=selectors.deadline(task, named),

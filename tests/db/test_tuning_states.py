@@ -8,6 +8,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import asdict
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -21,8 +22,9 @@ from django.utils import timezone
 
 from accounts.models import User
 from devnet import accounts as cast
-from finetune import broker, follow, results, selectors
-from finetune.models import Dataset, DatasetState, Passage, Piece, Task
+from finetune import broker, follow, pages, results, selectors
+from finetune.models import Dataset, DatasetState, Passage, Piece, ProviderFacts, Task
+from ledger import selectors as ledger
 from ledger.models import SubAccount
 from net import queue
 from protocol import tuning
@@ -241,6 +243,34 @@ def test_a_task_goes_on_whatever_becomes_of_its_log(alice: User, answering: Any)
     follow.look(task)
     task.refresh_from_db()
     assert task.log_bytes == broker.MOST_LOG_BYTES and not task.log_restarted
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_task_that_was_found_has_its_models_name_and_no_made_up_times(
+    alice: User, answering: Any
+) -> None:
+    server, url = answering(_Logging)
+    factories.service(kind="fine-tuning", serving=factories.FINE_TUNING, url=url)
+    listing = ledger.service("fine-tuning", factories.PETRA)
+    assert listing is not None
+    own = broker.Model("small", HASH, "", "", "", False)
+    ProviderFacts.objects.create(
+        provider=listing.provider, serving=listing.serving, url=url, models_told=[asdict(own)],
+        asked_at=timezone.now(), told_at=timezone.now(),
+    )  # fmt: skip
+    said = {
+        "id": str(uuid4()), "progress": tuning.FINISHED, "preTrainedModelHash": HASH,
+        "createdAt": "2026-05-01T10:00:00Z", "updatedAt": "2026-05-01T11:00:00Z",
+    }  # fmt: skip
+    server.told, server.log = json.dumps([said]).encode(), b""
+    assert follow.adopt(alice, listing) == 1
+    server.told = json.dumps(said).encode()
+    follow.look(Task.objects.get())
+    task = Task.objects.get()
+    assert task.model == "small" and task.model_hash == HASH
+    # What lay between was heard of today, and had been over in May.
+    known = {step.label for step in pages.steps(task) if step.at}
+    assert known == {tuning.INIT, tuning.FINISHED}
 
 
 # --- without a queue ------------------------------------------------------------------------------
