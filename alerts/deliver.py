@@ -219,7 +219,9 @@ def _record_hook(row: Delivery, outcome: Outcome, now: dt.datetime) -> None:
         Hook.objects.filter(pk=row.hook.pk, failing_since=None).update(failing_since=now)
         wait = signing.next_wait(tried) if row.notification_id else None
         chat = row.hook.format == Format.TELEGRAM
-        if outcome.status == (403 if chat else 410):
+        # In words of Telegram's own: a proxy's 403 would switch off everybody's.
+        blocked = outcome.status == 403 and outcome.said.startswith("Forbidden")
+        if blocked if chat else outcome.status == 410:
             _switch_off(row.hook, words.BLOCKED if chat else words.GONE)
             wait = None
         elif row.hook.failing_since and now - row.hook.failing_since > PATIENCE:

@@ -163,6 +163,12 @@ def test_telegram_is_waited_for_and_a_chat_that_blocks_the_bot_is_left_alone(
         assert dt.timedelta(minutes=15) <= row.due_at - before < dt.timedelta(minutes=16)
     assert Attempt.objects.get().said == "Too Many Requests: retry after 900"
     other.delete()
+    # Whatever stands between may refuse as well, and says nothing of the person.
+    bot.refusal = {"error_code": 403}
+    due_now()
+    deliver.send_due()
+    hook.refresh_from_db()
+    assert hook.enabled and Delivery.objects.get().state == State.WAITING
     bot.refusal = refused(403, "Forbidden: bot was blocked by the user")[1]
     due_now()
     deliver.send_due()
