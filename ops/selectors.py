@@ -105,10 +105,7 @@ def in_dollars() -> Dollars | None:
     """None without a source. SQL: one query a minute at most."""
     if not (source := exchange.source()):
         return None
-    try:
-        return Dollars(source, exchange.newest(), exchange.problem())
-    except redis.RedisError:
-        return None  # it has an alarm of its own
+    return Dollars(source, exchange.newest(), exchange.problem())
 
 
 @dataclass(frozen=True)
