@@ -21,10 +21,14 @@ from inference.models import Chat, Turn
 from ledger.models import Service
 from tests import factories
 from tests.db.chat_world import make_key, world
+from tests.db.test_chat_tools import calling
 from tests.live.chat_upstream import SIGNER, Asked, Reply, ThreadedUpstream, Upstream
 
 
 async def provider(reply: Reply, asked: Asked) -> None:
+    if b'"tools"' in asked.body:
+        await calling(reply, asked)
+        return
     await reply.start("id-1")
     if b"three and no more" in asked.body:
         await reply.tokens(*["tick "] * 3)
@@ -246,6 +250,47 @@ async def test_the_same_as_server_sent_events(asgi_server: str, chat: Chat) -> N
     assert [json.loads(e.split("data: ", 1)[1]) for e in events] == [
         {k: v for k, v in m.items() if k not in ("turn", "seq")} for m in heard[1:]
     ]
+
+
+async def test_forms_ask_where_no_script_runs(
+    asgi_server: str, upstream: Upstream, chat: Chat
+) -> None:
+    """A question, and the results of what its answer calls, as a browser sends forms by itself."""
+    import aiohttp
+
+    tool = [{"type": "function", "function": {"name": "get_weather"}}]
+    settings = {"max_tokens": "64", "tools": json.dumps(tool), "tool_choice": "auto"}
+    jar = {"Cookie": await database_sync_to_async(cookie)(chat.owner) + f"; csrftoken={'c' * 32}"}
+    headers = {**jar, "Origin": asgi_server, "Accept": "text/html"}
+    path = f"{asgi_server}/playground/chat/{chat.pk}"
+
+    async def send(session: aiohttp.ClientSession, **form: str | list[str]) -> Turn:
+        form = {"csrfmiddlewaretoken": "c" * 32, "text": "", **settings, **form}
+        given = [(k, x) for k, v in form.items() for x in ([v] if isinstance(v, str) else v)]
+        async with session.post(f"{path}/send", data=given, allow_redirects=False) as answer:
+            assert (answer.status, answer.headers.get("Location")) == (
+                302, f"/playground/chat/{chat.pk}#composer"
+            )  # fmt: skip
+        asked = await Turn.objects.order_by("-pk").afirst()
+        assert asked is not None
+        async with asyncio.timeout(20):
+            async for _ in turnlog.follow(asked.pk):
+                pass
+        return await Turn.objects.aget(pk=asked.pk)
+
+    async with aiohttp.ClientSession(headers=headers) as session:
+        called = await send(session, text="How is the weather?")
+        assert [one.name for one in called.calls] == ["get_weather", "get-time"]
+        async with session.get(path) as page:
+            assert 'name="result"' in await page.text()
+        told = await send(session, called=str(called.pk), result=["rain\r\nall day", "noon"])
+        async with session.get(path) as page:
+            assert "It rains." in await page.text()
+    assert (told.state, told.verdict) == ("answered", "verified")
+    said = json.loads(upstream.chats[-1].body)["messages"][-2:]
+    assert [(x["role"], x["content"]) for x in said] == [
+        ("tool", "rain\nall day"), ("tool", "noon"),
+    ]  # fmt: skip
 
 
 async def test_an_event_stream_ends_with_its_session_and_its_line_stays_open(
