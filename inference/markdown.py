@@ -31,6 +31,8 @@ _TAGS = {
     "p", "br", "hr", "em", "strong", "s", "code", "pre", "blockquote", "ul", "ol", "li", "a",
     "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td", "div", "span",
 }  # fmt: skip
+#: Addresses and titles of links may be so many times as long as the text, and so much longer.
+_LINKS_TIMES, _LINKS_MORE = 4, 10_000
 _SCROLLS = {"tabindex": {"0"}}
 _CLEANER = nh3.Cleaner(
     tags=_TAGS | formulas.TAGS.keys(),
@@ -54,8 +56,9 @@ _CLEANER = nh3.Cleaner(
 _FORMULAS = (("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("$", "$"))
 _DISPLAYED = dict(_FORMULAS[:2])
 #: What `env` knows beside link definitions: what formulas have cost so far, what those of the page
-#: may still, and whether the text may go on.
+#: may still, how much was read, how much of it became addresses, and whether the text may go on.
 _SPENT, _ROOM = "formulas", "formulas of the page"
+_READ, _LINKED = "characters", "characters of links"
 _GOES_ON = "goes on"
 _WORDS = re.compile(r" [^\W\d_]{3,}(?: |$)|^[^\W\d_]{3,} ")
 #: The kind of block that is a formula so far; what stands right before it may yet go on in it.
@@ -73,6 +76,7 @@ def render(
         return format_html('<pre tabindex="0">{}</pre>', text)
     known = {} if env is None else env
     known[_ROOM] = room
+    known[_READ] = known.get(_READ, 0) + len(text)
     return mark_safe(_CLEANER.clean(_engine().render(text, known)))
 
 
@@ -209,6 +213,19 @@ def _formula_block(
     return f"<p>{_formula(renderer, tokens, index, options, env)}</p>\n"
 
 
+def _link_open(
+    renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any
+) -> str:
+    """An address that is defined once can be named in three characters, thousands of times: beyond
+    what a text of its length says in good faith, links are words.
+    """
+    token = tokens[index]
+    env[_LINKED] = env.get(_LINKED, 0) + sum(len(str(value)) for value in token.attrs.values())
+    if env[_LINKED] > _LINKS_MORE + _LINKS_TIMES * env[_READ]:
+        return "<a>"
+    return str(renderer.renderToken(tokens, index, options, env))
+
+
 def _image(
     renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any
 ) -> str:
@@ -249,6 +266,7 @@ def _table_close(
 _RULES = {
     "math": _formula,
     "math_block": _formula_block,
+    "link_open": _link_open,
     "image": _image,
     "heading_open": _heading,
     "heading_close": _heading,

@@ -147,6 +147,19 @@ def test_rendering_time_is_bounded(text: str) -> None:
     assert time.process_time() - started < 5
 
 
+def test_an_address_that_is_said_once_is_not_repeated_without_end() -> None:
+    """Of thirty thousand characters a provider would make forty million, with longer ones
+    thousands of millions; also in pieces, while the answer is written.
+    """
+    defined, named = "[a]: https://" + "b" * 15_000 + "\n\n", "[a] " * 5_000
+    html = render(defined + named)
+    assert len(html) < 400_000 and 0 < html.count("href") < 20 and html.count("<a") == 5_000
+    env: dict[str, object] = {}
+    assert sum(len(render(text, env)) for text in (defined, *["[a]\n\n"] * 2_000)) < 200_000
+    honest = render("[a]: https://ok.example/" + "b" * 40 + "\n\n" + "See [a], says Ida. " * 99)
+    assert honest.count("href") == 99
+
+
 def test_the_allow_list_holds_where_the_first_wall_falls(monkeypatch: pytest.MonkeyPatch) -> None:
     """A renderer that lets everything pass: what is left is still harmless."""
     permissive = MarkdownIt("commonmark", {"html": True})
