@@ -82,6 +82,17 @@ def test_queries_do_not_grow_with_the_network(client: Client) -> None:
     assert max(small.values()) <= 28 and small["/"] <= 24
 
 
+def test_pages_lead_to_themselves_for_programs(client: Client) -> None:
+    factories.market(1)
+    for path in (f"/services/inference/{PROVIDER}/settlements", "/status"):
+        _, said, twins = client.get(path).content.decode().partition("for programs:")
+        found = re.findall(r'href="([^"]+)"', twins[: twins.index("</p>")])
+        assert said and found
+        for twin in found:
+            answer = client.get(twin, follow=True)
+            assert answer.status_code == 200 and "html" not in answer["Content-Type"]
+
+
 @pytest.mark.parametrize(
     "query",
     [

@@ -251,6 +251,7 @@ def test_the_address_with_the_hash_leads_to_nothing_else(client: Client) -> None
         assert f'rel="canonical" href="http://127.0.0.1:8000{hashed}"' in page
         assert f"/og/verifications/{run.pk}.png" in page
         assert attributes(page, "permalink", "href") == [(hashed,)]
+        assert f'href="{path(run)}.json"' in page
     other = "0" * 16 if run.content_hash[0] != "0" else "1" * 16
     for wrong in (other, run.content_hash[:15], run.content_hash + "0", "x" * 16):
         shown(client, f"{path(run)}-{wrong}", 404)
