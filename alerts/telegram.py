@@ -170,9 +170,7 @@ async def _now(method: str, **fields: Any) -> Any:
 
 def _bot() -> str:
     """The bot's name, asked for once an hour. Raises Refusal."""
-    # What stands before the colon is the bot's number, and no secret.
-    key = f"{_NAME}:{settings.TELEGRAM_BOT_TOKEN.partition(':')[0]}"
-    if not (name := cache.get(key)):
+    if not (name := cache.get(key := _of_bot(_NAME))):
         about = _now("getMe")
         name = about.get("username") if isinstance(about, dict) else None
         if not isinstance(name, str) or not _BOT.fullmatch(name):
@@ -185,7 +183,7 @@ def _told() -> list[Any]:
     """What comes after that of the last look, which Telegram forgets by this. Raises Refusal."""
     given = _now(
         "getUpdates",
-        offset=cache.get(_NEXT, 0),
+        offset=cache.get(_of_bot(_NEXT), 0),
         limit=_MOST,
         timeout=_HELD_OPEN,
         allowed_updates=["message"],
@@ -193,8 +191,9 @@ def _told() -> list[Any]:
     updates = [one for one in given if isinstance(one, dict)] if isinstance(given, list) else []
     numbers = [one["update_id"] for one in updates if type(one.get("update_id")) is int]
     if numbers:
-        # Lost with the cache, it only means to read again what no code opens any more.
-        cache.set(_NEXT, max(numbers) + 1, 7 * 86_400)
+        # Lost with the cache, it only means to read again what no code opens any more. Kept for as
+        # long as Telegram keeps messages; after a week without any it counts from somewhere else.
+        cache.set(_of_bot(_NEXT), max(numbers) + 1, 86_400)
     return updates
 
 
@@ -246,6 +245,12 @@ def _keep(user: User, url: str, chat: int) -> None:
         well = {"enabled": True, "disabled_why": "", "failing_since": None}
         if not user.hooks.filter(url=url).update(**chat_of, **well):
             user.hooks.create(url=url, created_at=timezone.now(), **chat_of)
+
+
+def _of_bot(name: str) -> str:
+    """What is kept of this bot: another counts its messages from somewhere else. What stands before
+    the colon is its number, and no secret."""
+    return f"{name}:{settings.TELEGRAM_BOT_TOKEN.partition(':')[0]}"
 
 
 def _key(code: str) -> str:

@@ -37,6 +37,7 @@ class Bot:
     """Telegram's side of one bot: keeps what it was told until that is confirmed by an offset."""
 
     def __init__(self) -> None:
+        self.token = TOKEN
         self.number = 500
         self.updates: list[dict[str, Any]] = []
         self.sent: list[dict[str, Any]] = []
@@ -61,7 +62,7 @@ class Bot:
 
     def answer(self, token: str, method: str, fields: dict[str, Any]) -> tuple[int, Any]:
         self.asked.append(method)
-        if token != TOKEN:
+        if token != self.token:
             return refused(401, "Unauthorized")
         if method == "getMe":
             return 200, {"ok": True, "result": {"id": 123456, "username": "market_bot"}}
@@ -182,6 +183,13 @@ def test_telegram_is_waited_for_and_a_chat_that_blocks_the_bot_is_left_alone(
     connected(alice, bot)
     hook.refresh_from_db()
     assert hook.enabled and not hook.disabled_why and alice.hooks.count() == 1
+
+
+def test_another_bot_begins_with_numbers_of_its_own(alice: User, bot: Bot, settings: Any) -> None:
+    connected(alice, bot)
+    bot.token = settings.TELEGRAM_BOT_TOKEN = f"9{TOKEN}"
+    bot.number, bot.updates = 7, []
+    connected(alice, bot)
 
 
 def test_a_code_of_yesterday_and_a_full_list_connect_nothing(alice: User, bot: Bot) -> None:
