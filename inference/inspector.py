@@ -55,7 +55,7 @@ def page(turn: Turn) -> InspectPage:
     body = _bytes(turn, "request") or b""
     received = _bytes(turn, "response")
     return InspectPage(
-        turn=TurnView.of(turn),
+        turn=TurnView.of(turn, laid=False),
         url=url,
         sent_headers=(
             ("Authorization", _("Bearer app-sk-… (never shown)")),

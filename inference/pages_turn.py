@@ -183,9 +183,12 @@ class TurnView:
         oldest: tuple[Turn, ...] = (),
         typed: Sequence[str] = (),
         room: Room | None = None,
+        *,
+        laid: bool = True,
     ) -> Self:
         """`typed`: results of its calls that were refused; `room`: what is left for formulas on its
-        page."""
+        page; `laid`: whether the page shows the answer laid out, which takes time.
+        """
         ending = None
         if turn.state == State.STOPPED:
             ending = words.STOPPED
@@ -197,7 +200,9 @@ class TurnView:
             state=turn.state,
             question=turn.question,
             answer=turn.answer,
-            html=None if turn.state == State.OPEN else markdown.render(turn.answer, room=room),
+            html=markdown.render(turn.answer, room=room)
+            if laid and turn.state != State.OPEN
+            else None,
             reasoning=turn.reasoning,
             reasoning_ms=turn.reasoning_ms,
             model=turn.model,

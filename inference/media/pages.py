@@ -64,7 +64,7 @@ class Asking:
 
     @classmethod
     def of(cls, turn: Turn, now: dt.datetime) -> Self:
-        view = TurnView.of(turn)
+        view = TurnView.of(turn, laid=False)
         ending = words.failure(turn.failure) if turn.state == State.FAILED else None
         view = replace(
             view,
