@@ -249,11 +249,8 @@ class World:
             complete=True,
             verdict="verified",
         )
-        path = {
-            Medium.IMAGES: "images/generations",
-            Medium.SPEECH: "audio/transcriptions",
-            Medium.EMBED: "embeddings",
-        }[Medium(chat.medium)]
+        paths = {Medium.IMAGES: "images/generations", Medium.EMBED: "embeddings"}
+        path = paths.get(Medium(chat.medium), "audio/transcriptions")
         Job.objects.create(turn=turn, path=path, content_type="application/json")
         return turn
 
