@@ -88,8 +88,12 @@ def _questions(before: Turn | None, asked: Asked, functions: bool) -> list[Messa
 
 
 def _callable(turn: Turn, functions: bool) -> bool:
-    """Whether the answer's calls can be told as calls: whole, and in the format's own form."""
-    return functions and turn.state == State.ANSWERED and all(x.sound for x in turn.calls)
+    """Whether the answer's calls can be told as calls: whole, in the format's own form, and with
+    ids that tell their results apart.
+    """
+    calls = turn.calls
+    apart = len({x.id for x in calls}) == len(calls)
+    return functions and apart and turn.state == State.ANSWERED and all(x.sound for x in calls)
 
 
 def said_something(turn: Turn) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import aclosing
+from dataclasses import replace
 from html import unescape
 from typing import Any
 
@@ -204,6 +205,18 @@ def test_a_call_that_no_server_would_read_again_is_told_in_words(
     else:
         with pytest.raises(BadPrompt, match="not there any more"):
             said(chat, "", "3", called=one.pk, results=("dry",))
+
+
+def test_results_of_calls_with_one_id_are_told_apart_in_words(chat: Chat) -> None:
+    one = said(chat, "one", "", ("get_weather", TOWN), ("get-time", "{}"))
+    same = tuple(replace(call, id="call") for call in one.calls)
+    sealed = chat.box.seal("calls", tools.pack(same))
+    Turn.objects.filter(pk=one.pk).update(calls_sealed=sealed)
+    given = said(chat, "", "3", called=one.pk, results=("wet", "noon"))
+    assert sent(given)[1:] == [
+        ("assistant", f"[called get_weather({TOWN})]\n\n[called get-time({{}})]"),
+        ("user", "[result of get_weather]\nwet\n\n[result of get-time]\nnoon"),
+    ]
 
 
 def test_a_model_that_takes_no_functions_is_told_of_them_in_words(
