@@ -18,6 +18,7 @@ from inference.media import endings, studio
 from inference.media.services import Opened
 from inference.media.vectors import Wish
 from inference.models import Chat, Turn
+from ledger.models import SubAccount
 from tests import factories
 from tests.db import media_world
 from tests.db.chat_world import in_db
@@ -200,6 +201,13 @@ def test_the_form_says_its_limits_and_prices_and_keeps_what_was_written(client: 
     assert "up to 20 texts of 2,000 characters" in strange
     client.force_login(alice)
     assert "No embeddings yet" in client.get(PATH).content.decode()
+    side = f"/playground/chat/side?medium=embed&provider={factories.PETRA}"
+    told = client.get(side).content.decode()
+    assert 'data-ready="yes"' in told and ">Input<" in told and ">Output<" not in told
+    SubAccount.objects.update(balance=factories.ONE)
+    poor = client.get(side).content.decode()
+    assert 'data-code="not_funded"' in poor and "playground%2Fembeddings" in poor
+    SubAccount.objects.update(balance=2 * factories.ONE)
     ask: dict[str, Any] = {"provider": factories.PETRA, "bytes": 100, "texts": 2}
     said = client.get(f"{PATH}/estimate", ask).json()
     assert said["neuron"] == str(PRICE * (100 + 2 * 4))
