@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import mul
@@ -37,6 +38,7 @@ MAX_NUMBER = 1e100
 EXTRA_TOKENS = 4
 #: What stands for a request before one is written: a few sentences.
 USUAL_BYTES, USUAL_TEXTS = 1000, 5
+_NEWLINES = re.compile(r"[\r\n]+")
 FORMS = {"csv": "text/csv; charset=utf-8; header=present", "json": "application/json"}
 _SHAPE = JsonLimits(
     max_depth=8, max_bytes=MAX_ANSWER_BYTES, max_marks=MAX_TEXTS * (MAX_DIMENSION + 20)
@@ -58,16 +60,18 @@ class Wish:
     def of(cls, given: Mapping[str, Any]) -> Self:
         """A checked wish of a form's or a stored one's fields. Raises BadPrompt with the rule."""
         said = given.get("texts") or ""
-        lines = said.splitlines() if isinstance(said, str) else [str(line) for line in said]
-        texts = tuple(_clean(line) for line in lines if line.strip())
-        if not texts:
+        # As embeddings.js counts them: other separators of lines (a form feed, say) stay in a text.
+        parted = _NEWLINES.split(said) if isinstance(said, str) else [str(line) for line in said]
+        lines = [line for line in parted if line.strip()]
+        if not lines:
             raise BadPrompt(N_("Write at least one text; each line is one."))
-        if len(texts) > MAX_TEXTS:
+        if len(lines) > MAX_TEXTS:
             raise BadPrompt(
                 N_("These are %(count)s texts; up to %(most)s are sent at once."),
-                count=f"{len(texts):,}",
+                count=f"{len(lines):,}",
                 most=MAX_TEXTS,
             )
+        texts = tuple(map(_clean, lines))
         for number, text in enumerate(texts, 1):
             if len(text) > MAX_TEXT_CHARS:
                 raise BadPrompt(

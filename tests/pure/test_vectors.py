@@ -110,6 +110,8 @@ def test_each_line_is_a_text_and_the_rules_are_said() -> None:
     wish = Wish.of({"texts": " one \r\n\n two\x00 \n \nhalf \ud800", "verified": "on"})
     assert wish == Wish(("one", "two\ufffd", "half ?"), verified=True)
     assert Wish.of(wish.stored()) == wish
+    # what parts lines elsewhere does not here: the page counts, and prices, by returns alone
+    assert Wish.of({"texts": "one\x0cmore\u2028end\rtwo"}).texts == ("one\x0cmore\u2028end", "two")
     assert json.loads(wish.body("m")) == {
         "model": "m", "input": ["one", "two\ufffd", "half ?"], "encoding_format": "float"
     }  # fmt: skip
