@@ -12,6 +12,8 @@ from inference.models import Chat, Medium
 from inference.pages import Search
 
 LOOKED_AT = 500
+#: As far as they are not longer together: models may write two hundred megabytes of them.
+LOOKED_AT_BYTES = 20 << 20
 SHOWN = 50
 AROUND = 40
 MAX_WORDS_CHARS = 100
@@ -27,7 +29,8 @@ class Hit:
 
 def search(user: User, session_key: str | None, words: str) -> tuple[list[Hit], Search]:
     """Conversations whose name, questions or answers, with functions called and their results,
-    contain `words` (letter case ignored), newest first, among the newest LOOKED_AT turns (1 query).
+    contain `words` (letter case ignored), newest first, among the newest LOOKED_AT turns that have
+    LOOKED_AT_BYTES together (1 query).
     """
     wanted = words.casefold()
     rows = access.turns_of(user, session_key).filter(chat__medium=Medium.CHAT)
@@ -35,10 +38,15 @@ def search(user: User, session_key: str | None, words: str) -> tuple[list[Hit], 
         "question_sealed", "answer_sealed", "calls_sealed", "results_sealed", "chat__owner",
         "chat__key_sealed", "chat__title_sealed", "chat__updated_at", "chat__session_key",
     )  # fmt: skip
-    turns = list(rows[: LOOKED_AT + 1])
+    looked_at, left, more = 0, LOOKED_AT_BYTES, False
     chats: dict[object, Chat] = {}
     found: dict[object, Hit] = {}
-    for turn in turns[:LOOKED_AT]:
+    for turn in rows[: LOOKED_AT + 1].iterator(chunk_size=20):
+        left -= len(turn.answer_sealed) + len(turn.calls_sealed)
+        more = looked_at == LOOKED_AT or (left < 0 and looked_at > 0)
+        if more:
+            break
+        looked_at += 1
         # One object per conversation, so that its key is opened once.
         turn.chat = chats.setdefault(turn.chat_id, turn.chat)
         if turn.chat_id in found:
@@ -51,8 +59,7 @@ def search(user: User, session_key: str | None, words: str) -> tuple[list[Hit], 
                 found[turn.chat_id] = Hit(turn.chat, _excerpt(text, at, len(words)))
                 break
     hits = list(found.values())[:SHOWN]
-    more = len(turns) > LOOKED_AT
-    return hits, Search(words, min(len(turns), LOOKED_AT), len(found), more)
+    return hits, Search(words, looked_at, len(found), more)
 
 
 def _excerpt(text: str, at: int, length: int) -> str:

@@ -24,7 +24,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from attestation import verify
-from inference import answers, conversations, opening, seals, services
+from inference import answers, conversations, opening, seals, search, services
 from inference.models import Chat, State, Turn
 from inference.relay import Record
 from tests import factories
@@ -134,7 +134,9 @@ def test_a_question_that_never_left_has_no_verdict(chat: Chat) -> None:
 
 
 @pytest.mark.django_db
-def test_search_finds_names_questions_and_answers_of_ones_own(chat: Chat) -> None:
+def test_search_finds_names_questions_and_answers_of_ones_own(
+    chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said(chat, "Who is Ada?", "A Countess & mathematician")
     bob = User.objects.for_address(factories.BOB)
     theirs = conversations.create_chat(bob, factories.PETRA)
@@ -151,6 +153,15 @@ def test_search_finds_names_questions_and_answers_of_ones_own(chat: Chat) -> Non
     assert (
         signed_in(bob).get("/playground/chat", {"q": "countess"}).content.decode().count("0 found")
     )
+    # only so much is opened and read: what is older is said to be left out, as with too many
+    said(chat, "And Babbage?", "An engineer " * 100)
+    page = alice.get("/playground/chat", {"q": "countess"}).content.decode()
+    assert "1 found in 2 answers" in page
+    for name, most in (("LOOKED_AT_BYTES", 1_000), ("LOOKED_AT", 1)):
+        with monkeypatch.context() as patched:
+            patched.setattr(search, name, most)
+            page = alice.get("/playground/chat", {"q": "countess"}).content.decode()
+            assert "0 found in the newest 1 answers" in page, name
 
 
 @pytest.mark.django_db
