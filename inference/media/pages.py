@@ -363,14 +363,15 @@ class Likeness:
 
 @dataclass(frozen=True)
 class EmbeddedPage:
-    """Some texts and their vectors; `found` None where there are none, or none that can be read.
-    `size`: of the request in bytes.
+    """`count` texts and their vectors; `texts` empty where their key is gone, `found` None where
+    there are no vectors, or none that can be read. `size`: of the request in bytes.
     """
 
     id: UUID
     kept: bool
     created_at: dt.datetime
     asking: Asking
+    count: int
     texts: tuple[str, ...]
     found: Embedded | None
     wish: dict[str, Any]

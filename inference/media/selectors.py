@@ -377,7 +377,7 @@ def embedded_page(chat: Chat, error: ChatError | None = None) -> EmbeddedPage:
     found, texts = embedded_of(turn)
     others: tuple[Elsewhere, ...] = ()
     wish = wish_of(chat)
-    if turn.state == State.FAILED:
+    if turn.state == State.FAILED and texts:
         size, count = sum(len(text.encode()) for text in texts), len(texts)
         others = elsewhere(
             Medium.EMBED, turn.provider, lambda x: services.most_of_texts(x, size, count)
@@ -387,6 +387,7 @@ def embedded_page(chat: Chat, error: ChatError | None = None) -> EmbeddedPage:
         kept=chat.kept,
         created_at=chat.created_at,
         asking=Asking.of(turn, timezone.now()),
+        count=turn.job.count,
         texts=texts,
         found=found,
         wish=wish,
@@ -400,7 +401,10 @@ def embedded_page(chat: Chat, error: ChatError | None = None) -> EmbeddedPage:
 
 
 def embedded_of(turn: Turn) -> tuple[Embedded | None, tuple[str, ...]]:
-    """The vectors of a turn, read anew from what the provider sent, and the texts."""
+    """The vectors of a turn, read anew from what the provider sent, and the texts; neither where
+    their key is gone."""
+    if isinstance(turn.chat.box, seals.LostBox):
+        return None, ()  # `question` then says that it cannot be read, which is no text of theirs
     texts = tuple(turn.question.split("\n")) if turn.question else ()
     if turn.state != State.ANSWERED:
         return None, texts

@@ -86,15 +86,6 @@ async def test_texts_are_sent_once_judged_and_set_beside_each_other() -> None:
     document = json.loads(file)
     # /verify takes the file, and finds the same
     assert (judged.our_response, judged.result.verdict) == (turn.response_sha256, "verified")
-    document = json.loads(file)
-    # /verify takes the file, and finds the same
-    assert (judged.our_response, judged.result.verdict) == (turn.response_sha256, "verified")
-    document = json.loads(file)
-    # /verify takes the file, and finds the same
-    assert (judged.our_response, judged.result.verdict) == (turn.response_sha256, "verified")
-    document = json.loads(file)
-    # /verify takes the file, and finds the same
-    assert (judged.our_response, judged.result.verdict) == (turn.response_sha256, "verified")
     assert document["vectors"][1] == {"text": "a lamp", "embedding": [0.8, 0.6]}
     assert document["requests"][0]["signature"]["text"].endswith(turn.response_sha256)
     assert "a lighthouse a lamp" in listed and "3 texts" in listed
@@ -124,6 +115,13 @@ async def test_only_the_owner_reads_and_what_is_deleted_comes_back() -> None:
         assert (await owner.get(here)).status_code == 404
         assert (await owner.post(here + "/undo"))["Location"] == here
         assert (await owner.get(here)).status_code == 200
+        # without its key nothing is left to show, to send again, or to price elsewhere
+        await in_db(factories.service)(factories.address(9), service_type="embedding")
+        await in_db(Chat.objects.update)(key_sealed=b"another")
+        await in_db(Turn.objects.update)(state="failed", failure="bad_answer")
+        lost = (await owner.get(here)).content.decode()
+        assert "Embeddings of 3 texts" in lost and "Its key is gone" in lost
+        assert "[encrypted" not in lost and f"?from={opened.chat}" not in lost
 
 
 async def test_vectors_fill_what_one_person_may_keep(settings: Any) -> None:
