@@ -124,7 +124,8 @@ async def test_calls_are_kept_and_their_results_go_back() -> None:
     assert (done.answer, done.parent_id, again.parent_id) == ("It rains.", turn.pk, turn.pk)
     assert [x.content for x in again.results] == ["wet\n", "noon"]
     # the page says who runs them, and offers to give other results
-    assert "Nothing is run here" in page and f'name="called" value="{turn.pk}"' in page
+    assert "Nothing is run here" in page and "read the call before you run it" in page
+    assert f'name="called" value="{turn.pk}"' in page
     shown = unescape(page)
     assert '{\n  "town": "Bonn <b>"\n}' in shown and "Bonn <b>" not in page
     assert shown.count("wet\n") == 2  # the newest version, with its button to copy
