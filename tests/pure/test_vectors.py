@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from inference.errors import BadPrompt
 from inference.media import vectors
 from inference.media.vectors import Embedded, NoVectors, Wish
-from protocol.fees import Tariff
+from protocol.fees import Tariff, Tier
 
 
 def answer(*rows: Any, **more: Any) -> bytes:
@@ -127,6 +127,9 @@ def test_each_line_is_a_text_and_the_rules_are_said() -> None:
 def test_at_most_every_byte_is_a_token() -> None:
     assert vectors.most(Tariff(3, 1000), 10, 2) == 3 * (10 + 2 * 4)
     assert vectors.most(Tariff(2**255, 0), 10, 2) == 2**256 - 1
+    # few tokens in a dear tier cost more than all of them beyond it
+    dear = Tariff(3, 1000, tiers=(Tier(10, 100), Tier(1_000)))
+    assert vectors.most(dear, 10, 2) == 3 * 10 * 100
 
 
 def test_files_hold_every_digit_and_no_formula() -> None:
