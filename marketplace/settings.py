@@ -271,7 +271,7 @@ SECURE_SSL_REDIRECT = False  # TLS ends at the reverse proxy, which redirects
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _secure else None
 SILENCED_SYSTEM_CHECKS = ["security.W008"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1 << 20
-#: Files of pictures and speech that one person may keep, bytes.
+#: Pictures, recordings and vectors that one person may keep, bytes.
 MEDIA_QUOTA = env.integer("MEDIA_QUOTA_MB", 256) << 20
 #: Reverse proxies in front of us, whose X-Forwarded-For names the visitor that limits count.
 try:
