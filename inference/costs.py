@@ -39,7 +39,7 @@ def most(tariff: fees.Tariff, request_bytes: int, max_tokens: int, picture_token
     and an answer of full length.
     """
     usage = fees.Usage(-(-request_bytes // _BYTES_PER_TOKEN) + picture_tokens, max_tokens)
-    return min(fees.chat_fee(tariff, usage), _MOST)
+    return min(fees.most_fee(tariff, usage), _MOST)
 
 
 def of_answer(

@@ -107,6 +107,16 @@ def chat_fee(tariff: Tariff, usage: Usage) -> int:
     return fee + prices.output_price * usage.completion_tokens
 
 
+def most_fee(tariff: Tariff, usage: Usage) -> int:
+    """Neuron at most for up to so many tokens, none of them cached.
+
+    A tier may make fewer tokens dearer than more; within one, the last token costs most.
+    """
+    ends = {x.max_input_tokens for x in tariff.tiers if x.max_input_tokens < usage.prompt_tokens}
+    counts = (Usage(prompt, usage.completion_tokens) for prompt in (*ends, usage.prompt_tokens))
+    return max(chat_fee(tariff, count) for count in counts)
+
+
 def words_fee(output_price: int, text: str) -> int:
     """Neuron for an answer without usage: its whitespace-separated words at the output price."""
     return output_price * len(text.split())

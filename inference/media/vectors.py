@@ -101,11 +101,8 @@ def _clean(line: str) -> str:
 
 def most(tariff: fees.Tariff, size: int, texts: int) -> int:
     """Neuron at most for `texts` texts of so many bytes together."""
-    tokens = most_tokens(size, texts)
-    # A tier may make fewer tokens dearer than more; within each the last token costs most.
-    ends = {tier.max_input_tokens for tier in tariff.tiers if tier.max_input_tokens < tokens}
-    counts = (fees.Usage(count, 0) for count in (*ends, tokens))
-    return min(max(fees.chat_fee(tariff, usage) for usage in counts), 2**256 - 1)
+    usage = fees.Usage(most_tokens(size, texts), 0)
+    return min(fees.most_fee(tariff, usage), 2**256 - 1)
 
 
 def most_tokens(size: int, texts: int) -> int:

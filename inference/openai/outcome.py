@@ -148,7 +148,7 @@ def most(ask: Ask, tariff: fees.Tariff, max_tokens: int) -> int:
         fee = max(tariff.output_price, tariff.input_price) * max(seconds, 1)
     elif ask.endpoint == EMBEDDINGS:
         # Texts may come as numbers of tokens, each of two bytes at least.
-        fee = fees.chat_fee(tariff, fees.Usage(-(-len(ask.body) // 2), 0))
+        fee = fees.most_fee(tariff, fees.Usage(-(-len(ask.body) // 2), 0))
     else:
         return costs.most(tariff, len(ask.body), (ask.max_tokens or max_tokens) * ask.count)
     return min(fee, _MOST)

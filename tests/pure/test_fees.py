@@ -114,6 +114,19 @@ def test_one_more_token_never_costs_less(price: int, prompt: int, answer: int) -
     assert fees.chat_fee(tariff, Usage(prompt + 1, answer, prompt // 2)) >= fee
 
 
+SMALL = st.integers(0, 40)
+TIERS = st.builds(Tier, SMALL, SMALL, st.integers(1, 3), SMALL, st.integers(1, 3))
+
+
+@given(st.lists(TIERS, max_size=4), SMALL, SMALL, SMALL, SMALL)
+def test_the_most_covers_fewer_tokens_in_dearer_tiers(
+    tiers: list[Tier], prompt: int, answer: int, more: int, longer: int
+) -> None:
+    tariff = Tariff(3, 5, tiers=tuple(tiers))
+    most = fees.most_fee(tariff, Usage(prompt + more, answer + longer))
+    assert most >= fees.chat_fee(tariff, Usage(prompt, answer))
+
+
 def test_without_usage_words_are_counted() -> None:
     assert fees.words_fee(7, " one  two\nthree ") == 21
     assert fees.speech_words_fee(7, "one two") == 28
