@@ -20,6 +20,9 @@ from provider.errors import Refused
 
 MAX_TOOLS = 128
 MAX_ARGUMENT_CHARS = 200
+#: Of a question, and of the values that an argument may have, what is looked at: each of these is
+#: looked for in that.
+MAX_ASKED_CHARS, MAX_FIXED = 20_000, 100
 _NUMBER = re.compile(r"-?\d{1,12}(?:\.\d{1,6})?")
 
 
@@ -95,6 +98,7 @@ def choose(offer: Offer, turns: Sequence[Turn]) -> Call | None:
     if not offer.tools or offer.choice == "none" or (turns and turns[-1].role == "tool"):
         return None
     asked = next((turn.content for turn in reversed(turns) if turn.role == "user"), "")
+    asked = asked[:MAX_ASKED_CHARS]
     named = [tool for tool in offer.tools if re.search(rf"\b{re.escape(tool.name)}\b", asked)]
     if offer.choice == "required":
         named = named or [offer.tools[0]]
@@ -139,7 +143,8 @@ def _value(schema: object, asked: str) -> Any:
     rule = schema if isinstance(schema, dict) else {}
     fixed = rule.get("enum")
     if isinstance(fixed, list) and fixed:
-        return next((x for x in fixed if str(x).casefold() in asked.casefold()), fixed[0])
+        said, looked_at = asked.casefold(), fixed[:MAX_FIXED]
+        return next((x for x in looked_at if str(x).casefold() in said), fixed[0])
     kind = rule.get("type")
     number = _NUMBER.search(asked)
     if kind == "integer":

@@ -187,6 +187,22 @@ def called(question: str, choice: object = None, *more: object) -> object:
     return call and (call.name, orjson.loads(call.arguments))
 
 
+def test_a_list_of_fixed_values_costs_no_minutes() -> None:
+    """Each was looked for in all of the question, while nobody else was answered."""
+    fixed = [f"value {n}!" for n in range(100_000)]
+    parameters = {"properties": {"which": {"enum": fixed}}}
+    tool = {"type": "function", "function": {"name": "pick", "parameters": parameters}}
+    for question, chosen in (
+        ("é" * 200_000 + fixed[5], fixed[0]),
+        (fixed[5], fixed[5]),
+        (fixed[100], fixed[0]),
+    ):
+        document = {"messages": [{"role": "user", "content": question}], "tools": [tool]}
+        ask = read_ask(orjson.dumps({**document, "tool_choice": "required"}), "m")
+        call = choose(ask.offer, ask.turns)
+        assert call is not None and orjson.loads(call.arguments) == {"which": chosen}
+
+
 def test_functions_are_called_by_a_rule_that_can_be_foreseen() -> None:
     assert called("How are refunds?") is None and called("get_weather", "none") is None
     question = "get_weather in Bonn for 3 days, Celsius"
