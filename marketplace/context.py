@@ -47,7 +47,6 @@ FOOTER = (
     (gettext_noop("For operators"), "/operator", ""),
     (gettext_noop("Moderation log"), "/moderation/log", ""),
     (gettext_noop("Changelog"), "/docs/changelog", ""),
-    (gettext_noop("Style guide"), "/styleguide", ""),
 )
 BOTTOM = (
     (gettext_noop("Models"), "/", "house"),

@@ -1,7 +1,6 @@
 // What every page shares. Each piece is found by a data- attribute and works on content that htmx swaps in later.
 import { startCopying } from "./copy.js";
 import { startCountdowns } from "./countdown.js";
-import { startDollars } from "./dollars.js";
 import { startFreshness } from "./freshness.js";
 import { startLive } from "./live.js";
 import { startPalette } from "./palette.js";
@@ -12,7 +11,6 @@ import { t } from "./words.js";
 
 startTheme();
 startTime();
-startDollars();
 startCopying();
 startCountdowns();
 startFreshness();

@@ -1,11 +1,12 @@
 // The palette: one field that leads anywhere, by keyboard alone; and the shortcuts, which a visitor can turn off
 // (WCAG 2.1.4: a letter alone must not act for somebody who dictates).
-import { compare, fillActions, tick } from "./palette-page.js";
-
 const PLACES = { m: "/models", p: "/providers", c: "/playground/chat", f: "/account" };
 const THEN = 1500;
 
 let before = 0;
+
+// Few press these keys: it is fetched with the first of them.
+const page = () => import("./palette-page.js");
 
 function on() {
   return localStorage.getItem("shortcuts") !== "off";
@@ -13,7 +14,7 @@ function on() {
 
 function open(id) {
   const dialog = document.getElementById(id);
-  if (!dialog || document.querySelector("dialog[open]") || (id === "actions" && !fillActions(dialog))) return;
+  if (!dialog || document.querySelector("dialog[open]")) return;
   dialog.showModal();
   const field = dialog.querySelector("input[type=search]");
   field?.select();
@@ -67,9 +68,9 @@ function pressed(event) {
   if (after && PLACES[event.key]) location.href = PLACES[event.key];
   else if (event.key === "/") search(event);
   else if (event.key === "?") open("shortcuts");
-  else if (event.key === ".") open("actions");
-  else if (event.key === "x") tick();
-  else if (event.key === "c") compare();
+  else if (event.key === ".") page().then(({ fillActions }) => fillActions(document.getElementById("actions")) && open("actions"));
+  else if (event.key === "x") page().then(({ tick }) => tick());
+  else if (event.key === "c") page().then(({ compare }) => compare());
   else if (event.key === "j" || event.key === "k") row(event.key === "j" ? 1 : -1);
 }
 
