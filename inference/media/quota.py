@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.conf import settings
-from django.db.models import Sum
+from django.db.models import F, Sum
 from django.utils.translation import gettext as _
 
 from accounts.models import User
@@ -13,11 +13,12 @@ from inference.models import Medium, Turn
 
 
 def used(user: User) -> int:
-    """Bytes of a person's files, and of answers that hold vectors: those are no smaller."""
+    """Bytes of a person's files, and of requests for vectors with their answers."""
     own = {"chat__owner": user, "chat__deleted_at": None}
     files = File.objects.filter(**own).aggregate(sum=Sum("size"))["sum"] or 0
-    answers = Turn.objects.filter(**own, chat__medium=Medium.EMBED)
-    return files + (answers.aggregate(sum=Sum("response_bytes"))["sum"] or 0)
+    asked = Turn.objects.filter(**own, chat__medium=Medium.EMBED)
+    both = Sum(F("request_bytes") + F("response_bytes"))
+    return files + (asked.aggregate(sum=both)["sum"] or 0)
 
 
 def require(user: User, size: int) -> None:

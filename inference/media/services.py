@@ -237,7 +237,7 @@ def open_texts(ask: Ask, wish: vectors.Wish) -> Opened:
     fee = most_of_texts(listing, wish.size, len(wish.texts)) if listing else 0
     checked = _checked(ask, listing, Medium.EMBED, fee, verified=wish.verified)
     with transaction.atomic():
-        before = _admitted(ask, Medium.EMBED, 0)
+        before = _admitted(ask, Medium.EMBED, wish.size)
         if before is not None:
             return before
         chat = _new_chat(ask, Medium.EMBED, said, orjson.dumps(wish.stored()))

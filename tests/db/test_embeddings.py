@@ -127,7 +127,8 @@ async def test_only_the_owner_reads_and_what_is_deleted_comes_back() -> None:
 async def test_vectors_fill_what_one_person_may_keep(settings: Any) -> None:
     async with stage(embeds, **WITH) as s:
         turn = await s.ended((await embed(s)).turn)
-        settings.MEDIA_QUOTA = turn.response_bytes - 1
+        # the texts too: who fails to answer them would fill the disk for nothing
+        settings.MEDIA_QUOTA = turn.request_bytes + turn.response_bytes - 1
         with pytest.raises(BadPrompt, match="Delete some first"):
             await embed(s)
         await in_db(conversations.delete_chat)(turn.chat)
