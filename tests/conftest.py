@@ -60,6 +60,14 @@ def django_db_keepdb() -> bool:
     return True
 
 
+@pytest.fixture(autouse=True)
+def redis_is_asked() -> None:
+    """A test that took Redis away leaves no pause behind for the next one."""
+    from net import cache
+
+    cache._asked_again = 0.0
+
+
 @pytest.fixture
 def free_port() -> int:
     return _free_port()
