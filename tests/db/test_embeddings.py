@@ -221,6 +221,9 @@ def test_the_form_says_its_limits_and_prices_and_keeps_what_was_written(client: 
     assert "one\none\n" in refused.content.decode()
     stays = client.post(f"{PATH}/embed", given, headers={"Accept": "application/json"})
     assert (stays.status_code, stays.json()["code"]) == (400, "bad_prompt")
+    careful = client.post(f"{PATH}/embed", {**given, "texts": "one", "verified": "on"})
+    assert careful.status_code == 409 and 'name="verified"' in careful.content.decode()
+    assert "you send only to verified providers" in careful.content.decode()
     factories.service(factories.address(9), service_type="chatbot")
     elsewhere = client.post(
         f"{PATH}/embed", {**given, "texts": "one", "provider": factories.address(9)}
