@@ -97,13 +97,13 @@ _NAMES = {
 _TOKEN = re.compile(r"\\(begin|end) ?\{([a-zA-Z]+\*?)\}|\\[a-zA-Z]+|\\.|[{}&%$#]|\\")
 _NEVER = {"\\begin", "\\end", "\\", "%", "$", "#"}
 _CLOSING = {"{": "}", "\\left": "\\right", "\\begin": "\\end"}
-#: Nesting without braces: `\hat\hat…`, `^^…`.
 #: What the converter would take for something else: names, columns and text of another shape.
 _MISTAKEN = re.compile(
     r"\\operatorname(?!\*? ?\{[a-zA-Z ]+\})"
     r"|\\begin ?\{array\}(?! ?\{[lcr| ]+\})"
     r"|\\text[a-z]* ?\{[^{}]*\{"
 )
+#: Nesting without braces: `\hat\hat…`, `^^…`.
 _RUN = re.compile(r"(?:(?:\\[a-zA-Z]+|[\^_]) ?){30}")
 
 _CODE_POINT = re.compile(r"&#x([0-9A-Fa-f]{2,6});")
