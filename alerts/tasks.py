@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from celery import shared_task
-from django.db import connection
 
 from alerts import deliver, services, telegram
+from net.locks import alone
 
 #: One sweep at a time, and one reader of the bot, over all workers: "0GALRT", "0GTELE".
 LOCK, READER = 0x3047_414C_5254, 0x3047_5445_4C45
@@ -16,7 +14,8 @@ LOCK, READER = 0x3047_414C_5254, 0x3047_5445_4C45
 @shared_task(name="alerts.sweep", ignore_result=True, expires=14)
 def sweep() -> int:
     """Every few seconds by beat; the number of new notifications."""
-    return _alone(LOCK, services.sweep)
+    with alone(LOCK) as free:
+        return services.sweep() if free else 0
 
 
 @shared_task(name="alerts.deliver", ignore_result=True, expires=9)
@@ -28,17 +27,5 @@ def send_due() -> int:
 @shared_task(name="alerts.telegram", ignore_result=True, expires=4)
 def hear_telegram() -> int:
     """Every few seconds by beat where the site has a bot; the number of chats connected."""
-    return _alone(READER, telegram.listen)
-
-
-def _alone(lock: int, work: Callable[[], int]) -> int:
-    """What `work` says; 0 while somebody else does the same."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [lock])
-        if not cursor.fetchone()[0]:
-            return 0
-    try:
-        return work()
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_unlock(%s)", [lock])
+    with alone(READER) as free:
+        return telegram.listen() if free else 0

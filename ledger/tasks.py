@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 
 from celery import shared_task
-from django.db import connection
 
 from ledger import reconcile
+from net.locks import alone
 
 logger = logging.getLogger(__name__)
 
@@ -18,15 +18,8 @@ LOCK = 0x3047_6368_6563_6B
 @shared_task(name="ledger.reconcile", expires=300)
 def reconcile_sample() -> int | None:
     """Every ten minutes by beat; the number of differences, None when there was no result."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
-        if not cursor.fetchone()[0]:
-            return None
-    try:
-        run = reconcile.reconcile()
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
+    with alone(LOCK) as free:
+        run = reconcile.reconcile() if free else None
     if run is None or run.error:
         return None
     if run.drift:
