@@ -30,6 +30,23 @@ def signed_out(request: HttpRequest, title: str) -> HttpResponse:
     return render(request, "accounts/signed_out.html", {"page": pages_parts.SignedOut(title)})
 
 
+def unless_fresh(
+    request: HttpRequest,
+    title: str,
+    *,
+    template: str = "accounts/step_up.html",
+    back: str = "/account",
+) -> HttpResponse | None:
+    """The page that asks for a fresh signature of the wallet, with a way `back`; None where there
+    is one."""
+    try:
+        sessions.require_fresh(request)
+    except Problem as problem:
+        page = pages_parts.StepUp(title, problem.title, back)
+        return render(request, template, {"page": page}, status=problem.status)
+    return None
+
+
 def taker(
     request: HttpRequest, title: str, back: str = "/account/transactions"
 ) -> User | HttpResponse:
@@ -39,11 +56,8 @@ def taker(
     if not request.user.is_authenticated:
         return signed_out(request, title)
     user = user_of(request)
-    try:
-        sessions.require_fresh(request)
-    except Problem as problem:
-        page = pages_parts.StepUp(title, problem.title, back)
-        return render(request, "accounts/step_up.html", {"page": page}, status=problem.status)
+    if (asked := unless_fresh(request, title, back=back)) is not None:
+        return asked
     limits.spend("exports", user.address, limit=20, seconds=60)
     return user
 

@@ -11,9 +11,9 @@ from django.utils.translation import gettext_noop
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from accounts import limits, pages_parts, sessions
+from accounts import limits, pages_parts
 from accounts.errors import Problem
-from accounts.http import signed_out, user_of
+from accounts.http import signed_out, unless_fresh, user_of
 from alerts import hooks, pages, selectors
 from alerts.models import Delivery, Format, Hook
 from alerts.tasks import send_due
@@ -29,11 +29,8 @@ def new(request: HttpRequest) -> HttpResponse:
     if not request.user.is_authenticated:
         return signed_out(request, _(TITLE))
     user = user_of(request)
-    try:
-        sessions.require_fresh(request)
-    except Problem as problem:
-        page = pages_parts.StepUp(_(TITLE), problem.title)
-        return render(request, "alerts/step_up.html", {"page": page}, status=problem.status)
+    if (asked := unless_fresh(request, _(TITLE), template=pages.STEP_UP)) is not None:
+        return asked
     url, error, status, format_ = "", "", 200, Format.SIGNED.value
     if request.method == "POST":
         limits.spend("hooks", user.address, limit=20, seconds=600)
@@ -76,11 +73,8 @@ def act(request: HttpRequest, hook_id: uuid.UUID) -> HttpResponse:
         hooks.delete(found)
         return HttpResponseRedirect("/account/alerts#hooks")
     if wanted == "secret":
-        try:
-            sessions.require_fresh(request)
-        except Problem as problem:
-            page = pages_parts.StepUp(_("New secret"), problem.title)
-            return render(request, "alerts/step_up.html", {"page": page}, status=problem.status)
+        if (asked := unless_fresh(request, _("New secret"), template=pages.STEP_UP)) is not None:
+            return asked
         return _shown(request, found, hooks.renew_secret(found))
     if wanted == "enable":
         hooks.enable(found)

@@ -10,9 +10,8 @@ from django.utils.translation import gettext_noop
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from accounts import pages_parts, sessions
 from accounts.errors import Problem
-from accounts.http import signed_out, user_of
+from accounts.http import signed_out, unless_fresh, user_of
 from alerts import pages, telegram
 
 TITLE = gettext_noop("Telegram chat")
@@ -25,11 +24,8 @@ def connect(request: HttpRequest) -> HttpResponse:
     if not request.user.is_authenticated:
         return signed_out(request, _(TITLE))
     user = user_of(request)
-    try:
-        sessions.require_fresh(request)
-    except Problem as problem:
-        page = pages_parts.StepUp(_(TITLE), problem.title)
-        return render(request, "alerts/step_up.html", {"page": page}, status=problem.status)
+    if (asked := unless_fresh(request, _(TITLE), template=pages.STEP_UP)) is not None:
+        return asked
     if not telegram.works():
         raise Http404("no bot")
     shown, status = pages.TelegramPage(), 200
