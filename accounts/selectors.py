@@ -53,9 +53,7 @@ def under_way(user: User) -> Intent | None:
 
 def waiting(user: User) -> int:
     """How many transactions the wallet has sent that no block holds yet (1 query)."""
-    return Intent.objects.filter(
-        user=user, chain_id=settings.CHAIN_ID, state=State.SUBMITTED
-    ).count()
+    return intents_of(user).filter(state=State.SUBMITTED).count()
 
 
 def next_waiting(user: User) -> Intent | None:

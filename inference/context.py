@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from inference import attachments, conversations, tools
 from inference.models import Chat, State, Turn
 from inference.options import Options
-from inference.tools import ToolResult
+from inference.tools import ToolCall, ToolResult
 from inference.wire import Message, Picture
 
 MAX_CONTEXT_CHARS = 96_000
@@ -53,32 +53,31 @@ def messages(
     said = [Message("system", options.system)] if options.system else []
     turns = context(chat, parent).turns
     going = _going(chat, turns, pictures)
-    before: Turn | None = None
+    waiting: tuple[ToolCall, ...] = ()
     for turn in turns:
         files, left_out = going.get(turn.pk, ((), 0))
         words = turn.question + (f"\n\n[not sent again: {left_out} pictures]" if left_out else "")
-        said += _questions(before, Asked(words, files, turn.results), functions)
+        said += _questions(waiting, Asked(words, files, turn.results))
         said.append(_answer(turn, functions))
-        before = turn
-    return [*said, *_questions(before, asked, functions)]
+        waiting = said[-1].calls
+    return [*said, *_questions(waiting, asked)]
 
 
 def _answer(turn: Turn, functions: bool) -> Message:
     calls = turn.calls
-    if not calls or _callable(turn, functions):
+    if not calls or (functions and _callable(turn, calls)):
         return Message("assistant", turn.answer, calls=calls)
     words = [turn.answer, *(call.words for call in calls)]
     return Message("assistant", "\n\n".join(filter(None, words)))
 
 
-def _questions(before: Turn | None, asked: Asked, functions: bool) -> list[Message]:
-    """What is said after the answer `before`: its calls get their results first, for servers refuse
-    a call without any.
+def _questions(waiting: tuple[ToolCall, ...], asked: Asked) -> list[Message]:
+    """What is said next, where the answer before told these calls: they get their results first,
+    for servers refuse a call without any.
     """
-    calls = before.calls if before is not None else ()
-    if before is not None and calls and _callable(before, functions):
-        contents = [x.content for x in asked.results] or [tools.NO_RESULT] * len(calls)
-        given = zip(calls, contents, strict=True)
+    if waiting:
+        contents = [x.content for x in asked.results] or [tools.NO_RESULT] * len(waiting)
+        given = zip(waiting, contents, strict=True)
         said = [Message("tool", content, result_of=call.id) for call, content in given]
         if asked.words or asked.pictures:
             said.append(Message("user", asked.words, asked.pictures))
@@ -87,13 +86,12 @@ def _questions(before: Turn | None, asked: Asked, functions: bool) -> list[Messa
     return [Message("user", "\n\n".join(filter(None, words)), asked.pictures)]
 
 
-def _callable(turn: Turn, functions: bool) -> bool:
+def _callable(turn: Turn, calls: tuple[ToolCall, ...]) -> bool:
     """Whether the answer's calls can be told as calls: whole, in the format's own form, and with
     ids that tell their results apart.
     """
-    calls = turn.calls
     apart = len({x.id for x in calls}) == len(calls)
-    return functions and apart and turn.state == State.ANSWERED and all(x.sound for x in calls)
+    return apart and turn.state == State.ANSWERED and all(x.sound for x in calls)
 
 
 def said_something(turn: Turn) -> bool:
