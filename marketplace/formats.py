@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from django.utils import dateformat
+from django.utils.formats import date_format
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
@@ -186,8 +186,8 @@ def ago(text: str) -> str:
 
 
 def date(day: dt.date) -> str:
-    """`1 May 2026`."""
-    return dateformat.format(day, "j M Y")
+    """`1 May 2026`, in German `1. Mai 2026`."""
+    return date_format(day)
 
 
 def duration(seconds: int) -> str:

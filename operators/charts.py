@@ -56,7 +56,7 @@ def _finding(days: dict[dt.date, Sums]) -> str:
     best = max(days, key=lambda day: (days[day].earned, day))
     amount = money.short(days[best].earned)
     return _("Most was earned on %(day)s: %(amount)s 0G") % {
-        "day": date_format(best, "j M"),
+        "day": date_format(best, "MONTH_DAY_FORMAT"),
         "amount": amount,
     }
 

@@ -119,4 +119,4 @@ def months(today: dt.date) -> tuple[Period, ...]:
 
 
 def _said(day: dt.date) -> str:
-    return date_format(day, "j M Y")
+    return date_format(day)

@@ -19,9 +19,9 @@ register = template.Library()
 
 #: `bare`: its zone stands elsewhere (the head of a table); the others say it themselves.
 GRAINS = {
-    "day": ("j M Y", ""),
-    "minute": ("j M Y H:i", " UTC"),
-    "bare": ("j M Y H:i", ""),
+    "day": ("DATE_FORMAT", ""),
+    "minute": ("DATETIME_FORMAT", " UTC"),
+    "bare": ("DATETIME_FORMAT", ""),
     "clock": ("H:i:s", ""),
 }
 #: The word for the zone where it stands alone.

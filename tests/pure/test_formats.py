@@ -10,10 +10,12 @@ import re
 import shlex
 
 import pytest
+from django.utils import translation
 from hypothesis import given
 from hypothesis import strategies as st
 
 from marketplace import formats, links, samples
+from marketplace.templatetags import moments
 
 NEURON = st.integers(min_value=-(10**40), max_value=10**40)
 AMOUNTS = st.one_of(NEURON, st.integers(-(10**15), 10**15), st.integers(-(10**20), 10**20))
@@ -113,6 +115,10 @@ def test_time_in_words() -> None:
     assert ago(minutes=3, seconds=59) == "3 min ago"
     assert ago(days=6) == "6 d ago"
     assert ago(days=20) == "11 Apr 2026"
+    with translation.override("de"):
+        assert ago(days=20) == "11. April 2026"
+        assert "1. Mai 2026 12:00 UTC" in moments.moment(now)
+        assert formats.date(now) == "1. Mai 2026"
     assert ago(minutes=-3) == "in 3 min"
     assert formats.absolute(now) == "2026-05-01T12:00:00Z"
 
