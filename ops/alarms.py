@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
+from django.utils.translation import ngettext
 
 from chain.models import NodeState
 from chain.selectors import Freshness
@@ -106,17 +107,20 @@ def of_work(background: Background | None, failed: int) -> Iterator[Alarm]:
             text = _("%(count)s tasks wait in the queue.") % {"count": f"{background.queued:,}"}
             yield Alarm("queue", text)
     if failed:
-        text = _("%(count)s failures of tasks are open.") % {"count": f"{failed:,}"}
+        text = ngettext(
+            "%(count)s failure of a task is open.", "%(count)s failures of tasks are open.", failed
+        ) % {"count": f"{failed:,}"}
         yield Alarm("failures", text)
 
 
 def of_truth(last: Reconciliation | None, since: dt.datetime, now: dt.datetime) -> Iterator[Alarm]:
     """`since`: when the site was set up; the first comparison has as long from then on."""
     if last is not None and last.drift:
-        text = _("%(count)s values differ from the contracts at block %(block)s.") % {
-            "count": f"{last.drift:,}",
-            "block": f"{last.block:,}",
-        }
+        text = ngettext(
+            "%(count)s value differs from the contracts at block %(block)s.",
+            "%(count)s values differ from the contracts at block %(block)s.",
+            last.drift,
+        ) % {"count": f"{last.drift:,}", "block": f"{last.block:,}"}
         yield Alarm("drift", text, grave=True)
     if now - (last.at if last is not None else since) > COMPARED_LATELY:
         yield Alarm(

@@ -3,7 +3,7 @@ import { post } from "./wallet-http.js";
 import { recall, remember } from "./wallet-provider.js";
 import { said } from "./tuning-problems.js";
 import { reload } from "./reload.js";
-import { t } from "./words.js";
+import { t, tn } from "./words.js";
 
 const box = document.querySelector("[data-upload]");
 const REMEMBERED = "tuning-upload";
@@ -101,8 +101,10 @@ field?.addEventListener("change", async () => {
     const found = await checked(file);
     progress(null);
     problems(found.problems);
-    if (found.count) { say(t("{rows} good rows, {count} problems. Mend the file and choose it again.", found)); return; }
-    say(found.rows < 10 ? t("{rows} rows, no problems. Ten and more are advised.", found) : t("{rows} rows, no problems.", found));
+    const rows = tn("{n} good row", "{n} good rows", found.rows);
+    const faults = tn("{n} problem", "{n} problems", found.count);
+    if (found.count) { say(t("{rows}, {faults}. Mend the file and choose it again.", { rows, faults })); return; }
+    say(found.rows < 10 ? t("{rows}, no problems. Ten and more are advised.", { rows }) : t("{rows}, no problems.", { rows }));
     button.hidden = false;
   } catch (error) { progress(null); say(error.message); }
 });
