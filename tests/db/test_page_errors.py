@@ -52,6 +52,8 @@ def test_what_a_page_raises_becomes_a_page(raised: Exception, status: int, said:
     response = middleware.process_exception(RequestFactory().get("/x"), raised)
     assert response.status_code == status and said in response.content.decode()
     assert response.get("Retry-After") == ("7" if status == 429 else None)
+    # What may pass can be asked for again from here.
+    assert ('href="/x">Try again' in response.content.decode()) == (status != 409)
 
 
 def test_a_failure_stays_a_failure() -> None:
