@@ -11,7 +11,6 @@ import shutil
 import sqlite3
 import time
 import zipfile
-from collections.abc import Coroutine
 from dataclasses import dataclass
 from hmac import compare_digest
 from pathlib import Path
@@ -24,6 +23,7 @@ import orjson
 from protocol import ecies, model_file, tuning
 from protocol.abi import checksum
 from protocol.model_file import BadModelFile
+from provider.bodies import beginning
 from provider.config import Adapters as Options
 from provider.config import Upstream
 from provider.errors import Refused
@@ -39,10 +39,8 @@ CREATE TABLE IF NOT EXISTS adapter (
   name TEXT PRIMARY KEY, task_id TEXT NOT NULL UNIQUE, base TEXT NOT NULL, user TEXT NOT NULL,
   root BLOB NOT NULL, key BLOB NOT NULL, state TEXT NOT NULL, error TEXT NOT NULL, at REAL NOT NULL)
 """
-PENDING, DOWNLOADING, READY, LOADING, ACTIVE, FAILED = (
-    *("pending", "downloading", "ready"),
-    *("loading", "active", "failed"),
-)
+PENDING, DOWNLOADING, READY = "pending", "downloading", "ready"
+LOADING, ACTIVE, FAILED = "loading", "active", "failed"
 MAX_BODY_BYTES = 16 * 1024
 MAX_FILE_BYTES = 512 * 1024 * 1024
 MAX_FILES = 100
@@ -177,7 +175,9 @@ class Adapters:
             return
         if adapter.state in (PENDING, DOWNLOADING):
             raise Refused(409, f"LoRA owner check: {_NOT_USABLE[adapter.state]}")
-        await asyncio.to_thread(self._set, adapter, LOADING)
+        # What failed before it was unpacked is fetched once more.
+        unpacked = (self._folder / adapter.name).is_dir()
+        await asyncio.to_thread(self._set, adapter, LOADING if unpacked else PENDING)
         self._wake.set()
         await answer.json(202, {"message": "adapter is being deployed", "adapterName": name})
 
@@ -199,11 +199,8 @@ class Adapters:
 
     # ---- work ------------------------------------------------------------------------------
 
-    def worker(self) -> Coroutine[None, None, None]:
-        """Fetches and loads adapters, without end."""
-        return self._work()
-
-    async def _work(self) -> None:
+    async def work(self) -> None:
+        """Fetch and load adapters, without end."""
         while True:
             self._wake.clear()
             try:
@@ -225,8 +222,16 @@ class Adapters:
     async def _look(self) -> None:
         """Load again what the upstream has forgotten: it was restarted, or had too many."""
         active = await asyncio.to_thread(self._find, "state = ?", ACTIVE)
-        if not active:
+        known = await self._listed() if active else None
+        if known is None:
             return
+        for adapter in active:
+            if adapter.name not in known:
+                await asyncio.to_thread(self._set, adapter, LOADING)
+                self._wake.set()
+
+    async def _listed(self) -> set[str] | None:
+        """The names of what the upstream serves; None where it does not say."""
         try:
             async with self._session.get(
                 self._upstream.url + "/models",
@@ -234,19 +239,11 @@ class Adapters:
                 timeout=aiohttp.ClientTimeout(total=LOOK_SECONDS),
                 allow_redirects=False,
             ) as reply:
-                raw = b""  # it may come in pieces
-                while len(raw) < MAX_LIST_BYTES and (
-                    part := await reply.content.read(MAX_LIST_BYTES - len(raw))
-                ):
-                    raw += part
-            known = {str(entry["id"]) for entry in orjson.loads(raw)["data"]}
+                raw = await beginning(reply, MAX_LIST_BYTES)
+            return {str(entry["id"]) for entry in orjson.loads(raw)["data"]}
         except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
             log.warning("the upstream does not list its models: %r", error)
-            return
-        for adapter in active:
-            if adapter.name not in known:
-                await asyncio.to_thread(self._set, adapter, LOADING)
-                self._wake.set()
+            return None
 
     def _headers(self) -> dict[str, str]:
         key = {"Authorization": f"Bearer {self._upstream.key}"} if self._upstream.key else {}
@@ -274,14 +271,17 @@ class Adapters:
         await asyncio.to_thread(self._open, adapter, encrypted)
 
     def _open(self, adapter: Adapter, encrypted: Path) -> None:
+        """Decrypt and unpack it; whether or not it is any good, neither file is needed again."""
         packed, size = encrypted.with_suffix(".zip"), encrypted.stat().st_size
-        with encrypted.open("rb") as source, packed.open("wb") as target:
-            signer = model_file.signer_of(source, size)
-            for piece in model_file.decrypt(source, size, key=adapter.key, signer=signer):
-                target.write(piece)
-        unpack(packed, self._folder / adapter.name)
-        packed.unlink()
-        encrypted.unlink()
+        try:
+            with encrypted.open("rb") as source, packed.open("wb") as target:
+                signer = model_file.signer_of(source, size)
+                for piece in model_file.decrypt(source, size, key=adapter.key, signer=signer):
+                    target.write(piece)
+            unpack(packed, self._folder / adapter.name)
+        finally:
+            packed.unlink(missing_ok=True)
+            encrypted.unlink()
 
     async def _load(self, adapter: Adapter) -> None:
         path = (self._folder / adapter.name).resolve()
@@ -294,8 +294,10 @@ class Adapters:
         ) as reply:
             if reply.status >= 500:
                 raise TimeoutError(f"the upstream answers {reply.status}")
-            if reply.status != 200:
-                raise _Unusable(f"the upstream answers {reply.status}")
+            status = reply.status
+        # vLLM refuses what it has loaded already, as after a restart of this broker alone.
+        if status != 200 and adapter.name not in (await self._listed() or ()):
+            raise _Unusable(f"the upstream answers {status}")
         await asyncio.to_thread(self._set, adapter, ACTIVE)
 
     # ---- the table -------------------------------------------------------------------------
@@ -305,8 +307,15 @@ class Adapters:
             db.execute(
                 "INSERT OR IGNORE INTO adapter VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    *(adapter.name, adapter.task_id, adapter.base, adapter.user),
-                    *(adapter.root, adapter.key, adapter.state, adapter.error, time.time()),
+                    adapter.name,
+                    adapter.task_id,
+                    adapter.base,
+                    adapter.user,
+                    adapter.root,
+                    adapter.key,
+                    adapter.state,
+                    adapter.error,
+                    time.time(),
                 ),
             )
 
@@ -345,7 +354,7 @@ def unpack(packed: Path, target: Path) -> None:
 
     Raises BadZipFile.
     """
-    part = target.with_name(target.name + ".part")
+    part = target.with_name(target.name + ".unpacking")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     left = MAX_FILE_BYTES

@@ -1,7 +1,7 @@
-"""Request bodies in memory: all of them together, and every user's share.
+"""Bodies in memory: requests, all of them together and every user's share, and what others answer.
 
-What counts is what has arrived, for as long as it is held: whoever sends slowly holds little, and
-nobody can hold more than a share.
+Of requests that counts which has arrived, for as long as it is held: whoever sends slowly holds
+little, and nobody can hold more than a share.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+
+import aiohttp
 
 from provider.errors import Refused
 from provider.http import Request
@@ -53,6 +55,14 @@ class Bodies:
             for counter in (self._bytes, self._open):
                 if not counter[user]:
                     del counter[user]
+
+
+async def beginning(reply: aiohttp.ClientResponse, limit: int) -> bytes:
+    """A reply's body, which may come in pieces; at most `limit` bytes of it."""
+    raw = bytearray()
+    while len(raw) < limit and (part := await reply.content.read(limit - len(raw))):
+        raw += part
+    return bytes(raw)
 
 
 def _full(text: str) -> Refused:

@@ -18,6 +18,7 @@ from eth_utils.crypto import keccak
 from protocol import abi
 from protocol.abi import AbiError
 from protocol.digests import address_of_key, sign
+from provider.bodies import beginning
 from provider.errors import ChainError, Reverted, TooDear
 
 CALL_SECONDS = 10
@@ -67,10 +68,7 @@ class Node:
                 timeout=aiohttp.ClientTimeout(total=CALL_SECONDS),
                 allow_redirects=False,
             ) as answer:
-                raw = await answer.content.read(MAX_ANSWER_BYTES)
-                while not answer.content.at_eof() and len(raw) < MAX_ANSWER_BYTES:
-                    raw += await answer.content.read(MAX_ANSWER_BYTES - len(raw))
-            document = orjson.loads(raw)
+                document = orjson.loads(await beginning(answer, MAX_ANSWER_BYTES))
         except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as error:
             raise ChainError(f"{method}: the node does not answer ({error!r})") from error
         if not isinstance(document, dict) or ("result" not in document and "error" not in document):

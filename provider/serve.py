@@ -27,7 +27,7 @@ from provider.metrics import Metrics
 from provider.pictures import Pictures
 from provider.register import check_network, check_state, register
 from provider.relay import Relay
-from provider.server import background, listen, serve_app, serve_beside
+from provider.server import background, listen, serve_app, serve_beside, url_of
 from provider.settle import Settler
 from provider.sharing import Sharing
 from provider.shelf import Shelf
@@ -49,7 +49,7 @@ async def run(config: Config) -> None:
     """Register, serve, settle, until told to stop. Raises ConfigError and ChainError at start."""
     sock = listen(config.host, config.port)
     host, port = sock.getsockname()[:2]
-    url = config.service.url or f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    url = config.service.url or url_of(host, port)
     try:
         store = Store(config.state)
     except (sqlite3.Error, OSError) as error:
@@ -132,7 +132,7 @@ async def _run(
     await jobs.take_up()
     work = [settler.run(), watch.run(), _prune(store, shelf), *jobs.workers()]
     if adapters is not None:
-        work.append(adapters.worker())
+        work.append(adapters.work())
     if config.admin is not None:
         guard = Guard(config.admin.token or kept_token(config.state))
         status = Gathering(

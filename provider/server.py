@@ -55,6 +55,11 @@ def listen(host: str, port: int, section: str = "listen") -> socket.socket:
         ) from error
 
 
+def url_of(host: str, port: int) -> str:
+    """Where somebody who listens there is reached, an IPv6 address in brackets."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
 async def serve_app(app: object, sock: socket.socket, ready: str) -> None:
     """Serve `app` on `sock` until SIGTERM or SIGINT."""
     await _Server(_options(app), ready).serve(sockets=[sock])

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import orjson
 
+from provider.bodies import beginning
 from provider.checks.findings import Finding
 from provider.checks.subject import Subject
 from provider.config import CHAT, Config
@@ -63,21 +64,13 @@ def _timeout() -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=SECONDS)
 
 
-async def _read(reply: aiohttp.ClientResponse) -> bytes:
-    """The body, at most MAX_BYTES of it: it may come in pieces."""
-    raw = b""
-    while len(raw) < MAX_BYTES and (part := await reply.content.read(MAX_BYTES - len(raw))):
-        raw += part
-    return raw
-
-
 async def _models(config: Config, session: aiohttp.ClientSession) -> Finding:
     url = f"{config.upstream.url}/models"
     try:
         async with session.get(
             url, headers=_key(config), timeout=_timeout(), allow_redirects=False
         ) as reply:
-            raw = await _read(reply)
+            raw = await beginning(reply, MAX_BYTES)
     except NETWORK as error:
         said = f"{url} does not answer ({type(error).__name__})"
         return Finding("upstream", "fail", said, "start it, or mend upstream.url")
@@ -119,7 +112,7 @@ async def _answer(config: Config, session: aiohttp.ClientSession) -> Finding:
     name, meter = "upstream answer", AnswerMeter()
     try:
         async with _asked(config, session, stream=False) as reply:
-            raw = await _read(reply)
+            raw = await beginning(reply, MAX_BYTES)
     except NETWORK as error:
         said = f"no answer to a short question ({type(error).__name__})"
         return Finding(name, "fail", said, "see the upstream's log")
@@ -202,7 +195,7 @@ async def _reached(subject: Subject, url: str, session: aiohttp.ClientSession) -
         async with session.get(
             f"{url}{PATH}", params={"nonce": nonce}, timeout=_timeout(), allow_redirects=False
         ) as reply:
-            raw = await _read(reply)
+            raw = await beginning(reply, MAX_BYTES)
         told = orjson.loads(raw)["proof"]
     except aiohttp.ClientConnectorCertificateError as error:
         said = f"{url}: {error.certificate_error}"

@@ -10,9 +10,10 @@ from protocol.abi import FINE_TUNING_SERVING, INFERENCE_SERVING
 from provider import tee
 from provider.config import Config, TeeChoice
 from provider.config import load as load_config
-from provider.operating import AdminChoice, LogChoice
+from provider.operating import LogChoice
 from provider.register import listing
 from provider.section import SecretPlace
+from provider.server import url_of
 from provider.tuning import options as tuning
 from provider.tuning.chain import listing as tuning_listing
 
@@ -44,7 +45,6 @@ class Subject:
     tee: TeeChoice
     secrets: tuple[SecretPlace, ...]
     log: LogChoice
-    admin: AdminChoice | None
     resets: tuple[str, ...]
     options: Config | tuning.Options
 
@@ -53,7 +53,7 @@ class Subject:
         """Where clients reach the broker, "" while that is not known."""
         if self.url or not self.port:
             return self.url
-        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+        return url_of(self.host, self.port)
 
     @property
     def signer(self) -> str:
@@ -70,18 +70,17 @@ class Subject:
 def load(path: Path) -> Subject:
     """Read either kind of file. Raises ConfigError."""
     options: Config | tuning.Options
-    admin: AdminChoice | None
     resets: tuple[str, ...]
     if tuning.is_tuning(path):
         options = tuning.load(path)
         kind, contract, rpc = FINE_TUNING_SERVING, options.fine_tuning, options.rpc
         chain_id, url, stake = options.chain_id, options.url, options.stake
-        admin, resets = None, RESETS[-1:]
+        resets = RESETS[-1:]
     else:
         options = load_config(path)
         kind, contract, rpc = INFERENCE_SERVING, options.network.inference, options.network.rpc
         chain_id, url, stake = options.network.chain_id, options.service.url, options.service.stake
-        admin, resets = options.admin, RESETS
+        resets = RESETS
     return Subject(
         path=path,
         kind=kind,
@@ -98,7 +97,6 @@ def load(path: Path) -> Subject:
         tee=options.tee,
         secrets=options.secrets,
         log=options.log,
-        admin=admin,
         resets=resets,
         options=options,
     )

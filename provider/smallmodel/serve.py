@@ -98,6 +98,8 @@ class SmallModelApp:
         return found
 
     async def _load(self, names: dict[str, str], reply: Answer) -> None:
+        if names["lora_name"] in self._tuned:
+            raise Refused(400, f"{names['lora_name']} has already been loaded")
         folder = Path(names["lora_path"])
         try:
             adapter = await asyncio.to_thread(tune.load_adapter, folder, self._base.shape)

@@ -13,7 +13,7 @@ import aiohttp
 from provider import tee as tees
 from provider.errors import ConfigError
 from provider.register import check_state
-from provider.server import background, listen, serve_app
+from provider.server import background, listen, serve_app, url_of
 from provider.store import Store
 from provider.tuning.app import App
 from provider.tuning.chain import TuningChain, check_network, register
@@ -34,7 +34,7 @@ async def run(options: Options) -> None:
     """Register, serve, work, until told to stop. Raises ConfigError and ChainError at start."""
     sock = listen(options.host, options.port)
     host, port = sock.getsockname()[:2]
-    url = options.url or f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    url = options.url or url_of(host, port)
     try:
         store = Store(options.state)
     except (sqlite3.Error, OSError) as error:

@@ -18,6 +18,7 @@ import orjson
 
 from protocol import abi, storage
 from protocol.storage import SEGMENT_BYTES, FileTree
+from provider.bodies import beginning
 from provider.errors import ChainError
 from provider.tuning.chain import TuningChain
 from provider.tuning.options import StorageChoice
@@ -143,10 +144,7 @@ class Gateway:
                 timeout=aiohttp.ClientTimeout(total=CALL_SECONDS),
                 allow_redirects=False,
             ) as reply:
-                raw = await reply.content.read(MAX_REPLY_BYTES)
-                while not reply.content.at_eof() and len(raw) < MAX_REPLY_BYTES:
-                    raw += await reply.content.read(MAX_REPLY_BYTES - len(raw))
-            found = orjson.loads(raw)
+                found = orjson.loads(await beginning(reply, MAX_REPLY_BYTES))
         except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as error:
             raise StorageError("storage does not answer") from error
         if not isinstance(found, dict):

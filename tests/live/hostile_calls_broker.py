@@ -158,7 +158,7 @@ async def broker_load(url: str) -> str:
         return await _said(adapters._load(adapter), *errors)
 
 
-@call("provider/adapters.py:_look", **same(f"{TAKEN}: active"))
+@call("provider/adapters.py:_listed", **same(f"{TAKEN}: active"))
 async def broker_list(url: str) -> str:
     async with _adapters(url) as (adapters, adapter):
         adapters._set(adapter, "active")

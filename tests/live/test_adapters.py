@@ -206,6 +206,11 @@ def test_what_cannot_be_taken_over(world: World, good: dict[str, bytes]) -> None
     # Taken, and found to be no good: a wrong key, a file that would land elsewhere, no adapter.
     assert world.hand_over(3, user, good, key=b"\x09" * 32).status_code == 202
     assert "wrong key" in world.until(user, 3, "failed")["error"]
+    # Asked for again it is fetched again, and no more of it than its folder is kept.
+    assert world.deploy(user, 3).status_code == 202
+    assert "wrong key" in world.until(user, 3, "failed")["error"]
+    kept = world.folder / "state" / "adapters"
+    assert not [*kept.glob("*.enc"), *kept.glob("*.zip")]
     escape = {**good, "../../escape": b"x", "output_model/../escape": b"x", "/etc/x": b"x"}
     assert world.hand_over(4, user, escape).status_code == 202
     world.until(user, 4, "ready")
