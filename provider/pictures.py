@@ -128,7 +128,7 @@ class Pictures:
 
     async def show(self, request: Request, chat_id: str, number: str, answer: Answer) -> None:
         """`GET /v1/proxy/images/{id}/{number}`, for whoever knows the id. Raises Refused."""
-        self._downloads.count(request.peer, time.time())
+        self._downloads.count(request.sender, time.time())
         data = await asyncio.to_thread(self._shelf.picture, chat_id.lower(), int(number))
         if data is None:
             raise Refused(404, "image not found or expired")

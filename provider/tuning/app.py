@@ -63,7 +63,7 @@ class App:
     async def _route(self, request: Request, answer: Answer) -> None:
         door = (request.method, request.path)
         if request.method == "POST":
-            self._posts.count(request.peer, time.time())
+            self._posts.count(request.sender, time.time())
         if match := _USER.match(request.path):
             await self._user(match, request, answer)
         elif door == ("GET", "/v1/task/pending"):

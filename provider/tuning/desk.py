@@ -35,6 +35,14 @@ DATASETS_PER_USER = 3
 #: What may be delivered by us, and is kept for a while afterwards.
 DOWNLOADABLE = (tuning.DELIVERED, tuning.USER_ACKNOWLEDGED, tuning.FINISHED)
 _PIECE = 256 * 1024
+_TASK_TEXTS = (
+    "userAddress",
+    "datasetHash",
+    "trainingParams",
+    "preTrainedModelHash",
+    "nonce",
+    "signature",
+)
 _DECIMAL = re.compile(r"[0-9]{1,78}\Z")
 
 
@@ -70,13 +78,7 @@ class Desk:
 
     def _task(self, user: str, body: dict[str, Any]) -> Task:
         """The task that `body` describes, its signature checked. Raises Refused."""
-        given = {
-            name: _text(body, name)
-            for name in (
-                *("userAddress", "datasetHash", "trainingParams"),
-                *("preTrainedModelHash", "nonce", "signature"),
-            )
-        }
+        given = {name: _text(body, name) for name in _TASK_TEXTS}
         if given["userAddress"].lower() != user.lower():
             raise Refused(400, "the task's userAddress is not the address in the path")
         if not tuning.is_hash(given["datasetHash"]):
@@ -212,7 +214,7 @@ class Desk:
 
     async def upload(self, user: str, request: Request, answer: Answer) -> None:
         """POST a dataset into the TEE: its keccak256."""
-        sender = request.peer
+        sender = request.sender
         full = self._uploading.total() >= UPLOADS_AT_ONCE
         if full or self._uploading[sender] >= UPLOADS_PER_SENDER:
             raise Refused(429, "too many uploads are under way", {"Retry-After": "5"})

@@ -76,6 +76,25 @@ def test_where_a_body_is_cut_does_not_matter(data: bytes, cuts: list[int]) -> No
     assert fields == {"signature": "0x12", "timestamp": "7"}
 
 
+@pytest.mark.parametrize(
+    ("peer", "told", "sender"),
+    [
+        ("127.0.0.1", "203.0.113.9", "203.0.113.9"),
+        ("172.17.0.1", "10.0.0.1, 2001:db8::1", "2001:db8::1"),  # the last is its own word
+        ("8.8.8.8", "203.0.113.9", "8.8.8.8"),
+        ("127.0.0.1", "", "127.0.0.1"),
+        ("127.0.0.1", "me", "127.0.0.1"),
+        ("", "203.0.113.9", ""),
+    ],
+)
+def test_behind_a_proxy_each_client_has_limits_of_its_own(
+    peer: str, told: str, sender: str
+) -> None:
+    headers = [(b"x-forwarded-for", told.encode())]
+    scope = {"method": "POST", "path": "/", "client": (peer, 1), "headers": headers}
+    assert Request(scope, None).sender == sender  # type: ignore[arg-type]
+
+
 def test_the_last_line_needs_no_end() -> None:
     assert receive([form(b"data")[:-2]])[2] == b"data"
 
