@@ -18,6 +18,7 @@ DOORS = {
     "/v1/proxy/audio/transcriptions": "transcription",
     "/v1/proxy/images/generations": "images",
     "/v1/proxy/images/edits": "images",
+    "/v1/proxy/embeddings": "embeddings",
     "/v1/async/images/generations": "jobs",
     "/v1/async/images/edits": "jobs",
 }

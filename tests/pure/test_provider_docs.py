@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from provider import config
-from provider.metrics import PREFIX, Metrics
+from provider import app, config
+from provider.metrics import DOORS, PREFIX, Metrics
+from provider.pictures import Pictures
+from provider.relay import Relay
 from provider.section import Notes, Setting
 from provider.tuning import options
 
@@ -74,6 +76,12 @@ def test_every_metric_is_documented_and_alerts_name_no_other() -> None:
     assert used and {re.sub("_bucket$", "", name) for name in used} <= names
     rules = yaml.safe_load(ALERTS.read_text())["groups"][0]["rules"]
     assert all(rule.keys() >= {"alert", "expr", "annotations"} for rule in rules)
+
+
+def test_everything_that_is_sold_has_a_label_of_its_own() -> None:
+    doors: Any = (Relay, Pictures)
+    sold = {path for kind in config.SERVICE_TYPES for path in app._doors(kind, *doors)}
+    assert {*sold, *app._SUBMIT} <= DOORS.keys()
 
 
 def test_labels_are_never_a_strangers_words() -> None:
