@@ -86,7 +86,7 @@ def signer(number: int) -> LocalAccount:
 
 
 def model_signer(number: int) -> LocalAccount:
-    """The signer of the TEE that the model of provider 1..8 has to itself, where it has one."""
+    """The signer of the TEE that the model of provider 1..10 has to itself, where it has one."""
     return account(_FIRST_MODEL_SIGNER + number)
 
 

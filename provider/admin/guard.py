@@ -61,9 +61,8 @@ class Guard:
         """A form of our own page, as far as the browser says. Raises Refused 403."""
         origin = request.headers.get("origin")
         strange = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
-        if strange or request.headers.get("sec-fetch-site", "same-origin") not in (
-            *("same-origin", "none"),
-        ):
+        site = request.headers.get("sec-fetch-site", "same-origin")
+        if strange or site not in ("same-origin", "none"):
             raise Refused(403, "the form came from another site")
 
     def bearer(self, request: Request) -> bool:

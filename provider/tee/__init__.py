@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from typing import Any, Protocol
 
+from protocol.digests import SECP256K1_ORDER, address_of_key
 from provider.config import TeeChoice
 from provider.errors import ConfigError
 
@@ -63,8 +65,6 @@ def load(choice: TeeChoice, state: Path) -> Tee:
 
 def signer_so_far(choice: TeeChoice, state: Path) -> str:
     """The signer's address without making anything: "" before the first start has made a key."""
-    from protocol.digests import address_of_key
-
     if choice.key is not None:
         return address_of_key(choice.key)
     path = state / KEPT_KEY
@@ -73,10 +73,6 @@ def signer_so_far(choice: TeeChoice, state: Path) -> str:
 
 def _kept_key(state: Path) -> bytes:
     """A key generated once into the state folder, readable by its owner only."""
-    import secrets
-
-    from protocol.digests import SECP256K1_ORDER
-
     path = state / KEPT_KEY
     state.mkdir(parents=True, exist_ok=True)
     if not path.exists():

@@ -253,7 +253,9 @@ class Work:
             raise ChainError("the delivery cannot be read back")
         index = account.deliverables.index(task.id) if task.id in account.deliverables else 0
         await self._move(
-            *(task, (tuning.DELIVERING,), tuning.DELIVERED),
+            task,
+            (tuning.DELIVERING,),
+            tuning.DELIVERED,
             deliver_index=index,
             deliver_time=delivered.time,
         )
