@@ -113,7 +113,11 @@ def test_compose_names_what_exists(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "deploy/site", tmp_path / "site", ignore=lambda *_: ["secrets"])
     for _ in range(2):  # the second time changes nothing
         subprocess.run([tmp_path / "site/secrets.sh"], check=True)
-    made = {path.name: path.read_text() for path in (tmp_path / "site/secrets").iterdir()}
+    folder = tmp_path / "site/secrets"
+    # Containers get each file by itself, as whoever they run as; on this machine nobody else does.
+    assert folder.stat().st_mode & 0o777 == 0o700
+    made = {path.name: path.read_text() for path in folder.iterdir()}
+    assert all(path.stat().st_mode & 0o777 == 0o444 for path in folder.iterdir())
     assert {name: secret["file"] for name, secret in COMPOSE["secrets"].items()} == {
         name: f"./deploy/site/secrets/{name}" for name in made
     }
