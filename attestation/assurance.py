@@ -10,7 +10,7 @@ from typing import Literal
 
 from django.utils import timezone
 
-from attestation import declared
+from attestation import declared, standings
 from attestation.models import Standing, Verification
 from attestation.selectors import DEVELOPMENT, EXPIRED, NEVER, ServiceKey, standing_of
 from chain import selectors as chain
@@ -75,25 +75,13 @@ def of(listing: Listing, signer: str, now: dt.datetime | None = None) -> Assuran
     standing = Standing.objects.get(
         provider=listing.provider, kind=listing.kind, service_name=listing.service_name
     )
-    if standing.basis != _basis(listing):
+    if standing.basis != standings.basis_of(listing):
         return found("changed")
     runs = _runs(standing)
     if signer.lower() not in {run.attested_signer.lower() for run in runs}:
         return found("other_signer")
     # A warning hides in one word that another required part was not seen.
     return found("" if all(map(_whole, runs)) else "weak")
-
-
-def _basis(listing: Listing) -> dict[str, object]:
-    """What of the listing a verdict depends on (`attestation.services.basis`)."""
-    return {
-        "url": listing.url,
-        "model": listing.model,
-        "verifiability": listing.verifiability,
-        "additional_info": listing.additional_info,
-        "tee_signer": listing.tee_signer,
-        "tee_signer_acknowledged": listing.tee_signer_acknowledged,
-    }
 
 
 def _runs(standing: Standing) -> list[Verification]:

@@ -21,8 +21,7 @@ from attestation.models import (
     VerdictChange,
     Verification,
 )
-from attestation.selectors import ServiceKey
-from attestation.standings import DEVELOPMENT
+from attestation.selectors import DEVELOPMENT, ServiceKey
 from ledger.models import Service
 from ledger.records import Listing
 

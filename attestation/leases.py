@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from django.core.cache import cache
+from redis.exceptions import RedisError
 
 #: A lease that nobody renews ends after so long.
 SECONDS = 90
@@ -44,6 +45,6 @@ async def renewed(name: str, token: str) -> AsyncIterator[None]:
 async def _renew(name: str, token: str) -> None:
     while True:
         await asyncio.sleep(_RENEWED_EVERY)
-        with suppress(OSError):  # without the cache it ends by itself; the work goes on
+        with suppress(OSError, RedisError):  # it ends by itself then; the work goes on
             if await cache.aget(name) == token:
                 await cache.atouch(name, SECONDS)

@@ -285,18 +285,6 @@ def _target(key: ServiceKey) -> tuple[Listing, Target]:
     )
 
 
-def basis(target: Target) -> dict[str, Any]:
-    """What a verdict depends on of the listing; `attestation.tasks` compares the same in SQL."""
-    return {
-        "url": target.url,
-        "model": target.model,
-        "verifiability": target.verifiability,
-        "additional_info": target.additional_info,
-        "tee_signer": target.signer,
-        "tee_signer_acknowledged": target.acknowledged,
-    }
-
-
 @transaction.atomic
 def _store(
     listing: Listing, target: Target, drafts: Sequence[Draft], by: int | None
@@ -333,7 +321,7 @@ def _one_writer() -> None:
 def _update(
     standing: Standing, listing: Listing, target: Target, stored: Sequence[Verification]
 ) -> None:
-    now, about = max(run.finished_at for run in stored), basis(target)
+    now, about = max(run.finished_at for run in stored), standings.basis_of(listing)
     endpoints = standings.update(standing.endpoints, stored, about)
     together = standings.together(endpoints)
     silent = any(entry.get("silent") for entry in endpoints.values())

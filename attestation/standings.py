@@ -12,8 +12,9 @@ from typing import Any
 
 from attestation.engine.verdicts import QUESTIONS
 from attestation.models import Outcome, Verification
+from attestation.selectors import DEVELOPMENT
+from ledger.records import Listing
 
-DEVELOPMENT = "dev-"
 #: Worst first; what is not in it counts as partial.
 _WORDS = ("fail", "not_provided", "warn", "partial", "not_checked", "pass")
 _ANSWERS = ("fail", "warn", "partial", "not_provided", "pass")
@@ -31,6 +32,18 @@ class Together:
     checked_at: str = ""
     verification: str = ""
     error: str = ""
+
+
+def basis_of(listing: Listing) -> dict[str, Any]:
+    """What a verdict depends on of a listing; `attestation.tasks` compares the same in SQL."""
+    return {
+        "url": listing.url,
+        "model": listing.model,
+        "verifiability": listing.verifiability,
+        "additional_info": listing.additional_info,
+        "tee_signer": listing.tee_signer,
+        "tee_signer_acknowledged": listing.tee_signer_acknowledged,
+    }
 
 
 def update(

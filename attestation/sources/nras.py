@@ -93,7 +93,7 @@ def _token_window(answer: Answer) -> tuple[int, int]:
         given = _list(answer)
         claims = jwt.decode(given[0][1], options={"verify_signature": False})
         return int(claims["iat"]) - nras.CLOCK_SKEW_SECONDS, int(claims["exp"])
-    except (jwt.PyJWTError, BadAnswer, ValueError, KeyError, TypeError, IndexError):
+    except (jwt.PyJWTError, BadAnswer, ValueError, LookupError, TypeError, OverflowError):
         raise Unusable("the answer holds no token list") from None
 
 

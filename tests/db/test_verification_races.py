@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Barrier, Thread
@@ -16,6 +17,7 @@ from attestation import leases, services
 from attestation.errors import Busy, TooSoon
 from attestation.models import Fact, Finding, Standing, Trigger, Verification
 from attestation.selectors import ServiceKey
+from net import stores
 from provider.tee.development.report import Machine
 from tests.db import api_rows
 from tests.db.api_rows import address
@@ -107,3 +109,16 @@ def test_what_a_killed_worker_held_is_free_again_soon_and_not_before(monkeypatch
     assert leases.take("killed") is None
     sleep(1.2)
     assert leases.take("killed") is not None
+
+
+def test_work_goes_on_while_nobody_keeps_its_lease(settings: Any, monkeypatch: Any) -> None:
+    """Redis goes away under a worker: what it has fetched and judged is not thrown away."""
+    monkeypatch.setattr(leases, "_RENEWED_EVERY", 0)
+    settings.CACHES = {"default": stores.cache("redis://127.0.0.1:1/0")}
+
+    async def worked() -> bool:
+        async with leases.renewed("lease", "token"):
+            await asyncio.sleep(0.2)
+        return True
+
+    assert asyncio.run(worked())

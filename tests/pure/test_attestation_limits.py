@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from attestation import bundle
-from attestation.engine import composefile, limits, reports
+from attestation.engine import certificates, composefile, limits, reports
 from attestation.engine.evidence import Evidence
 from attestation.engine.verdicts import Report
 from provider.tee.development.report import Machine
@@ -85,6 +85,14 @@ def test_a_chain_of_many_certificates_is_not_read() -> None:
         assert failing(report) == {"gpu0.chain"}
     huge = reports.verify_gpu(b"\x11\xe0" + bytes(limits.MAX_EVIDENCE_BYTES), chain, context)
     assert failing(huge) == {"gpu0.parse"}
+
+
+def test_certificates_without_an_end_are_counted_before_they_are_looked_for() -> None:
+    """Else each of a thousand beginnings makes the search read all that follows."""
+    begun = b"-----BEGIN CERTIFICATE-----\n"
+    assert certificates.load_pem(begun * limits.MAX_CERTIFICATES) == []
+    with pytest.raises(limits.TooMuch):
+        certificates.load_pem(begun * (limits.MAX_CERTIFICATES + 1))
 
 
 BOMB = "a0: &a0 [x]\n" + "".join(

@@ -12,7 +12,9 @@ import pytest
 
 from attestation.engine import spdm
 from attestation.engine.evidence import Evidence
-from attestation.sources import needs
+from attestation.sources import needs, nras
+from attestation.sources.obtain import Unusable
+from attestation.sources.records import Answer
 from provider.tee.development import nvidia
 from provider.tee.development.report import Machine, model_report
 from tests.pure.attestation_cases import VECTORS, Case
@@ -138,3 +140,12 @@ def test_real_evidence() -> None:
     eight = needs.of(Case("real/near-direct-8gpu").evidence, VENDOR)
     assert len(eight.transcripts) == 8 and eight.nras is not None
     assert len(eight.rim_ids) == 2 and len(eight.questions) >= 10
+
+
+def test_a_token_without_an_end_is_no_token() -> None:
+    """JSON as some read it has Infinity: NVIDIA's answer is a stranger's, too."""
+    claims = base64.urlsafe_b64encode(b'{"iat": 1, "exp": Infinity}').rstrip(b"=").decode()
+    token = f"eyJhbGciOiJFUzM4NCJ9.{claims}.AA"
+    body = json.dumps([["JWT", token], {}]).encode()
+    with pytest.raises(Unusable):
+        nras._token_window(Answer("nras", "key", "url", 0, body=body))
