@@ -52,19 +52,23 @@ function cost(said, both) {
 const bytesOf = (value) => new TextEncoder().encode(JSON.stringify(value)).length - 2;
 const set = () => Object.fromEntries(Object.entries(how().options).filter(([name, value]) => value && name !== 'max_tokens' && name !== 'verified'));
 
+// The composer's line keeps its room while it says nothing: the buttons below it stay where they are when one presses them.
+function put(place, said) {
+  place.textContent = said;
+  place.hidden = !said && place !== line;
+}
+
 async function tell(place, bytes, more) {
   const mine = {};
   newest.set(place, mine);
-  place.hidden = !bytes;
-  if (!bytes) return;
+  if (!bytes) { put(place, ''); return; }
   const query = new URLSearchParams({ chat: root.dataset.chat, bytes, settings: bytesOf(set()), max_tokens: form.elements.max_tokens.value, also: form.elements.also.value, beside: tuned().beside ? 'on' : '', ...more });
   const response = await fetch(`${root.dataset.estimates}?${query}`, { credentials: 'same-origin' }).catch(() => null);
   const said = response?.ok ? await response.json() : {};
   if (newest.get(place) !== mine) return;
-  place.hidden = !said.most;
-  if (!said.most) return;
+  if (!said.most) { put(place, ''); return; }
   const dollars = said.dollars ? ` ${t('At most {dollars}.', said)}` : '';
-  place.textContent = `${size(said)} ${cost(said, said.providers > 1)}${dollars}`;
+  put(place, `${size(said)} ${cost(said, said.providers > 1)}${dollars}`);
 }
 
 function update() {
@@ -85,6 +89,7 @@ function given({ target }) {
 const soon = () => { clearTimeout(timer); timer = setTimeout(update, PAUSE); };
 
 export function startEstimates() {
+  put(line, '');
   for (const name of ['input', 'change']) form.addEventListener(name, soon);
   document.addEventListener('input', given);
   if (input.value) soon();

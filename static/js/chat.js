@@ -43,10 +43,11 @@ const socket = new ChatSocket(root.dataset.socket, {
 const handlers = {
   turn({ key, turns, refused }) {
     const entry = owed.get(key);
+    if (!entry) return; // asked twice over a line that broke, and answered twice
     owed.delete(key);
-    if (entry) thread.begun(entry.element, turns);
+    thread.begun(entry.element, turns);
     fail(refused ? t('The second provider was not asked: {why}', { why: refused }) : '');
-    if (entry && 'untitled' in title.dataset) {
+    if ('untitled' in title.dataset) {
       delete title.dataset.untitled;
       title.textContent = entry.message.text.trim().slice(0, 80);
       around();
@@ -72,15 +73,15 @@ const handlers = {
   verdict({ turn }) { thread.refresh(turn); },
   error({ key, code, sentence, signer, href }) {
     const entry = owed.get(key);
+    if (!entry) return;
     owed.delete(key);
-    if (entry) {
-      thread.undo(entry.element);
-      const { text, again } = entry.message;
-      const edits = again && text && !input.value;
-      if (!input.value) input.value = text;
-      if (edits) edit(again, text);
-      back(entry.pictures.filter((picture) => edits || !picture.had));
-    }
+    thread.undo(entry.element);
+    const { text, again } = entry.message;
+    const edits = again && text && !input.value;
+    if (!input.value) input.value = text;
+    if (edits) edit(again, text);
+    back(entry.pictures.filter((picture) => edits || !picture.had));
+    estimate();
     offerSigner(signer);
     fail(sentence, href);
     if (code !== 'busy') refresh();
