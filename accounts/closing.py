@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from django.utils.translation import gettext as _
 
-from accounts import money
+from accounts import links, money
 from accounts.addresses import short
 from ledger.records import Account
 
@@ -36,26 +36,18 @@ def checklist(account: Account, now: int, lead: int = 0) -> tuple[Todo, ...]:
         (
             _("Retrieve %(amount)s 0G from %(provider)s")
             % {"amount": money.short(p.spendable), "provider": short(p.provider)},
-            _form(
-                "retrieve",
-                account=f"{p.service_name}:{p.provider}",
-            ),
+            links.form("retrieve", p),
         )
         for p in free
     )
     last = max((r.unlocks_at_unix for r in waiting), default=0)
     collect = ((_("Collect all"), "/account/refunds/collect"),) if unlocked else ()
-    everything = ((_("Withdraw everything"), _form("withdraw", amount=money.exact(available))),)
+    withdraw = urlencode({"action": "withdraw", "amount": money.exact(available)})
+    everything = ((_("Withdraw everything"), f"/account?{withdraw}"),)
     total = account.ledger.total if account.ledger else 0
     steps = (
         (not free, _("Retrieve everything from providers"), "", retrieve, 0),
-        (
-            not free and not waiting,
-            _("Wait until it is unlocked"),
-            "",
-            (),
-            last - lead if last else 0,
-        ),
+        (not free and not waiting, _("Wait until it is unlocked"), "", (), last and last - lead),
         (not held, _("Collect it"), "", collect, 0),
         (
             not total,
@@ -66,12 +58,8 @@ def checklist(account: Account, now: int, lead: int = 0) -> tuple[Todo, ...]:
         ),
     )
     found, open_before = [], False
-    for done, label, note, links, unlocks in steps:
+    for done, label, note, ways, unlocks in steps:
         state = "done" if done and not open_before else "next" if open_before else "current"
         open_before = open_before or not done
-        found.append(Todo(label, state, note, links, unlocks if not done else 0))
+        found.append(Todo(label, state, note, ways, unlocks if not done else 0))
     return tuple(found)
-
-
-def _form(action: str, **fields: str) -> str:
-    return "/account?" + urlencode({"action": action, **fields})

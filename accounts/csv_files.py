@@ -6,15 +6,14 @@ import csv
 import datetime as dt
 import io
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from asgiref.sync import sync_to_async
-from django.core.handlers.asgi import ASGIRequest
-from django.db import connection
 from django.db.models import Model, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, StreamingHttpResponse
+
+from accounts.http import in_pieces
 
 Row = TypeVar("Row", bound=Model)
 Item = TypeVar("Item")
@@ -102,18 +101,10 @@ def streamed(
     before: Sequence[dict[str, Any]] = (),
     after: Sequence[dict[str, Any]] = (),
 ) -> StreamingHttpResponse:
-    """A download of what `source` brings in batches. Between batches no database connection is
-    held: a slow reader costs us nothing.
-    """
+    """A download of what `source` brings in batches (`http.in_pieces`)."""
 
     def written(bodies: Iterable[dict[str, Any]]) -> bytes:
         return lines([[body.get(name) for name in columns] for body in bodies])
-
-    def step(rest: Iterator[list[Item]]) -> list[Item] | None:
-        batch = next(rest, None)
-        if not connection.in_atomic_block:
-            connection.close()
-        return batch
 
     def whole() -> Iterator[bytes]:
         yield lines([columns]) + written(before)
@@ -121,16 +112,9 @@ def streamed(
             yield written(map(convert, batch))
         yield written(after)
 
-    async def pieces() -> AsyncIterator[bytes]:
-        yield lines([columns]) + written(before)
-        rest = source()
-        while (batch := await sync_to_async(step)(rest)) is not None:
-            yield written(map(convert, batch))
-        yield written(after)
-
-    # Each protocol streams its own kind of iterator; the other would be read into memory first.
-    content = pieces() if isinstance(request, ASGIRequest) else whole()
-    answer = StreamingHttpResponse(content, content_type="text/csv; charset=utf-8; header=present")
+    answer = StreamingHttpResponse(
+        in_pieces(request, whole()), content_type="text/csv; charset=utf-8; header=present"
+    )
     answer["Content-Disposition"] = f'attachment; filename="{filename}"'
     answer["Cache-Control"] = "no-store"
     return answer

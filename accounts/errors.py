@@ -34,6 +34,11 @@ class Problem(AccountsError):
         self.fix = fix
         self.status = status
 
+    @property
+    def said(self) -> str:
+        """What a person reads: the title and what to do."""
+        return f"{self.title} {self.fix}".strip()
+
 
 class Refused(Problem):
     """The contract would refuse this; `code` is its error name and `arguments` its arguments

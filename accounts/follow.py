@@ -136,16 +136,11 @@ def _mined(intent: Intent, receipt: dict[str, Any], found: dict[str, Any]) -> No
         "fee": node.quantity(receipt.get("gasUsed")) * node.quantity(price),
         "nonce": _nonce(intent, found),
     }
-    if carriers.failed_inside(receipt, intent.user.address):
-        reason = gettext_noop(
-            "Your wallet carried it out and the call failed. Only gas was charged."
-        )
-        move(intent, _OPEN, State.REVERTED, code="failed_inside", reason=reason, **facts)
-        return
-    if node.quantity(receipt.get("status")) != 1:
+    failed_inside = carriers.failed_inside(receipt, intent.user.address)
+    if failed_inside or node.quantity(receipt.get("status")) != 1:
         if intent.state == State.REVERTED and intent.block_hash == block_hash:
             return
-        code, reason = _why(intent, block)
+        code, reason = ("failed_inside", _FAILED_INSIDE) if failed_inside else _why(intent, block)
         move(intent, _OPEN, State.REVERTED, code=code, reason=reason, **facts)
         return
     if intent.state == State.SUBMITTED or intent.state in RECONSIDERED:
@@ -167,6 +162,9 @@ def _indexed(intent: Intent, block: int) -> None:
 #: Everything that a receipt may still change.
 _OPEN = (*FOLLOWED, *RECONSIDERED)
 _REORGANISED = gettext_noop("The chain reorganised; checking again.")
+_FAILED_INSIDE = gettext_noop(
+    "Your wallet carried it out and the call failed. Only gas was charged."
+)
 
 
 def _is_ours(intent: Intent, found: dict[str, Any]) -> bool:

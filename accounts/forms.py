@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from django.utils.translation import gettext as _
 
-from accounts import actions, money, pages
+from accounts import actions, links, money, pages
 from accounts import pages_transaction as shown
 from accounts.addresses import short
 from accounts.preview_money import PROVIDER_RESERVE
@@ -189,9 +189,7 @@ def _amounts(
             *(one for one in _paces(weeks) if one[1] >= lowest and one[1] not in usual),
         ]
     if action == "transfer" and chosen and available:
-        held = {
-            f"{p.service_name}:{p.provider}": (p.serving, p.provider) for p in account.positions
-        }
+        held = {links.pair(p): (p.serving, p.provider) for p in account.positions}
         weeks = [
             _round(week.get(held[chosen], 0) * times if chosen in held else 0) for times in (1, 4)
         ]
@@ -254,11 +252,10 @@ def _choices(
     offered: dict[str, str] = {}
     if action == "transfer":
         for listing in ledger.services(ledger.ServiceQuery(), page_size=_MAX_CHOICES).items:
-            value = f"{listing.service_name}:{listing.provider}"
-            offered[value] = (listing.model or listing.kind)[:60]
+            offered[links.pair(listing)] = (listing.model or listing.kind)[:60]
     found: dict[str, str] = {}
     for position in account.positions:
-        value = f"{position.service_name}:{position.provider}"
+        value = links.pair(position)
         held = money.short(position.balance)
         name = offered.get(value, position.service_name)
         found[value] = _("%(provider)s · %(name)s · %(held)s 0G held") % {

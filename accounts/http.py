@@ -10,6 +10,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.db import connection
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.http import url_has_allowed_host_and_scheme
 
 from accounts import limits, pages_parts, sessions
 from accounts.errors import Problem
@@ -71,6 +72,18 @@ def page_number(text: str) -> int:
     """The page that `text` names, from 1 to MAX_PAGE; 1 where it means nothing."""
     fine = text.isascii() and text.isdigit() and 0 < len(text) <= _DIGITS
     return min(max(1, int(text)), MAX_PAGE) if fine else 1
+
+
+def row_number(text: str) -> int | None:
+    """The number of a row that somebody wrote into an address; None for anything else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
+
+
+def own_path(request: HttpRequest, target: str, otherwise: str) -> str:
+    """`target` where it is a path of this site, else `otherwise`."""
+    own = {request.get_host()}
+    good = target.startswith("/") and url_has_allowed_host_and_scheme(target, allowed_hosts=own)
+    return target if good else otherwise
 
 
 def uuid_of(text: str) -> UUID | None:

@@ -73,6 +73,7 @@ def start(user: User, action: str, params: Any, seen: str, then: str = "") -> In
         preview = trust.with_words(services.check(action, checked_params, user.address))
     except Refused as refused:
         move(intent, [State.DRAFT], State.BLOCKED, code=refused.code, reason=refused.stored)
+        _forget_oldest(user)
         raise
     except Exception:
         intent.delete()
@@ -94,6 +95,8 @@ def confirm(intent: Intent, *, again: bool = False) -> Intent:
     before = [State.PRECHECKED, State.REJECTED]
     if again:
         before.append(State.AWAITING_WALLET)
+    if intent.state not in before:
+        raise _under_way()
     if timezone.now() - intent.updated_at > FRESH:
         _check_again(intent, before)
     with transaction.atomic():
@@ -103,13 +106,17 @@ def confirm(intent: Intent, *, again: bool = False) -> Intent:
             raise _twin()
         moved = move(intent, before, State.AWAITING_WALLET, code="", reason="")
     if not moved:
-        raise Problem(
-            "already_under_way",
-            _("This transaction is already waiting in your wallet, or was sent."),
-            _("Answer the open request; nothing was sent twice."),
-            status=409,
-        )
+        raise _under_way()
     return intent
+
+
+def _under_way() -> Problem:
+    return Problem(
+        "already_under_way",
+        _("This transaction is already waiting in your wallet, or was sent."),
+        _("Answer the open request; nothing was sent twice."),
+        status=409,
+    )
 
 
 def _has_twin(intent: Intent) -> bool:

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from urllib.parse import urlencode
 
 from django.utils import timezone
 
-from accounts import keys_lasting, pages_keys, sessions, tokens
+from accounts import keys_lasting, links, pages_keys, sessions, tokens
+from accounts.http import row_number
 from accounts.models import AccessToken, User
 from ledger import selectors as ledger
 from ledger.records import Position
@@ -22,10 +22,7 @@ _SHOWN = 300
 def page(user: User, session_key: str | None, changing: str = "") -> pages_keys.KeysPage:
     """Everything on `/account/keys`; no secret is among it. `changing`: the number of the token
     whose settings are asked for."""
-    chosen = (
-        int(changing) if changing.isascii() and changing.isdigit() and len(changing) < 16 else 0
-    )
-    now = timezone.now()
+    chosen, now = row_number(changing), timezone.now()
     held = list(user.provider_keys.order_by("provider", "-generation", "token_id")[:_SHOWN])
     positions = {
         (p.serving, p.provider): p
@@ -79,7 +76,4 @@ def _living_first(rows: Iterable[AccessToken], now: datetime) -> list[AccessToke
 
 def _revoke(position: Position | None, slot: int) -> str:
     """The form that revokes one slot on the chain; empty where there is no sub-account."""
-    if position is None:
-        return ""
-    at = f"{position.service_name}:{position.provider}"
-    return "/account?" + urlencode({"action": "revoke_tokens", "account": at, "slots": slot})
+    return links.form("revoke_tokens", position, slots=slot) if position else ""

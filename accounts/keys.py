@@ -12,13 +12,11 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from accounts import crypto, reading
+from accounts import crypto, facts, reading
 from accounts.errors import Problem, Refused
-from accounts.facts import Facts
 from accounts.models import ProviderKey, User
 from accounts.refusals import sentence
 from ledger.models import SubAccount
@@ -50,31 +48,43 @@ def prepare(user: User, provider: str, service: str = "") -> KeyRequest:
     `service` is the exact service name; without it the recommended inference contract is meant.
     Raises Refused when there is no sub-account yet, NodeError when the chain does not answer.
     """
+    account, serving = account_at(user, provider, service)
+    slot, generation = wire.EPHEMERAL_TOKEN_ID, account.generation
+    return written(user, provider, serving, generation=generation, slot=slot, lifetime=LIFETIME)
+
+
+def account_at(user: User, provider: str, service: str = "") -> tuple[facts.SubAccount, str]:
+    """The sub-account that a key would be good for, and its contract.
+
+    Raises Refused without one, NodeError, and Problem for a wallet that is a contract: providers
+    recover the signer of a key (provider-protocol.md 2.1), and nothing that a contract accepts
+    recovers to its address.
+    """
     params = {"provider": provider, **({"service_name": service} if service else {})}
-    facts = reading.facts("revoke_all_tokens", params, user.address)
-    account = facts.accounts.get(provider)
-    if account is None or facts.serving is None:
+    found = reading.facts("revoke_all_tokens", params, user.address)
+    account = found.accounts.get(provider)
+    if account is None or found.serving is None:
         raise Refused("AccountNotExists", *sentence("AccountNotExists", {}))
-    require_plain(facts)
-    now = timezone.now()
+    if found.contract_wallet:
+        raise contract_wallet()
+    return account, found.serving.address
+
+
+def written(
+    user: User, provider: str, serving: str, *, generation: int, slot: int, lifetime: timedelta
+) -> KeyRequest:
+    """The request for a key in `slot`; a `lifetime` of nothing: it never ends."""
     fields = wire.build(
         address=user.address,
         provider=provider,
-        now_ms=int(now.timestamp() * 1000),
-        lifetime_ms=int(LIFETIME.total_seconds() * 1000),
+        now_ms=int(timezone.now().timestamp() * 1000),
+        lifetime_ms=int(lifetime.total_seconds() * 1000),
         nonce=secrets.token_hex(16),
-        generation=account.generation,
-        token_id=wire.EPHEMERAL_TOKEN_ID,
+        generation=generation,
+        token_id=slot,
     )
     raw = wire.raw_message(fields)
-    return KeyRequest(raw, "0x" + wire.message_hash(raw).hex(), fields, facts.serving.address)
-
-
-def require_plain(facts: Facts) -> None:
-    """Raises Problem for a wallet that is a contract: providers recover the signer of a key
-    (provider-protocol.md 2.1), and nothing that a contract accepts recovers to its address."""
-    if facts.contract_wallet:
-        raise contract_wallet()
+    return KeyRequest(raw, "0x" + wire.message_hash(raw).hex(), fields, serving)
 
 
 def contract_wallet() -> Problem:
@@ -86,13 +96,20 @@ def contract_wallet() -> Problem:
     )
 
 
-def store(user: User, provider: str, raw: str, signature: str, serving: str = "") -> ProviderKey:
-    """Check the signed request in every field and seal the key. Raises Problem with the reason."""
+def signed(
+    user: User, raw: str, signature: str, *, ephemeral: bool, provider: str = ""
+) -> tuple[str, wire.KeyFields]:
+    """The finished key of a request that was prepared for this person a moment ago (and for
+    `provider`, where one is named), checked in every field. Raises Problem with the reason."""
     now = timezone.now()
     try:
         key = wire.encode(raw, signature)
-        fields = wire.verify(
-            wire.authorization(key), provider=provider, now=int(now.timestamp()), state=None
+        fields = wire.parse(key).fields
+        wire.verify(
+            wire.authorization(key),
+            provider=provider or fields.provider,
+            now=int(now.timestamp()),
+            state=None,
         )
     except ValueError as error:
         raise Problem(
@@ -100,11 +117,22 @@ def store(user: User, provider: str, raw: str, signature: str, serving: str = ""
             _("This signature makes no key: %(error)s.") % {"error": error},
             _("Sign the request again."),
         ) from None
-    age = now - datetime.fromtimestamp(fields.timestamp / 1000, UTC)
-    if fields.address != user.address or not fields.ephemeral or not _recent(age):
+    recent = timedelta(minutes=-1) <= now - moment(fields.timestamp) <= PREPARED_FOR
+    if fields.address != user.address or fields.ephemeral != ephemeral or not recent:
         raise Problem(
             "key_refused", _("This key was made for another wallet or time."), _("Make a new key.")
         )
+    return key, fields
+
+
+def moment(milliseconds: int) -> datetime:
+    """A time of a key's fields."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def store(user: User, provider: str, raw: str, signature: str, serving: str = "") -> ProviderKey:
+    """Check the signed request in every field and seal the key. Raises Problem with the reason."""
+    key, fields = signed(user, raw, signature, ephemeral=True, provider=provider)
     # One living key per provider is enough: the older one is forgotten (it still expires by
     # itself).
     forget(user, provider)
@@ -114,40 +142,28 @@ def store(user: User, provider: str, raw: str, signature: str, serving: str = ""
         sealed=crypto.seal(key),
         token_id=fields.token_id,
         generation=fields.generation,
-        created_at=datetime.fromtimestamp(fields.timestamp / 1000, UTC),
-        expires_at=datetime.fromtimestamp(fields.expires_at / 1000, UTC),
+        created_at=moment(fields.timestamp),
+        expires_at=moment(fields.expires_at),
     )
-
-
-def _recent(age: timedelta) -> bool:
-    return timedelta(minutes=-1) <= age <= PREPARED_FOR
 
 
 def usable(user: User, provider: str, now: datetime) -> ProviderKey | None:
     """A key for `provider` that outlives `now` by `MARGIN` and that the chain has not revoked, or
     None.
     """
-    living = Q(expires_at__isnull=True) | Q(expires_at__gt=now + MARGIN)
-    own = user.provider_keys.filter(living, provider=provider, token_id=wire.EPHEMERAL_TOKEN_ID)
-    key = own.order_by("-created_at").first()
-    if key is None or _revoked(key, user):
-        return None
-    return key
+    own = user.provider_keys.filter(provider=provider, token_id=wire.EPHEMERAL_TOKEN_ID)
+    key = own.filter(expires_at__gt=now + MARGIN).order_by("-created_at").first()
+    return None if key is None or _revoked(key, user) else key
 
 
 def _revoked(key: ProviderKey, user: User) -> bool:
-    """By the index: a later generation kills all keys, a bit of the bitmap one (slot 255 never,
-    contracts.md 4.4).
+    """By the index: a later generation ends all keys; no bit ends a short-lived one (contracts.md
+    4.4).
     """
-    account = SubAccount.current.filter(
+    held = SubAccount.current.filter(
         user=user.address, provider=key.provider, serving=key.serving
     ).first()
-    if account is None:
-        return False
-    if key.generation < account.generation:
-        return True
-    ephemeral = key.token_id == wire.EPHEMERAL_TOKEN_ID
-    return not ephemeral and bool(account.revoked_bitmap >> key.token_id & 1)
+    return held is not None and key.generation < held.generation
 
 
 def forget(user: User, provider: str) -> None:

@@ -9,19 +9,16 @@ a slot is given out once per generation, never again.
 from __future__ import annotations
 
 import hashlib
-import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from accounts import reading
-from accounts.errors import Problem, Refused
-from accounts.keys import PREPARED_FOR, KeyRequest, require_plain
+from accounts import keys
+from accounts.errors import Problem
+from accounts.keys import KeyRequest
 from accounts.models import ProviderKey, User
-from accounts.refusals import sentence
 from ledger.models import Kind
 from ledger.records import Position
 from protocol import keys as wire
@@ -45,23 +42,16 @@ def prepare(user: User, provider: str, days: int) -> KeyRequest:
     """
     if not 0 <= days <= MAX_DAYS:
         raise Problem("invalid_request", f"`days` must lie between 0 and {MAX_DAYS}.")
-    facts = reading.facts("revoke_all_tokens", {"provider": provider}, user.address)
-    account = facts.accounts.get(provider)
-    if account is None or facts.serving is None:
-        raise Refused("AccountNotExists", *sentence("AccountNotExists", {}))
-    require_plain(facts)
-    serving, generation = facts.serving.address, account.generation
-    fields = wire.build(
-        address=user.address,
-        provider=provider,
-        now_ms=int(timezone.now().timestamp() * 1000),
-        lifetime_ms=int(timedelta(days=days).total_seconds() * 1000),
-        nonce=secrets.token_hex(16),
-        generation=generation,
-        token_id=_free_slot(user, provider, serving, generation, account.revoked_bitmap),
+    account, serving = keys.account_at(user, provider)
+    slot = _free_slot(user, provider, serving, account.generation, account.revoked_bitmap)
+    return keys.written(
+        user,
+        provider,
+        serving,
+        generation=account.generation,
+        slot=slot,
+        lifetime=timedelta(days=days),
     )
-    raw = wire.raw_message(fields)
-    return KeyRequest(raw, "0x" + wire.message_hash(raw).hex(), fields, serving)
 
 
 def _free_slot(user: User, provider: str, serving: str, generation: int, bitmap: int) -> int:
@@ -88,27 +78,7 @@ def create(user: User, raw: str, signature: str, serving: str, label: str) -> Ma
     Raises Problem when the signature makes no key, came too late, or the slot was given out
     meanwhile.
     """
-    now = timezone.now()
-    try:
-        secret = wire.encode(raw, signature)
-        fields = wire.parse(secret).fields
-        wire.verify(
-            wire.authorization(secret),
-            provider=fields.provider,
-            now=int(now.timestamp()),
-            state=None,
-        )
-    except ValueError as error:
-        raise Problem(
-            "key_refused",
-            _("This signature makes no key: %(error)s.") % {"error": error},
-            _("Sign the request again."),
-        ) from None
-    made_at = datetime.fromtimestamp(fields.timestamp / 1000, UTC)
-    if fields.address != user.address or fields.ephemeral or now - made_at > PREPARED_FOR:
-        raise Problem(
-            "key_refused", _("This key was made for another wallet or time."), _("Make a new key.")
-        )
+    secret, fields = keys.signed(user, raw, signature, ephemeral=False)
     try:
         with transaction.atomic():
             row = user.provider_keys.create(
@@ -118,10 +88,8 @@ def create(user: User, raw: str, signature: str, serving: str, label: str) -> Ma
                 fingerprint=hashlib.sha256(secret.encode()).hexdigest()[:16],
                 token_id=fields.token_id,
                 generation=fields.generation,
-                created_at=made_at,
-                expires_at=datetime.fromtimestamp(fields.expires_at / 1000, UTC)
-                if fields.expires_at
-                else None,
+                created_at=keys.moment(fields.timestamp),
+                expires_at=keys.moment(fields.expires_at) if fields.expires_at else None,
             )
     except IntegrityError:
         raise Problem(
@@ -154,10 +122,6 @@ class Slots:
     position: Position
     revoked: tuple[int, ...]
     given: int
-
-    @property
-    def left(self) -> int:
-        return SLOTS - self.given
 
 
 def slots(position: Position, given: int) -> Slots:

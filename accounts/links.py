@@ -1,20 +1,41 @@
-"""Paths that open a form of the funds page with a position chosen."""
+"""Paths that open a form of the funds page with a sub-account chosen, and pages of services."""
 
 from __future__ import annotations
 
+from typing import Protocol
 from urllib.parse import urlencode
 
-from ledger.records import Position
+from ledger.records import Listing, Position
 
 
-def form(action: str, position: Position) -> str:
-    return "/account?" + urlencode({"action": action, **_account(position)})
+class Pair(Protocol):
+    """What names a sub-account, or a service to open one at."""
+
+    @property
+    def service_name(self) -> str: ...
+    @property
+    def provider(self) -> str: ...
+
+
+def pair(of: Pair) -> str:
+    """How the form names it: `service_name:provider`."""
+    return f"{of.service_name}:{of.provider}"
+
+
+def form(action: str, of: Pair, **more: object) -> str:
+    """The form of an action with the pair chosen, and `more` of its fields filled in."""
+    return "/account?" + urlencode({"action": action, "account": pair(of), **more})
 
 
 def spendable(position: Position) -> str:
     """The page that says how much of a position can be spent now."""
-    return "/account/spendable?" + urlencode(_account(position))
+    return "/account/spendable?" + urlencode({"account": pair(position)})
 
 
-def _account(position: Position) -> dict[str, str]:
-    return {"account": f"{position.service_name}:{position.provider}"}
+def service(listing: Listing, tab: str = "") -> str:
+    """The public page of a listing, or a tab of it. Of two contracts of a kind an address alone
+    means the recommended one."""
+    path = f"/services/{listing.kind}/{listing.provider}" + (f"/{tab}" if tab else "")
+    if listing.recommended:
+        return path
+    return f"{path}?{urlencode({'service_name': listing.service_name})}"

@@ -42,7 +42,7 @@ README = """What this site keeps about {address}, as of {at} (UTC).
 
 index.json names every file. *.ndjson files hold one JSON document per line: a row as it is stored.
 Conversations are there twice: to read (.md), and with the bytes and signatures that prove every
-answer (.json, see /docs/verification). Times are UTC. Amounts are neuron; 10^18 neuron are 1 0G.
+answer (.json, see /docs/chat). Times are UTC. Amounts are neuron; 10^18 neuron are 1 0G.
 
 Left out: secrets (keys, tokens, passwords are kept sealed or as digests, and nobody should have
 them in a file), the words of conversations that you do not keep, and what everybody can read: the

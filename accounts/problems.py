@@ -31,7 +31,7 @@ def problem(request: HttpRequest, error: Problem) -> HttpResponse:
         "type": "about:blank",
         "title": error.title,
         "status": error.status,
-        "detail": " ".join(part for part in (error.title, error.fix) if part),
+        "detail": error.said,
         "code": error.code,
         "fix": error.fix,
         "request_id": getattr(request, "request_id", ""),

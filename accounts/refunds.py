@@ -7,11 +7,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import urlencode
 
 from django.utils.translation import gettext as _
 
-from accounts import money
+from accounts import links, money
 from accounts.facts import MAX_REFUNDS
 from accounts.models import Intent, State, User
 from ledger.models import Movement
@@ -165,13 +164,7 @@ class Relocked:
         """The transfer that un-requests exactly this part: it moves no new money (contracts.md
         6.1).
         """
-        return "/account?" + urlencode(
-            {
-                "action": "transfer",
-                "account": f"{self.service_name}:{self.provider}",
-                "amount": money.exact(self.amount),
-            }
-        )
+        return links.form("transfer", self, amount=money.exact(self.amount))
 
 
 def recent_collections(user: User) -> tuple[Intent, ...]:

@@ -126,7 +126,7 @@ def _page(request: HttpRequest, problem: Problem | None = None) -> HttpResponse:
         signs=not user.has_usable_password(),
         freshness=chain.head(),
         now=timezone.now(),
-        error=" ".join(filter(None, (problem.title, problem.fix))) if problem else "",
+        error=problem.said if problem else "",
     )
     status = problem.status if problem else 200
     return render(request, "accounts/personal.html", {"page": page}, status=status)

@@ -10,7 +10,6 @@ from django.conf import settings
 from django.contrib.auth import login, logout
 from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 from eth_utils.address import is_address
@@ -18,7 +17,7 @@ from pydantic import ValidationError
 
 from accounts import limits, sessions, siwe
 from accounts.errors import Problem, SignInFailed
-from accounts.http import user_of
+from accounts.http import own_path, user_of
 from accounts.models import User
 from accounts.problems import answer, body_of, json_door, text_of
 
@@ -111,10 +110,7 @@ def sign_out(request: HttpRequest) -> HttpResponse:
     key = request.session.session_key
     logout(request)
     sessions.forgotten(key)
-    target = request.POST.get("next", "")
-    own = {request.get_host()}
-    local = target.startswith("/") and url_has_allowed_host_and_scheme(target, allowed_hosts=own)
-    return HttpResponseRedirect(target if local else "/")
+    return HttpResponseRedirect(own_path(request, request.POST.get("next", ""), "/"))
 
 
 @require_POST

@@ -55,7 +55,9 @@ def start(request: HttpRequest) -> HttpResponse:
 @json_door
 def confirm(request: HttpRequest, identifier: UUID) -> HttpResponse:
     """`{again?}` → what `eth_sendTransaction` takes; the intent now waits for the wallet."""
-    intent = intents.of(user_of(request), identifier)
+    user = user_of(request)
+    limits.spend("confirmations", user.address, limit=60, seconds=60)
+    intent = intents.of(user, identifier)
     again = body_of(request).get("again") is True
     return _answer(intents.confirm(intent, again=again))
 

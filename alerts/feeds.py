@@ -8,6 +8,7 @@ from django.utils.feedgenerator import Atom1Feed
 from django.views.decorators.http import require_GET
 
 from accounts.addresses import short
+from accounts.feeds import xml_text
 from alerts import selectors
 
 _MOST = 50
@@ -28,9 +29,9 @@ def atom(request: HttpRequest, token: str) -> HttpResponse:
     )
     for row in selectors.inbox(user)[:_MOST]:
         feed.add_item(
-            title=row.title,
+            title=xml_text(row.title),
             link=f"{site}{row.path}",
-            description=row.text,
+            description=xml_text(row.text),
             unique_id=f"urn:uuid:{row.pk}",
             updateddate=row.at,
         )

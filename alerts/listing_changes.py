@@ -36,8 +36,9 @@ def changes(kind: Kind, rules: Sequence[Rule], after: int, upto: int) -> tuple[F
             block__lte=upto,
         ).order_by("block", "sequence", "pk")[:MOST_CHANGES]
     )
-    if len(rows) == MOST_CHANGES and rows[-1].block > rows[0].block:
-        upto = rows[-1].block - 1
+    if len(rows) == MOST_CHANGES:
+        # The last block may have more of them, so it comes with the next sweep.
+        upto = max(rows[0].block, rows[-1].block - 1)
         rows = [row for row in rows if row.block <= upto]
     types = service_types(rows) if kind in PRICES else {}
     found: dict[int, list[Hit]] = {}

@@ -65,13 +65,15 @@ def ask(user: User, address: str) -> None:
 def prove(user: User, code: str) -> None:
     """Take the code that was mailed. Raises Problem."""
     limits.spend("mail-proofs", user.address, limit=10, seconds=600)
-    way = services.channels_of(user)
-    alive = way.code_sent_at is not None and timezone.now() - way.code_sent_at < CODE_LIVES
-    if not alive or not hmac.compare_digest(way.code_digest, _digest(user, code.strip())):
+    way, now = services.channels_of(user), timezone.now()
+    alive = way.code_sent_at is not None and now - way.code_sent_at < CODE_LIVES
+    good = alive and hmac.compare_digest(way.code_digest, _digest(user, code.strip()))
+    # Compare and set: an address that was asked for meanwhile is not proven by this one's code.
+    same = Channels.objects.filter(pk=way.pk, email=way.email, code_digest=way.code_digest)
+    if not good or not same.update(email_verified_at=now, code_digest=""):
         raise Problem(
             "wrong_code", _("This is not the code, or it is too old."), _("Ask for another.")
         )
-    Channels.objects.filter(pk=way.pk).update(email_verified_at=timezone.now(), code_digest="")
 
 
 def forget(user: User) -> None:

@@ -38,15 +38,7 @@ def window(kind: str) -> dt.timedelta:
 
 def hits(user: User, wish: Wish, now: dt.datetime) -> list[Hit] | None:
     """Newest first, at most `MOST`; None for kinds whose past cannot be told (5 queries)."""
-    rule = Rule(
-        pk=0,
-        user=user,
-        kind=wish.kind,
-        provider=wish.provider,
-        threshold=wish.threshold,
-        percent=wish.percent,
-    )
-    found = _found(rule, now - window(wish.kind), now)
+    found = _found(wish.rule(user), now - window(wish.kind), now)
     if found is None:
         return None
     never = dt.datetime.min.replace(tzinfo=dt.UTC)
@@ -149,20 +141,19 @@ def _unlocked(rule: Rule, since: dt.datetime, now: dt.datetime) -> Iterator[Hit]
     """Refunds that reached the end of their lock, as long as it is today, untouched until then."""
     contracts = ledger.contracts()
     longest = max((c.lock_time_seconds for c in contracts.values()), default=0)
-    rows = _moves(rule, since - dt.timedelta(seconds=longest), "sub_account")
-    for number, row in enumerate(rows):
+    # By pair: when the next movement took something out of its refunds. Rows come newest first.
+    touched: dict[tuple[str | None, str | None], dt.datetime] = {}
+    for row in _moves(rule, since - dt.timedelta(seconds=longest), "sub_account"):
+        pair = (row.serving, row.provider)
+        if row.pending_change < 0:
+            touched[pair] = row.at
         contract = contracts.get(str(row.serving))
         if row.kind != "refund_requested" or contract is None or row.provider is None:
             continue
         if rule.provider and row.provider != rule.provider:
             continue
         end = row.at + dt.timedelta(seconds=contract.lock_time_seconds)
-        touched = any(
-            later.pending_change < 0 and later.at < end
-            for later in rows[:number]
-            if (later.serving, later.provider) == (row.serving, row.provider)
-        )
-        if since < end <= now and not touched:
+        if since < end <= now and touched.get(pair, end) >= end:
             asked = int(row.at.timestamp())
             hit = conditions.unlocked(contract.address, row.provider, asked, row.pending_change)
             yield replace(hit, at=end)

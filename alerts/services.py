@@ -71,6 +71,10 @@ class Wish:
     by_email: bool = False
     by_hook: bool = False
 
+    def rule(self, user: User) -> Rule:
+        """The rule it would be, not stored."""
+        return Rule(user=user, **vars(self))
+
 
 def channels_of(user: User) -> Channels:
     return Channels.objects.get_or_create(user=user)[0]
@@ -78,34 +82,32 @@ def channels_of(user: User) -> Channels:
 
 def add(user: User, wish: Wish) -> Rule:
     """A rule from now on. Raises Problem where there is one for the same, or too many."""
-    with transaction.atomic():
-        User.objects.select_for_update().get(pk=user.pk)
-        if user.alert_rules.filter(deleted_at=None).count() >= MOST_RULES:
-            raise Problem(
-                "too_many_rules",
-                _("At most %(most)s rules.") % {"most": MOST_RULES},
-                _("Delete one first."),
-            )
-        try:
-            with transaction.atomic():
-                return Rule.objects.create(
-                    user=user,
-                    kind=wish.kind,
-                    provider=wish.provider,
-                    threshold=wish.threshold,
-                    percent=wish.percent,
-                    by_email=wish.by_email,
-                    by_hook=wish.by_hook,
-                    created_at=timezone.now(),
-                    after_block=_final_block(),
-                )
-        except IntegrityError:
-            said = _(SORTS[wish.kind].label)
-            raise Problem(
-                "rule_exists",
-                _("There is a rule “%(said)s” for this already.") % {"said": said},
-                _("Delete it first."),
-            ) from None
+    rule = wish.rule(user)
+    rule.created_at, rule.after_block = timezone.now(), _final_block()
+    try:
+        with transaction.atomic():
+            _require_room(user)
+            rule.save()
+    except IntegrityError:
+        said = _(SORTS[wish.kind].label)
+        raise Problem(
+            "rule_exists",
+            _("There is a rule “%(said)s” for this already.") % {"said": said},
+            _("Delete it first."),
+        ) from None
+    return rule
+
+
+def _require_room(user: User) -> None:
+    """Hold the person's rules, in a transaction. Raises Problem where there is no room for one
+    more."""
+    User.objects.select_for_update().get(pk=user.pk)
+    if user.alert_rules.filter(deleted_at=None).count() >= MOST_RULES:
+        raise Problem(
+            "too_many_rules",
+            _("At most %(most)s rules.") % {"most": MOST_RULES},
+            _("Delete one first."),
+        )
 
 
 def delete(rule: Rule) -> None:
@@ -113,10 +115,12 @@ def delete(rule: Rule) -> None:
 
 
 def restore(rule: Rule) -> None:
-    """Undo of `delete`. Raises Problem when it is too late or there is another one now."""
+    """Undo of `delete`. Raises Problem when it is too late, when there is another one for the same
+    now, or as many as there may be."""
     fresh = Q(deleted_at__gt=timezone.now() - UNDO_FOR)
     try:
         with transaction.atomic():
+            _require_room(rule.user)
             done = Rule.objects.filter(fresh, pk=rule.pk).update(deleted_at=None)
     except IntegrityError:
         done = 0

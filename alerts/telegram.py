@@ -228,7 +228,7 @@ def _connected(bot: str, update: Any) -> bool:
                 "url": f"{settings.SITE_URL}/account/alerts",
             }
         except Problem as problem:
-            said = f"{problem.title} {problem.fix}".strip()
+            said = problem.said
     try:
         _now("sendMessage", chat_id=chat, text=said, link_preview_options={"is_disabled": True})
     except Refusal as refusal:  # who blocked the bot at once must not end the look for all others

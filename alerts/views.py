@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from dataclasses import replace
 
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -17,7 +18,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from accounts import limits, pages_parts
 from accounts.addresses import short
 from accounts.errors import Problem
-from accounts.http import number_of, signed_out, user_of
+from accounts.http import number_of, row_number, signed_out, user_of
 from accounts.models import User
 from alerts import forms, mailbox, own_service, pages, past, selectors, services, unsubscribing
 from alerts.kinds import OPERATORS, Kind
@@ -57,7 +58,6 @@ def alerts(request: HttpRequest) -> HttpResponse:
 
 def _page(user: User, form: pages.RuleForm, fields: dict[str, str]) -> pages.AlertsPage:
     now, way = timezone.now(), services.channels_of(user)
-    undo = fields.get("undo", "")
     rules = selectors.rules(user)
     covered = any(r.kind in OPERATORS or r.provider == user.address for r in rules)
     return pages.AlertsPage(
@@ -67,7 +67,7 @@ def _page(user: User, form: pages.RuleForm, fields: dict[str, str]) -> pages.Ale
         hooks=tuple(selectors.hooks(user)),
         deliveries=tuple(selectors.deliveries(user)),
         feed_url=f"{settings.SITE_URL}/account/feed/{way.feed_token}.atom",
-        undo=int(undo) if undo.isascii() and undo.isdigit() and len(undo) < 16 else None,
+        undo=row_number(fields.get("undo", "")),
         operator=not covered and own_service.offers(user.address),
     )
 
@@ -91,30 +91,16 @@ def rule_form(user: User, fields: dict[str, str], *, preview: bool) -> pages.Rul
     try:
         wish = forms.wish(typed)
     except Problem as problem:
-        return _failed(made, problem)
+        return replace(made, error=problem.said)
     now = timezone.now()
     found = past.hits(user, wish, now)
-    rule = Rule(
-        user=user,
-        kind=wish.kind,
-        provider=wish.provider,
-        threshold=wish.threshold,
-        percent=wish.percent,
-    )
-    return pages.RuleForm(
-        typed,
-        made.kinds,
-        made.providers,
+    return replace(
+        made,
         previewed=True,
-        says=pages.rule_row(rule, now).sentence,
+        says=pages.rule_row(wish.rule(user), now).sentence,
         past=None if found is None else tuple(found),
         days=past.window(wish.kind).days,
     )
-
-
-def _failed(form: pages.RuleForm, problem: Problem) -> pages.RuleForm:
-    error = f"{problem.title} {problem.fix}".strip()
-    return pages.RuleForm(form.typed, form.kinds, form.providers, error=error)
 
 
 @require_POST
@@ -125,9 +111,7 @@ def add(request: HttpRequest) -> HttpResponse:
     try:
         services.add(user, forms.wish(forms.typed(fields)))
     except Problem as problem:
-        form = _failed(rule_form(user, fields, preview=False), problem)
-        page = _page(user, form, {})
-        return render(request, "alerts/alerts.html", {"page": page}, status=problem.status)
+        return _say(request, problem, fields)
     return HttpResponseRedirect(HERE)
 
 
@@ -189,9 +173,12 @@ def change(request: HttpRequest, rule_id: int) -> HttpResponse:
     return HttpResponseRedirect(HERE)
 
 
-def _say(request: HttpRequest, problem: Problem) -> HttpResponse:
+def _say(
+    request: HttpRequest, problem: Problem, typed: dict[str, str] | None = None
+) -> HttpResponse:
+    """The page with what is wrong, and the form of a new rule as it was typed."""
     user = user_of(request)
-    form = _failed(rule_form(user, {}, preview=False), problem)
+    form = replace(rule_form(user, typed or {}, preview=False), error=problem.said)
     page = _page(user, form, {})
     return render(request, "alerts/alerts.html", {"page": page}, status=problem.status)
 

@@ -39,7 +39,7 @@ def new(request: HttpRequest) -> HttpResponse:
             hook, secret = hooks.create(user, url, format_)
             return _shown(request, hook, secret)
         except Problem as problem:
-            error, status = f"{problem.title} {problem.fix}".strip(), problem.status
+            error, status = problem.said, problem.status
     formats = pages_parts.options(((f.value, _(f.label)) for f in hooks.FORMATS), format_)
     form = pages.HookForm(url[:500], formats, error)
     return render(request, "alerts/hook_new.html", {"page": form}, status=status)

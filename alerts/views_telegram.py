@@ -33,6 +33,6 @@ def connect(request: HttpRequest) -> HttpResponse:
         try:
             shown = pages.TelegramPage(telegram.invite(user))
         except Problem as problem:
-            shown = pages.TelegramPage(error=f"{problem.title} {problem.fix}".strip())
+            shown = pages.TelegramPage(error=problem.said)
             status = problem.status
     return render(request, "alerts/telegram.html", {"page": shown}, status=status)

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.http import HttpResponse
 from django.utils import feedgenerator
 
+from accounts.feeds import xml_text as xml_text
 from ledger.records import ChangeEntry
 from marketplace import links
 from marketplace.changes import ChangeRow
@@ -120,18 +121,3 @@ def _id(entry: ChangeEntry) -> str:
     log = "view" if entry.log_index is None else entry.log_index
     place = f"{entry.tx_hash or entry.block}/{log}/{entry.service_name}/{entry.provider}"
     return f"tag:0g-market,2026:{settings.CHAIN_ID}/{place}/{entry.change}"
-
-
-def xml_text(text: str) -> str:
-    """Text without the characters that XML 1.0 cannot hold: a provider's string must not break
-    the feed.
-    """
-    return "".join(
-        character
-        if character in "\t\n"
-        or " " <= character < "\ud800"
-        or "\ue000" <= character < "\ufffe"
-        or character >= "\U00010000"
-        else "\ufffd"
-        for character in text
-    )

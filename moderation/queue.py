@@ -13,6 +13,7 @@ from typing import Any
 from django.db.models import Count, Q, QuerySet
 from django.utils.translation import gettext as _
 
+from accounts import links
 from accounts.addresses import short
 from attestation import selectors as attestation
 from attestation import words
@@ -219,7 +220,7 @@ def evidence(subject: Subject, item: Item | None, now: dt.datetime) -> Evidence:
         subject=subject,
         title=names.get(subject, ""),
         item=row(item, names, now) if item else None,
-        finding=_finding(about, address) if item else None,
+        finding=_finding(about),
         before=str(about.get("before", "")),
         after=str(about.get("after", "")),
         reports=tuple(_reports(subject, item)),
@@ -245,15 +246,9 @@ def _offers(subject: Subject) -> tuple[Offered, ...]:
     keys = [ServiceKey.of(listing) for listing in listings]
     known, measured = attestation.standings(keys), health_of(keys)
     return tuple(
-        Offered(listing, page_of(listing), known[key], measured[key])
+        Offered(listing, links.service(listing), known[key], measured[key])
         for listing, key in zip(listings, keys, strict=True)
     )
-
-
-def page_of(listing: Listing) -> str:
-    """The public page of a listing."""
-    more = "" if listing.recommended else f"?service_name={listing.service_name}"
-    return f"/services/{listing.kind}/{listing.provider}{more}"
 
 
 def _held(subject: Subject) -> tuple[int, int]:
@@ -267,7 +262,7 @@ def _held(subject: Subject) -> tuple[int, int]:
     return sum(int(balance) for _, balance in balances), len({user for user, _ in balances})
 
 
-def _finding(about: Mapping[str, Any], address: str) -> Finding | None:
+def _finding(about: Mapping[str, Any]) -> Finding | None:
     if "fact" not in about:
         return None
     title, text = words.finding(about["fact"])

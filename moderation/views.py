@@ -18,7 +18,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from accounts import limits, roles
 from accounts.errors import Problem
-from accounts.http import page_number, user_of
+from accounts.http import page_number, row_number, user_of
 from accounts.pages_parts import pager
 from accounts.pages_transaction import Link
 from accounts.roles import Role
@@ -85,9 +85,8 @@ def _chosen(
     given: Mapping[str, str], rows: Sequence[queue.Row]
 ) -> tuple[Item | None, Subject | None]:
     """The item or subject that an address names, else the first of the list."""
-    number = given.get("item", "")
-    if number.isascii() and number.isdigit() and len(number) < 16:
-        item = Item.objects.filter(pk=int(number)).first()
+    if (number := row_number(given.get("item", ""))) is not None:
+        item = Item.objects.filter(pk=number).first()
         return item, item.concerns if item else None
     if given.get("about"):
         return None, Subject.parse(given["about"], given.get("key", ""))
@@ -117,9 +116,9 @@ def _tabs(asked: queue.Filter) -> tuple[Link, ...]:
 
 
 def _undoable(number: str, who: str, now: dt.datetime) -> Act | None:
-    if not (number.isascii() and number.isdigit() and len(number) < 16):
+    if (known := row_number(number)) is None:
         return None
-    act = Act.objects.filter(pk=int(number), actor=who).first()
+    act = Act.objects.filter(pk=known, actor=who).first()
     return act if act is not None and now - act.at < services.UNDO_FOR else None
 
 
@@ -142,7 +141,7 @@ def decide(request: HttpRequest) -> HttpResponse:
     try:
         act = services.decide(user, subject, forms.decision(fields), item=item, request=request)
     except Problem as problem:
-        form = pages.Form(fields, error=f"{problem.title} {problem.fix}".strip())
+        form = pages.Form(fields, error=problem.said)
         return _show(request, given, form, problem.status)
     return _on(given, act, stay=item is None)
 
@@ -176,7 +175,7 @@ def proposal(request: HttpRequest, number: int) -> HttpResponse:
         else:
             act = services.decline(user, number, str(given.get("reason", "")), request=request)
     except Problem as problem:
-        form = pages.Form({}, error=f"{problem.title} {problem.fix}".strip())
+        form = pages.Form(error=problem.said)
         known = {name: str(value) for name, value in given.items()}
         return _show(request, known, form, problem.status)
     return _on({}, act, stay=False)
@@ -189,7 +188,7 @@ def undo(request: HttpRequest, number: int) -> HttpResponse:
     try:
         act = services.undo(user_of(request), number, request=request)
     except Problem as problem:
-        form = pages.Form({}, error=f"{problem.title} {problem.fix}".strip())
+        form = pages.Form(error=problem.said)
         return _show(request, {}, form, problem.status)
     return HttpResponseRedirect(
         f"{HERE}?{urlencode({'about': act.subject_kind, 'key': act.subject})}"

@@ -20,7 +20,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from accounts import csv_files, limits, pages_parts, problems, roles
-from accounts.http import number_of
+from accounts.feeds import xml_text
+from accounts.http import number_of, row_number
 from accounts.pages_parts import Option
 from accounts.pages_transaction import Link
 from ledger import selectors as ledger
@@ -159,19 +160,14 @@ def atom(request: HttpRequest) -> HttpResponse:
         act = row.act
         label = f" “{row.label}”" if row.label else ""
         feed.add_item(
-            title=_xml(f"{row.said}{label}: {row.title}"),
+            title=xml_text(f"{row.said}{label}: {row.title}"),
             link=site + (row.path or HERE),
-            description=_xml(act.public_text),
+            description=xml_text(act.public_text),
             unique_id=f"tag:0g-market,2026:moderation/{act.number}",
             updateddate=act.at,
             pubdate=act.at,
         )
     return _answer(feed.writeString("utf-8"), "application/atom+xml; charset=utf-8")
-
-
-def _xml(text: str) -> str:
-    """Only characters that XML can hold."""
-    return "".join(c for c in text if c in "\n\t" or (c.isprintable() and ord(c) < 0xFFFE))
 
 
 def _answer(body: str | bytes, kind: str) -> HttpResponse:
@@ -189,14 +185,13 @@ def export(request: HttpRequest) -> HttpResponse:
     files proves them with `verify_audit` or with the twelve lines of docs/moderation.md.
     """
     limits.spend("moderation-log", limits.address(request), limit=120, seconds=600)
-    given = request.GET.get("after", "0")
-    after = int(given) if given.isascii() and given.isdigit() and len(given) < 16 else 0
+    after = row_number(request.GET.get("after", "")) or 0
     previous = entries.START
     if after:
         before = Act.objects.filter(pk=after).values_list("hash", flat=True).first()
         previous = before or entries.START
         after = after if before else 0
-    found = list(_first(audit.rows(after), PER_FILE))
+    found = list(islice(audit.rows(after), PER_FILE))
     number, last = audit.head()
     cut = bool(found) and found[-1].open["number"] < number
     body: dict[str, Any] = {
@@ -212,10 +207,6 @@ def export(request: HttpRequest) -> HttpResponse:
     response = problems.answer(body)
     response["Access-Control-Allow-Origin"] = "*"
     return response
-
-
-def _first(rows: Iterator[entries.Entry], count: int) -> Iterator[entries.Entry]:
-    yield from islice(rows, count)
 
 
 COLUMNS = (

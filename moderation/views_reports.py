@@ -49,8 +49,7 @@ def report(request: HttpRequest) -> HttpResponse:
             request=request,
         )
     except Problem as problem:
-        said = f"{problem.title} {problem.fix}".strip()
-        return _form(request, user, subject, fields, said, problem.status)
+        return _form(request, user, subject, fields, problem.said, problem.status)
     return HttpResponseRedirect(f"{MINE}?{urlencode({'sent': '1'})}")
 
 

@@ -72,10 +72,6 @@ def _spend(request: HttpRequest) -> None:
     limits.spend("operator-checks-from", limits.address(request), limit=30, seconds=600)
 
 
-def _refused(error: Problem) -> tuple[str, int]:
-    return f"{error.title} {error.fix}".strip(), error.status
-
-
 @require_http_methods(["GET", "HEAD", "POST"])
 @never_cache
 def setup_page(request: HttpRequest) -> HttpResponse:
@@ -91,7 +87,7 @@ def setup_page(request: HttpRequest) -> HttpResponse:
             run = setup.start(user, kind, name, draft=draft, key=key)
             return HttpResponseRedirect(f"/operator/setup/{run.pk}")
         except Problem as error:
-            problem, status = _refused(error)
+            problem, status = error.said, error.status
     last = SetupRun.objects.filter(user=user).order_by("-created_at").first()
     return _setup(request, user, chosen, last, problem, status)
 
@@ -139,7 +135,7 @@ def self_test_page(request: HttpRequest) -> HttpResponse:
             run = selftest.start(user, kind or listing.INFERENCE, name, url, signer)
             return HttpResponseRedirect(f"/operator/selftest/{run.pk}")
         except Problem as error:
-            problem, status = _refused(error)
+            problem, status = error.said, error.status
     last = SelfTest.objects.filter(user=user).order_by("-created_at").first()
     return _self_test(request, user, chosen, last, problem, status)
 

@@ -56,9 +56,7 @@ def notes_page(request: HttpRequest) -> HttpResponse:
     try:
         notes.prepare(request, user, note, typed)
     except Problem as error:
-        return _notes(
-            request, user, typed, problem=f"{error.title} {error.fix}", status=error.status
-        )
+        return _notes(request, user, typed, problem=error.said, status=error.status)
     return HttpResponseRedirect(f"{NOTES}#sign")
 
 
@@ -127,9 +125,7 @@ def profile_page(request: HttpRequest) -> HttpResponse:
     try:
         profile.prepare(request, user, values, typed)
     except Problem as error:
-        return _profile(
-            request, user, typed, problem=f"{error.title} {error.fix}", status=error.status
-        )
+        return _profile(request, user, typed, problem=error.said, status=error.status)
     return HttpResponseRedirect(f"{PROFILE}#sign")
 
 

@@ -6,12 +6,12 @@ import logging
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
 from accounts.errors import Problem, TooMany
+from accounts.http import own_path
 from moderation import audit
 from ops import staff
 from ops.models import PasswordAccount
@@ -23,9 +23,7 @@ HERE = "/ops/sign-in"
 
 def _next(request: HttpRequest) -> str:
     target = request.POST.get("next") or request.GET.get("next", "")
-    own = {request.get_host()}
-    good = target.startswith("/") and url_has_allowed_host_and_scheme(target, allowed_hosts=own)
-    return target if good else "/ops"
+    return own_path(request, target, "/ops")
 
 
 @sensitive_post_parameters("password")

@@ -219,6 +219,22 @@ def test_a_hook_never_points_into_the_sites_own_network(
     assert not Attempt.objects.exclude(status=None).exists()
 
 
+def test_a_code_proves_only_the_address_that_it_was_mailed_to(
+    alice: User, post: Post, monkeypatch: Any
+) -> None:
+    mailbox.ask(alice, "alice@example.org")
+    code = re.search(r"code is (\d{6})", post.letters[0].decode())
+    assert code is not None
+    read = services.channels_of(alice)
+    # Another address is asked for between the reading and the writing of `prove`.
+    mailbox.ask(alice, "victim@example.org")
+    monkeypatch.setattr(services, "channels_of", lambda user: read)
+    with pytest.raises(Problem):
+        mailbox.prove(alice, code[1])
+    row = Channels.objects.get()
+    assert (row.email, row.email_verified_at) == ("victim@example.org", None)
+
+
 def test_mail_goes_only_where_a_code_came_back(alice: User, post: Post) -> None:
     mailbox.ask(alice, "alice@example.org")
     code = re.search(r"code is (\d{6})", post.letters[0].decode())

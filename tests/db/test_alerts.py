@@ -16,7 +16,7 @@ from django.utils import timezone, translation
 
 from accounts.errors import Problem
 from accounts.models import User
-from alerts import services, tasks, words
+from alerts import listing_changes, services, tasks, words
 from alerts.kinds import Kind
 from alerts.models import Held, Notification, Rule
 from alerts.services import Wish
@@ -257,6 +257,19 @@ def test_a_task_that_got_somewhere_and_reminders_before_its_deadline(alice: User
     ]
 
 
+def test_more_changes_than_one_look_takes_lose_no_later_block(
+    alice: User, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(listing_changes, "MOST_CHANGES", 2)
+    services.add(alice, Wish(Kind.URL))
+    urls = {"change": "url", "before": {"url": "a"}, "after": {"url": "b"}}
+    for sequence in range(3):
+        factories.change(block=4_100_001, sequence=sequence, **urls)
+    factories.change(block=4_100_002, **urls)
+    advance(4_100_003)
+    assert [services.sweep(), services.sweep(), services.sweep()] == [1, 1, 0]
+
+
 def test_limits_doubles_and_the_undo(alice: User) -> None:
     rule = services.add(alice, Wish(Kind.URL))
     with pytest.raises(Problem, match="already"):
@@ -271,6 +284,11 @@ def test_limits_doubles_and_the_undo(alice: User) -> None:
         services.add(alice, Wish(Kind.PRICE, provider=factories.address(number), percent=0))
     with pytest.raises(Problem, match="At most"):
         services.add(alice, Wish(Kind.SIGNER))
+    removed = alice.alert_rules.filter(kind=Kind.PRICE).latest("pk")
+    services.delete(removed)
+    services.add(alice, Wish(Kind.SIGNER))
+    with pytest.raises(Problem, match="At most"):
+        services.restore(removed)
     Rule.objects.filter(pk=rule.pk).update(
         deleted_at=timezone.now() - services.UNDO_FOR - dt.timedelta(seconds=1)
     )
@@ -317,6 +335,10 @@ def test_pages_belong_to_their_owner_and_forms_work_without_a_script(alice: User
         assert method(path).status_code == 404
     feed = f"/account/feed/{services.channels_of(alice).feed_token}.atom"
     assert row.title in anonymous.get(feed).content.decode()
+    # A name from the chain may hold what XML cannot.
+    alice.notifications.update(title="ft\x01 model", text="\x0b")
+    assert "ft\ufffd model" in anonymous.get(feed).content.decode()
+    alice.notifications.update(title=row.title, text=row.text)
     mine.post("/account/alerts/feed")
     assert anonymous.get(feed).status_code == 404
     page = mine.get("/account/inbox")

@@ -194,6 +194,13 @@ def test_an_old_review_is_checked_again_before_the_wallet_opens(chain: Chain) ->
         old.effects
     )
     assert intents.confirm(old).state == State.AWAITING_WALLET
+    # What the wallet has already is not said to have changed, however old it is.
+    Intent.objects.filter(pk=old.pk).update(updated_at=timezone.now() - timedelta(minutes=5))
+    old.refresh_from_db()
+    old.digest = "another"
+    with pytest.raises(Problem) as waits:
+        intents.confirm(old)
+    assert waits.value.code == "already_under_way"
 
 
 def test_a_reverted_transaction_says_why(chain: Chain, contracts: Contracts) -> None:
@@ -411,4 +418,8 @@ def test_the_number_of_unsent_transactions_is_bounded(chain: Chain, monkeypatch:
     monkeypatch.setattr(intents, "MAX_UNSENT", 3)
     for _ in range(6):
         opened(person(ALICE))
+    assert Intent.objects.count() == 3
+    for _ in range(3):
+        with pytest.raises(Refused):
+            intents.start(person(ALICE), "deposit", {"amount": str(NEURON)}, "")
     assert Intent.objects.count() == 3

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from accounts import follow, intents
+from accounts import carriers, follow, intents
 from accounts.models import Intent, State
 from devnet.anvil import Anvil
 from devnet.client import Chain
@@ -116,6 +116,16 @@ def orphaned(intent: Intent) -> Intent:
     Intent.objects.filter(pk=intent.pk).update(updated_at=at, checked_at=None)
     intent.refresh_from_db()
     return intent
+
+
+def test_an_end_is_written_down_once(chain: Chain, monkeypatch: Any) -> None:
+    """The page shows what ended a moment ago; looking again is no new end."""
+    intent = sent(chain, ALICE)
+    chain.mine()
+    monkeypatch.setattr(carriers, "failed_inside", lambda receipt, wallet: True)
+    assert (looked(intent).state, intent.code) == (State.REVERTED, "failed_inside")
+    ended = intent.updated_at
+    assert looked(intent).updated_at == ended
 
 
 def test_a_transaction_whose_page_died_is_found_by_its_nonce(chain: Chain) -> None:
