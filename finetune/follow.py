@@ -71,6 +71,8 @@ def look(task: Task) -> None:
         return
     with transaction.atomic():
         held = Task.objects.select_for_update().get(pk=task.pk)
+        if held.looked_at is not None and held.looked_at > now:
+            return  # who looked later was faster: what we were told may be older
         changed = _write(held, said, now)
         if raw is not None:
             changed = _append(held, raw) or changed

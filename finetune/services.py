@@ -33,14 +33,14 @@ LOST_AFTER = timedelta(minutes=3)
 
 def begin(user: User, name: str, size: int) -> Dataset:
     """A dataset of `size` bytes that is about to come. Raises Problem."""
-    if user.datasets.count() >= MOST_DATASETS:
-        raise Problem(
-            "too_many_datasets",
-            _("At most %(most_datasets)s datasets.") % {"most_datasets": MOST_DATASETS},
-            _("Delete one first."),
-        )
     with transaction.atomic():
         User.objects.select_for_update().get(pk=user.pk)
+        if user.datasets.count() >= MOST_DATASETS:
+            raise Problem(
+                "too_many_datasets",
+                _("At most %(most_datasets)s datasets.") % {"most_datasets": MOST_DATASETS},
+                _("Delete one first."),
+            )
         file = files.create(user, size)
         return Dataset.objects.create(
             user=user,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from uuid import UUID
 
 from django.conf import settings
@@ -42,11 +43,9 @@ def new(request: HttpRequest) -> HttpResponse:
     draft = wizard.begin(user)
     step = "model"
     if provider and model:
-        try:
+        with suppress(Problem):
             wizard.choose_model(draft, provider, "", model)
             step = "dataset"
-        except Problem:
-            step = "model"
     return HttpResponseRedirect(f"/fine-tuning/new/{draft.pk}/{step}")
 
 
@@ -60,7 +59,6 @@ def step(request: HttpRequest, draft_id: UUID, name: str) -> HttpResponse:
         return signed_out(request, _(TITLE))
     rows = Draft.objects.select_related("user", "dataset")
     draft = get_object_or_404(rows, pk=draft_id, user=user_of(request))
-    saved = ""
     if request.method == "POST" and name == "config" and "view" in request.POST:
         return _turned(request, draft)
     if request.method == "POST" and name in _SAVE:
@@ -68,10 +66,8 @@ def step(request: HttpRequest, draft_id: UUID, name: str) -> HttpResponse:
             _SAVE[name](request, draft)
         except (Problem, BadParameters) as problem:
             return _render(request, draft, name, problem)
-        at = wizard.STEPS.index(name)
-        saved = wizard.STEPS[min(at + 1, len(wizard.STEPS) - 1)]
-    if saved:
-        return HttpResponseRedirect(f"/fine-tuning/new/{draft.pk}/{saved}")
+        following = wizard.STEPS[wizard.STEPS.index(name) + 1]
+        return HttpResponseRedirect(f"/fine-tuning/new/{draft.pk}/{following}")
     wanted, missing = wizard.STEPS.index(name), wizard.STEPS.index(wizard.missing_step(draft))
     if wanted > missing:
         return HttpResponseRedirect(f"/fine-tuning/new/{draft.pk}/{wizard.STEPS[missing]}")

@@ -48,13 +48,11 @@ def as_text(values: dict[str, str]) -> str:
     return "{\n" + ",\n".join(lines) + "\n}"
 
 
-def begin(user: User, provider: str = "", model: str = "") -> Draft:
+def begin(user: User) -> Draft:
     """A new draft; the oldest ones give way."""
     stale = user.tuning_drafts.order_by("-updated_at").values_list("pk", flat=True)
     Draft.objects.filter(pk__in=list(stale[MOST_DRAFTS - 1 :])).delete()
-    return Draft.objects.create(
-        user=user, provider=provider, model=model, parameters=default_parameters()
-    )
+    return Draft.objects.create(user=user, parameters=default_parameters())
 
 
 def listing_of(draft: Draft) -> Listing | None:

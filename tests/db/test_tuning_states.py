@@ -18,11 +18,13 @@ import pytest
 from celery import Celery
 from celery.app import app_or_default
 from django.core.cache import cache
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import User
 from devnet import accounts as cast
-from finetune import broker, follow, pages, results, selectors
+from finetune import broker, deploying, follow, pages, results, selectors
 from finetune.models import Dataset, DatasetState, Passage, Piece, ProviderFacts, Task
 from ledger import selectors as ledger
 from ledger.models import SubAccount
@@ -106,6 +108,18 @@ def test_a_list_of_results_costs_the_same_for_few_and_many(
         assert all(row.deadline for row in rows)
 
 
+def test_more_providers_of_the_base_model_cost_no_more_queries(alice: User) -> None:
+    task, counted = made(alice), []
+    for provider in (factories.PETRA, factories.address("two"), factories.address("three")):
+        factories.service(provider, model=task.model)
+        factories.sub_account(user=alice.address, provider=provider)
+        with CaptureQueriesContext(connection) as queries:
+            places = deploying.places(task)
+        counted.append(len(queries))
+    assert len(places) == 3 and all(place.position for place in places)
+    assert len(set(counted)) == 1
+
+
 def test_what_blocks_a_result_has_a_way_out(alice: User) -> None:
     older = made(alice)
     task = made(alice, progress=tuning.DELIVERING, named=False)
@@ -159,6 +173,9 @@ def test_a_failed_task_says_what_it_cost_and_can_be_reported(alice: User) -> Non
     settle(True)
     assert f'data-testid="task-charged" data-neuron="{3 * 10**15}"' in shown()
     assert "Nothing was charged." not in shown()
+    # Of one that is asked after no more nobody says that it is.
+    Task.objects.update(error="Its log cannot be read.", looked_at=timezone.now(), look_next=None)
+    assert "nobody asks again" in shown() and "we keep asking" not in shown()
 
 
 # --- a result that is sent packed -----------------------------------------------------------------
@@ -243,6 +260,24 @@ def test_a_task_goes_on_whatever_becomes_of_its_log(alice: User, answering: Any)
     follow.look(task)
     task.refresh_from_db()
     assert task.log_bytes == broker.MOST_LOG_BYTES and not task.log_restarted
+    # Nor is what was asked for earlier and came later, while somebody else looked too.
+    server.log = b"short"
+    Task.objects.update(looked_at=timezone.now() + timedelta(minutes=1))
+    follow.look(task)
+    task.refresh_from_db()
+    assert task.log_bytes == broker.MOST_LOG_BYTES and not task.log_restarted
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
+def test_times_that_nobody_lives_in_are_not_kept(alice: User, answering: Any, at: str) -> None:
+    """In UTC they are of no year that can be read from the database again."""
+    server, url = answering(_Logging)
+    task = made(alice, progress=tuning.TRAINING, url=url)
+    said = {"id": str(task.remote_id), "progress": tuning.TRAINED, "updatedAt": at}
+    server.told, server.log = json.dumps(said).encode(), b""
+    follow.look(task)
+    assert tuning.TRAINED in dict(pages.times(task))
 
 
 @pytest.mark.django_db(transaction=True)
