@@ -7,7 +7,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from attestation import trust, verify
 from attestation.verify import Exchange, ReplyVerdict, Signer
 from inference import guard, signatures
 from inference.export import FORMAT
+from inference.relay import ANSWER_ID
 from ledger import selectors as ledger
 from ledger.records import Listing
 from net import strictjson
@@ -34,7 +34,6 @@ MAX_ANSWERS = 1_000
 #: What all packed bytes of a file may become.
 MAX_UNPACKED = 64 << 20
 FILE = JsonLimits(max_depth=32, max_bytes=MAX_FILE_BYTES, max_marks=1_000_000)
-_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class Unusable(ValueError):
@@ -105,7 +104,7 @@ async def check(
 
     Raises Unusable.
     """
-    if not _ID.fullmatch(answer_id):
+    if not ANSWER_ID.fullmatch(answer_id):
         raise Unusable(
             _("An answer id has up to 128 letters, digits, dots, dashes and underscores.")
         )
@@ -268,7 +267,7 @@ def _service(provider: str) -> tuple[Listing, Signer]:
     signer = guard.signer_of(listing)
     if signer is None:
         raise Unusable(
-            "This provider declares that it signs nothing, so there is nothing to check."
+            _("This provider declares that it signs nothing, so there is nothing to check.")
         )
     return listing, signer
 

@@ -11,7 +11,7 @@ import base64
 import io
 from collections.abc import Sequence
 from datetime import timedelta
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from django.db import models, transaction
 from django.utils import timezone
@@ -86,24 +86,10 @@ def keep(chat: Chat, data: bytes, name: str) -> File:
 
 
 def _stored(chat: Chat, turn: Turn | None, number: int, picture: Picture) -> File:
-    pk = uuid4()
     try:
-        sealed = chat.box.seal(f"file {pk}", picture.data)
+        return File.keep(chat, turn, Role.ASKED, number, picture)
     except seals.Unreadable:
         raise BadPrompt(_("This conversation has ended. Begin a new one.")) from None
-    return File.objects.create(
-        pk=pk,
-        chat=chat,
-        turn=turn,
-        role=Role.ASKED,
-        number=number,
-        sealed=sealed,
-        size=len(picture.data),
-        sha256=picture.sha256,
-        media_type=picture.media_type,
-        width=picture.width,
-        height=picture.height,
-    )
 
 
 def wanted(

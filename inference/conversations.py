@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import timedelta
-from importlib import import_module
 from types import MappingProxyType
 
 import orjson
@@ -16,7 +15,7 @@ from django.utils.translation import gettext as _
 
 from accounts import crypto
 from accounts.models import User
-from inference import seals
+from inference import seals, sessions
 from inference.branches import Tree
 from inference.errors import BadPrompt, Busy
 from inference.models import Chat, Medium, State, Turn
@@ -33,19 +32,31 @@ def create_chat(owner: User, provider: str, *, session_key: str = "") -> Chat:
 
     With `session_key` it is not kept: only that session can read it, and only while it lives.
     """
-    key = seals.new_key()
     chat = Chat(owner=owner, provider=provider, session_key=session_key)
-    if session_key:
+    give_key(chat)
+    if not session_key:
+        # What was set up last time goes along, except for what was said.
+        chat.options_sealed = sealed_options(chat, last_options(owner))
+    chat.save(force_insert=True)
+    return chat
+
+
+def give_key(chat: Chat) -> None:
+    """A new conversation's key: beside it, or in Redis alone where only its session may read it."""
+    key = seals.new_key()
+    if chat.session_key:
         seals.lend_key(chat.pk, key, timedelta(seconds=settings.SESSION_COOKIE_AGE))
     else:
         chat.key_sealed = seals.seal_key(key)
-    mine = Chat.objects.filter(owner=owner, asked=True, medium=Medium.CHAT)
+
+
+def last_options(owner: User) -> Options:
+    """How the newest conversation of a person was asked, the defaults where there is none (1
+    query). Nothing of one that is not kept goes anywhere.
+    """
+    mine = Chat.objects.filter(owner=owner, asked=True, session_key="", medium=Medium.CHAT)
     newest = mine.order_by("-updated_at").first()
-    if newest is not None and not session_key:
-        # What was set up last time goes along, except for what was said.
-        chat.options_sealed = sealed_options(chat, newest.options)
-    chat.save(force_insert=True)
-    return chat
+    return newest.options if newest is not None else Options()
 
 
 def sealed_options(chat: Chat, options: Options) -> bytes:
@@ -126,23 +137,19 @@ def bring_back(chat: Chat) -> None:
 
 def purge() -> int:
     """Delete for good: what was deleted a while ago, unkept conversations whose session or key is
-    gone, and old ones in which nothing was ever asked. Returns how many. Open answers are waited
-    for.
+    gone, and old ones in which nothing was ever asked. Returns how many were due; those with an
+    open answer wait for its end.
     """
     now = timezone.now()
     gone = [*Chat.objects.filter(deleted_at__lt=now - UNDO_FOR)[:BATCH]]
-    unkept = list(
-        Chat.objects.filter(key_sealed="", created_at__lt=now - UNDO_FOR).order_by("created_at")
-    )
-    living = seals.lent([chat.pk for chat in unkept])
-    sessions = import_module(settings.SESSION_ENGINE).SessionStore()
     # Begun for a picture or a question that was never sent; no page is open that long.
     before = now - timedelta(seconds=settings.SESSION_COOKIE_AGE)
     empty = Chat.objects.filter(medium=Medium.CHAT, asked=False, updated_at__lt=before, turns=None)
     gone += empty[:BATCH]
-    gone += [
-        chat for chat in unkept if chat.pk not in living or not sessions.exists(chat.session_key)
-    ]
+    unkept = list(Chat.objects.filter(key_sealed="", created_at__lt=now - UNDO_FOR))
+    keys = seals.lent([chat.pk for chat in unkept])
+    living = sessions.living({chat.session_key for chat in unkept})
+    gone += [chat for chat in unkept if chat.pk not in keys or chat.session_key not in living]
     for chat in gone:
         seals.forget_key(chat.pk)
         if not chat.turns.filter(state=State.OPEN).exists():

@@ -10,6 +10,8 @@ class ChatError(Exception):
 
     code = "chat_error"
     href = ""
+    #: HTTP: something else has to happen first.
+    status = 409
 
     def __init__(self, words: str, **values: object) -> None:
         super().__init__(words % values if values else words)
@@ -56,6 +58,7 @@ class BadPrompt(ChatError):
     """Empty, too long, or not text."""
 
     code = "bad_prompt"
+    status = 400
 
 
 class SignedOut(ChatError):

@@ -21,7 +21,7 @@ from django.utils import timezone
 from inference import attachments
 from inference.conversations import tree_of
 from inference.media.models import File
-from inference.models import Chat, State, Turn
+from inference.models import Chat, FeeKind, State, Turn
 from inference.seals import Unreadable
 
 FORMAT = "0g-market-conversation"
@@ -142,9 +142,9 @@ def _section(turn: Turn, pictures: Sequence[File]) -> str:
         ("Provider", turn.provider),
         ("Model", turn.model),
         ("State", State(turn.state).label),
-        ("Tokens", f"{turn.prompt_tokens} in, {turn.completion_tokens} out"),
-        ("Cost", f"{turn.fee} neuron ({turn.get_fee_kind_display()})"),
-        ("Verdict", f"{turn.verdict} ({turn.verdict_reason})"),
+        ("Tokens", _tokens(turn)),
+        ("Cost", f"{_at_most(turn)}{turn.fee} neuron ({turn.get_fee_kind_display()})"),
+        ("Verdict", f"{turn.verdict} ({turn.verdict_reason})".removesuffix(" ()")),
         ("Request SHA-256", turn.request_sha256),
         ("Response SHA-256", turn.response_sha256),
         ("Signed text", signature.get("text", "")),
@@ -159,6 +159,17 @@ def _section(turn: Turn, pictures: Sequence[File]) -> str:
     called = [f"Calls `{_plain(x.name)}`:\n\n{_indented(x.shown)}" for x in turn.calls]
     answer = "\n\n".join(filter(None, (turn.answer, *called)))
     return f"{question}\n\n{answer}\n\n" + "\n".join(lines) + "\n\n---\n"
+
+
+def _tokens(turn: Turn) -> str:
+    """Nothing where nobody counted."""
+    if turn.prompt_tokens is None:
+        return ""
+    return f"{turn.prompt_tokens} in, {turn.completion_tokens} out"
+
+
+def _at_most(turn: Turn) -> str:
+    return "up to " if turn.fee_kind == FeeKind.UNKNOWN else ""
 
 
 def _indented(text: str) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.utils.translation import gettext as _
 
+from inference.media import words
 from inference.models import Turn
 from inference.pages_turn import TurnView
 from inference.seals import Unreadable
@@ -54,8 +55,12 @@ def page(turn: Turn) -> InspectPage:
     url = turn.url.rstrip("/") + (f"/v1/proxy/{turn.endpoint}" if turn.endpoint else PATH)
     body = _bytes(turn, "request") or b""
     received = _bytes(turn, "response")
+    view = TurnView.of(turn, laid=False)
+    if turn.endpoint and turn.failure:
+        # The chat's sentences name the chat's time limits.
+        view = replace(view, ending=words.failure(turn.failure))
     return InspectPage(
-        turn=TurnView.of(turn, laid=False),
+        turn=view,
         url=url,
         sent_headers=(
             ("Authorization", _("Bearer app-sk-… (never shown)")),

@@ -27,6 +27,7 @@ from inference import (
     readiness,
     rows,
     seals,
+    services,
     tools,
     tuned,
     wire,
@@ -288,7 +289,7 @@ def _turn(
     signer: verify.Signer | None,
     model: str,
 ) -> Turn:
-    """The facts of a new turn as they are now; the chain may say something else tomorrow."""
+    """The row of a new turn, not saved."""
     try:
         sealed = {
             "question_sealed": chat.box.seal_text("question", question),
@@ -299,18 +300,10 @@ def _turn(
         raise BadPrompt(_("This conversation has ended. Begin a new one.")) from None
     return Turn(
         chat=chat,
-        provider=listing.provider,
-        serving=listing.serving,
-        url=listing.url,
         model=model,
-        input_price=listing.input_price,
-        output_price=listing.output_price,
-        additional_info=listing.additional_info,
         request_bytes=len(body),
-        expected_signer=signer.address if signer else "",
-        signer_acknowledged=bool(signer and signer.acknowledged),
-        routing_proof=bool(signer and signer.routing),
         **sealed,
+        **services.of_service(listing, signer),
     )
 
 

@@ -159,4 +159,4 @@ def _uuid(value: object) -> UUID:
     try:
         return UUID(value if isinstance(value, str) else "")
     except ValueError:
-        raise Malformed("The key is no UUID.") from None
+        raise Malformed(_("This form is out of date. Load the page again.")) from None

@@ -94,9 +94,7 @@ def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -
     lines, more, found = _conversations(visit, chat)
     thread = _thread(chat, listings, visit)
     asked = thread.asked
-    settings = visit.settings or (
-        chat.options if chat else Options(verified=_wants_verified(visit.user))
-    )
+    settings = visit.settings or (chat.options if chat else _first_options(visit.user))
     saved = presets.of(visit.user)
     chosen = next((own for own in saved if own.id == visit.preset), None)
     if chosen is not None:
@@ -153,12 +151,11 @@ def options(listings: list[Listing], chosen: Listing | None) -> tuple[ServiceOpt
     )
 
 
-def _wants_verified(user: User | None) -> bool:
-    """Whether the person's last conversation was to send to verified providers only."""
-    rows = Chat.objects.filter(owner=user, asked=True, session_key="", medium=Medium.CHAT)
-    rows = rows if user else rows.none()
-    newest = rows.order_by("-updated_at").first()
-    return newest is not None and newest.options.verified
+def _first_options(user: User | None) -> Options:
+    """Those of a new conversation: the defaults, except for whether the person's last one was to
+    send to verified providers only.
+    """
+    return Options(verified=user is not None and conversations.last_options(user).verified)
 
 
 def _question(chat: Chat | None, turn_id: int) -> str:

@@ -18,6 +18,7 @@ from inference import costs, rows, seals, tools
 from inference.failures import Failure
 from inference.models import FeeKind, State, Turn, Verdict
 from inference.relay import Record
+from ledger.records import Listing
 from protocol import fees
 
 
@@ -29,6 +30,21 @@ class Ended:
     answer_id: str
     exchange: verify.Exchange
     signer: verify.Signer
+
+
+def of_service(listing: Listing, signer: verify.Signer | None) -> dict[str, Any]:
+    """The columns of a new turn that say of its service what the chain says of it now."""
+    return {
+        "provider": listing.provider,
+        "serving": listing.serving,
+        "url": listing.url,
+        "input_price": listing.input_price,
+        "output_price": listing.output_price,
+        "additional_info": listing.additional_info,
+        "expected_signer": signer.address if signer else "",
+        "signer_acknowledged": bool(signer and signer.acknowledged),
+        "routing_proof": bool(signer and signer.routing),
+    }
 
 
 def end_turn(

@@ -27,7 +27,7 @@ from django.views.decorators.http import require_GET, require_POST
 from accounts.http import uuid_of
 from accounts.models import User
 from inference import access, attachments, conversations, estimates, opening, readiness, selectors
-from inference.errors import BadPrompt, ChatError
+from inference.errors import BadPrompt, ChatError, SignerChanged
 from inference.hub import hub
 from inference.media import services as media
 from inference.media import uploads
@@ -148,16 +148,12 @@ def _settings(given: QueryDict) -> dict[str, str]:
 
 async def _again(request: HttpRequest, chat: Chat | None, error: ChatError) -> HttpResponse:
     """The page once more, with what was written and what stood in the way."""
-    status = 400 if isinstance(error, BadPrompt) else 409
     if not request.accepts("text/html"):
-        signer = getattr(error, "signer", "")
-        body = {"title": error.sentence, "status": status, "code": error.code, "signer": signer}
-        body["href"] = error.href
-        return JsonResponse(body, status=status)
+        return refusal(error)
     visit = await sync_to_async(visit_of)(request)
     page = await sync_to_async(selectors.chat_page)(visit, chat, error)
     context = {"page": page}
-    return await sync_to_async(render)(request, "inference/chat.html", context, status=status)
+    return await sync_to_async(render)(request, "inference/chat.html", context, status=error.status)
 
 
 @never_cache
@@ -227,16 +223,32 @@ def _ids(text: str) -> tuple[UUID, ...]:
 
 def kept_picture(chat: Chat, file: UploadedFile[Any]) -> File:
     """An uploaded picture, kept for the next question. Raises BadPrompt."""
-    name = file.name or _("The file")
-    if (file.size or 0) > uploads.MAX_UPLOAD_BYTES:
-        raise BadPrompt(
-            _("%(name)s is too large; use %(rule)s.")
-            % {"name": name[-60:], "rule": _(uploads.RULE)}
-        )
-    return attachments.keep(chat, file.read(), name)
+    return attachments.keep(chat, *read_upload(file, uploads.MAX_UPLOAD_BYTES))
 
 
 # --- what the chat's other doors share ------------------------------------------------------------
+
+
+def refusal(error: ChatError) -> JsonResponse:
+    """What stood in the way, for a page that stays where it is."""
+    body = {
+        "title": error.sentence, "status": error.status, "code": error.code, "href": error.href
+    }  # fmt: skip
+    if isinstance(error, SignerChanged):
+        body["signer"] = error.signer
+    return JsonResponse(body, status=error.status)
+
+
+def read_upload(file: UploadedFile[Any], most: int) -> tuple[bytes, str]:
+    """The bytes and the name of an uploaded file. Raises BadPrompt beyond `most` bytes; the size is
+    known before anything is read.
+    """
+    called = (file.name or _("The file")).replace("\x00", "")[-60:]
+    if (file.size or 0) > most:
+        raise BadPrompt(
+            _("%(called)s is larger than %(most)s MB.") % {"called": called, "most": most >> 20}
+        )
+    return file.read(), called
 
 
 def user_of(request: HttpRequest) -> User | None:

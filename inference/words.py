@@ -111,7 +111,7 @@ FAILURES: dict[str, Explanation] = {
         "other",
     ),
     "interrupted": Explanation(
-        N_("This site was restarted while the answer was written"),
+        N_("This site was interrupted while the answer was written"),
         N_("What had arrived is kept. It was not sent again; the provider may charge for it."),
         "retry",
     ),

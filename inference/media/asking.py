@@ -13,9 +13,9 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from inference import relay, wire
+from inference import failures, relay, wire
 from inference.failures import Failure
 from inference.media import pictures, transcripts, uploads, vectors
 from inference.media.pictures import NoPictures, Remote, Sent
@@ -67,8 +67,11 @@ class Patience:
 
 @dataclass
 class Outcome:
-    """What came of a call; `failure` None means that everything did. Hashes as in `Turn`."""
+    """What came of a call; `failure` None means that everything did. Hashes as in `Turn`. `taken`:
+    the provider has begun on it, so that whatever fails from then on may be charged.
+    """
 
+    taken: bool = False
     request_sha256: str = ""
     response_sha256: str = ""
     response_bytes: int = 0
@@ -112,7 +115,7 @@ async def draw(client: Client, call: Call, told: Told, patience: Patience | None
     except _JobFailed as error:
         outcome.failure = Failure("provider_error", str(error), 500)
     except (NetError, NoPictures, NoPicture) as error:
-        outcome.failure = _failure(error)
+        outcome.failure = _failure(error, outcome)
     outcome.seconds = time.monotonic() - started
     return outcome
 
@@ -152,7 +155,7 @@ async def _whole(
         outcome.response_bytes = len(outcome.body)
         await asyncio.to_thread(read, outcome)
     except (NetError, NoTranscript, NoVectors) as error:
-        outcome.failure = _failure(error)
+        outcome.failure = _failure(error, outcome)
     outcome.seconds = time.monotonic() - started
     return outcome
 
@@ -182,6 +185,7 @@ async def _job(
     begun, _JobFailed, NoPictures, NetError.
     """
     job = Remote(call.remote, "") if call.remote else await _submit(client, call, patience)
+    outcome.taken = True
     await told(job)
     pause = patience.first_look
     while True:
@@ -285,12 +289,17 @@ async def _picture(client: Client, call: Call, sent: Sent) -> Picture:
 
 
 def _note(outcome: Outcome, answer: Answer) -> None:
+    outcome.taken = True
     outcome.answer_id = relay.answer_id(answer) or outcome.answer_id
     outcome.headers = relay.headers(answer)
 
 
-def _failure(error: Exception) -> Failure:
+def _failure(error: Exception, outcome: Outcome) -> Failure:
     if not isinstance(error, NetError):
         return Failure("bad_answer", str(error))
     waited = isinstance(error, TimedOut) and error.stage == "first_byte"
-    return relay.failure_of(error, began=not waited, sent=False)
+    found = relay.failure_of(error, began=not waited, sent=outcome.taken)
+    if outcome.taken and found.kind in failures.NOT_CHARGED:
+        # Refusing to hand over what it took on is no refusal of the request.
+        return replace(found, kind="provider_error")
+    return found

@@ -11,10 +11,10 @@ from django.utils.translation import gettext as _
 
 from accounts.models import User
 from inference import access
-from inference.errors import BadPrompt, ChatError, SignerChanged
+from inference.errors import BadPrompt
 from inference.media.services import Ask
 from inference.models import Chat, Medium
-from inference.views import session_of, user_of
+from inference.views import read_upload, session_of, user_of
 from ledger import selectors as ledger
 
 
@@ -50,17 +50,10 @@ def going_on(request: HttpRequest, chat: Chat, process: str) -> Ask:
 
 def upload(request: HttpRequest, name: str, most: int) -> tuple[bytes, str] | None:
     """An uploaded file and its name, None where none was chosen. Raises BadPrompt beyond `most`
-    bytes; the size is known before anything is read.
+    bytes.
     """
     found = request.FILES.get(name)
-    if not isinstance(found, UploadedFile):
-        return None
-    called = (found.name or _("The file")).replace("\x00", "")[-60:]
-    if (found.size or 0) > most:
-        raise BadPrompt(
-            _("%(called)s is larger than %(most)s MB.") % {"called": called, "most": most >> 20}
-        )
-    return found.read(), called
+    return read_upload(found, most) if isinstance(found, UploadedFile) else None
 
 
 def stays(request: HttpRequest) -> bool:
@@ -71,14 +64,6 @@ def stays(request: HttpRequest) -> bool:
 def taken(request: HttpRequest, path: str) -> HttpResponse:
     """Where what was asked for appears."""
     return JsonResponse({"href": path}) if stays(request) else HttpResponseRedirect(path)
-
-
-def refusal(error: ChatError, status: int) -> JsonResponse:
-    """What stood in the way, for a page that stays."""
-    said = {"title": error.sentence, "status": status, "code": error.code, "href": error.href}
-    if isinstance(error, SignerChanged):
-        said["signer"] = error.signer
-    return JsonResponse(said, status=status)
 
 
 def work_of(request: HttpRequest, chat: UUID, medium: Medium) -> Chat:

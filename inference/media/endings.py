@@ -15,7 +15,7 @@ from inference.failures import Failure
 from inference.media import forms, pictures, services, transcripts, vectors
 from inference.media.asking import Call, Outcome
 from inference.media.forms import Part
-from inference.media.models import Role
+from inference.media.models import File, Role
 from inference.models import Chat, FeeKind, State, Turn
 from inference.opening import authorization
 from inference.services import ending, storable
@@ -91,7 +91,7 @@ def end(turn_id: int, outcome: Outcome) -> bool:
         )
         try:
             for number, (picture, seed) in enumerate(outcome.pictures):
-                services.keep(turn.chat, turn, Role.MADE, number, picture, seed=seed)
+                File.keep(turn.chat, turn, Role.MADE, number, picture, seed=seed)
         except seals.Unreadable:
             pass  # its session ended meanwhile, and with it everybody who could see them
     return True

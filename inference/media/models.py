@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.db import models
 from django.utils import timezone
+
+if TYPE_CHECKING:
+    from inference.media.uploads import Picture
+    from inference.models import Chat, Turn
 
 
 class Role(models.TextChoices):
@@ -54,6 +58,29 @@ class File(models.Model):
 
     def __str__(self) -> str:
         return f"{self.role} {self.number} {self.sha256[:8]}"
+
+    @classmethod
+    def keep(
+        cls, chat: Chat, turn: Turn | None, role: Role, number: int, picture: Picture, **more: Any
+    ) -> File:
+        """Store bytes under their conversation's key; `more`: other fields. Raises
+        seals.Unreadable.
+        """
+        file = cls(
+            chat=chat,
+            turn=turn,
+            role=role,
+            number=number,
+            size=len(picture.data),
+            sha256=picture.sha256,
+            media_type=picture.media_type,
+            width=picture.width,
+            height=picture.height,
+            **more,
+        )
+        file.sealed = chat.box.seal(f"file {file.pk}", picture.data)
+        file.save(force_insert=True)
+        return file
 
     @property
     def data(self) -> bytes:

@@ -7,11 +7,9 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from uuid import UUID, uuid4
 
 import orjson
-from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -22,6 +20,7 @@ from accounts.errors import TooMany
 from accounts.models import User
 from attestation import verify
 from inference import guard, readiness, seals
+from inference.conversations import give_key
 from inference.errors import BadPrompt, Busy, NotReady, SignerChanged
 from inference.media import forms, pictures, quota, recordings, transcripts, uploads, vectors
 from inference.media.asking import Call
@@ -31,6 +30,7 @@ from inference.media.recordings import Piece
 from inference.media.uploads import Picture
 from inference.models import Chat, Medium, State, Turn
 from inference.opening import NOT_READY, authorization, title_of
+from inference.services import of_service
 from ledger import selectors as ledger
 from ledger.models import Kind
 from ledger.records import Listing
@@ -139,7 +139,7 @@ def open_pictures(
         turn = _new_turn(ask, chat, checked, wish.prompt)
         for role, picture in files.items():
             if picture is not None:
-                keep(chat, turn, role, 0, picture)
+                File.keep(chat, turn, role, 0, picture)
         fields = wish.wire(turn.model, takes)
         if source is None:
             call = _call(turn, checked, pictures.GENERATIONS, pictures.body(fields))
@@ -186,7 +186,10 @@ def open_recording(
         chat = _new_chat(ask, Medium.SPEECH, name, orjson.dumps(wish.stored()))
         for number, piece in enumerate(pieces):
             spoken = Picture(piece.wav, "audio/wav", 0, 0)
-            keep(chat, None, Role.SPOKEN, number, spoken, piece.start_ms, piece.length_ms)
+            File.keep(
+                chat, None, Role.SPOKEN, number, spoken, start_ms=piece.start_ms,
+                length_ms=piece.length_ms,
+            )  # fmt: skip
         return _open_piece(ask, chat, wish)
 
 
@@ -312,7 +315,6 @@ def _admitted(ask: Ask, medium: Medium, size: int) -> Opened | None:
 
 
 def _new_chat(ask: Ask, medium: Medium, title: str, wish: bytes) -> Chat:
-    key = seals.new_key()
     chat = Chat(
         owner=ask.user,
         provider=ask.provider,
@@ -320,10 +322,7 @@ def _new_chat(ask: Ask, medium: Medium, title: str, wish: bytes) -> Chat:
         medium=medium,
         asked=True,
     )
-    if ask.session_key:
-        seals.lend_key(chat.pk, key, timedelta(seconds=settings.SESSION_COOKIE_AGE))
-    else:
-        chat.key_sealed = seals.seal_key(key)
+    give_key(chat)
     chat.title_sealed = chat.box.seal_text("title", title_of(title.replace("\x00", "\ufffd")))
     chat.options_sealed = chat.box.seal("options", wish)
     chat.save(force_insert=True)
@@ -331,7 +330,6 @@ def _new_chat(ask: Ask, medium: Medium, title: str, wish: bytes) -> Chat:
 
 
 def _new_turn(ask: Ask, chat: Chat, checked: _Checked, question: str) -> Turn:
-    listing, signer = checked.listing, checked.signer
     # Pieces of one recording are turns of one request: only the first bears the page's own key.
     again = chat.turns.exists()
     turn = Turn(
@@ -339,49 +337,12 @@ def _new_turn(ask: Ask, chat: Chat, checked: _Checked, question: str) -> Turn:
         prompt_key=uuid4() if again else ask.key,
         process=ask.process,
         question_sealed=chat.box.seal_text("question", question),
-        provider=listing.provider,
-        serving=listing.serving,
-        url=listing.url,
-        model=listing.model,
-        input_price=listing.input_price,
-        output_price=listing.output_price,
-        additional_info=listing.additional_info,
+        model=checked.listing.model,
         max_tokens=0,
-        expected_signer=signer.address if signer else "",
-        signer_acknowledged=bool(signer and signer.acknowledged),
-        routing_proof=bool(signer and signer.routing),
+        **of_service(checked.listing, checked.signer),
     )
     turn.save(force_insert=True)
     return turn
-
-
-def keep(
-    chat: Chat,
-    turn: Turn | None,
-    role: Role,
-    number: int,
-    picture: Picture,
-    start_ms: int = 0,
-    length_ms: int = 0,
-    seed: str = "",
-) -> File:
-    file = File(
-        chat=chat,
-        turn=turn,
-        role=role,
-        number=number,
-        size=len(picture.data),
-        sha256=picture.sha256,
-        media_type=picture.media_type,
-        width=picture.width,
-        height=picture.height,
-        seed=seed,
-        start_ms=start_ms,
-        length_ms=length_ms,
-    )
-    file.sealed = chat.box.seal(f"file {file.pk}", picture.data)
-    file.save(force_insert=True)
-    return file
 
 
 def _call(turn: Turn, checked: _Checked, path: str, body: bytes) -> Call:

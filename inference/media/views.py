@@ -23,7 +23,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from accounts.http import in_pieces, number_of
+from accounts.http import in_pieces, number_of, uuid_of
 from inference import seals
 from inference.errors import BadPrompt, ChatError
 from inference.hub import hub
@@ -34,7 +34,7 @@ from inference.media.pictures import Wish
 from inference.media.uploads import Picture
 from inference.models import Medium
 from inference.selectors import Visit
-from inference.views import user_of, visit_of
+from inference.views import refusal, user_of, visit_of
 from ledger import selectors as ledger
 
 #: A picture is only ever shown as the picture it was found to be, and can do nothing else.
@@ -52,15 +52,15 @@ def images(request: HttpRequest) -> HttpResponse:
     """Form and gallery; `from` fills the form as an earlier request, `edit` names a picture."""
     visit = visit_of(request)
     wish = None
-    given = request.GET.get("from", "")
-    if given and visit.user is not None:
-        chat = doors.work_of(request, _uuid(given), Medium.IMAGES)
+    given = uuid_of(request.GET.get("from", ""))
+    if given is not None and visit.user is not None:
+        chat = doors.work_of(request, given, Medium.IMAGES)
         wish = {**selectors.wish_of(chat), "mask": []}
         visit = replace(visit, provider=visit.provider or chat.provider)
     elif visit.draft:
         wish = {"prompt": visit.draft, "count": 1}
     page = selectors.images_page(
-        visit, number_of(request), wish=wish, edit=_edited(request.GET.get("edit", ""))
+        visit, number_of(request), wish=wish, edit=uuid_of(request.GET.get("edit", ""))
     )
     return render(request, "inference/images.html", {"page": page})
 
@@ -79,10 +79,9 @@ async def make(request: HttpRequest) -> HttpResponse:
         await own.start()
         opened = await studio.draw(own, ask, wish, source)
     except ChatError as error:
-        status = 400 if isinstance(error, BadPrompt) else 409
         if doors.stays(request):
-            return doors.refusal(error, status)
-        return await sync_to_async(_again)(request, visit, error, status)
+            return refusal(error)
+        return await sync_to_async(_again)(request, visit, error)
     path = reverse("inference:images")
     return doors.taken(request, f"{path}?from={opened.chat}#work-{opened.chat}")
 
@@ -98,15 +97,15 @@ async def able(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"options": sorted(takes.options), "edits": takes.edits})
 
 
-def _again(request: HttpRequest, visit: Visit, error: ChatError, status: int) -> HttpResponse:
+def _again(request: HttpRequest, visit: Visit, error: ChatError) -> HttpResponse:
     """The page once more, with what was wanted and what stood in the way."""
     wish: dict[str, Any] = {**request.POST.dict(), "mask": []}
     count = str(wish.get("count") or "")
     wish["count"] = int(count) if count.isascii() and count.isdecimal() and len(count) < 3 else 1
-    edit = _edited(request.POST.get("edit", ""))
+    edit = uuid_of(request.POST.get("edit", ""))
     file = bool(request.FILES)
     page = selectors.images_page(visit, wish=wish, edit=edit, error=error, file_again=file)
-    return render(request, "inference/images.html", {"page": page}, status=status)
+    return render(request, "inference/images.html", {"page": page}, status=error.status)
 
 
 def _mask(request: HttpRequest) -> object:
@@ -126,7 +125,7 @@ def _source(request: HttpRequest, visit: Visit) -> Picture | None:
     given = doors.upload(request, "picture", uploads.MAX_UPLOAD_BYTES)
     if given is not None:
         return uploads.cleaned(*given)
-    edit = _edited(request.POST.get("edit", ""))
+    edit = uuid_of(request.POST.get("edit", ""))
     if edit is None:
         return None
     file = selectors.file_of(visit, edit)
@@ -183,17 +182,3 @@ def everything(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     answer = StreamingHttpResponse(parts, content_type="application/zip")
     answer["Content-Disposition"] = 'attachment; filename="pictures.zip"'
     return answer
-
-
-def _edited(text: str) -> UUID | None:
-    try:
-        return UUID(text) if text else None
-    except ValueError:
-        raise Http404("no such picture") from None
-
-
-def _uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise Http404("no such request") from None

@@ -25,7 +25,7 @@ from inference.media.transcripts import Wish
 from inference.media.views_works import path_of
 from inference.models import Medium
 from inference.selectors import Visit
-from inference.views import visit_of
+from inference.views import refusal, visit_of
 
 #: Only this page may ask for the microphone, and only by itself.
 MICROPHONE = "microphone=(self), camera=(), geolocation=(), display-capture=()"
@@ -56,10 +56,9 @@ async def transcribe(request: HttpRequest) -> HttpResponse:
         await own.start()
         opened = await studio.transcribe(own, ask, wish, pieces, name)
     except ChatError as error:
-        status = 400 if isinstance(error, BadPrompt) else 409
         if doors.stays(request):
-            return doors.refusal(error, status)
-        return await sync_to_async(_again)(request, visit, error, status)
+            return refusal(error)
+        return await sync_to_async(_again)(request, visit, error)
     return doors.taken(request, reverse("inference:transcript", args=[opened.chat]))
 
 
@@ -73,11 +72,11 @@ def _pieces(request: HttpRequest) -> tuple[list[recordings.Piece], str]:
         return recordings.pieces(recordings.read(data, called)), name
 
 
-def _again(request: HttpRequest, visit: Visit, error: ChatError, status: int) -> HttpResponse:
+def _again(request: HttpRequest, visit: Visit, error: ChatError) -> HttpResponse:
     on = {name: request.POST.get(name) == "on" for name in ("timed", "words")}
     wish: dict[str, Any] = {**request.POST.dict(), **on}
     page = selectors.audio_page(visit, wish=wish, error=error, file_again=bool(request.FILES))
-    answer = render(request, "inference/audio.html", {"page": page}, status=status)
+    answer = render(request, "inference/audio.html", {"page": page}, status=error.status)
     return _with_microphone(answer)
 
 
@@ -152,11 +151,10 @@ def recording(request: HttpRequest, chat: UUID) -> HttpResponse:
     end = min(int(match[2]) if match and match[2] else len(data) - 1, len(data) - 1)
     if match and (start >= len(data) or end < start):
         return HttpResponse(status=416, headers={"Content-Range": f"bytes */{len(data)}"})
-    answer = HttpResponse(data[start : end + 1], content_type="audio/wav", status=206)
+    answer = HttpResponse(data[start : end + 1], content_type="audio/wav")
     if match:
+        answer.status_code = 206
         answer["Content-Range"] = f"bytes {start}-{end}/{len(data)}"
-    else:
-        answer.status_code = 200
     answer["Accept-Ranges"] = "bytes"
     answer["Cache-Control"] = "private, no-store"
     return answer

@@ -27,7 +27,7 @@ from inference.media import doors, selectors, services, studio, vectors
 from inference.media.vectors import Wish
 from inference.models import Medium
 from inference.selectors import Visit
-from inference.views import visit_of
+from inference.views import refusal, visit_of
 from ledger import selectors as ledger
 
 
@@ -61,18 +61,17 @@ async def embed(request: HttpRequest) -> HttpResponse:
         await own.start()
         opened = await studio.embed(own, ask, wish)
     except ChatError as error:
-        status = 400 if isinstance(error, BadPrompt) else 409
         if doors.stays(request):
-            return doors.refusal(error, status)
-        return await sync_to_async(_again)(request, visit, error, status)
+            return refusal(error)
+        return await sync_to_async(_again)(request, visit, error)
     return doors.taken(request, reverse("inference:embedded", args=[opened.chat]))
 
 
-def _again(request: HttpRequest, visit: Visit, error: ChatError, status: int) -> HttpResponse:
+def _again(request: HttpRequest, visit: Visit, error: ChatError) -> HttpResponse:
     """The page once more, with what was written and what stood in the way."""
     wish: dict[str, Any] = request.POST.dict()
     page = selectors.embeddings_page(visit, wish=wish, error=error)
-    return render(request, "inference/embeddings.html", {"page": page}, status=status)
+    return render(request, "inference/embeddings.html", {"page": page}, status=error.status)
 
 
 @never_cache

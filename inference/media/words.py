@@ -40,7 +40,7 @@ _OWN: dict[str, Explanation] = {
         "other",
     ),
     "interrupted": Explanation(
-        N_("This site was restarted while it waited"),
+        N_("This site was interrupted while it waited"),
         N_("It was not sent again; the provider may charge for it."),
         "retry",
     ),

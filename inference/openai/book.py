@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from django.db import DatabaseError
 from django.utils import timezone
 
 from accounts import keys, tokens
@@ -37,7 +36,6 @@ class Answered:
     """How a request went; exact at every moment, as `inference.relay.Record` is."""
 
     request_sha256: str
-    status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     answer_id: str = ""
     response_sha256: str = ""
@@ -53,9 +51,8 @@ class Answered:
 def open_row(grant: Grant, ask: Ask, process: str, request_sha256: str) -> Opened:
     """Set aside what the request can cost at most, and write it down as open (1 statement).
 
-    Raises ApiError: the token ended or its limit is reached meanwhile, or the database is away.
+    Raises ApiError where the token ended, or its limit was reached, meanwhile.
     """
-    listing = grant.listing
     reserved = outcome.most(ask, grant.tariff, USUAL_MAX_TOKENS)
     turn = Turn(
         chat=grant.chat,
@@ -63,32 +60,15 @@ def open_row(grant: Grant, ask: Ask, process: str, request_sha256: str) -> Opene
         endpoint=ask.endpoint,
         prompt_key=uuid4(),
         process=process,
-        provider=listing.provider,
-        serving=listing.serving,
-        url=listing.url,
         model=ask.model,
-        input_price=listing.input_price,
-        output_price=listing.output_price,
-        additional_info=listing.additional_info,
         max_tokens=ask.max_tokens or (USUAL_MAX_TOKENS if ask.writes else 0),
         request_bytes=len(ask.body),
         request_sha256=request_sha256,
         fee=reserved,
-        expected_signer=grant.signer.address if grant.signer else "",
-        signer_acknowledged=bool(grant.signer and grant.signer.acknowledged),
-        routing_proof=bool(grant.signer and grant.signer.routing),
+        **services.of_service(grant.listing, grant.signer),
     )
-    try:
-        if not rows.open_relay_turn(turn, grant.digest):
-            raise _why_not(grant.digest)
-    except DatabaseError:
-        raise ApiError(
-            503,
-            "unavailable",
-            "The database does not answer. Nothing was sent.",
-            retry=True,
-            retry_after=2,
-        ) from None
+    if not rows.open_relay_turn(turn, grant.digest):
+        raise _why_not(grant.digest)
     return Opened(turn.pk, reserved)
 
 

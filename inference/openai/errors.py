@@ -81,7 +81,7 @@ _FAILED: dict[failures.Kind, tuple[int, str]] = {
     "cut_off": (502, "The provider's answer broke off"),
     "bad_answer": (502, "The provider's answer cannot be read"),
     "too_large": (502, "The provider's answer is larger than this site takes"),
-    "interrupted": (503, "This server is restarting"),
+    "interrupted": (503, "This site was interrupted"),
 }
 
 

@@ -137,6 +137,8 @@ def test_a_provider_that_does_not_answer_and_one_that_never_signs(client: Client
     assert "could not be asked" in check(client, 400)
     Service.objects.update(verifiability="standard")
     assert "signs nothing" in check(client, 400)
+    client.defaults["HTTP_ACCEPT_LANGUAGE"] = "de"
+    assert "nichts zu signieren" in check(client, 400)
 
 
 def test_an_exported_conversation_is_checked_answer_by_answer(client: Client) -> None:

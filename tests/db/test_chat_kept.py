@@ -21,11 +21,14 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.test import Client
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import User
 from attestation import verify
 from inference import answers, conversations, opening, seals, search, services
 from inference.models import Chat, State, Turn
+from inference.openai.choose import relay_chat
+from inference.options import Options
 from inference.relay import Record
 from tests import factories
 from tests.conftest import ROOT
@@ -131,6 +134,16 @@ def test_a_question_that_never_left_has_no_verdict(chat: Chat) -> None:
     for verdict, listed in (("not_comparable", 0), ("altered", 1)):
         page = alice.get("/playground/requests", {"verdict": verdict}).content.decode()
         assert page.count('data-testid="request-row"') == listed
+    exported = alice.get(f"/playground/chat/{chat.pk}.md").content.decode()
+    assert "Nobody hears" in exported and "None in" not in exported
+    # It went through the relay, which waits longer, and nobody charges for it.
+    Turn.objects.filter(pk=never).update(
+        chat=relay_chat(chat.owner), endpoint="chat/completions", state="failed",
+        failure="slow_start", fee=0, fee_kind="none",
+    )  # fmt: skip
+    page = alice.get(f"/playground/chat/turns/{never}/inspect").content.decode()
+    assert "The provider did not answer in time" in page and "within 20 s" not in page
+    assert "nothing due" in page
 
 
 @pytest.mark.django_db
@@ -196,9 +209,13 @@ def test_a_conversation_that_is_not_kept_lives_in_its_session_alone(chat: Chat) 
     path = made["Location"]
     private = Chat.objects.exclude(pk=chat.pk).get()
     assert private.key_sealed == "" and private.session_key == alice.session.session_key
-    turn = said(private, f"Hello? {SECRET}", "An answer")
+    turn = said(private, f"Hello? {SECRET}", "An answer", options=Options(system=SECRET))
+    next_one = conversations.create_chat(chat.owner, factories.PETRA)
+    assert next_one.options == Options(), "how it was asked goes into no other conversation"
+    next_one.delete()
     page = alice.get(path).content.decode()
     assert SECRET in page and "Not kept" in page
+    assert "has not been checked here, or not for three days" in page
     assert SECRET in alice.get("/playground/chat", {"q": "walrus"}).content.decode()
     for hidden in (path, f"{path}.json", f"/playground/chat/turns/{turn.pk}"):
         assert elsewhere.get(hidden).status_code == 404, "same person, another session"
@@ -215,16 +232,20 @@ def test_a_conversation_that_is_not_kept_lives_in_its_session_alone(chat: Chat) 
 
 
 @pytest.mark.django_db
-def test_signing_out_ends_what_is_not_kept(chat: Chat) -> None:
+def test_signing_out_ends_what_is_not_kept(
+    chat: Chat, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
     alice = signed_in(chat.owner)
-    alice.post("/playground/chat/start", {"provider": factories.PETRA, "keep": "no"})
-    private = Chat.objects.exclude(pk=chat.pk).get()
+    for _ in range(2):
+        alice.post("/playground/chat/start", {"provider": factories.PETRA, "keep": "no"})
+    private = [one.pk for one in Chat.objects.exclude(pk=chat.pk)]
     Chat.objects.update(created_at=timezone.now() - timedelta(minutes=2))
-    assert conversations.purge() == 0
+    with django_assert_num_queries(4):  # one for all sessions
+        assert conversations.purge() == 0
     alice.logout()
-    assert conversations.purge() == 1
+    assert conversations.purge() == 2
     assert list(Chat.objects.all()) == [chat]
-    assert seals.lent([private.pk]) == set()
+    assert seals.lent(private) == set()
 
 
 @pytest.mark.django_db
