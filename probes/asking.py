@@ -44,7 +44,7 @@ _SMALL = Limits(connect=5, first_byte=5, between=5, total=8, max_bytes=rules.MAX
 _SPEECH = Limits(connect=5, first_byte=30, between=15, total=60, max_bytes=512 << 10)
 _SHAPE = JsonLimits(max_depth=12, max_bytes=1 << 20)
 _QUESTION = "Count from one to twenty in words."
-CHAT = "chatbot"
+CHAT, CHAT_PATH = "chatbot", "/v1/proxy/chat/completions"
 _UNASKED = Listed()
 
 
@@ -122,13 +122,19 @@ def _path(listing: Listing) -> str:
 
 
 async def _forbidden(client: Client, target: Target) -> bool | None:
-    """Whether its robots.txt asks us by name to stay away; None where we cannot know."""
+    """Whether its robots.txt asks us by name to stay away from something that a look asks for; None
+    where we cannot know.
+    """
     try:
         parts = urlsplit(target.listing.url)
-        path = parts.path.rstrip("/") + _path(target.listing)
+        root = parts.path.rstrip("/")
+        paths = [root + _path(target.listing)]
+        if not target.listing.is_fine_tuning:
+            paths.append(root + CHAT_PATH)
         url = f"{parts.scheme}://{parts.netloc}/robots.txt"
         async with client.open("GET", url, headers=_headers(), limits=_SMALL) as answer:
-            return rules.forbids(await answer.read(), path)
+            text = await answer.read()
+        return any(rules.forbids(text, path) for path in paths)
     except BadStatus as error:
         return False if 400 <= error.status < 500 else None  # no such file: no rules
     except (NetError, ValueError):
@@ -197,7 +203,7 @@ async def _cors(client: Client, listing: Listing) -> bool | None:
         Access_Control_Request_Method="POST",
         Access_Control_Request_Headers="authorization,content-type",
     )
-    url = f"{_root(listing)}/v1/proxy/chat/completions"
+    url = _root(listing) + CHAT_PATH
     try:
         async with client.open(
             "OPTIONS", url, headers=asked, limits=_SMALL, accept=range(200, 300)
@@ -227,7 +233,7 @@ async def _spoken(client: Client, target: Target) -> tuple[Speed, Spoken | None]
             return Speed.NONE, None
         speed = Speed.UNPAID
     meter, began = Meter(), time.perf_counter()
-    url = f"{_root(listing)}/v1/proxy/chat/completions"
+    url = _root(listing) + CHAT_PATH
     try:
         async with client.open("POST", url, headers=headers, body=body, limits=_SPEECH) as answer:
             async for piece in answer.chunks():

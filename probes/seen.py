@@ -9,7 +9,7 @@ from django.utils.translation import gettext_noop as N_
 
 #: Slower than this, an answer to the smallest question counts as degraded.
 SLOW_MS = 5_000
-#: `Probe.failure` in words, translated where shown. A down service has one of the first five.
+#: `Probe.failure` in words, translated where shown. A down service has one of _DOWN.
 FAILURES: dict[str, str] = {
     "unreachable": N_("No connection"),
     "tls": N_("The secure connection could not be made"),

@@ -148,6 +148,10 @@ def test_robots_txt_keeps_us_out_only_by_name(peer: Peer, settings: Any) -> None
     (found,) = services.run(services.listings_of(PETRA))
     assert found.forbidden and peer.paths() == ["GET /robots.txt"]
     assert Probe.objects.count() == 1 and health().opted_out
+    # So does one that closes only a part of what a look asks for.
+    peer.manners.robots = b"User-agent: 0g-market-probe\nDisallow: /v1/proxy/\n"
+    (found,) = services.run(services.listings_of(PETRA))
+    assert found.forbidden
     # The rules are asked again, not remembered for ever.
     peer.manners.robots = b""
     assert look().state == "up" and not health().opted_out
