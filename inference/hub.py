@@ -38,7 +38,7 @@ from inference.errors import ChatError, Closing, Unavailable
 from inference.failures import Failure
 from inference.models import Chat, Medium, State, Turn, Verdict
 from inference.prompts import Prompt
-from inference.relay import Call, Calling, Delta, Failed, Finished, Record, Usage
+from inference.relay import Call, Calling, Delta, Failed, Finished, Record
 from net.client import Client
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class Hub:
         self._why: dict[int, Why] = {}
         self._asking: set[asyncio.Task[Any]] = set()
         self._pace = blocks.Pace()
-        self._looking: set[asyncio.Task[None]] = set()
+        self._looking: set[asyncio.Task[Verdict]] = set()
         self._service: list[asyncio.Task[None]] = []
         self._starting = asyncio.Lock()
         self._ending = asyncio.Lock()
@@ -176,12 +176,9 @@ class Hub:
     def look_again(self, turn_id: int) -> None:
         """Ask for an ended turn's signature once more, in the background."""
         if not self.closing:
-            task = spawn(self._look_again(turn_id))
+            task = spawn(signatures.settle(self.client, turn_id))
             self._looking.add(task)
             task.add_done_callback(self._looking.discard)
-
-    async def _look_again(self, turn_id: int) -> None:
-        await signatures.settle(self.client, turn_id)
 
     async def drain(self, grace: float) -> None:
         """Take no new turns and let the running ones end for `grace` seconds, then close."""
@@ -201,7 +198,7 @@ class Hub:
                 self._cancel(turn_id, "closing")
             await asyncio.gather(*tasks, return_exceptions=True)
             service, self._service = self._service, []
-            background = [*service, *self._looking]
+            background: list[asyncio.Task[Any]] = [*service, *self._looking]
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
@@ -248,8 +245,6 @@ class Hub:
                                 closer.add(event.text)
                                 if block := closer.take():
                                     writer.event({"type": "block", **vars(block)})
-                            if writer.full:
-                                await writer.room()
                         case Calling():
                             if event.name:
                                 newest = event.number
@@ -258,16 +253,14 @@ class Hub:
                             # More of an older one than the newest is told with the end.
                             if event.arguments and event.number == newest:
                                 writer.arguments(event.arguments)
-                            if writer.full:
-                                await writer.room()
-                        case Usage():
-                            pass  # told with the end
                         case Finished():
                             state = State.ANSWERED
                         case Failed():
                             failure = event.failure
                             said = any(record.text) or len(record.calls)
                             state = State.CUT_OFF if said else State.FAILED
+                    if writer.full:
+                        await writer.room()
         except asyncio.CancelledError:
             if self._why.get(turn_id) == "stop":
                 state = State.STOPPED

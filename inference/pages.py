@@ -59,13 +59,6 @@ class ServiceOption:
     verdict: str
 
 
-@dataclass(frozen=True)
-class TurnPage:
-    """One question with its answers alone, as the page fetches it when something has come."""
-
-    asked: Asked
-
-
 _PAGES = {
     Medium.CHAT: "/playground/chat",
     Medium.IMAGES: "/playground/images",

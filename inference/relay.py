@@ -8,6 +8,7 @@ signature must cover (provider-protocol.md 3.1).
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 import zlib
 from collections.abc import AsyncGenerator
@@ -39,6 +40,8 @@ MAX_PACKED_BYTES = 4 << 20
 #: Each packing lets go of the interpreter, which another thread may then keep for milliseconds.
 _PACKED_AT_ONCE = 16 << 10
 MAX_HEADERS = 40
+#: Only characters that are safe in a path.
+ANSWER_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _SECRET_HEADERS = {"set-cookie", "authorization", "proxy-authorization"}
 
 
@@ -149,19 +152,8 @@ class Calling:
 
 
 @dataclass(frozen=True)
-class Usage:
-    """Tokens the provider counted."""
-
-    usage: fees.Usage
-
-
-@dataclass(frozen=True)
 class Finished:
-    """The answer ended by itself. `reason` is the provider's word: stop, length, content_filter
-    …
-    """
-
-    reason: str
+    """The answer ended by itself; why is in `Record.finish_reason`."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +163,7 @@ class Failed:
     failure: Failure
 
 
-Event = Delta | Calling | Usage | Finished | Failed
+Event = Delta | Calling | Finished | Failed
 
 
 async def stream(
@@ -247,7 +239,7 @@ async def _streamed(
                 progress.until = time.monotonic() + timeouts.after_done
     record.complete = record.complete and (answer.delimited or done)
     if done or record.finish_reason:
-        yield Finished(record.finish_reason)
+        yield Finished()
     else:
         yield Failed(Failure("cut_off", "the answer ended without its closing mark"))
 
@@ -272,15 +264,15 @@ async def _whole(answer: Answer, record: Record, timeouts: Timeouts) -> AsyncGen
             record.took(chunk)
             body += chunk
     piece = wire.read_body(bytes(body))
-    if len(piece.text) + len(piece.reasoning) > MAX_ANSWER_CHARS:
-        raise TooLarge(f"an answer of more than {MAX_ANSWER_CHARS} characters")
+    length = len(piece.text) + len(piece.reasoning)
+    _bounded(length, record)  # before it is kept
     record.complete = record.complete and answer.delimited
     for event in _events([piece], record):
-        _bounded(len(piece.text) + len(piece.reasoning), record)
+        _bounded(length, record)  # with the functions that it calls
         yield event
         if isinstance(event, Failed):
             return
-    yield Finished(record.finish_reason)
+    yield Finished()
 
 
 def _bounded(length: int, record: Record) -> None:
@@ -292,8 +284,8 @@ def _bounded(length: int, record: Record) -> None:
 
 
 def _events(pieces: list[wire.Piece], record: Record) -> list[Event]:
-    """The events of one read: all its text as one Delta, then functions called, then usage, then a
-    failure told inside the stream.
+    """The events of one read: all its text as one Delta, then functions called, then a failure told
+    inside the stream. What else it says goes into `record`.
     """
     events: list[Event] = []
     text = "".join([piece.text for piece in pieces])
@@ -316,9 +308,7 @@ def _events(pieces: list[wire.Piece], record: Record) -> list[Event]:
         if not piece.finish_reason and piece.usage is None and not piece.error:
             continue
         record.finish_reason = piece.finish_reason or record.finish_reason
-        if piece.usage is not None:
-            record.usage = piece.usage
-            events.append(Usage(piece.usage))
+        record.usage = piece.usage if piece.usage is not None else record.usage
         if piece.error:
             events.append(Failed(Failure("provider_error", piece.error)))
             break
@@ -364,15 +354,9 @@ def failure_of(error: NetError | wire.BadStream, *, began: bool, sent: bool) -> 
 
 
 def answer_id(answer: Answer) -> str:
-    """The id under which the provider keeps its signature; only characters that are safe in a
-    path.
-    """
+    """The id under which the provider keeps its signature; "" where it has no ANSWER_ID."""
     value = answer.header("ZG-Res-Key").strip()
-    return (
-        value
-        if len(value) <= 128 and all((c.isalnum() and c.isascii()) or c in "-_." for c in value)
-        else ""
-    )
+    return value if ANSWER_ID.fullmatch(value) else ""
 
 
 def headers(answer: Answer) -> dict[str, str]:

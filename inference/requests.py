@@ -182,7 +182,6 @@ class RequestsPage:
     rows: tuple[Turn, ...]
     pager: Pager
     filter: Filter
-    narrows: bool
     export: str
     providers: tuple[str, ...]
     models: tuple[str, ...]
@@ -202,7 +201,6 @@ def page(user: User, session_key: str | None, wanted: Filter, number: int) -> Re
         rows=found.items,
         pager=pager(found, _("requests"), lambda n: f"{PATH}?{wanted.query(n)}"),
         filter=wanted,
-        narrows=wanted.narrows,
         export=f"{PATH}.csv?{wanted.query()}".rstrip("?"),
         providers=_distinct(named, "provider"),
         models=_distinct(named, "model"),

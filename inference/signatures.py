@@ -91,7 +91,8 @@ async def judge(
         result = verify.no_reply(exchange, "never_signs")
     else:
         result = verify.no_reply(exchange, "not_found" if asked.answer_id else "no_id")
-    await database_sync_to_async(_keep)(asked.turn, result, document)
+    keep = database_sync_to_async(services.store_verdict)
+    await keep(asked.turn, result, document, asked=True)
     return Verdict(result.verdict)
 
 
@@ -125,10 +126,6 @@ def _look_up(turn_id: int) -> tuple[Turn, bool]:
     heavy = ("request_sealed", "response_sealed", "question_sealed", "answer_sealed")
     turn = Turn.objects.select_related("chat").defer(*heavy).get(pk=turn_id)
     return turn, reused(turn.pk, turn.provider, turn.answer_id)
-
-
-def _keep(turn_id: int, result: verify.ReplyVerdict, document: object | None) -> None:
-    services.store_verdict(turn_id, result, document, asked=True)
 
 
 def reused(turn_id: int, provider: str, answer_id: str) -> bool:

@@ -15,7 +15,7 @@ from accounts.models import User
 from inference import access, inspector, requests
 from inference.media.services import TYPES
 from inference.media.views_works import path_of
-from inference.models import Medium, Turn
+from inference.models import Turn
 from inference.requests import Filter
 from inference.seals import Unreadable
 from inference.views import session_of, turn_of, user_of
@@ -72,11 +72,10 @@ def request_body(request: HttpRequest, turn: int) -> HttpResponse:
 def inspect(request: HttpRequest, turn: int) -> HttpResponse:
     """One request as it went over the wire; what is no chat has pages of its own."""
     user = user_of(request)
-    made = access.turns_of(user, session_of(request)) if user else Turn.objects.none()
-    made = made.filter(pk=turn, chat__medium__in=TYPES)
-    if (found := made.first()) is not None:
-        return HttpResponseRedirect(path_of(found.chat))
     mine = access.turns_of(user, session_of(request)) if user else Turn.objects.none()
-    passed = mine.filter(pk=turn, chat__medium=Medium.RELAY).select_related("token").first()
-    page = inspector.page(passed or turn_of(request, turn))
-    return render(request, "inference/inspect.html", {"page": page})
+    found = mine.filter(pk=turn).select_related("token").first()
+    if found is None:
+        raise Http404("no such answer")
+    if found.chat.medium in TYPES:
+        return HttpResponseRedirect(path_of(found.chat))
+    return render(request, "inference/inspect.html", {"page": inspector.page(found)})

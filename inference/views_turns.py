@@ -19,7 +19,6 @@ from redis.exceptions import RedisError
 from inference import conversations, selectors, services, sessions, turnlog
 from inference.hub import hub
 from inference.models import State, Turn
-from inference.pages import TurnPage
 from inference.views import session_of, turn_of
 
 log = logging.getLogger(__name__)
@@ -32,8 +31,8 @@ QUIET_SECONDS = 15.0
 @require_GET
 def turn(request: HttpRequest, turn: int) -> HttpResponse:
     """One question with its answers as they stand, to replace what was streamed."""
-    page = TurnPage(selectors.asked(turn_of(request, turn)))
-    return render(request, "inference/turn.html", {"page": page})
+    asked = selectors.asked(turn_of(request, turn))
+    return render(request, "inference/asked.html", {"asked": asked})
 
 
 @require_POST
@@ -54,8 +53,8 @@ async def recheck(request: HttpRequest, turn: int) -> HttpResponse:
     if not request.headers.get("HX-Request"):
         return _back(found)
     fresh = await sync_to_async(turn_of)(request, turn)
-    page = TurnPage(await sync_to_async(selectors.asked)(fresh))
-    return await sync_to_async(render)(request, "inference/turn.html", {"page": page})
+    asked = await sync_to_async(selectors.asked)(fresh)
+    return await sync_to_async(render)(request, "inference/asked.html", {"asked": asked})
 
 
 @require_POST

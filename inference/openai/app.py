@@ -237,9 +237,8 @@ class Relay:
                     grant = await database_sync_to_async(self.grants.find)(
                         bearer.digest, bearer.token, ask, settings.SITE_URL
                     )
-        left = _Left(visit.receive)
         turn, carrier, task = await own.whole(_begin(own, grant, ask, visit.reply))
-        watcher = asyncio.create_task(left.wait())
+        watcher = asyncio.create_task(_left(visit.receive))
         try:
             await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
             if not task.done() and not carrier.over:
@@ -265,15 +264,10 @@ async def _begin(
     return opened.turn, carrier, own.work(opened.turn, carrier.run())
 
 
-class _Left:
-    """Waits until whoever asked has gone."""
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-
-    async def wait(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+async def _left(receive: Receive) -> None:
+    """Wait until whoever asked has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _require(visit: _Visit, method: str) -> None:

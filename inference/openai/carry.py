@@ -16,7 +16,7 @@ import orjson
 from channels.db import database_sync_to_async
 
 from attestation import verify
-from inference import costs, failures, relay, signatures
+from inference import costs, relay, signatures
 from inference.failures import Failure
 from inference.hub import Hub, spawn
 from inference.models import State, Turn, Verdict
@@ -100,7 +100,6 @@ class Carrier:
     @asynccontextmanager
     async def _asked(self) -> AsyncIterator[Answer]:
         ask, listing = self._ask, self._grant.listing
-        slow = not ask.stream
         async with self._hub.client.open(
             "POST",
             f"{listing.url.rstrip('/')}/v1/proxy/{ask.endpoint}",
@@ -112,7 +111,7 @@ class Carrier:
             body=ask.body,
             limits=Limits(
                 connect=CONNECT_SECONDS,
-                first_byte=WHOLE_SECONDS if slow else FIRST_SECONDS,
+                first_byte=FIRST_SECONDS if ask.stream else WHOLE_SECONDS,
                 between=BETWEEN_SECONDS,
                 total=WHOLE_SECONDS,
                 max_bytes=CHAT_BYTES if ask.writes else LARGE_BYTES,
@@ -120,7 +119,6 @@ class Carrier:
             ),
         ) as answer:
             self._sent = True
-            self._answered.status = answer.status
             self._answered.answer_id = relay.answer_id(answer)
             self._answered.headers = relay.headers(answer)
             yield answer
@@ -220,8 +218,7 @@ class Carrier:
                 answered.quantity = f"{count} picture{'' if count == 1 else 's'}"
                 answered.complete = answered.complete and made is not None
         else:
-            free = failure is not None and failure.kind in failures.NOT_CHARGED
-            known = costs.of_answer(
+            cost = costs.of_answer(
                 grant.tariff,
                 usage=found.usage,
                 text="",
@@ -229,7 +226,6 @@ class Carrier:
                 failure=failure,
                 maximum=self._opened.reserved,
             )
-            cost = costs.Cost(0, "none") if free else known
         self._stored = True
         self._used = await database_sync_to_async(book.end_row)(
             self._opened, grant, state, answered, cost, failure

@@ -59,14 +59,11 @@ _WHY = {
 @dataclass(frozen=True)
 class Grant:
     """What one token may ask of one service; `authorization` is the whole header of the stored
-    provider key, `bounded`: the token has a spend limit; `version` of what the provider lists, ""
-    where more than that decided.
+    provider key; `version` of what the provider lists, "" where more than that decided.
     """
 
     token: int
     digest: str
-    per_minute: int
-    bounded: bool
     owner: int
     chat: Chat
     listing: Listing
@@ -105,18 +102,15 @@ class Grants:
             self._known.popitem(last=False)
         return found
 
-    def forget(self, digest: str, ask: Ask) -> None:
-        self._known.pop(_key(digest, ask), None)
-
 
 def _key(digest: str, ask: Ask) -> tuple[str, ...]:
     return digest, ask.endpoint, ask.model, ask.pin.lower()
 
 
-def token_of(secret: str, scope: str = "") -> AccessToken:
-    """The living token of a secret (1 query). Raises ApiError 401 or 403."""
+def token_of(secret: str) -> AccessToken:
+    """The living token of a secret (1 query). Raises ApiError 401."""
     try:
-        return tokens.find(secret, scope)
+        return tokens.find(secret)
     except Problem as problem:
         raise of_problem(problem) from None
 
@@ -148,8 +142,6 @@ def _grant(digest: str, token: AccessToken, ask: Ask, until: float, site: str) -
     return Grant(
         token=token.pk,
         digest=digest,
-        per_minute=token.per_minute,
-        bounded=token.spend_limit is not None,
         owner=token.user_id,
         chat=relay_chat(token.user),
         listing=listing,
@@ -173,8 +165,6 @@ def _renewed(grant: Grant, token: AccessToken, until: float, site: str) -> Grant
         return None
     return replace(
         grant,
-        per_minute=token.per_minute,
-        bounded=token.spend_limit is not None,
         authorization=_authorization(token.user, listing, stands, site),
         until=until,
     )
