@@ -93,6 +93,9 @@ class Options:
         """What goes into the request besides model, messages and max_tokens; of it only what is
         `taken` where the provider says which parameters its model knows. With the `results` of
         functions none is required again: the model would never come to its answer.
+
+        Schema and functions go out as they were written (they were read when they were checked):
+        of a number beyond 64 bits a parser would make another one.
         """
         wanted = self._wanted()
         if results and self.tool_choice != "none":
@@ -115,7 +118,7 @@ class Options:
     def _form(self) -> dict[str, Any]:
         """What the answer is to look like."""
         if self.schema:
-            asked = {"name": "answer", "schema": orjson.loads(self.schema)}
+            asked = {"name": "answer", "schema": orjson.Fragment(self.schema)}
             return {"response_format": {"type": "json_schema", "json_schema": asked}}
         return {"response_format": {"type": "json_object"}} if self.json else {}
 
@@ -125,7 +128,7 @@ class Options:
             return {}
         named = {"type": "function", "function": {"name": self.tool_choice}}
         chosen = self.tool_choice if self.tool_choice in CHOICES else named
-        offered: dict[str, Any] = {"tools": orjson.loads(self.tools)}
+        offered: dict[str, Any] = {"tools": orjson.Fragment(self.tools)}
         return {**offered, "tool_choice": chosen} if self.tool_choice else offered
 
     def stored(self) -> dict[str, Any]:

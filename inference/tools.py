@@ -29,6 +29,8 @@ NO_RESULT = "[no result was given]"
 #: deep list are mostly indent.
 _TIMES, _MORE = 4, 1_000
 _ARGUMENTS = JsonLimits(max_depth=24, max_bytes=1 << 20)
+#: So often one call is looked at for whether its arguments are whole: each look reads them all.
+_LOOKS = 4
 #: Of a call and its result in a request, what is neither their words nor their names.
 _AROUND = 150
 
@@ -114,6 +116,36 @@ class _Growing:
     id: str
     name: str
     arguments: list[str]
+    #: Whether the provider gave the id.
+    given: bool = True
+    looks: int = _LOOKS
+
+    def goes_on(self, part: Part) -> bool:
+        """Whether a part at the same place says more of this call, rather than begin another.
+
+        By the format only the first part of a call has a name, so that clients go by the place
+        alone. But some providers count all places 0 (Ollama's, where it has no parser for a model),
+        and some give no ids; others repeat the name with every part.
+        """
+        if not part.name:
+            return True
+        if part.id and self.given:
+            return part.id == self.id
+        if part.name[:MAX_NAME_CHARS] != self.name:
+            return False
+        return not (part.arguments or part.id) or not self._whole
+
+    @property
+    def _whole(self) -> bool:
+        """Whether the arguments are an object that has ended."""
+        if not self.looks or not self.arguments[-1].rstrip().endswith("}"):
+            return False
+        self.looks -= 1
+        try:
+            text = "".join(self.arguments).encode("utf-8", "replace")
+            return isinstance(strictjson.loads(text, _ARGUMENTS), dict)
+        except BadAnswer:
+            return False
 
 
 @dataclass
@@ -127,19 +159,17 @@ class Calls:
     def take(self, part: Part) -> tuple[int, bool]:
         """Which call the part belongs to, from 1, and whether it begins it; (0, False) where it
         belongs to none: a call begins with its name.
-
-        The same place with another id is another call: some providers count all of them 0.
         """
         number = self._at.get(part.place, 0)
         known = self._all[number - 1] if number else None
-        if known is None or (part.name and part.id and known.id and part.id != known.id):
+        if known is None or not known.goes_on(part):
             if not part.name:
                 return 0, False
             number = len(self._all) + 1
             name = part.name[:MAX_NAME_CHARS]
             # Without an id no result could name it.
             call_id = part.id[:MAX_NAME_CHARS] or f"call_{number}"
-            self._all.append(_Growing(call_id, name, [part.arguments]))
+            self._all.append(_Growing(call_id, name, [part.arguments], bool(part.id)))
             self._at[part.place] = number
             self.chars += len(name) + len(call_id) + len(part.arguments)
             return number, True
@@ -182,7 +212,17 @@ def _written(said: dict[str, Any]) -> str:
     given = said.get("arguments")
     if given is None or isinstance(given, str):
         return _text(given)
-    return orjson.dumps(given).decode()
+    return json.dumps(given, ensure_ascii=False, separators=(",", ":"))
+
+
+def as_values(value: object) -> bool:
+    """Whether some arguments in a `tool_calls` are JSON itself, whose numbers a parser may change:
+    what was asked for has to be known to the last digit (amounts of tokens have more than 64 bits).
+    """
+    calls = value if isinstance(value, list) else ()
+    said = (x.get("function") for x in calls if isinstance(x, dict))
+    found = (x.get("arguments") for x in said if isinstance(x, dict))
+    return not all(x is None or isinstance(x, str) for x in found)
 
 
 def _text(value: object) -> str:

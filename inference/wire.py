@@ -8,6 +8,7 @@ Format: OpenAI chat completions over server-sent events (provider-protocol.md 1.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -292,12 +293,12 @@ def read_event(data: bytes) -> Piece:
     """
     if len(data) < 16 and data.strip() == b"[DONE]":
         return _DONE
-    return _piece(_document(data, _CHUNK_SHAPE), "delta")
+    return _piece(data, _CHUNK_SHAPE, "delta")
 
 
 def read_body(data: bytes) -> Piece:
     """The same for a whole answer sent as one JSON document by a provider that does not stream."""
-    return _piece(_document(data, _BODY_SHAPE), "message")
+    return _piece(data, _BODY_SHAPE, "message")
 
 
 def read_error(body: bytes) -> str:
@@ -321,7 +322,8 @@ def _document(data: bytes, shape: JsonLimits) -> dict[str, Any]:
     return document
 
 
-def _piece(document: dict[str, Any], where: str) -> Piece:
+def _piece(data: bytes, shape: JsonLimits, where: str) -> Piece:
+    document = _document(data, shape)
     if document.get("error"):
         return Piece(error=_error_text(document) or "the provider reported an error")
     said = document.get("usage")
@@ -335,6 +337,8 @@ def _piece(document: dict[str, Any], where: str) -> Piece:
     reasoning = content.get("reasoning_content") or content.get("reasoning")
     reason = choice.get("finish_reason")
     called = content.get("tool_calls")
+    if called and tools.as_values(called):
+        called = json.loads(data)["choices"][0][where]["tool_calls"]  # whole numbers of any size
     return Piece(
         _text(content.get("content")),
         _text(reasoning) if reasoning is not None else "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -32,6 +33,33 @@ def loads(text: bytes, limits: JsonLimits = _DEFAULT) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
         raise BadAnswer("the text is not JSON") from None
+
+
+def members(text: bytes) -> dict[str, orjson.Fragment]:
+    """The values of an object that `loads` has read, as they are written: a number beyond 64 bits,
+    or with more digits than a double has, would come out of any parser as another one.
+    """
+    written = text.decode()
+    found: dict[str, orjson.Fragment] = {}
+    at = _after(written, written.index("{") + 1)
+    while written[at] != "}":
+        name, end = _JSON.raw_decode(written, at)
+        begin = _after(written, _after(written, end) + 1)  # behind the colon
+        _, end = _JSON.raw_decode(written, begin)
+        found[name] = orjson.Fragment(written[begin:end])
+        at = _after(written, end)
+        at = _after(written, at + 1) if written[at] == "," else at
+    return found
+
+
+_JSON = json.JSONDecoder()
+_SPACE = re.compile(r"[ \t\n\r]*")
+
+
+def _after(text: str, at: int) -> int:
+    """Where the white space from `at` on ends."""
+    found = _SPACE.match(text, at)
+    return found.end() if found else at
 
 
 def depth(text: bytes) -> int:

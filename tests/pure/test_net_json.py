@@ -6,13 +6,14 @@ import json
 import time
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from net.errors import BadAnswer
 from net.limits import JsonLimits
-from net.strictjson import depth, loads
+from net.strictjson import depth, loads, members
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
@@ -34,6 +35,16 @@ def test_depth_is_that_of_the_value(value: Any) -> None:
     text = json.dumps(value).encode()
     assert depth(text) == real_depth(value)
     assert loads(text) == value
+
+
+@given(st.dictionaries(st.text(), JSON), st.sampled_from([None, 1]), st.integers(-(2**99), 2**99))
+def test_members_stand_as_they_were_written(value: Any, indent: int | None, whole: int) -> None:
+    value = {**value, "whole": whole}
+    text = f" {json.dumps(value, indent=indent)}\n".encode()
+    assert loads(text).keys() == value.keys()
+    assert json.loads(orjson.dumps(members(text))) == value
+    twice = b'{"a": 1.00 ,"b":{} , "a" :[ ]}'
+    assert orjson.dumps(members(twice)) == b'{"a":[ ],"b":{}}' and members(b"{ }") == {}
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,11 +28,16 @@ WEATHER: dict[str, Any] = {
 TIME = {"type": "function", "function": {"name": "get-time"}}
 
 
+def sent(options: Options, *taken: Any, **more: Any) -> Any:
+    """What goes out, as a provider reads it."""
+    return json.loads(orjson.dumps(options.wire(*taken, **more)))
+
+
 def test_a_list_of_functions_goes_out_as_it_was_written() -> None:
     written = json.dumps([WEATHER, TIME], indent=1)
     plain = Options.of({"tools": f"\n{written} ", "tool_choice": " "})
-    assert plain.tools == written and plain.wire() == {"tools": [WEATHER, TIME]}
-    assert plain.wire(("tools", "seed")) == plain.wire() and plain.wire(("seed",)) == {}
+    assert plain.tools == written and sent(plain) == {"tools": [WEATHER, TIME]}
+    assert sent(plain, ("tools", "seed")) == sent(plain) and plain.wire(("seed",)) == {}
     for choice in ("auto", "none", "required"):
         assert Options.of({"tools": written, "tool_choice": choice}).wire()["tool_choice"] == choice
     named = Options.of({"tools": written, "tool_choice": "get-time"})
@@ -41,9 +48,19 @@ def test_a_list_of_functions_goes_out_as_it_was_written() -> None:
     assert Options.of(named.stored()) == named and named.changed == 2
     assert Options.of({"tools": "", "tool_choice": "get-time"}) == Options()
     # whoever gives a result wants an answer, not the same call for ever
-    assert named.wire(results=True) == plain.wire()
+    assert sent(named, results=True) == sent(plain)
     never = Options.of({"tools": written, "tool_choice": "none"})
     assert never.wire(results=True)["tool_choice"] == "none"
+
+
+@given(st.integers(-(10**200), 10**200), st.decimals(-(10**30), 10**30, places=25))
+def test_no_number_of_a_schema_becomes_another(whole: int, decimal: Decimal) -> None:
+    """Amounts of tokens have more than 64 bits; a model would be held to another one."""
+    schema = f'{{"minimum": {whole},\n "maximum": {decimal:f}}}'
+    functions = changed(parameters={"x": 1}).replace('{"x": 1}', schema)
+    asked = Options.of({"schema": schema, "tools": functions})
+    body = wire.request_body(model="m", messages=(), max_tokens=1, options=asked.wire())
+    assert body.count(schema.encode()) == 2 and json.loads(body)["tools"] == json.loads(functions)
 
 
 def changed(**function: Any) -> str:
@@ -121,12 +138,38 @@ def test_calls_of_careless_providers_are_told_apart() -> None:
     assert read([again], [{**again, "function": {"name": "f", "arguments": "2"}}]) == (
         ToolCall("a", "f", "12"),
     )
-    assert read([part(name="f", arguments={"a": 1})]) == (ToolCall("call_1", "f", '{"a":1}'),)
+    assert read([part(name="f", arguments={"a": 10**30})]) == (
+        ToolCall("call_1", "f", f'{{"a":{10**30}}}'),
+    )
     body = {"choices": [{"message": {"content": None, "tool_calls": [*whole, "x"]}}]}
     calls = Calls()
     for said in wire.read_body(json.dumps(body).encode()).calls:
         calls.take(said)
     assert calls.found == two
+
+
+def test_calls_without_ids_at_one_place_are_told_apart() -> None:
+    """As by Ollama's older versions and proxies before it; a client of OpenAI's would glue them."""
+    one, two = '{"town": "Bonn"}', '{"town": "Köln"}'
+    both = (ToolCall("call_1", "f", one), ToolCall("call_2", "f", two))
+    for place in (0, None):
+        parts = [part(place, name="f", arguments=text) for text in (one, two)]
+        assert read(parts) == read(*[[x] for x in parts]) == both
+        # the name with each piece, or an id that comes late
+        cut = [part(place, name="f", arguments=x) for x in (one[:9], one[9:], two[:9], two[9:])]
+        assert read(*[[x] for x in cut]) == both
+        late = [part(place, name="f"), part(place, id="late", name="f", arguments=one)]
+        assert read(*[[x] for x in late], [part(place, name="f", arguments="")]) == both[:1]
+        other = part(place, name="g", arguments="")
+        assert read([parts[0]], [other]) == (both[0], ToolCall("call_2", "g", ""))
+
+
+def test_no_call_is_read_again_with_each_of_its_parts() -> None:
+    """A provider could have us read half a megabyte ten thousand times."""
+    calls = Calls()
+    for _ in range(5_000):
+        calls.take(tools.Part(0, "", "f", '{"x": "' + "x" * 90 + '"}}'))
+    assert len(calls) == 1 and calls._all[0].looks == 0
 
 
 JSON = st.recursive(
