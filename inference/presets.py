@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -134,17 +135,23 @@ def _append(before: OwnPreset) -> None:
 
 def with_versions(user: User) -> frozenset[int]:
     """The presets that said something else before (1 query)."""
-    rows = PresetVersion.objects.filter(preset__owner=user, preset__deleted_at=None)
-    return frozenset(rows.values_list("preset", flat=True).distinct())
+    return frozenset(_versions(user).order_by().values_list("preset", flat=True).distinct())
 
 
 def versions(user: User, preset: int) -> tuple[Version, ...]:
     """Earlier texts of a preset, the newest first (1 query)."""
-    rows = PresetVersion.objects.filter(
-        preset=preset, preset__owner=user, preset__deleted_at=None
-    ).order_by("-pk")
-    found = ((row, _opened(preset, row.sealed)) for row in rows)
-    return tuple(Version(row.pk, row.until, own) for row, own in found if own is not None)
+    rows = _versions(user).filter(preset=preset)
+    return tuple(version for version in map(_version, rows) if version is not None)
+
+
+def _versions(user: User) -> QuerySet[PresetVersion]:
+    rows = PresetVersion.objects.filter(preset__owner=user, preset__deleted_at=None)
+    return rows.order_by("-pk")
+
+
+def _version(row: PresetVersion) -> Version | None:
+    own = _opened(row.preset_id, row.sealed)
+    return None if own is None else Version(row.pk, row.until, own)
 
 
 def restore(user: User, preset: int, version: int) -> bool:
@@ -177,17 +184,21 @@ def document(user: User, preset: int | None = None) -> bytes:
 
 
 def earlier(user: User) -> bytes:
-    """Every earlier text, for the person's own archive."""
-    found = [(own.name, version) for own in of(user) for version in versions(user, own.id)]
+    """Every earlier text, for the person's own archive (2 queries)."""
+    found: dict[int, list[Version]] = {}
+    for version in map(_version, _versions(user)):
+        if version is not None:
+            found.setdefault(version.own.id, []).append(version)
     rows = [
         {
-            "preset": name,
+            "preset": own.name,
             "until": version.until.isoformat(),
             "name": version.own.name,
             "options": version.own.options.stored(),
             "body": version.own.body,
         }
-        for name, version in found
+        for own in of(user)
+        for version in found.get(own.id, ())
     ]
     return orjson.dumps({"versions": rows}, option=orjson.OPT_INDENT_2)
 

@@ -136,6 +136,20 @@ def test_what_it_said_before_is_kept_and_can_be_taken_up_again(
     assert client.get(here).status_code == 404 and presets.versions(alice, own.id) == ()
 
 
+def test_the_archive_reads_every_earlier_text_at_once(
+    alice: User, django_assert_num_queries: Any
+) -> None:
+    owns = [presets.save(alice, name, {"system": "0"}) for name in ("b", "a", "c")]
+    for number in "12":
+        for own in owns:
+            presets.save(alice, own.name, {"system": number}, own.id)
+    presets.delete(alice, owns[2].id)
+    with django_assert_num_queries(2):
+        rows = orjson.loads(presets.earlier(alice))["versions"]
+    said = [(row["preset"], row["options"]["system"]) for row in rows]
+    assert said == [("a", "1"), ("a", "0"), ("b", "1"), ("b", "0")]
+
+
 def test_a_refused_form_keeps_what_was_typed(alice: User, client: Client) -> None:
     own = presets.save(alice, "Mine", {**GIVEN, "body": "Stored"})
     client.force_login(alice)
