@@ -10,10 +10,11 @@ import csv
 import io
 import math
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import mul
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import orjson
 
@@ -34,8 +35,10 @@ MAX_DIMENSION = 8192
 MAX_ANSWER_BYTES = 6 << 20
 #: Larger ones (and no model's are) would leave the range of doubles when they are multiplied.
 MAX_NUMBER = 1e100
-#: A token is a byte at least; some tokenizers add a few that begin and end a text.
+#: Some tokenizers add a few that begin and end a text.
 EXTRA_TOKENS = 4
+#: Tokenizers read a text in one of these forms of Unicode, or as it is.
+_READ_AS: tuple[Literal["NFC", "NFKC"], ...] = ("NFC", "NFKC")
 #: What stands for a request before one is written: a few sentences.
 USUAL_BYTES, USUAL_TEXTS = 1000, 5
 _NEWLINES = re.compile(r"[\r\n]+")
@@ -86,8 +89,8 @@ class Wish:
 
     @property
     def size(self) -> int:
-        """Bytes of the texts."""
-        return sum(len(text.encode()) for text in self.texts)
+        """Bytes of the texts, as they cost."""
+        return sum(map(weight, self.texts))
 
     def body(self, model: str) -> bytes:
         """The request."""
@@ -105,8 +108,28 @@ def most(tariff: fees.Tariff, size: int, texts: int) -> int:
     return min(fees.most_fee(tariff, usage), 2**256 - 1)
 
 
+def weight(text: str) -> int:
+    """Bytes of a text in the longest form in which a tokenizer reads it: some know every byte as a
+    token and nothing more, so that no text is more tokens. (`embeddings.js` counts the same.)
+    """
+    forms = () if text.isascii() else (unicodedata.normalize(form, text) for form in _READ_AS)
+    return max(len(form.encode("utf-8", "replace")) for form in (text, *forms))
+
+
 def most_tokens(size: int, texts: int) -> int:
     return size + EXTRA_TOKENS * texts
+
+
+def beyond_bytes(given: object) -> int:
+    """The tokens that the `input` of a request may be beyond the bytes of its JSON: one text,
+    several, or as many lists of tokens (which take two bytes each at least).
+    """
+    if isinstance(given, str):
+        return weight(given) - len(given.encode("utf-8", "replace")) + EXTRA_TOKENS
+    if not isinstance(given, list):
+        return EXTRA_TOKENS
+    parts = [x for x in given if isinstance(x, str | list)]
+    return sum(map(beyond_bytes, parts)) + (EXTRA_TOKENS if len(parts) < len(given) else 0)
 
 
 @dataclass(frozen=True)

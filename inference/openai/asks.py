@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from inference.media import vectors
 from inference.openai.errors import ApiError
 from net import strictjson
 from net.errors import BadAnswer
@@ -65,6 +66,7 @@ _READ = ("model", "n", "stream", "response_format")
 class Ask:
     """A request for a model. `pin` is the provider's address ("" = whoever there is), `count` how
     many answers or pictures, `max_tokens` 0 where it says none, `by_url` pictures behind URLs.
+    `beyond`: tokens that texts to embed may be beyond the bytes of the body.
     """
 
     endpoint: str
@@ -76,6 +78,7 @@ class Ask:
     count: int = 1
     max_tokens: int = 0
     by_url: bool = False
+    beyond: int = 0
 
     @property
     def pictures(self) -> bool:
@@ -133,13 +136,14 @@ def _json(endpoint: str, body: bytes, pin: str, bounded: bool) -> Ask:
     return Ask(
         endpoint=endpoint,
         content_type="application/json",
-        body=orjson.dumps({**document, **changed}) if changed else body,
+        body=orjson.dumps({**strictjson.members(body), **changed}) if changed else body,
         model=name,
         pin=pin,
         stream=stream,
         count=count,
         max_tokens=max_tokens,
         by_url=document.get("response_format") == "url",
+        beyond=vectors.beyond_bytes(document.get("input")) if endpoint == EMBEDDINGS else 0,
     )
 
 

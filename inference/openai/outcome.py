@@ -147,8 +147,8 @@ def most(ask: Ask, tariff: fees.Tariff, max_tokens: int) -> int:
         seconds = -(-len(ask.body) // _SPEECH_BYTES_PER_SECOND)
         fee = max(tariff.output_price, tariff.input_price) * max(seconds, 1)
     elif ask.endpoint == EMBEDDINGS:
-        # Texts may come as numbers of tokens, each of two bytes at least.
-        fee = fees.most_fee(tariff, fees.Usage(-(-len(ask.body) // 2), 0))
+        # A byte may be a token; what comes as numbers of tokens has two bytes for each.
+        fee = fees.most_fee(tariff, fees.Usage(len(ask.body) + ask.beyond, 0))
     else:
         return costs.most(tariff, len(ask.body), (ask.max_tokens or max_tokens) * ask.count)
     return min(fee, _MOST)

@@ -6,10 +6,14 @@ const label = form.querySelector('[data-price-label]');
 let waiting = 0;
 let asked = 0;
 
+// As `vectors.weight` counts: in the longest form in which a tokenizer may read it, a byte may be a token.
+const encoder = new TextEncoder();
+const size = (text) => Math.max(...[text, text.normalize('NFC'), text.normalize('NFKC')].map((form) => encoder.encode(form).length));
+
 async function say() {
   const number = ++asked;
   const texts = form.elements.texts.value.split(/[\r\n]+/).map((line) => line.trim()).filter(Boolean);
-  const bytes = texts.reduce((sum, text) => sum + new TextEncoder().encode(text).length, 0);
+  const bytes = texts.reduce((sum, text) => sum + size(text), 0);
   const query = new URLSearchParams({ provider: form.elements.provider.value, bytes, texts: texts.length });
   try {
     const answer = await fetch(`${form.dataset.estimate}?${query}`);

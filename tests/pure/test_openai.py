@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
+import orjson
 import pytest
 
-from inference.openai import asks
+from inference.openai import asks, outcome
 from inference.openai.errors import ApiError
 from inference.openai.outcome import Tail
+from protocol.fees import Tariff
 
 _TYPE = "multipart/form-data; boundary=b"
 
@@ -92,3 +96,34 @@ def test_the_forms_of_ordinary_clients_are_read() -> None:
     )
     with pytest.raises(ApiError, match="boundary"):
         asks.read(asks.EDITS, _TYPE + "; boundary=c", body)
+
+
+def test_what_a_request_holds_beside_what_is_changed_stays_as_it_was_written() -> None:
+    """A number beyond 64 bits in a schema would go on as another one."""
+    rest = b'"tools": [{"maximum": 123456789012345678901234567890, "step": 1.00}]'
+    body = b'{"model": "m@0x%s", %s, "stream": true}' % (b"a" * 40, rest)
+    ask = asks.read(asks.CHAT, "application/json", body, bounded=True)
+    assert rest.split(b": ", 1)[1] in ask.body and ask.stream
+    assert json.loads(ask.body) == {
+        **json.loads(body), "model": "m", "max_tokens": asks.USUAL_MAX_TOKENS,
+        "stream_options": {"include_usage": True},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "tokens"),
+    [
+        ("a" * 1000, 1002),  # with tokens that begin and end it, each byte one of its own
+        (["\ufdfa" * 100] * 3, 18 * 300 + 6),  # one character, which many read as 18 letters
+        ([1] * 500, 500),
+        ([[1, 2], [3]], 7),
+        ([{"text": "x" * 90}], 90),
+    ],
+)
+def test_the_most_that_embeddings_cost_holds_for_every_tokenizer(
+    given: object, tokens: int
+) -> None:
+    body = orjson.dumps({"model": "m", "input": given})
+    ask = asks.read(asks.EMBEDDINGS, "application/json", body)
+    assert outcome.most(ask, Tariff(7, 0), 0) >= 7 * tokens
+    assert outcome.most(ask, Tariff(7, 0), 0) <= 7 * (len(body) + 8 * tokens)

@@ -130,6 +130,13 @@ def test_at_most_every_byte_is_a_token() -> None:
     # few tokens in a dear tier cost more than all of them beyond it
     dear = Tariff(3, 1000, tiers=(Tier(10, 100), Tier(1_000)))
     assert vectors.most(dear, 10, 2) == 3 * 10 * 100
+    # a ligature of 3 bytes that many tokenizers read as 18 letters, a note that all others do
+    assert (vectors.weight("a\ufdfa"), vectors.weight("\U0001d160"), vectors.weight("한é")) == (
+        34,
+        12,
+        5,
+    )
+    assert Wish.of({"texts": "a\ufdfa\nb"}).size == 35
 
 
 def test_files_hold_every_digit_and_no_formula() -> None:
