@@ -30,6 +30,7 @@ from accounts.errors import Problem
 from marketplace import feeds, presence
 from marketplace.freshness import Banner
 from marketplace.models import Announcement, AnnouncementKind, Update
+from net.cache import tried
 
 log = logging.getLogger(__name__)
 
@@ -161,6 +162,7 @@ def shown(now: dt.datetime) -> tuple[Announcement, ...]:
 # --- above every page -----------------------------------------------------------------------------
 
 _believed: tuple[float, list[dict[str, Any]]] = (0.0, [])
+_AWAY = object()
 
 
 def tell() -> None:
@@ -207,11 +209,9 @@ def _read() -> list[dict[str, Any]]:
     global _believed
     since, rows = _believed
     if not since or time.monotonic() - since > BELIEVED:
-        try:
-            raw: Any = presence.client().get(KEY)
+        raw = tried(lambda: presence.client().get(KEY), _AWAY)
+        if raw is not _AWAY:  # else what was known stays, and Redis is asked again in a while
             rows = orjson.loads(raw) if raw else []
-        except redis.RedisError:
-            pass  # what was known stays, and Redis is asked again in a while
         _believed = (time.monotonic(), rows)
     return rows
 

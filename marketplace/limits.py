@@ -98,7 +98,7 @@ return {1, math.floor((now + room - after) / interval), math.ceil(after - now), 
 
 @lru_cache(maxsize=4)
 def _client(url: str) -> redis.Redis:
-    return stores.client(url, socket_timeout=1, socket_connect_timeout=1)
+    return stores.client(url, **stores.PROMPT)
 
 
 def take(limit: Limit, who: str, cost: int = 1) -> Decision:

@@ -100,7 +100,7 @@ class Ran:
 
 @lru_cache(maxsize=4)
 def _client(url: str) -> redis.Redis:
-    return stores.client(url, socket_timeout=1, socket_connect_timeout=1)
+    return stores.client(url, **stores.PROMPT)
 
 
 def client() -> redis.Redis:

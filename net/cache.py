@@ -50,7 +50,7 @@ class SharedRedisCache(RedisCache):
 
 # --- what a page can do without -------------------------------------------------------------------
 
-#: After Redis did not answer, pages do without it for this long (seconds): each try costs seconds.
+#: After Redis did not answer, pages do without it for this long (seconds): each try may cost one.
 PAUSE = 5.0
 _asked_again = 0.0
 
@@ -59,22 +59,23 @@ def recall(key: str) -> Any:
     """What `keep` kept; None where nothing is, and while Redis is away: for what a page finds out
     anew, or does not need.
     """
-    return _tried(lambda: cache.get(key), None)
+    return tried(lambda: cache.get(key), None)
 
 
 def keep(key: str, value: Any, seconds: int) -> None:
     """Keep what can be found out anew; while Redis is away it is not kept."""
-    _tried(lambda: cache.set(key, value, timeout=seconds), None)
+    tried(lambda: cache.set(key, value, timeout=seconds), None)
 
 
 def first(key: str, seconds: int) -> bool:
     """Whether this is the first time in so many seconds; False while Redis is away: for what is not
     missed when it is left out, never for a lock.
     """
-    return bool(_tried(lambda: cache.add(key, 1, timeout=seconds), False))
+    return bool(tried(lambda: cache.add(key, 1, timeout=seconds), False))
 
 
-def _tried(step: Callable[[], Any], without: Any) -> Any:
+def tried(step: Callable[[], Any], without: Any) -> Any:
+    """What a step comes to that asks Redis; `without` while it is away."""
     global _asked_again
     if time.monotonic() < _asked_again:
         return without

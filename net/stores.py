@@ -21,6 +21,8 @@ import redis.sentinel
 _Sentinel: Any = redis.sentinel.Sentinel
 _AsyncSentinel: Any = redis.asyncio.sentinel.Sentinel
 SENTINEL = "redis+sentinel"
+#: For what a page waits for: a server that takes connections and never answers costs it a second.
+PROMPT = {"socket_timeout": 1, "socket_connect_timeout": 1}
 _PLAIN = ("redis", "rediss", "unix")
 _SENTINEL_PORT = 26379
 _SHAPE = (
@@ -115,7 +117,8 @@ def async_client(url: str, **options: Any) -> redis.asyncio.Redis:
 
 
 def _sentinel(store: Store, options: dict[str, Any]) -> Any:
-    return _Sentinel(store.sentinels, sentinel_kwargs=store.sentinel_login, **options)
+    waits = {key: options[key] for key in PROMPT if key in options}
+    return _Sentinel(store.sentinels, sentinel_kwargs={**waits, **store.sentinel_login}, **options)
 
 
 class Pool(redis.sentinel.SentinelConnectionPool):
@@ -125,7 +128,8 @@ class Pool(redis.sentinel.SentinelConnectionPool):
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Pool:
         store = parse(url)
-        return cls(store.master, _sentinel(store, {}), **store.login, **options)
+        waits = {key: options[key] for key in PROMPT if key in options}
+        return cls(store.master, _sentinel(store, waits), **store.login, **options)
 
 
 def cache(url: str) -> dict[str, Any]:
@@ -133,9 +137,10 @@ def cache(url: str) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "BACKEND": "net.cache.SharedRedisCache",
         "LOCATION": [url],
+        "OPTIONS": dict(PROMPT),
     }
     if parse(url).sentinels:
-        entry["OPTIONS"] = {"pool_class": Pool}
+        entry["OPTIONS"]["pool_class"] = Pool
     return entry
 
 

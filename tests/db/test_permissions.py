@@ -6,13 +6,12 @@ the first test, which says what the line would be. Read it before you add it.
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from accounts.models import AccessToken, ProviderKey, SignIn
 from net import stores
@@ -148,9 +147,8 @@ def test_what_can_be_read_is_read_while_redis_is_away(
 ) -> None:
     """Docs/faults.md: money and conversations are in PostgreSQL, so their pages need no Redis."""
     away = "redis://127.0.0.1:1/0"
-    at_once = {"retry": Retry(NoBackoff(), 0)}  # a try costs seconds, and here are hundreds
     settings.REDIS_URL = away
-    settings.CACHES = {"default": {**stores.cache(away), "OPTIONS": at_once}}
+    settings.CACHES = {"default": stores.cache(away)}
     monkeypatch.setattr("net.cache.PAUSE", 0.0)  # every page asks again by itself
     monkeypatch.setattr("tests.db.permission_world.cache", Mock())  # nothing to clear
     refused = set()
@@ -161,3 +159,22 @@ def test_what_can_be_read_is_read_while_redis_is_away(
             if seen != 200:
                 refused.add(route)
     assert refused == COUNTED | {"readyz"}  # which is there to say so
+
+
+def test_a_redis_that_takes_connections_and_never_answers_costs_a_page_one_try(
+    world: World, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It hangs rather than is away: only time tells, and every try would cost a page some."""
+    monkeypatch.setattr("net.cache._asked_again", 0.0)
+    monkeypatch.setattr("marketplace.announcements._believed", (0.0, []))
+    monkeypatch.setattr("tests.db.permission_world.cache", Mock())
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        settings.REDIS_URL, settings.CACHES = url, {"default": stores.cache(url)}
+        assert stores.cache(url)["OPTIONS"]["socket_timeout"] == 1
+        for route in ("", "providers"):
+            assert world.ask("user", "GET", route)[0] == 200
+        silent.setblocking(False)
+        silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()

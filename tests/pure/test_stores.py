@@ -13,7 +13,8 @@ def test_plain_urls_stay_as_they_are() -> None:
     for url in ("redis://host:6379/0", "rediss://u:p@host/1", "unix:///run/valkey.sock"):
         assert stores.parse(url) == stores.Store(url)
         assert stores.layer(url) == {"address": url}
-        assert stores.cache(url)["LOCATION"] == [url] and "OPTIONS" not in stores.cache(url)
+        assert stores.cache(url)["LOCATION"] == [url]
+        assert stores.cache(url)["OPTIONS"] == stores.PROMPT
     assert stores.celery("redis://host/0") == ("redis://host/0", {})
     assert stores.celery("unix:///run/v.sock") == ("redis+socket:///run/v.sock", {})
 
