@@ -274,7 +274,7 @@ class TranscriptPage:
     done: int
     length: str
     fee: int
-    fee_sure: bool
+    fee_kind: str
     wish: dict[str, Any]
     provider: str
     recheck: int
@@ -390,7 +390,8 @@ class EmbeddedPage:
     def overcounted(self) -> bool:
         """Whether the provider counts more tokens than the request has bytes."""
         tokens = self.found.tokens if self.found else None
-        return tokens is not None and tokens > vectors.most_tokens(self.size, len(self.texts))
+        size = max(self.size, sum(map(vectors.weight, self.texts)))
+        return tokens is not None and tokens > vectors.most_tokens(size, len(self.texts))
 
     @property
     def rows(self) -> tuple[Likeness, ...]:

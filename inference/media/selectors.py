@@ -306,7 +306,7 @@ def transcript_page(chat: Chat, error: ChatError | None = None) -> TranscriptPag
         done=sum(turn.state == State.ANSWERED for turn in turns),
         length=transcripts.clock(sum(piece.length_ms for piece in pieces)),
         fee=sum(int(turn.fee) for turn in turns),
-        fee_sure=all(turn.fee_kind in (FeeKind.KNOWN, FeeKind.NONE) for turn in turns),
+        fee_kind=_fee_kind(turns),
         wish=wish_of(chat),
         provider=turns[-1].provider if turns else chat.provider,
         recheck=again,
@@ -315,6 +315,13 @@ def transcript_page(chat: Chat, error: ChatError | None = None) -> TranscriptPag
         new_signer=error.signer if isinstance(error, SignerChanged) else "",
         others=others,
     )
+
+
+def _fee_kind(turns: list[Turn]) -> str:
+    """How sure the sum of their fees is: as sure as the least sure of them."""
+    found = {turn.fee_kind for turn in turns}
+    unsure = (kind for kind in (FeeKind.UNKNOWN, FeeKind.ESTIMATED) if kind in found)
+    return next(unsure, FeeKind.KNOWN).value
 
 
 def heard_of(chat: Chat) -> Heard:
@@ -378,7 +385,7 @@ def embedded_page(chat: Chat, error: ChatError | None = None) -> EmbeddedPage:
     others: tuple[Elsewhere, ...] = ()
     wish = wish_of(chat)
     if turn.state == State.FAILED and texts:
-        size, count = sum(len(text.encode()) for text in texts), len(texts)
+        size, count = sum(map(vectors.weight, texts)), len(texts)
         others = elsewhere(
             Medium.EMBED, turn.provider, lambda x: services.most_of_texts(x, size, count)
         )

@@ -91,7 +91,7 @@ async def test_pieces_are_asked_for_in_turn_and_put_together(
     assert starts[0] == "0.200" and 2 < float(starts[1]) < 3 and 4 < float(starts[2]) < 5.5
     assert page.heard.text == "piece 1\npiece 2\npiece 3"
     assert (page.count, page.done, page.verdict, page.length) == (3, 3, "verified", "0:06")
-    assert page.fee == sum(int(x.fee) for x in turns) and page.fee_sure
+    assert page.fee == sum(int(x.fee) for x in turns) and page.fee_kind == "known"
     assert 4 * SECOND_PRICE <= page.fee <= 8 * SECOND_PRICE
     assert all(re.fullmatch(r"[1-3](\.\d)? s", x.quantity) for x in turns)
 
@@ -128,6 +128,9 @@ async def test_what_failed_is_gone_on_with_and_nothing_is_paid_twice() -> None:
         path = f"/playground/audio/{opened.chat}"
         page = (await client.get(path)).content.decode()
         assert "limits how often you may ask" in page and 'data-testid="go-on"' in page
+        assert "The 1 piece that is there is not paid for again." in page
+        await in_db(Turn.objects.filter(pk=second.pk).update)(fee_kind="unknown")
+        assert "until settled" in (await client.get(path)).content.decode()
         chat = await in_db(Chat.objects.select_related("owner").get)(pk=opened.chat)
         await studio.transcribe(s.hub, s.ask(), Wish(), (), "", chat)
         turns = await settled(s, 4)
