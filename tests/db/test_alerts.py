@@ -262,7 +262,7 @@ def test_more_changes_than_one_look_takes_lose_no_later_block(
 ) -> None:
     monkeypatch.setattr(listing_changes, "MOST_CHANGES", 2)
     services.add(alice, Wish(Kind.URL))
-    urls = {"change": "url", "before": {"url": "a"}, "after": {"url": "b"}}
+    urls: dict[str, Any] = {"change": "url", "before": {"url": "a"}, "after": {"url": "b"}}
     for sequence in range(3):
         factories.change(block=4_100_001, sequence=sequence, **urls)
     factories.change(block=4_100_002, **urls)
