@@ -44,7 +44,9 @@ NOT_ACKNOWLEDGED = N_(
 SHARED_SLOT = N_("Slot 255 is shared by all short-lived keys; providers ignore its revocation.")
 REVOKES_ALL = N_("Every key for this provider stops working, short-lived ones too.")
 ACKNOWLEDGED_BEFORE = N_("You acknowledged this result before: this would only cost gas.")
-CHARGES_IN_FULL = N_("The provider can now charge the full fee and releases the key to the model.")
+CHARGES_IN_FULL = N_(
+    "With it the provider can charge the full fee, and releases the key to the model."
+)
 NOT_CHARGEABLE = N_(
     "Users cannot be charged until the owner of the 0G contract acknowledges the signing key."
 )

@@ -160,24 +160,25 @@ class Field:
     error: str = ""
 
 
+#: What most people set first.
 _LABELS = {
-    "neftune_noise_alpha": (
-        N_("NEFTune noise"),
-        N_("0 to 10. Noise on the input; 0 switches it off."),
-    ),
     "num_train_epochs": (
         N_("Epochs"),
         N_("1 to 10, whole. How often the dataset is read; the price grows with it."),
+    ),
+    "learning_rate": (
+        N_("Learning rate"),
+        N_("0.00001 to 0.001: how much each step changes. Decimals only: 0.0002, not 2e-4."),
     ),
     "per_device_train_batch_size": (
         N_("Batch size"),
         N_("1 to 4, whole. Rows per step on each GPU."),
     ),
-    "learning_rate": (
-        N_("Learning rate"),
-        N_("0.00001 to 0.001. Decimals only: write 0.0002, not 2e-4."),
-    ),
     "max_steps": (N_("Steps at most"), N_("-1 for no limit, or a whole number from 1.")),
+    "neftune_noise_alpha": (
+        N_("NEFTune noise"),
+        N_("0 to 10. Noise on the input, so that less is learnt by heart; 0 switches it off."),
+    ),
 }
 
 
@@ -285,6 +286,11 @@ class TaskPage:
     places: tuple[deploying.Place, ...] = ()
     cli: str = ""
     readable: bool = True
+
+    @property
+    def fetch_first(self) -> bool:
+        """Whether the result waits to be fetched: only what was checked should be acknowledged."""
+        return self.fetchable and self.task.result_state not in ("fetching", "here")
 
     @property
     def settings_hash(self) -> str:
