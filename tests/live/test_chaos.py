@@ -5,6 +5,7 @@ More seeds: `./run exec -- python -m tests.live.chaos --seeds 100`.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import fields
 
 import pytest
@@ -14,8 +15,9 @@ from tests.live.chaos.examples import EXAMPLES
 from tests.live.chaos.plan import Plan
 from tests.live.chaos.simulator import run_seed
 
-#: Each fault several times; the examples are run under their names.
-SEEDS = range(1, 14)
+#: Each fault three times at least, with as few runs as that takes; the examples are run under their
+#: names.
+SEEDS = (2, 3, 6, 8, 11, 12, 13)
 FOUND = {seed for seed, _ in EXAMPLES.values()}
 
 
@@ -37,10 +39,10 @@ def check(seed: int) -> None:
     assert result.blocks > 20
 
 
-def test_the_seeds_hold_every_fault() -> None:
+def test_the_seeds_hold_every_fault_three_times() -> None:
     """A fault that no seed has would never be tried."""
     plans = [Plan.from_seed(seed) for seed in SEEDS]
-    held = {name for plan in plans for node in plan.nodes for name in node.names()}
+    held = Counter(name for plan in plans for name in {n for f in plan.nodes for n in f.names()})
     # These have tests of their own (a run with them could not end), the others are no faults.
     alone = {"chain_id", "hidden", "hidden_alone", "other_balance"} | {
         "seed",
@@ -48,6 +50,8 @@ def test_the_seeds_hold_every_fault() -> None:
         "hang_seconds",
         "lag_requests",
     }
-    assert held >= {f.name for f in fields(FaultPlan)} - alone
+    rare = {f.name: held[f.name] for f in fields(FaultPlan) if held[f.name] < 3}
+    assert set(rare) <= alone, rare
     assert any(len(plan.nodes) == 2 for plan in plans)
     assert any(plan.knobs.dense == 0 for plan in plans)
+    assert any(plan.knobs.much == 1 for plan in plans)

@@ -12,8 +12,9 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
+from chain.fetch import Fetcher
 from chain.models import Head
-from chain.rpc import RECEIPTS_AT_ONCE
+from chain.rpc import RECEIPTS_AT_ONCE, Rpc
 from devnet import refusals
 from devnet.anvil import Anvil
 from devnet.client import Chain
@@ -279,37 +280,43 @@ def test_receipts_come_by_the_block_where_the_node_has_them(
 # --- limits --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", range(len(refusals.TOO_WIDE)))
-def test_a_range_limit_in_any_words(
-    number: int, node: Anvil, world: Deployment, proxy: FaultProxy
+#: A plan for each way in which a node tells that it will not answer.
+LIMITS = (
+    *(FaultPlan(width=7, refusal=number) for number in range(len(refusals.TOO_WIDE))),
+    *(
+        FaultPlan(most=9, refusal=number)
+        for number in range(len(refusals.TOO_MANY) + len(refusals.TOO_LARGE))
+    ),
+)
+
+
+def test_a_limit_in_any_words(node: Anvil, world: Deployment, proxy: FaultProxy) -> None:
+    addresses = [world.ledger, world.inference, world.fine_tuning]
+    last = Chain(node.url).block_number()
+    with Rpc([node.url], settings.CHAIN_ID) as rpc:
+        true = rpc.logs(0, last, addresses)
+    assert len(true) > 50
+    for plan in LIMITS:
+        proxy.plan, before = plan, proxy.counts.total()
+        with Rpc([proxy.url], settings.CHAIN_ID) as rpc:
+            assert Fetcher(rpc).logs(0, last, addresses) == true, plan
+        assert proxy.counts.total() > before, plan
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [{"width": 7}, {"most": 9}, {"silent_most": 12}, {"silent_most": 20}],
+    ids=str,
+)
+def test_a_limit_costs_no_log(
+    limit: dict[str, int], node: Anvil, world: Deployment, proxy: FaultProxy
 ) -> None:
-    proxy.plan = FaultPlan(width=7, refusal=number)
+    """Silent ones too: read sparsely, no bloom of a block without logs is seen, and lists are
+    asked to their end."""
+    proxy.plan = FaultPlan(**limit)  # type: ignore[arg-type]
     code, said = once(proxy.url, SPARSE)
     assert code == 0, said
-    assert proxy.counts["width"] >= 1
-    assert_right(node)
-
-
-@pytest.mark.parametrize("number", range(len(refusals.TOO_MANY) + len(refusals.TOO_LARGE)))
-def test_a_result_limit_in_any_words(
-    number: int, node: Anvil, world: Deployment, proxy: FaultProxy
-) -> None:
-    proxy.plan = FaultPlan(most=9, refusal=number)
-    code, said = once(proxy.url, SPARSE)
-    assert code == 0, said
-    assert proxy.counts["most"] >= 1
-    assert_right(node)
-
-
-@pytest.mark.parametrize("most", [12, 20])
-def test_a_limit_that_nobody_mentions(
-    most: int, node: Anvil, world: Deployment, proxy: FaultProxy
-) -> None:
-    """Read sparsely, no bloom of a block without logs is seen: lists are asked to their end."""
-    proxy.plan = FaultPlan(silent_most=most)
-    code, said = once(proxy.url, SPARSE)
-    assert code == 0, said
-    assert proxy.counts["silent_most"] >= 1
+    assert proxy.counts[next(iter(limit))] >= 1
     assert_right(node)
 
 
@@ -356,19 +363,16 @@ def test_a_batch_limit(seed: int, node: Anvil, world: Deployment, proxy: FaultPr
 # --- finality ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", ["no_finalized", "odd_finalized"])
-def test_finality_without_a_usable_tag(
-    fault: str, node: Anvil, world: Deployment, proxy: FaultProxy
-) -> None:
-    """Then CONFIRMATIONS below the head are final."""
+def test_finality_with_an_odd_tag(node: Anvil, world: Deployment, proxy: FaultProxy) -> None:
+    """Then CONFIRMATIONS below the head are final. Without any: test_index_nodes.py."""
     Chain(node.url).mine(20)
-    proxy.plan = FaultPlan(**{fault: 1})  # type: ignore[arg-type]
+    proxy.plan = FaultPlan(odd_finalized=1)
     code, said = once(proxy.url)
     assert code == 0, said
-    assert proxy.counts[fault] >= 1
+    assert proxy.counts["odd_finalized"] >= 1
     head = Head.objects.get()
     # An odd one may be the first block, which is not impossible on a young chain.
-    assert head.final_block in {head.indexed_block - FINALITY, 0 if "odd" in fault else None}
+    assert head.final_block in {head.indexed_block - FINALITY, 0}
     proxy.plan = HONEST
     assert once(proxy.url)[0] == 0
     assert_right(node)

@@ -6,11 +6,8 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +16,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection, models
 
 from chain import sync
-from chain.errors import ChainError, FinalityViolated, NodeBehind
+from chain.errors import ChainError
 from chain.models import Head, RawBlock, RawCall, RawLog, RawTransaction
 from chain.rpc import Request, Rpc
 from devnet.anvil import Anvil
@@ -35,10 +32,11 @@ from ledger.models import (
     Settlement,
     SubAccount,
 )
+from tests.forks import SITE
 from tests.live.branches import reorganise
+from tests.live.chaos.demands import empty_index
 
 pytestmark = pytest.mark.django_db(transaction=True)
-ROOT = Path(__file__).resolve().parents[2]
 DERIVED: tuple[type[models.Model], ...] = (
     ServingContract,
     Ledger,
@@ -104,34 +102,54 @@ def assert_movements_add_up() -> None:
         assert sums.get((a.user, "sub_account", a.serving, a.provider), 0) == a.balance
 
 
-@pytest.mark.parametrize("mode", ["dense", "sparse"])
 def test_a_seeded_history_has_no_drift(
-    mode: str, node: Anvil, contracts: Deployment, monkeypatch: pytest.MonkeyPatch
+    node: Anvil, contracts: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Far behind, in chunks, with every block or only with those that hold our logs."""
+    """Far behind, in chunks, with every block and then only with those that hold our logs."""
     monkeypatch.setattr(sync, "NEAR", 20)
     monkeypatch.setattr(sync, "DENSE_CHUNK", 37)
     monkeypatch.setattr(sync, "SPARSE_CHUNK", 53)
-    if mode == "sparse":
-        monkeypatch.setattr(sync, "DENSE", 0)
     run(1, 320, contracts, node.url)
-    services.follow(once=True)
-    assert differences() == [], chr(10).join(differences())
-    assert differences(final=True) == []
-    assert_movements_add_up()
-    assert Movement.objects.filter(source="view").exists()  # deposits through a contract
-    assert Movement.objects.filter(source="transaction").exists()
-    if mode == "dense":
-        asked = RawCall.objects.exclude(data="balance").values_list("data", flat=True)
-        assert not [data for data in asked if data.startswith(("0xfd590847", "0x15a52302"))], (
-            "direct transactions need no getAccount or getService"
-        )
+    mine(node, 50)
+    for mode, dense in (("dense", sync.DENSE), ("sparse", 0)):
+        empty_index()
+        monkeypatch.setattr(sync, "DENSE", dense)
+        services.follow(once=True)
+        assert differences() == [], chr(10).join([mode, *differences()])
+        assert differences(final=True) == [], mode
+        assert_movements_add_up()
+        assert_raw_facts_are_the_nodes(contracts)
+        assert Movement.objects.filter(source="view").exists()  # deposits through a contract
+        assert Movement.objects.filter(source="transaction").exists()
+        if mode == "dense":
+            asked = RawCall.objects.exclude(data="balance").values_list("data", flat=True)
+            assert not [d for d in asked if d.startswith(("0xfd590847", "0x15a52302"))], (
+                "direct transactions need no getAccount or getService"
+            )
 
 
-@pytest.mark.parametrize("seed", [11, 12])
-def test_following_live_equals_replay(seed: int, node: Anvil, contracts: Deployment) -> None:
-    """Steps at random moments, restarts, pending rows at the head; then the same from raw facts."""
-    rng = random.Random(seed)
+def assert_raw_facts_are_the_nodes(contracts: Deployment) -> None:
+    """Logs equal the node's own, and empty final blocks leave nothing behind."""
+    addresses = [contracts.ledger, contracts.inference, contracts.fine_tuning]
+    with Rpc(django_settings.CHAIN_RPC_URLS, 31337) as rpc:
+        logs = rpc.logs(0, Head.objects.get().indexed_block, addresses)
+    stored = RawLog.objects.order_by("block_number", "log_index")
+    assert [(g.block_hash, g.log_index, tuple(g.topics), g.data) for g in stored] == [
+        (g.block_hash, g.log_index, g.topics, g.data) for g in logs
+    ]
+    final = Head.objects.get().final_block
+    with_facts = {g.block_number for g in stored} | {
+        *RawTransaction.objects.values_list("block_number", flat=True),
+        *RawCall.objects.values_list("block_number", flat=True),
+    }
+    headers = set(RawBlock.objects.values_list("number", flat=True))
+    assert {n for n in headers if n < final} == {n for n in with_facts if n < final}
+
+
+def test_following_live_equals_replay(node: Anvil, contracts: Deployment) -> None:
+    """Steps at random moments, restarts, pending rows at the head; then the same from raw facts.
+    More seeds, and a follower that dies: test_chaos.py."""
+    rng = random.Random(11)
     follower = services.make_follower()
     checked = 0
 
@@ -146,7 +164,7 @@ def test_following_live_equals_replay(seed: int, node: Anvil, contracts: Deploym
             assert differences() == []
             checked += 1
 
-    run(seed, 260, contracts, node.url, on_step=on_step)
+    run(11, 260, contracts, node.url, on_step=on_step)
     follower.step()
     assert checked
     assert differences() == [], chr(10).join(differences())
@@ -187,27 +205,6 @@ def test_a_late_start_opens_with_what_was_there(
     assert final_rows() == before
 
 
-def test_raw_facts_are_the_nodes(node: Anvil, contracts: Deployment) -> None:
-    """Logs equal the node's own, and empty final blocks leave nothing behind."""
-    run(5, 80, contracts, node.url)
-    mine(node, 50)
-    services.follow(once=True)
-    addresses = [contracts.ledger, contracts.inference, contracts.fine_tuning]
-    with Rpc([node.url], 31337) as rpc:
-        logs = rpc.logs(0, Head.objects.get().indexed_block, addresses)
-    stored = RawLog.objects.order_by("block_number", "log_index")
-    assert [(g.block_hash, g.log_index, tuple(g.topics), g.data) for g in stored] == [
-        (g.block_hash, g.log_index, g.topics, g.data) for g in logs
-    ]
-    final = Head.objects.get().final_block
-    with_facts = {g.block_number for g in stored} | {
-        *RawTransaction.objects.values_list("block_number", flat=True),
-        *RawCall.objects.values_list("block_number", flat=True),
-    }
-    headers = set(RawBlock.objects.values_list("number", flat=True))
-    assert {n for n in headers if n < final} == {n for n in with_facts if n < final}
-
-
 def test_a_reorganised_window_is_absorbed(node: Anvil, contracts: Deployment) -> None:
     """Blocks above the final one are replaced by others with other transactions."""
     run(21, 60, contracts, node.url)
@@ -240,23 +237,6 @@ def test_a_reorganised_window_is_absorbed(node: Anvil, contracts: Deployment) ->
         for block_hash, number in numbers.items():
             if number <= known:
                 assert rpc.raw_blocks([number], full=False)[0]["hash"] == block_hash  # type: ignore[index]
-
-
-def test_a_reorganisation_below_finality_stops(node: Anvil, contracts: Deployment) -> None:
-    run(31, 20, contracts, node.url)
-    mine(node, 3)
-    services.follow(once=True)
-    snapshot = final_rows()
-    reorganise(node.rpc, Head.objects.get().indexed_block - 7)
-    with pytest.raises((FinalityViolated, NodeBehind)):
-        services.make_follower().step()
-    with pytest.raises(SystemExit) as stopped:
-        call_command("follow", "--once")
-    assert stopped.value.code == 2
-    head = Head.objects.get()
-    assert head.halted
-    assert "final" in head.error
-    assert final_rows() == snapshot
 
 
 def test_in_pieces_up_to_given_blocks(node: Anvil, contracts: Deployment) -> None:
@@ -295,11 +275,18 @@ def test_two_writers_do_not_mix(node: Anvil, contracts: Deployment) -> None:
     assert differences() == []
 
 
-def test_a_wrong_row_is_found(node: Anvil, contracts: Deployment, capsys: Any) -> None:
-    """check_index says which value differs, and exits with 1."""
+def test_check_index_says_what_differs(node: Anvil, contracts: Deployment, capsys: Any) -> None:
+    """And exits with 1; with 2 where there is nothing to compare."""
     with pytest.raises(CommandError, match="nothing is indexed") as refused:
         call_command("check_index")
     assert refused.value.returncode == 2
+    # START_BLOCK may lie before the LedgerManager: a call there answers nothing at all.
+    services.follow(once=True, to_block=0)
+    for final in ((), ("--final",)):
+        call_command("check_index", "--json", *final)
+        before = json.loads(capsys.readouterr().out)
+        assert before["equal"] is True
+        assert not any(before["compared"].values())
     run(41, 60, contracts, node.url)
     services.follow(once=True)
     call_command("check_index", "--json")
@@ -315,20 +302,9 @@ def test_a_wrong_row_is_found(node: Anvil, contracts: Deployment, capsys: Any) -
     assert str(account.balance + 1) in {d["ours"] for d in found}
 
 
-def test_before_the_contracts_exist_nothing_is_missing(
-    node: Anvil, contracts: Deployment, capsys: Any
-) -> None:
-    """START_BLOCK may lie before the LedgerManager: a call there answers nothing at all."""
-    services.follow(once=True, to_block=0)
-    for final in ((), ("--final",)):
-        call_command("check_index", "--json", *final)
-        found = json.loads(capsys.readouterr().out)
-        assert found["equal"] is True
-        assert not any(found["compared"].values())
-
-
-def follow_process(node: Anvil) -> subprocess.Popen[bytes]:
-    """`manage.py follow` as its own process on this test's database."""
+def test_told_to_end_it_ends(node: Anvil, contracts: Deployment) -> None:
+    """`manage.py follow` as its own process on this test's database. Its death at every statement:
+    test_follow_crashes.py."""
     database = connection.settings_dict
     url = f"postgresql://{database['USER']}@localhost/{database['NAME']}?host={database['HOST']}"
     environment = {
@@ -339,45 +315,15 @@ def follow_process(node: Anvil) -> subprocess.Popen[bytes]:
         "LOG_LEVEL": "WARNING",
         "REDIS_URL": "redis://127.0.0.1:9/0",
     }
-    return subprocess.Popen(
-        [sys.executable, "manage.py", "follow"],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-
-
-def test_killed_at_random_it_goes_on(node: Anvil, contracts: Deployment) -> None:
-    """kill -9 in the middle of work, again and again; then SIGTERM ends it cleanly."""
-    rng = random.Random(51)
-    for number in range(3):
-        process = follow_process(node)
-        begin = Head.objects.values_list("indexed_hash", flat=True).first()
-        deadline = time.monotonic() + 60
-        while Head.objects.values_list("indexed_hash", flat=True).first() == begin:
-            run(51 + number, 5, contracts, node.url)
-            assert time.monotonic() < deadline
-            assert process.poll() is None, process.communicate()[1].decode()
-        run(61 + number, rng.randrange(12), contracts, node.url)
-        time.sleep(rng.random() / 5)
-        process.kill()
-        process.communicate()
-    process = follow_process(node)
+    process = SITE.start("manage", "follow", env=environment)
     run(71, 20, contracts, node.url)
     mine(node, 3)
     head = int(ask(node, "eth_blockNumber"), 16)
     deadline = time.monotonic() + 60
     while not Head.objects.filter(indexed_block__gte=head).exists():
         assert time.monotonic() < deadline, Head.objects.values()
-        assert process.poll() is None, process.communicate()[1].decode()
+        assert process.poll() is None
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=20)
-    assert process.returncode == 0, errors.decode()
-    services.follow(once=True)
+    assert process.wait(20) == 0
     assert differences() == [], chr(10).join(differences())
-    assert_movements_add_up()
-    before = final_rows()
-    call_command("replay")
-    assert final_rows() == before

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import transaction
 
 from devnet.anvil import Anvil
 from devnet.deploy import Deployment
@@ -28,23 +30,6 @@ def index(node: Anvil, contracts: Deployment) -> Anvil:
     return node
 
 
-def test_a_right_index_has_no_drift(index: Anvil, contracts: Deployment) -> None:
-    assert tasks.reconcile_sample() == 0
-    found = Reconciliation.objects.get()
-    assert found.scope == "sample"
-    assert not found.error
-    assert found.differences == []
-    assert min(found.compared.values()) > 0
-    assert set(found.compared) == {
-        *("ledgers", "serving contracts", "inference services", "inference accounts"),
-        *("fine-tuning services", "fine-tuning accounts"),
-    }
-    # Rows above the final block are not compared, only what is final.
-    run(8, 5, contracts, index.url)
-    follow(once=True)
-    assert tasks.reconcile_sample() == 0
-
-
 def wrong_ledger() -> None:
     row = Ledger.objects.filter(pending=False, exists=True).latest("block")
     Ledger.objects.filter(pk=row.pk).update(available=row.available + 1)
@@ -65,46 +50,64 @@ def ghost_account() -> None:
     SubAccount.objects.filter(pk=row.pk).update(user="0x" + "Ab" * 20)
 
 
-@pytest.mark.parametrize(
-    ("damage", "fields"),
-    [
-        (wrong_ledger, {"available", "balance"}),
-        (wrong_account, {"acknowledged"}),
-        (wrong_service, {"url", "stake"}),
-        (ghost_account, {"exists"}),
-    ],
-)
-def test_damage_is_found(damage: Any, fields: set[str], index: Anvil) -> None:
-    damage()
-    assert tasks.reconcile_sample() == len(fields)
-    found = reconcile.latest()
-    assert found is not None
-    assert {d["field"] for d in found.differences} == fields
-    assert found.drift == len(fields)
+DAMAGES: dict[Callable[[], None], set[str]] = {
+    wrong_ledger: {"available", "balance"},
+    wrong_account: {"acknowledged"},
+    wrong_service: {"url", "stake"},
+    ghost_account: {"exists"},
+}
 
 
-def test_without_a_node_there_is_no_result(index: Anvil, settings: Any, free_port: int) -> None:
-    """A failed run is kept with its reason, and is not taken for a clean one."""
-    wrong_ledger()
-    tasks.reconcile_sample()
-    settings.CHAIN_RPC_URLS = (f"http://127.0.0.1:{free_port}",)
-    assert tasks.reconcile_sample() is None
-    failed = Reconciliation.objects.latest("pk")
-    assert str(free_port) in failed.error
-    latest = reconcile.latest()
-    assert latest is not None
-    assert latest.drift == 2, "the last result stands"
-
-
-def test_check_index_is_kept_and_old_runs_go(
-    index: Anvil, monkeypatch: pytest.MonkeyPatch, capsys: Any
+def test_damage_is_found_told_and_kept(
+    index: Anvil,
+    contracts: Deployment,
+    settings: Any,
+    free_port: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
 ) -> None:
+    assert tasks.reconcile_sample() == 0
+    clean = Reconciliation.objects.get()
+    assert clean.scope == "sample"
+    assert not clean.error
+    assert clean.differences == []
+    assert min(clean.compared.values()) > 0
+    assert set(clean.compared) == {
+        *("ledgers", "serving contracts", "inference services", "inference accounts"),
+        *("fine-tuning services", "fine-tuning accounts"),
+    }
+    # Rows above the final block are not compared, only what is final.
+    run(8, 5, contracts, index.url)
+    follow(once=True)
+    assert tasks.reconcile_sample() == 0
+
+    for damage, fields in DAMAGES.items():
+        with transaction.atomic():
+            damage()
+            assert tasks.reconcile_sample() == len(fields), damage.__name__
+            found = reconcile.latest()
+            assert found is not None
+            assert {d["field"] for d in found.differences} == fields, damage.__name__
+            assert found.drift == len(fields), damage.__name__
+            transaction.set_rollback(True)
+
+    # Asked for by hand, it is kept as well; old runs go.
     monkeypatch.setattr(reconcile, "HISTORY", 3)
     call_command("check_index")
-    assert Reconciliation.objects.get().scope == "everything"
+    assert Reconciliation.objects.latest("pk").scope == "everything"
+    wrong_ledger()
     for _ in range(4):
         tasks.reconcile_sample()
     assert [r.scope for r in Reconciliation.objects.all()] == ["sample"] * 3
+
+    # Without a node there is no result: a failed run is kept with its reason, and is not taken for
+    # a clean one.
+    settings.CHAIN_RPC_URLS = (f"http://127.0.0.1:{free_port}",)
+    assert tasks.reconcile_sample() is None
+    assert str(free_port) in Reconciliation.objects.latest("pk").error
+    latest = reconcile.latest()
+    assert latest is not None
+    assert latest.drift == 2, "the last result stands"
 
 
 @pytest.mark.django_db

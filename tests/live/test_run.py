@@ -18,6 +18,7 @@ import pytest
 from devnet.rpc import Rpc
 from tests import database
 from tests.demo import ROOT, Demo, clean_environment
+from tests.forks import SITE
 from tests.live.branches import reorganise
 
 NO_SERVER = "http://127.0.0.1:9"  # the discard port: nothing listens there
@@ -32,6 +33,11 @@ def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         timeout=300,
         check=False,
     )
+
+
+def manage(*command: str, **env: str) -> tuple[int, str]:
+    """The exit code and the words of a command of the site, as `./run exec` starts it."""
+    return SITE.run("manage", *command, env=clean_environment(**env))
 
 
 @pytest.fixture
@@ -61,26 +67,29 @@ def test_exec_returns_the_exit_code_and_keeps_data_between_runs(stores: dict[str
     assert "no-such-command-here" in missing.stderr
 
 
-@pytest.mark.parametrize(
-    ("env", "variable"),
-    [
-        ({"NETWORK": "mars"}, "NETWORK"),
-        ({"NETWORK": "custom"}, "LEDGER_ADDRESS"),
-        ({"NETWORK": "custom", "LEDGER_ADDRESS": "0x12"}, "LEDGER_ADDRESS"),
-        ({"NETWORK": "galileo", "CHAIN_ID": "1"}, "CHAIN_ID"),
-        ({"NETWORK": "galileo", "CHAIN_RPC_URLS": "ftp://x"}, "CHAIN_RPC_URLS"),
-        ({"NETWORK": "galileo", "ALLOW_PRIVATE_PROVIDERS": "1"}, "ALLOW_PRIVATE_PROVIDERS"),
-        ({"NETWORK": "galileo", "ATTESTATION_ANCHORS": "x.json"}, "ATTESTATION_ANCHORS"),
-        ({"DATABASE_URL": "mysql://x/y"}, "DATABASE_URL"),
-        ({"NETWORK": "galileo", "SECRET_KEY": "short"}, "SECRET_KEY"),
-    ],
+WRONG: tuple[tuple[dict[str, str], str], ...] = (
+    ({"NETWORK": "mars"}, "NETWORK"),
+    ({"NETWORK": "custom"}, "LEDGER_ADDRESS"),
+    ({"NETWORK": "custom", "LEDGER_ADDRESS": "0x12"}, "LEDGER_ADDRESS"),
+    ({"NETWORK": "galileo", "CHAIN_ID": "1"}, "CHAIN_ID"),
+    ({"NETWORK": "galileo", "CHAIN_RPC_URLS": "ftp://x"}, "CHAIN_RPC_URLS"),
+    ({"NETWORK": "galileo", "ALLOW_PRIVATE_PROVIDERS": "1"}, "ALLOW_PRIVATE_PROVIDERS"),
+    ({"NETWORK": "galileo", "ATTESTATION_ANCHORS": "x.json"}, "ATTESTATION_ANCHORS"),
+    ({"DATABASE_URL": "mysql://x/y"}, "DATABASE_URL"),
+    ({"NETWORK": "galileo", "SECRET_KEY": "short"}, "SECRET_KEY"),
 )
-def test_a_wrong_setting_is_one_line_that_names_it(env: dict[str, str], variable: str) -> None:
-    result = run("exec", "--", sys.executable, "manage.py", "check", **env)
+
+
+def test_a_wrong_setting_is_one_line_that_names_it() -> None:
+    result = run("exec", "--", sys.executable, "manage.py", "check", **WRONG[0][0])
     assert result.returncode != 0
-    lines = [line for line in result.stderr.splitlines() if line.strip()]
-    assert len(lines) == 1, result.stderr
-    assert variable in lines[0]
+    (line,) = filter(str.strip, result.stderr.splitlines())
+    assert WRONG[0][1] in line
+    for env, variable in WRONG:
+        code, said = manage("check", **env)
+        assert code != 0, env
+        (line,) = filter(str.strip, said.splitlines())
+        assert variable in line, env
 
 
 def test_what_is_no_port_is_said_in_one_line() -> None:
@@ -92,26 +101,11 @@ def test_what_is_no_port_is_said_in_one_line() -> None:
 
 
 def test_follow_says_in_one_line_that_the_database_is_unreachable() -> None:
-    result = run(
-        *("exec", "--", sys.executable, "manage.py", "follow", "--once"),
-        DATABASE_URL="postgresql://nobody@127.0.0.1:9/none",
-        DATABASE_POOL_SIZE="0",
-    )
-    assert result.returncode != 0
-    assert "Traceback" not in result.stderr, result.stderr
-    assert "DATABASE_URL" in result.stderr
-
-
-def test_follow_says_in_one_line_that_the_node_is_unreachable(stores: dict[str, str]) -> None:
-    result = run(
-        *("exec", "--", sys.executable, "manage.py", "follow", "--once"),
-        NETWORK="devnet",
-        CHAIN_RPC_URLS=NO_SERVER,
-        **stores,
-    )
-    assert result.returncode != 0
-    assert "Traceback" not in result.stderr, result.stderr
-    assert "CHAIN_RPC_URLS" in result.stderr
+    """A node that is: tests/db/test_ledger_follow.py."""
+    nowhere = "postgresql://nobody@127.0.0.1:9/none"
+    code, said = manage("follow", "--once", DATABASE_URL=nowhere, DATABASE_POOL_SIZE="0")
+    assert code != 0
+    assert "Traceback" not in said and "DATABASE_URL" in said, said
 
 
 def test_without_npm_the_set_up_says_what_to_install(tmp_path: Path) -> None:
