@@ -14,8 +14,8 @@
         ├── BadLog            a log of our contracts that does not decode
         └── Drift             our sums contradict what a contract logged
 
-An error outside this tree is a bug and stops the follower too. `Reverted` is an answer, not an
-error: a view that reverts says so in its `CallResult`.
+An error outside this tree is a bug and stops the follower too. A view that reverts is an answer,
+not an error (`chain.models.RawCall`).
 """
 
 from __future__ import annotations

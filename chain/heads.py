@@ -52,7 +52,7 @@ class Heads:
         self.urls = list(dict.fromkeys(urls))
         #: The URL we listen at now, or None.
         self.live: str | None = None
-        #: The highest block number heard of.
+        #: The number of the newest head that was announced.
         self.number = -1
         self._news = threading.Event()
         self._stop = threading.Event()

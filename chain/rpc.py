@@ -246,7 +246,10 @@ class Rpc:
     def raw_blocks(self, refs: Sequence[BlockRef], *, full: bool) -> list[dict[str, Any] | None]:
         """Blocks by number, tag or hash as the node sends them; None where it has none."""
         answers = self.many([_block_request(ref, full) for ref in refs])
-        return [_required(answer) for answer in answers]
+        found = [_required(answer) for answer in answers]
+        if not all(raw is None or isinstance(raw, dict) for raw in found):
+            raise Unavailable("the node sent a block that is no object")
+        return found
 
     def logs(
         self, first: int, last: int, addresses: Sequence[str], *, again: bool = False

@@ -220,6 +220,14 @@ def test_malformed_logs_are_refused(logs: Any, nodes: list[Node]) -> None:
         rpc.logs(0, 10, [ADDRESS])
 
 
+@pytest.mark.parametrize("block", [5, "0x5", [], True])
+def test_what_is_no_block_is_refused(block: Any, nodes: list[Node]) -> None:
+    """An error outside of `chain.errors` would end the follower."""
+    nodes[0].behaviour = lambda method, params: block
+    with Rpc([nodes[0].url], 31337) as rpc, pytest.raises(Unavailable, match="no object"):
+        rpc.raw_blocks([5], full=True)
+
+
 def test_good_logs_are_sorted(nodes: list[Node]) -> None:
     nodes[0].behaviour = lambda method, params: [log(logIndex="0x2"), log(logIndex="0x1")]
     with Rpc([nodes[0].url], 31337) as rpc:
