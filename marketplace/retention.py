@@ -49,6 +49,9 @@ KEPT_LOOSE_FILES = dt.timedelta(days=1)
 KEPT_ERASURES = dt.timedelta(days=365)
 KEPT_LOOKS, KEPT_COMPONENT_DAYS = dt.timedelta(days=8), dt.timedelta(days=400)
 
+#: Rows deleted in one statement.
+AT_ONCE = 5_000
+
 PRUNE, SWEEP = "marketplace.prune", "inference.sweep"
 
 
@@ -147,11 +150,14 @@ def _verifications(now: dt.datetime) -> QuerySet[Verification]:
 def _gone(what: str, rows: QuerySet[Any], dry_run: bool) -> Pruned:
     if dry_run:
         return Pruned(what, rows.count())
-    # By key: a delete with a correlated condition would first read every row into memory.
+    # Some at a time: a delete with a correlated condition first reads every row into memory. Each
+    # time only what is still old: an upload may have ended, and a report been relied on, meanwhile.
     keys = list(rows.order_by().values_list("pk", flat=True))
-    for first in range(0, len(keys), 5_000):
-        rows.model._default_manager.filter(pk__in=keys[first : first + 5_000]).delete()
-    return Pruned(what, len(keys))
+    label, gone = rows.model._meta.label, 0
+    for first in range(0, len(keys), AT_ONCE):
+        _, deleted = rows.filter(pk__in=keys[first : first + AT_ONCE]).delete()
+        gone += deleted.get(label, 0)
+    return Pruned(what, gone)
 
 
 # --- the table ------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 from django.contrib.sessions.models import Session
 from django.core.cache import cache
 from django.core.management import call_command
+from django.db.models import signals
 from django.utils import timezone
 
 from accounts.models import Erasure, Export, ProviderKey, SignIn, User
@@ -17,7 +18,7 @@ from alerts.models import Attempt, Delivery, Notification, Rule
 from attestation.models import Standing, Verification
 from finetune.models import Dataset, DatasetState, Piece, StoredFile
 from ledger.models import Reconciliation
-from marketplace import tasks
+from marketplace import retention, tasks
 from marketplace.retention import RULES
 from probes.models import Bucket, Health, Probe
 from tests.db import api_rows
@@ -177,3 +178,25 @@ def test_a_day_passes_even_if_beat_restarts_every_hour(settings: Any) -> None:
     assert tasks.prune() == 0 and Session.objects.exists(), "not twice a day"
     cache.delete(tasks.LAST_PRUNED)  # a day later
     assert tasks.prune() >= 1 and not Session.objects.exists()
+
+
+def test_what_is_no_longer_old_when_its_turn_comes_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many rows take a while to go: an upload may end in the meantime."""
+    user = User.objects.create(address=PETRA)
+    for name in ("first", "second"):
+        file = StoredFile.objects.create(user=user, key_sealed="", size=1)
+        Dataset.objects.create(
+            user=user, file=file, name=name, size=1, state=DatasetState.UPLOADING
+        )
+    Dataset.objects.update(created_at=timezone.now() - dt.timedelta(days=8))
+
+    def ends(sender: Any, instance: Dataset, **_: Any) -> None:
+        Dataset.objects.exclude(pk=instance.pk).update(state=DatasetState.CHECKING)
+
+    monkeypatch.setattr(retention, "AT_ONCE", 1)
+    signals.post_delete.connect(ends, sender=Dataset)
+    try:
+        assert prune()["unfinished uploads"] == 1
+    finally:
+        signals.post_delete.disconnect(ends, sender=Dataset)
+    assert Dataset.objects.get().state == DatasetState.CHECKING
