@@ -24,8 +24,8 @@ from marketplace.memo import at_block, at_listing
 from marketplace.parts import Column, Link
 
 TARGET = "#results"
-#: The list's own table; others put their name before the columns' ids.
-_HELD = ("q", "type", "verified", "sort")
+#: Filters outside of the folded part of the form.
+_HELD = ("q", "type", "model", "verified", "sort")
 
 
 def catalogue_page(filters: Filters, head: Head) -> pages_market.CataloguePage:
@@ -117,7 +117,7 @@ def columns(filters: Filters) -> tuple[Column, ...]:
         up, down = key, f"-{key}"
         state = {up: "ascending", down: "descending"}.get(filters.sort, "")
         turned = {up: down, down: up}.get(filters.sort, f"{first}{key}")
-        return Column(label, number, replace(filters, page=1).path(sort=turned), state, key)
+        return Column(label, number, filters.path(sort=turned), state, key)
 
     return (
         sortable(_("Model"), "model"),

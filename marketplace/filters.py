@@ -161,7 +161,7 @@ class Filters:
     @property
     def workload_given(self) -> dict[str, str]:
         """A workload as a URL says it."""
-        return {name: self.given[name] for name in WORKLOAD if name in self.given}
+        return {name: text for name, text in self.given.items() if name in WORKLOAD}
 
     @property
     def refused(self) -> tuple[str, ...]:
@@ -239,7 +239,7 @@ class Filters:
             sort=self.sort if self.sort.removeprefix("-") in selectors.SORTS else "model",
         )
 
-    @property
+    @cached_property
     def given(self) -> dict[str, str]:
         """What a URL says of these filters: what differs from the default, without the page."""
         values = {name: getattr(self, name) for name in (*SELECTING, *WORKLOAD, "exact")}

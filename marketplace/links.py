@@ -24,9 +24,7 @@ def provider_path(address: str) -> str:
 
 
 def account_path(address: str) -> str:
-    """The public account page, or the provider page where there is none."""
-    path = f"/accounts/{address}"
-    return path if exists(path) else ""
+    return f"/accounts/{address}"
 
 
 def service_path(kind: str, address: str, tab: str = "", service_name: str = "") -> str:
@@ -44,9 +42,9 @@ def model_path(model: str) -> str:
 
 
 def with_query(path: str, **values: str | int) -> str:
-    """A path with the non-empty values as its query string."""
+    """A path, which may have a query, with the non-empty values added to it."""
     given = {name: value for name, value in values.items() if value not in ("", None)}
-    return f"{path}?{urlencode(given)}" if given else path
+    return f"{path}{'&' if '?' in path else '?'}{urlencode(given)}" if given else path
 
 
 def web_url(text: str) -> str | None:

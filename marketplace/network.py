@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.db.models import Count, F, Q, Sum
 from django.db.models.functions import TruncDate
-from django.utils import dateformat, timezone
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -88,6 +89,10 @@ class NetworkPage:
     payers_path: str
     part_path: str
     refused_path: str
+
+    @property
+    def twin(self) -> str:
+        return f"/api/v1/network?window={self.window}"
 
     @property
     def accounts_said(self) -> str:
@@ -196,10 +201,7 @@ def charts(found: Spending, window: str, today: dt.date) -> tuple[Chart, ...]:
             points=tuple(
                 _point(
                     day,
-                    (
-                        Value(str(day.items), f"{day.items:,}"),
-                        Value(str(day.users), f"{day.users:,}"),
-                    ),
+                    (_count(day.items), _count(day.users)),
                 )
                 for day in whole
             ),
@@ -225,7 +227,7 @@ def _amount(neuron: int) -> Value:
 
 
 def _said(date: dt.date) -> str:
-    return dateformat.format(date, "j M")
+    return date_format(date, "MONTH_DAY_FORMAT")
 
 
 # --- accounts -------------------------------------------------------------------------------------
@@ -260,17 +262,15 @@ def accounts_page(head: Head, sort: str, number: int) -> AccountsPage:
     found = at_block.get(
         head.indexed_hash, ("accounts", sort, number), lambda: _accounts(sort, number)
     )
-    size = min(found.count, MOST_PAGES * found.size)
-    shown = parts.pager(
-        Page(found.items, size, found.number, found.size),
-        _("accounts"),
-        lambda number: links.with_query(
-            ACCOUNTS, sort=sort if sort != "total" else "", page=number
-        ),
-    )
+    turned = links.with_query(ACCOUNTS, sort=sort if sort != "total" else "")
     return AccountsPage(
         rows=found.items,
-        pager=Pager(**{**shown.__dict__, "count": found.count}),
+        pager=parts.pager(
+            found,
+            _("accounts"),
+            lambda number: links.with_query(turned, page=number),
+            most=MOST_PAGES,
+        ),
         sorts=(
             Link(_("By total"), ACCOUNTS, sort == "total"),
             Link(_("By what is locked at providers"), f"{ACCOUNTS}?sort=locked", sort == "locked"),

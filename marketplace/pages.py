@@ -197,8 +197,7 @@ def _sentence(
 @dataclass(frozen=True)
 class OverviewPage:
     """`card`: what the provider declares about its model, empty where it says nothing, and where a
-    text leads; `refusals`:
-    why items were refused."""
+    text leads; `refusals`: why items were refused."""
 
     service: ServiceHead
     offer: Offer

@@ -93,8 +93,7 @@ def performance(
 
 
 def window_path(listing: Listing, window: str) -> str:
-    path = service_path(listing, "performance")
-    return f"{path}{'&' if '?' in path else '?'}window={window}"
+    return links.with_query(service_path(listing, "performance"), window=window)
 
 
 def csv_path(listing: Listing, window: str) -> str:

@@ -104,12 +104,16 @@ class Pager:
 
 
 def pager(
-    page: records.Page[Item], what: str, path: Callable[[int], str], target: str = ""
+    page: records.Page[Item],
+    what: str,
+    path: Callable[[int], str],
+    target: str = "",
+    most: int | None = None,
 ) -> Pager:
-    """First, last and the neighbours of the current page; gaps are a link without path."""
-    wanted = sorted(
-        {1, page.pages, *range(max(1, page.number - 2), min(page.pages, page.number + 2) + 1)}
-    )
+    """First, last and the neighbours of the current page; gaps are a link without path. Nobody
+    turns more than `most` pages, whatever the list's length."""
+    pages = page.pages if most is None else min(page.pages, most)
+    wanted = sorted({1, pages, *range(max(1, page.number - 2), min(pages, page.number + 2) + 1)})
     shown: list[Link] = []
     before = 0
     for number in wanted:
@@ -124,7 +128,7 @@ def pager(
         what=what,
         links=tuple(shown),
         previous=path(page.number - 1) if page.number > 1 else "",
-        next=path(page.next_number) if page.next_number else "",
+        next=path(page.number + 1) if page.number < pages else "",
         target=target,
     )
 

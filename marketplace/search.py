@@ -154,9 +154,8 @@ def _address(q: str, address: str) -> Found:
             for one in listed[:SHOWN]
         )
         groups.append(Group(_("Services"), shown, count=len(listed)))
-    if account:
-        groups.append(_one(_("Account"), address, account))
-    direct = links.provider_path(address) if listed or not account else account
+    groups.append(_one(_("Account"), address, account))
+    direct = links.provider_path(address) if listed else account
     return Found(q, direct, tuple(groups))
 
 

@@ -73,6 +73,15 @@ class SettledTable:
     said: str
     everywhere: bool
 
+    @property
+    def twins(self) -> tuple[Link, ...]:
+        """The items of these filters for programs; sums of them have no twin."""
+        if not self.rows:
+            return ()
+        contract = self.rows[0].entry.service_name if self.asked.serving else ""
+        whose = {"provider": self.asked.provider, "service_name": contract}
+        return (Link("JSON", self.asked.path("/api/v1/settlements", **whose)),)
+
 
 def table(asked: Asked, at: str) -> SettledTable:
     """The table at a path (3 queries)."""
@@ -143,8 +152,7 @@ def _chips(asked: Asked, at: str) -> list[Chip]:
 
 
 def _pager(found: records.Page[parts.Item], asked: Asked, at: str, what: str) -> Pager:
-    """At most `MOST_PAGES` pages, whatever the count."""
-    most = settlements.MOST_PAGES * found.size
-    bound = records.Page(found.items, min(found.count, most), found.number, found.size)
-    shown = parts.pager(bound, what, lambda number: asked.path(at, page=number))
-    return Pager(**{**shown.__dict__, "count": found.count})
+    def path(number: int) -> str:
+        return asked.path(at, page=number)
+
+    return parts.pager(found, what, path, most=settlements.MOST_PAGES)

@@ -19,6 +19,7 @@ from accounts.addresses import short
 from accounts.days import day_of, end_of, start_of
 from accounts.http import page_number
 from ledger import selectors
+from ledger.cursors import Place
 from ledger.models import ACCEPTED, ServiceTotal, Settlement
 from ledger.records import Page, SettlementEntry
 from ledger.statistics import first_paid
@@ -89,8 +90,7 @@ class Asked:
         }
         if values.get("page") == 1:
             del values["page"]
-        tail = links.with_query("", **values).removeprefix("?")
-        return at if not tail else f"{at}{'&' if '?' in at else '?'}{tail}"
+        return links.with_query(at, **values)
 
     @property
     def said(self) -> str:
@@ -122,21 +122,20 @@ class Asked:
         return rows
 
 
-def items(asked: Asked) -> Page[SettlementEntry]:
-    """The items, newest first (3 queries)."""
+def items(
+    asked: Asked, page_size: int = selectors.PAGE_SIZE, after: Place | None = None
+) -> Page[SettlementEntry]:
+    """The items, newest first (3 queries); those of a provider or a user also `after` a place."""
     known = selectors.contracts()
-    rows = asked.rows
+    count = None if asked.user or asked.day or asked.window else _counted(asked)
+
+    def entry(row: Settlement) -> SettlementEntry:
+        return SettlementEntry.of(row, known)
+
     if asked.provider or asked.user:
-        rows = selectors.newest_first(rows)
-    else:
-        rows = rows.order_by("-at", "-block", "-sequence", "-pk")
-    return selectors.paginate(
-        rows,
-        asked.page,
-        selectors.PAGE_SIZE,
-        lambda row: SettlementEntry.of(row, known),
-        None if asked.user or asked.day or asked.window else _counted(asked),
-    )
+        return selectors.history(asked.rows, asked.page, page_size, after, entry, count)
+    rows = asked.rows.order_by("-at", "-block", "-sequence", "-pk")
+    return selectors.paginate(rows, asked.page, page_size, entry, count)
 
 
 def _counted(asked: Asked) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import Any
 
 from django.utils import timezone
 
@@ -154,9 +153,7 @@ def page() -> StyleguidePage:
 
 
 def _changes(now: dt.datetime) -> tuple[ChangeRow, ...]:
-    def row(
-        title: str, tone: str, before: str | None, after: str | None, days: int, **more: Any
-    ) -> ChangeRow:
+    def row(title: str, tone: str, before: str | None, after: str | None, days: int) -> ChangeRow:
         return ChangeRow(
             title=title,
             tone=tone,

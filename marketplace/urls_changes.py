@@ -42,4 +42,6 @@ urlpatterns: list[URLPattern] = [
     path("verifications/<uuid:id>.json", twins.to(f"{_API}/verifications/{{id}}")),
     path("accounts/<str:address>.json", twins.to(f"{_API}/accounts/{{address}}")),
     path("status.json", twins.to(f"{_API}/status")),
+    path("network.json", twins.to(f"{_API}/network")),
+    path("network/settlements.json", twins.to(f"{_API}/settlements")),
 ]

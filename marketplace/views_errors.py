@@ -1,6 +1,6 @@
 """Pages for what went wrong: what happened, what it means, what to do, and the request id.
 
-Paths under `/api/` answer with problem documents instead; `marketplace.api` does that.
+Paths under `/api/` answer with problem documents instead (`marketplace.problems`).
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from urllib.parse import urlencode
 
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -112,8 +111,7 @@ def _shown(request: HttpRequest, page: shown.VerificationTab) -> HttpResponse:
 
 
 def _path(listing: Listing, **values: int) -> str:
-    path = parts.service_path(listing, "verification")
-    return path + ("&" if "?" in path else "?") + urlencode(values)
+    return links.with_query(parts.service_path(listing, "verification"), **values)
 
 
 def _tab(request: HttpRequest, listing: Listing, problem: str = "") -> shown.VerificationTab:
@@ -165,7 +163,7 @@ def _uptime_badge(keys: list[ServiceKey]) -> str:
     measured = [
         (found.share, view)
         for view in health_of(keys).values()
-        if (found := (view.uptime or {}).get("7d")) is not None
+        if (found := view.uptime_7d) is not None
     ]
     share, view = min(measured, key=lambda one: one[0], default=(None, None))
     if view is None:

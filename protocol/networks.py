@@ -10,11 +10,9 @@ from dataclasses import dataclass, field
 class Network:
     """One chain with its 0G Compute deployment.
 
-    `start_block` is the creation block of the LedgerManager proxy; serving contracts are
-    discovered from its
-    events and back-filled from `serving_start_blocks` (address, lower case -> block) or, for
-    unknown ones, from
-    `start_block`. Links are None where the network has none.
+    `start_block` is the creation block of the LedgerManager proxy; serving contracts are discovered
+    from its events and back-filled from `serving_start_blocks` (address, lower case -> block) or,
+    for unknown ones, from `start_block`. Links are None where the network has none.
     """
 
     name: str

@@ -369,6 +369,17 @@ def test_a_star_lasts_through_signing_in_and_is_its_owners(client: Client) -> No
     stranger = Client()
     stranger.force_login(User.objects.for_address(factories.BOB))
     assert list(watched(stranger)) == [] == list(watched(Client()))
+    # What one person watches is no list for programs.
+    assert '<p class="note twins">First token' in client.get("/?watched=1").content.decode()
+
+
+def test_only_a_filter_that_is_folded_away_unfolds_the_others(client: Client) -> None:
+    factories.market(3)
+    folded = '<details class="more" data-testid="more-filters">'
+    for query in ("", "?type=chatbot", "?model=a", "?q=a&verified=pass&sort=-stake"):
+        assert folded in client.get(f"/{query}").content.decode(), query
+    for query in ("?stake=1", "?watched=1", "?max_in=1", "?tokens_in=5", "?requests=x"):
+        assert folded not in client.get(f"/{query}").content.decode(), query
 
 
 def test_what_cannot_be_watched_is_refused_in_words(
