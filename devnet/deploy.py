@@ -45,7 +45,6 @@ class Deployment:
     inference: str
     fine_tuning: str
     beacons: Trio
-    implementations: Trio
     chain_id: int
     block: int
 
@@ -87,16 +86,16 @@ def deploy(url: str, *, ledger_artifact: str = "LedgerManager") -> Deployment:
             f"account {by.address} has already been used on {url} and the contracts are not there: "
             "start a fresh chain"
         )
-    ledger_impl, ledger_beacon, ledger = _proxied(chain, ledger_artifact)
+    ledger_beacon, ledger = _proxied(chain, ledger_artifact)
     manager = contract(chain, "LedgerManager", ledger)
     manager.send(by, "initialize", by.address)
 
-    inference_impl, inference_beacon, inference = _proxied(chain, "InferenceServing")
+    inference_beacon, inference = _proxied(chain, "InferenceServing")
     serving = contract(chain, "InferenceServing", inference)
     serving.send(by, "initialize", LOCK_TIME, ledger, by.address)
     _register(manager, "inference", inference, "Inference with TEE-signed settlement")
 
-    tuning_impl, tuning_beacon, tuning = _proxied(chain, "FineTuningServing")
+    tuning_beacon, tuning = _proxied(chain, "FineTuningServing")
     serving = contract(chain, "FineTuningServing", tuning)
     serving.send(by, "initialize", LOCK_TIME, ledger, by.address, PENALTY_PERCENTAGE)
     _register(manager, "fine-tuning", tuning, "Fine-tuning with TEE-signed settlement")
@@ -106,7 +105,6 @@ def deploy(url: str, *, ledger_artifact: str = "LedgerManager") -> Deployment:
         inference=inference,
         fine_tuning=tuning,
         beacons=Trio(ledger_beacon, inference_beacon, tuning_beacon),
-        implementations=Trio(ledger_impl, inference_impl, tuning_impl),
         chain_id=chain.chain_id,
         block=_proxy_block(chain, ledger),
     )
@@ -121,13 +119,11 @@ def find(chain: Chain) -> Deployment | None:
     if not all(present) or not _registered(chain):
         raise DeployError("an earlier deployment was interrupted: start a fresh chain")
     beacons = [to_checksum_address(f"{chain.storage(a, BEACON_SLOT):#042x}") for a in proxies]
-    beacon_contracts = [contract(chain, "UpgradeableBeacon", address) for address in beacons]
     return Deployment(
         ledger=LEDGER,
         inference=INFERENCE,
         fine_tuning=FINE_TUNING,
         beacons=Trio(*beacons),
-        implementations=Trio(*(b.view("implementation") for b in beacon_contracts)),
         chain_id=chain.chain_id,
         block=_proxy_block(chain, LEDGER),
     )
@@ -149,12 +145,14 @@ def _registered(chain: Chain) -> bool:
     return {"inference-v1.0", "fine-tuning-v1.0"} <= names
 
 
-def _proxied(chain: Chain, name: str) -> tuple[str, str, str]:
-    """Implementation, beacon and proxy, in this order; initialised later, as on the networks."""
+def _proxied(chain: Chain, name: str) -> tuple[str, str]:
+    """A beacon and its proxy, made in this order behind the implementation; initialised later, as
+    on the networks.
+    """
     by = accounts.owner()
     implementation = chain.deploy(by, name)
     beacon = chain.deploy(by, "UpgradeableBeacon", implementation)
-    return implementation, beacon, chain.deploy(by, "BeaconProxy", beacon, b"")
+    return beacon, chain.deploy(by, "BeaconProxy", beacon, b"")
 
 
 def _register(manager: Contract, kind: str, address: str, description: str) -> None:

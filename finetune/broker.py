@@ -315,9 +315,9 @@ def _whole(value: Any) -> int:
 
 
 def _moment(value: Any) -> dt.datetime | None:
-    """A time of our days; nobody can write others in UTC, or read them from the database again."""
+    """A time of our days, in UTC: there are years and zones that a database cannot hold."""
     try:
         found = dt.datetime.fromisoformat(str(value))
     except ValueError:
         return None
-    return found if found.tzinfo and 2000 < found.year < 3000 else None
+    return found.astimezone(dt.UTC) if found.tzinfo and 2000 < found.year < 3000 else None

@@ -13,7 +13,6 @@ from urllib.parse import urlencode
 
 from asgiref.sync import async_to_sync
 from django.conf import settings
-from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
@@ -35,7 +34,6 @@ MOST_PLACES = 10
 #: Between two looks while something happens, and how long that is waited for.
 PAUSE, DEVNET_PAUSE = dt.timedelta(seconds=10), dt.timedelta(seconds=2)
 WAITS = dt.timedelta(minutes=15)
-CLAIM = dt.timedelta(seconds=60)
 BATCH = 10
 
 
@@ -124,7 +122,7 @@ def want(task: Task, provider: str) -> Deployment:
             "url": listing.url,
             "error": "",
             "asked_at": now,
-            "look_next": now + CLAIM,
+            "look_next": now + follow.CLAIM,
         },
     )
     return row
@@ -132,14 +130,11 @@ def want(task: Task, provider: str) -> Deployment:
 
 def look_at_due(now: dt.datetime | None = None) -> int:
     """Ask after every deployment that is due; how many. Two at once share them."""
-    now = now or timezone.now()
-    with transaction.atomic():
-        due = Deployment.objects.filter(look_next__lte=now).order_by("look_next")
-        ids = list(due.select_for_update(skip_locked=True).values_list("pk", flat=True)[:BATCH])
-        Deployment.objects.filter(pk__in=ids).update(look_next=now + CLAIM)
-    for row in Deployment.objects.filter(pk__in=ids).select_related("task__user"):
+    rows = Deployment.objects.select_related("task__user")
+    found = follow.claimed(rows, now or timezone.now(), BATCH)
+    for row in found:
         look(row)
-    return len(ids)
+    return len(found)
 
 
 def look(row: Deployment) -> None:

@@ -10,12 +10,13 @@ import codecs
 import datetime as dt
 import hashlib
 import logging
+from typing import TypeVar
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Model, QuerySet
 from django.utils import timezone
 from redis.exceptions import RedisError
 
@@ -32,6 +33,7 @@ from ledger.records import Listing
 from protocol import tuning
 
 log = logging.getLogger(__name__)
+Row = TypeVar("Row", bound=Model)
 
 #: Between two looks, by what the task is at.
 BUSY, WAITING = dt.timedelta(seconds=15), dt.timedelta(minutes=1)
@@ -48,14 +50,19 @@ _AFTERWARDS = dt.timedelta(minutes=2)
 
 def look_at_due(now: dt.datetime | None = None) -> int:
     """Ask after every task that is due; how many. Two at once share them."""
-    now = now or timezone.now()
-    with transaction.atomic():
-        due = Task.objects.filter(look_next__lte=now).order_by("look_next")
-        ids = list(due.select_for_update(skip_locked=True).values_list("pk", flat=True)[:BATCH])
-        Task.objects.filter(pk__in=ids).update(look_next=now + CLAIM)
-    for task in Task.objects.filter(pk__in=ids).select_related("user"):
+    found = claimed(Task.objects.select_related("user"), now or timezone.now(), BATCH)
+    for task in found:
         look(task)
-    return len(ids)
+    return len(found)
+
+
+def claimed(rows: QuerySet[Row], now: dt.datetime, most: int) -> list[Row]:
+    """What is due first by its `look_next`; nobody else is given it before `CLAIM` is over."""
+    with transaction.atomic():
+        due = rows.filter(look_next__lte=now).order_by("look_next")
+        ids = list(due.select_for_update(skip_locked=True).values_list("pk", flat=True)[:most])
+        rows.filter(pk__in=ids).update(look_next=now + CLAIM)
+    return list(rows.filter(pk__in=ids))
 
 
 def look(task: Task) -> None:

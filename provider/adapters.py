@@ -246,8 +246,8 @@ class Adapters:
             return None
 
     def _headers(self) -> dict[str, str]:
-        key = {"Authorization": f"Bearer {self._upstream.key}"} if self._upstream.key else {}
-        return {"Content-Type": "application/json", "Accept-Encoding": "identity", **key}
+        said = {"content-type": "application/json", "accept-encoding": "identity"}
+        return {**said, **self._upstream.authorization}
 
     async def _step(self, adapter: Adapter) -> None:
         try:

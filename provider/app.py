@@ -9,8 +9,6 @@ import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import orjson
-
 from protocol import unsettled
 from protocol.abi import checksum
 from provider import proof
@@ -20,13 +18,13 @@ from provider.book import Book
 from provider.config import CHAT, EDITING, EMBEDDING, IMAGES, SPEECH, Config
 from provider.errors import Refused
 from provider.gate import Gate
-from provider.http import Answer, ClientGone, Receive, Request, Scope, Send, cors
+from provider.http import Answer, Receive, Request, Scope, Send, answered, cors
 from provider.jobs import Jobs
 from provider.metrics import Metrics
 from provider.pictures import Pictures
 from provider.relay import Relay
 from provider.sharing import Sharing
-from provider.tee import Tee
+from provider.tee import Tee, show_quote
 from provider.till import Till
 from provider.tuning.handover import PATH as HANDOVER_PATH
 
@@ -51,7 +49,6 @@ _MODALITIES = {
 }
 
 Door = Callable[[Request, Answer], Awaitable[None]]
-_NOT_KEPT = {"cache-control": "no-store"}
 _NONCE_BYTES = 32
 _NONCE = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -115,29 +112,17 @@ class App:
             send, {"x-content-type-options": "nosniff", **cors(request, proxied=proxied)}
         )
         with self._metrics.request(request.method, path) as status:
-            await self._answer(request, path, answer)
+            await answered(request, answer, self._answer(request, path, answer), log)
             if answer.status and not answer.lost:
                 status.append(answer.status)
 
     async def _answer(self, request: Request, path: str, answer: Answer) -> None:
-        try:
-            if request.method == "OPTIONS":
-                await answer.whole(204, b"", "text/plain")
-            elif request.method in _NEVER:
-                raise Refused(405, "method not allowed")
-            else:
-                await self._route(request, path, answer)
-        except Refused as refused:
-            if refused.status >= 500:
-                log.warning("%s %s: %s", request.method, path, refused.text)
-            if not answer.started:
-                await answer.refuse(refused)
-        except ClientGone:
-            pass
-        except Exception:
-            log.exception("%s %s", request.method, path)
-            if not answer.started:
-                await answer.refuse(Refused(500, "internal error"))
+        if request.method == "OPTIONS":
+            await answer.whole(204, b"", "text/plain")
+        elif request.method in _NEVER:
+            raise Refused(405, "method not allowed")
+        else:
+            await self._route(request, path, answer)
 
     async def _route(self, request: Request, path: str, answer: Answer) -> None:
         door = (request.method, path)
@@ -153,7 +138,7 @@ class App:
         elif path.startswith("/v1/proxy/"):
             raise Refused(400, "unsupported endpoint: endpoint not supported")
         elif door == ("GET", "/v1/quote"):
-            await self._quote(request, answer)
+            await show_quote(self._tee, request, answer)
         elif door == ("GET", "/v1/models"):
             await answer.json(200, self._models())
         elif door == ("GET", proof.PATH):
@@ -206,12 +191,6 @@ class App:
             raise Refused(403, "you may only read your own unsettled fee")
         await answer.json(200, {"unsettledFee": str(self._book.owed(user))})
 
-    async def _quote(self, request: Request, answer: Answer) -> None:
-        """The broker's TD, with the signature over the body's exact bytes (attestation.md 8)."""
-        body = orjson.dumps(self._tee.quote(legacy=request.query.get("legacy") != "false"))
-        headers = {"zg-quote-signature": self._tee.sign_body(body), **_NOT_KEPT}
-        await answer.whole(200, body, "application/json; charset=utf-8", headers)
-
     async def _report(self, request: Request, answer: Answer) -> None:
         """The model's TD, made for the caller's nonce, or for one of our own without it."""
         if request.query.get("model", self._config.service.model) != self._config.service.model:
@@ -220,7 +199,7 @@ class App:
         if given and not _NONCE.fullmatch(given):
             raise Refused(400, "nonce: expected 32 bytes in hex")
         nonce = bytes.fromhex(given) if given else secrets.token_bytes(_NONCE_BYTES)
-        await answer.json(200, self._tee.model_report(nonce), _NOT_KEPT)
+        await answer.json(200, self._tee.model_report(nonce), {"cache-control": "no-store"})
 
     def _models(self) -> dict[str, Any]:
         """One entry of provider-protocol.md 1.7; prices in 0G per unit."""

@@ -62,6 +62,11 @@ class Upstream:
     idle_seconds: float
     total_seconds: float
 
+    @property
+    def authorization(self) -> dict[str, str]:
+        """The header with our key; none where the server wants no key."""
+        return {"authorization": f"Bearer {self.key}"} if self.key else {}
+
 
 @dataclass(frozen=True)
 class Network:

@@ -4,6 +4,7 @@ framework."""
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from http import HTTPStatus
 from ipaddress import ip_address
@@ -160,6 +161,25 @@ class Answer:
     async def not_found(self) -> None:
         """Plain text, as the reference server's router answers (provider-protocol.md 1)."""
         await self.whole(404, b"404 page not found", "text/plain")
+
+
+async def answered(
+    request: Request, answer: Answer, route: Awaitable[None], log: logging.Logger
+) -> None:
+    """Do `route`. What it refuses, or breaks on, becomes the answer where none has begun."""
+    try:
+        await route
+    except Refused as refused:
+        if refused.status >= 500:
+            log.warning("%s %s: %s", request.method, request.path, refused.text)
+        if not answer.started:
+            await answer.refuse(refused)
+    except ClientGone:
+        pass
+    except Exception:
+        log.exception("%s %s", request.method, request.path)
+        if not answer.started:
+            await answer.refuse(Refused(500, "internal error"))
 
 
 def cors(request: Request, *, proxied: bool) -> dict[str, str]:

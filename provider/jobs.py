@@ -4,7 +4,6 @@ the broker's process too."""
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import logging
 import sqlite3
 import time
@@ -21,6 +20,7 @@ from provider.errors import Refused
 from provider.gate import Gate
 from provider.http import Answer, Request
 from provider.limits import Windows
+from provider.moments import iso
 from provider.pictures import Pictures, UpstreamRefused
 from provider.shelf import COMPLETED, PENDING, PROCESSING, Job, JobState, Shelf
 from provider.upstream import FAILURES
@@ -161,13 +161,8 @@ def _document(id_: str, state: JobState) -> dict[str, object]:
     return {
         "jobId": id_,
         "status": state.status,
-        "createdAt": _iso(state.created),
-        "updatedAt": _iso(state.updated),
+        "createdAt": iso(state.created),
+        "updatedAt": iso(state.updated),
         "errorMessage": state.error,
         "data": None if state.result is None else orjson.Fragment(state.result),
     }
-
-
-def _iso(at: float) -> str:
-    found = dt.datetime.fromtimestamp(at, dt.UTC).isoformat(timespec="milliseconds")
-    return found.replace("+00:00", "Z")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import logging
 import sys
 from logging.handlers import RotatingFileHandler, WatchedFileHandler
 
 from provider.errors import ConfigError
+from provider.moments import iso
 from provider.operating import LogChoice
 
 TEXT = "%(asctime)s %(levelname)s %(name)s %(message)s"
@@ -19,9 +19,8 @@ class JsonLines(logging.Formatter):
     there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        at = dt.datetime.fromtimestamp(record.created, dt.UTC)
         line = {
-            "at": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "at": iso(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),

@@ -97,8 +97,11 @@ class Upstream:
             # with io.BytesIO, beside it).
             data=_pieces(ask.body) if len(ask.body) > LONG_BYTES else ask.body,
             headers={
-                **_headers(headers, options.key, ask.content_type),
+                **_passed_on(headers),
+                "accept-encoding": "identity",
+                "content-type": ask.content_type,
                 "content-length": str(len(ask.body)),
+                **options.authorization,
             },
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(
@@ -168,15 +171,9 @@ async def pass_on(upstream: Upstream, reply: aiohttp.ClientResponse, answer: Ans
     await answer.whole(reply.status, body, content_type(reply))
 
 
-def _headers(given: Mapping[str, str], key: str, kind: str) -> dict[str, str]:
-    """The client's headers without what is not the upstream's business, with our own key."""
+def _passed_on(given: Mapping[str, str]) -> dict[str, str]:
+    """The client's headers without what is not the upstream's business."""
     # A header may also name others that belong to this connection only.
     hop = {name.strip().lower() for name in given.get("connection", "").split(",")}
-    headers = {
-        name: value for name, value in given.items() if name not in STRIPPED and name not in hop
-    }
-    headers["accept-encoding"] = "identity"
-    headers["content-type"] = kind
-    if key:
-        headers["authorization"] = f"Bearer {key}"
-    return headers
+    dropped = STRIPPED | hop
+    return {name: value for name, value in given.items() if name not in dropped}

@@ -130,11 +130,10 @@ class Watch:
         """What keeps the upstream from answering, "" if nothing does. Its list of models costs
         nobody anything; a server without one has answered too."""
         options = self._config.upstream
-        headers = {"authorization": f"Bearer {options.key}"} if options.key else {}
         try:
             async with self._session.get(
                 f"{options.url}/models",
-                headers=headers,
+                headers=options.authorization,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=UPSTREAM_SECONDS),
             ) as reply:

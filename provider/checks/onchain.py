@@ -15,7 +15,7 @@ from eth_utils.crypto import keccak
 from provider.amounts import in_0g
 from provider.checks.findings import Finding, State
 from provider.checks.subject import STAKE_SLOTS, Subject
-from provider.errors import ChainError, Reverted
+from provider.errors import ChainError
 from provider.node import Node
 
 #: A settlement of fifty users took 3.8 million gas against our build of the contract; with margin.
@@ -49,7 +49,7 @@ async def look(subject: Subject, session: aiohttp.ClientSession) -> list[Finding
         if await node.rpc("eth_getCode", subject.contract, "latest") in ("0x", None):
             said = f"there is none at {subject.contract}"
             return [*found, Finding("contract", "fail", said, "mend the address in section chain")]
-        service = await _service(node)
+        service = await node.service()
         found.append(Finding("contract", "ok", f"{subject.kind} at {subject.contract}"))
         found.append(await _stake(subject, node, registered=service is not None))
         found.append(await _gas(subject, node, registered=service is not None))
@@ -59,14 +59,6 @@ async def look(subject: Subject, session: aiohttp.ClientSession) -> list[Finding
         # The host alone: paths of nodes hold keys, and people show others what this prints.
         host = urlsplit(subject.rpc).netloc.rpartition("@")[2]
         found.append(Finding("node", "fail", f"{host}: {error}", fix))
-    return found
-
-
-async def _service(node: Node) -> dict[str, Any] | None:
-    try:
-        found: dict[str, Any] = await node.view("getService", node.provider)
-    except Reverted:
-        return None
     return found
 
 

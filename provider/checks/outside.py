@@ -56,10 +56,6 @@ def _name(config: Config) -> str:
     return config.upstream.model or config.service.model
 
 
-def _key(config: Config) -> dict[str, str]:
-    return {"authorization": f"Bearer {config.upstream.key}"} if config.upstream.key else {}
-
-
 def _timeout() -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=SECONDS)
 
@@ -68,7 +64,7 @@ async def _models(config: Config, session: aiohttp.ClientSession) -> Finding:
     url = f"{config.upstream.url}/models"
     try:
         async with session.get(
-            url, headers=_key(config), timeout=_timeout(), allow_redirects=False
+            url, headers=config.upstream.authorization, timeout=_timeout(), allow_redirects=False
         ) as reply:
             raw = await beginning(reply, MAX_BYTES)
     except NETWORK as error:
@@ -102,7 +98,7 @@ def _asked(
     return session.post(
         f"{config.upstream.url}/chat/completions",
         json=_question(config, stream=stream),
-        headers={**_key(config), "accept-encoding": "identity"},
+        headers={**config.upstream.authorization, "accept-encoding": "identity"},
         timeout=_timeout(),
         allow_redirects=False,
     )

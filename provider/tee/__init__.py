@@ -6,9 +6,12 @@ import secrets
 from pathlib import Path
 from typing import Any, Protocol
 
+import orjson
+
 from protocol.digests import SECP256K1_ORDER, address_of_key
 from provider.config import TeeChoice
 from provider.errors import ConfigError
+from provider.http import Answer, Request
 
 KEPT_KEY = "development-signer.key"
 
@@ -47,6 +50,14 @@ class Tee(Protocol):
         (provider-protocol.md 4.4).
         """
         ...
+
+
+async def show_quote(tee: Tee, request: Request, answer: Answer) -> None:
+    """`GET /v1/quote`: the broker's TD, and in a header the signature over the body's exact bytes
+    (attestation.md 8)."""
+    body = orjson.dumps(tee.quote(legacy=request.query.get("legacy") != "false"))
+    headers = {"zg-quote-signature": tee.sign_body(body), "cache-control": "no-store"}
+    await answer.whole(200, body, "application/json; charset=utf-8", headers)
 
 
 def load(choice: TeeChoice, state: Path) -> Tee:

@@ -7,13 +7,11 @@ import logging
 import re
 import time
 
-import orjson
-
 from provider import proof
 from provider.errors import Refused
-from provider.http import Answer, ClientGone, Receive, Request, Scope, Send, cors
+from provider.http import Answer, Receive, Request, Scope, Send, answered, cors
 from provider.limits import Windows
-from provider.tee import Tee
+from provider.tee import Tee, show_quote
 from provider.tuning.desk import Desk, address
 from provider.tuning.options import Options
 from provider.tuning.tasks import Tasks
@@ -43,22 +41,10 @@ class App:
             return
         request = Request(scope, receive)
         answer = Answer(send, {"x-content-type-options": "nosniff", **cors(request, proxied=False)})
-        try:
-            if request.method == "OPTIONS":
-                await answer.whole(204, b"", "text/plain")
-            else:
-                await self._route(request, answer)
-        except Refused as refused:
-            if refused.status >= 500:
-                log.warning("%s %s: %s", request.method, request.path, refused.text)
-            if not answer.started:
-                await answer.refuse(refused)
-        except ClientGone:
-            pass
-        except Exception:
-            log.exception("%s %s", request.method, request.path)
-            if not answer.started:
-                await answer.refuse(Refused(500, "internal error"))
+        if request.method == "OPTIONS":
+            await answer.whole(204, b"", "text/plain")
+        else:
+            await answered(request, answer, self._route(request, answer), log)
 
     async def _route(self, request: Request, answer: Answer) -> None:
         door = (request.method, request.path)
@@ -82,7 +68,7 @@ class App:
         elif door == ("GET", proof.PATH):
             await proof.show(self._options.wallet_key, request, answer)
         elif door == ("GET", "/v1/quote"):
-            await self._quote(request, answer)
+            await show_quote(self._tee, request, answer)
         else:
             # The SDK parses every error as JSON (6.1), so also this one.
             raise Refused(404, "404 page not found")
@@ -113,9 +99,3 @@ class App:
             raise Refused(404, "model not found, or nothing is written about it")
         raw = await asyncio.to_thread(model.usage_file.read_bytes)
         await answer.whole(200, raw, "application/zip")
-
-    async def _quote(self, request: Request, answer: Answer) -> None:
-        """As the inference broker's (attestation.md 8)."""
-        body = orjson.dumps(self._tee.quote(legacy=request.query.get("legacy") != "false"))
-        headers = {"zg-quote-signature": self._tee.sign_body(body), "cache-control": "no-store"}
-        await answer.whole(200, body, "application/json; charset=utf-8", headers)

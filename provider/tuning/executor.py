@@ -14,15 +14,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
-import datetime as dt
 import json
 import os
 import re
 import shutil
 import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from provider.moments import iso
 from provider.tuning.options import Model
 from provider.tuning.tasks import Task
 
@@ -60,8 +61,7 @@ class TaskLog:
     def write(self, level: str, text: str) -> None:
         """One line, however many the text has; nothing once the log is full."""
         clean = _UNPRINTABLE.sub("", " ".join(text.splitlines()))[:MAX_LINE_CHARS]
-        now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        line = f"{now} {level} {clean}\n".encode("utf-8", "replace")
+        line = f"{iso(time.time())} {level} {clean}\n".encode("utf-8", "replace")
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("ab") as file:
             left = MAX_LOG_BYTES - file.tell()

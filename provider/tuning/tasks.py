@@ -6,13 +6,13 @@ cancellation and the work on a task cannot both win. Methods block for about one
 
 from __future__ import annotations
 
-import datetime as dt
 import sqlite3
 import time
 from dataclasses import dataclass, fields
 from typing import Any
 
 from protocol import tuning
+from provider.moments import iso
 from provider.store import Store
 
 SCHEMA = """
@@ -67,8 +67,8 @@ class Task:
         """The Task JSON of provider-protocol.md 6.2."""
         return {
             "id": self.id,
-            "createdAt": _iso(self.created),
-            "updatedAt": _iso(self.updated),
+            "createdAt": iso(self.created),
+            "updatedAt": iso(self.updated),
             "userAddress": self.user,
             "preTrainedModelHash": self.model_hash,
             "datasetHash": self.dataset_hash,
@@ -193,8 +193,3 @@ def _marks(values: tuple[object, ...]) -> str:
 
 def _count(db: sqlite3.Connection, where: str, *values: object) -> int:
     return int(db.execute(f"SELECT COUNT(*) FROM task WHERE {where}", values).fetchone()[0])
-
-
-def _iso(at: float) -> str:
-    found = dt.datetime.fromtimestamp(at, dt.UTC).isoformat(timespec="milliseconds")
-    return found.replace("+00:00", "Z")
