@@ -14,7 +14,7 @@ Kind = Literal["known", "estimated", "unknown", "none"]
 #: Few tokenizers need more than one token for three bytes of ordinary text; used for "up to" only.
 _BYTES_PER_TOKEN = 3
 #: No contract can move more (uint256); prices, tiers and counts of strangers multiply beyond it.
-_MOST = 2**256 - 1
+MOST = 2**256 - 1
 
 
 #: Ordinary text; for the number shown while one writes.
@@ -39,7 +39,7 @@ def most(tariff: fees.Tariff, request_bytes: int, max_tokens: int, picture_token
     and an answer of full length.
     """
     usage = fees.Usage(-(-request_bytes // _BYTES_PER_TOKEN) + picture_tokens, max_tokens)
-    return min(fees.most_fee(tariff, usage), _MOST)
+    return min(fees.most_fee(tariff, usage), MOST)
 
 
 def of_answer(
@@ -57,9 +57,9 @@ def of_answer(
     so without its own count a stopped or cut answer is unknown until it settles.
     """
     if usage is not None:
-        return Cost(min(fees.chat_fee(tariff, usage), _MOST), "known")
+        return Cost(min(fees.chat_fee(tariff, usage), MOST), "known")
     if failure is not None and failure.kind in failures.NOT_CHARGED:
         return Cost(0, "none")
     if finished:
-        return Cost(min(fees.words_fee(tariff.output_price, text), _MOST), "estimated")
+        return Cost(min(fees.words_fee(tariff.output_price, text), MOST), "estimated")
     return Cost(maximum, "unknown")

@@ -40,7 +40,7 @@ def document(chat: Chat) -> bytes:
     turns: list[dict[str, Any]] = []
     before = b""
     for turn in rows.iterator(chunk_size=20):
-        request = _bytes(turn, "request")
+        request = bytes_of(turn, "request")
         turns.append(entry(turn, shown.get(turn.pk, ()), request, before))
         before = request or b""
     made = {
@@ -63,7 +63,7 @@ def entry(
     in the request. `before` is the request before it in the file.
     """
     shared = _shared(request or b"", before)
-    response = _bytes(turn, "response")
+    response = bytes_of(turn, "response")
     received = response is not None and _sha256(response) == turn.response_sha256
     return {
         "id": turn.pk,
@@ -181,7 +181,8 @@ def _plain(value: object) -> str:
     return " ".join(str(value).replace("`", "'").split())[:400]
 
 
-def _bytes(turn: Turn, name: str) -> bytes | None:
+def bytes_of(turn: Turn, name: str) -> bytes | None:
+    """Its `request` or `response`; None where their key is gone."""
     try:
         return bytes(getattr(turn, name))
     except Unreadable:

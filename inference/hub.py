@@ -119,7 +119,7 @@ class Hub:
         if opened.call is not None:
             # Also when the process was told to end meanwhile: the turn is open, and this is the
             # only process that has what it takes to answer it.
-            self._launch(opened.turn, opened.call)
+            self.launch(opened.turn, opened.call)
         return opened
 
     async def ask_all(
@@ -143,12 +143,7 @@ class Hub:
         return opened
 
     def launch(self, turn_id: int, call: Call) -> None:
-        """Write the answer of an open turn. Raises Closing when this process is about to end."""
-        if self.closing:
-            raise Closing(_("This server is restarting. Send it again in a few seconds."))
-        self._launch(turn_id, call)
-
-    def _launch(self, turn_id: int, call: Call) -> None:
+        """Write the answer of an open turn."""
         self.work(turn_id, self._answer(turn_id, call))
 
     def work(self, turn_id: int, doing: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 
 from django.utils.translation import gettext as _
 
+from inference.export import bytes_of
 from inference.media import words
 from inference.models import Turn
 from inference.pages_turn import TurnView
-from inference.seals import Unreadable
 
 SHOWN_CHARS = 60_000
 PATH = "/v1/proxy/chat/completions"
@@ -53,8 +53,8 @@ class InspectPage:
 def page(turn: Turn) -> InspectPage:
     """Everything kept about a request. The key it was sent with is not."""
     url = turn.url.rstrip("/") + (f"/v1/proxy/{turn.endpoint}" if turn.endpoint else PATH)
-    body = _bytes(turn, "request") or b""
-    received = _bytes(turn, "response")
+    body = bytes_of(turn, "request") or b""
+    received = bytes_of(turn, "response")
     view = TurnView.of(turn, laid=False)
     if turn.endpoint and turn.failure:
         # The chat's sentences name the chat's time limits.
@@ -122,10 +122,3 @@ def _python(url: str, body: bytes) -> str:
         "with urlopen(request) as answer:\n    for line in answer:\n"
         '        print(line.decode(), end="")\n'
     )
-
-
-def _bytes(turn: Turn, name: str) -> bytes | None:
-    try:
-        return bytes(getattr(turn, name))
-    except Unreadable:
-        return None

@@ -76,15 +76,15 @@ class Options:
             system=system.strip(),
             temperature=_number(given.get("temperature"), _("Temperature"), 2),
             top_p=_number(given.get("top_p"), _("Top p"), 1),
-            max_tokens=_whole(given.get("max_tokens"), _("The longest answer"), 1, MOST_TOKENS)
+            max_tokens=whole(given.get("max_tokens"), _("The longest answer"), 1, MOST_TOKENS)
             or MAX_TOKENS,
-            seed=_whole(given.get("seed"), _("The seed"), 0, _MOST_SEED),
+            seed=whole(given.get("seed"), _("The seed"), 0, _MOST_SEED),
             stop=tuple(_text(x, MAX_STOP_CHARS, _("A stop text")) for x in stops or ()),
-            json=given.get("json") in (True, "on", "1", "true"),
+            json=ticked(given.get("json")),
             schema=_schema(given.get("schema")),
             tools=written,
             tool_choice=_choice(given.get("tool_choice"), names),
-            verified=given.get("verified") in (True, "on", "1", "true"),
+            verified=ticked(given.get("verified")),
         )
 
     def wire(
@@ -171,30 +171,28 @@ def _text(value: object, most: int, what: str) -> str:
     return value.replace("\x00", "\ufffd")
 
 
-def _schema(value: object) -> str:
-    written = _text(value, MAX_SCHEMA_CHARS, _("The JSON schema")).strip()
+def _json(value: object, most: int, what: str, shape: JsonLimits) -> tuple[str, object]:
+    """JSON as it was written, and what it says; None for what is none."""
+    written = _text(value, most, what).strip()
     text = written.encode("utf-8", "replace").decode()  # without lone surrogates
-    if not text:
-        return ""
     try:
-        document = strictjson.loads(text.encode(), _SCHEMA_SHAPE)
+        return text, strictjson.loads(text.encode(), shape)
     except BadAnswer:
-        document = None
-    if not isinstance(document, dict):
+        return text, None
+
+
+def _schema(value: object) -> str:
+    text, document = _json(value, MAX_SCHEMA_CHARS, _("The JSON schema"), _SCHEMA_SHAPE)
+    if text and not isinstance(document, dict):
         raise BadPrompt(_("The JSON schema has to be a JSON object."))
     return text
 
 
 def _tools(value: object) -> tuple[str, list[str]]:
     """The list as it was written, and the names of its functions."""
-    written = _text(value, MAX_TOOLS_CHARS, _("The list of functions")).strip()
-    text = written.encode("utf-8", "replace").decode()  # without lone surrogates
+    text, document = _json(value, MAX_TOOLS_CHARS, _("The list of functions"), _TOOLS_SHAPE)
     if not text:
         return "", []
-    try:
-        document = strictjson.loads(text.encode(), _TOOLS_SHAPE)
-    except BadAnswer:
-        document = None
     if not isinstance(document, list) or not 0 < len(document) <= MAX_TOOLS:
         raise BadPrompt(
             _("Functions are a JSON list of 1 to %(most)s entries.") % {"most": MAX_TOOLS}
@@ -264,12 +262,18 @@ def _number(value: object, what: str, most: int) -> str:
     return format(number.normalize(), "f")
 
 
-def _whole(value: object, what: str, least: int, most: int) -> int | None:
+def ticked(value: object) -> bool:
+    """A box of a form, or a stored yes."""
+    return value in (True, "on", "1", "true")
+
+
+def whole(value: object, what: str, least: int, most: int) -> int | None:
+    """A whole number of a form, or a stored one; None where nothing is said. Raises BadPrompt."""
     if value is None or value == "":
         return None
     rule = BadPrompt(
         _("%(what)s is a whole number from %(least)s to %(most)s.")
-        % {"what": what, "least": f"{least:,}", "most": f"{most:,}"}
+        % {"what": _(what), "least": f"{least:,}", "most": f"{most:,}"}
     )
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise rule

@@ -11,7 +11,7 @@ from uuid import UUID, uuid5
 from django.utils.translation import gettext as _
 
 from inference.errors import BadPrompt
-from inference.options import Options
+from inference.options import Options, ticked
 from inference.tools import MAX_CALLS
 
 MAX_PICTURES = 4
@@ -58,7 +58,7 @@ class Prompt:
             raise Malformed(_("The settings cannot be read."))
         provider, also = _address(given, "provider"), _address(given, "also")
         adapter = adapter_of(given.get("adapter"), provider)
-        if adapter and given.get("beside") in (True, "on", "true"):
+        if adapter and ticked(given.get("beside")):
             also = provider
         return cls(
             key=_uuid(given.get("key")),

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts import keys
-from inference import failures, seals
+from inference import costs, failures, seals
 from inference.errors import NotReady
 from inference.failures import Failure
 from inference.media import forms, pictures, services, transcripts, vectors
@@ -111,46 +111,44 @@ def _sealed(chat: Chat, outcome: Outcome) -> dict[str, bytes]:
 
 def _cost(turn: Turn, outcome: Outcome) -> tuple[int, FeeKind, str]:
     """Neuron, how sure that is, and what it is for."""
-    spoken = turn.job.piece
-    length = spoken.length_ms if spoken else 0
-    if outcome.failure is not None:
-        if outcome.failure.kind in failures.NOT_CHARGED:
-            return 0, FeeKind.NONE, ""
-        if turn.job.path == transcripts.PATH:
-            return services.most_of_speech(turn, length), FeeKind.UNKNOWN, ""
-        if turn.job.path == vectors.PATH:
-            return _most_of_texts(turn), FeeKind.UNKNOWN, ""
-        return pictures.most(turn.output_price, turn.job.count), FeeKind.UNKNOWN, ""
+    if outcome.failure is not None and outcome.failure.kind in failures.NOT_CHARGED:
+        return 0, FeeKind.NONE, ""
+    if turn.job.path == transcripts.PATH:
+        return _cost_of_speech(turn, outcome)
     if turn.job.path == vectors.PATH:
         return _cost_of_texts(turn, outcome)
-    if turn.job.path != transcripts.PATH:
-        count = len(outcome.pictures)
-        fee = pictures.most(turn.output_price, min(count, turn.job.count))
-        return fee, FeeKind.KNOWN, f"{count} picture{'' if count == 1 else 's'}"
+    if outcome.failure is not None:
+        return pictures.most(turn.output_price, turn.job.count), FeeKind.UNKNOWN, ""
+    count = len(outcome.pictures)
+    fee = pictures.most(turn.output_price, min(count, turn.job.count))
+    return fee, FeeKind.KNOWN, f"{count} picture{'' if count == 1 else 's'}"
+
+
+def _cost_of_speech(turn: Turn, outcome: Outcome) -> tuple[int, FeeKind, str]:
+    length = turn.job.piece.length_ms if turn.job.piece else 0
+    if outcome.failure is not None:
+        return services.most_of_speech(turn, length), FeeKind.UNKNOWN, ""
     tariff = fees.tariff(turn.input_price, turn.output_price, turn.additional_info)
     counted = media.speech_usage(orjson.loads(outcome.body))
     fee, other = (media.transcription_fee(tariff, rule, outcome.body) for rule in ("sdk", "broker"))
     # Providers round seconds and choose the price by rules of their own (5.1): what costs the same
     # by each of them is known, all else is told by the settlement.
     kind = FeeKind.KNOWN if counted and fee == other else FeeKind.ESTIMATED
-    return min(fee, 2**256 - 1), kind, f"{round(length / 100) / 10:g} s"
+    return min(fee, costs.MOST), kind, f"{round(length / 100) / 10:g} s"
 
 
 def _cost_of_texts(turn: Turn, outcome: Outcome) -> tuple[int, FeeKind, str]:
     count = turn.job.count
-    quantity = f"{count} text{'' if count == 1 else 's'}"
+    quantity = "" if outcome.failure else f"{count} text{'' if count == 1 else 's'}"
     tokens = outcome.embedded.tokens if outcome.embedded else None
     if tokens is None:
-        return _most_of_texts(turn), FeeKind.UNKNOWN, quantity
+        # By the size of the request where the texts cannot be read any more: it holds them.
+        size = max(turn.request_bytes, sum(map(vectors.weight, turn.question.split("\n"))))
+        return services.most_of_texts(turn, size, count), FeeKind.UNKNOWN, quantity
     tariff = fees.tariff(turn.input_price, turn.output_price, turn.additional_info)
     # No source has a rule for these; it is what every price by tokens means.
     fee = fees.chat_fee(tariff, fees.Usage(tokens, 0))
-    return min(fee, 2**256 - 1), FeeKind.ESTIMATED, quantity
-
-
-def _most_of_texts(turn: Turn) -> int:
-    """By the size of the request, which holds the texts and is never smaller."""
-    return services.most_of_texts(turn, turn.request_bytes, turn.job.count)
+    return min(fee, costs.MOST), FeeKind.ESTIMATED, quantity
 
 
 def interrupted(reason: str) -> Outcome:

@@ -15,10 +15,12 @@ from typing import Any, Self
 
 import orjson
 
+from inference import costs
 from inference.abilities import Abilities
 from inference.errors import BadPrompt
 from inference.media.masks import Mask
 from inference.media.sieve import Sieve
+from inference.options import ticked, whole
 from net.errors import TooLarge
 from net.marks import N_
 from protocol import fees
@@ -98,12 +100,12 @@ class Wish:
             raise BadPrompt(N_("Choose a size and a format from the lists."))
         return cls(
             prompt=prompt,
-            count=_whole(given.get("count"), N_("The number of pictures"), 1, MOST) or 1,
+            count=whole(given.get("count"), N_("The number of pictures"), 1, MOST) or 1,
             size=size,
-            seed=_whole(given.get("seed"), N_("The seed"), 0, _MOST_SEED),
-            steps=_whole(given.get("steps"), N_("Steps"), 1, MAX_STEPS),
+            seed=whole(given.get("seed"), N_("The seed"), 0, _MOST_SEED),
+            steps=whole(given.get("steps"), N_("Steps"), 1, MAX_STEPS),
             output=output,
-            verified=given.get("verified") in (True, "on", "1"),
+            verified=ticked(given.get("verified")),
             mask=Mask.of(given.get("mask")),
         )
 
@@ -156,7 +158,7 @@ class Remote:
 
 def most(output_price: int, count: int) -> int:
     """Neuron for `count` pictures (5.1)."""
-    return min(fees.image_fee(output_price, count), 2**256 - 1)
+    return min(fees.image_fee(output_price, count), costs.MOST)
 
 
 def sieve() -> Sieve:
@@ -218,20 +220,3 @@ def remote(document: object) -> Remote:
 def body(fields: Mapping[str, Any]) -> bytes:
     """The exact bytes of a generation."""
     return orjson.dumps(dict(fields))
-
-
-def _whole(value: object, what: str, least: int, greatest: int) -> int | None:
-    if value is None or value == "":
-        return None
-    rule = BadPrompt(
-        N_("%(what)s is a whole number from %(least)s to %(greatest)s."),
-        what=what,
-        least=f"{least:,}",
-        greatest=f"{greatest:,}",
-    )
-    text = str(value).strip()
-    if isinstance(value, bool) or not (text.isascii() and text.isdecimal() and len(text) < 17):
-        raise rule
-    if not least <= int(text) <= greatest:
-        raise rule
-    return int(text)

@@ -166,10 +166,8 @@ def images_page(
 
 def works(chats: tuple[Chat, ...]) -> tuple[Work, ...]:
     """Requests for pictures with their files (2 queries, however many)."""
-    turns: dict[UUID, Turn] = {}
     rows = Turn.objects.filter(chat__in=chats).select_related("job__piece").order_by("pk")
-    for turn in rows.defer(*_HEAVY):
-        turns[turn.chat_id] = turn
+    turns = {turn.chat_id: turn for turn in rows.defer(*_HEAVY)}
     files: dict[UUID, list[File]] = {}
     for file in File.objects.filter(chat__in=chats).defer("sealed").order_by("number"):
         files.setdefault(file.chat_id, []).append(file)

@@ -19,7 +19,7 @@ from accounts import limits
 from accounts.errors import TooMany
 from accounts.models import User
 from attestation import verify
-from inference import guard, readiness, seals
+from inference import costs, guard, readiness, seals
 from inference.conversations import give_key
 from inference.errors import BadPrompt, Busy, NotReady, SignerChanged
 from inference.media import forms, pictures, quota, recordings, transcripts, uploads, vectors
@@ -97,7 +97,7 @@ def usual_fee(listing: Listing, medium: Medium) -> int | None:
 def most_of_speech(listing: Listing | Turn, length_ms: int) -> int:
     """Neuron at most: brokers and the SDK round differently and by different prices (5.1)."""
     seconds = -(-length_ms // 1000)
-    return min(max(1, seconds) * max(listing.input_price, listing.output_price), 2**256 - 1)
+    return min(max(1, seconds) * max(listing.input_price, listing.output_price), costs.MOST)
 
 
 def most_of_texts(listing: Listing | Turn, size: int, texts: int) -> int:
@@ -165,14 +165,8 @@ def note_remote(turn_id: int, remote: str, *, working: bool) -> None:
 # --- speech ---------------------------------------------------------------------------------------
 
 
-def open_recording(
-    ask: Ask, wish: transcripts.Wish, pieces: Sequence[Piece], name: str, again: Chat | None = None
-) -> Opened:
-    """Keep a recording and open the turn of its first piece; with `again`, go on with the first
-    piece of that recording that has no transcript. Raises as `open_pictures` does.
-    """
-    if again is not None:
-        return _open_piece(ask, again, wish)
+def open_recording(ask: Ask, wish: transcripts.Wish, pieces: Sequence[Piece], name: str) -> Opened:
+    """Keep a recording and open the turn of its first piece. Raises as `open_pictures` does."""
     before = _asked_before(ask, Medium.SPEECH)
     if before is not None:
         return before
@@ -190,12 +184,12 @@ def open_recording(
                 chat, None, Role.SPOKEN, number, spoken, start_ms=piece.start_ms,
                 length_ms=piece.length_ms,
             )  # fmt: skip
-        return _open_piece(ask, chat, wish)
+        return open_piece(ask, wish, chat)
 
 
-def _open_piece(ask: Ask, chat: Chat, wish: transcripts.Wish) -> Opened:
-    """Open the turn of the first piece without a transcript. Raises Busy while one is open, and
-    BadPrompt where none is left.
+def open_piece(ask: Ask, wish: transcripts.Wish, chat: Chat) -> Opened:
+    """Open the turn of the first piece of a recording that has no transcript. Raises as
+    `open_pictures` does; Busy also while one is open, BadPrompt where none is left.
     """
     with transaction.atomic():
         Chat.objects.select_for_update().get(pk=chat.pk)

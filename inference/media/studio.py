@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from channels.db import database_sync_to_async
@@ -58,19 +58,21 @@ async def taken(client: Client, provider: str) -> pictures.Takes:
 
 
 async def transcribe(
-    own: Hub,
-    ask: Ask,
-    wish: transcripts.Wish,
-    pieces: Sequence[Piece],
-    name: str = "",
-    again: Chat | None = None,
+    own: Hub, ask: Ask, wish: transcripts.Wish, pieces: Sequence[Piece], name: str
 ) -> Opened:
-    """Keep a recording and begin to have it written down, or (`again`) go on. Raises ChatError."""
-    return await own.whole(_transcribe(own, ask, wish, pieces, name, again))
+    """Keep a recording and begin to have it written down. Raises ChatError."""
+    return await own.whole(_transcribe(own, ask, wish, services.open_recording, pieces, name))
 
 
-async def _transcribe(own: Hub, ask: Ask, wish: transcripts.Wish, *recording: Any) -> Opened:
-    opened: Opened = await _in_db(services.open_recording)(ask, wish, *recording)
+async def go_on(own: Hub, ask: Ask, wish: transcripts.Wish, recording: Chat) -> Opened:
+    """Have its first piece written down that is not yet. Raises ChatError."""
+    return await own.whole(_transcribe(own, ask, wish, services.open_piece, recording))
+
+
+async def _transcribe(
+    own: Hub, ask: Ask, wish: transcripts.Wish, open_turn: Callable[..., Opened], *given: Any
+) -> Opened:
+    opened: Opened = await _in_db(open_turn)(ask, wish, *given)
     if opened.call is not None:
         own.work(opened.turn, _piece(own, opened, opened.call, ask, wish))
     return opened
@@ -138,7 +140,7 @@ async def _go_on(own: Hub, opened: Opened, ask: Ask, wish: transcripts.Wish) -> 
     if chat is None or await _in_db(services.next_piece)(chat) is None:
         return
     try:
-        await transcribe(own, ask, wish, (), "", chat)
+        await go_on(own, ask, wish, chat)
     except ChatError as error:
         # The page says which part is missing, and offers to go on.
         log.info("recording %s: %s", opened.chat, error)

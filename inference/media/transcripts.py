@@ -16,6 +16,7 @@ from typing import Any, Self
 import orjson
 
 from inference.errors import BadPrompt
+from inference.options import ticked
 from net import strictjson
 from net.errors import BadAnswer
 from net.limits import JsonLimits
@@ -95,9 +96,9 @@ class Wish:
             raise BadPrompt(N_("Choose a language from the list, or let the provider detect it."))
         return cls(
             language=language,
-            timed=given.get("timed") in (True, "on", "1"),
-            words=given.get("words") in (True, "on", "1"),
-            verified=given.get("verified") in (True, "on", "1"),
+            timed=ticked(given.get("timed")),
+            words=ticked(given.get("words")),
+            verified=ticked(given.get("verified")),
         )
 
     def stored(self) -> dict[str, Any]:

@@ -19,7 +19,9 @@ from typing import Any, Literal, Self
 import orjson
 
 from accounts import csv_files
+from inference import costs
 from inference.errors import BadPrompt
+from inference.options import ticked
 from net import strictjson
 from net.errors import BadAnswer
 from net.limits import JsonLimits
@@ -82,7 +84,7 @@ class Wish:
                     number=number,
                     most=f"{MAX_TEXT_CHARS:,}",
                 )
-        return cls(texts, given.get("verified") in (True, "on", "1"))
+        return cls(texts, ticked(given.get("verified")))
 
     def stored(self) -> dict[str, Any]:
         return {"texts": list(self.texts), "verified": self.verified}
@@ -105,7 +107,7 @@ def _clean(line: str) -> str:
 def most(tariff: fees.Tariff, size: int, texts: int) -> int:
     """Neuron at most for `texts` texts of so many bytes together."""
     usage = fees.Usage(most_tokens(size, texts), 0)
-    return min(fees.most_fee(tariff, usage), 2**256 - 1)
+    return min(fees.most_fee(tariff, usage), costs.MOST)
 
 
 def weight(text: str) -> int:

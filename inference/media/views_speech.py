@@ -110,7 +110,7 @@ async def go_on(request: HttpRequest, chat: UUID) -> HttpResponse:
         wish = Wish.of(await sync_to_async(selectors.wish_of)(found))
         await own.start()
         ask = doors.going_on(request, found, own.process)
-        await studio.transcribe(own, ask, wish, (), "", found)
+        await studio.go_on(own, ask, wish, found)
     except ChatError as error:
         page = await sync_to_async(selectors.transcript_page)(found, error)
         context = {"page": page}

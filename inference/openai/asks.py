@@ -65,7 +65,7 @@ _READ = ("model", "n", "stream", "response_format")
 @dataclass(frozen=True)
 class Ask:
     """A request for a model. `pin` is the provider's address ("" = whoever there is), `count` how
-    many answers or pictures, `max_tokens` 0 where it says none, `by_url` pictures behind URLs.
+    many answers or pictures, `max_tokens` 0 where it says none.
     `beyond`: tokens that texts to embed may be beyond the bytes of the body.
     """
 
@@ -77,7 +77,6 @@ class Ask:
     stream: bool = False
     count: int = 1
     max_tokens: int = 0
-    by_url: bool = False
     beyond: int = 0
 
     @property
@@ -142,7 +141,6 @@ def _json(endpoint: str, body: bytes, pin: str, bounded: bool) -> Ask:
         stream=stream,
         count=count,
         max_tokens=max_tokens,
-        by_url=document.get("response_format") == "url",
         beyond=vectors.beyond_bytes(document.get("input")) if endpoint == EMBEDDINGS else 0,
     )
 
@@ -161,8 +159,7 @@ def _form(endpoint: str, content_type: str, body: bytes, pin: str) -> Ask:
     count = fields.get("n", "") or "1"
     if not re.fullmatch("[1-9][0-9]?", count, re.ASCII) or int(count) > MOST_CHOICES:
         raise _bad("invalid_request", f"`n` must be a whole number from 1 to {MOST_CHOICES}.")
-    by_url = fields.get("response_format") == "url"
-    return Ask(endpoint, content_type, body, name, pin, count=int(count), by_url=by_url)
+    return Ask(endpoint, content_type, body, name, pin, count=int(count))
 
 
 def form_fields(content_type: str, body: bytes) -> dict[str, str]:

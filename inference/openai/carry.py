@@ -169,7 +169,7 @@ class Carrier:
         self._answered.first_seconds = time.monotonic() - self._began
         self._answered.complete = answer.delimited
         read = _READERS.get(self._ask.endpoint)
-        found = read(body) if read else Outcome(done=True)
+        found = read(body) if read else Outcome()
         failure = _said(found)
         cost = await self._store(self._state(failure), found, body, failure)
         verdict = await self._verdict()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import orjson
 
 from inference import costs, wire
-from inference.openai.asks import EMBEDDINGS, Ask
+from inference.openai.asks import EMBEDDINGS, TRANSCRIPTIONS, Ask
 from protocol import fees, media
 
 TAIL_BYTES = 256 << 10
@@ -23,7 +23,6 @@ TAIL_BYTES = 256 << 10
 _DONE = re.compile(rb"[\r\n]data: ?\[DONE\][ \t]*(?=[\r\n]|\Z)")
 #: What of the mark may have come before the rest of it.
 _DONE_BYTES = len(b"\rdata: [DONE]") - 1
-_MOST = 2**256 - 1
 _USAGE = re.compile(rb'"usage"\s*:\s*(\{[^{}]{0,500}\})')
 _END_BYTES = 4096
 
@@ -68,15 +67,14 @@ class Tail:
 
 @dataclass(frozen=True)
 class Outcome:
-    """`usage` is the provider's count; `text` all words where that had to be read; `read`: whether
-    the answer could be read at all.
+    """`usage` is the provider's count; `text` all words where that had to be read;
+    `readable`: whether the answer could be read at all.
     """
 
     usage: fees.Usage | None = None
     finish_reason: str = ""
     error: str = ""
     text: str = ""
-    done: bool = False
     readable: bool = True
 
 
@@ -88,19 +86,15 @@ def of_stream(tail: Tail) -> Outcome:
     usage: fees.Usage | None = None
     reason = error = ""
     words: list[str] = []
-    done = False
     try:
         for piece in wire.ChunkReader().read(wire.EventParser().feed(data)):
             usage = piece.usage or usage
             reason = piece.finish_reason or reason
             error = error or piece.error
             words.append(piece.text)
-            if piece.done:
-                done = True
-                break
     except wire.BadStream:
         return Outcome(usage, reason, error, readable=False)
-    return Outcome(usage, reason, error, "".join(words) if tail.whole else "", done, tail.whole)
+    return Outcome(usage, reason, error, "".join(words) if tail.whole else "", tail.whole)
 
 
 def of_chat(body: bytes) -> Outcome:
@@ -109,7 +103,7 @@ def of_chat(body: bytes) -> Outcome:
         piece = wire.read_body(body)
     except wire.BadStream:
         return Outcome(readable=False)
-    return Outcome(piece.usage, piece.finish_reason, piece.error, piece.text, True)
+    return Outcome(piece.usage, piece.finish_reason, piece.error, piece.text)
 
 
 def of_pictures(body: bytes) -> tuple[str, ...] | None:
@@ -132,8 +126,8 @@ def of_embeddings(body: bytes) -> Outcome:
         except orjson.JSONDecodeError:
             continue
         if tokens is not None:
-            return Outcome(fees.Usage(tokens, 0), done=True)
-    return Outcome(done=True, readable=False)
+            return Outcome(fees.Usage(tokens, 0))
+    return Outcome(readable=False)
 
 
 # --- money ----------------------------------------------------------------------------------------
@@ -143,7 +137,7 @@ def most(ask: Ask, tariff: fees.Tariff, max_tokens: int) -> int:
     """The most that `ask` can cost; neuron. `max_tokens` is assumed where it says none."""
     if ask.pictures:
         fee = fees.image_fee(tariff.output_price, ask.count)
-    elif ask.endpoint == "audio/transcriptions":
+    elif ask.endpoint == TRANSCRIPTIONS:
         seconds = -(-len(ask.body) // _SPEECH_BYTES_PER_SECOND)
         fee = max(tariff.output_price, tariff.input_price) * max(seconds, 1)
     elif ask.endpoint == EMBEDDINGS:
@@ -151,7 +145,7 @@ def most(ask: Ask, tariff: fees.Tariff, max_tokens: int) -> int:
         fee = fees.most_fee(tariff, fees.Usage(len(ask.body) + ask.beyond, 0))
     else:
         return costs.most(tariff, len(ask.body), (ask.max_tokens or max_tokens) * ask.count)
-    return min(fee, _MOST)
+    return min(fee, costs.MOST)
 
 
 #: 32 kbit/s, a low rate for speech; a guess for the reserve only.
@@ -163,17 +157,17 @@ def cost(ask: Ask, tariff: fees.Tariff, body: bytes, outcome: Outcome, maximum: 
     if ask.pictures:
         found = of_pictures(body)
         count = min(len(found), ask.count) if found else ask.count
-        return costs.Cost(min(fees.image_fee(tariff.output_price, count), _MOST), "known")
-    if ask.endpoint == "audio/transcriptions":
+        return costs.Cost(min(fees.image_fee(tariff.output_price, count), costs.MOST), "known")
+    if ask.endpoint == TRANSCRIPTIONS:
         # The sources disagree about seconds (provider-protocol.md 5.1), so this is never certain.
         fee = media.transcription_fee(tariff, "sdk", body)
-        return costs.Cost(min(fee, _MOST), "estimated")
+        return costs.Cost(min(fee, costs.MOST), "estimated")
     if outcome.usage is None and not outcome.readable:
         return costs.Cost(maximum, "unknown")
     if ask.endpoint == EMBEDDINGS and outcome.usage is not None:
         # No source has a rule for these; it is what every price by tokens means.
         fee = fees.chat_fee(tariff, outcome.usage)
-        return costs.Cost(min(fee, _MOST), "estimated")
+        return costs.Cost(min(fee, costs.MOST), "estimated")
     return costs.of_answer(
         tariff,
         usage=outcome.usage,

@@ -161,6 +161,16 @@ async def test_what_is_no_vector_is_said_and_the_texts_stay(what: str) -> None:
     assert csv.status_code == 404
 
 
+async def test_a_text_that_is_written_out_longer_may_cost_more_than_its_request_is_long() -> None:
+    async def provider(reply: Reply, asked: Asked) -> None:
+        await reply.whole(b"[]")
+
+    async with stage(provider, **WITH) as s:
+        turn = await s.ended((await embed(s, ("\ufdfa" * 100,))).turn)  # one sign for 18 letters
+    assert turn.request_bytes < 500
+    assert (turn.fee_kind, turn.fee) == ("unknown", PRICE * (100 * 33 + 4))
+
+
 @pytest.mark.parametrize(("tokens", "kind"), [(10**6, "estimated"), (None, "unknown")])
 async def test_counts_that_nobody_can_believe_are_named(tokens: int | None, kind: str) -> None:
     async def provider(reply: Reply, asked: Asked) -> None:

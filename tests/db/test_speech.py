@@ -132,10 +132,10 @@ async def test_what_failed_is_gone_on_with_and_nothing_is_paid_twice() -> None:
         await in_db(Turn.objects.filter(pk=second.pk).update)(fee_kind="unknown")
         assert "until settled" in (await client.get(path)).content.decode()
         chat = await in_db(Chat.objects.select_related("owner").get)(pk=opened.chat)
-        await studio.transcribe(s.hub, s.ask(), Wish(), (), "", chat)
+        await studio.go_on(s.hub, s.ask(), Wish(), chat)
         turns = await settled(s, 4)
         with pytest.raises(BadPrompt, match="All of this recording"):
-            await studio.transcribe(s.hub, s.ask(), Wish(), (), "", chat)
+            await studio.go_on(s.hub, s.ask(), Wish(), chat)
         await in_db(len)([])
     assert [x.state for x in turns] == ["answered", "failed", "answered", "answered"]
     assert await in_db(File.objects.filter(role=Role.SPOKEN).count)() == 3
