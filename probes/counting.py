@@ -12,6 +12,8 @@ from typing import Any
 from django.contrib.postgres.aggregates import BoolOr
 from django.db.models import Sum
 
+from attestation.models import MAX_SERVICE_NAME
+from ledger.records import Listing
 from probes import fold
 from probes.fold import CELL, DAY, HOUR, Seen, Tally
 from probes.models import Bucket, Health, Probe
@@ -112,6 +114,20 @@ def tally(row: Bucket) -> Tally:
         tokens_per_10s=tuple(row.tokens_per_10s),
         example=row.example,
     )
+
+
+def begin(listings: Iterable[Listing]) -> None:
+    """Make the row of each service that has none yet (1 query)."""
+    rows = [
+        Health(
+            serving=listing.serving,
+            provider=listing.provider,
+            kind=listing.kind,
+            service_name=listing.service_name[:MAX_SERVICE_NAME],
+        )
+        for listing in listings
+    ]
+    Health.objects.bulk_create(rows, ignore_conflicts=True)
 
 
 def refresh(rows: Sequence[Health], now: dt.datetime) -> None:

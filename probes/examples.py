@@ -61,18 +61,7 @@ def _refresh(listings: tuple[Listing, ...], now: dt.datetime) -> None:
     """The present of services that nobody has probed is that of their newest example cell."""
     for first in range(0, len(listings), 100):
         part = listings[first : first + 100]
-        Health.objects.bulk_create(
-            [
-                Health(
-                    serving=listing.serving,
-                    provider=listing.provider,
-                    kind=listing.kind,
-                    service_name=listing.service_name[:200],
-                )
-                for listing in part
-            ],
-            ignore_conflicts=True,
-        )
+        counting.begin(part)
         rows = list(Health.objects.filter(provider__in={listing.provider for listing in part}))
         urls = {(listing.serving, listing.provider): listing.url for listing in part}
         for row in rows:

@@ -13,16 +13,15 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F, OuterRef, Q, Subquery
 from django.utils import timezone
-from django.utils.translation import gettext as _
 
 from attestation import leases, trust
+from attestation.models import MAX_SERVICE_NAME
 from ledger import selectors as ledger
 from ledger.models import Service
 from ledger.records import Listing
 from net.client import Client
 from probes import asking, counting, fold
 from probes.asking import Found, Target
-from probes.errors import UnknownService
 from probes.models import Health, Probe, Sharer, State
 from probes.seen import FAILURES
 from probes.stream import tokens_per_10s
@@ -55,14 +54,6 @@ def pause(failures: int) -> dt.timedelta:
 def refused(listing: Listing) -> bool:
     """Whether the operator of this site was asked not to probe it."""
     return listing.provider in settings.PROBE_OPT_OUT
-
-
-def listings_of(provider: str) -> tuple[Listing, ...]:
-    """What a provider offers now. Raises UnknownService."""
-    listings = ledger.services_of(provider)
-    if not listings:
-        raise UnknownService(_("This address offers no service now."))
-    return listings
 
 
 def run(listings: Sequence[Listing], *, thorough: bool | None = None) -> tuple[Found, ...]:
@@ -153,7 +144,7 @@ def _row(item: Found) -> Probe:
         serving=listing.serving,
         provider=listing.provider,
         kind=listing.kind,
-        service_name=listing.service_name[:200],
+        service_name=listing.service_name[:MAX_SERVICE_NAME],
         at=item.at,
         url=listing.url[:MAX_URL],
         state=state,
@@ -173,20 +164,9 @@ def _row(item: Found) -> Probe:
 
 
 def _health_rows(found: Sequence[Found]) -> dict[tuple[str, str], Health]:
-    """The rows to update, made where they are missing (at most 3 queries)."""
+    """The rows to update, made where they are missing (2 queries)."""
     pairs = {item.target.pair: item.target.listing for item in found}
-    Health.objects.bulk_create(
-        [
-            Health(
-                serving=listing.serving,
-                provider=listing.provider,
-                kind=listing.kind,
-                service_name=listing.service_name[:200],
-            )
-            for listing in pairs.values()
-        ],
-        ignore_conflicts=True,
-    )
+    counting.begin(pairs.values())
     rows = Health.objects.filter(provider__in={provider for _, provider in pairs})
     return {
         (row.serving, row.provider): row for row in rows if (row.serving, row.provider) in pairs
@@ -196,7 +176,7 @@ def _health_rows(found: Sequence[Found]) -> dict[tuple[str, str], Health]:
 def _note(row: Health, item: Found) -> None:
     """What the newest look says about now, and when the next one is."""
     listing = item.target.listing
-    row.kind, row.service_name = listing.kind, listing.service_name[:200]
+    row.kind, row.service_name = listing.kind, listing.service_name[:MAX_SERVICE_NAME]
     if item.forbidden is not None:
         row.rules_at, row.opted_out = item.at, item.forbidden
     if item.forbidden:

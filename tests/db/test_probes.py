@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from attestation import trust
 from attestation.selectors import ServiceKey
+from ledger import selectors as ledger
 from ledger.models import Service
 from net.client import Client
 from probes import asking, counting, fold, selectors, services, tasks
@@ -42,7 +43,7 @@ def peer(settings: Any) -> Iterator[Peer]:
 
 
 def look(**options: Any) -> Probe:
-    services.run(services.listings_of(PETRA), **options)
+    services.run(ledger.services_of(PETRA), **options)
     return Probe.objects.latest("pk")
 
 
@@ -145,19 +146,19 @@ def test_robots_txt_keeps_us_out_only_by_name(peer: Peer, settings: Any) -> None
     peer.manners.robots = b"User-agent: 0g-market-probe\nDisallow: /v1/\n"
     Health.objects.update(rules_at=timezone.now() - dt.timedelta(hours=25))
     peer.asked.clear()
-    (found,) = services.run(services.listings_of(PETRA))
+    (found,) = services.run(ledger.services_of(PETRA))
     assert found.forbidden and peer.paths() == ["GET /robots.txt"]
     assert Probe.objects.count() == 1 and health().opted_out
     # So does one that closes only a part of what a look asks for.
     peer.manners.robots = b"User-agent: 0g-market-probe\nDisallow: /v1/proxy/\n"
-    (found,) = services.run(services.listings_of(PETRA))
+    (found,) = services.run(ledger.services_of(PETRA))
     assert found.forbidden
     # The rules are asked again, not remembered for ever.
     peer.manners.robots = b""
     assert look().state == "up" and not health().opted_out
     settings.PROBE_OPT_OUT = frozenset({PETRA})
     peer.asked.clear()
-    assert services.run(services.listings_of(PETRA)) == () and peer.asked == []
+    assert services.run(ledger.services_of(PETRA)) == () and peer.asked == []
     assert services.all_due() == [] and health().opted_out
     output = io.StringIO()
     call_command("probe", PETRA, stdout=output)
@@ -196,7 +197,7 @@ def test_a_new_url_is_another_machine(peer: Peer) -> None:
 
 def test_fine_tuning_is_asked_for_its_queue(peer: Peer) -> None:
     api_rows.tuning(PAUL, TUNING, url=peer.url)
-    (found,) = services.run(services.listings_of(PAUL))
+    (found,) = services.run(ledger.services_of(PAUL))
     assert found.judged == ("up", "") and found.cors is None
     assert peer.paths() == ["GET /robots.txt", "GET /v1/task/pending"]
 

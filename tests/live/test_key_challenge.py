@@ -21,6 +21,7 @@ from devnet.attestation.server import Server
 from devnet.attestation.services import Services
 from devnet.deploy import connect, deploy
 from ledger import services as ledger
+from ledger.selectors import services_of
 from probes import selectors
 from probes import services as probing
 from provider.tee import development
@@ -142,7 +143,7 @@ def test_a_key_that_signs_another_answer_fails(site: Market) -> None:
 
 def test_a_speed_probe_is_paid_within_the_same_bounds(site: Market, settings: Any) -> None:
     owed = site.honest.owes(site.wallet)
-    listings = probing.listings_of(site.honest.address)
+    listings = services_of(site.honest.address)
     (found,) = probing.run(listings, thorough=True)
     spoken = found.spoken
     assert found.judged == ("up", "") and spoken is not None

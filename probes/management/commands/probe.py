@@ -11,7 +11,6 @@ from ledger import selectors as ledger
 from ledger.records import Listing
 from probes import services
 from probes.asking import Found
-from probes.errors import UnknownService
 from probes.seen import FAILURES
 
 
@@ -25,10 +24,9 @@ class Command(BaseCommand):
         parser.add_argument("address", nargs="?", metavar="ADDRESS", help="the provider")
 
     def handle(self, *args: Any, address: str | None = None, **options: Any) -> None:
-        try:
-            listings = services.listings_of(_address(address)) if address else services.all_due()
-        except UnknownService as error:
-            raise CommandError(str(error)) from None
+        listings = ledger.services_of(_address(address)) if address else services.all_due()
+        if address and not listings:
+            raise CommandError("This address offers no service now.")
         found = services.run(listings, thorough=True if address else None)
         seen = {item.target.pair: item for item in found}
         for listing in listings:
