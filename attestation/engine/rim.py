@@ -23,7 +23,7 @@ from lxml import etree
 
 from attestation.engine import certificates, spdm
 from attestation.engine.evidence import Context, excerpt
-from attestation.engine.limits import MAX_RIM_BYTES, check
+from attestation.engine.limits import MAX_CERTIFICATES, MAX_RIM_BYTES, check
 from attestation.engine.spdm import Transcript
 from attestation.engine.verdicts import FAIL, NOT_CHECKED, PASS, Report, Verdict
 from net.marks import N_
@@ -105,10 +105,9 @@ def _load(xml: bytes, now: datetime, pin: str) -> Manifest:
     signature = root[-1]
     info = signature.find(f"{DSIG}SignedInfo")
     digest = _profile(info)
-    chain = [
-        certificates.load_der(base64.b64decode("".join(c.text.split())))
-        for c in signature.iter(f"{DSIG}X509Certificate")
-    ]
+    given = list(signature.iter(f"{DSIG}X509Certificate"))
+    check("certificates", len(given), MAX_CERTIFICATES)
+    chain = [certificates.load_der(base64.b64decode("".join(c.text.split()))) for c in given]
     _signer(chain, now, pin)
     value = base64.b64decode(signature.find(f"{DSIG}SignatureValue").text)
     signed = etree.tostring(info, method="c14n", with_comments=False)

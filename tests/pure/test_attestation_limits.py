@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from attestation import bundle
-from attestation.engine import certificates, composefile, limits, reports
+from attestation.engine import certificates, composefile, limits, reports, rim
 from attestation.engine.evidence import Evidence
 from attestation.engine.verdicts import Report
 from provider.tee.development.report import Machine
-from tests.pure.attestation_lab import ADDRESS, failing, lab
+from tests.pure.attestation_lab import ADDRESS, NOW, failing, lab
 
 MACHINE = Machine(ADDRESS)
 #: CPU seconds that a refusal may take, on a slow machine.
@@ -93,6 +93,16 @@ def test_certificates_without_an_end_are_counted_before_they_are_looked_for() ->
     assert certificates.load_pem(begun * limits.MAX_CERTIFICATES) == []
     with pytest.raises(limits.TooMuch):
         certificates.load_pem(begun * (limits.MAX_CERTIFICATES + 1))
+
+
+def test_a_manifest_with_a_long_chain_is_not_followed() -> None:
+    """Each link of a chain costs a signature to check, and whoever made it can make them right."""
+    xml = next(iter(lab().manifests.values()))
+    first = xml.index(b"<ds:X509Certificate>")
+    one = xml[first : xml.index(b"</ds:X509Data>")]
+    long = xml.replace(one, one * limits.MAX_CERTIFICATES)
+    with pytest.raises(rim.RimError, match="certificates: 20 is more than 10"):
+        rim.load(long, certificates.at(NOW), lab().anchors.rim)
 
 
 BOMB = "a0: &a0 [x]\n" + "".join(
