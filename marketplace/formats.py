@@ -46,7 +46,7 @@ def amount(neuron: int) -> str:
     if size == 0:
         return "0"
     if size < ONE // MILLION:
-        return ("<" if neuron > 0 else f"<{MINUS}") + "0.000001"
+        return _sign(neuron) + "<0.000001"
     if size >= ONE:
         kept = size - size % 10 ** (_DECIMALS - 4)
     else:

@@ -41,7 +41,7 @@ def test_exact_parts_sum_to_the_exact_whole(parts: list[int]) -> None:
 @given(AMOUNTS)
 def test_amount_never_shows_more_than_there_is(neuron: int) -> None:
     shown = formats.amount(neuron)
-    if shown.startswith("<"):
+    if "<" in shown:
         assert 0 < abs(neuron) < 10**12
         return
     assert abs(neuron_of(shown)) <= abs(neuron)
@@ -55,7 +55,7 @@ def test_amount_never_shows_more_than_there_is(neuron: int) -> None:
     [
         (0, "0"),
         (1, "<0.000001"),
-        (-1, "<−0.000001"),
+        (-1, "−<0.000001"),
         (999_999_999_999, "<0.000001"),
         (10**12, "0.000001"),
         (421_300_000_000_000, "0.0004213"),
