@@ -133,7 +133,6 @@ async def relayed(url: str) -> str:
         JSON,
         b'{"model":"test-model","messages":[{"role":"user","content":"x"}],"max_tokens":5}',
         pin="",
-        bounded=False,
     )
     own, sent = Hub(), bytearray()
 
@@ -164,8 +163,6 @@ def _grant(url: str) -> Grant:
     return Grant(
         token=made.pk,
         digest=made.digest,
-        per_minute=60,
-        bounded=False,
         owner=owner.pk,
         chat=choose.relay_chat(owner),
         listing=listing(url),
