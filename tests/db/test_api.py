@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import html
 import io
 import random
 import re
@@ -14,6 +15,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from ledger.models import Movement, ServiceChange, ServingContract, Settlement, SubAccount
 from marketplace import api_csv
@@ -222,6 +224,66 @@ def test_earnings_sum_to_the_neuron_by_service_day_and_user(network: None, clien
     assert (whole["earned"], whole["stake"]) == (str(paid), str(service.stake))
     assert [one["provider"] for one in whole["services"]] == [rows.PETRA]
     assert client.get(f"/api/v1/providers/{rows.BOB}").status_code == 404
+
+
+def test_settlements_of_all_are_narrowed_as_their_page_is(network: None, client: Client) -> None:
+    now = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    for index in range(30):
+        rows.settlement(
+            user=(rows.ALICE, rows.BOB)[index % 2],
+            provider=(rows.PETRA, rows.PAUL)[index % 3 == 0],
+            serving=(rows.INFERENCE, rows.TUNING)[index % 5 == 0],
+            status=("success", "partial", "invalid_nonce")[index % 3],
+            settled=index if index % 3 < 2 else 0,
+            unsettled=index % 3,
+            block=80 - index,
+            at=now - dt.timedelta(days=index),
+        )
+
+    def found(query: str) -> Any:
+        path = f"/settlements?{query}"
+        items = get(client, path, "list_network_settlements")["items"]
+        page = client.get(f"/network/settlements?{query}")
+        assert page.status_code == 200
+        twin = re.search(r'href="(/api/v1/settlements[^"]*)"', page.content.decode())
+        assert bool(twin) == bool(items)
+        if twin:
+            assert client.get(html.unescape(twin[1])).json()["items"] == items[:25]
+        return items
+
+    assert [item["status"] for item in found("")] == ["success", "partial"] * 10
+    assert {item["status"] for item in found("status=refused")} == {"invalid_nonce"}
+    assert {item["user"] for item in found(f"user={rows.BOB}")} == {rows.BOB}
+    day = (now - dt.timedelta(days=4)).date().isoformat()
+    assert [item["settled"] for item in found(f"day={day}")] == ["4"]
+    assert len(found("window=7d")) == 5 and not found("day=1999-01-01")
+    where = f"provider={rows.PETRA}&service_name=inference-v1.0"
+    mine = get(client, f"/settlements?{where}&page_size=5", "list_network_settlements")
+    assert (mine["count"], "cursor=" in mine["next"]) == (16, True)
+    assert {item["provider"] for item in mine["items"]} == {rows.PETRA}
+    rows.service()
+    tab = client.get(f"/services/inference/{rows.PETRA}/settlements?status=part").content.decode()
+    assert f"/api/v1/settlements?status=part&amp;{where.replace('&', '&amp;')}" in tab
+    assert client.get("/api/v1/settlements?service_name=none").status_code == 404
+    assert client.get("/api/v1/settlements?status=success").status_code == 422
+    # of all there is no cursor: where pages end it is said by null, not by an error
+    last = get(client, "/settlements?page=101&page_size=200", "list_network_settlements")
+    assert last["next"] is None
+
+
+def test_the_network_in_numbers_is_what_its_page_says(network: None, client: Client) -> None:
+    rows.service()
+    rows.settlement(settled=7, at=timezone.now())
+    rows.settlement(settled=0, unsettled=5, status="invalid_nonce", at=timezone.now())
+    body = get(client, "/network?window=90d", "get_network")
+    assert (body["spent_24h"], body["settlements_24h"], body["payers"]) == ("7", 1, 1)
+    assert body["settlements"] == {"count": 2, "in_part": 0, "refused": 1, "lost": "5"}
+    assert (len(body["by_day"]), body["window"], body["services"]) == (90, "90d", 1)
+    assert body["by_day"][-1]["paid"] == "7" and body["by_day"][0]["paid"] == "0"
+    assert len(get(client, "/network", "get_network")["by_day"]) == 30
+    page = client.get("/network?window=90d").content.decode()
+    assert 'href="/api/v1/network?window=90d"' in page
+    assert client.get("/network.json")["Location"] == "/api/v1/network"
 
 
 # --- lists ---------------------------------------------------------------------------------------
