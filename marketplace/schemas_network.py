@@ -1,0 +1,89 @@
+"""The JSON shapes of the network in numbers and of settlements of all providers."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+from typing import Annotated, Literal
+
+from ninja import Field, Schema
+
+from marketplace.schemas import EMPTY, Address, AddressIn, HistoryIn, Neuron, TextIn
+from marketplace.schemas_providers import SettlementOut
+from marketplace.settlements import Asked
+
+NetworkWindow = Literal["30d", "90d"]
+Result = Literal["full", "part", "refused", "paid"]
+Window = Literal["24h", "7d", "30d", "90d"]
+
+
+class NetworkIn(Schema):
+    window: Annotated[NetworkWindow | None, EMPTY] = Field(
+        None, description="of `payers` and `by_day`; `30d` where it is left out"
+    )
+
+
+class NetworkDayOut(Schema):
+    """A UTC day's accepted settlements, and distinct users of them."""
+
+    date: dt.date
+    paid: Neuron
+    settlements: int
+    users: int
+
+
+class ResultsOut(Schema):
+    """All settlements ever; `lost`: neuron that were asked for and not paid."""
+
+    count: int
+    in_part: int
+    refused: int
+    lost: Neuron
+
+
+class NetworkOut(Schema):
+    """The network in numbers, as its page has them. `by_day` has every day of the window, oldest
+    first, today among them; `payers` are those who paid anything in it."""
+
+    services: int
+    services_by_kind: dict[str, int]
+    providers: int
+    models: int
+    acknowledged: int = Field(..., description="services whose signer the owner acknowledged")
+    accounts: int
+    deposited: Neuron
+    locked: Neuron = Field(..., description="of `deposited`, what lies at providers")
+    staked: Neuron
+    spent: Neuron
+    spent_24h: Neuron
+    settlements_24h: int
+    settlements: ResultsOut
+    window: NetworkWindow
+    payers: int
+    by_day: list[NetworkDayOut]
+
+
+class SettlementsIn(HistoryIn):
+    """The question of the pages with settlements."""
+
+    provider: Annotated[AddressIn | None, EMPTY] = Field(None, description="whose settlements")
+    service_name: TextIn = Field("", description="of one serving contract, by its name")
+    user: Annotated[AddressIn | None, EMPTY] = Field(None, description="who was to pay")
+    status: Annotated[Result | None, EMPTY] = Field(
+        None,
+        description="`full`, `part` (the user ran out), `refused`, or `paid`: one of the first "
+        "two; where it is left out all of a provider or a user, else `paid`",
+    )
+    day: Annotated[dt.date | None, EMPTY] = Field(None, description="a UTC day")
+    window: Annotated[Window | None, EMPTY] = Field(None, description="the last so many")
+
+    def asked(self, serving: str) -> Asked:
+        given = self.model_dump(exclude_none=True, include={"status", "user", "day", "window"})
+        text = {name: str(value) for name, value in given.items()}
+        return replace(Asked.parse(text, self.provider or "", serving), page=self.page)
+
+
+class NetworkSettlementOut(SettlementOut):
+    """A settlement item and whose it is."""
+
+    provider: Address
