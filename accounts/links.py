@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 from urllib.parse import urlencode
 
-from ledger.records import Listing, Position
+from ledger.records import Contract, Listing, Position
 
 
 class Pair(Protocol):
@@ -33,9 +33,14 @@ def spendable(position: Position) -> str:
 
 
 def service(listing: Listing, tab: str = "") -> str:
-    """The public page of a listing, or a tab of it. Of two contracts of a kind an address alone
+    """The public page of a listing, or a tab of it."""
+    return service_at(listing, listing.provider, tab)
+
+
+def service_at(contract: Contract | Listing, provider: str, tab: str = "") -> str:
+    """The same of what a provider has in a contract. Of two contracts of a kind an address alone
     means the recommended one."""
-    path = f"/services/{listing.kind}/{listing.provider}" + (f"/{tab}" if tab else "")
-    if listing.recommended:
+    path = f"/services/{contract.kind}/{provider}" + (f"/{tab}" if tab else "")
+    if contract.recommended:
         return path
-    return f"{path}?{urlencode({'service_name': listing.service_name})}"
+    return f"{path}?{urlencode({'service_name': contract.service_name})}"

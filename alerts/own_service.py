@@ -13,13 +13,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from django.core.cache import cache
 from django.db.models import Max, Q, Sum
 
-from accounts import money, node
+from accounts import links, money, node
 from accounts.addresses import short
 from accounts.errors import NodeError
 from alerts import words
 from alerts.conditions import MOST_CHANGES, Found, Hit, oldest, since_made
 from alerts.models import Held, Rule
+from ledger import selectors as ledger
 from ledger.models import ACCEPTED, Service, Settlement
+from ledger.records import Contract
 from operators import debts, tasks
 from operators.models import Debt
 from probes.models import Health
@@ -40,7 +42,7 @@ def offers(address: str) -> bool:
 
 
 def certificate(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
-    """Certificates of listed services that end soon, as our probes saw them (2 queries)."""
+    """Certificates of listed services that end soon, as our probes saw them (3 queries)."""
     owners = {rule.user.address for rule in rules}
     listed = set(
         Service.current.filter(provider__in=owners, removed=False).values_list(
@@ -50,14 +52,16 @@ def certificate(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found
     rows = Health.objects.filter(
         provider__in=owners, tls_days__lte=DAYS, checked_at__gt=now - _SEEN_LATELY
     )
+    known = ledger.contracts()
     found: dict[str, list[Hit]] = defaultdict(list)
     for row in rows.order_by("serving"):
-        if (row.serving, row.provider) in listed and row.tls_days is not None:
-            found[row.provider].append(_certificate(row, row.tls_days, now))
+        contract = known.get(row.serving)
+        if (row.serving, row.provider) in listed and contract and row.tls_days is not None:
+            found[row.provider].append(_certificate(row, contract, row.tls_days, now))
     return {rule.pk: found.get(rule.user.address, []) for rule in rules}
 
 
-def _certificate(row: Health, days: int, now: dt.datetime) -> Hit:
+def _certificate(row: Health, contract: Contract, days: int, now: dt.datetime) -> Hit:
     subject = f"{row.serving}:{row.provider}"
     ended = words.CERTIFICATE_ENDED.format(service=row.service_name[:60])
     return Hit(
@@ -67,7 +71,7 @@ def _certificate(row: Health, days: int, now: dt.datetime) -> Hit:
         if days >= 0  # whole days: with none left it is still good today
         else ended,
         text=words.RENEW,
-        path=f"/services/{row.kind}/{row.provider}/performance",
+        path=links.service_at(contract, row.provider, "performance"),
         provider=row.provider,
         value="last" if days <= LAST_DAYS else "",
     )

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from accounts import money, trust
+from accounts import links, money, trust
 from attestation.models import Fact
 from attestation.selectors import FindingView, ServiceKey, StandingView
 from chain.selectors import Freshness
@@ -134,7 +134,7 @@ def _offline(name: str, one: Listing, health: HealthView, now: dt.datetime) -> l
             "bad",
             text,
             _("What the probes saw"),
-            f"{path(one)}/performance",
+            links.service(one, "performance"),
         )
     ]
 
@@ -146,7 +146,7 @@ def _signer(name: str, one: Listing, standing: StandingView, differs: bool) -> l
         "The key in the evidence of %(name)s is not the signer on chain: its answers and "
         "settlements will be refused as soon as they are signed with it."
     ) % {"name": name}
-    return [Banner("signer", "bad", text, _("The evidence"), f"{path(one)}/verification")]
+    return [Banner("signer", "bad", text, _("The evidence"), links.service(one, "verification"))]
 
 
 def _acknowledged(name: str, one: Listing) -> list[Banner]:
@@ -166,12 +166,7 @@ def _moved(name: str, one: Listing) -> Banner:
         "The URL of %(name)s changed after the owner acknowledged it. You can settle as before, "
         "but users see a warning until the owner acknowledges again."
     ) % {"name": name}
-    return Banner("moved", "warn", text, _("Changes"), f"{path(one)}/changes")
-
-
-def path(one: Listing) -> str:
-    """The public page of a listing."""
-    return f"/services/{one.kind}/{one.provider}"
+    return Banner("moved", "warn", text, _("Changes"), links.service(one, "changes"))
 
 
 def urls_moved(listings: Iterable[Listing]) -> set[tuple[str, str]]:

@@ -11,6 +11,7 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
+from accounts import links
 from accounts.pages_parts import Option, Pager
 from accounts.pages_transaction import Link
 from attestation.selectors import ServiceKey, StandingView
@@ -65,7 +66,7 @@ class ServiceRow:
 
     @property
     def path(self) -> str:
-        return f"/services/{self.listing.kind}/{self.listing.provider}"
+        return links.service(self.listing)
 
     @property
     def tone(self) -> str:

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_noop
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
-from accounts import actions, follow, funds, limits, selectors
+from accounts import actions, follow, funds, limits, links, selectors
 from accounts import pages_transaction as shown
 from accounts.http import user_of
 from accounts.models import Intent, State, User
@@ -69,7 +69,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         gone=tuple(
             shown.Link(
                 f"{_(_TITLES[one.kind])}, {one.service_name}",
-                f"/services/{one.kind}/{one.provider}",
+                links.service(one),
             )
             for one in found
             if one.removed and one.serving not in listed and one.kind in _TITLES
@@ -101,7 +101,7 @@ def _offered(user: User, now: Published) -> pages_listing.Offered:
         rows=rows,
         customers=held.text,
         health=health_of([key])[key],
-        service_path=f"/services/{now.kind}/{user.address}",
+        service_path=links.service_at(now.contract, user.address),
         edit_path=path_of(now.kind, now.name, "edit"),
         remove_path=path_of(now.kind, now.name, "remove"),
         setup_path="/operator/setup?" + urlencode({"kind": now.kind, "service_name": now.name}),

@@ -5,11 +5,20 @@ const form = document.querySelector("[data-deciding]");
 const reason = form?.querySelector("[name=reason]");
 let chosen = null;
 
-// What is often said fills both texts, as the server would.
-form?.querySelector("[name=template]").addEventListener("change", (event) => {
-  const { reason: why = "", public: said = "" } = event.target.selectedOptions[0].dataset;
-  reason.value = why;
-  form.querySelector("[name=public_text]").value = said;
+// What is often said fills both texts, as the server would: not over somebody's own words.
+const often = form?.querySelector("[name=template]");
+const texts = () => {
+  const { reason: why = "", public: said = "" } = often.selectedOptions[0].dataset;
+  return { reason: why, public_text: said };
+};
+let filled = often && texts();
+often?.addEventListener("change", () => {
+  const now = texts();
+  for (const [name, text] of Object.entries(now)) {
+    const field = form.elements[name];
+    if (!field.value.trim() || field.value === filled[name]) field.value = text;
+  }
+  filled = now;
 });
 
 function prepare(button) {
@@ -24,6 +33,15 @@ function walk(step) {
   links[here + step]?.click();
 }
 
+// The site's own switch; a browser that keeps nothing has them on.
+function off() {
+  try {
+    return localStorage.getItem("shortcuts") === "off";
+  } catch {
+    return false;
+  }
+}
+
 document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && chosen && form.contains(event.target)) {
     event.preventDefault();
@@ -32,7 +50,7 @@ document.addEventListener("keydown", (event) => {
   }
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target.closest("input, textarea, select, dialog, [contenteditable]")) return;
-  if (localStorage.getItem("shortcuts") === "off") return;
+  if (off()) return;
   const button = form?.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
   if (event.key === "j" || event.key === "k") walk(event.key === "j" ? 1 : -1);
   else if (event.key === "?") document.querySelector("[data-keys]")?.click();

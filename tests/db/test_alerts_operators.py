@@ -19,6 +19,7 @@ from ledger.models import Projection, Service
 from operators.models import Debt
 from probes.models import Health
 from tests import factories
+from tests.db.operator_world import SECOND
 from tests.factories import ALICE, BOB, INFERENCE, ONE, PETRA
 
 pytestmark = pytest.mark.django_db
@@ -67,6 +68,19 @@ def test_a_certificate_that_ends_is_told_twice_and_after_it_was_renewed_anew(pet
     Service.objects.update(removed=True)
     services.sweep()
     assert not Held.objects.exists() and not bob.notifications.exists()
+
+
+def test_the_certificate_of_a_second_contract_is_shown_where_it_is(petra: User) -> None:
+    factories.contract(address=SECOND, service_name="inference-v1.1", recommended=False)
+    factories.service(serving=SECOND)
+    services.add(petra, Wish(Kind.CERTIFICATE))
+    Health.objects.create(
+        serving=SECOND, provider=PETRA, kind="inference", service_name="inference-v1.1",
+        tls_days=9, checked_at=timezone.now(),
+    )  # fmt: skip
+    services.sweep()
+    path = f"/services/inference/{PETRA}/performance?service_name=inference-v1.1"
+    assert petra.notifications.get().path == path
 
 
 def test_fees_that_were_not_paid_are_told_once_for_each_final_transaction(

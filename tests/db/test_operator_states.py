@@ -29,7 +29,7 @@ from operators.period import Period, months
 from probes.models import Health
 from protocol.unsettled import Unsettled
 from tests import factories
-from tests.db.operator_world import World
+from tests.db.operator_world import SECOND, World
 from tests.factories import ALICE, BOB, CHARLIE, FINE_TUNING, INFERENCE, ONE, PETRA
 
 pytestmark = pytest.mark.django_db
@@ -77,6 +77,26 @@ def test_each_trouble_has_its_banner_and_none_has_none(petra: Client) -> None:
     # A removed listing is told once, and nothing else of it.
     Service.objects.filter(provider=PETRA).update(removed=True)
     assert sorted(banners(petra)) == ["removed", "stale"]
+
+
+def test_links_of_a_second_contract_name_it(petra: Client, settings: Any) -> None:
+    settings.CHAIN_RPC_URLS = ("http://127.0.0.1:9",)  # nobody there
+    factories.contract(address=SECOND, service_name="inference-v1.1", recommended=False)
+    factories.service(serving=SECOND)
+    now = timezone.now()
+    for serving, name in ((INFERENCE, "inference-v1.0"), (SECOND, "inference-v1.1")):
+        Health.objects.create(
+            serving=serving, provider=PETRA, kind="inference", service_name=name, state="down",
+            since=now, checked_at=now, bar_end=now,
+        )  # fmt: skip
+    at, named = f"/services/inference/{PETRA}", "?service_name=inference-v1.1"
+
+    def links(path: str) -> set[str]:
+        return set(re.findall(rf'href="({at}[^"]*)"', petra.get(path).content.decode()))
+
+    saw = f"{at}/performance"
+    assert links("/operator") == {at, at + named, saw, saw + named}
+    assert links("/operator/listing") == {at, at + named}
 
 
 def test_texts_of_strangers_stay_texts(petra: Client) -> None:

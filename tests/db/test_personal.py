@@ -53,6 +53,11 @@ def alice(db: None) -> User:
     return person("alice")
 
 
+def test_what_the_export_says_leads_somewhere(client: Client) -> None:
+    paths = re.findall(r"/docs/[a-z/-]+", personal_export.README)
+    assert paths and all(client.get(path).status_code == 200 for path in paths), paths
+
+
 def rows_of(*models: Any) -> dict[str, list[Any]]:
     return {m._meta.label: list(m._default_manager.order_by("pk").values()) for m in models}
 
