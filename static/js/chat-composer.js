@@ -44,7 +44,8 @@ export const refresh = () => window.htmx?.trigger(provider, 'refresh');
 const heardOf = (other) => new Promise((done) => {
   const over = AbortSignal.timeout(LONGEST_HEARING);
   over.addEventListener('abort', done);
-  provider.addEventListener('htmx:afterRequest', () => { if (document.getElementById('gate').dataset.provider === other) done(); }, { signal: over });
+  const hear = () => { if (document.getElementById('gate').dataset.provider === other) done(); };
+  provider.addEventListener('htmx:afterRequest', hear, { signal: over });
 });
 
 // From here on another provider stands chosen, and what is missing there is known before anything is sent.
@@ -139,7 +140,12 @@ export function listen({ onAsk, onStop, onEditLast, onEdit }) {
     onAsk({ text: input.value, again: edited(), written: true });
   });
   stopButton.addEventListener('click', onStop);
-  editing.querySelector('[data-unedit]').addEventListener('click', () => { edit(0); input.value = ''; input.dispatchEvent(new Event('input', { bubbles: true })); input.focus(); });
+  editing.querySelector('[data-unedit]').addEventListener('click', () => {
+    edit(0);
+    input.value = '';
+    input.dispatchEvent(new Event('input', { bubbles: true }));
+    input.focus();
+  });
   input.addEventListener('keydown', (event) => {
     if (event.isComposing) return;
     if (sends(event)) { event.preventDefault(); form.requestSubmit(); }

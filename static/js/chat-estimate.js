@@ -23,7 +23,8 @@ export function amount(digits, up = true) {
 
 // Where not even one word could be paid, only money helps.
 function missing({ shorter }, both) {
-  if (both) return shorter ? t('Not enough for each of the two: shorten the longest answer, or transfer more.') : t('Not enough for each of the two: transfer money to them first.');
+  if (both && shorter) return t('Not enough for each of the two: shorten the longest answer, or transfer more.');
+  if (both) return t('Not enough for each of the two: transfer money to them first.');
   return shorter ? t('Not enough: shorten the longest answer, or transfer more.') : t('Not enough: transfer money to this provider first.');
 }
 
@@ -50,7 +51,11 @@ function cost(said, both) {
 
 // The bytes of a value in a request, which is JSON, without its outer signs.
 const bytesOf = (value) => new TextEncoder().encode(JSON.stringify(value)).length - 2;
-const set = () => Object.fromEntries(Object.entries(how().options).filter(([name, value]) => value && name !== 'max_tokens' && name !== 'verified'));
+// What is set on the page and goes along with every question, beside the length that the estimate asks with.
+function set() {
+  const { max_tokens: length, verified, ...sent } = how().options;
+  return Object.fromEntries(Object.entries(sent).filter(([, value]) => value));
+}
 
 // The composer's line keeps its room while it says nothing: the buttons below it stay where they are when one presses them.
 function put(place, said) {
@@ -62,7 +67,15 @@ async function tell(place, bytes, more) {
   const mine = {};
   newest.set(place, mine);
   if (!bytes) { put(place, ''); return; }
-  const query = new URLSearchParams({ chat: root.dataset.chat, bytes, settings: bytesOf(set()), max_tokens: form.elements.max_tokens.value, also: form.elements.also.value, beside: tuned().beside ? 'on' : '', ...more });
+  const query = new URLSearchParams({
+    chat: root.dataset.chat,
+    bytes,
+    settings: bytesOf(set()),
+    max_tokens: form.elements.max_tokens.value,
+    also: form.elements.also.value,
+    beside: tuned().beside ? 'on' : '',
+    ...more,
+  });
   const response = await fetch(`${root.dataset.estimates}?${query}`, { credentials: 'same-origin' }).catch(() => null);
   const said = response?.ok ? await response.json() : {};
   if (newest.get(place) !== mine) return;

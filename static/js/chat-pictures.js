@@ -12,7 +12,15 @@ const list = box.querySelector('[data-pictures]');
 const note = box.querySelector('[data-attach-note]');
 const untaken = form.querySelector('[data-untaken]');
 const rule = note.textContent;
-const PARAMETERS = { temperature: t('temperature'), top_p: t('top p'), seed: t('seed'), stop: t('stop texts'), response_format: 'JSON', tools: t('functions'), tool_choice: t('which function is called') };
+const PARAMETERS = {
+  temperature: t('temperature'),
+  top_p: t('top p'),
+  seed: t('seed'),
+  stop: t('stop texts'),
+  response_format: 'JSON',
+  tools: t('functions'),
+  tool_choice: t('which function is called'),
+};
 let chosen = []; // {id, path, width, height, tokens, item}; `had`: of the question that is being edited
 let under = 0;
 

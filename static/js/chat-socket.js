@@ -67,15 +67,19 @@ class PlainLine {
   }
 
   async prompt({ key, options, type, results = [], ...message }) {
+    // What a message leaves open does not go along; an emptied setting is one too.
     const given = Object.entries({ ...message, key }).filter(([, value]) => value !== null && value !== false && value !== '');
+    const fields = Object.entries({ ...options, ...Object.fromEntries(given) });
+    for (const text of results) fields.push(['result', text]);
     try {
-      const response = await this.post(`${this.line.chat}/send`, [...Object.entries({ ...options, ...Object.fromEntries(given) }), ...results.map((text) => ['result', text])]); // an emptied setting is one too
+      const response = await this.post(`${this.line.chat}/send`, fields);
       const said = await response.json().catch(() => ({}));
       if (!response.ok) throw new Error(said.title ?? t('The server answered {status}.', { status: response.status }), { cause: said });
       this.line.onMessage({ type: 'turn', key, turn: said.turns[0], turns: said.turns, refused: '' });
       for (const turn of said.turns) this.resume({ turn, after: 0 });
     } catch (error) {
-      this.line.onMessage({ type: 'error', key, code: error.cause?.code ?? 'unsent', sentence: error.message, signer: error.cause?.signer, href: error.cause?.href });
+      const { code = 'unsent', signer, href } = error.cause ?? {};
+      this.line.onMessage({ type: 'error', key, code, sentence: error.message, signer, href });
     }
   }
 

@@ -115,7 +115,8 @@ export class Thread {
 
   // Turns that are still being written, and the last number we have of each.
   open() {
-    return [...this.turns].filter(([, turn]) => turn.element.isConnected && turn.element.dataset.state === 'open').map(([id, turn]) => [id, turn.seq]);
+    const writing = ([, { element }]) => element.isConnected && element.dataset.state === 'open';
+    return [...this.turns].filter(writing).map(([id, { seq }]) => [id, seq]);
   }
 
   next(id, seq) {

@@ -140,7 +140,17 @@ async function ask({ text, again = null, called = null, results = [], at = provi
     if (also && also !== at) await ensureKey(also);
     await conversation();
     const pictures = written ? take() : []; // asking once more takes the pictures along by itself
-    const message = { type: 'prompt', key: crypto.randomUUID(), text, provider: at, again, ...(called && { called, results }), ...how(), accept_signer: acceptedSigner(), ...(written ? named(pictures) : {}) };
+    const message = {
+      type: 'prompt',
+      key: crypto.randomUUID(),
+      text,
+      provider: at,
+      again,
+      ...(called && { called, results }),
+      ...how(),
+      accept_signer: acceptedSigner(),
+      ...(written && named(pictures)),
+    };
     owed.set(message.key, { message, pictures, element: thread.begin(text, again, pictures, called, results) });
     if (input.value === text) input.value = '';
     edit(0);

@@ -20,8 +20,9 @@ async function able() {
   const answer = wanted && await fetch(`${form.dataset.able}?provider=${wanted}`, { credentials: 'same-origin' }).catch(() => null);
   const said = answer?.ok ? await answer.json() : { options: Object.keys(OPTIONS), edits: true };
   if (wanted !== provider.value) return;
-  const missing = Object.keys(OPTIONS).filter((name) => !said.options.includes(name)).map((name) => OPTIONS[name]);
-  form.querySelector('[data-untaken]').textContent = missing.length ? t('By its own list this model does not take: {names}. That is not sent.', { names: missing.join(', ') }) : '';
+  const missing = Object.keys(OPTIONS).filter((name) => !said.options.includes(name));
+  const names = missing.map((name) => OPTIONS[name]).join(', ');
+  form.querySelector('[data-untaken]').textContent = names && t('By its own list this model does not take: {names}. That is not sent.', { names });
   const changing = Boolean(edit.value || picture.files.length);
   form.querySelector('[data-editing]').hidden = !said.edits && !changing;
   form.querySelector('[data-no-edits]').hidden = said.edits || !changing;

@@ -5,7 +5,7 @@ const words = {
   NotAllowedError: t('The browser does not let this page use the microphone. Allow it in the address bar, or choose a file.'),
   NotFoundError: t('No microphone was found. Connect one, or choose a file.'),
 };
-const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, '0')}`;
+export const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, '0')}`;
 
 export function startRecorder(root, { most, onStart, onRecorded }) {
   if (!navigator.mediaDevices?.getUserMedia || !window.MediaRecorder) return;

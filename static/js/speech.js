@@ -1,6 +1,6 @@
 // Speech: a file or the microphone becomes WAV here, is listened to, priced, and then sent as the form's own file.
 import { og, startSending, unit } from './price.js';
-import { startRecorder } from './recorder.js';
+import { clock, startRecorder } from './recorder.js';
 import { seconds, toSamples, toWav } from './wav.js';
 import { t } from './words.js';
 
@@ -14,15 +14,15 @@ const most = Number(form.dataset.mostSeconds);
 let length = 0;
 let trouble = '';
 let preparing = null;
-
-const clock = (value) => `${Math.floor(value / 60)}:${String(Math.floor(value % 60)).padStart(2, '0')}`;
+let newest = null; // the file that was chosen last
 
 function price() {
   const fee = unit(form, 'most') * BigInt(Math.max(1, Math.ceil(length)));
   label.textContent = length ? t('Transcribe {length} – up to {fee} 0G', { length: clock(length), fee: og(fee) }) : t('Transcribe');
 }
 
-function forget() {
+function forget(file = null) {
+  newest = file;
   length = 0;
   trouble = '';
   if (player.src) URL.revokeObjectURL(player.src);
@@ -32,11 +32,13 @@ function forget() {
 }
 
 async function take(file) {
-  forget();
+  forget(file);
   says.textContent = t('Reading the recording…');
   try {
     const samples = await toSamples(file);
-    if (seconds(samples) > most) throw new Error(t('{name} is {length} long; up to {most} are taken.', { name: file.name, length: clock(seconds(samples)), most: clock(most) }));
+    if (newest !== file) return; // another was chosen while this one was read
+    const longer = { name: file.name, length: clock(seconds(samples)), most: clock(most) };
+    if (seconds(samples) > most) throw new Error(t('{name} is {length} long; up to {most} are taken.', longer));
     if (!samples.length) throw new Error(t('{name} is empty.', { name: file.name }));
     const wav = toWav(samples);
     const files = new DataTransfer();
@@ -47,9 +49,9 @@ async function take(file) {
     player.src = URL.createObjectURL(wav);
     says.textContent = t('{length}, as it will be sent: {size} MB.', { length: clock(length), size: (wav.size / 2 ** 20).toFixed(1) });
   } catch (error) {
+    if (newest !== file) return;
     trouble = error.message;
     says.textContent = trouble;
-    player.hidden = true;
     field.value = '';
   }
   player.hidden = !length;
