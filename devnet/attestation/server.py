@@ -50,6 +50,9 @@ class Server(ThreadingHTTPServer):
     """A server on loopback; `port` 0 lets the system choose. Use as a context in tests."""
 
     daemon_threads = True
+    #: A check opens a connection per document, all at once. One too many for the queue is dropped
+    #: by the kernel and comes again after a second.
+    request_queue_size = 128
 
     def __init__(self, services: Services, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), _Handler)

@@ -54,6 +54,7 @@ class Provider(ThreadingHTTPServer):
     """One provider's server; `answer` may be replaced at any time."""
 
     daemon_threads = True
+    request_queue_size = 128  # as devnet/attestation/server.py
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)

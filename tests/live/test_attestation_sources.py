@@ -8,6 +8,7 @@ import base64
 import gzip
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -52,15 +53,24 @@ def moment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(globals(), "NOW", int(time.time()))
 
 
-@pytest.fixture
-def services() -> Faulty:
-    return Faulty(SEED)
-
-
-@pytest.fixture
-def sources(services: Faulty) -> Iterator[Sources]:
+@pytest.fixture(scope="module")
+def running() -> Iterator[tuple[Faulty, Sources]]:
+    services = Faulty(SEED)
     with serving(services, LAB.anchors) as found:
-        yield found
+        yield services, found
+
+
+@pytest.fixture
+def services(running: tuple[Faulty, Sources]) -> Faulty:
+    """Without a fault, and as if nobody had asked yet."""
+    found = running[0]
+    found.faults, found.asked, found.ahead = {}, Counter(), 0
+    return found
+
+
+@pytest.fixture
+def sources(running: tuple[Faulty, Sources], services: Faulty) -> Sources:
+    return running[1]
 
 
 @pytest.fixture
