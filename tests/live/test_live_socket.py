@@ -43,73 +43,70 @@ async def told(socket: Any, **said: Any) -> dict[str, Any] | None:
     return message
 
 
-@pytest.mark.parametrize(
-    ("said", "providers", "users", "listings"),
-    [
-        ({"block": 99, "providers": [PETRA, PAUL]}, [PETRA], [], []),
-        (
-            {"block": 49, "providers": [PETRA, PAUL], "users": [BOB]},
-            sorted([PAUL, PETRA]),
-            [BOB],
-            [],
-        ),
-        ({"block": 49, "users": [ALICE]}, [], [ALICE], []),
-        ({"block": 60, "providers": [PAUL], "users": [BOB]}, None, None, None),
-        ({"block": 100, "providers": [PETRA]}, None, None, None),
-        ({"block": 300, "providers": [PETRA]}, None, None, None),
-        ({"block": -1}, None, None, None),
-        ({"block": 99, "listings": True}, [], [], [PETRA]),
-        ({"block": 100, "listings": True}, None, None, None),
-    ],
+#: What a page says, and what it hears: providers, users and listings.
+Heard = tuple[list[str], list[str], list[str]]
+SAID: tuple[tuple[dict[str, Any], Heard | None], ...] = (
+    ({"block": 99, "providers": [PETRA, PAUL]}, ([PETRA], [], [])),
+    (
+        {"block": 49, "providers": [PETRA, PAUL], "users": [BOB]},
+        (sorted([PAUL, PETRA]), [BOB], []),
+    ),
+    ({"block": 49, "users": [ALICE]}, ([], [ALICE], [])),
+    ({"block": 60, "providers": [PAUL], "users": [BOB]}, None),
+    ({"block": 100, "providers": [PETRA]}, None),
+    ({"block": 300, "providers": [PETRA]}, None),
+    ({"block": -1}, None),
+    ({"block": 99, "listings": True}, ([], [], [PETRA])),
+    ({"block": 100, "listings": True}, None),
 )
-async def test_a_page_hears_what_changed_since_its_block(
-    asgi_server: str,
-    said: dict[str, Any],
-    providers: list[str] | None,
-    users: list[str] | None,
-    listings: list[str] | None,
-) -> None:
+
+
+async def test_a_page_hears_what_changed_since_its_block(asgi_server: str) -> None:
     await database_sync_to_async(world)(120)
-    async with opened(asgi_server) as socket:
-        answer = await told(socket, **said)
-    if providers is None:
-        assert answer is None
-    else:
-        assert answer is not None and (answer["topic"], answer["block"]) == ("ledger", 120)
-        assert (answer["providers"], answer["users"], answer["more"]) == (providers, users, False)
-        assert answer["listings"] == listings
+
+    async def heard(said: dict[str, Any]) -> dict[str, Any] | None:
+        async with opened(asgi_server) as socket:
+            return await told(socket, **said)
+
+    answers = await asyncio.gather(*(heard(said) for said, _ in SAID))
+    for (said, wanted), answer in zip(SAID, answers, strict=True):
+        if wanted is None:
+            assert answer is None, said
+            continue
+        assert answer is not None, said
+        assert (answer["topic"], answer["block"], answer["more"]) == ("ledger", 120, False), said
+        assert (answer["providers"], answer["users"], answer["listings"]) == wanted, said
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "{}",
-        "[]",
-        "null",
-        '{"block": 1',
-        '{"block": "1", "providers": [], "users": []}',
-        '{"block": true, "providers": [], "users": []}',
-        '{"block": 1e3, "providers": [], "users": []}',
-        '{"block": 9223372036854775808, "providers": [], "users": []}',
-        '{"block": -2, "providers": [], "users": []}',
-        '{"block": 1, "providers": {}, "users": []}',
-        '{"block": 1, "providers": ["0x"], "users": []}',
-        json.dumps({"block": 1, "providers": [PETRA.lower()], "users": []}),
-        json.dumps({"block": 1, "providers": [PETRA], "users": [], "more": 1}),
-        json.dumps({"block": 1, "providers": [PETRA], "users": [], "listings": 1}),
-        json.dumps({"block": 1, "providers": [PETRA] * 201, "users": []}),
-        json.dumps({"block": 1, "providers": [], "users": [ALICE, None]}),
-        "[" * 10_000,
-        " " * 20_000,
-        b"\x00\x01",
-    ],
+NONSENSE: tuple[str | bytes, ...] = (
+    "",
+    "{}",
+    "[]",
+    "null",
+    '{"block": 1',
+    '{"block": "1", "providers": [], "users": []}',
+    '{"block": true, "providers": [], "users": []}',
+    '{"block": 1e3, "providers": [], "users": []}',
+    '{"block": 9223372036854775808, "providers": [], "users": []}',
+    '{"block": -2, "providers": [], "users": []}',
+    '{"block": 1, "providers": {}, "users": []}',
+    '{"block": 1, "providers": ["0x"], "users": []}',
+    json.dumps({"block": 1, "providers": [PETRA.lower()], "users": []}),
+    json.dumps({"block": 1, "providers": [PETRA], "users": [], "more": 1}),
+    json.dumps({"block": 1, "providers": [PETRA], "users": [], "listings": 1}),
+    json.dumps({"block": 1, "providers": [PETRA] * 201, "users": []}),
+    json.dumps({"block": 1, "providers": [], "users": [ALICE, None]}),
+    "[" * 10_000,
+    " " * 20_000,
+    b"\x00\x01",
 )
-async def test_anything_else_closes_the_socket(asgi_server: str, text: str | bytes) -> None:
-    async with opened(asgi_server) as socket:
-        await socket.send(text)
-        await asyncio.wait_for(socket.wait_closed(), 5)
-    assert socket.close_code == consumers.NOT_UNDERSTOOD
+
+
+async def test_anything_else_closes_the_socket(asgi_server: str) -> None:
+    for text in NONSENSE:
+        async with opened(asgi_server) as socket:
+            await socket.send(text)
+            assert await closed_with(socket) == consumers.NOT_UNDERSTOOD, text[:60]
 
 
 async def test_a_page_speaks_once(asgi_server: str) -> None:
