@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 import time
-from typing import Any
+from pathlib import Path
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from accounts.models import ProviderKey
 from devnet.deploy import Contracts
 from protocol import keys as wire
-from tests.browser.money import caught_up, funded, held
+from tests.browser.money import NEURON, caught_up, funded, held
 from tests.browser.pagecheck import inaccessible, sound
 from tests.browser.wallet import Wallet, sign_in, to_final
 
 
-def test_a_lasting_key_is_shown_once_and_revoked_on_the_chain(
+def test_a_lasting_key_is_shown_once_and_keys_are_revoked_on_the_chain(
     asgi_server: str,
     index: None,
     petra: str,
@@ -60,31 +62,60 @@ def test_a_lasting_key_is_shown_once_and_revoked_on_the_chain(
     assert held(contracts, petra)["revokedBitmap"] == 1
     page.goto(f"{asgi_server}/account/keys")
     expect(row).to_have_attribute("data-state", "revoked")
-    expect(page.get_by_test_id("slots-row")).to_have_attribute("data-revoked", "0")
+    slots = page.get_by_test_id("slots-row")
+    expect(slots).to_have_attribute("data-revoked", "0")
+
+    # Some others, and then all.
+    page.goto(f"{asgi_server}/account?action=revoke_tokens&provider={petra}")
+    page.get_by_label("Slots").fill("3, 7-9")
+    expect(page.locator('[data-effect="key_revoked"]')).to_have_count(4)
+    to_final(page)
+    assert held(contracts, petra)["revokedBitmap"] == 1 << 0 | 1 << 3 | 0b111 << 7
+    page.goto(f"{asgi_server}/account/keys")
+    expect(slots).to_have_attribute("data-revoked", "0 3 7 8 9")
+    slots.get_by_role("link", name="Revoke all").click()
+    expect(page.get_by_test_id("tx-review")).to_contain_text("Every key for this provider stops")
+    to_final(page)
+    account = held(contracts, petra)
+    assert (account["generation"], account["revokedBitmap"]) == (1, 0)
 
 
-def test_an_old_sign_in_is_renewed_before_a_key_is_made(
+def test_an_old_sign_in_is_renewed_before_a_key_is_made_or_a_file_given(
     asgi_server: str,
     index: None,
     petra: str,
     wallet: Wallet,
     contracts: Contracts,
     page: Page,
-    settings: Any,
-    monkeypatch: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     funded(contracts, petra)
     caught_up(contracts)
     sign_in(page, asgi_server)
     page.goto(f"{asgi_server}/account/keys")
-    monkeypatch.setattr("accounts.sessions.FRESH_SECONDS", -1)
-    page.get_by_label("Name").fill("nightly job")
-    page.get_by_test_id("key-new").click()
-    expect(page.get_by_test_id("sign-in")).to_be_focused()
-    monkeypatch.undo()
+    with monkeypatch.context() as old:
+        old.setattr("accounts.sessions.FRESH_SECONDS", -1)
+        page.get_by_label("Name").fill("nightly job")
+        page.get_by_test_id("key-new").click()
+        expect(page.get_by_test_id("sign-in")).to_be_focused()
     before = wallet.methods().count("personal_sign")
-    page.get_by_test_id("sign-in").click()
+    with page.expect_navigation():
+        page.get_by_test_id("sign-in").click()
     expect(page.get_by_test_id("wallet-address")).to_be_visible()
     assert wallet.methods().count("personal_sign") == before + 1
     expect(page.get_by_test_id("session-row")).to_have_count(1)
     expect(page.get_by_test_id("lasting-key")).to_have_count(0)
+    # The file follows the signature that it asked for.
+    page.goto(f"{asgi_server}/account/transactions?kind=transfer")
+    with monkeypatch.context() as old:
+        old.setattr("accounts.sessions.FRESH_SECONDS", -1)
+        page.get_by_test_id("export").click()
+        expect(page.get_by_test_id("step-up")).to_contain_text("at most 10 minutes old")
+    page.get_by_role("button", name="Sign again").click()
+    with page.expect_download() as download:
+        page.get_by_test_id("sign-in").click()
+    rows = list(csv.DictReader(Path(download.value.path()).read_text().splitlines()))
+    assert [(row["kind"], row["balance"], row["amount"]) for row in rows] == [
+        ("transfer", "sub_account", str(4 * NEURON)),
+        ("transfer", "available", str(-4 * NEURON)),
+    ]

@@ -11,44 +11,14 @@ from playwright.sync_api import Page, expect
 from devnet import accounts as cast
 from devnet.deploy import Contracts
 from devnet.owner import upgrade
-from tests.browser.money import ALICE, NAME, NEURON, caught_up, funded, held, ledger, settle
+from tests.browser.money import ALICE, NAME, NEURON, caught_up, funded, held, ledger
 from tests.browser.pagecheck import sound
 from tests.browser.wallet import Wallet, shows, sign_in, to_final
 
 LEFT = "5.000000000000000001"
 
 
-def test_a_refund_is_collected_after_a_skipped_day(
-    asgi_server: str,
-    index: None,
-    petra: str,
-    wallet: Wallet,
-    contracts: Contracts,
-    page: Page,
-    errors: list[str],
-) -> None:
-    funded(contracts, petra)
-    contracts.ledger.send(ALICE, "retrieveFund", [petra], NAME)
-    caught_up(contracts)
-    sign_in(page, asgi_server)
-    page.goto(f"{asgi_server}/account/refunds")
-    row = page.get_by_test_id("refund-row")
-    expect(row).to_have_attribute("data-amount", str(4 * NEURON))
-    expect(row).to_contain_text("23 h")
-    expect(page.get_by_test_id("refund-collect")).to_have_count(0)
-    page.get_by_role("button", name="Skip 24 hours").click()
-    expect(page.get_by_test_id("refund-collect")).to_be_visible()
-
-    page.get_by_test_id("refund-collect").click()
-    expect(page.get_by_test_id("tx-review")).to_contain_text("Now: 4 0G that is already unlocked")
-    to_final(page)
-    assert ledger(contracts)["availableBalance"] == 10 * NEURON
-    for name, value in (("available", 10 * NEURON), ("refunding", 0), ("locked", 0)):
-        shows(page, name, value)
-    assert held(contracts, petra)["balance"] == 0
-
-
-def test_a_refund_that_unlocks_while_one_watches_can_be_collected(
+def test_a_refund_that_unlocks_while_one_watches_is_collected(
     asgi_server: str,
     index: None,
     petra: str,
@@ -65,11 +35,17 @@ def test_a_refund_that_unlocks_while_one_watches_can_be_collected(
     caught_up(contracts)
     page.goto(f"{asgi_server}/account/refunds")
     row, button = page.get_by_test_id("refund-row"), page.get_by_test_id("refund-collect")
+    expect(row).to_have_attribute("data-amount", str(4 * NEURON))
     expect(row).to_contain_text(re.compile(r"\d+ s"))
     expect(button).to_have_count(0)
     expect(button).to_be_visible(timeout=25_000)
     button.click()
-    expect(page.get_by_test_id("tx-review")).to_contain_text("4 0G that is already unlocked")
+    expect(page.get_by_test_id("tx-review")).to_contain_text("Now: 4 0G that is already unlocked")
+    to_final(page)
+    assert ledger(contracts)["availableBalance"] == 10 * NEURON
+    for name, value in (("available", 10 * NEURON), ("refunding", 0), ("locked", 0)):
+        shows(page, name, value)
+    assert held(contracts, petra)["balance"] == 0
 
 
 def test_collect_all_pays_out_and_offers_to_keep_what_it_locks(
@@ -90,6 +66,8 @@ def test_collect_all_pays_out_and_offers_to_keep_what_it_locks(
     caught_up(contracts)
     sign_in(page, asgi_server)
     page.goto(f"{asgi_server}/account/refunds")
+    expect(page.get_by_test_id("refund-row")).to_contain_text("23 h")
+    expect(page.get_by_test_id("refund-collect")).to_have_count(0)
     page.get_by_role("button", name="Skip 24 hours").click()
     page.get_by_role("link", name="Collect all").click()
     row = page.get_by_test_id("collect-row")
@@ -118,35 +96,6 @@ def test_collect_all_pays_out_and_offers_to_keep_what_it_locks(
     assert ledger(contracts)["availableBalance"] == 17 * NEURON
     shows(page, "available", 17 * NEURON)
     assert held(contracts, quiet)["pendingRefund"] == 0
-
-
-def test_a_settlement_eats_a_pending_refund_while_the_page_is_open(
-    asgi_server: str,
-    index: None,
-    petra: str,
-    wallet: Wallet,
-    contracts: Contracts,
-    page: Page,
-    errors: list[str],
-) -> None:
-    funded(contracts, petra)
-    contracts.ledger.send(ALICE, "retrieveFund", [petra], NAME)
-    caught_up(contracts)
-    sign_in(page, asgi_server)
-    with page.expect_websocket(lambda one: one.url.endswith("/ws/live")) as socket:
-        page.goto(f"{asgi_server}/account/refunds")
-    socket.value.wait_for_event("framereceived")  # it hears of every block now
-    row = page.get_by_test_id("refund-row")
-    expect(row).to_have_attribute("data-amount", str(4 * NEURON))
-    fee = NEURON + 3
-    settle(contracts, petra, fee)
-    # The open page says that something changed, and shows it when asked.
-    page.locator("[data-live-reload]").click(timeout=20_000)
-    expect(row).to_have_attribute("data-amount", str(4 * NEURON - fee))
-    assert held(contracts, petra)["pendingRefund"] == 4 * NEURON - fee
-    reduction = page.get_by_test_id("reduction-row")
-    expect(reduction).to_have_attribute("data-cause", "settlement")
-    expect(reduction).to_have_attribute("data-amount", str(fee))
 
 
 def test_the_withdrawal_line_stops_only_where_the_contract_agrees(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from devnet import accounts as cast
 from devnet.deploy import Contracts
@@ -12,12 +12,13 @@ from tests.browser.wallet import Wallet, shows, sign_in
 BOB = cast.user(2)
 
 
-def test_a_settlement_is_told_on_the_funds_page_and_what_was_typed_stays(
+def test_a_settlement_is_told_on_open_pages_and_what_was_typed_stays(
     asgi_server: str,
     index: None,
     petra: str,
     wallet: Wallet,
     contracts: Contracts,
+    context: BrowserContext,
     page: Page,
     errors: list[str],
 ) -> None:
@@ -40,6 +41,12 @@ def test_a_settlement_is_told_on_the_funds_page_and_what_was_typed_stays(
     socket.value.wait_for_event("framereceived")
     expect(notice).to_be_hidden()
 
+    beside = context.new_page()
+    with beside.expect_websocket(lambda one: one.url.endswith("/ws/live")) as heard:
+        beside.goto(f"{asgi_server}/account/refunds")
+    heard.value.wait_for_event("framereceived")
+    row = beside.get_by_test_id("refund-row")
+    expect(row).to_have_attribute("data-amount", str(4 * NEURON))
     fee = NEURON + 7
     settle(contracts, petra, fee)
     expect(notice).to_contain_text("This account changed on chain", timeout=20_000)
@@ -52,6 +59,13 @@ def test_a_settlement_is_told_on_the_funds_page_and_what_was_typed_stays(
     # The review is of the new numbers.
     expect(cancelled).to_have_attribute("data-before", str(4 * NEURON - fee))
     assert held(contracts, petra)["pendingRefund"] == 4 * NEURON - fee
+    # The open list of refunds says so too, and what it was eaten by.
+    beside.locator("[data-live-reload]").click(timeout=20_000)
+    expect(row).to_have_attribute("data-amount", str(4 * NEURON - fee))
+    reduction = beside.get_by_test_id("reduction-row")
+    expect(reduction).to_have_attribute("data-cause", "settlement")
+    expect(reduction).to_have_attribute("data-amount", str(fee))
+    beside.close()
 
     # What becomes final while one looks is no longer marked, though its numbers are the same.
     with page.expect_websocket(lambda one: one.url.endswith("/ws/live")) as socket:

@@ -31,19 +31,65 @@ _LATE = """
 """
 
 
-def test_connect_sign_in_reload_sign_out(
-    asgi_server: str, wallet: Wallet, page: Page, errors: list[str]
+def test_signing_in_from_another_chain_to_another_wallet(
+    asgi_server: str,
+    wallet: Wallet,
+    context: BrowserContext,
+    page: Page,
+    errors: list[str],
+    anvil: Any,
 ) -> None:
+    # A colour halfway through its transition has no contrast to judge.
+    page.emulate_media(reduced_motion="reduce")
+    wallet.chain_id, wallet.knows = 1, {1}
     page.goto(asgi_server + "/account")
-    expect(page.get_by_test_id("connect-wallet")).to_be_visible()
+    connect, sign = page.get_by_test_id("connect-wallet"), page.get_by_test_id("sign-in")
+    expect(connect).to_be_visible()
     assert wallet.calls == []  # nothing is asked of a wallet on page load
-    page.get_by_test_id("connect-wallet").click()
+    connect.click()
+    assert inaccessible(page) == []
+    page.get_by_test_id("wallet-option").focus()
+    page.keyboard.press("Enter")
+    # On another chain: told, and switched or taught.
+    expect(page.locator("[data-wallet-chain-text]")).to_have_text(
+        "Your wallet is on chain 1. Reading works; to pay, switch."
+    )
+    status = page.locator("[data-wallet-status]")
+    wallet.reject = {"wallet_addEthereumChain"}
+    page.locator("[data-wallet-switch]").click()
+    expect(status).to_have_text("You stayed on the other chain.")
+    wallet.reject = set()
+    page.locator("[data-wallet-switch]").click()
+    expect(page.locator("[data-wallet-chain]")).to_be_hidden()
+    assert wallet.chain_id == 31337
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    expect(connect).to_contain_text("Sign in")
+    page.reload()
+    connect.click()
     page.get_by_test_id("wallet-option").click()
+    expect(sign).to_be_focused()
+    assert inaccessible(page) == []
     message = page.locator("[data-wallet-message]")
     expect(message).to_contain_text("wants you to sign in with your Ethereum account")
     expect(message).to_contain_text("Chain ID: 31337")
     assert "personal_sign" not in wallet.methods()  # shown before the wallet opens
-    page.get_by_test_id("sign-in").click()
+    # Declining is not an error.
+    wallet.reject = {"personal_sign"}
+    sign.click()
+    expect(status).to_have_text("You declined. You can still browse.")
+    wallet.reject = set()
+    # A signature of another key opens no session.
+    wallet.signs_as = BOB
+    sign.click()
+    expect(status).to_contain_text(f"The signature does not belong to {ALICE.address}")
+    page.reload()
+    expect(connect).to_be_visible()
+    wallet.signs_as = None
+    wallet.calls.clear()
+    connect.click()
+    page.get_by_test_id("wallet-option").click()
+    sign.click()
     address = page.get_by_test_id("wallet-address")
     expect(address).to_have_attribute("data-address", ALICE.address)
     signed = next(params for method, params in wallet.calls if method == "personal_sign")
@@ -53,75 +99,21 @@ def test_connect_sign_in_reload_sign_out(
     expect(address).to_contain_text(f"{ALICE.address[:6]}…{ALICE.address[-4:]}")
     assert wallet.calls == []
     page.get_by_test_id("sign-out").click()
-    expect(page.get_by_test_id("connect-wallet")).to_be_visible()
+    expect(connect).to_be_visible()
     expect(page.get_by_text("Connect your wallet and sign in")).to_be_visible()
-
-
-def test_declining_is_not_an_error(
-    asgi_server: str, wallet: Wallet, page: Page, errors: list[str]
-) -> None:
-    wallet.reject = {"personal_sign"}
-    page.goto(asgi_server + "/account")
-    page.get_by_test_id("connect-wallet").click()
-    page.get_by_test_id("wallet-option").click()
-    page.get_by_test_id("sign-in").click()
-    status = page.locator("[data-wallet-status]")
-    expect(status).to_have_text("You declined. You can still browse.")
-    wallet.reject = set()
-    page.get_by_test_id("sign-in").click()
-    expect(page.get_by_test_id("wallet-address")).to_be_visible()
-
-
-def test_a_signature_of_another_key_opens_no_session(
-    asgi_server: str, wallet: Wallet, page: Page, errors: list[str]
-) -> None:
-    wallet.signs_as = BOB
-    page.goto(asgi_server + "/account")
-    page.get_by_test_id("connect-wallet").click()
-    page.get_by_test_id("wallet-option").click()
-    page.get_by_test_id("sign-in").click()
-    status = page.locator("[data-wallet-status]")
-    expect(status).to_contain_text(f"The signature does not belong to {ALICE.address}")
-    page.reload()
-    expect(page.get_by_test_id("connect-wallet")).to_be_visible()
-
-
-def test_two_wallets_are_both_offered_and_the_chosen_one_is_asked(
-    asgi_server: str, wallet: Wallet, context: BrowserContext, page: Page, anvil: Any
-) -> None:
+    # Of two wallets both are offered, that of last time first, and the chosen one is asked.
     other = Wallet(BOB, anvil.url, name="<b>Other</b>", rdns="other.wallet").install(context)
-    page.goto(asgi_server + "/account")
-    page.get_by_test_id("connect-wallet").click()
-    expect(page.get_by_test_id("wallet-option")).to_have_count(2)
-    page.get_by_role("button", name="<b>Other</b>").click()
-    page.get_by_test_id("sign-in").click()
-    address = page.get_by_test_id("wallet-address")
-    expect(address).to_have_attribute("data-address", BOB.address)
-    assert wallet.calls == [] and "personal_sign" in other.methods()
-    # Who comes back is offered the wallet of last time first, and chooses all the same.
-    page.locator("[data-sign-out] button").click()
-    page.goto(asgi_server + "/account")
-    page.get_by_test_id("connect-wallet").click()
-    expect(page.get_by_test_id("wallet-option")).to_have_text(["<b>Other</b>", "Test Wallet"])
-
-
-def test_a_wallet_on_another_chain_is_told_and_switched_or_taught(
-    asgi_server: str, contracts: Contracts, context: BrowserContext, page: Page, anvil: Any
-) -> None:
-    wallet = Wallet(ALICE, anvil.url, chain_id=1, knows=(1,)).install(context)
-    page.goto(asgi_server + "/account")
-    page.get_by_test_id("connect-wallet").click()
-    page.get_by_test_id("wallet-option").click()
-    expect(page.locator("[data-wallet-chain-text]")).to_have_text(
-        "Your wallet is on chain 1. Reading works; to pay, switch."
-    )
-    wallet.reject = {"wallet_addEthereumChain"}
-    page.locator("[data-wallet-switch]").click()
-    expect(page.locator("[data-wallet-status]")).to_have_text("You stayed on the other chain.")
-    wallet.reject = set()
-    page.locator("[data-wallet-switch]").click()
-    expect(page.locator("[data-wallet-chain]")).to_be_hidden()
-    assert wallet.chain_id == 31337
+    for names in (["Test Wallet", "<b>Other</b>"], ["<b>Other</b>", "Test Wallet"]):
+        page.goto(asgi_server + "/account")
+        connect.click()
+        expect(page.get_by_test_id("wallet-option")).to_have_text(names)
+        wallet.calls.clear()
+        page.get_by_role("button", name="<b>Other</b>").click()
+        sign.click()
+        expect(address).to_have_attribute("data-address", BOB.address)
+        assert wallet.calls == [] and "personal_sign" in other.methods()
+        page.locator("[data-sign-out] button").click()
+        expect(connect).to_be_visible()
 
 
 def test_another_account_in_the_wallet_changes_nothing_but_a_banner(
@@ -151,49 +143,29 @@ def test_another_account_in_the_wallet_changes_nothing_but_a_banner(
     expect(address).to_have_attribute("data-address", BOB.address)
 
 
-def test_a_deposit_is_reviewed_sent_and_kept_over_a_reload(
+def test_a_deposit_is_refused_declined_and_sent_from_another_chain(
     asgi_server: str, wallet: Wallet, contracts: Contracts, page: Page, errors: list[str]
 ) -> None:
     sign_in(page, asgi_server)
-    page.get_by_test_id("tx-amount").fill("5")
-    review = page.get_by_test_id("tx-review")
-    expect(review.locator('[data-effect="available"]')).to_have_attribute(
-        "data-after", str(5 * NEURON)
-    )
-    page.get_by_test_id("tx-confirm").click()
-    state = page.get_by_test_id("tx-state")
-    expect(state).to_have_attribute("data-state", re.compile("included|indexed|final"))
-    assert contracts.ledger.view("getLedger", ALICE.address)["availableBalance"] == 5 * NEURON
-    intent = Intent.objects.get()
-    assert intent.user.address == ALICE.address and intent.block is not None
+    amount, confirm = page.get_by_test_id("tx-amount"), page.get_by_test_id("tx-confirm")
+    review, state = page.get_by_test_id("tx-review"), page.get_by_test_id("tx-state")
+    # What the contract would refuse is said in words before any wallet opens.
+    amount.fill("1")
+    expect(state).to_have_attribute("data-state", "blocked")
+    expect(review).to_contain_text("At least 3 0G is needed, you entered 1.")
+    amount.fill("1,5")
+    expect(page.locator("#review")).to_contain_text("Write the amount with a point")
+    page.goto(f"{asgi_server}/account?action=withdraw&amount=1")
+    expect(review).to_contain_text("You have no compute account yet.")
+    # The page refuses an address outside its closed list.
+    page.goto(f"{asgi_server}/account")
+    amount.fill("5")
+    confirm.wait_for()
+    page.evaluate("document.getElementById('review').dataset.contracts = '0x' + '11'.repeat(20)")
+    confirm.click()
+    expect(page.locator("#review")).to_contain_text("outside the network")
     page.reload()
-    expect(state).to_have_attribute("data-state", re.compile("included|indexed|final"))
-    page.goto(f"{asgi_server}/account/transactions/{intent.pk}")
-    expect(page.get_by_test_id("tx-review")).to_contain_text("Available")
-
-
-def test_declining_a_transaction_sends_nothing_and_can_be_taken_up_again(
-    asgi_server: str, wallet: Wallet, contracts: Contracts, page: Page, errors: list[str]
-) -> None:
-    sign_in(page, asgi_server)
-    wallet.reject = {"eth_sendTransaction"}
-    page.get_by_test_id("tx-amount").fill("5")
-    page.get_by_test_id("tx-confirm").click()
-    state = page.get_by_test_id("tx-state")
-    expect(state).to_have_attribute("data-state", "rejected")
-    expect(page.locator("[data-tx-message]")).to_have_text("You declined. Nothing was sent.")
-    wallet.reject = set()
-    page.get_by_role("button", name="Try again").click()
-    expect(state).to_have_attribute("data-state", re.compile("included|indexed|final"))
-    assert wallet.methods().count("eth_sendTransaction") == 2
-    assert Intent.objects.get().state in (State.INCLUDED, State.INDEXED, State.FINAL)
-
-
-def test_a_wallet_on_another_chain_is_switched_before_anything_is_sent(
-    asgi_server: str, wallet: Wallet, contracts: Contracts, page: Page
-) -> None:
-    sign_in(page, asgi_server)
-    # Told as soon as it happens; reading goes on, and one button leads back.
+    # Another chain is told as soon as it happens; reading goes on, and one button leads back.
     wallet.switch_chain(page, 1)
     banner = page.locator("#chain-banner")
     expect(banner).to_contain_text("Your wallet is on chain 1. Reading works; to pay, switch.")
@@ -203,42 +175,35 @@ def test_a_wallet_on_another_chain_is_switched_before_anything_is_sent(
     wallet.reject = set()
     banner.get_by_role("button", name="Switch to").click()
     expect(banner).to_be_hidden()
+    assert "eth_sendTransaction" not in wallet.methods()
+    # Declined, nothing is sent; taken up again, the chain is switched before.
+    wallet.calls.clear()
     wallet.chain_id = 1
-    page.get_by_test_id("tx-amount").fill("5")
-    page.get_by_test_id("tx-confirm").click()
-    state = page.get_by_test_id("tx-state")
-    expect(state).to_have_attribute("data-state", re.compile("included|indexed|final"))
-    methods = wallet.methods()
-    assert methods.index("wallet_switchEthereumChain") < methods.index("eth_sendTransaction")
-
-
-def test_what_the_contract_would_refuse_is_said_in_words_before_any_wallet_opens(
-    asgi_server: str, wallet: Wallet, contracts: Contracts, page: Page, errors: list[str]
-) -> None:
-    sign_in(page, asgi_server)
-    page.get_by_test_id("tx-amount").fill("1")
-    state = page.get_by_test_id("tx-state")
-    expect(state).to_have_attribute("data-state", "blocked")
-    expect(page.get_by_test_id("tx-review")).to_contain_text(
-        "At least 3 0G is needed, you entered 1."
+    wallet.reject = {"eth_sendTransaction"}
+    amount.fill("5")
+    expect(review.locator('[data-effect="available"]')).to_have_attribute(
+        "data-after", str(5 * NEURON)
     )
-    page.get_by_test_id("tx-amount").fill("1,5")
-    expect(page.locator("#review")).to_contain_text("Write the amount with a point")
-    page.goto(f"{asgi_server}/account?action=withdraw&amount=1")
-    expect(page.get_by_test_id("tx-review")).to_contain_text("You have no compute account yet.")
-    assert "eth_sendTransaction" not in wallet.methods()
-
-
-def test_the_page_refuses_an_address_outside_its_closed_list(
-    asgi_server: str, wallet: Wallet, contracts: Contracts, page: Page
-) -> None:
-    sign_in(page, asgi_server)
-    page.get_by_test_id("tx-amount").fill("5")
-    page.get_by_test_id("tx-confirm").wait_for()
-    page.evaluate("document.getElementById('review').dataset.contracts = '0x' + '11'.repeat(20)")
-    page.get_by_test_id("tx-confirm").click()
-    expect(page.locator("#review")).to_contain_text("outside the network")
-    assert "eth_sendTransaction" not in wallet.methods()
+    confirm.click()
+    expect(state).to_have_attribute("data-state", "rejected")
+    expect(page.locator("[data-tx-message]")).to_have_text("You declined. Nothing was sent.")
+    asked = wallet.methods()
+    assert asked.index("wallet_switchEthereumChain") < asked.index("eth_sendTransaction")
+    assert wallet.chain_id == 31337
+    wallet.reject = set()
+    page.get_by_role("button", name="Try again").click()
+    sent = re.compile("included|indexed|final")
+    expect(state).to_have_attribute("data-state", sent)
+    assert wallet.methods().count("eth_sendTransaction") == 2
+    assert contracts.ledger.view("getLedger", ALICE.address)["availableBalance"] == 5 * NEURON
+    # (What the page refused to send is another, which waits for ever.)
+    intent = Intent.objects.get(state__in=(State.INCLUDED, State.INDEXED, State.FINAL))
+    assert intent.user.address == ALICE.address and intent.block is not None
+    # It is kept over a reload, and has a page.
+    page.reload()
+    expect(state).to_have_attribute("data-state", sent)
+    page.goto(f"{asgi_server}/account/transactions/{intent.pk}")
+    expect(review).to_contain_text("Available")
 
 
 def test_money_can_be_read_without_a_script(
@@ -263,31 +228,42 @@ def test_deposit_transfer_and_retrieve_until_the_numbers_equal_the_contracts(
     page: Page,
     errors: list[str],
 ) -> None:
+    """Then every page of an account is held to the rules of all pages."""
+    sound(page, f"{asgi_server}/account")  # nobody signed in
+    page.set_viewport_size({"width": 1280, "height": 900})
     sign_in(page, asgi_server)
     expect(page.get_by_text("No compute account yet")).to_be_visible()
-    page.get_by_test_id("tx-amount").fill("5")
-    to_final(page)
-    shows(page, "available", 5 * NEURON)
-    shows(page, "locked", 0)
-
+    # A first transfer takes two steps, and goes on after a reload.
     page.goto(f"{asgi_server}/account?action=transfer&provider={petra}")
     page.get_by_test_id("tx-amount").fill("2")
     review = page.get_by_test_id("tx-review")
+    expect(review).to_contain_text("You have no compute account yet.")
+    page.get_by_role("link", name="Step 1 of 2: deposit 3 0G").click()
+    expect(page.get_by_test_id("two-steps")).to_contain_text("pays no provider yet")
+    page.get_by_test_id("tx-confirm").click()
+    step = page.get_by_test_id("next-step")
+    expect(step).to_be_visible(timeout=20_000)
+    page.goto(f"{asgi_server}/account")
+    expect(page.get_by_text("Continue where you left off")).to_be_visible()
+    shows(page, "available", 3 * NEURON)
+    shows(page, "locked", 0)
+    step.click()
+    expect(page.get_by_test_id("tx-amount")).to_have_value("2")
     expect(review).to_contain_text("Transferring also acknowledges its signing key")
-    expect(review.locator('[data-effect="available"]')).to_have_attribute(
-        "data-after", str(3 * NEURON)
-    )
+    expect(review.locator('[data-effect="available"]')).to_have_attribute("data-after", str(NEURON))
     to_final(page)
+    expect(page.locator("[data-live]")).to_be_hidden()  # its own news are on the page already
     ledger = contracts.ledger.view("getLedger", ALICE.address)
     account = contracts.inference.view("getAccount", ALICE.address, petra)
-    shows(page, "available", 3 * NEURON)
-    assert ledger["availableBalance"] == 3 * NEURON
+    shows(page, "available", NEURON)
+    assert ledger["availableBalance"] == NEURON
     assert neuron(page, "locked") == account["balance"] == 2 * NEURON
     assert neuron(page, "refunding") == account["pendingRefund"] == 0
     assert neuron(page, "wallet") == contracts.chain.balance(ALICE.address)
     expect(page.get_by_test_id("position-row")).to_have_attribute("data-provider", petra)
 
     page.goto(f"{asgi_server}/account")
+    expect(step).to_have_count(0)
     page.get_by_role("link", name="Retrieve").last.click()
     expect(review).to_contain_text("Later: 2 0G starts its lock and unlocks in about 24 hours")
     to_final(page)
@@ -301,28 +277,15 @@ def test_deposit_transfer_and_retrieve_until_the_numbers_equal_the_contracts(
     expect(page.get_by_test_id("tx-row")).to_have_count(3)
     expect(page.locator('[data-testid="movement-row"][data-kind="deposit"]')).to_have_count(1)
 
-
-# --- every page of an account, held to the rules of all pages ----------------------------------
-
-
-def test_the_pages_of_an_account_are_sound(
-    asgi_server: str, index: None, petra: str, wallet: Wallet, contracts: Contracts, page: Page
-) -> None:
-    funded(contracts, petra)
-    contracts.ledger.send(ALICE, "retrieveFund", [petra], "inference-v1.0")
-    sound(page, f"{asgi_server}/account")
-    sign_in(page, asgi_server)
-    page.get_by_test_id("tx-amount").fill("1")
-    to_final(page)
-    intent = Intent.objects.get()
+    faults = []
     for path in (
         "/account",
         f"/account?action=transfer&provider={petra}&amount=2",
-        "/account?action=withdraw&amount=6.5",
+        "/account?action=withdraw&amount=0.5",
         "/account?action=deposit_for&recipient=0x12&amount=x",
         "/account/refunds",
         "/account/transactions",
-        f"/account/transactions/{intent.pk}",
+        f"/account/transactions/{Intent.objects.latest('created_at').pk}",
         "/account/refunds/collect",
         "/account/transactions?kind=transfer&since=2030-01-01",
         "/account/statement",
@@ -333,26 +296,13 @@ def test_the_pages_of_an_account_are_sound(
         f"/accounts/{ALICE.address}",
         f"/accounts/{BOB.address}",
     ):
-        sound(page, asgi_server + path)
+        try:
+            sound(page, asgi_server + path)
+        except AssertionError as fault:
+            faults.append(str(fault))
+    assert not faults, "\n".join(faults)
     page.get_by_test_id("wallet-address").click()
     assert inaccessible(page) == []
-
-
-def test_the_sign_in_dialog_is_accessible(
-    asgi_server: str, wallet: Wallet, page: Page, errors: list[str]
-) -> None:
-    # A colour halfway through its transition has no contrast to judge.
-    page.emulate_media(reduced_motion="reduce")
-    page.goto(asgi_server + "/account")
-    page.get_by_test_id("connect-wallet").click()
-    assert inaccessible(page) == []
-    page.get_by_test_id("wallet-option").focus()
-    page.keyboard.press("Enter")
-    expect(page.get_by_test_id("sign-in")).to_be_focused()
-    assert inaccessible(page) == []
-    page.keyboard.press("Escape")
-    expect(page.get_by_role("dialog")).to_be_hidden()
-    expect(page.get_by_test_id("connect-wallet")).to_contain_text("Sign in")
 
 
 # --- provider keys -----------------------------------------------------------------------------

@@ -1,5 +1,5 @@
 """Transactions that wait in the node's pool. Anvil cannot go back to how the session's chain mines
-(at once, and every second) when it was told to stand still: each of these has a chain of its own.
+(at once, and every second) when it was told to stand still: these have a chain of their own.
 """
 
 from __future__ import annotations
@@ -19,15 +19,22 @@ from tests.browser.money import ALICE, NEURON, ledger
 from tests.browser.wallet import Wallet, shows, sign_in
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def anvil() -> Iterator[Anvil]:
     with Anvil() as node:
         yield node
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def devnet(anvil: Anvil) -> Deployment:
     return deploy(anvil.url)
+
+
+@pytest.fixture(autouse=True)
+def drained(contracts: Contracts) -> Iterator[None]:
+    """What a test left in the pool is nobody's afterwards."""
+    yield
+    contracts.chain.rpc.call("anvil_dropAllTransactions")
 
 
 @contextmanager
