@@ -14,11 +14,10 @@ from django.db.models import Count, Q, QuerySet, Sum
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop, pgettext
 
-from accounts import actions
 from accounts.days import day_of, end_of, start_of
 from ledger.models import Movement, SubAccount
 from ledger.records import MovementEntry, Page
-from ledger.selectors import account, contracts, newest_first, paginate
+from ledger.selectors import account, address_of, contracts, newest_first, paginate
 
 KINDS = {
     "deposit": gettext_noop("Deposit"),
@@ -64,7 +63,7 @@ class Filter:
         return cls(
             kind=kind if kind in KINDS else "",
             balance=balance if balance in BALANCES else "",
-            provider=_address(query.get("provider", "")),
+            provider=address_of(query.get("provider", "")) or "",
             since=day_of(query.get("since", "")),
             until=day_of(query.get("until", "")),
         )
@@ -101,13 +100,6 @@ def providers(user: str) -> tuple[str, ...]:
     """Providers the account ever had a sub-account with; deleted ones keep their row."""
     rows = SubAccount.objects.filter(user=user).order_by("provider")
     return tuple(rows.values_list("provider", flat=True).distinct()[:_MAX_PROVIDERS])
-
-
-def _address(text: str) -> str:
-    try:
-        return actions.address(text)
-    except ValueError:
-        return ""
 
 
 # --- the statement of a month --------------------------------------------------------------------

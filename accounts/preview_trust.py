@@ -17,6 +17,7 @@ from accounts.preview_types import (
     target_of,
 )
 
+#: additionalInfo on chain (contracts.md 4).
 MAX_INFO_BYTES = 4096
 
 

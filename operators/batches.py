@@ -11,7 +11,6 @@ from django.db.models import Count, IntegerField, Max, Q, QuerySet, Sum
 from django.db.models.functions import Cast
 from django.utils.translation import gettext_noop
 
-from accounts import actions
 from ledger import selectors
 from ledger.models import ACCEPTED, Settlement
 from ledger.records import Contract, Page, SettlementEntry
@@ -56,7 +55,7 @@ class Asked:
             Period.parse(given, today),
             service=service if len(service) <= 100 and service.isprintable() else "",
             status=status if status in GROUPS or status in reasons.STATUSES else "",
-            user=_address(given.get("user", "")),
+            user=selectors.address_of(given.get("user", "")) or "",
             page=min(page, MOST_PAGES),
         )
 
@@ -83,13 +82,6 @@ class Asked:
         if self.user:
             found &= Q(user=self.user)
         return found
-
-
-def _address(text: str) -> str:
-    try:
-        return actions.address(text)
-    except ValueError:
-        return ""
 
 
 # --- batches --------------------------------------------------------------------------------------

@@ -143,7 +143,7 @@ def risk(position: Position, spend: Spend, acknowledged: set[str]) -> Risk:
     if not position.balance:
         text = _("Ran out: the last settlement took the rest.")
         return Risk(2, text) if spend.ran_out else Risk()
-    if position.balance and position.serving not in acknowledged:
+    if position.serving not in acknowledged:
         text = _(
             "The service is removed, or the owner has not acknowledged your signer: nothing can "
             "be charged."

@@ -40,6 +40,14 @@ class Sums:
     def requested(self) -> int:
         return self.earned + self.missed
 
+    def __add__(self, more: Sums) -> Sums:
+        return Sums(
+            self.earned + more.earned,
+            self.missed + more.missed,
+            self.items + more.items,
+            self.paid + more.paid,
+        )
+
 
 @dataclass(frozen=True)
 class Part:
@@ -133,7 +141,7 @@ def earnings(provider: str, period: Period, known: Mapping[str, Any] | None = No
                 _USER: user,
                 _MODEL: model or unnamed(contract.kind if contract else ""),
             }[grouping]
-            cuts[grouping][name] = _plus(cuts[grouping].get(name), sums)
+            cuts[grouping][name] = cuts[grouping].get(name, Sums()) + sums
     return Earnings(
         total=total,
         by_service=_largest_first(cuts[_SERVICE]),
@@ -149,12 +157,6 @@ UNNAMED = (gettext_noop("training, model not on chain"), gettext_noop("no model 
 
 def unnamed(kind: str) -> str:
     return UNNAMED[0] if kind == Kind.FINE_TUNING else UNNAMED[1]
-
-
-def _plus(before: Sums | None, more: Sums) -> Sums:
-    if before is None:
-        return more
-    return Sums(*(getattr(before, n) + getattr(more, n) for n in vars(more)))
 
 
 def _largest_first(sums: Mapping[str, Sums]) -> tuple[Part, ...]:

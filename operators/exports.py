@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -112,12 +112,9 @@ def earnings_csv(provider: str, found: Earnings, by: str, period: Period) -> Htt
         (part.id, part.sums.earned, part.sums.missed, part.sums.items, part.sums.paid)
         for part in found.by(by)
     )
-    return _csv(f"earnings-by-{by}-{period.file_part}-{provider}.csv", rows)
-
-
-def _csv(name: str, rows: Iterable[Iterable[Any]]) -> HttpResponse:
-    text = csv_files.lines([CUT_COLUMNS, *(tuple(row) for row in rows)])
+    text = csv_files.lines([CUT_COLUMNS, *rows])
     response = HttpResponse(text, content_type="text/csv; charset=utf-8; header=present")
+    name = f"earnings-by-{by}-{period.file_part}-{provider}.csv"
     response["Content-Disposition"] = f'attachment; filename="{name}"'
     response["Cache-Control"] = "no-store"
     return response

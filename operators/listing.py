@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from accounts import actions, money, url_words
+from accounts.preview_trust import MAX_INFO_BYTES
 from net import addresses, strictjson
 from net.addresses import Policy
 from net.errors import BadAnswer, BadUrl, Refused
@@ -26,8 +27,6 @@ from net.limits import JsonLimits
 INFERENCE, FINE_TUNING = "inference", "fine-tuning"
 KINDS = (INFERENCE, FINE_TUNING)
 ACTIONS = {INFERENCE: "add_or_update_service", FINE_TUNING: "add_or_update_finetune_service"}
-#: additionalInfo on chain (contracts.md 4).
-MAX_INFO_BYTES = 4096
 MAX_TEXT = 300
 MAX_TYPED = 20_000
 MILLION = 10**6
@@ -35,6 +34,7 @@ IMAGES = ("text-to-image", "image-editing")
 SPEECH = "speech-to-text"
 SERVICE_TYPES = ("chatbot", *IMAGES, SPEECH, "embedding")
 VERIFIABILITIES = ("TeeML", "OpML", "ZKML", "")
+PRICES = ("input_price", "output_price", "price_per_token")
 QUOTA = ("cpu_count", "node_memory", "gpu_count", "node_storage", "gpu_type")
 FIELDS: Mapping[str, tuple[str, ...]] = {
     INFERENCE: (
@@ -161,19 +161,16 @@ def parse(kind: str, typed: Mapping[str, str], policy: Policy) -> Parsed:
             values[name] = _parsed(name, typed.get(name, ""), service_type, policy)
         except ValueError as error:
             errors[name] = str(error)
-    prices = {name: values[name] for name in values if name in _PRICES}
+    prices = {name: values[name] for name in values if name in PRICES}
     if kind == FINE_TUNING:
         values["quota"] = {name: values.pop(name) for name in QUOTA if name in values}
     return Parsed(values, errors, prices)
 
 
-_PRICES = ("input_price", "output_price", "price_per_token")
-
-
 def _parsed(name: str, text: str, service_type: str, policy: Policy) -> Any:
     if len(text) > MAX_TYPED:
         raise ValueError(_("This is too long."))
-    if name in _PRICES:
+    if name in PRICES:
         return _price(text, unit_of(name, service_type))
     if name == "url":
         return _url(text.strip(), policy)
@@ -221,12 +218,14 @@ def _clean(text: str) -> str:
     """A short text of one line without characters that hide or reorder it."""
     if len(text) > MAX_TEXT:
         raise ValueError(_("At most %(most)s characters.") % {"most": MAX_TEXT})
-    if any(unicodedata.category(c) in _UNSEEN for c in text):
+    if any(unseen(c) for c in text):
         raise ValueError(_("It contains a control character or one that cannot be seen."))
     return text
 
 
-_UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+def unseen(c: str) -> bool:
+    """A character that hides or reorders text, ends a line, or means nothing to anybody."""
+    return unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
 
 def _signer(text: str) -> str:

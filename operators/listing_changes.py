@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,11 +18,13 @@ from operators.listing import (
     FINE_TUNING,
     INFERENCE,
     LABELS,
+    PRICES,
     QUOTA,
     Values,
     inside,
     price_text,
     unit_of,
+    unseen,
 )
 
 #: Changing one of these withdraws the owner's acknowledgement (contracts.md 6.6).
@@ -33,9 +34,7 @@ RESETS = {
     ),
     FINE_TUNING: frozenset({"tee_signer"}),
 }
-PRICES = ("input_price", "output_price", "price_per_token")
 _LONG = 400
-_UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
 
 @dataclass(frozen=True)
@@ -173,7 +172,7 @@ def _json(value: Any) -> str:
 
 def _cut(text: str) -> str:
     """A text from the chain, made fit to be read: it may hold anything."""
-    text = "".join("\ufffd" if unicodedata.category(c) in _UNSEEN else c for c in text)
+    text = "".join("\ufffd" if unseen(c) else c for c in text)
     return text if len(text) <= _LONG else text[: _LONG - 1] + "…"
 
 

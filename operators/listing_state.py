@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.conf import settings
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, Sum
 
 from accounts import node, reading
 from accounts.errors import NodeError
@@ -143,12 +142,8 @@ def customers(contract: Contract, provider: str) -> Customers:
     rows = SubAccount.current.filter(
         serving=contract.address, provider=provider, live=True, balance__gt=0
     )
-    found = rows.aggregate(count=Count("pk"), held=Sum("balance", filter=Q(balance__gt=0)))
+    found = rows.aggregate(count=Count("pk"), held=Sum("balance"))
     return Customers(found["count"], int(found["held"] or 0))
-
-
-def contract_addresses() -> tuple[str, ...]:
-    return (settings.LEDGER_ADDRESS, *ledger.contracts())
 
 
 # --- drafts ---------------------------------------------------------------------------------------

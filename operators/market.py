@@ -14,11 +14,11 @@ from django.utils.translation import gettext_noop
 
 from ledger.models import ACCEPTED, Service
 from ledger.records import Listing
+from operators.listing import IMAGES, MILLION, SPEECH
 
 WEEKS = 12
 #: Services of one model that are compared: more than any market has.
 MOST = 2_000
-MILLION = 10**6
 
 
 @dataclass(frozen=True)
@@ -103,11 +103,13 @@ def place(listing: Listing, now: dt.datetime) -> Place:
     rows = rows if compared else rows.none()
     found = list(rows.values_list("provider", "serving", *(F(c) for c in columns))[:MOST])
     unit, scale = _unit(listing)
+    pairs = {(str(row[0]), str(row[1])) for row in found}
+    here = (listing.provider, listing.serving)
     prices = []
     for index, (column, name) in enumerate(zip(columns, names, strict=True)):
         mine = int(getattr(listing, column))
         others = [int(row[index + 2]) for row in found]
-        if (listing.provider, listing.serving) not in {(row[0], row[1]) for row in found}:
+        if here not in pairs:
             others.append(mine)
         values = sorted(others)
         prices.append(
@@ -123,23 +125,23 @@ def place(listing: Listing, now: dt.datetime) -> Place:
                 of=len(values),
             )
         )
-    pairs = {(str(row[0]), str(row[1])) for row in found} | {(listing.provider, listing.serving)}
+    pairs.add(here)
     return Place(listing, model, len(pairs), tuple(prices), _weeks(listing, pairs, now))
 
 
 def _billed(listing: Listing) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if listing.is_fine_tuning:
         return ("price_per_token",), (gettext_noop("Training"),)
-    if listing.service_type in ("text-to-image", "image-editing"):
+    if listing.service_type in IMAGES:
         return ("output_price",), (gettext_noop("Per image"),)
     return ("input_price", "output_price"), (gettext_noop("Input"), gettext_noop("Output"))
 
 
 def _unit(listing: Listing) -> tuple[str, int]:
     """What prices are written per, and how many of the contract's unit that is."""
-    if listing.service_type in ("text-to-image", "image-editing"):
+    if listing.service_type in IMAGES:
         return gettext_noop("image"), 1
-    if listing.service_type == "speech-to-text":
+    if listing.service_type == SPEECH:
         return "min", 60
     return gettext_noop("1M tokens"), MILLION
 

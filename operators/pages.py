@@ -167,7 +167,7 @@ def cut(found: Earnings, name: str, period: Period) -> Cut:
             for part in shown
         ),
         others=len(hidden),
-        rest=_sum(part.sums for part in hidden),
+        rest=sum((part.sums for part in hidden), Sums()),
         total=found.total,
         csv=f"/operator/earnings.csv?{period.query(by=name)}",
     )
@@ -188,14 +188,6 @@ def _rows_path(part: Part, name: str, period: Period) -> str:
     if name == "day":
         return f"/operator/settlements?since={part.id}&until={part.id}"
     return f"/operator/settlements?{period.query(**{name: part.id})}"
-
-
-def _sum(sums: Iterable[Sums]) -> Sums:
-    earned = missed = items = paid = 0
-    for one in sums:
-        earned, missed = earned + one.earned, missed + one.missed
-        items, paid = items + one.items, paid + one.paid
-    return Sums(earned, missed, items, paid)
 
 
 @dataclass(frozen=True)

@@ -8,20 +8,14 @@ from dataclasses import dataclass, field, replace
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
+from accounts.pages_parts import Option
 from accounts.pages_transaction import Link, Review, Transaction
 from operators import listing
-from operators.listing import LABELS, VERIFIABILITIES
-from operators.listing_changes import PRICES, RESETS, Change, Line
+from operators.listing import LABELS, PRICES, VERIFIABILITIES
+from operators.listing_changes import RESETS, Change, Line
 from operators.listing_state import Published
 from operators.tabs import tabs
 from probes.selectors import HealthView
-
-
-@dataclass(frozen=True)
-class Option:
-    value: str
-    label: str
-    selected: bool
 
 
 @dataclass(frozen=True)

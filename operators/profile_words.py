@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 from django.utils.translation import gettext as _
 
+from operators.listing import unseen
+
 MAX_NAME, MAX_CONTACT, MAX_NOTE, MAX_LINKS, MAX_URL = 40, 120, 500, 4, 200
 #: Scripts that a name may be written in.
 _SCRIPTS = {
@@ -31,7 +33,6 @@ _LOOKALIKES = {
 _CLAIMS = re.compile(
     r"\b(?:0g|zero ?g(?:ravity)?|official|verified|trusted|admin|moderator|support)\b", re.I
 )
-_UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 _HOST = re.compile(
     r"(?=.{4,253}$)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])"
 )
@@ -109,7 +110,7 @@ def prose(text: str, most: int = MAX_NOTE) -> str:
             _("At most %(most)s characters; this has %(count)s.")
             % {"most": most, "count": len(text)}
         )
-    if any(unicodedata.category(c) in _UNSEEN for c in text) or _stacked(text):
+    if any(unseen(c) for c in text) or _stacked(text):
         raise ValueError(_("It contains line breaks or characters that hide or reorder text."))
     return text
 

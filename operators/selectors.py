@@ -10,18 +10,12 @@ from attestation import selectors as attestation
 from attestation.selectors import ServiceKey, StandingView
 from chain.selectors import Freshness
 from ledger import selectors as ledger
-from ledger.models import Service
 from ledger.records import Listing
 from moderation import selectors as moderation
 from operators import banners, wallets
 from operators.banners import Banner
 from probes import selectors as probes
 from probes.selectors import HealthView
-
-
-def owns(address: str) -> bool:
-    """Whether this wallet has, or ever had, a service (1 query)."""
-    return Service.current.filter(provider=address).exists()
 
 
 def services(address: str) -> tuple[Listing, ...]:

@@ -18,6 +18,7 @@ from django.conf import settings
 from django.utils.translation import gettext_noop
 
 from accounts import money
+from accounts.preview_trust import MAX_INFO_BYTES
 from attestation import declared, trust
 from ledger.models import Service
 from ledger.records import Listing
@@ -26,7 +27,7 @@ from net.client import Client
 from net.errors import BadAnswer, BadUrl, Refused
 from net.limits import JsonLimits
 from operators import setup_evidence, words
-from operators.listing import MAX_INFO_BYTES, price_texts, unit_of
+from operators.listing import price_texts, unit_of
 from operators.setup_results import Result, State, Subject
 from probes import asking, seen
 from probes.asking import Found

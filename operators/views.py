@@ -56,7 +56,7 @@ def for_owner(view: View) -> View:
         if not request.user.is_authenticated:
             return render(request, "operators/outside.html", {"page": Outside(False)})
         user = user_of(request)
-        if not selectors.owns(user.address):
+        if not ledger.offers(user.address):
             page = Outside(True, user.address)
             return render(request, "operators/outside.html", {"page": page})
         return view(request, user.address, *args, **kwargs)
@@ -73,7 +73,7 @@ def file_for_owner(view: View) -> View:
             fix = _("Connect your wallet and sign in.")
             raise Problem("signed_out", _("You are not signed in."), fix, status=401)
         user = user_of(request)
-        if not selectors.owns(user.address):
+        if not ledger.offers(user.address):
             fix = _("Sign in with the wallet that registered your service.")
             raise Problem("no_service", _("This wallet never offered a service."), fix, status=403)
         return view(request, user.address, *args, **kwargs)

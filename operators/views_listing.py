@@ -188,7 +188,7 @@ def _edit_page(
         else (),
         review=review,
         current=current,
-        contracts=listing_state.contract_addresses(),
+        contracts=selectors.contract_addresses(),
         missing=tuple(listing.inside(name) for name in parsed.errors if not typed.get(name)),
         stale=not now.from_chain,
         setup_path="/operator/setup?"
@@ -247,7 +247,7 @@ def remove(request: HttpRequest, kind: str) -> HttpResponse:
         if now.values and current is None
         else None,
         current=current,
-        contracts=listing_state.contract_addresses(),
+        contracts=selectors.contract_addresses(),
     )
     return _answer(request, "listing_remove", page)
 

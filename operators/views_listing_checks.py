@@ -16,7 +16,7 @@ from accounts import limits
 from accounts.errors import Problem
 from accounts.http import user_of
 from accounts.models import User
-from accounts.pages_parts import Option
+from accounts.pages_parts import Option, options
 from ledger import selectors as ledger
 from operators import listing, pages_setup, selftest, setup
 from operators.models import ListingDraft, SelfTest, SetupRun
@@ -45,7 +45,7 @@ def _choices(user: User, chosen: str, *, drafts: bool) -> tuple[Option, ...]:
             )
             for row in rows
         ]
-    return tuple(Option(value, label, value == chosen) for value, label in found)
+    return options(found, chosen)
 
 
 def _chosen(request: HttpRequest) -> str:

@@ -33,10 +33,6 @@ def _typed(request: HttpRequest, names: tuple[str, ...]) -> dict[str, str]:
     return {name: request.POST.get(name, "").replace("\0", "")[:_MOST] for name in names}
 
 
-def _may(user: User) -> bool:
-    return bool(ledger.services_of(user.address, include_removed=True))
-
-
 # --- notes ----------------------------------------------------------------------------------------
 
 
@@ -72,7 +68,7 @@ def _notes(
     typed = typed or profile_signing.typed(request, user, notes.WHAT)
     own = Note.objects.filter(provider=user.address).order_by("-signed_at", "pk")
     page = pages_said.NotesPage(
-        may=_may(user),
+        may=ledger.offers(user.address),
         form=pages_said.fields(_NOTE_FIELDS, typed, errors or {}),
         kinds=options(
             [(one.value, _(one.label)) for one in NoteKind], typed.get("kind", NoteKind.MAINTENANCE)
@@ -142,7 +138,7 @@ def _profile(
     if typed is None:
         typed = profile_signing.typed(request, user, profile.WHAT) or _written(row)
     page = pages_said.ProfilePage(
-        may=_may(user),
+        may=ledger.offers(user.address),
         address=user.address,
         form=pages_said.fields(profile.FIELDS, typed, errors or {}),
         waiting=waiting,

@@ -8,8 +8,8 @@ from django import template
 from django.utils.translation import gettext as _
 
 from accounts.pages_transaction import Link
+from ledger import selectors
 from net.cache import keep, recall
-from operators import selectors
 
 register = template.Library()
 #: So long a page may not know yet that a wallet registered its first service, seconds.
@@ -30,6 +30,6 @@ def _owns(address: str) -> bool:
     key = f"operators:owns:{address}"
     known = recall(key)
     if known is None:
-        known = selectors.owns(address)
+        known = selectors.offers(address)
         keep(key, known, KEPT_SECONDS)
     return bool(known)
