@@ -309,22 +309,16 @@ class Hub:
         """End the turn's row, whatever it takes: one that stays open would block its conversation
         for as long as this process lives. What cannot be stored as it was is kept as cut off.
         """
-        end_turn = database_sync_to_async(services.end_turn)
-        ended: services.Ended | bool
         while True:
             try:
-                ended = await end_turn(turn_id, state, record, failure) or False
-            except (DataError, IntegrityError):
-                log.exception("the end of turn %s cannot be stored", turn_id)
-                kept = "".join(record.text), "".join(record.reasoning), record.calls
-                ended = await database_sync_to_async(services.cut_off)(turn_id, *kept)
+                stored = database_sync_to_async(_stored)
+                ended: services.Ended | bool = await stored(turn_id, state, record, failure)
+                return ended
             except DatabaseError as error:
                 if self.closing:
                     raise  # another process gives the turn up
                 log.warning("the end of turn %s waits for the database: %s", turn_id, error)
                 await asyncio.sleep(BEAT_SECONDS)
-                continue
-            return ended
 
     async def _keep_house(self) -> None:
         """Beat, and give up turns of dead processes, until cancelled."""
@@ -349,6 +343,17 @@ class Hub:
             except RedisError as error:
                 log.warning("stop requests of other processes are not heard: %s", error)
             await asyncio.sleep(BEAT_SECONDS)
+
+
+def _stored(
+    turn_id: int, state: State, record: Record, failure: Failure | None
+) -> services.Ended | bool:
+    try:
+        return services.end_turn(turn_id, state, record, failure) or False
+    except (DataError, IntegrityError):
+        log.exception("the end of turn %s cannot be stored", turn_id)
+        kept = "".join(record.text), "".join(record.reasoning), record.calls
+        return services.cut_off(turn_id, *kept)
 
 
 async def reap() -> int:

@@ -17,6 +17,7 @@ from inference import presets
 from inference.errors import BadPrompt
 from inference.options import Options
 from inference.pages import PresetsPage, VersionsPage
+from inference.presets import Own
 from inference.views import number_of, user_of
 
 
@@ -29,34 +30,50 @@ def own(request: HttpRequest) -> HttpResponse:
     user = user_of(request)
     if user is None:
         return render(request, "inference/presets.html", {"page": None})
-    error, given = "", request.POST.dict()
-    wanted = number_of(given.get("preset_id"))
-    if request.method == "POST":
-        # A form sends a line break as two characters; its fields count one.
-        given = {name: text.replace("\r\n", "\n") for name, text in given.items()}
-        kept = {name: given[name] for name in Options.__dataclass_fields__ if name in given}
-        if "body" in given:
-            kept["body"] = given["body"]
-        elif given.get("preset_body") and given.get("text", "").strip():  # of the composer
-            kept["body"] = given["text"]
-        try:
-            presets.save(user, given.get("preset_name", ""), kept, wanted or None)
-        except BadPrompt as wrong:
-            error = wrong.sentence
-        else:
-            if not request.headers.get("HX-Request"):
-                return HttpResponseRedirect(reverse("inference:presets"))
+    # A form sends a line break as two characters; its fields count one.
+    given = {name: text.replace("\r\n", "\n") for name, text in request.POST.dict().items()}
+    error = _saved(user, given) if request.method == "POST" else ""
     if request.headers.get("HX-Request"):
         saved = "" if error else given.get("preset_name", "")
         told = {"presets": presets.of(user), "error": error, "saved": saved}
         return render(request, "inference/preset_choice.html", told)
+    if request.method == "POST" and not error:
+        return HttpResponseRedirect(reverse("inference:presets"))
     found = presets.of(user)
+    wanted = number_of(given.get("preset_id"))
     failed = wanted if error and any(own.id == wanted for own in found) else 0
+    typed = _typed(failed, given) if error else None
+    return _list(request, user, found, error, failed, typed)
+
+
+def _saved(user: User, given: dict[str, str]) -> str:
+    """Save what a form says; why not, or ""."""
+    kept = {name: given[name] for name in Options.__dataclass_fields__ if name in given}
+    if "body" in given:
+        kept["body"] = given["body"]
+    elif given.get("preset_body") and given.get("text", "").strip():  # of the composer
+        kept["body"] = given["text"]
+    try:
+        preset = number_of(given.get("preset_id")) or None
+        presets.save(user, given.get("preset_name", ""), kept, preset)
+    except BadPrompt as wrong:
+        return wrong.sentence
+    return ""
+
+
+def _list(
+    request: HttpRequest,
+    user: User,
+    found: tuple[Own, ...],
+    error: str,
+    failed: int,
+    typed: dict[str, Any] | None = None,
+) -> HttpResponse:
     page = PresetsPage(
         presets=found,
         error=error,
         failed=failed,
-        typed=_typed(failed, given) if error else None,
+        typed=typed,
         deleted=number_of(request.GET.get("deleted")),
         changed=presets.with_versions(user),
     )
@@ -89,13 +106,7 @@ def take_in(request: HttpRequest) -> HttpResponse:
             raise BadPrompt(_("Choose a file of presets, of eight megabytes at most."))
         presets.take_in(user, given.read())
     except BadPrompt as wrong:
-        page = PresetsPage(
-            presets=presets.of(user),
-            error=wrong.sentence,
-            failed=-1,
-            changed=presets.with_versions(user),
-        )
-        return render(request, "inference/presets.html", {"page": page}, status=400)
+        return _list(request, user, presets.of(user), wrong.sentence, -1)
     return HttpResponseRedirect(reverse("inference:presets"))
 
 

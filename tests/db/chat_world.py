@@ -18,7 +18,7 @@ from eth_account import Account
 
 from accounts import crypto, limits
 from accounts.models import ProviderKey, User
-from inference import conversations, opening
+from inference import conversations
 from inference.hub import Hub
 from inference.models import Chat, State, Turn, Verdict
 from inference.relay import Timeouts
@@ -89,12 +89,8 @@ class Stage:
     async def ask(
         self, text: str = "Hello?", key: UUID | None = None, accept_signer: str = ""
     ) -> int:
-        opened = await in_db(opening.open_turn)(
-            self.chat, text, process=self.hub.process, prompt_key=key, accept_signer=accept_signer
-        )
-        if opened.call is not None:
-            self.hub.launch(opened.turn, opened.call)
-        return int(opened.turn)
+        opened = await self.hub.ask(self.chat, text, prompt_key=key, accept_signer=accept_signer)
+        return opened.turn
 
     async def turn(self, turn_id: int) -> Turn:
         found: Turn = await in_db(Turn.objects.select_related("chat").get)(pk=turn_id)

@@ -136,8 +136,19 @@ async def test_an_answer_id_in_other_letters_is_the_same_id() -> None:
         assert (second.verdict, second.verdict_reason) == (Verdict.FAILED, "reused")
 
 
+@pytest.mark.parametrize(
+    ("trouble", "over"),
+    [
+        ("ALTER TABLE inference_turn RENAME TO away", "ALTER TABLE away RENAME TO inference_turn"),
+        (
+            "ALTER TABLE inference_turn ADD CONSTRAINT never CHECK (state = 'open') NOT VALID",
+            "ALTER TABLE inference_turn DROP CONSTRAINT never",
+        ),
+    ],
+    ids=["away", "refuses"],
+)
 async def test_an_answer_outlives_trouble_with_the_database(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, trouble: str, over: str
 ) -> None:
     monkeypatch.setattr(hubs, "BEAT_SECONDS", 0.1)
     written, away = asyncio.Event(), asyncio.Event()
@@ -152,12 +163,12 @@ async def test_an_answer_outlives_trouble_with_the_database(
     async with stage(script) as on:
         turn_id = await on.ask()
         await written.wait()
-        await in_db(_sql)("ALTER TABLE inference_turn RENAME TO away")
+        await in_db(_sql)(trouble)
         try:
             away.set()
             await asyncio.sleep(0.5)
         finally:
-            await in_db(_sql)("ALTER TABLE away RENAME TO inference_turn")
+            await in_db(_sql)(over)
         turn = await on.ended(turn_id)
         assert (turn.state, turn.answer) == (State.ANSWERED, "Hello")
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from accounts import keys
 from accounts.models import User
-from inference import attachments, conversations, opening
+from inference import attachments, conversations
 from inference.errors import NotReady
 from inference.hub import Hub
 from inference.models import State, Turn, Verdict
@@ -112,9 +112,7 @@ async def ended(turn_id: int) -> Turn:
 
 async def ask(own: Hub, user: User, broker: Broker, text: str, stop_after: float = 0) -> Turn:
     chat = await in_db(conversations.create_chat)(user, broker.address)
-    opened = await in_db(opening.open_turn)(chat, text, process=own.process)
-    assert opened.call is not None
-    own.launch(opened.turn, opened.call)
+    opened = await own.ask(chat, text)
     if stop_after:
         await asyncio.sleep(stop_after)
         await own.stop(opened.turn, own.process)
