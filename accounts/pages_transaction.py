@@ -18,6 +18,7 @@ from eth_utils.address import is_address
 from accounts import commands, money, preview_words, refusals, retelling
 from accounts.models import Intent, State
 from accounts.services import Preview
+from chain import selectors as chain
 
 #: After this long in `submitted` the page says that it takes longer than usual (ux.md 3).
 SLOW = timedelta(seconds=60)
@@ -244,6 +245,9 @@ class Transaction:
     path: str
     rows: tuple[EffectRow, ...]
     warnings: tuple[str, ...]
+    #: How long it has waited for a block, and how far these are apart; seconds, None: unknown.
+    waited: int | None = None
+    block_seconds: int | None = None
 
     @property
     def may_send(self) -> bool:
@@ -317,11 +321,9 @@ def form_path(action: str, params: Mapping[str, Any]) -> str:
 
 def transaction(intent: Intent) -> Transaction:
     state = State(intent.state)
-    slow = (
-        state == State.SUBMITTED
-        and intent.submitted_at is not None
-        and timezone.now() - intent.submitted_at > SLOW
-    )
+    waits = state == State.SUBMITTED
+    waited = timezone.now() - intent.submitted_at if waits and intent.submitted_at else None
+    slow = waited is not None and waited > SLOW
     note = refusals.again(intent.code, intent.reason) or _(_NOTES.get(state, ""))
     if slow and not intent.reason:
         note = _(
@@ -339,6 +341,8 @@ def transaction(intent: Intent) -> Transaction:
         path=intent_path(intent),
         rows=effect_rows(intent.effects),
         warnings=tuple(map(_warning, intent.warnings)),
+        waited=None if waited is None else max(0, int(waited.total_seconds())),
+        block_seconds=chain.block_seconds() if waits else None,
     )
 
 

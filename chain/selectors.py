@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -10,7 +11,7 @@ from django.db import connection
 from django.utils import timezone
 
 from chain import models, ranges
-from chain.models import Head, NodeState
+from chain.models import Head, NodeState, RawBlock
 
 #: design.md: amber above 30 s, red above 5 min since we last agreed with the node's head.
 LATE_SECONDS = 30
@@ -91,6 +92,27 @@ def head(now: datetime | None = None) -> Freshness:
         events_per_second=row.events_per_second,
         indexed_hash=row.indexed_hash,
     )
+
+
+#: Headers that the pace of blocks is read from, how long it is believed, and from which pace on
+#: blocks come when there is something in them, so that none can be told; seconds.
+_PACED, _PACE_BELIEVED, _IDLE = 20, 60.0, 60
+_pace: tuple[float, int | None] = (0.0, None)
+
+
+def block_seconds() -> int | None:
+    """About how many seconds the newest blocks are apart, at least 1; None where none are usual.
+    SQL: one query a minute in each process."""
+    global _pace
+    since, pace = _pace
+    if not since or time.monotonic() - since > _PACE_BELIEVED:
+        newest = RawBlock.objects.order_by("-number").values_list("number", "timestamp")[:_PACED]
+        rows = list(newest)
+        blocks = rows[0][0] - rows[-1][0] if rows else 0
+        found = max(1, round((rows[0][1] - rows[-1][1]) / blocks)) if blocks else None
+        pace = found if found is not None and found <= _IDLE else None
+        _pace = (time.monotonic(), pace)
+    return pace
 
 
 def _state(row: Head, lag: float | None, now: datetime) -> str:

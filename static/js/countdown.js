@@ -21,7 +21,14 @@ function end(element) {
   return ends.get(element);
 }
 
+// What has passed, <span data-elapsed="seconds">, goes on the same way. (Its beginning goes along where the element is copied.)
+function passed({ dataset }) {
+  dataset.begun ??= Date.now() - 1000 * Number(dataset.elapsed);
+  return Math.floor((Date.now() - Number(dataset.begun)) / 1000);
+}
+
 function tick() {
+  for (const element of document.querySelectorAll("[data-elapsed]")) element.textContent = left(passed(element));
   for (const element of document.querySelectorAll("[data-countdown]:not([data-done])")) {
     const seconds = Math.ceil((end(element) - Date.now()) / 1000);
     element.textContent = seconds > 0 ? left(seconds) : element.dataset.doneText;

@@ -82,6 +82,9 @@ async function look(id, before) {
   const current = shown(id);
   if (!current) return false;
   const next = fresh.querySelector('[data-tx]');
+  // The clock of the wait goes on as it is: it alone is nothing new.
+  const clock = current.querySelector('[data-waited]');
+  if (clock) next.querySelector('[data-waited]')?.replaceWith(clock.cloneNode(true));
   // Replacing equal markup would steal the focus from a button inside it.
   if (next.outerHTML !== current.outerHTML) current.replaceWith(next);
   announce(next.isConnected ? next : current, before);

@@ -96,6 +96,12 @@ def test_a_reload_while_it_is_sent_goes_on_where_it_was(
         expect(page.get_by_text("Continue where you left off")).to_be_visible()
         expect(page).to_have_title(re.compile(r"^\(1\) Funds"))
         expect(state).to_have_attribute("data-state", "submitted")
+        # How long it waits is counted on in its place, and not read out every second.
+        page.evaluate("document.querySelector('[data-tx]').seen = true")
+        clock = page.locator("[data-elapsed]")
+        expect(clock).to_have_attribute("aria-live", "off")
+        expect(clock).to_have_text(re.compile(r"^([5-9]|\d\d) s$"), timeout=15_000)
+        assert page.evaluate("document.querySelector('[data-tx]').seen")
         # Every other page says so too, until a block holds it.
         page.goto(f"{asgi_server}/models")
         expect(page).to_have_title(re.compile(r"^\(1\) Models"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -17,7 +18,7 @@ from accounts import follow, intents, pages_transaction, services
 from accounts.errors import Problem, Refused
 from accounts.models import Intent, State, User
 from accounts.tasks import follow_intents
-from chain.models import Head
+from chain.models import Head, RawBlock
 from devnet import accounts as cast
 from devnet.anvil import Anvil
 from devnet.client import Chain
@@ -143,6 +144,36 @@ def test_the_header_asks_the_chain_for_one_transaction_at_a_time(chain: Chain) -
         page = client.get("/account/transactions/waiting").content.decode()
         assert ">3 transactions wait for a block</span>" in page
         assert Intent.objects.exclude(checked_at=None).count() == asked
+
+
+def test_who_waits_is_told_for_how_long_and_what_is_usual(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intent = sent(chain, ALICE)
+    path = f"/account/transactions/{intent.pk}"
+
+    def shown(*, after: int) -> str:
+        monkeypatch.setattr("chain.selectors._pace", (0.0, None))
+        Intent.objects.update(submitted_at=timezone.now() - timedelta(seconds=after))
+        return " ".join(re.sub("<[^>]*>", "", client_of(ALICE).get(path).content.decode()).split())
+
+    alone = shown(after=8)
+    assert re.search(r" Sent waiting for \d+ s ", alone) and "comes about" not in alone
+    for number in range(5):
+        RawBlock.objects.create(
+            number=number,
+            hash=f"0x{number:064x}",
+            parent_hash="0x",
+            timestamp=100 + 9 * number // 4,
+        )
+    paced = r" Sent a block comes about every 2 s · waiting for 2 min( \d+ s)? "
+    assert re.search(paced, shown(after=120))
+    RawBlock.objects.create(number=5, hash="0x" + "5" * 64, parent_hash="0x", timestamp=10**6)
+    assert "comes about" not in shown(after=9), "blocks come when there is something in them"
+    Intent.objects.update(checked_at=None)
+    chain.mine()
+    follow_intents()
+    assert "waiting for" not in shown(after=9)
 
 
 def test_a_silent_node_changes_nothing(chain: Chain, settings: Any, free_port: int) -> None:
