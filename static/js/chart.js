@@ -64,7 +64,7 @@ function draw(figure) {
       cursor: { drag: { x: false, y: false }, y: false, points: { size: 7 } },
       scales: { x: { time: !figure.dataset.axis, range: alone ? [first - 1, last + 1] : [first, last] }, y: { range: (_, low, high) => [0, (high || 1) * 1.1] } },
       series: [{}, ...lines(figure)],
-      axes: [figure.dataset.axis ? { ...axis, label: figure.dataset.axis, labelFont: font, labelSize: 18 } : { ...axis, values: moments(zone), ...(alone ? { splits: () => [first] } : {}) }, { ...axis, values: (_, splits) => splits.map(amounts.format), size: room, label: figure.dataset.unit, labelFont: font, labelSize: 18 }],
+      axes: [figure.dataset.axis ? { ...axis, size: 30, label: figure.dataset.axis, labelFont: font, labelSize: 18 } : { ...axis, size: 30, values: moments(zone), ...(alone ? { splits: () => [first] } : {}) }, { ...axis, values: (_, splits) => splits.map(amounts.format), size: room, label: figure.dataset.unit, labelFont: font, labelSize: 18 }],
     },
     [rows.map((row) => row.at), ...rows[0].values.map((_, n) => rows.map((row) => row.values[n]))],
     plot,
