@@ -111,7 +111,7 @@ def _judge(
     platform = _platform_level(quote, pck, info)
     module = _module(quote, info, report)
     levels = [level for level in (platform, enclave, module) if level is not None]
-    status = _worst([level["tcbStatus"] for level in levels]) if platform else None
+    status = _together([level["tcbStatus"] for level in levels]) if platform else None
     advisories = sorted({str(a) for level in levels for a in level.get("advisoryIDs", [])})
     report.facts.update(
         tcb_status=status,
@@ -167,9 +167,15 @@ def _masked(value: bytes, expected: str, mask: str) -> bool:
 
 
 def _platform_level(quote: Quote, pck: Pck, info: Any) -> Mapping[str, Any] | None:
-    """The highest level that every SVN of this platform reaches."""
+    """The highest level that every SVN of this platform reaches.
+
+    The first two SVNs of TDX are its module's. A module of a version above 0 counts anew, and its
+    own levels judge it: Intel leaves the two out here.
+    """
     if not pck.cpu_svn or pck.pce_svn is None:
         return None
+    tdx_have = quote.body["tee_tcb_svn"]
+    first = 2 if tdx_have[1] else 0
 
     def svns(level: Mapping[str, Any], components: str) -> list[int]:
         return [component["svn"] for component in level["tcb"][components]]
@@ -186,7 +192,7 @@ def _platform_level(quote: Quote, pck: Pck, info: Any) -> Mapping[str, Any] | No
         if (
             pck.pce_svn >= pce
             and _reaches(pck.cpu_svn, sgx)
-            and _reaches(quote.body["tee_tcb_svn"], tdx_svns)
+            and _reaches(tdx_have[first:], tdx_svns[first:])
         ):
             found: Mapping[str, Any] = level
             return found
@@ -224,9 +230,14 @@ def _module(quote: Quote, info: Any, report: Report) -> Mapping[str, Any] | None
     return level
 
 
-def _worst(words: Sequence[str]) -> str:
-    """The most severe word; one that Intel never used outranks them all."""
-    return max(words, key=lambda w: TCB_WORDS.index(w) if w in TCB_WORDS else len(TCB_WORDS))
+def _together(words: Sequence[str]) -> str:
+    """The most severe word, one that Intel never used above all; out of date anywhere and to be
+    configured elsewhere is both.
+    """
+    worst = max(words, key=lambda w: TCB_WORDS.index(w) if w in TCB_WORDS else len(TCB_WORDS))
+    if worst == "OutOfDate" and any("Configuration" in word for word in words):
+        return "OutOfDateConfigurationNeeded"
+    return worst
 
 
 def _status_verdict(status: str | None, context: Context) -> Verdict:
