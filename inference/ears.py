@@ -73,8 +73,8 @@ class Ear:
             self._timer.cancel()
 
     async def _wait(self, seconds: float) -> None:
-        # One is spared a task and a context manager for each token; and a timer, for one that runs
-        # out early does no more than have the stream read once.
+        # `asyncio.timeout` would cost a context manager for each token. One timer serves many
+        # waits: where it runs out early, the stream is read once for nothing.
         self._waiting = self._loop.create_future()
         if self._timer is None:
             self._timer = self._loop.call_later(seconds, self._over)

@@ -25,7 +25,7 @@ _MOST_KNOWN = 512
 _known: OrderedDict[str, tuple[str, Listing | None]] = OrderedDict()
 
 # Of an `owner` and %(provider)s. A row's xmin changes with every transaction that writes it, its
-# ctid with every write in one: what was read of the same rows before is the same still.
+# ctid with every write in one: while both are the same, so is what was read of the row.
 _HAS = """
     (SELECT l.available FROM ledger_ledger l
      WHERE l."user" = owner.address AND l."exists" AND NOT l.shadowed),

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
 
 from accounts import money
 from attestation.selectors import DEVELOPMENT, StandingView
@@ -59,11 +60,12 @@ class ServiceOption:
     verdict: str
 
 
-_PAGES = {
-    Medium.CHAT: "/playground/chat",
-    Medium.IMAGES: "/playground/images",
-    Medium.SPEECH: "/playground/audio",
-    Medium.EMBED: "/playground/embeddings",
+#: Of what is asked for by hand: its page, what a provider of it offers, the type of its services.
+MEDIA = {
+    Medium.CHAT: ("/playground/chat", N_("chat"), "chatbot"),
+    Medium.IMAGES: ("/playground/images", N_("pictures"), "text-to-image"),
+    Medium.SPEECH: ("/playground/audio", N_("transcripts"), "speech-to-text"),
+    Medium.EMBED: ("/playground/embeddings", N_("embeddings"), "embedding"),
 }
 
 
@@ -85,19 +87,14 @@ class SidePage:
     balance: int
     spendable: int
     reserve: int = fees.MINIMUM_RESERVE
-    medium: str = Medium.CHAT.value
+    medium: Medium = Medium.CHAT
     back: str = ""
     why: str = ""
 
     @property
     def noun(self) -> str:
         """What such a provider offers."""
-        nouns = {
-            Medium.IMAGES: _("pictures"),
-            Medium.SPEECH: _("transcripts"),
-            Medium.EMBED: _("embeddings"),
-        }
-        return nouns.get(Medium(self.medium), _("chat"))
+        return _(MEDIA[self.medium][1])
 
     @property
     def minute(self) -> int:
@@ -108,12 +105,7 @@ class SidePage:
     @property
     def all_path(self) -> str:
         """The catalogue of such services."""
-        types = {
-            Medium.IMAGES: "text-to-image",
-            Medium.SPEECH: "speech-to-text",
-            Medium.EMBED: "embedding",
-        }
-        return f"/?type={types.get(Medium(self.medium), 'chatbot')}"
+        return f"/?type={MEDIA[self.medium][2]}"
 
     @property
     def in_clear(self) -> bool:
@@ -128,7 +120,7 @@ class SidePage:
     @property
     def back_path(self) -> str:
         """Where the person goes on once the money is there: this page, this provider."""
-        return (self.back or _PAGES[Medium(self.medium)]) + f"?provider={self.provider}"
+        return (self.back or MEDIA[self.medium][0]) + f"?provider={self.provider}"
 
     @property
     def anyway_path(self) -> str:

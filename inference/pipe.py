@@ -52,7 +52,8 @@ class Pipe:
         future: asyncio.Future[Replies] = self._loop.create_future()
         self._waiting.append((commands, future))
         if self._task is None:
-            # A timer of before must not end it: a task that never began would end nothing.
+            # Counted from now: a timer that is left from before could cancel this task ahead of its
+            # first step, and then its `finally` would not fail those that wait.
             self._since = self._loop.time()
             self._task = self._loop.create_task(self._run(), context=contextvars.Context())
         return future

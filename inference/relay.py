@@ -37,7 +37,8 @@ MAX_ANSWER_BYTES = 16 << 20
 MAX_ANSWER_CHARS = 400_000
 #: More than this of packed response bytes is not kept; their hash always is.
 MAX_PACKED_BYTES = 4 << 20
-#: Each packing lets go of the interpreter, which another thread may then keep for milliseconds.
+#: Gathered before they are packed: each packing lets go of the interpreter, which another thread
+#: may then keep for milliseconds.
 _PACKED_AT_ONCE = 16 << 10
 MAX_HEADERS = 40
 #: Only characters that are safe in a path.

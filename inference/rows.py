@@ -1,6 +1,6 @@
 """Turns as SQL, as they begin and as they end. What a person waits for before the first word is
 mostly the number of statements and what the ORM spends on making each, their own and those of
-whoever is served before; so a turn and all that changes with it is one.
+whoever is served before; so a turn is written in one statement with all that changes with it.
 """
 
 from __future__ import annotations

@@ -339,7 +339,7 @@ def side_page(
         ),
         balance=has.balance if has else 0,
         spendable=has.spendable if has else 0,
-        medium=medium.value,
+        medium=medium,
         back=back,
         why=why,
     )

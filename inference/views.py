@@ -34,6 +34,7 @@ from inference.media import uploads
 from inference.media.models import File
 from inference.models import Chat, Medium, Turn
 from inference.options import Options
+from inference.pages import MEDIA
 from inference.prompts import MAX_PICTURES, Prompt
 from inference.search import MAX_WORDS_CHARS
 from inference.selectors import Visit
@@ -163,7 +164,7 @@ def side(request: HttpRequest) -> HttpResponse:
     provider = ledger.address_of(request.GET.get("provider", ""))
     service = readiness.chat_service(provider) if provider else None
     given = request.GET.get("medium", "")
-    medium = Medium(given) if given in Medium.values else Medium.CHAT
+    medium = next((known for known in MEDIA if known == given), Medium.CHAT)
     fee = media.usual_fee(service, medium) if service else None
     verified = request.GET.get("verified") == "on"
     page = selectors.side_page(

@@ -109,7 +109,8 @@ def request_body(
 
 
 _DONE = Piece(done=True)
-#: What learning the shape of a stream's chunks costs in chunks; earned by those that have it.
+#: What it costs to learn the shape of a stream's chunks; each chunk of a known shape earns one, so
+#: that a stream which changes its shape all the time is soon read without.
 _LEARNING = 4
 #: Chunks beyond this are not learnt from, and of the places where a chunk's text may stand only so
 #: many are tried: every try reads the whole chunk again, and a stranger chooses how many there are.

@@ -20,7 +20,7 @@ from net.limits import JsonLimits
 _UNITS = 18 + 6
 _MICRO = 10**6
 _CENT = Decimal("0.01")
-#: A line does not end there.
+#: No line breaks inside an amount.
 _SPACE = "\u00a0"
 #: A price outside of these is a mistake of the source, or another unit.
 LEAST, MOST = Decimal("0.0001"), Decimal(100_000)

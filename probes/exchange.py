@@ -35,7 +35,7 @@ BELIEVED = 60.0
 _ASKED, _PROBLEM = "probes:exchange-asked", "probes:exchange-problem"
 _LIMITS = Limits(total=20.0, max_bytes=dollars.SHAPE.max_bytes)
 
-#: Whether who reads the page that is being made wants dollars; nobody does outside of a page.
+#: Whether the reader of the page that is being made wants dollars; outside of a page nobody does.
 _wanted: ContextVar[bool] = ContextVar("dollars", default=False)
 _believed: tuple[float, str, Price | None] = (0.0, "", None)
 

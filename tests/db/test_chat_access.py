@@ -270,5 +270,8 @@ def test_the_way_to_the_money_leads_back_to_the_conversation(chat: Chat, availab
 
     here = f"{path}?provider={factories.PETRA}"
     assert back(path) == back(side, f"https://site.example{path}?draft=x") == here
+    new = f"/playground/chat?provider={factories.PETRA}"
     for elsewhere in ("", "https://site.example/account", "//[", "/playground/chat/x"):
-        assert back(side, elsewhere) == f"/playground/chat?provider={factories.PETRA}"
+        assert back(side, elsewhere) == new
+    for medium in ("relay", "nonsense"):  # nothing that a page asks for
+        assert back(f"{side}&medium={medium}") == new
