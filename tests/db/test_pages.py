@@ -322,9 +322,12 @@ def test_your_position_is_yours_alone(client: Client) -> None:
     factories.sub_account(factories.ALICE, balance=7 * factories.ONE)
     path = f"/services/inference/{factories.PETRA}"
     seven = f'data-neuron="{7 * factories.ONE}"'
-    assert seven not in client.get(path).content.decode()
+    anybodys = client.get(path)
+    assert seven not in anybodys.content.decode() and "Cache-Control" not in anybodys
     client.force_login(User.objects.for_address(factories.BOB))
-    bobs = client.get(path).content.decode()
+    answer = client.get(path)
+    assert answer["Cache-Control"] == "private, no-cache"
+    bobs = answer.content.decode()
     assert seven not in bobs and "You hold nothing at this provider" in bobs
     client.force_login(User.objects.for_address(factories.ALICE))
     alices = client.get(path).content.decode()
