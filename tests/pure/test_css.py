@@ -18,8 +18,8 @@ AREAS = tuple(f"areas/{path.name}" for path in sorted((CSS / "areas").iterdir())
 #: the weight of a page; it has a weight of its own.
 PRINT = "print.css"
 SHEETS = (*COMMON, *AREAS, PRINT)
-#: Loaded beside an area's sheet: charts stand in several; the playground's pages share one.
-BESIDE = {"areas/charts.css", "areas/playground.css"}
+#: Loaded beside an area's sheet: charts and code are in several; the playground's pages share one.
+BESIDE = {"areas/charts.css", "areas/code.css", "areas/playground.css"}
 COMMENT = re.compile(r"/\*.*?\*/", re.S)
 
 COLOUR = re.compile(
