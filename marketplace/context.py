@@ -3,7 +3,7 @@ around."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -16,6 +16,7 @@ from django.utils.translation import gettext_noop
 from chain import selectors as chain
 from ledger import reconcile
 from marketplace import announcements, freshness, links, releases
+from net.words import kept_by_language
 from probes import exchange
 
 
@@ -29,7 +30,9 @@ class NavLink:
     current: bool
 
 
-HEADER = (
+#: Label, path and icon of each.
+Entries = tuple[tuple[str, str, str], ...]
+HEADER: Entries = (
     (gettext_noop("Models"), "/models", "box"),
     (gettext_noop("Providers"), "/providers", "server"),
     (gettext_noop("Playground"), "/playground/chat", "message-square"),
@@ -37,7 +40,7 @@ HEADER = (
     (gettext_noop("Changes"), "/changes", "activity"),
     (gettext_noop("Funds"), "/account", "wallet"),
 )
-FOOTER = (
+FOOTER: Entries = (
     (gettext_noop("Verify"), "/verify", ""),
     (gettext_noop("Network"), "/network", ""),
     (gettext_noop("Status"), "/status", ""),
@@ -48,7 +51,7 @@ FOOTER = (
     (gettext_noop("Moderation log"), "/moderation/log", ""),
     (gettext_noop("Changelog"), "/docs/changelog", ""),
 )
-BOTTOM = (
+BOTTOM: Entries = (
     (gettext_noop("Models"), "/", "house"),
     (gettext_noop("Chat"), "/playground/chat", "message-square"),
     (gettext_noop("Funds"), "/account", "wallet"),
@@ -74,7 +77,7 @@ def site(request: HttpRequest) -> dict[str, Any]:
         "dollars_shown": exchange.shown() is not None,
         "dollars_late": price is not None and price.late(timezone.now()),
         "header_links": navigation(HEADER, request.path),
-        "footer_links": footer(request.path),
+        "footer_links": navigation(FOOTER, request.path),
         "bottom_links": navigation(BOTTOM, request.path),
     }
 
@@ -119,25 +122,22 @@ def drift_banner(request: HttpRequest) -> freshness.Banner | None:
     return freshness.drift(last.drift, last.block) if last is not None and last.drift else None
 
 
-def footer(here: str) -> list[NavLink]:
-    """The links at the foot; the changelog's names the version that runs here."""
-    return [
-        replace(link, label=f"{link.label} {releases.version()}")
-        if link.path == releases.PAGE
-        else link
-        for link in navigation(FOOTER, here)
-    ]
-
-
-def navigation(entries: tuple[tuple[str, str, str], ...], here: str) -> list[NavLink]:
+def navigation(entries: Entries, here: str) -> list[NavLink]:
     """The entries whose page exists. The playground is one section, whatever one does in it."""
 
-    def current(label: str, path: str) -> bool:
-        section = "/playground" if label == "Playground" else path
+    def current(path: str) -> bool:
+        section = "/playground" if path == "/playground/chat" else path
         return here == path or (path != "/" and here.startswith(f"{section}/"))
 
-    return [
-        NavLink(_(label), path, icon, current(label, path))
+    return [NavLink(label, path, icon, current(path)) for label, path, icon in _labelled(entries)]
+
+
+@kept_by_language
+def _labelled(entries: Entries) -> Entries:
+    """Those whose page exists, in the reader's words; the changelog's names the version that runs
+    here."""
+    return tuple(
+        (f"{_(label)} {releases.version()}" if path == releases.PAGE else _(label), path, icon)
         for label, path, icon in entries
         if links.exists(path)
-    ]
+    )

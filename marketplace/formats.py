@@ -19,6 +19,7 @@ from django.utils.formats import date_format
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
+from net.words import kept_by_language
 from protocol import fees
 
 ONE = 10**18
@@ -74,17 +75,18 @@ def percentage(part: int, whole: int) -> str:
 @dataclass(frozen=True)
 class Price:
     """A price in the unit people compare by. `neuron` is the amount of that unit, `each` what the
-    contract holds."""
+    contract holds; `short`: the unit in tables, where it has a shorter form."""
 
     neuron: int
     unit: str
     label: str
     each: int
     each_unit: str
+    short: str = ""
 
     @property
     def short_unit(self) -> str:
-        return _short(self.unit)
+        return self.short or self.unit
 
     @property
     def each_said(self) -> str:
@@ -93,10 +95,6 @@ class Price:
     @property
     def exact(self) -> str:
         return f"{self.each_said} = {exact(self.neuron)} 0G / {self.unit}"
-
-
-def _short(unit: str) -> str:
-    return "1M" if unit == _("1M tokens") else unit
 
 
 IMAGES, SPEECH = fees.IMAGES, fees.SPEECH
@@ -114,16 +112,29 @@ def prices(service_type: str, input_price: int, output_price: int) -> tuple[Pric
     if service_type == SPEECH:
         second = max(input_price, output_price)
         return (Price(second * 60, "min", _("Per minute"), second, _("second")),)
-    return (
-        Price(input_price * MILLION, _("1M tokens"), _("Input"), input_price, _("token")),
-        Price(output_price * MILLION, _("1M tokens"), _("Output"), output_price, _("token")),
-    )
+    given, answered = _directions()
+    return token_price(given, input_price), token_price(answered, output_price)
 
 
 def training_price(price_per_token: int) -> Price:
     """A fine-tuning price per million tokens of one epoch."""
-    unit, each = _("1M tokens"), _("token")
-    return Price(price_per_token * MILLION, unit, _("Training"), price_per_token, each)
+    return token_price(_("Training"), price_per_token)
+
+
+def token_price(label: str, each: int, million: int | None = None) -> Price:
+    """A price per million tokens; `million` where it is not a million times the price of one."""
+    unit, token = _token_units()
+    return Price(each * MILLION if million is None else million, unit, label, each, token, "1M")
+
+
+@kept_by_language
+def _token_units() -> tuple[str, str]:
+    return _("1M tokens"), _("token")
+
+
+@kept_by_language
+def _directions() -> tuple[str, str]:
+    return _("Input"), _("Output")
 
 
 # --- counts and shares ---------------------------------------------------------------------------
@@ -173,7 +184,7 @@ def relative(then: dt.datetime, now: dt.datetime) -> str:
     seconds = int((now - then).total_seconds())
     size = abs(seconds)
     if far(then, now):
-        return date(then.astimezone(dt.UTC))
+        return date(then.astimezone(dt.UTC).date())
     if size < 2:
         return _("now")
     text = duration(size)
@@ -185,6 +196,7 @@ def ago(text: str) -> str:
     return _("%(time)s ago") % {"time": text}
 
 
+@kept_by_language
 def date(day: dt.date) -> str:
     """`1 May 2026`, in German `1. Mai 2026`."""
     return date_format(day)

@@ -21,6 +21,7 @@ from marketplace.moves import Move, moved
 from marketplace.names import Named, names_of
 from moderation import selectors as moderation
 from moderation.selectors import NOTHING, Decided
+from net.words import kept_by_language
 from probes.selectors import UNKNOWN as NOT_MEASURED
 from probes.selectors import HealthView, health_of
 
@@ -38,6 +39,7 @@ NAME_LENGTH = 90
 Item = TypeVar("Item")
 
 
+@kept_by_language
 def type_label(name: str) -> str:
     return _(TYPES.get(name, "")) or formats.clip(formats.plain(name), 30) or _("unknown type")
 

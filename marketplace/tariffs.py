@@ -83,7 +83,7 @@ def _cached(tariff: fees.Tariff) -> Price | None:
         return None
     whole = tariff.input_price * MILLION // tariff.cache_divisor
     each = tariff.input_price // tariff.cache_divisor
-    return Price(whole, _("1M tokens"), _("Cached input"), each, _("token"))
+    return formats.token_price(_("Cached input"), each, whole)
 
 
 # --- a workload -----------------------------------------------------------------------------------

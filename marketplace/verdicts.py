@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
+from net.words import kept_by_language
+
 
 @dataclass(frozen=True)
 class Word:
@@ -48,6 +50,7 @@ WORDS: Mapping[str, Word] = {
 }
 
 
+@kept_by_language
 def word(verdict: str) -> Word:
     """The word in the reader's language."""
     found = WORDS.get(verdict, NEVER)

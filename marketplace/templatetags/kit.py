@@ -4,11 +4,10 @@ compute."""
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 from django import template
+from django.template.loader import render_to_string
 from django.templatetags.static import static
 from django.utils import timezone
 from django.utils.html import format_html
@@ -17,6 +16,7 @@ from django.utils.translation import get_language
 
 from accounts.addresses import short
 from marketplace import formats, links, verdicts
+from net.words import kept_by_language
 
 register = template.Library()
 
@@ -69,12 +69,6 @@ register.filter("block", number)
 
 
 @register.filter
-def at(items: Sequence[Any], index: int) -> Any:
-    """The item of a sequence at an index that a loop counts."""
-    return items[index]
-
-
-@register.filter
 def price_per_million(neuron_per_token: int) -> str:
     """`0.42`: a token price as 0G per 1 M tokens (the unit stands in the column's head)."""
     return formats.amount(neuron_per_token * formats.MILLION)
@@ -97,6 +91,13 @@ def icon(name: str) -> SafeString:
         static("icons/sprite.svg"),
         name,
     )
+
+
+@register.simple_tag
+@kept_by_language
+def palette() -> SafeString:
+    """What every page has for the keyboard; the same for everybody."""
+    return render_to_string("ui/palette.html")
 
 
 @register.simple_tag

@@ -16,12 +16,13 @@ from typing import Protocol
 
 from django import template
 from django.utils import timezone
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from accounts.addresses import short
 from marketplace import formats, verdicts
 from marketplace.templatetags.kit import icon
+from net.words import kept_by_language
 from probes import exchange
 
 register = template.Library()
@@ -33,7 +34,7 @@ def identicon(address: str, large: object = False) -> SafeString:
     """The decorative picture of an address (`formats.identicon`)."""
     picture = formats.identicon(address)
     cells = "".join(f"M{x} {y}h1v1h-1z" for x, y in picture.cells)
-    return mark_safe(
+    return SafeString(
         f'<svg class="identicon{" large" if large else ""}" data-hue="{picture.hue}" '
         f'viewBox="-.5 -.5 6 6" aria-hidden="true"><path d="{cells}"></path></svg>'
     )
@@ -43,7 +44,7 @@ def identicon(address: str, large: object = False) -> SafeString:
 def copy(value: object, what: str) -> SafeString:
     """A button that copies `value`; `what` is its spoken name."""
     said = escape(_("Copy %(what)s") % {"what": what})
-    return mark_safe(
+    return SafeString(
         f'<button class="copy" type="button" data-copy="{escape(str(value))}" '
         f'title="{said}">{icon("copy")}'
         f'<span class="visually-hidden">{said}</span></button>'
@@ -51,6 +52,7 @@ def copy(value: object, what: str) -> SafeString:
 
 
 @register.simple_tag
+@kept_by_language
 def address(
     address: str,
     href: str = "",
@@ -68,7 +70,7 @@ def address(
         body = shown if full else f'<span title="{spelled}">{shown}</span>'
     before = identicon(address) if picture else ""
     after = "" if plain_row else copy(address, _("address"))
-    return mark_safe(f'<span class="address">{before}{body}{after}</span>')
+    return SafeString(f'<span class="address">{before}{body}{after}</span>')
 
 
 @register.simple_tag
@@ -83,7 +85,7 @@ def hash(hash: str, explorer: str | None = None) -> SafeString:
         )
     else:
         body = f'<span title="{whole}">{short}</span>'
-    return mark_safe(f'<span class="address">{body}{copy(hash, _("transaction hash"))}</span>')
+    return SafeString(f'<span class="address">{body}{copy(hash, _("transaction hash"))}</span>')
 
 
 @register.simple_tag
@@ -97,7 +99,7 @@ def amount(
         if value
     )
     text = formats.signed(neuron) if signed else formats.amount(neuron)
-    return mark_safe(
+    return SafeString(
         f'<span class="amount" data-neuron="{neuron:d}" title="{formats.exact(neuron)} 0G"{extra}>'
         f'{escape(text)} <span class="unit">0G</span></span>'
     )
@@ -126,7 +128,7 @@ def bar_row(row: Bar, of: str) -> SafeString:
     else:
         label = escape(formats.clip(formats.plain(row.label), 60))
         name = f'<bdi class="title">{label}</bdi>'
-    return mark_safe(
+    return SafeString(
         f'<tr data-testid="spent-row" data-of="{escape(of)}" data-amount="{row.amount:d}">'
         f'<th scope="row">{name}</th><td class="stacked"><svg viewBox="0 0 10000 100" '
         'preserveAspectRatio="none" aria-hidden="true"><rect data-part="1" x="0" y="0" '
@@ -137,10 +139,11 @@ def bar_row(row: Bar, of: str) -> SafeString:
 
 
 @register.simple_tag
+@kept_by_language
 def price(price: formats.Price, short: object = False) -> SafeString:
     """A price in the unit people compare by; `short` writes the unit as tables do."""
     unit = price.short_unit if short else price.unit
-    return mark_safe(
+    return SafeString(
         f'<span class="amount" data-neuron="{price.neuron:d}" title="{escape(price.exact)}">'
         f'{escape(formats.amount(price.neuron))} <span class="unit">0G / {escape(unit)}</span>'
         "</span>"
@@ -156,7 +159,7 @@ def dollars(neuron: int | None, below: object = False) -> SafeString:
     if rate is None or not said:
         return SafeString("")
     source = escape(f"1 0G = {rate.text}, {rate.source}, {formats.absolute(rate.at)}")
-    return mark_safe(
+    return SafeString(
         f"{'<br>' if below else ' '}"
         f'<span class="sub" data-testid="dollars" title="{source}">{escape(said)}</span>'
     )
@@ -168,22 +171,23 @@ def time(moment: dt.datetime) -> SafeString:
     stamp, now = formats.absolute(moment), timezone.now()
     said = formats.relative(moment, now)
     grain = ' data-at="day"' if formats.far(moment, now) else ""
-    return mark_safe(f'<time datetime="{stamp}" title="{stamp}"{grain}>{said}</time>')
+    return SafeString(f'<time datetime="{stamp}" title="{stamp}"{grain}>{said}</time>')
 
 
 @register.simple_tag
 def badge(label: object, tone: str | None = "", title: object = "") -> SafeString:
     """A word in a frame; `tone`: ok, warn, bad, accent or none."""
     more = f' title="{escape(str(title))}"' if title else ""
-    return mark_safe(f'<span class="badge {escape(tone or "")}"{more}>{escape(str(label))}</span>')
+    return SafeString(f'<span class="badge {escape(tone or "")}"{more}>{escape(str(label))}</span>')
 
 
 @register.simple_tag
+@kept_by_language
 def verdict(verdict: str, testid: str = "") -> SafeString:
     """A verdict as icon, word and (by the style sheet) colour; never colour alone."""
     said = verdicts.word(verdict)
     extra = f' data-testid="{escape(testid)}"' if testid else ""
-    return mark_safe(
+    return SafeString(
         f'<span class="verdict" data-verdict="{escape(verdict)}"{extra}>'
         f"{icon(said.icon)}{escape(said.text)}</span>"
     )
@@ -193,10 +197,11 @@ def verdict(verdict: str, testid: str = "") -> SafeString:
 def star(id: str, title: str, watched: object = False) -> SafeString:
     """The button that watches a listing or stops it; belongs to the page's form `watch`."""
     name = "unwatch" if watched else "watch"
-    said = escape(_("Watch %(title)s") % {"title": title})
-    return mark_safe(
+    word, sentence = _watch()
+    said = escape(sentence % {"title": title})
+    return SafeString(
         f'<button class="star" type="submit" form="watch" name="{name}" value="{escape(id)}" '
-        f'aria-pressed="{"true" if watched else "false"}" title="{_("Watch")}">{icon("star")}'
+        f'aria-pressed="{"true" if watched else "false"}" title="{word}">{icon("star")}'
         f'<span class="visually-hidden">{said}</span></button>'
     )
 
@@ -204,11 +209,22 @@ def star(id: str, title: str, watched: object = False) -> SafeString:
 @register.simple_tag
 def pick(id: str, title: str) -> SafeString:
     """The check box that takes a listing into the page's form `compare`."""
-    said = escape(_("Compare %(title)s") % {"title": title})
-    return mark_safe(
-        f'<label class="pick" title="{_("Compare")}"><input type="checkbox" form="compare" '
+    word, sentence = _compare()
+    said = escape(sentence % {"title": title})
+    return SafeString(
+        f'<label class="pick" title="{word}"><input type="checkbox" form="compare" '
         f'name="s" value="{escape(id)}"><span class="visually-hidden">{said}</span></label>'
     )
+
+
+@kept_by_language
+def _watch() -> tuple[str, str]:
+    return _("Watch"), _("Watch %(title)s")
+
+
+@kept_by_language
+def _compare() -> tuple[str, str]:
+    return _("Compare"), _("Compare %(title)s")
 
 
 class Choice(Protocol):
@@ -225,7 +241,7 @@ class Choice(Protocol):
 @register.simple_tag
 def options(choices: Iterable[Choice]) -> SafeString:
     """The options of a select: the catalogue has eighty."""
-    return mark_safe(
+    return SafeString(
         "\n".join(
             f'<option value="{escape(str(one.value))}"{" selected" if one.selected else ""}>'
             f"{escape(str(one.label))}</option>"
@@ -250,7 +266,7 @@ class Way(Protocol):
 @register.simple_tag
 def ways(links: Iterable[Way], icons: object = False) -> SafeString:
     """Links of the site's own navigation, which every page has five lists of."""
-    return mark_safe(
+    return SafeString(
         "".join(
             f'<a href="{escape(one.path)}"{_HERE if one.current else ""}>'
             f"{icon(one.icon) if icons else ''}{escape(one.label)}</a>"
@@ -270,4 +286,4 @@ def diff(before: str | None, after: str | None) -> SafeString:
         if text is not None:
             spoken = f'<span class="visually-hidden">{said}: </span>'
             parts.append(f"<{tag}>{spoken}<bdi>{escape(text)}</bdi></{tag}>")
-    return mark_safe(f'<span class="diff">{icon("arrow-right").join(parts)}</span>')
+    return SafeString(f'<span class="diff">{icon("arrow-right").join(parts)}</span>')

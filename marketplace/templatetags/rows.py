@@ -6,11 +6,12 @@ the time of all the rest of the page. Every piece escapes what is not ours; so d
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 
 from django import template
 from django.template import Context
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
@@ -30,6 +31,7 @@ from marketplace.templatetags.pieces import (
     time,
     verdict,
 )
+from net.words import kept_by_language
 from probes.templatetags.health import example, milliseconds, speed, uptime, uptime_bar
 
 register = template.Library()
@@ -69,6 +71,7 @@ _NOT_ACKNOWLEDGED = (
 )
 
 
+@kept_by_language
 def _said(words: tuple[str, str, str]) -> SafeString:
     label, tone, title = words
     return badge(_(label), tone, _(title))
@@ -86,40 +89,49 @@ def service_row(
 ) -> SafeString:
     """A table row (ux.md 4). `provider`: show whose it is; `cost`: what the asked workload costs;
     `exact`: neuron under each price."""
-    listing = row.listing
+    listing, health, opening = row.listing, row.health, _openings()
+    whose = address(listing.provider, row.provider_path, "", True, True) if provider else ""
     cells = (
         _named(row),
-        _cell(
-            _("Provider"),
-            address(listing.provider, row.provider_path, "", True, True) + named(row.said),
-        )
-        if provider
-        else "",
-        _cell(_("Input"), _input(row, exact), "number"),
-        _cell(
-            _("Output"),
-            price(row.output, True) + dollars(row.output.neuron) + _exact(row.output, exact),
-            "number",
-        ),
-        _cell(_("Your month"), _month(row), "number") if cost else "",
-        _cell(_("First token"), milliseconds(row.health.first_token), "number"),
-        _cell(_("Speed"), speed(row.health.tokens), "number"),
-        _cell(
-            _("Uptime 7 d"),
-            uptime_bar(row.health.bar) + uptime(row.health.uptime_7d) + example(row.health.example),
-            "number measured",
-        ),
-        _cell(_("Verification"), f'<span class="verification">{_verification(row)}</span>', "wide"),
-        _cell(
-            _("Changed"),
-            time(row.updated) if row.updated else _nothing(_("not recorded by this contract")),
-            "number muted",
-        ),
+        f"{opening['provider']}{whose}{named(row.said)}" if provider else "",
+        opening["input"] + _input(row, exact),
+        opening["output"] + price(row.output, True) + dollars(row.output.neuron),
+        _exact(row.output, exact),
+        opening["month"] + _month(row) if cost else "",
+        opening["first token"] + milliseconds(health.first_token),
+        opening["speed"] + speed(health.tokens),
+        opening["uptime"] + uptime_bar(health.bar) + uptime(health.uptime_7d),
+        example(health.example),
+        f'{opening["verification"]}<span class="verification">{_verification(row)}</span>',
+        opening["changed"],
+        time(row.updated) if row.updated else _nothing(_("not recorded by this contract")),
     )
-    return mark_safe(
+    return SafeString(
         f'<tr class="row" role="row" data-testid="service-row" data-provider="'
-        f'{escape(listing.provider)}" data-kind="{escape(listing.kind)}">{"".join(cells)}</tr>'
+        f'{escape(listing.provider)}" data-kind="{escape(listing.kind)}">{"".join(cells)}</td></tr>'
     )
+
+
+@kept_by_language
+def _openings() -> Mapping[str, str]:
+    """What stands before what a cell says: its own tag, and the end of the cell before it."""
+    return {
+        name: f'</td><td role="cell"{classes} data-label="{label}">'
+        for name, label, classes in (
+            ("provider", _("Provider"), ""),
+            ("input", _("Input"), _NUMBER),
+            ("output", _("Output"), _NUMBER),
+            ("month", _("Your month"), _NUMBER),
+            ("first token", _("First token"), _NUMBER),
+            ("speed", _("Speed"), _NUMBER),
+            ("uptime", _("Uptime 7 d"), ' class="number measured"'),
+            ("verification", _("Verification"), ' class="wide"'),
+            ("changed", _("Changed"), ' class="number muted"'),
+        )
+    }
+
+
+_NUMBER = ' class="number"'
 
 
 @register.simple_tag
@@ -134,7 +146,7 @@ def named(said: Named | None) -> SafeString:
         else _("Signed by the provider’s wallet; nobody checked it")
     )
     by = f"<bdi>{escape(said.domain)}</bdi>" if said.domain else _("self-declared")
-    return mark_safe(
+    return SafeString(
         f' <span class="sub" title="{escape(why)}">“<bdi>{escape(said.name)}</bdi>”</span> '
         f'<span class="sub">{by}<span class="visually-hidden">, {escape(why)}</span></span>'
     )
@@ -144,11 +156,6 @@ def named(said: Named | None) -> SafeString:
 def watches(context: Context, listing: Listing) -> bool:
     """Whether the visitor keeps an eye on a listing (1 query; none without a session)."""
     return (listing.serving, listing.provider) in watching.of(context["request"])
-
-
-def _cell(label: str, body: str, classes: str = "") -> str:
-    given = f' class="{classes}"' if classes else ""
-    return f'<td role="cell"{given} data-label="{label}">{body}</td>'
 
 
 def _named(row: ServiceRow) -> str:
@@ -163,7 +170,7 @@ def _named(row: ServiceRow) -> str:
         f"{star(row.id, row.title, row.watched)}{pick(row.id, row.title)}</span><div>"
         f'<a class="row-link title" href="{escape(row.path)}"><bdi>{escape(row.title)}</bdi></a>'
         f'<span class="sub">{escape(row.type_label)}{"".join(f" {one}" for one in badges)}</span>'
-        "</div></div></td>"
+        "</div></div>"
     )
 
 

@@ -9,11 +9,12 @@ from html import escape
 from typing import Any
 
 from django import template
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
 from django.utils.translation import ngettext
 
+from net.words import kept_by_language
 from probes.bars import HEIGHT, WIDTH, Bar, bar
 from probes.fold import CELL, NO_DATA
 from probes.history import WINDOWS
@@ -34,14 +35,15 @@ def window_label(name: str) -> str:
     return WINDOWS[name].label if name in WINDOWS else name
 
 
+@kept_by_language
 def _no_data() -> SafeString:
     """What stands where nobody looked."""
-    return mark_safe(f'<span class="sub">{escape(_("no data"))}</span>')
+    return SafeString(f'<span class="sub">{escape(_("no data"))}</span>')
 
 
 def _measured(shown: str, title: str) -> SafeString:
     """A number that we made, with what it was made of as its title."""
-    return mark_safe(f'<span class="nowrap" title="{escape(title)}">{shown}</span>')
+    return SafeString(f'<span class="nowrap" title="{escape(title)}">{shown}</span>')
 
 
 def bar_text(bar: Bar) -> str:
@@ -49,10 +51,15 @@ def bar_text(bar: Bar) -> str:
     if not bar.cells:
         return _("no data")
     counts = Counter(bar.cells)
-    said = [_(text) % {"count": counts[state]} for state, text in _COUNTS.items() if counts[state]]
+    return _counted(bar.span, tuple(counts[state] for state in _COUNTS))
+
+
+@kept_by_language
+def _counted(span: dt.timedelta, counts: tuple[int, ...]) -> str:
+    said = [_(text) % {"count": n} for text, n in zip(_COUNTS.values(), counts, strict=True) if n]
     return _("%(cells)s cells of %(span)s, oldest first: %(counts)s") % {
-        "cells": len(bar.cells),
-        "span": _span(bar.span),
+        "cells": sum(counts),
+        "span": _span(span),
         "counts": ", ".join(said),
     }
 
@@ -73,7 +80,7 @@ def uptime_bar(bar: Bar, label: str = "") -> SafeString:
     """The bar as a drawing whose text alternative counts its cells; no script, no style."""
     paths = "".join(f'<path class="{s.state}" d="{s.path}"></path>' for s in bar.shapes)
     said = escape(f"{label or _('Uptime')}: {bar_text(bar)}")
-    return mark_safe(
+    return SafeString(
         f'<svg class="uptime" viewBox="0 0 {bar.width} {HEIGHT}" preserveAspectRatio="none" '
         f'role="img" aria-label="{said}">{paths}</svg>'
     )
@@ -83,13 +90,14 @@ def uptime_bar(bar: Bar, label: str = "") -> SafeString:
 def uptime_sample(state: str) -> SafeString:
     """One cell of a bar, for its legend."""
     (shape,) = bar([state], CELL).shapes
-    return mark_safe(
+    return SafeString(
         f'<svg class="uptime sample" viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true" '
         f'preserveAspectRatio="none"><path class="{state}" d="{shape.path}"></path></svg>'
     )
 
 
 @register.simple_tag
+@kept_by_language
 def uptime(found: Uptime | None) -> SafeString:
     """`99.31 % of 96`: the share, cut, and the number of probes; or `no data`."""
     if found is None:
@@ -104,6 +112,7 @@ def uptime(found: Uptime | None) -> SafeString:
 
 
 @register.simple_tag
+@kept_by_language
 def milliseconds(found: Spread | None) -> SafeString:
     """The median of a spread of milliseconds with p95 and sample size in its title."""
     if found is None:
@@ -117,6 +126,7 @@ def milliseconds(found: Spread | None) -> SafeString:
 
 
 @register.simple_tag
+@kept_by_language
 def speed(found: Spread | None) -> SafeString:
     """The median of a spread of tokens per 10 s, per second."""
     if found is None:
@@ -133,9 +143,9 @@ def speed(found: Spread | None) -> SafeString:
 def example(is_example: object) -> SafeString:
     """The mark of numbers that nobody measured, empty for measured ones."""
     if not is_example:
-        return mark_safe("")
+        return SafeString("")
     title, text = escape(_("Made by seed_demo, measured nowhere")), escape(_("example data"))
-    return mark_safe(f'<span class="badge warn" title="{title}">{text}</span>')
+    return SafeString(f'<span class="badge warn" title="{title}">{text}</span>')
 
 
 @register.filter

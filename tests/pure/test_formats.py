@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marketplace import formats, links, samples
-from marketplace.templatetags import moments
+from marketplace.templatetags import moments, pieces
 
 NEURON = st.integers(min_value=-(10**40), max_value=10**40)
 AMOUNTS = st.one_of(NEURON, st.integers(-(10**15), 10**15), st.integers(-(10**20), 10**20))
@@ -256,3 +256,16 @@ def test_samples_quote_a_hostile_model(kind: str, model: str) -> None:
 def _constants(source: str) -> list[ast.Constant]:
 
     return [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)]
+
+
+def test_words_that_are_kept_are_kept_for_one_language_each() -> None:
+    for language, unit, verb in (
+        ("en", "token", "Watch"),
+        ("de", "Token", "Beobachten"),
+        ("en", "token", "Watch"),
+    ):
+        with translation.override(language):
+            (price, _) = formats.prices("chatbot", 10**9, 10**9)
+            star = pieces.star("1-0x", "<a>")
+        assert price.each_unit == unit and f'title="{verb}"' in star
+        assert price.short_unit == "1M" and "<a>" not in star
