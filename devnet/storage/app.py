@@ -122,7 +122,7 @@ class App:
 
     def _find(self, cid: str) -> Known:
         self._node.look()
-        found = self._node.known(int(cid) if cid.isdecimal() else cid)
+        found = self._node.known(int(cid) if cid.isdecimal() and len(cid) < 20 else cid)
         if found is None:
             raise Problem(NOT_FOUND, "File not found")
         return found

@@ -219,6 +219,8 @@ def test_segments_may_come_first_and_calls_must_make_sense(store: Storage) -> No
         with pytest.raises(RpcError) as caught:
             rpc.call(method, *params)
         assert caught.value.code == code, method
+    long = requests.get(f"{store.url}/file/info/{'9' * 5000}", timeout=10)
+    assert long.json()["message"] == "Invalid parameter: expected a hash of 32 bytes"
 
 
 def test_the_contract_takes_only_what_can_be_a_file(store: Storage) -> None:
