@@ -200,6 +200,10 @@ class ProviderKey(models.Model):
     def expired(self, now: datetime) -> bool:
         return self.expires_at is not None and self.expires_at <= now
 
+    @property
+    def expires_at_unix(self) -> int:
+        return int(self.expires_at.timestamp()) if self.expires_at else 0
+
 
 class AccessToken(models.Model):
     """A personal token of somebody's own programs, for `/v1` and `/api/v1`.

@@ -17,10 +17,6 @@ class KeyRow:
     key: ProviderKey
     expired: bool
 
-    @property
-    def expires_at_unix(self) -> int:
-        return int(self.key.expires_at.timestamp()) if self.key.expires_at else 0
-
 
 @dataclass(frozen=True)
 class LastingRow:
@@ -29,10 +25,6 @@ class LastingRow:
     key: ProviderKey
     state: str
     revoke: str
-
-    @property
-    def expires_at_unix(self) -> int:
-        return int(self.key.expires_at.timestamp()) if self.key.expires_at else 0
 
 
 @dataclass(frozen=True)

@@ -43,12 +43,16 @@ def pager(page: Page[Any], what: str, path: Callable[[int], str]) -> Pager:
 
 def tabs(current: str) -> tuple[Link, ...]:
     """The pages of an account."""
-    pages = ((_("Funds"), "/account"), (_("Refunds"), "/account/refunds"))
-    more = ((_("Transactions"), "/account/transactions"), (_("Keys"), "/account/keys"))
-    told = ((_("Analytics"), "/account/analytics"), (_("Alerts"), "/account/alerts"))
-    own = ((_("Your data"), "/account/data"),)
-    entries = (*pages, *more, *told, *own)
-    return tuple(Link(label, path, path == current) for label, path in entries)
+    pages = [
+        (_("Funds"), "/account"),
+        (_("Refunds"), "/account/refunds"),
+        (_("Transactions"), "/account/transactions"),
+        (_("Keys"), "/account/keys"),
+        (_("Analytics"), "/account/analytics"),
+        (_("Alerts"), "/account/alerts"),
+        (_("Your data"), "/account/data"),
+    ]
+    return tuple(Link(label, path, path == current) for label, path in pages)
 
 
 @dataclass(frozen=True)

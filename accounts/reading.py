@@ -162,7 +162,7 @@ def _positions(
         (s.contract, s.address, "getAccountsByUser", (sender, 0, PAGE)) for s in known
     ]
     named = actions.providers_of(params) if serving and serving.contract else []
-    if action in ("add_or_update_service", "add_or_update_finetune_service", "remove_service"):
+    if action in (*actions.LISTING_ACTIONS, "remove_service"):
         named = [sender]
     detail: list[_Call] = []
     if serving and serving.contract:

@@ -32,6 +32,12 @@ LOCK = 0x3047_4143_5453
 _BATCH = 1_000
 
 
+def lock() -> None:
+    """Nobody else appends, nor decides about what was read, before the transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+
+
 def record(
     actor: User | AnonymousUser | str,
     action: str,
@@ -57,8 +63,7 @@ def record(
     """
     about = subject if isinstance(subject, Subject) else Subject(*subject)
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+        lock()
         last = Act.objects.order_by("-number").only("number", "hash").first()
         act = Act(
             number=last.number + 1 if last else 1,

@@ -17,7 +17,7 @@ from accounts.errors import Problem
 from accounts.models import User
 from ledger import selectors as ledger
 from ledger.models import Service
-from moderation import looking, selectors, services
+from moderation import audit, looking, selectors
 from moderation.models import Category, Item, ItemKind, Outcome, Report
 from moderation.subjects import Subject, SubjectKind
 
@@ -118,7 +118,7 @@ def submit(
         address = limits.address(request)
         limits.spend("reports", address, limit=PER_ADDRESS, seconds=24 * 3600)
     with transaction.atomic():
-        services.lock()
+        audit.lock()
         # Behind the lock: of reports that come at once each sees the others.
         left = allowance(user, now)
         if not left.left:

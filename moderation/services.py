@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -64,7 +64,7 @@ def decide(
     if action != Action.NOTE:
         _disinterested(actor, subject)
     with transaction.atomic():
-        lock()
+        audit.lock()
         _require_open(item)
         force = state.in_force(subject, now)
         label = label_word(wanted.label)
@@ -105,7 +105,7 @@ def confirm(
     _require(actor)
     now = now or timezone.now()
     with transaction.atomic():
-        lock()
+        audit.lock()
         proposal, force = _waiting(number, now)
         _disinterested(actor, proposal.about)
         if proposal.actor == audit.name_of(actor):
@@ -149,7 +149,7 @@ def decline(
     if len(reason.strip()) < 3:
         raise Problem("no_reason", _("A reason is missing."), _("Say why, for staff and auditors."))
     with transaction.atomic():
-        lock()
+        audit.lock()
         proposal, force = _waiting(number, now)
         _disinterested(actor, proposal.about)
         act = _append(
@@ -176,7 +176,7 @@ def undo(
     _require(actor)
     now = now or timezone.now()
     with transaction.atomic():
-        lock()
+        audit.lock()
         act = Act.objects.filter(pk=number, area=state.AREA, actor=audit.name_of(actor)).first()
         if act is None or act.action == Action.UNDO:
             raise Refused("not_yours", _("Only your own acts can be undone."))
@@ -248,12 +248,6 @@ def _require_open(item: Item | None) -> None:
         changed = _("The provider replaced or withdrew these words after you opened them.")
         raise Refused("changed", changed, _("Read what waits now."))
     raise Refused("closed", _("Somebody decided this meanwhile."), _("Open it anew."))
-
-
-def lock() -> None:
-    """What is decided is decided about the state that is read: one decision at a time."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [audit.LOCK])
 
 
 _LIFTED_BY = {
@@ -354,12 +348,7 @@ def _after(
         answers=answers if isinstance(answers, int) else 0,
         until=until,
     )
-    found = fold.fold([*state.done(state.acts_of(subject)), new])
-    return {
-        place: held
-        for place, held in found.items()
-        if held.act.until is None or held.act.until > now
-    }
+    return state.holding([*state.done(state.acts_of(subject)), new], now)
 
 
 def _propose(act: Act, subject: Subject, now: dt.datetime) -> None:

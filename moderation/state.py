@@ -15,10 +15,14 @@ AREA = "moderation"
 
 def in_force(subject: Subject, now: dt.datetime) -> dict[tuple[str, str], Held]:
     """What holds about a subject at a moment, from its acts (1 query)."""
-    found = fold.fold(done(acts_of(subject)))
+    return holding(done(acts_of(subject)), now)
+
+
+def holding(acts: Iterable[Done], now: dt.datetime) -> dict[tuple[str, str], Held]:
+    """What these acts put into force and did not end by then."""
     return {
         place: held
-        for place, held in found.items()
+        for place, held in fold.fold(acts).items()
         if held.act.until is None or held.act.until > now
     }
 

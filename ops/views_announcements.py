@@ -107,7 +107,9 @@ def _record(
     request: HttpRequest, user: User, action: str, row: Announcement, after: dict[str, Any]
 ) -> None:
     audit.record(
-        *(user, action, ("announcement", str(row.pk))),
+        user,
+        action,
+        ("announcement", str(row.pk)),
         area="ops",
         after={"kind": row.kind, **after},
         request=request,
