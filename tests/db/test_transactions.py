@@ -443,14 +443,3 @@ def test_every_write_needs_the_csrf_token(chain: Chain) -> None:
         path = f"/account/transactions/{intent.pk}/{name}"
         assert post(strict, path, {}).status_code == 403
     assert post(strict, "/account/transactions/start", {}).status_code == 403
-
-
-def test_the_number_of_unsent_transactions_is_bounded(chain: Chain, monkeypatch: Any) -> None:
-    monkeypatch.setattr(intents, "MAX_UNSENT", 3)
-    for _ in range(6):
-        opened(person(ALICE))
-    assert Intent.objects.count() == 3
-    for _ in range(3):
-        with pytest.raises(Refused):
-            intents.start(person(ALICE), "deposit", {"amount": str(NEURON)}, "")
-    assert Intent.objects.count() == 3

@@ -9,6 +9,7 @@ import pytest
 from django.utils import timezone
 
 from accounts import carriers, follow, intents
+from accounts.errors import Refused
 from accounts.models import Intent, State
 from devnet.anvil import Anvil
 from devnet.client import Chain
@@ -220,3 +221,14 @@ def test_slow_dropped_and_reorganised_are_three_different_things(chain: Chain) -
 def age(intent: Intent, minutes: int) -> None:
     at = timezone.now() - timedelta(minutes=minutes)
     Intent.objects.filter(pk=intent.pk).update(submitted_at=at)
+
+
+def test_the_number_of_unsent_transactions_is_bounded(chain: Chain, monkeypatch: Any) -> None:
+    monkeypatch.setattr(intents, "MAX_UNSENT", 3)
+    for _ in range(6):
+        opened(person(ALICE))
+    assert Intent.objects.count() == 3
+    for _ in range(3):
+        with pytest.raises(Refused):
+            intents.start(person(ALICE), "deposit", {"amount": str(NEURON)}, "")
+    assert Intent.objects.count() == 3
