@@ -12,7 +12,7 @@ from django.test import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from marketplace import limits
+from marketplace import api_docs, limits
 from marketplace.api import api
 from net.callers import Proxies
 from tests.db import api_rows as rows
@@ -165,6 +165,14 @@ def test_the_docs_page(client: Client) -> None:
     assert "<script>" not in html and "cdn" not in html
     tries = re.findall(r'<a href="(/api/[^"]+)">try it', html)
     assert tries and {client.get(path).status_code for path in tries} == {200}
+    # It is long, and written once; its labels are the reader's, its examples of what there is.
+    written = api_docs.body.cache_info().misses
+    assert "Copy list_services" in client.get("/api/docs").content.decode()
+    assert api_docs.body.cache_info().misses == written
+    german = client.get("/api/docs", headers={"accept-language": "de"}).content.decode()
+    assert "list_services kopieren" in german and "Copy list_services" not in german
+    rows.service(created_block=10**6, provider=rows.PAUL)
+    assert f"/api/v1/providers/{rows.PAUL}/earnings" in client.get("/api/docs").content.decode()
 
 
 # --- limits --------------------------------------------------------------------------------------
