@@ -5,14 +5,15 @@ C17): attested within a day, with at most warnings, and the listing still the on
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from django.utils import timezone
 
-from attestation import declared, standings
+from attestation import declared, selectors, standings
 from attestation.models import Standing, Verification
-from attestation.selectors import DEVELOPMENT, EXPIRED, NEVER, ServiceKey, standing_of
+from attestation.selectors import DEVELOPMENT, EXPIRED, NEVER, ServiceKey, StandingView
 from chain import selectors as chain
 from ledger.records import Listing
 
@@ -49,46 +50,75 @@ class Assurance:
 
 
 def of(listing: Listing, signer: str, now: dt.datetime | None = None) -> Assurance:
-    """Judge a listing as the index holds it; `signer` is the key that will sign (4 queries).
+    """Judge a listing as the index holds it; `signer` is the key that will sign (up to 4 queries).
 
     Where the index does not agree with the node now, nobody knows the signer of now.
     """
+    return of_all([(listing, signer)], now)[0]
+
+
+def of_all(
+    services: Sequence[tuple[Listing, str]], now: dt.datetime | None = None
+) -> list[Assurance]:
+    """The same of many, in their order (up to 4 queries, however many)."""
     now = now or timezone.now()
-    view = standing_of(ServiceKey.of(listing), now)
+    keys = [ServiceKey.of(listing) for listing, _ in services]
+    views = selectors.standings(keys, now)
+    reasons = [
+        _at_first_sight(listing, signer, views[key])
+        for key, (listing, signer) in zip(keys, services, strict=True)
+    ]
+    likely = {key for key, reason in zip(keys, reasons, strict=True) if not reason}
+    fresh = bool(likely) and chain.head(now).state == "fresh"
+    evidence = _evidence(likely) if fresh else {}
+    assured = []
+    for key, (listing, signer), reason in zip(keys, services, reasons, strict=True):
+        if not reason:
+            reason = _by_evidence(listing, signer, *evidence[key]) if fresh else "index_behind"
+        view = views[key]
+        assured.append(Assurance(reason, view.overall, view.checked_at, view.development))
+    return assured
 
-    def found(reason: Reason) -> Assurance:
-        return Assurance(reason, view.overall, view.checked_at, view.development)
 
+def _at_first_sight(listing: Listing, signer: str, view: StandingView) -> Reason:
+    """Why it does not hold, by the word about it and by its listing alone."""
     word = view.overall.removeprefix(DEVELOPMENT)
     if word in (NEVER, EXPIRED):
-        return found("never" if word == NEVER else "expired")
+        return "never" if word == NEVER else "expired"
     if word not in ENOUGH:
-        return found("fail" if word == "fail" else "weak")
+        return "fail" if word == "fail" else "weak"
     if not signer:
-        return found("no_signer")
+        return "no_signer"
     # The attested machine is only the way to somebody else's, who reads the question
     # (attestation.md 13.3: "routed", never "private").
-    if declared.of(listing.verifiability, listing.additional_info).word == "centralized":
-        return found("routed")
-    if chain.head(now).state != "fresh":
-        return found("index_behind")
-    standing = Standing.objects.get(
-        provider=listing.provider, kind=listing.kind, service_name=listing.service_name
-    )
+    routed = declared.of(listing.verifiability, listing.additional_info).word == "centralized"
+    return "routed" if routed else ""
+
+
+def _by_evidence(
+    listing: Listing, signer: str, standing: Standing, runs: list[Verification]
+) -> Reason:
     if standing.basis != standings.basis_of(listing):
-        return found("changed")
-    runs = _runs(standing)
+        return "changed"
     if signer.lower() not in {run.attested_signer.lower() for run in runs}:
-        return found("other_signer")
+        return "other_signer"
     # A warning hides in one word that another required part was not seen.
-    return found("" if all(map(_whole, runs)) else "weak")
+    return "" if all(map(_whole, runs)) else "weak"
 
 
-def _runs(standing: Standing) -> list[Verification]:
-    """The runs that the newest verdicts of this service's machines are of."""
-    ids = [entry.get("verification") for entry in standing.endpoints.values()]
-    rows = Verification.objects.filter(pk__in=filter(None, ids))
-    return list(rows.only("attested_signer", "rows"))
+def _evidence(services: set[ServiceKey]) -> dict[ServiceKey, tuple[Standing, list[Verification]]]:
+    """Each service's standing, and the runs that the newest verdicts of its machines are of (2
+    queries).
+    """
+    rows = Standing.objects.filter(provider__in={key.provider for key in services})
+    found = {ServiceKey(row.kind, row.provider, row.service_name): row for row in rows}
+    ids = {
+        key: [pk for entry in found[key].endpoints.values() if (pk := entry.get("verification"))]
+        for key in services
+    }
+    wanted = Verification.objects.filter(pk__in={pk for some in ids.values() for pk in some})
+    runs = {str(run.pk): run for run in wanted.only("attested_signer", "rows")}
+    return {key: (found[key], [runs[pk] for pk in ids[key] if pk in runs]) for key in services}
 
 
 def _whole(run: Verification) -> bool:

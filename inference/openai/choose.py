@@ -21,6 +21,7 @@ from accounts.crypto import Unreadable
 from accounts.errors import Problem
 from accounts.models import AccessToken, User
 from attestation import assurance, verify
+from attestation.assurance import Assurance
 from inference import facts, guard, readiness, seals, tuned
 from inference.errors import NotReady
 from inference.facts import Standing
@@ -36,7 +37,7 @@ from protocol import fees
 
 CACHED_SECONDS = 2.0
 MOST_CACHED = 2048
-#: More providers of one model than this are not looked at one by one.
+#: More providers of one model than this are not looked at.
 MOST_CHOICES = 50
 NO_PROVIDER = "0x" + "0" * 40
 
@@ -211,14 +212,13 @@ def candidates(
     return list(best.values())
 
 
-def verified(listing: Listing) -> bool:
-    """By the strict reading of `attestation.assurance` (5 queries)."""
-    return _assurance(listing).holds
-
-
-def _assurance(listing: Listing) -> assurance.Assurance:
-    signer = guard.signer_of(listing)
-    return assurance.of(listing, signer.address if signer else "")
+def assured(listings: Sequence[Listing]) -> list[tuple[Listing, Assurance]]:
+    """What the strict reading of `attestation.assurance` says of each (up to 4 queries)."""
+    signers = [guard.signer_of(listing) for listing in listings]
+    asked = [
+        (x, signer.address if signer else "") for x, signer in zip(listings, signers, strict=True)
+    ]
+    return list(zip(listings, assurance.of_all(asked), strict=True))
 
 
 def _service(token: AccessToken, ask: Ask) -> Listing:
@@ -249,18 +249,18 @@ def _service(token: AccessToken, ask: Ask) -> Listing:
         raise ApiError(
             404, "model_not_found", "No provider offers this model. GET /v1/models lists them."
         )
-    known = [(listing, _assurance(listing)) for listing in found[:MOST_CHOICES]]
-    good = [listing for listing, assured in known if assured.holds]
+    known = assured(found[:MOST_CHOICES])
+    good = [listing for listing, word in known if word.holds]
     if len(good) == 1:
         return good[0]
     choices = [
-        {**_choice(listing), "verified": assured.holds, "verification": assured.overall}
-        for listing, assured in known
+        {**_choice(listing), "verified": word.holds, "verification": word.overall}
+        for listing, word in known
     ]
     raise ApiError(
         400,
         "provider_ambiguous",
-        f"{_said([assured for _, assured in known])}; say which one you mean: `model@0x…` or the "
+        f"{_said([word for _, word in known])}; say which one you mean: `model@0x…` or the "
         "header X-Provider. `choices` lists them, cheapest first.",
         more={"choices": choices},
     )
@@ -276,12 +276,12 @@ def _tuned_beside(ask: Ask, provider: str | None) -> Listing | None:
     return listing if fits and listing and listing.tee_signer_acknowledged else None
 
 
-def _said(known: Sequence[assurance.Assurance]) -> str:
+def _said(known: Sequence[Assurance]) -> str:
     """How many providers of a model are verified, in the words of the market's pages."""
-    good = [assured for assured in known if assured.holds]
+    good = [word for word in known if word.holds]
     if not good:
         return "No verified provider offers this model"
-    warned = sum(assured.overall.endswith("warn") for assured in good)
+    warned = sum(word.overall.endswith("warn") for word in good)
     counts = ((len(good) - warned, "verified"), (warned, "verified, with warnings"))
     said = [f"{n} {'is' if n == 1 else 'are'} {words}" for n, words in counts if n]
     return f"Of {len(known)} providers of this model, {' and '.join(said)}"

@@ -53,11 +53,8 @@ def _services() -> list[tuple[Listing, bool]]:
         types = {kind for kinds in asks.TYPES.values() for kind in kinds}
         query = ledger.ServiceQuery(kind=Kind.INFERENCE.value, sort="price")
         rows = ledger.services(query, page_size=ledger.MAX_PAGE_SIZE).items
-        found = [
-            (row, choose.verified(row))
-            for row in rows
-            if row.service_type in types and row.tee_signer_acknowledged
-        ]
+        fit = [x for x in rows if x.service_type in types and x.tee_signer_acknowledged]
+        found = [(listing, word.holds) for listing, word in choose.assured(fit)]
         _known = (time.monotonic() + CACHED_SECONDS, found)
     return found
 

@@ -22,7 +22,7 @@ from attestation.models import Standing
 from inference import services
 from inference.hub import Hub
 from inference.models import State, Turn
-from inference.openai import asks, book, choose, outcome
+from inference.openai import asks, book, choose, listing, outcome
 from inference.openai.asks import Ask
 from inference.openai.choose import Grant, Grants
 from inference.openai.errors import ApiError
@@ -78,6 +78,24 @@ def test_a_plain_name_means_the_only_verified_provider(token: AccessToken) -> No
     assert refused(token, ask(f"{MODEL}@{factories.PETRA}")).code == "not_verified"
     token.providers = [factories.BOB]
     assert refused(token, ask(f"{MODEL}@{factories.PETRA}")).code == "provider_not_allowed"
+
+
+def test_how_many_services_there_are_costs_no_query(
+    token: AccessToken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def verified() -> tuple[set[str], int]:
+        monkeypatch.setattr(listing, "_known", (0.0, []))
+        with CaptureQueriesContext(connection) as captured:
+            data = listing.models(token)["data"]
+        return {entry["provider"] for entry in data if entry["verified"]}, len(captured)
+
+    before, queries = verified()
+    for provider in (factories.BOB, factories.CHARLIE):
+        for row in (Service.objects.latest("pk"), Standing.objects.latest("pk")):
+            row.pk, row.provider = None, provider
+            row.save(force_insert=True)
+    assert verified() == ({*before, factories.BOB, factories.CHARLIE}, queries)
+    assert refused(token, ask()).message.startswith("Of 3 providers of this model, 3 are verified")
 
 
 def test_a_tuned_model_is_asked_beside_the_base_model_of_the_provider_that_is_named(
