@@ -80,13 +80,15 @@ class Customers:
 
     @property
     def told(self) -> str:
-        """That they hear of a change; a sentence of its own."""
+        """Who hears of a change: nobody gets an alert that they did not ask for."""
         if not self.count:
             return _("Nobody holds money here yet.")
         return self.fill(
             ngettext(
-                "%(count)s customer with %(amount)s 0G is told.",
-                "%(count)s customers with %(amount)s 0G are told.",
+                "%(count)s customer with %(amount)s 0G can read it under Changes, and is told "
+                "only after asking for that.",
+                "%(count)s customers with %(amount)s 0G can read it under Changes; only those who "
+                "asked for that are told.",
                 self.count,
             )
         )
