@@ -8,7 +8,7 @@ from accounts.models import User
 from alerts import services, tasks
 from devnet.deploy import Contracts
 from tests.browser.money import ALICE, caught_up, funded
-from tests.browser.pagecheck import sound
+from tests.browser.pagecheck import inaccessible, sound
 from tests.browser.threads import in_thread
 from tests.browser.wallet import Wallet, sign_in
 from tests.db.test_alert_telegram import Bot
@@ -63,9 +63,9 @@ def test_an_alert_is_chosen_found_told_at_once_and_read(
     page.goto(f"{asgi_server}/account/alerts")
     page.get_by_test_id("telegram-new").click()
     page.get_by_test_id("telegram-ask").click()
+    assert inaccessible(page) == []
     code = (page.get_by_test_id("telegram-open").get_attribute("href") or "").partition("=")[2]
     expect(page.get_by_test_id("telegram-code")).to_contain_text(f"/start {code}")
-    sound(page, page.url)  # which asks anew: the form
     bot.hears(f"/start {code}")
     in_thread(tasks.hear_telegram)
     page.goto(f"{asgi_server}/account/alerts")

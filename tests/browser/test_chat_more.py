@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,8 @@ So the cost is \\(c = t \\cdot p\\). More: <https://0g.ai> ![x](https://evil.exa
 """
 
 
+#: Lets a provider that was asked "pausing" end its answer.
+GO_ON = threading.Event()
 MODELS = {
     "data": [
         {
@@ -88,8 +92,15 @@ async def provider(reply: Reply, asked: Asked) -> None:
             await reply.send(b"data: " + piece + b"\n\n")
     if "slowly" in str(json.loads(question)["messages"][-1]["content"]):  # not in what was before
         await reply.tokens(*[f"word{i} " for i in range(200)], pause=0.05)
-    pause = 0.3 if b"pausing" in question else 0.005
-    await reply.tokens(*re.findall(r"\s*\S+|\s+", RICH), pause=pause)
+    words = re.findall(r"\s*\S+|\s+", RICH)
+    if b"pausing" in question:
+        # Two blocks, and the third begun: then it waits for the test.
+        begun = next(at for at, word in enumerate(words) if "```" in word) + 3
+        await reply.tokens(*words[:begun], pause=0.05)
+        while not GO_ON.is_set():
+            await asyncio.sleep(0.02)
+        words = words[begun:]
+    await reply.tokens(*words, pause=0.005)
     await reply.signed_end(answer_id, asked)
 
 
@@ -136,6 +147,7 @@ def second_provider(chat: Chat, **more: Any) -> None:
 def test_closed_blocks_appear_while_the_answer_streams(
     alice: Page, asgi_server: str, chat: Chat
 ) -> None:
+    GO_ON.clear()
     alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
     ask(alice, "pausing, think")
     streaming = alice.locator('[data-state="open"]')
@@ -152,9 +164,8 @@ def test_closed_blocks_appear_while_the_answer_streams(
     expect(alice.locator("[data-blocks] ol li")).to_have_count(2)
     shown = alice.locator("[data-blocks]").inner_text()
     assert shown.count("How a refund works") == 1
-    expect(alice.get_by_test_id("message-verdict")).to_have_attribute(
-        "data-verdict", "verified", timeout=60_000
-    )
+    GO_ON.set()
+    expect(alice.get_by_test_id("message-verdict")).to_have_attribute("data-verdict", "verified")
     answer = answers(alice)
     expect(answer.locator(".prose .hk").first).to_have_text("def")
     expect(answer.locator("table td")).to_have_count(6)
@@ -352,6 +363,7 @@ def test_pictures_in_a_question(alice: Page, asgi_server: str, chat: Chat, tmp_p
 
 def test_failures_offer_the_next_step(alice: Page, asgi_server: str, chat: Chat) -> None:
     second_provider(chat)
+    alice.clock.install()
     frames: list[str] = []
     alice.on("websocket", lambda s: s.on("framesent", lambda text: frames.append(str(text))))
     alice.goto(f"{asgi_server}/playground/chat/{chat.pk}?provider={factories.PETRA}")
@@ -360,7 +372,8 @@ def test_failures_offer_the_next_step(alice: Page, asgi_server: str, chat: Chat)
     expect(ending).to_contain_text("It asks to wait 8")
     expect(ending.get_by_test_id("chat-other")).to_contain_text("same price")
     expect(ending.get_by_role("button", name="Ask again in ")).to_be_disabled()
-    expect(ending.get_by_role("button", name="Ask again", exact=True)).to_be_enabled(timeout=40_000)
+    alice.clock.run_for(10_000)
+    expect(ending.get_by_role("button", name="Ask again", exact=True)).to_be_enabled()
     picture(alice, "failed")
     # what is set now holds for whoever is asked instead, who then stands chosen
     held: list[Route] = []  # what the gate says of the one before is still on its way

@@ -140,7 +140,6 @@ def test_pages_about_change_are_sound(asgi_server: str, page: Page) -> None:
         "/search?q=qwen",
         "/search?q=zzzz",
         f"/changes?change=price&kind=inference&provider={provider}",
-        "/changes?change=staked",
         "/changes?provider=0x12",
         f"/services/inference/{provider}/changes?change=staked",
     ):

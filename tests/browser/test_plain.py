@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
+from django.urls import resolve
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests import factories
@@ -51,7 +52,7 @@ def test_everything_can_be_read_without_javascript(
     page.get_by_test_id("filter-q").fill("qwen")
     page.get_by_role("button", name="Apply").click()
     expect(page).to_have_url(re.compile(r"[?&]q=qwen"))
-    expect(page.get_by_test_id("service-row").first).to_be_visible()
+    expect(page.get_by_test_id("result-count")).to_have_text("15 services")
     fits(page)
     page.get_by_test_id("service-row").first.get_by_role("link").first.click()
     expect(page).to_have_url(re.compile(r"/services/"))
@@ -103,8 +104,9 @@ def test_everything_can_be_read_without_javascript(
 
 def test_no_address_of_the_site_scrolls_sideways(asgi_server: str, page: Page) -> None:
     """Every pattern that answers anybody's GET with a page; `permissions.txt` names them all, so a
-    new one is looked at from its first day."""
+    new one is looked at from its first day. Those of `pagecheck.PATHS` are looked at closer."""
     world = World()
+    public = {resolve(path().split("?")[0]).route for path in pagecheck.PATHS}
     pages = [
         route
         for (method, route), said in sorted(table().items())
@@ -114,7 +116,7 @@ def test_no_address_of_the_site_scrolls_sideways(asgi_server: str, page: Page) -
     assert set(pages) <= known and len(pages) > 60
     page.set_viewport_size(NARROW)  # type: ignore[arg-type]
     faults, seen = [], 0
-    for route in pages:
+    for route in (route for route in pages if route.removeprefix("(home)") not in public):
         url = asgi_server + world.path("" if route == "(home)" else route)
         answer = page.request.get(url, max_redirects=0)
         if "text/html" not in answer.headers.get("content-type", "") or answer.status >= 500:
@@ -125,7 +127,7 @@ def test_no_address_of_the_site_scrolls_sideways(asgi_server: str, page: Page) -
         seen += 1
         faults += [f"{route}: {fault}" for fault in pagecheck.overflow(page, NARROW["width"])]
     assert faults == []
-    assert seen > 40
+    assert seen > 20
 
 
 def test_more_contrast_for_those_who_ask_for_it(asgi_server: str, page: Page) -> None:
@@ -133,11 +135,11 @@ def test_more_contrast_for_those_who_ask_for_it(asgi_server: str, page: Page) ->
     run = development(machine())
     too_pale: list[str] = []
     for path in ("/", f"/services/inference/{factories.address(0)}", report_world.path(run)):
+        page.goto(asgi_server + path)
+        page.evaluate(AXE_SCRIPT)
         for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme, contrast="more")
-            page.goto(asgi_server + path)
+            page.emulate_media(color_scheme=scheme, contrast="more", reduced_motion="reduce")
             # WCAG's enhanced contrast (1.4.6), which nobody is held to otherwise: 7 to 1
-            page.evaluate(AXE_SCRIPT)
             too_pale += page.evaluate(
                 """async () => (await axe.run(document, {
                     runOnly: {type: "rule", values: ["color-contrast-enhanced"]},

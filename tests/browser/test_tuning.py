@@ -24,7 +24,7 @@ from finetune import tasks
 from marketplace.celery import app as celery
 from provider.smallmodel import MODEL_NAME
 from tests.browser.money import ALICE, NEURON, caught_up
-from tests.browser.pagecheck import sound
+from tests.browser.pagecheck import inaccessible, sound
 from tests.browser.wallet import Wallet, sign_in
 from tests.live import official_sdk
 from tests.live.test_official_tuning import GARDEN, configs
@@ -234,7 +234,8 @@ def test_dataset_to_decrypted_adapter_to_chat(
     wallet.reject.clear()
     page.get_by_test_id("tx-confirm").click()
     expect(state).to_have_attribute("data-state", "there", timeout=30_000)
-    for path in ("/fine-tuning", "/fine-tuning/decrypt", publishing.removeprefix(asgi_server)):
+    assert inaccessible(page) == []
+    for path in ("/fine-tuning", "/fine-tuning/decrypt"):
         sound(page, f"{asgi_server}{path}")
     page.goto(f"{asgi_server}/services/fine-tuning/{town.tuner}/use")
     expect(page.get_by_role("link", name=f"Fine-tune {MODEL_NAME}")).to_be_visible()
