@@ -18,6 +18,7 @@ from inference.media.vectors import Embedded
 from inference.models import Chat, Medium, State, Turn, Verdict
 from inference.pages import ServiceOption, SidePage
 from inference.pages_turn import TurnView
+from probes import exchange
 
 _MIB = 1 << 20
 
@@ -179,6 +180,17 @@ class Form:
     def price(self) -> int:
         """Neuron for what the form says now."""
         return self.per_unit * int(self.wish.get("count") or 1)
+
+    @property
+    def in_dollars(self) -> str:
+        """The price behind it; "" where none is shown."""
+        return exchange.said(self.price)
+
+    @property
+    def dollars(self) -> int:
+        """Millionths of a US dollar for 1 0G, for scripts; 0 where none is shown."""
+        rate = exchange.shown()
+        return rate.micro if rate is not None else 0
 
 
 @dataclass(frozen=True)

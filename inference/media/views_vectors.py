@@ -29,6 +29,7 @@ from inference.models import Medium
 from inference.selectors import Visit
 from inference.views import refusal, visit_of
 from ledger import selectors as ledger
+from probes import exchange
 
 
 @never_cache
@@ -89,6 +90,8 @@ def estimate(request: HttpRequest) -> JsonResponse:
     label = ngettext(
         "Embed %(n)s text – up to %(fee)s 0G", "Embed %(n)s texts – up to %(fee)s 0G", texts
     ) % {"n": texts, "fee": money.exact(fee)}
+    in_dollars = exchange.said(fee)
+    label += f" ({in_dollars})" if in_dollars else ""
     return JsonResponse({"label": label, "neuron": str(fee)})
 
 

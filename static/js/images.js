@@ -1,6 +1,6 @@
 // Pictures: the price on the button, the mask, before and after, and what has come while one looks.
 import { startMask } from './mask.js';
-import { og, startSending, unit } from './price.js';
+import { dollars, og, startSending, unit } from './price.js';
 import { t } from './words.js';
 
 const form = document.getElementById('composer');
@@ -8,7 +8,8 @@ const form = document.getElementById('composer');
 function price() {
   const label = form.querySelector('[data-price-label]');
   const count = Number(form.elements.count.value) || 1;
-  label.textContent = `${label.dataset.verb} ${count} – ${og(unit(form, 'output') * BigInt(count))} 0G`;
+  const fee = unit(form, 'output') * BigInt(count);
+  label.textContent = `${label.dataset.verb} ${count} – ${og(fee)} 0G${dollars(form, fee)}`;
 }
 
 const OPTIONS = { size: t('size'), seed: t('seed'), num_inference_steps: t('steps'), output_format: t('format') };

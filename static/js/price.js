@@ -10,6 +10,22 @@ export function og(neuron) {
   return digits.slice(0, -18) + (rest ? `.${rest}` : '');
 }
 
+// An amount in US dollars, in brackets behind it, as `probes.dollars` says it; nothing where the page shows none. The form has the
+// price: millionths of a dollar for 1 0G, so that the product is in units of 10^-24 dollars.
+export function dollars(form, neuron) {
+  const value = neuron * BigInt(form.dataset.dollars || 0);
+  if (!value) return '';
+  if (value < 10n ** 18n) return ' (<\u00a0$0.000001)';
+  const written = (places) => {
+    const unit = 10n ** BigInt(24 - places);
+    const rounded = ((value + unit / 2n) / unit).toString().padStart(places + 1, '0');
+    return `${BigInt(rounded.slice(0, -places)).toLocaleString('en')}.${rounded.slice(-places)}`;
+  };
+  // Below a cent two digits that count; what is rounded up to a cent is written as one.
+  const small = value < 995n * 10n ** 19n;
+  return ` (≈\u00a0$${written(small ? 26 - value.toString().length : 2)})`;
+}
+
 // `href` is where one may read on; `signer` a new key of the provider's, which the next try may accept.
 const fail = (form, sentence, { href = '', signer = '' } = {}) => {
   const box = document.querySelector('[data-error]');

@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 from accounts import personal_export
 from accounts.models import Erasure, Export
 from moderation.models import Effect
+from probes.dollars import Price
 from probes.models import ExchangeRate
 from tests import factories
 from tests.browser import pagecheck
@@ -125,6 +126,26 @@ def test_times_are_utc_until_the_reader_chooses_their_own_and_dollars_shown_unti
     expect(page.get_by_test_id("dollars-source")).to_have_count(0)
     dollars.click()
     expect(dollars).to_have_text("Hide US dollars")
+    # Buttons that say a price by a script write it as the server does.
+    amounts = [
+        0,
+        1,
+        2 * 10**12,
+        2 * 10**15 - 1,
+        123456789 * 10**7,
+        19_930 * 10**12,
+        10**23 + 7 * 10**15,
+    ]
+    price = Price(500_000, timezone.now(), "prices.example")
+    written = page.evaluate(
+        """async (amounts) => {
+            const { dollars } = await import("/static/js/price.js");
+            const form = { dataset: { dollars: "500000" } };
+            return amounts.map((neuron) => dollars(form, BigInt(neuron)));
+        }""",
+        [str(neuron) for neuron in amounts],
+    )
+    assert written == [f" ({said})" if (said := price.of(neuron)) else "" for neuron in amounts]
     context.close()
     plain = browser.new_context(java_script_enabled=False, timezone_id="Asia/Tokyo")
     plain.add_cookies([{"name": "zone", "value": "local", "url": asgi_server}])

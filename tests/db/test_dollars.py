@@ -212,6 +212,17 @@ def test_an_estimate_funds_and_earnings_are_said_in_dollars_too(
     factories.purse(provider, available=3 * 10**18)
     assert "≈\u00a0$1.50" in said(page(client, "/account"))
     assert said(page(client, "/operator"))
+    image = factories.service(factories.BOB, service_type="text-to-image", output_price=6 * 10**15)
+    texts = factories.service(service_type="embedding", input_price=10**15)
+    pictures = f"/playground/images?provider={image.provider}"
+    html = page(client, pictures)
+    assert 'data-dollars="500000"' in html and "1 – 0.006 0G (≈\u00a0$0.0030)</span>" in html
+    asked_texts: dict[str, Any] = {"provider": texts.provider, "bytes": 6, "texts": 1}
+    embed = client.get("/playground/embeddings/estimate", asked_texts).json()["label"]
+    assert embed == "Embed 1 text – up to 0.01 0G (≈\u00a0$0.0050)"
     client.cookies["dollars"] = "off"
+    assert 'data-dollars="0"' in page(client, pictures)
+    embed = client.get("/playground/embeddings/estimate", asked_texts).json()["label"]
+    assert embed == "Embed 1 text – up to 0.01 0G"
     assert "dollars" not in client.get("/playground/chat/estimate", asked).json()
     assert not said(page(client, "/account"))
