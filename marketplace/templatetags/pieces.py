@@ -129,12 +129,14 @@ def bar_row(row: Bar, of: str) -> SafeString:
         label = escape(formats.clip(formats.plain(row.label), 60))
         name = f'<bdi class="title">{label}</bdi>'
     return SafeString(
-        f'<tr data-testid="spent-row" data-of="{escape(of)}" data-amount="{row.amount:d}">'
-        f'<th scope="row">{name}</th><td class="stacked"><svg viewBox="0 0 10000 100" '
+        f'<tr role="row" data-testid="spent-row" data-of="{escape(of)}" '
+        f'data-amount="{row.amount:d}"><th role="rowheader" scope="row">{name}</th>'
+        '<td role="cell" class="stacked"><svg viewBox="0 0 10000 100" '
         'preserveAspectRatio="none" aria-hidden="true"><rect data-part="1" x="0" y="0" '
         f'width="{row.share:d}" height="100"></rect></svg></td>'
-        f'<td class="number">{amount(row.amount)}</td>'
-        f'<td class="number">{row.settlements:d}</td></tr>'
+        f'<td role="cell" class="number" data-label="{_("Spent")}">{amount(row.amount)}</td>'
+        f'<td role="cell" class="number" data-label="{_("Settlements")}">{row.settlements:d}</td>'
+        "</tr>"
     )
 
 
