@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent
 ORDER = ("pure", "db", "live", "browser")
 #: Begun first, longest first, so that no process is left alone with one of them in the end.
 LONG = (
+    "browser/test_journey.py",
     "browser/test_pages.py",
     "live/test_run.py",
     "db/test_permissions.py",
@@ -27,7 +28,6 @@ LONG = (
     "browser/test_wallet.py",
     "browser/test_money.py",
     "db/test_api_fuzz.py",
-    "browser/test_journey.py",
     "browser/test_media.py",
     "live/test_chaos.py",
     "live/test_follow_faults.py",

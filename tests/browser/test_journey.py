@@ -1,27 +1,34 @@
-"""The whole, as a newcomer meets it: `./run demo`, a wallet, money, two answers, two verdicts."""
+"""The whole, as a newcomer meets it: `./run demo`, a wallet, money, two answers, two verdicts; then
+how it ends, beside another one."""
 
 from __future__ import annotations
 
+import json
+import signal
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from devnet import accounts as cast
 from devnet.deploy import Contracts, Deployment, connect, find
+from devnet.rpc import Rpc
 from runner.demo import TUNER
 from tests.browser.wallet import Wallet, neuron
 from tests.demo import Demo
+from tests.live.branches import reorganise
 
 NEURON = 10**18
 NEWCOMER = cast.user(1)
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    running = Demo(Path(tmp_path_factory.mktemp("demo")) / "demo.log")
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Demo]:
+    running = Demo(tmp_path / "demo.log")
     try:
         running.ready()
         yield running
@@ -29,7 +36,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         running.end()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def contracts(demo: Demo) -> Contracts:
     from devnet.client import Chain
 
@@ -47,6 +54,17 @@ def errors(page: Page) -> Iterator[list[str]]:
     page.on("pageerror", lambda e: seen.append(str(e)))
     yield seen
     assert seen == []
+
+
+def all_gone(processes: list[psutil.Process], seconds: float = 60) -> list[psutil.Process]:
+    _, alive = psutil.wait_procs(processes, timeout=seconds)
+    return [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+
+
+def fetch(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=60) as response:
+        body: bytes = response.read()
+        return body
 
 
 def confirm_until_final(page: Page) -> None:
@@ -88,8 +106,13 @@ def ask(page: Page, site: str, provider: str, question: str) -> Any:
     return page.get_by_test_id("message-verdict")
 
 
-def test_from_an_empty_wallet_page_to_a_verified_and_an_altered_answer(
-    demo: Demo, contracts: Contracts, context: BrowserContext, page: Page, errors: list[str]
+def test_a_demo_from_an_empty_wallet_page_to_two_verdicts_and_its_end(
+    demo: Demo,
+    contracts: Contracts,
+    context: BrowserContext,
+    page: Page,
+    errors: list[str],
+    tmp_path: Path,
 ) -> None:
     site = demo.ready()
     chain = demo.said(r"^Chain +(http://\S+)")
@@ -138,3 +161,42 @@ def test_from_an_empty_wallet_page_to_a_verified_and_an_altered_answer(
     ledger = contracts.ledger.view("getLedger", NEWCOMER.address)
     assert sum(held) == ledger["totalBalance"] - ledger["availableBalance"]
     assert held[0] == 2 * NEURON - cost
+    page.close()
+
+    # Another runs beside it: one that was killed leaves nothing, and starts again in its folder.
+    others = [Demo(tmp_path / "killed.log")]
+    try:
+        others[0].until(r"contracts deployed")
+        tree = others[0].tree()
+        others[0].process.kill()
+        others[0].process.wait(10)
+        assert all_gone(tree) == []
+        again = Demo(tmp_path / "again.log")
+        others.append(again)
+        other = again.ready()
+        assert other != site
+        for url in (site, other):
+            assert json.loads(fetch(f"{url}/api/v1/services"))["count"] >= 3
+        assert json.loads(fetch(f"{site}/api/v1/status"))["chain_id"] == 31337
+        tree = again.tree()
+        again.process.send_signal(signal.SIGINT)
+        assert again.process.wait(60) == 0, again.text
+        assert all_gone(tree) == []
+    finally:
+        for started in others:
+            started.end()
+    tuned = demo.until(r"a first model fine-tuned|fine-tuning failed:\n.*")
+    assert tuned[0] == "a first model fine-tuned", demo.text
+    # A chain that takes back what was final stops the follower, not the site.
+    node = Rpc(chain)
+    reorganise(node, int(node.call("eth_blockNumber"), 16) - 19)
+    demo.until(r"follow stopped; the site goes on")
+    assert json.loads(fetch(f"{site}/api/v1/status"))["halted"]
+    assert b"indexing has stopped" in fetch(f"{site}/").lower()
+    # The crash of any child ends the whole tree, with the reason.
+    tree = demo.tree()
+    web = next(p for p in tree if "uvicorn" in " ".join(p.cmdline()))
+    web.kill()
+    assert demo.process.wait(60) == 1
+    assert "web ended" in demo.text
+    assert all_gone(tree) == []

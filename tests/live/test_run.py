@@ -1,25 +1,18 @@
-"""`./run` as a user meets it: exec, bad input, and the demo's whole tree."""
+"""`./run` as a user meets it: exec and bad input (`./run demo`: tests/browser/test_journey.py)."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
-from devnet.rpc import Rpc
 from tests import database
-from tests.demo import ROOT, Demo, clean_environment
+from tests.demo import ROOT, clean_environment
 from tests.forks import SITE
-from tests.live.branches import reorganise
 
 NO_SERVER = "http://127.0.0.1:9"  # the discard port: nothing listens there
 
@@ -126,64 +119,6 @@ def test_without_npm_the_set_up_says_what_to_install(tmp_path: Path) -> None:
     assert "npm is missing: install Node.js" in result.stderr
     assert "Traceback" not in result.stderr
     assert (copy / ".venv" / "bin" / "python").exists()
-
-
-def all_gone(processes: list[psutil.Process], seconds: float = 60) -> list[psutil.Process]:
-    _, alive = psutil.wait_procs(processes, timeout=seconds)
-    return [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
-
-
-@pytest.fixture
-def demo(tmp_path: Path) -> Iterator[Demo]:
-    started = Demo(tmp_path / "demo.log")
-    yield started
-    started.end()
-
-
-def fetch(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=60) as response:
-        body: bytes = response.read()
-        return body
-
-
-def test_demos_run_beside_each_other_and_leave_nothing_behind(demo: Demo, tmp_path: Path) -> None:
-    others = [Demo(tmp_path / "killed.log")]
-    try:
-        others[0].until(r"contracts deployed")
-        tree = others[0].tree()
-        others[0].process.kill()
-        others[0].process.wait(10)
-        assert all_gone(tree) == []
-        # What was killed starts again in the same folder.
-        again = Demo(tmp_path / "again.log")
-        others.append(again)
-        site, other = demo.ready(), again.ready()
-        assert other != site
-        for url in (site, other):
-            assert json.loads(fetch(f"{url}/api/v1/services"))["count"] >= 3
-        assert json.loads(fetch(f"{site}/api/v1/status"))["chain_id"] == 31337
-        tree = again.tree()
-        again.process.send_signal(signal.SIGINT)
-        assert again.process.wait(60) == 0, again.text
-        assert all_gone(tree) == []
-    finally:
-        for started in others:
-            started.end()
-    tuned = demo.until(r"a first model fine-tuned|fine-tuning failed:\n.*")
-    assert tuned[0] == "a first model fine-tuned", demo.text
-    # A chain that takes back what was final stops the follower, not the site.
-    chain = Rpc(demo.said(r"^Chain +(http://\S+)"))
-    reorganise(chain, int(chain.call("eth_blockNumber"), 16) - 19)
-    demo.until(r"follow stopped; the site goes on")
-    assert json.loads(fetch(f"{site}/api/v1/status"))["halted"]
-    assert b"indexing has stopped" in fetch(f"{site}/").lower()
-    # The crash of any child ends the whole tree, with the reason.
-    tree = demo.tree()
-    web = next(p for p in tree if "uvicorn" in " ".join(p.cmdline()))
-    web.kill()
-    assert demo.process.wait(60) == 1
-    assert "web ended" in demo.text
-    assert all_gone(tree) == []
 
 
 WAITING = """
