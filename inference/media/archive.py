@@ -11,11 +11,11 @@ from collections.abc import Iterator
 import orjson
 from django.utils.text import slugify
 
+from accounts.models import User
 from inference import access, seals
 from inference.media import selectors
 from inference.media.models import File, Role
 from inference.models import Medium
-from inference.selectors import Visit
 
 _ENDINGS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "audio/wav": "wav"}
 
@@ -46,13 +46,12 @@ def file_name(file: File) -> str:
     return f"{words}-{str(file.chat_id)[:8]}-{file.role}-{file.number + 1}.{ending}"
 
 
-def pictures(visit: Visit) -> Iterator[bytes]:
+def pictures(user: User, session_key: str | None) -> Iterator[bytes]:
     """The bytes of the archive. Each request brings its made pictures, the picture that was
     changed, and what is known about it, as `<request>.json`.
     """
-    assert visit.user is not None
     pipe = _Pipe()
-    chats = access.chats_of(visit.user, visit.session_key, Medium.IMAGES)
+    chats = access.chats_of(user, session_key, Medium.IMAGES)
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as archive:
         # One at a time, by its id: no cursor outlives what the reader takes in one piece.
         for number in list(chats.order_by("created_at").values_list("pk", flat=True)):

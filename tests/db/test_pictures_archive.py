@@ -14,7 +14,9 @@ from eth_account import Account
 from eth_account.messages import encode_defunct
 
 from tests.db import media_world
+from tests.db.chat_world import in_db
 from tests.db.media_world import stage
+from tests.db.personal_world import prove
 from tests.db.test_pictures import RED, at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -27,6 +29,9 @@ async def test_all_pictures_as_one_archive() -> None:
         await s.ended((await s.draw("../../etc/passwd <b>")).turn)
         client = AsyncClient()
         await client.aforce_login(s.alice)
+        stale = await client.get("/playground/images.zip")
+        assert stale.status_code == 403 and b"IHDR" not in stale.content
+        await in_db(prove)(client, 0)
         answer = cast(Any, await client.get("/playground/images.zip"))
         assert answer.is_async, "else all of it is read into memory first"
         parts = [x async for x in answer.streaming_content]
