@@ -17,7 +17,6 @@ from accounts.models import AccessToken, Watch
 from alerts import words
 from alerts.models import Rule
 from attestation.models import Fact, Finding
-from finetune import results
 from finetune import selectors as finetune
 from finetune.models import Passage, Task
 from ledger import selectors as ledger
@@ -27,7 +26,8 @@ from probes.models import Health
 from probes.models import State as Seen
 from protocol import tuning
 
-#: Rows of changes looked at in one go; what is left comes with the next sweep.
+#: Rows looked at in one go. Changes of listings come the oldest first, and the rest with the next
+#: sweep; of all else the newest count.
 MOST_CHANGES = 2_000
 #: One probe that failed is no news yet.
 FAILURES = 2
@@ -319,14 +319,26 @@ def tasks_since(users: Iterable[int], since: dt.datetime) -> Mapping[int, list[H
 
 
 def deadline(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
-    """The latest reminder that is due for each result that waits (a query per waiting result)."""
+    """The latest reminder that is due for each result that waits (5 queries)."""
     users = {rule.user_id for rule in rules}
     waiting = Task.objects.filter(user__in=users, progress=tuning.DELIVERED).select_related("user")
+    tasks = list(waiting.order_by("-created_at")[:MOST_CHANGES])
+    named = {
+        (held.user, held.provider, held.serving, one.id): one
+        for those in (positions(rules) if tasks else {}).values()
+        for held in those
+        for one in held.deliverables
+    }
+    ends = finetune.deadlines(
+        (row, named.get((row.user.address, row.provider, row.serving, str(row.remote_id))))
+        for row in tasks
+    )
     by_user: dict[int, list[Hit]] = defaultdict(list)
-    for row in waiting[:MOST_CHANGES]:
-        end = finetune.deadline(row, results.deliverable_of(row))
-        hours = None if end is None else (end.unix - now_unix) / 3600
-        due = [mark for mark in REMINDERS if hours is not None and 0 < hours <= mark]
+    for row in tasks:
+        if row.pk not in ends:
+            continue
+        hours = (ends[row.pk].unix - now_unix) / 3600
+        due = [mark for mark in REMINDERS if 0 < hours <= mark]
         if due:
             by_user[row.user_id].append(_reminder(row, min(due)))
     return {rule.pk: by_user.get(rule.user_id, []) for rule in rules}

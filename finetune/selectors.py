@@ -73,10 +73,25 @@ def log_text(task: Task) -> str:
 
 def deadline(task: Task, named: Deliverable | None) -> Deadline | None:
     """Until when to acknowledge (2 queries)."""
-    if named is None or named.acknowledged or named.settled:
-        return None
-    contract = ServingContract.current.filter(address=task.serving).first()
-    return _deadline(task, named, contract, clock.lead_seconds()) if contract else None
+    return deadlines([(task, named)]).get(task.pk)
+
+
+def deadlines(pairs: Iterable[tuple[Task, Deliverable | None]]) -> dict[UUID, Deadline]:
+    """The same of many results, for those that wait (2 queries)."""
+    waiting = [
+        (task, named)
+        for task, named in pairs
+        if named and not (named.acknowledged or named.settled)
+    ]
+    if not waiting:
+        return {}
+    contracts = {one.address: one for one in ServingContract.current.all()}
+    lead = clock.lead_seconds()
+    return {
+        task.pk: _deadline(task, named, contracts[task.serving], lead)
+        for task, named in waiting
+        if task.serving in contracts
+    }
 
 
 def task_rows(user: User, most: int) -> tuple[TaskRow, ...]:
@@ -86,14 +101,9 @@ def task_rows(user: User, most: int) -> tuple[TaskRow, ...]:
     waiting = [task for task in found if task.progress == tuning.DELIVERED]
     positions = ledger.account(user.address).positions if waiting else ()
     named = {(p.provider, p.serving, one.id): one for p in positions for one in p.deliverables}
-    contracts = {one.address: one for one in ServingContract.current.all()} if waiting else {}
-    lead = clock.lead_seconds() if waiting else 0
-    left: dict[UUID, Deadline] = {}
-    for task in waiting:
-        result = named.get((task.provider, task.serving, str(task.remote_id)))
-        contract = contracts.get(task.serving)
-        if result and contract and not result.acknowledged and not result.settled:
-            left[task.pk] = _deadline(task, result, contract, lead)
+    left = deadlines(
+        (task, named.get((task.provider, task.serving, str(task.remote_id)))) for task in waiting
+    )
     return tuple(TaskRow(task, STAGES.get(task.progress, ""), left.get(task.pk)) for task in found)
 
 

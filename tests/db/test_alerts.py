@@ -215,13 +215,9 @@ def test_a_changed_lock_time_and_a_worse_verification(alice: User) -> None:
     assert any("endpoint moved without a new acknow" in title for title in titles(alice))
 
 
-def test_a_task_that_got_somewhere_and_reminders_before_its_deadline(alice: User) -> None:
-    services.add(alice, Wish(Kind.TASK))
-    services.add(alice, Wish(Kind.DEADLINE))
-    factories.contract(kind="fine-tuning", lock_time_seconds=172_800)
-    now = timezone.now()
-    task = Task.objects.create(
-        user=alice,
+def delivered_task(user: User) -> Task:
+    return Task.objects.create(
+        user=user,
         remote_id=uuid.uuid4(),
         provider=PETRA,
         serving=FINE_TUNING,
@@ -236,8 +232,16 @@ def test_a_task_that_got_somewhere_and_reminders_before_its_deadline(alice: User
         signature="",
         tee_signer=PETRA,
         progress="Delivered",
-        created_at=now,
+        created_at=timezone.now(),
     )
+
+
+def test_a_task_that_got_somewhere_and_reminders_before_its_deadline(alice: User) -> None:
+    services.add(alice, Wish(Kind.TASK))
+    services.add(alice, Wish(Kind.DEADLINE))
+    factories.contract(kind="fine-tuning", lock_time_seconds=172_800)
+    now = timezone.now()
+    task = delivered_task(alice)
     Passage.objects.create(task=task, stage="Training", at=now)
     Passage.objects.create(task=task, stage="Delivered", at=now + dt.timedelta(seconds=1))
     delivered = int(now.timestamp()) - 3_700
@@ -299,11 +303,20 @@ def test_limits_doubles_and_the_undo(alice: User) -> None:
 def test_looking_costs_the_same_for_few_and_for_many(
     alice: User, django_assert_max_num_queries: Any
 ) -> None:
+    factories.contract(kind="fine-tuning")
+
     def rules(count: int) -> None:
         for number in range(count):
             user = User.objects.for_address(factories.address(f"user {number}"))
             SubAccount.objects.filter(user=user.address).delete()
             factories.sub_account(user.address)
+            task = delivered_task(user)
+            result = {"id": str(task.remote_id), "model_root_hash": "0x00", "timestamp": 1}
+            factories.sub_account(
+                user.address,
+                serving=FINE_TUNING,
+                deliverables=[{**result, "acknowledged": False, "settled": False}],
+            )
             for kind in Kind:
                 if not user.alert_rules.filter(kind=kind).exists():
                     services.add(user, Wish(kind, threshold=ONE, percent=0))
