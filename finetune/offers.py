@@ -14,9 +14,9 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.errors import Problem
-from finetune import broker
+from finetune import broker, problems
 from finetune.broker import Model
-from finetune.errors import BrokerError
+from finetune.errors import BrokerError, BrokerRefused
 from finetune.models import ProviderFacts
 from ledger import selectors as ledger
 from ledger.models import Kind
@@ -118,10 +118,10 @@ def usage(listing: Listing, model: str) -> bytes:
     Raises Problem."""
     try:
         raw = async_to_sync(_usage)(listing.url, model)
+    except BrokerRefused as error:
+        raise problems.said(error) from None
     except BrokerError as error:
-        raise Problem(
-            "provider_silent", _("The provider says: %(error)s") % {"error": error}, status=502
-        ) from None
+        raise problems.silent("provider_silent", error, _("Try again later.")) from None
     if not raw.startswith(_ZIP):
         raise Problem("no_zip", _("What the provider sent is no zip."), status=502)
     return raw

@@ -9,6 +9,7 @@ from django.utils.translation import gettext_noop as N_
 
 from accounts import keys, node, retelling
 from accounts.errors import NodeError, Problem
+from finetune.errors import BrokerRefused
 
 #: All that `protocol.tuning` and `protocol.datasets` say without values, so that it is translated.
 KNOWN = (
@@ -67,6 +68,17 @@ def of_row(text: str) -> str:
 def told(text: str) -> str:
     """Why something failed, as a worker wrote it down or an error says it."""
     return retelling.again(text, _TOLD)
+
+
+def said(error: BrokerRefused, code: str = "provider_refused", fix: str = "") -> Problem:
+    """A provider's no, in its own words."""
+    words = _("The provider says: %(words)s.") % {"words": error}
+    return Problem(code, words, fix, status=409)
+
+
+def silent(code: str, error: Exception, fix: str) -> Problem:
+    """Somebody whom we asked gave no answer, or none that can be read."""
+    return Problem(code, told(str(error)), fix, status=502)
 
 
 def wrong_signature(address: str) -> Problem:

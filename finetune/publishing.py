@@ -70,9 +70,7 @@ def known(dataset: Dataset) -> Info | None:
     try:
         return async_to_sync(_info)(dataset.root)
     except StorageError as error:
-        raise Problem(
-            "storage_silent", problems.told(str(error)), _("Try again later."), status=502
-        ) from None
+        raise problems.silent("storage_silent", error, _("Try again later.")) from None
 
 
 async def _info(root: str) -> Info | None:
@@ -89,9 +87,7 @@ def announcement(dataset: Dataset, sender: str) -> Announcement:
     try:
         flow = async_to_sync(_flow)()
     except StorageError as error:
-        raise Problem(
-            "storage_silent", problems.told(str(error)), _("Try again later."), status=502
-        ) from None
+        raise problems.silent("storage_silent", error, _("Try again later.")) from None
     fee = storage.padded_chunks(dataset.size) * _price(flow)
     if fee > MOST_FEE:
         raise Problem(

@@ -256,13 +256,9 @@ def cancel(request: HttpRequest, found: Task) -> HttpResponse:
     try:
         follow.cancel(found, text_of(body, "signature", limit=_SIGNATURE))
     except BrokerRefused as error:
-        raise Problem(
-            "provider_refused", _("The provider says: %(error)s.") % {"error": error}, status=409
-        ) from None
+        raise problems.said(error) from None
     except BrokerError as error:
-        raise Problem(
-            "provider_silent", problems.told(str(error)), _("Try again."), status=502
-        ) from None
+        raise problems.silent("provider_silent", error, _("Try again.")) from None
     return answer({"url": f"/fine-tuning/tasks/{found.pk}"})
 
 

@@ -231,9 +231,7 @@ def create(draft: Draft, signature: str) -> Task:
     except BrokerRefused as error:
         raise refusal(error) from None
     except BrokerError as error:
-        raise Problem(
-            "provider_silent", problems.told(str(error)), _("Try again."), status=502
-        ) from None
+        raise problems.silent("provider_silent", error, _("Try again.")) from None
     return _written_down(draft, listing, nonce, dataset_hash, signature, model_hash, remote)
 
 
@@ -283,15 +281,10 @@ _REFUSALS = (
 
 def refusal(error: BrokerRefused) -> Problem:
     """A provider's no as one of our problems: its own words, and what to do."""
-    words = str(error)
     for part, code, fix in _REFUSALS:
-        if part in words:
-            return Problem(
-                code, _("The provider says: %(words)s.") % {"words": words}, _(fix), status=409
-            )
-    return Problem(
-        "provider_refused", _("The provider says: %(words)s.") % {"words": words}, status=409
-    )
+        if part in str(error):
+            return problems.said(error, code, _(fix))
+    return problems.said(error)
 
 
 def _written_down(

@@ -197,9 +197,7 @@ def parse(document: object, folder: Path, notes: Notes | None = None) -> Config:
     """Check a decoded document; relative paths in it start at `folder`. What was asked for is
     written into `notes`. Raises ConfigError."""
     root = Section("", document, folder, notes)
-    wallet_key = root.private_key("wallet_key")
-    if wallet_key is None:
-        raise root.fail("wallet_key", "is missing (or give wallet_key_file or wallet_key_env)")
+    wallet_key = root.needed_private_key("wallet_key")
     listen = root.section("listen")
     config = Config(
         service=_service(root.section("service", required=True)),

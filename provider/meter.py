@@ -133,12 +133,18 @@ class Meter(ABC):
         if data == b"[DONE]":
             self.done = True
             return
-        try:
-            document = orjson.loads(data)
-        except orjson.JSONDecodeError:
-            return
-        if isinstance(document, dict):
+        document = _object(data)
+        if document is not None:
             self.read(document)
+
+
+def _object(raw: bytes) -> dict[str, Any] | None:
+    """The JSON object in `raw`, None where there is none."""
+    try:
+        document = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+    return document if isinstance(document, dict) else None
 
 
 class AnswerMeter(Meter):
@@ -156,11 +162,8 @@ class AnswerMeter(Meter):
         return fees.words_fee(tariff.output_price, "".join(self._words))
 
     def whole(self, body: bytes) -> bool:
-        try:
-            document = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            return False
-        if not isinstance(document, dict):
+        document = _object(body)
+        if document is None:
             return False
         self._take(document, "message")
         self.done = True
@@ -228,11 +231,8 @@ class VectorMeter(Meter):
         return fees.chat_fee(tariff, Usage(self._tokens, 0))
 
     def whole(self, body: bytes) -> bool:
-        try:
-            document = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            return False
-        if not isinstance(document, dict) or not isinstance(document.get("data"), list):
+        document = _object(body)
+        if document is None or not isinstance(document.get("data"), list):
             return False
         self.read(document)
         return self.done

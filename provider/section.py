@@ -199,6 +199,12 @@ class Section:
             raise self.fail(key, "expected a private key of 64 hex digits") from error
         return raw
 
+    def needed_private_key(self, key: str) -> bytes:
+        found = self.private_key(key)
+        if found is None:
+            raise self.fail(key, f"is missing (or give {key}_file or {key}_env)")
+        return found
+
     def section(self, key: str, *, required: bool = False) -> Section:
         if required and not self.has(key):
             raise self.fail(key, "is missing")

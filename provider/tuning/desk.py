@@ -159,9 +159,7 @@ class Desk:
     async def cancel(self, user: str, id_: str, request: Request, answer: Answer) -> None:
         """POST a cancellation: allowed until training starts."""
         body = strict_object(await request.body(MAX_BODY_BYTES, "the request is too large"))
-        task = await self.find(id_)
-        if task.user.lower() != user.lower():
-            raise Refused(403, "you are not the owner of this task")
+        task = await self._own(user, id_)
         _check(user, tuning.cancel_hash(task.id), _text(body, "signature"), status=401)
         moved = await asyncio.to_thread(
             self._tasks.advance, task.id, tuning.CANCELLABLE, tuning.FAILED
@@ -172,6 +170,13 @@ class Desk:
         self._folders.log(task.id).warning("cancelled by the user")
         await asyncio.to_thread(self._folders.drop_plaintext, task.id)
         await answer.whole(200, f"task {task.id} cancelled".encode(), "text/plain")
+
+    async def _own(self, user: str, id_: str) -> Task:
+        """A task of this user. Raises Refused 403, 404."""
+        task = await self.find(id_)
+        if task.user.lower() != user.lower():
+            raise Refused(403, "you are not the owner of this task")
+        return task
 
     async def find(self, id_: str) -> Task:
         """A task by its id. Raises Refused 404."""
@@ -236,9 +241,7 @@ class Desk:
     async def download(self, user: str, id_: str, request: Request, answer: Answer) -> None:
         """POST for the encrypted result."""
         body = strict_object(await request.body(MAX_BODY_BYTES, "the request is too large"))
-        task = await self.find(id_)
-        if task.user.lower() != user.lower():
-            raise Refused(403, "you are not the owner of this task")
+        task = await self._own(user, id_)
         timestamp = _timestamp(body.get("timestamp"))
         _check(user, tuning.download_hash(task.id, timestamp), _text(body, "signature"), status=403)
         if task.progress not in DOWNLOADABLE:

@@ -145,9 +145,7 @@ def parse(document: object, folder: Path, notes: Notes | None = None) -> Options
     """Check a decoded document; relative paths in it start at `folder`. What was asked for is
     written into `notes`. Raises ConfigError."""
     root = Section("", document, folder, notes)
-    wallet_key = root.private_key("wallet_key")
-    if wallet_key is None:
-        raise root.fail("wallet_key", "is missing (or give wallet_key_file or wallet_key_env)")
+    wallet_key = root.needed_private_key("wallet_key")
     tuning = root.section("tuning", required=True)
     chain = root.section("chain", required=True)
     listen = root.section("listen")

@@ -230,11 +230,14 @@ def test_a_busy_provider_its_own_models_and_a_task_that_fails(
     assert zipfile.ZipFile(io.BytesIO(taken.content)).namelist() == ["README.md"]
     usage.write_bytes(b"<script>alert(1)</script>")
     assert bob.client.get(query).status_code == 502
+    unknown = bob.client.get(query.replace(MODEL, "unheard-of"))
+    assert unknown.status_code == 409 and "The provider says:" in unknown.content.decode()
     cancel = f"/fine-tuning/tasks/{first.pk}/cancel"
     assert alice.post(cancel, alice.signed(cancel), 409)["code"] == "provider_refused"
     # The provider goes away, and comes back at another address, which its listing names.
     broker.stop()
-    assert bob.client.get(query).status_code == 502
+    silent = bob.client.get(query)
+    assert silent.status_code == 502 and "The provider says:" not in silent.content.decode()
     follow.look(second)
     (tmp_path / "go").touch()
     broker.start()
