@@ -17,7 +17,7 @@ from django.db.models.fields.json import KT
 from django.db.models.functions import Cast, Concat, Greatest, Left, Lower, NullIf
 
 from chain.fields import AddressField, HashField, NeuronField
-from protocol.fees import IMAGES, SPEECH
+from protocol.fees import EMBEDDING, IMAGES, SPEECH
 
 
 def _marks(name: str, *, layered: bool = True) -> list[models.Index]:
@@ -166,11 +166,13 @@ LISTED_OUTPUT = Case(
     default=F("output_price"),
     output_field=NeuronField(),
 )
-#: The price one compares by: of what is billed by tokens both directions.
+#: The price one compares by: of what is billed by tokens both directions, of embeddings the one
+#: that there is.
 LISTED_PRICE = Case(
     When(kind=Kind.FINE_TUNING.value, then=F("price_per_token")),
     When(service_type__in=IMAGES, then=F("output_price")),
     When(service_type=SPEECH, then=Greatest("input_price", "output_price")),
+    When(service_type=EMBEDDING, then=F("input_price")),
     default=F("input_price") + F("output_price"),
     output_field=NeuronField(),
 )

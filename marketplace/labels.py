@@ -16,6 +16,7 @@ from marketplace.compare import LEAST_PROBES, LEAST_SAMPLES
 from marketplace.conditions import health_of_row
 from marketplace.parts import Label, ServiceRow
 from probes import selectors as probes
+from protocol import fees
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ def listed_price(listing: records.Listing) -> int:
         return listing.output_price
     if listing.service_type == formats.SPEECH:
         return max(listing.input_price, listing.output_price)
+    if listing.service_type == fees.EMBEDDING:
+        return listing.input_price
     return listing.input_price + listing.output_price
 
 

@@ -19,6 +19,8 @@ MAX_COUNT = 2**53
 MAX_TIERS = 32
 #: Service types that are billed by the picture, and by the second.
 IMAGES, SPEECH = ("text-to-image", "image-editing"), "speech-to-text"
+#: And the one that is asked with tokens and answers with none.
+EMBEDDING = "embedding"
 DEFAULT_SPEECH_UNITS = 100
 
 DurationRule = Literal["broker", "sdk"]

@@ -244,6 +244,29 @@ def test_prices_are_ordered_within_their_unit_as_they_are_shown(sort: str, colum
             assert amounts == sorted(amounts, reverse=turned)
 
 
+def test_embeddings_are_ordered_by_the_one_price_that_they_have() -> None:
+    factories.head()
+    factories.contract()
+    dear, cheap = factories.ALICE, factories.BOB
+    given = {"service_type": "embedding", "model": "m"}
+    factories.service(dear, input_price=10, output_price=0, **given)
+    factories.service(cheap, input_price=9, output_price=5, **given)
+    factories.service(factories.PETRA, input_price=4, output_price=7, model="m")
+
+    def order(sort: str) -> list[str]:
+        page = catalogue.catalogue_page(Filters.parse({"sort": sort}), head())
+        return [row.listing.provider for row in page.rows]
+
+    assert order("price") == [cheap, dear, factories.PETRA]
+    assert order("-price") == [factories.PETRA, dear, cheap]
+    Service.objects.filter(service_type="chatbot").delete()
+    page = catalogue.model_page(Filters(model="m"), "")
+    assert page is not None
+    assert {row.listing.provider: [x.text for x in row.labels] for row in page.rows} == {
+        cheap: ["cheapest"], dear: []
+    }  # fmt: skip
+
+
 def test_what_makes_no_sense_is_ignored_by_the_page_and_refused_by_the_api(client: Client) -> None:
     factories.market(3)
     for query in ("max_in=cheap", "uptime=12", "sort=best", "proven=soul", "tokens_in=-1"):
