@@ -29,7 +29,8 @@ def test_every_page_is_sound_in_german(asgi_server: str, german: Page) -> None:
     factories.verdict_change(factories.address(0))
     faults = []
     for path in (path() for path in pagecheck.PATHS):
-        if links.exists(path.split("?")[0]):
+        # What documents say is English, whoever reads.
+        if links.exists(path.split("?")[0]) and not path.startswith("/docs/"):
             try:
                 pagecheck.sound(german, asgi_server + path, schemes=())
             except AssertionError as fault:
