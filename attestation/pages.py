@@ -17,7 +17,7 @@ from django.utils.translation import gettext_noop as N_
 from django.utils.translation import ngettext
 
 from attestation import claims, exhibits, fields, published, runs, trust, values, words, yourself
-from attestation.engine.verdicts import NOTES, QUESTIONS, asks
+from attestation.engine.verdicts import NOTES, QUESTIONS, asks, marked
 from attestation.exhibits import Exhibits
 from attestation.fields import FieldGroup, Key
 from attestation.models import Verification
@@ -250,12 +250,11 @@ def _questions(run: Verification) -> tuple[QuestionRow, ...]:
 def _question(run: Verification, name: Any, forced: bool) -> QuestionRow:
     answer = run.questions.get(name, "not_provided")
     rows = [row for row in run.rows if asks(name, row["id"])]
-    dev = run.development and answer not in ("fail", "not_provided")
     return QuestionRow(
         name=name,
         title=_(TITLES[name]),
         answer=answer,
-        chip=f"dev-{answer}" if dev else answer,
+        chip=marked(answer, run.development),
         why=_why(rows, answer, forced and name in ("key", "software", "fresh")),
         fact=_fact(run, name),
         rows=len(rows),

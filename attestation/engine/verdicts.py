@@ -30,6 +30,12 @@ FRESHNESS = frozenset({"bind.nonce", "bind.challenge"})
 _GPU_ROW = re.compile(r"gpu\d*\.|nras\.")
 
 
+def marked(word: str, development: bool) -> str:
+    """An answer or overall verdict as it is shown: `dev-` before what only development anchors
+    vouch for."""
+    return f"dev-{word}" if development and word not in (FAIL, NOT_PROVIDED) else word
+
+
 @dataclass
 class Check:
     """One row: what was expected, what was there, and which bytes say so.
@@ -124,8 +130,7 @@ class Report:
         and so on, so that nothing can take it for green. A fail stays a fail. not_provided where
         the quote came without the certificates of its key: anybody can write such a one.
         """
-        word = self._overall()
-        return f"dev-{word}" if self.development and word not in (FAIL, NOT_PROVIDED) else word
+        return marked(self._overall(), self.development)
 
     def _overall(self) -> str:
         required = {row.verdict for row in self.checks if row.required}

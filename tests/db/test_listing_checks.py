@@ -258,6 +258,8 @@ def test_the_self_test_judges_like_the_public_engine_and_says_it_to_one_person(
         (report,) = run.reports
         verdicts = {row["id"]: row["verdict"] for row in report["rows"]}
         assert report["overall"].startswith("dev-") and verdicts["bind.onchain"] == "pass"
+        # Nor can an answer be taken for one about real hardware.
+        assert all(answer.startswith("dev-") for answer in report["questions"].values())
         SelfTest.objects.update(created_at=timezone.now() - dt.timedelta(minutes=9))
         other = selftest.start(petra, "inference", NAME, server.url, BOB)
         tasks.judge_evidence(str(other.pk))
