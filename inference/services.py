@@ -11,7 +11,7 @@ from typing import Any
 from django.db.models import F
 from django.utils import timezone
 
-from accounts import keys
+from accounts import keys, limits
 from accounts.models import User
 from attestation import verify
 from inference import costs, rows, seals, tools
@@ -20,6 +20,8 @@ from inference.models import FeeKind, State, Turn, Verdict
 from inference.relay import Record
 from ledger.records import Listing
 from protocol import fees
+
+RECHECKS_PER_MINUTE = 20
 
 
 @dataclass(frozen=True)
@@ -193,9 +195,14 @@ def storable(document: object) -> object:
 
 
 def reopen_verdict(turn: Turn) -> bool:
-    """Make a missing signature pending again. False where there is nothing to ask for."""
+    """Make a missing signature pending again. False where there is nothing to ask for. Raises
+    TooMany: each one is a question to the provider.
+    """
+    if not turn.can_be_asked_again:
+        return False
+    limits.spend("recheck", turn.chat.owner.address, limit=RECHECKS_PER_MINUTE, seconds=60)
     rows = Turn.objects.filter(pk=turn.pk, verdict=turn.verdict, verdict_reason="not_found")
-    return turn.can_be_asked_again and bool(rows.update(verdict=Verdict.PENDING))
+    return bool(rows.update(verdict=Verdict.PENDING))
 
 
 def milliseconds(seconds: float | None) -> int:

@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from accounts.models import User
 from inference import access
 from inference.errors import BadPrompt
+from inference.media import services
 from inference.media.services import Ask
 from inference.models import Chat, Medium
 from inference.views import read_upload, session_of, user_of
@@ -48,12 +49,15 @@ def going_on(request: HttpRequest, chat: Chat, process: str) -> Ask:
     )
 
 
-def upload(request: HttpRequest, name: str, most: int) -> tuple[bytes, str] | None:
-    """An uploaded file and its name, None where none was chosen. Raises BadPrompt beyond `most`
-    bytes.
+def upload(request: HttpRequest, user: User, name: str, most: int) -> tuple[bytes, str] | None:
+    """An uploaded file of a person and its name, None where none was chosen. Raises BadPrompt
+    beyond `most` bytes, and Busy for too many: each is read before anything else is looked at.
     """
     found = request.FILES.get(name)
-    return read_upload(found, most) if isinstance(found, UploadedFile) else None
+    if not isinstance(found, UploadedFile):
+        return None
+    services.spend_limit(user, "media:files")
+    return read_upload(found, most)
 
 
 def stays(request: HttpRequest) -> bool:

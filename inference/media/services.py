@@ -257,6 +257,17 @@ class _Checked:
     header: str = field(repr=False)
 
 
+def spend_limit(user: User, what: str) -> None:
+    """Count one request of a person. Raises Busy above REQUESTS_PER_MINUTE."""
+    try:
+        limits.spend(what, user.address, limit=REQUESTS_PER_MINUTE, seconds=60)
+    except TooMany:
+        raise Busy(
+            _("Up to %(requests_per_minute)s requests a minute. Wait a little.")
+            % {"requests_per_minute": REQUESTS_PER_MINUTE}
+        ) from None
+
+
 def _asked_before(ask: Ask, medium: Medium) -> Opened | None:
     rows = Turn.objects.filter(chat__owner=ask.user, chat__medium=medium, prompt_key=ask.key)
     found = rows.values_list("chat_id", "pk").first()
@@ -267,13 +278,7 @@ def _checked(
     ask: Ask, listing: Listing | None, medium: Medium, fee: int, *, verified: bool
 ) -> _Checked:
     """Everything that must hold before anything is sent. Raises NotReady, SignerChanged, Busy."""
-    try:
-        limits.spend("media", ask.user.address, limit=REQUESTS_PER_MINUTE, seconds=60)
-    except TooMany:
-        raise Busy(
-            _("Up to %(requests_per_minute)s requests a minute. Wait a little.")
-            % {"requests_per_minute": REQUESTS_PER_MINUTE}
-        ) from None
+    spend_limit(ask.user, "media")
     signer = guard.signer_of(listing) if listing else None
     if listing and verified:
         guard.check(listing, signer)  # before anybody is asked to send money there

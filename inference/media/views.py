@@ -75,7 +75,7 @@ async def make(request: HttpRequest) -> HttpResponse:
             raise BadPrompt(_("Sign in to make pictures."))
         ask = doors.asker(request, visit.user, own.process)
         wish = Wish.of({**request.POST.dict(), "mask": _mask(request)})
-        source = await sync_to_async(_source)(request, visit)
+        source = await sync_to_async(_source)(request, visit, visit.user)
         await own.start()
         opened = await studio.draw(own, ask, wish, source)
     except ChatError as error:
@@ -120,9 +120,9 @@ def _mask(request: HttpRequest) -> object:
     return Mask.rectangle(*(int(x) * WHOLE // 100 for x in sides)).stored()
 
 
-def _source(request: HttpRequest, visit: Visit) -> Picture | None:
-    """The picture to change: uploaded, or one of the person's own. Raises BadPrompt."""
-    given = doors.upload(request, "picture", uploads.MAX_UPLOAD_BYTES)
+def _source(request: HttpRequest, visit: Visit, user: User) -> Picture | None:
+    """The picture to change: uploaded, or one of the person's own. Raises BadPrompt or Busy."""
+    given = doors.upload(request, user, "picture", uploads.MAX_UPLOAD_BYTES)
     if given is not None:
         return uploads.cleaned(*given)
     edit = uuid_of(request.POST.get("edit", ""))

@@ -17,6 +17,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.http import number_of
+from accounts.models import User
 from inference import seals
 from inference.errors import BadPrompt, ChatError
 from inference.hub import hub
@@ -52,7 +53,7 @@ async def transcribe(request: HttpRequest) -> HttpResponse:
             raise BadPrompt(_("Sign in to transcribe."))
         ask = doors.asker(request, visit.user, own.process)
         wish = Wish.of(request.POST.dict())
-        pieces, name = await sync_to_async(_pieces)(request)
+        pieces, name = await sync_to_async(_pieces)(request, visit.user)
         await own.start()
         opened = await studio.transcribe(own, ask, wish, pieces, name)
     except ChatError as error:
@@ -62,8 +63,8 @@ async def transcribe(request: HttpRequest) -> HttpResponse:
     return doors.taken(request, reverse("inference:transcript", args=[opened.chat]))
 
 
-def _pieces(request: HttpRequest) -> tuple[list[recordings.Piece], str]:
-    given = doors.upload(request, "recording", recordings.MAX_BYTES)
+def _pieces(request: HttpRequest, user: User) -> tuple[list[recordings.Piece], str]:
+    given = doors.upload(request, user, "recording", recordings.MAX_BYTES)
     if given is None:
         raise BadPrompt(_("Choose a recording, or make one."))
     data, called = given

@@ -16,7 +16,7 @@ from django.test import AsyncClient, Client
 from accounts.models import User
 from inference import inspector, markdown
 from inference.errors import BadPrompt
-from inference.media import endings, selectors, studio
+from inference.media import endings, selectors, services, studio
 from inference.media.models import File, Role
 from inference.media.transcripts import Wish
 from inference.models import Chat, State, Turn
@@ -214,7 +214,7 @@ async def test_only_the_owner_hears_and_reads_and_files_come_in_ranges() -> None
         assert (await owner.get(path)).status_code == 404
 
 
-def test_forms_name_the_file_and_the_rule(client: Client) -> None:
+def test_forms_name_the_file_and_the_rule(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     alice = world("http://127.0.0.1:1", "speech-to-text")
     client.force_login(alice)
     answered = client.get("/playground/audio")
@@ -238,4 +238,10 @@ def test_forms_name_the_file_and_the_rule(client: Client) -> None:
     answered = client.post("/playground/audio/transcribe", given, headers=wanted)
     assert (answered.status_code, answered["Content-Type"]) == (400, "application/json")
     assert answered.json()["title"] == "Choose a recording, or make one."
+    # reading a file takes time, whatever is in it
+    monkeypatch.setattr(services, "REQUESTS_PER_MINUTE", 0)
+    upload = SimpleUploadedFile("song.wav", b"ID3")
+    given["recording"] = upload
+    answered = client.post("/playground/audio/transcribe", given, headers=wanted)
+    assert answered.json()["title"] == "Up to 0 requests a minute. Wait a little."
     assert not Chat.objects.exists()

@@ -344,7 +344,9 @@ async def test_signatures_that_come_late_or_never() -> None:
         assert (second.verdict, second.verdict_reason) == ("unavailable", "not_found")
 
 
-async def test_a_missing_signature_can_be_asked_for_again() -> None:
+async def test_a_missing_signature_can_be_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def unsigned(reply: Reply, asked: Asked) -> None:
         await reply.start("id-1")
         await reply.tokens("Hello")
@@ -359,6 +361,10 @@ async def test_a_missing_signature_can_be_asked_for_again() -> None:
         client = AsyncClient()
         await client.aforce_login(s.chat.owner)
         s.upstream.signatures.update(kept)
+        with monkeypatch.context() as strict:
+            strict.setattr(services, "RECHECKS_PER_MINUTE", 0)
+            answer = await client.post(f"/playground/chat/turns/{turn.pk}/recheck")
+            assert answer.status_code == 429, "each is a question to the provider"
         answer = await client.post(f"/playground/chat/turns/{turn.pk}/recheck")
         assert answer.status_code == 302
         turn = await s.ended(turn.pk)
