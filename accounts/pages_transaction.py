@@ -245,9 +245,8 @@ class Transaction:
     path: str
     rows: tuple[EffectRow, ...]
     warnings: tuple[str, ...]
-    #: How long it has waited for a block, and how far these are apart; seconds, None: unknown.
+    #: Seconds that it has waited for a block; None where it does not.
     waited: int | None = None
-    block_seconds: int | None = None
 
     @property
     def may_send(self) -> bool:
@@ -325,6 +324,11 @@ def transaction(intent: Intent) -> Transaction:
     waited = timezone.now() - intent.submitted_at if waits and intent.submitted_at else None
     slow = waited is not None and waited > SLOW
     note = refusals.again(intent.code, intent.reason) or _(_NOTES.get(state, ""))
+    pace = chain.block_seconds() if waits and not slow else None
+    if pace and not intent.reason:
+        note = _(
+            "Sent. Waiting for a block; they come about every %(n)s s. You can leave this page."
+        ) % {"n": pace}
     if slow and not intent.reason:
         note = _(
             "Taking longer than usual. You can leave this page, or speed it up or cancel it in "
@@ -342,7 +346,6 @@ def transaction(intent: Intent) -> Transaction:
         rows=effect_rows(intent.effects),
         warnings=tuple(map(_warning, intent.warnings)),
         waited=None if waited is None else max(0, int(waited.total_seconds())),
-        block_seconds=chain.block_seconds() if waits else None,
     )
 
 

@@ -61,11 +61,14 @@ def django_db_keepdb() -> bool:
 
 
 @pytest.fixture(autouse=True)
-def redis_is_asked() -> None:
-    """A test that took Redis away leaves no pause behind for the next one."""
+def nothing_is_believed() -> None:
+    """A test that took Redis away leaves no pause behind for the next one, and one with a chain not
+    its pace."""
+    from chain import selectors
     from net import cache
 
     cache._asked_again = 0.0
+    selectors._pace = (0.0, None)
 
 
 @pytest.fixture
