@@ -160,7 +160,7 @@ VERDICTS: dict[str, str] = {
 #: Shown as they are stored.
 STORED = (
     *(N_("open"), N_("answered"), N_("stopped"), N_("cut_off"), N_("failed")),
-    *(N_("known"), N_("estimated"), N_("unknown"), N_("none")),
+    *(N_("known"), N_("estimated")),
 )
 _COUNTED = re.compile(r"(\d{1,9}) (picture|text)s?")
 

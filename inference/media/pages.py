@@ -21,6 +21,7 @@ from inference.pages_turn import TurnView
 from probes import exchange
 
 _MIB = 1 << 20
+_STAGES: dict[str, str] = {State.ANSWERED: "done", State.OPEN: "running"}
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Asking:
         )
         job = turn.job
         begun = job.working_since or turn.created_at
-        stage = {State.ANSWERED: "done", State.OPEN: "running"}.get(State(turn.state), "failed")
+        stage = _STAGES.get(turn.state, "failed")
         if stage == "running" and job.remote and job.working_since is None:
             stage = "queued"
         piece = job.piece
@@ -104,6 +105,7 @@ class Work:
     mask: FileView | None
     wish: dict[str, Any]
     count: int
+    total_ms: int
     can_recheck: bool
     lost: bool
     others: tuple[Elsewhere, ...] = ()
@@ -212,8 +214,6 @@ class WorkPage:
     """One request for pictures with everything kept about it."""
 
     work: Work
-    turn: Turn
-    medium: str = Medium.IMAGES.value
 
     @property
     def watched(self) -> bool:
@@ -337,7 +337,7 @@ class Texts:
 
     @classmethod
     def of(cls, chat: Chat, turn: Turn) -> Self:
-        stage = {State.ANSWERED: "done", State.OPEN: "running"}.get(State(turn.state), "failed")
+        stage = _STAGES.get(turn.state, "failed")
         return cls(chat.pk, chat.title, chat.kept, chat.created_at, turn.job.count, stage)
 
 

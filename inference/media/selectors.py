@@ -207,6 +207,7 @@ def _work(chat: Chat, turn: Turn, files: list[File], others: tuple[Elsewhere, ..
         mask=next(iter(by_role.get(Role.MASK, ())), None),
         wish=wish_of(chat),
         count=turn.job.count,
+        total_ms=turn.total_ms,
         can_recheck=turn.can_be_asked_again,
         lost=isinstance(chat.box, seals.LostBox),
         others=others,
@@ -215,8 +216,7 @@ def _work(chat: Chat, turn: Turn, files: list[File], others: tuple[Elsewhere, ..
 
 def work_page(chat: Chat) -> WorkPage:
     """One request for pictures, whole."""
-    work = works((chat,))[0]
-    return WorkPage(work=work, turn=chat.turns.select_related("job").get())
+    return WorkPage(works((chat,))[0])
 
 
 def wish_of(chat: Chat) -> dict[str, Any]:
