@@ -103,7 +103,7 @@ def save(user: User, name: str, given: Mapping[str, Any], preset: int | None = N
         known = of(user)
         same = next((own.id for own in known if own.name.casefold() == name.casefold()), None)
         if preset is not None and same not in (None, preset):
-            raise BadPrompt(_("You have another preset called “%(name)s”.") % {"name": name})
+            raise _taken(name)
         pk = preset if preset is not None else same
         if body is None:
             body = next((own.body for own in known if own.id == pk), "")
@@ -111,7 +111,7 @@ def save(user: User, name: str, given: Mapping[str, Any], preset: int | None = N
         sealed = crypto.seal(orjson.dumps(document).decode())
         if pk is None:
             if len(known) >= MOST:
-                raise BadPrompt(_("You have %(most)s presets. Delete one first.") % {"most": MOST})
+                raise _full()
             pk = OwnPreset.objects.create(owner=user, sealed=sealed).pk
         else:
             before = OwnPreset.objects.filter(pk=pk, owner=user, deleted_at=None).first()
@@ -248,7 +248,27 @@ def delete(user: User, preset: int) -> bool:
 
 
 def bring_back(user: User, preset: int) -> bool:
-    return bool(OwnPreset.objects.filter(pk=preset, owner=user).update(deleted_at=None))
+    """Whether it is there (again). Raises BadPrompt where its name or its room was taken."""
+    with transaction.atomic():
+        User.objects.select_for_update().get(pk=user.pk)  # as `save`
+        row = OwnPreset.objects.filter(pk=preset, owner=user).first()
+        if row is None or row.deleted_at is None:
+            return row is not None
+        known, own = of(user), _own(row)
+        if len(known) >= MOST:
+            raise _full()
+        if own is not None and own.name.casefold() in {x.name.casefold() for x in known}:
+            raise _taken(own.name)
+        OwnPreset.objects.filter(pk=preset).update(deleted_at=None)
+    return True
+
+
+def _full() -> BadPrompt:
+    return BadPrompt(_("You have %(most)s presets. Delete one first.") % {"most": MOST})
+
+
+def _taken(name: str) -> BadPrompt:
+    return BadPrompt(_("You have another preset called “%(name)s”.") % {"name": name})
 
 
 def purge() -> int:

@@ -121,8 +121,12 @@ def delete(request: HttpRequest, preset: int) -> HttpResponse:
 @require_POST
 def undo(request: HttpRequest, preset: int) -> HttpResponse:
     """Bring back a preset that was just deleted."""
-    if not presets.bring_back(_user(request), preset):
-        raise Http404("no such preset")
+    user = _user(request)
+    try:
+        if not presets.bring_back(user, preset):
+            raise Http404("no such preset")
+    except BadPrompt as wrong:
+        return _list(request, user, presets.of(user), wrong.sentence, 0)
     return HttpResponseRedirect(reverse("inference:presets"))
 
 

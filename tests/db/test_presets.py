@@ -239,12 +239,26 @@ def test_a_file_gives_presets_to_others(alice: User, bob: User, client: Client) 
     assert take_in(file) == 404
 
 
-def test_there_is_a_most(alice: User) -> None:
+def test_there_is_a_most(alice: User, client: Client) -> None:
     for number in range(presets.MOST):
         presets.save(alice, f"n{number}", {})
     with pytest.raises(BadPrompt, match="Delete one first"):
         presets.save(alice, "one more", {})
     presets.save(alice, "N0", {"seed": "1"})
+    # what was deleted does not come back beyond it, nor beside another of its name
+    first = presets.of(alice)[0]
+    client.force_login(alice)
+    undo = f"/playground/presets/{first.id}/undo"
+    for taking, words in (("one more", "Delete one first"), (first.name, "another preset called")):
+        presets.delete(alice, first.id)
+        taken = presets.save(alice, taking, {})
+        assert len(presets.of(alice)) == presets.MOST
+        if taking == first.name:
+            presets.delete(alice, presets.of(alice)[-1].id)
+        refused = client.post(undo)
+        assert refused.status_code == 400 and words in refused.content.decode()
+        presets.delete(alice, taken.id)
+    assert client.post(undo).status_code == 302 and first in presets.of(alice)
 
 
 def test_strangers_reach_nothing(alice: User, bob: User, client: Client) -> None:
