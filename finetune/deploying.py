@@ -11,7 +11,7 @@ import datetime as dt
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -132,26 +132,30 @@ def look_at_due(now: dt.datetime | None = None) -> int:
     """Ask after every deployment that is due; how many. Two at once share them."""
     rows = Deployment.objects.select_related("task__user")
     found = follow.claimed(rows, now or timezone.now(), BATCH)
-    for row in found:
-        look(row)
+    follow.together(map(_look, found))
     return len(found)
 
 
 def look(row: Deployment) -> None:
     """Ask once, say that it is to be loaded where it waits for that, and write down what was
     said."""
+    async_to_sync(_look)(row)
+
+
+async def _look(row: Deployment) -> None:
     now = timezone.now()
-    key = keys.usable(row.task.user, row.provider, now)
+    write = sync_to_async(_write)
+    key = await sync_to_async(keys.usable)(row.task.user, row.provider, now)
     try:
         if key is None:
             raise BrokerRefused(401, N_("Your key for this provider has expired: ask once more"))
-        told = async_to_sync(_ask)(row, key.bearer())
+        state, why = await _ask(row, key.bearer())
     except (BrokerError, Unreadable) as error:
         final = isinstance(error, BrokerRefused) and error.status in (401, 403)
-        _write(row, row.state, str(error), now, ended=final)
-        return
-    state, why = told
-    _write(row, state, why, now, ended=state in (adapters.ACTIVE, adapters.FAILED), told=True)
+        await write(row, row.state, str(error), now, ended=final)
+    else:
+        ended = state in (adapters.ACTIVE, adapters.FAILED)
+        await write(row, state, why, now, ended=ended, told=True)
 
 
 async def _ask(row: Deployment, authorization: str) -> tuple[str, str]:

@@ -6,13 +6,15 @@ while the provider does not answer. Nothing here decides: it writes down what wa
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 import datetime as dt
 import hashlib
 import logging
+from collections.abc import Coroutine, Iterable
 from typing import TypeVar
 
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 from channels.layers import get_channel_layer
 from django.conf import settings
 from django.db import transaction
@@ -40,8 +42,8 @@ BUSY, WAITING = dt.timedelta(seconds=15), dt.timedelta(minutes=1)
 LONGEST = dt.timedelta(minutes=10)
 #: On a devnet a task takes seconds.
 DEVNET = dt.timedelta(seconds=3)
-#: A look belongs to whoever took it up for so long.
-CLAIM = dt.timedelta(seconds=60)
+#: A look belongs to whoever took it up for so long: longer than the slowest answer takes.
+CLAIM = dt.timedelta(seconds=120)
 BATCH = 20
 _NO_LOG = "Its log cannot be read."
 #: After the end: how long the log may still grow.
@@ -51,9 +53,19 @@ _AFTERWARDS = dt.timedelta(minutes=2)
 def look_at_due(now: dt.datetime | None = None) -> int:
     """Ask after every task that is due; how many. Two at once share them."""
     found = claimed(Task.objects.select_related("user"), now or timezone.now(), BATCH)
-    for task in found:
-        look(task)
+    together(map(_look, found))
     return len(found)
+
+
+def together(looks: Iterable[Coroutine[None, None, None]]) -> None:
+    """All at once: one that hangs or breaks holds up none of the others."""
+
+    async def done() -> None:
+        for problem in await asyncio.gather(*looks, return_exceptions=True):
+            if problem is not None:
+                log.error("a look broke", exc_info=problem)
+
+    async_to_sync(done)()
 
 
 def claimed(rows: QuerySet[Row], now: dt.datetime, most: int) -> list[Row]:
@@ -67,15 +79,22 @@ def claimed(rows: QuerySet[Row], now: dt.datetime, most: int) -> list[Row]:
 
 def look(task: Task) -> None:
     """Ask its provider once and write down what was said."""
+    async_to_sync(_look)(task)
+
+
+async def _look(task: Task) -> None:
     now = timezone.now()
     try:
-        said, raw, unread = async_to_sync(_ask)(task, task.user.address)
+        said, raw, unread = await _ask(task, task.user.address)
     except BrokerRefused as error:
-        _unanswered(task, f"The provider says: {error}.", now)
-        return
+        await sync_to_async(_unanswered)(task, f"The provider says: {error}.", now)
     except BrokerError as error:
-        _unanswered(task, str(error), now)
-        return
+        await sync_to_async(_unanswered)(task, str(error), now)
+    else:
+        await sync_to_async(_answered)(task, said, raw, unread, now)
+
+
+def _answered(task: Task, said: Said, raw: bytes | None, unread: str, now: dt.datetime) -> None:
     with transaction.atomic():
         held = Task.objects.select_for_update().get(pk=task.pk)
         if held.looked_at is not None and held.looked_at > now:

@@ -268,6 +268,30 @@ def test_a_task_goes_on_whatever_becomes_of_its_log(alice: User, answering: Any)
     assert task.log_bytes == broker.MOST_LOG_BYTES and not task.log_restarted
 
 
+class _Meeting(_Logging):
+    """Hangs until another provider is asked too."""
+
+    def do_GET(self) -> None:
+        try:
+            self.server.barrier.wait(10)  # type: ignore[attr-defined]
+        except threading.BrokenBarrierError:
+            self.server.told = None  # type: ignore[attr-defined]
+        super().do_GET()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_provider_that_hangs_holds_up_no_other(alice: User, answering: Any) -> None:
+    barrier = threading.Barrier(2)
+    for _ in range(2):
+        server, url = answering(_Meeting)
+        due = timezone.now() - timedelta(minutes=1)
+        task = made(alice, named=False, progress=tuning.TRAINING, url=url, look_next=due)
+        said = {"id": str(task.remote_id), "progress": tuning.TRAINED}
+        server.told, server.log, server.barrier = json.dumps(said).encode(), b"", barrier
+    assert follow.look_at_due() == 2
+    assert {task.progress for task in Task.objects.all()} == {tuning.TRAINED}
+
+
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("day", ["0001-01-01", "2026-05-01", "9999-12-31"])
 @pytest.mark.parametrize("zone", ["+15:00", "-15:00", "+23:59", "-23:59"])
