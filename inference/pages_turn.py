@@ -257,10 +257,14 @@ def _names(turn: Turn) -> str:
     return ", ".join(result.name for result in turn.results)
 
 
+#: An answer that came within fewer was sent as one piece, which does not tell how it was written.
+_SHORTEST_MS = 100
+
+
 def _speed(turn: Turn) -> int | None:
     """Whole tokens per second after the first one; None where it cannot be known."""
     writing = turn.total_ms - turn.first_token_ms
-    if not turn.completion_tokens or not turn.first_token_ms or writing <= 0:
+    if not turn.completion_tokens or not turn.first_token_ms or writing < _SHORTEST_MS:
         return None
     return turn.completion_tokens * 1000 // writing
 

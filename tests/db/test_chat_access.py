@@ -114,6 +114,10 @@ def test_what_is_shown_under_an_answer(chat: Chat) -> None:
     for words in ("1,024 in", "310 out", f'data-neuron="{fee}"', "420 ms", "58 tok/s"):
         assert words in page, words
     assert 'data-verdict="verified"' in page and 'data-testid="message-verdict"' in page
+    # What came in one piece says nothing of how fast it was written.
+    Turn.objects.update(total_ms=turn.first_token_ms + 1)
+    page = client(factories.ALICE).get(f"/playground/chat/{chat.pk}").content.decode()
+    assert "310 out" in page and "tok/s" not in page
 
 
 def test_odd_addresses_and_numbers_are_not_found(chat: Chat) -> None:
