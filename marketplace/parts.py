@@ -39,9 +39,16 @@ NAME_LENGTH = 90
 Item = TypeVar("Item")
 
 
-@kept_by_language
 def type_label(name: str) -> str:
-    return _(TYPES.get(name, "")) or formats.clip(formats.plain(name), 30) or _("unknown type")
+    if name in TYPES:
+        return _known(name)
+    return formats.clip(formats.plain(name), 30) or _("unknown type")
+
+
+@kept_by_language
+def _known(name: str) -> str:
+    """Only types that we know: what is kept must not be strangers' texts of any length."""
+    return _(TYPES[name])
 
 
 def kind_label(kind: str) -> str:
