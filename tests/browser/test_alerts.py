@@ -10,7 +10,7 @@ from devnet.deploy import Contracts
 from tests.browser.money import ALICE, caught_up, funded
 from tests.browser.pagecheck import inaccessible, sound
 from tests.browser.threads import in_thread
-from tests.browser.wallet import Wallet, sign_in
+from tests.browser.wallet import Wallet, come_back
 from tests.db.test_alert_telegram import Bot
 from tests.db.test_alert_telegram import bot as bot
 
@@ -28,7 +28,7 @@ def test_an_alert_is_chosen_found_told_at_once_and_read(
     funded(contracts, petra, moved=2)
     caught_up(contracts)
     page.emulate_media(reduced_motion="reduce")
-    sign_in(page, asgi_server)
+    come_back(page, asgi_server, wallet)
     bell = page.get_by_test_id("inbox-bell")
     expect(bell).to_have_attribute("data-unread", "0")
     bell.click()

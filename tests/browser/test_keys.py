@@ -14,7 +14,7 @@ from devnet.deploy import Contracts
 from protocol import keys as wire
 from tests.browser.money import NEURON, caught_up, funded, held
 from tests.browser.pagecheck import inaccessible, sound
-from tests.browser.wallet import Wallet, sign_in, to_final
+from tests.browser.wallet import Wallet, come_back, sign_in, to_final
 
 
 def test_a_lasting_key_is_shown_once_and_keys_are_revoked_on_the_chain(
@@ -29,7 +29,7 @@ def test_a_lasting_key_is_shown_once_and_keys_are_revoked_on_the_chain(
     funded(contracts, petra)
     caught_up(contracts)
     page.emulate_media(reduced_motion="reduce")
-    sign_in(page, asgi_server)
+    come_back(page, asgi_server, wallet)
     page.goto(f"{asgi_server}/account/keys")
     page.get_by_test_id("key-new").click()
     expect(page.locator("[data-key-message]")).to_have_text("Give the key a name first.")

@@ -9,7 +9,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 from devnet import accounts as cast
 from devnet.deploy import Contracts
 from tests.browser.money import ALICE, NAME, NEURON, caught_up, funded, held, ledger, settle
-from tests.browser.wallet import Wallet, shows, sign_in, to_final
+from tests.browser.wallet import Wallet, come_back, shows, sign_in, to_final
 
 BOB = cast.user(2)
 
@@ -22,7 +22,7 @@ def test_a_deposit_for_another_account_belongs_to_it_at_once(
     page: Page,
     errors: list[str],
 ) -> None:
-    sign_in(page, asgi_server)
+    come_back(page, asgi_server, wallet)
     page.get_by_role("link", name="Deposit for another").click()
     page.get_by_label("Recipient").fill(BOB.address)
     page.get_by_test_id("tx-amount").fill("3.000000000000000001")
@@ -49,7 +49,7 @@ def test_trust_is_withdrawn_and_given_again(
 ) -> None:
     funded(contracts, petra)
     caught_up(contracts)
-    sign_in(page, asgi_server)
+    come_back(page, asgi_server, wallet)
     at = f"{asgi_server}/account?action=acknowledge_signer&account={NAME}:{petra}"
     page.goto(f"{at}&trust=no")
     state, review = page.get_by_test_id("tx-state"), page.get_by_test_id("tx-review")
@@ -85,7 +85,7 @@ def test_an_account_whose_money_is_all_spent_is_closed(
 ) -> None:
     funded(contracts, petra, deposit=3, moved=3)
     caught_up(contracts)
-    sign_in(page, asgi_server)
+    come_back(page, asgi_server, wallet)
     page.goto(f"{asgi_server}/account?action=delete_ledger")
     expect(page.get_by_test_id("tx-state")).to_have_attribute(
         "data-code", "MustWithdrawAllFundsFirst"

@@ -15,7 +15,7 @@ from devnet import accounts as cast
 from devnet.deploy import Contracts
 from tests.browser.money import ALICE, NEURON, ledger
 from tests.browser.threads import in_thread
-from tests.browser.wallet import Wallet, sign_in
+from tests.browser.wallet import Wallet, come_back, sign_in
 
 SENT = re.compile("submitted|included|indexed|final")
 
@@ -65,7 +65,7 @@ def test_a_session_that_ends_under_the_open_wallet_does_not_lose_the_transaction
 def test_an_account_that_changes_under_the_review_sends_nothing_until_it_is_right(
     asgi_server: str, wallet: Slow, contracts: Contracts, page: Page
 ) -> None:
-    sign_in(page, asgi_server)
+    come_back(page, asgi_server, wallet)
     page.get_by_test_id("tx-amount").fill("5")
     page.get_by_test_id("tx-confirm").wait_for()
     contracts.ledger.send(ALICE, "depositFund", value=3 * NEURON)

@@ -7,7 +7,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 from devnet import accounts as cast
 from devnet.deploy import Contracts
 from tests.browser.money import ALICE, NAME, NEURON, caught_up, funded, held, settle
-from tests.browser.wallet import Wallet, shows, sign_in
+from tests.browser.wallet import Wallet, come_back, shows
 
 BOB = cast.user(2)
 
@@ -25,7 +25,7 @@ def test_a_settlement_is_told_on_open_pages_and_what_was_typed_stays(
     funded(contracts, petra)
     contracts.ledger.send(ALICE, "retrieveFund", [petra], NAME)
     caught_up(contracts)
-    sign_in(page, asgi_server)
+    come_back(page, asgi_server, wallet)
     with page.expect_websocket(lambda one: one.url.endswith("/ws/live")) as socket:
         page.goto(f"{asgi_server}/account?action=transfer&provider={petra}")
     socket.value.wait_for_event("framereceived")  # it hears of every block now
@@ -59,13 +59,6 @@ def test_a_settlement_is_told_on_open_pages_and_what_was_typed_stays(
     # The review is of the new numbers.
     expect(cancelled).to_have_attribute("data-before", str(4 * NEURON - fee))
     assert held(contracts, petra)["pendingRefund"] == 4 * NEURON - fee
-    # The open list of refunds says so too, and what it was eaten by.
-    beside.locator("[data-live-reload]").click(timeout=20_000)
-    expect(row).to_have_attribute("data-amount", str(4 * NEURON - fee))
-    reduction = beside.get_by_test_id("reduction-row")
-    expect(reduction).to_have_attribute("data-cause", "settlement")
-    expect(reduction).to_have_attribute("data-amount", str(fee))
-    beside.close()
 
     # What becomes final while one looks is no longer marked, though its numbers are the same.
     with page.expect_websocket(lambda one: one.url.endswith("/ws/live")) as socket:
@@ -74,3 +67,10 @@ def test_a_settlement_is_told_on_open_pages_and_what_was_typed_stays(
     socket.value.wait_for_event("framereceived")
     contracts.chain.rpc.call("anvil_mine", "0x80")
     expect(page.locator("[data-pending]")).to_have_count(0, timeout=20_000)
+
+    # The list of refunds, open all the while, has told of the settlement too.
+    beside.locator("[data-live-reload]").click(timeout=20_000)
+    expect(row).to_have_attribute("data-amount", str(4 * NEURON - fee))
+    reduction = beside.get_by_test_id("reduction-row")
+    expect(reduction).to_have_attribute("data-cause", "settlement")
+    expect(reduction).to_have_attribute("data-amount", str(fee))

@@ -11,9 +11,14 @@ import uuid
 from typing import Any
 
 import requests
+from django.conf import settings
+from django.test import Client
 from eth_account.messages import encode_defunct
 from eth_account.signers.local import LocalAccount
 from playwright.sync_api import BrowserContext, Page, expect
+
+from accounts.models import User
+from tests.db.personal_world import sign_in as prove_fresh
 
 INIT = """((cfg) => {
   const slot = '__wallet_' + cfg.slot;
@@ -75,6 +80,7 @@ class Wallet:
         self._emit: list[tuple[str, Any]] = []
         self._config = {"uuid": str(uuid.uuid4()), "name": name, "rdns": rdns}
         self._config["slot"] = rdns.replace(".", "_")
+        self.id = rdns
         self._http = requests.Session()
         self._http.trust_env = False
 
@@ -188,6 +194,20 @@ def sign_in(page: Page, url: str) -> None:
     page.get_by_test_id("sign-in").click()
     expect(page.get_by_test_id("wallet-address")).to_be_visible()
     page.wait_for_load_state("load")  # the scripts listen to the wallet from here on
+
+
+def come_back(page: Page, url: str, wallet: Wallet) -> None:
+    """The funds page of somebody who has signed in with this wallet a moment ago. Signing in has
+    tests of its own (test_wallet.py)."""
+    client = Client()
+    prove_fresh(client, User.objects.for_address(wallet.account.address))
+    name = settings.SESSION_COOKIE_NAME
+    page.context.add_cookies([{"name": name, "value": client.cookies[name].value, "url": url}])
+    page.context.add_init_script(
+        f"if (location.origin === '{url}') localStorage.wallet ??= '\"{wallet.id}\"';"
+    )
+    wallet.connected = True
+    page.goto(f"{url}/account")
 
 
 def neuron(page: Page, name: str) -> int:
