@@ -41,29 +41,56 @@ def test_the_list_is_light_and_asks_nobody_else(asgi_server: str, page: Page) ->
     assert sum(path.endswith(".js") for path in weights) > 5 and weights["/"] > 5_000
 
 
-def test_filtering_keeps_focus_choices_and_says_the_count(asgi_server: str, page: Page) -> None:
+def test_filters_search_sort_and_pages_live_in_the_url_and_keep_the_focus(
+    asgi_server: str, page: Page
+) -> None:
     factories.market(60)
-    page.goto(f"{asgi_server}/?stake=100")
-    kind = page.get_by_test_id("filter-type")
-    kind.focus()
-    kind.select_option("chatbot")
-    expect(page.get_by_test_id("result-count")).to_have_text("30 services")
-    expect(kind).to_be_focused()
-    expect(kind).to_have_value("chatbot")
-    expect(page.get_by_test_id("filter-stake")).to_have_value("100")
-    expect(page.locator("[data-toasts]")).to_contain_text("30 services")
-    # Counts beside the choices follow the other filters.
-    expect(page.get_by_test_id("filter-model").locator("option")).to_have_count(4)
-    output = page.get_by_role("columnheader", name="Output").get_by_role("link")
-    output.focus()
-    page.keyboard.press("Enter")
-    expect(page).to_have_url(re.compile("sort=output_price"))
-    expect(page.get_by_test_id("filter-sort")).to_have_value("output_price")
-    expect(output).to_be_focused()
-    page.get_by_role("link", name="Page 2", exact=True).focus()
-    page.keyboard.press("Enter")
-    expect(page.get_by_text("26–30 of 30 services")).to_be_visible()
-    expect(page.get_by_test_id("result-count")).to_be_focused()
+    rows, count = page.get_by_test_id("service-row"), page.get_by_test_id("result-count")
+    kind, output = (
+        page.get_by_test_id("filter-type"),
+        page.get_by_role("columnheader", name="Output"),
+    )
+    with pagecheck.watching(page, asgi_server) as watch:
+        page.goto(asgi_server)
+        expect(count).to_have_attribute("data-count", "60")
+        expect(rows).to_have_count(25)
+        page.get_by_test_id("filter-q").press_sequentially("whisper")
+        expect(count).to_have_text("10 services")
+        expect(page).to_have_url(re.compile(r"/\?q=whisper$"))
+        expect(page.get_by_test_id("filter-q")).to_be_focused()
+        page.get_by_test_id("filter-q").fill("")
+        kind.select_option("fine-tuning")
+        expect(page.locator("[data-kind='inference']")).to_have_count(0)
+        expect(page).to_have_url(re.compile(r"/\?type=fine-tuning$"))
+        kinds = rows.evaluate_all("rows => rows.map(row => row.dataset.kind)")
+        assert set(kinds) == {"fine-tuning"}
+
+        page.goto(f"{asgi_server}/?stake=100")
+        kind.focus()
+        kind.select_option("chatbot")
+        expect(count).to_have_text("30 services")
+        expect(kind).to_be_focused()
+        expect(kind).to_have_value("chatbot")
+        expect(page.get_by_test_id("filter-stake")).to_have_value("100")
+        expect(page.locator("[data-toasts]")).to_contain_text("30 services")
+        # Counts beside the choices follow the other filters.
+        expect(page.get_by_test_id("filter-model").locator("option")).to_have_count(4)
+        output.get_by_role("link").focus()
+        page.keyboard.press("Enter")
+        expect(page).to_have_url(re.compile("sort=output_price"))
+        expect(page.get_by_test_id("filter-sort")).to_have_value("output_price")
+        expect(output).to_have_attribute("aria-sort", "ascending")
+        expect(output.get_by_role("link")).to_be_focused()
+        prices = rows.locator("[data-label=Output] [data-neuron]")
+        expect(prices).to_have_count(25)
+        page.get_by_role("link", name="Page 2", exact=True).focus()
+        page.keyboard.press("Enter")
+        expect(page).to_have_url(re.compile("page=2"))
+        expect(page.get_by_text("26–30 of 30 services")).to_be_visible()
+        expect(count).to_be_focused()
+        page.go_back()
+        expect(page.get_by_text("1–25 of 30 services")).to_be_visible()
+    assert watch.messages == []
 
 
 def test_stars_and_comparison(asgi_server: str, page: Page) -> None:

@@ -200,49 +200,6 @@ def test_strangers_words_are_inert(asgi_server: str, page: Page, name: str) -> N
         )
 
 
-def test_filters_search_sort_and_pages_live_in_the_url(asgi_server: str, page: Page) -> None:
-    factories.market(60)
-    with pagecheck.watching(page, asgi_server) as watch:
-        page.goto(asgi_server)
-        expect(page.get_by_test_id("result-count")).to_have_attribute("data-count", "60")
-        expect(page.get_by_test_id("service-row")).to_have_count(25)
-
-        page.get_by_test_id("filter-q").press_sequentially("whisper")
-        expect(page.get_by_test_id("result-count")).to_have_text("10 services")
-        expect(page).to_have_url(re.compile(r"/\?q=whisper$"))
-        expect(page.get_by_test_id("filter-q")).to_be_focused()
-
-        page.get_by_test_id("filter-q").fill("")
-        page.get_by_test_id("filter-type").select_option("fine-tuning")
-        expect(page.locator("[data-kind='inference']")).to_have_count(0)
-        expect(page).to_have_url(re.compile(r"/\?type=fine-tuning$"))
-        kinds = page.get_by_test_id("service-row").evaluate_all(
-            "rows => rows.map(row => row.dataset.kind)"
-        )
-        assert set(kinds) == {"fine-tuning"}
-
-        page.get_by_test_id("filter-type").select_option("")
-        expect(page.get_by_test_id("result-count")).to_have_text("60 services")
-        page.get_by_role("link", name="Page 2", exact=True).click()
-        expect(page).to_have_url(re.compile("page=2"))
-        expect(page.get_by_text("26–50 of 60 services")).to_be_visible()
-
-        page.get_by_role("columnheader", name="Output").get_by_role("link").click()
-        expect(page).to_have_url(re.compile("sort=output_price"))
-        expect(page.get_by_role("columnheader", name="Output")).to_have_attribute(
-            "aria-sort", "ascending"
-        )
-        shown = page.get_by_test_id("service-row").evaluate_all(
-            "rows => rows.map(row => row.querySelector('[data-label=Output] "
-            "[data-neuron]').dataset.neuron)"
-        )
-        assert len(shown) == 25
-
-        page.go_back()
-        expect(page.get_by_text("26–50 of 60 services")).to_be_visible()
-    assert watch.messages == []
-
-
 def test_nothing_found_names_the_filters_and_offers_the_way_back(
     asgi_server: str, page: Page
 ) -> None:
