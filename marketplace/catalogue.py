@@ -39,7 +39,9 @@ def catalogue_page(filters: Filters, head: Head) -> pages_market.CataloguePage:
     workload = filters.workload
     return pages_market.CataloguePage(
         totals=at_block.get(head.indexed_hash, "totals", lambda: totals(version)),
-        verified=ranking.count_of(verified.query, version),
+        verified=at_listing.get(
+            version, "verified", lambda: ranking.count_of(verified.query, version)
+        ),
         verified_path=verified.path(),
         development=settings.IS_DEVNET,
         filters=filters,

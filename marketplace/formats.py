@@ -100,6 +100,7 @@ class Price:
 IMAGES, SPEECH = fees.IMAGES, fees.SPEECH
 
 
+@kept_by_language
 def prices(service_type: str, input_price: int, output_price: int) -> tuple[Price, ...]:
     """An inference service's prices by what its type is billed for (provider-protocol.md 5.1).
 
@@ -112,10 +113,10 @@ def prices(service_type: str, input_price: int, output_price: int) -> tuple[Pric
     if service_type == SPEECH:
         second = max(input_price, output_price)
         return (Price(second * 60, "min", _("Per minute"), second, _("second")),)
-    given, answered = _directions()
-    return token_price(given, input_price), token_price(answered, output_price)
+    return token_price(_("Input"), input_price), token_price(_("Output"), output_price)
 
 
+@kept_by_language
 def training_price(price_per_token: int) -> Price:
     """A fine-tuning price per million tokens of one epoch."""
     return token_price(_("Training"), price_per_token)
@@ -123,18 +124,8 @@ def training_price(price_per_token: int) -> Price:
 
 def token_price(label: str, each: int, million: int | None = None) -> Price:
     """A price per million tokens; `million` where it is not a million times the price of one."""
-    unit, token = _token_units()
-    return Price(each * MILLION if million is None else million, unit, label, each, token, "1M")
-
-
-@kept_by_language
-def _token_units() -> tuple[str, str]:
-    return _("1M tokens"), _("token")
-
-
-@kept_by_language
-def _directions() -> tuple[str, str]:
-    return _("Input"), _("Output")
+    whole = each * MILLION if million is None else million
+    return Price(whole, _("1M tokens"), label, each, _("token"), "1M")
 
 
 # --- counts and shares ---------------------------------------------------------------------------

@@ -212,6 +212,7 @@ TEMPLATES: list[dict[str, Any]] = [
             ],
             "builtins": [
                 "django.templatetags.i18n",
+                "marketplace.templatetags.words",
                 "template_partials.templatetags.partials",
                 "marketplace.templatetags.kit",
                 "marketplace.templatetags.pieces",

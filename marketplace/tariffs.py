@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 
 from marketplace import formats
 from marketplace.formats import MILLION, Price
+from net.words import kept_by_language
 from protocol import fees
 
 DAYS_PER_MONTH = 30
@@ -78,6 +79,7 @@ def _tier(tier: fees.Tier, tariff: fees.Tariff) -> TierPrices:
     return TierPrices(tier.max_input_tokens, given, answered, _cached(alone))
 
 
+@kept_by_language
 def _cached(tariff: fees.Tariff) -> Price | None:
     if tariff.cache_divisor < 2:
         return None

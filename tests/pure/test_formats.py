@@ -10,6 +10,7 @@ import re
 import shlex
 
 import pytest
+from django.template import Context, Template
 from django.utils import translation
 from hypothesis import given
 from hypothesis import strategies as st
@@ -269,3 +270,15 @@ def test_words_that_are_kept_are_kept_for_one_language_each() -> None:
             star = pieces.star("1-0x", "<a>")
         assert price.each_unit == unit and f'title="{verb}"' in star
         assert price.short_unit == "1M" and "<a>" not in star
+
+
+def test_a_constant_is_translated_in_the_language_of_who_reads() -> None:
+    """`templatetags.words`, beside what Django's own tag does with everything else."""
+    page = Template(
+        '{% translate "Watch" %}|{% translate given %}|{% translate "Watch"|upper %}|'
+        '{% translate "Watch" as kept %}{{ kept }}|{% translate "100%" %}|{% translate "<b>" %}'
+    )
+    for language, verb in (("en", "Watch"), ("de", "Beobachten"), ("en", "Watch")):
+        with translation.override(language):
+            said = page.render(Context({"given": "<Watch>"}))
+        assert said == f"{verb}|&lt;Watch&gt;|{verb.upper()}|{verb}|100%|<b>"
