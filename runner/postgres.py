@@ -1,10 +1,9 @@
 """A PostgreSQL server of our own from a wheel, on a unix socket, as root or not.
 
 PostgreSQL refuses to run as uid 0. As root we use a user namespace (`unshare --user
---map-user=1000`): the server
-sees uid 1000, files stay root's, no directory is opened to others. Where namespaces are forbidden
-it runs as
-`nobody`, with its data in a directory that `nobody` can reach.
+--map-user=1000`): the server sees uid 1000, files stay root's, no directory is opened to others.
+Where namespaces are forbidden it runs as `nobody`, with its data in a directory that `nobody` can
+reach.
 """
 
 from __future__ import annotations
