@@ -202,8 +202,6 @@ def test_an_answer_is_read_on_a_window_of_any_size(
         assert alice.locator("#nothing-yet").evaluate(edges)[1] <= composer.evaluate(edges)[0], (
             f"the composer covers no part of the invitation at {width} px"
         )
-        if PICTURES:
-            alice.screenshot(path=Path(PICTURES) / f"empty-{width}.png")
     ask(alice, "What is a ledger?")
     expect(alice.get_by_test_id("message-verdict")).to_have_attribute("data-verdict", "verified")
     alice.goto(f"{asgi_server}/playground/chat")
@@ -217,14 +215,14 @@ def test_an_answer_is_read_on_a_window_of_any_size(
         assert verdict.evaluate(edges)[1] <= top and top >= height / 2 + 20, width
         bar = alice.locator(".bottom-bar")
         assert bottom <= (bar.evaluate(edges)[0] if bar.is_visible() else height) + 1, width
-        if PICTURES:
-            alice.screenshot(path=Path(PICTURES) / f"opened-{width}.png")
     # what was written elsewhere waits there, once
     alice.goto(f"{asgi_server}/playground/chat")
     expect(alice.get_by_test_id("chat-input")).to_have_value("Not sent yet")
 
 
-def test_edit_regenerate_and_go_back(alice: Page, asgi_server: str, chat: Chat) -> None:
+def test_edit_regenerate_go_back_rename_search_and_delete(
+    alice: Page, asgi_server: str, chat: Chat
+) -> None:
     alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
     ask(alice, "First question")
     expect(alice.get_by_test_id("message-verdict")).to_have_count(1)
@@ -250,6 +248,32 @@ def test_edit_regenerate_and_go_back(alice: Page, asgi_server: str, chat: Chat) 
     alice.get_by_role("button", name="Version before").click()
     expect(alice.locator(".question")).to_have_text("First question")
     assert Turn.objects.count() == 3
+    alice.locator(".delete > summary").click()  # without a reload
+    picture(alice, "menu")
+    alice.get_by_label("Name", exact=True).fill("About walruses")
+    alice.get_by_role("button", name="Rename").click()
+    expect(alice.locator("#chat-title")).to_have_text("About walruses")
+    alice.get_by_label("Search your conversations").fill("REFUND")
+    alice.get_by_label("Search your conversations").press("Enter")
+    expect(alice.locator(".conversations")).to_contain_text("found in 3 answers")
+    picture(alice, "search")
+    pagecheck.sound(alice, alice.url)
+    alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
+    alice.get_by_role("link", name="Inspect").first.click()
+    expect(alice.locator("h1")).to_have_text("Request")
+    picture(alice, "inspect")
+    pagecheck.sound(alice, alice.url)
+    alice.goto(f"{asgi_server}/playground/requests")
+    expect(alice.get_by_test_id("request-row")).to_have_count(3)
+    picture(alice, "requests")
+    pagecheck.sound(alice, alice.url)
+    alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
+    alice.locator(".delete > summary").click()
+    alice.get_by_role("button", name="Delete conversation").click()
+    expect(alice.locator("[data-undo]")).to_be_visible()
+    picture(alice, "deleted")
+    alice.get_by_role("button", name="Undo").click()
+    expect(alice.locator("#chat-title")).to_have_text("About walruses")
 
 
 def test_settings_estimate_and_two_columns(alice: Page, asgi_server: str, chat: Chat) -> None:
@@ -404,38 +428,6 @@ def test_failures_offer_the_next_step(alice: Page, asgi_server: str, chat: Chat)
     alice.locator('[data-failure="too_long"]').get_by_role("button", name="Ask again").click()
     expect(alice.get_by_test_id("message-verdict")).to_have_count(2)
     picture(alice, "cut")
-
-
-def test_search_rename_delete_undo_and_the_log(alice: Page, asgi_server: str, chat: Chat) -> None:
-    alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
-    ask(alice, "What is a walrus?")
-    expect(alice.get_by_test_id("message-verdict")).to_have_count(1)
-    alice.locator(".delete > summary").click()  # without a reload
-    picture(alice, "menu")
-    alice.get_by_label("Name", exact=True).fill("About walruses")
-    alice.get_by_role("button", name="Rename").click()
-    expect(alice.locator("#chat-title")).to_have_text("About walruses")
-    alice.get_by_label("Search your conversations").fill("REFUND")
-    alice.get_by_label("Search your conversations").press("Enter")
-    expect(alice.locator(".conversations")).to_contain_text("1 found in 1 answers")
-    picture(alice, "search")
-    pagecheck.sound(alice, alice.url)
-    alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
-    alice.get_by_role("link", name="Inspect").click()
-    expect(alice.locator("h1")).to_have_text("Request")
-    picture(alice, "inspect")
-    pagecheck.sound(alice, alice.url)
-    alice.goto(f"{asgi_server}/playground/requests")
-    expect(alice.get_by_test_id("request-row")).to_have_count(1)
-    picture(alice, "requests")
-    pagecheck.sound(alice, alice.url)
-    alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
-    alice.locator(".delete > summary").click()
-    alice.get_by_role("button", name="Delete conversation").click()
-    expect(alice.locator("[data-undo]")).to_be_visible()
-    picture(alice, "deleted")
-    alice.get_by_role("button", name="Undo").click()
-    expect(alice.locator("#chat-title")).to_have_text("About walruses")
 
 
 def test_without_a_websocket_the_event_stream_carries_the_answer(
