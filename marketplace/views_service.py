@@ -179,7 +179,7 @@ def declared(listing: Listing) -> tuple[tuple[str, str], ...]:
     if listing.quota is not None:
         quota = listing.quota
         found += [
-            ("GPU", f"{quota.gpu_count} × {quota.gpu_type}" if quota.gpu_count else _("none")),
+            ("GPU", f"{quota.gpu_count} × {quota.gpu_type}" if quota.gpu_count else _("no GPU")),
             (_("CPU cores"), str(quota.cpu_count)),
             (_("Memory"), f"{quota.node_memory} GB"),
             (_("Storage"), f"{quota.node_storage} GB"),
