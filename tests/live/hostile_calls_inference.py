@@ -106,6 +106,8 @@ async def embedded(url: str) -> str:
         "large": _kinds("too_large", "bad_answer", "slow_start"),
         "broken": _kinds("bad_answer", "cut_off", "slow_start"),
         "elsewhere": _kinds("bad_answer"),
+        # It was begun, so that nobody may be told that nothing was charged.
+        "refused": _kinds("provider_error"),
     },
 )
 async def picture_job(url: str) -> str:
