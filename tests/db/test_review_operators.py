@@ -159,7 +159,7 @@ def test_reports_that_come_at_once_count_each_other(monkeypatch: pytest.MonkeyPa
                 text="…", at=timezone.now(),
             )  # fmt: skip
 
-    monkeypatch.setattr(services, "lock", others_first)
+    monkeypatch.setattr(audit, "lock", others_first)
     with pytest.raises(Problem) as refused:
         report(alice, subject)
     assert refused.value.code == "no_more_reports"
