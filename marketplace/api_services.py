@@ -32,9 +32,9 @@ from moderation import selectors as moderation
 from moderation.selectors import Decided
 from probes import selectors as probes
 from probes.selectors import HealthView
+from protocol.abi import ZERO_ADDRESS
 
 router = Router(tags=["Services"])
-ZERO_ADDRESS = "0x" + "0" * 40
 
 
 def service_body(

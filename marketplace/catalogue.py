@@ -25,7 +25,7 @@ from marketplace.parts import Column, Link
 
 TARGET = "#results"
 #: Filters outside of the folded part of the form.
-_HELD = ("q", "type", "model", "verified", "sort")
+_HELD = ("q", "kind", "type", "model", "verified", "sort")
 
 
 def catalogue_page(filters: Filters, head: Head) -> pages_market.CataloguePage:

@@ -399,10 +399,28 @@ def test_a_star_lasts_through_signing_in_and_is_its_owners(client: Client) -> No
 def test_only_a_filter_that_is_folded_away_unfolds_the_others(client: Client) -> None:
     factories.market(3)
     folded = '<details class="more" data-testid="more-filters">'
-    for query in ("", "?type=chatbot", "?model=a", "?q=a&verified=pass&sort=-stake"):
+    for query in (
+        "",
+        "?type=chatbot",
+        "?kind=inference",
+        "?model=a",
+        "?q=a&verified=pass&sort=-stake",
+    ):
         assert folded in client.get(f"/{query}").content.decode(), query
     for query in ("?stake=1", "?watched=1", "?max_in=1", "?tokens_in=5", "?requests=x"):
         assert folded not in client.get(f"/{query}").content.decode(), query
+
+
+def test_the_form_keeps_what_it_has_no_field_for(client: Client) -> None:
+    factories.market(3)
+
+    def form(query: str) -> str:
+        page = client.get(f"/?{query}").content.decode()
+        return page.partition('<form class="filters"')[2].partition("</form>")[0]
+
+    for name, value in (("kind", "inference"), ("view", "cards"), ("exact", "1")):
+        assert f'<input type="hidden" name="{name}" value="{value}">' in form(f"{name}={value}")
+    assert form("") and 'type="hidden"' not in form("")
 
 
 def test_what_cannot_be_watched_is_refused_in_words(
