@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from ninja import Field, Schema
+from pydantic import BeforeValidator
 
 from marketplace.schemas import EMPTY, Address, AddressIn, HistoryIn, Neuron, TextIn
 from marketplace.schemas_providers import SettlementOut
@@ -15,6 +17,16 @@ from marketplace.settlements import Asked
 NetworkWindow = Literal["30d", "90d"]
 Result = Literal["full", "part", "refused", "paid"]
 Window = Literal["24h", "7d", "30d", "90d"]
+
+
+def _day(value: Any) -> Any:
+    """pydantic takes a number for seconds since 1970; the document promises a date."""
+    if isinstance(value, str) and not re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII):
+        raise ValueError("must be a day as YYYY-MM-DD")
+    return value
+
+
+DayIn = Annotated[dt.date, BeforeValidator(_day)]
 
 
 class NetworkIn(Schema):
@@ -74,7 +86,7 @@ class SettlementsIn(HistoryIn):
         description="`full`, `part` (the user ran out), `refused`, or `paid`: one of the first "
         "two; where it is left out all of a provider or a user, else `paid`",
     )
-    day: Annotated[dt.date | None, EMPTY] = Field(None, description="a UTC day")
+    day: Annotated[DayIn | None, EMPTY] = Field(None, description="a UTC day")
     window: Annotated[Window | None, EMPTY] = Field(None, description="the last so many")
 
     def asked(self, serving: str) -> Asked:

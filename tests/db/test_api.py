@@ -265,6 +265,8 @@ def test_settlements_of_all_are_narrowed_as_their_page_is(network: None, client:
     tab = client.get(f"/services/inference/{rows.PETRA}/settlements?status=part").content.decode()
     assert f"/api/v1/settlements?status=part&amp;{where.replace('&', '&amp;')}" in tab
     assert client.get("/api/v1/settlements?service_name=none").status_code == 404
+    for day in ("0", "1700000000", "yesterday", "2026-13-01"):
+        assert client.get(f"/api/v1/settlements?day={day}").status_code == 422, day
     assert client.get("/api/v1/settlements?status=success").status_code == 422
     # of all there is no cursor: where pages end it is said by null, not by an error
     last = get(client, "/settlements?page=101&page_size=200", "list_network_settlements")
