@@ -11,14 +11,9 @@ import uuid
 from typing import Any
 
 import requests
-from django.conf import settings
-from django.test import Client
 from eth_account.messages import encode_defunct
 from eth_account.signers.local import LocalAccount
 from playwright.sync_api import BrowserContext, Page, expect
-
-from accounts.models import User
-from tests.db.personal_world import sign_in as prove_fresh
 
 INIT = """((cfg) => {
   const slot = '__wallet_' + cfg.slot;
@@ -199,6 +194,13 @@ def sign_in(page: Page, url: str) -> None:
 def come_back(page: Page, url: str, wallet: Wallet) -> None:
     """The funds page of somebody who has signed in with this wallet a moment ago. Signing in has
     tests of its own (test_wallet.py)."""
+    # Here, because scripts.screenshots has the wallet without Django's apps.
+    from django.conf import settings
+    from django.test import Client
+
+    from accounts.models import User
+    from tests.db.personal_world import sign_in as prove_fresh
+
     client = Client()
     prove_fresh(client, User.objects.for_address(wallet.account.address))
     name = settings.SESSION_COOKIE_NAME
