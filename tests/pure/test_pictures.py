@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from scripts import diagrams, screenshots
@@ -35,6 +38,13 @@ def test_pictures_are_shown_exist_and_are_made_by_a_command() -> None:
     assert shown() <= files
     twins = {screenshots.names(picture)["dark"] for picture in screenshots.PICTURES}
     assert files - twins <= shown()
+
+
+def test_the_command_needs_no_django() -> None:
+    """It joins a demo of another process; what it takes from the tests must not import models."""
+    env = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    command = [sys.executable, "-c", "import scripts.screenshots"]
+    subprocess.run(command, cwd=ROOT, env=env, check=True)
 
 
 def test_drawings_are_what_the_command_draws() -> None:
