@@ -29,11 +29,6 @@ class ProviderRow:
     earned: int
 
 
-def providers(page: int = 1, page_size: int = selectors.PAGE_SIZE) -> Page[ProviderRow]:
-    """Providers with a listed service, those there longest first (3 queries)."""
-    return with_earnings(offering(page, page_size))
-
-
 def with_earnings(page: Page[ProviderRow]) -> Page[ProviderRow]:
     """The same rows with what each provider was paid until now (1 query)."""
     earned: dict[str, int] = dict(
@@ -61,8 +56,9 @@ def offering(
     query: selectors.ServiceQuery | None = None,
     sort: str = "since",
 ) -> Page[ProviderRow]:
-    """The same without earnings: as long as no listing changes, so do these, unless they are in the
-    order of what was earned (2 queries). `query`: those with a service that it selects."""
+    """Providers with a listed service, without earnings: as long as no listing changes these stay
+    the same, unless they are in the order of what was earned (2 queries). `query`: those with a
+    service that it selects."""
     rows = listed.rows()
     if query is not None and query != selectors.ServiceQuery():
         rows = rows.filter(provider__in=selectors.matching(query).values("provider"))

@@ -49,7 +49,7 @@ def test_an_empty_network_has_zeroes() -> None:
     totals = statistics.totals()
     assert (totals.services, totals.deposited, totals.spent_24h) == (0, 0, 0)
     assert statistics.provider(rows.BOB).since_block is None
-    assert groups.providers().items == () and groups.models().items == ()
+    assert groups.offering().items == () and groups.models().items == ()
     assert statistics.earnings(rows.BOB).by_service == {}
 
 
@@ -60,7 +60,7 @@ def test_providers(network: None, django_assert_num_queries: Any) -> None:
     assert (petra.users, petra.deposited, petra.payers_30d, petra.since_block) == (2, 7, 1, 9)
     assert [listing.kind for listing in petra.services] == ["inference", "fine-tuning"]
     with django_assert_num_queries(3):
-        listed = groups.providers().items
+        listed = groups.with_earnings(groups.offering()).items
     assert [(p.address, p.services, p.kinds, p.earned) for p in listed] == [
         (rows.PETRA, 2, ("inference", "fine-tuning"), 120),
         (rows.PAUL, 1, ("inference",), 3),
