@@ -11,6 +11,7 @@ import io
 import math
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import mul
@@ -41,6 +42,8 @@ MAX_NUMBER = 1e100
 EXTRA_TOKENS = 4
 #: Tokenizers read a text in one of these forms of Unicode, or as it is.
 _READ_AS: tuple[Literal["NFC", "NFKC"], ...] = ("NFC", "NFKC")
+#: What these are put together from is longer than they are.
+_APART: tuple[Literal["NFD", "NFKD"], ...] = ("NFD", "NFKD")
 #: What stands for a request before one is written: a few sentences.
 USUAL_BYTES, USUAL_TEXTS = 1000, 5
 _NEWLINES = re.compile(r"[\r\n]+")
@@ -126,12 +129,33 @@ def beyond_bytes(given: object) -> int:
     """The tokens that the `input` of a request may be beyond the bytes of its JSON: one text,
     several, or as many lists of tokens (which take two bytes each at least).
     """
-    if isinstance(given, str):
-        return weight(given) - len(given.encode("utf-8", "replace")) + EXTRA_TOKENS
-    if not isinstance(given, list):
-        return EXTRA_TOKENS
-    parts = [x for x in given if isinstance(x, str | list)]
-    return sum(map(beyond_bytes, parts)) + (EXTRA_TOKENS if len(parts) < len(given) else 0)
+    texts, others, left = [], 0, [given]
+    while left:
+        one = left.pop()
+        if isinstance(one, str):
+            texts.append(one)
+        elif isinstance(one, list):
+            parts = [x for x in one if isinstance(x, str | list)]
+            left += parts
+            others += len(parts) < len(one)
+        else:
+            others += 1
+    return EXTRA_TOKENS * (len(texts) + others) + _growth("".join(texts))
+
+
+def _growth(text: str) -> int:
+    """Bytes that a text is longer, at most, in any form of Unicode: each character for itself, as
+    the whole of a long text may take minutes, which a stranger would have us spend.
+    """
+    if text.isascii():
+        return 0
+    grown = 0
+    for character, times in Counter(text).items():
+        written = len(character.encode("utf-8", "replace"))
+        apart = (unicodedata.normalize(form, character) for form in _APART)
+        longest = max(len(form.encode("utf-8", "replace")) for form in apart)
+        grown += times * max(0, longest - written)
+    return grown
 
 
 @dataclass(frozen=True)

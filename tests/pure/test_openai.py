@@ -127,3 +127,10 @@ def test_the_most_that_embeddings_cost_holds_for_every_tokenizer(
     ask = asks.read(asks.EMBEDDINGS, "application/json", body)
     assert outcome.most(ask, Tariff(7, 0), 0) >= 7 * tokens
     assert outcome.most(ask, Tariff(7, 0), 0) <= 7 * (len(body) + 8 * tokens)
+
+
+def test_no_text_to_embed_takes_longer_than_its_length() -> None:
+    """Marks in a wrong order are put right by exchanging neighbours: quadratic in a whole text."""
+    given = ["\u0301\u0316" * 500_000, "\ufdfa" * 500_000, *["é"] * 50_000]
+    body = orjson.dumps({"model": "m", "input": given})
+    assert asks.read(asks.EMBEDDINGS, "application/json", body).beyond > 30 * 500_000
