@@ -11,8 +11,6 @@ from protocol import fees
 
 Kind = Literal["known", "estimated", "unknown", "none"]
 
-#: Few tokenizers need more than one token for three bytes of ordinary text; used for "up to" only.
-_BYTES_PER_TOKEN = 3
 #: No contract can move more (uint256); prices, tiers and counts of strangers multiply beyond it.
 MOST = 2**256 - 1
 
@@ -35,10 +33,13 @@ class Cost:
 
 
 def most(tariff: fees.Tariff, request_bytes: int, max_tokens: int, picture_tokens: int = 0) -> int:
-    """The most one request can cost: its size (without pictures) as tokens, the pictures' tokens,
-    and an answer of full length.
+    """The most one request can cost: each byte of it (without pictures) as a token, the pictures'
+    tokens, and an answer of full length.
+
+    Tokenizers that do not know a character take its bytes for tokens, and no text has more of them.
+    What a model's template puts around a message is shorter than the JSON around it.
     """
-    usage = fees.Usage(-(-request_bytes // _BYTES_PER_TOKEN) + picture_tokens, max_tokens)
+    usage = fees.Usage(request_bytes + picture_tokens, max_tokens)
     return min(fees.most_fee(tariff, usage), MOST)
 
 

@@ -291,7 +291,7 @@ def test_calls_are_found_exported_shared_and_bounded_by_the_estimate(chat: Chat)
     asked: list[dict[str, Any]] = [{}, {"called": one.pk, "results": ("wet",)}, {"again": given.pk}]
     for bound, text, more in zip(bounds, ("next", "", "Kelvin"), asked, strict=True):
         after = said(chat, text, state=State.STOPPED, **more)
-        assert after.fee <= bound <= after.fee * 11 // 10, text
+        assert after.fee <= bound <= after.fee * 6 // 5, text
     alice = Client()
     sign_in(alice, chat.owner)
     prove(alice, 0)
