@@ -36,8 +36,9 @@ def most(tariff: fees.Tariff, request_bytes: int, max_tokens: int, picture_token
     """The most one request can cost: each byte of it (without pictures) as a token, the pictures'
     tokens, and an answer of full length.
 
-    Tokenizers that do not know a character take its bytes for tokens, and no text has more of them.
-    What a model's template puts around a message is shorter than the JSON around it.
+    Tokenizers that do not know a character take its bytes for tokens; only such as unfold ligatures
+    before could need more. What a model's template puts around a message is shorter than the JSON
+    around it.
     """
     usage = fees.Usage(request_bytes + picture_tokens, max_tokens)
     return min(fees.most_fee(tariff, usage), MOST)
