@@ -143,9 +143,18 @@ class Batch:
 def batches(provider: str, asked: Asked, known: Mapping[str, Contract]) -> Page[Batch]:
     """One page of transactions, newest first (3 queries). Items of a transaction that the filters
     leave out are left out of its sums."""
-    groups = (
-        asked.rows(provider, known)
-        .values("block", "tx_hash")
+    groups = _grouped(asked.rows(provider, known))
+    found = selectors.paginate(groups, asked.page, PAGE_SIZE, dict)
+    gas = gas_of(provider, [str(row["tx_hash"]) for row in found.items])
+    return Page(
+        tuple(_batch(row, known, gas) for row in found.items), found.count, found.number, found.size
+    )
+
+
+def _grouped(rows: QuerySet[Settlement]) -> QuerySet[Any, Any]:
+    """Sums by transaction, newest first."""
+    return (
+        rows.values("block", "tx_hash")
         .annotate(
             last=Max("sequence"),
             time=Max("at"),
@@ -160,11 +169,6 @@ def batches(provider: str, asked: Asked, known: Mapping[str, Contract]) -> Page[
             },
         )
         .order_by("-block", "-last")
-    )
-    found = selectors.paginate(groups, asked.page, PAGE_SIZE, dict)
-    gas = gas_of(provider, [str(row["tx_hash"]) for row in found.items])
-    return Page(
-        tuple(_batch(row, known, gas) for row in found.items), found.count, found.number, found.size
     )
 
 
@@ -230,7 +234,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Opened:
-    """A transaction with its items in the order of the contract; at most `MOST_ITEMS`."""
+    """A transaction, and its items in the order of the contract: the first `MOST_ITEMS`."""
 
     batch: Batch
     lines: tuple[Line, ...]
@@ -239,32 +243,14 @@ class Opened:
 def opened(provider: str, tx_hash: str, known: Mapping[str, Contract]) -> Opened | None:
     """One of the provider's own transactions; None for anybody else's (6 queries)."""
     rows = Settlement.objects.filter(provider=provider, tx_hash=tx_hash)
-    block = rows.order_by("-block").values_list("block", flat=True).first()
-    if block is None:
+    whole = _grouped(rows).first()
+    if whole is None:
         return None
-    mine = rows.filter(block=block).order_by("sequence", "pk")[:MOST_ITEMS]
+    shown = rows.filter(block=whole["block"]).order_by("sequence", "pk")[:MOST_ITEMS]
     epochs = Epochs.of(provider)
-    lines = tuple(line(row, known, epochs) for row in mine)
-    gas = gas_of(provider, [tx_hash])
-    counts: dict[str, int] = {}
-    for one in lines:
-        counts[one.entry.status] = counts.get(one.entry.status, 0) + 1
-    first = lines[0].entry
     return Opened(
-        Batch(
-            tx_hash=tx_hash,
-            block=block,
-            at=first.at,
-            service_name=first.service_name,
-            users=len({one.entry.user for one in lines}),
-            items=len(lines),
-            settled=sum(one.entry.settled for one in lines),
-            unsettled=sum(one.entry.unsettled for one in lines),
-            outcome=reasons.outcome(counts.items()),
-            pending=first.pending,
-            gas=gas.get(tx_hash, NOT_READ),
-        ),
-        lines,
+        _batch(whole, known, gas_of(provider, [tx_hash])),
+        tuple(line(row, known, epochs) for row in shown),
     )
 
 

@@ -244,6 +244,22 @@ def test_operators_see_their_own_rows_only(petra: Client) -> None:
                 assert answer.status_code == 200 and mark in answer.content
 
 
+def test_an_opened_transaction_sums_more_items_than_it_lists(
+    petra: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Settlement.objects.filter(provider=PETRA).latest("block")
+    listed = batches.batches(PETRA, Asked(Period("all")), contracts()).items[0]
+    assert (listed.tx_hash, listed.items, listed.users) == (own.tx_hash, 2, 2)
+    path = f"/operator/settlements/{own.tx_hash}"
+    assert "the sums are of all" not in petra.get(path).content.decode()
+    monkeypatch.setattr(batches, "MOST_ITEMS", 1)
+    found = batches.opened(PETRA, str(own.tx_hash), contracts())
+    assert found is not None and len(found.lines) == 1 and found.batch == listed
+    text = petra.get(path).content.decode()
+    assert "The first 1 of 2 items; the sums are of all." in text
+    assert text.count('data-testid="line"') == 1
+
+
 def test_a_page_costs_the_same_for_short_and_long_histories(
     petra: Client, django_assert_max_num_queries: Any
 ) -> None:
