@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
 
+from accounts import links
 from attestation import assurance, verify
 from attestation.verify import Signer
 from inference.errors import NotReady
@@ -44,7 +45,7 @@ def check(listing: Listing, signer: Signer | None) -> None:
                 "verification, choose another provider, or turn the option off."
             )
             % {"why": _(why)},
-            href=f"/services/{listing.kind}/{listing.provider}/verification",
+            href=links.service(listing, "verification"),
         )
 
 

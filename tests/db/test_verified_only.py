@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +15,7 @@ from attestation import assurance
 from attestation.engine.evidence import Evidence
 from attestation.models import Standing, Verification
 from chain.models import Head
-from inference import conversations, opening
+from inference import conversations, guard, opening
 from inference.errors import NotReady
 from inference.models import Chat, Turn
 from inference.options import Options
@@ -110,6 +111,11 @@ def test_development_evidence_counts_and_is_labelled(chat: Chat) -> None:
     assert listing is not None
     found = assurance.of(listing, ADDRESS)
     assert found.holds and found.development and found.overall.startswith("dev-")
+    # the way to the evidence leads to this contract's service, not to the recommended one's
+    with pytest.raises(NotReady) as error:
+        guard.check(replace(listing, recommended=False), None)
+    here = f"/services/inference/{factories.PETRA}/verification"
+    assert error.value.href == f"{here}?service_name={listing.service_name}"
 
 
 def test_warning_does_not_hide_what_was_not_seen(chat: Chat) -> None:
