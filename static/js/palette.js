@@ -8,8 +8,22 @@ let before = 0;
 // Few press these keys: it is fetched with the first of them.
 const page = () => import("./palette-page.js");
 
+// Where the browser keeps nothing, the choice holds on this page.
+let chosen = "on";
+
 function on() {
-  return localStorage.getItem("shortcuts") !== "off";
+  try {
+    return localStorage.getItem("shortcuts") !== "off";
+  } catch {
+    return chosen === "on";
+  }
+}
+
+function choose(state) {
+  chosen = state;
+  try {
+    localStorage.setItem("shortcuts", state);
+  } catch { /* no storage in this browser */ }
 }
 
 function open(id) {
@@ -80,6 +94,6 @@ export function startPalette() {
   const box = document.querySelector("[data-shortcuts]");
   if (!box) return;
   box.checked = on();
-  box.addEventListener("change", () => localStorage.setItem("shortcuts", box.checked ? "on" : "off"));
+  box.addEventListener("change", () => choose(box.checked ? "on" : "off"));
   for (const opener of document.querySelectorAll("[data-opens=shortcuts]")) opener.hidden = false;
 }

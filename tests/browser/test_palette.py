@@ -118,6 +118,18 @@ def test_letters_alone_can_be_turned_off(asgi_server: str, page: Page) -> None:
     expect(listed).to_be_hidden()
     page.keyboard.press("/")
     assert page.evaluate("document.activeElement.name") == "q"
+    # Where the browser keeps nothing, they work, and the switch holds on its page.
+    page.add_init_script(
+        "Object.defineProperty(window, 'localStorage',"
+        " {get() { throw new DOMException('blocked', 'SecurityError'); }})"
+    )
+    page.reload()
+    pagecheck.drawn(page)
+    page.keyboard.press("?")
+    listed.get_by_role("checkbox").uncheck()
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    expect(listed).to_be_hidden()
 
 
 def test_search_needs_no_script(asgi_server: str, browser: Browser) -> None:
