@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import re
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from ninja import Field, Schema
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, model_validator
+from pydantic_core import PydanticCustomError
 
 from marketplace.schemas import EMPTY, Address, AddressIn, HistoryIn, Neuron, TextIn
 from marketplace.schemas_providers import SettlementOut
@@ -88,6 +89,15 @@ class SettlementsIn(HistoryIn):
     )
     day: Annotated[DayIn | None, EMPTY] = Field(None, description="a UTC day")
     window: Annotated[Window | None, EMPTY] = Field(None, description="the last so many")
+
+    @model_validator(mode="after")
+    def _goes_on(self) -> Self:
+        """All settlements have no order that a place in it could name, and its page may be far."""
+        if self.cursor and not (self.provider or self.user):
+            raise PydanticCustomError(
+                "cursor_of_all", "only settlements of a provider or a user go on by cursor"
+            )
+        return self
 
     def asked(self, serving: str) -> Asked:
         given = self.model_dump(exclude_none=True, include={"status", "user", "day", "window"})

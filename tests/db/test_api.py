@@ -271,6 +271,9 @@ def test_settlements_of_all_are_narrowed_as_their_page_is(network: None, client:
     # of all there is no cursor: where pages end it is said by null, not by an error
     last = get(client, "/settlements?page=101&page_size=200", "list_network_settlements")
     assert last["next"] is None
+    # and a cursor is no way past the depth that page numbers reach
+    far = client.get("/api/v1/settlements?page=500000&cursor=1.1.1")
+    assert far.status_code == 422
 
 
 def test_the_network_in_numbers_is_what_its_page_says(network: None, client: Client) -> None:
