@@ -123,10 +123,12 @@ def drift_banner(request: HttpRequest) -> freshness.Banner | None:
 
 
 def navigation(entries: Entries, here: str) -> list[NavLink]:
-    """The entries whose page exists. The playground is one section, whatever one does in it."""
+    """The entries whose page exists. The header's playground is one section, whatever one does in
+    it; at the bottom of a phone the same page is the chat alone."""
 
     def current(path: str) -> bool:
-        section = "/playground" if path == "/playground/chat" else path
+        whole = path == "/playground/chat" and entries is not BOTTOM
+        section = "/playground" if whole else path
         return here == path or (path != "/" and here.startswith(f"{section}/"))
 
     return [NavLink(label, path, icon, current(path)) for label, path, icon in _labelled(entries)]

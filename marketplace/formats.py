@@ -100,7 +100,6 @@ class Price:
 IMAGES, SPEECH = fees.IMAGES, fees.SPEECH
 
 
-@kept_by_language
 def prices(service_type: str, input_price: int, output_price: int) -> tuple[Price, ...]:
     """An inference service's prices by what its type is billed for (provider-protocol.md 5.1).
 
@@ -108,6 +107,13 @@ def prices(service_type: str, input_price: int, output_price: int) -> tuple[Pric
     audio. Which of the two prices is a second's depends on the broker's version, so the dearer one
     is shown: nobody pays more than he read.
     """
+    # What is kept must not be strangers' texts of any length.
+    known = service_type in (*IMAGES, SPEECH)
+    return _prices(service_type if known else "", input_price, output_price)
+
+
+@kept_by_language
+def _prices(service_type: str, input_price: int, output_price: int) -> tuple[Price, ...]:
     if service_type in IMAGES:
         return (Price(output_price, _("image"), _("Per image"), output_price, _("image")),)
     if service_type == SPEECH:

@@ -18,8 +18,8 @@ from django.test.utils import CaptureQueriesContext
 from accounts.models import User
 from attestation.selectors import ServiceKey
 from ledger.models import Service
+from marketplace import context, links, views_errors
 from marketplace import filters as given_filters
-from marketplace import links, views_errors
 from tests import factories
 from tests.db import api_rows as rows
 from tests.db import report_world
@@ -123,6 +123,16 @@ def test_any_query_string_is_a_page(client: Client, query: str) -> None:
 def test_a_page_beyond_the_end_is_the_last_one(client: Client) -> None:
     factories.market(30)
     assert "26–30 of 30 services" in client.get("/?page=99").content.decode()
+
+
+def test_a_page_marks_its_section_and_no_other_page() -> None:
+    def current(entries: context.Entries, path: str) -> list[str]:
+        return [link.label for link in context.navigation(entries, path) if link.current]
+
+    for path in ("/playground/chat", "/playground/images"):
+        assert current(context.HEADER, path) == ["Playground"]
+    assert current(context.BOTTOM, "/playground/chat") == ["Chat"]
+    assert current(context.BOTTOM, "/playground/images") == []
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import itertools
 import json
 import re
 import shlex
+import weakref
 
 import pytest
 from django.template import Context, Template
@@ -69,6 +70,17 @@ def test_amount_never_shows_more_than_there_is(neuron: int) -> None:
 )
 def test_amount_examples(neuron: int, shown: str) -> None:
     assert formats.amount(neuron) == shown
+
+
+def test_no_text_of_a_stranger_stays_in_memory() -> None:
+    class Text(str):
+        """A string that can be looked for."""
+
+    said = Text("chatbot of a stranger")
+    seen = weakref.ref(said)
+    assert formats.prices(said, 1, 2) == formats.prices("", 1, 2)
+    del said
+    assert seen() is None
 
 
 @given(st.integers(0, 10**30), st.integers(0, 10**30))
