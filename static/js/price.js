@@ -18,7 +18,8 @@ export function dollars(form, neuron) {
   if (value < 10n ** 18n) return ' (<\u00a0$0.000001)';
   const written = (places) => {
     const unit = 10n ** BigInt(24 - places);
-    const rounded = ((value + unit / 2n) / unit).toString().padStart(places + 1, '0');
+    const even = (value / unit) % 2n === 0n ? 1n : 0n; // a half goes to the even digit, as on the server
+    const rounded = ((value + unit / 2n - even) / unit).toString().padStart(places + 1, '0');
     return `${BigInt(rounded.slice(0, -places)).toLocaleString('en')}.${rounded.slice(-places)}`;
   };
   // Below a cent two digits that count; what is rounded up to a cent is written as one.

@@ -134,6 +134,7 @@ def test_times_are_utc_until_the_reader_chooses_their_own_and_dollars_shown_unti
         2 * 10**15 - 1,
         123456789 * 10**7,
         19_930 * 10**12,
+        25 * 10**16,
         10**23 + 7 * 10**15,
     ]
     price = Price(500_000, timezone.now(), "prices.example")
