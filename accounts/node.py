@@ -8,6 +8,7 @@ id are `chain.rpc`'s.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ from accounts.errors import NodeUnavailable, RpcError, WrongChain
 from chain import errors, rpc
 
 TIMEOUT_SECONDS = 5.0
+#: After a node that kept silent, this thread asks none for so long: a page that has three questions
+#: waits for one answer, not for three.
+SILENCE_SECONDS = 1.0
 #: (method, params)
 Request = tuple[str, list[Any]]
 _local = threading.local()
@@ -25,13 +29,20 @@ _local = threading.local()
 def call_many(requests: Sequence[Request], *, timeout: float = TIMEOUT_SECONDS) -> list[Any]:
     """Results in order, all from one node; a call the node refuses is an `RpcError` in its place.
 
-    Raises NodeUnavailable when no node answers in time, WrongChain when one serves another chain.
+    Raises NodeUnavailable when no node answers in time, or none did a moment ago; WrongChain when
+    one serves another chain.
     """
+    began = time.monotonic()
+    if began < getattr(_local, "silent_until", 0.0):
+        raise NodeUnavailable("The node did not answer a moment ago.")
     try:
         answers = _client(timeout).many([rpc.Request(m, tuple(params)) for m, params in requests])
     except errors.WrongChain as error:
         raise WrongChain(str(error)) from error
     except errors.Retry as error:
+        now = time.monotonic()
+        if now - began >= timeout:
+            _local.silent_until = now + SILENCE_SECONDS
         raise NodeUnavailable(str(error)) from error
     return [
         RpcError(a.message, _revert_data(a.data)) if isinstance(a, rpc.Failure) else a

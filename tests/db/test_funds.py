@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html as html_lib
 import re
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -14,7 +15,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from accounts import pages
+from accounts import node, pages
 from accounts.models import User
 from chain.models import Head
 from devnet import accounts as cast
@@ -174,6 +175,23 @@ def test_a_silent_chain_leaves_the_page_readable(
     assert 'data-state="draft" data-code="chain_unreachable">Not checked<' in html
     assert "Nothing was sent" in html and "Would be refused" not in html
     assert 'href="/account?action=withdraw&amp;amount=1">Check again<' in html
+
+
+def test_a_chain_that_hangs_costs_a_page_one_wait(
+    alice: Client, contracts: Contracts, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for asked in (node.call, node.call_many):
+        monkeypatch.setitem(asked.__kwdefaults__, "timeout", 0.2)
+    monkeypatch.setattr(node._local, "silent_until", 0.0, raising=False)
+    hold(contracts)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings.CHAIN_RPC_URLS = (f"http://127.0.0.1:{silent.getsockname()[1]}",)
+        html = alice.get("/account?action=withdraw&amount=1").content.decode()
+        assert "the chain does not answer right now" in html
+        silent.setblocking(False)
+        silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):  # nobody has asked again
+            silent.accept()
 
 
 def test_a_late_index_is_said_to_be_late(alice: Client, site: None) -> None:
