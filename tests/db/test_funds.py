@@ -181,7 +181,7 @@ def test_a_chain_that_hangs_costs_a_page_one_wait(
     alice: Client, contracts: Contracts, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for asked in (node.call, node.call_many):
-        monkeypatch.setitem(asked.__kwdefaults__, "timeout", 0.2)
+        monkeypatch.setattr(asked, "__kwdefaults__", {"timeout": 0.2})
     monkeypatch.setattr(node._local, "silent_until", 0.0, raising=False)
     hold(contracts)
     with socket.create_server(("127.0.0.1", 0)) as silent:
