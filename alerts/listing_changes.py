@@ -14,6 +14,7 @@ from alerts.models import Rule
 from ledger.models import Service, ServiceChange
 from ledger.stored import fields, integer
 from operators.listing import SPEECH, price_texts, unit_of
+from protocol.fees import EMBEDDING
 
 #: Service types by serving contract and provider.
 Types = Mapping[tuple[str, str], str]
@@ -71,9 +72,11 @@ def counts(rule: Rule, row: ServiceChange, types: Types) -> bool:
 
 def _compared(row: ServiceChange, service_type: str) -> tuple[int, int]:
     """Before and after of the price that services are compared by, neuron of what people name it
-    for; of speech the dearer one, as which of the two is a second's depends on the broker."""
+    for; of speech the dearer one, as which of the two is a second's depends on the broker, and of
+    embeddings that of the input: they answer with no token."""
     moves = {name: (was, now) for name, was, now in _prices(row)}
-    name = "price_per_token" if "price_per_token" in moves else "output_price"
+    billed = "input_price" if service_type == EMBEDDING else "output_price"
+    name = "price_per_token" if "price_per_token" in moves else billed
     compared = list(moves.values()) if service_type == SPEECH else [moves.get(name, (0, 0))]
     scale = unit_of(name, service_type).scale
     return max(was for was, _ in compared) * scale, max(now for _, now in compared) * scale

@@ -14,7 +14,7 @@ from alerts.kinds import Kind
 from alerts.models import Held, Notification, Rule
 from alerts.services import Wish
 from devnet import accounts as cast
-from ledger.models import Movement
+from ledger.models import Movement, Service
 from operators.models import Note
 from probes.models import Probe
 from probes.retention import KEPT_PROBES
@@ -48,6 +48,15 @@ def test_prices_that_cross_ones_own_and_keys_that_are_acknowledged(alice: User) 
         texts = alice.notifications.values_list("text", flat=True)
         assert all("0G per 1M tokens" in text for text in texts)
         Notification.objects.all().delete()
+    # Of embeddings the input alone is paid for.
+    block += 1
+    Service.objects.update(service_type="embedding")
+    before, after = ({"input_price": str(n), "output_price": "0"} for n in (each, each // 3))
+    factories.change(block=block, before=before, after=after)
+    advance(block)
+    assert services.sweep() == 1
+    assert titles(alice)[0].endswith("asks less than your price")
+    Notification.objects.all().delete()
     factories.change(block=block + 1, change="acknowledged", before={}, after={})
     advance(block + 1)
     assert services.sweep() == 1
