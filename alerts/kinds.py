@@ -94,15 +94,21 @@ SORTS: dict[Kind, Sort] = {
         Sort(
             Kind.PRICE_BELOW,
             gettext_noop("A price falls below mine"),
-            gettext_noop("The output price of {where} falls below {number} 0G"),
-            gettext_noop("For 1M tokens, an image or a second, as the service bills."),
+            gettext_noop("The price of {where} falls below {number} 0G"),
+            gettext_noop(
+                "Of the output or of training, of embeddings that of the input; for 1M tokens, an "
+                "image or a second, as the service bills."
+            ),
             "0G",
         ),
         Sort(
             Kind.PRICE_ABOVE,
             gettext_noop("A price rises above mine"),
-            gettext_noop("The output price of {where} rises above {number} 0G"),
-            gettext_noop("For 1M tokens, an image or a second, as the service bills."),
+            gettext_noop("The price of {where} rises above {number} 0G"),
+            gettext_noop(
+                "Of the output or of training, of embeddings that of the input; for 1M tokens, an "
+                "image or a second, as the service bills."
+            ),
             "0G",
         ),
         Sort(
