@@ -8,6 +8,7 @@ from functools import lru_cache, wraps
 from typing import Any, ParamSpec, TypeVar
 
 from django.utils.translation import get_language
+from django.utils.translation.trans_real import DjangoTranslation, translation
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -18,11 +19,13 @@ def kept_by_language(say: Callable[P, T]) -> Callable[P, T]:
     nobody may change what it gives; what strangers write among its arguments displaces the rest."""
 
     @lru_cache(maxsize=2048)
-    def kept(language: str | None, *given: Any, **named: Any) -> T:
+    def kept(words: DjangoTranslation | None, *given: Any, **named: Any) -> T:
         return say(*given, **named)
 
     @wraps(say)
     def said(*given: Any, **named: Any) -> T:
-        return kept(get_language(), *given, **named)
+        language = get_language()
+        # By the catalogue itself: another one of the same language says other words.
+        return kept(translation(language) if language else None, *given, **named)
 
     return said

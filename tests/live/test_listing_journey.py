@@ -143,7 +143,7 @@ def test_register_change_and_remove_with_the_stake_back(contracts: Contracts) ->
     contracts.ledger.send(ALICE, "transferFund", SELLER.address, NAME, 2 * NEURON)
     follow(contracts)
     shown = change(contracts, client, url="http://127.0.0.1:5005")
-    assert "1 customer with 2 0G is told" in shown and "stays acknowledged" in shown
+    assert "1 customer with 2 0G can read it" in shown and "stays acknowledged" in shown
     assert "Users cannot be charged until" not in shown
     assert (listed(contracts)["url"], listed(contracts)["teeSignerAcknowledged"]) == (
         "http://127.0.0.1:5005",
