@@ -62,11 +62,13 @@ def django_db_keepdb() -> bool:
 
 @pytest.fixture(autouse=True)
 def nothing_is_believed() -> None:
-    """A test that took Redis away leaves no pause behind for the next one, and one with a chain not
-    its pace."""
+    """A test that took Redis away leaves no pause behind for the next one, and one with a chain
+    neither its pace nor that its node kept silent."""
+    from accounts import node
     from chain import selectors
     from net import cache
 
+    node._local.__dict__.pop("silent_until", None)
     cache._asked_again = 0.0
     selectors._pace = (0.0, None)
 
