@@ -151,6 +151,8 @@ def _growth(text: str) -> int:
         return 0
     grown = 0
     for character, times in Counter(text).items():
+        if unicodedata.is_normalized("NFKD", character):
+            continue  # nearly all: of a million different ones each look costs
         written = len(character.encode("utf-8", "replace"))
         apart = (unicodedata.normalize(form, character) for form in _APART)
         longest = max(len(form.encode("utf-8", "replace")) for form in apart)
