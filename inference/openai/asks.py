@@ -66,7 +66,8 @@ _READ = ("model", "n", "stream", "response_format")
 class Ask:
     """A request for a model. `pin` is the provider's address ("" = whoever there is), `count` how
     many answers or pictures, `max_tokens` 0 where it says none.
-    `beyond`: tokens that texts to embed may be beyond the bytes of the body.
+    `beyond`: tokens that texts to embed may be beyond the bytes of the body; `drawn`: bytes of it
+    that are pictures to look at, which nobody reads as text.
     """
 
     endpoint: str
@@ -78,6 +79,7 @@ class Ask:
     count: int = 1
     max_tokens: int = 0
     beyond: int = 0
+    drawn: int = 0
 
     @property
     def pictures(self) -> bool:
@@ -142,7 +144,20 @@ def _json(endpoint: str, body: bytes, pin: str, bounded: bool) -> Ask:
         count=count,
         max_tokens=max_tokens,
         beyond=vectors.beyond_bytes(document.get("input")) if endpoint == EMBEDDINGS else 0,
+        drawn=_drawn(document.get("messages")) if endpoint == CHAT else 0,
     )
+
+
+def _drawn(messages: object) -> int:
+    """Bytes of the pictures that travel inside `messages`."""
+    found = 0
+    for message in messages if isinstance(messages, list) else ():
+        content = message.get("content") if isinstance(message, dict) else None
+        for part in content if isinstance(content, list) else ():
+            match part:
+                case {"type": "image_url", "image_url": {"url": str(url)}}:
+                    found += len(url) if url.startswith("data:image/") else 0
+    return found
 
 
 def _form(endpoint: str, content_type: str, body: bytes, pin: str) -> Ask:

@@ -144,10 +144,14 @@ def most(ask: Ask, tariff: fees.Tariff, max_tokens: int) -> int:
         # A byte may be a token; what comes as numbers of tokens has two bytes for each.
         fee = fees.most_fee(tariff, fees.Usage(len(ask.body) + ask.beyond, 0))
     else:
-        return costs.most(tariff, len(ask.body), (ask.max_tokens or max_tokens) * ask.count)
+        answer = (ask.max_tokens or max_tokens) * ask.count
+        seen = ask.drawn // _PICTURE_BYTES_PER_TOKEN
+        return costs.most(tariff, len(ask.body) - ask.drawn, answer, seen)
     return min(fee, costs.MOST)
 
 
+#: Vision models make fewer tokens of a photograph; a guess for the reserve only.
+_PICTURE_BYTES_PER_TOKEN = 3
 #: 32 kbit/s, a low rate for speech; a guess for the reserve only.
 _SPEECH_BYTES_PER_SECOND = 4000
 

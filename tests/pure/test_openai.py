@@ -129,6 +129,18 @@ def test_the_most_that_embeddings_cost_holds_for_every_tokenizer(
     assert outcome.most(ask, Tariff(7, 0), 0) <= 7 * (len(body) + 8 * tokens)
 
 
+def test_pictures_to_look_at_are_not_set_aside_as_text() -> None:
+    url = "data:image/png;base64," + "A" * 9000
+    parts = [{"type": "text", "text": url}, {"type": "image_url", "image_url": {"url": url}}]
+    other = {"type": "image_url", "image_url": {"url": "https://example.org/" + "A" * 90}}
+    for content, drawn in ((parts, len(url)), ([other, 1, {"type": "image_url"}], 0), (url, 0)):
+        messages = ["odd", {"role": "user", "content": content}]
+        body = orjson.dumps({"model": "m", "messages": messages, "max_tokens": 5})
+        ask = asks.read(asks.CHAT, "application/json", body)
+        text = len(body) - drawn
+        assert outcome.most(ask, Tariff(7, 3), 0) == 7 * (text + drawn // 3) + 3 * 5
+
+
 def test_no_text_to_embed_takes_longer_than_its_length() -> None:
     """Marks in a wrong order are put right by exchanging neighbours: quadratic in a whole text."""
     given = ["\u0301\u0316" * 500_000, "\ufdfa" * 500_000, *["é"] * 50_000]
