@@ -88,6 +88,7 @@ def test_rows_are_ticked_and_compared_and_a_page_says_what_it_offers(
     expect(page).to_have_url(re.compile("/settlements$"))
     pagecheck.drawn(page)
     page.keyboard.press(".")
+    expect(offered).to_be_visible()  # its script is fetched with the key
     page.keyboard.press("Escape")
     expect(offered).to_be_hidden()
 
