@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Protocol
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from ledger.records import Contract, Listing, Position
 
@@ -40,7 +40,11 @@ def service(listing: Listing, tab: str = "") -> str:
 def service_at(contract: Contract | Listing, provider: str, tab: str = "") -> str:
     """The same of what a provider has in a contract. Of two contracts of a kind an address alone
     means the recommended one."""
-    path = f"/services/{contract.kind}/{provider}" + (f"/{tab}" if tab else "")
-    if contract.recommended:
-        return path
-    return f"{path}?{urlencode({'service_name': contract.service_name})}"
+    other = "" if contract.recommended else contract.service_name
+    return service_of(contract.kind, provider, tab, other)
+
+
+def service_of(kind: str, provider: str, tab: str = "", service_name: str = "") -> str:
+    """The same; `service_name` only where it is not the recommended contract's."""
+    path = f"/services/{quote(kind, safe='')}/{provider}" + (f"/{tab}" if tab else "")
+    return path + (f"?{urlencode({'service_name': service_name})}" if service_name else "")

@@ -13,8 +13,8 @@ from alerts.kinds import CHANGES, PRICES, Kind, moved
 from alerts.models import Rule
 from ledger.models import Service, ServiceChange
 from ledger.stored import fields, integer
-from operators.listing import SPEECH, price_texts, unit_of
-from protocol.fees import EMBEDDING
+from operators.listing import price_texts, unit_of
+from protocol.fees import EMBEDDING, SPEECH
 
 #: Service types by serving contract and provider.
 Types = Mapping[tuple[str, str], str]

@@ -24,8 +24,8 @@ from attestation.selectors import ServiceKey
 from attestation.sources.collect import Gathered, collect
 from net.client import Client
 from net.marks import N_
+from protocol.abi import ZERO_ADDRESS
 
-ZERO_ADDRESS = "0x" + "0" * 40
 #: Services without evidence that we could judge: the verdict's word, and why.
 _LABELS: Mapping[str, tuple[Verdict, str]] = {
     "standard": (NOT_PROVIDED, N_("a standard provider: no TEE, nothing is signed or attested")),

@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
 
-from accounts import keys
+from accounts import keys, links
 from accounts.crypto import Unreadable
 from accounts.errors import Problem
 from attestation import selectors as attestation
@@ -58,8 +58,7 @@ class Place:
     @property
     def top_up(self) -> str:
         """The form that transfers money to it, for inference."""
-        account = f"{self.listing.service_name}:{self.listing.provider}"
-        return "/account?" + urlencode({"action": "transfer", "account": account})
+        return links.form("transfer", self.listing)
 
     @property
     def asked_as(self) -> str:

@@ -69,10 +69,9 @@ def _page(dataset: Dataset, user: User, problem: Problem | None) -> pages.Publis
             return pages.PublishPage(dataset, place, known=True)
         found = publishing.announcement(dataset, user.address)
     except Problem as error:
-        return pages.PublishPage(dataset, place, problem=f"{error.title} {error.fix}".strip())
+        return pages.PublishPage(dataset, place, problem=error.said)
     except NodeError as error:
-        silent = of_node(error)
-        return pages.PublishPage(dataset, place, problem=f"{silent.title} {silent.fix}")
+        return pages.PublishPage(dataset, place, problem=of_node(error).said)
     after = found.wallet - found.fee - found.gas_cost
     effects = (
         {"what": "wallet", "before": str(found.wallet), "after": str(after)},

@@ -148,7 +148,7 @@ def _links(draft: Draft, current: str) -> tuple[Link, ...]:
 
 def _words(problem: Problem | BadParameters | None) -> str:
     if isinstance(problem, Problem):
-        return f"{problem.title} {problem.fix}".strip()
+        return problem.said
     return problems.of_setting(problem.problems.get("", "")) if problem is not None else ""
 
 
@@ -228,7 +228,7 @@ def _top_up(listing: Listing | None, held: Position | None) -> str:
         return links.form("transfer", held)
     if listing is None:
         return ""
-    return f"/account?action=transfer&account={listing.service_name}:{listing.provider}"
+    return links.form("transfer", listing)
 
 
 def _show_sign(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.WizardPage:

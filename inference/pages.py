@@ -65,7 +65,7 @@ MEDIA = {
     Medium.CHAT: ("/playground/chat", N_("chat"), "chatbot"),
     Medium.IMAGES: ("/playground/images", N_("pictures"), "text-to-image"),
     Medium.SPEECH: ("/playground/audio", N_("transcripts"), "speech-to-text"),
-    Medium.EMBED: ("/playground/embeddings", N_("embeddings"), "embedding"),
+    Medium.EMBED: ("/playground/embeddings", N_("embeddings"), fees.EMBEDDING),
 }
 
 

@@ -27,6 +27,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from accounts.errors import Problem
+from accounts.feeds import xml_text
 from marketplace import feeds, presence
 from marketplace.freshness import Banner
 from marketplace.models import Announcement, AnnouncementKind, Update
@@ -243,9 +244,9 @@ def feed(request: HttpRequest) -> HttpResponse:
         said = "".join(f"<p>{_said(one.at)}: {escape(one.text)}</p>" for one in updates)
         until = _said(row.ends_at) if row.ends_at else "not known yet"
         made.add_item(
-            title=feeds.xml_text(f"{row.get_kind_display()}: {row.title}"),
+            title=xml_text(f"{row.get_kind_display()}: {row.title}"),
             link=f"{page}#announcement-{row.pk}",
-            description=feeds.xml_text(f"<p>{_said(row.starts_at)} to {until}</p>{said}"),
+            description=xml_text(f"<p>{_said(row.starts_at)} to {until}</p>{said}"),
             unique_id=f"tag:0g-market,2026:{settings.CHAIN_ID}/announcement/{row.pk}",
             pubdate=row.starts_at,
             updateddate=max((one.at for one in updates), default=row.starts_at),

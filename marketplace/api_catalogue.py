@@ -15,6 +15,8 @@ from django.views.decorators.http import require_safe
 from ninja import Query, Router
 from ninja.decorators import decorate_view
 
+from accounts import links as account_links
+from accounts.feeds import xml_text
 from attestation import selectors as attestation
 from attestation.selectors import ServiceKey, StandingView
 from ledger import selectors
@@ -26,7 +28,6 @@ from marketplace.api_lists import (
     revalidated_as_list,
 )
 from marketplace.api_services import bodies
-from marketplace.feeds import xml_text
 from marketplace.filters import Filters
 from marketplace.schemas_listings import ServiceOut
 from marketplace.schemas_services import FilteredIn
@@ -183,7 +184,7 @@ def site_feed(request: HttpRequest) -> HttpResponse:
         place = f"{settings.CHAIN_ID}/{listing.service_name}/{listing.provider}"
         feed.add_item(
             title=xml_text(f"{parts.service_title(listing)} by {listing.provider}"),
-            link=site + parts.service_path(listing),
+            link=site + account_links.service(listing),
             description=xml_text(_said(listing, known[ServiceKey.of(listing)])),
             updateddate=at,
             pubdate=at,

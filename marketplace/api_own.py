@@ -28,8 +28,7 @@ class PersonalToken(HttpBearer):
             found = tokens.find(tokens.secret_of(f"Bearer {token}"), "read")
         except Problem as problem:
             code = "forbidden" if problem.status == 403 else "unauthorized"
-            said = f"{problem.title} {problem.fix}".strip()
-            raise problems.Problem(code, said, headers=_CHALLENGE) from None
+            raise problems.Problem(code, problem.said, headers=_CHALLENGE) from None
         tokens.used(found, timezone.now())
         return found
 

@@ -11,6 +11,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
+from accounts import links as account_links
 from ledger import words
 from ledger.records import ChangeEntry
 from ledger.stored import fields, integer
@@ -83,7 +84,7 @@ class ChangeRow:
             pending=entry.pending,
             provider="" if alone else entry.provider,
             provider_path=links.provider_path(entry.provider),
-            service_path="" if alone else links.service_path(entry.kind, entry.provider),
+            service_path="" if alone else account_links.service_of(entry.kind, entry.provider),
             kind_label=kind_label(entry.kind),
             report_path=f"/verifications/{entry.report}" if isinstance(entry, VerdictEntry) else "",
         )

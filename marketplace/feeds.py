@@ -10,7 +10,8 @@ from django.conf import settings
 from django.http import HttpResponse
 from django.utils import feedgenerator
 
-from accounts.feeds import xml_text as xml_text
+from accounts import links as account_links
+from accounts.feeds import xml_text
 from ledger.records import ChangeEntry
 from marketplace import links
 from marketplace.changes import ChangeRow
@@ -112,7 +113,7 @@ def _note(note: Note) -> dict[str, Any]:
 def _path(entry: ChangeEntry) -> str:
     if isinstance(entry, VerdictEntry):
         return f"/verifications/{entry.report}"
-    return links.service_path(entry.kind, entry.provider, "changes")
+    return account_links.service_of(entry.kind, entry.provider, "changes")
 
 
 def _id(entry: ChangeEntry) -> str:

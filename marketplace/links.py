@@ -27,12 +27,6 @@ def account_path(address: str) -> str:
     return f"/accounts/{address}"
 
 
-def service_path(kind: str, address: str, tab: str = "", service_name: str = "") -> str:
-    """A service's page or tab; `service_name` only where it is not the recommended contract's."""
-    path = f"/services/{quote(kind, safe='')}/{address}" + (f"/{tab}" if tab else "")
-    return path + (f"?{urlencode({'service_name': service_name})}" if service_name else "")
-
-
 def model_path(model: str) -> str:
     """A model's page. Browsers fold `.` and `..` away even when encoded, so these names get no
     page."""

@@ -170,7 +170,5 @@ def _page_of(request: HttpRequest, exception: Exception) -> HttpResponse | None:
             page[name] = value
         return page
     if isinstance(exception, Problem):
-        return views_errors.error(
-            request, exception.status, f"{exception.title} {exception.fix}".strip()
-        )
+        return views_errors.error(request, exception.status, exception.said)
     return None

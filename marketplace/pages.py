@@ -8,6 +8,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop, ngettext
 
+from accounts import links as account_links
 from attestation.selectors import DEVELOPMENT, ServiceKey, StandingView, standing_of
 from ledger import records, statistics
 from marketplace import formats, links
@@ -21,7 +22,6 @@ from marketplace.parts import (
     kind_label,
     listed_prices,
     service_id,
-    service_path,
     service_title,
     service_type,
     service_type_label,
@@ -147,7 +147,8 @@ def service_head(
         try_label=_(label),
         try_icon=icon,
         tabs=tuple(
-            Link(_(label), service_path(listing, slug), slug == tab) for slug, label in TABS
+            Link(_(label), account_links.service(listing, slug), slug == tab)
+            for slug, label in TABS
         ),
         summary=_sentence(listing, known, health, payers),
         warning=move.said(known) if move else "",
@@ -158,7 +159,7 @@ def service_head(
 
 
 def _json_path(listing: records.Listing) -> str:
-    path = links.service_path(listing.kind, listing.provider)
+    path = account_links.service_of(listing.kind, listing.provider)
     other = "" if listing.recommended else listing.service_name
     return links.with_query(f"{path}.json", service_name=other)
 
@@ -231,7 +232,7 @@ class RecordPaths:
 
     @classmethod
     def of(cls, listing: records.Listing) -> RecordPaths:
-        at, asked = service_path(listing, "settlements"), Asked()
+        at, asked = account_links.service(listing, "settlements"), Asked()
         return cls(
             full=asked.path(at, status="full"),
             part=asked.path(at, status="part"),
@@ -239,7 +240,7 @@ class RecordPaths:
             payers=asked.path(at, by="payer", window="30d"),
             payers_90d=asked.path(at, by="payer", window="90d"),
             days=asked.path(at, by="day", window="90d"),
-            verification=service_path(listing, "verification"),
+            verification=account_links.service(listing, "verification"),
         )
 
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop, ngettext
 
+from accounts import links as account_links
 from inference.timings import Timings
 from ledger.records import Listing
 from marketplace import links
 from marketplace.pages import ServiceHead
-from marketplace.parts import Link, service_path
+from marketplace.parts import Link
 from probes.charts import Chart, Point, Series, Value, measured, series
 from probes.history import WINDOWS, Cell, History
 from probes.selectors import HealthView, Spread
@@ -93,7 +94,7 @@ def performance(
 
 
 def window_path(listing: Listing, window: str) -> str:
-    return links.with_query(service_path(listing, "performance"), window=window)
+    return links.with_query(account_links.service(listing, "performance"), window=window)
 
 
 def csv_path(listing: Listing, window: str) -> str:

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from attestation import words
+from attestation.engine.verdicts import marked
 from attestation.printing import QUESTIONS
 from attestation.selectors import HistoryEntry, StandingView
 from inference import words as message_words
@@ -75,11 +76,8 @@ def standing_panel(view: StandingView) -> StandingPanel:
 
 
 def answers(questions: Mapping[str, str], *, development: bool) -> tuple[Answer, ...]:
-    def chip(answer: str) -> str:
-        return f"dev-{answer}" if development and answer not in ("fail", "not_provided") else answer
-
     return tuple(
-        Answer(name, _(title), chip(questions[name]))
+        Answer(name, _(title), marked(questions[name], development))
         for name, title in QUESTIONS.items()
         if name in questions
     )

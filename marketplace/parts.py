@@ -14,6 +14,7 @@ from typing import TypeVar
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
+from accounts import links as account_links
 from attestation.selectors import ServiceKey, StandingView, standings
 from ledger import records
 from marketplace import formats, links, tariffs
@@ -243,7 +244,7 @@ class ServiceRow:
             listing=listing,
             id=service_id(listing),
             title=service_title(listing),
-            path=service_path(listing),
+            path=account_links.service(listing),
             provider_path=links.provider_path(listing.provider),
             type_label=service_type_label(listing),
             offer=offer_of(listing),
@@ -274,11 +275,6 @@ def service_id(listing: records.Listing) -> str:
     not the recommended one."""
     other = "" if listing.recommended else f"/{listing.service_name}"
     return f"{listing.kind}/{listing.provider}{other}"
-
-
-def service_path(listing: records.Listing, tab: str = "") -> str:
-    other = "" if listing.recommended else listing.service_name
-    return links.service_path(listing.kind, listing.provider, tab, other)
 
 
 def service_title(listing: records.Listing) -> str:

@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import feedgenerator, translation
 from django.views.decorators.http import require_safe
 
+from accounts.feeds import xml_text
 from marketplace import docs_html, feeds
 from marketplace import docs_library as library
 
@@ -65,7 +66,7 @@ def feed(request: HttpRequest) -> HttpResponse:
         made.add_item(
             title=f"0G Market {one.version}",
             link=f"{site}{PAGE}#{one.anchor}",
-            description=feeds.xml_text(one.html),
+            description=xml_text(one.html),
             unique_id=f"tag:0g-market,2026:version/{one.version}",
             pubdate=at,
             updateddate=at,

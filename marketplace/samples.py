@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from django.utils.translation import gettext as _
 
 from marketplace import formats
+from protocol.fees import EMBEDDING
 
-EMBEDDING = "embedding"
 #: Environment variables of the samples: a personal token, a provider key.
 TOKEN, KEY = "ZGM_TOKEN", "ZG_KEY"
 #: The type that changes a picture it is given.

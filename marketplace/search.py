@@ -13,6 +13,7 @@ from django.db.models import Q
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop, ngettext
 
+from accounts import links as account_links
 from accounts.addresses import short
 from attestation.models import Verification
 from finetune.models import Task
@@ -146,7 +147,7 @@ def _address(q: str, address: str) -> Found:
         shown = tuple(
             Target(
                 parts.service_title(one),
-                parts.service_path(one),
+                account_links.service(one),
                 _("%(type)s, removed") % {"type": parts.service_type_label(one)}
                 if one.removed
                 else parts.service_type_label(one),
@@ -199,7 +200,7 @@ def _words(q: str, pages: Pages) -> Found:
             tuple(
                 Target(
                     parts.service_title(one),
-                    parts.service_path(one),
+                    account_links.service(one),
                     f"{parts.service_type_label(one)}, {short(one.provider)}",
                 )
                 for one in services.items

@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
+from accounts import links as account_links
 from ledger import listed, selectors
 from ledger.models import Kind, Service
 from marketplace import docs_library, links
@@ -48,7 +49,7 @@ def _services(start: int, end: int) -> Iterable[Entry]:
     for kind, provider, serving, updated in rows.values_list(*columns)[start:end]:
         contract = known.get(serving)
         other = contract.service_name if contract and not contract.recommended else ""
-        yield links.service_path(kind, provider, service_name=other), moment(updated)
+        yield account_links.service_of(kind, provider, service_name=other), moment(updated)
 
 
 def _providers(start: int, end: int) -> Iterable[Entry]:

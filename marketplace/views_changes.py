@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 from django.views.decorators.http import require_safe
 
+from accounts import links as account_links
 from accounts.http import number_of
 from ledger import selectors
 from ledger.models import ServiceChange
@@ -150,7 +151,7 @@ def service_changes(request: HttpRequest, kind: str, address: str) -> HttpRespon
     )
     window = request.GET.get("window", "90d")
     window = window if window in pricehistory.WINDOWS else ""
-    path = links.service_path(listing.kind, listing.provider, "changes")
+    path = account_links.service_of(listing.kind, listing.provider, "changes")
     other = "" if listing.recommended else listing.service_name
     query = links.with_query("", service_name=other, change=change)
     page = ChangesTab(

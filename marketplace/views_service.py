@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 from django.views.decorators.http import require_safe
 
+from accounts import links as account_links
 from accounts import signers
 from accounts.addresses import short
 from attestation.selectors import ServiceKey, StandingView, standing_of
@@ -67,7 +68,7 @@ def overview(request: HttpRequest, kind: str, address: str) -> HttpResponse:
     key = ServiceKey.of(listing)
     latest = latest_changes(listing.provider, listing.serving, selectors.contracts())
     record = totals_of(listing.provider, listing.serving)
-    settlements = parts.service_path(listing, "settlements")
+    settlements = account_links.service(listing, "settlements")
     user = request.user if request.user.is_authenticated else None
     held = position.mine(user, listing, head_of(request), settlements) if user else None
     standing = standing_of(key)
@@ -201,7 +202,7 @@ def settlements(request: HttpRequest, kind: str, address: str) -> HttpResponse:
     listing = listing_of(request, kind, address)
     if isinstance(listing, HttpResponse):
         return listing
-    at = parts.service_path(listing, "settlements")
+    at = account_links.service(listing, "settlements")
     asked = Asked.parse(request.GET.dict(), listing.provider, listing.serving)
     page = pages.SettlementsTab(
         service=pages.service_head(listing, "settlements"),

@@ -13,6 +13,7 @@ from django.utils.cache import get_conditional_response
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_safe
 
+from accounts import links as account_links
 from accounts.http import number_of
 from attestation import published, selectors, services, words
 from attestation.errors import NotVerified, QueueDown, TooSoon
@@ -56,7 +57,7 @@ def report(request: HttpRequest, id: uuid.UUID, digest: str = "") -> HttpRespons
     page = report_page(
         view, history, now=timezone.now(), site=settings.SITE_URL, answered=_answered(run)
     )
-    verify = parts.service_path(listing, "verification") if listing else ""
+    verify = account_links.service(listing, "verification") if listing else ""
     context = {
         "page": page,
         "provider_path": links.provider_path(run.provider) if run.provider else "",
@@ -111,7 +112,7 @@ def _shown(request: HttpRequest, page: shown.VerificationTab) -> HttpResponse:
 
 
 def _path(listing: Listing, **values: int) -> str:
-    return links.with_query(parts.service_path(listing, "verification"), **values)
+    return links.with_query(account_links.service(listing, "verification"), **values)
 
 
 def _tab(request: HttpRequest, listing: Listing, problem: str = "") -> shown.VerificationTab:
@@ -126,9 +127,11 @@ def _tab(request: HttpRequest, listing: Listing, problem: str = "") -> shown.Ver
         findings=findings.rows(selectors.findings(listing.provider), listing.provider),
         entries=found.items,
         pager=parts.pager(found, _("checks"), lambda page: _path(listing, page=page)),
-        path=parts.service_path(listing, "verification"),
-        poll=_path(listing, asked=since) if since else parts.service_path(listing, "verification"),
-        badges=shown.badges(settings.SITE_URL, listing.provider, parts.service_path(listing)),
+        path=account_links.service(listing, "verification"),
+        poll=_path(listing, asked=since)
+        if since
+        else account_links.service(listing, "verification"),
+        badges=shown.badges(settings.SITE_URL, listing.provider, account_links.service(listing)),
         progress=shown.progress(standing, since, running=services.is_running(key)),
         problem=problem,
     )

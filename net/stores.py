@@ -117,8 +117,13 @@ def async_client(url: str, **options: Any) -> redis.asyncio.Redis:
 
 
 def _sentinel(store: Store, options: dict[str, Any]) -> Any:
-    waits = {key: options[key] for key in PROMPT if key in options}
-    return _Sentinel(store.sentinels, sentinel_kwargs={**waits, **store.sentinel_login}, **options)
+    kwargs = {**_waits(options), **store.sentinel_login}
+    return _Sentinel(store.sentinels, sentinel_kwargs=kwargs, **options)
+
+
+def _waits(options: dict[str, Any]) -> dict[str, Any]:
+    """How long to wait, of all options: what asking a sentinel takes over."""
+    return {key: options[key] for key in PROMPT if key in options}
 
 
 class Pool(redis.sentinel.SentinelConnectionPool):
@@ -128,8 +133,7 @@ class Pool(redis.sentinel.SentinelConnectionPool):
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Pool:
         store = parse(url)
-        waits = {key: options[key] for key in PROMPT if key in options}
-        return cls(store.master, _sentinel(store, waits), **store.login, **options)
+        return cls(store.master, _sentinel(store, _waits(options)), **store.login, **options)
 
 
 def cache(url: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from net import addresses, strictjson
 from net.addresses import Policy
 from net.errors import BadAnswer, BadUrl, Refused
 from net.limits import JsonLimits
+from protocol.fees import EMBEDDING, IMAGES, SPEECH
 
 INFERENCE, FINE_TUNING = "inference", "fine-tuning"
 KINDS = (INFERENCE, FINE_TUNING)
@@ -30,9 +31,7 @@ ACTIONS = {INFERENCE: "add_or_update_service", FINE_TUNING: "add_or_update_finet
 MAX_TEXT = 300
 MAX_TYPED = 20_000
 MILLION = 10**6
-IMAGES = ("text-to-image", "image-editing")
-SPEECH = "speech-to-text"
-SERVICE_TYPES = ("chatbot", *IMAGES, SPEECH, "embedding")
+SERVICE_TYPES = ("chatbot", *IMAGES, SPEECH, EMBEDDING)
 VERIFIABILITIES = ("TeeML", "OpML", "ZKML", "")
 PRICES = ("input_price", "output_price", "price_per_token")
 QUOTA = ("cpu_count", "node_memory", "gpu_count", "node_storage", "gpu_type")

@@ -14,7 +14,8 @@ from django.utils.translation import gettext_noop
 
 from ledger.models import ACCEPTED, Service
 from ledger.records import Listing
-from operators.listing import IMAGES, MILLION, SPEECH
+from operators.listing import MILLION
+from protocol.fees import IMAGES, SPEECH
 
 WEEKS = 12
 #: Services of one model that are compared: more than any market has.

@@ -32,11 +32,11 @@ from operators.setup_results import Result, State, Subject
 from probes import asking, seen
 from probes.asking import Found
 from probes.models import Speed
+from protocol.abi import ZERO_ADDRESS
 
 #: Fewer days left than this of a certificate is worth a word.
 TLS_SOON = 14
 RATIO = 10
-ZERO_ADDRESS = "0x" + "0" * 40
 _SHAPE = JsonLimits(max_depth=8, max_bytes=64 << 10)
 _DNS_SECONDS = 5.0
 #: Statuses that are about the key that came with the question.

@@ -11,11 +11,12 @@ from typing import Any
 
 from protocol import unsettled
 from protocol.abi import checksum
+from protocol.fees import EMBEDDING
 from provider import proof
 from provider.adapters import Adapters
 from provider.amounts import in_0g
 from provider.book import Book
-from provider.config import CHAT, EDITING, EMBEDDING, IMAGES, SPEECH, Config
+from provider.config import CHAT, EDITING, IMAGES, SPEECH, Config
 from provider.errors import Refused
 from provider.gate import Gate
 from provider.http import Answer, Receive, Request, Scope, Send, answered, cors

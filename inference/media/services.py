@@ -41,8 +41,8 @@ REQUESTS_PER_MINUTE = 20
 #: The services that can be asked for a medium, by their types on chain.
 TYPES = {
     Medium.IMAGES: pictures.SERVICE_TYPES,
-    Medium.SPEECH: (transcripts.SERVICE_TYPE,),
-    Medium.EMBED: (vectors.SERVICE_TYPE,),
+    Medium.SPEECH: (fees.SPEECH,),
+    Medium.EMBED: (fees.EMBEDDING,),
 }
 _NOT_READY = {
     **NOT_READY,

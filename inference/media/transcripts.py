@@ -24,7 +24,6 @@ from net.marks import N_
 from protocol import fees
 
 PATH = "/audio/transcriptions"
-SERVICE_TYPE = "speech-to-text"
 MAX_ANSWER_BYTES = 4 << 20
 MAX_SEGMENTS = 20_000
 MAX_WORDS = 50_000

@@ -30,7 +30,6 @@ from net.marks import N_
 from protocol import fees
 
 PATH = "/embeddings"
-SERVICE_TYPE = "embedding"
 #: More would be a matrix that nobody reads, and an answer of many megabytes.
 MAX_TEXTS = 20
 MAX_TEXT_CHARS = 2000

@@ -18,6 +18,7 @@ from inference.openai.errors import ApiError
 from net import strictjson
 from net.errors import BadAnswer
 from net.limits import JsonLimits
+from protocol.fees import EMBEDDING
 
 CHAT = "chat/completions"
 GENERATIONS = "images/generations"
@@ -32,7 +33,7 @@ TYPES = {
     GENERATIONS: ("text-to-image", "image-editing"),
     EDITS: ("image-editing", "text-to-image"),
     TRANSCRIPTIONS: ("speech-to-text",),
-    EMBEDDINGS: ("embedding",),
+    EMBEDDINGS: (EMBEDDING,),
 }
 JSON_BYTES = 8 << 20
 #: What providers take (provider-protocol.md 1.2).

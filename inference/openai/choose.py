@@ -34,12 +34,12 @@ from ledger import selectors as ledger
 from ledger.models import Kind
 from ledger.records import Listing
 from protocol import fees
+from protocol.abi import ZERO_ADDRESS
 
 CACHED_SECONDS = 2.0
 MOST_CACHED = 2048
 #: More providers of one model than this are not looked at.
 MOST_CHOICES = 50
-NO_PROVIDER = "0x" + "0" * 40
 
 _STATUS = {
     "no_service": 404,
@@ -117,7 +117,7 @@ def token_of(secret: str) -> AccessToken:
 
 
 def of_problem(problem: Problem) -> ApiError:
-    return ApiError(problem.status, problem.code, f"{problem.title} {problem.fix}".strip())
+    return ApiError(problem.status, problem.code, problem.said)
 
 
 def _check_allowed(token: AccessToken, ask: Ask) -> None:
@@ -180,7 +180,7 @@ def relay_chat(user: User) -> Chat:
     sealed = seals.seal_key(seals.new_key())
     try:
         return Chat.objects.create(
-            owner=user, medium=Medium.RELAY, key_sealed=sealed, provider=NO_PROVIDER
+            owner=user, medium=Medium.RELAY, key_sealed=sealed, provider=ZERO_ADDRESS
         )
     except IntegrityError:
         return rows.get()

@@ -1,4 +1,5 @@
 // The moderators' desk by keyboard: j and k walk the queue, a letter prepares a decision, Ctrl+Enter does it.
+import { shortcutsOn } from "./palette.js";
 import { t } from "./words.js";
 
 const form = document.querySelector("[data-deciding]");
@@ -33,15 +34,6 @@ function walk(step) {
   links[here + step]?.click();
 }
 
-// The site's own switch; a browser that keeps nothing has them on.
-function off() {
-  try {
-    return localStorage.getItem("shortcuts") === "off";
-  } catch {
-    return false;
-  }
-}
-
 document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && chosen && form.contains(event.target)) {
     event.preventDefault();
@@ -50,7 +42,7 @@ document.addEventListener("keydown", (event) => {
   }
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target.closest("input, textarea, select, dialog, [contenteditable]")) return;
-  if (off()) return;
+  if (!shortcutsOn()) return;
   const button = form?.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
   if (event.key === "j" || event.key === "k") walk(event.key === "j" ? 1 : -1);
   else if (event.key === "?") document.querySelector("[data-keys]")?.click();

@@ -11,7 +11,7 @@ const page = () => import("./palette-page.js");
 // Where the browser keeps nothing, the choice holds on this page.
 let chosen = "on";
 
-function on() {
+export function shortcutsOn() {
   try {
     return localStorage.getItem("shortcuts") !== "off";
   } catch {
@@ -75,7 +75,7 @@ function pressed(event) {
     event.preventDefault();
     return open("palette");
   }
-  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || !on()) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || !shortcutsOn()) return;
   if (event.target.closest?.("input, textarea, select, [contenteditable], dialog")) return;
   const after = Date.now() - before < THEN;
   before = event.key === "g" ? Date.now() : 0;
@@ -93,7 +93,7 @@ export function startPalette() {
   for (const id of ["palette", "actions"]) document.getElementById(id)?.addEventListener("keydown", walk);
   const box = document.querySelector("[data-shortcuts]");
   if (!box) return;
-  box.checked = on();
+  box.checked = shortcutsOn();
   box.addEventListener("change", () => choose(box.checked ? "on" : "off"));
   for (const opener of document.querySelectorAll("[data-opens=shortcuts]")) opener.hidden = false;
 }
