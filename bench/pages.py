@@ -131,10 +131,10 @@ def _queries(path: str, cookie: str) -> int:
 
     handler = BaseHandler()
     handler.load_middleware()
-    given = {f"HTTP_{name.upper()}": value for name, value in _headers(path, cookie).items()}
-    request = RequestFactory(SERVER_NAME="127.0.0.1").get(path, **given)
+    headers = _headers(path, cookie)
+    request = RequestFactory(SERVER_NAME="127.0.0.1").get(path, headers=headers)
     handler.get_response(request)  # what is written once per session is written now
-    request = RequestFactory(SERVER_NAME="127.0.0.1").get(path, **given)
+    request = RequestFactory(SERVER_NAME="127.0.0.1").get(path, headers=headers)
     for memo in (at_block, at_listing):
         memo.state = ""
     with CaptureQueriesContext(connection) as captured:
@@ -163,8 +163,10 @@ def _times(
                 passed = _request(link, path, _headers(path, cookie))
                 if turn >= 3:
                     samples.setdefault(name, []).append(passed * 1000)
-    for link in (*links, *heads):
+    for link in links:
         link.close()
+    for head in heads:
+        head.close()
     return found
 
 
@@ -193,7 +195,7 @@ def _spent(port: int, web: int, database: str, times: int, cookie: str) -> dict[
 
 def _processor_ms(processes: list[psutil.Process]) -> float:
     used = [process.cpu_times() for process in processes]
-    return 1000 * sum(times.user + times.system for times in used)
+    return 1000 * float(sum(times.user + times.system for times in used))
 
 
 _NEXT_BLOCK = """

@@ -76,7 +76,7 @@ def streaming(arguments: Sequence[str]) -> list[Result]:
 
 
 def _paths(stack: ExitStack, *, litellm: bool) -> tuple[dict[str, Path_], psutil.Process]:
-    from bench import stream_world
+    from bench import rows, stream_world
 
     upstream, source = stack.enter_context(_app("upstream"))
     base = f"http://127.0.0.1:{upstream}"
@@ -102,7 +102,7 @@ def _paths(stack: ExitStack, *, litellm: bool) -> tuple[dict[str, Path_], psutil
 
     def programs(number: int) -> dict[str, str]:
         secret = world.secrets[number % len(world.secrets)]
-        return {"Authorization": f"Bearer {secret}", "X-Provider": stream_world.PROVIDER}
+        return {"Authorization": f"Bearer {secret}", "X-Provider": rows.PROVIDER}
 
     def pages(count: int, text: str, tokens: int) -> list[Any]:
         return stream_world.requests_of_chats(world, count, port, text, tokens)
