@@ -1,4 +1,4 @@
-"""Days as addresses say them: whole, in UTC. Pure."""
+"""Days as addresses say them, moments as forms do: in UTC. Pure."""
 
 from __future__ import annotations
 
@@ -23,3 +23,13 @@ def end_of(day: dt.date) -> dt.datetime:
     if day == dt.date.max:
         return dt.datetime.max.replace(tzinfo=dt.UTC)
     return start_of(day + dt.timedelta(days=1))
+
+
+def moment_of(text: str) -> dt.datetime | None:
+    """The moment `2026-05-01T12:00` of a browser's field, which names no zone; None for whatever is
+    none, and for another zone than UTC: the form asks for UTC, so somebody mistook it."""
+    try:
+        found = dt.datetime.fromisoformat(text.strip()[:32])
+    except ValueError:
+        return None
+    return None if found.utcoffset() else found.replace(tzinfo=dt.UTC)

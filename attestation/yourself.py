@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -73,5 +74,7 @@ def commands(run: Verification, site: str, bundle: str) -> tuple[Command, ...]:
     ]
     if run.provider:
         asked = f"./run exec -- python manage.py verify_service {run.provider} --kind {run.kind}"
+        if run.service_name:
+            asked += f" --service-name {shlex.quote(run.service_name)}"
         found.append(Command(_("Ask the provider again yourself"), asked))
     return tuple(found)

@@ -26,6 +26,7 @@ from django.utils.html import escape
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
+from accounts.days import moment_of
 from accounts.errors import Problem
 from accounts.feeds import xml_text
 from marketplace import feeds, presence
@@ -71,10 +72,15 @@ def parse(typed: Mapping[str, str], now: dt.datetime) -> tuple[Written | None, d
         errors["text"] = problem
     starts, ends = now, None
     if kind == AnnouncementKind.MAINTENANCE:
-        begins, ends = _moment(typed.get("starts_at", "")), _moment(typed.get("ends_at", ""))
+        begins, ends = moment_of(typed.get("starts_at", "")), moment_of(typed.get("ends_at", ""))
         if begins is None or not now - LONGEST <= begins <= now + FURTHEST:
             errors["starts_at"] = _("A time like 2026-05-01T12:00, in the next 90 days, in UTC.")
-        if ends is None or ends <= now or begins is None or not begins < ends <= begins + LONGEST:
+        if (
+            ends is None
+            or ends <= now
+            or begins is None
+            or not dt.timedelta() < ends - begins <= LONGEST
+        ):
             errors["ends_at"] = _("A time after the beginning, at most 7 days later, in UTC.")
         starts = begins or now
     if errors:
@@ -95,14 +101,6 @@ def _line(text: str) -> str:
 
 def _text(text: str) -> str:
     return text.replace("\0", "").replace("\r\n", "\n").strip()
-
-
-def _moment(text: str) -> dt.datetime | None:
-    try:
-        found = dt.datetime.fromisoformat(text.strip()[:32])
-        return (found if found.tzinfo else found.replace(tzinfo=dt.UTC)).astimezone(dt.UTC)
-    except (ValueError, OverflowError):
-        return None
 
 
 def announce(written: Written, now: dt.datetime) -> Announcement:

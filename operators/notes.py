@@ -16,6 +16,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts import limits
+from accounts.days import moment_of
 from accounts.errors import Problem
 from accounts.models import User
 from ledger import listed
@@ -80,17 +81,15 @@ def parse(typed: Mapping[str, str], now: dt.datetime) -> tuple[Written | None, d
 
 
 def _moment(text: str, field: str, errors: dict[str, str], *, needed: bool) -> dt.datetime | None:
-    """A time as a browser's field gives it, taken as UTC."""
+    """A time in UTC as a browser's field gives it."""
     if not text.strip():
         if needed:
             errors[field] = _("Enter a time.")
         return None
-    try:
-        found = dt.datetime.fromisoformat(text.strip()[:32])
-        return (found if found.tzinfo else found.replace(tzinfo=dt.UTC)).astimezone(dt.UTC)
-    except (ValueError, OverflowError):
+    found = moment_of(text)
+    if found is None:
         errors[field] = _("Write it like 2026-05-01T12:00, in UTC.")
-        return None
+    return found
 
 
 def prepare(request: HttpRequest, user: User, note: Written, typed: Mapping[str, str]) -> Prepared:

@@ -111,6 +111,7 @@ def test_what_is_wrong_stands_at_the_field_and_nothing_is_lost(operator: Client)
         (note(ends_at=""), "planned end"),
         (note(kind="incident", starts_at=soon, ends_at=""), "has begun already"),
         (note(starts_at="yesterday"), "Write it like"),
+        (note(ends_at=f"{soon}+16:00"), "Write it like"),
         (note(ends_at="2020-01-01T00:00"), "ends after"),
         (note(kind="party"), "Choose which"),
     ):

@@ -248,6 +248,13 @@ def test_what_is_wrong_is_said_at_its_field_and_nothing_is_lost(
     assert answer.status_code == 422 and not Announcement.objects.exists()
     assert html.count('aria-invalid="true"') == 3 and 'value="Database grows"' in html
     assert "in the next 90 days" in html and "at most 7 days later" in html
+    # The calendar's last day, and a zone where the form asks for UTC, are wrong moments too.
+    for start, end in (
+        ("9999-12-31T00:00", "9999-12-31T01:00"),
+        (f"{timezone.now():%F}T23:59+16:00", ""),
+    ):
+        answer = client.post("/ops/announcements", typed | {"starts_at": start, "ends_at": end})
+        assert answer.status_code == 422 and "in the next 90 days" in answer.content.decode()
 
 
 def test_maintenance_is_said_a_day_ahead_and_ends_by_itself() -> None:

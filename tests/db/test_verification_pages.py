@@ -331,6 +331,10 @@ def test_others_verifiers_are_asked_with_what_the_bundle_holds(
     digest = re.findall("sha256:([0-9a-f]{64})", page)[0]
     assert f"https://search.sigstore.dev/?hash=sha256:{digest}" in page
     assert "this site had no list of them" in page
+    # A provider may have one in each serving contract: asked again is the one of this report.
+    assert (
+        f"verify_service {run.provider} --kind {run.kind} --service-name {run.service_name}" in page
+    )
     # Outside verifiers know no development roots.
     assert "unzip -p" not in shown(client, path(development()))
 
