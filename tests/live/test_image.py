@@ -76,6 +76,8 @@ def test_the_image_holds_all_that_the_site_needs(image: Path) -> None:
             "PATH": f"{image / 'venv/bin'}:{os.environ['PATH']}",
             "NETWORK": "galileo",
             "SITE_URL": f"http://127.0.0.1:{port}",
+            # As the compose file has it: the host of SITE_URL need not be named once more.
+            "ALLOWED_HOSTS": "web",
             "DATABASE_URL": postgres.dsn,
             "REDIS_URL": cache.url,
             "SECRET_KEY": "x" * 60,
