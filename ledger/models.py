@@ -159,10 +159,12 @@ LISTED_UNIT = Case(
     default=Value(0),
     output_field=models.IntegerField(),
 )
-#: Neuron of that unit, as the Output column shows it; of speech the dearer one counts.
+#: Neuron of that unit, as the Output column shows it; of speech the dearer one counts, and
+#: embeddings answer with no token.
 LISTED_OUTPUT = Case(
     When(kind=Kind.FINE_TUNING.value, then=F("price_per_token")),
     When(service_type=SPEECH, then=Greatest("input_price", "output_price")),
+    When(service_type=EMBEDDING, then=Value(0, output_field=NeuronField())),
     default=F("output_price"),
     output_field=NeuronField(),
 )

@@ -34,6 +34,7 @@ from ledger.models import Kind
 from ledger.selectors import Condition
 from marketplace import cards, formats
 from probes.models import Health
+from protocol import fees
 
 #: (serving contract, provider): a listing, as rows know it.
 Listed = tuple[str, str]
@@ -56,8 +57,10 @@ TOKENS = ~Q(service_type__in=(*formats.IMAGES, formats.SPEECH)) & ~Q(kind=Kind.F
 _PER_MILLION = Value(formats.MILLION, output_field=NeuronField())
 #: Neuron per million input tokens; NULL for types that are not billed by tokens.
 INPUT_SHOWN = Case(When(TOKENS, then=F("input_price") * _PER_MILLION), output_field=NeuronField())
-#: Neuron of the unit that the Output column is in: a million tokens, an image, a minute.
+#: Neuron of the unit that the Output column is in: a million tokens, an image, a minute; NULL for
+#: embeddings, which are billed by input alone.
 OUTPUT_SHOWN = Case(
+    When(service_type=fees.EMBEDDING, then=Value(None, output_field=NeuronField())),
     When(kind=Kind.FINE_TUNING.value, then=F("price_per_token") * _PER_MILLION),
     When(service_type__in=formats.IMAGES, then=F("output_price")),
     When(

@@ -103,12 +103,12 @@ IMAGES, SPEECH = fees.IMAGES, fees.SPEECH
 def prices(service_type: str, input_price: int, output_price: int) -> tuple[Price, ...]:
     """An inference service's prices by what its type is billed for (provider-protocol.md 5.1).
 
-    Tokens per million, in then out; images per image (the output price); speech per minute of
-    audio. Which of the two prices is a second's depends on the broker's version, so the dearer one
-    is shown: nobody pays more than he read.
+    Tokens per million, in then out, of embeddings in alone; images per image (the output price);
+    speech per minute of audio. Which of the two prices is a second's depends on the broker's
+    version, so the dearer one is shown: nobody pays more than he read.
     """
     # What is kept must not be strangers' texts of any length.
-    known = service_type in (*IMAGES, SPEECH)
+    known = service_type in (*IMAGES, SPEECH, fees.EMBEDDING)
     return _prices(service_type if known else "", input_price, output_price)
 
 
@@ -119,7 +119,10 @@ def _prices(service_type: str, input_price: int, output_price: int) -> tuple[Pri
     if service_type == SPEECH:
         second = max(input_price, output_price)
         return (Price(second * 60, "min", _("Per minute"), second, _("second")),)
-    return token_price(_("Input"), input_price), token_price(_("Output"), output_price)
+    given = token_price(_("Input"), input_price)
+    if service_type == fees.EMBEDDING:
+        return (given,)
+    return given, token_price(_("Output"), output_price)
 
 
 @kept_by_language

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ledger import groups, statistics
-from marketplace import formats, links
+from marketplace import formats, links, tariffs
 from marketplace.filters import Filters
 from marketplace.models_of import Measured, Said
 from marketplace.overviews import ModelsAsked, ProviderLine, ProvidersAsked
@@ -86,23 +86,22 @@ class ModelEntry:
     providers: int
     acknowledged: int
     input: formats.Price | None
-    output: formats.Price
+    output: formats.Price | None
     updated: dt.datetime | None
     measured: Measured
 
     @classmethod
     def of(cls, row: groups.ModelRow, measured: Measured) -> ModelEntry:
-        offered = formats.prices(
-            row.types[0] if len(row.types) == 1 else "", row.input_price, row.output_price
-        )
+        kind = row.types[0] if len(row.types) == 1 else ""
+        offered = tariffs.offer(kind, row.input_price, row.output_price, "")
         return cls(
             title=name(row.model),
             path=links.model_path(row.model),
             type_labels=tuple(type_label(kind) for kind in row.types),
             providers=row.providers,
             acknowledged=row.acknowledged,
-            input=offered[0] if len(offered) == 2 else None,
-            output=offered[-1],
+            input=offered.input,
+            output=offered.output,
             updated=moment(row.updated_at_unix),
             measured=measured,
         )

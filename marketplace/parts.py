@@ -225,7 +225,7 @@ class ServiceRow:
         return self.offer.input
 
     @property
-    def output(self) -> formats.Price:
+    def output(self) -> formats.Price | None:
         return self.offer.output
 
     @classmethod

@@ -229,7 +229,8 @@ def _in_units(kind: str, known: Mapping[str, int], info: str) -> tuple[formats.P
     if len(offer.tiers) > 1:
         last = offer.tiers[-1]
         found.append(replace(last.input, label=_("Input of the longest requests")))
-        found.append(replace(last.output, label=_("Output of the longest requests")))
+        if last.output is not None:
+            found.append(replace(last.output, label=_("Output of the longest requests")))
     return tuple(found)
 
 

@@ -13,7 +13,6 @@ from marketplace.filters import Filters
 from marketplace.memo import at_listing
 from marketplace.tariffs import Workload
 from probes import selectors as probes
-from protocol import fees
 
 #: Only these texts change a price; others are not even read.
 _SAYS_PRICES = "cacheTokenBilling|tieredPricing"
@@ -86,9 +85,9 @@ def _cheapest_first(
     )
     offers = rows.filter(conditions.TOKENS).annotate(said=said)
     costs = sorted(
-        (workload.monthly(fees.tariff(given, answered, text)), provider, key)
-        for key, provider, given, answered, text in offers.values_list(
-            "pk", "provider", "input_price", "output_price", "said"
+        (workload.monthly(tariffs.tariff(*priced)), provider, key)
+        for key, provider, *priced in offers.values_list(
+            "pk", "provider", "service_type", "input_price", "output_price", "said"
         )
     )
     others = rows.exclude(conditions.TOKENS).order_by("kind", "provider", "serving")
@@ -101,5 +100,6 @@ def monthly(listing: Listing, workload: Workload | None) -> int | None:
         return None
     if not tariffs.billed_by_tokens(listing.service_type):
         return None
-    tariff = fees.tariff(listing.input_price, listing.output_price, listing.additional_info)
+    prices = listing.input_price, listing.output_price
+    tariff = tariffs.tariff(listing.service_type, *prices, listing.additional_info)
     return workload.monthly(tariff)

@@ -57,7 +57,7 @@ class InferenceService(_Service):
     model: str
     verifiability: str
     input_price: Neuron
-    output_price: Neuron
+    output_price: Neuron = Field(..., description="of an embedding service never billed")
     additional_info: str
     updated_at_unix: int
 

@@ -49,7 +49,7 @@ class ModelOut(Schema):
     acknowledged: int = Field(..., description="services whose signer the owner acknowledged")
     verified: int = Field(..., description="services that pass our check now")
     input_price: Neuron
-    output_price: Neuron
+    output_price: Neuron = Field(..., description="of embedding services never billed")
     first_token_ms: int | None
     tokens_per_second: str | None
     uptime_7d_percent: str | None

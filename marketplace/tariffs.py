@@ -6,7 +6,7 @@ prices to read. Whole neuron until something is written out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.utils.translation import gettext as _
 
@@ -26,43 +26,55 @@ class TierPrices:
 
     up_to: int
     input: Price
-    output: Price
+    output: Price | None
     cached: Price | None
 
 
 @dataclass(frozen=True)
 class Offer:
     """All prices of an inference listing. `prices` are those of a small request, as lists show
-    them; `tiers` is empty where every request costs the same."""
+    them; `tiers` is empty where every request costs the same. `by_input`: nothing else is
+    billed."""
 
     prices: tuple[Price, ...]
     cached: Price | None = None
     tiers: tuple[TierPrices, ...] = ()
+    by_input: bool = False
 
     @property
     def input(self) -> Price | None:
-        return self.prices[0] if len(self.prices) == 2 else None
+        return self.prices[0] if self.by_input or len(self.prices) == 2 else None
 
     @property
-    def output(self) -> Price:
-        return self.prices[-1]
+    def output(self) -> Price | None:
+        return None if self.by_input else self.prices[-1]
 
 
 def billed_by_tokens(service_type: str) -> bool:
     return service_type not in formats.IMAGES and service_type != formats.SPEECH
 
 
+def tariff(
+    service_type: str, input_price: int, output_price: int, additional_info: str
+) -> fees.Tariff:
+    """What tokens cost there; embeddings answer with none."""
+    answered = 0 if service_type == fees.EMBEDDING else output_price
+    return fees.tariff(input_price, answered, additional_info)
+
+
 def offer(service_type: str, input_price: int, output_price: int, additional_info: str) -> Offer:
     """The prices of an inference listing; what its additional information says counts for types
     that are billed by tokens."""
     if not billed_by_tokens(service_type) or not _says_prices(additional_info):
-        return Offer(formats.prices(service_type, input_price, output_price))
-    tariff = fees.tariff(input_price, output_price, additional_info)
-    small = tariff.for_prompt(0)
+        prices = formats.prices(service_type, input_price, output_price)
+        return Offer(prices, by_input=service_type == fees.EMBEDDING)
+    whole = tariff(service_type, input_price, output_price, additional_info)
+    small = whole.for_prompt(0)
     return Offer(
         prices=formats.prices(service_type, small.input_price, small.output_price),
         cached=_cached(small),
-        tiers=tuple(_tier(tier, tariff) for tier in tariff.tiers),
+        tiers=tuple(_tier(tier, whole, service_type) for tier in whole.tiers),
+        by_input=service_type == fees.EMBEDDING,
     )
 
 
@@ -71,12 +83,12 @@ def _says_prices(additional_info: str) -> bool:
     return "cacheTokenBilling" in additional_info or "tieredPricing" in additional_info
 
 
-def _tier(tier: fees.Tier, tariff: fees.Tariff) -> TierPrices:
-    alone = fees.Tariff(
-        tariff.input_price, tariff.output_price, tariff.cache_divisor, tariff.cache_write, (tier,)
-    ).for_prompt(tier.max_input_tokens)
-    given, answered = formats.prices("", alone.input_price, alone.output_price)
-    return TierPrices(tier.max_input_tokens, given, answered, _cached(alone))
+def _tier(tier: fees.Tier, whole: fees.Tariff, service_type: str) -> TierPrices:
+    alone = replace(whole, tiers=(tier,)).for_prompt(tier.max_input_tokens)
+    given, *answered = formats.prices(service_type, alone.input_price, alone.output_price)
+    return TierPrices(
+        tier.max_input_tokens, given, answered[0] if answered else None, _cached(alone)
+    )
 
 
 @kept_by_language

@@ -19,6 +19,7 @@ from django.utils.translation import gettext_noop
 
 from accounts import actions, money, url_words
 from accounts.preview_trust import MAX_INFO_BYTES
+from ledger.records import Listing
 from net import addresses, strictjson
 from net.addresses import Policy
 from net.errors import BadAnswer, BadUrl, Refused
@@ -96,6 +97,13 @@ def unit_of(field: str, service_type: str) -> Unit:
     if field != "price_per_token" and service_type == SPEECH:
         return Unit(gettext_noop("0G per second"), 1, gettext_noop("second"))
     return TOKENS
+
+
+def compared(listing: Listing) -> str:
+    """The field of the price that a listing is compared by."""
+    if listing.is_fine_tuning:
+        return "price_per_token"
+    return "input_price" if listing.service_type == EMBEDDING else "output_price"
 
 
 # --- values → texts -------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_noop
 from ledger.models import ACCEPTED, Service
 from ledger.records import Listing
 from operators.listing import MILLION
-from protocol.fees import IMAGES, SPEECH
+from protocol.fees import EMBEDDING, IMAGES, SPEECH
 
 WEEKS = 12
 #: Services of one model that are compared: more than any market has.
@@ -135,6 +135,8 @@ def _billed(listing: Listing) -> tuple[tuple[str, ...], tuple[str, ...]]:
         return ("price_per_token",), (gettext_noop("Training"),)
     if listing.service_type in IMAGES:
         return ("output_price",), (gettext_noop("Per image"),)
+    if listing.service_type == EMBEDDING:
+        return ("input_price",), (gettext_noop("Input"),)
     return ("input_price", "output_price"), (gettext_noop("Input"), gettext_noop("Output"))
 
 

@@ -27,7 +27,7 @@ from net.client import Client
 from net.errors import BadAnswer, BadUrl, Refused
 from net.limits import JsonLimits
 from operators import setup_evidence, words
-from operators.listing import price_texts, unit_of
+from operators.listing import compared, price_texts, unit_of
 from operators.setup_results import Result, State, Subject
 from probes import asking, seen
 from probes.asking import Found
@@ -155,19 +155,18 @@ def info(listing: Listing) -> Result:
 
 
 def rivals(listing: Listing) -> tuple[int, ...]:
-    """What others ask now for the same: the output price of the model, or of a token trained
-    (1 query)."""
+    """What others ask now for the same (1 query)."""
     rows = Service.current.filter(removed=False, kind=listing.kind)
     rows = rows.exclude(provider=listing.provider)
-    if listing.is_fine_tuning:
-        return tuple(rows.values_list("price_per_token", flat=True)[:2_000])
-    rows = rows.filter(model=listing.model, service_type=listing.service_type)
-    return tuple(rows.values_list("output_price", flat=True)[:2_000])
+    if not listing.is_fine_tuning:
+        rows = rows.filter(model=listing.model, service_type=listing.service_type)
+    return tuple(rows.values_list(compared(listing), flat=True)[:2_000])
 
 
 def price(listing: Listing, others: Sequence[int]) -> Result:
     """Against the median of others; a price 10x beside it is more often a slip than a decision."""
-    own = listing.price_per_token if listing.is_fine_tuning else listing.output_price
+    field = compared(listing)
+    own = int(getattr(listing, field))
     if not others:
         return Result(
             "price",
@@ -178,7 +177,6 @@ def price(listing: Listing, others: Sequence[int]) -> Result:
     # The upper one of two in the middle: a whole neuron.
     median = ordered[len(ordered) // 2]
     sentence = words.AMONG if len(others) > 1 else words.AMONG_ONE
-    field = "price_per_token" if listing.is_fine_tuning else "output_price"
     unit = unit_of(field, listing.service_type)
     (mine, middle), named = price_texts((own, median), unit)
     said = sentence.format(own=mine, unit=named, count=len(others), median=middle)

@@ -95,8 +95,7 @@ def service_row(
         _named(row),
         f"{opening['provider']}{whose}{named(row.said)}" if provider else "",
         opening["input"] + _input(row, exact),
-        opening["output"] + price(row.output, True) + dollars(row.output.neuron),
-        _exact(row.output, exact),
+        opening["output"] + _output(row, exact),
         opening["month"] + _month(row) if cost else "",
         opening["first token"] + milliseconds(health.first_token),
         opening["speed"] + speed(health.tokens),
@@ -196,6 +195,12 @@ def _input(row: ServiceRow, exact: object) -> str:
         + (_said(_TIERS) if row.offer.tiers else "")
         + _exact(row.input, exact)
     )
+
+
+def _output(row: ServiceRow, exact: object) -> str:
+    if row.output is None:
+        return _nothing(_("this type is not billed by output"), "muted")
+    return price(row.output, True) + dollars(row.output.neuron) + _exact(row.output, exact)
 
 
 def _exact(shown: formats.Price, exact: object) -> str:

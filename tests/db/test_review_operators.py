@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from base64 import b32decode
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -196,6 +197,9 @@ def test_a_price_is_compared_in_the_unit_people_read() -> None:
     assert (found.state, setup_checks.price(row, (10**10,)).state) == ("ok", "warn")
     absurd = setup_checks.price(row, (10**40,)).found
     assert absurd.startswith("1,200,000,000,000 neuron per unit; the median of 1 other")
+    # Of embeddings the input alone is billed, and compared: 0.4 0G here.
+    texts = replace(row, service_type="embedding", input_price=4 * 10**11)
+    assert setup_checks.price(texts, (10**12,)).found.startswith("0.4 0G per 1M tokens")
 
 
 @pytest.mark.django_db(transaction=True)
