@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from accounts.http import number_of
+from accounts.http import number_of, taker
 from accounts.models import User
 from inference import seals
 from inference.errors import BadPrompt, ChatError
@@ -124,10 +124,15 @@ async def go_on(request: HttpRequest, chat: UUID) -> HttpResponse:
 @never_cache
 @require_GET
 def download(request: HttpRequest, chat: UUID, form: str) -> HttpResponse:
-    """The transcript as text, subtitles, or JSON with its proofs."""
+    """The transcript as text, subtitles, or JSON with its proofs. Needs a fresh signature. Raises
+    TooMany.
+    """
     found = doors.work_of(request, chat, Medium.SPEECH)
     if form not in transcripts.FORMS:
         raise Http404("no such form")
+    user = taker(request, _("Transcript as a file"), reverse("inference:transcript", args=[chat]))
+    if not isinstance(user, User):
+        return user
     heard = selectors.heard_of(found)
     if form in ("srt", "vtt") and not heard.segments:
         raise Http404(_("The provider gave no times, so there are no subtitles."))

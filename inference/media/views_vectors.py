@@ -19,7 +19,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts import money
-from accounts.http import number_of, uuid_of
+from accounts.http import number_of, taker, uuid_of
+from accounts.models import User
 from inference import views as chats
 from inference.errors import BadPrompt, ChatError
 from inference.hub import hub
@@ -114,8 +115,13 @@ def body(request: HttpRequest, chat: UUID) -> HttpResponse:
 @never_cache
 @require_GET
 def download(request: HttpRequest, chat: UUID, form: str) -> HttpResponse:
-    """The vectors as a table, or as JSON with their proof."""
+    """The vectors as a table, or as JSON with their proof. Needs a fresh signature. Raises
+    TooMany.
+    """
     found = doors.work_of(request, chat, Medium.EMBED)
+    user = taker(request, _("Embeddings as a file"), reverse("inference:embedded", args=[chat]))
+    if not isinstance(user, User):
+        return user
     turn = found.turns.select_related("job").get()
     turn.chat = found
     vectors_of, texts = selectors.embedded_of(turn)

@@ -23,6 +23,7 @@ from tests import factories
 from tests.db import media_world
 from tests.db.chat_world import in_db
 from tests.db.media_world import SECOND_PRICE, Stage, stage, world
+from tests.db.personal_world import prove
 from tests.live.chat_upstream import Asked, Reply
 from tests.pure.test_vectors import HOSTILE, answer
 
@@ -48,6 +49,7 @@ async def embed(s: Stage, texts: tuple[str, ...] = TEXTS, **given: Any) -> Opene
 async def signed_in(user: User) -> AsyncClient:
     client = AsyncClient()
     await client.aforce_login(user)
+    await in_db(prove)(client, 0)
     return client
 
 
@@ -105,6 +107,8 @@ async def test_only_the_owner_reads_and_what_is_deleted_comes_back() -> None:
             assert (await owner.get(here + end)).status_code == 200, end
             assert (await stranger.get(here + end)).status_code == 404, end
         assert (await owner.get(here + ".exe")).status_code == 404
+        await in_db(prove)(owner, 601)
+        assert [(await owner.get(here + end)).status_code for end in ("", ".csv")] == [200, 403]
         assert (await stranger.post(here + "/delete")).status_code == 404
         chat = await in_db(Chat.objects.get)()
         turn = await in_db(Turn.objects.get)()

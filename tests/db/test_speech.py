@@ -24,6 +24,7 @@ from tests import factories
 from tests.db import media_world
 from tests.db.chat_world import in_db
 from tests.db.media_world import SECOND_PRICE, Stage, stage, wav, world
+from tests.db.personal_world import prove
 from tests.live.chat_upstream import Asked, Reply
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -184,6 +185,7 @@ async def test_only_the_owner_hears_and_reads_and_files_come_in_ranges() -> None
         owner, stranger = AsyncClient(), AsyncClient()
         await owner.aforce_login(s.alice)
         await stranger.aforce_login(await in_db(User.objects.for_address)(factories.BOB))
+        await in_db(prove)(owner, 0)
         path = f"/playground/audio/{opened.chat}"
         for end in ("", "/body", "/recording.wav", ".txt", ".srt", ".vtt", ".json"):
             assert (await owner.get(path + end)).status_code == 200, end
@@ -196,6 +198,11 @@ async def test_only_the_owner_hears_and_reads_and_files_come_in_ranges() -> None
         assert part["Content-Range"] == f"bytes 4-11/{len(wav(2))}"
         rest = await owner.get(f"{path}/recording.wav", headers={"Range": "bytes=40-"})
         assert rest.content == wav(2)[40:]
+        # a file carries it away, which a browser that was left open must not do
+        await in_db(prove)(owner, 601)
+        late = [(await owner.get(path + end)).status_code for end in ("", ".txt", ".vtt", ".json")]
+        assert late == [200, 403, 403, 403]
+        await in_db(prove)(owner, 0)
         beyond = await owner.get(f"{path}/recording.wav", headers={"Range": "bytes=999999-"})
         assert beyond.status_code == 416
         file = await in_db(File.objects.get)()
