@@ -163,7 +163,7 @@ def silent(provider: str, since: dt.datetime) -> Hit:
         subject=provider,
         occurrence=f"{provider}:{int(since.timestamp())}",
         title=words.SILENT.format(provider=short(provider)),
-        text=words.SILENT_SINCE.format(moment=f"{since:%d %b %H:%M}"),
+        text=words.SILENT_SINCE.format(moment=words.moment(since)),
         path=f"/providers/{provider}",
         provider=provider,
         at=since,
@@ -376,7 +376,7 @@ def _token(row: AccessToken, now: dt.datetime) -> Iterator[Hit]:
     left, path = row.expires_at - now, "/account/keys#tokens"
     if days := [mark for mark in TOKEN_DAYS if left <= dt.timedelta(days=mark)]:
         subject = f"token:{row.pk}:{row.expires_at:%Y%m%d%H%M}:{min(days)}"
-        title = words.EXPIRES.format(label=row.label, moment=f"{row.expires_at:%d %b %H:%M}")
+        title = words.EXPIRES.format(label=row.label, moment=words.moment(row.expires_at))
         yield Hit(subject, subject, title, words.EXPIRES_MEANS, path)
     limit = row.spend_limit or 0
     if spent := [mark for mark in TOKEN_PERCENTS if limit and row.spent * 100 >= limit * mark]:

@@ -132,12 +132,12 @@ def announced_since(providers: Iterable[str], since: dt.datetime) -> list[Hit]:
 
 def _announced(row: Note) -> Hit:
     sentence = words.FROM_TO if row.ends_at else words.FROM
-    end = f"{row.ends_at:%d %b %H:%M}" if row.ends_at else ""
+    end = words.moment(row.ends_at) if row.ends_at else ""
     return Hit(
         subject=str(row.pk),
         occurrence=f"note:{row.pk}",
         title=words.ANNOUNCED[NoteKind(row.kind)].format(provider=short(row.provider)),
-        text=sentence.format(start=f"{row.starts_at:%d %b %H:%M}", end=end, text=row.text),
+        text=sentence.format(start=words.moment(row.starts_at), end=end, text=row.text),
         path=f"/providers/{row.provider}",
         provider=row.provider,
         at=row.signed_at,

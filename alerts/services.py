@@ -257,7 +257,7 @@ def _back(provider: str, row: Held) -> Hit:
         subject=provider,
         occurrence=f"{provider}:back:{row.pk}",
         title=words.BACK.format(provider=short(provider)),
-        text=words.BACK_SINCE.format(moment=f"{row.since:%d %b %H:%M}"),
+        text=words.BACK_SINCE.format(moment=words.moment(row.since)),
         path=f"/providers/{provider}",
         provider=provider,
     )

@@ -4,6 +4,8 @@ and webhooks are; a page tells them again in the reader's language.
 
 from __future__ import annotations
 
+import datetime as dt
+
 from django.utils.translation import gettext_noop as N_
 
 from accounts import retelling
@@ -116,6 +118,11 @@ _SENTENCES = (
     *(GONE, BLOCKED, NO_BOT, KEPT_FAILING, NO_ADDRESS, HANDED_OVER, SECRET_LOST, MAIL_REFUSED),
     FINDING,
 )
+
+
+def moment(at: dt.datetime) -> str:
+    """A moment as every language reads it: `2026-11-21 12:30`."""
+    return f"{at:%Y-%m-%d %H:%M}"
 
 
 def again(told: str) -> str:

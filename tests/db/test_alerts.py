@@ -182,6 +182,10 @@ def test_down_and_back_by_probes_but_never_back_by_silence(alice: User) -> None:
         "does not answer",
         "answers again",
     ]
+    # A moment that every language reads.
+    texts = " ".join(Notification.objects.values_list("text", flat=True))
+    assert f"By this site's probes since {now:%Y-%m-%d %H:%M} UTC." in texts
+    assert f"told on {now:%Y-%m-%d %H:%M} UTC that it did not." in texts
     Health.objects.update(state="down", failures=3, since=now + dt.timedelta(hours=1))
     assert services.sweep() == 1
     health.delete()  # its service was removed: it did not come back
