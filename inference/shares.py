@@ -38,7 +38,9 @@ SHOWN_TURNS, SHOWN_BYTES = 100, 150_000
 
 @dataclass(frozen=True)
 class Link:
-    """One link as its owner sees it. `path` is the address, "" where its key is gone."""
+    """One link as its owner sees it. `path` is the address, "" where its key is gone; `answers`:
+    how many it shows.
+    """
 
     id: int
     path: str
@@ -112,14 +114,14 @@ def create(chat: Chat, days: str) -> Share:
 
 
 def links(chat: Chat) -> tuple[Link, ...]:
-    """The living links of a conversation, newest first (2 queries)."""
+    """The living links of a conversation, newest first (2 queries, and one for each)."""
     tree = conversations.tree_of(chat)
     rows = Share.objects.filter(chat=chat, ends_at__gt=timezone.now()).order_by("-pk")
     return tuple(
         Link(
             row.pk,
             _path(chat.box.text("share", row.token_sealed)),
-            len(tree.path(row.leaf_id)),
+            len(newest(chat, tree.path(row.leaf_id))),
             row.created_at,
             row.ends_at,
         )

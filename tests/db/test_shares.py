@@ -153,6 +153,7 @@ def test_a_reader_has_little_laid_out_at_a_time(
     monkeypatch.setattr(shares, "SHOWN_BYTES", 10)
     seen = shares.read(token)
     assert len(seen.turns) == 1 and seen.earlier == 2 and seen.title == "Question 2?"
+    assert [link.answers for link in shares.links(chat)] == [1]
     # a long one counts as several
     cache.clear()
     monkeypatch.setattr(shares, "SHOWN_BYTES", 20_000)
