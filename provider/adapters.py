@@ -175,9 +175,7 @@ class Adapters:
             return
         if adapter.state in (PENDING, DOWNLOADING):
             raise Refused(409, f"LoRA owner check: {_NOT_USABLE[adapter.state]}")
-        # What failed before it was unpacked is fetched once more.
-        unpacked = (self._folder / adapter.name).is_dir()
-        await asyncio.to_thread(self._set, adapter, LOADING if unpacked else PENDING)
+        await asyncio.to_thread(self._set, adapter, LOADING)
         self._wake.set()
         await answer.json(202, {"message": "adapter is being deployed", "adapterName": name})
 
@@ -252,6 +250,9 @@ class Adapters:
     async def _step(self, adapter: Adapter) -> None:
         try:
             if adapter.state == LOADING:
+                # What failed before it was unpacked is fetched once more.
+                if not (self._folder / adapter.name).is_dir():
+                    await self._fetch(adapter)
                 await self._load(adapter)
             else:
                 await asyncio.to_thread(self._set, adapter, DOWNLOADING)

@@ -222,3 +222,9 @@ def test_what_cannot_be_taken_over(world: World, good: dict[str, bytes]) -> None
         world.deploy(user, 5)
         assert "400" in world.until(user, 5, "failed")["error"]
         assert "failed to deploy" in world.ask(user, world.name(5)).json()["error"]
+        # What its owner asks for is loaded, also where it has to be fetched once more.
+        (kept / f"{world.name(6)}.enc").write_bytes(b"cut off")
+        assert world.hand_over(6, user, good).status_code == 202
+        world.until(user, 6, "failed")
+        assert world.deploy(user, 6).status_code == 202
+        world.until(user, 6, "active")
