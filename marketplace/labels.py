@@ -42,8 +42,8 @@ class Ranks:
     @property
     def _cheapest(self) -> str:
         return _(
-            "Lowest sum of input and output price on chain, now, of the %(n)s services that name "
-            "this model."
+            "Lowest price on chain, now, of the %(n)s services that name this model; where tokens "
+            "go in and out, the sum of both prices."
         ) % {"n": f"{self.services:,}"}
 
     @property
