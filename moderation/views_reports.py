@@ -84,7 +84,8 @@ def _form(
 
 
 _BACK = re.compile(
-    r"/playground/(?:chat(?:/[0-9a-f-]{36})?|images|audio)(?:\?provider=0x[0-9a-fA-F]{40})?"
+    r"/playground/(?:chat(?:/[0-9a-f-]{36})?|images|audio|embeddings)"
+    r"(?:\?provider=0x[0-9a-fA-F]{40})?"
 )
 
 

@@ -549,6 +549,7 @@ def test_asking_a_hidden_service_takes_one_more_word(one: User, two: User) -> No
     assert HIDE.public_text in asked
     for then, goes in (
         (f"/playground/chat?provider={PETRA}", f"/playground/chat?provider={PETRA}"),
+        ("/playground/embeddings", "/playground/embeddings"),
         ("//evil.example", "/playground/chat"),
     ):
         sent = client.post("/moderation/anyway", {"key": SERVICE.key, "then": then})

@@ -194,6 +194,7 @@ STEP = f"/account?action=transfer&account={NAME}%3A{PETRA.address}&amount=2"
             f"/playground/chat?provider={ALICE.address}",
         ),
         ("/playground/chat?provider=<b>", "/playground/chat"),
+        ("/playground/embeddings", "/playground/embeddings"),
         ("/playground/requests", ""),
         ("https://evil.example/playground/chat", ""),
         (
