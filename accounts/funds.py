@@ -135,7 +135,7 @@ def _review(user: User, form: pages.Form, least: tuple[int, int] | None) -> show
     if form.action == "transfer" and review.code in _NEED_A_DEPOSIT:
         others = (link for link in review.fixes if "action=deposit" not in link.path)
         review = replace(review, fixes=(_deposit_first(review, params, least, form.then), *others))
-    return replace(review, then=form.then)
+    return replace(review, then=form.then, retry=shown.going_on(review.retry, form.then))
 
 
 #: Refusals of a transfer that a deposit mends.
@@ -155,11 +155,10 @@ def _deposit_first(
     else:
         available, required = review.arguments
         missing = required - available
-    transfer = shown.form_path("transfer", params)
     query = {
         "action": "deposit",
         "amount": money.exact(missing),
-        "then": transfer + ("&" + urlencode({"then": then}) if then else ""),
+        "then": shown.going_on(shown.form_path("transfer", params), then),
     }
     return shown.Link(
         _("Step 1 of 2: deposit %(amount)s 0G") % {"amount": money.short(missing)},

@@ -271,9 +271,9 @@ class Transaction:
     def retry_path(self) -> str:
         """The form again, filled in, where sending anew makes sense."""
         done = (State.REVERTED, State.DROPPED, State.REPLACED, State.BLOCKED)
-        return (
-            form_path(self.intent.action, self.intent.params) if self.intent.state in done else ""
-        )
+        if self.intent.state not in done:
+            return ""
+        return going_on(form_path(self.intent.action, self.intent.params), self.intent.then)
 
 
 def way_back(path: str) -> str:
@@ -316,6 +316,11 @@ def form_path(action: str, params: Mapping[str, Any]) -> str:
     if params.get("acknowledged") is False:
         query["trust"] = "no"
     return "/account?" + urlencode(query)
+
+
+def going_on(path: str, then: str) -> str:
+    """A form of the funds page with what comes after it."""
+    return f"{path}&{urlencode({'then': then})}" if then and path.startswith("/account?") else path
 
 
 def transaction(intent: Intent) -> Transaction:

@@ -168,13 +168,15 @@ def test_a_silent_chain_leaves_the_page_readable(
 ) -> None:
     settings.CHAIN_RPC_URLS = (f"http://127.0.0.1:{free_port}",)
     hold(contracts)
-    html = alice.get("/account?action=withdraw&amount=1").content.decode()
+    path = "/account?action=withdraw&amount=1"
+    html = alice.get(path + "&then=/playground/images").content.decode()
     assert neuron(html, "available") == 6 * NEURON - 3
     assert "the chain does not answer right now" in html
     # Nobody could be asked: that is no refusal, and one click asks again.
     assert 'data-state="draft" data-code="chain_unreachable">Not checked<' in html
     assert "Nothing was sent" in html and "Would be refused" not in html
-    assert 'href="/account?action=withdraw&amp;amount=1">Check again<' in html
+    again = f"{path}&then=%2Fplayground%2Fimages".replace("&", "&amp;")
+    assert f'href="{again}">Check again<' in html
 
 
 def test_a_chain_that_hangs_costs_a_page_one_wait(
