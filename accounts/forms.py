@@ -27,7 +27,7 @@ _MAX_TYPED = 60
 _MAX_SLOTS_TYPED = 1000
 _HUNDREDTH = money.NEURON // 100
 _SLOTS = re.compile(r"(\d{1,3})(?:\s*[-–]\s*(\d{1,3}))?")
-_CHAT = re.compile(r"/playground/(?:chat(?:/[0-9a-f-]{36})?|images|audio|embeddings)")
+_PLAYGROUND = re.compile(r"/playground/(?:chat|images|audio|embeddings)(?:/[0-9a-f-]{36})?")
 _TUNING = re.compile(r"/fine-tuning/(?:new/[0-9a-f-]{36}/(?:price|sign)|tasks/[0-9a-f-]{36})")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _AMOUNT = ("deposit", "transfer", "withdraw", "deposit_for")
@@ -114,7 +114,7 @@ def next_step(text: str) -> str:
         return ""
     if parts.scheme or parts.netloc:
         return ""
-    if _CHAT.fullmatch(parts.path):
+    if _PLAYGROUND.fullmatch(parts.path):
         provider = query.get("provider", "")
         return parts.path + (f"?provider={provider}" if _ADDRESS.fullmatch(provider) else "")
     if _TUNING.fullmatch(parts.path):

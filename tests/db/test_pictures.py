@@ -224,6 +224,9 @@ async def test_refusals_are_told_apart(status: int, text: str, kind: str, fee: s
     page = (await client.get("/playground/images")).content.decode()
     assert "Ask other-painter at" in page and "0.007 0G" in page
     assert f"provider={factories.CHARLIE}" in page
+    # money that is missing leads to a transfer and back here, never into a chat
+    assert ("&amp;then=/playground/images" in page) == (kind == "not_funded")
+    assert f"/playground/chat/{turn.chat_id}" not in page
 
 
 async def test_a_failed_job_is_told_and_a_lost_one_too() -> None:
