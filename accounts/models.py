@@ -258,6 +258,8 @@ class SignIn(models.Model):
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="sign_ins")
     session_key = models.CharField(max_length=40, unique=True)
     agent = models.CharField(max_length=120, default="", blank=True, help_text="the browser's word")
+    #: No address: that part of it tells one's own places apart.
+    network = models.CharField(max_length=45, default="", db_default="", blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     seen_at = models.DateTimeField()
 

@@ -56,7 +56,10 @@ CATEGORIES = (
     Category(
         "sessions",
         gettext_noop("Sign-ins"),
-        gettext_noop("Open sessions: when each began and was last used, and the browser’s name."),
+        gettext_noop(
+            "Open sessions: when each began and was last used, the browser’s name, and the network "
+            "(no whole address)."
+        ),
         gettext_noop("So that you can see where you are signed in, and end it from elsewhere."),
         (Table(SignIn, secret=("session_key",)), Table(LogEntry)),
         before=_end_sessions,

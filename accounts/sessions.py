@@ -12,9 +12,10 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from accounts import sockets
+from accounts import limits, sockets
 from accounts.errors import Problem
 from accounts.models import SignIn, User
+from net import callers
 from net.cache import first
 
 #: A dangerous act needs a wallet signature at most this old (features.md F8).
@@ -37,6 +38,7 @@ def opened(request: HttpRequest, user: User, before: str | None) -> None:
         defaults={
             "user": user,
             "agent": request.headers.get("User-Agent", "")[:120].replace("\0", ""),
+            "network": _network(request),
             "seen_at": timezone.now(),
         },
     )
@@ -46,7 +48,12 @@ def seen(request: HttpRequest) -> None:
     """Remember that a session was used, at most every five minutes."""
     key = request.session.session_key
     if key and first(f"seen:{key}", _SEEN_EVERY_SECONDS):
-        SignIn.objects.filter(session_key=key).update(seen_at=timezone.now())
+        network = _network(request)
+        SignIn.objects.filter(session_key=key).update(seen_at=timezone.now(), network=network)
+
+
+def _network(request: HttpRequest) -> str:
+    return callers.part(limits.address(request))
 
 
 def of(user: User) -> tuple[SignIn, ...]:

@@ -24,6 +24,8 @@ UNKNOWN = "unknown"
 MOST_HOPS = 32
 #: The part of an IPv6 address that belongs to one customer (bits).
 CUSTOMER_BITS = 64
+#: Bits that say roughly where an address is, by the protocol's version.
+_PARTS = {4: 24, 6: 48}
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,16 @@ def caller(remote: str, forwarded: str, proxies: Proxies) -> str:
     if isinstance(found, IPv6Address):
         return str(ip_network((found, CUSTOMER_BITS), strict=False))
     return UNKNOWN if found is None else str(found)
+
+
+def part(who: str) -> str:
+    """The network that a `caller` is in, too coarse to name a customer: the /24 of an IPv4 address,
+    a /48 of IPv6; "" for what is no address."""
+    try:
+        found = ip_network(who)
+    except ValueError:
+        return ""
+    return str(found.supernet(new_prefix=_PARTS[found.version]))
 
 
 def tag(who: str, secret: str) -> str:

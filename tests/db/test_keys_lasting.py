@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 from eth_account.messages import encode_defunct
 
-from accounts import keys, keys_lasting
+from accounts import keys, keys_lasting, sessions
 from accounts.errors import Problem
 from accounts.models import ProviderKey, SignIn, User
 from devnet import accounts as cast
@@ -219,6 +219,7 @@ def test_sessions_are_listed_and_ended_from_another_browser(user: User) -> None:
     here, there = signed_in(agent=firefox), signed_in(agent="<i>Other</i>")
     bobs, html = signed_in(BOB), here.get("/account/keys").content.decode()
     assert ">Firefox on Linux</span>" in html
+    assert ">127.0.0.0/24</span>" in html
     assert html.count('data-testid="session-row"') == 2 and "&lt;i&gt;Other&lt;/i&gt;" in html
     other = SignIn.objects.get(user=user, agent="<i>Other</i>")
     bobs.post(f"/account/sessions/{other.pk}/end")
@@ -229,6 +230,21 @@ def test_sessions_are_listed_and_ended_from_another_browser(user: User) -> None:
     assert here.post("/account/sign-out-everywhere").status_code == 302
     assert not opens(here) and not opens(second) and opens(bobs)
     assert SignIn.objects.get().user.address == BOB.address
+
+
+def test_a_session_opened_while_all_are_ended_stays_in_the_list(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signed_in()
+    close = sessions._close
+
+    def slowly(row: SignIn) -> None:
+        close(row)
+        signed_in(agent="Late")
+
+    monkeypatch.setattr(sessions, "_close", slowly)
+    assert sessions.end_all(user) == 1
+    assert SignIn.objects.get().agent == "Late", "it lives, so it can be ended"
 
 
 def test_signing_in_again_does_not_leave_a_second_session_behind(user: User) -> None:

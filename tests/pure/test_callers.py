@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from net.callers import UNKNOWN, Proxies, caller
+from net.callers import UNKNOWN, Proxies, caller, part
 
 NOBODY = Proxies()
 ONE = Proxies.parse("1")
@@ -64,3 +64,15 @@ def test_what_a_stranger_puts_before_our_entry_changes_nothing(junk: str, more: 
 def test_a_list_that_means_nothing_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         Proxies.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("who", "where"),
+    [
+        ("198.51.100.7", "198.51.100.0/24"),
+        ("2001:db8:1:2::/64", "2001:db8:1::/48"),
+        (UNKNOWN, ""),
+    ],
+)
+def test_a_part_of_an_address_names_nobody(who: str, where: str) -> None:
+    assert part(who) == where
