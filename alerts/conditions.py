@@ -11,6 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from django.db.models import Exists, F, OuterRef, Subquery
+
 from accounts import links, money
 from accounts.addresses import short
 from accounts.models import AccessToken, Watch
@@ -19,6 +21,8 @@ from alerts.models import Rule
 from attestation.models import Fact, Finding
 from finetune import selectors as finetune
 from finetune.models import Passage, Task
+from inference.media.models import File, Role
+from inference.models import Medium, State, Turn
 from ledger import selectors as ledger
 from ledger.models import Ledger, ServingContract, SubAccount
 from ledger.records import Position
@@ -29,6 +33,8 @@ from protocol import tuning
 #: Rows looked at in one go. Changes of listings come the oldest first, and the rest with the next
 #: sweep; of all else the newest count.
 MOST_CHANGES = 2_000
+#: What is quicker somebody sees coming.
+LONG_WORK = dt.timedelta(minutes=1)
 #: One probe that failed is no news yet.
 FAILURES = 2
 
@@ -316,6 +322,59 @@ def tasks_since(users: Iterable[int], since: dt.datetime) -> Mapping[int, list[H
             )
         )
     return found
+
+
+def work(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
+    """Long works that ended since the rule was made, of the last day: each is told at once, and
+    found again it is told no more (1 query)."""
+    since = max(oldest(rules), now - dt.timedelta(days=1))
+    found = works_since({rule.user_id for rule in rules}, since)
+    return {rule.pk: since_made(rule, found.get(rule.user_id, ())) for rule in rules}
+
+
+def works_since(users: Iterable[int], since: dt.datetime) -> Mapping[int, list[Hit]]:
+    """The same by user, newest first (1 query). What was said is in none of it."""
+    siblings = Turn.objects.filter(chat=OuterRef("chat")).order_by("pk")
+    pieces = File.objects.filter(chat=OuterRef("chat"), role=Role.SPOKEN)
+    rows = Turn.objects.filter(
+        chat__owner__in=set(users),
+        chat__medium__in=words.READY,
+        chat__deleted_at=None,
+        ended_at__gt=since,
+    )
+    rows = rows.exclude(chat__key_sealed="").exclude(state__in=(State.OPEN, State.STOPPED))
+    rows = rows.annotate(
+        begun=Subquery(siblings.values("created_at")[:1]),
+        more=Exists(siblings.filter(pk__gt=OuterRef("pk"))),
+        # Between two pieces of a recording nothing is being asked, and it is not ready.
+        lacking=Exists(pieces.filter(~Exists(_ANSWERED))),
+    ).filter(more=False, ended_at__gte=F("begun") + LONG_WORK)
+    found: dict[int, list[Hit]] = defaultdict(list)
+    for row in rows.select_related("chat").order_by("-ended_at")[:MOST_CHANGES]:
+        if row.state == State.ANSWERED and row.lacking:
+            continue
+        medium = Medium(row.chat.medium)
+        said = words.READY if row.state == State.ANSWERED else words.NOT_READY
+        found[row.chat.owner_id].append(
+            Hit(
+                subject=str(row.chat_id),
+                occurrence=f"work:{row.pk}",
+                title=said[medium],
+                text=words.MADE_AT.format(provider=short(row.provider)),
+                path=f"{_PLACES[medium]}/{row.chat_id}",
+                provider=row.provider,
+                at=row.ended_at,
+            )
+        )
+    return found
+
+
+_ANSWERED = Turn.objects.filter(state=State.ANSWERED, job__piece=OuterRef("pk"))
+_PLACES = {
+    Medium.IMAGES: "/playground/images",
+    Medium.SPEECH: "/playground/audio",
+    Medium.EMBED: "/playground/embeddings",
+}
 
 
 def deadline(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:

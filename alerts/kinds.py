@@ -26,6 +26,7 @@ class Kind(StrEnum):
     LOCK_TIME = "lock_time"
     TASK = "task"
     DEADLINE = "deadline"
+    WORK = "work"
     REPORT = "report"
     TOKEN = "token"
     DECIDED = "decided"
@@ -168,6 +169,13 @@ SORTS: dict[Kind, Sort] = {
             gettext_noop("A fine-tuning result must be acknowledged"),
             gettext_noop("Only 24, 6 or 1 hours are left to acknowledge a fine-tuning result"),
             gettext_noop("Whoever misses it pays a part and loses the model."),
+            scoped=False,
+        ),
+        Sort(
+            Kind.WORK,
+            gettext_noop("Pictures, a transcript or embeddings are ready"),
+            gettext_noop("Pictures, a transcript or embeddings of mine are ready, or failed"),
+            gettext_noop("Where that took a minute or longer; what is quicker you see coming."),
             scoped=False,
         ),
         Sort(

@@ -56,6 +56,8 @@ def _found(rule: Rule, since: dt.datetime, now: dt.datetime) -> Iterable[Hit] | 
             return _unlocked(rule, since, now)
         case Kind.TASK:
             return conditions.tasks_since([user.pk], since).get(user.pk, [])
+        case Kind.WORK:
+            return conditions.works_since([user.pk], since).get(user.pk, [])
         case Kind.REPORT:
             return others.reports_since([user.pk], since).get(user.pk, [])
         case Kind.DECIDED:

@@ -46,6 +46,7 @@ READERS: dict[Kind, Reader] = {
     Kind.LOCK_TIME: conditions.lock_time,
     Kind.TASK: conditions.task,
     Kind.DEADLINE: conditions.deadline,
+    Kind.WORK: conditions.work,
     Kind.REPORT: others.report,
     Kind.DECIDED: others.decided,
     Kind.NOTE: others.note,

@@ -10,6 +10,7 @@ from django.utils.translation import gettext_noop as N_
 
 from accounts import retelling
 from attestation.models import Fact
+from inference.models import Medium
 from moderation.fold import Action
 from operators.models_listing import NoteKind
 from protocol import tuning
@@ -31,6 +32,17 @@ TASKS = {
     tuning.FINISHED: N_("Fine-tuning of {model} is finished: the key is released"),
     tuning.FAILED: N_("Fine-tuning of {model} failed"),
 }
+READY = {
+    Medium.IMAGES: N_("Your pictures are ready"),
+    Medium.SPEECH: N_("Your transcript is ready"),
+    Medium.EMBED: N_("Your embeddings are ready"),
+}
+NOT_READY = {
+    Medium.IMAGES: N_("Your pictures were not made"),
+    Medium.SPEECH: N_("Your transcript is not complete"),
+    Medium.EMBED: N_("Your embeddings were not made"),
+}
+MADE_AT = N_("Asked for at {provider}.")
 LAST_HOUR = N_("Less than 1 hour to acknowledge the fine-tuning of {model}")
 HOURS_LEFT = N_("Less than {hours} hours to acknowledge the fine-tuning of {model}")
 FORFEIT = N_("If you do not, you lose the model and still pay a part.")
@@ -115,6 +127,7 @@ _SENTENCES = (
     *(ACCEPTED, *ANNOUNCED.values(), FROM_TO, FROM, EXPIRES, EXPIRES_MEANS, SPENT, SPENT_MEANS),
     *DECIDED.values(),
     *(YOURS_SURVIVES, PRICE_BY, PRICE, QUIET_TODAY, *CHANGES.values()),
+    *(*READY.values(), *NOT_READY.values(), MADE_AT),
     *(GONE, BLOCKED, NO_BOT, KEPT_FAILING, NO_ADDRESS, HANDED_OVER, SECRET_LOST, MAIL_REFUSED),
     FINDING,
 )

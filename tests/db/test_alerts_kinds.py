@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.utils import timezone
@@ -14,6 +15,8 @@ from alerts.kinds import Kind
 from alerts.models import Held, Notification, Rule
 from alerts.services import Wish
 from devnet import accounts as cast
+from inference.media.models import File, Job, Role
+from inference.models import Chat, Medium, Turn
 from ledger.models import Movement, Service
 from operators.models import Note
 from probes.models import Probe
@@ -178,3 +181,45 @@ def test_the_past_of_balances_refunds_outages_and_tasks(alice: User) -> None:
     ]
     assert told(Kind.TASK) == told(Kind.REPORT) == told(Kind.NOTE) == []
     assert past.hits(alice, Wish(Kind.TOKEN), now) is None
+
+
+def test_what_took_long_to_make_is_told_when_it_is_ready(alice: User) -> None:
+    rule = services.add(alice, Wish(Kind.WORK))
+    now = timezone.now()
+    Rule.objects.filter(pk=rule.pk).update(created_at=now - dt.timedelta(hours=1))
+
+    def chat(medium: Medium) -> Chat:
+        return Chat.objects.create(owner=alice, provider=PETRA, medium=medium, key_sealed="k")
+
+    def made(of: Chat, seconds: int = 60, state: str = "answered", piece: Any = None) -> None:
+        turn = Turn.objects.create(
+            chat=of, prompt_key=uuid4(), state=state, process="p", provider=PETRA, model="m",
+            serving=INFERENCE, url="u", input_price=1, output_price=1, max_tokens=1, ended_at=now,
+        )  # fmt: skip
+        began = now - dt.timedelta(seconds=seconds)
+        Turn.objects.filter(pk=turn.pk).update(created_at=began)
+        Job.objects.create(turn=turn, path="p", content_type="c", piece=piece)
+
+    made(pictures := chat(Medium.IMAGES))
+    made(chat(Medium.IMAGES), 59)
+    made(chat(Medium.IMAGES), state="stopped")
+    made(chat(Medium.EMBED), state="failed")
+    made(chat(Medium.CHAT))
+    recording = chat(Medium.SPEECH)
+    pieces = [
+        File.objects.create(
+            chat=recording, role=Role.SPOKEN, number=n, sealed=b"", size=1, media_type="audio/wav"
+        )
+        for n in range(2)
+    ]
+    made(recording, piece=pieces[0])
+    assert services.sweep() == 2 and services.sweep() == 0  # half a recording is no news
+    made(recording, 1, piece=pieces[1])
+    assert services.sweep() == 1 and services.sweep() == 0
+    assert sorted(titles(alice)) == [
+        "Your embeddings were not made", "Your pictures are ready", "Your transcript is ready"
+    ]  # fmt: skip
+    paths = alice.notifications.values_list("path", flat=True)
+    assert {f"/playground/images/{pictures.pk}", f"/playground/audio/{recording.pk}"} < set(paths)
+    found = past.hits(alice, Wish(Kind.WORK), now)
+    assert found is not None and len(found) == 3
