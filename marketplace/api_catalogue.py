@@ -48,7 +48,7 @@ FEED_LENGTH = 50
 def list_services(request: HttpRequest, query: Query[FilteredIn]) -> dict[str, Any]:
     """Every service providers offer now, in every serving contract, filtered and sorted.
 
-    Prices are neuron per token (per image for images). Strings are the providers' own words.
+    Prices are neuron per token, image or second. Strings are the providers' own words.
     `attestation` is our verdict on the provider's evidence: `expired` after 24 hours, null after
     72. On a devnet, `verified=pass` also finds `dev-pass`. `health` is what our probes measured.
     `proven`, `verified` and `uptime` filter by our own findings, `tee` and `context` by what the

@@ -29,7 +29,7 @@ class HealthIn(Schema):
     """Which window, and of which of a provider's services of the kind."""
 
     window: Literal["24h", "7d", "90d"] = Field("24h", description="how far back")
-    service_name: schemas.TextIn = Field("", description="default: the recommended contract")
+    service_name: schemas.ServiceNameIn = ""
 
 
 def health_body(found: HealthView) -> dict[str, Any] | None:

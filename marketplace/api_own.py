@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, cast
 
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from ninja import Query, Router, Schema
+from ninja import Field, Query, Router, Schema
 from ninja.security import HttpBearer
 
 from accounts import tokens
 from accounts.errors import Problem
 from accounts.models import AccessToken
-from inference.models import Turn
-from inference.requests import Filter
+from inference.models import State, Turn, Verdict
+from inference.requests import SORTS, Filter
 from ledger import selectors as ledger
 from marketplace import problems, schemas
 from marketplace.api_lists import PROBLEMS, envelope
@@ -83,20 +84,24 @@ class RequestOut(Schema):
     signer: str
 
 
+def _ticked(words: Iterable[str]) -> str:
+    return ", ".join(f"`{word}`" for word in words)
+
+
 class RequestsIn(schemas.PageIn):
     """Filters as on `/playground/requests`; words that are not in the lists count as not given."""
 
-    provider: str = ""
-    model: str = ""
-    state: str = ""
-    verdict: str = ""
-    since: str = ""
-    until: str = ""
-    token: str = ""
-    cost: str = ""
-    tokens: str = ""
-    first: str = ""
-    sort: str = ""
+    provider: str = Field("", description="asked of this address")
+    model: str = Field("", description="model name, exact")
+    state: str = Field("", description=_ticked(State.values))
+    verdict: str = Field("", description=_ticked(Verdict.values))
+    since: str = Field("", description="from this UTC day on, `YYYY-MM-DD`")
+    until: str = Field("", description="up to the end of this UTC day")
+    token: str = Field("", description="of one program: its token's number on the page")
+    cost: str = Field("", description="at least so much, in 0G")
+    tokens: str = Field("", description="at least so many tokens, both ways together")
+    first: str = Field("", description="at least so many milliseconds to the first token")
+    sort: str = Field("", description=f"not the newest first but the most of: {_ticked(SORTS)}")
 
 
 def _token(request: HttpRequest) -> AccessToken:

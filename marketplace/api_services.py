@@ -26,7 +26,7 @@ from marketplace.api_lists import (
     revalidated_with_health,
 )
 from marketplace.api_verifications import attestation_body
-from marketplace.schemas_changes import Change, ChangeIn, TimelineIn
+from marketplace.schemas_changes import Change, OneSortIn, TimelineIn
 from marketplace.schemas_listings import ServiceOut
 from moderation import selectors as moderation
 from moderation.selectors import Decided
@@ -96,7 +96,7 @@ def get_service(
     request: HttpRequest,
     kind: schemas.ServiceKind,
     provider: schemas.AddressIn,
-    service_name: schemas.TextIn = "",
+    service_name: schemas.ServiceNameIn = "",
 ) -> dict[str, Any]:
     """A provider's service of a kind.
 
@@ -122,7 +122,7 @@ def get_timeline(
     kind: schemas.ServiceKind,
     provider: schemas.AddressIn,
     query: Query[TimelineIn],
-    service_name: schemas.TextIn = "",
+    service_name: schemas.ServiceNameIn = "",
 ) -> dict[str, Any]:
     """The listing's history from registration on; removed services keep theirs."""
     listing = listing_or_404(kind, provider, service_name)
@@ -149,13 +149,13 @@ def export_timeline(
     request: HttpRequest,
     kind: schemas.ServiceKind,
     provider: schemas.AddressIn,
-    change: ChangeIn = None,
-    service_name: schemas.TextIn = "",
+    query: Query[OneSortIn],
+    service_name: schemas.ServiceNameIn = "",
 ) -> HttpResponseBase:
     """The listing's whole history; `before` and `after` are JSON."""
     listing = listing_or_404(kind, provider, service_name)
     rows = ServiceChange.objects.filter(provider=provider, serving=listing.serving)
-    rows = rows.filter(change=change) if change else rows
+    rows = rows.filter(change=query.change) if query.change else rows
     known = selectors.contracts()
 
     def source() -> Iterator[list[ChangeEntry]]:

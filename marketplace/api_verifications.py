@@ -68,7 +68,7 @@ def list_verifications(
     kind: schemas.ServiceKind,
     provider: schemas.AddressIn,
     query: Query[schemas.PageIn],
-    service_name: schemas.TextIn = "",
+    service_name: schemas.ServiceNameIn = "",
 ) -> dict[str, Any]:
     """Every run, those too that got no answer; removed services keep theirs."""
     listing = listing_or_404(kind, provider, service_name)

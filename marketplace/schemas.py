@@ -98,6 +98,13 @@ EMPTY = EmptyIsAbsent()
 AddressIn = Annotated[str, Field(max_length=64), AfterValidator(_address), WithJsonSchema(_ADDRESS)]
 #: A short text in a request.
 TextIn = Annotated[str, Field(max_length=200), AfterValidator(_text)]
+#: Which serving contract is meant, where a network has several of a kind.
+ServiceNameIn = Annotated[
+    TextIn,
+    WithJsonSchema(
+        {"type": "string", "maxLength": 200, "description": "default: the recommended contract"}
+    ),
+]
 KindIn = Annotated[ServiceKind | None, EMPTY]
 
 

@@ -40,10 +40,14 @@ class ChangesIn(FeedIn, HistoryIn):
     """Filters of the list of changes."""
 
 
-class TimelineIn(HistoryIn):
-    """Filters of one listing's timeline."""
+class OneSortIn(Schema):
+    """Filters of a listing's whole history."""
 
     change: ChangeIn = Field(None, description="only changes of this sort")
+
+
+class TimelineIn(OneSortIn, HistoryIn):
+    """Which part of a listing's history."""
 
 
 class Change(Schema):

@@ -40,7 +40,7 @@ class ProvidersIn(PageIn):
 
 
 class ModelOut(Schema):
-    """A model with the lowest prices (neuron per token, per image for images) and the best of 7
+    """A model with the lowest prices (neuron per token, image or second) and the best of 7
     days among its services; null where nothing was measured."""
 
     model: str

@@ -160,6 +160,11 @@ def test_the_docs_page(client: Client) -> None:
     for path, methods in api.get_openapi_schema(path_prefix="/api/v1/")["paths"].items():
         for operation in methods.values():
             assert path in html and f'id="{operation["operationId"]}"' in html
+            said = {one["name"]: one for one in operation.get("parameters", ())}
+            unsaid = {name for name, one in said.items() if not one.get("description")}
+            # What a path names is in its sentence; an address is described with its pattern.
+            unsaid -= {name for name in unsaid if "description" in said[name]["schema"]}
+            assert unsaid <= {"kind", "id"}, path
     for code in ("rate_limited", "invalid_address"):
         assert f'id="{code}"' in html  # where a problem's `type` points
     assert "<script>" not in html and "cdn" not in html
