@@ -12,6 +12,8 @@ from urllib.parse import unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+from marketplace import scrub
+
 
 @dataclass(frozen=True)
 class Mail:
@@ -27,7 +29,18 @@ class Mail:
 
 #: Schemes of EMAIL_URL and the port each has by custom.
 _MAIL_PORTS = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
+#: What PostgreSQL's widest whole number holds, in digits.
+_MOST_WHOLE = 10**18 - 1
+#: Of a wrong value a message repeats at most so much (characters).
+_MOST_REPEATED = 60
 _HOST = re.compile(r"\*|\.?[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:.]+\]")
+
+
+def said(value: str) -> str:
+    """A wrong value as its message repeats it: what was pasted into the wrong variable may be a
+    secret, or a whole file."""
+    clean = scrub.text(value)
+    return repr(clean if len(clean) <= _MOST_REPEATED else clean[: _MOST_REPEATED - 1] + "…")
 
 
 def _places(url: str) -> bool:
@@ -50,21 +63,27 @@ class Env:
         path = self.values.get(f"{name}_FILE")
         if path:
             try:
-                return Path(path).read_text().strip()
+                return Path(path).read_text(encoding="utf-8").strip()
             except OSError as error:
                 raise ImproperlyConfigured(
                     f"{name}_FILE: cannot read the file it names ({error.strerror}); "
                     "fix the path or unset it"
                 ) from None
+            except ValueError:
+                raise ImproperlyConfigured(
+                    f"{name}_FILE: the file it names is no text; write the value into it as text"
+                ) from None
         return self.values.get(name, "").strip() or default
 
-    def integer(self, name: str, default: int, *, least: int = 0) -> int:
+    def integer(self, name: str, default: int, *, least: int = 0, most: int = _MOST_WHOLE) -> int:
+        """`most`: what more than that would break later, like a date after the year 9999."""
         raw = self.text(name)
         if not raw:
             return default
-        if not re.fullmatch(r"\d{1,18}", raw) or int(raw) < least:
+        if not re.fullmatch(r"[0-9]{1,18}", raw) or not least <= int(raw) <= most:
+            bounds = f"at least {least}" if most == _MOST_WHOLE else f"{least} to {most}"
             raise ImproperlyConfigured(
-                f"{name}={raw!r} is not a whole number of at least {least}; fix or unset it"
+                f"{name}={said(raw)} is not a whole number of {bounds}; fix or unset it"
             )
         return int(raw)
 
@@ -76,7 +95,7 @@ class Env:
             return True
         if raw in ("0", "false", "no", "off"):
             return False
-        raise ImproperlyConfigured(f"{name}={raw!r} is not a yes/no value; use 1 or 0")
+        raise ImproperlyConfigured(f"{name}={said(raw)} is not a yes/no value; use 1 or 0")
 
     def items(self, name: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
         raw = self.text(name)
@@ -86,7 +105,7 @@ class Env:
         value = self.text(name, default)
         if value not in options:
             raise ImproperlyConfigured(
-                f"{name}={value!r} is unknown; use one of: {', '.join(options)}"
+                f"{name}={said(value)} is unknown; use one of: {', '.join(options)}"
             )
         return value
 
@@ -98,19 +117,23 @@ class Env:
             return ""
         if not is_address(value):
             raise ImproperlyConfigured(
-                f"{name}={value!r} is not an address; use 0x and 40 hex digits"
+                f"{name}={said(value)} is not an address; use 0x and 40 hex digits"
             )
         return to_checksum_address(value)
 
     def urls(
         self, name: str, default: tuple[str, ...] = (), *, kinds: str = "http"
     ) -> tuple[str, ...]:
-        """`kinds`: `http`, or `http|ws` where websocket URLs may stand among them."""
+        """`kinds`: `http`, or `http|ws` where websocket URLs may stand among them. A wrong one is
+        named by its place: its path may be a key."""
         values = self.items(name, default)
-        for value in values:
-            if not re.match(rf"(?:{kinds})s?://[^\s/]+", value) or not _places(value):
+        for place, value in enumerate(values, 1):
+            if not re.fullmatch(rf"(?:{kinds})s?://[^\s/]+\S*", value) or not _places(value):
                 wanted = kinds.replace("|", "(s) or ")
-                raise ImproperlyConfigured(f"{name}: {value!r} is not an {wanted}(s) URL; fix it")
+                which = f"URL {place} of {len(values)}" if len(values) > 1 else "its value"
+                raise ImproperlyConfigured(
+                    f"{name}: {which} is not an {wanted}(s) URL; write it like https://host/path"
+                )
         return values
 
     def base_url(self, name: str, default: str) -> str:
@@ -144,14 +167,24 @@ class Env:
         return {found[1]: found[2]}
 
     def origin(self, name: str, default: str) -> str:
-        """`http(s)://host[:port]`: what browsers compare, with nothing behind it."""
+        """`http(s)://host[:port]` as browsers send it: in small letters, without the port that its
+        scheme has anyhow, and with nothing behind it."""
         value = self.base_url(name, default)
         parts = urlsplit(value)
         if value != f"{parts.scheme}://{parts.netloc}" or "@" in parts.netloc:
             raise ImproperlyConfigured(
-                f"{name}={value!r} must be scheme, host and port only, like https://market.example"
+                f"{name}={said(value)} must be scheme, host and port only, "
+                "like https://market.example"
             )
-        return value
+        host = parts.netloc.removesuffix(f":{parts.port or ''}")
+        if not _HOST.fullmatch(host) or host[0] in "*.":
+            raise ImproperlyConfigured(
+                f"{name}={said(value)} names no host as browsers send it; write other letters than "
+                "a-z as xn--…, and IPv6 in brackets"
+            )
+        usual = {"http": 80, "https": 443}[parts.scheme]
+        port = f":{parts.port}" if parts.port not in (None, usual) else ""
+        return f"{parts.scheme}://{host.lower()}{port}"
 
     def hosts(self, name: str, default: tuple[str, ...]) -> list[str]:
         """Host names and addresses as Django compares them: without scheme and port, `.name` for
@@ -160,7 +193,7 @@ class Env:
         for value in values:
             if not _HOST.fullmatch(value):
                 raise ImproperlyConfigured(
-                    f"{name}: {value!r} is not a host name; write it without scheme, port and "
+                    f"{name}: {said(value)} is not a host name; write it without scheme, port and "
                     "path, like market.example"
                 )
         return list(values)
@@ -209,7 +242,7 @@ class Env:
         found = frozenset(self.items(name))
         if not found <= set(options):
             raise ImproperlyConfigured(
-                f"{name}={self.text(name)!r}: use any of {', '.join(options)}, or unset it"
+                f"{name}={said(self.text(name))}: use any of {', '.join(options)}, or unset it"
             )
         return found
 
@@ -219,9 +252,15 @@ class Env:
 
     def private_key(self, name: str) -> str:
         """32 bytes as hex, or nothing. A wrong value is never repeated: it may be nearly right."""
+        from protocol.digests import SECP256K1_ORDER
+
         value = self.text(name).removeprefix("0x")
-        if value and not re.fullmatch(r"[0-9a-fA-F]{64}", value):
-            raise ImproperlyConfigured(f"{name} is not 64 hex digits; fix or unset it")
+        if value and not (
+            re.fullmatch(r"[0-9a-fA-F]{64}", value) and 0 < int(value, 16) < SECP256K1_ORDER
+        ):
+            raise ImproperlyConfigured(
+                f"{name} is not the 64 hex digits of a private key; fix or unset it"
+            )
         return value
 
     def bot_token(self, name: str) -> str:
@@ -273,5 +312,7 @@ class Env:
         """An amount in neuron, at most what a uint256 holds."""
         raw = self.text(name) or str(default)
         if not re.fullmatch(r"\d{1,77}", raw):
-            raise ImproperlyConfigured(f"{name}={raw!r} is no amount in neuron; fix or unset it")
+            raise ImproperlyConfigured(
+                f"{name}={said(raw)} is no amount in neuron; fix or unset it"
+            )
         return int(raw)

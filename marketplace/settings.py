@@ -10,9 +10,11 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import django_stubs_ext
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
+from psycopg import ProgrammingError
+from psycopg.conninfo import make_conninfo
 
 from marketplace import logs, sentry
-from marketplace.env import Env
+from marketplace.env import Env, said
 from net import stores
 from net.callers import Proxies
 from protocol.networks import NETWORKS, Network
@@ -102,7 +104,7 @@ if SITE_WALLET_KEY and not SITE_WALLET_PROVIDERS:
     )
 
 #: Seconds between two looks at a service that is up (`probes`); providers that are never probed.
-PROBE_INTERVAL_SECONDS = env.integer("PROBE_INTERVAL_SECONDS", 300, least=5)
+PROBE_INTERVAL_SECONDS = env.integer("PROBE_INTERVAL_SECONDS", 300, least=5, most=7 * 24 * 3600)
 PROBE_OPT_OUT = env.addresses("PROBE_OPT_OUT")
 #: Who says what 0G costs in US dollars, and a header that it wants, which may be a key; empty: no
 #: amount is said in dollars. Over TLS, as anybody on the way could write another price.
@@ -111,7 +113,7 @@ USD_PRICE_HEADER = env.header("USD_PRICE_HEADER")
 #: Where the public data dumps lie; empty: none are made.
 DATA_DIR = env.text("DATA_DIR")
 #: `manage.py prune` deletes runs older than this; 0: reports stay for good, links to them too.
-VERIFICATIONS_KEEP_DAYS = env.integer("VERIFICATIONS_KEEP_DAYS", 0)
+VERIFICATIONS_KEEP_DAYS = env.integer("VERIFICATIONS_KEEP_DAYS", 0, most=36_500)
 
 # --- Django ---------------------------------------------------------------------------------------
 
@@ -273,13 +275,14 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _secure else No
 SILENCED_SYSTEM_CHECKS = ["security.W008"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1 << 20
 #: Pictures, recordings and vectors that one person may keep, bytes.
-MEDIA_QUOTA = env.integer("MEDIA_QUOTA_MB", 256) << 20
+MEDIA_QUOTA = env.integer("MEDIA_QUOTA_MB", 256, most=10**6) << 20
 #: Reverse proxies in front of us, whose X-Forwarded-For names the visitor that limits count.
 try:
     TRUSTED_PROXIES = Proxies.parse(env.text("TRUSTED_PROXIES"))
-except ValueError as _error:
+except ValueError:
     raise ImproperlyConfigured(
-        f"TRUSTED_PROXIES: {_error}; use how many there are, or their addresses and networks"
+        f"TRUSTED_PROXIES={said(env.text('TRUSTED_PROXIES'))} is neither how many proxies there "
+        "are nor their addresses and networks; fix or unset it"
     ) from None
 
 #: Keys for fields encrypted at rest, newest first (Fernet, 32 url-safe base64 bytes each).
@@ -307,12 +310,19 @@ def database(url: str, name: str = "DATABASE_URL") -> dict[str, Any]:
             f"{name} must look like postgresql://user:password@host:5432/name"
         )
     query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+    try:
+        make_conninfo(**query)
+    except ProgrammingError:
+        raise ImproperlyConfigured(
+            f"{name}: what follows its ? is no option of PostgreSQL connections; "
+            "use sslmode=…, connect_timeout=… and the like, or leave it out"
+        ) from None
     host = query.pop("host", parts.hostname or "")
-    pool = env.integer("DATABASE_POOL_SIZE", 8)
+    pool = env.integer("DATABASE_POOL_SIZE", 8, most=1000)
     pooling = {"min_size": 1, "max_size": pool, "timeout": 10}
     return {
         "ENGINE": "net.postgres",
-        "NAME": parts.path.strip("/"),
+        "NAME": unquote(parts.path.strip("/")),
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),
         "HOST": host,
@@ -356,8 +366,8 @@ METRICS_TOKEN = env.text("METRICS_TOKEN")
 #: A process that is told to end lets answers go on for DRAIN_SECONDS, below what process managers
 #: wait before they kill (uvicorn's `--timeout-graceful-shutdown`, docker's 10 s); and it goes on
 #: taking connections for SHUTDOWN_DELAY_SECONDS, for load balancers that have yet to notice.
-DRAIN_SECONDS = env.integer("DRAIN_SECONDS", 4)
-SHUTDOWN_DELAY_SECONDS = env.integer("SHUTDOWN_DELAY_SECONDS", 0)
+DRAIN_SECONDS = env.integer("DRAIN_SECONDS", 4, most=3600)
+SHUTDOWN_DELAY_SECONDS = env.integer("SHUTDOWN_DELAY_SECONDS", 0, most=3600)
 #: Names of tasks (each app's `tasks.py`) and how often beat starts them, seconds. Often, because
 #: beat counts from its own start: what is due less often, the task itself knows.
 CELERY_BEAT_SCHEDULE: dict[str, Any] = {

@@ -1,0 +1,82 @@
+"""Wrong variables: one line that names the variable, and never repeats a secret or a whole file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from marketplace.env import Env
+
+SECRET = "n0t-f0r-l0gs"
+#: What ends up in the wrong variable.
+PASTED = (
+    f"postgresql://app:{SECRET}@db:5432/market",
+    f"https://rpc.example:port/v2/{SECRET}",
+    f"rpc.example/v2/{SECRET}",
+    f"redis://:{SECRET}@cache:6379/0",
+    "x" * 100_000,
+    "9" * 400,
+    "-1",
+    "two\nlines",
+)
+READS: tuple[Callable[[Env], Any], ...] = (
+    lambda env: env.integer("X", 1),
+    lambda env: env.boolean("X"),
+    lambda env: env.choice("X", ("a", "b"), "a"),
+    lambda env: env.address("X"),
+    lambda env: env.addresses("X"),
+    lambda env: env.urls("X", kinds="ws"),
+    lambda env: env.origin("X", ""),
+    lambda env: env.subset("X", ("a", "b")),
+    lambda env: env.private_key("X"),
+    lambda env: env.neuron("X", 1),
+)
+
+
+@pytest.mark.parametrize("value", PASTED, ids=lambda value: value[:20])
+def test_what_was_pasted_into_the_wrong_variable_is_not_told(value: str) -> None:
+    for read in READS:
+        with pytest.raises(ImproperlyConfigured) as wrong:
+            read(Env({"X": value}))
+        said = str(wrong.value)
+        assert said.startswith("X") and "\n" not in said and len(said) < 300, said
+        if "://" in value or read is READS[5]:
+            assert SECRET not in said
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "field_keys"
+    file.write_bytes(bytes(range(256)))
+    with pytest.raises(
+        ImproperlyConfigured, match=r"^FIELD_KEYS_FILE: the file it names is no text"
+    ):
+        Env({"FIELD_KEYS_FILE": str(file)}).items("FIELD_KEYS")
+
+
+def test_a_whole_number_has_an_end() -> None:
+    """A time of so many days or seconds would overflow later, in a worker."""
+    for value in ("100", "٣"):
+        with pytest.raises(ImproperlyConfigured, match="0 to 99"):
+            Env({"X": value}).integer("X", 1, most=99)
+    assert Env({"X": "99"}).integer("X", 1, most=99) == 99
+
+
+def test_an_origin_is_what_browsers_send() -> None:
+    def origin(value: str) -> str:
+        return Env({"SITE_URL": value}).origin("SITE_URL", "")
+
+    assert origin("https://Market.Example:443/") == "https://market.example"
+    assert origin("http://[::1]:8000") == "http://[::1]:8000"
+    for value in ("https://münchen.example", "https://*.example", "https://my_host", "http://"):
+        with pytest.raises(ImproperlyConfigured, match=r"^SITE_URL"):
+            origin(value)
+
+
+def test_a_private_key_is_one_of_the_curve() -> None:
+    for value in ("0" * 64, "f" * 64):
+        with pytest.raises(ImproperlyConfigured, match=r"^SITE_WALLET_KEY"):
+            Env({"SITE_WALLET_KEY": value}).private_key("SITE_WALLET_KEY")
