@@ -16,10 +16,11 @@ from ledger import selectors
 from ledger.models import Service
 from marketplace import catalogue, compare, labels
 from marketplace.filters import SELECTING, Filters
+from marketplace.parts import ServiceRow
 from marketplace.tariffs import Workload
 from probes.models import Health
 from tests import factories
-from tests.db.test_discovery import health, named, shown, world
+from tests.db.test_discovery import head, health, named, shown, world
 
 __all__ = ["world"]
 
@@ -213,3 +214,41 @@ def test_every_filter_survives_the_way_through_the_url() -> None:
     assert all(str(getattr(filters, name)) == value for name, value in given.items())
     again = Filters.parse(dict(parse_qsl(urlsplit(filters.path(page=3)).query)))
     assert again == filters
+
+
+def test_embeddings_are_ordered_by_the_one_price_that_they_have(client: Client) -> None:
+    factories.head()
+    factories.contract()
+    dear, cheap = factories.ALICE, factories.BOB
+    given = {"service_type": "embedding", "model": "m"}
+    factories.service(dear, input_price=10, output_price=0, **given)
+    factories.service(cheap, input_price=9, output_price=5, **given)
+    factories.service(factories.PETRA, input_price=4, output_price=7, model="m")
+
+    def order(sort: str) -> list[str]:
+        page = catalogue.catalogue_page(Filters.parse({"sort": sort}), head())
+        return [row.listing.provider for row in page.rows]
+
+    assert order("price") == [cheap, dear, factories.PETRA]
+    assert order("-price") == [factories.PETRA, dear, cheap]
+    Service.objects.filter(service_type="chatbot").delete()
+    page = catalogue.model_page(Filters(model="m"), "")
+    assert page is not None
+    assert {row.listing.provider: [x.text for x in row.labels] for row in page.rows} == {
+        cheap: ["cheapest"], dear: []
+    }  # fmt: skip
+    # What is not billed is shown and counted nowhere.
+    assert [(row.input is not None, row.output) for row in page.rows] == [(True, None)] * 2
+    assert order("output_price") == order("-output_price")[::-1]
+    assert [row.listing.provider for row in _shown(max_out="1")] == []
+    costs = [row.cost for row in _shown(tokens_in="1000", tokens_out="9999", sort="cost")]
+    assert costs == [30 * 9 * 1000, 30 * 10 * 1000]
+    said = "\n".join(
+        client.get(path).content.decode()
+        for path in ("/?exact=1", "/models", f"/services/inference/{cheap}", "/models/m")
+    )
+    assert "not billed by output" in said and "5 neuron" not in said
+
+
+def _shown(**asked: str) -> tuple[ServiceRow, ...]:
+    return catalogue.catalogue_page(Filters.parse(asked), head()).rows

@@ -24,7 +24,6 @@ from attestation.selectors import ServiceKey
 from ledger.models import Service
 from marketplace import cards, catalogue, conditions, facets, ranking
 from marketplace.filters import Filters
-from marketplace.parts import ServiceRow
 from marketplace.tariffs import Workload
 from moderation.models import Effect, EffectKind
 from moderation.subjects import SubjectKind
@@ -243,44 +242,6 @@ def test_prices_are_ordered_within_their_unit_as_they_are_shown(sort: str, colum
         assert [unit for unit, _ in runs] == names
         for _unit, amounts in runs:
             assert amounts == sorted(amounts, reverse=turned)
-
-
-def test_embeddings_are_ordered_by_the_one_price_that_they_have(client: Client) -> None:
-    factories.head()
-    factories.contract()
-    dear, cheap = factories.ALICE, factories.BOB
-    given = {"service_type": "embedding", "model": "m"}
-    factories.service(dear, input_price=10, output_price=0, **given)
-    factories.service(cheap, input_price=9, output_price=5, **given)
-    factories.service(factories.PETRA, input_price=4, output_price=7, model="m")
-
-    def order(sort: str) -> list[str]:
-        page = catalogue.catalogue_page(Filters.parse({"sort": sort}), head())
-        return [row.listing.provider for row in page.rows]
-
-    assert order("price") == [cheap, dear, factories.PETRA]
-    assert order("-price") == [factories.PETRA, dear, cheap]
-    Service.objects.filter(service_type="chatbot").delete()
-    page = catalogue.model_page(Filters(model="m"), "")
-    assert page is not None
-    assert {row.listing.provider: [x.text for x in row.labels] for row in page.rows} == {
-        cheap: ["cheapest"], dear: []
-    }  # fmt: skip
-    # What is not billed is shown and counted nowhere.
-    assert [(row.input is not None, row.output) for row in page.rows] == [(True, None)] * 2
-    assert order("output_price") == order("-output_price")[::-1]
-    assert [row.listing.provider for row in _shown(max_out="1")] == []
-    costs = [row.cost for row in _shown(tokens_in="1000", tokens_out="9999", sort="cost")]
-    assert costs == [30 * 9 * 1000, 30 * 10 * 1000]
-    shown = "\n".join(
-        client.get(path).content.decode()
-        for path in ("/?exact=1", "/models", f"/services/inference/{cheap}", "/models/m")
-    )
-    assert "not billed by output" in shown and "5 neuron" not in shown
-
-
-def _shown(**asked: str) -> tuple[ServiceRow, ...]:
-    return catalogue.catalogue_page(Filters.parse(asked), head()).rows
 
 
 def test_what_makes_no_sense_is_ignored_by_the_page_and_refused_by_the_api(client: Client) -> None:
