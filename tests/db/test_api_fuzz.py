@@ -1,6 +1,8 @@
 """Every endpoint of the OpenAPI document under schemathesis: no 5xx, every answer as documented.
 
 The document's own example address is a provider and an account here, so that examples find rows.
+Schemathesis takes a second to import: here where it is used, and as no plugin of every process that
+collects the tests (`-p no:schemathesis` in pyproject.toml).
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import schemathesis
 from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections
@@ -24,12 +25,11 @@ from tests.factories import ALICE, INFERENCE
 
 pytestmark = pytest.mark.django_db
 
-#: Read by the test: at import each process that collects the tests would make all cases.
-schema = schemathesis.pytest.from_fixture("document")
-
 
 @pytest.fixture
 def document(request: pytest.FixtureRequest) -> Any:
+    import schemathesis
+
     request.node._nodeid = request.node.nodeid  # what schemathesis 4.32 reads, pytest 9.2 lost
     return schemathesis.openapi.from_wsgi("/api/v1/openapi.json", get_wsgi_application())
 
@@ -68,15 +68,26 @@ def repeats(case: Any) -> bool:
     return twin and covers and zlib.crc32(repr((case.query, case.method)).encode()) % 4 > 0
 
 
-@schema.parametrize()
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
-def test_every_answer_is_as_documented(case: Any) -> None:
+def as_documented(case: Any) -> None:
+    from schemathesis import checks
+
     if repeats(case):
         return
     response = case.call()
     # What a schema cannot say (checksums, how deep pages reach) is refused all the same.
-    left_out = [schemathesis.checks.positive_data_acceptance]
+    left_out = [checks.positive_data_acceptance]
     if case.path == "/api/v1/transactions/preview" and response.status_code == 503:
         # There is no chain under this test, which is what that status says.
-        left_out.append(schemathesis.checks.not_a_server_error)
+        left_out.append(checks.not_a_server_error)
     case.validate_response(response, excluded_checks=left_out)
+
+
+def test_every_answer_is_as_documented(request: pytest.FixtureRequest) -> None:
+    from schemathesis.pytest import from_fixture, plugin
+
+    few = settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+    each: Any = from_fixture("document").parametrize()(few(as_documented))
+    plugins = request.config.pluginmanager
+    plugins.register(plugin, "schemathesis of this test")
+    each(request=request)
+    plugins.unregister(plugin)
