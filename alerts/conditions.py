@@ -10,8 +10,9 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from django.db.models import Exists, F, OuterRef, Subquery
+from django.db.models import QuerySet
 
 from accounts import links, money
 from accounts.addresses import short
@@ -21,8 +22,6 @@ from alerts.models import Rule
 from attestation.models import Fact, Finding
 from finetune import selectors as finetune
 from finetune.models import Passage, Task
-from inference.media.models import File, Role
-from inference.models import Medium, State, Turn
 from ledger import selectors as ledger
 from ledger.models import Ledger, ServingContract, SubAccount
 from ledger.records import Position
@@ -31,10 +30,10 @@ from probes.models import State as Seen
 from protocol import tuning
 
 #: Rows looked at in one go. Changes of listings come the oldest first, and the rest with the next
-#: sweep; of all else the newest count.
+#: sweep; of all else the newest count, of each rule by itself where there are more (`newest`).
 MOST_CHANGES = 2_000
-#: What is quicker somebody sees coming.
-LONG_WORK = dt.timedelta(minutes=1)
+#: What happened longer ago is no news, whoever did not look meanwhile.
+LOOK_BACK = dt.timedelta(days=7)
 #: One probe that failed is no news yet.
 FAILURES = 2
 
@@ -55,6 +54,20 @@ class Hit:
 
 
 Found = Mapping[int, Sequence[Hit]]
+Row = TypeVar("Row")
+
+
+class Crowded(Exception):
+    """More than MOST_CHANGES rows for several rules together: look at fewer of them at a time."""
+
+
+def newest(rows: QuerySet[Any, Row], sharers: int) -> list[Row]:
+    """The first rows for so many `sharers`. Raises Crowded rather than let the newest of one push
+    out what another was not told yet."""
+    found = list(rows[:MOST_CHANGES])
+    if len(found) == MOST_CHANGES and sharers > 1:
+        raise Crowded
+    return found
 
 
 # --- what people hold ---------------------------------------------------------------------------
@@ -245,9 +258,9 @@ def _span(contract: ServingContract) -> str:
     return f"{hours} h" if not rest else f"{contract.lock_time_seconds:,} s"
 
 
-def oldest(rules: Iterable[Rule]) -> dt.datetime:
-    """When the first of them was made."""
-    return min(rule.created_at for rule in rules)
+def oldest(rules: Iterable[Rule], now: dt.datetime) -> dt.datetime:
+    """When the first of them was made, at most LOOK_BACK ago."""
+    return max(min(rule.created_at for rule in rules), now - LOOK_BACK)
 
 
 def since_made(rule: Rule, hits: Iterable[Hit]) -> list[Hit]:
@@ -259,10 +272,10 @@ def verification(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Foun
     about = scopes(rules)
     named = {provider for scope in about.values() for provider in scope}
     rows = Finding.objects.filter(
-        provider__in=named, kind__in=words.FINDINGS, opened_at__gt=oldest(rules)
-    ).order_by("-opened_at")[:MOST_CHANGES]
+        provider__in=named, kind__in=words.FINDINGS, opened_at__gt=oldest(rules, now)
+    ).order_by("-opened_at")
     by_provider: dict[str, list[Hit]] = defaultdict(list)
-    for row in rows:
+    for row in newest(rows, len(rules)):
         by_provider[row.provider].append(finding_hit(row))
     return {
         rule.pk: [
@@ -299,17 +312,18 @@ REMINDERS = (24, 6, 1)
 
 def task(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
     """Stages that matter, as far as they were heard of since the rule was made (1 query)."""
-    found = tasks_since({rule.user_id for rule in rules}, oldest(rules))
+    found = tasks_since({rule.user_id for rule in rules}, oldest(rules, now))
     return {rule.pk: since_made(rule, found.get(rule.user_id, ())) for rule in rules}
 
 
 def tasks_since(users: Iterable[int], since: dt.datetime) -> Mapping[int, list[Hit]]:
-    """The same by user, newest first (1 query)."""
+    """The same by user, newest first (1 query). Raises Crowded."""
+    owners = set(users)
     rows = Passage.objects.filter(
-        task__user__in=set(users), stage__in=words.TASKS, at__gt=since
+        task__user__in=owners, stage__in=words.TASKS, at__gt=since
     ).select_related("task")
     found: dict[int, list[Hit]] = defaultdict(list)
-    for row in rows.order_by("-at")[:MOST_CHANGES]:
+    for row in newest(rows.order_by("-at"), len(owners)):
         found[row.task.user_id].append(
             Hit(
                 subject=f"{row.task_id}:{row.stage}",
@@ -324,64 +338,11 @@ def tasks_since(users: Iterable[int], since: dt.datetime) -> Mapping[int, list[H
     return found
 
 
-def work(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
-    """Long works that ended since the rule was made, of the last day: each is told at once, and
-    found again it is told no more (1 query)."""
-    since = max(oldest(rules), now - dt.timedelta(days=1))
-    found = works_since({rule.user_id for rule in rules}, since)
-    return {rule.pk: since_made(rule, found.get(rule.user_id, ())) for rule in rules}
-
-
-def works_since(users: Iterable[int], since: dt.datetime) -> Mapping[int, list[Hit]]:
-    """The same by user, newest first (1 query). What was said is in none of it."""
-    siblings = Turn.objects.filter(chat=OuterRef("chat")).order_by("pk")
-    pieces = File.objects.filter(chat=OuterRef("chat"), role=Role.SPOKEN)
-    rows = Turn.objects.filter(
-        chat__owner__in=set(users),
-        chat__medium__in=words.READY,
-        chat__deleted_at=None,
-        ended_at__gt=since,
-    )
-    rows = rows.exclude(chat__key_sealed="").exclude(state__in=(State.OPEN, State.STOPPED))
-    rows = rows.annotate(
-        begun=Subquery(siblings.values("created_at")[:1]),
-        more=Exists(siblings.filter(pk__gt=OuterRef("pk"))),
-        # Between two pieces of a recording nothing is being asked, and it is not ready.
-        lacking=Exists(pieces.filter(~Exists(_ANSWERED))),
-    ).filter(more=False, ended_at__gte=F("begun") + LONG_WORK)
-    found: dict[int, list[Hit]] = defaultdict(list)
-    for row in rows.select_related("chat").order_by("-ended_at")[:MOST_CHANGES]:
-        if row.state == State.ANSWERED and row.lacking:
-            continue
-        medium = Medium(row.chat.medium)
-        said = words.READY if row.state == State.ANSWERED else words.NOT_READY
-        found[row.chat.owner_id].append(
-            Hit(
-                subject=str(row.chat_id),
-                occurrence=f"work:{row.pk}",
-                title=said[medium],
-                text=words.MADE_AT.format(provider=short(row.provider)),
-                path=f"{_PLACES[medium]}/{row.chat_id}",
-                provider=row.provider,
-                at=row.ended_at,
-            )
-        )
-    return found
-
-
-_ANSWERED = Turn.objects.filter(state=State.ANSWERED, job__piece=OuterRef("pk"))
-_PLACES = {
-    Medium.IMAGES: "/playground/images",
-    Medium.SPEECH: "/playground/audio",
-    Medium.EMBED: "/playground/embeddings",
-}
-
-
 def deadline(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
     """The latest reminder that is due for each result that waits (5 queries)."""
     users = {rule.user_id for rule in rules}
     waiting = Task.objects.filter(user__in=users, progress=tuning.DELIVERED).select_related("user")
-    tasks = list(waiting.order_by("-created_at")[:MOST_CHANGES])
+    tasks = newest(waiting.order_by("-created_at"), len(users))
     named = {
         (held.user, held.provider, held.serving, one.id): one
         for those in (positions(rules) if tasks else {}).values()

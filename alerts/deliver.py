@@ -211,7 +211,8 @@ def _record_hook(row: Delivery, outcome: Outcome, now: dt.datetime) -> None:
     assert row.hook is not None
     tried = row.tried + 1
     with transaction.atomic():
-        _attempt(row, outcome)
+        if not _attempt(row, outcome):
+            return
         if outcome.ok:
             _close(row, State.SENT)
             Hook.objects.filter(pk=row.hook.pk).update(failing_since=None)
@@ -242,7 +243,11 @@ def _switch_off(hook: Hook, why: str) -> None:
     Hook.objects.filter(pk=hook.pk).update(enabled=False, disabled_why=why)
 
 
-def _attempt(row: Delivery, outcome: Outcome) -> None:
+def _attempt(row: Delivery, outcome: Outcome) -> bool:
+    """Write a try down, in a transaction; False where its owner deleted the webhook, or is
+    forgotten, since it began: that must not take the tries of others with it."""
+    if not Delivery.objects.filter(pk=row.pk).update(tried=F("tried") + 1):
+        return False
     Attempt.objects.create(
         delivery=row,
         at=timezone.now(),
@@ -250,7 +255,7 @@ def _attempt(row: Delivery, outcome: Outcome) -> None:
         status=outcome.status,
         said=outcome.said,
     )
-    Delivery.objects.filter(pk=row.pk).update(tried=F("tried") + 1)
+    return True
 
 
 def _close(row: Delivery, state: State) -> None:
@@ -290,8 +295,7 @@ def _renewed(rows: Iterable[Delivery]) -> list[Delivery]:
 def _mail(way: Channels | None, rows: list[Delivery]) -> None:
     if way is None or way.email_verified_at is None or not mail_works():
         for row in rows:
-            _attempt(row, Outcome(False, None, words.NO_ADDRESS, 0))
-            _close(row, State.FAILED)
+            _record_mail(row, Outcome(False, None, words.NO_ADDRESS, 0), last=True)
         return
     told = [row.notification for row in rows if row.notification is not None]
     started = time.monotonic()
@@ -300,12 +304,18 @@ def _mail(way: Channels | None, rows: list[Delivery]) -> None:
     error = send_mail(way.email, *said, headers=unsubscribing.headers(way))
     took = int((time.monotonic() - started) * 1000)
     Channels.objects.filter(pk=way.pk).update(email_error=error)
+    outcome = Outcome(not error, None, error or words.HANDED_OVER, took)
     for row in rows:
-        _attempt(row, Outcome(not error, None, error or words.HANDED_OVER, took))
-        if not error:
-            _close(row, State.SENT)
-        elif row.tried + 1 >= _MAIL_TRIES or row.notification is None:
-            _close(row, State.FAILED)
+        last = row.tried + 1 >= _MAIL_TRIES or row.notification is None
+        _record_mail(row, outcome, last=last)
+
+
+def _record_mail(row: Delivery, outcome: Outcome, *, last: bool) -> None:
+    with transaction.atomic():
+        if not _attempt(row, outcome):
+            return
+        if outcome.ok or last:
+            _close(row, State.SENT if outcome.ok else State.FAILED)
         else:
             Delivery.objects.filter(pk=row.pk).update(due_at=timezone.now() + _MAIL_WAIT)
 

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from accounts.addresses import short
 from alerts import words
-from alerts.conditions import MOST_CHANGES, Found, Hit, oldest, scopes, since_made
+from alerts.conditions import Found, Hit, newest, oldest, scopes, since_made
 from alerts.models import Rule
 from ledger import selectors as ledger
 from ledger.records import Contract
@@ -29,15 +29,16 @@ from operators.models_listing import NoteKind
 
 def report(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
     """Reports that moderators answered since the rule was made (1 query)."""
-    found = reports_since({rule.user_id for rule in rules}, oldest(rules))
+    found = reports_since({rule.user_id for rule in rules}, oldest(rules, now))
     return {rule.pk: since_made(rule, found.get(rule.user_id, ())) for rule in rules}
 
 
 def reports_since(users: Iterable[int], since: dt.datetime) -> Mapping[int, list[Hit]]:
-    """Answers by their reader, newest first (1 query)."""
-    rows = Report.objects.filter(reporter__in=set(users), closed_at__gt=since)
+    """Answers by their reader, newest first (1 query). Raises Crowded."""
+    readers = set(users)
+    rows = Report.objects.filter(reporter__in=readers, closed_at__gt=since)
     found: dict[int, list[Hit]] = defaultdict(list)
-    for row in rows.exclude(outcome="").order_by("-closed_at")[:MOST_CHANGES]:
+    for row in newest(rows.exclude(outcome="").order_by("-closed_at"), len(readers)):
         found[row.reporter_id].append(
             Hit(
                 subject=str(row.pk),
@@ -58,14 +59,15 @@ def reports_since(users: Iterable[int], since: dt.datetime) -> Mapping[int, list
 def decided(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
     """Decisions since the rule was made whose author can no longer take them back (2 queries)."""
     owners = {rule.user.address for rule in rules}
-    found = decided_since(owners, oldest(rules), now)
+    found = decided_since(owners, oldest(rules, now), now)
     return {rule.pk: since_made(rule, found.get(rule.user.address, ())) for rule in rules}
 
 
 def decided_since(
     owners: Iterable[str], since: dt.datetime, now: dt.datetime
 ) -> Mapping[str, list[Hit]]:
-    """What moderators did about services and wallets of these owners, newest first (2 queries)."""
+    """What moderators did about services and wallets of these owners, newest first (2 queries).
+    Raises Crowded."""
     known = ledger.contracts()
     wallets = set(owners)
     keys = wallets | {Subject.service(at, owner).key for at in known for owner in wallets}
@@ -76,7 +78,7 @@ def decided_since(
         action__in=(*words.DECIDED, Action.UNDO),
         at__gt=since,
     )
-    acts = list(rows.order_by("-number")[:MOST_CHANGES])
+    acts = newest(rows.order_by("-number"), len(wallets))
     undone = {act.said.get("answers") for act in acts if act.action == Action.UNDO}
     found: dict[str, list[Hit]] = defaultdict(list)
     for act in acts:
@@ -112,7 +114,7 @@ def note(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
     about = scopes(rules)
     named = {provider for scope in about.values() for provider in scope}
     found: dict[str, list[Hit]] = defaultdict(list)
-    for hit in announced_since(named, oldest(rules)):
+    for hit in announced_since(named, oldest(rules, now), len(rules)):
         found[hit.provider].append(hit)
     return {
         rule.pk: [
@@ -124,10 +126,11 @@ def note(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
     }
 
 
-def announced_since(providers: Iterable[str], since: dt.datetime) -> list[Hit]:
-    """What these providers announced and did not withdraw, newest first (1 query)."""
+def announced_since(providers: Iterable[str], since: dt.datetime, sharers: int = 1) -> list[Hit]:
+    """What these providers announced and did not withdraw, newest first (1 query). Raises
+    Crowded."""
     rows = notes.told().filter(provider__in=set(providers), signed_at__gt=since)
-    return [_announced(row) for row in rows[:MOST_CHANGES]]
+    return [_announced(row) for row in newest(rows, sharers)]
 
 
 def _announced(row: Note) -> Hit:

@@ -17,7 +17,7 @@ from accounts import links, money, node
 from accounts.addresses import short
 from accounts.errors import NodeError
 from alerts import words
-from alerts.conditions import MOST_CHANGES, Found, Hit, oldest, since_made
+from alerts.conditions import Found, Hit, newest, oldest, since_made
 from alerts.models import Held, Rule
 from ledger import selectors as ledger
 from ledger.models import ACCEPTED, Service, Settlement
@@ -79,19 +79,19 @@ def _certificate(row: Health, contract: Contract, days: int, now: dt.datetime) -
 
 def unpaid(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
     """Final settlements since a rule was made that did not pay all that was asked (1 query)."""
-    found = unpaid_since({rule.user.address for rule in rules}, oldest(rules))
+    found = unpaid_since({rule.user.address for rule in rules}, oldest(rules, now))
     return {rule.pk: since_made(rule, found.get(rule.user.address, ())) for rule in rules}
 
 
 def unpaid_since(providers: Iterable[str], since: dt.datetime) -> Mapping[str, list[Hit]]:
-    """By provider, newest first: one hit for each transaction (1 query)."""
-    short_of = ~Q(status__in=ACCEPTED) | Q(unsettled__gt=0)
+    """By provider, newest first: one hit for each transaction (1 query). Raises Crowded."""
+    short_of, owners = ~Q(status__in=ACCEPTED) | Q(unsettled__gt=0), set(providers)
     rows = Settlement.objects.filter(
-        short_of, provider__in=set(providers), at__gt=since, pending=False, tx_hash__isnull=False
+        short_of, provider__in=owners, at__gt=since, pending=False, tx_hash__isnull=False
     )
     summed = rows.values("provider", "tx_hash").annotate(missed=Sum("unsettled"), when=Max("at"))
     found: dict[str, list[Hit]] = defaultdict(list)
-    for row in summed.order_by("-when", "tx_hash")[:MOST_CHANGES]:
+    for row in newest(summed.order_by("-when", "tx_hash"), len(owners)):
         found[row["provider"]].append(
             Hit(
                 subject=str(row["tx_hash"]),

@@ -11,7 +11,7 @@ from django.db.models import Window
 from django.db.models.functions import Lag, LastValue
 
 from accounts.models import User
-from alerts import conditions, listing_changes, others, own_service, words
+from alerts import conditions, listing_changes, others, own_service, words, works
 from alerts.conditions import Hit
 from alerts.kinds import CHANGES, PRICES, Kind
 from alerts.models import Rule
@@ -57,7 +57,7 @@ def _found(rule: Rule, since: dt.datetime, now: dt.datetime) -> Iterable[Hit] | 
         case Kind.TASK:
             return conditions.tasks_since([user.pk], since).get(user.pk, [])
         case Kind.WORK:
-            return conditions.works_since([user.pk], since).get(user.pk, [])
+            return works.works_since([user.pk], since).get(user.pk, [])
         case Kind.REPORT:
             return others.reports_since([user.pk], since).get(user.pk, [])
         case Kind.DECIDED:

@@ -20,7 +20,7 @@ from accounts import clock
 from accounts.addresses import short
 from accounts.errors import Problem
 from accounts.models import User
-from alerts import conditions, listing_changes, others, own_service, schedule, words
+from alerts import conditions, listing_changes, others, own_service, schedule, words, works
 from alerts.conditions import Found, Hit
 from alerts.kinds import CHANGES, LASTING, SORTS, Kind
 from alerts.models import Channels, Held, Hook, Notification, Rule
@@ -46,7 +46,7 @@ READERS: dict[Kind, Reader] = {
     Kind.LOCK_TIME: conditions.lock_time,
     Kind.TASK: conditions.task,
     Kind.DEADLINE: conditions.deadline,
-    Kind.WORK: conditions.work,
+    Kind.WORK: works.work,
     Kind.REPORT: others.report,
     Kind.DECIDED: others.decided,
     Kind.NOTE: others.note,
@@ -199,10 +199,19 @@ def _look(kind: Kind, batch: list[Rule], now: dt.datetime, now_unix: int, final:
         return _tell_changes(kind, awake, now, final)
     if not awake:
         return 0
-    found = READERS[kind](awake, now, now_unix)
+    found = _found(kind, awake, now, now_unix)
     with transaction.atomic():
         hits = _newly_held(kind, awake, found, now) if _holds(kind) else found
         return _notify(awake, hits, now)
+
+
+def _found(kind: Kind, rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
+    try:
+        return READERS[kind](rules, now, now_unix)
+    except conditions.Crowded:
+        half = len(rules) // 2
+        parts = (_found(kind, part, now, now_unix) for part in (rules[:half], rules[half:]))
+        return {rule: hits for part in parts for rule, hits in part.items()}
 
 
 def _holds(kind: Kind) -> bool:

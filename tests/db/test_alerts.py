@@ -16,7 +16,7 @@ from django.utils import timezone, translation
 
 from accounts.errors import Problem
 from accounts.models import User
-from alerts import listing_changes, services, tasks, words
+from alerts import conditions, listing_changes, services, tasks, words
 from alerts.kinds import Kind
 from alerts.models import Held, Notification, Rule
 from alerts.services import Wish
@@ -240,7 +240,9 @@ def delivered_task(user: User) -> Task:
     )
 
 
-def test_a_task_that_got_somewhere_and_reminders_before_its_deadline(alice: User) -> None:
+def test_a_task_that_got_somewhere_and_reminders_before_its_deadline(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
     services.add(alice, Wish(Kind.TASK))
     services.add(alice, Wish(Kind.DEADLINE))
     factories.contract(kind="fine-tuning", lock_time_seconds=172_800)
@@ -248,12 +250,19 @@ def test_a_task_that_got_somewhere_and_reminders_before_its_deadline(alice: User
     task = delivered_task(alice)
     Passage.objects.create(task=task, stage="Training", at=now)
     Passage.objects.create(task=task, stage="Delivered", at=now + dt.timedelta(seconds=1))
+    # However much happens to others between two looks.
+    monkeypatch.setattr(conditions, "MOST_CHANGES", 4)
+    bob = User.objects.for_address(factories.BOB)
+    services.add(bob, Wish(Kind.TASK))
+    for number in range(4):
+        at = now + dt.timedelta(seconds=2 + number)
+        Passage.objects.create(task=delivered_task(bob), stage="Delivered", at=at)
     delivered = int(now.timestamp()) - 3_700
     held = {"id": str(task.remote_id), "model_root_hash": "0x00", "acknowledged": False}
     factories.sub_account(
         serving=FINE_TUNING, deliverables=[{**held, "settled": False, "timestamp": delivered}]
     )
-    assert services.sweep() == 2 and services.sweep() == 0  # 23 of 24 hours are left
+    assert services.sweep() == 2 + 4 and services.sweep() == 0  # 23 of 24 hours are left
     SubAccount.objects.filter(serving=FINE_TUNING).update(
         deliverables=[{**held, "settled": False, "timestamp": delivered - 80_000}]
     )
