@@ -212,6 +212,12 @@ def report(id: uuid.UUID) -> ReportView | None:
     return ReportView(run, _bytes(run.body), _bytes(run.chain_pem), _findings(rows))
 
 
+def images(id: uuid.UUID) -> tuple[str, ...]:
+    """The container images that the evidence of a run names, a stranger's texts (1 query)."""
+    facts = Verification.objects.filter(pk=id).values_list("facts", flat=True).first() or {}
+    return tuple(str(image.get("ref", "")) for image in facts.get("images") or ())
+
+
 def _bytes(document: Document | None) -> bytes:
     return b"" if document is None else bytes(document.body)
 

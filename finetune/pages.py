@@ -286,6 +286,8 @@ class TaskPage:
     places: tuple[deploying.Place, ...] = ()
     cli: str = ""
     readable: bool = True
+    #: What the service's evidence at the start says that runs there.
+    images: tuple[str, ...] = ()
 
     @property
     def fetch_first(self) -> bool:

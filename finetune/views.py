@@ -32,6 +32,7 @@ from accounts import selectors as accounts
 from accounts.errors import Problem
 from accounts.http import in_pieces, signed_out, user_of, uuid_of
 from accounts.models import User
+from attestation import selectors as attestation
 from chain import selectors as chain
 from finetune import deploying, files, follow, offers, pages, pricing, reading, results, selectors
 from finetune.errors import BrokerError
@@ -175,6 +176,7 @@ def _page(task: Task, level: str) -> pages.TaskPage:
         queue=_queue(task, listing),
         places=deploying.places(task) if over else (),
         cli=ACKNOWLEDGE.format(task=task) if older else "",
+        images=attestation.images(task.verification) if task.verification else (),
     )
 
 

@@ -6,6 +6,7 @@ import hashlib
 import html
 import json
 import random
+import re
 from typing import Any
 from uuid import UUID
 
@@ -18,11 +19,15 @@ from eth_utils.crypto import keccak
 from accounts.crypto import Unreadable
 from accounts.errors import Problem
 from accounts.models import User
+from attestation.models import Verification
 from devnet import accounts as cast
 from finetune import files, follow, selectors, services, wizard
 from finetune.models import Dataset, Draft, Piece, Task
 from protocol.storage import hash_file
+from tests import factories
+from tests.db import report_world
 from tests.db.test_keys_lasting import signed_in
+from tests.db.test_tuning_states import made
 from tests.factories import ALICE
 
 pytestmark = pytest.mark.django_db
@@ -125,9 +130,22 @@ def test_doors_belong_to_their_owner_and_go_on_where_they_were_cut(alice: User) 
 
 def test_a_draft_is_saved_step_by_step_and_typed_text_is_kept(alice: User) -> None:
     mine, other = signed_in(cast.user(1)), signed_in(cast.user(2))
-    path = mine.get("/fine-tuning/new")["Location"]
-    assert path.endswith("/model") and other.get(path).status_code == 404
+    factories.head()
+    factories.contract(kind="fine-tuning", address=factories.FINE_TUNING)
+    factories.service(kind="fine-tuning", serving=factories.FINE_TUNING, model_list=["m", "n"])
+    # Looking makes none, however often: a browser fetches what may be opened next.
+    shown = mine.get(f"/fine-tuning/new?provider={factories.PETRA}&model=m").content.decode()
+    assert not Draft.objects.exists() and "/fine-tuning/new/" not in shown
+    assert re.findall(r'value="[^"]*\|(\w+)" checked', shown) == ["m"]
+    strange = mine.get(f"/fine-tuning/new?provider={factories.PETRA}&model=free+money")
+    assert "free money" not in strange.content.decode()
+    refused = mine.post("/fine-tuning/new", {"choice": "nobody||m"})
+    assert refused.status_code == 400 and not Draft.objects.exists()
+    path = mine.post("/fine-tuning/new", {"choice": f"{factories.PETRA}||m"})["Location"]
     base = path.rsplit("/", 1)[0]
+    assert path == f"{base}/dataset" and other.get(path).status_code == 404
+    Draft.objects.update(provider="", model="")
+    path = f"{base}/model"
     assert mine.get(f"{base}/sign")["Location"] == path  # nothing can be skipped
     assert mine.get(f"{base}/nothing").status_code == 404
     draft = Draft.objects.get()
@@ -184,3 +202,17 @@ def test_a_log_is_kept_by_offset_and_begins_anew_when_its_past_changes(alice: Us
     assert follow._append(task, b"another\n") and task.log_restarted
     assert selectors.log_text(task) == "another\n"
     assert follow._append(task, b"") and selectors.log_text(task) == ""
+
+
+def test_provenance_names_the_images_of_the_evidence_at_the_start(alice: User) -> None:
+    factories.head()
+    factories.contract(kind="fine-tuning", address=factories.FINE_TUNING)
+    run = report_world.unreachable()
+    named = [{"ref": "trainer@sha256:" + "a" * 64}, {"ref": "<b>"}]
+    for images, shown in ((named, "&lt;b&gt;"), ([], "none named")):
+        Verification.objects.filter(pk=run.pk).update(facts={"images": images})
+        Task.objects.all().delete()
+        task = made(alice, named=False, verification=run.pk)
+        text = signed_in(cast.user(1)).get(f"/fine-tuning/tasks/{task.pk}").content.decode()
+        said = text.split('data-testid="task-images">')[1].split("</dd>")[0]
+        assert shown in said and ("@sha256:" in said) == bool(images)
