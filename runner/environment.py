@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import secrets
@@ -42,17 +43,38 @@ def port_of(env: Mapping[str, str], default: int) -> int:
 
 def secrets_of(folder: Path) -> dict[str, str]:
     """SECRET_KEY and FIELD_KEYS of this installation: made once, kept readable by the owner
-    only."""
+    only. Raises Stop where they cannot be read."""
     path = folder / "secrets.json"
-    if path.exists():
+    if not path.exists():
+        _make_secrets(path)
+    try:
         content = json.loads(path.read_text())
         return {str(key): str(value) for key, value in content.items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    values = {
-        "SECRET_KEY": secrets.token_urlsafe(64),
-        "FIELD_KEYS": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-    }
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(values, file, indent=1)
-    return values
+    except (OSError, ValueError, AttributeError):
+        raise Stop(
+            f"configuration: {path} cannot be read; bring it back from your backup, since what is "
+            "stored encrypted opens with its FIELD_KEYS alone",
+            code=2,
+        ) from None
+
+
+def _make_secrets(path: Path) -> None:
+    """Whole or not at all: a file that a full disk or a kill left empty would never be made
+    again. Of two that start at once the second finds what the first one made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (path.parent / "secrets.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if path.exists():
+            return
+        values = {
+            "SECRET_KEY": secrets.token_urlsafe(64),
+            "FIELD_KEYS": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+        }
+        part = path.with_suffix(".part")
+        part.unlink(missing_ok=True)
+        part.touch(mode=0o600)
+        with part.open("w") as file:
+            json.dump(values, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(path)

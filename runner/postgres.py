@@ -125,6 +125,8 @@ class EmbeddedPostgres:
             folder.mkdir(parents=True, exist_ok=True)
             if self.mode == "nobody":
                 os.chown(folder, 65534, 65534)
+        # The log beside the cluster repeats statements that failed, with what they held.
+        self.data.chmod(0o700)
         if not (cluster / "PG_VERSION").exists():
             self._init(cluster)
         settings = {**_COMMON, **({} if self.durable else _THROW_AWAY)}

@@ -87,10 +87,13 @@ class Tree:
         env: Mapping[str, str] | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
     ) -> Child:
+        logs = self.data / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        logs.chmod(0o700)  # they name wallets and network addresses
         child = Child(
             name,
             command,
-            log=self.data / "logs" / f"{name}.log",
+            log=logs / f"{name}.log",
             env={**self.env, **(env or {})},
             cwd=ROOT,
             stop_signal=stop_signal,

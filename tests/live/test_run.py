@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from runner.environment import secrets_of
+from runner.tree import Stop
 from tests import database
 from tests.demo import ROOT, clean_environment
 from tests.forks import SITE
@@ -55,6 +57,9 @@ def test_exec_returns_the_exit_code_and_keeps_data_between_runs(stores: dict[str
     query = sql("SELECT * FROM kept, django_migrations WHERE app = 'ledger'")
     second = run("exec", "--", sys.executable, "-c", query)
     assert second.returncode == 7 and int(second.stdout) > 5, second.stderr
+    kept = Path(os.environ["RUN_DATA"]) / "serve"
+    private = (kept / "devnet" / "postgres", kept / "devnet" / "logs", kept / "secrets.json")
+    assert not any(path.stat().st_mode & 0o077 for path in private)
     missing = run("exec", "--", "no-such-command-here", **stores)
     assert missing.returncode == 127
     assert "no-such-command-here" in missing.stderr
@@ -85,6 +90,20 @@ def test_a_wrong_setting_is_one_line_that_names_it() -> None:
         assert code != 0, env
         (line,) = filter(str.strip, said.splitlines())
         assert variable in line, env
+
+
+def test_secrets_are_made_once_and_never_again(tmp_path: Path) -> None:
+    """A full disk or a kill while they are made leaves none; what is there is never replaced."""
+    left = tmp_path / "secrets.part"
+    left.write_text('{"SECRET_KEY": "hal')
+    made = secrets_of(tmp_path)
+    assert set(made) == {"SECRET_KEY", "FIELD_KEYS"} and secrets_of(tmp_path) == made
+    assert not left.exists()
+    for broken in ("", "[]", made["SECRET_KEY"]):
+        (tmp_path / "secrets.json").write_text(broken)
+        with pytest.raises(Stop, match=r"^configuration: .*secrets\.json cannot be read") as stop:
+            secrets_of(tmp_path)
+        assert stop.value.code == 2 and made["SECRET_KEY"] not in str(stop.value)
 
 
 def test_what_is_no_port_is_said_in_one_line() -> None:
