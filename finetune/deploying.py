@@ -172,7 +172,8 @@ def _write(
 ) -> None:
     late = now - row.asked_at > WAITS
     pause = DEVNET_PAUSE if settings.IS_DEVNET else PAUSE
-    Deployment.objects.filter(pk=row.pk).update(
+    # Not over a wish that was made again meanwhile: that one is asked for by itself.
+    Deployment.objects.filter(pk=row.pk, asked_at=row.asked_at).update(
         state=state,
         error=why[:400],
         look_next=None if ended or late else now + pause,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from django.db import transaction
 from django.utils.translation import gettext as _
 from eth_hash.auto import keccak
 
@@ -40,17 +41,20 @@ def create(user: User, size: int) -> StoredFile:
             _("Split it, or publish it in 0G storage yourself and use its root."),
             status=413,
         )
-    held = sum(StoredFile.objects.filter(user=user).values_list("size", flat=True))
-    if held + size > QUOTA_BYTES:
-        raise Problem(
-            "quota",
-            _("Your files here take %(held)s of %(quota_bytes)s MB.")
-            % {"held": held >> 20, "quota_bytes": QUOTA_BYTES >> 20},
-            _("Delete one that you do not need."),
-            status=413,
-        )
     key = AESGCM.generate_key(bit_length=256)
-    return StoredFile.objects.create(user=user, size=size, key_sealed=crypto.seal(key.hex()))
+    with transaction.atomic():
+        # One at a time for each person, so that the quota is exact.
+        User.objects.select_for_update().get(pk=user.pk)
+        held = sum(StoredFile.objects.filter(user=user).values_list("size", flat=True))
+        if held + size > QUOTA_BYTES:
+            raise Problem(
+                "quota",
+                _("Your files here take %(held)s of %(quota_bytes)s MB.")
+                % {"held": held >> 20, "quota_bytes": QUOTA_BYTES >> 20},
+                _("Delete one that you do not need."),
+                status=413,
+            )
+        return StoredFile.objects.create(user=user, size=size, key_sealed=crypto.seal(key.hex()))
 
 
 def piece_count(file: StoredFile) -> int:

@@ -11,14 +11,14 @@ import codecs
 import datetime as dt
 import hashlib
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Mapping
 from typing import TypeVar
 
 from asgiref.sync import async_to_sync, sync_to_async
 from channels.layers import get_channel_layer
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Model, QuerySet
+from django.db.models import Model, QuerySet
 from django.utils import timezone
 from redis.exceptions import RedisError
 
@@ -187,16 +187,19 @@ def _next(task: Task, now: dt.datetime) -> dt.datetime | None:
 
 
 def _unanswered(task: Task, why: str, now: dt.datetime) -> None:
-    pause = min(LONGEST, BUSY * 2 ** min(task.failures, 10))
     listing = listing_of(task)
-    if listing is not None and not listing.removed and listing.url not in ("", task.url):
-        # The provider has moved: its listing says where to.
-        Task.objects.filter(pk=task.pk).update(url=listing.url)
-        pause = min(pause, BUSY)
-    Task.objects.filter(pk=task.pk).update(
-        failures=F("failures") + 1, error=why[:400], look_next=now + pause
-    )
-    if task.failures == 0:
+    with transaction.atomic():
+        held = Task.objects.select_for_update().get(pk=task.pk)
+        if held.looked_at is not None and held.looked_at > now:
+            return  # as in `_answered`: somebody who looked later was told more
+        pause = min(LONGEST, BUSY * 2 ** min(held.failures, 10))
+        if listing is not None and not listing.removed and listing.url not in ("", held.url):
+            # The provider has moved: its listing says where to.
+            held.url = listing.url
+            pause = min(pause, BUSY)
+        held.failures, held.error, held.look_next = held.failures + 1, why[:400], now + pause
+        held.save(update_fields=["url", "failures", "error", "look_next"])
+    if held.failures == 1:
         tell(task)
 
 
@@ -224,30 +227,36 @@ def adopt(user: User, listing: Listing) -> int:
     names |= {hash_: name for name, hash_ in tuning.MODEL_HASHES.items()}
     made = 0
     for said in found:
-        task, new = Task.objects.get_or_create(
-            provider=listing.provider,
-            remote_id=said.id,
-            defaults={
-                "user": user,
-                "serving": listing.serving,
-                "service_name": listing.service_name,
-                "url": listing.url,
-                "model": names.get(said.model_hash, said.model_hash),
-                "model_hash": said.model_hash,
-                "dataset_hash": said.dataset_hash,
-                "parameters": said.parameters,
-                "price_per_token": listing.price_per_token,
-                "nonce": said.nonce,
-                "signature": "",
-                "tee_signer": listing.tee_signer,
-                "created_at": said.created_at or timezone.now(),
-                "look_next": timezone.now(),
-            },
-        )
-        if new:
-            made += 1
-            Passage.objects.create(task=task, stage=tuning.INIT, at=task.created_at)
+        with transaction.atomic():
+            made += _adopted(user, listing, said, names)
     return made
+
+
+def _adopted(user: User, listing: Listing, said: Said, names: Mapping[str, str]) -> bool:
+    """Whether the task was not known; in a transaction."""
+    task, new = Task.objects.get_or_create(
+        provider=listing.provider,
+        remote_id=said.id,
+        defaults={
+            "user": user,
+            "serving": listing.serving,
+            "service_name": listing.service_name,
+            "url": listing.url,
+            "model": names.get(said.model_hash, said.model_hash),
+            "model_hash": said.model_hash,
+            "dataset_hash": said.dataset_hash,
+            "parameters": said.parameters,
+            "price_per_token": listing.price_per_token,
+            "nonce": said.nonce,
+            "signature": "",
+            "tee_signer": listing.tee_signer,
+            "created_at": said.created_at or timezone.now(),
+            "look_next": timezone.now(),
+        },
+    )
+    if new:
+        Passage.objects.create(task=task, stage=tuning.INIT, at=task.created_at)
+    return new
 
 
 async def _tasks(user: str, url: str) -> list[Said]:

@@ -42,6 +42,7 @@ _ROWS = (
     N_("messages: the %(number)s. is not an object"),
     N_("messages: the %(number)s. has no known role"),
     N_("messages: the %(number)s. %(problem)s"),
+    N_("its bytes cannot be read here any more: bring the file again"),
     *_FIELDS,
 )
 #: What a worker says of a provider or of storage; the rest is the network's or the provider's word.

@@ -153,15 +153,16 @@ def judge(task: Task, file: StoredFile) -> None:
     if not problem and signer != task.tee_signer:
         problem = N_("Its seals were signed by another key than the provider's.")
     old = task.result
-    Task.objects.filter(pk=task.pk).update(
-        result=file,
-        result_part=None,
-        result_root=hashes.root,
-        result_keccak=hashes.keccak,
-        result_signer=signer,
-    )
-    if old is not None:
-        old.delete()
+    with transaction.atomic():
+        Task.objects.filter(pk=task.pk).update(
+            result=file,
+            result_part=None,
+            result_root=hashes.root,
+            result_keccak=hashes.keccak,
+            result_signer=signer,
+        )
+        if old is not None:
+            old.delete()
     _end(task, State.WRONG if problem else State.HERE, problem)
 
 
@@ -252,8 +253,9 @@ def _room(task: Task, user: User, size: int, start: int) -> StoredFile:
         part.delete()
     if start:
         raise BrokerSilent(N_("Its size has changed. Fetch it again."))
-    file = files.create(user, size)
-    Task.objects.filter(pk=task.pk).update(result_part=file, result_sent=0)
+    with transaction.atomic():  # a file that no task names would fill the quota for a day
+        file = files.create(user, size)
+        Task.objects.filter(pk=task.pk).update(result_part=file, result_sent=0)
     return file
 
 

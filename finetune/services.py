@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
 import orjson
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -29,12 +30,13 @@ MOST_DATASETS = 30
 _NAME = 200
 #: A transfer that says nothing for so long has no worker any more.
 LOST_AFTER = timedelta(minutes=3)
+UNREADABLE = N_("its bytes cannot be read here any more: bring the file again")
 
 
 def begin(user: User, name: str, size: int) -> Dataset:
     """A dataset of `size` bytes that is about to come. Raises Problem."""
     with transaction.atomic():
-        User.objects.select_for_update().get(pk=user.pk)
+        User.objects.select_for_update().get(pk=user.pk)  # so that MOST_DATASETS holds
         if user.datasets.count() >= MOST_DATASETS:
             raise Problem(
                 "too_many_datasets",
@@ -70,18 +72,30 @@ def finish(dataset: Dataset) -> None:
             _("Send them."),
             status=409,
         )
-    Dataset.objects.filter(pk=dataset.pk).update(state=DatasetState.CHECKING)
+    uploading = Dataset.objects.filter(pk=dataset.pk, state=DatasetState.UPLOADING)
+    uploading.update(state=DatasetState.CHECKING)
 
 
 def check(dataset: Dataset) -> None:
     """Read it once as rows and once as bytes, and keep what was found; one worker at a time."""
-    token = leases.take(f"dataset:{dataset.pk}") if dataset.file is not None else None
+    name = f"dataset:{dataset.pk}"
+    token = leases.take(name) if dataset.file is not None else None
     if token is None or dataset.file is None:
         return
     try:
-        _check(dataset, dataset.file)
+        async_to_sync(_leased)(name, token, dataset, dataset.file)
+    except crypto.Unreadable:
+        # Nothing will ever open it: it must not be read again for ever.
+        Dataset.objects.filter(pk=dataset.pk).update(
+            state=DatasetState.BAD, problems=[[1, UNREADABLE]], problem_count=1
+        )
     finally:
-        leases.give_back(f"dataset:{dataset.pk}", token)
+        leases.give_back(name, token)
+
+
+async def _leased(name: str, token: str, dataset: Dataset, file: StoredFile) -> None:
+    async with leases.renewed(name, token):  # the largest take longer than a lease lasts
+        await sync_to_async(_check)(dataset, file)
 
 
 def _check(dataset: Dataset, file: StoredFile) -> None:
@@ -150,19 +164,22 @@ def send_to(dataset: Dataset, provider: str, url: str, signature: str, signed_at
         )
     except BadSignature:
         raise problems.wrong_signature(dataset.user.address) from None
-    place, _created = Place.objects.update_or_create(
-        dataset=dataset,
-        way=Way.TEE,
-        provider=provider,
-        defaults={
-            "url": url,
-            "signature": signature,
-            "signed_at": signed_at,
-            "state": PlaceState.WAITING,
-            "sent": 0,
-            "error": "",
-        },
-    )
+    named: dict[str, Any] = {"dataset": dataset, "way": Way.TEE, "provider": provider}
+    with transaction.atomic():
+        place = Place.objects.select_for_update().filter(**named).first()
+        if place is not None and place.state == PlaceState.SENDING:
+            return place  # a second click, or another tab: it is on its way
+        place, _created = Place.objects.update_or_create(
+            **named,
+            defaults={
+                "url": url,
+                "signature": signature,
+                "signed_at": signed_at,
+                "state": PlaceState.WAITING,
+                "sent": 0,
+                "error": "",
+            },
+        )
     return place
 
 
@@ -171,6 +188,8 @@ def send(place: Place) -> None:
     claimed = Place.objects.filter(pk=place.pk, state=PlaceState.WAITING)
     if not claimed.update(state=PlaceState.SENDING, updated_at=timezone.now()):
         return
+    # It may have been signed once more since it was read.
+    place.refresh_from_db(fields=["url", "signature", "signed_at"])
     if place.way == Way.STORAGE:
         publishing.send(place)
         return
@@ -213,7 +232,8 @@ def _counted(place: Place, file: StoredFile) -> Iterator[bytes]:
 
 
 def _failed(place: Place, why: str) -> None:
-    Place.objects.filter(pk=place.pk).update(
+    # Of this try: who was taken for lost may come late, while another one is under way.
+    Place.objects.filter(pk=place.pk, signature=place.signature).update(
         state=PlaceState.FAILED, error=why, signature="", updated_at=timezone.now()
     )
 

@@ -31,8 +31,9 @@ def send(place_id: int) -> None:
 
 @shared_task(name="finetune.fetch", ignore_result=True, time_limit=_LONG)
 def fetch(task_id: str, signature: str, signed_at: int) -> None:
-    """Fetch one result."""
-    task = Task.objects.filter(pk=task_id).select_related("user", "result").first()
+    """Fetch one result; harmless when it was fetched already."""
+    waits = Task.objects.filter(pk=task_id, result_state=results.State.FETCHING)
+    task = waits.select_related("user", "result").first()
     if task is not None:
         results.fetch(task, signature, signed_at)
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from uuid import UUID
 
 from django.conf import settings
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_http_methods
 
 from accounts import limits, links
 from accounts.errors import Problem
@@ -30,23 +30,26 @@ from protocol.tuning import BadParameters
 TITLE = N_("New fine-tuning")
 
 
-@require_GET
+@require_http_methods(["GET", "POST"])
 @never_cache
 def new(request: HttpRequest) -> HttpResponse:
-    """`/fine-tuning/new?provider=&model=`: a draft begins here."""
+    """`/fine-tuning/new?provider=&model=`: the first step, shown; a draft begins once it is sent:
+    browsers fetch what may be opened next, and drafts of theirs would push out real ones."""
     if not request.user.is_authenticated:
         return signed_out(request, _(TITLE))
     user = user_of(request)
+    if request.method == "GET":
+        provider = ledger.address_of(request.GET.get("provider", "")) or ""
+        draft = Draft(user=user, provider=provider, model=request.GET.get("model", "")[:200])
+        return _render(request, draft, "model", None)
     limits.spend("tuning-drafts", user.address, limit=60, seconds=600)
-    provider = ledger.address_of(request.GET.get("provider", "")) or ""
-    model = request.GET.get("model", "")[:200]
-    draft = wizard.begin(user)
-    step = "model"
-    if provider and model:
-        with suppress(Problem):
-            wizard.choose_model(draft, provider, "", model)
-            step = "dataset"
-    return HttpResponseRedirect(f"/fine-tuning/new/{draft.pk}/{step}")
+    try:
+        with transaction.atomic():
+            draft = wizard.begin(user)
+            _save_model(request, draft)
+    except Problem as problem:
+        return _render(request, Draft(user=user), "model", problem)
+    return HttpResponseRedirect(f"/fine-tuning/new/{draft.pk}/dataset")
 
 
 @require_http_methods(["GET", "POST"])
@@ -135,7 +138,7 @@ def _render(
 
 
 def _links(draft: Draft, current: str) -> tuple[Link, ...]:
-    reach = wizard.STEPS.index(wizard.missing_step(draft))
+    reach = -1 if draft._state.adding else wizard.STEPS.index(wizard.missing_step(draft))
     return tuple(
         Link(
             _(label),
@@ -157,6 +160,9 @@ Refusal = Problem | BadParameters | None
 
 def _show_model(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.WizardPage:
     offers = selectors.offers()
+    offered = {(row.listing.provider, model) for row in offers for model in row.models}
+    if draft._state.adding and (draft.provider, draft.model) not in offered:
+        draft.provider = draft.model = ""  # a link may say anything
     return pages.WizardPage(
         draft, "model", _links(draft, "model"), offers=offers, error=_words(problem)
     )

@@ -298,28 +298,29 @@ def _written_down(
 ) -> Task:
     now = timezone.now()
     standing = attestation.standing_of(ServiceKey.of(listing))
+    signed = {
+        "serving": listing.serving,
+        "service_name": listing.service_name,
+        "url": listing.url,
+        "model": draft.model,
+        "model_hash": model_hash,
+        "dataset": draft.dataset,
+        "dataset_hash": dataset_hash,
+        "parameters": draft.parameters,
+        "price_per_token": listing.price_per_token,
+        "nonce": nonce,
+        "signature": signature,
+        "tee_signer": listing.tee_signer,
+        "verification": standing.verification_id,
+        "verdict": standing.overall,
+        "created_at": now,
+        "look_next": now,
+    }
     with transaction.atomic():
-        task = Task.objects.create(
-            user=draft.user,
-            remote_id=remote,
-            provider=listing.provider,
-            serving=listing.serving,
-            service_name=listing.service_name,
-            url=listing.url,
-            model=draft.model,
-            model_hash=model_hash,
-            dataset=draft.dataset,
-            dataset_hash=dataset_hash,
-            parameters=draft.parameters,
-            price_per_token=listing.price_per_token,
-            nonce=nonce,
-            signature=signature,
-            tee_signer=listing.tee_signer,
-            verification=standing.verification_id,
-            verdict=standing.overall,
-            created_at=now,
-            look_next=now,
+        # Of two clicks both get here (`_hand_in`), and another tab may have found it there already.
+        task, _made = Task.objects.update_or_create(
+            user=draft.user, provider=listing.provider, remote_id=remote, defaults=signed
         )
-        Passage.objects.create(task=task, stage=tuning.INIT, at=now)
-        draft.delete()
+        Passage.objects.get_or_create(task=task, stage=tuning.INIT, defaults={"at": now})
+        Draft.objects.filter(pk=draft.pk).delete()
     return task

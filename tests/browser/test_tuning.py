@@ -240,6 +240,8 @@ def test_dataset_to_decrypted_adapter_to_chat(
     page.goto(f"{asgi_server}/services/fine-tuning/{town.tuner}/use")
     expect(page.get_by_role("link", name=f"Fine-tune {MODEL_NAME}")).to_be_visible()
     page.get_by_role("link", name="New fine-tuning").click()
+    expect(page.get_by_role("radio", checked=True)).to_have_count(1)
+    page.get_by_test_id("wizard-next").click()
     expect(page).to_have_url(re.compile(r"/fine-tuning/new/[0-9a-f-]+/dataset"))
     # News for a page that somebody is just leaving do not hold them back.
     page.goto(task)

@@ -87,7 +87,8 @@ class Browser:
 
     def draft(self, broker: Broker, dataset: Dataset) -> str:
         """Through the wizard's forms; the path of the draft."""
-        answer = self.client.get(f"/fine-tuning/new?provider={broker.address}&model={MODEL}")
+        choice = {"choice": f"{broker.address}||{MODEL}"}
+        answer = self.client.post("/fine-tuning/new", choice)
         path = answer["Location"].rsplit("/", 1)[0]
         step = self.client.post(f"{path}/dataset", {"dataset": str(dataset.pk)})
         assert step["Location"] == f"{path}/config", step.content
@@ -214,7 +215,7 @@ def test_what_goes_wrong(lab: TuningLab) -> None:
     bad = alice.upload(b'{"text": "good"}\n{"messages": []}\nnot json\n\xff\n')
     assert bad.state == "bad" and bad.problem_count == 3
     assert [line for line, _ in bad.problems] == [2, 3, 4]
-    step = alice.client.get(f"/fine-tuning/new?provider={broker.address}&model={MODEL}")
+    step = alice.client.post("/fine-tuning/new", {"choice": f"{broker.address}||{MODEL}"})
     path = step["Location"].rsplit("/", 1)[0]
     refused = alice.client.post(f"{path}/dataset", {"dataset": str(bad.pk)})
     assert refused.status_code == 400 and "has problems" in refused.content.decode()
