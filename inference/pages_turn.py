@@ -18,6 +18,7 @@ from inference.media.models import File
 from inference.models import FeeKind, State, Turn, Verdict
 from inference.tools import ToolResult
 from inference.words import Explanation
+from probes.templatetags.health import seconds
 
 LIMITED_SECONDS = 10
 
@@ -158,7 +159,7 @@ class TurnView:
     @property
     def ttft(self) -> str:
         """`420 ms`, or `1.2 s` from a second on."""
-        return _duration(self.first_token_ms)
+        return seconds(self.first_token_ms)
 
     @property
     def reasoning_tokens(self) -> int:
@@ -167,7 +168,7 @@ class TurnView:
 
     @property
     def thought(self) -> str:
-        return _duration(self.reasoning_ms)
+        return seconds(self.reasoning_ms)
 
     @property
     def can_continue(self) -> bool:
@@ -246,10 +247,6 @@ class TurnView:
             ),
             results=turn.results,
         )
-
-
-def _duration(ms: int) -> str:
-    return f"{ms} ms" if ms < 1000 else f"{ms // 1000}.{ms % 1000 // 100} s"
 
 
 def _names(turn: Turn) -> str:

@@ -21,6 +21,7 @@ from marketplace.formats import Price
 from marketplace.parts import Link, ServiceRow
 from marketplace.tariffs import Workload
 from probes.selectors import HealthView, Spread, health_of
+from probes.templatetags.health import seconds
 
 MOST = 4
 #: Fewer samples than this decide nothing.
@@ -166,7 +167,7 @@ def _measured(found: Sequence[One]) -> tuple[Row, ...]:
         _row(
             _("First token, p50"),
             [
-                Cell(f"{one.p50:,} ms", f"p95 {one.edge:,} ms, {_samples(one)}")
+                Cell(seconds(one.p50), f"p95 {seconds(one.edge)}, {_samples(one)}")
                 if one
                 else Cell(_("no data"))
                 for one in firsts

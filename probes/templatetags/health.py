@@ -156,8 +156,8 @@ def at(items: Sequence[Any], place: int) -> Any:
 
 @register.filter
 def seconds(ms: int) -> str:
-    """`840 ms`, from 10 s on `12.3 s`, cut."""
-    return f"{ms:,} ms" if ms < 10_000 else f"{ms // 1000}.{ms % 1000 // 100} s"
+    """`840 ms`, from a second on `1.2 s`, cut (ux.md 2)."""
+    return f"{ms} ms" if ms < 1000 else f"{ms // 1000:,}.{ms % 1000 // 100} s"
 
 
 @register.filter

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from probes import bars, fold
 from probes.fold import CELL, DAY, HOUR, Seen, Tally
-from probes.templatetags.health import bar_text
+from probes.templatetags.health import bar_text, seconds
 
 NOON = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
 STATES = st.sampled_from(["up", "degraded", "down"])
@@ -79,3 +79,9 @@ def test_a_bar_says_in_shape_and_words_what_it_says_in_colour() -> None:
     assert shapes["none"].count("M") == 2
     heights = {state: path.split("v")[1].split("h")[0] for state, path in shapes.items()}
     assert len(set(heights.values())) == len(heights) == 4
+
+
+def test_a_time_is_written_in_the_unit_people_read() -> None:
+    assert [seconds(ms) for ms in (0, 999, 1_000, 9_999, 12_345, 1_234_567)] == [
+        "0 ms", "999 ms", "1.0 s", "9.9 s", "12.3 s", "1,234.5 s"
+    ]  # fmt: skip
