@@ -24,6 +24,7 @@ from marketplace.parts import (
     name,
     type_label,
 )
+from probes.fold import NO_DATA
 
 # --- the catalogue -------------------------------------------------------------------------------
 
@@ -71,6 +72,11 @@ class CataloguePage:
     views: tuple[Link, ...]
     exact_path: str
     twins: tuple[Link, ...]
+
+    @property
+    def unmeasured(self) -> int:
+        """How many of the rows our probes say nothing about."""
+        return sum(row.health.state == NO_DATA for row in self.rows)
 
 
 # --- models and providers ------------------------------------------------------------------------

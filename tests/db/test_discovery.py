@@ -247,7 +247,9 @@ def test_prices_are_ordered_within_their_unit_as_they_are_shown(sort: str, colum
 def test_what_makes_no_sense_is_ignored_by_the_page_and_refused_by_the_api(client: Client) -> None:
     factories.market(3)
     for query in ("max_in=cheap", "uptime=12", "sort=best", "proven=soul", "tokens_in=-1"):
-        assert client.get(f"/?{query}").content.decode().count('data-testid="service-row"') == 3
+        page = client.get(f"/?{query}").content.decode()
+        assert page.count('data-testid="service-row"') == 3
+        assert "Of 3 services here we have no recent measurement." in page
         assert client.get(f"/api/v1/services?{query}").status_code == 422, query
 
 
