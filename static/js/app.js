@@ -6,7 +6,7 @@ import { startLive } from "./live.js";
 import { startPalette } from "./palette.js";
 import { startTheme } from "./theme.js";
 import { startTime } from "./time.js";
-import { startToasts } from "./toast.js";
+import { warn } from "./toast.js";
 import { t } from "./words.js";
 
 startTheme();
@@ -16,7 +16,6 @@ startCountdowns();
 startFreshness();
 startLive();
 startPalette();
-startToasts();
 
 // Tabs that do not fit scroll; the one that is open should be seen. Not by scrollIntoView: in newer
 // browsers the first Tab would begin there, and pass over the link to the content.
@@ -47,6 +46,7 @@ document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
   for (const menu of document.querySelectorAll("[data-menu][open]")) {
     menu.open = false;
+    event.preventDefault(); // this is what it was for
     menu.querySelector("summary")?.focus();
   }
 });
@@ -65,6 +65,6 @@ for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) 
     if (["freshness", "waiting"].includes(event.detail.elt?.id)) return;
     const id = event.detail.xhr?.getResponseHeader?.("X-Request-ID");
     const text = t("This part could not be refreshed; what you see is the earlier state.") + (id ? ` ${t("Request id {id}.", { id })}` : "");
-    document.dispatchEvent(new CustomEvent("toast", { detail: { tone: "bad", text } }));
+    warn(text);
   });
 }

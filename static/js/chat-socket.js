@@ -1,5 +1,7 @@
 // One conversation's line to the server: a websocket that reconnects by itself; where a network lets none through, forms
 // to ask and server-sent events to watch. `onOpen` is told each time, so that nothing is lost or sent twice.
+import { address, afterSleep } from './line.js';
+import { send } from './wallet-http.js';
 import { t } from './words.js';
 
 const FIRST_DELAY = 400;
@@ -14,14 +16,14 @@ const FINAL = {
 };
 
 export class ChatSocket {
-  constructor(base, { onOpen, onMessage, onLost, onEnd, token }) {
-    Object.assign(this, { base, onOpen, onMessage, onLost, onEnd, token, delay: FIRST_DELAY, refused: 0, opened: false });
+  constructor(base, { onOpen, onMessage, onLost, onEnd }) {
+    Object.assign(this, { base, onOpen, onMessage, onLost, onEnd, delay: FIRST_DELAY, refused: 0, opened: false });
   }
 
   open(chat) {
     this.chat = chat;
-    const scheme = location.protocol === 'https:' ? 'wss:' : 'ws:';
-    const socket = new WebSocket(`${scheme}//${location.host}${this.base}${chat}`);
+    const socket = new WebSocket(address(this.base + chat));
+    const awake = afterSleep(() => socket.close());
     let opened = false;
     socket.addEventListener('open', () => {
       opened = this.opened = true;
@@ -32,9 +34,10 @@ export class ChatSocket {
     });
     socket.addEventListener('message', (event) => this.onMessage(JSON.parse(event.data)));
     socket.addEventListener('close', (event) => {
+      awake();
       this.socket = null;
       if (FINAL[event.code]) { this.onEnd(FINAL[event.code]); return; }
-      if (!opened) this.refused += 1;
+      if (!opened && navigator.onLine) this.refused += 1; // without a network nobody has refused anything
       // Never let in, from the first moment on: this network has no websockets.
       if (!this.opened && this.refused >= TRIES_BEFORE_PLAIN) { this.plain = new PlainLine(this); this.onOpen(); return; }
       if (this.refused > TRIES) { this.onEnd(t('This page has no connection to the server. Reload it.')); return; }
@@ -55,15 +58,13 @@ export class ChatSocket {
 
 // The same messages without a websocket (inference/views.py `send`, views_turns.py `events`).
 class PlainLine {
-  constructor(line) { Object.assign(this, { line, streams: new Map() }); }
+  constructor(line) {
+    Object.assign(this, { line, streams: new Map() });
+    afterSleep(() => line.onOpen());
+  }
 
   post(path, fields = {}) {
-    return fetch(`/playground/chat/${path}`, {
-      method: 'POST',
-      credentials: 'same-origin',
-      headers: { Accept: 'application/json', 'X-CSRFToken': this.line.token() },
-      body: new URLSearchParams(fields),
-    });
+    return send('POST', `/playground/chat/${path}`, new URLSearchParams(fields));
   }
 
   async prompt({ key, options, type, results = [], ...message }) {
@@ -72,13 +73,11 @@ class PlainLine {
     const fields = Object.entries({ ...options, ...Object.fromEntries(given) });
     for (const text of results) fields.push(['result', text]);
     try {
-      const response = await this.post(`${this.line.chat}/send`, fields);
-      const said = await response.json().catch(() => ({}));
-      if (!response.ok) throw new Error(said.title ?? t('The server answered {status}.', { status: response.status }), { cause: said });
+      const said = await this.post(`${this.line.chat}/send`, fields);
       this.line.onMessage({ type: 'turn', key, turn: said.turns[0], turns: said.turns, refused: '' });
       for (const turn of said.turns) this.resume({ turn, after: 0 });
     } catch (error) {
-      const { code = 'unsent', signer, href } = error.cause ?? {};
+      const { code = 'unsent', signer, href } = error.problem ?? {};
       this.line.onMessage({ type: 'error', key, code, sentence: error.message, signer, href });
     }
   }

@@ -8,6 +8,7 @@ import { back, had, named, reading, startPictures, take } from './chat-pictures.
 import { speak } from './chat-reading.js';
 import { Thread } from './chat-thread.js';
 import { ensureKey } from './providerkey.js';
+import { send } from './wallet-http.js';
 import { t, tn } from './words.js';
 
 const root = document.getElementById('chat');
@@ -36,7 +37,6 @@ const socket = new ChatSocket(root.dataset.socket, {
   },
   onLost() { lost(writing()); },
   onEnd(sentence) { lost(false); fail(sentence); },
-  token: () => form.elements.csrfmiddlewaretoken.value,
   onMessage(message) { handlers[message.type]?.(message); },
 });
 
@@ -103,14 +103,7 @@ async function around() {
 
 // A conversation of its own, once there is something to ask.
 async function start(provider) {
-  const response = await fetch(root.dataset.start, {
-    method: 'POST',
-    credentials: 'same-origin',
-    headers: { Accept: 'application/json', 'X-CSRFToken': form.elements.csrfmiddlewaretoken.value },
-    body: new URLSearchParams({ provider, keep: form.elements.keep?.checked ? 'no' : '' }),
-  });
-  const answer = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Error(answer.title ?? t('The server answered {status}.', { status: response.status }));
+  const answer = await send('POST', root.dataset.start, new URLSearchParams({ provider, keep: form.elements.keep?.checked ? 'no' : '' }));
   root.dataset.chat = answer.id;
   form.elements.keep?.closest('label').remove();
   history.replaceState(null, '', answer.path);

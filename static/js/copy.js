@@ -1,15 +1,41 @@
 // Copy buttons: <button data-copy="text">, shown here where they are `hidden` without a script. Says "Copied" to eye and ear.
+import { announce, warn } from "./toast.js";
 import { t } from "./words.js";
 
+const SHOWN = 1600;
+
 async function write(text) {
-  if (navigator.clipboard && window.isSecureContext) return navigator.clipboard.writeText(text);
+  try {
+    await navigator.clipboard.writeText(text);
+    return;
+  } catch { /* refused, or none outside https: then the older way */ }
   const area = document.createElement("textarea");
   area.value = text;
   area.className = "visually-hidden";
-  document.body.append(area);
+  const before = document.activeElement;
+  // What lies under a dialog cannot be selected.
+  (document.querySelector("dialog[open]") ?? document.body).append(area);
   area.select();
-  document.execCommand("copy");
+  const copied = document.execCommand("copy");
   area.remove();
+  before?.focus();
+  if (!copied) throw new Error("not copied");
+}
+
+function showCopied(button) {
+  if ("copied" in button.dataset) return; // pressed twice: what it said before is known to the first
+  button.dataset.copied = "";
+  const label = button.querySelector(".visually-hidden, [data-copy-label]");
+  const before = label?.textContent;
+  const use = button.querySelector("use");
+  const icon = use?.getAttribute("href");
+  use?.setAttribute("href", icon.replace(/#.*/, "#check"));
+  if (label) label.textContent = t("Copied");
+  setTimeout(() => {
+    delete button.dataset.copied;
+    use?.setAttribute("href", icon);
+    if (label) label.textContent = before;
+  }, SHOWN);
 }
 
 export function startCopying() {
@@ -18,24 +44,13 @@ export function startCopying() {
     const button = event.target.closest?.("[data-copy]");
     if (!button) return;
     event.preventDefault();
-    const label = button.querySelector(".visually-hidden");
-    const before = label?.textContent;
     try {
       await write(button.dataset.copy);
     } catch {
-      document.dispatchEvent(new CustomEvent("toast", { detail: { tone: "bad", text: t("The browser refused to copy.") } }));
+      warn(t("The browser refused to copy."));
       return;
     }
-    button.dataset.copied = "";
-    const use = button.querySelector("use");
-    const icon = use?.getAttribute("href");
-    use?.setAttribute("href", icon.replace(/#.*/, "#check"));
-    if (label) label.textContent = t("Copied");
-    document.dispatchEvent(new CustomEvent("announce", { detail: { text: t("Copied") } }));
-    setTimeout(() => {
-      delete button.dataset.copied;
-      use?.setAttribute("href", icon);
-      if (label) label.textContent = before;
-    }, 1600);
+    showCopied(button);
+    announce(t("Copied"));
   });
 }

@@ -1,11 +1,13 @@
-// A page whose session ended (live.js) is emptied by a reload, but not while its wallet is open, nor while it waits for the
-// answer that a reload would throw away.
+// A page whose session ended (live.js, inbox.js) is emptied by a reload, but not while its wallet is open, nor while it waits
+// for the answer that a reload would throw away, nor under a dialog: that may show a secret for the only time.
+import { reload } from "./reload.js";
+
 let open = 0;
 let ended = false;
 
 export function sessionEnded() {
   ended = true;
-  if (!open) location.reload();
+  if (!open) reload();
 }
 
 // What the page says at the end of `work` can be read for `rest` milliseconds.
@@ -13,6 +15,6 @@ export async function beforeEnding(work, rest = 0) {
   open += 1;
   try { return await work(); } finally {
     open -= 1;
-    if (ended && !open) setTimeout(() => location.reload(), rest);
+    if (ended && !open) setTimeout(reload, rest);
   }
 }

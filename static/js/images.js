@@ -1,13 +1,15 @@
 // Pictures: the price on the button, the mask, before and after, and what has come while one looks.
 import { startMask } from './mask.js';
-import { dollars, og, startSending, unit } from './price.js';
+import { og } from './money.js';
+import { dollars, startSending, unit } from './price.js';
+import { announce } from './toast.js';
 import { t } from './words.js';
 
 const form = document.getElementById('composer');
 
 function price() {
   const label = form.querySelector('[data-price-label]');
-  const count = Number(form.elements.count.value) || 1;
+  const count = Math.trunc(Number(form.elements.count.value)) || 1;
   const fee = unit(form, 'output') * BigInt(count);
   label.textContent = `${label.dataset.verb} ${count} – ${og(fee)} 0G${dollars(form, fee)}`;
 }
@@ -50,5 +52,5 @@ document.body.addEventListener('htmx:beforeSwap', ({ detail }) => {
   if (!['sending', 'queued', 'running'].includes(before)) return;
   const after = new DOMParser().parseFromString(detail.serverResponse, 'text/html').querySelector('[data-state]')?.dataset.state;
   const text = { done: t('The pictures have come.'), failed: t('The pictures did not come.') }[after];
-  if (text) document.dispatchEvent(new CustomEvent('announce', { detail: { text } }));
+  if (text) announce(text);
 });

@@ -2,19 +2,17 @@
 // Messages carry no facts (ledger/topics.py); the footer is asked again, at most every three seconds.
 // On opening, the page says as of which block it shows what: changes since then are told at once.
 import { sessionEnded } from "./ending.js";
+import { openLine } from "./line.js";
 
 const SETTLE = 1000;
 const FOOTER_EVERY = 3000;
-const LONGEST_WAIT = 60000;
 const SIGNED_OUT = 4401;
-const TOO_MANY = 4429;
 const TRY_AGAIN = 1012;
 const MOST_SHOWN = 200;
 // One connection that fails may be a server that begins anew; more of them are worth a word.
 const FAILURES = 2;
 
 let seen = -1;
-let wait = 1000;
 let footerAt = 0;
 let failures = 0;
 
@@ -60,30 +58,19 @@ function count(number) {
   for (const banner of document.querySelectorAll("[data-live-off]")) banner.hidden = failures < FAILURES;
 }
 
+function closed(code, opened) {
+  // Signed out elsewhere: what this page shows is no longer for whoever looks at it.
+  if (code === SIGNED_OUT) sessionEnded();
+  else if (!opened || code === TRY_AGAIN) count(failures + 1);
+  return code === SIGNED_OUT;
+}
+
 function connect() {
-  if (document.visibilityState !== "visible") {
-    document.addEventListener("visibilitychange", connect, { once: true });
-    return;
-  }
-  const socket = new WebSocket(`${location.origin.replace("http", "ws")}/ws/live`);
-  let opened = false;
-  socket.addEventListener("open", () => {
-    opened = true;
+  const greeting = (socket) => {
     count(0);
     greet(socket);
-  });
-  socket.addEventListener("message", (event) => {
-    wait = 1000;
-    hear(JSON.parse(event.data));
-  });
-  socket.addEventListener("close", (event) => {
-    // Signed out elsewhere: what this page shows is no longer for whoever looks at it.
-    if (event.code === SIGNED_OUT) return sessionEnded();
-    if (!opened || event.code === TRY_AGAIN) count(failures + 1);
-    if (event.code === TOO_MANY) wait = LONGEST_WAIT;
-    setTimeout(connect, wait);
-    wait = Math.min(wait * 2, LONGEST_WAIT);
-  });
+  };
+  openLine("/ws/live", { onOpen: greeting, onMessage: hear, onClose: closed });
 }
 
 function reload(notice) {

@@ -1,5 +1,7 @@
 // htmx gives the focus back by id. Where its element is gone, the new region's count gets it; the count is said once.
 // Choices are replaced with their counts: what the visitor chose meanwhile stays, a link's order is the server's word.
+import { announce } from "./toast.js";
+
 export function startFocus() {
   const region = document.querySelector("[data-focus-keeper]");
   if (!region) return;
@@ -23,7 +25,7 @@ export function startFocus() {
     if (event.detail.target !== region) return;
     const count = region.querySelector("[data-count]");
     if (!count) return;
-    document.dispatchEvent(new CustomEvent("announce", { detail: { text: count.textContent } }));
+    announce(count.textContent);
     if (inside && !region.contains(document.activeElement)) {
       count.tabIndex = -1;
       count.focus();

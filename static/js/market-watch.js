@@ -1,4 +1,5 @@
 // A star is a form that works without script; with it the page stays where it is.
+import { announce, warn } from "./toast.js";
 import { t } from "./words.js";
 
 export function startWatch() {
@@ -13,15 +14,15 @@ export function startWatch() {
         method: "POST",
         body: new FormData(event.target, star),
         headers: { Accept: "application/json" },
-      });
-      if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).detail);
+      }).catch(() => null);
+      if (!answer?.ok) throw new Error((await answer?.json().catch(() => null))?.detail);
       const on = star.name === "watch";
       star.name = on ? "unwatch" : "watch";
       star.setAttribute("aria-pressed", String(on));
-      document.dispatchEvent(new CustomEvent("announce", { detail: { text: on ? t("Watched") : t("No longer watched") } }));
+      announce(on ? t("Watched") : t("No longer watched"));
     } catch (error) {
       const text = error.message || t("This could not be saved. Try again in a moment.");
-      document.dispatchEvent(new CustomEvent("toast", { detail: { tone: "bad", text } }));
+      warn(text);
     }
     star.removeAttribute("aria-busy");
   });

@@ -1,43 +1,28 @@
-// Toasts: document.dispatchEvent(new CustomEvent("toast", {detail: {tone: "ok" | "bad" | "", text}})).
-// At most three; six seconds, paused while looked at; errors stay until dismissed.
+// What is said at the foot of the page. `announce` is for the ear alone; `warn` stays until it is dismissed.
 import { t } from "./words.js";
 
-const SECONDS = 6;
+const MOST = 3;
+const SPOKEN = 3000;
+const region = document.querySelector("[data-toasts]");
 
-function build(region, { tone = "", text }) {
-  const toast = document.createElement("div");
-  toast.className = `toast ${tone}`;
-  const words = document.createElement("p");
-  words.textContent = text;
-  const close = document.createElement("button");
-  close.className = "button quiet small";
-  close.type = "button";
-  close.textContent = t("Dismiss");
-  close.addEventListener("click", () => toast.remove());
-  toast.append(words, close);
-  region.append(toast);
-  while (region.children.length > 3) region.firstElementChild.remove();
-  if (tone === "bad") return;
-  let looked = false;
-  for (const name of ["mouseenter", "focusin"]) toast.addEventListener(name, () => { looked = true; });
-  for (const name of ["mouseleave", "focusout"]) toast.addEventListener(name, () => { looked = false; });
-  let age = 0;
-  const clock = setInterval(() => {
-    if (!looked) age += 1;
-    if (age >= SECONDS) toast.remove();
-    if (!toast.isConnected) clearInterval(clock);
-  }, 1000);
+function paragraph(text, name = "") {
+  return Object.assign(document.createElement("p"), { textContent: text, className: name });
 }
 
-export function startToasts() {
-  const region = document.querySelector("[data-toasts]");
-  if (!region) return;
-  document.addEventListener("toast", (event) => build(region, event.detail));
-  document.addEventListener("announce", (event) => {
-    const words = document.createElement("p");
-    words.className = "visually-hidden";
-    words.textContent = event.detail.text;
-    region.append(words);
-    setTimeout(() => words.remove(), 3000);
-  });
+export function announce(text) {
+  const words = paragraph(text, "visually-hidden");
+  region.append(words);
+  setTimeout(() => words.remove(), SPOKEN);
+}
+
+export function warn(text) {
+  // What is asked for every few seconds fails every few seconds: that is said once.
+  const toasts = [...region.querySelectorAll(".toast")];
+  if (toasts.some((toast) => toast.firstChild.textContent === text)) return;
+  const toast = Object.assign(document.createElement("div"), { className: "toast bad" });
+  const close = Object.assign(document.createElement("button"), { className: "button quiet small", type: "button", textContent: t("Dismiss") });
+  close.addEventListener("click", () => toast.remove());
+  toast.append(paragraph(text), close);
+  region.append(toast);
+  for (const old of [...toasts, toast].slice(0, -MOST)) old.remove();
 }

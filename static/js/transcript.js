@@ -1,10 +1,11 @@
 // A transcript and its player: passages and words seek, and those that are heard are marked.
 import { ensureKey } from './providerkey.js';
+import { announce, warn } from './toast.js';
 import { t } from './words.js';
 
 const player = document.querySelector('[data-player]');
 const passages = () => [...document.querySelectorAll('[data-at]')];
-const seek = (seconds) => { player.currentTime = Number(seconds); player.play(); };
+const seek = (seconds) => { player.currentTime = Number(seconds); player.play().catch(() => {}); }; // a player that may not play was sought all the same
 
 document.addEventListener('click', ({ target }) => {
   const passage = target.closest?.('[data-at]');
@@ -35,7 +36,7 @@ document.body.addEventListener('htmx:beforeSwap', ({ detail }) => {
   if (detail.target?.id !== 'transcript' || detail.target.dataset.state !== 'running') return;
   const after = new DOMParser().parseFromString(detail.serverResponse, 'text/html').querySelector('[data-state]')?.dataset.state;
   const text = { done: t('The transcript is complete.'), incomplete: t('A part of the transcript is missing.') }[after];
-  if (text) document.dispatchEvent(new CustomEvent('announce', { detail: { text } }));
+  if (text) announce(text);
 });
 
 // Going on may need a key that has expired meanwhile, or one for another provider.
@@ -47,6 +48,6 @@ document.addEventListener('submit', async (event) => {
     await ensureKey(provider);
     event.target.submit();
   } catch (error) {
-    document.dispatchEvent(new CustomEvent('toast', { detail: { tone: 'bad', text: error.message } }));
+    warn(error.message);
   }
 });

@@ -1,4 +1,6 @@
 // Publishing a dataset: the announcement goes to the wallet, then the page follows how far the bytes are.
+import { pause } from './timing.js';
+import { announce } from './toast.js';
 import { reportKept, send } from './transactions-send.js';
 
 const box = document.getElementById('publish');
@@ -6,7 +8,6 @@ const BASE = '/fine-tuning/datasets';
 const PAUSE = 1500;
 const part = () => document.getElementById('publish-state');
 const say = (text) => { part().querySelector('[data-tx-message]').textContent = text; };
-const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 const moving = () => ['waiting', 'sending'].includes(part().dataset.state);
 
 async function show() {
@@ -18,7 +19,7 @@ async function show() {
   const before = part().dataset.state;
   if (!fresh || fresh.outerHTML === part().outerHTML) return;
   part().replaceWith(fresh);
-  if (before !== fresh.dataset.state) document.dispatchEvent(new CustomEvent('announce', { detail: { text: fresh.querySelector('h2').textContent } }));
+  if (before !== fresh.dataset.state) announce(fresh.querySelector('h2').textContent);
 }
 
 async function follow() {

@@ -1,31 +1,34 @@
 // A task's page: news come by /ws/tasks/ID and are fetched as they are shown; acts are signed by the wallet.
 import { post } from "./wallet-http.js";
+import { openLine } from "./line.js";
+import { oneAtATime } from "./timing.js";
 import { ensureKey } from "./providerkey.js";
 import { acting, reload } from "./reload.js";
 import { signed } from "./tuning-wallet.js";
+import { announce } from "./toast.js";
 import { t } from "./words.js";
 
 const page = document.getElementById("task");
 const here = `/fine-tuning/tasks/${page.dataset.task}`;
-const LONGEST_WAIT = 30000;
-let wait = 1000;
 let stale = false;
+let busy = false;
 
 // The log stays at its end only for whoever is there.
 function atEnd(log) { return log && log.scrollHeight - log.scrollTop - log.clientHeight < 40; }
 
-async function refresh() {
+const refresh = oneAtATime(async () => {
   if (document.visibilityState !== "visible") { stale = true; return; }
   stale = false;
   const level = new URLSearchParams(location.search).get("level") ?? "";
   const answer = await fetch(`${here}?part=body&level=${encodeURIComponent(level)}`, { headers: { "HX-Request": "true" } }).catch(() => null);
-  if (!answer?.ok) return;
+  const text = answer?.ok ? await answer.text().catch(() => "") : "";
+  const next = new DOMParser().parseFromString(text, "text/html").getElementById("task-body");
+  if (!next) return;
   const body = document.getElementById("task-body");
   const log = body.querySelector(".log");
   const [end, top] = [atEnd(log), log?.scrollTop ?? 0];
-  const next = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("task-body");
   const [before, after] = [body, next].map((part) => part.querySelector("[data-testid=task-progress]").dataset.progress);
-  if (before !== after) document.dispatchEvent(new CustomEvent("announce", { detail: { text: t("The task is at {stage}", { stage: after }) } }));
+  if (before !== after) announce(t("The task is at {stage}", { stage: after }));
   // A review, a chart or buttons that were not there come with the whole page.
   if (before !== after || (!body.querySelector(".chart") && next.querySelector(".chart"))) {
     if (page.dataset.busy === "no") reload();
@@ -42,29 +45,24 @@ async function refresh() {
   const now = next.querySelector(".log");
   if (now) now.scrollTop = end ? now.scrollHeight : top;
   window.htmx?.process(next);
-}
+});
 
-function connect() {
-  const scheme = location.protocol === "https:" ? "wss" : "ws";
-  const socket = new WebSocket(`${scheme}://${location.host}/ws/tasks/${page.dataset.task}`);
-  // Something may have happened between the page and its socket.
-  socket.addEventListener("open", () => { wait = 1000; refresh(); });
-  socket.addEventListener("message", refresh);
-  socket.addEventListener("close", (event) => {
-    if (event.code >= 4400) return;
-    setTimeout(connect, wait * (1 + Math.random()));
-    wait = Math.min(wait * 2, LONGEST_WAIT);
-  });
-}
-
+// What is said stands where the line is by then: news replace it, and with them what it said before.
 async function act(line, work) {
-  try { await acting(() => work((text) => { line.textContent = text; })); } catch (error) { line.textContent = error.message; }
+  if (busy) return;
+  busy = true;
+  const say = (text) => {
+    const place = page.querySelector(line);
+    if (place) place.textContent = text;
+  };
+  try { await acting(() => work(say)); } catch (error) { say(error.message); }
+  busy = false;
 }
 
 page.addEventListener("click", (event) => {
   const fetcher = event.target.closest("[data-fetch]");
   if (fetcher) {
-    act(page.querySelector("[data-fetch-status]"), async (say) => {
+    act("[data-fetch-status]", async (say) => {
       const proof = fetcher.dataset.fetch === "storage" ? { from: "storage" } : await signed(`${here}/fetch`, t("Fetch this result"), t("Fetch it"));
       if (!proof) { say(t("You declined. Nothing was fetched.")); return; }
       await post(`${here}/fetch`, proof);
@@ -73,7 +71,7 @@ page.addEventListener("click", (event) => {
   }
   const deployer = event.target.closest("[data-deploy]");
   if (deployer) {
-    act(page.querySelector("[data-deploy-status]"), async (say) => {
+    act("[data-deploy-status]", async (say) => {
       const { deploy: provider, service } = deployer.dataset;
       await ensureKey(provider, service);
       say(t("The provider is asked…"));
@@ -82,7 +80,7 @@ page.addEventListener("click", (event) => {
     });
   }
   if (event.target.closest("[data-cancel]")) {
-    act(page.querySelector("[data-act-status]"), async (say) => {
+    act("[data-act-status]", async (say) => {
       const proof = await signed(`${here}/cancel`, t("Cancel this task"), t("Cancel the task"));
       if (!proof) { say(t("You declined. The task goes on.")); return; }
       await post(`${here}/cancel`, { signature: proof.signature });
@@ -95,4 +93,7 @@ document.addEventListener("visibilitychange", () => { if (stale) refresh(); });
 document.addEventListener("tx:changed", (event) => { if (["indexed", "final"].includes(event.detail.state)) reload(); });
 const log = page.querySelector(".log");
 if (log) log.scrollTop = log.scrollHeight;
-if (page.dataset.ended === "no" || page.querySelector("[data-fetch-status], [data-deploy-status]")) connect();
+if (page.dataset.ended === "no" || page.querySelector("[data-fetch-status], [data-deploy-status]")) {
+  // Something may have happened between the page and its socket. What the server ends with a code of its own has no more news.
+  openLine(`/ws/tasks/${page.dataset.task}`, { onOpen: refresh, onMessage: refresh, onClose: (code) => code >= 4400 });
+}

@@ -9,16 +9,10 @@ export class Refusal extends Error {
   }
 }
 
-export async function post(url, body = {}) {
-  const form = body instanceof FormData;
+async function asked(url, { headers = {}, ...options } = {}) {
   let response;
   try {
-    response = await fetch(url, {
-      method: 'POST',
-      credentials: 'same-origin',
-      headers: { ...(form ? {} : { 'Content-Type': 'application/json' }), Accept: 'application/json', 'X-CSRFToken': csrf() },
-      body: form ? body : JSON.stringify(body),
-    });
+    response = await fetch(url, { credentials: 'same-origin', headers: { Accept: 'application/json', ...headers }, ...options });
   } catch {
     throw new Refusal({ code: 'offline', title: t('This page cannot reach the server.'), fix: t('Check your connection and try again.') }, 0);
   }
@@ -26,5 +20,11 @@ export async function post(url, body = {}) {
   if (!response.ok) throw new Refusal(answer, response.status);
   return answer;
 }
+
+export const get = (url) => asked(url);
+export const send = (method, url, body, headers = {}) => asked(url, { method, body, headers: { 'X-CSRFToken': csrf(), ...headers } });
+export const post = (url, body = {}) => (body instanceof FormData
+  ? send('POST', url, body)
+  : send('POST', url, JSON.stringify(body), { 'Content-Type': 'application/json' }));
 
 export const toHex = (text) => '0x' + [...new TextEncoder().encode(text)].map((byte) => byte.toString(16).padStart(2, '0')).join('');

@@ -1,4 +1,4 @@
-"""Countdowns end when the chain says so, whatever time the browser believes it is."""
+"""What a page does with time: a browser whose clock is wrong, and one that has slept."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import re
 import pytest
 from django.utils import timezone
 from playwright.sync_api import Page, expect
+
+from tests.browser.live import listening
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SHORT = re.compile(r"^\d+ (h|min|s)( \d+ (min|s))?$")
@@ -27,3 +29,24 @@ def test_a_browser_that_is_wrong_by_days_counts_down_right(
     expect(soon).to_have_text(re.compile(r"^(10|\d) min"))
     page.clock.fast_forward(600_000)
     expect(page.locator("[data-countdown]:not([data-done])")).to_have_count(0)
+
+
+def test_after_a_sleep_a_page_listens_anew_and_says_its_failures_once(
+    asgi_server: str, page: Page
+) -> None:
+    page.clock.install()
+    with listening(page) as before:
+        page.goto(f"{asgi_server}/models")
+    # What died meanwhile looks open: only a new connection hears anything.
+    with listening(page) as after:
+        page.clock.fast_forward(3_600_000)
+        page.clock.run_for(30_000)
+    assert before[0] is not after[0] and before[0].is_closed()
+
+    page.evaluate(
+        """async () => {
+             const { warn } = await import("/static/js/toast.js");
+             for (let n = 0; n < 2; n += 1) warn("Not refreshed.");
+           }"""
+    )
+    expect(page.locator(".toast")).to_have_count(1)

@@ -117,6 +117,8 @@ def test_signing_out_everywhere_empties_the_open_pages_of_other_browsers(
         page.goto(f"{asgi_server}/account")
     socket.value.wait_for_event("framereceived")
     shows(page, "available", 10 * NEURON)
+    second = context.new_page()
+    second.goto(f"{asgi_server}/playground/requests")
     other = browser.new_context()
     Wallet(ALICE, anvil.url).install(other)
     elsewhere = other.new_page()
@@ -127,5 +129,6 @@ def test_signing_out_everywhere_empties_the_open_pages_of_other_browsers(
     # Nobody touches the first page.
     expect(page.get_by_text("Connect your wallet and sign in")).to_be_visible(timeout=10_000)
     expect(page.get_by_test_id("balance-available")).to_have_count(0)
+    expect(second.get_by_test_id("connect-wallet")).to_be_visible()
     other.close()
     assert ledger(contracts)["availableBalance"] == 10 * NEURON
