@@ -1,19 +1,19 @@
 // From a review to a hash: store it, hand it to the wallet, report what became of it. Nothing is sent to an address
 // outside the page's closed list, on another chain, or from another account than the one that signed in.
-import { account, chainNow, config, declined, ensureChain, prompt, read, recall, remember, same } from './wallet-provider.js';
+import { account, chainNow, config, declined, ensureChain, prompt, read, recall, remember, same, unanswered } from './wallet-provider.js';
 import { beforeEnding } from './ending.js';
 import { sessionWallet } from './wallet-signin.js';
+import { pause } from './timing.js';
 import { post } from './wallet-http.js';
 import { t } from './words.js';
 
 const CENTRE = '/account/transactions';
 const path = (id, verb, base = CENTRE) => `${base}/${id}/${verb}`;
-const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 // A hash must reach the server even when the connection hiccups or the session ends meanwhile: the money may already
 // be moving. It is kept here until the server has it, and told again by the next page that is signed in.
 const KEPT = 'transactions';
-const kept = () => recall(KEPT) ?? {};
+const kept = () => Object(recall(KEPT));
 const keep = (id, hash, base) => remember(KEPT, { ...kept(), [id]: { hash, of: config.session, base } });
 function forget(id) {
   const { [id]: _, ...rest } = kept();
@@ -40,7 +40,7 @@ async function report(id, hash, base) {
 
 // Hashes of this account that an earlier page could not tell.
 export async function reportKept(told = () => {}) {
-  for (const [id, { hash, of, base }] of Object.entries(kept())) {
+  for (const [id, { hash, of, base }] of Object.entries(kept()).filter(([, value]) => value)) {
     if (config.session && same(of, config.session)) await report(id, hash, base).then(() => told(id)).catch(() => {});
   }
 }
@@ -53,11 +53,14 @@ async function verify(transaction, allowed) {
   if (await chainNow() !== config.chainId) throw new Error(t('Your wallet is on another chain. Switch it to {chain}; nothing was sent.', { chain: config.chain.chainName }));
 }
 
+const asked = new Map(); // transaction → what stands for the request that the wallet got last
+
 // `what`: {start: {action, params, seen}} for a new one, or {id, again} for a stored one; `base`: where its doors are, if
 // not in the transaction centre.
 export const send = (what, means) => beforeEnding(() => attempt(what, means), 5000);
 
 async function attempt(what, { allowed, show, tell }) {
+  if (what.again) unanswered();
   try {
     tell(t('Asking your wallet for its account…'));
     await sessionWallet();
@@ -68,11 +71,14 @@ async function attempt(what, { allowed, show, tell }) {
   const id = what.id ?? (await post('/account/transactions/start', what.start)).id;
   const { transaction } = await post(path(id, 'confirm', what.base), { again: Boolean(what.again) });
   await show(id);
+  const mine = {};
+  asked.set(id, mine);
   let hash;
   try {
     await verify(transaction, allowed);
     hash = await prompt('eth_sendTransaction', [transaction]);
   } catch (error) {
+    if (asked.get(id) !== mine) return; // the person was asked again meanwhile, and that request is open
     await post(path(id, 'rejected', what.base), { declined: declined(error) });
     await show(id);
     if (declined(error)) return;

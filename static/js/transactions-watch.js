@@ -1,8 +1,11 @@
 // Follow shown transactions: ask the server as often as it says (`data-poll` seconds) and stop when it says 0.
+import { oneAtATime, pause } from './timing.js';
 import { count } from './waiting.js';
+import { announce } from './toast.js';
 import { t } from './words.js';
 const watched = new Set();
 const BACKOFF = 5000;
+
 
 // The tab says how many transactions are still under way, and the header which of them no block holds yet.
 function counted() {
@@ -10,36 +13,26 @@ function counted() {
   document.dispatchEvent(new CustomEvent('tx:counted'));
 }
 
-function announce(section, before) {
+function tell(section, before) {
   const state = section.querySelector('[data-testid="tx-state"]');
   const after = state?.dataset.state;
   if (after === before) return;
-  document.dispatchEvent(new CustomEvent('announce', { detail: { text: state.textContent } }));
+  announce(state.textContent);
   document.dispatchEvent(new CustomEvent('tx:changed', { detail: { id: section.dataset.tx, state: after } }));
   if (['included', 'indexed', 'final'].includes(after)) refresh();
 }
 
-// The numbers of the page, from the server, once they can have changed. One round at a time: an answer of an
-// earlier block must not arrive in the place of a later one.
-let refreshing = false;
-let again = false;
-async function refresh() {
-  again = true;
-  if (refreshing) return;
-  refreshing = true;
-  try {
-    while (again) { again = false; await round(); }
-  } finally { refreshing = false; }
-}
-async function round() {
+// The numbers of the page, from the server, once they can have changed.
+const refresh = oneAtATime(async () => {
   const parts = [...document.querySelectorAll('[data-refresh]')].map(({ id, dataset }) => [id, dataset.refresh]);
   // What the notice announced is what follows now.
   if (parts.length) for (const notice of document.querySelectorAll('[data-live][data-account]')) notice.hidden = true;
   for (const [id, path] of parts) {
-    const response = await fetch(path, { headers: { 'HX-Request': 'true', 'HX-Target': id }, credentials: 'same-origin' });
-    if (response.ok) document.getElementById(id)?.replaceWith(document.createRange().createContextualFragment(await response.text()));
+    const response = await fetch(path, { headers: { 'HX-Request': 'true', 'HX-Target': id }, credentials: 'same-origin' }).catch(() => null);
+    const text = response?.ok ? await response.text().catch(() => '') : '';
+    if (text) document.getElementById(id)?.replaceWith(document.createRange().createContextualFragment(text));
   }
-}
+});
 
 // A review on the screen, or something typed: then numbers wait for the person.
 function deciding() {
@@ -52,7 +45,7 @@ document.addEventListener('live:news', (event) => {
   if (!document.querySelector('[data-refresh]') || (!watched.size && deciding())) return;
   event.preventDefault();
   refresh();
-  if (!watched.size) document.dispatchEvent(new CustomEvent('announce', { detail: { text: t('Your balances changed on chain.') } }));
+  if (!watched.size) announce(t('Your balances changed on chain.'));
 });
 // What was not final when it was shown may be so now.
 document.addEventListener('live:block', ({ detail }) => {
@@ -70,24 +63,27 @@ document.addEventListener('live:show', (event) => {
 
 const shown = (id) => document.querySelector(`[data-tx="${id}"]`);
 const state = (id) => shown(id)?.querySelector('[data-testid="tx-state"]')?.dataset.state;
-const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 
 // Show a transaction as it is now, and say so where that is not `before`. False where this page has nothing to show of it
 // any more.
 async function look(id, before) {
   const response = await fetch(`/account/transactions/${id}/status`, { credentials: 'same-origin' }).catch(() => null);
   if (response?.status === 404) return false; // signed out meanwhile: this account's data is not ours to show
-  if (!response?.ok) { await pause(BACKOFF); return true; }
-  const fresh = document.createRange().createContextualFragment(await response.text());
+  const text = response?.ok ? await response.text().catch(() => '') : ''; // the line may break in the middle of an answer
+  const next = document.createRange().createContextualFragment(text).querySelector('[data-tx]');
+  if (!next) { await pause(BACKOFF); return true; }
   const current = shown(id);
   if (!current) return false;
-  const next = fresh.querySelector('[data-tx]');
   // The clock of the wait goes on as it is: it alone is nothing new.
   const clock = current.querySelector('[data-waited]');
   if (clock) next.querySelector('[data-waited]')?.replaceWith(clock.cloneNode(true));
   // Replacing equal markup would steal the focus from a button inside it.
-  if (next.outerHTML !== current.outerHTML) current.replaceWith(next);
-  announce(next.isConnected ? next : current, before);
+  if (next.outerHTML !== current.outerHTML) {
+    const inside = current.contains(document.activeElement);
+    current.replaceWith(next);
+    if (inside) next.querySelector('h2').focus({ preventScroll: true });
+  }
+  tell(next.isConnected ? next : current, before);
   return true;
 }
 

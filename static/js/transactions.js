@@ -3,6 +3,7 @@ import { reportKept, send } from './transactions-send.js';
 import './funds.js';
 import './transactions-next.js';
 import { told, watch } from './transactions-watch.js';
+import { warn } from './toast.js';
 
 const area = () => document.getElementById('review');
 const say = (text, near) => {
@@ -13,10 +14,12 @@ const say = (text, near) => {
 
 // Put the server's fragment of a transaction where its review was, and follow it.
 async function show(id) {
-  const response = await fetch(`/account/transactions/${id}/status`, { credentials: 'same-origin' });
-  if (!response.ok) return;
-  area().replaceChildren(document.createRange().createContextualFragment(await response.text()));
+  const response = await fetch(`/account/transactions/${id}/status`, { credentials: 'same-origin' }).catch(() => null);
+  const text = response?.ok ? await response.text().catch(() => '') : '';
+  if (!text) return; // what is under way goes on: only its picture is missing
+  area().replaceChildren(document.createRange().createContextualFragment(text));
   watch(area());
+  if (document.activeElement === document.body) area().querySelector('h2')?.focus({ preventScroll: true });
   // One that has ended already will not change any more: whoever waits for its end hears of it now.
   const [section, state] = [area().querySelector('[data-tx]'), area().querySelector('[data-testid="tx-state"]')?.dataset.state];
   if (section && !Number(section.dataset.poll)) document.dispatchEvent(new CustomEvent('tx:changed', { detail: { id, state } }));
@@ -32,7 +35,7 @@ async function attempt(button, work) {
     const form = error.reason === 'numbers_changed' && document.querySelector('[data-tx-form]');
     if (form) {
       form.requestSubmit(); // the new review takes the place of the line that would say why
-      document.dispatchEvent(new CustomEvent('toast', { detail: { tone: 'bad', text: error.message } }));
+      warn(error.message);
     } else {
       say(error.message, button);
     }
@@ -45,7 +48,8 @@ async function attempt(button, work) {
 document.addEventListener('click', (event) => {
   const confirm = event.target.closest?.('[data-tx-confirm]');
   const go = event.target.closest?.('[data-tx-send]');
-  const allowed = area()?.dataset.contracts.toLowerCase().split(' ') ?? [];
+  if (!confirm && !go) return;
+  const allowed = area().dataset.contracts.toLowerCase().split(' ');
   const tell = (text) => say(text, confirm ?? go);
   if (confirm) {
     const { action, params, seen, then = '' } = confirm.dataset;

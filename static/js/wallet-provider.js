@@ -6,7 +6,9 @@ const chain = JSON.parse(element.dataset.chain);
 export const config = { session: element.dataset.session, chain, chainId: Number(chain.chainId) };
 const [REMEMBERED, USED] = ['wallet', 'wallets'];
 const MOST = 10;
+const PENDING = -32002;
 const wallets = new Map();
+const followed = new WeakSet();
 const state = { wallet: null, account: '', chain: 0 };
 let prompts = Promise.resolve();
 
@@ -31,7 +33,10 @@ export const same = (a, b) => (a || '').toLowerCase() === (b || '').toLowerCase(
 export const account = () => state.account;
 export const walletName = () => state.wallet?.name ?? t('your wallet');
 export const declined = (error) => error?.code === 4001 || error?.code === 'ACTION_REJECTED';
-
+const stillOpen = () => Object.assign(
+  new Error(t('{wallet} already has a request of this page open. Open it from the browser’s toolbar and answer there.', { wallet: walletName() })),
+  { code: PENDING },
+);
 
 // True when the wallet shows another account than the one that signed in: nothing may be sent then.
 export const mismatch = () => Boolean(config.session && state.account && !same(state.account, config.session));
@@ -54,14 +59,18 @@ function announce({ info, provider }) {
 // Make `wallet` the one in use and follow its account and chain.
 function use(wallet) {
   if (state.wallet === wallet) return;
-  state.wallet = wallet;
-  wallet.provider.on?.('accountsChanged', (accounts) => {
-    if (state.wallet !== wallet) return;
-    state.account = accounts?.[0] ?? '';
+  Object.assign(state, { wallet, account: '', chain: 0 });
+  if (followed.has(wallet)) return;
+  followed.add(wallet);
+  // Of several wallets the one in use is believed.
+  const hear = (name, listener) => wallet.provider.on?.(name, (value) => { if (state.wallet === wallet) listener(value); });
+  const shows = (accounts) => {
+    state.account = String(accounts?.[0] ?? '');
     changed();
-  });
-  wallet.provider.on?.('chainChanged', (chain) => { if (state.wallet === wallet) on(Number(chain)); });
-  wallet.provider.on?.('disconnect', () => { state.account = ''; changed(); });
+  };
+  hear('accountsChanged', shows);
+  hear('chainChanged', (chain) => on(Number(chain)));
+  hear('disconnect', () => shows([]));
 }
 
 export function discover() {
@@ -81,14 +90,19 @@ export const read = (method, params = []) => state.wallet.provider.request({ met
 
 // One prompt at a time: a second one waits until the person has answered the first.
 export function prompt(method, params = []) {
-  const next = prompts.then(() => read(method, params));
+  const next = prompts.then(() => read(method, params)).catch((error) => { throw error?.code === PENDING ? stillOpen() : error; });
   prompts = next.catch(() => {});
   return next;
 }
 
+// The person says that nothing is open in the wallet: one that never answers must not be waited for.
+export function unanswered() { prompts = Promise.resolve(); }
+
 export async function connect(wallet) {
   use(wallet);
-  const accounts = await prompt('eth_requestAccounts');
+  // One that shows its accounts already need not be asked to, and may have another request open.
+  const shown = await read('eth_accounts').catch(() => []);
+  const accounts = shown?.length ? shown : await prompt('eth_requestAccounts');
   state.account = String(accounts?.[0] ?? '');
   if (!/^0x[0-9a-fA-F]{40}$/.test(state.account)) throw new Error(t('The wallet shares no account with this page.'));
   remember(REMEMBERED, wallet.id);

@@ -28,7 +28,7 @@ function option(wallet) {
   return item;
 }
 
-export function listWallets() {
+function listWallets() {
   const wallets = found();
   at('options').replaceChildren(...wallets.map(option));
   at('none').hidden = wallets.length > 0;
@@ -71,7 +71,7 @@ export async function openSignIn() {
   at('sign').disabled = true;
   at('account').textContent = account();
   if (!dialog.open) dialog.showModal();
-  await showChain();
+  showChain(); // a wallet that does not say its chain may still sign
   try {
     pending = await post(root.dataset.prepare, { address: account() });
     at('notice').textContent = pending.notice;
@@ -105,5 +105,6 @@ async function sign() {
   }
 }
 
+addEventListener('wallet:found', listWallets);
 at('sign').addEventListener('click', sign);
 at('switch').addEventListener('click', () => ensureChain().then(showChain).catch((error) => say(declined(error) ? t('You stayed on the other chain.') : error.message)));

@@ -1,6 +1,6 @@
 // The wallet button: Connect → Sign in → 0x1234…abcd, and the banner when wallet and session disagree.
 import { account, config, declined, discover, ensureChain, forget, mismatch, strayed, walletName } from './wallet-provider.js';
-import { listWallets, openChooser, openSignIn, sessionWallet } from './wallet-signin.js';
+import { warn } from './toast.js';
 import { t } from './words.js';
 
 const root = document.getElementById('wallet');
@@ -8,6 +8,9 @@ const banner = document.getElementById('wallet-banner');
 const chainBanner = document.getElementById('chain-banner');
 const button = root.querySelector('[data-wallet-connect]');
 const brief = (address) => `${address.slice(0, 6)}…${address.slice(-4)}`;
+
+// The dialog: fetched when somebody wants it, which most who read do not.
+const dialog = (act) => import('./wallet-signin.js').then(act, () => warn(t('This page cannot reach the server.')));
 
 // Buttons in the page that do what the one in the header does; also those swapped in later.
 function offer() {
@@ -37,21 +40,20 @@ chainBanner.querySelector('[data-chain-switch]').addEventListener('click', () =>
   chainBanner.querySelector('[data-chain-text]').textContent = declined(error) ? t('You stayed on the other chain.') : error.message;
 }));
 chainBanner.querySelector('[data-chain-keep]').addEventListener('click', () => { chainBanner.hidden = true; });
-banner.querySelector('[data-wallet-sign-other]').addEventListener('click', () => openSignIn());
+banner.querySelector('[data-wallet-sign-other]').addEventListener('click', () => dialog(({ openSignIn }) => openSignIn()));
 banner.querySelector('[data-wallet-keep]').addEventListener('click', () => { banner.hidden = true; });
 document.addEventListener('click', (event) => {
-  if (event.target.closest('[data-wallet-connect], [data-connect]')) (account() ? openSignIn : openChooser)();
+  if (event.target.closest('[data-wallet-connect], [data-connect]')) dialog(({ openSignIn, openChooser }) => (account() ? openSignIn : openChooser)());
 });
 document.addEventListener('htmx:afterSettle', offer);
 root.querySelector('[data-sign-out]')?.addEventListener('submit', forget);
 // What was asked for needs a fresh signature: the same page follows once there is one.
 for (const again of document.querySelectorAll('[data-step-up]')) {
   again.hidden = false;
-  again.addEventListener('click', () => sessionWallet().then(openSignIn).catch((error) => {
+  again.addEventListener('click', () => dialog(({ sessionWallet, openSignIn }) => sessionWallet().then(openSignIn)).catch((error) => {
     document.querySelector('[data-step-up-message]').textContent = error.code === 4001 ? t('You declined.') : error.message;
   }));
 }
 addEventListener('wallet:changed', show);
-addEventListener('wallet:found', listWallets);
 offer();
 discover();

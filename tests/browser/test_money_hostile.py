@@ -87,3 +87,32 @@ def test_an_account_that_changes_under_the_review_sends_nothing_until_it_is_righ
     page.get_by_test_id("tx-confirm").click()
     expect(page.get_by_test_id("tx-state")).to_have_attribute("data-state", SENT)
     assert Intent.objects.get().tx_hash
+
+
+NO_ANSWER = """() => {
+  const ask = window.__wallet_test_wallet_request;
+  window.__wallet_test_wallet_request = (asked) => {
+    if (JSON.parse(asked).method !== "eth_sendTransaction") return ask(asked);
+    window.__wallet_test_wallet_request = ask;
+    return new Promise((answer) => {
+      window.declineFirst = () => answer(JSON.stringify({ error: { code: 4001, message: "no" } }));
+    });
+  };
+}"""
+
+
+def test_a_wallet_that_never_answers_is_asked_again(
+    asgi_server: str, wallet: Slow, contracts: Contracts, page: Page
+) -> None:
+    come_back(page, asgi_server, wallet)
+    page.get_by_test_id("tx-amount").fill("5")
+    page.evaluate(NO_ANSWER)
+    page.get_by_test_id("tx-confirm").click()
+    page.get_by_role("button", name="Nothing is open in my wallet: ask again").click()
+    state = page.get_by_test_id("tx-state")
+    expect(state).to_have_attribute("data-state", SENT)
+    # What it says of the first request much later is no news of the second.
+    page.evaluate("window.declineFirst()")
+    expect(state).to_have_attribute("data-state", SENT)
+    assert wallet.methods().count("eth_sendTransaction") == 1
+    assert ledger(contracts)["availableBalance"] == 5 * NEURON
