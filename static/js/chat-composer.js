@@ -126,6 +126,9 @@ function presets() {
   });
 }
 
+// Keys that belong to an input method: Safari says of the one that ends a composition only that it was such a key (229).
+const composing = ({ isComposing, keyCode }) => isComposing || keyCode === 229;
+
 // Where fingers write, Enter makes a new line: their keyboard has no other key for it, and the button is at hand.
 const fingers = matchMedia('(hover: none) and (pointer: coarse)');
 form.querySelector('[data-keys]').hidden = fingers.matches;
@@ -147,12 +150,13 @@ export function listen({ onAsk, onStop, onEditLast, onEdit }) {
     input.focus();
   });
   input.addEventListener('keydown', (event) => {
-    if (event.isComposing) return;
+    if (composing(event)) return;
     if (sends(event)) { event.preventDefault(); form.requestSubmit(); }
     if (event.key === 'ArrowUp' && !input.value) { event.preventDefault(); onEditLast(); }
   });
   document.addEventListener('keydown', (event) => {
-    if (event.key === 'Escape' && !document.querySelector('dialog[open]')) onStop();
+    if (event.key !== 'Escape' || composing(event) || event.defaultPrevented) return;
+    if (!document.querySelector('dialog[open]')) onStop();
   });
   document.addEventListener('click', (event) => {
     const link = event.target.closest?.('[data-edit]');

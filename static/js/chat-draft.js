@@ -10,6 +10,7 @@ const name = (who = account()) => `${PREFIX}${who}:${root.dataset.chat}`;
 function keep() {
   try {
     if (input.value.trim()) sessionStorage.setItem(name(), input.value);
+    else sessionStorage.removeItem(name()); // sent since, on a page that the way back showed again
   } catch { /* no storage in this browser */ }
 }
 

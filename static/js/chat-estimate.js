@@ -1,6 +1,7 @@
 // What the question being written may cost at most. Only its size leaves the page, not its words.
 import { form, how, input, provider, tuned } from './chat-composer.js';
 import { named } from './chat-pictures.js';
+import { about } from './money.js';
 import { t, tn } from './words.js';
 
 const PAUSE = 300;
@@ -10,16 +11,6 @@ const newest = new WeakMap(); // line → what it was last asked for
 let timer = 0;
 
 const whole = (number) => number.toLocaleString('en');
-
-// Neuron (digits) as 0G with four significant digits: an upper bound is rounded up, what one has is cut.
-export function amount(digits, up = true) {
-  if (digits === '0') return '0';
-  const kept = digits.slice(0, 4).padEnd(4, '0');
-  const rest = digits.slice(4).replaceAll('0', '');
-  const head = up && digits.length > 4 && rest ? String(Number(kept) + 1) : kept;
-  const value = Number(`${head}e${digits.length - 4 - 18}`);
-  return value < 0.000001 ? '<0.000001' : value.toLocaleString('en', { maximumSignificantDigits: 4, maximumFractionDigits: 9 });
-}
 
 // Where not even one word could be paid, only money helps.
 function missing({ shorter }, both) {
@@ -40,9 +31,9 @@ function size({ tokens, turns, pictures, context }) {
 }
 
 function cost(said, both) {
-  const most = amount(said.most);
+  const most = about(BigInt(said.most));
   if (said.free === null) return both ? t('Up to {most} 0G for both answers.', { most }) : t('Up to {most} 0G.', { most });
-  const values = { most, free: amount(said.free, false) };
+  const values = { most, free: about(BigInt(said.free), false) };
   const of = both
     ? t('Up to {most} 0G for both answers of the {free} 0G that you may spend at these two providers.', values)
     : t('Up to {most} 0G of the {free} 0G that you may spend here.', values);
@@ -77,7 +68,7 @@ async function tell(place, bytes, more) {
     ...more,
   });
   const response = await fetch(`${root.dataset.estimates}?${query}`, { credentials: 'same-origin' }).catch(() => null);
-  const said = response?.ok ? await response.json() : {};
+  const said = response?.ok ? await response.json().catch(() => ({})) : {};
   if (newest.get(place) !== mine) return;
   if (!said.most) { put(place, ''); return; }
   const dollars = said.dollars ? ` ${t('At most {dollars}.', said)}` : '';

@@ -1,6 +1,7 @@
 // Pictures for the next question: chosen, pasted or dropped; made smaller here, checked and bared of their metadata by
 // the server. Offered only where the provider says that its model looks at pictures.
 import { fail, form, input, provider } from './chat-composer.js';
+import { post } from './wallet-http.js';
 import { t } from './words.js';
 
 const MOST = 4;
@@ -86,24 +87,22 @@ async function smaller(file) {
     pen.fillStyle = 'white';
     pen.fillRect(0, 0, canvas.width, canvas.height);
     pen.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+    bitmap.close();
     return await canvas.convertToBlob({ type: 'image/jpeg', quality: 0.9 });
   } catch { return file; }
 }
 
+const picturesOf = (files) => [...(files ?? [])].filter(({ type }) => type.startsWith('image/'));
+
 async function add(files, conversation) {
-  for (const file of [...files].filter(({ type }) => type.startsWith('image/'))) {
+  for (const file of files) {
     if (chosen.length + under >= MOST) { note.textContent = t('Up to {most} pictures in one question.', { most: MOST }); return; }
     under += 1;
     note.textContent = t('Reading the picture…');
     try {
       const body = new FormData();
       body.append('picture', await smaller(file), file.name);
-      const response = await fetch(`/playground/chat/${await conversation()}/pictures`, {
-        method: 'POST', credentials: 'same-origin', body,
-        headers: { 'X-CSRFToken': form.elements.csrfmiddlewaretoken.value },
-      });
-      const said = await response.json().catch(() => ({}));
-      if (!response.ok) throw new Error(said.title ?? t('The server answered {status}.', { status: response.status }));
+      const said = await post(`/playground/chat/${await conversation()}/pictures`, body);
       fail('');
       show(said);
       note.textContent = rule;
@@ -132,7 +131,6 @@ async function ask() {
 
 export function startPictures(conversation) {
   if (!form.isConnected || !document.querySelector('[data-session]')?.dataset.session) return;
-  const take = (event, files) => { if (!looks || !files?.length) return; event.preventDefault(); add(files, conversation); };
   form.addEventListener('unedit', () => {
     for (const { item } of chosen.filter((picture) => picture.had)) item.remove();
     chosen = chosen.filter((picture) => !picture.had);
@@ -141,11 +139,30 @@ export function startPictures(conversation) {
   const boxes = box.querySelector('[data-had]'); // as the page shows them without a script
   boxes?.remove();
   had([...(boxes?.querySelectorAll('img') ?? [])].filter((image) => image.closest('label').querySelector('input').checked));
-  form.elements.pictures.addEventListener('change', ({ target }) => { add([...target.files], conversation); target.value = ''; });
-  input.addEventListener('paste', (event) => take(event, event.clipboardData?.files));
-  form.addEventListener('dragover', (event) => { if (looks) { event.preventDefault(); form.dataset.over = ''; } });
+  form.elements.pictures.addEventListener('change', ({ target }) => { add(picturesOf(target.files), conversation); target.value = ''; });
+  input.addEventListener('paste', (event) => {
+    const given = picturesOf(event.clipboardData.files);
+    // What comes from a text program or a table is text, with a picture of itself beside it.
+    if (!looks || !given.length || event.clipboardData.types.includes('text/plain')) return;
+    event.preventDefault();
+    add(given, conversation);
+  });
+  // A file that nobody takes would open in the place of the page; text that is dropped is the browser's to put in.
+  const files = (event) => event.dataTransfer.types.includes('Files');
+  form.addEventListener('dragover', (event) => {
+    if (!files(event)) return;
+    event.preventDefault();
+    if (looks) form.dataset.over = '';
+    else event.dataTransfer.dropEffect = 'none';
+  });
   for (const name of ['dragleave', 'drop']) form.addEventListener(name, () => { delete form.dataset.over; });
-  form.addEventListener('drop', (event) => take(event, event.dataTransfer?.files));
+  form.addEventListener('drop', (event) => {
+    if (!files(event)) return;
+    event.preventDefault();
+    const given = picturesOf(event.dataTransfer.files);
+    if (looks && given.length) add(given, conversation);
+    else if (looks) fail(t('What was dropped is no picture.'));
+  });
   provider.addEventListener('change', ask);
   ask();
 }

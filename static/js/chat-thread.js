@@ -17,6 +17,12 @@ const bottom = () => hidden() < NEAR_BOTTOM;
 const toBottom = () => scrollBy({ top: Math.max(0, hidden()), behavior: 'instant' });
 const fragment = (html) => document.createRange().createContextualFragment(html);
 
+// What is open and what has the focus in an answer, by its place: the fresh one has the same in the same order.
+const ACTIONS = 'a, button, details:not([hidden]) > summary';
+const FOLDED = 'details:not([hidden])';
+const place = (element, focused) => [...element.querySelectorAll(ACTIONS)].indexOf(focused);
+const opened = (element) => [...element.querySelectorAll(FOLDED)].flatMap(({ open }, at) => (open ? [at] : []));
+
 // Code blocks get a copy button; without JavaScript there is nothing to copy with.
 function copyButtons(element) {
   const icon = document.getElementById('copy-button')?.content;
@@ -61,8 +67,14 @@ export class Thread {
     this.turns.set(id, turn);
     element.id = `turn-${id}`;
     element.dataset.turn = id;
-    if ('watched' in element.dataset) setTimeout(() => this.refresh(id), WATCH_EVERY);
+    this.watch(id, turn);
     return turn;
+  }
+
+  // Look again in a moment; asked twice, once.
+  watch(id, turn) {
+    clearTimeout(turn.timer);
+    if ('watched' in turn.element.dataset) turn.timer = setTimeout(() => this.refresh(id), WATCH_EVERY);
   }
 
   // A question that is on its way, in place of the version it replaces; the server's numbers follow with `begun`. Results of
@@ -218,6 +230,7 @@ export class Thread {
     if (!turn) return Promise.resolve();
     turn.work = turn.work.then(async () => {
       const response = await fetch(`/playground/chat/turns/${id}`, { credentials: 'same-origin' });
+      if (response.status >= 400 && response.status < 500 && response.status !== 429) return; // not ours any more: signed out, or deleted
       if (!response.ok) throw new Error(`status ${response.status}`);
       const fresh = fragment(await response.text());
       const follow = bottom();
@@ -229,17 +242,22 @@ export class Thread {
       if (said && article && !focused && !this.writing(article, id)) article.querySelector(':scope > .said').replaceWith(said);
       // What is being written as a result stays: the verdict may come minutes after the calls.
       const form = turn.element.querySelector('[data-results]')?.parentElement;
-      const field = form?.contains(document.activeElement) && document.activeElement;
+      const field = form?.contains(document.activeElement) ? document.activeElement : null;
       if (form) answer.querySelector('[data-results]')?.parentElement.replaceWith(form);
+      const within = field ? null : place(turn.element, document.activeElement);
+      for (const at of opened(turn.element)) answer.querySelectorAll(FOLDED)[at]?.setAttribute('open', '');
       turn.element.replaceWith(answer);
       turn.element = answer;
-      if (field) field.focus({ preventScroll: true });
       copyButtons(answer);
+      (field ?? answer.querySelectorAll(ACTIONS)[within])?.focus({ preventScroll: true });
       countDown(answer);
       window.htmx?.process(answer);
       if (follow) toBottom();
-      if ('watched' in answer.dataset) setTimeout(() => this.refresh(id), WATCH_EVERY);
-    }).catch(() => { setTimeout(() => this.refresh(id), WATCH_EVERY); });
+      this.watch(id, turn);
+    }).catch(() => {
+      clearTimeout(turn.timer);
+      turn.timer = setTimeout(() => this.refresh(id), WATCH_EVERY);
+    });
     return turn.work;
   }
 

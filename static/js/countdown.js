@@ -27,11 +27,16 @@ function passed({ dataset }) {
   return Math.floor((Date.now() - Number(dataset.begun)) / 1000);
 }
 
+// "2 d 4 h" stays for an hour, and so does what somebody has marked of it.
+function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
 function tick() {
-  for (const element of document.querySelectorAll("[data-elapsed]")) element.textContent = left(passed(element));
+  for (const element of document.querySelectorAll("[data-elapsed]")) write(element, left(passed(element)));
   for (const element of document.querySelectorAll("[data-countdown]:not([data-done])")) {
     const seconds = Math.ceil((end(element) - Date.now()) / 1000);
-    element.textContent = seconds > 0 ? left(seconds) : element.dataset.doneText;
+    write(element, seconds > 0 ? left(seconds) : element.dataset.doneText);
     if (seconds <= 0) {
       element.dataset.done = "";
       element.dispatchEvent(new CustomEvent("countdown:done", { bubbles: true }));

@@ -1,7 +1,9 @@
 // Money pages.
 // The withdrawal line: it stops only at amounts the contract takes (everything, or what leaves the minimum), and the
 // field beside it keeps the exact amount. Neuron are BigInt: a float would lose some.
+import { og } from './money.js';
 import { t } from './words.js';
+
 const NEURON = 10n ** 18n;
 const STEPS = 1000n;
 
@@ -12,17 +14,12 @@ function snapped(position, available, legal) {
   return wanted - legal < available - wanted ? legal : available;
 }
 
-export function written(neuron) {
-  const rest = (neuron % NEURON).toString().padStart(18, '0').replace(/0+$/, '');
-  return `${neuron / NEURON}${rest && `.${rest}`}`;
-}
-
 const field = document.querySelector('[data-slider]');
 if (field) {
   const line = field.querySelector('input');
   const amount = document.getElementById('tx-amount');
   const [available, legal] = [BigInt(field.dataset.available), BigInt(field.dataset.legal)];
-  const tell = (neuron) => line.setAttribute('aria-valuetext', neuron === available ? t('everything, {amount} 0G', { amount: written(neuron) }) : `${written(neuron)} 0G`);
+  const tell = (neuron) => line.setAttribute('aria-valuetext', neuron === available ? t('everything, {amount} 0G', { amount: og(neuron) }) : `${og(neuron)} 0G`);
   const [whole, rest] = /^\d+(\.\d*)?$/.test(amount.value) ? amount.value.split('.') : ['0'];
   const typed = BigInt(whole) * NEURON + BigInt((rest ?? '').padEnd(18, '0').slice(0, 18));
   line.value = String(typed >= available ? STEPS : (typed * STEPS) / available);
@@ -31,7 +28,7 @@ if (field) {
   line.addEventListener('input', (event) => {
     event.stopPropagation(); // the form reviews the amount, not the line
     const neuron = snapped(Number(line.value), available, legal);
-    amount.value = written(neuron);
+    amount.value = og(neuron);
     tell(neuron);
     amount.dispatchEvent(new Event('input', { bubbles: true }));
   });

@@ -20,10 +20,16 @@ document.addEventListener('htmx:afterSwap', () => {
   asked = false;
 });
 
+// A number that reading would change leaves the text to whoever wrote it.
+function exact(_, value) {
+  if (Number.isInteger(value) && !Number.isSafeInteger(value)) throw new RangeError(value);
+  return value;
+}
+
 function parsed() {
   if (!area.value.trim()) return {};
   try {
-    const value = JSON.parse(area.value);
+    const value = JSON.parse(area.value, exact);
     return value && typeof value === 'object' && !Array.isArray(value) ? value : null;
   } catch { return null; }
 }

@@ -7,7 +7,7 @@ const WORKLOAD = ["tokens_in", "tokens_cached", "tokens_out", "requests"];
 
 function kept() {
   try {
-    return JSON.parse(sessionStorage.getItem(KEY)) ?? [];
+    return [JSON.parse(sessionStorage.getItem(KEY)) ?? []].flat().filter((id) => typeof id === "string").slice(0, MOST);
   } catch {
     return [];
   }
@@ -18,7 +18,7 @@ export function startCompare() {
   if (!form) return;
   const count = form.querySelector("[data-compare-count]");
   const note = form.querySelector("[data-compare-note]");
-  let chosen = kept().filter((id) => typeof id === "string").slice(0, MOST);
+  let chosen = kept();
 
   function show() {
     for (const box of document.querySelectorAll("input[form=compare]")) {
@@ -51,6 +51,12 @@ export function startCompare() {
     location.assign(`${form.getAttribute("action")}?${query}`);
   });
   document.body.addEventListener("htmx:afterSettle", show);
+  // The way back: others may have been ticked since.
+  addEventListener("pageshow", ({ persisted }) => {
+    if (!persisted) return;
+    chosen = kept();
+    show();
+  });
   show();
 }
 
@@ -60,7 +66,7 @@ export function startAdding() {
     const link = event.target.closest?.("[data-compare-add]");
     if (!link || event.button || event.metaKey || event.ctrlKey || event.shiftKey) return;
     const id = link.dataset.compareAdd;
-    const chosen = [...kept().filter((other) => typeof other === "string" && other !== id).slice(1 - MOST), id];
+    const chosen = [...kept().filter((other) => other !== id).slice(1 - MOST), id];
     try {
       sessionStorage.setItem(KEY, JSON.stringify(chosen));
     } catch {

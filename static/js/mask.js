@@ -15,6 +15,7 @@ export function startMask(form) {
   let picture = null;
   let shapes = [];
   let drawing = null; // the shape under the pointer
+  let newest = null; // what was chosen last, whichever is read first
 
   const color = (name) => getComputedStyle(canvas).getPropertyValue(name);
   const percent = () => sides.map((side) => Math.min(100, Math.max(0, Number.parseInt(side.value, 10) || 0)));
@@ -56,17 +57,25 @@ export function startMask(form) {
   const mark = (shape) => { if (Array.isArray(shape) ? shape[2] && shape[3] : shape) shapes.push(shape); update(); };
 
   async function show(source) {
-    try {
-      picture = await createImageBitmap(source);
-    } catch {
-      picture = null; // the server names the file and the rule
-    }
+    newest = source;
+    const read = source && await createImageBitmap(source).catch(() => null); // the server names the file and the rule
+    if (newest !== source) return;
+    picture?.close();
+    picture = read;
+    shapes = [];
     tool.hidden = add.hidden = !picture;
-    if (!picture) return;
+    if (!picture) { update(); return; }
     const scale = Math.min(1, 1024 / Math.max(picture.width, picture.height));
     [canvas.width, canvas.height] = [picture.width * scale, picture.height * scale];
-    shapes = [];
     update();
+  }
+
+  // The picture that is edited, where none is chosen in its place.
+  async function source() {
+    const wanted = tool.dataset.source || null;
+    newest = wanted;
+    const kept = wanted && await fetch(wanted).then((answer) => answer.blob()).catch(() => null);
+    if (newest === wanted) await show(kept);
   }
 
   const at = (event) => {
@@ -76,6 +85,7 @@ export function startMask(form) {
   };
 
   canvas.addEventListener('pointerdown', (event) => {
+    if (event.button || !event.isPrimary) return; // a menu, or a second finger
     canvas.setPointerCapture(event.pointerId);
     const [x, y] = at(event);
     drawing = form.elements.tool.value === 'rect' ? Object.assign([x, y, 0, 0], { from: [x, y] }) : { r: BRUSH, p: [[x, y]] };
@@ -84,7 +94,9 @@ export function startMask(form) {
   canvas.addEventListener('pointermove', (event) => {
     if (!drawing) return;
     const [x, y] = at(event);
-    if (drawing.p) { if (drawing.p.length < 1000) drawing.p.push([x, y]); } else {
+    if (drawing.p) {
+      if (drawing.p.length < 1000) drawing.p.push([x, y]);
+    } else {
       const [fx, fy] = drawing.from;
       drawing.splice(0, 4, Math.min(x, fx), Math.min(y, fy), Math.abs(x - fx), Math.abs(y - fy));
     }
@@ -109,6 +121,6 @@ export function startMask(form) {
   clear.addEventListener('click', () => { shapes = []; update(); });
   add.addEventListener('click', () => mark(typed()));
   for (const field of [...sides, ...form.querySelectorAll('[name=tool]')]) field.addEventListener('input', draw);
-  form.elements.picture.addEventListener('change', ({ target }) => { if (target.files[0]) show(target.files[0]); });
-  if (tool.dataset.source) fetch(tool.dataset.source).then((answer) => answer.blob()).then(show);
+  form.elements.picture.addEventListener('change', ({ target }) => (target.files[0] ? show(target.files[0]) : source()));
+  source();
 }

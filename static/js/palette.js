@@ -13,7 +13,7 @@ let chosen = "on";
 
 export function shortcutsOn() {
   try {
-    return localStorage.getItem("shortcuts") !== "off";
+    return chosen === "on" && localStorage.getItem("shortcuts") !== "off";
   } catch {
     return chosen === "on";
   }

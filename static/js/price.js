@@ -3,13 +3,6 @@ import { ensureKey } from './providerkey.js';
 import { post, Refusal } from './wallet-http.js';
 import { t } from './words.js';
 
-// Neuron as 0G, exact: "0.006". A price must not be rounded to something else than is paid.
-export function og(neuron) {
-  const digits = neuron.toString().padStart(19, '0');
-  const rest = digits.slice(-18).replace(/0+$/, '');
-  return digits.slice(0, -18) + (rest ? `.${rest}` : '');
-}
-
 // An amount in US dollars, in brackets behind it, as `probes.dollars` says it; nothing where the page shows none. The form has the
 // price: millionths of a dollar for 1 0G, so that the product is in units of 10^-24 dollars.
 export function dollars(form, neuron) {

@@ -2,10 +2,10 @@
 // The wallet signs 32 bytes whose meaning is shown first; the key itself never comes to this page.
 import { account, declined, prompt, walletName } from './wallet-provider.js';
 import { sessionWallet } from './wallet-signin.js';
+import { make, openDialog } from './dialog.js';
 import { post } from './wallet-http.js';
+import { announce } from './toast.js';
 import { t } from './words.js';
-
-const make = (tag, text = '', name = '') => Object.assign(document.createElement(tag), { textContent: text, className: name });
 
 function pairs(fields) {
   const list = make('dl', '', 'pairs');
@@ -19,31 +19,21 @@ function pairs(fields) {
 
 // Show what the signature means and wait for the person: resolves true to go on, false when they leave.
 export function ask(wanted, heading = t('Make a key for this provider'), confirm = t('Make the key')) {
-  const dialog = make('dialog', '', 'dialog');
-  const head = make('header');
-  head.setAttribute('role', 'none');
-  const title = make('h2', heading);
-  title.id = 'provider-key-title';
-  dialog.setAttribute('aria-labelledby', title.id);
-  head.append(title);
-  const body = make('div');
   const bytes = make('pre', `${wanted.raw}\n\n${t('signed as {digest}', { digest: wanted.digest })}`, 'message');
   bytes.tabIndex = 0;
-  body.append(make('p', t('A signature, not a transaction. No cost. The provider asks for it before it answers.')), pairs(wanted.fields), make('p', wanted.scope, 'note'), bytes);
-  const foot = make('footer');
-  foot.setAttribute('role', 'none');
+  const free = make('p', t('A signature, not a transaction. No cost. The provider asks for it before it answers.'));
   const leave = make('button', t('Not now'), 'button');
   const go = make('button', confirm, 'button primary');
   go.dataset.testid = 'key-confirm';
-  foot.append(leave, go);
-  dialog.append(head, body, foot);
-  document.body.append(dialog);
-  dialog.showModal();
+  const { dialog, end } = openDialog(heading, [free, pairs(wanted.fields), make('p', wanted.scope, 'note'), bytes], [leave, go]);
   return new Promise((resolve) => {
-    const end = (answer) => { dialog.remove(); resolve(answer); };
-    leave.addEventListener('click', () => end(false));
-    go.addEventListener('click', () => end(true));
-    dialog.addEventListener('cancel', () => end(false));
+    const answer = (yes) => {
+      end();
+      resolve(yes);
+    };
+    leave.addEventListener('click', () => answer(false));
+    go.addEventListener('click', () => answer(true));
+    dialog.addEventListener('close', () => answer(false)); // Esc
   });
 }
 
@@ -55,7 +45,7 @@ export async function ensureKey(provider, serviceName = '') {
   if (!await ask(held)) throw refuse();
   try {
     await sessionWallet();
-    document.dispatchEvent(new CustomEvent('announce', { detail: { text: t('Confirm in {wallet}.', { wallet: walletName() }) } }));
+    announce(t('Confirm in {wallet}.', { wallet: walletName() }));
     const signature = await prompt('personal_sign', [held.digest, account()]);
     return { ...await post('/account/keys/store', { provider, signature }), made: true };
   } catch (error) {

@@ -12,6 +12,7 @@ export function startRecorder(root, { most, onStart, onRecorded }) {
   const [button, label, level, timer, says] = ['record', 'record-label', 'level', 'clock', 'record-says'].map((name) => root.querySelector(`[data-${name}]`));
   root.hidden = false;
   let recorder = null;
+  let asking = false;
 
   function shown(recording) {
     label.textContent = recording ? t('Stop recording') : t('Record with the microphone');
@@ -20,14 +21,23 @@ export function startRecorder(root, { most, onStart, onRecorded }) {
   }
 
   async function start() {
+    if (asking) return; // a second stream would be one that nobody ends
+    asking = true;
     says.textContent = t('Waiting for the microphone…');
     let stream;
     try {
       stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+      record(stream);
     } catch (error) {
+      for (const track of stream?.getTracks() ?? []) track.stop();
+      recorder = null;
       says.textContent = words[error.name] ?? t('The microphone cannot be used: {why}', { why: error.message });
-      return;
     }
+    asking = false;
+  }
+
+  function record(stream) {
+    recorder = new MediaRecorder(stream);
     onStart();
     const context = new AudioContext();
     const analyser = context.createAnalyser();
@@ -35,7 +45,6 @@ export function startRecorder(root, { most, onStart, onRecorded }) {
     const wave = new Float32Array(analyser.fftSize);
     const began = performance.now();
     const pieces = [];
-    recorder = new MediaRecorder(stream);
     recorder.addEventListener('dataavailable', ({ data }) => pieces.push(data));
     const ticking = setInterval(() => {
       analyser.getFloatTimeDomainData(wave);

@@ -1,5 +1,6 @@
 // Speech: a file or the microphone becomes WAV here, is listened to, priced, and then sent as the form's own file.
-import { dollars, og, startSending, unit } from './price.js';
+import { og } from './money.js';
+import { dollars, startSending, unit } from './price.js';
 import { clock, startRecorder } from './recorder.js';
 import { seconds, toSamples, toWav } from './wav.js';
 import { t } from './words.js';

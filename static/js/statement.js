@@ -19,7 +19,6 @@ if (button) {
       const message = document.getElementById('statement').textContent;
       const signature = await prompt('personal_sign', [toHex(message), account()]);
       location.assign((await post(button.dataset.statement, { signature })).url);
-      return;
     } catch (error) {
       say(declined(error) ? t('You declined. Nothing was published.') : error.message);
     }

@@ -1,5 +1,6 @@
 // The colour scheme: the system's until the visitor chooses; kept in a cookie so that the server can
 // render it without a flash of the other one.
+import { choose } from "./cookie.js";
 import { t } from "./words.js";
 
 const next = { "": "light", light: "dark", dark: "" };
@@ -23,8 +24,7 @@ export function startTheme() {
     const theme = next[root.dataset.theme ?? ""];
     if (theme) root.dataset.theme = theme;
     else delete root.dataset.theme;
-    const secure = location.protocol === "https:" ? "; Secure" : "";
-    document.cookie = `theme=${theme}; Path=/; SameSite=Lax; Max-Age=${theme ? 31536000 : 0}${secure}`;
+    choose("theme", theme);
     show(button, theme);
   });
 }

@@ -1,6 +1,7 @@
 // Moments in the reader's own zone. The server writes UTC, which is the default and what stands without a script;
 // whoever chooses the local zone in the footer has it in a cookie, and every <time> is written again here.
 // Days of the data stay days of UTC: charts and tables whose every row begins a UTC day are left as they are.
+import { choose } from "./cookie.js";
 import { t } from "./words.js";
 
 const DAY = 86400;
@@ -59,8 +60,7 @@ export function startTime() {
     button.title = local() ? t("Show times in UTC") : t("Show times in your own zone");
     button.hidden = false;
     button.addEventListener("click", () => {
-      const secure = location.protocol === "https:" ? "; Secure" : "";
-      document.cookie = `zone=${local() ? "" : "local"}; Path=/; SameSite=Lax; Max-Age=${local() ? 0 : 31536000}${secure}`;
+      choose("zone", local() ? "" : "local");
       location.reload();
     });
   }

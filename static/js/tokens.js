@@ -50,5 +50,9 @@ form?.addEventListener('submit', async (event) => {
 });
 
 for (const button of document.querySelectorAll('[data-token-rotate]')) {
-  button.addEventListener('click', () => secretOf(button.dataset.tokenRotate, {}, t('A new secret for the same token, shown once. The old one works for another 24 hours, then it ends.')));
+  button.addEventListener('click', async () => {
+    button.disabled = true; // twice would end the secret that is shown first
+    await secretOf(button.dataset.tokenRotate, {}, t('A new secret for the same token, shown once. The old one works for another 24 hours, then it ends.'));
+    button.disabled = false;
+  });
 }

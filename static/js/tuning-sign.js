@@ -1,10 +1,9 @@
 // The wizard's last page: send the dataset, then create the task.
-import { post } from "./wallet-http.js";
+import { get, post } from "./wallet-http.js";
 import { reload } from "./reload.js";
+import { pause } from "./timing.js";
 import { signed } from "./tuning-wallet.js";
 import { t } from "./words.js";
-
-const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 
 async function guarded(button, line, work) {
   button.disabled = true;
@@ -16,14 +15,15 @@ async function guarded(button, line, work) {
 const sending = document.querySelector("[data-send]");
 async function follow(say) {
   const bar = sending.querySelector("[data-send-progress]");
-  for (;;) {
-    const found = await (await fetch(`${sending.dataset.send}/sending`, { headers: { Accept: "application/json" } })).json();
+  for (;; await pause(1000)) {
+    let found;
+    // It goes on, whether this page hears of it or not.
+    try { found = await get(`${sending.dataset.send}/sending`); } catch (error) { say(error.message); continue; }
     if (found.state === "there") { reload(); return; }
     if (found.state === "failed" || !found.state) { bar.hidden = true; say(found.error || t("Nothing was sent.")); return; }
     bar.hidden = false;
     bar.value = found.size ? found.sent / found.size : 0;
     say(t("On its way: {percent} %. It goes on if you leave this page.", { percent: Math.round(bar.value * 100) }));
-    await pause(1000);
   }
 }
 

@@ -1,15 +1,14 @@
 // A dataset: checked in a worker, then sent piece by piece. An upload that was cut off goes on with the same file.
-import { post } from "./wallet-http.js";
+import { get, post, send as request } from "./wallet-http.js";
 import { recall, remember } from "./wallet-provider.js";
 import { said } from "./tuning-problems.js";
 import { reload } from "./reload.js";
+import { pause } from "./timing.js";
 import { t, tn } from "./words.js";
 
 const box = document.querySelector("[data-upload]");
 const REMEMBERED = "tuning-upload";
 const TRIES = 5;
-const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
-const csrf = () => document.getElementById("wallet").dataset.csrf;
 const nameOf = (file) => `${file.name}:${file.size}:${file.lastModified}`;
 
 function say(text) { box.querySelector("[data-upload-status]").textContent = text; }
@@ -32,7 +31,11 @@ function checked(file) {
   return new Promise((resolve, reject) => {
     const worker = new Worker(box.dataset.worker, { type: "module" });
     worker.addEventListener("message", ({ data }) => {
-      if (!data.done) { progress(data.seen / file.size); return; }
+      if (!data.done) {
+        if (field.files[0] === file) progress(data.seen / file.size);
+        else worker.terminate();
+        return;
+      }
       worker.terminate();
       resolve(data);
     });
@@ -44,12 +47,11 @@ function checked(file) {
 async function put(url, body) {
   for (let attempt = 1; ; attempt += 1) {
     try {
-      const answer = await fetch(url, { method: "PUT", body, headers: { "X-CSRFToken": csrf(), "Content-Type": "application/octet-stream" } });
-      if (answer.ok) return;
-      const problem = await answer.json().catch(() => ({}));
-      if (answer.status < 500 && answer.status !== 429) throw Object.assign(new Error(problem.title ?? t("The server answered {status}.", { status: answer.status })), { final: true });
+      await request("PUT", url, body, { "Content-Type": "application/octet-stream" });
+      return;
     } catch (error) {
-      if (error.final || attempt >= TRIES) throw error;
+      const final = error.status >= 400 && error.status < 500 && error.status !== 429;
+      if (final || attempt >= TRIES) throw error;
     }
     await pause(1000 * attempt);
   }
@@ -58,8 +60,7 @@ async function put(url, body) {
 async function begun(file) {
   const known = recall(REMEMBERED);
   if (known?.file === nameOf(file)) {
-    const answer = await fetch(`${box.dataset.begin}/${known.id}`, { headers: { Accept: "application/json" } });
-    const found = answer.ok ? await answer.json() : null;
+    const found = await get(`${box.dataset.begin}/${known.id}`).catch(() => null);
     if (found?.state === "uploading") return found;
   }
   const made = await post(box.dataset.begin, { name: file.name, size: file.size });
@@ -84,8 +85,8 @@ async function send(file) {
   say(t("It is here. Being checked once more…"));
   for (let tries = 0; tries < 600; tries += 1) {
     await pause(1000);
-    const found = await (await fetch(here, { headers: { Accept: "application/json" } })).json();
-    if (found.state !== "checking") { reload(); return; }
+    const found = await get(here).catch(() => null);
+    if (found && found.state !== "checking") { reload(); return; }
   }
 }
 
@@ -99,6 +100,7 @@ field?.addEventListener("change", async () => {
   say(t("Being checked in this browser…"));
   try {
     const found = await checked(file);
+    if (field.files[0] !== file) return; // another was chosen meanwhile
     progress(null);
     problems(found.problems);
     const rows = tn("{n} good row", "{n} good rows", found.rows);
@@ -106,12 +108,16 @@ field?.addEventListener("change", async () => {
     if (found.count) { say(t("{rows}, {faults}. Mend the file and choose it again.", { rows, faults })); return; }
     say(found.rows < 10 ? t("{rows}, no problems. Ten and more are advised.", { rows }) : t("{rows}, no problems.", { rows }));
     button.hidden = false;
-  } catch (error) { progress(null); say(error.message); }
+  } catch (error) {
+    if (field.files[0] !== file) return;
+    progress(null);
+    say(error.message);
+  }
 });
 // Chosen before this script was there.
 if (field?.files.length) field.dispatchEvent(new Event("change"));
 button?.addEventListener("click", async () => {
-  button.disabled = true;
+  button.disabled = field.disabled = true;
   try { await send(field.files[0]); } catch (error) { say(t("{why} Press Upload to go on.", { why: error.message })); }
-  button.disabled = false;
+  button.disabled = field.disabled = false;
 });

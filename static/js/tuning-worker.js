@@ -91,6 +91,8 @@ function joined(first, second) {
 }
 
 addEventListener("message", async (event) => {
-  const { rows, kind, count, problems } = await check(event.data);
-  postMessage({ done: true, rows, kind, count, problems });
+  try {
+    const { rows, kind, count, problems } = await check(event.data);
+    postMessage({ done: true, rows, kind, count, problems });
+  } catch (error) { reportError(error); } // a file that is gone: the page hears of errors, not of promises
 });

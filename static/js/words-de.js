@@ -136,6 +136,7 @@ learn({
 "Waiting for the microphone…": "Warten auf das Mikrofon…",
 "Waiting for {wallet}…": "Warten auf {wallet}…",
 "Watched": "Beobachtet",
+"What was dropped is no picture.": "Was abgelegt wurde, ist kein Bild.",
 "You are signed in as {session}, your wallet shows {now}.": "Sie sind als {session} angemeldet, Ihre Wallet zeigt {now}.",
 "You are signed out. Sign in again.": "Sie sind abgemeldet. Melden Sie sich wieder an.",
 "You declined.": "Sie haben abgelehnt.",
@@ -205,5 +206,6 @@ learn({
 "{shown} unread in your inbox": "{shown} ungelesen in Ihrem Posteingang",
 "{size}, {along} included": "{size}, {along} eingeschlossen",
 "{size}: more than the {most} that this model reads.": "{size}: mehr als die {most}, die dieses Modell liest.",
+"{wallet} already has a request of this page open. Open it from the browser’s toolbar and answer there.": "{wallet} hat bereits eine offene Anfrage dieser Seite. Öffnen Sie die Wallet über die Symbolleiste des Browsers und antworten Sie dort.",
 "{why} Press Upload to go on.": "{why} Drücken Sie „Hochladen“, um fortzufahren."
 });

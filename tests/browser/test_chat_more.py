@@ -343,6 +343,28 @@ def test_pictures_in_a_question(alice: Page, asgi_server: str, chat: Chat, tmp_p
         }"""
     )
     expect(chosen).to_have_count(2)
+    # A cell of a table comes with a picture of itself, and is text; a dropped file never takes
+    # the place of the page.
+    kept = alice.evaluate(
+        """() => {
+          const given = (text, file) => {
+            const data = new DataTransfer();
+            if (text) data.setData('text/plain', text);
+            data.items.add(file);
+            return data;
+          };
+          const fire = (event) => document.getElementById('chat-input').dispatchEvent(event);
+          const more = { bubbles: true, cancelable: true };
+          const picture = new File(['x'], 'cell.png', { type: 'image/png' });
+          const text = new File(['x'], 'notes.txt', { type: 'text/plain' });
+          return [
+            fire(new ClipboardEvent('paste', { clipboardData: given('42', picture), ...more })),
+            fire(new DragEvent('drop', { dataTransfer: given('', text), ...more })),
+          ];
+        }"""
+    )
+    assert kept == [True, False]
+    expect(alice.locator("[data-error]")).to_contain_text("What was dropped is no picture.")
     alice.get_by_test_id("chat-input").fill("What do you see?")
     expect(alice.get_by_test_id("chat-estimate")).to_contain_text("2 pictures included")
     picture(alice, "attached")

@@ -200,6 +200,18 @@ READ_SLOWLY = """() => {
   };
 }"""
 
+ASK_SLOWLY = """() => {
+  const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  const said = new Promise((goOn) => { window.goOn = goOn; });
+  window.streams = [];
+  navigator.mediaDevices.getUserMedia = async (wanted) => {
+    await said;
+    const stream = await ask(wanted);
+    window.streams.push(stream);
+    return stream;
+  };
+}"""
+
 
 def test_speech_from_a_file_and_from_the_microphone(
     lab: Lab, answerer: str, index: None, asgi_server: str, with_microphone: BrowserContext,
@@ -266,10 +278,14 @@ def test_speech_from_a_file_and_from_the_microphone(
 
     # the microphone is asked on click only; what it heard is listened to before it is sent
     page.goto(f"{asgi_server}/playground/audio")
-    page.get_by_test_id("audio-record").click()
+    page.evaluate(ASK_SLOWLY)
+    page.get_by_test_id("audio-record").dblclick()
+    page.evaluate("window.goOn()")
     expect(page.locator("[data-clock]")).to_contain_text("0:02 of 20:00", timeout=10_000)
     page.get_by_role("button", name="Stop recording").click()
     expect(page.get_by_test_id("audio-preview")).to_be_visible()
+    # asked once, whoever presses twice, and let go again
+    assert page.evaluate("window.streams.map((s) => s.getTracks()[0].readyState)") == ["ended"]
     expect(page.get_by_test_id("audio-make")).to_contain_text("Transcribe 0:0")
     # what the server refuses is not lost: the recording is there to be sent again
     key = page.locator("[name=key]")

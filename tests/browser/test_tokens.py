@@ -53,8 +53,12 @@ def test_a_token_is_shown_once_replaced_and_revoked(
     assert secret not in page.content() and models(asgi_server, secret) == 200
     sound(page, f"{asgi_server}/account/keys")
 
-    row.get_by_role("button", name="New secret").click()
+    # Pressed twice it is replaced once: the second would end the first that is shown.
+    row.get_by_role("button", name="New secret").dblclick()
     newer = page.get_by_test_id("token-secret").inner_text()
+    page.get_by_role("button", name="Copy", exact=True).dblclick()
+    expect(page.get_by_role("button", name="Copied", exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name="Copy", exact=True)).to_be_visible()
     page.get_by_test_id("token-stored").click()
     expect(row).to_contain_text("old secret until")
     assert newer != secret
