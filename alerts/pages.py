@@ -81,6 +81,7 @@ class AlertsPage:
     channels: Channels
     hooks: tuple[Hook, ...]
     deliveries: tuple[Delivery, ...]
+    #: Empty without a fresh signature: the address carries news away.
     feed_url: str
     undo: int | None = None
     #: The person offers a service, and has no rule about it yet.

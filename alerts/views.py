@@ -15,10 +15,10 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from accounts import limits, pages_parts
+from accounts import limits, pages_parts, sessions
 from accounts.addresses import short
 from accounts.errors import Problem
-from accounts.http import number_of, row_number, signed_out, user_of
+from accounts.http import number_of, row_number, signed_out, unless_fresh, user_of
 from accounts.models import User
 from alerts import forms, mailbox, own_service, pages, past, selectors, services, unsubscribing
 from alerts.kinds import OPERATORS, Kind
@@ -53,10 +53,11 @@ def alerts(request: HttpRequest) -> HttpResponse:
     user = user_of(request)
     fields = {name: str(value) for name, value in request.GET.items()}
     form = rule_form(user, fields, preview=fields.get("preview") == "1")
-    return render(request, "alerts/alerts.html", {"page": _page(user, form, fields)})
+    return render(request, "alerts/alerts.html", {"page": _page(request, form, fields)})
 
 
-def _page(user: User, form: pages.RuleForm, fields: dict[str, str]) -> pages.AlertsPage:
+def _page(request: HttpRequest, form: pages.RuleForm, fields: dict[str, str]) -> pages.AlertsPage:
+    user = user_of(request)
     now, way = timezone.now(), services.channels_of(user)
     rules = selectors.rules(user)
     covered = any(r.kind in OPERATORS or r.provider == user.address for r in rules)
@@ -66,7 +67,9 @@ def _page(user: User, form: pages.RuleForm, fields: dict[str, str]) -> pages.Ale
         channels=way,
         hooks=tuple(selectors.hooks(user)),
         deliveries=tuple(selectors.deliveries(user)),
-        feed_url=f"{settings.SITE_URL}/account/feed/{way.feed_token}.atom",
+        feed_url=f"{settings.SITE_URL}/account/feed/{way.feed_token}.atom"
+        if sessions.is_fresh(request)
+        else "",
         undo=row_number(fields.get("undo", "")),
         operator=not covered and own_service.offers(user.address),
     )
@@ -179,7 +182,7 @@ def _say(
     """The page with what is wrong, and the form of a new rule as it was typed."""
     user = user_of(request)
     form = replace(rule_form(user, typed or {}, preview=False), error=problem.said)
-    page = _page(user, form, {})
+    page = _page(request, form, {})
     return render(request, "alerts/alerts.html", {"page": page}, status=problem.status)
 
 
@@ -188,8 +191,11 @@ def _say(
 
 @require_POST
 def mail(request: HttpRequest) -> HttpResponse:
-    """`act`: ask (address), prove (code), forget, at-once, daily, test."""
+    """`act`: ask (address; needs a fresh signature), prove (code), forget, at-once, daily, test."""
     user, act = user_of(request), request.POST.get("act", "")
+    title = _("Mail address")
+    if act == "ask" and (asked := unless_fresh(request, title, template=pages.STEP_UP)) is not None:
+        return asked
     way = services.channels_of(user)
     try:
         if act == "ask":

@@ -26,6 +26,7 @@ from finetune.models import Passage, Task
 from ledger.models import Projection, ServiceChange, ServingContract, SubAccount
 from probes.models import Health
 from tests import factories
+from tests.db.personal_world import prove
 from tests.db.test_keys_lasting import signed_in
 from tests.factories import ALICE, BOB, FINE_TUNING, INFERENCE, ONE, PETRA
 
@@ -367,6 +368,13 @@ def test_pages_belong_to_their_owner_and_forms_work_without_a_script(alice: User
     alice.notifications.update(title=row.title, text=row.text)
     mine.post("/account/alerts/feed")
     assert anonymous.get(feed).status_code == 404
+    # What carries news away is for whoever signed just now, not for who finds the browser open.
+    feed = f"/account/feed/{services.channels_of(alice).feed_token}.atom"
+    for age, shown, status in ((0, True, 400), (601, False, 403)):
+        prove(mine, age)
+        assert (feed in mine.get("/account/alerts").content.decode()) == shown
+        asked = mine.post("/account/alerts/mail", {"act": "ask", "email": "no address"})
+        assert asked.status_code == status
     page = mine.get("/account/inbox")
     assert row.title in page.content.decode() and 'data-unread="1"' in page.content.decode()
     answer = mine.get(f"/account/inbox/{row.pk}")
