@@ -9,6 +9,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, get_args
 
+from alerts.kinds import SORTS
 from inference import failures
 from inference.openai import errors
 
@@ -203,6 +204,13 @@ def test_every_error_of_the_relay_is_in_its_table() -> None:
     assert left < own
     assert own - left | set(get_args(failures.Kind)) <= documented
     assert errors._FAILED.keys() == set(get_args(failures.Kind))
+
+
+def test_every_alert_is_on_its_page() -> None:
+    page = (DOCS / "alerts.md").read_text()
+    labels = [sort.label.rpartition(": ")[2] for sort in SORTS.values()]
+    assert len(labels) > 20
+    assert not [label for label in labels if not re.search(rf"^\|.*{re.escape(label)}", page, re.M)]
 
 
 def names_of_tests(path: Path) -> list[str]:
