@@ -12,6 +12,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -135,16 +136,17 @@ def store(user: User, provider: str, raw: str, signature: str, serving: str = ""
     key, fields = signed(user, raw, signature, ephemeral=True, provider=provider)
     # One living key per provider is enough: the older one is forgotten (it still expires by
     # itself).
-    forget(user, provider)
-    return user.provider_keys.create(
-        provider=provider,
-        serving=serving,
-        sealed=crypto.seal(key),
-        token_id=fields.token_id,
-        generation=fields.generation,
-        created_at=moment(fields.timestamp),
-        expires_at=moment(fields.expires_at),
-    )
+    with transaction.atomic():
+        forget(user, provider)
+        return user.provider_keys.create(
+            provider=provider,
+            serving=serving,
+            sealed=crypto.seal(key),
+            token_id=fields.token_id,
+            generation=fields.generation,
+            created_at=moment(fields.timestamp),
+            expires_at=moment(fields.expires_at),
+        )
 
 
 def usable(user: User, provider: str, now: datetime) -> ProviderKey | None:
@@ -166,9 +168,14 @@ def _revoked(key: ProviderKey, user: User) -> bool:
     return held is not None and key.generation < held.generation
 
 
-def forget(user: User, provider: str) -> None:
-    """Drop the site's own short-lived keys for a provider; lasting ones are not the site's."""
-    user.provider_keys.filter(provider=provider, token_id=wire.EPHEMERAL_TOKEN_ID).delete()
+def forget(user: User, provider: str, until: datetime | None = None) -> None:
+    """Drop the site's own short-lived keys for a provider; lasting ones are not the site's.
+
+    `until`: only those that were there then: what a provider refuses may have been asked with a key
+    that was replaced since.
+    """
+    own = user.provider_keys.filter(provider=provider, token_id=wire.EPHEMERAL_TOKEN_ID)
+    (own if until is None else own.filter(created_at__lte=until)).delete()
 
 
 def touch(key: ProviderKey, now: datetime) -> None:

@@ -74,7 +74,8 @@ def end_all(user: User) -> int:
     rows = list(user.sign_ins.all())
     for row in rows:
         _close(row)
-    user.sign_ins.all().delete()
+    # Not one that was opened meanwhile: it lives, and must stay in the list to be ended.
+    user.sign_ins.filter(pk__in=[row.pk for row in rows]).delete()
     return len(rows)
 
 

@@ -17,7 +17,6 @@ from typing import Any, Self
 
 from django.db import connection, transaction
 from django.db.models import F, Q
-from django.db.models.functions import Greatest
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -261,11 +260,18 @@ def reserve(token_id: int, digest: str, most: int, now: datetime) -> bool:
         return cursor.fetchone() is not None
 
 
+#: Replaces what was set aside for a request by what it cost; the relay puts it behind the end of
+#: the request's row, so that neither is there without the other.
+CORRECT = """
+UPDATE accounts_accesstoken SET spent = GREATEST(spent + %(more)s, 0)
+"""
+
+
 def correct(token_id: int, reserved: int, fee: int) -> None:
     """Replace what was set aside for a request by what it cost."""
-    if fee != reserved:
-        spent = Greatest(F("spent") + (fee - reserved), 0)
-        AccessToken.objects.filter(pk=token_id).update(spent=spent)
+    with connection.cursor() as cursor:
+        given = {"token": token_id, "more": fee - reserved}
+        cursor.execute(f"{CORRECT} WHERE id = %(token)s", given)
 
 
 def digest_of(secret: str) -> str:

@@ -151,10 +151,19 @@ def purge() -> int:
     living = sessions.living({chat.session_key for chat in unkept})
     gone += [chat for chat in unkept if chat.pk not in keys or chat.session_key not in living]
     for chat in gone:
+        _purge(chat)
+    return len(gone)
+
+
+def _purge(chat: Chat) -> None:
+    with transaction.atomic():
+        # Held, as it was read: it may have been brought back, and a question be asked in it.
+        same = Chat.objects.filter(pk=chat.pk, deleted_at=chat.deleted_at, asked=chat.asked)
+        if not same.select_for_update().exists():
+            return
         seals.forget_key(chat.pk)
         if not chat.turns.filter(state=State.OPEN).exists():
             chat.delete()
-    return len(gone)
 
 
 def rotate() -> tuple[int, int]:

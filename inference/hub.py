@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -89,7 +90,8 @@ class Hub:
             except RedisError as error:
                 log.warning("chat cannot start: %s", error)
                 raise Unavailable(_("Chat is not available right now. Nothing was sent.")) from None
-            self._service = [spawn(self._keep_house()), spawn(self._listen())]
+            doing = (self._live(), self._keep_house(), self._listen())
+            self._service = [spawn(each) for each in doing]
 
     async def ask(self, chat: Chat, text: str, **given: Any) -> opening.Opened:
         """Open a turn (`opening.open_turn`) and begin its answer, as one step: a page that leaves
@@ -306,13 +308,16 @@ class Hub:
     async def _store_end(
         self, turn_id: int, state: State, record: Record, failure: Failure | None
     ) -> services.Ended | bool:
-        """End the turn's row, whatever it takes: one that stays open would block its conversation
-        for as long as this process lives. What cannot be stored as it was is kept as cut off.
+        """End the turn's row; what cannot be stored as it was is kept as cut off."""
+        return await self.stored(turn_id, partial(_stored, turn_id, state, record, failure))
+
+    async def stored(self, turn_id: int, store: Callable[[], Result]) -> Result:
+        """End a turn's row by `store`, whatever it takes: one that stays open would block its
+        conversation for as long as this process lives.
         """
         while True:
             try:
-                stored = database_sync_to_async(_stored)
-                ended: services.Ended | bool = await stored(turn_id, state, record, failure)
+                ended: Result = await database_sync_to_async(store)()
                 return ended
             except DatabaseError as error:
                 if self.closing:
@@ -320,11 +325,19 @@ class Hub:
                 log.warning("the end of turn %s waits for the database: %s", turn_id, error)
                 await asyncio.sleep(BEAT_SECONDS)
 
-    async def _keep_house(self) -> None:
-        """Beat, and give up turns of dead processes, until cancelled."""
+    async def _live(self) -> None:
+        """Beat until cancelled. By itself: who waits for a database that hangs is not dead."""
         while True:
+            await asyncio.sleep(BEAT_SECONDS)
             try:
                 await turnlog.beat(self.process)
+            except Exception as error:  # outermost frame of the loop
+                log.warning("a heartbeat was not heard: %s", error)
+
+    async def _keep_house(self) -> None:
+        """Give up turns of dead processes, until cancelled."""
+        while True:
+            try:
                 await reap()
                 for chore in CHORES:
                     await chore(self)

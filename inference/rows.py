@@ -5,6 +5,7 @@ whoever is served before; so a turn is written in one statement with all that ch
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -101,6 +102,7 @@ class Going(NamedTuple):
     expected_signer: str
     signer_acknowledged: bool
     routing_proof: bool
+    created_at: datetime
     chat: UUID
     key_sealed: str
     owner: int
@@ -109,7 +111,7 @@ class Going(NamedTuple):
 _GOING = """
 SELECT t.provider, t.url, t.model, t.input_price, t.output_price, t.additional_info,
     t.request_bytes - t.picture_bytes, t.picture_tokens, t.max_tokens, t.expected_signer,
-    t.signer_acknowledged, t.routing_proof, c.id, c.key_sealed, c.owner_id
+    t.signer_acknowledged, t.routing_proof, t.created_at, c.id, c.key_sealed, c.owner_id
 FROM inference_turn t JOIN inference_chat c ON c.id = t.chat_id WHERE t.id = %s
 """
 
@@ -137,15 +139,24 @@ RETURNING answer_id <> '' AND EXISTS (
 """
 
 
-def end(turn: int, **changed: Any) -> bool | None:
+_CORRECTED = f"""
+WITH ended AS ({_END} AS used), corrected AS (
+    {tokens.CORRECT} FROM ended WHERE accounts_accesstoken.id = %(token)s
+) SELECT used FROM ended
+"""
+
+
+def end(turn: int, token: int = 0, more: int = 0, /, **changed: Any) -> bool | None:
     """Store how an open turn ended (fields of `Turn`, `answer_id` among them); says whether that id
     was used before, as `inference.signatures.reused` does. None where it had ended already.
+    With it a `token` has spent so much `more` (neuron, negative: less), both or neither.
     """
     columns = ", ".join(f'"{_BY_NAME[name].column}" = %({name})s' for name in changed)
     given = {
         name: _BY_NAME[name].get_db_prep_save(value, connection) for name, value in changed.items()
     }
     with connection.cursor() as cursor:
-        cursor.execute(_END.format(columns), {**given, "turn": turn})
+        statement = (_CORRECTED if more else _END).format(columns)
+        cursor.execute(statement, {**given, "turn": turn, "token": token, "more": more})
         row: tuple[bool] | None = cursor.fetchone()
     return None if row is None else row[0]

@@ -57,7 +57,7 @@ def end_turn(
     """
     turn = rows.going(turn_id)
     if failure is not None and failure.kind == "key_rejected":
-        keys.forget(User.objects.get(pk=turn.owner), turn.provider)
+        keys.forget(User.objects.get(pk=turn.owner), turn.provider, turn.created_at)
     text = "".join(record.text)
     tariff = fees.tariff(turn.input_price, turn.output_price, turn.additional_info)
     cost = costs.of_answer(

@@ -35,6 +35,11 @@ LARGE_ENTRY_CHARS = 256
 KEPT_SECONDS = 3600
 OVER_SECONDS = 600
 ALIVE_SECONDS = 15
+#: So long somebody has to be silent under our eyes: Redis may have been away for all, or forgotten
+#: everything, and whoever lives is heard again sooner (`hub.BEAT_SECONDS`).
+SILENT_SECONDS = 10
+_SILENCE_KEPT = 60
+_HERE, _GONE = b"1", b"0"
 #: A stream's life is prolonged at every so manyth entry: it outlives the longest answer anyway.
 _EXPIRE_EVERY = 64
 _BLOCK_MS = 5000
@@ -304,15 +309,29 @@ def _entries(rows: Iterable[tuple[bytes, bytes]]) -> list[Entry]:
 
 async def beat(process: str) -> None:
     """Say that this process lives, for ALIVE_SECONDS."""
-    await client().set(f"process:{process}", b"1", ex=ALIVE_SECONDS)
+    async with client().pipeline() as both:
+        both.set(f"process:{process}", _HERE, ex=ALIVE_SECONDS)
+        both.delete(_silence(process))
+        await both.execute()
 
 
 async def gone(process: str) -> None:
-    await client().delete(f"process:{process}")
+    """Say that this process ends: nobody has to wait for its heartbeat to run out."""
+    await client().set(f"process:{process}", _GONE, ex=KEPT_SECONDS)
 
 
 async def alive(process: str) -> bool:
-    return bool(await client().exists(f"process:{process}"))
+    """Whether a process lives, or may: no heartbeat is no death before SILENT_SECONDS."""
+    said = await client().get(f"process:{process}")
+    if said is not None:
+        return bool(said == _HERE)
+    await client().set(_silence(process), b"1", nx=True, ex=_SILENCE_KEPT)
+    left: int = await client().pttl(_silence(process))
+    return left > (_SILENCE_KEPT - SILENT_SECONDS) * 1000
+
+
+def _silence(process: str) -> str:
+    return f"process:{process}:silent"
 
 
 async def ask_to_stop(process: str, turn: int) -> None:

@@ -64,7 +64,7 @@ def end(turn_id: int, outcome: Outcome) -> bool:
     turn = Turn.objects.select_related("chat__owner", "job__piece").get(pk=turn_id)
     failure = outcome.failure
     if failure is not None and failure.kind == "key_rejected":
-        keys.forget(turn.chat.owner, turn.provider)
+        keys.forget(turn.chat.owner, turn.provider, turn.created_at)
     fee, kind, quantity = _cost(turn, outcome)
     embedded = outcome.embedded
     counted = embedded.tokens if embedded and failure is None else None

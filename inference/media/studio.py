@@ -11,15 +11,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from channels.db import database_sync_to_async
-from django.db import DatabaseError
+from django.db import DataError, IntegrityError
 
 from inference import abilities, signatures, turnlog
 from inference import hub as hubs
 from inference.errors import ChatError
-from inference.hub import BEAT_SECONDS, Hub
+from inference.hub import Hub
 from inference.media import asking, endings, pictures, services, transcripts, vectors
 from inference.media.asking import Call, Outcome
 from inference.media.pictures import Remote
@@ -148,18 +149,19 @@ async def _go_on(own: Hub, opened: Opened, ask: Ask, wish: transcripts.Wish) -> 
 
 async def _end(own: Hub, turn_id: int, outcome: Outcome) -> None:
     """Store the end, whatever it takes, and have its signature judged."""
-    while True:
-        try:
-            ended = await _in_db(endings.end)(turn_id, outcome)
-            break
-        except DatabaseError as error:
-            if own.closing:
-                raise
-            log.warning("the end of turn %s waits for the database: %s", turn_id, error)
-            await asyncio.sleep(BEAT_SECONDS)
+    ended = await own.stored(turn_id, partial(_stored, turn_id, outcome))
     if ended and not (outcome.failure and outcome.failure.kind == "interrupted"):
         waits = signatures.AT_ONCE if outcome.failure is None else signatures.AT_ONCE[:1]
         await signatures.settle(own.client, turn_id, waits=waits)
+
+
+def _stored(turn_id: int, outcome: Outcome) -> bool:
+    try:
+        return endings.end(turn_id, outcome)
+    except (DataError, IntegrityError):
+        # It would be refused again: what came is lost, and the row says so.
+        log.exception("the end of turn %s cannot be stored", turn_id)
+        return endings.end(turn_id, endings.interrupted("an answer that cannot be stored"))
 
 
 async def take_over(own: Hub) -> None:

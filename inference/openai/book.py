@@ -7,6 +7,7 @@ up after a dead process are the same. What was said is not kept: hashes, counts 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import uuid4
 
 from django.utils import timezone
@@ -25,10 +26,11 @@ from protocol import fees
 
 @dataclass(frozen=True)
 class Opened:
-    """An open row and what was set aside for it (neuron)."""
+    """An open row, what was set aside for it (neuron), and when."""
 
     turn: int
     reserved: int
+    at: datetime
 
 
 @dataclass
@@ -69,7 +71,7 @@ def open_row(grant: Grant, ask: Ask, process: str, request_sha256: str) -> Opene
     )
     if not rows.open_relay_turn(turn, grant.digest):
         raise _why_not(grant.digest)
-    return Opened(turn.pk, reserved)
+    return Opened(turn.pk, reserved, turn.created_at)
 
 
 def _why_not(digest: str) -> ApiError:
@@ -99,13 +101,15 @@ def end_row(
     cost: costs.Cost,
     failure: Failure | None = None,
 ) -> bool | None:
-    """Store how an open request ended and count what it cost; says whether its answer's id had been
-    used before. None if somebody else ended it.
+    """Store how an open request ended and count what it cost (1 statement); says whether its
+    answer's id had been used before. None if somebody else ended it.
     """
     if failure is not None and failure.kind == "key_rejected":
-        keys.forget(User.objects.get(pk=grant.owner), grant.listing.provider)
-    used = rows.end(
+        keys.forget(User.objects.get(pk=grant.owner), grant.listing.provider, opened.at)
+    return rows.end(
         opened.turn,
+        grant.token,
+        cost.fee - opened.reserved,
         state=state,
         response_headers=services.storable(answered.headers),
         response_sha256=answered.response_sha256,
@@ -119,6 +123,3 @@ def end_row(
         **services.spent(answered.usage, cost),
         **services.ending(failure),
     )
-    if used is not None:
-        tokens.correct(grant.token, opened.reserved, cost.fee)
-    return used

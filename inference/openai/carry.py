@@ -11,12 +11,15 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
+from typing import Any
 
 import orjson
 from channels.db import database_sync_to_async
+from django.db import DatabaseError, DataError, IntegrityError
 
 from attestation import verify
-from inference import costs, relay, signatures
+from inference import costs, relay, services, signatures
 from inference.failures import Failure
 from inference.hub import Hub, spawn
 from inference.models import State, Turn, Verdict
@@ -227,9 +230,10 @@ class Carrier:
                 maximum=self._opened.reserved,
             )
         self._stored = True
-        self._used = await database_sync_to_async(book.end_row)(
-            self._opened, grant, state, answered, cost, failure
-        )
+        end = partial(_end_row, self._opened, grant, state, answered, cost, failure)
+        # Whoever has this stopped meanwhile must not leave the row open.
+        storing = spawn(self._hub.stored(self._opened.turn, end))
+        self._used = await asyncio.shield(storing)
         return cost
 
     async def _verdict(self) -> Verdict:
@@ -245,13 +249,17 @@ class Carrier:
             model=self._ask.model,
             pictures=self._ask.pictures,
         )
-        return await signatures.judge(
-            self._hub.client,
-            Asked(self._opened.turn, grant.listing.url, answered.answer_id, self._ask.model),
-            exchange,
-            grant.signer or verify.Signer("", acknowledged=False),
-            waits=WAITS if answered.complete else WAITS[:1],
-        )
+        try:
+            return await signatures.judge(
+                self._hub.client,
+                Asked(self._opened.turn, grant.listing.url, answered.answer_id, self._ask.model),
+                exchange,
+                grant.signer or verify.Signer("", acknowledged=False),
+                waits=WAITS if answered.complete else WAITS[:1],
+            )
+        except DatabaseError as error:  # the worker asks again; the answer is whole all the same
+            log.warning("the verdict on %s is not stored: %s", self._opened.turn, error)
+            return Verdict.PENDING
 
     async def _end(self, failure: Failure | None) -> None:
         """Whatever happened: the row is ended and the program has an answer."""
@@ -282,6 +290,15 @@ class Carrier:
             "cost": {"neuron": str(cost.fee), "kind": cost.kind},
         }
         return b": " + orjson.dumps(said) + b"\n\n"
+
+
+def _end_row(opened: Opened, *given: Any) -> bool | None:
+    try:
+        return book.end_row(opened, *given)
+    except (DataError, IntegrityError):
+        log.exception("the end of request %s cannot be stored", opened.turn)
+        services.cut_off(opened.turn, "")
+        return None
 
 
 def _said(found: Outcome) -> Failure | None:

@@ -23,16 +23,17 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from accounts.models import User
+from accounts.models import ProviderKey, User
 from attestation import verify
-from inference import answers, conversations, opening, seals, search, services
+from inference import answers, conversations, opening, seals, search, services, sessions
+from inference.failures import Failure
 from inference.models import Chat, State, Turn
 from inference.openai.choose import relay_chat
 from inference.options import Options
 from inference.relay import Record
 from tests import factories
 from tests.conftest import ROOT
-from tests.db.chat_world import in_db, stage, world
+from tests.db.chat_world import in_db, make_key, stage, world
 from tests.db.personal_world import prove, sign_in
 from tests.live.chat_upstream import Asked, Reply
 
@@ -357,3 +358,28 @@ def test_old_rows_are_sealed_by_the_migration() -> None:
         ("Question 2", "Answer 2", b"{}", 2),
     ]
     assert b"Question" not in everything_stored()
+
+
+@pytest.mark.django_db
+def test_what_is_brought_back_while_it_is_purged_stays(
+    chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said(chat, "The question", "The answer")
+    conversations.delete_chat(chat)
+    Chat.objects.update(deleted_at=timezone.now() - 2 * conversations.UNDO_FOR)
+
+    def meanwhile(keys: set[str]) -> set[str]:
+        conversations.bring_back(chat)
+        return keys
+
+    monkeypatch.setattr(sessions, "living", meanwhile)
+    conversations.purge()
+    assert Chat.objects.get().turns.exists()
+
+
+@pytest.mark.django_db
+def test_a_late_refusal_of_an_old_key_leaves_the_new_one(chat: Chat) -> None:
+    turn = opening.open_turn(chat, "A question", process="p").turn
+    new = make_key(chat.owner)
+    services.end_turn(turn, State.FAILED, Record(), Failure("key_rejected", "revoked"))
+    assert ProviderKey.objects.get() == new

@@ -19,7 +19,8 @@ from accounts.models import AccessToken, ProviderKey
 from attestation.assurance import Assurance
 from attestation.engine.evidence import Evidence
 from attestation.models import Standing
-from inference import services
+from inference import services, turnlog
+from inference.costs import Cost
 from inference.hub import Hub
 from inference.models import State, Turn
 from inference.openai import asks, book, choose, listing, outcome
@@ -182,8 +183,16 @@ def test_a_grant_is_read_once_and_a_request_costs_one_statement(token: AccessTok
     assert grants.known(token.digest, ask()) is found
     assert grants.known("another", ask()) is None
     with CaptureQueriesContext(connection) as captured:
-        book.open_row(found, ask(), "p", "00")
+        opened = book.open_row(found, ask(), "p", "00")
     assert len(captured) == 1
+    with CaptureQueriesContext(connection) as captured:
+        answered, cost = book.Answered("00"), Cost(opened.reserved - 3, "known")
+        assert book.end_row(opened, found, State.ANSWERED, answered, cost) is False
+    token.refresh_from_db()
+    assert len(captured) == 1 and token.spent == cost.fee, "the row and its money, both or neither"
+    assert book.end_row(opened, found, State.ANSWERED, answered, Cost(0, "none")) is None
+    token.refresh_from_db()
+    assert token.spent == cost.fee
     AccessToken.objects.update(revoked_at=timezone.now())
     with pytest.raises(ApiError, match="revoked"):
         book.open_row(found, ask(), "p", "00")
@@ -200,6 +209,7 @@ def test_a_request_whose_process_died_ends_at_its_highest_cost() -> None:
     assert opened.reserved == outcome.most(wanted, found.tariff, 0)
 
     async def visit() -> None:
+        await turnlog.gone("a process that is gone")
         own = Hub()
         await own.start()
         try:

@@ -14,6 +14,7 @@ from django.test import AsyncClient, Client
 from PIL import Image
 
 from accounts.models import User
+from inference import hub as hubs
 from inference import seals, views
 from inference.abilities import Abilities
 from inference.errors import BadPrompt, ChatError, SignerChanged
@@ -27,6 +28,7 @@ from ledger.models import Service, SubAccount
 from tests import factories
 from tests.db import media_world
 from tests.db.chat_world import in_db
+from tests.db.test_chat_hostile import _sql
 from tests.db.media_world import (
     PICTURE_PRICE,
     answer,
@@ -124,6 +126,18 @@ async def test_a_job_outlives_the_process_and_is_paid_once() -> None:
         finally:
             await second.close()
     assert sum(asked.method == "POST" for asked in s.upstream.asked) == 1
+
+
+async def test_what_the_database_refuses_for_good_ends_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hubs, "BEAT_SECONDS", 0.1)
+    async with stage(at_once) as s:
+        never = "ADD CONSTRAINT never CHECK (state <> 'answered') NOT VALID"
+        await in_db(_sql)(f"ALTER TABLE inference_turn {never}")
+        try:
+            turn = await s.ended((await s.draw()).turn)
+        finally:
+            await in_db(_sql)("ALTER TABLE inference_turn DROP CONSTRAINT never")
+    assert (turn.state, turn.failure, turn.fee_kind) == ("failed", "interrupted", "unknown")
 
 
 HOSTILE = {

@@ -275,6 +275,8 @@ def test_a_verdict_on_the_present_ages_and_example_data_says_so() -> None:
     assert (now.state, later.state) == ("up", "none")
     assert later.uptime == now.uptime and set(week.uptime or {}) == {"90d"}
     assert week.answer is None and set(week.bar.cells) == {"none"}
+    # The windows of an answer move on though nobody probes, and so must the name of it.
+    assert selectors.state(NOW) != selectors.state(NOW + CELL)
 
 
 def test_lists_cost_one_query_and_can_be_filtered_and_sorted(

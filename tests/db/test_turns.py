@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from contextlib import aclosing
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 from channels.db import database_sync_to_async
+from django.db import connection, transaction
 from django.test import AsyncClient
 from django.utils import timezone
 
@@ -219,6 +221,55 @@ async def test_a_killed_process_loses_no_prefix_and_sends_nothing_again() -> Non
         assert text(entries) == turn.answer
         assert [e.event["type"] for e in entries].count("end") == 1
         assert len(s.upstream.chats) == 1
+
+
+async def test_redis_that_forgot_everything_ends_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with stage(endless) as s:
+        turn_id = await s.ask()
+        owner = f"process:{s.hub.process}"
+        await turnlog.client().delete(owner)
+        assert await hubs.reap() == 0, "whoever lives says so in a moment"
+        await turnlog.beat(s.hub.process)
+        assert not await turnlog.client().exists(f"{owner}:silent")
+        assert (await s.turn(turn_id)).state == State.OPEN
+        # Whoever stays silent is dead.
+        await turnlog.client().delete(owner)
+        assert await hubs.reap() == 0
+        monkeypatch.setattr(turnlog, "SILENT_SECONDS", 0)
+        assert await hubs.reap() == 1
+
+
+async def test_a_database_that_hangs_makes_nobody_look_dead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hubs, "BEAT_SECONDS", 0.05)
+    async with stage(endless) as s:
+        held, over = threading.Event(), threading.Event()
+
+        def hang() -> None:
+            try:
+                with transaction.atomic(), connection.cursor() as cursor:
+                    cursor.execute("LOCK TABLE inference_turn IN ACCESS EXCLUSIVE MODE")
+                    held.set()
+                    over.wait(20)
+            finally:
+                connection.close()
+
+        thread = threading.Thread(target=hang)
+        thread.start()
+        try:
+            await asyncio.to_thread(held.wait, 20)
+            await asyncio.sleep(0.2)  # by now the hub waits for the table
+            await turnlog.client().delete(f"process:{s.hub.process}")
+            for _ in range(200):
+                if await turnlog.client().exists(f"process:{s.hub.process}"):
+                    break
+                await asyncio.sleep(0.02)
+            else:
+                raise AssertionError("no heartbeat")
+        finally:
+            over.set()
+            await asyncio.to_thread(thread.join)
 
 
 async def test_what_the_provider_refuses() -> None:

@@ -23,12 +23,14 @@ from django.utils import timezone
 
 from accounts import tokens
 from accounts.models import AccessToken, ProviderKey, User
+from inference import hub as hubs
 from inference.models import Medium, State, Turn
 from inference.openai import app, listing
 from ledger.models import Service
 from marketplace import samples
 from tests import factories
 from tests.db.chat_world import world
+from tests.db.test_chat_hostile import _sql
 from tests.live.chat_upstream import Asked, Reply, ThreadedUpstream, Upstream, closing, token
 
 NAME = f"test-model@{factories.PETRA}"
@@ -271,6 +273,39 @@ def test_leaving_closes_the_providers_connection(
         time.sleep(0.02)
     assert upstream.closed_early == 1
     assert AccessToken.objects.get().spent == turn.fee, "what may be charged stays counted"
+
+
+def test_a_request_outlives_trouble_with_the_database(
+    asgi_server: str,
+    upstream: Upstream,
+    alice: User,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its row would stay open as long as the process lives, with what was set aside for it."""
+    monkeypatch.setattr(hubs, "BEAT_SECONDS", 0.1)
+    key = secret(alice)
+
+    def ask() -> str:
+        own = client(asgi_server, key, max_retries=0)
+        said = own.chat.completions.create(model=NAME, messages=HELLO, max_tokens=5)
+        return str(said.choices[0].message.content)
+
+    with ThreadPoolExecutor(1) as pool:
+        _sql("ALTER TABLE inference_turn ADD CONSTRAINT never CHECK (state = 'open') NOT VALID")
+        try:
+            answer = pool.submit(ask)
+            deadline = time.monotonic() + 20
+            while "waits for the database" not in caplog.text:
+                assert time.monotonic() < deadline and not answer.done()
+                time.sleep(0.02)
+            assert Turn.objects.get().state == State.OPEN
+        finally:
+            _sql("ALTER TABLE inference_turn DROP CONSTRAINT never")
+        assert answer.result(20)
+    turn = ended()
+    assert (turn.state, turn.verdict) == ("answered", "verified")
+    assert AccessToken.objects.get().spent == turn.fee
 
 
 def refused(url: str, key: str, **given: Any) -> tuple[int, str]:
