@@ -79,6 +79,10 @@ SAID: dict[str, tuple[str, ...]] = {
         "fewer than {probes.stream.LEAST_PIECES} pieces",
         "Probes are kept for {probes.retention.KEPT_PROBES:days} days",
     ),
+    "how-money-moves": (
+        "up to {accounts.keys_lasting.MAX_DAYS} days",
+        "(0 to {protocol.keys.MAX_PERSISTENT_TOKEN_ID})",
+    ),
     "moderation": (
         "within {moderation.services.PROPOSAL_FOR:hours} hours",
         "For {moderation.services.UNDO_SHOWN_SECONDS} seconds",
@@ -132,6 +136,10 @@ SAID: dict[str, tuple[str, ...]] = {
         "{ops.staff.TRIES} wrong codes",
     ),
     "what-is-verified": (
+        "without an account: {marketplace.views_verify.CHECKS.per_minute} a minute",
+        "report of up to {attestation.engine.limits.MAX_BODY_BYTES:MiB} MB",
+        "archive of pictures {attestation.services.MAX_UPLOAD_BYTES:MiB} MB",
+        "a conversation {inference.answers.MAX_FILE_BYTES:MiB} MB",
         "grey after {attestation.selectors.EXPIRED_AFTER:hours} hours",
         "disappears after {attestation.selectors.DROPPED_AFTER:hours}.",
         "every {attestation.tasks.INTERVAL:hours} hours",
