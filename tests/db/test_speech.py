@@ -168,8 +168,12 @@ async def test_a_restart_ends_what_was_being_transcribed_and_never_asks_again() 
         await asyncio.sleep(60)
 
     async with stage(provider, **WITH) as s:
-        await s.transcribe()
+        opened = await s.transcribe()
         await asyncio.sleep(0.3)
+        client = AsyncClient()
+        await client.aforce_login(s.alice)
+        page = (await client.get(f"/playground/audio/{opened.chat}")).content.decode()
+        assert "Transcribing, running" in page and 'href="/account/alerts?kind=work#new"' in page
         await s.hub.close()
         (turn,) = await settled(s, 1)
     assert (turn.failure, turn.verdict, turn.fee_kind) == (
