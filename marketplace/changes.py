@@ -130,6 +130,8 @@ def _price_texts(
         for index in range(max(len(before), len(after)))
         if before[index : index + 1] != after[index : index + 1]
     ]
+    if not moved and old != new:
+        return None, _("only one that this type is not billed by")
     return (
         _joined(_price_text(before[i], len(before)) for i in moved if i < len(before)),
         _joined(_price_text(after[i], len(after)) for i in moved if i < len(after)),

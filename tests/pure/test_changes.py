@@ -37,6 +37,13 @@ SNAPSHOT = {
         ),
         (
             "price",
+            {"input_price": "5", "output_price": "7"},
+            {"input_price": "5", "output_price": "8"},
+            "embedding",
+            (None, "only one that this type is not billed by"),
+        ),
+        (
+            "price",
             {"price_per_token": "500000000000"},
             {"price_per_token": "0"},
             "",
