@@ -237,7 +237,8 @@ _LIBRARIES = """
     websockets.asyncio.client yaml
 """
 SITE = Server(*_LIBRARIES.split())
-PROVIDER = Server("provider.serve", "provider.tuning.serve", "provider.tuning.options")
+_PROVIDERS = "provider.serve provider.tuning.serve provider.tuning.options devnet.storage.node"
+PROVIDER = Server(*_PROVIDERS.split())
 
 if __name__ == "__main__":
     main()

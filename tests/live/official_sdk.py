@@ -8,7 +8,6 @@ import re
 import selectors
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner.processes import die_with_parent
+from tests.forks import PROVIDER, Forked
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "@0gfoundation/0g-compute-ts-sdk"
@@ -92,13 +91,8 @@ class Cli:
 def python(module: str, *arguments: str, log: Path, ready: str) -> Iterator[Sequence[str]]:
     """A program of ours as a child process; yields the words of its READY line."""
     with log.open("wb") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            cwd=ROOT,
-            preexec_fn=die_with_parent(),
+        process = PROVIDER.start(
+            module, *arguments, env=os.environ, stdout=subprocess.PIPE, stderr=errors
         )
     try:
         yield _ready(process, ready, log)
@@ -111,13 +105,13 @@ def python(module: str, *arguments: str, log: Path, ready: str) -> Iterator[Sequ
             process.wait()
 
 
-def _ready(process: subprocess.Popen[bytes], word: str, log: Path) -> Sequence[str]:
+def _ready(process: Forked, word: str, log: Path) -> Sequence[str]:
     assert process.stdout is not None
     with selectors.DefaultSelector() as watch:
         watch.register(process.stdout, selectors.EVENT_READ)
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and watch.select(deadline - time.monotonic()):
-            line = process.stdout.readline().decode()
+            line = process.stdout.readline()
             if not line:
                 break
             if line.startswith(word):

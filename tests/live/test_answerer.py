@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +20,7 @@ from openai.types.chat import (
 )
 
 from provider.answerer.compose import tokens
+from tests.forks import PROVIDER
 
 ROOT = Path(__file__).resolve().parents[2]
 QUESTION: ChatCompletionUserMessageParam = {
@@ -31,11 +32,9 @@ RATE = 200
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "provider.answerer", "--docs", str(ROOT), "--rate", str(RATE)],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
+    arguments = ("--docs", str(ROOT), "--rate", str(RATE))
+    process = PROVIDER.start(
+        "provider.answerer", *arguments, env=os.environ, stdout=subprocess.PIPE
     )
     assert process.stdout is not None
     words = process.stdout.readline().split()

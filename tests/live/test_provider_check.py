@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -22,7 +21,8 @@ from provider.checks import look, onchain
 from provider.checks.findings import Finding
 from provider.node import Node
 from runner.processes import free_port
-from tests.live.provider_lab import ROOT, Broker, Lab, Upstream, served
+from tests.forks import PROVIDER
+from tests.live.provider_lab import Broker, Lab, Upstream, served
 
 EMPTY = "0x" + "22" * 20
 KEY = bytes(cast.provider(1).key)
@@ -154,17 +154,16 @@ async def test_another_broker_behind_the_url_is_not_ours(
 
 
 def test_the_command_prints_and_exits(broker: Broker, tmp_path: Path) -> None:
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "provider", "check", *arguments]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    def run(*arguments: str) -> tuple[int, str]:
+        return PROVIDER.run("provider", "check", *arguments, env=os.environ)
 
-    done = run("--config", str(broker.config))
-    assert done.returncode == 0, done.stdout
-    assert "ready to open: 0 to mend" in done.stdout and "→" in done.stdout
+    code, said = run("--config", str(broker.config))
+    assert code == 0, said
+    assert "ready to open: 0 to mend" in said and "→" in said
     broker.set("listen", port=free_port(), hots="x")
-    done = run("--config", str(broker.config), "--json")
-    told = json.loads(done.stdout)
-    assert (done.returncode, told["ok"]) == (1, False)
+    code, said = run("--config", str(broker.config), "--json")
+    told = json.loads(said)
+    assert (code, told["ok"]) == (1, False)
     (finding,) = told["findings"]
     assert finding["said"].endswith("listen.hots: unknown setting (did you mean host?)")
 
