@@ -14,7 +14,7 @@ from alerts.models import Rule
 from ledger.models import Service, ServiceChange
 from ledger.stored import fields, integer
 from operators.listing import price_texts, unit_of
-from protocol.fees import EMBEDDING, SPEECH
+from protocol.fees import EMBEDDING, IMAGES, SPEECH
 
 #: Service types by serving contract and provider.
 Types = Mapping[tuple[str, str], str]
@@ -60,21 +60,23 @@ def service_types(rows: Iterable[ServiceChange]) -> Types:
 
 def counts(rule: Rule, row: ServiceChange, types: Types) -> bool:
     """Whether a change is as large, or crosses the price, that a rule names."""
+    sort = types.get((row.serving, row.provider), "")
     if rule.kind in (Kind.PRICE_BELOW, Kind.PRICE_ABOVE):
-        was, now = _compared(row, types.get((row.serving, row.provider), ""))
+        was, now = _compared(row, sort)
         limit = rule.threshold or 0
         return now < limit <= was if rule.kind == Kind.PRICE_BELOW else was <= limit < now
-    if rule.kind != Kind.PRICE or not rule.percent:
+    if rule.kind != Kind.PRICE:
         return True
-    steps = [moved(before, after) for _, before, after in _prices(row)]
-    return any(step is None or abs(step) >= rule.percent * 100 for step in steps)
+    least = (rule.percent or 0) * 100
+    steps = [moved(was, now) for _, was, now in _prices(row, sort) if was != now]
+    return any(step is None or abs(step) >= least for step in steps)
 
 
 def _compared(row: ServiceChange, service_type: str) -> tuple[int, int]:
     """Before and after of the price that services are compared by, neuron of what people name it
     for; of speech the dearer one, as which of the two is a second's depends on the broker, and of
     embeddings that of the input: they answer with no token."""
-    moves = {name: (was, now) for name, was, now in _prices(row)}
+    moves = {name: (was, now) for name, was, now in _prices(row, service_type)}
     billed = "input_price" if service_type == EMBEDDING else "output_price"
     name = "price_per_token" if "price_per_token" in moves else billed
     compared = list(moves.values()) if service_type == SPEECH else [moves.get(name, (0, 0))]
@@ -109,7 +111,7 @@ def change_hit(kind: Kind, group: list[ServiceChange], types: Types) -> Hit:
 def _said(kind: Kind, row: ServiceChange, types: Types) -> str:
     if kind in PRICES:
         sort = types.get((row.serving, row.provider), "")
-        moves = [(name, was, now) for name, was, now in _prices(row) if was != now]
+        moves = [(name, was, now) for name, was, now in _prices(row, sort) if was != now]
         return " ".join(_price(*move, sort) for move in moves)
     if kind == Kind.REMOVED:
         return words.STAYS_YOURS
@@ -136,6 +138,11 @@ def _price(name: str, was: int, now: int, service_type: str) -> str:
     )
 
 
-def _prices(row: ServiceChange) -> list[tuple[str, int, int]]:
+#: The price that services of a type have, and are not billed by.
+_UNBILLED = {EMBEDDING: "output_price", **dict.fromkeys(IMAGES, "input_price")}
+
+
+def _prices(row: ServiceChange, service_type: str) -> list[tuple[str, int, int]]:
     before, after = fields(row.before), fields(row.after)
-    return [(name, integer(before.get(name)), integer(after.get(name))) for name in after]
+    billed = (name for name in after if name != _UNBILLED.get(service_type))
+    return [(name, integer(before.get(name)), integer(after.get(name))) for name in billed]

@@ -56,6 +56,11 @@ def test_prices_that_cross_ones_own_and_keys_that_are_acknowledged(alice: User) 
     Service.objects.update(service_type="embedding")
     before, after = ({"input_price": str(n), "output_price": "0"} for n in (each, each // 3))
     factories.change(block=block, before=before, after=after)
+    any_change = services.add(alice, Wish(Kind.PRICE, provider=PETRA))
+    Rule.objects.filter(pk=any_change.pk).update(after_block=block)  # for what comes next
+    other = {**after, "output_price": str(each)}
+    block += 1
+    factories.change(block=block, before=after, after=other)
     advance(block)
     assert services.sweep() == 1
     assert titles(alice)[0].endswith("asks less than your price")
