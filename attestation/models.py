@@ -398,7 +398,7 @@ class Payment(models.Model):
 
 
 class Request(models.Model):
-    """Somebody asked for a run; gone once a worker took it."""
+    """Somebody asked for a run; gone once a worker made it."""
 
     kind = models.CharField(max_length=100)
     provider = AddressField()

@@ -39,6 +39,8 @@ LEAST = timedelta(seconds=30)
 #: While nobody answers: first after this, then in doubling steps up to the interval.
 FIRST_RETRY = timedelta(minutes=2)
 BATCH = 16
+#: A request that no worker could answer for so long is given up.
+ASKED_FOR = timedelta(minutes=10)
 #: Beat comes again soon; until then new listings are looked for once more.
 WORK_SECONDS = 60
 
@@ -47,11 +49,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """One run to make. `by` is the primary key of the user who asked."""
+    """One run to make. `by` is the primary key of the user who asked, `request` of the row that
+    says so, None where nobody did."""
 
     key: ServiceKey
     trigger: Trigger
     by: int | None = None
+    request: int | None = None
 
 
 @shared_task(name=services.TASK, ignore_result=True, expires=services.ASKED_EVERY_SECONDS)
@@ -97,13 +101,15 @@ def _due(done: set[ServiceKey]) -> list[Job]:
 
 
 def _requested(done: set[ServiceKey]) -> list[Job]:
-    """Take the oldest requests; each is taken once."""
-    rows = list(Request.objects.order_by("at", "pk")[:BATCH])
-    Request.objects.filter(pk__in=[row.pk for row in rows]).delete()
-    return [
-        Job(ServiceKey(row.kind, row.provider, row.service_name), Trigger.ASKED, row.requested_by)
-        for row in rows
-    ]
+    """The oldest requests. Each goes once it was answered: a worker that dies in the middle leaves
+    it to the next one, but not for ever, since it may be what kills them."""
+    Request.objects.filter(at__lt=timezone.now() - ASKED_FOR).delete()
+    jobs = []
+    for row in Request.objects.order_by("at", "pk")[:BATCH]:
+        key = ServiceKey(row.kind, row.provider, row.service_name)
+        if key not in done:
+            jobs.append(Job(key, Trigger.ASKED, row.requested_by, row.pk))
+    return jobs
 
 
 async def _kept_busy(slot: str, lease: str, jobs: list[Job]) -> None:
@@ -121,6 +127,8 @@ async def _look_at(jobs: list[Job]) -> None:
             # One service must not keep the others from being looked at.
             logger.exception("a verification failed", extra={"provider": job.key.provider})
             await sync_to_async(_failed)(job.key)
+        if job.request is not None:
+            await sync_to_async(Request.objects.filter(pk=job.request).delete)()
 
     await asyncio.gather(*(one(job) for job in jobs))
 

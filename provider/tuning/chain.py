@@ -99,14 +99,23 @@ class TuningChain(Node):
         Raises Reverted for one that would fail or failed, ChainError where nobody knows.
         """
         async with self._sending:
+            await self._nothing_waits()
             transaction = await self.sign_call(function, *args, value=value)
             return await self.send_and_wait(function, transaction)
 
     async def pay(self, to: str, data: str, value: int) -> str:
         """Send a transaction to another contract and wait until it is mined; its hash."""
         async with self._sending:
+            await self._nothing_waits()
             transaction = await self.sign_transaction(to, data, value=value)
             return await self.send_and_wait("payment", transaction)
+
+    async def _nothing_waits(self) -> None:
+        """Raises ChainError while a transaction of this wallet is under way: it may be this very
+        one, sent before we died or gave up waiting, and would be paid for twice."""
+        mined = await self.number("eth_getTransactionCount", self.provider, "latest")
+        if await self.next_nonce() > mined:
+            raise ChainError("an earlier transaction is under way")
 
     async def other_view(self, to: str, data: str) -> str:
         """The raw 0x-hex result of a view of another contract."""

@@ -100,6 +100,9 @@ class Tasks:
         Returns "" or the reference server's sentence (6.3). `queue` bounds tasks not yet trained.
         """
         with self._store.transaction() as db:
+            if _count(db, "user = ? AND nonce = ?", task.user, str(task.nonce)):
+                # The same message twice at once, the first one cancelled meanwhile.
+                return f"invalid nonce: {task.nonce} was used"
             if _count(db, "user = ? AND progress NOT IN ('Finished', 'Failed')", task.user):
                 return "cannot create a new task while there is an unfinished task"
             pending = _count(db, f"progress IN {_marks(PENDING)}", *PENDING)

@@ -244,9 +244,11 @@ class Work:
         if delivered is None:
             try:
                 tx_hash = await self._chain.transact("addDeliverable", task.user, task.id, root)
+                note.info(f"delivered on chain in {tx_hash}")
             except Reverted as error:
-                raise Failure(f"the contract does not take the result: {error}") from error
-            note.info(f"delivered on chain in {tx_hash}")
+                # One from before our death may have been mined since we looked.
+                if await self._chain.deliverable(task.user, task.id) is None:
+                    raise Failure(f"the contract does not take the result: {error}") from error
             delivered = await self._chain.deliverable(task.user, task.id)
         account = await self._chain.account(task.user)
         if delivered is None or account is None:

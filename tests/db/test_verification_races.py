@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from django.db import connection
+from django.utils import timezone
 
-from attestation import leases, services
+from attestation import leases, services, tasks
 from attestation.errors import Busy, TooSoon
-from attestation.models import Fact, Finding, Standing, Trigger, Verification
+from attestation.models import Fact, Finding, Request, Standing, Trigger, Verification
 from attestation.selectors import ServiceKey
 from net import stores
 from provider.tee.development.report import Machine
@@ -87,6 +88,28 @@ def test_of_many_who_ask_at_once_one_is_heard() -> None:
     listed("http://127.0.0.1:9")
     raised = together(*[lambda: services.verify_now(KEY)] * 8)
     assert [type(error) for error in raised] == [TooSoon] * 7
+
+
+def test_what_a_killed_worker_was_asked_for_is_done_by_the_next(monkeypatch: Any) -> None:
+    class Killed(BaseException):
+        pass
+
+    async def dies(*_: Any) -> None:
+        raise Killed
+
+    with provider(fresh) as server:
+        listed(server.url)
+        Request.objects.create(**KEY._asdict(), at=timezone.now())
+        with monkeypatch.context() as first:
+            first.setattr(services, "verify_async", dies)
+            with pytest.raises(Killed):
+                tasks.answer()
+        cache.delete("attestation:answering")
+        assert tasks.answer() == 1 and tasks.answer() == 0
+    assert Verification.objects.get().trigger == Trigger.ASKED and not Request.objects.exists()
+    # What kills every worker is given up.
+    Request.objects.create(**KEY._asdict(), at=timezone.now() - tasks.ASKED_FOR)
+    assert tasks.answer() == 0 and not Request.objects.exists()
 
 
 def test_what_a_killed_worker_held_is_free_again_soon_and_not_before(monkeypatch: Any) -> None:

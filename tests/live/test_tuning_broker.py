@@ -302,6 +302,38 @@ def test_it_survives_its_death_at_every_stage(lab: TuningLab) -> None:
     assert not left_over
 
 
+def test_a_delivery_under_way_at_its_death_is_waited_for(lab: TuningLab) -> None:
+    """A second one would be refused, and with it the task would fail, its result on the chain."""
+    broker = lab.broker(storage=None)
+    user = lab.funded(broker)
+    # Where it was: another address would be a transaction, too.
+    port = int(broker.url.rpartition(":")[2])
+    broker.config.write_text(f"{broker.config.read_text()}listen: {{port: {port}}}\n")
+    sent = upload(broker, user, dataset("slow", "under way")).json()["datasetHash"]
+    id_ = create(broker, user, sent)
+    broker.until(user, id_, tuning.TRAINING)
+    call = lab.contracts.chain.rpc.call
+
+    def waiting() -> int:
+        counts = [call("eth_getTransactionCount", broker.address, x) for x in ("pending", "latest")]
+        return int(counts[0], 16) - int(counts[1], 16)
+
+    call("evm_setAutomine", False)
+    call("evm_setIntervalMining", 0)
+    try:
+        eventually(lambda: waiting() == 1)
+        broker.stop(signal.SIGKILL)
+        broker.start()
+        eventually(lambda: "delivery waits" in broker.log(user, id_))
+        assert waiting() == 1
+    finally:
+        call("evm_mine")
+        call("evm_setAutomine", True)
+    broker.until(user, id_, tuning.DELIVERED)
+    assert len(lab.account(user, broker)["deliverables"]) == 1
+    broker.stop(signal.SIGTERM)
+
+
 def _words_of(process: psutil.Process) -> list[str]:
     try:
         return list(process.cmdline())

@@ -8,6 +8,7 @@ import logging
 import sqlite3
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ import pytest
 import yaml
 from eth_account import Account
 
+from protocol import tuning
 from provider import config, keyfiles, logs, schema
 from provider.errors import ConfigError
 from provider.operating import LogChoice
 from provider.store import Charge, Store
+from provider.tuning.tasks import Task, Tasks
 
 KEY = "0x" + "11" * 32
 USER = "0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A"
@@ -223,6 +226,19 @@ def test_an_older_store_keeps_its_debts(tmp_path: Path) -> None:
     store.record(Charge(USER, 1, b"\0" * 32), None)
     assert store.owed() == {USER: 26}
     store.close()
+
+
+def test_a_task_sent_twice_is_taken_once_though_it_was_cancelled_meanwhile(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"id": "a", "user": "0x1", "created": 1.0, "updated": 1.0}
+    given |= dict.fromkeys(("model", "model_hash", "dataset_hash", "parameters", "signature"), "")
+    given |= {"nonce": 10**30, "public_key": b"", "customised": False, "wait": False}
+    first = Task(**given, progress=tuning.INIT)
+    with closing(Store(tmp_path)) as store:
+        tasks = Tasks(store)
+        assert tasks.add(first, queue=2) == ""
+        assert tasks.advance("a", tuning.CANCELLABLE, tuning.FAILED)
+        assert tasks.add(replace(first, id="b"), queue=2).startswith("invalid nonce")
+        assert tasks.add(replace(first, id="b", nonce=10**30 + 1), queue=2) == ""
 
 
 def test_a_newer_store_is_refused_untouched(tmp_path: Path) -> None:
