@@ -13,8 +13,8 @@ from alerts.kinds import CHANGES, PRICES, Kind, moved
 from alerts.models import Rule
 from ledger.models import Service, ServiceChange
 from ledger.stored import fields, integer
-from operators.listing import price_texts, unit_of
-from protocol.fees import EMBEDDING, IMAGES, SPEECH
+from operators.listing import UNBILLED, price_texts, unit_of
+from protocol.fees import EMBEDDING, SPEECH
 
 #: Service types by serving contract and provider.
 Types = Mapping[tuple[str, str], str]
@@ -138,11 +138,7 @@ def _price(name: str, was: int, now: int, service_type: str) -> str:
     )
 
 
-#: The price that services of a type have, and are not billed by.
-_UNBILLED = {EMBEDDING: "output_price", **dict.fromkeys(IMAGES, "input_price")}
-
-
 def _prices(row: ServiceChange, service_type: str) -> list[tuple[str, int, int]]:
     before, after = fields(row.before), fields(row.after)
-    billed = (name for name in after if name != _UNBILLED.get(service_type))
+    billed = (name for name in after if name != UNBILLED.get(service_type))
     return [(name, integer(before.get(name)), integer(after.get(name))) for name in billed]

@@ -99,6 +99,10 @@ def unit_of(field: str, service_type: str) -> Unit:
     return TOKENS
 
 
+#: The price that services of a type have, and are not billed by.
+UNBILLED = {EMBEDDING: "output_price", **dict.fromkeys(IMAGES, "input_price")}
+
+
 def compared(listing: Listing) -> str:
     """The field of the price that a listing is compared by."""
     if listing.is_fine_tuning:

@@ -46,6 +46,7 @@ _HINTS = {
     "additional_info": gettext_noop("JSON, at most 4,096 bytes. Empty is allowed."),
     "gpu_type": gettext_noop("For example H100."),
 }
+_NOT_BILLED = gettext_noop("Services of this type are not billed by it; 0 is fine.")
 _LABELED = {
     "chatbot": gettext_noop("Chat"),
     "text-to-image": gettext_noop("Image"),
@@ -93,6 +94,7 @@ def _field(
     before: Mapping[str, str],
 ) -> FormField:
     value, unit, exact = typed.get(name, ""), "", ""
+    billed = listing.UNBILLED.get(typed.get("service_type", "")) != name
     if name in PRICES:
         given = listing.unit_of(name, typed.get("service_type", ""))
         unit = _(given.label)
@@ -108,7 +110,7 @@ def _field(
         shape=_SHAPES.get(name, "text"),
         # Nobody is told off for a field that they did not come to yet.
         error=parsed.errors.get(name, "") if value != before.get(name) or value else "",
-        hint=_(_HINTS.get(name, "")),
+        hint=_(_HINTS.get(name, "") if billed else _NOT_BILLED),
         unit=unit,
         exact=exact,
         changed=value != before.get(name, ""),

@@ -12,6 +12,7 @@ from inference.openai.errors import ApiError
 from ledger import selectors as ledger
 from ledger.models import Kind
 from ledger.records import Listing
+from protocol.fees import EMBEDDING
 
 CACHED_SECONDS = 5.0
 _known: tuple[float, list[tuple[Listing, bool]]] = (0.0, [])
@@ -71,7 +72,8 @@ def _entry(listing: Listing, verified: bool, name: str) -> dict[str, Any]:
         "verified": verified,
         "pricing": {
             "input_neuron": str(listing.input_price),
-            "output_neuron": str(listing.output_price),
+            # Embeddings answer with no token.
+            "output_neuron": str(0 if listing.service_type == EMBEDDING else listing.output_price),
         },
     }
 

@@ -13,6 +13,7 @@ from net.addresses import Policy
 from operators import listing, listing_changes
 from operators.listing import FINE_TUNING, INFERENCE
 from operators.listing_changes import Customers, Line
+from operators.pages_listing import form_fields
 
 SIGNER = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
 OTHER = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC"
@@ -67,6 +68,18 @@ def test_texts_give_back_the_values_to_the_neuron(
 def test_a_fine_tuning_listing_comes_back_whole() -> None:
     parsed = listing.parse(FINE_TUNING, listing.texts(FINE_TUNING, TUNING), PUBLIC)
     assert not parsed.errors and parsed.values == TUNING
+
+
+def test_a_price_that_is_not_billed_says_so() -> None:
+    for kind, idle in (
+        ("chatbot", ""),
+        ("embedding", "output_price"),
+        ("image-editing", "input_price"),
+    ):
+        typed = listing.texts(INFERENCE, {**VALUES, "service_type": kind})
+        parsed = listing.parse(INFERENCE, typed, PUBLIC)
+        fields = form_fields(INFERENCE, typed, parsed, {}, registered=False)
+        assert [one.name for one in fields if "not billed" in one.hint] == [idle] * bool(idle)
 
 
 def test_prices_are_in_the_unit_of_their_type() -> None:
