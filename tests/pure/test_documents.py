@@ -19,7 +19,7 @@ SPELLED = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: 
            10: "ten", 20: "twenty", 50: "fifty"}  # fmt: skip
 UNITS: dict[str, Any] = {
     "kB": 1_000, "million": 1_000_000, "MiB": 1 << 20, "minutes": 60,
-    "hours": dt.timedelta(hours=1), "days": dt.timedelta(days=1), "days of seconds": 86_400,
+    "hours": dt.timedelta(hours=1), "days": dt.timedelta(days=1), "days of seconds": 86_400, "hours of seconds": 3_600,
 }  # fmt: skip
 
 #: What a page says, with the constant of the code where a number stands, and its unit if another.
@@ -38,6 +38,13 @@ SAID: dict[str, tuple[str, ...]] = {
         "too many sockets ({marketplace.consumers.MOST_PER_ADDRESS} of one address)",
         "{marketplace.consumers.MOST_SHOWN} of each list at most",
         "{marketplace.dumps.KEPT} nights are kept",
+    ),
+    "broker": (
+        "replaced after {provider.aftermath.REPLACE_SECONDS} seconds",
+        "at most once in {provider.settle.KICK_SECONDS} seconds",
+        "at most {provider.sharing.FRESH_SECONDS} seconds old",
+        "a session of {provider.admin.guard.SESSION_SECONDS:hours of seconds} hours",
+        "bodies of {provider.bodies.MAX_BODY_BYTES:MiB} MiB",
     ),
     "chat": (
         "at most {inference.options.MAX_TOKENS} tokens",
