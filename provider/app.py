@@ -136,7 +136,7 @@ class App:
             await self._report(request, answer)
         elif read and self._makes_pictures and (match := _PICTURE.match(path)):
             await self._pictures.show(request, match[1], match[2], answer)
-        elif path.startswith("/v1/proxy/"):
+        elif path == "/v1/proxy" or path.startswith("/v1/proxy/"):
             raise Refused(400, "unsupported endpoint: endpoint not supported")
         elif door == ("GET", "/v1/quote"):
             await show_quote(self._tee, request, answer)

@@ -557,8 +557,9 @@ def test_doors_that_do_not_exist(broker: Broker) -> None:
         answer = requests.get(broker.url + path, timeout=10)
         assert (answer.status_code, answer.text) == (404, "404 page not found")
         assert answer.headers["content-type"].startswith("text/plain")
-    answer = requests.post(broker.url + "/v1/proxy/images/generations", timeout=10)
-    assert error(answer) == (400, "unsupported endpoint: endpoint not supported")
+    for path in ("/v1/proxy/images/generations", "/v1/proxy/", "/v1/proxy"):
+        answer = requests.post(broker.url + path, timeout=10)
+        assert error(answer) == (400, "unsupported endpoint: endpoint not supported")
     for method in ("TRACE", "CONNECT"):
         answer = requests.request(
             method, broker.url + "/v1/quote", headers={"X-Secret": "echo"}, timeout=10
