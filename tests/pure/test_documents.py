@@ -18,9 +18,15 @@ DOCS = ROOT / "docs"
 SPELLED = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine",
            10: "ten", 20: "twenty", 50: "fifty"}  # fmt: skip
 UNITS: dict[str, Any] = {
-    "kB": 1_000, "million": 1_000_000, "MiB": 1 << 20, "minutes": 60,
-    "hours": dt.timedelta(hours=1), "days": dt.timedelta(days=1), "days of seconds": 86_400, "hours of seconds": 3_600,
-}  # fmt: skip
+    "kB": 1_000,
+    "million": 1_000_000,
+    "MiB": 1 << 20,
+    "minutes": 60,
+    "hours of seconds": 3_600,
+    "days of seconds": 86_400,
+    "hours": dt.timedelta(hours=1),
+    "days": dt.timedelta(days=1),
+}
 
 #: What a page says, with the constant of the code where a number stands, and its unit if another.
 SAID: dict[str, tuple[str, ...]] = {
