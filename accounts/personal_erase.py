@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 
+from django.contrib.auth.models import Group
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
@@ -33,17 +34,20 @@ def ask(user: User, typed: str, now: dt.datetime | None = None) -> Erasure:
     if typed.strip().upper() != WORD:
         title = _("Type %(word)s to confirm.") % {"word": WORD}
         raise Problem("not_confirmed", title, _("Nothing was planned."))
-    if _last_admin(user):
-        raise Problem(
-            "last_admin",
-            _("You are the only admin left."),
-            _("Give somebody else the role first: the site would have nobody to run it."),
-            status=409,
-        )
     now = now or timezone.now()
-    row, _made = Erasure.objects.get_or_create(
-        user=user, defaults={"asked_at": now, "due_at": now + WAIT}
-    )
+    with transaction.atomic():
+        # One after the other: of two admins who ask at once the second must see the first.
+        list(Group.objects.select_for_update().filter(name=Role.ADMIN.value))
+        if _last_admin(user):
+            raise Problem(
+                "last_admin",
+                _("You are the only admin left."),
+                _("Give somebody else the role first: the site would have nobody to run it."),
+                status=409,
+            )
+        row, _made = Erasure.objects.get_or_create(
+            user=user, defaults={"asked_at": now, "due_at": now + WAIT}
+        )
     return row
 
 
