@@ -5,11 +5,15 @@ import { inDays, local, locale } from "./time.js";
 const resolved = (element, property) => getComputedStyle(element).getPropertyValue(property).trim();
 
 function rowsOf(figure) {
-  return [...figure.querySelectorAll("tbody tr")].map((row) => ({
-    at: Number(row.dataset.unix),
-    values: [...row.querySelectorAll("[data-value]")].map((cell) => (cell.dataset.value === "" ? null : Number(cell.dataset.value))),
-    said: `${row.cells[0].textContent.trim()}: ${[...row.querySelectorAll("[data-value]")].map((cell) => `${cell.dataset.label} ${cell.textContent.trim()}`).join(", ")}`,
-  }));
+  return [...figure.querySelectorAll("tbody tr")].map((row) => {
+    const cells = [...row.querySelectorAll("[data-value]")];
+    const said = cells.map((cell) => `${cell.dataset.label} ${cell.textContent.trim()}`).join(", ");
+    return {
+      at: Number(row.dataset.unix),
+      values: cells.map(({ dataset }) => (dataset.value === "" ? null : Number(dataset.value))),
+      said: `${row.cells[0].textContent.trim()}: ${said}`,
+    };
+  });
 }
 
 // Colours and dashes are those of the legend, so that they follow the scheme and exist once.
@@ -54,6 +58,10 @@ function draw(figure) {
   const last = rows.at(-1).at;
   const alone = first === last;
   const zone = zoneOf(figure);
+  const across = { ...axis, size: 30 };
+  if (figure.dataset.axis) Object.assign(across, { label: figure.dataset.axis, labelFont: font, labelSize: 18 });
+  else Object.assign(across, { values: moments(zone) }, alone && { splits: () => [first] });
+  const up = { ...axis, values: (_, splits) => splits.map(amounts.format), size: room, label: figure.dataset.unit, labelFont: font, labelSize: 18 };
   const chart = new window.uPlot(
     {
       width: plot.clientWidth,
@@ -62,9 +70,12 @@ function draw(figure) {
       legend: { show: false },
       select: { show: false },
       cursor: { drag: { x: false, y: false }, y: false, points: { size: 7 } },
-      scales: { x: { time: !figure.dataset.axis, range: alone ? [first - 1, last + 1] : [first, last] }, y: { range: (_, low, high) => [0, (high || 1) * 1.1] } },
+      scales: {
+        x: { time: !figure.dataset.axis, range: alone ? [first - 1, last + 1] : [first, last] },
+        y: { range: (_, low, high) => [0, (high || 1) * 1.1] },
+      },
       series: [{}, ...lines(figure)],
-      axes: [figure.dataset.axis ? { ...axis, size: 30, label: figure.dataset.axis, labelFont: font, labelSize: 18 } : { ...axis, size: 30, values: moments(zone), ...(alone ? { splits: () => [first] } : {}) }, { ...axis, values: (_, splits) => splits.map(amounts.format), size: room, label: figure.dataset.unit, labelFont: font, labelSize: 18 }],
+      axes: [across, up],
     },
     [rows.map((row) => row.at), ...rows[0].values.map((_, n) => rows.map((row) => row.values[n]))],
     plot,

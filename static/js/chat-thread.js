@@ -8,6 +8,8 @@ const NEAR_BOTTOM = 160;
 const TELL_EVERY = 500;
 const USUAL_LENGTH = 4; // letters of a token, as the server estimates it (inference/costs.py)
 
+const TOKENS = /name="csrfmiddlewaretoken" value="[^"]*"/g; // different in every answer
+
 const root = document.getElementById('turns');
 const below = document.querySelector('[data-below]');
 const composer = document.getElementById('composer');
@@ -232,14 +234,20 @@ export class Thread {
       const response = await fetch(`/playground/chat/turns/${id}`, { credentials: 'same-origin' });
       if (response.status >= 400 && response.status < 500 && response.status !== 429) return; // not ours any more: signed out, or deleted
       if (!response.ok) throw new Error(`status ${response.status}`);
-      const fresh = fragment(await response.text());
+      const text = await response.text();
+      const markup = text.replace(TOKENS, '');
+      // Asked again while a verdict is waited for: what is the same stays, and with it what somebody has marked of it.
+      if (turn.markup === markup) { this.watch(id, turn); return; }
+      const fresh = fragment(text);
       const follow = bottom();
       const article = turn.element.closest('.turn');
       const answer = fresh.getElementById(`turn-${id}`);
       // What can be done with the question changes with its answer.
       const said = fresh.querySelector('.turn > .said');
       const focused = article?.contains(document.activeElement);
-      if (said && article && !focused && !this.writing(article, id)) article.querySelector(':scope > .said').replaceWith(said);
+      const replaced = said && article && !focused && !this.writing(article, id);
+      if (replaced) article.querySelector(':scope > .said').replaceWith(said);
+      turn.markup = replaced ? markup : '';
       // What is being written as a result stays: the verdict may come minutes after the calls.
       const form = turn.element.querySelector('[data-results]')?.parentElement;
       const field = form?.contains(document.activeElement) ? document.activeElement : null;

@@ -4,7 +4,7 @@
 const ends = new WeakMap();
 const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
 
-export function left(seconds) {
+function left(seconds) {
   let rest = Math.max(0, seconds);
   const parts = UNITS.map(([size, unit]) => {
     const value = Math.floor(rest / size);

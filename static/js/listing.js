@@ -72,8 +72,9 @@ if (area) {
     for (const field of fields) {
       const value = object && get(object, field.dataset.key);
       if (field.type === 'checkbox') field.checked = value === true;
-      else if (field.tagName === 'SELECT' && value && ![...field.options].some((one) => one.value === value)) field.add(new Option(String(value), String(value), true, true));
-      else field.value = value === undefined || value === null ? '' : String(value);
+      else if (field.tagName === 'SELECT' && value && ![...field.options].some((one) => one.value === value)) {
+        field.add(new Option(String(value), String(value), true, true));
+      } else field.value = value === undefined || value === null ? '' : String(value);
     }
     count();
   };

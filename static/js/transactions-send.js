@@ -47,10 +47,17 @@ export async function reportKept(told = () => {}) {
 
 // The last look before the wallet opens; wallets change while pages wait.
 async function verify(transaction, allowed) {
-  if (!allowed.includes(transaction.to.toLowerCase())) throw new Error(t('This transaction would go to an address outside the network’s contracts. Nothing was sent.'));
+  if (!allowed.includes(transaction.to.toLowerCase())) {
+    throw new Error(t('This transaction would go to an address outside the network’s contracts. Nothing was sent.'));
+  }
   const [now] = await read('eth_accounts');
-  if (!same(now, transaction.from) || !same(account(), config.session)) throw new Error(t('Your wallet shows {now}, but you are signed in as {session}. Nothing was sent.', { now: now ?? t('no account'), session: config.session }));
-  if (await chainNow() !== config.chainId) throw new Error(t('Your wallet is on another chain. Switch it to {chain}; nothing was sent.', { chain: config.chain.chainName }));
+  if (!same(now, transaction.from) || !same(account(), config.session)) {
+    const values = { now: now ?? t('no account'), session: config.session };
+    throw new Error(t('Your wallet shows {now}, but you are signed in as {session}. Nothing was sent.', values));
+  }
+  if (await chainNow() !== config.chainId) {
+    throw new Error(t('Your wallet is on another chain. Switch it to {chain}; nothing was sent.', { chain: config.chain.chainName }));
+  }
 }
 
 const asked = new Map(); // transaction → what stands for the request that the wallet got last

@@ -164,8 +164,13 @@ def test_closed_blocks_appear_while_the_answer_streams(
     expect(alice.locator("[data-blocks] ol li")).to_have_count(2)
     shown = alice.locator("[data-blocks]").inner_text()
     assert shown.count("How a refund works") == 1
+    thinking = alice.locator("details.reasoning")
+    thinking.locator("summary").click()
     GO_ON.set()
     expect(alice.get_by_test_id("message-verdict")).to_have_attribute("data-verdict", "verified")
+    # What was open stays open when the stored answer takes its place, and the focus where it was.
+    expect(thinking).to_have_attribute("open", "")
+    expect(thinking.locator("summary")).to_be_focused()
     answer = answers(alice)
     expect(answer.locator(".prose .hk").first).to_have_text("def")
     expect(answer.locator("table td")).to_have_count(6)
@@ -368,6 +373,11 @@ def test_pictures_in_a_question(alice: Page, asgi_server: str, chat: Chat, tmp_p
     alice.get_by_test_id("chat-input").fill("What do you see?")
     expect(alice.get_by_test_id("chat-estimate")).to_contain_text("2 pictures included")
     picture(alice, "attached")
+    # Safari says of the Enter that ends a composition only that an input method had it.
+    assert alice.get_by_test_id("chat-input").evaluate(
+        """e => e.dispatchEvent(new KeyboardEvent("keydown",
+             { key: "Enter", keyCode: 229, bubbles: true, cancelable: true }))"""
+    )
     alice.get_by_role("button", name="Remove Picture 300 by 200").click()
     expect(chosen).to_have_count(1)
     alice.locator(".settings > summary").click()

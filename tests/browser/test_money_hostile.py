@@ -108,6 +108,7 @@ def test_a_wallet_that_never_answers_is_asked_again(
     page.get_by_test_id("tx-amount").fill("5")
     page.evaluate(NO_ANSWER)
     page.get_by_test_id("tx-confirm").click()
+    expect(page.locator("#review h2")).to_be_focused()
     page.get_by_role("button", name="Nothing is open in my wallet: ask again").click()
     state = page.get_by_test_id("tx-state")
     expect(state).to_have_attribute("data-state", SENT)
