@@ -23,10 +23,9 @@ from django.core.mail.backends.locmem import EmailBackend as LocMemBackend
 from django.db import connection
 from django.utils import timezone
 
-from accounts import crypto
 from accounts.errors import Problem
 from accounts.models import User
-from alerts import deliver, hooks, mailbox, services, signing
+from alerts import deliver, hooks, mailbox, services
 from alerts.kinds import Kind
 from alerts.models import Attempt, Channels, Delivery, Hook, Notification, State
 from alerts.services import Wish
@@ -160,28 +159,6 @@ def test_a_webhook_gets_a_signed_post_and_the_same_id_again(
     assert list(Attempt.objects.order_by("at").values_list("status", flat=True)) == [500, 204]
     hook.refresh_from_db()
     assert Delivery.objects.get().state == State.SENT and hook.failing_since is None
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_webhook_deleted_while_it_is_called_costs_nobody_else_a_second_call(
-    alice: User, receiver: Receiver
-) -> None:
-    now, users = timezone.now(), [alice, User.objects.for_address(factories.BOB)]
-    for user in users:
-        url = f"{receiver.url}/{user.pk}"
-        sealed = crypto.seal(signing.new_secret())
-        hook = Hook.objects.create(user=user, url=url, created_at=now, sealed_secret=sealed)
-        Delivery.objects.create(user=user, hook=hook, created_at=now, due_at=now)
-
-    def deleted() -> None:
-        try:
-            Hook.objects.filter(user=alice).delete()
-        finally:
-            connection.close()
-
-    receiver.meanwhile = deleted
-    assert deliver.send_due() == 2
-    assert Delivery.objects.get().state == State.SENT and Attempt.objects.count() == 1
 
 
 @pytest.mark.parametrize("status", [302, 400, 404, 500])

@@ -7,7 +7,6 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import timedelta
@@ -18,7 +17,6 @@ from uuid import uuid4
 import pytest
 from celery import Celery
 from celery.app import app_or_default
-from cryptography.fernet import Fernet
 from django.core.cache import cache
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -26,34 +24,12 @@ from django.utils import timezone
 
 from accounts.models import User
 from devnet import accounts as cast
-from finetune import (
-    broker,
-    deploying,
-    follow,
-    pages,
-    results,
-    selectors,
-    services,
-    tasks,
-    wizard,
-)
-from finetune.models import (
-    Dataset,
-    DatasetState,
-    Draft,
-    Passage,
-    Piece,
-    Place,
-    PlaceState,
-    ProviderFacts,
-    Task,
-)
+from finetune import broker, deploying, follow, pages, results, selectors
+from finetune.models import Dataset, DatasetState, Passage, Piece, ProviderFacts, Task
 from ledger import selectors as ledger
 from ledger.models import SubAccount
-from ledger.records import Listing
 from net import queue
 from protocol import tuning
-from protocol.digests import personal_digest, sign
 from tests import factories
 from tests.db.test_keys_lasting import signed_in
 
@@ -363,98 +339,6 @@ def test_a_task_that_was_found_has_its_models_name_and_no_made_up_times(
     # What lay between was heard of today, and had been over in May.
     known = {step.label for step in pages.steps(task) if step.at}
     assert known == {tuning.INIT, tuning.FINISHED}
-
-
-# --- the same at the same time --------------------------------------------------------------------
-
-
-class _Taking(_Logging):
-    """Takes a task once, whoever asks first; two ask at the same moment."""
-
-    def do_POST(self) -> None:
-        server: Any = self.server
-        self.rfile.read(int(self.headers["Content-Length"]))
-        first = server.barrier.wait(10) == 0
-        self.send_response(201 if first else 400)
-        self.end_headers()
-        task = json.loads(server.told)[0]
-        self.wfile.write(json.dumps(task if first else {"error": "invalid nonce"}).encode())
-
-
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("found", [False, True], ids=["two clicks", "found in another tab"])
-def test_a_task_handed_in_twice_is_one(alice: User, answering: Any, found: bool) -> None:
-    server, url = answering(_Taking)
-    model = next(iter(tuning.MODEL_HASHES))
-    listing = factories.service(
-        kind="fine-tuning", serving=factories.FINE_TUNING, model_list=[model], url=url
-    )
-    draft = wizard.begin(alice)
-    draft.provider, draft.serving, draft.model = listing.provider, listing.serving, model
-    draft.service_name, draft.dataset_hash = "", HASH
-    draft.pending = {"nonce": "7", "dataset_hash": HASH}
-    draft.save()
-    digest = personal_digest(tuning.task_hash(alice.address, 7, HASH))
-    signature = "0x" + sign(digest, cast.user(1).key).hex()
-    said = {"id": str(uuid4()), "nonce": "7", "progress": tuning.INIT, "datasetHash": HASH}
-    server.told, server.barrier = json.dumps([said]).encode(), threading.Barrier(1 if found else 2)
-    if found:
-        assert follow.adopt(alice, Listing.of(listing, ledger.contracts())) == 1
-
-    def create(_: int) -> Any:
-        try:
-            return wizard.create(Draft.objects.select_related("user").get(pk=draft.pk), signature)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(2) as pool:
-        done = {task.pk for task in pool.map(create, range(1 if found else 2))}
-    task = Task.objects.get()
-    assert done == {task.pk} and task.signature == signature and task.passages.count() == 1
-    assert not Draft.objects.exists()
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_dataset_is_sent_once_at_a_time(alice: User, monkeypatch: Any) -> None:
-    dataset = Dataset.objects.create(user=alice, name="d", size=1, state=DatasetState.GOOD)
-    now = int(timezone.now().timestamp())
-
-    def ask(at: int) -> Place:
-        digest = personal_digest(tuning.upload_hash(alice.address, at))
-        signature = "0x" + sign(digest, cast.user(1).key).hex()
-        return services.send_to(dataset, factories.PETRA, "http://127.0.0.1:1", signature, at)
-
-    place = ask(now)
-    Place.objects.update(state=PlaceState.SENDING)
-    assert ask(now - 1).state == PlaceState.SENDING, "what is on its way is left alone"
-    Place.objects.update(state=PlaceState.FAILED)
-    again = ask(now - 2)
-    services._failed(place, "of the try before")
-    again.refresh_from_db()
-    assert (again.state, again.error) == (PlaceState.WAITING, "")
-
-
-def test_what_no_key_opens_is_not_read_for_ever(alice: User, settings: Any) -> None:
-    dataset = services.begin(alice, "d", 3)
-    services.put(dataset, 0, b"{}\n")
-    services.finish(dataset)
-    stale = Dataset.objects.get()
-    settings.FIELD_KEYS = [Fernet.generate_key().decode()]
-    services.check(Dataset.objects.select_related("file").get())
-    dataset.refresh_from_db()
-    assert dataset.state == DatasetState.BAD and dataset.problems == [[1, services.UNREADABLE]]
-    # A second "all is here" that comes late begins nothing anew.
-    stale.state = DatasetState.UPLOADING
-    services.finish(stale)
-    dataset.refresh_from_db()
-    assert dataset.state == DatasetState.BAD
-
-
-def test_a_result_that_is_here_is_not_fetched_again_by_a_late_message(alice: User) -> None:
-    task = made(alice, result_state=results.State.HERE)
-    tasks.fetch(str(task.pk), "0x00", 1)
-    task.refresh_from_db()
-    assert (task.result_state, task.result_error) == (results.State.HERE, "")
 
 
 # --- without a queue ------------------------------------------------------------------------------
