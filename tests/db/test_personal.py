@@ -6,9 +6,7 @@ import datetime as dt
 import io
 import json
 import re
-import threading
 import zipfile
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -40,7 +38,6 @@ from tests.db.personal_world import (
     person,
     sign_in,
 )
-from tests.db.test_verification_races import together
 from tests.live.chat_upstream import Asked, Reply
 
 pytestmark = pytest.mark.django_db
@@ -325,25 +322,6 @@ class Broken:
 
     def erase(self, user: User) -> int:
         return int(self.call())
-
-
-@pytest.mark.django_db(transaction=True)
-def test_of_two_admins_who_ask_at_once_one_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    admins = [User.objects.for_address(each) for each in (factories.ALICE, factories.BOB)]
-    for each in admins:
-        roles.give(each, roles.Role.ADMIN)
-    met, last = threading.Barrier(2), personal_erase._last_admin
-
-    def slowly(user: User) -> bool:
-        found = last(user)
-        with suppress(threading.BrokenBarrierError):
-            met.wait(0.5)
-        return found
-
-    monkeypatch.setattr(personal_erase, "_last_admin", slowly)
-    raised = together(*(lambda user=user: personal_erase.ask(user, "erase") for user in admins))
-    assert ["only admin" in str(error) for error in raised] == [True]
-    assert Erasure.objects.count() == 1
 
 
 def test_the_last_admin_stays(alice: User) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -13,8 +14,8 @@ from cryptography.fernet import Fernet
 from django.db import connection
 from django.utils import timezone
 
-from accounts import crypto
-from accounts.models import User
+from accounts import crypto, personal_erase, roles
+from accounts.models import Erasure, User
 from alerts import deliver, signing
 from alerts.models import Attempt, Delivery, Hook, State
 from devnet import accounts as cast
@@ -27,6 +28,7 @@ from protocol.digests import personal_digest, sign
 from tests import factories
 from tests.db import test_alert_deliveries as deliveries
 from tests.db import test_tuning_states as states
+from tests.db.test_verification_races import together
 
 pytestmark = pytest.mark.django_db
 alice, answering, chain = states.alice, states.answering, states.chain
@@ -142,3 +144,22 @@ def test_a_result_that_is_here_is_not_fetched_again_by_a_late_message(alice: Use
     tasks.fetch(str(task.pk), "0x00", 1)
     task.refresh_from_db()
     assert (task.result_state, task.result_error) == (results.State.HERE, "")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_admins_who_ask_at_once_one_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    admins = [User.objects.for_address(each) for each in (factories.ALICE, factories.BOB)]
+    for each in admins:
+        roles.give(each, roles.Role.ADMIN)
+    met, last = threading.Barrier(2), personal_erase._last_admin
+
+    def slowly(user: User) -> bool:
+        found = last(user)
+        with suppress(threading.BrokenBarrierError):
+            met.wait(0.5)
+        return found
+
+    monkeypatch.setattr(personal_erase, "_last_admin", slowly)
+    raised = together(*(lambda user=user: personal_erase.ask(user, "erase") for user in admins))
+    assert ["only admin" in str(error) for error in raised] == [True]
+    assert Erasure.objects.count() == 1
