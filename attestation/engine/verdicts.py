@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 from attestation.engine.limits import MAX_ROW_TEXT
@@ -149,10 +149,11 @@ class Report:
         """What people ask. Stricter than `overall`: optional rows count, unchecked is never green,
         and values in a quote that is not genuine prove nothing.
         """
-        answers: dict[Question, Answer] = {
-            question: _answer(row for row in self.checks if asks(question, row.id))
-            for question in QUESTIONS
-        }
+        rows: dict[Question, list[Check]] = {question: [] for question in QUESTIONS}
+        for row in self.checks:
+            for question in _asking(row.id):
+                rows[question].append(row)
+        answers = {question: _answer(rows[question]) for question in QUESTIONS}
         if self._anonymous and answers["hardware"] != FAIL:
             for unknown in QUESTIONS:
                 if unknown != "gpu" and answers[unknown] != FAIL:
@@ -202,12 +203,17 @@ def asks(question: Question, id: str) -> bool:
     return id in FRESHNESS
 
 
-def _answer(rows: Iterable[Check]) -> Answer:
-    listed = list(rows)
-    verdicts = {row.verdict for row in listed}
+@lru_cache(maxsize=1024)
+def _asking(id: str) -> tuple[Question, ...]:
+    """Kept, since every report has the same few ids."""
+    return tuple(question for question in QUESTIONS if asks(question, id))
+
+
+def _answer(rows: list[Check]) -> Answer:
+    verdicts = {row.verdict for row in rows}
     if verdicts <= {NOT_PROVIDED}:
         return NOT_PROVIDED
-    if any(row.verdict == FAIL and row.required for row in listed):
+    if any(row.verdict == FAIL and row.required for row in rows):
         return FAIL
     if verdicts & {FAIL, WARN}:
         return WARN
