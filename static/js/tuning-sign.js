@@ -19,6 +19,7 @@ async function follow(say) {
     let found;
     // It goes on, whether this page hears of it or not.
     try { found = await get(`${sending.dataset.send}/sending`); } catch (error) { say(error.message); continue; }
+    if (found.state === undefined) continue; // an answer, but not our server's
     if (found.state === "there") { reload(); return; }
     if (found.state === "failed" || !found.state) { bar.hidden = true; say(found.error || t("Nothing was sent.")); return; }
     bar.hidden = false;
