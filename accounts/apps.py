@@ -7,10 +7,8 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         """A key that cannot seal stops every process at its start, not at the first secret."""
-        from accounts import crypto, personal_export, personal_own, watching
+        from accounts import crypto, personal_own, watching
 
         crypto.require_keys()
         watching.connect()
         personal_own.register()
-        if personal_export.rotate not in crypto.ROTATIONS:
-            crypto.ROTATIONS.append(personal_export.rotate)

@@ -4,17 +4,30 @@ adding in front).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, TypeVar
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.db import models
 from django.db.models import QuerySet
 
-#: What else is sealed with FIELD_KEYS, in apps above this one: each seals its rows again with the
-#: newest key and says (done, unreadable). Filled by their `AppConfig.ready`.
-ROTATIONS: list[Callable[[], tuple[int, int]]] = []
+# What may be assigned, and what is read; the django-stubs plugin fills them in per field.
+_Set = TypeVar("_Set", contravariant=True)
+_Get = TypeVar("_Get", covariant=True)
+
+
+class SealedField(models.TextField[_Set, _Get]):
+    """Text that `seal` made: by its type `rotate` finds it, in every app. A text to migrations."""
+
+    _pyi_private_set_type: str
+    _pyi_private_get_type: str
+
+    def deconstruct(self) -> tuple[str, str, list[Any], dict[str, Any]]:
+        name, _path, args, kwargs = super().deconstruct()
+        return name, "django.db.models.TextField", list(args), dict(kwargs)
 
 
 class Unreadable(Exception):
@@ -52,9 +65,23 @@ def unseal(sealed: str) -> str:
         raise Unreadable("No key in FIELD_KEYS opens this field.") from None
 
 
-def reseal_all(rows: QuerySet[Any], field: str) -> tuple[int, int]:
-    """Seal `field` of every row again, under the newest key: (done, unreadable with any of them).
-    What was replaced meanwhile stays as it is: it has the newest key already."""
+def fields() -> Iterator[tuple[type[models.Model], str]]:
+    """Every model that holds sealed texts, and the field's name."""
+    for model in apps.get_models():
+        for field in model._meta.local_concrete_fields:
+            if isinstance(field, SealedField):
+                yield model, field.name
+
+
+def rotate() -> tuple[int, int]:
+    """Seal every secret again, under the newest of FIELD_KEYS: (done, unreadable with any of
+    them)."""
+    counts = [_reseal(model._base_manager.all(), name) for model, name in fields()]
+    return sum(done for done, _ in counts), sum(unreadable for _, unreadable in counts)
+
+
+def _reseal(rows: QuerySet[Any], field: str) -> tuple[int, int]:
+    """What was replaced meanwhile stays as it is: it has the newest key already."""
     done = unreadable = 0
     for pk, sealed in rows.exclude(**{field: ""}).values_list("pk", field).iterator():
         try:

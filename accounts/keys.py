@@ -181,8 +181,3 @@ def forget(user: User, provider: str, until: datetime | None = None) -> None:
 def touch(key: ProviderKey, now: datetime) -> None:
     """Remember when the key was last used."""
     ProviderKey.objects.filter(pk=key.pk).update(last_used_at=now)
-
-
-def rotate() -> tuple[int, int]:
-    """Seal every key with the newest of FIELD_KEYS: (done, unreadable with any of them)."""
-    return crypto.reseal_all(ProviderKey.objects.all(), "sealed")

@@ -165,7 +165,7 @@ class ProviderKey(models.Model):
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="provider_keys")
     provider = AddressField()
     serving = AddressField(help_text="the contract whose sub-account pays")
-    sealed = models.TextField(
+    sealed = crypto.SealedField(
         blank=True, help_text="the key, encrypted with FIELD_KEYS; empty: not kept"
     )
     label = models.CharField(max_length=60, default="", blank=True)

@@ -9,6 +9,8 @@ from typing import ClassVar
 from django.db import models
 from django.db.models import Q
 
+from accounts.crypto import SealedField
+
 
 class ExportState(models.TextChoices):
     WAITING = "waiting", "Waiting for a worker"
@@ -28,7 +30,7 @@ class Export(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey("accounts.User", on_delete=models.CASCADE, related_name="exports")
     state = models.CharField(max_length=7, choices=ExportState.choices, default=ExportState.WAITING)
-    key_sealed = models.TextField(help_text="the file's key, under FIELD_KEYS")
+    key_sealed = SealedField(help_text="the file's key, under FIELD_KEYS")
     size = models.BigIntegerField(default=0, help_text="bytes")
     pieces = models.IntegerField(default=0)
     created_at = models.DateTimeField(auto_now_add=True)

@@ -141,11 +141,6 @@ def read(row: Export) -> Iterator[bytes]:
             raise crypto.Unreadable(f"Piece {number} is missing or altered.") from None
 
 
-def rotate() -> tuple[int, int]:
-    """`accounts.crypto.ROTATIONS`: (done, unreadable)."""
-    return crypto.reseal_all(Export.objects.all(), "key_sealed")
-
-
 # --- the file -------------------------------------------------------------------------------------
 
 

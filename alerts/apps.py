@@ -6,9 +6,6 @@ class AlertsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from accounts import crypto
-        from alerts import hooks, personal
+        from alerts import personal
 
-        if hooks.rotate not in crypto.ROTATIONS:
-            crypto.ROTATIONS.append(hooks.rotate)
         personal.register()

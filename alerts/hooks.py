@@ -109,8 +109,3 @@ def replay(delivery: Delivery) -> Delivery:
         created_at=now,
         due_at=now,
     )
-
-
-def rotate() -> tuple[int, int]:
-    """Seal every secret with the newest of FIELD_KEYS: (done, unreadable)."""
-    return crypto.reseal_all(Hook.objects.all(), "sealed_secret")

@@ -14,6 +14,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_noop
 
+from accounts.crypto import SealedField
 from accounts.models import User
 from alerts.kinds import Kind
 from chain.fields import AddressField, NeuronField
@@ -60,7 +61,7 @@ class Hook(models.Model):
     format = models.CharField(
         max_length=10, choices=Format.choices, default=Format.SIGNED, db_default=Format.SIGNED
     )
-    sealed_secret = models.TextField(
+    sealed_secret = SealedField(
         help_text="`whsec_…`, of Telegram the chat’s number: encrypted with FIELD_KEYS"
     )
     enabled = models.BooleanField(default=True)

@@ -6,11 +6,9 @@ class FinetuneConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from accounts import attention, crypto
-        from finetune import files, personal, selectors
+        from accounts import attention
+        from finetune import personal, selectors
 
-        if files.rotate not in crypto.ROTATIONS:
-            crypto.ROTATIONS.append(files.rotate)
         if selectors.task_pages not in attention.TASK_PAGES:
             attention.TASK_PAGES.append(selectors.task_pages)
         personal.register()

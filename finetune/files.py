@@ -186,11 +186,6 @@ class Source(io.RawIOBase):
         return bytes(found)
 
 
-def rotate() -> tuple[int, int]:
-    """Seal every file's key with the newest of FIELD_KEYS: (done, unreadable)."""
-    return crypto.reseal_all(StoredFile.objects.all(), "key_sealed")
-
-
 def _cipher(file: StoredFile) -> AESGCM:
     return AESGCM(bytes.fromhex(crypto.unseal(file.key_sealed)))
 

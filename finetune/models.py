@@ -13,6 +13,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_noop as N_
 
+from accounts.crypto import SealedField
 from accounts.models import User
 from chain.fields import AddressField, NeuronField
 from protocol import tuning
@@ -23,7 +24,7 @@ class StoredFile(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="stored_files")
-    key_sealed = models.TextField(help_text="the file's key, under FIELD_KEYS")
+    key_sealed = SealedField(help_text="the file's key, under FIELD_KEYS")
     size = models.BigIntegerField(help_text="bytes, as announced")
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -73,7 +74,7 @@ class Dataset(models.Model):
     )
     problems = models.JSONField(default=list, help_text="[[line, text], …], the first hundred")
     problem_count = models.IntegerField(default=0)
-    preview_sealed = models.TextField(default="", help_text="the first rows, under FIELD_KEYS")
+    preview_sealed = SealedField(default="", help_text="the first rows, under FIELD_KEYS")
     root = models.CharField(max_length=66, default="", help_text="Merkle root of 0G storage")
     nodes = models.JSONField(
         default=list, help_text="[[root, height], …]: how 0G storage's contract is told of it"

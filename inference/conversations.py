@@ -13,7 +13,6 @@ from django.db.models.functions import Length
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from accounts import crypto
 from accounts.models import User
 from inference import seals, sessions
 from inference.branches import Tree
@@ -164,8 +163,3 @@ def _purge(chat: Chat) -> None:
         seals.forget_key(chat.pk)
         if not chat.turns.filter(state=State.OPEN).exists():
             chat.delete()
-
-
-def rotate() -> tuple[int, int]:
-    """Seal every conversation's key with the newest of FIELD_KEYS: (done, unreadable)."""
-    return crypto.reseal_all(Chat.objects.all(), "key_sealed")

@@ -12,6 +12,7 @@ from django.db.models import Q
 from django.db.models.functions import Upper
 from django.utils.translation import gettext_noop as N_
 
+from accounts.crypto import SealedField
 from accounts.models import AccessToken, User
 from chain.fields import AddressField, NeuronField
 from inference import seals, tools, words
@@ -43,7 +44,7 @@ class Chat(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="chats")
     medium = models.CharField(max_length=6, choices=Medium.choices, default=Medium.CHAT)
-    key_sealed = models.TextField(default="", help_text="under FIELD_KEYS; empty: not kept")
+    key_sealed = SealedField(default="", help_text="under FIELD_KEYS; empty: not kept")
     session_key = models.CharField(max_length=40, default="", help_text="of a chat not kept")
     title_sealed = models.BinaryField(default=b"")
     options_sealed = models.BinaryField(default=b"", help_text="`inference.options`, as last used")
@@ -98,7 +99,7 @@ class OwnPreset(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="presets")
-    sealed = models.TextField(help_text="name and options under FIELD_KEYS")
+    sealed = SealedField(help_text="name and options under FIELD_KEYS")
     deleted_at = models.DateTimeField(null=True, help_text="gone for its owner; purged later")
 
     def __str__(self) -> str:
@@ -110,7 +111,7 @@ class PresetVersion(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     preset = models.ForeignKey(OwnPreset, on_delete=models.CASCADE, related_name="versions")
-    sealed = models.TextField(help_text="as the preset's")
+    sealed = SealedField(help_text="as the preset's")
     until = models.DateTimeField(help_text="when something else took its place")
 
     def __str__(self) -> str:

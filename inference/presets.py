@@ -277,13 +277,6 @@ def purge() -> int:
     return int(gone.delete()[0])
 
 
-def rotate() -> tuple[int, int]:
-    """Seal every preset with the newest of FIELD_KEYS: (done, unreadable)."""
-    done, unreadable = crypto.reseal_all(OwnPreset.objects.all(), "sealed")
-    more, lost = crypto.reseal_all(PresetVersion.objects.all(), "sealed")
-    return done + more, unreadable + lost
-
-
 def _own(row: OwnPreset) -> Own | None:
     return _opened(row.pk, row.sealed)
 

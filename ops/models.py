@@ -9,6 +9,7 @@ from typing import ClassVar
 from django.db import models
 from django.utils import timezone
 
+from accounts.crypto import SealedField
 from accounts.models import User
 
 
@@ -124,7 +125,7 @@ class PasswordAccount(models.Model):
 
     user = models.OneToOneField(User, on_delete=models.CASCADE, related_name="password_account")
     name = models.CharField(max_length=40, unique=True)
-    secret_sealed = models.TextField(
+    secret_sealed = SealedField(
         default="", blank=True, help_text="of the authenticator, under FIELD_KEYS"
     )
     enrolled_at = models.DateTimeField(null=True)

@@ -94,11 +94,6 @@ def forget_authenticator(account: PasswordAccount) -> None:
     sessions.end_all(account.user)
 
 
-def rotate() -> tuple[int, int]:
-    """`accounts.crypto.ROTATIONS`: (done, unreadable)."""
-    return crypto.reseal_all(PasswordAccount.objects.all(), "secret_sealed")
-
-
 # --- first step -----------------------------------------------------------------------------------
 
 

@@ -377,7 +377,7 @@ def test_the_command_and_the_rotation_of_keys(monkeypatch: Any, settings: Any) -
     account.save()
     old = settings.FIELD_KEYS
     settings.FIELD_KEYS = ["bmV3LWtleS1uZXcta2V5LW5ldy1rZXktbmV3LWtleSE=", *old]
-    assert staff.rotate() == (1, 0)
+    assert crypto.rotate() == (1, 0)
     settings.FIELD_KEYS = settings.FIELD_KEYS[:1]
     account.refresh_from_db()
     assert crypto.unseal(account.secret_sealed) == "ab" * 20

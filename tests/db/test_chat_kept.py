@@ -23,6 +23,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
+from accounts import crypto
 from accounts.models import ProviderKey, User
 from attestation import verify
 from inference import answers, conversations, opening, seals, search, services, sessions
@@ -118,7 +119,7 @@ def test_a_new_field_key_takes_over_and_a_lost_one_takes_no_page_down(
         assert page.status_code == 200 and "The answer" not in page.content.decode(), path
     assert seals.LOST in alice.get(f"/playground/chat/{chat.pk}").content.decode()
     chat.refresh_from_db()
-    assert conversations.rotate() == (0, 1)
+    assert crypto.rotate() == (0, 2), "the conversation's and the provider's"
 
 
 @pytest.mark.django_db

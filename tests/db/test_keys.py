@@ -7,8 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
+from django.db import models
 from django.test import Client
 from django.utils import timezone
 
@@ -19,6 +21,7 @@ from alerts import hooks
 from alerts.models import Hook
 from devnet import accounts as cast
 from devnet.deploy import Contracts
+from finetune.models import Dataset
 from ledger.models import SubAccount
 from ops import staff
 from ops.models import PasswordAccount
@@ -180,16 +183,29 @@ def test_what_is_replaced_while_keys_are_turned_over_stays_replaced(settings: An
     user = User.objects.for_address(ALICE.address)
     now, old = timezone.now(), crypto.seal("old")
     hook = Hook.objects.create(user=user, url="https://a", sealed_secret=old, created_at=now)
-    account = PasswordAccount.objects.create(user=user, name="rosa", secret_sealed=old)
 
-    def rotated(rotate: Callable[[], tuple[int, int]], other: Callable[[], object]) -> Any:
+    def rotated(other: Callable[[], object]) -> tuple[int, int]:
         settings.FIELD_KEYS = _Meanwhile(list(settings.FIELD_KEYS), other)
-        return rotate()
+        return crypto.rotate()
 
     new: list[str] = []
-    assert rotated(hooks.rotate, lambda: new.append(hooks.renew_secret(hook))) == (0, 0)
+    assert rotated(lambda: new.append(hooks.renew_secret(hook))) == (0, 0)
     hook.refresh_from_db()
     assert crypto.unseal(hook.sealed_secret) == new[0]
-    assert rotated(staff.rotate, lambda: staff.forget_authenticator(account)) == (0, 0)
+    hook.delete()
+    account = PasswordAccount.objects.create(user=user, name="rosa", secret_sealed=old)
+    assert rotated(lambda: staff.forget_authenticator(account)) == (0, 0)
     account.refresh_from_db()
     assert account.secret_sealed == ""
+
+
+def test_every_text_under_the_keys_of_the_site_is_found() -> None:
+    """What is sealed under a key of its own is bytes; what is under FIELD_KEYS is text."""
+    named = {
+        (model, field.name)
+        for model in apps.get_models()
+        for field in model._meta.local_concrete_fields
+        if "sealed" in field.name and isinstance(field, models.TextField)
+    }
+    assert named == set(crypto.fields())
+    assert (Dataset, "preview_sealed") in named

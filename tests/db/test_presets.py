@@ -12,6 +12,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.utils import timezone
 
+from accounts import crypto
 from accounts.models import User
 from inference import presets
 from inference.errors import BadPrompt
@@ -287,7 +288,7 @@ def test_what_was_deleted_goes_and_keys_turn_over(alice: User, settings: object)
     assert presets.save(alice, "Gone", {}).id == gone.id
     old = settings.FIELD_KEYS  # type: ignore[attr-defined]
     settings.FIELD_KEYS = (Fernet.generate_key().decode(), *old)  # type: ignore[attr-defined]
-    assert presets.rotate() == (3, 0), "two, and what one said before"
+    assert crypto.rotate() == (3, 0), "two, and what one said before"
     assert OwnPreset.objects.get(pk=kept.id).sealed != before
     presets.delete(alice, gone.id)
     assert presets.purge() == 0

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketplace import cards, filters, tariffs
+from marketplace import cards, filters, formats, tariffs
 from marketplace.tariffs import Workload
 from protocol import fees
 
@@ -31,8 +31,9 @@ def test_a_list_shows_what_a_small_request_pays_and_the_page_all_tiers() -> None
     offer = tariffs.offer("chatbot", 420_000_000_000, 1_200_000_000_000, INFO)
     assert [price.neuron for price in offer.prices] == [63 * 10**16, 12 * 10**17]
     assert offer.cached is not None and offer.cached.neuron == 63 * 10**15
-    rows = [(tier.up_to, tier.input.neuron, tier.output.neuron) for tier in offer.tiers]
-    assert rows == [(1000, 63 * 10**16, 12 * 10**17), (0, 84 * 10**16, 36 * 10**17)]
+    rows = [(tier.up_to, tier.input.neuron, tier.output) for tier in offer.tiers]
+    answered = [formats.prices("", 0, price)[1] for price in (12 * 10**11, 36 * 10**11)]
+    assert rows == [(1000, 63 * 10**16, answered[0]), (0, 84 * 10**16, answered[1])]
     assert offer.tiers[1].cached is not None and offer.tiers[1].cached.neuron == 84 * 10**15
 
 

@@ -6,13 +6,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from accounts import crypto, keys
+from accounts import crypto
 
 
 class Command(BaseCommand):
     help = "Seal stored secrets with the first of FIELD_KEYS; afterwards the others can go."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        counts = [rotate() for rotate in (keys.rotate, *crypto.ROTATIONS)]
-        done, unreadable = (sum(column) for column in zip(*counts, strict=True))
+        done, unreadable = crypto.rotate()
         self.stdout.write(f"sealed again: {done}, unreadable: {unreadable}")
