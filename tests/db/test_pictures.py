@@ -28,7 +28,6 @@ from ledger.models import Service, SubAccount
 from tests import factories
 from tests.db import media_world
 from tests.db.chat_world import in_db
-from tests.db.test_chat_hostile import _sql
 from tests.db.media_world import (
     PICTURE_PRICE,
     answer,
@@ -39,6 +38,7 @@ from tests.db.media_world import (
     stage,
     world,
 )
+from tests.db.test_chat_hostile import _sql
 from tests.live.chat_upstream import Asked, Reply
 
 pytestmark = pytest.mark.django_db(transaction=True)
