@@ -9,7 +9,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from asgiref.sync import async_to_sync
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
@@ -232,7 +232,15 @@ def create(draft: Draft, signature: str) -> Task:
         raise refusal(error) from None
     except BrokerError as error:
         raise problems.silent("provider_silent", error, _("Try again.")) from None
-    return _written_down(draft, listing, nonce, dataset_hash, signature, model_hash, remote)
+    try:
+        return _written_down(draft, listing, nonce, dataset_hash, signature, model_hash, remote)
+    except IntegrityError:
+        raise Problem(
+            "provider_wrong",
+            _("The provider answered with a task that belongs to another wallet."),
+            _("Choose another provider."),
+            status=502,
+        ) from None
 
 
 async def _hand_in(

@@ -15,6 +15,7 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts import crypto, personal_erase, roles
+from accounts.errors import Problem
 from accounts.models import Erasure, User
 from alerts import deliver, signing
 from alerts.models import Attempt, Delivery, Hook, State
@@ -78,11 +79,16 @@ def test_a_task_handed_in_twice_is_one(alice: User, answering: Any, found: bool)
     listing = factories.service(
         kind="fine-tuning", serving=factories.FINE_TUNING, model_list=[model], url=url
     )
-    draft = wizard.begin(alice)
-    draft.provider, draft.serving, draft.model = listing.provider, listing.serving, model
-    draft.service_name, draft.dataset_hash = "", states.HASH
-    draft.pending = {"nonce": "7", "dataset_hash": states.HASH}
-    draft.save()
+
+    def drafted() -> Draft:
+        draft = wizard.begin(alice)
+        draft.provider, draft.serving, draft.model = listing.provider, listing.serving, model
+        draft.service_name, draft.dataset_hash = "", states.HASH
+        draft.pending = {"nonce": "7", "dataset_hash": states.HASH}
+        draft.save()
+        return draft
+
+    draft = drafted()
     digest = personal_digest(tuning.task_hash(alice.address, 7, states.HASH))
     signature = "0x" + sign(digest, cast.user(1).key).hex()
     said = {"id": str(uuid4()), "nonce": "7", "progress": tuning.INIT, "datasetHash": states.HASH}
@@ -101,6 +107,12 @@ def test_a_task_handed_in_twice_is_one(alice: User, answering: Any, found: bool)
     task = Task.objects.get()
     assert done == {task.pk} and task.signature == signature and task.passages.count() == 1
     assert not Draft.objects.exists()
+    # A provider that names somebody else's task.
+    Task.objects.update(user=User.objects.for_address(factories.BOB))
+    server.barrier = threading.Barrier(1)
+    with pytest.raises(Problem, match="another wallet"):
+        wizard.create(drafted(), signature)
+    assert Draft.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)
