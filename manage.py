@@ -11,7 +11,7 @@ def main() -> None:
     os.environ["DATABASE_POOL_SIZE"] = "0"
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
-    from django.db import OperationalError
+    from django.db import OperationalError, ProgrammingError
 
     try:
         execute_from_command_line(sys.argv)
@@ -22,6 +22,13 @@ def main() -> None:
         if "connect" not in reason:
             raise
         sys.exit(f"database: {reason}; start the server or correct DATABASE_URL")
+    except ProgrammingError as error:
+        if type(error.__cause__).__name__ not in ("UndefinedTable", "UndefinedColumn"):
+            raise
+        reason = str(error).partition("\n")[0]
+        sys.exit(f"database: {reason}; run: python manage.py migrate")
+    except KeyboardInterrupt:
+        sys.exit(130)  # as shells say it of whoever was interrupted
 
 
 if __name__ == "__main__":

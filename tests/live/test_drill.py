@@ -124,6 +124,8 @@ def test_the_drills_of_the_page(anvil: Any, deposits: Any, tmp_path: Path) -> No
             lost.sh("python manage.py follow --once")
             secret = lost.python(OURS.format(user=ALICE.address))
             lost.sh(commands("backup"))
+            (dump,) = tmp_path.glob("*.dump")
+            assert dump.stat().st_mode & 0o077 == 0
         deposits.ledger.send(BOB, "depositFund", value=7 * 10**18)
         with (
             EmbeddedPostgres(tmp_path / "new") as server,

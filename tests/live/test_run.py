@@ -122,6 +122,24 @@ def test_follow_says_in_one_line_that_the_database_is_unreachable() -> None:
     assert "Traceback" not in said and "DATABASE_URL" in said, said
 
 
+def test_commands_say_in_one_line_that_tables_are_missing(stores: dict[str, str]) -> None:
+    place = stores["DATABASE_URL"].replace(f"/{database.NAME}?", "/postgres?")
+    for command in (("verify_audit",), ("grant_role", "0x" + "11" * 20, "admin")):
+        code, said = manage(*command, DATABASE_URL=place)
+        assert code == 1
+        (line,) = said.splitlines()
+        assert line.startswith("database: relation ") and line.endswith("manage.py migrate"), said
+
+
+def test_what_a_command_cannot_do_is_said_in_one_line(stores: dict[str, str]) -> None:
+    for command, words in (
+        (("reverify", "--limit", "-5"), "--limit takes a number above 0"),
+        (("dump_data",), "cannot write into DATA_DIR: File exists"),
+    ):
+        code, said = manage(*command, DATA_DIR=__file__, **stores)
+        assert code and words in said and "Traceback" not in said, said
+
+
 def test_without_npm_the_set_up_says_what_to_install(tmp_path: Path) -> None:
     """A bare copy in a path with spaces builds its environment, then misses npm."""
     copy = tmp_path / "a path with spaces"

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from attestation import runs, verify
 from attestation.models import Outcome, Verification
@@ -24,6 +24,8 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if not 0 < options["limit"] < 10**9:
+            raise CommandError("--limit takes a number above 0", returncode=2)
         judged, changed = 0, []
         for run in _stored(options["limit"]):
             judged += 1

@@ -15,7 +15,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if dumps.folder() is None:
             raise CommandError("DATA_DIR is not set: this site makes no data dumps.")
-        made = dumps.make()
+        try:
+            made = dumps.make()
+        except OSError as error:
+            raise CommandError(f"cannot write into DATA_DIR: {error.strerror}") from None
         if made is None:
             self.stdout.write("nothing to do: it is there or being made, or the disk is full")
             return
