@@ -8,6 +8,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from devnet import accounts as cast
 from devnet.deploy import Contracts
+from tests.browser.live import listening
 from tests.browser.money import ALICE, NAME, NEURON, caught_up, funded, held, ledger, settle
 from tests.browser.wallet import Wallet, come_back, shows, sign_in, to_final
 
@@ -112,10 +113,9 @@ def test_signing_out_everywhere_empties_the_open_pages_of_other_browsers(
 ) -> None:
     contracts.ledger.send(ALICE, "depositFund", value=10 * NEURON)
     caught_up(contracts)
-    with page.expect_websocket(lambda one: one.url.endswith("/ws/live")) as socket:
-        sign_in(page, asgi_server)
+    sign_in(page, asgi_server)
+    with listening(page):
         page.goto(f"{asgi_server}/account")
-    socket.value.wait_for_event("framereceived")
     shows(page, "available", 10 * NEURON)
     second = context.new_page()
     second.goto(f"{asgi_server}/playground/requests")

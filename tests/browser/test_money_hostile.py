@@ -13,6 +13,7 @@ from accounts import sessions
 from accounts.models import Intent, State, User
 from devnet import accounts as cast
 from devnet.deploy import Contracts
+from tests.browser.live import listening
 from tests.browser.money import ALICE, NEURON, ledger
 from tests.browser.threads import in_thread
 from tests.browser.wallet import Wallet, come_back, sign_in
@@ -41,10 +42,9 @@ def wallet(contracts: Contracts, context: BrowserContext, anvil: Any) -> Slow:
 def test_a_session_that_ends_under_the_open_wallet_does_not_lose_the_transaction(
     asgi_server: str, index: None, wallet: Slow, contracts: Contracts, page: Page
 ) -> None:
-    with page.expect_websocket(lambda one: one.url.endswith("/ws/live")) as socket:
-        sign_in(page, asgi_server)
+    sign_in(page, asgi_server)
+    with listening(page):
         page.goto(f"{asgi_server}/account")
-    socket.value.wait_for_event("framereceived")
     wallet.meanwhile = lambda: in_thread(lambda: sessions.end_all(User.objects.get()))
     page.get_by_test_id("tx-amount").fill("5")
     page.get_by_test_id("tx-confirm").click()

@@ -6,6 +6,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from devnet import accounts as cast
 from devnet.deploy import Contracts
+from tests.browser.live import listening
 from tests.browser.money import ALICE, NAME, NEURON, caught_up, funded, held, settle
 from tests.browser.wallet import Wallet, come_back, shows
 
@@ -26,9 +27,8 @@ def test_a_settlement_is_told_on_open_pages_and_what_was_typed_stays(
     contracts.ledger.send(ALICE, "retrieveFund", [petra], NAME)
     caught_up(contracts)
     come_back(page, asgi_server, wallet)
-    with page.expect_websocket(lambda one: one.url.endswith("/ws/live")) as socket:
+    with listening(page) as sockets:
         page.goto(f"{asgi_server}/account?action=transfer&provider={petra}")
-    socket.value.wait_for_event("framereceived")  # it hears of every block now
     amount = page.get_by_test_id("tx-amount")
     amount.fill("4.5")
     cancelled = page.locator('[data-effect="refund_cancelled"]')
@@ -37,14 +37,13 @@ def test_a_settlement_is_told_on_open_pages_and_what_was_typed_stays(
     # Somebody else's money at the same provider is not this account's news.
     contracts.ledger.send(BOB, "depositFund", value=10 * NEURON)
     contracts.ledger.send(BOB, "transferFund", petra, NAME, 4 * NEURON)
-    caught_up(contracts)
-    socket.value.wait_for_event("framereceived")
+    with sockets[0].expect_event("framereceived"):
+        caught_up(contracts)
     expect(notice).to_be_hidden()
 
     beside = context.new_page()
-    with beside.expect_websocket(lambda one: one.url.endswith("/ws/live")) as heard:
+    with listening(beside):
         beside.goto(f"{asgi_server}/account/refunds")
-    heard.value.wait_for_event("framereceived")
     row = beside.get_by_test_id("refund-row")
     expect(row).to_have_attribute("data-amount", str(4 * NEURON))
     fee = NEURON + 7
@@ -61,10 +60,9 @@ def test_a_settlement_is_told_on_open_pages_and_what_was_typed_stays(
     assert held(contracts, petra)["pendingRefund"] == 4 * NEURON - fee
 
     # What becomes final while one looks is no longer marked, though its numbers are the same.
-    with page.expect_websocket(lambda one: one.url.endswith("/ws/live")) as socket:
+    with listening(page):
         page.goto(f"{asgi_server}/account")
     expect(page.locator("#positions [data-pending]")).to_have_text("not final yet")
-    socket.value.wait_for_event("framereceived")
     contracts.chain.rpc.call("anvil_mine", "0x80")
     expect(page.locator("[data-pending]")).to_have_count(0, timeout=20_000)
 
