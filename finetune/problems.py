@@ -34,6 +34,7 @@ _FIELDS = (
     N_("%(key)s: is empty"),
     N_("%(key)s: holds half a character (a lone surrogate)"),
 )
+UNREADABLE = N_("its bytes cannot be read here any more: bring the file again")
 #: The first that fits is it: what holds another one comes last.
 _ROWS = (
     N_("not UTF-8 at byte %(byte)s"),
@@ -42,7 +43,7 @@ _ROWS = (
     N_("messages: the %(number)s. is not an object"),
     N_("messages: the %(number)s. has no known role"),
     N_("messages: the %(number)s. %(problem)s"),
-    N_("its bytes cannot be read here any more: bring the file again"),
+    UNREADABLE,
     *_FIELDS,
 )
 #: What a worker says of a provider or of storage; the rest is the network's or the provider's word.

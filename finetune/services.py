@@ -30,7 +30,6 @@ MOST_DATASETS = 30
 _NAME = 200
 #: A transfer that says nothing for so long has no worker any more.
 LOST_AFTER = timedelta(minutes=3)
-UNREADABLE = N_("its bytes cannot be read here any more: bring the file again")
 
 
 def begin(user: User, name: str, size: int) -> Dataset:
@@ -87,7 +86,7 @@ def check(dataset: Dataset) -> None:
     except crypto.Unreadable:
         # Nothing will ever open it: it must not be read again for ever.
         Dataset.objects.filter(pk=dataset.pk).update(
-            state=DatasetState.BAD, problems=[[1, UNREADABLE]], problem_count=1
+            state=DatasetState.BAD, problems=[[1, problems.UNREADABLE]], problem_count=1
         )
     finally:
         leases.give_back(name, token)

@@ -237,7 +237,7 @@ def create(draft: Draft, signature: str) -> Task:
     except IntegrityError:
         raise Problem(
             "provider_wrong",
-            _("The provider answered with a task that belongs to another wallet."),
+            _("The provider answered with the number of another task."),
             _("Choose another provider."),
             status=502,
         ) from None
@@ -316,7 +316,6 @@ def _written_down(
         "dataset_hash": dataset_hash,
         "parameters": draft.parameters,
         "price_per_token": listing.price_per_token,
-        "nonce": nonce,
         "signature": signature,
         "tee_signer": listing.tee_signer,
         "verification": standing.verification_id,
@@ -326,8 +325,13 @@ def _written_down(
     }
     with transaction.atomic():
         # Of two clicks both get here (`_hand_in`), and another tab may have found it there already.
+        # By its nonce it is the one: a provider that names another must not have it written over.
         task, _made = Task.objects.update_or_create(
-            user=draft.user, provider=listing.provider, remote_id=remote, defaults=signed
+            user=draft.user,
+            provider=listing.provider,
+            remote_id=remote,
+            nonce=nonce,
+            defaults=signed,
         )
         Passage.objects.get_or_create(task=task, stage=tuning.INIT, defaults={"at": now})
         Draft.objects.filter(pk=draft.pk).delete()

@@ -20,7 +20,7 @@ from accounts.models import Erasure, User
 from alerts import deliver, signing
 from alerts.models import Attempt, Delivery, Hook, State
 from devnet import accounts as cast
-from finetune import follow, results, services, tasks, wizard
+from finetune import follow, problems, results, services, tasks, wizard
 from finetune.models import Dataset, DatasetState, Draft, Place, PlaceState, Task
 from ledger import selectors as ledger
 from ledger.records import Listing
@@ -107,12 +107,17 @@ def test_a_task_handed_in_twice_is_one(alice: User, answering: Any, found: bool)
     task = Task.objects.get()
     assert done == {task.pk} and task.signature == signature and task.passages.count() == 1
     assert not Draft.objects.exists()
-    # A provider that names somebody else's task.
-    Task.objects.update(user=User.objects.for_address(factories.BOB))
-    server.barrier = threading.Barrier(1)
-    with pytest.raises(Problem, match="another wallet"):
-        wizard.create(drafted(), signature)
-    assert Draft.objects.exists()
+    # A provider that names an older task, or somebody else's.
+    others: tuple[dict[str, Any], ...] = (
+        {"nonce": 6, "signature": "0x06"}, {"user": User.objects.for_address(factories.BOB)}
+    )  # fmt: skip
+    for other in others:
+        Task.objects.update(**other)
+        kept = Task.objects.values().get()
+        server.barrier = threading.Barrier(1)
+        with pytest.raises(Problem, match="another task"):
+            wizard.create(drafted(), signature)
+        assert Task.objects.values().get() == kept and Draft.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -143,7 +148,7 @@ def test_what_no_key_opens_is_not_read_for_ever(alice: User, settings: Any) -> N
     settings.FIELD_KEYS = [Fernet.generate_key().decode()]
     services.check(Dataset.objects.select_related("file").get())
     dataset.refresh_from_db()
-    assert dataset.state == DatasetState.BAD and dataset.problems == [[1, services.UNREADABLE]]
+    assert dataset.state == DatasetState.BAD and dataset.problems == [[1, problems.UNREADABLE]]
     # A second "all is here" that comes late begins nothing anew.
     stale.state = DatasetState.UPLOADING
     services.finish(stale)
