@@ -309,7 +309,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         gettext_noop("requests for a run of checks"),
         ("attestation.request",),
-        gettext_noop("until a worker takes it"),
+        gettext_noop("until a worker made it, 10 minutes at most"),
         "attestation.sweep",
     ),
     Rule(
