@@ -23,7 +23,8 @@ def main() -> None:
             raise
         sys.exit(f"database: {reason}; start the server or correct DATABASE_URL")
     except ProgrammingError as error:
-        if type(error.__cause__).__name__ not in ("UndefinedTable", "UndefinedColumn"):
+        missing = type(error.__cause__).__name__ in ("UndefinedTable", "UndefinedColumn")
+        if not missing or sys.argv[1:2] == ["migrate"]:
             raise
         reason = str(error).partition("\n")[0]
         sys.exit(f"database: {reason}; run: python manage.py migrate")

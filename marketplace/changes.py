@@ -18,6 +18,7 @@ from ledger.stored import fields, integer
 from marketplace import formats, links, verdicts
 from marketplace.history import VERDICTS, VerdictEntry
 from marketplace.parts import kind_label, name
+from operators.listing import UNBILLED
 
 TEXT_LENGTH = 400
 
@@ -130,7 +131,7 @@ def _price_texts(
         for index in range(max(len(before), len(after)))
         if before[index : index + 1] != after[index : index + 1]
     ]
-    if not moved and old != new:
+    if not moved and service_type in UNBILLED:
         return None, _("only one that this type is not billed by")
     return (
         _joined(_price_text(before[i], len(before)) for i in moved if i < len(before)),

@@ -3,16 +3,20 @@ what would hold a lock for long is refused before it is committed."""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
 from django.contrib.postgres.operations import AddConstraintNotValid, AddIndexConcurrently
+from django.core import management
 from django.core.management import call_command
-from django.db import connection, migrations, models
+from django.db import ProgrammingError, connection, migrations, models
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ModelState, ProjectState
 from django.db.models.signals import post_migrate
+from psycopg.errors import UndefinedTable
 
+import manage
 from marketplace.management.commands.migrate import LOCK_TIMEOUT, Command
 from scripts import migration_check
 
@@ -117,3 +121,17 @@ def test_a_small_table_says_why_it_stays_small() -> None:
 
 def test_every_migration_of_this_checkout_passes() -> None:
     assert migration_check.main() == 0
+
+
+def test_a_migration_that_misses_a_table_is_no_reason_to_migrate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(_: object) -> None:
+        raise ProgrammingError("relation is missing") from UndefinedTable()
+
+    monkeypatch.setattr(management, "execute_from_command_line", broken)
+    monkeypatch.setenv("DATABASE_POOL_SIZE", "0")  # `main` sets it
+    for command, expected in (("migrate", ProgrammingError), ("follow", SystemExit)):
+        monkeypatch.setattr(sys, "argv", ["manage.py", command])
+        with pytest.raises(expected):
+            manage.main()

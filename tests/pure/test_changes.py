@@ -42,6 +42,13 @@ SNAPSHOT = {
             "embedding",
             (None, "only one that this type is not billed by"),
         ),
+        (  # the dearer one is shown, and which of the two is billed depends on the broker
+            "price",
+            {"input_price": "5", "output_price": "7"},
+            {"input_price": "7", "output_price": "5"},
+            "speech-to-text",
+            (None, None),
+        ),
         (
             "price",
             {"price_per_token": "500000000000"},
