@@ -37,13 +37,14 @@ def unless_fresh(
     *,
     template: str = "accounts/step_up.html",
     back: str = "/account",
+    again: str = "",
 ) -> HttpResponse | None:
     """The page that asks for a fresh signature of the wallet, with a way `back`; None where there
-    is one."""
+    is one. A form that was sent names the page to go to `again`: signing makes its token void."""
     try:
         sessions.require_fresh(request)
     except Problem as problem:
-        page = pages_parts.StepUp(title, problem.title, back)
+        page = pages_parts.StepUp(title, problem.title, back, again)
         return render(request, template, {"page": page}, status=problem.status)
     return None
 

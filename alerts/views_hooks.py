@@ -6,6 +6,7 @@ import uuid
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 from django.views.decorators.cache import never_cache
@@ -29,7 +30,8 @@ def new(request: HttpRequest) -> HttpResponse:
     if not request.user.is_authenticated:
         return signed_out(request, _(TITLE))
     user = user_of(request)
-    if (asked := unless_fresh(request, _(TITLE), template=pages.STEP_UP)) is not None:
+    asked = unless_fresh(request, _(TITLE), template=pages.STEP_UP, again=request.path)
+    if asked is not None:
         return asked
     url, error, status, format_ = "", "", 200, Format.SIGNED.value
     if request.method == "POST":
@@ -73,7 +75,9 @@ def act(request: HttpRequest, hook_id: uuid.UUID) -> HttpResponse:
         hooks.delete(found)
         return HttpResponseRedirect("/account/alerts#hooks")
     if wanted == "secret":
-        if (asked := unless_fresh(request, _("New secret"), template=pages.STEP_UP)) is not None:
+        here = reverse("alerts:hook", args=[found.pk])
+        asked = unless_fresh(request, _("New secret"), template=pages.STEP_UP, again=here)
+        if asked is not None:
             return asked
         return _shown(request, found, hooks.renew_secret(found))
     if wanted == "enable":

@@ -10,6 +10,7 @@ const at = (name) => dialog.querySelector(`[data-wallet-${name}]`);
 const say = (text) => { at('status').textContent = text; };
 let pending = null;
 let connected = () => openSignIn();
+let next = ''; // where the signature leads; empty: to the same page once more
 
 function pane(name) {
   for (const element of dialog.querySelectorAll('[data-pane]')) element.hidden = element.dataset.pane !== name;
@@ -34,8 +35,8 @@ function listWallets() {
   at('none').hidden = wallets.length > 0;
 }
 
-export function openChooser(next = () => openSignIn()) {
-  connected = next;
+export function openChooser(then = () => openSignIn()) {
+  connected = then;
   say('');
   pane('choose');
   listWallets();
@@ -65,7 +66,8 @@ export async function sessionWallet() {
 }
 
 // Show what will be signed, before the wallet opens.
-export async function openSignIn() {
+export async function openSignIn(path = '') {
+  next = path;
   pane('sign');
   say('');
   at('sign').disabled = true;
@@ -96,10 +98,11 @@ async function sign() {
     say(signature.length === 132 ? t('Checking the signature…') : t('Your wallet is a contract; its signature is checked on the chain…'));
     // Signing in as another account ends the session of before, and this page may hear of that before it has the new one.
     await beforeEnding(() => post(root.dataset.verify, { signature }));
-    location.reload();
+    if (next) location.assign(next);
+    else location.reload();
   } catch (error) {
     // A message is good for one try: declining keeps it, a refusal by the server needs a new one.
-    if (error.refusal) await openSignIn();
+    if (error.refusal) await openSignIn(next);
     say(declined(error) ? t('You declined. You can still browse.') : error.message);
     at('sign').disabled = false;
   }

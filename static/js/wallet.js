@@ -47,10 +47,11 @@ document.addEventListener('click', (event) => {
 });
 document.addEventListener('htmx:afterSettle', offer);
 root.querySelector('[data-sign-out]')?.addEventListener('submit', forget);
-// What was asked for needs a fresh signature: the same page follows once there is one.
+// What was asked for needs a fresh signature: the same page follows once there is one, or the one that the button names, where
+// a form was sent: sent again it would have the token of the session before.
 for (const again of document.querySelectorAll('[data-step-up]')) {
   again.hidden = false;
-  again.addEventListener('click', () => dialog(({ sessionWallet, openSignIn }) => sessionWallet().then(openSignIn)).catch((error) => {
+  again.addEventListener('click', () => dialog(({ sessionWallet, openSignIn }) => sessionWallet().then(() => openSignIn(again.dataset.stepUp))).catch((error) => {
     document.querySelector('[data-step-up-message]').textContent = error.code === 4001 ? t('You declined.') : error.message;
   }));
 }

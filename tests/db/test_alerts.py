@@ -375,6 +375,8 @@ def test_pages_belong_to_their_owner_and_forms_work_without_a_script(alice: User
         assert (feed in mine.get("/account/alerts").content.decode()) == shown
         asked = mine.post("/account/alerts/mail", {"act": "ask", "email": "no address"})
         assert asked.status_code == status
+        # Signing voids the form's token: it leads to the page, not to the form sent once more.
+        assert (b'data-step-up="/account/alerts"' in asked.content) != shown
     page = mine.get("/account/inbox")
     assert row.title in page.content.decode() and 'data-unread="1"' in page.content.decode()
     answer = mine.get(f"/account/inbox/{row.pk}")
