@@ -18,6 +18,7 @@ export function reveal({ title, note, secret, testid }) {
   // Neither Esc nor a closed tab must lose it.
   const stay = (event) => event.preventDefault();
   dialog.addEventListener('cancel', stay);
+  dialog.addEventListener('close', () => { if (dialog.isConnected) dialog.showModal(); }); // a second Esc asks nobody
   addEventListener('beforeunload', stay);
   stored.addEventListener('click', () => {
     removeEventListener('beforeunload', stay);

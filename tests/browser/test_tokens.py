@@ -44,7 +44,8 @@ def test_a_token_is_shown_once_replaced_and_revoked(
     dialog = page.get_by_role("dialog", name="Your token")
     secret = page.get_by_test_id("token-secret").inner_text()
     assert secret.startswith("zgm_") and inaccessible(page) == []
-    page.keyboard.press("Escape")  # must not lose it
+    for _ in range(3):  # must not lose it; browsers ask a script about the first alone
+        page.keyboard.press("Escape")
     expect(dialog).to_be_visible()
     page.get_by_test_id("token-stored").click()
     row = page.get_by_test_id("token-row")
