@@ -82,7 +82,7 @@ class PlainLine {
     }
   }
 
-  stop({ turn }) { this.post(`turns/${turn}/stop`).catch(() => this.line.onLost()); }
+  stop({ turn }) { this.post(`turns/${turn}/stop`).catch(({ message }) => this.line.onEnd(message)); }
 
   resume({ turn, after }) {
     this.streams.get(turn)?.close();
