@@ -89,5 +89,7 @@ def test_every_answer_is_as_documented(request: pytest.FixtureRequest) -> None:
     each: Any = from_fixture("document").parametrize()(few(as_documented))
     plugins = request.config.pluginmanager
     plugins.register(plugin, "schemathesis of this test")
-    each(request=request)
-    plugins.unregister(plugin)
+    try:
+        each(request=request)
+    finally:
+        plugins.unregister(plugin)
