@@ -335,9 +335,12 @@ def test_failures_offer_the_next_step(alice: Page, asgi_server: str, chat: Chat)
     # what is set now holds for whoever is asked instead, who then stands chosen
     held: list[Route] = []  # what the gate says of the one before is still on its way
     alice.route("**/playground/chat/side*", lambda route: held.append(route), times=1)
-    alice.get_by_test_id("chat-verified").check()
+    with alice.expect_request("**/playground/chat/side*"):
+        alice.get_by_test_id("chat-verified").check()
     ending.get_by_test_id("chat-other").get_by_role("button").click()
     expect(alice.get_by_test_id("chat-provider")).to_have_value(factories.CHARLIE)
+    while not held:  # the request is told before its route
+        alice.wait_for_timeout(20)
     held[0].continue_()
     expect(alice.locator("[data-error]")).to_contain_text("you send only to verified providers")
     assert sum('"prompt"' in frame for frame in frames) == 1, "known before anything is sent"
