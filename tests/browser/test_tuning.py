@@ -147,6 +147,7 @@ def test_dataset_to_decrypted_adapter_to_chat(
     expect(page.get_by_role("dialog")).to_contain_text("blue.jsonl")
     page.get_by_test_id("key-confirm").click()
     expect(page.get_by_text("The provider has the dataset.")).to_be_visible(timeout=20_000)
+    page.wait_for_load_state("load")  # the page came anew, and its script after it
     page.get_by_test_id("tuning-create").click()
     expect(page.get_by_role("dialog")).to_contain_text("Settings (not signed)")
     page.get_by_test_id("key-confirm").click()
