@@ -74,9 +74,14 @@ export class Thread {
   }
 
   // Look again in a moment; asked twice, once.
+  later(id, turn) {
+    clearTimeout(turn.timer);
+    turn.timer = setTimeout(() => this.refresh(id), WATCH_EVERY);
+  }
+
   watch(id, turn) {
     clearTimeout(turn.timer);
-    if ('watched' in turn.element.dataset) turn.timer = setTimeout(() => this.refresh(id), WATCH_EVERY);
+    if ('watched' in turn.element.dataset) this.later(id, turn);
   }
 
   // A question that is on its way, in place of the version it replaces; the server's numbers follow with `begun`. Results of
@@ -262,10 +267,7 @@ export class Thread {
       window.htmx?.process(answer);
       if (follow) toBottom();
       this.watch(id, turn);
-    }).catch(() => {
-      clearTimeout(turn.timer);
-      turn.timer = setTimeout(() => this.refresh(id), WATCH_EVERY);
-    });
+    }).catch(() => this.later(id, turn));
     return turn.work;
   }
 

@@ -1,5 +1,5 @@
 // Dialogs that a script makes: a heading, what is said, and buttons. The focus goes back to where it was when one ends.
-const make = (tag, text = '', name = '') => Object.assign(document.createElement(tag), { textContent: text, className: name });
+export const make = (tag, text = '', name = '') => Object.assign(document.createElement(tag), { textContent: text, className: name });
 let made = 0;
 
 // Its `end` closes and removes it.
@@ -22,5 +22,3 @@ export function openDialog(title, said, buttons) {
   };
   return { dialog, end };
 }
-
-export { make };

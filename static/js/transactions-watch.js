@@ -1,11 +1,11 @@
 // Follow shown transactions: ask the server as often as it says (`data-poll` seconds) and stop when it says 0.
 import { oneAtATime, pause } from './timing.js';
 import { count } from './waiting.js';
+import { markup } from './wallet-http.js';
 import { announce } from './toast.js';
 import { t } from './words.js';
 const watched = new Set();
 const BACKOFF = 5000;
-
 
 // The tab says how many transactions are still under way, and the header which of them no block holds yet.
 function counted() {
@@ -28,8 +28,7 @@ const refresh = oneAtATime(async () => {
   // What the notice announced is what follows now.
   if (parts.length) for (const notice of document.querySelectorAll('[data-live][data-account]')) notice.hidden = true;
   for (const [id, path] of parts) {
-    const response = await fetch(path, { headers: { 'HX-Request': 'true', 'HX-Target': id }, credentials: 'same-origin' }).catch(() => null);
-    const text = response?.ok ? await response.text().catch(() => '') : '';
+    const text = await markup(path, { 'HX-Request': 'true', 'HX-Target': id });
     if (text) document.getElementById(id)?.replaceWith(document.createRange().createContextualFragment(text));
   }
 });

@@ -4,6 +4,7 @@ import './funds.js';
 import './transactions-next.js';
 import { told, watch } from './transactions-watch.js';
 import { warn } from './toast.js';
+import { markup } from './wallet-http.js';
 
 const area = () => document.getElementById('review');
 const say = (text, near) => {
@@ -14,8 +15,7 @@ const say = (text, near) => {
 
 // Put the server's fragment of a transaction where its review was, and follow it.
 async function show(id) {
-  const response = await fetch(`/account/transactions/${id}/status`, { credentials: 'same-origin' }).catch(() => null);
-  const text = response?.ok ? await response.text().catch(() => '') : '';
+  const text = await markup(`/account/transactions/${id}/status`);
   if (!text) return; // what is under way goes on: only its picture is missing
   area().replaceChildren(document.createRange().createContextualFragment(text));
   watch(area());

@@ -1,5 +1,5 @@
 // A task's page: news come by /ws/tasks/ID and are fetched as they are shown; acts are signed by the wallet.
-import { post } from "./wallet-http.js";
+import { markup, post } from "./wallet-http.js";
 import { openLine } from "./line.js";
 import { oneAtATime } from "./timing.js";
 import { ensureKey } from "./providerkey.js";
@@ -20,8 +20,7 @@ const refresh = oneAtATime(async () => {
   if (document.visibilityState !== "visible") { stale = true; return; }
   stale = false;
   const level = new URLSearchParams(location.search).get("level") ?? "";
-  const answer = await fetch(`${here}?part=body&level=${encodeURIComponent(level)}`, { headers: { "HX-Request": "true" } }).catch(() => null);
-  const text = answer?.ok ? await answer.text().catch(() => "") : "";
+  const text = await markup(`${here}?part=body&level=${encodeURIComponent(level)}`, { "HX-Request": "true" });
   const next = new DOMParser().parseFromString(text, "text/html").getElementById("task-body");
   if (!next) return;
   const body = document.getElementById("task-body");

@@ -27,4 +27,10 @@ export const post = (url, body = {}) => (body instanceof FormData
   ? send('POST', url, body)
   : send('POST', url, JSON.stringify(body), { 'Content-Type': 'application/json' }));
 
+// A part of a page; nothing where none came, or the line broke in the middle of it.
+export async function markup(url, headers = {}) {
+  const response = await fetch(url, { headers, credentials: 'same-origin' }).catch(() => null);
+  return response?.ok ? response.text().catch(() => '') : '';
+}
+
 export const toHex = (text) => '0x' + [...new TextEncoder().encode(text)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
