@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from django.conf import settings
 from django.contrib.auth import login, logout
+from django.contrib.auth.models import update_last_login
 from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
@@ -95,9 +96,14 @@ def verify(request: HttpRequest) -> HttpResponse:
         raise SignInFailed(
             "wallet_blocked", _("This wallet may not sign in here."), _("Write to the operator.")
         )
-    # `login` makes a new session key, and an empty session when another wallet was signed in.
     before = request.session.session_key
-    login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+    if request.user == user:
+        # Proved once more. `login` would change the CSRF token, and with it refuse every form that
+        # stands open in another tab.
+        update_last_login(None, user)
+    else:
+        # A new session key, and an empty session when another wallet was signed in.
+        login(request, user, backend="django.contrib.auth.backends.ModelBackend")
     sessions.opened(request, user, before)
     return answer({"address": address})
 

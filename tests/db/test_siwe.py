@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -267,6 +268,37 @@ def test_two_people_in_one_browser_never_share_a_session(client: Client) -> None
     verify(client, sign(BOB, prepare(client, BOB.address)))
     assert client.session.session_key != first
     assert "of_alice" not in client.session
+
+
+def test_a_form_in_another_tab_outlives_a_fresh_signature_but_not_another_wallet() -> None:
+    browser = Client(enforce_csrf_checks=True)
+
+    def shown() -> str:
+        found = re.search(r'data-csrf="(\w+)"', browser.get("/account").content.decode())
+        assert found is not None
+        return found[1]
+
+    def as_wallet(account: Any) -> None:
+        def post(path: str, body: dict[str, str]) -> Any:
+            headers = {"X-CSRFToken": shown()}
+            url = f"/account/sign-in/{path}"
+            return browser.post(url, body, content_type="application/json", headers=headers)
+
+        message = post("prepare", {"address": account.address}).json()["message"]
+        assert post("verify", {"signature": sign(account, message)}).status_code == 200
+
+    def other_tab() -> int:
+        form = {"csrfmiddlewaretoken": token}
+        return browser.post("/account/inbox/read", form).status_code
+
+    as_wallet(ALICE)
+    token, key = shown(), browser.session.session_key
+    User.objects.update(last_login=None)
+    as_wallet(ALICE)
+    assert (other_tab(), browser.session.session_key) == (302, key)
+    assert User.objects.get().last_login
+    as_wallet(BOB)
+    assert other_tab() == 403, "what one person had open is not done by the next"
 
 
 def test_a_page_of_before_takes_nobody_out_of_the_new_session(client: Client) -> None:
