@@ -30,7 +30,7 @@ from marketplace.api_lists import (
 from marketplace.api_services import bodies
 from marketplace.filters import Filters
 from marketplace.schemas_listings import ServiceOut
-from marketplace.schemas_services import FilteredIn
+from marketplace.schemas_services import FilteredIn, ServicesIn
 from probes import selectors as probes
 from probes.selectors import HealthView
 
@@ -45,7 +45,7 @@ FEED_LENGTH = 50
     summary="All listed services",
 )
 @decorate_view(revalidated_as_list)
-def list_services(request: HttpRequest, query: Query[FilteredIn]) -> dict[str, Any]:
+def list_services(request: HttpRequest, query: Query[ServicesIn]) -> dict[str, Any]:
     """Every service providers offer now, in every serving contract, filtered and sorted.
 
     Prices are neuron per token, image or second. Strings are the providers' own words.

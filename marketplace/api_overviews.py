@@ -16,7 +16,14 @@ from ledger.records import Page
 from marketplace import api_csv, overviews, schemas
 from marketplace.api_lists import PROBLEMS, envelope, revalidated_as_list
 from marketplace.overviews import Asked, ModelLine, ProviderLine
-from marketplace.schemas_overviews import ModelOut, ModelsIn, ProviderLineOut, ProvidersIn
+from marketplace.schemas_overviews import (
+    ModelOut,
+    ModelsFileIn,
+    ModelsIn,
+    ProviderLineOut,
+    ProvidersFileIn,
+    ProvidersIn,
+)
 
 router = Router()
 Line = TypeVar("Line")
@@ -75,7 +82,8 @@ def list_models(request: HttpRequest, query: Query[ModelsIn]) -> dict[str, Any]:
     days among its services. The name is the providers' own word; nobody proved that it answers.
     """
     version = selectors.listings_version()
-    return envelope(request, overviews.models(query.asked, version, query.page_size), model_body)
+    asked = replace(query.asked, page=query.page)
+    return envelope(request, overviews.models(asked, version, query.page_size), model_body)
 
 
 @router.get(
@@ -87,7 +95,7 @@ def list_models(request: HttpRequest, query: Query[ModelsIn]) -> dict[str, Any]:
     tags=["Services"],
 )
 @decorate_view(revalidated_as_list)
-def export_models(request: HttpRequest, query: Query[ModelsIn]) -> HttpResponseBase:
+def export_models(request: HttpRequest, query: Query[ModelsFileIn]) -> HttpResponseBase:
     """All models that the question selects, in its order; several types are joined by spaces."""
     return _csv(request, "models.csv", ModelOut, query.asked, overviews.models, model_body)
 
@@ -105,7 +113,8 @@ def list_providers(request: HttpRequest, query: Query[ProvidersIn]) -> dict[str,
     the uptime of the least reliable one. `name` is its own word, signed by its wallet.
     """
     version = selectors.listings_version()
-    found = overviews.providers(query.asked, version, query.page_size)
+    asked = replace(query.asked, page=query.page)
+    found = overviews.providers(asked, version, query.page_size)
     return envelope(request, found, provider_body)
 
 
@@ -118,7 +127,7 @@ def list_providers(request: HttpRequest, query: Query[ProvidersIn]) -> dict[str,
     tags=["Providers"],
 )
 @decorate_view(revalidated_as_list)
-def export_providers(request: HttpRequest, query: Query[ProvidersIn]) -> HttpResponseBase:
+def export_providers(request: HttpRequest, query: Query[ProvidersFileIn]) -> HttpResponseBase:
     """All providers that the question selects, in its order; both kinds are joined by a space."""
     find, body = overviews.providers, provider_body
     return _csv(request, "providers.csv", ProviderLineOut, query.asked, find, body)

@@ -65,6 +65,11 @@ class Card:
             (_("Weights"), self.weights),
         )
 
+    @property
+    def unsaid(self) -> tuple[str, ...]:
+        """The labels of all else."""
+        return tuple(label for label, text in self.facts if not text)
+
 
 #: Where a stranger's link to weights may lead: model hubs, whose addresses say what they are.
 _HUBS = re.compile(
@@ -76,11 +81,14 @@ _NAMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9][A-Za-z0-9_.-]{
 
 
 def linked(card: Card) -> tuple[tuple[str, str, str], ...]:
-    """Each fact with where it leads, empty but for weights on a model hub."""
+    """Each fact that the provider says, with where it leads: empty but for weights on a model
+    hub."""
     leads = card.weights if _HUBS.fullmatch(card.weights) else ""
     if card.hub == card.weights and _NAMED.fullmatch(card.hub):
         leads = f"https://huggingface.co/{card.hub}"
-    return tuple((label, text, leads if text == card.weights else "") for label, text in card.facts)
+    return tuple(
+        (label, text, leads if text == card.weights else "") for label, text in card.facts if text
+    )
 
 
 def _tokens(number: int | None) -> str:

@@ -171,6 +171,7 @@ def model_page(filters: Filters, version: str) -> pages_market.ModelPage | None:
     inference = [listing for listing in found.items if not listing.is_fine_tuning]
     rows = parts.rows(found.items, filters.mine, lambda listing: ranking.monthly(listing, workload))
     path, given = links.model_path(model), filters.workload_given
+    facts = models_of.facts(inference)
     return pages_market.ModelPage(
         title=parts.name(model),
         rows=labels.labelled(rows, ranks),
@@ -179,7 +180,8 @@ def model_page(filters: Filters, version: str) -> pages_market.ModelPage | None:
         ),
         providers=found.count,
         rules=ranks.rules,
-        facts=models_of.facts(inference),
+        facts=tuple(fact for fact in facts if fact.texts),
+        unsaid=tuple(fact.label for fact in facts if not fact.texts),
         described=len(inference),
         list_path=Filters(model=model).path(**given),
         filters=filters,

@@ -197,13 +197,14 @@ def _sentence(
 
 @dataclass(frozen=True)
 class OverviewPage:
-    """`card`: what the provider declares about its model, empty where it says nothing, and where a
-    text leads; `refusals`: why items were refused."""
+    """`card`: what the provider declares about its model, and where a text leads; `unsaid`: what it
+    could have, of an inference service; `refusals`: why items were refused."""
 
     service: ServiceHead
     offer: Offer
     price_notes: tuple[str, ...]
     card: tuple[tuple[str, str, str], ...]
+    unsaid: tuple[str, ...]
     declared: tuple[tuple[str, str], ...]
     facts: tuple[Fact, ...]
     findings: tuple[FindingRow, ...]

@@ -125,7 +125,8 @@ class ModelsPage:
 @dataclass(frozen=True)
 class ModelPage:
     """`/models/{model}`: everyone who offers it, the cheapest first. `rules`: of the labels given
-    here; `facts`: what the `described` inference services on this page declare."""
+    here; `facts`: what the `described` inference services on this page declare; `unsaid`: what
+    none of them does."""
 
     title: str
     rows: tuple[ServiceRow, ...]
@@ -133,6 +134,7 @@ class ModelPage:
     providers: int
     rules: tuple[Label, ...]
     facts: tuple[Said, ...]
+    unsaid: tuple[str, ...]
     described: int
     list_path: str
     filters: Filters

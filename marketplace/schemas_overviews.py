@@ -13,7 +13,7 @@ ModelsSort = Literal["providers", "model", "input", "output", "updated"]
 ProvidersSort = Literal["since", "services", "stake", "earned", "updated"]
 
 
-class ModelsIn(PageIn):
+class ModelsFileIn(Schema):
     """The question of the page `/models`."""
 
     q: TextIn = Field("", description="words that all occur in model, provider, URL or type")
@@ -22,10 +22,14 @@ class ModelsIn(PageIn):
 
     @property
     def asked(self) -> ModelsAsked:
-        return ModelsAsked(self.q, self.type, self.sort or "", self.page)
+        return ModelsAsked(self.q, self.type, self.sort or "")
 
 
-class ProvidersIn(PageIn):
+class ModelsIn(ModelsFileIn, PageIn):
+    """The same, and which part of the list."""
+
+
+class ProvidersFileIn(Schema):
     """The question of the page `/providers`."""
 
     q: TextIn = Field(
@@ -36,7 +40,11 @@ class ProvidersIn(PageIn):
 
     @property
     def asked(self) -> ProvidersAsked:
-        return ProvidersAsked(self.q, self.kind or "", self.sort or "", self.page)
+        return ProvidersAsked(self.q, self.kind or "", self.sort or "")
+
+
+class ProvidersIn(ProvidersFileIn, PageIn):
+    """The same, and which part of the list."""
 
 
 class ModelOut(Schema):

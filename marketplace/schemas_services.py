@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from ninja import Field
+from ninja import Field, Schema
 from pydantic import AfterValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
@@ -78,9 +78,10 @@ ProvenIn = Annotated[Literal["cpu", "gpu"] | None, EMPTY]
 CountIn = Annotated[int | None, EMPTY]
 
 
-class FilteredIn(PageIn):
+class FilteredIn(Schema):
     """Filters of the services list; each narrows it further. The same query string gives the page
-    at `/`, `/api/v1/services`, `/api/v1/services.csv` and `/services.atom`."""
+    at `/`, `/api/v1/services`, `/api/v1/services.csv` and `/services.atom`; the last two are
+    complete and have no pages."""
 
     kind: KindIn = Field(None, description="inference or fine-tuning")
     type: TextIn = Field("", description="service type, exact, e.g. `chatbot`, or `fine-tuning`")
@@ -125,3 +126,7 @@ class FilteredIn(PageIn):
     def filters(self) -> filters.Filters:
         given = self.model_dump(exclude_none=True, exclude={"page_size"})
         return filters.Filters.parse({name: str(value) for name, value in given.items()})
+
+
+class ServicesIn(FilteredIn, PageIn):
+    """Filters of the services list, and which part of it."""

@@ -72,11 +72,13 @@ def overview(request: HttpRequest, kind: str, address: str) -> HttpResponse:
     user = request.user if request.user.is_authenticated else None
     held = position.mine(user, listing, head_of(request), settlements) if user else None
     standing = standing_of(key)
+    card = None if listing.is_fine_tuning else cards.card(listing.additional_info)
     page = pages.OverviewPage(
         service=pages.service_head(listing, "", standing, record.payers_30d),
         offer=parts.offer_of(listing),
         price_notes=price_notes(listing),
-        card=() if listing.is_fine_tuning else cards.linked(cards.card(listing.additional_info)),
+        card=cards.linked(card) if card else (),
+        unsaid=card.unsaid if card else (),
         declared=declared(listing),
         facts=facts(listing, latest, user is not None, held, standing),
         findings=tuple(

@@ -165,6 +165,8 @@ def test_the_docs_page(client: Client) -> None:
             # What a path names is in its sentence; an address is described with its pattern.
             unsaid -= {name for name in unsaid if "description" in said[name]["schema"]}
             assert unsaid <= {"kind", "id"}, path
+            # A file is whole: it has no pages that could be asked for.
+            assert not path.endswith((".csv", ".atom")) or not {"page", "page_size"} & set(said)
     for code in ("rate_limited", "invalid_address"):
         assert f'id="{code}"' in html  # where a problem's `type` points
     assert "<script>" not in html and "cdn" not in html

@@ -196,6 +196,12 @@ def test_a_workload_reaches_the_comparison_and_a_models_page(client: Client) -> 
     assert len(months) > 2 and months == sorted(months) and len(set(months)) > 1
     assert "of these cached" in ranked and "“lots” is not counted" in ranked
     assert f"/?model={quote(model, safe='')}&amp;tokens_in=2000000&amp;tokens_out=500000" in ranked
+    # What providers say of the model has rows, what none of them says one sentence.
+    assert "No provider says anything about the model but its name" in page
+    Service.objects.filter(pk=chats[1].pk).update(additional_info='{"quantization": "fp8"}')
+    said = client.get(f"/models/{model}").content.decode()
+    assert "<dt>Quantization</dt>" in said and "<dt>Context</dt>" not in said
+    assert "Not said by any provider: Context, Longest answer, Modalities, Licence" in said
 
 
 def test_every_filter_survives_the_way_through_the_url() -> None:

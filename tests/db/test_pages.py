@@ -228,6 +228,8 @@ def test_a_service_can_be_kept_compared_passed_on_and_read_by_programs(client: C
     )
     assert f'<a href="/tx/{factories.tx_hash("change " + PROVIDER)}">See the transaction' in text
     assert '<a href="https://huggingface.co/qwen/qwen-2.5" rel="nofollow ugc' in text
+    rest = "Context, Longest answer, Modalities, Quantization, Licence."
+    assert f"Not said by the provider: {rest}" in text and "<dt>Licence</dt>" not in text
     raw = client.get(f"{path}/raw").content.decode()
     assert f'data-copy="{escape(info)}"' in raw and 'data-copy="420000000000"' in raw
     for other in ("https://huggingface.co.evil.example/x", "javascript:alert(1)", "http://a b"):
@@ -235,6 +237,9 @@ def test_a_service_can_be_kept_compared_passed_on_and_read_by_programs(client: C
             additional_info=json.dumps({"canonical_id": other})
         )
         assert f'href="{other}' not in client.get(path).content.decode()
+    Service.objects.filter(provider=PROVIDER).update(additional_info="{}")
+    text = client.get(path).content.decode()
+    assert "says nothing about the model but its name" in text and "Not said by" not in text
     provider = client.get(f"/providers/{PROVIDER}").content.decode()
     for link in (
         f"/changes?provider={PROVIDER}",
