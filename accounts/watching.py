@@ -10,6 +10,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.signals import user_logged_in
+from django.db import transaction
 from django.http import HttpRequest
 
 from accounts.models import User, Watch
@@ -50,10 +51,17 @@ def _put_row(user: User, listed: Listed, on: bool) -> bool:
     if not on:
         user.watches.filter(serving=serving, provider=provider).delete()
         return True
-    if user.watches.count() >= MOST:
-        return user.watches.filter(serving=serving, provider=provider).exists()
-    Watch.objects.get_or_create(user=user, serving=serving, provider=provider)
+    with transaction.atomic():
+        if not _room(user):
+            return user.watches.filter(serving=serving, provider=provider).exists()
+        Watch.objects.get_or_create(user=user, serving=serving, provider=provider)
     return True
+
+
+def _room(user: User) -> int:
+    """How many more they may watch. Holds the person's row, in a transaction: so MOST holds."""
+    User.objects.select_for_update().get(pk=user.pk)
+    return max(0, MOST - user.watches.count())
 
 
 def _held(request: HttpRequest) -> list[Listed]:
@@ -65,11 +73,13 @@ def merge(sender: Any, request: HttpRequest, user: User, **_: Any) -> None:
     """What was watched before signing in is watched after it."""
     held = _held(request)
     request.session.pop(_KEY, None)
-    room = MOST - user.watches.count() if held else 0
-    Watch.objects.bulk_create(
-        [Watch(user=user, serving=a, provider=b) for a, b in held[: max(0, room)]],
-        ignore_conflicts=True,
-    )
+    if not held:
+        return
+    with transaction.atomic():
+        Watch.objects.bulk_create(
+            [Watch(user=user, serving=a, provider=b) for a, b in held[: _room(user)]],
+            ignore_conflicts=True,
+        )
 
 
 def connect() -> None:

@@ -128,7 +128,6 @@ def publish(request: HttpRequest, user: User, signature: str) -> Note:
     note, errors = parse(found.fields, found.at)
     if note is None:  # the rules changed since it was written
         raise Problem("note_refused", " ".join(errors.values()), _("Write it again."))
-    _require_room(user)
     row = Note(
         provider=user.address,
         message=found.message,
@@ -142,6 +141,8 @@ def publish(request: HttpRequest, user: User, signature: str) -> Note:
     )
     try:
         with transaction.atomic():
+            User.objects.select_for_update().get(pk=user.pk)  # one at a time, so that MOST holds
+            _require_room(user)
             row.save(force_insert=True)
             looking.published(user.address, f"{WHAT}:{row.pk}", "", "", row.text)
     except IntegrityError:

@@ -6,29 +6,40 @@ import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from cryptography.fernet import Fernet
 from django.db import connection
+from django.db.models import QuerySet
+from django.test import Client, RequestFactory
 from django.utils import timezone
 
-from accounts import crypto, personal_erase, roles
+from accounts import crypto, personal_erase, roles, tokens, watching
 from accounts.errors import Problem
 from accounts.models import Erasure, User
-from alerts import deliver, signing
+from alerts import deliver, hooks, signing
+from alerts import services as alerts
+from alerts.kinds import Kind
 from alerts.models import Attempt, Delivery, Hook, State
 from devnet import accounts as cast
 from finetune import follow, problems, results, services, tasks, wizard
 from finetune.models import Dataset, DatasetState, Draft, Place, PlaceState, Task
 from ledger import selectors as ledger
 from ledger.records import Listing
+from marketplace import announcements
+from marketplace.models import Announcement
+from operators import notes
+from operators.models import Note
 from protocol import tuning
 from protocol.digests import personal_digest, sign
 from tests import factories
 from tests.db import test_alert_deliveries as deliveries
+from tests.db import test_listing_said as said
 from tests.db import test_tuning_states as states
+from tests.db.test_keys_lasting import signed_in
 from tests.db.test_verification_races import together
 
 pytestmark = pytest.mark.django_db
@@ -180,3 +191,64 @@ def test_of_two_admins_who_ask_at_once_one_stays(monkeypatch: pytest.MonkeyPatch
     raised = together(*(lambda user=user: personal_erase.ask(user, "erase") for user in admins))
     assert ["only admin" in str(error) for error in raised] == [True]
     assert Erasure.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_sends_many_at_once_gets_no_more_than_the_most(
+    alice: User, client: Client, rf: RequestFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met, count = threading.Barrier(2), QuerySet.count
+
+    def slowly(rows: Any) -> int:
+        found: int = count(rows)
+        with suppress(threading.BrokenBarrierError):
+            met.wait(0.3)
+        return found
+
+    def watch(provider: str) -> None:
+        request = rf.post("/")
+        request.user = alice
+        watching.put(request, (factories.INFERENCE, provider), True)
+
+    def arrive(provider: str) -> None:
+        request = rf.post("/")
+        request.session = {"watched": [[factories.INFERENCE, provider]]}  # type: ignore[assignment]
+        watching.merge(None, request, alice)
+
+    def announce(title: str) -> None:
+        typed = {"kind": "incident", "title": title, "text": "We look into it."}
+        written, _ = announcements.parse(typed, timezone.now())
+        assert written is not None
+        announcements.announce(written, timezone.now())
+
+    def note(written: tuple[Client, str]) -> None:
+        said.sign(written[0], said.NOTES, written[1], by=cast.user(1))
+
+    def token(label: str) -> None:
+        tokens.create(alice, tokens.Wanted.of({"label": label, "scopes": ["read"]}))
+
+    factories.service(alice.address)
+    sessions = [signed_in(cast.user(1)) for _ in range(2)]
+    for session in sessions:
+        session.post(said.NOTES, said.note())
+    written = [(session, said.waiting(session, said.NOTES)) for session in sessions]
+    two = factories.PETRA, factories.BOB
+    urls = "https://a.example/", "https://b.example/"
+    limited: tuple[tuple[Any, str, Any, Any, Any], ...] = (
+        (watching, "MOST", watch, two, alice.watches),
+        (watching, "MOST", arrive, two, alice.watches),
+        (announcements, "MOST_OPEN", announce, ("One", "Two"), Announcement.objects),
+        (notes, "MOST", note, written, Note.objects),
+        (alerts, "MOST_RULES", lambda who: alerts.add(alice, alerts.Wish(Kind.SIGNER, who)), two,
+         alice.alert_rules),
+        (hooks, "MOST", lambda url: hooks.create(alice, url), urls, alice.hooks),
+        (tokens, "MOST_TOKENS", token, "ab", alice.access_tokens),
+    )  # fmt: skip
+    for module, most, act, given, rows in limited:
+        rows.all().delete()
+        met.reset()
+        with monkeypatch.context() as held:
+            held.setattr(module, most, 1)
+            held.setattr(QuerySet, "count", slowly)
+            together(*(partial(act, one) for one in given))
+        assert rows.all().count() == 1, act
