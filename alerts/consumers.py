@@ -7,10 +7,11 @@ from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 
 from accounts.models import User
+from accounts.sockets import SIGNED_OUT
 from alerts import selectors, services
 
-#: Close codes: nobody is signed in, not understood.
-SIGNED_OUT, NOT_UNDERSTOOD = 4401, 4400
+#: Close code of a socket that says something.
+NOT_UNDERSTOOD = 4400
 
 
 class InboxConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has no types

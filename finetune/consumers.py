@@ -8,11 +8,12 @@ from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 
 from accounts.models import User
+from accounts.sockets import SIGNED_OUT
 from finetune import follow
 from finetune.models import Task
 
-#: Close codes: nobody is signed in, not understood, no such task of this person.
-SIGNED_OUT, NOT_UNDERSTOOD, NOT_FOUND = 4401, 4400, 4404
+#: Close codes: not understood, no such task of this person.
+NOT_UNDERSTOOD, NOT_FOUND = 4400, 4404
 
 
 class TaskConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has no types

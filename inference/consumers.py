@@ -31,6 +31,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from redis.exceptions import RedisError
 
 from accounts.models import User
+from accounts.sockets import SIGNED_OUT
 from inference import access, turnlog
 from inference.errors import ChatError, SignedOut, SignerChanged, Unavailable
 from inference.hub import Hub, hub
@@ -46,7 +47,6 @@ MAX_WATCHED = 4
 MESSAGES, WINDOW_SECONDS = 40, 20.0
 
 BAD_MESSAGE = 4400
-SIGNED_OUT = 4401
 TOO_MANY = 4429
 TRY_AGAIN = 1012
 

@@ -1,6 +1,6 @@
 // One conversation's line to the server: a websocket that reconnects by itself; where a network lets none through, forms
 // to ask and server-sent events to watch. `onOpen` is told each time, so that nothing is lost or sent twice.
-import { address, afterSleep } from './line.js';
+import { SIGNED_OUT, address, afterSleep } from './line.js';
 import { send } from './wallet-http.js';
 import { t } from './words.js';
 
@@ -11,7 +11,7 @@ const TRIES = 20;
 // The server's final words: reconnecting would not help (see inference/consumers.py).
 const FINAL = {
   4400: t('The server did not understand this page. Reload it.'),
-  4401: t('You are signed out. Sign in again.'),
+  [SIGNED_OUT]: t('You are signed out. Sign in again.'),
   4429: t('Too many messages. Wait a little, then reload.'),
 };
 

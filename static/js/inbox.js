@@ -1,10 +1,8 @@
 // The bell: /ws/inbox says how many messages are unread; nothing else travels there.
-import { sessionEnded } from "./ending.js";
 import { openLine } from "./line.js";
 import { announce } from "./toast.js";
 import { t } from "./words.js";
 
-const SIGNED_OUT = 4401;
 const NOT_UNDERSTOOD = 4400;
 const MOST = 100;
 const bell = document.getElementById("bell");
@@ -18,10 +16,5 @@ function show({ unread }) {
   if (more) announce(t("{shown} unread in your inbox", { shown }));
 }
 
-function ended(code) {
-  // The bell is on every page of somebody who is signed in: what was theirs goes wherever it stands open.
-  if (code === SIGNED_OUT) sessionEnded();
-  return [SIGNED_OUT, NOT_UNDERSTOOD].includes(code);
-}
-
-if (bell) openLine("/ws/inbox", { onMessage: show, onClose: ended });
+// On every page of somebody who is signed in: by it each hears that the session ended (line.js).
+if (bell) openLine("/ws/inbox", { onMessage: show, onClose: (code) => code === NOT_UNDERSTOOD });

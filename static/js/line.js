@@ -1,4 +1,8 @@
 // A websocket that comes back by itself. Not while the page is hidden: it would answer nobody.
+import { sessionEnded } from "./ending.js";
+
+// accounts/sockets.py: the session is over, and the same cookie opens nothing more.
+export const SIGNED_OUT = 4401;
 const FIRST_WAIT = 1000;
 const LONGEST_WAIT = 60000;
 const TOO_MANY = 4429;
@@ -20,7 +24,8 @@ export function afterSleep(done) {
 
 export const address = (path) => location.origin.replace("http", "ws") + path;
 
-// `onClose` is told the code and whether the connection had been made; where it answers true, this was the last one.
+// `onClose` is told the code and whether the connection had been made; where it answers true, this was the last one, as it
+// is where the session ended: what the page shows is no longer for whoever looks at it.
 export function openLine(path, { onOpen = () => {}, onMessage, onClose = () => false }) {
   let wait = FIRST_WAIT;
 
@@ -54,6 +59,10 @@ export function openLine(path, { onOpen = () => {}, onMessage, onClose = () => f
     });
     socket.addEventListener("close", ({ code }) => {
       awake();
+      if (code === SIGNED_OUT) {
+        sessionEnded();
+        return;
+      }
       if (onClose(code, opened)) return;
       if (code === TOO_MANY) wait = LONGEST_WAIT;
       later();

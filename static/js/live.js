@@ -1,12 +1,10 @@
 // Live pages: /ws/live says which providers changed; the page offers to show it. Rows never jump by themselves.
 // Messages carry no facts (ledger/topics.py); the footer is asked again, at most every three seconds.
 // On opening, the page says as of which block it shows what: changes since then are told at once.
-import { sessionEnded } from "./ending.js";
 import { openLine } from "./line.js";
 
 const SETTLE = 1000;
 const FOOTER_EVERY = 3000;
-const SIGNED_OUT = 4401;
 const TRY_AGAIN = 1012;
 const MOST_SHOWN = 200;
 // One connection that fails may be a server that begins anew; more of them are worth a word.
@@ -59,10 +57,7 @@ function count(number) {
 }
 
 function closed(code, opened) {
-  // Signed out elsewhere: what this page shows is no longer for whoever looks at it.
-  if (code === SIGNED_OUT) sessionEnded();
-  else if (!opened || code === TRY_AGAIN) count(failures + 1);
-  return code === SIGNED_OUT;
+  if (!opened || code === TRY_AGAIN) count(failures + 1);
 }
 
 function connect() {
