@@ -31,21 +31,14 @@ def signed_out(request: HttpRequest, title: str) -> HttpResponse:
     return render(request, "accounts/signed_out.html", {"page": pages_parts.SignedOut(title)})
 
 
-def unless_fresh(
-    request: HttpRequest,
-    title: str,
-    *,
-    template: str = "accounts/step_up.html",
-    back: str = "/account",
-    again: str = "",
-) -> HttpResponse | None:
+def unless_fresh(request: HttpRequest, title: str, back: str = "/account") -> HttpResponse | None:
     """The page that asks for a fresh signature of the wallet, with a way `back`; None where there
-    is one. A form that was sent names the page to go to `again`: signing makes its token void."""
+    is one. A form that was sent is sent once more after it, as it was typed."""
     try:
         sessions.require_fresh(request)
     except Problem as problem:
-        page = pages_parts.StepUp(title, problem.title, back, again)
-        return render(request, template, {"page": page}, status=problem.status)
+        page = pages_parts.StepUp(title, problem.title, back)
+        return render(request, "accounts/step_up.html", {"page": page}, status=problem.status)
     return None
 
 
@@ -58,7 +51,7 @@ def taker(
     if not request.user.is_authenticated:
         return signed_out(request, title)
     user = user_of(request)
-    if (asked := unless_fresh(request, title, back=back)) is not None:
+    if (asked := unless_fresh(request, title, back)) is not None:
         return asked
     limits.spend("exports", user.address, limit=20, seconds=60)
     return user

@@ -69,8 +69,6 @@ class StepUp:
     title: str
     why: str
     back: str = "/account"
-    #: Where the signature leads: of a form that was sent, to its page. Empty: the same once more.
-    again: str = ""
 
 
 @dataclass(frozen=True)

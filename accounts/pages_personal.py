@@ -27,8 +27,7 @@ class Kept:
 @dataclass(frozen=True)
 class PersonalPage:
     """`nothing`: titles of categories without an entry; `stays`: (title, why) of what is kept.
-    `fresh`: the signature is new enough for files and erasing; `signs`: with a wallet, else with a
-    password."""
+    `fresh`: the signature is new enough for files and erasing."""
 
     rows: tuple[Kept, ...]
     nothing: tuple[str, ...]
@@ -36,7 +35,6 @@ class PersonalPage:
     export: Export | None
     erasure: Erasure | None
     fresh: bool
-    signs: bool
     freshness: Freshness
     now: dt.datetime
     error: str = ""

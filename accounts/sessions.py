@@ -22,6 +22,8 @@ from net.cache import first
 FRESH_SECONDS = 600
 #: "Last seen" is this exact.
 _SEEN_EVERY_SECONDS = 300
+#: The code of what is refused because it is older.
+STALE = "step_up_required"
 _PROVED = "proved_at"
 _SHOWN = 50
 
@@ -91,7 +93,7 @@ def require_fresh(request: HttpRequest) -> None:
     proved = request.session.get(_PROVED)
     if not isinstance(proved, int) or time.time() - proved > FRESH_SECONDS:
         raise Problem(
-            "step_up_required",
+            STALE,
             _("This needs a signature that is at most 10 minutes old."),
             _("Sign in once more; you stay where you are."),
             status=403,

@@ -123,7 +123,6 @@ def _page(request: HttpRequest, problem: Problem | None = None) -> HttpResponse:
         export=Export.objects.filter(user=user).order_by("-created_at").first(),
         erasure=Erasure.objects.filter(user=user).first(),
         fresh=sessions.is_fresh(request),
-        signs=not user.has_usable_password(),
         freshness=chain.head(),
         now=timezone.now(),
         error=problem.said if problem else "",

@@ -100,7 +100,7 @@ def verify(request: HttpRequest) -> HttpResponse:
     if request.user == user:
         # Proved once more. `login` would change the CSRF token, and with it refuse every form that
         # stands open in another tab.
-        update_last_login(None, user)
+        update_last_login(User, user)
     else:
         # A new session key, and an empty session when another wallet was signed in.
         login(request, user, backend="django.contrib.auth.backends.ModelBackend")

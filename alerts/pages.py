@@ -19,8 +19,6 @@ from alerts.kinds import OPERATORS, SORTS, Kind, sentence
 from alerts.models import Channels, Delivery, Hook, Notification, Rule
 from alerts.telegram import Invitation
 
-#: Asks for a fresh signature, because what is set up here carries news away.
-STEP_UP = "alerts/step_up.html"
 #: Kinds that are about the person's own money there: watching a listing does not matter to them.
 OWN = frozenset({Kind.LOW_BALANCE, Kind.REFUND_UNLOCKED})
 

@@ -193,10 +193,8 @@ def _say(
 def mail(request: HttpRequest) -> HttpResponse:
     """`act`: ask (address; needs a fresh signature), prove (code), forget, at-once, daily, test."""
     user, act = user_of(request), request.POST.get("act", "")
-    if act == "ask":
-        asked = unless_fresh(request, _("Mail address"), template=pages.STEP_UP, again=HERE)
-        if asked is not None:
-            return asked
+    if act == "ask" and (asked := unless_fresh(request, _("Mail address"), HERE)) is not None:
+        return asked
     way = services.channels_of(user)
     try:
         if act == "ask":

@@ -30,8 +30,7 @@ def new(request: HttpRequest) -> HttpResponse:
     if not request.user.is_authenticated:
         return signed_out(request, _(TITLE))
     user = user_of(request)
-    asked = unless_fresh(request, _(TITLE), template=pages.STEP_UP, again=request.path)
-    if asked is not None:
+    if (asked := unless_fresh(request, _(TITLE), "/account/alerts")) is not None:
         return asked
     url, error, status, format_ = "", "", 200, Format.SIGNED.value
     if request.method == "POST":
@@ -75,9 +74,8 @@ def act(request: HttpRequest, hook_id: uuid.UUID) -> HttpResponse:
         hooks.delete(found)
         return HttpResponseRedirect("/account/alerts#hooks")
     if wanted == "secret":
-        here = reverse("alerts:hook", args=[found.pk])
-        asked = unless_fresh(request, _("New secret"), template=pages.STEP_UP, again=here)
-        if asked is not None:
+        back = reverse("alerts:hook", args=[found.pk])
+        if (asked := unless_fresh(request, _("New secret"), back)) is not None:
             return asked
         return _shown(request, found, hooks.renew_secret(found))
     if wanted == "enable":

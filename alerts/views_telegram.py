@@ -24,8 +24,7 @@ def connect(request: HttpRequest) -> HttpResponse:
     if not request.user.is_authenticated:
         return signed_out(request, _(TITLE))
     user = user_of(request)
-    asked = unless_fresh(request, _(TITLE), template=pages.STEP_UP, again=request.path)
-    if asked is not None:
+    if (asked := unless_fresh(request, _(TITLE), "/account/alerts")) is not None:
         return asked
     if not telegram.works():
         raise Http404("no bot")

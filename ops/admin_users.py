@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
 
 from accounts import roles, sessions
+from accounts.http import unless_fresh
 from accounts.models import User
 from accounts.roles import Role, given
 from moderation import audit
@@ -96,7 +97,8 @@ class UserAdmin(ReadOnly):
         if request.method == "POST":
             if not may_change(request):
                 raise PermissionDenied(roles.needed(Role.ADMIN))
-            sessions.require_fresh(request)
+            if (asked := unless_fresh(request, "Roles", request.path)) is not None:
+                return asked
         answer: HttpResponse = super().changeform_view(request, *args, **kwargs)
         return answer
 

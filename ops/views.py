@@ -15,6 +15,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from accounts import limits, roles, sessions
 from accounts.errors import Problem
+from accounts.http import unless_fresh
 from accounts.models import User
 from accounts.roles import Role
 from moderation import audit
@@ -42,9 +43,11 @@ def start(request: HttpRequest) -> HttpResponse:
     name = request.POST.get("name", "")[:40]
     limits.spend("ops", user.address, limit=30, seconds=60)
     typed = request.POST.get("typed", "")[:40]
+    asked = unless_fresh(request, _("Operations"), "/ops") if jobs.destroys(name, typed) else None
+    if asked is not None:
+        _record(request, "command_refused", ("command", name), {"why": sessions.STALE})
+        return asked
     try:
-        if jobs.destroys(name, typed):
-            sessions.require_fresh(request)
         job = jobs.start(name, user, typed)
     except Problem as problem:
         _record(request, "command_refused", ("command", name), {"why": problem.code})

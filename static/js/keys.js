@@ -1,6 +1,6 @@
 // A lasting key: what is signed is shown first, the secret is shown once.
 import { account, declined, prompt } from './wallet-provider.js';
-import { openSignIn, sessionWallet } from './wallet-signin.js';
+import { freshly, sessionWallet } from './wallet-signin.js';
 import { post } from './wallet-http.js';
 import { ask } from './providerkey.js';
 import { reveal } from './reveal.js';
@@ -12,14 +12,13 @@ async function run(form, say) {
   if (!label) { say(t('Give the key a name first.')); form.elements.label.focus(); return; }
   try {
     await sessionWallet();
-    const wanted = await post('/account/keys/new', { provider: fields.get('provider'), label, days: Number(fields.get('days')) });
+    const wanted = await freshly(() => post('/account/keys/new', { provider: fields.get('provider'), label, days: Number(fields.get('days')) }));
     if (!await ask(wanted)) { say(t('You declined. No key was made.')); return; }
     const signature = await prompt('personal_sign', [wanted.digest, account()]);
-    const made = await post('/account/keys/create', { signature });
+    const made = await freshly(() => post('/account/keys/create', { signature }));
     reveal({ title: t('Your key'), note: t('Slot {slot}. This is the only time it is shown; it is not kept here.', { slot: made.slot }), secret: made.key, testid: 'key' });
     say('');
   } catch (error) {
-    if (error.reason === 'step_up_required') { say(error.message); await openSignIn(); return; }
     say(declined(error) ? t('You declined. No key was made.') : error.message);
   }
 }

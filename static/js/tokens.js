@@ -1,6 +1,6 @@
 // Personal access tokens: made and replaced here, each secret shown once.
 import { post } from './wallet-http.js';
-import { openSignIn } from './wallet-signin.js';
+import { freshly } from './wallet-signin.js';
 import { reveal } from './reveal.js';
 import { t } from './words.js';
 
@@ -30,10 +30,7 @@ async function secretOf(path, body, note) {
 }
 
 async function tried(path, body, done) {
-  try { done(await post(path, body)); } catch (error) {
-    line.textContent = error.message;
-    if (error.reason === 'step_up_required') await openSignIn();
-  }
+  try { done(await freshly(() => post(path, body))); } catch (error) { line.textContent = error.message; }
 }
 
 form?.addEventListener('submit', async (event) => {

@@ -10,7 +10,8 @@ const at = (name) => dialog.querySelector(`[data-wallet-${name}]`);
 const say = (text) => { at('status').textContent = text; };
 let pending = null;
 let connected = () => openSignIn();
-let next = ''; // where the signature leads; empty: to the same page once more
+const anew = () => location.reload();
+let signed = anew; // what follows the signature
 
 function pane(name) {
   for (const element of dialog.querySelectorAll('[data-pane]')) element.hidden = element.dataset.pane !== name;
@@ -65,9 +66,26 @@ export async function sessionWallet() {
   return account();
 }
 
+// Does `work`, and where that is refused because the signature is too old, once more after a new one: what was typed stays.
+export async function freshly(work) {
+  try { return await work(); } catch (error) {
+    if (error.reason !== 'step_up_required') throw error;
+    await sessionWallet();
+    const over = new AbortController();
+    await new Promise((resolve, reject) => {
+      openSignIn(() => { resolve(); dialog.close(); });
+      say(error.message);
+      // Of the chooser before it the event may still be to come.
+      const left = () => dialog.open || reject(Object.assign(new Error(t('You declined.')), { code: 4001 }));
+      dialog.addEventListener('close', left, { signal: over.signal });
+    }).finally(() => over.abort());
+    return work();
+  }
+}
+
 // Show what will be signed, before the wallet opens.
-export async function openSignIn(path = '') {
-  next = path;
+export async function openSignIn(then = anew) {
+  signed = then;
   pane('sign');
   say('');
   at('sign').disabled = true;
@@ -98,11 +116,10 @@ async function sign() {
     say(signature.length === 132 ? t('Checking the signature…') : t('Your wallet is a contract; its signature is checked on the chain…'));
     // Signing in as another account ends the session of before, and this page may hear of that before it has the new one.
     await beforeEnding(() => post(root.dataset.verify, { signature }));
-    if (next) location.assign(next);
-    else location.reload();
+    signed();
   } catch (error) {
     // A message is good for one try: declining keeps it, a refusal by the server needs a new one.
-    if (error.refusal) await openSignIn(next);
+    if (error.refusal) await openSignIn(signed);
     say(declined(error) ? t('You declined. You can still browse.') : error.message);
     at('sign').disabled = false;
   }

@@ -47,11 +47,13 @@ document.addEventListener('click', (event) => {
 });
 document.addEventListener('htmx:afterSettle', offer);
 root.querySelector('[data-sign-out]')?.addEventListener('submit', forget);
-// What was asked for needs a fresh signature: the same page follows once there is one, or the one that the button names, where
-// a form was sent: sent again it would have the token of the session before.
+// What was asked for needs a fresh signature, and follows once there is one: the form that was sent, with what was typed, the
+// page that the button names, or the same once more.
 for (const again of document.querySelectorAll('[data-step-up]')) {
+  const { form, dataset: { stepUp: path } } = again;
+  const then = form ? () => form.submit() : path ? () => location.assign(path) : undefined;
   again.hidden = false;
-  again.addEventListener('click', () => dialog(({ sessionWallet, openSignIn }) => sessionWallet().then(() => openSignIn(again.dataset.stepUp))).catch((error) => {
+  again.addEventListener('click', () => dialog(({ sessionWallet, openSignIn }) => sessionWallet().then(() => openSignIn(then))).catch((error) => {
     document.querySelector('[data-step-up-message]').textContent = error.code === 4001 ? t('You declined.') : error.message;
   }));
 }

@@ -225,6 +225,8 @@ def test_roles_are_given_by_admins_with_a_fresh_signature_and_a_record(client: C
     client.force_login(chief)
     stale = client.post(path, form)
     assert stale.status_code == 403 and "10 minutes" in stale.content.decode()
+    for kept in ("moderator", "auditor", "joined the team"):
+        assert f'value="{kept}">' in stale.content.decode()
     enter(client, chief)
     assert client.post(path, {**form, "reason": ""}).status_code == 200, "a reason is needed"
     assert not Act.objects.exists()

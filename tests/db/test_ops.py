@@ -183,6 +183,7 @@ def test_what_destroys_wants_a_fresh_signature(client: Client, admin: User, queu
     session.save()
     answer = client.post("/ops/jobs", press)
     assert answer.status_code == 403 and "at most 10 minutes old" in answer.content.decode()
+    assert 'name="typed" value="replay"' in answer.content.decode()
     assert not Job.objects.exists() and Act.objects.get().action == "command_refused"
     session["proved_at"] = int(time.time())
     session.save()

@@ -209,6 +209,7 @@ def test_only_what_can_be_read_can_be_shared(chat: Chat, alice: Client) -> None:
     prove(alice, 601)
     stale = alice.post(path, {"days": "7"})
     assert stale.status_code == 403 and b"data-step-up" in stale.content
+    assert b'<input type="hidden" name="days" value="7">' in stale.content
     assert b"share-create" not in stale.content and not Share.objects.exists()
     prove(alice, 0)
     for wrong in ("", "2", "x", "-1", "0001", "99999999999999999999"):

@@ -1,0 +1,31 @@
+"""`{% step_up %}`: the button that asks for a fresh signature, and does then what was asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+from django.template import Context
+
+register = template.Library()
+
+
+@register.inclusion_tag("accounts/step_up_button.html", takes_context=True)
+def step_up(context: Context, follows: bool = False) -> dict[str, Any]:
+    """A form that was sent is sent once more, as it was typed; a page is asked for again, where
+    `follows` says that this is what the person came for. Who has a password signs nothing.
+    """
+    request = context["request"]
+    sent = request.method == "POST"
+    return {
+        "action": request.get_full_path() if sent else "",
+        "fields": tuple(
+            (name, value)
+            for name, values in request.POST.lists()
+            for value in values
+            if name != "csrfmiddlewaretoken"
+        ),
+        "csrf_token": context.get("csrf_token"),
+        "follows": follows or sent,
+        "signs": not request.user.has_usable_password(),
+    }
