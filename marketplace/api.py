@@ -11,6 +11,7 @@ from marketplace import (
     api_accounts,
     api_catalogue,
     api_changes,
+    api_compare,
     api_health,
     api_network,
     api_notes,
@@ -99,6 +100,7 @@ problems.install(api)
 api.add_router("", api_network.router)
 api.add_router("", api_catalogue.router)
 api.add_router("", api_overviews.router)
+api.add_router("", api_compare.router)
 api.add_router("/services", api_services.router)
 api.add_router("", api_changes.router)
 api.add_router("/services", api_health.router)

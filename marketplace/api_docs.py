@@ -134,7 +134,10 @@ def with_examples(page: ApiDocsPage, values: Mapping[str, str]) -> ApiDocsPage:
 
 
 def filled(operation: OperationDoc, values: Mapping[str, str]) -> str:
-    """The path with values in it; "" where none is known, or where it needs a token or a body."""
+    """The path with values in it; "" where none is known, or where it needs a token, a body or a
+    question."""
+    if any(one.required and one.place == "query" for one in operation.parameters):
+        return ""
     names = re.findall(r"{(\w+)}", operation.path)
     if operation.method != "GET" or operation.token or not all(values.get(n) for n in names):
         return ""

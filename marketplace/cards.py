@@ -39,6 +39,9 @@ _SAID: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("weights", ("huggingface", "huggingfaceid", "hfrepo", "canonicalid")),
 )
 
+#: The fields of a card that are shown, in the order of `Card.facts`.
+FACTS = ("context", "max_output", "modalities", "quantization", "licence", "weights")
+
 
 @dataclass(frozen=True)
 class Card:

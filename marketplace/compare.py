@@ -6,7 +6,7 @@ too seldom competes with nobody.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from django.utils.translation import gettext as _
@@ -18,7 +18,8 @@ from ledger.records import Listing
 from marketplace import cards, formats, parts, ranking
 from marketplace.filters import Filters
 from marketplace.formats import Price
-from marketplace.parts import Link, ServiceRow
+from marketplace.parts import Link, ServiceRow, service_id
+from marketplace.selectors import listing_named
 from marketplace.tariffs import Workload
 from probes.selectors import HealthView, Spread, health_of
 from probes.templatetags.health import seconds
@@ -31,7 +32,9 @@ _GOOD = ("pass", "warn", "partial")
 
 @dataclass(frozen=True)
 class Cell:
-    """One of text, a price, an amount of neuron or a verdict; `wins`: by the row's rule."""
+    """One of text, a price, an amount of neuron or a verdict; `wins`: by the row's rule. For
+    programs the text's exact `value`, None where it is not known, with its `unit`; `samples`: what
+    it was measured by."""
 
     text: str = ""
     note: str = ""
@@ -40,13 +43,26 @@ class Cell:
     verdict: str = ""
     health: HealthView | None = None
     wins: bool = False
+    value: str | None = None
+    unit: str = ""
+    samples: int | None = None
+
+    @property
+    def exact(self) -> tuple[str | None, str]:
+        """Value and unit as the API says them."""
+        if self.price is not None:
+            return str(self.price.neuron), f"neuron / {self.price.unit}"
+        if self.neuron is not None:
+            return str(self.neuron), "neuron"
+        return self.verdict or self.value, self.unit
 
 
 @dataclass(frozen=True)
 class Row:
-    """`rule`: what wins, in words, empty where nothing does. `declared`: the providers' own
-    words."""
+    """`name`: what the API calls it. `rule`: what wins, in words, empty where nothing does.
+    `declared`: the providers' own words."""
 
+    name: str
     label: str
     cells: tuple[Cell, ...]
     rule: str = ""
@@ -54,11 +70,14 @@ class Row:
 
     @property
     def differs(self) -> bool:
-        return len({replace(cell, wins=False, health=None) for cell in self.cells}) > 1
+        """As they are shown: what rounds to the same is the same."""
+        plain = {"wins": False, "health": None, "value": None, "samples": None}
+        return len({replace(cell, **plain) for cell in self.cells}) > 1  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class Section:
+    name: str
     title: str
     rows: tuple[Row, ...]
 
@@ -74,6 +93,20 @@ class One:
     total: ServiceTotal
     card: cards.Card
     month: int | None
+
+
+def named(ids: Sequence[str]) -> tuple[dict[str, Listing], tuple[str, ...]]:
+    """The listings that the first four of these name, by `parts.service_id`, and the names that are
+    nobody's (2 queries each)."""
+    known: dict[str, Listing] = {}
+    unknown = []
+    for id in list(dict.fromkeys(ids))[:MOST]:
+        listing = listing_named(id)
+        if listing is None:
+            unknown.append(shown(id))
+        else:
+            known[service_id(listing)] = listing
+    return known, tuple(unknown)
 
 
 def gather(listings: Sequence[Listing], workload: Workload | None) -> tuple[One, ...]:
@@ -103,20 +136,20 @@ def gather(listings: Sequence[Listing], workload: Workload | None) -> tuple[One,
 
 def sections(found: Sequence[One], workload: Workload | None) -> tuple[Section, ...]:
     return (
-        Section(_("Prices"), _prices(found, workload)),
-        Section(_("Measured by us, 7 days"), _measured(found)),
-        Section(_("Evidence and trust"), _trust(found)),
-        Section(_("Settlement record, all time"), _record(found)),
-        Section(_("The model, as declared"), _model(found)),
+        Section("prices", _("Prices"), _prices(found, workload)),
+        Section("measured", _("Measured by us, 7 days"), _measured(found)),
+        Section("trust", _("Evidence and trust"), _trust(found)),
+        Section("record", _("Settlement record, all time"), _record(found)),
+        Section("model", _("The model, as declared"), _model(found)),
     )
 
 
 def _prices(found: Sequence[One], workload: Workload | None) -> tuple[Row, ...]:
     offers = [one.row.offer for one in found]
     rows = [
-        _priced(_("Input"), [offer.input for offer in offers]),
-        _priced(_("Cached input"), [offer.cached for offer in offers]),
-        _priced(_("Output"), [offer.output for offer in offers]),
+        _priced("input_price", _("Input"), [offer.input for offer in offers]),
+        _priced("cached_price", _("Cached input"), [offer.cached for offer in offers]),
+        _priced("output_price", _("Output"), [offer.output for offer in offers]),
     ]
     if workload is not None:
         months = [one.month for one in found]
@@ -124,15 +157,19 @@ def _prices(found: Sequence[One], workload: Workload | None) -> tuple[Row, ...]:
             Cell(neuron=month) if month is not None else Cell(_("not by tokens"))
             for month in months
         ]
-        rows.append(_row(_("Your month"), cells, _("the lowest wins"), months, min))
+        rule = _("the lowest wins")
+        rows.append(_row("month_cost", _("Your month"), cells, rule, months, min))
     tiers = [
-        Cell(_("%(n)s tiers") % {"n": len(offer.tiers)} if offer.tiers else _("one price"))
+        Cell(
+            _("%(n)s tiers") % {"n": len(offer.tiers)} if offer.tiers else _("one price"),
+            value=str(len(offer.tiers)),
+        )
         for offer in offers
     ]
-    return (*rows, Row(_("Long requests"), tuple(tiers)))
+    return (*rows, Row("tiers", _("Long requests"), tuple(tiers)))
 
 
-def _priced(label: str, prices: Sequence[Price | None]) -> Row:
+def _priced(name: str, label: str, prices: Sequence[Price | None]) -> Row:
     cells = [
         Cell(price=price, note=price.each_said) if price is not None else Cell(formats.UNKNOWN)
         for price in prices
@@ -140,7 +177,7 @@ def _priced(label: str, prices: Sequence[Price | None]) -> Row:
     units = {price.unit for price in prices if price is not None}
     # Prices of different units are shown, and compared by nobody.
     values = [price.neuron if price is not None and len(units) == 1 else None for price in prices]
-    return _row(label, cells, _("the lowest wins") if len(units) == 1 else "", values, min)
+    return _row(name, label, cells, _("the lowest wins") if len(units) == 1 else "", values, min)
 
 
 def _samples(one: Spread) -> str:
@@ -153,9 +190,17 @@ def _measured(found: Sequence[One]) -> tuple[Row, ...]:
     speeds = [one.health.tokens for one in found]
     return (
         _row(
+            "uptime_7d",
             _("Uptime"),
             [
-                Cell(up.text, _("of %(n)s probes") % {"n": f"{up.probes:,}"}, health=one.health)
+                Cell(
+                    up.text,
+                    _("of %(n)s probes") % {"n": f"{up.probes:,}"},
+                    health=one.health,
+                    value=f"{up.share // 100}.{up.share % 100:02d}",
+                    unit="percent",
+                    samples=up.probes,
+                )
                 if up
                 else Cell(_("no data"), health=one.health)
                 for up, one in zip(ups, found, strict=True)
@@ -165,9 +210,16 @@ def _measured(found: Sequence[One]) -> tuple[Row, ...]:
             max,
         ),
         _row(
+            "first_token_p50",
             _("First token, p50"),
             [
-                Cell(seconds(one.p50), f"p95 {seconds(one.edge)}, {_samples(one)}")
+                Cell(
+                    seconds(one.p50),
+                    f"p95 {seconds(one.edge)}, {_samples(one)}",
+                    value=str(one.p50),
+                    unit="ms",
+                    samples=one.n,
+                )
                 if one
                 else Cell(_("no data"))
                 for one in firsts
@@ -177,9 +229,16 @@ def _measured(found: Sequence[One]) -> tuple[Row, ...]:
             min,
         ),
         _row(
+            "speed_p50",
             _("Speed, p50"),
             [
-                Cell(f"{one.p50 // 10:,}.{one.p50 % 10} tok/s", _samples(one))
+                Cell(
+                    f"{one.p50 // 10:,}.{one.p50 % 10} tok/s",
+                    _samples(one),
+                    value=f"{one.p50 // 10}.{one.p50 % 10}",
+                    unit="tokens / second",
+                    samples=one.n,
+                )
                 if one
                 else Cell(_("no data"))
                 for one in speeds
@@ -199,24 +258,26 @@ def _trust(found: Sequence[One]) -> tuple[Row, ...]:
         return Cell(verdict=shown) if word else Cell(_("not checked"))
 
     stakes = [one.listing.stake for one in found]
-    yes, no = _("yes"), _("no")
+    yes, no = Cell(_("yes"), value="true"), Cell(_("no"), value="false")
+    kinds = [cards.verifier_of(one.listing.additional_info) for one in found]
+    overall = [one.standing.overall for one in found]
     return (
-        Row(_("Our verdict"), tuple(Cell(verdict=one.standing.overall) for one in found)),
-        Row(_("Hardware proven"), tuple(answered(one, "hardware") for one in found)),
-        Row(_("GPU proven"), tuple(answered(one, "gpu") for one in found)),
+        Row("verdict", _("Our verdict"), tuple(Cell(verdict=word) for word in overall)),
+        Row("hardware", _("Hardware proven"), tuple(answered(one, "hardware") for one in found)),
+        Row("gpu", _("GPU proven"), tuple(answered(one, "gpu") for one in found)),
         Row(
+            "tee_signer_acknowledged",
             _("Signer acknowledged by the contract’s owner"),
-            tuple(Cell(yes if one.listing.tee_signer_acknowledged else no) for one in found),
+            tuple(yes if one.listing.tee_signer_acknowledged else no for one in found),
         ),
         Row(
+            "declared_tee",
             _("Kind of TEE"),
-            tuple(
-                Cell(cards.verifier_of(one.listing.additional_info) or _("not declared"))
-                for one in found
-            ),
+            tuple(Cell(kind or _("not declared"), value=kind or None) for kind in kinds),
             declared=True,
         ),
         _row(
+            "stake",
             _("Stake"),
             [Cell(neuron=stake) for stake in stakes],
             _("the highest wins"),
@@ -232,31 +293,66 @@ def _record(found: Sequence[One]) -> tuple[Row, ...]:
         formats.percentage(total.settled, total.settled + total.unsettled + total.refused_amount)
         for total in totals
     ]
+
+    def counted(name: str, label: str, numbers: Iterable[int]) -> Row:
+        return Row(name, label, tuple(Cell(f"{n:,}", value=str(n)) for n in numbers))
+
     return (
-        Row(_("Settlements"), tuple(Cell(f"{total.items:,}") for total in totals)),
+        counted("settlements", _("Settlements"), (total.items for total in totals)),
+        counted("paid_in_part", _("Paid in part"), (total.in_part for total in totals)),
+        counted("refused", _("Refused"), (total.refused for total in totals)),
+        Row("collected", _("Collected"), tuple(Cell(neuron=int(one.settled)) for one in totals)),
         Row(
-            _("Paid in part or refused"),
-            tuple(Cell(f"{total.in_part:,} / {total.refused:,}") for total in totals),
+            "collected_share",
+            _("Share of what was asked"),
+            tuple(
+                Cell(text)
+                if text == formats.UNKNOWN
+                else Cell(text, value=text.removesuffix(" %"), unit="percent")
+                for text in shares
+            ),
         ),
-        Row(_("Collected"), tuple(Cell(neuron=int(total.settled)) for total in totals)),
-        Row(_("Share of what was asked"), tuple(Cell(share) for share in shares)),
     )
 
 
 def _model(found: Sequence[One]) -> tuple[Row, ...]:
-    named = Row(_("Model"), tuple(Cell(one.row.title) for one in found), declared=True)
+    names = [
+        ", ".join(one.listing.models) if one.listing.is_fine_tuning else one.listing.model
+        for one in found
+    ]
+    titles = zip(found, names, strict=True)
+    named = Row(
+        "model",
+        _("Model"),
+        tuple(Cell(one.row.title, value=name or None) for one, name in titles),
+        declared=True,
+    )
     labels = [label for label, _ in found[0].card.facts] if found else []
     facts = [dict(one.card.facts) for one in found]
     return (
         named,
         *(
-            Row(label, tuple(Cell(said[label] or _("unknown")) for said in facts), declared=True)
-            for label in labels
+            Row(
+                f"declared_{name}",
+                label,
+                tuple(
+                    Cell(said[label] or _("unknown"), value=_declared(one.card, name))
+                    for one, said in zip(found, facts, strict=True)
+                ),
+                declared=True,
+            )
+            for name, label in zip(cards.FACTS, labels, strict=True)
         ),
     )
 
 
+def _declared(card: cards.Card, name: str) -> str | None:
+    said = getattr(card, name)
+    return None if said in ("", None) else str(said)
+
+
 def _row(
+    name: str,
     label: str,
     cells: Sequence[Cell],
     rule: str,
@@ -266,12 +362,12 @@ def _row(
     """A row whose best value wins, where at least two compete and they are not all equal."""
     competing = [value for value in values if value is not None]
     if not rule or len(competing) < 2 or len(set(competing)) < 2:
-        return Row(label, tuple(cells), rule)
+        return Row(name, label, tuple(cells), rule)
     won = best(competing)
     marked = tuple(
         replace(cell, wins=value == won) for cell, value in zip(cells, values, strict=True)
     )
-    return Row(label, marked, rule)
+    return Row(name, label, marked, rule)
 
 
 @dataclass(frozen=True)
@@ -288,6 +384,7 @@ class ComparePage:
     only: bool
     filters: Filters
     kept: tuple[tuple[str, str], ...]
+    twins: tuple[Link, ...]
 
 
 def only_differences(found: tuple[Section, ...]) -> tuple[Section, ...]:
@@ -298,6 +395,6 @@ def only_differences(found: tuple[Section, ...]) -> tuple[Section, ...]:
     return tuple(section for section in kept if section.rows)
 
 
-def named(id: str) -> str:
+def shown(id: str) -> str:
     """A stranger's name of a service, fit to be shown."""
     return formats.clip(parts.name(id), 60)

@@ -78,10 +78,8 @@ ProvenIn = Annotated[Literal["cpu", "gpu"] | None, EMPTY]
 CountIn = Annotated[int | None, EMPTY]
 
 
-class FilteredIn(Schema):
-    """Filters of the services list; each narrows it further. The same query string gives the page
-    at `/`, `/api/v1/services`, `/api/v1/services.csv` and `/services.atom`; the last two are
-    complete and have no pages."""
+class SelectingIn(Schema):
+    """Filters of the services list; each narrows it further."""
 
     kind: KindIn = Field(None, description="inference or fine-tuning")
     type: TextIn = Field("", description="service type, exact, e.g. `chatbot`, or `fine-tuning`")
@@ -108,24 +106,37 @@ class FilteredIn(Schema):
     label: TextIn = Field(
         "", description="a word that moderators gave, or `_flagged`: what they flagged"
     )
+
+
+class WorkloadIn(Schema):
+    """What somebody does on a day."""
+
     tokens_in: CountIn = Field(
-        None,
-        ge=1,
-        le=MOST_PER_DAY,
-        description="a workload, listed by its cost unless `sort` says otherwise: "
-        "input tokens a day",
+        None, ge=1, le=MOST_PER_DAY, description="a workload: input tokens a day"
     )
     tokens_cached: CountIn = Field(None, ge=1, le=MOST_PER_DAY, description="of these, cached")
     tokens_out: CountIn = Field(None, ge=1, le=MOST_PER_DAY, description="output tokens a day")
     requests: CountIn = Field(
         None, ge=1, le=MOST_PER_DAY, description="requests a day: their length decides the tier"
     )
-    sort: SortIn = Field(None, description="order; a leading `-` turns it round")
 
     @property
     def filters(self) -> filters.Filters:
-        given = self.model_dump(exclude_none=True, exclude={"page_size"})
+        known = filters.Filters.__dataclass_fields__
+        given = self.model_dump(exclude_none=True, include=set(known))
         return filters.Filters.parse({name: str(value) for name, value in given.items()})
+
+
+class FilteredIn(WorkloadIn, SelectingIn):
+    """The question of the services list. The same query string gives the page at `/`,
+    `/api/v1/services`, `/api/v1/services.csv` and `/services.atom`; the last two are complete and
+    have no pages."""
+
+    sort: SortIn = Field(
+        None,
+        description="order, by the cost of a workload where one is given; a leading `-` turns it "
+        "round",
+    )
 
 
 class ServicesIn(FilteredIn, PageIn):

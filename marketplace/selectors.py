@@ -1,4 +1,5 @@
-"""Reads that only pages need; everything else is in `ledger.selectors` and `ledger.statistics`."""
+"""Reads that `marketplace` alone needs; all others are in `ledger.selectors` and
+`ledger.statistics`."""
 
 from __future__ import annotations
 
@@ -10,8 +11,19 @@ from django.utils import timezone
 
 from ledger import selectors
 from ledger.models import Service, ServiceChange, ServiceTotal
-from ledger.records import ChangeEntry, Contract
+from ledger.records import ChangeEntry, Contract, Listing
 from ledger.statistics import paid_since
+
+
+def listing_named(id: str) -> Listing | None:
+    """The listing that `parts.service_id` names, removed ones too (2 queries); None for anything
+    else."""
+    kind, _, rest = id.partition("/")
+    spelled, _, service_name = rest.partition("/")
+    address = selectors.address_of(spelled)
+    if kind not in selectors.KINDS or address is None or "\x00" in service_name:
+        return None
+    return selectors.service(kind, address, service_name[:200], include_removed=True)
 
 
 def latest_changes(

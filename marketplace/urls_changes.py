@@ -27,6 +27,8 @@ urlpatterns: list[URLPattern] = [
     path(f"{_SERVICE}/changes.csv", twins.to(f"{_TIMELINE}.csv")),
     path("services.json", twins.to(f"{_API}/services")),
     path("services.csv", twins.to(f"{_API}/services.csv")),
+    path("compare.json", twins.to(f"{_API}/compare")),
+    path("compare.csv", twins.to(f"{_API}/compare.csv")),
     path("models.json", twins.to(f"{_API}/models")),
     path("models.csv", twins.to(f"{_API}/models.csv")),
     path("providers.json", twins.to(f"{_API}/providers")),

@@ -9,20 +9,8 @@ from django.views.decorators.http import require_http_methods
 
 from accounts import limits, watching
 from accounts.errors import TooMany
-from ledger import selectors
-from ledger.records import Listing
 from marketplace import views_errors
-
-
-def listing_named(id: str) -> Listing | None:
-    """The listing that `parts.service_id` names, removed ones too (2 queries); None for anything
-    else."""
-    kind, _, rest = id.partition("/")
-    spelled, _, service_name = rest.partition("/")
-    address = selectors.address_of(spelled)
-    if kind not in selectors.KINDS or address is None or "\x00" in service_name:
-        return None
-    return selectors.service(kind, address, service_name[:200], include_removed=True)
+from marketplace.selectors import listing_named
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

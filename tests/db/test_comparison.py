@@ -170,6 +170,45 @@ def test_a_comparison_is_its_url(client: Client) -> None:
     assert "Tick two to four" in client.get("/compare").content.decode()
 
 
+def test_a_comparison_is_one_in_every_form(client: Client) -> None:
+    factories.market(8)
+    ids = [named(service) for service in Service.current.order_by("created_block")[:3]]
+    health(Service.current.get(provider=ids[0].split("/")[1]), uptime_7d=9_876, probes_7d=200)
+    query = f"s={ids[0]}&s={ids[1].lower()}&s={ids[1]}&s=inference/0x&tokens_in=1000000"
+    html = client.get(f"/compare?{query}").content.decode()
+    led = client.get(f"/compare?{query}", headers={"accept": "application/json"})["Location"]
+    answer = client.get(led).json()
+    assert answer["unknown"] == ["inference/0x"]
+    assert [one["id"] for one in answer["services"]] == ids[:2], "one service has one spelling"
+    rows = {row["name"]: row for row in answer["rows"]}
+    assert len(rows) == len(answer["rows"]) == html.count('data-testid="compare-row"')
+    assert sum(row["differs"] for row in answer["rows"]) == html.count("data-differs")
+    wins = sum(value["wins"] for row in answer["rows"] for value in row["values"])
+    assert wins == html.count("data-wins") > 0
+    one = Service.current.get(provider=ids[0].split("/")[1])
+    given = rows["input_price"]["values"][0]
+    assert given["value"] == str(one.input_price * 10**6) and given["unit"] == "neuron / 1M tokens"
+    assert rows["stake"]["values"][0]["value"] == str(one.stake)
+    measured = {"value": "98.76", "unit": "percent", "samples": 200}
+    assert rows["uptime_7d"]["values"][0].items() >= measured.items()
+    assert rows["month_cost"]["values"][0]["unit"] == "neuron"
+    assert rows["declared_context"]["declared"] and not rows["stake"]["declared"]
+    assert rows["declared_context"]["values"][0]["value"] is None
+    lines = read_csv(client, f"/compare.csv?{query}")
+    assert [line["value"] for line in lines] == [
+        value["value"] or "" for row in answer["rows"] for value in row["values"]
+    ]
+    assert {line["provider"] for line in lines} == {id.split("/")[1] for id in ids[:2]}
+    fewer = client.get(f"/api/v1/compare?{query}&only=differences").json()["rows"]
+    assert fewer == [row for row in answer["rows"] if row["differs"]]
+    alone = client.get(f"/api/v1/compare?s={ids[0]}")
+    assert alone.json()["rows"] == [] and len(alone.json()["services"]) == 1
+    again = client.get(f"/api/v1/compare?s={ids[0]}", headers={"If-None-Match": alone["ETag"]})
+    assert again.status_code == 304
+    for wrong in ("", "&".join(f"s={id}" for id in "abcde"), f"s={ids[0]}&tokens_in=lots"):
+        assert client.get(f"/api/v1/compare?{wrong}").status_code == 422, wrong
+
+
 def test_a_workload_reaches_the_comparison_and_a_models_page(client: Client) -> None:
     factories.market(24)
     work = {"tokens_in": "2,000,000", "tokens_out": "500000"}
