@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +104,23 @@ def devnet(anvil: Anvil) -> Deployment:
     return deploy(anvil.url)
 
 
+@contextmanager
+def pooled() -> Iterator[None]:
+    """Connections are kept as on the site: each request has a thread of its own, and a new
+    connection for each costs more than most of what is asked on it."""
+    from django.db import connection
+
+    connection.close()
+    options = connection.settings_dict["OPTIONS"]
+    options["pool"] = {"min_size": 1, "max_size": 50, "timeout": 10}
+    try:
+        yield
+    finally:
+        connection.close()
+        connection.close_pool()  # type: ignore[attr-defined]
+        del options["pool"]
+
+
 @pytest.fixture
 def asgi_server(
     transactional_db: None, settings: Any, request: pytest.FixtureRequest
@@ -140,14 +158,15 @@ def asgi_server(
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        if not thread.is_alive():
-            raise RuntimeError("uvicorn did not start")
-        time.sleep(0.01)
-    yield url
-    server.should_exit = True
-    thread.join(10)
+    with pooled():
+        thread.start()
+        while not server.started:
+            if not thread.is_alive():
+                raise RuntimeError("uvicorn did not start")
+            time.sleep(0.01)
+        yield url
+        server.should_exit = True
+        thread.join(10)
     # A request that the closing browser cut off can leave its connection open; the flush and the
     # drop of the test database would wait for it.
     from django.db import connection

@@ -26,7 +26,7 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
 
 # Playwright's sync API keeps an event loop running in the test thread.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-# Connections of the test database come and go with it: no pool.
+# Connections of the test database come and go with it: no pool but under `asgi_server`.
 os.environ["DATABASE_POOL_SIZE"] = "0"
 os.environ["NETWORK"] = "devnet"
 # The providers of the tests listen on loopback.
