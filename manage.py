@@ -11,20 +11,19 @@ def main() -> None:
     os.environ["DATABASE_POOL_SIZE"] = "0"
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
-    from django.db import OperationalError, ProgrammingError
+    from django.db import Error, ProgrammingError
+
+    from net.postgres.trouble import advice
 
     try:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
         sys.exit(f"configuration: {error}")
-    except OperationalError as error:
-        reason = str(error).partition("\n")[0]
-        if "connect" not in reason:
-            raise
-        sys.exit(f"database: {reason}; start the server or correct DATABASE_URL")
-    except ProgrammingError as error:
+    except Error as error:
+        if text := advice(error):
+            sys.exit(f"database: {text}")
         missing = type(error.__cause__).__name__ in ("UndefinedTable", "UndefinedColumn")
-        if not missing or sys.argv[1:2] == ["migrate"]:
+        if not isinstance(error, ProgrammingError) or not missing or sys.argv[1:2] == ["migrate"]:
             raise
         reason = str(error).partition("\n")[0]
         sys.exit(f"database: {reason}; run: python manage.py migrate")

@@ -14,6 +14,7 @@ from django.db.migrations.executor import MigrationExecutor
 from chain.errors import Halt, Retry
 from chain.rpc import Rpc
 from net import stores
+from net.postgres.trouble import advice
 from protocol.abi import LEDGER_MANAGER, AbiError, decode_result, encode_call
 
 
@@ -39,8 +40,7 @@ def _database() -> Iterator[Finding]:
         executor = MigrationExecutor(connection)
         missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
     except DatabaseError as error:
-        reason = str(error).partition("\n")[0]
-        text = f"{reason}; start the server or correct DATABASE_URL"
+        text = advice(error) or str(error).partition("\n")[0]
         yield Finding("database", False, text, fatal=True)
         return
     yield Finding("database", True, "answers")

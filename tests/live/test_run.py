@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from django.db import connection, transaction
 
+from accounts.models import User
 from runner.environment import secrets_of
 from runner.tree import Stop
 from tests import database
@@ -129,6 +131,33 @@ def test_commands_say_in_one_line_that_tables_are_missing(stores: dict[str, str]
         assert code == 1
         (line,) = said.splitlines()
         assert line.startswith("database: relation ") and line.endswith("manage.py migrate"), said
+
+
+def test_commands_say_in_one_line_what_the_database_refuses(stores: dict[str, str]) -> None:
+    """A limit, a standby (which is read-only), and a server full of connections."""
+    place = stores["DATABASE_URL"]
+    command = ("grant_role", "0x" + "11" * 20, "admin")
+    few = place.replace("//app@", "//few@")
+    refusals = (
+        (f"{place}&options=-c%20statement_timeout%3D200", "statement_timeout%3D0"),
+        (f"{place}&options=-c%20default_transaction_read_only%3Don", "must name the primary"),
+        (few, "raise max_connections"),
+    )
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("CREATE ROLE few LOGIN CONNECTION LIMIT 0")
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(f'LOCK TABLE "{User._meta.db_table}"')
+            said = [manage(*command, DATABASE_URL=refusals[0][0])]
+        said += [manage(*command, DATABASE_URL=url) for url, _ in refusals[1:]]
+        doctor = manage("doctor", DATABASE_URL=few, REDIS_URL=stores["REDIS_URL"])
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP ROLE few")
+    for (code, text), (_, advice) in zip(said, refusals, strict=True):
+        (line,) = text.splitlines()
+        assert code == 1 and line.startswith("database: ") and advice in line, text
+    assert doctor[0] == 1 and "raise max_connections" in doctor[1], doctor[1]
 
 
 def test_what_a_command_cannot_do_is_said_in_one_line(stores: dict[str, str]) -> None:
