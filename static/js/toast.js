@@ -5,6 +5,17 @@ const MOST = 3;
 const SPOKEN = 3000;
 const region = document.querySelector("[data-toasts]");
 
+// Outside of a modal dialog nothing is seen, said or pressed: the region goes into the topmost, and back.
+let dialogs = [];
+new MutationObserver((changes) => {
+  for (const { target } of changes) {
+    dialogs = dialogs.filter((dialog) => dialog !== target && dialog.isConnected);
+    if (target.matches("dialog:modal")) dialogs.push(target);
+  }
+  const home = dialogs.at(-1) ?? document.body;
+  if (region.parentElement !== home) home.append(region);
+}).observe(document.body, { subtree: true, attributeFilter: ["open"] });
+
 function paragraph(text, name = "") {
   return Object.assign(document.createElement("p"), { textContent: text, className: name });
 }

@@ -52,6 +52,12 @@ def test_a_token_is_shown_once_replaced_and_revoked(
     for _ in range(3):  # must not lose it; browsers ask a script about the first alone
         page.keyboard.press("Escape")
     expect(dialog).to_be_visible()
+    # What the page says under a modal dialog nobody would see, hear or press.
+    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error()); }")
+    page.evaluate("() => { document.execCommand = () => false; }")
+    page.get_by_role("button", name="Copy", exact=True).click()
+    expect(dialog.get_by_role("status")).to_contain_text("refused to copy")
+    dialog.get_by_role("button", name="Dismiss").click()
     page.get_by_test_id("token-stored").click()
     row = page.get_by_test_id("token-row")
     expect(row).to_have_attribute("data-state", "active")
