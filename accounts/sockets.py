@@ -22,9 +22,11 @@ from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
 from channels.sessions import CookieMiddleware
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import DatabaseError
 from django.utils import timezone
 from redis.exceptions import RedisError
+
+from net.postgres import statements
 
 Event = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]
@@ -173,7 +175,7 @@ SELECT EXISTS (SELECT FROM django_session WHERE session_key = %s AND expire_date
 def _lives(session_key: str, user_id: int) -> bool:
     """False only for what is known to be over: a database that does not answer ends nobody."""
     try:
-        with connection.cursor() as cursor:
+        with statements.prepared() as cursor:
             cursor.execute(_LIVES, [session_key, timezone.now(), user_id])
             return bool(cursor.fetchone()[0])
     except DatabaseError as error:

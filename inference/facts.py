@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
 from django.utils import timezone
 
 from accounts import keys
@@ -19,6 +18,7 @@ from inference import readiness
 from inference.models import Chat
 from inference.readiness import Held
 from ledger.records import Listing
+from net.postgres import statements
 from protocol import keys as wire
 
 _MOST_KNOWN = 512
@@ -143,7 +143,7 @@ def _row(statement: str, provider: str, given: dict[str, Any]) -> Sequence[Any] 
         "living": now + keys.MARGIN,
         "slot": wire.EPHEMERAL_TOKEN_ID,
     }
-    with connection.cursor() as cursor:
+    with statements.prepared() as cursor:
         cursor.execute(statement, given)
         row: Sequence[Any] | None = cursor.fetchone()
     return row

@@ -13,6 +13,7 @@ from django.db import connection
 
 from accounts import tokens
 from inference.models import Chat, Turn
+from net.postgres import statements
 
 _FIELDS = tuple(f for f in Turn._meta.local_concrete_fields if not f.primary_key)
 _COLUMNS = ", ".join(f'"{field.column}"' for field in _FIELDS)
@@ -32,8 +33,8 @@ def values(turn: Turn) -> dict[str, Any]:
 # The owner's row orders concurrent prompts of one person, so the limits are exact: it is locked by
 # a statement of its own, for a statement sees what was there when it began. Both go to the server
 # as one message, which makes them one transaction: all that is waited for is one round trip.
+_LOCK = "SELECT 1 FROM accounts_user WHERE id = %(owner)s FOR UPDATE"
 _OPEN = f"""
-SELECT 1 FROM accounts_user WHERE id = %(owner)s FOR UPDATE;
 WITH room AS (
     SELECT
         (SELECT count(*) FROM inference_turn JOIN inference_chat c ON c.id = chat_id
@@ -59,9 +60,11 @@ def open_chat_turn(chat: Chat, turn: Turn, **given: Any) -> tuple[int, int]:
     (`most_open`, `most_turns`) nothing is stored and `turn.pk` stays None. Raises IntegrityError
     where its key or lane is taken.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(_OPEN, {**values(turn), "owner": chat.owner_id, "chat": chat.pk, **given})
-        cursor.nextset()
+    given = {**values(turn), "owner": chat.owner_id, "chat": chat.pk, **given}
+    with statements.prepared() as lock, statements.prepared() as cursor:
+        with statements.at_once():
+            lock.execute(_LOCK, {"owner": chat.owner_id})
+            cursor.execute(_OPEN, given)
         found: tuple[int, int, int | None] = cursor.fetchone()
     if found[2] is not None:
         turn.pk, turn._state.adding, turn._state.db = found[2], False, "default"
@@ -79,7 +82,7 @@ def open_relay_turn(turn: Turn, digest: str) -> bool:
         **values(turn), "token": turn.token_id, "digest": digest, "most": turn.fee,
         "now": turn.created_at,
     }  # fmt: skip
-    with connection.cursor() as cursor:
+    with statements.prepared() as cursor:
         cursor.execute(_RESERVED, given)
         found = cursor.fetchone()
     if found is not None:
@@ -118,7 +121,7 @@ FROM inference_turn t JOIN inference_chat c ON c.id = t.chat_id WHERE t.id = %s
 
 def going(turn: int) -> Going:
     """A chat's turn. Raises Turn.DoesNotExist."""
-    with connection.cursor() as cursor:
+    with statements.prepared() as cursor:
         cursor.execute(_GOING, [turn])
         row = cursor.fetchone()
     if row is None:
@@ -155,7 +158,7 @@ def end(turn: int, token: int = 0, more: int = 0, /, **changed: Any) -> bool | N
     given = {
         name: _BY_NAME[name].get_db_prep_save(value, connection) for name, value in changed.items()
     }
-    with connection.cursor() as cursor:
+    with statements.prepared() as cursor:
         statement = (_CORRECTED if more else _END).format(columns)
         cursor.execute(statement, {**given, "turn": turn, "token": token, "more": more})
         row: tuple[bool] | None = cursor.fetchone()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import select
 from typing import Any
 
+import psycopg
 from django.db.backends.postgresql import base
+from django.db.backends.utils import CursorWrapper
 from psycopg_pool import ConnectionPool
 
 
@@ -21,6 +23,20 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if pool is not None and pool._check is not None:
             pool._check = look
         return pool
+
+    def get_connection_params(self) -> dict[str, Any]:
+        """Django's, which prepare nothing; its own cursors cannot, whatever is said here. With its
+        second use: a connection of a command or a task may see a statement only once.
+        """
+        return {**super().get_connection_params(), "prepare_threshold": 1}
+
+    def prepared(self) -> CursorWrapper:
+        """`cursor()`, but statements are prepared (`net.postgres.statements`)."""
+        self.ensure_connection()
+        wrapped: Any = self  # django-stubs leave this out
+        with self.wrap_database_errors:
+            cursor: CursorWrapper = wrapped._prepare_cursor(psycopg.Cursor(self.connection))
+            return cursor
 
 
 def look(connection: Any) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import connection
+from django.db import DataError, connection
 from psycopg_pool import ConnectionPool
 
-from net.postgres import base
+from accounts.models import User
+from net.postgres import base, statements
 
 pytestmark = pytest.mark.django_db
 
@@ -54,3 +55,36 @@ def test_of_one_that_stands_nothing_is_asked(pool: Any, monkeypatch: pytest.Monk
     with pool.connection() as one, pool.connection() as other:
         known = {one.info.backend_pid, other.info.backend_pid}
     assert pid(pool) in known
+
+
+def test_a_statement_that_comes_again_is_prepared_and_others_are_not() -> None:
+    for number in (1, 2, 3):
+        with statements.prepared() as cursor:
+            cursor.execute("SELECT %(n)s + 1 AS again", {"n": number})
+            assert cursor.fetchone() == (number + 1,)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT %(n)s + 1 AS otherwise", {"n": number})
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement FROM pg_prepared_statements WHERE statement ~ ' AS '")
+        assert cursor.fetchall() == [("SELECT $1 + 1 AS again",)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_sent_at_once_happens_whole_or_not_at_all() -> None:
+    user = User.objects.for_address("0x000000000000000000000000000000000000dEaD")
+    for _ in range(3):  # also where both are prepared
+        with (
+            pytest.raises(DataError),
+            statements.prepared() as first,
+            statements.prepared() as second,
+            statements.at_once(),
+        ):
+            first.execute("UPDATE accounts_user SET is_active = false WHERE id = %s", [user.pk])
+            second.execute("SELECT 1 / %s", [0])
+        user.refresh_from_db()
+        assert user.is_active
+    with statements.prepared() as first, statements.prepared() as second:
+        with statements.at_once():
+            first.execute("UPDATE accounts_user SET is_active = false WHERE id = %s", [user.pk])
+            second.execute("SELECT is_active FROM accounts_user WHERE id = %s", [user.pk])
+        assert second.fetchone() == (False,)
