@@ -99,12 +99,14 @@ def test_an_old_sign_in_is_renewed_before_a_key_is_made_or_a_file_given(
         page.get_by_test_id("key-new").click()
         expect(page.get_by_test_id("sign-in")).to_be_focused()
     before = wallet.methods().count("personal_sign")
-    with page.expect_navigation():
-        page.get_by_test_id("sign-in").click()
-    expect(page.get_by_test_id("wallet-address")).to_be_visible()
-    assert wallet.methods().count("personal_sign") == before + 1
+    page.get_by_test_id("sign-in").click()
+    # What was asked for goes on, with what was typed.
+    page.get_by_test_id("key-confirm").click()
+    expect(page.get_by_test_id("key-secret")).to_be_visible()
+    assert wallet.methods().count("personal_sign") == before + 2
+    page.get_by_test_id("key-stored").click()
+    expect(page.get_by_test_id("lasting-key")).to_contain_text("nightly job")
     expect(page.get_by_test_id("session-row")).to_have_count(1)
-    expect(page.get_by_test_id("lasting-key")).to_have_count(0)
     # The file follows the signature that it asked for.
     page.goto(f"{asgi_server}/account/transactions?kind=transfer")
     with monkeypatch.context() as old:
