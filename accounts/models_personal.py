@@ -89,7 +89,9 @@ class Erasure(models.Model):
     asked_at = models.DateTimeField()
     due_at = models.DateTimeField()
     began_at = models.DateTimeField(null=True, help_text="from then on it cannot be undone")
-    blocked = models.BooleanField(default=False, help_text="might not sign in as it began")
+    blocked = models.BooleanField(
+        default=False, db_default=False, help_text="might not sign in as it began"
+    )
     beat_at = models.DateTimeField(null=True, help_text="the worker lived")
     done = models.JSONField(default=dict, help_text="{category: rows} of those that are gone")
     done_at = models.DateTimeField(null=True)

@@ -190,7 +190,9 @@ class Verification(models.Model):
     content_hash = models.CharField(
         max_length=64, default="", help_text="SHA-256 of all that is published: `published`"
     )
-    hash_version = models.PositiveSmallIntegerField(default=1, help_text="of `content_hash`")
+    hash_version = models.PositiveSmallIntegerField(
+        default=1, db_default=1, help_text="of `content_hash`"
+    )
 
     ppid = models.CharField(max_length=64, default="", help_text="hex: which CPU package")
     gpu_serials = models.JSONField(default=list)

@@ -39,7 +39,6 @@ ALIVE_SECONDS = 15
 #: everything, and whoever lives is heard again sooner (`hub.BEAT_SECONDS`).
 SILENT_SECONDS = 10
 _SILENCE_KEPT = 60
-_HERE, _GONE = b"1", b"0"
 #: A stream's life is prolonged at every so manyth entry: it outlives the longest answer anyway.
 _EXPIRE_EVERY = 64
 _BLOCK_MS = 5000
@@ -310,24 +309,35 @@ def _entries(rows: Iterable[tuple[bytes, bytes]]) -> list[Entry]:
 async def beat(process: str) -> None:
     """Say that this process lives, for ALIVE_SECONDS."""
     async with client().pipeline() as both:
-        both.set(f"process:{process}", _HERE, ex=ALIVE_SECONDS)
+        both.set(f"process:{process}", b"1", ex=ALIVE_SECONDS)
         both.delete(_silence(process))
         await both.execute()
 
 
 async def gone(process: str) -> None:
-    """Say that this process ends: nobody has to wait for its heartbeat to run out."""
-    await client().set(f"process:{process}", _GONE, ex=KEPT_SECONDS)
+    """Say that this process ends: nobody has to wait for its heartbeat to run out. The heartbeat
+    goes, too: processes of 0.1.0 look for nothing else, and run beside these while one updates.
+    """
+    async with client().pipeline() as both:
+        both.set(_farewell(process), b"1", ex=KEPT_SECONDS)
+        both.delete(f"process:{process}")
+        await both.execute()
 
 
 async def alive(process: str) -> bool:
     """Whether a process lives, or may: no heartbeat is no death before SILENT_SECONDS."""
-    said = await client().get(f"process:{process}")
-    if said is not None:
-        return bool(said == _HERE)
+    beaten, ended = await client().mget(f"process:{process}", _farewell(process))
+    if ended is not None:
+        return False
+    if beaten is not None:
+        return True
     await client().set(_silence(process), b"1", nx=True, ex=_SILENCE_KEPT)
     left: int = await client().pttl(_silence(process))
     return left > (_SILENCE_KEPT - SILENT_SECONDS) * 1000
+
+
+def _farewell(process: str) -> str:
+    return f"process:{process}:gone"
 
 
 def _silence(process: str) -> str:

@@ -1,5 +1,6 @@
 """Refuses what would hold up a running site in migrations newer than `BEFORE`: an index that is
-built under a lock, a table that is written anew, a whole table that is read under a lock.
+built under a lock, a table that is written anew, a whole table that is read under a lock, a column
+that the code of before, which still runs, leaves out and the table then misses.
 
     ./run exec -- python -m scripts.migration_check      (part of ./run check)
 
@@ -124,6 +125,8 @@ def _added(field: models.Field[object, object]) -> Iterator[str]:
         yield "writes the table anew"
     elif field.unique or getattr(field, "db_index", False):
         yield "builds its index while nobody can write: the column first, the index concurrently"
+    if not (field.null or field.many_to_many or field.generated or field.has_db_default()):
+        yield "the code of before still runs and leaves it out of its rows: null or db_default"
 
 
 def _altered(old: models.Field[object, object], new: models.Field[object, object]) -> Iterator[str]:

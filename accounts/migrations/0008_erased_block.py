@@ -10,6 +10,8 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="erasure",
             name="blocked",
-            field=models.BooleanField(default=False, help_text="might not sign in as it began"),
+            field=models.BooleanField(
+                default=False, db_default=False, help_text="might not sign in as it began"
+            ),
         ),
     ]

@@ -10,7 +10,9 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="verification",
             name="hash_version",
-            field=models.PositiveSmallIntegerField(default=1, help_text="of `content_hash`"),
+            field=models.PositiveSmallIntegerField(
+                default=1, db_default=1, help_text="of `content_hash`"
+            ),
         ),
         migrations.AlterField(
             model_name="verification",

@@ -76,10 +76,9 @@ CHECK = models.CheckConstraint(condition=models.Q(number__gt=0), name="fact_numb
     [
         migrations.AddIndex("fact", INDEX),
         migrations.AddConstraint("fact", CHECK),
-        migrations.AddField(
-            "fact", "code", models.CharField(max_length=9, default="", unique=True)
-        ),
+        migrations.AddField("fact", "code", models.CharField(max_length=9, null=True, unique=True)),
         migrations.AddField("fact", "day", models.DateField(null=True, db_index=True)),
+        migrations.AddField("fact", "code", models.CharField(max_length=9, default="")),
         migrations.AlterField("fact", "number", models.BigIntegerField(null=True)),
         migrations.AlterField("fact", "number", models.IntegerField(default=0)),
         migrations.AlterField("fact", "name", models.CharField(max_length=10)),
@@ -98,7 +97,7 @@ def test_what_locks_a_table_for_long_is_refused(operation: Operation) -> None:
 
 def test_what_locks_nothing_for_long_is_taken() -> None:
     assert not faults(
-        migrations.AddField("fact", "code", models.CharField(max_length=9, default="")),
+        migrations.AddField("fact", "code", models.CharField(max_length=9, db_default="")),
         migrations.AlterField("fact", "name", models.CharField(max_length=40)),
         migrations.AlterField("fact", "name", models.TextField(help_text="any")),
         AddConstraintNotValid("fact", CHECK),

@@ -200,6 +200,8 @@ async def test_a_killed_process_loses_no_prefix_and_sends_nothing_again() -> Non
         task = s.hub._turns[turn_id]
         assert await hubs.reap() == 0, "it lives"
         await turnlog.gone(s.hub.process)
+        kept = await turnlog.client().exists(f"process:{s.hub.process}")
+        assert not kept, "a process of 0.1.0 takes it for alive"
         prefix, *_ = await turnlog.text_of(turn_id)
         assert await hubs.reap() == 1
         turn = await s.turn(turn_id)
