@@ -5,11 +5,16 @@ Loaded with `-p tests.parallel`.
 
 from __future__ import annotations
 
+import compileall
+import multiprocessing
+import os
 from collections import defaultdict
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+from _pytest.assertion import rewrite
 
 ROOT = Path(__file__).resolve().parent
 ORDER = ("pure", "db", "live", "browser")
@@ -81,6 +86,41 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Alone, the cheap tests first: their failures are told soon. Among several, the long first."""
     places = _long_first(items) if hasattr(config, "workerinput") else _cheap_first(items)
     items.sort(key=lambda item: places[_file(item.nodeid)])
+
+
+def _compile(config: pytest.Config, files: list[Path]) -> None:
+    """What is missing: byte code, that of tests with pytest's asserts, and Hypothesis's lists of
+    the constants in what is tested."""
+    from hypothesis.internal.constants_ast import constants_from_module
+
+    for file in files:
+        if file.is_relative_to(ROOT) and file.name.startswith(("test_", "conftest")):
+            made = rewrite.get_cache_dir(file) / (file.stem + rewrite.PYC_TAIL)
+            if rewrite._read_pyc(file, made) is None and rewrite.try_makedirs(made.parent):
+                digest, code = rewrite._rewrite_test(file, config)
+                rewrite._write_pyc(config.stash[rewrite.assertstate_key], code, digest, made)
+            continue
+        compileall.compile_file(file, quiet=2)
+        if not file.is_relative_to(ROOT) and file.parent.name != "migrations":
+            module = ModuleType(file.stem)
+            module.__file__ = str(file)
+            constants_from_module(module)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    """A fresh clone is compiled here, once: else each process would do all of it for itself."""
+    packages = [file.parent for file in ROOT.parent.glob("*/__init__.py")]
+    files = [file for folder in packages for file in sorted(folder.rglob("*.py"))]
+    context, cores = multiprocessing.get_context("fork"), os.cpu_count() or 1
+    parts = [
+        context.Process(target=_compile, args=(config, files[number::cores]))
+        for number in range(cores)
+    ]
+    for part in parts:
+        part.start()
+    for part in parts:
+        part.join()
 
 
 @pytest.hookimpl(optionalhook=True)
