@@ -10,7 +10,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 from accounts.models import Intent, ProviderKey, State
 from devnet import accounts as cast
 from devnet.deploy import Contracts
-from tests.browser.live import listening
+from tests.browser.live import before_script, listening
 from tests.browser.money import funded
 from tests.browser.pagecheck import inaccessible, sound
 from tests.browser.wallet import Wallet, neuron, shows, sign_in, to_final
@@ -42,11 +42,12 @@ def test_signing_in_from_another_chain_to_another_wallet(
     # A colour halfway through its transition has no contrast to judge.
     page.emulate_media(reduced_motion="reduce")
     wallet.chain_id, wallet.knows = 1, {1}
-    page.goto(asgi_server + "/account")
     connect, sign = page.get_by_test_id("connect-wallet"), page.get_by_test_id("sign-in")
-    expect(connect).to_be_visible()
-    assert wallet.calls == []  # nothing is asked of a wallet on page load
-    connect.click()
+    # Pressed before its script has come, a button waits for it.
+    with before_script(page, "wallet", asgi_server + "/account"):
+        connect.click()
+        expect(connect).to_have_attribute("aria-busy", "true")
+        assert wallet.calls == []  # nothing is asked of a wallet on page load
     assert inaccessible(page) == []
     page.get_by_test_id("wallet-option").focus()
     page.keyboard.press("Enter")
