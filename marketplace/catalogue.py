@@ -19,9 +19,9 @@ from marketplace import (
     parts,
     ranking,
 )
-from marketplace.filters import SELECTING, Filters
+from marketplace.filters import COLUMNS, SELECTING, SHOWING, Filters
 from marketplace.memo import at_block, at_listing
-from marketplace.parts import Column, Link
+from marketplace.parts import Column, Link, Option
 
 TARGET = "#results"
 #: Filters outside of the folded part of the form.
@@ -81,6 +81,8 @@ def catalogue_page(filters: Filters, head: Head) -> pages_market.CataloguePage:
             for name, label in (("table", _("Table")), ("cards", _("Cards")))
         ),
         exact_path=filters.path(exact="" if filters.exact else "1"),
+        here=filters.path(page=found.number),
+        chooser=chooser(filters),
         twins=twins(filters),
     )
 
@@ -89,10 +91,11 @@ def twins(filters: Filters) -> tuple[Link, ...]:
     """The same list for programs; what somebody watches is nobody else's."""
     if filters.watched:
         return ()
+    plain = dict.fromkeys(SHOWING, "")
     return (
-        Link("JSON", filters.path("/api/v1/services", view="", exact="")),
-        Link("CSV", filters.path("/api/v1/services.csv", view="", exact="")),
-        Link("Atom", filters.path("/services.atom", view="", exact="", sort="")),
+        Link("JSON", filters.path("/api/v1/services", **plain)),
+        Link("CSV", filters.path("/api/v1/services.csv", **plain)),
+        Link("Atom", filters.path("/services.atom", **plain, sort="")),
     )
 
 
@@ -114,25 +117,50 @@ def _ways_out(filters: Filters, version: str) -> tuple[Link, ...]:
     return tuple(sorted(ways, key=lambda way: -(way.count or 0)))
 
 
+def _labels() -> dict[str, str]:
+    return {
+        "provider": _("Provider"),
+        "input": _("Input"),
+        "output": _("Output"),
+        "ttft": _("First token"),
+        "speed": _("Speed"),
+        "uptime": _("Uptime 7 d"),
+        "verification": _("Verification"),
+        "updated": _("Changed"),
+    }
+
+
+def chooser(filters: Filters) -> tuple[Option, ...]:
+    """The columns that can be left out."""
+    labels, shown = _labels(), filters.shown or COLUMNS
+    return tuple(Option(name, labels[name], name in shown) for name in COLUMNS)
+
+
 def columns(filters: Filters) -> tuple[Column, ...]:
+    labels = _labels()
+
     def sortable(label: str, key: str, number: bool = False, first: str = "") -> Column:
         up, down = key, f"-{key}"
         state = {up: "ascending", down: "descending"}.get(filters.sort, "")
         turned = {up: down, down: up}.get(filters.sort, f"{first}{key}")
         return Column(label, number, filters.path(sort=turned), state, key)
 
-    return (
-        sortable(_("Model"), "model"),
-        sortable(_("Provider"), "provider"),
-        sortable(_("Input"), "input_price", True),
-        sortable(_("Output"), "output_price", True),
-        *((sortable(_("Your month"), "cost", True),) if filters.workload is not None else ()),
-        sortable(_("First token"), "ttft", True),
-        sortable(_("Speed"), "speed", True, "-"),
-        sortable(_("Uptime 7 d"), "uptime", True, "-"),
-        Column(_("Verification")),
-        sortable(_("Changed"), "updated", True, "-"),
-    )
+    every = {
+        "model": sortable(_("Model"), "model"),
+        "provider": sortable(labels["provider"], "provider"),
+        "input": sortable(labels["input"], "input_price", True),
+        "output": sortable(labels["output"], "output_price", True),
+        "month": sortable(_("Your month"), "cost", True),
+        "ttft": sortable(labels["ttft"], "ttft", True),
+        "speed": sortable(labels["speed"], "speed", True, "-"),
+        "uptime": sortable(labels["uptime"], "uptime", True, "-"),
+        "verification": Column(labels["verification"]),
+        "updated": sortable(labels["updated"], "updated", True, "-"),
+    }
+    if filters.workload is None:
+        del every["month"]
+    asked = {*filters.shown, "month"} if filters.shown else every
+    return tuple(column for name, column in every.items() if name in asked)
 
 
 def models_page(asked: overviews.ModelsAsked, version: str) -> pages_market.ModelsPage:

@@ -38,6 +38,10 @@ PROVEN_LABELS = {
 #: `tee=` of services that declare no kind of evidence.
 NO_TEE = "none"
 VIEWS = ("table", "cards")
+#: Columns that can be left out: all but the model, and the month that a workload costs.
+COLUMNS = ("provider", "input", "output", "ttft", "speed", "uptime", "verification", "updated")
+#: How the same list is shown: nothing for programs.
+SHOWING = ("view", "exact", "columns", "rows")
 
 _PRICE = re.compile(r"[0-9]{1,12}(?:\.[0-9]{0,18})?|\.[0-9]{1,18}")
 _TEE = re.compile(r"[a-z0-9_.-]{1,40}")
@@ -65,8 +69,9 @@ class Filters:
 
     `type` is a service type or `fine-tuning`; `max_in`, `max_out` are 0G in the unit of their
     column; `context` tokens, `uptime` percent of 7 days, `stake` 0G; `requests` and `tokens_*` are
-    a workload per day. `mine`: the listings that `watched` stands for. `unread`: what was typed
-    as a price and is none, or for a workload and is no number of a day, by name.
+    a workload per day; `columns` those that are shown, joined by points. `mine`: the listings that
+    `watched` stands for. `unread`: what was typed as a price and is none, or for a workload and is
+    no number of a day, by name.
     """
 
     q: str = ""
@@ -91,6 +96,8 @@ class Filters:
     tokens_cached: str = ""
     view: str = "table"
     exact: str = ""
+    columns: str = ""
+    rows: str = ""
     sort: str = "model"
     page: int = 1
     mine: frozenset[Listed] = frozenset()
@@ -131,6 +138,8 @@ class Filters:
             tokens_cached=number_text(text("tokens_cached"), MOST_PER_DAY),
             view=one_of("view", VIEWS) or "table",
             exact="1" if text("exact") == "1" else "",
+            columns=columns_text(text("columns")),
+            rows="compact" if text("rows") == "compact" else "",
             page=page_number(given.get("page", "")),
             mine=mine,
             unread=(
@@ -157,6 +166,11 @@ class Filters:
     def typed(self) -> dict[str, str]:
         """Prices and a workload as they stand in their fields, also what cannot be read."""
         return {**{name: getattr(self, name) for name in PRICES + WORKLOAD}, **dict(self.unread)}
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The columns that are shown, the model among them; none where all are."""
+        return tuple(self.columns.split(".")) if self.columns else ()
 
     @property
     def workload_given(self) -> dict[str, str]:
@@ -242,7 +256,7 @@ class Filters:
     @cached_property
     def given(self) -> dict[str, str]:
         """What a URL says of these filters: what differs from the default, without the page."""
-        values = {name: getattr(self, name) for name in (*SELECTING, *WORKLOAD, "exact")}
+        values = {name: getattr(self, name) for name in (*SELECTING, *WORKLOAD, *SHOWING)}
         values["view"] = "" if self.view == "table" else self.view
         values["sort"] = "" if self.sort == self.default_sort else self.sort
         return {name: value for name, value in values.items() if value}
@@ -354,6 +368,16 @@ def _is_number(text: str, most: int) -> bool:
 def price_text(text: str) -> str:
     """A price in 0G as plain decimals; empty for anything else."""
     return text if _PRICE.fullmatch(text) else ""
+
+
+def columns_text(text: str) -> str:
+    """Columns in the order of the page, the model first; empty for all of them, and where none is
+    known."""
+    asked = set(text.split("."))
+    known = [name for name in COLUMNS if name in asked]
+    if len(known) == len(COLUMNS) or not (known or "model" in asked):
+        return ""
+    return ".".join(("model", *known))
 
 
 def tee_text(text: str) -> str:

@@ -51,7 +51,7 @@ class CataloguePage:
     """`/`: the services of the network. `verified` counts what `verified_path` lists; where
     `development`, by evidence of a devnet. `more`: how many of the folded filters are in use.
     `nothing`: why there are no rows (`""`, `filtered`, `empty`, `unindexed`); `ways_out`: what
-    lifting one filter would show."""
+    lifting one filter would show; `here`: this very page of it; `chooser`: its columns."""
 
     totals: statistics.Totals
     verified: int
@@ -71,6 +71,8 @@ class CataloguePage:
     ways_out: tuple[Link, ...]
     views: tuple[Link, ...]
     exact_path: str
+    here: str
+    chooser: tuple[Option, ...]
     twins: tuple[Link, ...]
 
     @property

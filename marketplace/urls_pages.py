@@ -24,6 +24,7 @@ _SERVICE = "services/<str:kind>/<str:address>"
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", views_market.catalogue, name="catalogue"),
+    path("columns", views_market.columns, name="columns"),
     path("compare", views_compare.compare, name="compare"),
     path("watch", views_watch.watch, name="watch"),
     path("freshness", views.freshness, name="freshness"),

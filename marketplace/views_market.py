@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import render
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_POST, require_safe
 
 from accounts import links as account_links
 from accounts import watching
@@ -24,14 +25,45 @@ from marketplace.views import canonical, partial
 from moderation import selectors as moderation
 
 _OF_MODEL = "{}?model={{model}}"
+#: What is kept in the browser; an address that says it goes before.
+REMEMBERED = ("columns", "rows")
 
 
 @require_safe
 @twinned(json="/api/v1/services", csv="/api/v1/services.csv", atom="/services.atom")
 def catalogue(request: HttpRequest) -> HttpResponse:
-    filters = Filters.parse(request.GET.dict(), watching.of(request))
+    given = request.GET.dict()
+    for name in REMEMBERED:
+        given.setdefault(name, request.COOKIES.get(name, ""))
+    filters = Filters.parse(given, watching.of(request))
     page = catalogue_page(filters, head_of(request))
     return partial(request, "marketplace/catalogue.html", page, "results")
+
+
+@require_POST
+def columns(request: HttpRequest) -> HttpResponse:
+    """Which columns the list has and how high its rows are: kept in the browser, as its language
+    is, and said by the address that it is sent to."""
+    asked = QueryDict(request.POST.get("to", "").partition("?")[2]).dict()
+    if "reset" in request.POST:
+        chosen = dict.fromkeys(REMEMBERED, "")
+    else:
+        chosen = {name: ".".join(request.POST.getlist(name)) for name in REMEMBERED}
+    filters = Filters.parse({**asked, **chosen})
+    answer = HttpResponseRedirect(f"{filters.path(page=filters.page)}#columns")
+    for name in REMEMBERED:
+        if value := getattr(filters, name):
+            answer.set_cookie(
+                name,
+                value,
+                max_age=settings.LANGUAGE_COOKIE_AGE,
+                secure=settings.LANGUAGE_COOKIE_SECURE,
+                httponly=True,
+                samesite="Lax",
+            )
+        else:
+            answer.delete_cookie(name, samesite="Lax")
+    return answer
 
 
 @require_safe

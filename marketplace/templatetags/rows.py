@@ -6,7 +6,7 @@ the time of all the rest of the page. Every piece escapes what is not ours; so d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from html import escape
 
 from django import template
@@ -85,29 +85,40 @@ def _nothing(why: str, classes: str = "") -> str:
 
 @register.simple_tag
 def service_row(
-    row: ServiceRow, provider: object = False, cost: object = False, exact: object = False
+    row: ServiceRow,
+    provider: object = False,
+    cost: object = False,
+    exact: object = False,
+    shown: Collection[str] = (),
 ) -> SafeString:
     """A table row (ux.md 4). `provider`: show whose it is; `cost`: what the asked workload costs;
-    `exact`: neuron under each price."""
-    listing, health, opening = row.listing, row.health, _openings()
+    `exact`: neuron under each price; `shown`: names of columns, empty for all."""
+    listing, health = row.listing, row.health
     whose = address(listing.provider, row.provider_path, "", True, True) if provider else ""
-    cells = (
-        _named(row),
-        f"{opening['provider']}{whose}{named(row.said)}" if provider else "",
-        opening["input"] + _input(row, exact),
-        opening["output"] + _output(row, exact),
-        opening["month"] + _month(row) if cost else "",
-        opening["first token"] + milliseconds(health.first_token),
-        opening["speed"] + speed(health.tokens),
-        opening["uptime"] + uptime_bar(health.bar) + uptime(health.uptime_7d),
-        example(health.example),
-        f'{opening["verification"]}<span class="verification">{_verification(row)}</span>',
-        opening["changed"],
-        time(row.updated) if row.updated else _nothing(_("not recorded by this contract")),
-    )
+    cells = {
+        "provider": f"{whose}{named(row.said)}" if provider else "",
+        "input": _input(row, exact),
+        "output": _output(row, exact),
+        "month": _month(row) if cost else "",
+        "ttft": milliseconds(health.first_token),
+        "speed": speed(health.tokens),
+        "uptime": uptime_bar(health.bar) + uptime(health.uptime_7d) + example(health.example),
+        "verification": f'<span class="verification">{_verification(row)}</span>',
+        "updated": time(row.updated)
+        if row.updated
+        else _nothing(_("not recorded by this contract")),
+    }
+    asked = {*(shown or cells), "month"}
+    if not provider:
+        asked.discard("provider")
+    if not cost:
+        asked.discard("month")
+    opened = _openings().items()
+    rest = "".join(opening + cells[name] for name, opening in opened if name in asked)
     return SafeString(
         f'<tr class="row" role="row" data-testid="service-row" data-provider="'
-        f'{escape(listing.provider)}" data-kind="{escape(listing.kind)}">{"".join(cells)}</td></tr>'
+        f'{escape(listing.provider)}" data-kind="{escape(listing.kind)}">'
+        f"{_named(row)}{rest}</td></tr>"
     )
 
 
@@ -121,11 +132,11 @@ def _openings() -> Mapping[str, str]:
             ("input", _("Input"), _NUMBER),
             ("output", _("Output"), _NUMBER),
             ("month", _("Your month"), _NUMBER),
-            ("first token", _("First token"), _NUMBER),
+            ("ttft", _("First token"), _NUMBER),
             ("speed", _("Speed"), _NUMBER),
             ("uptime", _("Uptime 7 d"), ' class="number measured"'),
             ("verification", _("Verification"), ' class="wide"'),
-            ("changed", _("Changed"), ' class="number muted"'),
+            ("updated", _("Changed"), ' class="number muted"'),
         )
     }
 

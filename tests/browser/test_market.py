@@ -58,6 +58,9 @@ def test_filters_search_sort_and_pages_live_in_the_url_and_keep_the_focus(
         expect(count).to_have_text("10 services")
         expect(page).to_have_url(re.compile(r"/\?q=whisper$"))
         expect(page.get_by_test_id("filter-q")).to_be_focused()
+        # Links to other forms of the list follow the filters, and a choice of columns keeps them.
+        expect(page.get_by_test_id("exact")).to_have_attribute("href", "/?q=whisper&exact=1")
+        expect(page.locator("#columns-to")).to_have_value("/?q=whisper")
         page.get_by_test_id("filter-q").fill("")
         kind.select_option("fine-tuning")
         expect(page.locator("[data-kind='inference']")).to_have_count(0)
@@ -140,6 +143,17 @@ def test_both_work_without_script(asgi_server: str, browser: Browser) -> None:
     page.get_by_test_id("service-row").first.get_by_role("button", name="Watch").click()
     expect(page).to_have_url(f"{asgi_server}/?type=chatbot")
     expect(page.locator(".star[aria-pressed=true]")).to_have_count(1)
+    page.get_by_test_id("columns").locator("summary").click()
+    for name in ("Provider", "Changed", "Compact rows"):
+        page.get_by_label(name, exact=True).click()
+    page.get_by_role("button", name="Show these").click()
+    shown = "model.input.output.ttft.speed.uptime.verification"
+    expect(page).to_have_url(f"{asgi_server}/?type=chatbot&columns={shown}&rows=compact#columns")
+    expect(page.get_by_role("columnheader")).to_have_count(7)
+    row = page.get_by_test_id("service-row").first
+    assert row.evaluate("row => row.offsetHeight") == 36
+    targets = row.locator("button, label").evaluate_all("all => all.map(one => one.offsetHeight)")
+    assert len(targets) == 2 and min(targets) >= 24
     for number in (0, 1):
         page.get_by_test_id("service-row").nth(number).get_by_role("checkbox").check()
     page.get_by_role("button", name="Compare").click()
