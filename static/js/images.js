@@ -11,7 +11,9 @@ function price() {
   const label = form.querySelector('[data-price-label]');
   const count = Math.trunc(Number(form.elements.count.value)) || 1;
   const fee = unit(form, 'output') * BigInt(count);
-  label.textContent = `${label.dataset.verb} ${count} – ${og(fee)} 0G${dollars(form, fee)}`;
+  const text = `${label.dataset.verb} ${count} – ${og(fee)} 0G${dollars(form, fee)}`;
+  // A press on the button ends the typing, and with it comes `change`: Safari drops a press whose words were replaced under it.
+  if (label.textContent !== text) label.textContent = text;
 }
 
 const OPTIONS = { size: t('size'), seed: t('seed'), num_inference_steps: t('steps'), output_format: t('format') };
