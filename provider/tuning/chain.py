@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +11,11 @@ import aiohttp
 
 from protocol.abi import FINE_TUNING_SERVING
 from provider.errors import ChainError, ConfigError, Reverted
-from provider.node import Node
+from provider.node import Node, Transaction
 from provider.register import put
 from provider.tuning.options import Options
+
+COUNTED_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,14 @@ class Deliverable:
     acknowledged: bool
     settled: bool
     time: int
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A transaction of our wallet that may have been sent."""
+
+    hash: str
+    nonce: int
 
 
 class TuningChain(Node):
@@ -103,12 +114,38 @@ class TuningChain(Node):
             transaction = await self.sign_call(function, *args, value=value)
             return await self.send_and_wait(function, transaction)
 
-    async def pay(self, to: str, data: str, value: int) -> str:
-        """Send a transaction to another contract and wait until it is mined; its hash."""
+    async def pay(
+        self,
+        to: str,
+        data: str,
+        value: int,
+        *,
+        earlier: Sequence[Signed],
+        keep: Callable[[Transaction], None],
+    ) -> None:
+        """Send a transaction to another contract and wait until it is mined, unless one of the
+        `earlier` ones for the same thing was. `keep` writes it down (blocks) before it is sent.
+
+        Of those that a node has forgotten, ours has the nonce: at most one of them is ever mined.
+        """
         async with self._sending:
             await self._nothing_waits()
+            if await self._any_mined(earlier):
+                return
             transaction = await self.sign_transaction(to, data, value=value)
-            return await self.send_and_wait("payment", transaction)
+            await asyncio.to_thread(keep, transaction)
+            await self.send_and_wait("payment", transaction)
+
+    async def _any_mined(self, earlier: Sequence[Signed]) -> bool:
+        """Whether one of them did what it should."""
+        count = await self.number("eth_getTransactionCount", self.provider, "latest")
+        for sent in earlier:
+            # A node may count a transaction a moment before it has the receipt.
+            seconds = COUNTED_SECONDS if sent.nonce < count else 0
+            receipt = await self.wait(sent.hash, seconds)
+            if receipt is not None and receipt.get("status") == "0x1":
+                return True
+        return False
 
     async def _nothing_waits(self) -> None:
         """Raises ChainError while a transaction of this wallet is under way: it may be this very

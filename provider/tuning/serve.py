@@ -15,6 +15,7 @@ from provider.errors import ConfigError
 from provider.register import check_state
 from provider.server import background, listen, serve_app, url_of
 from provider.store import Store
+from provider.tuning.announcements import Announcements
 from provider.tuning.app import App
 from provider.tuning.chain import TuningChain, check_network, register
 from provider.tuning.desk import Desk
@@ -66,7 +67,9 @@ async def _run(
     tee = tees.load(options.tee, options.state)
     await register(chain, options, url=url, signer=tee.address)
     tasks, folders = Tasks(store), Folders(options.state)
-    storage = Storage(outside, options.storage, chain) if options.storage else None
+    storage = None
+    if options.storage:
+        storage = Storage(outside, options.storage, chain, Announcements(store))
     receiver = Receiver(outside, options.handover) if options.handover else None
     work = Work(
         options,

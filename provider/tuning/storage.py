@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from protocol import abi, storage
 from protocol.storage import SEGMENT_BYTES, FileTree
 from provider.bodies import beginning
 from provider.errors import ChainError
+from provider.tuning.announcements import Announcements
 from provider.tuning.chain import TuningChain
 from provider.tuning.options import StorageChoice
 
@@ -160,11 +162,16 @@ class Storage(Gateway):
     """One indexer, to write to as well: `chain`'s wallet pays for announcements."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, choice: StorageChoice, chain: TuningChain
+        self,
+        session: aiohttp.ClientSession,
+        choice: StorageChoice,
+        chain: TuningChain,
+        announcements: Announcements,
     ) -> None:
         super().__init__(session, choice.indexer)
         self._max_fee = choice.max_fee
         self._chain = chain
+        self._announcements = announcements
 
     async def upload(self, path: Path) -> bytes:
         """Announce a file on chain, send its segments, wait until storage has all; its root.
@@ -184,6 +191,7 @@ class Storage(Gateway):
                 if info is not None and info["finalized"]:
                     break
             await self._wait_for(tree, announced=False)
+        await asyncio.to_thread(self._announcements.drop, tree.root)
         return tree.root
 
     async def _announce(self, tree: FileTree) -> None:
@@ -201,7 +209,13 @@ class Storage(Gateway):
             "data": {"length": tree.size, "tags": b"", "nodes": nodes},
             "submitter": self._chain.provider,
         }
-        await self._chain.pay(flow, abi.encode_call(FLOW, "submit", submission), fee)
+        await self._chain.pay(
+            flow,
+            abi.encode_call(FLOW, "submit", submission),
+            fee,
+            earlier=await asyncio.to_thread(self._announcements.of, tree.root),
+            keep=partial(self._announcements.keep, tree.root),
+        )
 
     async def _price(self, flow: str) -> int:
         raw = await self._chain.other_view(flow, abi.encode_call(FLOW, "market"))

@@ -7,8 +7,10 @@ import json
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import aiohttp
 import psutil
 import pytest
 import requests
@@ -19,6 +21,12 @@ from devnet.deploy import connect, deploy
 from protocol import tuning
 from protocol.digests import personal_digest, sign
 from protocol.storage import hash_file
+from provider.errors import ChainError
+from provider.store import Store
+from provider.tuning.announcements import Announcements
+from provider.tuning.chain import TuningChain
+from provider.tuning.options import StorageChoice
+from provider.tuning.storage import Storage, hash_path
 from tests.live import official_sdk
 from tests.live.provider_lab import Person
 from tests.live.tuning_lab import (
@@ -332,6 +340,58 @@ def test_a_delivery_under_way_at_its_death_is_waited_for(lab: TuningLab) -> None
     broker.until(user, id_, tuning.DELIVERED)
     assert len(lab.account(user, broker)["deliverables"]) == 1
     broker.stop(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_an_announcement_cut_off_around_its_sending_is_paid_once(
+    lab: TuningLab, tmp_path: Path, when: str
+) -> None:
+    """`before`: it is on disk, the node never saw it. `after`: it is mined, nobody here heard of
+    it, and storage has not read that block yet."""
+    owner = lab.person()
+    result = tmp_path / "result.enc"
+    result.write_bytes(f"a result, cut off {when}".encode())
+    root = hash_path(result).root
+    cut, behind = True, True
+
+    async def wires(request: Any, handler: Any) -> Any:
+        if cut and b"eth_sendRawTransaction" in request.body._value:
+            if when == "after":
+                await handler(request)
+            raise aiohttp.ClientConnectionError("the power is gone")
+        return await handler(request)
+
+    async def late(request: Any, handler: Any) -> Any:
+        nonlocal behind
+        if behind and root.hex() in request.url.path:
+            behind = cut  # it is asked once more after the restart
+            request.url = request.url.with_path(f"/file/info/0x{'00' * 32}")
+        return await handler(request)
+
+    async def upload() -> bytes:
+        store = Store(tmp_path / "state")
+        try:
+            async with (
+                aiohttp.ClientSession(middlewares=(wires,)) as node,
+                aiohttp.ClientSession(middlewares=(late,), auto_decompress=False) as outside,
+            ):
+                serving = lab.contracts.fine_tuning.address
+                chain = TuningChain(node, lab.rpc, serving, owner.key)
+                choice = StorageChoice(lab.storage, 10**17)
+                return await Storage(outside, choice, chain, Announcements(store)).upload(result)
+        finally:
+            store.close()
+
+    def sent() -> int:
+        count = lab.contracts.chain.rpc.call("eth_getTransactionCount", owner.address, "latest")
+        return int(count, 16)
+
+    with pytest.raises(ChainError):
+        await upload()
+    assert sent() == (when == "after")
+    cut = False
+    assert await upload() == root and not behind
+    assert sent() == 1
 
 
 def _words_of(process: psutil.Process) -> list[str]:
