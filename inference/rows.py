@@ -10,14 +10,39 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection
+from django.db.models import Field
+from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from accounts import tokens
 from inference.models import Chat, Turn
 from net.postgres import statements
 
+#: What is known of a turn when it ends. Before, an INSERT says what the field is until then: a
+#: statement of more than 50 parameters is read anew by psycopg each time.
+_LATER = {
+    "answer_sealed", "reasoning_sealed", "calls_sealed", "detail_sealed", "response_sealed",
+    "response_headers", "response_sha256", "response_bytes", "complete", "answer_id",
+    "finish_reason", "prompt_tokens", "completion_tokens", "cached_tokens", "quantity", "fee_kind",
+    "first_token_ms", "reasoning_ms", "total_ms", "failure", "failure_status", "retry_after",
+    "verdict", "verdict_reason", "signature", "signer", "scheme", "signed_request",
+    "signed_response", "signed_model", "signature_tries", "signature_at", "ended_at",
+}  # fmt: skip
 _FIELDS = tuple(f for f in Turn._meta.local_concrete_fields if not f.primary_key)
+_GIVEN = tuple(field for field in _FIELDS if field.name not in _LATER)
+
+
+def _place(field: Field[Any, Any]) -> str:
+    """What stands in a new turn's column: a parameter, or what the field is until it is known."""
+    if field.name not in _LATER:
+        return f"%(turn_{field.column})s"
+    default = field.get_default()
+    known = Jsonb(default) if isinstance(default, dict) else default
+    return sql.Literal(str(known) if isinstance(known, str) else known).as_string()
+
+
 _COLUMNS = ", ".join(f'"{field.column}"' for field in _FIELDS)
-_PLACES = ", ".join(f"%(turn_{field.column})s" for field in _FIELDS)
+_PLACES = ", ".join(map(_place, _FIELDS))
 #: `INSERT` of a turn where the statement it is put behind has a row; gives its number.
 INSERT = f"INSERT INTO inference_turn ({_COLUMNS}) SELECT {_PLACES} FROM"
 
@@ -26,7 +51,7 @@ def values(turn: Turn) -> dict[str, Any]:
     """The parameters of INSERT, as `turn.save()` would write them."""
     return {
         f"turn_{field.column}": field.get_db_prep_save(field.pre_save(turn, True), connection)
-        for field in _FIELDS
+        for field in _GIVEN
     }
 
 

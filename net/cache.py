@@ -1,7 +1,8 @@
 """Django's Redis cache, with one pool of connections for the whole process.
 
 Django makes a cache for every thread and every task, each with connections of its own, which for a
-short task means to connect, say hello and leave again for one value. The pool is safe to share.
+short task means to connect, say hello and leave again for one value; and a client of redis-py for
+every command, which takes longer than the command. Pool and client are safe to share.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.core.cache import cache
-from django.core.cache.backends.redis import RedisCache
+from django.core.cache.backends.redis import RedisCache, RedisCacheClient
 from django.utils.functional import cached_property
 from redis.exceptions import RedisError
 
@@ -23,11 +24,21 @@ _clients: dict[tuple[str, ...], Any] = {}
 _making = threading.Lock()
 
 
+class _Client(RedisCacheClient):
+    """Of one server; otherwise Django's."""
+
+    @cached_property
+    def _one(self) -> Any:
+        return super().get_client(write=True)
+
+    def get_client(self, key: object = None, *, write: bool = False) -> Any:
+        return self._one
+
+
 class SharedRedisCache(RedisCache):
     """`django.core.cache.backends.redis.RedisCache` otherwise."""
 
     _servers: list[str]
-    _class: Any
     _options: dict[str, Any]
 
     @cached_property
@@ -35,7 +46,7 @@ class SharedRedisCache(RedisCache):
         servers = tuple(self._servers)
         with _making:
             if servers not in _clients:
-                _clients[servers] = self._class(self._servers, **self._options)
+                _clients[servers] = _Client(self._servers, **self._options)
             return _clients[servers]
 
     def count(self, key: str, seconds: int, by: int = 1) -> int:
