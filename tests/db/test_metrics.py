@@ -239,3 +239,7 @@ def test_alert_rules_name_only_series_that_exist_and_cover_every_alarm(
     config = yaml.safe_load((folder / "prometheus.yml").read_text())
     assert config["rule_files"] == ["alerts.yml"]
     assert config["scrape_configs"][0]["job_name"] == "site"
+    # A label nobody sets makes a rule that is silent for ever.
+    asked = set(re.findall(r'(\w+)!?="([^"]*)"', "".join(rule["expr"] for rule in rules)))
+    doors = {("door", traffic.door(path)) for path in ("/", "/healthz")}
+    assert asked == {("job", "site"), ("status", "5xx"), *doors}

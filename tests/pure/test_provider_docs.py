@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from provider import app, config
-from provider.metrics import DOORS, PREFIX, Metrics
+from provider.metrics import DOORS, EVENTS, PREFIX, Metrics
 from provider.pictures import Pictures
 from provider.relay import Relay
 from provider.section import Notes, Setting
@@ -76,6 +76,13 @@ def test_every_metric_is_documented_and_alerts_name_no_other() -> None:
     assert used and {re.sub("_bucket$", "", name) for name in used} <= names
     rules = yaml.safe_load(ALERTS.read_text())["groups"][0]["rules"]
     assert all(rule.keys() >= {"alert", "expr", "annotations"} for rule in rules)
+    # A label nobody sets makes a rule that is silent for ever.
+    config = yaml.safe_load(ALERTS.with_name("prometheus.yml").read_text())
+    jobs = {job["job_name"] for job in config["scrape_configs"]}
+    known = {"event": {*EVENTS}, "door": {*DOORS.values()}, "status": {"5xx"}, "job": jobs}
+    named = re.findall(r'(\w+)!?="([^"]*)"', "".join(rule["expr"] for rule in rules))
+    assert {label for label, _ in named} == set(known)
+    assert all(value in known[label] for label, value in named), named
 
 
 def test_everything_that_is_sold_has_a_label_of_its_own() -> None:
