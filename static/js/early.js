@@ -1,34 +1,22 @@
-// Modules run after the page is there, each once it has come: what is pressed before would do nothing. So it waits, says that it
-// does, and is pressed once when all of them have run. No module itself: it must run before anything can be pressed.
+// What is pressed before the modules have run waits for all of them, says so, and is done once. Forms that lead somewhere need none.
 {
-  let pressed = null;
-  let again = null;
-
-  const hold = (event, button, act) => {
+  let pressed;
+  const hold = (event) => {
+    const { target, submitter } = event;
+    const button = submitter ? !target.matches("[action], [method]") && submitter : target.closest?.('[type="button"]');
+    if (!button) return;
     event.preventDefault();
-    event.stopImmediatePropagation(); // nor by a module that is here already: it would be done twice
+    event.stopImmediatePropagation(); // a module that is here would do it, too
     pressed?.removeAttribute("aria-busy");
-    [pressed, again] = [button, act];
-    pressed.setAttribute("aria-busy", "true");
+    pressed = button;
+    button.setAttribute("aria-busy", true);
   };
-  const click = (event) => {
-    const button = event.target.closest?.('button[type="button"]');
-    if (button) hold(event, button, () => button.click());
-  };
-  // Forms that lead somewhere do so without a script.
-  const submit = (event) => {
-    const { target: form, submitter } = event;
-    if (!form.hasAttribute("action") && !form.hasAttribute("method")) hold(event, submitter ?? form, () => form.requestSubmit(submitter));
-  };
-  // After the listeners of others: htmx begins at this event, too.
-  const end = () => setTimeout(() => {
-    document.removeEventListener("click", click, true);
-    document.removeEventListener("submit", submit, true);
+  const types = ["click", "submit"];
+  for (const type of types) document.addEventListener(type, hold, true);
+  // After htmx, which begins at this event, too.
+  document.addEventListener("DOMContentLoaded", () => setTimeout(() => {
+    for (const type of types) document.removeEventListener(type, hold, true);
     pressed?.removeAttribute("aria-busy");
-    if (pressed?.isConnected) again();
-  });
-
-  document.addEventListener("click", click, true);
-  document.addEventListener("submit", submit, true);
-  document.addEventListener("DOMContentLoaded", end, { once: true });
+    pressed?.click();
+  }));
 }

@@ -1,4 +1,5 @@
 // The bell: /ws/inbox says how many messages are unread; nothing else travels there.
+import "./ending.js";
 import { openLine } from "./line.js";
 import { announce } from "./toast.js";
 import { t } from "./words.js";
@@ -16,5 +17,5 @@ function show({ unread }) {
   if (more) announce(t("{shown} unread in your inbox", { shown }));
 }
 
-// On every page of somebody who is signed in: by it each hears that the session ended (line.js).
+// On every page of somebody who is signed in: by it each hears that the session ended (line.js), and is emptied (ending.js).
 if (bell) openLine("/ws/inbox", { onMessage: show, onClose: (code) => code === NOT_UNDERSTOOD });

@@ -1,5 +1,4 @@
 // A websocket that comes back by itself. Not while the page is hidden: it would answer nobody.
-import { sessionEnded } from "./ending.js";
 
 // accounts/sockets.py: the session is over, and the same cookie opens nothing more.
 export const SIGNED_OUT = 4401;
@@ -60,7 +59,7 @@ export function openLine(path, { onOpen = () => {}, onMessage, onClose = () => f
     socket.addEventListener("close", ({ code }) => {
       awake();
       if (code === SIGNED_OUT) {
-        sessionEnded();
+        document.dispatchEvent(new Event("session:ended"));
         return;
       }
       if (onClose(code, opened)) return;

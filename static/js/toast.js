@@ -6,14 +6,14 @@ const SPOKEN = 3000;
 const region = document.querySelector("[data-toasts]");
 
 // Outside of a modal dialog nothing is seen, said or pressed: the region goes into the topmost, and back.
-let dialogs = [];
+const dialogs = new Set();
 new MutationObserver((changes) => {
   for (const { target } of changes) {
-    dialogs = dialogs.filter((dialog) => dialog !== target && dialog.isConnected);
-    if (target.matches("dialog:modal")) dialogs.push(target);
+    dialogs.delete(target);
+    if (target.matches("dialog:modal")) dialogs.add(target);
   }
-  const home = dialogs.at(-1) ?? document.body;
-  if (region.parentElement !== home) home.append(region);
+  const home = [...dialogs].at(-1) ?? document.body;
+  if (region.parentNode !== home) home.append(region);
 }).observe(document.body, { subtree: true, attributeFilter: ["open"] });
 
 function paragraph(text, name = "") {
