@@ -132,8 +132,6 @@ def signed_in(who: str) -> Client:
 
 #: Where pages differ by who reads them.
 OWN = (
-    "/account", "/fine-tuning", "/operator", "/playground", "/providers/", "/services/", "/watch",
-)
     "/account",
     "/fine-tuning",
     "/operator",
