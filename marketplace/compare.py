@@ -372,11 +372,13 @@ def _row(
 
 @dataclass(frozen=True)
 class ComparePage:
-    """`/compare`. `unknown`: names that no listing has; `dropped`: more than four were asked.
-    `filters`: the workload; `kept`: what else the address says."""
+    """`/compare`. `unsaid`: what no provider declares; `unknown`: names that no listing has;
+    `dropped`: more than four were asked. `filters`: the workload; `kept`: what else the address
+    says."""
 
     services: tuple[ServiceRow, ...]
     sections: tuple[Section, ...]
+    unsaid: tuple[str, ...]
     without: tuple[str, ...]
     unknown: tuple[str, ...]
     dropped: int
@@ -385,6 +387,24 @@ class ComparePage:
     filters: Filters
     kept: tuple[tuple[str, str], ...]
     twins: tuple[Link, ...]
+
+
+def without_unsaid(
+    found: tuple[Section, ...],
+) -> tuple[tuple[Section, ...], tuple[str, ...]]:
+    """For people, who would read a row of unknowns for each: the sections without facts of the
+    model that none of the providers declares, and the labels of these."""
+    unsaid = {
+        row.name: row.label
+        for section in found
+        for row in section.rows
+        if section.name == "model" and all(cell.value is None for cell in row.cells)
+    }
+    kept = tuple(
+        replace(section, rows=tuple(row for row in section.rows if row.name not in unsaid))
+        for section in found
+    )
+    return kept, tuple(unsaid.values())
 
 
 def only_differences(found: tuple[Section, ...]) -> tuple[Section, ...]:

@@ -37,9 +37,11 @@ def compare(request: HttpRequest) -> HttpResponse:
         return f"{at}?{urlencode(asked)}"
 
     every = sides.sections(found, filters.workload) if len(found) > 1 else ()
+    said_by_some, unsaid = sides.without_unsaid(every)
     page = sides.ComparePage(
         services=tuple(one.row for one in found),
-        sections=sides.only_differences(every) if only else every,
+        sections=sides.only_differences(every) if only else said_by_some,
+        unsaid=() if only else unsaid,
         without=tuple(path([other for other in kept if other != id], only) for id in kept),
         unknown=unknown,
         dropped=max(0, len(asked) - sides.MOST),
