@@ -116,6 +116,29 @@ def test_what_is_no_port_is_said_in_one_line() -> None:
         assert "PORT='eight thousand'" in line
 
 
+@pytest.mark.parametrize(
+    ("namespace", "before", "words"),
+    [
+        ("--net", "true", "127.0.0.1 does not answer"),
+        (
+            "--mount",
+            f"mount --bind {ROOT} {ROOT} && mount -o remount,bind,ro {ROOT}",
+            "mounted read-only",
+        ),
+    ],
+)
+def test_what_a_machine_lacks_is_said_in_one_line(namespace: str, before: str, words: str) -> None:
+    inside = ["unshare", "--user", "--map-root-user", namespace, "sh", "-c"]
+    if subprocess.run([*inside, before], capture_output=True, check=False).returncode:
+        pytest.skip("this machine allows no namespaces")
+    script = f"{before} && exec {sys.executable} {ROOT / 'run'} demo"
+    result = subprocess.run(
+        [*inside, script], env=clean_environment(), capture_output=True, text=True, check=False
+    )
+    (line,) = result.stderr.splitlines()
+    assert result.returncode == 1 and line.startswith("./run: ") and words in line, line
+
+
 def test_follow_says_in_one_line_that_the_database_is_unreachable() -> None:
     """A node that is: tests/db/test_ledger_follow.py."""
     nowhere = "postgresql://nobody@127.0.0.1:9/none"
