@@ -25,10 +25,14 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return pool
 
     def get_connection_params(self) -> dict[str, Any]:
-        """Django's, which prepare nothing; its own cursors cannot, whatever is said here. With its
-        second use: a connection of a command or a task may see a statement only once.
+        """Django's, which prepare nothing (its cursors cannot). Here a statement is prepared at its
+        second use, where the pool lets connections live so long: whoever turns it off may have one
+        outside, behind which the next statement meets another server.
         """
-        return {**super().get_connection_params(), "prepare_threshold": 1}
+        params: dict[str, Any] = super().get_connection_params()
+        if self.settings_dict["OPTIONS"].get("pool"):
+            params["prepare_threshold"] = 1
+        return params
 
     def prepared(self) -> CursorWrapper:
         """`cursor()`, but statements are prepared (`net.postgres.statements`)."""

@@ -57,7 +57,15 @@ def test_of_one_that_stands_nothing_is_asked(pool: Any, monkeypatch: pytest.Monk
     assert pid(pool) in known
 
 
-def test_a_statement_that_comes_again_is_prepared_and_others_are_not() -> None:
+def test_a_statement_that_comes_again_is_prepared_and_others_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert connection.get_connection_params()["prepare_threshold"] is None
+    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "pool", {"max_size": 1})
+    given = connection.get_connection_params()["prepare_threshold"]
+    monkeypatch.undo()
+    connection.ensure_connection()
+    monkeypatch.setattr(connection.connection, "prepare_threshold", given)
     for number in (1, 2, 3):
         with statements.prepared() as cursor:
             cursor.execute("SELECT %(n)s + 1 AS again", {"n": number})
