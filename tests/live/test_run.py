@@ -62,6 +62,9 @@ def test_exec_returns_the_exit_code_and_keeps_data_between_runs(stores: dict[str
     kept = Path(os.environ["RUN_DATA"]) / "serve"
     private = (kept / "devnet" / "postgres", kept / "devnet" / "logs", kept / "secrets.json")
     assert not any(path.stat().st_mode & 0o077 for path in private)
+    asks = (sys.executable, "-c", "import sys; print(sys.flags.utf8_mode)")
+    words = run("exec", "--", *asks, PYTHONUTF8="0", **stores)
+    assert words.stdout == "1\n", "the machine's locale decides how files are read"
     missing = run("exec", "--", "no-such-command-here", **stores)
     assert missing.returncode == 127
     assert "no-such-command-here" in missing.stderr
