@@ -14,7 +14,7 @@ from django.db.migrations.executor import MigrationExecutor
 from chain.errors import Halt, Retry
 from chain.rpc import Rpc
 from net import stores
-from net.postgres.trouble import advice
+from net.postgres.trouble import PRIMARY, advice
 from protocol.abi import LEDGER_MANAGER, AbiError, decode_result, encode_call
 
 
@@ -39,11 +39,15 @@ def _database() -> Iterator[Finding]:
     try:
         executor = MigrationExecutor(connection)
         missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW transaction_read_only")
+            ((read_only,),) = cursor.fetchall()
     except DatabaseError as error:
         text = advice(error) or str(error).partition("\n")[0]
         yield Finding("database", False, text, fatal=True)
         return
-    yield Finding("database", True, "answers")
+    writes = read_only == "off"
+    yield Finding("database", writes, "answers" if writes else PRIMARY)
     text = f"{len(missing)} not applied; run: manage.py migrate" if missing else "all applied"
     yield Finding("migrations", not missing, text, fatal=bool(missing))
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 _START = "start the server or correct DATABASE_URL"
 _FULL = "lower DATABASE_POOL_SIZE or raise max_connections of the server, then run it again"
-_PRIMARY = "this is a standby, or is set to be read-only: DATABASE_URL must name the primary"
+PRIMARY = "this is a standby, or is set to be read-only: DATABASE_URL must name the primary"
 _LIMIT = (
     "run it again; where the server has a statement_timeout, without that: end DATABASE_URL with "
     "?options=-c%20statement_timeout%3D0 (& in place of ? after other options)"
@@ -14,7 +14,7 @@ _LIMIT = (
 _AGAIN = "run it again"
 #: By SQLSTATE (PostgreSQL's Appendix A): the words beside it are in the server's language.
 _BY_STATE: Mapping[str, str] = {
-    "25006": _PRIMARY,
+    "25006": PRIMARY,
     "40001": _AGAIN,
     "40P01": _AGAIN,
     "42501": "use the role that owns the tables in DATABASE_URL",
