@@ -75,6 +75,12 @@ def nothing_is_believed() -> None:
 
 
 @pytest.fixture
+def quick_passwords(settings: Any) -> None:
+    """A hash that takes no time: the one of the site takes a tenth of a second by design."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture
 def free_port() -> int:
     return _free_port()
 

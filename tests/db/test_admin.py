@@ -38,10 +38,8 @@ OURS = {
 
 
 @pytest.fixture(autouse=True)
-def limits_anew(settings: Any) -> None:
-    """Passwords are checked dozens of times: by a hash that takes no time."""
+def limits_anew(quick_passwords: None) -> None:
     cache.clear()
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 def member(role: Role | None, seed: str) -> User:

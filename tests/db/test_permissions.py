@@ -58,9 +58,8 @@ COUNTED = {
 
 
 @pytest.fixture
-def world(db: None, settings: Any) -> World:
+def world(db: None, settings: Any, quick_passwords: None) -> World:
     settings.CHAIN_RPC_URLS = ("http://127.0.0.1:9",)
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     return World()
 
 

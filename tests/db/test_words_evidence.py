@@ -198,7 +198,7 @@ def test_operations(client: Client, market: None) -> None:
     assert bare(refused.content) == set()
 
 
-def test_the_sign_in_of_staff(client: Client) -> None:
+def test_the_sign_in_of_staff(client: Client, quick_passwords: None) -> None:
     from ops import staff as accounts
 
     accounts.create("rosa", PASSWORD, Role.AUDITOR)

@@ -27,8 +27,9 @@ LONG = "x" * 200_000
 
 
 @pytest.fixture
-def world(asgi_server: str, settings: Any, monkeypatch: pytest.MonkeyPatch) -> World:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+def world(
+    asgi_server: str, settings: Any, monkeypatch: pytest.MonkeyPatch, quick_passwords: None
+) -> World:
     settings.CHAIN_RPC_URLS = ("http://127.0.0.1:9",)
     monkeypatch.setattr(listing, "_known", (0.0, []))
     app.relay.forget()
