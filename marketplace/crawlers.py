@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
+from typing import Any
 
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
@@ -82,16 +83,13 @@ def llms(request: HttpRequest) -> HttpResponse:
 def _llms() -> str:
     site = settings.SITE_URL
     schema = api.get_openapi_schema(path_prefix="/api/v1/")
-    reads = [
-        (path, operations["get"]["summary"])
+    found = [
+        (path + _asked(operations["get"]), operations["get"]["summary"])
         for path, operations in schema["paths"].items()
-        if "get" in operations and "{" not in path
+        if "get" in operations
     ]
-    shaped = [
-        f"- `GET {site}{path}`: {operations['get']['summary']}"
-        for path, operations in schema["paths"].items()
-        if "get" in operations and "{" in path
-    ]
+    reads = [(path, summary) for path, summary in found if "{" not in path]
+    shaped = [f"- `GET {site}{path}`: {summary}" for path, summary in found if "{" in path]
     documents = [(f"/docs/{slug}.md", title) for slug, title in docs_library.titles().items()]
     return "\n".join(
         [
@@ -122,6 +120,13 @@ def _llms() -> str:
             "",
         ]
     )
+
+
+def _asked(operation: dict[str, Any]) -> str:
+    """The query without which there is no answer, as a template."""
+    given = operation.get("parameters", ())
+    names = [one["name"] for one in given if one["in"] == "query" and one.get("required")]
+    return "?" * bool(names) + "&".join(f"{name}={{{name}}}" for name in names)
 
 
 def _lines(entries: Iterable[tuple[str, str]]) -> list[str]:

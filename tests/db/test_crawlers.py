@@ -68,6 +68,7 @@ def test_every_address_in_llms_txt_and_in_the_markdown_twins_answers(
     assert text.startswith("# 0G Market\n\n> ")
     found = [here(link) for link in re.findall(r"\]\((\S+?)\)", text)]
     assert len(found) == len(set(found)) > 15
+    assert f"`GET {SITE}/api/v1/compare?s={{s}}`" in text
     twins = [path for path in found if path.endswith(".md")]
     assert len(twins) > 5 and "/docs/changelog.md" in twins
     for path in found:
