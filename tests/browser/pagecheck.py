@@ -134,6 +134,15 @@ _STICKING_OUT = """
 }
 """
 
+#: Fields of smaller text than 16 px, into which iOS zooms on a phone and stays there.
+_ZOOMED = """
+() => [...document.querySelectorAll("input, select, textarea")]
+  .filter((field) => !field.matches("[type=checkbox], [type=radio], [type=range], [type=file]"))
+  .filter((field) => field.checkVisibility() && parseFloat(getComputedStyle(field).fontSize) < 16)
+  .slice(0, 4)
+  .map((field) => `${field.localName}.${field.className} ${field.name}`)
+"""
+
 #: axe's rules about colours: most of its time, and the only ones that depend on the scheme.
 COLOURS = ("color-contrast", "link-in-text-block")
 #: What decides whether a text can be read: its colour, size, weight and shadow, whether it can be
@@ -365,16 +374,17 @@ def overflow(page: Page, width: int) -> list[str]:
 def _fits(page: Page, width: int) -> list[str]:
     """Before and after the scripts learn of the new width, in one question: a dozen of them at
     each page cost more than the answers."""
-    early, late, out = page.evaluate(
+    early, late, out, zoomed = page.evaluate(
         f"""(width) => {{
-          const [overflow, out] = [{_OVERFLOW}, {_STICKING_OUT}];
+          const [overflow, out, zoomed] = [{_OVERFLOW}, {_STICKING_OUT}, {_ZOOMED}];
           const early = overflow(width);
           window.catchUp();
-          return [early, overflow(width), out()];
+          return [early, overflow(width), out(), width > 640 ? [] : zoomed()];
         }}""",
         width,
     )
     faults = _too_wide(width, early) + _too_wide(width, late)
+    faults += [f"iOS zooms into it at {width} px: {name}" for name in zoomed]
     return faults + [f"sticks out at {width} px: {name}" for name in out]
 
 
