@@ -118,10 +118,7 @@ HEADER = struct.pack(">IIBBBBB", 64, 64, 8, 2, 0, 0, 0)
         (file(1, 1, bytes(4))[:-20], "damaged"),
         (file(1, 1, bytes(4)).replace(b"IDAT", b"iDAT"), "damaged"),
         (
-            png.SIGNATURE
-            + chunk(b"IHDR", HEADER)
-            + chunk(b"IDAT", bomb(200))
-            + chunk(b"IEND", b""),
+            png.SIGNATURE + chunk(b"IHDR", HEADER) + chunk(b"IDAT", BOMB) + chunk(b"IEND", b""),
             "not as many",
         ),
         (png.SIGNATURE + chunk(b"IHDR", HEADER) + chunk(b"IDAT", b"abc"), "unpacked"),
