@@ -24,8 +24,6 @@ ELSEWHERE = "-"
 # Its lines WS and V1 (websockets and the relay) are read by tests/live/test_permission_doors.py.
 #: The method is none of the door's, whoever knocks.
 REFUSED = ("405",) * len(VISITORS)
-#: Who tries them: nobody, somebody, and who may most.
-KNOCKING = ("anonymous", "user", "admin")
 #: Whoever knows such an address may read there: the address is the secret.
 CAPABILITIES = {"account/feed/<str:token>.atom", "shared/<str:token>"}
 
@@ -85,7 +83,7 @@ def test_every_path_answers_everybody_as_the_table_says(world: World) -> None:
             if line is None and method == "POST" and world.refuses("admin", method, route):
                 continue
             # Nobody at all, by the table too: a program's answer says the same without a page.
-            if line == REFUSED and all(world.refuses(who, method, route) for who in KNOCKING):
+            if line == REFUSED and all(world.refuses(who, method, route) for who in VISITORS):
                 continue
             seen = []
             for place, visitor in enumerate(VISITORS):
