@@ -10,8 +10,6 @@ from django.db import models
 # What may be assigned, and what is read; the django-stubs plugin fills them in per field.
 _Set = TypeVar("_Set", contravariant=True)
 _Get = TypeVar("_Get", covariant=True)
-#: uint256 has at most 78 decimal digits.
-UINT256_DIGITS = 78
 
 
 class NeuronField(models.DecimalField[_Set, _Get]):
@@ -20,9 +18,11 @@ class NeuronField(models.DecimalField[_Set, _Get]):
     _pyi_private_set_type: int
     _pyi_private_get_type: int  # type: ignore[assignment]
     _pyi_lookup_exact_type: int
+    #: uint256 has at most 78 decimal digits.
+    digits = 78
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs["max_digits"] = UINT256_DIGITS
+        kwargs["max_digits"] = self.digits
         kwargs["decimal_places"] = 0
         super().__init__(*args, **kwargs)
 
@@ -41,6 +41,12 @@ class NeuronField(models.DecimalField[_Set, _Get]):
     def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
         # An int goes to PostgreSQL as it is: Django's DecimalField would round through a context.
         return None if value is None else Decimal(int(value))
+
+
+class SumField(NeuronField[_Set, _Get]):
+    """A sum of such numbers over as many rows as there can be (2^63)."""
+
+    digits = 97
 
 
 class AddressField(models.CharField[_Set, _Get]):

@@ -16,7 +16,7 @@ from django.db.models import Case, F, OrderBy, Q, TextField, Value, When
 from django.db.models.fields.json import KT
 from django.db.models.functions import Cast, Concat, Greatest, Left, Lower, NullIf
 
-from chain.fields import AddressField, HashField, NeuronField
+from chain.fields import AddressField, HashField, NeuronField, SumField
 from protocol.fees import EMBEDDING, IMAGES, SPEECH
 
 
@@ -434,9 +434,10 @@ class ServiceTotal(models.Model):
     items = models.BigIntegerField(default=0, help_text="rows of Settlement")
     in_part = models.BigIntegerField(default=0, help_text="of status `partial`")
     refused = models.BigIntegerField(default=0, help_text="of a status not in ACCEPTED")
-    settled = NeuronField(default=0, help_text="of accepted items, neuron")
-    unsettled = NeuronField(default=0, help_text="of accepted items, neuron")
-    refused_amount = NeuronField(default=0, help_text="`unsettled` of refused items, neuron")
+    settled = SumField(default=0, help_text="of accepted items, neuron")
+    # What items claimed without being paid: any number that a stranger likes.
+    unsettled = SumField(default=0, help_text="of accepted items, neuron")
+    refused_amount = SumField(default=0, help_text="`unsettled` of refused items, neuron")
 
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [

@@ -95,6 +95,23 @@ def test_kept_sums_are_those_of_the_rows_whatever_is_added_and_deleted() -> None
     assert kept() == {}
 
 
+def test_kept_sums_hold_whatever_refused_items_claim(client: Client) -> None:
+    """Anybody may have fifty items of 2^256 - 1 refused in one transaction, again and again."""
+    rows.contracts()
+    rows.service()
+    most = 2**256 - 1
+    for status in ("provider_mismatch", "partial"):
+        claim = {"status": status, "settled": 0, "unsettled": most, "user": rows.ALICE}
+        place = {"serving": rows.INFERENCE, "provider": rows.PETRA, "block": 1, "at": rows.NOON}
+        Settlement.objects.bulk_create([Settlement(**claim, **place) for _ in range(50)])
+    assert kept() == counted_anew()
+    total = ServiceTotal.objects.get(provider=rows.PETRA)
+    assert (total.refused_amount, total.unsettled) == (50 * most, 50 * most)
+    service = f"/services/inference/{rows.PETRA}"
+    for path in ("/network", f"/providers/{rows.PETRA}", service, f"{service}/settlements"):
+        assert client.get(path).status_code == 200, path
+
+
 def test_a_search_reads_every_text_in_any_case_and_takes_signs_as_they_are() -> None:
     rows.contracts()
     rows.service(model="Qwen/QWEN-3_Next", service_type="chatbot", url="https://petra.example")
