@@ -22,6 +22,7 @@ from accounts.errors import NodeError, RpcError
 from accounts.intents import move, submitted
 from accounts.models import FOLLOWED, RECONSIDERED, Intent, State
 from chain import selectors as chain
+from chain.models import RawBlock
 from protocol import abi
 
 PAUSE = timedelta(milliseconds=700)
@@ -128,7 +129,10 @@ def _mined(intent: Intent, receipt: dict[str, Any], found: dict[str, Any]) -> No
     if not _is_ours(intent, found):
         _replaced(intent, "other")
         return
-    block, block_hash = node.quantity(receipt.get("blockNumber")), str(receipt.get("blockHash"))
+    block, block_hash = (
+        node.quantity(receipt.get("blockNumber")),
+        str(receipt.get("blockHash")).lower(),
+    )
     price = receipt.get("effectiveGasPrice") or found.get("gasPrice") or "0x0"
     facts = {
         "block": block,
@@ -153,6 +157,9 @@ def _mined(intent: Intent, receipt: dict[str, Any], found: dict[str, Any]) -> No
 
 def _indexed(intent: Intent, block: int) -> None:
     head = chain.head()
+    known = set(RawBlock.objects.filter(number=block).values_list("hash", flat=True))
+    if known and intent.block_hash not in known:
+        return  # this node is on another fork than the index
     if head.indexed_block >= block:
         move(intent, [State.INCLUDED], State.INDEXED, reason="")
     if head.final_block >= block:

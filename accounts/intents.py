@@ -147,10 +147,13 @@ def _twin() -> Problem:
 def _check_again(intent: Intent, before: list[State]) -> None:
     checked = services.check(intent.action, intent.params, intent.user.address)
     preview = trust.with_words(checked)
-    if intent.digest == preview.digest:
-        return
-    move(intent, before, State.PRECHECKED, **_columns(preview))
-    raise _numbers_changed()
+    if intent.digest != preview.digest:
+        move(intent, before, State.PRECHECKED, **_columns(preview))
+        raise _numbers_changed()
+    # Not of what the wallet may have sent already: that is found by the nonce it was given then.
+    Intent.objects.filter(pk=intent.pk, state__in=[State.PRECHECKED, State.REJECTED]).update(
+        gas=preview.gas, nonce_floor=preview.facts.next_nonce
+    )
 
 
 def reject(intent: Intent, *, declined: bool = True) -> Intent:
