@@ -103,7 +103,9 @@ def spending(user: str, window: str, now: dt.datetime) -> Spending:
     """Spend of a wallet inside one of WINDOWS (2 queries, and those of `own_use`)."""
     since = None if window == "all" else now - dt.timedelta(days=int(window))
     found = charged(user, since, now - dt.timedelta(days=PACE_DAYS))
-    listed = Service.current.filter(provider__in={provider for _, provider in found.by_pair})
+    listed = Service.current.filter(
+        provider__in={provider for _, provider in found.by_pair}, removed=False
+    )
     models = {
         (serving, provider): model or str(kind)
         for serving, provider, model, kind in listed.values_list(

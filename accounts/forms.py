@@ -21,7 +21,7 @@ from ledger.records import Account
 from ledger.spending import Pair
 
 _MAX_CHOICES = 200
-_MAX_PATH = 400
+_MAX_PATH, _MAX_ASKED = 400, 1000
 _FIELDS = ("action", "account", "provider", "amount", "recipient", "slots", "trust")
 _MAX_TYPED = 60
 _MAX_SLOTS_TYPED = 1000
@@ -107,6 +107,8 @@ def next_step(text: str) -> str:
     """What a flow goes on with: a form of this page with known fields only (and what follows it in
     turn), or a chat or a fine-tuning that the money was missing in. Empty for anything else.
     """
+    if len(text) > _MAX_ASKED:
+        return ""
     try:
         parts = urlsplit(text)
         query = dict(parse_qsl(parts.query))

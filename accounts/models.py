@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import PermissionsMixin
 from django.db import models
 from django.utils.translation import gettext_noop
@@ -24,11 +25,8 @@ from protocol import keys as wire
 class UserManager(BaseUserManager["User"]):
     def for_address(self, address: str) -> User:
         """The user of an EIP-55 address, created on first sight."""
-        user, created = self.get_or_create(address=address)
-        if created:
-            user.set_unusable_password()
-            user.save(update_fields=["password"])
-        return user
+        unusable = {"password": make_password(None)}
+        return self.get_or_create(address=address, defaults=unusable)[0]
 
 
 class User(AbstractBaseUser, PermissionsMixin):

@@ -91,7 +91,7 @@ def forgotten(session_key: str | None) -> None:
 def require_fresh(request: HttpRequest) -> None:
     """Raises Problem `step_up_required` unless the wallet signed in within the last ten minutes."""
     proved = request.session.get(_PROVED)
-    if not isinstance(proved, int) or time.time() - proved > FRESH_SECONDS:
+    if not isinstance(proved, int) or abs(time.time() - proved) > FRESH_SECONDS:
         raise Problem(
             STALE,
             _("This needs a signature that is at most 10 minutes old."),

@@ -45,7 +45,7 @@ def start(request: HttpRequest) -> HttpResponse:
     user, body = user_of(request), body_of(request)
     limits.spend("transactions", user.address, limit=60, seconds=60)
     seen = text_of(body, "seen", limit=64)
-    then = forms.next_step(str(body.get("then", ""))[:1000])
+    then = forms.next_step(str(body.get("then", "")))
     action, params = body.get("action", ""), body.get("params", {})
     return _answer(intents.start(user, action, params, seen, then))
 

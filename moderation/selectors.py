@@ -223,7 +223,11 @@ def _decided(rows: Sequence[Effect]) -> Decided:
         for row in rows
     ]
     return Decided(
-        hidden=next((one for one in said if one.kind == EffectKind.HIDDEN), None),
+        hidden=max(
+            (one for one in said if one.kind == EffectKind.HIDDEN),
+            key=lambda one: (one.until is None, one.until),
+            default=None,
+        ),
         flags=tuple(one for one in said if one.kind == EffectKind.FLAGGED),
         labels=tuple(one for one in said if one.kind == EffectKind.LABEL),
     )

@@ -67,7 +67,7 @@ def decide(
         audit.lock()
         _require_open(item)
         force = state.in_force(subject, now)
-        label = label_word(wanted.label)
+        label = label_word(wanted.label) if action in (Action.LABEL, Action.UNLABEL) else ""
         _fits(action, force, label)
         waits = action in fold.CONFIRMS.values()
         data: dict[str, object] = {"label": label} if label else {}

@@ -160,6 +160,7 @@ def charge(provider: str, amount: int, days_ago: float) -> None:
 
 def test_spend_is_cut_three_ways_and_each_equals_the_settlements(alice: Client) -> None:
     factories.service(model="qwen")
+    factories.service(OTHER, model="was", removed=True)
     charge(PETRA, 5, 1)
     charge(PETRA, 7, 3)
     charge(OTHER, 11, 3)

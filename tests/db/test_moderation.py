@@ -174,6 +174,15 @@ def test_a_decision_ends_by_the_clock_of_its_reader(one: User, two: User) -> Non
     assert "Hidden by" not in Client().get(f"/services/inference/{PETRA}").content.decode()
 
 
+def test_of_two_that_hide_the_one_that_lasts_is_told(one: User, two: User) -> None:
+    whole = Subject.provider_of(PETRA)
+    lasting = Decision(Action.PROPOSE_HIDE, "all of it", "All of it is wrong.")
+    services.confirm(two, services.decide(one, whole, lasting).number)
+    hide(one, two)
+    found = Client().get(f"/api/v1/services/inference/{PETRA}").json()["moderation"]
+    assert (found["reason"], found["until"]) == ("All of it is wrong.", None)
+
+
 MONEY = (
     "/account", "/account?action=retrieve&account=inference-v1.0:{0}", "/account/refunds",
     "/account?action=withdraw", "/account/transactions", "/account/keys", "/account/analytics",
@@ -278,7 +287,9 @@ def test_undo_is_an_act_and_has_its_time(one: User, two: User) -> None:
 
 def test_labels_are_declared_and_filter_lists(one: User) -> None:
     services.decide(one, SERVICE, Decision(Action.LABEL, "by contract", "", 24, "Official"))
-    services.decide(one, Subject.model(MODEL), Decision(Action.FLAG, "odd", "Odd weights."))
+    # What stands in the field beside is no label of a flag.
+    flag = Decision(Action.FLAG, "odd", "Odd weights.", label="Beta")
+    assert not services.decide(one, Subject.model(MODEL), flag).said
     found = Client().get("/api/v1/services?label=official").json()["items"]
     assert [row["provider"] for row in found] == [PETRA]
     (label,) = found[0]["moderation"]["labels"]

@@ -209,6 +209,7 @@ STEP = f"/account?action=transfer&account={NAME}%3A{PETRA.address}&amount=2"
         ),
         (f"/fine-tuning/tasks/{TASK}/result", ""),
         ("", ""),
+        ("/account?then=" * 2_000, ""),
     ],
 )
 def test_a_second_step_is_a_form_of_this_page_and_nothing_else(asked: str, kept: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.db.models.signals import post_save
 from django.test import Client
 from eth_account import Account
 from eth_account.messages import _hash_eip191_message, encode_defunct
@@ -241,6 +242,21 @@ def test_a_message_is_used_once_by_two_requests_that_read_the_session_together(
     answer = verify(other, signature)
     assert (answer.status_code, answer.json()["code"]) == (401, "no_pending_message")
     assert "_auth_user_id" not in other.session
+
+
+def test_a_wallet_never_has_a_password_not_even_for_a_moment() -> None:
+    """Who signs in meanwhile would be signed out by it, and who dies there could never step up."""
+    seen: list[bool] = []
+
+    def made(instance: User, created: bool, **_: Any) -> None:
+        seen.append(instance.has_usable_password())
+
+    post_save.connect(made, sender=User)
+    try:
+        User.objects.for_address(ALICE.address)
+    finally:
+        post_save.disconnect(made, sender=User)
+    assert seen == [False]
 
 
 def test_a_blocked_wallet_may_not_sign_in(client: Client) -> None:
