@@ -52,13 +52,15 @@ def of_answer(
     finished: bool,
     failure: Failure | None,
     maximum: int,
+    reason: str = "",
 ) -> Cost:
-    """The cost of one turn, however it ended.
+    """The cost of one turn, however it ended; `reason`: why it did, in its provider's word.
 
     A provider bills the whole answer even when nobody listens any more (provider-protocol.md 1.3),
-    so without its own count a stopped or cut answer is unknown until it settles.
+    so a stopped or cut answer is unknown until it settles, whatever was counted up to there: some
+    count in every chunk, and only what comes with the reason or behind it is all.
     """
-    if usage is not None:
+    if usage is not None and (finished or reason):
         return Cost(min(fees.chat_fee(tariff, usage), MOST), "known")
     if failure is not None and failure.kind in failures.NOT_CHARGED:
         return Cost(0, "none")

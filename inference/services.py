@@ -67,6 +67,7 @@ def end_turn(
         finished=state == State.ANSWERED,
         failure=failure,
         maximum=costs.most(tariff, turn.text_bytes, turn.max_tokens, turn.picture_tokens),
+        reason=record.finish_reason,
     )
     reasoned = any(record.reasoning)
     used = rows.end(

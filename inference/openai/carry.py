@@ -228,6 +228,7 @@ class Carrier:
                 finished=False,
                 failure=failure,
                 maximum=self._opened.reserved,
+                reason=found.finish_reason,
             )
         self._stored = True
         end = partial(_end_row, self._opened, grant, state, answered, cost, failure)

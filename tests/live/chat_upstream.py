@@ -86,8 +86,12 @@ class Reply:
         self.writer.transport.abort()
 
 
-def token(text: str) -> bytes:
-    return b"data: " + json.dumps({"choices": [{"delta": {"content": text}}]}).encode() + b"\n\n"
+def token(text: str, counted: int = 0) -> bytes:
+    """A chunk; `counted`: the tokens up to here, for servers that count in each."""
+    said: dict[str, Any] = {"choices": [{"delta": {"content": text}}]}
+    if counted:
+        said["usage"] = {"prompt_tokens": 9, "completion_tokens": counted}
+    return b"data: " + json.dumps(said).encode() + b"\n\n"
 
 
 def closing(usage: tuple[int, int] | None) -> bytes:

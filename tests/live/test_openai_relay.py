@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -68,7 +69,9 @@ async def provider(reply: Reply, asked: Asked) -> None:
     else:
         await reply.start(name, Connection="close")
         if wanted == "slowly":
-            await reply.tokens(*["tick "] * 1000, pause=0.02)
+            for counted in range(1, 1001):
+                await reply.send(token("tick ", counted))
+                await asyncio.sleep(0.02)
         await reply.tokens(*WORDS, pause=0.01)
         if wanted == "broken":
             reply.abort()
