@@ -65,7 +65,7 @@ SELECT chat.leaf_id,
 FROM inference_chat chat
 JOIN accounts_user owner ON owner.id = chat.owner_id
 {_KEY}
-WHERE chat.id = %(chat)s
+WHERE chat.id = %(chat)s AND chat.deleted_at IS NULL
 """
 _STANDING = f"""
 SELECT EXISTS (SELECT FROM inference_chat c WHERE c.id = %(chat)s), {_HAS}

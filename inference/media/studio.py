@@ -106,7 +106,7 @@ async def _pictures(own: Hub, turn_id: int, call: Call) -> None:
     try:
         outcome = await asking.draw(own.client, call, told)
     except asyncio.CancelledError:
-        if remote[0]:
+        if remote[0] and not own.stopped(turn_id):
             return  # another process goes on asking for the provider's job
         outcome = endings.interrupted(RESTARTED)
     except Exception:

@@ -14,8 +14,9 @@ from django.test import AsyncClient, Client
 from PIL import Image
 
 from accounts.models import User
+from accounts.personal import NotYet
 from inference import hub as hubs
-from inference import seals, views
+from inference import personal, seals, views
 from inference.abilities import Abilities
 from inference.errors import BadPrompt, ChatError, SignerChanged
 from inference.hub import Hub, hub
@@ -126,6 +127,24 @@ async def test_a_job_outlives_the_process_and_is_paid_once() -> None:
         finally:
             await second.close()
     assert sum(asked.method == "POST" for asked in s.upstream.asked) == 1
+
+
+async def test_a_job_of_somebody_who_leaves_the_site_is_stopped() -> None:
+    """A row that stayed open would keep its person's data until this process ends."""
+
+    async def provider(reply: Reply, asked: Asked) -> None:
+        status = 202 if asked.method == "POST" else 200
+        await reply.whole(b'{"jobId":"j","status":"pending"}', status)
+
+    async with stage(provider) as s:
+        opened = await s.draw()
+        while not (await in_db(Job.objects.get)()).remote:
+            await asyncio.sleep(0.02)
+        with pytest.raises(NotYet):
+            await in_db(personal._forget)(s.alice)
+        assert (await s.ended(opened.turn)).failure == "interrupted"
+        assert await in_db(personal._forget)(s.alice)
+        assert await in_db(Turn.objects.count)() == 0
 
 
 async def test_what_the_database_refuses_for_good_ends_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from inference import access, conversations, opening, services, tasks, turnlog
 from inference import hub as hubs
-from inference.errors import Busy, ChatError, NotReady, SignerChanged
+from inference.errors import BadPrompt, Busy, ChatError, NotReady, SignerChanged
 from inference.hub import Hub
 from inference.models import Chat, State, Turn, Verdict
 from ledger.models import Service, SubAccount
@@ -25,7 +25,7 @@ from marketplace.celery import app as celery
 from protocol.keys import authorization
 from tests import factories
 from tests.db.chat_world import Stage, in_db, stage
-from tests.live.chat_upstream import Asked, Reply
+from tests.live.chat_upstream import Asked, Reply, token
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -38,8 +38,11 @@ async def polite(reply: Reply, asked: Asked) -> None:
 
 
 async def endless(reply: Reply, asked: Asked) -> None:
+    """Counts in every chunk, as some servers do."""
     await reply.start("id-1")
-    await reply.tokens(*["tick "] * 400, pause=0.02)
+    for counted in range(1, 401):
+        await reply.send(token("tick ", counted))
+        await asyncio.sleep(0.02)
 
 
 async def watched(turn: int, after: int = 0) -> list[turnlog.Entry]:
@@ -135,6 +138,18 @@ async def test_a_prompt_sent_twice_at_the_same_moment_is_asked_once() -> None:
         assert len(s.upstream.chats) == 1
 
 
+async def test_an_open_page_asks_nothing_more_in_a_conversation_that_was_deleted() -> None:
+    """It would be paid for, and purged with its conversation a minute later."""
+    async with stage(polite) as s:
+        await s.ended(await s.ask())
+        await in_db(conversations.delete_chat)(s.chat)
+        with pytest.raises(BadPrompt, match="has ended"):
+            await s.ask("more")
+        await in_db(conversations.bring_back)(s.chat)
+        await s.ended(await s.ask("more"))
+        assert len(s.upstream.chats) == 2
+
+
 async def test_a_page_that_leaves_while_it_asks_leaves_no_turn_that_nobody_writes() -> None:
     """A second click on a form aborts the first request, wherever it stands."""
     async with stage(polite) as s:
@@ -165,7 +180,9 @@ async def test_stop_keeps_the_text_and_closes_the_connection() -> None:
     assert turn.state == State.STOPPED
     assert 5 <= turn.answer.count("tick") <= 8
     assert (turn.verdict, turn.verdict_reason) == (Verdict.NOT_COMPARABLE, "not_received_whole")
-    assert turn.fee_kind == "unknown" and turn.fee > 0
+    # The count up to there is not what the provider bills: that is the whole answer.
+    assert turn.completion_tokens and turn.fee_kind == "unknown"
+    assert turn.fee > 9 * 420_000_000_000 + 400 * 1_200_000_000_000
     assert sent == 1
     assert text(await watched(turn_id)) == turn.answer
 
