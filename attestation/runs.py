@@ -26,7 +26,7 @@ from attestation.sources.records import Note, Reference
 from net.marks import N_
 
 #: Bump when the engine's rules change: a stored verdict names the rules it was made by.
-ENGINE = f"4 dcap-qvl {dcap_qvl.__version__}"
+ENGINE = f"5 dcap-qvl {dcap_qvl.__version__}"
 #: A stranger's values in `facts` beyond this many are cut: they are for the page, nothing rests
 #: on them.
 MAX_VALUES = 20_000

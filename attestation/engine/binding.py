@@ -51,7 +51,7 @@ class Binding:
 def decode(data: bytes, hint: Mapping[str, Any]) -> Binding:
     """The layout of 64 bytes. `hint`: what the provider claims; it settles hashed layouts only."""
     text = data.rstrip(b"\0")
-    if _ASCII_ADDRESS.fullmatch(text):
+    if _ASCII_ADDRESS.fullmatch(text) and int(text, 16):
         return Binding("0g-legacy-ascii", text.decode())
     version = int.from_bytes(data[52:56], "big")
     # A padded address is no encryption key: of such a quote whoever asked for it chose the rest.
@@ -68,7 +68,7 @@ def _claimed(data: bytes, hint: Mapping[str, Any]) -> Binding | None:
     fingerprint = _bytes(hint.get("tls_cert_fingerprint"))
     if raw and fingerprint and hashlib.sha256(raw + fingerprint).digest() == data[:32]:
         return Binding("near-tls", address, nonce, tls=fingerprint.hex())
-    if raw and data[:32] == raw.ljust(32, b"\0"):
+    if any(raw) and data[:32] == raw.ljust(32, b"\0"):
         layout = f"address||nonce ({str(algorithm).lower()[:16]})"
         return Binding(layout, address, nonce if any(data[32:]) else None)
     sent, key = hint.get("nonce"), hint.get("e2e_pubkey")

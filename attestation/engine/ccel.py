@@ -44,11 +44,15 @@ class Event:
 
     @property
     def record_text(self) -> bytes | None:
-        """The text of an attestation-agent record, None for every other event."""
+        """The text of an attestation-agent record, None for every other event.
+
+        Agents hash the text or all of the data, and the log does not say which: with an exact
+        length and no NUL, which every length holds, neither can be framed as the other.
+        """
         if self.type != EV_EVENT_TAG or len(self.data) < 8:
             return None
-        (length,) = struct.unpack_from("<I", self.data, 4)
-        return self.data[8 : 8 + length]
+        (length,), text = struct.unpack_from("<I", self.data, 4), self.data[8:]
+        return text if len(text) == length and b"\0" not in text else None
 
 
 @dataclass(frozen=True)

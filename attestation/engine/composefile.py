@@ -28,14 +28,18 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _IMAGE_LINE = re.compile(
     r"^[ \t]*(?:-[ \t]+)?[\"']?image[\"']?[ \t]*:[ \t]*[\"']?([^\s\"'#]+)", re.M
 )
-_DIGEST = re.compile(r"@sha256:([0-9a-f]{64})(?![0-9a-zA-Z])")
+#: At the end: what a variable adds is not fixed. A line of flow style ends in a mark of YAML.
+_DIGEST = re.compile(r"@(sha256:([0-9a-f]{64}))[],}]*\Z")
+#: Members of a service whose image is not, or not only, named here.
+_ELSEWHERE = {"build", "extends"}
 _MAX_IMAGES = 200
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
 class Compose(NamedTuple):
     """`images`: every image it names, by line and by YAML, so that neither flow style nor a broken
-    document hides one; `read`: these are all, so none was cut and the YAML could be read;
+    document hides one; `read`: these are all, so none was cut, the YAML could be read, and nothing
+    is built or taken from another file;
     `started`: the references of its services, by YAML alone, since a line that looks like one may
     stand in a text that starts nothing.
     """
@@ -64,24 +68,27 @@ def listed(app_compose: str) -> Compose:
     with suppress(ValueError):
         inner = load(text)
         found += [ref for ref in _image_values(inner) if ref not in found]
-        read, started = True, _started(inner)
+        services = _services(inner)
+        read = isinstance(inner, dict) and "include" not in inner
+        read = read and not any(service.keys() & _ELSEWHERE for service in services)
+        named = [image for s in services if isinstance(image := s.get("image"), str)]
+        started = tuple(named[:_MAX_IMAGES])
     images: list[dict[str, str | None]] = [
-        {"ref": ref, "digest": ref.split("@", 1)[1] if "@sha256:" in ref else None}
+        {"ref": ref, "digest": match[1] if (match := _DIGEST.search(ref)) else None}
         for ref in found[:_MAX_IMAGES]
     ]
     return Compose(images, read and len(found) <= _MAX_IMAGES, started)
 
 
-def _started(inner: Any) -> tuple[str, ...]:
+def _services(inner: Any) -> list[dict[Any, Any]]:
     services = inner.get("services") if isinstance(inner, dict) else None
-    held = list(services.values()) if isinstance(services, dict) else []
-    found = [service.get("image") for service in held if isinstance(service, dict)]
-    return tuple([image for image in found if isinstance(image, str)][:_MAX_IMAGES])
+    held = services.values() if isinstance(services, dict) else ()
+    return [service for service in held if isinstance(service, dict)]
 
 
 def digests(references: Iterable[str]) -> list[str]:
     """SHA-256 (hex) of the images that name one, in order."""
-    return [found[1] for ref in references if (found := _DIGEST.search(ref))]
+    return [found[2] for ref in references if (found := _DIGEST.search(ref))]
 
 
 def tapp_hash(compose: str) -> str:

@@ -204,6 +204,24 @@ def test_a_mutable_image_is_found_however_it_is_written(compose: str) -> None:
     assert report.facts["images"] == [{"ref": "mysql:8.0", "digest": None}]
 
 
+@pytest.mark.parametrize(
+    ("more", "pinned"),
+    [
+        ("", "pass"),
+        ("  b: {image: 'x@sha256:${D}'}\n", "warn"),
+        ("  b: {image: 'x@sha256:" + "ab" * 32 + "${D}'}\n", "warn"),
+        ("  b: {image: x@sha256:abcd}\n", "warn"),
+        ("  b: {\n    image: x@sha256:" + "ab" * 32 + ",\n    tty: true}\n", "pass"),
+        ("  b: {build: 'https://example.com/x.git'}\n", "not_checked"),
+        ("  b: {extends: {file: other.yml, service: x}}\n", "not_checked"),
+        ("include: [other.yml]\n", "not_checked"),
+    ],
+)
+def test_images_that_the_file_does_not_fix_are_not_pinned(more: str, pinned: str) -> None:
+    machine = replace(MACHINE, app_compose=json.dumps({"docker_compose_file": COMPOSE + more}))
+    assert word(lab().judge(machine), "dstack.images_pinned") == pinned
+
+
 def test_copies_beside_the_quote_may_not_differ_from_it() -> None:
     body = json.loads(lab().body(MACHINE))
     body["tcb_info"] = json.dumps({**json.loads(body["tcb_info"]), "rtmr3": "00" * 48})

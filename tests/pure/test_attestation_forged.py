@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from attestation.engine import binding, reports
 from attestation.engine.anchors import VENDOR
+from attestation.engine.ccel import parse, replay
 from attestation.engine.verdicts import Report
 from protocol import quotes
 from protocol.digests import address_of_key
@@ -87,7 +88,36 @@ def test_event_without_checked_content_ends_what_the_boot_said() -> None:
     assert report.overall == "fail"
 
 
-@pytest.mark.parametrize("hidden", ["type", "data"])
+def test_event_cannot_take_a_part_of_its_content_into_its_name() -> None:
+    """Version 1 hashes `name:content`, so a name may be said to end at a later colon: under one
+    that nobody reads the newest image would hide, and the one before it would seem to run.
+    """
+    pinned = ("ghcr.io/example/broker@sha256:" + digit * 64 for digit in "ab")
+    entries = [("zg-image-update", f"{ref} {ADDRESS}".encode().hex()) for ref in pinned]
+    machine = Machine(ADDRESS, gpus=0, events=entries)
+    given = json.loads(lab().body(machine))
+    events = json.loads(given["event_log"])
+    name, rest = bytes.fromhex(events[-1]["event_payload"]).split(b":")
+    events[-1] |= {"event": f"zg-image-update:{name.decode()}", "event_payload": rest.hex()}
+    report = _judged({**given, "event_log": json.dumps(events)}, machine, nras=None)
+    assert word(report, "dstack.rtmr3") == word(report, "dstack.digests") == "pass"
+    assert word(report, "dstack.running_image") == word(report, "dstack.compose") == "fail"
+
+
+@pytest.mark.parametrize("of", ["0x" + "00" * 20, "00"])
+def test_no_key_is_nobodys_key(of: str) -> None:
+    """A service without a signer, and a quote that names none: two nothings are no proof."""
+    zero = "0x" + "00" * 20
+    for data in (bytes(64), bytes(32) + b"\7" * 32, zero.encode().ljust(64, b"\0")):
+        machine = Machine(ADDRESS, gpus=0, fields={"report_data": data})
+        given = json.loads(lab().body(machine))
+        given["intel_quote"], given["signing_address"] = given["quote"], of
+        report = _judged(given, machine, onchain_signer=zero, nras=None)
+        assert word(report, "bind.layout") == word(report, "bind.onchain") == "fail"
+        assert report.facts["signer"] is None
+
+
+@pytest.mark.parametrize("hidden", ["type", "data", "frame", "all"])
 def test_last_start_of_an_app_cannot_be_hidden(hidden: str) -> None:
     """CryptoPilot: the log's types and texts are unsigned, only the digests are measured."""
     compose = "services:\n  good:\n    image: good@sha256:" + "ab" * 32 + "\n"
@@ -106,6 +136,15 @@ def test_last_start_of_an_app_cannot_be_hidden(hidden: str) -> None:
         record = at - 8 - 4 - 48 - 14 + 4
         assert struct.unpack_from("<I", log, record) == (6,)
         log = log[:record] + struct.pack("<I", 0xD) + log[record + 4 :]
+    elif hidden in ("frame", "all"):
+        # What was hashed, the text or all of the data, is said to be the other of the two.
+        data = log[at - 8 : at + len(text)]
+        hashed, said = (text.encode(), text.encode())
+        if hidden == "all":
+            hashed, said = data, b"LEAA" + struct.pack("<I", len(data)) + data
+        digest = hashlib.sha384(hashed).digest()
+        registers[3] = quotes.extend(_before(log[: at - 8 - 4 - 48 - 14]), digest)
+        log = log[: at - 8 - 4 - 48] + digest + struct.pack("<I", len(said)) + said + b"\xff" * 64
     else:
         log = log[: at - 8] + b"LEAA" + struct.pack("<I", 0) + log[at:]
     fields = {f"rtmr{i}": value for i, value in enumerate(registers)}
@@ -149,6 +188,11 @@ def _own_quote(genuine: bytes) -> bytes:
     section = pki.raw_sign(key, message, hashes.SHA256(), fresh=True) + point
     section += struct.pack("<HI", quotes.CERTIFICATION_QE_REPORT, len(inner)) + inner
     return message + struct.pack("<I", len(section)) + section
+
+
+def _before(log: bytes) -> bytes:
+    """RTMR3 after all of a log."""
+    return replay(parse(log))[3]
 
 
 def _last_record(log: bytes) -> str:
