@@ -71,7 +71,8 @@ class ComparePage:
 
 def page(user: User, wanted: Sequence[str]) -> ComparePage:
     """What is asked for by ids, others' and unknown ones left out (2 queries, and 1 per run)."""
-    known = {str(task.pk): task for task in _tasks(user)}
+    tasks = selectors.tasks(user).select_related("dataset")[:50]
+    known = {str(task.pk): task for task in tasks}
     ids = list(dict.fromkeys(_spelled(text) for text in wanted[: 2 * MOST]))
     chosen = [known[name] for name in ids if name in known][:MOST]
     runs = tuple(
@@ -84,12 +85,6 @@ def page(user: User, wanted: Sequence[str]) -> ComparePage:
         rows=_rows(runs) if enough else (),
         chart=_chart(runs) if enough else None,
         choices=tuple((task, task in chosen) for task in known.values()),
-    )
-
-
-def _tasks(user: User) -> list[Task]:
-    return list(
-        Task.objects.filter(user=user).select_related("dataset").order_by("-created_at")[:50]
     )
 
 

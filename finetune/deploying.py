@@ -104,7 +104,7 @@ def want(task: Task, provider: str) -> Deployment:
     """Write down that the task's model is to be deployed at an inference provider; a worker asks
     there (`look`). Raises Problem."""
     listing = ledger.service(Kind.INFERENCE, provider)
-    if listing is None or listing.removed or listing.model != task.model:
+    if listing is None or listing.model != task.model:
         raise Problem("unknown_service", _("This provider does not serve the base model."))
     if task.progress != tuning.FINISHED:
         raise Problem("not_finished", _("The result is not settled yet."), status=409)

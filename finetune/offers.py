@@ -108,9 +108,10 @@ def _keep(listing: Listing, found: tuple[list[Model], int | None] | None, now: d
         own, pending = found
         named = [asdict(model) for model in own if model.name]
         values |= {"models_told": named, "pending": pending, "told_at": now}
-    ProviderFacts.objects.update_or_create(
-        provider=listing.provider, serving=listing.serving, defaults=values
-    )
+    rows = ProviderFacts.objects.filter(provider=listing.provider, serving=listing.serving)
+    # Another address is another machine: what was told at the one before is not its word.
+    rows.exclude(url=listing.url).update(told_at=None)
+    rows.update_or_create(provider=listing.provider, serving=listing.serving, defaults=values)
 
 
 def usage(listing: Listing, model: str) -> bytes:

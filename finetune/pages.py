@@ -13,7 +13,6 @@ from django.utils.translation import gettext_noop as N_
 from accounts.pages_parts import Option
 from accounts.pages_transaction import EffectRow, Link, Review, Transaction
 from attestation.selectors import StandingView
-from chain.selectors import Freshness
 from finetune import checking, deploying, problems, reading
 from finetune.models import Dataset, Draft, Place, PlaceState, Task
 from finetune.offers import Told
@@ -83,7 +82,6 @@ class IndexPage:
     tasks: tuple[TaskRow, ...]
     datasets: tuple[Dataset, ...]
     drafts: tuple[Draft, ...]
-    freshness: Freshness
     storage: bool = False
     adopted: str = ""
 
@@ -265,7 +263,6 @@ class TaskPage:
     level: str
     levels: tuple[Option, ...]
     chart: Chart | None
-    latest: str
     left: str
     price: Price | None
     cancellable: bool

@@ -41,8 +41,6 @@ GIVE_UP = dt.timedelta(hours=1)
 #: Looks of a worker (one every five seconds) at which no node knows the hash that was told. A
 #: wallet's node may be ahead of ours, but not for minutes.
 UNKNOWN_LOOKS = 24
-#: How a place begins, and what it goes back to when nothing came of a try.
-_NOT_YET = PlaceState.FAILED
 _HASH = re.compile(r"0x[0-9a-f]{64}")
 
 log = logging.getLogger(__name__)
@@ -226,7 +224,7 @@ def go_on(dataset: Dataset) -> Place | None:
     if dataset.file is None or known(dataset) is None:
         return None
     place, _created = Place.objects.get_or_create(
-        dataset=dataset, way=Way.STORAGE, provider="", defaults={"state": _NOT_YET}
+        dataset=dataset, way=Way.STORAGE, provider="", defaults={"state": PlaceState.FAILED}
     )
     _begin(place, (PlaceState.ASKING, PlaceState.FAILED), place.tx_hash)
     return place

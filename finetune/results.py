@@ -41,6 +41,7 @@ READY = (tuning.DELIVERED, tuning.USER_ACKNOWLEDGED, tuning.FINISHED)
 
 #: A fetch that gives no sign for so long has no worker any more.
 LOST_AFTER = dt.timedelta(minutes=3)
+_NOT_NAMED = N_("The chain names no result yet.")
 _REST = re.compile(r"bytes ([0-9]{1,12})-[0-9]{1,12}/([0-9]{1,12})")
 
 
@@ -118,7 +119,7 @@ def ask_storage(task: Task) -> None:
     if not settings.STORAGE_INDEXER_URL:
         raise Problem("no_storage", _("This site knows no storage indexer."))
     if deliverable_of(task) is None:
-        raise Problem("not_delivered", _("The chain names no result yet."), status=409)
+        raise Problem("not_delivered", _(_NOT_NAMED), status=409)
     _begin(task)
 
 
@@ -129,17 +130,20 @@ def fetch(task: Task, signature: str, signed_at: int) -> None:
     if token is None:
         return
     try:
-        file = async_to_sync(_fetch)(task, task.user, (signature, signed_at), token)
-    except (BrokerError, Problem, NetError, Unreadable) as error:
+        judge(task, async_to_sync(_fetch)(task, task.user, (signature, signed_at), token))
+    except Unreadable as error:
+        # Nothing will ever open what came: the next try must not go on with it.
+        StoredFile.objects.filter(part_of=task).delete()
         _end(task, State.FAILED, f"{error}")
-    else:
-        judge(task, file)
+    except (BrokerError, Problem, NetError) as error:
+        _end(task, State.FAILED, f"{error}")
     finally:
         leases.give_back(f"result:{task.pk}", token)
 
 
 def judge(task: Task, file: StoredFile) -> None:
-    """Compare what came with the chain: its root (or keccak256) and the signer of its tags."""
+    """Compare what came with the chain: its root (or keccak256) and the signer of its tags. Without
+    the chain's word there is no verdict: the next try goes on with what came."""
     hashes = files.hashes(file)
     source = files.Source(file)
     try:
@@ -147,11 +151,14 @@ def judge(task: Task, file: StoredFile) -> None:
     except model_file.BadModelFile as error:
         signer, problem = "", f"It is no encrypted model: {error}."
     named = deliverable_of(task)
-    wanted = named.model_root_hash.lower() if named else ""
-    if not problem and wanted not in (hashes.root, hashes.keccak):
+    same = named is None or named.model_root_hash.lower() in (hashes.root, hashes.keccak)
+    if not problem and not same:
         problem = N_("Its bytes have another hash than the chain names.")
     if not problem and signer != task.tee_signer:
         problem = N_("Its seals were signed by another key than the provider's.")
+    if not problem and named is None:
+        _end(task, State.FAILED, _NOT_NAMED)
+        return
     old = task.result
     with transaction.atomic():
         Task.objects.filter(pk=task.pk).update(
@@ -168,21 +175,17 @@ def judge(task: Task, file: StoredFile) -> None:
 
 async def _fetch(task: Task, user: User, signed: tuple[str, int], token: str) -> StoredFile:
     async with leases.renewed(f"result:{task.pk}", token):
-        return await _fetch_rest(task, user, signed)
-
-
-async def _fetch_rest(task: Task, user: User, signed: tuple[str, int]) -> StoredFile:
-    part: StoredFile | None = await database_sync_to_async(_part)(task)
-    start = await database_sync_to_async(files.begun)(part) if part else 0
-    if part is not None and start == part.size:
-        return part  # its worker died before it was judged
-    if not signed[0]:
-        return await _fetch_storage(task, user, start)
-    async with (
-        broker.connected(task.url) as connection,
-        connection.download(user.address, task.remote_id, signed, start) as answer,
-    ):
-        return await _keep(task, user, answer, start)
+        part: StoredFile | None = await database_sync_to_async(_part)(task)
+        start = await database_sync_to_async(files.begun)(part) if part else 0
+        if part is not None and start == part.size:
+            return part  # it came whole, and was not judged
+        if not signed[0]:
+            return await _fetch_storage(task, user, start)
+        async with (
+            broker.connected(task.url) as connection,
+            connection.download(user.address, task.remote_id, signed, start) as answer,
+        ):
+            return await _keep(task, user, answer, start)
 
 
 def _part(task: Task) -> StoredFile | None:
@@ -193,7 +196,7 @@ def _part(task: Task) -> StoredFile | None:
 async def _fetch_storage(task: Task, user: User, start: int) -> StoredFile:
     named = await database_sync_to_async(deliverable_of)(task)
     if named is None:
-        raise BrokerSilent(N_("The chain names no result yet."))
+        raise BrokerSilent(_NOT_NAMED)
     url = f"{settings.STORAGE_INDEXER_URL}/file?root={named.model_root_hash}"
     # The operator names the indexer, so its address is no stranger's.
     async with (

@@ -46,7 +46,7 @@ def begin(user: User, name: str, size: int) -> Dataset:
         return Dataset.objects.create(
             user=user,
             file=file,
-            name=" ".join(name.split())[:_NAME] or "dataset.jsonl",
+            name=" ".join(name.replace("\0", "").split())[:_NAME] or "dataset.jsonl",
             size=size,
             state=DatasetState.UPLOADING,
         )

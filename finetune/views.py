@@ -33,7 +33,6 @@ from accounts.errors import Problem
 from accounts.http import in_pieces, signed_out, user_of, uuid_of
 from accounts.models import User
 from attestation import selectors as attestation
-from chain import selectors as chain
 from finetune import deploying, files, follow, offers, pages, pricing, reading, results, selectors
 from finetune.errors import BrokerError
 from finetune.models import Task
@@ -89,7 +88,6 @@ def index(request: HttpRequest) -> HttpResponse:
         tasks=selectors.task_rows(mine, MOST_TASKS) if mine else (),
         datasets=tuple(mine.datasets.order_by("-created_at") if mine else ()),
         drafts=tuple(mine.tuning_drafts.order_by("-updated_at")[:5] if mine else ()),
-        freshness=chain.head(),
         storage=bool(settings.STORAGE_INDEXER_URL),
         adopted=request.GET.get("found", "")[:3],
     )
@@ -159,7 +157,6 @@ def _page(task: Task, level: str) -> pages.TaskPage:
         level=level,
         levels=pages_parts.options(tuple((value, _(label)) for value, label in LEVELS), level),
         chart=selectors.chart(task, curve),
-        latest=curve.points[-1].loss if curve.points else "",
         left=pages.time_left(reading.left(curve) if running else None, curve),
         price=_price(task, parameters),
         readable=parameters is not None,

@@ -78,7 +78,7 @@ def step(request: HttpRequest, draft_id: UUID, name: str) -> HttpResponse:
 
 
 def _save_model(request: HttpRequest, draft: Draft) -> None:
-    chosen = request.POST.get("choice", "")
+    chosen = request.POST.get("choice", "").replace("\0", "")
     provider, _, rest = chosen.partition("|")
     service_name, _, model = rest.partition("|")
     wizard.choose_model(draft, provider, service_name, model)
@@ -188,6 +188,7 @@ def _show_config(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.
         values = typed if problem is not None else wizard.values_of(draft.parameters)
     asked = turned or request.POST.get("form") or request.GET.get("view")
     as_json = asked == "json"
+    listing = wizard.listing_of(draft)
     # A field says what is wrong with it itself; the text has no place for that.
     unplaced = [
         f"{key}: {problems.of_setting(text)}" if key else problems.of_setting(text)
@@ -198,19 +199,13 @@ def _show_config(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.
         draft,
         "config",
         _links(draft, "config"),
-        listing=wizard.listing_of(draft),
+        listing=listing,
         fields=pages.fields(values, errors),
         text=draft.parameters,
         as_json=as_json,
-        pending=_pending(draft),
+        pending=offers.pending(listing) if listing else None,
         error="; ".join(unplaced) or _words(problem),
     )
-
-
-def _pending(draft: Draft) -> int | None:
-    """How many tasks wait at the provider, as it said last; None where it does not say."""
-    listing = wizard.listing_of(draft)
-    return offers.pending(listing) if listing else None
 
 
 def _show_price(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.WizardPage:
@@ -230,11 +225,7 @@ def _show_price(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.W
 
 
 def _top_up(listing: Listing | None, held: Position | None) -> str:
-    if held is not None and listing is not None:
-        return links.form("transfer", held)
-    if listing is None:
-        return ""
-    return links.form("transfer", listing)
+    return links.form("transfer", held or listing) if listing else ""
 
 
 def _show_sign(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.WizardPage:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -50,9 +51,11 @@ def as_text(values: dict[str, str]) -> str:
 
 def begin(user: User) -> Draft:
     """A new draft; the oldest ones give way."""
-    stale = user.tuning_drafts.order_by("-updated_at").values_list("pk", flat=True)
-    Draft.objects.filter(pk__in=list(stale[MOST_DRAFTS - 1 :])).delete()
-    return Draft.objects.create(user=user, parameters=default_parameters())
+    with transaction.atomic():
+        User.objects.select_for_update().get(pk=user.pk)  # so that MOST_DRAFTS holds
+        stale = user.tuning_drafts.order_by("-updated_at").values_list("pk", flat=True)
+        Draft.objects.filter(pk__in=list(stale[MOST_DRAFTS - 1 :])).delete()
+        return Draft.objects.create(user=user, parameters=default_parameters())
 
 
 def listing_of(draft: Draft) -> Listing | None:
@@ -62,11 +65,15 @@ def listing_of(draft: Draft) -> Listing | None:
     return ledger.service(Kind.FINE_TUNING, draft.provider, draft.service_name)
 
 
+def not_offered() -> Problem:
+    return Problem("unknown_service", _("This provider offers no fine-tuning now."))
+
+
 def choose_model(draft: Draft, provider: str, service_name: str, model: str) -> None:
     """Step 1. Raises Problem for what is not offered."""
     listing = ledger.service(Kind.FINE_TUNING, provider, service_name)
-    if listing is None or listing.removed:
-        raise Problem("unknown_service", _("This provider offers no fine-tuning now."))
+    if listing is None:
+        raise not_offered()
     if not model or len(model) > 200:
         raise Problem("unknown_model", _("Choose one of the provider's models."))
     draft.provider, draft.serving = listing.provider, listing.serving
@@ -152,11 +159,13 @@ def missing_step(draft: Draft) -> str:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the wallet signs: 32 bytes (0x-hex), and what they mean."""
+    """What the wallet signs: 32 bytes (0x-hex), what they mean, and the price that is not among
+    them (neuron per token)."""
 
     digest: str
     nonce: int
     dataset_hash: str
+    price: int
 
 
 def place_of(draft: Draft) -> Place | None:
@@ -186,7 +195,9 @@ def prepare(draft: Draft) -> Wanted:
         raise Problem(
             "draft_incomplete", _("The step “%(step)s” is not done yet.") % {"step": step}
         )
-    held = position_of(draft)
+    listing, held = listing_of(draft), position_of(draft)
+    if listing is None:
+        raise not_offered()
     if held is None or held.spendable <= 0:
         raise Problem(
             "no_account",
@@ -206,9 +217,10 @@ def prepare(draft: Draft) -> Wanted:
     nonce = max(int(time.time() * 1000) * 10_000 + _NONCE_TAIL, held.nonce + 1)
     dataset_hash = hash_of(draft)
     digest = tuning.task_hash(draft.user.address, nonce, dataset_hash)
-    draft.pending = {"nonce": str(nonce), "dataset_hash": dataset_hash}
+    price = listing.price_per_token
+    draft.pending = {"nonce": str(nonce), "dataset_hash": dataset_hash, "price": str(price)}
     draft.save(update_fields=["pending", "updated_at"])
-    return Wanted("0x" + digest.hex(), nonce, dataset_hash)
+    return Wanted("0x" + digest.hex(), nonce, dataset_hash, price)
 
 
 def create(draft: Draft, signature: str) -> Task:
@@ -217,6 +229,12 @@ def create(draft: Draft, signature: str) -> Task:
     if listing is None or pending is None or missing_step(draft) != "sign":
         raise Problem(
             "draft_changed", _("The draft has changed since."), _("Look at it once more.")
+        )
+    if pending.get("price") != str(listing.price_per_token):
+        raise Problem(
+            "price_changed",
+            _("The provider has changed its price since it was shown to you."),
+            _("Look at it once more."),
         )
     nonce, dataset_hash = int(pending["nonce"]), str(pending["dataset_hash"])
     digest = tuning.task_hash(draft.user.address, nonce, dataset_hash)
@@ -268,9 +286,10 @@ async def _hand_in(
         except BrokerError:
             # It may have taken the task and the answer got lost, now or at the try before: the
             # nonce tells. A second task with the same nonce cannot exist.
-            for said in await connection.tasks(user):
-                if said.nonce == nonce:
-                    return model_hash, said.id
+            with suppress(BrokerError):  # without that list, its first answer stands
+                for said in await connection.tasks(user):
+                    if said.nonce == nonce:
+                        return model_hash, said.id
             raise
 
 

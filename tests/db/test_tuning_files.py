@@ -108,7 +108,7 @@ def test_lines_of_any_cut_and_keys_turned_over(alice: User, settings: Any) -> No
 def test_doors_belong_to_their_owner_and_go_on_where_they_were_cut(alice: User) -> None:
     mine, other = signed_in(cast.user(1)), signed_in(cast.user(2))
     raw = b"".join(json.dumps({"text": f"row {n}"}).encode() + b"\n" for n in range(20))
-    body = {"name": "<script>.jsonl", "size": len(raw)}
+    body = {"name": "<script>\0.jsonl", "size": len(raw)}
     made = mine.post("/fine-tuning/datasets", body, content_type="application/json").json()
     here = f"/fine-tuning/datasets/{made['id']}"
     assert other.get(here).status_code == 404
@@ -142,6 +142,8 @@ def test_a_draft_is_saved_step_by_step_and_typed_text_is_kept(alice: User) -> No
     assert "free money" not in strange.content.decode()
     refused = mine.post("/fine-tuning/new", {"choice": "nobody||m"})
     assert refused.status_code == 400 and not Draft.objects.exists()
+    odd = mine.post("/fine-tuning/new", {"choice": f"{factories.PETRA}|\0x|m\0"})
+    assert odd.status_code == 400 and not Draft.objects.exists()
     path = mine.post("/fine-tuning/new", {"choice": f"{factories.PETRA}||m"})["Location"]
     base = path.rsplit("/", 1)[0]
     assert path == f"{base}/dataset" and other.get(path).status_code == 404

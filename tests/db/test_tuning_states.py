@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from asgiref.sync import async_to_sync
 from celery import Celery
 from celery.app import app_or_default
 from django.core.cache import cache
@@ -24,12 +26,14 @@ from django.utils import timezone
 
 from accounts.models import User
 from devnet import accounts as cast
-from finetune import broker, deploying, follow, pages, results, selectors
-from finetune.models import Dataset, DatasetState, Passage, Piece, ProviderFacts, Task
+from finetune import broker, deploying, files, follow, offers, pages, results, selectors, wizard
+from finetune.errors import BrokerRefused
+from finetune.models import Dataset, DatasetState, Draft, Passage, Piece, ProviderFacts, Task
 from ledger import selectors as ledger
-from ledger.models import SubAccount
+from ledger.models import Service, SubAccount
 from net import queue
-from protocol import tuning
+from protocol import model_file, tuning
+from protocol.digests import address_of_key, sign
 from tests import factories
 from tests.db.test_keys_lasting import signed_in
 
@@ -158,6 +162,10 @@ def test_a_failed_task_says_what_it_cost_and_can_be_reported(alice: User) -> Non
         return client.get(f"/fine-tuning/tasks/{task.pk}").content.decode()
 
     assert "Nothing was charged." in shown() and 'data-testid="task-report"' in shown()
+    # The chain says that it was paid for, whatever its provider says of its fee.
+    settle(True)
+    assert "Nothing was charged." not in shown() and "<dd>not yet</dd>" not in shown()
+    settle(False)
     assert hashlib.sha256(b"{}").hexdigest() in shown()
     stepper = shown().partition('class="stepper"')[2].partition("</ol>")[0]
     assert stepper.count("<time") == 1
@@ -222,6 +230,53 @@ def test_a_packed_result_is_refused_by_that_name(alice: User, answering: Any) ->
     assert task.result_state == results.State.FAILED
     assert "sends the file compressed" in task.result_error
     assert not Piece.objects.exists()
+
+
+# --- a result that came, and cannot be judged -----------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_the_chains_word_there_is_no_verdict(alice: User) -> None:
+    """Who is told "do not acknowledge" loses the model and pays a part."""
+    key = b"\x08" * 32
+    sealed = io.BytesIO()
+    model_file.encrypt(io.BytesIO(b"zip"), sealed, key=key, sign=lambda d: sign(d, key))
+    raw = sealed.getvalue()
+    task = made(alice, named=False, tee_signer=address_of_key(key), result_state="fetching")
+    file = files.create(alice, len(raw))
+    Task.objects.filter(pk=task.pk).update(result_part=file)
+    files.put(file, 0, raw)
+    results.fetch(task, "0x00", 1)
+    task.refresh_from_db()
+    assert (task.result_state, task.result) == (results.State.FAILED, None)
+    assert task.result_error == "The chain names no result yet."
+    # It is kept: as soon as the chain says more, nothing has to be fetched again.
+    root = files.hashes(file).root
+    named = {"id": str(task.remote_id), "model_root_hash": root, "acknowledged": False}
+    factories.sub_account(
+        user=alice.address,
+        provider=task.provider,
+        serving=task.serving,
+        deliverables=[{**named, "settled": False, "timestamp": 1}],
+    )
+    results.fetch(task, "0x00", 1)
+    task.refresh_from_db()
+    assert (task.result_state, task.result) == (results.State.HERE, file)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_nothing_opens_any_more_is_fetched_anew(alice: User, answering: Any) -> None:
+    task = made(alice, url=answering(_Packing)[1], result_state="fetching")
+    file = files.create(alice, 3)
+    files.put(file, 0, b"abc")
+    Task.objects.filter(pk=task.pk).update(result_part=file)
+    Piece.objects.update(sealed=b"x" * 40)
+    results.fetch(task, "0x00", 1)
+    task.refresh_from_db()
+    assert task.result_state == results.State.FAILED and "altered" in task.result_error
+    results.fetch(task, "0x00", 1)
+    task.refresh_from_db()
+    assert "sends the file compressed" in task.result_error
 
 
 # --- a log that cannot be had ------------------------------------------------------------------
@@ -313,6 +368,18 @@ def test_times_that_a_database_cannot_hold_break_nothing(
     assert tuning.TRAINED in dict(pages.times(task))
 
 
+def test_what_another_address_said_is_not_shown_of_the_new_one(alice: User) -> None:
+    factories.service(kind="fine-tuning", serving=factories.FINE_TUNING, url="http://127.0.0.1:1")
+    listing = ledger.service("fine-tuning", factories.PETRA)
+    assert listing is not None
+    ProviderFacts.objects.create(
+        provider=listing.provider, serving=listing.serving, url="http://127.0.0.1:2", pending=7,
+        asked_at=timezone.now(), told_at=timezone.now(),
+    )  # fmt: skip
+    assert offers.refresh_due() == 1  # nobody answers there
+    assert offers.pending(listing) is None
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_task_that_was_found_has_its_models_name_and_no_made_up_times(
     alice: User, answering: Any
@@ -339,6 +406,70 @@ def test_a_task_that_was_found_has_its_models_name_and_no_made_up_times(
     # What lay between was heard of today, and had been over in May.
     known = {step.label for step in pages.steps(task) if step.at}
     assert known == {tuning.INIT, tuning.FINISHED}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_click_may_be_two(alice: User) -> None:
+    barrier = threading.Barrier(4)
+    for _ in range(wizard.MOST_DRAFTS):
+        wizard.begin(alice)
+
+    def click() -> None:
+        barrier.wait()
+        wizard.begin(alice)
+        connection.close()
+
+    threads = [threading.Thread(target=click) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert alice.tuning_drafts.count() == wizard.MOST_DRAFTS
+
+
+# --- what is signed -----------------------------------------------------------------------------
+
+
+def test_a_task_is_created_at_the_price_that_was_shown(alice: User) -> None:
+    listed = factories.service(
+        kind="fine-tuning", serving=factories.FINE_TUNING, url="http://[::1]:1"
+    )
+    factories.sub_account(user=alice.address, serving=factories.FINE_TUNING)
+    draft = wizard.begin(alice)
+    draft.provider, draft.serving, draft.model = listed.provider, listed.serving, "m"
+    draft.dataset_hash = HASH
+    draft.save()
+    here, client = f"/fine-tuning/new/{draft.pk}/task", signed_in(cast.user(1))
+    asked = client.post(f"{here}/prepare", "{}", content_type=JSON).json()
+    price = f"{listed.price_per_token:,} neuron per token and epoch"
+    assert {"name": "Price", "value": price} in asked["fields"]
+    Service.objects.update(price_per_token=listed.price_per_token + 1)
+    refused = client.post(here, json.dumps({"signature": "0x00"}), content_type=JSON)
+    assert refused.status_code == 400 and refused.json()["code"] == "price_changed"
+
+
+class _Refusing(_Logging):
+    """A provider that takes no task, and does not say which ones it has."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(400)
+        self.end_headers()
+        self.wfile.write(b'{"error": "insufficient balance"}')
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_refusal_is_told_though_nobody_says_which_tasks_there_are(
+    alice: User, answering: Any
+) -> None:
+    server, url = answering(_Refusing)
+    server.told = None
+    factories.service(kind="fine-tuning", serving=factories.FINE_TUNING, url=url)
+    listing = ledger.service("fine-tuning", factories.PETRA)
+    assert listing is not None
+    draft = Draft(user=alice, model="Qwen3-32B", parameters="{}")
+    with pytest.raises(BrokerRefused, match="insufficient balance"):
+        async_to_sync(wizard._hand_in)(draft, alice.address, listing, 1, HASH, "0x00")
 
 
 # --- without a queue ------------------------------------------------------------------------------
