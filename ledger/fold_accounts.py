@@ -158,7 +158,8 @@ def on_settlement_result(ctx: Context, serving: Serving, e: events.TEESettlement
     charged = ctx.before()
     if not (isinstance(charged, events.BalanceUpdated) and charged.user == e.user):
         charged = None
-    if ctx.call is not None and ctx.tx is not None:
+    # The contract also reads calldata that we do not: whoever called it itself is who sent it.
+    if ctx.tx is not None and (ctx.call is not None or ctx.tx.to == serving.address):
         provider = ctx.tx.sender
     elif charged is not None:
         provider = charged.provider

@@ -15,7 +15,14 @@ from devnet.anvil import Anvil
 from devnet.client import Chain, Contract, contract
 from devnet.deploy import Contracts, Deployment, connect
 from ledger import services
-from ledger.models import Movement, Service, ServiceChange, Settlement, SubAccount
+from ledger.models import (
+    Movement,
+    Service,
+    ServiceChange,
+    ServiceTotal,
+    Settlement,
+    SubAccount,
+)
 from protocol.abi import CODEC
 from tests.live.test_index import (
     ask,
@@ -233,6 +240,11 @@ def test_numbers_of_256_bits_are_followed(node: Anvil, contracts: Deployment) ->
         quota |= {"gpuCount": most}
     listing = {**SERVICE, "inputPrice": most, "outputPrice": most}
     world.inference.send(provider, "addOrUpdateService", listing, value=100 * ONE)
+    # Refused, each of them; together more than 78 digits. The contract does not read the padding.
+    item = {"provider": provider.address, "totalFee": most, "nonce": most, "signature": b"\1" * 65}
+    items = [{**item, "user": accounts.user(1).address, "requestsHash": bytes(32)}] * 10
+    data = world.inference.encode("settleFeesWithTEE", items)
+    send(node, provider.address, contracts.inference, data[:-1] + b"\1", 0)
     mine(node, 4)
     services.follow(once=True)
     assert differences() == []
@@ -244,6 +256,8 @@ def test_numbers_of_256_bits_are_followed(node: Anvil, contracts: Deployment) ->
     changed: Any = ServiceChange.objects.get(change="quota")
     assert changed.before["quota"]["gpu_count"] == 2**53 + 1
     assert changed.after["quota"]["gpu_count"] == most
+    total = ServiceTotal.objects.get(provider=provider.address, serving=contracts.inference)
+    assert (total.refused, total.refused_amount) == (10, 10 * most)
     before = final_rows()
     call_command("replay")
     assert final_rows() == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -247,6 +248,19 @@ def test_history_we_have_not_seen_is_asked_for() -> None:
     assert account is not None
     assert account.balance == 50
     assert reads.account(SERVING, "inference", PEOPLE[0], PROVIDERS[0]) in wants
+
+
+def test_refused_items_are_those_of_whoever_sent_them() -> None:
+    """The contract reads calldata that we do not (a byte behind a signature): nobody else's."""
+    world = play([("transfer", PEOPLE[0], PROVIDERS[0], 80)])
+    world.settle(PROVIDERS[0], [(PEOPLE[1], 2**256 - 1, 1)])
+    block = world.blocks[-1]
+    (sent,) = block.transactions
+    unread = replace(sent, input=sent.input[:-64] + "01".rjust(64, "0") + "01".rjust(64, "0"))
+    assert abi.decode_call(abi.INFERENCE_SERVING, unread.input) is None
+    state = new_state()
+    fold_all(state, [*world.blocks[:-1], replace(block, transactions=(unread,))])
+    assert [row.provider for row in state.settlements] == [PROVIDERS[0]]
 
 
 def test_a_log_without_its_transaction_is_refused() -> None:
