@@ -14,6 +14,7 @@ import socket
 import ssl
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -305,9 +306,10 @@ class Endpoint:
         return http.client.HTTPConnection(host, parts.port, timeout=self.timeout)
 
     def close(self) -> None:
-        while self._free:
-            self._free.pop().close()
         self.checked = False
+        with suppress(IndexError):  # two threads may take from it
+            while True:
+                self._free.pop().close()
 
 
 def retry_after(value: str | None) -> float | None:

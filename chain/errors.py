@@ -22,7 +22,11 @@ from __future__ import annotations
 
 
 class ChainError(Exception):
-    """Base of everything in this module; the message is one sentence for an operator."""
+    """Base of everything in this module; the message is one sentence for an operator, with words
+    of the node perhaps, in which PostgreSQL takes no NUL."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message.replace("\0", "\ufffd"))
 
 
 class Retry(ChainError):

@@ -22,6 +22,8 @@ _DATA = re.compile(r"0x[0-9a-f]*\Z")
 #: numbers come again and again.
 _KNOWN = 1 << 14
 _MAX_UINT256_DIGITS = 2 + 64
+#: What rows and clocks hold: a block's number, a place in it, the last second of the year 9999.
+_LAST_BLOCK, _LAST_INDEX, _LAST_SECOND = 2**63 - 1, 2**31 - 1, 253_402_300_799
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,13 @@ def _quantity(value: str) -> int:
     raise Unavailable(f"the node sent {value[:40]!r} where a number belongs")
 
 
+def _upto(most: int, value: Any) -> int:
+    number = quantity(value)
+    if number > most:
+        raise Unavailable(f"the node sent {value} where a number up to {most} belongs")
+    return number
+
+
 def digest(value: Any) -> str:
     """A 32-byte hash."""
     if isinstance(value, str):
@@ -140,10 +149,10 @@ def address(value: Any) -> str:
 def header(raw: Any) -> Header:
     entry = _object(raw)
     return Header(
-        quantity(entry.get("number")),
+        _upto(_LAST_BLOCK, entry.get("number")),
         digest(entry.get("hash")),
         digest(entry.get("parentHash")),
-        quantity(entry.get("timestamp")),
+        _upto(_LAST_SECOND, entry.get("timestamp")),
     )
 
 
@@ -156,11 +165,11 @@ def log(raw: Any) -> Log:
         raise Unavailable("the node sent a log it calls removed")
     try:
         return Log(
-            _quantity(entry["blockNumber"]),
+            _upto(_LAST_BLOCK, entry["blockNumber"]),
             _digest(entry["blockHash"]),
-            _quantity(entry["logIndex"]),
+            _upto(_LAST_INDEX, entry["logIndex"]),
             _digest(entry["transactionHash"]),
-            _quantity(entry["transactionIndex"]),
+            _upto(_LAST_INDEX, entry["transactionIndex"]),
             address(entry["address"]),
             tuple(map(_digest, topics)),
             data(content),
@@ -197,8 +206,8 @@ def transaction(raw: Any, receipt: Any | None) -> Transaction:
     return Transaction(
         digest(entry.get("hash")),
         digest(entry.get("blockHash")),
-        quantity(entry.get("blockNumber")),
-        quantity(entry.get("transactionIndex")),
+        _upto(_LAST_BLOCK, entry.get("blockNumber")),
+        _upto(_LAST_INDEX, entry.get("transactionIndex")),
         address(entry.get("from")),
         None if to is None else address(to),
         quantity(entry.get("value")),

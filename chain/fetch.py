@@ -157,8 +157,9 @@ class Fetcher:
         """
         headers = [facts.header(raw) for raw in raws]
         of_block: dict[str, list[Log]] = {header.hash: [] for header in headers}
+        number_of = {header.hash: header.number for header in headers}
         for log in logs:
-            if log.block_hash not in of_block:
+            if number_of.get(log.block_hash) != log.block_number:
                 raise NodeBehind(f"block {log.block_number} changed while we read it")
             of_block[log.block_hash].append(log)
         of_transaction: dict[str, list[Log]] = {}

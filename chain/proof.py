@@ -68,6 +68,7 @@ def _transactions(block: dict[str, Any]) -> list[RawTransaction]:
     if not isinstance(found, list) or not all(isinstance(t, dict) for t in found):
         raise Unavailable("the node sent a block without its transactions")
     for raw in found:
-        if raw.get("blockHash") != block["hash"] or not isinstance(raw.get("hash"), str):
+        place = (raw.get("blockHash"), raw.get("blockNumber"))
+        if place != (block["hash"], block.get("number")) or not isinstance(raw.get("hash"), str):
             raise Unavailable("the node sent a block with transactions of another")
     return found

@@ -7,6 +7,7 @@ Every answer is checked for shape before anybody uses it. Each URL has its own h
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ from chain.limits import is_pruned, is_rate_limit, log_limit
 SILENT_LIMITS = frozenset((1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000))
 #: Blocks whose receipts are asked for in one request.
 RECEIPTS_AT_ONCE = 20
+#: Bytes, or a balance: a number has as many digits as it needs.
+_HEX = re.compile(r"0x[0-9a-fA-F]*\Z")
 #: A block to read at: a number (final blocks) or a 0x-hash (blocks that may still go away).
 BlockRef = int | str
 
@@ -395,8 +398,8 @@ def _view_answer(answer: Any) -> str:
             data = data.get("data")
         return "revert:" + (facts.data(data) if data else "0x")
     value = _required(answer)
-    if not isinstance(value, str) or not value.startswith("0x"):
-        raise Unavailable("the node answered a call without data")
+    if not isinstance(value, str) or not _HEX.match(value):
+        raise Unavailable(f"the node answered a call with {str(value)[:40]!r}")
     return value
 
 

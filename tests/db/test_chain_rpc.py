@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from chain import endpoint
+from chain import endpoint, facts
 from chain.errors import NodeBehind, RangeTooWide, RateLimited, Unavailable, WrongChain
 from chain.facts import Call
+from chain.fetch import Fetcher
 from chain.rpc import Request, Rpc
 
 ADDRESS = "0x9fE46736679d2D9a65F0992F2272dE9f3c7fa6e0"
@@ -211,6 +212,8 @@ def log(**changes: Any) -> dict[str, Any]:
         [log(data="\x00")],
         [log(logIndex=-1)],
         [log(logIndex="0x" + "f" * 70)],
+        [log(logIndex="0x80000000")],
+        [log(transactionIndex="0x80000000")],
         [log(blockHash="0x" + "AA" * 32)],
     ],
 )
@@ -226,6 +229,49 @@ def test_what_is_no_block_is_refused(block: Any, nodes: list[Node]) -> None:
     nodes[0].behaviour = lambda method, params: block
     with Rpc([nodes[0].url], 31337) as rpc, pytest.raises(Unavailable, match="no object"):
         rpc.raw_blocks([5], full=True)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"number": hex(2**63)}, {"timestamp": hex(253_402_300_800)}, {"timestamp": {}}]
+)
+def test_numbers_that_no_row_holds_are_refused(wrong: dict[str, Any]) -> None:
+    """A block number beyond the database's, a time after the year 9999: no page could show it."""
+    most = {"number": hex(2**63 - 1), "timestamp": hex(253_402_300_799)}
+    hashes = {"hash": "0x" + "aa" * 32, "parentHash": "0x" + "bb" * 32}
+    assert facts.header({**most, **hashes}).number == 2**63 - 1
+    with pytest.raises(Unavailable, match="number"):
+        facts.header({**most, **hashes, **wrong})
+
+
+@pytest.mark.parametrize("answer", ["0xzz", "0x-1", "0x1 ", "00", 7, None])
+def test_an_answer_that_is_no_hex_is_refused(answer: Any, nodes: list[Node]) -> None:
+    nodes[0].behaviour = lambda method, params: answer
+    with Rpc([nodes[0].url], 31337) as rpc, pytest.raises(Unavailable):
+        rpc.views(5, [Call(ADDRESS, "0x00")])
+
+
+def test_a_log_names_the_number_of_its_block(nodes: list[Node]) -> None:
+    """Rows are found by number: one under another's would be lost to a replay."""
+    hashes = {"hash": "0x" + "aa" * 32, "parentHash": "0x" + "bb" * 32}
+    block = {"number": "0x5", "timestamp": "0x1", "transactions": [], **hashes}
+    with Rpc([nodes[0].url], 31337) as rpc:
+        for number in ("0x4", "0x6"):
+            with pytest.raises(NodeBehind):
+                Fetcher(rpc).complete([block], facts.logs([log(blockNumber=number)]), [ADDRESS])
+
+
+def test_connections_are_closed_by_two_at_once() -> None:
+    """Both threads of a step may meet the end of the node."""
+    one = endpoint.Endpoint("http://127.0.0.1:1", 1.0)
+
+    class Raced(list[Any]):
+        """Another thread takes the last one between the look and the grip."""
+
+        def __bool__(self) -> bool:
+            return True
+
+    one._free = Raced()
+    one.close()
 
 
 def test_good_logs_are_sorted(nodes: list[Node]) -> None:

@@ -35,6 +35,20 @@ def test_an_unreachable_node(
     assert head.indexed_block == -1
 
 
+def test_a_node_that_says_what_no_row_can_hold(
+    settings: Any, nodes: list[Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A port of https that is asked by http answers with zero bytes, too."""
+    monkeypatch.setattr(services, "ONCE_TRIES", 1)
+    said = {"error": {"code": -32005, "message": "slow\0down, too many requests"}}
+    nodes[0].behaviour = lambda method, params: said
+    settings.CHAIN_RPC_URLS = (nodes[0].url,)
+    with pytest.raises(SystemExit) as stopped:
+        call_command("follow", "--once")
+    assert stopped.value.code == 1
+    assert "slow\ufffddown" in Head.objects.get().error
+
+
 def test_another_chain(settings: Any, nodes: list[Node], capsys: Any) -> None:
     nodes[0].chain_id = 16_602
     settings.CHAIN_RPC_URLS = (nodes[0].url,)

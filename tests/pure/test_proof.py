@@ -97,6 +97,7 @@ def test_no_log_can_be_left_out_unseen(seed: int) -> None:
         {"transactions": ["0x1"]},
         {"transactions": [{"hash": tx(1), "blockHash": tx(2), "to": None}]},
         {"transactions": [{"hash": None, "blockHash": HASH}]},
+        {"transactions": [{"hash": tx(1), "blockHash": HASH, "blockNumber": "0x6"}]},
     ],
 )
 def test_a_block_without_its_transactions(spoiled: dict[str, Any]) -> None:
