@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -32,7 +33,8 @@ from redis.exceptions import RedisError
 
 from accounts.models import User
 from accounts.sockets import SIGNED_OUT
-from inference import access, turnlog
+from inference import access, turnlog, watching
+from inference.ears import Entry
 from inference.errors import ChatError, SignedOut, SignerChanged, Unavailable
 from inference.hub import Hub, hub
 from inference.models import Chat, State, Turn
@@ -157,12 +159,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
 
     async def _resume(self, turn_id: int, after: int) -> None:
         turn = await self._turn(turn_id)
-        if turn.state != State.OPEN and not await turnlog.exists(turn_id):
-            # Long over: the page fetches the stored answer.
-            await self._send(type="end", turn=turn_id, seq=after, state=turn.state)
-            await self._send(type="verdict", turn=turn_id, seq=after, verdict=turn.verdict)
-            return
-        await self._watch(turn_id, after)
+        await self._watch(turn_id, after, over=turn.state != State.OPEN)
 
     async def _turn(self, turn_id: int) -> Turn:
         try:
@@ -171,13 +168,13 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
         except (Turn.DoesNotExist, OverflowError, ValueError):
             raise Refused(BAD_MESSAGE, "no such turn") from None
 
-    async def _watch(self, turn_id: int, after: int) -> None:
+    async def _watch(self, turn_id: int, after: int, *, over: bool = False) -> None:
         old = self._watching.pop(turn_id, None)
         if old is not None:
             old.cancel()
         if len(self._watching) >= MAX_WATCHED:
             raise Refused(TOO_MANY, "too many answers at once")
-        task = asyncio.create_task(self._relay(turn_id, after))
+        task = asyncio.create_task(self._relay(turn_id, watching.told(turn_id, after, over=over)))
         self._watching[turn_id] = task
         task.add_done_callback(lambda done: self._forget(turn_id, done))
 
@@ -188,12 +185,9 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
         if not task.cancelled() and (error := task.exception()) and not isinstance(error, OSError):
             log.error("watching turn %s failed", turn_id, exc_info=error)
 
-    async def _relay(self, turn_id: int, after: int) -> None:
+    async def _relay(self, turn_id: int, told: AsyncGenerator[list[Entry], None]) -> None:
         try:
-            async with (
-                turnlog.watching(turn_id),
-                aclosing(turnlog.batches(turn_id, after)) as batches,
-            ):
+            async with aclosing(told) as batches:
                 async for entries in batches:
                     for entry in entries:
                         # The event is JSON already; its numbers are put in front.

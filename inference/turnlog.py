@@ -253,8 +253,7 @@ async def watching(turn: int) -> AsyncGenerator[None, None]:
 async def follow(turn: int, after: int = 0) -> AsyncGenerator[Entry, None]:
     """Entries after number `after`, as they come, until the turn's verdict; then it ends.
 
-    Never ends for a turn whose process died before anybody noticed: the caller bounds that with
-    `hub.reap`. Raises RedisError.
+    Never ends where the stream was left without it (`inference.watching`). Raises RedisError.
     """
     async with aclosing(batches(turn, after)) as found:
         async for entries in found:
@@ -263,7 +262,7 @@ async def follow(turn: int, after: int = 0) -> AsyncGenerator[Entry, None]:
 
 
 async def batches(turn: int, after: int = 0) -> AsyncGenerator[list[Entry], None]:
-    """`follow`, with those together that are there together."""
+    """`follow`, with those together that are there together; none after some seconds of silence."""
     with ears.listening(turn, after) as ear:
         behind = ear.behind
         while True:
@@ -271,9 +270,9 @@ async def batches(turn: int, after: int = 0) -> AsyncGenerator[list[Entry], None
             behind = False
             if not entries:
                 entries = await (_range(turn, after) if ear.live else _read(turn, after))
+            yield entries
             if entries:
                 after = entries[-1].seq
-                yield entries
                 if entries[-1].event["type"] == "verdict":
                     return
 

@@ -7,7 +7,6 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-import orjson
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.shortcuts import render
@@ -16,7 +15,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 from redis.exceptions import RedisError
 
-from inference import conversations, selectors, services, sessions, turnlog
+from inference import conversations, selectors, services, sessions, turnlog, watching
 from inference.hub import hub
 from inference.models import State, Turn
 from inference.views import session_of, turn_of
@@ -90,23 +89,16 @@ async def events(request: HttpRequest, turn: int) -> HttpResponse | StreamingHtt
     found = await sync_to_async(turn_of)(request, turn)
     given = request.headers.get("Last-Event-ID") or request.GET.get("after", "0")
     after = int(given) if given.isascii() and given.isdecimal() and len(given) < 12 else 0
-    over = found.state != State.OPEN and not await turnlog.exists(found.pk)
-    content = _stored(found, after) if over else _events(found, after, session_of(request))
+    content = _events(found, after, session_of(request))
     answer = StreamingHttpResponse(content, content_type="text/event-stream")
     answer["X-Accel-Buffering"] = "no"
     return answer
 
 
-async def _stored(turn: Turn, after: int) -> AsyncGenerator[bytes, None]:
-    """Long over: whoever watches fetches the stored answer."""
-    yield _event(after, {"type": "end", "state": turn.state})
-    yield _event(after, {"type": "verdict", "verdict": turn.verdict})
-
-
 async def _events(turn: Turn, after: int, session: str | None) -> AsyncGenerator[bytes, None]:
     signed_out = asyncio.ensure_future(sessions.ended(session))
     queue: asyncio.Queue[bytes] = asyncio.Queue(maxsize=8)
-    reading = asyncio.ensure_future(_read(turn.pk, after, queue))
+    reading = asyncio.ensure_future(_read(turn, after, queue))
     try:
         while not signed_out.done():
             try:
@@ -123,21 +115,16 @@ async def _events(turn: Turn, after: int, session: str | None) -> AsyncGenerator
         await asyncio.gather(signed_out, reading, return_exceptions=True)
 
 
-async def _read(turn_id: int, after: int, queue: asyncio.Queue[bytes]) -> None:
+async def _read(turn: Turn, after: int, queue: asyncio.Queue[bytes]) -> None:
     """Put the turn's events into `queue`, then b"" for the end."""
+    told = watching.told(turn.pk, after, over=turn.state != State.OPEN)
     try:
-        async with (
-            turnlog.watching(turn_id),
-            aclosing(turnlog.follow(turn_id, after)) as entries,
-        ):
-            async for entry in entries:
-                await queue.put(b"id: %d\ndata: %s\n\n" % (entry.seq, entry.raw))
+        async with aclosing(told) as batches:
+            async for entries in batches:
+                for entry in entries:
+                    await queue.put(b"id: %d\ndata: %s\n\n" % (entry.seq, entry.raw))
     except turnlog.TooManyWatchers:
         await queue.put(b"event: refused\ndata: too many watch this answer\n\n")
     except RedisError as error:
-        log.warning("turn %s cannot be watched: %s", turn_id, error)
+        log.warning("turn %s cannot be watched: %s", turn.pk, error)
     await queue.put(b"")
-
-
-def _event(seq: int, event: dict[str, object]) -> bytes:
-    return b"id: %d\ndata: %s\n\n" % (seq, orjson.dumps(event))

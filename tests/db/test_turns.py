@@ -7,6 +7,7 @@ import json
 import threading
 from contextlib import aclosing
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -483,6 +484,14 @@ async def test_redis_trouble_costs_the_view_but_not_the_answer(
         # somebody else has taken the stream: every further write of the turn is refused
         await turnlog.client().xadd(f"turn:{turn_id}", {b"e": b'{"type":"usage"}'}, id="0-999")
         turn = await s.ended(turn_id)
+        # Who watches learns that it has ended all the same, and fetches what is stored.
+        monkeypatch.setattr(turnlog, "_BLOCK_MS", 50)
+        alice = AsyncClient()
+        await alice.aforce_login(s.chat.owner)
+        answer: Any = await alice.get(f"/playground/chat/turns/{turn_id}/events")
+        async with asyncio.timeout(10):
+            told = [piece async for piece in answer.streaming_content]
+        assert [b'"end"' in told[-2], b'"verified"' in told[-1]] == [True, True]
     assert (turn.state, turn.answer, turn.verdict) == ("answered", "One two three", "verified")
 
 
