@@ -192,8 +192,8 @@ class Aftermath:
             if outcome is not None:
                 await self._judge(item, outcome)
                 continue
-            await self.drop_paid(settlement.user, account.nonce)
-            await self._write_off(item)
+            if await self.drop_paid(settlement.user, settlement.nonce):
+                await self._write_off(item)
 
     async def _write_off(self, item: OpenItem) -> None:
         """Nothing can ever be paid under this nonce again. To ask anew for what may have been paid
@@ -209,9 +209,19 @@ class Aftermath:
                 settlement.total_fee,
             )
 
-    async def drop_paid(self, user: str, nonce: int) -> None:
-        """Somebody settled with our keys and another store: ours may be an old copy of that one,
-        and asking again for what that had paid would be a double charge."""
+    async def drop_paid(self, user: str, used: int) -> bool:
+        """Somebody settled with our keys and another store, by a nonce from `used` on: ours may be
+        an old copy of that one, and asking again for what that had paid would be a double charge.
+
+        False while that is not final, and nothing is given up: the block may be taken back, and a
+        node that is behind does not have its log yet.
+        """
+        head = await self._chain.number("eth_blockNumber")
+        final = hex(max(head - self._options.confirmations, 0))
+        account = await self._chain.account(user, final)
+        if account is None or account.nonce < used:
+            return False
+        nonce = account.nonce
         dropped = await asyncio.to_thread(self._store.explain_nonce, user, nonce)
         if dropped:
             self._book.settled(user, dropped)
@@ -223,6 +233,7 @@ class Aftermath:
                 nonce,
                 dropped,
             )
+        return True
 
 
 def _mined(tx_hash: str, receipt: dict[str, Any]) -> Mined:

@@ -84,10 +84,10 @@ class Chain(Node):
 
     # ---- what the broker reads -------------------------------------------------------------
 
-    async def account(self, user: str) -> Account | None:
+    async def account(self, user: str, block: str = "latest") -> Account | None:
         """The sub-account of `user` with us, or None."""
         try:
-            found = await self.view("getAccount", user, self.provider)
+            found = await self.view("getAccount", user, self.provider, block=block)
         except Reverted:
             return None
         return Account(

@@ -85,11 +85,11 @@ class Node:
         except (TypeError, ValueError) as error:
             raise ChainError(f"{method}: the result is not a number") from error
 
-    async def view(self, function: str, *args: Any) -> Any:
+    async def view(self, function: str, *args: Any, block: str = "latest") -> Any:
         """Call a view of the contract as the provider (some views answer by sender)."""
         data = abi.encode_call(self.kind, function, *args)
         query = {"to": self.contract, "from": self.provider, "data": data}
-        result = await self.rpc("eth_call", query, "latest")
+        result = await self.rpc("eth_call", query, block)
         try:
             return abi.decode_result(self.kind, function, result)
         except (AbiError, AttributeError) as error:

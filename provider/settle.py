@@ -172,7 +172,8 @@ class Settler:
                 continue
             charges = free[user]
             if account.nonce > await asyncio.to_thread(self._store.known_nonce, user):
-                await self._after.drop_paid(user, account.nonce)
+                if not await self._after.drop_paid(user, account.nonce):
+                    continue
                 charges = (await asyncio.to_thread(self._store.free_charges)).get(user, [])
                 if not charges:
                     continue

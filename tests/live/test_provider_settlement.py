@@ -372,6 +372,11 @@ def send_by_hand(broker: Broker, item: dict[str, Any]) -> Receipt:
     return broker.lab.contracts.inference.send(broker.owner.wallet, "settleFeesWithTEE", [item])
 
 
+def final(lab: Lab) -> None:
+    """Enough blocks for `settlement.confirmations`."""
+    lab.contracts.chain.rpc.call("anvil_mine", hex(5))
+
+
 def test_power_cut_before_the_transaction_is_written(lab: Lab, broker: Broker) -> None:
     """The items are signed and on disk, no transaction exists. One goes out later; one was settled
     meanwhile by a transaction that the broker knows nothing of (status 4 with the nonce used up:
@@ -387,6 +392,7 @@ def test_power_cut_before_the_transaction_is_written(lab: Lab, broker: Broker) -
     assert send_by_hand(broker, items[paid.address]).ok
     rival = item_by_hand(broker, lost, 0, items[lost.address]["nonce"] + 86_400_000)
     assert send_by_hand(broker, rival).ok
+    final(lab)
     sent = transactions(broker)
     port = free_port()
     broker.set("admin", port=port)
@@ -433,6 +439,7 @@ def test_an_old_copy_of_the_state_asks_for_nothing_twice(lab: Lab, broker: Broke
     settle_now(broker)
     until(lambda: broker.owes(paid) == 0)
     broker.stop()
+    final(lab)
     shutil.rmtree(broker.state)
     copy.rename(broker.state)
     broker.start()
@@ -470,6 +477,7 @@ def test_what_a_small_balance_cannot_pay_stays_owed(lab: Lab, upstream: str) -> 
     broker.stop()
     # Another settlement, done by hand, leaves 1 0G where 2.1 0G are owed.
     assert send_by_hand(broker, item_by_hand(broker, user, 4 * ONE, 1)).ok
+    final(lab)
     sent = transactions(broker)
     broker.set("settlement", **SOON)
     broker.start()
@@ -478,7 +486,7 @@ def test_what_a_small_balance_cannot_pay_stays_owed(lab: Lab, upstream: str) -> 
     time.sleep(1)
     assert transactions(broker) == sent + 1  # an empty account is not worth more gas
     lab.fund(user, broker.address, 5 * ONE)
-    lab.contracts.chain.rpc.call("anvil_mine", hex(5))  # the remainder waits for its block
+    final(lab)  # the remainder waits for its block
     until(lambda: broker.owes(user) == 0)
     assert lab.account(user, broker.address)["balance"] == 39 * 10**17
     broker.stop()

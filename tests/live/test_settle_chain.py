@@ -11,6 +11,7 @@ import pytest
 from devnet.anvil import Anvil
 from devnet.deploy import connect, deploy
 from provider import aftermath
+from provider.errors import ChainError
 from provider.store import Charge
 from tests.live.provider_lab import (
     FEE,
@@ -154,6 +155,39 @@ async def test_a_node_that_is_behind_takes_nothing_back(lab: Lab, broker: Broker
             chaos.lies = {"eth_getBlockByNumber": None, "eth_getTransactionReceipt": None}
             await settler.follow()
             assert book.owed(user.address) == 0 and len(store.mined_batches()) == 1
+
+
+@pytest.mark.parametrize("signed", [True, False])
+async def test_nothing_is_written_off_by_a_block_that_may_be_lost(
+    lab: Lab, broker: Broker, signed: bool
+) -> None:
+    """Another store with our keys has settled; its block disappears, and we are owed again."""
+    user = customer(lab, broker)
+    debt = buy(broker, user, 1)
+    broker.stop()
+    copy = broker.folder / "copy"
+    chaos = ChaosRpc(lab.rpc)
+    with served(chaos) as url:
+        broker.set("chain", rpc=url)
+        async with settling(broker) as (settler, store, _):
+            if signed:
+                chaos.lies = {"eth_estimateGas": "many"}
+                with pytest.raises(ChainError):
+                    await settler.settle()
+                chaos.lies = {}
+            store.rows("VACUUM INTO ?", str(copy))
+            await settler.settle()
+            assert store.open_items() == []
+        copy.replace(broker.state / "broker.sqlite3")  # closed, it has no journal beside it
+        async with settling(broker) as (settler, store, book):
+            with store.transaction() as db:
+                db.execute("UPDATE item SET nonce = CAST(nonce AS INTEGER) - 1")
+            await settler.settle()
+            assert store.owed() == {user.address: debt} == book.debtors()
+            reorganise(lab, 1)
+            await settler.settle()
+            assert store.owed() == {} == book.debtors()
+    assert lab.account(user, broker.address)["balance"] == 2 * ONE - debt
 
 
 async def test_settlements_wait_for_gas_the_operator_wants_to_pay(
