@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
+from django.db.models import Max
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils import timezone
@@ -50,6 +51,8 @@ def statement(request: HttpRequest, user: str, month: dt.date) -> HttpResponseBa
     """
     start, end = history.bounds(month)
     rows = Movement.objects.filter(user=user)
+    # What moves while the file is fetched would be in some of its lines and not in others.
+    rows = rows.filter(block__lte=rows.aggregate(last=Max("block"))["last"] or 0)
     opening = [_balance("opening_balance", start, row) for row in history.balances_at(rows, start)]
     closing = [
         _balance("closing_balance", min(end, timezone.now()), row)

@@ -4,14 +4,14 @@ them, who is signed in.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import datetime
+from collections import Counter
 
+from django.db.models import Q
 from django.utils import timezone
 
 from accounts import keys_lasting, links, pages_keys, sessions, tokens
 from accounts.http import row_number
-from accounts.models import AccessToken, User
+from accounts.models import User
 from ledger import selectors as ledger
 from ledger.records import Position
 from protocol import keys as wire
@@ -30,6 +30,9 @@ def page(user: User, session_key: str | None, changing: str = "") -> pages_keys.
         if keys_lasting.may_have_keys(p)
     }
     lasting = [key for key in held if key.token_id != wire.EPHEMERAL_TOKEN_ID]
+    slots = user.provider_keys.exclude(token_id=wire.EPHEMERAL_TOKEN_ID)
+    given = Counter(slots.values_list("serving", "provider", "generation"))
+    made = user.access_tokens.alias(ended=Q(revoked_at__isnull=False) | Q(expires_at__lte=now))
     return pages_keys.KeysPage(
         rows=tuple(
             pages_keys.KeyRow(key, key.expired(now))
@@ -45,13 +48,7 @@ def page(user: User, session_key: str | None, changing: str = "") -> pages_keys.
             for key in lasting
         ),
         slots=tuple(
-            keys_lasting.slots(
-                position,
-                sum(
-                    (key.serving, key.provider, key.generation) == (*pair, position.generation)
-                    for key in lasting
-                ),
-            )
+            keys_lasting.slots(position, given[*pair, position.generation])
             for pair, position in positions.items()
         ),
         sessions=tuple(
@@ -64,14 +61,9 @@ def page(user: User, session_key: str | None, changing: str = "") -> pages_keys.
                 tokens.state(token, now),
                 token.previous_until is not None and token.previous_until > now,
             )
-            for token in _living_first(user.access_tokens.order_by("-created_at")[:_SHOWN], now)
+            for token in made.order_by("ended", "-created_at")[:_SHOWN]
         ),
     )
-
-
-def _living_first(rows: Iterable[AccessToken], now: datetime) -> list[AccessToken]:
-    """The same tokens, those that have ended behind the others."""
-    return sorted(rows, key=lambda row: tokens.state(row, now) in ("expired", "revoked"))
 
 
 def _revoke(position: Position | None, slot: int) -> str:

@@ -100,6 +100,8 @@ def run(erasure_id: str, now: dt.datetime | None = None) -> bool:
 def _forget(row: Erasure, user: User, category: personal.Category) -> None:
     with transaction.atomic():
         gone = category.erase(user)
+        # As it is by now: a worker that was only slow has counted, too.
+        row = Erasure.objects.select_for_update().get(pk=row.pk)
         row.done[category.key] = row.done.get(category.key, 0) + gone
         row.beat_at = timezone.now()
         row.save(update_fields=["done", "beat_at"])

@@ -17,7 +17,9 @@ FIELDS = ("act", "reason", "public_text", "hours", "label", "template")
 
 def typed(given: Mapping[str, str]) -> dict[str, str]:
     """The form's fields as they stand; an empty text takes its template's."""
-    found = {name: str(given.get(name, "")).replace("\x00", "") for name in FIELDS}
+    found = {
+        name: str(given.get(name, "")).replace("\x00", "").replace("\r\n", "\n") for name in FIELDS
+    }
     found["reason"] = found["reason"].strip()[: REASON + 1]
     found["public_text"] = found["public_text"].strip()[: PUBLIC_TEXT + 1]
     template = BY_NAME.get(found["template"])

@@ -149,7 +149,7 @@ def _signer_changes(now: dt.datetime) -> Iterable[Item]:
 
 def _end(now: dt.datetime) -> None:
     """What no longer holds needs nobody: findings that ended, listings that are gone, proposals
-    that nobody answered in time."""
+    that nobody answered in time, reports whose authors were erased."""
     waiting = Item.objects.filter(closed_at=None)
     kinds = set(FINDINGS.values())
     about = dict(
@@ -168,6 +168,8 @@ def _end(now: dt.datetime) -> None:
     rows = selectors.in_force(now).filter(kind=EffectKind.PROPOSED, number__in=proposals.values())
     open_ones = set(rows.values_list("number", flat=True))
     over += [pk for pk, number in proposals.items() if number not in open_ones]
+    unsaid = waiting.filter(kind__in=(ItemKind.REPORT, ItemKind.APPEAL), reports=None)
+    over += unsaid.values_list("pk", flat=True)
     Item.objects.filter(pk__in=over).update(closed_at=now)
 
 

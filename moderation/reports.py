@@ -76,7 +76,7 @@ class Wish:
                 _("Only the provider can appeal."),
                 _("Sign in with the provider's wallet."),
             )
-        text = self.text.replace("\x00", "").strip()
+        text = self.text.replace("\x00", "").replace("\r\n", "\n").strip()
         if not SHORTEST <= len(text) <= LONGEST:
             raise Problem(
                 "wrong_length",

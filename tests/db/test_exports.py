@@ -96,6 +96,15 @@ def test_a_statement_file_opens_moves_and_closes_on_every_balance(
         assert [int(r["block"]) for r in moved] == sorted(int(r["block"]) for r in moved)
 
 
+def test_what_moves_while_a_file_is_fetched_is_in_none_of_its_parts(alice: Client) -> None:
+    books, now = Books(), timezone.now()
+    books.move("available", 5, "deposit", now)
+    answer = alice.get(STATEMENT)
+    books.move("available", 7, "deposit", now)
+    rows = csv.DictReader(io.StringIO(b"".join(answer).decode()))
+    assert [row["amount"] or row["balance_after"] for row in rows] == ["5", "5"]
+
+
 @pytest.mark.parametrize("path", [MOVEMENTS, STATEMENT])
 def test_a_file_needs_a_signature_of_the_last_ten_minutes(
     alice: Client, books: Books, path: str

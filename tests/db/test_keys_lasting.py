@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 from eth_account.messages import encode_defunct
 
-from accounts import keys, keys_lasting, sessions
+from accounts import keyring, keys, keys_lasting, sessions
 from accounts.errors import Problem
 from accounts.models import ProviderKey, SignIn, User
 from devnet import accounts as cast
@@ -154,7 +154,9 @@ def test_a_signature_of_another_wallet_or_an_altered_slot_makes_no_key(user: Use
     assert not ProviderKey.objects.exists()
 
 
-def test_the_doors_show_the_secret_once_and_want_a_fresh_signature(user: User) -> None:
+def test_the_doors_show_the_secret_once_and_want_a_fresh_signature(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
     alice = signed_in()
 
     def post(name: str, **body: Any) -> Any:
@@ -181,6 +183,9 @@ def test_the_doors_show_the_secret_once_and_want_a_fresh_signature(user: User) -
     html = alice.get("/account/keys").content.decode()
     assert secret not in html and "&lt;b&gt;job&lt;/b&gt;" in html
     assert 'data-slot="0" data-state="active"' in html and "1 of 255" in html
+    with monkeypatch.context() as short:  # slots are counted, however many keys are listed
+        short.setattr(keyring, "_SHOWN", 0)
+        assert "1 of 255" in alice.get("/account/keys").content.decode()
     key = ProviderKey.objects.get()
     alice.post(f"/account/keys/{key.pk}/forget")
     assert ProviderKey.objects.exists()  # its slot stays taken

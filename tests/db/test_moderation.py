@@ -33,7 +33,7 @@ from inference.opening import open_turn
 from ledger import selectors as ledger
 from ledger import statistics
 from ledger.models import Service
-from moderation import looking, queue, reports, selectors, services
+from moderation import forms, looking, queue, reports, selectors, services
 from moderation.decisions import Decision
 from moderation.fold import Action
 from moderation.models import Act, Category, Effect, Item, ItemKind, Outcome, Report
@@ -457,7 +457,16 @@ def test_reports_are_merged_answered_and_limited(one: User) -> None:
     assert alice.post("/moderation/report", given)["Location"] == "/account/reports?sent=1"
     assert alice.post("/moderation/report", given).status_code == 409
     assert bob.post("/moderation/report", given).status_code == 302
-    (item,) = Item.objects.filter(kind=ItemKind.REPORT)
+    # A browser counts a new line as one character and sends two.
+    lines = {**given, "category": "money", "text": "a\r\n" * 999 + "b"}
+    assert bob.post("/moderation/report", lines).status_code == 302
+    typed = forms.typed({"act": "note", "reason": lines["text"]})
+    assert forms.decision(typed).checked(SERVICE).reason == "a\n" * 999 + "b"
+    alone = Report.objects.get(category="money")
+    alone.delete()  # as its author is erased
+    looking.sweep()
+    assert Item.objects.get(about__category="money").closed_at, "nobody says it any more"
+    (item,) = Item.objects.filter(kind=ItemKind.REPORT, closed_at=None)
     assert item.reports.count() == 2 and "8: 2 persons report it" in item.why
     assert "waits" in alice.get("/account/reports").content.decode()
     hostile = "<img src=x onerror=alert(1)> \u202e" + TEXT

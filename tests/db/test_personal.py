@@ -324,6 +324,15 @@ class Broken:
         return int(self.call())
 
 
+def test_of_two_workers_the_slower_one_takes_nothing_from_the_receipt(alice: User) -> None:
+    row = personal_erase.ask(alice, "erase")
+    earlier = Erasure.objects.get(pk=row.pk)
+    personal_erase._forget(row, alice, Broken(lambda: 7))  # type: ignore[arg-type]
+    personal_erase._forget(earlier, alice, Broken(lambda: 0))  # type: ignore[arg-type]
+    row.refresh_from_db()
+    assert row.done == {"broken": 7}
+
+
 def test_the_last_admin_stays(alice: User) -> None:
     roles.give(alice, roles.Role.ADMIN)
     with pytest.raises(Problem, match="only admin"):

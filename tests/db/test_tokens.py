@@ -12,7 +12,7 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from accounts import tokens
+from accounts import keyring, tokens
 from accounts.errors import Problem
 from accounts.models import AccessToken, User
 from devnet import accounts as cast
@@ -148,7 +148,11 @@ def test_a_person_has_a_bounded_number_of_tokens(
     with pytest.raises(Problem, match="You have 2"):
         tokens.create(alice, wanted())
     tokens.revoke(alice, first.pk)
-    tokens.create(alice, wanted())
+    last = tokens.create(alice, wanted()).row
+    tokens.revoke(alice, last.pk)
+    # The page shows so many, and first those that can still be revoked.
+    monkeypatch.setattr(keyring, "_SHOWN", 1)
+    assert [row.state for row in keyring.page(alice, None).tokens] == ["active"]
 
 
 @pytest.mark.django_db(transaction=True)
