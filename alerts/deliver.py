@@ -213,11 +213,12 @@ def _record_hook(row: Delivery, outcome: Outcome, now: dt.datetime) -> None:
     with transaction.atomic():
         if not _attempt(row, outcome):
             return
+        hook = Hook.objects.filter(pk=row.hook.pk)  # as it is now: another try may have gone well
         if outcome.ok:
             _close(row, State.SENT)
-            Hook.objects.filter(pk=row.hook.pk).update(failing_since=None)
+            hook.update(failing_since=None)
             return
-        Hook.objects.filter(pk=row.hook.pk, failing_since=None).update(failing_since=now)
+        hook.filter(failing_since=None).update(failing_since=now)
         wait = signing.next_wait(tried) if row.notification_id else None
         chat = row.hook.format == Format.TELEGRAM
         # In words of Telegram's own: a proxy's 403 would switch off everybody's.
@@ -225,7 +226,7 @@ def _record_hook(row: Delivery, outcome: Outcome, now: dt.datetime) -> None:
         if blocked if chat else outcome.status == 410:
             _switch_off(row.hook, words.BLOCKED if chat else words.GONE)
             wait = None
-        elif row.hook.failing_since and now - row.hook.failing_since > PATIENCE:
+        elif hook.filter(failing_since__lt=now - PATIENCE).exists():
             _switch_off(row.hook, words.KEPT_FAILING.format(days=PATIENCE.days))
             wait = None
         until = timezone.now() + dt.timedelta(seconds=outcome.wait)

@@ -150,26 +150,27 @@ def unsettled(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
     """Brokers that count more than their rule says, by their own word (3 queries)."""
     owners = {rule.user.address for rule in rules}
     listed = Service.current.filter(provider__in=owners, removed=False)
-    offering = set(listed.values_list("provider", flat=True))
+    offering = set(listed.values_list("provider", "serving"))
     rows: dict[str, list[Debt]] = defaultdict(list)
-    for row in Debt.objects.filter(provider__in=owners):
-        rows[row.provider].append(row)
+    for row in Debt.objects.filter(provider__in=owners).exclude(error=debts.NOT_SHARED):
+        if (row.provider, row.serving) in offering:  # of others there is nobody to ask
+            rows[row.provider].append(row)
     before = _as_told(rules)
     found: dict[int, Sequence[Hit]] = {}
-    for owner in offering:  # of others there is nobody to ask
+    for owner in {provider for provider, _ in offering}:
         if cache.add(f"alerts:debts:{owner}", 1, timeout=_DEBTS_SECONDS):
             tasks.refresh_soon(owner)
     for rule in rules:
         mine = rows[rule.user.address]
         fresh = [row for row in mine if _said_lately(row, now)]
         owed = sum(row.fee for row in fresh)
-        if not fresh:
-            found[rule.pk] = before.get(rule.pk, [])
-        elif owed > (rule.threshold or 0):
+        if owed > (rule.threshold or 0):
             title = words.UNSETTLED.format(amount=money.short(owed))
             text = words.ABOVE.format(amount=money.exact(rule.threshold or 0))
             path = "/operator/customers"
             found[rule.pk] = [Hit("owed", f"owed:{now.isoformat()}", title, text, path)]
+        elif len(fresh) < len(mine):
+            found[rule.pk] = before.get(rule.pk, [])
         else:
             found[rule.pk] = []
     return found

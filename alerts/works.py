@@ -15,7 +15,7 @@ from alerts.models import Rule
 from inference.media.models import File, Role
 from inference.models import Medium, State, Turn
 
-#: What is quicker somebody sees coming.
+#: From the first request of a work to the end of its last; what is quicker somebody sees coming.
 LONG_WORK = dt.timedelta(minutes=1)
 
 

@@ -27,11 +27,6 @@ class BatchGas(models.Model):
     def __str__(self) -> str:
         return f"{self.gas_used} gas for {self.tx_hash}"
 
-    @property
-    def cost(self) -> int:
-        """Neuron."""
-        return self.gas_used * self.gas_price
-
 
 class Debt(models.Model):
     """What a broker last said it is owed and has not settled (docs/broker.md); sums only, signed by

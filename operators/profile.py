@@ -124,7 +124,8 @@ def _line(row: Profile) -> str:
 def _write(provider: str, found: Prepared, signature: str, values: dict[str, Any]) -> Profile:
     row = Profile.objects.select_for_update().filter(provider=provider).first()
     row = row or Profile(provider=provider)
-    if row.domain != values["domain"]:
+    # Nobody looks while it is withdrawn: what was proven before is not proven without a gap.
+    if row.withdrawn_at is not None or row.domain != values["domain"]:
         row.domain_state = DomainState.WAITING if values["domain"] else DomainState.NONE
         row.domain_since = row.domain_checked_at = None
         row.domain_note = ""

@@ -185,7 +185,18 @@ def test_a_hook_that_is_gone_or_only_fails_is_switched_off(alice: User, receiver
     hooks.enable(hook)
     long_ago = timezone.now() - deliver.PATIENCE - dt.timedelta(hours=1)
     Hook.objects.update(failing_since=long_ago)
-    hooks.replay(Delivery.objects.select_related("hook", "user", "notification").get())
+    again = Delivery.objects.select_related("hook", "user", "notification").get()
+    # One that answered a moment ago did not only fail, whatever the next message meets.
+    for _ in range(2):
+        hooks.replay(again)
+    first, second = deliver._claim(timezone.now(), hooks=True)
+    deliver._record_hook(first, deliver.Outcome(True, 200, "", 1), timezone.now())
+    deliver._record_hook(second, deliver.Outcome(False, 500, "", 1), timezone.now())
+    hook.refresh_from_db()
+    assert hook.enabled and hook.failing_since and hook.failing_since > long_ago
+    Delivery.objects.exclude(pk=again.pk).delete()
+    Hook.objects.update(failing_since=long_ago)
+    hooks.replay(again)
     receiver.status = 500
     deliver.send_due()
     hook.refresh_from_db()

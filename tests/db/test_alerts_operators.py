@@ -16,6 +16,7 @@ from alerts.kinds import Kind
 from alerts.models import Held, Rule
 from alerts.services import Wish
 from ledger.models import Projection, Service
+from operators import debts
 from operators.models import Debt
 from probes.models import Health
 from tests import factories
@@ -122,7 +123,20 @@ def test_what_a_broker_owes_is_told_by_its_own_word_and_silence_changes_nothing(
     assert told(petra) == ["6 0G is not settled yet, says your broker"]
     Debt.objects.filter(pk=debt.pk).update(error="no answer")
     assert services.sweep() == 0 and Held.objects.count() == 1
+    # Nor is it less because one of two brokers says nothing for once.
+    factories.service(PETRA, serving=SECOND)
+    other = Debt.objects.create(
+        provider=PETRA, serving=SECOND, asked_at=now, counted_at=now, fee=ONE
+    )
+    assert services.sweep() == 0 and Held.objects.count() == 1
+    Debt.objects.filter(pk=debt.pk).update(error=debts.NOT_SHARED, fee=0)
+    assert services.sweep() == 0 and not Held.objects.exists()
     Debt.objects.filter(pk=debt.pk).update(error="", fee=ONE)
+    Debt.objects.filter(pk=other.pk).update(fee=9 * ONE)
+    assert services.sweep() == 1
+    # Of a service that is not offered any more nobody asks.
+    Debt.objects.filter(pk=other.pk).update(error="no answer")
+    Service.objects.filter(serving=SECOND).update(removed=True)
     assert services.sweep() == 0 and not Held.objects.exists()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
@@ -245,6 +247,31 @@ def test_runs_are_private_bounded_and_never_hang(
     cache.clear()
     with pytest.raises(Problem, match="Many checks"):
         setup.start(petra, "inference", NAME, draft=False)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_may_ask_at_once_and_no_more_begin_than_may() -> None:
+    crowd = [User.objects.for_address(factories.address(n)) for n in range(setup.MOST_AT_ONCE + 3)]
+    runs = [SetupRun(user=user, kind="inference", url="https://x.example") for user in crowd]
+    SetupRun.objects.bulk_create(runs[: setup.MOST_AT_ONCE - 1])
+    late, outcomes = runs[setup.MOST_AT_ONCE - 1 :], []
+    barrier = threading.Barrier(len(late))
+
+    def ask(run: SetupRun) -> None:
+        barrier.wait()
+        try:
+            setup.queued(run, setup.SETUP_TASK)
+            outcomes.append("made")
+        except Problem as problem:
+            outcomes.append(problem.code)
+        connection.close()
+
+    threads = [threading.Thread(target=ask, args=(run,)) for run in late]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(outcomes) == ["busy", "busy", "busy", "made"]
 
 
 def test_the_self_test_judges_like_the_public_engine_and_says_it_to_one_person(

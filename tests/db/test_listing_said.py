@@ -200,6 +200,12 @@ def test_a_profile_is_only_words_until_its_domain_vouches(operator: Client) -> N
     assert profile_domain.prove(row, later + profile.LOST_AFTER) == "lost"
     operator.post(f"{PROFILE}/act", {"act": "withdraw"})
     assert "Nordic GPUs" not in Client().get(at).content.decode()
+    # While it was withdrawn nobody looked: said again, nothing of it is proven yet.
+    Profile.objects.update(domain_state="proven", domain_since=since)
+    operator.post(PROFILE, typed)
+    assert sign(operator, PROFILE, waiting(operator, PROFILE)).status_code == 200
+    row = Profile.objects.get()
+    assert (row.domain_state, row.domain_since) == ("waiting", None)
 
 
 def test_what_a_provider_says_waits_for_a_moderator_until_it_is_withdrawn(operator: Client) -> None:
