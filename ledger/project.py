@@ -7,12 +7,13 @@ difference into the database inside the follower's transaction, `commit` keeps t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from django.db import connection
 
 from chain import bulk, store
-from chain.errors import Drift, Halt, NodeBehind, NotOurContract
+from chain.errors import Drift, Halt, NodeBehind, NotOurContract, Unavailable
 from chain.facts import Block, Call, Header, Log
 from chain.projection import Reader
 from ledger import detect, fold, opening, reads, rows
@@ -28,6 +29,15 @@ VERSION = 3
 MAX_ROUNDS = 8
 #: An owner that is a contract (a multisig) changes the penalty unseen: look this often (blocks).
 PENALTY_BLOCKS = 500
+
+
+@contextmanager
+def _said_by_a_node() -> Iterator[None]:
+    """An answer that does not decode is none: another node, or the same one later, may have it."""
+    try:
+        yield
+    except AbiError as error:
+        raise Unavailable(f"a view is answered in another shape than the ABI's: {error}") from error
 
 
 class Projector:
@@ -74,6 +84,7 @@ class Projector:
         if answered is None or answered[2] is None:
             raise NotOurContract(f"the contract at {where} is no LedgerManager; {fix}")
 
+    @_said_by_a_node()
     def open(self, first: int, read: Reader) -> None:
         """Read what was there at the block before `first`, where that may be anything."""
 
@@ -105,6 +116,7 @@ class Projector:
 
     # --- folding ---------------------------------------------------------------------------------
 
+    @_said_by_a_node()
     def fold_final(
         self,
         first: int,
@@ -144,6 +156,7 @@ class Projector:
         fold.fold_views_of(self.final, self.ledger_address, replace(asked, calls=new))
         return asked
 
+    @_said_by_a_node()
     def fold_pending(self, blocks: list[Block], read: Reader) -> list[Block]:
         """Fold the blocks above the final one on top of it."""
         self.pending, blocks = self._complete(self.final, None, blocks, read, None)

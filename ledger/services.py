@@ -11,7 +11,7 @@ from functools import cache
 from itertools import count
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import InterfaceError, InternalError, OperationalError, connection, transaction
 
 from chain import facts, store
 from chain.errors import Halt, Retry
@@ -33,6 +33,8 @@ LOCK = 0x3047_696E_6465_78
 #: Held by whoever wants the follower to let go for a while: "0G aside".
 ASIDE = 0x3047_6173_6964_65
 FIRST_WAIT, LAST_WAIT = 0.25, 10.0
+#: The database is away, takes no rows (a standby), or ended our session.
+AWAY = (InterfaceError, InternalError, OperationalError)
 #: How often a follower looks whether it is asked aside (seconds).
 LOOK_ASIDE = 1.0
 #: Failed steps in a row after which `follow --once` gives up (about 15 s); the loop never does.
@@ -103,7 +105,7 @@ def only_one(stopping: Callable[[], bool]) -> Iterator[bool]:
 def _unlock(lock: int) -> None:
     """Where the session is gone the lock is, too."""
     if connection.connection is not None:
-        with suppress(OperationalError, InterfaceError), connection.cursor() as cursor:
+        with suppress(*AWAY), connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_unlock(%s)", [lock])
 
 
@@ -155,7 +157,7 @@ def follow_alone(
 
     When it goes away (a restart, no space left) everything held in memory is forgotten: a new
     session takes the lock again and reads the state anew. With `once`, and where there was no
-    database from the start, its OperationalError is raised. With `once` beside a running follower
+    database from the start, its error is raised. With `once` beside a running follower
     it waits until that one has done what was asked, and returns None. Without `once` it lets go
     while somebody is in `follower_aside`.
     """
@@ -176,7 +178,7 @@ def follow_alone(
             logger.info("asked aside; waiting")
             while aside() and not stopping():
                 _sleep(LOOK_ASIDE, stopping)
-        except (OperationalError, InterfaceError) as error:
+        except AWAY as error:
             met = met or connection.connection is not None
             connection.close()
             if once or stopping() or not met:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connection
 
 from chain.models import Head
 from ledger import services
 from ledger.models import Projection
 from ledger.project import VERSION
+from protocol import abi
 from tests.db.test_chain_rpc import Node, nodes
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -47,6 +48,42 @@ def test_a_node_that_says_what_no_row_can_hold(
         call_command("follow", "--once")
     assert stopped.value.code == 1
     assert "slow\ufffddown" in Head.objects.get().error
+
+
+def test_a_view_in_another_shape(
+    settings: Any, nodes: list[Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be the node's fault: nothing is believed, nothing ends, the next one is asked."""
+    monkeypatch.setattr(services, "ONCE_TRIES", 1)
+    hashes = {"hash": "0x" + "aa" * 32, "parentHash": "0x" + "bb" * 32}
+    block = {"number": "0x0", "timestamp": "0x1", "transactions": [], **hashes}
+    active = abi.encode_call(abi.LEDGER_MANAGER, "getAllActiveServices")
+
+    def behave(method: str, params: list[Any]) -> Any:
+        if method == "eth_call":
+            none = "0x" + f"{32:064x}" + "0" * 64
+            return none if params[0]["data"] == active else "0x1234"
+        return {"eth_getLogs": [], "eth_getBalance": "0x7"}.get(method, block)
+
+    nodes[0].behaviour = behave
+    settings.CHAIN_RPC_URLS = (nodes[0].url,)
+    with pytest.raises(SystemExit) as stopped:
+        call_command("follow", "--once")
+    assert stopped.value.code == 1
+    assert "another shape" in Head.objects.get().error
+    Head.objects.update(indexed_block=0, indexed_hash=hashes["hash"])
+    with pytest.raises(CommandError, match="cut off") as not_compared:
+        call_command("check_index")
+    assert not_compared.value.returncode == 2
+
+
+def test_a_database_that_takes_no_rows_for_a_while() -> None:
+    """A primary that has become a standby, or ends whoever holds a transaction for long."""
+    waited: list[str] = []
+    with connection.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = on")
+    services.follow_alone(stopping=lambda: bool(waited), on_wait=waited.append)
+    assert "read-only" in waited[0]
 
 
 def test_another_chain(settings: Any, nodes: list[Node], capsys: Any) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from chain.errors import Halt, Retry
+from chain.errors import ChainError
 from chain.models import Head
 from chain.rpc import Rpc
 from ledger import audit, reconcile
 from ledger.models import Reconciliation
+from protocol.abi import AbiError
 
 
 class Command(BaseCommand):
@@ -39,7 +40,7 @@ class Command(BaseCommand):
         try:
             with Rpc(settings.CHAIN_RPC_URLS, settings.CHAIN_ID) as rpc:
                 report = audit.compare(rpc, final=options["final"])
-        except (Retry, Halt) as error:
+        except (ChainError, AbiError) as error:
             raise CommandError(str(error), returncode=2) from error
         reconcile.keep(report, Reconciliation.EVERYTHING, began)
         if options["json"]:
